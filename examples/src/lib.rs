@@ -1,0 +1,1 @@
+//! Programs that combine the Quorate crates.
