@@ -1,1 +1,38 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod batch;
+mod checksum;
+mod configuration;
+mod entry;
+mod ids;
+mod law;
+mod operation;
+mod outbox;
+mod protocol;
+mod random;
+mod recovery;
+mod replicated_log;
+mod snapshot;
+mod time;
+mod wire;
+
+pub use batch::{BatchError, BatchHeader, EntryBatch, Run};
+pub use checksum::crc32c;
+pub use configuration::{Configuration, ConfigurationError, Member, MemberRole};
+pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
+pub use ids::{
+    ClusterId, GroupId, Identity, Incarnation, LogIndex, NodeId, ProposalId, ReadId, SessionId, Term, Ticket,
+};
+pub use law::{Law, Violation};
+pub use operation::{LoadFailure, LoadRange, Loaded, Operation, PersistFailure, STATE_BYTES_MAX};
+pub use outbox::{Outbox, OutboxLimits};
+pub use protocol::{HaltReason, Input, Output, Protocol, Standing, StorageLevel};
+pub use random::Random;
+pub use recovery::{JournalRecords, RecoverError, Recovery, StateError};
+pub use replicated_log::{
+    Committed, LogAnswer, LogCommand, LogEvent, LogRequest, LogStatus, PeerProgress, ProgressState, Proposal,
+    ReadFailure, RefuseReason, ReplicatedLog, Role, VotingBar,
+};
+pub use snapshot::{SnapshotMeta, SnapshotMetaError};
+pub use time::{Instant, LogTime, Now};
+pub use wire::{Wire, WireError};

@@ -1,0 +1,248 @@
+//! Log entries: the same bytes on the wire and on disk.
+//!
+//! ```text
+//!  0       1       2       3       4                 8
+//! +-------+-------+-------+-------+-----------------+-------------------------+
+//! |version| kind  | flags |   0   | payload length  | payload crc32c          |   12
+//! +-------+-------+-------+-------+-----------------+-------------------------+
+//! | incarnation of the proposer (16)                                          |   28
+//! +---------------------------------+-----------------------------------------+
+//! | start counter of the proposer   | sequence of the proposal (8)            |   40
+//! +---------------------------------+-----------------------------------------+
+//! | acknowledged below (8)          | log time, Unix ms (8)                   |   56
+//! +---------------------------------+-----------------------------------------+
+//! ```
+//!
+//! All numbers are little-endian. Index and term travel beside an entry, never in it, so that its bytes do not
+//! change when it moves.
+
+use std::fmt;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::{Incarnation, LogTime, ProposalId, SessionId};
+
+/// The bytes of an encoded entry header.
+pub const ENTRY_HEADER_BYTES: usize = 56;
+
+/// What an entry is for. Kinds are only appended; a binary that does not know one halts the group and says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// A command for the state machine.
+    Command,
+    /// The members from this index on.
+    Configuration,
+    /// Nothing: a new leader's first entry, or a filled gap.
+    NoOp,
+    /// Nothing but the log time, so that deadlines pass without commands.
+    Tick,
+    /// Switches new behaviour on at this index on every replica.
+    FeatureLevel,
+    /// Opens the session of its proposal id.
+    SessionOpen,
+    /// Closes the session of its proposal id.
+    SessionClose,
+}
+
+impl EntryKind {
+    const ALL: [Self; 7] = [
+        Self::Command,
+        Self::Configuration,
+        Self::NoOp,
+        Self::Tick,
+        Self::FeatureLevel,
+        Self::SessionOpen,
+        Self::SessionClose,
+    ];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Command => 1,
+            Self::Configuration => 2,
+            Self::NoOp => 3,
+            Self::Tick => 4,
+            Self::FeatureLevel => 5,
+            Self::SessionOpen => 6,
+            Self::SessionClose => 7,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// What is known of an entry beside its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryHeader {
+    /// What the entry is for.
+    pub kind: EntryKind,
+    /// Who proposed it; all zero in entries that the protocol wrote itself.
+    pub id: ProposalId,
+    /// Set where the proposal belongs to an open session: every proposal of the session with a smaller sequence
+    /// was answered, so its response may be forgotten. Zero: the proposal is outside any session.
+    pub acknowledged_below: u64,
+    /// When the leader appended it; never goes back along the log.
+    pub log_time: LogTime,
+    /// CRC-32C of the payload, made where the payload was made and checked where it is applied.
+    pub checksum: u32,
+    /// The payload is not here, only its checksum and length (a witness keeps such entries).
+    pub elided_length: Option<u32>,
+}
+
+/// An entry of a replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// What is known of it.
+    pub header: EntryHeader,
+    /// The command, opaque to the protocol. Empty where the payload is elided.
+    pub payload: Bytes,
+}
+
+impl Entry {
+    /// An entry that the protocol itself writes: nobody's proposal.
+    #[must_use]
+    pub fn internal(kind: EntryKind, log_time: LogTime, payload: Bytes) -> Self {
+        let header = EntryHeader {
+            kind,
+            id: ProposalId::default(),
+            acknowledged_below: 0,
+            log_time,
+            checksum: crate::crc32c(&payload),
+            elided_length: None,
+        };
+        Self { header, payload }
+    }
+
+    /// Bytes of the encoded entry.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        ENTRY_HEADER_BYTES + self.payload.len()
+    }
+
+    /// The encoded header. The entry's bytes are this and the payload.
+    ///
+    /// # Panics
+    /// When the payload is longer than `u32::MAX` bytes: limits far below that are checked at `propose`.
+    #[must_use]
+    pub fn encode_header(&self) -> [u8; ENTRY_HEADER_BYTES] {
+        let header = &self.header;
+        let length = u32::try_from(self.payload.len()).expect("payloads are bounded far below 4 GiB");
+        let mut bytes = [0; ENTRY_HEADER_BYTES];
+        let mut out = &mut bytes[..];
+        out.put_u8(VERSION);
+        out.put_u8(header.kind.code());
+        out.put_u8(if header.elided_length.is_some() { FLAG_ELIDED } else { 0 });
+        out.put_u8(0);
+        out.put_u32_le(header.elided_length.unwrap_or(length));
+        out.put_u32_le(header.checksum);
+        out.put_u128_le(header.id.session.incarnation.0);
+        out.put_u32_le(header.id.session.start);
+        out.put_u64_le(header.id.sequence);
+        out.put_u64_le(header.acknowledged_below);
+        out.put_u64_le(header.log_time.0);
+        bytes
+    }
+
+    /// Appends the entry's bytes to `out`.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&self.encode_header());
+        out.put_slice(&self.payload);
+    }
+
+    /// Takes one entry off the front of `bytes`; its payload is a slice of them, not a copy.
+    ///
+    /// # Errors
+    /// When the bytes are short or bear a version, kind or flag that this binary does not know. `bytes` is then
+    /// unchanged.
+    pub fn decode_front(bytes: &mut Bytes) -> Result<Self, EntryError> {
+        let (header, length) = decode_header(bytes)?;
+        let end = ENTRY_HEADER_BYTES + length;
+        if bytes.len() < end {
+            return Err(EntryError::Short { needed: end, found: bytes.len() });
+        }
+        let payload = bytes.slice(ENTRY_HEADER_BYTES..end);
+        bytes.advance(end);
+        Ok(Self { header, payload })
+    }
+
+    /// The entry that `bytes` hold, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Entry::decode_front`], and when bytes are left over.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, EntryError> {
+        let entry = Self::decode_front(&mut bytes)?;
+        if bytes.is_empty() { Ok(entry) } else { Err(EntryError::Trailing { bytes: bytes.len() }) }
+    }
+}
+
+/// Why bytes are not an entry. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// Fewer bytes than the header states.
+    Short {
+        /// Bytes wanted.
+        needed: usize,
+        /// Bytes there.
+        found: usize,
+    },
+    /// Bytes behind the entry.
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// Written by a newer version of the format.
+    Version(u8),
+    /// A kind that this binary does not know.
+    Kind(u8),
+    /// A flag that this binary does not know.
+    Flags(u8),
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { needed, found } => write!(f, "entry needs {needed} bytes, {found} are there"),
+            Self::Trailing { bytes } => write!(f, "{bytes} bytes behind the entry"),
+            Self::Version(version) => write!(f, "entry format version {version} is newer than {VERSION}"),
+            Self::Kind(kind) => write!(f, "entry kind {kind} is unknown to this version"),
+            Self::Flags(flags) => write!(f, "entry flags {flags:#04x} are unknown to this version"),
+        }
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+fn decode_header(bytes: &Bytes) -> Result<(EntryHeader, usize), EntryError> {
+    if bytes.len() < ENTRY_HEADER_BYTES {
+        return Err(EntryError::Short { needed: ENTRY_HEADER_BYTES, found: bytes.len() });
+    }
+    let mut rest = &bytes[..ENTRY_HEADER_BYTES];
+    let version = rest.get_u8();
+    if version != VERSION {
+        return Err(EntryError::Version(version));
+    }
+    let code = rest.get_u8();
+    let kind = EntryKind::from_code(code).ok_or(EntryError::Kind(code))?;
+    let flags = rest.get_u8();
+    let reserved = rest.get_u8();
+    if flags & !FLAG_ELIDED != 0 || reserved != 0 {
+        return Err(EntryError::Flags(flags));
+    }
+    let length = rest.get_u32_le();
+    let elided = flags & FLAG_ELIDED != 0;
+    let checksum = rest.get_u32_le();
+    let session = SessionId { incarnation: Incarnation(rest.get_u128_le()), start: rest.get_u32_le() };
+    let id = ProposalId { session, sequence: rest.get_u64_le() };
+    let acknowledged_below = rest.get_u64_le();
+    let log_time = LogTime(rest.get_u64_le());
+    let elided_length = elided.then_some(length);
+    let header = EntryHeader { kind, id, acknowledged_below, log_time, checksum, elided_length };
+    let payload = if elided { 0 } else { usize::try_from(length).unwrap_or(usize::MAX - ENTRY_HEADER_BYTES) };
+    Ok((header, payload))
+}
+
+const VERSION: u8 = 1;
+const FLAG_ELIDED: u8 = 1;

@@ -1,0 +1,213 @@
+//! The queue every core keeps its outputs in: it holds back what is not durable yet.
+
+use std::collections::VecDeque;
+
+use crate::{LoadRange, NodeId, Operation, Output, Protocol, Ticket};
+
+/// Outputs on their way out, in order, each held until the writes whose content it states are durable.
+///
+/// One batch of writes is in flight at a time and the next grows meanwhile, so that batches follow the load. What
+/// depends on a write is stamped with the write's ticket when it is made ([`Outbox::send_after`],
+/// [`Outbox::event_after`]), so that no shell can get the order wrong. Held messages are bounded by number: beyond it
+/// the oldest is dropped, as the network might have done. Held events are bounded by the core, which refuses commands.
+#[derive(Clone, Debug)]
+pub struct Outbox<P: Protocol> {
+    ready: VecDeque<Output<P>>,
+    held_messages: VecDeque<(Ticket, NodeId, P::Message)>,
+    held_events: VecDeque<(Ticket, P::Event)>,
+    /// Writes not yet handed out, each a batch with its ticket, ascending; none is above `write_bytes_max` unless one
+    /// call of `persist` is.
+    pending: VecDeque<Batch>,
+    /// The write that was handed out and is not durable yet. At most one.
+    in_flight: Option<Ticket>,
+    /// Every write up to this one is durable. Never goes back.
+    persisted: Ticket,
+    last_ticket: Ticket,
+    limits: OutboxLimits,
+}
+
+/// Bounds of an [`Outbox`].
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Messages held for writes; beyond it the oldest is dropped.
+    pub held_messages_max: usize,
+    /// Bytes of one `Persist`; more goes into the next.
+    pub write_bytes_max: usize,
+}
+
+impl Default for OutboxLimits {
+    /// 4,096 messages and 1 MiB.
+    fn default() -> Self {
+        Self { held_messages_max: 4096, write_bytes_max: 1 << 20 }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Batch {
+    ticket: Ticket,
+    operations: Vec<Operation>,
+    bytes: usize,
+}
+
+impl<P: Protocol> Outbox<P> {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new(limits: OutboxLimits) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            held_messages: VecDeque::new(),
+            held_events: VecDeque::new(),
+            pending: VecDeque::new(),
+            in_flight: None,
+            persisted: Ticket(0),
+            last_ticket: Ticket(0),
+            limits,
+        }
+    }
+
+    /// Queues operations that must become durable together, and gives the ticket that covers them. They join the batch
+    /// that is growing unless it is full.
+    pub fn persist(&mut self, operations: impl IntoIterator<Item = Operation>) -> Ticket {
+        let operations: Vec<Operation> = operations.into_iter().collect();
+        let bytes = operations.iter().map(Operation::weight).sum::<usize>();
+        if let Some(batch) = self.pending.back_mut()
+            && batch.bytes + bytes <= self.limits.write_bytes_max
+        {
+            batch.operations.extend(operations);
+            batch.bytes += bytes;
+            return batch.ticket;
+        }
+        let ticket = self.ticket();
+        self.pending.push_back(Batch { ticket, operations, bytes });
+        ticket
+    }
+
+    /// Sends a message that states nothing undurable.
+    pub fn send(&mut self, to: NodeId, message: P::Message) {
+        self.ready.push_back(Output::Send { to, message });
+    }
+
+    /// Sends a message once the write `after` is durable.
+    pub fn send_after(&mut self, after: Ticket, to: NodeId, message: P::Message) {
+        if after <= self.persisted {
+            return self.send(to, message);
+        }
+        if self.held_messages.len() >= self.limits.held_messages_max {
+            self.held_messages.pop_front();
+        }
+        self.held_messages.push_back((after, to, message));
+    }
+
+    /// Tells the application something that states nothing undurable.
+    pub fn event(&mut self, event: P::Event) {
+        self.ready.push_back(Output::Event(event));
+    }
+
+    /// Tells the application something once the write `after` is durable.
+    pub fn event_after(&mut self, after: Ticket, event: P::Event) {
+        if after <= self.persisted {
+            return self.event(event);
+        }
+        self.held_events.push_back((after, event));
+    }
+
+    /// Reads from the group's stream.
+    pub fn load(&mut self, range: LoadRange) -> Ticket {
+        let ticket = self.ticket();
+        self.ready.push_back(Output::Load { ticket, range });
+        ticket
+    }
+
+    /// Asks the application for work.
+    pub fn request(&mut self, request: P::Request) -> Ticket {
+        let ticket = self.ticket();
+        self.ready.push_back(Output::Request { ticket, request });
+        ticket
+    }
+
+    /// Any other output, in its place.
+    pub fn push(&mut self, output: Output<P>) {
+        self.ready.push_back(output);
+    }
+
+    /// Notes that every write up to `ticket` is durable and lets go what waited for it. Late and repeated news is harmless.
+    pub fn persisted(&mut self, ticket: Ticket) {
+        if ticket <= self.persisted || self.in_flight.is_none_or(|in_flight| ticket > in_flight) {
+            return;
+        }
+        self.persisted = ticket;
+        if self.in_flight == Some(ticket) {
+            self.in_flight = None;
+        }
+        self.release();
+    }
+
+    /// Drops what is held and queued for good: the log takes no more writes, so nothing of it may be said.
+    pub fn poison(&mut self) {
+        self.held_messages.clear();
+        self.held_events.clear();
+        self.pending.clear();
+        self.ready.retain(|output| matches!(output, Output::Halt { .. }));
+    }
+
+    /// Drops held messages by name, such as the acknowledgements of an old term.
+    pub fn drop_held(&mut self, mut drop: impl FnMut(NodeId, &P::Message) -> bool) {
+        self.held_messages.retain(|(_, to, message)| !drop(*to, message));
+    }
+
+    /// The next output: a write as soon as none is in flight, else the oldest that may go.
+    pub fn poll(&mut self) -> Option<Output<P>> {
+        if self.in_flight.is_none()
+            && let Some(batch) = self.pending.pop_front()
+        {
+            self.in_flight = Some(batch.ticket);
+            return Some(Output::Persist { ticket: batch.ticket, operations: batch.operations });
+        }
+        self.ready.pop_front()
+    }
+
+    /// Whether a write is in flight: what is persisted now waits for it.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether everything given to [`Outbox::persist`] is durable.
+    #[must_use]
+    pub fn is_durable(&self, ticket: Ticket) -> bool {
+        ticket <= self.persisted
+    }
+
+    /// The ticket of the newest write, durable or not: what is stamped with it waits for everything asked so far.
+    #[must_use]
+    pub fn newest_write(&self) -> Ticket {
+        let handed_out = self.in_flight.unwrap_or(self.persisted);
+        self.pending.back().map_or(handed_out, |batch| batch.ticket)
+    }
+
+    /// Messages and events that wait for writes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held_messages.len() + self.held_events.len()
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.last_ticket = self.last_ticket.next();
+        self.last_ticket
+    }
+
+    fn release(&mut self) {
+        while let Some((after, ..)) = self.held_messages.front()
+            && *after <= self.persisted
+        {
+            let (_, to, message) = self.held_messages.pop_front().expect("just seen");
+            self.ready.push_back(Output::Send { to, message });
+        }
+        while let Some((after, _)) = self.held_events.front()
+            && *after <= self.persisted
+        {
+            let (_, event) = self.held_events.pop_front().expect("just seen");
+            self.ready.push_back(Output::Event(event));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Time as a core sees it: it comes in with each input and is never asked for.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A moment on a node's monotone clock, in nanoseconds since a start that only its shell knows.
+///
+/// A newtype of our own, so that a core cannot ask the system for the time and a simulator can make it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The start of the clock.
+    pub const ZERO: Self = Self(0);
+
+    /// A moment `nanoseconds` after the start of the clock.
+    #[must_use]
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds since the start of the clock.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `duration` later; the end of the clock (584 years) when that is beyond it.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(saturating_nanos(duration)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The time that comes with every input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Now {
+    /// The monotone clock: never goes back between two inputs of a node.
+    pub instant: Instant,
+    /// The wall clock in Unix milliseconds: may jump either way. Only log time is made from it.
+    pub wall_ms: u64,
+}
+
+/// Time as the replicated log bears it: Unix milliseconds that never go back along the log.
+///
+/// It is the only time that a state machine knows, hence equal on every replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct LogTime(pub u64);
+
+impl fmt::Display for LogTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn saturating_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
