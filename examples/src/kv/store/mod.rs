@@ -1,0 +1,530 @@
+//! The keyspace: a deterministic state machine.
+//!
+//! Everything that changes the store comes through [`Store::apply`] with the log time of the entry, and depends on
+//! nothing else: two stores that applied the same entries hold the same keys and have the same [`Store::digest`]. A key
+//! with a deadline exists while the log time is before it, whatever a wall clock says.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Read;
+
+use bytes::{Bytes, BytesMut};
+
+mod codec;
+mod outcome;
+mod record;
+mod snapshot;
+mod table;
+mod write;
+
+pub use codec::DecodeError;
+pub use outcome::{Outcome, Refusal};
+pub use snapshot::{RestoreError, Snapshot};
+pub use write::{
+    BATCH_VERSION, Batch, ExpireCondition, Expiry, Moment, SetAnswer, SetCondition, Unit, Write,
+};
+
+use record::Record;
+use table::Table;
+
+/// Bytes a key or a value may have. `SET` of more is refused before it is proposed, `APPEND` beyond it when applied.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Keys an entry of the log removes, on top of what it does, because their deadline has passed.
+pub const EXPIRED_PER_ENTRY_MAX: usize = 32;
+
+/// Keys a tick removes because their deadline has passed. While more are due, [`Store::next_deadline`] lies in the past
+/// and further ticks follow.
+pub const EXPIRED_PER_TICK_MAX: usize = 10_000;
+
+/// Keys, values and deadlines.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use quorate_examples::kv::store::{Expiry, Outcome, SetAnswer, SetCondition, Store, Write};
+///
+/// let mut store = Store::new(0);
+/// let mut batch = BytesMut::new();
+/// Write::Set {
+///     key: b"planet",
+///     value: b"earth",
+///     condition: SetCondition::Always,
+///     expiry: Expiry::Never,
+///     answer: SetAnswer::Outcome,
+/// }
+/// .encode(&mut batch);
+/// let answer = store.apply(1_000, &batch);
+/// assert_eq!(Outcome::decode_all(&answer).next(), Some(Ok(Outcome::Ok)));
+/// assert_eq!(store.get(1_000, b"planet"), Some(&b"earth"[..]));
+/// ```
+#[derive(Debug)]
+pub struct Store {
+    table: Table,
+    /// Every record that has a deadline.
+    deadlines: BTreeSet<Due>,
+    /// Bytes of all keys and values.
+    weight: u64,
+    /// Wrapping sum of the records' digests, so that it does not depend on an order.
+    digest: u64,
+    scratch: Vec<u8>,
+    discard: Discard,
+}
+
+/// Takes what is no longer needed; dropping it may take long.
+pub type Discard = fn(Garbage);
+
+/// Keys that were flushed or replaced by a snapshot. Dropping it frees them, a tenth of a second for a million.
+pub struct Garbage {
+    _table: Table,
+    _deadlines: BTreeSet<Due>,
+}
+
+impl fmt::Debug for Garbage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Garbage")
+    }
+}
+
+/// When a key ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// There is no such key.
+    Absent,
+    /// The key stays.
+    Endless,
+    /// Log time in Unix ms from which on the key does not exist.
+    Until(u64),
+}
+
+impl Store {
+    /// An empty store. The seed decides where keys lie in memory and is seen nowhere; draw it anew in each process.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            table: Table::new(seed),
+            deadlines: BTreeSet::new(),
+            weight: 0,
+            digest: 0,
+            scratch: Vec::new(),
+            discard: drop,
+        }
+    }
+
+    /// Says where flushed keys go to be freed; by default they are freed on the spot.
+    #[must_use]
+    pub fn with_discard(mut self, discard: Discard) -> Self {
+        self.discard = discard;
+        self
+    }
+
+    /// Applies a batch of [`Write`]s and returns their [`Outcome`]s. `log_time` is the entry's, in Unix ms.
+    ///
+    /// # Panics
+    /// When the batch cannot be decoded: it was proposed by a newer program, and skipping it would make this replica
+    /// differ from the others.
+    pub fn apply(&mut self, log_time: u64, batch: &[u8]) -> Bytes {
+        self.expire(log_time, EXPIRED_PER_ENTRY_MAX);
+        let unreadable = |error| -> ! { panic!("an entry is unreadable: {error}") };
+        let mut answers = Answers::default();
+        for write in Batch::open(batch).unwrap_or_else(|error| unreadable(error)) {
+            let write = write.unwrap_or_else(|error| unreadable(error));
+            self.apply_one(log_time, &write, &mut answers);
+        }
+        answers.finish()
+    }
+
+    /// Removes keys whose deadline has passed, at most [`EXPIRED_PER_TICK_MAX`].
+    pub fn tick(&mut self, log_time: u64) {
+        self.expire(log_time, EXPIRED_PER_TICK_MAX);
+    }
+
+    /// The value of a key.
+    pub fn get(&self, log_time: u64, key: &[u8]) -> Option<&[u8]> {
+        Some(self.find(log_time, self.table.hash(key), key)?.value())
+    }
+
+    /// When a key ends.
+    pub fn lifetime(&self, log_time: u64, key: &[u8]) -> Lifetime {
+        match self
+            .find(log_time, self.table.hash(key), key)
+            .map(Record::deadline)
+        {
+            None => Lifetime::Absent,
+            Some(None) => Lifetime::Endless,
+            Some(Some(deadline)) => Lifetime::Until(deadline),
+        }
+    }
+
+    /// Keys that exist. Costs a step for each key whose deadline has passed and that no tick removed yet.
+    pub fn len(&self, log_time: u64) -> usize {
+        let gone = self
+            .deadlines
+            .iter()
+            .take_while(|due| due.deadline <= log_time)
+            .count();
+        self.table.len() - gone
+    }
+
+    /// Keys with a deadline, those that passed and were not removed yet included.
+    pub fn deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// The earliest deadline, in Unix ms of log time.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|due| due.deadline)
+    }
+
+    /// A number that is equal for stores that hold the same keys, values and deadlines, on every platform.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The store as it is now. Costs a few hundred pointer copies for a million keys; what is written afterwards does not
+    /// change it.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.table.clone(), self.digest)
+    }
+
+    /// Replaces everything by what [`Snapshot::write`] wrote. On an error the store is as it was.
+    ///
+    /// # Errors
+    /// When the reader fails, or the bytes are not a whole snapshot of a known version.
+    pub fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+        let mut restored = Self {
+            table: self.table.empty(),
+            ..Self::new(0).with_discard(self.discard)
+        };
+        let announced = snapshot::read(reader, |key, value, deadline| {
+            restored.put_parts(key, &[value], deadline);
+        })?;
+        if announced.digest != restored.digest || announced.records != restored.table.len() as u64 {
+            return Err(RestoreError::Mismatch);
+        }
+        std::mem::swap(self, &mut restored);
+        restored.clear();
+        Ok(())
+    }
+
+    fn apply_one(&mut self, log_time: u64, write: &Write<'_>, answers: &mut Answers) {
+        let outcome = match write {
+            Write::Set {
+                key,
+                value,
+                condition,
+                expiry,
+                answer,
+            } => {
+                return self.set(
+                    log_time,
+                    (key, value),
+                    (*condition, *expiry),
+                    *answer,
+                    answers,
+                );
+            }
+            Write::Delete { keys } => {
+                let removed = keys.iter().filter(|key| self.delete(log_time, key)).count();
+                Outcome::Integer(i64::try_from(removed).expect("a batch is bounded"))
+            }
+            Write::Add { key, by } => self.add(log_time, key, *by),
+            Write::Append { key, value } => self.append(log_time, key, value),
+            Write::SetMany { pairs } => {
+                for (key, value) in pairs {
+                    self.put_parts(key, &[value], None);
+                }
+                Outcome::Ok
+            }
+            Write::Expire {
+                key,
+                moment,
+                condition,
+                unit,
+            } => self.set_deadline(log_time, key, *moment, *condition, *unit),
+            Write::Persist { key } => self.persist(log_time, key),
+            Write::FlushAll => {
+                self.clear();
+                Outcome::Ok
+            }
+        };
+        answers.push(&outcome);
+    }
+
+    fn set(
+        &mut self,
+        log_time: u64,
+        (key, value): (&[u8], &[u8]),
+        (condition, expiry): (SetCondition, Expiry),
+        answer: SetAnswer,
+        answers: &mut Answers,
+    ) {
+        let old = self.find(log_time, self.table.hash(key), key);
+        let deadline = match expiry {
+            Expiry::Never => Ok(None),
+            Expiry::Keep => Ok(old.and_then(Record::deadline)),
+            Expiry::At(moment) => deadline_of(log_time, moment)
+                .map(Some)
+                .ok_or(Refusal::SetTime),
+        };
+        let deadline = match deadline {
+            Ok(deadline) => deadline,
+            Err(refusal) => return answers.push(&Outcome::Refused(refusal)),
+        };
+        let sets = match condition {
+            SetCondition::Always => true,
+            SetCondition::Absent => old.is_none(),
+            SetCondition::Present => old.is_some(),
+        };
+        answers.push(&match answer {
+            SetAnswer::Old => old.map_or(Outcome::Nil, |old| Outcome::Value(old.value())),
+            SetAnswer::Outcome if sets => Outcome::Ok,
+            SetAnswer::Outcome => Outcome::Nil,
+        });
+        if sets && deadline.is_some_and(|deadline| deadline <= log_time) {
+            self.delete(log_time, key);
+        } else if sets {
+            self.put_parts(key, &[value], deadline);
+        }
+    }
+
+    fn add(&mut self, log_time: u64, key: &[u8], by: i64) -> Outcome<'static> {
+        let old = self.find(log_time, self.table.hash(key), key);
+        let deadline = old.and_then(Record::deadline);
+        let Some(number) = old.map_or(Some(0), |old| parse_integer(old.value())) else {
+            return Outcome::Refused(Refusal::NotAnInteger);
+        };
+        let Some(sum) = number.checked_add(by) else {
+            return Outcome::Refused(Refusal::Overflow);
+        };
+        self.put_parts(key, &[sum.to_string().as_bytes()], deadline);
+        Outcome::Integer(sum)
+    }
+
+    fn append(&mut self, log_time: u64, key: &[u8], value: &[u8]) -> Outcome<'static> {
+        let old = self.find(log_time, self.table.hash(key), key).cloned();
+        let before = old.as_ref().map_or(&[][..], Record::value);
+        let length = before.len() + value.len();
+        if length > VALUE_BYTES_MAX {
+            return Outcome::Refused(Refusal::TooLong);
+        }
+        self.put_parts(
+            key,
+            &[before, value],
+            old.as_ref().and_then(Record::deadline),
+        );
+        Outcome::Integer(i64::try_from(length).expect("a value is bounded"))
+    }
+
+    fn set_deadline(
+        &mut self,
+        log_time: u64,
+        key: &[u8],
+        moment: Moment,
+        condition: ExpireCondition,
+        unit: Unit,
+    ) -> Outcome<'static> {
+        let Some(deadline) = deadline_of(log_time, moment) else {
+            return Outcome::Refused(match unit {
+                Unit::Seconds => Refusal::ExpireTime,
+                Unit::Milliseconds => Refusal::PexpireTime,
+            });
+        };
+        let Some(record) = self.find(log_time, self.table.hash(key), key).cloned() else {
+            return Outcome::Integer(0);
+        };
+        let current = record.deadline();
+        let refused = (condition.absent && current.is_some())
+            || (condition.present && current.is_none())
+            || (condition.later && current.is_none_or(|current| deadline <= current))
+            || (condition.earlier && current.is_some_and(|current| deadline >= current));
+        if refused {
+            return Outcome::Integer(0);
+        }
+        if deadline <= log_time {
+            self.delete(log_time, key);
+        } else {
+            self.put_parts(key, &[record.value()], Some(deadline));
+        }
+        Outcome::Integer(1)
+    }
+
+    fn persist(&mut self, log_time: u64, key: &[u8]) -> Outcome<'static> {
+        let record = self.find(log_time, self.table.hash(key), key).cloned();
+        let Some(record) = record.filter(|record| record.deadline().is_some()) else {
+            return Outcome::Integer(0);
+        };
+        self.put_parts(key, &[record.value()], None);
+        Outcome::Integer(1)
+    }
+
+    /// Removes a key; false when it did not exist, or existed no more.
+    fn delete(&mut self, log_time: u64, key: &[u8]) -> bool {
+        let hash = self.table.hash(key);
+        let Some(removed) = self.table.remove(hash, key) else {
+            return false;
+        };
+        self.forget(&removed);
+        removed.lives_at(log_time)
+    }
+
+    fn find(&self, log_time: u64, hash: u64, key: &[u8]) -> Option<&Record> {
+        self.table
+            .get(hash, key)
+            .filter(|record| record.lives_at(log_time))
+    }
+
+    fn put_parts(&mut self, key: &[u8], value: &[&[u8]], deadline: Option<u64>) {
+        let record = Record::new(&mut self.scratch, key, value, deadline);
+        let hash = self.table.hash(record.key());
+        self.weight += record.weight();
+        self.digest = self.digest.wrapping_add(record.digest());
+        if let Some(replaced) = self.table.insert(hash, record.clone()) {
+            self.forget(&replaced);
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert(Due { deadline, record });
+        }
+    }
+
+    /// Undoes what a record that left the table had added elsewhere.
+    fn forget(&mut self, removed: &Record) {
+        self.weight -= removed.weight();
+        self.digest = self.digest.wrapping_sub(removed.digest());
+        if let Some(deadline) = removed.deadline() {
+            let listed = self.deadlines.remove(&Due {
+                deadline,
+                record: removed.clone(),
+            });
+            assert!(listed, "a record with a deadline is listed");
+        }
+    }
+
+    /// Goes by deadline and then by key, so that replicas which remove only some of what is due remove the same.
+    fn expire(&mut self, log_time: u64, count_max: usize) {
+        for _ in 0..count_max {
+            let Some(due) = self
+                .deadlines
+                .first()
+                .filter(|due| due.deadline <= log_time)
+            else {
+                return;
+            };
+            let record = due.record.clone();
+            let removed = self
+                .table
+                .remove(self.table.hash(record.key()), record.key());
+            self.forget(&removed.expect("a listed record is in the table"));
+        }
+    }
+
+    fn clear(&mut self) {
+        let empty = self.table.empty();
+        let garbage = Garbage {
+            _table: std::mem::replace(&mut self.table, empty),
+            _deadlines: std::mem::take(&mut self.deadlines),
+        };
+        self.weight = 0;
+        self.digest = 0;
+        (self.discard)(garbage);
+    }
+}
+
+/// A record in the order in which deadlines pass.
+#[derive(Debug, Clone)]
+struct Due {
+    deadline: u64,
+    record: Record,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.deadline
+            .cmp(&other.deadline)
+            .then_with(|| self.record.key().cmp(other.record.key()))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Due {}
+
+/// Gathers the outcomes of a batch; a lone `Ok` or `Nil`, by far the commonest, costs no allocation.
+#[derive(Default)]
+struct Answers {
+    first: Option<Bytes>,
+    encoded: BytesMut,
+}
+
+impl Answers {
+    fn push(&mut self, outcome: &Outcome<'_>) {
+        if let Some(first) = self.first.take() {
+            self.encoded.extend_from_slice(&first);
+        } else if self.encoded.is_empty()
+            && let Some(alone) = outcome.encoded_alone()
+        {
+            self.first = Some(alone);
+            return;
+        }
+        outcome.encode(&mut self.encoded);
+    }
+
+    fn finish(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.encoded.freeze())
+    }
+}
+
+/// A number as Redis accepts it: decimal, no plus sign, no leading zeros or blanks, and within 64 bits.
+///
+/// ```
+/// use quorate_examples::kv::store::parse_integer;
+///
+/// assert_eq!(parse_integer(b"-17"), Some(-17));
+/// assert_eq!(parse_integer(b"017"), None);
+/// ```
+pub fn parse_integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    digits.iter().try_fold(0_i64, |number, digit| {
+        let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
+        let shifted = number.checked_mul(10)?;
+        if negative {
+            shifted.checked_sub(digit)
+        } else {
+            shifted.checked_add(digit)
+        }
+    })
+}
+
+/// A moment as log time; `None` when it does not fit 64 bits. A moment before 1970 is as good as its first millisecond.
+fn deadline_of(log_time: u64, moment: Moment) -> Option<u64> {
+    let ms = match moment {
+        Moment::At(ms) => ms,
+        Moment::In(ms) => i64::try_from(log_time).ok()?.checked_add(ms)?,
+    };
+    Some(u64::try_from(ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn record(key: u16, value: u8) -> Record {
+    Record::new(&mut Vec::new(), &key.to_le_bytes(), &[&[value]], None)
+}
+
+fn contents(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    table
+        .iter()
+        .map(|record| (record.key().to_vec(), record.value().to_vec()))
+        .collect()
+}
+
+/// The shape that linear hashing promises, however the table came about.
+fn check(table: &Table) {
+    let held: usize = table.segments.iter().map(|segment| segment.len()).sum();
+    assert_eq!(held, table.buckets);
+    assert_eq!(table.iter().count(), table.len());
+    assert!(
+        table
+            .segments
+            .iter()
+            .rev()
+            .skip(1)
+            .all(|segment| segment.len() == SEGMENT_BUCKETS)
+    );
+    for (index, bucket) in table
+        .segments
+        .iter()
+        .flat_map(|segment| segment.iter())
+        .enumerate()
+    {
+        assert!(
+            bucket
+                .iter()
+                .all(|slot| address(slot.hash, table.buckets) == index)
+        );
+    }
+}
+
+#[test]
+fn grows_and_shrinks_by_one_bucket_at_a_time() {
+    let mut table = Table::new(7);
+    for key in 0..50_000 {
+        let before = table.buckets;
+        let hash = table.hash(&u16::to_le_bytes(key));
+        assert!(table.insert(hash, record(key, 1)).is_none());
+        assert!(table.buckets - before <= 1);
+    }
+    check(&table);
+    assert_eq!(table.buckets, 50_000_usize.div_ceil(BUCKET_RECORDS));
+    for key in 0..50_000 {
+        let hash = table.hash(&u16::to_le_bytes(key));
+        assert_eq!(
+            table
+                .get(hash, &u16::to_le_bytes(key))
+                .map(|record| record.value()),
+            Some(&[1][..])
+        );
+        assert!(table.remove(hash, &u16::to_le_bytes(key)).is_some());
+    }
+    check(&table);
+    assert_eq!((table.len(), table.buckets), (0, 1));
+}
+
+#[test]
+fn a_write_after_a_copy_copies_one_segment_and_one_bucket() {
+    let mut table = Table::new(7);
+    for key in 0..50_000 {
+        table.insert(table.hash(&u16::to_le_bytes(key)), record(key, 1));
+    }
+    let copy = table.clone();
+    table.insert(table.hash(&7_u16.to_le_bytes()), record(7, 2));
+    let pairs = || table.segments.iter().zip(&copy.segments);
+    assert_eq!(
+        pairs()
+            .filter(|(left, right)| !Arc::ptr_eq(left, right))
+            .count(),
+        1
+    );
+    let buckets = pairs().flat_map(|(left, right)| left.iter().zip(right.iter()));
+    assert_eq!(
+        buckets
+            .filter(|(left, right)| !Arc::ptr_eq(left, right))
+            .count(),
+        1
+    );
+}
+
+proptest! {
+    #[test]
+    fn holds_what_a_map_holds_and_copies_stand_still(
+        seed: u64,
+        steps in proptest::collection::vec((0_u16..200, 0_u8..8), 0..1500),
+    ) {
+        let mut table = Table::new(seed);
+        let mut model = BTreeMap::new();
+        let mut copies = Vec::new();
+        for (key, action) in steps {
+            let bytes = key.to_le_bytes();
+            let hash = table.hash(&bytes);
+            match action {
+                0..=4 => {
+                    let replaced = table.insert(hash, record(key, action));
+                    let expected = model.insert(bytes.to_vec(), vec![action]);
+                    prop_assert_eq!(replaced.map(|record| record.value().to_vec()), expected);
+                }
+                5..=6 => {
+                    let removed = table.remove(hash, &bytes);
+                    prop_assert_eq!(removed.map(|record| record.value().to_vec()), model.remove(&bytes[..]));
+                }
+                _ if copies.len() < 4 => copies.push((table.clone(), model.clone())),
+                _ => prop_assert_eq!(table.get(hash, &bytes).map(Record::value), model.get(&bytes[..]).map(Vec::as_slice)),
+            }
+        }
+        copies.push((table, model));
+        for (table, model) in copies {
+            check(&table);
+            prop_assert_eq!(contents(&table), model);
+        }
+    }
+}
