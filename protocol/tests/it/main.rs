@@ -1,0 +1,8 @@
+//! The contract's formats and helpers through their public API.
+
+mod batch;
+mod configuration;
+mod entry;
+mod golden;
+mod outbox;
+mod recovery;
