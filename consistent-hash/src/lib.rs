@@ -1,1 +1,20 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod error;
+mod hash;
+mod jump;
+mod node;
+mod placement;
+mod ring;
+
+pub use error::{BuildError, RemoveError, ReplicaError, WeightError};
+pub use hash::{HASH_VERSION, Hasher, KeyHash};
+pub use jump::{Jump, jump};
+pub use node::{NODES_MAX, Node, NodeIndex, Nodes, Weight};
+pub use placement::{Placement, REPLICAS_MAX, Replicas};
+pub use ring::{Ring, RingBuilder, Token};
