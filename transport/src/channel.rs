@@ -1,0 +1,104 @@
+//! The typed end of a channel.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use quorate_protocol::{GroupId, NodeId, Wire};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, DecodeError, EncodeError};
+use crate::{ChannelId, ClaimError, Inbox, Incoming, SendError, Sender, Transport};
+
+/// Messages of one type on one channel: the only reader of that channel on this node.
+///
+/// A runtime that shares an inbox between channels uses [`codec`](crate::codec) itself.
+pub struct Channel<M> {
+    transport: Arc<dyn Transport>,
+    id: ChannelId,
+    inbox: Inbox,
+    message: PhantomData<fn(M) -> M>,
+}
+
+impl<M> Channel<M>
+where
+    M: Wire<Small: Serialize + DeserializeOwned>,
+{
+    /// Claims the channel.
+    ///
+    /// # Errors
+    /// As [`Transport::claim`].
+    pub fn claim(transport: Arc<dyn Transport>, id: ChannelId) -> Result<Self, ClaimError> {
+        let inbox = transport.claim(id..=id)?;
+        Ok(Self { transport, id, inbox, message: PhantomData })
+    }
+
+    /// Encodes `message` once and queues it for each of `peers`. What happens to one does not touch the others; the
+    /// first error is returned when all were tried.
+    ///
+    /// # Errors
+    /// When it cannot be encoded (then nothing is sent), or was not queued for a peer.
+    pub fn send(
+        &self,
+        peers: impl IntoIterator<Item = NodeId>,
+        group: GroupId,
+        message: &M,
+    ) -> Result<(), ChannelError> {
+        let frame = codec::encode(self.id, group, message)?;
+        let results: Vec<_> = peers.into_iter().map(|peer| self.transport.send(peer, frame.clone())).collect();
+        Ok(results.into_iter().collect::<Result<(), _>>()?)
+    }
+
+    /// Waits for the next message; `None` once the transport is shut down and everything was taken.
+    ///
+    /// # Errors
+    /// When what came is no message of this type: the peer is to blame, and the channel goes on.
+    pub async fn recv(&mut self) -> Option<Result<(Sender, GroupId, M), DecodeError>> {
+        loop {
+            if let Some(message) = decoded(self.inbox.recv().await?) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Takes the next message, if one waits.
+    ///
+    /// # Errors
+    /// As [`Channel::recv`].
+    pub fn try_recv(&mut self) -> Option<Result<(Sender, GroupId, M), DecodeError>> {
+        loop {
+            if let Some(message) = decoded(self.inbox.try_recv()?) {
+                return Some(message);
+            }
+        }
+    }
+}
+
+impl<M> fmt::Debug for Channel<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Why a message was not sent to every peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// It cannot be encoded; nobody was sent it.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// It was not queued for at least one peer.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// The message of a frame; link events only come on the transport's own channel, which carries no messages.
+fn decoded<M>(incoming: Incoming) -> Option<Result<(Sender, GroupId, M), DecodeError>>
+where
+    M: Wire<Small: DeserializeOwned>,
+{
+    let Incoming::Frame(received) = incoming else { return None };
+    let group = received.frame.group();
+    Some(codec::decode(received.frame).map(|message| (received.from, group, message)))
+}

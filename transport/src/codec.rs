@@ -1,0 +1,116 @@
+//! From messages to frames and back: serde and bincode for the small section, nothing for the raw ones.
+//!
+//! This is the only place that knows bincode, so that it can be replaced. Integers are varints, little-endian; an enum's
+//! variant is its position, so that variants are only ever appended.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_protocol::{GroupId, Wire, WireError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{ChannelId, Frame, FrameError};
+
+/// The longest small section that is encoded or decoded, in bytes. What is larger belongs into a raw section.
+pub const SMALL_BYTES_MAX: usize = 1 << 20;
+
+/// The frame that carries `message`. It is encoded once, for however many peers.
+///
+/// # Errors
+/// When serde refuses a value, the small section is above [`SMALL_BYTES_MAX`], or the parts make no frame. All three are
+/// the caller's mistake.
+pub fn encode<M>(channel: ChannelId, group: GroupId, message: &M) -> Result<Frame, EncodeError>
+where
+    M: Wire<Small: Serialize>,
+{
+    let mut raw = Vec::new();
+    let small = encode_small(&message.to_parts(&mut raw))?;
+    Ok(Frame::new(channel, group, small, raw)?)
+}
+
+/// The message that `frame` carries, its raw sections slices of what arrived.
+///
+/// # Errors
+/// When the small section is not exactly one value of this kind, or the sections make no message. Blame the peer.
+pub fn decode<M>(frame: Frame) -> Result<M, DecodeError>
+where
+    M: Wire<Small: DeserializeOwned>,
+{
+    let (small, raw) = frame.into_sections();
+    Ok(M::from_parts(decode_small(&small)?, raw)?)
+}
+
+/// The bytes of one serde value.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_small<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
+    let mut out = Out(BytesMut::with_capacity(SMALL_BYTES_USUAL));
+    bincode::serde::encode_into_writer(value, &mut out, CONFIGURATION).map_err(|error| match error {
+        bincode::error::EncodeError::UnexpectedEnd => EncodeError::TooLarge,
+        _ => EncodeError::Value,
+    })?;
+    Ok(out.0.freeze())
+}
+
+/// The value that these bytes, and no more, are.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, used) = bincode::serde::decode_from_slice(bytes, CONFIGURATION).map_err(|_| DecodeError::Small)?;
+    if used == bytes.len() { Ok(value) } else { Err(DecodeError::Trailing { bytes: bytes.len() - used }) }
+}
+
+/// Why a message is no frame. Nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Serde refused a value.
+    #[error("a value that cannot be encoded")]
+    Value,
+    /// The small section is above [`SMALL_BYTES_MAX`].
+    #[error("the small section is above {SMALL_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The parts make no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// Why a frame is no message. The peer is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The small section is not a value of this kind, or is above [`SMALL_BYTES_MAX`].
+    #[error("the small section cannot be decoded")]
+    Small,
+    /// Bytes behind the value of the small section.
+    #[error("{bytes} bytes behind the small section's value")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// The sections make no message.
+    #[error(transparent)]
+    Parts(#[from] WireError),
+}
+
+/// Grows as needed up to [`SMALL_BYTES_MAX`].
+struct Out(BytesMut);
+
+impl Writer for Out {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        if self.0.len() + bytes.len() > SMALL_BYTES_MAX {
+            return Err(bincode::error::EncodeError::UnexpectedEnd);
+        }
+        self.0.put_slice(bytes);
+        Ok(())
+    }
+}
+
+const CONFIGURATION: Configuration<LittleEndian, Varint, Limit<SMALL_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<SMALL_BYTES_MAX>();
+
+/// Most small sections fit, so that encoding allocates once.
+const SMALL_BYTES_USUAL: usize = 128;

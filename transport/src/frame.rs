@@ -1,0 +1,226 @@
+//! What travels: frames on numbered channels.
+
+use std::fmt;
+
+use bytes::Bytes;
+use quorate_protocol::{GroupId, Incarnation, NodeId};
+
+/// The number of a channel: who reads a frame on the other side.
+///
+/// | channels | whose |
+/// |---|---|
+/// | 0 | the transport's own: nothing can be sent there, and who claims it is told of links |
+/// | 1 | the node |
+/// | 2 | snapshots, on the bulk lane |
+/// | 3 | request and response |
+/// | 4 | replicas |
+/// | 5 to 15 | kept for later |
+/// | 16 and up | cores |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u16);
+
+impl ChannelId {
+    /// The transport's own.
+    pub const TRANSPORT: Self = Self(0);
+    /// The node's: standings, liveness.
+    pub const NODE: Self = Self(1);
+    /// Chunks of snapshots. The only channel on the bulk lane.
+    pub const SNAPSHOTS: Self = Self(2);
+    /// Request and response.
+    pub const RPC: Self = Self(3);
+    /// Replicas among themselves.
+    pub const REPLICA: Self = Self(4);
+    /// The first channel of the cores.
+    pub const FIRST_CORE: Self = Self(16);
+
+    /// The lane that frames of this channel take.
+    #[must_use]
+    pub const fn lane(self) -> Lane {
+        if self.0 == Self::SNAPSHOTS.0 { Lane::Bulk } else { Lane::Control }
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One of the two ways to a peer. Each is a connection of its own, so that a snapshot never delays a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Everything but snapshots.
+    Control,
+    /// Snapshots.
+    Bulk,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Control, Self::Bulk];
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Control => "control",
+            Self::Bulk => "bulk",
+        })
+    }
+}
+
+/// The most raw sections that a frame holds.
+pub const SECTIONS_MAX: usize = 255;
+
+/// One message in its parts: a small section that serde wrote, and raw sections that nothing copies.
+///
+/// The checksum is computed once, when the frame is made; sending it to many peers encodes it once.
+///
+/// ```
+/// use bytes::Bytes;
+/// use quorate_protocol::GroupId;
+/// use quorate_transport::{ChannelId, Frame};
+/// let frame = Frame::new(ChannelId::FIRST_CORE, GroupId(0), Bytes::from_static(b"small"), vec![Bytes::from_static(b"raw")])?;
+/// assert_eq!(frame.raw()[0], "raw");
+/// # Ok::<(), quorate_transport::FrameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    channel: ChannelId,
+    group: GroupId,
+    small: Bytes,
+    raw: Vec<Bytes>,
+    checksum: u32,
+}
+
+impl Frame {
+    /// A frame of these parts.
+    ///
+    /// # Errors
+    /// When there are more than [`SECTIONS_MAX`] raw sections, or the whole is longer than its format can say (4 GiB).
+    pub fn new(channel: ChannelId, group: GroupId, small: Bytes, raw: Vec<Bytes>) -> Result<Self, FrameError> {
+        if raw.len() > SECTIONS_MAX {
+            return Err(FrameError::Sections { sections: raw.len() });
+        }
+        let body = body_len(&small, &raw);
+        if u32::try_from(body).is_err() {
+            return Err(FrameError::TooLarge { bytes: body });
+        }
+        let mut checksum = crc32c::crc32c(&length_bytes(&small));
+        for section in &raw {
+            checksum = crc32c::crc32c_append(checksum, &length_bytes(section));
+        }
+        checksum = crc32c::crc32c_append(checksum, &small);
+        for section in &raw {
+            checksum = crc32c::crc32c_append(checksum, section);
+        }
+        Ok(Self { channel, group, small, raw, checksum })
+    }
+
+    /// A frame whose parts came out of a body with this checksum, which was verified.
+    pub(crate) fn verified(channel: ChannelId, group: GroupId, small: Bytes, raw: Vec<Bytes>, checksum: u32) -> Self {
+        Self { channel, group, small, raw, checksum }
+    }
+
+    /// Who reads it on the other side.
+    #[must_use]
+    pub fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// The group it belongs to.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The small section.
+    #[must_use]
+    pub fn small(&self) -> &Bytes {
+        &self.small
+    }
+
+    /// The raw sections.
+    #[must_use]
+    pub fn raw(&self) -> &[Bytes] {
+        &self.raw
+    }
+
+    /// The small section and the raw ones.
+    #[must_use]
+    pub fn into_sections(self) -> (Bytes, Vec<Bytes>) {
+        (self.small, self.raw)
+    }
+
+    /// CRC-32C of the body: the table of section lengths, then the sections.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
+    /// How many bytes follow the header on the wire.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        body_len(&self.small, &self.raw)
+    }
+
+    /// How many bytes it takes on the wire: what queues and inboxes count.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        crate::wire::HEADER_BYTES + self.body_bytes()
+    }
+}
+
+/// Why parts are not a frame. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// More raw sections than a frame holds.
+    #[error("{sections} raw sections, and a frame holds {SECTIONS_MAX}")]
+    Sections {
+        /// How many.
+        sections: usize,
+    },
+    /// Longer than the format can say.
+    #[error("a frame of {bytes} bytes, and its format ends at 4 GiB")]
+    TooLarge {
+        /// How long.
+        bytes: usize,
+    },
+}
+
+/// Who sent a frame: proven by the handshake, never by the frame itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sender {
+    /// Which node.
+    pub node: NodeId,
+    /// Which life of its data directory.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.incarnation)
+    }
+}
+
+/// A frame that arrived.
+///
+/// A section kept for long pins at most four times the bytes of its frame: frames that are small beside the buffer
+/// they were read into are copied out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Who sent it.
+    pub from: Sender,
+    /// What arrived.
+    pub frame: Frame,
+}
+
+fn body_len(small: &Bytes, raw: &[Bytes]) -> usize {
+    let lengths = (1 + raw.len()) * crate::wire::SECTION_LENGTH_BYTES;
+    lengths + small.len() + raw.iter().map(Bytes::len).sum::<usize>()
+}
+
+fn length_bytes(section: &Bytes) -> [u8; crate::wire::SECTION_LENGTH_BYTES] {
+    u32::try_from(section.len()).expect("a frame's length was checked, and a section is within it").to_le_bytes()
+}

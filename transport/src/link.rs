@@ -1,0 +1,161 @@
+//! What a transport tells of its links, and why it refuses.
+
+use std::fmt;
+
+use quorate_protocol::NodeId;
+
+use crate::Sender;
+
+/// A change of a link, told to the inbox that claimed [`ChannelId::TRANSPORT`](crate::ChannelId::TRANSPORT).
+///
+/// A link is this node's way to a peer; the peer's way back is a link of the peer's. Only the newest of several
+/// waiting `Up` and `Down` of one peer is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// Frames can be sent to the peer.
+    Up {
+        /// Who answered there.
+        peer: Sender,
+    },
+    /// Frames can no longer be sent to the peer. What was queued is dropped.
+    Down {
+        /// Who was there.
+        peer: Sender,
+        /// Why.
+        reason: DownReason,
+    },
+    /// A connection was not made, or was ended for what came over it.
+    Refused {
+        /// Who was on the other side, as far as it is known.
+        peer: Option<NodeId>,
+        /// Why.
+        refusal: Refusal,
+        /// Which side refused.
+        by: RefusedBy,
+    },
+}
+
+/// Which side refused a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusedBy {
+    /// This node.
+    Us,
+    /// The peer.
+    Peer,
+}
+
+/// Why a link went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The peer closed the connection.
+    Closed,
+    /// The connection failed.
+    Failed(std::io::ErrorKind),
+    /// What came over it was refused, or the peer was silent for too long.
+    Refused(Refusal),
+    /// The peer was removed, or given another address or incarnation.
+    PeerChanged,
+    /// The network between the nodes was cut. Only networks in memory know.
+    Cut,
+    /// This transport was shut down.
+    Shutdown,
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the peer closed the connection"),
+            Self::Failed(kind) => write!(f, "the connection failed: {kind}"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::PeerChanged => f.write_str("the peer was removed or changed"),
+            Self::Cut => f.write_str("the network is cut"),
+            Self::Shutdown => f.write_str("the transport was shut down"),
+        }
+    }
+}
+
+macro_rules! refusals {
+    ($($(#[$meta:meta])* $name:ident = $code:literal, $text:literal, $message:literal;)*) => {
+        /// Why a connection is refused, or ended for what came over it. Each is counted and logged.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Refusal {
+            $($(#[$meta])* $name,)*
+        }
+
+        impl Refusal {
+            /// Every reason, in the order of their codes.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The reason's number in the answer of a handshake. Never changes.
+            #[must_use]
+            pub const fn code(self) -> u16 {
+                match self { $(Self::$name => $code),* }
+            }
+
+            /// The reason's name as a metric has it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+
+        impl fmt::Display for Refusal {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$name => $message),* })
+            }
+        }
+    };
+}
+
+refusals! {
+    /// The first bytes are not those of this protocol.
+    Magic = 1, "magic", "the other side does not speak this protocol";
+    /// The two sides have no version of the format in common.
+    Version = 2, "version", "no version of the wire format in common";
+    /// The other side belongs to another cluster.
+    Cluster = 3, "cluster", "the other side belongs to another cluster";
+    /// The node that answered is not the one that was asked for.
+    Node = 4, "node", "another node answers at this address";
+    /// The peer's data directory is another than the expected one.
+    Incarnation = 5, "incarnation", "the peer has another incarnation than expected";
+    /// The dialer is not a known peer.
+    UnknownPeer = 6, "unknown_peer", "the dialer is not a known peer";
+    /// A handshake that no correct peer sends.
+    Handshake = 7, "handshake", "malformed handshake";
+    /// More connections than the configured bound wait for their handshake.
+    TooManyConnections = 8, "too_many_connections", "too many connections wait for their handshake";
+    /// A newer connection of the same peer exists.
+    Superseded = 9, "superseded", "a newer connection of the peer took over";
+    /// The transport is being shut down.
+    ShuttingDown = 10, "shutting_down", "the transport is being shut down";
+    /// The handshake did not end in time.
+    HandshakeTimeout = 11, "handshake_timeout", "the handshake did not end in time";
+    /// The connection ended in the handshake.
+    HandshakeCut = 12, "handshake_cut", "the connection ended in the handshake";
+    /// A frame above the configured bound.
+    FrameTooLarge = 13, "frame_too_large", "a frame above the bound";
+    /// Bytes that do not fit their checksum: flipped bits, or garbage.
+    Corrupt = 14, "corrupt", "bytes that do not fit their checksum";
+    /// A frame of another version than the agreed one.
+    FrameVersion = 15, "frame_version", "a frame of another version than agreed";
+    /// A frame that claims another sender than the connection's.
+    FrameSender = 16, "frame_sender", "a frame of another sender than the connection's";
+    /// A frame whose sections do not fill it.
+    FrameSections = 17, "frame_sections", "a frame whose sections do not fill it";
+    /// A frame of the transport's own channel that no correct peer sends, or one on the wrong lane.
+    FrameChannel = 18, "frame_channel", "a frame that no correct peer sends on this connection";
+    /// Nothing was heard for longer than the heartbeat time-out.
+    HalfOpen = 19, "half_open", "nothing was heard for longer than the heartbeat time-out";
+}
+
+impl Refusal {
+    /// The reason with this number, if this version knows it.
+    #[must_use]
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|refusal| refusal.code() == code)
+    }
+}
+
+impl std::error::Error for Refusal {}

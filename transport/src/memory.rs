@@ -1,0 +1,327 @@
+//! A network in memory: several nodes in one process, without sockets, clocks or threads.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
+//! use quorate_transport::memory::{Delivery, Network};
+//! use quorate_transport::{ChannelId, Frame, Incoming, Limits, Peer, Transport};
+//!
+//! let network = Network::new(Limits::default(), Delivery::OnSettle)?;
+//! let identity = |node| Identity { cluster: ClusterId(1), node: NodeId(node), incarnation: Incarnation(node.into()) };
+//! let (one, two) = (network.join(identity(1)), network.join(identity(2)));
+//! one.set_peer(Peer::new(NodeId(2), ""))?;
+//! two.set_peer(Peer::new(NodeId(1), ""))?;
+//!
+//! let mut inbox = two.claim(ChannelId::FIRST_CORE..=ChannelId::FIRST_CORE)?;
+//! one.send(NodeId(2), Frame::new(ChannelId::FIRST_CORE, GroupId(0), Bytes::from_static(b"hello"), Vec::new())?)?;
+//! assert!(inbox.try_recv().is_none());
+//! network.settle();
+//! let Some(Incoming::Frame(received)) = inbox.try_recv() else { panic!("the frame did not arrive") };
+//! assert_eq!((received.from.node, &received.frame.small()[..]), (NodeId(1), &b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use quorate_protocol::{Identity, NodeId};
+
+use crate::{
+    ChannelId, ClaimError, Count, Counters, Counts, DownReason, Frame, Inbox, Limits, LimitsError, LinkEvent, Peer,
+    PeerError, Received, Router, SendError, Sender, Transport,
+};
+
+/// When frames move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// Within `send`.
+    Immediate,
+    /// In [`Network::settle`].
+    OnSettle,
+}
+
+/// The network that nodes join. Clones are the same network.
+///
+/// It is deterministic: frames move in the order of senders, then receivers, then sending.
+#[derive(Clone, Debug)]
+pub struct Network {
+    state: Arc<Mutex<State>>,
+}
+
+impl Network {
+    /// A network without nodes.
+    ///
+    /// # Errors
+    /// When the bounds do not fit each other.
+    pub fn new(limits: Limits, delivery: Delivery) -> Result<Self, LimitsError> {
+        limits.check()?;
+        let state = State {
+            limits,
+            delivery,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            held: BTreeSet::new(),
+            joined: 0,
+        };
+        Ok(Self { state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// Adds a node. One of the same id that is there already is shut down, as a process is whose successor started.
+    #[must_use]
+    pub fn join(&self, identity: Identity) -> Arc<MemoryTransport> {
+        let counters = Arc::new(Counters::default());
+        let mut state = self.lock();
+        state.leave(identity.node);
+        let router = Router::new(&state.limits, counters.clone());
+        state.joined += 1;
+        let life = state.joined;
+        let node =
+            Member { identity, life, router: router.clone(), counters: counters.clone(), peers: BTreeMap::new() };
+        state.nodes.insert(identity.node, node);
+        Arc::new(MemoryTransport { identity, life, network: self.clone(), router, counters })
+    }
+
+    /// Moves every frame that may move, and says how many did.
+    pub fn settle(&self) -> usize {
+        let mut state = self.lock();
+        let links: Vec<_> = state.links.keys().copied().collect();
+        links.into_iter().map(|(from, to)| state.drain(from, to)).sum()
+    }
+
+    /// Cuts the way from one node to another; the way back stands. What was under way is lost.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        let mut state = self.lock();
+        state.cuts.insert((from, to));
+        state.relink(DownReason::Cut);
+    }
+
+    /// Mends the way from one node to another.
+    pub fn heal(&self, from: NodeId, to: NodeId) {
+        let mut state = self.lock();
+        state.cuts.remove(&(from, to));
+        state.relink(DownReason::Cut);
+    }
+
+    /// Holds what is sent to a node until it is released: it waits in the senders' bounded queues.
+    pub fn hold(&self, to: NodeId) {
+        self.lock().held.insert(to);
+    }
+
+    /// Lets what was held move again.
+    pub fn release(&self, to: NodeId) {
+        let mut state = self.lock();
+        state.held.remove(&to);
+        if state.delivery == Delivery::Immediate {
+            let senders: Vec<_> = state.links.keys().filter(|link| link.1 == to).map(|link| link.0).collect();
+            for from in senders {
+                state.drain(from, to);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A node's end of a [`Network`].
+pub struct MemoryTransport {
+    identity: Identity,
+    life: u64,
+    network: Network,
+    router: Router,
+    counters: Arc<Counters>,
+}
+
+#[async_trait]
+impl Transport for MemoryTransport {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn claim(&self, channels: RangeInclusive<ChannelId>) -> Result<Inbox, ClaimError> {
+        self.router.claim(channels)
+    }
+
+    fn send(&self, to: NodeId, frame: Frame) -> Result<(), SendError> {
+        let bytes = frame.wire_bytes() as u64;
+        let queued = self.network.lock().send((self.identity.node, self.life), to, frame);
+        match queued {
+            Ok(()) => {
+                self.counters.add(Count::FramesSent);
+                self.counters.add_many(Count::BytesSent, bytes);
+            }
+            Err(error) => self.counters.add(error.count()),
+        }
+        queued
+    }
+
+    fn set_peer(&self, peer: Peer) -> Result<(), PeerError> {
+        if peer.node == self.identity.node {
+            return Err(PeerError::Own);
+        }
+        let mut state = self.network.lock();
+        state.member((self.identity.node, self.life)).ok_or(PeerError::Closed)?.peers.insert(peer.node, peer);
+        state.relink(DownReason::PeerChanged);
+        Ok(())
+    }
+
+    fn remove_peer(&self, node: NodeId) -> bool {
+        let mut state = self.network.lock();
+        let known =
+            state.member((self.identity.node, self.life)).is_some_and(|member| member.peers.remove(&node).is_some());
+        state.relink(DownReason::PeerChanged);
+        known
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let mut state = self.network.lock();
+        state
+            .member((self.identity.node, self.life))
+            .map(|member| member.peers.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    fn counters(&self) -> Counts {
+        self.counters.read()
+    }
+
+    async fn shutdown(&self) {
+        let mut state = self.network.lock();
+        if state.member((self.identity.node, self.life)).is_some() {
+            state.leave(self.identity.node);
+        }
+    }
+}
+
+impl fmt::Debug for MemoryTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTransport").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    limits: Limits,
+    delivery: Delivery,
+    nodes: BTreeMap<NodeId, Member>,
+    /// The links that are up.
+    links: BTreeMap<(NodeId, NodeId), Link>,
+    cuts: BTreeSet<(NodeId, NodeId)>,
+    held: BTreeSet<NodeId>,
+    /// How many nodes joined so far: tells the lives of one identity apart.
+    joined: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    identity: Identity,
+    life: u64,
+    router: Router,
+    counters: Arc<Counters>,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+/// One direction between two nodes.
+#[derive(Debug)]
+struct Link {
+    from: Sender,
+    to: Sender,
+    queue: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl State {
+    fn send(&mut self, own: (NodeId, u64), to: NodeId, frame: Frame) -> Result<(), SendError> {
+        let limits = self.limits;
+        if !self.member(own).ok_or(SendError::Closed)?.peers.contains_key(&to) {
+            return Err(SendError::UnknownPeer(to));
+        }
+        if frame.channel() == ChannelId::TRANSPORT {
+            return Err(SendError::Reserved);
+        }
+        let bytes = frame.wire_bytes();
+        if bytes > limits.frame_bytes_max {
+            return Err(SendError::TooLarge { bytes, bytes_max: limits.frame_bytes_max });
+        }
+        let link = self.links.get_mut(&(own.0, to)).ok_or(SendError::NotConnected(to))?;
+        if link.queue.len() >= limits.queue_frames_max || link.bytes + bytes > limits.queue_bytes_max {
+            return Err(SendError::QueueFull(to));
+        }
+        link.bytes += bytes;
+        link.queue.push_back(frame);
+        if self.delivery == Delivery::Immediate {
+            self.drain(own.0, to);
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, from: NodeId, to: NodeId) -> usize {
+        let Some(link) = self.links.get_mut(&(from, to)).filter(|_| !self.held.contains(&to)) else { return 0 };
+        let router = &self.nodes[&to].router;
+        let moved = link.queue.len();
+        for frame in link.queue.drain(..) {
+            router.deliver(Received { from: link.from, frame });
+        }
+        link.bytes = 0;
+        moved
+    }
+
+    /// The member of this life, unless it left.
+    fn member(&mut self, (node, life): (NodeId, u64)) -> Option<&mut Member> {
+        self.nodes.get_mut(&node).filter(|member| member.life == life)
+    }
+
+    fn leave(&mut self, node: NodeId) {
+        if let Some(member) = self.nodes.remove(&node) {
+            member.router.close();
+            self.relink(DownReason::Closed);
+        }
+    }
+
+    /// Takes down the links that may no longer be, and brings up those that may.
+    fn relink(&mut self, reason: DownReason) {
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(key, link)| self.possible(**key) != Some((link.from, link.to)))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            let link = self.links.remove(&key).expect("it was just seen");
+            if let Some(member) = self.nodes.get(&key.0) {
+                member.counters.add_many(Count::StaleDropped, link.queue.len() as u64);
+                member.counters.add(Count::ConnectionsLost);
+                member.router.tell(LinkEvent::Down { peer: link.to, reason });
+            }
+        }
+        let pairs: Vec<_> =
+            self.nodes.iter().flat_map(|(from, member)| member.peers.keys().map(|to| (*from, *to))).collect();
+        for key in pairs {
+            let Some((from, to)) = self.possible(key).filter(|_| !self.links.contains_key(&key)) else { continue };
+            self.links.insert(key, Link { from, to, queue: VecDeque::new(), bytes: 0 });
+            self.nodes[&key.0].counters.add(Count::ConnectionsDialled);
+            self.nodes[&key.1].counters.add(Count::ConnectionsAccepted);
+            self.nodes[&key.0].router.tell(LinkEvent::Up { peer: to });
+        }
+    }
+
+    /// The two ends of a link that may be up: both are there, of one cluster, and know each other.
+    fn possible(&self, (from, to): (NodeId, NodeId)) -> Option<(Sender, Sender)> {
+        let (sender, receiver) = (self.nodes.get(&from)?, self.nodes.get(&to)?);
+        let knows = |member: &Member, other: &Member| {
+            let peer = member.peers.get(&other.identity.node);
+            peer.is_some_and(|peer| peer.incarnation.is_none_or(|wanted| wanted == other.identity.incarnation))
+        };
+        let is_possible = !self.cuts.contains(&(from, to))
+            && sender.identity.cluster == receiver.identity.cluster
+            && knows(sender, receiver)
+            && knows(receiver, sender);
+        let end = |member: &Member| Sender { node: member.identity.node, incarnation: member.identity.incarnation };
+        is_possible.then(|| (end(sender), end(receiver)))
+    }
+}
