@@ -1,0 +1,281 @@
+//! The seam between a node and what runs on it: one group, whatever protocol is inside.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Now, Operation, PersistFailure,
+    SnapshotMeta, Standing, StorageLevel, Ticket,
+};
+use quorate_transport::{Frame, Received};
+
+/// One group on a node: frames, durable operations and jobs, no types of any protocol.
+///
+/// Pure, as everything below it: no clock, no I/O. `Hosted` runs a bare core, and
+/// `Replica` a state machine on a replicated log.
+pub trait Group: Any + Send {
+    /// Takes one input. A panic halts this group alone.
+    fn handle(&mut self, now: Now, input: GroupInput);
+
+    /// Gives the next output, if there is one.
+    fn poll_output(&mut self) -> Option<GroupOutput>;
+
+    /// When [`GroupInput::Timeout`] is wanted next.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// The group was halted from outside, after a panic: drop what is held, answer every waiting caller `Unknown`. Never
+    /// called again but for `poll_output` of those answers.
+    fn halted(&mut self, reason: &HaltReason);
+
+    /// Whether nothing keeps the node from stopping: after [`GroupInput::Shutdown`] leadership is handed over, or cannot be, and
+    /// no caller waits.
+    fn is_settled(&self) -> bool;
+}
+
+/// What goes into a group.
+#[derive(Debug)]
+pub enum GroupInput {
+    /// A frame of this group came in.
+    Frame(Received),
+    /// The deadline has passed.
+    Timeout,
+    /// Something was heard from the peer, by whatever group.
+    PeerAlive(NodeId),
+    /// The connection to the peer was lost, or something sent to it was dropped.
+    Unreachable(NodeId),
+    /// What a node, this one included, counts for from now on.
+    PeerStanding {
+        /// Which node.
+        node: NodeId,
+        /// What it counts for.
+        standing: Standing,
+    },
+    /// The disk's reserve is used up, or is there again.
+    Storage(StorageLevel),
+    /// This group pins the log's oldest segment.
+    CompactRequested,
+    /// Every write of this group up to this ticket is durable.
+    Persisted(Ticket),
+    /// A write failed, and with it all later ones.
+    PersistFailed {
+        /// Which.
+        ticket: Ticket,
+        /// What is known of it.
+        failure: PersistFailure,
+    },
+    /// What a load brought.
+    Loaded {
+        /// Which.
+        ticket: Ticket,
+        /// What it brought, or why nothing.
+        result: Result<Loaded, LoadFailure>,
+    },
+    /// The node is about to stop: hand leadership over if it can be, and take nothing new. See [`Group::is_settled`].
+    Shutdown {
+        /// When the node stops waiting.
+        deadline: Instant,
+    },
+    /// A snapshot operation is done.
+    Snapshot {
+        /// Which.
+        ticket: Ticket,
+        /// What became of it.
+        result: Result<SnapshotDone, SnapshotFailure>,
+    },
+    /// A job is done.
+    Job {
+        /// Which.
+        ticket: Ticket,
+        /// What it gave.
+        result: JobResult,
+    },
+}
+
+/// What comes out of a group.
+#[derive(Debug)]
+pub enum GroupOutput {
+    /// Send the frame; a full queue is told back as `Unreachable`.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        frame: Frame,
+    },
+    /// Make the operations durable in the group's stream, all or none, behind all earlier ones.
+    Persist {
+        /// Names the write.
+        ticket: Ticket,
+        /// What to write.
+        operations: Vec<Operation>,
+    },
+    /// Read from the group's stream.
+    Load {
+        /// Names the read.
+        ticket: Ticket,
+        /// What to read.
+        range: LoadRange,
+    },
+    /// Do something with the group's snapshots, off the loop, in the order asked.
+    Snapshot {
+        /// Names the operation.
+        ticket: Ticket,
+        /// What to do.
+        operation: SnapshotOperation,
+    },
+    /// Run this off the loop.
+    Job {
+        /// Names the job.
+        ticket: Ticket,
+        /// What to run.
+        job: Job,
+    },
+    /// Answer a caller.
+    Reply {
+        /// Which call.
+        call: CallId,
+        /// The answer.
+        reply: crate::Reply,
+    },
+    /// Something an operator may want to see in the log.
+    Notice(crate::Notice),
+    /// This group stops on this node.
+    Halt {
+        /// Why.
+        reason: HaltReason,
+    },
+}
+
+/// Ties a caller's question to its answer. Unique within one start of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What a job gives: a value that only its group understands, or the text of its panic.
+pub type JobResult = Result<Box<dyn Any + Send>, String>;
+
+/// Work that must not hold up the loop.
+pub struct Job(pub Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>);
+
+/// Writes a snapshot's content, off the loop.
+pub type SnapshotWriter = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+
+/// Reads a snapshot's content into a new state machine, off the loop.
+pub type SnapshotReader = Box<dyn FnOnce(&mut dyn io::Read) -> io::Result<Box<dyn Any + Send>> + Send>;
+
+/// What a group wants done with its snapshots. A snapshot is named by the index it covers.
+pub enum SnapshotOperation {
+    /// Make a snapshot from this node's state: write, sync, verify, rename.
+    Build {
+        /// What it stands for.
+        meta: SnapshotMeta,
+        /// Writes its content.
+        write: SnapshotWriter,
+    },
+    /// Begin to take in a snapshot from a peer; one under way is given up.
+    Create {
+        /// What it stands for.
+        meta: SnapshotMeta,
+        /// Bytes of its content.
+        length: u64,
+    },
+    /// Write a piece of the snapshot being taken in.
+    Write {
+        /// Where in the content.
+        offset: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// The content is whole: check it, sync, rename.
+    Finish {
+        /// CRC-32C of the whole content.
+        checksum: u32,
+    },
+    /// Give up the snapshot being taken in.
+    Abort,
+    /// Read a piece of a snapshot's content, to send it.
+    Read {
+        /// Which snapshot.
+        index: LogIndex,
+        /// Where in the content.
+        offset: u64,
+        /// At most so many bytes.
+        bytes_max: usize,
+    },
+    /// Make a state machine from a snapshot.
+    Restore {
+        /// Which snapshot.
+        index: LogIndex,
+        /// Reads its content.
+        read: SnapshotReader,
+    },
+    /// Delete every snapshot that covers less than this one.
+    DeleteBefore {
+        /// The oldest to keep.
+        index: LogIndex,
+    },
+}
+
+/// What became of a snapshot operation.
+#[derive(Debug)]
+pub enum SnapshotDone {
+    /// The snapshot is durable and was read back whole.
+    Durable {
+        /// What it stands for.
+        meta: SnapshotMeta,
+        /// Bytes of its content.
+        length: u64,
+        /// CRC-32C of its content.
+        checksum: u32,
+    },
+    /// Begun, written, given up or deleted.
+    Done,
+    /// A piece of content.
+    Piece {
+        /// Where in the content.
+        offset: u64,
+        /// The piece; empty at the end.
+        bytes: Bytes,
+        /// Bytes of the whole content.
+        length: u64,
+        /// CRC-32C of the whole content.
+        checksum: u32,
+    },
+    /// A new state machine.
+    Restored(Box<dyn Any + Send>),
+}
+
+/// Why a snapshot operation failed. The log and older snapshots are as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotFailure {
+    /// No snapshot covers that index.
+    Missing,
+    /// Its bytes are not those that were written or sent.
+    Damaged,
+    /// The disk is full.
+    DiskFull,
+    /// The disk, or the state machine's own code, failed.
+    Io(String),
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+impl fmt::Debug for SnapshotOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build { meta, .. } => write!(f, "Build({})", meta.index),
+            Self::Create { meta, length } => write!(f, "Create({}, {length})", meta.index),
+            Self::Write { offset, bytes } => write!(f, "Write({offset}, {})", bytes.len()),
+            Self::Finish { checksum } => write!(f, "Finish({checksum:08x})"),
+            Self::Abort => f.write_str("Abort"),
+            Self::Read { index, offset, bytes_max } => write!(f, "Read({index}, {offset}, {bytes_max})"),
+            Self::Restore { index, .. } => write!(f, "Restore({index})"),
+            Self::DeleteBefore { index } => write!(f, "DeleteBefore({index})"),
+        }
+    }
+}

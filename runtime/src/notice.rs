@@ -1,0 +1,88 @@
+//! What an operator may want to see in the log: facts as plain data, which only the shell turns into `tracing` events.
+
+use quorate_protocol::{HaltReason, Incarnation, LogIndex, NodeId, Role, Term, VotingBar};
+
+/// One fact worth a line in the log. Rare by nature: never one a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The node's role, term or known leader changed.
+    Role {
+        /// The role.
+        role: Role,
+        /// The term.
+        term: Term,
+        /// Who leads, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// Whether the node may vote changed.
+    Voting {
+        /// Nothing when it may, else why not.
+        barred: Option<VotingBar>,
+    },
+    /// The leader's wall clock jumped; log time does not follow.
+    ClockStep {
+        /// By how many milliseconds.
+        ahead_ms: u64,
+    },
+    /// A snapshot of this node's state is durable.
+    SnapshotBuilt {
+        /// What it covers.
+        index: LogIndex,
+        /// Bytes of its content.
+        bytes: u64,
+    },
+    /// A snapshot goes to a peer.
+    SnapshotSending {
+        /// To whom.
+        to: NodeId,
+        /// What it covers.
+        index: LogIndex,
+    },
+    /// A snapshot from a peer is in force.
+    SnapshotInstalled {
+        /// What it covers.
+        index: LogIndex,
+    },
+    /// A snapshot could not be built, sent, taken in or restored.
+    SnapshotFailed {
+        /// What it covers.
+        index: LogIndex,
+        /// Why.
+        reason: String,
+    },
+    /// The group stopped on this node.
+    Halted {
+        /// Why.
+        reason: HaltReason,
+    },
+    /// The node and a peer know each other's incarnations, durably on both sides.
+    Introduced {
+        /// The peer.
+        peer: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+    },
+    /// A peer counts for nothing: its incarnation is another than the known one.
+    PeerStranger {
+        /// The peer.
+        peer: NodeId,
+        /// The incarnation it bears.
+        found: Incarnation,
+        /// The incarnation it is known under.
+        known: Incarnation,
+    },
+    /// A peer knows this node under another incarnation: this data directory is not the one the node began with, and
+    /// the node stays a non-voter.
+    SelfStranger {
+        /// Which peer says so.
+        peer: NodeId,
+        /// The incarnation it knows.
+        known: Incarnation,
+    },
+    /// More peers than a node can remember asked to be introduced; this one was not.
+    PeersFull {
+        /// The peer.
+        peer: NodeId,
+    },
+}
