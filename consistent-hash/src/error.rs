@@ -51,6 +51,8 @@ pub enum BuildError {
     FractionalWeight(Box<str>),
     /// The names of these two nodes have the same 64-bit hash: one of them would own nothing.
     HashCollision(Box<str>, Box<str>),
+    /// The list of removed numbers and the nodes contradict each other.
+    BadRemovals,
 }
 
 /// Why a node was not removed. Nothing was changed.
@@ -116,20 +118,13 @@ display!(
         Self::EmptyName => f.write_str("a node has an empty name"),
         Self::DuplicateNode(name) => write!(f, "node {name:?} is given twice"),
         Self::TooManyNodes { nodes, max } => write!(f, "{nodes} nodes, at most {max} are possible"),
-        Self::UnequalWeights =>
-            f.write_str("the algorithm knows no weights, and those given differ"),
-        Self::ShareTooSmall(name) => write!(
-            f,
-            "the weight of node {name:?} is too small a share for this table size"
-        ),
-        Self::TooManyTokens { tokens, max } =>
-            write!(f, "{tokens} tokens, at most {max} are possible"),
-        Self::BadTableSize(size) =>
-            write!(f, "table size {size} is not a prime that fits the nodes"),
-        Self::FractionalWeight(name) =>
-            write!(f, "the weight of node {name:?} is not a whole number"),
-        Self::HashCollision(one, other) =>
-            write!(f, "nodes {one:?} and {other:?} have the same hash"),
+        Self::UnequalWeights => f.write_str("the algorithm knows no weights, and those given differ"),
+        Self::ShareTooSmall(name) => write!(f, "the weight of node {name:?} is too small a share for this table size"),
+        Self::TooManyTokens { tokens, max } => write!(f, "{tokens} tokens, at most {max} are possible"),
+        Self::BadTableSize(size) => write!(f, "table size {size} is not a prime that fits the nodes"),
+        Self::FractionalWeight(name) => write!(f, "the weight of node {name:?} is not a whole number"),
+        Self::HashCollision(one, other) => write!(f, "nodes {one:?} and {other:?} have the same hash"),
+        Self::BadRemovals => f.write_str("removed numbers and nodes contradict each other"),
     }
 );
 
@@ -140,8 +135,7 @@ display!(
     match self {
         Self::UnknownNode(name) => write!(f, "no node is named {name:?}"),
         Self::LastNode => f.write_str("the last node cannot be removed"),
-        Self::NotTheLastAdded(name) =>
-            write!(f, "only the node added last, {name:?}, can be removed"),
+        Self::NotTheLastAdded(name) => write!(f, "only the node added last, {name:?}, can be removed"),
     }
 );
 
@@ -150,14 +144,9 @@ display!(
     self,
     f,
     match self {
-        Self::TooFewNodes { wanted, nodes } =>
-            write!(f, "{wanted} replicas wanted of {nodes} nodes"),
+        Self::TooFewNodes { wanted, nodes } => write!(f, "{wanted} replicas wanted of {nodes} nodes"),
         Self::TooManyReplicas { wanted } => {
-            write!(
-                f,
-                "{wanted} replicas wanted, at most {} are given at once",
-                crate::REPLICAS_MAX
-            )
+            write!(f, "{wanted} replicas wanted, at most {} are given at once", crate::REPLICAS_MAX)
         }
     }
 );

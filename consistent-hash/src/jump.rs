@@ -130,13 +130,11 @@ pub(crate) fn visit_numbered(
         if visit(NodeIndex::from_u32(number(derived, count))).is_break() {
             return;
         }
-        derived = KeyHash(fold(
-            derived.0 ^ 0xA076_1D64_78BD_642F,
-            0xE703_7ED1_A0B4_28DB,
-        ));
+        derived = KeyHash(fold(derived.0 ^ 0xA076_1D64_78BD_642F, 0xE703_7ED1_A0B4_28DB));
     }
-    for index in 0..count {
-        if visit(NodeIndex::from_u32(index)).is_break() {
+    // The numbers may have holes where nodes were removed.
+    for (index, _) in nodes.iter() {
+        if visit(index).is_break() {
             return;
         }
     }

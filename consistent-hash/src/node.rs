@@ -111,12 +111,7 @@ pub struct Node {
 impl Node {
     /// A node of weight one, in the unnamed zone and rack.
     pub fn new(name: impl Into<Box<str>>) -> Self {
-        Self {
-            name: name.into(),
-            weight: Weight::ONE,
-            zone: Box::default(),
-            rack: Box::default(),
-        }
+        Self { name: name.into(), weight: Weight::ONE, zone: Box::default(), rack: Box::default() }
     }
 
     /// The same node with another weight.
@@ -220,10 +215,7 @@ impl Nodes {
     /// [`BuildError::NoNodes`], [`EmptyName`](BuildError::EmptyName), [`DuplicateNode`](BuildError::DuplicateNode) and
     /// [`TooManyNodes`](BuildError::TooManyNodes).
     pub fn new(nodes: impl IntoIterator<Item = Node>) -> Result<Self, BuildError> {
-        let mut checked = Self {
-            slots: Vec::new(),
-            by_name: BTreeMap::new(),
-        };
+        let mut checked = Self { slots: Vec::new(), by_name: BTreeMap::new() };
         for node in nodes {
             checked.add(node)?;
         }
@@ -238,9 +230,7 @@ impl Nodes {
     /// # Errors
     ///
     /// As [`Nodes::new`].
-    pub fn named<N: Into<Box<str>>>(
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, BuildError> {
+    pub fn named<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Result<Self, BuildError> {
         Self::new(names.into_iter().map(Node::new))
     }
 
@@ -265,9 +255,7 @@ impl Nodes {
     ///
     /// If the number is of another placement, or the node was removed.
     pub fn node(&self, index: NodeIndex) -> &Node {
-        self.slots[index.get()]
-            .as_ref()
-            .expect("the number is of a node in this placement")
+        self.slots[index.get()].as_ref().expect("the number is of a node in this placement")
     }
 
     /// The number of the node with this name.
@@ -277,45 +265,66 @@ impl Nodes {
 
     /// The nodes with their numbers, in the order of the numbers.
     pub fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Node)> + Clone {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(index, node)| Some((NodeIndex::new(index), node.as_ref()?)))
+        self.slots.iter().enumerate().filter_map(|(index, node)| Some((NodeIndex::new(index), node.as_ref()?)))
     }
 
     /// The sum of all weights, in steps of 1/65536.
     pub fn total_units(&self) -> u64 {
-        self.iter()
-            .map(|(_, node)| u64::from(node.weight.units()))
-            .sum()
+        self.iter().map(|(_, node)| u64::from(node.weight.units())).sum()
     }
 
+    /// Whether a node has this number.
+    pub fn contains(&self, index: NodeIndex) -> bool {
+        self.slots.get(index.get()).is_some_and(Option::is_some)
+    }
+
+    /// As [`Nodes::new`], with a hole in the numbers for each `None`.
+    pub(crate) fn with_holes(slots: impl IntoIterator<Item = Option<Node>>) -> Result<Self, BuildError> {
+        let mut checked = Self { slots: Vec::new(), by_name: BTreeMap::new() };
+        for (number, node) in slots.into_iter().enumerate() {
+            if number >= NODES_MAX {
+                return Err(too_many());
+            }
+            if let Some(node) = node {
+                checked.add_at(NodeIndex::new(number), node)?;
+            }
+        }
+        if checked.is_empty() {
+            return Err(BuildError::NoNodes);
+        }
+        Ok(checked)
+    }
+
+    /// Adds a node under the lowest free number.
     pub(crate) fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
+        let number = if self.len() == self.slots.len() {
+            self.slots.len()
+        } else {
+            self.slots.iter().position(Option::is_none).expect("there are fewer nodes than slots")
+        };
+        if number >= NODES_MAX {
+            return Err(too_many());
+        }
+        let index = NodeIndex::new(number);
+        self.add_at(index, node)?;
+        Ok(index)
+    }
+
+    /// Adds a node under a free number.
+    pub(crate) fn add_at(&mut self, index: NodeIndex, node: Node) -> Result<(), BuildError> {
         if node.name.is_empty() {
             return Err(BuildError::EmptyName);
         }
         if self.by_name.contains_key(&node.name) {
             return Err(BuildError::DuplicateNode(node.name));
         }
-        if self.len() == NODES_MAX {
-            return Err(BuildError::TooManyNodes {
-                nodes: NODES_MAX + 1,
-                max: NODES_MAX,
-            });
+        if self.slots.len() <= index.get() {
+            self.slots.resize(index.get() + 1, None);
         }
-        let index = if self.len() == self.slots.len() {
-            self.slots.push(None);
-            self.slots.len() - 1
-        } else {
-            self.slots
-                .iter()
-                .position(Option::is_none)
-                .expect("there are fewer nodes than slots")
-        };
-        let index = NodeIndex::new(index);
+        assert!(self.slots[index.get()].is_none(), "the number is free");
         self.by_name.insert(node.name.clone(), index);
         self.slots[index.get()] = Some(node);
-        Ok(index)
+        Ok(())
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Result<(NodeIndex, Node), RemoveError> {
@@ -326,9 +335,7 @@ impl Nodes {
             return Err(RemoveError::LastNode);
         }
         self.by_name.remove(name);
-        let node = self.slots[index.get()]
-            .take()
-            .expect("a named node has a slot");
+        let node = self.slots[index.get()].take().expect("a named node has a slot");
         while self.slots.last().is_some_and(Option::is_none) {
             self.slots.pop();
         }
@@ -336,19 +343,16 @@ impl Nodes {
     }
 
     pub(crate) fn set_weight(&mut self, index: NodeIndex, weight: Weight) {
-        self.slots[index.get()]
-            .as_mut()
-            .expect("the number is of a node in this placement")
-            .weight = weight;
+        self.slots[index.get()].as_mut().expect("the number is of a node in this placement").weight = weight;
     }
 
     pub(crate) fn require_equal_weights(&self) -> Result<(), BuildError> {
         let mut weights = self.iter().map(|(_, node)| node.weight);
         let first = weights.next();
-        if weights.all(|weight| Some(weight) == first) {
-            Ok(())
-        } else {
-            Err(BuildError::UnequalWeights)
-        }
+        if weights.all(|weight| Some(weight) == first) { Ok(()) } else { Err(BuildError::UnequalWeights) }
     }
+}
+
+fn too_many() -> BuildError {
+    BuildError::TooManyNodes { nodes: NODES_MAX + 1, max: NODES_MAX }
 }

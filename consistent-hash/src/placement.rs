@@ -57,14 +57,24 @@ pub trait Placement {
                 out[filled] = node;
                 filled += 1;
             }
-            if filled < out.len() {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            if filled < out.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         assert_eq!(filled, out.len(), "a visit reaches every node");
         Ok(())
+    }
+
+    /// The number of the first node in the key's order of preference that `accept` takes, if any: the owner where it is up,
+    /// else who stands in for it. Nothing is rebuilt, and no key of an accepted owner moves.
+    fn owner_where(&self, hash: KeyHash, accept: &dyn Fn(NodeIndex) -> bool) -> Option<NodeIndex> {
+        let mut found = None;
+        self.visit(hash, &mut |node| {
+            if accept(node) {
+                found = Some(node);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        found
     }
 
     /// The node that owns a key.
@@ -93,12 +103,7 @@ pub trait Placement {
         }
         let mut indexes = [NodeIndex::default(); REPLICAS_MAX];
         self.fill_replicas(hash, &mut indexes[..n])?;
-        Ok(Replicas {
-            nodes: self.nodes(),
-            indexes,
-            next: 0,
-            end: n,
-        })
+        Ok(Replicas { nodes: self.nodes(), indexes, next: 0, end: n })
     }
 }
 

@@ -57,9 +57,7 @@ impl Hasher {
     pub fn keyed(key: [u8; 16]) -> Self {
         let low = xxh64::read_u64(&key[..8]);
         let high = xxh64::read_u64(&key[8..]);
-        Self {
-            key: Some([low, high]),
-        }
+        Self { key: Some([low, high]) }
     }
 
     /// Hashes bytes.
@@ -83,13 +81,16 @@ impl Hasher {
 
 /// The exclusive or of the two halves of a 64 by 64 bit product.
 #[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the halves are what is wanted"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
 pub(crate) const fn fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
+}
+
+/// Scales a hash to `0..bound` by the high half of a product: no division, and monotone in the hash.
+#[inline]
+pub(crate) const fn scale(hash: u64, bound: u64) -> u64 {
+    ((hash as u128 * bound as u128) >> 64) as u64
 }
 
 /// The `index`-th output of SplitMix64 started at `seed`.

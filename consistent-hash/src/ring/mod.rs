@@ -62,10 +62,7 @@ impl Ring {
 
     /// A ring with other settings.
     pub fn builder() -> RingBuilder {
-        RingBuilder {
-            hasher: Hasher::STABLE,
-            virtual_nodes: 160,
-        }
+        RingBuilder { hasher: Hasher::STABLE, virtual_nodes: 160 }
     }
 
     /// Adds a node; only keys that it now owns move.
@@ -202,23 +199,13 @@ impl RingBuilder {
     /// tokens, [`BuildError::HashCollision`] for two names with one hash.
     pub fn build(self, nodes: Nodes) -> Result<Ring, BuildError> {
         let count = self.check(&nodes)?;
-        let points = nodes
-            .iter()
-            .flat_map(|(index, _)| self.points_of(&nodes, index));
+        let points = nodes.iter().flat_map(|(index, _)| self.points_of(&nodes, index));
         let table = TokenTable::build(points, count, |a, b| by_name(&nodes, a, b));
         self.check_collisions(&nodes, &table)?;
-        Ok(Ring {
-            settings: self,
-            nodes,
-            table,
-        })
+        Ok(Ring { settings: self, nodes, table })
     }
 
-    fn points_of(
-        self,
-        nodes: &Nodes,
-        index: NodeIndex,
-    ) -> impl Iterator<Item = (u64, NodeIndex)> + Clone {
+    fn points_of(self, nodes: &Nodes, index: NodeIndex) -> impl Iterator<Item = (u64, NodeIndex)> + Clone {
         let node = nodes.node(index);
         let seed = self.hasher.hash(node.name().as_bytes()).0;
         (0..self.tokens_for(node.weight())).map(move |i| (splitmix(seed, i), index))
@@ -242,10 +229,7 @@ impl RingBuilder {
         }
         match usize::try_from(tokens) {
             Ok(count) if tokens <= TOKENS_MAX => Ok(count),
-            _ => Err(BuildError::TooManyTokens {
-                tokens,
-                max: TOKENS_MAX,
-            }),
+            _ => Err(BuildError::TooManyTokens { tokens, max: TOKENS_MAX }),
         }
     }
 

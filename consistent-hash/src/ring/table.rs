@@ -65,21 +65,11 @@ impl TokenTable {
     }
 
     /// The same table with `points` (ascending) merged in; nothing is hashed or sorted anew.
-    pub(crate) fn merged(
-        &self,
-        points: &[(u64, NodeIndex)],
-        tie: impl Fn(NodeIndex, NodeIndex) -> Ordering,
-    ) -> Self {
+    pub(crate) fn merged(&self, points: &[(u64, NodeIndex)], tie: impl Fn(NodeIndex, NodeIndex) -> Ordering) -> Self {
         let mut merged = Vec::with_capacity(self.len() + points.len());
         let mut new = points.iter().copied().peekable();
         for old in self.iter() {
-            while let Some(point) = new.next_if(|point| {
-                point
-                    .0
-                    .cmp(&old.0)
-                    .then_with(|| tie(point.1, old.1))
-                    .is_lt()
-            }) {
+            while let Some(point) = new.next_if(|point| point.0.cmp(&old.0).then_with(|| tie(point.1, old.1)).is_lt()) {
                 merged.push(point);
             }
             merged.push(old);
@@ -90,10 +80,7 @@ impl TokenTable {
 
     /// The same table with only the tokens that `keep` accepts, of which there must be one.
     pub(crate) fn retained(&self, keep: impl Fn(u64, NodeIndex) -> bool) -> Self {
-        let kept: Vec<_> = self
-            .iter()
-            .filter(|&(token, node)| keep(token, node))
-            .collect();
+        let kept: Vec<_> = self.iter().filter(|&(token, node)| keep(token, node)).collect();
         Self::from_sorted(&kept)
     }
 
@@ -114,16 +101,8 @@ impl TokenTable {
                 starts.push(position);
             }
         }
-        starts.resize(
-            1 << (64 - shift),
-            u32::try_from(points.len()).expect("TOKENS_MAX fits 32 bits"),
-        );
-        Self {
-            tokens,
-            entries,
-            starts,
-            shift,
-        }
+        starts.resize(1 << (64 - shift), u32::try_from(points.len()).expect("TOKENS_MAX fits 32 bits"));
+        Self { tokens, entries, starts, shift }
     }
 
     /// How many tokens there are.
@@ -151,12 +130,7 @@ impl TokenTable {
 
     /// Fills `out` with the distinct owners from `hash` on.
     #[inline]
-    pub(crate) fn fill(
-        &self,
-        hash: u64,
-        nodes: &Nodes,
-        out: &mut [NodeIndex],
-    ) -> Result<(), ReplicaError> {
+    pub(crate) fn fill(&self, hash: u64, nodes: &Nodes, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         check_replicas(out.len(), nodes)?;
         let mut position = self.search(hash);
         let mut filled = 0;
@@ -166,21 +140,14 @@ impl TokenTable {
                 out[filled] = node;
                 filled += 1;
             }
-            position = if position + 1 < self.len() {
-                position + 1
-            } else {
-                0
-            };
+            position = if position + 1 < self.len() { position + 1 } else { 0 };
         }
         Ok(())
     }
 
     /// Tokens and owners, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, NodeIndex)> + Clone {
-        self.tokens
-            .iter()
-            .zip(&self.entries)
-            .map(|(&token, &entry)| (token, node_of(entry)))
+        self.tokens.iter().zip(&self.entries).map(|(&token, &entry)| (token, node_of(entry)))
     }
 
     /// Bytes on the heap.

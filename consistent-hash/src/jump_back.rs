@@ -1,0 +1,137 @@
+//! JumpBackHash (Ertl, "JumpBackHash: Say Goodbye to the Modulo Operation to Distribute Keys Uniformly to Buckets", 2024,
+//! algorithm 5).
+
+use core::ops::ControlFlow;
+
+use crate::error::{BuildError, RemoveError};
+use crate::hash::{Hasher, KeyHash, fold, splitmix};
+use crate::jump::{count, remove_last, visit_numbered};
+use crate::node::{Node, NodeIndex, Nodes};
+use crate::placement::Placement;
+
+/// Nodes numbered in the order given, a key's number computed by JumpBackHash: what [`Jump`](crate::Jump) does, in constant
+/// expected time and with integers only.
+///
+/// | | |
+/// | --- | --- |
+/// | look-up | constant: less than two random words expected, however many nodes |
+/// | memory | none but the nodes |
+/// | balance | perfect but for chance |
+/// | disruption | minimal, but only the last node can be removed; weights must be equal |
+///
+/// The first random word of a key is `fold(hash ^ 0x2545_F491_4F6C_DD1D, 0x9FB2_1C65_1E98_DF25)`, the others are SplitMix64 seeded
+/// with it. The order of the nodes is part of the placement: append new nodes at the end.
+#[derive(Clone, Debug)]
+pub struct JumpBack {
+    hasher: Hasher,
+    nodes: Nodes,
+}
+
+impl JumpBack {
+    /// A placement on these nodes, with the stable hash.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnequalWeights`].
+    pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
+        Self::with_hasher(nodes, Hasher::STABLE)
+    }
+
+    /// A placement with another hash.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnequalWeights`].
+    pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
+        nodes.require_equal_weights()?;
+        Ok(Self { hasher, nodes })
+    }
+
+    /// Appends a node; only keys that it now owns move.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nodes::new`] and [`JumpBack::new`]; nothing is changed then.
+    pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
+        let mut nodes = self.nodes.clone();
+        let index = nodes.add(node)?;
+        nodes.require_equal_weights()?;
+        self.nodes = nodes;
+        Ok(index)
+    }
+
+    /// Removes the node added last; only its keys move.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError::UnknownNode`], [`RemoveError::LastNode`], and [`RemoveError::NotTheLastAdded`] for any node but the last.
+    pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
+        remove_last(&mut self.nodes, name)
+    }
+}
+
+impl Placement for JumpBack {
+    fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        self.hasher.hash(key)
+    }
+
+    #[inline]
+    fn owner_of(&self, hash: KeyHash) -> NodeIndex {
+        NodeIndex::from_u32(jump_back(hash, count(&self.nodes)))
+    }
+
+    fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
+        visit_numbered(hash, &self.nodes, jump_back, visit);
+    }
+}
+
+/// The number in `0..buckets` of a hashed key; 0 where `buckets` is 0.
+///
+/// ```
+/// use quorate_consistent_hash::{KeyHash, jump_back};
+///
+/// let before = jump_back(KeyHash(42), 1000);
+/// assert!([before, 1000].contains(&jump_back(KeyHash(42), 1001)));
+/// ```
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "halves of a random word are what is wanted")]
+pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
+    if buckets < 2 {
+        return 0;
+    }
+    let first = fold(hash.0 ^ 0x2545_F491_4F6C_DD1D, 0x9FB2_1C65_1E98_DF25);
+    let mut words = 0;
+    // Each one bit of `active` is a range [q, 2q) in which the key has a bucket; the highest one below `buckets` counts.
+    let mut active = (first ^ (first >> 32)) as u32 & (u32::MAX >> (buckets - 1).leading_zeros());
+    while active != 0 {
+        let q = 1 << active.ilog2();
+        // `active` is the exclusive or of the two halves, so the half must be picked by what remains independent of it.
+        let half = (first >> ((active.count_ones() & 1) << 5)) as u32;
+        let mut bucket = q + (half & (q - 1));
+        loop {
+            if bucket < buckets {
+                return bucket;
+            }
+            let word = splitmix(first, words);
+            words += 1;
+            bucket = word as u32 & (2 * q - 1);
+            if bucket < q {
+                break;
+            }
+            if bucket < buckets {
+                return bucket;
+            }
+            bucket = (word >> 32) as u32 & (2 * q - 1);
+            if bucket < q {
+                break;
+            }
+        }
+        active ^= q;
+    }
+    0
+}

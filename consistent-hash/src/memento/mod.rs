@@ -1,0 +1,213 @@
+//! MementoHash (Coluzzi, Brocco, Antonucci, Leidi, "MementoHash: A Stateful, Minimal Memory, Best Performing Consistent Hash
+//! Algorithm", 2023), over JumpBackHash.
+
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use crate::error::{BuildError, RemoveError};
+use crate::hash::{Hasher, KeyHash, scale, splitmix};
+use crate::jump::visit_numbered;
+use crate::jump_back::jump_back;
+use crate::node::{Node, NodeIndex, Nodes};
+use crate::placement::Placement;
+
+/// Numbered nodes of which any may be removed: [`JumpBack`](crate::JumpBack) with a memory of who is gone.
+///
+/// | | |
+/// | --- | --- |
+/// | look-up | constant while nothing is removed; grows with the square of ln(numbers / nodes) |
+/// | memory | none but the nodes, then four bytes a number once a node is removed |
+/// | balance | perfect but for chance |
+/// | disruption | minimal for any removal; an added node takes the number that was freed last |
+///
+/// What the placement is depends on the order of removals, so that a copy must be made from its state
+/// ([`Memento::removed`], [`Memento::restore`]), not from the list of nodes alone. Weights must be equal.
+///
+/// ```
+/// use quorate_consistent_hash::{Memento, Nodes, Placement};
+///
+/// let mut placement = Memento::new(Nodes::named(["a", "b", "c", "d"])?)?;
+/// let owner = placement.owner(b"user:42").name().to_owned();
+/// let gone = if owner == "b" { "c" } else { "b" };
+/// placement.remove(gone)?;
+/// assert_eq!(placement.owner(b"user:42").name(), owner);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Memento {
+    hasher: Hasher,
+    /// Numbered by bucket; the buckets in `removed` are holes.
+    nodes: Nodes,
+    /// One more than the highest number.
+    size: u32,
+    /// By number: how many nodes were left once it was removed, or `WORKING`. Empty while all work.
+    left: Vec<u32>,
+    /// The removed numbers, in the order of removal.
+    removed: Vec<u32>,
+}
+
+impl Memento {
+    /// A placement on these nodes, with the stable hash.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnequalWeights`].
+    pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
+        Self::with_hasher(nodes, Hasher::STABLE)
+    }
+
+    /// A placement with another hash.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnequalWeights`].
+    pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
+        nodes.require_equal_weights()?;
+        let size = crate::jump::count(&nodes);
+        Ok(Self { hasher, nodes, size, left: Vec::new(), removed: Vec::new() })
+    }
+
+    /// Adds a node under the number freed last, or a new one. Only keys that it now owns move.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nodes::new`] and [`Memento::new`]; nothing is changed then.
+    pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
+        let number = self.removed.last().copied().unwrap_or(self.size);
+        let mut nodes = self.nodes.clone();
+        nodes.add_at(NodeIndex::from_u32(number), node)?;
+        nodes.require_equal_weights()?;
+        self.nodes = nodes;
+        if self.removed.pop().is_none() {
+            self.size += 1;
+        } else if self.removed.is_empty() {
+            self.left = Vec::new();
+        } else {
+            self.left[number as usize] = WORKING;
+        }
+        Ok(NodeIndex::from_u32(number))
+    }
+
+    /// Removes any node; only its keys move.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]; nothing is changed then.
+    pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
+        let (index, node) = self.nodes.remove(name)?;
+        self.forget(index.as_u32());
+        Ok(node)
+    }
+
+    /// The freed numbers in the order of their removal: together with the nodes and their numbers, the whole state.
+    pub fn removed(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.removed.iter().copied()
+    }
+
+    /// A placement from its parts: the nodes by number with `None` for each freed number, and the freed numbers in the order of
+    /// their removal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memento::new`]; [`BuildError::BadRemovals`] where `removed` does not name each `None` once.
+    pub fn restore(
+        numbers: impl IntoIterator<Item = Option<Node>>,
+        removed: &[u32],
+        hasher: Hasher,
+    ) -> Result<Self, BuildError> {
+        let nodes = Nodes::with_holes(numbers)?;
+        nodes.require_equal_weights()?;
+        let all = nodes.len() + removed.len();
+        let size = u32::try_from(all).map_err(|_| BuildError::BadRemovals)?;
+        let mut holes: Vec<_> = removed.to_vec();
+        holes.sort_unstable();
+        holes.dedup();
+        let is_hole = |&number: &u32| number < size && !nodes.contains(NodeIndex::from_u32(number));
+        if holes.len() != removed.len() || !holes.iter().all(is_hole) || nodes.capacity() > all {
+            return Err(BuildError::BadRemovals);
+        }
+        let mut left = Vec::new();
+        if !removed.is_empty() {
+            left.resize(all, WORKING);
+            for (&number, left_then) in removed.iter().zip((0..size).rev()) {
+                left[number as usize] = left_then;
+            }
+        }
+        Ok(Self { hasher, nodes, size, left, removed: removed.to_vec() })
+    }
+
+    /// The hash in use.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher
+    }
+
+    /// Bytes on the heap, without the nodes' names.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.left) + size_of_val(&*self.removed)
+    }
+
+    fn forget(&mut self, number: u32) {
+        if self.removed.is_empty() && number == self.size - 1 {
+            self.size -= 1;
+            return;
+        }
+        self.left.resize(self.size as usize, WORKING);
+        self.removed.push(number);
+        let gone = u32::try_from(self.removed.len()).expect("there are fewer holes than numbers");
+        self.left[number as usize] = self.size - gone;
+    }
+
+    #[inline]
+    fn number(&self, hash: KeyHash) -> u32 {
+        let number = jump_back(hash, self.size);
+        if self.left.is_empty() {
+            return number;
+        }
+        self.replaced(hash, number)
+    }
+
+    /// Follows the replacements of a removed number (the paper's algorithm 4).
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the bound is a number of nodes")]
+    fn replaced(&self, hash: KeyHash, mut number: u32) -> u32 {
+        loop {
+            let left = self.left[number as usize];
+            if left == WORKING {
+                return number;
+            }
+            let mut next = scale(splitmix(hash.0, u64::from(number)), u64::from(left)) as u32;
+            // A number removed before `number` was already replaced by a smaller one when `number` went.
+            loop {
+                let left_then = self.left[next as usize];
+                if left_then == WORKING || left_then < left {
+                    break;
+                }
+                next = left_then;
+            }
+            number = next;
+        }
+    }
+}
+
+impl Placement for Memento {
+    fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        self.hasher.hash(key)
+    }
+
+    #[inline]
+    fn owner_of(&self, hash: KeyHash) -> NodeIndex {
+        NodeIndex::from_u32(self.number(hash))
+    }
+
+    fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
+        visit_numbered(hash, &self.nodes, |hash, _| self.number(hash), visit);
+    }
+}
+
+/// Marks a number that has a node.
+const WORKING: u32 = u32::MAX;

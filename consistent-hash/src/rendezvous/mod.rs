@@ -1,0 +1,254 @@
+//! Rendezvous hashing, or highest random weight (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates",
+//! IEEE/ACM Transactions on Networking, 1998), with weights by the logarithmic method (Schindelhauer and Schomaker,
+//! "Weighted Distributed Hash Tables", SPAA 2005).
+
+mod log;
+
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use crate::error::{BuildError, RemoveError, ReplicaError};
+use crate::hash::{Hasher, KeyHash, fold, splitmix};
+use crate::node::{Node, NodeIndex, Nodes};
+use crate::placement::{Placement, check_replicas};
+use log::surprise;
+
+/// Every node draws for every key, and the best draw owns it.
+///
+/// | | |
+/// | --- | --- |
+/// | look-up | linear: one multiplication a node, one logarithm a distinct weight |
+/// | memory | 20 bytes a node |
+/// | balance | perfect but for chance, with any weights |
+/// | disruption | minimal, for owners and for replica sets, whichever node comes, goes, or changes its weight |
+///
+/// A node draws `x = fold(hash ^ seed, multiplier)`, with seed the hash of its name and multiplier the first output of
+/// SplitMix64 from there, made odd. The lowest `-log2((x + 1) / 2^64) / weight` wins, where the logarithm is computed in integers.
+/// The order of the nodes does not matter.
+///
+/// ```
+/// use quorate_consistent_hash::{Node, Nodes, Placement, Rendezvous, Weight};
+///
+/// let big = Node::new("big").with_weight(Weight::new(3.0)?);
+/// let placement = Rendezvous::new(Nodes::new([big, Node::new("small")])?);
+/// let count = (0..4000_u32).filter(|i| placement.owner(&i.to_le_bytes()).name() == "big").count();
+/// assert!((2900..3100).contains(&count));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "HRW")]
+#[derive(Clone, Debug)]
+pub struct Rendezvous {
+    hasher: Hasher,
+    nodes: Nodes,
+    /// Ordered by weight, then name.
+    draws: Vec<Draw>,
+    /// The number of the node behind each of `draws`.
+    members: Vec<NodeIndex>,
+    /// Runs of equal weight.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Draw {
+    seed: u64,
+    multiplier: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    units: u32,
+    start: usize,
+    end: usize,
+}
+
+/// A node's standing for one key.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    surprise: u64,
+    units: u32,
+    draw: u64,
+    at: usize,
+}
+
+impl Rendezvous {
+    /// A placement on these nodes, with the stable hash.
+    pub fn new(nodes: Nodes) -> Self {
+        Self::with_hasher(nodes, Hasher::STABLE)
+    }
+
+    /// A placement with another hash.
+    pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Self {
+        let mut order: Vec<_> = nodes.iter().collect();
+        order.sort_by_key(|(_, node)| (node.weight(), node.name()));
+        let draws = order
+            .iter()
+            .map(|(_, node)| {
+                let seed = hasher.hash(node.name().as_bytes()).0;
+                Draw { seed, multiplier: splitmix(seed, 0) | 1 }
+            })
+            .collect();
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, (_, node)) in order.iter().enumerate() {
+            let units = node.weight().units();
+            match groups.last_mut() {
+                Some(group) if group.units == units => group.end = at + 1,
+                _ => groups.push(Group { units, start: at, end: at + 1 }),
+            }
+        }
+        let members = order.iter().map(|&(index, _)| index).collect();
+        Self { hasher, nodes, draws, members, groups }
+    }
+
+    /// Adds a node; only keys that it now owns move.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nodes::new`]; nothing is changed then.
+    pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
+        let mut nodes = self.nodes.clone();
+        let index = nodes.add(node)?;
+        *self = Self::with_hasher(nodes, self.hasher);
+        Ok(index)
+    }
+
+    /// Removes a node; only its keys move.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]; nothing is changed then.
+    pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
+        let mut nodes = self.nodes.clone();
+        let (_, node) = nodes.remove(name)?;
+        *self = Self::with_hasher(nodes, self.hasher);
+        Ok(node)
+    }
+
+    /// Bytes on the heap, without the nodes' names.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.draws) + size_of_val(&*self.members) + size_of_val(&*self.groups)
+    }
+
+    /// The best draw of each group, of which the best standing owns.
+    #[inline]
+    fn best(&self, hash: u64) -> usize {
+        let mut best: Option<Standing> = None;
+        for group in &self.groups {
+            let (mut draw, mut at) = (0, group.start);
+            for (offset, candidate) in self.draws[group.start..group.end].iter().enumerate() {
+                let x = candidate.draw(hash);
+                if x > draw {
+                    draw = x;
+                    at = group.start + offset;
+                }
+            }
+            if self.groups.len() == 1 {
+                return at;
+            }
+            let standing = Standing::new(draw, group.units, at);
+            if best.is_none_or(|best| standing.beats(&best)) {
+                best = Some(standing);
+            }
+        }
+        best.expect("a placement has a node").at
+    }
+
+    /// Puts the best standings worse than `after` into `ranked`, best first, and says how many there are: those of all nodes
+    /// when there is room. The rest is not sorted.
+    fn rank(&self, hash: u64, after: Option<Standing>, ranked: &mut [Standing]) -> usize {
+        let mut filled = 0;
+        for group in &self.groups {
+            // No draw up to here can enter `ranked`; known from one of the same weight that did not.
+            let mut floor = None;
+            for at in group.start..group.end {
+                let x = self.draws[at].draw(hash);
+                if floor.is_some_and(|floor| x <= floor) {
+                    continue;
+                }
+                let standing = Standing::new(x, group.units, at);
+                if after.is_some_and(|after| !after.beats(&standing)) {
+                    continue;
+                }
+                let place = ranked[..filled].partition_point(|other| other.beats(&standing));
+                if place == ranked.len() {
+                    floor = Some(x);
+                    continue;
+                }
+                filled = (filled + 1).min(ranked.len());
+                ranked[place..filled].rotate_right(1);
+                ranked[place] = standing;
+            }
+        }
+        filled
+    }
+}
+
+impl Placement for Rendezvous {
+    fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        self.hasher.hash(key)
+    }
+
+    #[inline]
+    fn owner_of(&self, hash: KeyHash) -> NodeIndex {
+        self.members[self.best(hash.0)]
+    }
+
+    fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
+        let mut after = None;
+        loop {
+            let mut ranked = [Standing::NONE; 8];
+            let filled = self.rank(hash.0, after, &mut ranked);
+            for standing in &ranked[..filled] {
+                if visit(self.members[standing.at]).is_break() {
+                    return;
+                }
+            }
+            if filled < ranked.len() {
+                return;
+            }
+            after = ranked.last().copied();
+        }
+    }
+
+    fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
+        check_replicas(out.len(), &self.nodes)?;
+        let mut after = None;
+        for part in out.chunks_mut(8) {
+            let mut ranked = [Standing::NONE; 8];
+            let ranked = &mut ranked[..part.len()];
+            self.rank(hash.0, after, ranked);
+            for (index, standing) in part.iter_mut().zip(&*ranked) {
+                *index = self.members[standing.at];
+            }
+            after = ranked.last().copied();
+        }
+        Ok(())
+    }
+}
+
+impl Draw {
+    #[inline]
+    fn draw(self, hash: u64) -> u64 {
+        fold(hash ^ self.seed, self.multiplier)
+    }
+}
+
+impl Standing {
+    const NONE: Self = Self { surprise: 0, units: 0, draw: 0, at: 0 };
+
+    fn new(draw: u64, units: u32, at: usize) -> Self {
+        Self { surprise: surprise(draw), units, draw, at }
+    }
+
+    /// Whether this standing comes before the other: by surprise over weight, compared without a division; then by the
+    /// draw itself, which is finer than its logarithm; then by weight and name, which is the order of `at`.
+    fn beats(&self, other: &Self) -> bool {
+        let own = u128::from(self.surprise) * u128::from(other.units);
+        let theirs = u128::from(other.surprise) * u128::from(self.units);
+        own.cmp(&theirs).then(other.draw.cmp(&self.draw)).then(self.at.cmp(&other.at)).is_lt()
+    }
+}

@@ -1,0 +1,5 @@
+//! The crate through its public interface.
+
+mod laws;
+mod refusals;
+mod support;
