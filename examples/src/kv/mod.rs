@@ -2,4 +2,7 @@
 //!
 //! [`store`] is the replicated state machine.
 
+pub mod command;
+pub mod connection;
+pub mod resp;
 pub mod store;

@@ -49,10 +49,7 @@ impl<'a> Decoder<'a> {
     /// A length and that many bytes.
     pub(super) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.length()?;
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(DecodeError::Short)?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Short)?;
         self.rest = rest;
         Ok(bytes)
     }
@@ -60,11 +57,7 @@ impl<'a> Decoder<'a> {
     /// A count of fields, each of which takes at least one byte; so no count makes the reader reserve more than it read.
     pub(super) fn count(&mut self) -> Result<usize, DecodeError> {
         let count = self.length()?;
-        if count > self.rest.len() {
-            Err(DecodeError::Short)
-        } else {
-            Ok(count)
-        }
+        if count > self.rest.len() { Err(DecodeError::Short) } else { Ok(count) }
     }
 
     fn length(&mut self) -> Result<usize, DecodeError> {

@@ -21,9 +21,7 @@ mod write;
 pub use codec::DecodeError;
 pub use outcome::{Outcome, Refusal};
 pub use snapshot::{RestoreError, Snapshot};
-pub use write::{
-    BATCH_VERSION, Batch, ExpireCondition, Expiry, Moment, SetAnswer, SetCondition, Unit, Write,
-};
+pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, Moment, SetAnswer, SetCondition, Unit, Write};
 
 use record::Record;
 use table::Table;
@@ -74,15 +72,22 @@ pub struct Store {
 /// Takes what is no longer needed; dropping it may take long.
 pub type Discard = fn(Garbage);
 
-/// Keys that were flushed or replaced by a snapshot. Dropping it frees them, a tenth of a second for a million.
+/// Keys that were flushed, or whose store was dropped. Dropping it frees them, a tenth of a second for a million.
 pub struct Garbage {
-    _table: Table,
+    table: Table,
     _deadlines: BTreeSet<Due>,
+}
+
+impl Garbage {
+    /// Keys that will be freed.
+    pub fn keys(&self) -> usize {
+        self.table.len()
+    }
 }
 
 impl fmt::Debug for Garbage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Garbage")
+        write!(formatter, "Garbage({} keys)", self.keys())
     }
 }
 
@@ -145,10 +150,7 @@ impl Store {
 
     /// When a key ends.
     pub fn lifetime(&self, log_time: u64, key: &[u8]) -> Lifetime {
-        match self
-            .find(log_time, self.table.hash(key), key)
-            .map(Record::deadline)
-        {
+        match self.find(log_time, self.table.hash(key), key).map(Record::deadline) {
             None => Lifetime::Absent,
             Some(None) => Lifetime::Endless,
             Some(Some(deadline)) => Lifetime::Until(deadline),
@@ -157,11 +159,7 @@ impl Store {
 
     /// Keys that exist. Costs a step for each key whose deadline has passed and that no tick removed yet.
     pub fn len(&self, log_time: u64) -> usize {
-        let gone = self
-            .deadlines
-            .iter()
-            .take_while(|due| due.deadline <= log_time)
-            .count();
+        let gone = self.deadlines.iter().take_while(|due| due.deadline <= log_time).count();
         self.table.len() - gone
     }
 
@@ -191,42 +189,23 @@ impl Store {
         Snapshot::new(self.table.clone(), self.digest)
     }
 
-    /// Replaces everything by what [`Snapshot::write`] wrote. On an error the store is as it was.
+    /// A store from what [`Snapshot::write`] wrote. Holds no more than one record beside what it builds.
     ///
     /// # Errors
     /// When the reader fails, or the bytes are not a whole snapshot of a known version.
-    pub fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
-        let mut restored = Self {
-            table: self.table.empty(),
-            ..Self::new(0).with_discard(self.discard)
-        };
-        let announced = snapshot::read(reader, |key, value, deadline| {
-            restored.put_parts(key, &[value], deadline);
-        })?;
-        if announced.digest != restored.digest || announced.records != restored.table.len() as u64 {
+    pub fn restore(seed: u64, reader: &mut dyn Read) -> Result<Self, RestoreError> {
+        let mut store = Self::new(seed);
+        let announced = snapshot::read(reader, |key, value, deadline| store.put_parts(key, &[value], deadline))?;
+        if announced.digest != store.digest || announced.records != store.table.len() as u64 {
             return Err(RestoreError::Mismatch);
         }
-        std::mem::swap(self, &mut restored);
-        restored.clear();
-        Ok(())
+        Ok(store)
     }
 
     fn apply_one(&mut self, log_time: u64, write: &Write<'_>, answers: &mut Answers) {
         let outcome = match write {
-            Write::Set {
-                key,
-                value,
-                condition,
-                expiry,
-                answer,
-            } => {
-                return self.set(
-                    log_time,
-                    (key, value),
-                    (*condition, *expiry),
-                    *answer,
-                    answers,
-                );
+            Write::Set { key, value, condition, expiry, answer } => {
+                return self.set(log_time, (key, value), (*condition, *expiry), *answer, answers);
             }
             Write::Delete { keys } => {
                 let removed = keys.iter().filter(|key| self.delete(log_time, key)).count();
@@ -240,12 +219,9 @@ impl Store {
                 }
                 Outcome::Ok
             }
-            Write::Expire {
-                key,
-                moment,
-                condition,
-                unit,
-            } => self.set_deadline(log_time, key, *moment, *condition, *unit),
+            Write::Expire { key, moment, condition, unit } => {
+                self.set_deadline(log_time, key, *moment, *condition, *unit)
+            }
             Write::Persist { key } => self.persist(log_time, key),
             Write::FlushAll => {
                 self.clear();
@@ -267,9 +243,7 @@ impl Store {
         let deadline = match expiry {
             Expiry::Never => Ok(None),
             Expiry::Keep => Ok(old.and_then(Record::deadline)),
-            Expiry::At(moment) => deadline_of(log_time, moment)
-                .map(Some)
-                .ok_or(Refusal::SetTime),
+            Expiry::At(moment) => deadline_of(log_time, moment).map(Some).ok_or(Refusal::SetTime),
         };
         let deadline = match deadline {
             Ok(deadline) => deadline,
@@ -312,11 +286,7 @@ impl Store {
         if length > VALUE_BYTES_MAX {
             return Outcome::Refused(Refusal::TooLong);
         }
-        self.put_parts(
-            key,
-            &[before, value],
-            old.as_ref().and_then(Record::deadline),
-        );
+        self.put_parts(key, &[before, value], old.as_ref().and_then(Record::deadline));
         Outcome::Integer(i64::try_from(length).expect("a value is bounded"))
     }
 
@@ -373,9 +343,7 @@ impl Store {
     }
 
     fn find(&self, log_time: u64, hash: u64, key: &[u8]) -> Option<&Record> {
-        self.table
-            .get(hash, key)
-            .filter(|record| record.lives_at(log_time))
+        self.table.get(hash, key).filter(|record| record.lives_at(log_time))
     }
 
     fn put_parts(&mut self, key: &[u8], value: &[&[u8]], deadline: Option<u64>) {
@@ -396,10 +364,7 @@ impl Store {
         self.weight -= removed.weight();
         self.digest = self.digest.wrapping_sub(removed.digest());
         if let Some(deadline) = removed.deadline() {
-            let listed = self.deadlines.remove(&Due {
-                deadline,
-                record: removed.clone(),
-            });
+            let listed = self.deadlines.remove(&Due { deadline, record: removed.clone() });
             assert!(listed, "a record with a deadline is listed");
         }
     }
@@ -407,17 +372,11 @@ impl Store {
     /// Goes by deadline and then by key, so that replicas which remove only some of what is due remove the same.
     fn expire(&mut self, log_time: u64, count_max: usize) {
         for _ in 0..count_max {
-            let Some(due) = self
-                .deadlines
-                .first()
-                .filter(|due| due.deadline <= log_time)
-            else {
+            let Some(due) = self.deadlines.first().filter(|due| due.deadline <= log_time) else {
                 return;
             };
             let record = due.record.clone();
-            let removed = self
-                .table
-                .remove(self.table.hash(record.key()), record.key());
+            let removed = self.table.remove(self.table.hash(record.key()), record.key());
             self.forget(&removed.expect("a listed record is in the table"));
         }
     }
@@ -425,12 +384,19 @@ impl Store {
     fn clear(&mut self) {
         let empty = self.table.empty();
         let garbage = Garbage {
-            _table: std::mem::replace(&mut self.table, empty),
+            table: std::mem::replace(&mut self.table, empty),
             _deadlines: std::mem::take(&mut self.deadlines),
         };
         self.weight = 0;
         self.digest = 0;
         (self.discard)(garbage);
+    }
+}
+
+impl Drop for Store {
+    /// What a snapshot replaces takes as long to free as what is flushed.
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -443,9 +409,7 @@ struct Due {
 
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.deadline
-            .cmp(&other.deadline)
-            .then_with(|| self.record.key().cmp(other.record.key()))
+        self.deadline.cmp(&other.deadline).then_with(|| self.record.key().cmp(other.record.key()))
     }
 }
 
@@ -509,11 +473,7 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0_i64, |number, digit| {
         let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
         let shifted = number.checked_mul(10)?;
-        if negative {
-            shifted.checked_sub(digit)
-        } else {
-            shifted.checked_add(digit)
-        }
+        if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) }
     })
 }
 

@@ -12,14 +12,8 @@ pub(super) struct Record(Arc<[u8]>);
 
 impl Record {
     /// Copies the parts into one allocation. `scratch` is only working space, kept between calls.
-    pub(super) fn new(
-        scratch: &mut Vec<u8>,
-        key: &[u8],
-        value: &[&[u8]],
-        deadline: Option<u64>,
-    ) -> Self {
-        let key_length =
-            u32::try_from(key.len()).expect("a key is shorter than a request, which is bounded");
+    pub(super) fn new(scratch: &mut Vec<u8>, key: &[u8], value: &[&[u8]], deadline: Option<u64>) -> Self {
+        let key_length = u32::try_from(key.len()).expect("a key is shorter than a request, which is bounded");
         scratch.clear();
         scratch.extend_from_slice(&deadline.unwrap_or(NEVER).to_le_bytes());
         scratch.extend_from_slice(&key_length.to_le_bytes());
@@ -65,10 +59,7 @@ impl Record {
         let mut state = (self.0.len() as u64).wrapping_mul(DIGEST_MULTIPLIER) ^ DIGEST_START;
         let mut words = self.0.chunks_exact(8);
         for word in &mut words {
-            state = mix(
-                state,
-                u64::from_le_bytes(word.try_into().expect("eight bytes")),
-            );
+            state = mix(state, u64::from_le_bytes(word.try_into().expect("eight bytes")));
         }
         let mut last = [0; 8];
         last[..words.remainder().len()].copy_from_slice(words.remainder());

@@ -7,6 +7,7 @@
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use super::VALUE_BYTES_MAX;
+use super::record::Record;
 use super::table::Table;
 
 /// The version that this program writes, and the newest it reads.
@@ -57,10 +58,7 @@ impl Snapshot {
 
     /// The keys that exist at `log_time`, in no particular order.
     pub fn keys(&self, log_time: u64) -> impl Iterator<Item = &[u8]> {
-        self.table
-            .iter()
-            .filter(move |record| record.lives_at(log_time))
-            .map(|record| record.key())
+        self.table.iter().filter(move |record| record.lives_at(log_time)).map(Record::key)
     }
 
     /// Writes the snapshot and returns the bytes written.
@@ -123,16 +121,10 @@ pub(super) fn read(
         }
         bytes.resize(key + value, 0);
         reader.read_exact(&mut bytes)?;
-        record(
-            &bytes[..key],
-            &bytes[key..],
-            (deadline != 0).then_some(deadline),
-        );
+        record(&bytes[..key], &bytes[key..], (deadline != 0).then_some(deadline));
     }
-    let announced = Announced {
-        records: u64::from_le_bytes(array(&mut reader)?),
-        digest: u64::from_le_bytes(array(&mut reader)?),
-    };
+    let announced =
+        Announced { records: u64::from_le_bytes(array(&mut reader)?), digest: u64::from_le_bytes(array(&mut reader)?) };
     match reader.read(&mut [0])? {
         0 => Ok(announced),
         _ => Err(RestoreError::Malformed),
@@ -146,9 +138,7 @@ fn array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
 }
 
 fn length(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len())
-        .expect("a key or value is bounded")
-        .to_le_bytes()
+    u32::try_from(bytes.len()).expect("a key or value is bounded").to_le_bytes()
 }
 
 const MAGIC: &[u8; 4] = b"QKVS";

@@ -33,12 +33,7 @@ impl Table {
     /// An empty table. The seed decides where keys lie and nothing else, so each process draws its own and clients cannot
     /// choose keys that collide.
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            segments: vec![Arc::new(vec![Arc::default()])],
-            buckets: 1,
-            len: 0,
-            seed,
-        }
+        Self { segments: vec![Arc::new(vec![Arc::default()])], buckets: 1, len: 0, seed }
     }
 
     /// An empty table with the same seed.
@@ -61,10 +56,7 @@ impl Table {
 
     /// The record of a key.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<&Record> {
-        let slot = self
-            .bucket(hash)
-            .iter()
-            .find(|slot| slot.hash == hash && slot.record.key() == key)?;
+        let slot = self.bucket(hash).iter().find(|slot| slot.hash == hash && slot.record.key() == key)?;
         Some(&slot.record)
     }
 
@@ -123,9 +115,7 @@ impl Table {
         let added = self.buckets;
         let buckets = self.buckets + 1;
         let source = std::mem::take(self.bucket_at(buddy(added)));
-        let (moved, kept) = source
-            .into_iter()
-            .partition(|slot: &Slot| address(slot.hash, buckets) == added);
+        let (moved, kept) = source.into_iter().partition(|slot: &Slot| address(slot.hash, buckets) == added);
         *self.bucket_at(buddy(added)) = kept;
         if added.is_multiple_of(SEGMENT_BUCKETS) {
             self.segments.push(Arc::default());
@@ -154,11 +144,7 @@ impl Table {
 fn address(hash: u64, buckets: usize) -> usize {
     let mask = buckets.next_power_of_two() - 1;
     let address = hash as usize & mask;
-    if address < buckets {
-        address
-    } else {
-        address & (mask >> 1)
-    }
+    if address < buckets { address } else { address & (mask >> 1) }
 }
 
 /// The bucket from which bucket `added` splits off: the same without its highest bit.
@@ -171,5 +157,4 @@ const BUCKET_RECORDS: usize = 12;
 const SEGMENT_BUCKETS: usize = 256;
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

@@ -140,13 +140,7 @@ impl<'a> Write<'a> {
             batch.put_u8(BATCH_VERSION);
         }
         match self {
-            Self::Set {
-                key,
-                value,
-                condition,
-                expiry,
-                answer,
-            } => {
+            Self::Set { key, value, condition, expiry, answer } => {
                 batch.put_u8(SET);
                 encode_set(batch, *condition, *expiry, *answer);
                 put_bytes(batch, key);
@@ -155,7 +149,9 @@ impl<'a> Write<'a> {
             Self::Delete { keys } => {
                 batch.put_u8(DELETE);
                 put_length(batch, keys.len());
-                keys.iter().for_each(|key| put_bytes(batch, key));
+                for key in keys {
+                    put_bytes(batch, key);
+                }
             }
             Self::Add { key, by } => {
                 batch.put_u8(ADD);
@@ -175,12 +171,7 @@ impl<'a> Write<'a> {
                     put_bytes(batch, value);
                 }
             }
-            Self::Expire {
-                key,
-                moment,
-                condition,
-                unit,
-            } => {
+            Self::Expire { key, moment, condition, unit } => {
                 batch.put_u8(EXPIRE);
                 encode_expire(batch, *moment, *condition, *unit);
                 put_bytes(batch, key);
@@ -198,10 +189,7 @@ impl<'a> Write<'a> {
         let fields = match self {
             Self::Set { key, value, .. } | Self::Append { key, value } => key.len() + value.len(),
             Self::Delete { keys } => keys.iter().map(|key| key.len() + LENGTH_MAX).sum(),
-            Self::SetMany { pairs } => pairs
-                .iter()
-                .map(|(key, value)| key.len() + value.len() + 2 * LENGTH_MAX)
-                .sum(),
+            Self::SetMany { pairs } => pairs.iter().map(|(key, value)| key.len() + value.len() + 2 * LENGTH_MAX).sum(),
             Self::Add { key, .. } | Self::Expire { key, .. } | Self::Persist { key } => key.len(),
             Self::FlushAll => 0,
         };
@@ -213,31 +201,17 @@ impl<'a> Write<'a> {
             SET => decode_set(decoder)?,
             DELETE => {
                 let count = decoder.count()?;
-                Self::Delete {
-                    keys: (0..count)
-                        .map(|_| decoder.bytes())
-                        .collect::<Result<_, _>>()?,
-                }
+                Self::Delete { keys: (0..count).map(|_| decoder.bytes()).collect::<Result<_, _>>()? }
             }
-            ADD => Self::Add {
-                by: decoder.i64()?,
-                key: decoder.bytes()?,
-            },
-            APPEND => Self::Append {
-                key: decoder.bytes()?,
-                value: decoder.bytes()?,
-            },
+            ADD => Self::Add { by: decoder.i64()?, key: decoder.bytes()? },
+            APPEND => Self::Append { key: decoder.bytes()?, value: decoder.bytes()? },
             SET_MANY => {
                 let count = decoder.count()?;
                 let pairs = (0..count).map(|_| Ok((decoder.bytes()?, decoder.bytes()?)));
-                Self::SetMany {
-                    pairs: pairs.collect::<Result<_, DecodeError>>()?,
-                }
+                Self::SetMany { pairs: pairs.collect::<Result<_, DecodeError>>()? }
             }
             EXPIRE => decode_expire(decoder)?,
-            PERSIST => Self::Persist {
-                key: decoder.bytes()?,
-            },
+            PERSIST => Self::Persist { key: decoder.bytes()? },
             FLUSH_ALL => Self::FlushAll,
             kind => return Err(DecodeError::Kind(kind)),
         })
@@ -309,13 +283,7 @@ fn decode_set<'a>(decoder: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
         1 => SetAnswer::Old,
         _ => return Err(DecodeError::Flags(flags)),
     };
-    Ok(Write::Set {
-        key: decoder.bytes()?,
-        value: decoder.bytes()?,
-        condition,
-        expiry,
-        answer,
-    })
+    Ok(Write::Set { key: decoder.bytes()?, value: decoder.bytes()?, condition, expiry, answer })
 }
 
 fn encode_expire(batch: &mut BytesMut, moment: Moment, condition: ExpireCondition, unit: Unit) {
@@ -323,26 +291,9 @@ fn encode_expire(batch: &mut BytesMut, moment: Moment, condition: ExpireConditio
         Moment::In(ms) => (false, ms),
         Moment::At(ms) => (true, ms),
     };
-    let ExpireCondition {
-        absent,
-        present,
-        later,
-        earlier,
-    } = condition;
-    let flags = [
-        absolute,
-        absent,
-        present,
-        later,
-        earlier,
-        unit == Unit::Milliseconds,
-    ];
-    batch.put_u8(
-        flags
-            .iter()
-            .rev()
-            .fold(0, |bits, flag| bits << 1 | u8::from(*flag)),
-    );
+    let ExpireCondition { absent, present, later, earlier } = condition;
+    let flags = [absolute, absent, present, later, earlier, unit == Unit::Milliseconds];
+    batch.put_u8(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
     batch.put_i64_le(ms);
 }
 
@@ -354,22 +305,9 @@ fn decode_expire<'a>(decoder: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError
     let bit = |position: u8| flags >> position & 1 == 1;
     let ms = decoder.i64()?;
     Ok(Write::Expire {
-        moment: if bit(0) {
-            Moment::At(ms)
-        } else {
-            Moment::In(ms)
-        },
-        condition: ExpireCondition {
-            absent: bit(1),
-            present: bit(2),
-            later: bit(3),
-            earlier: bit(4),
-        },
-        unit: if bit(5) {
-            Unit::Milliseconds
-        } else {
-            Unit::Seconds
-        },
+        moment: if bit(0) { Moment::At(ms) } else { Moment::In(ms) },
+        condition: ExpireCondition { absent: bit(1), present: bit(2), later: bit(3), earlier: bit(4) },
+        unit: if bit(5) { Unit::Milliseconds } else { Unit::Seconds },
         key: decoder.bytes()?,
     })
 }

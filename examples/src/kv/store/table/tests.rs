@@ -10,10 +10,7 @@ fn record(key: u16, value: u8) -> Record {
 }
 
 fn contents(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    table
-        .iter()
-        .map(|record| (record.key().to_vec(), record.value().to_vec()))
-        .collect()
+    table.iter().map(|record| (record.key().to_vec(), record.value().to_vec())).collect()
 }
 
 /// The shape that linear hashing promises, however the table came about.
@@ -21,25 +18,9 @@ fn check(table: &Table) {
     let held: usize = table.segments.iter().map(|segment| segment.len()).sum();
     assert_eq!(held, table.buckets);
     assert_eq!(table.iter().count(), table.len());
-    assert!(
-        table
-            .segments
-            .iter()
-            .rev()
-            .skip(1)
-            .all(|segment| segment.len() == SEGMENT_BUCKETS)
-    );
-    for (index, bucket) in table
-        .segments
-        .iter()
-        .flat_map(|segment| segment.iter())
-        .enumerate()
-    {
-        assert!(
-            bucket
-                .iter()
-                .all(|slot| address(slot.hash, table.buckets) == index)
-        );
+    assert!(table.segments.iter().rev().skip(1).all(|segment| segment.len() == SEGMENT_BUCKETS));
+    for (index, bucket) in table.segments.iter().flat_map(|segment| segment.iter()).enumerate() {
+        assert!(bucket.iter().all(|slot| address(slot.hash, table.buckets) == index));
     }
 }
 
@@ -56,12 +37,7 @@ fn grows_and_shrinks_by_one_bucket_at_a_time() {
     assert_eq!(table.buckets, 50_000_usize.div_ceil(BUCKET_RECORDS));
     for key in 0..50_000 {
         let hash = table.hash(&u16::to_le_bytes(key));
-        assert_eq!(
-            table
-                .get(hash, &u16::to_le_bytes(key))
-                .map(|record| record.value()),
-            Some(&[1][..])
-        );
+        assert_eq!(table.get(hash, &u16::to_le_bytes(key)).map(Record::value), Some(&[1][..]));
         assert!(table.remove(hash, &u16::to_le_bytes(key)).is_some());
     }
     check(&table);
@@ -77,19 +53,9 @@ fn a_write_after_a_copy_copies_one_segment_and_one_bucket() {
     let copy = table.clone();
     table.insert(table.hash(&7_u16.to_le_bytes()), record(7, 2));
     let pairs = || table.segments.iter().zip(&copy.segments);
-    assert_eq!(
-        pairs()
-            .filter(|(left, right)| !Arc::ptr_eq(left, right))
-            .count(),
-        1
-    );
+    assert_eq!(pairs().filter(|(left, right)| !Arc::ptr_eq(left, right)).count(), 1);
     let buckets = pairs().flat_map(|(left, right)| left.iter().zip(right.iter()));
-    assert_eq!(
-        buckets
-            .filter(|(left, right)| !Arc::ptr_eq(left, right))
-            .count(),
-        1
-    );
+    assert_eq!(buckets.filter(|(left, right)| !Arc::ptr_eq(left, right)).count(), 1);
 }
 
 proptest! {

@@ -1,0 +1,18 @@
+//! The commands: what a client may ask for, and what it means for the store.
+//!
+//! A command is a write, which goes through the log; a read, which needs the store and changes nothing; or it concerns the
+//! connection alone. [`parse`] tells which, and checks all that can be checked without the store.
+
+mod glob;
+mod info;
+mod parse;
+mod query;
+mod session;
+mod spec;
+
+pub use glob::matches;
+pub use info::ServerInfo;
+pub use parse::{Command, parse};
+pub use query::{Answer, At, Query, ReadBatch, Scan};
+pub use session::{Session, SessionCommand};
+pub use spec::{COMMANDS, Kind, Spec};

@@ -1,0 +1,225 @@
+//! From arguments to commands. Texts of errors are Redis's.
+
+use crate::kv::resp::Reply;
+use crate::kv::store::{
+    ExpireCondition, Expiry, Moment, SetAnswer, SetCondition, Unit, VALUE_BYTES_MAX, Write, parse_integer,
+};
+
+use super::query::Query;
+use super::session::SessionCommand;
+use super::spec::{COMMANDS, Kind, Spec};
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Changes the store; goes through the log.
+    Write(Write<'a>),
+    /// Looks at the store.
+    Read(Query),
+    /// Concerns the connection alone.
+    Session(SessionCommand<'a>),
+}
+
+/// Understands a request; the first of the arguments, of which there is at least one, is the name.
+///
+/// ```
+/// use quorate_examples::kv::command::{Command, Query, parse};
+///
+/// assert_eq!(parse(&[b"get", b"key"]), Ok(Command::Read(Query::Get(Box::from(&b"key"[..])))));
+/// ```
+///
+/// # Errors
+/// The reply that tells the client what is wrong with it.
+pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
+    let (name, rest) = arguments.split_first().expect("a request has a name");
+    let Some(spec) = Spec::find(name) else {
+        return Err(unknown_command(name, rest));
+    };
+    if !spec.takes(arguments.len()) {
+        return Err(wrong_arity(spec.name));
+    }
+    match spec.kind {
+        Kind::Append | Kind::Del | Kind::Flushall | Kind::Mset | Kind::Persist | Kind::Set => {
+            parse_write(spec.kind, rest).map(Command::Write)
+        }
+        Kind::Incr | Kind::Incrby | Kind::Decr | Kind::Decrby => parse_add(spec.kind, rest).map(Command::Write),
+        Kind::Expire => parse_expire(Unit::Seconds, rest).map(Command::Write),
+        Kind::Pexpire => parse_expire(Unit::Milliseconds, rest).map(Command::Write),
+        Kind::Get => Ok(Command::Read(Query::Get(rest[0].into()))),
+        Kind::Mget => Ok(Command::Read(Query::GetMany(keys(rest)))),
+        Kind::Exists => Ok(Command::Read(Query::Exists(keys(rest)))),
+        Kind::Strlen => Ok(Command::Read(Query::Length(rest[0].into()))),
+        Kind::Ttl => Ok(Command::Read(Query::TimeToLive(rest[0].into(), Unit::Seconds))),
+        Kind::Pttl => Ok(Command::Read(Query::TimeToLive(rest[0].into(), Unit::Milliseconds))),
+        Kind::Type => Ok(Command::Read(Query::Type(rest[0].into()))),
+        Kind::Dbsize => Ok(Command::Read(Query::Size)),
+        Kind::Keys => Ok(Command::Read(Query::Keys(rest[0].into()))),
+        Kind::Info => Ok(Command::Read(Query::Info(keys(rest)))),
+        kind => SessionCommand::parse(kind, rest).map(Command::Session),
+    }
+}
+
+pub(super) fn wrong_arity(name: &str) -> Reply {
+    Reply::error(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+pub(super) fn unknown_subcommand(container: &str, name: &[u8]) -> Reply {
+    let shown = &name[..name.len().min(SHOWN_BYTES_MAX)];
+    let try_help = format!("'. Try {} HELP.", container.to_ascii_uppercase());
+    Reply::Error([b"ERR unknown subcommand '", shown, try_help.as_bytes()].concat())
+}
+
+pub(super) fn syntax_error() -> Reply {
+    Reply::error("ERR syntax error")
+}
+
+pub(super) fn integer(text: &[u8]) -> Result<i64, Reply> {
+    parse_integer(text).ok_or_else(|| Reply::error("ERR value is not an integer or out of range"))
+}
+
+fn unknown_command(name: &[u8], rest: &[&[u8]]) -> Reply {
+    let shown = &name[..name.len().min(SHOWN_BYTES_MAX)];
+    let mut text = [b"ERR unknown command '", shown, b"', with args beginning with: "].concat();
+    let start = text.len();
+    for argument in rest {
+        let room = SHOWN_BYTES_MAX.saturating_sub(text.len() - start);
+        if room == 0 {
+            break;
+        }
+        text.push(b'\'');
+        text.extend_from_slice(&argument[..argument.len().min(room)]);
+        text.extend_from_slice(b"' ");
+    }
+    Reply::Error(text)
+}
+
+fn keys(arguments: &[&[u8]]) -> Vec<Box<[u8]>> {
+    arguments.iter().map(|key| Box::from(*key)).collect()
+}
+
+fn parse_write<'a>(kind: Kind, rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
+    match kind {
+        Kind::Set => parse_set(rest),
+        Kind::Append => Ok(Write::Append { key: rest[0], value: rest[1] }),
+        Kind::Del => Ok(Write::Delete { keys: rest.to_vec() }),
+        Kind::Persist => Ok(Write::Persist { key: rest[0] }),
+        Kind::Mset if !rest.len().is_multiple_of(2) => Err(wrong_arity("mset")),
+        Kind::Mset => Ok(Write::SetMany { pairs: rest.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect() }),
+        _ => match rest {
+            [] => Ok(Write::FlushAll),
+            [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => Ok(Write::FlushAll),
+            _ => Err(syntax_error()),
+        },
+    }
+}
+
+fn parse_add<'a>(kind: Kind, rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
+    let by = match kind {
+        Kind::Incr => 1,
+        Kind::Decr => -1,
+        Kind::Incrby => integer(rest[1])?,
+        _ => {
+            let by = integer(rest[1])?;
+            by.checked_neg().ok_or_else(|| Reply::error("ERR decrement would overflow"))?
+        }
+    };
+    Ok(Write::Add { key: rest[0], by })
+}
+
+fn parse_set<'a>(rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
+    let mut condition = SetCondition::Always;
+    let mut answer = SetAnswer::Outcome;
+    let mut keeps = false;
+    let mut time: Option<(TimeOption, &[u8])> = None;
+    let mut options = rest[2..].iter();
+    while let Some(option) = options.next() {
+        let mut lower = [0; 8];
+        let lower = lower.get_mut(..option.len()).ok_or_else(syntax_error)?;
+        lower.copy_from_slice(option);
+        lower.make_ascii_lowercase();
+        match &*lower {
+            b"nx" if condition != SetCondition::Present => condition = SetCondition::Absent,
+            b"xx" if condition != SetCondition::Absent => condition = SetCondition::Present,
+            b"get" => answer = SetAnswer::Old,
+            b"keepttl" if time.is_none() => keeps = true,
+            name => {
+                let option = TimeOption::find(name)
+                    .filter(|option| !keeps && time.as_ref().is_none_or(|(before, _)| before == option));
+                time = Some((option.ok_or_else(syntax_error)?, options.next().ok_or_else(syntax_error)?));
+            }
+        }
+    }
+    let expiry = match time {
+        Some((option, text)) => Expiry::At(option.moment(integer(text)?)?),
+        None if keeps => Expiry::Keep,
+        None => Expiry::Never,
+    };
+    Ok(Write::Set { key: rest[0], value: rest[1], condition, expiry, answer })
+}
+
+/// An option of `SET` that takes a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TimeOption {
+    unit: Unit,
+    absolute: bool,
+}
+
+impl TimeOption {
+    fn find(name: &[u8]) -> Option<Self> {
+        let (unit, absolute) = match name {
+            b"ex" => (Unit::Seconds, false),
+            b"px" => (Unit::Milliseconds, false),
+            b"exat" => (Unit::Seconds, true),
+            b"pxat" => (Unit::Milliseconds, true),
+            _ => return None,
+        };
+        Some(Self { unit, absolute })
+    }
+
+    fn moment(self, number: i64) -> Result<Moment, Reply> {
+        let ms = match self.unit {
+            Unit::Seconds => number.checked_mul(1000),
+            Unit::Milliseconds => Some(number),
+        };
+        match ms.filter(|ms| *ms > 0) {
+            Some(ms) if self.absolute => Ok(Moment::At(ms)),
+            Some(ms) => Ok(Moment::In(ms)),
+            None => Err(invalid_time("set")),
+        }
+    }
+}
+
+fn parse_expire<'a>(unit: Unit, rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
+    let mut condition = ExpireCondition::default();
+    for option in &rest[2..] {
+        match option.to_ascii_lowercase().as_slice() {
+            b"nx" => condition.absent = true,
+            b"xx" => condition.present = true,
+            b"gt" => condition.later = true,
+            b"lt" => condition.earlier = true,
+            _ => return Err(Reply::Error([&b"ERR Unsupported option "[..], option].concat())),
+        }
+    }
+    if condition.absent && (condition.present || condition.later || condition.earlier) {
+        return Err(Reply::error("ERR NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    if condition.later && condition.earlier {
+        return Err(Reply::error("ERR GT and LT options at the same time are not compatible"));
+    }
+    let number = integer(rest[1])?;
+    let ms = match unit {
+        Unit::Seconds => number.checked_mul(1000).ok_or_else(|| invalid_time("expire"))?,
+        Unit::Milliseconds => number,
+    };
+    Ok(Write::Expire { key: rest[0], moment: Moment::In(ms), condition, unit })
+}
+
+fn invalid_time(command: &str) -> Reply {
+    Reply::error(format!("ERR invalid expire time in '{command}' command"))
+}
+
+/// Bytes of a client's own words that an error repeats.
+const SHOWN_BYTES_MAX: usize = 128;
+
+const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(!COMMANDS.is_empty());

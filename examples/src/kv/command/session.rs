@@ -1,0 +1,278 @@
+//! What belongs to one connection, and the commands about it.
+
+use bytes::Bytes;
+
+use crate::kv::resp::{Reply, Version};
+use crate::kv::store::{VALUE_BYTES_MAX, parse_integer};
+
+use super::glob;
+use super::info::REDIS_VERSION;
+use super::parse::{integer, syntax_error, unknown_subcommand, wrong_arity};
+use super::spec::{self, COMMANDS, Kind, Spec};
+
+/// The state of a connection that commands change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The connection's number, from 1.
+    pub id: i64,
+    /// The protocol of replies.
+    pub version: Version,
+    /// The name the client gave itself.
+    pub name: Option<Bytes>,
+    /// Reads are answered from this node as it is (`READONLY`).
+    pub local_reads: bool,
+    /// The client wants no more (`QUIT`).
+    pub closing: bool,
+}
+
+/// A command about the connection. Texts are the client's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SessionCommand<'a> {
+    Ping(Option<&'a [u8]>),
+    Echo(&'a [u8]),
+    Hello {
+        version: Option<Version>,
+        name: Option<&'a [u8]>,
+    },
+    Auth {
+        alone: bool,
+        user: &'a [u8],
+    },
+    Select(i64),
+    ClientId,
+    ClientName,
+    SetClientName(&'a [u8]),
+    Readonly,
+    Readwrite,
+    Reset,
+    Quit,
+    /// Somebody made a browser send a request here: close, say nothing.
+    HttpRequest,
+    /// A reply that depends on nothing.
+    Constant(Reply),
+}
+
+impl<'a> SessionCommand<'a> {
+    pub(super) fn parse(kind: Kind, rest: &[&'a [u8]]) -> Result<Self, Reply> {
+        Ok(match (kind, rest) {
+            (Kind::Ping, []) => Self::Ping(None),
+            (Kind::Ping, [text]) => Self::Ping(Some(text)),
+            (Kind::Ping, _) => return Err(wrong_arity("ping")),
+            (Kind::Echo, _) => Self::Echo(rest[0]),
+            (Kind::Hello, _) => return parse_hello(rest),
+            (Kind::Auth, [_]) => Self::Auth { alone: true, user: b"default" },
+            (Kind::Auth, [user, _]) => Self::Auth { alone: false, user },
+            (Kind::Auth, _) => return Err(syntax_error()),
+            (Kind::Select, _) => Self::Select(integer(rest[0])?),
+            (Kind::Client, [name, rest @ ..]) => return parse_client(name, rest),
+            (Kind::Config, [name, rest @ ..]) => return parse_config(name, rest).map(Self::Constant),
+            (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
+            (Kind::Readonly, _) => Self::Readonly,
+            (Kind::Readwrite, _) => Self::Readwrite,
+            (Kind::Reset, _) => Self::Reset,
+            (Kind::Quit, _) => Self::Quit,
+            (Kind::HttpRequest, _) => Self::HttpRequest,
+            (kind, _) => unreachable!("{kind:?} is no command about the connection"),
+        })
+    }
+}
+
+impl Session {
+    /// The session of a new connection.
+    pub fn new(id: i64) -> Self {
+        Self { id, version: Version::default(), name: None, local_reads: false, closing: false }
+    }
+
+    /// Carries out a command; `None` answers nothing.
+    pub fn execute(&mut self, command: SessionCommand<'_>) -> Option<Reply> {
+        Some(match command {
+            SessionCommand::Ping(None) => Reply::Status("PONG"),
+            SessionCommand::Ping(Some(text)) | SessionCommand::Echo(text) => Reply::Bulk(Bytes::copy_from_slice(text)),
+            SessionCommand::Hello { version, name } => self.hello(version, name),
+            SessionCommand::Auth { alone: true, .. } => Reply::error(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+            ),
+            SessionCommand::Auth { user: b"default", .. } | SessionCommand::Select(0) => Reply::OK,
+            SessionCommand::Auth { .. } => wrong_password(),
+            SessionCommand::Select(index) if i32::try_from(index).is_ok() => {
+                Reply::error("ERR DB index is out of range")
+            }
+            SessionCommand::Select(_) => Reply::error("ERR value is not an integer or out of range"),
+            SessionCommand::ClientId => Reply::Integer(self.id),
+            SessionCommand::ClientName => self.name.clone().map_or(Reply::Null, Reply::Bulk),
+            SessionCommand::SetClientName(name) => self.set_name(name),
+            SessionCommand::Readonly => {
+                self.local_reads = true;
+                Reply::OK
+            }
+            SessionCommand::Readwrite => {
+                self.local_reads = false;
+                Reply::OK
+            }
+            SessionCommand::Reset => {
+                *self = Self::new(self.id);
+                Reply::Status("RESET")
+            }
+            SessionCommand::Quit => {
+                self.closing = true;
+                Reply::OK
+            }
+            SessionCommand::HttpRequest => {
+                self.closing = true;
+                return None;
+            }
+            SessionCommand::Constant(reply) => reply,
+        })
+    }
+
+    fn hello(&mut self, version: Option<Version>, name: Option<&[u8]>) -> Reply {
+        if let Some(name) = name {
+            self.set_name(name);
+        }
+        self.version = version.unwrap_or(self.version);
+        let pair = |key: &str, value| (Reply::bulk(key), value);
+        Reply::Map(vec![
+            pair("server", Reply::bulk("redis")),
+            pair("version", Reply::bulk(REDIS_VERSION)),
+            pair("proto", Reply::Integer(if self.version == Version::Resp2 { 2 } else { 3 })),
+            pair("id", Reply::Integer(self.id)),
+            pair("mode", Reply::bulk("standalone")),
+            pair("role", Reply::bulk("master")),
+            pair("modules", Reply::Array(Vec::new())),
+        ])
+    }
+
+    fn set_name(&mut self, name: &[u8]) -> Reply {
+        if !is_client_name(name) {
+            return invalid_client_name();
+        }
+        self.name = (!name.is_empty()).then(|| Bytes::copy_from_slice(name));
+        Reply::OK
+    }
+}
+
+fn parse_hello<'a>(rest: &[&'a [u8]]) -> Result<SessionCommand<'a>, Reply> {
+    let Some((version, options)) = rest.split_first() else {
+        return Ok(SessionCommand::Hello { version: None, name: None });
+    };
+    let version = match parse_integer(version) {
+        Some(2) => Version::Resp2,
+        Some(3) => Version::Resp3,
+        Some(_) => return Err(Reply::error("NOPROTO unsupported protocol version")),
+        None => return Err(Reply::error("ERR Protocol version is not an integer or out of range")),
+    };
+    let mut options = options;
+    let (mut name, mut user) = (None, None);
+    while let Some((option, rest)) = options.split_first() {
+        options = match rest {
+            [value, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                name = Some(*value);
+                rest
+            }
+            [value, _, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                user = Some(*value);
+                rest
+            }
+            _ => return Err(Reply::Error([b"ERR Syntax error in HELLO option '", *option, b"'"].concat())),
+        };
+    }
+    if user.is_some_and(|user| user != b"default") {
+        return Err(wrong_password());
+    }
+    if name.is_some_and(|name| !is_client_name(name)) {
+        return Err(invalid_client_name());
+    }
+    Ok(SessionCommand::Hello { version: Some(version), name })
+}
+
+fn parse_client<'a>(name: &'a [u8], rest: &[&'a [u8]]) -> Result<SessionCommand<'a>, Reply> {
+    let (command, full_name, arguments) = match name.to_ascii_lowercase().as_slice() {
+        b"id" => (SessionCommand::ClientId, "client|id", 0),
+        b"getname" => (SessionCommand::ClientName, "client|getname", 0),
+        b"setname" => (SessionCommand::SetClientName(rest.first().copied().unwrap_or_default()), "client|setname", 1),
+        _ => return Err(unknown_subcommand("client", name)),
+    };
+    if rest.len() == arguments { Ok(command) } else { Err(wrong_arity(full_name)) }
+}
+
+fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
+    let all = || Reply::Array(COMMANDS.iter().map(Spec::reply).collect());
+    let Some((name, rest)) = rest.split_first() else {
+        return Ok(all());
+    };
+    match (name.to_ascii_lowercase().as_slice(), rest) {
+        (b"count", []) => Ok(Reply::Integer(i64::try_from(COMMANDS.len()).expect("a short table"))),
+        (b"count", _) => Err(wrong_arity("command|count")),
+        (b"info", []) => Ok(all()),
+        (b"info", names) => {
+            Ok(Reply::Array(names.iter().map(|name| Spec::find(name).map_or(Reply::Null, Spec::reply)).collect()))
+        }
+        (b"list", []) => Ok(Reply::Array(COMMANDS.iter().map(|spec| Reply::bulk(spec.name)).collect())),
+        (b"list", _) => Err(syntax_error()),
+        _ => Err(unknown_subcommand("command", name)),
+    }
+}
+
+fn parse_config(name: &[u8], rest: &[&[u8]]) -> Result<Reply, Reply> {
+    let (full_name, arity) = match name.to_ascii_lowercase().as_slice() {
+        b"get" => ("config|get", -1),
+        b"set" => ("config|set", -2),
+        b"resetstat" => ("config|resetstat", 0),
+        _ => return Err(unknown_subcommand("config", name)),
+    };
+    if !(spec::takes(arity, rest.len())) {
+        return Err(wrong_arity(full_name));
+    }
+    match full_name {
+        "config|get" => Ok(config_get(rest)),
+        "config|set" => Err(config_set(rest)),
+        _ => Ok(Reply::OK),
+    }
+}
+
+fn config_get(patterns: &[&[u8]]) -> Reply {
+    let asked =
+        |name: &str| patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()));
+    let settings = settings().into_iter().filter(|(name, _)| asked(name));
+    Reply::Map(settings.map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect())
+}
+
+/// Nothing can be set while the server runs.
+fn config_set(pairs: &[&[u8]]) -> Reply {
+    if !pairs.len().is_multiple_of(2) {
+        return syntax_error();
+    }
+    let name = pairs[0];
+    if settings().iter().any(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())) {
+        let start = &b"ERR CONFIG SET failed (possibly related to argument '"[..];
+        return Reply::Error([start, name, b"') - can't set immutable config"].concat());
+    }
+    Reply::Error([&b"ERR Unknown option or number of arguments for CONFIG SET - '"[..], name, b"'"].concat())
+}
+
+/// What clients and benchmarks look for, with what is true here in Redis's words.
+fn settings() -> [(&'static str, String); 7] {
+    [
+        ("save", String::new()),
+        ("appendfsync", "always".to_owned()),
+        ("appendonly", "yes".to_owned()),
+        ("databases", "1".to_owned()),
+        ("maxmemory", "0".to_owned()),
+        ("maxmemory-policy", "noeviction".to_owned()),
+        ("proto-max-bulk-len", VALUE_BYTES_MAX.to_string()),
+    ]
+}
+
+fn is_client_name(name: &[u8]) -> bool {
+    name.iter().all(u8::is_ascii_graphic)
+}
+
+fn invalid_client_name() -> Reply {
+    Reply::error("ERR Client names cannot contain spaces, newlines or special characters.")
+}
+
+fn wrong_password() -> Reply {
+    Reply::error("WRONGPASS invalid username-password pair or user is disabled.")
+}

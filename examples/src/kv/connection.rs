@@ -1,0 +1,489 @@
+//! One client's connection, without its socket.
+//!
+//! Bytes go in, work for the store comes out; answers go in, in any order, and replies come out, in the order of the
+//! requests. A client sees its own commands take effect in the order in which it sent them: reads wait until the writes
+//! before them are answered, and writes until the reads before them are, while any number of either kind is on its way
+//! at once. Writes that stand in the input together become one entry of the log, and reads one read.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::command::{Answer, Command, Query, ReadBatch, Session, parse};
+use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
+use super::store::{Outcome, SetAnswer, VALUE_BYTES_MAX, Write};
+
+/// What a connection may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Bytes of requests that are not answered, and of replies that are not sent. Beyond either the socket is not read; one
+    /// request may be larger.
+    pub pipeline_bytes_max: usize,
+    /// Bytes of one entry of the log. A larger write is refused.
+    pub command_bytes_max: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { pipeline_bytes_max: 1024 * 1024, command_bytes_max: 4 * 1024 * 1024 }
+    }
+}
+
+/// Something the store has to do for a connection.
+#[derive(Debug)]
+pub enum Work {
+    /// Propose a batch of writes.
+    Write {
+        /// To be given back with the answer.
+        slot: u64,
+        /// The entry's payload.
+        batch: Bytes,
+    },
+    /// Answer a batch of reads.
+    Read {
+        /// To be given back with the answer.
+        slot: u64,
+        /// The reads.
+        batch: ReadBatch,
+        /// How fresh the answer must be.
+        freshness: Freshness,
+    },
+}
+
+/// How fresh a read is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It sees every write that was acknowledged before it was asked.
+    Linearizable,
+    /// It sees what this node has applied.
+    Local,
+}
+
+/// What became of a batch of writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// It was applied, with these outcomes.
+    Applied(Bytes),
+    /// It certainly was not applied, and never will be.
+    NotApplied(Reason),
+    /// It may have been applied, or may yet be.
+    Unknown,
+}
+
+/// Why a command certainly had no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No leader with a quorum was found in time.
+    #[error("NOQUORUM not applied")]
+    NoQuorum,
+    /// More is waiting than may wait.
+    #[error("OVERLOADED not applied")]
+    Overloaded,
+    /// The log's disk is full.
+    #[error("DISKFULL not applied")]
+    DiskFull,
+    /// The entry is larger than one may be.
+    #[error("TOOLARGE not applied")]
+    TooLarge,
+    /// The node is going down.
+    #[error("SHUTDOWN not applied")]
+    Shutdown,
+}
+
+/// One client's connection.
+///
+/// ```
+/// use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
+/// use quorate_examples::kv::store::Store;
+///
+/// let mut connection = Connection::new(1, ConnectionLimits::default());
+/// connection.input().extend_from_slice(b"SET planet earth\r\n");
+/// let Some(Work::Write { slot, batch }) = connection.next_work() else { unreachable!() };
+/// let outcomes = Store::new(0).apply(0, &batch);
+/// connection.on_written(slot, &Written::Applied(outcomes));
+/// assert_eq!(&connection.output()[..], b"+OK\r\n");
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    limits: ConnectionLimits,
+    session: Session,
+    reader: RequestReader,
+    input: BytesMut,
+    output: BytesMut,
+    /// What is not answered, or answered behind something that is not.
+    slots: VecDeque<Slot>,
+    /// The number of the first slot.
+    first_slot: u64,
+    /// Slots whose writes wait for an answer.
+    writing: usize,
+    /// Slots whose reads do.
+    reading: usize,
+    /// Bytes of the requests in all slots.
+    unanswered_bytes: usize,
+    /// Bytes of replies in all slots.
+    held_bytes: usize,
+    /// The client sends no more.
+    ended: bool,
+    commands: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    request_bytes: usize,
+    version: Version,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// So many writes are on their way.
+    Writes(usize),
+    /// So many reads are on their way.
+    Reads { count: usize, freshness: Freshness },
+    /// Some of the reads were answered, and the others are asked again when those replies were sent.
+    Rest { replies: BytesMut, batch: ReadBatch, freshness: Freshness },
+    /// The replies.
+    Ready(BytesMut),
+}
+
+/// Commands that stand in the input together and take effect together.
+enum Group {
+    Writes { batch: BytesMut, count: usize, is_full: bool },
+    Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
+}
+
+impl Connection {
+    /// A new connection with its number, from 1.
+    pub fn new(id: i64, limits: ConnectionLimits) -> Self {
+        let requests = Limits {
+            argument_bytes_max: VALUE_BYTES_MAX,
+            request_bytes_max: limits.command_bytes_max.max(2 * VALUE_BYTES_MAX),
+        };
+        Self {
+            limits,
+            session: Session::new(id),
+            reader: RequestReader::new(requests),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            slots: VecDeque::new(),
+            first_slot: 0,
+            writing: 0,
+            reading: 0,
+            unanswered_bytes: 0,
+            held_bytes: 0,
+            ended: false,
+            commands: 0,
+        }
+    }
+
+    /// Where received bytes are to be appended, if [`wants_input`](Self::wants_input).
+    pub fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Whether the socket is to be read.
+    pub fn wants_input(&self) -> bool {
+        let room = self.limits.pipeline_bytes_max;
+        let fits = self.slots.is_empty() || self.input.len() + self.unanswered_bytes < room;
+        !self.ended && !self.session.closing && fits && self.output.len() < room
+    }
+
+    /// The client sends no more. What it sent is still answered.
+    pub fn end_input(&mut self) {
+        self.ended = true;
+    }
+
+    /// What is to be sent. The caller takes from its front what it has sent.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Whether the connection is to be closed, once [`next_work`](Self::next_work) gives nothing: all is answered and sent, and
+    /// nothing will follow.
+    pub fn is_done(&self) -> bool {
+        (self.ended || self.session.closing) && self.slots.is_empty() && self.output.is_empty()
+    }
+
+    /// Requests taken so far.
+    pub fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// The next work that may begin now. To be called until it gives `None`, after each input, answer, and sending.
+    pub fn next_work(&mut self) -> Option<Work> {
+        if let Some(work) = self.ask_again() {
+            return Some(work);
+        }
+        let mut input = std::mem::take(&mut self.input);
+        let mut group = None;
+        let (mut taken, mut group_bytes) = (0, 0);
+        while self.has_room()
+            && let Some(length) = self.take_request(&input[taken..], &mut group)
+        {
+            taken += length;
+            group_bytes += if group.is_some() { length } else { 0 };
+            self.commands += 1;
+        }
+        input.advance(taken);
+        if self.session.closing || (input.is_empty() && taken > INPUT_BYTES_KEPT) {
+            input = BytesMut::new();
+        }
+        self.input = input;
+        group.map(|group| self.begin(group, group_bytes))
+    }
+
+    /// A batch of writes was answered.
+    ///
+    /// # Panics
+    /// When the slot does not wait for one.
+    pub fn on_written(&mut self, slot: u64, written: &Written) {
+        let slot = self.slot_mut(slot);
+        let State::Writes(count) = slot.state else {
+            panic!("a slot without writes was answered");
+        };
+        let mut replies = BytesMut::new();
+        let mut encoder = Encoder::new(&mut replies, slot.version);
+        match written {
+            Written::Applied(outcomes) => encode_outcomes(&mut encoder, outcomes, count),
+            Written::NotApplied(reason) => (0..count).for_each(|_| encoder.error(reason.to_string().as_bytes())),
+            Written::Unknown => (0..count).for_each(|_| encoder.error(b"TIMEOUT outcome unknown")),
+        }
+        let length = replies.len();
+        slot.state = State::Ready(replies);
+        self.held_bytes += length;
+        self.writing -= 1;
+        self.release();
+    }
+
+    /// A batch of reads was answered.
+    ///
+    /// # Panics
+    /// When the slot does not wait for one.
+    pub fn on_read(&mut self, slot: u64, answer: Result<Answer, Reason>) {
+        let slot = self.slot_mut(slot);
+        let State::Reads { count, freshness } = slot.state else {
+            panic!("a slot without reads was answered");
+        };
+        let (replies, rest) = match answer {
+            Ok(Answer::Replies { encoded, rest }) => (encoded, rest),
+            Ok(Answer::Scan(scan)) => (scan.run(), None),
+            Err(reason) => {
+                let mut replies = BytesMut::new();
+                let mut encoder = Encoder::new(&mut replies, slot.version);
+                (0..count).for_each(|_| encoder.error(reason.to_string().as_bytes()));
+                (replies, None)
+            }
+        };
+        let length = replies.len();
+        let is_answered = rest.is_none();
+        slot.state = match rest {
+            Some(batch) => State::Rest { replies, batch, freshness },
+            None => State::Ready(replies),
+        };
+        self.held_bytes += length;
+        self.reading -= usize::from(is_answered);
+        self.release();
+    }
+
+    fn has_room(&self) -> bool {
+        !self.session.closing && self.output.len() + self.held_bytes < self.limits.pipeline_bytes_max
+    }
+
+    /// Takes the first request of the input and returns its length. `None`: it is not whole, or does not begin yet.
+    fn take_request(&mut self, input: &[u8], group: &mut Option<Group>) -> Option<usize> {
+        let request = match self.reader.request(input) {
+            Ok(request) => request?,
+            Err(_) if group.is_some() => return None,
+            Err(error) => {
+                self.reply(0, &Reply::error(format!("ERR Protocol error: {error}")));
+                self.session.closing = true;
+                return None;
+            }
+        };
+        let arguments = request.arguments();
+        if arguments.is_empty() {
+            return Some(self.reader.consume());
+        }
+        let length = self.reader.request_bytes();
+        match parse(&arguments) {
+            Ok(Command::Write(write)) if write.encoded_len_max() <= self.limits.command_bytes_max => {
+                self.join_writes(group, &write)?;
+            }
+            Ok(Command::Read(query)) => self.join_reads(group, query)?,
+            // What follows is answered here, so what came before must have its place among the replies first.
+            _ if group.is_some() => return None,
+            Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
+            Ok(Command::Session(command)) => {
+                if let Some(reply) = self.session.execute(command) {
+                    self.reply(length, &reply);
+                }
+            }
+            Err(reply) => self.reply(length, &reply),
+        }
+        Some(self.reader.consume())
+    }
+
+    /// Adds a write to the group, or says that it must not begin yet.
+    fn join_writes(&self, group: &mut Option<Group>, write: &Write<'_>) -> Option<()> {
+        // A value that is answered may be long, so it must not be one of many.
+        let is_alone = matches!(write, Write::Set { answer: SetAnswer::Old, .. });
+        if self.reading > 0 || (is_alone && group.is_some()) {
+            return None;
+        }
+        let added = write.encoded_len_max();
+        let group = group.get_or_insert_with(|| Group::Writes {
+            batch: BytesMut::with_capacity(added),
+            count: 0,
+            is_full: false,
+        });
+        match group {
+            Group::Writes { batch, count, is_full: false }
+                if *count == 0 || (*count < GROUP_COMMANDS_MAX && batch.len() + added <= GROUP_BYTES_MAX) =>
+            {
+                write.encode(batch);
+                *count += 1;
+            }
+            _ => return None,
+        }
+        if let Group::Writes { is_full, .. } = group {
+            *is_full = is_alone;
+        }
+        Some(())
+    }
+
+    /// Adds a read to the group, or says that it must not begin yet.
+    fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
+        // `KEYS` is answered elsewhere, and `INFO` must be answered without a quorum.
+        let is_alone = matches!(query, Query::Keys(_) | Query::Info(_));
+        if self.writing > 0 || (is_alone && group.is_some()) {
+            return None;
+        }
+        let is_local = self.session.local_reads || matches!(query, Query::Info(_));
+        let group = group.get_or_insert_with(|| Group::Reads {
+            queries: Vec::new(),
+            freshness: if is_local { Freshness::Local } else { Freshness::Linearizable },
+            is_full: is_alone,
+        });
+        match group {
+            Group::Reads { queries, is_full, .. } if queries.is_empty() || !*is_full => {
+                queries.push(query);
+                *is_full |= queries.len() == GROUP_COMMANDS_MAX;
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives a group its place among the replies.
+    fn begin(&mut self, group: Group, request_bytes: usize) -> Work {
+        let slot = self.first_slot + self.slots.len() as u64;
+        let version = self.session.version;
+        let (state, work) = match group {
+            Group::Writes { batch, count, .. } => {
+                self.writing += 1;
+                (State::Writes(count), Work::Write { slot, batch: batch.freeze() })
+            }
+            Group::Reads { queries, freshness, .. } => {
+                self.reading += 1;
+                let count = queries.len();
+                let batch = ReadBatch { queries, version };
+                (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
+            }
+        };
+        self.unanswered_bytes += request_bytes;
+        self.slots.push_back(Slot { request_bytes, version, state });
+        work
+    }
+
+    /// Asks for the rest of a batch of reads, if its turn has come.
+    fn ask_again(&mut self) -> Option<Work> {
+        if self.output.len() >= self.limits.pipeline_bytes_max {
+            return None;
+        }
+        let slot = self.first_slot;
+        let front = self.slots.front_mut()?;
+        let State::Rest { batch, freshness, .. } = &mut front.state else {
+            return None;
+        };
+        let freshness = *freshness;
+        let batch = ReadBatch { queries: std::mem::take(&mut batch.queries), version: batch.version };
+        front.state = State::Reads { count: batch.queries.len(), freshness };
+        Some(Work::Read { slot, batch, freshness })
+    }
+
+    /// Adds a reply behind all that is not answered yet.
+    fn reply(&mut self, request_bytes: usize, reply: &Reply) {
+        let version = self.session.version;
+        let before = self.held_bytes;
+        match self.slots.back_mut() {
+            None => Encoder::new(&mut self.output, version).reply(reply),
+            Some(Slot { state: State::Ready(replies), request_bytes: bytes, .. }) => {
+                let length = replies.len();
+                Encoder::new(replies, version).reply(reply);
+                self.held_bytes = before + replies.len() - length;
+                *bytes += request_bytes;
+                self.unanswered_bytes += request_bytes;
+            }
+            Some(_) => {
+                let mut replies = BytesMut::new();
+                Encoder::new(&mut replies, version).reply(reply);
+                self.held_bytes += replies.len();
+                self.unanswered_bytes += request_bytes;
+                self.slots.push_back(Slot { request_bytes, version, state: State::Ready(replies) });
+            }
+        }
+    }
+
+    fn slot_mut(&mut self, slot: u64) -> &mut Slot {
+        let index = usize::try_from(slot - self.first_slot).expect("slots are few");
+        self.slots.get_mut(index).expect("an answer is for a slot that waits")
+    }
+
+    /// Moves replies whose turn has come to the output.
+    fn release(&mut self) {
+        while let Some(front) = self.slots.front_mut() {
+            let (State::Ready(replies) | State::Rest { replies, .. }) = &mut front.state else {
+                return;
+            };
+            let replies = std::mem::take(replies);
+            self.held_bytes -= replies.len();
+            if self.output.is_empty() {
+                self.output = replies;
+            } else {
+                self.output.extend_from_slice(&replies);
+            }
+            if matches!(front.state, State::Rest { .. }) {
+                return;
+            }
+            self.unanswered_bytes -= front.request_bytes;
+            self.slots.pop_front();
+            self.first_slot += 1;
+        }
+    }
+}
+
+fn encode_outcomes(encoder: &mut Encoder<'_>, outcomes: &[u8], count: usize) {
+    let mut encoded = 0;
+    for outcome in Outcome::decode_all(outcomes) {
+        match outcome.expect("this process made the outcomes") {
+            Outcome::Nil => encoder.null(),
+            Outcome::Ok => encoder.status("OK"),
+            Outcome::Integer(number) => encoder.integer(number),
+            Outcome::Value(value) => encoder.bulk(value),
+            Outcome::Refused(refusal) => encoder.error(refusal.to_string().as_bytes()),
+        }
+        encoded += 1;
+    }
+    assert_eq!(encoded, count, "each write of a batch has an outcome");
+}
+
+/// Commands that become one entry of the log, or one read.
+const GROUP_COMMANDS_MAX: usize = 128;
+/// Bytes of writes that become one entry of the log; a write of more has one to itself.
+const GROUP_BYTES_MAX: usize = 64 * 1024;
+/// A larger input is given back to the allocator once it is used up.
+const INPUT_BYTES_KEPT: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

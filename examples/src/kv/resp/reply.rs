@@ -1,0 +1,182 @@
+//! Replies in both versions of the protocol, encoded by `redis-protocol`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use redis_protocol::resp2;
+use redis_protocol::resp3;
+use redis_protocol::resp3::types::{FrameMap, VerbatimStringFormat};
+
+/// The version of the protocol a connection speaks. `HELLO` switches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// RESP2, what a connection starts with.
+    #[default]
+    Resp2,
+    /// RESP3.
+    Resp3,
+}
+
+/// A reply of any shape. The commonest are written by [`Encoder`] without building one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A short text such as `OK`.
+    Status(&'static str),
+    /// An error, its code first.
+    Error(Vec<u8>),
+    /// A number.
+    Integer(i64),
+    /// Bytes.
+    Bulk(Bytes),
+    /// Nothing.
+    Null,
+    /// A list.
+    Array(Vec<Reply>),
+    /// Keys and values in a given order; under RESP2 a flat list.
+    Map(Vec<(Reply, Reply)>),
+    /// Text for people; under RESP2 bytes as any other.
+    Text(String),
+}
+
+impl Reply {
+    /// `OK`.
+    pub const OK: Self = Self::Status("OK");
+
+    /// Text as bytes.
+    pub fn bulk(text: impl Into<String>) -> Self {
+        Self::Bulk(Bytes::from(text.into()))
+    }
+
+    /// An error from its text.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self::Error(text.into().into_bytes())
+    }
+}
+
+/// Writes replies behind one another.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    out: &'a mut BytesMut,
+    version: Version,
+}
+
+impl<'a> Encoder<'a> {
+    /// Writes to `out` in the given version.
+    pub fn new(out: &'a mut BytesMut, version: Version) -> Self {
+        Self { out, version }
+    }
+
+    /// Bytes written so far, with what stood there before.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing stands there.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// A short text.
+    pub fn status(&mut self, text: &str) {
+        self.frame(&resp2::types::BorrowedFrame::SimpleString(text.as_bytes()));
+    }
+
+    /// An error. Bytes that would end the line become blanks, as Redis has it.
+    pub fn error(&mut self, text: &[u8]) {
+        // By hand, since `redis-protocol` wants text, and a client may have named a command that is none.
+        self.out.reserve(text.len() + 3);
+        self.out.put_u8(b'-');
+        for byte in text {
+            self.out.put_u8(if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
+        }
+        self.out.put_slice(b"\r\n");
+    }
+
+    /// A number.
+    pub fn integer(&mut self, number: i64) {
+        self.frame(&resp2::types::BorrowedFrame::Integer(number));
+    }
+
+    /// Bytes.
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.frame(&resp2::types::BorrowedFrame::BulkString(bytes));
+    }
+
+    /// Nothing.
+    pub fn null(&mut self) {
+        match self.version {
+            Version::Resp2 => self.frame(&resp2::types::BorrowedFrame::Null),
+            Version::Resp3 => self.frame3(&resp3::types::BytesFrame::Null),
+        }
+    }
+
+    /// Bytes, or nothing.
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// The head of a list; its elements follow as replies of their own.
+    pub fn array(&mut self, count: usize) {
+        self.out.put_slice(format!("*{count}\r\n").as_bytes());
+    }
+
+    /// A reply of any shape.
+    pub fn reply(&mut self, reply: &Reply) {
+        match (reply, self.version) {
+            (Reply::Error(text), _) => self.error(text),
+            (reply, Version::Resp2) => {
+                let encoded = resp2::encode::extend_encode(self.out, &frame2(reply), false);
+                encoded.expect("the frame's length was reserved");
+            }
+            (reply, Version::Resp3) => self.frame3(&frame3(reply)),
+        }
+    }
+
+    /// A frame that is the same in both versions.
+    fn frame(&mut self, frame: &resp2::types::BorrowedFrame<'_>) {
+        let encoded = resp2::encode::extend_encode_borrowed(self.out, frame, false);
+        encoded.expect("the frame's length was reserved");
+    }
+
+    fn frame3(&mut self, frame: &resp3::types::BytesFrame) {
+        let encoded = resp3::encode::complete::extend_encode(self.out, frame, false);
+        encoded.expect("the frame's length was reserved");
+    }
+}
+
+fn frame2(reply: &Reply) -> resp2::types::BytesFrame {
+    use resp2::types::BytesFrame as Frame;
+    match reply {
+        Reply::Status(text) => Frame::SimpleString(Bytes::from_static(text.as_bytes())),
+        Reply::Error(text) => Frame::Error(String::from_utf8_lossy(text).into_owned().into()),
+        Reply::Integer(number) => Frame::Integer(*number),
+        Reply::Bulk(bytes) => Frame::BulkString(bytes.clone()),
+        Reply::Null => Frame::Null,
+        Reply::Array(items) => Frame::Array(items.iter().map(frame2).collect()),
+        Reply::Map(pairs) => Frame::Array(pairs.iter().flat_map(|(key, value)| [frame2(key), frame2(value)]).collect()),
+        Reply::Text(text) => Frame::BulkString(Bytes::from(text.clone())),
+    }
+}
+
+fn frame3(reply: &Reply) -> resp3::types::BytesFrame {
+    use resp3::types::BytesFrame as Frame;
+    let attributes = None;
+    match reply {
+        Reply::Status(text) => Frame::SimpleString { data: Bytes::from_static(text.as_bytes()), attributes },
+        Reply::Error(text) => {
+            Frame::SimpleError { data: String::from_utf8_lossy(text).into_owned().into(), attributes }
+        }
+        Reply::Integer(number) => Frame::Number { data: *number, attributes },
+        Reply::Bulk(bytes) => Frame::BlobString { data: bytes.clone(), attributes },
+        Reply::Null => Frame::Null,
+        Reply::Array(items) => Frame::Array { data: items.iter().map(frame3).collect(), attributes },
+        Reply::Map(pairs) => {
+            let data: FrameMap<_, _> = pairs.iter().map(|(key, value)| (frame3(key), frame3(value))).collect();
+            Frame::Map { data, attributes }
+        }
+        Reply::Text(text) => {
+            Frame::VerbatimString { data: Bytes::from(text.clone()), format: VerbatimStringFormat::Text, attributes }
+        }
+    }
+}

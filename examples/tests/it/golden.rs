@@ -1,0 +1,264 @@
+//! Replies are Redis's, byte for byte.
+//!
+//! `tests/golden/*.txt` hold requests and what redis-server 7.0 answered. To record them anew (needs `redis-server` on
+//! the path; it is started on a free port and stopped afterwards):
+//!
+//! ```text
+//! KV_GOLDEN_RECORD=1 cargo test -p quorate-examples --test it golden::record
+//! ```
+//!
+//! A line that begins with `>` is a request as one would type it into `redis-cli`, sent as an array; `>>` is sent as it
+//! stands, escapes resolved; `<` is all that came back for it; `< EOF` means that the server closed the connection; and
+//! `! reconnect` opens a new one. Each file starts with an empty store and a fresh connection.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use quorate_examples::kv::command::{At, ServerInfo};
+use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
+use quorate_examples::kv::resp::split_inline;
+use quorate_examples::kv::store::Store;
+
+/// Someone who answers requests: a real server, or the code under test.
+trait Speaker {
+    fn connect(&mut self);
+    /// All that comes back, and whether the connection was closed.
+    fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool);
+}
+
+#[test]
+fn record() {
+    if std::env::var_os("KV_GOLDEN_RECORD").is_none() {
+        return;
+    }
+    let mut server = RedisServer::start();
+    for path in files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        server.connect();
+        server.exchange(b"FLUSHALL\r\n");
+        std::fs::write(&path, play(&text, &mut server)).unwrap();
+    }
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "txt")).collect();
+    files.sort();
+    assert!(files.len() > 5);
+    files
+}
+
+/// Plays a file's requests and returns the file with what was answered.
+fn play(text: &str, speaker: &mut dyn Speaker) -> String {
+    speaker.connect();
+    let mut played = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('<')) {
+        writeln!(played, "{line}").unwrap();
+        let request = if let Some(raw) = line.strip_prefix(">> ") {
+            unescape(raw)
+        } else if let Some(arguments) = line.strip_prefix("> ") {
+            array(&split_inline(arguments.as_bytes()).unwrap())
+        } else {
+            if line == "! reconnect" {
+                speaker.connect();
+            }
+            continue;
+        };
+        let (reply, closed) = speaker.exchange(&request);
+        if !reply.is_empty() {
+            writeln!(played, "< {}", escape(&mask_id(reply))).unwrap();
+        }
+        if closed {
+            writeln!(played, "< EOF").unwrap();
+        }
+    }
+    played
+}
+
+fn array(arguments: &[Vec<u8>]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        request.extend_from_slice(argument);
+        request.extend_from_slice(b"\r\n");
+    }
+    request
+}
+
+/// The number of a connection in `HELLO`'s reply depends on how many there were before.
+fn mask_id(reply: Vec<u8>) -> Vec<u8> {
+    let before = b"$2\r\nid\r\n:";
+    let Some(start) = reply.windows(before.len()).position(|window| window == before) else {
+        return reply;
+    };
+    let digits = start + before.len();
+    let end = digits + reply[digits..].iter().position(|byte| *byte == b'\r').unwrap();
+    [&reply[..digits], b"0", &reply[end..]].concat()
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        match byte {
+            b'\r' => text.push_str("\\r"),
+            b'\n' => text.push_str("\\n"),
+            b'\\' => text.push_str("\\\\"),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ => write!(text, "\\x{byte:02x}").unwrap(),
+        }
+    }
+    text
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((byte, mut after)) = rest.split_first() {
+        let mut byte = *byte;
+        if byte == b'\\' {
+            (byte, after) = (after[0], &after[1..]);
+            byte = match byte {
+                b'r' => b'\r',
+                b'n' => b'\n',
+                b'x' => {
+                    let digits = std::str::from_utf8(&after[..2]).unwrap();
+                    after = &after[2..];
+                    u8::from_str_radix(digits, 16).unwrap()
+                }
+                other => other,
+            };
+        }
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes
+}
+
+/// A redis-server of our own, without persistence.
+struct RedisServer {
+    process: Child,
+    port: u16,
+    stream: Option<TcpStream>,
+}
+
+impl RedisServer {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is on the path");
+        let mut server = Self { process, port, stream: None };
+        while server.try_connect().is_err() {
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    fn try_connect(&mut self) -> io::Result<()> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_millis(30)))?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+}
+
+impl Speaker for RedisServer {
+    fn connect(&mut self) {
+        self.try_connect().unwrap();
+    }
+
+    /// Reads until the server has been silent for a while, then asks for a sign of life.
+    fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {
+        let stream = self.stream.as_mut().unwrap();
+        stream.write_all(request).unwrap();
+        let mut reply = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return (reply, true),
+                Ok(count) => reply.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("redis-server went away: {error}"),
+            }
+        }
+        (reply, false)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// The code under test: a connection and a store in one process, which answers at once.
+struct OneStore {
+    store: Store,
+    connection: Connection,
+    connections: i64,
+}
+
+impl OneStore {
+    fn new() -> Self {
+        Self { store: Store::new(0), connection: Connection::new(0, ConnectionLimits::default()), connections: 0 }
+    }
+}
+
+impl Speaker for OneStore {
+    fn connect(&mut self) {
+        self.connections += 1;
+        self.connection = Connection::new(self.connections, ConnectionLimits::default());
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {
+        self.connection.input().extend_from_slice(request);
+        while let Some(work) = self.connection.next_work() {
+            match work {
+                Work::Write { slot, batch } => {
+                    let outcomes = self.store.apply(NOW, &batch);
+                    self.connection.on_written(slot, &Written::Applied(outcomes));
+                }
+                Work::Read { slot, batch, .. } => {
+                    let answer = batch.answer(&self.store, At { log_time: NOW, wall: NOW }, &ServerInfo::default());
+                    self.connection.on_read(slot, Ok(answer));
+                }
+            }
+        }
+        let replies = self.connection.output().split().to_vec();
+        (replies, self.connection.is_done())
+    }
+}
+
+/// Some moment of 2026.
+const NOW: u64 = 1_790_000_000_000;
+
+#[test]
+fn replies_are_those_of_redis() {
+    let mut commands = 0;
+    let mut differences = String::new();
+    for path in files() {
+        let recorded = std::fs::read_to_string(&path).unwrap();
+        let played = play(&recorded, &mut OneStore::new());
+        for (number, (played, recorded)) in played.lines().zip(recorded.lines()).enumerate() {
+            if played != recorded {
+                writeln!(differences, "{}:{}\n  ours   {played}\n  redis  {recorded}", path.display(), number + 1)
+                    .unwrap();
+            }
+        }
+        if played.lines().count() != recorded.lines().count() {
+            writeln!(differences, "{}: a reply too few or too many", path.display()).unwrap();
+        }
+        commands += recorded.lines().filter(|line| line.starts_with('>')).count();
+    }
+    assert!(differences.is_empty(), "{differences}");
+    assert!(commands >= 200, "only {commands} commands are recorded");
+}
