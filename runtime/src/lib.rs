@@ -3,6 +3,8 @@
 mod group;
 mod notice;
 mod reply;
+mod state_machine;
+mod typed;
 
 pub use group::{
     CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotOperation,
@@ -10,3 +12,5 @@ pub use group::{
 };
 pub use notice::Notice;
 pub use reply::Reply;
+pub use state_machine::{ApplyContext, StateMachine};
+pub use typed::{Typed, TypedStateMachine};

@@ -3,7 +3,11 @@
 //! This is the only place that knows bincode, so that it can be replaced. Integers are varints, little-endian; an enum's
 //! variant is its position, so that variants are only ever appended.
 
+use std::fmt;
+use std::io;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::de::read::Reader;
 use bincode::enc::write::Writer;
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_protocol::{GroupId, Wire, WireError};
@@ -63,6 +67,26 @@ pub fn decode_small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError>
     if used == bytes.len() { Ok(value) } else { Err(DecodeError::Trailing { bytes: bytes.len() - used }) }
 }
 
+/// Writes one serde value of any length: what goes to disk, not into a frame.
+///
+/// # Errors
+/// Those of the writer, and `InvalidData` when serde refuses a value.
+pub fn write_value<T: Serialize>(value: &T, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut out = Stream { stream: out, failure: None };
+    let encoded = bincode::serde::encode_into_writer(value, &mut out, UNLIMITED);
+    encoded.map_err(|error| out.failure.take().unwrap_or_else(|| invalid(&error)))
+}
+
+/// Reads what [`write_value`] wrote, from a source that is trusted or was verified: lengths in it are believed.
+///
+/// # Errors
+/// Those of the reader, and `InvalidData` when the bytes are not a value of this kind.
+pub fn read_value<T: DeserializeOwned>(from: &mut dyn io::Read) -> io::Result<T> {
+    let mut from = Stream { stream: from, failure: None };
+    let decoded = bincode::serde::decode_from_reader(&mut from, UNLIMITED);
+    decoded.map_err(|error| from.failure.take().unwrap_or_else(|| invalid(&error)))
+}
+
 /// Why a message is no frame. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -108,6 +132,37 @@ impl Writer for Out {
         Ok(())
     }
 }
+
+/// A stream of the standard library, and the error that it gave, which bincode without `std` cannot carry.
+struct Stream<'a, S: ?Sized> {
+    stream: &'a mut S,
+    failure: Option<io::Error>,
+}
+
+impl Writer for Stream<'_, dyn io::Write + '_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.stream.write_all(bytes).map_err(|error| {
+            self.failure = Some(error);
+            bincode::error::EncodeError::UnexpectedEnd
+        })
+    }
+}
+
+impl Reader for &mut Stream<'_, dyn io::Read + '_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), bincode::error::DecodeError> {
+        let additional = bytes.len();
+        self.stream.read_exact(bytes).map_err(|error| {
+            self.failure = Some(error);
+            bincode::error::DecodeError::UnexpectedEnd { additional }
+        })
+    }
+}
+
+fn invalid(error: &dyn fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+const UNLIMITED: Configuration = bincode::config::standard();
 
 const CONFIGURATION: Configuration<LittleEndian, Varint, Limit<SMALL_BYTES_MAX>> =
     bincode::config::standard().with_limit::<SMALL_BYTES_MAX>();
