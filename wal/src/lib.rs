@@ -1,1 +1,3 @@
-//! Placeholder.
+//! A write-ahead log for consensus.
+
+pub mod disk;

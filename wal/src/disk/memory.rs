@@ -1,0 +1,612 @@
+//! A disk in memory that loses what a real one may lose.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Component, Path};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use quorate_protocol::Random;
+
+use super::{Disk, DiskFile};
+
+/// Bytes of a sector: what is torn is torn at its borders.
+pub const SECTOR_BYTES: u64 = 512;
+
+/// A disk in memory. Clones are the same disk.
+///
+/// What was not synced is lost in a [`MemoryDisk::crash`], or kept, or garbage, sector by sector; names whose directory
+/// was not synced are lost likewise. A failed sync loses for good what it should have written, as Linux does. The n-th
+/// operation can be made to fail or to be the last one before the power is cut.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDisk {
+    state: Arc<Mutex<State>>,
+}
+
+/// An open file of a [`MemoryDisk`]. After a crash it is good for nothing.
+#[derive(Debug)]
+pub struct MemoryFile {
+    state: Arc<Mutex<State>>,
+    inode: u64,
+    epoch: u64,
+}
+
+/// A lock on a [`MemoryDisk`]; a crash lets go of it.
+#[derive(Debug)]
+pub struct MemoryLock {
+    state: Arc<Mutex<State>>,
+    path: String,
+    epoch: u64,
+}
+
+/// What a crash does to everything that was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// All of it is lost.
+    LoseUnsynced,
+    /// All of it is kept: a process ends, the machine goes on.
+    KeepAll,
+    /// Each sector is kept, lost or garbage, and each directory keeps some of its newest names, as the seed has it.
+    Seeded(u64),
+}
+
+/// What becomes of one unsynced sector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sector {
+    /// It reached the medium.
+    Keep,
+    /// The medium has what was there before.
+    Drop,
+    /// The medium has neither.
+    Garbage,
+}
+
+/// A change of the disk, as faults are aimed at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskOperation {
+    /// A file was made.
+    Create,
+    /// A file was renamed.
+    Rename,
+    /// A file was removed.
+    Remove,
+    /// A directory was made.
+    CreateDir,
+    /// A directory was synced.
+    SyncDir,
+    /// Bytes were written.
+    Write,
+    /// A file was synced.
+    Sync,
+    /// A file was cut off or extended.
+    SetLen,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    epoch: u64,
+    next_inode: u64,
+    directories: BTreeMap<u64, Directory>,
+    files: BTreeMap<u64, Content>,
+    locks: BTreeSet<String>,
+    operations: u64,
+    history: Vec<DiskOperation>,
+    fail_at: BTreeMap<u64, io::ErrorKind>,
+    power_off_at: Option<u64>,
+    capacity: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Directory {
+    current: BTreeMap<String, u64>,
+    durable: BTreeMap<String, u64>,
+    /// Changes since the last sync, oldest first. A crash keeps the first few, in order.
+    pending: Vec<NameChange>,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Insert(String, u64),
+    Remove(String),
+    Rename(String, String),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    /// Sectors written since the last sync.
+    dirty: BTreeSet<u64>,
+    /// Sectors whose sync failed: the medium will never have them.
+    doomed: BTreeSet<u64>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            next_inode: 1,
+            directories: BTreeMap::from([(ROOT, Directory::default())]),
+            files: BTreeMap::new(),
+            locks: BTreeSet::new(),
+            operations: 0,
+            history: Vec::new(),
+            fail_at: BTreeMap::new(),
+            power_off_at: None,
+            capacity: None,
+        }
+    }
+}
+
+impl MemoryDisk {
+    /// An empty disk without a bound.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cuts the power and starts the disk again: what was not synced fares as `crash` says, every open file and lock is
+    /// gone, faults are forgotten.
+    pub fn crash(&self, crash: Crash) {
+        let mut random = Random::new(if let Crash::Seeded(seed) = crash { seed } else { 0 });
+        self.crash_with(
+            |_, _| match crash {
+                Crash::LoseUnsynced => Sector::Drop,
+                Crash::KeepAll => Sector::Keep,
+                Crash::Seeded(_) => [Sector::Keep, Sector::Drop, Sector::Garbage][draw(&mut random, 3)],
+            },
+            crash,
+        );
+    }
+
+    /// As [`MemoryDisk::crash`] with all names kept, and each unsynced sector faring as `fate` says of its file's number and
+    /// its place.
+    pub fn tear(&self, fate: impl FnMut(u64, u64) -> Sector) {
+        self.crash_with(fate, Crash::KeepAll);
+    }
+
+    fn crash_with(&self, mut fate: impl FnMut(u64, u64) -> Sector, names: Crash) {
+        let mut state = self.lock();
+        let mut random = Random::new(if let Crash::Seeded(seed) = names { !seed } else { 0 });
+        for directory in state.directories.values_mut() {
+            let kept = match names {
+                Crash::LoseUnsynced => 0,
+                Crash::KeepAll => directory.pending.len(),
+                Crash::Seeded(_) => draw(&mut random, directory.pending.len() + 1),
+            };
+            directory.settle(kept);
+        }
+        for (inode, content) in &mut state.files {
+            content.settle(|sector| fate(*inode, sector));
+        }
+        state.epoch += 1;
+        state.locks.clear();
+        state.fail_at.clear();
+        state.power_off_at = None;
+    }
+
+    /// An independent copy, unsynced parts and all.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.lock().clone())) }
+    }
+
+    /// Changes made so far, those that failed included.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// What the changes were.
+    #[must_use]
+    pub fn history(&self) -> Vec<DiskOperation> {
+        self.lock().history.clone()
+    }
+
+    /// Makes the `number`-th change from now on (from 0) fail; later ones work.
+    pub fn fail(&self, number: u64, error: io::ErrorKind) {
+        let mut state = self.lock();
+        let at = state.operations + number;
+        state.fail_at.insert(at, error);
+    }
+
+    /// Cuts the power after `number` more changes: every later one, and every read, fails until [`MemoryDisk::crash`].
+    pub fn power_off_after(&self, number: u64) {
+        let mut state = self.lock();
+        state.power_off_at = Some(state.operations + number);
+    }
+
+    /// Bounds the bytes of all files; `None` lifts the bound.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.lock().capacity = bytes;
+    }
+
+    /// Bytes of all files, by their current sizes.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
+    /// The current content of a file, past all faults.
+    #[must_use]
+    pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let inode = state.find(path.as_ref()).ok()?;
+        state.files.get(&inode).map(|content| content.current.clone())
+    }
+
+    /// Replaces a file's content on the medium, as rot and operators do; makes the file when it is missing.
+    ///
+    /// # Panics
+    /// When the directory is missing.
+    pub fn replace(&self, path: impl AsRef<Path>, bytes: &[u8]) {
+        let mut state = self.lock();
+        let inode =
+            state.find(path.as_ref()).or_else(|_| state.insert_file(path.as_ref())).expect("a directory for it");
+        let content = Content { current: bytes.to_vec(), durable: bytes.to_vec(), ..Content::default() };
+        state.files.insert(inode, content);
+        let (parent, _) = state.split(path.as_ref()).expect("just found");
+        let directory = state.directories.get_mut(&parent).expect("just found");
+        let pending = directory.pending.len();
+        directory.settle(pending);
+    }
+
+    /// Flips one bit of a file on the medium.
+    ///
+    /// # Panics
+    /// When the file is missing or shorter.
+    pub fn flip(&self, path: impl AsRef<Path>, offset: u64, bit: u8) {
+        let path = path.as_ref();
+        let mut bytes = self.content(path).expect("a file to damage");
+        bytes[usize::try_from(offset).expect("a place in memory")] ^= 1 << bit;
+        self.replace(path, &bytes);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        guard(&self.state)
+    }
+}
+
+impl Disk for MemoryDisk {
+    type File = MemoryFile;
+    type Lock = MemoryLock;
+
+    fn create(&self, path: &Path) -> io::Result<MemoryFile> {
+        let mut state = self.lock();
+        state.change(DiskOperation::Create)?;
+        if state.find(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = state.insert_file(path)?;
+        Ok(MemoryFile { state: self.state.clone(), inode, epoch: state.epoch })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<MemoryFile> {
+        let state = self.lock();
+        state.powered()?;
+        let inode = state.find(path)?;
+        if !state.files.contains_key(&inode) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(MemoryFile { state: self.state.clone(), inode, epoch: state.epoch })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.change(DiskOperation::Rename)?;
+        let inode = state.find(from)?;
+        let ((from_parent, from), (to_parent, to)) = (state.split(from)?, state.split(to)?);
+        if from_parent != to_parent {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        let directory = state.directories.get_mut(&from_parent).ok_or(io::ErrorKind::NotFound)?;
+        directory.current.remove(&from);
+        directory.current.insert(to.clone(), inode);
+        directory.pending.push(NameChange::Rename(from, to));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.change(DiskOperation::Remove)?;
+        state.find(path)?;
+        let (parent, name) = state.split(path)?;
+        let directory = state.directories.get_mut(&parent).ok_or(io::ErrorKind::NotFound)?;
+        directory.current.remove(&name);
+        directory.pending.push(NameChange::Remove(name));
+        Ok(())
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let state = self.lock();
+        state.powered()?;
+        let inode = state.find(directory)?;
+        let directory = state.directories.get(&inode).ok_or(io::ErrorKind::NotADirectory)?;
+        Ok(directory.current.keys().cloned().collect())
+    }
+
+    fn create_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let mut parent = ROOT;
+        for component in directory.components() {
+            let name = name_of(component)?;
+            let known = state.directories[&parent].current.get(&name).copied();
+            parent = match known {
+                Some(inode) if state.directories.contains_key(&inode) => inode,
+                Some(_) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => {
+                    state.change(DiskOperation::CreateDir)?;
+                    state.insert_directory(parent, name)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.change(DiskOperation::SyncDir)?;
+        let inode = state.find(directory)?;
+        let directory = state.directories.get_mut(&inode).ok_or(io::ErrorKind::NotADirectory)?;
+        let pending = directory.pending.len();
+        directory.settle(pending);
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<MemoryLock> {
+        let mut state = self.lock();
+        state.powered()?;
+        let path = path.display().to_string();
+        if !state.locks.insert(path.clone()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(MemoryLock { state: self.state.clone(), path, epoch: state.epoch })
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let state = self.enter()?;
+        state.powered()?;
+        let content = &state.files[&self.inode].current;
+        let start = content.len().min(in_memory(offset)?);
+        let count = into.len().min(content.len() - start);
+        into[..count].copy_from_slice(&content[start..start + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.enter()?;
+        state.change(DiskOperation::Write)?;
+        let end = in_memory(offset)? + bytes.len();
+        state.grow(self.inode, end)?;
+        let content = state.files.get_mut(&self.inode).expect("an open file has content");
+        if content.current.len() < end {
+            content.current.resize(end, 0);
+        }
+        content.current[end - bytes.len()..end].copy_from_slice(bytes);
+        content.touch(offset, end as u64);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.enter()?;
+        let outcome = state.change(DiskOperation::Sync);
+        let content = state.files.get_mut(&self.inode).expect("an open file has content");
+        if outcome.is_err() {
+            let lost = std::mem::take(&mut content.dirty);
+            content.doomed.extend(lost);
+        } else {
+            content.sync();
+        }
+        outcome
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let state = self.enter()?;
+        state.powered()?;
+        Ok(state.files[&self.inode].current.len() as u64)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut state = self.enter()?;
+        state.change(DiskOperation::SetLen)?;
+        let length = in_memory(length)?;
+        state.grow(self.inode, length)?;
+        let content = state.files.get_mut(&self.inode).expect("an open file has content");
+        let before = content.current.len();
+        content.current.resize(length, 0);
+        content.touch(before.min(length) as u64, before.max(length) as u64);
+        Ok(())
+    }
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        let mut state = guard(&self.state);
+        if state.epoch == self.epoch {
+            state.locks.remove(&self.path);
+        }
+    }
+}
+
+impl MemoryFile {
+    fn enter(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = guard(&self.state);
+        if state.epoch == self.epoch { Ok(state) } else { Err(io::Error::other("the file was open across a crash")) }
+    }
+}
+
+impl State {
+    /// Counts a change, and fails where a fault is aimed at it.
+    fn change(&mut self, operation: DiskOperation) -> io::Result<()> {
+        self.powered()?;
+        let number = self.operations;
+        self.operations += 1;
+        self.history.push(operation);
+        match self.fail_at.remove(&number) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn powered(&self) -> io::Result<()> {
+        if self.power_off_at.is_some_and(|at| self.operations >= at) {
+            return Err(io::Error::other("the power is off"));
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> u64 {
+        self.files.values().map(|content| content.current.len() as u64).sum()
+    }
+
+    fn grow(&self, inode: u64, length: usize) -> io::Result<()> {
+        let added = (length as u64).saturating_sub(self.files[&inode].current.len() as u64);
+        if self.capacity.is_some_and(|capacity| added > 0 && self.used() + added > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        let mut inode = ROOT;
+        for component in path.components() {
+            let directory = self.directories.get(&inode).ok_or(io::ErrorKind::NotADirectory)?;
+            inode = *directory.current.get(&name_of(component)?).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(inode)
+    }
+
+    fn split(&self, path: &Path) -> io::Result<(u64, String)> {
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok((self.find(path.parent().unwrap_or(Path::new("")))?, name.to_owned()))
+    }
+
+    fn insert_file(&mut self, path: &Path) -> io::Result<u64> {
+        let (parent, name) = self.split(path)?;
+        let inode = self.insert(parent, name)?;
+        self.files.insert(inode, Content::default());
+        Ok(inode)
+    }
+
+    fn insert_directory(&mut self, parent: u64, name: String) -> u64 {
+        let inode = self.insert(parent, name).expect("the parent is a directory");
+        self.directories.insert(inode, Directory::default());
+        inode
+    }
+
+    fn insert(&mut self, parent: u64, name: String) -> io::Result<u64> {
+        let inode = self.next_inode;
+        let directory = self.directories.get_mut(&parent).ok_or(io::ErrorKind::NotADirectory)?;
+        directory.current.insert(name.clone(), inode);
+        directory.pending.push(NameChange::Insert(name, inode));
+        self.next_inode += 1;
+        Ok(inode)
+    }
+}
+
+impl Directory {
+    /// Makes the first `kept` changes durable and forgets the others.
+    fn settle(&mut self, kept: usize) {
+        for change in self.pending.drain(..).take(kept) {
+            match change {
+                NameChange::Insert(name, inode) => {
+                    self.durable.insert(name, inode);
+                }
+                NameChange::Remove(name) => {
+                    self.durable.remove(&name);
+                }
+                NameChange::Rename(from, to) => {
+                    if let Some(inode) = self.durable.remove(&from) {
+                        self.durable.insert(to, inode);
+                    }
+                }
+            }
+        }
+        self.current = self.durable.clone();
+    }
+}
+
+impl Content {
+    fn touch(&mut self, start: u64, end: u64) {
+        for sector in start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
+            self.doomed.remove(&sector);
+            self.dirty.insert(sector);
+        }
+    }
+
+    fn sync(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        self.durable.resize(self.current.len(), 0);
+        for sector in dirty {
+            self.write_back(sector);
+        }
+    }
+
+    fn settle(&mut self, mut fate: impl FnMut(u64) -> Sector) {
+        let dirty = std::mem::take(&mut self.dirty);
+        self.doomed.clear();
+        let truncated = self.current.len() < self.durable.len();
+        for sector in dirty {
+            match fate(sector) {
+                Sector::Drop => {}
+                Sector::Keep if truncated && sector * SECTOR_BYTES >= self.current.len() as u64 => {
+                    self.durable.truncate(self.current.len());
+                }
+                Sector::Keep => self.write_back(sector),
+                Sector::Garbage => self.scramble(sector),
+            }
+        }
+        self.current.clone_from(&self.durable);
+    }
+
+    /// Copies a sector to the medium, which grows where needed.
+    fn write_back(&mut self, sector: u64) {
+        let start = usize::try_from(sector * SECTOR_BYTES).expect("a place in memory");
+        let end = self.current.len().min(start + SECTOR_LENGTH);
+        if start >= end {
+            return;
+        }
+        if self.durable.len() < end {
+            self.durable.resize(end, 0);
+        }
+        self.durable[start..end].copy_from_slice(&self.current[start..end]);
+    }
+
+    fn scramble(&mut self, sector: u64) {
+        self.write_back(sector);
+        let start = usize::try_from(sector * SECTOR_BYTES).expect("a place in memory");
+        let end = self.durable.len().min(start + SECTOR_LENGTH);
+        let mut random = Random::new(sector);
+        for byte in self.durable.get_mut(start..end).unwrap_or_default() {
+            *byte ^= random.next_u64().to_le_bytes()[0] | 1;
+        }
+    }
+}
+
+fn guard(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no operation of the disk panics while it holds the lock")
+}
+
+fn name_of(component: Component<'_>) -> io::Result<String> {
+    match component {
+        Component::Normal(name) => Ok(name.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned()),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+fn in_memory(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+fn draw(random: &mut Random, count: usize) -> usize {
+    usize::try_from(random.between(0, count as u64)).expect("below a usize")
+}
+
+const ROOT: u64 = 0;
+const SECTOR_LENGTH: usize = 512;
+const _: () = assert!(SECTOR_LENGTH as u64 == SECTOR_BYTES);

@@ -1,0 +1,131 @@
+//! What the log needs of a disk, and no more: so that a simulated disk can stand in for files.
+
+mod real;
+
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+
+pub use real::{RealDisk, RealFile, RealLock};
+
+#[cfg(any(test, feature = "testing"))]
+pub use memory::{Crash, DiskOperation, MemoryDisk, MemoryFile, MemoryLock, SECTOR_BYTES, Sector};
+
+/// A directory tree. Paths are relative to its root and never leave it.
+///
+/// Nothing is durable before it is synced: a file's content by [`DiskFile::sync_data`], its size too by
+/// [`DiskFile::sync_all`], its name by [`Disk::sync_dir`] of the directory it lies in.
+pub trait Disk: Clone + Send + Sync + 'static {
+    /// An open file.
+    type File: DiskFile;
+    /// Holds a lock until it is dropped, or its process ends.
+    type Lock: Send + Sync + 'static;
+
+    /// Makes a new, empty file.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when there is one of that name, and whatever the disk says.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, and whatever the disk says.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// Gives a file another name, replacing one that has it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, and whatever the disk says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, and whatever the disk says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory, and whatever the disk says.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes a directory and those above it, as far as they are missing.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn create_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock that a file of this name stands for; makes the file when it is missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody holds it, and whatever the disk says.
+    fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
+}
+
+/// An open file. Reads go on while a sync runs.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Reads from `offset` on until `into` is full or the file ends, and says how many bytes.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`, growing the file where needed. Not durable before a sync.
+    ///
+    /// # Errors
+    /// Whatever the disk says; part of the bytes may be written then.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the content durable, and the size as far as reading the content needs it.
+    ///
+    /// # Errors
+    /// Whatever the disk says. The content since the last sync may be lost then, even if a later sync succeeds.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes content, size and attributes durable.
+    ///
+    /// # Errors
+    /// As [`DiskFile::sync_data`].
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// The size in bytes.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts the file off, or extends it with zeros.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// Whether the file is empty.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads exactly `into.len()` bytes.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends before that, and whatever the disk says.
+    fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if self.read_at(offset, into)? == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
