@@ -7,7 +7,7 @@ use std::io;
 use bytes::Bytes;
 use quorate_protocol::{
     HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Now, Operation, PersistFailure,
-    SnapshotMeta, Standing, StorageLevel, Ticket,
+    SnapshotMeta, Standing, StorageLevel, Ticket, VotingBar,
 };
 use quorate_transport::{Frame, Received};
 
@@ -52,6 +52,9 @@ pub enum GroupInput {
         /// What it counts for.
         standing: Standing,
     },
+    /// Why this node may not vote as far as incarnations go, for those who ask; nothing when it may. Comes just before the
+    /// `PeerStanding` of this node. A group begins with `NotIntroduced`.
+    Barred(Option<VotingBar>),
     /// The disk's reserve is used up, or is there again.
     Storage(StorageLevel),
     /// This group pins the log's oldest segment.
