@@ -9,6 +9,7 @@ mod limits;
 mod link;
 pub mod memory;
 mod router;
+pub mod tcp;
 mod transport;
 pub mod wire;
 

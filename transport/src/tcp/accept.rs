@@ -1,0 +1,254 @@
+//! The task that accepts connections, and one task for each of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use quorate_protocol::NodeId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::core::{Core, missed_max};
+use super::heartbeat::Heartbeat;
+use super::inbound::{Inbound, Life};
+use super::reader::FrameReader;
+use crate::wire::{Answer, HELLO_BYTES, Hello, MAGIC};
+use crate::{ChannelId, Count, Lane, Received, Refusal, Sender};
+
+/// Accepts connections until it is aborted; then they end with it.
+pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
+    let handshakes = Arc::new(Semaphore::new(core.settings.handshakes_max));
+    let mut connections: JoinSet<()> = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Most likely the process has no descriptors left: trying at once would only burn the processor.
+                tracing::warn!(node = core.identity.node.0, "accepting a connection failed: {error}");
+                sleep(core.settings.backoff_min).await;
+                continue;
+            }
+        };
+        let epoch = core.next_epoch();
+        let Ok(permit) = handshakes.clone().try_acquire_owned() else {
+            core.refuse(None, Some(remote), Refusal::TooManyConnections.into());
+            continue;
+        };
+        let acceptor = Acceptor { core: core.clone(), remote, epoch };
+        // The task needs its own handle, for the connection that follows this one to end it.
+        let (handle, own_handle) = tokio::sync::oneshot::channel();
+        let task = connections.spawn(async move {
+            if let Ok(own) = own_handle.await {
+                acceptor.run(stream, permit, own).await;
+            }
+        });
+        let _ = handle.send(task);
+    }
+}
+
+/// One accepted connection.
+struct Acceptor {
+    core: Arc<Core>,
+    remote: SocketAddr,
+    epoch: u64,
+}
+
+impl Acceptor {
+    async fn run(self, mut stream: TcpStream, permit: OwnedSemaphorePermit, own: AbortHandle) {
+        let handshake = timeout(self.core.settings.handshake_timeout, self.handshake(&mut stream, own)).await;
+        drop(permit);
+        let (hello, inbound) = match handshake {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err((peer, refusal))) => return self.core.refuse(peer, Some(self.remote), refusal.into()),
+            Err(_) => return self.core.refuse(None, Some(self.remote), Refusal::HandshakeTimeout.into()),
+        };
+        self.core.counters.add(Count::ConnectionsAccepted);
+        self.hurry(hello.from.node);
+        let from = Sender { node: hello.from.node, incarnation: hello.from.incarnation };
+        let _lost = Lost { core: &self.core };
+        let (read, write) = stream.into_split();
+        let frame_bytes_max = self.core.settings.limits.frame_bytes_max;
+        let accepted = Accepted {
+            core: &self.core,
+            from,
+            lane: hello.lane,
+            epoch: self.epoch,
+            inbound,
+            reader: FrameReader::new(frame_bytes_max, from.incarnation, hello.lane, READ_BYTES),
+            read,
+            write,
+            answer: Bytes::new(),
+            is_silent: false,
+            missed: 0,
+        };
+        if let Err(Some(refusal)) = accepted.run().await {
+            self.core.refuse(Some(from.node), Some(self.remote), refusal.into());
+        }
+    }
+
+    /// Hears who dials and answers. What is refused is answered with the reason, as far as the dialer speaks our
+    /// language.
+    async fn handshake(
+        &self,
+        stream: &mut TcpStream,
+        own: AbortHandle,
+    ) -> Result<(Hello, Arc<Inbound>), (Option<NodeId>, Refusal)> {
+        let hello = match read_hello(stream).await {
+            Ok(hello) => hello,
+            Err(refusal) => {
+                if refusal == Refusal::Version {
+                    self.answer_refusal(stream, refusal).await;
+                }
+                return Err((None, refusal));
+            }
+        };
+        let peer = Some(hello.from.node);
+        let life = Life { incarnation: hello.from.incarnation, start: hello.start };
+        let admitted = self
+            .core
+            .admit(&hello)
+            .and_then(|(answer, inbound)| inbound.open(hello.lane, life, self.epoch, own).map(|()| (answer, inbound)));
+        let (answer, inbound) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.answer_refusal(stream, refusal).await;
+                return Err((peer, refusal));
+            }
+        };
+        let written = stream.write_all(&answer.encode()).await;
+        written.map_err(|_| (peer, Refusal::HandshakeCut))?;
+        Ok((hello, inbound))
+    }
+
+    /// Says why, if the dialer still listens. It is refused either way.
+    async fn answer_refusal(&self, stream: &mut TcpStream, refusal: Refusal) {
+        if stream.write_all(&Answer::Refused(refusal).encode()).await.is_ok() {
+            let _ = stream.shutdown().await;
+        }
+    }
+
+    /// The peer lives: whoever waits to dial it need wait no longer.
+    fn hurry(&self, node: NodeId) {
+        if let Some(known) = self.core.peers().get(&node) {
+            for lane in &known.lanes {
+                lane.outbound.hurry.notify_one();
+            }
+        }
+    }
+}
+
+/// An accepted connection that passed the handshake.
+struct Accepted<'a> {
+    core: &'a Core,
+    from: Sender,
+    lane: Lane,
+    epoch: u64,
+    inbound: Arc<Inbound>,
+    reader: FrameReader,
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    /// What is left to write of a heartbeat's answer. One at a time: the dialer waits for it.
+    answer: Bytes,
+    /// Whether nothing was heard since the last tick.
+    is_silent: bool,
+    /// Ticks in a row without a byte.
+    missed: u32,
+}
+
+impl Accepted<'_> {
+    /// Delivers frames until the connection ends; an error with a refusal when this side ends it.
+    async fn run(mut self) -> Result<(), Option<Refusal>> {
+        let mut ticks = interval(self.core.settings.heartbeat_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                read = self.reader.read(&mut self.read) => {
+                    if read.map_err(|_| None)? == 0 {
+                        return Ok(());
+                    }
+                    self.is_silent = false;
+                    self.deliver()?;
+                }
+                ready = self.write.writable(), if self.answer.has_remaining() => {
+                    ready.map_err(|_| None)?;
+                    self.write_answer()?;
+                }
+                _ = ticks.tick() => self.on_tick()?,
+            }
+        }
+    }
+
+    /// Hands all frames that are whole to the inboxes, unless a newer connection took over.
+    fn deliver(&mut self) -> Result<(), Option<Refusal>> {
+        let mut is_asked = false;
+        let inbound = self.inbound.clone();
+        let pass = inbound.pass(self.lane, self.epoch).map_err(Some)?;
+        while let Some(frame) = self.reader.next().map_err(Some)? {
+            if frame.channel() == ChannelId::TRANSPORT {
+                if Heartbeat::decode(&frame).map_err(Some)? != Heartbeat::Ping {
+                    return Err(Some(Refusal::FrameChannel));
+                }
+                is_asked = true;
+            } else {
+                self.core.router.deliver(Received { from: self.from, frame });
+            }
+        }
+        drop(pass);
+        if is_asked && !self.answer.has_remaining() {
+            self.answer = self.core.pong.clone();
+            self.write_answer()?;
+        }
+        Ok(())
+    }
+
+    fn write_answer(&mut self) -> Result<(), Option<Refusal>> {
+        match self.write.try_write(&self.answer) {
+            Ok(written) => self.answer.advance(written),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(None),
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self) -> Result<(), Option<Refusal>> {
+        self.missed = if self.is_silent { self.missed + 1 } else { 0 };
+        self.is_silent = true;
+        if self.missed >= missed_max(&self.core.settings) { Err(Some(Refusal::HalfOpen)) } else { Ok(()) }
+    }
+}
+
+/// Counts the end of a connection, also when its task is aborted.
+struct Lost<'a> {
+    core: &'a Core,
+}
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        self.core.counters.add(Count::ConnectionsLost);
+    }
+}
+
+/// The magic is judged as soon as it is there: who speaks another protocol may never send the rest.
+async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Refusal> {
+    let cut = |_| Refusal::HandshakeCut;
+    stream.set_nodelay(true).map_err(cut)?;
+    let mut bytes = [0; HELLO_BYTES];
+    let (magic, rest) = bytes.split_at_mut(MAGIC.len());
+    stream.read_exact(magic).await.map_err(cut)?;
+    if magic != MAGIC {
+        return Err(Refusal::Magic);
+    }
+    stream.read_exact(rest).await.map_err(cut)?;
+    Hello::decode(&bytes)
+}
+
+/// How much is read at once; longer frames are read straight into their own allocation.
+const READ_BYTES: usize = 32 << 10;

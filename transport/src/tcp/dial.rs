@@ -1,0 +1,213 @@
+//! The task of one lane to one peer: dials, introduces itself, writes what is queued, and dials again.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_protocol::Random;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::core::{Core, Rejected, missed_max};
+use super::heartbeat::Heartbeat;
+use super::outbound::{Outbound, Written};
+use super::reader::FrameReader;
+use crate::wire::{ANSWER_BYTES, Answer, HEADER_BYTES};
+use crate::{ChannelId, Count, DownReason, Lane, Peer, Refusal, Sender};
+
+/// One lane to one peer.
+pub(super) struct Dialer {
+    pub(super) core: Arc<Core>,
+    pub(super) peer: Peer,
+    pub(super) lane: Lane,
+    pub(super) outbound: Arc<Outbound>,
+}
+
+/// A connection that passed the handshake.
+struct Dialled {
+    stream: TcpStream,
+    peer: Sender,
+    frame_bytes_max: usize,
+}
+
+/// Why a dial gave no connection.
+enum DialError {
+    /// Nobody answered.
+    Unreachable(ErrorKind),
+    /// Somebody answered, and one side refused.
+    Rejected(Rejected),
+}
+
+impl Dialer {
+    /// Runs until the lane closes.
+    pub(super) async fn run(self) {
+        let settings = self.core.settings;
+        let own = self.core.identity;
+        let mut random = Random::new(self.seed());
+        let mut backoff = settings.backoff_min;
+        while !self.outbound.is_closing() {
+            let begun = Instant::now();
+            match self.dial().await {
+                Ok(dialled) => self.serve(dialled).await,
+                Err(DialError::Rejected(rejected)) => self.core.refuse(Some(self.peer.node), None, rejected),
+                Err(DialError::Unreachable(kind)) => {
+                    self.core.counters.add(Count::DialsFailed);
+                    let (node, peer, address) = (own.node.0, self.peer.node.0, &self.peer.address);
+                    tracing::debug!(node, peer, address, lane = %self.lane, "dial failed: {kind}");
+                }
+            }
+            if self.outbound.is_closing() {
+                return;
+            }
+            if begun.elapsed() > settings.backoff_max {
+                backoff = settings.backoff_min;
+            }
+            // Either the wait passes, or the peer is heard of: both mean that it is time to dial.
+            let _ = timeout(jittered(backoff, &mut random), self.outbound.hurry.notified()).await;
+            backoff = (backoff * 2).min(settings.backoff_max);
+        }
+    }
+
+    /// Differs between the nodes and lanes of a cluster.
+    fn seed(&self) -> u64 {
+        let own = self.core.identity.incarnation.0.to_le_bytes();
+        let low = own.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        low ^ self.peer.node.0.rotate_left(32) ^ u64::from(self.lane == Lane::Bulk)
+    }
+
+    async fn dial(&self) -> Result<Dialled, DialError> {
+        let settings = &self.core.settings;
+        let connect = timeout(settings.dial_timeout, TcpStream::connect(self.peer.address.as_str())).await;
+        let stream = connect.map_err(|_| DialError::Unreachable(ErrorKind::TimedOut))?;
+        let mut stream = stream.map_err(|error| DialError::Unreachable(error.kind()))?;
+        let refused = |refusal: Refusal| DialError::Rejected(refusal.into());
+        let answer = timeout(settings.handshake_timeout, self.introduce(&mut stream)).await;
+        let answer = answer.map_err(|_| refused(Refusal::HandshakeTimeout))?.map_err(refused)?;
+        let (peer, frame_bytes_max) = self.core.judge(answer, &self.peer).map_err(DialError::Rejected)?;
+        self.core.counters.add(Count::ConnectionsDialled);
+        Ok(Dialled { stream, peer, frame_bytes_max })
+    }
+
+    async fn introduce(&self, stream: &mut TcpStream) -> Result<Answer, Refusal> {
+        let cut = |_| Refusal::HandshakeCut;
+        stream.set_nodelay(true).map_err(cut)?;
+        stream.write_all(&self.core.hello(&self.peer, self.lane).encode()).await.map_err(cut)?;
+        let mut answer = [0; ANSWER_BYTES];
+        stream.read_exact(&mut answer).await.map_err(cut)?;
+        Answer::decode(&answer)
+    }
+
+    /// Uses a connection until it ends.
+    async fn serve(&self, dialled: Dialled) {
+        let Dialled { stream, peer, frame_bytes_max } = dialled;
+        let (read, write) = stream.into_split();
+        let socket = Arc::new(write);
+        self.outbound.connect(peer, socket.clone(), frame_bytes_max);
+        let reader = FrameReader::new(ANSWERS_BYTES_MAX, peer.incarnation, self.lane, ANSWERS_BYTES_MAX);
+        let connected = Connected { dialer: self, read, socket, reader, is_asked: false, missed: 0 };
+        let reason = connected.run().await;
+        self.outbound.disconnect(reason);
+    }
+}
+
+/// A connection in use.
+struct Connected<'a> {
+    dialer: &'a Dialer,
+    read: OwnedReadHalf,
+    socket: Arc<OwnedWriteHalf>,
+    reader: FrameReader,
+    /// Whether the peer owes an answer to a heartbeat.
+    is_asked: bool,
+    /// Heartbeats in a row without a sign of life.
+    missed: u32,
+}
+
+impl Connected<'_> {
+    /// Writes until the connection ends, and says why it did.
+    async fn run(mut self) -> DownReason {
+        let outbound = &self.dialer.outbound;
+        let mut ticks = interval(self.dialer.core.settings.heartbeat_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_full = outbound.is_full();
+            if outbound.is_closing() && !is_full && outbound.flush() == Written::All {
+                return self.finish().await;
+            }
+            let done = tokio::select! {
+                () = outbound.wake.notified() => failed(outbound.flush()),
+                ready = self.socket.writable(), if is_full => self.on_writable(ready),
+                read = self.reader.read(&mut self.read) => self.on_read(read),
+                _ = ticks.tick() => self.on_tick(),
+            };
+            if let Err(reason) = done {
+                return reason;
+            }
+        }
+    }
+
+    /// A socket that was full takes bytes again: the peer has taken some, so it lives.
+    fn on_writable(&mut self, ready: std::io::Result<()>) -> Result<(), DownReason> {
+        ready.map_err(|error| DownReason::Failed(error.kind()))?;
+        self.missed = 0;
+        failed(self.dialer.outbound.flush_ready())
+    }
+
+    fn on_read(&mut self, read: std::io::Result<usize>) -> Result<(), DownReason> {
+        if read.map_err(|error| DownReason::Failed(error.kind()))? == 0 {
+            return Err(DownReason::Closed);
+        }
+        while let Some(frame) = self.reader.next().map_err(|refusal| self.refused(refusal))? {
+            let is_pong = frame.channel() == ChannelId::TRANSPORT && Heartbeat::decode(&frame) == Ok(Heartbeat::Pong);
+            if !is_pong {
+                return Err(self.refused(Refusal::FrameChannel));
+            }
+            self.is_asked = false;
+            self.missed = 0;
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self) -> Result<(), DownReason> {
+        if self.is_asked {
+            self.missed += 1;
+            if self.missed >= missed_max(&self.dialer.core.settings) {
+                return Err(self.refused(Refusal::HalfOpen));
+            }
+            return Ok(());
+        }
+        self.is_asked = true;
+        failed(self.dialer.outbound.put_bytes(&self.dialer.core.ping))
+    }
+
+    fn refused(&self, refusal: Refusal) -> DownReason {
+        self.dialer.core.refuse(Some(self.dialer.peer.node), None, refusal.into());
+        DownReason::Refused(refusal)
+    }
+
+    /// Everything is written: says so to the peer, and waits until it has read it and closes too.
+    async fn finish(mut self) -> DownReason {
+        self.dialer.outbound.disconnect(DownReason::Shutdown);
+        drop(self.socket);
+        let mut rest = [0; HEADER_BYTES];
+        while self.read.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
+        DownReason::Shutdown
+    }
+}
+
+fn failed(written: Written) -> Result<(), DownReason> {
+    match written {
+        Written::All | Written::Full => Ok(()),
+        Written::Failed(kind) => Err(DownReason::Failed(kind)),
+    }
+}
+
+/// A wait of at least half of `backoff`, so that nodes that lost each other at once do not dial at once.
+fn jittered(backoff: Duration, random: &mut Random) -> Duration {
+    let nanos = u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX - 1);
+    Duration::from_nanos(random.between(nanos / 2, nanos + 1))
+}
+
+/// The acceptor of a connection sends heartbeats' answers and nothing else.
+const ANSWERS_BYTES_MAX: usize = 1 << 10;

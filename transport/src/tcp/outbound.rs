@@ -1,0 +1,232 @@
+//! The queue of one lane to one peer, and its way into the socket.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use quorate_protocol::{Identity, Incarnation, NodeId};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+use super::core::Core;
+use super::outgoing::Outgoing;
+use crate::{Count, Counters, DownReason, Frame, Lane, Limits, LinkEvent, Router, SendError, Sender};
+
+/// What `send` and the lane's own task share.
+///
+/// Frames wait here only while a connection stands: without one `send` is refused, and what waited when it ended is
+/// dropped. Bounded in frames and bytes; when it is full, `send` is refused.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    own: Identity,
+    node: NodeId,
+    lane: Lane,
+    limits: Limits,
+    counters: Arc<Counters>,
+    router: Router,
+    state: Mutex<State>,
+    /// Tells the task that something waits to be written, or that the lane closes.
+    pub(super) wake: Notify,
+    /// Ends the task's wait between two dials: the peer was heard of.
+    pub(super) hurry: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    link: Option<Link>,
+    queue: VecDeque<Frame>,
+    queue_bytes: usize,
+    outgoing: Outgoing,
+    /// The socket takes no more for now; the task waits until it does.
+    is_full: bool,
+    /// No more frames are taken; the task writes what waits and ends.
+    is_closing: bool,
+    /// The peer was removed: nothing is written any more.
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct Link {
+    peer: Sender,
+    socket: Arc<OwnedWriteHalf>,
+    frame_bytes_max: usize,
+}
+
+/// How far writing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Nothing waits.
+    All,
+    /// The socket takes no more for now.
+    Full,
+    /// There is no connection, or it failed.
+    Failed(ErrorKind),
+}
+
+impl Outbound {
+    pub(super) fn new(core: &Core, node: NodeId, lane: Lane) -> Self {
+        Self {
+            own: core.identity,
+            node,
+            lane,
+            limits: core.settings.limits,
+            counters: core.counters.clone(),
+            router: core.router.clone(),
+            state: Mutex::default(),
+            wake: Notify::new(),
+            hurry: Notify::new(),
+        }
+    }
+
+    /// Queues a frame.
+    pub(super) fn send(&self, frame: Frame) -> Result<(), SendError> {
+        let bytes = frame.wire_bytes();
+        let mut state = self.lock();
+        let link = state.link.as_ref().filter(|_| !state.is_closing).ok_or(SendError::NotConnected(self.node))?;
+        if bytes > link.frame_bytes_max {
+            return Err(SendError::TooLarge { bytes, bytes_max: link.frame_bytes_max });
+        }
+        let waiting = state.queue_bytes + state.outgoing.bytes();
+        if state.queue.len() >= self.limits.queue_frames_max || waiting + bytes > self.limits.queue_bytes_max {
+            return Err(SendError::QueueFull(self.node));
+        }
+        let was_idle = state.queue.is_empty() && !state.is_full;
+        state.queue_bytes += bytes;
+        state.queue.push_back(frame);
+        drop(state);
+        if was_idle {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub(super) fn flush(&self) -> Written {
+        self.lock().write(self.own.incarnation, &self.counters)
+    }
+
+    /// As [`Outbound::flush`], for callers other than the task: when the socket is full or fails, the task goes on.
+    pub(super) fn flush_inline(&self) {
+        let mut state = self.lock();
+        if state.is_full || state.queue.is_empty() || state.write(self.own.incarnation, &self.counters) == Written::All
+        {
+            return;
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// As [`Outbound::flush`], with the socket known to be ready again.
+    pub(super) fn flush_ready(&self) -> Written {
+        let mut state = self.lock();
+        state.is_full = false;
+        state.write(self.own.incarnation, &self.counters)
+    }
+
+    /// Puts bytes of the transport's own in front of what waits in the queue.
+    pub(super) fn put_bytes(&self, bytes: &Bytes) -> Written {
+        let mut state = self.lock();
+        state.outgoing.put_bytes(bytes);
+        state.write(self.own.incarnation, &self.counters)
+    }
+
+    /// Whether the socket takes no more for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().is_full
+    }
+
+    /// Takes a new connection into use.
+    pub(super) fn connect(&self, peer: Sender, socket: Arc<OwnedWriteHalf>, frame_bytes_max: usize) {
+        let mut state = self.lock();
+        if state.is_stopped {
+            return;
+        }
+        state.link = Some(Link { peer, socket, frame_bytes_max });
+        let (node, peer_id, lane) = (self.own.node.0, peer.node.0, self.lane);
+        tracing::info!(node, peer = peer_id, incarnation = %peer.incarnation, %lane, "connected");
+        if lane == Lane::Control {
+            self.router.tell(LinkEvent::Up { peer });
+        }
+    }
+
+    /// Takes the connection out of use, if there is one, and drops what waited for it.
+    pub(super) fn disconnect(&self, reason: DownReason) {
+        let mut state = self.lock();
+        let Some(Link { peer, .. }) = state.link.take() else { return };
+        self.counters.add_many(Count::StaleDropped, state.queue.len() as u64);
+        self.counters.add(Count::ConnectionsLost);
+        state.is_full = false;
+        state.outgoing.clear();
+        state.queue.clear();
+        state.queue_bytes = 0;
+        let (node, peer_id, lane) = (self.own.node.0, peer.node.0, self.lane);
+        tracing::info!(node, peer = peer_id, %lane, "disconnected: {reason}");
+        if lane == Lane::Control {
+            self.router.tell(LinkEvent::Down { peer, reason });
+        }
+    }
+
+    /// Takes no more frames; the task writes what waits and ends. Says whether there is a connection to write to.
+    pub(super) fn close(&self) -> bool {
+        let mut state = self.lock();
+        state.is_closing = true;
+        self.wake.notify_one();
+        state.link.is_some()
+    }
+
+    /// Takes no more frames and writes none: the link is down when this returns, whenever the task ends.
+    pub(super) fn stop(&self, reason: DownReason) {
+        let mut state = self.lock();
+        (state.is_closing, state.is_stopped) = (true, true);
+        drop(state);
+        self.disconnect(reason);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().is_closing
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn write(&mut self, own: Incarnation, counters: &Counters) -> Written {
+        let Some(link) = &self.link else { return Written::Failed(ErrorKind::NotConnected) };
+        if self.is_full {
+            return Written::Full;
+        }
+        loop {
+            while self.outgoing.bytes() < STAGED_BYTES
+                && let Some(frame) = self.queue.pop_front()
+            {
+                self.queue_bytes -= frame.wire_bytes();
+                self.outgoing.put_frame(&frame, own);
+            }
+            if self.outgoing.bytes() == 0 {
+                return Written::All;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let filled = self.outgoing.fill(&mut slices);
+            match link.socket.try_write_vectored(&slices[..filled]) {
+                Ok(0) => return Written::Failed(ErrorKind::WriteZero),
+                Ok(written) => self.outgoing.advance(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_full = true;
+                    return Written::Full;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Written::Failed(error.kind()),
+            }
+            counters.add(Count::Writes);
+        }
+    }
+}
+
+/// How much is laid out for one write. What exceeds it stays in the queue, behind the next heartbeat.
+const STAGED_BYTES: usize = 256 << 10;
+
+/// The most slices in one write.
+const SLICES_MAX: usize = 64;
