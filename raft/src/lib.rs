@@ -1,1 +1,30 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod candidate;
+mod clock;
+mod codec;
+mod config;
+mod error;
+mod follower;
+mod invariants;
+mod leader;
+mod log;
+pub mod message;
+mod progress;
+mod quiet;
+mod quorum;
+mod raft;
+mod reads;
+mod replication;
+mod snapshot;
+mod state;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod view;
+
+pub use config::{Config, Settings, Start};
+pub use error::{ConfigError, Ignored};
+pub use message::Message;
+pub use raft::Raft;
+pub use view::View;

@@ -1,0 +1,204 @@
+//! Elections: asking for votes, and giving them (Raft §5.2, §5.4.1; thesis §9.6 for pre-votes).
+
+use quorate_protocol::{LogIndex, Member, MemberRole, NodeId, ReadFailure, Standing, Term};
+
+use crate::Raft;
+use crate::error::Ignored;
+use crate::message::{Message, RequestVote, Verdict, VoteKind, VoteResponse};
+use crate::quorum::{Tally, tally};
+use crate::raft::TERM_MAX;
+use crate::state::{Ballot, Follower, RoleState};
+
+impl Raft {
+    /// Nothing was heard of a leader for long enough.
+    pub(crate) fn on_election_timeout(&mut self) -> Result<(), Ignored> {
+        self.arm_election_timer();
+        self.lose_leader();
+        if !self.may_campaign() {
+            return Err(Ignored::NoCandidate);
+        }
+        self.become_pre_candidate();
+        Ok(())
+    }
+
+    /// The leader hands over to this node.
+    pub(crate) fn on_timeout_now(&mut self) -> Result<(), Ignored> {
+        if !self.may_campaign() {
+            return Err(Ignored::NoCandidate);
+        }
+        self.become_candidate(VoteKind::Transfer);
+        Ok(())
+    }
+
+    /// Somebody asks for this node's vote.
+    pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) -> Result<(), Ignored> {
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        if self.leader == Some(from) && request.term > self.state.term {
+            // Whoever asks to lead a later term leads no more: a quiet follower learns it here.
+            self.lose_leader();
+        }
+        if request.kind != VoteKind::Transfer && self.is_leader_alive() {
+            // It may have lost touch with a leader that is quiet.
+            self.wake();
+            return Err(Ignored::LeaderAlive);
+        }
+        let is_current = match request.kind {
+            VoteKind::Pre => request.term > self.state.term,
+            VoteKind::Full | VoteKind::Transfer => request.term >= self.state.term,
+        };
+        if request.kind != VoteKind::Pre && request.term > self.state.term {
+            self.become_follower(request.term, None);
+        }
+        // The log of the candidate must be at least as long as this one's, later terms being longer (Raft §5.4.1).
+        let is_up_to_date = (request.last_term, request.last_index) >= (self.log.last_term(), self.log.last());
+        let is_granted =
+            is_current && is_up_to_date && self.barred().is_none() && self.may_vote_for(from, request.kind);
+        if is_granted && request.kind != VoteKind::Pre {
+            if self.state.voted_for.is_none() {
+                self.state.voted_for = Some(from);
+                self.persist_state();
+            }
+            self.arm_election_timer();
+        }
+        let verdict = if is_granted { Verdict::Granted } else { Verdict::Refused };
+        let response = VoteResponse { term: self.state.term, asked: request.term, kind: request.kind, verdict };
+        self.send(from, Message::VoteResponse(response));
+        Ok(())
+    }
+
+    /// A voter answers.
+    pub(crate) fn on_vote_response(&mut self, from: NodeId, response: VoteResponse) -> Result<(), Ignored> {
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        let is_pre = response.kind == VoteKind::Pre;
+        let ballot = match &mut self.role {
+            RoleState::PreCandidate(ballot) if is_pre && response.asked == self.state.term.next() => ballot,
+            RoleState::Candidate(ballot) if !is_pre && response.asked == self.state.term => ballot,
+            _ => return Err(Ignored::StaleAnswer),
+        };
+        // The first answer stands: a candidate asks once, and a duplicate changes nothing.
+        ballot.votes.entry(from).or_insert(response.verdict == Verdict::Granted);
+        self.count_votes();
+        Ok(())
+    }
+
+    /// Counts a candidate's vote for itself once it is durable.
+    pub(crate) fn count_own_vote(&mut self) {
+        let node = self.config.node();
+        if let RoleState::Candidate(ballot) = &mut self.role
+            && self.outbox.is_durable(ballot.own_vote)
+            && ballot.votes.insert(node, true).is_none()
+        {
+            self.count_votes();
+        }
+    }
+
+    /// Whether this node may ask to lead.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let node = self.config.node();
+        let is_eligible =
+            |member: &Member| member.node == node && member.role == MemberRole::Voter && member.priority > 0;
+        let configuration = self.log.configuration();
+        self.barred().is_none()
+            && self.state.term < TERM_MAX
+            && configuration.members().iter().chain(configuration.outgoing()).any(is_eligible)
+    }
+
+    /// Whether a leader is known to be alive: then nobody else is elected (Raft §6).
+    pub(crate) fn is_leader_alive(&self) -> bool {
+        let lease_end = self.leader_heard_at.after(self.config.settings().election_timeout_min);
+        match &self.role {
+            RoleState::Leader(_) => true,
+            _ => self.leader.is_some() && self.now.instant < lease_end,
+        }
+    }
+
+    /// The leader is gone: reads that wait for it fail.
+    pub(crate) fn lose_leader(&mut self) {
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.quiet_since = None;
+        }
+        if self.leader.take().is_some() {
+            self.fail_reads(ReadFailure::LeadershipLost);
+        }
+    }
+
+    /// Enters `term`, or stays in it, as a follower of `leader`, if one is known.
+    pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        assert!(term >= self.state.term, "a term never goes back");
+        if term > self.state.term {
+            self.state.term = term;
+            self.state.voted_for = None;
+            self.matched = LogIndex::ZERO;
+            self.drop_held_messages();
+            self.persist_state();
+        }
+        if self.leader != leader {
+            self.fail_reads(ReadFailure::LeadershipLost);
+        }
+        self.leader = leader;
+        if !matches!(self.role, RoleState::Follower(_)) {
+            self.arm_election_timer();
+        }
+        // What was owed to an earlier leader, or in an earlier stretch under this one, is not owed any more.
+        self.role = RoleState::Follower(Follower::default());
+    }
+
+    fn become_pre_candidate(&mut self) {
+        let mut ballot = Ballot::default();
+        ballot.votes.insert(self.config.node(), true);
+        self.role = RoleState::PreCandidate(ballot);
+        self.ask_for_votes(VoteKind::Pre, self.state.term.next());
+        self.count_votes();
+    }
+
+    fn become_candidate(&mut self, kind: VoteKind) {
+        self.fail_reads(ReadFailure::LeadershipLost);
+        self.leader = None;
+        self.state.term = self.state.term.next();
+        self.state.voted_for = Some(self.config.node());
+        self.matched = LogIndex::ZERO;
+        self.drop_held_messages();
+        self.write_whole_log();
+        self.persist_state();
+        self.role = RoleState::Candidate(Ballot { own_vote: self.state_ticket, ..Ballot::default() });
+        self.arm_election_timer();
+        self.ask_for_votes(kind, self.state.term);
+    }
+
+    /// Asks every other voter. The question states this log and waits until all of it is durable.
+    fn ask_for_votes(&mut self, kind: VoteKind, term: Term) {
+        self.write_whole_log();
+        let request = RequestVote { term, kind, last_index: self.log.last(), last_term: self.log.last_term() };
+        let newest_write = self.outbox.newest_write();
+        let configuration = self.log.configuration();
+        for node in configuration.nodes().filter(|node| configuration.is_voter(*node) && *node != self.config.node()) {
+            self.outbox.send_after(newest_write, node, Message::RequestVote(request));
+        }
+    }
+
+    fn count_votes(&mut self) {
+        let (RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot)) = &self.role else { return };
+        let outcome = tally(self.log.configuration(), |node| ballot.votes.get(&node).copied());
+        match (outcome, &self.role) {
+            (Tally::Won, RoleState::PreCandidate(_)) => self.become_candidate(VoteKind::Full),
+            (Tally::Won, _) => self.become_leader(),
+            (Tally::Lost, _) => self.role = RoleState::Follower(Follower::default()),
+            (Tally::Open, _) => {}
+        }
+    }
+
+    /// One vote a term (Raft §5.2). A pre-vote binds nobody.
+    fn may_vote_for(&self, candidate: NodeId, kind: VoteKind) -> bool {
+        kind == VoteKind::Pre || (self.leader.is_none() && self.state.voted_for.is_none_or(|node| node == candidate))
+    }
+
+    /// What is held states the term that is over: its acknowledgements and votes are dropped by name.
+    fn drop_held_messages(&mut self) {
+        let term = self.state.term;
+        self.outbox.drop_held(|_, message| message.term() < term);
+    }
+}

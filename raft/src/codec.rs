@@ -1,0 +1,50 @@
+//! The state record: what this crate writes itself, byte by byte.
+//!
+//! ```text
+//!  0         1              9        10              18         22
+//! +---------+--------------+--------+---------------+----------+
+//! | version | term (8)     | voted? | voted for (8) | starts(4)|
+//! +---------+--------------+--------+---------------+----------+
+//! ```
+//!
+//! All numbers are little-endian. Without a vote the node is zero.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use quorate_protocol::{NodeId, StateError, Term};
+
+use crate::state::DurableState;
+
+/// The bytes of a state record.
+pub(crate) fn encode_state(state: &DurableState) -> Bytes {
+    let mut out = BytesMut::with_capacity(STATE_BYTES);
+    out.put_u8(VERSION);
+    out.put_u64_le(state.term.0);
+    out.put_u8(u8::from(state.voted_for.is_some()));
+    out.put_u64_le(state.voted_for.map_or(0, |node| node.0));
+    out.put_u32_le(state.starts);
+    out.freeze()
+}
+
+/// The state record that `bytes` hold, and nothing else.
+pub(crate) fn decode_state(bytes: &[u8]) -> Result<DurableState, StateError> {
+    let mut rest = bytes;
+    let version = rest.try_get_u8().map_err(|_| StateError::Malformed)?;
+    if version != VERSION {
+        return Err(StateError::Version(version));
+    }
+    if bytes.len() != STATE_BYTES {
+        return Err(StateError::Malformed);
+    }
+    let term = Term(rest.get_u64_le());
+    let voted = rest.get_u8();
+    let node = rest.get_u64_le();
+    let voted_for = match (voted, node) {
+        (0, 0) => None,
+        (1, node) => Some(NodeId(node)),
+        _ => return Err(StateError::Malformed),
+    };
+    Ok(DurableState { term, voted_for, starts: rest.get_u32_le() })
+}
+
+const VERSION: u8 = 1;
+const STATE_BYTES: usize = 22;

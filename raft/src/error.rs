@@ -1,0 +1,93 @@
+//! What can be wrong, and why messages are ignored.
+
+use std::fmt;
+
+use quorate_protocol::NodeId;
+
+/// Why settings cannot be used. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Times or bounds contradict each other; the rule that does not hold.
+    Contradiction(&'static str),
+    /// The node is not a member of the initial configuration it was given.
+    NotMember(NodeId),
+    /// A group cannot start in a joint configuration.
+    JointStart,
+    /// The initial configuration does not fit one entry.
+    ConfigurationTooLarge {
+        /// Its bytes as an entry.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contradiction(rule) => write!(f, "the settings break the rule: {rule}"),
+            Self::NotMember(node) => write!(f, "node {node} is not a member of its initial configuration"),
+            Self::JointStart => f.write_str("the initial configuration is joint"),
+            Self::ConfigurationTooLarge { bytes } => {
+                write!(f, "the initial configuration takes {bytes} bytes, more than an entry may")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Why an input changed nothing. Counted in [`LogStatus::ignored`](quorate_protocol::LogStatus::ignored).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// Of an earlier term.
+    StaleTerm,
+    /// Of a term that no election reaches.
+    AbsurdTerm,
+    /// An index that no log reaches, or that this leader never had.
+    AbsurdIndex,
+    /// An answer to something that is no longer asked.
+    StaleAnswer,
+    /// A question that only a leader answers, or an answer that only a leader awaits.
+    NotLeading,
+    /// A vote was asked for while a leader is alive (Raft §6, "disruptive servers").
+    LeaderAlive,
+    /// From a node that counts for nothing until its incarnation is known.
+    Stranger,
+    /// From a node that is not in the configuration.
+    NotMember,
+    /// Entries that cannot be read or do not follow each other.
+    MalformedEntries,
+    /// Entries that arrive faster than the log takes them.
+    LogBusy,
+    /// The snapshot is already on its way here.
+    AlreadyReceiving,
+    /// A snapshot that is older than what is known, or ahead of what is committed.
+    UselessSnapshot,
+    /// This node may not lead, or nobody may whom leadership could be handed to.
+    NoCandidate,
+    /// The group has stopped on this node.
+    Halted,
+}
+
+impl Ignored {
+    /// The name under which it is counted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StaleTerm => "stale_term",
+            Self::AbsurdTerm => "absurd_term",
+            Self::AbsurdIndex => "absurd_index",
+            Self::StaleAnswer => "stale_answer",
+            Self::NotLeading => "not_leading",
+            Self::LeaderAlive => "leader_alive",
+            Self::Stranger => "stranger",
+            Self::NotMember => "not_member",
+            Self::MalformedEntries => "malformed_entries",
+            Self::LogBusy => "log_busy",
+            Self::AlreadyReceiving => "already_receiving",
+            Self::UselessSnapshot => "useless_snapshot",
+            Self::NoCandidate => "no_candidate",
+            Self::Halted => "halted",
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Following a leader: entries, heartbeats, news of commitment (Raft §5.3).
+
+use quorate_protocol::{Entry, HaltReason, LogIndex, NodeId, Term};
+
+use crate::Raft;
+use crate::error::Ignored;
+use crate::log::configuration_of;
+use crate::message::{AppendEntries, AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, Message};
+use crate::raft::INDEX_MAX;
+use crate::state::RoleState;
+
+impl Raft {
+    /// Something came from the leader of this term: follows it.
+    pub(crate) fn follow(&mut self, from: NodeId) -> Result<(), Ignored> {
+        let is_leading = matches!(self.role, RoleState::Leader(_));
+        if is_leading || self.leader.is_some_and(|leader| leader != from) {
+            self.halt(HaltReason::LawBroken("two leaders in a term"));
+            return Err(Ignored::Halted);
+        }
+        if self.leader.is_none() || !matches!(self.role, RoleState::Follower(_)) {
+            self.become_follower(self.state.term, Some(from));
+        }
+        self.leader_heard_at = self.now.instant;
+        self.restart_election_timer();
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.quiet_since = None;
+        }
+        Ok(())
+    }
+
+    /// Takes entries that follow what is here, and says where the logs part if they do not.
+    pub(crate) fn on_append_entries(&mut self, from: NodeId, message: &AppendEntries) -> Result<(), Ignored> {
+        if message.prev_index > INDEX_MAX {
+            return Err(Ignored::AbsurdIndex);
+        }
+        let base = self.log.base().0;
+        // What was compacted is committed, and so equal everywhere.
+        let is_matching = message.prev_index < base || self.log.term_at(message.prev_index) == Some(message.prev_term);
+        if !is_matching {
+            if message.prev_index <= self.commit_index {
+                self.halt(HaltReason::LawBroken("a committed entry changed"));
+                return Err(Ignored::Halted);
+            }
+            let (hint_index, hint_term) = self.log.newest_at_most(message.prev_index, message.prev_term);
+            let outcome = AppendOutcome::Conflict { prev_index: message.prev_index, hint_index, hint_term };
+            self.send(from, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
+            return Ok(());
+        }
+        let waiting_bytes = self.log.unsubmitted_bytes().saturating_add(message.batch.raw().len());
+        if waiting_bytes > self.config.settings().received_bytes_max {
+            return Err(Ignored::LogBusy);
+        }
+        let last = self.take_entries(message)?;
+        self.matched = self.matched.max(last);
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.owes_acknowledgement = true;
+        }
+        self.commit_up_to(message.commit_index);
+        Ok(())
+    }
+
+    /// The leader is alive; says so of this node.
+    pub(crate) fn on_heartbeat(&mut self, from: NodeId, message: Heartbeat) {
+        self.commit_up_to(message.commit_index);
+        let pace = self.settle(message);
+        let received_index = self.matched.max(self.commit_index);
+        let response = HeartbeatResponse { term: self.state.term, round: message.round, received_index, pace };
+        self.send(from, Message::HeartbeatResponse(response));
+    }
+
+    /// Tells the leader how much of what it sent is durable, once for all of it.
+    pub(crate) fn acknowledge(&mut self) {
+        let durable = self.log.durable();
+        let RoleState::Follower(follower) = &mut self.role else { return };
+        let Some(leader) = self.leader else { return };
+        let match_index = self.matched.min(durable);
+        if follower.owes_acknowledgement && (match_index == self.matched || match_index > follower.acknowledged) {
+            follower.owes_acknowledgement = match_index < self.matched;
+            follower.acknowledged = match_index;
+            let outcome = AppendOutcome::Matched { match_index };
+            self.send(leader, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
+        }
+    }
+
+    /// Appends what is new, behind taking away what contradicts it. Gives the last entry of the batch.
+    fn take_entries(&mut self, message: &AppendEntries) -> Result<LogIndex, Ignored> {
+        if message.batch.is_empty() {
+            return Ok(message.prev_index);
+        }
+        let entries = message.batch.decode().map_err(|_| Ignored::MalformedEntries)?;
+        check_batch(message, &entries)?;
+        let last = entries.last().map_or(message.prev_index, |(index, ..)| *index);
+        for (index, term, entry) in entries {
+            if index < self.log.base().0 {
+                continue;
+            }
+            if index <= self.log.last() {
+                if self.log.term_at(index) == Some(term) {
+                    continue;
+                }
+                if index <= self.commit_index {
+                    self.halt(HaltReason::LawBroken("a committed entry changed"));
+                    return Err(Ignored::Halted);
+                }
+                self.log.truncate_from(index);
+            }
+            if term < self.log.last_term() {
+                return Err(Ignored::MalformedEntries);
+            }
+            let configuration = configuration_of(&entry).map_err(|_| Ignored::MalformedEntries)?;
+            let index = self.log.append(term, entry);
+            if let Some(configuration) = configuration {
+                self.log.note_configuration(index, configuration);
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// Whether a batch is one that a log holds behind `prev_index`, before any of it is taken.
+fn check_batch(message: &AppendEntries, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
+    let starts_right = message.batch.header().first == message.prev_index.next();
+    let runs = &message.batch.header().runs;
+    let first_term = runs.first().map_or(Term(0), |run| run.term);
+    let last_term = runs.last().map_or(Term(0), |run| run.term);
+    let terms_fit = first_term >= message.prev_term && last_term <= message.term;
+    let is_readable = |(_, _, entry): &(LogIndex, Term, Entry)| configuration_of(entry).is_ok();
+    if starts_right && terms_fit && entries.iter().all(is_readable) { Ok(()) } else { Err(Ignored::MalformedEntries) }
+}

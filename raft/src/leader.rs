@@ -1,0 +1,333 @@
+//! Leading: taking proposals, counting acknowledgements, keeping a quorum, handing over (Raft §5.3, §5.4.2).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use quorate_protocol::{
+    Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogTime, MemberRole, NodeId, Proposal, ProposalId,
+    RefuseReason, StorageLevel,
+};
+
+use crate::Raft;
+use crate::error::Ignored;
+use crate::log::no_op;
+use crate::message::{AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message, TimeoutNow};
+use crate::progress::{Progress, SendState};
+use crate::quiet::Quiet;
+use crate::quorum::reached_by_quorum;
+use crate::state::RoleState;
+
+/// What only a leader knows (Raft figure 2, "volatile state on leaders").
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    /// How far every other node is.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    /// Rounds of heartbeats begun in this term.
+    pub(crate) round: u64,
+    /// When heartbeats are due and the quorum is looked after.
+    pub(crate) tick_at: Instant,
+    /// When news of commitment must go out at the latest.
+    pub(crate) notice_at: Option<Instant>,
+    /// Leadership is being handed over.
+    pub(crate) transfer: Option<Transfer>,
+    /// Batches that this leader appended and that are not committed: the last entry of each, and its bytes.
+    uncommitted: VecDeque<(LogIndex, usize)>,
+    uncommitted_bytes: usize,
+    /// Failed loads since the last that succeeded.
+    pub(crate) loads_failed: u32,
+    pub(crate) quiet: Quiet,
+}
+
+/// A hand-over under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub(crate) to: NodeId,
+    pub(crate) until: Instant,
+    /// Whether the target was told to campaign.
+    pub(crate) is_told: bool,
+}
+
+impl Leader {
+    /// When the leader wants to be woken.
+    pub(crate) fn deadline(&self) -> Instant {
+        let transfer = self.transfer.map(|transfer| transfer.until);
+        [self.notice_at, transfer].into_iter().flatten().fold(self.tick_at, Instant::min)
+    }
+
+    /// Entries of `bytes` up to `last` were given to the log.
+    pub(crate) fn note_submitted(&mut self, last: LogIndex, bytes: usize) {
+        if bytes > 0 {
+            self.uncommitted.push_back((last, bytes));
+            self.uncommitted_bytes += bytes;
+        }
+    }
+
+    fn note_committed(&mut self, index: LogIndex) {
+        while let Some((last, bytes)) = self.uncommitted.front()
+            && *last <= index
+        {
+            self.uncommitted_bytes -= bytes;
+            self.uncommitted.pop_front();
+        }
+    }
+}
+
+impl Raft {
+    /// A quorum has voted for this node: it leads, and marks it with an entry of its term (Raft §8).
+    pub(crate) fn become_leader(&mut self) {
+        let me = self.config.node();
+        let next_index = self.log.last().next();
+        let others = self.log.configuration().nodes().filter(|node| *node != me);
+        let progress = others.map(|node| (node, Progress::new(next_index, self.now.instant, self.standing(node))));
+        let leader = Leader {
+            progress: progress.collect(),
+            round: 0,
+            tick_at: self.now.instant.after(self.config.settings().heartbeat_interval),
+            notice_at: None,
+            transfer: None,
+            uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
+            loads_failed: 0,
+            quiet: Quiet::new(self.now.instant),
+        };
+        self.role = RoleState::Leader(Box::new(leader));
+        self.leader = Some(me);
+        let log_time = self.next_log_time();
+        self.log.append(self.state.term, no_op(log_time));
+    }
+
+    /// Stops leading without anybody else being known to lead.
+    pub(crate) fn step_down(&mut self) {
+        self.become_follower(self.state.term, None);
+    }
+
+    /// Appends a proposal, or says why not.
+    pub(crate) fn on_propose(&mut self, proposal: Proposal) {
+        if let Some(reason) = self.refusal(&proposal) {
+            return self.refuse(proposal.id, reason);
+        }
+        let Proposal { id, kind, acknowledged_below, payload, checksum } = proposal;
+        let log_time = self.next_log_time();
+        let header = EntryHeader { kind, id, acknowledged_below, log_time, checksum, elided_length: None };
+        let index = self.log.append(self.state.term, Entry { header, payload });
+        self.outbox.event(LogEvent::Appended { id, index, term: self.state.term });
+        self.wake();
+    }
+
+    pub(crate) fn refuse(&mut self, id: ProposalId, reason: RefuseReason) {
+        self.outbox.event(LogEvent::Refused { id, reason, leader: self.leader });
+    }
+
+    /// Heartbeats, news of commitment and the end of a hand-over, whichever is due.
+    pub(crate) fn on_leader_timeout(&mut self) {
+        let now = self.now.instant;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if leader.transfer.is_some_and(|transfer| transfer.until <= now) {
+            leader.transfer = None;
+        }
+        if leader.tick_at <= now {
+            self.tick();
+        }
+    }
+
+    /// A follower says how far it is, or where its log parts from this one.
+    pub(crate) fn on_append_response(&mut self, from: NodeId, message: AppendResponse) -> Result<(), Ignored> {
+        let (now, last) = (self.now.instant, self.log.last());
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
+        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
+        progress.heard_at = now;
+        match message.outcome {
+            AppendOutcome::Matched { match_index } if match_index > last => Err(Ignored::AbsurdIndex),
+            AppendOutcome::Matched { match_index } => {
+                let is_news = progress.matched(match_index);
+                // A snapshot under way is done with once the log reaches the peer again.
+                let is_reachable = match_index >= self.log.base().0;
+                if is_reachable && progress.pace != SendState::Replicate {
+                    progress.become_replicate();
+                }
+                if is_news && progress.counts() {
+                    self.advance_commit();
+                }
+                Ok(())
+            }
+            AppendOutcome::Conflict { prev_index, hint_index, hint_term } => {
+                let is_answer = match progress.pace {
+                    SendState::Probe { .. } => prev_index == progress.next_index.previous(),
+                    SendState::Replicate => prev_index > progress.match_index && prev_index < progress.next_index,
+                    SendState::Snapshot { .. } => false,
+                };
+                if !is_answer || hint_index > prev_index {
+                    return Err(Ignored::StaleAnswer);
+                }
+                // Terms above the hint's cannot match before it: one round trip skips a whole term (Raft §5.3).
+                let (candidate, _) = self.log.newest_at_most(hint_index, hint_term);
+                progress.become_probe(candidate.min(prev_index.previous()).next());
+                Ok(())
+            }
+            // A later term would have ended this leadership.
+            AppendOutcome::Stale => Err(Ignored::StaleAnswer),
+        }
+    }
+
+    /// A follower answers a round of heartbeats.
+    pub(crate) fn on_heartbeat_response(&mut self, from: NodeId, message: HeartbeatResponse) -> Result<(), Ignored> {
+        let now = self.now.instant;
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
+        if message.round > leader.round {
+            return Err(Ignored::AbsurdIndex);
+        }
+        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
+        progress.heard_at = now;
+        progress.round_answered = progress.round_answered.max(message.round);
+        if let Some((round, next_index)) = progress.loss_probe
+            && message.round >= round
+        {
+            progress.loss_probe = None;
+            match &mut progress.pace {
+                SendState::Replicate if message.received_index.0 < next_index.previous().0 => {
+                    progress.resend_behind(message.received_index.min(next_index));
+                }
+                SendState::Probe { is_waiting } => *is_waiting = false,
+                SendState::Replicate | SendState::Snapshot { .. } => {}
+            }
+        }
+        self.note_pace(from, message);
+        self.finish_round();
+        Ok(())
+    }
+
+    /// Commits what a quorum has durably, if it is of this term (Raft §5.4.2). This node counts as far as its own log
+    /// is durable.
+    pub(crate) fn advance_commit(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let (me, durable) = (self.config.node(), self.log.durable());
+        let index = reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
+            Some(progress) if progress.counts() => progress.match_index,
+            None if node == me => durable,
+            _ => LogIndex::ZERO,
+        });
+        if index > self.commit_index && self.log.term_at(index) == Some(self.state.term) {
+            self.commit_index = index;
+            leader.note_committed(index);
+            let notice_at = self.now.instant.after(self.config.settings().commit_notice_delay);
+            leader.notice_at.get_or_insert(notice_at);
+        }
+    }
+
+    /// Sends every peer a heartbeat of a new round, and gives its number.
+    pub(crate) fn broadcast_heartbeat(&mut self) -> u64 {
+        let now = self.now.instant;
+        let RoleState::Leader(leader) = &mut self.role else { return 0 };
+        leader.round += 1;
+        leader.tick_at = now.after(self.config.settings().heartbeat_interval);
+        let (term, round, pace) = (self.state.term, leader.round, leader.quiet.pace());
+        for (node, progress) in &mut leader.progress {
+            let commit_index = self.commit_index.min(progress.match_index);
+            progress.commit_told = commit_index;
+            progress.loss_probe.get_or_insert((round, progress.next_index));
+            let heartbeat = Heartbeat { term, commit_index, round, pace };
+            self.outbox.send(*node, Message::Heartbeat(heartbeat));
+        }
+        self.announce_snapshots();
+        round
+    }
+
+    /// The latest round that a quorum has answered.
+    pub(crate) fn round_of_quorum(&self) -> u64 {
+        let RoleState::Leader(leader) = &self.role else { return 0 };
+        let me = self.config.node();
+        reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
+            Some(progress) if progress.counts() => progress.round_answered,
+            None if node == me => leader.round,
+            _ => 0,
+        })
+    }
+
+    /// Whether a quorum was heard of within an election time-out (Raft thesis §6.2): without it this node goes silent.
+    pub(crate) fn has_quorum(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let (me, now) = (self.config.node(), self.now.instant);
+        let heard_at = reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
+            Some(progress) if progress.counts() => progress.heard_at,
+            None if node == me => now,
+            _ => Instant::ZERO,
+        });
+        now.since(heard_at) < self.config.settings().election_timeout_min || heard_at == now
+    }
+
+    /// Tells peers what is committed when entries did not, and no entries are about to.
+    pub(crate) fn notice_commit(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if leader.notice_at.is_none_or(|notice_at| notice_at > self.now.instant) {
+            return;
+        }
+        leader.notice_at = None;
+        for (node, progress) in &mut leader.progress {
+            let commit_index = self.commit_index.min(progress.match_index);
+            if commit_index > progress.commit_told {
+                progress.commit_told = commit_index;
+                let notice = CommitNotice { term: self.state.term, commit_index };
+                self.outbox.send(*node, Message::CommitNotice(notice));
+            }
+        }
+    }
+
+    /// Hands leadership to `to`, or to the voter with the longest log.
+    pub(crate) fn on_transfer(&mut self, to: Option<NodeId>, timeout: Duration) -> Result<(), Ignored> {
+        let until = self.now.instant.after(timeout);
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
+        let active_since = self.config.settings().election_timeout_min;
+        let now = self.now.instant;
+        let members = self.log.configuration().members();
+        let eligible = members.iter().filter(|member| member.role == MemberRole::Voter && member.priority > 0);
+        let reachable = eligible.filter_map(|member| Some((member.node, leader.progress.get(&member.node)?)));
+        let best = reachable
+            .filter(|(node, progress)| to.is_none_or(|to| to == *node) && progress.counts())
+            .filter(|(_, progress)| to.is_some() || now.since(progress.heard_at) < active_since)
+            .max_by_key(|(node, progress)| (progress.match_index, std::cmp::Reverse(*node)));
+        let (to, _) = best.ok_or(Ignored::NoCandidate)?;
+        leader.transfer = Some(Transfer { to, until, is_told: false });
+        self.wake();
+        Ok(())
+    }
+
+    /// Tells the target of a hand-over to campaign once it has everything (Raft thesis §3.10).
+    pub(crate) fn continue_transfer(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if let Some(transfer) = &mut leader.transfer
+            && !transfer.is_told
+            && leader.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == self.log.last())
+        {
+            transfer.is_told = true;
+            self.outbox.send(transfer.to, Message::TimeoutNow(TimeoutNow { term: self.state.term }));
+        }
+    }
+
+    fn refusal(&self, proposal: &Proposal) -> Option<RefuseReason> {
+        let RoleState::Leader(leader) = &self.role else { return Some(RefuseReason::NotLeader) };
+        let settings = self.config.settings();
+        let bytes = quorate_protocol::ENTRY_HEADER_BYTES + proposal.payload.len();
+        let waiting_bytes = leader.uncommitted_bytes + self.log.unsubmitted_bytes();
+        if leader.transfer.is_some() {
+            Some(RefuseReason::Transferring)
+        } else if proposal.kind == EntryKind::Configuration {
+            Some(RefuseReason::ConfigurationInvalid)
+        } else if bytes > settings.entry_bytes_max {
+            Some(RefuseReason::TooLarge)
+        } else if self.storage == StorageLevel::Low {
+            Some(RefuseReason::DiskFull)
+        } else if waiting_bytes + bytes > settings.uncommitted_bytes_max {
+            Some(RefuseReason::Overloaded)
+        } else {
+            None
+        }
+    }
+
+    fn next_log_time(&mut self) -> LogTime {
+        let (log_time, ahead_ms) = self.clock.log_time(self.now, self.log.log_time());
+        if let Some(ahead_ms) = ahead_ms {
+            self.outbox.event(LogEvent::ClockStep { ahead_ms });
+        }
+        log_time
+    }
+}

@@ -1,0 +1,485 @@
+//! The log as the core knows it: where it starts and ends, its terms, its newest entries, what is durable of it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Configuration, ConfigurationError, Entry, EntryBatch, EntryKind, LogIndex, LogTime, Operation, RecoverError,
+    Recovery, SnapshotMeta, Term, Ticket,
+};
+
+/// The log without its disk. Entries that are durable may leave the cache; their terms stay known.
+///
+/// ```text
+///   base | compacted ... | first .. cache_first .. durable .. submitted .. last
+/// ```
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "log time is one word of the trade")]
+pub(crate) struct Log {
+    /// The entry just before the first, and its term. Never above the commit index.
+    base: (LogIndex, Term),
+    /// Where each term begins, ascending, from the entry behind the base on.
+    runs: VecDeque<(LogIndex, Term)>,
+    /// The newest entries, up to `last`. Whatever is not durable is here.
+    cache: VecDeque<Entry>,
+    cache_bytes: usize,
+    cache_bytes_max: usize,
+    /// The newest entry.
+    last: LogIndex,
+    /// Entries up to here were given to the outbox. At most `last`.
+    submitted: LogIndex,
+    /// Entries up to here are on disk, and are those of this log. At most `submitted`.
+    durable: LogIndex,
+    /// Entries from here on must leave the disk before anything is appended.
+    truncate_from: Option<LogIndex>,
+    /// Writes that are not durable yet, ascending: the ticket, and the last entry that it makes durable.
+    marks: VecDeque<(Ticket, LogIndex)>,
+    /// The configurations in force from their index on, ascending; the first stands at or before the base.
+    configurations: Vec<(LogIndex, Configuration)>,
+    /// At least the log time of the newest entry.
+    log_time: LogTime,
+    /// Bytes of the entries behind `submitted`.
+    unsubmitted_bytes: usize,
+}
+
+impl Log {
+    /// The log that recovery found.
+    pub(crate) fn recover(recovery: &Recovery, cache_bytes_max: usize) -> Result<Self, RecoverError> {
+        let mut log = Self {
+            base: recovery.base,
+            runs: recovery.runs.iter().copied().collect(),
+            cache: recovery.tail.iter().map(|(_, entry)| entry.clone()).collect(),
+            cache_bytes: recovery.tail.iter().map(|(_, entry)| entry.encoded_len()).sum(),
+            cache_bytes_max,
+            last: recovery.last,
+            submitted: recovery.last,
+            durable: recovery.last,
+            truncate_from: None,
+            marks: VecDeque::new(),
+            configurations: vec![(recovery.base.0, Configuration::default())],
+            log_time: LogTime(0),
+            unsubmitted_bytes: 0,
+        };
+        log.check_recovered(recovery)?;
+        // The snapshot's configuration is the newest at or below its index; later ones follow from the log itself.
+        if let Some(snapshot) = &recovery.snapshot {
+            log.configurations[0].1 = snapshot.configuration.clone();
+            log.log_time = snapshot.log_time;
+        }
+        for (index, entry) in &recovery.configurations {
+            let configuration =
+                Configuration::decode(&entry.payload).map_err(|_| RecoverError::Configuration { index: *index })?;
+            log.note_configuration(*index, configuration);
+        }
+        if let Some((_, newest)) = recovery.tail.last() {
+            log.log_time = log.log_time.max(newest.header.log_time);
+        }
+        log.evict();
+        Ok(log)
+    }
+
+    fn check_recovered(&self, recovery: &Recovery) -> Result<(), RecoverError> {
+        let ends_early = RecoverError::Inconsistent("the log ends before it starts");
+        let count = self.last.0.checked_sub(self.base.0.0).ok_or(ends_early)?;
+        if self.base.0 > LogIndex::ZERO && recovery.snapshot.as_ref().is_none_or(|newest| newest.index < self.base.0) {
+            return Err(RecoverError::Inconsistent("the log was compacted beyond the newest snapshot"));
+        }
+        if self.runs.front().map(|run| run.0) != (count > 0).then(|| self.base.0.next()) {
+            return Err(RecoverError::Inconsistent("the terms do not begin where the log does"));
+        }
+        let ascending = |pair: (&(LogIndex, Term), &(LogIndex, Term))| pair.0.0 < pair.1.0 && pair.0.1 < pair.1.1;
+        if !self.runs.iter().zip(self.runs.iter().skip(1)).all(ascending) {
+            return Err(RecoverError::Inconsistent("the terms of the log do not ascend"));
+        }
+        if self.runs.back().is_some_and(|run| run.0 > self.last) {
+            return Err(RecoverError::Inconsistent("a term begins behind the end of the log"));
+        }
+        let cached = u64::try_from(self.cache.len()).unwrap_or(u64::MAX);
+        if cached > count || (count > 0 && cached == 0) {
+            return Err(RecoverError::Inconsistent("the tail is not the end of the log"));
+        }
+        let first = self.cache_first();
+        if !recovery.tail.iter().zip(first.0..).all(|((index, _), expected)| index.0 == expected) {
+            return Err(RecoverError::Inconsistent("the tail has gaps"));
+        }
+        Ok(())
+    }
+
+    /// The entry just before the first, and its term.
+    pub(crate) fn base(&self) -> (LogIndex, Term) {
+        self.base
+    }
+
+    /// The first entry, or where it would stand.
+    pub(crate) fn first(&self) -> LogIndex {
+        self.base.0.next()
+    }
+
+    /// The newest entry, durable or not; the base when there is none.
+    pub(crate) fn last(&self) -> LogIndex {
+        self.last
+    }
+
+    /// The term of the newest entry.
+    pub(crate) fn last_term(&self) -> Term {
+        self.runs.back().map_or(self.base.1, |run| run.1)
+    }
+
+    /// The last entry that is durable here.
+    pub(crate) fn durable(&self) -> LogIndex {
+        self.durable
+    }
+
+    /// The last entry that was given to the outbox.
+    pub(crate) fn submitted(&self) -> LogIndex {
+        self.submitted
+    }
+
+    /// Bytes of the entries that were not given to the outbox yet.
+    pub(crate) fn unsubmitted_bytes(&self) -> usize {
+        self.unsubmitted_bytes
+    }
+
+    /// At least the log time of the newest entry.
+    pub(crate) fn log_time(&self) -> LogTime {
+        self.log_time
+    }
+
+    /// The configuration in force: the newest in the log, committed or not. Nobody's while none is known.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        let (_, newest) = self.configurations.last().expect("the first is never taken away");
+        newest
+    }
+
+    /// The term of the entry at `index`, from the base to the last.
+    pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == self.base.0 {
+            return Some(self.base.1);
+        }
+        if index < self.base.0 || index > self.last {
+            return None;
+        }
+        // The newest terms are asked for most.
+        self.runs.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term)
+    }
+
+    /// The newest entry at or before `index` whose term is at most `term` (or the base), and its term.
+    pub(crate) fn newest_at_most(&self, index: LogIndex, term: Term) -> (LogIndex, Term) {
+        let mut end = index.min(self.last);
+        for (first, run_term) in self.runs.iter().rev() {
+            if *first <= end {
+                if *run_term <= term {
+                    return (end, *run_term);
+                }
+                end = first.previous();
+            }
+        }
+        self.base
+    }
+
+    /// Appends behind the last entry.
+    pub(crate) fn append(&mut self, term: Term, entry: Entry) -> LogIndex {
+        let index = self.last.next();
+        let newest = self.last_term();
+        assert!(term >= newest, "a log's terms never fall");
+        if term > newest || self.runs.is_empty() {
+            self.runs.push_back((index, term));
+        }
+        let bytes = entry.encoded_len();
+        self.cache_bytes += bytes;
+        self.unsubmitted_bytes += bytes;
+        self.log_time = self.log_time.max(entry.header.log_time);
+        self.last = index;
+        self.cache.push_back(entry);
+        index
+    }
+
+    /// Notes that the entry at `index` is this configuration.
+    pub(crate) fn note_configuration(&mut self, index: LogIndex, configuration: Configuration) {
+        if self.configurations.last().is_none_or(|(newest, _)| *newest < index) {
+            self.configurations.push((index, configuration));
+        }
+    }
+
+    /// Takes the entries from `index` on away.
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
+        assert!(index > self.base.0, "what was compacted is committed and cannot be truncated");
+        let kept = index.previous();
+        if kept >= self.last {
+            return;
+        }
+        while self.last > kept {
+            if let Some(entry) = self.cache.pop_back() {
+                self.cache_bytes -= entry.encoded_len();
+                if self.last > self.submitted {
+                    self.unsubmitted_bytes -= entry.encoded_len();
+                }
+            }
+            self.last = self.last.previous();
+        }
+        while self.runs.back().is_some_and(|(first, _)| *first > kept) {
+            self.runs.pop_back();
+        }
+        while self.configurations.len() > 1 && self.configurations.last().is_some_and(|(at, _)| *at > kept) {
+            self.configurations.pop();
+        }
+        // Where the newest entry left is not cached its log time is unknown: then the bound stays as it was.
+        if let Some(newest) = self.cache.back() {
+            self.log_time = newest.header.log_time;
+        }
+        if self.submitted > kept {
+            self.truncate_from = Some(self.truncate_from.map_or(index, |earlier| earlier.min(index)));
+            self.submitted = kept;
+        }
+        // A late completion must not pass for the durability of an entry that comes to stand in the same place.
+        self.durable = self.durable.min(kept);
+        for (_, mark) in &mut self.marks {
+            *mark = (*mark).min(kept);
+        }
+    }
+
+    /// Whether anything waits to be written.
+    pub(crate) fn wants_writing(&self) -> bool {
+        self.truncate_from.is_some() || self.submitted < self.last
+    }
+
+    /// The operations that bring the disk up to date, as many as fit `bytes_max` (at least one entry).
+    pub(crate) fn hand_over(&mut self, bytes_max: usize) -> Vec<Operation> {
+        let mut operations = Vec::with_capacity(2);
+        operations.extend(self.truncate_from.take().map(|index| Operation::TruncateFrom { index }));
+        let mut bytes = 0;
+        while self.submitted < self.last {
+            let index = self.submitted.next();
+            let (term, end) = self.run_of(index);
+            let wanted = self.count(index, end);
+            let mut entries = Vec::new();
+            let mut taken_bytes = 0;
+            for entry in self.cached(index).take(wanted) {
+                let weight = entry.encoded_len() + WRITE_OVERHEAD_BYTES;
+                if bytes > 0 && bytes + weight > bytes_max {
+                    break;
+                }
+                if entries.is_empty() {
+                    entries.reserve(wanted.min(1 + bytes_max / weight));
+                }
+                bytes += weight;
+                taken_bytes += entry.encoded_len();
+                entries.push(entry.clone());
+            }
+            self.unsubmitted_bytes -= taken_bytes;
+            let taken = entries.len();
+            if taken == 0 {
+                break;
+            }
+            self.submitted = index.plus(taken as u64 - 1);
+            operations.push(Operation::Append { index, term, entries });
+            if taken < wanted {
+                break;
+            }
+        }
+        operations
+    }
+
+    /// Notes that what was handed over so far is durable once `ticket` is.
+    pub(crate) fn mark(&mut self, ticket: Ticket) {
+        match self.marks.back_mut() {
+            Some((newest, last)) if *newest == ticket => *last = self.submitted,
+            _ => self.marks.push_back((ticket, self.submitted)),
+        }
+    }
+
+    /// Notes which writes are durable by now. Says whether more entries are.
+    pub(crate) fn persisted(&mut self, is_durable: impl Fn(Ticket) -> bool) -> bool {
+        let before = self.durable;
+        while let Some((ticket, last)) = self.marks.front()
+            && is_durable(*ticket)
+        {
+            self.durable = self.durable.max(*last);
+            self.marks.pop_front();
+        }
+        self.evict();
+        self.durable > before
+    }
+
+    /// Entries from `index` on up to `end`, encoded, as many as fit `bytes_max` (at least one); the last of them.
+    /// Nothing if the first left the cache.
+    pub(crate) fn batch(&self, index: LogIndex, end: LogIndex, bytes_max: usize) -> Option<(EntryBatch, LogIndex)> {
+        if index < self.cache_first() || index > end {
+            return None;
+        }
+        let mut bytes = 0;
+        let mut count = 0_usize;
+        for entry in self.cached(index).take(self.count(index, end)) {
+            bytes += entry.encoded_len();
+            if count > 0 && bytes > bytes_max {
+                break;
+            }
+            count += 1;
+        }
+        let last = index.plus(count as u64 - 1);
+        let (term, run_end) = self.run_of(index);
+        let batch = if run_end >= last {
+            EntryBatch::encode(index, self.cached(index).take(count).map(|entry| (term, entry)))
+        } else {
+            let terms = (index.0..).map(|at| self.term_at(LogIndex(at)).unwrap_or_default());
+            EntryBatch::encode(index, terms.zip(self.cached(index)).take(count))
+        };
+        Some((batch, last))
+    }
+
+    /// The entries from `index` up to `end` that are cached and fit `bytes_max` (at least one). Nothing if the first
+    /// left the cache.
+    pub(crate) fn read(
+        &self,
+        index: LogIndex,
+        end: LogIndex,
+        bytes_max: usize,
+    ) -> Option<Vec<(LogIndex, Term, Entry)>> {
+        if index < self.cache_first() {
+            return None;
+        }
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        let mut at = index;
+        while at <= end {
+            let (term, run_end) = self.run_of(at);
+            let wanted = self.count(at, run_end.min(end));
+            for entry in self.cached(at).take(wanted) {
+                bytes += entry.encoded_len();
+                if !entries.is_empty() && bytes > bytes_max {
+                    return Some(entries);
+                }
+                if entries.is_empty() {
+                    entries.reserve(wanted.min(1 + bytes_max / entry.encoded_len()));
+                }
+                entries.push((at, term, entry.clone()));
+                at = at.next();
+            }
+        }
+        Some(entries)
+    }
+
+    /// The first entry that is cached, or where the next one will stand.
+    pub(crate) fn cache_first(&self) -> LogIndex {
+        LogIndex(self.last.0 + 1 - self.cache.len() as u64)
+    }
+
+    /// Lets the entries up to and including `index` go.
+    pub(crate) fn compact_to(&mut self, index: LogIndex) -> Option<Operation> {
+        let index = index.min(self.durable);
+        if index <= self.base.0 {
+            return None;
+        }
+        let term = self.term_at(index).expect("an index between base and last has a term");
+        while self.cache_first() <= index
+            && let Some(entry) = self.cache.pop_front()
+        {
+            self.cache_bytes -= entry.encoded_len();
+        }
+        while self.runs.len() > 1 && self.runs[1].0 <= index.next() {
+            self.runs.pop_front();
+        }
+        if index == self.last {
+            self.runs.clear();
+        } else if let Some(run) = self.runs.front_mut() {
+            run.0 = run.0.max(index.next());
+        }
+        while self.configurations.len() > 1 && self.configurations[1].0 <= index {
+            self.configurations.remove(0);
+        }
+        self.base = (index, term);
+        Some(Operation::CompactTo { index, term })
+    }
+
+    /// Lets everything go and starts anew behind a snapshot.
+    pub(crate) fn reset(&mut self, snapshot: &SnapshotMeta) -> Operation {
+        self.base = (snapshot.index, snapshot.term);
+        self.runs.clear();
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.unsubmitted_bytes = 0;
+        self.last = snapshot.index;
+        self.submitted = snapshot.index;
+        self.durable = snapshot.index;
+        self.truncate_from = None;
+        self.marks.clear();
+        self.configurations = vec![(snapshot.index, snapshot.configuration.clone())];
+        self.log_time = snapshot.log_time;
+        Operation::Reset { index: snapshot.index, term: snapshot.term }
+    }
+
+    /// Checks that the parts of the log fit each other.
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.base.0 <= self.durable, "the base is durable");
+        assert!(self.durable <= self.submitted, "only what was submitted is durable");
+        assert!(self.submitted <= self.last, "only what is there was submitted");
+        assert!(self.cache_first() > self.base.0, "what was compacted is not cached");
+        assert!(self.cache_first() <= self.durable.next(), "what is not durable is cached");
+        let bytes = self.cache.iter().map(Entry::encoded_len).sum::<usize>();
+        assert!(bytes == self.cache_bytes, "the cache's bytes are counted");
+        let unsubmitted = self.cached(self.submitted.next()).map(Entry::encoded_len).sum::<usize>();
+        assert!(unsubmitted == self.unsubmitted_bytes, "the unsubmitted bytes are counted");
+        let starts: Vec<_> = self.runs.iter().collect();
+        assert!(starts.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1), "runs ascend");
+        assert!(self.runs.front().is_none_or(|run| run.0 == self.base.0.next()), "runs start behind the base");
+        assert!(self.runs.is_empty() == (self.last == self.base.0), "entries have terms");
+        assert!(self.marks.iter().all(|(_, last)| *last <= self.submitted), "marks follow truncation");
+        assert!(self.configurations.windows(2).all(|pair| pair[0].0 < pair[1].0), "configurations ascend");
+    }
+
+    /// The term of the entry at `index`, and the last entry of its run.
+    fn run_of(&self, index: LogIndex) -> (Term, LogIndex) {
+        let mut end = self.last;
+        for (first, term) in self.runs.iter().rev() {
+            if *first <= index {
+                return (*term, end);
+            }
+            end = first.previous();
+        }
+        (self.base.1, end)
+    }
+
+    fn count(&self, index: LogIndex, end: LogIndex) -> usize {
+        let end = end.min(self.last);
+        usize::try_from((end.0 + 1).saturating_sub(index.0)).unwrap_or(usize::MAX)
+    }
+
+    /// The cached entries from `index` on, which is cached or one behind the last.
+    fn cached(&self, index: LogIndex) -> std::collections::vec_deque::Iter<'_, Entry> {
+        let skipped = index.0.saturating_sub(self.cache_first().0);
+        let start = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.cache.len());
+        self.cache.range(start..)
+    }
+
+    /// Drops the oldest entries while the cache is above its bound and they are durable.
+    fn evict(&mut self) {
+        while self.cache_bytes > self.cache_bytes_max
+            && self.cache_first() <= self.durable
+            && let Some(entry) = self.cache.pop_front()
+        {
+            self.cache_bytes -= entry.encoded_len();
+        }
+    }
+}
+
+/// The configuration that an entry of this kind bears, if it is one.
+pub(crate) fn configuration_of(entry: &Entry) -> Result<Option<Configuration>, ConfigurationError> {
+    if entry.header.kind == EntryKind::Configuration {
+        Configuration::decode(&entry.payload).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The entry at index 1 of every initial member's log: equal bytes everywhere.
+pub(crate) fn bootstrap_entry(configuration: &Configuration) -> Entry {
+    Entry::internal(EntryKind::Configuration, LogTime(0), configuration.encode())
+}
+
+/// An entry without content.
+pub(crate) fn no_op(log_time: LogTime) -> Entry {
+    Entry::internal(EntryKind::NoOp, log_time, Bytes::new())
+}
+
+/// What an entry may take in the log beside its encoded bytes.
+const WRITE_OVERHEAD_BYTES: usize = 64;

@@ -1,0 +1,171 @@
+//! How far a peer is, as its leader sees it, and how much may be on the way to it.
+
+use std::collections::VecDeque;
+
+use quorate_protocol::{Instant, LogIndex, ProgressState, Standing, Ticket};
+
+/// How far one peer is. The leader's own log is not among these.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// The peer's log is known to match up to here, durably. Never goes back while the peer keeps its incarnation.
+    pub(crate) match_index: LogIndex,
+    /// The next entry to send. Above `match_index`.
+    pub(crate) next_index: LogIndex,
+    /// How entries reach it.
+    pub(crate) pace: SendState,
+    /// Messages on the way: the last entry of each, and its bytes. Ascending.
+    pub(crate) in_flight: VecDeque<(LogIndex, usize)>,
+    pub(crate) in_flight_bytes: usize,
+    /// When it was last heard of in this term.
+    pub(crate) heard_at: Instant,
+    /// The commit index that it was told last.
+    pub(crate) commit_told: LogIndex,
+    /// The latest round of heartbeats that it answered.
+    pub(crate) round_answered: u64,
+    /// A round of heartbeats, and the next entry when it was sent: its answer shows what got lost before.
+    pub(crate) loss_probe: Option<(u64, LogIndex)>,
+    /// Entries for it are being loaded.
+    pub(crate) loading: Option<Ticket>,
+    /// Whether it went quiet.
+    pub(crate) is_quiet: bool,
+    /// What its acknowledgements count for.
+    pub(crate) standing: Standing,
+}
+
+/// How entries reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SendState {
+    /// One message at a time, until it is known where the logs match.
+    Probe {
+        /// Whether one is on the way.
+        is_waiting: bool,
+    },
+    /// A stream, bounded in bytes.
+    Replicate,
+    /// A snapshot up to this index is on its way.
+    Snapshot {
+        /// The last entry that it covers. The log behind it is kept.
+        index: LogIndex,
+        /// The request to the application, while it is not answered.
+        request: Option<Ticket>,
+        /// When the transfer began or ended.
+        since: Instant,
+    },
+}
+
+impl Progress {
+    /// A peer of which nothing is known yet: its log is taken to be as long as the leader's (Raft §5.3).
+    pub(crate) fn new(next_index: LogIndex, now: Instant, standing: Standing) -> Self {
+        Self {
+            match_index: LogIndex::ZERO,
+            next_index,
+            pace: SendState::Probe { is_waiting: false },
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            heard_at: now,
+            commit_told: LogIndex::ZERO,
+            round_answered: 0,
+            loss_probe: None,
+            loading: None,
+            is_quiet: false,
+            standing,
+        }
+    }
+
+    /// Whether another message of entries may go, with `window_bytes_max` on the way at most.
+    pub(crate) fn may_send(&self, window_bytes_max: usize) -> bool {
+        match self.pace {
+            SendState::Probe { is_waiting } => !is_waiting,
+            // A message is sent whole once there is any room, so the window may be passed by one message.
+            SendState::Replicate => self.in_flight_bytes < window_bytes_max,
+            SendState::Snapshot { .. } => false,
+        }
+    }
+
+    /// Notes that entries up to and including `last` were sent.
+    pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize) {
+        match &mut self.pace {
+            SendState::Probe { is_waiting } => *is_waiting = true,
+            SendState::Replicate => {
+                self.in_flight.push_back((last, bytes));
+                self.in_flight_bytes += bytes;
+                self.next_index = last.next();
+            }
+            SendState::Snapshot { .. } => {}
+        }
+    }
+
+    /// The peer has everything up to `index`, durably. Says whether that is news.
+    pub(crate) fn matched(&mut self, index: LogIndex) -> bool {
+        while let Some((last, bytes)) = self.in_flight.front()
+            && *last <= index
+        {
+            self.in_flight_bytes -= bytes;
+            self.in_flight.pop_front();
+        }
+        let is_news = index > self.match_index;
+        self.match_index = self.match_index.max(index);
+        self.next_index = self.next_index.max(index.next());
+        is_news
+    }
+
+    /// Sends in a stream from the next entry on.
+    pub(crate) fn become_replicate(&mut self) {
+        self.clear_flight();
+        self.next_index = self.match_index.next();
+        self.pace = SendState::Replicate;
+    }
+
+    /// Asks where the logs match, beginning just before `next_index`.
+    pub(crate) fn become_probe(&mut self, next_index: LogIndex) {
+        self.clear_flight();
+        self.next_index = next_index.max(self.match_index.next());
+        self.pace = SendState::Probe { is_waiting: false };
+    }
+
+    /// What was sent behind `received` is lost: sends it again.
+    pub(crate) fn resend_behind(&mut self, received: LogIndex) {
+        self.clear_flight();
+        self.next_index = received.max(self.match_index).next();
+    }
+
+    /// Whether the peer's acknowledgements and answers count.
+    pub(crate) fn counts(&self) -> bool {
+        self.standing == Standing::Member
+    }
+
+    /// The snapshot on its way to the peer.
+    pub(crate) fn snapshot_index(&self) -> Option<LogIndex> {
+        match self.pace {
+            SendState::Snapshot { index, .. } => Some(index),
+            SendState::Probe { .. } | SendState::Replicate => None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> ProgressState {
+        match self.pace {
+            SendState::Probe { .. } => ProgressState::Probe,
+            SendState::Replicate => ProgressState::Replicate,
+            SendState::Snapshot { .. } => ProgressState::Snapshot,
+        }
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.next_index > self.match_index, "what matches is not sent again");
+        let bytes = self.in_flight.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        assert!(bytes == self.in_flight_bytes, "the window is counted");
+        assert!(
+            self.in_flight.iter().all(|(last, _)| *last < self.next_index),
+            "the window lies before the next entry"
+        );
+    }
+
+    fn clear_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.loading = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

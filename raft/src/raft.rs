@@ -1,0 +1,485 @@
+//! The core: every input comes in here, and every output leaves.
+
+use std::collections::BTreeMap;
+
+use quorate_protocol::{
+    Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox,
+    OutboxLimits, Output, Protocol, Random, ReadFailure, RecoverError, Recovery, RefuseReason, Role, SnapshotMeta,
+    Standing, StorageLevel, Term, Ticket, VotingBar,
+};
+
+use crate::clock::Clock;
+use crate::codec::{decode_state, encode_state};
+use crate::error::Ignored;
+use crate::log::{Log, bootstrap_entry};
+use crate::message::{AppendOutcome, AppendResponse, Message, ReadOutcome, Verdict, VoteKind};
+use crate::progress::Progress;
+use crate::reads::Reads;
+use crate::state::{DurableState, Follower, Receiving, RoleState, Told};
+use crate::view::View;
+use crate::{Config, Start};
+
+/// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
+///
+/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output),
+/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. What was proposed or received since the last poll
+/// leaves as one write and one message a peer. See the crate's documentation for the loop around it.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    pub(crate) config: Config,
+    pub(crate) random: Random,
+    pub(crate) now: Now,
+    /// The newest state that was asked to be made durable, by this write.
+    pub(crate) state: DurableState,
+    pub(crate) state_ticket: Ticket,
+    pub(crate) role: RoleState,
+    /// Who leads in the current term, as far as is known.
+    pub(crate) leader: Option<NodeId>,
+    /// When the leader was last heard of.
+    pub(crate) leader_heard_at: Instant,
+    /// The wait before an election that was drawn last, and when it ends. Leaders do not look at it.
+    pub(crate) election_timeout_ns: u64,
+    pub(crate) election_at: Instant,
+    pub(crate) log: Log,
+    /// The write that started the log anew behind the newest installed snapshot.
+    pub(crate) reset_ticket: Ticket,
+    /// Received from the leader of the current term, so equal to its log, durable or not. Zero on a leader.
+    pub(crate) matched: LogIndex,
+    /// Known to be committed. Never goes back.
+    pub(crate) commit_index: LogIndex,
+    /// The commit index that the disk was told last.
+    pub(crate) commit_hinted: LogIndex,
+    /// The newest durable snapshot.
+    pub(crate) snapshot: Option<SnapshotMeta>,
+    pub(crate) receiving: Option<Receiving>,
+    /// What each node counts for; one that was not told of is a stranger.
+    pub(crate) standings: BTreeMap<NodeId, Standing>,
+    pub(crate) storage: StorageLevel,
+    pub(crate) reads: Reads,
+    pub(crate) clock: Clock,
+    pub(crate) told: Told,
+    pub(crate) halted: Option<HaltReason>,
+    pub(crate) ignored: BTreeMap<Ignored, u64>,
+    pub(crate) outbox: Outbox<Self>,
+    /// Whether an input came in since the last poll.
+    is_dirty: bool,
+}
+
+impl Protocol for Raft {
+    type Config = Config;
+    type Message = Message;
+    type Command = LogCommand;
+    type Event = LogEvent;
+    type Request = quorate_protocol::LogRequest;
+    type Answer = quorate_protocol::LogAnswer;
+    type View = View;
+
+    fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
+        let is_fresh = recovery.is_fresh();
+        let state = recovery.state.as_ref().map(|bytes| decode_state(bytes)).transpose();
+        let state = state.map_err(RecoverError::State)?.unwrap_or_default();
+        let settings = config.settings().clone();
+        let log = Log::recover(&recovery, settings.cache_bytes_max)?;
+        if log.last_term() > state.term {
+            return Err(RecoverError::Inconsistent("the log is of a later term than the state record"));
+        }
+        let snapshot_index = recovery.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
+        if recovery.commit_hint > log.last().max(snapshot_index) {
+            return Err(RecoverError::Inconsistent("the log ends before what was known to be committed"));
+        }
+        let commit_index = log.base().0.max(recovery.commit_hint.min(log.last()));
+        let limits = OutboxLimits {
+            held_messages_max: settings.held_messages_max,
+            write_bytes_max: settings.batch_bytes_max + STATE_WRITE_BYTES,
+        };
+        let mut core = Self {
+            random: Random::new(config.seed()),
+            clock: Clock::new(now, settings.clock_step_max),
+            config,
+            now,
+            state,
+            state_ticket: Ticket(0),
+            role: RoleState::Follower(Follower::default()),
+            leader: None,
+            leader_heard_at: now.instant,
+            election_timeout_ns: 0,
+            election_at: now.instant,
+            log,
+            reset_ticket: Ticket(0),
+            matched: LogIndex::ZERO,
+            commit_index,
+            commit_hinted: recovery.commit_hint,
+            snapshot: None,
+            receiving: None,
+            standings: BTreeMap::new(),
+            storage: StorageLevel::Enough,
+            reads: Reads::default(),
+            told: Told { committed: snapshot_index, role: (Role::Follower, state.term, None), barred: None },
+            halted: None,
+            ignored: BTreeMap::new(),
+            outbox: Outbox::new(limits),
+            is_dirty: true,
+        };
+        core.arm_election_timer();
+        if let Some(snapshot) = recovery.snapshot {
+            core.adopt_recovered(snapshot);
+        }
+        if is_fresh && let Start::Initial(configuration) = core.config.start().clone() {
+            core.bootstrap(configuration);
+        }
+        Ok(core)
+    }
+
+    fn handle(&mut self, now: Now, input: Input<Self>) {
+        self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
+        self.is_dirty = true;
+        let handled = if self.halted.is_some() { self.on_input_halted(input) } else { self.on_input(input) };
+        if let Err(ignored) = handled {
+            *self.ignored.entry(ignored).or_default() += 1;
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Self>> {
+        if self.is_dirty {
+            self.is_dirty = false;
+            self.flush();
+        }
+        self.outbox.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.halted.is_some() {
+            return None;
+        }
+        match &self.role {
+            RoleState::Leader(leader) => Some(leader.deadline()),
+            _ => Some(self.reads.deadline().map_or(self.election_at, |again_at| again_at.min(self.election_at))),
+        }
+    }
+
+    fn model_view(&self) -> View {
+        View::of(self)
+    }
+
+    fn check_invariants(&self) {
+        self.check_own_laws();
+    }
+}
+
+impl Raft {
+    fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
+        match input {
+            Input::Message { from, message } => return self.on_message(from, message),
+            Input::Command(command) => return self.on_command(command),
+            Input::Timeout => return self.on_timeout(),
+            Input::PeerAlive(node) => self.on_peer_alive(node),
+            Input::Unreachable(node) => return self.on_unreachable(node),
+            Input::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
+            Input::Storage(level) => self.storage = level,
+            Input::CompactRequested => self.on_compact_requested(),
+            Input::Persisted(ticket) => self.on_persisted(ticket),
+            Input::PersistFailed { failure, .. } => self.halt(HaltReason::LogFailed(failure)),
+            Input::Loaded { ticket, loaded } => return self.on_loaded(ticket, loaded),
+            Input::LoadFailed { ticket, failure } => return self.on_load_failed(ticket, failure),
+            Input::Completed { ticket, answer } => return self.on_completed(ticket, answer),
+        }
+        Ok(())
+    }
+
+    /// A group that stopped answers its own application only.
+    fn on_input_halted(&mut self, input: Input<Self>) -> Result<(), Ignored> {
+        match input {
+            Input::Command(LogCommand::Propose(proposal)) => self.refuse(proposal.id, RefuseReason::Halted),
+            Input::Command(LogCommand::ChangeConfiguration { id, .. }) => self.refuse(id, RefuseReason::Halted),
+            Input::Command(LogCommand::Read { id }) => {
+                self.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::NoLeader });
+            }
+            _ => {}
+        }
+        Err(Ignored::Halted)
+    }
+
+    fn on_command(&mut self, command: LogCommand) -> Result<(), Ignored> {
+        match command {
+            LogCommand::Propose(proposal) => self.on_propose(proposal),
+            LogCommand::Read { id } => self.on_read(id),
+            LogCommand::Compact { snapshot, keep_from } => return self.on_compact(snapshot, keep_from),
+            LogCommand::Transfer { to, timeout } => return self.on_transfer(to, timeout),
+            LogCommand::ChangeConfiguration { id, .. } => self.refuse(id, RefuseReason::ConfigurationInvalid),
+        }
+        Ok(())
+    }
+
+    /// Rules for all servers (Raft figure 2) first, then what each kind of message says to each role.
+    fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
+        let term = message.term();
+        if term > TERM_MAX {
+            return Err(Ignored::AbsurdTerm);
+        }
+        if from == self.config.node() {
+            return Err(Ignored::NotMember);
+        }
+        if let Message::RequestVote(request) = message {
+            return self.on_request_vote(from, request);
+        }
+        if term < self.state.term && !is_pre_vote_granted(&message) {
+            return self.on_stale(from, &message);
+        }
+        if term > self.state.term {
+            if !is_of_leader(&message) && !self.log.configuration().contains(from) {
+                return Err(Ignored::NotMember);
+            }
+            self.become_follower(term, None);
+        }
+        if is_of_leader(&message) {
+            self.follow(from)?;
+        }
+        match message {
+            Message::RequestVote(message) => return self.on_request_vote(from, message),
+            Message::VoteResponse(message) => return self.on_vote_response(from, message),
+            Message::AppendEntries(message) => return self.on_append_entries(from, &message),
+            Message::AppendResponse(message) => return self.on_append_response(from, message),
+            Message::Heartbeat(message) => self.on_heartbeat(from, message),
+            Message::HeartbeatResponse(message) => return self.on_heartbeat_response(from, message),
+            Message::CommitNotice(message) => self.commit_up_to(message.commit_index),
+            Message::InstallSnapshot(message) => return self.on_install_snapshot(from, message),
+            Message::ReadIndex(message) => return self.on_read_index(from, message),
+            Message::ReadIndexResponse(message) => return self.on_read_index_response(from, message),
+            Message::TimeoutNow(_) => return self.on_timeout_now(),
+        }
+        Ok(())
+    }
+
+    /// A message of an earlier term is not acted on. A leader of that term must hear that it is over, or a node that
+    /// knows a later one could never be brought back in by a leader whose followers do not time out.
+    fn on_stale(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
+        let term = self.state.term;
+        if is_of_leader(message) {
+            self.send(from, Message::AppendResponse(AppendResponse { term, outcome: AppendOutcome::Stale }));
+        } else if let Message::ReadIndex(question) = message {
+            self.answer_read(from, question.number, ReadOutcome::NotLeader);
+        }
+        Err(Ignored::StaleTerm)
+    }
+
+    fn on_timeout(&mut self) -> Result<(), Ignored> {
+        if matches!(self.role, RoleState::Leader(_)) {
+            self.on_leader_timeout();
+        } else {
+            self.ask_again();
+            if self.election_at <= self.now.instant {
+                return self.on_election_timeout();
+            }
+        }
+        Ok(())
+    }
+
+    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
+        let before = self.standings.insert(node, standing);
+        if before == Some(standing) {
+            return;
+        }
+        let next_index = self.log.last().next();
+        match &mut self.role {
+            RoleState::Leader(_) if node == self.config.node() => self.step_down(),
+            RoleState::Leader(leader) => {
+                // What it acknowledged was another's, or did not count: it is asked anew.
+                if let Some(progress) = leader.progress.get_mut(&node) {
+                    *progress = Progress::new(next_index, progress.heard_at, standing);
+                }
+                self.wake();
+            }
+            RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => {
+                ballot.votes.remove(&node);
+                if node == self.config.node() {
+                    self.become_follower(self.state.term, None);
+                }
+            }
+            RoleState::Follower(_) if standing == Standing::Stranger && self.leader == Some(node) => self.lose_leader(),
+            RoleState::Follower(_) => {}
+        }
+    }
+
+    fn on_persisted(&mut self, ticket: Ticket) {
+        self.outbox.persisted(ticket);
+        let outbox = &self.outbox;
+        let is_longer = self.log.persisted(|ticket| outbox.is_durable(ticket));
+        match &self.role {
+            RoleState::Leader(_) if is_longer => self.advance_commit(),
+            RoleState::Candidate(_) => self.count_own_vote(),
+            _ => {}
+        }
+    }
+
+    /// What the inputs since the last poll come to: one write, one message a peer, one event of a kind.
+    fn flush(&mut self) {
+        if self.halted.is_some() {
+            return;
+        }
+        self.write_log();
+        match self.role {
+            RoleState::Leader(_) => {
+                self.replicate();
+                self.start_reads();
+                self.notice_commit();
+                self.continue_transfer();
+            }
+            RoleState::Follower(_) => {
+                self.acknowledge();
+                self.start_reads();
+            }
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
+        }
+        self.tell();
+    }
+
+    /// Hands entries to the log, unless it is busy: then the batch grows meanwhile.
+    fn write_log(&mut self) {
+        if !self.outbox.is_writing() && self.log.wants_writing() {
+            self.write_batch();
+        }
+    }
+
+    /// Hands everything to the log, busy or not: what comes next states all of it.
+    pub(crate) fn write_whole_log(&mut self) {
+        while self.log.wants_writing() {
+            self.write_batch();
+        }
+    }
+
+    fn write_batch(&mut self) {
+        let unsubmitted_bytes = self.log.unsubmitted_bytes();
+        let mut operations = self.log.hand_over(self.config.settings().batch_bytes_max);
+        let committed = self.committed_here();
+        if committed > self.commit_hinted {
+            self.commit_hinted = committed;
+            operations.push(Operation::CommitHint { index: committed });
+        }
+        let ticket = self.outbox.persist(operations);
+        self.log.mark(ticket);
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.note_submitted(self.log.submitted(), unsubmitted_bytes - self.log.unsubmitted_bytes());
+        }
+    }
+
+    /// Tells the application what changed.
+    fn tell(&mut self) {
+        let committed = self.committed_here();
+        if committed > self.told.committed {
+            self.told.committed = committed;
+            self.outbox.event_after(self.reset_ticket, LogEvent::Committed { index: committed });
+        }
+        let role = (self.role_name(), self.state.term, self.leader);
+        if role != self.told.role {
+            self.told.role = role;
+            let (role, term, leader) = role;
+            self.outbox.event_after(self.state_ticket, LogEvent::Role { role, term, leader });
+        }
+        let barred = self.barred();
+        if barred != self.told.barred {
+            self.told.barred = barred;
+            self.outbox.event(LogEvent::Voting { barred });
+        }
+    }
+
+    /// The newest entry that is committed and durable here.
+    pub(crate) fn committed_here(&self) -> LogIndex {
+        self.commit_index.min(self.log.durable())
+    }
+
+    /// The role as the application is told it.
+    pub(crate) fn role_name(&self) -> Role {
+        let name = self.role.name();
+        let is_learner = name == Role::Follower && !self.log.configuration().is_voter(self.config.node());
+        if is_learner { Role::Learner } else { name }
+    }
+
+    /// Why this node neither votes nor campaigns, if so.
+    pub(crate) fn barred(&self) -> Option<VotingBar> {
+        let node = self.config.node();
+        match self.standings.get(&node) {
+            None => Some(VotingBar::NotIntroduced),
+            Some(Standing::Stranger) => Some(VotingBar::WipedDisk),
+            Some(Standing::Member) => (!self.log.configuration().is_voter(node)).then_some(VotingBar::NotVoter),
+        }
+    }
+
+    /// What a node counts for.
+    pub(crate) fn standing(&self, node: NodeId) -> Standing {
+        self.standings.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Makes the state durable. What states it is held until then.
+    pub(crate) fn persist_state(&mut self) {
+        let commit_hint = self.committed_here();
+        self.commit_hinted = self.commit_hinted.max(commit_hint);
+        let operation = Operation::PutState { bytes: encode_state(&self.state), commit_hint: self.commit_hinted };
+        self.state_ticket = self.outbox.persist([operation]);
+    }
+
+    /// Sends a message; it states the term, and so waits for its write.
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.outbox.send_after(self.state_ticket.max(self.reset_ticket), to, message);
+    }
+
+    /// The leader says that the log is committed up to `index`. It is, as far as the leader's log is known to be here.
+    pub(crate) fn commit_up_to(&mut self, index: LogIndex) {
+        self.commit_index = self.commit_index.max(index.min(self.matched));
+    }
+
+    /// Draws a wait and starts it anew.
+    pub(crate) fn arm_election_timer(&mut self) {
+        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2);
+        let settings = self.config.settings();
+        let (min, max) = (nanos(settings.election_timeout_min), nanos(settings.election_timeout_max));
+        self.election_timeout_ns = self.random.between(min, max);
+        self.restart_election_timer();
+    }
+
+    /// Starts the wait drawn last anew.
+    pub(crate) fn restart_election_timer(&mut self) {
+        self.election_at = self.now.instant.after(std::time::Duration::from_nanos(self.election_timeout_ns));
+    }
+
+    /// Stops this group here for good. Nothing held is said any more.
+    pub(crate) fn halt(&mut self, reason: HaltReason) {
+        self.outbox.poison();
+        self.outbox.push(Output::Halt { reason: reason.clone() });
+        self.role = RoleState::Follower(Follower::default());
+        self.leader = None;
+        self.reads = Reads::default();
+        self.halted = Some(reason);
+    }
+
+    /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the first.
+    fn bootstrap(&mut self, configuration: Configuration) {
+        let index = self.log.append(Term(0), bootstrap_entry(&configuration));
+        self.log.note_configuration(index, configuration);
+        self.persist_state();
+    }
+}
+
+/// Whether only a leader sends such messages.
+fn is_of_leader(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::AppendEntries(_)
+            | Message::Heartbeat(_)
+            | Message::CommitNotice(_)
+            | Message::InstallSnapshot(_)
+            | Message::TimeoutNow(_)
+    )
+}
+
+/// A pre-vote counts whatever the voter's own term, which may be the earlier one.
+fn is_pre_vote_granted(message: &Message) -> bool {
+    matches!(message, Message::VoteResponse(vote) if vote.kind == VoteKind::Pre && vote.verdict == Verdict::Granted)
+}
+
+/// Terms and indexes above this are no correct node's; below it no counter runs out.
+pub(crate) const TERM_MAX: Term = Term(u64::MAX / 2);
+/// As [`TERM_MAX`].
+pub(crate) const INDEX_MAX: LogIndex = LogIndex(u64::MAX / 2);
+
+/// Room for a state record beside a batch of entries.
+const STATE_WRITE_BYTES: usize = 4096;

@@ -1,0 +1,142 @@
+//! Bringing entries to peers: batches encoded once, windows bounded in bytes, loads of what left the cache.
+
+use quorate_protocol::{EntryBatch, HaltReason, LoadFailure, LoadRange, Loaded, LogIndex, Ticket};
+
+use crate::Raft;
+use crate::error::Ignored;
+use crate::log::Log;
+use crate::message::{AppendEntries, Message};
+use crate::progress::{Progress, SendState};
+use crate::state::RoleState;
+
+/// The batch encoded last: followers that are equally far share it.
+#[derive(Default)]
+struct Encoded {
+    first: LogIndex,
+    last: LogIndex,
+    batch: EntryBatch,
+}
+
+impl Raft {
+    /// Sends every peer what was given to the own log and is not on its way yet, as far as its window allows.
+    pub(crate) fn replicate(&mut self) {
+        let settings = self.config.settings();
+        let submitted = self.log.submitted();
+        let mut encoded = Encoded::default();
+        let mut unreachable = Vec::new();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        for (node, progress) in &mut leader.progress {
+            while progress.loading.is_none() && progress.may_send(settings.window_bytes_max) {
+                let is_probe = matches!(progress.pace, SendState::Probe { .. });
+                if progress.next_index > submitted && !is_probe {
+                    break;
+                }
+                let prev_index = progress.next_index.previous();
+                let Some(prev_term) = self.log.term_at(prev_index) else {
+                    unreachable.push(*node);
+                    break;
+                };
+                if progress.next_index <= submitted && progress.next_index < self.log.cache_first() {
+                    let end = self.log.cache_first().min(submitted.next());
+                    let range = progress.next_index..end;
+                    let range = LoadRange::Entries { range, bytes_max: settings.batch_bytes_max };
+                    progress.loading = Some(self.outbox.load(range));
+                    break;
+                }
+                encode(&mut encoded, &self.log, progress.next_index, submitted, settings.batch_bytes_max);
+                let message = AppendEntries {
+                    term: self.state.term,
+                    prev_index,
+                    prev_term,
+                    commit_index: self.commit_index,
+                    batch: encoded.batch.clone(),
+                };
+                note_sent(progress, &message, encoded.last);
+                self.outbox.send(*node, Message::AppendEntries(message));
+            }
+        }
+        for node in unreachable {
+            self.send_snapshot(node);
+        }
+    }
+
+    /// Entries that had left the cache are here: sends them.
+    pub(crate) fn on_loaded(&mut self, ticket: Ticket, loaded: Loaded) -> Result<(), Ignored> {
+        let batch_bytes_max = self.config.settings().batch_bytes_max;
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
+        let waiting = leader.progress.iter_mut().find(|(_, progress)| progress.loading == Some(ticket));
+        let (node, progress) = waiting.ok_or(Ignored::StaleAnswer)?;
+        progress.loading = None;
+        leader.loads_failed = 0;
+        let first = progress.next_index;
+        let Some(prev_term) = self.log.term_at(first.previous()) else {
+            // Compacted meanwhile: the next flush sends a snapshot.
+            return Err(Ignored::StaleAnswer);
+        };
+        let Loaded::Entries(mut entries) = loaded else {
+            self.halt(HaltReason::Damaged { index: first });
+            return Err(Ignored::Halted);
+        };
+        let expected =
+            |((index, term, _), at): (&(LogIndex, _, _), u64)| index.0 == at && self.log.term_at(*index) == Some(*term);
+        if entries.is_empty() || !entries.iter().zip(first.0..).all(expected) {
+            // What the disk gives is not what was written: nothing of it may reach a peer.
+            self.halt(HaltReason::Damaged { index: first });
+            return Err(Ignored::Halted);
+        }
+        let mut bytes = 0;
+        let fitting = entries.iter().take_while(|(_, _, entry)| {
+            bytes += entry.encoded_len();
+            bytes <= batch_bytes_max
+        });
+        entries.truncate(fitting.count().max(1));
+        let last = first.plus(entries.len() as u64 - 1);
+        let message = AppendEntries {
+            term: self.state.term,
+            prev_index: first.previous(),
+            prev_term,
+            commit_index: self.commit_index,
+            batch: EntryBatch::encode(first, entries.iter().map(|(_, term, entry)| (*term, entry))),
+        };
+        note_sent(progress, &message, last);
+        self.outbox.send(*node, Message::AppendEntries(message));
+        Ok(())
+    }
+
+    /// Entries that had left the cache could not be read. Nothing is sent in their place.
+    pub(crate) fn on_load_failed(&mut self, ticket: Ticket, failure: LoadFailure) -> Result<(), Ignored> {
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
+        let waiting = leader.progress.values_mut().find(|progress| progress.loading == Some(ticket));
+        let progress = waiting.ok_or(Ignored::StaleAnswer)?;
+        let index = progress.next_index;
+        // The peer waits until a heartbeat is answered: a disk that fails is not asked again at once.
+        progress.become_probe(index);
+        progress.pace = SendState::Probe { is_waiting: true };
+        leader.loads_failed += 1;
+        match failure {
+            LoadFailure::Damaged => self.halt(HaltReason::Damaged { index }),
+            // Another node may be able to read its log.
+            LoadFailure::Compacted => {}
+            _ if leader.loads_failed >= LOADS_FAILED_MAX => self.step_down(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn note_sent(progress: &mut Progress, message: &AppendEntries, last: LogIndex) {
+    progress.sent(last, message.batch.raw().len());
+    progress.commit_told = progress.commit_told.max(message.commit_index.min(last));
+}
+
+/// Has the batch from `first` on at hand; empty when there is nothing from there on.
+fn encode(encoded: &mut Encoded, log: &Log, first: LogIndex, end: LogIndex, bytes_max: usize) {
+    if encoded.first == first {
+        return;
+    }
+    let (batch, last) = log.batch(first, end, bytes_max).unwrap_or((EntryBatch::default(), first.previous()));
+    *encoded = Encoded { first, last, batch };
+}
+
+/// A leader whose disk fails so many loads in a row steps down.
+const LOADS_FAILED_MAX: u32 = 3;

@@ -1,0 +1,218 @@
+//! Compaction and snapshots (Raft §7): the core decides when and for whom, the application carries the content.
+
+use quorate_protocol::{
+    HaltReason, LogAnswer, LogEvent, LogIndex, LogRequest, NodeId, Operation, SnapshotMeta, Ticket,
+};
+
+use crate::Raft;
+use crate::codec::encode_state;
+use crate::error::Ignored;
+use crate::message::{InstallSnapshot, Message};
+use crate::progress::SendState;
+use crate::raft::{INDEX_MAX, TERM_MAX};
+use crate::state::{Receiving, RoleState};
+
+impl Raft {
+    /// A snapshot is durable here: what it covers may go, as far as peers do not need it.
+    pub(crate) fn on_compact(&mut self, snapshot: SnapshotMeta, keep_from: LogIndex) -> Result<(), Ignored> {
+        self.adopt_snapshot(snapshot)?;
+        let now = self.now.instant;
+        let timeout = self.config.settings().election_timeout_min;
+        let slowest = match &self.role {
+            RoleState::Leader(leader) => {
+                let alive = leader.progress.values().filter(|progress| now.since(progress.heard_at) < timeout);
+                alive.map(|progress| progress.match_index).min()
+            }
+            _ => None,
+        };
+        self.compact(keep_from.min(slowest.unwrap_or(keep_from)));
+        Ok(())
+    }
+
+    /// The log's oldest segment waits for this group: all that the newest snapshot covers goes, whoever lags.
+    pub(crate) fn on_compact_requested(&mut self) {
+        self.compact(INDEX_MAX);
+    }
+
+    /// The leader has a snapshot for this node.
+    pub(crate) fn on_install_snapshot(&mut self, from: NodeId, message: InstallSnapshot) -> Result<(), Ignored> {
+        let InstallSnapshot { term, snapshot } = message;
+        if snapshot.index > INDEX_MAX || snapshot.term > TERM_MAX || snapshot.term > term {
+            return Err(Ignored::AbsurdIndex);
+        }
+        if self.is_covered(&snapshot) {
+            self.note_covered(&snapshot);
+            return Ok(());
+        }
+        if let Some(receiving) = &self.receiving
+            && (receiving.from, receiving.term, &receiving.snapshot) == (from, term, &snapshot)
+        {
+            return Err(Ignored::AlreadyReceiving);
+        }
+        let request = LogRequest::ReceiveSnapshot { from, term, snapshot: snapshot.clone() };
+        // The term is durable before chunks that bear it are admitted.
+        let ticket = self.outbox.request(request);
+        self.receiving = Some(Receiving { ticket, from, term, snapshot });
+        Ok(())
+    }
+
+    /// The application has done what was asked, or not.
+    pub(crate) fn on_completed(&mut self, ticket: Ticket, answer: LogAnswer) -> Result<(), Ignored> {
+        match answer {
+            LogAnswer::SnapshotDurable { snapshot } => {
+                let receiving = self.receiving.take_if(|receiving| receiving.ticket == ticket);
+                if receiving.is_none_or(|receiving| receiving.snapshot != snapshot) {
+                    return Err(Ignored::StaleAnswer);
+                }
+                self.install(snapshot);
+                Ok(())
+            }
+            LogAnswer::SnapshotReceiveFailed => {
+                let receiving = self.receiving.take_if(|receiving| receiving.ticket == ticket);
+                receiving.map(drop).ok_or(Ignored::StaleAnswer)
+            }
+            LogAnswer::SnapshotSent { to, .. } => self.on_send_ended(ticket, to, None),
+            LogAnswer::SnapshotSendFailed { to } => self.on_send_ended(ticket, to, Some(())),
+        }
+    }
+
+    /// Sends a peer the newest snapshot, because the log does not reach back to it.
+    pub(crate) fn send_snapshot(&mut self, node: NodeId) {
+        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&node) else { return };
+        if now.since(progress.heard_at) >= timeout {
+            // Whoever is not there gets nothing, and holds up no compaction. A heartbeat that it answers changes that.
+            progress.pace = SendState::Probe { is_waiting: true };
+            return;
+        }
+        let index = snapshot.index;
+        let term = self.state.term;
+        let message = InstallSnapshot { term, snapshot: snapshot.clone() };
+        self.outbox.send(node, Message::InstallSnapshot(message));
+        let request = self.outbox.request(LogRequest::SendSnapshot { to: node, term, snapshot });
+        progress.become_probe(index.next());
+        progress.pace = SendState::Snapshot { index, request: Some(request), since: now };
+    }
+
+    /// With each round of heartbeats: repeats announcements, and gives up on peers that are gone.
+    pub(crate) fn announce_snapshots(&mut self) {
+        let now = self.now.instant;
+        let settings = self.config.settings();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        for (node, progress) in &mut leader.progress {
+            let SendState::Snapshot { index, request, since } = progress.pace else { continue };
+            let is_gone = now.since(progress.heard_at) >= settings.election_timeout_min;
+            let is_overdue = request.is_none() && now.since(since) >= settings.election_timeout_max;
+            match &self.snapshot {
+                Some(snapshot) if snapshot.index == index && !is_gone && !is_overdue => {
+                    let message = InstallSnapshot { term: self.state.term, snapshot: snapshot.clone() };
+                    self.outbox.send(*node, Message::InstallSnapshot(message));
+                }
+                Some(snapshot) if snapshot.index > index && !is_gone && !is_overdue => {}
+                _ => progress.become_probe(progress.match_index.next()),
+            }
+        }
+    }
+
+    /// A snapshot that recovery found. It may be ahead of the log: the node stopped between having it and saying so.
+    pub(crate) fn adopt_recovered(&mut self, snapshot: SnapshotMeta) {
+        if snapshot.term > self.state.term {
+            self.state.term = snapshot.term;
+            self.state.voted_for = None;
+        }
+        if self.log.term_at(snapshot.index) == Some(snapshot.term) {
+            self.commit_index = self.commit_index.max(snapshot.index);
+        } else {
+            self.reset_log(&snapshot);
+        }
+        self.snapshot = Some(snapshot);
+    }
+
+    /// The transfer to a peer has ended, well or not.
+    fn on_send_ended(&mut self, ticket: Ticket, to: NodeId, failed: Option<()>) -> Result<(), Ignored> {
+        let now = self.now.instant;
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
+        let progress = leader.progress.get_mut(&to).ok_or(Ignored::StaleAnswer)?;
+        match &mut progress.pace {
+            SendState::Snapshot { request, since, .. } if *request == Some(ticket) => {
+                *request = None;
+                *since = now;
+            }
+            _ => return Err(Ignored::StaleAnswer),
+        }
+        if failed.is_some() {
+            // Tried anew once the peer answers a heartbeat.
+            progress.become_probe(progress.match_index.next());
+            progress.pace = SendState::Probe { is_waiting: true };
+        }
+        Ok(())
+    }
+
+    /// The snapshot is durable and verified: the log starts anew behind it.
+    fn install(&mut self, snapshot: SnapshotMeta) {
+        if self.is_covered(&snapshot) {
+            return self.note_covered(&snapshot);
+        }
+        if snapshot.index <= self.commit_index {
+            return self.halt(HaltReason::LawBroken("a snapshot contradicts the committed log"));
+        }
+        self.reset_log(&snapshot);
+        self.matched = self.matched.max(snapshot.index);
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.owes_acknowledgement = true;
+        }
+        self.outbox.event_after(self.reset_ticket, LogEvent::Installed { snapshot: snapshot.clone() });
+        self.told.committed = snapshot.index;
+        self.snapshot = Some(snapshot);
+    }
+
+    /// Whether the log has all that the snapshot stands for: then it must not be thrown away for it.
+    fn is_covered(&self, snapshot: &SnapshotMeta) -> bool {
+        snapshot.index <= self.commit_index || self.log.term_at(snapshot.index) == Some(snapshot.term)
+    }
+
+    /// What a snapshot covers is committed, and the leader need not send it.
+    fn note_covered(&mut self, snapshot: &SnapshotMeta) {
+        self.commit_index = self.commit_index.max(snapshot.index);
+        self.matched = self.matched.max(snapshot.index);
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.owes_acknowledgement = true;
+        }
+    }
+
+    fn reset_log(&mut self, snapshot: &SnapshotMeta) {
+        let reset = self.log.reset(snapshot);
+        self.commit_index = snapshot.index;
+        self.commit_hinted = snapshot.index;
+        let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: snapshot.index };
+        self.reset_ticket = self.outbox.persist([reset, state]);
+        self.state_ticket = self.reset_ticket;
+    }
+
+    /// Notes a snapshot that the application made of what is committed here.
+    fn adopt_snapshot(&mut self, snapshot: SnapshotMeta) -> Result<(), Ignored> {
+        let is_newer = self.snapshot.as_ref().is_none_or(|newest| newest.index < snapshot.index);
+        let is_committed = snapshot.index <= self.committed_here();
+        if !is_newer || !is_committed || self.log.term_at(snapshot.index) != Some(snapshot.term) {
+            return Err(Ignored::UselessSnapshot);
+        }
+        self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// Lets entries up to `index` go, as far as the newest snapshot covers them and no snapshot on its way to a peer
+    /// needs them behind it.
+    fn compact(&mut self, index: LogIndex) {
+        let Some(snapshot) = &self.snapshot else { return };
+        let mut index = index.min(snapshot.index);
+        if let RoleState::Leader(leader) = &self.role {
+            let on_the_way = leader.progress.values().filter_map(crate::progress::Progress::snapshot_index);
+            index = on_the_way.fold(index, LogIndex::min);
+        }
+        if let Some(operation) = self.log.compact_to(index) {
+            self.outbox.persist([operation]);
+        }
+    }
+}

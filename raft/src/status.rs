@@ -1,0 +1,53 @@
+//! What a replica pulls and an operator sees.
+
+use quorate_protocol::{Committed, LogIndex, LogStatus, PeerProgress, ReplicatedLog};
+
+use crate::Raft;
+use crate::state::RoleState;
+
+impl ReplicatedLog for Raft {
+    fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
+        let end = self.told.committed;
+        if from > end {
+            return Committed::Cached(Vec::new());
+        }
+        match self.log.read(from, end, bytes_max) {
+            Some(entries) => Committed::Cached(entries),
+            None => Committed::NeedsLoad(from..self.log.cache_first().min(end.next())),
+        }
+    }
+
+    fn status(&self) -> LogStatus {
+        LogStatus {
+            node: self.config.node(),
+            role: self.role_name(),
+            term: self.state.term,
+            leader: self.leader,
+            first_index: self.log.first(),
+            last_index: self.log.last(),
+            durable_index: self.log.durable(),
+            commit_index: self.commit_index,
+            log_time: self.log.log_time(),
+            configuration: self.log.configuration().clone(),
+            barred: self.barred(),
+            halted: self.halted.clone(),
+            peers: self.peers(),
+            ignored: self.ignored.iter().map(|(ignored, count)| (ignored.name(), *count)).collect(),
+        }
+    }
+}
+
+impl Raft {
+    fn peers(&self) -> Vec<PeerProgress> {
+        let RoleState::Leader(leader) = &self.role else { return Vec::new() };
+        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let peer = |(node, progress): (&quorate_protocol::NodeId, &crate::progress::Progress)| PeerProgress {
+            node: *node,
+            match_index: progress.match_index,
+            next_index: progress.next_index,
+            state: progress.state(),
+            is_active: now.since(progress.heard_at) < timeout,
+        };
+        leader.progress.iter().map(peer).collect()
+    }
+}
