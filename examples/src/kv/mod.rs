@@ -1,8 +1,14 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 //!
-//! [`store`] is the replicated state machine.
+//! [`store`] is the replicated state machine; [`resp`] the protocol of clients; [`command`] what they may ask for;
+//! [`connection`] orders one client's requests and replies; [`server`] gives connections their sockets. [`config`] is the
+//! cluster file, [`http`] the port for people, [`status`] what it tells.
 
 pub mod command;
+pub mod config;
 pub mod connection;
+pub mod http;
 pub mod resp;
+pub mod server;
+pub mod status;
 pub mod store;

@@ -74,6 +74,11 @@ pub struct Scan {
 }
 
 impl ReadBatch {
+    /// Whether answering needs to know about the server.
+    pub fn wants_info(&self) -> bool {
+        matches!(*self.queries, [Query::Info(_)])
+    }
+
     /// Answers from the store as it is.
     pub fn answer(mut self, store: &Store, at: At, server: &ServerInfo) -> Answer {
         if let [Query::Keys(pattern)] = &mut *self.queries {

@@ -1,0 +1,203 @@
+//! `cluster.toml`: who the nodes are and where they listen.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::Deserialize;
+
+/// A checked cluster file. All addresses differ, and so do all ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// The cluster's name, of which its identity is made.
+    pub name: String,
+    /// Where node data lie, each in a folder named by the node's id.
+    pub data: PathBuf,
+    /// The nodes by id.
+    pub nodes: BTreeMap<u64, NodeConfig>,
+}
+
+/// Where one node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// For other nodes.
+    pub peer: SocketAddr,
+    /// For Redis clients.
+    pub client: SocketAddr,
+    /// For health checks, metrics and status.
+    pub http: SocketAddr,
+}
+
+/// What is wrong with a cluster file. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is no TOML, lacks something, or has something that is not known.
+    #[error("{}: {error}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: Box<toml::de::Error>,
+    },
+    /// The cluster has no name, or one that is too long.
+    #[error("`cluster` is a name of 1 to {CLUSTER_NAME_BYTES_MAX} bytes")]
+    Name,
+    /// There are no nodes, or too many.
+    #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
+    NodeCount(usize),
+    /// An id is 0.
+    #[error("node ids begin at 1")]
+    ZeroId,
+    /// Two nodes have the same id.
+    #[error("node {0} stands there twice")]
+    DuplicateId(u64),
+    /// An address is none.
+    #[error("node {node}: `{field}` is an IP address and a port such as 127.0.0.1:7001, not {text:?}")]
+    Address {
+        /// The node.
+        node: u64,
+        /// Which address.
+        field: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// Two listeners have the same address.
+    #[error("node {node}: `{field}` {address} is taken by another listener")]
+    DuplicateAddress {
+        /// The later of the nodes.
+        node: u64,
+        /// Which address.
+        field: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The node that is to be started is not in the file.
+    #[error("there is no node {0} in the file")]
+    UnknownNode(u64),
+    /// A node listens where others than this machine reach it, without encryption.
+    #[error("node {node}: `{field}` {address} can be reached from other machines, unencrypted; --insecure allows it")]
+    NotLoopback {
+        /// The node.
+        node: u64,
+        /// Which address.
+        field: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCluster {
+    cluster: String,
+    data: PathBuf,
+    #[serde(default)]
+    node: Vec<RawNode>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    id: u64,
+    peer: String,
+    client: String,
+    http: String,
+}
+
+impl ClusterConfig {
+    /// Reads and checks a file. A relative `data` is taken from the file's folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a cluster file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let raw = toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
+        Self::check(raw, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The node that is to be started, if it may.
+    ///
+    /// # Errors
+    /// When there is no such node, or it would listen to other machines and `exposure` does not allow it.
+    pub fn node(&self, id: u64, exposure: Exposure) -> Result<NodeConfig, ConfigError> {
+        let node = *self.nodes.get(&id).ok_or(ConfigError::UnknownNode(id))?;
+        for (field, address) in node.listeners() {
+            if exposure == Exposure::Loopback && !address.ip().is_loopback() {
+                return Err(ConfigError::NotLoopback { node: id, field, address });
+            }
+        }
+        Ok(node)
+    }
+
+    /// Where a node's data lie.
+    pub fn data_of(&self, id: u64) -> PathBuf {
+        self.data.join(id.to_string())
+    }
+
+    fn check(raw: RawCluster, folder: &Path) -> Result<Self, ConfigError> {
+        if raw.cluster.is_empty() || raw.cluster.len() > CLUSTER_NAME_BYTES_MAX {
+            return Err(ConfigError::Name);
+        }
+        if raw.node.is_empty() || raw.node.len() > NODES_MAX {
+            return Err(ConfigError::NodeCount(raw.node.len()));
+        }
+        let mut nodes = BTreeMap::new();
+        let mut taken = Vec::new();
+        for raw in raw.node {
+            if raw.id == 0 {
+                return Err(ConfigError::ZeroId);
+            }
+            let node = NodeConfig {
+                peer: address(raw.id, "peer", raw.peer)?,
+                client: address(raw.id, "client", raw.client)?,
+                http: address(raw.id, "http", raw.http)?,
+            };
+            for (field, address) in node.listeners() {
+                if taken.contains(&address) {
+                    return Err(ConfigError::DuplicateAddress { node: raw.id, field, address });
+                }
+                taken.push(address);
+            }
+            if nodes.insert(raw.id, node).is_some() {
+                return Err(ConfigError::DuplicateId(raw.id));
+            }
+        }
+        Ok(Self { name: raw.cluster, data: folder.join(raw.data), nodes })
+    }
+}
+
+/// From where a node may be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    /// From this machine.
+    Loopback,
+    /// From anywhere, unencrypted (`--insecure`).
+    Anywhere,
+}
+
+impl NodeConfig {
+    fn listeners(&self) -> [(&'static str, SocketAddr); 3] {
+        [("peer", self.peer), ("client", self.client), ("http", self.http)]
+    }
+}
+
+fn address(node: u64, field: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Address { node, field, text })
+}
+
+const CLUSTER_NAME_BYTES_MAX: usize = 255;
+const NODES_MAX: usize = 9;
+
+#[cfg(test)]
+mod tests;

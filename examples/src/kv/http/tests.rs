@@ -1,0 +1,71 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::*;
+use crate::kv::status::{GroupStatus, fetch};
+
+fn group(role: &str) -> GroupStatus {
+    GroupStatus {
+        group: 0,
+        role: role.to_owned(),
+        leader: Some(1),
+        term: 3,
+        first_index: 1,
+        last_index: 9,
+        commit_index: 9,
+        applied_index: 9,
+        snapshot_index: 0,
+        snapshots_installed: 0,
+        digest: "2a".to_owned(),
+        keys: 2,
+        bytes: 20,
+        trouble: if role == "stopped" { "the log is poisoned".to_owned() } else { String::new() },
+    }
+}
+
+fn serve(role: &'static str) -> HttpServer {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let status = move || NodeStatus { node: 1, cluster: "demo".to_owned(), groups: vec![group(role)] };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    HttpServer::start(listener, Pages::new(recorder.handle(), status)).unwrap()
+}
+
+fn get(server: &HttpServer, path: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn status_is_what_the_node_says() {
+    let server = serve("leader");
+    let fetched = fetch(server.address()).unwrap();
+    assert_eq!(fetched.groups, [group("leader")]);
+    let page = get(&server, "/status");
+    assert!(page.contains("content-type: application/json"), "{page}");
+    assert!(page.contains(r#"{"node":1,"cluster":"demo","groups":[{"group":0,"role":"leader","leader":1,"term":3,"#));
+}
+
+#[test]
+fn health_fails_only_when_a_group_stopped() {
+    assert!(get(&serve("follower"), "/healthz").starts_with("HTTP/1.1 200 "));
+    let page = get(&serve("stopped"), "/healthz");
+    assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
+    assert!(page.ends_with("the log is poisoned\n"), "{page}");
+}
+
+#[test]
+fn metrics_are_in_prometheus_format_and_other_pages_are_not_there() {
+    let server = serve("leader");
+    assert!(get(&server, "/metrics").contains("content-type: text/plain; version=0.0.4"));
+    assert!(get(&server, "/elsewhere").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_node_that_is_down_is_an_error() {
+    let address = serve("leader").address();
+    let error = fetch(address).unwrap_err();
+    assert!(error.to_string().starts_with("not reached"), "{error}");
+}

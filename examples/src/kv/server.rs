@@ -1,0 +1,272 @@
+//! The shell round [`Connection`]: sockets, and nothing that a test would want to see.
+//!
+//! Each connection is one task on the loop that also runs the node. A turn of a task starts all work that its input holds,
+//! takes all answers that are there, sends all replies in one write and reads once; so batches grow with the load.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use metrics::{Counter, Gauge};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::command::{Answer, At, ServerInfo};
+use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
+use super::store::Store;
+
+/// The replicated store, as connections use it. Its futures are polled in the order in which they were made, and dropping one
+/// loses only the answer.
+pub trait Backend: Clone + 'static {
+    /// Proposes a batch of writes.
+    fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static;
+
+    /// Looks at the store. All reads that are pending share what it takes to be linearizable.
+    fn read<F>(&self, freshness: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
+    where
+        F: FnOnce(&Store, At) -> Answer + Send + 'static;
+
+    /// Lines about the node for `INFO`.
+    fn about(&self) -> Vec<(&'static str, String)>;
+}
+
+/// What a server may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Open connections. Further ones are told so and closed.
+    pub connections_max: usize,
+    /// What each may hold.
+    pub connection: ConnectionLimits,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { connections_max: 10_000, connection: ConnectionLimits::default() }
+    }
+}
+
+/// Accepts clients until it is dropped. To be run within a [`tokio::task::LocalSet`]; connections are tasks of their own.
+///
+/// # Errors
+/// When the listener fails for another reason than too few file descriptors, which it waits out.
+pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: ServerLimits) -> io::Result<()> {
+    let server = Rc::new(Server::new(backend, limits, listener.local_addr()?.port()));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(%error, "a client could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let server = Rc::clone(&server);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = server.converse(stream).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+}
+
+/// What the connections of one listener share.
+struct Server<B> {
+    backend: B,
+    limits: ServerLimits,
+    port: u16,
+    started: Instant,
+    connected: Cell<usize>,
+    received: Cell<u64>,
+    commands: Cell<u64>,
+    connected_gauge: Gauge,
+    received_counter: Counter,
+    commands_counter: Counter,
+}
+
+/// Counts a connection while it lives.
+struct Connected<'a, B>(&'a Server<B>);
+
+/// Work that was begun.
+struct Pending {
+    slot: u64,
+    answer: PendingAnswer,
+}
+
+enum PendingAnswer {
+    Write(Pin<Box<dyn Future<Output = Written>>>),
+    Read(Pin<Box<dyn Future<Output = Result<Answer, Reason>>>>),
+    Scan(JoinHandle<BytesMut>),
+}
+
+impl<B: Backend> Server<B> {
+    fn new(backend: B, limits: ServerLimits, port: u16) -> Self {
+        Self {
+            backend,
+            limits,
+            port,
+            started: Instant::now(),
+            connected: Cell::new(0),
+            received: Cell::new(0),
+            commands: Cell::new(0),
+            connected_gauge: metrics::gauge!("kv_connected_clients"),
+            received_counter: metrics::counter!("kv_connections_received_total"),
+            commands_counter: metrics::counter!("kv_commands_processed_total"),
+        }
+    }
+
+    async fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+        self.received.set(self.received.get() + 1);
+        self.received_counter.increment(1);
+        if self.connected.get() >= self.limits.connections_max {
+            return stream.write_all(b"-ERR max number of clients reached\r\n").await;
+        }
+        let _connected = Connected::new(self);
+        stream.set_nodelay(true)?;
+        let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
+        let mut connection = Connection::new(id, self.limits.connection);
+        let mut pending = VecDeque::new();
+        let mut commands = 0;
+        loop {
+            while let Some(work) = connection.next_work() {
+                self.begin(work, &mut pending);
+            }
+            self.count(connection.commands() - commands);
+            commands = connection.commands();
+            if connection.is_done() {
+                return stream.shutdown().await;
+            }
+            poll_fn(|context| poll_turn(context, &mut stream, &mut connection, &mut pending)).await?;
+        }
+    }
+
+    fn begin(&self, work: Work, pending: &mut VecDeque<Pending>) {
+        match work {
+            Work::Write { slot, batch } => {
+                let answer = PendingAnswer::Write(Box::pin(self.backend.write(batch)));
+                pending.push_back(Pending { slot, answer });
+            }
+            Work::Read { slot, batch, freshness } => {
+                let info = if batch.wants_info() { self.info() } else { ServerInfo::default() };
+                let read = self.backend.read(freshness, move |store, at| batch.answer(store, at, &info));
+                let begun = Pending { slot, answer: PendingAnswer::Read(Box::pin(read)) };
+                // The rest of a batch that was answered in part comes before all that was begun later.
+                let place = pending.partition_point(|other| other.slot < slot);
+                pending.insert(place, begun);
+            }
+        }
+    }
+
+    fn count(&self, commands: u64) {
+        if commands > 0 {
+            self.commands.set(self.commands.get() + commands);
+            self.commands_counter.increment(commands);
+        }
+    }
+
+    fn info(&self) -> ServerInfo {
+        ServerInfo {
+            tcp_port: self.port,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            connected_clients: self.connected.get(),
+            connections_received: self.received.get(),
+            commands_processed: self.commands.get(),
+            replication: self.backend.about(),
+        }
+    }
+}
+
+impl<'a, B> Connected<'a, B> {
+    fn new(server: &'a Server<B>) -> Self {
+        server.connected.set(server.connected.get() + 1);
+        server.connected_gauge.increment(1);
+        Self(server)
+    }
+}
+
+impl<B> Drop for Connected<'_, B> {
+    fn drop(&mut self) {
+        self.0.connected.set(self.0.connected.get() - 1);
+        self.0.connected_gauge.decrement(1);
+    }
+}
+
+/// Takes answers, sends and reads, each as far as it goes; ready when any of them went.
+fn poll_turn(
+    context: &mut Context<'_>,
+    stream: &mut TcpStream,
+    connection: &mut Connection,
+    pending: &mut VecDeque<Pending>,
+) -> Poll<io::Result<()>> {
+    let mut moved = take_answers(context, connection, pending);
+    while !connection.output().is_empty() {
+        let Poll::Ready(sent) = Pin::new(&mut *stream).poll_write(context, connection.output()) else {
+            break;
+        };
+        connection.output().advance(sent?);
+        moved = true;
+    }
+    if connection.wants_input() {
+        connection.input().reserve(READ_BYTES);
+        if let Poll::Ready(read) = pin!(stream.read_buf(connection.input())).poll(context) {
+            moved = true;
+            if read? == 0 {
+                connection.end_input();
+            }
+        }
+    }
+    if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+}
+
+/// Takes all answers that are there up to the first that is not; only that one is worth a wake-up, since replies leave in
+/// order.
+fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending: &mut VecDeque<Pending>) -> bool {
+    let mut moved = false;
+    while let Some(Pending { slot, answer }) = pending.front_mut() {
+        match answer {
+            PendingAnswer::Write(written) => match written.as_mut().poll(context) {
+                Poll::Ready(written) => connection.on_written(*slot, &written),
+                Poll::Pending => break,
+            },
+            PendingAnswer::Read(read) => match read.as_mut().poll(context) {
+                Poll::Ready(Ok(Answer::Scan(scan))) => {
+                    *answer = PendingAnswer::Scan(tokio::task::spawn_blocking(|| scan.run()));
+                    continue;
+                }
+                Poll::Ready(read) => connection.on_read(*slot, read),
+                Poll::Pending => break,
+            },
+            PendingAnswer::Scan(scan) => match Pin::new(scan).poll(context) {
+                Poll::Ready(found) => {
+                    let found = found.map(|encoded| Answer::Replies { encoded, rest: None });
+                    connection.on_read(*slot, found.map_err(|_| Reason::Shutdown));
+                }
+                Poll::Pending => break,
+            },
+        }
+        pending.pop_front();
+        moved = true;
+    }
+    moved
+}
+
+/// Whether the listener will work again: the client went away, or file descriptors ran out.
+fn is_passing(error: &io::Error) -> bool {
+    const FILES_OF_SYSTEM: i32 = 23;
+    const FILES_OF_PROCESS: i32 = 24;
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    ) || matches!(error.raw_os_error(), Some(FILES_OF_SYSTEM | FILES_OF_PROCESS))
+}
+
+/// Room for one read of a socket.
+const READ_BYTES: usize = 16 * 1024;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

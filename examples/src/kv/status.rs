@@ -1,0 +1,121 @@
+//! What a node says about itself over HTTP, and the table that `kv status` makes of it.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::ClusterConfig;
+
+/// `/status` of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node's id.
+    pub node: u64,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its groups; kv has one.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// A group as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// The group's id.
+    pub group: u64,
+    /// What the node is in it: `leader`, `follower` and so on.
+    pub role: String,
+    /// The leader, as far as the node knows.
+    pub leader: Option<u64>,
+    /// The node's term.
+    pub term: u64,
+    /// The first entry that is still in the log.
+    pub first_index: u64,
+    /// The last entry of its log.
+    pub last_index: u64,
+    /// The last entry it knows to be committed.
+    pub commit_index: u64,
+    /// The last entry its store has applied.
+    pub applied_index: u64,
+    /// What the newest snapshot covers.
+    pub snapshot_index: u64,
+    /// Snapshots from a peer put in force since the start.
+    pub snapshots_installed: u64,
+    /// Equal on nodes whose stores are equal; in hexadecimal.
+    pub digest: String,
+    /// Keys in the store, those included that have ended and are about to be removed.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// Why the group stopped on this node, or cannot make progress; empty when all is well.
+    pub trouble: String,
+}
+
+/// Why a node's status is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatusError {
+    /// The node was not reached, or went away.
+    #[error("not reached: {0}")]
+    Unreachable(#[from] io::Error),
+    /// Something else than a node answered.
+    #[error("no status came back")]
+    Foreign,
+}
+
+/// Asks a node for its status. Waits at most a second for each step.
+///
+/// # Errors
+/// When the node is not reached, or something else answers.
+pub fn fetch(http: SocketAddr) -> Result<NodeStatus, StatusError> {
+    let mut stream = TcpStream::connect_timeout(&http, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /status HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let body = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(StatusError::Foreign)? + 4;
+    if !answer.starts_with(b"HTTP/1.1 200 ") {
+        return Err(StatusError::Foreign);
+    }
+    serde_json::from_slice(&answer[body..]).map_err(|_| StatusError::Foreign)
+}
+
+/// The state of all nodes as a table, and how many of them were reached.
+pub fn table(cluster: &ClusterConfig) -> (String, usize) {
+    let answers: Vec<_> = cluster.nodes.iter().map(|(id, node)| (*id, fetch(node.http))).collect();
+    let groups = || answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|status| &status.groups);
+    let committed = groups().map(|group| group.commit_index).max().unwrap_or(0);
+    let mut text = format!(
+        "{:<5}{:<15}{:<8}{:<7}{:>10}{:>10}{:>10}{:>8}{:>10}\n",
+        "node", "role", "leader", "term", "last", "commit", "applied", "lag", "keys"
+    );
+    for (id, answer) in &answers {
+        let line = match answer {
+            Ok(status) => status.groups.iter().map(|group| line(*id, group, committed)).collect(),
+            Err(error) => format!("{id:<5}{error}\n"),
+        };
+        text.push_str(&line);
+    }
+    let reached = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
+    (text, reached)
+}
+
+fn line(id: u64, group: &GroupStatus, committed: u64) -> String {
+    let GroupStatus { role, term, last_index, commit_index, applied_index, keys, .. } = group;
+    let leader = group.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string());
+    let lag = committed.saturating_sub(*applied_index);
+    let mut line = format!(
+        "{id:<5}{role:<15}{leader:<8}{term:<7}{last_index:>10}{commit_index:>10}{applied_index:>10}{lag:>8}{keys:>10}"
+    );
+    if !group.trouble.is_empty() {
+        write!(line, "  {}", group.trouble).expect("a string takes all");
+    }
+    line.push('\n');
+    line
+}
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
