@@ -2,6 +2,7 @@
 
 mod group;
 mod notice;
+mod outcome;
 mod reply;
 mod state_machine;
 mod typed;
@@ -11,6 +12,7 @@ pub use group::{
     SnapshotReader, SnapshotWriter,
 };
 pub use notice::Notice;
+pub use outcome::{NotApplied, Outcome, ReadError, Retry, TransferError, Unknown};
 pub use reply::Reply;
 pub use state_machine::{ApplyContext, StateMachine};
 pub use typed::{Typed, TypedStateMachine};

@@ -1,5 +1,7 @@
 //! What a caller is told.
 
+use crate::{Outcome, ReadError, TransferError};
+
 /// The answer to one call on a group. Plain data; typed handles make their own answers of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -8,4 +10,12 @@ pub enum Reply {
     Unknown,
     /// A hosted core has told something: take it from `Hosted`.
     Told,
+    /// What became of a proposal, or of opening or closing a session.
+    Outcome(Outcome),
+    /// The state machine as it is now may answer the read.
+    ReadReady,
+    /// The read is not answered.
+    ReadFailed(ReadError),
+    /// Whether leadership was handed over.
+    Transfer(Result<(), TransferError>),
 }
