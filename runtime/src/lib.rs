@@ -1,18 +1,28 @@
 #![doc = include_str!("../README.md")]
 
+mod directory;
 mod group;
+mod hosted;
+mod node;
 mod notice;
 mod outcome;
 mod reply;
 mod state_machine;
+mod stream;
 mod typed;
 
+pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
 pub use group::{
     CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotOperation,
     SnapshotReader, SnapshotWriter,
+};
+pub use hosted::{Hostable, Hosted, TOLD_MAX, Told};
+pub use node::{
+    NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,
 };
 pub use notice::Notice;
 pub use outcome::{NotApplied, Outcome, ReadError, Retry, TransferError, Unknown};
 pub use reply::Reply;
 pub use state_machine::{ApplyContext, StateMachine};
+pub use stream::StreamId;
 pub use typed::{Typed, TypedStateMachine};

@@ -1,0 +1,207 @@
+//! A bare core as a group: its application answers its requests and listens to its events.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use quorate_protocol::{GroupId, HaltReason, Input, Instant, Now, Output, Protocol, Ticket, Wire};
+use quorate_transport::{ChannelId, Received, codec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{CallId, Group, GroupInput, GroupOutput, Reply};
+
+/// A protocol that a node can host: its messages have a serde part, and it can move to the node's thread.
+pub trait Hostable:
+    Protocol<
+        Message: Wire<Small: Serialize + DeserializeOwned> + Send,
+        Command: Send,
+        Event: Send,
+        Request: Send,
+        Answer: Send,
+    > + Send
+    + 'static
+{
+}
+
+impl<P> Hostable for P where
+    P: Protocol<
+            Message: Wire<Small: Serialize + DeserializeOwned> + Send,
+            Command: Send,
+            Event: Send,
+            Request: Send,
+            Answer: Send,
+        > + Send
+        + 'static
+{
+}
+
+/// A bare core as a [`Group`]. What it tells waits here for its handle.
+pub struct Hosted<P: Hostable> {
+    id: GroupId,
+    channel: ChannelId,
+    core: P,
+    /// What the application was not yet told, at most [`TOLD_MAX`]: beyond it the oldest is dropped and counted.
+    told: VecDeque<Told<P>>,
+    lost: u64,
+    listener: Option<CallId>,
+    outputs: VecDeque<GroupOutput>,
+    malformed: u64,
+}
+
+/// What a core tells its application.
+#[derive(Clone, Debug)]
+pub enum Told<P: Protocol> {
+    /// Something happened.
+    Event(P::Event),
+    /// Something is to be done, and answered with [`Hosted::complete`].
+    Request {
+        /// Names the request.
+        ticket: Ticket,
+        /// What to do.
+        request: P::Request,
+    },
+    /// The application listened too slowly: so many events and requests before the next were dropped. A core asks again for
+    /// what it needs only after it is recovered.
+    Lost(u64),
+}
+
+/// How much a core may tell before its application listens.
+pub const TOLD_MAX: usize = 65_536;
+
+impl<P: Hostable> Hosted<P> {
+    /// The core as the group `id`, whose messages travel on `channel` (16 or up, the same on every node).
+    ///
+    /// # Panics
+    /// When the channel is below 16.
+    pub fn new(id: GroupId, channel: ChannelId, core: P) -> Self {
+        assert!(channel >= ChannelId::FIRST_CORE, "cores have the channels from 16 up");
+        let (told, outputs) = (VecDeque::new(), VecDeque::new());
+        Self { id, channel, core, told, lost: 0, listener: None, outputs, malformed: 0 }
+    }
+
+    /// Gives the core a command.
+    pub fn command(&mut self, now: Now, command: P::Command) {
+        self.core.handle(now, Input::Command(command));
+    }
+
+    /// Answers a request.
+    pub fn complete(&mut self, now: Now, ticket: Ticket, answer: P::Answer) {
+        self.core.handle(now, Input::Completed { ticket, answer });
+    }
+
+    /// Answers `call` with [`Reply::Told`] as soon as there is something to [`take`](Hosted::take). A call that listened before
+    /// is answered at once.
+    pub fn listen(&mut self, call: CallId) {
+        let before = self.listener.replace(call);
+        self.outputs.extend(before.map(|call| GroupOutput::Reply { call, reply: Reply::Told }));
+        self.wake();
+    }
+
+    /// Takes what the core has told, oldest first.
+    pub fn take(&mut self) -> Vec<Told<P>> {
+        let lost = std::mem::take(&mut self.lost);
+        let lost = (lost > 0).then_some(Told::Lost(lost));
+        lost.into_iter().chain(self.told.drain(..)).collect()
+    }
+
+    /// The core, to look at.
+    pub fn core(&self) -> &P {
+        &self.core
+    }
+
+    /// Messages that could not be decoded.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    fn on_frame(&mut self, now: Now, received: Received) {
+        let from = received.from.node;
+        let is_own = received.frame.channel() == self.channel;
+        match codec::decode(received.frame) {
+            Ok(message) if is_own => self.core.handle(now, Input::Message { from, message }),
+            _ => self.malformed += 1,
+        }
+    }
+
+    fn tell(&mut self, told: Told<P>) {
+        if self.told.len() >= TOLD_MAX {
+            self.told.pop_front();
+            self.lost += 1;
+        }
+        self.told.push_back(told);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if !self.told.is_empty()
+            && let Some(call) = self.listener.take()
+        {
+            self.outputs.push_back(GroupOutput::Reply { call, reply: Reply::Told });
+        }
+    }
+}
+
+impl<P: Hostable> Group for Hosted<P> {
+    fn handle(&mut self, now: Now, input: GroupInput) {
+        let input = match input {
+            GroupInput::Frame(received) => return self.on_frame(now, received),
+            GroupInput::Timeout => Input::Timeout,
+            GroupInput::PeerAlive(peer) => Input::PeerAlive(peer),
+            GroupInput::Unreachable(peer) => Input::Unreachable(peer),
+            GroupInput::PeerStanding { node, standing } => Input::PeerStanding { node, standing },
+            GroupInput::Storage(level) => Input::Storage(level),
+            GroupInput::CompactRequested => Input::CompactRequested,
+            GroupInput::Persisted(ticket) => Input::Persisted(ticket),
+            GroupInput::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
+            GroupInput::Loaded { ticket, result: Ok(loaded) } => Input::Loaded { ticket, loaded },
+            GroupInput::Loaded { ticket, result: Err(failure) } => Input::LoadFailed { ticket, failure },
+            // A bare core asks for neither snapshots nor jobs, and what it does at a shutdown its application commands.
+            // Why it may not vote is for the shell to say.
+            GroupInput::Snapshot { .. }
+            | GroupInput::Job { .. }
+            | GroupInput::Shutdown { .. }
+            | GroupInput::Barred(_) => return,
+        };
+        self.core.handle(now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<GroupOutput> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            match self.core.poll_output()? {
+                Output::Send { to, message } => {
+                    let frame = codec::encode(self.channel, self.id, &message).expect("a core bounds its messages");
+                    return Some(GroupOutput::Send { to, frame });
+                }
+                Output::Persist { ticket, operations } => return Some(GroupOutput::Persist { ticket, operations }),
+                Output::Load { ticket, range } => return Some(GroupOutput::Load { ticket, range }),
+                Output::Halt { reason } => return Some(GroupOutput::Halt { reason }),
+                Output::Event(event) => self.tell(Told::Event(event)),
+                Output::Request { ticket, request } => self.tell(Told::Request { ticket, request }),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.core.deadline()
+    }
+
+    fn halted(&mut self, _reason: &HaltReason) {
+        self.outputs.clear();
+        self.told.clear();
+        let listener = self.listener.take();
+        self.outputs.extend(listener.map(|call| GroupOutput::Reply { call, reply: Reply::Unknown }));
+    }
+
+    fn is_settled(&self) -> bool {
+        true
+    }
+}
+
+impl<P: Hostable> fmt::Debug for Hosted<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosted").field("id", &self.id).field("core", &self.core).finish_non_exhaustive()
+    }
+}

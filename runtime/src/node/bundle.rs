@@ -1,0 +1,119 @@
+//! Frames on their way out: small ones of several groups to one peer leave as one.
+
+use bytes::{Bytes, BytesMut};
+use quorate_transport::{ChannelId, Frame, Lane, SECTIONS_MAX};
+
+use super::message::{Bundled, NodeMessage};
+use super::turn::is_of_group;
+use super::{Origin, node_frame};
+
+/// Frames of one turn to one peer, in the order they were sent.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    frames: Vec<Frame>,
+}
+
+/// One frame to send, and how many frames of groups are in it.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) frame: Frame,
+    pub(super) frames: usize,
+    pub(super) origin: Origin,
+}
+
+impl Outgoing {
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.frames.push(frame);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Packs what was pushed: runs of small frames become bundles. The order of a group's frames within a lane stays.
+    pub(super) fn pack(&mut self) -> Vec<Packed> {
+        let mut packed = Vec::with_capacity(self.frames.len().min(FRAMES_GUESS));
+        let mut run = Vec::new();
+        let mut run_bytes = 0;
+        for frame in self.frames.drain(..) {
+            if frame.channel().lane() == Lane::Bulk || frame.channel() == ChannelId::NODE {
+                packed.push(Packed::single(frame));
+                continue;
+            }
+            let bytes = frame.body_bytes();
+            if bytes > SMALL_BYTES_MAX || run_bytes + bytes > BUNDLE_BYTES_MAX {
+                close(&mut run, &mut packed);
+                run_bytes = 0;
+            }
+            if bytes > SMALL_BYTES_MAX {
+                packed.push(Packed::single(frame));
+            } else {
+                run_bytes += bytes;
+                run.push(frame);
+            }
+        }
+        close(&mut run, &mut packed);
+        packed
+    }
+}
+
+impl Packed {
+    fn single(frame: Frame) -> Self {
+        let is_own = frame.channel() == ChannelId::NODE;
+        let origin = if is_own { Origin::Node } else { Origin::Group(frame.group()) };
+        Self { frame, frames: usize::from(!is_own), origin }
+    }
+}
+
+/// The frames of a bundle; none when a length does not fit, which no correct peer sends. Their sections are slices.
+pub(super) fn unpack(frames: &[Bundled], mut bytes: Bytes) -> Option<Vec<Frame>> {
+    let mut unpacked = Vec::with_capacity(frames.len().min(FRAMES_GUESS));
+    for bundled in frames {
+        let channel = ChannelId(bundled.channel);
+        if !is_of_group(channel) || channel.lane() == Lane::Bulk || bundled.raw.len() > SECTIONS_MAX {
+            return None;
+        }
+        let small = take(&mut bytes, bundled.small)?;
+        let raw = bundled.raw.iter().map(|length| take(&mut bytes, *length)).collect::<Option<Vec<_>>>()?;
+        unpacked.push(Frame::new(channel, bundled.group, small, raw).ok()?);
+    }
+    bytes.is_empty().then_some(unpacked)
+}
+
+fn take(bytes: &mut Bytes, length: u32) -> Option<Bytes> {
+    let length = usize::try_from(length).ok()?;
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+fn close(run: &mut Vec<Frame>, packed: &mut Vec<Packed>) {
+    if run.len() < BUNDLE_FRAMES_MIN {
+        packed.extend(run.drain(..).map(Packed::single));
+        return;
+    }
+    let count = run.len();
+    let mut body = BytesMut::with_capacity(run.iter().map(Frame::body_bytes).sum());
+    let mut frames = Vec::with_capacity(count);
+    for frame in run.drain(..) {
+        body.extend_from_slice(frame.small());
+        frame.raw().iter().for_each(|section| body.extend_from_slice(section));
+        frames.push(Bundled {
+            channel: frame.channel().0,
+            group: frame.group(),
+            small: length(frame.small()),
+            raw: frame.raw().iter().map(length).collect(),
+        });
+    }
+    let frame = node_frame(&NodeMessage::Bundle { frames }, vec![body.freeze()]);
+    packed.push(Packed { frame, frames: count, origin: Origin::Groups });
+}
+
+fn length(section: &Bytes) -> u32 {
+    u32::try_from(section.len()).expect("a small frame's section is small")
+}
+
+/// Frames below this size are worth a copy to save a header, a checksum and a queue entry.
+const SMALL_BYTES_MAX: usize = 1 << 10;
+/// With fewer the transport's own coalescing is as good.
+const BUNDLE_FRAMES_MIN: usize = 3;
+const BUNDLE_BYTES_MAX: usize = 64 << 10;
+const FRAMES_GUESS: usize = 1024;

@@ -1,0 +1,52 @@
+//! What nodes say to each other on channel 1, below all groups.
+
+use quorate_protocol::{GroupId, Incarnation};
+use serde::{Deserialize, Serialize};
+
+/// A message between nodes. Variants are only appended, and a variant's fields never change.
+///
+/// ```text
+/// n1                                   n2
+///  | Hello { what I know of you }  -->  |   writes n1's incarnation down, unless it has another
+///  | <--  Known | Mismatch              |   once that is durable
+/// ```
+///
+/// Both ends do this; a pair is introduced when each has the other's incarnation durable and knows that the other has its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum NodeMessage {
+    /// Asks to be introduced. From any node, until answered `Known`; answered by `Known` or `Mismatch`.
+    Hello {
+        /// What the sender durably knows of the receiver.
+        known: Option<Incarnation>,
+    },
+    /// The sender has the receiver durable under this incarnation.
+    Known {
+        /// The receiver's incarnation; an answer to its predecessor bears another.
+        incarnation: Incarnation,
+    },
+    /// The sender durably knows another incarnation under the receiver's id.
+    Mismatch {
+        /// That incarnation.
+        known: Incarnation,
+    },
+    /// Nothing else was to say for a heartbeat interval. Stands in for all idle groups.
+    Alive,
+    /// Small frames of several groups in one, back to back in the raw section: of each first the small section, then the raw ones.
+    Bundle {
+        /// The frames, in the order they were sent.
+        frames: Vec<Bundled>,
+    },
+}
+
+/// Where a frame of a bundle goes, and how long its sections are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bundled {
+    /// The frame's channel.
+    pub(super) channel: u16,
+    /// The frame's group.
+    pub(super) group: GroupId,
+    /// Bytes of the small section.
+    pub(super) small: u32,
+    /// Bytes of each raw section.
+    pub(super) raw: Vec<u32>,
+}

@@ -1,0 +1,600 @@
+//! Many groups on one transport and one log, as a pure state machine.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::StreamId;
+use bytes::Bytes;
+use quorate_protocol::{
+    GroupId, Identity, Instant, LoadFailure, LoadRange, Loaded, NodeId, Now, Operation, PersistFailure, Standing,
+    StorageLevel, Ticket, VotingBar,
+};
+use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
+
+use crate::{
+    CallId, Group, GroupInput, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure, SnapshotOperation,
+};
+
+mod bundle;
+mod introductions;
+mod liveness;
+mod message;
+mod roster;
+mod slot;
+mod turn;
+
+#[cfg(test)]
+mod tests;
+
+use introductions::{Effect, Introductions};
+use liveness::Liveness;
+use message::NodeMessage;
+pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
+use slot::Slot;
+
+/// Many groups on one transport and one log: pure, as the cores are. The shell carries frames, writes and jobs.
+///
+/// Groups take turns in a ring, each with a budget of bytes, so that a busy one does not starve the others. What several
+/// groups write in a turn is one submission to the log, and what they send to one peer is few frames. Every call of a group
+/// stands behind `catch_unwind`: a panic halts that group and no other, hence `panic = "unwind"` is required.
+pub struct Node {
+    config: NodeConfig,
+    now: Now,
+    slots: Vec<Slot>,
+    groups: BTreeMap<GroupId, usize>,
+    streams: BTreeMap<StreamId, usize>,
+    /// Slots with something to do, each at most once.
+    ready: VecDeque<usize>,
+    timers: BTreeSet<(Instant, usize)>,
+    introductions: Introductions,
+    liveness: Liveness,
+    storage: StorageLevel,
+    log_failed: Option<PersistFailure>,
+    gathered: turn::Gathered,
+    outputs: VecDeque<NodeOutput>,
+    counters: NodeCounters,
+}
+
+/// Settings of a [`Node`].
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The other nodes: introduced to, and kept alive.
+    pub peers: BTreeSet<NodeId>,
+    /// Between two heartbeats to a peer that nothing else was sent to, and between two words to the groups that a peer is alive.
+    pub heartbeat_interval: Duration,
+    /// Bytes of frames, and of outputs, that a group may use up in one turn.
+    pub turn_bytes_max: usize,
+    /// Bytes of frames that wait for one group's turn; beyond it the newest are dropped and counted.
+    pub frames_bytes_max: usize,
+}
+
+impl NodeConfig {
+    /// The defaults: 50 ms, 1 MiB a turn, 32 MiB waiting.
+    pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Self {
+        Self {
+            peers: peers.into_iter().collect(),
+            heartbeat_interval: Duration::from_millis(50),
+            turn_bytes_max: 1 << 20,
+            frames_bytes_max: 32 << 20,
+        }
+    }
+}
+
+/// What goes into a node.
+#[derive(Debug)]
+pub enum NodeInput {
+    /// A frame came in, on any channel from 1 on but that of rpc.
+    Frame(Received),
+    /// The deadline has passed.
+    Timeout,
+    /// Frames can be sent to the peer.
+    LinkUp(Sender),
+    /// Frames can no longer be sent to the peer.
+    LinkDown(NodeId),
+    /// A frame could not be sent.
+    SendFailed {
+        /// To whom.
+        to: NodeId,
+        /// Whose it was.
+        origin: Origin,
+    },
+    /// Every write of the stream up to this ticket is durable.
+    Persisted {
+        /// Which stream.
+        stream: StreamId,
+        /// Which write.
+        ticket: Ticket,
+    },
+    /// A write failed. Unless it was certainly not written, the log is poisoned for all groups.
+    PersistFailed {
+        /// Which stream.
+        stream: StreamId,
+        /// Which write.
+        ticket: Ticket,
+        /// What is known of it.
+        failure: PersistFailure,
+    },
+    /// What a load brought.
+    Loaded {
+        /// Which stream.
+        stream: StreamId,
+        /// Which load.
+        ticket: Ticket,
+        /// What it brought, or why nothing.
+        result: Result<Loaded, LoadFailure>,
+    },
+    /// A snapshot operation is done.
+    Snapshot {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        ticket: Ticket,
+        /// What became of it.
+        result: Result<SnapshotDone, SnapshotFailure>,
+    },
+    /// A job is done.
+    Job {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        ticket: Ticket,
+        /// What it gave.
+        result: JobResult,
+    },
+    /// The disk's reserve is used up, or is there again.
+    Storage(StorageLevel),
+    /// The stream pins the log's oldest segment.
+    CompactRequested(StreamId),
+    /// The node is about to stop. See [`Node::is_settled`].
+    Shutdown {
+        /// When it stops waiting.
+        deadline: Instant,
+    },
+}
+
+/// What comes out of a node. The shell carries outputs out in their order.
+#[derive(Debug)]
+pub enum NodeOutput {
+    /// Send the frame; if that fails say [`NodeInput::SendFailed`].
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        frame: Frame,
+        /// Whose it is.
+        origin: Origin,
+    },
+    /// Make these durable, with one sync for all of them. Each is all or none, and stands behind all earlier ones of its stream.
+    Write(Vec<Write>),
+    /// Read from a stream.
+    Load {
+        /// Which stream.
+        stream: StreamId,
+        /// Names the load.
+        ticket: Ticket,
+        /// What to read.
+        range: LoadRange,
+    },
+    /// Do something with a group's snapshots, off the loop, in the order asked.
+    Snapshot {
+        /// Whose.
+        group: GroupId,
+        /// Names the operation.
+        ticket: Ticket,
+        /// What to do.
+        operation: SnapshotOperation,
+    },
+    /// Run this off the loop.
+    Job {
+        /// Whose.
+        group: GroupId,
+        /// Names the job.
+        ticket: Ticket,
+        /// What to run.
+        job: Job,
+    },
+    /// Answer a caller.
+    Reply {
+        /// Whose answer.
+        group: GroupId,
+        /// Which call.
+        call: CallId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Something an operator may want to see in the log.
+    Notice {
+        /// Which group; nothing when it is the node's own.
+        group: Option<GroupId>,
+        /// What.
+        notice: Notice,
+    },
+}
+
+/// Whose a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The node's own: nobody is told when it is lost.
+    Node,
+    /// One group's.
+    Group(GroupId),
+    /// A bundle of several groups'.
+    Groups,
+}
+
+/// The write of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where to.
+    pub stream: StreamId,
+    /// Names the write within the stream.
+    pub ticket: Ticket,
+    /// What to write.
+    pub operations: Vec<Operation>,
+}
+
+/// What a node has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounters {
+    /// Writes of groups.
+    pub writes: u64,
+    /// Submissions to the log that they went in.
+    pub write_batches: u64,
+    /// Messages of groups that were sent.
+    pub messages_sent: u64,
+    /// Frames that they went in, those of the node itself included.
+    pub frames_sent: u64,
+    /// Messages of groups that came in.
+    pub messages_received: u64,
+    /// Frames that came in.
+    pub frames_received: u64,
+    /// Messages that were dropped: unknown group, stopped group, no room.
+    pub messages_dropped: u64,
+    /// Frames of the node's own channel that no correct peer sends.
+    pub frames_malformed: u64,
+    /// Groups that stopped.
+    pub groups_halted: u64,
+}
+
+impl Node {
+    /// A node without groups, which runs as of now.
+    #[must_use]
+    pub fn new(now: Now, config: NodeConfig, roster: Roster) -> Self {
+        let liveness = Liveness::new(config.heartbeat_interval, now.instant, config.peers.iter().copied());
+        Self {
+            config,
+            now,
+            slots: Vec::new(),
+            groups: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            introductions: Introductions::new(roster),
+            liveness,
+            storage: StorageLevel::Enough,
+            log_failed: None,
+            gathered: turn::Gathered::default(),
+            outputs: VecDeque::new(),
+            counters: NodeCounters::default(),
+        }
+    }
+
+    /// Takes a group in. `voters` are its initial voters: this node does not vote in it before it has exchanged
+    /// incarnations with all of them.
+    ///
+    /// # Panics
+    /// When the group has no stream (see [`PendingStart::bind`]) or is there already.
+    pub fn add(&mut self, now: Now, id: GroupId, voters: BTreeSet<NodeId>, group: Box<dyn Group>) {
+        self.now = now;
+        let stream = self.introductions.roster().stream(id).expect("a group is bound to a stream before the node runs");
+        assert!(!self.groups.contains_key(&id), "a group is added once");
+        let index = self.slots.len();
+        self.groups.insert(id, index);
+        self.streams.insert(stream, index);
+        let me = self.identity().node;
+        voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
+        self.slots.push(Slot::new(id, stream, voters, group));
+        for peer in self.liveness.peers().collect::<Vec<_>>() {
+            self.tell_standing(index, peer, self.introductions.standing(peer));
+        }
+        self.tell_own_standing(index);
+        if self.storage == StorageLevel::Low {
+            self.give(index, GroupInput::Storage(StorageLevel::Low));
+        }
+        self.touch(index);
+    }
+
+    /// Takes one input. Frames wait for their group's turn, all else is handled at once.
+    pub fn handle(&mut self, now: Now, input: NodeInput) {
+        self.now = now;
+        match input {
+            NodeInput::Frame(received) => self.on_frame(received),
+            NodeInput::Timeout => self.on_timeout(),
+            NodeInput::LinkUp(peer) => {
+                self.introductions.on_frame(peer);
+                self.introductions.greet(peer.node);
+            }
+            NodeInput::LinkDown(peer) => self.give_all(|| GroupInput::Unreachable(peer)),
+            NodeInput::SendFailed { origin: Origin::Node, .. } => {}
+            NodeInput::SendFailed { to, origin: Origin::Group(group) } => {
+                self.give_group(group, GroupInput::Unreachable(to));
+            }
+            NodeInput::SendFailed { to, origin: Origin::Groups } => self.give_all(|| GroupInput::Unreachable(to)),
+            NodeInput::Persisted { stream: NODE_STREAM, ticket } => self.introductions.on_persisted(ticket),
+            NodeInput::Persisted { stream, ticket } => self.give_stream(stream, GroupInput::Persisted(ticket)),
+            NodeInput::PersistFailed { stream, ticket, failure } => self.on_persist_failed(stream, ticket, failure),
+            NodeInput::Loaded { stream, ticket, result } => {
+                self.give_stream(stream, GroupInput::Loaded { ticket, result });
+            }
+            NodeInput::Snapshot { group, ticket, result } => {
+                self.give_group(group, GroupInput::Snapshot { ticket, result });
+            }
+            NodeInput::Job { group, ticket, result } => self.give_group(group, GroupInput::Job { ticket, result }),
+            NodeInput::Storage(level) => {
+                self.storage = level;
+                self.give_all(|| GroupInput::Storage(level));
+            }
+            NodeInput::CompactRequested(NODE_STREAM) => self.introductions.on_compact_requested(),
+            NodeInput::CompactRequested(stream) => self.give_stream(stream, GroupInput::CompactRequested),
+            NodeInput::Shutdown { deadline } => self.give_all(|| GroupInput::Shutdown { deadline }),
+        }
+        self.carry_effects();
+    }
+
+    /// Runs `f` on a group, for its handles. Nothing when the node has no such group, it has panicked, or does so now.
+    pub fn enter<R>(&mut self, now: Now, group: GroupId, f: impl FnOnce(&mut dyn Group) -> R) -> Option<R> {
+        self.now = now;
+        let index = *self.groups.get(&group)?;
+        let result = self.slots[index].enter(f);
+        self.touch(index);
+        result
+    }
+
+    /// Gives the next output. When there is none left the ready groups have a turn first. The shell hands in all inputs that
+    /// are ready and then polls until `None`: so batches follow the load.
+    pub fn poll_output(&mut self) -> Option<NodeOutput> {
+        while self.outputs.is_empty() {
+            if self.ready.is_empty() && self.gathered.is_empty() {
+                return None;
+            }
+            self.turn();
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When [`NodeInput::Timeout`] is wanted next.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let beat = self.liveness.deadline();
+        self.timers.first().map_or(beat, |(deadline, _)| beat.min(*deadline))
+    }
+
+    /// Who the node is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.introductions.roster().identity()
+    }
+
+    /// What is durably known: the start counter, the streams of the groups.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        self.introductions.roster()
+    }
+
+    /// Why this node may not vote in the group as far as incarnations go; nothing when it may, or has no such group.
+    #[must_use]
+    pub fn voting_bar(&self, group: GroupId) -> Option<VotingBar> {
+        let slot = &self.slots[*self.groups.get(&group)?];
+        self.introductions.voting_bar(&slot.voters)
+    }
+
+    /// What a peer counts for.
+    #[must_use]
+    pub fn standing(&self, peer: NodeId) -> Standing {
+        self.introductions.standing(peer)
+    }
+
+    /// The groups, in the order of their ids, and whether each still runs.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, bool)> + '_ {
+        self.groups.iter().map(|(group, index)| (*group, !self.slots[*index].has_stopped()))
+    }
+
+    /// A group, to look at; nothing when it is of another type.
+    #[must_use]
+    pub fn group<G: Group>(&self, group: GroupId) -> Option<&G> {
+        let group: &dyn Any = self.slots[*self.groups.get(&group)?].group();
+        group.downcast_ref()
+    }
+
+    /// Whether every group is ready for the node to stop.
+    pub fn is_settled(&mut self) -> bool {
+        self.slots.iter_mut().all(Slot::is_settled)
+    }
+
+    /// What was counted since the node started.
+    #[must_use]
+    pub fn counters(&self) -> NodeCounters {
+        self.counters
+    }
+
+    fn on_frame(&mut self, received: Received) {
+        self.counters.frames_received += 1;
+        self.introductions.on_frame(received.from);
+        self.carry_effects();
+        self.liveness.heard(received.from.node);
+        if received.frame.channel() == ChannelId::NODE {
+            self.on_node_frame(received);
+        } else {
+            self.queue(received);
+        }
+    }
+
+    fn on_node_frame(&mut self, received: Received) {
+        let Received { from, frame } = received;
+        let (small, raw) = frame.into_sections();
+        match (codec::decode_small(&small), raw.as_slice()) {
+            (Ok(NodeMessage::Bundle { frames }), [bytes]) => self.on_bundle(from, &frames, bytes),
+            (Ok(NodeMessage::Hello { known }), []) => self.introductions.on_hello(from, known),
+            (Ok(NodeMessage::Known { incarnation }), []) => self.introductions.on_known(from, incarnation),
+            (Ok(NodeMessage::Mismatch { known }), []) => self.introductions.on_mismatch(from, known),
+            (Ok(NodeMessage::Alive), []) => {}
+            _ => self.counters.frames_malformed += 1,
+        }
+    }
+
+    fn on_bundle(&mut self, from: Sender, frames: &[message::Bundled], bytes: &Bytes) {
+        let Some(frames) = bundle::unpack(frames, bytes.clone()) else {
+            self.counters.frames_malformed += 1;
+            return;
+        };
+        for frame in frames {
+            self.queue(Received { from, frame });
+        }
+    }
+
+    fn queue(&mut self, received: Received) {
+        self.counters.messages_received += 1;
+        let frame = &received.frame;
+        let index = self.groups.get(&frame.group()).copied().filter(|_| turn::is_of_group(frame.channel()));
+        let is_queued = index.is_some_and(|index| self.slots[index].queue(received, self.config.frames_bytes_max));
+        match index {
+            Some(index) if is_queued => self.touch(index),
+            _ => self.counters.messages_dropped += 1,
+        }
+    }
+
+    fn on_timeout(&mut self) {
+        while let Some((deadline, index)) = self.timers.first().copied()
+            && deadline <= self.now.instant
+        {
+            self.timers.pop_first();
+            self.slots[index].armed = None;
+            self.give(index, GroupInput::Timeout);
+        }
+        let Some(beat) = self.liveness.beat(self.now.instant) else { return };
+        for peer in beat.alive {
+            self.give_all(|| GroupInput::PeerAlive(peer));
+        }
+        for peer in self.liveness.peers().collect::<Vec<_>>() {
+            self.introductions.greet(peer);
+        }
+        for peer in beat.silent {
+            self.gathered.send(peer, node_frame(&NodeMessage::Alive, Vec::new()));
+        }
+    }
+
+    fn on_persist_failed(&mut self, stream: StreamId, ticket: Ticket, failure: PersistFailure) {
+        if let Some(index) = self.streams.get(&stream).copied() {
+            self.give(index, GroupInput::PersistFailed { ticket, failure });
+        }
+        // A refused write of stream 0 would be made anew without end, hence it counts as a failure of the log.
+        if (failure == PersistFailure::NotWritten && stream != NODE_STREAM) || self.log_failed.is_some() {
+            return;
+        }
+        self.log_failed = Some(failure);
+        self.introductions.on_persist_failed();
+        for index in 0..self.slots.len() {
+            if self.slots[index].stream != stream {
+                let ticket = self.slots[index].last_ticket.max(Ticket(1));
+                self.give(index, GroupInput::PersistFailed { ticket, failure });
+            }
+        }
+    }
+
+    fn carry_effects(&mut self) {
+        while let Some(effect) = self.introductions.poll() {
+            match effect {
+                Effect::Send(to, message) => self.gathered.send(to, node_frame(&message, Vec::new())),
+                Effect::Persist(ticket, operations) => self.gathered.write(NODE_STREAM, ticket, operations),
+                Effect::Standing(peer, standing) => {
+                    for index in 0..self.slots.len() {
+                        self.tell_standing(index, peer, standing);
+                    }
+                }
+                Effect::SelfStanding => {
+                    for index in 0..self.slots.len() {
+                        self.tell_own_standing(index);
+                    }
+                }
+                Effect::Notice(notice) => self.outputs.push_back(NodeOutput::Notice { group: None, notice }),
+            }
+        }
+    }
+
+    fn tell_standing(&mut self, index: usize, node: NodeId, standing: Standing) {
+        self.give(index, GroupInput::PeerStanding { node, standing });
+    }
+
+    fn tell_own_standing(&mut self, index: usize) {
+        let bar = self.introductions.voting_bar(&self.slots[index].voters);
+        if self.slots[index].barred == bar {
+            return;
+        }
+        self.slots[index].barred = bar;
+        self.give(index, GroupInput::Barred(bar));
+        let standing = if bar.is_none() { Standing::Member } else { Standing::Stranger };
+        self.tell_standing(index, self.identity().node, standing);
+    }
+
+    fn give_group(&mut self, group: GroupId, input: GroupInput) {
+        if let Some(index) = self.groups.get(&group).copied() {
+            self.give(index, input);
+        }
+    }
+
+    fn give_stream(&mut self, stream: StreamId, input: GroupInput) {
+        if let Some(index) = self.streams.get(&stream).copied() {
+            self.give(index, input);
+        }
+    }
+
+    fn give_all(&mut self, input: impl Fn() -> GroupInput) {
+        for index in 0..self.slots.len() {
+            self.give(index, input());
+        }
+    }
+
+    fn give(&mut self, index: usize, input: GroupInput) {
+        self.slots[index].handle(self.now, input);
+        self.touch(index);
+    }
+
+    /// The group has its turn when its place in the ring comes.
+    fn touch(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.slots[index].is_ready, true) {
+            self.ready.push_back(index);
+        }
+    }
+
+    fn rearm(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let deadline = slot.deadline();
+        if deadline == slot.armed {
+            return;
+        }
+        if let Some(armed) = slot.armed {
+            self.timers.remove(&(armed, index));
+        }
+        slot.armed = deadline;
+        if let Some(deadline) = deadline {
+            self.timers.insert((deadline, index));
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("identity", &self.identity())
+            .field("groups", &self.groups.len())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frame of the node's own channel.
+fn node_frame(message: &NodeMessage, raw: Vec<Bytes>) -> Frame {
+    let small = codec::encode_small(message).expect("the node's own messages are bounded");
+    Frame::new(ChannelId::NODE, GroupId(0), small, raw).expect("the node's own frames are bounded")
+}

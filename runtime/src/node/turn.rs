@@ -1,0 +1,128 @@
+//! One turn: every group that is ready once, in a ring, each up to a budget of bytes; then what came of it leaves together.
+
+use std::collections::BTreeMap;
+
+use crate::StreamId;
+use quorate_protocol::{NodeId, Operation, PersistFailure, Ticket};
+use quorate_transport::{ChannelId, Frame};
+
+use super::bundle::Outgoing;
+use super::{Node, NodeOutput, Write};
+use crate::{GroupInput, GroupOutput, Notice};
+
+/// What one turn gathers from the groups before it leaves.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    writes: Vec<Write>,
+    frames: BTreeMap<NodeId, Outgoing>,
+    /// Kept between turns for its capacity.
+    outputs: Vec<GroupOutput>,
+}
+
+impl Gathered {
+    pub(super) fn write(&mut self, stream: StreamId, ticket: Ticket, operations: Vec<Operation>) {
+        self.writes.push(Write { stream, ticket, operations });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.frames.values().all(Outgoing::is_empty)
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, frame: Frame) {
+        self.frames.entry(to).or_default().push(frame);
+    }
+}
+
+impl Node {
+    /// Gives every ready group its turn. What is left over waits for the next one.
+    pub(super) fn turn(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(index) = self.ready.pop_front() else { break };
+            let mut outputs = std::mem::take(&mut self.gathered.outputs);
+            let slot = &mut self.slots[index];
+            slot.is_ready = false;
+            let has_more = slot.take_turn(self.now, self.config.turn_bytes_max, &mut outputs);
+            for output in outputs.drain(..) {
+                self.on_output(index, output);
+            }
+            self.gathered.outputs = outputs;
+            self.tell_news(index);
+            self.rearm(index);
+            if has_more {
+                self.touch(index);
+            }
+        }
+        self.leave();
+    }
+
+    fn on_output(&mut self, index: usize, output: GroupOutput) {
+        let slot = &mut self.slots[index];
+        let (group, stream) = (slot.id, slot.stream);
+        let output = match output {
+            GroupOutput::Send { to, frame } => return self.gathered.send(to, frame),
+            GroupOutput::Persist { ticket, operations } => return self.persist(index, ticket, operations),
+            GroupOutput::Load { ticket, range } => NodeOutput::Load { stream, ticket, range },
+            GroupOutput::Snapshot { ticket, operation } => NodeOutput::Snapshot { group, ticket, operation },
+            GroupOutput::Job { ticket, job } => NodeOutput::Job { group, ticket, job },
+            GroupOutput::Reply { call, reply } => NodeOutput::Reply { group, call, reply },
+            GroupOutput::Notice(notice) => NodeOutput::Notice { group: Some(group), notice },
+            GroupOutput::Halt { .. } => unreachable!("the slot keeps halts to itself"),
+        };
+        self.outputs.push_back(output);
+    }
+
+    fn persist(&mut self, index: usize, ticket: Ticket, operations: Vec<Operation>) {
+        let slot = &mut self.slots[index];
+        slot.last_ticket = slot.last_ticket.max(ticket);
+        if self.log_failed.is_some() {
+            slot.handle(self.now, GroupInput::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+            return self.touch(index);
+        }
+        let stream = slot.stream;
+        self.gathered.write(stream, ticket, operations);
+    }
+
+    fn tell_news(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if let Some(reason) = slot.take_news() {
+            self.counters.groups_halted += 1;
+            let group = Some(slot.id);
+            self.outputs.push_back(NodeOutput::Notice { group, notice: Notice::Halted { reason } });
+        }
+    }
+
+    /// Everything that was gathered leaves: the writes of all groups as one, so that the log syncs once for them and works
+    /// while the frames are sent.
+    fn leave(&mut self) {
+        if !self.gathered.writes.is_empty() {
+            let writes = std::mem::take(&mut self.gathered.writes);
+            self.counters.write_batches += 1;
+            self.counters.writes += writes.len() as u64;
+            self.outputs.push_back(NodeOutput::Write(writes));
+        }
+        for (to, outgoing) in &mut self.gathered.frames {
+            for packed in outgoing.pack() {
+                self.counters.frames_sent += 1;
+                self.counters.messages_sent += packed.frames as u64;
+                self.liveness.sent(*to, self.now.instant);
+                self.outputs.push_back(NodeOutput::Send { to: *to, frame: packed.frame, origin: packed.origin });
+            }
+        }
+    }
+}
+
+/// About how many bytes an output costs whoever carries it out.
+pub(super) fn output_weight(output: &GroupOutput) -> usize {
+    match output {
+        GroupOutput::Send { frame, .. } => frame.wire_bytes(),
+        GroupOutput::Persist { operations, .. } => operations.iter().map(Operation::weight).sum(),
+        _ => OUTPUT_WEIGHT,
+    }
+}
+
+/// Whether frames of this channel belong to a group.
+pub(super) fn is_of_group(channel: ChannelId) -> bool {
+    matches!(channel, ChannelId::SNAPSHOTS | ChannelId::REPLICA) || channel >= ChannelId::FIRST_CORE
+}
+
+const OUTPUT_WEIGHT: usize = 64;
