@@ -1,1 +1,258 @@
+use super::*;
+use crate::kv::command::{At, ServerInfo};
+use crate::kv::store::Store;
 
+const LIMITS: ConnectionLimits = ConnectionLimits { pipeline_bytes_max: 1000, command_bytes_max: 4096 };
+const NOW: At = At { log_time: 1_000, wall: 1_000 };
+
+/// A connection whose work is carried out when the test says so.
+struct Client {
+    connection: Connection,
+    store: Store,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self { connection: Connection::new(1, LIMITS), store: Store::new(0) }
+    }
+
+    fn send(&mut self, text: &str) {
+        self.connection.input().extend_from_slice(text.as_bytes());
+    }
+
+    /// All work that may begin, in a readable form.
+    fn work(&mut self) -> (Vec<Work>, String) {
+        let work: Vec<_> = std::iter::from_fn(|| self.connection.next_work()).collect();
+        let names = work.iter().map(|work| match work {
+            Work::Write { slot, batch } => {
+                let count = crate::kv::store::Batch::open(batch).unwrap().count();
+                format!("{slot}:write {count}")
+            }
+            Work::Read { slot, batch, freshness } => format!("{slot}:read {} {freshness:?}", batch.queries.len()),
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        (work, names)
+    }
+
+    fn carry_out(&mut self, work: Work) {
+        match work {
+            Work::Write { slot, batch } => {
+                let outcomes = self.store.apply(NOW.log_time, &batch);
+                self.connection.on_written(slot, &Written::Applied(outcomes));
+            }
+            Work::Read { slot, batch, .. } => {
+                let answer = batch.answer(&self.store, NOW, &ServerInfo::default());
+                self.connection.on_read(slot, Ok(answer));
+            }
+        }
+    }
+
+    fn received(&mut self) -> String {
+        String::from_utf8(self.connection.output().split().to_vec()).unwrap()
+    }
+
+    /// Sends, carries all out, and returns the replies.
+    fn ask(&mut self, text: &str) -> String {
+        self.send(text);
+        while let Some(work) = self.connection.next_work() {
+            self.carry_out(work);
+        }
+        self.received()
+    }
+}
+
+#[test]
+fn writes_that_arrive_together_are_one_entry() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\nINCR a\r\nAPPEND a 0\r\n");
+    let (work, names) = client.work();
+    assert_eq!(names, "0:write 3");
+    work.into_iter().for_each(|work| client.carry_out(work));
+    assert_eq!(client.received(), "+OK\r\n:2\r\n:2\r\n");
+}
+
+#[test]
+fn reads_wait_for_the_writes_before_them_and_writes_for_the_reads() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\nGET a\r\nGET b\r\nSET a 2\r\nGET a\r\n");
+    for (expected, reply) in [
+        ("0:write 1", "+OK\r\n"),
+        ("1:read 2 Linearizable", "$1\r\n1\r\n$-1\r\n"),
+        ("2:write 1", "+OK\r\n"),
+        ("3:read 1 Linearizable", "$1\r\n2\r\n"),
+        ("", ""),
+    ] {
+        let (work, names) = client.work();
+        assert_eq!(names, expected);
+        assert_eq!(client.received(), "");
+        work.into_iter().for_each(|work| client.carry_out(work));
+        assert_eq!(client.received(), reply);
+    }
+}
+
+#[test]
+fn later_writes_do_not_wait_and_replies_keep_their_order() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\n");
+    let (first, _) = client.work();
+    client.send("INCR b\r\nPING\r\nINCR b\r\n");
+    let (mut second, names) = client.work();
+    assert_eq!(names, "1:write 1, 3:write 1");
+    client.carry_out(second.remove(0));
+    client.carry_out(second.remove(0));
+    assert_eq!(client.received(), "");
+    first.into_iter().for_each(|work| client.carry_out(work));
+    assert_eq!(client.received(), "+OK\r\n:1\r\n+PONG\r\n:2\r\n");
+}
+
+#[test]
+fn what_failed_and_what_is_unknown_are_different_answers() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\nSET a 2\r\n");
+    client.work();
+    client.connection.on_written(0, &Written::NotApplied(Reason::NoQuorum));
+    assert_eq!(client.received(), "-NOQUORUM not applied\r\n-NOQUORUM not applied\r\n");
+    client.send("SET a 1\r\n");
+    client.work();
+    client.connection.on_written(1, &Written::Unknown);
+    assert_eq!(client.received(), "-TIMEOUT outcome unknown\r\n");
+    client.send("GET a\r\nGET b\r\n");
+    client.work();
+    client.connection.on_read(2, Err(Reason::NoQuorum));
+    assert_eq!(client.received(), "-NOQUORUM not applied\r\n-NOQUORUM not applied\r\n");
+}
+
+#[test]
+fn readonly_reads_locally_until_readwrite() {
+    let mut client = Client::new();
+    client.send("READONLY\r\nGET a\r\nREADWRITE\r\nGET a\r\nINFO\r\nKEYS *\r\n");
+    let (work, names) = client.work();
+    assert_eq!(names, "0:read 1 Local, 2:read 1 Linearizable, 3:read 1 Local, 4:read 1 Linearizable");
+    work.into_iter().for_each(|work| client.carry_out(work));
+    let replies = client.received();
+    assert!(replies.starts_with("+OK\r\n$-1\r\n+OK\r\n$-1\r\n$"), "{replies}");
+    assert!(replies.ends_with("\r\n*0\r\n"), "{replies}");
+}
+
+#[test]
+fn a_value_that_is_answered_shares_an_entry_with_none() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\nSET a 2 GET\r\nSET a 3\r\n");
+    assert_eq!(client.work().1, "0:write 1, 1:write 1, 2:write 1");
+}
+
+#[test]
+fn the_socket_is_not_read_while_too_much_is_unanswered() {
+    let mut client = Client::new();
+    let request = format!("SET a {}\r\n", "x".repeat(600));
+    client.send(&request);
+    let (first, _) = client.work();
+    assert!(client.connection.wants_input());
+    client.send(&request);
+    let (second, _) = client.work();
+    assert!(!client.connection.wants_input());
+    first.into_iter().for_each(|work| client.carry_out(work));
+    assert!(client.connection.wants_input());
+    second.into_iter().for_each(|work| client.carry_out(work));
+    assert_eq!(client.received(), "+OK\r\n+OK\r\n");
+}
+
+#[test]
+fn one_request_may_be_larger_than_a_pipeline() {
+    let mut client = Client::new();
+    let value = "x".repeat(2_000);
+    client.send("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2000\r\n");
+    client.send(&value[..1_500]);
+    assert!(client.connection.next_work().is_none());
+    assert!(client.connection.wants_input());
+    assert_eq!(client.ask(&format!("{}\r\n", &value[1_500..])), "+OK\r\n");
+}
+
+#[test]
+fn nothing_more_is_answered_while_replies_are_not_taken() {
+    let mut client = Client::new();
+    client.ask(&format!("SET a {}\r\n", "x".repeat(600)));
+    client.send("GET a\r\nGET a\r\nGET a\r\n");
+    let (work, _) = client.work();
+    work.into_iter().for_each(|work| client.carry_out(work));
+    client.send("PING\r\nGET a\r\n");
+    assert_eq!(client.work().1, "");
+    assert!(!client.connection.wants_input());
+    client.received();
+    assert_eq!(client.work().1, "2:read 1 Linearizable");
+    assert_eq!(client.received(), "+PONG\r\n");
+}
+
+#[test]
+fn many_bytes_of_replies_are_made_in_parts() {
+    let mut client = Client::new();
+    for key in ["a", "b"] {
+        for _ in 0..4 {
+            let command = format!("APPEND {key} {}\r\n", "x".repeat(200_000));
+            let mut batch = BytesMut::new();
+            let arguments: Vec<_> = command.trim().split(' ').map(str::as_bytes).collect();
+            let Ok(Command::Write(write)) = parse(&arguments) else { unreachable!() };
+            write.encode(&mut batch);
+            client.store.apply(NOW.log_time, &batch);
+        }
+    }
+    client.send("GET a\r\nGET b\r\nGET a\r\nSTRLEN a\r\n");
+    let (work, names) = client.work();
+    assert_eq!(names, "0:read 4 Linearizable");
+    work.into_iter().for_each(|work| client.carry_out(work));
+    assert_eq!(client.work().1, "", "the first part was not taken yet");
+    assert_eq!(client.received().len(), 2 * 800_011);
+    client.send("SET a 1\r\n");
+    let (work, names) = client.work();
+    assert_eq!(names, "0:read 2 Linearizable");
+    work.into_iter().for_each(|work| client.carry_out(work));
+    assert_eq!(client.received().len(), 800_011 + ":800000\r\n".len());
+    assert_eq!(client.work().1, "1:write 1");
+}
+
+#[test]
+fn what_the_client_sent_before_it_ended_is_answered() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\nGET a\r\nGET");
+    client.connection.end_input();
+    while let Some(work) = client.connection.next_work() {
+        assert!(!client.connection.is_done());
+        client.carry_out(work);
+    }
+    assert!(!client.connection.is_done());
+    assert_eq!(client.received(), "+OK\r\n$1\r\n1\r\n");
+    assert!(client.connection.is_done());
+}
+
+#[test]
+fn a_protocol_error_is_answered_behind_what_came_before_and_ends_the_connection() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\n*1\r\n+\r\nPING\r\n");
+    let (work, names) = client.work();
+    assert_eq!(names, "0:write 1");
+    assert!(!client.connection.wants_input());
+    work.into_iter().for_each(|work| client.carry_out(work));
+    assert_eq!(client.received(), "+OK\r\n-ERR Protocol error: expected '$', got '+'\r\n");
+    assert!(client.connection.is_done());
+}
+
+#[test]
+fn a_command_that_fits_no_entry_is_refused_and_nothing_else() {
+    let mut client = Client::new();
+    let pairs: String = (0..5).map(|key| format!("{key} {} ", "x".repeat(900))).collect();
+    let replies = client.ask(&format!("SET a 1\r\nMSET {pairs}\r\nGET a\r\nGET 0\r\n"));
+    assert_eq!(replies, "+OK\r\n-TOOLARGE not applied\r\n$1\r\n1\r\n$-1\r\n");
+}
+
+#[test]
+fn hello_takes_effect_for_what_follows() {
+    let mut client = Client::new();
+    client.send("GET a\r\n");
+    let (work, _) = client.work();
+    client.send("HELLO 3\r\nGET a\r\n");
+    let (later, _) = client.work();
+    work.into_iter().chain(later).for_each(|work| client.carry_out(work));
+    let replies = client.received();
+    assert!(replies.starts_with("$-1\r\n%7\r\n"), "{replies}");
+    assert!(replies.ends_with("_\r\n"), "{replies}");
+}

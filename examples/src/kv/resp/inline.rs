@@ -6,7 +6,7 @@
 pub struct UnbalancedQuotes;
 
 /// Splits a line into arguments as Redis does: at blanks, with `"..."` (and in it `\xhh`, `\n`, `\r`, `\t`, `\b`, `\a`,
-/// and any other byte after a backslash as it is) and `'...'` (and in it `\'`).
+/// and any other byte after a backslash as it is) and `'...'` (and in it `\'`). A zero byte ends the line.
 ///
 /// ```
 /// use quorate_examples::kv::resp::split_inline;
@@ -18,14 +18,25 @@ pub struct UnbalancedQuotes;
 /// # Errors
 /// When quotes are unbalanced.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, UnbalancedQuotes> {
+    let end = line.iter().position(|byte| *byte == 0).unwrap_or(line.len());
     let mut arguments = Vec::new();
-    let mut rest = line.trim_ascii_start();
+    let mut rest = skip_blanks(&line[..end]);
     while !rest.is_empty() {
         let (argument, after) = word(rest)?;
         arguments.push(argument);
-        rest = after.trim_ascii_start();
+        rest = skip_blanks(after);
     }
     Ok(arguments)
+}
+
+fn skip_blanks(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_blank(*byte));
+    &line[start.unwrap_or(line.len())..]
+}
+
+/// What C's `isspace` holds to be one.
+fn is_blank(byte: u8) -> bool {
+    byte == 0x0b || byte.is_ascii_whitespace()
 }
 
 /// The first word of a line that does not begin with a blank, and what follows it.
@@ -33,7 +44,7 @@ fn word(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), UnbalancedQuotes> {
     let mut word = Vec::new();
     loop {
         match rest {
-            [] | [b' ' | b'\n' | b'\r' | b'\t' | 0, ..] => return Ok((word, rest)),
+            [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Ok((word, rest)),
             [quote @ (b'"' | b'\''), after @ ..] => {
                 let after = quoted(after, &mut word, *quote)?;
                 return Ok((word, after));
@@ -52,7 +63,7 @@ fn quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>, quote: u8) -> Result<&'a [
         let (byte, after) = match rest {
             [] => return Err(UnbalancedQuotes),
             [byte, after @ ..] if *byte == quote => {
-                let ends = after.first().is_none_or(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+                let ends = after.first().is_none_or(|byte| is_blank(*byte));
                 return if ends { Ok(after) } else { Err(UnbalancedQuotes) };
             }
             [b'\\', b'\'', after @ ..] if quote == b'\'' => (b'\'', after),

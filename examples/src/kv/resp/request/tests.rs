@@ -1,1 +1,120 @@
+use proptest::prelude::*;
 
+use super::*;
+
+const LIMITS: Limits = Limits { argument_bytes_max: 1000, request_bytes_max: 5000 };
+
+/// All requests of an input that arrives in pieces.
+fn read(pieces: &[&[u8]]) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
+    let mut reader = RequestReader::new(LIMITS);
+    let (mut input, mut requests) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        while let Some(request) = reader.request(&input)? {
+            requests.push(request.arguments().iter().map(|argument| argument.to_vec()).collect());
+            let consumed = reader.consume();
+            input.drain(..consumed);
+        }
+    }
+    Ok(requests)
+}
+
+fn encode(arguments: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend(format!("${}\r\n", argument.len()).bytes());
+        bytes.extend(argument);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
+
+#[test]
+fn lengths_are_refused_before_their_bytes_arrive() {
+    let cases: [(&[u8], ProtocolError); 5] = [
+        (b"*2\r\n$1001\r\n", ProtocolError::Length),
+        (b"*1000000000\r\n", ProtocolError::Count),
+        (b"*834\r\n", ProtocolError::Count),
+        (b"*2\r\n$9223372036854775807\r\n", ProtocolError::Length),
+        (b"*1\r\n$99999999999999999999\r\n", ProtocolError::Length),
+    ];
+    for (input, expected) in cases {
+        assert_eq!(read(&[input]), Err(expected), "{}", input.escape_ascii());
+    }
+}
+
+#[test]
+fn arguments_that_are_too_much_together_are_refused_when_the_first_too_many_is_announced() {
+    let mut input = b"*6\r\n".to_vec();
+    for _ in 0..4 {
+        input.extend(encode(&[vec![b'x'; 1000]]).split_off(4));
+    }
+    assert_eq!(read(&[&input]), Ok(vec![]));
+    input.extend(b"$1000\r\n");
+    assert_eq!(read(&[&input]), Err(ProtocolError::TooLong));
+}
+
+#[test]
+fn lines_without_an_end_are_refused() {
+    let long = vec![b'1'; LINE_BYTES_MAX + 1];
+    assert_eq!(read(&[&long]), Err(ProtocolError::InlineTooLong));
+    assert_eq!(read(&[b"*", &long]), Err(ProtocolError::CountTooLong));
+    assert_eq!(read(&[b"*1\r\n$", &long]), Err(ProtocolError::LengthTooLong));
+    assert_eq!(read(&[&long[..1000]]), Ok(vec![]));
+}
+
+#[test]
+fn a_request_is_given_until_it_is_consumed() {
+    let mut reader = RequestReader::new(LIMITS);
+    let input = b"*1\r\n$4\r\nPING\r\nECHO";
+    for _ in 0..2 {
+        assert_eq!(reader.request(input).unwrap().unwrap().arguments(), [b"PING"]);
+    }
+    assert_eq!((reader.request_bytes(), reader.consume()), (14, 14));
+    assert!(reader.request(&input[14..]).unwrap().is_none());
+}
+
+proptest! {
+    #[test]
+    fn pieces_make_no_difference(
+        requests in proptest::collection::vec(
+            proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 1..5),
+            0..6,
+        ),
+        cuts in proptest::collection::vec(1_usize..12, 1..40),
+    ) {
+        let bytes: Vec<u8> = requests.iter().flat_map(|arguments| encode(arguments)).collect();
+        let mut pieces = Vec::new();
+        let mut rest = &bytes[..];
+        for cut in cuts.iter().cycle().take_while(|_| !bytes.is_empty()) {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, after) = rest.split_at((*cut).min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        prop_assert_eq!(read(&pieces), Ok(requests));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_requests_or_errors(
+        bytes in proptest::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"*$\r\n0123 \"'\\"[..])], 0..200),
+        cut in 0_usize..200,
+    ) {
+        let (first, second) = bytes.split_at(cut.min(bytes.len()));
+        let whole = read(&[&bytes]);
+        let pieces = read(&[first, second]);
+        prop_assert_eq!(whole, pieces);
+    }
+}
+
+#[test]
+fn a_zero_byte_ends_an_inline_command() {
+    let expected = vec![vec![b"SET".to_vec(), b"key".to_vec(), b"va".to_vec()], vec![b"PING".to_vec()]];
+    assert_eq!(
+        read(&[b"SET key va\0lue\r\n\0\0\r\nPING\0\r\n"])
+            .map(|requests| { requests.into_iter().filter(|arguments| !arguments.is_empty()).collect::<Vec<_>>() }),
+        Ok(expected)
+    );
+}
