@@ -1,12 +1,14 @@
 //! A disk in memory that loses what a real one may lose.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
+
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate_protocol::Random;
 
+use self::state::{Content, NameChange, ROOT, State, name_of};
 use super::{Disk, DiskFile};
 
 /// Bytes of a sector: what is torn is torn at its borders.
@@ -79,62 +81,6 @@ pub enum DiskOperation {
     Sync,
     /// A file was cut off or extended.
     SetLen,
-}
-
-#[derive(Clone, Debug)]
-struct State {
-    epoch: u64,
-    next_inode: u64,
-    directories: BTreeMap<u64, Directory>,
-    files: BTreeMap<u64, Content>,
-    locks: BTreeSet<String>,
-    operations: u64,
-    history: Vec<DiskOperation>,
-    fail_at: BTreeMap<u64, io::ErrorKind>,
-    power_off_at: Option<u64>,
-    capacity: Option<u64>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Directory {
-    current: BTreeMap<String, u64>,
-    durable: BTreeMap<String, u64>,
-    /// Changes since the last sync, oldest first. A crash keeps the first few, in order.
-    pending: Vec<NameChange>,
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    Insert(String, u64),
-    Remove(String),
-    Rename(String, String),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Content {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    /// Sectors written since the last sync.
-    dirty: BTreeSet<u64>,
-    /// Sectors whose sync failed: the medium will never have them.
-    doomed: BTreeSet<u64>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            epoch: 0,
-            next_inode: 1,
-            directories: BTreeMap::from([(ROOT, Directory::default())]),
-            files: BTreeMap::new(),
-            locks: BTreeSet::new(),
-            operations: 0,
-            history: Vec::new(),
-            fail_at: BTreeMap::new(),
-            power_off_at: None,
-            capacity: None,
-        }
-    }
 }
 
 impl MemoryDisk {
@@ -440,163 +386,8 @@ impl MemoryFile {
     }
 }
 
-impl State {
-    /// Counts a change, and fails where a fault is aimed at it.
-    fn change(&mut self, operation: DiskOperation) -> io::Result<()> {
-        self.powered()?;
-        let number = self.operations;
-        self.operations += 1;
-        self.history.push(operation);
-        match self.fail_at.remove(&number) {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
-    }
-
-    fn powered(&self) -> io::Result<()> {
-        if self.power_off_at.is_some_and(|at| self.operations >= at) {
-            return Err(io::Error::other("the power is off"));
-        }
-        Ok(())
-    }
-
-    fn used(&self) -> u64 {
-        self.files.values().map(|content| content.current.len() as u64).sum()
-    }
-
-    fn grow(&self, inode: u64, length: usize) -> io::Result<()> {
-        let added = (length as u64).saturating_sub(self.files[&inode].current.len() as u64);
-        if self.capacity.is_some_and(|capacity| added > 0 && self.used() + added > capacity) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn find(&self, path: &Path) -> io::Result<u64> {
-        let mut inode = ROOT;
-        for component in path.components() {
-            let directory = self.directories.get(&inode).ok_or(io::ErrorKind::NotADirectory)?;
-            inode = *directory.current.get(&name_of(component)?).ok_or(io::ErrorKind::NotFound)?;
-        }
-        Ok(inode)
-    }
-
-    fn split(&self, path: &Path) -> io::Result<(u64, String)> {
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok((self.find(path.parent().unwrap_or(Path::new("")))?, name.to_owned()))
-    }
-
-    fn insert_file(&mut self, path: &Path) -> io::Result<u64> {
-        let (parent, name) = self.split(path)?;
-        let inode = self.insert(parent, name)?;
-        self.files.insert(inode, Content::default());
-        Ok(inode)
-    }
-
-    fn insert_directory(&mut self, parent: u64, name: String) -> u64 {
-        let inode = self.insert(parent, name).expect("the parent is a directory");
-        self.directories.insert(inode, Directory::default());
-        inode
-    }
-
-    fn insert(&mut self, parent: u64, name: String) -> io::Result<u64> {
-        let inode = self.next_inode;
-        let directory = self.directories.get_mut(&parent).ok_or(io::ErrorKind::NotADirectory)?;
-        directory.current.insert(name.clone(), inode);
-        directory.pending.push(NameChange::Insert(name, inode));
-        self.next_inode += 1;
-        Ok(inode)
-    }
-}
-
-impl Directory {
-    /// Makes the first `kept` changes durable and forgets the others.
-    fn settle(&mut self, kept: usize) {
-        for change in self.pending.drain(..).take(kept) {
-            match change {
-                NameChange::Insert(name, inode) => {
-                    self.durable.insert(name, inode);
-                }
-                NameChange::Remove(name) => {
-                    self.durable.remove(&name);
-                }
-                NameChange::Rename(from, to) => {
-                    if let Some(inode) = self.durable.remove(&from) {
-                        self.durable.insert(to, inode);
-                    }
-                }
-            }
-        }
-        self.current = self.durable.clone();
-    }
-}
-
-impl Content {
-    fn touch(&mut self, start: u64, end: u64) {
-        for sector in start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
-            self.doomed.remove(&sector);
-            self.dirty.insert(sector);
-        }
-    }
-
-    fn sync(&mut self) {
-        let dirty = std::mem::take(&mut self.dirty);
-        self.durable.resize(self.current.len(), 0);
-        for sector in dirty {
-            self.write_back(sector);
-        }
-    }
-
-    fn settle(&mut self, mut fate: impl FnMut(u64) -> Sector) {
-        let dirty = std::mem::take(&mut self.dirty);
-        self.doomed.clear();
-        let truncated = self.current.len() < self.durable.len();
-        for sector in dirty {
-            match fate(sector) {
-                Sector::Drop => {}
-                Sector::Keep if truncated && sector * SECTOR_BYTES >= self.current.len() as u64 => {
-                    self.durable.truncate(self.current.len());
-                }
-                Sector::Keep => self.write_back(sector),
-                Sector::Garbage => self.scramble(sector),
-            }
-        }
-        self.current.clone_from(&self.durable);
-    }
-
-    /// Copies a sector to the medium, which grows where needed.
-    fn write_back(&mut self, sector: u64) {
-        let start = usize::try_from(sector * SECTOR_BYTES).expect("a place in memory");
-        let end = self.current.len().min(start + SECTOR_LENGTH);
-        if start >= end {
-            return;
-        }
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
-        self.durable[start..end].copy_from_slice(&self.current[start..end]);
-    }
-
-    fn scramble(&mut self, sector: u64) {
-        self.write_back(sector);
-        let start = usize::try_from(sector * SECTOR_BYTES).expect("a place in memory");
-        let end = self.durable.len().min(start + SECTOR_LENGTH);
-        let mut random = Random::new(sector);
-        for byte in self.durable.get_mut(start..end).unwrap_or_default() {
-            *byte ^= random.next_u64().to_le_bytes()[0] | 1;
-        }
-    }
-}
-
 fn guard(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("no operation of the disk panics while it holds the lock")
-}
-
-fn name_of(component: Component<'_>) -> io::Result<String> {
-    match component {
-        Component::Normal(name) => Ok(name.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned()),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
-    }
 }
 
 fn in_memory(offset: u64) -> io::Result<usize> {
@@ -606,7 +397,3 @@ fn in_memory(offset: u64) -> io::Result<usize> {
 fn draw(random: &mut Random, count: usize) -> usize {
     usize::try_from(random.between(0, count as u64)).expect("below a usize")
 }
-
-const ROOT: u64 = 0;
-const SECTOR_LENGTH: usize = 512;
-const _: () = assert!(SECTOR_LENGTH as u64 == SECTOR_BYTES);

@@ -1,0 +1,224 @@
+//! What a disk in memory holds, and what of it is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Component, Path};
+
+use quorate_protocol::Random;
+
+use super::{DiskOperation, SECTOR_BYTES, Sector};
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) epoch: u64,
+    pub(super) next_inode: u64,
+    pub(super) directories: BTreeMap<u64, Directory>,
+    pub(super) files: BTreeMap<u64, Content>,
+    pub(super) locks: BTreeSet<String>,
+    pub(super) operations: u64,
+    pub(super) history: Vec<DiskOperation>,
+    pub(super) fail_at: BTreeMap<u64, io::ErrorKind>,
+    pub(super) power_off_at: Option<u64>,
+    pub(super) capacity: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
+    pub(super) current: BTreeMap<String, u64>,
+    pub(super) durable: BTreeMap<String, u64>,
+    /// Changes since the last sync, oldest first. A crash keeps the first few, in order.
+    pub(super) pending: Vec<NameChange>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum NameChange {
+    Insert(String, u64),
+    Remove(String),
+    Rename(String, String),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content {
+    pub(super) current: Vec<u8>,
+    pub(super) durable: Vec<u8>,
+    /// Sectors written since the last sync.
+    pub(super) dirty: BTreeSet<u64>,
+    /// Sectors whose sync failed: the medium will never have them.
+    pub(super) doomed: BTreeSet<u64>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            next_inode: 1,
+            directories: BTreeMap::from([(ROOT, Directory::default())]),
+            files: BTreeMap::new(),
+            locks: BTreeSet::new(),
+            operations: 0,
+            history: Vec::new(),
+            fail_at: BTreeMap::new(),
+            power_off_at: None,
+            capacity: None,
+        }
+    }
+}
+
+impl State {
+    /// Counts a change, and fails where a fault is aimed at it.
+    pub(super) fn change(&mut self, operation: DiskOperation) -> io::Result<()> {
+        self.powered()?;
+        let number = self.operations;
+        self.operations += 1;
+        self.history.push(operation);
+        match self.fail_at.remove(&number) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn powered(&self) -> io::Result<()> {
+        if self.power_off_at.is_some_and(|at| self.operations >= at) {
+            return Err(io::Error::other("the power is off"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.files.values().map(|content| content.current.len() as u64).sum()
+    }
+
+    pub(super) fn grow(&self, inode: u64, length: usize) -> io::Result<()> {
+        let added = (length as u64).saturating_sub(self.files[&inode].current.len() as u64);
+        if self.capacity.is_some_and(|capacity| added > 0 && self.used() + added > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn find(&self, path: &Path) -> io::Result<u64> {
+        let mut inode = ROOT;
+        for component in path.components() {
+            let directory = self.directories.get(&inode).ok_or(io::ErrorKind::NotADirectory)?;
+            inode = *directory.current.get(&name_of(component)?).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(inode)
+    }
+
+    pub(super) fn split(&self, path: &Path) -> io::Result<(u64, String)> {
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok((self.find(path.parent().unwrap_or(Path::new("")))?, name.to_owned()))
+    }
+
+    pub(super) fn insert_file(&mut self, path: &Path) -> io::Result<u64> {
+        let (parent, name) = self.split(path)?;
+        let inode = self.insert(parent, name)?;
+        self.files.insert(inode, Content::default());
+        Ok(inode)
+    }
+
+    pub(super) fn insert_directory(&mut self, parent: u64, name: String) -> u64 {
+        let inode = self.insert(parent, name).expect("the parent is a directory");
+        self.directories.insert(inode, Directory::default());
+        inode
+    }
+
+    pub(super) fn insert(&mut self, parent: u64, name: String) -> io::Result<u64> {
+        let inode = self.next_inode;
+        let directory = self.directories.get_mut(&parent).ok_or(io::ErrorKind::NotADirectory)?;
+        directory.current.insert(name.clone(), inode);
+        directory.pending.push(NameChange::Insert(name, inode));
+        self.next_inode += 1;
+        Ok(inode)
+    }
+}
+
+impl Directory {
+    /// Makes the first `kept` changes durable and forgets the others.
+    pub(super) fn settle(&mut self, kept: usize) {
+        for change in self.pending.drain(..).take(kept) {
+            match change {
+                NameChange::Insert(name, inode) => {
+                    self.durable.insert(name, inode);
+                }
+                NameChange::Remove(name) => {
+                    self.durable.remove(&name);
+                }
+                NameChange::Rename(from, to) => {
+                    if let Some(inode) = self.durable.remove(&from) {
+                        self.durable.insert(to, inode);
+                    }
+                }
+            }
+        }
+        self.current = self.durable.clone();
+    }
+}
+
+impl Content {
+    pub(super) fn touch(&mut self, start: u64, end: u64) {
+        for sector in start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
+            self.doomed.remove(&sector);
+            self.dirty.insert(sector);
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        self.durable.resize(self.current.len(), 0);
+        for sector in dirty {
+            self.write_back(sector);
+        }
+    }
+
+    pub(super) fn settle(&mut self, mut fate: impl FnMut(u64) -> Sector) {
+        let dirty = std::mem::take(&mut self.dirty);
+        self.doomed.clear();
+        let truncated = self.current.len() < self.durable.len();
+        for sector in dirty {
+            match fate(sector) {
+                Sector::Drop => {}
+                Sector::Keep if truncated && sector * SECTOR_BYTES >= self.current.len() as u64 => {
+                    self.durable.truncate(self.current.len());
+                }
+                Sector::Keep => self.write_back(sector),
+                Sector::Garbage => self.scramble(sector),
+            }
+        }
+        self.current.clone_from(&self.durable);
+    }
+
+    /// Copies a sector to the medium, which grows where needed.
+    pub(super) fn write_back(&mut self, sector: u64) {
+        let start = usize::try_from(sector * SECTOR_BYTES).expect("a place in memory");
+        let end = self.current.len().min(start + SECTOR_LENGTH);
+        if start >= end {
+            return;
+        }
+        if self.durable.len() < end {
+            self.durable.resize(end, 0);
+        }
+        self.durable[start..end].copy_from_slice(&self.current[start..end]);
+    }
+
+    pub(super) fn scramble(&mut self, sector: u64) {
+        self.write_back(sector);
+        let start = usize::try_from(sector * SECTOR_BYTES).expect("a place in memory");
+        let end = self.durable.len().min(start + SECTOR_LENGTH);
+        let mut random = Random::new(sector);
+        for byte in self.durable.get_mut(start..end).unwrap_or_default() {
+            *byte ^= random.next_u64().to_le_bytes()[0] | 1;
+        }
+    }
+}
+
+pub(super) fn name_of(component: Component<'_>) -> io::Result<String> {
+    match component {
+        Component::Normal(name) => Ok(name.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned()),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+pub(super) const ROOT: u64 = 0;
+const SECTOR_LENGTH: usize = 512;
+const _: () = assert!(SECTOR_LENGTH as u64 == SECTOR_BYTES);
