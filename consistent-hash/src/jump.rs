@@ -2,10 +2,10 @@
 
 use core::ops::ControlFlow;
 
-use crate::error::{BuildError, RemoveError};
+use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, fold};
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::Placement;
+use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// Nodes numbered in the order given, a key's number computed by jump consistent hash.
 ///
@@ -64,6 +64,11 @@ impl Jump {
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         remove_last(&mut self.nodes, name)
     }
+
+    fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = NodeIndex> {
+        let count = count(&self.nodes);
+        numbered_candidates(hash, &self.nodes, move |hash| jump(hash, count))
+    }
 }
 
 impl Placement for Jump {
@@ -82,7 +87,14 @@ impl Placement for Jump {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        visit_numbered(hash, &self.nodes, jump, visit);
+        // Whether the walk was broken off makes no difference to the caller, who knows.
+        let _ = self.candidates(hash).try_for_each(visit);
+    }
+
+    fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
+        check_replicas(out.len(), &self.nodes)?;
+        fill_distinct(self.candidates(hash), out);
+        Ok(())
     }
 }
 
@@ -113,31 +125,21 @@ pub fn jump(hash: KeyHash, buckets: u32) -> u32 {
     bucket as u32
 }
 
-/// Visits by looking up derived hashes, then, should they keep missing a node, all nodes in order.
+/// A key's candidates by looking up derived hashes, then, should they keep missing a node, all nodes in order.
 ///
-/// The derived hashes are those of the paper's kind: each is a placement of its own, so that each keeps its promise of
-/// minimal disruption.
-pub(crate) fn visit_numbered(
+/// Each derived hash is a placement of its own, which keeps the promise of minimal disruption.
+#[inline]
+pub(crate) fn numbered_candidates(
     hash: KeyHash,
     nodes: &Nodes,
-    number: impl Fn(KeyHash, u32) -> u32,
-    visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>,
-) {
-    let count = count(nodes);
-    let rounds = count.saturating_mul(2).max(16);
-    let mut derived = hash;
-    for _ in 0..rounds {
-        if visit(NodeIndex::from_u32(number(derived, count))).is_break() {
-            return;
-        }
-        derived = KeyHash(fold(derived.0 ^ 0xA076_1D64_78BD_642F, 0xE703_7ED1_A0B4_28DB));
-    }
-    // The numbers may have holes where nodes were removed.
-    for (index, _) in nodes.iter() {
-        if visit(index).is_break() {
-            return;
-        }
-    }
+    number: impl Fn(KeyHash) -> u32,
+) -> impl Iterator<Item = NodeIndex> {
+    let rounds = 2 * nodes.len() as u64 + 16;
+    let derived = (0..rounds).map(move |round| {
+        let derived = if round == 0 { hash.0 } else { fold(hash.0 ^ SALT, round.wrapping_mul(SALT)) };
+        NodeIndex::from_u32(number(KeyHash(derived)))
+    });
+    derived.chain(nodes.iter().map(|(index, _)| index))
 }
 
 pub(crate) fn remove_last(nodes: &mut Nodes, name: &str) -> Result<Node, RemoveError> {
@@ -153,3 +155,6 @@ pub(crate) fn remove_last(nodes: &mut Nodes, name: &str) -> Result<Node, RemoveE
 pub(crate) fn count(nodes: &Nodes) -> u32 {
     u32::try_from(nodes.capacity()).expect("NODES_MAX fits 32 bits")
 }
+
+/// Tells the hashes derived from a key apart from the key's own; odd.
+const SALT: u64 = 0xA076_1D64_78BD_642F;

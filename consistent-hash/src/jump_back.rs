@@ -3,11 +3,11 @@
 
 use core::ops::ControlFlow;
 
-use crate::error::{BuildError, RemoveError};
+use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, fold, splitmix};
-use crate::jump::{count, remove_last, visit_numbered};
+use crate::jump::{count, numbered_candidates, remove_last};
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::Placement;
+use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// Nodes numbered in the order given, a key's number computed by JumpBackHash: what [`Jump`](crate::Jump) does, in constant
 /// expected time and with integers only.
@@ -68,6 +68,12 @@ impl JumpBack {
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         remove_last(&mut self.nodes, name)
     }
+
+    #[inline]
+    fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = NodeIndex> {
+        let count = count(&self.nodes);
+        numbered_candidates(hash, &self.nodes, move |hash| jump_back(hash, count))
+    }
 }
 
 impl Placement for JumpBack {
@@ -86,7 +92,14 @@ impl Placement for JumpBack {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        visit_numbered(hash, &self.nodes, jump_back, visit);
+        // Whether the walk was broken off makes no difference to the caller, who knows.
+        let _ = self.candidates(hash).try_for_each(visit);
+    }
+
+    fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
+        check_replicas(out.len(), &self.nodes)?;
+        fill_distinct(self.candidates(hash), out);
+        Ok(())
     }
 }
 

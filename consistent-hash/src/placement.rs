@@ -170,3 +170,34 @@ pub(crate) fn check_replicas(wanted: usize, nodes: &Nodes) -> Result<(), Replica
     }
     Ok(())
 }
+
+/// Fills `out` with the distinct ones of `candidates`, which must hold enough of them.
+///
+/// Three replicas are so common, and three distinct candidates in a row so likely, that they have a way of their own: one
+/// branch, almost always guessed right.
+#[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "three conditions as one branch")]
+pub(crate) fn fill_distinct(mut candidates: impl Iterator<Item = NodeIndex>, out: &mut [NodeIndex]) {
+    let mut filled = 0;
+    let mut next = || candidates.next().expect("candidates reach every node");
+    if let [first, second, third] = out {
+        (*first, *second, *third) = (next(), next(), next());
+        if (*first != *second) & (*second != *third) & (*first != *third) {
+            return;
+        }
+        filled = 1;
+        if *first != *second {
+            filled = 2;
+        } else if *first != *third {
+            *second = *third;
+            filled = 2;
+        }
+    }
+    while filled < out.len() {
+        let node = next();
+        if !out[..filled].contains(&node) {
+            out[filled] = node;
+            filled += 1;
+        }
+    }
+}

@@ -7,14 +7,14 @@ use core::ops::ControlFlow;
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
 use crate::node::{NodeIndex, Nodes};
-use crate::placement::{Placement, check_replicas};
+use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// A table that the nodes fill in turns, each in an order of its own: the fastest look-up, and near perfect balance.
 ///
 /// | | |
 /// | --- | --- |
 /// | look-up | one multiplication and one read |
-/// | memory | two bytes an entry; 65537 entries, or 100 a node if that is more |
+/// | memory | two bytes an entry; 65537 entries unless set |
 /// | balance | a node's share of the entries is exact to one entry |
 /// | disruption | not minimal: besides a removed node's keys a few more move, about 1 % of all at 100 entries a node (the paper's figure 12) |
 ///
@@ -32,7 +32,7 @@ pub struct Maglev {
 }
 
 impl Maglev {
-    /// A table of a suitable size, with the stable hash.
+    /// A table of 65537 entries, with the stable hash.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Maglev {
 
     /// A table with other settings.
     pub fn builder() -> MaglevBuilder {
-        MaglevBuilder { hasher: Hasher::STABLE, table_size: None }
+        MaglevBuilder { hasher: Hasher::STABLE, table_size: 65537 }
     }
 
     /// How many entries the table has.
@@ -96,16 +96,9 @@ impl Placement for Maglev {
     #[inline]
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         check_replicas(out.len(), &self.nodes)?;
-        let mut entry = self.entry(hash);
-        let mut filled = 0;
-        while filled < out.len() {
-            let node = NodeIndex::from_u32(u32::from(self.table[entry]));
-            if !out[..filled].contains(&node) {
-                out[filled] = node;
-                filled += 1;
-            }
-            entry = if entry + 1 < self.table.len() { entry + 1 } else { 0 };
-        }
+        let entry = self.entry(hash);
+        let entries = self.table[entry..].iter().chain(&self.table);
+        fill_distinct(entries.map(|&node| NodeIndex::from_u32(u32::from(node))), out);
         Ok(())
     }
 }
@@ -114,13 +107,15 @@ impl Placement for Maglev {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaglevBuilder {
     hasher: Hasher,
-    table_size: Option<u32>,
+    table_size: u32,
 }
 
 impl MaglevBuilder {
-    /// How many entries the table has: a prime number, 100 times the nodes or more for the balance and disruption of the paper.
+    /// How many entries the table has: a prime number, 65537 unless set. The paper's balance and disruption need 100 entries for
+    /// each node there will ever be. Tables of different sizes have nothing in common, which is why the size never follows
+    /// the number of nodes by itself.
     pub fn table_size(mut self, entries: u32) -> Self {
-        self.table_size = Some(entries);
+        self.table_size = entries;
         self
     }
 
@@ -140,21 +135,18 @@ impl MaglevBuilder {
         if nodes.capacity() > NODES_MAX {
             return Err(BuildError::TooManyNodes { nodes: nodes.capacity(), max: NODES_MAX });
         }
-        let size = self.size(&nodes)?;
+        let size = self.size()?;
         let fillers = self.fillers(&nodes, size)?;
         let table = fill(fillers, size);
         Ok(Maglev { hasher: self.hasher, nodes, table })
     }
 
-    fn size(self, nodes: &Nodes) -> Result<u32, BuildError> {
-        if let Some(size) = self.table_size {
-            return if size <= TABLE_MAX && is_prime(size) { Ok(size) } else { Err(BuildError::BadTableSize(size)) };
+    fn size(self) -> Result<u32, BuildError> {
+        if self.table_size <= TABLE_MAX && is_prime(self.table_size) {
+            Ok(self.table_size)
+        } else {
+            Err(BuildError::BadTableSize(self.table_size))
         }
-        // 100 entries for the lightest node, as far as the largest table has them.
-        let lightest = nodes.iter().map(|(_, node)| node.weight().units()).min().unwrap_or(1);
-        let wanted = (100 * nodes.total_units()).div_ceil(u64::from(lightest));
-        let least = u32::try_from(wanted).map_or(TABLE_MAX, |wanted| wanted.clamp(65537, TABLE_MAX));
-        Ok((least..=TABLE_MAX).find(|&size| is_prime(size)).unwrap_or(TABLE_MAX))
     }
 
     fn fillers(self, nodes: &Nodes, size: u32) -> Result<Vec<Filler>, BuildError> {
@@ -238,7 +230,7 @@ pub(crate) fn is_prime(number: u32) -> bool {
             .all(|divisor| !number.is_multiple_of(divisor))
 }
 
-/// The greatest prime number below 2^24.
-const TABLE_MAX: u32 = 16_777_213;
+/// The largest table, 2^24 entries.
+const TABLE_MAX: u32 = 1 << 24;
 
 const NODES_MAX: usize = 1 << 16;

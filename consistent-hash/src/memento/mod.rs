@@ -4,12 +4,12 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use crate::error::{BuildError, RemoveError};
+use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
-use crate::jump::visit_numbered;
+use crate::jump::numbered_candidates;
 use crate::jump_back::jump_back;
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::Placement;
+use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// Numbered nodes of which any may be removed: [`JumpBack`](crate::JumpBack) with a memory of who is gone.
 ///
@@ -158,6 +158,11 @@ impl Memento {
     }
 
     #[inline]
+    fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = NodeIndex> {
+        numbered_candidates(hash, &self.nodes, |hash| self.number(hash))
+    }
+
+    #[inline]
     fn number(&self, hash: KeyHash) -> u32 {
         let number = jump_back(hash, self.size);
         if self.left.is_empty() {
@@ -205,7 +210,14 @@ impl Placement for Memento {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        visit_numbered(hash, &self.nodes, |hash, _| self.number(hash), visit);
+        // Whether the walk was broken off makes no difference to the caller, who knows.
+        let _ = self.candidates(hash).try_for_each(visit);
+    }
+
+    fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
+        check_replicas(out.len(), &self.nodes)?;
+        fill_distinct(self.candidates(hash), out);
+        Ok(())
     }
 }
 

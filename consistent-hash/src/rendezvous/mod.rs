@@ -141,15 +141,19 @@ impl Rendezvous {
                     at = group.start + offset;
                 }
             }
-            if self.groups.len() == 1 {
-                return at;
-            }
-            let standing = Standing::new(draw, group.units, at);
+            let standing = self.standing(draw, group, at);
             if best.is_none_or(|best| standing.beats(&best)) {
                 best = Some(standing);
             }
         }
         best.expect("a placement has a node").at
+    }
+
+    /// Among equal weights the draw decides, and its logarithm need not be known.
+    #[inline]
+    fn standing(&self, draw: u64, group: &Group, at: usize) -> Standing {
+        let equal = self.groups.len() == 1;
+        Standing { surprise: if equal { 0 } else { surprise(draw) }, units: group.units, draw, at }
     }
 
     /// Puts the best standings worse than `after` into `ranked`, best first, and says how many there are: those of all nodes
@@ -164,7 +168,7 @@ impl Rendezvous {
                 if floor.is_some_and(|floor| x <= floor) {
                     continue;
                 }
-                let standing = Standing::new(x, group.units, at);
+                let standing = self.standing(x, group, at);
                 if after.is_some_and(|after| !after.beats(&standing)) {
                     continue;
                 }
@@ -239,10 +243,6 @@ impl Draw {
 
 impl Standing {
     const NONE: Self = Self { surprise: 0, units: 0, draw: 0, at: 0 };
-
-    fn new(draw: u64, units: u32, at: usize) -> Self {
-        Self { surprise: surprise(draw), units, draw, at }
-    }
 
     /// Whether this standing comes before the other: by surprise over weight, compared without a division; then by the
     /// draw itself, which is finer than its logarithm; then by weight and name, which is the order of `at`.

@@ -6,7 +6,7 @@ use core::cmp::Ordering;
 
 use crate::error::ReplicaError;
 use crate::node::{NodeIndex, Nodes};
-use crate::placement::check_replicas;
+use crate::placement::{check_replicas, fill_distinct};
 
 /// The most tokens of one ring, 2^26: beyond, the memory is better spent otherwise.
 pub(crate) const TOKENS_MAX: u64 = 1 << 26;
@@ -132,16 +132,9 @@ impl TokenTable {
     #[inline]
     pub(crate) fn fill(&self, hash: u64, nodes: &Nodes, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         check_replicas(out.len(), nodes)?;
-        let mut position = self.search(hash);
-        let mut filled = 0;
-        while filled < out.len() {
-            let node = node_of(self.entries[position]);
-            if !out[..filled].contains(&node) {
-                out[filled] = node;
-                filled += 1;
-            }
-            position = if position + 1 < self.len() { position + 1 } else { 0 };
-        }
+        let position = self.search(hash);
+        let entries = self.entries[position..].iter().chain(&self.entries);
+        fill_distinct(entries.map(|&entry| node_of(entry)), out);
         Ok(())
     }
 
