@@ -5,6 +5,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod compat;
 mod error;
 mod hash;
 mod jump;
@@ -16,6 +17,7 @@ mod placement;
 mod rendezvous;
 mod ring;
 
+pub use compat::{CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, REDIS_SLOTS, RedisSlots, redis_slot};
 pub use error::{BuildError, RemoveError, ReplicaError, WeightError};
 pub use hash::{HASH_VERSION, Hasher, KeyHash};
 pub use jump::{Jump, jump};

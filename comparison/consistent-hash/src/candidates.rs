@@ -46,9 +46,8 @@ pub struct MultiProbe {
 
 impl MultiProbe {
     pub fn new(nodes: impl Iterator<Item = u32>) -> Self {
-        let mut tokens: Vec<_> = nodes
-            .map(|node| (Hasher::STABLE.hash(format!("node-{node}").as_bytes()).0, node))
-            .collect();
+        let mut tokens: Vec<_> =
+            nodes.map(|node| (Hasher::STABLE.hash(format!("node-{node}").as_bytes()).0, node)).collect();
         tokens.sort_unstable();
         let shift = 64 - tokens.len().next_power_of_two().trailing_zeros().max(1);
         let starts = (0..1_u64 << (64 - shift))

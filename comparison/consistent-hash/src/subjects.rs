@@ -36,7 +36,8 @@ const LAST: fn(u32) -> u32 = |nodes| nodes - 1;
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
     let mut all = ours();
-    all.extend(peers());
+    all.extend(rings());
+    all.extend(others());
     all.extend(candidates());
     all
 }
@@ -67,12 +68,40 @@ fn three<P: Placement>((placement, ids): &Ours<P>, key: u64) -> u32 {
 
 fn ours() -> Vec<Box<dyn Subject>> {
     vec![
-        case!("**Ring**", ALL, MIDDLE, |ids: &[u32]| (Ring::new(nodes(ids)).unwrap(), ids.to_vec()), owner, Some(three)),
-        case!("**Maglev**", ALL, MIDDLE, |ids: &[u32]| (Maglev::new(nodes(ids)).unwrap(), ids.to_vec()), owner, Some(three)),
+        case!(
+            "**Ring**",
+            ALL,
+            MIDDLE,
+            |ids: &[u32]| (Ring::new(nodes(ids)).unwrap(), ids.to_vec()),
+            owner,
+            Some(three)
+        ),
+        case!(
+            "**Maglev**",
+            ALL,
+            MIDDLE,
+            |ids: &[u32]| (Maglev::new(nodes(ids)).unwrap(), ids.to_vec()),
+            owner,
+            Some(three)
+        ),
         case!("**Jump**", ALL, LAST, |ids: &[u32]| (Jump::new(nodes(ids)).unwrap(), ids.to_vec()), owner, Some(three)),
-        case!("**JumpBack**", ALL, LAST, |ids: &[u32]| (JumpBack::new(nodes(ids)).unwrap(), ids.to_vec()), owner, Some(three)),
+        case!(
+            "**JumpBack**",
+            ALL,
+            LAST,
+            |ids: &[u32]| (JumpBack::new(nodes(ids)).unwrap(), ids.to_vec()),
+            owner,
+            Some(three)
+        ),
         case!("**Memento**", ALL, MIDDLE, memento, owner, Some(three)),
-        case!("**Rendezvous**", ALL, MIDDLE, |ids: &[u32]| (Rendezvous::new(nodes(ids)), ids.to_vec()), owner, Some(three)),
+        case!(
+            "**Rendezvous**",
+            ALL,
+            MIDDLE,
+            |ids: &[u32]| (Rendezvous::new(nodes(ids)), ids.to_vec()),
+            owner,
+            Some(three)
+        ),
     ]
 }
 
@@ -106,7 +135,7 @@ fn id_of(address: &SocketAddr) -> u32 {
     }
 }
 
-fn peers() -> Vec<Box<dyn Subject>> {
+fn rings() -> Vec<Box<dyn Subject>> {
     vec![
         case!(
             "hashring 0.3",
@@ -114,7 +143,9 @@ fn peers() -> Vec<Box<dyn Subject>> {
             MIDDLE,
             |ids: &[u32]| {
                 let mut ring = hashring::HashRing::new();
-                ring.batch_add(ids.iter().flat_map(|&id| (0..VIRTUAL_NODES).map(move |v| VirtualNode(id, v))).collect());
+                ring.batch_add(
+                    ids.iter().flat_map(|&id| (0..VIRTUAL_NODES).map(move |v| VirtualNode(id, v))).collect(),
+                );
                 ring
             },
             |ring: &hashring::HashRing<VirtualNode>, key| ring.get(&key).unwrap().0,
@@ -140,10 +171,8 @@ fn peers() -> Vec<Box<dyn Subject>> {
             1000,
             MIDDLE,
             |ids: &[u32]| {
-                let nodes: Vec<_> = ids
-                    .iter()
-                    .map(|&id| consistent_hash::Node::new(id).quantity(VIRTUAL_NODES as usize))
-                    .collect();
+                let nodes: Vec<_> =
+                    ids.iter().map(|&id| consistent_hash::Node::new(id).quantity(VIRTUAL_NODES as usize)).collect();
                 consistent_hash::StaticHashRing::new(consistent_hash::DefaultHash, nodes.into_iter())
             },
             |ring: &consistent_hash::StaticHashRing<u32, (), consistent_hash::DefaultHash>, key: u64| {
@@ -153,6 +182,11 @@ fn peers() -> Vec<Box<dyn Subject>> {
                 ring.calc_candidates(&key).take(3).fold(0, |sum, node| sum ^ node.key)
             })
         ),
+    ]
+}
+
+fn others() -> Vec<Box<dyn Subject>> {
+    vec![
         case!(
             "maglev-hash 0.1",
             ALL,
@@ -205,7 +239,9 @@ type Anchor = anchorhash::AnchorHash<u32, u32, BuildHasherDefault<DefaultHasher>
 fn anchor(ids: &[u32]) -> Anchor {
     let last = ids.last().copied().unwrap_or(0);
     let capacity = u16::try_from(last + 1).expect("the table of sizes ends below");
-    let mut anchor = anchorhash::Builder::with_hasher(BuildHasherDefault::<DefaultHasher>::default()).with_resources(0..=last).build(capacity);
+    let mut anchor = anchorhash::Builder::with_hasher(BuildHasherDefault::<DefaultHasher>::default())
+        .with_resources(0..=last)
+        .build(capacity);
     for id in (0..=last).filter(|id| ids.binary_search(id).is_err()) {
         anchor.remove_resource(&id).unwrap();
     }

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
-use crate::node::{NodeIndex, Nodes};
+use crate::node::{Node, NodeIndex, Nodes};
 use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// A table that the nodes fill in turns, each in an order of its own: the fastest look-up, and near perfect balance.
@@ -132,84 +132,78 @@ impl MaglevBuilder {
     /// [`BuildError::TooManyNodes`] above 65536 nodes; [`BuildError::BadTableSize`] if the size is no prime number or above 2^24;
     /// [`BuildError::ShareTooSmall`] for a node whose weight is less than half an entry.
     pub fn build(self, nodes: Nodes) -> Result<Maglev, BuildError> {
-        if nodes.capacity() > NODES_MAX {
-            return Err(BuildError::TooManyNodes { nodes: nodes.capacity(), max: NODES_MAX });
-        }
-        let size = self.size()?;
-        let fillers = self.fillers(&nodes, size)?;
-        let table = fill(fillers, size);
+        check_nodes(&nodes)?;
+        check_size(self.table_size)?;
+        let fillers = self.fillers(&nodes, self.table_size)?;
+        let units: Vec<_> = by_name(&nodes).iter().map(|(_, node)| u64::from(node.weight().units())).collect();
+        let turn = units.iter().copied().max().unwrap_or(1);
+        // What each has of a turn so far; a turn costs the greatest weight.
+        let mut saved = vec![0; units.len()];
+        let table = fill(fillers, self.table_size, |filler, _| {
+            saved[filler] += units[filler];
+            let takes = saved[filler] >= turn;
+            saved[filler] -= if takes { turn } else { 0 };
+            takes
+        });
         Ok(Maglev { hasher: self.hasher, nodes, table })
-    }
-
-    fn size(self) -> Result<u32, BuildError> {
-        if self.table_size <= TABLE_MAX && is_prime(self.table_size) {
-            Ok(self.table_size)
-        } else {
-            Err(BuildError::BadTableSize(self.table_size))
-        }
     }
 
     fn fillers(self, nodes: &Nodes, size: u32) -> Result<Vec<Filler>, BuildError> {
         let total = nodes.total_units();
-        let mut order: Vec<_> = nodes.iter().collect();
-        order.sort_by_key(|(_, node)| node.name());
-        order
+        by_name(nodes)
             .into_iter()
             .map(|(index, node)| {
-                let units = node.weight().units();
-                if u64::from(units) * u64::from(size) * 2 < total {
+                if u64::from(node.weight().units()) * u64::from(size) * 2 < total {
                     return Err(BuildError::ShareTooSmall(node.name().into()));
                 }
                 let seed = self.hasher.hash(node.name().as_bytes()).0;
-                Ok(Filler {
-                    node: u16::try_from(index.get()).expect("there are at most NODES_MAX"),
-                    entry: modulo(seed, size),
-                    step: 1 + modulo(splitmix(seed, 0), size - 1),
-                    units,
-                    saved: 0,
-                })
+                Ok(Filler::new(index, modulo(seed, size), 1 + modulo(splitmix(seed, 0), size - 1)))
             })
             .collect()
     }
 }
 
 /// A node while it fills the table.
-struct Filler {
+pub(crate) struct Filler {
     node: u16,
     /// The entry it wants next.
     entry: u32,
     step: u32,
-    units: u32,
-    /// What it has of a turn so far; a turn costs the greatest weight.
-    saved: u32,
 }
 
-fn fill(mut fillers: Vec<Filler>, size: u32) -> Vec<u16> {
+/// Fills a table of a prime `size`, the fillers in turns; `takes` says of a filler, by position, whether it takes an entry in a
+/// round, counted from one.
+pub(crate) fn fill(mut fillers: Vec<Filler>, size: u32, mut takes: impl FnMut(usize, u32) -> bool) -> Vec<u16> {
     const EMPTY: u32 = u32::MAX;
-    let turn = fillers.iter().map(|filler| filler.units).max().unwrap_or(1);
     let mut table = vec![EMPTY; size as usize];
     let mut empty = size;
-    while empty > 0 {
-        for filler in &mut fillers {
-            filler.saved += filler.units;
-            if filler.saved < turn {
+    for round in 1.. {
+        for (position, filler) in fillers.iter_mut().enumerate() {
+            if empty == 0 {
+                break;
+            }
+            if !takes(position, round) {
                 continue;
             }
-            filler.saved -= turn;
             while table[filler.entry as usize] != EMPTY {
                 filler.advance(size);
             }
             table[filler.entry as usize] = u32::from(filler.node);
             empty -= 1;
-            if empty == 0 {
-                break;
-            }
+        }
+        if empty == 0 {
+            break;
         }
     }
     table.into_iter().map(|node| u16::try_from(node).expect("every entry is filled")).collect()
 }
 
 impl Filler {
+    pub(crate) fn new(node: NodeIndex, entry: u32, step: u32) -> Self {
+        let node = u16::try_from(node.get()).expect("there are at most NODES_MAX");
+        Self { node, entry, step }
+    }
+
     /// A prime size makes every step visit every entry.
     fn advance(&mut self, size: u32) {
         self.entry += self.step;
@@ -219,11 +213,28 @@ impl Filler {
     }
 }
 
-fn modulo(value: u64, by: u32) -> u32 {
+pub(crate) fn check_nodes(nodes: &Nodes) -> Result<(), BuildError> {
+    if nodes.capacity() > NODES_MAX {
+        return Err(BuildError::TooManyNodes { nodes: nodes.capacity(), max: NODES_MAX });
+    }
+    Ok(())
+}
+
+pub(crate) fn check_size(size: u32) -> Result<(), BuildError> {
+    if size <= TABLE_MAX && is_prime(size) { Ok(()) } else { Err(BuildError::BadTableSize(size)) }
+}
+
+fn by_name(nodes: &Nodes) -> Vec<(NodeIndex, &Node)> {
+    let mut order: Vec<_> = nodes.iter().collect();
+    order.sort_by_key(|(_, node)| node.name());
+    order
+}
+
+pub(crate) fn modulo(value: u64, by: u32) -> u32 {
     u32::try_from(value % u64::from(by)).expect("a remainder is below its divisor")
 }
 
-pub(crate) fn is_prime(number: u32) -> bool {
+fn is_prime(number: u32) -> bool {
     number >= 2
         && (2..=number)
             .take_while(|divisor| divisor.saturating_mul(*divisor) <= number)

@@ -1,0 +1,98 @@
+//! Envoy's Maglev table.
+
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use super::ring::whole_weights;
+use crate::error::BuildError;
+use crate::hash::{KeyHash, xxh64};
+use crate::maglev::{Filler, check_nodes, check_size, fill, modulo};
+use crate::node::{NodeIndex, Nodes};
+use crate::placement::Placement;
+
+/// A table that agrees bit for bit with that of Envoy's Maglev load balancer. Names are what Envoy hashes: the address `ip:port`,
+/// the host name, or the `hash_key` of the metadata; keys are hashed as a header hash policy hashes them.
+#[derive(Clone, Debug)]
+pub struct EnvoyMaglev {
+    nodes: Nodes,
+    table: Vec<u16>,
+}
+
+impl EnvoyMaglev {
+    /// A table of Envoy's default size, 65537.
+    ///
+    /// # Errors
+    ///
+    /// As [`EnvoyMaglev::with_table_size`].
+    pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
+        Self::with_table_size(nodes, 65537)
+    }
+
+    /// A table of another size (`table_size`), which must be a prime number.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::BadTableSize`], [`BuildError::TooManyNodes`], [`BuildError::FractionalWeight`];
+    /// [`BuildError::ShareTooSmall`] where Envoy would give a host no entry.
+    pub fn with_table_size(nodes: Nodes, size: u32) -> Result<Self, BuildError> {
+        check_nodes(&nodes)?;
+        check_size(size)?;
+        #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
+        let total = whole_weights(&nodes)?.sum::<u64>() as f64;
+        let mut order: Vec<_> = nodes.iter().collect();
+        order.sort_by_key(|(_, node)| node.name());
+        let weights: Vec<_> = order.iter().map(|(_, node)| node.weight().as_f64() / total).collect();
+        let fillers = order.iter().map(|(index, node)| {
+            let name = node.name().as_bytes();
+            Filler::new(*index, modulo(xxh64(name, 0), size), 1 + modulo(xxh64(name, 1), size - 1))
+        });
+        let turn = weights.iter().copied().fold(0.0, f64::max);
+        let mut targets = alloc::vec![0.0; weights.len()];
+        let table = fill(fillers.collect(), size, |filler, round| {
+            if f64::from(round) * weights[filler] < targets[filler] {
+                return false;
+            }
+            targets[filler] += turn;
+            true
+        });
+        let mut owns = alloc::vec![false; nodes.capacity()];
+        for &node in &table {
+            owns[usize::from(node)] = true;
+        }
+        if let Some((_, node)) = nodes.iter().find(|(index, _)| !owns[index.get()]) {
+            return Err(BuildError::ShareTooSmall(node.name().into()));
+        }
+        Ok(Self { nodes, table })
+    }
+
+    /// The table: for each entry the number of its node.
+    pub fn table(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
+        self.table.iter().map(|&node| NodeIndex::from_u32(u32::from(node)))
+    }
+
+    fn entry(&self, hash: KeyHash) -> usize {
+        let size = u32::try_from(self.table.len()).expect("a table size fits 32 bits");
+        modulo(hash.0, size) as usize
+    }
+}
+
+impl Placement for EnvoyMaglev {
+    fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(xxh64(key, 0))
+    }
+
+    fn owner_of(&self, hash: KeyHash) -> NodeIndex {
+        NodeIndex::from_u32(u32::from(self.table[self.entry(hash)]))
+    }
+
+    fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
+        let (before, after) = self.table.split_at(self.entry(hash));
+        let owners = after.iter().chain(before).map(|&node| NodeIndex::from_u32(u32::from(node)));
+        // Whether the walk was broken off makes no difference to the caller, who knows.
+        let _ = { owners }.try_for_each(visit);
+    }
+}
