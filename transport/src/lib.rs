@@ -2,6 +2,8 @@
 
 mod channel;
 pub mod codec;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod counters;
 mod frame;
 mod inbox;
@@ -9,6 +11,7 @@ mod limits;
 mod link;
 pub mod memory;
 mod router;
+pub mod rpc;
 pub mod tcp;
 mod transport;
 pub mod wire;

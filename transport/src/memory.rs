@@ -193,7 +193,12 @@ impl Transport for MemoryTransport {
     async fn shutdown(&self) {
         let mut state = self.network.lock();
         if state.member((self.identity.node, self.life)).is_some() {
-            state.leave(self.identity.node);
+            let own = self.identity.node;
+            let receivers: Vec<_> = state.links.keys().filter(|link| link.0 == own).map(|link| link.1).collect();
+            for to in receivers {
+                state.drain(own, to);
+            }
+            state.leave(own);
         }
     }
 }

@@ -1,0 +1,198 @@
+//! The contract of [`Transport`] as a suite that any transport can be put through. Feature `testing`.
+//!
+//! A transport passes by way of a [`Harness`], which alone knows how its time passes: with a runtime and sockets, or
+//! simulated. Each [`Clause`] is checked on a fresh harness and is independent of the others, so that a transport that breaks
+//! one of them fails exactly that one.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use quorate_protocol::{Identity, NodeId};
+//! use quorate_transport::conformance::{self, Harness};
+//! use quorate_transport::memory::{Delivery, Network};
+//! use quorate_transport::Transport;
+//!
+//! struct Memory(Network);
+//!
+//! impl Harness for Memory {
+//!     fn join(&mut self, identity: Identity) -> Arc<dyn Transport> {
+//!         self.0.join(identity)
+//!     }
+//!     fn address(&self, _node: NodeId) -> String {
+//!         "memory:0".into()
+//!     }
+//!     fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool {
+//!         (0..5).any(|_| {
+//!             self.0.settle();
+//!             until()
+//!         })
+//!     }
+//!     fn shutdown(&mut self, transport: &dyn Transport) {
+//!         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+//!         let _ = transport.shutdown().as_mut().poll(&mut context);
+//!     }
+//! }
+//!
+//! let network = || Network::new(conformance::LIMITS, Delivery::OnSettle).expect("the limits fit");
+//! let failures = conformance::failures(|| Memory(network()));
+//! assert!(failures.is_empty(), "{failures:#?}");
+//! ```
+
+mod clauses;
+mod end;
+
+use std::fmt;
+use std::sync::Arc;
+
+use quorate_protocol::{Identity, NodeId};
+
+use crate::{Limits, Transport};
+
+/// The bounds that a harness must give its transports: small, so that the suite meets them.
+pub const LIMITS: Limits = Limits {
+    frame_bytes_max: 64 << 10,
+    queue_frames_max: 64,
+    queue_bytes_max: 128 << 10,
+    inbox_frames_max: 256,
+    inbox_bytes_max: 1 << 20,
+};
+
+/// Makes transports and lets their time pass. Frames move only while it settles.
+pub trait Harness {
+    /// Starts a node, with [`LIMITS`]. One of the same id that runs is ended first.
+    fn join(&mut self, identity: Identity) -> Arc<dyn Transport>;
+
+    /// Where the node that joined last under this id is reached; for one that never joined, an address at which
+    /// nobody answers.
+    fn address(&self, node: NodeId) -> String;
+
+    /// Lets time pass until the condition holds, and says whether it does. Looking at the condition may itself send: it
+    /// must be looked at again and again. A simulation gives up when nothing is left to
+    /// happen; others after a time that no correct transport needs.
+    fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool;
+
+    /// Shuts the transport down and lets time pass until it is.
+    fn shutdown(&mut self, transport: &dyn Transport);
+}
+
+/// One promise of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Clause {
+    /// A frame arrives at most once.
+    AtMostOnce,
+    /// A frame arrives as it was sent, whatever its shape, on both lanes.
+    NeverCorrupt,
+    /// A frame arrives under the node and incarnation that sent it.
+    NeverMisattributed,
+    /// Frames of one lane arrive in order while the connection stands.
+    OrderWithinConnection,
+    /// Nothing of an older connection arrives after something of a newer one.
+    NothingOld,
+    /// `send` refuses what exceeds the queue's bounds, and takes frames again when there is room.
+    QueueBounded,
+    /// An inbox holds no more than its bounds; the newest frames are dropped.
+    InboxBounded,
+    /// A channel has one reader, until its inbox is dropped.
+    ClaimsExclusive,
+    /// A frame reaches the reader of its channel and nobody else.
+    ClaimsRouted,
+    /// `send` to a node that is not a known peer is refused.
+    UnknownRefused,
+    /// Nothing is heard of a node that is not a known peer.
+    StrangerUnheard,
+    /// Nothing more is heard of a peer that was removed.
+    RemovedUnheard,
+    /// A frame above the bound is refused; one that just fits arrives.
+    OversizeRefused,
+    /// The transport's own channel carries nothing of others.
+    OwnChannelReserved,
+    /// What is sent without a connection is refused, and does not arrive later.
+    NothingKept,
+    /// A peer of another incarnation than the expected one is not spoken to; without an expectation it is.
+    IncarnationExpected,
+    /// The reader of the transport's own channel is told who is at the other end of each link, and when it goes.
+    LinksTold,
+    /// What was queued before the shutdown arrives.
+    ShutdownFlushes,
+    /// After the shutdown everything is refused, and inboxes end.
+    ShutdownRefuses,
+    /// Sends are counted, each under its outcome.
+    Counted,
+}
+
+impl Clause {
+    /// Every clause.
+    pub const ALL: [Self; 20] = [
+        Self::AtMostOnce,
+        Self::NeverCorrupt,
+        Self::NeverMisattributed,
+        Self::OrderWithinConnection,
+        Self::NothingOld,
+        Self::QueueBounded,
+        Self::InboxBounded,
+        Self::ClaimsExclusive,
+        Self::ClaimsRouted,
+        Self::UnknownRefused,
+        Self::StrangerUnheard,
+        Self::RemovedUnheard,
+        Self::OversizeRefused,
+        Self::OwnChannelReserved,
+        Self::NothingKept,
+        Self::IncarnationExpected,
+        Self::LinksTold,
+        Self::ShutdownFlushes,
+        Self::ShutdownRefuses,
+        Self::Counted,
+    ];
+
+    /// Checks this clause on a fresh harness.
+    ///
+    /// # Errors
+    /// When the transport breaks it, or does not get far enough to tell.
+    pub fn check(self, harness: &mut dyn Harness) -> Result<(), Failure> {
+        let outcome = match self {
+            Self::AtMostOnce => clauses::at_most_once(harness),
+            Self::NeverCorrupt => clauses::never_corrupt(harness),
+            Self::NeverMisattributed => clauses::never_misattributed(harness),
+            Self::OrderWithinConnection => clauses::order_within_connection(harness),
+            Self::NothingOld => clauses::nothing_old(harness),
+            Self::QueueBounded => clauses::queue_bounded(harness),
+            Self::InboxBounded => clauses::inbox_bounded(harness),
+            Self::ClaimsExclusive => clauses::claims_exclusive(harness),
+            Self::ClaimsRouted => clauses::claims_routed(harness),
+            Self::UnknownRefused => clauses::unknown_refused(harness),
+            Self::StrangerUnheard => clauses::stranger_unheard(harness),
+            Self::RemovedUnheard => clauses::removed_unheard(harness),
+            Self::OversizeRefused => clauses::oversize_refused(harness),
+            Self::OwnChannelReserved => clauses::own_channel_reserved(harness),
+            Self::NothingKept => clauses::nothing_kept(harness),
+            Self::IncarnationExpected => clauses::incarnation_expected(harness),
+            Self::LinksTold => clauses::links_told(harness),
+            Self::ShutdownFlushes => clauses::shutdown_flushes(harness),
+            Self::ShutdownRefuses => clauses::shutdown_refuses(harness),
+            Self::Counted => clauses::counted(harness),
+        };
+        outcome.map_err(|what| Failure { clause: self, what })
+    }
+}
+
+/// A clause that a transport breaks, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub clause: Clause,
+    /// How.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.clause, self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Checks every clause, each on a harness of its own, and gives those that are broken.
+pub fn failures<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Failure> {
+    Clause::ALL.into_iter().filter_map(|clause| clause.check(&mut make()).err()).collect()
+}

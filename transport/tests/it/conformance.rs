@@ -1,0 +1,109 @@
+//! The suite against every transport of the crate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use quorate_protocol::{Identity, NodeId};
+use quorate_transport::Transport;
+use quorate_transport::conformance::{Harness, LIMITS, failures};
+use quorate_transport::memory::{Delivery, Network};
+use quorate_transport::tcp::{TcpSettings, TcpTransport};
+use tokio::runtime::Runtime;
+
+/// A network in memory, without a runtime.
+struct Memory(Network);
+
+impl Memory {
+    fn new() -> Self {
+        Self(Network::new(LIMITS, Delivery::OnSettle).expect("the limits fit"))
+    }
+}
+
+impl Harness for Memory {
+    fn join(&mut self, identity: Identity) -> Arc<dyn Transport> {
+        self.0.join(identity)
+    }
+
+    fn address(&self, _node: NodeId) -> String {
+        "memory:0".into()
+    }
+
+    fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool {
+        (0..STEPS_MAX).any(|_| {
+            self.0.settle();
+            until()
+        })
+    }
+
+    fn shutdown(&mut self, transport: &dyn Transport) {
+        let mut context = Context::from_waker(Waker::noop());
+        let ended = transport.shutdown().as_mut().poll(&mut context);
+        assert!(ended.is_ready(), "a network in memory never waits");
+    }
+}
+
+/// TCP on loopback, on a runtime that runs only while the harness settles.
+struct Tcp {
+    runtime: Runtime,
+    nodes: BTreeMap<NodeId, Arc<TcpTransport>>,
+    /// Bound and never accepted from, so that nobody else answers there.
+    nobody: std::net::TcpListener,
+}
+
+impl Tcp {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self { runtime, nodes: BTreeMap::new(), nobody }
+    }
+}
+
+impl Harness for Tcp {
+    fn join(&mut self, identity: Identity) -> Arc<dyn Transport> {
+        let settings =
+            TcpSettings { limits: LIMITS, backoff_max: Duration::from_millis(100), ..TcpSettings::default() };
+        self.nodes.remove(&identity.node);
+        let bound = self.runtime.block_on(TcpTransport::bind(identity, "127.0.0.1:0", settings));
+        let transport = bound.expect("a free port");
+        self.nodes.insert(identity.node, transport.clone());
+        transport
+    }
+
+    fn address(&self, node: NodeId) -> String {
+        let nobody = || self.nobody.local_addr().expect("it is bound");
+        self.nodes.get(&node).map_or_else(nobody, |transport| transport.local_address()).to_string()
+    }
+
+    fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if until() {
+                return true;
+            }
+            self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+        }
+        false
+    }
+
+    fn shutdown(&mut self, transport: &dyn Transport) {
+        self.runtime.block_on(transport.shutdown());
+    }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    assert_eq!(failures(Memory::new), []);
+}
+
+#[test]
+fn tcp_keeps_the_contract() {
+    assert_eq!(failures(Tcp::new), []);
+}
+
+/// So long that only a transport that has stopped is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nothing takes longer in a network without delays.
+const STEPS_MAX: usize = 5;
