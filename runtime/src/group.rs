@@ -32,6 +32,11 @@ pub trait Group: Any + Send {
     /// Whether nothing keeps the node from stopping: after [`GroupInput::Shutdown`] leadership is handed over, or cannot be, and
     /// no caller waits.
     fn is_settled(&self) -> bool;
+
+    /// Tells what there is to measure, with names of [`metrics`](crate::metrics). Called about once a second.
+    fn measure(&self, gauge: &mut dyn FnMut(&'static str, f64)) {
+        let _ = gauge;
+    }
 }
 
 /// What goes into a group.

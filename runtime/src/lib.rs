@@ -1,17 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod directory;
+mod driver;
 mod group;
 mod hosted;
+pub mod metrics;
 mod node;
 mod notice;
 mod outcome;
 mod reply;
+mod snapshots;
 mod state_machine;
 mod stream;
 mod typed;
 
 pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
+pub use driver::{Answer, CallError, Clock, Driver, LocalHandle, NodeHandle, Parts, StartError};
 pub use group::{
     CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotOperation,
     SnapshotReader, SnapshotWriter,
@@ -23,6 +27,7 @@ pub use node::{
 pub use notice::Notice;
 pub use outcome::{NotApplied, Outcome, ReadError, Retry, TransferError, Unknown};
 pub use reply::Reply;
+pub use snapshots::{Snapshots, StopFlag};
 pub use state_machine::{ApplyContext, StateMachine};
 pub use stream::StreamId;
 pub use typed::{Typed, TypedStateMachine};

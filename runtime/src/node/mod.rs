@@ -32,6 +32,7 @@ use liveness::Liveness;
 use message::NodeMessage;
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::Slot;
+pub(crate) use slot::panic_message;
 
 /// Many groups on one transport and one log: pure, as the cores are. The shell carries frames, writes and jobs.
 ///
@@ -405,6 +406,14 @@ impl Node {
     pub fn group<G: Group>(&self, group: GroupId) -> Option<&G> {
         let group: &dyn Any = self.slots[*self.groups.get(&group)?].group();
         group.downcast_ref()
+    }
+
+    /// Tells what there is to measure of a group that still runs.
+    pub fn measure(&self, group: GroupId, gauge: &mut dyn FnMut(&'static str, f64)) {
+        let slot = self.groups.get(&group).map(|index| &self.slots[*index]);
+        if let Some(slot) = slot.filter(|slot| !slot.has_stopped()) {
+            slot.group().measure(gauge);
+        }
     }
 
     /// Whether every group is ready for the node to stop.

@@ -1,0 +1,281 @@
+//! The tokio shell round a [`Node`]: takes what is ready, hands it in, carries out what comes back, sleeps to the deadline.
+//! It knows no rule of any protocol.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use quorate_protocol::{GroupId, Instant, NodeId, Now, Ticket};
+use quorate_transport::{Inbox, Incoming, LinkEvent, Transport};
+use tokio::time::Sleep;
+
+use crate::{CallId, Job, Node, NodeInput, NodeOutput, Origin, SnapshotFailure, SnapshotOperation, StopFlag};
+
+mod calls;
+mod clock;
+mod log;
+mod mailbox;
+mod report;
+mod start;
+mod stop;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use calls::{Answer, CallError, LocalHandle, NodeHandle};
+use calls::{Asked, Call, LocalCalls, Post};
+pub use clock::Clock;
+pub(crate) use log::{Log, LogNews};
+use mailbox::Mailbox;
+use report::Report;
+pub use start::{Parts, StartError};
+use stop::Shutdown;
+use worker::Worker;
+
+/// The shell round a [`Node`]. Its loop is a future: it can share a current-thread runtime with an application's own
+/// sockets, which then reach the node with a [`LocalHandle`] that crosses no thread.
+///
+/// Each round drains all inputs that are ready and then all outputs, so that batches follow the load; nothing lingers.
+pub struct Driver {
+    node: Node,
+    clock: Clock,
+    transport: Arc<dyn Transport>,
+    inboxes: [Inbox; 2],
+    log: Box<dyn Log>,
+    snapshots: Worker<(GroupId, Ticket, SnapshotOperation)>,
+    stop_snapshots: StopFlag,
+    jobs: Worker<(GroupId, Ticket, Job)>,
+    news: Mailbox<News>,
+    posts: Mailbox<Post>,
+    local: Rc<RefCell<LocalCalls>>,
+    /// Calls that wait for a reply; bounded by what their groups take.
+    waiting: HashMap<CallId, Box<dyn Call>>,
+    last_call: u64,
+    /// Frames that could not be sent, told to the node in the next round.
+    unsent: Vec<(NodeId, Origin)>,
+    sleep: Pin<Box<Sleep>>,
+    armed: Instant,
+    shutdown: Option<Shutdown>,
+    report: Report,
+    scratch: Scratch,
+    /// The data directory's lock: the last thing to go.
+    lock: Box<dyn Any>,
+}
+
+/// What other threads tell the loop.
+#[derive(Debug)]
+pub(crate) enum News {
+    Node(NodeInput),
+    Log(LogNews),
+    /// One of the threads that hold the data directory has ended.
+    Ended,
+}
+
+/// Kept between rounds for its capacity.
+#[derive(Default)]
+struct Scratch {
+    news: Vec<News>,
+    posts: Vec<Post>,
+    local: Vec<(GroupId, Box<dyn Call>)>,
+}
+
+impl Driver {
+    /// A handle for other threads and executors.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        NodeHandle::new(self.posts.clone())
+    }
+
+    /// A handle for the loop's own thread.
+    #[must_use]
+    pub fn local_handle(&self) -> LocalHandle {
+        LocalHandle::new(self.local.clone())
+    }
+
+    /// Runs the node until it is shut down. Everything is in order and free when this returns; dropping the future
+    /// stops the node as a crash would.
+    pub async fn run(mut self) {
+        loop {
+            let mut has_waited = false;
+            poll_fn(|context| {
+                let polled = self.poll_inputs(context);
+                has_waited |= polled.is_pending();
+                polled
+            })
+            .await;
+            self.carry_out();
+            if self.is_done() {
+                break;
+            }
+            // Under load the loop never waits: others on its thread, sockets above all, must have their turn.
+            if !has_waited {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Hands everything that is ready to the node.
+    fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let now = self.clock.now();
+        let mut has_any = self.poll_frames(now, context);
+        has_any |= self.poll_news(now, context);
+        has_any |= self.poll_calls(now, context);
+        for (to, origin) in std::mem::take(&mut self.unsent) {
+            has_any = true;
+            self.node.handle(now, NodeInput::SendFailed { to, origin });
+        }
+        has_any |= self.poll_clock(now, context);
+        if has_any { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_frames(&mut self, now: Now, context: &mut Context<'_>) -> bool {
+        let mut taken = 0;
+        for inbox in &mut self.inboxes {
+            while taken < FRAMES_A_ROUND
+                && let Poll::Ready(Some(incoming)) = inbox.poll_recv(context)
+            {
+                taken += 1;
+                match incoming {
+                    Incoming::Frame(received) => self.node.handle(now, NodeInput::Frame(received)),
+                    Incoming::Link(LinkEvent::Up { peer }) => self.node.handle(now, NodeInput::LinkUp(peer)),
+                    Incoming::Link(LinkEvent::Down { peer, .. }) => {
+                        self.node.handle(now, NodeInput::LinkDown(peer.node));
+                    }
+                    Incoming::Link(refused) => self.report.refused(&refused),
+                }
+            }
+        }
+        taken > 0
+    }
+
+    fn poll_news(&mut self, now: Now, context: &mut Context<'_>) -> bool {
+        let mut news = std::mem::take(&mut self.scratch.news);
+        let has_any = self.news.poll_take(context, &mut news);
+        for news in news.drain(..) {
+            match news {
+                News::Node(input) => self.node.handle(now, input),
+                News::Log(news) => news.tell(&mut self.report, |input| self.node.handle(now, input)),
+                News::Ended => {}
+            }
+        }
+        self.scratch.news = news;
+        has_any
+    }
+
+    fn poll_calls(&mut self, now: Now, context: &mut Context<'_>) -> bool {
+        let mut posts = std::mem::take(&mut self.scratch.posts);
+        let mut local = std::mem::take(&mut self.scratch.local);
+        let mut has_any = self.posts.poll_take(context, &mut posts);
+        has_any |= self.local.borrow_mut().poll_take(context, &mut local);
+        for post in posts.drain(..) {
+            match post {
+                Post::Call(group, call) => self.ask(now, group, call),
+                Post::Shutdown { patience, done } => self.begin_shutdown(now, now.instant.after(patience), done),
+            }
+        }
+        for (group, call) in local.drain(..) {
+            self.ask(now, group, call);
+        }
+        (self.scratch.posts, self.scratch.local) = (posts, local);
+        has_any
+    }
+
+    fn poll_clock(&mut self, now: Now, context: &mut Context<'_>) -> bool {
+        let mut wanted = self.node.deadline();
+        if let Some(shutdown) = &self.shutdown {
+            wanted = wanted.min(shutdown.deadline);
+        }
+        if wanted > now.instant {
+            if wanted != self.armed {
+                self.armed = wanted;
+                self.sleep.as_mut().reset(self.clock.moment(wanted));
+            }
+            if self.sleep.as_mut().poll(context).is_pending() {
+                return false;
+            }
+        }
+        self.armed = Instant::ZERO;
+        self.node.handle(now, NodeInput::Timeout);
+        self.report.publish(now, &self.node, &*self.transport);
+        true
+    }
+
+    fn ask(&mut self, now: Now, group: GroupId, mut call: Box<dyn Call>) {
+        self.last_call += 1;
+        let id = CallId(self.last_call);
+        let mut was_asked = false;
+        let asked = self.node.enter(now, group, |group| {
+            was_asked = true;
+            call.ask(group, now, id)
+        });
+        match asked {
+            Some(Asked::Waits) => drop(self.waiting.insert(id, call)),
+            Some(Asked::Answered) => {}
+            None if was_asked => call.refuse(CallError::Lost),
+            Some(Asked::NotOfThisGroup) | None => call.refuse(CallError::NoGroup),
+        }
+    }
+
+    /// Carries out everything that the node wants.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                NodeOutput::Send { to, frame, origin } => {
+                    if self.transport.send(to, frame).is_err() && origin != Origin::Node {
+                        self.unsent.push((to, origin));
+                    }
+                }
+                NodeOutput::Write(writes) => self.log.submit(writes),
+                NodeOutput::Load { stream, ticket, range } => self.log.load(stream, ticket, range),
+                NodeOutput::Snapshot { group, ticket, operation } => {
+                    if !self.snapshots.offer((group, ticket, operation)) {
+                        let result = Err(SnapshotFailure::Io("too many snapshot operations wait".to_owned()));
+                        self.tell(NodeInput::Snapshot { group, ticket, result });
+                    }
+                }
+                NodeOutput::Job { group, ticket, job } => {
+                    if !self.jobs.offer((group, ticket, job)) {
+                        let result = Err("too many jobs wait".to_owned());
+                        self.tell(NodeInput::Job { group, ticket, result });
+                    }
+                }
+                NodeOutput::Reply { group, call, reply } => {
+                    let Some(call) = self.waiting.remove(&call) else { continue };
+                    let mut answering = Some((call, reply));
+                    self.node.enter(self.clock.now(), group, |group| {
+                        let (call, reply) = answering.take().expect("entered once");
+                        call.answer(Some(group), reply);
+                    });
+                    if let Some((call, reply)) = answering {
+                        call.answer(None, reply);
+                    }
+                }
+                NodeOutput::Notice { group, notice } => self.report.notice(group, &notice),
+            }
+        }
+        self.transport.flush();
+    }
+
+    /// Tells the node something in the next round.
+    fn tell(&self, input: NodeInput) {
+        // The loop owns the queue, so it is not closed while there is anybody to tell.
+        let _ = self.news.push(News::Node(input), 0);
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// So many frames are taken in one round, before what came of them leaves.
+const FRAMES_A_ROUND: usize = 4096;

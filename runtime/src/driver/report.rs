@@ -1,0 +1,139 @@
+//! What an operator sees of a node: lines of the log from notices, and metrics. Never a line a message.
+
+use std::time::Duration;
+
+use metrics::{Histogram, Label, counter, gauge, histogram};
+use quorate_protocol::{GroupId, Instant, NodeId, Now, StorageLevel};
+use quorate_transport::{LinkEvent, Transport};
+use tracing::{error, info, warn};
+
+use crate::metrics as names;
+use crate::{Node, Notice};
+
+/// Tells operators of one node.
+pub(super) struct Report {
+    node: NodeId,
+    label: Label,
+    sync_seconds: Histogram,
+    writes_a_sync: Histogram,
+    syncs: u64,
+    storage: StorageLevel,
+    next: Instant,
+}
+
+impl Report {
+    pub(super) fn new(node: NodeId) -> Self {
+        let label = Label::new("node", node.to_string());
+        Self {
+            node,
+            sync_seconds: histogram!(names::SYNC_SECONDS, vec![label.clone()]),
+            writes_a_sync: histogram!(names::WRITES_A_SYNC, vec![label.clone()]),
+            label,
+            syncs: 0,
+            storage: StorageLevel::Enough,
+            next: Instant::ZERO,
+        }
+    }
+
+    /// The log was synced once.
+    pub(super) fn synced(&mut self, took: Duration, writes: usize) {
+        self.syncs += 1;
+        self.sync_seconds.record(took);
+        self.writes_a_sync.record(u32::try_from(writes).unwrap_or(u32::MAX));
+        if took >= SLOW_SYNC {
+            warn!(node = self.node.0, ?took, "a sync of the log is slow");
+        }
+    }
+
+    pub(super) fn storage(&mut self, level: StorageLevel) {
+        self.storage = level;
+        match level {
+            StorageLevel::Low => warn!(node = self.node.0, "the disk's reserve is used up: new commands are refused"),
+            StorageLevel::Enough => info!(node = self.node.0, "the disk's reserve is there again"),
+        }
+    }
+
+    pub(super) fn log_failed(&self, what: &str) {
+        error!(node = self.node.0, what, "the log has failed: the node takes no more writes");
+    }
+
+    /// A connection was refused, by this node or a peer. The transport keeps these rare.
+    pub(super) fn refused(&self, event: &LinkEvent) {
+        if let LinkEvent::Refused { peer, refusal, by } = event {
+            warn!(node = self.node.0, peer = peer.map(|peer| peer.0), ?by, %refusal, "a connection is refused");
+        }
+    }
+
+    pub(super) fn notice(&self, group: Option<GroupId>, notice: &Notice) {
+        let (node, group) = (self.node.0, group.map(|group| group.0));
+        match notice {
+            Notice::Role { role, term, leader } => {
+                let leader = leader.map(|leader| leader.0);
+                info!(node, group, term = term.0, %role, leader, "the role has changed");
+            }
+            Notice::Voting { barred: None } => info!(node, group, "the node votes"),
+            Notice::Voting { barred: Some(bar) } => warn!(node, group, reason = ?bar, "the node does not vote"),
+            Notice::ClockStep { ahead_ms } => {
+                warn!(node, group, ahead_ms, "the leader's wall clock has jumped ahead: log time does not follow");
+            }
+            Notice::SnapshotBuilt { index, bytes } => info!(node, group, index = index.0, bytes, "a snapshot is built"),
+            Notice::SnapshotSending { to, index } => {
+                info!(node, group, peer = to.0, index = index.0, "a snapshot goes to a peer");
+            }
+            Notice::SnapshotInstalled { index } => info!(node, group, index = index.0, "a snapshot is installed"),
+            Notice::SnapshotFailed { index, reason } => {
+                warn!(node, group, index = index.0, reason, "a snapshot operation has failed");
+            }
+            Notice::Halted { reason } => error!(node, group, %reason, "the group has stopped on this node"),
+            Notice::Introduced { peer, incarnation } => {
+                info!(node, peer = peer.0, %incarnation, "introduced to a peer");
+            }
+            Notice::PeerStranger { peer, found, known } => {
+                warn!(node, peer = peer.0, %found, %known, "the peer's disk is another than the known one: it counts for nothing");
+            }
+            Notice::SelfStranger { peer, known } => {
+                error!(node, peer = peer.0, %known, "a peer knows this node with another disk: it does not vote");
+            }
+            Notice::PeersFull { peer } => warn!(node, peer = peer.0, "more peers than a node remembers"),
+        }
+    }
+
+    /// Publishes the counters, at most once a second.
+    pub(super) fn publish(&mut self, now: Now, node: &Node, transport: &dyn Transport) {
+        if now.instant < self.next {
+            return;
+        }
+        self.next = now.instant.after(PUBLISH_INTERVAL);
+        let counters = node.counters();
+        let counted = [
+            (names::WRITES, counters.writes),
+            (names::WRITE_BATCHES, counters.write_batches),
+            (names::MESSAGES_SENT, counters.messages_sent),
+            (names::FRAMES_SENT, counters.frames_sent),
+            (names::MESSAGES_RECEIVED, counters.messages_received),
+            (names::FRAMES_RECEIVED, counters.frames_received),
+            (names::MESSAGES_DROPPED, counters.messages_dropped),
+            (names::FRAMES_MALFORMED, counters.frames_malformed),
+            (names::GROUPS_HALTED, counters.groups_halted),
+            (names::SYNCS, self.syncs),
+        ];
+        for (name, value) in counted {
+            counter!(name, vec![self.label.clone()]).absolute(value);
+        }
+        for (what, value) in transport.counters().iter() {
+            counter!(names::TRANSPORT, vec![self.label.clone(), Label::new("what", what)]).absolute(value);
+        }
+        let is_low = if self.storage == StorageLevel::Low { 1.0 } else { 0.0 };
+        gauge!(names::STORAGE_LOW, vec![self.label.clone()]).set(is_low);
+        for (group, _) in node.groups() {
+            let label = Label::new("group", group.to_string());
+            node.measure(group, &mut |name, value| {
+                gauge!(name, vec![self.label.clone(), label.clone()]).set(value);
+            });
+        }
+    }
+}
+
+/// A sync that takes longer is worth a warning.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);

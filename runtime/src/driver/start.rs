@@ -1,0 +1,117 @@
+//! How a driver is put together.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quorate_protocol::Instant;
+use quorate_transport::{ChannelId, ClaimError, Transport};
+use quorate_wal::disk::Disk;
+
+use super::calls::LocalCalls;
+use super::mailbox::Mailbox;
+use super::report::Report;
+use super::worker::Worker;
+use super::{Clock, Driver, Log, News, Scratch};
+use crate::node::panic_message;
+use crate::{Job, Node, NodeInput, Snapshots};
+
+/// What a [`Driver`] drives.
+pub struct Parts<D: Disk> {
+    /// The node, with its groups.
+    pub node: Node,
+    /// The clock that the node was made with.
+    pub clock: Clock,
+    /// The transport; the driver claims all channels but that of rpc.
+    pub transport: Arc<dyn Transport>,
+    /// The log, which becomes a thread.
+    pub(crate) log: Box<dyn Log>,
+    /// The snapshots, which become a thread.
+    pub snapshots: Snapshots<D>,
+    /// Held until the node has stopped.
+    pub lock: Box<dyn Any>,
+}
+
+/// Why a driver cannot be started. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A channel of the transport is claimed already.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl Driver {
+    /// Claims the channels and starts the threads of the log, the snapshots and the jobs.
+    ///
+    /// # Errors
+    /// When a channel is claimed already, or a thread cannot be started.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time.
+    pub fn new<D: Disk>(parts: Parts<D>) -> Result<Self, StartError> {
+        let news = Mailbox::new(usize::MAX);
+        let log = parts.log;
+        let control = parts.transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS)?;
+        let groups = parts.transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX))?;
+        let stop_snapshots = parts.snapshots.stop_flag();
+        Ok(Self {
+            report: Report::new(parts.node.identity().node),
+            node: parts.node,
+            sleep: Box::pin(tokio::time::sleep_until(parts.clock.moment(Instant::ZERO))),
+            clock: parts.clock,
+            transport: parts.transport,
+            inboxes: [control, groups],
+            log,
+            snapshots: snapshot_thread(parts.snapshots, news.clone())?,
+            stop_snapshots,
+            jobs: job_thread(news.clone())?,
+            news,
+            posts: Mailbox::new(CALLS_BYTES_MAX),
+            local: Rc::new(RefCell::new(LocalCalls { weight_max: CALLS_BYTES_MAX, ..LocalCalls::default() })),
+            waiting: HashMap::new(),
+            last_call: 0,
+            unsent: Vec::new(),
+            armed: Instant::ZERO,
+            shutdown: None,
+            scratch: Scratch::default(),
+            lock: parts.lock,
+        })
+    }
+}
+
+type SnapshotWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, crate::SnapshotOperation);
+type JobWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, Job);
+
+fn snapshot_thread<D: Disk>(mut snapshots: Snapshots<D>, news: Mailbox<News>) -> io::Result<Worker<SnapshotWork>> {
+    let ended = news.clone();
+    let work = move |(group, ticket, operation): SnapshotWork| {
+        let result = snapshots.perform(group, operation);
+        // Nobody listens any more when the loop has ended.
+        let _ = news.push(News::Node(NodeInput::Snapshot { group, ticket, result }), 0);
+    };
+    Worker::spawn("quorate-snapshots", WORK_MAX, work, move || drop(ended.push(News::Ended, 0)))
+}
+
+/// Jobs hold nothing of the data directory, so that nobody waits for the end of their thread.
+fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
+    let work = move |(group, ticket, job): JobWork| {
+        let result = catch_unwind(AssertUnwindSafe(job.0)).map_err(|payload| panic_message(&*payload));
+        let _ = news.push(News::Node(NodeInput::Job { group, ticket, result }), 0);
+    };
+    Worker::spawn("quorate-jobs", WORK_MAX, work, || ())
+}
+
+/// The threads of the log and of the snapshots.
+pub(super) const THREADS_WITH_THE_DIRECTORY: usize = 2;
+/// Snapshot operations or jobs that wait for their thread; one more fails at once.
+const WORK_MAX: usize = 4096;
+/// Bytes of calls that wait for the loop, on each of its two ways in; beyond it calls are refused as `Overloaded`.
+const CALLS_BYTES_MAX: usize = 64 << 20;

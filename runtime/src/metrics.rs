@@ -1,0 +1,69 @@
+//! The names of all metrics, in one place. They are part of the public interface: dashboards hang on them.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric. All bear the label `node`, those of a group `group` as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// What it says, with the unit.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($ident:ident = $kind:ident $name:literal, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $ident: &str = $name;
+        )*
+
+        /// Every metric of this crate.
+        pub const METRICS: &[Metric] = &[$(Metric { name: $name, kind: MetricKind::$kind, help: $help }),*];
+    };
+}
+
+metrics! {
+    WRITES = Counter "quorate_node_writes_total", "Writes of groups to the log.";
+    WRITE_BATCHES = Counter "quorate_node_write_batches_total", "Submissions to the log that the writes went in.";
+    MESSAGES_SENT = Counter "quorate_node_messages_sent_total", "Messages of groups that were sent.";
+    FRAMES_SENT = Counter "quorate_node_frames_sent_total", "Frames that the messages went in, heartbeats included.";
+    MESSAGES_RECEIVED = Counter "quorate_node_messages_received_total", "Messages of groups that came in.";
+    FRAMES_RECEIVED = Counter "quorate_node_frames_received_total", "Frames that came in.";
+    MESSAGES_DROPPED = Counter "quorate_node_messages_dropped_total", "Messages for unknown or stopped groups, or without room.";
+    FRAMES_MALFORMED = Counter "quorate_node_frames_malformed_total", "Node frames that no correct peer sends.";
+    GROUPS_HALTED = Counter "quorate_node_groups_halted_total", "Groups that stopped on this node.";
+    SYNCS = Counter "quorate_log_syncs_total", "Syncs of the log.";
+    SYNC_SECONDS = Histogram "quorate_log_sync_seconds", "How long a sync of the log took, in seconds.";
+    WRITES_A_SYNC = Histogram "quorate_log_writes_per_sync", "Writes that one sync made durable.";
+    STORAGE_LOW = Gauge "quorate_log_storage_low", "1 while the disk's reserve is used up, else 0.";
+    TRANSPORT = Counter "quorate_transport_total", "What the transport counts, by the label `what`.";
+    TERM = Gauge "quorate_group_term", "The term of the group on this node.";
+    IS_LEADER = Gauge "quorate_group_is_leader", "1 on the node that leads the group, else 0.";
+    COMMIT_INDEX = Gauge "quorate_group_commit_index", "The last entry known to be committed.";
+    APPLIED_INDEX = Gauge "quorate_group_applied_index", "The last entry that the state machine has applied.";
+    LAST_INDEX = Gauge "quorate_group_last_index", "The last entry of the log.";
+    SNAPSHOT_INDEX = Gauge "quorate_group_snapshot_index", "The last entry that the newest snapshot covers.";
+}
+
+/// Tells the recorder what the metrics mean. Once a process is enough, after the recorder is installed.
+pub fn describe() {
+    for metric in METRICS {
+        match metric.kind {
+            MetricKind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
