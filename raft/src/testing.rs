@@ -1,1 +1,13 @@
-//! Builders for tests.
+//! A cluster of cores in one loop, with a disk and a network that tests rule, and the laws that hold across nodes.
+//!
+//! Everything happens in an order that the seed decides: messages, writes and deadlines stand in one queue.
+
+mod cluster;
+mod disk;
+mod laws;
+mod node;
+
+pub use cluster::{Builder, Cluster, Faults};
+pub use disk::Disk;
+pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, laws};
+pub use node::{Applied, Node};

@@ -1,0 +1,588 @@
+//! The loop: one queue of messages, writes and deadlines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Configuration, EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex,
+    NodeId, Now, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term,
+    Ticket,
+};
+
+use super::laws::laws;
+use super::node::{Effect, Node};
+use crate::{Config, Message, Raft, Settings, Start};
+
+/// What the network and the disks do to a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Of a hundred messages, so many are lost.
+    pub loss_percent: u64,
+    /// Of a hundred messages, so many come twice.
+    pub duplicate_percent: u64,
+    /// The longest that a message takes. Above zero messages overtake each other.
+    pub latency_max: Duration,
+    /// The longest that a write takes.
+    pub write_max: Duration,
+    /// Of a hundred inputs, so many are handled together with the next.
+    pub batch_percent: u64,
+}
+
+/// What a cluster is made of.
+#[derive(Debug)]
+pub struct Builder {
+    nodes: Vec<NodeId>,
+    seed: u64,
+    settings: Settings,
+    beat: Option<Duration>,
+    tail_bytes_max: usize,
+}
+
+impl Builder {
+    /// A cluster of nodes 1 to `count`.
+    pub fn new(count: u64, seed: u64) -> Self {
+        let nodes = (1..=count).map(NodeId).collect();
+        Self { nodes, seed, settings: Settings::default(), beat: None, tail_bytes_max: usize::MAX }
+    }
+
+    /// With these settings on every node.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// With news of living nodes this often.
+    pub fn beat(mut self, interval: Duration) -> Self {
+        self.beat = Some(interval);
+        self
+    }
+
+    /// With so many bytes of the log given to a core that recovers.
+    pub fn tail_bytes_max(mut self, bytes: usize) -> Self {
+        self.tail_bytes_max = bytes;
+        self
+    }
+
+    /// Starts every node, introduced to each other.
+    ///
+    /// # Panics
+    /// When the settings contradict each other.
+    pub fn start(self) -> Cluster {
+        let members = Configuration::of_voters(self.nodes.iter().copied());
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            now: Instant::from_nanos(1_000_000_000),
+            queue: BTreeMap::new(),
+            next_event: 0,
+            random: Random::new(self.seed),
+            faults: Faults::default(),
+            cut: BTreeSet::new(),
+            parked_links: BTreeSet::new(),
+            parked: Vec::new(),
+            laws: Laws(laws()),
+            has_lost_disk: false,
+            sent: 0,
+            tail_bytes_max: self.tail_bytes_max,
+            next_id: 0,
+            beat: self.beat,
+        };
+        for node in &self.nodes {
+            let seed = self.seed.wrapping_mul(1000) + node.0;
+            let config = Config::new(*node, seed, Start::Initial(members.clone()), self.settings.clone());
+            let mut started = Node::new(config.expect("valid settings"));
+            started.known = self.nodes.iter().map(|peer| (*peer, 1)).collect();
+            cluster.nodes.insert(*node, started);
+        }
+        for node in self.nodes {
+            cluster.restart(node);
+        }
+        if let Some(interval) = self.beat {
+            cluster.schedule(interval, Event::Beat);
+        }
+        cluster
+    }
+}
+
+/// Cores in one loop. After every step all laws are checked.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Every node, running or not.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The time on every node.
+    pub now: Instant,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// How many messages were sent.
+    pub sent: u64,
+    queue: BTreeMap<(Instant, u64), Event>,
+    next_event: u64,
+    random: Random,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    parked_links: BTreeSet<(NodeId, NodeId)>,
+    parked: Vec<(NodeId, NodeId, Message)>,
+    laws: Laws,
+    has_lost_disk: bool,
+    tail_bytes_max: usize,
+    next_id: u64,
+    beat: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
+    Written { node: NodeId, starts: u64, ticket: Ticket },
+    Loaded { node: NodeId, starts: u64, ticket: Ticket, range: LoadRange },
+    Transferred { node: NodeId, starts: u64, ticket: Ticket, to: NodeId, term: Term, snapshot: SnapshotMeta },
+    Poll { node: NodeId, starts: u64 },
+    Beat,
+}
+
+struct Laws(Vec<Box<dyn Law<Raft>>>);
+
+impl std::fmt::Debug for Laws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|law| law.name())).finish()
+    }
+}
+
+impl Cluster {
+    /// Three nodes with default settings.
+    pub fn of_three(seed: u64) -> Self {
+        Builder::new(3, seed).start()
+    }
+
+    /// A node.
+    pub fn node(&self, node: u64) -> &Node {
+        &self.nodes[&NodeId(node)]
+    }
+
+    /// A node, to be changed.
+    pub fn node_mut(&mut self, node: u64) -> &mut Node {
+        self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
+    }
+
+    /// Does everything that needs no time.
+    pub fn settle(&mut self) {
+        self.run(Duration::ZERO);
+    }
+
+    /// Lets time pass, from one thing that happens to the next.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        let mut steps_without_time = 0;
+        loop {
+            let before = self.now;
+            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let deadlines = self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node)));
+            let deadline = deadlines.min();
+            match (event, deadline) {
+                (Some(at), _) if at <= end && deadline.is_none_or(|(due, _)| at <= due) => {
+                    self.now = self.now.max(at);
+                    let (_, event) = self.queue.pop_first().expect("just seen");
+                    self.happen(event);
+                }
+                (_, Some((due, node))) if due <= end => {
+                    self.now = self.now.max(due);
+                    self.input(node, Input::Timeout);
+                }
+                _ => break,
+            }
+            self.check();
+            steps_without_time = if self.now > before { 0 } else { steps_without_time + 1 };
+            assert!(steps_without_time < 100_000, "the cluster comes to rest");
+        }
+        self.now = end;
+    }
+
+    /// Runs until `done`, at most `limit`. Says whether it is.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now.after(limit);
+        while self.now < end {
+            if done(self) {
+                return true;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        done(self)
+    }
+
+    /// Gives a node one input and carries out what comes of it.
+    pub fn input(&mut self, node: NodeId, input: Input<Raft>) {
+        let now = self.clock();
+        let batch_percent = self.faults.batch_percent;
+        let is_batched = batch_percent > 0 && self.random.between(0, 100) < batch_percent;
+        let Some(state) = self.nodes.get_mut(&node) else { return };
+        let Some(core) = &mut state.core else { return };
+        core.handle(now, input);
+        core.check_invariants();
+        if is_batched {
+            let starts = state.starts;
+            self.schedule(Duration::from_micros(50), Event::Poll { node, starts });
+        } else {
+            self.poll(node);
+        }
+    }
+
+    /// Proposes on a node, and gives the proposal's id.
+    pub fn propose(&mut self, node: u64, payload: &[u8]) -> ProposalId {
+        self.next_id += 1;
+        let id = ProposalId { sequence: self.next_id, ..ProposalId::default() };
+        let payload = Bytes::copy_from_slice(payload);
+        let checksum = quorate_protocol::crc32c(&payload);
+        let proposal = Proposal { id, kind: EntryKind::Command, acknowledged_below: 0, payload, checksum };
+        self.input(NodeId(node), Input::Command(LogCommand::Propose(proposal)));
+        id
+    }
+
+    /// Asks for a read on a node, and gives the read's id.
+    pub fn read(&mut self, node: u64) -> ReadId {
+        self.next_id += 1;
+        let id = ReadId(self.next_id);
+        self.input(NodeId(node), Input::Command(LogCommand::Read { id }));
+        id
+    }
+
+    /// The index at which a read may be answered, if it may.
+    pub fn read_index(&self, node: u64, read: ReadId) -> Option<LogIndex> {
+        self.node(node).events.iter().find_map(|event| match event {
+            LogEvent::ReadReady { id, index } if *id == read => Some(*index),
+            _ => None,
+        })
+    }
+
+    /// Makes a snapshot on a node and compacts its log, all but `keep` entries.
+    pub fn snapshot(&mut self, node: u64, keep: u64) {
+        if let Some((snapshot, keep_from)) = self.node_mut(node).snapshot(keep) {
+            self.input(NodeId(node), Input::Command(LogCommand::Compact { snapshot, keep_from }));
+        }
+    }
+
+    /// Runs until some node leads that a quorum follows, and gives it.
+    ///
+    /// # Panics
+    /// When none does in ten of the longest election time-outs.
+    pub fn elect(&mut self) -> u64 {
+        let limit = self.nodes.values().next().expect("a node").config.settings().election_timeout_max * 10;
+        assert!(self.run_until(limit, |cluster| cluster.leader().is_some()), "a leader is elected");
+        self.settle();
+        self.leader().expect("just seen")
+    }
+
+    /// Makes node `node` the leader: nobody else's deadline passes first.
+    ///
+    /// # Panics
+    /// When it is not elected.
+    pub fn elect_node(&mut self, node: u64) {
+        let due = self.node(node).core().deadline().expect("a follower waits");
+        self.now = self.now.max(due);
+        self.input(NodeId(node), Input::Timeout);
+        self.settle();
+        assert_eq!(self.leader(), Some(node), "it leads");
+    }
+
+    /// The leader of the latest term, if it has committed an entry of that term.
+    pub fn leader(&self) -> Option<u64> {
+        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
+        let leading = running.filter(|(_, core)| core.role.name() == Role::Leader);
+        let (node, core) = leading.max_by_key(|(_, core)| core.state.term)?;
+        (core.log.term_at(core.commit_index) == Some(core.state.term)).then_some(node.0)
+    }
+
+    /// Loses everything from `from` to `to`.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.cut.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Loses everything between `node` and all others.
+    pub fn isolate(&mut self, node: u64) {
+        let others: Vec<u64> = self.nodes.keys().map(|other| other.0).filter(|other| *other != node).collect();
+        for other in others {
+            self.cut(node, other);
+            self.cut(other, node);
+        }
+    }
+
+    /// Only these pairs hear each other.
+    pub fn only_links(&mut self, links: &[(u64, u64)]) {
+        let nodes: Vec<u64> = self.nodes.keys().map(|node| node.0).collect();
+        self.cut.clear();
+        for from in &nodes {
+            for to in &nodes {
+                if from != to && !links.contains(&(*from, *to)) && !links.contains(&(*to, *from)) {
+                    self.cut(*from, *to);
+                }
+            }
+        }
+    }
+
+    /// Everybody hears everybody.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Keeps what `from` sends to `to` until it is released.
+    pub fn park(&mut self, from: u64, to: u64) {
+        self.parked_links.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Delivers what was kept, in order, and keeps no more.
+    pub fn release(&mut self) {
+        self.parked_links.clear();
+        for (from, to, message) in std::mem::take(&mut self.parked) {
+            self.input(to, Input::Message { from, message });
+        }
+        self.settle();
+    }
+
+    /// What is kept now.
+    pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
+        &self.parked
+    }
+
+    /// Writes of a node do not complete.
+    pub fn hold_disk(&mut self, node: u64) {
+        self.node_mut(node).is_disk_held = true;
+    }
+
+    /// Writes of a node complete again, and so do those that wait.
+    pub fn release_disk(&mut self, node: u64) {
+        let state = self.node_mut(node);
+        state.is_disk_held = false;
+        let starts = state.starts;
+        let tickets: Vec<Ticket> = state.writes.iter().map(|(ticket, _)| *ticket).collect();
+        for ticket in tickets {
+            self.schedule(Duration::ZERO, Event::Written { node: NodeId(node), starts, ticket });
+        }
+        self.settle();
+    }
+
+    /// Stops a node. What was not written is gone.
+    pub fn crash(&mut self, node: u64) {
+        let state = self.node_mut(node);
+        state.core = None;
+        state.writes.clear();
+        state.starts += 1;
+    }
+
+    /// Starts a node from its disk, and introduces it.
+    pub fn restart(&mut self, node: NodeId) {
+        let now = self.clock();
+        let tail_bytes_max = self.tail_bytes_max;
+        let state = self.nodes.get_mut(&node).expect("a node of the cluster");
+        state.start(now, tail_bytes_max);
+        state.is_disk_held = false;
+        let incarnation = state.incarnation;
+        let peers: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for peer in peers {
+            if peer == node {
+                continue;
+            }
+            let seen_by_peer = self.nodes[&peer].standing_of(node, incarnation);
+            let seen_by_node = self.nodes[&node].standing_of(peer, self.nodes[&peer].incarnation);
+            self.input(peer, Input::PeerStanding { node, standing: seen_by_peer });
+            self.input(node, Input::PeerStanding { node: peer, standing: seen_by_node });
+        }
+        let knows_all = self.nodes[&node].known.len() == self.nodes.len();
+        let is_known = self.nodes.values().all(|peer| peer.standing_of(node, incarnation) == Standing::Member);
+        if !is_known {
+            self.input(node, Input::PeerStanding { node, standing: Standing::Stranger });
+        } else if knows_all {
+            self.input(node, Input::PeerStanding { node, standing: Standing::Member });
+        }
+    }
+
+    /// Stops a node and empties its disk: it comes back as another incarnation.
+    pub fn wipe(&mut self, node: u64) {
+        self.crash(node);
+        self.has_lost_disk = true;
+        let incarnations: Vec<(NodeId, u64)> = self.nodes.iter().map(|(id, peer)| (*id, peer.incarnation)).collect();
+        let state = self.node_mut(node);
+        let config = state.config.clone();
+        let (incarnation, starts) = (state.incarnation + 1, state.starts);
+        *state = Node::new(config);
+        state.incarnation = incarnation;
+        state.starts = starts;
+        state.known = incarnations.into_iter().collect();
+        state.known.insert(NodeId(node), incarnation);
+    }
+
+    /// Checks every law.
+    ///
+    /// # Panics
+    /// When one is broken.
+    pub fn check(&mut self) {
+        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
+        let running: Vec<(NodeId, &Raft)> = running.collect();
+        for law in &mut self.laws.0 {
+            if let Err(violation) = law.check(&running) {
+                panic!("{violation}");
+            }
+        }
+        if !self.has_lost_disk {
+            self.check_durable_quorum(&running);
+        }
+    }
+
+    /// What is committed is on the disks of a quorum.
+    fn check_durable_quorum(&self, running: &[(NodeId, &Raft)]) {
+        let Some((_, core)) = running.iter().max_by_key(|(_, core)| core.commit_index) else { return };
+        let (index, term) = (core.commit_index, core.log.term_at(core.commit_index));
+        let holds = |state: &&Node| {
+            let snapshot = state.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
+            state.disk.base.0.max(snapshot) >= index || state.disk.term_at(index) == term
+        };
+        let copies = self.nodes.values().filter(holds).count();
+        // The bootstrap entry is everybody's before it is anybody's.
+        assert!(index <= LogIndex(1) || copies > self.nodes.len() / 2, "entry {index} is durable on {copies} only");
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, incarnation, to, message } => {
+                let is_known = self.nodes[&from].incarnation == incarnation;
+                if is_known && !self.cut.contains(&(from, to)) {
+                    self.input(to, Input::Message { from, message });
+                }
+            }
+            Event::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
+            Event::Loaded { node, starts, ticket, range } => {
+                let state = &self.nodes[&node];
+                if state.starts == starts && state.core.is_some() {
+                    let input = match state.disk.load(&range) {
+                        Ok(loaded) => Input::Loaded { ticket, loaded },
+                        Err(failure) => Input::LoadFailed { ticket, failure },
+                    };
+                    self.input(node, input);
+                }
+            }
+            Event::Transferred { node, starts, ticket, to, term, snapshot } => {
+                let is_here = self.nodes[&node].starts == starts && self.nodes[&node].core.is_some();
+                if is_here {
+                    self.transfer(node, ticket, to, term, &snapshot);
+                }
+            }
+            Event::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
+            Event::Poll { .. } => {}
+            Event::Beat => self.beat(),
+        }
+    }
+
+    fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
+        let state = self.nodes.get_mut(&node).expect("a node of the cluster");
+        if state.starts != starts || state.is_disk_held {
+            return;
+        }
+        while let Some((oldest, _)) = state.writes.front()
+            && *oldest <= ticket
+        {
+            let (_, operations) = state.writes.pop_front().expect("just seen");
+            state.disk.write(operations);
+        }
+        self.input(node, Input::Persisted(ticket));
+    }
+
+    fn transfer(&mut self, from: NodeId, ticket: Ticket, to: NodeId, term: Term, snapshot: &SnapshotMeta) {
+        let is_cut = self.cut.contains(&(from, to)) || self.cut.contains(&(to, from));
+        let content = self.nodes[&from].snapshot_content.clone();
+        let content = content.into_iter().filter(|(index, ..)| *index <= snapshot.index).collect();
+        let receiver = self.nodes.get_mut(&to).expect("a node of the cluster");
+        let admitted = receiver.receiving.take_if(|(_, sender, admitted, meta)| {
+            !is_cut && *sender == from && *admitted == term && meta == snapshot
+        });
+        let Some((receive_ticket, ..)) = admitted.filter(|_| receiver.core.is_some()) else {
+            self.input(from, Input::Completed { ticket, answer: LogAnswer::SnapshotSendFailed { to } });
+            return;
+        };
+        receiver.disk.snapshot = Some(snapshot.clone());
+        receiver.snapshot_content = content;
+        let answer = LogAnswer::SnapshotDurable { snapshot: snapshot.clone() };
+        self.input(to, Input::Completed { ticket: receive_ticket, answer });
+        let answer = LogAnswer::SnapshotSent { to, index: snapshot.index };
+        self.input(from, Input::Completed { ticket, answer });
+    }
+
+    /// Every node hears of every other that it can hear.
+    fn beat(&mut self) {
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for from in &nodes {
+            for to in &nodes {
+                let is_up = self.nodes[from].core.is_some();
+                if from != to && is_up && !self.cut.contains(&(*from, *to)) {
+                    self.input(*to, Input::PeerAlive(*from));
+                }
+            }
+        }
+        if let Some(interval) = self.beat {
+            self.schedule(interval, Event::Beat);
+        }
+    }
+
+    fn poll(&mut self, node: NodeId) {
+        let state = self.nodes.get_mut(&node).expect("a node of the cluster");
+        let (starts, incarnation) = (state.starts, state.incarnation);
+        for effect in state.poll() {
+            match effect {
+                Effect::Send(to, message) => self.carry(node, incarnation, to, message),
+                Effect::Write(ticket) => {
+                    let delay = self.draw(self.faults.write_max);
+                    self.schedule(delay, Event::Written { node, starts, ticket });
+                }
+                Effect::Load(ticket, range) => {
+                    let delay = self.draw(self.faults.write_max);
+                    self.schedule(delay, Event::Loaded { node, starts, ticket, range });
+                }
+                Effect::SendSnapshot { ticket, to, term, snapshot } => {
+                    let delay = self.draw(self.faults.write_max * 4).max(Duration::from_millis(1));
+                    self.schedule(delay, Event::Transferred { node, starts, ticket, to, term, snapshot });
+                }
+            }
+        }
+    }
+
+    fn carry(&mut self, from: NodeId, incarnation: u64, to: NodeId, message: Message) {
+        self.sent += 1;
+        if self.parked_links.contains(&(from, to)) {
+            self.parked.push((from, to, message));
+            return;
+        }
+        if self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent) {
+            return;
+        }
+        if self.strikes(self.faults.duplicate_percent) {
+            let delay = self.draw(self.faults.latency_max);
+            self.schedule(delay, Event::Deliver { from, incarnation, to, message: message.clone() });
+        }
+        let delay = self.draw(self.faults.latency_max);
+        self.schedule(delay, Event::Deliver { from, incarnation, to, message });
+    }
+
+    fn strikes(&mut self, percent: u64) -> bool {
+        percent > 0 && self.random.between(0, 100) < percent
+    }
+
+    fn draw(&mut self, max: Duration) -> Duration {
+        let nanos = u64::try_from(max.as_nanos()).expect("a short time");
+        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
+    }
+
+    fn schedule(&mut self, delay: Duration, event: Event) {
+        self.next_event += 1;
+        self.queue.insert((self.now.after(delay), self.next_event), event);
+    }
+
+    fn clock(&self) -> Now {
+        let millis = self.now.as_nanos() / 1_000_000;
+        Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
+    }
+
+    /// A number below `high`, drawn from the cluster's seed.
+    pub fn choose(&mut self, high: u64) -> u64 {
+        self.random.between(0, high)
+    }
+
+    /// Has loads of this entry fail on a node.
+    pub fn spoil(&mut self, node: u64, index: u64, failure: LoadFailure) {
+        self.node_mut(node).disk.bad_entry = Some((LogIndex(index), failure));
+    }
+}

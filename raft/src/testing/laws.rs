@@ -1,0 +1,157 @@
+//! Laws that hold across the nodes of a group (Raft figure 3).
+
+use std::collections::BTreeMap;
+
+use quorate_protocol::{Entry, Law, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
+
+use crate::Raft;
+
+/// Every law.
+pub fn laws() -> Vec<Box<dyn Law<Raft>>> {
+    vec![
+        Box::<OneLeaderATerm>::default(),
+        Box::<CommittedForever>::default(),
+        Box::<LeaderCompleteness>::default(),
+        Box::<MonotoneState>::default(),
+    ]
+}
+
+/// At most one node leads in a term (Raft §5.2, "election safety").
+#[derive(Debug, Default)]
+pub struct OneLeaderATerm {
+    leaders: BTreeMap<Term, NodeId>,
+}
+
+impl Law<Raft> for OneLeaderATerm {
+    fn name(&self) -> &'static str {
+        "one leader a term"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
+        for (node, core) in nodes.iter().filter(|(_, core)| core.role.name() == Role::Leader) {
+            let leader = *self.leaders.entry(core.state.term).or_insert(*node);
+            if leader != *node {
+                let detail = format!("{leader} and {node} both lead in term {}", core.state.term);
+                return Err(Violation { law: "one leader a term", detail });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is committed at an index is the same everywhere and for ever (Raft §5.4, "state machine safety"): logs match
+/// on their committed prefixes.
+#[derive(Debug, Default)]
+pub struct CommittedForever {
+    /// What was first seen committed at each index, from 1.
+    committed: Vec<(Term, Option<Entry>)>,
+    /// How far each node was looked at.
+    checked: BTreeMap<NodeId, LogIndex>,
+}
+
+impl Law<Raft> for CommittedForever {
+    fn name(&self) -> &'static str {
+        "committed for ever"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
+        for (node, core) in nodes {
+            // A node that restarted is looked at again from where it takes up.
+            let checked = self.checked.get(node).copied().unwrap_or_default().min(core.commit_index);
+            let mut index = checked.max(core.log.base().0).next();
+            while index <= core.commit_index {
+                self.look_at(*node, core, index)?;
+                index = index.next();
+            }
+            self.checked.insert(*node, core.commit_index);
+        }
+        Ok(())
+    }
+}
+
+impl CommittedForever {
+    fn look_at(&mut self, node: NodeId, core: &Raft, index: LogIndex) -> Result<(), Violation> {
+        let term = core.log.term_at(index).unwrap_or_default();
+        let entry = core.log.read(index, index, usize::MAX).and_then(|mut entries| entries.pop());
+        let entry = entry.map(|(_, _, entry)| entry);
+        let position = usize::try_from(index.0 - 1).expect("a small log");
+        if self.committed.len() <= position {
+            // Behind a snapshot the entries themselves are unknown, and so not comparable.
+            self.committed.resize(position + 1, (Term(u64::MAX), None));
+        }
+        let known = &mut self.committed[position];
+        if known.0 == Term(u64::MAX) {
+            *known = (term, entry);
+            return Ok(());
+        }
+        let is_same_entry = known.1.is_none() || entry.is_none() || known.1 == entry;
+        if known.0 != term || !is_same_entry {
+            let detail = format!("entry {index} of term {} is another on node {node}, of term {term}", known.0);
+            return Err(Violation { law: "committed for ever", detail });
+        }
+        Ok(())
+    }
+}
+
+/// A leader has every entry that was committed in earlier terms (Raft §5.4, "leader completeness").
+#[derive(Debug, Default)]
+pub struct LeaderCompleteness {
+    /// The highest index seen committed, its term, and the highest term in which that was seen.
+    committed: Vec<(LogIndex, Term, Term)>,
+}
+
+impl Law<Raft> for LeaderCompleteness {
+    fn name(&self) -> &'static str {
+        "leader completeness"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
+        for (_, core) in nodes {
+            let newest = self.committed.last().map_or(LogIndex::ZERO, |(index, ..)| *index);
+            if core.commit_index > newest {
+                let term = core.log.term_at(core.commit_index).unwrap_or_default();
+                self.committed.push((core.commit_index, term, core.state.term));
+            }
+        }
+        for (node, core) in nodes.iter().filter(|(_, core)| core.role.name() == Role::Leader) {
+            let earlier = self.committed.iter().rev().filter(|(_, _, seen)| *seen <= core.state.term);
+            for (index, term, _) in earlier.take_while(|(index, ..)| *index > core.log.base().0) {
+                if core.log.term_at(*index) != Some(*term) {
+                    let detail = format!("node {node} leads in term {} without entry {index}", core.state.term);
+                    return Err(Violation { law: "leader completeness", detail });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Term and vote never go back while a node runs, nor does what it says is committed.
+#[derive(Debug, Default)]
+pub struct MonotoneState {
+    seen: BTreeMap<NodeId, (Term, Option<NodeId>)>,
+}
+
+impl Law<Raft> for MonotoneState {
+    fn name(&self) -> &'static str {
+        "monotone state"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
+        let gone: Vec<NodeId> = self.seen.keys().copied().filter(|node| nodes.iter().all(|(id, _)| id != node)).collect();
+        // What a node had not made durable when it stopped, it may forget: nothing of it was said.
+        for node in gone {
+            self.seen.remove(&node);
+        }
+        for (node, core) in nodes {
+            let now = (core.state.term, core.state.voted_for);
+            let before = self.seen.insert(*node, now).unwrap_or_default();
+            let changed_vote = before.0 == now.0 && before.1.is_some() && before.1 != now.1;
+            if now.0 < before.0 || changed_vote || core.status().commit_index < core.told.committed {
+                let detail = format!("node {node} went from term and vote {before:?} to {now:?}");
+                return Err(Violation { law: "monotone state", detail });
+            }
+        }
+        Ok(())
+    }
+}

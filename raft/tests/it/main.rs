@@ -1,0 +1,4 @@
+//! Behaviour through the public API.
+
+mod election;
+mod random;

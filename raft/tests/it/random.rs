@@ -1,0 +1,163 @@
+//! Clusters under random faults: every law after every step, then life after healing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, ReplicatedLog, StorageLevel};
+use quorate_raft::Settings;
+use quorate_raft::testing::{Builder, Cluster, Faults};
+
+/// More seeds: `QUORATE_RAFT_SEEDS=10000 cargo test -p quorate-raft --release random`.
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    let from = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let first = from("QUORATE_RAFT_FIRST_SEED").unwrap_or(0);
+    first..first + from("QUORATE_RAFT_SEEDS").unwrap_or(default)
+}
+
+fn small() -> Settings {
+    Settings {
+        entry_bytes_max: 400,
+        batch_bytes_max: 600,
+        window_bytes_max: 1500,
+        uncommitted_bytes_max: 4000,
+        received_bytes_max: 1200,
+        cache_bytes_max: 500,
+        reads_max: 8,
+        held_messages_max: 16,
+        ..Settings::default()
+    }
+}
+
+struct Run {
+    cluster: Cluster,
+    count: u64,
+    /// What was committed somewhere when each read began: its answer must not be older.
+    floors: BTreeMap<ReadId, LogIndex>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let count = [1, 2, 3, 3, 3, 4, 5][usize::try_from(seed % 7).expect("small")];
+        let quiet_after = seed.is_multiple_of(3).then_some(Duration::from_millis(300));
+        let settings = Settings { quiet_after, quiet_max: Duration::from_secs(3), ..small() };
+        let builder = Builder::new(count, seed).settings(settings).tail_bytes_max(400);
+        let builder = if quiet_after.is_some() { builder.beat(Duration::from_millis(100)) } else { builder };
+        let mut cluster = builder.start();
+        cluster.faults = Faults {
+            loss_percent: cluster.choose(15),
+            duplicate_percent: cluster.choose(15),
+            latency_max: Duration::from_micros(cluster.choose(60_000)),
+            write_max: Duration::from_micros(cluster.choose(40_000)),
+            batch_percent: cluster.choose(60),
+        };
+        Self { cluster, count, floors: BTreeMap::new() }
+    }
+
+    fn step(&mut self) {
+        let node = 1 + self.cluster.choose(self.count);
+        let other = 1 + self.cluster.choose(self.count);
+        match self.cluster.choose(40) {
+            0 => self.cluster.crash(node),
+            1..=3 => self.restart_if_down(node),
+            4 if node != other => self.cluster.cut(node, other),
+            5 => self.cluster.isolate(node),
+            6 | 7 => self.cluster.heal(),
+            8 => self.cluster.hold_disk(node),
+            9 | 10 => self.cluster.release_disk(node),
+            11 => self.if_running(node, |cluster| cluster.snapshot(node, 3)),
+            12 => {
+                let transfer = LogCommand::Transfer { to: None, timeout: Duration::from_millis(500) };
+                self.cluster.input(NodeId(node), Input::Command(transfer));
+            }
+            13 => self.cluster.input(NodeId(node), Input::Unreachable(NodeId(other))),
+            14 => self.cluster.input(NodeId(node), Input::CompactRequested),
+            15 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Low)),
+            16 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough)),
+            17..=20 => {
+                let floor = self.newest_committed();
+                let id = self.cluster.read(node);
+                self.floors.insert(id, floor);
+            }
+            21 => self.cluster.run(Duration::from_secs(2)),
+            _ => {
+                let burst = self.cluster.choose(6);
+                for number in 0..burst {
+                    let length = usize::try_from(self.cluster.choose(200)).expect("small");
+                    self.cluster.propose(node, &vec![u8::try_from(number).expect("small"); length]);
+                }
+            }
+        }
+        let pause = self.cluster.choose(100);
+        self.cluster.run(Duration::from_millis(pause));
+    }
+
+    /// Everything works again: somebody leads, everybody catches up.
+    fn heal(&mut self) {
+        self.cluster.heal();
+        self.cluster.faults = Faults::default();
+        for node in 1..=self.count {
+            self.restart_if_down(node);
+            self.cluster.release_disk(node);
+            self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough));
+        }
+        self.cluster.run(Duration::from_secs(10));
+        let leader = self.cluster.leader().expect("somebody leads");
+        self.cluster.propose(leader, b"after healing");
+        let floor = self.newest_committed();
+        let reads: Vec<ReadId> = (1..=self.count).map(|node| self.cluster.read(node)).collect();
+        self.cluster.run(Duration::from_secs(2));
+        let expected = self.cluster.node(leader).applied.clone();
+        for node in 1..=self.count {
+            let state = self.cluster.node(node);
+            assert_eq!(state.commands().last(), Some(&&b"after healing"[..]), "node {node} has caught up");
+            assert!(state.applied == expected, "node {node} applied the same");
+            assert_eq!(state.halted, None, "node {node} did not stop");
+            let read = reads[usize::try_from(node - 1).expect("small")];
+            assert!(self.cluster.read_index(node, read) >= Some(floor), "node {node} can read");
+        }
+        self.check_reads();
+    }
+
+    fn check_reads(&self) {
+        for state in self.cluster.nodes.values() {
+            for event in &state.events {
+                if let LogEvent::ReadReady { id, index } = event
+                    && let Some(floor) = self.floors.get(id)
+                {
+                    assert!(index >= floor, "read {id} gives {index}, and {floor} was committed before it began");
+                }
+            }
+        }
+    }
+
+    fn newest_committed(&self) -> LogIndex {
+        let running = self.cluster.nodes.values().filter_map(|state| state.core.as_ref());
+        running.map(|core| core.status().commit_index).max().unwrap_or_default()
+    }
+
+    fn restart_if_down(&mut self, node: u64) {
+        if self.cluster.node(node).core.is_none() {
+            self.cluster.restart(NodeId(node));
+        }
+    }
+
+    fn if_running(&mut self, node: u64, act: impl Fn(&mut Cluster)) {
+        if self.cluster.node(node).core.is_some() {
+            act(&mut self.cluster);
+        }
+    }
+}
+
+#[test]
+fn laws_hold_under_random_faults_and_life_returns() {
+    for seed in seeds(60) {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed);
+            for _ in 0..200 {
+                run.step();
+            }
+            run.heal();
+        });
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
