@@ -64,7 +64,9 @@ impl Raft {
         self.commit_up_to(message.commit_index);
         let pace = self.settle(message);
         let received_index = self.matched.max(self.commit_index);
-        let response = HeartbeatResponse { term: self.state.term, round: message.round, received_index, pace };
+        let match_index = self.matched.min(self.log.durable());
+        let (term, round) = (self.state.term, message.round);
+        let response = HeartbeatResponse { term, round, received_index, match_index, pace };
         self.send(from, Message::HeartbeatResponse(response));
     }
 

@@ -132,24 +132,12 @@ impl Raft {
 
     /// A follower says how far it is, or where its log parts from this one.
     pub(crate) fn on_append_response(&mut self, from: NodeId, message: AppendResponse) -> Result<(), Ignored> {
-        let (now, last) = (self.now.instant, self.log.last());
+        let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         progress.heard_at = now;
         match message.outcome {
-            AppendOutcome::Matched { match_index } if match_index > last => Err(Ignored::AbsurdIndex),
-            AppendOutcome::Matched { match_index } => {
-                let is_news = progress.matched(match_index);
-                // A snapshot under way is done with once the log reaches the peer again.
-                let is_reachable = match_index >= self.log.base().0;
-                if is_reachable && progress.pace != SendState::Replicate {
-                    progress.become_replicate();
-                }
-                if is_news && progress.counts() {
-                    self.advance_commit();
-                }
-                Ok(())
-            }
+            AppendOutcome::Matched { match_index } => self.note_match(from, match_index),
             AppendOutcome::Conflict { prev_index, hint_index, hint_term } => {
                 let is_answer = match progress.pace {
                     SendState::Probe { .. } => prev_index == progress.next_index.previous(),
@@ -179,21 +167,44 @@ impl Raft {
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         progress.heard_at = now;
         progress.round_answered = progress.round_answered.max(message.round);
-        if let Some((round, next_index)) = progress.loss_probe
-            && message.round >= round
-        {
-            progress.loss_probe = None;
-            match &mut progress.pace {
-                SendState::Replicate if message.received_index.0 < next_index.previous().0 => {
-                    progress.resend_behind(message.received_index.min(next_index));
-                }
-                SendState::Probe { is_waiting } => *is_waiting = false,
-                SendState::Replicate | SendState::Snapshot { .. } => {}
-            }
-        }
+        let probe = progress.loss_probe.take_if(|(round, _)| message.round >= *round);
+        self.note_match(from, message.match_index)?;
+        self.note_loss(from, message, probe);
         self.note_pace(from, message);
         self.finish_round();
         Ok(())
+    }
+
+    /// A follower has everything up to `match_index`, durably.
+    fn note_match(&mut self, from: NodeId, match_index: LogIndex) -> Result<(), Ignored> {
+        if match_index > self.log.last() {
+            return Err(Ignored::AbsurdIndex);
+        }
+        let base = self.log.base().0;
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
+        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
+        let is_news = progress.matched(match_index);
+        // A snapshot under way is done with once the log reaches the peer again. Zero says nothing of where logs match.
+        if match_index >= base && match_index > LogIndex::ZERO && progress.pace != SendState::Replicate {
+            progress.become_replicate();
+        }
+        if is_news && progress.counts() {
+            self.advance_commit();
+        }
+        Ok(())
+    }
+
+    /// Sends again what got lost: the round of heartbeats in `probe` was sent behind it, and its answer does not know it.
+    fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<(u64, LogIndex)>) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let (Some((_, next_index)), Some(progress)) = (probe, leader.progress.get_mut(&from)) else { return };
+        match &mut progress.pace {
+            SendState::Replicate if message.received_index < next_index.previous() => {
+                progress.resend_behind(message.received_index);
+            }
+            SendState::Probe { is_waiting } => *is_waiting = false,
+            SendState::Replicate | SendState::Snapshot { .. } => {}
+        }
     }
 
     /// Commits what a quorum has durably, if it is of this term (Raft §5.4.2). This node counts as far as its own log

@@ -174,6 +174,8 @@ pub struct HeartbeatResponse {
     pub round: u64,
     /// How far the follower has received the leader's log, durable or not: what was sent beyond is lost.
     pub received_index: LogIndex,
+    /// How much of the leader's log is durable at the follower: an acknowledgement that got lost is made good here.
+    pub match_index: LogIndex,
     /// Whether the follower went quiet.
     pub pace: Pace,
 }

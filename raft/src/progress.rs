@@ -105,7 +105,11 @@ impl Progress {
         }
         let is_news = index > self.match_index;
         self.match_index = self.match_index.max(index);
-        self.next_index = self.next_index.max(index.next());
+        if self.next_index <= index {
+            self.next_index = index.next();
+            // What is being loaded is not what is wanted any more.
+            self.loading = None;
+        }
         is_news
     }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex,
-    NodeId, Now, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term,
-    Ticket,
+    NodeId, Now, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
 };
 
 use super::laws::laws;
@@ -174,7 +173,8 @@ impl Cluster {
         loop {
             let before = self.now;
             let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let deadlines = self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node)));
+            let deadlines =
+                self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node)));
             let deadline = deadlines.min();
             match (event, deadline) {
                 (Some(at), _) if at <= end && deadline.is_none_or(|(due, _)| at <= due) => {
@@ -363,6 +363,8 @@ impl Cluster {
         state.core = None;
         state.writes.clear();
         state.starts += 1;
+        // The laws must see that it is gone, even if it comes back at once.
+        self.check();
     }
 
     /// Starts a node from its disk, and introduces it.
@@ -487,9 +489,9 @@ impl Cluster {
         let content = self.nodes[&from].snapshot_content.clone();
         let content = content.into_iter().filter(|(index, ..)| *index <= snapshot.index).collect();
         let receiver = self.nodes.get_mut(&to).expect("a node of the cluster");
-        let admitted = receiver.receiving.take_if(|(_, sender, admitted, meta)| {
-            !is_cut && *sender == from && *admitted == term && meta == snapshot
-        });
+        let admitted = receiver
+            .receiving
+            .take_if(|(_, sender, admitted, meta)| !is_cut && *sender == from && *admitted == term && meta == snapshot);
         let Some((receive_ticket, ..)) = admitted.filter(|_| receiver.core.is_some()) else {
             self.input(from, Input::Completed { ticket, answer: LogAnswer::SnapshotSendFailed { to } });
             return;

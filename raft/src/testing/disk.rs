@@ -58,7 +58,10 @@ impl Disk {
                 }
                 Operation::CompactTo { index, term } => {
                     assert_eq!(self.term_at(index), Some(term), "only what is there is compacted");
-                    assert!(self.snapshot.as_ref().is_some_and(|snapshot| snapshot.index >= index), "a snapshot covers it");
+                    assert!(
+                        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.index >= index),
+                        "a snapshot covers it"
+                    );
                     let gone = usize::try_from(index.0 - self.base.0.0).expect("a small log");
                     self.entries.drain(..gone);
                     self.base = (index, term);

@@ -138,7 +138,8 @@ impl Law<Raft> for MonotoneState {
     }
 
     fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
-        let gone: Vec<NodeId> = self.seen.keys().copied().filter(|node| nodes.iter().all(|(id, _)| id != node)).collect();
+        let gone: Vec<NodeId> =
+            self.seen.keys().copied().filter(|node| nodes.iter().all(|(id, _)| id != node)).collect();
         // What a node had not made durable when it stopped, it may forget: nothing of it was said.
         for node in gone {
             self.seen.remove(&node);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, ReplicatedLog, StorageLevel};
+use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, LogStatus, NodeId, ReadId, ReplicatedLog, StorageLevel};
 use quorate_raft::Settings;
 use quorate_raft::testing::{Builder, Cluster, Faults};
 
@@ -101,7 +101,7 @@ impl Run {
             self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough));
         }
         self.cluster.run(Duration::from_secs(10));
-        let leader = self.cluster.leader().expect("somebody leads");
+        let leader = self.cluster.leader().unwrap_or_else(|| panic!("somebody leads: {}", self.describe()));
         self.cluster.propose(leader, b"after healing");
         let floor = self.newest_committed();
         let reads: Vec<ReadId> = (1..=self.count).map(|node| self.cluster.read(node)).collect();
@@ -128,6 +128,16 @@ impl Run {
                 }
             }
         }
+    }
+
+    fn describe(&self) -> String {
+        let running = self.cluster.nodes.values().filter_map(|state| state.core.as_ref());
+        let status = running.map(ReplicatedLog::status).map(|status| {
+            let LogStatus { node, role, term, leader, last_index, durable_index, .. } = status;
+            let LogStatus { commit_index, halted, barred, ignored, .. } = status;
+            format!("node {node} {role} of {term} under {leader:?}: {last_index} {durable_index} {commit_index}, {halted:?} {barred:?} {ignored:?}")
+        });
+        status.collect::<Vec<_>>().join("\n")
     }
 
     fn newest_committed(&self) -> LogIndex {
