@@ -47,6 +47,12 @@ impl Client {
         }
     }
 
+    fn carry_out_all(&mut self, work: impl IntoIterator<Item = Work>) {
+        for work in work {
+            self.carry_out(work);
+        }
+    }
+
     fn received(&mut self) -> String {
         String::from_utf8(self.connection.output().split().to_vec()).unwrap()
     }
@@ -67,7 +73,7 @@ fn writes_that_arrive_together_are_one_entry() {
     client.send("SET a 1\r\nINCR a\r\nAPPEND a 0\r\n");
     let (work, names) = client.work();
     assert_eq!(names, "0:write 3");
-    work.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(work);
     assert_eq!(client.received(), "+OK\r\n:2\r\n:2\r\n");
 }
 
@@ -85,7 +91,7 @@ fn reads_wait_for_the_writes_before_them_and_writes_for_the_reads() {
         let (work, names) = client.work();
         assert_eq!(names, expected);
         assert_eq!(client.received(), "");
-        work.into_iter().for_each(|work| client.carry_out(work));
+        client.carry_out_all(work);
         assert_eq!(client.received(), reply);
     }
 }
@@ -101,7 +107,7 @@ fn later_writes_do_not_wait_and_replies_keep_their_order() {
     client.carry_out(second.remove(0));
     client.carry_out(second.remove(0));
     assert_eq!(client.received(), "");
-    first.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(first);
     assert_eq!(client.received(), "+OK\r\n:1\r\n+PONG\r\n:2\r\n");
 }
 
@@ -128,7 +134,7 @@ fn readonly_reads_locally_until_readwrite() {
     client.send("READONLY\r\nGET a\r\nREADWRITE\r\nGET a\r\nINFO\r\nKEYS *\r\n");
     let (work, names) = client.work();
     assert_eq!(names, "0:read 1 Local, 2:read 1 Linearizable, 3:read 1 Local, 4:read 1 Linearizable");
-    work.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(work);
     let replies = client.received();
     assert!(replies.starts_with("+OK\r\n$-1\r\n+OK\r\n$-1\r\n$"), "{replies}");
     assert!(replies.ends_with("\r\n*0\r\n"), "{replies}");
@@ -151,9 +157,9 @@ fn the_socket_is_not_read_while_too_much_is_unanswered() {
     client.send(&request);
     let (second, _) = client.work();
     assert!(!client.connection.wants_input());
-    first.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(first);
     assert!(client.connection.wants_input());
-    second.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(second);
     assert_eq!(client.received(), "+OK\r\n+OK\r\n");
 }
 
@@ -174,7 +180,7 @@ fn nothing_more_is_answered_while_replies_are_not_taken() {
     client.ask(&format!("SET a {}\r\n", "x".repeat(600)));
     client.send("GET a\r\nGET a\r\nGET a\r\n");
     let (work, _) = client.work();
-    work.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(work);
     client.send("PING\r\nGET a\r\n");
     assert_eq!(client.work().1, "");
     assert!(!client.connection.wants_input());
@@ -199,13 +205,13 @@ fn many_bytes_of_replies_are_made_in_parts() {
     client.send("GET a\r\nGET b\r\nGET a\r\nSTRLEN a\r\n");
     let (work, names) = client.work();
     assert_eq!(names, "0:read 4 Linearizable");
-    work.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(work);
     assert_eq!(client.work().1, "", "the first part was not taken yet");
     assert_eq!(client.received().len(), 2 * 800_011);
     client.send("SET a 1\r\n");
     let (work, names) = client.work();
     assert_eq!(names, "0:read 2 Linearizable");
-    work.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(work);
     assert_eq!(client.received().len(), 800_011 + ":800000\r\n".len());
     assert_eq!(client.work().1, "1:write 1");
 }
@@ -231,7 +237,7 @@ fn a_protocol_error_is_answered_behind_what_came_before_and_ends_the_connection(
     let (work, names) = client.work();
     assert_eq!(names, "0:write 1");
     assert!(!client.connection.wants_input());
-    work.into_iter().for_each(|work| client.carry_out(work));
+    client.carry_out_all(work);
     assert_eq!(client.received(), "+OK\r\n-ERR Protocol error: expected '$', got '+'\r\n");
     assert!(client.connection.is_done());
 }
@@ -251,7 +257,7 @@ fn hello_takes_effect_for_what_follows() {
     let (work, _) = client.work();
     client.send("HELLO 3\r\nGET a\r\n");
     let (later, _) = client.work();
-    work.into_iter().chain(later).for_each(|work| client.carry_out(work));
+    client.carry_out_all(work.into_iter().chain(later));
     let replies = client.received();
     assert!(replies.starts_with("$-1\r\n%7\r\n"), "{replies}");
     assert!(replies.ends_with("_\r\n"), "{replies}");

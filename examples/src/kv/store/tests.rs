@@ -7,7 +7,9 @@ use super::*;
 
 fn batch(writes: &[Write<'_>]) -> BytesMut {
     let mut batch = BytesMut::new();
-    writes.iter().for_each(|write| write.encode(&mut batch));
+    for write in writes {
+        write.encode(&mut batch);
+    }
     batch
 }
 
