@@ -15,12 +15,15 @@ impl Record {
     pub(super) fn new(scratch: &mut Vec<u8>, key: &[u8], value: &[&[u8]], deadline: Option<u64>) -> Self {
         let key_length = u32::try_from(key.len()).expect("a key is shorter than a request, which is bounded");
         scratch.clear();
+        scratch.extend_from_slice(&[0; DIGEST]);
         scratch.extend_from_slice(&deadline.unwrap_or(NEVER).to_le_bytes());
         scratch.extend_from_slice(&key_length.to_le_bytes());
         scratch.extend_from_slice(key);
         for part in value {
             scratch.extend_from_slice(part);
         }
+        let digest = digest(&scratch[DIGEST..]);
+        scratch[..DIGEST].copy_from_slice(&digest.to_le_bytes());
         let record = Self(Arc::from(&scratch[..]));
         if scratch.capacity() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
@@ -40,7 +43,7 @@ impl Record {
 
     /// Log time in Unix ms from which on the key does not exist.
     pub(super) fn deadline(&self) -> Option<u64> {
-        let deadline = u64::from_le_bytes(self.0[..8].try_into().expect("eight bytes"));
+        let deadline = u64::from_le_bytes(self.0[DIGEST..DIGEST + 8].try_into().expect("eight bytes"));
         (deadline != NEVER).then_some(deadline)
     }
 
@@ -54,22 +57,27 @@ impl Record {
         (self.0.len() - HEADER) as u64
     }
 
-    /// A stable number for the whole record, of which a store's digest is the wrapping sum.
+    /// A stable number for the whole record, of which a store's digest is the wrapping sum. It stands in the record, so that
+    /// removing one reads no more than its head.
     pub(super) fn digest(&self) -> u64 {
-        let mut state = (self.0.len() as u64).wrapping_mul(DIGEST_MULTIPLIER) ^ DIGEST_START;
-        let mut words = self.0.chunks_exact(8);
-        for word in &mut words {
-            state = mix(state, u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        }
-        let mut last = [0; 8];
-        last[..words.remainder().len()].copy_from_slice(words.remainder());
-        mix(mix(state, u64::from_le_bytes(last)), DIGEST_START)
+        u64::from_le_bytes(self.0[..DIGEST].try_into().expect("eight bytes"))
     }
 
     fn value_start(&self) -> usize {
-        let key_length = u32::from_le_bytes(self.0[8..HEADER].try_into().expect("four bytes"));
+        let key_length = u32::from_le_bytes(self.0[HEADER - 4..HEADER].try_into().expect("four bytes"));
         HEADER + key_length as usize
     }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut state = (bytes.len() as u64).wrapping_mul(DIGEST_MULTIPLIER) ^ DIGEST_START;
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        state = mix(state, u64::from_le_bytes(word.try_into().expect("eight bytes")));
+    }
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    mix(mix(state, u64::from_le_bytes(last)), DIGEST_START)
 }
 
 /// Folds one word in by a full multiplication, whose halves both count.
@@ -80,7 +88,10 @@ fn mix(state: u64, word: u64) -> u64 {
     folded.wrapping_add(word.rotate_left(32))
 }
 
-const HEADER: usize = 12;
+/// Bytes of the digest, which come first.
+const DIGEST: usize = 8;
+/// Bytes before the key: digest, deadline, length of the key.
+const HEADER: usize = DIGEST + 8 + 4;
 /// A deadline no log time reaches.
 const NEVER: u64 = u64::MAX;
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
