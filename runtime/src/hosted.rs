@@ -205,3 +205,6 @@ impl<P: Hostable> fmt::Debug for Hosted<P> {
         f.debug_struct("Hosted").field("id", &self.id).field("core", &self.core).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

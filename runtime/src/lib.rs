@@ -15,7 +15,7 @@ mod stream;
 mod typed;
 
 pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
-pub use driver::{Answer, CallError, Clock, Driver, LocalHandle, NodeHandle, Parts, StartError};
+pub use driver::{Answer, CallError, Clock, Driver, HostedHandle, LocalHandle, NodeHandle, Parts, StartError};
 pub use group::{
     CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotOperation,
     SnapshotReader, SnapshotWriter,

@@ -67,3 +67,50 @@ pub fn describe() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{METRICS, MetricKind};
+
+    #[test]
+    fn names_follow_the_conventions_and_do_not_repeat() {
+        let mut names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        for metric in METRICS {
+            let is_plain = metric.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            assert!(is_plain && metric.name.starts_with("quorate_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+    }
+
+    #[test]
+    fn names_never_change() {
+        let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        let published = [
+            "quorate_node_writes_total",
+            "quorate_node_write_batches_total",
+            "quorate_node_messages_sent_total",
+            "quorate_node_frames_sent_total",
+            "quorate_node_messages_received_total",
+            "quorate_node_frames_received_total",
+            "quorate_node_messages_dropped_total",
+            "quorate_node_frames_malformed_total",
+            "quorate_node_groups_halted_total",
+            "quorate_log_syncs_total",
+            "quorate_log_sync_seconds",
+            "quorate_log_writes_per_sync",
+            "quorate_log_storage_low",
+            "quorate_transport_total",
+            "quorate_group_term",
+            "quorate_group_is_leader",
+            "quorate_group_commit_index",
+            "quorate_group_applied_index",
+            "quorate_group_last_index",
+            "quorate_group_snapshot_index",
+        ];
+        assert_eq!(names, published);
+    }
+}

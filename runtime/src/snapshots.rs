@@ -227,3 +227,6 @@ fn failure(error: SnapshotError) -> SnapshotFailure {
         error => SnapshotFailure::Io(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use crate::{CallId, Job, Node, NodeInput, NodeOutput, Origin, SnapshotFailure, S
 
 mod calls;
 mod clock;
+mod hosted_handle;
 mod log;
 mod mailbox;
 mod report;
@@ -32,6 +33,7 @@ mod tests;
 pub use calls::{Answer, CallError, LocalHandle, NodeHandle};
 use calls::{Asked, Call, LocalCalls, Post};
 pub use clock::Clock;
+pub use hosted_handle::HostedHandle;
 pub(crate) use log::{Log, LogNews};
 use mailbox::Mailbox;
 use report::Report;

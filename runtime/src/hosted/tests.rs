@@ -1,0 +1,170 @@
+//! A small core as a group: every write is told to the application and to one peer once it is durable.
+
+use bytes::Bytes;
+use quorate_protocol::{
+    GroupId, HaltReason, Incarnation, Input, Instant, LoadFailure, LoadRange, NodeId, Now, Operation, Outbox,
+    OutboxLimits, Output, Protocol, RecoverError, Recovery, Ticket, Wire, WireError,
+};
+use quorate_transport::{ChannelId, Frame, Received, Sender};
+
+use super::{Hosted, TOLD_MAX, Told};
+use crate::{CallId, Group, GroupInput, GroupOutput, Reply};
+
+#[derive(Clone, Debug)]
+struct Notes {
+    outbox: Outbox<Self>,
+    failures: Vec<LoadFailure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Note(Bytes);
+
+impl Wire for Note {
+    type Small = u8;
+
+    fn to_parts(&self, raw: &mut Vec<Bytes>) -> u8 {
+        raw.push(self.0.clone());
+        1
+    }
+
+    fn from_parts(version: u8, raw: Vec<Bytes>) -> Result<Self, WireError> {
+        let [note] = raw.try_into().map_err(|_| WireError::Sections)?;
+        if version == 1 { Ok(Self(note)) } else { Err(WireError::Malformed("version")) }
+    }
+}
+
+impl Protocol for Notes {
+    type Config = ();
+    type Message = Note;
+    type Command = Bytes;
+    type Event = Note;
+    type Request = &'static str;
+    type Answer = u64;
+    type View = ();
+
+    fn recover(_now: Now, (): (), _recovery: Recovery) -> Result<Self, RecoverError> {
+        Ok(Self { outbox: Outbox::new(OutboxLimits::default()), failures: Vec::new() })
+    }
+
+    fn handle(&mut self, _now: Now, input: Input<Self>) {
+        match input {
+            Input::Command(bytes) => {
+                let ticket = self.outbox.persist([Operation::Journal { key: 1, bytes: bytes.clone() }]);
+                self.outbox.event_after(ticket, Note(bytes.clone()));
+                self.outbox.send_after(ticket, NodeId(2), Note(bytes));
+                self.outbox.request("count it");
+                self.outbox.load(LoadRange::Keys { range: 0..9 });
+            }
+            Input::Message { message, .. } => self.outbox.event(message),
+            Input::Persisted(ticket) => self.outbox.persisted(ticket),
+            Input::LoadFailed { failure, .. } => self.failures.push(failure),
+            Input::Completed { answer, .. } => self.outbox.event(Note(Bytes::from(answer.to_string()))),
+            _ => {}
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Self>> {
+        self.outbox.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(Instant::from_nanos(77))
+    }
+
+    fn model_view(&self) {}
+
+    fn check_invariants(&self) {}
+}
+
+const CHANNEL: ChannelId = ChannelId(20);
+
+fn hosted() -> Hosted<Notes> {
+    let core = Notes::recover(Now::default(), (), Recovery::default()).expect("a fresh core");
+    Hosted::new(GroupId(4), CHANNEL, core)
+}
+
+fn outputs(hosted: &mut Hosted<Notes>) -> Vec<GroupOutput> {
+    std::iter::from_fn(|| hosted.poll_output()).collect()
+}
+
+fn notes(told: Vec<Told<Notes>>) -> Vec<String> {
+    let text = |told: Told<Notes>| match told {
+        Told::Event(Note(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Told::Request { request, .. } => request.to_owned(),
+        Told::Lost(count) => format!("{count} lost"),
+    };
+    told.into_iter().map(text).collect()
+}
+
+#[test]
+fn what_a_core_wants_comes_out_and_what_it_waits_for_goes_in() {
+    let (mut one, now) = (hosted(), Now::default());
+    one.command(now, Bytes::from_static(b"hello"));
+    one.listen(CallId(5));
+    let first = outputs(&mut one);
+    let [GroupOutput::Persist { ticket, .. }, GroupOutput::Reply { call: CallId(5), reply: Reply::Told }, load] =
+        &first[..]
+    else {
+        panic!("not these: {first:?}")
+    };
+    let GroupOutput::Load { ticket: loading, .. } = load else { panic!("not a load: {load:?}") };
+    assert_eq!(notes(one.take()), ["count it"]);
+    one.handle(now, GroupInput::Loaded { ticket: *loading, result: Err(LoadFailure::Io) });
+    assert_eq!(one.core().failures, [LoadFailure::Io]);
+    one.handle(now, GroupInput::Persisted(*ticket));
+    let second = outputs(&mut one);
+    let [GroupOutput::Send { to: NodeId(2), frame }] = &second[..] else { panic!("not these: {second:?}") };
+    assert_eq!(notes(one.take()), ["hello"]);
+    assert_eq!((frame.channel(), frame.group()), (CHANNEL, GroupId(4)));
+
+    let mut two = hosted();
+    let from = Sender { node: NodeId(1), incarnation: Incarnation(1) };
+    two.handle(now, GroupInput::Frame(Received { from, frame: frame.clone() }));
+    two.complete(now, Ticket(1), 42);
+    assert!(outputs(&mut two).is_empty());
+    assert_eq!(notes(two.take()), ["hello", "42"]);
+    assert_eq!(two.deadline(), Some(Instant::from_nanos(77)));
+}
+
+#[test]
+fn frames_that_are_no_message_are_counted() {
+    let (mut one, now) = (hosted(), Now::default());
+    let from = Sender { node: NodeId(1), incarnation: Incarnation(1) };
+    let frame = |channel, small: &'static [u8], raw| {
+        Frame::new(channel, GroupId(4), Bytes::from_static(small), raw).expect("small")
+    };
+    let bad = [
+        frame(CHANNEL, b"\x02", vec![Bytes::new()]),
+        frame(CHANNEL, b"\x01", vec![]),
+        frame(CHANNEL, b"", vec![Bytes::new()]),
+        frame(ChannelId(21), b"\x01", vec![Bytes::new()]),
+    ];
+    for frame in bad {
+        one.handle(now, GroupInput::Frame(Received { from, frame }));
+    }
+    assert_eq!(one.malformed(), 4);
+    assert!(one.take().is_empty());
+}
+
+#[test]
+fn a_slow_listener_loses_the_oldest_and_is_told() {
+    let (mut one, now) = (hosted(), Now::default());
+    for answer in 0..TOLD_MAX as u64 + 3 {
+        one.complete(now, Ticket(1), answer);
+    }
+    outputs(&mut one);
+    let told = notes(one.take());
+    assert_eq!((told.len(), told[0].as_str(), told[1].as_str()), (TOLD_MAX + 1, "3 lost", "3"));
+}
+
+#[test]
+fn one_listens_at_a_time_and_a_halt_is_told() {
+    let mut one = hosted();
+    one.listen(CallId(1));
+    one.listen(CallId(2));
+    let replies = outputs(&mut one);
+    assert!(matches!(replies[..], [GroupOutput::Reply { call: CallId(1), reply: Reply::Told }]));
+    one.halted(&HaltReason::LawBroken("a law"));
+    let replies = outputs(&mut one);
+    assert!(matches!(replies[..], [GroupOutput::Reply { call: CallId(2), reply: Reply::Unknown }]));
+}
