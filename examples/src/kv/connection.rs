@@ -25,7 +25,7 @@ pub struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { pipeline_bytes_max: 1024 * 1024, command_bytes_max: 4 * 1024 * 1024 }
+        Self { pipeline_bytes_max: 1024 * 1024, command_bytes_max: 1024 * 1024 - 8192 }
     }
 }
 

@@ -2,13 +2,17 @@
 //!
 //! [`store`] is the replicated state machine; [`resp`] the protocol of clients; [`command`] what they may ask for;
 //! [`connection`] orders one client's requests and replies; [`server`] gives connections their sockets. [`config`] is the
-//! cluster file, [`http`] the port for people, [`status`] what it tells.
+//! cluster file, [`http`] the port for people, [`status`] what it tells; [`client`] is the other end of a connection.
 
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod http;
+mod machine;
 pub mod resp;
 pub mod server;
 pub mod status;
 pub mod store;
+
+pub use machine::new_store;

@@ -1,3 +1,4 @@
 //! Tests of the examples from outside.
 
 mod golden;
+mod server;

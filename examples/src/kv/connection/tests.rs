@@ -194,7 +194,7 @@ fn many_bytes_of_replies_are_made_in_parts() {
     let mut client = Client::new();
     for key in ["a", "b"] {
         for _ in 0..4 {
-            let command = format!("APPEND {key} {}\r\n", "x".repeat(200_000));
+            let command = format!("APPEND {key} {}\r\n", "x".repeat(VALUE_BYTES_MAX / 4));
             let mut batch = BytesMut::new();
             let arguments: Vec<_> = command.trim().split(' ').map(str::as_bytes).collect();
             let Ok(Command::Write(write)) = parse(&arguments) else { unreachable!() };
@@ -207,12 +207,12 @@ fn many_bytes_of_replies_are_made_in_parts() {
     assert_eq!(names, "0:read 4 Linearizable");
     client.carry_out_all(work);
     assert_eq!(client.work().1, "", "the first part was not taken yet");
-    assert_eq!(client.received().len(), 2 * 800_011);
+    assert_eq!(client.received().len(), 2 * 524_299);
     client.send("SET a 1\r\n");
     let (work, names) = client.work();
     assert_eq!(names, "0:read 2 Linearizable");
     client.carry_out_all(work);
-    assert_eq!(client.received().len(), 800_011 + ":800000\r\n".len());
+    assert_eq!(client.received().len(), 524_299 + ":524288\r\n".len());
     assert_eq!(client.work().1, "1:write 1");
 }
 

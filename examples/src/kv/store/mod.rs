@@ -27,7 +27,7 @@ use record::Record;
 use table::Table;
 
 /// Bytes a key or a value may have. `SET` of more is refused before it is proposed, `APPEND` beyond it when applied.
-pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 
 /// Keys an entry of the log removes, on top of what it does, because their deadline has passed.
 pub const EXPIRED_PER_ENTRY_MAX: usize = 32;

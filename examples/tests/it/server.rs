@@ -1,0 +1,173 @@
+//! The socket shell, over a store that is not replicated.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_examples::kv::client::{Answer as Reply, Client};
+use quorate_examples::kv::command::{Answer, At};
+use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
+use quorate_examples::kv::server::{Backend, ServerLimits, serve};
+use quorate_examples::kv::store::Store;
+use tokio::sync::oneshot;
+
+/// Answers everything at the next turn of the loop.
+#[derive(Clone)]
+struct OneStore(Rc<RefCell<Store>>);
+
+const AT: At = At { log_time: 1_000, wall: 1_000 };
+
+impl Backend for OneStore {
+    fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static {
+        let store = Rc::clone(&self.0);
+        async move {
+            tokio::task::yield_now().await;
+            Written::Applied(store.borrow_mut().apply(AT.log_time, &batch))
+        }
+    }
+
+    fn read<F>(&self, _: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
+    where
+        F: FnOnce(&Store, At) -> Answer + Send + 'static,
+    {
+        let store = Rc::clone(&self.0);
+        async move {
+            tokio::task::yield_now().await;
+            Ok(read(&store.borrow(), AT))
+        }
+    }
+
+    fn about(&self) -> Vec<(&'static str, String)> {
+        vec![("quorate_node", "1".to_owned())]
+    }
+}
+
+/// A server on a thread of its own, stopped when dropped.
+struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(limits: ServerLimits) -> Self {
+        let (address_sender, address) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            tokio::task::LocalSet::new().block_on(&runtime, async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                address_sender.send(listener.local_addr().unwrap()).unwrap();
+                let backend = OneStore(Rc::new(RefCell::new(Store::new(0))));
+                tokio::select! {
+                    served = serve(listener, backend, limits) => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address: address.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.address, Duration::from_secs(20)).unwrap()
+    }
+
+    fn stream(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn ok() -> Reply {
+    Reply::Status("OK".to_owned())
+}
+
+#[test]
+fn clients_share_a_store_and_keep_their_own_order() {
+    let server = Server::start(ServerLimits::default());
+    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+    for client in &mut clients {
+        let commands: Vec<[&[u8]; 2]> = vec![[b"INCR", b"n"]; 50];
+        let commands: Vec<&[&[u8]]> = commands.iter().map(|command| &command[..]).collect();
+        client.send(&commands).unwrap();
+        client.send(&[&[b"GET", b"n"], &[b"SET", b"last", b"1"], &[b"PING"]]).unwrap();
+    }
+    for client in &mut clients {
+        let counts: Vec<_> = (0..50).map(|_| client.receive().unwrap()).collect();
+        assert!(counts.is_sorted_by_key(|reply| match reply {
+            Reply::Integer(count) => *count,
+            other => panic!("{other:?}"),
+        }));
+        assert!(matches!(client.receive().unwrap(), Reply::Bulk(_)));
+        assert_eq!(client.receive().unwrap(), ok());
+        assert_eq!(client.receive().unwrap(), Reply::Status("PONG".to_owned()));
+    }
+    assert_eq!(server.client().ask(&[b"GET", b"n"]).unwrap(), Reply::Bulk(Bytes::from_static(b"1000")));
+}
+
+#[test]
+fn keys_are_searched_and_the_server_tells_about_itself() {
+    let server = Server::start(ServerLimits::default());
+    let mut client = server.client();
+    assert_eq!(client.ask(&[b"MSET", b"a1", b"x", b"a2", b"x", b"b", b"x"]).unwrap(), ok());
+    let Reply::Array(found) = client.ask(&[b"KEYS", b"a*"]).unwrap() else { panic!("KEYS answers a list") };
+    assert_eq!(found.len(), 2);
+    let Reply::Bulk(info) = client.ask(&[b"INFO"]).unwrap() else { panic!("INFO answers text") };
+    let info = String::from_utf8(info.to_vec()).unwrap();
+    for line in ["redis_version:7.0.15", "connected_clients:1", "quorate_node:1", "db0:keys=3,expires=0,avg_ttl=0"] {
+        assert!(info.lines().any(|found| found == line), "{line} is not in {info}");
+    }
+}
+
+/// A client that sends more than may wait and takes nothing is not read any further, and gets all its replies in the end.
+#[test]
+fn a_client_that_takes_no_replies_is_not_read_and_loses_nothing() {
+    let connection = ConnectionLimits { pipeline_bytes_max: 10_000, ..ConnectionLimits::default() };
+    let server = Server::start(ServerLimits { connection, ..ServerLimits::default() });
+    server.client().ask(&[b"SET", b"key", &[b'x'; 1000]]).unwrap();
+    let mut stream = server.stream();
+    let mut reader = stream.try_clone().unwrap();
+    let count = 100_000;
+    let writer = std::thread::spawn(move || {
+        stream.write_all(&b"GET key\r\n".repeat(count)).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut received = 0;
+    let mut buffer = vec![0; 100_000];
+    loop {
+        match reader.read(&mut buffer).unwrap() {
+            0 => break,
+            bytes => received += bytes,
+        }
+    }
+    assert_eq!(received, count * "$1000\r\n\r\n".len() + count * 1000);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_connection_beyond_the_limit_is_told_so() {
+    let server = Server::start(ServerLimits { connections_max: 1, ..ServerLimits::default() });
+    let mut first = server.client();
+    assert_eq!(first.ask(&[b"PING"]).unwrap(), Reply::Status("PONG".to_owned()));
+    let mut told = String::new();
+    server.stream().read_to_string(&mut told).unwrap();
+    assert_eq!(told, "-ERR max number of clients reached\r\n");
+    drop(first);
+    // The place is free as soon as the server has seen the first one go.
+    while !matches!(server.client().ask(&[b"PING"]), Ok(Reply::Status(_))) {}
+}
