@@ -56,7 +56,9 @@ impl EntryKind {
         Self::SessionClose,
     ];
 
-    fn code(self) -> u8 {
+    /// The byte that stands for the kind in an entry's header.
+    #[must_use]
+    pub fn code(self) -> u8 {
         match self {
             Self::Command => 1,
             Self::Configuration => 2,
