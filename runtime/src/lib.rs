@@ -8,7 +8,9 @@ pub mod metrics;
 mod node;
 mod notice;
 mod outcome;
+mod replica;
 mod reply;
+mod sessions;
 mod snapshots;
 mod state_machine;
 mod stream;
@@ -25,8 +27,13 @@ pub use node::{
     NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,
 };
 pub use notice::Notice;
-pub use outcome::{NotApplied, Outcome, ReadError, Retry, TransferError, Unknown};
+pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use replica::{
+    CatchUp, Delivery, EntryState, FEATURE_LEVEL, Obstacle, ProposeOptions, ReadContext, Replica, ReplicaCounters,
+    ReplicaSettings, ReplicaSettingsError, ReplicaStatus, Seat, TransferProgress,
+};
 pub use reply::Reply;
+pub use sessions::{SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW};
 pub use snapshots::{Snapshots, StopFlag};
 pub use state_machine::{ApplyContext, StateMachine};
 pub use stream::StreamId;

@@ -86,6 +86,10 @@ pub enum NotApplied {
     ShuttingDown,
     /// The group has stopped on this node.
     Halted(HaltReason),
+    /// The node has no such group, or it has stopped.
+    NoGroup,
+    /// The node has stopped.
+    Stopped,
 }
 
 /// Why the outcome of a proposal is not known.
@@ -106,6 +110,8 @@ pub enum Unknown {
     TryFailed(NotApplied),
     /// It cannot be tried again: too many younger proposals are unresolved.
     Forgotten,
+    /// The node, or the group on it, stopped while it was on its way.
+    Stopped,
 }
 
 /// Why a read was not answered. Nothing happened.
@@ -120,6 +126,10 @@ pub enum ReadError {
     ShuttingDown,
     /// The group has stopped on this node.
     Halted(HaltReason),
+    /// The node has no such group, or it has stopped.
+    NoGroup,
+    /// The node, or the group on it, has stopped.
+    Stopped,
 }
 
 /// Why leadership was not handed over.
@@ -137,6 +147,49 @@ pub enum TransferError {
     DeadlinePassed,
     /// The group has stopped on this node.
     Halted(HaltReason),
+    /// The node, or the group on it, has stopped.
+    Stopped,
+}
+
+/// Why a command has no response: an [`Outcome`] that is not `Applied`, as an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Certainly not applied.
+    NotApplied(NotApplied),
+    /// Nobody knows.
+    Unknown {
+        /// Why.
+        reason: Unknown,
+        /// See [`Outcome::Unknown`].
+        retry: Option<Retry>,
+    },
+    /// Applied; the response is not of the type that this program expects.
+    ResponseUnreadable,
+}
+
+impl Outcome {
+    /// The response, or why there is none.
+    ///
+    /// # Errors
+    /// When the proposal was not applied, or nobody knows.
+    pub fn into_result(self) -> Result<Bytes, ProposeError> {
+        match self {
+            Self::Applied(response) => Ok(response),
+            Self::NotApplied(reason) => Err(ProposeError::NotApplied(reason)),
+            Self::Unknown { reason, retry } => Err(ProposeError::Unknown { reason, retry }),
+        }
+    }
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotApplied(reason) => write!(f, "not applied: {reason}"),
+            Self::Unknown { reason, .. } => write!(f, "outcome unknown: {reason}"),
+            Self::ResponseUnreadable => f.write_str("applied, and the response cannot be read"),
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -164,6 +217,8 @@ impl fmt::Display for NotApplied {
             Self::FeatureLevel { level } => write!(f, "the leader runs at feature level {level}"),
             Self::ShuttingDown => f.write_str("the node is shutting down"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
+            Self::NoGroup => f.write_str("the node has no such group"),
+            Self::Stopped => f.write_str("the node has stopped"),
         }
     }
 }
@@ -178,6 +233,7 @@ impl fmt::Display for Unknown {
             Self::SessionExpired => f.write_str("the session has expired since the first try"),
             Self::TryFailed(reason) => write!(f, "this try was not applied ({reason}), an earlier one may have been"),
             Self::Forgotten => f.write_str("too many younger proposals are unresolved"),
+            Self::Stopped => f.write_str("the node stopped"),
         }
     }
 }
@@ -190,6 +246,8 @@ impl fmt::Display for ReadError {
             Self::DeadlinePassed(None) => f.write_str("the deadline passed"),
             Self::ShuttingDown => f.write_str("the node is shutting down"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
+            Self::NoGroup => f.write_str("the node has no such group"),
+            Self::Stopped => f.write_str("the node has stopped"),
         }
     }
 }
@@ -202,6 +260,7 @@ impl fmt::Display for TransferError {
             Self::Pending => f.write_str("another transfer is under way"),
             Self::DeadlinePassed => f.write_str("the deadline passed"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
+            Self::Stopped => f.write_str("the node has stopped"),
         }
     }
 }
@@ -210,3 +269,4 @@ impl std::error::Error for NotApplied {}
 impl std::error::Error for Unknown {}
 impl std::error::Error for ReadError {}
 impl std::error::Error for TransferError {}
+impl std::error::Error for ProposeError {}

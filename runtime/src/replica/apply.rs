@@ -1,0 +1,228 @@
+//! Applying what is committed, in its order, as much as a turn allows.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Committed, Configuration, Entry, EntryError, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogIndex,
+    LogTime, ReplicatedLog, Term, Ticket,
+};
+
+use super::Replica;
+use super::message::Verdict;
+use super::propose::unknown;
+use crate::node::panic_message;
+use crate::sessions::Admission;
+use crate::{ApplyContext, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, StateMachine, Unknown};
+
+/// How far the replica is, and what it knows from there.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    pub(super) index: LogIndex,
+    pub(super) term: Term,
+    pub(super) log_time: LogTime,
+    /// The members as of `index`; not known before the first configuration entry behind an unknown start.
+    pub(super) configuration: Option<Configuration>,
+    pub(super) level: u32,
+    /// The state machine had this much by itself when it started: it is not applied again.
+    pub(super) state_index: LogIndex,
+}
+
+/// What became of one entry.
+enum Effect {
+    Applied(Bytes),
+    ResponseForgotten,
+    SessionExpired,
+    OutsideWindow,
+}
+
+impl Applied {
+    pub(super) fn new(state_index: LogIndex) -> Self {
+        Self { index: LogIndex::ZERO, term: Term(0), log_time: LogTime(0), configuration: None, level: 0, state_index }
+    }
+}
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
+    /// Whether there is more to apply than this turn allowed.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.budget == 0 && self.may_apply()
+    }
+
+    pub(super) fn apply_committed(&mut self) {
+        while self.budget > 0 && self.may_apply() {
+            match self.core.entries(self.applied.index.next(), self.budget.min(BATCH_BYTES)) {
+                Committed::Cached(entries) => {
+                    assert!(!entries.is_empty(), "what is committed is there");
+                    self.apply_all(entries);
+                }
+                Committed::NeedsLoad(range) => {
+                    let ticket = self.ticket();
+                    self.loading = Some(ticket);
+                    let range = LoadRange::Entries { range, bytes_max: BATCH_BYTES };
+                    self.outputs.push_back(GroupOutput::Load { ticket, range });
+                }
+            }
+        }
+    }
+
+    /// What was read from disk. It may have been overtaken by a snapshot.
+    pub(super) fn on_loaded(&mut self, ticket: Ticket, result: Result<Loaded, LoadFailure>) {
+        if self.loading.take_if(|loading| *loading == ticket).is_none() {
+            return;
+        }
+        match result {
+            Ok(Loaded::Entries(entries))
+                if entries.first().is_some_and(|first| first.0 == self.applied.index.next()) =>
+            {
+                self.apply_all(entries);
+            }
+            Ok(_) => {}
+            Err(LoadFailure::Damaged) => self.halt(&HaltReason::Damaged { index: self.applied.index.next() }),
+            Err(_) => {
+                self.counters.loads_failed += 1;
+                self.load_retry_at = Some(self.now.instant.after(self.settings.retry));
+            }
+        }
+    }
+
+    fn may_apply(&self) -> bool {
+        let is_free = self.loading.is_none() && !self.is_restoring() && self.halted.is_none();
+        let is_waiting = self.load_retry_at.is_some_and(|at| self.now.instant < at);
+        is_free && !is_waiting && self.applied.index < self.committed
+    }
+
+    fn apply_all(&mut self, entries: Vec<(LogIndex, Term, Entry)>) {
+        self.load_retry_at = None;
+        for (index, term, entry) in entries {
+            if self.halted.is_some() || index > self.committed {
+                return;
+            }
+            assert_eq!(index, self.applied.index.next(), "entries are applied in their order");
+            let bytes = entry.encoded_len();
+            self.budget = self.budget.saturating_sub(bytes);
+            if let Err(reason) = self.apply(index, term, &entry) {
+                return self.halt(&reason);
+            }
+            self.snapshots.note_applied(bytes);
+        }
+        self.catch_up.on_applied(self.applied.index, self.committed);
+    }
+
+    fn apply(&mut self, index: LogIndex, term: Term, entry: &Entry) -> Result<(), HaltReason> {
+        let header = entry.header;
+        if header.elided_length.is_some() || crc32c::crc32c(&entry.payload) != header.checksum {
+            return Err(HaltReason::Damaged { index });
+        }
+        if term > self.applied.term {
+            self.on_later_term(index, term);
+            self.applied.term = term;
+        }
+        let log_time = header.log_time.max(self.applied.log_time);
+        self.applied.log_time = log_time;
+        self.sessions.expire(log_time);
+        let context = ApplyContext { index, log_time };
+        let effect = match header.kind {
+            EntryKind::Command => self.apply_command(context, entry)?,
+            EntryKind::SessionOpen => match <[u8; 8]>::try_from(&entry.payload[..]) {
+                Ok(timeout) => {
+                    self.sessions.open(header.id, u64::from_le_bytes(timeout), log_time);
+                    Effect::Applied(Bytes::new())
+                }
+                Err(_) => Effect::SessionExpired,
+            },
+            EntryKind::SessionClose => {
+                self.sessions.close(header.id.session);
+                Effect::Applied(Bytes::new())
+            }
+            EntryKind::Tick => {
+                self.leading.tick_in_flight = false;
+                if index > self.applied.state_index {
+                    guarded(index, || self.state.tick(context))?;
+                }
+                Effect::Applied(Bytes::new())
+            }
+            EntryKind::NoOp => Effect::Applied(Bytes::new()),
+            EntryKind::Configuration => {
+                let unreadable = HaltReason::LawBroken("a committed configuration cannot be read");
+                self.applied.configuration = Some(Configuration::decode(&entry.payload).map_err(|_| unreadable)?);
+                Effect::Applied(Bytes::new())
+            }
+            EntryKind::FeatureLevel => {
+                let bytes = <[u8; 4]>::try_from(&entry.payload[..]);
+                let level = bytes.map_or(u32::MAX, u32::from_le_bytes);
+                if level > FEATURE_LEVEL {
+                    return Err(HaltReason::FeatureLevel { index, level });
+                }
+                self.applied.level = self.applied.level.max(level);
+                Effect::Applied(Bytes::new())
+            }
+            kind => return Err(HaltReason::Entry { index, error: EntryError::Kind(kind.code()) }),
+        };
+        self.applied.index = index;
+        self.tell(index, term, entry, effect);
+        Ok(())
+    }
+
+    /// Applies a command, unless its session says otherwise.
+    fn apply_command(&mut self, context: ApplyContext, entry: &Entry) -> Result<Effect, HaltReason> {
+        let (header, command) = (&entry.header, entry.payload.clone());
+        let is_known = context.index <= self.applied.state_index;
+        if header.acknowledged_below == 0 {
+            if is_known {
+                return Ok(Effect::ResponseForgotten);
+            }
+            return guarded(context.index, || self.state.apply(context, command)).map(Effect::Applied);
+        }
+        match self.sessions.admit(header.id, header.acknowledged_below, context.log_time) {
+            Admission::Apply(session) if is_known => {
+                session.record_forgotten(header.id.sequence);
+                Ok(Effect::ResponseForgotten)
+            }
+            Admission::Apply(session) => {
+                let response = guarded(context.index, || self.state.apply(context, command))?;
+                session.record(header.id.sequence, response.clone());
+                Ok(Effect::Applied(response))
+            }
+            Admission::Duplicate(Some(response)) => Ok(Effect::Applied(response)),
+            Admission::Duplicate(None) => Ok(Effect::ResponseForgotten),
+            Admission::Expired => Ok(Effect::SessionExpired),
+            Admission::Behind | Admission::Beyond => Ok(Effect::OutsideWindow),
+        }
+    }
+
+    /// Tells whoever waits for this entry here, and the node that forwarded it.
+    fn tell(&mut self, index: LogIndex, term: Term, entry: &Entry, effect: Effect) {
+        let id = entry.header.id;
+        if id.session == self.seat.session {
+            let outcome = match effect {
+                Effect::Applied(response) => Outcome::Applied(response),
+                Effect::ResponseForgotten => unknown(Unknown::ResponseForgotten),
+                Effect::SessionExpired => Outcome::NotApplied(NotApplied::SessionExpired),
+                Effect::OutsideWindow => Outcome::NotApplied(NotApplied::WindowPassed),
+            };
+            self.resolve(id.sequence, outcome);
+        } else if let Some(awaiting) = self.forwards.take_at(index, term) {
+            let (verdict, response) = match effect {
+                Effect::Applied(response) => {
+                    let length = u32::try_from(response.len()).expect("a response is shorter than 4 GiB");
+                    (Verdict::Applied { length }, response)
+                }
+                Effect::ResponseForgotten => (Verdict::ResponseForgotten, Bytes::new()),
+                Effect::SessionExpired => (Verdict::SessionExpired, Bytes::new()),
+                Effect::OutsideWindow => (Verdict::OutsideWindow, Bytes::new()),
+            };
+            self.answer(&awaiting, verdict, response);
+        }
+    }
+}
+
+/// Runs the state machine's own code: its panic halts the group, and the entry is not skipped.
+fn guarded<R>(index: LogIndex, run: impl FnOnce() -> R) -> Result<R, HaltReason> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let message = panic_message(&*panic);
+        HaltReason::StateMachine { index, message }
+    })
+}
+
+/// So many bytes of entries are taken from the core, or read from disk, at a time.
+const BATCH_BYTES: usize = 256 << 10;

@@ -1,0 +1,130 @@
+//! What hangs on who leads: ticks, handing leadership over, letting go what waited for a leader.
+
+use bytes::Bytes;
+use quorate_protocol::{
+    EntryKind, Input, Instant, LogCommand, LogTime, NodeId, Now, Proposal, ProposalId, ReplicatedLog, Role, Term,
+    VotingBar,
+};
+
+use super::Replica;
+use crate::{CallId, GroupOutput, Hostable, Notice, Reply, StateMachine, TransferError};
+
+/// Ticks and transfers of leadership.
+#[derive(Debug, Default)]
+pub(super) struct Leading {
+    /// When other nodes were last heard of, each once.
+    heard: Vec<(NodeId, Instant)>,
+    /// Why this node may not vote, as the node knows it.
+    pub(super) introduction_bar: Option<VotingBar>,
+    /// A tick was proposed and is not applied. At most one is.
+    pub(super) tick_in_flight: bool,
+    /// When the next tick is due, on a leader.
+    tick_at: Option<Instant>,
+    ticked_at: Option<Instant>,
+    /// Who waits until leadership is handed over, and until when.
+    pub(super) transfer: Option<(CallId, Instant)>,
+}
+
+impl Leading {
+    /// Something came from a node, or its life is vouched for.
+    pub(super) fn note_heard(&mut self, node: NodeId, now: Instant) {
+        match self.heard.iter_mut().find(|(known, _)| *known == node) {
+            Some((_, at)) => *at = now,
+            None => self.heard.push((node, now)),
+        }
+    }
+
+    /// When a node was last heard of.
+    pub(super) fn heard_at(&self, node: NodeId) -> Option<Instant> {
+        self.heard.iter().find(|(known, _)| *known == node).map(|(_, at)| *at)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.tick_at.into_iter().chain(self.transfer.map(|(_, until)| until)).min()
+    }
+}
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
+    /// Hands leadership over, to the best candidate if nobody is named. Answered by [`Reply::Transfer`].
+    pub fn transfer(&mut self, now: Now, call: CallId, to: Option<NodeId>, deadline: Instant) {
+        self.set_now(now);
+        let refused = match &self.halted {
+            Some(reason) => Some(TransferError::Halted(reason.clone())),
+            None if !self.is_leader() => Some(TransferError::NotLeader { leader: self.role.2 }),
+            None if self.leading.transfer.is_some() => Some(TransferError::Pending),
+            None => None,
+        };
+        if let Some(error) = refused {
+            return self.reply(call, Reply::Transfer(Err(error)));
+        }
+        self.leading.transfer = Some((call, deadline));
+        self.hand_over(to, deadline);
+    }
+
+    pub(super) fn on_role(&mut self, role: Role, term: Term, leader: Option<NodeId>) {
+        let was_leader = self.is_leader();
+        let before = self.role;
+        self.role = (role, term, leader);
+        self.outputs.push_back(GroupOutput::Notice(Notice::Role { role, term, leader }));
+        if term != before.1 || was_leader != self.is_leader() {
+            self.leading.tick_in_flight = false;
+            self.leading.tick_at = None;
+            self.drop_sendings();
+        }
+        if !self.is_leader()
+            && let Some((call, _)) = self.leading.transfer.take()
+        {
+            self.reply(call, Reply::Transfer(Ok(())));
+        }
+        self.reads.hurry();
+        self.dispatch_waiting();
+    }
+
+    pub(super) fn on_shutdown(&mut self, deadline: Instant) {
+        self.stopping = Some(deadline);
+        self.refuse_waiting();
+        if self.is_leader() && !self.is_alone() {
+            self.hand_over(None, deadline);
+        }
+    }
+
+    /// Whether there is nobody to hand leadership over to.
+    pub(super) fn is_alone(&self) -> bool {
+        let configuration = self.core.status().configuration;
+        configuration.voters().all(|voter| voter == self.seat.node)
+    }
+
+    pub(super) fn on_leading_timeout(&mut self) {
+        let now = self.now.instant;
+        if let Some((call, _)) = self.leading.transfer.take_if(|(_, until)| *until <= now) {
+            self.reply(call, Reply::Transfer(Err(TransferError::DeadlinePassed)));
+        }
+        if self.is_leader() && self.leading.tick_at.take_if(|at| *at <= now).is_some() {
+            self.leading.tick_in_flight = true;
+            self.leading.ticked_at = Some(now);
+            let (id, payload) = (ProposalId::default(), Bytes::new());
+            let checksum = crc32c::crc32c(&payload);
+            self.propose_to_core(Proposal { id, kind: EntryKind::Tick, acknowledged_below: 0, payload, checksum });
+        }
+    }
+
+    /// Plans the tick that brings log time to the next moment at which something is due without a command.
+    pub(super) fn plan_tick(&mut self) {
+        self.leading.tick_at = None;
+        if !self.is_leader() || self.leading.tick_in_flight || self.halted.is_some() {
+            return;
+        }
+        let due = self.state.next_deadline().into_iter().chain(self.sessions.next_expiry()).min();
+        let Some(LogTime(due)) = due else { return };
+        let reached = self.now.wall_ms.max(self.applied.log_time.0);
+        let wait = std::time::Duration::from_millis(due.saturating_sub(reached));
+        let interval = self.settings.tick_interval_min;
+        let earliest = self.leading.ticked_at.map_or(Instant::ZERO, |at| at.after(interval));
+        self.leading.tick_at = Some(self.now.instant.after(wait).max(earliest));
+    }
+
+    fn hand_over(&mut self, to: Option<NodeId>, deadline: Instant) {
+        let timeout = deadline.since(self.now.instant);
+        self.core.handle(self.now, Input::Command(LogCommand::Transfer { to, timeout }));
+    }
+}

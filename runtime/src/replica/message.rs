@@ -1,0 +1,240 @@
+//! What replicas say to each other: forwarded proposals on channel 4, snapshots on channel 2.
+//!
+//! | Message | from | to | answered by |
+//! | --- | --- | --- | --- |
+//! | [`ReplicaMessage::Forward`] | a replica with a proposal | the leader | `Answers`, once each outcome is known |
+//! | [`ReplicaMessage::Answers`] | who was the leader | who forwarded | nothing |
+//! | [`SnapshotMessage::Piece`] | the leader | who lags | `Progress`, once it is written |
+//! | [`SnapshotMessage::Progress`] | who lags | the leader | the pieces from there on |
+//! | [`SnapshotMessage::Durable`] | who lags | the leader | nothing |
+//! | [`SnapshotMessage::GivenUp`] | who lags | the leader | nothing |
+//!
+//! Variants are only appended, and a variant's fields never change.
+
+use bytes::Bytes;
+use quorate_protocol::{LogIndex, NodeId, RefuseReason, SessionId, Term, Wire, WireError};
+use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+mod tests;
+
+/// A message on the replicas' channel: the small part, and what the lengths in it cut up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReplicaEnvelope {
+    pub(super) message: ReplicaMessage,
+    /// The commands or responses, back to back.
+    pub(super) payloads: Bytes,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ReplicaMessage {
+    /// Proposals of one replica, for the leader. It proposes them, or says why not; it never passes them on.
+    Forward {
+        /// The feature level that the commands were made at.
+        level: u32,
+        /// Whose they are.
+        session: SessionId,
+        proposals: Vec<Forwarded>,
+    },
+    /// What became of proposals that were forwarded.
+    Answers {
+        /// The feature level that the responses were made at.
+        level: u32,
+        /// Whose they were.
+        session: SessionId,
+        answers: Vec<Answer>,
+    },
+}
+
+/// One forwarded proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Forwarded {
+    pub(super) kind: ForwardedKind,
+    pub(super) sequence: u64,
+    pub(super) acknowledged_below: u64,
+    /// CRC-32C of the command.
+    pub(super) checksum: u32,
+    /// Bytes of the command.
+    pub(super) length: u32,
+}
+
+/// What may be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ForwardedKind {
+    Command,
+    SessionOpen,
+    SessionClose,
+}
+
+/// What became of one forwarded proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) sequence: u64,
+    pub(super) verdict: Verdict,
+}
+
+/// What became of a forwarded proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Verdict {
+    /// Applied, with a response of this length.
+    Applied { length: u32 },
+    /// Applied before; the response is forgotten.
+    ResponseForgotten,
+    /// Not applied: there was no such session when its turn came.
+    SessionExpired,
+    /// Not applied: it was behind or beyond the session's window.
+    OutsideWindow,
+    /// Not applied: another entry was committed in its place.
+    Superseded,
+    /// Not applied: the leader runs at the answer's feature level.
+    FeatureLevel,
+    /// Not appended.
+    Refused { reason: Refusal, leader: Option<NodeId> },
+}
+
+/// A [`RefuseReason`] as it goes over the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Refusal {
+    NotLeader,
+    Transferring,
+    Overloaded,
+    TooLarge,
+    DiskFull,
+    ConfigurationPending,
+    ConfigurationInvalid,
+    Halted,
+}
+
+/// A message on the snapshots' channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SnapshotEnvelope {
+    /// The leader's term.
+    pub(super) term: Term,
+    pub(super) id: SnapshotId,
+    pub(super) message: SnapshotMessage,
+    /// The content of a piece; nothing in other messages.
+    pub(super) content: Bytes,
+}
+
+/// Which snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SnapshotId {
+    pub(super) index: LogIndex,
+    pub(super) term: Term,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum SnapshotMessage {
+    /// A piece of the content.
+    Piece {
+        offset: u64,
+        /// Bytes of the whole content.
+        length: u64,
+        /// CRC-32C of the whole content.
+        checksum: u32,
+    },
+    /// The content is here up to `offset`: go on from there.
+    Progress { offset: u64, flow: Flow },
+    /// The snapshot is durable, verified.
+    Durable,
+    /// It could not be kept. It may be sent anew.
+    GivenUp,
+}
+
+/// Whether what is on its way is still of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Flow {
+    /// It is.
+    Steady,
+    /// A piece is missing: everything behind it must be sent again.
+    Broken,
+}
+
+impl Wire for ReplicaEnvelope {
+    type Small = ReplicaMessage;
+
+    fn to_parts(&self, raw: &mut Vec<Bytes>) -> ReplicaMessage {
+        raw.push(self.payloads.clone());
+        self.message.clone()
+    }
+
+    fn from_parts(message: ReplicaMessage, raw: Vec<Bytes>) -> Result<Self, WireError> {
+        let [payloads] = raw.try_into().map_err(|_| WireError::Sections)?;
+        let lengths: u64 = match &message {
+            ReplicaMessage::Forward { proposals, .. } => proposals.iter().map(|one| u64::from(one.length)).sum(),
+            ReplicaMessage::Answers { answers, .. } => answers.iter().map(|one| one.verdict.length()).sum(),
+        };
+        if usize::try_from(lengths) != Ok(payloads.len()) {
+            return Err(WireError::Malformed("lengths of payloads"));
+        }
+        Ok(Self { message, payloads })
+    }
+}
+
+impl Verdict {
+    fn length(self) -> u64 {
+        if let Self::Applied { length } = self { u64::from(length) } else { 0 }
+    }
+}
+
+impl Wire for SnapshotEnvelope {
+    type Small = (Term, SnapshotId, SnapshotMessage);
+
+    fn to_parts(&self, raw: &mut Vec<Bytes>) -> Self::Small {
+        if !self.content.is_empty() {
+            raw.push(self.content.clone());
+        }
+        (self.term, self.id, self.message)
+    }
+
+    fn from_parts((term, id, message): Self::Small, mut raw: Vec<Bytes>) -> Result<Self, WireError> {
+        let is_piece = matches!(message, SnapshotMessage::Piece { .. });
+        if raw.len() != usize::from(is_piece) {
+            return Err(WireError::Sections);
+        }
+        let content = raw.pop().unwrap_or_default();
+        if content.is_empty() == is_piece {
+            return Err(WireError::Malformed("empty piece"));
+        }
+        if let SnapshotMessage::Piece { offset, length, .. } = message {
+            let end = u64::try_from(content.len()).ok().and_then(|bytes| offset.checked_add(bytes));
+            if end.is_none_or(|end| end > length) {
+                return Err(WireError::Malformed("piece beyond the content"));
+            }
+        }
+        Ok(Self { term, id, message, content })
+    }
+}
+
+impl From<RefuseReason> for Refusal {
+    fn from(reason: RefuseReason) -> Self {
+        match reason {
+            RefuseReason::Transferring => Self::Transferring,
+            RefuseReason::Overloaded => Self::Overloaded,
+            RefuseReason::TooLarge => Self::TooLarge,
+            RefuseReason::DiskFull => Self::DiskFull,
+            RefuseReason::ConfigurationPending => Self::ConfigurationPending,
+            RefuseReason::ConfigurationInvalid => Self::ConfigurationInvalid,
+            RefuseReason::Halted => Self::Halted,
+            // The others mean nothing to a node that does not know them, but that this one does not take proposals.
+            _ => Self::NotLeader,
+        }
+    }
+}
+
+impl From<Refusal> for RefuseReason {
+    fn from(reason: Refusal) -> Self {
+        match reason {
+            Refusal::NotLeader => Self::NotLeader,
+            Refusal::Transferring => Self::Transferring,
+            Refusal::Overloaded => Self::Overloaded,
+            Refusal::TooLarge => Self::TooLarge,
+            Refusal::DiskFull => Self::DiskFull,
+            Refusal::ConfigurationPending => Self::ConfigurationPending,
+            Refusal::ConfigurationInvalid => Self::ConfigurationInvalid,
+            Refusal::Halted => Self::Halted,
+        }
+    }
+}

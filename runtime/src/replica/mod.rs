@@ -1,0 +1,485 @@
+//! A state machine on a replicated log: one member of a group of replicas, as a pure state machine itself.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use quorate_protocol::{
+    GroupId, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId, Now,
+    Output, RecoverError, Recovery, ReplicatedLog, Role, SessionId, StorageLevel, Term, Ticket,
+};
+use quorate_transport::{ChannelId, Received, codec};
+
+use crate::sessions::Sessions;
+use crate::{CallId, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, StateMachine, TransferError};
+
+mod apply;
+mod catch_up;
+mod explain;
+mod forwards;
+mod leading;
+mod message;
+mod proposals;
+mod propose;
+mod reads;
+mod settings;
+mod snapshots;
+mod status;
+mod transfer;
+
+pub use catch_up::CatchUp;
+pub use explain::{EntryState, Obstacle};
+pub use propose::{Delivery, ProposeOptions};
+pub use settings::{ReplicaSettings, ReplicaSettingsError};
+pub use status::{ReplicaCounters, ReplicaStatus, TransferProgress};
+
+use apply::Applied;
+use catch_up::CatchUpWatch;
+use forwards::Forwards;
+use leading::Leading;
+use proposals::Proposals;
+use propose::Waiting;
+use reads::Reads;
+use snapshots::Snapshots;
+
+/// The newest feature level that this binary knows. A committed entry that asks for a higher one halts the group here.
+pub const FEATURE_LEVEL: u32 = 0;
+
+/// A state machine `S` on a replicated log `L`: one node's member of a group.
+///
+/// Pure, as the core in it: inputs and calls go in, [`GroupOutput`]s come out, and every caller's answer is one of them. What
+/// it adds to the core is all that an application would otherwise write again: outcomes, sessions, forwarding to
+/// the leader, reads, snapshots and their transfer, ticks.
+///
+/// Everything that waits here is bounded by [`ReplicaSettings`]; what is beyond is told `Overloaded`.
+pub struct Replica<L, S: StateMachine> {
+    seat: Seat,
+    settings: ReplicaSettings,
+    now: Now,
+    core: L,
+    /// As the core told it last.
+    role: (Role, Term, Option<NodeId>),
+    /// Entries up to here may be applied.
+    committed: LogIndex,
+    state: S,
+    applied: Applied,
+    sessions: Sessions,
+    proposals: Proposals,
+    /// Proposals that wait for a leader, oldest first; those whose slot is gone are skipped.
+    waiting: VecDeque<Waiting>,
+    forwards: Forwards,
+    reads: Reads,
+    snapshots: Snapshots,
+    leading: Leading,
+    catch_up: CatchUpWatch,
+    /// A read of entries that left the core's cache.
+    loading: Option<Ticket>,
+    /// Applying is tried again then: entries could not be read.
+    load_retry_at: Option<Instant>,
+    /// Bytes of entries that may still be applied in this turn.
+    budget: usize,
+    last_ticket: u64,
+    storage: StorageLevel,
+    halted: Option<HaltReason>,
+    /// The node stops; then at the latest.
+    stopping: Option<Instant>,
+    counters: ReplicaCounters,
+    outputs: VecDeque<GroupOutput>,
+}
+
+/// Which replica this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Seat {
+    /// Its group.
+    pub group: GroupId,
+    /// Its node.
+    pub node: NodeId,
+    /// What its proposals are named after: this start of the node. The start counter is durable before the first proposal.
+    pub session: SessionId,
+}
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
+    /// Starts from what the log held. `state` is the state machine before the first entry, or one that kept itself
+    /// ([`StateMachine::applied`]); a newer snapshot replaces it.
+    ///
+    /// # Errors
+    /// Those of the core.
+    ///
+    /// # Panics
+    /// When the settings contradict each other: check those that come from a user.
+    pub fn recover(
+        now: Now,
+        seat: Seat,
+        settings: ReplicaSettings,
+        config: L::Config,
+        recovery: Recovery,
+        state: S,
+    ) -> Result<Self, RecoverError> {
+        assert_eq!(settings.check(), Ok(()), "settings are checked when they are made");
+        let snapshot = recovery.snapshot.clone();
+        let is_first = recovery.configurations.is_empty() && snapshot.is_none();
+        let core = L::recover(now, config, recovery)?;
+        let status = core.status();
+        let mut applied = Applied::new(state.applied());
+        if is_first {
+            applied.configuration = Some(status.configuration);
+        }
+        let mut replica = Self {
+            seat,
+            now,
+            role: (status.role, status.term, status.leader),
+            committed: LogIndex::ZERO,
+            core,
+            state,
+            applied,
+            sessions: Sessions::default(),
+            proposals: Proposals::new(),
+            waiting: VecDeque::new(),
+            forwards: Forwards::new(seat.group, seat.session),
+            reads: Reads::default(),
+            snapshots: Snapshots::default(),
+            leading: Leading::default(),
+            catch_up: CatchUpWatch::default(),
+            loading: None,
+            load_retry_at: None,
+            budget: settings.apply_bytes_max,
+            last_ticket: 0,
+            storage: StorageLevel::Enough,
+            halted: None,
+            stopping: None,
+            counters: ReplicaCounters::default(),
+            outputs: VecDeque::new(),
+            settings,
+        };
+        if let Some(snapshot) = snapshot {
+            replica.restore(snapshot);
+        }
+        Ok(replica)
+    }
+
+    /// The state machine as it is now.
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// What the state machine has applied, and what a read of it may know.
+    pub fn read_context(&self) -> ReadContext {
+        ReadContext {
+            index: self.applied.index,
+            log_time: self.applied.log_time,
+            wall_ms: self.now.wall_ms,
+            leader_heard: self.leader_heard(),
+        }
+    }
+
+    /// As [`Replica::read_context`], with the clocks as they are `now`.
+    pub fn read_context_at(&mut self, now: Now) -> ReadContext {
+        self.set_now(now);
+        self.read_context()
+    }
+
+    /// Asks when the state machine will have applied everything that was acknowledged anywhere before now: then
+    /// [`Reply::ReadReady`] comes out, on any replica. Reads that come between two turns share one round.
+    pub fn read(&mut self, now: Now, call: CallId, deadline: Instant) {
+        self.set_now(now);
+        if let Some(reason) = &self.halted {
+            let failure = ReadError::Halted(reason.clone());
+            return self.reply(call, Reply::ReadFailed(failure));
+        }
+        if self.stopping.is_some() {
+            return self.reply(call, Reply::ReadFailed(ReadError::ShuttingDown));
+        }
+        if self.reads.len() >= self.settings.reads_max {
+            return self.reply(call, Reply::ReadFailed(ReadError::Overloaded));
+        }
+        self.reads.add(call, deadline);
+    }
+
+    /// The core, to look at.
+    pub fn core(&self) -> &L {
+        &self.core
+    }
+
+    /// Which replica this is.
+    pub fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    fn on_frame(&mut self, received: Received) {
+        let from = received.from;
+        self.leading.note_heard(from.node, self.now.instant);
+        let channel = received.frame.channel();
+        let is_understood = match channel {
+            ChannelId::REPLICA => match codec::decode(received.frame) {
+                Ok(envelope) => {
+                    self.on_envelope(from, envelope);
+                    true
+                }
+                Err(_) => false,
+            },
+            ChannelId::SNAPSHOTS => match codec::decode(received.frame) {
+                Ok(envelope) => {
+                    self.on_snapshot_envelope(from.node, envelope);
+                    true
+                }
+                Err(_) => false,
+            },
+            ChannelId::FIRST_CORE => match codec::decode(received.frame) {
+                Ok(message) => {
+                    self.core.handle(self.now, Input::Message { from: from.node, message });
+                    true
+                }
+                Err(_) => false,
+            },
+            _ => false,
+        };
+        self.counters.frames_malformed += u64::from(!is_understood);
+    }
+
+    fn on_timeout(&mut self) {
+        let now = self.now.instant;
+        if self.core.deadline().is_some_and(|deadline| deadline <= now) {
+            self.core.handle(self.now, Input::Timeout);
+        }
+        self.expire_proposals();
+        let (expired, failure) = self.reads.expired(now);
+        for call in expired {
+            self.reply(call, Reply::ReadFailed(ReadError::DeadlinePassed(failure)));
+        }
+        self.on_leading_timeout();
+        self.on_transfer_timeout();
+        self.catch_up.sample(self.now.instant, &self.settings, self.role.0, || self.core.status());
+    }
+
+    /// Does what there is to do: everything the core wants, then as much applying as the turn allows.
+    fn turn(&mut self) {
+        if self.halted.is_some() {
+            return;
+        }
+        if let Some(id) = self.reads.ask(self.now.instant) {
+            self.core.handle(self.now, Input::Command(LogCommand::Read { id }));
+        }
+        while let Some(output) = self.core.poll_output() {
+            self.on_core_output(output);
+        }
+        self.apply_committed();
+        self.answer_reads();
+        self.build_snapshot_if_due();
+        self.plan_tick();
+        for (to, frame) in self.forwards.finish() {
+            self.outputs.push_back(GroupOutput::Send { to, frame });
+        }
+    }
+
+    fn on_core_output(&mut self, output: Output<L>) {
+        let output = match output {
+            Output::Send { to, message } => {
+                let frame = codec::encode(ChannelId::FIRST_CORE, self.seat.group, &message);
+                GroupOutput::Send { to, frame: frame.expect("a core bounds its messages") }
+            }
+            Output::Persist { ticket, operations } => GroupOutput::Persist { ticket, operations },
+            Output::Load { ticket, range } => GroupOutput::Load { ticket, range },
+            Output::Request { ticket, request: LogRequest::SendSnapshot { to, term, snapshot } } => {
+                return self.send_snapshot(ticket, to, term, &snapshot);
+            }
+            Output::Request { ticket, request: LogRequest::ReceiveSnapshot { from, term, snapshot } } => {
+                return self.receive_snapshot(ticket, from, term, snapshot);
+            }
+            Output::Event(event) => return self.on_event(event),
+            Output::Halt { reason } => return self.halt(&reason),
+        };
+        self.outputs.push_back(output);
+    }
+
+    fn on_event(&mut self, event: LogEvent) {
+        match event {
+            LogEvent::Appended { id, index, term } => self.on_appended(id, index, term),
+            LogEvent::Refused { id, reason, leader } => self.on_refused(id, reason, leader),
+            LogEvent::Committed { index } => {
+                assert!(index >= self.committed, "what is committed stays committed");
+                self.committed = index;
+                self.catch_up.on_committed(self.applied.index, index, &self.settings);
+            }
+            LogEvent::ReadReady { id, index } => self.reads.on_ready(id, index),
+            LogEvent::ReadFailed { id, reason } => {
+                self.reads.on_failed(id, reason, self.now.instant, self.settings.read_retry);
+            }
+            LogEvent::Role { role, term, leader } => self.on_role(role, term, leader),
+            LogEvent::Installed { snapshot } => {
+                self.committed = self.committed.max(snapshot.index);
+                self.catch_up.on_installed();
+                self.restore(snapshot);
+            }
+            LogEvent::Voting { barred } => self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred })),
+            LogEvent::ClockStep { ahead_ms } => {
+                self.outputs.push_back(GroupOutput::Notice(Notice::ClockStep { ahead_ms }));
+            }
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        if self.is_restoring() {
+            return;
+        }
+        while let Some(calls) = self.reads.answerable(self.applied.index) {
+            for call in calls {
+                self.counters.reads += 1;
+                self.reply(call, Reply::ReadReady);
+            }
+        }
+    }
+
+    /// This group stops here: nothing is lost, and everybody who waits is told what is known.
+    fn halt(&mut self, reason: &HaltReason) {
+        if self.halted.is_none() {
+            self.outputs.push_back(GroupOutput::Halt { reason: reason.clone() });
+            self.fail_all(reason);
+        }
+    }
+
+    fn fail_all(&mut self, reason: &HaltReason) {
+        self.halted = Some(reason.clone());
+        self.fail_proposals(reason);
+        for call in self.reads.drain() {
+            self.reply(call, Reply::ReadFailed(ReadError::Halted(reason.clone())));
+        }
+        if let Some((call, _)) = self.leading.transfer.take() {
+            self.reply(call, Reply::Transfer(Err(TransferError::Halted(reason.clone()))));
+        }
+    }
+
+    fn complete(&mut self, ticket: Ticket, answer: LogAnswer) {
+        self.core.handle(self.now, Input::Completed { ticket, answer });
+    }
+
+    fn reply(&mut self, call: CallId, reply: Reply) {
+        self.outputs.push_back(GroupOutput::Reply { call, reply });
+    }
+
+    /// A ticket of this replica's own, told from the core's by its highest bit.
+    fn ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket | OWN)
+    }
+
+    fn set_now(&mut self, now: Now) {
+        self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
+        self.budget = self.settings.apply_bytes_max;
+    }
+
+    /// How long ago the leader was heard of.
+    fn leader_heard(&self) -> Option<Duration> {
+        if self.is_leader() {
+            return Some(Duration::ZERO);
+        }
+        let heard_at = self.leading.heard_at(self.role.2?)?;
+        Some(self.now.instant.since(heard_at))
+    }
+
+    fn is_leader(&self) -> bool {
+        self.role.0 == Role::Leader
+    }
+}
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
+    fn handle(&mut self, now: Now, input: GroupInput) {
+        self.set_now(now);
+        if self.halted.is_some() {
+            return;
+        }
+        let input = match input {
+            GroupInput::Frame(received) => return self.on_frame(received),
+            GroupInput::Timeout => return self.on_timeout(),
+            GroupInput::Snapshot { ticket, result } => return self.on_snapshot_done(ticket, result),
+            GroupInput::Loaded { ticket, result } if ticket.0 & OWN != 0 => return self.on_loaded(ticket, result),
+            GroupInput::Shutdown { deadline } => return self.on_shutdown(deadline),
+            // The only job is to free an old state.
+            GroupInput::Job { .. } => return,
+            GroupInput::Barred(bar) => return self.leading.introduction_bar = bar,
+            GroupInput::PeerAlive(peer) => {
+                self.leading.note_heard(peer, self.now.instant);
+                Input::PeerAlive(peer)
+            }
+            GroupInput::CompactRequested => {
+                self.snapshots.is_wanted = true;
+                Input::CompactRequested
+            }
+            GroupInput::Unreachable(peer) => Input::Unreachable(peer),
+            GroupInput::PeerStanding { node, standing } => Input::PeerStanding { node, standing },
+            GroupInput::Storage(level) => {
+                self.storage = level;
+                Input::Storage(level)
+            }
+            GroupInput::Persisted(ticket) => Input::Persisted(ticket),
+            GroupInput::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
+            GroupInput::Loaded { ticket, result: Ok(loaded) } => Input::Loaded { ticket, loaded },
+            GroupInput::Loaded { ticket, result: Err(failure) } => Input::LoadFailed { ticket, failure },
+        };
+        self.core.handle(self.now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<GroupOutput> {
+        if self.outputs.is_empty() {
+            self.turn();
+        }
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.halted.is_some() {
+            return None;
+        }
+        let backlog = self.has_backlog().then_some(self.now.instant);
+        let deadlines = [
+            backlog,
+            self.core.deadline(),
+            self.proposals.deadline(),
+            self.reads.deadline(),
+            self.leading.deadline(),
+            self.snapshots.deadline(),
+            self.load_retry_at,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn halted(&mut self, reason: &HaltReason) {
+        self.outputs.retain(|output| matches!(output, GroupOutput::Reply { .. }));
+        self.fail_all(reason);
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_handed_over = self.halted.is_some() || !self.is_leader() || self.is_alone();
+        is_handed_over && self.proposals.waiting() == 0 && self.reads.len() == 0
+    }
+}
+
+impl<L: fmt::Debug, S: StateMachine> fmt::Debug for Replica<L, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("seat", &self.seat)
+            .field("role", &self.role)
+            .field("committed", &self.committed)
+            .field("applied", &self.applied)
+            .field("halted", &self.halted)
+            .field("core", &self.core)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a read knows beside the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadContext {
+    /// The last entry that the state machine has applied.
+    pub index: LogIndex,
+    /// Its log time. Whether something exists depends on this alone.
+    pub log_time: LogTime,
+    /// This node's wall clock in Unix milliseconds. It may shape a reply (how long a key still lives, at least 0), never
+    /// what exists.
+    pub wall_ms: u64,
+    /// How long ago the leader was heard of; nothing if it never was, zero on the leader itself. What a local read
+    /// returns may be older: a leader that was itself cut off is heard of as well.
+    pub leader_heard: Option<Duration>,
+}
+
+/// Marks the tickets that are not the core's.
+const OWN: u64 = 1 << 63;

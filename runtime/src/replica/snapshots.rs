@@ -1,0 +1,222 @@
+//! Snapshots of this replica's own state: when one is made, what follows once it is durable, and how one is restored.
+
+use std::any::Any;
+
+use quorate_protocol::{HaltReason, Input, Instant, LogCommand, LogIndex, ReplicatedLog, SnapshotMeta, Ticket};
+
+use super::Replica;
+use super::transfer::{Received, Receiving, Sending};
+use crate::sessions::{Sessions, read_header, write_header};
+use crate::{
+    GroupOutput, Hostable, Job, Notice, SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader,
+    SnapshotWriter, StateMachine,
+};
+
+/// Snapshots being made, restored, sent and taken in.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// The newest that is durable here.
+    pub(super) newest: Option<SnapshotMeta>,
+    building: Option<(Ticket, SnapshotMeta)>,
+    restoring: Option<(Ticket, SnapshotMeta)>,
+    /// Entries applied since the newest snapshot, and their bytes.
+    entries: u64,
+    bytes: u64,
+    /// The log wants one, whatever was applied since.
+    pub(super) is_wanted: bool,
+    /// The last could not be made; not before then.
+    retry_at: Option<Instant>,
+    /// Snapshots below this index are deleted.
+    deleted_before: LogIndex,
+    /// One a peer.
+    pub(super) sending: Vec<Sending>,
+    pub(super) receiving: Option<Receiving>,
+    /// What was taken in last, so that its sender can be told again.
+    pub(super) received: Option<Received>,
+}
+
+/// What comes back from a restore.
+struct Restored<S> {
+    level: u32,
+    sessions: Sessions,
+    /// Nothing when the state machine has more by itself.
+    state: Option<S>,
+}
+
+impl Snapshots {
+    pub(super) fn note_applied(&mut self, bytes: usize) {
+        self.entries += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// The snapshot that is being restored.
+    pub(super) fn restoring(&self) -> Option<LogIndex> {
+        self.restoring.as_ref().map(|(_, snapshot)| snapshot.index)
+    }
+
+    /// The snapshot that is being made.
+    pub(super) fn building(&self) -> Option<LogIndex> {
+        self.building.as_ref().map(|(_, snapshot)| snapshot.index)
+    }
+
+    /// When something here is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let sending = self.sending.iter().map(Sending::deadline);
+        let receiving = self.receiving.as_ref().map(Receiving::deadline);
+        sending.chain(receiving).chain(self.retry_at).min()
+    }
+}
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
+    pub(super) fn is_restoring(&self) -> bool {
+        self.snapshots.restoring.is_some()
+    }
+
+    /// Makes a snapshot when enough was applied since the last, or the log wants one.
+    pub(super) fn build_snapshot_if_due(&mut self) {
+        let snapshots = &mut self.snapshots;
+        if snapshots.retry_at.is_some_and(|at| at <= self.now.instant) {
+            snapshots.retry_at = None;
+        }
+        let is_large = snapshots.entries >= self.settings.snapshot_entries;
+        let is_due = is_large || snapshots.bytes >= self.settings.snapshot_bytes || snapshots.is_wanted;
+        let is_free = snapshots.building.is_none() && snapshots.restoring.is_none() && snapshots.retry_at.is_none();
+        if !is_due || !is_free || self.halted.is_some() {
+            return;
+        }
+        let newest = snapshots.newest.as_ref().map_or(LogIndex::ZERO, |newest| newest.index);
+        if self.applied.index <= newest {
+            snapshots.is_wanted = false;
+            return;
+        }
+        let is_state_whole = self.applied.index >= self.applied.state_index;
+        let Some(configuration) = self.applied.configuration.clone().filter(|_| is_state_whole) else { return };
+        let (index, term, log_time) = (self.applied.index, self.applied.term, self.applied.log_time);
+        let meta = SnapshotMeta { index, term, log_time, configuration };
+        let (state, sessions, level) = (self.state.snapshot(), self.sessions.clone(), self.applied.level);
+        let write: SnapshotWriter = Box::new(move |out| {
+            write_header(level, &sessions, out)?;
+            S::write(state, out)
+        });
+        let ticket = self.ticket();
+        (self.snapshots.entries, self.snapshots.bytes) = (0, 0);
+        self.snapshots.building = Some((ticket, meta.clone()));
+        self.operate(ticket, SnapshotOperation::Build { meta, write });
+    }
+
+    /// Makes the state machine what a snapshot says, off the loop; nothing is applied meanwhile. A restore under way is
+    /// overtaken.
+    pub(super) fn restore(&mut self, snapshot: SnapshotMeta) {
+        let index = snapshot.index;
+        if index <= self.applied.index || self.snapshots.restoring().is_some_and(|restoring| index <= restoring) {
+            return;
+        }
+        let has_more = self.applied.state_index >= index;
+        let read: SnapshotReader = Box::new(move |from| {
+            let (level, sessions) = read_header(from)?;
+            let state = if has_more { None } else { Some(S::restore(from)?) };
+            Ok(Box::new(Restored { level, sessions, state }) as Box<dyn Any + Send>)
+        });
+        let ticket = self.ticket();
+        self.loading = None;
+        self.snapshots.restoring = Some((ticket, snapshot));
+        self.operate(ticket, SnapshotOperation::Restore { index, read });
+    }
+
+    pub(super) fn on_snapshot_done(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
+        if let Some((_, meta)) = self.snapshots.building.take_if(|(building, _)| *building == ticket) {
+            return self.on_built(meta, result);
+        }
+        if let Some((_, meta)) = self.snapshots.restoring.take_if(|(restoring, _)| *restoring == ticket) {
+            return self.on_restored(meta, result);
+        }
+        self.on_transfer_done(ticket, result);
+    }
+
+    fn on_built(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
+        if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index >= meta.index) {
+            // One from the leader has overtaken it.
+            return;
+        }
+        match result {
+            Ok(SnapshotDone::Durable { length, .. }) => {
+                let keep = if self.snapshots.is_wanted { 0 } else { self.settings.keep_entries };
+                let keep_from = LogIndex(meta.index.0.saturating_sub(keep));
+                self.snapshots.is_wanted = false;
+                self.snapshots.newest = Some(meta.clone());
+                self.counters.snapshots_built += 1;
+                let notice = Notice::SnapshotBuilt { index: meta.index, bytes: length };
+                self.outputs.push_back(GroupOutput::Notice(notice));
+                let command = LogCommand::Compact { snapshot: meta, keep_from };
+                self.core.handle(self.now, Input::Command(command));
+                self.delete_old_snapshots();
+            }
+            Ok(_) => self.on_build_failed(&meta, "the store gave another answer than was asked for".into()),
+            Err(failure) => self.on_build_failed(&meta, format!("{failure:?}")),
+        }
+    }
+
+    fn on_build_failed(&mut self, meta: &SnapshotMeta, reason: String) {
+        self.snapshots.retry_at = Some(self.now.instant.after(self.settings.retry));
+        self.snapshots.entries = self.settings.snapshot_entries;
+        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index: meta.index, reason }));
+    }
+
+    fn on_restored(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
+        let restored = match result {
+            Ok(SnapshotDone::Restored(restored)) => restored.downcast::<Restored<S>>(),
+            Ok(_) => return self.halt(&HaltReason::Restore("the store gave another answer".into())),
+            Err(failure) => return self.halt(&HaltReason::Restore(format!("{failure:?}"))),
+        };
+        let Ok(restored) = restored else {
+            return self.halt(&HaltReason::Restore("the store gave another state machine".into()));
+        };
+        let Restored { level, sessions, state } = *restored;
+        if level > crate::FEATURE_LEVEL {
+            return self.halt(&HaltReason::FeatureLevel { index: meta.index, level });
+        }
+        if let Some(state) = state {
+            let old = std::mem::replace(&mut self.state, state);
+            self.free(old);
+        }
+        self.sessions = sessions;
+        self.applied.level = level;
+        self.applied.index = meta.index;
+        self.applied.term = meta.term;
+        self.applied.log_time = meta.log_time;
+        self.applied.configuration = Some(meta.configuration.clone());
+        (self.snapshots.entries, self.snapshots.bytes) = (0, 0);
+        self.committed = self.committed.max(meta.index);
+        self.catch_up.on_applied(meta.index, self.committed);
+        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotInstalled { index: meta.index }));
+        let index = meta.index;
+        self.snapshots.newest = Some(meta);
+        self.delete_old_snapshots();
+        self.on_covered(index);
+    }
+
+    /// Deletes snapshots that are neither the newest nor being sent.
+    pub(super) fn delete_old_snapshots(&mut self) {
+        let Some(newest) = &self.snapshots.newest else { return };
+        let index = self.snapshots.sending.iter().map(Sending::index).fold(newest.index, LogIndex::min);
+        if index > self.snapshots.deleted_before {
+            self.snapshots.deleted_before = index;
+            let ticket = self.ticket();
+            self.operate(ticket, SnapshotOperation::DeleteBefore { index });
+        }
+    }
+
+    pub(super) fn operate(&mut self, ticket: Ticket, operation: SnapshotOperation) {
+        self.outputs.push_back(GroupOutput::Snapshot { ticket, operation });
+    }
+
+    /// Freeing a large state takes long, and so is not done within the loop.
+    fn free(&mut self, old: S) {
+        let ticket = self.ticket();
+        let job = Job(Box::new(move || {
+            drop(old);
+            Box::new(())
+        }));
+        self.outputs.push_back(GroupOutput::Job { ticket, job });
+    }
+}

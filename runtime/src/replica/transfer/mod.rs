@@ -1,0 +1,267 @@
+//! Snapshots on their way between replicas, on the bulk lane: in pieces, within a window that the receiver moves.
+//!
+//! ```text
+//!  core of the leader                                            core of who lags
+//!    │ SendSnapshot                                                │ ReceiveSnapshot: admits sender and term
+//!    ▼                                                             ▼
+//!  Sending ── Piece { offset, length, checksum } ──────────────► Receiving ── Create, Write ──► store
+//!          ◄────────────────────────── Progress { offset } ──────          ◄── Done ──
+//!          ── Piece … as far as the window reaches ────────────►
+//!          ◄────────────────────────────────────── Durable ──────          ◄── Durable ── Finish: checked, synced, renamed
+//!    │ SnapshotSent                                                │ SnapshotDurable: the core starts its log anew
+//!    ▼                                                             ▼ Installed: restored
+//! ```
+//!
+//! Both sides forget everything when they stop; what was half taken in is then sent from its start.
+
+use bytes::Bytes;
+use quorate_protocol::{LogAnswer, NodeId, ReplicatedLog, SnapshotMeta, Term, Ticket};
+use quorate_transport::{ChannelId, codec};
+
+use super::Replica;
+use super::message::{Flow, SnapshotEnvelope, SnapshotId, SnapshotMessage};
+use crate::{GroupOutput, Hostable, Notice, SnapshotDone, SnapshotFailure, SnapshotOperation, StateMachine};
+
+mod receiving;
+mod sending;
+
+pub(super) use receiving::{Received, Receiving};
+pub(super) use sending::Sending;
+
+use receiving::Verdict;
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
+    /// The core wants a peer to have the newest snapshot.
+    pub(super) fn send_snapshot(&mut self, request: Ticket, to: NodeId, term: Term, meta: &SnapshotMeta) {
+        self.snapshots.sending.retain(|sending| sending.to != to);
+        let sending = Sending::new(request, to, term, meta, self.now.instant.after(self.settings.transfer_retry));
+        self.snapshots.sending.push(sending);
+        let notice = Notice::SnapshotSending { to, index: meta.index };
+        self.outputs.push_back(GroupOutput::Notice(notice));
+        self.read_pieces();
+    }
+
+    /// The core admits a sender.
+    pub(super) fn receive_snapshot(&mut self, request: Ticket, from: NodeId, term: Term, meta: SnapshotMeta) {
+        let now = self.now.instant;
+        let under_way = &mut self.snapshots.receiving;
+        if let Some(same) = under_way.as_mut().filter(|under_way| under_way.from == from && under_way.meta == meta) {
+            (same.request, same.term) = (request, term);
+            same.moved(now, &self.settings);
+        } else {
+            self.abort_receiving();
+            self.snapshots.receiving = Some(Receiving::new(request, from, term, meta, now, &self.settings));
+        }
+        self.tell_progress(Flow::Steady);
+    }
+
+    /// This node no longer leads, or leads in another term: what it was sending is the next leader's to send.
+    pub(super) fn drop_sendings(&mut self) {
+        self.snapshots.sending.clear();
+        self.delete_old_snapshots();
+    }
+
+    pub(super) fn on_snapshot_envelope(&mut self, from: NodeId, envelope: SnapshotEnvelope) {
+        let SnapshotEnvelope { term, id, message, content } = envelope;
+        match message {
+            SnapshotMessage::Piece { offset, length, checksum } => {
+                self.on_piece(from, term, id, offset, (length, checksum), content);
+            }
+            SnapshotMessage::Progress { offset, flow } => {
+                let (now, settings) = (self.now.instant, &self.settings);
+                if let Some(sending) = find(&mut self.snapshots.sending, from, term, id) {
+                    sending.on_progress(offset, flow, now, settings);
+                }
+                self.read_pieces();
+            }
+            SnapshotMessage::Durable => {
+                if let Some(sending) = self.end_sending(from, term, id) {
+                    self.counters.snapshots_sent += 1;
+                    self.catch_up.on_snapshot_sent(from);
+                    self.complete(sending.request, LogAnswer::SnapshotSent { to: from, index: id.index });
+                }
+            }
+            SnapshotMessage::GivenUp => {
+                if let Some(sending) = self.end_sending(from, term, id) {
+                    self.on_sending_failed(&sending, "the peer gave it up".into());
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_transfer_done(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
+        if let Some(place) = self.snapshots.sending.iter_mut().position(|sending| sending.take_read(ticket)) {
+            return self.on_piece_read(place, result);
+        }
+        let Some(receiving) = &mut self.snapshots.receiving else { return };
+        if receiving.finishing == Some(ticket) {
+            self.on_finished(result);
+        } else if receiving.is_write(ticket) {
+            self.on_written(ticket, result);
+        }
+    }
+
+    pub(super) fn on_transfer_timeout(&mut self) {
+        let now = self.now.instant;
+        if let Some(receiving) = &mut self.snapshots.receiving
+            && receiving.is_given_up(now, &self.settings)
+        {
+            self.give_up_receiving("nothing came for too long".into());
+        }
+        let mut given_up = Vec::new();
+        for sending in &mut self.snapshots.sending {
+            if sending.on_timeout(now, &self.settings) {
+                given_up.push((sending.to, sending.term, sending.id));
+            }
+        }
+        for (to, term, id) in given_up {
+            if let Some(sending) = self.end_sending(to, term, id) {
+                self.on_sending_failed(&sending, "the peer took nothing for too long".into());
+            }
+        }
+        self.read_pieces();
+    }
+
+    fn read_pieces(&mut self) {
+        for place in 0..self.snapshots.sending.len() {
+            let sending = &self.snapshots.sending[place];
+            let Some(piece) = sending.wants(&self.settings) else { continue };
+            let index = sending.index();
+            let ticket = self.ticket();
+            self.snapshots.sending[place].reads(ticket);
+            let (offset, bytes_max) = (piece.offset, piece.bytes_max);
+            self.operate(ticket, SnapshotOperation::Read { index, offset, bytes_max });
+        }
+    }
+
+    fn on_piece_read(&mut self, place: usize, result: Result<SnapshotDone, SnapshotFailure>) {
+        let retry_at = self.now.instant.after(self.settings.transfer_retry);
+        let sending = &mut self.snapshots.sending[place];
+        match result {
+            Ok(SnapshotDone::Piece { offset, bytes, length, checksum }) => {
+                let (to, term, id) = (sending.to, sending.term, sending.id);
+                if sending.read(offset, &bytes, length, retry_at) {
+                    self.counters.snapshot_bytes_sent += bytes.len() as u64;
+                    let message = SnapshotMessage::Piece { offset, length, checksum };
+                    self.send_envelope(to, &SnapshotEnvelope { term, id, message, content: bytes });
+                }
+                self.read_pieces();
+            }
+            other => {
+                let sending = self.snapshots.sending.remove(place);
+                self.delete_old_snapshots();
+                self.on_sending_failed(&sending, format!("it could not be read ({:?})", other.err()));
+            }
+        }
+    }
+
+    fn end_sending(&mut self, to: NodeId, term: Term, id: SnapshotId) -> Option<Sending> {
+        let is_it = |sending: &Sending| (sending.to, sending.term, sending.id) == (to, term, id);
+        let place = self.snapshots.sending.iter().position(is_it)?;
+        let sending = self.snapshots.sending.remove(place);
+        self.delete_old_snapshots();
+        Some(sending)
+    }
+
+    fn on_sending_failed(&mut self, sending: &Sending, reason: String) {
+        let notice = Notice::SnapshotFailed { index: sending.index(), reason };
+        self.outputs.push_back(GroupOutput::Notice(notice));
+        self.complete(sending.request, LogAnswer::SnapshotSendFailed { to: sending.to });
+    }
+
+    fn on_piece(&mut self, from: NodeId, term: Term, id: SnapshotId, offset: u64, content: (u64, u32), bytes: Bytes) {
+        let received = Received { from, id };
+        let Some(receiving) = &mut self.snapshots.receiving else {
+            // The sender has not heard that it is all here.
+            if self.snapshots.received == Some(received) {
+                return self.send_snapshot_message(from, term, id, SnapshotMessage::Durable);
+            }
+            self.counters.pieces_refused += 1;
+            return;
+        };
+        if (receiving.from, receiving.term, receiving.id()) != (from, term, id) {
+            self.counters.pieces_refused += 1;
+            return;
+        }
+        match receiving.judge(offset, content, &bytes, self.settings.window_bytes) {
+            Verdict::Drop => return self.counters.pieces_refused += 1,
+            Verdict::Tell(flow) => return self.tell_progress(flow),
+            Verdict::Begin => {
+                let operation = SnapshotOperation::Create { meta: receiving.meta.clone(), length: content.0 };
+                let ticket = self.ticket();
+                self.operate(ticket, operation);
+            }
+            Verdict::Write => {}
+        }
+        let ticket = self.ticket();
+        let receiving = self.snapshots.receiving.as_mut().expect("just judged");
+        receiving.accept(ticket, content, &bytes);
+        self.counters.snapshot_bytes_received += bytes.len() as u64;
+        self.operate(ticket, SnapshotOperation::Write { offset, bytes });
+    }
+
+    fn on_written(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
+        if let Err(failure) = result {
+            return self.give_up_receiving(format!("it could not be written ({failure:?})"));
+        }
+        let now = self.now.instant;
+        let Some(receiving) = &mut self.snapshots.receiving else { return };
+        let whole = receiving.wrote(ticket, now, &self.settings);
+        self.tell_progress(Flow::Steady);
+        if let Some(checksum) = whole {
+            let ticket = self.ticket();
+            let receiving = self.snapshots.receiving.as_mut().expect("just written");
+            receiving.finishing = Some(ticket);
+            self.operate(ticket, SnapshotOperation::Finish { checksum });
+        }
+    }
+
+    fn on_finished(&mut self, result: Result<SnapshotDone, SnapshotFailure>) {
+        match result {
+            Ok(SnapshotDone::Durable { .. }) => {
+                let Some(receiving) = self.snapshots.receiving.take() else { return };
+                let (from, term, id) = (receiving.from, receiving.term, receiving.id());
+                self.snapshots.received = Some(Received { from, id });
+                self.counters.snapshots_received += 1;
+                self.send_snapshot_message(from, term, id, SnapshotMessage::Durable);
+                self.complete(receiving.request, LogAnswer::SnapshotDurable { snapshot: receiving.meta });
+            }
+            other => self.give_up_receiving(format!("it could not be finished ({:?})", other.err())),
+        }
+    }
+
+    fn give_up_receiving(&mut self, reason: String) {
+        let Some(receiving) = &self.snapshots.receiving else { return };
+        let (from, term, id, request) = (receiving.from, receiving.term, receiving.id(), receiving.request);
+        self.abort_receiving();
+        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index: id.index, reason }));
+        self.send_snapshot_message(from, term, id, SnapshotMessage::GivenUp);
+        self.complete(request, LogAnswer::SnapshotReceiveFailed);
+    }
+
+    fn abort_receiving(&mut self) {
+        if self.snapshots.receiving.take().is_some_and(|receiving| receiving.has_begun()) {
+            let ticket = self.ticket();
+            self.operate(ticket, SnapshotOperation::Abort);
+        }
+    }
+
+    fn tell_progress(&mut self, flow: Flow) {
+        let Some(receiving) = &self.snapshots.receiving else { return };
+        let (from, term, id, offset) = (receiving.from, receiving.term, receiving.id(), receiving.written());
+        self.send_snapshot_message(from, term, id, SnapshotMessage::Progress { offset, flow });
+    }
+
+    fn send_snapshot_message(&mut self, to: NodeId, term: Term, id: SnapshotId, message: SnapshotMessage) {
+        self.send_envelope(to, &SnapshotEnvelope { term, id, message, content: Bytes::new() });
+    }
+
+    fn send_envelope(&mut self, to: NodeId, envelope: &SnapshotEnvelope) {
+        let frame = codec::encode(ChannelId::SNAPSHOTS, self.seat.group, envelope).expect("pieces are bounded");
+        self.outputs.push_back(GroupOutput::Send { to, frame });
+    }
+}
+
+fn find(sendings: &mut [Sending], to: NodeId, term: Term, id: SnapshotId) -> Option<&mut Sending> {
+    sendings.iter_mut().find(|sending| (sending.to, sending.term, sending.id) == (to, term, id))
+}

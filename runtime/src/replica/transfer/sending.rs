@@ -1,0 +1,134 @@
+//! The sending side of one transfer.
+
+use bytes::Bytes;
+use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
+
+use crate::ReplicaSettings;
+use crate::replica::message::{Flow, SnapshotId};
+
+/// A snapshot on its way to one peer. At most `window_bytes` of it are unacknowledged, and one piece is read at a time.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    /// The core's request.
+    pub(super) request: Ticket,
+    pub(super) to: NodeId,
+    /// The leader's term.
+    pub(super) term: Term,
+    pub(super) id: SnapshotId,
+    /// Bytes of the whole, once a piece was read.
+    length: Option<u64>,
+    /// The peer has everything before.
+    acknowledged: u64,
+    /// The next byte to read. Not below `acknowledged`.
+    next: u64,
+    reading: Option<Ticket>,
+    /// The peer takes part: until then only one piece is on its way.
+    is_awaited: bool,
+    /// When it last got further.
+    moved_at: Instant,
+    /// When what is unacknowledged is sent again.
+    retry_at: Instant,
+}
+
+/// A piece to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) offset: u64,
+    pub(super) bytes_max: usize,
+}
+
+impl Sending {
+    pub(super) fn new(request: Ticket, to: NodeId, term: Term, meta: &SnapshotMeta, now: Instant) -> Self {
+        let id = SnapshotId { index: meta.index, term: meta.term };
+        Self {
+            request,
+            to,
+            term,
+            id,
+            length: None,
+            acknowledged: 0,
+            next: 0,
+            reading: None,
+            is_awaited: false,
+            moved_at: now,
+            retry_at: now,
+        }
+    }
+
+    /// What is sent covers the log up to here.
+    pub(crate) fn index(&self) -> LogIndex {
+        self.id.index
+    }
+
+    /// To whom, how much the peer has, of how much.
+    pub(crate) fn progress(&self) -> (NodeId, u64, u64) {
+        (self.to, self.acknowledged, self.length.unwrap_or(0))
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.retry_at
+    }
+
+    /// The next piece to read, if the window has room and none is being read.
+    pub(super) fn wants(&self, settings: &ReplicaSettings) -> Option<Piece> {
+        let window = if self.is_awaited { settings.window_bytes } else { settings.chunk_bytes };
+        let on_the_way = usize::try_from(self.next - self.acknowledged).unwrap_or(usize::MAX);
+        let is_whole = self.length.is_some_and(|length| self.next >= length);
+        let is_first = self.next == self.acknowledged;
+        let has_room = is_first || on_the_way.saturating_add(settings.chunk_bytes) <= window;
+        let wants = self.reading.is_none() && !is_whole && has_room;
+        wants.then_some(Piece { offset: self.next, bytes_max: settings.chunk_bytes })
+    }
+
+    pub(super) fn reads(&mut self, ticket: Ticket) {
+        self.reading = Some(ticket);
+    }
+
+    /// Whether this is the read under way; then it no longer is.
+    pub(super) fn take_read(&mut self, ticket: Ticket) -> bool {
+        self.reading.take_if(|reading| *reading == ticket).is_some()
+    }
+
+    /// A piece was read. Says whether it is still the next to send.
+    pub(super) fn read(&mut self, offset: u64, bytes: &Bytes, length: u64, retry_at: Instant) -> bool {
+        self.length = Some(length);
+        if offset != self.next || bytes.is_empty() {
+            return false;
+        }
+        self.next += bytes.len() as u64;
+        self.retry_at = retry_at;
+        true
+    }
+
+    /// The peer has everything up to `offset`. It goes back only when the peer began anew.
+    pub(super) fn on_progress(&mut self, offset: u64, flow: Flow, now: Instant, settings: &ReplicaSettings) {
+        if self.length.is_none_or(|length| offset > length) {
+            return;
+        }
+        if offset > self.acknowledged || !self.is_awaited {
+            self.moved_at = now;
+            self.retry_at = now.after(settings.transfer_retry);
+        }
+        if flow == Flow::Broken || offset < self.acknowledged || offset > self.next || !self.is_awaited {
+            self.next = offset;
+        }
+        self.is_awaited = true;
+        self.acknowledged = offset;
+    }
+
+    /// What is unacknowledged is sent again, if it is time. Says whether the transfer is given up.
+    pub(super) fn on_timeout(&mut self, now: Instant, settings: &ReplicaSettings) -> bool {
+        if self.retry_at > now {
+            return false;
+        }
+        self.retry_at = now.after(settings.transfer_retry);
+        self.is_awaited = false;
+        self.next = self.acknowledged;
+        if self.length == Some(self.acknowledged) {
+            // Everything arrived; asking for its end needs a piece to send.
+            self.next = self.acknowledged.saturating_sub(1);
+            self.acknowledged = self.next;
+        }
+        now.since(self.moved_at) >= settings.transfer_timeout
+    }
+}
