@@ -96,7 +96,6 @@ macro_rules! display {
         impl core::error::Error for $type {}
     };
 }
-pub(crate) use display;
 
 display!(
     WeightError,

@@ -3,6 +3,7 @@
 mod directory;
 mod driver;
 mod group;
+mod handle;
 mod hosted;
 pub mod metrics;
 mod node;
@@ -22,6 +23,7 @@ pub use group::{
     CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotOperation,
     SnapshotReader, SnapshotWriter,
 };
+pub use handle::{LocalReplicaHandle, Pending, ReplicaHandle};
 pub use hosted::{Hostable, Hosted, TOLD_MAX, Told};
 pub use node::{
     NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,

@@ -1,0 +1,267 @@
+//! The typed way to a replica: from any thread, or from the loop that it runs on.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{GroupId, NodeId, Now, ReplicatedLog};
+use quorate_transport::codec;
+
+use crate::{
+    Answer, CallError, CallId, Delivery, EntryState, Hostable, LocalHandle, NodeHandle, NotApplied, Obstacle, Outcome,
+    ProposeError, ProposeOptions, ReadContext, ReadError, Replica, ReplicaStatus, Reply, StateMachine, TransferError,
+    Typed, TypedStateMachine, Unknown,
+};
+
+/// Reaches a [`Replica`] from any thread and any executor. Cheap to clone.
+///
+/// Every call ends within the handle's time-out (5 s unless set with [`timeout`](ReplicaHandle::timeout)). A call is under way as
+/// soon as the method has returned; dropping what it returned loses only the answer.
+pub struct ReplicaHandle<L, S> {
+    node: NodeHandle,
+    group: GroupId,
+    timeout: Duration,
+    replica: PhantomData<fn(L, S)>,
+}
+
+/// As [`ReplicaHandle`], on the loop's own thread: nothing crosses a thread, and what is read need not be `Send`.
+pub struct LocalReplicaHandle<L, S> {
+    node: LocalHandle,
+    group: GroupId,
+    timeout: Duration,
+    replica: PhantomData<fn(L, S)>,
+}
+
+/// An answer on its way. Dropping it loses only the answer.
+#[must_use = "the call is under way; this is its answer"]
+pub struct Pending<T> {
+    answer: Answer<T>,
+    /// What is said when the node gives none.
+    lost: fn(CallError) -> T,
+}
+
+/// The methods that both handles have. On the loop's own thread nothing need be `Send`.
+macro_rules! replica_handle {
+    ($handle:ident, $node:ident $(, $send:ident)?) => {
+        impl<L: ReplicatedLog + Hostable, S: StateMachine> $handle<L, S> {
+            /// The replica of that group. Calls fail with `NoGroup` when the node runs no such replica there.
+            pub fn new(node: $node, group: GroupId) -> Self {
+                Self { node, group, timeout: TIMEOUT, replica: PhantomData }
+            }
+
+            /// The same with another time-out for its calls.
+            pub fn timeout(&self, timeout: Duration) -> Self {
+                Self { timeout, ..self.clone() }
+            }
+
+            /// Proposes a command: it is applied at most once. See [`Outcome`].
+            pub fn propose(&self, command: Bytes) -> Pending<Outcome> {
+                self.propose_as(command, Delivery::AtMostOnce)
+            }
+
+            /// Proposes a command, or tries one of the session again. See [`Outcome`].
+            pub fn propose_as(&self, command: Bytes, delivery: Delivery) -> Pending<Outcome> {
+                let bytes = command.len();
+                self.start(bytes, move |replica, now, call, deadline| {
+                    replica.propose(now, call, command, ProposeOptions { deadline, delivery });
+                })
+            }
+
+            /// Opens the replica's session; see [`Replica::open_session`].
+            pub fn open_session(&self, expiry: Duration) -> Pending<Outcome> {
+                self.start(0, move |replica, now, call, deadline| replica.open_session(now, call, expiry, deadline))
+            }
+
+            /// Closes the replica's session; see [`Replica::close_session`].
+            pub fn close_session(&self) -> Pending<Outcome> {
+                self.start(0, |replica, now, call, deadline| replica.close_session(now, call, deadline))
+            }
+
+            /// Reads from a state that has applied everything that was acknowledged anywhere before this call.
+            pub fn read<R: $($send +)? 'static>(
+                &self,
+                read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
+            ) -> Pending<Result<R, ReadError>> {
+                let timeout = self.timeout;
+                let answer = self.node.ask(
+                    self.group,
+                    0,
+                    move |replica: &mut Replica<L, S>, now: Now, call| {
+                        replica.read(now, call, now.instant.after(timeout));
+                    },
+                    move |replica, reply| match (replica, reply) {
+                        (Some(replica), Reply::ReadReady) => Ok(read(replica.state(), replica.read_context())),
+                        (_, Reply::ReadFailed(error)) => Err(error),
+                        _ => Err(ReadError::Stopped),
+                    },
+                );
+                Pending { answer, lost: |error| Err(error.into()) }
+            }
+
+            /// Reads what this replica has, which may be old: [`ReadContext`] says how far it is, and since when it has
+            /// not heard of the leader.
+            pub fn read_local<R: $($send +)? 'static>(
+                &self,
+                read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
+            ) -> Pending<Result<R, ReadError>> {
+                let answer = self.node.look(self.group, move |replica: &mut Replica<L, S>, now| {
+                    let context = replica.read_context_at(now);
+                    Ok(read(replica.state(), context))
+                });
+                Pending { answer, lost: |error| Err(error.into()) }
+            }
+
+            /// Hands leadership over, to the best candidate if nobody is named.
+            pub fn transfer(&self, to: Option<NodeId>) -> Pending<Result<(), TransferError>> {
+                let timeout = self.timeout;
+                let answer = self.node.ask(
+                    self.group,
+                    0,
+                    move |replica: &mut Replica<L, S>, now: Now, call| {
+                        replica.transfer(now, call, to, now.instant.after(timeout));
+                    },
+                    |_, reply| match reply {
+                        Reply::Transfer(result) => result,
+                        _ => Err(TransferError::Stopped),
+                    },
+                );
+                Pending { answer, lost: |_| Err(TransferError::Stopped) }
+            }
+
+            /// What an operator wants to know of the replica.
+            pub fn status(&self) -> Answer<ReplicaStatus> {
+                self.node.look(self.group, |replica: &mut Replica<L, S>, _| replica.status())
+            }
+
+            /// What stands between the replica and its service; see [`Replica::explain`].
+            pub fn explain(&self) -> Answer<Vec<Obstacle>> {
+                self.node.look(self.group, |replica: &mut Replica<L, S>, _| replica.explain())
+            }
+
+            /// How far an entry is, and what it waits for.
+            pub fn explain_entry(&self, index: quorate_protocol::LogIndex) -> Answer<EntryState> {
+                self.node.look(self.group, move |replica: &mut Replica<L, S>, _| replica.explain_entry(index))
+            }
+
+            fn start(
+                &self,
+                bytes: usize,
+                ask: impl FnOnce(&mut Replica<L, S>, Now, CallId, quorate_protocol::Instant) $(+ $send)? + 'static,
+            ) -> Pending<Outcome> {
+                let timeout = self.timeout;
+                let answer = self.node.ask(
+                    self.group,
+                    bytes,
+                    move |replica: &mut Replica<L, S>, now: Now, call| {
+                        ask(replica, now, call, now.instant.after(timeout));
+                    },
+                    |_, reply| outcome(reply),
+                );
+                Pending { answer, lost: Outcome::from }
+            }
+        }
+
+        impl<L: ReplicatedLog + Hostable, S: TypedStateMachine> $handle<L, Typed<S>> {
+            /// Proposes a command and gives the state machine's response.
+            pub fn execute(&self, command: &S::Command) -> Pending<Result<S::Response, ProposeError>>
+            where
+                S::Response: $($send +)? 'static,
+            {
+                let timeout = self.timeout;
+                let encoded = codec::encode_small(command);
+                let bytes = encoded.as_ref().map_or(0, Bytes::len);
+                let answer = self.node.ask(
+                    self.group,
+                    bytes,
+                    move |replica: &mut Replica<L, Typed<S>>, now: Now, call| {
+                        let options =
+                            ProposeOptions { deadline: now.instant.after(timeout), delivery: Delivery::AtMostOnce };
+                        match encoded {
+                            Ok(command) => replica.propose(now, call, command, options),
+                            Err(_) => replica.refuse(call, NotApplied::TooLarge),
+                        }
+                    },
+                    move |_, reply| {
+                        let response = outcome(reply).into_result()?;
+                        codec::decode_small(&response).map_err(|_| ProposeError::ResponseUnreadable)
+                    },
+                );
+                Pending { answer, lost: |error| Outcome::from(error).into_result().and(Err(ProposeError::ResponseUnreadable)) }
+            }
+        }
+
+        impl<L, S> Clone for $handle<L, S> {
+            fn clone(&self) -> Self {
+                Self { node: self.node.clone(), group: self.group, timeout: self.timeout, replica: PhantomData }
+            }
+        }
+
+        impl<L, S> fmt::Debug for $handle<L, S> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($handle)).field("group", &self.group).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+replica_handle!(ReplicaHandle, NodeHandle, Send);
+replica_handle!(LocalReplicaHandle, LocalHandle);
+
+impl<T> Pending<T> {
+    /// Waits for the answer on a thread of its own, outside of any executor.
+    ///
+    /// # Panics
+    /// Within an async task.
+    pub fn wait(self) -> T {
+        self.answer.wait().unwrap_or_else(self.lost)
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let lost = self.lost;
+        Pin::new(&mut self.answer).poll(context).map(|answer| answer.unwrap_or_else(lost))
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+impl From<CallError> for Outcome {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Overloaded => Self::NotApplied(NotApplied::Overloaded),
+            CallError::NoGroup => Self::NotApplied(NotApplied::NoGroup),
+            CallError::Stopped => Self::NotApplied(NotApplied::Stopped),
+            CallError::Lost => Self::Unknown { reason: Unknown::Stopped, retry: None },
+        }
+    }
+}
+
+impl From<CallError> for ReadError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Overloaded => Self::Overloaded,
+            CallError::NoGroup => Self::NoGroup,
+            CallError::Stopped | CallError::Lost => Self::Stopped,
+        }
+    }
+}
+
+fn outcome(reply: Reply) -> Outcome {
+    match reply {
+        Reply::Outcome(outcome) => outcome,
+        _ => Outcome::Unknown { reason: Unknown::Stopped, retry: None },
+    }
+}
+
+/// Within this a call ends unless the handle says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
