@@ -23,6 +23,8 @@ pub struct Outbox<P: Protocol> {
     /// Every write up to this one is durable. Never goes back.
     persisted: Ticket,
     last_ticket: Ticket,
+    /// No write is handed out until the core says so.
+    is_paused: bool,
     limits: OutboxLimits,
 }
 
@@ -61,6 +63,7 @@ impl<P: Protocol> Outbox<P> {
             in_flight: None,
             persisted: Ticket(0),
             last_ticket: Ticket(0),
+            is_paused: false,
             limits,
         }
     }
@@ -142,6 +145,19 @@ impl<P: Protocol> Outbox<P> {
         self.release();
     }
 
+    /// Forgets every write that is not durable: they were certainly not written, and none is handed out until
+    /// [`Outbox::resume_writes`]. What waits for them waits on: the core must queue again, as its next write, all that they said.
+    pub fn refused(&mut self) {
+        self.in_flight = None;
+        self.pending.clear();
+        self.is_paused = true;
+    }
+
+    /// Hands out writes again.
+    pub fn resume_writes(&mut self) {
+        self.is_paused = false;
+    }
+
     /// Drops what is held and queued for good: the log takes no more writes, so nothing of it may be said.
     pub fn poison(&mut self) {
         self.held_messages.clear();
@@ -157,7 +173,7 @@ impl<P: Protocol> Outbox<P> {
 
     /// The next output: a write as soon as none is in flight, else the oldest that may go.
     pub fn poll(&mut self) -> Option<Output<P>> {
-        if self.in_flight.is_none()
+        if !self.is_writing()
             && let Some(batch) = self.pending.pop_front()
         {
             self.in_flight = Some(batch.ticket);
@@ -166,10 +182,10 @@ impl<P: Protocol> Outbox<P> {
         self.ready.pop_front()
     }
 
-    /// Whether a write is in flight: what is persisted now waits for it.
+    /// Whether a write is in flight, or none may be: what is persisted now waits.
     #[must_use]
     pub fn is_writing(&self) -> bool {
-        self.in_flight.is_some()
+        self.in_flight.is_some() || self.is_paused
     }
 
     /// Whether everything given to [`Outbox::persist`] is durable.
@@ -189,6 +205,27 @@ impl<P: Protocol> Outbox<P> {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held_messages.len() + self.held_events.len()
+    }
+
+    /// The write in flight, if any.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<Ticket> {
+        self.in_flight
+    }
+
+    /// Writes that were not handed out yet, oldest first.
+    pub fn queued_writes(&self) -> impl Iterator<Item = (Ticket, &[Operation])> + '_ {
+        self.pending.iter().map(|batch| (batch.ticket, &batch.operations[..]))
+    }
+
+    /// Messages that wait for writes, oldest first: the write, the receiver, the message.
+    pub fn held_messages(&self) -> impl Iterator<Item = &(Ticket, NodeId, P::Message)> + '_ {
+        self.held_messages.iter()
+    }
+
+    /// Events that wait for writes, oldest first.
+    pub fn held_events(&self) -> impl Iterator<Item = &(Ticket, P::Event)> + '_ {
+        self.held_events.iter()
     }
 
     fn ticket(&mut self) -> Ticket {

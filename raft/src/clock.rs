@@ -41,6 +41,11 @@ impl Clock {
         };
         (last.max(LogTime(wall)), report)
     }
+
+    /// Whether the wall clock is being disbelieved.
+    pub(crate) fn is_disbelieved(&self) -> bool {
+        self.is_disbelieved
+    }
 }
 
 fn offset(now: Now) -> i128 {

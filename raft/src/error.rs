@@ -60,6 +60,8 @@ pub enum Ignored {
     MalformedEntries,
     /// Entries that arrive faster than the log takes them.
     LogBusy,
+    /// The log certainly did not write: it is tried again.
+    LogRefuses,
     /// The snapshot is already on its way here.
     AlreadyReceiving,
     /// A snapshot that is older than what is known, or ahead of what is committed.
@@ -84,6 +86,7 @@ impl Ignored {
             Self::NotMember => "not_member",
             Self::MalformedEntries => "malformed_entries",
             Self::LogBusy => "log_busy",
+            Self::LogRefuses => "log_refuses",
             Self::AlreadyReceiving => "already_receiving",
             Self::UselessSnapshot => "useless_snapshot",
             Self::NoCandidate => "no_candidate",

@@ -62,6 +62,11 @@ impl Leader {
         }
     }
 
+    /// Batches that are not committed.
+    pub(crate) fn uncommitted(&self) -> &VecDeque<(LogIndex, usize)> {
+        &self.uncommitted
+    }
+
     fn note_committed(&mut self, index: LogIndex) {
         while let Some((last, bytes)) = self.uncommitted.front()
             && *last <= index

@@ -32,14 +32,26 @@ pub(crate) struct Log {
     durable: LogIndex,
     /// Entries from here on must leave the disk before anything is appended.
     truncate_from: Option<LogIndex>,
-    /// Writes that are not durable yet, ascending: the ticket, and the last entry that it makes durable.
-    marks: VecDeque<(Ticket, LogIndex)>,
+    /// Writes that are not durable yet, ascending.
+    marks: VecDeque<Mark>,
+    /// The last entry on disk, be it still of this log or not.
+    on_disk: LogIndex,
     /// The configurations in force from their index on, ascending; the first stands at or before the base.
     configurations: Vec<(LogIndex, Configuration)>,
     /// At least the log time of the newest entry.
     log_time: LogTime,
     /// Bytes of the entries behind `submitted`.
     unsubmitted_bytes: usize,
+}
+
+/// What a write does once it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Mark {
+    ticket: Ticket,
+    /// The last entry of this log that it makes durable: what was truncated since does not count.
+    durable: LogIndex,
+    /// The last entry that it leaves on disk.
+    on_disk: LogIndex,
 }
 
 impl Log {
@@ -54,6 +66,7 @@ impl Log {
             last: recovery.last,
             submitted: recovery.last,
             durable: recovery.last,
+            on_disk: recovery.last,
             truncate_from: None,
             marks: VecDeque::new(),
             configurations: vec![(recovery.base.0, Configuration::default())],
@@ -233,8 +246,8 @@ impl Log {
         }
         // A late completion must not pass for the durability of an entry that comes to stand in the same place.
         self.durable = self.durable.min(kept);
-        for (_, mark) in &mut self.marks {
-            *mark = (*mark).min(kept);
+        for mark in &mut self.marks {
+            mark.durable = mark.durable.min(kept);
         }
     }
 
@@ -282,23 +295,38 @@ impl Log {
 
     /// Notes that what was handed over so far is durable once `ticket` is.
     pub(crate) fn mark(&mut self, ticket: Ticket) {
-        match self.marks.back_mut() {
-            Some((newest, last)) if *newest == ticket => *last = self.submitted,
-            _ => self.marks.push_back((ticket, self.submitted)),
-        }
+        self.marks.pop_back_if(|newest| newest.ticket == ticket);
+        self.marks.push_back(Mark { ticket, durable: self.submitted, on_disk: self.submitted });
     }
 
     /// Notes which writes are durable by now. Says whether more entries are.
     pub(crate) fn persisted(&mut self, is_durable: impl Fn(Ticket) -> bool) -> bool {
         let before = self.durable;
-        while let Some((ticket, last)) = self.marks.front()
-            && is_durable(*ticket)
+        while let Some(mark) = self.marks.front()
+            && is_durable(mark.ticket)
         {
-            self.durable = self.durable.max(*last);
+            self.durable = self.durable.max(mark.durable);
+            self.on_disk = mark.on_disk;
             self.marks.pop_front();
         }
         self.evict();
         self.durable > before
+    }
+
+    /// Nothing that is not durable was written: all of it is to be handed over again, behind taking away what
+    /// is on disk and no longer of this log.
+    pub(crate) fn rewind(&mut self) {
+        self.marks.clear();
+        self.submitted = self.durable;
+        self.truncate_from = (self.on_disk > self.durable).then(|| self.durable.next());
+        self.unsubmitted_bytes = self.cached(self.durable.next()).map(Entry::encoded_len).sum();
+    }
+
+    /// As [`Log::rewind`], where starting anew behind a snapshot was not written either.
+    pub(crate) fn rewind_reset(&mut self) -> Operation {
+        self.on_disk = self.base.0;
+        self.rewind();
+        Operation::Reset { index: self.base.0, term: self.base.1 }
     }
 
     /// Entries from `index` on up to `end`, encoded, as many as fit `bytes_max` (at least one); the last of them.
@@ -408,6 +436,17 @@ impl Log {
         Operation::Reset { index: snapshot.index, term: snapshot.term }
     }
 
+    /// Writes that are not durable yet: the ticket, the last entry made durable, the last left on disk.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (Ticket, LogIndex, LogIndex)> + '_ {
+        self.marks.iter().map(|mark| (mark.ticket, mark.durable, mark.on_disk))
+    }
+
+    /// Everything else that decides behaviour. What is cached does: the rest must be loaded.
+    pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
+        let places = (self.base, self.last, self.submitted, self.durable, self.on_disk, self.truncate_from);
+        (places, &self.runs, &self.cache, &self.configurations, self.log_time)
+    }
+
     /// Checks that the parts of the log fit each other.
     pub(crate) fn check_invariants(&self) {
         assert!(self.base.0 <= self.durable, "the base is durable");
@@ -423,7 +462,7 @@ impl Log {
         assert!(starts.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1), "runs ascend");
         assert!(self.runs.front().is_none_or(|run| run.0 == self.base.0.next()), "runs start behind the base");
         assert!(self.runs.is_empty() == (self.last == self.base.0), "entries have terms");
-        assert!(self.marks.iter().all(|(_, last)| *last <= self.submitted), "marks follow truncation");
+        assert!(self.marks.iter().all(|mark| mark.durable <= self.submitted), "marks follow truncation");
         assert!(self.configurations.windows(2).all(|pair| pair[0].0 < pair[1].0), "configurations ascend");
     }
 

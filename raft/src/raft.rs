@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_protocol::{
-    Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox,
+    Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox, PersistFailure,
     OutboxLimits, Output, Protocol, Random, ReadFailure, RecoverError, Recovery, RefuseReason, Role, SnapshotMeta,
     Standing, StorageLevel, Term, Ticket, VotingBar,
 };
@@ -61,6 +61,8 @@ pub struct Raft {
     pub(crate) halted: Option<HaltReason>,
     pub(crate) ignored: BTreeMap<Ignored, u64>,
     pub(crate) outbox: Outbox<Self>,
+    /// The log refused a write: it is written again at this time.
+    pub(crate) rewrite_at: Option<Instant>,
     /// Whether an input came in since the last poll.
     is_dirty: bool,
 }
@@ -118,6 +120,7 @@ impl Protocol for Raft {
             halted: None,
             ignored: BTreeMap::new(),
             outbox: Outbox::new(limits),
+            rewrite_at: None,
             is_dirty: true,
         };
         core.arm_election_timer();
@@ -151,10 +154,11 @@ impl Protocol for Raft {
         if self.halted.is_some() {
             return None;
         }
-        match &self.role {
-            RoleState::Leader(leader) => Some(leader.deadline()),
-            _ => Some(self.reads.deadline().map_or(self.election_at, |again_at| again_at.min(self.election_at))),
-        }
+        let deadline = match &self.role {
+            RoleState::Leader(leader) => leader.deadline(),
+            _ => self.election_at,
+        };
+        Some([self.reads.deadline(), self.rewrite_at].into_iter().flatten().fold(deadline, Instant::min))
     }
 
     fn model_view(&self) -> View {
@@ -178,7 +182,7 @@ impl Raft {
             Input::Storage(level) => self.storage = level,
             Input::CompactRequested => self.on_compact_requested(),
             Input::Persisted(ticket) => self.on_persisted(ticket),
-            Input::PersistFailed { failure, .. } => self.halt(HaltReason::LogFailed(failure)),
+            Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
             Input::Loaded { ticket, loaded } => return self.on_loaded(ticket, loaded),
             Input::LoadFailed { ticket, failure } => return self.on_load_failed(ticket, failure),
             Input::Completed { ticket, answer } => return self.on_completed(ticket, answer),
@@ -263,6 +267,9 @@ impl Raft {
     }
 
     fn on_timeout(&mut self) -> Result<(), Ignored> {
+        if self.rewrite_at.take_if(|at| *at <= self.now.instant).is_some() {
+            self.outbox.resume_writes();
+        }
         if matches!(self.role, RoleState::Leader(_)) {
             self.on_leader_timeout();
         } else {
@@ -309,6 +316,33 @@ impl Raft {
             RoleState::Candidate(_) => self.count_own_vote(),
             _ => {}
         }
+    }
+
+    /// A write that was certainly not done is done again after a while, by what is then to be written; nothing of it
+    /// was said. A leader lets others lead meanwhile. After any other failure nothing is known of the disk.
+    fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
+        if failure != PersistFailure::NotWritten {
+            self.halt(HaltReason::LogFailed(failure));
+            return Err(Ignored::Halted);
+        }
+        if self.outbox.in_flight() != Some(ticket) {
+            return Err(Ignored::StaleAnswer);
+        }
+        if matches!(self.role, RoleState::Leader(_)) {
+            self.step_down();
+        }
+        let is_reset_lost = !self.outbox.is_durable(self.reset_ticket);
+        self.outbox.refused();
+        if is_reset_lost {
+            let reset = self.log.rewind_reset();
+            self.persist_state_behind(Some(reset));
+            self.reset_ticket = self.state_ticket;
+        } else {
+            self.log.rewind();
+            self.persist_state_behind(None);
+        }
+        self.rewrite_at = Some(self.now.instant.after(self.config.settings().heartbeat_interval));
+        Err(Ignored::LogRefuses)
     }
 
     /// What the inputs since the last poll come to: one write, one message a peer, one event of a kind.
@@ -411,10 +445,14 @@ impl Raft {
 
     /// Makes the state durable. What states it is held until then.
     pub(crate) fn persist_state(&mut self) {
-        let commit_hint = self.committed_here();
-        self.commit_hinted = self.commit_hinted.max(commit_hint);
-        let operation = Operation::PutState { bytes: encode_state(&self.state), commit_hint: self.commit_hinted };
-        self.state_ticket = self.outbox.persist([operation]);
+        self.persist_state_behind(None);
+    }
+
+    /// The same behind another operation of one write.
+    pub(crate) fn persist_state_behind(&mut self, operation: Option<Operation>) {
+        self.commit_hinted = self.committed_here();
+        let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: self.commit_hinted };
+        self.state_ticket = self.outbox.persist(operation.into_iter().chain([state]));
     }
 
     /// Sends a message; it states the term, and so waits for its write.

@@ -1,11 +1,10 @@
 //! Compaction and snapshots (Raft §7): the core decides when and for whom, the application carries the content.
 
 use quorate_protocol::{
-    HaltReason, LogAnswer, LogEvent, LogIndex, LogRequest, NodeId, Operation, SnapshotMeta, Ticket,
+    HaltReason, LogAnswer, LogEvent, LogIndex, LogRequest, NodeId, SnapshotMeta, Ticket,
 };
 
 use crate::Raft;
-use crate::codec::encode_state;
 use crate::error::Ignored;
 use crate::message::{InstallSnapshot, Message};
 use crate::progress::SendState;
@@ -185,10 +184,9 @@ impl Raft {
     fn reset_log(&mut self, snapshot: &SnapshotMeta) {
         let reset = self.log.reset(snapshot);
         self.commit_index = snapshot.index;
-        self.commit_hinted = snapshot.index;
-        let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: snapshot.index };
-        self.reset_ticket = self.outbox.persist([reset, state]);
-        self.state_ticket = self.reset_ticket;
+        self.persist_state_behind(Some(reset));
+        self.reset_ticket = self.state_ticket;
+        self.log.mark(self.reset_ticket);
     }
 
     /// Notes a snapshot that the application made of what is committed here.

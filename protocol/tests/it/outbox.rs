@@ -81,6 +81,24 @@ fn one_write_is_in_flight_and_the_next_grows() {
 }
 
 #[test]
+fn what_was_not_written_is_queued_again_before_anything_is_said() {
+    let mut outbox = outbox();
+    let first = outbox.persist([hint(1)]);
+    outbox.send_after(first, PEER, Said(1));
+    assert_eq!(drain(&mut outbox), ["persist 1"]);
+    outbox.persist([hint(2)]);
+    outbox.refused();
+    let again = outbox.persist([hint(1)]);
+    assert!(drain(&mut outbox).is_empty(), "nothing is written before the core says so");
+    outbox.resume_writes();
+    assert_eq!(drain(&mut outbox), [format!("persist {again}")]);
+    outbox.persisted(first);
+    assert!(drain(&mut outbox).is_empty(), "the write that failed is never durable");
+    outbox.persisted(again);
+    assert_eq!(drain(&mut outbox), ["send 1"]);
+}
+
+#[test]
 fn a_full_write_leaves_the_rest_to_the_next() {
     let mut outbox = Outbox::<Probe>::new(OutboxLimits { write_bytes_max: 100, ..OutboxLimits::default() });
     let first = outbox.persist([hint(1)]);

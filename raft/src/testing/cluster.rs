@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex,
-    NodeId, Now, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
+    NodeId, Now, PersistFailure, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
 };
 
 use super::laws::laws;
@@ -24,6 +24,8 @@ pub struct Faults {
     pub latency_max: Duration,
     /// The longest that a write takes.
     pub write_max: Duration,
+    /// Of a hundred writes, so many are certainly not done.
+    pub refusal_percent: u64,
     /// Of a hundred inputs, so many are handled together with the next.
     pub batch_percent: u64,
 }
@@ -471,8 +473,14 @@ impl Cluster {
     }
 
     fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
+        let is_refused = self.strikes(self.faults.refusal_percent);
         let state = self.nodes.get_mut(&node).expect("a node of the cluster");
         if state.starts != starts || state.is_disk_held {
+            return;
+        }
+        if is_refused && state.writes.front().is_some_and(|(oldest, _)| *oldest == ticket) {
+            state.writes.clear();
+            self.input(node, Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
             return;
         }
         while let Some((oldest, _)) = state.writes.front()

@@ -49,6 +49,7 @@ impl Run {
             latency_max: Duration::from_micros(cluster.choose(60_000)),
             write_max: Duration::from_micros(cluster.choose(40_000)),
             batch_percent: cluster.choose(60),
+            refusal_percent: cluster.choose(3),
         };
         Self { cluster, count, floors: BTreeMap::new() }
     }
