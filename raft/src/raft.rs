@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use quorate_protocol::{
-    Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox, PersistFailure,
-    OutboxLimits, Output, Protocol, Random, ReadFailure, RecoverError, Recovery, RefuseReason, Role, SnapshotMeta,
-    Standing, StorageLevel, Term, Ticket, VotingBar,
+    Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox,
+    OutboxLimits, Output, PersistFailure, Protocol, Random, ReadFailure, RecoverError, Recovery, RefuseReason, Role,
+    SnapshotMeta, Standing, StorageLevel, Term, Ticket, VotingBar,
 };
 
 use crate::clock::Clock;

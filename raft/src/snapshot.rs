@@ -1,8 +1,6 @@
 //! Compaction and snapshots (Raft §7): the core decides when and for whom, the application carries the content.
 
-use quorate_protocol::{
-    HaltReason, LogAnswer, LogEvent, LogIndex, LogRequest, NodeId, SnapshotMeta, Ticket,
-};
+use quorate_protocol::{HaltReason, LogAnswer, LogEvent, LogIndex, LogRequest, NodeId, SnapshotMeta, Ticket};
 
 use crate::Raft;
 use crate::error::Ignored;

@@ -15,8 +15,8 @@ use crate::progress::{Progress, SendState};
 use crate::reads::Inquiry;
 use crate::state::{Ballot, Follower, RoleState};
 
-/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input equally, as long as
-/// everything that waits in them was polled.
+/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input equally, at the
+/// time of their last input or at their deadline, as long as everything that waits in them was polled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct View {
     text: String,
@@ -46,7 +46,8 @@ impl Writer<'_> {
         self.put(&(&core.snapshot, &core.standings, core.storage, &core.halted, core.told.committed));
         self.put(&(core.told.role, core.told.barred, core.clock.is_disbelieved()));
         self.put(&(core.log.view(), self.ticket(core.state_ticket), self.ticket(core.reset_ticket)));
-        let marks: Vec<_> = core.log.marks().map(|(ticket, durable, disk)| (self.ticket(ticket), durable, disk)).collect();
+        let marks: Vec<_> =
+            core.log.marks().map(|(ticket, durable, disk)| (self.ticket(ticket), durable, disk)).collect();
         self.put(&marks);
         if let Some(receiving) = &core.receiving {
             self.put(&(self.ticket(receiving.ticket), receiving.from, receiving.term, &receiving.snapshot));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex,
-    NodeId, Now, PersistFailure, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
+    NodeId, Now, PersistFailure, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term,
+    Ticket,
 };
 
 use super::laws::laws;

@@ -1,4 +1,8 @@
 //! Behaviour through the public API.
 
 mod election;
+mod formats;
+mod hostile;
 mod random;
+mod support;
+mod views;

@@ -7,11 +7,12 @@ use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, LogStatus, NodeId,
 use quorate_raft::Settings;
 use quorate_raft::testing::{Builder, Cluster, Faults};
 
+use crate::support::from_environment;
+
 /// More seeds: `QUORATE_RAFT_SEEDS=10000 cargo test -p quorate-raft --release random`.
-fn seeds(default: u64) -> std::ops::Range<u64> {
-    let from = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let first = from("QUORATE_RAFT_FIRST_SEED").unwrap_or(0);
-    first..first + from("QUORATE_RAFT_SEEDS").unwrap_or(default)
+fn seeds() -> std::ops::Range<u64> {
+    let first = from_environment("QUORATE_RAFT_FIRST_SEED", 0);
+    first..first + from_environment("QUORATE_RAFT_SEEDS", 300)
 }
 
 fn small() -> Settings {
@@ -161,7 +162,7 @@ impl Run {
 
 #[test]
 fn laws_hold_under_random_faults_and_life_returns() {
-    for seed in seeds(60) {
+    for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| {
             let mut run = Run::new(seed);
             for _ in 0..200 {
