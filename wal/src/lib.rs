@@ -2,8 +2,37 @@
 
 pub mod disk;
 
+mod checkpoints;
+mod cursor;
+mod error;
+mod files;
+mod format;
+mod index;
+mod metrics;
+mod reader;
+mod recover_stream;
+mod recovery;
+mod settings;
+mod settle;
 mod snapshot_store;
+mod spares;
+mod stream_id;
+mod thread;
+mod wal;
+mod write;
 
+pub use error::{OpenError, Poisoned, Refusal, WriteError};
+pub use format::FORMAT_VERSION;
+pub use metrics::Metrics;
+pub use reader::Reader;
+pub use settings::{Settings, SettingsError};
 pub use snapshot_store::{
     SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot,
 };
+pub use stream_id::StreamId;
+pub use thread::{
+    Completions, LoadCompletion, LogThread, SYNC_BUCKETS_US, SubmitError, ThreadMetrics, ThreadSettings,
+    WriteCompletion,
+};
+pub use wal::{Cut, Report, StorageLevel, Wal};
+pub use write::Written;

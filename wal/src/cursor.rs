@@ -1,0 +1,150 @@
+//! Checks a stream's operations against its state, one after the other, before anything is written.
+
+use std::collections::BTreeSet;
+
+use quorate_protocol::{LogIndex, Operation, STATE_BYTES_MAX, Term};
+
+use crate::Refusal;
+use crate::error::CHECKPOINTS_PENDING_MAX;
+use crate::index::StreamIndex;
+
+/// A stream's state as it will be after the operations checked so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    base: (u64, u64),
+    last: u64,
+    last_term: u64,
+    commit_hint: u64,
+    /// What this batch appended: where each term begins. Positions below the first lie in the index.
+    appended: Vec<(u64, u64)>,
+    /// Positions from here on are not those of the index any more.
+    replaced_from: u64,
+    pending: BTreeSet<u64>,
+    pub(crate) is_deleted: bool,
+}
+
+impl Cursor {
+    pub(crate) fn new(stream: Option<&StreamIndex>, is_deleted: bool) -> Self {
+        let last = stream.map_or(0, StreamIndex::last);
+        Self {
+            base: stream.map_or((0, 0), |stream| stream.base),
+            last,
+            last_term: stream.and_then(|stream| stream.mark_at(last)).unwrap_or(0),
+            commit_hint: stream.map_or(0, |stream| stream.commit_hint),
+            appended: Vec::new(),
+            replaced_from: u64::MAX,
+            pending: stream.map(|stream| stream.pending.keys().copied().collect()).unwrap_or_default(),
+            is_deleted,
+        }
+    }
+
+    /// Checks one operation and takes its effect in.
+    pub(crate) fn check(&mut self, stream: Option<&StreamIndex>, operation: &Operation) -> Result<(), Refusal> {
+        if self.is_deleted {
+            return Err(Refusal::Deleted);
+        }
+        match operation {
+            Operation::Append { index, term, entries } => self.append(*index, *term, entries.len() as u64),
+            Operation::TruncateFrom { index } => self.truncate(stream, index.0),
+            Operation::CompactTo { index, term } => self.compact(stream, index.0, term.0),
+            Operation::Reset { index, term } => self.reset(index.0, term.0),
+            Operation::PutState { bytes, .. } if bytes.len() > STATE_BYTES_MAX => {
+                Err(Refusal::StateTooLarge { bytes: bytes.len() })
+            }
+            Operation::PutState { commit_hint: LogIndex(hint), .. }
+            | Operation::CommitHint { index: LogIndex(hint) } => {
+                self.commit_hint = self.commit_hint.max(*hint);
+                Ok(())
+            }
+            Operation::CheckpointBegin { id } => {
+                if self.pending.len() >= CHECKPOINTS_PENDING_MAX {
+                    return Err(Refusal::TooManyCheckpoints);
+                }
+                self.pending.insert(*id);
+                Ok(())
+            }
+            Operation::CheckpointDone { id } => {
+                if self.pending.remove(id) {
+                    Ok(())
+                } else {
+                    Err(Refusal::UnknownCheckpoint { id: *id })
+                }
+            }
+            Operation::Journal { .. } => Ok(()),
+        }
+    }
+
+    fn append(&mut self, LogIndex(index): LogIndex, Term(term): Term, count: u64) -> Result<(), Refusal> {
+        let expected = self.last.saturating_add(1);
+        if index != expected || index.checked_add(count).is_none() {
+            return Err(Refusal::Gap { expected, found: index });
+        }
+        if term < self.last_term {
+            return Err(Refusal::TermRegression { last: self.last_term, found: term });
+        }
+        if count > 0 {
+            if self.appended.last().is_none_or(|(_, last)| *last != term) {
+                self.appended.push((index, term));
+            }
+            self.replaced_from = self.replaced_from.min(index);
+            self.last += count;
+            self.last_term = term;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, stream: Option<&StreamIndex>, index: u64) -> Result<(), Refusal> {
+        if index <= self.commit_hint {
+            return Err(Refusal::Committed { position: index, commit_hint: self.commit_hint });
+        }
+        self.within(index, self.last.saturating_add(1))?;
+        let term = self.term_at(stream, index - 1);
+        self.last_term = term.expect("the position before one in the log is in it or its base");
+        self.appended.retain(|(first, _)| *first < index);
+        self.replaced_from = self.replaced_from.min(index);
+        self.last = index - 1;
+        Ok(())
+    }
+
+    fn compact(&mut self, stream: Option<&StreamIndex>, index: u64, term: u64) -> Result<(), Refusal> {
+        if index <= self.base.0 {
+            return Ok(());
+        }
+        self.within(index, self.last)?;
+        if self.term_at(stream, index) != Some(term) {
+            return Err(Refusal::TermMismatch { position: index, found: term });
+        }
+        self.base = (index, term);
+        Ok(())
+    }
+
+    fn reset(&mut self, index: u64, term: u64) -> Result<(), Refusal> {
+        if index < self.base.0 {
+            return Err(Refusal::OutOfRange { position: index, base: self.base.0, last: self.last });
+        }
+        self.base = (index, term);
+        self.last = index;
+        self.last_term = term;
+        self.commit_hint = self.commit_hint.max(index);
+        self.appended.clear();
+        self.replaced_from = 0;
+        Ok(())
+    }
+
+    fn within(&self, index: u64, last: u64) -> Result<(), Refusal> {
+        if (self.base.0 + 1..=last).contains(&index) {
+            return Ok(());
+        }
+        Err(Refusal::OutOfRange { position: index, base: self.base.0, last: self.last })
+    }
+
+    fn term_at(&self, stream: Option<&StreamIndex>, index: u64) -> Option<u64> {
+        if index == self.base.0 {
+            return Some(self.base.1);
+        }
+        if index >= self.replaced_from {
+            return self.appended.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term);
+        }
+        stream.and_then(|stream| stream.mark_at(index))
+    }
+}

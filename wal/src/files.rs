@@ -1,0 +1,150 @@
+//! The log's directory: names, and what is done to whole files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use quorate_protocol::Identity;
+
+use crate::OpenError;
+use crate::disk::{Disk, DiskFile};
+use crate::format::{ALIGNMENT_BYTES, Checkpoint, HeaderError, SegmentHeader};
+
+/// A directory on a disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Files<D: Disk> {
+    pub(crate) disk: D,
+    pub(crate) directory: PathBuf,
+}
+
+/// What a name in the directory stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FileName {
+    Segment(u64),
+    Spare(u64),
+    Checkpoint,
+    Cut,
+    Leftover,
+    Unknown,
+}
+
+impl FileName {
+    pub(crate) fn parse(name: &str) -> Self {
+        if name.ends_with(TMP) {
+            return Self::Leftover;
+        }
+        let number = |prefix| name.strip_prefix(prefix).and_then(parse_number);
+        match (number(SEGMENT), number(SPARE)) {
+            (Some(id), _) => Self::Segment(id),
+            (_, Some(id)) => Self::Spare(id),
+            _ if CHECKPOINTS.contains(&name) => Self::Checkpoint,
+            _ if name.starts_with(CUT) => Self::Cut,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl<D: Disk> Files<D> {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.directory)
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(&self.path(from), &self.path(to))
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(&self.path(name))
+    }
+
+    /// Writes a copy of the checkpoint and syncs it.
+    pub(crate) fn write_checkpoint(&self, copy: usize, checkpoint: &Checkpoint) -> io::Result<()> {
+        let path = self.path(CHECKPOINTS[copy]);
+        let file = match self.disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(&path)?,
+            other => other?,
+        };
+        file.write_at(0, &checkpoint.encode())?;
+        file.sync_all()
+    }
+
+    /// A copy of the checkpoint, read whole; nothing when the file is missing.
+    pub(crate) fn read_checkpoint(&self, copy: usize) -> Result<Option<Vec<u8>>, OpenError> {
+        let path = self.path(CHECKPOINTS[copy]);
+        let file = match self.disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|error| io_error(&path, error))?,
+        };
+        let length = file.len().map_err(|error| io_error(&path, error))?;
+        let mut bytes = vec![0; usize::try_from(length.min(CHECKPOINT_BYTES_MAX)).expect("bounded")];
+        let read = file.read_at(0, &mut bytes).map_err(|error| io_error(&path, error))?;
+        bytes.truncate(read);
+        Ok(Some(bytes))
+    }
+
+    /// Opens a segment and checks its header.
+    pub(crate) fn open_segment(&self, id: u64, identity: &Identity) -> Result<(D::File, SegmentHeader), OpenError> {
+        let path = self.path(&segment_name(id));
+        let file = self.disk.open(&path).map_err(|error| io_error(&path, error))?;
+        let mut sector = vec![0; usize::try_from(ALIGNMENT_BYTES).expect("small")];
+        let read = file.read_at(0, &mut sector).map_err(|error| io_error(&path, error))?;
+        let header = SegmentHeader::decode(&sector[..read], id, identity).map_err(|error| refused(&path, error))?;
+        Ok((file, header))
+    }
+}
+
+/// Writes zeros over a part of a file.
+pub(crate) fn zero(file: &impl DiskFile, start: u64, end: u64) -> io::Result<()> {
+    let zeros = vec![0; ZERO_BYTES];
+    let mut at = start;
+    while at < end {
+        let count = usize::try_from(end - at).map_or(ZERO_BYTES, |rest| rest.min(ZERO_BYTES));
+        file.write_at(at, &zeros[..count])?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
+pub(crate) fn io_error(path: &Path, error: io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), error }
+}
+
+pub(crate) fn refused(path: &Path, error: HeaderError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        HeaderError::Newer { version } => OpenError::Newer { path, version },
+        HeaderError::Features { bits } => OpenError::Features { path, bits },
+        HeaderError::Foreign { field, expected, found } => OpenError::Foreign { path, field, expected, found },
+        HeaderError::Damaged { field } => OpenError::DamagedHeader { path, field },
+    }
+}
+
+pub(crate) fn segment_name(id: u64) -> String {
+    format!("{SEGMENT}{id:016x}")
+}
+
+pub(crate) fn spare_name(id: u64) -> String {
+    format!("{SPARE}{id:016x}")
+}
+
+pub(crate) fn cut_name(segment: u64, offset: u64) -> String {
+    format!("{CUT}{segment:016x}-{offset:08x}")
+}
+
+fn parse_number(digits: &str) -> Option<u64> {
+    let is_ours = digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_ours { u64::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// What is under construction bears this; what bears it at open was never finished.
+pub(crate) const TMP: &str = ".tmp";
+pub(crate) const CHECKPOINTS: [&str; 2] = ["checkpoint-a", "checkpoint-b"];
+const SEGMENT: &str = "segment-";
+const SPARE: &str = "spare-";
+const CUT: &str = "cut-";
+const ZERO_BYTES: usize = 1 << 20;
+/// Room for a million streams of ordinary state; bounds what a damaged directory can make recovery allocate.
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;

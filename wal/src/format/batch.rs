@@ -1,0 +1,298 @@
+//! Batches: what is written at once and is there whole or not at all.
+
+use bytes::Buf;
+
+use super::record::{HEADER_CRC_AT, LSN_AT, MARK_AT, PAYLOAD_CRC_AT, POSITION_AT, PREDECESSOR_AT};
+use super::{ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory, record::place_crc};
+
+/// Builds one batch in a buffer that is used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct BatchBuilder {
+    bytes: Vec<u8>,
+    /// Where each record starts.
+    records: Vec<u32>,
+    /// Which records are state records, by their number.
+    states: Vec<u32>,
+    /// Bytes of the state records.
+    state_bytes: usize,
+}
+
+/// What became of a batch when it got its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) last_lsn: u64,
+    pub(crate) chain: u32,
+}
+
+/// A point in a batch to go back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Savepoint {
+    bytes: usize,
+    records: usize,
+    states: usize,
+    state_bytes: usize,
+}
+
+impl BatchBuilder {
+    /// Starts an empty batch.
+    pub(crate) fn start(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
+        self.states.clear();
+        self.state_bytes = 0;
+        self.push(RecordKind::Begin, 0, 0, 0, &[&[0; BEGIN_PAYLOAD_BYTES]]);
+    }
+
+    /// Adds a record whose payload is `parts`, one behind the other: the one copy that they see.
+    pub(crate) fn push(&mut self, kind: RecordKind, stream: u64, position: u64, mark: u64, parts: &[&[u8]]) {
+        let start = self.bytes.len();
+        if kind == RecordKind::State {
+            self.states.push(number(self.records.len()));
+        }
+        self.records.push(number(start));
+        let length = parts.iter().map(|part| part.len()).sum();
+        let payload_crc = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+        let record =
+            Record { length: number(length), kind, stream, lsn: 0, position, mark, payload_crc, predecessor: 0 };
+        record.put(&mut self.bytes);
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        if kind == RecordKind::State {
+            self.state_bytes += self.bytes.len() - start;
+        }
+    }
+
+    /// Where the batch stands now.
+    pub(crate) fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            bytes: self.bytes.len(),
+            records: self.records.len(),
+            states: self.states.len(),
+            state_bytes: self.state_bytes,
+        }
+    }
+
+    /// Forgets what was added since.
+    pub(crate) fn go_back(&mut self, to: Savepoint) {
+        self.bytes.truncate(to.bytes);
+        self.records.truncate(to.records);
+        self.states.truncate(to.states);
+        self.state_bytes = to.state_bytes;
+    }
+
+    /// Whether nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.len() <= 1
+    }
+
+    /// Bytes that the batch takes on disk at most.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        let copies = if self.states.is_empty() { 0 } else { self.state_bytes + ALIGNMENT };
+        aligned((self.bytes.len() + copies + RECORD_HEADER_BYTES) as u64)
+    }
+
+    /// Gives the batch its place: adds the second copies of state records and the commit record, and makes all CRCs.
+    pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, prev_durable: u64) -> Sealed {
+        self.copy_states(first_lsn);
+        let commit = self.bytes.len();
+        let count = self.records.len() as u64 + 1;
+        self.push(RecordKind::Commit, 0, count, 0, &[]);
+        self.describe(prev_durable);
+        let mut chain = chain;
+        let last = self.records.len() - 1;
+        for (number, start) in self.records.iter().enumerate() {
+            let start = *start as usize;
+            if number == last {
+                let crc = crc32c::crc32c(&self.bytes[..commit]);
+                self.bytes[commit + PAYLOAD_CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
+            }
+            let header = &mut self.bytes[start..start + RECORD_HEADER_BYTES];
+            header[LSN_AT..][..8].copy_from_slice(&(first_lsn + number as u64).to_le_bytes());
+            header[PREDECESSOR_AT..][..4].copy_from_slice(&chain.to_le_bytes());
+            chain = place_crc(header, segment, offset + start as u64);
+            header[HEADER_CRC_AT..][..4].copy_from_slice(&chain.to_le_bytes());
+        }
+        self.bytes.resize(in_memory(aligned(self.bytes.len() as u64)), 0);
+        Sealed { last_lsn: first_lsn + last as u64, chain }
+    }
+
+    /// The batch's bytes, once it is sealed: whole pages.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of the sealed batch without its padding.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let last = self.records[self.records.len() - 1];
+        u64::from(last) + RECORD_HEADER_BYTES as u64
+    }
+
+    /// Writes each state record once more, in sectors that hold none of the first copies, and ties the two by LSN.
+    fn copy_states(&mut self, first_lsn: u64) {
+        if self.states.is_empty() {
+            return;
+        }
+        let last = self.records[self.states[self.states.len() - 1] as usize] as usize;
+        let last_sector = (last + self.stored_len(last) - 1) / ALIGNMENT;
+        if self.bytes.len() / ALIGNMENT <= last_sector {
+            self.bytes.resize((last_sector + 1) * ALIGNMENT, 0);
+        }
+        for state in std::mem::take(&mut self.states) {
+            let original = self.records[state as usize] as usize;
+            let copy = self.bytes.len();
+            let twin = first_lsn + self.records.len() as u64;
+            self.records.push(number(copy));
+            let stored = self.stored_len(original);
+            self.bytes.extend_from_within(original..original + stored);
+            self.bytes[original + MARK_AT..][..8].copy_from_slice(&twin.to_le_bytes());
+            self.bytes[copy + MARK_AT..][..8].copy_from_slice(&(first_lsn + u64::from(state)).to_le_bytes());
+        }
+    }
+
+    /// Fills in what the first record says of the whole batch.
+    fn describe(&mut self, prev_durable: u64) {
+        let (length, count) = (number(self.bytes.len()), number(self.records.len()));
+        let payload = RECORD_HEADER_BYTES;
+        self.bytes[payload..][..4].copy_from_slice(&length.to_le_bytes());
+        self.bytes[payload + 4..][..4].copy_from_slice(&count.to_le_bytes());
+        let crc = crc32c::crc32c(&self.bytes[payload..payload + BEGIN_PAYLOAD_BYTES]);
+        self.bytes[PAYLOAD_CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
+        self.bytes[MARK_AT..][..8].copy_from_slice(&prev_durable.to_le_bytes());
+        self.bytes[POSITION_AT..][..8].copy_from_slice(&0u64.to_le_bytes());
+    }
+
+    fn stored_len(&self, start: usize) -> usize {
+        let length = (&self.bytes[start..]).get_u32_le() as usize;
+        (RECORD_HEADER_BYTES + length).next_multiple_of(8)
+    }
+}
+
+/// What the first record of a batch says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    /// From the first record to the end of the commit record.
+    pub(crate) bytes: u64,
+    /// Records, the first and the commit record included.
+    pub(crate) records: u64,
+    pub(crate) first_lsn: u64,
+    /// Everything up to this LSN was durable when the batch was written.
+    pub(crate) prev_durable: u64,
+    pub(crate) predecessor: u32,
+}
+
+impl BatchHeader {
+    /// The header of a batch that was written for this place, if `bytes` start with one.
+    pub(crate) fn read(bytes: &[u8], segment: u64, offset: u64) -> Option<Self> {
+        let (record, _) = Record::read(bytes, segment, offset)?;
+        let mut payload = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + BEGIN_PAYLOAD_BYTES)?;
+        let is_begin = record.kind == RecordKind::Begin && record.length as usize == BEGIN_PAYLOAD_BYTES;
+        if !is_begin || record.payload_crc != crc32c::crc32c(payload) {
+            return None;
+        }
+        Some(Self {
+            bytes: u64::from(payload.get_u32_le()),
+            records: u64::from(payload.get_u32_le()),
+            first_lsn: record.lsn,
+            prev_durable: record.mark,
+            predecessor: record.predecessor,
+        })
+    }
+}
+
+/// A batch as it lies in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchView<'a> {
+    /// From the first record to the end of the commit record.
+    bytes: &'a [u8],
+    offset: u64,
+    pub(crate) last_lsn: u64,
+    pub(crate) chain: u32,
+}
+
+/// Where a batch is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchDamage {
+    /// Offset in the segment.
+    pub(crate) offset: u64,
+    /// What the bytes there say, though nothing vouches for it.
+    pub(crate) record: Option<Record>,
+}
+
+impl<'a> BatchView<'a> {
+    /// The batch at the start of `bytes`, which reach to the end of its last page, fully checked.
+    pub(crate) fn read(
+        bytes: &'a [u8],
+        header: &BatchHeader,
+        segment: u64,
+        offset: u64,
+        chain: u32,
+    ) -> Result<Self, BatchDamage> {
+        let length = in_memory(header.bytes);
+        let damage =
+            |at: usize| BatchDamage { offset: offset + at as u64, record: bytes.get(at..).and_then(Record::guess) };
+        let (mut at, mut chain, mut lsn) = (0, chain, header.first_lsn);
+        loop {
+            at = skip_gap(bytes, at);
+            let Some((record, crc)) =
+                bytes.get(at..length).and_then(|rest| Record::read(rest, segment, offset + at as u64))
+            else {
+                return Err(damage(at));
+            };
+            if record.predecessor != chain || record.lsn != lsn {
+                return Err(damage(at));
+            }
+            chain = crc;
+            let end = at + in_memory(record.stored_len());
+            if record.kind == RecordKind::Commit {
+                let is_whole = end == length
+                    && record.position == header.records
+                    && record.lsn + 1 == header.first_lsn + header.records
+                    && record.payload_crc == crc32c::crc32c(&bytes[..at])
+                    && bytes[end..].iter().all(|byte| *byte == 0);
+                return if is_whole {
+                    Ok(Self { bytes: &bytes[..length], offset, last_lsn: lsn, chain })
+                } else {
+                    Err(damage(at))
+                };
+            }
+            let payload = bytes.get(at + RECORD_HEADER_BYTES..at + RECORD_HEADER_BYTES + record.length as usize);
+            if end > length || payload.is_none_or(|payload| crc32c::crc32c(payload) != record.payload_crc) {
+                return Err(damage(at));
+            }
+            (at, lsn) = (end, lsn + 1);
+        }
+    }
+
+    /// A batch that was just sealed.
+    pub(crate) fn of_sealed(bytes: &'a [u8], offset: u64, sealed: Sealed) -> Self {
+        Self { bytes, offset, last_lsn: sealed.last_lsn, chain: sealed.chain }
+    }
+
+    /// Its records with their offsets in the segment and their payloads.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (Record, u64, &'a [u8])> + use<'a> {
+        let (bytes, offset) = (self.bytes, self.offset);
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            at = skip_gap(bytes, at);
+            let record = bytes.get(at..).and_then(Record::guess)?;
+            let start = at;
+            at += in_memory(record.stored_len());
+            let payload = &bytes[start + RECORD_HEADER_BYTES..start + RECORD_HEADER_BYTES + record.length as usize];
+            Some((record, offset + start as u64, payload))
+        })
+    }
+}
+
+/// Where the next record stands: a gap of zeros reaches to the next page.
+pub(crate) fn skip_gap(bytes: &[u8], at: usize) -> usize {
+    let is_gap = !at.is_multiple_of(ALIGNMENT) && bytes.get(at..at + 8).is_some_and(|start| start == [0; 8]);
+    if is_gap { at.next_multiple_of(ALIGNMENT) } else { at }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).expect("batches are far below 4 GiB")
+}
+
+const BEGIN_PAYLOAD_BYTES: usize = 8;

@@ -1,0 +1,210 @@
+//! The checkpoint file: what the log needs to know of records whose segments are gone. It is kept twice.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes};
+use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
+
+use super::segment::{HeaderError, check_identity};
+use super::{ALIGNMENT, FORMAT_VERSION};
+
+/// What the checkpoint says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub(crate) identity: Identity,
+    /// Grows with every write; the copy with the higher one counts.
+    pub(crate) generation: u64,
+    /// Segments below this one are free.
+    pub(crate) oldest_segment: u64,
+    /// This segment exists.
+    pub(crate) newest_segment: u64,
+    /// Every record up to this LSN was durable: none of them may be missing.
+    pub(crate) durable_lsn: u64,
+    /// The highest LSN ever seen: later batches lie above it.
+    pub(crate) seen_lsn: u64,
+    /// Ids of deleted streams, as ranges from the first to the last.
+    pub(crate) deleted: Vec<(u64, u64)>,
+    pub(crate) streams: BTreeMap<u64, StreamCheckpoint>,
+}
+
+/// What the checkpoint says of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamCheckpoint {
+    /// The newest state record and its LSN.
+    pub(crate) state: Option<(u64, Bytes)>,
+    pub(crate) commit_hint: u64,
+    /// What compaction or a reset reached: position and mark.
+    pub(crate) base: (u64, u64),
+    /// The newest checkpoint of the journal and the LSN of its mark.
+    pub(crate) journal: Option<(u64, u64)>,
+    /// Marks whose checkpoint is not yet done: id and LSN.
+    pub(crate) pending: BTreeMap<u64, u64>,
+}
+
+/// Why a copy of the checkpoint does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointError {
+    /// The bytes are not those that were written, or were never all written.
+    Damaged,
+    /// The copy is whole, and not for this binary or node.
+    Refused(HeaderError),
+}
+
+impl Checkpoint {
+    /// What a log that holds nothing knows.
+    pub(crate) fn of_new_log(identity: Identity, segment: u64) -> Self {
+        Self {
+            identity,
+            generation: 0,
+            oldest_segment: segment,
+            newest_segment: segment,
+            durable_lsn: 0,
+            seen_lsn: 0,
+            deleted: Vec::new(),
+            streams: BTreeMap::new(),
+        }
+    }
+
+    /// The whole file, a multiple of 4096 bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![0; PREFIX_BYTES];
+        out.put_u128_le(self.identity.cluster.0);
+        out.put_u64_le(self.identity.node.0);
+        out.put_u128_le(self.identity.incarnation.0);
+        out.put_u64_le(self.generation);
+        out.put_u64_le(self.oldest_segment);
+        out.put_u64_le(self.newest_segment);
+        out.put_u64_le(self.durable_lsn);
+        out.put_u64_le(self.seen_lsn);
+        put_count(&mut out, self.deleted.len());
+        for (first, last) in &self.deleted {
+            out.put_u64_le(*first);
+            out.put_u64_le(*last);
+        }
+        put_count(&mut out, self.streams.len());
+        for (stream, checkpoint) in &self.streams {
+            out.put_u64_le(*stream);
+            checkpoint.put(&mut out);
+        }
+        let length = out.len() as u64;
+        let mut prefix = &mut out[..PREFIX_BYTES];
+        prefix.put_slice(MAGIC);
+        prefix.put_u32_le(FORMAT_VERSION);
+        prefix.put_u32_le(0);
+        prefix.put_u64_le(length);
+        let crc = crc32c::crc32c(&out[..CRC_AT]);
+        let crc = crc32c::crc32c_append(crc, &out[PREFIX_BYTES..]);
+        out[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+        out
+    }
+
+    /// The checkpoint in a file's bytes.
+    pub(crate) fn decode(bytes: &[u8], expected: &Identity) -> Result<Self, CheckpointError> {
+        if bytes.len() < PREFIX_BYTES || bytes[..MAGIC.len()] != *MAGIC {
+            return Err(CheckpointError::Damaged);
+        }
+        let mut prefix = &bytes[MAGIC.len()..PREFIX_BYTES];
+        let (version, features) = (prefix.get_u32_le(), prefix.get_u32_le());
+        let length = usize::try_from(prefix.get_u64_le()).unwrap_or(usize::MAX);
+        let stored = prefix.get_u32_le();
+        if length < PREFIX_BYTES || length > bytes.len() {
+            return Err(CheckpointError::Damaged);
+        }
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        if stored != crc32c::crc32c_append(crc, &bytes[PREFIX_BYTES..length]) {
+            return Err(CheckpointError::Damaged);
+        }
+        if version > FORMAT_VERSION {
+            return Err(CheckpointError::Refused(HeaderError::Newer { version }));
+        }
+        if features != 0 {
+            return Err(CheckpointError::Refused(HeaderError::Features { bits: features }));
+        }
+        let mut rest = &bytes[PREFIX_BYTES..length];
+        let checkpoint = Self::take(&mut rest).ok_or(CheckpointError::Damaged)?;
+        if !rest.is_empty() {
+            return Err(CheckpointError::Damaged);
+        }
+        check_identity(&checkpoint.identity, expected).map_err(CheckpointError::Refused)?;
+        Ok(checkpoint)
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        let identity = Identity {
+            cluster: ClusterId(rest.try_get_u128_le().ok()?),
+            node: NodeId(rest.try_get_u64_le().ok()?),
+            incarnation: Incarnation(rest.try_get_u128_le().ok()?),
+        };
+        let generation = rest.try_get_u64_le().ok()?;
+        let oldest_segment = rest.try_get_u64_le().ok()?;
+        let newest_segment = rest.try_get_u64_le().ok()?;
+        let durable_lsn = rest.try_get_u64_le().ok()?;
+        let seen_lsn = rest.try_get_u64_le().ok()?;
+        let mut deleted = Vec::new();
+        for _ in 0..rest.try_get_u32_le().ok()? {
+            deleted.push((rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?));
+        }
+        let mut streams = BTreeMap::new();
+        for _ in 0..rest.try_get_u32_le().ok()? {
+            let stream = rest.try_get_u64_le().ok()?;
+            streams.insert(stream, StreamCheckpoint::take(rest)?);
+        }
+        Some(Self { identity, generation, oldest_segment, newest_segment, durable_lsn, seen_lsn, deleted, streams })
+    }
+}
+
+impl StreamCheckpoint {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.put_u64_le(self.commit_hint);
+        out.put_u64_le(self.base.0);
+        out.put_u64_le(self.base.1);
+        out.put_u8(u8::from(self.state.is_some()) | u8::from(self.journal.is_some()) << 1);
+        if let Some((lsn, state)) = &self.state {
+            out.put_u64_le(*lsn);
+            put_count(out, state.len());
+            out.put_slice(state);
+        }
+        if let Some((id, lsn)) = self.journal {
+            out.put_u64_le(id);
+            out.put_u64_le(lsn);
+        }
+        put_count(out, self.pending.len());
+        for (id, lsn) in &self.pending {
+            out.put_u64_le(*id);
+            out.put_u64_le(*lsn);
+        }
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        let commit_hint = rest.try_get_u64_le().ok()?;
+        let base = (rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
+        let present = rest.try_get_u8().ok()?;
+        let mut state = None;
+        if present & 1 != 0 {
+            let lsn = rest.try_get_u64_le().ok()?;
+            let length = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
+            let (bytes, behind) = rest.split_at_checked(length)?;
+            state = Some((lsn, Bytes::copy_from_slice(bytes)));
+            *rest = behind;
+        }
+        let mut journal = None;
+        if present & 2 != 0 {
+            journal = Some((rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?));
+        }
+        let mut pending = BTreeMap::new();
+        for _ in 0..rest.try_get_u32_le().ok()? {
+            pending.insert(rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
+        }
+        Some(Self { state, commit_hint, base, journal, pending })
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.put_u32_le(u32::try_from(count).expect("memory holds fewer than 2^32 of them"));
+}
+
+const MAGIC: &[u8; 8] = b"QRTE-CKP";
+/// Magic, version, features, length of all, CRC, zero.
+const PREFIX_BYTES: usize = 32;
+const CRC_AT: usize = 24;

@@ -1,0 +1,131 @@
+//! What a stream held when the log was opened, as its core wants it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use quorate_protocol::{Entry, JournalRecords, LoadFailure, LogIndex, RecoverError, Recovery, Term};
+
+use crate::disk::Disk;
+use crate::{StreamId, Wal};
+
+impl<D: Disk> Wal<D> {
+    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, its configurations, and the newest journal record of each key
+    /// behind the checkpoint, in the order they were first written. A stream that never held anything gives the default. The
+    /// snapshot is left out: it lies elsewhere.
+    ///
+    /// # Errors
+    /// When an entry cannot be read.
+    pub fn recover(&self, stream: StreamId, tail_bytes_max: usize) -> Result<Recovery, RecoverError> {
+        let (mut recovery, positions) = {
+            let index = self.index();
+            let Some(known) = index.streams.get(&stream.0) else { return Ok(Recovery::default()) };
+            let mut records: Vec<(u64, u64)> = known.journal.iter().map(|(key, place)| (place.origin, *key)).collect();
+            records.sort_unstable();
+            let recovery = Recovery {
+                state: known.state.as_ref().map(|(_, bytes)| bytes.clone()),
+                base: (LogIndex(known.base.0), Term(known.base.1)),
+                last: LogIndex(known.last()),
+                runs: known.runs().into_iter().map(|(first, term)| (LogIndex(first), Term(term))).collect(),
+                commit_hint: LogIndex(known.commit_hint),
+                checkpoint: known.checkpoint.map(|(id, _)| id),
+                journal: (!records.is_empty()).then(|| self.journal(stream, records)),
+                ..Recovery::default()
+            };
+            (recovery, known.configurations.clone())
+        };
+        for position in positions {
+            let entries = self.entries(stream, position, position + 1, 0)?;
+            recovery.configurations.extend(entries);
+        }
+        recovery.tail = self.tail(stream, &recovery, tail_bytes_max)?;
+        Ok(recovery)
+    }
+
+    fn journal(&self, stream: StreamId, records: Vec<(u64, u64)>) -> JournalRecords {
+        let reader = self.reader();
+        Box::new(records.into_iter().filter_map(move |(_, key)| match reader.key(stream, key) {
+            Ok(bytes) => bytes.map(|bytes| Ok((key, bytes))),
+            Err(failure) => Some(Err(unreadable(failure))),
+        }))
+    }
+
+    /// The newest entries that fit the bound.
+    fn tail(
+        &self,
+        stream: StreamId,
+        recovery: &Recovery,
+        bytes_max: usize,
+    ) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
+        // What entries take on disk is known without reading them, and more than what they hold: look ever further back.
+        let mut disk_bytes = bytes_max as u64;
+        loop {
+            let first = self.first_within(stream, disk_bytes).unwrap_or(recovery.last.0 + 1);
+            let (tail, is_full) = self.newest(stream, first..recovery.last.0 + 1, bytes_max)?;
+            if is_full || first <= recovery.base.0.0 + 1 {
+                return Ok(tail.into());
+            }
+            disk_bytes = disk_bytes.saturating_mul(4).max(TAIL_STEP_BYTES as u64);
+        }
+    }
+
+    /// The newest entries of a range that fit the bound, and whether there were more.
+    fn newest(
+        &self,
+        stream: StreamId,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<(VecDeque<(LogIndex, Entry)>, bool), RecoverError> {
+        let (mut tail, mut bytes, mut is_full) = (VecDeque::new(), 0, false);
+        let mut next = range.start;
+        while next < range.end {
+            for (index, entry) in self.entries(stream, next, range.end, TAIL_STEP_BYTES)? {
+                next = index.0 + 1;
+                bytes += entry.encoded_len();
+                tail.push_back((index, entry));
+                while bytes > bytes_max {
+                    let (_, oldest) = tail.pop_front().expect("bytes are those of the entries held");
+                    bytes -= oldest.encoded_len();
+                    is_full = true;
+                }
+            }
+        }
+        Ok((tail, is_full))
+    }
+
+    /// Where the points begin that together take at least these bytes on disk.
+    fn first_within(&self, stream: StreamId, disk_bytes: u64) -> Option<u64> {
+        let index = self.index();
+        let known = index.streams.get(&stream.0)?;
+        let mut first = None;
+        let mut bytes = 0;
+        for point in known.points.iter().rev() {
+            if first.is_some() && bytes > disk_bytes {
+                break;
+            }
+            first = Some(point.first);
+            bytes += u64::from(point.charge);
+        }
+        first
+    }
+
+    fn entries(
+        &self,
+        stream: StreamId,
+        first: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
+        let loaded = self.reader().entries(stream, first..end, bytes_max).map_err(unreadable)?;
+        Ok(loaded.into_iter().map(|(index, _, entry)| (index, entry)).collect())
+    }
+}
+
+fn unreadable(failure: LoadFailure) -> RecoverError {
+    RecoverError::Io(match failure {
+        LoadFailure::Damaged => "a record is not what was written".to_owned(),
+        LoadFailure::Compacted => "an entry is not where it should be".to_owned(),
+        _ => "the disk refused to read".to_owned(),
+    })
+}
+
+const TAIL_STEP_BYTES: usize = 1 << 20;

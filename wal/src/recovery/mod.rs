@@ -1,0 +1,255 @@
+//! From the files of a directory to a log that can be written.
+//!
+//! Nothing is written before everything was read and accepted.
+
+mod evidence;
+mod repair;
+mod scan;
+mod tail;
+mod window;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate_protocol::Identity;
+
+pub(crate) use scan::{Progress, Tail, take_note};
+pub(crate) use window::Window;
+
+use scan::{Failure, Scan};
+
+use crate::disk::{Disk, DiskFile};
+use crate::files::{FileName, Files, io_error, refused, segment_name};
+use crate::format::{Checkpoint, CheckpointError, SegmentHeader};
+use crate::index::{Index, Segment};
+use crate::{Cut, OpenError, Report, StreamId};
+
+/// What was found, accepted and, where needed, put right.
+pub(crate) struct Recovered<F> {
+    pub(crate) index: Index<F>,
+    pub(crate) report: Report,
+    /// The last segment.
+    pub(crate) active: u64,
+    pub(crate) progress: Progress,
+    pub(crate) tail: Tail,
+    pub(crate) checkpoint: Checkpoint,
+    /// Spare files by number.
+    pub(crate) spares: Vec<u64>,
+}
+
+/// The names in the directory, sorted out.
+struct Listing {
+    segments: Vec<u64>,
+    spares: Vec<u64>,
+    leftovers: Vec<String>,
+}
+
+/// Reads the whole log, refuses what cannot be, and puts a torn tail right.
+pub(crate) fn recover<D: Disk>(
+    files: &Files<D>,
+    identity: &Identity,
+    bounds: tail::CutBounds,
+) -> Result<Recovered<D::File>, OpenError> {
+    let mut listing = list(files)?;
+    let checkpoint = read_checkpoint(files, identity)?;
+    let mut freed = Vec::new();
+    listing.segments.retain(|id| {
+        let is_needed = *id >= checkpoint.oldest_segment;
+        if !is_needed {
+            freed.push(*id);
+        }
+        is_needed
+    });
+    check_sequence(&listing.segments, &checkpoint)?;
+    let headers = open_all(files, identity, &listing.segments)?;
+    let mut recovered = scan_all(files, &headers, checkpoint)?;
+    recovered.spares = listing.spares;
+    for id in freed {
+        listing.leftovers.push(segment_name(id));
+    }
+    recovered.put_right(files, &headers, &listing.leftovers, bounds)?;
+    Ok(recovered)
+}
+
+pub(crate) use tail::CutBounds;
+
+type Opened<F> = (Arc<F>, SegmentHeader);
+
+fn list<D: Disk>(files: &Files<D>) -> Result<Listing, OpenError> {
+    let names = files.disk.list(&files.directory).map_err(|error| io_error(&files.directory, error))?;
+    let mut listing = Listing { segments: Vec::new(), spares: Vec::new(), leftovers: Vec::new() };
+    for name in names {
+        match FileName::parse(&name) {
+            FileName::Segment(id) => listing.segments.push(id),
+            FileName::Spare(id) => listing.spares.push(id),
+            FileName::Leftover => listing.leftovers.push(name),
+            FileName::Checkpoint | FileName::Cut => {}
+            FileName::Unknown => return Err(OpenError::UnknownFile { path: files.path(&name) }),
+        }
+    }
+    Ok(listing)
+}
+
+/// The newer one of the copies that are whole.
+fn read_checkpoint<D: Disk>(files: &Files<D>, identity: &Identity) -> Result<Checkpoint, OpenError> {
+    let mut newest: Option<Checkpoint> = None;
+    for (copy, name) in crate::files::CHECKPOINTS.iter().enumerate() {
+        let Some(bytes) = files.read_checkpoint(copy)? else { continue };
+        match Checkpoint::decode(&bytes, identity) {
+            Ok(found) if newest.as_ref().is_none_or(|newest| newest.generation < found.generation) => {
+                newest = Some(found);
+            }
+            Ok(_) | Err(CheckpointError::Damaged) => {}
+            Err(CheckpointError::Refused(error)) => return Err(refused(&files.path(name), error)),
+        }
+    }
+    newest.ok_or(OpenError::CheckpointsLost)
+}
+
+/// Every segment from the oldest needed one to the newest known one must be there.
+fn check_sequence(segments: &[u64], checkpoint: &Checkpoint) -> Result<(), OpenError> {
+    let newest = segments.last().copied().unwrap_or(0).max(checkpoint.newest_segment);
+    let mut present = segments.iter();
+    for id in checkpoint.oldest_segment..=newest {
+        if present.next() != Some(&id) {
+            return Err(OpenError::MissingSegment { segment: id });
+        }
+    }
+    Ok(())
+}
+
+fn open_all<D: Disk>(
+    files: &Files<D>,
+    identity: &Identity,
+    segments: &[u64],
+) -> Result<Vec<Opened<D::File>>, OpenError> {
+    let mut opened: Vec<Opened<D::File>> = Vec::new();
+    for id in segments {
+        let (file, header) = files.open_segment(*id, identity)?;
+        if opened.last().is_some_and(|(_, before)| before.first_lsn >= header.first_lsn) {
+            let path = files.path(&segment_name(*id));
+            return Err(OpenError::DamagedHeader { path, field: "first LSN" });
+        }
+        opened.push((Arc::new(file), header));
+    }
+    Ok(opened)
+}
+
+fn scan_all<D: Disk>(
+    files: &Files<D>,
+    headers: &[Opened<D::File>],
+    checkpoint: Checkpoint,
+) -> Result<Recovered<D::File>, OpenError> {
+    let mut index = Index::new();
+    index.adopt(&checkpoint);
+    let (_, first) = headers.first().ok_or(OpenError::MissingSegment { segment: checkpoint.oldest_segment })?;
+    let mut progress = Progress { lsn: first.first_lsn - 1, chain: first.chain };
+    let (mut repaired, mut tail) = (0, Tail::default());
+    for (number, (file, header)) in headers.iter().enumerate() {
+        let path = files.path(&segment_name(header.id));
+        if progress.chain != header.chain {
+            return Err(OpenError::DamagedHeader { path, field: "chain" });
+        }
+        let length = file.len().map_err(|error| io_error(&path, error))?.min(header.bytes);
+        let mut scan = Scan { file: &**file, segment: header.id, length, index: &mut index, progress, repaired: 0 };
+        let outcome = match headers.get(number + 1) {
+            Some((_, next)) => scan.sealed(next.chain, next.first_lsn),
+            None => scan.last(checkpoint.durable_lsn).map(|found| tail = found),
+        };
+        outcome.map_err(|failure| explain(failure, &path))?;
+        progress = scan.progress;
+        repaired += scan.repaired;
+        index.segments.insert(header.id, Segment { file: file.clone(), bytes: header.bytes });
+    }
+    let active = headers[headers.len() - 1].1.id;
+    check_holes(&index, active)?;
+    let report = Report { repaired_batches: repaired, ..Report::default() };
+    Ok(Recovered { index, report, active, progress, tail, checkpoint, spares: Vec::new() })
+}
+
+/// Every stream must have all entries from its base on.
+fn check_holes<F>(index: &Index<F>, segment: u64) -> Result<(), OpenError> {
+    for (stream, known) in &index.streams {
+        if let Some(position) = known.hole() {
+            let what = "the entry lies in no segment";
+            return Err(OpenError::Corrupt { stream: StreamId(*stream), position, segment, offset: 0, what });
+        }
+    }
+    Ok(())
+}
+
+fn explain(failure: Failure, path: &Path) -> OpenError {
+    match failure {
+        Failure::Io(error) => io_error(path, error),
+        Failure::Corrupt(error) => error,
+    }
+}
+
+impl<F: DiskFile> Recovered<F> {
+    /// Makes what was accepted durable, adopts what a torn tail still says, and cuts it. Each step may be the last one
+    /// before a crash: the next open does the same again.
+    fn put_right<D: Disk<File = F>>(
+        &mut self,
+        files: &Files<D>,
+        headers: &[Opened<F>],
+        leftovers: &[String],
+        bounds: CutBounds,
+    ) -> Result<(), OpenError> {
+        let (file, header) = &headers[headers.len() - 1];
+        let path = files.path(&segment_name(header.id));
+        let at = |error| io_error(&path, error);
+        // What the last process wrote and did not sync counts from here on, so it must be durable.
+        file.sync_data().map_err(at)?;
+        self.adopt_states();
+        if let Some(end) = self.tail.cut_end {
+            tail::keep_cut(files, file, header.id, self.tail.offset, end, bounds).map_err(at)?;
+            let cut = Cut { segment: header.id, offset: self.tail.offset, bytes: end - self.tail.offset };
+            tracing::warn!(segment = cut.segment, offset = cut.offset, bytes = cut.bytes, "torn tail of the log cut");
+            self.report.cut = Some(cut);
+        }
+        self.write_checkpoints(files).map_err(at)?;
+        tail::clear(&**file, &self.tail, header.bytes).map_err(at)?;
+        for name in leftovers {
+            match files.remove(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error(&files.path(name), error));
+                }
+                _ => {}
+            }
+        }
+        files.sync_dir().map_err(|error| io_error(&files.directory, error))
+    }
+
+    /// A state record is safe to adopt alone, from a batch that is cut.
+    fn adopt_states(&mut self) {
+        for (record, payload) in std::mem::take(&mut self.tail.states) {
+            let known = self.index.streams.get(&record.stream).and_then(|stream| stream.state.as_ref());
+            if known.is_none_or(|(lsn, _)| *lsn < record.lsn) && !self.index.deleted.contains(record.stream) {
+                self.report.adopted_states += 1;
+                let stream = self.index.streams.entry(record.stream).or_default();
+                stream.state = Some((record.lsn, payload.into()));
+            }
+        }
+    }
+
+    fn write_checkpoints<D: Disk>(&mut self, files: &Files<D>) -> io::Result<()> {
+        let streams = self.index.streams.iter().map(|(id, stream)| (*id, stream.to_checkpoint())).collect();
+        self.checkpoint.newest_segment = self.active;
+        self.checkpoint.durable_lsn = self.progress.lsn;
+        self.checkpoint.seen_lsn = self.checkpoint.seen_lsn.max(self.tail.seen_lsn).max(self.progress.lsn);
+        self.checkpoint.deleted = self.index.deleted.ranges();
+        self.checkpoint.streams = streams;
+        // The older copy goes first, so that a whole one is there at any moment.
+        for _ in 0..2 {
+            self.checkpoint.generation += 1;
+            files.write_checkpoint(copy_of(self.checkpoint.generation), &self.checkpoint)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which copy a generation of the checkpoint goes to.
+pub(crate) fn copy_of(generation: u64) -> usize {
+    usize::from(!generation.is_multiple_of(2))
+}

@@ -1,0 +1,141 @@
+//! Segment files made ahead: zero-filled, or freed and used again, since a file that grows costs more with every sync.
+
+use std::io;
+
+use crate::disk::{Disk, DiskFile};
+use crate::files::{Files, segment_name, spare_name, zero};
+
+/// The next segments of the log.
+#[derive(Debug)]
+pub(crate) struct Spares<D: Disk> {
+    files: Files<D>,
+    segment_bytes: u64,
+    /// Numbers of the files that are ready. At most [`SPARES_MAX`].
+    ready: Vec<u64>,
+    filling: Option<Filling<D::File>>,
+    next_number: u64,
+    /// The last attempt to make one failed for want of room.
+    is_low: bool,
+}
+
+#[derive(Debug)]
+struct Filling<F> {
+    file: F,
+    filled: u64,
+}
+
+impl<D: Disk> Spares<D> {
+    /// Takes over what is there, and removes what has another size.
+    pub(crate) fn open(files: Files<D>, segment_bytes: u64, found: &[u64]) -> io::Result<Self> {
+        let mut ready = Vec::new();
+        for number in found {
+            let name = spare_name(*number);
+            let length = files.disk.open(&files.path(&name))?.len()?;
+            if length == segment_bytes && ready.len() < SPARES_MAX {
+                ready.push(*number);
+            } else {
+                files.remove(&name)?;
+            }
+        }
+        let next_number = found.iter().max().map_or(0, |number| number + 1);
+        Ok(Self { files, segment_bytes, ready, filling: None, next_number, is_low: false })
+    }
+
+    pub(crate) fn is_low(&self) -> bool {
+        self.is_low && self.ready.is_empty()
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Bytes of the files that are ready or under construction.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.ready.len() as u64 * self.segment_bytes + self.filling.as_ref().map_or(0, |filling| filling.filled)
+    }
+
+    /// Fills the next one a little further. No room is not an error: the log is low then, until a later call succeeds.
+    pub(crate) fn fill(&mut self, bytes: u64) -> io::Result<()> {
+        if self.has_ready() {
+            self.is_low = false;
+            return Ok(());
+        }
+        let outcome = self.try_fill(bytes);
+        self.is_low = match &outcome {
+            Err(error) if is_full(error) => {
+                self.abandon()?;
+                true
+            }
+            _ => self.is_low && !self.has_ready(),
+        };
+        if self.is_low { Ok(()) } else { outcome }
+    }
+
+    /// The name of a file that is ready, made now if there is none.
+    pub(crate) fn take(&mut self) -> io::Result<String> {
+        if let Err(error) = self.try_fill(self.segment_bytes) {
+            self.is_low |= is_full(&error);
+            self.abandon()?;
+            return Err(error);
+        }
+        let number = self.ready.remove(0);
+        Ok(spare_name(number))
+    }
+
+    /// Takes over a segment that nobody needs, or removes it. The directory is not yet synced then.
+    pub(crate) fn offer(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        if bytes != self.segment_bytes || self.ready.len() >= SPARES_MAX {
+            return self.files.remove(&segment_name(segment));
+        }
+        let number = self.number();
+        self.files.rename(&segment_name(segment), &spare_name(number))?;
+        self.ready.push(number);
+        self.is_low = false;
+        self.abandon()
+    }
+
+    fn try_fill(&mut self, bytes: u64) -> io::Result<()> {
+        if self.has_ready() {
+            return Ok(());
+        }
+        let mut filling = match self.filling.take() {
+            Some(filling) => filling,
+            None => Filling { file: self.files.disk.create(&self.files.path(FILLING))?, filled: 0 },
+        };
+        let end = self.segment_bytes.min(filling.filled + bytes);
+        let outcome = zero(&filling.file, filling.filled, end);
+        filling.filled = end;
+        let filling = self.filling.insert(filling);
+        outcome?;
+        if end < self.segment_bytes {
+            return Ok(());
+        }
+        filling.file.sync_all()?;
+        self.filling = None;
+        let number = self.number();
+        self.files.rename(FILLING, &spare_name(number))?;
+        self.ready.push(number);
+        self.files.sync_dir()
+    }
+
+    /// Gives up the one under construction.
+    fn abandon(&mut self) -> io::Result<()> {
+        match self.filling.take() {
+            Some(_) => self.files.remove(FILLING),
+            None => Ok(()),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// One to go on with, one to come.
+const SPARES_MAX: usize = 2;
+const FILLING: &str = "spare.tmp";

@@ -1,0 +1,225 @@
+//! The log on a thread of its own, and loads on another. Thin: every rule is in [`Wal`].
+
+mod queue;
+mod writer;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use quorate_protocol::{LoadFailure, LoadRange, Loaded, Operation, Ticket};
+
+use self::queue::Queue;
+use self::writer::Writer;
+use crate::disk::Disk;
+use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Wal, WriteError};
+
+/// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it.
+///
+/// Dropping it closes it as [`LogThread::close`] does.
+pub struct LogThread {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<Result<(), Poisoned>>>,
+    loader: Option<JoinHandle<()>>,
+}
+
+/// How the threads behave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadSettings {
+    /// The most bytes of operations that wait for the log; more are refused. What waits is written at once, in as many
+    /// batches as it takes, under one sync.
+    pub queue_bytes_max: usize,
+    /// The most loads that wait; more are refused.
+    pub loads_max: usize,
+    /// A sync that takes longer is warned of.
+    pub slow_sync: Duration,
+}
+
+impl Default for ThreadSettings {
+    fn default() -> Self {
+        Self { queue_bytes_max: 64 << 20, loads_max: 4096, slow_sync: Duration::from_secs(1) }
+    }
+}
+
+/// What became of what was submitted: one call for all submissions that one sync covered, one for each load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Completions {
+    /// Submissions, in the order they were made.
+    pub writes: Vec<WriteCompletion>,
+    /// Loads.
+    pub loads: Vec<LoadCompletion>,
+    /// Set when it changed.
+    pub storage_level: Option<StorageLevel>,
+    /// Streams that should compact, when others than before. See [`Wal::compaction_wanted`].
+    pub compaction_wanted: Vec<StreamId>,
+}
+
+/// What became of one submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteCompletion {
+    /// Whose.
+    pub stream: StreamId,
+    /// Which.
+    pub ticket: Ticket,
+    /// Durable, or why not.
+    pub result: Result<(), WriteError>,
+}
+
+/// What a load brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadCompletion {
+    /// Whose.
+    pub stream: StreamId,
+    /// Which.
+    pub ticket: Ticket,
+    /// What it brought, or why nothing.
+    pub result: Result<Loaded, LoadFailure>,
+}
+
+/// Why a submission was not taken. Nothing of it will be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// More waits than the bound allows.
+    #[error("the log's queue is full")]
+    Full,
+    /// The log is being closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Counters of the thread, beside those of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadMetrics {
+    /// What the log did.
+    pub log: Metrics,
+    /// Sets of submissions that were made durable together.
+    pub sets: u64,
+    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all others.
+    pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
+    /// Microseconds spent in syncs.
+    pub sync_us: u64,
+    /// Syncs above [`ThreadSettings::slow_sync`].
+    pub slow_syncs: u64,
+}
+
+/// Upper bounds of [`ThreadMetrics::sync_buckets`], in microseconds.
+pub const SYNC_BUCKETS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+
+/// What the loop and the threads share.
+struct Shared {
+    writes: Queue<Submission>,
+    loads: Queue<Load>,
+    metrics: Mutex<ThreadMetrics>,
+}
+
+struct Submission {
+    stream: StreamId,
+    ticket: Ticket,
+    work: Work,
+}
+
+enum Work {
+    Write(Vec<Operation>),
+    Delete,
+}
+
+struct Load {
+    stream: StreamId,
+    ticket: Ticket,
+    range: LoadRange,
+}
+
+impl LogThread {
+    /// Starts the threads. `on_completion` is called on them, and should only hand on.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn spawn<D: Disk>(
+        wal: Wal<D>,
+        settings: &ThreadSettings,
+        on_completion: impl Fn(Completions) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            writes: Queue::new(settings.queue_bytes_max),
+            loads: Queue::new(settings.loads_max),
+            metrics: Mutex::new(ThreadMetrics { log: wal.metrics(), ..ThreadMetrics::default() }),
+        });
+        let on_completion: Arc<dyn Fn(Completions) + Send + Sync> = Arc::new(on_completion);
+        let reader = wal.reader();
+        let loader = Builder::new().name("quorate-log-reads".to_owned()).spawn({
+            let (shared, on_completion) = (shared.clone(), on_completion.clone());
+            move || run_loads(&shared, &reader, &*on_completion)
+        })?;
+        let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader) };
+        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync);
+        thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || writer.run())?);
+        Ok(thread)
+    }
+
+    /// Hands operations over, all or none of which become durable, behind all that were submitted before. Never waits.
+    ///
+    /// # Errors
+    /// When too much waits already, or the log is closed. Nothing is written then, and no completion comes.
+    pub fn submit(&self, stream: StreamId, ticket: Ticket, operations: Vec<Operation>) -> Result<(), SubmitError> {
+        let weight = operations.iter().map(Operation::weight).sum();
+        self.shared.writes.push(Submission { stream, ticket, work: Work::Write(operations) }, weight)
+    }
+
+    /// As [`Wal::delete_stream`], in turn with the submissions.
+    ///
+    /// # Errors
+    /// As [`LogThread::submit`].
+    pub fn delete_stream(&self, stream: StreamId, ticket: Ticket) -> Result<(), SubmitError> {
+        self.shared.writes.push(Submission { stream, ticket, work: Work::Delete }, 1)
+    }
+
+    /// Asks for a load. It waits for no write. Never waits.
+    ///
+    /// # Errors
+    /// When too many wait already, or the log is closed. No completion comes then.
+    pub fn load(&self, stream: StreamId, ticket: Ticket, range: LoadRange) -> Result<(), SubmitError> {
+        self.shared.loads.push(Load { stream, ticket, range }, 1)
+    }
+
+    /// Counters since the log was opened.
+    pub fn metrics(&self) -> ThreadMetrics {
+        *self.shared.metrics.lock().expect("nobody panics while holding the counters")
+    }
+
+    /// Writes and syncs what waits, closes the log and lets go of its directory. All completions were told when it returns.
+    ///
+    /// # Errors
+    /// When the log failed, now or before.
+    pub fn close(mut self) -> Result<(), Poisoned> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), Poisoned> {
+        self.shared.writes.close();
+        self.shared.loads.close();
+        let panicked = || Poisoned { reason: "the log's thread panicked".to_owned() };
+        let loads = self.loader.take().map_or(Ok(()), |loader| loader.join().map_err(|_| panicked()));
+        let writes = self.writer.take().map_or(Ok(()), |writer| writer.join().unwrap_or_else(|_| Err(panicked())));
+        writes.and(loads)
+    }
+}
+
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        // Whoever wants to know the outcome calls `close`.
+        let _ = self.stop();
+    }
+}
+
+fn run_loads<D: Disk>(shared: &Shared, reader: &Reader<D>, on_completion: &(dyn Fn(Completions) + Send + Sync)) {
+    while let Some(loads) = shared.loads.drain() {
+        for Load { stream, ticket, range } in loads {
+            let result = reader.load(stream, &range);
+            let load = LoadCompletion { stream, ticket, result };
+            on_completion(Completions { loads: vec![load], ..Completions::default() });
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The log's behaviour, through its public API. Tests named `rule_NN_` show one rule of the log each.
+
+mod basics;
+mod support;
+mod threads;
