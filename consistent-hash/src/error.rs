@@ -96,6 +96,7 @@ macro_rules! display {
         impl core::error::Error for $type {}
     };
 }
+pub(crate) use display;
 
 display!(
     WeightError,

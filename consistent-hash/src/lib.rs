@@ -5,6 +5,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod bounded;
 mod compat;
 mod error;
 mod hash;
@@ -12,11 +13,18 @@ mod jump;
 mod jump_back;
 mod maglev;
 mod memento;
+mod migration;
+mod movement;
 mod node;
 mod placement;
+#[cfg(feature = "std")]
+mod publish;
 mod rendezvous;
 mod ring;
+mod state;
+mod zones;
 
+pub use bounded::{BoundedLoads, Load, LoadFactor, LoadFactorError};
 pub use compat::{CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, REDIS_SLOTS, RedisSlots, redis_slot};
 pub use error::{BuildError, RemoveError, ReplicaError, WeightError};
 pub use hash::{HASH_VERSION, Hasher, KeyHash};
@@ -24,7 +32,13 @@ pub use jump::{Jump, jump};
 pub use jump_back::{JumpBack, jump_back};
 pub use maglev::{Maglev, MaglevBuilder};
 pub use memento::Memento;
+pub use migration::{Generation, Migration, MigrationError, MigrationProgress, StepId};
+pub use movement::{KeyRange, Movement, MovementPlan, PlanError, TokenPlacement};
 pub use node::{NODES_MAX, Node, NodeIndex, Nodes, Weight};
 pub use placement::{Placement, REPLICAS_MAX, Replicas};
+#[cfg(feature = "std")]
+pub use publish::{Publisher, Reader};
 pub use rendezvous::Rendezvous;
 pub use ring::{Ring, RingBuilder, Token};
+pub use state::{MementoState, RingState, STATE_VERSION, StateError};
+pub use zones::{ZoneError, ZoneReplicas};

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::error::{BuildError, RemoveError, WeightError};
+use crate::hash::xxh64;
 
 /// A node's share relative to the others, in steps of 1/65536, so that all arithmetic on it is exact on every platform.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -266,6 +267,10 @@ impl Nodes {
     /// The nodes with their numbers, in the order of the numbers.
     pub fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Node)> + Clone {
         self.slots.iter().enumerate().filter_map(|(index, node)| Some((NodeIndex::new(index), node.as_ref()?)))
+    }
+
+    pub(crate) fn name_hash(&self, number: usize) -> u64 {
+        self.slots[number].as_ref().map_or(0, |node| xxh64(node.name.as_bytes(), 0))
     }
 
     /// The sum of all weights, in steps of 1/65536.

@@ -103,7 +103,7 @@ pub trait Placement {
         }
         let mut indexes = [NodeIndex::default(); REPLICAS_MAX];
         self.fill_replicas(hash, &mut indexes[..n])?;
-        Ok(Replicas { nodes: self.nodes(), indexes, next: 0, end: n })
+        Ok(Replicas::new(self.nodes(), indexes, n))
     }
 }
 
@@ -138,7 +138,11 @@ pub struct Replicas<'a> {
     end: usize,
 }
 
-impl Replicas<'_> {
+impl<'a> Replicas<'a> {
+    pub(crate) fn new(nodes: &'a Nodes, indexes: [NodeIndex; REPLICAS_MAX], count: usize) -> Self {
+        Self { nodes, indexes, next: 0, end: count }
+    }
+
     /// The numbers of the nodes not yet yielded.
     pub fn indexes(&self) -> &[NodeIndex] {
         &self.indexes[self.next..self.end]

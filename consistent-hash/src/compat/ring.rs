@@ -8,6 +8,7 @@ use super::checksum::{Crc32, murmur2};
 use super::md5::md5;
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::{KeyHash, xxh64};
+use crate::movement::sealed;
 use crate::node::{NodeIndex, Nodes};
 use crate::placement::Placement;
 use crate::ring::table::{TOKENS_MAX, TokenTable};
@@ -213,6 +214,12 @@ impl CompatRing {
         // The others sort in place and look at the token alone; with the merge sort of the GNU C library the first given wins.
         let table = TokenTable::build(points.iter().copied(), points.len(), |one, other| one.cmp(&other));
         Ok(Self { dialect, nodes, table })
+    }
+}
+
+impl sealed::Table for CompatRing {
+    fn table(&self) -> &TokenTable {
+        &self.table
     }
 }
 

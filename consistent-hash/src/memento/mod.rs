@@ -21,7 +21,7 @@ use crate::placement::{Placement, check_replicas, fill_distinct};
 /// | disruption | minimal for any removal; an added node takes the number that was freed last |
 ///
 /// What the placement is depends on the order of removals, so that a copy must be made from its state
-/// ([`Memento::removed`], [`Memento::restore`]), not from the list of nodes alone. Weights must be equal.
+/// ([`MementoState`](crate::MementoState)), not from the list of nodes alone. Weights must be equal.
 ///
 /// ```
 /// use quorate_consistent_hash::{Memento, Nodes, Placement};
@@ -99,7 +99,7 @@ impl Memento {
         Ok(node)
     }
 
-    /// The freed numbers in the order of their removal: together with the nodes and their numbers, the whole state.
+    /// The freed numbers in the order of their removal: with the nodes by number, the whole state.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = u32> {
         self.removed.iter().copied()
     }
@@ -110,7 +110,7 @@ impl Memento {
     /// # Errors
     ///
     /// As [`Memento::new`]; [`BuildError::BadRemovals`] where `removed` does not name each `None` once.
-    pub fn restore(
+    pub(crate) fn restore(
         numbers: impl IntoIterator<Item = Option<Node>>,
         removed: &[u32],
         hasher: Hasher,
@@ -134,6 +134,14 @@ impl Memento {
             }
         }
         Ok(Self { hasher, nodes, size, left, removed: removed.to_vec() })
+    }
+
+    /// The nodes by number, nothing where one was removed.
+    pub fn numbers(&self) -> impl ExactSizeIterator<Item = Option<&Node>> {
+        (0..self.size).map(|number| {
+            let index = NodeIndex::from_u32(number);
+            self.nodes.contains(index).then(|| self.nodes.node(index))
+        })
     }
 
     /// The hash in use.

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, splitmix};
+use crate::movement::sealed;
 use crate::node::{Node, NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
 use table::{TOKENS_MAX, TokenTable};
@@ -136,6 +137,12 @@ impl Ring {
     /// Bytes on the heap, without the nodes' names.
     pub fn memory_bytes(&self) -> usize {
         self.table.memory_bytes()
+    }
+}
+
+impl sealed::Table for Ring {
+    fn table(&self) -> &TokenTable {
+        &self.table
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const TOKENS_MAX: u64 = 1 << 26;
 /// A look-up reads one word of `starts` and, in most cases, one cache line of `entries`. Each entry keeps the leading 40
 /// bits of a token beside the number of its node; only a hash that agrees with a token in all 40 bits needs `tokens`.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenTable {
+pub struct TokenTable {
     /// Ascending; never empty.
     tokens: Vec<u64>,
     /// For each token its leading bits and its node, then `SENTINELS` times the first node under the greatest prefix, so that a

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use quorate_consistent_hash::{
-    Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, Node, NodeIndex, Nodes, Placement, Rendezvous, ReplicaError,
-    Ring, Weight, jump, jump_back,
+    Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, MementoState, Node, NodeIndex, Nodes, Placement, Rendezvous,
+    ReplicaError, Ring, Weight, jump, jump_back,
 };
 
 use crate::support::{every_algorithm, hashes, loads, name, named, weighted};
@@ -106,11 +106,7 @@ proptest! {
                     prop_assert!(owner == gone || owner == name(&placement, placement.owner_of(hash)));
                 }
             }
-            let numbers = placement.nodes().capacity() + placement.removed().len();
-            let slots = (0..numbers).map(|number| placement.nodes().iter().find(|(index, _)| index.get() == number));
-            let slots: Vec<_> = slots.map(|slot| slot.map(|(_, node)| node.clone())).collect();
-            let removed: Vec<_> = placement.removed().collect();
-            let restored = Memento::restore(slots, &removed, placement.hasher()).unwrap();
+            let restored = Memento::try_from(MementoState::from(&placement)).unwrap();
             check_same(&placement, &restored, seed)?;
         }
     }

@@ -1,8 +1,9 @@
 //! Bad input: every case is a typed error, and nothing changes.
 
 use quorate_consistent_hash::{
-    BuildError, Jump, Maglev, Memento, Node, Nodes, Placement, REPLICAS_MAX, RemoveError, Rendezvous, ReplicaError,
-    Ring, Weight, WeightError,
+    BuildError, HASH_VERSION, Hasher, Jump, LoadFactor, LoadFactorError, Maglev, Memento, MementoState, MovementPlan,
+    Node, Nodes, Placement, PlanError, REPLICAS_MAX, RemoveError, Rendezvous, ReplicaError, Ring, RingState,
+    STATE_VERSION, StateError, Weight, WeightError, ZoneError, ZoneReplicas,
 };
 
 use crate::support::{named, weighted};
@@ -75,12 +76,75 @@ fn maglev_tables() {
 fn memento_states_that_contradict_themselves() {
     let restore = |slots: &[bool], removed: &[u32]| {
         let slots = slots.iter().enumerate().map(|(i, &there)| there.then(|| Node::new(format!("{i}"))));
-        Memento::restore(slots, removed, quorate_consistent_hash::Hasher::STABLE).map(|_| ())
+        let state = MementoState {
+            version: STATE_VERSION,
+            hash_version: HASH_VERSION,
+            hasher: Hasher::STABLE,
+            numbers: slots.collect(),
+            removed: removed.to_vec(),
+        };
+        Memento::try_from(state).map(|_| ())
     };
+    let refused = Err(StateError::Build(BuildError::BadRemovals));
     assert_eq!(restore(&[true, false, true], &[1]), Ok(()));
-    assert_eq!(restore(&[true, false, true], &[]), Err(BuildError::BadRemovals));
-    assert_eq!(restore(&[true, false, true], &[0]), Err(BuildError::BadRemovals));
-    assert_eq!(restore(&[true, false, true], &[1, 1]), Err(BuildError::BadRemovals));
-    assert_eq!(restore(&[true, false, true], &[7]), Err(BuildError::BadRemovals));
-    assert_eq!(restore(&[false, false], &[0, 1]), Err(BuildError::NoNodes));
+    assert_eq!(restore(&[true, true, false], &[2]), Ok(()));
+    assert_eq!(restore(&[true, false, true], &[]), refused);
+    assert_eq!(restore(&[true, false, true], &[0]), refused);
+    assert_eq!(restore(&[true, false, true], &[1, 1]), refused);
+    assert_eq!(restore(&[true, false, true], &[7]), refused);
+    assert_eq!(restore(&[false, false], &[0, 1]), Err(StateError::Build(BuildError::NoNodes)));
+}
+
+#[test]
+fn states_of_other_versions() {
+    let ring = Ring::new(named(3)).unwrap();
+    let good = RingState::from(&ring);
+    let load = |change: &dyn Fn(&mut RingState)| {
+        let mut state = good.clone();
+        change(&mut state);
+        Ring::try_from(state).map(|_| ())
+    };
+    assert_eq!(load(&|_| ()), Ok(()));
+    assert_eq!(load(&|state| state.version = 2), Err(StateError::UnsupportedVersion { found: 2 }));
+    assert_eq!(load(&|state| state.hash_version = 0), Err(StateError::UnsupportedHash { found: 0 }));
+    assert_eq!(load(&|state| state.fingerprint ^= 1), Err(StateError::FingerprintMismatch));
+    assert_eq!(load(&|state| state.settings = state.settings.virtual_nodes(161)), Err(StateError::FingerprintMismatch));
+    assert_eq!(load(&|state| state.nodes[1] = Node::new("other")), Err(StateError::FingerprintMismatch));
+    let duplicate = StateError::Build(BuildError::DuplicateNode("node-0".into()));
+    assert_eq!(load(&|state| state.nodes[1] = Node::new("node-0")), Err(duplicate));
+    let mut state = MementoState::from(&Memento::new(named(3)).unwrap());
+    state.version = 7;
+    assert_eq!(Memento::try_from(state).map(|_| ()), Err(StateError::UnsupportedVersion { found: 7 }));
+}
+
+#[test]
+fn load_factors() {
+    for value in [0.0, 0.999, -1.0, f64::NAN, f64::INFINITY, 65536.0] {
+        assert_eq!(LoadFactor::new(value), Err(LoadFactorError), "{value}");
+    }
+    assert!(LoadFactor::new(1.0).is_ok());
+}
+
+#[test]
+fn zones() {
+    let nodes = || Nodes::new([Node::new("a").with_zone("z"), Node::new("b").with_zone("z"), Node::new("c")]).unwrap();
+    let build =
+        |zones: &[(&str, usize)]| ZoneReplicas::new(Ring::new(nodes()).unwrap(), zones.iter().copied()).map(|_| ());
+    assert_eq!(build(&[("z", 2), ("", 1)]), Ok(()));
+    assert_eq!(build(&[]), Err(ZoneError::NoReplicas));
+    assert_eq!(build(&[("z", 1), ("z", 1)]), Err(ZoneError::DuplicateZone("z".into())));
+    assert_eq!(build(&[("y", 1)]), Err(ZoneError::EmptyZone("y".into())));
+    assert_eq!(build(&[("z", 0)]), Err(ZoneError::EmptyZone("z".into())));
+    assert_eq!(build(&[("z", 3)]), Err(ZoneError::TooFewNodes { zone: "z".into(), wanted: 3, nodes: 2 }));
+    let many = Ring::new(named(20)).unwrap();
+    assert_eq!(ZoneReplicas::new(many, [("", 17)]).map(|_| ()), Err(ZoneError::TooManyReplicas { wanted: 17 }));
+}
+
+#[test]
+fn plans_between_rings_that_hash_differently() {
+    let one = Ring::new(named(3)).unwrap();
+    let other = Ring::builder().hasher(Hasher::keyed([7; 16])).build(named(3)).unwrap();
+    assert_eq!(MovementPlan::new(&one, &other, 1).map(|_| ()), Err(PlanError::DifferentHashes));
+    let few = ReplicaError::TooFewNodes { wanted: 4, nodes: 3 };
+    assert_eq!(MovementPlan::new(&one, &one, 4).map(|_| ()), Err(PlanError::Replicas(few)));
 }

@@ -3,8 +3,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -19,9 +21,11 @@ use super::status::NodeStatus;
 /// What the pages show.
 #[derive(Clone)]
 pub struct Pages {
-    status: Arc<dyn Fn() -> NodeStatus + Send + Sync>,
+    status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
     metrics: PrometheusHandle,
 }
+
+type StatusFuture = Pin<Box<dyn Future<Output = Option<NodeStatus>> + Send>>;
 
 /// A server of pages, stopped when dropped.
 #[derive(Debug)]
@@ -40,9 +44,17 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
 }
 
 impl Pages {
-    /// Pages that ask `status` each time.
-    pub fn new(metrics: PrometheusHandle, status: impl Fn() -> NodeStatus + Send + Sync + 'static) -> Self {
-        Self { status: Arc::new(status), metrics }
+    /// Pages that ask `status` each time; it gives nothing when the node has stopped.
+    pub fn new<F>(metrics: PrometheusHandle, status: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<NodeStatus>> + Send + 'static,
+    {
+        Self { status: Arc::new(move || Box::pin(status())), metrics }
+    }
+
+    /// The status, unless the node has stopped or its loop does not turn.
+    async fn status(&self) -> Option<NodeStatus> {
+        tokio::time::timeout(PATIENCE, (self.status)()).await.ok().flatten()
     }
 }
 
@@ -107,7 +119,9 @@ fn router(pages: Pages) -> Router {
 
 /// 200 while the node's groups run; a node without a quorum is healthy, for restarting it would not help.
 async fn health(State(pages): State<Pages>) -> impl IntoResponse {
-    let status = (pages.status)();
+    let Some(status) = pages.status().await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the node does not answer\n".to_owned());
+    };
     match status.groups.iter().find(|group| group.role == "stopped") {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(group) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", group.trouble)),
@@ -120,8 +134,10 @@ async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn status(State(pages): State<Pages>) -> impl IntoResponse {
-    axum::Json((pages.status)())
+    pages.status().await.map(axum::Json).ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }
+
+const PATIENCE: Duration = Duration::from_millis(800);
 
 #[cfg(test)]
 mod tests;

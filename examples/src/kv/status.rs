@@ -41,8 +41,10 @@ pub struct GroupStatus {
     pub applied_index: u64,
     /// What the newest snapshot covers.
     pub snapshot_index: u64,
-    /// Snapshots from a peer put in force since the start.
-    pub snapshots_installed: u64,
+    /// How often this node was far behind since its start and caught up by the log alone.
+    pub caught_up_by_log: u64,
+    /// How often it took a snapshot from a peer.
+    pub caught_up_by_snapshot: u64,
     /// Equal on nodes whose stores are equal; in hexadecimal.
     pub digest: String,
     /// Keys in the store, those included that have ended and are about to be removed.

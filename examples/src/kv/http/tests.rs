@@ -15,7 +15,8 @@ fn group(role: &str) -> GroupStatus {
         commit_index: 9,
         applied_index: 9,
         snapshot_index: 0,
-        snapshots_installed: 0,
+        caught_up_by_log: 0,
+        caught_up_by_snapshot: 0,
         digest: "2a".to_owned(),
         keys: 2,
         bytes: 20,
@@ -25,7 +26,10 @@ fn group(role: &str) -> GroupStatus {
 
 fn serve(role: &'static str) -> HttpServer {
     let recorder = PrometheusBuilder::new().build_recorder();
-    let status = move || NodeStatus { node: 1, cluster: "demo".to_owned(), groups: vec![group(role)] };
+    let status = move || {
+        let groups = vec![group(role)];
+        std::future::ready((role != "gone").then(|| NodeStatus { node: 1, cluster: "demo".to_owned(), groups }))
+    };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     HttpServer::start(listener, Pages::new(recorder.handle(), status)).unwrap()
 }
@@ -54,6 +58,9 @@ fn health_fails_only_when_a_group_stopped() {
     let page = get(&serve("stopped"), "/healthz");
     assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
     assert!(page.ends_with("the log is poisoned\n"), "{page}");
+    let page = get(&serve("gone"), "/healthz");
+    assert!(page.ends_with("the node does not answer\n"), "{page}");
+    assert!(get(&serve("gone"), "/status").starts_with("HTTP/1.1 503 "));
 }
 
 #[test]

@@ -1,0 +1,172 @@
+//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018,
+//! first published 2016).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::hash::KeyHash;
+use crate::node::{Node, NodeIndex};
+use crate::placement::Placement;
+
+/// Sends live load, such as requests in progress, where a placement says, but never more to a node than its fair share times a
+/// factor: what is beyond goes to the next node in the key's order of preference.
+///
+/// With `m` loads in progress, the new one included, a node of weight `w` of `W` holds at most `ceil(factor * m * w / W)`. The bound
+/// is kept when a load is taken; as loads end, `m` shrinks, and a node may be above its bound until its own loads end, since
+/// loads are not moved.
+///
+/// All methods may be called from many threads at once. Taking a load is lock-free: a thread starts anew only if others
+/// took what it saw free. [`BoundedLoads::with_placement`] changes the nodes while loads are in progress.
+///
+/// ```
+/// use quorate_consistent_hash::{BoundedLoads, LoadFactor, Nodes, Placement, Ring};
+///
+/// let ring = Ring::new(Nodes::named(["a", "b", "c", "d"])?)?;
+/// let loads = BoundedLoads::new(ring, LoadFactor::new(1.25)?);
+/// let hot = loads.placement().hash(b"hot key");
+/// let held: Vec<_> = (0..100).map(|_| loads.take(hot)).collect();
+/// assert!((0..4).all(|node| held.iter().filter(|load| load.index().get() == node).count() <= 32));
+/// drop(held);
+/// assert_eq!(loads.total(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BoundedLoads<P> {
+    placement: P,
+    factor: LoadFactor,
+    /// By node number; a hole has a counter that stays zero.
+    loads: Vec<Arc<AtomicUsize>>,
+    total: Arc<AtomicUsize>,
+    total_units: u64,
+}
+
+impl<P: Placement> BoundedLoads<P> {
+    /// Bounds loads on the nodes of a placement.
+    pub fn new(placement: P, factor: LoadFactor) -> Self {
+        let loads = (0..placement.nodes().capacity()).map(|_| Arc::default()).collect();
+        let total_units = placement.nodes().total_units();
+        Self { placement, factor, loads, total: Arc::default(), total_units }
+    }
+
+    /// The same loads on other nodes: those that stay (by name) keep what they hold, and both objects count alike, so that a writer
+    /// can hand the new one to readers while loads taken from the old one are still in progress.
+    pub fn with_placement<Q: Placement>(&self, placement: Q) -> BoundedLoads<Q> {
+        let mut next = BoundedLoads::new(placement, self.factor);
+        for (index, node) in next.placement.nodes().iter() {
+            if let Some(before) = self.placement.nodes().index_of(node.name()) {
+                next.loads[index.get()] = self.loads[before.get()].clone();
+            }
+        }
+        next.total = self.total.clone();
+        next
+    }
+
+    /// Takes a load for a hashed key, which counts until the guard is dropped.
+    pub fn take(&self, hash: KeyHash) -> Load {
+        let mut total = self.total.fetch_add(1, Ordering::AcqRel) + 1;
+        loop {
+            let mut taken = None;
+            self.placement.visit(hash, &mut |node| {
+                if self.try_take(node, total) {
+                    taken = Some(node);
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+            if let Some(node) = taken {
+                return Load { node, on_node: self.loads[node.get()].clone(), total: self.total.clone() };
+            }
+            // The bounds for `total` loads sum up to no less, so others came in between; with them the bounds are higher.
+            total = self.total.load(Ordering::Acquire);
+        }
+    }
+
+    /// How many loads a node holds.
+    pub fn load(&self, node: NodeIndex) -> usize {
+        self.loads[node.get()].load(Ordering::Relaxed)
+    }
+
+    /// How many loads are in progress on all nodes.
+    pub fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// How many loads a node may hold while `total` are in progress.
+    pub fn bound(&self, node: NodeIndex, total: usize) -> usize {
+        let units = u128::from(self.placement.nodes().node(node).weight().units());
+        let share = u128::from(self.factor.0) * total as u128 * units;
+        let bound = share.div_ceil(u128::from(self.total_units) << 16);
+        usize::try_from(bound).unwrap_or(usize::MAX)
+    }
+
+    /// The placement that gives the order of preference.
+    pub fn placement(&self) -> &P {
+        &self.placement
+    }
+
+    /// The node of a load taken here.
+    pub fn node_of(&self, load: &Load) -> &Node {
+        self.placement.nodes().node(load.node)
+    }
+
+    fn try_take(&self, node: NodeIndex, total: usize) -> bool {
+        let bound = self.bound(node, total);
+        let more = |load| (load < bound).then_some(load + 1);
+        self.loads[node.get()].fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+}
+
+/// A load in progress on a node; dropping it ends it.
+#[derive(Debug)]
+#[must_use = "the load ends when this is dropped"]
+pub struct Load {
+    node: NodeIndex,
+    on_node: Arc<AtomicUsize>,
+    total: Arc<AtomicUsize>,
+}
+
+impl Load {
+    /// The number of the node in the placement the load was taken from.
+    pub fn index(&self) -> NodeIndex {
+        self.node
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // The node first, so that the nodes together never hold more than the total says.
+        self.on_node.fetch_sub(1, Ordering::AcqRel);
+        self.total.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How far above its fair share a node may be loaded, in steps of 1/65536: 1.25 allows a quarter more.
+///
+/// The nearer to one, the more keys leave their owner: the expected number of nodes tried is about 2 / (factor - 1)^2 below two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LoadFactor(u32);
+
+/// The number is no load factor: it is not from 1 to 65535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadFactorError;
+
+crate::error::display!(LoadFactorError, self, f, f.write_str("a load factor is a number from 1 to 65535"));
+
+impl LoadFactor {
+    /// The factor nearest to `value`, rounded up.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadFactorError`] for what is not a number from 1 to 65535.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+    pub fn new(value: f64) -> Result<Self, LoadFactorError> {
+        if !(1.0..=65535.0).contains(&value) {
+            return Err(LoadFactorError);
+        }
+        let units = (value * 65536.0) as u32;
+        Ok(Self(units + u32::from(f64::from(units) < value * 65536.0)))
+    }
+}

@@ -1,0 +1,253 @@
+//! A migration in progress: who owns a key while ranges go over one by one.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::error::display;
+use crate::hash::KeyHash;
+use crate::movement::{Movement, MovementPlan, PlanError, TokenPlacement};
+use crate::node::Node;
+
+/// Counts the changes of a migration: whoever routes by an older generation may be wrong about a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Generation(pub u64);
+
+/// The way from one ring to another, driven range by range.
+///
+/// A key belongs to its old owner until its range is [completed](Migration::complete), then to its new one; a key that was
+/// [pinned](Migration::pin) belongs to the node it was pinned to. Every change makes a new [`Generation`]; requests that carry the
+/// generation they were routed by can be [checked](Migration::check) where they arrive.
+///
+/// ```
+/// use quorate_consistent_hash::{Migration, Node, Nodes, Ring};
+///
+/// let before = Ring::new(Nodes::named(["a", "b", "c"])?)?;
+/// let mut after = before.clone();
+/// after.add(Node::new("d"))?;
+/// let mut migration = Migration::new(before, after)?;
+/// while let Some((step, movement)) = migration.next_step() {
+///     println!("copy {:?} from {} to {}", movement.range, movement.from.name(), movement.to.name());
+///     migration.complete(step);
+/// }
+/// let ring = migration.finish().expect("every step is complete");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Migration<P> {
+    before: P,
+    after: P,
+    plan: MovementPlan,
+    /// By place in the plan.
+    completed: Vec<bool>,
+    left: usize,
+    pins: BTreeMap<u64, Box<str>>,
+    generation: Generation,
+}
+
+/// A movement's place in its migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(usize);
+
+/// What of a migration must outlive a restart; plain data, made by [`Migration::progress`] and taken by [`Migration::resume`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MigrationProgress {
+    /// The last generation.
+    pub generation: Generation,
+    /// How many movements the plan has, to tell it from another plan.
+    pub steps: usize,
+    /// The places of completed movements in the plan.
+    pub completed: Vec<usize>,
+    /// Pinned key hashes and their nodes' names.
+    pub pins: Vec<(KeyHash, Box<str>)>,
+}
+
+/// Why a migration does not do as told. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// The two rings cannot be compared.
+    Plan(PlanError),
+    /// No node has this name, before or after.
+    UnknownNode(Box<str>),
+    /// The progress is of another migration.
+    OtherPlan,
+    /// The request was routed by another generation than the current one.
+    StaleGeneration {
+        /// The generation of the request.
+        given: Generation,
+        /// The generation of the migration.
+        current: Generation,
+    },
+}
+
+display!(
+    MigrationError,
+    self,
+    f,
+    match self {
+        Self::Plan(error) => error.fmt(f),
+        Self::UnknownNode(name) => write!(f, "no node is named {name:?}"),
+        Self::OtherPlan => f.write_str("the progress is of another migration"),
+        Self::StaleGeneration { given, current } => {
+            write!(f, "routed by generation {}, the current one is {}", given.0, current.0)
+        }
+    }
+);
+
+impl<P: TokenPlacement> Migration<P> {
+    /// Plans a migration, of which nothing has gone over yet.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Plan`].
+    pub fn new(before: P, after: P) -> Result<Self, MigrationError> {
+        let plan = MovementPlan::new(&before, &after, 1).map_err(MigrationError::Plan)?;
+        let left = plan.len();
+        Ok(Self {
+            before,
+            after,
+            completed: vec![false; left],
+            left,
+            plan,
+            pins: BTreeMap::new(),
+            generation: Generation::default(),
+        })
+    }
+
+    /// The same migration after a restart, between the same rings.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::OtherPlan`] if the progress does not fit these rings, and as [`Migration::new`] and [`Migration::pin`].
+    pub fn resume(before: P, after: P, progress: &MigrationProgress) -> Result<Self, MigrationError> {
+        let mut migration = Self::new(before, after)?;
+        if progress.steps != migration.plan.len() || progress.completed.iter().any(|&step| step >= progress.steps) {
+            return Err(MigrationError::OtherPlan);
+        }
+        for &step in &progress.completed {
+            migration.complete(StepId(step));
+        }
+        for (hash, name) in &progress.pins {
+            migration.pin(*hash, name)?;
+        }
+        migration.generation = progress.generation;
+        Ok(migration)
+    }
+
+    /// What must outlive a restart.
+    pub fn progress(&self) -> MigrationProgress {
+        let completed = (0..).zip(&self.completed).filter(|(_, completed)| **completed).map(|(step, _)| step);
+        MigrationProgress {
+            generation: self.generation,
+            steps: self.plan.len(),
+            completed: completed.collect(),
+            pins: self.pins.iter().map(|(&hash, name)| (KeyHash(hash), name.clone())).collect(),
+        }
+    }
+
+    /// The next movement to be carried out, until all are completed.
+    pub fn next_step(&self) -> Option<(StepId, Movement<'_>)> {
+        let step = self.completed.iter().position(|completed| !completed)?;
+        Some((StepId(step), self.plan.movement(step)))
+    }
+
+    /// Hands a range over: from now on its keys belong to their new owner.
+    ///
+    /// # Panics
+    ///
+    /// If the step is of another migration.
+    pub fn complete(&mut self, step: StepId) -> Generation {
+        if !self.completed[step.0] {
+            self.completed[step.0] = true;
+            self.left -= 1;
+            self.generation.0 += 1;
+        }
+        self.generation
+    }
+
+    /// Gives one key to a node, whatever the rings say, until it is [unpinned](Migration::unpin).
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::UnknownNode`].
+    pub fn pin(&mut self, hash: KeyHash, node: &str) -> Result<Generation, MigrationError> {
+        if self.node_named(node).is_none() {
+            return Err(MigrationError::UnknownNode(node.into()));
+        }
+        self.pins.insert(hash.0, node.into());
+        self.generation.0 += 1;
+        Ok(self.generation)
+    }
+
+    /// Takes a pin back; the key belongs to whom the rings say again.
+    pub fn unpin(&mut self, hash: KeyHash) -> Generation {
+        if self.pins.remove(&hash.0).is_some() {
+            self.generation.0 += 1;
+        }
+        self.generation
+    }
+
+    /// The owner of a hashed key now.
+    pub fn owner_of(&self, hash: KeyHash) -> &Node {
+        if let Some(node) = self.pins.get(&hash.0).and_then(|name| self.node_named(name)) {
+            return node;
+        }
+        let ring = match self.plan.step_of(hash) {
+            Some(step) if !self.completed[step] => &self.before,
+            _ => &self.after,
+        };
+        ring.nodes().node(ring.owner_of(hash))
+    }
+
+    /// The owner of a key now.
+    pub fn owner(&self, key: &[u8]) -> &Node {
+        self.owner_of(self.after.hash(key))
+    }
+
+    /// The current generation.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Checks that a request was routed by the current generation.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::StaleGeneration`].
+    pub fn check(&self, given: Generation) -> Result<(), MigrationError> {
+        let current = self.generation;
+        if given == current { Ok(()) } else { Err(MigrationError::StaleGeneration { given, current }) }
+    }
+
+    /// The whole plan.
+    pub fn plan(&self) -> &MovementPlan {
+        &self.plan
+    }
+
+    /// How many movements are not completed yet.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// The new ring, once all movements are completed; pins end with the migration.
+    ///
+    /// # Errors
+    ///
+    /// The migration itself, while movements are left.
+    pub fn finish(self) -> Result<P, alloc::boxed::Box<Self>> {
+        if self.left == 0 { Ok(self.after) } else { Err(Box::new(self)) }
+    }
+
+    fn node_named(&self, name: &str) -> Option<&Node> {
+        let [after, before] = [&self.after, &self.before].map(|ring| {
+            let index = ring.nodes().index_of(name)?;
+            Some(ring.nodes().node(index))
+        });
+        after.or(before)
+    }
+}

@@ -1,0 +1,252 @@
+//! What moves between two rings: which key ranges go from whom to whom.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::compat::CompatRing;
+use crate::error::{ReplicaError, display};
+use crate::hash::KeyHash;
+use crate::node::{Node, NodeIndex, Nodes};
+use crate::placement::{Placement, REPLICAS_MAX};
+use crate::ring::table::TokenTable;
+use crate::ring::{Ring, Token};
+
+/// A placement by tokens, whose owners therefore hold ranges of key hashes. Implemented by [`Ring`] and [`CompatRing`].
+pub trait TokenPlacement: Placement + sealed::Table {}
+
+impl TokenPlacement for Ring {}
+impl TokenPlacement for CompatRing {}
+
+pub(crate) mod sealed {
+    /// Keeps [`TokenPlacement`](super::TokenPlacement) to this crate, since plans rely on how its rings break ties.
+    pub trait Table {
+        fn table(&self) -> &super::TokenTable;
+    }
+}
+
+/// The key hashes above one token up to another, the second included; round the end where the second is not greater. A range from
+/// a token to itself is all hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct KeyRange {
+    /// The greatest hash before the range.
+    pub after: Token,
+    /// The last hash of the range.
+    pub up_to: Token,
+}
+
+impl KeyRange {
+    /// Whether a hash lies in the range.
+    pub fn contains(self, hash: KeyHash) -> bool {
+        // Counted from the start of the range, so that the end of the hashes needs no case of its own.
+        let distance = hash.0.wrapping_sub(self.after.0).wrapping_sub(1);
+        u128::from(distance) < self.len()
+    }
+
+    /// How many hashes there are in the range, 2^64 at most.
+    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
+    pub fn len(self) -> u128 {
+        match self.up_to.0.wrapping_sub(self.after.0) {
+            0 => 1 << 64,
+            len => len.into(),
+        }
+    }
+}
+
+/// A key range that goes from one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movement<'a> {
+    /// The keys that move.
+    pub range: KeyRange,
+    /// Who holds them before and not after.
+    pub from: &'a Node,
+    /// Who holds them after and not before.
+    pub to: &'a Node,
+}
+
+/// Exactly what moves between two rings, and no key that need not.
+///
+/// With one replica every movement is a change of owner. With more, each range has as many movements as its replica set has new
+/// members; a node that is in both sets keeps its copy, whatever its place in them.
+///
+/// ```
+/// use quorate_consistent_hash::{MovementPlan, Node, Nodes, Ring};
+///
+/// let before = Ring::new(Nodes::named(["a", "b", "c"])?)?;
+/// let mut after = before.clone();
+/// after.add(Node::new("d"))?;
+/// let plan = MovementPlan::new(&before, &after, 1)?;
+/// assert!(plan.movements().all(|movement| movement.to.name() == "d"));
+/// assert_eq!(plan.moved(), plan.minimum());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MovementPlan {
+    before: Nodes,
+    after: Nodes,
+    steps: Vec<Step>,
+    minimum: u128,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    range: KeyRange,
+    from: NodeIndex,
+    to: NodeIndex,
+}
+
+/// The two placements cannot be compared. Nothing was planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// One of the placements has no such replica sets.
+    Replicas(ReplicaError),
+    /// The placements hash keys differently, so that no range of one is a range of the other.
+    DifferentHashes,
+}
+
+display!(
+    PlanError,
+    self,
+    f,
+    match self {
+        Self::Replicas(error) => error.fmt(f),
+        Self::DifferentHashes => f.write_str("the placements hash keys differently"),
+    }
+);
+
+impl MovementPlan {
+    /// Plans the way from one ring to another for sets of `replicas` nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`].
+    pub fn new<P: TokenPlacement>(before: &P, after: &P, replicas: usize) -> Result<Self, PlanError> {
+        for placement in [before, after] {
+            // This refuses what the sets below would be refused for.
+            placement.replicas_of(KeyHash(0), replicas).map_err(PlanError::Replicas)?;
+        }
+        if before.hash(PROBE) != after.hash(PROBE) {
+            return Err(PlanError::DifferentHashes);
+        }
+        let mut planner = Planner {
+            renamed: before.nodes().iter().map(|(i, node)| (i, after.nodes().index_of(node.name()))).collect(),
+            steps: Vec::new(),
+            open: Vec::new(),
+            held: (vec![0; before.nodes().capacity()], vec![0; after.nodes().capacity()]),
+        };
+        let mut tokens: Vec<_> =
+            [before, after].iter().flat_map(|ring| ring.table().iter().map(|point| point.0)).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        let mut previous = *tokens.last().expect("a ring has a token");
+        for token in tokens {
+            let range = KeyRange { after: Token(previous), up_to: Token(token) };
+            let mut sets = [[NodeIndex::default(); REPLICAS_MAX]; 2];
+            for (set, ring) in sets.iter_mut().zip([before, after]) {
+                ring.table().fill(token, ring.nodes(), &mut set[..replicas]).map_err(PlanError::Replicas)?;
+            }
+            planner.compare(range, &sets[0][..replicas], &sets[1][..replicas]);
+            previous = token;
+        }
+        let minimum = planner.minimum(before.nodes());
+        planner.steps.sort_by_key(|step| step.range.up_to);
+        Ok(Self { before: before.nodes().clone(), after: after.nodes().clone(), steps: planner.steps, minimum })
+    }
+
+    /// The movements, by the ends of their ranges.
+    pub fn movements(&self) -> impl ExactSizeIterator<Item = Movement<'_>> {
+        (0..self.steps.len()).map(|step| self.movement(step))
+    }
+
+    /// One of the movements, by its place among them.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub fn movement(&self, step: usize) -> Movement<'_> {
+        let Step { range, from, to } = self.steps[step];
+        Movement { range, from: self.before.node(from), to: self.after.node(to) }
+    }
+
+    /// How many movements there are.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether nothing moves.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// How many key hashes move, of 2^64 times the replicas.
+    pub fn moved(&self) -> u128 {
+        self.steps.iter().map(|step| step.range.len()).sum()
+    }
+
+    /// How many key hashes any way between these loads must move: what the nodes hold more after than before.
+    pub fn minimum(&self) -> u128 {
+        self.minimum
+    }
+
+    /// The movement that covers a hash, by its place among the movements; of a plan for one replica.
+    pub(crate) fn step_of(&self, hash: KeyHash) -> Option<usize> {
+        // Ranges do not overlap, so only the first that ends at or after the hash can hold it, or the one round the end.
+        let next = self.steps.partition_point(|step| step.range.up_to.0 < hash.0);
+        let wrapped = if next == self.steps.len() { 0 } else { next };
+        self.steps.get(wrapped).is_some_and(|step| step.range.contains(hash)).then_some(wrapped)
+    }
+}
+
+struct Planner {
+    /// For each node before, its number after, if it stays.
+    renamed: BTreeMap<NodeIndex, Option<NodeIndex>>,
+    steps: Vec<Step>,
+    /// The steps that end where the current range starts, by place in `steps`.
+    open: Vec<usize>,
+    /// How many hashes each node holds before, and after.
+    held: (Vec<u128>, Vec<u128>),
+}
+
+impl Planner {
+    fn compare(&mut self, range: KeyRange, before: &[NodeIndex], after: &[NodeIndex]) {
+        for node in before {
+            self.held.0[node.get()] += range.len();
+        }
+        for node in after {
+            self.held.1[node.get()] += range.len();
+        }
+        let stays = |node: &NodeIndex| self.renamed.get(node).copied().flatten().filter(|node| after.contains(node));
+        let kept: Vec<_> = before.iter().filter_map(stays).collect();
+        let lost = before.iter().filter(|node| stays(node).is_none());
+        let gained = after.iter().filter(|node| !kept.contains(node));
+        let pairs: Vec<_> = lost.copied().zip(gained.copied()).collect();
+        let mut open = Vec::new();
+        for (from, to) in pairs {
+            let same = |&step: &usize| self.steps[step].from == from && self.steps[step].to == to;
+            if let Some(step) = self.open.iter().copied().find(same) {
+                self.steps[step].range.up_to = range.up_to;
+                open.push(step);
+            } else {
+                open.push(self.steps.len());
+                self.steps.push(Step { range, from, to });
+            }
+        }
+        self.open = open;
+    }
+
+    fn minimum(&self, before: &Nodes) -> u128 {
+        let mut gains = self.held.1.clone();
+        for (index, _) in before.iter() {
+            if let Some(after) = self.renamed.get(&index).copied().flatten() {
+                gains[after.get()] = gains[after.get()].saturating_sub(self.held.0[index.get()]);
+            }
+        }
+        gains.iter().sum()
+    }
+}
+
+/// Two hashers that agree on this are the same, but for a chance of 2^-64.
+const PROBE: &[u8] = b"quorate-consistent-hash";

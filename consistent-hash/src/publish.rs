@@ -1,0 +1,113 @@
+//! Immutable placements for readers, while a writer prepares the next.
+
+use alloc::sync::Arc;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
+
+/// Where a writer publishes placements (or anything else that is read often and replaced seldom).
+///
+/// The writer builds the next placement at leisure and [publishes](Publisher::publish) it; each [`Reader`] keeps a snapshot of its
+/// own and looks for a newer one with a single load of a shared counter. A reader never waits: should it meet the writer in the
+/// moment of publishing, it reads its old snapshot once more.
+///
+/// ```
+/// use quorate_consistent_hash::{Node, Nodes, Placement, Publisher, Ring};
+///
+/// let publisher = Publisher::new(Ring::new(Nodes::named(["a", "b"])?)?);
+/// let mut reader = publisher.reader();
+/// let mut next = (*publisher.snapshot()).clone();
+/// next.add(Node::new("c"))?;
+/// publisher.publish(next);
+/// assert_eq!(reader.current().nodes().len(), 3);
+/// # Ok::<(), quorate_consistent_hash::BuildError>(())
+/// ```
+#[derive(Debug)]
+pub struct Publisher<P> {
+    shared: Arc<Shared<P>>,
+}
+
+#[derive(Debug)]
+struct Shared<P> {
+    /// Grows with each publication, while `current` is locked.
+    version: AtomicUsize,
+    current: Mutex<Arc<P>>,
+}
+
+impl<P> Publisher<P> {
+    /// Publishes the first value.
+    pub fn new(first: P) -> Self {
+        let current = Mutex::new(Arc::new(first));
+        Self { shared: Arc::new(Shared { version: AtomicUsize::new(0), current }) }
+    }
+
+    /// Replaces the value for all readers; snapshots they hold live on.
+    pub fn publish(&self, next: P) {
+        let next = Arc::new(next);
+        // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
+        let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = core::mem::replace(&mut *current, next);
+        self.shared.version.fetch_add(1, Ordering::Release);
+        drop(current);
+        // The old value may be large; readers must not wait for it to be freed.
+        drop(last);
+    }
+
+    /// The current value, shared.
+    pub fn snapshot(&self) -> Arc<P> {
+        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A reader; one for each thread or task.
+    pub fn reader(&self) -> Reader<P> {
+        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.shared.version.load(Ordering::Relaxed);
+        Reader { shared: self.shared.clone(), version, snapshot: current.clone() }
+    }
+}
+
+/// Reads what a [`Publisher`] publishes, without ever waiting. Cheap to clone.
+#[derive(Debug)]
+pub struct Reader<P> {
+    shared: Arc<Shared<P>>,
+    /// The version of `snapshot`.
+    version: usize,
+    snapshot: Arc<P>,
+}
+
+impl<P> Reader<P> {
+    /// The newest value that can be had without waiting.
+    #[inline]
+    pub fn current(&mut self) -> &P {
+        if self.shared.version.load(Ordering::Acquire) != self.version {
+            self.refresh();
+        }
+        &self.snapshot
+    }
+
+    #[cold]
+    fn refresh(&mut self) {
+        let current = match self.shared.current.try_lock() {
+            Ok(current) => current,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.version = self.shared.version.load(Ordering::Relaxed);
+        self.snapshot = current.clone();
+    }
+}
+
+impl<P> Clone for Reader<P> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), version: self.version, snapshot: self.snapshot.clone() }
+    }
+}
+
+/// The snapshot as it was last refreshed, for look-ups that must all see the same placement.
+impl<P> Deref for Reader<P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        &self.snapshot
+    }
+}

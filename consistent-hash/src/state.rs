@@ -1,0 +1,137 @@
+//! Placements as plain data, to be stored or sent, and checked when they come back.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::error::{BuildError, display};
+use crate::hash::{HASH_VERSION, Hasher, fold};
+use crate::memento::Memento;
+use crate::node::{Node, Nodes};
+use crate::placement::Placement;
+use crate::ring::{Ring, RingBuilder};
+
+/// The version of the states here.
+pub const STATE_VERSION: u32 = 1;
+
+/// A [`Ring`] as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RingState {
+    /// [`STATE_VERSION`] of who made it.
+    pub version: u32,
+    /// [`HASH_VERSION`] of who made it.
+    pub hash_version: u32,
+    /// The settings of the ring.
+    pub settings: RingBuilder,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// A digest of all tokens and their owners.
+    pub fingerprint: u64,
+}
+
+/// A [`Memento`] as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MementoState {
+    /// [`STATE_VERSION`] of who made it.
+    pub version: u32,
+    /// [`HASH_VERSION`] of who made it.
+    pub hash_version: u32,
+    /// How keys are hashed.
+    pub hasher: Hasher,
+    /// The nodes by number, nothing where one was removed.
+    pub numbers: Vec<Option<Node>>,
+    /// The numbers of removed nodes, in the order of their removal.
+    pub removed: Vec<u32>,
+}
+
+/// Why a state is no placement here. Nothing was built: a key must not be placed by a state that was misread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The state is of another version.
+    UnsupportedVersion {
+        /// The version of the state.
+        found: u32,
+    },
+    /// The state was made under another version of the hash, which would place keys elsewhere.
+    UnsupportedHash {
+        /// The version of the hash.
+        found: u32,
+    },
+    /// The nodes or settings are not acceptable.
+    Build(BuildError),
+    /// The ring that was built is not the ring that was stored: the state was damaged or edited.
+    FingerprintMismatch,
+}
+
+display!(
+    StateError,
+    self,
+    f,
+    match self {
+        Self::UnsupportedVersion { found } => write!(f, "state of version {found}, supported is {STATE_VERSION}"),
+        Self::UnsupportedHash { found } => write!(f, "hash of version {found}, supported is {HASH_VERSION}"),
+        Self::Build(error) => error.fmt(f),
+        Self::FingerprintMismatch => f.write_str("the stored fingerprint does not match the ring"),
+    }
+);
+
+impl From<&Ring> for RingState {
+    fn from(ring: &Ring) -> Self {
+        Self {
+            version: STATE_VERSION,
+            hash_version: HASH_VERSION,
+            settings: ring.settings(),
+            nodes: ring.nodes().iter().map(|(_, node)| node.clone()).collect(),
+            fingerprint: fingerprint(ring),
+        }
+    }
+}
+
+impl TryFrom<RingState> for Ring {
+    type Error = StateError;
+
+    fn try_from(state: RingState) -> Result<Self, StateError> {
+        check(state.version, state.hash_version)?;
+        let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
+        let ring = state.settings.build(nodes).map_err(StateError::Build)?;
+        if fingerprint(&ring) == state.fingerprint { Ok(ring) } else { Err(StateError::FingerprintMismatch) }
+    }
+}
+
+impl From<&Memento> for MementoState {
+    fn from(memento: &Memento) -> Self {
+        Self {
+            version: STATE_VERSION,
+            hash_version: HASH_VERSION,
+            hasher: memento.hasher(),
+            numbers: memento.numbers().map(Option::<&Node>::cloned).collect(),
+            removed: memento.removed().collect(),
+        }
+    }
+}
+
+impl TryFrom<MementoState> for Memento {
+    type Error = StateError;
+
+    fn try_from(state: MementoState) -> Result<Self, StateError> {
+        check(state.version, state.hash_version)?;
+        Memento::restore(state.numbers, &state.removed, state.hasher).map_err(StateError::Build)
+    }
+}
+
+fn check(version: u32, hash_version: u32) -> Result<(), StateError> {
+    if version != STATE_VERSION {
+        return Err(StateError::UnsupportedVersion { found: version });
+    }
+    if hash_version != HASH_VERSION {
+        return Err(StateError::UnsupportedHash { found: hash_version });
+    }
+    Ok(())
+}
+
+fn fingerprint(ring: &Ring) -> u64 {
+    let names: Vec<_> = (0..ring.nodes().capacity()).map(|number| ring.nodes().name_hash(number)).collect();
+    ring.tokens().fold(0, |sum, (token, node)| fold(sum ^ token.0 ^ 0x9E6C_63D0_876A_46B5, names[node.get()] | 1))
+}

@@ -1,0 +1,102 @@
+//! Bounded loads.
+
+use std::sync::Barrier;
+use std::thread;
+
+use proptest::prelude::*;
+use quorate_consistent_hash::{BoundedLoads, KeyHash, Load, LoadFactor, Node, Placement, Rendezvous, Ring};
+
+use crate::support::{hashes, named, weighted};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_node_is_above_its_bound_when_a_load_is_taken(
+        weights in prop::collection::vec(0.5_f64..4.0, 1..12),
+        factor in 1.0_f64..3.0,
+        steps in prop::collection::vec((any::<u64>(), any::<prop::sample::Index>(), 0..4), 1..200),
+    ) {
+        let placement = Rendezvous::new(weighted(&weights));
+        let loads = BoundedLoads::new(placement, LoadFactor::new(factor).unwrap());
+        let mut held: Vec<Load> = Vec::new();
+        for (hash, which, action) in steps {
+            if action == 0 && !held.is_empty() {
+                drop(held.swap_remove(which.index(held.len())));
+                continue;
+            }
+            // Few keys, so that they are hot.
+            let hash = KeyHash(hash % 3);
+            let mut free = Vec::new();
+            loads.placement().visit(hash, &mut |node| {
+                if loads.load(node) < loads.bound(node, held.len() + 1) {
+                    free.push(node);
+                }
+                std::ops::ControlFlow::Continue(())
+            });
+            let load = loads.take(hash);
+            prop_assert_eq!(load.index(), free[0], "the first node with room in the order of preference");
+            prop_assert!(loads.load(load.index()) <= loads.bound(load.index(), held.len() + 1));
+            held.push(load);
+            prop_assert_eq!(loads.total(), held.len());
+            let sum: usize = loads.placement().nodes().iter().map(|(node, _)| loads.load(node)).sum();
+            prop_assert_eq!(sum, held.len());
+        }
+        drop(held);
+        prop_assert_eq!(loads.total(), 0);
+    }
+}
+
+#[test]
+fn bounds_follow_the_weights() {
+    let loads = BoundedLoads::new(Ring::new(weighted(&[1.0, 3.0])).unwrap(), LoadFactor::new(1.0).unwrap());
+    let held: Vec<_> = hashes(400).map(|hash| loads.take(hash)).collect();
+    let on = |name: &str| loads.load(loads.placement().nodes().index_of(name).unwrap());
+    assert_eq!((on("node-0"), on("node-1")), (100, 300));
+    assert_eq!(loads.node_of(&held[0]).name(), loads.placement().nodes().node(held[0].index()).name());
+}
+
+#[test]
+fn loads_go_on_while_the_nodes_change() {
+    let ring = Ring::new(named(2)).unwrap();
+    let before = BoundedLoads::new(ring.clone(), LoadFactor::new(1.0).unwrap());
+    let mut held: Vec<_> = hashes(10).map(|hash| before.take(hash)).collect();
+    let mut more = ring;
+    more.add(Node::new("node-2")).unwrap();
+    let after = before.with_placement(more);
+    assert_eq!(after.total(), 10);
+    // The new node has room for its share; the others are full until their loads end.
+    held.extend(hashes(5).map(|hash| after.take(hash)));
+    let new = after.placement().nodes().index_of("node-2").unwrap();
+    assert_eq!(after.load(new), 5);
+    drop(held);
+    assert_eq!((before.total(), after.total()), (0, 0));
+}
+
+#[test]
+fn many_threads_never_exceed_the_bound_of_all_they_could_hold() {
+    const THREADS: usize = 4;
+    const HELD: usize = 8;
+    let loads = BoundedLoads::new(Ring::new(named(5)).unwrap(), LoadFactor::new(1.0).unwrap());
+    let barrier = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (loads, barrier) = (&loads, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                let mut held = std::collections::VecDeque::new();
+                for i in 0..2000_u64 {
+                    // Every thread asks for the same hot keys.
+                    let load = loads.take(KeyHash(i % 2 * (1 << 63)));
+                    assert!(loads.load(load.index()) <= loads.bound(load.index(), THREADS * HELD), "thread {thread}");
+                    held.push_back(load);
+                    if held.len() == HELD {
+                        held.pop_front();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(loads.total(), 0);
+    assert!(loads.placement().nodes().iter().all(|(node, _)| loads.load(node) == 0));
+}

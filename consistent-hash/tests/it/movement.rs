@@ -1,0 +1,164 @@
+//! Movement plans and migrations.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use quorate_consistent_hash::{
+    CompatRing, Generation, Hasher, KeyHash, KeyRange, Migration, MigrationError, MovementPlan, Node, Nodes, Placement,
+    Ring, Token, TokenPlacement, Weight,
+};
+
+use crate::support::{hashes, named};
+
+fn set<P: Placement>(placement: &P, hash: KeyHash, n: usize) -> BTreeSet<String> {
+    placement.replicas_of(hash, n).unwrap().map(|node| node.name().to_owned()).collect()
+}
+
+/// The plan says of every hash, and of every edge of a range, what comparing the placements says.
+fn check_plan<P: TokenPlacement>(before: &P, after: &P, n: usize, seed: u64) -> Result<(), TestCaseError> {
+    let plan = MovementPlan::new(before, after, n).unwrap();
+    prop_assert!(plan.moved() >= plan.minimum());
+    let edges: Vec<_> =
+        plan.movements().flat_map(|movement| [movement.range.after.0, movement.range.up_to.0]).collect();
+    let near = edges.iter().flat_map(|edge| [*edge, edge.wrapping_add(1)]);
+    let spread = (0..100).map(|i| Hasher::STABLE.hash_u64(seed.wrapping_add(i)).0);
+    for hash in near.chain(spread).chain([0, u64::MAX]).map(KeyHash) {
+        let moves: Vec<_> = plan.movements().filter(|movement| movement.range.contains(hash)).collect();
+        let (old, new) = (set(before, hash, n), set(after, hash, n));
+        let from: BTreeSet<_> = moves.iter().map(|movement| movement.from.name().to_owned()).collect();
+        let to: BTreeSet<_> = moves.iter().map(|movement| movement.to.name().to_owned()).collect();
+        prop_assert_eq!(from, old.difference(&new).cloned().collect::<BTreeSet<_>>());
+        prop_assert_eq!(to, new.difference(&old).cloned().collect::<BTreeSet<_>>());
+        prop_assert_eq!(moves.len(), new.difference(&old).count());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_say_exactly_what_moves(
+        before in prop::collection::btree_map(0_u8..12, 0.5_f64..3.0, 1..8),
+        after in prop::collection::btree_map(0_u8..12, 0.5_f64..3.0, 1..8),
+        n in 1_usize..4,
+        seed: u64,
+    ) {
+        let nodes = |set: std::collections::BTreeMap<u8, f64>| {
+            let node = |(i, weight)| Node::new(format!("node-{i}")).with_weight(Weight::new(weight).unwrap());
+            Nodes::new(set.into_iter().map(node)).unwrap()
+        };
+        let n = n.min(before.len()).min(after.len());
+        let build = |set| Ring::builder().virtual_nodes(8).build(nodes(set)).unwrap();
+        check_plan(&build(before), &build(after), n, seed)?;
+    }
+
+    #[test]
+    fn one_node_more_or_less_moves_the_minimum(count in 1_usize..10, seed: u64) {
+        let small = Ring::builder().virtual_nodes(16).build(named(count)).unwrap();
+        let large = Ring::builder().virtual_nodes(16).build(named(count + 1)).unwrap();
+        for (before, after) in [(&small, &large), (&large, &small)] {
+            let plan = MovementPlan::new(before, after, 1).unwrap();
+            prop_assert_eq!(plan.moved(), plan.minimum());
+            check_plan(before, after, 1, seed)?;
+        }
+    }
+
+    #[test]
+    fn ranges_hold_what_they_say(after: u64, up_to: u64, hash: u64) {
+        let range = KeyRange { after: Token(after), up_to: Token(up_to) };
+        let inside = if after < up_to { after < hash && hash <= up_to } else { hash > after || hash <= up_to };
+        prop_assert_eq!(range.contains(KeyHash(hash)), inside);
+        prop_assert!(range.contains(KeyHash(up_to)));
+        prop_assert_eq!(range.contains(KeyHash(after)), after == up_to);
+    }
+}
+
+#[test]
+fn nothing_moves_between_equal_rings() {
+    let ring = Ring::new(named(10)).unwrap();
+    let plan = MovementPlan::new(&ring, &ring.clone(), 3).unwrap();
+    assert!(plan.is_empty());
+    assert_eq!((plan.moved(), plan.minimum()), (0, 0));
+}
+
+#[test]
+fn everything_moves_from_one_node_to_another() {
+    let ring = |name| Ring::builder().virtual_nodes(1).build(Nodes::named([name]).unwrap()).unwrap();
+    let plan = MovementPlan::new(&ring("a"), &ring("b"), 1).unwrap();
+    assert_eq!(plan.moved(), 1 << 64);
+    assert_eq!(plan.minimum(), 1 << 64);
+}
+
+#[test]
+fn compatible_rings_have_plans_too() {
+    let before = CompatRing::nginx(named(3)).unwrap();
+    let after = CompatRing::nginx(named(4)).unwrap();
+    let plan = MovementPlan::new(&before, &after, 1).unwrap();
+    assert!(plan.movements().all(|movement| movement.to.name() == "node-3"));
+    check_plan(&before, &after, 1, 1).unwrap();
+}
+
+#[test]
+fn a_migration_hands_over_range_by_range() {
+    let before = Ring::builder().virtual_nodes(4).build(named(4)).unwrap();
+    let mut after = before.clone();
+    after.remove("node-1").unwrap();
+    after.add(Node::new("new")).unwrap();
+    let mut migration = Migration::new(before.clone(), after.clone()).unwrap();
+    let check = |migration: &Migration<Ring>, handed: &[KeyRange]| {
+        for hash in hashes(300) {
+            let ring = if handed.iter().any(|range| range.contains(hash)) { &after } else { &before };
+            assert_eq!(migration.owner_of(hash).name(), ring.nodes().node(ring.owner_of(hash)).name());
+        }
+    };
+    let mut handed = Vec::new();
+    check(&migration, &handed);
+    while let Some((step, movement)) = migration.next_step() {
+        handed.push(movement.range);
+        let generation = migration.complete(step);
+        assert_eq!(generation, migration.complete(step), "once is enough");
+        assert_eq!(generation, Generation(handed.len() as u64));
+        check(&migration, &handed);
+        let resumed = Migration::resume(before.clone(), after.clone(), &migration.progress()).unwrap();
+        assert_eq!(resumed.progress(), migration.progress());
+        check(&resumed, &handed);
+    }
+    assert!(handed.len() > 3, "the migration has steps");
+    let ring = migration.finish().unwrap();
+    assert_eq!(RingOwners::of(&ring), RingOwners::of(&after));
+}
+
+#[derive(Debug, PartialEq)]
+struct RingOwners(Vec<String>);
+
+impl RingOwners {
+    fn of(ring: &Ring) -> Self {
+        Self(hashes(100).map(|hash| ring.nodes().node(ring.owner_of(hash)).name().to_owned()).collect())
+    }
+}
+
+#[test]
+fn pins_and_generations() {
+    let before = Ring::new(named(3)).unwrap();
+    let after = Ring::new(named(4)).unwrap();
+    let mut migration = Migration::new(before.clone(), after.clone()).unwrap();
+    let hash = migration.plan().movement(0).range.up_to;
+    let hash = KeyHash(hash.0);
+    let start = migration.generation();
+    migration.check(start).unwrap();
+    assert_eq!(migration.pin(hash, "nobody"), Err(MigrationError::UnknownNode("nobody".into())));
+    let pinned = migration.pin(hash, "node-3").unwrap();
+    assert_eq!(migration.owner_of(hash).name(), "node-3");
+    assert_eq!(migration.owner_of(KeyHash(hash.0.wrapping_sub(1))).name(), migration.plan().movement(0).from.name());
+    let stale = MigrationError::StaleGeneration { given: start, current: pinned };
+    assert_eq!(migration.check(start), Err(stale));
+    let unpinned = migration.unpin(hash);
+    assert_eq!(migration.unpin(hash), unpinned, "nothing was pinned any more");
+    assert_ne!(migration.owner_of(hash).name(), "node-3");
+    let migration = migration.finish().unwrap_err();
+    assert_eq!(migration.left(), migration.plan().len());
+    let mut other = migration.progress();
+    other.steps += 1;
+    assert_eq!(Migration::resume(before, after, &other).map(|_| ()), Err(MigrationError::OtherPlan));
+}

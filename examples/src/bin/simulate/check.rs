@@ -1,0 +1,79 @@
+//! `simulate check`: is this history linearizable?
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_simulation::history::{Budget, History, HistoryError, Verdict};
+
+/// Judge a history file: registers must be linearizable, transactions over lists strictly serializable.
+///
+/// The exit code is 0 if they are, 1 if not, 2 if the file cannot be read, 3 if the budget was used up before it was clear.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn","key":"x","value":1,"time":NANOSECONDS}
+    file: PathBuf,
+    /// How many steps the search may take; about ten million take a second
+    #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps_left())]
+    budget: u64,
+}
+
+impl Check {
+    /// Judges the file, says what it found, and gives the exit code.
+    pub(crate) fn run(&self) -> u8 {
+        let history = match self.read() {
+            Ok(history) => history,
+            Err(error) => {
+                eprintln!("{}: {error}", self.file.display());
+                return UNREADABLE;
+            }
+        };
+        let judgement = history.judge(Budget::of_steps(self.budget));
+        println!("{judgement}");
+        match judgement.verdict() {
+            Verdict::Holds => HOLDS,
+            Verdict::Violated => VIOLATED,
+            Verdict::Undecided => UNDECIDED,
+        }
+    }
+
+    fn read(&self) -> Result<History, HistoryError> {
+        let file = File::open(&self.file).map_err(HistoryError::Io)?;
+        History::read(BufReader::new(file))
+    }
+}
+
+const HOLDS: u8 = 0;
+const VIOLATED: u8 = 1;
+/// As clap's for arguments that make no sense.
+const UNREADABLE: u8 = 2;
+const UNDECIDED: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Check;
+
+    fn exit_code(lines: &str, budget: u64) -> u8 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("history.jsonl");
+        std::fs::write(&file, lines).expect("written");
+        Check { file, budget }.run()
+    }
+
+    #[test]
+    fn the_exit_code_is_the_verdict() {
+        let write = r#"{"process":1,"type":"invoke","f":"write","key":"x","value":1,"time":1}
+{"process":1,"type":"ok","f":"write","key":"x","value":1,"time":2}
+{"process":2,"type":"invoke","f":"read","key":"x","value":null,"time":3}"#;
+        let fresh = r#"{"process":2,"type":"ok","f":"read","key":"x","value":1,"time":4}"#;
+        let stale = r#"{"process":2,"type":"ok","f":"read","key":"x","value":null,"time":4}"#;
+        assert_eq!(exit_code(&format!("{write}\n{fresh}"), 1_000), 0);
+        assert_eq!(exit_code(&format!("{write}\n{stale}"), 1_000), 1);
+        assert_eq!(exit_code("not a history", 1_000), 2);
+        assert_eq!(exit_code(&format!("{write}\n{fresh}"), 1), 3);
+        assert_eq!(Check { file: Path::new("/nowhere/to/be/found").to_owned(), budget: 1 }.run(), 2);
+    }
+}

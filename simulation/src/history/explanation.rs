@@ -1,0 +1,134 @@
+//! The fewest calls that still admit no order.
+
+use super::linearizability::{Seen, longest_order};
+use super::{Budget, Linearization, Model, Timed, linearize};
+
+/// Calls that admit no order by themselves: why a history has none.
+///
+/// Calls are only left out where every order of the whole would be one of the rest: reads, and calls whose effect no
+/// call of the rest can have seen. What is left is minimal in that leaving out any single one of them would leave
+/// a history that has an order, unless the budget ran out before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The calls that admit no order: positions in what was given, ascending.
+    pub operations: Vec<usize>,
+    /// The longest order of some of them that could be found; it leads up to the blocked answer.
+    pub order: Vec<usize>,
+    /// The call whose answer no order reaches, unless the budget ran out before it was found.
+    pub blocked: Option<usize>,
+}
+
+/// Why `operations`, which have no order, have none. When the budget runs out, more calls are left than need be.
+pub fn explain<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut Budget) -> Explanation
+where
+    M::Operation: Clone,
+{
+    let mut shrinking = Shrinking { model, operations, until: u64::MAX };
+    shrinking.end_early(budget);
+    let kept = shrinking.shrink(budget);
+    let chosen = shrinking.history(&kept);
+    // The rest is small as a rule; looking once more must not fail because shrinking took every step.
+    let found = longest_order(model, &chosen, &mut Budget::of_steps(LAST_LOOK_STEPS));
+    let (order, blocked) = found.map_or((Vec::new(), None), |(order, blocked)| {
+        (order.into_iter().map(|position| kept[position]).collect(), Some(kept[blocked]))
+    });
+    Explanation { operations: kept, order, blocked }
+}
+
+struct Shrinking<'a, M: Model> {
+    model: &'a M,
+    operations: &'a [Timed<M::Operation>],
+    /// Nothing after this answer is needed: what was not answered by then counts as of unknown outcome.
+    until: u64,
+}
+
+impl<M: Model> Shrinking<'_, M>
+where
+    M::Operation: Clone,
+{
+    /// Finds the first answer up to which there is no order: with more answers there can only be fewer orders.
+    fn end_early(&mut self, budget: &mut Budget) {
+        let mut answers: Vec<u64> = self.operations.iter().filter_map(|timed| timed.returned).collect();
+        answers.sort_unstable();
+        let (mut low, mut high) = (0, answers.len().saturating_sub(1));
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            self.until = answers[middle];
+            let kept = self.made_in_time();
+            if self.is_impossible(&kept, budget) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        self.until = answers.get(high).copied().unwrap_or(u64::MAX);
+    }
+
+    /// The calls that were made in time, without the reads that were not answered in time.
+    fn made_in_time(&self) -> Vec<usize> {
+        let is_in_time = |timed: &Timed<M::Operation>| {
+            let is_answered = timed.returned.is_some_and(|returned| returned <= self.until);
+            timed.invoked <= self.until && (is_answered || !self.model.reads_only(&timed.operation))
+        };
+        (0..self.operations.len()).filter(|position| is_in_time(&self.operations[*position])).collect()
+    }
+
+    /// Leaves out ever smaller stretches of calls for as long as the rest has no order.
+    fn shrink(&self, budget: &mut Budget) -> Vec<usize> {
+        let mut kept = self.made_in_time();
+        let mut stretch = kept.len().div_ceil(2);
+        loop {
+            let before = kept.len();
+            let mut from = 0;
+            while from < kept.len() && budget.steps_left() > 0 {
+                let to = (from + stretch).min(kept.len());
+                let rest = self.without(&kept, from..to);
+                if rest.len() < kept.len() && self.is_impossible(&rest, budget) {
+                    kept = rest;
+                } else {
+                    from = to;
+                }
+            }
+            if budget.steps_left() == 0 || (stretch == 1 && kept.len() == before) {
+                return kept;
+            }
+            stretch = stretch.div_ceil(2).max(1);
+        }
+    }
+
+    fn history(&self, kept: &[usize]) -> Vec<Timed<M::Operation>> {
+        let timed = |position: &usize| {
+            let timed = &self.operations[*position];
+            let returned = timed.returned.filter(|returned| *returned <= self.until);
+            Timed { returned, ..timed.clone() }
+        };
+        kept.iter().map(timed).collect()
+    }
+
+    fn is_impossible(&self, kept: &[usize], budget: &mut Budget) -> bool {
+        // Only to begin costs about a step a call.
+        budget.charge(kept.len());
+        matches!(linearize(self.model, &self.history(kept), budget), Linearization::Impossible)
+    }
+
+    /// `kept` without those in the stretch that may be left out.
+    fn without(&self, kept: &[usize], stretch: std::ops::Range<usize>) -> Vec<usize> {
+        let mut is_kept: Vec<bool> = (0..kept.len()).map(|at| !stretch.contains(&at)).collect();
+        loop {
+            let rest = kept.iter().zip(&is_kept).filter(|(_, is_kept)| **is_kept);
+            let seen = Seen::by(self.model, rest.map(|(position, _)| &self.operations[*position].operation));
+            let mut is_stable = true;
+            for at in stretch.clone() {
+                if !is_kept[at] && !seen.nothing_of(self.model, &self.operations[kept[at]].operation) {
+                    is_kept[at] = true;
+                    is_stable = false;
+                }
+            }
+            if is_stable {
+                return kept.iter().zip(is_kept).filter(|(_, is_kept)| *is_kept).map(|(at, _)| *at).collect();
+            }
+        }
+    }
+}
+
+const LAST_LOOK_STEPS: u64 = 5_000_000;

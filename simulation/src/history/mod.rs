@@ -1,0 +1,39 @@
+//! What clients saw, and whether it could have been.
+//!
+//! A [`History`] is what clients called and were answered, under faults, on a simulated or a real cluster. It is judged
+//! without knowing anything of the system: each register must be *linearizable* (Herlihy and Wing, "Linearizability: A
+//! Correctness Condition for Concurrent Objects", TOPLAS 1990), and transactions over lists *strictly serializable*.
+//!
+//! # The file
+//!
+//! JSON lines, one [`Event`] each, in Jepsen's terms:
+//!
+//! ```text
+//! {"process":1,"type":"invoke","f":"cas","key":"x","value":[1,2],"time":1000}
+//! {"process":1,"type":"ok","f":"cas","key":"x","value":[1,2],"time":2000}
+//! {"process":2,"type":"invoke","f":"txn","value":[["append","l",1],["r","m",null]],"time":3000}
+//! {"process":2,"type":"ok","f":"txn","value":[["append","l",1],["r","m",[7,8]]],"time":4000}
+//! ```
+//!
+//! `fail` means that the call certainly had no effect, for whatever reason; it is never taken as an observation, since
+//! recorders use it for refused calls as well as for a cas that did not match. A call that ends with `info`, or not
+//! at all, may take effect any time after it was made, or never. Registers are absent (null) and lists empty at first.
+//!
+//! # Judging
+//!
+//! [`History::judge`] does it all; [`linearize`] judges calls of any sequential [`Model`] of your own.
+
+mod event;
+mod explanation;
+mod file;
+mod judgement;
+mod linearizability;
+mod model;
+mod transactions;
+
+pub use event::{Event, EventKind, Function};
+pub use explanation::{Explanation, explain};
+pub use file::{History, HistoryError, write_events};
+pub use judgement::{Finding, Judgement, Verdict};
+pub use linearizability::{Budget, Linearization, Timed, linearize};
+pub use model::{Model, Register, RegisterOperation};

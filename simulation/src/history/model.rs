@@ -1,0 +1,133 @@
+//! What one thing does when it is called by one client at a time.
+
+use std::hash::Hash;
+
+/// A sequential specification: what the checked thing does when calls come one after another.
+///
+/// ```
+/// use quorate_simulation::history::{Budget, Linearization, Model, Timed, linearize};
+///
+/// /// A counter that tells its new value.
+/// struct Counter;
+///
+/// impl Model for Counter {
+///     type State = i64;
+///     type Operation = (i64, Option<i64>);
+///
+///     fn initial(&self) -> i64 {
+///         0
+///     }
+///
+///     fn apply(&self, state: &i64, (added, told): &(i64, Option<i64>)) -> Option<i64> {
+///         let sum = state + added;
+///         told.is_none_or(|told| told == sum).then_some(sum)
+///     }
+/// }
+///
+/// let twice_the_same = [
+///     Timed { operation: (1, Some(1)), invoked: 0, returned: Some(3) },
+///     Timed { operation: (1, Some(1)), invoked: 1, returned: Some(2) },
+/// ];
+/// let judged = linearize(&Counter, &twice_the_same, &mut Budget::default());
+/// assert!(matches!(judged, Linearization::Impossible));
+/// ```
+pub trait Model {
+    /// What the thing remembers.
+    type State: Clone + Eq + Hash;
+    /// A call together with its answer, as far as that is known.
+    type Operation;
+
+    /// What it remembers before the first call.
+    fn initial(&self) -> Self::State;
+
+    /// What it remembers after the call; nothing when the call would not have been answered so in this state.
+    fn apply(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
+
+    /// Whether the call never changes the state. Such calls are put into the order as soon as they fit: a great help.
+    fn reads_only(&self, _operation: &Self::Operation) -> bool {
+        false
+    }
+
+    /// Whether the call leaves the same state and answer whatever the state was before. Then a call of unknown outcome
+    /// need never come just before it.
+    fn overwrites(&self, _operation: &Self::Operation) -> bool {
+        false
+    }
+
+    /// The only state in which the call can have been answered so, if there is but one.
+    fn wants(&self, _operation: &Self::Operation) -> Option<Self::State> {
+        None
+    }
+
+    /// The state that the call leaves, if it is the same whatever was before. With [`Model::wants`] it tells which calls
+    /// nobody can have seen, so that an explanation may leave them out.
+    fn leaves(&self, _operation: &Self::Operation) -> Option<Self::State> {
+        None
+    }
+}
+
+/// A register: the model of `read`, `write` and `cas` of one key. Values are numbers that stand for the real ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Register;
+
+/// What is done to a [`Register`]. Values stand for the real ones; [`RegisterOperation::ABSENT`] is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterOperation {
+    /// Found this value.
+    Read(u32),
+    /// Left this value.
+    Write(u32),
+    /// Found the first value and left the second.
+    Cas(u32, u32),
+}
+
+impl RegisterOperation {
+    /// What a register holds before it is first written.
+    pub const ABSENT: u32 = 0;
+
+    fn wants(self) -> Option<u32> {
+        match self {
+            Self::Read(value) | Self::Cas(value, _) => Some(value),
+            Self::Write(_) => None,
+        }
+    }
+
+    fn leaves(self) -> Option<u32> {
+        match self {
+            Self::Read(_) => None,
+            Self::Write(value) | Self::Cas(_, value) => Some(value),
+        }
+    }
+}
+
+impl Model for Register {
+    type State = u32;
+    type Operation = RegisterOperation;
+
+    fn initial(&self) -> u32 {
+        RegisterOperation::ABSENT
+    }
+
+    fn apply(&self, state: &u32, operation: &RegisterOperation) -> Option<u32> {
+        match operation.wants() {
+            Some(wanted) if wanted != *state => None,
+            _ => Some(operation.leaves().unwrap_or(*state)),
+        }
+    }
+
+    fn reads_only(&self, operation: &RegisterOperation) -> bool {
+        operation.leaves().is_none()
+    }
+
+    fn overwrites(&self, operation: &RegisterOperation) -> bool {
+        operation.wants().is_none()
+    }
+
+    fn wants(&self, operation: &RegisterOperation) -> Option<u32> {
+        operation.wants()
+    }
+
+    fn leaves(&self, operation: &RegisterOperation) -> Option<u32> {
+        operation.leaves()
+    }
+}

@@ -1,0 +1,69 @@
+//! Cycles in words.
+
+use std::fmt::Write;
+
+use super::super::Finding;
+use super::cycles::Cycle;
+use super::graph::Kind;
+use super::{Step, Transactions};
+
+/// What a cycle says: who comes before whom, and why that cannot be.
+pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
+    let mut text = String::new();
+    let mut shown: Vec<usize> = cycle.steps.iter().map(|(transaction, _)| *transaction).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    for transaction in shown {
+        _ = writeln!(text, "  {}", transaction_words(transactions, transaction));
+    }
+    for (place, (from, kind)) in cycle.steps.iter().enumerate() {
+        let (to, _) = cycle.steps[(place + 1) % cycle.steps.len()];
+        let end = if place + 1 == cycle.steps.len() { ": a cycle" } else { "" };
+        let (first, second) = (transactions.name(*from), transactions.name(to));
+        let reason = reason(transactions, *from, to, *kind);
+        _ = write!(text, "  {first} comes before {second}, because {reason}{end}.");
+        if end.is_empty() {
+            text.push('\n');
+        }
+    }
+    Finding { name: cycle.name.to_owned(), explanation: text }
+}
+
+fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -> String {
+    let (first, second) = (transactions.name(from), transactions.name(to));
+    match kind {
+        Kind::Ww { key, element } => {
+            let (key, element) = (&transactions.keys[key], &transactions.elements[element]);
+            format!("{second} appended to {key} behind {element}, which {first} had appended")
+        }
+        Kind::Wr { key, element } => {
+            let (key, element) = (&transactions.keys[key], &transactions.elements[element]);
+            format!("{second} read {element} in {key}, which {first} had appended")
+        }
+        Kind::Rw { key, length } => {
+            let key = &transactions.keys[key];
+            let found = if length == 0 { "nothing".to_owned() } else { format!("only {length} elements") };
+            format!("{first} found {found} in {key}, without what {second} appended")
+        }
+        Kind::RealTime | Kind::Through => {
+            let answered = transactions.list[from].call.returned.map_or(0, |(_, time)| time);
+            let called = transactions.list[to].call.invoked.1;
+            format!("{first} was answered at {answered} and {second} called at {called}")
+        }
+    }
+}
+
+fn transaction_words(transactions: &Transactions<'_>, number: usize) -> String {
+    let transaction = &transactions.list[number];
+    let steps = transaction.steps.iter().map(|step| match step {
+        Step::Append { key, element } => {
+            format!("append {} to {}", transactions.elements[*element], transactions.keys[*key])
+        }
+        Step::Read { key, list } => format!("read {} as {}", transactions.keys[*key], transactions.list_words(list)),
+    });
+    let steps: Vec<String> = steps.collect();
+    let call = transaction.call;
+    let until = call.returned.map_or("outcome unknown".to_owned(), |(_, time)| format!("answered at {time}"));
+    let (name, line, process) = (transactions.name(number), call.line, call.process);
+    format!("{name} (line {line}, process {process}, called at {}, {until}): {}", call.invoked.1, steps.join("; "))
+}

@@ -1,0 +1,220 @@
+//! Transactions over lists: each anomaly is found under its name, and the judge agrees with one that tries every order.
+
+use std::collections::BTreeMap;
+
+use quorate_protocol::Random;
+use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Judgement, Verdict};
+use serde_json::{Value, json};
+
+use crate::history_generator::{Shape, lists, pick, some_order_fits};
+
+fn judge(events: Vec<Event>) -> Judgement {
+    History::from_events(events).expect("a history").judge(Budget::default())
+}
+
+/// One transaction: when it was called, when and how it ended, its steps as answered.
+fn transaction(process: u64, from: u64, to: u64, kind: EventKind, steps: Value) -> [Event; 2] {
+    let asked: Value = steps.as_array().expect("steps").iter().map(asked).collect();
+    let event = |kind, value, time| Event { process, kind, function: Function::Txn, key: None, value, time };
+    let end = if kind == EventKind::Ok { steps } else { asked.clone() };
+    [event(EventKind::Invoke, asked, from), event(kind, end, to)]
+}
+
+fn asked(step: &Value) -> Value {
+    if step[0] == "r" { json!(["r", step[1], null]) } else { step.clone() }
+}
+
+/// All under way at once.
+fn at_once(transactions: &[Value]) -> Vec<Event> {
+    let each = |(number, steps): (usize, &Value)| {
+        transaction(number as u64, number as u64, 100 + number as u64, EventKind::Ok, steps.clone())
+    };
+    transactions.iter().enumerate().flat_map(each).collect()
+}
+
+fn names(judgement: &Judgement) -> Vec<&str> {
+    judgement.findings.iter().map(|finding| finding.name.as_str()).collect()
+}
+
+#[test]
+fn each_anomaly_has_its_name() {
+    let cases = [
+        (
+            "G0, write cycle",
+            vec![
+                json!([["append", "x", 1], ["append", "y", 1]]),
+                json!([["append", "x", 2], ["append", "y", 2]]),
+                json!([["r", "x", [1, 2]], ["r", "y", [2, 1]]]),
+            ],
+        ),
+        (
+            "G1c, circular information flow",
+            vec![json!([["append", "x", 1], ["r", "y", [1]]]), json!([["append", "y", 1], ["r", "x", [1]]])],
+        ),
+        (
+            "G-single, read skew",
+            vec![json!([["append", "x", 1], ["append", "y", 1]]), json!([["r", "x", []], ["r", "y", [1]]])],
+        ),
+        (
+            "G2, anti-dependency cycle",
+            vec![json!([["append", "x", 1], ["r", "y", []]]), json!([["append", "y", 1], ["r", "x", []]])],
+        ),
+        (
+            "G2, anti-dependency cycle",
+            // An update is lost: both read the same and append behind it.
+            vec![json!([["r", "x", []], ["append", "x", 1]]), json!([["r", "x", []], ["append", "x", 2]])],
+        ),
+        ("garbage read", vec![json!([["r", "x", [1]]])]),
+        (
+            "incompatible order",
+            vec![
+                json!([["append", "x", 1]]),
+                json!([["append", "x", 2]]),
+                json!([["r", "x", [1, 2]]]),
+                json!([["r", "x", [2]]]),
+            ],
+        ),
+        ("internal inconsistency", vec![json!([["append", "x", 1], ["r", "x", []]])]),
+        ("G1b, intermediate read", vec![json!([["append", "x", 1], ["append", "x", 2]]), json!([["r", "x", [1]]])]),
+        ("duplicate element", vec![json!([["append", "x", 1]]), json!([["r", "x", [1, 1]]])]),
+        ("element appended twice", vec![json!([["append", "x", 1]]), json!([["append", "x", 1]])]),
+    ];
+    for (name, transactions) in cases {
+        let judged = judge(at_once(&transactions));
+        assert!(names(&judged).contains(&name), "{name} is not among {:?} of {transactions:?}", names(&judged));
+    }
+}
+
+#[test]
+fn failed_transactions_must_not_be_seen() {
+    let append = json!([["append", "x", 1]]);
+    let read = transaction(2, 3, 4, EventKind::Ok, json!([["r", "x", [1]]]));
+    let failed = [transaction(1, 1, 2, EventKind::Fail, append.clone()), read.clone()].concat();
+    assert_eq!(names(&judge(failed)), ["G1a, aborted read"]);
+    let unknown = [transaction(1, 1, 2, EventKind::Info, append), read].concat();
+    assert_eq!(judge(unknown).verdict(), Verdict::Holds);
+}
+
+#[test]
+fn real_time_counts() {
+    let stale = [
+        transaction(1, 1, 2, EventKind::Ok, json!([["append", "x", 1]])),
+        transaction(2, 3, 4, EventKind::Ok, json!([["r", "x", []]])),
+    ];
+    let judged = judge(stale.concat());
+    let expected = "\
+2 calls, 0 registers, 2 transactions: VIOLATED
+
+G-single-realtime, stale read
+  T1 (line 1, process 1, called at 1, answered at 2): append 1 to x
+  T3 (line 3, process 2, called at 3, answered at 4): read x as []
+  T3 comes before T1, because T3 found nothing in x, without what T1 appended.
+  T1 comes before T3, because T1 was answered at 2 and T3 called at 3: a cycle.";
+    assert_eq!(judged.to_string(), expected);
+}
+
+#[test]
+fn own_appends_are_read_back() {
+    let good = [
+        json!([["append", "x", 1], ["r", "x", [1]], ["append", "x", 2], ["r", "x", [1, 2]]]),
+        json!([["r", "x", [1, 2]], ["append", "x", 3], ["r", "x", [1, 2, 3]]]),
+    ];
+    let judged = judge(at_once(&good));
+    assert_eq!(judged.verdict(), Verdict::Holds, "{judged}");
+}
+
+#[test]
+fn what_a_correct_store_does_holds() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let shape = Shape { calls: 200, processes: 1 + seed % 9, keys: 1 + seed % 4, unknown_percent: seed % 12 };
+        let judged = judge(lists(&mut random, &shape));
+        assert_eq!(judged.verdict(), Verdict::Holds, "seed {seed}: {judged}");
+    }
+}
+
+/// Small good histories with one list changed: the judge agrees with trying every order.
+#[test]
+fn agrees_with_trying_every_order() {
+    let (mut good, mut bad) = (0, 0);
+    for seed in 0..8_000 {
+        let mut random = Random::new(seed);
+        let shape = Shape { calls: 5, processes: 3, keys: 2, unknown_percent: 15 };
+        let mut events = lists(&mut random, &shape);
+        for _ in 0..random.between(0, 3) {
+            spoil(&mut random, &mut events);
+        }
+        let expected = fits(&events);
+        let judged = judge(events.clone());
+        assert_eq!(judged.verdict() == Verdict::Holds, expected, "seed {seed}: {judged}\n{events:?}");
+        if expected { good += 1 } else { bad += 1 }
+    }
+    assert!(good > 1_000 && bad > 1_000, "{good} good, {bad} bad");
+}
+
+/// Cuts a list that was read short, or swaps two of its elements, or moves a transaction in time.
+fn spoil(random: &mut Random, events: &mut [Event]) {
+    let is_answered = |event: &Event| event.kind == EventKind::Ok;
+    let answered: Vec<usize> = (0..events.len()).filter(|at| is_answered(&events[*at])).collect();
+    if answered.is_empty() {
+        return;
+    }
+    let at = answered[pick(random, answered.len())];
+    for step in events[at].value.as_array_mut().expect("steps") {
+        if step[0] != "r" {
+            continue;
+        }
+        let list = step[2].as_array_mut().expect("a list");
+        if random.between(0, 2) == 0 {
+            list.pop();
+        } else if list.len() > 1 {
+            let last = list.len() - 1;
+            list.swap(last, last - 1);
+        }
+    }
+}
+
+type Lists = BTreeMap<String, Vec<Value>>;
+
+fn fits(events: &[Event]) -> bool {
+    let mut calls: Vec<(u64, Option<u64>)> = Vec::new();
+    let mut steps: Vec<(Value, bool)> = Vec::new();
+    let mut waiting = BTreeMap::new();
+    for (moment, event) in (0..).zip(events) {
+        if event.kind == EventKind::Invoke {
+            waiting.insert(event.process, (moment, &event.value));
+            continue;
+        }
+        let (from, called) = waiting.remove(&event.process).expect("called before");
+        match event.kind {
+            EventKind::Ok => {
+                calls.push((from, Some(moment)));
+                steps.push((event.value.clone(), true));
+            }
+            EventKind::Info => {
+                calls.push((from, None));
+                steps.push((called.clone(), false));
+            }
+            _ => {}
+        }
+    }
+    some_order_fits(&calls, &Lists::new(), &|lists: &mut Lists, number| {
+        let (steps, is_answered) = &steps[number];
+        steps.as_array().expect("steps").iter().all(|step| {
+            let list = lists.entry(step[1].as_str().expect("a key").to_owned()).or_default();
+            if step[0] == "append" {
+                list.push(step[2].clone());
+                return true;
+            }
+            !is_answered || *list == *step[2].as_array().expect("a list")
+        })
+    })
+}
+
+#[test]
+fn a_hundred_thousand_transactions_are_judged() {
+    let mut random = Random::new(1);
+    let shape = Shape { calls: 100_000, processes: 20, keys: 20_000, unknown_percent: 2 };
+    let judged = judge(lists(&mut random, &shape));
+    assert_eq!(judged.verdict(), Verdict::Holds, "{judged}");
+}
