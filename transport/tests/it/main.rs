@@ -1,4 +1,9 @@
 //! Behaviour through the public API. Real sockets on free ports; tests wait for conditions and judge no time.
 
+mod bad_input;
 mod conformance;
+mod connections;
+mod golden;
+mod raw;
+mod rpc;
 mod wrong;

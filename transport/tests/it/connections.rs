@@ -1,0 +1,197 @@
+//! What becomes of frames when connections come and go.
+
+use quorate_protocol::{GroupId, NodeId};
+use quorate_transport::tcp::{TcpSettings, TcpTransport};
+use quorate_transport::{ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, SendError, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::raw::{Node, answer, bytes_of, closed, frame, hello, identity, settings, shake, until};
+
+/// Says hello but for the last byte.
+async fn begin(node: &Node, start: u32) -> (TcpStream, u8) {
+    let bytes = quorate_transport::wire::Hello { start, ..hello() }.encode();
+    let mut stream = node.dial().await;
+    let (last, first) = bytes.split_last().expect("it is not empty");
+    stream.write_all(first).await.expect("it listens");
+    (stream, *last)
+}
+
+#[tokio::test]
+async fn a_newer_connection_ends_the_older_one() {
+    let mut node = Node::start(settings()).await;
+    let mut older = node.dial_as_peer(Lane::Control, 0).await;
+    let mut newer = node.dial_as_peer(Lane::Control, 0).await;
+    closed(&mut older).await;
+    newer.write_all(&bytes_of(&frame(2, 1))).await.expect("it listens");
+    assert_eq!(node.frame().await, GroupId(2));
+}
+
+#[tokio::test]
+async fn a_slow_handshake_does_not_overtake() {
+    let mut node = Node::start(settings()).await;
+    let (mut older, last) = begin(&node, 0).await;
+    let mut newer = node.dial_as_peer(Lane::Control, 0).await;
+    older.write_all(&[last]).await.expect("it listens");
+    closed(&mut older).await;
+    until(|| node.refused(Refusal::Superseded) == 1).await;
+    newer.write_all(&bytes_of(&frame(2, 1))).await.expect("it listens");
+    assert_eq!(node.frame().await, GroupId(2));
+}
+
+#[tokio::test]
+async fn lanes_of_one_start_stand_beside_each_other() {
+    let mut node = Node::start(settings()).await;
+    let mut control = node.dial_as_peer(Lane::Control, 7).await;
+    let _bulk = node.dial_as_peer(Lane::Bulk, 7).await;
+    control.write_all(&bytes_of(&frame(1, 1))).await.expect("it listens");
+    assert_eq!(node.frame().await, GroupId(1));
+}
+
+#[tokio::test]
+async fn a_restarted_peer_ends_both_lanes() {
+    let mut node = Node::start(settings()).await;
+    let mut bulk = node.dial_as_peer(Lane::Bulk, 7).await;
+    let (mut slow, last) = begin(&node, 7).await;
+    let mut control = node.dial_as_peer(Lane::Control, 8).await;
+    closed(&mut bulk).await;
+    slow.write_all(&[last]).await.expect("it listens");
+    closed(&mut slow).await;
+    until(|| node.refused(Refusal::Superseded) == 1).await;
+    control.write_all(&bytes_of(&frame(1, 1))).await.expect("it listens");
+    assert_eq!(node.frame().await, GroupId(1));
+}
+
+#[tokio::test]
+async fn what_waits_is_dropped_with_its_connection() {
+    let mut node = Node::start(settings()).await;
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    // Nobody reads, so that the socket fills and frames wait.
+    until(|| node.transport.send(NodeId(2), frame(1, 60_000)) == Err(SendError::QueueFull(NodeId(2)))).await;
+    drop(stream);
+    while !matches!(node.link().await, LinkEvent::Down { .. }) {}
+    assert!(node.counted(Count::StaleDropped) > 0);
+    assert_eq!(node.transport.send(NodeId(2), frame(1, 1)), Err(SendError::NotConnected(NodeId(2))));
+
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    until(|| node.transport.send(NodeId(2), frame(2, 1)).is_ok()).await;
+    let mut buffer = Vec::new();
+    while !contains(&buffer, &frame(2, 1)) {
+        stream.read_buf(&mut buffer).await.expect("it is open");
+    }
+    assert!(!contains(&buffer, &frame(1, 60_000)));
+}
+
+/// Whether these bytes hold the frame as node 1 sends it.
+fn contains(bytes: &[u8], frame: &Frame) -> bool {
+    let mut head = bytes::BytesMut::new();
+    quorate_transport::wire::put_head(frame, identity(1).incarnation, &mut head);
+    bytes.windows(head.len()).any(|window| window == head)
+}
+
+#[tokio::test]
+async fn a_full_bulk_lane_does_not_delay_the_control_lane() {
+    let mut node = Node::start(settings()).await;
+    let mut bulk = node.accept(Lane::Bulk).await;
+    bulk.write_all(&answer().encode()).await.expect("it listens");
+    // The lanes dial at once, in any order: the other may have been turned away above, and dials again.
+    let mut control = node.accept(Lane::Control).await;
+    control.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    let chunk = Frame::new(ChannelId::SNAPSHOTS, GroupId(0), bytes::Bytes::new(), frame(0, 60_000).raw().to_vec());
+    let chunk = chunk.expect("a small frame");
+    until(|| node.transport.send(NodeId(2), chunk.clone()) == Err(SendError::QueueFull(NodeId(2)))).await;
+    node.transport.send(NodeId(2), frame(5, 1)).expect("the control lane is free");
+    let mut buffer = Vec::new();
+    while !contains(&buffer, &frame(5, 1)) {
+        control.read_buf(&mut buffer).await.expect("it is open");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_shorter_frames_is_asked_for_no_longer_ones() {
+    let mut node = Node::start(settings()).await;
+    let mut stream = node.accept(Lane::Control).await;
+    let modest =
+        quorate_transport::wire::Answer::Accepted { version: 1, from: identity(2), start: 0, frame_bytes_max: 500 };
+    stream.write_all(&modest.encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    let long = frame(1, 1000);
+    let expected = SendError::TooLarge { bytes: long.wire_bytes(), bytes_max: 500 };
+    assert_eq!(node.transport.send(NodeId(2), long), Err(expected));
+}
+
+#[tokio::test]
+async fn a_peer_moves() {
+    let mut node = Node::start(settings()).await;
+    let first = TcpTransport::bind(identity(2), "127.0.0.1:0", settings()).await.expect("a free port");
+    let second = TcpTransport::bind(identity(2), "127.0.0.1:0", settings()).await.expect("a free port");
+    for peer in [first, second] {
+        let mut inbox = peer.claim(ChannelId(1)..=ChannelId(99)).expect("nothing is claimed");
+        peer.set_peer(Peer::new(NodeId(1), node.address().to_string())).expect("a right peer");
+        node.transport.set_peer(Peer::new(NodeId(2), peer.local_address().to_string())).expect("a right peer");
+        until(|| {
+            let _ = node.transport.send(NodeId(2), frame(1, 1));
+            inbox.try_recv().is_some()
+        })
+        .await;
+        peer.shutdown().await;
+    }
+    while !matches!(node.link().await, LinkEvent::Down { .. }) {}
+}
+
+#[tokio::test]
+async fn a_removed_peer_is_told_down_and_ended() {
+    let mut node = Node::start(settings()).await;
+    let mut inbound = node.dial_as_peer(Lane::Control, 0).await;
+    let mut outbound = node.accept(Lane::Control).await;
+    outbound.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    assert!(node.transport.remove_peer(NodeId(2)));
+    assert!(matches!(node.link().await, LinkEvent::Down { reason: DownReason::PeerChanged, .. }));
+    closed(&mut inbound).await;
+    closed(&mut outbound).await;
+    let mut stream = node.dial().await;
+    let refused = quorate_transport::wire::Answer::Refused(Refusal::UnknownPeer);
+    assert_eq!(shake(&mut stream, &hello()).await, refused);
+}
+
+#[tokio::test]
+async fn the_peer_that_dials_is_dialled_without_delay() {
+    let slow = std::time::Duration::from_hours(1);
+    let mut node = Node::start(TcpSettings { backoff_min: slow, backoff_max: slow, ..settings() }).await;
+    // The first dials are turned away; the next would come in an hour.
+    drop(node.accept(Lane::Control).await);
+    while !matches!(node.link().await, LinkEvent::Refused { .. }) {}
+    let _inbound = node.dial_as_peer(Lane::Control, 0).await;
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+}
+
+#[tokio::test]
+async fn a_dropped_transport_lets_go_of_everything() {
+    let node = Node::start(settings()).await;
+    let mut stream = node.dial_as_peer(Lane::Control, 0).await;
+    let address = node.address();
+    drop(node);
+    closed(&mut stream).await;
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn settings_that_do_not_fit_start_nothing() {
+    let wrong = TcpSettings { heartbeat_timeout: std::time::Duration::ZERO, ..settings() };
+    assert!(TcpTransport::bind(identity(1), "127.0.0.1:0", wrong).await.is_err());
+    let node = Node::start(settings()).await;
+    for address in ["", "localhost", ":80", "host:port", "host:99999"] {
+        let outcome = node.transport.set_peer(Peer::new(NodeId(3), address));
+        assert_eq!(outcome, Err(quorate_transport::PeerError::Address));
+    }
+}
