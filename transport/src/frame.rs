@@ -206,8 +206,8 @@ impl fmt::Display for Sender {
 
 /// A frame that arrived.
 ///
-/// A section kept for long pins at most four times the bytes of its frame: frames that are small beside the buffer
-/// they were read into are copied out of it.
+/// A section that is kept pins the sections of its own frame and nothing else: over TCP each frame's body is an allocation
+/// of exactly its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Who sent it.
