@@ -522,3 +522,6 @@ pub(crate) fn no_op(log_time: LogTime) -> Entry {
 
 /// What an entry may take in the log beside its encoded bytes.
 const WRITE_OVERHEAD_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests;

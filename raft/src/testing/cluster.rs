@@ -280,7 +280,13 @@ impl Cluster {
         let due = self.node(node).core().deadline().expect("a follower waits");
         self.now = self.now.max(due);
         self.input(NodeId(node), Input::Timeout);
-        self.settle();
+        while let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let event = entry.remove();
+            self.happen(event);
+            self.check();
+        }
         assert_eq!(self.leader(), Some(node), "it leads");
     }
 
@@ -410,6 +416,19 @@ impl Cluster {
         state.starts = starts;
         state.known = incarnations.into_iter().collect();
         state.known.insert(NodeId(node), incarnation);
+    }
+
+    /// Has `node` take `peer`'s present incarnation for the one it always had.
+    pub fn introduce(&mut self, node: u64, peer: u64) {
+        let incarnation = self.node(peer).incarnation;
+        self.node_mut(node).known.insert(NodeId(peer), incarnation);
+    }
+
+    /// Starts a node from its disk without introducing anybody.
+    pub fn start_alone(&mut self, node: u64) {
+        let (now, tail_bytes_max) = (self.clock(), self.tail_bytes_max);
+        self.node_mut(node).start(now, tail_bytes_max);
+        self.poll(NodeId(node));
     }
 
     /// Checks every law.

@@ -79,6 +79,11 @@ impl Node {
         self.core.as_ref().expect("the node runs")
     }
 
+    /// The newest write that is on its way to the disk.
+    pub fn pending_write(&self) -> Option<Ticket> {
+        self.writes.back().map(|(ticket, _)| *ticket)
+    }
+
     /// What is applied, but for what the protocol wrote itself.
     pub fn commands(&self) -> Vec<&[u8]> {
         let is_command = |(_, _, entry): &&Applied| entry.header.kind == EntryKind::Command;

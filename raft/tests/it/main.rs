@@ -4,5 +4,6 @@ mod election;
 mod formats;
 mod hostile;
 mod random;
+mod scenarios;
 mod support;
 mod views;

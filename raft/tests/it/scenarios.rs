@@ -1,0 +1,662 @@
+//! Scenarios that broke other implementations, by number and name. Each states its setup, its faults and what must hold;
+//! the laws of `testing` are checked after every step of each.
+
+use std::time::Duration;
+
+use quorate_protocol::{
+    HaltReason, Input, LoadFailure, LogCommand, LogEvent, LogIndex, NodeId, PersistFailure, ReplicatedLog, Role, Term,
+    VotingBar,
+};
+use quorate_raft::message::{AppendEntries, VoteKind};
+use quorate_raft::testing::{Builder, Cluster};
+use quorate_raft::{Message, Settings};
+
+/// T of the scenarios: ten of the longest election time-outs.
+const LIVENESS: Duration = Duration::from_secs(10);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn term(cluster: &Cluster, node: u64) -> u64 {
+    cluster.node(node).core().status().term.0
+}
+
+fn commit(cluster: &Cluster, node: u64) -> u64 {
+    cluster.node(node).core().status().commit_index.0
+}
+
+fn role(cluster: &Cluster, node: u64) -> Role {
+    cluster.node(node).core().status().role
+}
+
+/// Raft figure 8: an entry of an old term on a quorum is not committed by counting copies.
+#[test]
+fn scenario_01_old_term_commit() {
+    let mut cluster = Builder::new(5, 1).start();
+    cluster.elect_node(1);
+    let committed = commit(&cluster, 1);
+    // Node 1 writes an entry that only node 2 gets.
+    cluster.only_links(&[(1, 2)]);
+    cluster.propose(1, b"old");
+    cluster.settle();
+    cluster.crash(1);
+    // Node 5 is elected by 3 and 4, and writes its own there, which nobody gets.
+    cluster.only_links(&[(3, 4), (3, 5), (4, 5)]);
+    cluster.run(millis(600));
+    cluster.hold_disk(3);
+    cluster.hold_disk(4);
+    let five =
+        cluster.run_until(LIVENESS, |cluster| [3, 4, 5].iter().any(|node| role(cluster, *node) != Role::Follower));
+    assert!(five, "somebody of 3, 4, 5 campaigns");
+    for node in [3, 4, 5] {
+        cluster.crash(node);
+    }
+    // Node 1 comes back, is elected by 2 and 3, and brings them its old entry; node 3 writes it only now.
+    cluster.heal();
+    cluster.restart(NodeId(1));
+    cluster.restart(NodeId(3));
+    cluster.park(2, 1);
+    let leads =
+        cluster.run_until(LIVENESS, |cluster| role(cluster, 1) == Role::Leader || role(cluster, 2) == Role::Leader);
+    cluster.release();
+    assert!(leads || cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
+    cluster.run(LIVENESS);
+    // It is committed with the new leader's own entry, never before: the law of a durable quorum and of leader completeness
+    // looked on at every step.
+    let leader = cluster.leader().expect("three of five run");
+    assert!(commit(&cluster, leader) > committed);
+    assert_eq!(cluster.node(leader).commands(), [b"old"]);
+}
+
+/// Raft §5.4.2, the same in small: copies on a quorum do not commit, the first own entry does.
+#[test]
+fn scenario_01_an_old_entry_waits_for_an_own_one() {
+    let mut cluster = Cluster::of_three(1);
+    cluster.elect_node(1);
+    cluster.isolate(1);
+    cluster.propose(1, b"old");
+    cluster.settle();
+    cluster.crash(1);
+    cluster.heal();
+    cluster.crash(3);
+    cluster.restart(NodeId(1));
+    // Node 1 leads again; of what it sends only the old entry arrives.
+    cluster.park(1, 2);
+    cluster.park(2, 1);
+    while role(&cluster, 1) != Role::Leader {
+        cluster.run(millis(20));
+        let parked = cluster.parked().to_vec();
+        let votes =
+            parked.iter().all(|(_, _, message)| matches!(message, Message::RequestVote(_) | Message::VoteResponse(_)));
+        if votes && !parked.is_empty() {
+            cluster.release();
+            cluster.park(1, 2);
+            cluster.park(2, 1);
+        }
+    }
+    cluster.settle();
+    let last = cluster.node(1).core().status().last_index;
+    let own_term = Term(term(&cluster, 1));
+    assert!(last.0 >= 4, "bootstrap, first no-op, old, own no-op");
+    let matched = Message::AppendResponse(quorate_raft::message::AppendResponse {
+        term: own_term,
+        outcome: quorate_raft::message::AppendOutcome::Matched { match_index: LogIndex(last.0 - 1) },
+    });
+    cluster.node_mut(2).disk = cluster.node(1).disk.clone();
+    let before = commit(&cluster, 1);
+    cluster.input(NodeId(1), Input::Message { from: NodeId(2), message: matched });
+    assert_eq!(commit(&cluster, 1), before, "a quorum has the old entry, and it is not committed");
+}
+
+/// A leader that learns of a later term still looks at the candidate's log before it votes.
+#[test]
+fn scenario_06_a_seen_vote_is_not_a_granted_vote() {
+    let mut cluster = Cluster::of_three(2);
+    cluster.elect_node(1);
+    cluster.propose(1, b"x");
+    cluster.settle();
+    let ask = |kind| {
+        Message::RequestVote(quorate_raft::message::RequestVote {
+            term: Term(9),
+            kind,
+            last_index: LogIndex(1),
+            last_term: Term(0),
+        })
+    };
+    // A pre-vote neither moves the term nor takes the vote.
+    cluster.run(millis(1));
+    cluster.isolate(2);
+    cluster.run(millis(520));
+    let before = term(&cluster, 2);
+    cluster.input(NodeId(2), Input::Message { from: NodeId(3), message: ask(VoteKind::Pre) });
+    assert_eq!(term(&cluster, 2), before);
+    // The vote itself is refused for the shorter log, and the term is taken over.
+    cluster.input(NodeId(1), Input::Message { from: NodeId(3), message: ask(VoteKind::Transfer) });
+    assert_eq!((term(&cluster, 1), role(&cluster, 1)), (9, Role::Follower));
+    cluster.settle();
+    assert_ne!(role(&cluster, 3), Role::Leader);
+}
+
+/// Old messages replayed behind the compaction point change nothing.
+#[test]
+fn scenario_07_append_behind_the_purge_point() {
+    let mut cluster = Cluster::of_three(3);
+    cluster.elect_node(1);
+    cluster.park(1, 2);
+    for number in 0..30_u8 {
+        cluster.propose(1, &[number]);
+        cluster.settle();
+    }
+    let old: Vec<(NodeId, NodeId, Message)> = cluster.parked().to_vec();
+    cluster.release();
+    cluster.run(millis(300));
+    cluster.snapshot(2, 5);
+    let before = cluster.node(2).core().status();
+    assert!(before.first_index > LogIndex(20));
+    for (from, to, message) in old.iter().chain(old.iter().rev()) {
+        cluster.input(*to, Input::Message { from: *from, message: message.clone() });
+    }
+    cluster.settle();
+    let after = cluster.node(2).core().status();
+    assert_eq!((after.last_index, after.commit_index), (before.last_index, before.commit_index));
+    assert_eq!(after.first_index, before.first_index);
+}
+
+/// A leader that cannot read its log sends nothing malformed, and stops or steps down.
+#[test]
+fn scenario_08_leader_log_read_error() {
+    for failure in [LoadFailure::Damaged, LoadFailure::Io] {
+        let settings = Settings { cache_bytes_max: 200, ..Settings::default() };
+        let mut cluster = Builder::new(3, 4).settings(settings).start();
+        cluster.elect_node(1);
+        cluster.isolate(3);
+        for number in 0..30_u8 {
+            cluster.propose(1, &[number; 50]);
+            cluster.settle();
+        }
+        cluster.spoil(1, 12, failure);
+        cluster.heal();
+        cluster.run(millis(1500));
+        let last = cluster.node(3).core().status().last_index;
+        match failure {
+            LoadFailure::Damaged => {
+                assert_eq!(cluster.node(1).halted, Some(HaltReason::Damaged { index: LogIndex(12) }));
+            }
+            _ => assert_eq!(role(&cluster, 1), Role::Follower, "it stepped down"),
+        }
+        assert!(last.0 == 11 || cluster.leader() != Some(1), "nothing of entry 12 came from node 1: {last}");
+        assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(3).commands().len() == 30));
+    }
+}
+
+/// A late completion of a write does not pass for an entry that came to stand in the same place.
+#[test]
+fn scenario_09_async_write_reorder() {
+    let mut cluster = Cluster::of_three(5);
+    cluster.elect_node(1);
+    cluster.hold_disk(1);
+    cluster.isolate(1);
+    cluster.propose(1, b"lost");
+    cluster.settle();
+    cluster.run(millis(700));
+    let leader = if cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some_and(|leader| leader != 1)) {
+        cluster.leader().expect("just seen")
+    } else {
+        panic!("2 or 3 leads")
+    };
+    cluster.propose(leader, b"kept");
+    cluster.run(millis(50));
+    cluster.heal();
+    cluster.run(millis(300));
+    // Node 1 has taken the new entries in place of its own; all its writes are still on their way.
+    let status = cluster.node(1).core().status();
+    assert!(status.durable_index < status.last_index);
+    let acknowledged = cluster.node(leader).core().status().peers;
+    let peer = acknowledged.iter().find(|peer| peer.node == NodeId(1)).expect("a peer");
+    assert!(peer.match_index <= status.durable_index, "nothing undurable was acknowledged");
+    cluster.release_disk(1);
+    cluster.run(millis(300));
+    assert_eq!(cluster.node(1).commands(), [b"kept"]);
+    cluster.crash(1);
+    cluster.restart(NodeId(1));
+    assert!(term(&cluster, 1) >= cluster.node(1).disk.entries.back().map_or(0, |(term, _)| term.0));
+}
+
+/// A leader's own copy counts when it is durable, and not before.
+#[test]
+fn scenario_10_leader_counts_only_durable_self() {
+    let mut cluster = Cluster::of_three(6);
+    cluster.elect_node(1);
+    cluster.crash(3);
+    let before = commit(&cluster, 1);
+    cluster.hold_disk(1);
+    cluster.propose(1, b"x");
+    cluster.settle();
+    assert_eq!(commit(&cluster, 1), before, "one durable copy of three");
+    cluster.release_disk(1);
+    assert_eq!(commit(&cluster, 1), before + 1);
+    // With both followers a quorum is there without the leader, and it is told only what it has itself.
+    cluster.restart(NodeId(3));
+    cluster.run(millis(300));
+    cluster.hold_disk(1);
+    cluster.propose(1, b"y");
+    cluster.settle();
+    assert_eq!(commit(&cluster, 1), before + 2);
+    assert_eq!(cluster.node(1).commands(), [b"x"]);
+    cluster.crash(1);
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
+    let leader = cluster.leader().expect("just seen");
+    assert_eq!(cluster.node(leader).commands(), [&b"x"[..], b"y"], "what two had is not lost");
+}
+
+/// Answers to an old round of heartbeats do not serve a read that began after somebody else led.
+#[test]
+fn scenario_11_reused_read_token() {
+    let mut cluster = Cluster::of_three(7);
+    cluster.elect_node(1);
+    cluster.propose(1, b"old");
+    cluster.run(millis(10));
+    // A round is under way when node 1 is paused: its answers are kept by the network.
+    cluster.park(2, 1);
+    cluster.park(3, 1);
+    let first = cluster.read(1);
+    cluster.settle();
+    assert_eq!(cluster.read_index(1, first), None);
+    let old = cluster.node_mut(1).core.take();
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
+    let leader = cluster.leader().expect("just seen");
+    cluster.propose(leader, b"new");
+    cluster.run(millis(10));
+    let written = cluster.node(leader).core().status().commit_index;
+    // It goes on as if nothing had happened, is asked again, and then the old answers come.
+    cluster.node_mut(1).core = old;
+    let again = cluster.read(1);
+    cluster.release();
+    cluster.run(LIVENESS);
+    let served = cluster.read_index(1, again);
+    assert!(served.is_none_or(|index| index >= written), "{served:?} is older than {written}");
+    assert!(
+        cluster.node(1).events.iter().any(|event| matches!(event, LogEvent::ReadFailed { id, .. } if *id == again))
+    );
+}
+
+/// A read at a new leader waits for an entry of its own term, at the leader and through a follower.
+#[test]
+fn scenario_12_read_before_first_commit_of_term() {
+    let mut cluster = Cluster::of_three(8);
+    cluster.elect_node(1);
+    cluster.propose(1, b"x");
+    cluster.settle();
+    let committed = commit(&cluster, 1);
+    cluster.crash(1);
+    // Node 2 or 3 leads and cannot write its first entry.
+    assert!(cluster.run_until(LIVENESS, |cluster| {
+        [2, 3].iter().any(|node| matches!(role(cluster, *node), Role::Candidate | Role::Leader))
+    }));
+    let leader = if matches!(role(&cluster, 2), Role::Leader | Role::Candidate) { 2 } else { 3 };
+    let other = 5 - leader;
+    cluster.hold_disk(other);
+    cluster.run(millis(20));
+    cluster.hold_disk(leader);
+    cluster.crash(other);
+    cluster.restart(NodeId(other));
+    cluster.hold_disk(other);
+    cluster.run(millis(150));
+    if role(&cluster, leader) == Role::Leader && cluster.leader().is_none() {
+        let at_leader = cluster.read(leader);
+        let through_follower = cluster.read(other);
+        cluster.run(millis(150));
+        assert_eq!(cluster.read_index(leader, at_leader), None);
+        assert_eq!(cluster.read_index(other, through_follower), None);
+    }
+    cluster.release_disk(leader);
+    cluster.release_disk(other);
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
+    let leader = cluster.leader().expect("just seen");
+    let read = cluster.read(leader);
+    cluster.run(millis(50));
+    assert!(cluster.read_index(leader, read) > Some(LogIndex(committed)));
+}
+
+/// Hand-over: the target gets what it lacks; one that cannot be reached ends at the deadline, and writes go on.
+#[test]
+fn scenario_14_transfer_under_stress() {
+    let mut cluster = Cluster::of_three(9);
+    cluster.elect_node(1);
+    cluster.cut(1, 2);
+    cluster.propose(1, b"x");
+    cluster.settle();
+    let transfer = LogCommand::Transfer { to: Some(NodeId(2)), timeout: millis(200) };
+    cluster.input(NodeId(1), Input::Command(transfer.clone()));
+    cluster.propose(1, b"refused");
+    assert!(matches!(cluster.node(1).events.last(), Some(LogEvent::Refused { .. })));
+    cluster.run(millis(250));
+    assert_eq!(role(&cluster, 1), Role::Leader);
+    cluster.propose(1, b"y");
+    cluster.settle();
+    cluster.heal();
+    cluster.run(millis(300));
+    cluster.input(NodeId(1), Input::Command(transfer));
+    cluster.run(millis(100));
+    assert_eq!(cluster.leader(), Some(2), "without waiting for an election time-out");
+    cluster.propose(2, b"z");
+    cluster.settle();
+    assert_eq!(cluster.node(2).commands(), [b"x", b"y", b"z"]);
+}
+
+/// A node that asks for votes all the time neither disturbs a healthy leader nor delays anybody's time-out.
+#[test]
+fn scenario_15_pre_vote_corner_set() {
+    let mut cluster = Cluster::of_three(10);
+    cluster.elect_node(1);
+    let before = term(&cluster, 1);
+    cluster.cut(1, 3);
+    for _ in 0..100 {
+        cluster.run(millis(50));
+    }
+    assert_eq!((cluster.leader(), term(&cluster, 1)), (Some(1), before), "node 3 asks in vain");
+    // One down, and the leader forgets that it leads: somebody is elected again.
+    cluster.heal();
+    cluster.crash(2);
+    cluster.crash(1);
+    cluster.restart(NodeId(1));
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
+    // Granting a pre-vote does not delay the voter's own election.
+    let deadline = |cluster: &Cluster| cluster.node(2).core.as_ref().and_then(quorate_protocol::Protocol::deadline);
+    cluster.restart(NodeId(2));
+    cluster.isolate(2);
+    cluster.run(millis(400));
+    let before = deadline(&cluster);
+    let ask = quorate_raft::message::RequestVote {
+        term: Term(term(&cluster, 2) + 1),
+        kind: VoteKind::Pre,
+        last_index: LogIndex(100),
+        last_term: Term(100),
+    };
+    cluster.input(NodeId(2), Input::Message { from: NodeId(3), message: Message::RequestVote(ask) });
+    assert_eq!(deadline(&cluster), before);
+}
+
+/// A voter that was alone for a hundred time-outs comes back without a change of leader or term.
+#[test]
+fn scenario_16_rejoining_isolated_voter() {
+    let mut cluster = Builder::new(5, 11).start();
+    let leader = cluster.elect();
+    let alone = leader % 5 + 1;
+    let before = term(&cluster, leader);
+    cluster.isolate(alone);
+    for number in 0..100_u8 {
+        cluster.propose(leader, &[number]);
+        cluster.run(millis(1000));
+    }
+    cluster.heal();
+    cluster.run(LIVENESS);
+    assert_eq!((cluster.leader(), term(&cluster, leader)), (Some(leader), before));
+    assert_eq!(cluster.node(alone).commands().len(), 100);
+    assert_eq!(term(&cluster, alone), before);
+}
+
+/// The old leader keeps one follower, which is the only bridge to the others: a new one is elected while links stay cut.
+#[test]
+fn scenario_17_bridge_deadlock() {
+    let mut cluster = Builder::new(5, 12).start();
+    cluster.elect_node(1);
+    cluster.only_links(&[(1, 2), (2, 3), (2, 4), (3, 4)]);
+    let elected =
+        cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some_and(|leader| [2, 3, 4].contains(&leader)));
+    assert!(elected, "one of the bridge and its far side leads");
+    let leader = cluster.leader().expect("just seen");
+    let before = commit(&cluster, leader);
+    cluster.propose(leader, b"x");
+    cluster.run(millis(300));
+    assert!(commit(&cluster, leader) > before);
+    assert_ne!(role(&cluster, 1), Role::Leader, "the old leader went silent");
+}
+
+/// Every node hears one hub only: the hub leads.
+#[test]
+fn scenario_18_quorum_loss_hub() {
+    let mut cluster = Builder::new(5, 13).start();
+    cluster.elect_node(1);
+    cluster.only_links(&[(1, 3), (2, 3), (4, 3), (5, 3)]);
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader() == Some(3)));
+    cluster.propose(3, b"x");
+    cluster.run(millis(300));
+    assert_eq!(cluster.node(3).commands(), [b"x"]);
+    let before = term(&cluster, 3);
+    cluster.run(LIVENESS * 3);
+    assert_eq!((cluster.leader(), term(&cluster, 3)), (Some(3), before), "terms do not grow");
+}
+
+/// Chains and links of one direction: few changes of leader, and writes go on.
+#[test]
+fn scenario_20_chain_and_one_way_links() {
+    let writes = |cluster: &mut Cluster| {
+        let (mut changes, mut slices, mut leader) = (0, 0, cluster.leader());
+        for _ in 0..100 {
+            cluster.run(millis(1000));
+            changes += u32::from(cluster.leader() != leader);
+            leader = cluster.leader();
+            let Some(node) = leader else { continue };
+            let before = cluster.node(node).commands().len();
+            cluster.propose(node, b"x");
+            cluster.run(millis(20));
+            slices += u32::from(cluster.node(node).commands().len() > before);
+        }
+        assert!(changes <= 2, "{changes} changes of leader");
+        assert!(slices >= 95, "{slices} of 100 writes");
+    };
+    let mut chain = Cluster::of_three(14);
+    chain.elect_node(1);
+    chain.only_links(&[(1, 2), (2, 3)]);
+    writes(&mut chain);
+    // Two leaves at either end of a middle.
+    let mut leaves = Builder::new(5, 15).start();
+    leaves.elect_node(1);
+    leaves.only_links(&[(1, 3), (2, 3), (3, 4), (3, 5), (1, 2), (4, 5)]);
+    writes(&mut leaves);
+    // A node that hears and cannot speak, and one that speaks and cannot hear.
+    for deaf in [false, true] {
+        let mut cluster = Cluster::of_three(16);
+        cluster.elect_node(1);
+        for other in [1, 2] {
+            let (from, to) = if deaf { (other, 3) } else { (3, other) };
+            cluster.cut(from, to);
+        }
+        let before = term(&cluster, 1);
+        writes(&mut cluster);
+        assert_eq!((cluster.leader(), term(&cluster, 1)), (Some(1), before));
+    }
+}
+
+/// A follower's log fails once, then holds a contradicting tail: it catches up without a restart.
+#[test]
+fn scenario_22_follower_append_failure_in_pipeline() {
+    let mut cluster = Cluster::of_three(17);
+    cluster.elect_node(1);
+    cluster.faults.refusal_percent = 100;
+    cluster.hold_disk(1);
+    cluster.hold_disk(3);
+    cluster.propose(1, b"x");
+    cluster.settle();
+    cluster.faults.refusal_percent = 0;
+    cluster.release_disk(1);
+    cluster.release_disk(3);
+    let ignored = cluster.node(2).core().status().ignored;
+    assert!(ignored.contains(&("log_refuses", 1)), "its write failed: {ignored:?}");
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(2).commands() == [b"x"]));
+    // A short leadership leaves a tail that nobody else has.
+    cluster.isolate(1);
+    cluster.propose(1, b"tail");
+    cluster.propose(1, b"tail");
+    cluster.run(millis(700));
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
+    let leader = cluster.leader().expect("just seen");
+    cluster.propose(leader, b"y");
+    cluster.heal();
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(1).commands() == [b"x", b"y"]));
+}
+
+/// A leader whose write is certainly not done steps down; after any other failure nothing held is said.
+#[test]
+fn scenario_22_what_a_failed_write_means_to_a_leader() {
+    let mut cluster = Cluster::of_three(18);
+    cluster.elect_node(1);
+    cluster.hold_disk(1);
+    cluster.propose(1, b"x");
+    let ticket = cluster.node(1).core().status().last_index;
+    assert!(ticket > LogIndex(0));
+    let written = cluster.node(1).pending_write().expect("a write is on its way");
+    let failed = Input::PersistFailed { ticket: written, failure: PersistFailure::Unknown };
+    cluster.input(NodeId(1), failed);
+    assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(PersistFailure::Unknown)));
+    cluster.propose(1, b"after");
+    assert!(matches!(
+        cluster.node(1).events.last(),
+        Some(LogEvent::Refused { reason: quorate_protocol::RefuseReason::Halted, .. })
+    ));
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
+}
+
+/// Wipe node 2 while node 3 is down: there is no quorum, nothing is committed, and the reason is typed.
+#[test]
+fn scenario_24_a_wiped_voter_does_not_vote() {
+    let mut cluster = Cluster::of_three(19);
+    cluster.elect_node(1);
+    cluster.crash(3);
+    cluster.propose(1, b"on 1 and 2");
+    cluster.run(millis(10));
+    cluster.wipe(2);
+    cluster.crash(1);
+    // Were the wiped node to vote, it and node 3 could elect one that never had the entry.
+    cluster.restart(NodeId(3));
+    cluster.restart(NodeId(2));
+    cluster.run(LIVENESS);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::WipedDisk));
+    let told = LogEvent::Voting { barred: Some(VotingBar::WipedDisk) };
+    assert!(cluster.node(2).events.contains(&told));
+    // With node 1 and the wiped one alone there is a leader to be, but no commit: it receives and does not count.
+    cluster.crash(3);
+    cluster.restart(NodeId(1));
+    let before = commit(&cluster, 1);
+    cluster.propose(1, b"never");
+    cluster.run(LIVENESS);
+    assert_eq!((cluster.leader(), commit(&cluster, 1)), (None, before));
+    // The third brings a quorum of members, and the wiped one is caught up without counting.
+    cluster.restart(NodeId(3));
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
+    cluster.run(millis(500));
+    assert_eq!(cluster.node(2).commands(), [b"on 1 and 2"]);
+    cluster.crash(3);
+    cluster.run(LIVENESS);
+    assert_ne!(role(&cluster, 1), Role::Leader, "the wiped node's answers keep nobody in office");
+}
+
+/// Wipe node 2 where node 1 never met the old one: node 3 knows better, and node 2 does not vote for node 1.
+#[test]
+fn scenario_24_a_wiped_voter_whom_one_never_met() {
+    let mut cluster = Cluster::of_three(20);
+    cluster.elect_node(3);
+    cluster.propose(3, b"on 2 and 3");
+    cluster.run(millis(10));
+    cluster.wipe(2);
+    // Node 1 takes the new incarnation for the first.
+    cluster.introduce(1, 2);
+    cluster.restart(NodeId(2));
+    assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::WipedDisk));
+    cluster.crash(3);
+    cluster.run(LIVENESS);
+    assert_eq!(cluster.leader(), None, "node 2 does not vote, though node 1 would count it");
+}
+
+/// A fresh node that was not introduced to everybody neither votes nor campaigns.
+#[test]
+fn scenario_24_nobody_votes_before_introductions() {
+    let mut cluster = Cluster::of_three(21);
+    for node in 1..=3 {
+        cluster.wipe(node);
+    }
+    for node in 1..=3 {
+        cluster.start_alone(node);
+    }
+    cluster.run(LIVENESS);
+    for node in 1..=3 {
+        assert_eq!(cluster.node(node).core().status().barred, Some(VotingBar::NotIntroduced));
+        assert_eq!((role(&cluster, node), term(&cluster, node)), (Role::Follower, 0));
+    }
+}
+
+/// A far-behind follower is brought up by a snapshot while its leader's log is kept from the snapshot on.
+#[test]
+fn scenario_25_snapshot_while_writing() {
+    let mut cluster = Cluster::of_three(22);
+    cluster.elect_node(1);
+    cluster.isolate(3);
+    cluster.run(millis(600));
+    for number in 0..20_u8 {
+        cluster.propose(1, &[number]);
+        cluster.settle();
+    }
+    cluster.snapshot(1, 0);
+    cluster.snapshot(2, 0);
+    assert!(cluster.node(1).core().status().first_index > LogIndex(20));
+    cluster.heal();
+    for number in 20..40_u8 {
+        cluster.propose(1, &[number]);
+        cluster.run(millis(20));
+        cluster.input(NodeId(1), Input::CompactRequested);
+        if number == 22 {
+            cluster.crash(3);
+            cluster.restart(NodeId(3));
+        }
+    }
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(3).commands().len() == 40));
+    let installed = |event: &&LogEvent| matches!(event, LogEvent::Installed { .. });
+    assert!(cluster.node(3).events.iter().any(|event| installed(&event)), "by a snapshot");
+    assert_eq!(cluster.node(3).commands(), cluster.node(1).commands());
+}
+
+/// The announcement of a snapshot that the log covers does not reset the log.
+#[test]
+fn scenario_25_a_snapshot_that_is_covered_resets_nothing() {
+    let mut cluster = Cluster::of_three(23);
+    cluster.elect_node(1);
+    for number in 0..5_u8 {
+        cluster.propose(1, &[number]);
+    }
+    cluster.run(millis(10));
+    cluster.snapshot(1, 3);
+    let snapshot = cluster.node(1).disk.snapshot.clone().expect("just made");
+    let before = cluster.node(2).core().status();
+    let install = quorate_raft::message::InstallSnapshot { term: before.term, snapshot };
+    cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: Message::InstallSnapshot(install) });
+    cluster.settle();
+    let after = cluster.node(2).core().status();
+    assert_eq!((after.first_index, after.last_index), (before.first_index, before.last_index));
+}
+
+/// One message a peer and one write for all that was proposed since the last poll.
+#[test]
+fn batches_follow_the_load() {
+    let mut cluster = Cluster::of_three(24);
+    cluster.elect_node(1);
+    cluster.run(millis(50));
+    cluster.park(1, 2);
+    cluster.faults.batch_percent = 100;
+    for number in 0..100_u8 {
+        cluster.propose(1, &[number]);
+    }
+    cluster.faults.batch_percent = 0;
+    cluster.run(millis(1));
+    let entries: Vec<usize> = cluster
+        .parked()
+        .iter()
+        .filter_map(|(_, _, message)| match message {
+            Message::AppendEntries(AppendEntries { batch, .. }) => Some(batch.decode().expect("honest").len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(entries, [100]);
+}
