@@ -16,7 +16,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::oneshot;
 
-use super::status::NodeStatus;
+use super::status::{NodeStatus, STOPPED};
 
 /// What the pages show.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
     let Some(status) = pages.status().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the node does not answer\n".to_owned());
     };
-    match status.groups.iter().find(|group| group.role == "stopped") {
+    match status.groups.iter().find(|group| group.role == STOPPED) {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(group) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", group.trouble)),
     }

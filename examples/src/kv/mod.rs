@@ -4,6 +4,7 @@
 //! [`connection`] orders one client's requests and replies; [`server`] gives connections their sockets. [`config`] is the
 //! cluster file, [`http`] the port for people, [`status`] what it tells; [`client`] is the other end of a connection.
 
+pub mod backend;
 pub mod client;
 pub mod command;
 pub mod config;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::command::{Answer, At, ServerInfo};
+use super::command::{Answer, At, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::store::Store;
 
@@ -34,7 +34,7 @@ pub trait Backend: Clone + 'static {
         F: FnOnce(&Store, At) -> Answer + Send + 'static;
 
     /// Lines about the node for `INFO`.
-    fn about(&self) -> Vec<(&'static str, String)>;
+    fn about(&self) -> impl Future<Output = Vec<(&'static str, String)>> + 'static;
 }
 
 /// What a server may hold.
@@ -102,9 +102,11 @@ struct Pending {
 
 enum PendingAnswer {
     Write(Pin<Box<dyn Future<Output = Written>>>),
-    Read(Pin<Box<dyn Future<Output = Result<Answer, Reason>>>>),
+    Read(ReadFuture),
     Scan(JoinHandle<BytesMut>),
 }
+
+type ReadFuture = Pin<Box<dyn Future<Output = Result<Answer, Reason>>>>;
 
 impl<B: Backend> Server<B> {
     fn new(backend: B, limits: ServerLimits, port: u16) -> Self {
@@ -154,14 +156,25 @@ impl<B: Backend> Server<B> {
                 pending.push_back(Pending { slot, answer });
             }
             Work::Read { slot, batch, freshness } => {
-                let info = if batch.wants_info() { self.info() } else { ServerInfo::default() };
-                let read = self.backend.read(freshness, move |store, at| batch.answer(store, at, &info));
-                let begun = Pending { slot, answer: PendingAnswer::Read(Box::pin(read)) };
+                let begun = Pending { slot, answer: PendingAnswer::Read(self.read(batch, freshness)) };
                 // The rest of a batch that was answered in part comes before all that was begun later.
                 let place = pending.partition_point(|other| other.slot < slot);
                 pending.insert(place, begun);
             }
         }
+    }
+
+    fn read(&self, batch: ReadBatch, freshness: Freshness) -> ReadFuture {
+        let backend = self.backend.clone();
+        if !batch.wants_info() {
+            let server = ServerInfo::default();
+            return Box::pin(backend.read(freshness, move |store, at| batch.answer(store, at, &server)));
+        }
+        let mut server = self.info();
+        Box::pin(async move {
+            server.replication = backend.about().await;
+            backend.read(freshness, move |store, at| batch.answer(store, at, &server)).await
+        })
     }
 
     fn count(&self, commands: u64) {
@@ -178,7 +191,7 @@ impl<B: Backend> Server<B> {
             connected_clients: self.connected.get(),
             connections_received: self.received.get(),
             commands_processed: self.commands.get(),
-            replication: self.backend.about(),
+            replication: Vec::new(),
         }
     }
 }

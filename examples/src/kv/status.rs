@@ -5,9 +5,11 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use quorate_runtime::{Obstacle, ReplicaStatus};
 use serde::{Deserialize, Serialize};
 
 use super::config::ClusterConfig;
+use super::store::Store;
 
 /// `/status` of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +49,59 @@ pub struct GroupStatus {
     pub caught_up_by_snapshot: u64,
     /// Equal on nodes whose stores are equal; in hexadecimal.
     pub digest: String,
-    /// Keys in the store, those included that have ended and are about to be removed.
+    /// Keys that exist.
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
     /// Why the group stopped on this node, or cannot make progress; empty when all is well.
     pub trouble: String,
 }
+
+impl GroupStatus {
+    /// A replica's own account, with what stands in its way.
+    pub fn new(status: &ReplicaStatus, obstacles: &[Obstacle], store: &Store) -> Self {
+        let log = &status.log;
+        let trouble: Vec<_> = obstacles.iter().map(|obstacle| format!("{obstacle:?}")).collect();
+        Self {
+            group: status.seat.group.0,
+            role: role(status),
+            leader: log.leader.map(|leader| leader.0),
+            term: log.term.0,
+            first_index: log.first_index.0,
+            last_index: log.last_index.0,
+            commit_index: log.commit_index.0,
+            applied_index: status.applied_index.0,
+            snapshot_index: status.snapshot_index.unwrap_or_default().0,
+            caught_up_by_log: status.catch_up.by_log,
+            caught_up_by_snapshot: status.catch_up.by_snapshot,
+            digest: format!("{:016x}", store.digest()),
+            keys: store.len(status.applied_log_time.0) as u64,
+            bytes: store.weight(),
+            trouble: trouble.join(", "),
+        }
+    }
+}
+
+/// Lines for `INFO`.
+pub(super) fn lines(status: &ReplicaStatus) -> Vec<(&'static str, String)> {
+    let log = &status.log;
+    vec![
+        ("quorate_node", log.node.to_string()),
+        ("quorate_role", role(status)),
+        ("quorate_leader", log.leader.map_or_else(String::new, |leader| leader.to_string())),
+        ("quorate_term", log.term.to_string()),
+        ("quorate_last_index", log.last_index.to_string()),
+        ("quorate_commit_index", log.commit_index.to_string()),
+        ("quorate_applied_index", status.applied_index.to_string()),
+    ]
+}
+
+fn role(status: &ReplicaStatus) -> String {
+    if status.halted.is_some() { STOPPED.to_owned() } else { status.log.role.to_string() }
+}
+
+/// The role of a group that runs no more on its node.
+pub(super) const STOPPED: &str = "stopped";
 
 /// Why a node's status is not known.
 #[derive(Debug, thiserror::Error)]

@@ -42,8 +42,8 @@ impl Backend for OneStore {
         }
     }
 
-    fn about(&self) -> Vec<(&'static str, String)> {
-        vec![("quorate_node", "1".to_owned())]
+    fn about(&self) -> impl Future<Output = Vec<(&'static str, String)>> + 'static {
+        std::future::ready(vec![("quorate_node", "1".to_owned())])
     }
 }
 

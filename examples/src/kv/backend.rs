@@ -1,0 +1,83 @@
+//! Connections' way to the replica that runs on the same loop.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{GroupId, RefuseReason};
+use quorate_raft::Raft;
+use quorate_runtime::{LocalHandle, LocalReplicaHandle, NotApplied, Outcome, ReadContext, ReadError};
+
+use super::command::{Answer, At};
+use super::connection::{Freshness, Reason, Written};
+use super::server::Backend;
+use super::status;
+use super::store::Store;
+
+/// The group of all keys.
+pub const GROUP: GroupId = GroupId(0);
+
+/// Within this a command is answered, if only by an error.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The replica of [`GROUP`] on this loop's node.
+#[derive(Debug, Clone)]
+pub struct ReplicaBackend {
+    replica: LocalReplicaHandle<Raft, Store>,
+}
+
+impl ReplicaBackend {
+    /// The replica that `node` runs.
+    pub fn new(node: LocalHandle) -> Self {
+        Self { replica: LocalReplicaHandle::new(node, GROUP).timeout(COMMAND_TIMEOUT) }
+    }
+}
+
+impl Backend for ReplicaBackend {
+    fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static {
+        let outcome = self.replica.propose(batch);
+        async { written(outcome.await) }
+    }
+
+    fn read<F>(&self, freshness: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
+    where
+        F: FnOnce(&Store, At) -> Answer + Send + 'static,
+    {
+        let read = move |store: &Store, context: ReadContext| {
+            read(store, At { log_time: context.log_time.0, wall: context.wall_ms })
+        };
+        let answer = match freshness {
+            Freshness::Linearizable => self.replica.read(read),
+            Freshness::Local => self.replica.read_local(read),
+        };
+        async { answer.await.map_err(|error| not_read(&error)) }
+    }
+
+    fn about(&self) -> impl Future<Output = Vec<(&'static str, String)>> + 'static {
+        let status = self.replica.status();
+        async { status.await.map(|status| status::lines(&status)).unwrap_or_default() }
+    }
+}
+
+fn written(outcome: Outcome) -> Written {
+    match outcome {
+        Outcome::Applied(outcomes) => Written::Applied(outcomes),
+        Outcome::NotApplied(reason) => Written::NotApplied(match reason {
+            NotApplied::Overloaded | NotApplied::Refused { reason: RefuseReason::Overloaded, .. } => Reason::Overloaded,
+            NotApplied::Refused { reason: RefuseReason::DiskFull, .. } => Reason::DiskFull,
+            NotApplied::TooLarge | NotApplied::Refused { reason: RefuseReason::TooLarge, .. } => Reason::TooLarge,
+            NotApplied::ShuttingDown | NotApplied::Halted(_) | NotApplied::Stopped | NotApplied::NoGroup => {
+                Reason::Shutdown
+            }
+            _ => Reason::NoQuorum,
+        }),
+        Outcome::Unknown { .. } => Written::Unknown,
+    }
+}
+
+fn not_read(error: &ReadError) -> Reason {
+    match error {
+        ReadError::Overloaded => Reason::Overloaded,
+        ReadError::ShuttingDown | ReadError::Halted(_) | ReadError::Stopped | ReadError::NoGroup => Reason::Shutdown,
+        _ => Reason::NoQuorum,
+    }
+}
