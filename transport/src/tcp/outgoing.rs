@@ -1,5 +1,8 @@
 //! Frames on their way into a socket.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 

@@ -1,7 +1,9 @@
 //! What becomes of frames when connections come and go.
 
+use bytes::BytesMut;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
+use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, put_head};
 use quorate_transport::{ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, SendError, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,7 +12,7 @@ use crate::raw::{Node, answer, bytes_of, closed, frame, hello, identity, setting
 
 /// Says hello but for the last byte.
 async fn begin(node: &Node, start: u32) -> (TcpStream, u8) {
-    let bytes = quorate_transport::wire::Hello { start, ..hello() }.encode();
+    let bytes = Hello { start, ..hello() }.encode();
     let mut stream = node.dial().await;
     let (last, first) = bytes.split_last().expect("it is not empty");
     stream.write_all(first).await.expect("it listens");
@@ -86,10 +88,61 @@ async fn what_waits_is_dropped_with_its_connection() {
     assert!(!contains(&buffer, &frame(1, 60_000)));
 }
 
+#[tokio::test]
+async fn frames_cut_by_a_full_socket_arrive_whole() {
+    let mut node = Node::start(settings()).await;
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    let sized = |group: u64| frame(group, usize::try_from(group * 7919 % 60_000).expect("small"));
+    let mut sent = 0;
+    until(|| {
+        let refused = node.transport.send(NodeId(2), sized(sent)).is_err();
+        sent += u64::from(!refused);
+        refused
+    })
+    .await;
+    let (mut buffer, mut arrived) = (BytesMut::new(), 0);
+    while arrived < sent {
+        assert!(stream.read_buf(&mut buffer).await.expect("it is open") > 0);
+        while let Some(received) = cut(&mut buffer) {
+            if received.channel() != ChannelId::TRANSPORT {
+                assert_eq!(received, sized(arrived));
+                arrived += 1;
+            }
+        }
+    }
+}
+
+/// The first frame of these bytes, if it is whole.
+fn cut(buffer: &mut BytesMut) -> Option<Frame> {
+    let header = Header::decode(buffer.first_chunk::<HEADER_BYTES>()?).expect("a right header");
+    if buffer.len() < header.frame_bytes() {
+        return None;
+    }
+    let bytes = buffer.split_to(header.frame_bytes()).freeze();
+    Some(header.frame(bytes.slice(HEADER_BYTES..)).expect("a right body"))
+}
+
+#[tokio::test]
+async fn a_flush_writes_before_it_returns() {
+    let mut node = Node::start(settings()).await;
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    let before = node.counted(Count::Writes);
+    for group in 0..10 {
+        node.transport.send(NodeId(2), frame(group, 100)).expect("the link is up");
+    }
+    assert_eq!(node.counted(Count::Writes), before);
+    node.transport.flush();
+    assert_eq!(node.counted(Count::Writes), before + 1);
+}
+
 /// Whether these bytes hold the frame as node 1 sends it.
 fn contains(bytes: &[u8], frame: &Frame) -> bool {
-    let mut head = bytes::BytesMut::new();
-    quorate_transport::wire::put_head(frame, identity(1).incarnation, &mut head);
+    let mut head = BytesMut::new();
+    put_head(frame, identity(1).incarnation, &mut head);
     bytes.windows(head.len()).any(|window| window == head)
 }
 
@@ -116,8 +169,7 @@ async fn a_full_bulk_lane_does_not_delay_the_control_lane() {
 async fn a_peer_that_takes_shorter_frames_is_asked_for_no_longer_ones() {
     let mut node = Node::start(settings()).await;
     let mut stream = node.accept(Lane::Control).await;
-    let modest =
-        quorate_transport::wire::Answer::Accepted { version: 1, from: identity(2), start: 0, frame_bytes_max: 500 };
+    let modest = Answer::Accepted { version: 1, from: identity(2), start: 0, frame_bytes_max: 500 };
     stream.write_all(&modest.encode()).await.expect("it listens");
     while !matches!(node.link().await, LinkEvent::Up { .. }) {}
     let long = frame(1, 1000);
@@ -156,7 +208,7 @@ async fn a_removed_peer_is_told_down_and_ended() {
     closed(&mut inbound).await;
     closed(&mut outbound).await;
     let mut stream = node.dial().await;
-    let refused = quorate_transport::wire::Answer::Refused(Refusal::UnknownPeer);
+    let refused = Answer::Refused(Refusal::UnknownPeer);
     assert_eq!(shake(&mut stream, &hello()).await, refused);
 }
 
