@@ -12,6 +12,7 @@ mod metrics;
 mod reader;
 mod recover_stream;
 mod recovery;
+mod relocation;
 mod settings;
 mod settle;
 mod snapshot_store;

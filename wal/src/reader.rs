@@ -169,7 +169,7 @@ pub(crate) fn read_point<D: Disk>(
     Ok(true)
 }
 
-fn read_journal<D: Disk>(
+pub(crate) fn read_journal<D: Disk>(
     place: &JournalPlace,
     file: &D::File,
     stream: StreamId,

@@ -16,6 +16,7 @@ impl<D: Disk> Wal<D> {
     pub fn settle(&mut self, is_idle: bool) -> Result<(), Poisoned> {
         self.check_poison()?;
         self.free_segments()?;
+        self.relocate()?;
         if self.head.offset * 2 > self.head.bytes || self.spares.is_low() {
             let filled = self.spares.fill(FILL_BYTES);
             filled.map_err(|error| self.poison("making a segment", &error))?;

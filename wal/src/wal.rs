@@ -55,6 +55,10 @@ pub struct Wal<D: Disk> {
     pub(crate) poisoned: Option<Poisoned>,
     /// Streams that pin the oldest segment with more than is moved.
     pub(crate) compaction_wanted: Vec<StreamId>,
+    /// The oldest and the newest segment when it was last looked who pins the oldest.
+    pub(crate) pins_seen: Option<(u64, u64)>,
+    /// The oldest and the newest segment when nothing could be moved: not tried again before one of them changes.
+    pub(crate) moves_blocked: Option<(u64, u64)>,
     _lock: D::Lock,
 }
 
@@ -137,6 +141,8 @@ impl<D: Disk> Wal<D> {
             metrics: Metrics::default(),
             poisoned: None,
             compaction_wanted: Vec::new(),
+            pins_seen: None,
+            moves_blocked: None,
             _lock: lock,
         };
         Ok((wal, report))

@@ -34,7 +34,7 @@ pub(crate) struct StreamIndex {
 pub(crate) struct JournalPlace {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
-    charge: u32,
+    pub(crate) charge: u32,
     /// The LSN it had when it was first written.
     pub(crate) origin: u64,
 }

@@ -1,5 +1,7 @@
 //! The log's behaviour, through its public API. Tests named `rule_NN_` show one rule of the log each.
 
 mod basics;
+mod model;
+mod random;
 mod support;
 mod threads;

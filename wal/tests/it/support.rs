@@ -10,15 +10,15 @@ use quorate_protocol::{
 use quorate_wal::disk::{Disk, MemoryDisk};
 use quorate_wal::{Completions, OpenError, Report, Settings, StreamId, Wal};
 
-pub const A: StreamId = StreamId(1);
-pub const B: StreamId = StreamId(2);
+pub(crate) const A: StreamId = StreamId(1);
+pub(crate) const B: StreamId = StreamId(2);
 
-pub fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity { cluster: ClusterId(0xc1), node: NodeId(3), incarnation: Incarnation(0x1c) }
 }
 
 /// Small segments, so that little makes many.
-pub fn small() -> Settings {
+pub(crate) fn small() -> Settings {
     Settings {
         segment_bytes: 64 << 10,
         batch_bytes_max: 32 << 10,
@@ -30,74 +30,74 @@ pub fn small() -> Settings {
     }
 }
 
-pub fn open(disk: &MemoryDisk) -> Wal<MemoryDisk> {
+pub(crate) fn open(disk: &MemoryDisk) -> Wal<MemoryDisk> {
     try_open(disk).expect("a log that opens").0
 }
 
-pub fn try_open(disk: &MemoryDisk) -> Result<(Wal<MemoryDisk>, Report), OpenError> {
+pub(crate) fn try_open(disk: &MemoryDisk) -> Result<(Wal<MemoryDisk>, Report), OpenError> {
     Wal::open(disk.clone(), small(), identity())
 }
 
-pub fn entry(payload: &[u8]) -> Entry {
+pub(crate) fn entry(payload: &[u8]) -> Entry {
     Entry::internal(EntryKind::Command, LogTime(7), Bytes::copy_from_slice(payload))
 }
 
 /// Entries that say where they stand.
-pub fn append(index: u64, term: u64, count: u64) -> Operation {
+pub(crate) fn append(index: u64, term: u64, count: u64) -> Operation {
     append_sized(index, term, count, 0)
 }
 
 /// As [`append`], each with so many bytes more.
-pub fn append_sized(index: u64, term: u64, count: u64, bytes: usize) -> Operation {
+pub(crate) fn append_sized(index: u64, term: u64, count: u64, bytes: usize) -> Operation {
     let entries = (index..index + count).map(|index| entry(&payload(index, term, bytes))).collect();
     Operation::Append { index: LogIndex(index), term: Term(term), entries }
 }
 
-pub fn payload(index: u64, term: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn payload(index: u64, term: u64, bytes: usize) -> Vec<u8> {
     let mut payload = format!("{index}@{term}").into_bytes();
     payload.resize(payload.len() + bytes, b'.');
     payload
 }
 
-pub fn state(text: &str) -> Operation {
+pub(crate) fn state(text: &str) -> Operation {
     state_with_hint(text, 0)
 }
 
-pub fn state_with_hint(text: &str, hint: u64) -> Operation {
+pub(crate) fn state_with_hint(text: &str, hint: u64) -> Operation {
     Operation::PutState { bytes: Bytes::copy_from_slice(text.as_bytes()), commit_hint: LogIndex(hint) }
 }
 
-pub fn journal(key: u64, text: &str) -> Operation {
+pub(crate) fn journal(key: u64, text: &str) -> Operation {
     Operation::Journal { key, bytes: Bytes::copy_from_slice(text.as_bytes()) }
 }
 
-pub fn truncate(index: u64) -> Operation {
+pub(crate) fn truncate(index: u64) -> Operation {
     Operation::TruncateFrom { index: LogIndex(index) }
 }
 
-pub fn compact(index: u64, term: u64) -> Operation {
+pub(crate) fn compact(index: u64, term: u64) -> Operation {
     Operation::CompactTo { index: LogIndex(index), term: Term(term) }
 }
 
-pub fn reset(index: u64, term: u64) -> Operation {
+pub(crate) fn reset(index: u64, term: u64) -> Operation {
     Operation::Reset { index: LogIndex(index), term: Term(term) }
 }
 
 /// Writes and syncs; nothing may be refused.
-pub fn put<D: Disk>(wal: &mut Wal<D>, stream: StreamId, operations: Vec<Operation>) {
+pub(crate) fn put<D: Disk>(wal: &mut Wal<D>, stream: StreamId, operations: Vec<Operation>) {
     write(wal, stream, operations);
     wal.sync().expect("a sync that works");
     wal.settle(false).expect("a disk that works");
 }
 
 /// Writes; nothing may be refused.
-pub fn write<D: Disk>(wal: &mut Wal<D>, stream: StreamId, operations: Vec<Operation>) {
+pub(crate) fn write<D: Disk>(wal: &mut Wal<D>, stream: StreamId, operations: Vec<Operation>) {
     let written = wal.write(&[(stream, operations)]).expect("a write that works");
     assert_eq!(written.refused, [], "nothing is refused");
 }
 
 /// The entries from `first` on as text.
-pub fn texts<D: Disk>(wal: &Wal<D>, stream: StreamId, first: u64) -> Result<Vec<String>, LoadFailure> {
+pub(crate) fn texts<D: Disk>(wal: &Wal<D>, stream: StreamId, first: u64) -> Result<Vec<String>, LoadFailure> {
     let range = LoadRange::Entries { range: LogIndex(first)..LogIndex(u64::MAX), bytes_max: usize::MAX };
     match wal.reader().load(stream, &range)? {
         Loaded::Entries(entries) => {
@@ -111,7 +111,7 @@ pub fn texts<D: Disk>(wal: &Wal<D>, stream: StreamId, first: u64) -> Result<Vec<
 }
 
 /// All journal records as text.
-pub fn keys<D: Disk>(wal: &Wal<D>, stream: StreamId) -> Vec<(u64, String)> {
+pub(crate) fn keys<D: Disk>(wal: &Wal<D>, stream: StreamId) -> Vec<(u64, String)> {
     match wal.reader().load(stream, &LoadRange::Keys { range: 0..u64::MAX }).expect("readable keys") {
         Loaded::Keys(keys) => {
             keys.into_iter().map(|(key, bytes)| (key, String::from_utf8_lossy(&bytes).into_owned())).collect()
@@ -120,24 +120,29 @@ pub fn keys<D: Disk>(wal: &Wal<D>, stream: StreamId) -> Vec<(u64, String)> {
     }
 }
 
-pub fn state_of<D: Disk>(wal: &Wal<D>, stream: StreamId) -> Option<String> {
+pub(crate) fn state_of<D: Disk>(wal: &Wal<D>, stream: StreamId) -> Option<String> {
     let state = wal.recover(stream, 0).expect("a readable stream").state?;
     Some(String::from_utf8_lossy(&state).into_owned())
 }
 
 /// The path of a segment.
-pub fn segment(id: u64) -> String {
+pub(crate) fn segment(id: u64) -> String {
     format!("log/segment-{id:016x}")
 }
 
 /// The names in the log's directory that begin so.
-pub fn names(disk: &MemoryDisk, prefix: &str) -> Vec<String> {
+pub(crate) fn names(disk: &MemoryDisk, prefix: &str) -> Vec<String> {
     let names = disk.list("log".as_ref()).expect("the log's directory");
     names.into_iter().filter(|name| name.starts_with(prefix)).collect()
 }
 
 /// A callback and what it was called with.
-pub fn completions() -> (impl Fn(Completions) + Send + Sync + 'static, mpsc::Receiver<Completions>) {
+pub(crate) fn completions() -> (impl Fn(Completions) + Send + Sync + 'static, mpsc::Receiver<Completions>) {
     let (sender, receiver) = mpsc::channel();
     (move |completions| drop(sender.send(completions)), receiver)
+}
+
+/// How many cases a random test tries: so many, or what `QUORATE_WAL_CASES` says.
+pub(crate) fn cases(usual: u64) -> u64 {
+    std::env::var("QUORATE_WAL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }

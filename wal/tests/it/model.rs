@@ -1,0 +1,208 @@
+//! What a log should hold, kept in memory, and which states a crash may leave.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_protocol::{LoadFailure, LoadRange, Loaded, LogIndex, Operation};
+use quorate_wal::disk::Disk;
+use quorate_wal::{StreamId, Wal};
+
+/// One stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelStream {
+    pub(crate) base: (u64, u64),
+    /// Term and payload, from base + 1 on.
+    pub(crate) entries: Vec<(u64, Bytes)>,
+    pub(crate) state: Option<Bytes>,
+    pub(crate) hint: u64,
+    /// Key: when it was written, and what.
+    pub(crate) journal: BTreeMap<u64, (u64, Bytes)>,
+    pub(crate) checkpoint: Option<u64>,
+    pub(crate) pending: BTreeMap<u64, u64>,
+}
+
+impl ModelStream {
+    pub(crate) fn last(&self) -> u64 {
+        self.base.0 + self.entries.len() as u64
+    }
+
+    pub(crate) fn term_at(&self, index: u64) -> u64 {
+        if index == self.base.0 { self.base.1 } else { self.entries[at(index - self.base.0 - 1)].0 }
+    }
+
+    fn apply(&mut self, operation: &Operation, clock: u64) {
+        match operation {
+            Operation::Append { index, term, entries } => {
+                assert_eq!(index.0, self.last() + 1);
+                self.entries.extend(entries.iter().map(|entry| (term.0, entry.payload.clone())));
+            }
+            Operation::TruncateFrom { index } => self.entries.truncate(at(index.0 - self.base.0 - 1)),
+            Operation::CompactTo { index, term } if index.0 > self.base.0 => {
+                self.entries.drain(..at(index.0 - self.base.0));
+                self.base = (index.0, term.0);
+            }
+            Operation::CompactTo { .. } => {}
+            Operation::Reset { index, term } => {
+                self.entries.clear();
+                self.base = (index.0, term.0);
+                self.hint = self.hint.max(index.0);
+            }
+            Operation::Journal { key, bytes } if bytes.is_empty() => {
+                self.journal.remove(key);
+            }
+            Operation::Journal { key, bytes } => {
+                self.journal.insert(*key, (clock, bytes.clone()));
+            }
+            Operation::CheckpointBegin { id } => {
+                self.pending.insert(*id, clock);
+            }
+            Operation::CheckpointDone { id } => {
+                let mark = self.pending.remove(id).expect("begun");
+                self.pending.retain(|_, begun| *begun > mark);
+                self.journal.retain(|_, (written, _)| *written > mark);
+                self.checkpoint = Some(*id);
+            }
+            Operation::PutState { bytes, commit_hint } => {
+                self.state = Some(bytes.clone());
+                self.hint = self.hint.max(commit_hint.0);
+            }
+            Operation::CommitHint { index } => self.hint = self.hint.max(index.0),
+        }
+    }
+}
+
+/// The whole log, and every state it went through since it was last durable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) streams: BTreeMap<StreamId, ModelStream>,
+    /// What may be found after a crash: the durable state and every later one, oldest first.
+    possible: Vec<BTreeMap<StreamId, ModelStream>>,
+    clock: u64,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self { possible: vec![BTreeMap::new()], ..Self::default() }
+    }
+
+    pub(crate) fn stream(&self, stream: StreamId) -> ModelStream {
+        self.streams.get(&stream).cloned().unwrap_or_default()
+    }
+
+    /// A submission was written, or was being written when the disk failed.
+    pub(crate) fn write(&mut self, stream: StreamId, operations: &[Operation]) {
+        let known = self.streams.entry(stream).or_default();
+        for operation in operations {
+            self.clock += 1;
+            known.apply(operation, self.clock);
+        }
+        self.possible.push(self.streams.clone());
+    }
+
+    pub(crate) fn delete(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+        self.possible.push(self.streams.clone());
+    }
+
+    /// Everything written is durable.
+    pub(crate) fn sync(&mut self) {
+        self.possible = vec![self.streams.clone()];
+    }
+
+    /// Goes on from what a log holds, which must be one of the states that may be found.
+    pub(crate) fn adopt<D: Disk>(&mut self, wal: &Wal<D>) {
+        let found = read(wal);
+        let matching = self.possible.iter().position(|candidate| matches(candidate, &found, &self.possible));
+        let Some(place) = matching else {
+            let held: Vec<_> = self.possible.iter().map(summary).collect();
+            panic!("the log holds {:?}\nnone of {held:#?}", summary(&found));
+        };
+        // Clocks and pending checkpoints are not readable: they come from the model.
+        let mut streams = self.possible[place].clone();
+        for (stream, found) in found {
+            let known = streams.entry(stream).or_default();
+            known.state = found.state;
+        }
+        self.streams = streams;
+        self.sync();
+    }
+}
+
+/// Everything a log holds.
+fn read<D: Disk>(wal: &Wal<D>) -> BTreeMap<StreamId, ModelStream> {
+    let mut streams = BTreeMap::new();
+    for stream in wal.streams() {
+        let recovery = wal.recover(stream, usize::MAX).expect("a readable stream");
+        let mut found = ModelStream {
+            base: (recovery.base.0.0, recovery.base.1.0),
+            state: recovery.state.clone(),
+            hint: recovery.commit_hint.0,
+            checkpoint: recovery.checkpoint,
+            ..ModelStream::default()
+        };
+        let range = LoadRange::Entries { range: LogIndex(found.base.0 + 1)..LogIndex(u64::MAX), bytes_max: usize::MAX };
+        match wal.reader().load(stream, &range) {
+            Ok(Loaded::Entries(entries)) => {
+                for (index, term, entry) in entries {
+                    assert_eq!(index.0, found.last() + 1);
+                    assert_eq!(recovery.term_at(index), Some(term), "runs agree with the entries");
+                    found.entries.push((term.0, entry.payload));
+                }
+            }
+            Err(LoadFailure::Compacted) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(recovery.last.0, found.last());
+        assert_eq!(recovery.tail.len(), found.entries.len());
+        let records = recovery.journal.into_iter().flatten().map(|record| record.expect("readable"));
+        found.journal = records.enumerate().map(|(at, (key, bytes))| (key, (at as u64, bytes))).collect();
+        streams.insert(stream, found);
+    }
+    streams
+}
+
+/// Whether a log holds this: state records may be newer than the rest.
+fn matches(
+    candidate: &BTreeMap<StreamId, ModelStream>,
+    found: &BTreeMap<StreamId, ModelStream>,
+    possible: &[BTreeMap<StreamId, ModelStream>],
+) -> bool {
+    let empty = ModelStream::default();
+    let names: std::collections::BTreeSet<_> = candidate.keys().chain(found.keys()).collect();
+    names.into_iter().all(|stream| {
+        let wanted = candidate.get(stream).unwrap_or(&empty);
+        let held = found.get(stream).unwrap_or(&empty);
+        let states = possible.iter().filter_map(|streams| streams.get(stream)).map(|stream| &stream.state);
+        let mut order: Vec<_> = wanted.journal.iter().map(|(key, (clock, _))| (*clock, *key)).collect();
+        order.sort_unstable();
+        let mut held_order: Vec<_> = held.journal.iter().map(|(key, (at, _))| (*at, *key)).collect();
+        held_order.sort_unstable();
+        wanted.base == held.base
+            && wanted.entries == held.entries
+            && wanted.checkpoint == held.checkpoint
+            && held.hint <= wanted.hint
+            && (held.state == wanted.state || states.into_iter().any(|state| *state == held.state))
+            && order.iter().map(|(_, key)| key).eq(held_order.iter().map(|(_, key)| key))
+            && order.iter().all(|(_, key)| wanted.journal[key].1 == held.journal[key].1)
+    })
+}
+
+fn summary(streams: &BTreeMap<StreamId, ModelStream>) -> Vec<String> {
+    let texts = streams.iter().map(|(stream, held)| {
+        let keys: Vec<_> = held.journal.keys().collect();
+        let terms: Vec<_> = held.entries.iter().map(|(term, _)| term).collect();
+        format!(
+            "{stream}: {:?} to {} {terms:?}, state {:?}, hint {}, keys {keys:?}, checkpoint {:?}",
+            held.base,
+            held.last(),
+            held.state,
+            held.hint,
+            held.checkpoint,
+        )
+    });
+    texts.collect()
+}
+
+fn at(count: u64) -> usize {
+    usize::try_from(count).expect("small")
+}
