@@ -133,16 +133,14 @@ impl<P: Protocol> Outbox<P> {
         self.ready.push_back(output);
     }
 
-    /// Notes that every write up to `ticket` is durable and lets go what waited for it. Late and repeated news is harmless.
+    /// Notes that every write up to `ticket` is durable and lets go what waited for it. News of any but the write in flight
+    /// is late or repeated, and harmless.
     pub fn persisted(&mut self, ticket: Ticket) {
-        if ticket <= self.persisted || self.in_flight.is_none_or(|in_flight| ticket > in_flight) {
-            return;
-        }
-        self.persisted = ticket;
         if self.in_flight == Some(ticket) {
             self.in_flight = None;
+            self.persisted = ticket;
+            self.release();
         }
-        self.release();
     }
 
     /// Forgets every write that is not durable: they were certainly not written, and none is handed out until
