@@ -168,6 +168,20 @@ impl LogThread {
         self.shared.writes.push(Submission { stream, ticket, work: Work::Write(operations) }, weight)
     }
 
+    /// As [`LogThread::submit`] for several at once, which leave as one: one sync covers them, unless they do not fit one batch.
+    ///
+    /// # Errors
+    /// As [`LogThread::submit`], for all of them.
+    pub fn submit_all(
+        &self,
+        submissions: impl IntoIterator<Item = (StreamId, Ticket, Vec<Operation>)>,
+    ) -> Result<(), SubmitError> {
+        self.shared.writes.push_all(submissions.into_iter().map(|(stream, ticket, operations)| {
+            let weight = operations.iter().map(Operation::weight).sum();
+            (Submission { stream, ticket, work: Work::Write(operations) }, weight)
+        }))
+    }
+
     /// As [`Wal::delete_stream`], in turn with the submissions.
     ///
     /// # Errors

@@ -29,6 +29,13 @@ impl<T> Queue<T> {
 
     /// Adds an item. One that is heavier than the queue alone is taken when the queue is empty.
     pub(super) fn push(&self, item: T, weight: usize) -> Result<(), SubmitError> {
+        self.push_all([(item, weight)])
+    }
+
+    /// Adds all of these items, or none: the thread sees them at once. As with one, they are taken when the queue is empty.
+    pub(super) fn push_all(&self, items: impl IntoIterator<Item = (T, usize)>) -> Result<(), SubmitError> {
+        let items: Vec<(T, usize)> = items.into_iter().collect();
+        let weight = items.iter().fold(0, |sum: usize, (_, weight)| sum.saturating_add(*weight));
         let mut inner = self.lock();
         if inner.is_closed {
             return Err(SubmitError::Closed);
@@ -37,10 +44,11 @@ impl<T> Queue<T> {
             return Err(SubmitError::Full);
         }
         let was_empty = inner.items.is_empty();
-        inner.items.push_back(item);
+        inner.items.extend(items.into_iter().map(|(item, _)| item));
         inner.weight = inner.weight.saturating_add(weight);
+        let has_any = !inner.items.is_empty();
         drop(inner);
-        if was_empty {
+        if was_empty && has_any {
             self.filled.notify_one();
         }
         Ok(())
