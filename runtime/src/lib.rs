@@ -11,10 +11,10 @@ mod notice;
 mod outcome;
 mod replica;
 mod reply;
+mod server;
 mod sessions;
 mod snapshots;
 mod state_machine;
-mod stream;
 mod typed;
 
 pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
@@ -30,13 +30,14 @@ pub use node::{
 };
 pub use notice::Notice;
 pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use quorate_wal::StreamId;
 pub use replica::{
     CatchUp, Delivery, EntryState, FEATURE_LEVEL, Obstacle, ProposeOptions, ReadContext, Replica, ReplicaCounters,
     ReplicaSettings, ReplicaSettingsError, ReplicaStatus, Seat, TransferProgress,
 };
 pub use reply::Reply;
+pub use server::{ConfigError, GroupStart, MakeGroup, OpenError, Running, Server, ServerBuilder};
 pub use sessions::{SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW};
 pub use snapshots::{Snapshots, StopFlag};
 pub use state_machine::{ApplyContext, StateMachine};
-pub use stream::StreamId;
 pub use typed::{Typed, TypedStateMachine};

@@ -45,7 +45,11 @@ metrics! {
     FRAMES_MALFORMED = Counter "quorate_node_frames_malformed_total", "Node frames that no correct peer sends.";
     GROUPS_HALTED = Counter "quorate_node_groups_halted_total", "Groups that stopped on this node.";
     SYNCS = Counter "quorate_log_syncs_total", "Syncs of the log.";
-    SYNC_SECONDS = Histogram "quorate_log_sync_seconds", "How long a sync of the log took, in seconds.";
+    SYNC_MICROSECONDS = Counter "quorate_log_sync_microseconds_total", "Time spent in syncs of the log.";
+    SYNCS_BY_DURATION = Counter "quorate_log_syncs_by_duration_total", "Syncs by how long they took: less than `below_us`, and not less than the label before.";
+    LOG_BYTES = Counter "quorate_log_bytes_total", "Bytes of batches written to the log, padding included.";
+    LOG_DISK_BYTES = Gauge "quorate_log_disk_bytes", "Bytes of all segment files.";
+    LOG_LIVE_BYTES = Gauge "quorate_log_live_bytes", "Bytes that live records keep.";
     WRITES_A_SYNC = Histogram "quorate_log_writes_per_sync", "Writes that one sync made durable.";
     STORAGE_LOW = Gauge "quorate_log_storage_low", "1 while the disk's reserve is used up, else 0.";
     TRANSPORT = Counter "quorate_transport_total", "What the transport counts, by the label `what`.";
@@ -100,7 +104,11 @@ mod tests {
             "quorate_node_frames_malformed_total",
             "quorate_node_groups_halted_total",
             "quorate_log_syncs_total",
-            "quorate_log_sync_seconds",
+            "quorate_log_sync_microseconds_total",
+            "quorate_log_syncs_by_duration_total",
+            "quorate_log_bytes_total",
+            "quorate_log_disk_bytes",
+            "quorate_log_live_bytes",
             "quorate_log_writes_per_sync",
             "quorate_log_storage_low",
             "quorate_transport_total",

@@ -13,7 +13,7 @@ use quorate_protocol::{GroupId, Now};
 use tokio::sync::oneshot;
 
 use super::mailbox::{Mailbox, PushError};
-use crate::{CallId, Group, Reply};
+use crate::{CallId, Group, Node, Reply};
 
 /// Reaches the groups of a running node from any thread and any executor. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,6 +51,7 @@ pub(crate) enum Asked {
 /// What comes over a [`NodeHandle`].
 pub(crate) enum Post {
     Call(GroupId, Box<dyn Call + Send>),
+    Inspect(Box<dyn FnOnce(&Node) + Send>),
     Shutdown { patience: Duration, done: oneshot::Sender<()> },
 }
 
@@ -109,14 +110,28 @@ impl NodeHandle {
         Answer { receiver }
     }
 
+    /// Looks at the node itself: `f` runs on the loop.
+    pub fn inspect<T: Send + 'static>(&self, f: impl FnOnce(&Node) -> T + Send + 'static) -> Answer<T> {
+        let (sender, receiver) = oneshot::channel();
+        let look = Box::new(move |node: &Node| drop(sender.send(Ok(f(node)))));
+        // A refused one is dropped, which its answer tells.
+        let _ = self.posts.push(Post::Inspect(look), CALL_WEIGHT);
+        Answer { receiver }
+    }
+
     /// Stops the node: leadership is handed over where it can be, callers are answered where that takes at most `patience`, what
     /// is written is synced, and the data directory is free, when this returns. A second call waits for the same.
     pub async fn shutdown(&self, patience: Duration) {
+        // An error says that the loop is gone, and all it held with it.
+        let _ = self.begin_shutdown(patience).await;
+    }
+
+    /// Tells the loop to stop; the receiver ends when it has.
+    pub(crate) fn begin_shutdown(&self, patience: Duration) -> oneshot::Receiver<()> {
         let (done, stopped) = oneshot::channel();
-        if self.posts.push(Post::Shutdown { patience, done }, 0).is_ok() {
-            // An error says that the loop is gone, and all it held with it.
-            let _ = stopped.await;
-        }
+        // A loop that is gone drops the sender, which says the same.
+        let _ = self.posts.push(Post::Shutdown { patience, done }, 0);
+        stopped
     }
 
     fn post(&self, group: GroupId, bytes: usize, call: Box<dyn Call + Send>) {
@@ -199,6 +214,47 @@ impl LocalCalls {
             return Some(CallError::Stopped);
         }
         (self.weight + weight > self.weight_max && !self.waiting.is_empty()).then_some(CallError::Overloaded)
+    }
+}
+
+/// The loop's end of both ways in. Closed when the loop is gone, however it went, so that nobody waits in vain.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) posts: Mailbox<Post>,
+    pub(super) local: Rc<RefCell<LocalCalls>>,
+}
+
+impl Doors {
+    /// Doors behind which calls of so many bytes may wait, each.
+    pub(super) fn new(calls_bytes_max: usize) -> Self {
+        let local = LocalCalls { weight_max: calls_bytes_max, ..LocalCalls::default() };
+        Self { posts: Mailbox::new(calls_bytes_max), local: Rc::new(RefCell::new(local)) }
+    }
+
+    /// Refuses all that waits and all that comes. Gives those who wait for a shutdown.
+    pub(super) fn close(&self) -> Vec<oneshot::Sender<()>> {
+        let mut stopping = Vec::new();
+        let mut local = self.local.borrow_mut();
+        local.is_closed = true;
+        let waiting = std::mem::take(&mut local.waiting);
+        drop(local);
+        for (_, call) in waiting {
+            call.refuse(CallError::Stopped);
+        }
+        for post in self.posts.close() {
+            match post {
+                Post::Call(_, call) => call.refuse(CallError::Stopped),
+                Post::Inspect(_) => {}
+                Post::Shutdown { done, .. } => stopping.push(done),
+            }
+        }
+        stopping
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -293,6 +349,7 @@ impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(group, _) => write!(f, "Call({group})"),
+            Self::Inspect(_) => f.write_str("Inspect"),
             Self::Shutdown { patience, .. } => write!(f, "Shutdown({patience:?})"),
         }
     }

@@ -1,80 +1,65 @@
 //! The log as the loop sees it: a thread that takes writes and tells when they are durable.
 
-use std::time::Duration;
+use std::io;
+use std::thread;
 
-use quorate_protocol::{LoadFailure, LoadRange, Loaded, PersistFailure, StorageLevel, Ticket};
+use quorate_protocol::StorageLevel;
+use quorate_wal::disk::Disk;
+use quorate_wal::{Completions, LogThread, StorageLevel as LogLevel, ThreadSettings, Wal};
 
+use super::News;
+use super::mailbox::Mailbox;
 use super::report::Report;
-use crate::{NodeInput, StreamId, Write};
+use crate::{NodeInput, Write};
 
-/// A log that works while the loop goes on. What becomes of it comes as [`LogNews`].
-pub(crate) trait Log {
-    /// Makes these durable, with one sync for all of them and for what else waits.
-    fn submit(&mut self, writes: Vec<Write>);
-
-    /// Reads from a stream. Never waits behind a sync.
-    fn load(&mut self, stream: StreamId, ticket: Ticket, range: LoadRange);
-
-    /// Takes nothing more; syncs what waits and ends.
-    fn close(&mut self);
+/// Starts the log's threads, which tell the loop what they did.
+pub(super) fn spawn<D: Disk>(wal: Wal<D>, news: Mailbox<News>) -> io::Result<LogThread> {
+    // A group has one write in flight and bounds it, which bounds the queue without a second rule.
+    let settings = ThreadSettings { queue_bytes_max: usize::MAX, loads_max: usize::MAX, ..ThreadSettings::default() };
+    // Nobody listens any more when the loop has ended.
+    LogThread::spawn(wal, &settings, move |done| drop(news.push(News::Log(done), 0)))
 }
 
-/// What a log tells the loop.
-#[derive(Debug)]
-pub(crate) enum LogNews {
-    /// One sync made these writes durable.
-    Synced {
-        /// The newest write of each stream.
-        writes: Vec<(StreamId, Ticket)>,
-        /// How long it took.
-        took: Duration,
-    },
-    /// Writes failed.
-    Failed {
-        /// Which.
-        writes: Vec<(StreamId, Ticket)>,
-        /// What is known of them.
-        failure: PersistFailure,
-        /// What happened.
-        what: String,
-    },
-    /// What a load brought.
-    Loaded {
-        /// Which stream.
-        stream: StreamId,
-        /// Which load.
-        ticket: Ticket,
-        /// What it brought, or why nothing.
-        result: Result<Loaded, LoadFailure>,
-    },
-    /// The disk's reserve is used up, or is there again.
-    Storage(StorageLevel),
-    /// The stream pins the oldest segment.
-    CompactRequested(StreamId),
+/// Hands the writes of one turn to the log, to be synced at once.
+pub(super) fn submit(log: &LogThread, writes: Vec<Write>) {
+    let writes = writes.into_iter().map(|write| (write.stream, write.ticket, write.operations));
+    log.submit_all(writes).expect("the queue has no bound of its own, and the loop closes it last");
 }
 
-impl LogNews {
-    /// Tells the operator and the node.
-    pub(super) fn tell(self, report: &mut Report, mut node: impl FnMut(NodeInput)) {
-        match self {
-            Self::Synced { writes, took } => {
-                report.synced(took, writes.len());
-                for (stream, ticket) in writes {
-                    node(NodeInput::Persisted { stream, ticket });
-                }
-            }
-            Self::Failed { writes, failure, what } => {
-                report.log_failed(&what);
-                for (stream, ticket) in writes {
-                    node(NodeInput::PersistFailed { stream, ticket, failure });
-                }
-            }
-            Self::Loaded { stream, ticket, result } => node(NodeInput::Loaded { stream, ticket, result }),
-            Self::Storage(level) => {
-                report.storage(level);
-                node(NodeInput::Storage(level));
-            }
-            Self::CompactRequested(stream) => node(NodeInput::CompactRequested(stream)),
+/// Ends the log's threads without holding up the loop, and tells it.
+pub(super) fn close(log: LogThread, news: Mailbox<News>) {
+    let ended = news.clone();
+    let closing = move || {
+        if let Err(poisoned) = log.close() {
+            tracing::error!(%poisoned, "the log could not be closed in order");
         }
+        let _ = news.push(News::Ended, 0);
+    };
+    // A closure that cannot be run is dropped, and the log with it, which ends its threads as well.
+    if thread::Builder::new().name("quorate-log-end".to_owned()).spawn(closing).is_err() {
+        let _ = ended.push(News::Ended, 0);
+    }
+}
+
+/// Tells the operator and the node what the log has done.
+pub(super) fn tell(done: Completions, report: &mut Report, mut node: impl FnMut(NodeInput)) {
+    report.written(&done.writes);
+    for write in done.writes {
+        let (stream, ticket) = (write.stream, write.ticket);
+        node(match write.result {
+            Ok(()) => NodeInput::Persisted { stream, ticket },
+            Err(error) => NodeInput::PersistFailed { stream, ticket, failure: error.failure() },
+        });
+    }
+    for load in done.loads {
+        node(NodeInput::Loaded { stream: load.stream, ticket: load.ticket, result: load.result });
+    }
+    if let Some(level) = done.storage_level {
+        let level = if level == LogLevel::Low { StorageLevel::Low } else { StorageLevel::Enough };
+        report.storage(level);
+        node(NodeInput::Storage(level));
+    }
+    for stream in done.compaction_wanted {
+        node(NodeInput::CompactRequested(stream));
     }
 }

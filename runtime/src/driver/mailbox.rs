@@ -28,7 +28,7 @@ pub(crate) enum PushError<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// Holds items until their weights pass `weight_max`; what comes then is refused.
+    /// Holds items until their weights pass `weight_max`; what comes then is refused, unless it weighs nothing.
     pub(crate) fn new(weight_max: usize) -> Self {
         let inner = Inner { items: Vec::new(), weight: 0, weight_max, waker: None, is_closed: false };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -39,7 +39,7 @@ impl<T> Mailbox<T> {
         if inner.is_closed {
             return Err(PushError::Closed(item));
         }
-        if inner.weight + weight > inner.weight_max && !inner.items.is_empty() {
+        if weight > 0 && inner.weight + weight > inner.weight_max && !inner.items.is_empty() {
             return Err(PushError::Full(item));
         }
         inner.weight += weight;

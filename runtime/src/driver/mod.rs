@@ -2,17 +2,16 @@
 //! It knows no rule of any protocol.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use quorate_protocol::{GroupId, Instant, NodeId, Now, Ticket};
 use quorate_transport::{Inbox, Incoming, LinkEvent, Transport};
+use quorate_wal::{Completions, LogThread};
 use tokio::time::Sleep;
 
 use crate::{CallId, Job, Node, NodeInput, NodeOutput, Origin, SnapshotFailure, SnapshotOperation, StopFlag};
@@ -31,10 +30,9 @@ mod worker;
 mod tests;
 
 pub use calls::{Answer, CallError, LocalHandle, NodeHandle};
-use calls::{Asked, Call, LocalCalls, Post};
+use calls::{Asked, Call, Doors, Post};
 pub use clock::Clock;
 pub use hosted_handle::HostedHandle;
-pub(crate) use log::{Log, LogNews};
 use mailbox::Mailbox;
 use report::Report;
 pub use start::{Parts, StartError};
@@ -50,13 +48,12 @@ pub struct Driver {
     clock: Clock,
     transport: Arc<dyn Transport>,
     inboxes: [Inbox; 2],
-    log: Box<dyn Log>,
+    log: LogThread,
     snapshots: Worker<(GroupId, Ticket, SnapshotOperation)>,
     stop_snapshots: StopFlag,
     jobs: Worker<(GroupId, Ticket, Job)>,
     news: Mailbox<News>,
-    posts: Mailbox<Post>,
-    local: Rc<RefCell<LocalCalls>>,
+    doors: Doors,
     /// Calls that wait for a reply; bounded by what their groups take.
     waiting: HashMap<CallId, Box<dyn Call>>,
     last_call: u64,
@@ -67,15 +64,15 @@ pub struct Driver {
     shutdown: Option<Shutdown>,
     report: Report,
     scratch: Scratch,
-    /// The data directory's lock: the last thing to go.
-    lock: Box<dyn Any>,
+    /// The data directory's lock. The threads that write there hold it as well.
+    lock: Arc<dyn Any + Send + Sync>,
 }
 
 /// What other threads tell the loop.
 #[derive(Debug)]
 pub(crate) enum News {
     Node(NodeInput),
-    Log(LogNews),
+    Log(Completions),
     /// One of the threads that hold the data directory has ended.
     Ended,
 }
@@ -92,13 +89,13 @@ impl Driver {
     /// A handle for other threads and executors.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
-        NodeHandle::new(self.posts.clone())
+        NodeHandle::new(self.doors.posts.clone())
     }
 
     /// A handle for the loop's own thread.
     #[must_use]
     pub fn local_handle(&self) -> LocalHandle {
-        LocalHandle::new(self.local.clone())
+        LocalHandle::new(self.doors.local.clone())
     }
 
     /// Runs the node until it is shut down. Everything is in order and free when this returns; dropping the future
@@ -164,7 +161,7 @@ impl Driver {
         for news in news.drain(..) {
             match news {
                 News::Node(input) => self.node.handle(now, input),
-                News::Log(news) => news.tell(&mut self.report, |input| self.node.handle(now, input)),
+                News::Log(done) => log::tell(done, &mut self.report, |input| self.node.handle(now, input)),
                 News::Ended => {}
             }
         }
@@ -175,11 +172,12 @@ impl Driver {
     fn poll_calls(&mut self, now: Now, context: &mut Context<'_>) -> bool {
         let mut posts = std::mem::take(&mut self.scratch.posts);
         let mut local = std::mem::take(&mut self.scratch.local);
-        let mut has_any = self.posts.poll_take(context, &mut posts);
-        has_any |= self.local.borrow_mut().poll_take(context, &mut local);
+        let mut has_any = self.doors.posts.poll_take(context, &mut posts);
+        has_any |= self.doors.local.borrow_mut().poll_take(context, &mut local);
         for post in posts.drain(..) {
             match post {
                 Post::Call(group, call) => self.ask(now, group, call),
+                Post::Inspect(look) => look(&self.node),
                 Post::Shutdown { patience, done } => self.begin_shutdown(now, now.instant.after(patience), done),
             }
         }
@@ -206,7 +204,7 @@ impl Driver {
         }
         self.armed = Instant::ZERO;
         self.node.handle(now, NodeInput::Timeout);
-        self.report.publish(now, &self.node, &*self.transport);
+        self.report.publish(now, &self.node, &*self.transport, &self.log);
         true
     }
 
@@ -235,8 +233,11 @@ impl Driver {
                         self.unsent.push((to, origin));
                     }
                 }
-                NodeOutput::Write(writes) => self.log.submit(writes),
-                NodeOutput::Load { stream, ticket, range } => self.log.load(stream, ticket, range),
+                NodeOutput::Write(writes) => log::submit(&self.log, writes),
+                NodeOutput::Load { stream, ticket, range } => {
+                    let queued = self.log.load(stream, ticket, range);
+                    queued.expect("the queue has no bound of its own, and the loop closes it last");
+                }
                 NodeOutput::Snapshot { group, ticket, operation } => {
                     if !self.snapshots.offer((group, ticket, operation)) {
                         let result = Err(SnapshotFailure::Io("too many snapshot operations wait".to_owned()));

@@ -5,18 +5,24 @@ use std::time::Duration;
 use metrics::{Histogram, Label, counter, gauge, histogram};
 use quorate_protocol::{GroupId, Instant, NodeId, Now, StorageLevel};
 use quorate_transport::{LinkEvent, Transport};
+use quorate_wal::{LogThread, SYNC_BUCKETS_US, WriteCompletion, WriteError};
 use tracing::{error, info, warn};
 
 use crate::metrics as names;
 use crate::{Node, Notice};
 
+/// A number as a gauge has it, exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn as_gauge(value: u64) -> f64 {
+    value as f64
+}
+
 /// Tells operators of one node.
 pub(super) struct Report {
     node: NodeId,
     label: Label,
-    sync_seconds: Histogram,
     writes_a_sync: Histogram,
-    syncs: u64,
+    is_poisoned: bool,
     storage: StorageLevel,
     next: Instant,
 }
@@ -26,22 +32,30 @@ impl Report {
         let label = Label::new("node", node.to_string());
         Self {
             node,
-            sync_seconds: histogram!(names::SYNC_SECONDS, vec![label.clone()]),
             writes_a_sync: histogram!(names::WRITES_A_SYNC, vec![label.clone()]),
             label,
-            syncs: 0,
+            is_poisoned: false,
             storage: StorageLevel::Enough,
             next: Instant::ZERO,
         }
     }
 
-    /// The log was synced once.
-    pub(super) fn synced(&mut self, took: Duration, writes: usize) {
-        self.syncs += 1;
-        self.sync_seconds.record(took);
-        self.writes_a_sync.record(u32::try_from(writes).unwrap_or(u32::MAX));
-        if took >= SLOW_SYNC {
-            warn!(node = self.node.0, ?took, "a sync of the log is slow");
+    /// One round of the log: these became durable, or did not, with one sync.
+    pub(super) fn written(&mut self, writes: &[WriteCompletion]) {
+        if !writes.is_empty() {
+            self.writes_a_sync.record(u32::try_from(writes.len()).unwrap_or(u32::MAX));
+        }
+        for write in writes {
+            match &write.result {
+                Err(WriteError::Poisoned(poisoned)) if !self.is_poisoned => {
+                    self.is_poisoned = true;
+                    error!(node = self.node.0, %poisoned, "the log has failed: this node takes no more writes");
+                }
+                Err(WriteError::Refused(refusal)) => {
+                    error!(node = self.node.0, stream = write.stream.0, %refusal, "the log refuses a write");
+                }
+                _ => {}
+            }
         }
     }
 
@@ -51,10 +65,6 @@ impl Report {
             StorageLevel::Low => warn!(node = self.node.0, "the disk's reserve is used up: new commands are refused"),
             StorageLevel::Enough => info!(node = self.node.0, "the disk's reserve is there again"),
         }
-    }
-
-    pub(super) fn log_failed(&self, what: &str) {
-        error!(node = self.node.0, what, "the log has failed: the node takes no more writes");
     }
 
     /// A connection was refused, by this node or a peer. The transport keeps these rare.
@@ -99,12 +109,12 @@ impl Report {
     }
 
     /// Publishes the counters, at most once a second.
-    pub(super) fn publish(&mut self, now: Now, node: &Node, transport: &dyn Transport) {
+    pub(super) fn publish(&mut self, now: Now, node: &Node, transport: &dyn Transport, log: &LogThread) {
         if now.instant < self.next {
             return;
         }
         self.next = now.instant.after(PUBLISH_INTERVAL);
-        let counters = node.counters();
+        let (counters, log) = (node.counters(), log.metrics());
         let counted = [
             (names::WRITES, counters.writes),
             (names::WRITE_BATCHES, counters.write_batches),
@@ -115,7 +125,9 @@ impl Report {
             (names::MESSAGES_DROPPED, counters.messages_dropped),
             (names::FRAMES_MALFORMED, counters.frames_malformed),
             (names::GROUPS_HALTED, counters.groups_halted),
-            (names::SYNCS, self.syncs),
+            (names::SYNCS, log.log.syncs),
+            (names::SYNC_MICROSECONDS, log.sync_us),
+            (names::LOG_BYTES, log.log.bytes),
         ];
         for (name, value) in counted {
             counter!(name, vec![self.label.clone()]).absolute(value);
@@ -123,8 +135,19 @@ impl Report {
         for (what, value) in transport.counters().iter() {
             counter!(names::TRANSPORT, vec![self.label.clone(), Label::new("what", what)]).absolute(value);
         }
+        let bounds = SYNC_BUCKETS_US.iter().map(u64::to_string).chain(["inf".to_owned()]);
+        for (bound, count) in bounds.zip(log.sync_buckets) {
+            counter!(names::SYNCS_BY_DURATION, vec![self.label.clone(), Label::new("below_us", bound)]).absolute(count);
+        }
         let is_low = if self.storage == StorageLevel::Low { 1.0 } else { 0.0 };
-        gauge!(names::STORAGE_LOW, vec![self.label.clone()]).set(is_low);
+        let gauges = [
+            (names::STORAGE_LOW, is_low),
+            (names::LOG_DISK_BYTES, as_gauge(log.log.disk_bytes)),
+            (names::LOG_LIVE_BYTES, as_gauge(log.log.live_bytes)),
+        ];
+        for (name, value) in gauges {
+            gauge!(name, vec![self.label.clone()]).set(value);
+        }
         for (group, _) in node.groups() {
             let label = Label::new("group", group.to_string());
             node.measure(group, &mut |name, value| {
@@ -134,6 +157,4 @@ impl Report {
     }
 }
 
-/// A sync that takes longer is worth a warning.
-const SLOW_SYNC: Duration = Duration::from_secs(1);
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);

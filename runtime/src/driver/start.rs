@@ -1,22 +1,21 @@
 //! How a driver is put together.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use quorate_protocol::Instant;
 use quorate_transport::{ChannelId, ClaimError, Transport};
+use quorate_wal::Wal;
 use quorate_wal::disk::Disk;
 
-use super::calls::LocalCalls;
+use super::calls::Doors;
 use super::mailbox::Mailbox;
 use super::report::Report;
 use super::worker::Worker;
-use super::{Clock, Driver, Log, News, Scratch};
+use super::{Clock, Driver, News, Scratch, log};
 use crate::node::panic_message;
 use crate::{Job, Node, NodeInput, Snapshots};
 
@@ -29,11 +28,11 @@ pub struct Parts<D: Disk> {
     /// The transport; the driver claims all channels but that of rpc.
     pub transport: Arc<dyn Transport>,
     /// The log, which becomes a thread.
-    pub(crate) log: Box<dyn Log>,
+    pub log: Wal<D>,
     /// The snapshots, which become a thread.
     pub snapshots: Snapshots<D>,
-    /// Held until the node has stopped.
-    pub lock: Box<dyn Any>,
+    /// The data directory's lock: held until the node has stopped and its threads have ended.
+    pub lock: Arc<dyn Any + Send + Sync>,
 }
 
 /// Why a driver cannot be started. Nothing was changed.
@@ -58,7 +57,7 @@ impl Driver {
     /// Outside of a tokio runtime with time.
     pub fn new<D: Disk>(parts: Parts<D>) -> Result<Self, StartError> {
         let news = Mailbox::new(usize::MAX);
-        let log = parts.log;
+        let log = log::spawn(parts.log, news.clone())?;
         let control = parts.transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS)?;
         let groups = parts.transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX))?;
         let stop_snapshots = parts.snapshots.stop_flag();
@@ -70,12 +69,11 @@ impl Driver {
             transport: parts.transport,
             inboxes: [control, groups],
             log,
-            snapshots: snapshot_thread(parts.snapshots, news.clone())?,
+            snapshots: snapshot_thread(parts.snapshots, parts.lock.clone(), news.clone())?,
             stop_snapshots,
             jobs: job_thread(news.clone())?,
             news,
-            posts: Mailbox::new(CALLS_BYTES_MAX),
-            local: Rc::new(RefCell::new(LocalCalls { weight_max: CALLS_BYTES_MAX, ..LocalCalls::default() })),
+            doors: Doors::new(CALLS_BYTES_MAX),
             waiting: HashMap::new(),
             last_call: 0,
             unsent: Vec::new(),
@@ -90,9 +88,14 @@ impl Driver {
 type SnapshotWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, crate::SnapshotOperation);
 type JobWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, Job);
 
-fn snapshot_thread<D: Disk>(mut snapshots: Snapshots<D>, news: Mailbox<News>) -> io::Result<Worker<SnapshotWork>> {
+fn snapshot_thread<D: Disk>(
+    mut snapshots: Snapshots<D>,
+    lock: Arc<dyn Any + Send + Sync>,
+    news: Mailbox<News>,
+) -> io::Result<Worker<SnapshotWork>> {
     let ended = news.clone();
     let work = move |(group, ticket, operation): SnapshotWork| {
+        let _lock = &lock;
         let result = snapshots.perform(group, operation);
         // Nobody listens any more when the loop has ended.
         let _ = news.push(News::Node(NodeInput::Snapshot { group, ticket, result }), 0);

@@ -6,9 +6,8 @@ use std::task::Poll;
 use quorate_protocol::{Instant, Now};
 use tokio::sync::oneshot;
 
-use super::calls::{CallError, Post};
 use super::start::THREADS_WITH_THE_DIRECTORY;
-use super::{Driver, News};
+use super::{Driver, News, log};
 use crate::NodeInput;
 
 /// A shutdown that was asked for.
@@ -34,22 +33,13 @@ impl Driver {
     /// Ends everything in order: no more calls, what is queued is sent and synced, the threads end, the lock goes.
     pub(super) async fn stop(mut self) {
         let mut done = self.shutdown.take().map(|shutdown| shutdown.done).unwrap_or_default();
-        self.local.borrow_mut().is_closed = true;
-        for post in self.posts.close() {
-            match post {
-                Post::Call(_, call) => call.refuse(CallError::Stopped),
-                Post::Shutdown { done: another, .. } => done.push(another),
-            }
-        }
-        for (_, call) in std::mem::take(&mut self.local.borrow_mut().waiting) {
-            call.refuse(CallError::Stopped);
-        }
+        done.extend(self.doors.close());
         self.waiting.clear();
         self.transport.shutdown().await;
         self.stop_snapshots.raise();
         self.snapshots.close();
         self.jobs.close();
-        self.log.close();
+        log::close(self.log, self.news.clone());
         let mut running = THREADS_WITH_THE_DIRECTORY;
         while running > 0 {
             let mut news = Vec::new();

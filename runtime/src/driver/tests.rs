@@ -1,1 +1,260 @@
+//! The shell: calls, threads, shutdown. Time is paused, so that nothing waits for a clock.
 
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    ClusterId, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery, Ticket,
+};
+use quorate_transport::memory::{Delivery, Network};
+use quorate_transport::{Limits, Peer, Transport};
+use quorate_wal::disk::MemoryDisk;
+use quorate_wal::{Settings, Wal};
+
+use super::mailbox::{Mailbox, PushError};
+use super::{CallError, Clock, Driver, NodeHandle, Parts};
+use crate::{
+    CallId, Group, GroupInput, GroupOutput, Job, Node, NodeConfig, PendingStart, Reply, SnapshotDone, SnapshotFailure,
+    SnapshotOperation, Snapshots,
+};
+
+/// A group that keeps what it is given and says what it is told to say.
+#[derive(Default)]
+struct Fake {
+    seen: Vec<String>,
+    outputs: VecDeque<GroupOutput>,
+    results: Vec<Result<SnapshotDone, SnapshotFailure>>,
+    is_busy: bool,
+    keeps_the_node: bool,
+}
+
+impl Group for Fake {
+    fn handle(&mut self, _now: Now, input: GroupInput) {
+        match input {
+            GroupInput::Job { result, .. } => {
+                self.seen.push(format!("{:?}", result.map(|value| *value.downcast::<u64>().expect("a number"))));
+            }
+            GroupInput::Snapshot { result, .. } => self.results.push(result),
+            GroupInput::Shutdown { .. } => self.seen.push("shutdown".to_owned()),
+            GroupInput::Timeout => {}
+            other => self.seen.push(format!("{other:?}")),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<GroupOutput> {
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.is_busy.then_some(Instant::ZERO)
+    }
+
+    fn halted(&mut self, _reason: &HaltReason) {}
+
+    fn is_settled(&self) -> bool {
+        !self.keeps_the_node
+    }
+}
+
+const GROUP: GroupId = GroupId(1);
+const OTHER: GroupId = GroupId(2);
+
+struct Lock(Arc<AtomicBool>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn network() -> Network {
+    Network::new(Limits::default(), Delivery::Immediate).expect("sound limits")
+}
+
+/// A node with two groups, and what tells that its directory is free.
+fn driver(network: &Network, id: u64) -> (Driver, Arc<AtomicBool>) {
+    let identity = Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation(id.into()) };
+    let transport = network.join(identity);
+    for peer in (1..=3).filter(|peer| *peer != id) {
+        transport.set_peer(Peer::new(NodeId(peer), "")).expect("a peer");
+    }
+    let mut pending = PendingStart::recover(identity, Recovery::default()).expect("fresh");
+    pending.bind(GROUP);
+    pending.bind(OTHER);
+    let clock = Clock::start();
+    let peers = (1..=3).map(NodeId).filter(|peer| peer.0 != id);
+    let mut node = Node::new(clock.now(), NodeConfig::new(peers), pending.durable());
+    let mut snapshots = Snapshots::new(MemoryDisk::new(), Path::new("snapshots"), ClusterId(1));
+    for group in [GROUP, OTHER] {
+        node.add(clock.now(), group, (1..=3).map(NodeId).collect(), Box::new(Fake::default()));
+        snapshots.open(group).expect("opened");
+    }
+    let is_free = Arc::new(AtomicBool::new(false));
+    let lock = Arc::new(Lock(is_free.clone()));
+    let settings = Settings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..Settings::default() };
+    let (log, _) = Wal::open(MemoryDisk::new(), settings, identity).expect("a new log");
+    (Driver::new(Parts { node, clock, transport, log, snapshots, lock }).expect("started"), is_free)
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_reach_their_group_and_come_back() {
+    let (driver, _) = driver(&network(), 1);
+    let (handle, local) = (driver.handle(), driver.local_handle());
+    let calls = async move {
+        let ask = |fake: &mut Fake, _: Now, call: CallId| {
+            fake.outputs.push_back(GroupOutput::Reply { call, reply: Reply::Told });
+        };
+        let answer = |fake: Option<&mut Fake>, reply: Reply| (fake.is_some(), reply);
+        assert_eq!(handle.ask(GROUP, 10, ask, answer).await, Ok((true, Reply::Told)));
+        assert_eq!(local.ask(OTHER, 10, ask, answer).await, Ok((true, Reply::Told)));
+        assert_eq!(local.look(GROUP, |fake: &mut Fake, _| fake.outputs.len()).await, Ok(0));
+        assert_eq!(handle.look(GroupId(9), |_: &mut Fake, _| ()).await, Err(CallError::NoGroup));
+        let hosted_elsewhere = handle.look(GROUP, |_: &mut Another, _| ()).await;
+        assert_eq!(hosted_elsewhere, Err(CallError::NoGroup));
+        handle.shutdown(Duration::from_secs(1)).await;
+        assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Err(CallError::Stopped));
+        assert_eq!(local.look(GROUP, |_: &mut Fake, _| ()).await, Err(CallError::Stopped));
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_call_stops_its_group_alone() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        let lost = handle.look(GROUP, |_: &mut Fake, _| panic!("in a caller's closure")).await;
+        assert_eq!(lost, Err::<(), _>(CallError::Lost));
+        assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Err(CallError::NoGroup));
+        assert_eq!(handle.look(OTHER, |_: &mut Fake, _| ()).await, Ok(()));
+        handle.shutdown(Duration::ZERO).await;
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_the_groups_and_frees_the_directory() {
+    let (driver, is_free) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        handle.look(GROUP, |fake: &mut Fake, _| fake.keeps_the_node = true).await.expect("asked");
+        let never_answered = handle.ask(OTHER, 0, |_: &mut Fake, _, _| (), |_, _| ());
+        let (other, settle) = (handle.clone(), handle.clone());
+        let (first, second) = (handle.shutdown(Duration::from_secs(3600)), other.shutdown(Duration::from_secs(5)));
+        let settling = async move {
+            let seen = settle.look(GROUP, |fake: &mut Fake, _| {
+                fake.keeps_the_node = false;
+                fake.seen.contains(&"shutdown".to_owned())
+            });
+            assert_eq!(seen.await, Ok(true));
+        };
+        tokio::join!(first, second, settling);
+        assert!(is_free.load(Ordering::SeqCst), "the lock goes before shutdown returns");
+        assert_eq!(never_answered.await, Err(CallError::Lost));
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_and_snapshots_run_elsewhere_and_come_back() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        let start = |fake: &mut Fake, _: Now| {
+            let jobs: [Job; 2] = [Job(Box::new(|| Box::new(42_u64))), Job(Box::new(|| panic!("in a job")))];
+            for (number, job) in jobs.into_iter().enumerate() {
+                fake.outputs.push_back(GroupOutput::Job { ticket: Ticket(number as u64), job });
+            }
+            let operation = SnapshotOperation::Abort;
+            fake.outputs.push_back(GroupOutput::Snapshot { ticket: Ticket(9), operation });
+        };
+        handle.look(GROUP, start).await.expect("asked");
+        let is_done = |fake: &mut Fake, _: Now| {
+            let jobs: Vec<_> =
+                fake.seen.iter().filter(|seen| seen.contains("Ok(42)") || seen.contains("job")).collect();
+            jobs.len() == 2 && matches!(fake.results[..], [Ok(SnapshotDone::Done)])
+        };
+        until(&handle, is_done).await;
+        handle.shutdown(Duration::ZERO).await;
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_node_leaves_its_thread_to_others() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        handle.look(GROUP, |fake: &mut Fake, _| fake.is_busy = true).await.expect("asked");
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        handle.shutdown(Duration::ZERO).await;
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_meet_over_the_network_and_write_to_their_logs() {
+    let network = network();
+    let drivers: Vec<Driver> = (1..=3).map(|id| driver(&network, id).0).collect();
+    let handles: Vec<NodeHandle> = drivers.iter().map(Driver::handle).collect();
+    let calls = async move {
+        let is_member = |fake: &mut Fake, _: Now| fake.seen.contains(&"Barred(None)".to_owned());
+        for handle in &handles {
+            until(handle, is_member).await;
+        }
+        let write = |fake: &mut Fake, _: Now| {
+            let operations = vec![Operation::Journal { key: 1, bytes: Bytes::from_static(b"durable") }];
+            fake.outputs.push_back(GroupOutput::Persist { ticket: Ticket(1), operations });
+        };
+        handles[0].look(GROUP, write).await.expect("asked");
+        until(&handles[0], |fake: &mut Fake, _| fake.seen.contains(&"Persisted(Ticket(1))".to_owned())).await;
+        for handle in &handles {
+            handle.shutdown(Duration::ZERO).await;
+        }
+    };
+    let [one, two, three] = drivers.try_into().unwrap_or_else(|_| unreachable!("three were made"));
+    tokio::join!(one.run(), two.run(), three.run(), calls);
+}
+
+#[test]
+fn a_full_mailbox_gives_back_what_does_not_fit() {
+    let mailbox = Mailbox::new(10);
+    assert!(mailbox.push('a', 100).is_ok(), "one always fits");
+    assert!(matches!(mailbox.push('b', 1), Err(PushError::Full('b'))));
+    assert_eq!(mailbox.close(), ['a']);
+    assert!(matches!(mailbox.push('c', 1), Err(PushError::Closed('c'))));
+}
+
+/// Asks until it is so.
+async fn until(handle: &NodeHandle, is_so: impl Fn(&mut Fake, Now) -> bool + Copy + Send + 'static) {
+    while !handle.look(GROUP, is_so).await.expect("it runs") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A group of another type.
+struct Another;
+
+impl Group for Another {
+    fn handle(&mut self, _now: Now, _input: GroupInput) {}
+
+    fn poll_output(&mut self) -> Option<GroupOutput> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn halted(&mut self, _reason: &HaltReason) {}
+
+    fn is_settled(&self) -> bool {
+        true
+    }
+}

@@ -4,13 +4,13 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::StreamId;
 use bytes::Bytes;
 use quorate_protocol::{
     GroupId, Identity, Instant, LoadFailure, LoadRange, Loaded, NodeId, Now, Operation, PersistFailure, Standing,
     StorageLevel, Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
+use quorate_wal::StreamId;
 
 use crate::{
     CallId, Group, GroupInput, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure, SnapshotOperation,

@@ -11,11 +11,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::StreamId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{
     GroupId, Identity, Incarnation, LogIndex, NodeId, Operation, RecoverError, Recovery, STATE_BYTES_MAX, StateError,
 };
+use quorate_wal::StreamId;
 
 /// The most peers a node remembers; one more is not introduced and said so.
 pub const PEERS_MAX: usize = 128;

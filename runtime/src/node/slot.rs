@@ -4,9 +4,9 @@ use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::StreamId;
 use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Ticket, VotingBar};
 use quorate_transport::Received;
+use quorate_wal::StreamId;
 
 use super::turn::output_weight;
 use crate::{Group, GroupInput, GroupOutput};

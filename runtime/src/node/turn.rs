@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::StreamId;
 use quorate_protocol::{NodeId, Operation, PersistFailure, Ticket};
 use quorate_transport::{ChannelId, Frame};
+use quorate_wal::StreamId;
 
 use super::bundle::Outgoing;
 use super::{Node, NodeOutput, Write};

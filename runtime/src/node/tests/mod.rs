@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::StreamId;
 use bytes::Bytes;
 use quorate_protocol::{
     ClusterId, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery, Ticket,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
+use quorate_wal::StreamId;
 
 use super::{Node, NodeConfig, NodeInput, NodeOutput, PendingStart};
 use crate::{CallId, Group, GroupInput, GroupOutput, Notice, Reply};

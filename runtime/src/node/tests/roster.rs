@@ -1,10 +1,10 @@
 //! What stream 0 holds.
 
-use crate::StreamId;
 use bytes::Bytes;
 use quorate_protocol::{
     ClusterId, GroupId, Identity, Incarnation, NodeId, Operation, RecoverError, Recovery, StateError,
 };
+use quorate_wal::StreamId;
 
 use super::super::roster::{Acquaintance, PendingStart};
 use super::Disk;

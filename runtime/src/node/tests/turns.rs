@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::StreamId;
 use bytes::Bytes;
 use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, PersistFailure, StorageLevel, Ticket};
 use quorate_transport::{Frame, Received};
+use quorate_wal::StreamId;
 
 use super::{CHANNEL, Fake, World};
 use crate::node::{NodeInput, NodeOutput};

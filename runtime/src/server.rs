@@ -1,0 +1,399 @@
+//! A node of a cluster in a few lines: the data directory, the log, the transport, the groups, the loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Configuration, GroupId, Identity, Member, MemberRole, NodeId, Now, RecoverError, Recovery, SessionId,
+};
+use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
+use quorate_transport::{Peer, PeerError, Transport};
+use quorate_wal::disk::RealDisk;
+use quorate_wal::{OpenError as LogError, SnapshotError, Wal, WriteError};
+
+use crate::{
+    Clock, Directory, DirectoryError, Driver, Group, LocalHandle, NODE_STREAM, Node, NodeConfig, NodeHandle, Parts,
+    PendingStart, Snapshots, StartError, cluster_id, draw_incarnation,
+};
+
+/// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on the current
+/// tokio runtime, [`ServerBuilder::spawn`] on a thread of its own.
+pub struct ServerBuilder {
+    data: PathBuf,
+    cluster: String,
+    nodes: BTreeMap<NodeId, String>,
+    groups: BTreeMap<GroupId, MakeGroup>,
+    repeated: Option<ConfigError>,
+    log: quorate_wal::Settings,
+    tcp: TcpSettings,
+    tail_bytes_max: usize,
+}
+
+/// What a group starts from.
+#[derive(Debug)]
+pub struct GroupStart {
+    /// The time.
+    pub now: Now,
+    /// The group.
+    pub group: GroupId,
+    /// The node that it starts on.
+    pub identity: Identity,
+    /// What its proposals of this start are named after.
+    pub session: SessionId,
+    /// All nodes of the builder as voters, their addresses as context: what a group begins with that has nothing on disk.
+    pub members: Configuration,
+    /// What its stream and its snapshots hold.
+    pub recovery: Recovery,
+    /// A number that no other group, node or start has: for chance.
+    pub seed: u64,
+    /// The longest frame, in bytes: a message must fit.
+    pub frame_bytes_max: usize,
+    /// The most bytes of one write to the log.
+    pub write_bytes_max: usize,
+}
+
+/// Makes a group from what it starts from.
+pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> + Send>;
+
+/// A node that is open and not yet running.
+pub struct Server {
+    driver: Driver,
+    transport: Arc<dyn Transport>,
+}
+
+/// A node that runs on a thread of its own. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    handle: NodeHandle,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// Begins to describe a node of the cluster of this name, whose data lie in `<data>/<node id>`.
+    pub fn builder(cluster: impl Into<String>, data: impl Into<PathBuf>) -> ServerBuilder {
+        ServerBuilder {
+            data: data.into(),
+            cluster: cluster.into(),
+            nodes: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            repeated: None,
+            log: quorate_wal::Settings::default(),
+            tcp: TcpSettings::default(),
+            tail_bytes_max: TAIL_BYTES_MAX,
+        }
+    }
+
+    /// A handle for any thread and executor.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        self.driver.handle()
+    }
+
+    /// A handle for the thread that [`Server::run`] runs on; nothing crosses a thread.
+    #[must_use]
+    pub fn local_handle(&self) -> LocalHandle {
+        self.driver.local_handle()
+    }
+
+    /// The transport: to claim the channel of rpc, and to read its counters.
+    #[must_use]
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// Runs the node until it is shut down. See [`Driver::run`].
+    pub async fn run(self) {
+        self.driver.run().await;
+    }
+}
+
+impl ServerBuilder {
+    /// Adds a node of the cluster, this one included: its id and where its peers reach it, as `host:port`.
+    pub fn node(mut self, id: u64, address: impl Into<String>) -> Self {
+        if self.nodes.insert(NodeId(id), address.into()).is_some() {
+            self.repeated = Some(ConfigError::RepeatedNode(NodeId(id)));
+        }
+        self
+    }
+
+    /// Adds a group. Every node of the cluster has the same groups, with all nodes as their first voters.
+    pub fn group(
+        mut self,
+        id: GroupId,
+        make: impl FnOnce(GroupStart) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> + Send + 'static,
+    ) -> Self {
+        if self.groups.insert(id, Box::new(make)).is_some() {
+            self.repeated = Some(ConfigError::RepeatedGroup(id));
+        }
+        self
+    }
+
+    /// Other sizes of the log.
+    pub fn log(mut self, settings: quorate_wal::Settings) -> Self {
+        self.log = settings;
+        self
+    }
+
+    /// Other bounds and times of the transport.
+    pub fn tcp(mut self, settings: TcpSettings) -> Self {
+        self.tcp = settings;
+        self
+    }
+
+    /// Opens the data directory, recovers every group, and listens: the node `id`, on the current tokio runtime. Reads files
+    /// without yielding, before anything else can wait for it.
+    ///
+    /// # Errors
+    /// When the description does not hold, the directory is another's, in use or damaged, or the address is taken.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
+    pub async fn open(self, id: u64) -> Result<Server, OpenError> {
+        let id = NodeId(id);
+        self.check(id)?;
+        let address = self.nodes[&id].clone();
+        let peers: Vec<Peer> =
+            self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
+        let tcp = self.tcp;
+        let prepared = self.prepare(id)?;
+        // Only now is the start counter durable, before which there are no connections.
+        let transport = TcpTransport::bind(prepared.node.identity(), address, tcp).await?;
+        for peer in peers {
+            transport.set_peer(peer)?;
+        }
+        let Prepared { node, clock, log, snapshots, lock } = prepared;
+        let driver = Driver::new(Parts { node, clock, transport: transport.clone(), log, snapshots, lock })?;
+        Ok(Server { driver, transport })
+    }
+
+    /// As [`ServerBuilder::open`], and runs the node on a thread of its own. Returns when it is open.
+    ///
+    /// # Errors
+    /// As [`ServerBuilder::open`], and when the thread cannot be started.
+    pub fn spawn(self, id: u64) -> Result<Running, OpenError> {
+        let (tell, told) = mpsc::channel();
+        let thread = thread::Builder::new().name(format!("quorate-node-{id}")).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(Err(OpenError::Thread(error)))),
+            };
+            runtime.block_on(async {
+                match self.open(id).await {
+                    Ok(server) => {
+                        // Whoever spawned it waits for this; if it is gone nobody wants the node.
+                        if tell.send(Ok(server.handle())).is_ok() {
+                            server.run().await;
+                        }
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            });
+        });
+        let thread = thread.map_err(OpenError::Thread)?;
+        let handle = told.recv().map_err(|_| OpenError::Thread(io::Error::other("the node's thread panicked")))??;
+        Ok(Running { handle, thread })
+    }
+
+    fn check(&self, id: NodeId) -> Result<(), ConfigError> {
+        if let Some(repeated) = &self.repeated {
+            return Err(repeated.clone());
+        }
+        if self.cluster.is_empty() {
+            return Err(ConfigError::NoCluster);
+        }
+        if !self.nodes.contains_key(&id) {
+            return Err(ConfigError::UnknownNode(id));
+        }
+        if self.groups.is_empty() {
+            return Err(ConfigError::NoGroup);
+        }
+        if self.tcp.limits.frame_bytes_max as u64 > self.log.batch_bytes_max {
+            return Err(ConfigError::FrameAboveBatch);
+        }
+        Ok(())
+    }
+
+    /// Everything up to the first connection: after this the start counter is durable.
+    fn prepare(self, id: NodeId) -> Result<Prepared, OpenError> {
+        let members = self.members();
+        let voters: BTreeSet<NodeId> = self.nodes.keys().copied().collect();
+        let root = self.data.join(id.to_string());
+        let disk = RealDisk::new(&root).map_err(|error| OpenError::Directory(DirectoryError::Io(error)))?;
+        let directory = Directory::open(disk.clone(), cluster_id(&self.cluster), id, draw_incarnation)?;
+        let identity = directory.identity();
+        let (frame_bytes_max, write_bytes_max) =
+            (self.tcp.limits.frame_bytes_max, usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX));
+        let (mut log, report) = Wal::open(disk.clone(), self.log, identity)?;
+        tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
+        let mut pending = PendingStart::recover(identity, log.recover(NODE_STREAM, 0)?)?;
+        let streams: BTreeMap<GroupId, _> = self.groups.keys().map(|group| (*group, pending.bind(*group))).collect();
+        let written = log.write(&[(NODE_STREAM, pending.operations())]).map_err(WriteError::from)?;
+        if let Some((_, refusal)) = written.refused.first() {
+            return Err(WriteError::from(*refusal).into());
+        }
+        log.sync().map_err(WriteError::from)?;
+        let clock = Clock::start();
+        let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
+        let mut snapshots = Snapshots::new(disk, Path::new("snapshots"), identity.cluster);
+        let peers = voters.iter().copied().filter(|node| *node != id);
+        let mut node = Node::new(clock.now(), NodeConfig::new(peers), pending.durable());
+        for (group, make) in self.groups {
+            let newest = snapshots.open(group).map_err(|error| OpenError::Snapshot { group, error })?;
+            let mut recovery = log.recover(streams[&group], self.tail_bytes_max)?;
+            recovery.snapshot = newest.map(|stored| stored.meta);
+            let seed = draw_seed().map_err(OpenError::Thread)?;
+            let (now, members) = (clock.now(), members.clone());
+            let start =
+                GroupStart { now, group, identity, session, members, recovery, seed, frame_bytes_max, write_bytes_max };
+            let made = make(start).map_err(|error| OpenError::Group { group, error })?;
+            node.add(clock.now(), group, voters.clone(), made);
+        }
+        Ok(Prepared { node, clock, log, snapshots, lock: Arc::new(directory.into_lock()) })
+    }
+
+    fn members(&self) -> Configuration {
+        let member = |(node, address): (&NodeId, &String)| Member {
+            node: *node,
+            role: MemberRole::Voter,
+            priority: 1,
+            context: Bytes::from(address.clone()),
+        };
+        Configuration::new(self.nodes.iter().map(member).collect())
+            .expect("nodes do not repeat, and one is checked to be there")
+    }
+}
+
+impl Running {
+    /// A handle for any thread and executor.
+    #[must_use]
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// Stops the node and waits for it: see [`NodeHandle::shutdown`].
+    ///
+    /// # Panics
+    /// Within an async task: there use [`NodeHandle::shutdown`].
+    pub fn shutdown(self, patience: Duration) {
+        let stopped = self.handle.begin_shutdown(patience);
+        // Either way it has stopped.
+        let _ = stopped.blocking_recv();
+        // A panic of the loop was printed where it happened.
+        let _ = self.thread.join();
+    }
+}
+
+struct Prepared {
+    node: Node,
+    clock: Clock,
+    log: Wal<RealDisk>,
+    snapshots: Snapshots<RealDisk>,
+    lock: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+/// A description of a node that does not hold. Nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The cluster's name is empty.
+    #[error("the cluster has no name")]
+    NoCluster,
+    /// A node was given twice.
+    #[error("node {0} is given twice")]
+    RepeatedNode(NodeId),
+    /// A group was given twice.
+    #[error("group {0} is given twice")]
+    RepeatedGroup(GroupId),
+    /// The node to open is none of those given.
+    #[error("node {0} is not a node of the cluster")]
+    UnknownNode(NodeId),
+    /// There is nothing to run.
+    #[error("the node has no group")]
+    NoGroup,
+    /// What comes in one frame could not be written in one batch.
+    #[error("the longest frame is above the log's largest batch")]
+    FrameAboveBatch,
+}
+
+/// Why a node cannot be opened. Its data directory is as it was, but for what the parts' errors say.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The description does not hold.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The data directory is in use, another's, or cannot be read.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The log is corrupt, another's, or cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The node's own stream cannot be read.
+    #[error("the node's own stream: {0}")]
+    Roster(#[from] RecoverError),
+    /// The start could not be made durable.
+    #[error("the start cannot be written to the log: {0}")]
+    Write(#[from] WriteError),
+    /// A group's newest snapshot is damaged, another's, or cannot be read.
+    #[error("group {group}: {error}")]
+    Snapshot {
+        /// Whose.
+        group: GroupId,
+        /// Why.
+        error: SnapshotError,
+    },
+    /// A group cannot start from what it left.
+    #[error("group {group}: {error}")]
+    Group {
+        /// Which.
+        group: GroupId,
+        /// Why.
+        error: Box<dyn Error + Send + Sync>,
+    },
+    /// The address cannot be listened at.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A peer's address cannot be one.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The loop cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A thread cannot be started, or there is no source of randomness.
+    #[error("the system refuses: {0}")]
+    Thread(io::Error),
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("data", &self.data)
+            .field("cluster", &self.cluster)
+            .field("nodes", &self.nodes)
+            .field("groups", &self.groups.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+fn draw_seed() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Bytes of the log's newest entries that a group starts with in memory.
+const TAIL_BYTES_MAX: usize = 16 << 20;

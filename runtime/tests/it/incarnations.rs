@@ -1,0 +1,88 @@
+//! Wiped disks under real cores: a node that forgot its votes casts none.
+
+use std::time::Duration;
+
+use quorate_protocol::{GroupId, VotingBar};
+use quorate_raft::Settings;
+use quorate_runtime::Notice;
+
+use crate::world::{NODES, World};
+
+const GROUP: u64 = 1;
+const LONG: Duration = Duration::from_secs(20);
+
+fn has_leader(world: &World) -> bool {
+    world.leader(GROUP).is_some()
+}
+
+fn bar(world: &World, id: u64) -> Option<VotingBar> {
+    world.node(id).voting_bar(GroupId(GROUP))
+}
+
+/// Three nodes of which node 1 leads, with one committed command.
+fn settled() -> World {
+    let mut world = World::new(1, Settings::default());
+    world.start(1);
+    world.start(2);
+    world.start(3);
+    assert!(world.run_until(LONG, has_leader));
+    world.propose(GROUP, b"acknowledged");
+    world.run(Duration::from_secs(1));
+    world
+}
+
+#[test]
+fn with_a_wiped_voter_and_a_node_down_nothing_is_committed() {
+    let mut world = settled();
+    let before = world.commit_index(1, GROUP);
+    NODES.into_iter().for_each(|id| world.kill(id));
+    world.wipe(2);
+    world.restart(1);
+    world.restart(2);
+    world.run(LONG);
+    assert_eq!(world.leader(GROUP), None, "the wiped node's vote does not count");
+    assert!(world.commit_index(1, GROUP) <= before);
+    assert_eq!((bar(&world, 1), bar(&world, 2)), (None, Some(VotingBar::WipedDisk)));
+    assert!(world.notices.iter().any(|(id, notice)| *id == 2 && matches!(notice, Notice::SelfStranger { .. })));
+    // With the third node there is a quorum without the wiped one, which catches up as a stranger.
+    world.restart(3);
+    assert!(world.run_until(LONG, has_leader));
+    assert_ne!(world.leader(GROUP), Some(2));
+    world.propose(GROUP, b"more");
+    world.run(Duration::from_secs(2));
+    let leader = world.leader(GROUP).expect("it still leads");
+    assert!(world.commit_index(leader, GROUP) > before);
+    assert_eq!(world.commit_index(2, GROUP), world.commit_index(leader, GROUP), "a stranger receives entries");
+}
+
+#[test]
+fn a_wiped_voter_that_one_node_never_met_does_not_vote() {
+    let mut world = World::new(1, Settings::default());
+    world.start(2);
+    world.start(3);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.leader(GROUP), None, "nobody votes before all initial voters have met");
+    world.kill(3);
+    world.kill(2);
+    world.wipe(2);
+    world.restart(2);
+    world.start(1);
+    world.run(LONG);
+    assert_eq!(world.leader(GROUP), None, "two nodes that never met the third are no quorum");
+    assert_eq!((bar(&world, 1), bar(&world, 2)), (Some(VotingBar::NotIntroduced), Some(VotingBar::NotIntroduced)));
+    world.restart(3);
+    world.run(LONG);
+    assert_eq!(bar(&world, 2), Some(VotingBar::WipedDisk));
+}
+
+#[test]
+fn all_killed_and_restarted_everything_acknowledged_is_there() {
+    let mut world = settled();
+    let leader = world.leader(GROUP).expect("it leads");
+    let committed = world.commit_index(leader, GROUP);
+    NODES.into_iter().for_each(|id| world.kill(id));
+    NODES.into_iter().for_each(|id| world.restart(id));
+    assert!(world.run_until(LONG, has_leader));
+    let leader = world.leader(GROUP).expect("it leads");
+    assert!(world.commit_index(leader, GROUP) > committed, "the new leader's first entry stands behind it");
+}

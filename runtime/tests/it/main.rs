@@ -1,0 +1,5 @@
+//! Behaviour through the public interface.
+
+mod incarnations;
+mod thousand;
+mod world;

@@ -1,0 +1,285 @@
+//! Nodes with real cores on real logs, over disks and a network in memory, in a time that is moved from deadline to deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Configuration, EntryKind, GroupId, Identity, Incarnation, Instant, LogCommand, LogIndex, NodeId, Now, Proposal,
+    ProposalId, Protocol, ReplicatedLog, Role, SessionId, crc32c,
+};
+use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_runtime::{
+    Directory, Hosted, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Notice, PendingStart,
+    cluster_id,
+};
+use quorate_transport::memory::{Delivery, MemoryTransport, Network};
+use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Transport};
+use quorate_wal::{StreamId, Wal};
+use quorate_wal::disk::MemoryDisk;
+
+pub(crate) const NODES: [u64; 3] = [1, 2, 3];
+
+/// Three machines, of which some run.
+pub(crate) struct World {
+    network: Network,
+    machines: BTreeMap<u64, Machine>,
+    disks: BTreeMap<u64, MemoryDisk>,
+    pub(crate) notices: Vec<(u64, Notice)>,
+    now: Now,
+    drawn: u128,
+    sequence: u64,
+    groups: u64,
+    settings: Settings,
+}
+
+/// A process: gone when it is stopped.
+struct Machine {
+    node: Node,
+    wal: Wal<MemoryDisk>,
+    transport: Arc<MemoryTransport>,
+    inboxes: [Inbox; 2],
+    syncs: u64,
+    _directory: Directory<MemoryDisk>,
+}
+
+impl World {
+    pub(crate) fn new(groups: u64, settings: Settings) -> Self {
+        Self {
+            network: Network::new(Limits::default(), Delivery::OnSettle).expect("sound limits"),
+            machines: BTreeMap::new(),
+            disks: NODES.into_iter().map(|id| (id, MemoryDisk::new())).collect(),
+            notices: Vec::new(),
+            now: Now { instant: Instant::ZERO, wall_ms: 1_000_000 },
+            drawn: 0,
+            sequence: 0,
+            groups,
+            settings,
+        }
+    }
+
+    pub(crate) fn start(&mut self, id: u64) {
+        self.drawn += 1;
+        let drawn = Incarnation(self.drawn);
+        let disk = self.disks[&id].clone();
+        let directory = Directory::open(disk.clone(), cluster_id("test"), NodeId(id), || Ok(drawn)).expect("opened");
+        let identity = directory.identity();
+        let settings = quorate_wal::Settings { segment_bytes: 4 << 20, batch_bytes_max: 2 << 20, ..Default::default() };
+        let (mut wal, _) = Wal::open(disk, settings, identity).expect("a sound log");
+        let mut pending = PendingStart::recover(identity, wal.recover(NODE_STREAM, 0).expect("sound")).expect("sound");
+        for group in 1..=self.groups {
+            pending.bind(GroupId(group));
+        }
+        wal.write(&[(NODE_STREAM, pending.operations())]).expect("written");
+        wal.sync().expect("synced");
+        let transport = self.network.join(identity);
+        let control = transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS).expect("free");
+        let groups = transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX)).expect("free");
+        for peer in NODES.into_iter().filter(|peer| *peer != id) {
+            transport.set_peer(Peer::new(NodeId(peer), "")).expect("a peer");
+        }
+        let peers = NODES.into_iter().filter(|peer| *peer != id).map(NodeId);
+        let mut node = Node::new(self.now, NodeConfig::new(peers), pending.durable());
+        for group in (1..=self.groups).map(GroupId) {
+            let core = self.core(identity, group, node.roster().stream(group).expect("bound"), &wal);
+            let voters: BTreeSet<NodeId> = NODES.into_iter().map(NodeId).collect();
+            node.add(self.now, group, voters, Box::new(Hosted::new(group, ChannelId::FIRST_CORE, core)));
+        }
+        let machine = Machine { node, wal, transport, inboxes: [control, groups], syncs: 0, _directory: directory };
+        self.machines.insert(id, machine);
+    }
+
+    fn core(&self, identity: Identity, group: GroupId, stream: StreamId, wal: &Wal<MemoryDisk>) -> Raft {
+        let members = Configuration::of_voters(NODES.into_iter().map(NodeId));
+        let seed = group.0 * 31 + identity.node.0 * 7 + u64::try_from(identity.incarnation.0).expect("small");
+        let config = Config::new(identity.node, seed, Start::Initial(members), self.settings.clone()).expect("sound");
+        Raft::recover(self.now, config, wal.recover(stream, 1 << 20).expect("sound")).expect("sound")
+    }
+
+    /// The process ends and takes nothing with it that was not synced.
+    pub(crate) fn kill(&mut self, id: u64) {
+        let machine = self.machines.remove(&id).expect("it runs");
+        drop(machine);
+        self.disks[&id].crash(quorate_wal::disk::Crash::LoseUnsynced);
+        // A transport that is dropped stays in the network until its successor joins, so the ways are cut.
+        for peer in NODES.into_iter().filter(|peer| *peer != id) {
+            self.network.cut(NodeId(id), NodeId(peer));
+            self.network.cut(NodeId(peer), NodeId(id));
+        }
+    }
+
+    /// Starts a machine that was killed.
+    pub(crate) fn restart(&mut self, id: u64) {
+        for peer in NODES.into_iter().filter(|peer| *peer != id) {
+            self.network.heal(NodeId(id), NodeId(peer));
+            self.network.heal(NodeId(peer), NodeId(id));
+        }
+        self.start(id);
+    }
+
+    /// Gives the machine, which does not run, an empty disk.
+    pub(crate) fn wipe(&mut self, id: u64) {
+        assert!(!self.machines.contains_key(&id), "it does not run");
+        self.disks.insert(id, MemoryDisk::new());
+    }
+
+    pub(crate) fn node(&self, id: u64) -> &Node {
+        &self.machines[&id].node
+    }
+
+    pub(crate) fn raft(&self, id: u64, group: u64) -> &Raft {
+        let hosted: &Hosted<Raft> = self.node(id).group(GroupId(group)).expect("a core");
+        hosted.core()
+    }
+
+    /// The node that leads the group and knows it, if there is one.
+    pub(crate) fn leader(&self, group: u64) -> Option<u64> {
+        let leads = |id: &&u64| self.raft(**id, group).status().role == Role::Leader;
+        self.machines.keys().find(leads).copied()
+    }
+
+    /// Has the leader of the group append a command.
+    pub(crate) fn propose(&mut self, group: u64, payload: &'static [u8]) {
+        let leader = self.leader(group).expect("somebody leads");
+        self.sequence += 1;
+        let payload = Bytes::from_static(payload);
+        let session = SessionId { incarnation: Incarnation(1), start: 1 };
+        let proposal = Proposal {
+            id: ProposalId { session, sequence: self.sequence },
+            kind: EntryKind::Command,
+            acknowledged_below: 0,
+            checksum: crc32c(&payload),
+            payload,
+        };
+        let now = self.now;
+        let node = &mut self.machines.get_mut(&leader).expect("it runs").node;
+        node.enter(now, GroupId(group), |group| {
+            let group: &mut dyn std::any::Any = group;
+            let hosted: &mut Hosted<Raft> = group.downcast_mut().expect("a core");
+            hosted.command(now, LogCommand::Propose(proposal));
+        });
+    }
+
+    pub(crate) fn commit_index(&self, id: u64, group: u64) -> LogIndex {
+        self.raft(id, group).status().commit_index
+    }
+
+    /// Carries out everything until nothing is left to do now.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut is_quiet = true;
+            for (id, machine) in &mut self.machines {
+                is_quiet &= machine.take_in(self.now) == 0;
+                is_quiet &= machine.carry_out(self.now, |notice| self.notices.push((*id, notice))) == 0;
+            }
+            is_quiet &= self.network.settle() == 0;
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, from deadline to deadline.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now.instant.after(duration);
+        self.settle();
+        loop {
+            let deadlines = self.machines.values().map(|machine| machine.node.deadline());
+            let next = deadlines.min().unwrap_or(end).max(self.now.instant);
+            if next > end {
+                break;
+            }
+            self.pass_to(next);
+            let now = self.now;
+            for machine in self.machines.values_mut().filter(|machine| machine.node.deadline() <= now.instant) {
+                machine.node.handle(now, NodeInput::Timeout);
+            }
+            self.settle();
+        }
+        self.pass_to(end);
+    }
+
+    /// Runs until it is so, for at most `limit`.
+    pub(crate) fn run_until(&mut self, limit: Duration, is_so: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now.instant.after(limit);
+        while self.now.instant < end {
+            if is_so(self) {
+                return true;
+            }
+            self.run(Duration::from_millis(50));
+        }
+        is_so(self)
+    }
+
+    /// Syncs of the logs, and what the nodes have counted, summed over the machines.
+    pub(crate) fn totals(&self) -> (u64, NodeCounters) {
+        let mut sum = NodeCounters::default();
+        for counters in self.machines.values().map(|machine| machine.node.counters()) {
+            sum.writes += counters.writes;
+            sum.messages_sent += counters.messages_sent;
+            sum.frames_sent += counters.frames_sent;
+        }
+        (self.machines.values().map(|machine| machine.syncs).sum(), sum)
+    }
+
+    fn pass_to(&mut self, instant: Instant) {
+        let passed = instant.since(self.now.instant);
+        self.now.wall_ms += u64::try_from(passed.as_millis()).expect("short");
+        self.now.instant = instant;
+    }
+}
+
+impl Machine {
+    fn take_in(&mut self, now: Now) -> usize {
+        let mut count = 0;
+        for inbox in &mut self.inboxes {
+            while let Some(incoming) = inbox.try_recv() {
+                count += 1;
+                match incoming {
+                    Incoming::Frame(received) => self.node.handle(now, NodeInput::Frame(received)),
+                    Incoming::Link(LinkEvent::Up { peer }) => self.node.handle(now, NodeInput::LinkUp(peer)),
+                    Incoming::Link(LinkEvent::Down { peer, .. }) => {
+                        self.node.handle(now, NodeInput::LinkDown(peer.node));
+                    }
+                    Incoming::Link(LinkEvent::Refused { .. }) => {}
+                }
+            }
+        }
+        count
+    }
+
+    fn carry_out(&mut self, now: Now, mut notice: impl FnMut(Notice)) -> usize {
+        let mut count = 0;
+        while let Some(output) = self.node.poll_output() {
+            count += 1;
+            match output {
+                NodeOutput::Send { to, frame, origin } => {
+                    if self.transport.send(to, frame).is_err() {
+                        self.node.handle(now, NodeInput::SendFailed { to, origin });
+                    }
+                }
+                NodeOutput::Write(writes) => {
+                    let (done, submissions): (Vec<_>, Vec<_>) = writes
+                        .into_iter()
+                        .map(|write| ((write.stream, write.ticket), (write.stream, write.operations)))
+                        .unzip();
+                    let written = self.wal.write(&submissions).expect("the disk works");
+                    assert_eq!(written.refused, [], "cores keep the log's rules");
+                    self.syncs += self.wal.sync().expect("the disk works");
+                    for (stream, ticket) in done {
+                        self.node.handle(now, NodeInput::Persisted { stream, ticket });
+                    }
+                }
+                NodeOutput::Load { stream, ticket, range } => {
+                    let result = self.wal.reader().load(stream, &range);
+                    self.node.handle(now, NodeInput::Loaded { stream, ticket, result });
+                }
+                NodeOutput::Notice { notice: told, .. } => notice(told),
+                NodeOutput::Reply { .. } => {}
+                NodeOutput::Snapshot { .. } | NodeOutput::Job { .. } => panic!("bare cores ask for neither"),
+            }
+        }
+        count
+    }
+}
