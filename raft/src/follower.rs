@@ -54,6 +54,8 @@ impl Raft {
         self.matched = self.matched.max(last);
         if let RoleState::Follower(follower) = &mut self.role {
             follower.owes_acknowledgement = true;
+            // What is durable before these entries is no news that deserves a message of its own.
+            follower.acknowledged = follower.acknowledged.max(message.prev_index.min(self.log.durable()));
         }
         self.commit_up_to(message.commit_index);
         Ok(())

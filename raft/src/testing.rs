@@ -2,12 +2,14 @@
 //!
 //! Everything happens in an order that the seed decides: messages, writes and deadlines stand in one queue.
 
+mod builder;
 mod cluster;
 mod disk;
 mod laws;
 mod node;
 
-pub use cluster::{Builder, Cluster, Faults};
+pub use builder::Builder;
+pub use cluster::{Cluster, Faults};
 pub use disk::Disk;
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, laws};
 pub use node::{Applied, Node};

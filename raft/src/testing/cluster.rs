@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex,
-    NodeId, Now, PersistFailure, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term,
-    Ticket,
+    EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex, NodeId, Now,
+    PersistFailure, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
 };
 
+use super::builder::Builder;
 use super::laws::laws;
 use super::node::{Effect, Node};
-use crate::{Config, Message, Raft, Settings, Start};
+use crate::{Message, Raft};
 
 /// What the network and the disks do to a cluster.
 #[derive(Clone, Debug, Default)]
@@ -29,81 +29,6 @@ pub struct Faults {
     pub refusal_percent: u64,
     /// Of a hundred inputs, so many are handled together with the next.
     pub batch_percent: u64,
-}
-
-/// What a cluster is made of.
-#[derive(Debug)]
-pub struct Builder {
-    nodes: Vec<NodeId>,
-    seed: u64,
-    settings: Settings,
-    beat: Option<Duration>,
-    tail_bytes_max: usize,
-}
-
-impl Builder {
-    /// A cluster of nodes 1 to `count`.
-    pub fn new(count: u64, seed: u64) -> Self {
-        let nodes = (1..=count).map(NodeId).collect();
-        Self { nodes, seed, settings: Settings::default(), beat: None, tail_bytes_max: usize::MAX }
-    }
-
-    /// With these settings on every node.
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// With news of living nodes this often.
-    pub fn beat(mut self, interval: Duration) -> Self {
-        self.beat = Some(interval);
-        self
-    }
-
-    /// With so many bytes of the log given to a core that recovers.
-    pub fn tail_bytes_max(mut self, bytes: usize) -> Self {
-        self.tail_bytes_max = bytes;
-        self
-    }
-
-    /// Starts every node, introduced to each other.
-    ///
-    /// # Panics
-    /// When the settings contradict each other.
-    pub fn start(self) -> Cluster {
-        let members = Configuration::of_voters(self.nodes.iter().copied());
-        let mut cluster = Cluster {
-            nodes: BTreeMap::new(),
-            now: Instant::from_nanos(1_000_000_000),
-            queue: BTreeMap::new(),
-            next_event: 0,
-            random: Random::new(self.seed),
-            faults: Faults::default(),
-            cut: BTreeSet::new(),
-            parked_links: BTreeSet::new(),
-            parked: Vec::new(),
-            laws: Laws(laws()),
-            has_lost_disk: false,
-            sent: 0,
-            tail_bytes_max: self.tail_bytes_max,
-            next_id: 0,
-            beat: self.beat,
-        };
-        for node in &self.nodes {
-            let seed = self.seed.wrapping_mul(1000) + node.0;
-            let config = Config::new(*node, seed, Start::Initial(members.clone()), self.settings.clone());
-            let mut started = Node::new(config.expect("valid settings"));
-            started.known = self.nodes.iter().map(|peer| (*peer, 1)).collect();
-            cluster.nodes.insert(*node, started);
-        }
-        for node in self.nodes {
-            cluster.restart(node);
-        }
-        if let Some(interval) = self.beat {
-            cluster.schedule(interval, Event::Beat);
-        }
-        cluster
-    }
 }
 
 /// Cores in one loop. After every step all laws are checked.
@@ -149,6 +74,31 @@ impl std::fmt::Debug for Laws {
 }
 
 impl Cluster {
+    /// No node yet.
+    pub(super) fn empty(seed: u64, tail_bytes_max: usize, beat: Option<Duration>) -> Self {
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            now: Instant::from_nanos(1_000_000_000),
+            queue: BTreeMap::new(),
+            next_event: 0,
+            random: Random::new(seed),
+            faults: Faults::default(),
+            cut: BTreeSet::new(),
+            parked_links: BTreeSet::new(),
+            parked: Vec::new(),
+            laws: Laws(laws()),
+            has_lost_disk: false,
+            sent: 0,
+            tail_bytes_max,
+            next_id: 0,
+            beat,
+        };
+        if let Some(interval) = beat {
+            cluster.schedule(interval, Event::Beat);
+        }
+        cluster
+    }
+
     /// Three nodes with default settings.
     pub fn of_three(seed: u64) -> Self {
         Builder::new(3, seed).start()

@@ -1,8 +1,9 @@
 //! Behaviour through the public API.
 
-mod election;
 mod formats;
 mod hostile;
+mod paper;
+mod quiet;
 mod random;
 mod scenarios;
 mod support;
