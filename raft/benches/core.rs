@@ -2,6 +2,8 @@
 //! busy machine does not change much, and of the clock on the wall.
 //!
 //! `cargo bench -p quorate-raft --bench core`
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![allow(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 use std::time::Instant;
 

@@ -28,3 +28,7 @@ pub use error::{ConfigError, Ignored};
 pub use message::Message;
 pub use raft::Raft;
 pub use view::View;
+
+/// The server side: `Node`, `Replica`, the tokio shell.
+#[cfg(feature = "server")]
+pub use quorate_runtime as runtime;

@@ -47,7 +47,6 @@ impl Raft {
             return Err(Ignored::AlreadyReceiving);
         }
         let request = LogRequest::ReceiveSnapshot { from, term, snapshot: snapshot.clone() };
-        // The term is durable before chunks that bear it are admitted.
         let ticket = self.outbox.request(request);
         self.receiving = Some(Receiving { ticket, from, term, snapshot });
         Ok(())
