@@ -16,6 +16,8 @@ mod quorum;
 mod raft;
 mod reads;
 mod replication;
+#[cfg(feature = "server")]
+mod server;
 mod snapshot;
 mod state;
 mod status;
