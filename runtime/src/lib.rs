@@ -36,7 +36,7 @@ pub use replica::{
     ReplicaSettings, ReplicaSettingsError, ReplicaStatus, Seat, TransferProgress,
 };
 pub use reply::Reply;
-pub use server::{ConfigError, GroupStart, MakeGroup, OpenError, Running, Server, ServerBuilder};
+pub use server::{BoxError, ConfigError, GroupStart, Launch, MakeGroup, OpenError, Running, Server, ServerBuilder};
 pub use sessions::{SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW};
 pub use snapshots::{Snapshots, StopFlag};
 pub use state_machine::{ApplyContext, StateMachine};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, GroupId, Identity, Member, MemberRole, NodeId, Now, RecoverError, Recovery, SessionId,
+    Configuration, GroupId, Identity, Member, MemberRole, NodeId, Now, RecoverError, Recovery, ReplicatedLog, SessionId,
 };
 use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{Peer, PeerError, Transport};
@@ -20,8 +20,9 @@ use quorate_wal::disk::RealDisk;
 use quorate_wal::{OpenError as LogError, SnapshotError, Wal, WriteError};
 
 use crate::{
-    Clock, Directory, DirectoryError, Driver, Group, LocalHandle, NODE_STREAM, Node, NodeConfig, NodeHandle, Parts,
-    PendingStart, Snapshots, StartError, cluster_id, draw_incarnation,
+    Clock, Directory, DirectoryError, Driver, Group, Hostable, LocalHandle, LocalReplicaHandle, NODE_STREAM, Node,
+    NodeConfig, NodeHandle, Parts, PendingStart, Replica, ReplicaHandle, ReplicaSettings, Seat, Snapshots, StartError,
+    StateMachine, cluster_id, draw_incarnation,
 };
 
 /// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on the current
@@ -61,7 +62,19 @@ pub struct GroupStart {
 }
 
 /// Makes a group from what it starts from.
-pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> + Send>;
+pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send>;
+
+/// A replicated log that can be started with its usual settings, as [`ServerBuilder::replica`] does.
+pub trait Launch: ReplicatedLog + Hostable {
+    /// The usual settings for a group that starts from this.
+    ///
+    /// # Errors
+    /// When they do not fit what the node's transport and log take.
+    fn config(start: &GroupStart) -> Result<Self::Config, BoxError>;
+}
+
+/// Whatever keeps a group from starting.
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A node that is open and not yet running.
 pub struct Server {
@@ -103,6 +116,21 @@ impl Server {
         self.driver.local_handle()
     }
 
+    /// A typed handle to a replica, for any thread and executor.
+    #[must_use]
+    pub fn replica<L: ReplicatedLog + Hostable, S: StateMachine>(&self, group: GroupId) -> ReplicaHandle<L, S> {
+        ReplicaHandle::new(self.handle(), group)
+    }
+
+    /// A typed handle to a replica, for the thread that [`Server::run`] runs on.
+    #[must_use]
+    pub fn local_replica<L: ReplicatedLog + Hostable, S: StateMachine>(
+        &self,
+        group: GroupId,
+    ) -> LocalReplicaHandle<L, S> {
+        LocalReplicaHandle::new(self.local_handle(), group)
+    }
+
     /// The transport: to claim the channel of rpc, and to read its counters.
     #[must_use]
     pub fn transport(&self) -> &Arc<dyn Transport> {
@@ -128,12 +156,36 @@ impl ServerBuilder {
     pub fn group(
         mut self,
         id: GroupId,
-        make: impl FnOnce(GroupStart) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> + Send + 'static,
+        make: impl FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send + 'static,
     ) -> Self {
         if self.groups.insert(id, Box::new(make)).is_some() {
             self.repeated = Some(ConfigError::RepeatedGroup(id));
         }
         self
+    }
+
+    /// Adds a group that replicates this state machine with the log `L` and its usual settings.
+    pub fn replica<L: Launch, S: StateMachine>(self, id: GroupId, state: S) -> Self {
+        self.replica_with::<L, S>(id, ReplicaSettings::default(), L::config, state)
+    }
+
+    /// As [`ServerBuilder::replica`] with settings of its own.
+    pub fn replica_with<L: ReplicatedLog + Hostable, S: StateMachine>(
+        self,
+        id: GroupId,
+        settings: ReplicaSettings,
+        config: impl FnOnce(&GroupStart) -> Result<L::Config, BoxError> + Send + 'static,
+        state: S,
+    ) -> Self {
+        self.group(id, move |start| {
+            settings.check()?;
+            if settings.chunk_bytes + FRAME_OVERHEAD_BYTES > start.frame_bytes_max {
+                return Err("chunk_bytes of the replica is above the longest frame".into());
+            }
+            let config = config(&start)?;
+            let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
+            Ok(Box::new(Replica::<L, S>::recover(start.now, seat, settings, config, start.recovery, state)?))
+        })
     }
 
     /// Other sizes of the log.
@@ -278,6 +330,12 @@ impl Running {
         &self.handle
     }
 
+    /// A typed handle to a replica.
+    #[must_use]
+    pub fn replica<L: ReplicatedLog + Hostable, S: StateMachine>(&self, group: GroupId) -> ReplicaHandle<L, S> {
+        ReplicaHandle::new(self.handle.clone(), group)
+    }
+
     /// Stops the node and waits for it: see [`NodeHandle::shutdown`].
     ///
     /// # Panics
@@ -356,7 +414,7 @@ pub enum OpenError {
         /// Which.
         group: GroupId,
         /// Why.
-        error: Box<dyn Error + Send + Sync>,
+        error: BoxError,
     },
     /// The address cannot be listened at.
     #[error(transparent)]
@@ -397,3 +455,5 @@ fn draw_seed() -> io::Result<u64> {
 
 /// Bytes of the log's newest entries that a group starts with in memory.
 const TAIL_BYTES_MAX: usize = 16 << 20;
+/// What stands in a frame beside a piece of a snapshot.
+const FRAME_OVERHEAD_BYTES: usize = 4096;

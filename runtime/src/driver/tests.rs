@@ -144,7 +144,7 @@ async fn a_shutdown_waits_for_the_groups_and_frees_the_directory() {
         handle.look(GROUP, |fake: &mut Fake, _| fake.keeps_the_node = true).await.expect("asked");
         let never_answered = handle.ask(OTHER, 0, |_: &mut Fake, _, _| (), |_, _| ());
         let (other, settle) = (handle.clone(), handle.clone());
-        let (first, second) = (handle.shutdown(Duration::from_secs(3600)), other.shutdown(Duration::from_secs(5)));
+        let (first, second) = (handle.shutdown(Duration::from_hours(1)), other.shutdown(Duration::from_secs(5)));
         let settling = async move {
             let seen = settle.look(GROUP, |fake: &mut Fake, _| {
                 fake.keeps_the_node = false;

@@ -35,7 +35,9 @@ fn settled() -> World {
 fn with_a_wiped_voter_and_a_node_down_nothing_is_committed() {
     let mut world = settled();
     let before = world.commit_index(1, GROUP);
-    NODES.into_iter().for_each(|id| world.kill(id));
+    for id in NODES {
+        world.kill(id);
+    }
     world.wipe(2);
     world.restart(1);
     world.restart(2);
@@ -80,8 +82,12 @@ fn all_killed_and_restarted_everything_acknowledged_is_there() {
     let mut world = settled();
     let leader = world.leader(GROUP).expect("it leads");
     let committed = world.commit_index(leader, GROUP);
-    NODES.into_iter().for_each(|id| world.kill(id));
-    NODES.into_iter().for_each(|id| world.restart(id));
+    for id in NODES {
+        world.kill(id);
+    }
+    for id in NODES {
+        world.restart(id);
+    }
     assert!(world.run_until(LONG, has_leader));
     let leader = world.leader(GROUP).expect("it leads");
     assert!(world.commit_index(leader, GROUP) > committed, "the new leader's first entry stands behind it");

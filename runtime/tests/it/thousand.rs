@@ -14,7 +14,9 @@ fn a_thousand_groups_share_syncs_and_frames() {
     let settings = Settings { quiet_after: Some(Duration::from_secs(1)), ..Settings::default() };
     let mut world = World::new(GROUPS, settings);
     let begun = Instant::now();
-    NODES.into_iter().for_each(|id| world.start(id));
+    for id in NODES {
+        world.start(id);
+    }
     let all_lead = |world: &World| (1..=GROUPS).all(|group| world.leader(group).is_some());
     assert!(world.run_until(Duration::from_secs(30), all_lead), "every group elects a leader");
     world.run(Duration::from_secs(5));
@@ -22,7 +24,9 @@ fn a_thousand_groups_share_syncs_and_frames() {
     // One command in each group, at the same moment.
     let before: Vec<LogIndex> = (1..=GROUPS).map(|group| world.commit_index(1, group)).collect();
     let (syncs, counted) = world.totals();
-    (1..=GROUPS).for_each(|group| world.propose(group, b"a command"));
+    for group in 1..=GROUPS {
+        world.propose(group, b"a command");
+    }
     world.settle();
     let committed_by_leader = |world: &World, group: u64| {
         let leader = world.leader(group).expect("still leads");

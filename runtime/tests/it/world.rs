@@ -16,8 +16,8 @@ use quorate_runtime::{
 };
 use quorate_transport::memory::{Delivery, MemoryTransport, Network};
 use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Transport};
-use quorate_wal::{StreamId, Wal};
 use quorate_wal::disk::MemoryDisk;
+use quorate_wal::{StreamId, Wal};
 
 pub(crate) const NODES: [u64; 3] = [1, 2, 3];
 
