@@ -110,7 +110,7 @@ fn what_the_state_machine_fails_with_is_told_and_leaves_the_older_one() {
     let fails = SnapshotOperation::Build { meta: meta(7), write: Box::new(|_| Err(io::Error::other("broken"))) };
     assert!(matches!(snapshots.perform(GROUP, fails), Err(SnapshotFailure::Io(text)) if text.contains("broken")));
     disk.set_capacity(Some(disk.used() + 100));
-    let full = SnapshotOperation::Build { meta: meta(7), write: Box::new(|out| out.write_all(&[0; 1 << 20])) };
+    let full = SnapshotOperation::Build { meta: meta(7), write: Box::new(|out| out.write_all(&vec![0; 1 << 20])) };
     assert_eq!(snapshots.perform(GROUP, full).err(), Some(SnapshotFailure::DiskFull));
     assert_eq!(open(&disk).open(GROUP).expect("whole").expect("one").meta.index, LogIndex(5));
 }
