@@ -140,11 +140,6 @@ impl ClusterConfig {
         Ok(node)
     }
 
-    /// Where a node's data lie.
-    pub fn data_of(&self, id: u64) -> PathBuf {
-        self.data.join(id.to_string())
-    }
-
     fn check(raw: RawCluster, folder: &Path) -> Result<Self, ConfigError> {
         if raw.cluster.is_empty() || raw.cluster.len() > CLUSTER_NAME_BYTES_MAX {
             return Err(ConfigError::Name);

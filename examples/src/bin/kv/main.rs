@@ -1,3 +1,110 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use quorate_examples::kv::config::{ClusterConfig, Exposure};
+use quorate_examples::kv::status;
+
+mod load;
+mod serve;
+mod tour;
+
+/// A replicated key-value store that speaks the Redis protocol. Alone it takes you through a cluster of three.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: DemoArguments,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Three nodes in one process: elects, writes, kills the leader, shows what is left, brings it back (the default)
+    Demo(DemoArguments),
+    /// Runs one node of a cluster until it is told to stop
+    Serve(ServeArguments),
+    /// Shows what each node of a cluster says about itself
+    Status(StatusArguments),
+}
+
+#[derive(Args)]
+struct DemoArguments {
+    /// Goes on serving after the tour, until it is interrupted
+    #[arg(long)]
+    serve: bool,
+    /// Where node data go; a temporary directory unless given
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ServeArguments {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+    /// Which of its nodes this is
+    #[arg(long)]
+    node: u64,
+    /// Allows to listen where other machines reach it, unencrypted
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Args)]
+struct StatusArguments {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => demo(&arguments.demo),
+        Some(Command::Demo(demo_arguments)) => demo(&demo_arguments),
+        Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
+        Some(Command::Status(status_arguments)) => print_status(&status_arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kv: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn demo(arguments: &DemoArguments) -> Outcome {
+    log_to_stderr("error");
+    tour::run(arguments.dir.as_deref(), if arguments.serve { tour::End::Serve } else { tour::End::Stop })
+}
+
+fn serve(arguments: &ServeArguments) -> Outcome {
+    log_to_stderr("info");
+    let config = ClusterConfig::read(&arguments.config)?;
+    let exposure = if arguments.insecure { Exposure::Anywhere } else { Exposure::Loopback };
+    serve::run(&config, arguments.node, exposure)
+}
+
+fn print_status(arguments: &StatusArguments) -> Outcome {
+    let config = ClusterConfig::read(&arguments.config)?;
+    let (table, reached) = status::table(&config);
+    print!("{table}");
+    if reached == 0 {
+        return Err("no node was reached".into());
+    }
+    Ok(())
+}
+
+/// `RUST_LOG` says more than the given level, or less.
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

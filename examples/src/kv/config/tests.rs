@@ -39,7 +39,6 @@ fn a_good_file_is_read() {
     assert_eq!(config.name, "demo");
     assert_eq!(config.nodes.keys().copied().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(config.nodes[&2].client, "127.0.0.1:6372".parse().unwrap());
-    assert_eq!(config.data_of(2), Path::new("data/2"));
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! A cluster in one process, for the tour.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use quorate_runtime::{DirectoryError, OpenError};
+
+use super::config::{ClusterConfig, ConfigError, Exposure, NodeConfig};
+use super::http::record_metrics;
+use super::node::{NodeError, NodeOptions, RunningNode};
+use super::status::{self, GroupStatus};
+
+/// Nodes on loopback, each on a thread of its own, with their data in one folder. Its `cluster.toml` is for `kv status`.
+#[derive(Debug)]
+pub struct LocalCluster {
+    config: ClusterConfig,
+    metrics: PrometheusHandle,
+    nodes: BTreeMap<u64, Option<RunningNode>>,
+}
+
+/// Why a cluster did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// The folder has a cluster file that is none.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A node did not start.
+    #[error("node {id}: {error}")]
+    Node {
+        /// The node.
+        id: u64,
+        /// Why.
+        error: NodeError,
+    },
+    /// A file or a port.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The process has another recorder of metrics.
+    #[error("metrics cannot be recorded: {0}")]
+    Metrics(String),
+}
+
+impl LocalCluster {
+    /// Starts nodes 1 to `nodes` on free ports. A folder that was used before keeps its cluster's name, and its data.
+    ///
+    /// # Errors
+    /// When a node does not start, or the folder cannot be used.
+    pub fn start(folder: &Path, nodes: usize) -> Result<Self, ClusterError> {
+        let metrics = record_metrics().map_err(|error| ClusterError::Metrics(error.to_string()))?;
+        let path = folder.join("cluster.toml");
+        let name = if path.exists() { ClusterConfig::read(&path)?.name } else { draw_name()? };
+        let ids = 1..=nodes as u64;
+        // All ports are held at once, so that they differ, and let go just before they are used.
+        let held: Vec<_> = ids.clone().map(|_| NodePorts::hold()).collect::<io::Result<_>>()?;
+        let addresses = ids.clone().zip(held.iter().map(NodePorts::addresses));
+        let addresses =
+            addresses.map(|(id, addresses)| Ok((id, addresses?))).collect::<io::Result<BTreeMap<_, _>>>()?;
+        fs::write(&path, describe(&name, &addresses))?;
+        drop(held);
+        let config = ClusterConfig::read(&path)?;
+        let mut cluster = Self { config, metrics, nodes: ids.map(|id| (id, None)).collect() };
+        for id in cluster.nodes.keys().copied().collect::<Vec<_>>() {
+            cluster.restart(id)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Where clients of the running nodes come in, by node.
+    pub fn clients(&self) -> Vec<SocketAddr> {
+        self.running().into_iter().map(|id| self.client_of(id)).collect()
+    }
+
+    /// Where a node's clients come in.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn client_of(&self, id: u64) -> SocketAddr {
+        self.config.nodes[&id].client
+    }
+
+    /// The nodes that run.
+    pub fn running(&self) -> Vec<u64> {
+        self.nodes.iter().filter(|(_, node)| node.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// A node that does not run.
+    pub fn stopped(&self) -> Option<u64> {
+        self.nodes.iter().find(|(_, node)| node.is_none()).map(|(id, _)| *id)
+    }
+
+    /// The leader, if all running nodes name the same, and it runs.
+    pub fn leader(&self) -> Option<u64> {
+        let leaders: Vec<_> = self.running().into_iter().map(|id| self.group_of(id)?.leader).collect();
+        let first = (*leaders.first()?)?;
+        let agreed = leaders.iter().all(|leader| *leader == Some(first));
+        (agreed && self.nodes.get(&first)?.is_some()).then_some(first)
+    }
+
+    /// What a running node says about its group.
+    pub fn group_of(&self, id: u64) -> Option<GroupStatus> {
+        status::fetch(self.config.nodes.get(&id)?.http).ok()?.groups.pop()
+    }
+
+    /// Stops a node as a crash would.
+    pub fn kill(&mut self, id: u64) {
+        self.nodes.insert(id, None);
+    }
+
+    /// Starts a node that does not run.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart(&mut self, id: u64) -> Result<(), ClusterError> {
+        let start = Instant::now();
+        let node = loop {
+            let options = self.options(id)?;
+            match RunningNode::start(options) {
+                Ok(node) => break node,
+                // A node that was killed a moment ago may still be writing.
+                Err(NodeError::Open(OpenError::Directory(DirectoryError::Locked))) if start.elapsed() < PATIENCE => {
+                    thread::sleep(GLANCE);
+                }
+                Err(error) => return Err(ClusterError::Node { id, error }),
+            }
+        };
+        self.nodes.insert(id, Some(node));
+        Ok(())
+    }
+
+    /// Shuts all nodes down, one after the other.
+    ///
+    /// # Errors
+    /// Those of a node.
+    pub fn shutdown(self) -> io::Result<()> {
+        self.nodes.into_values().flatten().try_for_each(RunningNode::shutdown)
+    }
+
+    fn options(&self, id: u64) -> Result<NodeOptions, ClusterError> {
+        let NodeConfig { client, http, .. } = self.config.node(id, Exposure::Loopback)?;
+        Ok(NodeOptions {
+            cluster: self.config.name.clone(),
+            id,
+            peers: self.config.nodes.iter().map(|(id, node)| (*id, node.peer)).collect(),
+            data: self.config.data.clone(),
+            client: TcpListener::bind(client)?,
+            http: Some((TcpListener::bind(http)?, self.metrics.clone())),
+        })
+    }
+}
+
+/// Three free ports of this machine.
+struct NodePorts([TcpListener; 3]);
+
+impl NodePorts {
+    fn hold() -> io::Result<Self> {
+        let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        Ok(Self([any()?, any()?, any()?]))
+    }
+
+    fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        let [peer, client, http] = &self.0;
+        Ok([peer.local_addr()?, client.local_addr()?, http.local_addr()?])
+    }
+}
+
+fn describe(name: &str, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {
+    let mut text = format!("cluster = \"{name}\"\ndata = \"data\"\n");
+    for (id, [peer, client, http]) in nodes {
+        let node = format!("\n[[node]]\nid = {id}\npeer = \"{peer}\"\nclient = \"{client}\"\nhttp = \"{http}\"\n");
+        text.write_str(&node).expect("a string takes all");
+    }
+    text
+}
+
+fn draw_name() -> io::Result<String> {
+    Ok(format!("demo-{:016x}", getrandom::u64().map_err(io::Error::other)?))
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const GLANCE: Duration = Duration::from_millis(10);

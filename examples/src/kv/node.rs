@@ -1,0 +1,190 @@
+//! One node: its replica, its clients and its http port, on a thread of its own.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_runtime::{
+    Group, GroupStart, NodeHandle, OpenError, Replica, ReplicaHandle, ReplicaSettings, Seat, Server, ServerBuilder,
+};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use super::backend::{GROUP, ReplicaBackend};
+use super::http::{HttpServer, Pages};
+use super::new_store;
+use super::server::{ServerLimits, serve};
+use super::status::{GroupStatus, NodeStatus};
+use super::store::Store;
+
+/// What a node is to be.
+#[derive(Debug)]
+pub struct NodeOptions {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node's id.
+    pub id: u64,
+    /// Where the nodes reach each other, this one included.
+    pub peers: BTreeMap<u64, SocketAddr>,
+    /// The folder of all data; this node's lie in a folder of it named by its id.
+    pub data: PathBuf,
+    /// Where clients come in.
+    pub client: TcpListener,
+    /// Where people come in, and what `/metrics` shows.
+    pub http: Option<(TcpListener, PrometheusHandle)>,
+}
+
+/// Why a node did not start. Nothing runs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Its data, its log or its peers' port.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A thread or a listener could not be set up.
+    #[error("the node cannot be set up: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A node that runs. Dropping it stops it as a crash would.
+#[derive(Debug)]
+pub struct RunningNode {
+    id: u64,
+    cluster: String,
+    client: SocketAddr,
+    handle: NodeHandle,
+    http: Option<HttpServer>,
+    crash: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunningNode {
+    /// Starts a node and returns once it listens.
+    ///
+    /// # Errors
+    /// When its data cannot be used, or a port or a thread cannot be had.
+    pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let NodeOptions { cluster, id, peers, data, client: listener, http } = options;
+        let client = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let builder = builder(&cluster, data, &peers);
+        let (opened, opening) = mpsc::channel();
+        let (crash, crashed) = oneshot::channel();
+        let (ends, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
+            // Whoever holds the other end learns of the end by its being dropped.
+            let _ends: oneshot::Sender<()> = ends;
+            let ran = run(builder, id, listener, &opened, crashed);
+            if let Err(error) = ran {
+                tracing::error!(node = id, %error, "the node stopped");
+                let _ = opened.send(Err(error));
+            }
+        })?;
+        let handle = opening.recv().map_err(|_| io::Error::other("the node's thread panicked"))??;
+        let mut node =
+            Self { id, cluster, client, handle, http: None, crash: Some(crash), ended, thread: Some(thread) };
+        if let Some((listener, metrics)) = http {
+            node.http = Some(HttpServer::start(listener, node.pages(metrics))?);
+        }
+        Ok(node)
+    }
+
+    /// Where its clients come in.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Waits until the node has stopped, for whatever reason.
+    pub async fn stopped(&mut self) {
+        // The sender is only ever dropped.
+        let _ = (&mut self.ended).await;
+    }
+
+    /// Hands leadership over, answers who waits, syncs, and frees the data directory.
+    ///
+    /// # Errors
+    /// When the system refuses what it takes to wait.
+    pub fn shutdown(mut self) -> io::Result<()> {
+        drop(self.http.take());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(self.handle.shutdown(SHUTDOWN_PATIENCE));
+        Ok(())
+    }
+
+    fn pages(&self, metrics: PrometheusHandle) -> Pages {
+        let replica = ReplicaHandle::<Raft, Store>::new(self.handle.clone(), GROUP);
+        let (id, cluster) = (self.id, self.cluster.clone());
+        Pages::new(metrics, move || {
+            let (replica, cluster) = (replica.clone(), cluster.clone());
+            async move {
+                let status = replica.status().await.ok()?;
+                let obstacles = replica.explain().await.ok()?;
+                let group = replica.read_local(move |store, _| GroupStatus::new(&status, &obstacles, store)).await;
+                Some(NodeStatus { node: id, cluster, groups: vec![group.ok()?] })
+            }
+        })
+    }
+}
+
+impl Drop for RunningNode {
+    fn drop(&mut self) {
+        drop(self.crash.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was printed where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn builder(cluster: &str, data: PathBuf, peers: &BTreeMap<u64, SocketAddr>) -> ServerBuilder {
+    let builder = Server::builder(cluster, data).group(GROUP, replica);
+    peers.iter().fold(builder, |builder, (id, address)| builder.node(*id, address.to_string()))
+}
+
+fn replica(start: GroupStart) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> {
+    let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
+    let config = Config::new(start.identity.node, start.seed, Start::Initial(start.members), Settings::default())?;
+    let settings = ReplicaSettings::default();
+    let replica = Replica::<Raft, Store>::recover(start.now, seat, settings, config, start.recovery, new_store()?)?;
+    Ok(Box::new(replica))
+}
+
+/// Runs the node and its clients on one loop, until it is shut down or crashes.
+fn run(
+    builder: ServerBuilder,
+    id: u64,
+    listener: TcpListener,
+    opened: &mpsc::Sender<Result<NodeHandle, NodeError>>,
+    crashed: oneshot::Receiver<()>,
+) -> Result<(), NodeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let server = builder.open(id).await?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let clients = serve(listener, ReplicaBackend::new(server.local_handle()), ServerLimits::default());
+        // Whoever started the node waits for this; if it is gone nobody wants the node.
+        if opened.send(Ok(server.handle())).is_err() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = server.run() => Ok(()),
+            served = clients => Ok(served?),
+            _ = crashed => Ok(()),
+        }
+    })
+}
+
+/// Threads for `KEYS`; one more search waits.
+const BLOCKING_THREADS_MAX: usize = 2;
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
