@@ -50,12 +50,15 @@ impl Node {
 
     /// The next connection that node 1 makes for this lane, before the handshake.
     pub(crate) async fn accept(&self, lane: Lane) -> TcpStream {
-        loop {
-            let (mut stream, _) = self.peer.accept().await.expect("it listens");
-            if read_hello(&mut stream).await.lane == lane {
-                return stream;
+        patiently(async {
+            loop {
+                let (mut stream, _) = self.peer.accept().await.expect("it listens");
+                if read_hello(&mut stream).await.lane == lane {
+                    return stream;
+                }
             }
-        }
+        })
+        .await
     }
 
     pub(crate) fn refused(&self, refusal: Refusal) -> u64 {
@@ -69,7 +72,7 @@ impl Node {
     /// The next link event.
     pub(crate) async fn link(&mut self) -> LinkEvent {
         loop {
-            if let Some(Incoming::Link(event)) = self.inbox.recv().await {
+            if let Some(Incoming::Link(event)) = patiently(self.inbox.recv()).await {
                 return event;
             }
         }
@@ -78,7 +81,7 @@ impl Node {
     /// The next frame's group.
     pub(crate) async fn frame(&mut self) -> GroupId {
         loop {
-            if let Some(Incoming::Frame(received)) = self.inbox.recv().await {
+            if let Some(Incoming::Frame(received)) = patiently(self.inbox.recv()).await {
                 return received.frame.group();
             }
         }
@@ -89,9 +92,11 @@ pub(crate) fn identity(node: u64) -> Identity {
     Identity { cluster: ClusterId(77), node: NodeId(node), incarnation: Incarnation(u128::from(node) + 100) }
 }
 
-/// Settings under which waits are short.
+/// Settings under which dials follow each other soon, and peers made by hand need not answer heartbeats.
 pub(crate) fn settings() -> TcpSettings {
     TcpSettings {
+        heartbeat_interval: Duration::from_mins(30),
+        heartbeat_timeout: Duration::from_hours(1),
         limits: Limits { frame_bytes_max: 64 << 10, ..Limits::default() },
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
@@ -148,12 +153,22 @@ pub(crate) fn bytes_of(frame: &Frame) -> BytesMut {
 /// Waits until the other side has closed; what it says until then is of no interest.
 pub(crate) async fn closed(stream: &mut TcpStream) {
     let mut rest = [0; 1024];
-    while stream.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
+    while patiently(stream.read(&mut rest)).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
-/// Waits until the condition holds; the test hangs, and is ended by its runner, when it never does.
+/// Waits until the condition holds.
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    patiently(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
+
+/// Waits, and gives up only when no right transport could still be at it.
+async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("what is waited for does not happen")
+}
+
+const PATIENCE: Duration = Duration::from_mins(1);
