@@ -227,9 +227,23 @@ impl Cluster {
     /// # Panics
     /// When it is not elected.
     pub fn elect_node(&mut self, node: u64) {
+        self.campaign(node);
+        assert_eq!(self.leader(), Some(node), "it leads");
+    }
+
+    /// Lets the deadline of `node` pass, and nobody else's.
+    ///
+    /// # Panics
+    /// When it is down.
+    pub fn campaign(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("a follower waits");
         self.now = self.now.max(due);
         self.input(NodeId(node), Input::Timeout);
+        self.deliver();
+    }
+
+    /// Does everything that needs no time, and lets no deadline pass.
+    pub fn deliver(&mut self) {
         while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= self.now
         {
@@ -237,7 +251,6 @@ impl Cluster {
             self.happen(event);
             self.check();
         }
-        assert_eq!(self.leader(), Some(node), "it leads");
     }
 
     /// The leader of the latest term, if it has committed an entry of that term.
@@ -292,6 +305,24 @@ impl Cluster {
             self.input(to, Input::Message { from, message });
         }
         self.settle();
+    }
+
+    /// Delivers what was kept and `chosen` picks, in order, and goes on keeping.
+    pub fn release_if(&mut self, chosen: impl Fn(&Message) -> bool) {
+        let parked = std::mem::take(&mut self.parked);
+        let (picked, kept) = parked.into_iter().partition(|(_, _, message)| chosen(message));
+        self.parked = kept;
+        let picked: Vec<(NodeId, NodeId, Message)> = picked;
+        for (from, to, message) in picked {
+            self.input(to, Input::Message { from, message });
+        }
+        self.deliver();
+    }
+
+    /// Forgets what was kept, and keeps no more.
+    pub fn forget_parked(&mut self) {
+        self.parked_links.clear();
+        self.parked.clear();
     }
 
     /// What is kept now.

@@ -1,10 +1,12 @@
 //! Behaviour through the public API.
 
+mod bounds;
 mod formats;
 mod hostile;
 mod paper;
 mod quiet;
 mod random;
 mod scenarios;
+mod standing;
 mod support;
 mod views;

@@ -1,0 +1,141 @@
+//! What happens when something is full, too large, or not to be had.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Configuration, EntryKind, Input, LogCommand, LogEvent, NodeId, Proposal, ProposalId, ReadFailure, ReadId,
+    RefuseReason, ReplicatedLog, StorageLevel,
+};
+use quorate_raft::testing::{Builder, Cluster};
+use quorate_raft::{Config, ConfigError, Message, Settings, Start};
+
+fn refused(cluster: &Cluster, id: ProposalId) -> Option<RefuseReason> {
+    cluster.node(1).events.iter().rev().find_map(|event| match event {
+        LogEvent::Refused { id: refused, reason, .. } if *refused == id => Some(*reason),
+        _ => None,
+    })
+}
+
+fn leader_with(settings: Settings) -> Cluster {
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    cluster.elect_node(1);
+    cluster.run(Duration::from_millis(10));
+    cluster
+}
+
+#[test]
+fn proposals_are_refused_for_a_reason() {
+    let mut cluster = leader_with(Settings { entry_bytes_max: 100, uncommitted_bytes_max: 200, ..Settings::default() });
+    let too_large = cluster.propose(1, &[0; 45]);
+    assert_eq!(refused(&cluster, too_large), Some(RefuseReason::TooLarge));
+    let fits = cluster.propose(1, &[0; 44]);
+    assert_eq!(refused(&cluster, fits), None);
+    cluster.isolate(1);
+    cluster.propose(1, &[0; 44]);
+    cluster.propose(1, &[0; 44]);
+    let beyond = cluster.propose(1, &[0; 44]);
+    assert_eq!(refused(&cluster, beyond), Some(RefuseReason::Overloaded));
+    cluster.heal();
+    cluster.run(Duration::from_millis(200));
+    let after = cluster.propose(1, &[0; 44]);
+    assert_eq!(refused(&cluster, after), None, "what is committed makes room");
+    cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
+    let full = cluster.propose(1, b"x");
+    assert_eq!(refused(&cluster, full), Some(RefuseReason::DiskFull));
+    cluster.input(NodeId(1), Input::Storage(StorageLevel::Enough));
+    let id = ProposalId { sequence: 99, ..ProposalId::default() };
+    let proposal =
+        Proposal { id, kind: EntryKind::Configuration, acknowledged_below: 0, payload: Bytes::new(), checksum: 0 };
+    cluster.input(NodeId(1), Input::Command(LogCommand::Propose(proposal)));
+    assert_eq!(refused(&cluster, id), Some(RefuseReason::ConfigurationInvalid));
+    let id = ProposalId { sequence: 100, ..id };
+    cluster.input(NodeId(1), Input::Command(LogCommand::ChangeConfiguration { id, members: Vec::new() }));
+    assert_eq!(refused(&cluster, id), Some(RefuseReason::ConfigurationInvalid));
+}
+
+#[test]
+fn reads_that_wait_are_bounded() {
+    let mut cluster = leader_with(Settings { reads_max: 3, ..Settings::default() });
+    cluster.isolate(1);
+    let reads: Vec<ReadId> = (0..4).map(|_| cluster.read(1)).collect();
+    let overloaded = LogEvent::ReadFailed { id: reads[3], reason: ReadFailure::Overloaded };
+    assert_eq!(cluster.node(1).events.last(), Some(&overloaded));
+    cluster.run(Duration::from_secs(2));
+    for id in &reads[..3] {
+        let lost = LogEvent::ReadFailed { id: *id, reason: ReadFailure::LeadershipLost };
+        assert!(cluster.node(1).events.contains(&lost), "{id} ends with the leadership");
+    }
+    let nobody = cluster.read(1);
+    let no_leader = LogEvent::ReadFailed { id: nobody, reason: ReadFailure::NoLeader };
+    assert_eq!(cluster.node(1).events.last(), Some(&no_leader));
+}
+
+#[test]
+fn what_is_on_the_way_to_a_peer_is_bounded() {
+    let settings =
+        Settings { entry_bytes_max: 100, batch_bytes_max: 100, window_bytes_max: 250, ..Settings::default() };
+    let mut cluster = leader_with(settings);
+    cluster.park(1, 2);
+    for _ in 0..20 {
+        cluster.propose(1, &[0; 44]);
+        cluster.settle();
+    }
+    let bytes = cluster.parked().iter().map(|(_, _, message)| match message {
+        Message::AppendEntries(message) => message.batch.raw().len(),
+        _ => 0,
+    });
+    assert_eq!(bytes.collect::<Vec<_>>(), [100, 100, 100], "a message is sent whole once there is room");
+    cluster.run(Duration::from_millis(10));
+    assert_eq!(cluster.node(3).commands().len(), 20, "and holds up nobody else");
+    cluster.release();
+    cluster.run(Duration::from_millis(200));
+    assert_eq!(cluster.node(2).commands().len(), 20);
+}
+
+#[test]
+fn what_left_the_cache_is_loaded_for_the_application_and_for_peers() {
+    let mut cluster = leader_with(Settings { cache_bytes_max: 0, ..Settings::default() });
+    cluster.isolate(3);
+    for number in 0..50_u8 {
+        cluster.propose(1, &[number; 40]);
+        cluster.settle();
+    }
+    cluster.heal();
+    cluster.run(Duration::from_millis(500));
+    assert_eq!(cluster.node(1).commands().len(), 50);
+    assert_eq!(cluster.node(3).commands(), cluster.node(1).commands());
+    let installed = cluster.node(3).events.iter().any(|event| matches!(event, LogEvent::Installed { .. }));
+    assert!(!installed, "by the log");
+    assert_eq!(cluster.node(1).core().status().first_index.0, 1);
+}
+
+#[test]
+fn contradictory_settings_are_refused() {
+    let members = Configuration::of_voters([NodeId(1), NodeId(2)]);
+    let new = |node, settings| Config::new(NodeId(node), 0, Start::Initial(members.clone()), settings).err();
+    assert_eq!(new(1, Settings::default()), None);
+    assert_eq!(new(3, Settings::default()), Some(ConfigError::NotMember(NodeId(3))));
+    let default = Settings::default;
+    for settings in [
+        Settings { heartbeat_interval: Duration::ZERO, ..default() },
+        Settings { heartbeat_interval: Duration::from_millis(300), ..default() },
+        Settings { election_timeout_max: Duration::from_millis(500), ..default() },
+        Settings { quiet_max: Duration::from_secs(1), ..default() },
+        Settings { batch_bytes_max: 1000, ..default() },
+        Settings { window_bytes_max: 1000, ..default() },
+        Settings { received_bytes_max: 1000, ..default() },
+        Settings { uncommitted_bytes_max: 1000, ..default() },
+        Settings { reads_max: 0, ..default() },
+    ] {
+        assert!(matches!(new(1, settings), Some(ConfigError::Contradiction(_))));
+    }
+    let small = Settings { entry_bytes_max: 60, ..default() };
+    assert_eq!(new(1, small), Some(ConfigError::ConfigurationTooLarge { bytes: 56 + 29 }));
+}
+
+#[test]
+fn a_core_can_cross_threads() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<quorate_raft::Raft>();
+}
