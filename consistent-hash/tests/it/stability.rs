@@ -1,8 +1,7 @@
 //! Placement never changes: not between releases, not between platforms.
 
 use quorate_consistent_hash::{
-    BoundedLoads, CompatRing, Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, Nodes, Placement, Publisher,
-    Rendezvous, Ring,
+    BoundedLoads, CompatRing, Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, Nodes, Placement, Rendezvous, Ring,
 };
 
 use crate::support::{every_algorithm, hashes, named, weighted};
