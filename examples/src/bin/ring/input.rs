@@ -1,0 +1,90 @@
+//! Reading nodes and keys.
+
+use std::path::Path;
+use std::{fs, str};
+
+use quorate_consistent_hash::{CompatRing, KeyHash, Node, Nodes, Placement, REDIS_SLOTS, Weight};
+
+use crate::Sampling;
+use crate::algorithm::Algorithm;
+use crate::error::Failure;
+
+/// The nodes of a file: `name [weight [zone [rack]]]` a line, empty lines left out.
+pub(crate) fn nodes(path: &Path) -> Result<Nodes, Failure> {
+    let bytes = read(path)?;
+    let mut nodes = Vec::new();
+    for (number, line) in lines(&bytes) {
+        let fail = |reason: String| Failure::Line { path: path.into(), line: number, reason };
+        let line = str::from_utf8(line).map_err(|error| fail(error.to_string()))?;
+        if let Some(node) = node(line).map_err(fail)? {
+            nodes.push(node);
+        }
+    }
+    Ok(Nodes::new(nodes)?)
+}
+
+fn node(line: &str) -> Result<Option<Node>, String> {
+    let mut fields = line.split_whitespace();
+    let Some(name) = fields.next() else {
+        return Ok(None);
+    };
+    let mut node = Node::new(name);
+    if let Some(weight) = fields.next() {
+        let number: f64 = weight.parse().map_err(|_| format!("{weight:?} is not a weight"))?;
+        node = node.with_weight(Weight::new(number).map_err(|error| format!("{weight:?}: {error}"))?);
+    }
+    if let Some(zone) = fields.next() {
+        node = node.with_zone(zone);
+    }
+    if let Some(rack) = fields.next() {
+        node = node.with_rack(rack);
+    }
+    match fields.next() {
+        Some(more) => Err(format!("{more:?} is one field too many")),
+        None => Ok(Some(node)),
+    }
+}
+
+/// The lines of a file with their numbers, as bytes; an end of line at the end of the file ends the last line.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let none = bytes.is_empty();
+    (1..).zip(whole.split(|&byte| byte == b'\n')).filter(move |_| !none)
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|source| Failure::Read { path: path.into(), source })
+}
+
+/// A decimal number as the hash it is in this algorithm.
+pub(crate) fn numeric(algorithm: Algorithm, line: &[u8]) -> Result<KeyHash, String> {
+    let text = String::from_utf8_lossy(line);
+    let number: u64 = text.trim().parse().map_err(|_| format!("{text:?} is not a number of 64 bits"))?;
+    match algorithm {
+        Algorithm::Ketama | Algorithm::Libketama | Algorithm::Nginx => u32::try_from(number)
+            .map(CompatRing::key_hash)
+            .map_err(|_| format!("{number} is above 32 bits, which is all {algorithm} hashes to")),
+        Algorithm::RedisSlot if number >= u64::from(REDIS_SLOTS) => Err(format!("{number} is not a slot")),
+        _ => Ok(KeyHash(number)),
+    }
+}
+
+/// The hashes load is measured on.
+pub(crate) fn sample(
+    sampling: &Sampling,
+    algorithm: Algorithm,
+    placement: &dyn Placement,
+) -> Result<Vec<KeyHash>, Failure> {
+    let Some(path) = &sampling.keys else {
+        return Ok((0..sampling.samples).map(|i| placement.hash(i.to_string().as_bytes())).collect());
+    };
+    let bytes = read(path)?;
+    let hash = |(line, key): (usize, &[u8])| {
+        if sampling.numeric {
+            numeric(algorithm, key).map_err(|reason| Failure::Line { path: path.clone(), line, reason })
+        } else {
+            Ok(placement.hash(key))
+        }
+    };
+    lines(&bytes).map(hash).collect()
+}

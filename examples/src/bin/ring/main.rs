@@ -1,0 +1,102 @@
+//! `ring`: who owns a key, how even the load is, and what moves when the nodes change, by any of the algorithms of
+//! `quorate-consistent-hash`.
+
+mod algorithm;
+mod balance;
+mod error;
+mod input;
+mod movement;
+mod owners;
+mod plot;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use algorithm::Algorithm;
+use error::Failure;
+
+/// Consistent hashing at the command line.
+///
+/// Nodes are read from a file, one a line: `name [weight [zone [rack]]]`. Keys are read one a line.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints each key and its owner, with a tab between.
+    Owners(owners::Options),
+    /// Prints the load of each node beside its fair share.
+    Balance(balance::Options),
+    /// Prints what moves between two sets of nodes, and the share moved beside the minimum.
+    Move(movement::Options),
+    /// Draws the load of each node, and with `--to` what moves, as SVG.
+    Plot(plot::Options),
+}
+
+/// How to place.
+#[derive(Debug, Args)]
+struct Placing {
+    /// The algorithm.
+    #[arg(long, value_enum)]
+    algorithm: Algorithm,
+
+    /// Tokens of a node of weight one (`ring`).
+    #[arg(long, default_value_t = 160)]
+    virtual_nodes: u32,
+
+    /// Entries of the table, a prime number (`maglev`, `envoy-maglev`).
+    #[arg(long, default_value_t = 65537)]
+    table_size: u32,
+
+    /// The least number of tokens of the ring (`envoy`).
+    #[arg(long, default_value_t = 1024)]
+    ring_size: u64,
+}
+
+/// Where load is measured: on the keys of a file, or on a sample of all hashes.
+#[derive(Debug, Args)]
+struct Sampling {
+    /// Measure on these keys, one a line.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+
+    /// The keys are decimal numbers, taken as hashes as they are.
+    #[arg(long, requires = "keys")]
+    numeric: bool,
+
+    /// Without a file of keys, measure on this many keys `0`, `1`, `2`, ...
+    #[arg(long, default_value_t = 1_000_000)]
+    samples: u64,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    match run(&cli, &mut out).and_then(|()| out.flush().map_err(Failure::Output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ring: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Owners(options) => owners::run(options, out),
+        Command::Balance(options) => balance::run(options, out),
+        Command::Move(options) => movement::run(options, out),
+        Command::Plot(options) => plot::run(options, out),
+    }
+}

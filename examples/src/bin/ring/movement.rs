@@ -1,0 +1,129 @@
+//! `ring move`.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_consistent_hash::{KeyHash, MovementPlan, Placement};
+
+use crate::algorithm::Built;
+use crate::balance::ratio;
+use crate::error::Failure;
+use crate::{Placing, Sampling, input};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    placing: Placing,
+
+    /// The nodes before.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+
+    /// The nodes after.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+
+    /// Plan for sets of this many replicas (algorithms with tokens).
+    #[arg(long, default_value_t = 1)]
+    replicas: usize,
+
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
+    let before = Built::new(&options.placing, input::nodes(&options.from)?)?;
+    let after = before.changed(&options.placing, input::nodes(&options.to)?)?;
+    if options.sampling.keys.is_none()
+        && let Some(plan) = plan(&before, &after, options.replicas)?
+    {
+        return print_plan(&plan, options.replicas, out).map_err(Failure::Output);
+    }
+    if options.replicas != 1 {
+        return Err(Failure::Usage(
+            "this algorithm has no plan of ranges, and --replicas is for those that have".into(),
+        ));
+    }
+    let hashes = input::sample(&options.sampling, options.placing.algorithm, before.placement())?;
+    if hashes.is_empty() {
+        return Err(Failure::Usage("there are no keys to measure on".into()));
+    }
+    let flows = Flows::of(before.placement(), after.placement(), &hashes);
+    flows.print(out).map_err(Failure::Output)
+}
+
+fn plan(before: &Built, after: &Built, replicas: usize) -> Result<Option<MovementPlan>, Failure> {
+    Ok(match (before, after) {
+        (Built::Ring(before), Built::Ring(after)) => Some(MovementPlan::new(before, after, replicas)?),
+        (Built::Compat(before), Built::Compat(after)) => Some(MovementPlan::new(before, after, replicas)?),
+        _ => None,
+    })
+}
+
+fn print_plan(plan: &MovementPlan, replicas: usize, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "after\tup to\tfrom\tto")?;
+    for movement in plan.movements() {
+        let (range, from, to) = (movement.range, movement.from.name(), movement.to.name());
+        writeln!(out, "{:016x}\t{:016x}\t{from}\t{to}", range.after.0, range.up_to.0)?;
+    }
+    writeln!(out)?;
+    let share = |hashes: u128| share(hashes, replicas);
+    summary(&format!("{} ranges", plan.len()), share(plan.moved()), share(plan.minimum()), out)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share is printed with a few digits")]
+fn share(hashes: u128, replicas: usize) -> f64 {
+    hashes as f64 / 2_f64.powi(64) / replicas as f64
+}
+
+fn summary(what: &str, moved: f64, minimum: f64, out: &mut dyn Write) -> io::Result<()> {
+    let (moved, minimum) = (100.0 * moved, 100.0 * minimum);
+    write!(out, "{what}: moved {moved:.4} %, minimum {minimum:.4} %")?;
+    if minimum > 0.0 { writeln!(out, ", moved/minimum {:.4}", moved / minimum) } else { writeln!(out) }
+}
+
+/// What a sample of keys does between two placements.
+pub(crate) struct Flows {
+    pub(crate) keys: u64,
+    /// Keys by old and new owner, where those differ.
+    pub(crate) moved: BTreeMap<(String, String), u64>,
+    /// What nodes hold more than before, summed.
+    pub(crate) minimum: u64,
+}
+
+impl Flows {
+    pub(crate) fn of(before: &dyn Placement, after: &dyn Placement, hashes: &[KeyHash]) -> Self {
+        let mut moved = BTreeMap::new();
+        let mut change: BTreeMap<String, i64> = BTreeMap::new();
+        for &hash in hashes {
+            let from = before.nodes().node(before.owner_of(hash)).name();
+            let to = after.nodes().node(after.owner_of(hash)).name();
+            if from != to {
+                *moved.entry((from.to_owned(), to.to_owned())).or_default() += 1;
+                *change.entry(from.to_owned()).or_default() -= 1;
+                *change.entry(to.to_owned()).or_default() += 1;
+            }
+        }
+        let minimum = change.values().filter_map(|&change| u64::try_from(change).ok()).sum();
+        Self { keys: hashes.len() as u64, moved, minimum }
+    }
+
+    pub(crate) fn moved_share(&self) -> f64 {
+        ratio(self.moved.values().sum()) / ratio(self.keys)
+    }
+
+    pub(crate) fn minimum_share(&self) -> f64 {
+        ratio(self.minimum) / ratio(self.keys)
+    }
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "from\tto\tkeys\tshare")?;
+        for ((from, to), &keys) in &self.moved {
+            writeln!(out, "{from}\t{to}\t{keys}\t{:.4}%", 100.0 * ratio(keys) / ratio(self.keys))?;
+        }
+        writeln!(out)?;
+        summary(&format!("{} keys", self.keys), self.moved_share(), self.minimum_share(), out)
+    }
+}
