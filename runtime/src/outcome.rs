@@ -20,7 +20,7 @@ use quorate_protocol::{HaltReason, NodeId, ReadFailure, RefuseReason};
 /// | the leader's disk is full | `NotApplied(Refused(DiskFull))` |
 /// | it is larger than commands may be | `NotApplied(TooLarge)` |
 /// | the node is shutting down already | `NotApplied(ShuttingDown)` |
-/// | the node shut down while it was on its way | `Unknown(Halted)` |
+/// | the node stopped while it was on its way | `Unknown(Stopped)` |
 /// | the log failed, the state machine panicked, while it was on its way | `Unknown(Halted)` |
 /// | the same, before it was proposed | `NotApplied(Halted)` |
 /// | its session had expired when its turn came | `NotApplied(SessionExpired)` |

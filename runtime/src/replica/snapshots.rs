@@ -1,6 +1,7 @@
 //! Snapshots of this replica's own state: when one is made, what follows once it is durable, and how one is restored.
 
 use std::any::Any;
+use std::io::{BufReader, BufWriter, Write};
 
 use quorate_protocol::{HaltReason, Input, Instant, LogCommand, LogIndex, ReplicatedLog, SnapshotMeta, Ticket};
 
@@ -95,8 +96,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let meta = SnapshotMeta { index, term, log_time, configuration };
         let (state, sessions, level) = (self.state.snapshot(), self.sessions.clone(), self.applied.level);
         let write: SnapshotWriter = Box::new(move |out| {
-            write_header(level, &sessions, out)?;
-            S::write(state, out)
+            let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+            write_header(level, &sessions, &mut out)?;
+            S::write(state, &mut out)?;
+            out.flush()
         });
         let ticket = self.ticket();
         (self.snapshots.entries, self.snapshots.bytes) = (0, 0);
@@ -113,8 +116,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
         let has_more = self.applied.state_index >= index;
         let read: SnapshotReader = Box::new(move |from| {
-            let (level, sessions) = read_header(from)?;
-            let state = if has_more { None } else { Some(S::restore(from)?) };
+            let mut from = BufReader::with_capacity(BUFFER_BYTES, from);
+            let (level, sessions) = read_header(&mut from)?;
+            let state = if has_more { None } else { Some(S::restore(&mut from)?) };
             Ok(Box::new(Restored { level, sessions, state }) as Box<dyn Any + Send>)
         });
         let ticket = self.ticket();
@@ -220,3 +224,6 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.outputs.push_back(GroupOutput::Job { ticket, job });
     }
 }
+
+/// State machines write and read small pieces; the store is given large ones.
+const BUFFER_BYTES: usize = 256 << 10;

@@ -1,5 +1,13 @@
 //! Behaviour through the public interface.
 
+mod catching_up;
+mod cluster;
 mod incarnations;
+mod ledger;
+mod outcomes;
+mod reads;
+mod sessions;
+mod store;
 mod thousand;
+mod ticks;
 mod world;

@@ -1,0 +1,80 @@
+//! A state machine that counts what was applied to it.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+use quorate_protocol::LogTime;
+use quorate_runtime::{ApplyContext, StateMachine};
+
+/// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    /// How often each command was applied.
+    pub(crate) counts: BTreeMap<Vec<u8>, u64>,
+    /// When a tick is wanted.
+    pub(crate) due: Option<LogTime>,
+    /// The log times of the ticks that came.
+    pub(crate) ticks: Vec<u64>,
+}
+
+impl Ledger {
+    pub(crate) fn count(&self, command: &str) -> u64 {
+        self.counts.get(command.as_bytes()).copied().unwrap_or(0)
+    }
+}
+
+impl StateMachine for Ledger {
+    type Snapshot = Self;
+
+    /// How often the command has been applied, as text.
+    fn apply(&mut self, _: ApplyContext, command: Bytes) -> Bytes {
+        assert_ne!(command, "panic", "it was asked to");
+        if let Some(due) = command.strip_prefix(b"due ") {
+            let due = String::from_utf8_lossy(due).parse().expect("a number");
+            self.due = Some(LogTime(due));
+        }
+        let count = self.counts.entry(command.to_vec()).or_default();
+        *count += 1;
+        Bytes::from(count.to_string())
+    }
+
+    fn tick(&mut self, context: ApplyContext) {
+        self.ticks.push(context.log_time.0);
+        self.due.take_if(|due| *due <= context.log_time);
+    }
+
+    fn snapshot(&self) -> Self {
+        self.clone()
+    }
+
+    fn write(snapshot: Self, out: &mut dyn io::Write) -> io::Result<()> {
+        for (command, count) in snapshot.counts {
+            out.write_all(&u32::try_from(command.len()).expect("short").to_le_bytes())?;
+            out.write_all(&command)?;
+            out.write_all(&count.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn restore(from: &mut dyn io::Read) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        let (mut rest, mut ledger) = (&bytes[..], Self::default());
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let (command, behind) = behind.split_at(usize::try_from(u32::from_le_bytes(*length)).expect("short"));
+            let (count, behind) = behind.split_first_chunk().expect("a count");
+            ledger.counts.insert(command.to_vec(), u64::from_le_bytes(*count));
+            rest = behind;
+        }
+        Ok(ledger)
+    }
+
+    fn digest(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    fn next_deadline(&self) -> Option<LogTime> {
+        self.due
+    }
+}

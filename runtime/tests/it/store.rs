@@ -1,0 +1,81 @@
+//! The snapshots of one node, in memory: what is finished survives, what is half taken in does not.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_protocol::{LogIndex, SnapshotMeta, crc32c};
+use quorate_runtime::{SnapshotDone, SnapshotFailure, SnapshotOperation};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    /// Whole, with their content.
+    pub(crate) durable: BTreeMap<LogIndex, (SnapshotMeta, Vec<u8>)>,
+    /// Being taken in.
+    pub(crate) incoming: Option<(SnapshotMeta, u64, Vec<u8>)>,
+    /// Every operation fails so.
+    pub(crate) failure: Option<SnapshotFailure>,
+}
+
+impl Store {
+    pub(crate) fn newest(&self) -> Option<SnapshotMeta> {
+        self.durable.values().next_back().map(|(meta, _)| meta.clone())
+    }
+
+    pub(crate) fn perform(&mut self, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        match operation {
+            SnapshotOperation::Build { meta, write } => {
+                let mut content = Vec::new();
+                write(&mut content).map_err(|error| SnapshotFailure::Io(error.to_string()))?;
+                Ok(self.keep(meta, content))
+            }
+            SnapshotOperation::Create { meta, length } => {
+                self.incoming = Some((meta, length, Vec::new()));
+                Ok(SnapshotDone::Done)
+            }
+            SnapshotOperation::Write { offset, bytes } => {
+                let (_, length, content) = self.incoming.as_mut().ok_or(SnapshotFailure::Missing)?;
+                assert_eq!(offset, content.len() as u64, "pieces are written in their order");
+                content.extend_from_slice(&bytes);
+                assert!(content.len() as u64 <= *length, "no more comes than was announced");
+                Ok(SnapshotDone::Done)
+            }
+            SnapshotOperation::Finish { checksum } => {
+                let (meta, length, content) = self.incoming.take().ok_or(SnapshotFailure::Missing)?;
+                if content.len() as u64 != length || crc32c(&content) != checksum {
+                    return Err(SnapshotFailure::Damaged);
+                }
+                Ok(self.keep(meta, content))
+            }
+            SnapshotOperation::Abort => {
+                self.incoming = None;
+                Ok(SnapshotDone::Done)
+            }
+            SnapshotOperation::Read { index, offset, bytes_max } => {
+                let (_, content) = self.durable.get(&index).ok_or(SnapshotFailure::Missing)?;
+                let start = usize::try_from(offset).expect("small").min(content.len());
+                let end = (start + bytes_max).min(content.len());
+                let bytes = Bytes::copy_from_slice(&content[start..end]);
+                Ok(SnapshotDone::Piece { offset, bytes, length: content.len() as u64, checksum: crc32c(content) })
+            }
+            SnapshotOperation::Restore { index, read } => {
+                let (_, content) = self.durable.get(&index).ok_or(SnapshotFailure::Missing)?;
+                let restored = read(&mut &content[..]).map_err(|error| SnapshotFailure::Io(error.to_string()))?;
+                Ok(SnapshotDone::Restored(restored))
+            }
+            SnapshotOperation::DeleteBefore { index } => {
+                self.durable = self.durable.split_off(&index);
+                Ok(SnapshotDone::Done)
+            }
+        }
+    }
+
+    fn keep(&mut self, meta: SnapshotMeta, content: Vec<u8>) -> SnapshotDone {
+        let (length, checksum) = (content.len() as u64, crc32c(&content));
+        self.durable.insert(meta.index, (meta.clone(), content));
+        SnapshotDone::Durable { meta, length, checksum }
+    }
+}
