@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use quorate_protocol::{
-    HaltReason, Input, LoadFailure, LogCommand, LogEvent, LogIndex, NodeId, PersistFailure, ReplicatedLog, Role, Term,
-    VotingBar,
+    HaltReason, Input, LoadFailure, LogCommand, LogEvent, LogIndex, NodeId, PersistFailure, Random, ReplicatedLog,
+    Role, Term, VotingBar,
 };
-use quorate_raft::message::{AppendEntries, VoteKind};
+use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, VoteKind};
 use quorate_raft::testing::{Builder, Cluster};
 use quorate_raft::{Message, Settings};
+
+use crate::support::{Bench, from_environment};
 
 /// T of the scenarios: ten of the longest election time-outs.
 const LIVENESS: Duration = Duration::from_secs(10);
@@ -96,6 +98,35 @@ fn scenario_01_old_term_commit() {
     cluster.restart(NodeId(1));
     cluster.run(LIVENESS);
     assert!((1..=5).all(|node| cluster.node(node).commands().is_empty()), "nobody was told that it was committed");
+}
+
+/// Acknowledgements in any order, doubled, stale, of any voter: the commit index is what counting afresh gives.
+#[test]
+fn scenario_05_sub_quorum_commit_order() {
+    let sequences = from_environment("QUORATE_RAFT_SEQUENCES", 2000);
+    let mut random = Random::new(5);
+    for _ in 0..sequences {
+        let count = random.between(2, 8);
+        let mut leader = Bench::new(count);
+        leader.lead();
+        for _ in 0..6 {
+            leader.propose(b"x");
+        }
+        // Entries 3 to 8 are of the leader's term, as is 2; 1 is the configuration.
+        let mut durable = vec![leader.last()];
+        durable.resize(usize::try_from(count).expect("few"), 0);
+        for _ in 0..20 {
+            let node = random.between(2, count + 1);
+            let match_index = random.between(0, leader.last() + 1);
+            let outcome = AppendOutcome::Matched { match_index: LogIndex(match_index) };
+            leader.hear(node, Message::AppendResponse(AppendResponse { term: Term(1), outcome }));
+            let place = usize::try_from(node - 1).expect("few");
+            durable[place] = durable[place].max(match_index);
+            let held_by_most = |index: &u64| durable.iter().filter(|have| *have >= index).count() * 2 > durable.len();
+            let expected = (2..=leader.last()).rev().find(held_by_most).unwrap_or(0);
+            assert_eq!(leader.commit(), expected, "{durable:?}");
+        }
+    }
 }
 
 /// A leader that learns of a later term still looks at the candidate's log before it votes.
