@@ -319,7 +319,7 @@ impl Raft {
     }
 
     /// A write that was certainly not done is done again after a while, by what is then to be written; nothing of it
-    /// was said. A leader lets others lead meanwhile. After any other failure nothing is known of the disk.
+    /// was said. Who leads or wants to lets others lead meanwhile. After any other failure nothing is known of the disk.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
         if failure != PersistFailure::NotWritten {
             self.halt(HaltReason::LogFailed(failure));
@@ -328,7 +328,7 @@ impl Raft {
         if self.outbox.in_flight() != Some(ticket) {
             return Err(Ignored::StaleAnswer);
         }
-        if matches!(self.role, RoleState::Leader(_)) {
+        if !matches!(self.role, RoleState::Follower(_)) {
             self.step_down();
         }
         let is_reset_lost = !self.outbox.is_durable(self.reset_ticket);
