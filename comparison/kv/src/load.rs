@@ -180,4 +180,4 @@ fn key(turn: &mut usize) -> String {
     format!("key:{:05}", (*turn >> 33) % 10_000)
 }
 
-const SYNCS: &str = "quorate_wal_syncs_total";
+const SYNCS: &str = "quorate_log_syncs_total";
