@@ -8,6 +8,7 @@ mod scan;
 mod tail;
 mod window;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -223,7 +224,10 @@ impl<F: DiskFile> Recovered<F> {
 
     /// A state record is safe to adopt alone, from a batch that is cut.
     fn adopt_states(&mut self) {
-        for (record, payload) in std::mem::take(&mut self.tail.states) {
+        // Ascending LSNs: the newest one of each stream is kept.
+        let newest: BTreeMap<u64, _> =
+            std::mem::take(&mut self.tail.states).into_iter().map(|found| (found.0.stream, found)).collect();
+        for (record, payload) in newest.into_values() {
             let known = self.index.streams.get(&record.stream).and_then(|stream| stream.state.as_ref());
             if known.is_none_or(|(lsn, _)| *lsn < record.lsn) && !self.index.deleted.contains(record.stream) {
                 self.report.adopted_states += 1;

@@ -7,8 +7,8 @@ use super::scan::{BATCH_HEADER_BYTES, Failure, Progress, Scan, place_of};
 use crate::disk::DiskFile;
 use crate::format::{ALIGNMENT_BYTES, BatchHeader, BatchView, RecordKind, aligned, in_memory};
 
-/// Takes note of the records of the damaged batch at `offset`, when all that is missing is a state record whose copy is
-/// sound, or the first or last record of the batch. Says where the scan goes on.
+/// Takes note of the records of the damaged batch at `offset`, when it bears state records and all that is missing is such a
+/// record whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
 ///
 /// Only one batch may be damaged: batches share no sector, and a second damage is one too many.
 pub(super) fn repair<F: DiskFile>(
@@ -28,7 +28,7 @@ pub(super) fn repair<F: DiskFile>(
     let opens = |lsn| found.iter().filter(|(record, ..)| record.kind == RecordKind::Begin).all(|(r, ..)| r.lsn == lsn);
     let closes =
         |lsn| found.iter().filter(|(record, ..)| record.kind == RecordKind::Commit).all(|(r, ..)| r.lsn == lsn);
-    let is_whole = first < last
+    let is_whole = !copied.is_empty()
         && last - first <= found.len() as u64 + MISSING_MAX
         && opens(first)
         && closes(last)

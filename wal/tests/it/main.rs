@@ -1,7 +1,11 @@
 //! The log's behaviour, through its public API. Tests named `rule_NN_` show one rule of the log each.
 
 mod basics;
+mod durability;
+mod format;
 mod model;
 mod random;
+mod recovery;
+mod shared;
 mod support;
 mod threads;

@@ -77,7 +77,9 @@ pub(crate) struct Model {
     pub(crate) streams: BTreeMap<StreamId, ModelStream>,
     /// What may be found after a crash: the durable state and every later one, oldest first.
     possible: Vec<BTreeMap<StreamId, ModelStream>>,
-    clock: u64,
+    /// Every state record written since then: each may be adopted alone.
+    states: Vec<(StreamId, Bytes)>,
+    pub(crate) clock: u64,
 }
 
 impl Model {
@@ -95,6 +97,9 @@ impl Model {
         for operation in operations {
             self.clock += 1;
             known.apply(operation, self.clock);
+            if let Operation::PutState { bytes, .. } = operation {
+                self.states.push((stream, bytes.clone()));
+            }
         }
         self.possible.push(self.streams.clone());
     }
@@ -107,12 +112,13 @@ impl Model {
     /// Everything written is durable.
     pub(crate) fn sync(&mut self) {
         self.possible = vec![self.streams.clone()];
+        self.states.clear();
     }
 
     /// Goes on from what a log holds, which must be one of the states that may be found.
     pub(crate) fn adopt<D: Disk>(&mut self, wal: &Wal<D>) {
         let found = read(wal);
-        let matching = self.possible.iter().position(|candidate| matches(candidate, &found, &self.possible));
+        let matching = self.possible.iter().position(|candidate| matches(candidate, &found, &self.states));
         let Some(place) = matching else {
             let held: Vec<_> = self.possible.iter().map(summary).collect();
             panic!("the log holds {:?}\nnone of {held:#?}", summary(&found));
@@ -165,14 +171,14 @@ fn read<D: Disk>(wal: &Wal<D>) -> BTreeMap<StreamId, ModelStream> {
 fn matches(
     candidate: &BTreeMap<StreamId, ModelStream>,
     found: &BTreeMap<StreamId, ModelStream>,
-    possible: &[BTreeMap<StreamId, ModelStream>],
+    states: &[(StreamId, Bytes)],
 ) -> bool {
     let empty = ModelStream::default();
     let names: std::collections::BTreeSet<_> = candidate.keys().chain(found.keys()).collect();
     names.into_iter().all(|stream| {
         let wanted = candidate.get(stream).unwrap_or(&empty);
         let held = found.get(stream).unwrap_or(&empty);
-        let states = possible.iter().filter_map(|streams| streams.get(stream)).map(|stream| &stream.state);
+        let is_adopted = |state: &Bytes| states.iter().any(|(whose, written)| whose == stream && written == state);
         let mut order: Vec<_> = wanted.journal.iter().map(|(key, (clock, _))| (*clock, *key)).collect();
         order.sort_unstable();
         let mut held_order: Vec<_> = held.journal.iter().map(|(key, (at, _))| (*at, *key)).collect();
@@ -181,7 +187,7 @@ fn matches(
             && wanted.entries == held.entries
             && wanted.checkpoint == held.checkpoint
             && held.hint <= wanted.hint
-            && (held.state == wanted.state || states.into_iter().any(|state| *state == held.state))
+            && (held.state == wanted.state || held.state.as_ref().is_some_and(is_adopted))
             && order.iter().map(|(_, key)| key).eq(held_order.iter().map(|(_, key)| key))
             && order.iter().all(|(_, key)| wanted.journal[key].1 == held.journal[key].1)
     })

@@ -69,6 +69,7 @@ impl History {
     /// One to three operations that the log must take.
     fn operations(&mut self, stream: StreamId) -> Vec<Operation> {
         let mut preview = Model::new();
+        preview.clock = self.model.clock;
         preview.streams.insert(stream, self.model.stream(stream));
         let mut operations = Vec::new();
         for _ in 0..=self.draw(3) {

@@ -146,3 +146,8 @@ pub(crate) fn completions() -> (impl Fn(Completions) + Send + Sync + 'static, mp
 pub(crate) fn cases(usual: u64) -> u64 {
     std::env::var("QUORATE_WAL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }
+
+/// Where the batches of a new segment start: pages that begin with a record that opens a batch.
+pub(crate) fn batch_starts(segment: &[u8]) -> Vec<usize> {
+    (4096..segment.len()).step_by(4096).filter(|page| segment[*page] == 8 && segment[page + 4] == 1).collect()
+}

@@ -1,0 +1,394 @@
+//! Rules on what is found after a crash, and what is refused.
+
+use quorate_protocol::{LoadFailure, Random};
+use quorate_wal::OpenError;
+use quorate_wal::disk::{Crash, Disk, MemoryDisk, Sector};
+
+use crate::support::*;
+
+const PAGE: usize = 4096;
+
+/// Flips one bit in each 97th byte of all batches but the last of a log over several segments.
+#[test]
+fn rule_09_and_10_a_flipped_bit_in_any_earlier_batch_is_corruption_that_is_named() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    for index in 1..40 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    wal.close().unwrap();
+    let segments = names(&disk, "segment-").len() as u64;
+    assert!(segments > 2);
+    let mut flips = 0;
+    for id in 1..=segments {
+        let bytes = disk.content(segment(id)).unwrap();
+        let starts = batch_starts(&bytes);
+        let batches = if id == segments { &starts[..starts.len() - 1] } else { &starts[..] };
+        for offset in batches.iter().flat_map(|start| (*start..start + PAGE).step_by(97)) {
+            let damaged = disk.fork();
+            damaged.crash(Crash::KeepAll);
+            damaged.flip(segment(id), offset as u64, 3);
+            let operations = damaged.operations();
+            let error = try_open(&damaged).map(|_| ()).expect_err("damage");
+            let OpenError::Corrupt { stream, segment, offset: place, .. } = &error else { panic!("{error}") };
+            assert_eq!((*stream, *segment, *place as usize / PAGE), (A, id, offset / PAGE), "{error}");
+            let text = error.to_string();
+            assert!(["stream 1", "position", "segment", "offset"].iter().all(|word| text.contains(word)), "{text}");
+            assert_eq!(damaged.operations(), operations, "nothing was written");
+            flips += 1;
+        }
+    }
+    assert!(flips > 1000);
+}
+
+#[test]
+fn rule_10_of_two_batches_in_flight_the_first_may_be_lost_alone() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    write(&mut wal, A, vec![append(2, 1, 1)]);
+    write(&mut wal, A, vec![append(3, 1, 1)]);
+    // One fsync was to cover both; the disk kept the second one only.
+    let starts = batch_starts(&disk.content(segment(1)).unwrap());
+    let lost = starts[1] as u64 / 512..starts[2] as u64 / 512;
+    disk.tear(|_, sector| if lost.contains(&sector) { Sector::Drop } else { Sector::Keep });
+    drop(wal);
+    let (wal, report) = try_open(&disk).unwrap();
+    assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1"]);
+    assert_eq!(report.cut.unwrap().offset, starts[1] as u64);
+}
+
+#[test]
+fn rule_11_the_last_batch_is_torn_unless_something_shows_that_it_was_durable() {
+    for is_shown in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut wal = open(&disk);
+        write(&mut wal, A, vec![append(1, 1, 1)]);
+        wal.sync().unwrap();
+        wal.settle(is_shown).unwrap();
+        drop(wal);
+        disk.crash(Crash::KeepAll);
+        disk.flip(segment(1), PAGE as u64 + 200, 0);
+        match try_open(&disk) {
+            Ok((wal, report)) => {
+                assert!(!is_shown);
+                assert!(report.cut.is_some());
+                assert_eq!(texts(&wal, A, 1), Err(LoadFailure::Compacted));
+            }
+            Err(error) => assert!(is_shown && matches!(error, OpenError::Corrupt { .. }), "{error}"),
+        }
+    }
+}
+
+/// Any subset of the unsynced sectors reaches the disk, and some as garbage.
+#[test]
+fn rule_13_a_torn_tail_of_any_kind_is_cut_and_nothing_acknowledged_is_lost() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append_sized(1, 1, 5, 700)]);
+    for index in 6..12 {
+        write(&mut wal, A, vec![append_sized(index, 2, 1, 2500)]);
+    }
+    for seed in 0..cases(3000) {
+        let torn = disk.fork();
+        let mut random = Random::new(seed);
+        let odds = random.between(1, 4);
+        torn.tear(|_, _| match random.between(0, 2 + odds) {
+            0 => Sector::Drop,
+            1 => Sector::Garbage,
+            _ => Sector::Keep,
+        });
+        let (wal, _) = try_open(&torn).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let found = texts(&wal, A, 1).unwrap();
+        assert!(found.len() >= 5, "seed {seed}");
+        for (index, text) in (1..).zip(found) {
+            let expected = payload(index, if index < 6 { 1 } else { 2 }, if index < 6 { 700 } else { 2500 });
+            assert_eq!(text.as_bytes(), expected, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn rule_14_recovery_may_be_cut_short_anywhere_and_cut_bytes_stay_away() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    write(&mut wal, A, vec![append(2, 1, 1), state("t2")]);
+    write(&mut wal, A, vec![append(3, 1, 1)]);
+    let starts = batch_starts(&disk.content(segment(1)).unwrap());
+    disk.tear(|_, sector| if sector == starts[1] as u64 / 512 { Sector::Drop } else { Sector::Keep });
+    drop(wal);
+    let steps = {
+        let whole = disk.fork();
+        let before = whole.operations();
+        drop(try_open(&whole).unwrap());
+        whole.operations() - before
+    };
+    assert!(steps > 8, "it syncs, keeps the cut, writes checkpoints, clears");
+    for step in 0..steps {
+        for seed in 0..20 {
+            let again = disk.fork();
+            again.power_off_after(step);
+            let _ = try_open(&again);
+            again.crash(Crash::Seeded(seed));
+            let (mut wal, _) = try_open(&again).unwrap_or_else(|error| panic!("step {step}, seed {seed}: {error}"));
+            assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1"], "step {step}, seed {seed}");
+            assert_eq!(state_of(&wal, A).as_deref(), Some("t2"));
+            // A batch of the same size as the cut one would join what was behind it.
+            put(&mut wal, A, vec![append(2, 5, 1), state("t5")]);
+            drop(wal);
+            again.crash(Crash::Seeded(seed));
+            let (wal, report) = try_open(&again).unwrap();
+            assert_eq!(report.cut, None);
+            assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1", "2@5"]);
+        }
+    }
+}
+
+#[test]
+fn rule_15_cut_bytes_are_kept_in_few_small_files() {
+    let disk = MemoryDisk::new();
+    for round in 0..4 {
+        let mut wal = open(&disk);
+        put(&mut wal, A, vec![append(round * 2 + 1, 1, 1)]);
+        write(&mut wal, A, vec![append_sized(round * 2 + 2, 1, 8, 2500)]);
+        let bytes = disk.content(segment(1)).unwrap();
+        let last = *batch_starts(&bytes).last().unwrap();
+        drop(wal);
+        disk.tear(|_, sector| if sector == last as u64 / 512 + 2 { Sector::Garbage } else { Sector::Keep });
+        let (mut wal, report) = try_open(&disk).unwrap();
+        let cut = report.cut.unwrap();
+        assert_eq!(cut.offset, last as u64);
+        let kept = names(&disk, "cut-").pop().unwrap();
+        let kept = disk.content(format!("log/{kept}")).unwrap();
+        assert_eq!(kept.len() as u64, cut.bytes.min(small().cut_bytes_max));
+        assert_eq!(kept[..512], bytes[last..last + 512]);
+        put(&mut wal, A, vec![append(round * 2 + 2, 1, 1)]);
+    }
+    assert_eq!(names(&disk, "cut-").len(), small().cut_files_max);
+}
+
+#[test]
+fn rule_16_a_refusal_changes_nothing_and_is_repeated() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    wal.close().unwrap();
+    disk.flip(segment(1), PAGE as u64 + 150, 1);
+    let history = disk.history();
+    for _ in 0..3 {
+        assert!(matches!(try_open(&disk), Err(OpenError::Corrupt { .. })));
+    }
+    assert_eq!(disk.history(), history);
+}
+
+/// A log of several segments, closed.
+fn long_log() -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    for index in 1..60 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    wal.close().unwrap();
+    assert!(names(&disk, "segment-").len() >= 4);
+    disk
+}
+
+#[test]
+fn rule_17_missing_doubled_and_unknown_files_are_refused_and_leftovers_removed() {
+    let missing = long_log();
+    missing.remove(segment(2).as_ref()).unwrap();
+    assert!(matches!(try_open(&missing), Err(OpenError::MissingSegment { segment: 2 })));
+
+    let doubled = long_log();
+    let mut bytes = doubled.content(segment(3)).unwrap();
+    let second = doubled.content(segment(2)).unwrap();
+    bytes[64..72].copy_from_slice(&second[64..72]);
+    let crc = crc32c::crc32c(&bytes[..88]);
+    bytes[88..92].copy_from_slice(&crc.to_le_bytes());
+    doubled.replace(segment(3), &bytes);
+    assert!(matches!(try_open(&doubled), Err(OpenError::DamagedHeader { field: "first LSN", .. })));
+
+    let unknown = long_log();
+    unknown.replace("log/notes.txt", b"mine");
+    assert!(matches!(try_open(&unknown), Err(OpenError::UnknownFile { .. })));
+
+    let leftover = long_log();
+    leftover.replace("log/spare.tmp", &[0; 100]);
+    assert!(try_open(&leftover).is_ok());
+    assert_eq!(names(&leftover, "spare.tmp"), [""; 0]);
+}
+
+#[test]
+fn rule_18_a_lost_last_segment_is_noticed() {
+    let disk = long_log();
+    let last = names(&disk, "segment-").len() as u64;
+    disk.remove(segment(last).as_ref()).unwrap();
+    assert!(matches!(try_open(&disk), Err(OpenError::MissingSegment { segment }) if segment == last));
+}
+
+#[test]
+fn rule_19_what_rots_after_opening_is_noticed_when_it_is_read() {
+    let disk = long_log();
+    let wal = open(&disk);
+    let bytes = disk.content(segment(1)).unwrap();
+    disk.flip(segment(1), batch_starts(&bytes)[2] as u64 + 300, 6);
+    assert_eq!(texts(&wal, A, 3), Err(LoadFailure::Damaged));
+    assert_eq!(texts(&wal, A, 4).unwrap().len(), 56);
+}
+
+#[test]
+fn rule_29_state_survives_the_damage_of_any_one_page_and_is_never_made_up() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1), state("t1")]);
+    put(&mut wal, A, vec![state("t2")]);
+    put(&mut wal, B, vec![state("b1")]);
+    wal.close().unwrap();
+    let bytes = disk.content(segment(1)).unwrap();
+    let starts = batch_starts(&bytes);
+    let damage = |pages: &[usize]| {
+        let damaged = disk.fork();
+        damaged.crash(Crash::KeepAll);
+        let mut bytes = bytes.clone();
+        for page in pages {
+            bytes[*page..page + PAGE].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        }
+        damaged.replace(segment(1), &bytes);
+        damaged
+    };
+    for page in (starts[1]..starts[3]).step_by(PAGE) {
+        let (wal, report) = try_open(&damage(&[page])).unwrap_or_else(|error| panic!("page {page}: {error}"));
+        assert_eq!(report.repaired_batches, 1);
+        assert_eq!(state_of(&wal, A).as_deref(), Some("t2"), "page {page}");
+        assert_eq!(state_of(&wal, B).as_deref(), Some("b1"), "page {page}");
+        assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1"]);
+    }
+    assert!(matches!(try_open(&damage(&[starts[1], starts[1] + PAGE])), Err(OpenError::Corrupt { .. })));
+    for copy in ["checkpoint-a", "checkpoint-b"] {
+        let damaged = disk.fork();
+        damaged.crash(Crash::KeepAll);
+        damaged.flip(format!("log/{copy}"), 40, 2);
+        let (wal, _) = try_open(&damaged).unwrap();
+        assert_eq!(state_of(&wal, A).as_deref(), Some("t2"));
+        drop(wal);
+        // Opening made the copy whole again.
+        damaged.flip(if copy == "checkpoint-a" { "log/checkpoint-b" } else { "log/checkpoint-a" }, 40, 2);
+        assert!(try_open(&damaged).is_ok());
+    }
+    disk.flip("log/checkpoint-a", 40, 2);
+    disk.flip("log/checkpoint-b", 41, 2);
+    assert!(matches!(try_open(&disk), Err(OpenError::CheckpointsLost)));
+}
+
+#[test]
+fn rule_29_state_outlives_its_segment_in_both_copies_of_the_checkpoint() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, B, vec![state("b1")]);
+    let mut index = 1;
+    while wal.metrics().freed_segments < 2 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+        put(&mut wal, A, vec![compact(index, 1)]);
+        index += 1;
+    }
+    drop(wal);
+    disk.crash(Crash::LoseUnsynced);
+    for copy in ["log/checkpoint-a", "log/checkpoint-b"] {
+        let damaged = disk.fork();
+        damaged.flip(copy, 50, 0);
+        assert_eq!(state_of(&open(&damaged), B).as_deref(), Some("b1"));
+    }
+}
+
+#[test]
+fn rule_29_a_state_record_is_adopted_from_a_batch_that_is_cut() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![state("t1")]);
+    write(&mut wal, A, vec![append_sized(1, 2, 3, 3000), state("t2")]);
+    let last = *batch_starts(&disk.content(segment(1)).unwrap()).last().unwrap();
+    disk.tear(|_, sector| if sector == last as u64 / 512 { Sector::Garbage } else { Sector::Keep });
+    drop(wal);
+    let (mut wal, report) = try_open(&disk).unwrap();
+    assert_eq!((report.adopted_states, state_of(&wal, A).as_deref()), (1, Some("t2")));
+    assert_eq!(texts(&wal, A, 1), Err(LoadFailure::Compacted));
+    // What comes later wins, though the adopted record's LSN was high.
+    put(&mut wal, A, vec![state("t3")]);
+    drop(wal);
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(state_of(&open(&disk), A).as_deref(), Some("t3"));
+}
+
+#[test]
+fn rule_36_a_second_opener_is_told_that_the_log_is_locked() {
+    let disk = MemoryDisk::new();
+    let wal = open(&disk);
+    assert!(matches!(try_open(&disk), Err(OpenError::Locked)));
+    drop(wal);
+    assert!(try_open(&disk).is_ok());
+}
+
+#[test]
+fn rule_37_creation_is_atomic() {
+    let steps = {
+        let disk = MemoryDisk::new();
+        drop(open(&disk));
+        disk.operations()
+    };
+    for step in 0..=steps {
+        for crash in [Crash::LoseUnsynced, Crash::KeepAll, Crash::Seeded(step)] {
+            let disk = MemoryDisk::new();
+            disk.power_off_after(step);
+            let _ = try_open(&disk);
+            disk.crash(crash);
+            let (mut wal, _) = try_open(&disk).unwrap_or_else(|error| panic!("step {step}, {crash:?}: {error}"));
+            put(&mut wal, A, vec![append(1, 1, 1)]);
+            drop(wal);
+            disk.crash(Crash::LoseUnsynced);
+            assert_eq!(texts(&open(&disk), A, 1).unwrap(), ["1@1"]);
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_directory_lost_its_checkpoints_is_not_made_anew() {
+    let disk = long_log();
+    disk.remove("log/checkpoint-a".as_ref()).unwrap();
+    disk.remove("log/checkpoint-b".as_ref()).unwrap();
+    assert!(matches!(try_open(&disk), Err(OpenError::CheckpointsLost)));
+}
+
+#[test]
+fn a_last_segment_that_was_cut_off_starts_and_is_whole_again() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    write(&mut wal, A, vec![append(2, 1, 1)]);
+    drop(wal);
+    disk.crash(Crash::KeepAll);
+    let bytes = disk.content(segment(1)).unwrap();
+    let start = batch_starts(&bytes)[1];
+    disk.replace(segment(1), &bytes[..start + 180]);
+    let (mut wal, report) = try_open(&disk).unwrap();
+    assert_eq!(report.cut.unwrap().offset, start as u64);
+    assert_eq!(disk.content(segment(1)).unwrap().len(), bytes.len());
+    put(&mut wal, A, vec![append(2, 2, 1)]);
+    assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1", "2@2"]);
+}
+
+#[test]
+fn a_lost_sync_is_not_believed_by_a_checkpoint() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    drop(wal);
+    drop(open(&disk));
+    // The checkpoint that opening wrote knows what was durable then.
+    let bytes = disk.content(segment(1)).unwrap();
+    let start = batch_starts(&bytes)[0];
+    let mut lost = bytes.clone();
+    lost[start..].fill(0);
+    disk.replace(segment(1), &lost);
+    assert!(matches!(try_open(&disk), Err(OpenError::Corrupt { .. })));
+}

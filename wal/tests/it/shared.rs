@@ -1,0 +1,265 @@
+//! Rules on streams that share segments.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quorate_protocol::{LoadRange, LogIndex, Ticket};
+use quorate_wal::disk::{Crash, Disk, DiskFile, MemoryDisk};
+use quorate_wal::{LogThread, Refusal, Settings, StreamId, ThreadSettings, Wal, WriteError};
+
+use crate::support::*;
+
+#[test]
+fn rule_41_a_segment_is_freed_when_nobody_needs_it() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    for index in 1..60 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    let before = wal.metrics();
+    assert!(before.segments > 3 && before.freed_segments == 0);
+    put(&mut wal, A, vec![compact(58, 1)]);
+    let after = wal.metrics();
+    assert_eq!((after.segments, after.relocated), (1, 0));
+    assert!(names(&disk, "spare-").len() <= 2);
+    drop(wal);
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(texts(&open(&disk), A, 59).unwrap().len(), 1);
+}
+
+#[test]
+fn rule_42_few_pinning_records_are_moved_and_keep_position_and_mark() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, B, vec![append(1, 3, 2), append(3, 4, 2), state("b"), journal(5, "five"), journal(6, "six")]);
+    churn(&mut wal, A, 1, 200);
+    assert!(wal.metrics().relocated > 0);
+    put(&mut wal, B, vec![append(5, 4, 1)]);
+    for _ in 0..2 {
+        assert_eq!(texts(&wal, B, 1).unwrap(), ["1@3", "2@3", "3@4", "4@4", "5@4"]);
+        assert_eq!(keys(&wal, B), [(5, "five".to_owned()), (6, "six".to_owned())]);
+        let recovery = wal.recover(B, 0).unwrap();
+        assert_eq!(recovery.runs.iter().map(|(first, term)| (first.0, term.0)).collect::<Vec<_>>(), [(1, 3), (3, 4)]);
+        drop(wal);
+        disk.crash(Crash::LoseUnsynced);
+        wal = open(&disk);
+    }
+}
+
+#[test]
+fn rule_42_a_stream_with_much_to_move_is_named_and_moved_only_when_space_runs_out() {
+    let disk = MemoryDisk::new();
+    let settings = Settings { pinned_bytes_max: 64 << 10, ..small() };
+    let (mut wal, _) = Wal::open(disk, settings, identity()).unwrap();
+    for index in 1..120 {
+        put(&mut wal, B, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    let mut named = false;
+    for index in 1..40 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+        put(&mut wal, A, vec![compact(index, 1)]);
+        named |= wal.compaction_wanted() == [B];
+    }
+    assert!(named);
+    assert_eq!(wal.metrics().relocated, 0);
+    put(&mut wal, B, vec![compact(119, 1)]);
+    assert_eq!(wal.compaction_wanted(), []);
+}
+
+/// Appends and compacts at once, so that all it leaves is garbage.
+fn churn<D: Disk>(wal: &mut Wal<D>, stream: StreamId, first: u64, count: u64) {
+    for index in first..first + count {
+        put(wal, stream, vec![append_sized(index, 1, 1, 3000), compact(index, 1)]);
+    }
+}
+
+#[test]
+fn rule_43_bytes_on_disk_stay_within_twice_the_live_ones_and_three_segments() {
+    let disk = MemoryDisk::new();
+    let settings = Settings { segment_bytes: 1 << 20, batch_bytes_max: 256 << 10, ..small() };
+    let (mut wal, _) = Wal::open(disk.clone(), settings.clone(), identity()).unwrap();
+    let idle: Vec<StreamId> = (1..=1000).map(StreamId).collect();
+    for stream in &idle {
+        write(&mut wal, *stream, vec![append_sized(1, 1, 10, 100), state("voted")]);
+    }
+    wal.sync().unwrap();
+    let hot = StreamId(5000);
+    for round in 0..cases(3000) {
+        let index = round * 4 + 1;
+        put(&mut wal, hot, vec![append_sized(index, 1, 4, 8000), compact(index + 3, 1)]);
+        let metrics = wal.metrics();
+        let bound = 2 * metrics.live_bytes + 3 * settings.segment_bytes;
+        assert!(metrics.disk_bytes <= bound, "index {index}: {metrics:?}");
+    }
+    let metrics = wal.metrics();
+    assert!(metrics.relocated >= 10_000 && metrics.bytes > 50 * settings.segment_bytes, "{metrics:?}");
+    assert!(metrics.live_bytes < 8 << 20);
+    drop(wal);
+    disk.crash(Crash::LoseUnsynced);
+    let (wal, _) = Wal::open(disk, settings, identity()).unwrap();
+    for stream in idle {
+        assert_eq!(texts(&wal, stream, 1).unwrap().len(), 10);
+        assert_eq!(state_of(&wal, stream).as_deref(), Some("voted"));
+    }
+}
+
+/// The power goes at each disk operation while records are moved and a segment is freed.
+#[test]
+fn rule_43_a_relocation_may_be_cut_short_anywhere() {
+    let full = MemoryDisk::new();
+    let mut wal = open(&full);
+    put(&mut wal, B, vec![append(1, 1, 5), journal(1, "one"), state("b")]);
+    put(&mut wal, B, vec![journal(2, "two"), append(6, 2, 3)]);
+    for index in 1..17 {
+        write(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    write(&mut wal, A, vec![compact(16, 1)]);
+    wal.sync().unwrap();
+    assert_eq!((wal.metrics().relocated, wal.metrics().segments), (0, 2));
+    drop(wal);
+    full.crash(Crash::KeepAll);
+    let steps = {
+        let disk = full.fork();
+        let mut wal = open(&disk);
+        let before = disk.operations();
+        wal.settle(true).unwrap();
+        assert_eq!((wal.metrics().relocated, wal.metrics().freed_segments), (10, 1));
+        disk.operations() - before
+    };
+    assert!(steps > 5);
+    for step in 0..=steps {
+        for seed in 0..20 {
+            let disk = full.fork();
+            let mut wal = open(&disk);
+            disk.power_off_after(step);
+            let _ = wal.settle(true);
+            drop(wal);
+            disk.crash(Crash::Seeded(seed));
+            let (mut wal, _) = try_open(&disk).unwrap_or_else(|error| panic!("step {step}, seed {seed}: {error}"));
+            assert_eq!(texts(&wal, B, 1).unwrap().len(), 8, "step {step}, seed {seed}");
+            assert_eq!(keys(&wal, B), [(1, "one".to_owned()), (2, "two".to_owned())]);
+            assert_eq!(state_of(&wal, B).as_deref(), Some("b"));
+            put(&mut wal, B, vec![append(9, 2, 1)]);
+            assert_eq!(texts(&wal, B, 1).unwrap().len(), 9);
+        }
+    }
+}
+
+#[test]
+fn rule_44_a_deleted_stream_stays_deleted() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    put(&mut wal, B, vec![append(1, 1, 3), state("b"), journal(1, "x")]);
+    wal.delete_stream(B).unwrap();
+    wal.sync().unwrap();
+    for _ in 0..3 {
+        assert_eq!(wal.streams(), [A]);
+        assert_eq!(wal.delete_stream(B), Err(WriteError::Refused(Refusal::Deleted)));
+        let written = wal.write(&[(B, vec![append(1, 1, 1)])]).unwrap();
+        assert_eq!(written.refused, [(0, Refusal::Deleted)]);
+        // Also when no segment holds anything of it any more.
+        let first = wal.recover(A, 0).unwrap().last.0 + 1;
+        churn(&mut wal, A, first, 60);
+        drop(wal);
+        disk.crash(Crash::LoseUnsynced);
+        wal = open(&disk);
+    }
+}
+
+/// A memory disk whose syncs can be held up.
+#[derive(Clone)]
+struct SlowDisk {
+    disk: MemoryDisk,
+    is_held: Arc<AtomicBool>,
+}
+
+struct SlowFile {
+    file: <MemoryDisk as Disk>::File,
+    is_held: Arc<AtomicBool>,
+}
+
+impl Disk for SlowDisk {
+    type File = SlowFile;
+    type Lock = <MemoryDisk as Disk>::Lock;
+
+    fn create(&self, path: &std::path::Path) -> std::io::Result<SlowFile> {
+        Ok(SlowFile { file: self.disk.create(path)?, is_held: self.is_held.clone() })
+    }
+
+    fn open(&self, path: &std::path::Path) -> std::io::Result<SlowFile> {
+        Ok(SlowFile { file: self.disk.open(path)?, is_held: self.is_held.clone() })
+    }
+
+    fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &std::path::Path) -> std::io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn list(&self, directory: &std::path::Path) -> std::io::Result<Vec<String>> {
+        self.disk.list(directory)
+    }
+
+    fn create_dir(&self, directory: &std::path::Path) -> std::io::Result<()> {
+        self.disk.create_dir(directory)
+    }
+
+    fn sync_dir(&self, directory: &std::path::Path) -> std::io::Result<()> {
+        self.disk.sync_dir(directory)
+    }
+
+    fn lock(&self, path: &std::path::Path) -> std::io::Result<Self::Lock> {
+        self.disk.lock(path)
+    }
+}
+
+impl DiskFile for SlowFile {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read_at(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        while self.is_held.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> std::io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, length: u64) -> std::io::Result<()> {
+        self.file.set_len(length)
+    }
+}
+
+#[test]
+fn rule_45_a_load_does_not_wait_for_a_sync() {
+    let is_held = Arc::new(AtomicBool::new(false));
+    let disk = SlowDisk { disk: MemoryDisk::new(), is_held: is_held.clone() };
+    let (mut wal, _) = Wal::open(disk, small(), identity()).unwrap();
+    put(&mut wal, A, vec![append(1, 1, 3)]);
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    is_held.store(true, Ordering::Release);
+    thread.submit(A, Ticket(1), vec![append(4, 1, 1)]).unwrap();
+    let range = LoadRange::Entries { range: LogIndex(1)..LogIndex(4), bytes_max: usize::MAX };
+    thread.load(A, Ticket(2), range).unwrap();
+    let first = completions.recv().unwrap();
+    assert!(first.writes.is_empty() && first.loads[0].ticket == Ticket(2) && first.loads[0].result.is_ok());
+    is_held.store(false, Ordering::Release);
+    assert_eq!(completions.recv().unwrap().writes[0].ticket, Ticket(1));
+    thread.close().unwrap();
+}
