@@ -1,4 +1,4 @@
-//! A write-ahead log for consensus.
+#![doc = include_str!("../README.md")]
 
 pub mod disk;
 

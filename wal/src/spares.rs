@@ -107,10 +107,11 @@ impl<D: Disk> Spares<D> {
         filling.filled = end;
         let filling = self.filling.insert(filling);
         outcome?;
+        // Synced bit by bit: one sync of a whole segment would hold up the batches behind it.
+        filling.file.sync_all()?;
         if end < self.segment_bytes {
             return Ok(());
         }
-        filling.file.sync_all()?;
         self.filling = None;
         let number = self.number();
         self.files.rename(FILLING, &spare_name(number))?;

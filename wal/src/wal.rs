@@ -191,7 +191,9 @@ impl<D: Disk> Wal<D> {
         self.sync_all()?;
         self.write_marker()?;
         self.head.is_dirty = true;
-        self.sync_all()
+        self.sync_all()?;
+        // The same proof outside the segment: it may be full, or its end may be lost.
+        self.write_checkpoint().map_err(|error| self.poison("write of the checkpoint", &error))
     }
 
     pub(crate) fn index(&self) -> std::sync::RwLockReadGuard<'_, Index<D::File>> {

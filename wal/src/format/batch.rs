@@ -248,7 +248,7 @@ impl<'a> BatchView<'a> {
             if record.kind == RecordKind::Commit {
                 let is_whole = end == length
                     && record.position == header.records
-                    && record.lsn + 1 == header.first_lsn + header.records
+                    && record.lsn - header.first_lsn + 1 == header.records
                     && record.payload_crc == crc32c::crc32c(&bytes[..at])
                     && bytes[end..].iter().all(|byte| *byte == 0);
                 return if is_whole {

@@ -145,7 +145,7 @@ fn scan_all<D: Disk>(
     let mut index = Index::new();
     index.adopt(&checkpoint);
     let (_, first) = headers.first().ok_or(OpenError::MissingSegment { segment: checkpoint.oldest_segment })?;
-    let mut progress = Progress { lsn: first.first_lsn - 1, chain: first.chain };
+    let mut progress = Progress { lsn: first.first_lsn.saturating_sub(1), chain: first.chain };
     let (mut repaired, mut tail) = (0, Tail::default());
     for (number, (file, header)) in headers.iter().enumerate() {
         let path = files.path(&segment_name(header.id));

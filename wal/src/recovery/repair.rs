@@ -61,7 +61,7 @@ fn next_batch<F: DiskFile>(
         let mut bytes = vec![0; in_memory(end - start)];
         scan.file.read_exact_at(start, &mut bytes)?;
         if BatchView::read(&bytes, &header, scan.segment, start, header.predecessor).is_ok() {
-            let before = Progress { lsn: header.first_lsn - 1, chain: header.predecessor };
+            let before = Progress { lsn: header.first_lsn.saturating_sub(1), chain: header.predecessor };
             return Ok(Some((start, before)));
         }
     }

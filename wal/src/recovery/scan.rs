@@ -75,7 +75,7 @@ impl<F: DiskFile> Scan<'_, F> {
                 Found::Batch(next) => offset = next,
                 Found::Damage(damage) => {
                     let finding = survey(self.file, self.segment, offset, self.length, self.progress.lsn)?;
-                    let end = Progress { lsn: end_lsn - 1, chain: end_chain };
+                    let end = Progress { lsn: end_lsn.saturating_sub(1), chain: end_chain };
                     offset = self.mend(offset, &damage, &finding, Some(end))?;
                 }
             }

@@ -155,7 +155,10 @@ impl LogThread {
         })?;
         let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader) };
         let writer = Writer::new(wal, shared, on_completion, settings.slow_sync);
-        thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || writer.run())?);
+        thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || {
+            let _guard = CloseAtEnd(writer.shared());
+            writer.run()
+        })?);
         Ok(thread)
     }
 
@@ -225,6 +228,15 @@ impl Drop for LogThread {
     fn drop(&mut self) {
         // Whoever wants to know the outcome calls `close`.
         let _ = self.stop();
+    }
+}
+
+/// Closes the queue when the thread ends, however it ends: nobody submits to a thread that is gone.
+struct CloseAtEnd(Arc<Shared>);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        self.0.writes.close();
     }
 }
 

@@ -32,6 +32,10 @@ impl<D: Disk> Writer<D> {
         Self { wal, shared, on_completion, slow_sync, metrics, storage_level, compaction_wanted: Vec::new() }
     }
 
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// Until the queue is closed and empty. A failed log goes on to answer, so that nobody waits for ever.
     pub(super) fn run(mut self) -> Result<(), Poisoned> {
         let shared = self.shared.clone();

@@ -3,9 +3,11 @@
 mod basics;
 mod durability;
 mod format;
+mod golden;
 mod model;
 mod random;
 mod recovery;
 mod shared;
+mod slow;
 mod support;
 mod threads;

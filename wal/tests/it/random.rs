@@ -11,7 +11,7 @@ use crate::support::*;
 /// acknowledged is there, nothing else is, and the log always opens.
 #[test]
 fn random_histories_agree_with_the_model() {
-    for seed in 0..cases(400) {
+    for seed in 0..cases(200) {
         println!("seed {seed}");
         History::new(seed).run(120);
     }

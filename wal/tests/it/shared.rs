@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_protocol::{LoadRange, LogIndex, Ticket};
-use quorate_wal::disk::{Crash, Disk, DiskFile, MemoryDisk};
+use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 use quorate_wal::{LogThread, Refusal, Settings, StreamId, ThreadSettings, Wal, WriteError};
 
+use crate::slow::SlowDisk;
 use crate::support::*;
 
 #[test]
@@ -84,7 +85,7 @@ fn rule_43_bytes_on_disk_stay_within_twice_the_live_ones_and_three_segments() {
     }
     wal.sync().unwrap();
     let hot = StreamId(5000);
-    for round in 0..cases(3000) {
+    for round in 0..cases(1500) {
         let index = round * 4 + 1;
         put(&mut wal, hot, vec![append_sized(index, 1, 4, 8000), compact(index + 3, 1)]);
         let metrics = wal.metrics();
@@ -92,7 +93,7 @@ fn rule_43_bytes_on_disk_stay_within_twice_the_live_ones_and_three_segments() {
         assert!(metrics.disk_bytes <= bound, "index {index}: {metrics:?}");
     }
     let metrics = wal.metrics();
-    assert!(metrics.relocated >= 10_000 && metrics.bytes > 50 * settings.segment_bytes, "{metrics:?}");
+    assert!(metrics.relocated >= 10_000 && metrics.bytes > 40 * settings.segment_bytes, "{metrics:?}");
     assert!(metrics.live_bytes < 8 << 20);
     drop(wal);
     disk.crash(Crash::LoseUnsynced);
@@ -167,88 +168,10 @@ fn rule_44_a_deleted_stream_stays_deleted() {
     }
 }
 
-/// A memory disk whose syncs can be held up.
-#[derive(Clone)]
-struct SlowDisk {
-    disk: MemoryDisk,
-    is_held: Arc<AtomicBool>,
-}
-
-struct SlowFile {
-    file: <MemoryDisk as Disk>::File,
-    is_held: Arc<AtomicBool>,
-}
-
-impl Disk for SlowDisk {
-    type File = SlowFile;
-    type Lock = <MemoryDisk as Disk>::Lock;
-
-    fn create(&self, path: &std::path::Path) -> std::io::Result<SlowFile> {
-        Ok(SlowFile { file: self.disk.create(path)?, is_held: self.is_held.clone() })
-    }
-
-    fn open(&self, path: &std::path::Path) -> std::io::Result<SlowFile> {
-        Ok(SlowFile { file: self.disk.open(path)?, is_held: self.is_held.clone() })
-    }
-
-    fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &std::path::Path) -> std::io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn list(&self, directory: &std::path::Path) -> std::io::Result<Vec<String>> {
-        self.disk.list(directory)
-    }
-
-    fn create_dir(&self, directory: &std::path::Path) -> std::io::Result<()> {
-        self.disk.create_dir(directory)
-    }
-
-    fn sync_dir(&self, directory: &std::path::Path) -> std::io::Result<()> {
-        self.disk.sync_dir(directory)
-    }
-
-    fn lock(&self, path: &std::path::Path) -> std::io::Result<Self::Lock> {
-        self.disk.lock(path)
-    }
-}
-
-impl DiskFile for SlowFile {
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<usize> {
-        self.file.read_at(offset, into)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_at(offset, bytes)
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        while self.is_held.load(Ordering::Acquire) {
-            std::thread::yield_now();
-        }
-        self.file.sync_data()
-    }
-
-    fn sync_all(&self) -> std::io::Result<()> {
-        self.file.sync_all()
-    }
-
-    fn len(&self) -> std::io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, length: u64) -> std::io::Result<()> {
-        self.file.set_len(length)
-    }
-}
-
 #[test]
 fn rule_45_a_load_does_not_wait_for_a_sync() {
     let is_held = Arc::new(AtomicBool::new(false));
-    let disk = SlowDisk { disk: MemoryDisk::new(), is_held: is_held.clone() };
+    let disk = SlowDisk::new(is_held.clone());
     let (mut wal, _) = Wal::open(disk, small(), identity()).unwrap();
     put(&mut wal, A, vec![append(1, 1, 3)]);
     let (on_completion, completions) = completions();

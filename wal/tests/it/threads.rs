@@ -1,9 +1,13 @@
 //! The log on its thread.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use quorate_protocol::{LoadRange, Loaded, LogIndex, PersistFailure, Ticket};
 use quorate_wal::disk::MemoryDisk;
-use quorate_wal::{LogThread, ThreadSettings};
+use quorate_wal::{LogThread, SubmitError, ThreadSettings, Wal};
 
+use crate::slow::SlowDisk;
 use crate::support::*;
 
 #[test]
@@ -30,4 +34,31 @@ fn submissions_become_durable_in_order_and_loads_come_back() {
     assert_eq!(entries.len(), 10);
     thread.close().unwrap();
     assert_eq!(texts(&open(&disk), A, 1).unwrap().len(), 100);
+}
+
+#[test]
+fn a_full_queue_refuses_and_takes_again_when_the_disk_goes_on() {
+    let is_held = Arc::new(AtomicBool::new(false));
+    let (wal, _) = Wal::open(SlowDisk::new(is_held.clone()), small(), identity()).unwrap();
+    is_held.store(true, Ordering::Release);
+    let (on_completion, completions) = completions();
+    let settings = ThreadSettings { queue_bytes_max: 2000, ..ThreadSettings::default() };
+    let thread = LogThread::spawn(wal, &settings, on_completion).unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        match thread.submit(A, Ticket(taken + 1), vec![append(taken + 1, 1, 1)]) {
+            Ok(()) => taken += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, SubmitError::Full);
+    assert!(taken < 50, "what is being written and what waits are bounded");
+    is_held.store(false, Ordering::Release);
+    let mut done = 0;
+    while done < taken {
+        done += completions.recv().unwrap().writes.len() as u64;
+    }
+    thread.submit(A, Ticket(taken + 1), vec![append(taken + 1, 1, 1)]).unwrap();
+    assert!(completions.recv().unwrap().writes[0].result.is_ok());
+    thread.close().unwrap();
 }
