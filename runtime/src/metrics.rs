@@ -61,6 +61,12 @@ metrics! {
     SNAPSHOT_INDEX = Gauge "quorate_group_snapshot_index", "The last entry that the newest snapshot covers.";
 }
 
+/// A number as a gauge has it, exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub(crate) fn as_gauge(value: u64) -> f64 {
+    value as f64
+}
+
 /// Tells the recorder what the metrics mean. Once a process is enough, after the recorder is installed.
 pub fn describe() {
     for metric in METRICS {

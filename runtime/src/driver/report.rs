@@ -8,14 +8,8 @@ use quorate_transport::{LinkEvent, Transport};
 use quorate_wal::{LogThread, SYNC_BUCKETS_US, WriteCompletion, WriteError};
 use tracing::{error, info, warn};
 
-use crate::metrics as names;
+use crate::metrics::{self as names, as_gauge};
 use crate::{Node, Notice};
-
-/// A number as a gauge has it, exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-fn as_gauge(value: u64) -> f64 {
-    value as f64
-}
 
 /// Tells operators of one node.
 pub(super) struct Report {

@@ -451,6 +451,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
         let is_handed_over = self.halted.is_some() || !self.is_leader() || self.is_alone();
         is_handed_over && self.proposals.waiting() == 0 && self.reads.len() == 0
     }
+
+    fn measure(&self, gauge: &mut dyn FnMut(&'static str, f64)) {
+        self.status().measure(gauge);
+    }
 }
 
 impl<L: fmt::Debug, S: StateMachine> fmt::Debug for Replica<L, S> {

@@ -1,9 +1,9 @@
 //! What an operator sees of a replica.
 
-use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, ReplicatedLog};
+use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, ReplicatedLog, Role};
 
 use super::{CatchUp, Replica, Seat};
-use crate::{Hostable, Outcome, StateMachine};
+use crate::{Hostable, Outcome, StateMachine, metrics};
 
 /// What an operator wants to know of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,22 @@ pub struct TransferProgress {
     pub bytes: u64,
     /// Bytes of the whole; 0 as long as it is not known.
     pub length: u64,
+}
+
+impl ReplicaStatus {
+    pub(super) fn measure(&self, gauge: &mut dyn FnMut(&'static str, f64)) {
+        let measured = [
+            (metrics::TERM, self.log.term.0),
+            (metrics::IS_LEADER, u64::from(self.log.role == Role::Leader)),
+            (metrics::COMMIT_INDEX, self.log.commit_index.0),
+            (metrics::APPLIED_INDEX, self.applied_index.0),
+            (metrics::LAST_INDEX, self.log.last_index.0),
+            (metrics::SNAPSHOT_INDEX, self.snapshot_index.unwrap_or_default().0),
+        ];
+        for (name, value) in measured {
+            gauge(name, metrics::as_gauge(value));
+        }
+    }
 }
 
 /// What a replica has counted since it started.

@@ -1,0 +1,223 @@
+//! Servers on real files and sockets: what they refuse, and what they keep.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_protocol::{GroupId, NodeId};
+use quorate_raft::Raft;
+use quorate_runtime::{
+    ApplyContext, ConfigError, DirectoryError, OpenError, ReplicaHandle, Running, Server, ServerBuilder, Typed,
+    TypedStateMachine,
+};
+use tempfile::TempDir;
+
+const GROUP: GroupId = GroupId(1);
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Counter(i64);
+
+impl TypedStateMachine for Counter {
+    type Command = i64;
+    type Response = i64;
+
+    fn apply(&mut self, _: ApplyContext, add: i64) -> i64 {
+        self.0 += add;
+        self.0
+    }
+}
+
+/// Where three nodes listen and keep their data.
+struct Place {
+    data: TempDir,
+    addresses: [String; 3],
+}
+
+impl Place {
+    fn new() -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listeners = [free(), free(), free()];
+        let addresses = listeners.map(|listener| listener.local_addr().expect("bound").to_string());
+        Self { data: tempfile::tempdir().expect("a directory"), addresses }
+    }
+
+    fn builder(&self, cluster: &str, nodes: usize) -> ServerBuilder {
+        let builder = Server::builder(cluster, self.data.path())
+            .log(quorate_wal::Settings {
+                segment_bytes: 16 << 20,
+                batch_bytes_max: 9 << 20,
+                ..quorate_wal::Settings::default()
+            })
+            .replica::<Raft, _>(GROUP, Typed(Counter::default()));
+        (1..).zip(&self.addresses[..nodes]).fold(builder, |builder, (id, address)| builder.node(id, address))
+    }
+
+    fn start(&self, id: u64) -> Running {
+        self.builder("test", 3).spawn(id).expect("it opens")
+    }
+
+    /// A cluster of one node.
+    fn start_alone(&self) -> Result<Running, OpenError> {
+        self.builder("test", 1).spawn(1)
+    }
+
+    /// The newest segment of node 1's log that holds anything.
+    fn segment(&self) -> PathBuf {
+        let segments = fs::read_dir(self.data.path().join("1/log")).expect("a log");
+        let paths = segments.map(|entry| entry.expect("readable").path());
+        let holds_records = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| find(&bytes, MARK).is_some());
+        paths.filter(holds_records).max().expect("a segment with the mark")
+    }
+}
+
+/// A command that is found again in the log, and the bytes that it has there: signed numbers are doubled.
+const MARKED: i64 = 0x0123_4567_89ab_cdef;
+const MARK: &[u8] = &(2 * MARKED).to_le_bytes();
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+fn counter(node: &Running) -> ReplicaHandle<Raft, Typed<Counter>> {
+    node.replica(GROUP)
+}
+
+fn value(node: &Running) -> i64 {
+    counter(node).read(|counter, _| counter.0.0).wait().expect("read")
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_all_were_stopped() {
+    let place = Place::new();
+    let nodes = [1, 2, 3].map(|id| place.start(id));
+    for (node, sum) in nodes.iter().zip([1, 3, 6]) {
+        // Whoever leads, each node takes commands.
+        assert_eq!(counter(node).execute(&node_number(node)).wait().expect("applied"), sum);
+    }
+    for node in nodes {
+        node.shutdown(PATIENCE);
+    }
+    let nodes = [1, 2, 3].map(|id| place.start(id));
+    assert_eq!(value(&nodes[0]), 6);
+    let starts = nodes[2].handle().inspect(|node| node.roster().start()).wait();
+    assert_eq!(starts, Ok(2), "each start is counted");
+    for node in nodes {
+        node.shutdown(PATIENCE);
+    }
+}
+
+fn node_number(node: &Running) -> i64 {
+    let id = node.handle().inspect(|node| node.identity().node).wait().expect("it runs");
+    i64::try_from(id.0).expect("small")
+}
+
+#[test]
+fn a_leader_that_is_shut_down_hands_over() {
+    let place = Place::new();
+    let nodes = [1, 2, 3].map(|id| place.start(id));
+    counter(&nodes[0]).execute(&1).wait().expect("applied");
+    let leader = loop {
+        let status = counter(&nodes[0]).status().wait().expect("it runs");
+        if let Some(leader) = status.log.leader {
+            break leader;
+        }
+    };
+    let (stopping, staying): (Vec<_>, Vec<_>) = nodes.into_iter().zip(1..).partition(|(_, id)| NodeId(*id) == leader);
+    for (node, _) in stopping {
+        node.shutdown(Duration::from_secs(10));
+    }
+    let status = counter(&staying[0].0).status().wait().expect("it runs");
+    assert_ne!(status.log.leader, Some(leader), "another leads, or is about to, as soon as shutdown returns");
+    assert_eq!(counter(&staying[0].0).execute(&1).wait().expect("applied"), 2);
+    for (node, _) in staying {
+        node.shutdown(PATIENCE);
+    }
+}
+
+#[test]
+fn a_directory_in_use_or_of_another_is_refused() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    let locked = place.builder("test", 1).spawn(1).expect_err("in use");
+    assert!(matches!(locked, OpenError::Directory(DirectoryError::Locked)), "{locked}");
+    node.shutdown(PATIENCE);
+    let foreign = place.builder("another", 1).spawn(1).expect_err("another cluster's");
+    assert!(matches!(foreign, OpenError::Directory(DirectoryError::ForeignCluster { .. })), "{foreign}");
+    fs::rename(place.data.path().join("1"), place.data.path().join("2")).expect("moved");
+    let foreign = place.builder("test", 2).spawn(2).expect_err("another node's");
+    assert!(matches!(foreign, OpenError::Directory(DirectoryError::ForeignNode { .. })), "{foreign}");
+    fs::rename(place.data.path().join("2"), place.data.path().join("1")).expect("moved");
+    place.start_alone().expect("it is free, and its own").shutdown(PATIENCE);
+}
+
+#[test]
+fn a_flipped_bit_in_the_middle_of_the_log_is_refused_by_place() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    counter(&node).execute(&MARKED).wait().expect("applied");
+    for _ in 0..20 {
+        counter(&node).execute(&1).wait().expect("applied");
+    }
+    node.shutdown(PATIENCE);
+    let segment = place.segment();
+    let mut bytes = fs::read(&segment).expect("readable");
+    let offset = find(&bytes, MARK).expect("the command");
+    bytes[offset] ^= 1;
+    fs::write(&segment, bytes).expect("written");
+    let error = place.start_alone().expect_err("damaged").to_string();
+    for part in ["corrupt", "stream 1", "segment", "offset"] {
+        assert!(error.contains(part), "{part} in: {error}");
+    }
+}
+
+#[test]
+fn a_torn_last_record_is_cut_off() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    counter(&node).execute(&MARKED).wait().expect("applied");
+    // A copy of the running node's files is what a crash leaves.
+    let crashed = Place { data: tempfile::tempdir().expect("a directory"), addresses: Place::new().addresses };
+    copy(place.data.path(), crashed.data.path());
+    node.shutdown(PATIENCE);
+    let segment = crashed.segment();
+    let mut bytes = fs::read(&segment).expect("readable");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("records") / 4096 * 4096 + 4096;
+    bytes[end..end + 100].copy_from_slice(&[0xa5; 100]);
+    fs::write(&segment, bytes).expect("written");
+    let node = crashed.start_alone().expect("a torn tail is no damage");
+    assert_eq!(value(&node), MARKED);
+    node.shutdown(PATIENCE);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_description_that_does_not_hold_is_refused_by_name() {
+    let place = Place::new();
+    let expect = |builder: ServerBuilder, id, expected: ConfigError| match builder.spawn(id) {
+        Err(OpenError::Config(error)) => assert_eq!(error, expected),
+        other => panic!("not refused as {expected:?}: {other:?}"),
+    };
+    expect(place.builder("", 1), 1, ConfigError::NoCluster);
+    expect(place.builder("test", 1), 2, ConfigError::UnknownNode(NodeId(2)));
+    expect(place.builder("test", 1).node(1, "127.0.0.1:1"), 1, ConfigError::RepeatedNode(NodeId(1)));
+    let twice = place.builder("test", 1).replica::<Raft, _>(GROUP, Typed(Counter::default()));
+    expect(twice, 1, ConfigError::RepeatedGroup(GROUP));
+    expect(Server::builder("test", place.data.path()).node(1, "127.0.0.1:0"), 1, ConfigError::NoGroup);
+    let small = quorate_wal::Settings { batch_bytes_max: 1 << 20, ..quorate_wal::Settings::default() };
+    expect(place.builder("test", 1).log(small), 1, ConfigError::FrameAboveBatch);
+    assert!(fs::read_dir(place.data.path()).expect("readable").next().is_none(), "nothing was touched");
+}
