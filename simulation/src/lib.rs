@@ -1,3 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+pub mod campaign;
+pub mod core_machine;
+pub mod diagram;
 pub mod history;
+pub mod schedule;
+pub mod shrink;
+mod trace;
+pub mod world;
+
+pub use trace::{Moment, MomentKind, TraceHasher};

@@ -1,0 +1,142 @@
+//! Many seeds, on all cores, and what they came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hasher;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::TraceHasher;
+use crate::schedule::{FaultKind, Generator, Schedule};
+use crate::world::{Failure, Outcome};
+
+/// A range of seeds to run.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// Makes the schedules.
+    pub generator: Generator,
+    /// The first seed, and the one behind the last.
+    pub seeds: std::ops::Range<u64>,
+    /// How many threads run them.
+    pub threads: usize,
+    /// Whether every seed is run twice, to see that both runs are the same.
+    pub is_run_twice: bool,
+}
+
+/// What a campaign came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// How many things happened.
+    pub steps: u64,
+    /// How much time passed in the simulated worlds, in microseconds.
+    pub simulated_us: u64,
+    /// How many calls were acknowledged a seed, in the middle of all seeds.
+    pub acknowledged_median: u64,
+    /// How many faults of each kind took place.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// How often what ought to happen sometimes did.
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// One number over the traces of all seeds.
+    pub hash: u64,
+    /// The seeds that failed, with what went wrong.
+    pub failures: Vec<(u64, Failure)>,
+}
+
+impl Campaign {
+    /// Runs every seed. `finished` is told of each seed that is done, in no particular order. After
+    /// the first failures the rest is not run.
+    pub fn run(&self, run: impl Fn(&Schedule) -> Outcome + Sync, finished: impl Fn() + Sync) -> Summary {
+        let next = AtomicU64::new(self.seeds.start);
+        let is_over = AtomicBool::new(false);
+        let done: Mutex<BTreeMap<u64, Seed>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= self.seeds.end || is_over.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let result = self.run_seed(seed, &run);
+                        let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        done.insert(seed, result);
+                        let failed = done.values().filter(|seed| seed.outcome.failure.is_some()).count();
+                        is_over.store(failed >= FAILURES_MAX, Ordering::Relaxed);
+                        drop(done);
+                        finished();
+                    }
+                });
+            }
+        });
+        summary(done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn run_seed(&self, seed: u64, run: &impl Fn(&Schedule) -> Outcome) -> Seed {
+        let schedule = self.generator.schedule(seed);
+        let mut outcome = run(&schedule);
+        if self.is_run_twice {
+            let again = run(&schedule).hash;
+            if again != outcome.hash && outcome.failure.is_none() {
+                let detail = format!("two runs of one schedule have traces {:016x} and {again:016x}", outcome.hash);
+                let law = "the same seed gives the same run".to_owned();
+                outcome.failure = Some(Failure { law, detail, at_us: outcome.simulated_us });
+            }
+        }
+        // What clients saw was judged; kept for every seed it would fill the memory.
+        outcome.history = Vec::new();
+        Seed { outcome }
+    }
+}
+
+struct Seed {
+    outcome: Outcome,
+}
+
+fn summary(done: BTreeMap<u64, Seed>) -> Summary {
+    let mut summary = Summary::default();
+    let mut hasher = TraceHasher::default();
+    let mut acknowledged = Vec::new();
+    for (seed, Seed { outcome }) in done {
+        summary.seeds += 1;
+        summary.steps += outcome.steps;
+        summary.simulated_us += outcome.simulated_us;
+        acknowledged.push(outcome.acknowledged);
+        for (kind, count) in outcome.faults {
+            *summary.faults.entry(kind).or_insert(0) += count;
+        }
+        for (what, count) in outcome.sometimes {
+            *summary.sometimes.entry(what).or_insert(0) += count;
+        }
+        hasher.write_u64(outcome.hash);
+        summary.failures.extend(outcome.failure.map(|failure| (seed, failure)));
+    }
+    acknowledged.sort_unstable();
+    summary.acknowledged_median = acknowledged.get(acknowledged.len() / 2).copied().unwrap_or(0);
+    summary.hash = hasher.finish();
+    summary
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.simulated_us / 36_000_000;
+        writeln!(f, "{} seeds, {} steps, {}.{:02} simulated hours", self.seeds, self.steps, hours / 100, hours % 100)?;
+        writeln!(f, "acknowledged calls a seed (median): {}", self.acknowledged_median)?;
+        writeln!(f, "faults:")?;
+        for kind in FaultKind::ALL {
+            writeln!(f, "  {:>9}  {kind}", self.faults.get(&kind).copied().unwrap_or(0))?;
+        }
+        writeln!(f, "reached:")?;
+        for (what, count) in &self.sometimes {
+            writeln!(f, "  {count:>9}  {what}")?;
+        }
+        for (seed, failure) in &self.failures {
+            writeln!(f, "seed {seed} FAILED: {}", failure.law)?;
+        }
+        write!(f, "hash {:016x}", self.hash)
+    }
+}
+
+/// After so many failed seeds no more are begun.
+const FAILURES_MAX: usize = 5;

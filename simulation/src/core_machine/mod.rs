@@ -1,0 +1,386 @@
+//! A bare replicated-log core on a simple log, with registers as its state machine.
+//!
+//! It stands in for everything around a core (replica, node, log, snapshot store), as simply as can be, so that what
+//! breaks is the core's.
+
+mod laws;
+mod outside;
+mod registers;
+mod stream;
+
+pub use laws::CoreLaws;
+pub use registers::Registers;
+pub use stream::Stream;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::hash::Hash;
+
+use quorate_protocol::{
+    Incarnation, Input, Instant, LoadFailure, LogAnswer, LogIndex, NodeId, Now, Operation, PersistFailure, Random,
+    ReadId, ReplicatedLog, SessionId, SnapshotMeta, Standing, Term, Ticket,
+};
+
+use crate::world::{Answer, Machine, MachineInput, MachineOutput, Observation, Request};
+
+/// What is equal for all nodes that run a core.
+pub struct CoreSetup<P: ReplicatedLog> {
+    /// How many nodes there are: 1 to this, all of them voters.
+    pub nodes: u64,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// A snapshot is made after so many applied entries.
+    pub snapshot_every: u64,
+    /// Bytes of the log that a core is given when it starts.
+    pub tail_bytes_max: usize,
+    /// A node's configuration, drawing chance from a seed.
+    pub config: fn(node: NodeId, nodes: u64, seed: u64) -> P::Config,
+}
+
+/// What survives a crash.
+#[derive(Clone, Debug)]
+pub struct CoreDisk {
+    /// The log.
+    pub stream: Stream,
+    /// The newest snapshot and what it holds.
+    pub snapshot: Option<(SnapshotMeta, Registers)>,
+    /// The incarnations this node knows.
+    known: BTreeMap<NodeId, u64>,
+    /// Its own. Above one: the disk was wiped, and the node is a stranger to itself as well.
+    incarnation: u64,
+    starts: u32,
+}
+
+impl CoreDisk {
+    /// Whether an earlier disk of this node was lost.
+    #[must_use]
+    pub fn is_wiped(&self) -> bool {
+        self.incarnation > 1
+    }
+}
+
+/// What nodes say to each other: the core's messages, and snapshots.
+#[derive(Clone)]
+pub enum CoreMessage<M> {
+    /// The core's own.
+    Core(M),
+    /// A whole snapshot, from a leader.
+    Snapshot {
+        /// The leader's term.
+        term: Term,
+        /// What it stands for.
+        meta: SnapshotMeta,
+        /// What it holds.
+        registers: Box<Registers>,
+    },
+    /// The snapshot up to here is durable.
+    SnapshotTaken {
+        /// Up to here.
+        index: LogIndex,
+    },
+}
+
+impl<M: fmt::Debug> fmt::Debug for CoreMessage<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(message) => message.fmt(f),
+            Self::Snapshot { term, meta, .. } => {
+                f.debug_struct("Snapshot").field("index", &meta.index).field("term", term).finish_non_exhaustive()
+            }
+            Self::SnapshotTaken { index } => f.debug_struct("SnapshotTaken").field("index", index).finish(),
+        }
+    }
+}
+
+impl<M: Hash> Hash for CoreMessage<M> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Core(message) => message.hash(state),
+            Self::Snapshot { term, meta, registers } => (term, meta.index, registers.digest()).hash(state),
+            Self::SnapshotTaken { index } => index.hash(state),
+        }
+    }
+}
+
+/// A core and what stands around it.
+pub struct CoreMachine<P: ReplicatedLog> {
+    node: NodeId,
+    core: P,
+    snapshot_every: u64,
+    session: SessionId,
+    registers: Registers,
+    /// The last applied entry and its term.
+    applied: (LogIndex, Term),
+    log_time: quorate_protocol::LogTime,
+    next_number: u64,
+    /// Proposed, and not told where it stands.
+    proposed: BTreeMap<u64, (u64, Request)>,
+    /// Stands there in that term, and is not applied.
+    appended: BTreeMap<LogIndex, (Term, u64)>,
+    reads: BTreeMap<ReadId, (u64, u8)>,
+    /// Reads that wait until this is applied.
+    ready: BTreeMap<LogIndex, Vec<(u64, u8)>>,
+    /// What the disk was asked to do, by token.
+    work: BTreeMap<u64, Work>,
+    /// What was loaded to be applied is on its way.
+    is_loading: bool,
+    is_building: bool,
+    receiving: Option<(Ticket, NodeId, Term, LogIndex)>,
+    sending: BTreeMap<NodeId, (Ticket, LogIndex, Instant)>,
+    outputs: VecDeque<MachineOutput<CoreMessage<P::Message>>>,
+    /// As told last: term, whether it leads, and how far the log is committed.
+    told: Observation,
+}
+
+/// What the disk was asked to do.
+enum Work {
+    Persist { ticket: Ticket, operations: Vec<Operation> },
+    LoadForCore { ticket: Ticket, range: quorate_protocol::LoadRange },
+    LoadToApply { range: quorate_protocol::LoadRange },
+    Build { meta: SnapshotMeta, registers: Box<Registers> },
+    Receive { ticket: Ticket, from: NodeId, meta: SnapshotMeta, registers: Box<Registers> },
+}
+
+impl<P> CoreMachine<P>
+where
+    P: ReplicatedLog,
+{
+    /// The core.
+    pub fn core(&self) -> &P {
+        &self.core
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn answer(&mut self, call: u64, answer: Answer) {
+        self.outputs.push_back(MachineOutput::Answer { call, answer });
+    }
+
+    fn ask_disk(&mut self, work: Work) {
+        let token = self.number();
+        self.outputs.push_back(match work {
+            Work::LoadForCore { .. } | Work::LoadToApply { .. } => MachineOutput::Read { token },
+            _ => MachineOutput::Write { token },
+        });
+        self.work.insert(token, work);
+    }
+
+    fn on_message(&mut self, now: Now, disk: &mut CoreDisk, from: NodeId, message: CoreMessage<P::Message>) {
+        match message {
+            CoreMessage::Core(message) => self.core.handle(now, Input::Message { from, message }),
+            CoreMessage::Snapshot { term, meta, registers } => {
+                let Some((ticket, leader, of_term, index)) = self.receiving else { return };
+                if (leader, of_term, index) == (from, term, meta.index) {
+                    self.receiving = None;
+                    self.ask_disk(Work::Receive { ticket, from, meta, registers });
+                } else if disk.snapshot.as_ref().is_some_and(|(newest, _)| newest.index >= meta.index) {
+                    let message = CoreMessage::SnapshotTaken { index: meta.index };
+                    self.outputs.push_back(MachineOutput::Send { to: from, message });
+                }
+            }
+            CoreMessage::SnapshotTaken { index } => {
+                if let Some((ticket, sent, _)) = self.sending.get(&from).copied()
+                    && sent == index
+                {
+                    self.sending.remove(&from);
+                    self.outputs.push_back(MachineOutput::Sometimes("a snapshot was sent"));
+                    self.core
+                        .handle(now, Input::Completed { ticket, answer: LogAnswer::SnapshotSent { to: from, index } });
+                }
+            }
+        }
+    }
+
+    fn on_done(&mut self, now: Now, disk: &mut CoreDisk, work: Work) {
+        match work {
+            Work::Persist { ticket, operations } => {
+                disk.stream.write(&operations);
+                self.core.handle(now, Input::Persisted(ticket));
+            }
+            Work::LoadForCore { ticket, range } => match disk.stream.load(&range) {
+                Ok(loaded) => self.core.handle(now, Input::Loaded { ticket, loaded }),
+                Err(failure) => self.core.handle(now, Input::LoadFailed { ticket, failure }),
+            },
+            Work::LoadToApply { range } => {
+                self.is_loading = false;
+                // What was compacted meanwhile comes as a snapshot.
+                if let Ok(quorate_protocol::Loaded::Entries(entries)) = disk.stream.load(&range) {
+                    self.apply(entries);
+                }
+            }
+            Work::Build { meta, registers } => {
+                self.is_building = false;
+                if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
+                    disk.snapshot = Some((meta.clone(), *registers));
+                    let keep_from = LogIndex(meta.index.0.saturating_sub(KEPT_BEHIND_SNAPSHOT));
+                    let compact = quorate_protocol::LogCommand::Compact { snapshot: meta, keep_from };
+                    self.core.handle(now, Input::Command(compact));
+                }
+            }
+            Work::Receive { ticket, from, meta, registers } => {
+                if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
+                    disk.snapshot = Some((meta.clone(), *registers));
+                }
+                let message = CoreMessage::SnapshotTaken { index: meta.index };
+                self.outputs.push_back(MachineOutput::Send { to: from, message });
+                let answer = LogAnswer::SnapshotDurable { snapshot: meta };
+                self.core.handle(now, Input::Completed { ticket, answer });
+            }
+        }
+    }
+
+    fn on_failed(&mut self, now: Now, work: &Work) {
+        match *work {
+            Work::Persist { ticket, .. } => {
+                let failure = PersistFailure::Unknown;
+                self.core.handle(now, Input::PersistFailed { ticket, failure });
+            }
+            Work::Build { .. } => self.is_building = false,
+            Work::Receive { ticket, .. } => {
+                self.core.handle(now, Input::Completed { ticket, answer: LogAnswer::SnapshotReceiveFailed });
+            }
+            Work::LoadForCore { ticket, .. } => {
+                self.core.handle(now, Input::LoadFailed { ticket, failure: LoadFailure::Io });
+            }
+            Work::LoadToApply { .. } => self.is_loading = false,
+        }
+    }
+
+    /// Gives up sending snapshots that nobody acknowledged in time.
+    fn give_up_sending(&mut self, now: Now) {
+        let is_late = |(_, (_, _, until)): &(&NodeId, &(Ticket, LogIndex, Instant))| *until <= now.instant;
+        let late: Vec<NodeId> = self.sending.iter().filter(is_late).map(|(to, _)| *to).collect();
+        for to in late {
+            let (ticket, ..) = self.sending.remove(&to).expect("just seen");
+            self.core.handle(now, Input::Completed { ticket, answer: LogAnswer::SnapshotSendFailed { to } });
+        }
+    }
+}
+
+impl<P> Machine for CoreMachine<P>
+where
+    P: ReplicatedLog,
+    P::Message: Hash,
+{
+    type Setup = CoreSetup<P>;
+    type Message = CoreMessage<P::Message>;
+    type Disk = CoreDisk;
+
+    fn fresh_disk(setup: &CoreSetup<P>, node: NodeId, incarnation: u64) -> CoreDisk {
+        let first = (1..=setup.nodes).map(|node| (NodeId(node), 1));
+        let known = if incarnation == 1 { first.collect() } else { BTreeMap::from([(node, incarnation)]) };
+        CoreDisk { stream: Stream::default(), snapshot: None, known, incarnation, starts: 0 }
+    }
+
+    fn start(setup: &CoreSetup<P>, node: NodeId, now: Now, disk: &mut CoreDisk) -> Result<Self, String> {
+        disk.starts += 1;
+        let mut recovery = disk.stream.recovery(setup.tail_bytes_max);
+        recovery.snapshot = disk.snapshot.as_ref().map(|(meta, _)| meta.clone());
+        let seed = setup.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ disk.incarnation;
+        let core = P::recover(now, (setup.config)(node, setup.nodes, seed), recovery);
+        let incarnation = Incarnation(u128::from(node.0) << 64 | u128::from(disk.incarnation));
+        let mut machine = Self {
+            node,
+            core: core.map_err(|error| error.to_string())?,
+            snapshot_every: setup.snapshot_every,
+            session: SessionId { incarnation, start: disk.starts },
+            registers: Registers::default(),
+            applied: (LogIndex::ZERO, Term(0)),
+            log_time: quorate_protocol::LogTime(0),
+            next_number: 0,
+            proposed: BTreeMap::new(),
+            appended: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            work: BTreeMap::new(),
+            is_loading: false,
+            is_building: false,
+            receiving: None,
+            sending: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            told: Observation::default(),
+        };
+        machine.restore(disk);
+        for (known, incarnation) in &disk.known {
+            let is_known = *known != node || *incarnation == 1;
+            let standing = if is_known { Standing::Member } else { Standing::Stranger };
+            machine.core.handle(now, Input::PeerStanding { node: *known, standing });
+        }
+        Ok(machine)
+    }
+
+    fn handle(&mut self, now: Now, disk: &mut CoreDisk, input: MachineInput<Self::Message>) {
+        match input {
+            MachineInput::Message { from, incarnation, message } => {
+                let known = *disk.known.entry(from).or_insert(incarnation);
+                if known != incarnation {
+                    let standing = Standing::Stranger;
+                    self.core.handle(now, Input::PeerStanding { node: from, standing });
+                }
+                self.on_message(now, disk, from, message);
+            }
+            MachineInput::Timeout => {
+                self.give_up_sending(now);
+                if self.core.deadline().is_some_and(|deadline| deadline <= now.instant) {
+                    self.core.handle(now, Input::Timeout);
+                }
+            }
+            MachineInput::Call { call, request } => self.call(now, call, request),
+            MachineInput::Done { token } => {
+                if let Some(work) = self.work.remove(&token) {
+                    self.on_done(now, disk, work);
+                }
+            }
+            MachineInput::Failed { token } => {
+                if let Some(work) = self.work.remove(&token) {
+                    self.on_failed(now, &work);
+                }
+            }
+        }
+        self.core.check_invariants();
+    }
+
+    fn poll(&mut self, now: Now, disk: &mut CoreDisk) -> Option<MachineOutput<Self::Message>> {
+        while self.outputs.is_empty() {
+            let Some(output) = self.core.poll_output() else {
+                self.pull(disk);
+                break;
+            };
+            self.carry_out(now, disk, output);
+        }
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let sending = self.sending.values().map(|(_, _, until)| *until).min();
+        [self.core.deadline(), sending].into_iter().flatten().min()
+    }
+
+    fn crash(self, disk: &mut CoreDisk, random: &mut Random) {
+        // Writes reach the disk in the order they were handed to it: some of them did.
+        for work in self.work.into_values() {
+            if random.between(0, 2) == 0 {
+                break;
+            }
+            match work {
+                Work::Persist { operations, .. } => disk.stream.write(&operations),
+                Work::Build { meta, registers } | Work::Receive { meta, registers, .. } => {
+                    if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
+                        disk.snapshot = Some((meta, *registers));
+                    }
+                }
+                Work::LoadForCore { .. } | Work::LoadToApply { .. } => {}
+            }
+        }
+    }
+
+    fn observe(&self) -> Observation {
+        Observation { applied: self.applied.0.0, digest: self.registers.digest(), ..self.told }
+    }
+}
+
+/// Entries that are kept behind a snapshot for peers that lag a little.
+const KEPT_BEHIND_SNAPSHOT: u64 = 20;

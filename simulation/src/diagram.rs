@@ -1,0 +1,277 @@
+//! A run as a picture: nodes as lines, time downwards, messages as arrows.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::{Moment, MomentKind};
+
+/// Draws the end of a run, up to the first violation, as SVG.
+///
+/// Time is not to scale: each row is one moment that shows, so that a burst stays legible and a silence costs nothing.
+/// The moments are at the left. A node that leads has a thick line, one that is down a dashed one, one that stands still
+/// a pale one. Lost messages end in a cross. At most `moments_max` moments are drawn: the last ones, and of those before them
+/// whatever is more than a message (a fault, a stop, a change of leader) with what happened around it. Where moments
+/// are left out, a dotted line says how many.
+#[must_use]
+pub fn svg(nodes: u64, moments: &[Moment], moments_max: usize) -> String {
+    let all: Vec<&Moment> = moments.iter().filter(|moment| is_shown(moment)).collect();
+    let chosen = chosen(&all, moments_max);
+    let shown: Vec<&Moment> = chosen.iter().map(|place| all[*place]).collect();
+    let first_us = shown.first().map_or(0, |moment| moment.at_us);
+    let mut picture = Picture { body: String::new(), nodes, rows: rows(&shown) };
+    picture.draw_lines(moments, first_us, &shown);
+    for (row, moment) in shown.iter().enumerate() {
+        let before = row.checked_sub(1).map_or(chosen[row], |before| chosen[before] + 1);
+        if chosen[row] > before {
+            picture.gap(row, chosen[row] - before);
+        }
+        picture.draw(row, moment, first_us);
+    }
+    picture.finish(shown.len())
+}
+
+/// The places of the moments to draw, ascending.
+fn chosen(all: &[&Moment], moments_max: usize) -> Vec<usize> {
+    let last = all.len().saturating_sub(moments_max / 2);
+    let mut chosen: std::collections::BTreeSet<usize> = (last..all.len()).collect();
+    let is_message = |place: usize| matches!(all[place].what, MomentKind::Arrived { .. } | MomentKind::Lost { .. });
+    for place in (0..last).rev().filter(|place| !is_message(*place)) {
+        let around = place.saturating_sub(SHOWN_BEFORE)..(place + SHOWN_AFTER + 1).min(all.len());
+        if chosen.len() + around.len() > moments_max {
+            break;
+        }
+        chosen.extend(around);
+    }
+    chosen.into_iter().collect()
+}
+
+/// Client calls and answers would hide the rest.
+fn is_shown(moment: &Moment) -> bool {
+    !matches!(moment.what, MomentKind::Client(_))
+}
+
+/// Where each moment of time stands: messages leave between the rows of what was shown before and after.
+fn rows(shown: &[&Moment]) -> BTreeMap<u64, usize> {
+    let mut rows = BTreeMap::new();
+    for (row, moment) in shown.iter().enumerate() {
+        rows.entry(moment.at_us).or_insert(row);
+    }
+    rows
+}
+
+struct Picture {
+    body: String,
+    nodes: u64,
+    rows: BTreeMap<u64, usize>,
+}
+
+/// How a node's line looks for a while.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stroke {
+    Up,
+    Leads,
+    Down,
+    Paused,
+}
+
+impl Picture {
+    fn x(node: u64) -> u64 {
+        LEFT + (node - 1) * COLUMN
+    }
+
+    fn y(row: usize) -> usize {
+        TOP + row * ROW
+    }
+
+    /// The height of a moment that may lie between two rows.
+    fn y_of(&self, at_us: u64) -> usize {
+        let row = self.rows.range(at_us..).next().map_or(self.rows.len(), |(_, row)| *row);
+        Self::y(row).saturating_sub(if self.rows.contains_key(&at_us) { 0 } else { ROW / 2 })
+    }
+
+    fn draw_lines(&mut self, moments: &[Moment], first_us: u64, shown: &[&Moment]) {
+        for node in 1..=self.nodes {
+            let mut stroke = Stroke::Up;
+            let mut from = Self::y(0).saturating_sub(ROW);
+            // What happened before the picture begins decides how the line begins.
+            for moment in moments.iter().filter(|moment| moment.node == node && moment.at_us < first_us) {
+                stroke = next_stroke(stroke, &moment.what);
+            }
+            for (row, moment) in shown.iter().enumerate().filter(|(_, moment)| moment.node == node) {
+                let next = next_stroke(stroke, &moment.what);
+                if next != stroke {
+                    self.line(node, from, Self::y(row), stroke);
+                    (stroke, from) = (next, Self::y(row));
+                }
+            }
+            self.line(node, from, Self::y(shown.len()), stroke);
+            _ = write!(self.body, r#"<text class="n" x="{}" y="{}">n{node}</text>"#, Self::x(node) - 8, TOP - 2 * ROW);
+        }
+    }
+
+    fn line(&mut self, node: u64, from: usize, to: usize, stroke: Stroke) {
+        let class = match stroke {
+            Stroke::Up => "up",
+            Stroke::Leads => "leads",
+            Stroke::Down => "down",
+            Stroke::Paused => "paused",
+        };
+        let x = Self::x(node);
+        _ = writeln!(self.body, r#"<line class="{class}" x1="{x}" y1="{from}" x2="{x}" y2="{to}"/>"#);
+    }
+
+    fn draw(&mut self, row: usize, moment: &Moment, first_us: u64) {
+        let y = Self::y(row);
+        let (seconds, micros) = (moment.at_us / 1_000_000, moment.at_us % 1_000_000);
+        _ = write!(self.body, r#"<text class="t" x="8" y="{}">{seconds}.{micros:06}</text>"#, y + 3);
+        match &moment.what {
+            MomentKind::Arrived { from, sent_us, text } => {
+                let sent_y = if *sent_us < first_us { Self::y(0) - ROW } else { self.y_of(*sent_us) };
+                self.arrow(*from, sent_y.min(y), moment.node, y, &label(text));
+            }
+            MomentKind::Lost { to, text } => self.lost(moment.node, *to, y, &label(text)),
+            MomentKind::Role { term, is_leader } => {
+                let role = if *is_leader { "leads" } else { "follows" };
+                self.mark(moment.node, y, "role", &format!("{role}, term {term}"));
+            }
+            MomentKind::Stopped => self.mark(moment.node, y, "bad", "stops"),
+            MomentKind::Started => self.mark(moment.node, y, "good", "starts"),
+            MomentKind::Paused => self.mark(moment.node, y, "bad", "stands still"),
+            MomentKind::Resumed => self.mark(moment.node, y, "good", "goes on"),
+            MomentKind::Fault(text) => self.aside(y, "fault", text),
+            MomentKind::Violation(text) => self.aside(y, "violation", text.lines().next().unwrap_or_default()),
+            MomentKind::Client(_) => {}
+        }
+    }
+
+    fn arrow(&mut self, from: u64, from_y: usize, to: u64, y: usize, label: &str) {
+        let (x1, x2) = (Self::x(from), Self::x(to));
+        let class = class_of(label);
+        let short = if x2 > x1 { x2 - 4 } else { x2 + 4 };
+        _ = write!(
+            self.body,
+            r#"<line class="m {class}" x1="{x1}" y1="{from_y}" x2="{short}" y2="{y}" marker-end="url(#a)"/>"#
+        );
+        // Beside the arrow's head, where the line is that received it.
+        let (x, anchor) = if x2 > x1 { (x2 - 10, "end") } else { (x2 + 10, "start") };
+        let text = escaped(label);
+        _ = writeln!(
+            self.body,
+            r#"<text class="l {class}" text-anchor="{anchor}" x="{x}" y="{}">{text}</text>"#,
+            y - 2
+        );
+    }
+
+    fn lost(&mut self, from: u64, to: u64, y: usize, label: &str) {
+        let (x1, x2) = (Self::x(from), Self::x(to));
+        let (x, anchor) = if x2 > x1 { (x1 + 26, "start") } else { (x1 - 26, "end") };
+        _ = write!(self.body, r#"<line class="m lost" x1="{x1}" y1="{y}" x2="{x}" y2="{y}"/>"#);
+        let text = escaped(label);
+        _ = writeln!(
+            self.body,
+            r#"<text class="l lost" text-anchor="{anchor}" x="{x}" y="{}">&#215; {text} to n{to}</text>"#,
+            y + 3
+        );
+    }
+
+    fn mark(&mut self, node: u64, y: usize, class: &str, text: &str) {
+        let x = Self::x(node);
+        _ = write!(self.body, r#"<circle class="{class}" cx="{x}" cy="{y}" r="4"/>"#);
+        _ = writeln!(self.body, r#"<text class="l {class}" x="{}" y="{}">{}</text>"#, x + 8, y + 3, escaped(text));
+    }
+
+    /// Says that moments are left out above this row.
+    fn gap(&mut self, row: usize, count: usize) {
+        let (y, right) = (Self::y(row) - ROW / 2, Self::x(self.nodes) + 40);
+        _ = write!(self.body, r#"<line class="gap" x1="60" y1="{y}" x2="{right}" y2="{y}"/>"#);
+        _ = writeln!(self.body, r#"<text class="t" x="{}" y="{}">{count} messages later</text>"#, right + 6, y + 3);
+    }
+
+    /// A line across all nodes, with words at its right end.
+    fn aside(&mut self, y: usize, class: &str, text: &str) {
+        let right = Self::x(self.nodes) + 40;
+        _ = write!(self.body, r#"<line class="{class}" x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}"/>"#);
+        let text: String = text.chars().take(ASIDE_CHARS_MAX).collect();
+        _ = writeln!(self.body, r#"<text class="{class}" x="{}" y="{}">{}</text>"#, right + 6, y + 3, escaped(&text));
+    }
+
+    fn finish(self, rows: usize) -> String {
+        let width = Self::x(self.nodes) + 40 + ASIDE_WIDTH;
+        let height = Self::y(rows) + 2 * ROW;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\">\n<style>{STYLE}</style>\n<defs><marker id=\"a\" markerWidth=\"7\" \
+             markerHeight=\"6\" refX=\"6\" refY=\"3\" orient=\"auto\"><path d=\"M0,0 L7,3 L0,6 z\" fill=\"context-stroke\"/>\
+             </marker></defs>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}</svg>\n",
+            self.body
+        )
+    }
+}
+
+fn next_stroke(stroke: Stroke, what: &MomentKind) -> Stroke {
+    match what {
+        MomentKind::Role { is_leader: true, .. } => Stroke::Leads,
+        MomentKind::Role { .. } | MomentKind::Started | MomentKind::Resumed => Stroke::Up,
+        MomentKind::Stopped => Stroke::Down,
+        MomentKind::Paused if stroke != Stroke::Down => Stroke::Paused,
+        _ => stroke,
+    }
+}
+
+/// What a message is called, and its term: the first two words of its debug text that say anything.
+fn label(text: &str) -> String {
+    let name: String = text.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+    let field = |field: &str| {
+        let (_, rest) = text.split_once(field)?;
+        let number: String =
+            rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        (!number.is_empty()).then_some(number)
+    };
+    let mut label = name;
+    if let Some(term) = field("term: ") {
+        _ = write!(label, " t{term}");
+    }
+    for (name, sign) in [("kind: Pre", " pre"), ("verdict: Granted", " yes"), ("verdict: Refused", " no")] {
+        if text.contains(name) {
+            label += sign;
+        }
+    }
+    if let Some(index) = field(" match_index: ").or_else(|| field(" prev_index: ")) {
+        _ = write!(label, " i{index}");
+    }
+    label
+}
+
+fn class_of(label: &str) -> &'static str {
+    if label.contains("Vote") {
+        "vote"
+    } else if label.contains("Snapshot") {
+        "snapshot"
+    } else if label.contains("Response") {
+        "response"
+    } else {
+        "request"
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+const LEFT: u64 = 150;
+const TOP: usize = 60;
+const COLUMN: u64 = 230;
+const ROW: usize = 18;
+const ASIDE_WIDTH: u64 = 600;
+/// How much of what happened around a moment is drawn with it.
+const SHOWN_BEFORE: usize = 3;
+const SHOWN_AFTER: usize = 5;
+const ASIDE_CHARS_MAX: usize = 70;
+const STYLE: &str = "text{font:11px sans-serif;fill:#333}.t{fill:#888;font-family:monospace}.n{font-weight:bold;font-size:15px}\
+.up{stroke:#555;stroke-width:1.5}.leads{stroke:#1a6fb5;stroke-width:5}.down{stroke:#bbb;stroke-dasharray:2 6}\
+.paused{stroke:#e0b050;stroke-width:3}.m{stroke-width:1}.request{stroke:#444}.response{stroke:#9a9a9a}.vote{stroke:#8a3ab9}\
+.snapshot{stroke:#0a8a5a;stroke-width:2}.lost{stroke:#d33;stroke-dasharray:3 2}.l{font-size:9px;stroke:none}\
+text.l.response{fill:#999}text.l.vote{fill:#8a3ab9}text.l.snapshot{fill:#0a8a5a}text.l.lost{fill:#d33}\
+text.l.role{fill:#1a6fb5;font-size:11px;font-weight:bold}circle.role{fill:#1a6fb5}text.l.bad{fill:#d33;font-size:11px;font-weight:bold}\
+circle.bad{fill:#d33}circle.good{fill:#0a8a5a}text.l.good{fill:#0a8a5a;font-size:11px}line.gap{stroke:#999;stroke-dasharray:1 5}line.fault{stroke:#e08a00;stroke-dasharray:1 4}\
+text.fault{fill:#c06000}line.violation{stroke:#d00;stroke-width:3}text.violation{fill:#d00;font-weight:bold;font-size:13px}";

@@ -1,0 +1,355 @@
+//! One simulated node: its machine, its disk's queue, and what goes in and out.
+
+use quorate_protocol::{NodeId, Now, Random};
+
+use super::clock::NodeClock;
+use super::{Answer, Broken, Happening, Machine, MachineInput, MachineOutput, Observation, Request, World};
+use crate::schedule::CrashPoint;
+use crate::trace::MomentKind;
+
+/// A node of the simulated world.
+pub(super) struct Node<M: Machine> {
+    pub(super) machine: Option<M>,
+    pub(super) disk: M::Disk,
+    pub(super) incarnation: u64,
+    /// Starts so far: what was asked of an earlier one is not answered to this one.
+    start: u64,
+    pub(super) clock: NodeClock,
+    /// The earliest timer that is planned.
+    timer_us: Option<u64>,
+    is_poll_planned: bool,
+    /// Where in its work it will crash.
+    pub(super) armed: Option<CrashPoint>,
+    /// How many faults make it stand still, and what happened to it meanwhile.
+    pub(super) pauses: u32,
+    pub(super) waiting: Vec<Happening<M::Message>>,
+    /// How many faults hold its disk up, and what the disk has done meanwhile.
+    pub(super) stalls: u32,
+    pub(super) held: Vec<Happening<M::Message>>,
+    pub(super) disk_slower_us: u64,
+    pub(super) must_fail_write: bool,
+    /// When the disk has done all that it was asked.
+    disk_free_us: u64,
+    seen: Observation,
+}
+
+impl<M: Machine> Node<M> {
+    pub(super) fn new(disk: M::Disk, clock: NodeClock) -> Self {
+        Self {
+            machine: None,
+            disk,
+            incarnation: 1,
+            start: 0,
+            clock,
+            timer_us: None,
+            is_poll_planned: false,
+            armed: None,
+            pauses: 0,
+            waiting: Vec::new(),
+            stalls: 0,
+            held: Vec::new(),
+            disk_slower_us: 0,
+            must_fail_write: false,
+            disk_free_us: 0,
+            seen: Observation::default(),
+        }
+    }
+}
+
+/// How long things take that no fault makes longer.
+pub(super) struct Timing {
+    random: Random,
+}
+
+impl Timing {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed ^ 0x7469_6d69_6e67) }
+    }
+
+    pub(super) fn clock(&mut self) -> NodeClock {
+        let ahead_ms = i64::try_from(self.random.between(0, 1_000)).expect("small") - 500;
+        NodeClock::new(self.random.between(1_000_000_000, 9_000_000_000), ahead_ms)
+    }
+
+    fn loop_us(&mut self) -> u64 {
+        self.random.between(1, 60)
+    }
+
+    fn write_us(&mut self) -> u64 {
+        self.random.between(200, 1_500)
+    }
+
+    fn read_us(&mut self) -> u64 {
+        self.random.between(50, 500)
+    }
+}
+
+impl<M: Machine> World<'_, M> {
+    pub(super) fn start(&mut self, id: u64) -> Result<(), Broken> {
+        let now_us = self.now_us;
+        let node = self.node(id);
+        if node.machine.is_some() {
+            return Ok(());
+        }
+        node.start += 1;
+        node.timer_us = None;
+        node.is_poll_planned = false;
+        node.armed = None;
+        node.must_fail_write = false;
+        node.disk_free_us = now_us;
+        node.seen = Observation::default();
+        let now = node.clock.now(now_us);
+        let setup = self.setup;
+        let node = self.node(id);
+        let machine = M::start(setup, NodeId(id), now, &mut node.disk)
+            .map_err(|error| ("starts from its disk".to_owned(), format!("node {id}: {error}")))?;
+        node.machine = Some(machine);
+        self.trace.note(now_us, id, || MomentKind::Started);
+        self.plan_poll(id);
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).expect("nodes are never removed");
+        let Some(machine) = node.machine.take() else { return };
+        node.armed = None;
+        node.held.clear();
+        node.waiting.clear();
+        machine.crash(&mut node.disk, &mut self.crash_random);
+        self.trace.note(self.now_us, id, || MomentKind::Stopped);
+        for call in self.clients.waiting_for(id) {
+            self.answer(call, &Answer::Unknown);
+        }
+    }
+
+    /// Crashes the node if a crash was armed for this point of its work.
+    fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
+        if self.node(id).armed != Some(point) {
+            return false;
+        }
+        self.sometimes(match point {
+            CrashPoint::Now => "a crash at any moment",
+            CrashPoint::Persist => "a crash when a write was handed to the disk",
+            CrashPoint::Persisted => "a crash when a write was durable",
+            CrashPoint::Send => "a crash before a message left",
+            CrashPoint::Receive => "a crash before a message was looked at",
+        });
+        self.crash(id);
+        true
+    }
+
+    pub(super) fn node(&mut self, id: u64) -> &mut Node<M> {
+        self.nodes.get_mut(&id).expect("nodes are never removed")
+    }
+
+    /// Keeps what happens to a node that stands still for later.
+    fn is_put_off(&mut self, id: u64, happening: Happening<M::Message>) -> Option<Happening<M::Message>> {
+        let node = self.node(id);
+        if node.pauses > 0 && node.machine.is_some() {
+            node.waiting.push(happening);
+            return None;
+        }
+        Some(happening)
+    }
+
+    pub(super) fn arrive(&mut self, to: u64, from: u64, incarnation: u64, sent_us: u64, message: Box<M::Message>) {
+        let happening = Happening::Arrive { to, from, incarnation, sent_us, message };
+        let Some(Happening::Arrive { message, .. }) = self.is_put_off(to, happening) else { return };
+        if self.node(to).machine.is_none() || self.crash_at(to, CrashPoint::Receive) {
+            return;
+        }
+        self.trace.count(&(self.now_us, to, from, &message));
+        self.trace.note(self.now_us, to, || MomentKind::Arrived { from, sent_us, text: format!("{message:?}") });
+        self.input(to, MachineInput::Message { from: NodeId(from), incarnation, message: *message });
+    }
+
+    pub(super) fn give_call(&mut self, id: u64, call: u64, request: Request) {
+        if self.node(id).machine.is_none() {
+            return self.answer(call, &Answer::NotDone);
+        }
+        // A client of a node that stands still waits for it; its call is lost on the way, for all it knows.
+        if self.node(id).pauses == 0 {
+            self.input(id, MachineInput::Call { call, request });
+        }
+    }
+
+    pub(super) fn disk_done(&mut self, id: u64, start: u64, token: u64, is_write: bool) {
+        let node = self.node(id);
+        if node.start != start || node.machine.is_none() {
+            return;
+        }
+        let happening = Happening::DiskDone { node: id, start, token, is_write };
+        if is_write && node.stalls > 0 {
+            node.held.push(happening);
+            return;
+        }
+        if self.is_put_off(id, happening).is_none() {
+            return;
+        }
+        self.trace.count(&(self.now_us, id, token));
+        if is_write && std::mem::take(&mut self.node(id).must_fail_write) {
+            self.sometimes("a write failed");
+            self.input(id, MachineInput::Failed { token });
+            return;
+        }
+        self.input(id, MachineInput::Done { token });
+        if is_write {
+            // What the node learned it had no time to tell.
+            self.crash_at(id, CrashPoint::Persisted);
+        }
+    }
+
+    pub(super) fn timer(&mut self, id: u64) {
+        if self.is_put_off(id, Happening::Timer { node: id }).is_none() {
+            return;
+        }
+        let now_us = self.now_us;
+        let node = self.node(id);
+        if node.timer_us.is_some_and(|at_us| at_us > now_us) {
+            return;
+        }
+        node.timer_us = None;
+        let now = node.clock.now(now_us);
+        let is_due = node.machine.as_ref().and_then(M::deadline).is_some_and(|deadline| deadline <= now.instant);
+        if is_due {
+            self.trace.count(&(now_us, id));
+            self.input(id, MachineInput::Timeout);
+        } else {
+            self.plan_timer(id);
+        }
+    }
+
+    fn input(&mut self, id: u64, input: MachineInput<M::Message>) {
+        let now = self.now_of(id);
+        let node = self.node(id);
+        let Some(machine) = &mut node.machine else { return };
+        machine.handle(now, &mut node.disk, input);
+        self.plan_poll(id);
+    }
+
+    fn now_of(&mut self, id: u64) -> Now {
+        let now_us = self.now_us;
+        self.node(id).clock.now(now_us)
+    }
+
+    fn plan_poll(&mut self, id: u64) {
+        let node = self.node(id);
+        if !std::mem::replace(&mut node.is_poll_planned, true) {
+            let start = node.start;
+            let in_us = self.timing.loop_us();
+            self.plan(in_us, Happening::Poll { node: id, start });
+        }
+    }
+
+    pub(super) fn plan_timer(&mut self, id: u64) {
+        let now_us = self.now_us;
+        let node = self.node(id);
+        let Some(deadline) = node.machine.as_ref().and_then(M::deadline) else { return };
+        let at_us = node.clock.when(deadline).max(now_us);
+        if node.timer_us.is_none_or(|planned_us| at_us < planned_us) {
+            node.timer_us = Some(at_us);
+            self.plan_at(at_us, Happening::Timer { node: id });
+        }
+    }
+
+    /// Takes everything out of a machine and carries it out.
+    pub(super) fn poll(&mut self, id: u64, start: u64) -> Result<(), Broken> {
+        if self.node(id).start != start || self.is_put_off(id, Happening::Poll { node: id, start }).is_none() {
+            return Ok(());
+        }
+        self.node(id).is_poll_planned = false;
+        let now = self.now_of(id);
+        loop {
+            let node = self.node(id);
+            let Some(machine) = &mut node.machine else { return Ok(()) };
+            let Some(output) = machine.poll(now, &mut node.disk) else { break };
+            if !self.carry_out(id, output)? {
+                return Ok(());
+            }
+        }
+        self.look_at(id);
+        self.plan_timer(id);
+        Ok(())
+    }
+
+    /// Carries an output out; no when the node is down for it.
+    fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message>) -> Result<bool, Broken> {
+        match output {
+            MachineOutput::Send { to, message } => {
+                if self.crash_at(id, CrashPoint::Send) {
+                    return Ok(false);
+                }
+                self.send(id, to.0, &message);
+            }
+            MachineOutput::Write { token } => {
+                self.ask_disk(id, token, true);
+                return Ok(!self.crash_at(id, CrashPoint::Persist));
+            }
+            MachineOutput::Read { token } => self.ask_disk(id, token, false),
+            MachineOutput::Answer { call, answer } => {
+                self.trace.count(&(self.now_us, id, call));
+                self.answer(call, &answer);
+            }
+            MachineOutput::Sometimes(what) => self.sometimes(what),
+            MachineOutput::Halt { reason } => return self.halt(id, &reason),
+        }
+        Ok(true)
+    }
+
+    fn halt(&mut self, id: u64, reason: &str) -> Result<bool, Broken> {
+        let is_expected = |fault: &crate::schedule::Fault| {
+            matches!(fault.what, crate::schedule::What::FailWrite { node } if node == id)
+                && (fault.at_us..=fault.at_us.saturating_add(fault.for_us)).contains(&self.now_us)
+        };
+        if !self.schedule.faults.iter().any(is_expected) {
+            return Err(("no node halts by itself".to_owned(), format!("node {id}: {reason}")));
+        }
+        self.sometimes("a node halted on a failed write");
+        self.crash(id);
+        Ok(false)
+    }
+
+    fn send(&mut self, from: u64, to: u64, message: &M::Message) {
+        let arrivals = self.network.send(self.now_us, (from, to));
+        if arrivals.is_empty() {
+            self.sometimes(if self.network.is_cut((from, to)) {
+                "a message met a cut link"
+            } else {
+                "a message was lost"
+            });
+            self.trace.note(self.now_us, from, || MomentKind::Lost { to, text: format!("{message:?}") });
+        }
+        let incarnation = self.node(from).incarnation;
+        let sent_us = self.now_us;
+        for at_us in arrivals {
+            let message = Box::new(message.clone());
+            self.plan_at(at_us, Happening::Arrive { to, from, incarnation, sent_us, message });
+        }
+    }
+
+    fn ask_disk(&mut self, id: u64, token: u64, is_write: bool) {
+        let takes_us = if is_write { self.timing.write_us() } else { self.timing.read_us() };
+        let now_us = self.now_us;
+        let node = self.node(id);
+        let mut at_us = now_us + takes_us;
+        if is_write {
+            at_us = node.disk_free_us.max(now_us) + takes_us + node.disk_slower_us;
+            node.disk_free_us = at_us;
+        }
+        let start = node.start;
+        self.plan_at(at_us, Happening::DiskDone { node: id, start, token, is_write });
+    }
+
+    /// Notes what changed about the node, as seen from outside.
+    fn look_at(&mut self, id: u64) {
+        let node = self.node(id);
+        let Some(machine) = &node.machine else { return };
+        let seen = machine.observe();
+        let before = std::mem::replace(&mut node.seen, seen);
+        if (before.term, before.is_leader) != (seen.term, seen.is_leader) {
+            let (term, is_leader) = (seen.term, seen.is_leader);
+            self.trace.note(self.now_us, id, || MomentKind::Role { term, is_leader });
+        }
+        self.trace.count(&(id, seen.term, seen.is_leader, seen.committed, seen.digest));
+    }
+}

@@ -1,0 +1,173 @@
+//! The shipped raft core under every fault.
+
+use quorate_protocol::{Configuration, Instant, LogIndex, NodeId, Now, Random, Violation};
+use quorate_raft::testing::laws;
+use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_simulation::campaign::Campaign;
+use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreSetup, Stream};
+use quorate_simulation::diagram::svg;
+use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
+use quorate_simulation::shrink::shrink;
+use quorate_simulation::world::{
+    ClusterLaws, Machine, MachineInput, MachineOutput, Observation, Outcome, Recording, run,
+};
+
+fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
+    let settings = Settings {
+        entry_bytes_max: 1_000,
+        batch_bytes_max: 2_000,
+        window_bytes_max: 8_000,
+        uncommitted_bytes_max: 20_000,
+        received_bytes_max: 8_000,
+        cache_bytes_max: 4_000,
+        reads_max: 100,
+        held_messages_max: 100,
+        ..Settings::default()
+    };
+    let start = Start::Initial(Configuration::of_voters((1..=nodes).map(NodeId)));
+    Config::new(node, seed, start, settings).expect("valid settings")
+}
+
+fn run_on<M>(schedule: &Schedule, recording: Recording) -> Outcome
+where
+    M: Machine<Setup = CoreSetup<Raft>>,
+    CoreLaws<Raft>: ClusterLaws<M>,
+{
+    let setup = CoreSetup::<Raft> {
+        nodes: schedule.nodes,
+        seed: schedule.seed,
+        snapshot_every: schedule.snapshot_every,
+        tail_bytes_max: 2_000,
+        config,
+    };
+    run::<M>(&setup, schedule, &mut CoreLaws::new(laws()), recording)
+}
+
+fn run_raft(schedule: &Schedule) -> Outcome {
+    run_on::<CoreMachine<Raft>>(schedule, Recording::Nothing)
+}
+
+fn short() -> Generator {
+    Generator { faults_us: 6_000_000, ..Generator::default() }
+}
+
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release raft`.
+#[test]
+fn raft_keeps_its_laws_under_every_fault() {
+    let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    let generator = if seeds > 100 { Generator::default() } else { short() };
+    let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false };
+    let summary = campaign.run(run_raft, || {});
+    println!("{summary}");
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+    for kind in FaultKind::ALL {
+        assert!(summary.faults.contains_key(&kind), "{kind} never took place");
+    }
+    for what in [
+        "a leader was elected",
+        "a message met a cut link",
+        "a snapshot was installed",
+        "a node halted on a failed write",
+        "committed entries were loaded from the log",
+    ] {
+        assert!(summary.sometimes.contains_key(what), "{what}: never");
+    }
+    assert!(summary.acknowledged_median > 500, "{} calls were acknowledged", summary.acknowledged_median);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let campaign = Campaign { generator: short(), seeds: 100..106, threads: 2, is_run_twice: true };
+    let summary = campaign.run(run_raft, || {});
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+    assert_eq!(campaign.run(run_raft, || {}).hash, summary.hash);
+    let others = Campaign { seeds: 101..107, ..campaign };
+    assert_ne!(others.run(run_raft, || {}).hash, summary.hash);
+}
+
+#[test]
+fn a_schedule_survives_being_written_down() {
+    let schedule = Generator::default().schedule(3);
+    let text = serde_json::to_string(&schedule).expect("plain data");
+    assert_eq!(serde_json::from_str::<Schedule>(&text).expect("as written"), schedule);
+}
+
+/// The shipped core on a disk that says a write is durable and loses it in a crash.
+struct OnLyingDisk(CoreMachine<Raft>);
+
+struct LyingDisk {
+    disk: CoreDisk,
+    /// As it was a few writes ago.
+    older: Vec<Stream>,
+}
+
+impl Machine for OnLyingDisk {
+    type Setup = CoreSetup<Raft>;
+    type Message = <CoreMachine<Raft> as Machine>::Message;
+    type Disk = LyingDisk;
+
+    fn fresh_disk(setup: &Self::Setup, node: NodeId, incarnation: u64) -> LyingDisk {
+        LyingDisk { disk: CoreMachine::<Raft>::fresh_disk(setup, node, incarnation), older: Vec::new() }
+    }
+
+    fn start(setup: &Self::Setup, node: NodeId, now: Now, disk: &mut LyingDisk) -> Result<Self, String> {
+        CoreMachine::start(setup, node, now, &mut disk.disk).map(Self)
+    }
+
+    fn handle(&mut self, now: Now, disk: &mut LyingDisk, input: MachineInput<Self::Message>) {
+        if matches!(input, MachineInput::Done { .. }) {
+            disk.older.push(disk.disk.stream.clone());
+            if disk.older.len() > 3 {
+                disk.older.remove(0);
+            }
+        }
+        self.0.handle(now, &mut disk.disk, input);
+    }
+
+    fn poll(&mut self, now: Now, disk: &mut LyingDisk) -> Option<MachineOutput<Self::Message>> {
+        self.0.poll(now, &mut disk.disk)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+
+    fn crash(self, disk: &mut LyingDisk, random: &mut Random) {
+        self.0.crash(&mut disk.disk, random);
+        let snapshot = disk.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |(meta, _)| meta.index);
+        if let Some(older) = disk.older.first().filter(|older| older.base() <= snapshot && older.last() >= snapshot) {
+            disk.disk.stream = older.clone();
+        }
+        disk.older.clear();
+    }
+
+    fn observe(&self) -> Observation {
+        self.0.observe()
+    }
+}
+
+impl ClusterLaws<OnLyingDisk> for CoreLaws<Raft> {
+    fn check(&mut self, nodes: &[(NodeId, Option<&OnLyingDisk>, &LyingDisk)]) -> Result<(), Violation> {
+        let nodes: Vec<_> =
+            nodes.iter().map(|(node, machine, disk)| (*node, machine.map(|machine| &machine.0), &disk.disk)).collect();
+        ClusterLaws::<CoreMachine<Raft>>::check(self, &nodes)
+    }
+}
+
+#[test]
+fn a_disk_that_lies_is_found_and_the_schedule_shrunk() {
+    let fails = |schedule: &Schedule| run_on::<OnLyingDisk>(schedule, Recording::Nothing).failure.is_some();
+    let generator = Generator { kinds: vec![FaultKind::Crash, FaultKind::Cut, FaultKind::Delay], ..short() };
+    let schedule = (0..200).map(|seed| generator.schedule(seed)).find(&fails).expect("found within 200 seeds");
+    let before = schedule.faults.len();
+    let smallest = shrink(schedule, 60, fails);
+    assert!(smallest.faults.len() <= before.min(4), "{before} faults shrunk to {:?}", smallest.faults);
+    let outcome = run_on::<OnLyingDisk>(&smallest, Recording::Everything);
+    let failure = outcome.failure.expect("it still fails");
+    let picture = svg(smallest.nodes, &outcome.moments, 120);
+    if let Ok(folder) = std::env::var("QUORATE_SIMULATION_PICTURES") {
+        std::fs::write(format!("{folder}/lying-disk.svg"), &picture).expect("the folder can be written");
+    }
+    assert!(picture.contains(&format!(">{}", failure.law)), "the violation is marked");
+    assert!(picture.contains(">stops<"), "the crash is marked");
+}
