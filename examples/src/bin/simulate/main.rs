@@ -1,17 +1,24 @@
-//! `simulate`: judges recorded histories.
+//! `simulate`: protocols under faults, from seeds, and what clients saw of them.
 
 mod check;
+mod diagnosis;
+mod explore;
+mod raft;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Judges what clients of a cluster saw.
+/// Runs a protocol under faults, each run from one seed, and checks its laws after every step.
+///
+/// The exit code is 0 if every law held, 1 if not, 2 if something could not be read or written.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    explore: explore::Explore,
 }
 
 #[derive(Debug, Subcommand)]
@@ -20,7 +27,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Check(check) => ExitCode::from(check.run()),
-    }
+    let arguments = Arguments::parse();
+    ExitCode::from(match arguments.command {
+        Some(Command::Check(check)) => check.run(),
+        None => arguments.explore.run(),
+    })
 }

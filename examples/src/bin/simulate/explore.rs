@@ -1,0 +1,129 @@
+//! `simulate`: a range of seeds, or one schedule once more.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use quorate_simulation::campaign::Campaign;
+use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
+use quorate_simulation::world::{Outcome, Recording};
+
+use crate::{diagnosis, raft};
+
+/// Runs a protocol under faults.
+#[derive(Debug, Args)]
+pub(crate) struct Explore {
+    /// What to run
+    #[arg(long, value_enum, default_value_t = Protocol::Raft)]
+    protocol: Protocol,
+    /// The seeds to run, the last one included
+    #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, default_value = "1..100")]
+    seeds: Range<u64>,
+    /// The kinds of faults that may be switched on; all if none is named
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    faults: Vec<FaultKind>,
+    /// How long the time of faults lasts, in simulated seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    seconds: u64,
+    /// Run every seed twice, and see that both runs are the same
+    #[arg(long)]
+    twice: bool,
+    /// How many threads to use; all cores if not given
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Where to write what is known of failed seeds
+    #[arg(long, value_name = "FOLDER", default_value = "failed-seeds")]
+    out: PathBuf,
+    /// Run this schedule instead, and draw it
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    replay: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Protocol {
+    /// The bare raft core on a simple log
+    Raft,
+}
+
+impl Explore {
+    pub(crate) fn run(&self) -> u8 {
+        // A panic of a core is a finding like others, and told in its place.
+        std::panic::set_hook(Box::new(|_| {}));
+        let result = match &self.replay {
+            Some(file) => self.replay(file),
+            None => self.explore(),
+        };
+        result.unwrap_or_else(|error| {
+            eprintln!("{error}");
+            UNREADABLE
+        })
+    }
+
+    fn run_schedule(&self, schedule: &Schedule, recording: Recording) -> Outcome {
+        match self.protocol {
+            Protocol::Raft => raft::run_schedule(schedule, recording),
+        }
+    }
+
+    fn explore(&self) -> Result<u8, String> {
+        let mut generator = Generator { faults_us: self.seconds.saturating_mul(1_000_000), ..Generator::default() };
+        if !self.faults.is_empty() {
+            generator.kinds.clone_from(&self.faults);
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or_else(cores);
+        let campaign = Campaign { generator, seeds: self.seeds.clone(), threads, is_run_twice: self.twice };
+        let bar = ProgressBar::new(self.seeds.end.saturating_sub(self.seeds.start));
+        bar.set_style(
+            ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left").expect("a valid template"),
+        );
+        let began = Instant::now();
+        let summary = campaign.run(|schedule| self.run_schedule(schedule, Recording::Nothing), || bar.inc(1));
+        bar.finish_and_clear();
+        println!("{summary}");
+        let seconds = began.elapsed().as_secs_f64();
+        let simulated = std::time::Duration::from_micros(summary.simulated_us).as_secs_f64();
+        println!("took {seconds:.1} s: {:.2} simulated hours a second", simulated / 3600.0 / seconds);
+        let run = |schedule: &Schedule, recording| self.run_schedule(schedule, recording);
+        for (seed, failure) in &summary.failures {
+            println!("\nseed {seed} broke `{}`: {}", failure.law, failure.detail);
+            let schedule = campaign.generator.schedule(*seed);
+            diagnosis::shrink_and_write(&self.out, &format!("seed-{seed}"), schedule, &failure.law, run)?;
+        }
+        Ok(if summary.failures.is_empty() { HELD } else { BROKEN })
+    }
+
+    fn replay(&self, file: &Path) -> Result<u8, String> {
+        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| said(&error))?;
+        let schedule: Schedule = serde_json::from_str(&text).map_err(|error| said(&error))?;
+        let outcome = self.run_schedule(&schedule, Recording::Everything);
+        let name = file.file_stem().map_or("replay".into(), |stem| stem.to_string_lossy());
+        let folder = file.parent().unwrap_or(Path::new("."));
+        diagnosis::write_run(folder, &name, &schedule, &outcome)?;
+        println!("{} steps, hash {:016x}", outcome.steps, outcome.hash);
+        let Some(failure) = outcome.failure else {
+            println!("every law held");
+            return Ok(HELD);
+        };
+        println!("broke `{}` at {} us: {}", failure.law, failure.at_us, failure.detail);
+        Ok(BROKEN)
+    }
+}
+
+/// `A..B`, both included, as the command line counts.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (first, last) = text.split_once("..").ok_or("two numbers with .. between them")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
+    if last < first || last == u64::MAX {
+        return Err("the last seed is below the first, or too large".to_owned());
+    }
+    Ok(first..last + 1)
+}
+
+const HELD: u8 = 0;
+const BROKEN: u8 = 1;
+const UNREADABLE: u8 = 2;
