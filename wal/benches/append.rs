@@ -17,40 +17,42 @@ use quorate_wal::{LogThread, Settings, StreamId, ThreadSettings, Wal};
 
 const ENTRY_BYTES: usize = 256;
 /// Contenders take turns this short, so that a neighbour's load hits all alike.
-const TURN: Duration = Duration::from_millis(100);
+const SYNCS_A_TURN: u32 = 8;
+/// Writers that wait for each other's syncs need a little longer.
+const THREADS_TURN: Duration = Duration::from_millis(50);
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
-    let seconds: f64 = arguments.next().map_or(Ok(4.0), |seconds| seconds.parse())?;
-    let turns = (Duration::from_secs_f64(seconds).as_millis() / TURN.as_millis()).max(1);
+    let seconds: f64 = arguments.next().map_or(Ok(15.0), |seconds| seconds.parse())?;
     let folder = tempfile::tempdir_in(directory)?;
     let path = folder.path();
     let mut raw_one = Raw::new(path, 1)?;
     let mut raw_many = Raw::new(path, 64)?;
     let mut one = Inline::new(&path.join("one"), 1)?;
     let mut many = Inline::new(&path.join("many"), 64)?;
-    let mut writers = Score::default();
-    let mut thread_one = Score::default();
-    println!("{ENTRY_BYTES}-byte entries, {seconds} s each in turns of {} ms", TURN.as_millis());
-    for turn in 0..turns {
+    let mut thread_one = Threads::new(&path.join("thread"), 1)?;
+    let mut thread_many = Threads::new(&path.join("threads"), 64)?;
+    println!("{ENTRY_BYTES}-byte entries, contenders in turns for {seconds} s");
+    let start = Instant::now();
+    while start.elapsed().as_secs_f64() < seconds {
         raw_one.run()?;
         one.run()?;
         raw_many.run()?;
         many.run()?;
-        threads(&path.join(format!("one-{turn}")), 1, &mut thread_one)?;
-        threads(&path.join(format!("many-{turn}")), 64, &mut writers)?;
+        thread_one.run();
+        thread_many.run();
     }
-    let (limit_one, limit_many) = (raw_one.score.rate(), raw_many.score.rate());
-    raw_one.score.print("raw loop, 1 an fdatasync", limit_one);
-    one.score.print("log, 1 an fdatasync", limit_one);
-    thread_one.print("log thread, 1 writer", limit_one);
-    raw_many.score.print("raw loop, 64 an fdatasync", limit_many);
-    many.score.print("log, 64 an fdatasync", limit_many);
-    writers.print("log thread, 64 writers", limit_one);
-    Ok(())
+    raw_one.score.print("raw loop, 1 an fdatasync", &raw_one.score);
+    one.score.print("log, 1 an fdatasync", &raw_one.score);
+    thread_one.score.print("log thread, 1 writer", &raw_one.score);
+    raw_many.score.print("raw loop, 64 an fdatasync", &raw_many.score);
+    many.score.print("log, 64 an fdatasync", &raw_many.score);
+    thread_many.score.print("log thread, 64 writers", &raw_many.score);
+    thread_one.log.close()?;
+    Ok(thread_many.log.close()?)
 }
 
 /// What was written in how much time.
@@ -59,6 +61,8 @@ struct Score {
     entries: u64,
     syncs: u64,
     taken: Duration,
+    /// Time from handing an entry over until it was durable, where it was measured one by one.
+    waits: Vec<Duration>,
 }
 
 impl Score {
@@ -67,10 +71,22 @@ impl Score {
         self.entries as f64 / self.taken.as_secs_f64()
     }
 
+    fn p50(&self) -> f64 {
+        let mut waits = self.waits.clone();
+        waits.sort_unstable();
+        waits.get(waits.len() / 2).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1e6)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-    fn print(&self, what: &str, limit: f64) {
-        let (rate, syncs) = (self.rate(), self.syncs as f64 / self.entries as f64);
-        println!("{what:<26} {rate:>9.0} entries/s {:>8.2} of the raw loop {syncs:>8.4} syncs an entry", rate / limit);
+    fn print(&self, what: &str, limit: &Self) {
+        println!(
+            "{what:<26} {:>9.0} entries/s, {:>6.2} of the raw loop; p50 {:>6.0} us, raw/log {:>5.2}; {:>7.4} syncs an entry",
+            self.rate(),
+            self.rate() / limit.rate(),
+            self.p50(),
+            limit.p50() / self.p50(),
+            self.syncs as f64 / self.entries as f64,
+        );
     }
 }
 
@@ -96,12 +112,14 @@ impl Raw {
 
     fn run(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        while start.elapsed() < TURN {
+        for _ in 0..SYNCS_A_TURN {
+            let begin = Instant::now();
             if self.offset + self.content.len() as u64 > FILE_BYTES {
                 self.offset = 0;
             }
             self.file.write_all_at(&self.content, self.offset)?;
             self.file.sync_data()?;
+            self.score.waits.push(begin.elapsed());
             self.offset += self.content.len() as u64;
             self.score.entries += self.batch;
             self.score.syncs += 1;
@@ -114,6 +132,7 @@ impl Raw {
 /// The log on the caller's thread. It compacts as it goes, so that segments are recycled as they are in service.
 struct Inline {
     wal: Wal<RealDisk>,
+    entry: Entry,
     batch: u64,
     next: u64,
     score: Score,
@@ -121,17 +140,19 @@ struct Inline {
 
 impl Inline {
     fn new(folder: &Path, batch: u64) -> Result<Self, Failure> {
-        Ok(Self { wal: open(folder)?, batch, next: 1, score: Score::default() })
+        Ok(Self { wal: open(folder)?, entry: entry(), batch, next: 1, score: Score::default() })
     }
 
     fn run(&mut self) -> Result<(), Failure> {
         let stream = StreamId(1);
         let start = Instant::now();
-        while start.elapsed() < TURN {
-            let entries = vec![entry(); usize::try_from(self.batch)?];
+        for _ in 0..SYNCS_A_TURN {
+            let begin = Instant::now();
+            let entries = vec![self.entry.clone(); usize::try_from(self.batch)?];
             let append = Operation::Append { index: LogIndex(self.next), term: Term(1), entries };
             self.wal.write(&[(stream, vec![append])])?;
             self.score.syncs += self.wal.sync()?;
+            self.score.waits.push(begin.elapsed());
             self.wal.settle(true)?;
             self.next += self.batch;
             self.score.entries += self.batch;
@@ -145,54 +166,68 @@ impl Inline {
 }
 
 /// Writers that each wait for their entry before the next, on one log thread.
-fn threads(folder: &Path, writers: u64, score: &mut Score) -> Result<(), Failure> {
-    let wal = open(folder)?;
-    let mut wakers = Vec::new();
-    let mut wakes = Vec::new();
-    for _ in 0..writers {
-        let (waker, wake) = mpsc::channel::<()>();
-        wakers.push(waker);
-        wakes.push(wake);
+struct Threads {
+    log: LogThread,
+    /// For each writer what wakes it, and its next index.
+    writers: Vec<(mpsc::Receiver<()>, u64)>,
+    score: Score,
+}
+
+impl Threads {
+    fn new(folder: &Path, writers: usize) -> Result<Self, Failure> {
+        let (wakers, wakes): (Vec<_>, Vec<_>) = (0..writers).map(|_| mpsc::channel::<()>()).unzip();
+        let log = LogThread::spawn(open(folder)?, &ThreadSettings::default(), move |completions| {
+            for write in completions.writes {
+                let writer = usize::try_from(write.stream.0).unwrap_or(0);
+                let _ = wakers[writer].send(());
+            }
+        })?;
+        Ok(Self { log, writers: wakes.into_iter().map(|wake| (wake, 1)).collect(), score: Score::default() })
     }
-    let log = LogThread::spawn(wal, &ThreadSettings::default(), move |completions| {
-        for write in completions.writes {
-            let writer = usize::try_from(write.stream.0).unwrap_or(0);
-            let _ = wakers[writer].send(());
-        }
-    })?;
-    let start = Instant::now();
-    let entry = entry();
-    let count: u64 = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..writers)
-            .zip(wakes)
-            .map(|(writer, wake)| {
-                let (log, entry) = (&log, entry.clone());
-                scope.spawn(move || {
-                    let mut next = 1;
-                    while start.elapsed() < TURN {
-                        let entries = vec![entry.clone()];
-                        let append = Operation::Append { index: LogIndex(next), term: Term(1), entries };
-                        let mut operations = vec![append];
-                        if next.is_multiple_of(COMPACT_EVERY) {
-                            operations.push(compact(next - COMPACT_EVERY / 2));
-                        }
-                        if log.submit(StreamId(writer), Ticket(next), operations).is_err() || wake.recv().is_err() {
-                            break;
-                        }
-                        next += 1;
-                    }
-                    next - 1
+
+    fn run(&mut self) {
+        let syncs = self.log.metrics().log.syncs;
+        let (start, log, entry) = (Instant::now(), &self.log, entry());
+        let waits: Vec<Duration> = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..)
+                .zip(&mut self.writers)
+                .map(|(stream, writer)| {
+                    let entry = entry.clone();
+                    scope.spawn(move || write_alone(log, StreamId(stream), &entry, writer, start))
                 })
-            })
-            .collect();
-        running.into_iter().map(|writer| writer.join().unwrap_or(0)).sum()
-    });
-    score.taken += start.elapsed();
-    score.entries += count;
-    score.syncs += log.metrics().log.syncs;
-    log.close()?;
-    std::fs::remove_dir_all(folder)?;
-    Ok(())
+                .collect();
+            running.into_iter().flat_map(|writer| writer.join().unwrap_or_default()).collect()
+        });
+        self.score.taken += start.elapsed();
+        self.score.entries += waits.len() as u64;
+        self.score.waits.extend(waits);
+        self.score.syncs += self.log.metrics().log.syncs - syncs;
+    }
+}
+
+/// One writer's turn: how long it waited for each entry.
+fn write_alone(
+    log: &LogThread,
+    stream: StreamId,
+    entry: &Entry,
+    (wake, next): &mut (mpsc::Receiver<()>, u64),
+    start: Instant,
+) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    while start.elapsed() < THREADS_TURN {
+        let begin = Instant::now();
+        let entries = vec![entry.clone()];
+        let mut operations = vec![Operation::Append { index: LogIndex(*next), term: Term(1), entries }];
+        if next.is_multiple_of(COMPACT_EVERY) {
+            operations.push(compact(*next - COMPACT_EVERY / 2));
+        }
+        if log.submit(stream, Ticket(*next), operations).is_err() || wake.recv().is_err() {
+            break;
+        }
+        waits.push(begin.elapsed());
+        *next += 1;
+    }
+    waits
 }
 
 fn open(folder: &Path) -> Result<Wal<RealDisk>, Failure> {
