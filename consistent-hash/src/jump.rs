@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, fold};
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::{Placement, check_replicas, fill_distinct};
+use crate::placement::{Placement, check_replicas};
 
 /// Nodes numbered in the order given, a key's number computed by jump consistent hash.
 ///
@@ -65,9 +65,9 @@ impl Jump {
         remove_last(&mut self.nodes, name)
     }
 
-    fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = NodeIndex> {
-        let count = count(&self.nodes);
-        numbered_candidates(hash, &self.nodes, move |hash| jump(hash, count))
+    #[inline]
+    fn number(&self, hash: KeyHash) -> u32 {
+        jump(hash, count(&self.nodes))
     }
 }
 
@@ -83,18 +83,15 @@ impl Placement for Jump {
 
     #[inline]
     fn owner_of(&self, hash: KeyHash) -> NodeIndex {
-        NodeIndex::from_u32(jump(hash, count(&self.nodes)))
+        NodeIndex::from_u32(self.number(hash))
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        // Whether the walk was broken off makes no difference to the caller, who knows.
-        let _ = self.candidates(hash).try_for_each(visit);
+        visit_numbered(hash, &self.nodes, |hash| self.number(hash), visit);
     }
 
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
-        check_replicas(out.len(), &self.nodes)?;
-        fill_distinct(self.candidates(hash), out);
-        Ok(())
+        fill_numbered(hash, &self.nodes, |hash| self.number(hash), out)
     }
 }
 
@@ -125,21 +122,51 @@ pub fn jump(hash: KeyHash, buckets: u32) -> u32 {
     bucket as u32
 }
 
-/// A key's candidates by looking up derived hashes, then, should they keep missing a node, all nodes in order.
+/// Visits by looking up derived hashes, then, should they keep missing a node, all nodes in order.
 ///
 /// Each derived hash is a placement of its own, which keeps the promise of minimal disruption.
 #[inline]
-pub(crate) fn numbered_candidates(
+pub(crate) fn visit_numbered(
     hash: KeyHash,
     nodes: &Nodes,
     number: impl Fn(KeyHash) -> u32,
-) -> impl Iterator<Item = NodeIndex> {
-    let rounds = 2 * nodes.len() as u64 + 16;
-    let derived = (0..rounds).map(move |round| {
-        let derived = if round == 0 { hash.0 } else { fold(hash.0 ^ SALT, round.wrapping_mul(SALT)) };
-        NodeIndex::from_u32(number(KeyHash(derived)))
+    mut visit: impl FnMut(NodeIndex) -> ControlFlow<()>,
+) {
+    let mut derived = hash;
+    for round in 1..=2 * nodes.len() as u64 + 16 {
+        if visit(NodeIndex::from_u32(number(derived))).is_break() {
+            return;
+        }
+        derived = KeyHash(fold(hash.0 ^ SALT, round.wrapping_mul(SALT)));
+    }
+    for (index, _) in nodes.iter() {
+        if visit(index).is_break() {
+            return;
+        }
+    }
+}
+
+/// Fills `out` with the distinct nodes of [`visit_numbered`].
+#[inline]
+pub(crate) fn fill_numbered(
+    hash: KeyHash,
+    nodes: &Nodes,
+    number: impl Fn(KeyHash) -> u32,
+    out: &mut [NodeIndex],
+) -> Result<(), ReplicaError> {
+    check_replicas(out.len(), nodes)?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let mut filled = 0;
+    visit_numbered(hash, nodes, number, |node| {
+        if !out[..filled].contains(&node) {
+            out[filled] = node;
+            filled += 1;
+        }
+        if filled < out.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    derived.chain(nodes.iter().map(|(index, _)| index))
+    Ok(())
 }
 
 pub(crate) fn remove_last(nodes: &mut Nodes, name: &str) -> Result<Node, RemoveError> {

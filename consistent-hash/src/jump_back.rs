@@ -5,9 +5,9 @@ use core::ops::ControlFlow;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, fold, splitmix};
-use crate::jump::{count, numbered_candidates, remove_last};
+use crate::jump::{count, fill_numbered, remove_last, visit_numbered};
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::{Placement, check_replicas, fill_distinct};
+use crate::placement::Placement;
 
 /// Nodes numbered in the order given, a key's number computed by JumpBackHash: what [`Jump`](crate::Jump) does, in constant
 /// expected time and with integers only.
@@ -70,9 +70,8 @@ impl JumpBack {
     }
 
     #[inline]
-    fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = NodeIndex> {
-        let count = count(&self.nodes);
-        numbered_candidates(hash, &self.nodes, move |hash| jump_back(hash, count))
+    fn number(&self, hash: KeyHash) -> u32 {
+        jump_back(hash, count(&self.nodes))
     }
 }
 
@@ -88,18 +87,15 @@ impl Placement for JumpBack {
 
     #[inline]
     fn owner_of(&self, hash: KeyHash) -> NodeIndex {
-        NodeIndex::from_u32(jump_back(hash, count(&self.nodes)))
+        NodeIndex::from_u32(self.number(hash))
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        // Whether the walk was broken off makes no difference to the caller, who knows.
-        let _ = self.candidates(hash).try_for_each(visit);
+        visit_numbered(hash, &self.nodes, |hash| self.number(hash), visit);
     }
 
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
-        check_replicas(out.len(), &self.nodes)?;
-        fill_distinct(self.candidates(hash), out);
-        Ok(())
+        fill_numbered(hash, &self.nodes, |hash| self.number(hash), out)
     }
 }
 

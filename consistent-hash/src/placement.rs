@@ -175,33 +175,32 @@ pub(crate) fn check_replicas(wanted: usize, nodes: &Nodes) -> Result<(), Replica
     Ok(())
 }
 
-/// Fills `out` with the distinct ones of `candidates`, which must hold enough of them.
+/// Fills `out` with the distinct nodes of `items` from `start` on, round the end; all nodes must be there.
 ///
-/// Three replicas are so common, and three distinct candidates in a row so likely, that they have a way of their own: one
-/// branch, almost always guessed right.
+/// Three replicas are so common, and three distinct nodes in a row so likely, that they have a way of their own: one branch, almost
+/// always guessed right.
 #[inline]
 #[expect(clippy::needless_bitwise_bool, reason = "three conditions as one branch")]
-pub(crate) fn fill_distinct(mut candidates: impl Iterator<Item = NodeIndex>, out: &mut [NodeIndex]) {
-    let mut filled = 0;
-    let mut next = || candidates.next().expect("candidates reach every node");
-    if let [first, second, third] = out {
-        (*first, *second, *third) = (next(), next(), next());
+pub(crate) fn fill_distinct<T: Copy>(items: &[T], start: usize, node: impl Fn(T) -> NodeIndex, out: &mut [NodeIndex]) {
+    if let [first, second, third] = out
+        && let Some(&[one, two, three]) = items.get(start..).and_then(|items| items.first_chunk())
+    {
+        (*first, *second, *third) = (node(one), node(two), node(three));
         if (*first != *second) & (*second != *third) & (*first != *third) {
             return;
         }
-        filled = 1;
-        if *first != *second {
-            filled = 2;
-        } else if *first != *third {
-            *second = *third;
-            filled = 2;
-        }
     }
+    let mut position = start;
+    let mut filled = 0;
     while filled < out.len() {
-        let node = next();
-        if !out[..filled].contains(&node) {
-            out[filled] = node;
+        if position >= items.len() {
+            position = 0;
+        }
+        let candidate = node(items[position]);
+        if !out[..filled].contains(&candidate) {
+            out[filled] = candidate;
             filled += 1;
         }
+        position += 1;
     }
 }

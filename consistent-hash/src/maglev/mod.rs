@@ -96,9 +96,7 @@ impl Placement for Maglev {
     #[inline]
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         check_replicas(out.len(), &self.nodes)?;
-        let entry = self.entry(hash);
-        let entries = self.table[entry..].iter().chain(&self.table);
-        fill_distinct(entries.map(|&node| NodeIndex::from_u32(u32::from(node))), out);
+        fill_distinct(&self.table, self.entry(hash), |node| NodeIndex::from_u32(u32::from(node)), out);
         Ok(())
     }
 }

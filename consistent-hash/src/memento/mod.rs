@@ -6,10 +6,10 @@ use core::ops::ControlFlow;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
-use crate::jump::numbered_candidates;
+use crate::jump::{fill_numbered, visit_numbered};
 use crate::jump_back::jump_back;
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::{Placement, check_replicas, fill_distinct};
+use crate::placement::Placement;
 
 /// Numbered nodes of which any may be removed: [`JumpBack`](crate::JumpBack) with a memory of who is gone.
 ///
@@ -166,11 +166,6 @@ impl Memento {
     }
 
     #[inline]
-    fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = NodeIndex> {
-        numbered_candidates(hash, &self.nodes, |hash| self.number(hash))
-    }
-
-    #[inline]
     fn number(&self, hash: KeyHash) -> u32 {
         let number = jump_back(hash, self.size);
         if self.left.is_empty() {
@@ -218,14 +213,11 @@ impl Placement for Memento {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        // Whether the walk was broken off makes no difference to the caller, who knows.
-        let _ = self.candidates(hash).try_for_each(visit);
+        visit_numbered(hash, &self.nodes, |hash| self.number(hash), visit);
     }
 
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
-        check_replicas(out.len(), &self.nodes)?;
-        fill_distinct(self.candidates(hash), out);
-        Ok(())
+        fill_numbered(hash, &self.nodes, |hash| self.number(hash), out)
     }
 }
 

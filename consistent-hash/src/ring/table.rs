@@ -132,9 +132,7 @@ impl TokenTable {
     #[inline]
     pub(crate) fn fill(&self, hash: u64, nodes: &Nodes, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         check_replicas(out.len(), nodes)?;
-        let position = self.search(hash);
-        let entries = self.entries[position..].iter().chain(&self.entries);
-        fill_distinct(entries.map(|&entry| node_of(entry)), out);
+        fill_distinct(&self.entries[..self.len()], self.search(hash), node_of, out);
         Ok(())
     }
 
