@@ -146,6 +146,22 @@ fn rule_14_recovery_may_be_cut_short_anywhere_and_cut_bytes_stay_away() {
 }
 
 #[test]
+fn rule_14_what_was_cut_is_overwritten_durably() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    for index in 2..6 {
+        write(&mut wal, A, vec![append(index, 1, 1)]);
+    }
+    let start = batch_starts(&disk.content(segment(1)).unwrap())[1];
+    disk.tear(|_, sector| if sector == start as u64 / 512 { Sector::Garbage } else { Sector::Keep });
+    drop(wal);
+    assert!(try_open(&disk).unwrap().1.cut.is_some());
+    disk.crash(Crash::LoseUnsynced);
+    assert!(disk.content(segment(1)).unwrap()[start..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
 fn rule_15_cut_bytes_are_kept_in_few_small_files() {
     let disk = MemoryDisk::new();
     for round in 0..4 {
