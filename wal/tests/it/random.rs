@@ -11,10 +11,28 @@ use crate::support::*;
 /// acknowledged is there, nothing else is, and the log always opens.
 #[test]
 fn random_histories_agree_with_the_model() {
+    let mut seen = Seen::default();
     for seed in 0..cases(200) {
         println!("seed {seed}");
-        History::new(seed).run(120);
+        let mut history = History::new(seed);
+        history.seen = seen;
+        history.run(120);
+        seen = history.seen;
     }
+    println!("{seen:?}");
+    let reached = [seen.rotations, seen.freed, seen.relocated, seen.cuts, seen.adopted, seen.poisoned];
+    assert!(reached.iter().all(|count| *count > 0), "the interesting cases were reached: {seen:?}");
+}
+
+/// What the histories went through.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    rotations: u64,
+    freed: u64,
+    relocated: u64,
+    cuts: u64,
+    adopted: u64,
+    poisoned: u64,
 }
 
 struct History {
@@ -24,13 +42,22 @@ struct History {
     model: Model,
     deleted: Vec<StreamId>,
     next_checkpoint: u64,
+    seen: Seen,
 }
 
 impl History {
     fn new(seed: u64) -> Self {
         let disk = MemoryDisk::new();
         let wal = Some(open(&disk));
-        Self { random: Random::new(seed), disk, wal, model: Model::new(), deleted: Vec::new(), next_checkpoint: 1 }
+        Self {
+            random: Random::new(seed),
+            disk,
+            wal,
+            model: Model::new(),
+            deleted: Vec::new(),
+            next_checkpoint: 1,
+            seen: Seen::default(),
+        }
     }
 
     fn run(&mut self, steps: u64) {
@@ -162,7 +189,13 @@ impl History {
 
     /// Loses power and opens again, losing power in between now and then.
     fn restart(&mut self) {
-        self.wal = None;
+        if let Some(wal) = self.wal.take() {
+            let metrics = wal.metrics();
+            self.seen.rotations += metrics.rotations;
+            self.seen.freed += metrics.freed_segments;
+            self.seen.relocated += metrics.relocated;
+            self.seen.poisoned += u64::from(wal.poisoned().is_some());
+        }
         loop {
             let crash = match self.draw(4) {
                 0 => Crash::LoseUnsynced,
@@ -175,11 +208,13 @@ impl History {
                 self.disk.power_off_after(operations);
             }
             match try_open(&self.disk) {
-                Ok((wal, _)) => {
+                Ok((wal, report)) => {
                     if self.disk.list("log".as_ref()).is_err() {
                         continue;
                     }
                     self.disk.power_off_after(u64::MAX >> 1);
+                    self.seen.cuts += u64::from(report.cut.is_some());
+                    self.seen.adopted += report.adopted_states;
                     self.model.adopt(&wal);
                     self.wal = Some(wal);
                     return;
