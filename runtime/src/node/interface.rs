@@ -11,7 +11,7 @@ use quorate_wal::StreamId;
 
 use crate::{CallId, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure, SnapshotOperation};
 
-/// Settings of a [`Node`].
+/// Settings of a [`Node`](crate::Node).
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// The other nodes: introduced to, and kept alive.
@@ -101,7 +101,7 @@ pub enum NodeInput {
     Storage(StorageLevel),
     /// The stream pins the log's oldest segment.
     CompactRequested(StreamId),
-    /// The node is about to stop. See [`Node::is_settled`].
+    /// The node is about to stop. See [`Node::is_settled`](crate::Node::is_settled).
     Shutdown {
         /// When it stops waiting.
         deadline: Instant,
