@@ -213,5 +213,11 @@ fn pick(random: &mut Random, count: usize) -> usize {
     usize::try_from(random.between(0, count as u64)).expect("small")
 }
 
-const CRASH_POINTS: [CrashPoint; 5] =
-    [CrashPoint::Now, CrashPoint::Persist, CrashPoint::Persisted, CrashPoint::Send, CrashPoint::Receive];
+const CRASH_POINTS: [CrashPoint; 6] = [
+    CrashPoint::Now,
+    CrashPoint::Persist,
+    CrashPoint::Persisted,
+    CrashPoint::Send,
+    CrashPoint::Sent,
+    CrashPoint::Receive,
+];

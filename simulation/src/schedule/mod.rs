@@ -130,6 +130,8 @@ pub enum CrashPoint {
     Persisted,
     /// When it next sends, before that leaves.
     Send,
+    /// When it has next sent, and before anything else: what it said must be on its disk.
+    Sent,
     /// When something next reaches it, before it is looked at.
     Receive,
 }

@@ -132,6 +132,7 @@ impl<M: Machine> World<'_, M> {
             CrashPoint::Persist => "a crash when a write was handed to the disk",
             CrashPoint::Persisted => "a crash when a write was durable",
             CrashPoint::Send => "a crash before a message left",
+            CrashPoint::Sent => "a crash when a message had left",
             CrashPoint::Receive => "a crash before a message was looked at",
         });
         self.crash(id);
@@ -280,6 +281,7 @@ impl<M: Machine> World<'_, M> {
                     return Ok(false);
                 }
                 self.send(id, to.0, &message);
+                return Ok(!self.crash_at(id, CrashPoint::Sent));
             }
             MachineOutput::Write { token } => {
                 self.ask_disk(id, token, true);
