@@ -204,6 +204,10 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (Some((_, next_index)), Some(progress)) = (probe, leader.progress.get_mut(&from)) else { return };
         match &mut progress.pace {
+            // It has started anew and does not know how far its log matches, so it commits nothing that it is told of.
+            SendState::Replicate if message.received_index < progress.match_index && progress.in_flight.is_empty() => {
+                progress.become_probe(progress.match_index.next());
+            }
             SendState::Replicate if message.received_index < next_index.previous() => {
                 progress.resend_behind(message.received_index);
             }

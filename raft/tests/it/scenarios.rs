@@ -677,3 +677,19 @@ fn batches_follow_the_load() {
         .collect();
     assert_eq!(entries, [100]);
 }
+
+/// A follower that restarts in an idle group learns what is committed without another entry: reads would wait for it.
+#[test]
+fn a_follower_that_restarts_learns_the_last_commit() {
+    let mut cluster = Cluster::of_three(11);
+    cluster.elect_node(1);
+    cluster.propose(1, b"last");
+    cluster.run(Duration::from_secs(1));
+    let committed = cluster.node(1).core().status().commit_index;
+    cluster.crash(3);
+    cluster.restart(NodeId(3));
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.leader(), Some(1), "nothing was appended meanwhile");
+    assert_eq!(cluster.node(1).core().status().last_index, committed);
+    assert_eq!(cluster.node(3).core().status().commit_index, committed);
+}
