@@ -6,6 +6,7 @@ mod incarnations;
 mod ledger;
 mod measured;
 mod outcomes;
+mod random;
 mod reads;
 mod server;
 mod sessions;
