@@ -94,6 +94,8 @@ fn round(subject: &mut dyn Subject, size: u32) -> (f64, f64, f64) {
     }
     // About 10 ms of look-ups: the cost of the clock does not show, and a scheduler on a busy machine mostly leaves them alone.
     let lookups = ((1e7 / probe) as u64).clamp(200, 10_000_000);
+    // The caches hold what the last subject left; what is measured is a subject at work, not one that starts.
+    subject.owners_ns(lookups);
     let owners = subject.owners_ns(lookups);
     let replicas = subject.replicas_ns(lookups / 3).unwrap_or(f64::NAN);
     subject.build(size);
