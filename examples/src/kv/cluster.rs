@@ -148,6 +148,7 @@ impl LocalCluster {
             id,
             peers: self.config.nodes.iter().map(|(id, node)| (*id, node.peer)).collect(),
             data: self.config.data.clone(),
+            snapshot_entries: self.config.snapshot_entries,
             client: TcpListener::bind(client)?,
             http: Some((TcpListener::bind(http)?, self.metrics.clone())),
         })

@@ -14,6 +14,9 @@ pub struct ClusterConfig {
     pub name: String,
     /// Where node data lie, each in a folder named by the node's id.
     pub data: PathBuf,
+    /// A node makes a snapshot after so many entries of its log (`snapshot_entries`, a million unless set), and keeps a
+    /// hundredth of them for nodes that lag a little.
+    pub snapshot_entries: u64,
     /// The nodes by id.
     pub nodes: BTreeMap<u64, NodeConfig>,
 }
@@ -52,6 +55,9 @@ pub enum ConfigError {
     /// The cluster has no name, or one that is too long.
     #[error("`cluster` is a name of 1 to {CLUSTER_NAME_BYTES_MAX} bytes")]
     Name,
+    /// There would be a snapshot after every entry.
+    #[error("`snapshot_entries` is at least {SNAPSHOT_ENTRIES_MIN}")]
+    SnapshotEntries,
     /// There are no nodes, or too many.
     #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
     NodeCount(usize),
@@ -101,6 +107,8 @@ pub enum ConfigError {
 struct RawCluster {
     cluster: String,
     data: PathBuf,
+    #[serde(default = "snapshot_entries_default")]
+    snapshot_entries: u64,
     #[serde(default)]
     node: Vec<RawNode>,
 }
@@ -144,6 +152,9 @@ impl ClusterConfig {
         if raw.cluster.is_empty() || raw.cluster.len() > CLUSTER_NAME_BYTES_MAX {
             return Err(ConfigError::Name);
         }
+        if raw.snapshot_entries < SNAPSHOT_ENTRIES_MIN {
+            return Err(ConfigError::SnapshotEntries);
+        }
         if raw.node.is_empty() || raw.node.len() > NODES_MAX {
             return Err(ConfigError::NodeCount(raw.node.len()));
         }
@@ -168,7 +179,7 @@ impl ClusterConfig {
                 return Err(ConfigError::DuplicateId(raw.id));
             }
         }
-        Ok(Self { name: raw.cluster, data: folder.join(raw.data), nodes })
+        Ok(Self { name: raw.cluster, data: folder.join(raw.data), snapshot_entries: raw.snapshot_entries, nodes })
     }
 }
 
@@ -191,6 +202,11 @@ fn address(node: u64, field: &'static str, text: String) -> Result<SocketAddr, C
     text.parse().map_err(|_| ConfigError::Address { node, field, text })
 }
 
+fn snapshot_entries_default() -> u64 {
+    1_000_000
+}
+
+const SNAPSHOT_ENTRIES_MIN: u64 = 100;
 const CLUSTER_NAME_BYTES_MAX: usize = 255;
 const NODES_MAX: usize = 9;
 

@@ -35,6 +35,8 @@ pub struct NodeOptions {
     pub peers: BTreeMap<u64, SocketAddr>,
     /// The folder of all data; this node's lie in a folder of it named by its id.
     pub data: PathBuf,
+    /// Entries after which a snapshot is made.
+    pub snapshot_entries: u64,
     /// Where clients come in.
     pub client: TcpListener,
     /// Where people come in, and what `/metrics` shows.
@@ -72,10 +74,10 @@ impl RunningNode {
     /// # Errors
     /// When its data cannot be used, or a port or a thread cannot be had.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
-        let NodeOptions { cluster, id, peers, data, client: listener, http } = options;
+        let builder = builder(&options);
+        let NodeOptions { cluster, id, client: listener, http, .. } = options;
         let client = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let builder = builder(&cluster, data, &peers);
         let (opened, opening) = mpsc::channel();
         let (crash, crashed) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
@@ -144,15 +146,20 @@ impl Drop for RunningNode {
     }
 }
 
-fn builder(cluster: &str, data: PathBuf, peers: &BTreeMap<u64, SocketAddr>) -> ServerBuilder {
-    let builder = Server::builder(cluster, data).group(GROUP, replica);
+fn builder(options: &NodeOptions) -> ServerBuilder {
+    let NodeOptions { cluster, peers, data, snapshot_entries, .. } = options;
+    let settings = ReplicaSettings {
+        snapshot_entries: *snapshot_entries,
+        keep_entries: snapshot_entries / KEPT_SHARE,
+        ..ReplicaSettings::default()
+    };
+    let builder = Server::builder(cluster, data).group(GROUP, |start| replica(start, settings));
     peers.iter().fold(builder, |builder, (id, address)| builder.node(*id, address.to_string()))
 }
 
-fn replica(start: GroupStart) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> {
+fn replica(start: GroupStart, settings: ReplicaSettings) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> {
     let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
     let config = Config::new(start.identity.node, start.seed, Start::Initial(start.members), Settings::default())?;
-    let settings = ReplicaSettings::default();
     let replica = Replica::<Raft, Store>::recover(start.now, seat, settings, config, start.recovery, new_store()?)?;
     Ok(Box::new(replica))
 }
@@ -185,6 +192,8 @@ fn run(
     })
 }
 
+/// One in so many entries of a snapshot stays in the log.
+const KEPT_SHARE: u64 = 100;
 /// Threads for `KEYS`; one more search waits.
 const BLOCKING_THREADS_MAX: usize = 2;
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);

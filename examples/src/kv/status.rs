@@ -47,6 +47,10 @@ pub struct GroupStatus {
     pub caught_up_by_log: u64,
     /// How often it took a snapshot from a peer.
     pub caught_up_by_snapshot: u64,
+    /// How often a peer was far behind while this node led, and caught up by the log alone.
+    pub peers_caught_up_by_log: u64,
+    /// How often one did by a snapshot.
+    pub peers_caught_up_by_snapshot: u64,
     /// Equal on nodes whose stores are equal; in hexadecimal.
     pub digest: String,
     /// Keys that exist.
@@ -74,6 +78,8 @@ impl GroupStatus {
             snapshot_index: status.snapshot_index.unwrap_or_default().0,
             caught_up_by_log: status.catch_up.by_log,
             caught_up_by_snapshot: status.catch_up.by_snapshot,
+            peers_caught_up_by_log: status.catch_up.peers_by_log,
+            peers_caught_up_by_snapshot: status.catch_up.peers_by_snapshot,
             digest: format!("{:016x}", store.digest()),
             keys: store.len(status.applied_log_time.0) as u64,
             bytes: store.weight(),

@@ -17,6 +17,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result
         id,
         peers: config.nodes.iter().map(|(id, node)| (*id, node.peer)).collect(),
         data: config.data.clone(),
+        snapshot_entries: config.snapshot_entries,
         client: bind(node.client)?,
         http: Some((bind(node.http)?, metrics)),
     };

@@ -84,7 +84,8 @@ impl Tour {
             let expected = Answer::Bulk("hello".into());
             show(&mut connect(*client)?, number + 1, &["GET", "greeting"], &expected)?;
         }
-        show(&mut writer, 1, &["INCR", "visits"], &Answer::Integer(1))
+        show(&mut writer, 1, &["SET", "counter", "41"], &Answer::Status("OK".to_owned()))?;
+        show(&mut connect(clients[1])?, 2, &["INCR", "counter"], &Answer::Integer(42))
     }
 
     fn measure(&mut self) -> Result<(), Box<dyn Error>> {

@@ -17,6 +17,8 @@ fn group(role: &str) -> GroupStatus {
         snapshot_index: 0,
         caught_up_by_log: 0,
         caught_up_by_snapshot: 0,
+        peers_caught_up_by_log: 0,
+        peers_caught_up_by_snapshot: 0,
         digest: "2a".to_owned(),
         keys: 2,
         bytes: 20,
