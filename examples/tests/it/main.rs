@@ -1,4 +1,6 @@
 //! Tests of the examples from outside.
 
+mod cluster;
 mod golden;
+mod processes;
 mod server;

@@ -1,0 +1,293 @@
+//! A cluster of real processes on free ports, to be killed, paused and damaged.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use quorate_examples::kv::client::{Answer, Client};
+use quorate_examples::kv::config::{ClusterConfig, NodeConfig};
+use quorate_examples::kv::status::{self, GroupStatus};
+
+/// How long a test waits for what must come. It only ends tests that would hang.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// Processes of `kv serve` with their data in a folder that goes with this.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    config: ClusterConfig,
+    processes: BTreeMap<u64, Child>,
+}
+
+impl Cluster {
+    /// A cluster file with free ports; nothing runs yet.
+    pub(crate) fn describe(nodes: u64, more: &str) -> Self {
+        Self::describe_at(nodes, Path::new("data"), more)
+    }
+
+    pub(crate) fn describe_at(nodes: u64, data: &Path, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = format!("cluster = \"test\"\ndata = \"{}\"\n{more}\n", data.display());
+        // Held until all are drawn, so that they differ.
+        let mut held = Vec::new();
+        let mut address = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            held.push(listener);
+            address
+        };
+        for id in 1..=nodes {
+            writeln!(text, "[[node]]\nid = {id}").unwrap();
+            for field in ["peer", "client", "http"] {
+                writeln!(text, "{field} = \"{}\"", address()).unwrap();
+            }
+        }
+        let path = folder.path().join("cluster.toml");
+        fs::write(&path, text).unwrap();
+        let config = ClusterConfig::read(&path).unwrap();
+        Self { folder, config, processes: BTreeMap::new() }
+    }
+
+    /// Three nodes that have elected a leader.
+    pub(crate) fn start() -> Self {
+        let mut cluster = Self::describe(3, "");
+        cluster.start_all();
+        cluster.leader();
+        cluster
+    }
+
+    pub(crate) fn start_all(&mut self) {
+        for id in self.ids() {
+            self.launch(id);
+        }
+    }
+
+    pub(crate) fn launch(&mut self, id: u64) {
+        let errors = fs::File::options().create(true).append(true).open(self.errors_path(id)).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_kv"))
+            .args(["serve", "--node", &id.to_string(), "--config"])
+            .arg(self.folder.path().join("cluster.toml"))
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        assert!(self.processes.insert(id, process).is_none(), "node {id} runs already");
+    }
+
+    /// Waits for a node that must refuse to start, and returns what it says.
+    pub(crate) fn refusal(&mut self, id: u64) -> String {
+        fs::write(self.errors_path(id), "").unwrap();
+        self.launch(id);
+        let status = self.processes.remove(&id).unwrap().wait().unwrap();
+        let said = self.errors(id);
+        assert!(!status.success(), "the node ended well: {said}");
+        said
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.config.nodes.keys().copied().collect()
+    }
+
+    pub(crate) fn running(&self) -> Vec<u64> {
+        self.processes.keys().copied().collect()
+    }
+
+    pub(crate) fn node(&self, id: u64) -> NodeConfig {
+        self.config.nodes[&id]
+    }
+
+    pub(crate) fn clients(&self) -> Vec<SocketAddr> {
+        self.config.nodes.values().map(|node| node.client).collect()
+    }
+
+    pub(crate) fn data(&self, id: u64) -> PathBuf {
+        self.config.data.join(id.to_string())
+    }
+
+    pub(crate) fn rename(&self, cluster: &str) {
+        let path = self.folder.path().join("cluster.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("\"test\"", &format!("{cluster:?}"))).unwrap();
+    }
+
+    pub(crate) fn client(&self, id: u64) -> Client {
+        let address = self.node(id).client;
+        let mut client = None;
+        self.wait(&format!("node {id} takes clients"), || {
+            client = Client::connect(address, PATIENCE).ok();
+            client.is_some()
+        });
+        client.unwrap()
+    }
+
+    pub(crate) fn group(&self, id: u64) -> Option<GroupStatus> {
+        status::fetch(self.node(id).http).ok()?.groups.pop()
+    }
+
+    /// Waits until all running nodes agree on a leader that runs.
+    pub(crate) fn leader(&self) -> u64 {
+        let mut leader = None;
+        self.wait("a leader", || {
+            let leaders: Vec<_> = self.running().into_iter().map(|id| self.group(id)?.leader).collect();
+            leader = leaders[0].filter(|first| {
+                self.processes.contains_key(first) && leaders.iter().all(|leader| *leader == Some(*first))
+            });
+            leader.is_some()
+        });
+        leader.unwrap()
+    }
+
+    pub(crate) fn another_than(&self, leader: u64) -> u64 {
+        self.running().into_iter().find(|id| *id != leader).unwrap()
+    }
+
+    /// Waits until all nodes have applied the same and hold the same.
+    pub(crate) fn converge(&self) {
+        self.wait("all nodes are equal", || {
+            let states: Vec<_> = self.ids().into_iter().map(|id| self.group(id)).collect();
+            let states: Vec<_> =
+                states.into_iter().map(|group| group.map(|group| (group.applied_index, group.digest))).collect();
+            states.iter().all(|state| state.is_some() && *state == states[0])
+        });
+    }
+
+    /// Kills a process as `kill -9` does.
+    pub(crate) fn kill(&mut self, id: u64) {
+        let mut process = self.processes.remove(&id).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Tells a process to stop, and waits until it has.
+    pub(crate) fn terminate(&mut self, id: u64) {
+        self.signal(id, "TERM");
+        let status = self.processes.remove(&id).unwrap().wait().unwrap();
+        assert!(status.success(), "node {id} did not end well: {}", self.errors(id));
+    }
+
+    pub(crate) fn signal(&self, id: u64, signal: &str) {
+        let process = self.processes[&id].id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &process]).status().unwrap().success());
+    }
+
+    pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            if start.elapsed() > PATIENCE {
+                let told = |id| format!("node {id}: {:?}\n{}\n", self.group(id), self.errors(id));
+                let said: String = self.ids().into_iter().map(told).collect();
+                panic!("waited in vain: {what}\n{said}");
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn errors(&self, id: u64) -> String {
+        fs::read_to_string(self.errors_path(id)).unwrap_or_default()
+    }
+
+    fn errors_path(&self, id: u64) -> PathBuf {
+        self.folder.path().join(format!("{id}.log"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.processes.values_mut() {
+            // It may have ended already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// The file of a folder with the greatest name that begins so.
+pub(crate) fn newest_file(folder: &Path, start: &str) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let named = entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(start));
+    named.max().unwrap()
+}
+
+/// Clients that write numbered keys at all nodes until told to stop, and know what was acknowledged.
+pub(crate) struct Writers {
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Writers {
+    pub(crate) fn start(count: usize, nodes: &[SocketAddr]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        let counter = Arc::new(AtomicU64::new(0));
+        let threads = (0..count).map(|writer| {
+            let (stop, acknowledged, counter) = (Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&counter));
+            let nodes = nodes.to_vec();
+            thread::spawn(move || {
+                let mut number = 0;
+                for node in nodes.iter().cycle().skip(writer) {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // An error is a node that is down, and the next is tried.
+                    let _ = write_at(*node, writer, &mut number, &stop, &mut |key| {
+                        acknowledged.lock().unwrap().push(key);
+                        counter.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+            })
+        });
+        Self { threads: threads.collect(), stop, count: counter, acknowledged }
+    }
+
+    /// Writes acknowledged so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Ends the writers and returns the keys that were acknowledged; each has itself as its value.
+    pub(crate) fn stop(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        std::mem::take(&mut *self.acknowledged.lock().unwrap())
+    }
+}
+
+fn write_at(
+    node: SocketAddr,
+    writer: usize,
+    number: &mut u64,
+    stop: &AtomicBool,
+    acknowledged: &mut impl FnMut(String),
+) -> io::Result<()> {
+    let mut client = Client::connect(node, PATIENCE)?;
+    while !stop.load(Ordering::Relaxed) {
+        let key = format!("key:{writer}:{number}");
+        *number += 1;
+        if let Answer::Status(_) = client.ask(&[b"SET", key.as_bytes(), key.as_bytes()])? {
+            acknowledged(key);
+        }
+    }
+    Ok(())
+}
+
+/// Asserts that a node has all these keys.
+pub(crate) fn assert_all_there(client: &mut Client, keys: &[String]) {
+    for keys in keys.chunks(200) {
+        let command: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(keys.iter().map(String::as_bytes)).collect();
+        let Answer::Array(values) = client.ask(&command).unwrap() else { panic!("MGET answers a list") };
+        for (key, value) in keys.iter().zip(values) {
+            assert_eq!(value, Answer::Bulk(key.clone().into()), "{key} was acknowledged");
+        }
+    }
+}

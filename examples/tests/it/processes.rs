@@ -1,0 +1,313 @@
+//! What must hold whatever is done to processes and files.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use quorate_examples::kv::client::{Answer, Client};
+
+use crate::cluster::{Cluster, Writers, assert_all_there, newest_file};
+
+fn ok() -> Answer {
+    Answer::Status("OK".to_owned())
+}
+
+fn bulk(text: &str) -> Answer {
+    Answer::Bulk(text.to_owned().into())
+}
+
+#[test]
+fn any_node_answers_any_client_and_status_shows_all() {
+    let cluster = Cluster::start();
+    for id in cluster.ids() {
+        let key = format!("from {id}");
+        assert_eq!(cluster.client(id).ask(&[b"SET", key.as_bytes(), b"1"]).unwrap(), ok());
+        for other in cluster.ids() {
+            assert_eq!(cluster.client(other).ask(&[b"GET", key.as_bytes()]).unwrap(), bulk("1"));
+        }
+    }
+    let config = cluster.data(1).parent().unwrap().with_file_name("cluster.toml");
+    let shown = Command::new(env!("CARGO_BIN_EXE_kv")).args(["status", "--config"]).arg(config).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.matches("follower").count(), 2, "{shown}");
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+}
+
+#[test]
+fn a_killed_leader_loses_no_acknowledged_write_and_rejoins() {
+    let mut cluster = Cluster::start();
+    let writers = Writers::start(6, &cluster.clients());
+    cluster.wait("writes", || writers.count() > 500);
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    let before = writers.count();
+    cluster.wait("writes after the leader's death", || writers.count() > before + 500);
+    let keys = writers.stop();
+    assert_ne!(cluster.leader(), leader);
+    cluster.launch(leader);
+    cluster.converge();
+    for id in cluster.ids() {
+        assert_all_there(&mut cluster.client(id), &keys);
+    }
+}
+
+#[test]
+fn all_killed_at_once_lose_no_acknowledged_write() {
+    let mut cluster = Cluster::start();
+    let writers = Writers::start(6, &cluster.clients());
+    cluster.wait("writes", || writers.count() > 500);
+    for id in cluster.ids() {
+        cluster.signal(id, "KILL");
+    }
+    for id in cluster.ids() {
+        cluster.kill(id);
+    }
+    let keys = writers.stop();
+    cluster.start_all();
+    cluster.leader();
+    cluster.converge();
+    for id in cluster.ids() {
+        assert_all_there(&mut cluster.client(id), &keys);
+    }
+}
+
+#[test]
+fn nodes_that_are_told_to_stop_come_back_with_everything() {
+    let mut cluster = Cluster::start();
+    let mut client = cluster.client(1);
+    assert_eq!(client.ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
+    for id in cluster.ids() {
+        cluster.terminate(id);
+    }
+    cluster.start_all();
+    cluster.leader();
+    assert_eq!(cluster.client(2).ask(&[b"GET", b"key"]).unwrap(), bulk("value"));
+}
+
+/// Reads at a leader that slept through its own deposition. They are sent after the new value was acknowledged.
+#[test]
+fn a_leader_that_was_paused_serves_no_old_value() {
+    let cluster = Cluster::start();
+    let paused = cluster.leader();
+    let other = cluster.another_than(paused);
+    let mut at_paused = cluster.client(paused);
+    assert_eq!(at_paused.ask(&[b"SET", b"key", b"old"]).unwrap(), ok());
+    cluster.signal(paused, "STOP");
+    let mut at_other = cluster.client(other);
+    cluster.wait("a write at the new leader", || at_other.ask(&[b"SET", b"key", b"new"]).unwrap() == ok());
+    let read: &[&[u8]] = &[b"GET", b"key"];
+    at_paused.send(&[read; 500]).unwrap();
+    cluster.signal(paused, "CONT");
+    at_paused.send(&[read; 500]).unwrap();
+    let mut answered = 0;
+    for _ in 0..1000 {
+        match at_paused.receive().unwrap() {
+            Answer::Error(error) => assert_eq!(error, "NOQUORUM not applied"),
+            value => {
+                assert_eq!(value, bulk("new"));
+                answered += 1;
+            }
+        }
+    }
+    assert!(answered > 0, "no read was answered, so nothing was shown");
+}
+
+#[test]
+fn without_a_majority_commands_fail_and_local_reads_go_on() {
+    let mut cluster = Cluster::start();
+    assert_eq!(cluster.client(1).ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
+    cluster.converge();
+    let last = cluster.ids()[2];
+    for id in cluster.ids() {
+        if id != last {
+            cluster.kill(id);
+        }
+    }
+    let mut client = cluster.client(last);
+    let mut write = || client.ask(&[b"SET", b"key", b"other"]).unwrap();
+    // The first may have been on its way to somebody when all others went.
+    let first = write();
+    assert!(
+        ["NOQUORUM not applied", "TIMEOUT outcome unknown"].map(|text| Answer::Error(text.to_owned())).contains(&first)
+    );
+    cluster
+        .wait("the node knows that there is no leader", || write() == Answer::Error("NOQUORUM not applied".to_owned()));
+    assert_eq!(client.ask(&[b"GET", b"key"]).unwrap(), Answer::Error("NOQUORUM not applied".to_owned()));
+    assert_eq!(client.ask(&[b"READONLY"]).unwrap(), ok());
+    assert_eq!(client.ask(&[b"GET", b"key"]).unwrap(), bulk("value"));
+    assert!(matches!(client.ask(&[b"INFO", b"replication"]).unwrap(), Answer::Bulk(_)));
+    assert_eq!(client.ask(&[b"READWRITE"]).unwrap(), ok());
+    assert_eq!(client.ask(&[b"GET", b"key"]).unwrap(), Answer::Error("NOQUORUM not applied".to_owned()));
+}
+
+#[test]
+fn keys_end_on_every_node() {
+    let cluster = Cluster::start();
+    let mut client = cluster.client(1);
+    assert_eq!(client.ask(&[b"SET", b"key", b"value", b"PX", b"200"]).unwrap(), ok());
+    for id in cluster.ids() {
+        let mut client = cluster.client(id);
+        cluster.wait("the key ends", || client.ask(&[b"GET", b"key"]).unwrap() == Answer::Nil);
+        cluster.wait("the key is removed", || cluster.group(id).is_some_and(|group| group.bytes == 0));
+    }
+}
+
+/// Writes something, stops a node, lets `damage` at the newest file of its log, and gives the cluster back.
+fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> (Cluster, u64) {
+    let mut cluster = Cluster::start();
+    let mut client = cluster.client(1);
+    for number in 0..50 {
+        let key = format!("key{number}");
+        assert_eq!(client.ask(&[b"SET", key.as_bytes(), &[b'x'; 1000]]).unwrap(), ok());
+    }
+    cluster.converge();
+    let victim = cluster.another_than(cluster.leader());
+    cluster.kill(victim);
+    let path = newest_file(&cluster.data(victim).join("log"), "segment-");
+    let mut file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    damage(&mut bytes);
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.write_all(&bytes).unwrap();
+    (cluster, victim)
+}
+
+fn last_used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).unwrap()
+}
+
+#[test]
+fn a_node_whose_last_record_is_torn_starts() {
+    let (mut cluster, victim) = damaged(|bytes| {
+        let last = last_used(bytes);
+        bytes[last - 20..=last].fill(0);
+    });
+    cluster.launch(victim);
+    cluster.converge();
+    assert_eq!(cluster.client(victim).ask(&[b"STRLEN", b"key49"]).unwrap(), Answer::Integer(1000));
+}
+
+#[test]
+fn a_node_with_a_flipped_bit_in_its_log_refuses_and_names_the_place() {
+    let (mut cluster, victim) = damaged(|bytes| {
+        // In the midst of a value of some record that many later ones follow.
+        let middle = last_used(bytes) / 2;
+        let place = middle + bytes[middle..].windows(16).position(|window| window == [b'x'; 16]).unwrap();
+        bytes[place + 3] ^= 0x10;
+    });
+    let said = cluster.refusal(victim);
+    for word in ["stream", "segment", "offset"] {
+        assert!(said.contains(word), "{word} is not named: {said}");
+    }
+    // The others do not need it.
+    let other = cluster.another_than(victim);
+    assert_eq!(cluster.client(other).ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
+}
+
+#[test]
+fn a_foreign_directory_is_refused() {
+    let mut cluster = Cluster::start();
+    cluster.terminate(1);
+    cluster.rename("another");
+    let said = cluster.refusal(1);
+    assert!(said.contains("belongs to cluster"), "{said}");
+    cluster.rename("test");
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused() {
+    let mut cluster = Cluster::describe(1, "");
+    cluster.launch(1);
+    cluster.leader();
+    let mut twin = Cluster::describe_at(1, cluster.data(1).parent().unwrap(), "");
+    let said = twin.refusal(1);
+    assert!(said.contains("in use by another process"), "{said}");
+}
+
+/// A node is down while the others write so much that it counts as far behind. Snapshots are made meanwhile, the last of
+/// them when the leader has given up on that node and keeps nothing for it any more.
+fn write_while_down(cluster: &mut Cluster) -> u64 {
+    let down = cluster.another_than(cluster.leader());
+    cluster.kill(down);
+    let mut client = cluster.client(cluster.leader());
+    // The leader looks after lagging peers once a second, so it must see this one lag for longer.
+    let start = Instant::now();
+    for round in 0.. {
+        if round >= ROUNDS_WHILE_DOWN && start.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+        write_entries(&mut client, round * ENTRIES_A_ROUND);
+    }
+    down
+}
+
+#[test]
+fn a_node_that_was_down_catches_up_by_the_log() {
+    let mut cluster = Cluster::start();
+    let down = write_while_down(&mut cluster);
+    cluster.launch(down);
+    cluster.converge();
+    let leader = cluster.leader();
+    cluster
+        .wait("the leader counts it", || cluster.group(leader).is_some_and(|group| group.peers_caught_up_by_log == 1));
+    assert_eq!(cluster.group(down).unwrap().caught_up_by_snapshot, 0);
+    assert_eq!(cluster.group(leader).unwrap().peers_caught_up_by_snapshot, 0);
+}
+
+#[test]
+fn a_node_that_was_down_too_long_catches_up_by_a_snapshot_however_often_it_is_killed() {
+    let mut cluster = Cluster::describe(3, "snapshot_entries = 5000");
+    cluster.start_all();
+    let down = write_while_down(&mut cluster);
+    cluster.launch(down);
+    cluster.converge();
+    let leader = cluster.leader();
+    cluster.wait("the leader counts it", || {
+        cluster.group(leader).is_some_and(|group| group.peers_caught_up_by_snapshot == 1)
+    });
+    assert_eq!(cluster.group(down).unwrap().caught_up_by_snapshot, 1);
+    let before = cluster.group(down).unwrap().last_index;
+    let down = write_while_down(&mut cluster);
+    for point in 1..=3 {
+        cluster.launch(down);
+        // Killed somewhere between listening and being there; the place differs from time to time.
+        for _ in 0..point {
+            cluster.wait("the node listens", || cluster.group(down).is_some());
+        }
+        cluster.kill(down);
+    }
+    cluster.launch(down);
+    cluster.converge();
+    assert!(cluster.group(down).unwrap().first_index > before, "a snapshot brought it up");
+    assert_eq!(cluster.client(down).ask(&[b"DBSIZE"]).unwrap(), Answer::Integer(i64::try_from(KEYS).unwrap()));
+}
+
+/// Writes so many entries; the old value is asked for, so that each write is an entry of its own.
+fn write_entries(client: &mut Client, first: u64) {
+    let names: Vec<_> = (first..first + ENTRIES_A_ROUND).map(|number| format!("key:{}", number % KEYS)).collect();
+    let commands: Vec<[&[u8]; 4]> =
+        names.iter().map(|name| [&b"SET"[..], name.as_bytes(), name.as_bytes(), b"GET"]).collect();
+    let commands: Vec<&[&[u8]]> = commands.iter().map(|command| &command[..]).collect();
+    client.send(&commands).unwrap();
+    for _ in &commands {
+        let answer = client.receive().unwrap();
+        assert!(matches!(answer, Answer::Nil | Answer::Bulk(_)), "{answer:?}");
+    }
+}
+
+const ENTRIES_A_ROUND: u64 = 500;
+const ROUNDS_WHILE_DOWN: u64 = 50;
+const KEYS: u64 = 5000;
+
+#[test]
+fn the_tour_ends_well_and_its_folder_can_be_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let toured = Command::new(env!("CARGO_BIN_EXE_kv")).arg("--dir").arg(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&toured.stdout);
+        assert!(toured.status.success(), "{said}{}", String::from_utf8_lossy(&toured.stderr));
+        assert!(said.contains("All of it held"), "{said}");
+    }
+}
