@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -93,7 +94,7 @@ macro_rules! replica_handle {
                         replica.read(now, call, now.instant.after(timeout));
                     },
                     move |replica, reply| match (replica, reply) {
-                        (Some(replica), Reply::ReadReady) => Ok(read(replica.state(), replica.read_context())),
+                        (Some(replica), Reply::ReadReady) => guarded(|| read(replica.state(), replica.read_context())),
                         (_, Reply::ReadFailed(error)) => Err(error),
                         _ => Err(ReadError::Stopped),
                     },
@@ -109,7 +110,7 @@ macro_rules! replica_handle {
             ) -> Pending<Result<R, ReadError>> {
                 let answer = self.node.look(self.group, move |replica: &mut Replica<L, S>, now| {
                     let context = replica.read_context_at(now);
-                    Ok(read(replica.state(), context))
+                    guarded(|| read(replica.state(), context))
                 });
                 Pending { answer, lost: |error| Err(error.into()) }
             }
@@ -254,6 +255,11 @@ impl From<CallError> for ReadError {
             CallError::Stopped | CallError::Lost => Self::Stopped,
         }
     }
+}
+
+/// Runs a caller's read. It has the state for reading alone, so its panic is its own affair and not the replica's.
+fn guarded<R>(read: impl FnOnce() -> R) -> Result<R, ReadError> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| ReadError::Panicked)
 }
 
 fn outcome(reply: Reply) -> Outcome {

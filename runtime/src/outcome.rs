@@ -130,6 +130,8 @@ pub enum ReadError {
     NoGroup,
     /// The node, or the group on it, has stopped.
     Stopped,
+    /// What was to be read with panicked. The state is as before, and the replica goes on.
+    Panicked,
 }
 
 /// Why leadership was not handed over.
@@ -248,6 +250,7 @@ impl fmt::Display for ReadError {
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
             Self::NoGroup => f.write_str("the node has no such group"),
             Self::Stopped => f.write_str("the node has stopped"),
+            Self::Panicked => f.write_str("the read itself panicked"),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_raft::Raft;
 use quorate_runtime::{
-    ApplyContext, ConfigError, DirectoryError, OpenError, ReplicaHandle, Running, Server, ServerBuilder, Typed,
-    TypedStateMachine,
+    ApplyContext, ConfigError, DirectoryError, OpenError, ReadError, ReplicaHandle, Running, Server, ServerBuilder,
+    Typed, TypedStateMachine,
 };
 use tempfile::TempDir;
 
@@ -134,6 +134,19 @@ fn a_leader_that_is_shut_down_hands_over() {
     for (node, _) in staying {
         node.shutdown(PATIENCE);
     }
+}
+
+#[test]
+fn a_read_that_panics_is_its_callers_affair() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    let counter = counter(&node);
+    let panicked = counter.read(|_, _| panic!("a caller's bug")).wait();
+    assert_eq!(panicked, Err::<(), _>(ReadError::Panicked));
+    let panicked = counter.read_local(|_, _| panic!("a caller's bug")).wait();
+    assert_eq!(panicked, Err::<(), _>(ReadError::Panicked));
+    assert_eq!(counter.execute(&1).wait().expect("the replica goes on"), 1);
+    node.shutdown(PATIENCE);
 }
 
 #[test]
