@@ -11,6 +11,8 @@ use quorate_protocol::{
 };
 use quorate_transport::{Frame, Received};
 
+use crate::metrics::MetricKind;
+
 /// One group on a node: frames, durable operations and jobs, no types of any protocol.
 ///
 /// Pure, as everything below it: no clock, no I/O. `Hosted` runs a bare core, and
@@ -34,8 +36,8 @@ pub trait Group: Any + Send {
     fn is_settled(&self) -> bool;
 
     /// Tells what there is to measure, with names of [`metrics`](crate::metrics). Called about once a second.
-    fn measure(&self, gauge: &mut dyn FnMut(&'static str, f64)) {
-        let _ = gauge;
+    fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
+        let _ = tell;
     }
 }
 

@@ -59,6 +59,20 @@ metrics! {
     APPLIED_INDEX = Gauge "quorate_group_applied_index", "The last entry that the state machine has applied.";
     LAST_INDEX = Gauge "quorate_group_last_index", "The last entry of the log.";
     SNAPSHOT_INDEX = Gauge "quorate_group_snapshot_index", "The last entry that the newest snapshot covers.";
+    PROPOSALS_WAITING = Gauge "quorate_group_proposals_waiting", "Proposals of this node that wait for their outcome.";
+    SESSIONS = Gauge "quorate_group_sessions", "Open sessions of all nodes.";
+    PROPOSALS_APPLIED = Counter "quorate_group_proposals_applied_total", "Proposals of this node that were applied.";
+    PROPOSALS_NOT_APPLIED = Counter "quorate_group_proposals_not_applied_total", "Proposals of this node that certainly were not applied.";
+    PROPOSALS_UNKNOWN = Counter "quorate_group_proposals_unknown_total", "Proposals of this node whose outcome is unknown.";
+    PROPOSALS_FORWARDED = Counter "quorate_group_proposals_forwarded_total", "Proposals of this node that were forwarded to the leader.";
+    READS = Counter "quorate_group_reads_total", "Linearizable reads that this node answered.";
+    SNAPSHOTS_BUILT = Counter "quorate_group_snapshots_built_total", "Snapshots that this node made.";
+    SNAPSHOTS_SENT = Counter "quorate_group_snapshots_sent_total", "Snapshots of this node that a peer has whole.";
+    SNAPSHOTS_RECEIVED = Counter "quorate_group_snapshots_received_total", "Snapshots that this node took in whole.";
+    CAUGHT_UP_BY_LOG = Counter "quorate_group_caught_up_by_log_total", "Times that this node was far behind and caught up by the log.";
+    CAUGHT_UP_BY_SNAPSHOT = Counter "quorate_group_caught_up_by_snapshot_total", "Times that this node was far behind and caught up by a snapshot.";
+    PEERS_CAUGHT_UP_BY_LOG = Counter "quorate_group_peers_caught_up_by_log_total", "Times that a peer of this leader was far behind and caught up by the log.";
+    PEERS_CAUGHT_UP_BY_SNAPSHOT = Counter "quorate_group_peers_caught_up_by_snapshot_total", "Times that a peer of this leader was brought up by a snapshot.";
 }
 
 /// A number as a gauge has it, exact up to 2^53.
@@ -124,6 +138,20 @@ mod tests {
             "quorate_group_applied_index",
             "quorate_group_last_index",
             "quorate_group_snapshot_index",
+            "quorate_group_proposals_waiting",
+            "quorate_group_sessions",
+            "quorate_group_proposals_applied_total",
+            "quorate_group_proposals_not_applied_total",
+            "quorate_group_proposals_unknown_total",
+            "quorate_group_proposals_forwarded_total",
+            "quorate_group_reads_total",
+            "quorate_group_snapshots_built_total",
+            "quorate_group_snapshots_sent_total",
+            "quorate_group_snapshots_received_total",
+            "quorate_group_caught_up_by_log_total",
+            "quorate_group_caught_up_by_snapshot_total",
+            "quorate_group_peers_caught_up_by_log_total",
+            "quorate_group_peers_caught_up_by_snapshot_total",
         ];
         assert_eq!(names, published);
     }

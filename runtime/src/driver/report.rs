@@ -144,8 +144,12 @@ impl Report {
         }
         for (group, _) in node.groups() {
             let label = Label::new("group", group.to_string());
-            node.measure(group, &mut |name, value| {
-                gauge!(name, vec![self.label.clone(), label.clone()]).set(value);
+            node.measure(group, &mut |kind, name, value| {
+                let labels = vec![self.label.clone(), label.clone()];
+                match kind {
+                    names::MetricKind::Counter => counter!(name, labels).absolute(value),
+                    _ => gauge!(name, labels).set(as_gauge(value)),
+                }
             });
         }
     }

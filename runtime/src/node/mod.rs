@@ -10,6 +10,7 @@ use quorate_protocol::{
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
 use quorate_wal::StreamId;
 
+use crate::metrics::MetricKind;
 use crate::{Group, GroupInput};
 
 mod bundle;
@@ -206,10 +207,10 @@ impl Node {
     }
 
     /// Tells what there is to measure of a group that still runs.
-    pub fn measure(&self, group: GroupId, gauge: &mut dyn FnMut(&'static str, f64)) {
+    pub fn measure(&self, group: GroupId, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         let slot = self.groups.get(&group).map(|index| &self.slots[*index]);
         if let Some(slot) = slot.filter(|slot| !slot.has_stopped()) {
-            slot.group().measure(gauge);
+            slot.group().measure(tell);
         }
     }
 

@@ -10,6 +10,7 @@ use quorate_protocol::{
 };
 use quorate_transport::{ChannelId, Received, codec};
 
+use crate::metrics::MetricKind;
 use crate::sessions::Sessions;
 use crate::{CallId, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, StateMachine, TransferError};
 
@@ -452,8 +453,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
         is_handed_over && self.proposals.waiting() == 0 && self.reads.len() == 0
     }
 
-    fn measure(&self, gauge: &mut dyn FnMut(&'static str, f64)) {
-        self.status().measure(gauge);
+    fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
+        self.status().measure(tell);
     }
 }
 

@@ -3,7 +3,8 @@
 use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, ReplicatedLog, Role};
 
 use super::{CatchUp, Replica, Seat};
-use crate::{Hostable, Outcome, StateMachine, metrics};
+use crate::metrics::{self, MetricKind};
+use crate::{Hostable, Outcome, StateMachine};
 
 /// What an operator wants to know of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +61,36 @@ pub struct TransferProgress {
 }
 
 impl ReplicaStatus {
-    pub(super) fn measure(&self, gauge: &mut dyn FnMut(&'static str, f64)) {
-        let measured = [
+    pub(super) fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
+        let gauges = [
             (metrics::TERM, self.log.term.0),
             (metrics::IS_LEADER, u64::from(self.log.role == Role::Leader)),
             (metrics::COMMIT_INDEX, self.log.commit_index.0),
             (metrics::APPLIED_INDEX, self.applied_index.0),
             (metrics::LAST_INDEX, self.log.last_index.0),
             (metrics::SNAPSHOT_INDEX, self.snapshot_index.unwrap_or_default().0),
+            (metrics::PROPOSALS_WAITING, self.proposals_waiting as u64),
+            (metrics::SESSIONS, self.sessions as u64),
         ];
-        for (name, value) in measured {
-            gauge(name, metrics::as_gauge(value));
+        for (name, value) in gauges {
+            tell(MetricKind::Gauge, name, value);
+        }
+        let counters = [
+            (metrics::PROPOSALS_APPLIED, self.counters.applied),
+            (metrics::PROPOSALS_NOT_APPLIED, self.counters.not_applied),
+            (metrics::PROPOSALS_UNKNOWN, self.counters.unknown),
+            (metrics::PROPOSALS_FORWARDED, self.counters.forwarded),
+            (metrics::READS, self.counters.reads),
+            (metrics::SNAPSHOTS_BUILT, self.counters.snapshots_built),
+            (metrics::SNAPSHOTS_SENT, self.counters.snapshots_sent),
+            (metrics::SNAPSHOTS_RECEIVED, self.counters.snapshots_received),
+            (metrics::CAUGHT_UP_BY_LOG, self.catch_up.by_log),
+            (metrics::CAUGHT_UP_BY_SNAPSHOT, self.catch_up.by_snapshot),
+            (metrics::PEERS_CAUGHT_UP_BY_LOG, self.catch_up.peers_by_log),
+            (metrics::PEERS_CAUGHT_UP_BY_SNAPSHOT, self.catch_up.peers_by_snapshot),
+        ];
+        for (name, value) in counters {
+            tell(MetricKind::Counter, name, value);
         }
     }
 }
