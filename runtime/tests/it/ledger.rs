@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
-use quorate_protocol::LogTime;
+use quorate_protocol::{LogIndex, LogTime};
 use quorate_runtime::{ApplyContext, StateMachine};
 
 /// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time.
@@ -16,6 +16,8 @@ pub(crate) struct Ledger {
     pub(crate) due: Option<LogTime>,
     /// The log times of the ticks that came.
     pub(crate) ticks: Vec<u64>,
+    /// What it says to keep by itself.
+    pub(crate) keeps: LogIndex,
 }
 
 impl Ledger {
@@ -68,6 +70,10 @@ impl StateMachine for Ledger {
             rest = behind;
         }
         Ok(ledger)
+    }
+
+    fn applied(&self) -> LogIndex {
+        self.keeps
     }
 
     fn digest(&self) -> u64 {

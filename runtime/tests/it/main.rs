@@ -1,5 +1,6 @@
 //! Behaviour through the public interface.
 
+mod applying;
 mod catching_up;
 mod cluster;
 mod incarnations;
@@ -8,6 +9,7 @@ mod measured;
 mod outcomes;
 mod random;
 mod reads;
+mod scripted;
 mod server;
 mod sessions;
 mod store;

@@ -1,0 +1,175 @@
+//! What is applied, what never is, and what stops a replica.
+
+use bytes::Bytes;
+use quorate_protocol::{
+    EntryHeader, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogAnswer, LogIndex, LogRequest, NodeId,
+    Recovery, Term, Ticket,
+};
+use quorate_runtime::{Group, GroupInput, GroupOutput, Obstacle, ReplicaSettings};
+
+use crate::ledger::Ledger;
+use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};
+use crate::store::Store;
+
+fn halt_of(bench: &Bench) -> Option<&HaltReason> {
+    bench.outputs.iter().find_map(|output| match output {
+        GroupOutput::Halt { reason } => Some(reason),
+        _ => None,
+    })
+}
+
+fn leader() -> Bench {
+    Bench::leader(ReplicaSettings::default())
+}
+
+#[test]
+fn an_entry_whose_payload_was_changed_halts_the_group() {
+    let mut bench = leader();
+    let mut damaged = foreign(b"a");
+    damaged.payload = Bytes::from_static(b"b");
+    bench.log(|log| {
+        log.commit(Term(1), foreign(b"a"));
+        log.commit(Term(1), damaged);
+        log.commit(Term(1), foreign(b"c"));
+    });
+    assert_eq!(halt_of(&bench), Some(&HaltReason::Damaged { index: LogIndex(2) }));
+    assert_eq!(bench.replica.state().counts.len(), 1, "nothing behind it is applied");
+    assert_eq!(bench.replica.explain(), [Obstacle::Halted(HaltReason::Damaged { index: LogIndex(2) })]);
+}
+
+#[test]
+fn an_entry_without_its_payload_halts_the_group() {
+    let mut bench = leader();
+    let mut elided = foreign(b"a");
+    elided.header = EntryHeader { elided_length: Some(1), ..elided.header };
+    bench.log(|log| log.commit(Term(1), elided));
+    assert_eq!(halt_of(&bench), Some(&HaltReason::Damaged { index: LogIndex(1) }));
+}
+
+#[test]
+fn a_feature_level_that_this_binary_does_not_know_halts_the_group() {
+    let mut bench = leader();
+    bench.log(|log| log.commit(Term(1), entry(EntryKind::FeatureLevel, &0_u32.to_le_bytes())));
+    assert_eq!(halt_of(&bench), None);
+    bench.log(|log| log.commit(Term(1), entry(EntryKind::FeatureLevel, &3_u32.to_le_bytes())));
+    assert_eq!(halt_of(&bench), Some(&HaltReason::FeatureLevel { index: LogIndex(2), level: 3 }));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_halts_the_group() {
+    let mut bench = leader();
+    bench.log(|log| log.commit(Term(1), entry(EntryKind::Configuration, b"?")));
+    assert!(matches!(halt_of(&bench), Some(HaltReason::LawBroken(_))));
+}
+
+#[test]
+fn a_malformed_opening_of_a_session_opens_none() {
+    let mut bench = leader();
+    bench.log(|log| log.commit(Term(1), entry(EntryKind::SessionOpen, b"short")));
+    assert_eq!(halt_of(&bench), None);
+    assert_eq!(bench.replica.status().sessions, 0);
+}
+
+#[test]
+fn a_long_backlog_is_applied_in_turns() {
+    let settings = ReplicaSettings { apply_bytes_max: 10_000, ..ReplicaSettings::default() };
+    let mut bench = Bench::leader(settings);
+    bench.log(|log| (0..1000).for_each(|_| log.commit(Term(1), foreign(&[7; 100]))));
+    let mut turns = 0;
+    while bench.replica.deadline() == Some(bench.now.instant) {
+        turns += 1;
+        bench.give(GroupInput::Timeout);
+    }
+    assert_eq!(bench.replica.status().applied_index, LogIndex(1000));
+    assert!((10..20).contains(&turns), "{turns} turns of 10 kB for 156 kB");
+}
+
+#[test]
+fn entries_that_left_the_cache_are_read_once() {
+    let mut bench = leader();
+    bench.log(|log| {
+        log.cache_from = LogIndex(3);
+        (0..3).for_each(|_| log.commit(Term(1), foreign(b"a")));
+    });
+    let (ticket, range) = bench.outputs.iter().find_map(load).expect("a load");
+    assert!(matches!(range, LoadRange::Entries { range, .. } if range == (LogIndex(1)..LogIndex(3))));
+    assert_eq!(bench.replica.explain(), [Obstacle::Loading(LogIndex(1))]);
+    let loaded = [1, 2].map(|index| (LogIndex(index), Term(1), foreign(b"a"))).to_vec();
+    bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
+    assert_eq!(bench.replica.status().applied_index, LogIndex(3));
+    assert_eq!(bench.outputs.iter().filter_map(load).count(), 1);
+}
+
+#[test]
+fn entries_that_cannot_be_read_are_tried_again_and_damaged_ones_halt() {
+    let mut bench = leader();
+    bench.log(|log| {
+        log.cache_from = LogIndex(2);
+        log.commit(Term(1), foreign(b"a"));
+    });
+    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Io) });
+    assert_eq!(bench.replica.explain(), [Obstacle::LoadFailed(LogIndex(1))]);
+    bench.outputs.clear();
+    let retry_at = bench.replica.deadline().expect("it is tried again");
+    bench.now.instant = retry_at;
+    bench.give(GroupInput::Timeout);
+    let (ticket, _) = bench.outputs.iter().find_map(load).expect("another load");
+    bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Damaged) });
+    assert_eq!(halt_of(&bench), Some(&HaltReason::Damaged { index: LogIndex(1) }));
+}
+
+#[test]
+fn a_state_machine_that_keeps_itself_is_given_only_what_it_does_not_have() {
+    let mut bench = Bench::start_keeping(LogIndex(2));
+    bench.log(|log| (0..3).for_each(|_| log.commit(Term(1), foreign(b"a"))));
+    assert_eq!(bench.replica.status().applied_index, LogIndex(3));
+    assert_eq!(bench.replica.state().count("a"), 1);
+}
+
+#[test]
+fn a_restore_that_fails_halts_the_group() {
+    let recovery = Recovery { snapshot: Some(snapshot_meta(5)), ..Recovery::default() };
+    let mut bench = Bench::start(ReplicaSettings::default(), true, recovery, Ledger::default(), Store::default());
+    bench.settle();
+    assert!(matches!(halt_of(&bench), Some(HaltReason::Restore(_))));
+}
+
+#[test]
+fn pieces_of_nobody_that_was_admitted_are_refused() {
+    let mut bench = Bench::follower(ReplicaSettings::default());
+    let meta = snapshot_meta(5);
+    let send = |from: u64, term: u64, bench: &mut Bench| {
+        let frame = piece(Term(term), &meta, 0, b"content", 7);
+        bench.give(received(NodeId(from), frame));
+    };
+    send(2, 1, &mut bench);
+    assert_eq!(bench.replica.status().counters.pieces_refused, 1, "nothing was admitted");
+    let request = LogRequest::ReceiveSnapshot { from: LEADER, term: Term(1), snapshot: meta.clone() };
+    bench.log(|log| log.request(request));
+    send(3, 1, &mut bench);
+    send(2, 2, &mut bench);
+    assert_eq!(bench.replica.status().counters.pieces_refused, 3, "another sender, another term");
+    assert_eq!(bench.store.durable.len(), 0);
+    send(2, 1, &mut bench);
+    assert_eq!(bench.script().answers, [LogAnswer::SnapshotDurable { snapshot: meta }]);
+}
+
+#[test]
+fn content_that_is_not_what_was_sent_is_never_kept() {
+    let mut bench = Bench::follower(ReplicaSettings::default());
+    let meta = snapshot_meta(5);
+    let request = LogRequest::ReceiveSnapshot { from: LEADER, term: Term(1), snapshot: meta.clone() };
+    bench.log(|log| log.request(request));
+    let frame = piece_with(Term(1), &meta, 0, b"content", 7, 0xbad);
+    bench.give(received(LEADER, frame));
+    assert_eq!(bench.script().answers, [LogAnswer::SnapshotReceiveFailed]);
+    assert!(bench.store.durable.is_empty());
+}
+
+fn load(output: &GroupOutput) -> Option<(Ticket, LoadRange)> {
+    match output {
+        GroupOutput::Load { ticket, range } => Some((*ticket, range.clone())),
+        _ => None,
+    }
+}
