@@ -2,7 +2,6 @@
 //! It knows no rule of any protocol.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,6 +23,7 @@ mod mailbox;
 mod report;
 mod start;
 mod stop;
+mod waiting;
 mod worker;
 
 #[cfg(test)]
@@ -37,6 +37,7 @@ use mailbox::Mailbox;
 use report::Report;
 pub use start::{Parts, StartError};
 use stop::Shutdown;
+use waiting::WaitingCalls;
 use worker::Worker;
 
 /// The shell round a [`Node`]. Its loop is a future: it can share a current-thread runtime with an application's own
@@ -55,8 +56,7 @@ pub struct Driver {
     news: Mailbox<News>,
     doors: Doors,
     /// Calls that wait for a reply; bounded by what their groups take.
-    waiting: HashMap<CallId, Box<dyn Call>>,
-    last_call: u64,
+    waiting: WaitingCalls,
     /// Frames that could not be sent, told to the node in the next round.
     unsent: Vec<(NodeId, Origin)>,
     sleep: Pin<Box<Sleep>>,
@@ -209,23 +209,24 @@ impl Driver {
     }
 
     fn ask(&mut self, now: Now, group: GroupId, mut call: Box<dyn Call>) {
-        self.last_call += 1;
-        let id = CallId(self.last_call);
+        let id = self.waiting.reserve();
         let mut was_asked = false;
         let asked = self.node.enter(now, group, |group| {
             was_asked = true;
             call.ask(group, now, id)
         });
         match asked {
-            Some(Asked::Waits) => drop(self.waiting.insert(id, call)),
+            Some(Asked::Waits) => return self.waiting.put(id, call),
             Some(Asked::Answered) => {}
             None if was_asked => call.refuse(CallError::Lost),
             Some(Asked::NotOfThisGroup) | None => call.refuse(CallError::NoGroup),
         }
+        self.waiting.release(id);
     }
 
     /// Carries out everything that the node wants.
     fn carry_out(&mut self) {
+        let now = self.clock.now();
         while let Some(output) = self.node.poll_output() {
             match output {
                 NodeOutput::Send { to, frame, origin } => {
@@ -251,9 +252,9 @@ impl Driver {
                     }
                 }
                 NodeOutput::Reply { group, call, reply } => {
-                    let Some(call) = self.waiting.remove(&call) else { continue };
+                    let Some(call) = self.waiting.take(call) else { continue };
                     let mut answering = Some((call, reply));
-                    self.node.enter(self.clock.now(), group, |group| {
+                    self.node.enter(now, group, |group| {
                         let (call, reply) = answering.take().expect("entered once");
                         call.answer(Some(group), reply);
                     });

@@ -1,7 +1,6 @@
 //! How a driver is put together.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use quorate_wal::disk::Disk;
 use super::calls::Doors;
 use super::mailbox::Mailbox;
 use super::report::Report;
+use super::waiting::WaitingCalls;
 use super::worker::Worker;
 use super::{Clock, Driver, News, Scratch, log};
 use crate::node::panic_message;
@@ -74,8 +74,7 @@ impl Driver {
             jobs: job_thread(news.clone())?,
             news,
             doors: Doors::new(CALLS_BYTES_MAX),
-            waiting: HashMap::new(),
-            last_call: 0,
+            waiting: WaitingCalls::default(),
             unsent: Vec::new(),
             armed: Instant::ZERO,
             shutdown: None,

@@ -1,0 +1,113 @@
+//! Calls that wait for a reply.
+
+use super::calls::Call;
+use crate::CallId;
+
+/// Each call has a slot, which its id names together with how often the slot was used, so that a late reply finds nobody
+/// else. As many slots as ever waited at once are kept: groups bound what waits.
+#[derive(Default)]
+pub(super) struct WaitingCalls {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Slot {
+    uses: u32,
+    call: Option<Box<dyn Call>>,
+}
+
+impl WaitingCalls {
+    /// An id for a call that is about to be asked; then it is either put or released.
+    pub(super) fn reserve(&mut self) -> CallId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("fewer calls wait than 2^32")
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.uses = slot.uses.wrapping_add(1);
+        CallId(u64::from(slot.uses) << 32 | u64::from(index))
+    }
+
+    /// The call waits.
+    pub(super) fn put(&mut self, id: CallId, call: Box<dyn Call>) {
+        self.slots[index(id)].call = Some(call);
+    }
+
+    /// The call does not wait.
+    pub(super) fn release(&mut self, id: CallId) {
+        self.free.push(low(id));
+    }
+
+    /// The call of this id, if it still waits.
+    pub(super) fn take(&mut self, id: CallId) -> Option<Box<dyn Call>> {
+        let slot = self.slots.get_mut(index(id)).filter(|slot| u64::from(slot.uses) == id.0 >> 32)?;
+        let call = slot.call.take()?;
+        self.free.push(low(id));
+        Some(call)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
+    }
+
+    /// Nobody is answered any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn index(id: CallId) -> usize {
+    low(id) as usize
+}
+
+/// The lower half of the id names the slot.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+fn low(id: CallId) -> u32 {
+    id.0 as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WaitingCalls;
+    use crate::driver::calls::{Asked, Call, CallError};
+    use crate::{CallId, Group, Reply};
+
+    struct Nobody;
+
+    impl Call for Nobody {
+        fn ask(&mut self, _: &mut dyn Group, _: quorate_protocol::Now, _: CallId) -> Asked {
+            Asked::Waits
+        }
+
+        fn answer(self: Box<Self>, _: Option<&mut dyn Group>, _: Reply) {}
+
+        fn refuse(self: Box<Self>, _: CallError) {}
+    }
+
+    #[test]
+    fn a_late_reply_finds_nobody_else() {
+        let mut waiting = WaitingCalls::default();
+        let first = waiting.reserve();
+        waiting.put(first, Box::new(Nobody));
+        assert!(waiting.take(first).is_some());
+        assert!(waiting.is_empty());
+        let second = waiting.reserve();
+        waiting.put(second, Box::new(Nobody));
+        assert_ne!(first, second);
+        assert!(waiting.take(first).is_none());
+        assert!(!waiting.is_empty());
+        assert!(waiting.take(second).is_some());
+        assert!(waiting.take(second).is_none(), "a call is answered once");
+    }
+
+    #[test]
+    fn a_released_slot_is_used_again() {
+        let mut waiting = WaitingCalls::default();
+        let id = waiting.reserve();
+        waiting.release(id);
+        assert!(waiting.is_empty() && waiting.take(id).is_none());
+        assert_ne!(waiting.reserve(), id);
+        assert_eq!(waiting.slots.len(), 1);
+    }
+}
