@@ -76,7 +76,7 @@ impl Bench {
     }
 
     fn deadline(&self) -> Instant {
-        self.now.instant.after(Duration::from_secs(60))
+        self.now.instant.after(Duration::from_mins(1))
     }
 
     fn give(&mut self, input: GroupInput) {

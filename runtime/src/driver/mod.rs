@@ -13,7 +13,7 @@ use quorate_transport::{Inbox, Incoming, LinkEvent, Transport};
 use quorate_wal::{Completions, LogThread};
 use tokio::time::Sleep;
 
-use crate::{CallId, Job, Node, NodeInput, NodeOutput, Origin, SnapshotFailure, SnapshotOperation, StopFlag};
+use crate::{Job, Node, NodeInput, NodeOutput, Origin, SnapshotFailure, SnapshotOperation, StopFlag};
 
 mod calls;
 mod clock;

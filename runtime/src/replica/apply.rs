@@ -50,6 +50,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     pub(super) fn apply_committed(&mut self) {
         while self.budget > 0 && self.may_apply() {
+            self.load_retry_at = None;
             match self.core.entries(self.applied.index.next(), self.budget.min(BATCH_BYTES)) {
                 Committed::Cached(entries) => {
                     assert!(!entries.is_empty(), "what is committed is there");
@@ -92,7 +93,6 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn apply_all(&mut self, entries: Vec<(LogIndex, Term, Entry)>) {
-        self.load_retry_at = None;
         for (index, term, entry) in entries {
             if self.halted.is_some() || index > self.committed {
                 return;

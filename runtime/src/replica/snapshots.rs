@@ -193,10 +193,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.committed = self.committed.max(meta.index);
         self.catch_up.on_applied(meta.index, self.committed);
         self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotInstalled { index: meta.index }));
-        let index = meta.index;
+        let (index, term) = (meta.index, meta.term);
         self.snapshots.newest = Some(meta);
         self.delete_old_snapshots();
         self.on_covered(index);
+        // What follows is of this term or a later one.
+        self.on_later_term(index.next(), term);
     }
 
     /// Deletes snapshots that are neither the newest nor being sent.

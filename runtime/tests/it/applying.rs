@@ -1,11 +1,16 @@
 //! What is applied, what never is, and what stops a replica.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quorate_protocol::{
-    EntryHeader, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogAnswer, LogIndex, LogRequest, NodeId,
-    Recovery, Term, Ticket,
+    EntryHeader, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogAnswer, LogEvent, LogIndex, LogRequest,
+    NodeId, Recovery, SnapshotMeta, Term, Ticket,
 };
-use quorate_runtime::{Group, GroupInput, GroupOutput, Obstacle, ReplicaSettings};
+use quorate_runtime::{
+    CallId, Delivery, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions, ReplicaSettings,
+    Reply,
+};
 
 use crate::ledger::Ledger;
 use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};
@@ -101,6 +106,24 @@ fn entries_that_left_the_cache_are_read_once() {
 }
 
 #[test]
+fn a_read_waits_until_its_index_is_applied() {
+    let mut bench = leader();
+    bench.log(|log| {
+        log.cache_from = LogIndex(2);
+        log.commit(Term(1), foreign(b"a"));
+    });
+    let deadline = bench.now.instant.after(Duration::from_secs(5));
+    bench.replica.read(bench.now, CallId(1), deadline);
+    bench.settle();
+    let is_ready = |output: &GroupOutput| matches!(output, GroupOutput::Reply { reply: Reply::ReadReady, .. });
+    assert!(!bench.outputs.iter().any(is_ready), "entry 1 is still being read");
+    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    let loaded = vec![(LogIndex(1), Term(1), foreign(b"a"))];
+    bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
+    assert!(bench.outputs.iter().any(is_ready));
+}
+
+#[test]
 fn entries_that_cannot_be_read_are_tried_again_and_damaged_ones_halt() {
     let mut bench = leader();
     bench.log(|log| {
@@ -133,6 +156,24 @@ fn a_restore_that_fails_halts_the_group() {
     let mut bench = Bench::start(ReplicaSettings::default(), true, recovery, Ledger::default(), Store::default());
     bench.settle();
     assert!(matches!(halt_of(&bench), Some(HaltReason::Restore(_))));
+}
+
+/// The log is of a later term from the snapshot on, so what was appended behind it in an earlier term is gone.
+#[test]
+fn a_snapshot_of_a_later_term_supersedes_what_stood_behind_it() {
+    let mut bench = leader();
+    bench.script().appends_at = Some(LogIndex(9));
+    let deadline = bench.now.instant.after(Duration::from_secs(5));
+    let options = ProposeOptions { deadline, delivery: Delivery::AtMostOnce };
+    bench.replica.propose(bench.now, CallId(1), Bytes::from_static(b"a"), options);
+    bench.settle();
+    let snapshot = SnapshotMeta { term: Term(3), ..snapshot_meta(5) };
+    let without_sessions = vec![1, 0, 0, 0, 0, 0, 0, 0, 0];
+    bench.store.durable.insert(snapshot.index, (snapshot.clone(), without_sessions));
+    bench.log(|log| log.event(LogEvent::Installed { snapshot }));
+    let superseded = Reply::Outcome(Outcome::NotApplied(NotApplied::Superseded));
+    let is_told = |output: &GroupOutput| matches!(output, GroupOutput::Reply { reply, .. } if *reply == superseded);
+    assert!(bench.outputs.iter().any(is_told), "{:?}", bench.outputs);
 }
 
 #[test]

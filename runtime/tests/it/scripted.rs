@@ -27,6 +27,8 @@ pub(crate) struct Script {
     pub(crate) entries: Vec<(Term, Entry)>,
     /// Entries below this are not in the cache.
     pub(crate) cache_from: LogIndex,
+    /// Proposals stand here, and are not committed.
+    pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
     pub(crate) commands: Vec<LogCommand>,
     outputs: VecDeque<Output<Scripted>>,
@@ -66,7 +68,11 @@ impl Protocol for Scripted {
             Input::Command(LogCommand::Propose(proposal)) => {
                 let Proposal { id, kind, acknowledged_below, payload, checksum } = proposal;
                 let header = EntryHeader { kind, id, acknowledged_below, log_time: NOW, checksum, elided_length: None };
-                script.commit(Term(1), Entry { header, payload });
+                let entry = Entry { header, payload };
+                match script.appends_at {
+                    Some(index) => script.event(LogEvent::Appended { id, index, term: Term(1) }),
+                    None => script.commit(Term(1), entry),
+                }
             }
             Input::Command(LogCommand::Read { id }) => {
                 let index = LogIndex(script.entries.len() as u64);
@@ -195,6 +201,7 @@ impl Bench {
         let script = Script {
             entries: Vec::new(),
             cache_from: LogIndex(1),
+            appends_at: None,
             answers: Vec::new(),
             commands: Vec::new(),
             outputs: VecDeque::new(),

@@ -114,6 +114,16 @@ fn node_number(node: &Running) -> i64 {
 }
 
 #[test]
+fn a_dropped_future_loses_only_the_answer() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    drop(counter(&node).execute(&5));
+    let outcome = counter(&node).execute(&1).wait();
+    assert_eq!(outcome, Ok(6));
+    node.shutdown(PATIENCE);
+}
+
+#[test]
 fn a_leader_that_is_shut_down_hands_over() {
     let place = Place::new();
     let nodes = [1, 2, 3].map(|id| place.start(id));

@@ -117,6 +117,7 @@ fn a_session_survives_a_snapshot() {
     cluster.heal();
     cluster.run(3000);
     assert!(cluster.replica(N3).status().counters.snapshots_received > 0);
+    assert_eq!(cluster.replica(N3).status().sessions, 1, "the session came with the snapshot");
     cluster.crash(N1);
     cluster.run(3000);
     let call = cluster.propose(N2, "a", Delivery::Again(retry));
