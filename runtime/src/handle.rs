@@ -66,9 +66,13 @@ macro_rules! replica_handle {
             /// Proposes a command, or tries one of the session again. See [`Outcome`].
             pub fn propose_as(&self, command: Bytes, delivery: Delivery) -> Pending<Outcome> {
                 let bytes = command.len();
-                self.start(bytes, move |replica, now, call, deadline| {
+                let pending = self.start(bytes, move |replica, now, call, deadline| {
                     replica.propose(now, call, command, ProposeOptions { deadline, delivery });
-                })
+                });
+                match delivery {
+                    Delivery::Again(_) => Pending { lost: lost_again, ..pending },
+                    Delivery::AtMostOnce | Delivery::ExactlyOnce => pending,
+                }
             }
 
             /// Opens the replica's session; see [`Replica::open_session`].
@@ -247,6 +251,15 @@ impl From<CallError> for Outcome {
     }
 }
 
+/// What is said of a proposal that was tried again and whose try did not reach the replica: an earlier one may have been
+/// applied, so it is never `NotApplied`.
+fn lost_again(error: CallError) -> Outcome {
+    match Outcome::from(error) {
+        Outcome::NotApplied(reason) => Outcome::Unknown { reason: Unknown::TryFailed(reason), retry: None },
+        outcome => outcome,
+    }
+}
+
 impl From<CallError> for ReadError {
     fn from(error: CallError) -> Self {
         match error {
@@ -271,3 +284,15 @@ fn outcome(reply: Reply) -> Outcome {
 
 /// Within this a call ends unless the handle says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::{CallError, Outcome, lost_again};
+
+    #[test]
+    fn a_try_that_did_not_reach_the_replica_leaves_the_outcome_unknown() {
+        for error in [CallError::Overloaded, CallError::NoGroup, CallError::Stopped, CallError::Lost] {
+            assert!(matches!(lost_again(error), Outcome::Unknown { .. }));
+        }
+    }
+}
