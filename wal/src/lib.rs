@@ -13,6 +13,7 @@ mod reader;
 mod recover_stream;
 mod recovery;
 mod relocation;
+mod scribe;
 mod settings;
 mod settle;
 mod snapshot_store;
@@ -26,6 +27,7 @@ pub use error::{OpenError, Poisoned, Refusal, WriteError};
 pub use format::FORMAT_VERSION;
 pub use metrics::Metrics;
 pub use reader::Reader;
+pub use scribe::{Scribe, Submission, Work};
 pub use settings::{Settings, SettingsError};
 pub use snapshot_store::{
     SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot,

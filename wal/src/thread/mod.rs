@@ -13,7 +13,7 @@ use quorate_protocol::{LoadFailure, LoadRange, Loaded, Operation, Ticket};
 use self::queue::Queue;
 use self::writer::Writer;
 use crate::disk::Disk;
-use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Wal, WriteError};
+use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Submission, Wal, Work, WriteError};
 
 /// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it.
 ///
@@ -113,17 +113,6 @@ struct Shared {
     writes: Queue<Submission>,
     loads: Queue<Load>,
     metrics: Mutex<ThreadMetrics>,
-}
-
-struct Submission {
-    stream: StreamId,
-    ticket: Ticket,
-    work: Work,
-}
-
-enum Work {
-    Write(Vec<Operation>),
-    Delete,
 }
 
 struct Load {
