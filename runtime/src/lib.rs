@@ -8,6 +8,7 @@ mod hosted;
 pub mod metrics;
 mod node;
 mod notice;
+mod opening;
 mod outcome;
 mod replica;
 mod reply;
@@ -29,6 +30,7 @@ pub use node::{
     NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,
 };
 pub use notice::Notice;
+pub use opening::{Opened, Opening};
 pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
 pub use quorate_wal::StreamId;
 pub use replica::{

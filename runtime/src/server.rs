@@ -1,10 +1,10 @@
 //! A node of a cluster in a few lines: the data directory, the log, the transport, the groups, the loop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -17,12 +17,11 @@ use quorate_protocol::{
 use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{Peer, PeerError, Transport};
 use quorate_wal::disk::RealDisk;
-use quorate_wal::{OpenError as LogError, SnapshotError, Wal, WriteError};
+use quorate_wal::{OpenError as LogError, SnapshotError, WriteError};
 
 use crate::{
-    Clock, Directory, DirectoryError, Driver, Group, Hostable, LocalHandle, LocalReplicaHandle, NODE_STREAM, Node,
-    NodeConfig, NodeHandle, Parts, PendingStart, Replica, ReplicaHandle, ReplicaSettings, Seat, Snapshots, StartError,
-    StateMachine, cluster_id, draw_incarnation,
+    Clock, DirectoryError, Driver, Group, Hostable, LocalHandle, LocalReplicaHandle, NodeHandle, Opened, Opening,
+    Parts, Replica, ReplicaHandle, ReplicaSettings, Seat, StartError, StateMachine, cluster_id, draw_incarnation,
 };
 
 /// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on the current
@@ -217,11 +216,12 @@ impl ServerBuilder {
         let tcp = self.tcp;
         let prepared = self.prepare(id)?;
         // Only now is the start counter durable, before which there are no connections.
-        let transport = TcpTransport::bind(prepared.node.identity(), address, tcp).await?;
+        let transport = TcpTransport::bind(prepared.opened.node.identity(), address, tcp).await?;
         for peer in peers {
             transport.set_peer(peer)?;
         }
-        let Prepared { node, clock, log, snapshots, lock } = prepared;
+        let Prepared { opened: Opened { node, log, snapshots, lock, .. }, clock } = prepared;
+        let lock = Arc::new(lock);
         let driver = Driver::new(Parts { node, clock, transport: transport.clone(), log, snapshots, lock })?;
         Ok(Server { driver, transport })
     }
@@ -275,40 +275,22 @@ impl ServerBuilder {
 
     /// Everything up to the first connection: after this the start counter is durable.
     fn prepare(self, id: NodeId) -> Result<Prepared, OpenError> {
-        let members = self.members();
-        let voters: BTreeSet<NodeId> = self.nodes.keys().copied().collect();
-        let root = self.data.join(id.to_string());
-        let disk = RealDisk::new(&root).map_err(|error| OpenError::Directory(DirectoryError::Io(error)))?;
-        let directory = Directory::open(disk.clone(), cluster_id(&self.cluster), id, draw_incarnation)?;
-        let identity = directory.identity();
-        let (frame_bytes_max, write_bytes_max) =
-            (self.tcp.limits.frame_bytes_max, usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX));
-        let (mut log, report) = Wal::open(disk.clone(), self.log, identity)?;
-        tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
-        let mut pending = PendingStart::recover(identity, log.recover(NODE_STREAM, 0)?)?;
-        let streams: BTreeMap<GroupId, _> = self.groups.keys().map(|group| (*group, pending.bind(*group))).collect();
-        let written = log.write(&[(NODE_STREAM, pending.operations())]).map_err(WriteError::from)?;
-        if let Some((_, refusal)) = written.refused.first() {
-            return Err(WriteError::from(*refusal).into());
-        }
-        log.sync().map_err(WriteError::from)?;
+        let disk = RealDisk::new(self.data.join(id.to_string()))
+            .map_err(|error| OpenError::Directory(DirectoryError::Io(error)))?;
+        let opening = Opening {
+            cluster: cluster_id(&self.cluster),
+            node: id,
+            members: self.members(),
+            log: self.log,
+            frame_bytes_max: self.tcp.limits.frame_bytes_max,
+            tail_bytes_max: self.tail_bytes_max,
+            groups: self.groups,
+        };
         let clock = Clock::start();
-        let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
-        let mut snapshots = Snapshots::new(disk, Path::new("snapshots"), identity.cluster);
-        let peers = voters.iter().copied().filter(|node| *node != id);
-        let mut node = Node::new(clock.now(), NodeConfig::new(peers), pending.durable());
-        for (group, make) in self.groups {
-            let newest = snapshots.open(group).map_err(|error| OpenError::Snapshot { group, error })?;
-            let mut recovery = log.recover(streams[&group], self.tail_bytes_max)?;
-            recovery.snapshot = newest.map(|stored| stored.meta);
-            let seed = draw_seed().map_err(OpenError::Thread)?;
-            let (now, members) = (clock.now(), members.clone());
-            let start =
-                GroupStart { now, group, identity, session, members, recovery, seed, frame_bytes_max, write_bytes_max };
-            let made = make(start).map_err(|error| OpenError::Group { group, error })?;
-            node.add(clock.now(), group, voters.clone(), made);
-        }
-        Ok(Prepared { node, clock, log, snapshots, lock: Arc::new(directory.into_lock()) })
+        let opened = opening.open(disk, || clock.now(), || draw_incarnation().map(|drawn| drawn.0))?;
+        let identity = opened.node.identity();
+        tracing::info!(node = id.0, %identity.incarnation, report = ?opened.report, "the data directory is open");
+        Ok(Prepared { opened, clock })
     }
 
     fn members(&self) -> Configuration {
@@ -350,11 +332,8 @@ impl Running {
 }
 
 struct Prepared {
-    node: Node,
+    opened: Opened<RealDisk>,
     clock: Clock,
-    log: Wal<RealDisk>,
-    snapshots: Snapshots<RealDisk>,
-    lock: Arc<dyn std::any::Any + Send + Sync>,
 }
 
 /// A description of a node that does not hold. Nothing was touched.
@@ -445,12 +424,6 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("driver", &self.driver).finish_non_exhaustive()
     }
-}
-
-fn draw_seed() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Bytes of the log's newest entries that a group starts with in memory.

@@ -3,9 +3,8 @@
 use std::io;
 use std::thread;
 
-use quorate_protocol::StorageLevel;
 use quorate_wal::disk::Disk;
-use quorate_wal::{Completions, LogThread, StorageLevel as LogLevel, ThreadSettings, Wal};
+use quorate_wal::{Completions, LogThread, ThreadSettings, Wal};
 
 use super::News;
 use super::mailbox::Mailbox;
@@ -44,22 +43,10 @@ pub(super) fn close(log: LogThread, news: Mailbox<News>) {
 /// Tells the operator and the node what the log has done.
 pub(super) fn tell(done: Completions, report: &mut Report, mut node: impl FnMut(NodeInput)) {
     report.written(&done.writes);
-    for write in done.writes {
-        let (stream, ticket) = (write.stream, write.ticket);
-        node(match write.result {
-            Ok(()) => NodeInput::Persisted { stream, ticket },
-            Err(error) => NodeInput::PersistFailed { stream, ticket, failure: error.failure() },
-        });
-    }
-    for load in done.loads {
-        node(NodeInput::Loaded { stream: load.stream, ticket: load.ticket, result: load.result });
-    }
-    if let Some(level) = done.storage_level {
-        let level = if level == LogLevel::Low { StorageLevel::Low } else { StorageLevel::Enough };
-        report.storage(level);
-        node(NodeInput::Storage(level));
-    }
-    for stream in done.compaction_wanted {
-        node(NodeInput::CompactRequested(stream));
+    for input in NodeInput::of_log(done) {
+        if let NodeInput::Storage(level) = &input {
+            report.storage(*level);
+        }
+        node(input);
     }
 }

@@ -7,7 +7,7 @@ use quorate_protocol::{
     GroupId, Instant, LoadFailure, LoadRange, Loaded, NodeId, Operation, PersistFailure, StorageLevel, Ticket,
 };
 use quorate_transport::{Frame, Received, Sender};
-use quorate_wal::StreamId;
+use quorate_wal::{Completions, LoadCompletion, StorageLevel as LogLevel, StreamId, WriteCompletion};
 
 use crate::{CallId, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure, SnapshotOperation};
 
@@ -106,6 +106,27 @@ pub enum NodeInput {
         /// When it stops waiting.
         deadline: Instant,
     },
+}
+
+impl NodeInput {
+    /// What a node is told of what its log has done.
+    pub fn of_log(done: Completions) -> impl Iterator<Item = Self> {
+        let writes = done.writes.into_iter().map(|WriteCompletion { stream, ticket, result }| match result {
+            Ok(()) => Self::Persisted { stream, ticket },
+            Err(error) => Self::PersistFailed { stream, ticket, failure: error.failure() },
+        });
+        let loads = done.loads.into_iter().map(|LoadCompletion { stream, ticket, result }| Self::Loaded {
+            stream,
+            ticket,
+            result,
+        });
+        let level = done.storage_level.map(|level| match level {
+            LogLevel::Low => Self::Storage(StorageLevel::Low),
+            LogLevel::Enough => Self::Storage(StorageLevel::Enough),
+        });
+        let compaction = done.compaction_wanted.into_iter().map(Self::CompactRequested);
+        writes.chain(loads).chain(level).chain(compaction)
+    }
 }
 
 /// What comes out of a node. The shell carries outputs out in their order.

@@ -1,0 +1,114 @@
+//! From a data directory to a node that can run: what every shell does before its first connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, NodeId, Now, SessionId};
+use quorate_wal::disk::Disk;
+use quorate_wal::{Report, Wal, WriteError};
+
+use crate::server::{GroupStart, MakeGroup, OpenError};
+use crate::{Directory, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
+
+/// What a node is opened with. The shell brings the disk, the clock and the chance.
+pub struct Opening {
+    /// The cluster that it belongs to.
+    pub cluster: ClusterId,
+    /// Which node it is.
+    pub node: NodeId,
+    /// The nodes of the cluster, this one included: what a group begins with that has nothing on disk. Its voters are
+    /// the node's peers.
+    pub members: Configuration,
+    /// Sizes of the log.
+    pub log: quorate_wal::Settings,
+    /// The longest frame, in bytes.
+    pub frame_bytes_max: usize,
+    /// Bytes of the log's newest entries that a group starts with in memory.
+    pub tail_bytes_max: usize,
+    /// The groups that the node runs.
+    pub groups: BTreeMap<GroupId, MakeGroup>,
+}
+
+/// A node that is open: its start counter is durable, and every group is recovered.
+pub struct Opened<D: Disk> {
+    /// The node, with its groups.
+    pub node: Node,
+    /// The log.
+    pub log: Wal<D>,
+    /// The snapshots.
+    pub snapshots: Snapshots<D>,
+    /// The data directory's lock.
+    pub lock: D::Lock,
+    /// What opening the log found out.
+    pub report: Report,
+}
+
+impl Opening {
+    /// Opens the data directory at the root of `disk`, or makes it, and recovers every group. `draw` gives 128 bits of chance
+    /// at each call: the incarnation of a new directory, and what groups draw their own chance from.
+    ///
+    /// # Errors
+    /// When the directory is another's, in use or damaged, the disk refuses, or a group cannot start from what it left.
+    pub fn open<D: Disk>(
+        self,
+        disk: D,
+        now: impl Fn() -> Now,
+        mut draw: impl FnMut() -> io::Result<u128>,
+    ) -> Result<Opened<D>, OpenError> {
+        let directory = Directory::open(disk.clone(), self.cluster, self.node, || draw().map(Incarnation))?;
+        let identity = directory.identity();
+        let write_bytes_max = usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX);
+        let (mut log, report) = Wal::open(disk.clone(), self.log, identity)?;
+        let mut pending = PendingStart::recover(identity, log.recover(NODE_STREAM, 0)?)?;
+        let streams: BTreeMap<GroupId, _> = self.groups.keys().map(|group| (*group, pending.bind(*group))).collect();
+        let written = log.write(&[(NODE_STREAM, pending.operations())]).map_err(WriteError::from)?;
+        if let Some((_, refusal)) = written.refused.first() {
+            return Err(WriteError::from(*refusal).into());
+        }
+        log.sync().map_err(WriteError::from)?;
+        let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
+        let mut snapshots = Snapshots::new(disk, Path::new("snapshots"), identity.cluster);
+        let voters: BTreeSet<NodeId> = self.members.voters().collect();
+        let peers = voters.iter().copied().filter(|node| *node != identity.node);
+        let mut node = Node::new(now(), NodeConfig::new(peers), pending.durable());
+        for (group, make) in self.groups {
+            let newest = snapshots.open(group).map_err(|error| OpenError::Snapshot { group, error })?;
+            let mut recovery = log.recover(streams[&group], self.tail_bytes_max)?;
+            recovery.snapshot = newest.map(|stored| stored.meta);
+            let drawn = draw().map_err(OpenError::Thread)?;
+            let seed = u64::try_from(drawn >> 64).expect("the upper half of 128 bits");
+            let start = GroupStart {
+                now: now(),
+                group,
+                identity,
+                session,
+                members: self.members.clone(),
+                recovery,
+                seed,
+                frame_bytes_max: self.frame_bytes_max,
+                write_bytes_max,
+            };
+            let made = make(start).map_err(|error| OpenError::Group { group, error })?;
+            node.add(now(), group, voters.clone(), made);
+        }
+        Ok(Opened { node, log, snapshots, lock: directory.into_lock(), report })
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening")
+            .field("cluster", &self.cluster)
+            .field("node", &self.node)
+            .field("groups", &self.groups.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk> fmt::Debug for Opened<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("node", &self.node).field("report", &self.report).finish_non_exhaustive()
+    }
+}
