@@ -72,7 +72,7 @@ impl Cluster {
         let errors = fs::File::options().create(true).append(true).open(self.errors_path(id)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_kv"))
             .args(["serve", "--node", &id.to_string(), "--config"])
-            .arg(self.folder.path().join("cluster.toml"))
+            .arg(self.config_path())
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stderr(errors)
@@ -111,8 +111,12 @@ impl Cluster {
         self.config.data.join(id.to_string())
     }
 
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.path().join("cluster.toml")
+    }
+
     pub(crate) fn rename(&self, cluster: &str) {
-        let path = self.folder.path().join("cluster.toml");
+        let path = self.config_path();
         let text = fs::read_to_string(&path).unwrap();
         fs::write(path, text.replace("\"test\"", &format!("{cluster:?}"))).unwrap();
     }

@@ -3,4 +3,5 @@
 mod cluster;
 mod golden;
 mod processes;
+mod recording;
 mod server;

@@ -27,8 +27,8 @@ fn any_node_answers_any_client_and_status_shows_all() {
             assert_eq!(cluster.client(other).ask(&[b"GET", key.as_bytes()]).unwrap(), bulk("1"));
         }
     }
-    let config = cluster.data(1).parent().unwrap().with_file_name("cluster.toml");
-    let shown = Command::new(env!("CARGO_BIN_EXE_kv")).args(["status", "--config"]).arg(config).output().unwrap();
+    let mut status = Command::new(env!("CARGO_BIN_EXE_kv"));
+    let shown = status.args(["status", "--config"]).arg(cluster.config_path()).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert_eq!(shown.matches("follower").count(), 2, "{shown}");
     assert_eq!(shown.lines().count(), 4, "{shown}");

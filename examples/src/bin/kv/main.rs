@@ -8,6 +8,7 @@ use quorate_examples::kv::config::{ClusterConfig, Exposure};
 use quorate_examples::kv::status;
 
 mod load;
+mod record;
 mod serve;
 mod tour;
 
@@ -29,6 +30,8 @@ enum Command {
     Serve(ServeArguments),
     /// Shows what each node of a cluster says about itself
     Status(StatusArguments),
+    /// Records what clients of a running cluster are answered under load; `simulate check` judges it
+    Record(RecordArguments),
 }
 
 #[derive(Args)]
@@ -61,6 +64,25 @@ struct StatusArguments {
     config: PathBuf,
 }
 
+#[derive(Args)]
+struct RecordArguments {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+    /// How long to record
+    #[arg(long)]
+    seconds: u64,
+    /// Where to write the history; must not exist yet
+    #[arg(long)]
+    out: PathBuf,
+    /// How many clients there are, each with one call at a time
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    processes: u64,
+    /// How many keys they share
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    keys: u64,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
@@ -68,6 +90,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(demo_arguments)) => demo(&demo_arguments),
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
         Some(Command::Status(status_arguments)) => print_status(&status_arguments),
+        Some(Command::Record(record_arguments)) => record(&record_arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,6 +123,12 @@ fn print_status(arguments: &StatusArguments) -> Outcome {
         return Err("no node was reached".into());
     }
     Ok(())
+}
+
+fn record(arguments: &RecordArguments) -> Outcome {
+    let config = ClusterConfig::read(&arguments.config)?;
+    let RecordArguments { seconds, processes, keys, .. } = *arguments;
+    record::run(&config, record::Load { seconds, processes, keys }, &arguments.out)
 }
 
 /// `RUST_LOG` says more than the given level, or less.

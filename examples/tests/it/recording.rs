@@ -1,0 +1,104 @@
+//! Histories recorded from real processes are judged.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use quorate_simulation::history::{Event, EventKind, Function, History, write_events};
+
+use crate::cluster::Cluster;
+
+/// A recorder that goes on until it is killed.
+struct Recording {
+    process: Child,
+    file: PathBuf,
+}
+
+impl Recording {
+    fn start(cluster: &Cluster) -> Self {
+        let file = cluster.config_path().with_file_name("history.jsonl");
+        let process = recorder(cluster, 100_000, &file).stdout(Stdio::null()).spawn().unwrap();
+        Self { process, file }
+    }
+
+    /// Waits until so many more calls were answered.
+    fn wait_for_answers(&self, cluster: &Cluster, count: usize) {
+        let target = self.answers() + count;
+        cluster.wait("calls are answered", || self.answers() >= target);
+    }
+
+    fn answers(&self) -> usize {
+        let lines = fs::read_to_string(&self.file).unwrap_or_default();
+        lines.matches(r#""type":"ok""#).count()
+    }
+
+    /// Kills the recorder where it stands.
+    fn cut_off(mut self) -> PathBuf {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.file
+    }
+}
+
+fn recorder(cluster: &Cluster, seconds: u64, file: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
+    command.args(["record", "--seconds", &seconds.to_string(), "--config"]).arg(cluster.config_path());
+    command.arg("--out").arg(file);
+    command
+}
+
+/// The exit code of `simulate check`, and what it says.
+fn judge(file: &Path) -> (Option<i32>, String) {
+    let judged = Command::new(env!("CARGO_BIN_EXE_simulate")).arg("check").arg(file).output().unwrap();
+    let said = [judged.stdout, judged.stderr].concat();
+    (judged.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
+    let mut cluster = Cluster::start();
+    let recording = Recording::start(&cluster);
+    recording.wait_for_answers(&cluster, 1000);
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    recording.wait_for_answers(&cluster, 1000);
+    cluster.launch(leader);
+    cluster.leader();
+    recording.wait_for_answers(&cluster, 1000);
+    let file = recording.cut_off();
+
+    let (code, said) = judge(&file);
+    assert_eq!(code, Some(0), "{said}");
+    make_last_read_stale(&file);
+    let (code, said) = judge(&file);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is not linearizable"), "{said}");
+}
+
+/// Lets the last read that found something find what was first written to its key, which others have overwritten since.
+fn make_last_read_stale(file: &Path) {
+    let lines = fs::read_to_string(file).unwrap();
+    let mut events: Vec<Event> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let is_ok =
+        |event: &Event, function| event.kind == EventKind::Ok && event.function == function && !event.value.is_null();
+    let last = events.iter().rposition(|event| is_ok(event, Function::Read)).unwrap();
+    let first = events.iter().find(|event| is_ok(event, Function::Write) && event.key == events[last].key);
+    events[last].value = first.unwrap().value.clone();
+    write_events(fs::File::create(file).unwrap(), &events).unwrap();
+}
+
+#[test]
+fn a_recording_ends_by_itself_and_overwrites_no_other() {
+    let cluster = Cluster::start();
+    let file = cluster.config_path().with_file_name("history.jsonl");
+    let recorded = recorder(&cluster, 1, &file).output().unwrap();
+    assert!(recorded.status.success(), "{}", String::from_utf8_lossy(&recorded.stderr));
+    let said = String::from_utf8(recorded.stdout).unwrap();
+    let history = fs::read(&file).unwrap();
+    let calls = History::read(&history[..]).unwrap().len();
+    assert!(said.starts_with(&format!("{calls} calls: ")), "{said}");
+
+    let again = recorder(&cluster, 1, &file).output().unwrap();
+    assert!(!again.status.success());
+    assert_eq!(fs::read(&file).unwrap(), history);
+}
