@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Violation};
 
 use super::{CoreDisk, CoreMachine};
-use crate::world::{ClusterLaws, Machine};
+use crate::world::{ClusterLaws, Machine, NodeView, converged};
 
 /// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum, and equally
 /// far applied logs give equal states.
@@ -31,8 +31,8 @@ where
     P: ReplicatedLog,
     CoreMachine<P>: Machine<Disk = CoreDisk>,
 {
-    fn check(&mut self, nodes: &[(NodeId, Option<&CoreMachine<P>>, &CoreDisk)]) -> Result<(), Violation> {
-        let running = || nodes.iter().filter_map(|(node, machine, _)| Some((*node, (*machine)?)));
+    fn check(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
+        let running = || nodes.iter().filter_map(|view| Some((view.node, view.machine?)));
         let cores: Vec<(NodeId, &P)> = running().map(|(node, machine)| (node, &machine.core)).collect();
         for law in &mut self.laws {
             law.check(&cores)?;
@@ -57,16 +57,20 @@ where
         }
         Ok(())
     }
+
+    fn at_end(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
+        converged(nodes)
+    }
 }
 
-fn check_durable<P: ReplicatedLog>(
-    by: NodeId,
-    index: LogIndex,
-    nodes: &[(NodeId, Option<&CoreMachine<P>>, &CoreDisk)],
-) -> Result<(), Violation> {
-    // What a wiped disk held is not known any more: it may have been one of the copies.
-    let has_it = |(_, _, disk): &&(NodeId, Option<&CoreMachine<P>>, &CoreDisk)| {
-        disk.is_wiped() || disk.stream.base() >= index || disk.stream.term_at(index).is_some()
+fn check_durable<P>(by: NodeId, index: LogIndex, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation>
+where
+    P: ReplicatedLog,
+    CoreMachine<P>: Machine<Disk = CoreDisk>,
+{
+    // What a lost disk held is not known any more: it may have been one of the copies.
+    let has_it = |view: &&NodeView<'_, CoreMachine<P>>| {
+        view.is_lost || view.disk.stream.base() >= index || view.disk.stream.term_at(index).is_some()
     };
     let copies = nodes.iter().filter(has_it).count();
     if copies * 2 > nodes.len() {

@@ -5,11 +5,9 @@
 
 mod laws;
 mod outside;
-mod registers;
 mod stream;
 
 pub use laws::CoreLaws;
-pub use registers::Registers;
 pub use stream::Stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,11 +15,13 @@ use std::fmt;
 use std::hash::Hash;
 
 use quorate_protocol::{
-    Incarnation, Input, Instant, LoadFailure, LogAnswer, LogIndex, NodeId, Now, Operation, PersistFailure, Random,
-    ReadId, ReplicatedLog, SessionId, SnapshotMeta, Standing, Term, Ticket,
+    Incarnation, Input, Instant, LoadFailure, LogAnswer, LogCommand, LogIndex, NodeId, Now, Operation, PersistFailure,
+    Random, ReadId, ReplicatedLog, SessionId, SnapshotMeta, Standing, StorageLevel, Term, Ticket, Wire,
 };
 
-use crate::world::{Answer, Machine, MachineInput, MachineOutput, Observation, Request};
+use crate::registers::{Registers, Request, Response};
+use crate::schedule::FaultKind;
+use crate::world::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation, reached};
 
 /// What is equal for all nodes that run a core.
 pub struct CoreSetup<P: ReplicatedLog> {
@@ -49,6 +49,17 @@ pub struct CoreDisk {
     /// Its own. Above one: the disk was wiped, and the node is a stranger to itself as well.
     incarnation: u64,
     starts: u32,
+    /// What is wrong with it.
+    trouble: Trouble,
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    /// The next write fails, and nobody knows whether it is there.
+    fails_next_write: bool,
+    fails_reads: bool,
+    is_full: bool,
 }
 
 impl CoreDisk {
@@ -127,7 +138,9 @@ pub struct CoreMachine<P: ReplicatedLog> {
     is_building: bool,
     receiving: Option<(Ticket, NodeId, Term, LogIndex)>,
     sending: BTreeMap<NodeId, (Ticket, LogIndex, Instant)>,
-    outputs: VecDeque<MachineOutput<CoreMessage<P::Message>>>,
+    /// How much room there is, if the core must still be told.
+    storage: Option<StorageLevel>,
+    outputs: VecDeque<MachineOutput<CoreMessage<P::Message>, Response>>,
     /// As told last: term, whether it leads, and how far the log is committed.
     told: Observation,
 }
@@ -139,6 +152,17 @@ enum Work {
     LoadToApply { range: quorate_protocol::LoadRange },
     Build { meta: SnapshotMeta, registers: Box<Registers> },
     Receive { ticket: Ticket, from: NodeId, meta: SnapshotMeta, registers: Box<Registers> },
+}
+
+impl Trouble {
+    fn failure_of(self, work: &Work) -> Option<PersistFailure> {
+        match work {
+            Work::LoadForCore { .. } | Work::LoadToApply { .. } => self.fails_reads.then_some(PersistFailure::Unknown),
+            _ if self.is_full => Some(PersistFailure::NotWritten),
+            Work::Persist { .. } if self.fails_next_write => Some(PersistFailure::Unknown),
+            _ => None,
+        }
+    }
 }
 
 impl<P> CoreMachine<P>
@@ -155,7 +179,7 @@ where
         self.next_number
     }
 
-    fn answer(&mut self, call: u64, answer: Answer) {
+    fn answer(&mut self, call: u64, answer: Answer<Response>) {
         self.outputs.push_back(MachineOutput::Answer { call, answer });
     }
 
@@ -186,7 +210,7 @@ where
                     && sent == index
                 {
                     self.sending.remove(&from);
-                    self.outputs.push_back(MachineOutput::Sometimes("a snapshot was sent"));
+                    self.outputs.push_back(MachineOutput::Sometimes(A_SNAPSHOT_SENT));
                     self.core
                         .handle(now, Input::Completed { ticket, answer: LogAnswer::SnapshotSent { to: from, index } });
                 }
@@ -216,7 +240,7 @@ where
                 if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
                     disk.snapshot = Some((meta.clone(), *registers));
                     let keep_from = LogIndex(meta.index.0.saturating_sub(KEPT_BEHIND_SNAPSHOT));
-                    let compact = quorate_protocol::LogCommand::Compact { snapshot: meta, keep_from };
+                    let compact = LogCommand::Compact { snapshot: meta, keep_from };
                     self.core.handle(now, Input::Command(compact));
                 }
             }
@@ -232,10 +256,21 @@ where
         }
     }
 
-    fn on_failed(&mut self, now: Now, work: &Work) {
-        match *work {
-            Work::Persist { ticket, .. } => {
-                let failure = PersistFailure::Unknown;
+    /// What was asked of the disk was not done, or nobody knows whether it was.
+    fn on_failed(&mut self, now: Now, disk: &mut CoreDisk, work: Work, failure: PersistFailure) {
+        match work {
+            Work::Persist { ticket, operations } => {
+                if failure == PersistFailure::NotWritten {
+                    self.outputs.push_back(MachineOutput::Sometimes(A_WRITE_REFUSED));
+                } else {
+                    disk.trouble.fails_next_write = false;
+                    self.outputs.push_back(MachineOutput::Sometimes(reached::LOG_POISONED));
+                    if ticket.0.is_multiple_of(2) {
+                        disk.stream.write(&operations);
+                    }
+                }
+                // With a write that fails all later ones fail.
+                self.work.retain(|_, later| !matches!(later, Work::Persist { .. }));
                 self.core.handle(now, Input::PersistFailed { ticket, failure });
             }
             Work::Build { .. } => self.is_building = false,
@@ -243,9 +278,21 @@ where
                 self.core.handle(now, Input::Completed { ticket, answer: LogAnswer::SnapshotReceiveFailed });
             }
             Work::LoadForCore { ticket, .. } => {
+                self.outputs.push_back(MachineOutput::Sometimes(A_READ_FAILED));
                 self.core.handle(now, Input::LoadFailed { ticket, failure: LoadFailure::Io });
             }
-            Work::LoadToApply { .. } => self.is_loading = false,
+            Work::LoadToApply { .. } => {
+                self.outputs.push_back(MachineOutput::Sometimes(A_READ_FAILED));
+                self.is_loading = false;
+            }
+        }
+    }
+
+    /// Makes sure who a peer is: another one than before may have come in its place.
+    fn meet(&mut self, now: Now, disk: &mut CoreDisk, peer: NodeId, incarnation: u64) {
+        let known = *disk.known.entry(peer).or_insert(incarnation);
+        if known != incarnation {
+            self.core.handle(now, Input::PeerStanding { node: peer, standing: Standing::Stranger });
         }
     }
 
@@ -267,12 +314,37 @@ where
 {
     type Setup = CoreSetup<P>;
     type Message = CoreMessage<P::Message>;
+    type Call = Request;
+    type Answer = Response;
     type Disk = CoreDisk;
+
+    const EXPECTED: &'static [&'static str] = &[
+        reached::LEADER_ELECTED,
+        reached::SNAPSHOT_INSTALLED,
+        reached::LOG_POISONED,
+        A_SNAPSHOT_SENT,
+        ENTRIES_LOADED,
+        OVERWRITTEN,
+        A_WRITE_REFUSED,
+        A_READ_FAILED,
+        CLOCK_NOT_FOLLOWED,
+    ];
 
     fn fresh_disk(setup: &CoreSetup<P>, node: NodeId, incarnation: u64) -> CoreDisk {
         let first = (1..=setup.nodes).map(|node| (NodeId(node), 1));
         let known = if incarnation == 1 { first.collect() } else { BTreeMap::from([(node, incarnation)]) };
-        CoreDisk { stream: Stream::default(), snapshot: None, known, incarnation, starts: 0 }
+        CoreDisk {
+            stream: Stream::default(),
+            snapshot: None,
+            known,
+            incarnation,
+            starts: 0,
+            trouble: Trouble::default(),
+        }
+    }
+
+    fn copy_disk(disk: &CoreDisk) -> CoreDisk {
+        CoreDisk { trouble: Trouble::default(), ..disk.clone() }
     }
 
     fn start(setup: &CoreSetup<P>, node: NodeId, now: Now, disk: &mut CoreDisk) -> Result<Self, String> {
@@ -300,6 +372,7 @@ where
             is_building: false,
             receiving: None,
             sending: BTreeMap::new(),
+            storage: disk.trouble.is_full.then_some(StorageLevel::Low),
             outputs: VecDeque::new(),
             told: Observation::default(),
         };
@@ -312,15 +385,20 @@ where
         Ok(machine)
     }
 
-    fn handle(&mut self, now: Now, disk: &mut CoreDisk, input: MachineInput<Self::Message>) {
+    fn handle(&mut self, now: Now, disk: &mut CoreDisk, input: MachineInput<Self::Message, Request>) {
         match input {
             MachineInput::Message { from, incarnation, message } => {
-                let known = *disk.known.entry(from).or_insert(incarnation);
-                if known != incarnation {
-                    let standing = Standing::Stranger;
-                    self.core.handle(now, Input::PeerStanding { node: from, standing });
-                }
+                self.meet(now, disk, from, incarnation);
                 self.on_message(now, disk, from, message);
+            }
+            MachineInput::LinkUp { peer, incarnation } => {
+                self.meet(now, disk, peer, incarnation);
+                self.core.handle(now, Input::PeerAlive(peer));
+            }
+            MachineInput::LinkDown { peer } => self.core.handle(now, Input::Unreachable(peer)),
+            MachineInput::Transfer { to } => {
+                let transfer = LogCommand::Transfer { to: Some(to), timeout: TRANSFER_TIMEOUT };
+                self.core.handle(now, Input::Command(transfer));
             }
             MachineInput::Timeout => {
                 self.give_up_sending(now);
@@ -328,22 +406,22 @@ where
                     self.core.handle(now, Input::Timeout);
                 }
             }
-            MachineInput::Call { call, request } => self.call(now, call, request),
+            MachineInput::Call { call, what } => self.call(now, call, what),
             MachineInput::Done { token } => {
-                if let Some(work) = self.work.remove(&token) {
-                    self.on_done(now, disk, work);
-                }
-            }
-            MachineInput::Failed { token } => {
-                if let Some(work) = self.work.remove(&token) {
-                    self.on_failed(now, &work);
+                let Some(work) = self.work.remove(&token) else { return };
+                match disk.trouble.failure_of(&work) {
+                    None => self.on_done(now, disk, work),
+                    Some(failure) => self.on_failed(now, disk, work, failure),
                 }
             }
         }
         self.core.check_invariants();
     }
 
-    fn poll(&mut self, now: Now, disk: &mut CoreDisk) -> Option<MachineOutput<Self::Message>> {
+    fn poll(&mut self, now: Now, disk: &mut CoreDisk) -> Option<MachineOutput<Self::Message, Response>> {
+        if let Some(level) = self.storage.take() {
+            self.core.handle(now, Input::Storage(level));
+        }
         while self.outputs.is_empty() {
             let Some(output) = self.core.poll_output() else {
                 self.pull(disk);
@@ -359,10 +437,15 @@ where
         [self.core.deadline(), sending].into_iter().flatten().min()
     }
 
-    fn crash(self, disk: &mut CoreDisk, random: &mut Random) {
-        // Writes reach the disk in the order they were handed to it: some of them did.
+    fn crash(self, disk: &mut CoreDisk, loss: Loss, random: &mut Random) {
+        // Writes reach the disk in the order they were handed to it: none of them did, all, or some.
         for work in self.work.into_values() {
-            if random.between(0, 2) == 0 {
+            let is_lost = match loss {
+                Loss::Nothing => false,
+                Loss::Unsynced | Loss::Names => true,
+                Loss::Torn | Loss::Garbage => random.between(0, 2) == 0,
+            };
+            if is_lost || disk.trouble.is_full {
                 break;
             }
             match work {
@@ -375,12 +458,73 @@ where
                 Work::LoadForCore { .. } | Work::LoadToApply { .. } => {}
             }
         }
+        disk.trouble.fails_next_write = false;
+    }
+
+    /// The simple log knows neither sectors nor files: what is damaged there is for the real one to meet.
+    fn bears(kind: FaultKind) -> bool {
+        !matches!(
+            kind,
+            FaultKind::GarbageSectors | FaultKind::LostNames | FaultKind::BitRot | FaultKind::MisdirectedWrite
+        )
+    }
+
+    fn damage(disk: &mut CoreDisk, running: Option<&mut Self>, damage: Damage, _random: &mut Random) -> bool {
+        match damage {
+            Damage::ReadErrors => disk.trouble.fails_reads = true,
+            Damage::WriteError | Damage::SyncError => disk.trouble.fails_next_write = running.is_some(),
+            Damage::FullDisk => {
+                disk.trouble.is_full = true;
+                if let Some(machine) = running {
+                    machine.storage = Some(StorageLevel::Low);
+                }
+            }
+            Damage::BitRot | Damage::MisdirectedWrite => return false,
+        }
+        true
+    }
+
+    fn mend(disk: &mut CoreDisk, running: Option<&mut Self>, damage: Damage) {
+        match damage {
+            Damage::ReadErrors => disk.trouble.fails_reads = false,
+            Damage::WriteError | Damage::SyncError => disk.trouble.fails_next_write = false,
+            Damage::FullDisk => {
+                disk.trouble.is_full = false;
+                if let Some(machine) = running {
+                    machine.storage = Some(StorageLevel::Enough);
+                }
+            }
+            Damage::BitRot | Damage::MisdirectedWrite => {}
+        }
+    }
+
+    fn message_bytes(message: &Self::Message) -> u64 {
+        let body = match message {
+            CoreMessage::Core(message) => {
+                let mut raw = Vec::new();
+                message.to_parts(&mut raw);
+                raw.iter().map(bytes::Bytes::len).sum()
+            }
+            CoreMessage::Snapshot { registers, .. } => registers.bytes(),
+            CoreMessage::SnapshotTaken { .. } => 0,
+        };
+        HEADER_BYTES + body as u64
     }
 
     fn observe(&self) -> Observation {
         Observation { applied: self.applied.0.0, digest: self.registers.digest(), ..self.told }
     }
 }
+
+const A_SNAPSHOT_SENT: &str = "a snapshot was sent";
+const ENTRIES_LOADED: &str = "committed entries were loaded from the log";
+const OVERWRITTEN: &str = "an appended proposal was overwritten";
+const A_WRITE_REFUSED: &str = "a write was refused by a full disk";
+const A_READ_FAILED: &str = "a read of the log failed";
+const CLOCK_NOT_FOLLOWED: &str = "a jump of the wall clock was not followed";
+const TRANSFER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+/// What a message has beside its payloads, about.
+const HEADER_BYTES: u64 = 64;
 
 /// Entries that are kept behind a snapshot for peers that lag a little.
 const KEPT_BEHIND_SNAPSHOT: u64 = 20;

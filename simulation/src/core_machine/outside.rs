@@ -5,9 +5,9 @@ use quorate_protocol::{
     ProposalId, ReadId, ReplicatedLog, SnapshotMeta, Term, crc32c,
 };
 
-use super::registers::{decode, encode};
-use super::{CoreDisk, CoreMachine, CoreMessage, Work};
-use crate::world::{Answer, MachineOutput, Request};
+use super::{CLOCK_NOT_FOLLOWED, CoreDisk, CoreMachine, CoreMessage, ENTRIES_LOADED, OVERWRITTEN, Work};
+use crate::registers::{Request, Response};
+use crate::world::{Answer, MachineOutput, reached};
 
 impl<P: ReplicatedLog> CoreMachine<P> {
     /// A client calls: reads of registers go by the core's read index, all else through the log.
@@ -18,7 +18,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             self.core.handle(now, Input::Command(LogCommand::Read { id: ReadId(number) }));
             return;
         }
-        let payload = encode(&request);
+        let payload = request.encode();
         let proposal = Proposal {
             id: ProposalId { session: self.session, sequence: number },
             kind: EntryKind::Command,
@@ -96,21 +96,21 @@ impl<P: ReplicatedLog> CoreMachine<P> {
                 }
             }
             LogEvent::Installed { .. } => {
-                self.outputs.push_back(MachineOutput::Sometimes("a snapshot was installed"));
+                self.outputs.push_back(MachineOutput::Sometimes(reached::SNAPSHOT_INSTALLED));
                 self.restore(disk);
                 self.answer_reads();
             }
             LogEvent::Role { role, term, .. } => {
                 let leads = *role == quorate_protocol::Role::Leader;
                 if leads && !self.told.is_leader {
-                    self.outputs.push_back(MachineOutput::Sometimes("a leader was elected"));
+                    self.outputs.push_back(MachineOutput::Sometimes(reached::LEADER_ELECTED));
                 }
                 self.told.is_leader = leads;
                 self.told.term = term.0;
             }
             LogEvent::Committed { index } => self.told.committed = index.0,
             LogEvent::ClockStep { .. } => {
-                self.outputs.push_back(MachineOutput::Sometimes("a jump of the wall clock was not followed"));
+                self.outputs.push_back(MachineOutput::Sometimes(CLOCK_NOT_FOLLOWED));
             }
             LogEvent::Voting { .. } => {}
         }
@@ -140,7 +140,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
                 Committed::Cached(entries) => self.apply(entries),
                 Committed::NeedsLoad(range) => {
                     self.is_loading = true;
-                    self.outputs.push_back(MachineOutput::Sometimes("committed entries were loaded from the log"));
+                    self.outputs.push_back(MachineOutput::Sometimes(ENTRIES_LOADED));
                     self.ask_disk(Work::LoadToApply { range: LoadRange::Entries { range, bytes_max: PULL_BYTES_MAX } });
                 }
             }
@@ -168,7 +168,8 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             assert!(entry.header.log_time >= self.log_time, "log time never goes back along the log");
             let answer = (entry.header.kind == EntryKind::Command).then(|| {
                 assert_eq!(crc32c(&entry.payload), entry.header.checksum, "what was proposed is applied");
-                self.registers.apply(&decode(&entry.payload))
+                let request = Request::decode(&entry.payload).expect("what was proposed is applied");
+                self.registers.apply(&request)
             });
             self.applied = (index, term);
             self.log_time = entry.header.log_time;
@@ -176,7 +177,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
                 (Some((of_term, call)), Some(answer)) if of_term == term => self.answer(call, answer),
                 // Another entry took its place, so that it never will be applied.
                 (Some((_, call)), _) => {
-                    self.outputs.push_back(MachineOutput::Sometimes("an appended proposal was overwritten"));
+                    self.outputs.push_back(MachineOutput::Sometimes(OVERWRITTEN));
                     self.answer(call, Answer::NotDone);
                 }
                 (None, _) => {}
@@ -189,7 +190,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         let later = self.ready.split_off(&self.applied.0.next());
         for (call, key) in std::mem::replace(&mut self.ready, later).into_values().flatten() {
             let value = self.registers.register(key);
-            self.answer(call, Answer::Done { value, lists: Vec::new() });
+            self.answer(call, Answer::Done(Response { value, ..Response::default() }));
         }
     }
 }

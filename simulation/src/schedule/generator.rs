@@ -6,12 +6,17 @@ use std::str::FromStr;
 use quorate_protocol::Random;
 
 use super::{CrashPoint, Fault, Schedule, What};
+use crate::world::{Damage, Loss, Machine};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "they are described at `What`")]
 pub enum FaultKind {
     Crash,
+    LostWrites,
+    TornWrites,
+    GarbageSectors,
+    LostNames,
     Pause,
     Wipe,
     Cut,
@@ -21,15 +26,24 @@ pub enum FaultKind {
     Delay,
     SlowDisk,
     StallDisk,
-    FailWrite,
+    BitRot,
+    MisdirectedWrite,
+    ReadErrors,
+    WriteError,
+    SyncError,
+    FullDisk,
     Drift,
     Jump,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
         Self::Crash,
+        Self::LostWrites,
+        Self::TornWrites,
+        Self::GarbageSectors,
+        Self::LostNames,
         Self::Pause,
         Self::Wipe,
         Self::Cut,
@@ -39,7 +53,12 @@ impl FaultKind {
         Self::Delay,
         Self::SlowDisk,
         Self::StallDisk,
-        Self::FailWrite,
+        Self::BitRot,
+        Self::MisdirectedWrite,
+        Self::ReadErrors,
+        Self::WriteError,
+        Self::SyncError,
+        Self::FullDisk,
         Self::Drift,
         Self::Jump,
     ];
@@ -49,6 +68,10 @@ impl FaultKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::LostWrites => "lost-writes",
+            Self::TornWrites => "torn-writes",
+            Self::GarbageSectors => "garbage-sectors",
+            Self::LostNames => "lost-names",
             Self::Pause => "pause",
             Self::Wipe => "wipe",
             Self::Cut => "cut",
@@ -58,7 +81,12 @@ impl FaultKind {
             Self::Delay => "delay",
             Self::SlowDisk => "slow-disk",
             Self::StallDisk => "stall-disk",
-            Self::FailWrite => "fail-write",
+            Self::BitRot => "bit-rot",
+            Self::MisdirectedWrite => "misdirected-write",
+            Self::ReadErrors => "read-errors",
+            Self::WriteError => "write-error",
+            Self::SyncError => "sync-error",
+            Self::FullDisk => "full-disk",
             Self::Drift => "drift",
             Self::Jump => "jump",
         }
@@ -100,6 +128,12 @@ impl Default for Generator {
 }
 
 impl Generator {
+    /// Every kind that this machine can meet, for twenty seconds.
+    #[must_use]
+    pub fn of<M: Machine>() -> Self {
+        Self { kinds: FaultKind::ALL.into_iter().filter(|kind| M::bears(*kind)).collect(), ..Self::default() }
+    }
+
     /// The schedule of this seed.
     #[must_use]
     pub fn schedule(&self, seed: u64) -> Schedule {
@@ -147,17 +181,14 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
     let nodes = schedule.nodes;
     let node = random.between(1, nodes + 1);
     Some(match kind {
-        FaultKind::Crash => What::Crash { node, point: CRASH_POINTS[pick(random, CRASH_POINTS.len())] },
+        FaultKind::Crash => crash(random, node, Loss::Nothing),
+        FaultKind::LostWrites => crash(random, node, Loss::Unsynced),
+        FaultKind::TornWrites => crash(random, node, Loss::Torn),
+        FaultKind::GarbageSectors => crash(random, node, Loss::Garbage),
+        FaultKind::LostNames => crash(random, node, Loss::Names),
         FaultKind::Pause => What::Pause { node },
-        // A wiped voter is down for good: a minority at most may be.
-        FaultKind::Wipe => {
-            let is_wipe = |fault: &&Fault| fault.what.kind() == FaultKind::Wipe;
-            let wiped = schedule.faults.iter().filter(is_wipe).count() as u64;
-            if wiped >= (nodes - 1) / 2 {
-                return None;
-            }
-            What::Wipe { node }
-        }
+        FaultKind::Wipe if can_lose(schedule, node) => What::Wipe { node },
+        FaultKind::Wipe => return None,
         FaultKind::Cut => What::Cut { links: links(random, nodes) },
         FaultKind::Slow => What::Slow { links: links(random, nodes), by_us: random.between(1_000, 900_000) },
         FaultKind::Loss => What::Loss { percent: random.between(1, 50) },
@@ -165,10 +196,32 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         FaultKind::Delay => What::Delay { up_to_us: random.between(1_000, 600_000) },
         FaultKind::SlowDisk => What::SlowDisk { node, by_us: random.between(1_000, 500_000) },
         FaultKind::StallDisk => What::StallDisk { node },
-        FaultKind::FailWrite => What::FailWrite { node },
+        FaultKind::BitRot => return destruction(schedule, node, Damage::BitRot),
+        FaultKind::MisdirectedWrite => return destruction(schedule, node, Damage::MisdirectedWrite),
+        FaultKind::ReadErrors => What::Damage { node, damage: Damage::ReadErrors },
+        FaultKind::WriteError => What::Damage { node, damage: Damage::WriteError },
+        FaultKind::SyncError => What::Damage { node, damage: Damage::SyncError },
+        FaultKind::FullDisk => What::Damage { node, damage: Damage::FullDisk },
         FaultKind::Drift => What::Drift { node, ppm: signed(random, 200_000) },
         FaultKind::Jump => What::Jump { node, by_ms: signed(random, 100_000) },
     })
+}
+
+fn crash(random: &mut Random, node: u64, loss: Loss) -> What {
+    What::Crash { node, point: CRASH_POINTS[pick(random, CRASH_POINTS.len())], loss }
+}
+
+fn destruction(schedule: &Schedule, node: u64, damage: Damage) -> Option<What> {
+    can_lose(schedule, node).then_some(What::Damage { node, damage })
+}
+
+/// Whether this node may lose what it acknowledged: then it is down for good, and a minority at most may be.
+fn can_lose(schedule: &Schedule, node: u64) -> bool {
+    let mut lost: Vec<u64> = schedule.faults.iter().filter_map(|fault| fault.what.loses()).collect();
+    lost.push(node);
+    lost.sort_unstable();
+    lost.dedup();
+    lost.len() as u64 <= (schedule.nodes - 1) / 2
 }
 
 /// One-way links to cut or slow down: a node alone, two halves, one direction, or one of the shapes in which only some

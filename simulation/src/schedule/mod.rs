@@ -6,6 +6,8 @@ pub use generator::{FaultKind, Generator};
 
 use serde::{Deserialize, Serialize};
 
+use crate::world::{Damage, Loss};
+
 /// One run, whole: the same schedule gives the same run, on every machine.
 ///
 /// It is what a failing run leaves behind (as JSON), and what is run again.
@@ -47,6 +49,8 @@ pub enum What {
         node: u64,
         /// Where in its work.
         point: CrashPoint,
+        /// What becomes of what was on its way to the disk.
+        loss: Loss,
     },
     /// The node stands still, and then goes on where it stood.
     Pause {
@@ -97,10 +101,12 @@ pub enum What {
         /// Which node.
         node: u64,
     },
-    /// The next write fails, and nobody knows whether it is there. The node starts again when this ends.
-    FailWrite {
+    /// The disk errs. A node that stops for it starts again when this ends.
+    Damage {
         /// Which node.
         node: u64,
+        /// What is wrong.
+        damage: Damage,
     },
     /// The node's clocks go too fast, or too slow.
     Drift {
@@ -141,7 +147,13 @@ impl What {
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Crash { .. } => FaultKind::Crash,
+            Self::Crash { loss, .. } => match loss {
+                Loss::Nothing => FaultKind::Crash,
+                Loss::Unsynced => FaultKind::LostWrites,
+                Loss::Torn => FaultKind::TornWrites,
+                Loss::Garbage => FaultKind::GarbageSectors,
+                Loss::Names => FaultKind::LostNames,
+            },
             Self::Pause { .. } => FaultKind::Pause,
             Self::Wipe { .. } => FaultKind::Wipe,
             Self::Cut { .. } => FaultKind::Cut,
@@ -151,9 +163,25 @@ impl What {
             Self::Delay { .. } => FaultKind::Delay,
             Self::SlowDisk { .. } => FaultKind::SlowDisk,
             Self::StallDisk { .. } => FaultKind::StallDisk,
-            Self::FailWrite { .. } => FaultKind::FailWrite,
+            Self::Damage { damage, .. } => match damage {
+                Damage::BitRot => FaultKind::BitRot,
+                Damage::MisdirectedWrite => FaultKind::MisdirectedWrite,
+                Damage::ReadErrors => FaultKind::ReadErrors,
+                Damage::WriteError => FaultKind::WriteError,
+                Damage::SyncError => FaultKind::SyncError,
+                Damage::FullDisk => FaultKind::FullDisk,
+            },
             Self::Drift { .. } => FaultKind::Drift,
             Self::Jump { .. } => FaultKind::Jump,
+        }
+    }
+
+    /// The node that can no longer be counted on after it, if there is one.
+    pub(crate) fn loses(&self) -> Option<u64> {
+        match self {
+            Self::Wipe { node } => Some(*node),
+            Self::Damage { node, damage } if damage.destroys() => Some(*node),
+            _ => None,
         }
     }
 
@@ -165,7 +193,7 @@ impl What {
             | Self::Wipe { node }
             | Self::SlowDisk { node, .. }
             | Self::StallDisk { node }
-            | Self::FailWrite { node }
+            | Self::Damage { node, .. }
             | Self::Drift { node, .. }
             | Self::Jump { node, .. } => Some(*node),
             _ => None,

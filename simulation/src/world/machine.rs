@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use quorate_protocol::{Instant, NodeId, Now, Random, Violation};
+use quorate_protocol::{Instant, NodeId, Now, Random};
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, Request};
+use crate::schedule::FaultKind;
 
 /// The software of one node, between its network, its disk and its clients: what is simulated.
 ///
@@ -15,11 +16,22 @@ pub trait Machine: Sized {
     type Setup;
     /// What nodes say to each other.
     type Message: Clone + Debug + Hash;
+    /// What a client asks.
+    type Call: Clone + Debug + Hash;
+    /// What a client is told when what it asked is done.
+    type Answer: Clone + Debug;
     /// What survives a crash.
     type Disk;
 
+    /// What a long enough campaign must reach: the names of some [`MachineOutput::Sometimes`]. Those that were never
+    /// reached are named in its report.
+    const EXPECTED: &'static [&'static str];
+
     /// An empty disk in a node's `incarnation`, from 1.
     fn fresh_disk(setup: &Self::Setup, node: NodeId, incarnation: u64) -> Self::Disk;
+
+    /// An independent copy of a disk: a backup.
+    fn copy_disk(disk: &Self::Disk) -> Self::Disk;
 
     /// Starts from the disk.
     ///
@@ -28,24 +40,38 @@ pub trait Machine: Sized {
     fn start(setup: &Self::Setup, node: NodeId, now: Now, disk: &mut Self::Disk) -> Result<Self, String>;
 
     /// Takes one input.
-    fn handle(&mut self, now: Now, disk: &mut Self::Disk, input: MachineInput<Self::Message>);
+    fn handle(&mut self, now: Now, disk: &mut Self::Disk, input: MachineInput<Self::Message, Self::Call>);
 
     /// Gives the next output, if there is one.
-    fn poll(&mut self, now: Now, disk: &mut Self::Disk) -> Option<MachineOutput<Self::Message>>;
+    fn poll(&mut self, now: Now, disk: &mut Self::Disk) -> Option<MachineOutput<Self::Message, Self::Answer>>;
 
     /// When [`MachineInput::Timeout`] is wanted next.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Stops at once. What was on its way to the disk may have reached it, or not.
-    fn crash(self, disk: &mut Self::Disk, random: &mut Random);
+    /// Stops at once. What was on its way to the disk fares as `loss` says.
+    fn crash(self, disk: &mut Self::Disk, loss: Loss, random: &mut Random);
+
+    /// Whether it can meet faults of this kind. Others are left out of its schedules.
+    fn bears(kind: FaultKind) -> bool;
+
+    /// Damages the disk, whether the node is down or runs on it. Says whether there was anything to damage.
+    ///
+    /// [`Machine::mend`] ends it, unless it can never be mended.
+    fn damage(disk: &mut Self::Disk, running: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool;
+
+    /// Ends what [`Machine::damage`] began and can end: errors, and a disk that is full.
+    fn mend(disk: &mut Self::Disk, running: Option<&mut Self>, damage: Damage);
+
+    /// How long a message is on its way over a slow link, in bytes.
+    fn message_bytes(message: &Self::Message) -> u64;
 
     /// What is to be seen from outside.
     fn observe(&self) -> Observation;
 }
 
-/// What goes into a machine.
+/// What goes into a machine that is sent messages `T` and asked `C`.
 #[derive(Clone, Debug)]
-pub enum MachineInput<M> {
+pub enum MachineInput<T, C> {
     /// A message came in.
     Message {
         /// Who sent it.
@@ -53,7 +79,19 @@ pub enum MachineInput<M> {
         /// The sender's incarnation: it changes when its disk is wiped.
         incarnation: u64,
         /// What it says.
-        message: M,
+        message: T,
+    },
+    /// The connection to a peer stands again.
+    LinkUp {
+        /// Which peer.
+        peer: NodeId,
+        /// The peer's incarnation.
+        incarnation: u64,
+    },
+    /// The connection to a peer is broken; it may not be told of everything that is sent in vain.
+    LinkDown {
+        /// Which peer.
+        peer: NodeId,
     },
     /// The deadline has passed.
     Timeout,
@@ -62,29 +100,29 @@ pub enum MachineInput<M> {
         /// Names the call.
         call: u64,
         /// What it asks.
-        request: Request,
+        what: C,
     },
-    /// What was asked of the disk is done.
+    /// What was asked of the disk is done, or has failed: the machine looks by itself.
     Done {
         /// Which.
         token: u64,
     },
-    /// What was asked of the disk failed; it may have been done.
-    Failed {
+    /// An operator asks that another node lead.
+    Transfer {
         /// Which.
-        token: u64,
+        to: NodeId,
     },
 }
 
-/// What comes out of a machine.
+/// What comes out of a machine that sends messages `T` and answers `A`.
 #[derive(Clone, Debug)]
-pub enum MachineOutput<M> {
+pub enum MachineOutput<T, A> {
     /// Send the message.
     Send {
         /// To whom.
         to: NodeId,
         /// What it says.
-        message: M,
+        message: T,
     },
     /// Something was handed to the disk; [`MachineInput::Done`] is wanted when it is done.
     Write {
@@ -101,15 +139,26 @@ pub enum MachineOutput<M> {
         /// Which call.
         call: u64,
         /// The answer.
-        answer: Answer,
+        answer: Answer<A>,
     },
-    /// Something happened that a run ought to reach sometimes.
+    /// Something happened that a campaign ought to reach sometimes: see [`reached`](super::reached).
     Sometimes(&'static str),
     /// The node stops and must be started again.
     Halt {
         /// Why.
         reason: String,
     },
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<A> {
+    /// It was done, with this result.
+    Done(A),
+    /// It was not done and never will be.
+    NotDone,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// A machine as seen from outside.
@@ -127,11 +176,44 @@ pub struct Observation {
     pub digest: u64,
 }
 
-/// What must hold across all nodes after every step.
-pub trait ClusterLaws<M: Machine> {
-    /// Looks at all nodes: their disks, and the machines of those that run.
-    ///
-    /// # Errors
-    /// When a law is broken, and how.
-    fn check(&mut self, nodes: &[(NodeId, Option<&M>, &M::Disk)]) -> Result<(), Violation>;
+/// What becomes of the writes that were on their way to the disk when a node stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// They are done: the process ended, and the machine went on.
+    Nothing,
+    /// All that was not synced is lost: the power was cut.
+    Unsynced,
+    /// Of what was not synced any sectors are lost.
+    Torn,
+    /// Of what was not synced any sectors are garbage.
+    Garbage,
+    /// What was not synced is lost, and so are the names of files whose directory was not synced.
+    Names,
+}
+
+/// What goes wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Damage {
+    /// A bit of what is durable flips.
+    BitRot,
+    /// The next write lands at another place, over something durable.
+    MisdirectedWrite,
+    /// Reads fail.
+    ReadErrors,
+    /// The next write fails.
+    WriteError,
+    /// The next sync fails, and what it should have made durable is lost or not.
+    SyncError,
+    /// The disk has no room.
+    FullDisk,
+}
+
+impl Damage {
+    /// Whether it takes something that was acknowledged: its node can no longer be counted on.
+    #[must_use]
+    pub fn destroys(self) -> bool {
+        matches!(self, Self::BitRot | Self::MisdirectedWrite)
+    }
 }

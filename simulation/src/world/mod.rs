@@ -1,24 +1,28 @@
 //! The simulated world: nodes, network, disks, clocks and clients, one thing after another.
 
-mod clients;
+mod calls;
 mod clock;
 mod faults;
+mod laws;
 mod machine;
 mod network;
 mod node;
+pub mod reached;
+mod workload;
 
-pub use clients::{Answer, Request};
-pub use machine::{ClusterLaws, Machine, MachineInput, MachineOutput, Observation};
+pub use laws::{ClusterLaws, NodeView, converged};
+pub use machine::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation};
+pub use workload::{Cluster, Workload};
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_protocol::{NodeId, Random};
+use quorate_protocol::{NodeId, Random, Violation};
 
-use crate::history::{Budget, Event, History, Verdict};
+use crate::history::Event;
 use crate::schedule::{FaultKind, Schedule};
 use crate::trace::{Moment, MomentKind, Trace};
-use clients::Clients;
+use calls::Calls;
 use network::Network;
 use node::{Node, Timing};
 
@@ -70,9 +74,10 @@ pub fn run<M: Machine>(
     setup: &M::Setup,
     schedule: &Schedule,
     laws: &mut dyn ClusterLaws<M>,
+    workload: &mut dyn Workload<M>,
     recording: Recording,
 ) -> Outcome {
-    let mut world: World<'_, M> = World::new(setup, schedule, recording);
+    let mut world: World<'_, M> = World::new(setup, schedule, workload, recording);
     let result = catch_unwind(AssertUnwindSafe(|| world.run(laws)));
     let broken = match result {
         Ok(Ok(())) => None,
@@ -88,10 +93,10 @@ pub fn run<M: Machine>(
         hash: world.trace.hash(),
         steps: world.steps,
         simulated_us: world.now_us,
-        acknowledged: world.clients.acknowledged,
+        acknowledged: world.calls.acknowledged,
         faults: world.faults_met,
         sometimes: world.sometimes,
-        history: world.clients.events,
+        history: world.calls.workload.history(),
         moments: world.trace.into_moments(),
     }
 }
@@ -111,8 +116,8 @@ struct World<'a, M: Machine> {
     network: Network,
     timing: Timing,
     crash_random: Random,
-    clients: Clients,
-    are_clients_done: bool,
+    damage_random: Random,
+    calls: Calls<'a, M>,
     acknowledged_when_healed: u64,
     trace: Trace,
     faults_met: BTreeMap<FaultKind, u64>,
@@ -145,7 +150,7 @@ enum Happening<T> {
     FaultBegins(usize),
     FaultEnds(usize),
     Call {
-        client: usize,
+        client: u64,
     },
     CallExpires {
         call: u64,
@@ -157,7 +162,12 @@ enum Happening<T> {
 }
 
 impl<'a, M: Machine> World<'a, M> {
-    fn new(setup: &'a M::Setup, schedule: &'a Schedule, recording: Recording) -> Self {
+    fn new(
+        setup: &'a M::Setup,
+        schedule: &'a Schedule,
+        workload: &'a mut dyn Workload<M>,
+        recording: Recording,
+    ) -> Self {
         Self {
             setup,
             schedule,
@@ -169,8 +179,8 @@ impl<'a, M: Machine> World<'a, M> {
             network: Network::new(schedule.seed),
             timing: Timing::new(schedule.seed),
             crash_random: Random::new(schedule.seed ^ 0x0063_7261_7368),
-            clients: Clients::new(schedule.clients, schedule.seed),
-            are_clients_done: false,
+            damage_random: Random::new(schedule.seed ^ 0x6461_6d61_6765),
+            calls: Calls::new(workload),
             acknowledged_when_healed: 0,
             trace: Trace::new(recording == Recording::Everything),
             faults_met: BTreeMap::new(),
@@ -189,16 +199,19 @@ impl<'a, M: Machine> World<'a, M> {
             let is_quiet = matches!(happening, Happening::Call { .. } | Happening::CallExpires { .. });
             self.happen(happening)?;
             if !is_quiet {
-                let nodes: Vec<_> =
-                    self.nodes.iter().map(|(id, node)| (NodeId(*id), node.machine.as_ref(), &node.disk)).collect();
-                laws.check(&nodes).map_err(|violation| (violation.law.to_owned(), violation.detail))?;
+                laws.check(&self.views()).map_err(broken)?;
             }
             if self.steps > STEPS_MAX {
                 return Err(("the run ends".to_owned(), format!("{STEPS_MAX} steps were not enough")));
             }
         }
-        self.check_converged()?;
-        self.check_history()
+        self.check_all_run()?;
+        laws.at_end(&self.views()).map_err(broken)?;
+        self.calls.workload.judge().map_err(broken)
+    }
+
+    fn views(&self) -> Vec<NodeView<'_, M>> {
+        self.nodes.iter().map(|(id, node)| node.view(NodeId(*id))).collect()
     }
 
     fn begin(&mut self) -> Result<(), Broken> {
@@ -208,8 +221,8 @@ impl<'a, M: Machine> World<'a, M> {
             self.nodes.insert(id, Node::new(disk, clock));
             self.start(id)?;
         }
-        for client in 0..usize::try_from(self.schedule.clients).unwrap_or(0) {
-            let pause_us = self.clients.pause_us();
+        for client in 0..self.schedule.clients {
+            let pause_us = self.calls.workload.pause_us(client);
             self.plan(pause_us, Happening::Call { client });
         }
         for (number, fault) in self.schedule.faults.iter().enumerate() {
@@ -240,15 +253,15 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::FaultEnds(number) => self.end_fault(number)?,
             Happening::Call { client } => self.client_calls(client),
             Happening::CallExpires { call } => self.answer(call, &Answer::Unknown),
-            Happening::Healed => self.acknowledged_when_healed = self.clients.acknowledged,
+            Happening::Healed => self.acknowledged_when_healed = self.calls.acknowledged,
             Happening::MustServe => {
-                if self.clients.acknowledged == self.acknowledged_when_healed {
+                if self.calls.acknowledged == self.acknowledged_when_healed {
                     let seconds = SERVES_WITHIN_US / 1_000_000;
                     let detail = format!("no call was acknowledged within {seconds} s after healing");
                     return Err(("serves after healing".to_owned(), detail));
                 }
             }
-            Happening::ClientsStop => self.are_clients_done = true,
+            Happening::ClientsStop => self.calls.are_over = true,
             Happening::End => {}
             Happening::Arrive { to, from, incarnation, sent_us, message } => {
                 self.arrive(to, from, incarnation, sent_us, message);
@@ -260,59 +273,21 @@ impl<'a, M: Machine> World<'a, M> {
         Ok(())
     }
 
-    fn client_calls(&mut self, client: usize) {
-        if self.are_clients_done {
-            return;
-        }
-        let (call, node, request) = self.clients.call(client, self.schedule.nodes, self.now_us * 1_000);
-        self.trace.count(&(self.now_us, client, &request));
-        self.trace.note(self.now_us, node, || MomentKind::Client(format!("client {client} calls {request:?}")));
-        self.plan(CALL_EXPIRES_US, Happening::CallExpires { call });
-        self.give_call(node, call, request);
-    }
-
-    fn answer(&mut self, call: u64, answer: &Answer) {
-        let Some(client) = self.clients.answer(call, answer, self.now_us * 1_000) else { return };
-        self.trace.note(self.now_us, 0, || MomentKind::Client(format!("client {client} is told {answer:?}")));
-        let pause_us = self.clients.pause_us();
-        self.plan(pause_us, Happening::Call { client });
-    }
-
     fn sometimes(&mut self, what: &'static str) {
         *self.sometimes.entry(what).or_insert(0) += 1;
     }
 
-    /// Every node that still counts must have applied the same, and all that any applied.
-    fn check_converged(&self) -> Result<(), Broken> {
-        let law = || "converges after healing".to_owned();
-        let mut states = Vec::new();
-        for (id, node) in &self.nodes {
-            let Some(machine) = &node.machine else { return Err((law(), format!("node {id} is down"))) };
-            let seen = machine.observe();
-            if node.incarnation == 1 {
-                states.push((seen.applied, seen.digest, *id));
-            }
-        }
-        let is_other = |pair: &&[(u64, u64, u64)]| (pair[0].0, pair[0].1) != (pair[1].0, pair[1].1);
-        match states.windows(2).find(is_other) {
+    /// Every node that counts must run by now.
+    fn check_all_run(&self) -> Result<(), Broken> {
+        match self.nodes.iter().find(|(_, node)| !node.is_lost && node.machine.is_none()) {
             None => Ok(()),
-            Some(pair) => {
-                let detail =
-                    format!("node {} applied up to {}, node {} up to {}", pair[0].2, pair[0].0, pair[1].2, pair[1].0);
-                Err((law(), detail))
-            }
+            Some((id, _)) => Err(("converges after healing".to_owned(), format!("node {id} is down"))),
         }
     }
+}
 
-    fn check_history(&self) -> Result<(), Broken> {
-        let history = History::from_events(self.clients.events.iter().cloned()).expect("made here");
-        let judgement = history.judge(Budget::default());
-        match judgement.verdict() {
-            Verdict::Holds => Ok(()),
-            Verdict::Undecided => Err(("the history is decided".to_owned(), judgement.to_string())),
-            Verdict::Violated => Err(("linearizable".to_owned(), judgement.to_string())),
-        }
-    }
+fn broken(violation: Violation) -> Broken {
+    (violation.law.to_owned(), violation.detail)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -320,8 +295,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of an unknown kind").to_owned()
 }
 
-/// After so long a client gives up waiting and goes on.
-const CALL_EXPIRES_US: u64 = 2_000_000;
 /// Ten times the longest election time-out.
 const SERVES_WITHIN_US: u64 = 10_000_000;
 const SERVES_FOR_US: u64 = 1_000_000;

@@ -1,9 +1,13 @@
 //! One simulated node: its machine, its disk's queue, and what goes in and out.
 
+use std::collections::BTreeMap;
+
 use quorate_protocol::{NodeId, Now, Random};
 
 use super::clock::NodeClock;
-use super::{Answer, Broken, Happening, Machine, MachineInput, MachineOutput, Observation, Request, World};
+use super::{
+    Answer, Broken, Damage, Happening, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, World,
+};
 use crate::schedule::CrashPoint;
 use crate::trace::MomentKind;
 
@@ -19,7 +23,13 @@ pub(super) struct Node<M: Machine> {
     timer_us: Option<u64>,
     is_poll_planned: bool,
     /// Where in its work it will crash.
-    pub(super) armed: Option<CrashPoint>,
+    pub(super) armed: Option<(CrashPoint, Loss)>,
+    /// It lost something that was acknowledged: it is down for good, whatever it does.
+    pub(super) is_lost: bool,
+    /// How many faults of each sort are at work on its disk: it may halt.
+    pub(super) damages: BTreeMap<Damage, u32>,
+    /// How often anything happened to it.
+    pub(super) changes: u64,
     /// How many faults make it stand still, and what happened to it meanwhile.
     pub(super) pauses: u32,
     pub(super) waiting: Vec<Happening<M::Message>>,
@@ -27,7 +37,6 @@ pub(super) struct Node<M: Machine> {
     pub(super) stalls: u32,
     pub(super) held: Vec<Happening<M::Message>>,
     pub(super) disk_slower_us: u64,
-    pub(super) must_fail_write: bool,
     /// When the disk has done all that it was asked.
     disk_free_us: u64,
     seen: Observation,
@@ -44,15 +53,24 @@ impl<M: Machine> Node<M> {
             timer_us: None,
             is_poll_planned: false,
             armed: None,
+            is_lost: false,
+            damages: BTreeMap::new(),
+            changes: 0,
             pauses: 0,
             waiting: Vec::new(),
             stalls: 0,
             held: Vec::new(),
             disk_slower_us: 0,
-            must_fail_write: false,
             disk_free_us: 0,
             seen: Observation::default(),
         }
+    }
+}
+
+impl<M: Machine> Node<M> {
+    pub(super) fn view(&self, node: NodeId) -> NodeView<'_, M> {
+        let Self { machine, disk, is_lost, changes, .. } = self;
+        NodeView { node, machine: machine.as_ref(), disk, is_lost: *is_lost, changes: *changes }
     }
 }
 
@@ -92,41 +110,45 @@ impl<M: Machine> World<'_, M> {
             return Ok(());
         }
         node.start += 1;
+        node.changes += 1;
         node.timer_us = None;
         node.is_poll_planned = false;
         node.armed = None;
-        node.must_fail_write = false;
         node.disk_free_us = now_us;
         node.seen = Observation::default();
         let now = node.clock.now(now_us);
         let setup = self.setup;
         let node = self.node(id);
-        let machine = M::start(setup, NodeId(id), now, &mut node.disk)
-            .map_err(|error| ("starts from its disk".to_owned(), format!("node {id}: {error}")))?;
-        node.machine = Some(machine);
+        let machine = match M::start(setup, NodeId(id), now, &mut node.disk) {
+            Ok(machine) => machine,
+            // It refuses what it finds, as it should: it stays down.
+            Err(_) if node.is_lost => {
+                self.sometimes("a node refused to start from a damaged disk");
+                return Ok(());
+            }
+            Err(error) => return Err(("starts from its disk".to_owned(), format!("node {id}: {error}"))),
+        };
+        self.node(id).machine = Some(machine);
         self.trace.note(now_us, id, || MomentKind::Started);
         self.plan_poll(id);
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, id: u64) {
+    pub(super) fn crash(&mut self, id: u64, loss: Loss) {
         let node = self.nodes.get_mut(&id).expect("nodes are never removed");
+        node.changes += 1;
         let Some(machine) = node.machine.take() else { return };
         node.armed = None;
         node.held.clear();
         node.waiting.clear();
-        machine.crash(&mut node.disk, &mut self.crash_random);
+        machine.crash(&mut node.disk, loss, &mut self.crash_random);
         self.trace.note(self.now_us, id, || MomentKind::Stopped);
-        for call in self.clients.waiting_for(id) {
-            self.answer(call, &Answer::Unknown);
-        }
+        self.forget_calls(id);
     }
 
     /// Crashes the node if a crash was armed for this point of its work.
     fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
-        if self.node(id).armed != Some(point) {
-            return false;
-        }
+        let Some((_, loss)) = self.node(id).armed.filter(|(armed, _)| *armed == point) else { return false };
         self.sometimes(match point {
             CrashPoint::Now => "a crash at any moment",
             CrashPoint::Persist => "a crash when a write was handed to the disk",
@@ -135,8 +157,14 @@ impl<M: Machine> World<'_, M> {
             CrashPoint::Sent => "a crash when a message had left",
             CrashPoint::Receive => "a crash before a message was looked at",
         });
-        self.crash(id);
+        self.crash(id, loss);
         true
+    }
+
+    /// Who leads in the newest term.
+    pub(super) fn leader(&self) -> Option<u64> {
+        let leading = self.nodes.iter().filter(|(_, node)| node.machine.is_some() && node.seen.is_leader);
+        leading.max_by_key(|(_, node)| node.seen.term).map(|(id, _)| *id)
     }
 
     pub(super) fn node(&mut self, id: u64) -> &mut Node<M> {
@@ -164,13 +192,13 @@ impl<M: Machine> World<'_, M> {
         self.input(to, MachineInput::Message { from: NodeId(from), incarnation, message: *message });
     }
 
-    pub(super) fn give_call(&mut self, id: u64, call: u64, request: Request) {
+    pub(super) fn give_call(&mut self, id: u64, call: u64, what: M::Call) {
         if self.node(id).machine.is_none() {
             return self.answer(call, &Answer::NotDone);
         }
         // A client of a node that stands still waits for it; its call is lost on the way, for all it knows.
         if self.node(id).pauses == 0 {
-            self.input(id, MachineInput::Call { call, request });
+            self.input(id, MachineInput::Call { call, what });
         }
     }
 
@@ -188,11 +216,6 @@ impl<M: Machine> World<'_, M> {
             return;
         }
         self.trace.count(&(self.now_us, id, token));
-        if is_write && std::mem::take(&mut self.node(id).must_fail_write) {
-            self.sometimes("a write failed");
-            self.input(id, MachineInput::Failed { token });
-            return;
-        }
         self.input(id, MachineInput::Done { token });
         if is_write {
             // What the node learned it had no time to tell.
@@ -220,11 +243,12 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    fn input(&mut self, id: u64, input: MachineInput<M::Message>) {
+    fn input(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
         let now = self.now_of(id);
         let node = self.node(id);
         let Some(machine) = &mut node.machine else { return };
         machine.handle(now, &mut node.disk, input);
+        node.changes += 1;
         self.plan_poll(id);
     }
 
@@ -233,7 +257,7 @@ impl<M: Machine> World<'_, M> {
         self.node(id).clock.now(now_us)
     }
 
-    fn plan_poll(&mut self, id: u64) {
+    pub(super) fn plan_poll(&mut self, id: u64) {
         let node = self.node(id);
         if !std::mem::replace(&mut node.is_poll_planned, true) {
             let start = node.start;
@@ -268,13 +292,14 @@ impl<M: Machine> World<'_, M> {
                 return Ok(());
             }
         }
+        self.node(id).changes += 1;
         self.look_at(id);
         self.plan_timer(id);
         Ok(())
     }
 
     /// Carries an output out; no when the node is down for it.
-    fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message>) -> Result<bool, Broken> {
+    fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message, M::Answer>) -> Result<bool, Broken> {
         match output {
             MachineOutput::Send { to, message } => {
                 if self.crash_at(id, CrashPoint::Send) {
@@ -298,16 +323,14 @@ impl<M: Machine> World<'_, M> {
         Ok(true)
     }
 
+    /// A node may stop by itself only while its disk is at fault.
     fn halt(&mut self, id: u64, reason: &str) -> Result<bool, Broken> {
-        let is_expected = |fault: &crate::schedule::Fault| {
-            matches!(fault.what, crate::schedule::What::FailWrite { node } if node == id)
-                && (fault.at_us..=fault.at_us.saturating_add(fault.for_us)).contains(&self.now_us)
-        };
-        if !self.schedule.faults.iter().any(is_expected) {
+        let node = self.node(id);
+        if node.damages.is_empty() && !node.is_lost {
             return Err(("no node halts by itself".to_owned(), format!("node {id}: {reason}")));
         }
-        self.sometimes("a node halted on a failed write");
-        self.crash(id);
+        self.sometimes("a node halted for its disk");
+        self.crash(id, Loss::Nothing);
         Ok(false)
     }
 

@@ -6,10 +6,11 @@ use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreSetup, Stream};
 use quorate_simulation::diagram::svg;
+use quorate_simulation::registers::{RegisterClients, Request, Response};
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::shrink::shrink;
 use quorate_simulation::world::{
-    ClusterLaws, Machine, MachineInput, MachineOutput, Observation, Outcome, Recording, run,
+    ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Outcome, Recording, run,
 };
 
 fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
@@ -30,7 +31,7 @@ fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
 
 fn run_on<M>(schedule: &Schedule, recording: Recording) -> Outcome
 where
-    M: Machine<Setup = CoreSetup<Raft>>,
+    M: Machine<Setup = CoreSetup<Raft>, Call = Request, Answer = Response>,
     CoreLaws<Raft>: ClusterLaws<M>,
 {
     let setup = CoreSetup::<Raft> {
@@ -40,7 +41,8 @@ where
         tail_bytes_max: 2_000,
         config,
     };
-    run::<M>(&setup, schedule, &mut CoreLaws::new(laws()), recording)
+    let mut clients = RegisterClients::new(schedule.seed);
+    run::<M>(&setup, schedule, &mut CoreLaws::new(laws()), &mut clients, recording)
 }
 
 fn run_raft(schedule: &Schedule) -> Outcome {
@@ -48,26 +50,26 @@ fn run_raft(schedule: &Schedule) -> Outcome {
 }
 
 fn short() -> Generator {
-    Generator { faults_us: 6_000_000, ..Generator::default() }
+    Generator { faults_us: 6_000_000, ..Generator::of::<CoreMachine<Raft>>() }
 }
 
 /// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release raft`.
 #[test]
 fn raft_keeps_its_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
-    let generator = if seeds > 100 { Generator::default() } else { short() };
+    let generator = if seeds > 100 { Generator::of::<CoreMachine<Raft>>() } else { short() };
     let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false };
     let summary = campaign.run(run_raft, || {});
     println!("{summary}");
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
-    for kind in FaultKind::ALL {
+    for kind in FaultKind::ALL.into_iter().filter(|kind| CoreMachine::<Raft>::bears(*kind)) {
         assert!(summary.faults.contains_key(&kind), "{kind} never took place");
     }
     for what in [
         "a leader was elected",
         "a message met a cut link",
         "a snapshot was installed",
-        "a node halted on a failed write",
+        "a node halted for its disk",
         "committed entries were loaded from the log",
     ] {
         assert!(summary.sometimes.contains_key(what), "{what}: never");
@@ -104,17 +106,25 @@ struct LyingDisk {
 impl Machine for OnLyingDisk {
     type Setup = CoreSetup<Raft>;
     type Message = <CoreMachine<Raft> as Machine>::Message;
+    type Call = Request;
+    type Answer = Response;
     type Disk = LyingDisk;
+
+    const EXPECTED: &'static [&'static str] = &[];
 
     fn fresh_disk(setup: &Self::Setup, node: NodeId, incarnation: u64) -> LyingDisk {
         LyingDisk { disk: CoreMachine::<Raft>::fresh_disk(setup, node, incarnation), older: Vec::new() }
+    }
+
+    fn copy_disk(disk: &LyingDisk) -> LyingDisk {
+        LyingDisk { disk: CoreMachine::<Raft>::copy_disk(&disk.disk), older: disk.older.clone() }
     }
 
     fn start(setup: &Self::Setup, node: NodeId, now: Now, disk: &mut LyingDisk) -> Result<Self, String> {
         CoreMachine::start(setup, node, now, &mut disk.disk).map(Self)
     }
 
-    fn handle(&mut self, now: Now, disk: &mut LyingDisk, input: MachineInput<Self::Message>) {
+    fn handle(&mut self, now: Now, disk: &mut LyingDisk, input: MachineInput<Self::Message, Request>) {
         if matches!(input, MachineInput::Done { .. }) {
             disk.older.push(disk.disk.stream.clone());
             if disk.older.len() > 3 {
@@ -124,7 +134,7 @@ impl Machine for OnLyingDisk {
         self.0.handle(now, &mut disk.disk, input);
     }
 
-    fn poll(&mut self, now: Now, disk: &mut LyingDisk) -> Option<MachineOutput<Self::Message>> {
+    fn poll(&mut self, now: Now, disk: &mut LyingDisk) -> Option<MachineOutput<Self::Message, Response>> {
         self.0.poll(now, &mut disk.disk)
     }
 
@@ -132,13 +142,29 @@ impl Machine for OnLyingDisk {
         self.0.deadline()
     }
 
-    fn crash(self, disk: &mut LyingDisk, random: &mut Random) {
-        self.0.crash(&mut disk.disk, random);
+    fn crash(self, disk: &mut LyingDisk, loss: Loss, random: &mut Random) {
+        self.0.crash(&mut disk.disk, loss, random);
         let snapshot = disk.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |(meta, _)| meta.index);
         if let Some(older) = disk.older.first().filter(|older| older.base() <= snapshot && older.last() >= snapshot) {
             disk.disk.stream = older.clone();
         }
         disk.older.clear();
+    }
+
+    fn bears(kind: FaultKind) -> bool {
+        CoreMachine::<Raft>::bears(kind)
+    }
+
+    fn damage(disk: &mut LyingDisk, running: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool {
+        CoreMachine::damage(&mut disk.disk, running.map(|machine| &mut machine.0), damage, random)
+    }
+
+    fn mend(disk: &mut LyingDisk, running: Option<&mut Self>, damage: Damage) {
+        CoreMachine::mend(&mut disk.disk, running.map(|machine| &mut machine.0), damage);
+    }
+
+    fn message_bytes(message: &Self::Message) -> u64 {
+        CoreMachine::<Raft>::message_bytes(message)
     }
 
     fn observe(&self) -> Observation {
@@ -147,17 +173,30 @@ impl Machine for OnLyingDisk {
 }
 
 impl ClusterLaws<OnLyingDisk> for CoreLaws<Raft> {
-    fn check(&mut self, nodes: &[(NodeId, Option<&OnLyingDisk>, &LyingDisk)]) -> Result<(), Violation> {
-        let nodes: Vec<_> =
-            nodes.iter().map(|(node, machine, disk)| (*node, machine.map(|machine| &machine.0), &disk.disk)).collect();
-        ClusterLaws::<CoreMachine<Raft>>::check(self, &nodes)
+    fn check(&mut self, nodes: &[NodeView<'_, OnLyingDisk>]) -> Result<(), Violation> {
+        ClusterLaws::<CoreMachine<Raft>>::check(self, &inner(nodes))
     }
+
+    fn at_end(&mut self, nodes: &[NodeView<'_, OnLyingDisk>]) -> Result<(), Violation> {
+        ClusterLaws::<CoreMachine<Raft>>::at_end(self, &inner(nodes))
+    }
+}
+
+fn inner<'a>(nodes: &[NodeView<'a, OnLyingDisk>]) -> Vec<NodeView<'a, CoreMachine<Raft>>> {
+    let view = |view: &NodeView<'a, OnLyingDisk>| NodeView {
+        node: view.node,
+        machine: view.machine.map(|machine| &machine.0),
+        disk: &view.disk.disk,
+        is_lost: view.is_lost,
+        changes: view.changes,
+    };
+    nodes.iter().map(view).collect()
 }
 
 #[test]
 fn a_disk_that_lies_is_found_and_the_schedule_shrunk() {
     let fails = |schedule: &Schedule| run_on::<OnLyingDisk>(schedule, Recording::Nothing).failure.is_some();
-    let generator = Generator { kinds: vec![FaultKind::Crash, FaultKind::Cut, FaultKind::Delay], ..short() };
+    let generator = Generator { kinds: vec![FaultKind::TornWrites, FaultKind::Cut, FaultKind::Delay], ..short() };
     let schedule = (0..200).map(|seed| generator.schedule(seed)).find(&fails).expect("found within 200 seeds");
     let before = schedule.faults.len();
     let smallest = shrink(schedule, 60, fails);

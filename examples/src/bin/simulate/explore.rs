@@ -68,7 +68,7 @@ impl Explore {
     }
 
     fn explore(&self) -> Result<u8, String> {
-        let mut generator = Generator { faults_us: self.seconds.saturating_mul(1_000_000), ..Generator::default() };
+        let mut generator = Generator { faults_us: self.seconds.saturating_mul(1_000_000), ..raft::generator() };
         if !self.faults.is_empty() {
             generator.kinds.clone_from(&self.faults);
         }

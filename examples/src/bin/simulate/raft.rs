@@ -4,8 +4,14 @@ use quorate_protocol::{Configuration, NodeId};
 use quorate_raft::testing::laws;
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::core_machine::{CoreLaws, CoreMachine, CoreSetup};
-use quorate_simulation::schedule::Schedule;
+use quorate_simulation::registers::RegisterClients;
+use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Outcome, Recording, run};
+
+/// Every fault that a bare core can meet.
+pub(crate) fn generator() -> Generator {
+    Generator::of::<CoreMachine<Raft>>()
+}
 
 /// Runs one schedule on bare raft cores.
 pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome {
@@ -16,7 +22,8 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
         tail_bytes_max: 2_000,
         config,
     };
-    run::<CoreMachine<Raft>>(&setup, schedule, &mut CoreLaws::new(laws()), recording)
+    let mut clients = RegisterClients::new(schedule.seed);
+    run::<CoreMachine<Raft>>(&setup, schedule, &mut CoreLaws::new(laws()), &mut clients, recording)
 }
 
 fn config(node: NodeId, nodes: u64, seed: u64) -> Config {

@@ -1,0 +1,75 @@
+//! The registers and lists themselves.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use super::{Request, Response};
+use crate::trace::TraceHasher;
+use crate::world::Answer;
+
+/// Registers and lists, as applied so far.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    values: BTreeMap<u8, u64>,
+    lists: BTreeMap<u64, Vec<u64>>,
+    /// The sum of what every register and list holds, kept as it changes.
+    digest: u64,
+}
+
+impl Registers {
+    /// A digest of the state: equal states have equal ones.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// What a register holds; zero when it was never written.
+    #[must_use]
+    pub fn register(&self, key: u8) -> u64 {
+        self.values.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Does what was asked.
+    pub fn apply(&mut self, request: &Request) -> Answer<Response> {
+        let mut response = Response::default();
+        match request {
+            Request::Read { key } => response.value = self.register(*key),
+            Request::Write { key, value } => self.write(*key, *value),
+            Request::Cas { key, old, new } if self.register(*key) == *old => self.write(*key, *new),
+            Request::Cas { .. } => return Answer::NotDone,
+            Request::Txn { steps } => {
+                for (list, appended) in steps {
+                    match appended {
+                        Some(value) => self.append(*list, *value),
+                        None => response.lists.push(self.lists.get(list).cloned().unwrap_or_default()),
+                    }
+                }
+            }
+        }
+        Answer::Done(response)
+    }
+
+    /// How many bytes the state takes when it is sent, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let elements: usize = self.lists.values().map(Vec::len).sum();
+        9 * self.values.len() + 8 * (self.lists.len() + elements)
+    }
+
+    fn write(&mut self, key: u8, value: u64) {
+        let old = self.values.insert(key, value).unwrap_or(0);
+        self.digest ^= digest(&(key, old)) ^ digest(&(key, value));
+    }
+
+    fn append(&mut self, list: u64, value: u64) {
+        let elements = self.lists.entry(list).or_default();
+        elements.push(value);
+        self.digest ^= digest(&(list, elements.len() as u64, value));
+    }
+}
+
+fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = TraceHasher::default();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

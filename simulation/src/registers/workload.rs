@@ -1,0 +1,127 @@
+//! The clients: what they call, and the history of what they saw.
+
+use quorate_protocol::{NodeId, Random, Violation};
+use serde_json::{Value, json};
+
+use super::{Request, Response};
+use crate::history::{Budget, Event, EventKind, Function, History, Verdict};
+use crate::world::{Answer, Cluster, Machine, Workload};
+
+/// Clients that read, write, compare and set registers, and run transactions on lists.
+///
+/// What they saw is judged by [`History::judge`]: each register must be linearizable, and the transactions strictly
+/// serializable.
+pub struct RegisterClients {
+    random: Random,
+    /// The newest value of each register that a client knows of, to make a cas that can match.
+    seen: [u64; REGISTERS],
+    next_value: u64,
+    events: Vec<Event>,
+}
+
+impl RegisterClients {
+    /// The clients of a run with this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed ^ 0x636c_6965_6e74), seen: [0; REGISTERS], next_value: 0, events: Vec::new() }
+    }
+
+    fn request(&mut self) -> Request {
+        let key = u8::try_from(self.random.between(0, REGISTERS as u64)).expect("few registers");
+        self.next_value += 1;
+        let value = self.next_value;
+        match self.random.between(0, 10) {
+            0..3 => Request::Read { key },
+            3..6 => Request::Write { key, value },
+            6 => Request::Cas { key, old: self.seen[usize::from(key)], new: value },
+            _ => {
+                let count = self.random.between(1, 4);
+                // New lists all the time: long ones make the history large and prove no more.
+                let newest = self.next_value / CALLS_A_LIST;
+                let step = |number: u64| {
+                    let list = newest + self.random.between(0, LISTS);
+                    (list, (self.random.between(0, 2) == 0).then_some(value * 4 + number))
+                };
+                Request::Txn { steps: (0..count).map(step).collect() }
+            }
+        }
+    }
+
+    fn note(&mut self, request: &Request, response: &Response) {
+        match (request, response) {
+            (Request::Read { key }, Response { value, .. })
+            | (Request::Write { key, value } | Request::Cas { key, new: value, .. }, _) => {
+                self.seen[usize::from(*key)] = *value;
+            }
+            _ => {}
+        }
+    }
+
+    fn record(&mut self, client: u64, kind: EventKind, request: &Request, response: Option<&Response>, at_us: u64) {
+        let (function, key, value) = words(request, response);
+        self.events.push(Event { process: client, kind, function, key, value, time: at_us * 1_000 });
+    }
+}
+
+impl<M> Workload<M> for RegisterClients
+where
+    M: Machine<Call = Request, Answer = Response>,
+{
+    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Request) {
+        let request = self.request();
+        self.record(client, EventKind::Invoke, &request, None, at_us);
+        (NodeId(self.random.between(1, cluster.nodes + 1)), request)
+    }
+
+    fn answered(&mut self, client: u64, what: &Request, answer: &Answer<Response>, at_us: u64) {
+        match answer {
+            Answer::Done(response) => {
+                self.note(what, response);
+                self.record(client, EventKind::Ok, what, Some(response), at_us);
+            }
+            Answer::NotDone => self.record(client, EventKind::Fail, what, None, at_us),
+            Answer::Unknown => self.record(client, EventKind::Info, what, None, at_us),
+        }
+    }
+
+    fn pause_us(&mut self, _client: u64) -> u64 {
+        self.random.between(500, 30_000)
+    }
+
+    fn judge(&mut self) -> Result<(), Violation> {
+        let history = History::from_events(self.events.iter().cloned()).expect("made here");
+        let judgement = history.judge(Budget::default());
+        match judgement.verdict() {
+            Verdict::Holds => Ok(()),
+            Verdict::Undecided => Err(Violation { law: "the history is decided", detail: judgement.to_string() }),
+            Verdict::Violated => Err(Violation { law: "linearizable", detail: judgement.to_string() }),
+        }
+    }
+
+    fn history(&self) -> Vec<Event> {
+        self.events.clone()
+    }
+}
+
+/// A call and what came of it, as a history has them.
+fn words(request: &Request, response: Option<&Response>) -> (Function, Option<String>, Value) {
+    let register = |key: &u8| Some(format!("r{key}"));
+    let shown = |value: u64| if value == 0 { Value::Null } else { json!(value) };
+    match request {
+        Request::Read { key } => (Function::Read, register(key), shown(response.map_or(0, |response| response.value))),
+        Request::Write { key, value } => (Function::Write, register(key), shown(*value)),
+        Request::Cas { key, old, new } => (Function::Cas, register(key), json!([shown(*old), shown(*new)])),
+        Request::Txn { steps } => {
+            let mut lists = response.into_iter().flat_map(|response| &response.lists);
+            let step = |(list, appended): &(u64, Option<u64>)| match appended {
+                Some(value) => json!(["append", format!("l{list}"), value]),
+                None => json!(["r", format!("l{list}"), lists.next()]),
+            };
+            (Function::Txn, None, steps.iter().map(step).collect())
+        }
+    }
+}
+
+const REGISTERS: usize = 4;
+const LISTS: u64 = 3;
+const CALLS_A_LIST: u64 = 60;

@@ -1,0 +1,40 @@
+//! What clients do.
+
+use quorate_protocol::{NodeId, Violation};
+
+use super::{Answer, Machine};
+use crate::history::Event;
+
+/// What the clients of a run call, and whether what they saw is as it must be.
+///
+/// Chance is to be drawn from the run's seed alone.
+pub trait Workload<M: Machine> {
+    /// What a client calls now, and at which node. It has no other call under way.
+    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, M::Call);
+
+    /// A client learns what became of its call. One that waits in vain is told [`Answer::Unknown`] after two seconds.
+    fn answered(&mut self, client: u64, what: &M::Call, answer: &Answer<M::Answer>, at_us: u64);
+
+    /// How long a client thinks before its next call, in microseconds.
+    fn pause_us(&mut self, client: u64) -> u64;
+
+    /// Judges at the end what the clients saw.
+    ///
+    /// # Errors
+    /// When it cannot have been, and why.
+    fn judge(&mut self) -> Result<(), Violation>;
+
+    /// What the clients saw, as it is written into a history file; nothing for a workload that has no such form.
+    fn history(&self) -> Vec<Event> {
+        Vec::new()
+    }
+}
+
+/// What a client can know of the cluster that it calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Nodes are 1 to this.
+    pub nodes: u64,
+    /// Who leads, if a running node says that it does.
+    pub leader: Option<NodeId>,
+}
