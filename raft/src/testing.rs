@@ -5,11 +5,18 @@
 mod builder;
 mod cluster;
 mod disk;
+mod disks;
 mod laws;
+mod network;
 mod node;
+mod record;
+mod words;
 
 pub use builder::Builder;
 pub use cluster::{Cluster, Faults};
 pub use disk::Disk;
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, laws};
+pub use network::{Pick, Release};
 pub use node::{Applied, Node};
+pub use record::{Fate, Happening};
+pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};

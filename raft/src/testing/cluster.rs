@@ -11,7 +11,9 @@ use quorate_protocol::{
 
 use super::builder::Builder;
 use super::laws::laws;
+use super::network::Pick;
 use super::node::{Effect, Node};
+use super::record::{Fate, Happening};
 use crate::{Message, Raft};
 
 /// What the network and the disks do to a cluster.
@@ -45,9 +47,11 @@ pub struct Cluster {
     queue: BTreeMap<(Instant, u64), Event>,
     next_event: u64,
     random: Random,
-    cut: BTreeSet<(NodeId, NodeId)>,
-    parked_links: BTreeSet<(NodeId, NodeId)>,
-    parked: Vec<(NodeId, NodeId, Message)>,
+    pub(super) cut: BTreeSet<(NodeId, NodeId)>,
+    pub(super) holds: Vec<Pick>,
+    pub(super) parked: Vec<(NodeId, NodeId, Message)>,
+    /// What happened since it was taken last, if anybody wants it.
+    pub(super) record: Option<Vec<Happening>>,
     laws: Laws,
     has_lost_disk: bool,
     tail_bytes_max: usize,
@@ -56,7 +60,7 @@ pub struct Cluster {
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
     Written { node: NodeId, starts: u64, ticket: Ticket },
     Loaded { node: NodeId, starts: u64, ticket: Ticket, range: LoadRange },
@@ -84,8 +88,9 @@ impl Cluster {
             random: Random::new(seed),
             faults: Faults::default(),
             cut: BTreeSet::new(),
-            parked_links: BTreeSet::new(),
+            holds: Vec::new(),
             parked: Vec::new(),
+            record: None,
             laws: Laws(laws()),
             has_lost_disk: false,
             sent: 0,
@@ -165,6 +170,9 @@ impl Cluster {
         let now = self.clock();
         let batch_percent = self.faults.batch_percent;
         let is_batched = batch_percent > 0 && self.random.between(0, 100) < batch_percent;
+        if matches!(input, Input::Timeout) {
+            self.note(|| Happening::TimedOut { node });
+        }
         let Some(state) = self.nodes.get_mut(&node) else { return };
         let Some(core) = &mut state.core else { return };
         core.handle(now, input);
@@ -259,92 +267,6 @@ impl Cluster {
         let leading = running.filter(|(_, core)| core.role.name() == Role::Leader);
         let (node, core) = leading.max_by_key(|(_, core)| core.state.term)?;
         (core.log.term_at(core.commit_index) == Some(core.state.term)).then_some(node.0)
-    }
-
-    /// Loses everything from `from` to `to`.
-    pub fn cut(&mut self, from: u64, to: u64) {
-        self.cut.insert((NodeId(from), NodeId(to)));
-    }
-
-    /// Loses everything between `node` and all others.
-    pub fn isolate(&mut self, node: u64) {
-        let others: Vec<u64> = self.nodes.keys().map(|other| other.0).filter(|other| *other != node).collect();
-        for other in others {
-            self.cut(node, other);
-            self.cut(other, node);
-        }
-    }
-
-    /// Only these pairs hear each other.
-    pub fn only_links(&mut self, links: &[(u64, u64)]) {
-        let nodes: Vec<u64> = self.nodes.keys().map(|node| node.0).collect();
-        self.cut.clear();
-        for from in &nodes {
-            for to in &nodes {
-                if from != to && !links.contains(&(*from, *to)) && !links.contains(&(*to, *from)) {
-                    self.cut(*from, *to);
-                }
-            }
-        }
-    }
-
-    /// Everybody hears everybody.
-    pub fn heal(&mut self) {
-        self.cut.clear();
-    }
-
-    /// Keeps what `from` sends to `to` until it is released.
-    pub fn park(&mut self, from: u64, to: u64) {
-        self.parked_links.insert((NodeId(from), NodeId(to)));
-    }
-
-    /// Delivers what was kept, in order, and keeps no more.
-    pub fn release(&mut self) {
-        self.parked_links.clear();
-        for (from, to, message) in std::mem::take(&mut self.parked) {
-            self.input(to, Input::Message { from, message });
-        }
-        self.settle();
-    }
-
-    /// Delivers what was kept and `chosen` picks, in order, and goes on keeping.
-    pub fn release_if(&mut self, chosen: impl Fn(&Message) -> bool) {
-        let parked = std::mem::take(&mut self.parked);
-        let (picked, kept) = parked.into_iter().partition(|(_, _, message)| chosen(message));
-        self.parked = kept;
-        let picked: Vec<(NodeId, NodeId, Message)> = picked;
-        for (from, to, message) in picked {
-            self.input(to, Input::Message { from, message });
-        }
-        self.deliver();
-    }
-
-    /// Forgets what was kept, and keeps no more.
-    pub fn forget_parked(&mut self) {
-        self.parked_links.clear();
-        self.parked.clear();
-    }
-
-    /// What is kept now.
-    pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
-        &self.parked
-    }
-
-    /// Writes of a node do not complete.
-    pub fn hold_disk(&mut self, node: u64) {
-        self.node_mut(node).is_disk_held = true;
-    }
-
-    /// Writes of a node complete again, and so do those that wait.
-    pub fn release_disk(&mut self, node: u64) {
-        let state = self.node_mut(node);
-        state.is_disk_held = false;
-        let starts = state.starts;
-        let tickets: Vec<Ticket> = state.writes.iter().map(|(ticket, _)| *ticket).collect();
-        for ticket in tickets {
-            self.schedule(Duration::ZERO, Event::Written { node: NodeId(node), starts, ticket });
-        }
-        self.settle();
     }
 
     /// Stops a node. What was not written is gone.
@@ -490,6 +412,7 @@ impl Cluster {
             let (_, operations) = state.writes.pop_front().expect("just seen");
             state.disk.write(operations);
         }
+        self.note(|| Happening::Persisted { node });
         self.input(node, Input::Persisted(ticket));
     }
 
@@ -535,7 +458,8 @@ impl Cluster {
         for effect in state.poll() {
             match effect {
                 Effect::Send(to, message) => self.carry(node, incarnation, to, message),
-                Effect::Write(ticket) => {
+                Effect::Write(ticket, operations) => {
+                    self.note(|| Happening::Wrote { node, operations });
                     let delay = self.draw(self.faults.write_max);
                     self.schedule(delay, Event::Written { node, starts, ticket });
                 }
@@ -543,6 +467,8 @@ impl Cluster {
                     let delay = self.draw(self.faults.write_max);
                     self.schedule(delay, Event::Loaded { node, starts, ticket, range });
                 }
+                Effect::Told(event) => self.note(|| Happening::Told { node, event }),
+                Effect::Halted(reason) => self.note(|| Happening::Halted { node, reason }),
                 Effect::SendSnapshot { ticket, to, term, snapshot } => {
                     let delay = self.draw(self.faults.write_max * 4).max(Duration::from_millis(1));
                     self.schedule(delay, Event::Transferred { node, starts, ticket, to, term, snapshot });
@@ -553,11 +479,19 @@ impl Cluster {
 
     fn carry(&mut self, from: NodeId, incarnation: u64, to: NodeId, message: Message) {
         self.sent += 1;
-        if self.parked_links.contains(&(from, to)) {
+        let is_held = self.holds.iter().any(|pick| pick.picks(from, to, &message));
+        let is_lost = !is_held && (self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent));
+        let fate = match (is_held, is_lost) {
+            (true, _) => Fate::Held,
+            (_, true) => Fate::Lost,
+            _ => Fate::Sent,
+        };
+        self.note(|| Happening::Sent { from, to, message: message.clone(), fate });
+        if is_held {
             self.parked.push((from, to, message));
             return;
         }
-        if self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent) {
+        if is_lost {
             return;
         }
         if self.strikes(self.faults.duplicate_percent) {
@@ -577,7 +511,7 @@ impl Cluster {
         if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
     }
 
-    fn schedule(&mut self, delay: Duration, event: Event) {
+    pub(super) fn schedule(&mut self, delay: Duration, event: Event) {
         self.next_event += 1;
         self.queue.insert((self.now.after(delay), self.next_event), event);
     }

@@ -47,7 +47,9 @@ use super::disk::Disk;
 #[derive(Debug)]
 pub(super) enum Effect {
     Send(NodeId, Message),
-    Write(Ticket),
+    Write(Ticket, Vec<Operation>),
+    Told(LogEvent),
+    Halted(HaltReason),
     Load(Ticket, LoadRange),
     SendSnapshot { ticket: Ticket, to: NodeId, term: Term, snapshot: SnapshotMeta },
 }
@@ -116,8 +118,8 @@ impl Node {
             match output {
                 Output::Send { to, message } => effects.push(Effect::Send(to, message)),
                 Output::Persist { ticket, operations } => {
-                    self.writes.push_back((ticket, operations));
-                    effects.push(Effect::Write(ticket));
+                    self.writes.push_back((ticket, operations.clone()));
+                    effects.push(Effect::Write(ticket, operations));
                 }
                 Output::Load { ticket, range } => effects.push(Effect::Load(ticket, range)),
                 Output::Request { ticket, request: LogRequest::SendSnapshot { to, term, snapshot } } => {
@@ -132,9 +134,13 @@ impl Node {
                         LogEvent::Installed { .. } => installed.push(event.clone()),
                         _ => {}
                     }
-                    self.events.push(event);
+                    self.events.push(event.clone());
+                    effects.push(Effect::Told(event));
                 }
-                Output::Halt { reason } => self.halted = Some(reason),
+                Output::Halt { reason } => {
+                    self.halted = Some(reason.clone());
+                    effects.push(Effect::Halted(reason));
+                }
             }
         }
         if !installed.is_empty() {

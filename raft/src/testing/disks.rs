@@ -1,0 +1,50 @@
+//! The disks of a cluster: writes that are held back, complete or fail.
+
+use std::time::Duration;
+
+use quorate_protocol::{Input, NodeId, PersistFailure, Ticket};
+
+use super::cluster::{Cluster, Event};
+use super::record::Happening;
+
+impl Cluster {
+    /// Writes of a node do not complete.
+    pub fn hold_disk(&mut self, node: u64) {
+        self.node_mut(node).is_disk_held = true;
+    }
+
+    /// Writes of a node complete again, and so do those that wait.
+    pub fn release_disk(&mut self, node: u64) {
+        let state = self.node_mut(node);
+        state.is_disk_held = false;
+        let starts = state.starts;
+        let tickets: Vec<Ticket> = state.writes.iter().map(|(ticket, _)| *ticket).collect();
+        for ticket in tickets {
+            self.schedule(Duration::ZERO, Event::Written { node: NodeId(node), starts, ticket });
+        }
+        self.settle();
+    }
+
+    /// The oldest write of a node whose disk is held completes.
+    ///
+    /// # Panics
+    /// When none is on its way.
+    pub fn persist_oldest(&mut self, node: u64) {
+        let (ticket, operations) = self.node_mut(node).writes.pop_front().expect("a write is on its way");
+        self.node_mut(node).disk.write(operations);
+        self.note(|| Happening::Persisted { node: NodeId(node) });
+        self.input(NodeId(node), Input::Persisted(ticket));
+        self.deliver();
+    }
+
+    /// The oldest write of a node whose disk is held fails, and with it all that were handed over behind it.
+    ///
+    /// # Panics
+    /// When none is on its way.
+    pub fn fail_oldest(&mut self, node: u64, failure: PersistFailure) {
+        let writes = std::mem::take(&mut self.node_mut(node).writes);
+        let (ticket, _) = writes.front().expect("a write is on its way");
+        self.input(NodeId(node), Input::PersistFailed { ticket: *ticket, failure });
+        self.deliver();
+    }
+}
