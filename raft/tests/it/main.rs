@@ -9,4 +9,5 @@ mod random;
 mod scenarios;
 mod standing;
 mod support;
+mod texts;
 mod views;
