@@ -145,7 +145,10 @@ impl<F: DiskFile> Scan<'_, F> {
     /// Names the damage: by the record it hit, or by the nearest one that can be read.
     fn corrupt(&self, damage: &BatchDamage, finding: &Finding) -> OpenError {
         let names_stream = |record: &&Record| !matches!(record.kind, RecordKind::Begin | RecordKind::Commit);
-        let record = damage.record.as_ref().filter(names_stream).or(finding.nearest.as_ref());
+        // A damaged header may name a stream that never was; its neighbours tell better then.
+        let is_known = |record: &&Record| self.index.streams.contains_key(&record.stream);
+        let guess = damage.record.as_ref().filter(names_stream);
+        let record = guess.filter(is_known).or(finding.nearest.as_ref()).or(guess);
         OpenError::Corrupt {
             stream: StreamId(record.map_or(0, |record| record.stream)),
             position: record.map_or(0, |record| record.position),

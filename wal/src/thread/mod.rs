@@ -3,10 +3,13 @@
 mod queue;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_protocol::{LoadFailure, LoadRange, Loaded, Operation, Ticket};
 
@@ -96,7 +99,8 @@ pub struct ThreadMetrics {
     pub log: Metrics,
     /// Sets of submissions that were made durable together.
     pub sets: u64,
-    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all others.
+    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all others. To begin
+    /// a segment takes several syncs, which count as one together with the write they held up.
     pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Microseconds spent in syncs.
     pub sync_us: u64,
@@ -143,7 +147,7 @@ impl LogThread {
             move || run_loads(&shared, &reader, &*on_completion)
         })?;
         let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader) };
-        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync);
+        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now));
         thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || {
             let _guard = CloseAtEnd(writer.shared());
             writer.run()

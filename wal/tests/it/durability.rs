@@ -1,11 +1,13 @@
 //! Rules on when a write counts, and what happens when the disk fails.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use quorate_protocol::{Entry, EntryKind, LoadFailure, LogIndex, LogTime, Operation, PersistFailure, Term, Ticket};
-use quorate_wal::disk::{Crash, MemoryDisk};
+use quorate_wal::disk::{Crash, DiskOperation, MemoryDisk};
 use quorate_wal::{LogThread, Refusal, StorageLevel, StreamId, ThreadSettings, Wal};
 
+use crate::slow::SlowDisk;
 use crate::support::*;
 
 /// Writes with rotations, each synced. Returns the last index that was acknowledged.
@@ -53,41 +55,53 @@ fn rule_21_the_first_failed_operation_poisons_for_good() {
     let fresh = MemoryDisk::new();
     drop(open(&fresh));
     let mut poisoned = 0;
-    for step in 0..120 {
+    let mut failed_syncs = 0;
+    for step in 0.. {
         let disk = fresh.fork();
         let mut wal = open(&disk);
+        let before = disk.history().len();
         disk.fail(step, ErrorKind::Other);
-        let acknowledged = run(&mut wal, 1, 20);
-        if let Some(reason) = wal.poisoned().cloned() {
+        let acknowledged = run(&mut wal, 1, 40);
+        let Some(failed) = disk.history()[before..].get(usize::try_from(step).unwrap()).copied() else { break };
+        let reason = wal.poisoned().cloned();
+        let wal_failed = reason.is_some();
+        if let Some(reason) = reason {
             poisoned += 1;
             assert_eq!(wal.sync(), Err(reason.clone()));
             assert_eq!(wal.write(&[(A, vec![append(acknowledged + 1, 1, 1)])]), Err(reason.clone()));
             assert_eq!(wal.settle(true), Err(reason.clone()));
             assert_eq!(wal.close(), Err(reason));
+            failed_syncs += u64::from(matches!(failed, DiskOperation::Sync | DiskOperation::SyncDir));
         } else {
-            assert_eq!(acknowledged, 20);
+            assert_eq!(acknowledged, 40);
         }
+        assert!(wal_failed || !matches!(failed, DiskOperation::Sync | DiskOperation::SyncDir | DiskOperation::Write));
         disk.crash(Crash::LoseUnsynced);
         // Rule 22: what was being written may be there or not.
         let wal = open(&disk);
         let found = texts(&wal, A, 1).unwrap_or_default().len() as u64;
         assert!((acknowledged..=acknowledged + 1).contains(&found), "step {step}: {found} of {acknowledged}");
     }
-    assert!(poisoned > 50);
+    assert!(poisoned > 100 && failed_syncs > 40, "{poisoned} failures, {failed_syncs} of a sync");
 }
 
 #[test]
 fn rule_21_nobody_waits_for_ever_when_the_log_fails() {
-    for step in 0..12 {
+    for step in 0.. {
         let disk = MemoryDisk::new();
         let wal = open(&disk);
+        let before = disk.operations();
         let (on_completion, completions) = completions();
         disk.fail(step, ErrorKind::Other);
         let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
         for ticket in 1..=30 {
-            thread.submit(A, Ticket(ticket), vec![append(ticket, 1, 1)]).unwrap();
+            thread.submit(A, Ticket(ticket), vec![append_sized(ticket, 1, 1, 3000)]).unwrap();
         }
         let closed = thread.close();
+        if disk.operations() - before <= step {
+            assert!(step > 20, "with rotations");
+            break;
+        }
         let writes: Vec<_> = completions.iter().flat_map(|set| set.writes).collect();
         assert_eq!(writes.len(), 30, "step {step}");
         let first = writes.iter().position(|write| write.result.is_err()).unwrap_or(30);
@@ -161,36 +175,41 @@ fn rule_23_a_full_disk_is_told_early_loses_nothing_and_service_comes_back() {
     assert!(told > 10);
 }
 
+/// While one sync is held up, eight threads submit; all of that is made durable by the next one.
 #[test]
 fn rule_24_one_sync_covers_all_that_waits() {
-    let disk = MemoryDisk::new();
+    let (disk, gate) = SlowDisk::new();
+    let (wal, _) = Wal::open(disk, small(), identity()).unwrap();
+    gate.shut();
     let (on_completion, completions) = completions();
-    let thread = LogThread::spawn(open(&disk), &ThreadSettings::default(), on_completion).unwrap();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    thread.submit(StreamId(9), Ticket(1), vec![append(1, 1, 1)]).unwrap();
+    gate.await_sync();
     std::thread::scope(|scope| {
         for stream in 1..=8 {
             let thread = &thread;
             scope.spawn(move || {
-                for index in 1..=200 {
+                for index in 1..=20 {
                     thread.submit(StreamId(stream), Ticket(index), vec![append(index, 1, 1)]).unwrap();
                 }
             });
         }
     });
-    let metrics = loop {
-        let metrics = thread.metrics();
-        if metrics.log.submissions == 1600 {
-            break metrics;
-        }
-        std::thread::yield_now();
-    };
-    thread.close().unwrap();
-    assert!(metrics.log.syncs * 2 < 1600, "{} syncs", metrics.log.syncs);
-    let mut last = std::collections::BTreeMap::new();
-    for write in completions.iter().flat_map(|set| set.writes) {
+    gate.open();
+    let first = completions.recv().unwrap().writes;
+    assert_eq!(first.len(), 1);
+    let second = completions.recv().unwrap().writes;
+    assert_eq!(second.len(), 160, "all of them, by one sync");
+    let mut last = BTreeMap::new();
+    for write in second {
+        assert_eq!(write.result, Ok(()));
         assert_eq!(last.insert(write.stream, write.ticket).map_or(0, |ticket| ticket.0) + 1, write.ticket.0);
     }
-    let wal = open(&disk);
-    assert!((1..=8).all(|stream| texts(&wal, StreamId(stream), 1).unwrap().len() == 200));
+    while thread.metrics().sets < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!(thread.metrics().log.syncs, 2);
+    thread.close().unwrap();
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //!
 //! `QUORATE_WAL_GOLDEN=write cargo test -p quorate-wal golden` writes them anew, which only an unreleased format may ask for.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use quorate_protocol::{LogIndex, Operation, Term};
+use quorate_protocol::{ClusterId, Configuration, GroupId, LogIndex, LogTime, NodeId, Operation, SnapshotMeta, Term};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::{StreamId, Wal};
+use quorate_wal::{FORMAT_VERSION, SnapshotStore, StreamId, Wal};
 
 use crate::support::*;
 
@@ -61,24 +62,27 @@ type Scenario = (&'static str, fn(&MemoryDisk), fn(&Wal<MemoryDisk>));
 const SCENARIOS: [Scenario; 2] = [("plain", plain, check_plain), ("moved", moved, check_moved)];
 
 #[test]
-fn rule_02_golden_files_of_version_1_are_read() {
-    for (name, _, check) in SCENARIOS {
-        let disk = MemoryDisk::new();
-        disk.create_dir("log".as_ref()).unwrap();
-        disk.sync_dir("".as_ref()).unwrap();
-        for (file, mut bytes) in golden(name) {
-            // The zeros at the end are left out of the golden files.
-            let is_segment = file.starts_with("segment");
-            let length = if is_segment { small().segment_bytes } else { (bytes.len() as u64).next_multiple_of(4096) };
-            bytes.resize(usize::try_from(length).unwrap(), 0);
-            disk.replace(format!("log/{file}"), &bytes);
+fn rule_02_golden_files_of_every_released_version_are_read() {
+    for version in 1..=FORMAT_VERSION {
+        for (name, _, check) in SCENARIOS {
+            let disk = MemoryDisk::new();
+            disk.create_dir("log".as_ref()).unwrap();
+            disk.sync_dir("".as_ref()).unwrap();
+            for (file, mut bytes) in golden(version, name) {
+                // The zeros at the end are left out of the golden files.
+                let is_segment = file.starts_with("segment");
+                let length =
+                    if is_segment { small().segment_bytes } else { (bytes.len() as u64).next_multiple_of(4096) };
+                bytes.resize(usize::try_from(length).unwrap(), 0);
+                disk.replace(format!("log/{file}"), &bytes);
+            }
+            check(&open(&disk));
         }
-        check(&open(&disk));
     }
 }
 
 #[test]
-fn rule_02_version_1_is_written_as_ever() {
+fn rule_02_the_newest_version_is_written_as_ever() {
     for (name, make, _) in SCENARIOS {
         let disk = MemoryDisk::new();
         make(&disk);
@@ -94,11 +98,11 @@ fn rule_02_version_1_is_written_as_ever() {
             .collect();
         if std::env::var_os("QUORATE_WAL_GOLDEN").is_some() {
             for (file, bytes) in &files {
-                std::fs::create_dir_all(folder(name)).unwrap();
-                std::fs::write(folder(name).join(file), bytes).unwrap();
+                std::fs::create_dir_all(folder(FORMAT_VERSION, name)).unwrap();
+                std::fs::write(folder(FORMAT_VERSION, name).join(file), bytes).unwrap();
             }
         }
-        let mut expected = golden(name);
+        let mut expected = golden(FORMAT_VERSION, name);
         expected.sort_by_key(|(file, _)| !file.starts_with("segment"));
         for ((file, bytes), (golden_file, golden)) in files.iter().zip(&expected) {
             assert_eq!(file, golden_file, "{name}");
@@ -108,8 +112,35 @@ fn rule_02_version_1_is_written_as_ever() {
     }
 }
 
-fn golden(name: &str) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder(name))
+#[test]
+fn rule_02_snapshots_of_version_1_are_read_and_written_as_ever() {
+    let name = "00000000000000000009.snapshot";
+    let disk = MemoryDisk::new();
+    let snapshots = |disk: &MemoryDisk| {
+        SnapshotStore::open(disk.clone(), "snapshots".as_ref(), ClusterId(0xc1), GroupId(5)).unwrap()
+    };
+    let configuration = Configuration::of_voters([NodeId(1), NodeId(2), NodeId(3)]);
+    let meta = SnapshotMeta { index: LogIndex(9), term: Term(4), log_time: LogTime(77), configuration };
+    let mut builder = snapshots(&disk).begin(meta.clone()).unwrap();
+    builder.write_all(b"everything that was applied").unwrap();
+    builder.finish(None).unwrap();
+    let written = disk.content(format!("snapshots/{name}")).unwrap();
+    if std::env::var_os("QUORATE_WAL_GOLDEN").is_some() {
+        std::fs::create_dir_all(folder(1, "snapshots")).unwrap();
+        std::fs::write(folder(1, "snapshots").join(name), &written).unwrap();
+    }
+    let [(_, golden)] = &golden(1, "snapshots")[..] else { panic!("one file") };
+    assert!(written == *golden, "it is written otherwise");
+    disk.replace(format!("snapshots/{name}"), golden);
+    let stored = snapshots(&disk).newest().unwrap().unwrap();
+    assert_eq!(stored.meta, meta);
+    let mut content = String::new();
+    snapshots(&disk).read(LogIndex(9)).unwrap().into_content().read_to_string(&mut content).unwrap();
+    assert_eq!(content, "everything that was applied");
+}
+
+fn golden(version: u32, name: &str) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder(version, name))
         .unwrap()
         .map(|file| file.unwrap())
         .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
@@ -118,6 +149,6 @@ fn golden(name: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
+fn folder(version: u32, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}")).join(name)
 }

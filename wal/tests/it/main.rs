@@ -1,6 +1,7 @@
 //! The log's behaviour, through its public API. Tests named `rule_NN_` show one rule of the log each.
 
 mod basics;
+mod craft;
 mod durability;
 mod format;
 mod golden;

@@ -1,8 +1,5 @@
 //! Rules on streams that share segments.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use quorate_protocol::{LoadRange, LogIndex, Ticket};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 use quorate_wal::{LogThread, Refusal, Settings, StreamId, ThreadSettings, Wal, WriteError};
@@ -170,19 +167,18 @@ fn rule_44_a_deleted_stream_stays_deleted() {
 
 #[test]
 fn rule_45_a_load_does_not_wait_for_a_sync() {
-    let is_held = Arc::new(AtomicBool::new(false));
-    let disk = SlowDisk::new(is_held.clone());
+    let (disk, gate) = SlowDisk::new();
     let (mut wal, _) = Wal::open(disk, small(), identity()).unwrap();
     put(&mut wal, A, vec![append(1, 1, 3)]);
     let (on_completion, completions) = completions();
     let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
-    is_held.store(true, Ordering::Release);
+    gate.shut();
     thread.submit(A, Ticket(1), vec![append(4, 1, 1)]).unwrap();
     let range = LoadRange::Entries { range: LogIndex(1)..LogIndex(4), bytes_max: usize::MAX };
     thread.load(A, Ticket(2), range).unwrap();
     let first = completions.recv().unwrap();
     assert!(first.writes.is_empty() && first.loads[0].ticket == Ticket(2) && first.loads[0].result.is_ok());
-    is_held.store(false, Ordering::Release);
+    gate.open();
     assert_eq!(completions.recv().unwrap().writes[0].ticket, Ticket(1));
     thread.close().unwrap();
 }

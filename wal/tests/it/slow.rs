@@ -1,9 +1,10 @@
-//! A disk that keeps callers waiting.
+//! A disk that keeps callers waiting, and knows who called.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use quorate_wal::disk::{Disk, DiskFile, MemoryDisk};
 
@@ -11,18 +12,60 @@ use quorate_wal::disk::{Disk, DiskFile, MemoryDisk};
 #[derive(Clone)]
 pub(crate) struct SlowDisk {
     disk: MemoryDisk,
-    is_held: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 pub(crate) struct SlowFile {
     file: <MemoryDisk as Disk>::File,
-    is_held: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+}
+
+/// What all syncs of content go through.
+#[derive(Default)]
+pub(crate) struct Gate {
+    is_shut: AtomicBool,
+    is_awaited: AtomicBool,
+    callers: Mutex<BTreeSet<String>>,
+}
+
+impl Gate {
+    /// From now on syncs wait.
+    pub(crate) fn shut(&self) {
+        self.is_shut.store(true, Ordering::Release);
+    }
+
+    /// Lets all through that wait, and those that come.
+    pub(crate) fn open(&self) {
+        self.is_shut.store(false, Ordering::Release);
+    }
+
+    /// Returns once a sync waits.
+    pub(crate) fn await_sync(&self) {
+        while !self.is_awaited.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The names of the threads that read, wrote or synced since this was asked last.
+    pub(crate) fn callers(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.callers.lock().unwrap())
+    }
+
+    fn note_caller(&self) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        self.callers.lock().unwrap().insert(name);
+    }
 }
 
 impl SlowDisk {
-    /// An empty one. Syncs of content wait as long as `is_held` is set.
-    pub(crate) fn new(is_held: Arc<AtomicBool>) -> Self {
-        Self { disk: MemoryDisk::new(), is_held }
+    /// An empty one, and its gate.
+    pub(crate) fn new() -> (Self, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Self { disk: MemoryDisk::new(), gate: gate.clone() }, gate)
+    }
+
+    fn file(&self, file: <MemoryDisk as Disk>::File) -> SlowFile {
+        SlowFile { file, gate: self.gate.clone() }
     }
 }
 
@@ -31,55 +74,68 @@ impl Disk for SlowDisk {
     type Lock = <MemoryDisk as Disk>::Lock;
 
     fn create(&self, path: &Path) -> io::Result<SlowFile> {
-        Ok(SlowFile { file: self.disk.create(path)?, is_held: self.is_held.clone() })
+        self.gate.note_caller();
+        Ok(self.file(self.disk.create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<SlowFile> {
-        Ok(SlowFile { file: self.disk.open(path)?, is_held: self.is_held.clone() })
+        self.gate.note_caller();
+        Ok(self.file(self.disk.open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.gate.note_caller();
         self.disk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.gate.note_caller();
         self.disk.remove(path)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.gate.note_caller();
         self.disk.list(directory)
     }
 
     fn create_dir(&self, directory: &Path) -> io::Result<()> {
+        self.gate.note_caller();
         self.disk.create_dir(directory)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        self.gate.note_caller();
         self.disk.sync_dir(directory)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Self::Lock> {
+        self.gate.note_caller();
         self.disk.lock(path)
     }
 }
 
 impl DiskFile for SlowFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.gate.note_caller();
         self.file.read_at(offset, into)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.gate.note_caller();
         self.file.write_at(offset, bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        while self.is_held.load(Ordering::Acquire) {
+        self.gate.note_caller();
+        while self.gate.is_shut.load(Ordering::Acquire) {
+            self.gate.is_awaited.store(true, Ordering::Release);
             std::thread::yield_now();
         }
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.gate.note_caller();
         self.file.sync_all()
     }
 
@@ -88,6 +144,7 @@ impl DiskFile for SlowFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        self.gate.note_caller();
         self.file.set_len(length)
     }
 }

@@ -1,8 +1,5 @@
 //! The log on its thread.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use quorate_protocol::{LoadRange, Loaded, LogIndex, PersistFailure, Ticket};
 use quorate_wal::disk::MemoryDisk;
 use quorate_wal::{LogThread, SubmitError, ThreadSettings, Wal};
@@ -38,9 +35,9 @@ fn submissions_become_durable_in_order_and_loads_come_back() {
 
 #[test]
 fn a_full_queue_refuses_and_takes_again_when_the_disk_goes_on() {
-    let is_held = Arc::new(AtomicBool::new(false));
-    let (wal, _) = Wal::open(SlowDisk::new(is_held.clone()), small(), identity()).unwrap();
-    is_held.store(true, Ordering::Release);
+    let (disk, gate) = SlowDisk::new();
+    let (wal, _) = Wal::open(disk, small(), identity()).unwrap();
+    gate.shut();
     let (on_completion, completions) = completions();
     let settings = ThreadSettings { queue_bytes_max: 2000, ..ThreadSettings::default() };
     let thread = LogThread::spawn(wal, &settings, on_completion).unwrap();
@@ -53,7 +50,7 @@ fn a_full_queue_refuses_and_takes_again_when_the_disk_goes_on() {
     };
     assert_eq!(refused, SubmitError::Full);
     assert!(taken < 50, "what is being written and what waits are bounded");
-    is_held.store(false, Ordering::Release);
+    gate.open();
     let mut done = 0;
     while done < taken {
         done += completions.recv().unwrap().writes.len() as u64;
@@ -61,4 +58,26 @@ fn a_full_queue_refuses_and_takes_again_when_the_disk_goes_on() {
     thread.submit(A, Ticket(taken + 1), vec![append(taken + 1, 1, 1)]).unwrap();
     assert!(completions.recv().unwrap().writes[0].result.is_ok());
     thread.close().unwrap();
+}
+
+/// Whoever submits, writes, syncs and reads happen on the log's two threads alone.
+#[test]
+fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
+    let (disk, gate) = SlowDisk::new();
+    let (wal, _) = Wal::open(disk, small(), identity()).unwrap();
+    gate.callers();
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    for index in 1..=40 {
+        thread.submit(A, Ticket(index), vec![append_sized(index, 1, 1, 3000), state("t"), compact(index, 1)]).unwrap();
+        while completions.recv().unwrap().writes.is_empty() {}
+    }
+    thread.submit(A, Ticket(41), vec![append(41, 1, 1)]).unwrap();
+    let range = LoadRange::Entries { range: LogIndex(41)..LogIndex(42), bytes_max: usize::MAX };
+    while completions.recv().unwrap().writes.is_empty() {}
+    thread.load(A, Ticket(42), range).unwrap();
+    while completions.recv().unwrap().loads.is_empty() {}
+    assert!(thread.metrics().log.rotations > 1);
+    thread.close().unwrap();
+    assert_eq!(gate.callers().into_iter().collect::<Vec<_>>(), ["quorate-log", "quorate-log-reads"]);
 }
