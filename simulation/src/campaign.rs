@@ -21,6 +21,8 @@ pub struct Campaign {
     pub threads: usize,
     /// Whether every seed is run twice, to see that both runs are the same.
     pub is_run_twice: bool,
+    /// After so many failed seeds no more are begun. All below the least of them were run.
+    pub failures_max: usize,
 }
 
 /// What a campaign came to.
@@ -45,8 +47,7 @@ pub struct Summary {
 }
 
 impl Campaign {
-    /// Runs every seed. `finished` is told of each seed that is done, in no particular order. After
-    /// the first failures the rest is not run.
+    /// Runs every seed. `finished` is told of each seed that is done, in no particular order.
     pub fn run(&self, run: impl Fn(&Schedule) -> Outcome + Sync, finished: impl Fn() + Sync) -> Summary {
         let next = AtomicU64::new(self.seeds.start);
         let is_over = AtomicBool::new(false);
@@ -63,7 +64,7 @@ impl Campaign {
                         let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                         done.insert(seed, result);
                         let failed = done.values().filter(|seed| seed.outcome.failure.is_some()).count();
-                        is_over.store(failed >= FAILURES_MAX, Ordering::Relaxed);
+                        is_over.store(failed >= self.failures_max, Ordering::Relaxed);
                         drop(done);
                         finished();
                     }
@@ -137,6 +138,3 @@ impl fmt::Display for Summary {
         write!(f, "hash {:016x}", self.hash)
     }
 }
-
-/// After so many failed seeds no more are begun.
-const FAILURES_MAX: usize = 5;

@@ -58,7 +58,7 @@ fn short() -> Generator {
 fn raft_keeps_its_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
     let generator = if seeds > 100 { Generator::of::<CoreMachine<Raft>>() } else { short() };
-    let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false };
+    let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false, failures_max: 5 };
     let summary = campaign.run(run_raft, || {});
     println!("{summary}");
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
@@ -79,7 +79,7 @@ fn raft_keeps_its_laws_under_every_fault() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let campaign = Campaign { generator: short(), seeds: 100..106, threads: 2, is_run_twice: true };
+    let campaign = Campaign { generator: short(), seeds: 100..106, threads: 2, is_run_twice: true, failures_max: 5 };
     let summary = campaign.run(run_raft, || {});
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
     assert_eq!(campaign.run(run_raft, || {}).hash, summary.hash);

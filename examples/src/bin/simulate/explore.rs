@@ -30,6 +30,9 @@ pub(crate) struct Explore {
     /// Run every seed twice, and see that both runs are the same
     #[arg(long)]
     twice: bool,
+    /// Stop at the first seed that breaks a law, and leave its schedule as it is
+    #[arg(long)]
+    first: bool,
     /// How many threads to use; all cores if not given
     #[arg(long)]
     threads: Option<usize>,
@@ -74,7 +77,9 @@ impl Explore {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
-        let campaign = Campaign { generator, seeds: self.seeds.clone(), threads, is_run_twice: self.twice };
+        let failures_max = if self.first { 1 } else { FAILURES_MAX };
+        let campaign =
+            Campaign { generator, seeds: self.seeds.clone(), threads, is_run_twice: self.twice, failures_max };
         let bar = ProgressBar::new(self.seeds.end.saturating_sub(self.seeds.start));
         bar.set_style(
             ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left").expect("a valid template"),
@@ -89,6 +94,9 @@ impl Explore {
         let run = |schedule: &Schedule, recording| self.run_schedule(schedule, recording);
         for (seed, failure) in &summary.failures {
             println!("\nseed {seed} broke `{}`: {}", failure.law, failure.detail);
+            if self.first {
+                break;
+            }
             let schedule = campaign.generator.schedule(*seed);
             diagnosis::shrink_and_write(&self.out, &format!("seed-{seed}"), schedule, &failure.law, run)?;
         }
@@ -123,6 +131,9 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     }
     Ok(first..last + 1)
 }
+
+/// After so many failed seeds no more are begun.
+const FAILURES_MAX: usize = 5;
 
 const HELD: u8 = 0;
 const BROKEN: u8 = 1;
