@@ -10,7 +10,7 @@ use crate::{ENTRY_HEADER_BYTES, Entry, LogIndex, Term};
 pub const STATE_BYTES_MAX: usize = 4096 - 512;
 
 /// One change to a group's stream of the log. The operations of one `Persist` happen all or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Adds entries of one term behind the last one.
     Append {
