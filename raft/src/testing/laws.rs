@@ -17,7 +17,7 @@ pub fn laws() -> Vec<Box<dyn Law<Raft>>> {
 }
 
 /// At most one node leads in a term (Raft §5.2, "election safety").
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OneLeaderATerm {
     leaders: BTreeMap<Term, NodeId>,
 }
@@ -41,7 +41,7 @@ impl Law<Raft> for OneLeaderATerm {
 
 /// What is committed at an index is the same everywhere and for ever (Raft §5.4, "state machine safety"): logs match
 /// on their committed prefixes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CommittedForever {
     /// What was first seen committed at each index, from 1.
     committed: Vec<(Term, Option<Entry>)>,
@@ -70,6 +70,11 @@ impl Law<Raft> for CommittedForever {
 }
 
 impl CommittedForever {
+    /// The term of the entry seen committed at each index, from 1 on. The largest there is: behind a snapshot, so unknown.
+    pub fn committed(&self) -> impl Iterator<Item = (LogIndex, Term)> + '_ {
+        (1..).map(LogIndex).zip(self.committed.iter().map(|(term, _)| *term))
+    }
+
     fn look_at(&mut self, node: NodeId, core: &Raft, index: LogIndex) -> Result<(), Violation> {
         let term = core.log.term_at(index).unwrap_or_default();
         let entry = core.log.read(index, index, usize::MAX).and_then(|mut entries| entries.pop());
@@ -94,7 +99,7 @@ impl CommittedForever {
 }
 
 /// A leader has every entry that was committed in earlier terms (Raft §5.4, "leader completeness").
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LeaderCompleteness {
     /// The highest index seen committed, its term, and the highest term in which that was seen.
     committed: Vec<(LogIndex, Term, Term)>,
@@ -127,7 +132,7 @@ impl Law<Raft> for LeaderCompleteness {
 }
 
 /// Term and vote never go back while a node runs, nor does what it says is committed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MonotoneState {
     seen: BTreeMap<NodeId, (Term, Option<NodeId>)>,
 }
