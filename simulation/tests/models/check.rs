@@ -1,0 +1,71 @@
+//! Runs a model and says what came of it.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use stateright::{Checker, HasDiscoveries, Model as _};
+
+use crate::model::{Budget, Model};
+use crate::subject::Subject;
+
+/// Explores everything that the budget allows. Gives how many distinct states there are.
+///
+/// # Panics
+/// When what must always hold does not, with the steps that lead there, or one of these milestones is not reached.
+pub(crate) fn exhaust<S: Subject>(name: &str, subject: S, budget: Budget, milestones: &[&str]) -> usize {
+    let begun = Instant::now();
+    let model = Model { subject, budget };
+    let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let seconds = begun.elapsed().as_secs_f64();
+    let (states, steps) = (checker.unique_state_count(), checker.state_count());
+    println!("{name}: {states} states, {steps} steps, depth {}, {seconds:.1} s", checker.max_depth());
+    let discoveries = checker.discoveries();
+    for property in checker.model().properties() {
+        let is_failure = property.expectation.discovery_is_failure();
+        if let Some(path) = discoveries.get(property.name).filter(|_| is_failure) {
+            panic!("{name}: {} does not always hold\n{}", property.name, steps_of(path.clone()));
+        }
+    }
+    let missing: Vec<_> = milestones.iter().filter(|milestone| !discoveries.contains_key(**milestone)).collect();
+    assert!(missing.is_empty(), "{name}: never reached: {missing:?}");
+    states
+}
+
+/// Looks for the shortest way to break a law. Gives the law that breaks, and the steps, one a line, with what was seen.
+///
+/// # Panics
+/// When none breaks within the budget.
+pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> (&'static str, String) {
+    let model = Model { subject, budget };
+    let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let states = checker.unique_state_count();
+    let mut discoveries = checker.discoveries();
+    let properties = checker.model().properties();
+    let mut failures = properties.iter().filter(|property| property.expectation.discovery_is_failure());
+    let found = failures.find_map(|property| Some((property.name, discoveries.remove(property.name)?)));
+    let Some((law, path)) = found else { panic!("{name}: nothing breaks in {states} states") };
+    let steps = steps_of(path);
+    println!("{name}: {law} is broken, found in {states} states\n{steps}");
+    (law, steps)
+}
+
+/// Whether the long exploration was asked for, by `QUORATE_MODEL=full`.
+pub(crate) fn is_full() -> bool {
+    std::env::var("QUORATE_MODEL").is_ok_and(|wanted| wanted == "full")
+}
+
+fn steps_of<S: Subject, A: std::fmt::Debug>(path: stateright::Path<crate::model::State<S>, A>) -> String {
+    let mut text = String::new();
+    let last = path.last_state().broken.clone();
+    for (number, action) in path.into_actions().into_iter().enumerate() {
+        writeln!(text, "{:3}. {action:?}", number + 1).expect("a string takes everything");
+    }
+    if let Some(violation) = last {
+        writeln!(text, "     {violation}").expect("a string takes everything");
+    }
+    text
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,320 @@
+//! Raft, three nodes, from rest.
+//!
+//! By symmetry the first deadline that comes is node 1's: at rest the nodes differ by their names alone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Configuration, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId, Operation,
+    Output, Proposal, ProposalId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
+};
+use quorate_raft::message::{AppendEntries, Message, RequestVote, Verdict, VoteKind, VoteResponse};
+use quorate_raft::testing::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm};
+use quorate_raft::{Config, Raft, Settings, Start};
+use stateright::Property;
+
+use crate::check::{exhaust, find, is_full};
+use crate::disk::Disk;
+use crate::model::{Budget, Model, State};
+use crate::node::{Node, OWN_LAWS};
+use crate::subject::Subject;
+
+/// Three nodes, and a bug between their cores and the world.
+struct RaftOfThree {
+    term_max: Term,
+    bug: Option<Bug>,
+}
+
+/// What is wrong with every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    /// Its disk says that writes are durable when they are not.
+    DiskLies,
+    /// It starts again without knowing whom it voted for.
+    ForgetsVote,
+    /// It votes for everybody who asks.
+    GrantsEveryVote,
+    /// It votes for candidates whose log is older than its own.
+    IgnoresCandidatesLog,
+    /// It says that entries are committed when it sends them.
+    CommitsWhenSending,
+}
+
+#[derive(Clone, Debug)]
+struct Facts {
+    role: Role,
+    term: Term,
+    /// Whether it follows a leader.
+    is_led: bool,
+}
+
+#[derive(Clone, Debug, Default, Hash)]
+struct Memory {
+    elections: OneLeaderATerm,
+    committed: CommittedForever,
+    completeness: LeaderCompleteness,
+    monotone: MonotoneState,
+}
+
+impl RaftOfThree {
+    fn new(term_max: u64) -> Self {
+        Self { term_max: Term(term_max), bug: None }
+    }
+
+    fn with(bug: Bug) -> Self {
+        Self { bug: Some(bug), ..Self::new(3) }
+    }
+}
+
+impl Subject for RaftOfThree {
+    type Core = Raft;
+    type Facts = Facts;
+    type Memory = Memory;
+
+    fn nodes(&self) -> Vec<NodeId> {
+        vec![NodeId(1), NodeId(2), NodeId(3)]
+    }
+
+    fn config(&self, node: NodeId) -> Config {
+        let members = Configuration::of_voters(self.nodes());
+        let settings = Settings {
+            // Two heartbeats that nobody answers end a leadership, and news of commitment needs no deadline of its own.
+            heartbeat_interval: Settings::default().election_timeout_min / 2,
+            commit_notice_delay: Duration::ZERO,
+            ..Settings::default()
+        };
+        Config::new(node, node.0, Start::Initial(members), settings).expect("valid settings")
+    }
+
+    fn commands(&self, node: &Node<Self>, given: u8) -> Vec<LogCommand> {
+        if node.facts.role != Role::Leader {
+            return Vec::new();
+        }
+        let payload = Bytes::copy_from_slice(&[given]);
+        let id = ProposalId { sequence: u64::from(given) + 1, ..ProposalId::default() };
+        let checksum = crc32c(&payload);
+        vec![LogCommand::Propose(Proposal { id, kind: EntryKind::Command, acknowledged_below: 0, payload, checksum })]
+    }
+
+    fn answers(&self, _node: NodeId, request: &LogRequest) -> Vec<LogAnswer> {
+        unreachable!("nobody makes snapshots, and so none is sent: {request:?}")
+    }
+
+    fn facts(&self, core: &Raft, _disk: &Disk) -> Facts {
+        let status = core.status();
+        let is_led = status.role != Role::Leader && status.leader.is_some();
+        Facts { role: status.role, term: status.term, is_led }
+    }
+
+    /// A follower of a leader that is alive votes for nobody else.
+    fn depends_on_time(&self, receiver: &Node<Self>, message: &Message) -> bool {
+        matches!(message, Message::RequestVote(_)) && receiver.facts.is_led
+    }
+
+    fn is_within(&self, node: &Node<Self>) -> bool {
+        node.facts.term <= self.term_max
+    }
+
+    fn told(&self, _memory: &mut Memory, _node: NodeId, _event: &LogEvent) {}
+
+    fn judge(&self, memory: &mut Memory, state: &State<Self>, crashed: Option<NodeId>) -> Result<(), Violation> {
+        let cores: Vec<(NodeId, &Raft)> = state.nodes.iter().map(|node| (node.id, &node.core)).collect();
+        if let Some(crashed) = crashed {
+            let others: Vec<_> = cores.iter().copied().filter(|(node, _)| *node != crashed).collect();
+            memory.monotone.check(&others)?;
+        }
+        memory.elections.check(&cores)?;
+        memory.committed.check(&cores)?;
+        memory.completeness.check(&cores)?;
+        memory.monotone.check(&cores)?;
+        check_durable(&memory.committed, &state.nodes)?;
+        check_matching(&state.nodes)
+    }
+
+    fn properties(&self) -> Vec<Property<Model<Self>>> {
+        let mut properties = vec![
+            Property::<Model<Self>>::always(OWN_LAWS, |_, state| state.keeps(OWN_LAWS)),
+            Property::<Model<Self>>::always("one leader a term", |_, state| state.keeps("one leader a term")),
+            Property::<Model<Self>>::always("committed for ever", |_, state| state.keeps("committed for ever")),
+            Property::<Model<Self>>::always("leader completeness", |_, state| state.keeps("leader completeness")),
+            Property::<Model<Self>>::always("monotone state", |_, state| state.keeps("monotone state")),
+            Property::<Model<Self>>::always(DURABLE, |_, state| state.keeps(DURABLE)),
+            Property::<Model<Self>>::always(MATCHING, |_, state| state.keeps(MATCHING)),
+        ];
+        if self.bug.is_none() {
+            properties.extend(milestones());
+        }
+        properties
+    }
+
+    fn may_time_out_first(&self, node: NodeId) -> bool {
+        node == NodeId(1)
+    }
+
+    fn on_input(&self, _core: &Raft, input: Input<Raft>) -> Input<Raft> {
+        match (self.bug, input) {
+            (Some(Bug::IgnoresCandidatesLog), Input::Message { from, message: Message::RequestVote(request) }) => {
+                let flattering = RequestVote { last_index: LogIndex(9), last_term: Term(9), ..request };
+                Input::Message { from, message: Message::RequestVote(flattering) }
+            }
+            (_, input) => input,
+        }
+    }
+
+    fn on_output(&self, _core: &Raft, output: Output<Raft>) -> Vec<Output<Raft>> {
+        let Output::Send { to, message } = output else { return vec![output] };
+        let message = match (self.bug, message) {
+            (Some(Bug::GrantsEveryVote), Message::VoteResponse(answer)) => {
+                Message::VoteResponse(VoteResponse { verdict: Verdict::Granted, ..answer })
+            }
+            (Some(Bug::CommitsWhenSending), Message::AppendEntries(entries)) => {
+                let count: u32 = entries.batch.header().runs.iter().map(|run| run.count).sum();
+                let commit_index = entries.prev_index.plus(u64::from(count));
+                Message::AppendEntries(AppendEntries { commit_index, ..entries })
+            }
+            (_, message) => message,
+        };
+        vec![Output::Send { to, message }]
+    }
+
+    fn on_recovery(&self, mut recovery: Recovery) -> Recovery {
+        if self.bug == Some(Bug::ForgetsVote) {
+            recovery.state = recovery.state.map(|state| without_vote(&state));
+        }
+        recovery
+    }
+
+    fn says_written_too_early(&self) -> bool {
+        self.bug == Some(Bug::DiskLies)
+    }
+}
+
+fn milestones() -> [Property<Model<RaftOfThree>>; 6] {
+    [
+        Property::<Model<RaftOfThree>>::sometimes("a leader is elected", |_, state| {
+            state.nodes.iter().any(|node| node.facts.role == Role::Leader)
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("a command is committed", |_, state| {
+            is_command_committed(state, Term(u64::MAX))
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("a committed command survives a change of leader", |_, state| {
+            let newest =
+                state.nodes.iter().filter(|node| node.facts.role == Role::Leader).map(|node| node.facts.term).max();
+            newest.is_some_and(|term| is_command_committed(state, term))
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("two candidates stand in a term", |_, state| {
+            let candidates = || state.nodes.iter().filter(|node| node.facts.role == Role::Candidate);
+            candidates().any(|one| candidates().any(|other| one.id != other.id && one.facts.term == other.facts.term))
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("a vote is refused because of an older log", |_, state| {
+            state.network.iter().any(|envelope| match &envelope.message {
+                // Asked about a later term than its own, a voter has no other reason.
+                Message::VoteResponse(answer) => {
+                    answer.kind == VoteKind::Pre && answer.verdict == Verdict::Refused && answer.term < answer.asked
+                }
+                _ => false,
+            })
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("an uncommitted entry is overwritten", |_, state| {
+            let operations = state.nodes.iter().flat_map(|node| &node.writes).flat_map(|(_, operations)| operations);
+            operations.into_iter().any(|operation| matches!(operation, Operation::TruncateFrom { .. }))
+        }),
+    ]
+}
+
+/// Whether an entry of an application, appended before `term`, is known to be committed.
+fn is_command_committed(state: &State<RaftOfThree>, term: Term) -> bool {
+    let is_command = |index: LogIndex, at: Term| {
+        let mut disks = state.nodes.iter().map(|node| &node.disk);
+        let offset = usize::try_from(index.0 - 1).expect("a small log");
+        disks.any(|disk| {
+            let entry = disk.entries().get(offset);
+            entry.is_some_and(|(found, entry)| *found == at && entry.header.kind == EntryKind::Command)
+        })
+    };
+    state.memory.committed.committed().any(|(index, at)| at < term && is_command(index, at))
+}
+
+/// What any node knows to be committed is durable on a quorum.
+fn check_durable(committed: &CommittedForever, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
+    for (index, term) in committed.committed() {
+        let copies = nodes.iter().filter(|node| node.disk.term_at(index) == Some(term)).count();
+        if copies * 2 <= nodes.len() {
+            let detail = format!("entry {index} of term {term} is durable on {copies} of {}", nodes.len());
+            return Err(Violation { law: DURABLE, detail });
+        }
+    }
+    Ok(())
+}
+
+/// Two logs that hold an entry of the same index and term are equal up to it (Raft figure 3).
+fn check_matching(nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
+    for (place, one) in nodes.iter().enumerate() {
+        for other in &nodes[place + 1..] {
+            let pairs = one.disk.entries().iter().zip(other.disk.entries());
+            let equal = pairs.clone().take_while(|(one, other)| one == other).count();
+            if pairs.skip(equal).any(|(one, other)| one.0 == other.0) {
+                let detail = format!("the logs of {} and {} part and meet again", one.id, other.id);
+                return Err(Violation { law: MATCHING, detail });
+            }
+        }
+    }
+    Ok(())
+}
+
+const DURABLE: &str = "committed is durable on a quorum";
+const MATCHING: &str = "log matching";
+
+/// The state record with the vote taken out; its layout is in the core's codec.
+fn without_vote(state: &Bytes) -> Bytes {
+    const VOTE: std::ops::Range<usize> = 9..18;
+    let mut bytes = state.to_vec();
+    bytes[VOTE].fill(0);
+    bytes.into()
+}
+
+#[test]
+fn two_elections_and_a_command() {
+    let budget = Budget { timeouts: if is_full() { 2 } else { 1 }, commands: 1, ..Budget::default() };
+    exhaust("raft", RaftOfThree::new(3), budget, &["a leader is elected", "a command is committed"]);
+}
+
+#[test]
+fn finds_a_disk_that_lies() {
+    let budget = Budget { timeouts: 2, crashes: 1, ..Budget::default() };
+    let (law, _) = find("a disk that lies", RaftOfThree::with(Bug::DiskLies), budget);
+    assert_eq!(law, DURABLE);
+}
+
+#[test]
+fn finds_votes_for_everybody() {
+    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let (law, _) = find("votes for everybody", RaftOfThree::with(Bug::GrantsEveryVote), budget);
+    assert_eq!(law, "one leader a term");
+}
+
+#[test]
+fn finds_a_commit_before_its_quorum() {
+    let budget = Budget { timeouts: 1, ..Budget::default() };
+    let (law, _) = find("a commit before its quorum", RaftOfThree::with(Bug::CommitsWhenSending), budget);
+    assert_eq!(law, DURABLE);
+}
+
+#[test]
+fn finds_a_forgotten_vote() {
+    if is_full() {
+        let budget = Budget { timeouts: 2, crashes: 1, ..Budget::default() };
+        let (law, _) = find("a forgotten vote", RaftOfThree::with(Bug::ForgetsVote), budget);
+        assert_eq!(law, "one leader a term");
+    }
+}
+
+#[test]
+fn finds_votes_for_older_logs() {
+    if is_full() {
+        let budget = Budget { timeouts: 2, ..Budget::default() };
+        let (law, _) = find("votes for older logs", RaftOfThree::with(Bug::IgnoresCandidatesLog), budget);
+        assert_eq!(law, "leader completeness");
+    }
+}
