@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod disk;
+#[cfg(feature = "inspect")]
+pub mod inspect;
 
 mod checkpoints;
 mod cursor;

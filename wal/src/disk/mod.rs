@@ -1,5 +1,7 @@
 //! What the log needs of a disk, and no more: so that a simulated disk can stand in for files.
 
+#[cfg(feature = "inspect")]
+mod read_only;
 mod real;
 
 #[cfg(any(test, feature = "testing"))]
@@ -11,6 +13,8 @@ mod tests;
 use std::io;
 use std::path::Path;
 
+#[cfg(feature = "inspect")]
+pub use read_only::{ReadOnlyDisk, ReadOnlyFile};
 pub use real::{RealDisk, RealFile, RealLock};
 
 #[cfg(any(test, feature = "testing"))]

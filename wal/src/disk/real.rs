@@ -48,6 +48,18 @@ impl RealDisk {
         &self.root
     }
 
+    /// As [`RealDisk::new`], but makes nothing.
+    #[cfg(feature = "inspect")]
+    pub(super) fn at(root: PathBuf) -> Self {
+        Self { root: Arc::new(root) }
+    }
+
+    /// A file opened for reading alone.
+    #[cfg(feature = "inspect")]
+    pub(super) fn open_to_read(&self, path: &Path) -> io::Result<RealFile> {
+        Ok(RealFile { file: File::open(self.place(path))? })
+    }
+
     fn place(&self, path: &Path) -> PathBuf {
         self.root.join(path)
     }

@@ -130,12 +130,14 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Whose checkpoint this says to be, though nothing vouches for it.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn owner(bytes: &[u8]) -> Option<Identity> {
+        take_identity(&mut bytes.get(PREFIX_BYTES..)?)
+    }
+
     fn take(rest: &mut &[u8]) -> Option<Self> {
-        let identity = Identity {
-            cluster: ClusterId(rest.try_get_u128_le().ok()?),
-            node: NodeId(rest.try_get_u64_le().ok()?),
-            incarnation: Incarnation(rest.try_get_u128_le().ok()?),
-        };
+        let identity = take_identity(rest)?;
         let generation = rest.try_get_u64_le().ok()?;
         let oldest_segment = rest.try_get_u64_le().ok()?;
         let newest_segment = rest.try_get_u64_le().ok()?;
@@ -198,6 +200,14 @@ impl StreamCheckpoint {
         }
         Some(Self { state, commit_hint, base, journal, pending })
     }
+}
+
+fn take_identity(rest: &mut &[u8]) -> Option<Identity> {
+    Some(Identity {
+        cluster: ClusterId(rest.try_get_u128_le().ok()?),
+        node: NodeId(rest.try_get_u64_le().ok()?),
+        incarnation: Incarnation(rest.try_get_u128_le().ok()?),
+    })
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {

@@ -108,6 +108,19 @@ impl SegmentHeader {
         if is_sound { Ok(header) } else { Err(HeaderError::Damaged { field: "geometry" }) }
     }
 
+    /// Whose segment this is, if its header is sound.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn owner(sector: &[u8]) -> Option<Identity> {
+        let covered = sector.get(..CRC_AT).filter(|covered| covered.starts_with(MAGIC))?;
+        let stored = sector.get(CRC_AT..)?.try_get_u32_le().ok()?;
+        let mut rest = &covered[MAGIC.len() + 8..];
+        (stored == crc32c::crc32c(covered)).then(|| Identity {
+            cluster: ClusterId(rest.get_u128_le()),
+            node: NodeId(rest.get_u64_le()),
+            incarnation: Incarnation(rest.get_u128_le()),
+        })
+    }
+
     /// The class of the first field that cannot be right, in a header whose CRC does not match.
     fn suspect(&self, version: u32, features: u32, alignment: u32, id: u64, expected: &Identity) -> &'static str {
         let classes = [

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use quorate_protocol::Identity;
 
-pub(crate) use scan::{Progress, Tail, take_note};
+pub(crate) use scan::{Progress, Seen, Tail, take_note};
 pub(crate) use window::Window;
 
 use scan::{Failure, Scan};
@@ -40,10 +40,24 @@ pub(crate) struct Recovered<F> {
 }
 
 /// The names in the directory, sorted out.
-struct Listing {
-    segments: Vec<u64>,
-    spares: Vec<u64>,
-    leftovers: Vec<String>,
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) segments: Vec<u64>,
+    pub(crate) spares: Vec<u64>,
+    pub(crate) cuts: Vec<String>,
+    pub(crate) leftovers: Vec<String>,
+    pub(crate) unknown: Vec<String>,
+    /// Copies of the checkpoint.
+    pub(crate) checkpoints: u64,
+}
+
+/// What a scan of all segments came to.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) progress: Progress,
+    pub(crate) tail: Tail,
+    /// Batches that lost nothing but what was there twice.
+    pub(crate) repaired: u64,
 }
 
 /// Reads the whole log, refuses what cannot be, and puts a torn tail right.
@@ -53,47 +67,55 @@ pub(crate) fn recover<D: Disk>(
     bounds: tail::CutBounds,
 ) -> Result<Recovered<D::File>, OpenError> {
     let mut listing = list(files)?;
+    if let Some(name) = listing.unknown.first() {
+        return Err(OpenError::UnknownFile { path: files.path(name) });
+    }
     let checkpoint = read_checkpoint(files, identity)?;
-    let mut freed = Vec::new();
-    listing.segments.retain(|id| {
-        let is_needed = *id >= checkpoint.oldest_segment;
-        if !is_needed {
-            freed.push(*id);
-        }
-        is_needed
-    });
+    let freed = listing.take_freed(&checkpoint);
     check_sequence(&listing.segments, &checkpoint)?;
     let headers = open_all(files, identity, &listing.segments)?;
-    let mut recovered = scan_all(files, &headers, checkpoint)?;
-    recovered.spares = listing.spares;
-    for id in freed {
-        listing.leftovers.push(segment_name(id));
-    }
+    let mut index = Index::new();
+    let Scanned { progress, tail, repaired } = scan_all(files, &headers, &checkpoint, &mut index, &mut |_| {})?;
+    let report = Report { repaired_batches: repaired, ..Report::default() };
+    let active = headers[headers.len() - 1].1.id;
+    let spares = listing.spares;
+    let mut recovered = Recovered { index, report, active, progress, tail, checkpoint, spares };
+    listing.leftovers.extend(freed.into_iter().map(segment_name));
     recovered.put_right(files, &headers, &listing.leftovers, bounds)?;
     Ok(recovered)
 }
 
 pub(crate) use tail::CutBounds;
 
-type Opened<F> = (Arc<F>, SegmentHeader);
+pub(crate) type Opened<F> = (Arc<F>, SegmentHeader);
 
-fn list<D: Disk>(files: &Files<D>) -> Result<Listing, OpenError> {
+pub(crate) fn list<D: Disk>(files: &Files<D>) -> Result<Listing, OpenError> {
     let names = files.disk.list(&files.directory).map_err(|error| io_error(&files.directory, error))?;
-    let mut listing = Listing { segments: Vec::new(), spares: Vec::new(), leftovers: Vec::new() };
+    let mut listing = Listing::default();
     for name in names {
         match FileName::parse(&name) {
             FileName::Segment(id) => listing.segments.push(id),
             FileName::Spare(id) => listing.spares.push(id),
             FileName::Leftover => listing.leftovers.push(name),
-            FileName::Checkpoint | FileName::Cut => {}
-            FileName::Unknown => return Err(OpenError::UnknownFile { path: files.path(&name) }),
+            FileName::Checkpoint => listing.checkpoints += 1,
+            FileName::Cut => listing.cuts.push(name),
+            FileName::Unknown => listing.unknown.push(name),
         }
     }
     Ok(listing)
 }
 
+impl Listing {
+    /// Takes the segments out that the checkpoint knows to be free.
+    pub(crate) fn take_freed(&mut self, checkpoint: &Checkpoint) -> Vec<u64> {
+        let (freed, needed) = self.segments.iter().partition(|id| **id < checkpoint.oldest_segment);
+        self.segments = needed;
+        freed
+    }
+}
+
 /// The newer one of the copies that are whole.
-fn read_checkpoint<D: Disk>(files: &Files<D>, identity: &Identity) -> Result<Checkpoint, OpenError> {
+pub(crate) fn read_checkpoint<D: Disk>(files: &Files<D>, identity: &Identity) -> Result<Checkpoint, OpenError> {
     let mut newest: Option<Checkpoint> = None;
     for (copy, name) in crate::files::CHECKPOINTS.iter().enumerate() {
         let Some(bytes) = files.read_checkpoint(copy)? else { continue };
@@ -109,7 +131,7 @@ fn read_checkpoint<D: Disk>(files: &Files<D>, identity: &Identity) -> Result<Che
 }
 
 /// Every segment from the oldest needed one to the newest known one must be there.
-fn check_sequence(segments: &[u64], checkpoint: &Checkpoint) -> Result<(), OpenError> {
+pub(crate) fn check_sequence(segments: &[u64], checkpoint: &Checkpoint) -> Result<(), OpenError> {
     let newest = segments.last().copied().unwrap_or(0).max(checkpoint.newest_segment);
     let mut present = segments.iter();
     for id in checkpoint.oldest_segment..=newest {
@@ -120,7 +142,7 @@ fn check_sequence(segments: &[u64], checkpoint: &Checkpoint) -> Result<(), OpenE
     Ok(())
 }
 
-fn open_all<D: Disk>(
+pub(crate) fn open_all<D: Disk>(
     files: &Files<D>,
     identity: &Identity,
     segments: &[u64],
@@ -137,13 +159,15 @@ fn open_all<D: Disk>(
     Ok(opened)
 }
 
-fn scan_all<D: Disk>(
+/// Reads all segments into the index, which holds what was read until an error, too. Shows everything it comes by to `watch`.
+pub(crate) fn scan_all<D: Disk>(
     files: &Files<D>,
     headers: &[Opened<D::File>],
-    checkpoint: Checkpoint,
-) -> Result<Recovered<D::File>, OpenError> {
-    let mut index = Index::new();
-    index.adopt(&checkpoint);
+    checkpoint: &Checkpoint,
+    index: &mut Index<D::File>,
+    watch: &mut dyn FnMut(&Seen),
+) -> Result<Scanned, OpenError> {
+    index.adopt(checkpoint);
     let (_, first) = headers.first().ok_or(OpenError::MissingSegment { segment: checkpoint.oldest_segment })?;
     let mut progress = Progress { lsn: first.first_lsn.saturating_sub(1), chain: first.chain };
     let (mut repaired, mut tail) = (0, Tail::default());
@@ -152,8 +176,11 @@ fn scan_all<D: Disk>(
         if progress.chain != header.chain {
             return Err(OpenError::DamagedHeader { path, field: "chain" });
         }
-        let length = file.len().map_err(|error| io_error(&path, error))?.min(header.bytes);
-        let mut scan = Scan { file: &**file, segment: header.id, length, index: &mut index, progress, repaired: 0 };
+        let length = file.len().map_err(|error| io_error(&path, error))?;
+        watch(&Seen::Segment { header: *header, length });
+        let length = length.min(header.bytes);
+        let segment = header.id;
+        let mut scan = Scan { file: &**file, segment, length, index: &mut *index, progress, repaired: 0, watch };
         let outcome = match headers.get(number + 1) {
             Some((_, next)) => scan.sealed(next.chain, next.first_lsn),
             None => scan.last(checkpoint.durable_lsn).map(|found| tail = found),
@@ -163,10 +190,8 @@ fn scan_all<D: Disk>(
         repaired += scan.repaired;
         index.segments.insert(header.id, Segment { file: file.clone(), bytes: header.bytes });
     }
-    let active = headers[headers.len() - 1].1.id;
-    check_holes(&index, active)?;
-    let report = Report { repaired_batches: repaired, ..Report::default() };
-    Ok(Recovered { index, report, active, progress, tail, checkpoint, spares: Vec::new() })
+    check_holes(index, headers[headers.len() - 1].1.id)?;
+    Ok(Scanned { progress, tail, repaired })
 }
 
 /// Every stream must have all entries from its base on.

@@ -7,8 +7,8 @@ use super::repair::repair;
 use super::window::Window;
 use crate::disk::DiskFile;
 use crate::format::{
-    BatchDamage, BatchHeader, BatchView, RECORD_HEADER_BYTES, Record, RecordKind, SEGMENT_DATA_START, aligned,
-    in_memory,
+    BatchDamage, BatchHeader, BatchView, RECORD_HEADER_BYTES, Record, RecordKind, SEGMENT_DATA_START, SegmentHeader,
+    aligned, in_memory,
 };
 use crate::index::{Index, Place};
 use crate::{OpenError, StreamId};
@@ -30,6 +30,23 @@ pub(super) struct Scan<'a, F> {
     pub(super) progress: Progress,
     /// Batches whose damage hit nothing but state records with a sound copy.
     pub(super) repaired: u64,
+    pub(super) watch: &'a mut dyn FnMut(&Seen),
+}
+
+/// What a scan comes by, in the order of the log.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "inspect"), expect(dead_code, reason = "only `inspect` looks at it"))]
+pub(crate) enum Seen {
+    /// A segment; its batches follow.
+    Segment {
+        header: SegmentHeader,
+        /// Bytes of the file as it is.
+        length: u64,
+    },
+    /// A batch that counts.
+    Batch { offset: u64, last_lsn: u64, header: BatchHeader },
+    /// A batch that lost nothing but what was there twice.
+    Repaired { offset: u64, last_lsn: u64 },
 }
 
 /// What stands behind the last batch of the last segment.
@@ -119,6 +136,7 @@ impl<F: DiskFile> Scan<'_, F> {
         match BatchView::read(bytes, &header, self.segment, offset, self.progress.chain) {
             Ok(batch) => {
                 take_note(self.index, &batch, self.segment, header.bytes);
+                (self.watch)(&Seen::Batch { offset, last_lsn: batch.last_lsn, header });
                 self.progress = Progress { lsn: batch.last_lsn, chain: batch.chain };
                 Ok(Found::Batch(end))
             }
@@ -137,6 +155,7 @@ impl<F: DiskFile> Scan<'_, F> {
         if let Some((next, progress)) = repair(self, offset, finding, end)? {
             self.repaired += 1;
             self.progress = progress;
+            (self.watch)(&Seen::Repaired { offset, last_lsn: progress.lsn });
             return Ok(next);
         }
         Err(Failure::Corrupt(self.corrupt(damage, finding)))

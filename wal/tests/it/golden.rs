@@ -65,18 +65,7 @@ const SCENARIOS: [Scenario; 2] = [("plain", plain, check_plain), ("moved", moved
 fn rule_02_golden_files_of_every_released_version_are_read() {
     for version in 1..=FORMAT_VERSION {
         for (name, _, check) in SCENARIOS {
-            let disk = MemoryDisk::new();
-            disk.create_dir("log".as_ref()).unwrap();
-            disk.sync_dir("".as_ref()).unwrap();
-            for (file, mut bytes) in golden(version, name) {
-                // The zeros at the end are left out of the golden files.
-                let is_segment = file.starts_with("segment");
-                let length =
-                    if is_segment { small().segment_bytes } else { (bytes.len() as u64).next_multiple_of(4096) };
-                bytes.resize(usize::try_from(length).unwrap(), 0);
-                disk.replace(format!("log/{file}"), &bytes);
-            }
-            check(&open(&disk));
+            check(&open(&golden_disk(version, name)));
         }
     }
 }
@@ -137,6 +126,20 @@ fn rule_02_snapshots_of_version_1_are_read_and_written_as_ever() {
     let mut content = String::new();
     snapshots(&disk).read(LogIndex(9)).unwrap().into_content().read_to_string(&mut content).unwrap();
     assert_eq!(content, "everything that was applied");
+}
+
+/// A disk with the golden files of a log. The zeros at their ends are left out of them.
+pub(crate) fn golden_disk(version: u32, name: &str) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    disk.create_dir("log".as_ref()).unwrap();
+    disk.sync_dir("".as_ref()).unwrap();
+    for (file, mut bytes) in golden(version, name) {
+        let is_segment = file.starts_with("segment");
+        let length = if is_segment { small().segment_bytes } else { (bytes.len() as u64).next_multiple_of(4096) };
+        bytes.resize(usize::try_from(length).unwrap(), 0);
+        disk.replace(format!("log/{file}"), &bytes);
+    }
+    disk
 }
 
 fn golden(version: u32, name: &str) -> Vec<(String, Vec<u8>)> {

@@ -5,6 +5,7 @@ mod craft;
 mod durability;
 mod format;
 mod golden;
+mod inspect;
 mod model;
 mod random;
 mod recovery;

@@ -1,0 +1,164 @@
+//! `wal-inspect` and what it is made of.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use quorate_wal::disk::{Crash, Disk, MemoryDisk};
+use quorate_wal::inspect::{Detail, Verdict, inspect};
+
+use crate::craft::{PAGE, put_32, reseal_header};
+use crate::golden::golden_disk;
+use crate::support::*;
+
+/// What is said of a log, which stays as it is.
+fn look(disk: &MemoryDisk, detail: Detail) -> (Verdict, String) {
+    let operations = disk.operations();
+    let mut text = Vec::new();
+    let verdict = inspect(disk, Path::new("log"), detail, &mut text).unwrap();
+    assert_eq!(disk.operations(), operations, "nothing was written");
+    (verdict, String::from_utf8(text).unwrap())
+}
+
+/// A log whose last batch lost a sector, and which bears a vote.
+fn torn() -> MemoryDisk {
+    let disk = golden_disk(1, "plain");
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(6, 3, 1), state("voted")]);
+    write(&mut wal, A, vec![append_sized(7, 4, 3, 1000), state("voted again")]);
+    drop(wal);
+    disk.crash(Crash::KeepAll);
+    let start = *batch_starts(&disk.content(segment(1)).unwrap()).last().unwrap();
+    disk.flip(segment(1), start as u64 + 700, 1);
+    disk
+}
+
+/// A log that was durable where it is damaged.
+fn corrupt() -> MemoryDisk {
+    let disk = golden_disk(1, "plain");
+    disk.flip(segment(1), PAGE as u64 + 200, 1);
+    disk
+}
+
+/// A log that lost one of two copies of a vote, and one copy of the checkpoint.
+fn halved() -> MemoryDisk {
+    let disk = golden_disk(1, "moved");
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![state("voted")]);
+    wal.close().unwrap();
+    let start = batch_starts(&disk.content(segment(2)).unwrap()).iter().rev().nth(1).copied().unwrap();
+    disk.flip(segment(2), start as u64 + 150, 1);
+    disk.flip("log/checkpoint-a", 100, 1);
+    disk
+}
+
+/// `QUORATE_WAL_GOLDEN=write` writes the expected texts anew.
+#[test]
+fn rule_39_a_log_is_described_in_full() {
+    let logs = [
+        ("plain", golden_disk(1, "plain"), Verdict::Clean),
+        ("moved", golden_disk(1, "moved"), Verdict::Clean),
+        ("torn", torn(), Verdict::Torn),
+        ("halved", halved(), Verdict::Torn),
+        ("corrupt", corrupt(), Verdict::Corrupt),
+    ];
+    for (name, disk, expected) in logs {
+        let (verdict, text) = look(&disk, Detail::Everything);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/inspect").join(format!("{name}.txt"));
+        if std::env::var_os("QUORATE_WAL_GOLDEN").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");
+        assert_eq!(verdict, expected, "{name}");
+        let opens = try_open(&disk).is_ok();
+        assert_eq!(opens, verdict < Verdict::Corrupt, "{name}: the log judges alike");
+    }
+}
+
+#[test]
+fn rule_39_verify_says_the_verdict_and_the_first_damage_alone() {
+    assert_eq!(look(&golden_disk(1, "plain"), Detail::Verdict), (Verdict::Clean, "clean\n".to_owned()));
+    let (_, text) = look(&corrupt(), Detail::Verdict);
+    let expected = "damage: the log is corrupt: stream 1, position 2, segment 1, offset 4280: the bytes are not those \
+                    that were written, and later records show that they were durable\ncorrupt: the log will not open\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn rule_39_files_that_do_not_fit_are_named() {
+    let missing = golden_disk(1, "moved");
+    missing.remove(segment(2).as_ref()).unwrap();
+    assert_eq!(look(&missing, Detail::Verdict).0, Verdict::Corrupt);
+
+    let unknown = golden_disk(1, "plain");
+    unknown.replace("log/notes.txt", b"mine");
+    let (verdict, text) = look(&unknown, Detail::Verdict);
+    assert_eq!(verdict, Verdict::Corrupt);
+    assert!(text.contains("notes.txt"), "{text}");
+
+    let newer = golden_disk(1, "plain");
+    let mut bytes = newer.content(segment(1)).unwrap();
+    put_32(&mut bytes, 8, 2);
+    reseal_header(&mut bytes);
+    newer.replace(segment(1), &bytes);
+    assert_eq!(look(&newer, Detail::Verdict).0, Verdict::Unreadable);
+
+    let lost = golden_disk(1, "plain");
+    lost.flip("log/checkpoint-a", 50, 1);
+    lost.flip("log/checkpoint-b", 50, 1);
+    assert_eq!(look(&lost, Detail::Verdict).0, Verdict::Corrupt);
+}
+
+/// Copies a log to real files, in a node's directory.
+fn to_files(disk: &MemoryDisk) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("log");
+    std::fs::create_dir(&directory).unwrap();
+    for name in names(disk, "") {
+        let bytes = disk.content(format!("log/{name}")).unwrap();
+        std::fs::write(directory.join(name), bytes).unwrap();
+    }
+    (folder, directory)
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_wal-inspect")).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn rule_39_the_exit_code_tells_clean_torn_corrupt_and_unreadable_apart() {
+    let logs = [(golden_disk(1, "plain"), 0), (torn(), 1), (halved(), 1), (corrupt(), 2)];
+    for (disk, code) in &logs {
+        let (folder, directory) = to_files(disk);
+        let mut permissions = std::fs::metadata(directory.join("checkpoint-a")).unwrap().permissions();
+        permissions.set_readonly(true);
+        for file in std::fs::read_dir(&directory).unwrap() {
+            std::fs::set_permissions(file.unwrap().path(), permissions.clone()).unwrap();
+        }
+        let (node, log) = (folder.path().to_str().unwrap(), directory.to_str().unwrap());
+        let (_, text) = look(disk, Detail::Everything);
+        let (_, verdict) = look(disk, Detail::Verdict);
+        assert_eq!(run(&[log]), (Some(*code), text.clone()));
+        assert_eq!(run(&[node]), (Some(*code), text), "the node's directory does as well");
+        assert_eq!(run(&["--verify", log]), (Some(*code), verdict));
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    assert_eq!(run(&[empty]).0, Some(3));
+    assert_eq!(run(&["/no/such/directory"]).0, Some(3));
+    assert_eq!(run(&[]).0, Some(3));
+    assert_eq!(run(&["--what", empty]).0, Some(3));
+    assert_eq!(run(&["--help"]).0, Some(0));
+}
+
+/// Looking needs no lock, and a node that runs does not notice.
+#[test]
+fn rule_39_a_running_nodes_log_can_be_looked_at() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 3)]);
+    assert_eq!(look(&disk, Detail::Verdict).0, Verdict::Clean);
+    put(&mut wal, A, vec![append(4, 1, 3)]);
+    assert_eq!(texts(&wal, A, 1).unwrap().len(), 6);
+}
