@@ -14,11 +14,12 @@ use crate::subject::Subject;
 /// When what must always hold does not, with the steps that lead there, or one of these milestones is not reached.
 pub(crate) fn exhaust<S: Subject>(name: &str, subject: S, budget: Budget, milestones: &[&str]) -> usize {
     let begun = Instant::now();
-    let model = Model { subject, budget };
+    let model = Model::new(subject, budget);
     let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
     let seconds = begun.elapsed().as_secs_f64();
     let (states, steps) = (checker.unique_state_count(), checker.state_count());
-    println!("{name}: {states} states, {steps} steps, depth {}, {seconds:.1} s", checker.max_depth());
+    let (depth, nodes) = (checker.max_depth(), checker.model().memo.nodes());
+    println!("{name}: {states} states of {nodes} states of nodes, {steps} steps, depth {depth}, {seconds:.1} s");
     let discoveries = checker.discoveries();
     for property in checker.model().properties() {
         let is_failure = property.expectation.discovery_is_failure();
@@ -31,12 +32,12 @@ pub(crate) fn exhaust<S: Subject>(name: &str, subject: S, budget: Budget, milest
     states
 }
 
-/// Looks for the shortest way to break a law. Gives the law that breaks, and the steps, one a line, with what was seen.
+/// Looks for the shortest way to break a law, and shows the steps. Gives the law that breaks.
 ///
 /// # Panics
 /// When none breaks within the budget.
-pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> (&'static str, String) {
-    let model = Model { subject, budget };
+pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> &'static str {
+    let model = Model::new(subject, budget);
     let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let states = checker.unique_state_count();
     let mut discoveries = checker.discoveries();
@@ -44,9 +45,8 @@ pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> (&'sta
     let mut failures = properties.iter().filter(|property| property.expectation.discovery_is_failure());
     let found = failures.find_map(|property| Some((property.name, discoveries.remove(property.name)?)));
     let Some((law, path)) = found else { panic!("{name}: nothing breaks in {states} states") };
-    let steps = steps_of(path);
-    println!("{name}: {law} is broken, found in {states} states\n{steps}");
-    (law, steps)
+    println!("{name}: broken is \"{law}\", found in {states} states\n{}", steps_of(path));
+    law
 }
 
 /// Whether the long exploration was asked for, by `QUORATE_MODEL=full`.

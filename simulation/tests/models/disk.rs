@@ -23,6 +23,11 @@ enum Record {
 }
 
 impl Disk {
+    /// The state record, if one was written.
+    pub(crate) fn state(&self) -> Option<&Bytes> {
+        self.state.as_ref()
+    }
+
     /// The last entry; the base when there is none.
     pub(crate) fn last(&self) -> LogIndex {
         self.base.0.plus(self.entries.len() as u64)

@@ -5,6 +5,8 @@
 
 mod check;
 mod disk;
+mod envelope;
+mod memo;
 mod model;
 mod node;
 mod raft;

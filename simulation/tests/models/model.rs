@@ -1,7 +1,7 @@
 //! A small world: nodes, an unordered network, and a budget of what may go wrong, for stateright to exhaust.
 //!
 //! **What may happen.** Any message on the way arrives, in any order, or never: so loss needs no step of its own. A message
-//! arrives twice, or is lost and its sender told so; a deadline comes; the oldest write of a node becomes durable or is refused; a
+//! arrives twice; a node learns that a connection was lost; a deadline comes; the oldest write of a node becomes durable or is refused; a
 //! node crashes, any number of its writes having reached the disk, and starts again; the application asks or answers.
 //! All but arrivals, writes and answers are rationed by a [`Budget`].
 //!
@@ -15,13 +15,16 @@ use std::sync::Arc;
 use quorate_protocol::{NodeId, Protocol, Violation};
 use stateright::Property;
 
+use crate::envelope::Envelope;
+use crate::memo::Memo;
 use crate::node::{Happening, Node, Outcome};
 use crate::subject::Subject;
 
 /// A subject and what may go wrong.
-pub(crate) struct Model<S> {
-    pub(crate) subject: S,
-    pub(crate) budget: Budget,
+pub(crate) struct Model<S: Subject> {
+    subject: S,
+    budget: Budget,
+    pub(crate) memo: Memo<S>,
 }
 
 /// How often things may happen on all nodes together, on one path.
@@ -33,20 +36,12 @@ pub(crate) struct Budget {
     pub(crate) commands: u8,
     /// Messages that arrive twice.
     pub(crate) duplicates: u8,
-    /// Messages that are lost, their sender being told.
-    pub(crate) losses: u8,
+    /// Connections that are lost, and one end of them notices.
+    pub(crate) disconnections: u8,
     /// Nodes that crash and start again.
     pub(crate) crashes: u8,
     /// Writes that are certainly not done.
     pub(crate) refusals: u8,
-}
-
-/// A message on its way.
-pub(crate) struct Envelope<P: Protocol> {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) message: P::Message,
-    identity: u64,
 }
 
 /// One state of the world.
@@ -54,7 +49,7 @@ pub(crate) struct State<S: Subject> {
     pub(crate) nodes: Vec<Arc<Node<S>>>,
     /// In the order of their identities.
     pub(crate) network: Vec<Arc<Envelope<S::Core>>>,
-    pub(crate) memory: Arc<S::Memory>,
+    memory: Arc<(S::Memory, u64)>,
     /// What is left.
     pub(crate) budget: Budget,
     /// The first law that was broken: nothing happens any more.
@@ -66,8 +61,8 @@ pub(crate) struct State<S: Subject> {
 pub(crate) enum Action<E> {
     /// A message arrives.
     Deliver { envelope: E, is_late: bool, is_kept: bool },
-    /// A message is lost, and its sender told that the connection is.
-    Lose { envelope: E },
+    /// A node learns that its connection to a peer was lost.
+    Disconnect { node: NodeId, peer: NodeId },
     /// A node's deadline comes.
     Timeout { node: NodeId },
     /// A node's oldest write becomes durable.
@@ -88,22 +83,35 @@ impl<S: Subject> State<S> {
         self.broken.as_ref().is_none_or(|violation| violation.law != law)
     }
 
-    fn node(&self, id: NodeId) -> &Arc<Node<S>> {
-        self.nodes.iter().find(|node| node.id == id).expect("a node of the model")
+    /// What laws remember.
+    pub(crate) fn memory(&self) -> &S::Memory {
+        &self.memory.0
     }
 
-    fn take(&mut self, envelope: &Arc<Envelope<S::Core>>) {
-        let place = self.network.iter().position(|other| other == envelope);
+    fn place(&self, id: NodeId) -> usize {
+        self.nodes.iter().position(|node| node.id == id).expect("a node of the model")
+    }
+
+    fn node(&self, id: NodeId) -> &Arc<Node<S>> {
+        &self.nodes[self.place(id)]
+    }
+
+    fn take(&mut self, envelope: &Envelope<S::Core>) {
+        let place = self.network.iter().position(|other| **other == *envelope);
         self.network.remove(place.expect("a message on its way"));
     }
 
-    fn put(&mut self, envelope: Envelope<S::Core>) {
-        let place = self.network.partition_point(|other| other.identity < envelope.identity);
-        self.network.insert(place, Arc::new(envelope));
+    fn put(&mut self, envelope: &Arc<Envelope<S::Core>>) {
+        let place = self.network.partition_point(|other| other.identity() < envelope.identity());
+        self.network.insert(place, Arc::clone(envelope));
     }
 }
 
 impl<S: Subject> Model<S> {
+    pub(crate) fn new(subject: S, budget: Budget) -> Self {
+        Self { subject, budget, memo: Memo::new() }
+    }
+
     fn local_actions(&self, state: &State<S>, node: &Node<S>, actions: &mut Vec<ActionOf<S>>) {
         let (id, left) = (node.id, state.budget);
         if !node.writes.is_empty() {
@@ -117,7 +125,7 @@ impl<S: Subject> Model<S> {
             actions.extend((0..choices).map(|choice| Action::Answer { node: id, place, choice }));
         }
         if left.commands > 0 {
-            let choices = self.subject.commands(node, self.budget.commands - left.commands).len();
+            let choices = self.subject.commands(node, self.given(state)).len();
             actions.extend((0..choices).map(|choice| Action::Command { node: id, choice }));
         }
         let is_first = left.timeouts == self.budget.timeouts;
@@ -128,88 +136,156 @@ impl<S: Subject> Model<S> {
         if left.crashes > 0 {
             actions.extend((0..=node.writes.len()).map(|written| Action::Crash { node: id, written }));
         }
+        if left.disconnections > 0 {
+            let peers = state.nodes.iter().map(|peer| peer.id).filter(|peer| *peer != id);
+            actions.extend(peers.map(|peer| Action::Disconnect { node: id, peer }));
+        }
     }
 
     fn network_actions(&self, state: &State<S>, actions: &mut Vec<ActionOf<S>>) {
         let mut before = None;
         for envelope in &state.network {
             // Equal messages are one: it does not matter which of them arrives.
-            if before.replace(envelope.identity) == Some(envelope.identity) {
+            if before.replace(envelope.identity()) == Some(envelope.identity()) {
                 continue;
             }
-            let receiver = state.node(envelope.to);
-            let times = if self.subject.depends_on_time(receiver, &envelope.message) { 2 } else { 1 };
-            let keeps = if state.budget.duplicates > 0 { 2 } else { 1 };
+            let depends_on_time = self.subject.depends_on_time(state.node(envelope.to), &envelope.message);
+            let may_come_twice = state.budget.duplicates > 0;
             for (is_late, is_kept) in [(false, false), (true, false), (false, true), (true, true)] {
-                if usize::from(is_late) < times && usize::from(is_kept) < keeps {
+                if (depends_on_time || !is_late) && (may_come_twice || !is_kept) {
                     actions.push(Action::Deliver { envelope: Arc::clone(envelope), is_late, is_kept });
                 }
             }
-            if state.budget.losses > 0 {
-                actions.push(Action::Lose { envelope: Arc::clone(envelope) });
-            }
         }
     }
 
-    /// What happens to which node, the budget and the network having been charged for it.
-    fn charge(&self, state: &mut State<S>, action: ActionOf<S>) -> (NodeId, Happening<S::Core>) {
-        let given = self.budget.commands - state.budget.commands;
+    /// What the action is to its node.
+    fn happening(&self, state: &State<S>, action: &ActionOf<S>) -> Happening<S::Core> {
         match action {
-            Action::Deliver { envelope, is_late, is_kept } => {
-                if is_kept {
-                    state.budget.duplicates -= 1;
-                } else {
-                    state.take(&envelope);
-                }
-                let message = envelope.message.clone();
-                (envelope.to, Happening::Message { from: envelope.from, message, is_late })
+            Action::Deliver { envelope, is_late, .. } => {
+                let (from, message) = (envelope.from, envelope.message.clone());
+                Happening::Message { from, message, is_late: *is_late }
             }
-            Action::Lose { envelope } => {
-                state.budget.losses -= 1;
-                state.take(&envelope);
-                (envelope.from, Happening::Unreachable(envelope.to))
-            }
-            Action::Timeout { node } => {
-                state.budget.timeouts -= 1;
-                (node, Happening::Timeout)
-            }
-            Action::Written { node } => (node, Happening::Written),
-            Action::Refused { node } => {
-                state.budget.refusals -= 1;
-                (node, Happening::Refused)
-            }
-            Action::Crash { node, written } => {
-                state.budget.crashes -= 1;
-                (node, Happening::Crash { written })
-            }
+            Action::Disconnect { peer, .. } => Happening::Unreachable(*peer),
+            Action::Timeout { .. } => Happening::Timeout,
+            Action::Written { .. } => Happening::Written,
+            Action::Refused { .. } => Happening::Refused,
+            Action::Crash { written, .. } => Happening::Crash { written: *written },
             Action::Command { node, choice } => {
-                state.budget.commands -= 1;
-                let command = self.subject.commands(state.node(node), given).swap_remove(choice);
-                (node, Happening::Command(command))
+                let command = self.subject.commands(state.node(*node), self.given(state)).swap_remove(*choice);
+                Happening::Command(command)
             }
             Action::Answer { node, place, choice } => {
-                let (_, request) = &state.node(node).requests[place];
-                let answer = self.subject.answers(node, request).swap_remove(choice);
-                (node, Happening::Answer { place, answer })
+                let (_, request) = &state.node(*node).requests[*place];
+                let answer = self.subject.answers(*node, request).swap_remove(*choice);
+                Happening::Answer { place: *place, answer }
             }
         }
     }
 
-    fn carry_out(&self, state: &mut State<S>, outcome: Outcome<S>, crashed: Option<NodeId>) {
-        let id = outcome.node.id;
-        let place = state.nodes.iter().position(|node| node.id == id).expect("a node of the model");
-        state.nodes[place] = Arc::new(outcome.node);
-        for (to, message) in outcome.sent {
-            state.put(Envelope::new(id, to, message));
+    /// Stands for what happens to the node, among all that can.
+    fn identity(&self, state: &State<S>, action: &ActionOf<S>) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        std::mem::discriminant(action).hash(&mut hasher);
+        match action {
+            Action::Deliver { envelope, is_late, .. } => (envelope.identity(), is_late).hash(&mut hasher),
+            Action::Disconnect { peer, .. } => peer.hash(&mut hasher),
+            Action::Timeout { .. } | Action::Written { .. } | Action::Refused { .. } => {}
+            Action::Crash { written, .. } => written.hash(&mut hasher),
+            Action::Command { choice, .. } => (choice, self.given(state)).hash(&mut hasher),
+            Action::Answer { place, choice, .. } => (place, choice).hash(&mut hasher),
         }
-        let mut memory = S::Memory::clone(&state.memory);
-        for event in &outcome.events {
-            self.subject.told(&mut memory, id, event);
-        }
-        let judgement = self.subject.judge(&mut memory, state, crashed);
-        state.memory = Arc::new(memory);
-        state.broken = outcome.broken.or(judgement.err()).map(Arc::new);
+        hasher.finish()
     }
+
+    /// Takes what the step costs from the budget and the network.
+    fn charge(state: &mut State<S>, action: &ActionOf<S>) {
+        let budget = &mut state.budget;
+        match action {
+            Action::Deliver { is_kept: true, .. } => budget.duplicates -= 1,
+            Action::Deliver { envelope, .. } => state.take(envelope),
+            Action::Disconnect { .. } => budget.disconnections -= 1,
+            Action::Timeout { .. } => budget.timeouts -= 1,
+            Action::Refused { .. } => budget.refusals -= 1,
+            Action::Crash { .. } => budget.crashes -= 1,
+            Action::Command { .. } => budget.commands -= 1,
+            Action::Written { .. } | Action::Answer { .. } => {}
+        }
+    }
+
+    fn carry_out(&self, state: &mut State<S>, outcome: &Outcome<S>, action: &ActionOf<S>) {
+        let id = outcome.node.id;
+        let place = state.place(id);
+        let before = std::mem::replace(&mut state.nodes[place], Arc::clone(&outcome.node));
+        for envelope in &outcome.sent {
+            state.put(envelope);
+        }
+        let nodes = &state.nodes;
+        let receiver = |envelope: &Envelope<S::Core>| nodes.iter().find(|node| node.id == envelope.to);
+        state.network.retain(|envelope| {
+            !receiver(envelope).is_some_and(|receiver| self.subject.is_dead(receiver, &envelope.message))
+        });
+        if let Some(violation) = &outcome.broken {
+            state.broken = Some(Arc::new(violation.clone()));
+        } else if before.identity() != outcome.node.identity() || !outcome.events.is_empty() {
+            let crashed = matches!(action, Action::Crash { .. }).then_some(id);
+            let mut memory = state.memory().clone();
+            for event in &outcome.events {
+                self.subject.told(&mut memory, id, event);
+            }
+            state.broken = self.subject.judge(&mut memory, state, crashed).err().map(Arc::new);
+            state.memory = remembered(memory);
+        }
+    }
+
+    /// How many commands were given.
+    fn given(&self, state: &State<S>) -> u8 {
+        self.budget.commands - state.budget.commands
+    }
+
+    /// Lets a node's deadline come, and then all that comes of it.
+    fn undisturbed(&self, mut state: State<S>, node: NodeId) -> State<S> {
+        state = self.taken(&state, &Action::Timeout { node });
+        loop {
+            let mut actions = Vec::new();
+            state.nodes.iter().for_each(|node| self.local_actions(&state, node, &mut actions));
+            self.network_actions(&state, &mut actions);
+            let Some(action) = actions.first() else { return state };
+            state = self.taken(&state, action);
+        }
+    }
+
+    fn taken(&self, state: &State<S>, action: &ActionOf<S>) -> State<S> {
+        let outcome = state.node(action.node()).step(&self.subject, self.happening(state, action));
+        let mut state = state.clone();
+        if !matches!(action, Action::Timeout { .. }) {
+            Self::charge(&mut state, action);
+        }
+        self.carry_out(&mut state, &outcome, action);
+        state
+    }
+}
+
+impl<P: Protocol> Action<Arc<Envelope<P>>> {
+    /// The node that it happens to.
+    fn node(&self) -> NodeId {
+        match self {
+            Self::Deliver { envelope, .. } => envelope.to,
+            Self::Disconnect { node, .. }
+            | Self::Timeout { node }
+            | Self::Written { node }
+            | Self::Refused { node }
+            | Self::Crash { node, .. }
+            | Self::Command { node, .. }
+            | Self::Answer { node, .. } => *node,
+        }
+    }
+}
+
+fn remembered<M: Hash>(memory: M) -> Arc<(M, u64)> {
+    let mut hasher = DefaultHasher::new();
+    memory.hash(&mut hasher);
+    Arc::new((memory, hasher.finish()))
 }
 
 impl<S: Subject> stateright::Model for Model<S> {
@@ -218,8 +294,10 @@ impl<S: Subject> stateright::Model for Model<S> {
 
     fn init_states(&self) -> Vec<State<S>> {
         let nodes = self.subject.nodes().into_iter().map(|id| Arc::new(Node::first(&self.subject, id))).collect();
-        let memory = Arc::new(S::Memory::default());
-        vec![State { nodes, network: Vec::new(), memory, budget: self.budget, broken: None }]
+        let memory = remembered(S::Memory::default());
+        let rest = State { nodes, network: Vec::new(), memory, budget: Budget::default(), broken: None };
+        let begun = self.subject.opening().into_iter().fold(rest, |state, node| self.undisturbed(state, node));
+        vec![State { budget: self.budget, ..begun }]
     }
 
     fn actions(&self, state: &State<S>, actions: &mut Vec<ActionOf<S>>) {
@@ -233,17 +311,16 @@ impl<S: Subject> stateright::Model for Model<S> {
     }
 
     fn next_state(&self, last: &State<S>, action: ActionOf<S>) -> Option<State<S>> {
-        let mut state = last.clone();
-        let crashed = match &action {
-            Action::Crash { node, .. } => Some(*node),
-            _ => None,
-        };
-        let (node, happening) = self.charge(&mut state, action);
-        let outcome = state.node(node).step(&self.subject, happening);
+        let node = last.node(action.node());
+        let outcome = self.memo.outcome(node.identity(), self.identity(last, &action), || {
+            node.step(&self.subject, self.happening(last, &action))
+        });
         if outcome.broken.is_none() && !self.subject.is_within(&outcome.node) {
             return None;
         }
-        self.carry_out(&mut state, outcome, crashed);
+        let mut state = last.clone();
+        Self::charge(&mut state, &action);
+        self.carry_out(&mut state, &outcome, &action);
         Some(state)
     }
 
@@ -269,8 +346,8 @@ impl<S: Subject> Clone for State<S> {
 impl<S: Subject> Hash for State<S> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.nodes.iter().for_each(|node| hasher.write_u64(node.identity()));
-        self.network.iter().for_each(|envelope| hasher.write_u64(envelope.identity));
-        self.memory.hash(hasher);
+        self.network.iter().for_each(|envelope| hasher.write_u64(envelope.identity()));
+        hasher.write_u64(self.memory.1);
         self.budget.hash(hasher);
         self.broken.as_ref().map(|violation| (violation.law, &violation.detail)).hash(hasher);
     }
@@ -295,27 +372,7 @@ impl<S: Subject> Debug for State<S> {
         for envelope in &self.network {
             writeln!(f, "on the way: {envelope:?}")?;
         }
-        write!(f, "remembered: {:?}, left: {:?}, broken: {:?}", self.memory, self.budget, self.broken)
-    }
-}
-
-impl<P: Protocol<Message: Hash>> Envelope<P> {
-    fn new(from: NodeId, to: NodeId, message: P::Message) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (from, to, &message).hash(&mut hasher);
-        Self { from, to, message, identity: hasher.finish() }
-    }
-}
-
-impl<P: Protocol> PartialEq for Envelope<P> {
-    fn eq(&self, other: &Self) -> bool {
-        self.identity == other.identity
-    }
-}
-
-impl<P: Protocol> Debug for Envelope<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}: {:?}", self.from, self.to, self.message)
+        write!(f, "remembered: {:?}, left: {:?}, broken: {:?}", self.memory(), self.budget, self.broken)
     }
 }
 
@@ -327,7 +384,7 @@ impl<E: Debug> Debug for Action<E> {
                 f.write_str(if *is_late { " (the receiver's deadline has come)" } else { "" })?;
                 f.write_str(if *is_kept { " (and once more later)" } else { "" })
             }
-            Self::Lose { envelope } => write!(f, "lost, and noticed: {envelope:?}"),
+            Self::Disconnect { node, peer } => write!(f, "{node}: learns that its connection to {peer} was lost"),
             Self::Timeout { node } => write!(f, "{node}: its deadline comes"),
             Self::Written { node } => write!(f, "{node}: its oldest write is durable"),
             Self::Refused { node } => write!(f, "{node}: its writes are refused"),

@@ -1,15 +1,17 @@
 //! One node of a model: a core, what is durable, and what is on its way to the disk and to the application.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use quorate_protocol::{
     Input, Instant, NodeId, Now, Operation, Output, PersistFailure, Protocol, Standing, Ticket, Violation,
 };
 
 use crate::disk::Disk;
+use crate::envelope::Envelope;
 use crate::subject::Subject;
 
 /// A running node. A crash and the start that follows are one step: a node that is down is one to which nothing happens, and a
@@ -53,8 +55,8 @@ pub(crate) enum Happening<P: Protocol> {
 
 /// What came of it.
 pub(crate) struct Outcome<S: Subject> {
-    pub(crate) node: Node<S>,
-    pub(crate) sent: Vec<(NodeId, <S::Core as Protocol>::Message)>,
+    pub(crate) node: Arc<Node<S>>,
+    pub(crate) sent: Vec<Arc<Envelope<S::Core>>>,
     pub(crate) events: Vec<<S::Core as Protocol>::Event>,
     /// The node's own laws, if they were broken.
     pub(crate) broken: Option<Violation>,
@@ -69,40 +71,36 @@ impl<S: Subject> Node<S> {
             S::Core::recover(at(now), subject.config(id), disk.recovery()).expect("an empty disk is no obstacle");
         let facts = subject.facts(&core, &disk);
         let (writes, requests) = (VecDeque::new(), Vec::new());
-        let mut outcome = Outcome {
-            node: Self { id, core, disk, facts, now, writes, requests, identity: 0 },
-            sent: Vec::new(),
-            events: Vec::new(),
-            broken: None,
-        };
-        outcome.introduce(subject);
-        outcome.drain(subject);
-        while !outcome.node.writes.is_empty() {
-            outcome.written();
-            outcome.drain(subject);
+        let mut step = Step::of(subject, Self { id, core, disk, facts, now, writes, requests, identity: 0 });
+        step.introduce();
+        step.drain();
+        while !step.node.writes.is_empty() {
+            step.written();
+            step.drain();
         }
-        assert!(outcome.sent.is_empty(), "a node that starts anew says nothing unasked");
-        outcome.node.identify(subject);
-        outcome.node
+        assert!(step.sent.is_empty(), "a node that starts anew says nothing unasked");
+        step.node.identify(subject);
+        step.node
     }
 
     /// What becomes of the node when something happens to it. A panic of the core, or of the disk that it asks for the
     /// impossible, is a broken law.
     pub(crate) fn step(&self, subject: &S, happening: Happening<S::Core>) -> Outcome<S> {
-        let mut outcome = Outcome { node: self.clone(), sent: Vec::new(), events: Vec::new(), broken: None };
+        let mut step = Step::of(subject, self.clone());
         let calm = catch_unwind(AssertUnwindSafe(|| {
-            outcome.happen(subject, happening);
-            outcome.drain(subject);
-            outcome.node.core.check_invariants();
+            step.happen(happening);
+            step.drain();
+            step.node.core.check_invariants();
+            step.node.identify(subject);
         }));
         if let Err(panic) = calm {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            outcome.break_law(OWN_LAWS, &text.unwrap_or_default());
-        } else {
-            outcome.node.identify(subject);
+            step.break_law(&text.unwrap_or_default());
+            step.node.identity = 0;
         }
-        outcome
+        let Step { node, sent, events, broken, .. } = step;
+        Outcome { node: Arc::new(node), sent, events, broken }
     }
 
     /// Stands for everything that decides how the node goes on.
@@ -113,48 +111,56 @@ impl<S: Subject> Node<S> {
     fn identify(&mut self, subject: &S) {
         self.facts = subject.facts(&self.core, &self.disk);
         let mut hasher = DefaultHasher::new();
-        self.core.model_view().hash(&mut hasher);
-        self.disk.hash(&mut hasher);
+        (self.id, self.core.model_view(), &self.disk).hash(&mut hasher);
         for (_, operations) in &self.writes {
             operations.hash(&mut hasher);
         }
-        if !self.requests.is_empty() {
-            let mut text = String::new();
-            for (_, request) in &self.requests {
-                write!(text, "{request:?}").expect("a string takes everything");
-            }
-            text.hash(&mut hasher);
+        for (_, request) in &self.requests {
+            format!("{request:?}").hash(&mut hasher);
         }
         self.identity = hasher.finish();
     }
 }
 
-impl<S: Subject> Outcome<S> {
-    fn happen(&mut self, subject: &S, happening: Happening<S::Core>) {
+/// Something that is happening to a node.
+struct Step<'a, S: Subject> {
+    subject: &'a S,
+    node: Node<S>,
+    sent: Vec<Arc<Envelope<S::Core>>>,
+    events: Vec<<S::Core as Protocol>::Event>,
+    broken: Option<Violation>,
+}
+
+impl<'a, S: Subject> Step<'a, S> {
+    fn of(subject: &'a S, node: Node<S>) -> Self {
+        Self { subject, node, sent: Vec::new(), events: Vec::new(), broken: None }
+    }
+
+    fn happen(&mut self, happening: Happening<S::Core>) {
         match happening {
             Happening::Message { from, message, is_late } => {
                 if is_late {
                     self.wait();
                 }
-                self.input(subject, Input::Message { from, message });
+                self.input(Input::Message { from, message });
             }
             Happening::Timeout => {
                 self.wait();
-                self.input(subject, Input::Timeout);
+                self.input(Input::Timeout);
             }
             Happening::Written => self.written(),
             Happening::Refused => {
                 let (ticket, _) = self.node.writes.pop_front().expect("a write is under way");
                 self.node.writes.clear();
                 let failure = PersistFailure::NotWritten;
-                self.input(subject, Input::PersistFailed { ticket, failure });
+                self.input(Input::PersistFailed { ticket, failure });
             }
-            Happening::Crash { written } => self.crash(subject, written),
-            Happening::Unreachable(peer) => self.input(subject, Input::Unreachable(peer)),
-            Happening::Command(command) => self.input(subject, Input::Command(command)),
+            Happening::Crash { written } => self.crash(written),
+            Happening::Unreachable(peer) => self.input(Input::Unreachable(peer)),
+            Happening::Command(command) => self.input(Input::Command(command)),
             Happening::Answer { place, answer } => {
                 let (ticket, _) = self.node.requests.remove(place);
-                self.input(subject, Input::Completed { ticket, answer });
+                self.input(Input::Completed { ticket, answer });
             }
         }
     }
@@ -171,42 +177,42 @@ impl<S: Subject> Outcome<S> {
         self.node.core.handle(at(self.node.now), Input::Persisted(ticket));
     }
 
-    fn crash(&mut self, subject: &S, written: usize) {
+    fn crash(&mut self, written: usize) {
         let node = &mut self.node;
         for (_, operations) in node.writes.drain(..).take(written) {
             node.disk.write(&operations);
         }
         node.requests.clear();
-        let recovery = subject.on_recovery(node.disk.recovery());
-        match S::Core::recover(at(node.now), subject.config(node.id), recovery) {
+        let recovery = self.subject.on_recovery(node.disk.recovery());
+        match S::Core::recover(at(node.now), self.subject.config(node.id), recovery) {
             Ok(core) => {
                 node.core = core;
-                self.introduce(subject);
+                self.introduce();
             }
-            Err(error) => self.break_law(OWN_LAWS, &format!("cannot start again: {error}")),
+            Err(error) => self.break_law(&format!("cannot start again: {error}")),
         }
     }
 
     /// Tells the core that all nodes are who they were.
-    fn introduce(&mut self, subject: &S) {
-        for node in subject.nodes() {
-            self.input(subject, Input::PeerStanding { node, standing: Standing::Member });
+    fn introduce(&mut self) {
+        for node in self.subject.nodes() {
+            self.input(Input::PeerStanding { node, standing: Standing::Member });
         }
     }
 
-    fn input(&mut self, subject: &S, input: Input<S::Core>) {
-        let input = subject.on_input(&self.node.core, input);
+    fn input(&mut self, input: Input<S::Core>) {
+        let input = self.subject.on_input(&self.node.core, input);
         self.node.core.handle(at(self.node.now), input);
     }
 
     /// Takes everything out of the core. Reads are answered at once.
-    fn drain(&mut self, subject: &S) {
+    fn drain(&mut self) {
         while let Some(output) = self.node.core.poll_output() {
-            for output in subject.on_output(&self.node.core, output) {
+            for output in self.subject.on_output(&self.node.core, output) {
                 match output {
-                    Output::Send { to, message } => self.sent.push((to, message)),
+                    Output::Send { to, message } => self.sent.push(Arc::new(Envelope::new(self.node.id, to, message))),
                     Output::Persist { ticket, operations } => {
-                        if subject.says_written_too_early() {
+                        if self.subject.says_written_too_early() {
                             self.node.core.handle(at(self.node.now), Input::Persisted(ticket));
                         }
                         self.node.writes.push_back((ticket, operations));
@@ -216,19 +222,19 @@ impl<S: Subject> Outcome<S> {
                             Ok(loaded) => Input::Loaded { ticket, loaded },
                             Err(failure) => Input::LoadFailed { ticket, failure },
                         };
-                        self.input(subject, answer);
+                        self.input(answer);
                     }
                     Output::Request { ticket, request } => self.node.requests.push((ticket, request)),
                     Output::Event(event) => self.events.push(event),
-                    Output::Halt { reason } => self.break_law(OWN_LAWS, &format!("halted: {reason:?}")),
+                    Output::Halt { reason } => self.break_law(&format!("halted: {reason:?}")),
                 }
             }
         }
     }
 
-    fn break_law(&mut self, law: &'static str, detail: &str) {
+    fn break_law(&mut self, detail: &str) {
         let detail = format!("node {}: {detail}", self.node.id);
-        self.broken.get_or_insert(Violation { law, detail });
+        self.broken.get_or_insert(Violation { law: OWN_LAWS, detail });
     }
 }
 

@@ -65,6 +65,18 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// What always holds (by [`State::keeps`]) and what must be reached.
     fn properties(&self) -> Vec<Property<Model<Self>>>;
 
+    /// The nodes whose deadlines come before the exploration begins, one by one, each followed by everything that comes of it: so that
+    /// the budget is spent on what comes after an undisturbed beginning.
+    fn opening(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+
+    /// Whether nothing can ever come of this message any more, whatever happens to its receiver: then it is taken off
+    /// the network, and states that differ by it alone are one.
+    fn is_dead(&self, _receiver: &Node<Self>, _message: &<Self::Core as Protocol>::Message) -> bool {
+        false
+    }
+
     /// Whether this node's deadline may be the first to come. Where nodes at rest differ by their names alone, one of them will do.
     fn may_time_out_first(&self, _node: NodeId) -> bool {
         true
