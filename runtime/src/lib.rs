@@ -32,6 +32,7 @@ pub use node::{
 pub use notice::Notice;
 pub use opening::{Opened, Opening};
 pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use quorate_transport::ChannelId;
 pub use quorate_wal::StreamId;
 pub use replica::{
     CatchUp, Delivery, EntryState, FEATURE_LEVEL, Obstacle, ProposeOptions, ReadContext, Replica, ReplicaCounters,
