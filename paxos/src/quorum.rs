@@ -1,0 +1,171 @@
+//! Quorum systems: which sets of acceptors are enough.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use quorate_protocol::NodeId;
+
+/// Which acceptors must promise before a value is proposed, and which must accept before it is chosen.
+///
+/// Paxos needs no more of the two than that each quorum of the first kind meets each of the second (Howard, Malkhi, Spiegelman,
+/// "Flexible Paxos: Quorum Intersection Revisited", OPODIS 2016). A system in hand has this: what lacks it is refused when it is made.
+///
+/// ```
+/// use quorate_paxos::{QuorumError, QuorumSystem};
+/// use quorate_protocol::NodeId;
+/// let nodes = [1, 2, 3, 4, 5].map(NodeId);
+/// let writes_are_cheap = QuorumSystem::flexible(nodes, 4, 2)?;
+/// assert!(writes_are_cheap.is_accept_quorum(|node| node <= NodeId(2)));
+/// assert_eq!(QuorumSystem::flexible(nodes, 3, 2), Err(QuorumError::NotIntersecting));
+/// # Ok::<(), QuorumError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuorumSystem {
+    acceptors: BTreeSet<NodeId>,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Shape {
+    /// So many of all acceptors.
+    Sizes { prepare: usize, accept: usize },
+    /// A whole row prepares, a whole column accepts.
+    Grid { rows: Vec<Vec<NodeId>> },
+}
+
+impl QuorumSystem {
+    /// More than half of the acceptors, in both phases.
+    ///
+    /// # Errors
+    /// Without acceptors, or with one named twice or too many.
+    pub fn majority(acceptors: impl IntoIterator<Item = NodeId>) -> Result<Self, QuorumError> {
+        let acceptors = distinct(acceptors)?;
+        let size = acceptors.len() / 2 + 1;
+        Ok(Self { acceptors, shape: Shape::Sizes { prepare: size, accept: size } })
+    }
+
+    /// Any `prepare` acceptors in the first phase and any `accept` in the second.
+    ///
+    /// # Errors
+    /// When two such sets need not meet, when a size is zero or above the number of acceptors, or when these cannot be used.
+    pub fn flexible(
+        acceptors: impl IntoIterator<Item = NodeId>,
+        prepare: usize,
+        accept: usize,
+    ) -> Result<Self, QuorumError> {
+        let acceptors = distinct(acceptors)?;
+        let sizes = 1..=acceptors.len();
+        if !sizes.contains(&prepare) || !sizes.contains(&accept) {
+            return Err(QuorumError::Size);
+        }
+        if prepare + accept <= acceptors.len() {
+            return Err(QuorumError::NotIntersecting);
+        }
+        Ok(Self { acceptors, shape: Shape::Sizes { prepare, accept } })
+    }
+
+    /// A grid: any whole row in the first phase, any whole column in the second. Every row meets every column.
+    ///
+    /// # Errors
+    /// When the rows are not equally long, or the acceptors cannot be used.
+    pub fn grid(rows: Vec<Vec<NodeId>>) -> Result<Self, QuorumError> {
+        let acceptors = distinct(rows.iter().flatten().copied())?;
+        if rows.iter().any(|row| row.len() != rows[0].len()) {
+            return Err(QuorumError::Ragged);
+        }
+        Ok(Self { acceptors, shape: Shape::Grid { rows } })
+    }
+
+    /// Who promises and accepts.
+    pub fn acceptors(&self) -> &BTreeSet<NodeId> {
+        &self.acceptors
+    }
+
+    /// Whether promises of all acceptors that `has` names are enough to propose a value.
+    pub fn is_prepare_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        match &self.shape {
+            Shape::Sizes { prepare, .. } => self.count(has) >= *prepare,
+            Shape::Grid { rows } => rows.iter().any(|row| row.iter().all(|node| has(*node))),
+        }
+    }
+
+    /// Whether a value is chosen that all acceptors that `has` names have accepted in one ballot.
+    pub fn is_accept_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        match &self.shape {
+            Shape::Sizes { accept, .. } => self.count(has) >= *accept,
+            Shape::Grid { rows } => (0..rows[0].len()).any(|column| rows.iter().all(|row| has(row[column]))),
+        }
+    }
+
+    fn count(&self, has: impl Fn(NodeId) -> bool) -> usize {
+        self.acceptors.iter().filter(|node| has(**node)).count()
+    }
+
+    /// Says what the system is, the same for equal ones on every node and release: part of what nodes compare before they believe each other.
+    pub(crate) fn describe(&self, out: &mut Vec<u8>) {
+        let mut put = |number: usize| out.extend_from_slice(&(number as u64).to_le_bytes());
+        match &self.shape {
+            Shape::Sizes { prepare, accept } => [0, self.acceptors.len(), *prepare, *accept].map(&mut put),
+            Shape::Grid { rows } => [1, self.acceptors.len(), rows.len(), rows[0].len()].map(&mut put),
+        };
+        let ordered: Vec<NodeId> = match &self.shape {
+            Shape::Sizes { .. } => self.acceptors.iter().copied().collect(),
+            Shape::Grid { rows } => rows.iter().flatten().copied().collect(),
+        };
+        for node in ordered {
+            out.extend_from_slice(&node.0.to_le_bytes());
+        }
+    }
+}
+
+/// The most acceptors of a system: beyond it replication costs more than it can give.
+pub const ACCEPTORS_MAX: usize = 64;
+
+fn distinct(nodes: impl IntoIterator<Item = NodeId>) -> Result<BTreeSet<NodeId>, QuorumError> {
+    let mut acceptors = BTreeSet::new();
+    for node in nodes {
+        if !acceptors.insert(node) {
+            return Err(QuorumError::Repeated(node));
+        }
+        if acceptors.len() > ACCEPTORS_MAX {
+            return Err(QuorumError::TooMany);
+        }
+    }
+    if acceptors.is_empty() { Err(QuorumError::Empty) } else { Ok(acceptors) }
+}
+
+/// Why a quorum system cannot be used. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuorumError {
+    /// There is no acceptor.
+    Empty,
+    /// An acceptor is named twice.
+    Repeated(NodeId),
+    /// More than [`ACCEPTORS_MAX`].
+    TooMany,
+    /// A quorum of nobody, or of more than there are.
+    Size,
+    /// A quorum of the first phase and one of the second need not meet: two values could be chosen.
+    NotIntersecting,
+    /// The rows of the grid are not equally long.
+    Ragged,
+}
+
+impl fmt::Display for QuorumError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("there is no acceptor"),
+            Self::Repeated(node) => write!(f, "acceptor {node} is named twice"),
+            Self::TooMany => write!(f, "more than {ACCEPTORS_MAX} acceptors"),
+            Self::Size => f.write_str("a quorum of nobody, or of more acceptors than there are"),
+            Self::NotIntersecting => f.write_str("quorums of the two phases need not meet"),
+            Self::Ragged => f.write_str("the rows of the grid are not equally long"),
+        }
+    }
+}
+
+impl std::error::Error for QuorumError {}
+
+#[cfg(test)]
+mod tests;

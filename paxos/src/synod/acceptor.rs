@@ -1,0 +1,110 @@
+//! The acceptor: promises and accepts (Paxos Made Simple §2.2).
+
+use quorate_protocol::{HaltReason, NodeId, Standing};
+
+use super::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise};
+use super::state::AcceptedValue;
+use super::{Ignored, Message, Proposal, Synod};
+use crate::Ballot;
+use crate::ballot::ROUND_MAX;
+
+impl Synod {
+    /// A proposer asks for a promise.
+    pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: Prepare) -> Result<(), Ignored> {
+        self.check_request(from, prepare.system, prepare.ballot)?;
+        if self.answer_with_chosen(from) {
+            return Ok(());
+        }
+        if prepare.ballot < self.state.promised {
+            self.refuse_ballot(from, prepare.ballot);
+            return Ok(());
+        }
+        if prepare.ballot > self.state.promised {
+            self.state.promised = prepare.ballot;
+            self.persist_state();
+            self.arm_settling();
+        }
+        let accepted = self.accepted.as_ref().map(|accepted| (accepted.ballot, accepted.proposal.clone()));
+        let promise = Promise { ballot: prepare.ballot, accepted };
+        // It states the promise and what was accepted.
+        self.outbox.send_after(self.state_ticket.max(self.accepted_ticket), from, Message::Promise(promise));
+        Ok(())
+    }
+
+    /// A proposer asks to accept. Accepting is a promise as well: a ballot below this one is refused from now on.
+    pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) -> Result<(), Ignored> {
+        self.check_request(from, accept.system, accept.ballot)?;
+        if accept.proposal.value.len() > self.config.settings().value_bytes_max {
+            return Err(Ignored::TooLarge);
+        }
+        if self.answer_with_chosen(from) {
+            return Ok(());
+        }
+        if accept.ballot < self.state.promised {
+            self.refuse_ballot(from, accept.ballot);
+            return Ok(());
+        }
+        match &self.accepted {
+            Some(accepted) if accepted.ballot == accept.ballot => {
+                if accepted.proposal != accept.proposal {
+                    self.halt(HaltReason::LawBroken("two proposals in one ballot"));
+                    return Ok(());
+                }
+            }
+            _ => self.accept(accept.ballot, accept.proposal),
+        }
+        let accepted = Message::Accepted(Accepted { ballot: accept.ballot });
+        self.outbox.send_after(self.accepted_ticket, from, accepted);
+        Ok(())
+    }
+
+    /// Accepts a proposal, and promises its ballot, in one write.
+    pub(crate) fn accept(&mut self, ballot: Ballot, proposal: Proposal) {
+        assert!(ballot >= self.state.promised, "what was promised is kept");
+        assert!(self.accepted.as_ref().is_none_or(|before| before.ballot < ballot), "a ballot is accepted once");
+        self.state.promised = ballot;
+        self.accepted = Some(AcceptedValue { ballot, proposal });
+        self.persist_accepted();
+        self.arm_settling();
+    }
+
+    /// What holds for every request to an acceptor.
+    fn check_request(&self, from: NodeId, system: u32, ballot: Ballot) -> Result<(), Ignored> {
+        if !self.config.group().proposers().contains(&from) {
+            return Err(Ignored::NotMember);
+        }
+        if ballot.node != from {
+            return Err(Ignored::ForeignBallot);
+        }
+        if ballot.round == 0 || ballot.round > ROUND_MAX {
+            return Err(Ignored::AbsurdBallot);
+        }
+        if system != self.config.system() {
+            return Err(Ignored::OtherSystem);
+        }
+        // A proposer that lost its disk may have forgotten which ballots it used.
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        if !self.config.group().is_acceptor(self.config.node()) {
+            return Err(Ignored::NotAcceptor);
+        }
+        if !self.is_counting() {
+            return Err(Ignored::Barred);
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to be decided: who asks learns it.
+    fn answer_with_chosen(&mut self, to: NodeId) -> bool {
+        let Some(chosen) = &self.chosen else { return false };
+        let message = Chosen { system: self.config.system(), proposal: chosen.clone() };
+        self.outbox.send_after(self.chosen_ticket, to, Message::Chosen(message));
+        true
+    }
+
+    fn refuse_ballot(&mut self, to: NodeId, ballot: Ballot) {
+        let nack = Nack { ballot, promised: self.state.promised };
+        self.outbox.send_after(self.state_ticket, to, Message::Nack(nack));
+    }
+}

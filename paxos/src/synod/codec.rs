@@ -1,0 +1,125 @@
+//! The records: what this crate writes itself, byte by byte. All numbers are little-endian.
+//!
+//! The state record:
+//!
+//! ```text
+//!  0         1            5                   13                 21         29
+//! +---------+------------+-------------------+------------------+----------+
+//! | version | system (4) | promised round (8)| promised node (8)| round (8)|
+//! +---------+------------+-------------------+------------------+----------+
+//! ```
+//!
+//! A journal record of what was accepted (key 1); of what is chosen (key 2) it is the same with the ballot left out:
+//!
+//! ```text
+//!  0         1          9         17               33         37            45
+//! +---------+----------+---------+----------------+----------+-------------+-------+
+//! | version | round (8)| node (8)| incarnation(16)| start (4)| sequence (8)| value |
+//! +---------+----------+---------+----------------+----------+-------------+-------+
+//! ```
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use quorate_protocol::{Incarnation, NodeId, ProposalId, SessionId, StateError};
+
+use super::Proposal;
+use super::state::{AcceptedValue, DurableState};
+use crate::Ballot;
+
+/// The bytes of a state record.
+pub(crate) fn encode_state(system: u32, state: &DurableState) -> Bytes {
+    let mut out = BytesMut::with_capacity(STATE_BYTES);
+    out.put_u8(VERSION);
+    out.put_u32_le(system);
+    put_ballot(&mut out, state.promised);
+    out.put_u64_le(state.round);
+    out.freeze()
+}
+
+/// The state record that `bytes` hold, and nothing else, with the quorum system that it was written under.
+pub(crate) fn decode_state(bytes: &Bytes) -> Result<(u32, DurableState), StateError> {
+    let mut rest = of_version(bytes)?;
+    if bytes.len() != STATE_BYTES {
+        return Err(StateError::Malformed);
+    }
+    let system = rest.get_u32_le();
+    let promised = get_ballot(&mut rest)?;
+    Ok((system, DurableState { promised, round: rest.get_u64_le() }))
+}
+
+/// The journal record of what was accepted.
+pub(crate) fn encode_accepted(accepted: &AcceptedValue) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + BALLOT_BYTES + PROPOSAL_BYTES + accepted.proposal.value.len());
+    out.put_u8(VERSION);
+    put_ballot(&mut out, accepted.ballot);
+    put_proposal(&mut out, &accepted.proposal);
+    out.freeze()
+}
+
+/// What was accepted. The value is a slice of `bytes`.
+pub(crate) fn decode_accepted(bytes: &Bytes) -> Result<AcceptedValue, StateError> {
+    let mut rest = of_version(bytes)?;
+    Ok(AcceptedValue { ballot: get_ballot(&mut rest)?, proposal: get_proposal(rest)? })
+}
+
+/// The journal record of what is chosen.
+pub(crate) fn encode_chosen(chosen: &Proposal) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + PROPOSAL_BYTES + chosen.value.len());
+    out.put_u8(VERSION);
+    put_proposal(&mut out, chosen);
+    out.freeze()
+}
+
+/// What is chosen. The value is a slice of `bytes`.
+pub(crate) fn decode_chosen(bytes: &Bytes) -> Result<Proposal, StateError> {
+    get_proposal(of_version(bytes)?)
+}
+
+/// The journal's key of what was accepted.
+pub(crate) const ACCEPTED_KEY: u64 = 1;
+/// The journal's key of what is chosen.
+pub(crate) const CHOSEN_KEY: u64 = 2;
+/// The most that a record takes beside the value.
+pub(crate) const RECORD_OVERHEAD_BYTES: usize = 1 + BALLOT_BYTES + PROPOSAL_BYTES;
+
+fn of_version(bytes: &Bytes) -> Result<Bytes, StateError> {
+    let mut rest = bytes.clone();
+    match rest.try_get_u8() {
+        Ok(VERSION) => Ok(rest),
+        Ok(version) => Err(StateError::Version(version)),
+        Err(_) => Err(StateError::Malformed),
+    }
+}
+
+fn put_ballot(out: &mut BytesMut, ballot: Ballot) {
+    out.put_u64_le(ballot.round);
+    out.put_u64_le(ballot.node.0);
+}
+
+fn get_ballot(rest: &mut Bytes) -> Result<Ballot, StateError> {
+    if rest.len() < BALLOT_BYTES {
+        return Err(StateError::Malformed);
+    }
+    Ok(Ballot { round: rest.get_u64_le(), node: NodeId(rest.get_u64_le()) })
+}
+
+fn put_proposal(out: &mut BytesMut, proposal: &Proposal) {
+    let ProposalId { session, sequence } = proposal.id;
+    out.put_u128_le(session.incarnation.0);
+    out.put_u32_le(session.start);
+    out.put_u64_le(sequence);
+    out.put_slice(&proposal.value);
+}
+
+fn get_proposal(mut rest: Bytes) -> Result<Proposal, StateError> {
+    if rest.len() < PROPOSAL_BYTES {
+        return Err(StateError::Malformed);
+    }
+    let session = SessionId { incarnation: Incarnation(rest.get_u128_le()), start: rest.get_u32_le() };
+    let id = ProposalId { session, sequence: rest.get_u64_le() };
+    Ok(Proposal { id, value: rest })
+}
+
+const VERSION: u8 = 1;
+const BALLOT_BYTES: usize = 16;
+const PROPOSAL_BYTES: usize = 28;
+const STATE_BYTES: usize = 29;

@@ -1,0 +1,398 @@
+//! The core: every input comes in here, and every output leaves.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use quorate_protocol::{
+    HaltReason, Input, Instant, LogIndex, NodeId, Now, Operation, Outbox, OutboxLimits, Output, PersistFailure,
+    Protocol, Random, RecoverError, Recovery, Standing, StorageLevel, Ticket,
+};
+
+use super::codec::{
+    ACCEPTED_KEY, CHOSEN_KEY, RECORD_OVERHEAD_BYTES, decode_accepted, decode_chosen, decode_state, encode_accepted,
+    encode_chosen, encode_state,
+};
+use super::state::{AcceptedValue, Attempt, DurableState, WaitingProposal, WaitingRead};
+use super::view::View;
+use super::{Command, Config, Event, Ignored, Message, Outcome, Proposal, ReadOutcome, RefuseReason};
+
+/// One node's part in one decision: Paxos (Lamport, Paxos Made Simple, 2001) as a pure state machine.
+///
+/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output),
+/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. See the crate's documentation for the loop around it.
+#[derive(Clone, Debug)]
+pub struct Synod {
+    pub(crate) config: Config,
+    pub(crate) random: Random,
+    pub(crate) now: Instant,
+    /// The newest state that was asked to be made durable, by this write.
+    pub(crate) state: DurableState,
+    pub(crate) state_ticket: Ticket,
+    /// What was accepted last, made durable by this write, together with the promise that it implies.
+    pub(crate) accepted: Option<AcceptedValue>,
+    pub(crate) accepted_ticket: Ticket,
+    /// What is chosen, made durable by this write. Never changes.
+    pub(crate) chosen: Option<Proposal>,
+    pub(crate) chosen_ticket: Ticket,
+    /// Whether the application was told what is chosen.
+    pub(crate) is_chosen_told: bool,
+    /// Learners that have not confirmed that they know what is chosen, and when they are told again.
+    pub(crate) unaware: BTreeSet<NodeId>,
+    pub(crate) announce_at: Option<Instant>,
+    pub(crate) announcements: u32,
+    /// This node's own ballot under way. None once a value is known to be chosen.
+    pub(crate) attempt: Option<Attempt>,
+    /// An outrun proposer rests until then.
+    pub(crate) rest_until: Option<Instant>,
+    /// How often this proposer was outrun in a row.
+    pub(crate) outrun: u32,
+    /// The highest round heard of: the next ballot is above it.
+    pub(crate) round_seen: u64,
+    /// Proposals that wait, the oldest first: it is the one that is tried.
+    pub(crate) proposals: VecDeque<WaitingProposal>,
+    pub(crate) reads: VecDeque<WaitingRead>,
+    /// When what was accepted and not decided is seen to.
+    pub(crate) settle_at: Option<Instant>,
+    /// Whether this proposer is to find out what is chosen, though no command asks for it.
+    pub(crate) is_settling: bool,
+    /// What each node counts for; one that was not told of is a stranger.
+    pub(crate) standings: BTreeMap<NodeId, Standing>,
+    pub(crate) storage: StorageLevel,
+    pub(crate) halted: Option<HaltReason>,
+    pub(crate) ignored: BTreeMap<Ignored, u64>,
+    pub(crate) outbox: Outbox<Self>,
+    /// The log refused a write: it is written again at this time.
+    pub(crate) rewrite_at: Option<Instant>,
+    /// Whether an input came in since the last poll.
+    is_dirty: bool,
+}
+
+impl Protocol for Synod {
+    type Config = Config;
+    type Message = Message;
+    type Command = Command;
+    type Event = Event;
+    /// There is nothing that only the application can do.
+    type Request = std::convert::Infallible;
+    type Answer = std::convert::Infallible;
+    type View = View;
+
+    fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
+        let found = Found::read(&config, recovery)?;
+        let settings = config.settings();
+        let limits = OutboxLimits {
+            held_messages_max: settings.held_messages_max,
+            write_bytes_max: settings.value_bytes_max + WRITE_OVERHEAD_BYTES,
+        };
+        let mut core = Self {
+            random: Random::new(config.seed()),
+            now: now.instant,
+            state: found.state,
+            state_ticket: Ticket(0),
+            accepted: found.accepted,
+            accepted_ticket: Ticket(0),
+            chosen: found.chosen,
+            chosen_ticket: Ticket(0),
+            is_chosen_told: false,
+            unaware: BTreeSet::new(),
+            announce_at: None,
+            announcements: 0,
+            attempt: None,
+            rest_until: None,
+            outrun: 0,
+            round_seen: 0,
+            proposals: VecDeque::new(),
+            reads: VecDeque::new(),
+            settle_at: None,
+            is_settling: false,
+            standings: BTreeMap::new(),
+            storage: StorageLevel::Enough,
+            halted: None,
+            ignored: BTreeMap::new(),
+            outbox: Outbox::new(limits),
+            rewrite_at: None,
+            is_dirty: true,
+            config,
+        };
+        if core.chosen.is_some() {
+            core.announce_to_all();
+        }
+        core.arm_settling();
+        Ok(core)
+    }
+
+    fn handle(&mut self, now: Now, input: Input<Self>) {
+        self.now = self.now.max(now.instant);
+        self.is_dirty = true;
+        let handled = if self.halted.is_some() { self.on_input_halted(&input) } else { self.on_input(input) };
+        if let Err(ignored) = handled {
+            *self.ignored.entry(ignored).or_default() += 1;
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Self>> {
+        if self.is_dirty {
+            self.is_dirty = false;
+            self.flush();
+        }
+        self.outbox.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.halted.is_some() {
+            return None;
+        }
+        self.times().min()
+    }
+
+    fn model_view(&self) -> View {
+        View::of(self)
+    }
+
+    fn check_invariants(&self) {
+        self.check_own_laws();
+    }
+}
+
+/// What the log held.
+struct Found {
+    state: DurableState,
+    accepted: Option<AcceptedValue>,
+    chosen: Option<Proposal>,
+}
+
+impl Found {
+    fn read(config: &Config, recovery: Recovery) -> Result<Self, RecoverError> {
+        let mut found = Self { state: DurableState::default(), accepted: None, chosen: None };
+        if let Some(bytes) = &recovery.state {
+            let (system, state) = decode_state(bytes).map_err(RecoverError::State)?;
+            if system != config.system() {
+                return Err(RecoverError::Inconsistent(
+                    "the quorum system is another than the state was written under",
+                ));
+            }
+            found.state = state;
+        }
+        for record in recovery.journal.into_iter().flatten() {
+            let (key, bytes) = record?;
+            match key {
+                ACCEPTED_KEY => found.accepted = Some(decode_accepted(&bytes).map_err(RecoverError::State)?),
+                CHOSEN_KEY => found.chosen = Some(decode_chosen(&bytes).map_err(RecoverError::State)?),
+                _ => return Err(RecoverError::Inconsistent("the journal has a key that no release writes")),
+            }
+        }
+        if found.accepted.as_ref().is_some_and(|accepted| accepted.ballot > found.state.promised) {
+            return Err(RecoverError::Inconsistent("a ballot was accepted above the one that was promised"));
+        }
+        Ok(found)
+    }
+}
+
+impl Synod {
+    fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
+        match input {
+            Input::Message { from, message } => return self.on_message(from, message),
+            Input::Command(Command::Propose(proposal)) => self.on_propose(proposal),
+            Input::Command(Command::Read { id }) => self.on_read(id),
+            Input::Timeout => self.on_timeout(),
+            Input::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
+            Input::Storage(level) => self.storage = level,
+            Input::CompactRequested => self.write_all_again(),
+            Input::Persisted(ticket) => self.on_persisted(ticket),
+            Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
+            // What a peer does not answer is asked again by the clock alone.
+            Input::PeerAlive(_) | Input::Unreachable(_) => {}
+            Input::Loaded { .. } | Input::LoadFailed { .. } => return Err(Ignored::Unasked),
+            Input::Completed { answer, .. } => match answer {},
+        }
+        Ok(())
+    }
+
+    /// A group that stopped answers its own application only.
+    fn on_input_halted(&mut self, input: &Input<Self>) -> Result<(), Ignored> {
+        match input {
+            Input::Command(Command::Propose(Proposal { id, .. })) => {
+                let outcome = Outcome::Refused(RefuseReason::Halted);
+                self.outbox.event(Event::Proposed { id: *id, outcome });
+            }
+            Input::Command(Command::Read { id }) => {
+                self.outbox.event(Event::Read { id: *id, outcome: ReadOutcome::Failed(RefuseReason::Halted) });
+            }
+            _ => {}
+        }
+        Err(Ignored::Halted)
+    }
+
+    /// Rules for all messages first, then what each says to each role.
+    fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
+        if from == self.config.node() || !self.config.group().contains(from) {
+            return Err(Ignored::NotMember);
+        }
+        match message {
+            Message::Prepare(message) => self.on_prepare(from, message),
+            Message::Accept(message) => self.on_accept(from, message),
+            Message::Promise(message) => self.on_promise(from, message),
+            Message::Accepted(message) => self.on_accepted(from, message),
+            Message::Nack(message) => self.on_nack(from, message),
+            Message::Chosen(message) => self.on_chosen(from, message),
+            Message::Announce => self.on_announce(from),
+            Message::Known => self.on_known(from),
+            Message::Inquire => self.on_inquire(from),
+        }
+    }
+
+    fn on_timeout(&mut self) {
+        if self.take_due(|core| &mut core.rewrite_at) {
+            self.outbox.resume_writes();
+        }
+        self.expire_commands();
+        if self.take_due(|core| &mut core.settle_at) {
+            self.settle();
+        }
+        if self.take_due(|core| &mut core.announce_at) {
+            self.announce();
+        }
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.retry_at <= self.now) {
+            self.ask_again();
+        }
+        self.take_due(|core| &mut core.rest_until);
+    }
+
+    /// Whether a time has come; then it is cleared.
+    fn take_due(&mut self, at: impl Fn(&mut Self) -> &mut Option<Instant>) -> bool {
+        let now = self.now;
+        at(self).take_if(|at| *at <= now).is_some()
+    }
+
+    /// A node that counts for nothing any more is not counted; one that counts again has to say again what it said.
+    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
+        if self.standings.insert(node, standing) == Some(standing) {
+            return;
+        }
+        if node == self.config.node() {
+            if standing == Standing::Stranger {
+                self.attempt = None;
+            }
+            return;
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.answered.remove(&node);
+            attempt.refused.remove(&node);
+        }
+        if self.chosen.is_some() && self.config.group().learners().contains(&node) {
+            // Under another incarnation it may have forgotten what it confirmed.
+            self.unaware.insert(node);
+            self.announcements = 0;
+            self.arm_announcement();
+        }
+    }
+
+    fn on_persisted(&mut self, ticket: Ticket) {
+        self.outbox.persisted(ticket);
+        self.count_own_answer();
+        self.tell();
+    }
+
+    /// A write that was certainly not done is done again after a while, by what is then to be written; nothing of it was said.
+    /// After any other failure nothing is known of the disk.
+    fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
+        if failure != PersistFailure::NotWritten {
+            self.halt(HaltReason::LogFailed(failure));
+            return Err(Ignored::Halted);
+        }
+        if self.outbox.in_flight() != Some(ticket) {
+            return Err(Ignored::StaleAnswer);
+        }
+        self.outbox.refused();
+        if !self.is_chosen_durable() {
+            // The write that comes next may hold less than they say: they are asked for again.
+            self.outbox
+                .drop_held(|_, message| matches!(message, Message::Chosen(_) | Message::Known | Message::Announce));
+        }
+        self.write_all_again();
+        self.rewrite_at = Some(self.now.after(self.config.settings().retry_interval_min));
+        Err(Ignored::LogRefuses)
+    }
+
+    /// What the inputs since the last poll come to.
+    fn flush(&mut self) {
+        if self.halted.is_none() {
+            self.tell();
+            self.pursue();
+        }
+    }
+
+    /// Makes the state durable. What states it is held until then.
+    pub(crate) fn persist_state(&mut self) {
+        self.state_ticket = self.outbox.persist([self.put_state()]);
+    }
+
+    /// Makes what was accepted durable, in one write with the promise that it implies.
+    pub(crate) fn persist_accepted(&mut self) {
+        let record = self.accepted.as_ref().map(encode_accepted);
+        let journal = record.map(|bytes| Operation::Journal { key: ACCEPTED_KEY, bytes });
+        self.accepted_ticket = self.outbox.persist([self.put_state()].into_iter().chain(journal));
+        self.state_ticket = self.accepted_ticket;
+    }
+
+    /// Makes what is chosen durable.
+    pub(crate) fn persist_chosen(&mut self) {
+        let record = self.chosen.as_ref().map(encode_chosen);
+        let journal = record.map(|bytes| Operation::Journal { key: CHOSEN_KEY, bytes });
+        self.chosen_ticket = self.outbox.persist(journal);
+    }
+
+    fn put_state(&self) -> Operation {
+        Operation::PutState { bytes: encode_state(self.config.system(), &self.state), commit_hint: LogIndex::ZERO }
+    }
+
+    /// Writes all that this node holds: what an older write said may go then.
+    fn write_all_again(&mut self) {
+        self.persist_accepted();
+        if self.chosen.is_some() {
+            self.persist_chosen();
+        }
+    }
+
+    /// Whether this node may promise, accept and propose.
+    pub(crate) fn is_counting(&self) -> bool {
+        self.standing(self.config.node()) == Standing::Member
+    }
+
+    /// What a node counts for.
+    pub(crate) fn standing(&self, node: NodeId) -> Standing {
+        self.standings.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Every time at which something is due.
+    pub(crate) fn times(&self) -> impl Iterator<Item = Instant> + '_ {
+        let retry_at = self.attempt.as_ref().map(|attempt| attempt.retry_at);
+        let rare = [self.rewrite_at, self.announce_at, self.settle_at, self.rest_until, retry_at];
+        let commands = self.proposals.iter().map(|waiting| waiting.until);
+        let reads = self.reads.iter().map(|waiting| waiting.until);
+        rare.into_iter().flatten().chain(commands).chain(reads)
+    }
+
+    /// A wait that is drawn between half of `base * 2^doublings`, at most `max`, and all of it.
+    pub(crate) fn draw_wait(&mut self, base: Duration, doublings: u32, max: Duration) -> Instant {
+        let longest = base.saturating_mul(1 << doublings.min(DOUBLINGS_MAX)).min(max);
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(2);
+        let drawn = self.random.between(nanos / 2, nanos);
+        self.now.after(Duration::from_nanos(drawn))
+    }
+
+    /// Stops this group here for good. Nothing held is said any more.
+    pub(crate) fn halt(&mut self, reason: HaltReason) {
+        self.outbox.poison();
+        self.outbox.push(Output::Halt { reason: reason.clone() });
+        self.attempt = None;
+        self.proposals.clear();
+        self.reads.clear();
+        self.halted = Some(reason);
+    }
+}
+
+/// Beyond so many doublings every wait has reached its bound.
+const DOUBLINGS_MAX: u32 = 30;
+/// Room for the state record and the frame of a journal record beside a value.
+const WRITE_OVERHEAD_BYTES: usize = 512 + RECORD_OVERHEAD_BYTES;

@@ -1,0 +1,160 @@
+//! The learner: what is chosen, and that everybody hears of it (Paxos Made Simple §2.3).
+
+use quorate_protocol::{HaltReason, NodeId, Standing};
+
+use super::message::Chosen;
+use super::{Event, Ignored, Message, Outcome, Proposal, ReadOutcome, Synod};
+
+impl Synod {
+    /// A quorum has accepted this proposal in this node's ballot: it is chosen, and this node is the first to know.
+    pub(crate) fn learn_first(&mut self, proposal: Proposal) {
+        self.learn(proposal);
+        let Some(chosen) = &self.chosen else { return };
+        let message = Message::Chosen(Chosen { system: self.config.system(), proposal: chosen.clone() });
+        for to in &self.unaware {
+            self.outbox.send_after(self.chosen_ticket, *to, message.clone());
+        }
+    }
+
+    /// A node that knows says what is chosen.
+    pub(crate) fn on_chosen(&mut self, from: NodeId, message: Chosen) -> Result<(), Ignored> {
+        if message.system != self.config.system() {
+            return Err(Ignored::OtherSystem);
+        }
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        self.learn(message.proposal);
+        if self.halted.is_none() {
+            self.unaware.remove(&from);
+            self.outbox.send_after(self.chosen_ticket, from, Message::Known);
+        }
+        Ok(())
+    }
+
+    /// A node that knows asks whether this one does.
+    pub(crate) fn on_announce(&mut self, from: NodeId) -> Result<(), Ignored> {
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        if self.chosen.is_none() {
+            self.outbox.send(from, Message::Inquire);
+            return Ok(());
+        }
+        self.unaware.remove(&from);
+        self.outbox.send_after(self.chosen_ticket, from, Message::Known);
+        Ok(())
+    }
+
+    /// A learner confirms.
+    pub(crate) fn on_known(&mut self, from: NodeId) -> Result<(), Ignored> {
+        if self.chosen.is_none() {
+            return Err(Ignored::NotKnown);
+        }
+        self.unaware.remove(&from);
+        Ok(())
+    }
+
+    /// A node does not know what is chosen.
+    pub(crate) fn on_inquire(&mut self, from: NodeId) -> Result<(), Ignored> {
+        if let Some(chosen) = &self.chosen {
+            let message = Chosen { system: self.config.system(), proposal: chosen.clone() };
+            self.outbox.send_after(self.chosen_ticket, from, Message::Chosen(message));
+            return Ok(());
+        }
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        if !self.is_proposer() {
+            return Err(Ignored::NotKnown);
+        }
+        self.is_settling = true;
+        Ok(())
+    }
+
+    /// Notes what is chosen, and makes it durable. It never changes.
+    fn learn(&mut self, proposal: Proposal) {
+        match &self.chosen {
+            Some(chosen) if *chosen == proposal => {}
+            Some(_) => self.halt(HaltReason::LawBroken("two proposals are chosen")),
+            None => {
+                self.chosen = Some(proposal);
+                self.persist_chosen();
+                self.attempt = None;
+                self.rest_until = None;
+                self.settle_at = None;
+                self.is_settling = false;
+                self.announce_to_all();
+            }
+        }
+    }
+
+    /// Whether what is chosen is known here and survives a crash.
+    pub(crate) fn is_chosen_durable(&self) -> bool {
+        self.chosen.is_some() && self.outbox.is_durable(self.chosen_ticket)
+    }
+
+    /// Tells the application what is chosen, once it is durable, and answers every command.
+    pub(crate) fn tell(&mut self) {
+        if !self.is_chosen_durable() {
+            return;
+        }
+        let Some(chosen) = self.chosen.clone() else { return };
+        if !self.is_chosen_told {
+            self.is_chosen_told = true;
+            self.outbox.event(Event::Chosen(chosen.clone()));
+        }
+        for waiting in self.proposals.drain(..) {
+            let is_own = waiting.id() == chosen.id;
+            let outcome = if is_own { Outcome::Chosen } else { Outcome::Superseded { chosen: chosen.clone() } };
+            self.outbox.event(Event::Proposed { id: waiting.id(), outcome });
+        }
+        for read in self.reads.drain(..) {
+            self.outbox.event(Event::Read { id: read.id, outcome: ReadOutcome::Chosen(chosen.clone()) });
+        }
+    }
+
+    /// From now on every learner is told until it confirms.
+    pub(crate) fn announce_to_all(&mut self) {
+        let node = self.config.node();
+        self.unaware = self.config.group().learners().iter().copied().filter(|other| *other != node).collect();
+        self.announcements = 0;
+        self.arm_announcement();
+    }
+
+    /// Tells learners that have not confirmed, and says when it is done again.
+    pub(crate) fn announce(&mut self) {
+        for to in &self.unaware {
+            self.outbox.send_after(self.chosen_ticket, *to, Message::Announce);
+        }
+        self.announcements = self.announcements.saturating_add(1);
+        self.arm_announcement();
+    }
+
+    /// Announces after a while if anybody is still unaware.
+    pub(crate) fn arm_announcement(&mut self) {
+        let settings = self.config.settings();
+        let (base, max) = (settings.retry_interval_min, settings.retry_interval_max);
+        let is_owed = !self.unaware.is_empty();
+        self.announce_at = is_owed.then(|| self.draw_wait(base, self.announcements, max));
+    }
+
+    /// What was accepted here and is not known to be chosen is seen to after a while in which nobody else did.
+    pub(crate) fn arm_settling(&mut self) {
+        let after = self.config.settings().settle_after;
+        let is_open = self.accepted.is_some() && self.chosen.is_none() && !self.is_settling;
+        self.settle_at = is_open.then(|| self.draw_wait(after * 2, 0, after * 2));
+    }
+
+    /// Nobody decided what was accepted here.
+    pub(crate) fn settle(&mut self) {
+        if self.is_proposer() {
+            self.is_settling = true;
+            return;
+        }
+        for to in self.config.group().proposers() {
+            self.outbox.send(*to, Message::Inquire);
+        }
+        self.arm_settling();
+    }
+}

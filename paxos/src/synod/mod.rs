@@ -1,0 +1,34 @@
+//! Single-decree Paxos: a group of nodes chooses one value, once, and everybody learns it.
+//!
+//! After Leslie Lamport, "Paxos Made Simple", 2001 (§2: the consensus algorithm). A proposer prepares a ballot with a quorum of
+//! acceptors, and then has them accept one value under it: the one that was accepted in the highest ballot they tell of, or its own when
+//! there is none. What a quorum has accepted in one ballot is chosen, and no other value can be. The messages are listed in
+//! [`message`], and what a node is told in [`Event`].
+
+mod acceptor;
+mod codec;
+mod config;
+mod core;
+mod error;
+mod event;
+mod invariants;
+mod learner;
+pub mod message;
+mod proposer;
+#[cfg(feature = "server")]
+mod server;
+mod state;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod view;
+
+pub use self::core::Synod;
+pub use config::{Config, Group, MEMBERS_MAX, Settings};
+pub use error::{ConfigError, Ignored};
+pub use event::{Command, Event, Outcome, Proposal, ReadOutcome, RefuseReason};
+pub use message::Message;
+#[cfg(feature = "server")]
+pub use server::{CHANNEL, host, host_with};
+pub use status::{AttemptStatus, Status};
+pub use view::View;

@@ -1,0 +1,307 @@
+//! The proposer: ballots, one at a time (Paxos Made Simple §2.2, §2.4).
+
+use std::collections::BTreeSet;
+
+use quorate_protocol::{NodeId, ReadId, Standing, StorageLevel};
+
+use super::message::{Accept, Accepted, Nack, Prepare, Promise};
+use super::state::{AcceptedValue, Attempt, Phase, WaitingProposal, WaitingRead};
+use super::{Event, Ignored, Message, Outcome, Proposal, ReadOutcome, RefuseReason, Synod};
+use crate::Ballot;
+use crate::ballot::ROUND_MAX;
+
+impl Synod {
+    /// The application proposes.
+    pub(crate) fn on_propose(&mut self, proposal: Proposal) {
+        let id = proposal.id;
+        let refused = if self.is_chosen_durable() {
+            // Nothing is written for it: it only asks what became of its id.
+            None
+        } else if proposal.value.len() > self.config.settings().value_bytes_max {
+            Some(RefuseReason::TooLarge)
+        } else if self.storage == StorageLevel::Low {
+            Some(RefuseReason::StorageLow)
+        } else {
+            self.refusal(self.proposals.len())
+        };
+        if let Some(reason) = refused {
+            self.outbox.event(Event::Proposed { id, outcome: Outcome::Refused(reason) });
+            return;
+        }
+        let until = self.now.after(self.config.settings().command_timeout);
+        self.proposals.push_back(WaitingProposal { proposal, until });
+    }
+
+    /// The application asks what is chosen.
+    pub(crate) fn on_read(&mut self, id: ReadId) {
+        let refused = if self.is_chosen_durable() { None } else { self.refusal(self.reads.len()) };
+        if let Some(reason) = refused {
+            self.outbox.event(Event::Read { id, outcome: ReadOutcome::Failed(reason) });
+            return;
+        }
+        let until = self.now.after(self.config.settings().command_timeout);
+        self.reads.push_back(WaitingRead { id, until, ballot: None });
+    }
+
+    fn refusal(&self, waiting: usize) -> Option<RefuseReason> {
+        if !self.is_proposer() {
+            return Some(RefuseReason::NotProposer);
+        }
+        (waiting >= self.config.settings().commands_max).then_some(RefuseReason::Overloaded)
+    }
+
+    /// Begins a ballot if something is to be decided and nothing stands against it.
+    pub(crate) fn pursue(&mut self) {
+        let is_wanted = self.has_commands() || self.is_settling;
+        let is_free = self.attempt.is_none() && self.rest_until.is_none() && self.chosen.is_none();
+        let may_propose = self.is_proposer() && self.is_counting();
+        if is_wanted && is_free && may_propose {
+            self.begin_ballot();
+        }
+    }
+
+    /// Phase 1a. The ballot is above every one used or heard of, and its round is durable before anybody hears of it.
+    fn begin_ballot(&mut self) {
+        let node = self.config.node();
+        let round = self.state.round.max(self.state.promised.round).max(self.round_seen) + 1;
+        if round > ROUND_MAX {
+            return;
+        }
+        let ballot = Ballot { round, node };
+        self.state.round = round;
+        let is_acceptor = self.config.group().is_acceptor(node);
+        if is_acceptor {
+            self.state.promised = ballot;
+        }
+        self.persist_state();
+        for read in &mut self.reads {
+            read.ballot = Some(ballot);
+        }
+        self.attempt = Some(Attempt {
+            ballot,
+            phase: Phase::Prepare { newest: self.accepted.clone() },
+            answered: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            own: is_acceptor.then_some(self.state_ticket.max(self.accepted_ticket)),
+            retry_at: self.now,
+            retries: 0,
+        });
+        self.ask();
+    }
+
+    /// An acceptor promises.
+    pub(crate) fn on_promise(&mut self, from: NodeId, promise: Promise) -> Result<(), Ignored> {
+        self.check_answer(from, promise.ballot)?;
+        let Some(attempt) = &mut self.attempt else { return Err(Ignored::StaleAnswer) };
+        let Phase::Prepare { newest } = &mut attempt.phase else { return Err(Ignored::StaleAnswer) };
+        if let Some((ballot, proposal)) = promise.accepted {
+            if ballot >= promise.ballot {
+                return Err(Ignored::AbsurdBallot);
+            }
+            // Of what was accepted the newest is proposed again (§2.2, P2c).
+            if newest.as_ref().is_none_or(|newest| newest.ballot < ballot) {
+                *newest = Some(AcceptedValue { ballot, proposal });
+            }
+        }
+        attempt.refused.remove(&from);
+        attempt.answered.insert(from);
+        self.count_answers();
+        Ok(())
+    }
+
+    /// An acceptor accepts.
+    pub(crate) fn on_accepted(&mut self, from: NodeId, accepted: Accepted) -> Result<(), Ignored> {
+        self.check_answer(from, accepted.ballot)?;
+        let Some(attempt) = &mut self.attempt else { return Err(Ignored::StaleAnswer) };
+        if matches!(attempt.phase, Phase::Prepare { .. }) {
+            return Err(Ignored::StaleAnswer);
+        }
+        attempt.refused.remove(&from);
+        attempt.answered.insert(from);
+        self.count_answers();
+        Ok(())
+    }
+
+    /// An acceptor has promised a higher ballot.
+    pub(crate) fn on_nack(&mut self, from: NodeId, nack: Nack) -> Result<(), Ignored> {
+        self.check_answer(from, nack.ballot)?;
+        if nack.promised <= nack.ballot || nack.promised.round > ROUND_MAX {
+            return Err(Ignored::AbsurdBallot);
+        }
+        self.round_seen = self.round_seen.max(nack.promised.round);
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.answered.contains(&from)) {
+            // It answered before it promised the higher ballot: its answer stands.
+            return Err(Ignored::StaleAnswer);
+        }
+        self.note_refusal(from);
+        Ok(())
+    }
+
+    /// What holds for every answer of an acceptor: it is one, it counts, and it answers the ballot under way.
+    fn check_answer(&self, from: NodeId, ballot: Ballot) -> Result<(), Ignored> {
+        if !self.config.group().is_acceptor(from) {
+            return Err(Ignored::NotMember);
+        }
+        if self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        match &self.attempt {
+            Some(attempt) if attempt.ballot == ballot => Ok(()),
+            _ => Err(Ignored::StaleAnswer),
+        }
+    }
+
+    /// Counts this node's own promise or acceptance once it is durable.
+    pub(crate) fn count_own_answer(&mut self) {
+        let node = self.config.node();
+        let Some(attempt) = &mut self.attempt else { return };
+        let outbox = &self.outbox;
+        if attempt.own.take_if(|ticket| outbox.is_durable(*ticket)).is_some() {
+            attempt.answered.insert(node);
+            self.count_answers();
+        }
+    }
+
+    fn count_answers(&mut self) {
+        let Some(attempt) = &self.attempt else { return };
+        let has = |node: NodeId| attempt.answered.contains(&node);
+        match &attempt.phase {
+            Phase::Prepare { newest } if self.config.group().quorums().is_prepare_quorum(has) => {
+                let adopted = newest.as_ref().map(|newest| newest.proposal.clone());
+                self.propose(adopted);
+            }
+            Phase::Accept { proposal } if self.config.group().quorums().is_accept_quorum(has) => {
+                let proposal = proposal.clone();
+                self.learn_first(proposal);
+            }
+            Phase::Prepare { .. } | Phase::Accept { .. } => {}
+        }
+    }
+
+    /// Phase 2a: the promises allow one proposal only, if anything was accepted, or any.
+    fn propose(&mut self, adopted: Option<Proposal>) {
+        let Some(mut attempt) = self.attempt.take() else { return };
+        let own = || self.proposals.front().map(|waiting| waiting.proposal.clone());
+        let Some(proposal) = adopted.or_else(own) else {
+            return self.end_without_value(attempt.ballot);
+        };
+        let node = self.config.node();
+        attempt.phase = Phase::Accept { proposal: proposal.clone() };
+        attempt.answered.clear();
+        attempt.refused.clear();
+        attempt.retries = 0;
+        attempt.own = None;
+        if self.config.group().is_acceptor(node) {
+            if self.state.promised > attempt.ballot {
+                attempt.refused.insert(node);
+            } else {
+                self.accept(attempt.ballot, proposal);
+                attempt.own = Some(self.accepted_ticket);
+            }
+        }
+        self.attempt = Some(attempt);
+        self.ask();
+    }
+
+    /// A quorum had accepted nothing: nothing was chosen when the ballot began.
+    fn end_without_value(&mut self, ballot: Ballot) {
+        self.is_settling = false;
+        self.outrun = 0;
+        // Something may have been accepted here meanwhile, in a higher ballot.
+        self.arm_settling();
+        let reads = std::mem::take(&mut self.reads);
+        for read in reads {
+            if read.ballot == Some(ballot) {
+                self.outbox.event(Event::Read { id: read.id, outcome: ReadOutcome::NoneYet });
+            } else {
+                self.reads.push_back(read);
+            }
+        }
+    }
+
+    /// Asks every acceptor that has not answered, and says when it is done again.
+    fn ask(&mut self) {
+        let settings = self.config.settings();
+        let (base, max) = (settings.retry_interval_min, settings.retry_interval_max);
+        let Some(attempt) = &mut self.attempt else { return };
+        let wait = base.saturating_mul(1 << attempt.retries.min(20)).min(max);
+        attempt.retry_at = self.now.after(wait);
+        attempt.retries = attempt.retries.saturating_add(1);
+        let (system, ballot) = (self.config.system(), attempt.ballot);
+        let message = match &attempt.phase {
+            Phase::Prepare { .. } => Message::Prepare(Prepare { system, ballot }),
+            Phase::Accept { proposal } => Message::Accept(Accept { system, ballot, proposal: proposal.clone() }),
+        };
+        let node = self.config.node();
+        let is_asked = |other: &&NodeId| {
+            **other != node && !attempt.answered.contains(*other) && !attempt.refused.contains(*other)
+        };
+        for to in self.config.group().quorums().acceptors().iter().filter(is_asked) {
+            // The state holds the round of this ballot.
+            self.outbox.send_after(self.state_ticket, *to, message.clone());
+        }
+    }
+
+    /// Not enough acceptors have answered in time. One that refused will not change its mind: the next ballot is higher.
+    pub(crate) fn ask_again(&mut self) {
+        let is_wanted = self.has_commands() || self.is_settling;
+        let is_outrun = self.attempt.as_ref().is_some_and(|attempt| !attempt.refused.is_empty());
+        if is_outrun {
+            self.give_way();
+        } else if is_wanted {
+            self.ask();
+        } else {
+            // Whoever has accepted something sees to it.
+            self.attempt = None;
+        }
+    }
+
+    fn note_refusal(&mut self, from: NodeId) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.refused.insert(from);
+        let may = |node: NodeId| !attempt.refused.contains(&node);
+        let quorums = self.config.group().quorums();
+        let is_possible = match attempt.phase {
+            Phase::Prepare { .. } => quorums.is_prepare_quorum(may),
+            Phase::Accept { .. } => quorums.is_accept_quorum(may),
+        };
+        if !is_possible {
+            self.give_way();
+        }
+    }
+
+    /// Another proposer is ahead: this one rests for a while, drawn by chance and longer each time, so that two do not outrun each
+    /// other for ever (§2.4 asks for one distinguished proposer; chance makes one).
+    fn give_way(&mut self) {
+        self.attempt = None;
+        let settings = self.config.settings();
+        let (base, max) = (settings.backoff_min, settings.backoff_max);
+        self.rest_until = Some(self.draw_wait(base, self.outrun, max));
+        self.outrun = self.outrun.saturating_add(1);
+        if !self.has_commands() {
+            // Who is ahead is likely to decide it.
+            self.is_settling = false;
+            self.arm_settling();
+        }
+    }
+
+    /// Ends commands whose time is over.
+    pub(crate) fn expire_commands(&mut self) {
+        let now = self.now;
+        while let Some(waiting) = self.proposals.pop_front_if(|waiting| waiting.until <= now) {
+            self.outbox.event(Event::Proposed { id: waiting.id(), outcome: Outcome::Unknown });
+        }
+        while let Some(waiting) = self.reads.pop_front_if(|waiting| waiting.until <= now) {
+            let outcome = ReadOutcome::Failed(RefuseReason::TimedOut);
+            self.outbox.event(Event::Read { id: waiting.id, outcome });
+        }
+    }
+
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.proposals.is_empty() || !self.reads.is_empty()
+    }
+
+    pub(crate) fn is_proposer(&self) -> bool {
+        self.config.group().proposers().contains(&self.config.node())
+    }
+}

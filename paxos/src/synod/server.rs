@@ -1,0 +1,59 @@
+//! A decision on a server of `quorate-runtime`.
+
+use quorate_protocol::Protocol;
+use quorate_runtime::{BoxError, GroupStart, Hosted};
+
+use super::{Config, Group, Settings, Synod};
+use crate::QuorumSystem;
+
+/// Makes the group from what it starts from, for
+/// [`ServerBuilder::group`](quorate_runtime::ServerBuilder::group): all nodes of the server propose, accept and learn, and majorities are quorums.
+/// Its messages travel on [`CHANNEL`].
+///
+/// # Errors
+/// When the settings do not fit the node's transport and log, or what is on disk cannot be read.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_paxos::runtime::{HostedHandle, Server};
+/// use quorate_paxos::synod::{self, Settings, Synod};
+/// use quorate_protocol::GroupId;
+/// let server = Server::builder("demo", "data")
+///     .node(1, "127.0.0.1:7101")
+///     .node(2, "127.0.0.1:7102")
+///     .node(3, "127.0.0.1:7103")
+///     .group(GroupId(1), |start| synod::host(start, Settings::default()))
+///     .open(1)
+///     .await?;
+/// let decision: HostedHandle<Synod> = HostedHandle::new(server.handle(), GroupId(1));
+/// # Ok(())
+/// # }
+/// ```
+pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_runtime::Group>, BoxError> {
+    let quorums = QuorumSystem::majority(start.members.voters())?;
+    host_with(start, Group::of(quorums), settings)
+}
+
+/// As [`host`], with other roles and quorums.
+///
+/// # Errors
+/// As [`host`], and when this node has no role.
+pub fn host_with(
+    start: GroupStart,
+    group: Group,
+    settings: Settings,
+) -> Result<Box<dyn quorate_runtime::Group>, BoxError> {
+    let bytes_max = settings.value_bytes_max + OVERHEAD_BYTES;
+    if bytes_max > start.frame_bytes_max || bytes_max > start.write_bytes_max {
+        return Err(format!("messages and writes take up to {bytes_max} bytes, and the node's bounds are lower").into());
+    }
+    let config = Config::new(start.identity.node, start.seed, group, settings)?;
+    let core = Synod::recover(start.now, config, start.recovery)?;
+    Ok(Box::new(Hosted::new(start.group, CHANNEL, core)))
+}
+
+/// The channel on which nodes talk about decisions.
+pub const CHANNEL: quorate_runtime::ChannelId = quorate_runtime::ChannelId(17);
+
+/// What stands beside the value in a message, and around it in a write.
+const OVERHEAD_BYTES: usize = 4096;

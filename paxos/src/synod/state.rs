@@ -1,0 +1,78 @@
+//! What a node knows: what must survive a crash, and what it is at.
+
+use std::collections::BTreeSet;
+
+use quorate_protocol::{Instant, ProposalId, ReadId, Ticket};
+
+use super::Proposal;
+use crate::Ballot;
+
+/// What must survive a crash beside the journal. Safe to adopt alone: without the record that was written beside it, it promises more
+/// than was accepted and skips a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct DurableState {
+    /// Nothing below is accepted here any more. Never goes back.
+    pub(crate) promised: Ballot,
+    /// The last round of this node's own ballots. Never goes back.
+    pub(crate) round: u64,
+}
+
+/// What was accepted last: never of a higher ballot than was promised. One journal record, whole or absent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AcceptedValue {
+    pub(crate) ballot: Ballot,
+    pub(crate) proposal: Proposal,
+}
+
+/// This node's own ballot under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) ballot: Ballot,
+    pub(crate) phase: Phase,
+    /// Acceptors that promised or accepted, durably.
+    pub(crate) answered: BTreeSet<quorate_protocol::NodeId>,
+    /// Acceptors that have promised a higher ballot.
+    pub(crate) refused: BTreeSet<quorate_protocol::NodeId>,
+    /// The write that makes this node's own promise or acceptance durable.
+    pub(crate) own: Option<Ticket>,
+    /// Who has not answered is asked again at this time.
+    pub(crate) retry_at: Instant,
+    pub(crate) retries: u32,
+}
+
+/// What the acceptors are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    /// Promises.
+    Prepare {
+        /// What was accepted in the highest ballot heard of.
+        newest: Option<AcceptedValue>,
+    },
+    /// To accept this, the one proposal of the ballot.
+    Accept {
+        /// The proposal.
+        proposal: Proposal,
+    },
+}
+
+/// A proposal that waits for its outcome.
+#[derive(Clone, Debug)]
+pub(crate) struct WaitingProposal {
+    pub(crate) proposal: Proposal,
+    pub(crate) until: Instant,
+}
+
+/// A read that waits for its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct WaitingRead {
+    pub(crate) id: ReadId,
+    pub(crate) until: Instant,
+    /// The ballot that began after the read: its promises can say that nothing was chosen.
+    pub(crate) ballot: Option<Ballot>,
+}
+
+impl WaitingProposal {
+    pub(crate) fn id(&self) -> ProposalId {
+        self.proposal.id
+    }
+}

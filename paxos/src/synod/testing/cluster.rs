@@ -1,0 +1,437 @@
+//! The loop: one queue of messages, writes and deadlines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{
+    Input, Instant, Law, NodeId, Now, PersistFailure, ProposalId, Protocol, Random, ReadId, Standing, Ticket,
+};
+
+use super::builder::Builder;
+use super::disk::{Disk, PowerCut};
+use super::laws::laws;
+use super::node::{Effect, Node};
+use crate::synod::{Command, Message, Proposal, Synod};
+
+/// What the network and the disks do to a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Of a hundred messages, so many are lost.
+    pub loss_percent: u64,
+    /// Of a hundred messages, so many come twice.
+    pub duplicate_percent: u64,
+    /// The longest that a message takes. Above zero messages overtake each other.
+    pub latency_max: Duration,
+    /// The longest that a write takes.
+    pub write_max: Duration,
+    /// Of a hundred writes, so many are certainly not done.
+    pub refusal_percent: u64,
+    /// Of a hundred inputs, so many are handled together with the next.
+    pub batch_percent: u64,
+}
+
+/// Cores in one loop. After every step all laws are checked.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Every node, running or not.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The time on every node.
+    pub now: Instant,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// How many messages were sent.
+    pub sent: u64,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    next_event: u64,
+    random: Random,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    parked_links: BTreeSet<(NodeId, NodeId)>,
+    parked: Vec<(NodeId, NodeId, Message)>,
+    laws: Laws,
+    next_id: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
+    Written { node: NodeId, starts: u64, ticket: Ticket },
+    Poll { node: NodeId, starts: u64 },
+}
+
+struct Laws(Vec<Box<dyn Law<Synod>>>);
+
+impl std::fmt::Debug for Laws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|law| law.name())).finish()
+    }
+}
+
+impl Cluster {
+    /// No node yet.
+    pub(super) fn empty(seed: u64) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            now: Instant::from_nanos(1_000_000_000),
+            faults: Faults::default(),
+            sent: 0,
+            queue: BTreeMap::new(),
+            next_event: 0,
+            random: Random::new(seed),
+            cut: BTreeSet::new(),
+            parked_links: BTreeSet::new(),
+            parked: Vec::new(),
+            laws: Laws(laws()),
+            next_id: 0,
+        }
+    }
+
+    /// Three nodes with default settings.
+    pub fn of_three(seed: u64) -> Self {
+        Builder::new(3, seed).start()
+    }
+
+    /// A node.
+    pub fn node(&self, node: u64) -> &Node {
+        &self.nodes[&NodeId(node)]
+    }
+
+    /// A node, to be changed.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn node_mut(&mut self, node: u64) -> &mut Node {
+        self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
+    }
+
+    /// Does everything that needs no time, and lets no deadline pass.
+    pub fn deliver(&mut self) {
+        while let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let happening = entry.remove();
+            self.happen(happening);
+            self.check();
+        }
+    }
+
+    /// Lets time pass, from one thing that happens to the next.
+    ///
+    /// # Panics
+    /// When a law is broken, or the cluster never comes to rest.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        let mut steps_without_time = 0;
+        loop {
+            let before = self.now;
+            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let deadlines =
+                self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node)));
+            let deadline = deadlines.min();
+            match (event, deadline) {
+                (Some(at), _) if at <= end && deadline.is_none_or(|(due, _)| at <= due) => {
+                    self.now = self.now.max(at);
+                    let (_, happening) = self.queue.pop_first().expect("just seen");
+                    self.happen(happening);
+                }
+                (_, Some((due, node))) if due <= end => {
+                    self.now = self.now.max(due);
+                    self.input(node, Input::Timeout);
+                }
+                _ => break,
+            }
+            self.check();
+            steps_without_time = if self.now > before { 0 } else { steps_without_time + 1 };
+            assert!(steps_without_time < 100_000, "the cluster comes to rest");
+        }
+        self.now = end;
+    }
+
+    /// Runs until `done`, at most `limit`. Says whether it is.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now.after(limit);
+        while self.now < end {
+            if done(self) {
+                return true;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        done(self)
+    }
+
+    /// Lets the next deadline of a node pass, and nobody else's.
+    ///
+    /// # Panics
+    /// When it waits for nothing.
+    pub fn time_out(&mut self, node: u64) {
+        let due = self.node(node).core().deadline().expect("it waits for something");
+        self.now = self.now.max(due);
+        self.input(NodeId(node), Input::Timeout);
+        self.deliver();
+    }
+
+    /// Gives a node one input and carries out what comes of it.
+    pub fn input(&mut self, node: NodeId, input: Input<Synod>) {
+        let now = self.clock();
+        let is_batched = self.strikes(self.faults.batch_percent);
+        let Some(state) = self.nodes.get_mut(&node) else { return };
+        let Some(core) = &mut state.core else { return };
+        core.handle(now, input);
+        core.check_invariants();
+        if is_batched {
+            let starts = state.starts;
+            self.schedule(Duration::from_micros(50), Happening::Poll { node, starts });
+        } else {
+            self.poll(node);
+        }
+    }
+
+    /// Proposes on a node, under a new id.
+    pub fn propose(&mut self, node: u64, value: &[u8]) -> ProposalId {
+        self.next_id += 1;
+        let id = ProposalId { sequence: self.next_id, ..ProposalId::default() };
+        self.propose_again(node, id, value);
+        id
+    }
+
+    /// Proposes on a node what was proposed before.
+    pub fn propose_again(&mut self, node: u64, id: ProposalId, value: &[u8]) {
+        let proposal = Proposal { id, value: Bytes::copy_from_slice(value) };
+        self.input(NodeId(node), Input::Command(Command::Propose(proposal)));
+    }
+
+    /// Reads on a node.
+    pub fn read(&mut self, node: u64) -> ReadId {
+        self.next_id += 1;
+        let id = ReadId(self.next_id);
+        self.input(NodeId(node), Input::Command(Command::Read { id }));
+        id
+    }
+
+    /// Loses everything from `from` to `to`.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.cut.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Loses everything between `node` and all others.
+    pub fn isolate(&mut self, node: u64) {
+        let others: Vec<u64> = self.nodes.keys().map(|other| other.0).filter(|other| *other != node).collect();
+        for other in others {
+            self.cut(node, other);
+            self.cut(other, node);
+        }
+    }
+
+    /// Everybody hears everybody.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Keeps what `from` sends to `to` until it is released.
+    pub fn park(&mut self, from: u64, to: u64) {
+        self.parked_links.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Keeps everything that is sent.
+    pub fn park_all(&mut self) {
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        self.parked_links = nodes.iter().flat_map(|from| nodes.iter().map(|to| (*from, *to))).collect();
+    }
+
+    /// Delivers what was kept and `chosen` picks (sender, receiver, message), in order, and goes on keeping. Says how many.
+    pub fn release_if(&mut self, chosen: impl Fn(u64, u64, &Message) -> bool) -> usize {
+        let parked = std::mem::take(&mut self.parked);
+        let (picked, kept): (Vec<_>, Vec<_>) =
+            parked.into_iter().partition(|(from, to, message)| chosen(from.0, to.0, message));
+        self.parked = kept;
+        let count = picked.len();
+        for (from, to, message) in picked {
+            self.input(to, Input::Message { from, message });
+        }
+        self.deliver();
+        count
+    }
+
+    /// Delivers what was kept, in order, and keeps no more.
+    pub fn release(&mut self) {
+        self.parked_links.clear();
+        self.release_if(|_, _, _| true);
+    }
+
+    /// Forgets what was kept, and keeps no more.
+    pub fn forget_parked(&mut self) {
+        self.parked_links.clear();
+        self.parked.clear();
+    }
+
+    /// What is kept now.
+    pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
+        &self.parked
+    }
+
+    /// Stops a node at once; this is left of the write under way.
+    pub fn crash(&mut self, node: u64, left: PowerCut) {
+        self.node_mut(node).stop(left);
+    }
+
+    /// Starts a node from its disk, and introduces it to the running ones.
+    pub fn restart(&mut self, node: u64) {
+        let now = self.clock();
+        let state = self.node_mut(node);
+        state.halted = None;
+        state.start(now);
+        let mut inputs = Vec::new();
+        for (peer, other) in &self.nodes {
+            let standing = self.node(node).standing_of(*peer, other.incarnation);
+            inputs.push((NodeId(node), Input::PeerStanding { node: *peer, standing }));
+            let standing = other.standing_of(NodeId(node), self.node(node).incarnation);
+            inputs.push((*peer, Input::PeerStanding { node: NodeId(node), standing }));
+        }
+        // A node that was wiped is known for another to the others, and so to itself.
+        let is_known =
+            self.nodes.values().all(|other| other.known.get(&NodeId(node)) == Some(&self.node(node).incarnation));
+        if !is_known {
+            let standing = Standing::Stranger;
+            inputs.push((NodeId(node), Input::PeerStanding { node: NodeId(node), standing }));
+        }
+        self.poll(NodeId(node));
+        for (to, input) in inputs {
+            self.input(to, input);
+        }
+    }
+
+    /// Takes a node's disk away while it is down: it comes back as another.
+    pub fn wipe(&mut self, node: u64) {
+        self.crash(node, PowerCut::Lost);
+        let state = self.node_mut(node);
+        state.disk = Disk::default();
+        state.incarnation += 1;
+        let incarnation = state.incarnation;
+        state.known.insert(NodeId(node), incarnation);
+    }
+
+    /// Writes of a node do not complete until they are released.
+    pub fn hold_disk(&mut self, node: u64) {
+        self.node_mut(node).is_disk_held = true;
+    }
+
+    /// Writes of a node complete again, those that waited at once.
+    pub fn release_disk(&mut self, node: u64) {
+        let state = self.node_mut(node);
+        state.is_disk_held = false;
+        let (starts, tickets) = (state.starts, state.writes.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>());
+        for ticket in tickets {
+            self.schedule(Duration::ZERO, Happening::Written { node: NodeId(node), starts, ticket });
+        }
+        self.deliver();
+    }
+
+    /// Checks every law.
+    ///
+    /// # Panics
+    /// When one is broken.
+    pub fn check(&mut self) {
+        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
+        let running: Vec<(NodeId, &Synod)> = running.collect();
+        for law in &mut self.laws.0 {
+            if let Err(violation) = law.check(&running) {
+                panic!("{violation}");
+            }
+        }
+        let learned = running.iter().find_map(|(_, core)| Some((core.config.group(), core.chosen.as_ref()?)));
+        if let Some((group, chosen)) = learned {
+            // What a lost disk held is not known any more.
+            let holds = |node: NodeId| {
+                let state = &self.nodes[&node];
+                state.incarnation > 1 || state.disk.accepted().is_some_and(|(_, accepted)| accepted == *chosen)
+            };
+            assert!(group.quorums().is_accept_quorum(holds), "what is chosen is on the disks of a quorum");
+        }
+    }
+
+    /// A number below `high`, drawn from the cluster's seed.
+    pub fn choose(&mut self, high: u64) -> u64 {
+        self.random.between(0, high)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Deliver { from, incarnation, to, message } => {
+                // What a lost disk had sent is not of the node that is known now.
+                let is_of_now = self.nodes[&from].incarnation == incarnation;
+                if is_of_now && !self.cut.contains(&(from, to)) {
+                    self.input(to, Input::Message { from, message });
+                }
+            }
+            Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
+            Happening::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
+            Happening::Poll { .. } => {}
+        }
+    }
+
+    fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
+        let is_refused = self.strikes(self.faults.refusal_percent);
+        let state = self.nodes.get_mut(&node).expect("a node of the cluster");
+        let is_next = state.writes.front().is_some_and(|(next, _)| *next == ticket);
+        if state.starts != starts || state.is_disk_held || !is_next {
+            return;
+        }
+        let (_, operations) = state.writes.pop_front().expect("just seen");
+        if is_refused {
+            let failure = PersistFailure::NotWritten;
+            return self.input(node, Input::PersistFailed { ticket, failure });
+        }
+        state.disk.write(&operations);
+        self.input(node, Input::Persisted(ticket));
+    }
+
+    fn poll(&mut self, node: NodeId) {
+        let state = self.nodes.get_mut(&node).expect("a node of the cluster");
+        let (starts, incarnation) = (state.starts, state.incarnation);
+        for effect in state.poll() {
+            match effect {
+                Effect::Send(to, message) => self.carry(node, incarnation, to, message),
+                Effect::Write(ticket) => {
+                    let delay = self.draw(self.faults.write_max);
+                    self.schedule(delay, Happening::Written { node, starts, ticket });
+                }
+            }
+        }
+    }
+
+    fn carry(&mut self, from: NodeId, incarnation: u64, to: NodeId, message: Message) {
+        self.sent += 1;
+        if self.parked_links.contains(&(from, to)) {
+            self.parked.push((from, to, message));
+            return;
+        }
+        if self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent) {
+            return;
+        }
+        if self.strikes(self.faults.duplicate_percent) {
+            let delay = self.draw(self.faults.latency_max);
+            self.schedule(delay, Happening::Deliver { from, incarnation, to, message: message.clone() });
+        }
+        let delay = self.draw(self.faults.latency_max);
+        self.schedule(delay, Happening::Deliver { from, incarnation, to, message });
+    }
+
+    fn strikes(&mut self, percent: u64) -> bool {
+        percent > 0 && self.random.between(0, 100) < percent
+    }
+
+    fn draw(&mut self, max: Duration) -> Duration {
+        let nanos = u64::try_from(max.as_nanos()).expect("a short time");
+        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
+    }
+
+    fn schedule(&mut self, delay: Duration, happening: Happening) {
+        self.next_event += 1;
+        self.queue.insert((self.now.after(delay), self.next_event), happening);
+    }
+
+    fn clock(&self) -> Now {
+        let millis = self.now.as_nanos() / 1_000_000;
+        Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
+    }
+}

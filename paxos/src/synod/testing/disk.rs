@@ -1,0 +1,92 @@
+//! What one node's stream of the log holds.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_protocol::{Operation, Recovery};
+
+use crate::Ballot;
+use crate::synod::Proposal;
+use crate::synod::codec::{ACCEPTED_KEY, CHOSEN_KEY, decode_accepted, decode_chosen, decode_state};
+
+/// A stream of the log, as durable as its owner says: the cluster applies a write when it completes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Disk {
+    /// The newest state record.
+    pub state: Option<Bytes>,
+    /// The newest journal record of each key.
+    pub journal: BTreeMap<u64, Bytes>,
+}
+
+/// What a crash leaves of the write that was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PowerCut {
+    /// Nothing.
+    Lost,
+    /// The state record alone: it may be adopted from a batch that is cut.
+    StateAlone,
+    /// All of it, unknown to anybody.
+    Whole,
+}
+
+impl Disk {
+    /// Carries out one write.
+    ///
+    /// # Panics
+    /// When the core asks for what it has no business with.
+    pub fn write(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            match operation {
+                Operation::PutState { bytes, .. } => {
+                    assert!(bytes.len() <= quorate_protocol::STATE_BYTES_MAX, "a state record fits a sector");
+                    self.state = Some(bytes.clone());
+                }
+                Operation::Journal { key, bytes } => {
+                    assert!(!bytes.is_empty(), "no record is ever taken away");
+                    self.journal.insert(*key, bytes.clone());
+                }
+                other => panic!("this core has no business with {other:?}"),
+            }
+        }
+    }
+
+    /// Carries out what a power cut leaves of one write.
+    pub fn cut(&mut self, operations: &[Operation], left: PowerCut) {
+        match left {
+            PowerCut::Lost => {}
+            PowerCut::StateAlone => {
+                let states = operations.iter().filter(|operation| matches!(operation, Operation::PutState { .. }));
+                let states: Vec<Operation> = states.cloned().collect();
+                self.write(&states);
+            }
+            PowerCut::Whole => self.write(operations),
+        }
+    }
+
+    /// What a core finds when it starts.
+    pub fn recovery(&self) -> Recovery {
+        let records: Vec<_> = self.journal.iter().map(|(key, bytes)| Ok((*key, bytes.clone()))).collect();
+        Recovery { state: self.state.clone(), journal: Some(Box::new(records.into_iter())), ..Recovery::default() }
+    }
+
+    /// The ballot that is durably promised.
+    pub fn promised(&self) -> Ballot {
+        self.state.as_ref().and_then(|bytes| decode_state(bytes).ok()).map_or(Ballot::ZERO, |(_, state)| state.promised)
+    }
+
+    /// The last round of the node's own ballots, as far as it is durable.
+    pub fn round(&self) -> u64 {
+        self.state.as_ref().and_then(|bytes| decode_state(bytes).ok()).map_or(0, |(_, state)| state.round)
+    }
+
+    /// What is durably accepted, and in which ballot.
+    pub fn accepted(&self) -> Option<(Ballot, Proposal)> {
+        let accepted = decode_accepted(self.journal.get(&ACCEPTED_KEY)?).ok()?;
+        Some((accepted.ballot, accepted.proposal))
+    }
+
+    /// What is durably known to be chosen.
+    pub fn chosen(&self) -> Option<Proposal> {
+        decode_chosen(self.journal.get(&CHOSEN_KEY)?).ok()
+    }
+}

@@ -1,0 +1,162 @@
+//! Laws that hold across the nodes of a group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_protocol::{Law, NodeId, Standing, Violation};
+
+use crate::Ballot;
+use crate::synod::state::Phase;
+use crate::synod::{Proposal, Synod};
+
+/// Every law.
+pub fn laws() -> Vec<Box<dyn Law<Synod>>> {
+    vec![Box::<OneChosen>::default(), Box::<PromisesKept>::default(), Box::<BallotsOfTheirOwn>::default()]
+}
+
+/// One proposal is chosen, whether anybody knows it or not, and nothing else is ever learned (Paxos Made Simple §2.1).
+///
+/// What is chosen is counted from what acceptors have accepted, step by step, over crashes and lost disks.
+#[derive(Debug, Default)]
+pub struct OneChosen {
+    ballots: BTreeMap<Ballot, Votes>,
+    /// The first that a quorum had accepted durably.
+    chosen: Option<(Ballot, Proposal)>,
+    /// The first that was learned.
+    learned: Option<Proposal>,
+}
+
+#[derive(Debug)]
+struct Votes {
+    proposal: Proposal,
+    accepted: BTreeSet<NodeId>,
+    durable: BTreeSet<NodeId>,
+}
+
+impl OneChosen {
+    fn count(&mut self, node: NodeId, core: &Synod) -> Result<(), Violation> {
+        let Some(accepted) = &core.accepted else { return Ok(()) };
+        let ballot = accepted.ballot;
+        let votes = self.ballots.entry(ballot).or_insert_with(|| Votes {
+            proposal: accepted.proposal.clone(),
+            accepted: BTreeSet::new(),
+            durable: BTreeSet::new(),
+        });
+        if votes.proposal != accepted.proposal {
+            let detail =
+                format!("ballot {ballot} has {:?}, and {:?} on node {node}", votes.proposal, accepted.proposal);
+            return Err(broken(detail));
+        }
+        votes.accepted.insert(node);
+        if !core.outbox.is_durable(core.accepted_ticket) || !votes.durable.insert(node) {
+            return Ok(());
+        }
+        if core.config.group().quorums().is_accept_quorum(|other| votes.durable.contains(&other)) {
+            let (first, chosen) = self.chosen.get_or_insert_with(|| (ballot, votes.proposal.clone()));
+            if *chosen != votes.proposal {
+                let detail = format!("{chosen:?} is chosen in ballot {first}, and {:?} in {ballot}", votes.proposal);
+                return Err(broken(detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, node: NodeId, core: &Synod) -> Result<(), Violation> {
+        let Some(learned) = &core.chosen else { return Ok(()) };
+        if self.learned.as_ref() != Some(learned) {
+            let quorums = core.config.group().quorums();
+            let is_chosen = |votes: &Votes| {
+                votes.proposal == *learned && quorums.is_accept_quorum(|other| votes.accepted.contains(&other))
+            };
+            if !self.ballots.values().any(is_chosen) {
+                return Err(broken(format!("node {node} learned {learned:?}, which no quorum has accepted")));
+            }
+        }
+        let first = self.learned.get_or_insert_with(|| learned.clone());
+        let chosen = self.chosen.as_ref().map_or(&*first, |(_, chosen)| chosen);
+        if first != learned || chosen != learned {
+            return Err(broken(format!("node {node} learned {learned:?}, others {first:?}, and {chosen:?} is chosen")));
+        }
+        Ok(())
+    }
+}
+
+impl Law<Synod> for OneChosen {
+    fn name(&self) -> &'static str {
+        "one chosen"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Synod)]) -> Result<(), Violation> {
+        nodes.iter().try_for_each(|(node, core)| self.count(*node, core))?;
+        nodes.iter().try_for_each(|(node, core)| self.compare(*node, core))
+    }
+}
+
+fn broken(detail: String) -> Violation {
+    Violation { law: "one chosen", detail }
+}
+
+/// What was durably promised is never taken back, nor what was accepted, over crashes as well. A node that lost its disk is looked at
+/// anew: it never counts again.
+#[derive(Debug, Default)]
+pub struct PromisesKept {
+    seen: BTreeMap<NodeId, (Ballot, Option<Ballot>)>,
+}
+
+impl Law<Synod> for PromisesKept {
+    fn name(&self) -> &'static str {
+        "promises kept"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Synod)]) -> Result<(), Violation> {
+        for (node, core) in nodes.iter().filter(|(node, core)| core.standing(*node) == Standing::Member) {
+            if !core.outbox.is_durable(core.state_ticket) || !core.outbox.is_durable(core.accepted_ticket) {
+                continue;
+            }
+            let now = (core.state.promised, core.accepted.as_ref().map(|accepted| accepted.ballot));
+            let before = self.seen.insert(*node, now).unwrap_or_default();
+            if now.0 < before.0 || now.1 < before.1 {
+                let detail = format!("node {node} went from promised and accepted {before:?} to {now:?}");
+                return Err(Violation { law: "promises kept", detail });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A node begins a ballot once, over crashes as well, and proposes one thing in it (Paxos Made Simple §2.2).
+#[derive(Debug, Default)]
+pub struct BallotsOfTheirOwn {
+    /// The newest ballot of each node that others may have heard of, and whether it is still the same start of the node that pursues it.
+    heard: BTreeMap<NodeId, (Ballot, bool)>,
+    proposed: BTreeMap<Ballot, Proposal>,
+}
+
+impl Law<Synod> for BallotsOfTheirOwn {
+    fn name(&self) -> &'static str {
+        "ballots of their own"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Synod)]) -> Result<(), Violation> {
+        let broken = |detail| Err(Violation { law: "ballots of their own", detail });
+        for (node, core) in nodes {
+            let attempt = core.attempt.as_ref().filter(|_| core.outbox.is_durable(core.state_ticket));
+            let heard = self.heard.entry(*node).or_default();
+            let Some(attempt) = attempt else { continue };
+            if attempt.ballot < heard.0 || attempt.ballot == heard.0 && !heard.1 {
+                return broken(format!("node {node} begins ballot {} after it was heard of", attempt.ballot));
+            }
+            *heard = (attempt.ballot, true);
+            if let Phase::Accept { proposal } = &attempt.phase {
+                let first = self.proposed.entry(attempt.ballot).or_insert_with(|| proposal.clone());
+                if first != proposal {
+                    return broken(format!("ballot {} proposes {first:?} and {proposal:?}", attempt.ballot));
+                }
+            }
+        }
+        for (node, heard) in &mut self.heard {
+            let is_under_way = nodes.iter().any(|(other, core)| other == node && core.attempt.is_some());
+            heard.1 &= is_under_way;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! The state as far as it decides behaviour.
+//!
+//! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it, so that
+//! what matters of a time is whether it has come, and which comes before which. Left out are the generator of chance, how
+//! long the next wait will be, and counters for operators.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use quorate_protocol::{HaltReason, Instant, NodeId, Operation, ReadId, Standing, StorageLevel, Ticket};
+
+use super::state::{AcceptedValue, DurableState, Phase};
+use super::{Message, Proposal, Synod};
+use crate::Ballot;
+
+/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input equally, at the
+/// time of their last input or at their deadline, as long as everything that waits in them was polled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    node: NodeId,
+    state: (DurableState, Place),
+    accepted: (Option<AcceptedValue>, Place),
+    chosen: (Option<Proposal>, Place, bool),
+    unaware: (BTreeSet<NodeId>, Option<Place>),
+    attempt: Option<AttemptView>,
+    rest_until: Option<Place>,
+    round_seen: u64,
+    proposals: Vec<(Proposal, Place)>,
+    reads: Vec<(ReadId, Place, Option<Ballot>)>,
+    settle: (Option<Place>, bool),
+    standings: BTreeMap<NodeId, Standing>,
+    storage: StorageLevel,
+    halted: Option<String>,
+    rewrite_at: Option<Place>,
+    is_writing: bool,
+    in_flight: Option<Place>,
+    writes: Vec<(Place, Vec<Write>)>,
+    held: Vec<(Place, NodeId, Message)>,
+}
+
+/// The place of a time or ticket among those outstanding, from 1; zero when it has come.
+type Place = usize;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AttemptView {
+    ballot: Ballot,
+    phase: Phase,
+    answered: BTreeSet<NodeId>,
+    refused: BTreeSet<NodeId>,
+    own: Option<Place>,
+    retry_at: Place,
+}
+
+/// An operation that waits to be written: this core knows two.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Write {
+    State(Bytes),
+    Journal(u64, Bytes),
+}
+
+impl View {
+    pub(crate) fn of(core: &Synod) -> Self {
+        let places = Places::of(core);
+        let (time, ticket) = (|at| places.time(at), |at| places.ticket(at));
+        let outbox = &core.outbox;
+        let attempt = core.attempt.as_ref().map(|attempt| AttemptView {
+            ballot: attempt.ballot,
+            phase: attempt.phase.clone(),
+            answered: attempt.answered.clone(),
+            refused: attempt.refused.clone(),
+            own: attempt.own.map(ticket),
+            retry_at: time(attempt.retry_at),
+        });
+        let writes =
+            outbox.queued_writes().map(|(at, operations)| (ticket(at), operations.iter().map(write).collect()));
+        Self {
+            node: core.config.node(),
+            state: (core.state, ticket(core.state_ticket)),
+            accepted: (core.accepted.clone(), ticket(core.accepted_ticket)),
+            chosen: (core.chosen.clone(), ticket(core.chosen_ticket), core.is_chosen_told),
+            unaware: (core.unaware.clone(), core.announce_at.map(time)),
+            attempt,
+            rest_until: core.rest_until.map(time),
+            round_seen: core.round_seen,
+            proposals: core.proposals.iter().map(|it| (it.proposal.clone(), time(it.until))).collect(),
+            reads: core.reads.iter().map(|it| (it.id, time(it.until), it.ballot)).collect(),
+            settle: (core.settle_at.map(time), core.is_settling),
+            standings: core.standings.clone(),
+            storage: core.storage,
+            halted: core.halted.as_ref().map(HaltReason::to_string),
+            rewrite_at: core.rewrite_at.map(time),
+            is_writing: outbox.is_writing(),
+            in_flight: outbox.in_flight().map(ticket),
+            writes: writes.collect(),
+            held: outbox.held_messages().map(|(at, to, message)| (ticket(*at), *to, message.clone())).collect(),
+        }
+    }
+}
+
+fn write(operation: &Operation) -> Write {
+    match operation {
+        Operation::PutState { bytes, .. } => Write::State(bytes.clone()),
+        Operation::Journal { key, bytes } => Write::Journal(*key, bytes.clone()),
+        other => panic!("this core never writes {other:?}"),
+    }
+}
+
+struct Places {
+    /// The times that are still to come, ascending.
+    times: Vec<Instant>,
+    /// The tickets that are still outstanding, ascending.
+    tickets: Vec<Ticket>,
+}
+
+impl Places {
+    fn of(core: &Synod) -> Self {
+        let mut times: Vec<Instant> = core.times().filter(|at| *at > core.now).collect();
+        times.sort_unstable();
+        times.dedup();
+        let outbox = &core.outbox;
+        let mut tickets = vec![core.state_ticket, core.accepted_ticket, core.chosen_ticket];
+        tickets.extend(core.attempt.as_ref().and_then(|attempt| attempt.own));
+        tickets.extend(outbox.in_flight());
+        tickets.extend(outbox.queued_writes().map(|(ticket, _)| ticket));
+        tickets.extend(outbox.held_messages().map(|(ticket, ..)| *ticket));
+        tickets.retain(|ticket| !outbox.is_durable(*ticket));
+        tickets.sort_unstable();
+        tickets.dedup();
+        Self { times, tickets }
+    }
+
+    fn time(&self, at: Instant) -> Place {
+        self.times.binary_search(&at).map_or(0, |place| place + 1)
+    }
+
+    fn ticket(&self, ticket: Ticket) -> Place {
+        self.tickets.binary_search(&ticket).map_or(0, |place| place + 1)
+    }
+}

@@ -1,0 +1,186 @@
+//! The bytes of every message and record, as released. Newer versions must read them for ever.
+//!
+//! To write a new file after adding a variant: `QUORATE_PAXOS_WRITE_GOLDEN=1 cargo test -p quorate-paxos formats`.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use quorate_paxos::QuorumSystem;
+use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Small};
+use quorate_paxos::synod::testing::{Cluster, Disk};
+use quorate_paxos::synod::{Config, Group, Message, Proposal, Settings, Synod};
+use quorate_protocol::{
+    Incarnation, NodeId, Now, ProposalId, Protocol, RecoverError, SessionId, StateError, Wire, WireError,
+};
+
+use crate::support::ballot;
+
+fn messages() -> Vec<Message> {
+    let session = SessionId { incarnation: Incarnation(1 << 100 | 7), start: 3 };
+    let proposal = Proposal { id: ProposalId { session, sequence: 1000 }, value: Bytes::from_static(b"value") };
+    let (system, ballot, promised) = (0x1234_5678, ballot(300, 2), ballot(301, 3));
+    let accepted = Some((crate::support::ballot(5, 1), proposal.clone()));
+    vec![
+        Message::Prepare(Prepare { system, ballot }),
+        Message::Promise(Promise { ballot, accepted: None }),
+        Message::Promise(Promise { ballot, accepted }),
+        Message::Accept(Accept { system, ballot, proposal: proposal.clone() }),
+        Message::Accepted(Accepted { ballot }),
+        Message::Nack(Nack { ballot, promised }),
+        Message::Chosen(Chosen { system, proposal }),
+        Message::Announce,
+        Message::Known,
+        Message::Inquire,
+    ]
+}
+
+fn wire() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<65_536>()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Bytes {
+    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+/// One line a message: its name, the small section, the raw section.
+#[test]
+fn messages_keep_their_bytes() {
+    let mut text = String::new();
+    for message in messages() {
+        let mut raw = Vec::new();
+        let small = message.to_parts(&mut raw);
+        let small = bincode::serde::encode_to_vec(&small, wire()).expect("it encodes");
+        let raw: String = raw.iter().map(|section| format!(" {}", hex(section))).collect();
+        let name = format!("{message:?}");
+        let name = name.split('(').next().expect("a name").to_owned();
+        writeln!(text, "{name} {}{raw}", hex(&small)).expect("a string takes everything");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/synod-messages-v1.txt");
+    if std::env::var_os("QUORATE_PAXOS_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, &text).expect("the file can be written");
+    }
+    assert_eq!(text, include_str!("../golden/synod-messages-v1.txt"));
+}
+
+#[test]
+fn released_messages_are_read() {
+    let lines = include_str!("../golden/synod-messages-v1.txt").lines();
+    assert_eq!(lines.clone().count(), messages().len());
+    for (line, expected) in lines.zip(messages()) {
+        let mut fields = line.split(' ').skip(1);
+        let small = unhex(fields.next().expect("a small section"));
+        let (small, read): (Small, usize) = bincode::serde::decode_from_slice(&small, wire()).expect("it decodes");
+        assert_eq!(read * 2, line.split(' ').nth(1).expect("a section").len(), "all of it is read");
+        let raw: Vec<Bytes> = fields.map(unhex).collect();
+        assert_eq!(Message::from_parts(small, raw), Ok(expected));
+    }
+}
+
+#[test]
+fn parts_that_do_not_make_a_message_are_refused() {
+    for message in messages() {
+        let mut raw = Vec::new();
+        let small = message.to_parts(&mut raw);
+        let too_many = [&raw[..], &[Bytes::new()]].concat();
+        assert_eq!(Message::from_parts(small.clone(), too_many), Err(WireError::Sections), "{small:?}");
+        if raw.pop().is_some() {
+            assert_eq!(Message::from_parts(small.clone(), raw), Err(WireError::Sections), "{small:?}");
+        }
+    }
+}
+
+/// What three nodes leave on the disk of the first that had "value" chosen.
+fn disk() -> Disk {
+    let mut cluster = Cluster::of_three(1);
+    cluster.propose(1, b"value");
+    cluster.deliver();
+    cluster.node(1).disk.clone()
+}
+
+/// Version, quorum system, promised ballot 1 of node 1, round 1.
+const STATE: &str = "014938e274 0100000000000000 0100000000000000 0100000000000000";
+/// Version, ballot 1 of node 1, proposal 1 of no session, value.
+const ACCEPTED: &str =
+    "01 0100000000000000 0100000000000000 00000000000000000000000000000000 00000000 0100000000000000 76616c7565";
+/// Version, proposal 1 of no session, value.
+const CHOSEN: &str = "01 00000000000000000000000000000000 00000000 0100000000000000 76616c7565";
+
+#[test]
+fn records_keep_their_bytes() {
+    let disk = disk();
+    assert_eq!(hex(disk.state.as_ref().expect("a state record")), STATE.replace(' ', ""));
+    assert_eq!(hex(&disk.journal[&1]), ACCEPTED.replace(' ', ""));
+    assert_eq!(hex(&disk.journal[&2]), CHOSEN.replace(' ', ""));
+}
+
+fn recover(disk: &Disk) -> Result<Synod, RecoverError> {
+    let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
+    let config = Config::new(NodeId(1), 1, Group::of(quorums), Settings::default()).expect("valid");
+    Synod::recover(Now::default(), config, disk.recovery())
+}
+
+#[test]
+fn records_are_read() {
+    let status = recover(&disk()).expect("it is read").status();
+    assert_eq!(status.promised, ballot(1, 1));
+    assert_eq!(status.accepted.expect("a journal record").1.value, "value");
+    assert_eq!(status.chosen.expect("a journal record").value, "value");
+}
+
+#[test]
+fn records_that_cannot_be_read_are_refused() {
+    let refused = |change: &dyn Fn(&mut Disk)| {
+        let mut disk = disk();
+        change(&mut disk);
+        recover(&disk).expect_err("it must not start from this")
+    };
+    let malformed = RecoverError::State(StateError::Malformed);
+    let newer = RecoverError::State(StateError::Version(2));
+    let of_version_two = |bytes: &Bytes| Bytes::from([&[2], &bytes[1..]].concat());
+    for length in [0, 1, 28] {
+        let error = refused(&|disk| disk.state = disk.state.as_ref().map(|bytes| bytes.slice(..length)));
+        assert_eq!(error, malformed);
+    }
+    let error = refused(&|disk| disk.state = disk.state.as_ref().map(|bytes| Bytes::from([&bytes[..], &[0]].concat())));
+    assert_eq!(error, malformed);
+    assert_eq!(refused(&|disk| disk.state = disk.state.as_ref().map(of_version_two)), newer);
+    for (key, lengths) in [(1, [1, 16, 44]), (2, [1, 16, 28])] {
+        for length in lengths {
+            let error = refused(&|disk| {
+                let cut = disk.journal[&key].slice(..length);
+                disk.journal.insert(key, cut);
+            });
+            assert_eq!(error, malformed, "{length} bytes of record {key}");
+        }
+        let error = refused(&|disk| {
+            let changed = of_version_two(&disk.journal[&key]);
+            disk.journal.insert(key, changed);
+        });
+        assert_eq!(error, newer);
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let mut lost = disk();
+    lost.state = None;
+    assert!(matches!(recover(&lost), Err(RecoverError::Inconsistent(_))), "accepted, and not promised");
+    let mut foreign = disk();
+    foreign.journal.insert(3, Bytes::from_static(b"what"));
+    assert!(matches!(recover(&foreign), Err(RecoverError::Inconsistent(_))), "a key that nobody writes");
+    let quorums = QuorumSystem::flexible([1, 2, 3].map(NodeId), 3, 1).expect("they meet");
+    let config = Config::new(NodeId(1), 1, Group::of(quorums), Settings::default()).expect("valid");
+    let other = Synod::recover(Now::default(), config, disk().recovery());
+    assert!(
+        matches!(other, Err(RecoverError::Inconsistent(_))),
+        "another quorum system than the promise was made under"
+    );
+}

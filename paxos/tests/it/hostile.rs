@@ -1,0 +1,181 @@
+//! Whatever a peer says, nothing panics, and what no correct peer says is ignored by name or stops the group.
+
+use quorate_paxos::synod::message::{Accepted, Chosen, Nack, Promise};
+use quorate_paxos::synod::testing::{Builder, Cluster};
+use quorate_paxos::synod::{Group, Message};
+use quorate_paxos::{Ballot, QuorumSystem};
+use quorate_protocol::{HaltReason, Input, NodeId, Random, Standing};
+
+use crate::support::{accept, ballot, prepare, proposal, three};
+
+fn hear(cluster: &mut Cluster, from: u64, message: Message) {
+    cluster.input(NodeId(1), Input::Message { from: NodeId(from), message });
+    cluster.deliver();
+}
+
+/// Why node 1 ignores a message.
+fn ignored(from: u64, message: Message) -> Vec<&'static str> {
+    let mut cluster = three();
+    hear(&mut cluster, from, message);
+    cluster.node(1).core().status().ignored.into_keys().collect()
+}
+
+#[test]
+fn what_no_correct_peer_says_is_ignored_by_name() {
+    let system = three().node(1).config().system();
+    let value = proposal(1, b"one");
+    assert_eq!(ignored(2, prepare(system, ballot(1, 3))), ["foreign_ballot"]);
+    assert_eq!(ignored(2, prepare(system, ballot(0, 2))), ["absurd_ballot"]);
+    assert_eq!(ignored(2, prepare(system, ballot(u64::MAX, 2))), ["absurd_ballot"]);
+    assert_eq!(ignored(2, prepare(system + 1, ballot(1, 2))), ["other_system"]);
+    assert_eq!(ignored(2, accept(system + 1, ballot(1, 2), value.clone())), ["other_system"]);
+    let chosen = Chosen { system: system + 1, proposal: value };
+    assert_eq!(ignored(2, Message::Chosen(chosen)), ["other_system"]);
+    assert_eq!(ignored(9, prepare(system, ballot(1, 9))), ["not_member"]);
+    assert_eq!(ignored(1, Message::Announce), ["not_member"]);
+    assert_eq!(ignored(2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None })), ["stale_answer"]);
+    assert_eq!(ignored(2, Message::Accepted(Accepted { ballot: ballot(1, 1) })), ["stale_answer"]);
+    assert_eq!(ignored(2, Message::Known), ["not_known"]);
+}
+
+#[test]
+fn a_round_near_the_end_of_numbers_wins_nothing() {
+    let mut cluster = three();
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    let nack = Nack { ballot: ballot(1, 1), promised: ballot(u64::MAX, 2) };
+    hear(&mut cluster, 2, Message::Nack(nack));
+    let promise = Promise { ballot: ballot(1, 1), accepted: Some((ballot(7, 3), proposal(1, b"from the future"))) };
+    hear(&mut cluster, 2, Message::Promise(promise));
+    let status = cluster.node(1).core().status();
+    assert_eq!(status.ignored["absurd_ballot"], 2);
+    assert_eq!(status.attempt.expect("it goes on").answered, [NodeId(1)]);
+}
+
+#[test]
+fn what_strangers_say_counts_for_nothing() {
+    let mut cluster = three();
+    let system = cluster.node(1).config().system();
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(2), standing: Standing::Stranger });
+    hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
+    hear(&mut cluster, 2, prepare(system, ballot(9, 2)));
+    hear(&mut cluster, 2, Message::Chosen(Chosen { system, proposal: proposal(3, b"three") }));
+    hear(&mut cluster, 2, Message::Inquire);
+    hear(&mut cluster, 2, Message::Announce);
+    let status = cluster.node(1).core().status();
+    assert_eq!((status.ignored["stranger"], status.chosen), (5, None));
+    assert_eq!(status.attempt.expect("it goes on").answered, [NodeId(1)]);
+}
+
+#[test]
+fn what_a_node_promised_before_it_became_a_stranger_does_not_count() {
+    let mut cluster = Builder::new(5, 1).start();
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
+    cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(2), standing: Standing::Stranger });
+    hear(&mut cluster, 3, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
+    let attempt = cluster.node(1).core().status().attempt.expect("it prepares");
+    assert_eq!((attempt.proposal, attempt.answered), (None, vec![NodeId(1), NodeId(3)]));
+}
+
+#[test]
+fn two_proposals_in_one_ballot_stop_the_group() {
+    let mut cluster = three();
+    let system = cluster.node(1).config().system();
+    hear(&mut cluster, 2, accept(system, ballot(4, 2), proposal(1, b"one")));
+    hear(&mut cluster, 2, accept(system, ballot(4, 2), proposal(2, b"one")));
+    assert_eq!(cluster.node(1).halted, Some(HaltReason::LawBroken("two proposals in one ballot")));
+}
+
+#[test]
+fn two_decisions_stop_the_group() {
+    let mut cluster = three();
+    let system = cluster.node(1).config().system();
+    cluster.propose(2, b"two");
+    cluster.deliver();
+    let other = Chosen { system, proposal: proposal(9, b"another") };
+    hear(&mut cluster, 3, Message::Chosen(other));
+    assert_eq!(cluster.node(1).halted, Some(HaltReason::LawBroken("two proposals are chosen")));
+    assert_eq!(cluster.node(1).core().status().chosen.expect("it stays").value, "two");
+}
+
+#[test]
+fn a_request_without_the_role_for_it_is_ignored() {
+    let quorums = QuorumSystem::majority([2, 3, 4].map(NodeId)).expect("distinct");
+    let group = Group::of(quorums).with_proposers([NodeId(1), NodeId(2)]).with_learners([NodeId(5)]);
+    let mut cluster = Builder::new(1, 1).group(group).start();
+    let system = cluster.node(1).config().system();
+    hear(&mut cluster, 2, prepare(system, ballot(1, 2)));
+    hear(&mut cluster, 3, prepare(system, ballot(1, 3)));
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
+    hear(&mut cluster, 5, Message::Promise(Promise { ballot: own, accepted: None }));
+    let status = cluster.node(1).core().status();
+    assert_eq!((status.ignored["not_acceptor"], status.ignored["not_member"]), (1, 2));
+}
+
+/// Any message from anybody at any time: the core goes on, or stops with a reason.
+#[test]
+fn nothing_a_peer_says_panics() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut cluster = three();
+        let system = cluster.node(1).config().system();
+        for _ in 0..100 {
+            let mut any = |high: u64| {
+                if random.between(0, 20) == 0 { u64::MAX - random.between(0, 2) } else { random.between(0, high) }
+            };
+            let (from, one, two) = (
+                any(4).saturating_add(1),
+                Ballot { round: any(4), node: NodeId(any(4)) },
+                ballot(any(5), any(3).saturating_add(1)),
+            );
+            let system = system.wrapping_add(u32::from(any(8) == 0));
+            let value = proposal(any(3), [&b"a"[..], b"b"][usize::from(any(2) == 0)]);
+            let message = match any(10) {
+                0 => prepare(system, one),
+                1 => Message::Promise(Promise { ballot: one, accepted: Some((two, value)) }),
+                2 => Message::Promise(Promise { ballot: one, accepted: None }),
+                3 => accept(system, one, value),
+                4 => Message::Accepted(Accepted { ballot: one }),
+                5 => Message::Nack(Nack { ballot: one, promised: two }),
+                6 => Message::Announce,
+                7 => Message::Known,
+                8 => Message::Inquire,
+                _ if any(10) == 0 => Message::Chosen(Chosen { system, proposal: value }),
+                _ => {
+                    cluster.propose(1, b"mine");
+                    continue;
+                }
+            };
+            // The laws across nodes do not hold among liars: the core is asked alone.
+            let now = quorate_protocol::Now { instant: cluster.now, wall_ms: 0 };
+            let Some(core) = &mut cluster.node_mut(1).core else { break };
+            alone(core, now, Input::Message { from: NodeId(from), message });
+        }
+    }
+}
+
+fn alone(
+    core: &mut quorate_paxos::synod::Synod,
+    now: quorate_protocol::Now,
+    input: Input<quorate_paxos::synod::Synod>,
+) {
+    use quorate_protocol::{Output, Protocol};
+    core.handle(now, input);
+    core.check_invariants();
+    while let Some(output) = core.poll_output() {
+        if let Output::Persist { ticket, .. } = output {
+            core.handle(now, Input::Persisted(ticket));
+            core.check_invariants();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Clusters under random faults: every law after every step, then life after healing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_paxos::QuorumSystem;
+use quorate_paxos::synod::testing::{Builder, Cluster, Faults, PowerCut};
+use quorate_paxos::synod::{Group, Outcome, Proposal, ReadOutcome, Settings};
+use quorate_protocol::{Input, NodeId, ProposalId, ReadId, StorageLevel};
+
+use crate::support::from_environment;
+
+/// More seeds: `QUORATE_PAXOS_SEEDS=10000 cargo test -p quorate-paxos --release random`.
+fn seeds() -> std::ops::Range<u64> {
+    let first = from_environment("QUORATE_PAXOS_FIRST_SEED", 0);
+    first..first + from_environment("QUORATE_PAXOS_SEEDS", 500)
+}
+
+struct Run {
+    cluster: Cluster,
+    nodes: Vec<u64>,
+    proposers: Vec<u64>,
+    proposals: Vec<ProposalId>,
+    /// Whether anything was told to be chosen when each read began: then it must be answered with it.
+    reads: BTreeMap<ReadId, Option<Proposal>>,
+}
+
+/// Different roles and quorums by seed.
+fn group(seed: u64) -> Group {
+    let nodes = |range: std::ops::RangeInclusive<u64>| range.map(NodeId);
+    let majority = |count| QuorumSystem::majority(nodes(1..=count)).expect("distinct");
+    match seed % 7 {
+        0 => Group::of(majority(1)),
+        1 => Group::of(QuorumSystem::flexible(nodes(1..=4), 3, 2).expect("they meet")),
+        2 => Group::of(majority(5)),
+        3 => {
+            let rows = vec![nodes(1..=2).collect(), nodes(3..=4).collect()];
+            Group::of(QuorumSystem::grid(rows).expect("a grid"))
+        }
+        4 => Group::of(majority(3)).with_proposers(nodes(3..=4)).with_learners(nodes(1..=5)),
+        _ => Group::of(majority(3)),
+    }
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let group = group(seed);
+        let settings = Settings {
+            value_bytes_max: 64,
+            commands_max: 4,
+            held_messages_max: 8,
+            settle_after: Duration::from_millis(300),
+            command_timeout: Duration::from_secs(1),
+            ..Settings::default()
+        };
+        let proposers = group.proposers().iter().map(|node| node.0).collect();
+        let mut cluster = Builder::new(1, seed).group(group).settings(settings).start();
+        cluster.faults = Faults {
+            loss_percent: cluster.choose(30),
+            duplicate_percent: cluster.choose(30),
+            latency_max: Duration::from_micros(cluster.choose(60_000)),
+            write_max: Duration::from_micros(cluster.choose(40_000)),
+            batch_percent: cluster.choose(60),
+            refusal_percent: cluster.choose(10),
+        };
+        let nodes = cluster.nodes.keys().map(|node| node.0).collect();
+        Self { cluster, nodes, proposers, proposals: Vec::new(), reads: BTreeMap::new() }
+    }
+
+    fn pick(&mut self, from: &[u64]) -> u64 {
+        from[usize::try_from(self.cluster.choose(from.len() as u64)).expect("small")]
+    }
+
+    fn step(&mut self) {
+        let (nodes, proposers) = (self.nodes.clone(), self.proposers.clone());
+        let (node, other, proposer) = (self.pick(&nodes), self.pick(&nodes), self.pick(&proposers));
+        match self.cluster.choose(24) {
+            0 | 1 => {
+                let left = [PowerCut::Lost, PowerCut::StateAlone, PowerCut::Whole];
+                let left = left[usize::try_from(self.cluster.choose(3)).expect("small")];
+                self.cluster.crash(node, left);
+            }
+            2..=5 => self.restart_if_down(node),
+            6 if node != other => self.cluster.cut(node, other),
+            7 => self.cluster.isolate(node),
+            8..=10 => self.cluster.heal(),
+            11 => self.cluster.hold_disk(node),
+            12 | 13 => self.cluster.release_disk(node),
+            14 => self.cluster.input(NodeId(node), Input::CompactRequested),
+            15 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Low)),
+            16 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough)),
+            17 | 18 => self.read(proposer),
+            19 if !self.proposals.is_empty() => {
+                let at = usize::try_from(self.cluster.choose(self.proposals.len() as u64)).expect("small");
+                let id = self.proposals[at];
+                self.cluster.propose_again(proposer, id, &id.sequence.to_le_bytes());
+            }
+            _ if self.proposals.len() < 8 => {
+                let length = usize::try_from(self.cluster.choose(9)).expect("small");
+                let id = self.cluster.propose(proposer, &vec![b'x'; length]);
+                self.proposals.push(id);
+            }
+            _ => {}
+        }
+        let pause = self.cluster.choose(60);
+        self.cluster.run(Duration::from_millis(pause));
+    }
+
+    fn read(&mut self, node: u64) {
+        let told = self.told();
+        let id = self.cluster.read(node);
+        self.reads.insert(id, told);
+    }
+
+    /// What some application was told is chosen.
+    fn told(&self) -> Option<Proposal> {
+        self.cluster.nodes.values().find_map(|node| node.chosen().cloned())
+    }
+
+    /// Everything works again: what was accepted is decided, and all know it.
+    fn heal(&mut self) {
+        self.cluster.heal();
+        self.cluster.faults = Faults::default();
+        for node in self.nodes.clone() {
+            self.restart_if_down(node);
+            self.cluster.release_disk(node);
+            self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough));
+        }
+        self.cluster.run(Duration::from_secs(10));
+        let is_accepted = self.cluster.nodes.values().any(|node| node.disk.accepted().is_some());
+        if !is_accepted {
+            assert_eq!(self.told(), None);
+            let proposer = self.proposers[0];
+            self.cluster.propose(proposer, b"after healing");
+            self.cluster.run(Duration::from_secs(2));
+        }
+        let chosen = self.told().expect("something is chosen");
+        for (node, state) in &self.cluster.nodes {
+            assert_eq!(state.halted, None, "node {node} did not stop");
+            assert_eq!(state.core().status().chosen.as_ref(), Some(&chosen), "node {node} has learned it");
+        }
+        self.check_answers(&chosen);
+        let before = self.cluster.sent;
+        self.cluster.run(Duration::from_mins(1));
+        assert_eq!(self.cluster.sent, before, "when everybody knows nobody talks");
+    }
+
+    fn check_answers(&self, chosen: &Proposal) {
+        for (id, told) in &self.reads {
+            for answer in self.cluster.nodes.values().filter_map(|node| node.read(*id)) {
+                match answer {
+                    ReadOutcome::Chosen(value) => assert_eq!(value, chosen),
+                    ReadOutcome::NoneYet => assert_eq!(*told, None, "read {id} began after it was told"),
+                    _ => {}
+                }
+            }
+        }
+        for id in &self.proposals {
+            for outcome in self.cluster.nodes.values().filter_map(|node| node.outcome(*id)) {
+                match outcome {
+                    Outcome::Chosen => assert_eq!(*id, chosen.id),
+                    Outcome::Superseded { chosen: other } => assert!(other == chosen && *id != chosen.id),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn restart_if_down(&mut self, node: u64) {
+        if self.cluster.node(node).core.is_none() {
+            self.cluster.restart(node);
+        }
+    }
+}
+
+#[test]
+fn laws_hold_under_random_faults_and_life_returns() {
+    for seed in seeds() {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed);
+            for _ in 0..80 {
+                run.step();
+            }
+            run.heal();
+        });
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}

@@ -1,0 +1,53 @@
+//! What several tests need.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_paxos::Ballot;
+use quorate_paxos::synod::message::{Accept, Prepare};
+use quorate_paxos::synod::testing::{Builder, Cluster};
+use quorate_paxos::synod::{Message, Proposal, Settings};
+use quorate_protocol::{NodeId, ProposalId};
+
+/// A number from the environment, to run more of a test than by default.
+pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Three nodes that never see to what was left open, so that a test does it.
+pub(crate) fn three() -> Cluster {
+    let settings = Settings { settle_after: Duration::from_hours(1), ..Settings::default() };
+    Builder::new(3, 1).settings(settings).start()
+}
+
+pub(crate) fn ballot(round: u64, node: u64) -> Ballot {
+    Ballot { round, node: NodeId(node) }
+}
+
+pub(crate) fn proposal(sequence: u64, value: &'static [u8]) -> Proposal {
+    Proposal { id: ProposalId { sequence, ..ProposalId::default() }, value: Bytes::from_static(value) }
+}
+
+pub(crate) fn is_prepare(message: &Message) -> bool {
+    matches!(message, Message::Prepare(_))
+}
+
+pub(crate) fn is_promise(message: &Message) -> bool {
+    matches!(message, Message::Promise(_))
+}
+
+pub(crate) fn is_accept(message: &Message) -> bool {
+    matches!(message, Message::Accept(_))
+}
+
+pub(crate) fn is_accepted(message: &Message) -> bool {
+    matches!(message, Message::Accepted(_))
+}
+
+pub(crate) fn prepare(system: u32, ballot: Ballot) -> Message {
+    Message::Prepare(Prepare { system, ballot })
+}
+
+pub(crate) fn accept(system: u32, ballot: Ballot, proposal: Proposal) -> Message {
+    Message::Accept(Accept { system, ballot, proposal })
+}

@@ -1,0 +1,133 @@
+//! Nodes with equal views answer every input equally, whatever brought them there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::{Command, Message, Settings, Synod, View};
+use quorate_protocol::{
+    Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Standing, StorageLevel, Ticket,
+};
+
+use crate::support::{from_environment, proposal};
+
+/// A core as it was seen with a view.
+struct Seen {
+    core: Synod,
+    now: Instant,
+}
+
+/// The full check: `QUORATE_PAXOS_TRACES=100000 cargo test -p quorate-paxos --release views`.
+#[test]
+fn equal_views_react_alike() {
+    let traces = from_environment("QUORATE_PAXOS_TRACES", 1000);
+    let mut seen: BTreeMap<String, (View, Seen)> = BTreeMap::new();
+    let mut compared = 0;
+    for seed in 0..traces {
+        let settings = Settings { settle_after: Duration::from_millis(50), ..Settings::default() };
+        let mut cluster = Builder::new(3, seed).settings(settings).start();
+        let mut messages: Vec<(NodeId, Message)> = Vec::new();
+        for _ in 0..30 {
+            act(&mut cluster, &mut messages);
+            for node in 1..=3 {
+                // A view is of the time of the last input: this one does nothing else.
+                cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
+                let Some(core) = &cluster.node(node).core else { continue };
+                let now = cluster.now;
+                let view = core.model_view();
+                // A view has no order but that of its text.
+                let text = format!("{view:?}");
+                match seen.get(&text) {
+                    None if seen.len() < 20_000 => {
+                        seen.insert(text, (view, Seen { core: core.clone(), now }));
+                    }
+                    None => {}
+                    Some((other_view, other)) => {
+                        assert_eq!(*other_view, view);
+                        compared += 1;
+                        compare(other, &Seen { core: core.clone(), now }, &messages);
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > traces, "views do repeat: {compared}");
+}
+
+/// One thing that can happen, and no more time passes than it takes.
+fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
+    let node = 1 + cluster.choose(3);
+    let other = 1 + cluster.choose(3);
+    match cluster.choose(14) {
+        0 => cluster.crash(node, PowerCut::Whole),
+        1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
+        3 => cluster.hold_disk(node),
+        4 => cluster.release_disk(node),
+        5 => cluster.propose_again(node, proposal(node, b"").id, b"x"),
+        6 => {
+            cluster.read(node);
+        }
+        7 | 8 if node != other => cluster.park(node, other),
+        9 => {
+            messages.extend(cluster.parked().iter().map(|(from, _, message)| (*from, message.clone())));
+            cluster.release();
+        }
+        10 => cluster.input(NodeId(node), Input::Storage(StorageLevel::Low)),
+        _ => {
+            // The next deadline passes.
+            let due = cluster.nodes.values().filter_map(|state| state.core.as_ref()?.deadline()).min();
+            let wait = due.map_or(Duration::ZERO, |due| due.since(cluster.now));
+            cluster.run(wait);
+        }
+    }
+    cluster.deliver();
+    let surplus = messages.len().saturating_sub(200);
+    messages.drain(..surplus);
+}
+
+fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
+    let view = format!("{:?}", one.core.model_view());
+    let mut inputs: Vec<Input<Synod>> = vec![
+        Input::Command(Command::Read { id: ReadId(77) }),
+        Input::Command(Command::Propose(proposal(99, b"new"))),
+        Input::CompactRequested,
+    ];
+    for node in [NodeId(1), NodeId(2), NodeId(3)] {
+        inputs.push(Input::Message { from: node, message: Message::Announce });
+        inputs.push(Input::Message { from: node, message: Message::Inquire });
+        inputs.push(Input::Message { from: node, message: Message::Known });
+        inputs.push(Input::PeerStanding { node, standing: Standing::Stranger });
+    }
+    let chosen = messages.iter().rev().take(20);
+    inputs.extend(chosen.map(|(from, message)| Input::Message { from: *from, message: message.clone() }));
+    for input in inputs {
+        let (first, second) = (reaction(one, one.now, |_| input.clone()), reaction(two, two.now, |_| input.clone()));
+        assert_eq!(first, second, "to {input:?}\nwith {view}");
+    }
+    let persisted = |ticket| Input::Persisted(ticket);
+    assert_eq!(reaction(one, one.now, persisted), reaction(two, two.now, persisted), "to a write\nwith {view}");
+    let refused = |ticket| Input::PersistFailed { ticket, failure: PersistFailure::NotWritten };
+    assert_eq!(reaction(one, one.now, refused), reaction(two, two.now, refused), "to a refusal\nwith {view}");
+    let deadlines = (one.core.deadline(), two.core.deadline());
+    if let (Some(first), Some(second)) = deadlines {
+        let timeout = |_| Input::Timeout;
+        let (first, second) = (reaction(one, first, timeout), reaction(two, second, timeout));
+        assert_eq!(first, second, "to the deadline\nwith {view}");
+    } else {
+        assert_eq!(deadlines.0.is_some(), deadlines.1.is_some(), "both wait or none\nwith {view}");
+    }
+}
+
+/// What a core says to an input that may name the write in flight.
+fn reaction(seen: &Seen, at: Instant, input: impl Fn(Ticket) -> Input<Synod>) -> Vec<String> {
+    let mut core = seen.core.clone();
+    core.handle(Now { instant: at, wall_ms: 0 }, input(core.write_in_flight().unwrap_or_default()));
+    let mut said = Vec::new();
+    while let Some(output) = core.poll_output() {
+        said.push(match output {
+            Output::Persist { operations, .. } => format!("persist {operations:?}"),
+            other => format!("{other:?}"),
+        });
+    }
+    said
+}
