@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use quorate_protocol::{
@@ -12,6 +13,7 @@ use quorate_protocol::{
 use quorate_transport::{Frame, Received};
 
 use crate::metrics::MetricKind;
+use crate::node::panic_message;
 
 /// One group on a node: frames, durable operations and jobs, no types of any protocol.
 ///
@@ -166,6 +168,16 @@ pub type JobResult = Result<Box<dyn Any + Send>, String>;
 
 /// Work that must not hold up the loop.
 pub struct Job(pub Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>);
+
+impl Job {
+    /// Does it, on whatever thread. A panic stays within it.
+    ///
+    /// # Errors
+    /// With the text of its panic.
+    pub fn run(self) -> JobResult {
+        catch_unwind(AssertUnwindSafe(self.0)).map_err(|payload| panic_message(&*payload))
+    }
+}
 
 /// Writes a snapshot's content, off the loop.
 pub type SnapshotWriter = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;

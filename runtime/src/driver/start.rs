@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use quorate_protocol::Instant;
@@ -16,7 +15,6 @@ use super::report::Report;
 use super::waiting::WaitingCalls;
 use super::worker::Worker;
 use super::{Clock, Driver, News, Scratch, log};
-use crate::node::panic_message;
 use crate::{Job, Node, NodeInput, Snapshots};
 
 /// What a [`Driver`] drives.
@@ -105,8 +103,7 @@ fn snapshot_thread<D: Disk>(
 /// Jobs hold nothing of the data directory, so that nobody waits for the end of their thread.
 fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
     let work = move |(group, ticket, job): JobWork| {
-        let result = catch_unwind(AssertUnwindSafe(job.0)).map_err(|payload| panic_message(&*payload));
-        let _ = news.push(News::Node(NodeInput::Job { group, ticket, result }), 0);
+        let _ = news.push(News::Node(NodeInput::Job { group, ticket, result: job.run() }), 0);
     };
     Worker::spawn("quorate-jobs", WORK_MAX, work, || ())
 }

@@ -196,6 +196,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.reads.add(call, deadline);
     }
 
+    /// The last entry that may be applied: committed, and durable here.
+    pub fn committed(&self) -> LogIndex {
+        self.committed
+    }
+
     /// The core, to look at.
     pub fn core(&self) -> &L {
         &self.core
