@@ -36,6 +36,16 @@ fn refuses_pieces_with_a_gap_and_content_of_another_checksum() {
     builder.finish(Some(crc32c::crc32c(b"abcd"))).expect("the same");
 }
 
+/// Found by simulated crashes: the log was compacted behind a snapshot whose folder's folder was lost.
+#[test]
+fn a_snapshot_survives_in_folders_that_were_just_made() {
+    let disk = MemoryDisk::new();
+    let open = || SnapshotStore::open(disk.clone(), Path::new("snapshots/3"), CLUSTER, GROUP).expect("opened");
+    write(&open(), 1, b"content").expect("written");
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(open().newest().expect("whole").expect("durable").meta.index, LogIndex(1));
+}
+
 #[test]
 fn rule_35_a_snapshot_is_there_whole_or_not_at_all_whenever_the_power_goes() {
     let mut number = 0;
