@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod core_machine;
 pub mod diagram;
 pub mod history;
+pub mod node_machine;
 pub mod registers;
 pub mod schedule;
 pub mod shrink;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
 use super::{Request, Response};
 use crate::trace::TraceHasher;
 use crate::world::Answer;
@@ -54,6 +56,41 @@ impl Registers {
     pub fn bytes(&self) -> usize {
         let elements: usize = self.lists.values().map(Vec::len).sum();
         9 * self.values.len() + 8 * (self.lists.len() + elements)
+    }
+
+    /// As bytes, for a snapshot.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(16 + self.bytes());
+        out.put_u64_le(self.digest);
+        out.put_u64_le(self.values.len() as u64);
+        for (key, value) in &self.values {
+            out.put_u8(*key);
+            out.put_u64_le(*value);
+        }
+        for (list, elements) in &self.lists {
+            out.put_u64_le(*list);
+            out.put_u64_le(elements.len() as u64);
+            for element in elements {
+                out.put_u64_le(*element);
+            }
+        }
+        out.freeze()
+    }
+
+    /// The state in bytes that [`Registers::encode`] made; nothing for other bytes.
+    #[must_use]
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut registers = Self { digest: bytes.try_get_u64_le().ok()?, ..Self::default() };
+        for _ in 0..bytes.try_get_u64_le().ok()? {
+            registers.values.insert(bytes.try_get_u8().ok()?, bytes.try_get_u64_le().ok()?);
+        }
+        while bytes.has_remaining() {
+            let (list, count) = (bytes.try_get_u64_le().ok()?, bytes.try_get_u64_le().ok()?);
+            let elements = (0..count).map(|_| bytes.try_get_u64_le().ok()).collect::<Option<_>>()?;
+            registers.lists.insert(list, elements);
+        }
+        Some(registers)
     }
 
     fn write(&mut self, key: u8, value: u64) {

@@ -1,0 +1,104 @@
+//! What must hold across nodes that replicate a state machine.
+
+use std::collections::BTreeMap;
+
+use quorate_protocol::{Law, LogIndex, NodeId, Violation};
+use quorate_runtime::Replica;
+
+use super::replica::{GROUP, Replicated, Service};
+use super::{NodeMachine, check_nodes};
+use crate::world::{ClusterLaws, Machine, NodeView, Observation, converged};
+
+/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum, equally far
+/// applied logs give equal states, and each node's log keeps what was acknowledged.
+pub struct ReplicaLaws<V: Service> {
+    laws: Vec<Box<dyn Law<V::Log>>>,
+    committed: LogIndex,
+    /// The state at each applied index, as first seen.
+    digests: BTreeMap<u64, u64>,
+    /// Each node as it was last looked at, and the changes it had seen by then.
+    seen: BTreeMap<NodeId, (u64, Observation)>,
+    looks: u64,
+}
+
+impl<V: Service> ReplicaLaws<V> {
+    /// These laws of the core, and the others.
+    #[must_use]
+    pub fn new(laws: Vec<Box<dyn Law<V::Log>>>) -> Self {
+        Self { laws, committed: LogIndex::ZERO, digests: BTreeMap::new(), seen: BTreeMap::new(), looks: 0 }
+    }
+
+    /// Whether anything about the node is other than when it was last looked at, as far as it shows.
+    fn has_moved(&mut self, view: &NodeView<'_, NodeMachine<Replicated<V>>>) -> Option<Observation> {
+        let before = self.seen.get(&view.node);
+        if before.is_some_and(|(changes, _)| *changes == view.changes) {
+            return None;
+        }
+        let seen = view.machine.map(Machine::observe).unwrap_or_default();
+        let before = self.seen.insert(view.node, (view.changes, seen));
+        before.is_none_or(|(_, before)| before != seen).then_some(seen)
+    }
+
+    fn check_state(&mut self, node: NodeId, seen: &Observation) -> Result<(), Violation> {
+        let first = *self.digests.entry(seen.applied).or_insert(seen.digest);
+        if first == seen.digest {
+            return Ok(());
+        }
+        let detail = format!("node {node} has another state than others at index {}", seen.applied);
+        Err(Violation { law: "equal state at equal index", detail })
+    }
+}
+
+impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
+    fn check(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
+        self.looks += 1;
+        let mut is_due = self.looks.is_multiple_of(LOOKS_APART);
+        for view in nodes {
+            let Some(seen) = self.has_moved(view) else { continue };
+            is_due = true;
+            let Some(machine) = view.machine else { continue };
+            machine.check()?;
+            self.check_state(view.node, &seen)?;
+            if seen.committed > self.committed.0 {
+                self.committed = LogIndex(seen.committed);
+                check_durable(view.node, self.committed, nodes)?;
+            }
+        }
+        if !is_due {
+            return Ok(());
+        }
+        let cores: Vec<_> =
+            nodes.iter().filter_map(|view| Some((view.node, view.machine.and_then(core_of)?))).collect();
+        self.laws.iter_mut().try_for_each(|law| law.check(&cores))
+    }
+
+    fn at_end(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
+        check_nodes(nodes)?;
+        converged(nodes)
+    }
+}
+
+fn core_of<V: Service>(machine: &NodeMachine<Replicated<V>>) -> Option<&V::Log> {
+    machine.node().group::<Replica<V::Log, V::State>>(GROUP).map(Replica::core)
+}
+
+fn check_durable<V: Service>(
+    by: NodeId,
+    index: LogIndex,
+    nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
+) -> Result<(), Violation> {
+    // What a lost disk held is not known any more: it may have been one of the copies.
+    let has_it = |view: &&NodeView<'_, NodeMachine<Replicated<V>>>| {
+        let kept = view.disk.durable(GROUP);
+        view.is_lost || kept.is_some_and(|kept| kept.base() >= index || kept.last() >= index)
+    };
+    let copies = nodes.iter().filter(has_it).count();
+    if copies * 2 > nodes.len() {
+        return Ok(());
+    }
+    let detail = format!("entry {index} is committed, says node {by}, and durable on {copies} of {}", nodes.len());
+    Err(Violation { law: "committed is durable on a quorum", detail })
+}
+
+/// The cores are looked at when something shows, and otherwise every so many steps.
+const LOOKS_APART: u64 = 16;

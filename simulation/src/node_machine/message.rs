@@ -1,0 +1,50 @@
+//! What nodes say to each other: frames, as they go over the real transport.
+
+use std::cell::Cell;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use quorate_transport::{ChannelId, Frame};
+
+use super::Application;
+
+/// A frame on its way. Copies that the network makes of it know of each other.
+pub struct NodeMessage<A> {
+    pub(super) frame: Frame,
+    has_arrived: Rc<Cell<bool>>,
+    application: PhantomData<fn(A)>,
+}
+
+impl<A> NodeMessage<A> {
+    pub(super) fn new(frame: Frame) -> Self {
+        Self { frame, has_arrived: Rc::default(), application: PhantomData }
+    }
+
+    /// The frame, as far as the transport may hand it over: once. Cores are given it again, since they must bear more than the
+    /// transport does to them.
+    pub(super) fn arrive(self) -> Option<Frame> {
+        let is_copy = self.has_arrived.replace(true);
+        (!is_copy || self.frame.channel() >= ChannelId::FIRST_CORE).then_some(self.frame)
+    }
+}
+
+impl<A> Clone for NodeMessage<A> {
+    fn clone(&self) -> Self {
+        Self { frame: self.frame.clone(), has_arrived: self.has_arrived.clone(), application: PhantomData }
+    }
+}
+
+impl<A> Hash for NodeMessage<A> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let frame = &self.frame;
+        (frame.channel().0, frame.group().0, frame.body_bytes(), frame.checksum()).hash(state);
+    }
+}
+
+impl<A: Application> fmt::Debug for NodeMessage<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&A::describe(&self.frame))
+    }
+}

@@ -1,0 +1,298 @@
+//! The shipped node, whole: `Node` with its groups, the write-ahead log, the snapshot store, frames. Only the tokio shell, the
+//! files and the sockets are replaced.
+
+mod application;
+mod disk;
+mod laws;
+mod ledger;
+mod message;
+mod registers;
+mod replica;
+mod shell;
+
+pub use application::{Application, Desk, describe_channel};
+pub use disk::NodeDisk;
+pub use laws::ReplicaLaws;
+pub use ledger::{Kept, Ledger};
+pub use message::NodeMessage;
+pub use registers::RegisterService;
+pub use replica::{Ask, Later, MakeConfig, ReplicaSetup, Replicated, Service};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use quorate_protocol::{
+    ClusterId, Configuration, GroupId, Incarnation, Instant, LoadRange, NodeId, Now, Random, Ticket, Violation,
+};
+use quorate_runtime::{Node, NodeInput, Opened, Opening, Origin, SnapshotOperation, Snapshots, StreamId};
+use quorate_transport::{Received, Sender};
+use quorate_wal::disk::{MemoryDisk, MemoryLock};
+use quorate_wal::{Reader, Scribe, Submission, WriteCompletion};
+
+use crate::schedule::FaultKind;
+use crate::world::{Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation};
+use application::Drawers;
+
+/// What is equal for all nodes that run `A`.
+#[derive(Debug)]
+pub struct NodeSetup<A: Application> {
+    /// How many nodes there are: 1 to this, all of them voters.
+    pub nodes: u64,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// Sizes of the log.
+    pub log: quorate_wal::Settings,
+    /// Bytes of the log's newest entries that a group starts with in memory.
+    pub tail_bytes_max: usize,
+    /// The application's own.
+    pub application: A::Setup,
+}
+
+/// A node as it ships, with an application on it.
+pub struct NodeMachine<A: Application> {
+    node: Node,
+    application: A,
+    scribe: Scribe<MemoryDisk>,
+    reader: Reader<MemoryDisk>,
+    snapshots: Snapshots<MemoryDisk>,
+    /// What waits for the log while a set is on its way.
+    queue: VecDeque<Submission>,
+    /// The set on its way to the disk, and its token.
+    writing: Option<(u64, Vec<WriteCompletion>)>,
+    /// Snapshot operations that wait for the one under way, in order.
+    snapshot_queue: VecDeque<SnapshotWork>,
+    is_snapshot_busy: bool,
+    /// What else the disk, or another thread, was asked, by token.
+    work: BTreeMap<u64, Work>,
+    /// Peers that nothing can be sent to.
+    unlinked: BTreeSet<NodeId>,
+    /// Frames that could not be sent, told to the node before anything else.
+    unsent: Vec<(NodeId, Origin)>,
+    is_poisoned: bool,
+    drawers: Drawers<A>,
+    /// A law of the node itself that was broken.
+    broken: Option<Violation>,
+    _lock: MemoryLock,
+}
+
+type SnapshotWork = (GroupId, Ticket, SnapshotOperation);
+
+/// What was asked, or its result where that was had at once and is only told later.
+enum Work {
+    Load { stream: StreamId, ticket: Ticket, range: LoadRange },
+    Snapshot(SnapshotWork),
+    Tell(NodeInput),
+    TellSnapshot(NodeInput),
+}
+
+impl<A: Application> NodeSetup<A> {
+    fn open(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Opened<MemoryDisk>, String> {
+        let mut random = Random::new(self.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ disk.incarnation);
+        let incarnation = incarnation_of(node, disk.incarnation);
+        let mut is_drawn = false;
+        let opening = Opening {
+            cluster: ClusterId(CLUSTER),
+            node,
+            members: Configuration::of_voters((1..=self.nodes).map(NodeId)),
+            log: self.log.clone(),
+            frame_bytes_max: FRAME_BYTES_MAX,
+            tail_bytes_max: self.tail_bytes_max,
+            groups: A::groups(&self.application, self.nodes),
+        };
+        let draw = || {
+            let drawn = (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64());
+            // The first draw of a new directory is for its incarnation.
+            let is_first = !std::mem::replace(&mut is_drawn, true) && disk.start_counter == 0;
+            Ok(if is_first { incarnation.0 } else { drawn })
+        };
+        opening.open(disk.files.clone(), || now, draw).map_err(|error| error.to_string())
+    }
+}
+
+impl<A: Application> NodeMachine<A> {
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The application.
+    #[must_use]
+    pub fn application(&self) -> &A {
+        &self.application
+    }
+
+    /// What the node itself did wrong, whatever runs on it: its log lost what was acknowledged.
+    ///
+    /// # Errors
+    /// When it did.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn desk<'a>(&'a mut self, now: Now, disk: &'a mut NodeDisk<A>) -> (&'a mut A, Desk<'a, A>) {
+        let desk = Desk { now, node: &mut self.node, kept: &mut disk.kept, drawers: &mut self.drawers };
+        (&mut self.application, desk)
+    }
+
+    fn on_timeout(&mut self, now: Now, disk: &mut NodeDisk<A>) {
+        if self.node.deadline() <= now.instant {
+            self.node.handle(now, NodeInput::Timeout);
+        }
+        while let Some(entry) = self.drawers.put_off.first_entry().filter(|entry| entry.key().0 <= now.instant) {
+            let what = entry.remove();
+            let (application, mut desk) = self.desk(now, disk);
+            application.later(&mut desk, what);
+        }
+    }
+}
+
+impl<A: Application> Machine for NodeMachine<A> {
+    type Setup = NodeSetup<A>;
+    type Message = NodeMessage<A>;
+    type Call = A::Call;
+    type Answer = A::Answer;
+    type Disk = NodeDisk<A>;
+
+    const EXPECTED: &'static [&'static str] = A::EXPECTED;
+
+    fn fresh_disk(_: &NodeSetup<A>, _: NodeId, incarnation: u64) -> NodeDisk<A> {
+        NodeDisk::new(incarnation)
+    }
+
+    fn copy_disk(disk: &NodeDisk<A>) -> NodeDisk<A> {
+        disk.fork()
+    }
+
+    fn start(setup: &NodeSetup<A>, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Self, String> {
+        disk.starts += 1;
+        let Opened { mut node, log, snapshots, lock, report } = setup.open(node, now, disk)?;
+        let broken = disk.verify(&log, &node).err();
+        let seed = setup.seed ^ (node.identity().node.0 << 32) ^ (u64::from(disk.starts) << 12) ^ DESK;
+        let mut drawers = Drawers::new(seed);
+        let mut desk = Desk { now, node: &mut node, kept: &mut disk.kept, drawers: &mut drawers };
+        shell::note_report(&mut desk, &report);
+        let application = A::start(&setup.application, &mut desk);
+        Ok(Self {
+            node,
+            application,
+            reader: log.reader(),
+            scribe: Scribe::new(log),
+            snapshots,
+            queue: VecDeque::new(),
+            writing: None,
+            snapshot_queue: VecDeque::new(),
+            is_snapshot_busy: false,
+            work: BTreeMap::new(),
+            unlinked: BTreeSet::new(),
+            unsent: Vec::new(),
+            is_poisoned: false,
+            drawers,
+            broken,
+            _lock: lock,
+        })
+    }
+
+    fn handle(&mut self, now: Now, disk: &mut NodeDisk<A>, input: MachineInput<NodeMessage<A>, A::Call>) {
+        match input {
+            MachineInput::Message { from, incarnation, message } => {
+                let from = Sender { node: from, incarnation: incarnation_of(from, incarnation) };
+                if let Some(frame) = message.arrive() {
+                    self.node.handle(now, NodeInput::Frame(Received { from, frame }));
+                }
+            }
+            MachineInput::LinkUp { peer, incarnation } => {
+                self.unlinked.remove(&peer);
+                let incarnation = incarnation_of(peer, incarnation);
+                self.node.handle(now, NodeInput::LinkUp(Sender { node: peer, incarnation }));
+            }
+            MachineInput::LinkDown { peer } => {
+                self.unlinked.insert(peer);
+                self.node.handle(now, NodeInput::LinkDown(peer));
+            }
+            MachineInput::Timeout => self.on_timeout(now, disk),
+            MachineInput::Call { call, what } => {
+                let (application, mut desk) = self.desk(now, disk);
+                application.call(&mut desk, call, what);
+            }
+            MachineInput::Done { token } => self.on_done(now, disk, token),
+            MachineInput::Transfer { to } => {
+                let (application, mut desk) = self.desk(now, disk);
+                application.transfer(&mut desk, to);
+            }
+        }
+    }
+
+    fn poll(&mut self, now: Now, disk: &mut NodeDisk<A>) -> Option<MachineOutput<NodeMessage<A>, A::Answer>> {
+        loop {
+            if let Some(output) = self.drawers.outputs.pop_front() {
+                return Some(output);
+            }
+            match self.node.poll_output() {
+                Some(output) => self.carry_out(now, disk, output),
+                None if self.unsent.is_empty() => return None,
+                None => {
+                    for (to, origin) in std::mem::take(&mut self.unsent) {
+                        self.node.handle(now, NodeInput::SendFailed { to, origin });
+                    }
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let put_off = self.drawers.put_off.keys().next().map(|(at, _)| *at);
+        Some(put_off.map_or(self.node.deadline(), |at| at.min(self.node.deadline())))
+    }
+
+    fn crash(self, disk: &mut NodeDisk<A>, loss: Loss, random: &mut Random) {
+        drop(self);
+        disk.crash(loss, random);
+    }
+
+    fn bears(kind: FaultKind) -> bool {
+        use FaultKind::{BitRot, FullDisk, MisdirectedWrite, ReadErrors, SyncError, WriteError};
+        !matches!(kind, BitRot | FullDisk | MisdirectedWrite | ReadErrors | SyncError | WriteError)
+    }
+
+    fn damage(_: &mut NodeDisk<A>, _: Option<&mut Self>, _: Damage, _: &mut Random) -> bool {
+        false
+    }
+
+    fn mend(_: &mut NodeDisk<A>, _: Option<&mut Self>, _: Damage) {}
+
+    fn message_bytes(message: &NodeMessage<A>) -> u64 {
+        message.frame.wire_bytes() as u64
+    }
+
+    fn observe(&self) -> Observation {
+        self.application.observe(&self.node)
+    }
+}
+
+/// Looks at every node that runs for laws of its own: see [`NodeMachine::check`].
+///
+/// # Errors
+/// When one is broken.
+pub fn check_nodes<A: Application>(nodes: &[NodeView<'_, NodeMachine<A>>]) -> Result<(), Violation> {
+    nodes.iter().filter_map(|view| view.machine).try_for_each(NodeMachine::check)
+}
+
+/// Sizes of a log in which segments are begun, freed and moved all the time.
+pub fn small_log(random: &mut Random) -> quorate_wal::Settings {
+    quorate_wal::Settings {
+        segment_bytes: random.between(2, 9) * (16 << 10),
+        batch_bytes_max: 20 << 10,
+        pinned_bytes_max: random.between(1, 9) * (32 << 10),
+        rewrite_bytes_max: random.between(1, 17) << 10,
+        ..quorate_wal::Settings::default()
+    }
+}
+
+/// The incarnation of a node's n-th disk.
+fn incarnation_of(node: NodeId, number: u64) -> Incarnation {
+    Incarnation((u128::from(node.0) << 64) | u128::from(number))
+}
+
+const CLUSTER: u128 = 0x7175_6f72_6174_6520_7369_6d75_6c61_7465;
+const FRAME_BYTES_MAX: usize = 1 << 20;
+const DESK: u64 = 0x6465_736b;

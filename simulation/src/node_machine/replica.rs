@@ -1,0 +1,378 @@
+//! Clients of a replicated state machine, as an application on a node.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{GroupId, LogIndex, NodeId, Protocol, Random, ReplicatedLog, Role};
+use quorate_runtime::{
+    CallId, Delivery, GroupStart, Hostable, MakeGroup, Node, NotApplied, Notice, Outcome, ProposeOptions, Replica,
+    ReplicaSettings, Reply, Retry, Seat, StateMachine,
+};
+use quorate_transport::{ChannelId, Frame, codec};
+
+use super::application::describe_channel;
+use super::{Application, Desk, NodeSetup, small_log};
+use crate::schedule::Schedule;
+use crate::world::{Answer, Observation, reached};
+
+/// A state machine on a replicated log, and what its clients ask of it.
+pub trait Service: 'static {
+    /// The log.
+    type Log: ReplicatedLog<Message: Debug> + Hostable;
+    /// The state machine.
+    type State: StateMachine;
+    /// What a client asks.
+    type Call: Clone + Debug + Hash;
+    /// What a client is told when what it asked is done.
+    type Answer: Clone + Debug;
+
+    /// How a call is asked of a replica.
+    fn ask(call: &Self::Call) -> Ask;
+
+    /// What a client is told, by the state machine's response to its command.
+    fn response(call: &Self::Call, response: Bytes) -> Answer<Self::Answer>;
+
+    /// What a client is told, by the state that its read met.
+    fn read(call: &Self::Call, state: &Self::State) -> Answer<Self::Answer>;
+}
+
+/// How a call is asked of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// With this command.
+    Propose(Bytes),
+    /// With a linearizable read.
+    Read,
+}
+
+/// Makes a node's configuration of the log.
+pub type MakeConfig<L> = Arc<dyn Fn(&GroupStart) -> <L as Protocol>::Config + Send + Sync>;
+
+/// What is equal for all nodes that replicate a [`Service`].
+pub struct ReplicaSetup<V: Service> {
+    /// A node's configuration of the log.
+    pub config: MakeConfig<V::Log>,
+    /// Bounds and times of the replicas.
+    pub settings: ReplicaSettings,
+    /// The state machine before the first command.
+    pub state: fn() -> V::State,
+    /// Of a hundred commands, so many are proposed in a session, and tried again when their outcome is unknown.
+    pub session_percent: u64,
+    /// A session ends after so long without a command.
+    pub session_timeout: Duration,
+}
+
+/// One replica of a [`Service`], and the clients that call its node.
+///
+/// A command whose outcome is unknown is tried again in its session, a few times: for the client it stays one call. Commands
+/// outside of the session are proposed once.
+pub struct Replicated<V: Service> {
+    asked: BTreeMap<CallId, Asked<V::Call>>,
+    session: Session,
+    session_percent: u64,
+    session_timeout: Duration,
+    leads: (bool, u64),
+    /// The state's digest at this applied index, so that it is not made anew at every look.
+    digest: Cell<(LogIndex, u64)>,
+    service: PhantomData<fn(V)>,
+}
+
+/// What a replica was asked.
+enum Asked<C> {
+    Session,
+    Command(Command<C>),
+    Read { call: u64, what: C },
+    Transfer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    None,
+    Opening,
+    Open,
+}
+
+/// A client's command.
+#[derive(Clone)]
+struct Command<C> {
+    call: u64,
+    what: C,
+    bytes: Bytes,
+    /// How often it was tried again.
+    retries: u32,
+}
+
+/// What a replica's application puts off.
+pub struct Later<C>(Put<C>);
+
+enum Put<C> {
+    OpenSession,
+    Again(Command<C>, Retry),
+}
+
+impl<V: Service> NodeSetup<Replicated<V>> {
+    /// Nodes that replicate a service as `schedule` has it, with small sizes and short times, drawn from its seed: what is rare on a
+    /// large log happens all the time on a small one.
+    #[must_use]
+    pub fn replicated(schedule: &Schedule, config: MakeConfig<V::Log>, state: fn() -> V::State) -> Self {
+        let mut random = Random::new(schedule.seed ^ 0x0072_6570_6c69_6361);
+        let settings = ReplicaSettings {
+            snapshot_entries: schedule.snapshot_every,
+            keep_entries: random.between(0, 50),
+            retry: Duration::from_millis(random.between(50, 500)),
+            chunk_bytes: 256,
+            window_bytes: 1024,
+            transfer_retry: Duration::from_millis(random.between(50, 300)),
+            transfer_timeout: Duration::from_secs(2),
+            catch_up_entries: 100,
+            ..ReplicaSettings::default()
+        };
+        let application = ReplicaSetup {
+            config,
+            settings,
+            state,
+            session_percent: [0, 50, 90][usize::try_from(random.between(0, 3)).expect("small")],
+            session_timeout: Duration::from_millis(random.between(200, 20_000)),
+        };
+        let log = small_log(&mut random);
+        Self { nodes: schedule.nodes, seed: schedule.seed, log, tail_bytes_max: 2_000, application }
+    }
+}
+
+impl<V: Service> Replicated<V> {
+    fn on_replica(desk: &mut Desk<'_, Self>, f: impl FnOnce(&mut Replica<V::Log, V::State>, quorate_protocol::Now)) {
+        // A group that has panicked has halted the node.
+        let _ = desk.enter(GROUP, f);
+    }
+
+    fn open_session(&mut self, desk: &mut Desk<'_, Self>) {
+        if self.session != Session::None || self.session_percent == 0 {
+            return;
+        }
+        self.session = Session::Opening;
+        let id = desk.call_id();
+        self.asked.insert(id, Asked::Session);
+        let timeout = self.session_timeout;
+        Self::on_replica(desk, |replica, now| {
+            replica.open_session(now, id, timeout, now.instant.after(SESSION_WITHIN));
+        });
+    }
+
+    fn propose(&mut self, desk: &mut Desk<'_, Self>, command: Command<V::Call>, delivery: Delivery) {
+        let id = desk.call_id();
+        let bytes = command.bytes.clone();
+        self.asked.insert(id, Asked::Command(command));
+        let within = Duration::from_millis(desk.random().between(150, 900));
+        Self::on_replica(desk, |replica, now| {
+            let deadline = now.instant.after(within);
+            replica.propose(now, id, bytes, ProposeOptions { deadline, delivery });
+        });
+    }
+
+    fn on_session(&mut self, desk: &mut Desk<'_, Self>, outcome: &Outcome) {
+        self.session = if matches!(outcome, Outcome::Applied(_)) { Session::Open } else { Session::None };
+        if self.session == Session::None {
+            let after = Duration::from_millis(desk.random().between(50, 500));
+            desk.later(after, Later(Put::OpenSession));
+        }
+    }
+
+    fn on_outcome(&mut self, desk: &mut Desk<'_, Self>, command: Command<V::Call>, outcome: Outcome) {
+        let call = command.call;
+        match outcome {
+            Outcome::Applied(response) => {
+                if command.retries > 0 {
+                    desk.sometimes(RETRY_APPLIED);
+                }
+                desk.answer(call, V::response(&command.what, response));
+            }
+            Outcome::NotApplied(reason) => {
+                if matches!(reason, NotApplied::SessionExpired | NotApplied::NoSession) {
+                    desk.sometimes(SESSION_EXPIRED);
+                    self.session = Session::None;
+                    self.open_session(desk);
+                }
+                if reason == NotApplied::Superseded {
+                    desk.sometimes("an appended proposal was overwritten");
+                }
+                desk.answer(call, Answer::NotDone);
+            }
+            Outcome::Unknown { retry: Some(retry), .. } if command.retries < RETRIES_MAX => {
+                let after = Duration::from_millis(desk.random().between(1, 200));
+                let again = Command { retries: command.retries + 1, ..command };
+                desk.later(after, Later(Put::Again(again, retry)));
+            }
+            Outcome::Unknown { .. } => desk.answer(call, Answer::Unknown),
+        }
+    }
+}
+
+impl<V: Service> Application for Replicated<V> {
+    type Setup = ReplicaSetup<V>;
+    type Call = V::Call;
+    type Answer = V::Answer;
+    type Later = Later<V::Call>;
+    type Kept = ();
+
+    const EXPECTED: &'static [&'static str] = &[
+        reached::LEADER_ELECTED,
+        reached::SNAPSHOT_INSTALLED,
+        reached::TAIL_TORN,
+        reached::LOG_POISONED,
+        SNAPSHOT_BUILT,
+        FORWARDED,
+        READ_AT_FOLLOWER,
+        RETRY_APPLIED,
+        SESSION_EXPIRED,
+        TRANSFERRED,
+        "the disk was low",
+        "the disk had room again",
+        "a stream was asked to compact",
+        "a stranger was refused",
+    ];
+
+    fn groups(setup: &ReplicaSetup<V>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
+        let (config, settings, state) = (setup.config.clone(), setup.settings.clone(), setup.state);
+        let make: MakeGroup = Box::new(move |start| {
+            let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
+            let config = config(&start);
+            let replica =
+                Replica::<V::Log, V::State>::recover(start.now, seat, settings, config, start.recovery, state())?;
+            Ok(Box::new(replica))
+        });
+        BTreeMap::from([(GROUP, make)])
+    }
+
+    fn start(setup: &ReplicaSetup<V>, desk: &mut Desk<'_, Self>) -> Self {
+        let mut replicated = Self {
+            asked: BTreeMap::new(),
+            session: Session::None,
+            session_percent: setup.session_percent,
+            session_timeout: setup.session_timeout,
+            leads: (false, 0),
+            digest: Cell::new((LogIndex(u64::MAX), 0)),
+            service: PhantomData,
+        };
+        replicated.open_session(desk);
+        replicated
+    }
+
+    fn call(&mut self, desk: &mut Desk<'_, Self>, call: u64, what: V::Call) {
+        match V::ask(&what) {
+            Ask::Propose(bytes) => {
+                if !self.leads.0 {
+                    desk.sometimes(FORWARDED);
+                }
+                let percent = self.session_percent;
+                let is_in_session = self.session == Session::Open && desk.random().between(0, 100) < percent;
+                let delivery = if is_in_session { Delivery::ExactlyOnce } else { Delivery::AtMostOnce };
+                self.propose(desk, Command { call, what, bytes, retries: 0 }, delivery);
+            }
+            Ask::Read => {
+                let id = desk.call_id();
+                self.asked.insert(id, Asked::Read { call, what });
+                Self::on_replica(desk, |replica, now| replica.read(now, id, now.instant.after(READ_WITHIN)));
+            }
+        }
+    }
+
+    fn reply(&mut self, desk: &mut Desk<'_, Self>, _group: GroupId, id: CallId, reply: Reply) {
+        let Some(asked) = self.asked.remove(&id) else { return };
+        match (asked, reply) {
+            (Asked::Session, Reply::Outcome(outcome)) => self.on_session(desk, &outcome),
+            (Asked::Command(command), Reply::Outcome(outcome)) => self.on_outcome(desk, command, outcome),
+            (Asked::Read { call, what }, Reply::ReadReady) => {
+                if !self.leads.0 {
+                    desk.sometimes(READ_AT_FOLLOWER);
+                }
+                let read = desk.node().group::<Replica<V::Log, V::State>>(GROUP);
+                let answer = read.map_or(Answer::Unknown, |replica| V::read(&what, replica.state()));
+                desk.answer(call, answer);
+            }
+            (Asked::Read { call, .. }, _) => desk.answer(call, Answer::NotDone),
+            (Asked::Command(Command { call, .. }), _) => desk.answer(call, Answer::Unknown),
+            (Asked::Transfer, Reply::Transfer(Ok(()))) => desk.sometimes(TRANSFERRED),
+            (Asked::Transfer | Asked::Session, _) => {}
+        }
+    }
+
+    fn later(&mut self, desk: &mut Desk<'_, Self>, Later(put): Later<V::Call>) {
+        match put {
+            Put::OpenSession => self.open_session(desk),
+            Put::Again(command, retry) => {
+                desk.sometimes("a proposal was tried again in its session");
+                self.propose(desk, command, Delivery::Again(retry));
+            }
+        }
+    }
+
+    fn notice(&mut self, desk: &mut Desk<'_, Self>, _group: Option<GroupId>, notice: &Notice) {
+        match notice {
+            Notice::Role { role, term, .. } => {
+                let leads = *role == Role::Leader;
+                if leads && !self.leads.0 {
+                    desk.sometimes(reached::LEADER_ELECTED);
+                }
+                self.leads = (leads, term.0);
+            }
+            Notice::SnapshotBuilt { .. } => desk.sometimes(SNAPSHOT_BUILT),
+            Notice::SnapshotSending { .. } => desk.sometimes("a snapshot was sent"),
+            Notice::SnapshotInstalled { .. } => desk.sometimes(reached::SNAPSHOT_INSTALLED),
+            Notice::SnapshotFailed { .. } => desk.sometimes("a snapshot failed"),
+            Notice::ClockStep { .. } => desk.sometimes("a jump of the wall clock was not followed"),
+            _ => {}
+        }
+    }
+
+    fn transfer(&mut self, desk: &mut Desk<'_, Self>, to: NodeId) {
+        let id = desk.call_id();
+        self.asked.insert(id, Asked::Transfer);
+        Self::on_replica(desk, |replica, now| replica.transfer(now, id, Some(to), now.instant.after(TRANSFER_WITHIN)));
+    }
+
+    fn observe(&self, node: &Node) -> Observation {
+        let Some(replica) = node.group::<Replica<V::Log, V::State>>(GROUP) else { return Observation::default() };
+        let applied = replica.read_context().index;
+        if self.digest.get().0 != applied {
+            self.digest.set((applied, replica.state().digest()));
+        }
+        Observation {
+            term: self.leads.1,
+            is_leader: self.leads.0,
+            committed: replica.committed().0,
+            applied: applied.0,
+            digest: self.digest.get().1,
+        }
+    }
+
+    fn describe(frame: &Frame) -> String {
+        if frame.channel() != ChannelId::FIRST_CORE {
+            return describe_channel(frame);
+        }
+        let message = codec::decode::<<V::Log as Protocol>::Message>(frame.clone());
+        message.map_or_else(|error| error_words(&error), |message| format!("{message:?}"))
+    }
+}
+
+fn error_words(error: &impl Display) -> String {
+    format!("unreadable: {error}")
+}
+
+/// The only group.
+pub(super) const GROUP: GroupId = GroupId(1);
+const SNAPSHOT_BUILT: &str = "a snapshot was built";
+const FORWARDED: &str = "a proposal was forwarded";
+const READ_AT_FOLLOWER: &str = "a read was answered by a follower";
+const RETRY_APPLIED: &str = "a retry in a session brought the outcome";
+const SESSION_EXPIRED: &str = "a session expired";
+const TRANSFERRED: &str = "leadership was handed over";
+const RETRIES_MAX: u32 = 4;
+const SESSION_WITHIN: Duration = Duration::from_millis(800);
+const READ_WITHIN: Duration = Duration::from_millis(1_500);
+const TRANSFER_WITHIN: Duration = Duration::from_millis(500);

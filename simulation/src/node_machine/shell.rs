@@ -1,0 +1,195 @@
+//! What the tokio shell does on a real node: carries out what the node wants, and tells it what became of it.
+
+use quorate_protocol::{GroupId, Now};
+use quorate_runtime::{NodeInput, NodeOutput, Notice, SnapshotOperation, Write};
+use quorate_wal::{Completions, Report, Submission, Work as LogWork};
+
+use super::{Application, Desk, NodeDisk, NodeMachine, NodeMessage, SnapshotWork, Work};
+use crate::world::{MachineOutput, reached};
+
+impl<A: Application> NodeMachine<A> {
+    pub(super) fn carry_out(&mut self, now: Now, disk: &mut NodeDisk<A>, output: NodeOutput) {
+        match output {
+            NodeOutput::Send { to, origin, .. } if self.unlinked.contains(&to) => self.unsent.push((to, origin)),
+            NodeOutput::Send { to, frame, .. } => {
+                self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeMessage::new(frame) });
+            }
+            NodeOutput::Write(writes) => self.submit(disk, writes),
+            NodeOutput::Load { stream, ticket, range } => {
+                // It is read when it is asked for, or when the answer comes: the log may have moved on by then.
+                let work = if self.flip() {
+                    let result = self.reader.load(stream, &range);
+                    Work::Tell(NodeInput::Loaded { stream, ticket, result })
+                } else {
+                    Work::Load { stream, ticket, range }
+                };
+                self.ask(work, Asked::Read);
+            }
+            NodeOutput::Snapshot { group, ticket, operation } => {
+                self.snapshot_queue.push_back((group, ticket, operation));
+                self.next_snapshot_operation();
+            }
+            NodeOutput::Job { group, ticket, job } => {
+                let result = job.run();
+                self.ask(Work::Tell(NodeInput::Job { group, ticket, result }), Asked::Read);
+            }
+            NodeOutput::Reply { group, call, reply } => {
+                let (application, mut desk) = self.desk(now, disk);
+                application.reply(&mut desk, group, call, reply);
+            }
+            NodeOutput::Notice { group, notice } => self.on_notice(now, disk, group, &notice),
+        }
+    }
+
+    pub(super) fn on_done(&mut self, now: Now, disk: &mut NodeDisk<A>, token: u64) {
+        if let Some((_, mut writes)) = self.writing.take_if(|(writing, _)| *writing == token) {
+            let is_synced = self.scribe.wal().needs_sync();
+            if self.scribe.sync(&mut writes).is_ok() && is_synced {
+                disk.ledger.synced();
+            }
+            self.tell(now, Completions { writes, ..Completions::default() });
+            let changes = self.scribe.settle(self.queue.is_empty());
+            self.tell(now, changes);
+            self.note_poisoned();
+            self.begin_set(disk);
+            return;
+        }
+        let input = match self.work.remove(&token) {
+            None => return,
+            Some(Work::Load { stream, ticket, range }) => {
+                let result = self.reader.load(stream, &range);
+                NodeInput::Loaded { stream, ticket, result }
+            }
+            Some(Work::Tell(input)) => input,
+            Some(Work::TellSnapshot(input)) => {
+                self.is_snapshot_busy = false;
+                input
+            }
+            Some(Work::Snapshot(work)) => {
+                self.is_snapshot_busy = false;
+                self.perform(work)
+            }
+        };
+        self.node.handle(now, input);
+        self.next_snapshot_operation();
+    }
+
+    fn submit(&mut self, disk: &mut NodeDisk<A>, writes: Vec<Write>) {
+        let submissions = writes.into_iter().map(|Write { stream, ticket, operations }| Submission {
+            stream,
+            ticket,
+            work: LogWork::Write(operations),
+        });
+        self.queue.extend(submissions);
+        self.begin_set(disk);
+    }
+
+    /// One set is on its way, and the next grows meanwhile.
+    fn begin_set(&mut self, disk: &mut NodeDisk<A>) {
+        if self.writing.is_some() || self.queue.is_empty() {
+            return;
+        }
+        let set = std::mem::take(&mut self.queue);
+        let operations: Vec<_> = set.iter().map(|submission| (submission.stream, submission.work.clone())).collect();
+        let writes = self.scribe.write(set);
+        for ((stream, work), completion) in operations.into_iter().zip(&writes) {
+            // A write that failed half way may be there after a crash, and so may what came before it.
+            let is_refused = matches!(completion.result, Err(quorate_wal::WriteError::Refused(_)));
+            if let LogWork::Write(operations) = work
+                && !is_refused
+            {
+                disk.ledger.wrote(stream, operations);
+            }
+        }
+        let token = self.drawers.number();
+        self.writing = Some((token, writes));
+        let output =
+            if self.scribe.wal().needs_sync() { MachineOutput::Write { token } } else { MachineOutput::Read { token } };
+        self.drawers.outputs.push_back(output);
+    }
+
+    fn next_snapshot_operation(&mut self) {
+        if self.is_snapshot_busy {
+            return;
+        }
+        let Some(work) = self.snapshot_queue.pop_front() else { return };
+        self.is_snapshot_busy = true;
+        let asked = match work.2 {
+            SnapshotOperation::Read { .. } | SnapshotOperation::Restore { .. } => Asked::Read,
+            _ => Asked::Write,
+        };
+        // Done at once and told later, or done later: a crash in between finds it done, or not begun.
+        let work = if self.flip() { Work::TellSnapshot(self.perform(work)) } else { Work::Snapshot(work) };
+        self.ask(work, asked);
+    }
+
+    fn perform(&mut self, (group, ticket, operation): SnapshotWork) -> NodeInput {
+        NodeInput::Snapshot { group, ticket, result: self.snapshots.perform(group, operation) }
+    }
+
+    fn ask(&mut self, work: Work, asked: Asked) {
+        let token = self.drawers.number();
+        self.work.insert(token, work);
+        self.drawers.outputs.push_back(match asked {
+            Asked::Read => MachineOutput::Read { token },
+            Asked::Write => MachineOutput::Write { token },
+        });
+    }
+
+    fn flip(&mut self) -> bool {
+        self.drawers.random.between(0, 2) == 0
+    }
+
+    fn tell(&mut self, now: Now, done: Completions) {
+        for input in NodeInput::of_log(done) {
+            let reached = match &input {
+                NodeInput::Storage(quorate_protocol::StorageLevel::Low) => Some("the disk was low"),
+                NodeInput::Storage(_) => Some("the disk had room again"),
+                NodeInput::CompactRequested(_) => Some("a stream was asked to compact"),
+                NodeInput::PersistFailed { failure: quorate_protocol::PersistFailure::NotWritten, .. } => {
+                    Some("a write was refused")
+                }
+                _ => None,
+            };
+            self.drawers.outputs.extend(reached.map(MachineOutput::Sometimes));
+            self.node.handle(now, input);
+        }
+    }
+
+    fn note_poisoned(&mut self) {
+        if self.scribe.wal().poisoned().is_some() && !std::mem::replace(&mut self.is_poisoned, true) {
+            self.drawers.outputs.push_back(MachineOutput::Sometimes(reached::LOG_POISONED));
+        }
+    }
+
+    fn on_notice(&mut self, now: Now, disk: &mut NodeDisk<A>, group: Option<GroupId>, notice: &Notice) {
+        let (application, mut desk) = self.desk(now, disk);
+        match notice {
+            Notice::SelfStranger { .. } => desk.sometimes("a node learned that it is a stranger"),
+            Notice::PeerStranger { .. } => desk.sometimes("a stranger was refused"),
+            Notice::Introduced { .. } => desk.sometimes("two nodes were introduced"),
+            Notice::Halted { reason } => desk.halt(reason.to_string()),
+            _ => {}
+        }
+        application.notice(&mut desk, group, notice);
+    }
+}
+
+/// What opening the log found out.
+pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &Report) {
+    let found = [
+        (report.cut.is_some(), reached::TAIL_TORN),
+        (report.adopted_states > 0, "a state record was adopted from a torn tail"),
+        (report.repaired_batches > 0, "a damaged batch was repaired"),
+    ];
+    for (_, what) in found.into_iter().filter(|(is_so, _)| *is_so) {
+        desk.sometimes(what);
+    }
+}
+
+/// How long something takes.
+#[derive(Clone, Copy)]
+enum Asked {
+    Read,
+    Write,
+}

@@ -1,0 +1,74 @@
+//! The shipped node, whole, with raft replicas under every fault.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_protocol::Random;
+use quorate_raft::testing::laws;
+use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_simulation::campaign::Campaign;
+use quorate_simulation::node_machine::{MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated};
+use quorate_simulation::registers::{RegisterClients, Registers};
+use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::world::{Outcome, Recording, run};
+
+type Service = RegisterService<Raft>;
+type Machine = NodeMachine<Replicated<Service>>;
+
+/// Small bounds, and quiet groups in every second run.
+fn config(seed: u64) -> MakeConfig<Raft> {
+    let is_quiet = Random::new(seed).between(0, 2) == 0;
+    Arc::new(move |start| {
+        let settings = Settings {
+            entry_bytes_max: 1_000,
+            batch_bytes_max: 2_000,
+            window_bytes_max: 8_000,
+            uncommitted_bytes_max: 20_000,
+            received_bytes_max: 8_000,
+            cache_bytes_max: 4_000,
+            reads_max: 100,
+            held_messages_max: 100,
+            quiet_after: is_quiet.then_some(Duration::from_millis(300)),
+            ..Settings::default()
+        };
+        let node = start.identity.node;
+        Config::new(node, start.seed, Start::Initial(start.members.clone()), settings).expect("valid settings")
+    })
+}
+
+fn run_replicas(schedule: &Schedule, recording: Recording) -> Outcome {
+    let setup = NodeSetup::<Replicated<Service>>::replicated(schedule, config(schedule.seed), Registers::default);
+    let mut clients = RegisterClients::new(schedule.seed);
+    run::<Machine>(&setup, schedule, &mut ReplicaLaws::new(laws()), &mut clients, recording)
+}
+
+fn short() -> Generator {
+    Generator { faults_us: 6_000_000, ..Generator::of::<Machine>() }
+}
+
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release replicas`.
+#[test]
+fn replicas_keep_their_laws_under_every_fault() {
+    let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    let generator = if seeds > 100 { Generator::of::<Machine>() } else { short() };
+    let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false, failures_max: 5 };
+    let summary = campaign.run(|schedule| run_replicas(schedule, Recording::Nothing), || {});
+    println!("{summary}");
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+    assert!(summary.acknowledged_median > 300, "{} calls were acknowledged", summary.acknowledged_median);
+}
+
+#[test]
+fn without_faults_everything_is_served() {
+    let generator = Generator { kinds: Vec::new(), ..short() };
+    let outcome = run_replicas(&generator.schedule(1), Recording::Nothing);
+    assert_eq!(outcome.failure, None);
+    assert!(outcome.acknowledged > 300, "{}", outcome.acknowledged);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_of_replicas() {
+    let campaign = Campaign { generator: short(), seeds: 100..104, threads: 2, is_run_twice: true, failures_max: 5 };
+    let summary = campaign.run(|schedule| run_replicas(schedule, Recording::Nothing), || {});
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+}
