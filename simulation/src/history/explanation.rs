@@ -106,8 +106,6 @@ where
     }
 
     fn is_impossible(&self, kept: &[usize], budget: &mut Budget) -> bool {
-        // Only to begin costs about a step a call.
-        budget.charge(kept.len());
         matches!(linearize(self.model, &self.history(kept), budget), Linearization::Impossible)
     }
 

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use quorate_protocol::Random;
 use quorate_simulation::history::{
-    Budget, Event, EventKind, Function, History, Linearization, Register, RegisterOperation, Timed, Verdict, explain,
-    linearize,
+    Budget, Event, EventKind, Function, History, Linearization, Model, Register, RegisterOperation, Timed, Verdict,
+    explain, linearize,
 };
 use serde_json::json;
 
@@ -180,9 +180,12 @@ fn a_value_from_nowhere_is_always_found() {
 #[test]
 fn agrees_with_trying_every_order() {
     let (mut possible, mut impossible) = (0, 0);
-    for seed in 0..20_000 {
+    for seed in 0..40_000 {
         let mut random = Random::new(seed);
-        let calls = senseless(&mut random);
+        let mut calls = senseless(&mut random);
+        if seed % 2 == 0 {
+            write_each_value_once(&mut random, &mut calls);
+        }
         let expected = fits(&calls);
         match linearize(&Register, &calls, &mut Budget::default()) {
             Linearization::Possible { order } => {
@@ -217,6 +220,119 @@ fn senseless(random: &mut Random) -> Vec<Timed<RegisterOperation>> {
         Timed { operation, invoked, returned: (random.between(0, 5) > 0).then_some(returned) }
     });
     calls.collect()
+}
+
+/// A register of which nothing is known but what it does, so that every verdict on it has to be searched for.
+struct Opaque;
+
+impl Model for Opaque {
+    type State = u32;
+    type Operation = RegisterOperation;
+
+    fn initial(&self) -> u32 {
+        Register.initial()
+    }
+
+    fn apply(&self, state: &u32, operation: &RegisterOperation) -> Option<u32> {
+        Register.apply(state, operation)
+    }
+}
+
+/// Good histories with one thing changed: comparing intervals and searching come to the same.
+#[test]
+fn mutants_are_judged_alike_by_intervals_and_by_search() {
+    let (mut possible, mut impossible) = (0, 0);
+    for seed in 0..1_500 {
+        let mut random = Random::new(seed);
+        let shape = Shape { calls: 60, processes: 1 + seed % 6, keys: 1, unknown_percent: seed % 20 };
+        let mut calls = timed(&registers(&mut random, &shape, None));
+        mutate(&mut random, &mut calls);
+        let by_intervals = linearize(&Register, &calls, &mut Budget::default());
+        let by_search = linearize(&Opaque, &calls, &mut Budget::default());
+        assert_eq!(verdict(&by_intervals), verdict(&by_search), "seed {seed}: {calls:?}");
+        match by_intervals {
+            Linearization::Possible { order } => {
+                assert_is_order(&calls, &order);
+                possible += 1;
+            }
+            _ => impossible += 1,
+        }
+    }
+    assert!(possible > 200 && impossible > 200, "{possible} possible, {impossible} not");
+}
+
+fn verdict(linearization: &Linearization) -> Option<bool> {
+    match linearization {
+        Linearization::Possible { .. } => Some(true),
+        Linearization::Impossible => Some(false),
+        Linearization::Undecided => None,
+    }
+}
+
+/// A read finds the value of another, or a call moves in time, or one that was not answered was.
+fn mutate(random: &mut Random, calls: &mut [Timed<RegisterOperation>]) {
+    let (one, other) = (pick(random, calls.len()), pick(random, calls.len()));
+    match random.between(0, 3) {
+        0 => {
+            if let (RegisterOperation::Read(_), RegisterOperation::Read(value)) =
+                (calls[one].operation, calls[other].operation)
+            {
+                calls[one].operation = RegisterOperation::Read(value);
+            }
+        }
+        1 => {
+            let by = random.between(1, 300);
+            calls[one].invoked += by;
+            calls[one].returned = calls[one].returned.map(|returned| returned + by);
+        }
+        _ => {
+            let answered = calls[one].invoked + random.between(1, 300);
+            calls[one].returned.get_or_insert(answered);
+        }
+    }
+}
+
+/// The calls of a history of one register, as far as they can have had an effect.
+fn timed(events: &[Event]) -> Vec<Timed<RegisterOperation>> {
+    let number = |value: &serde_json::Value| value.as_u64().map_or(0, |value| u32::try_from(value).expect("small"));
+    let mut waiting = std::collections::BTreeMap::new();
+    let mut calls: Vec<Timed<RegisterOperation>> = Vec::new();
+    let mut failed = Vec::new();
+    for event in events {
+        let operation = match event.function {
+            Function::Read => RegisterOperation::Read(number(&event.value)),
+            Function::Write => RegisterOperation::Write(number(&event.value)),
+            _ => RegisterOperation::Cas(number(&event.value[0]), number(&event.value[1])),
+        };
+        if event.kind == EventKind::Invoke {
+            waiting.insert(event.process, calls.len());
+            calls.push(Timed { operation, invoked: event.time, returned: None });
+            continue;
+        }
+        let at = waiting.remove(&event.process).expect("called before");
+        let is_read = event.function == Function::Read;
+        match event.kind {
+            EventKind::Ok => calls[at] = Timed { operation, returned: Some(event.time), ..calls[at] },
+            EventKind::Info if !is_read => {}
+            _ => failed.push(at),
+        }
+    }
+    let mut at = 0..;
+    calls.retain(|_| at.next().is_some_and(|at| !failed.contains(&at)));
+    calls
+}
+
+/// Then nothing need be searched for.
+fn write_each_value_once(random: &mut Random, calls: &mut [Timed<RegisterOperation>]) {
+    let count = u32::try_from(calls.len()).expect("few");
+    for (new, timed) in (1..).zip(calls) {
+        let old = u32::try_from(random.between(0, u64::from(count))).expect("few");
+        timed.operation = match timed.operation {
+            RegisterOperation::Read(_) => RegisterOperation::Read(old),
+            RegisterOperation::Write(_) => RegisterOperation::Write(new),
+            RegisterOperation::Cas(..) => RegisterOperation::Cas(old, if new == old { count + 1 } else { new }),
+        };
+    }
 }
 
 fn fits(calls: &[Timed<RegisterOperation>]) -> bool {

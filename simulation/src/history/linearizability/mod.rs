@@ -1,5 +1,7 @@
 //! Is there an order of the calls that one client alone could have seen?
 //!
+//! Where no state is left twice, comparing intervals tells (see `zones`). For all else there is a search.
+//!
 //! The search is that of Wing and Gong ("Testing and Verifying Concurrent Objects", JPDC 1993) with Lowe's memory of
 //! what was tried ("Testing for Linearizability", CCPE 2017), and five things that keep it fast:
 //!
@@ -16,6 +18,7 @@
 
 mod call_list;
 mod uses;
+mod zones;
 
 use std::collections::HashMap;
 
@@ -58,8 +61,11 @@ impl Budget {
         self.steps
     }
 
-    pub(super) fn charge(&mut self, steps: usize) {
-        self.steps = self.steps.saturating_sub(steps as u64);
+    /// Spends this much. What is left is spent as well when it is not enough.
+    fn charge(&mut self, steps: usize) -> Result<(), Spent> {
+        let left = self.steps.checked_sub(steps as u64);
+        self.steps = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(Spent)
     }
 
     fn spend(&mut self) -> Result<(), Spent> {
@@ -92,7 +98,16 @@ pub enum Linearization {
 
 /// Looks for an order of `operations`, as one client alone could have seen them from `model`, that puts no call before
 /// one which was answered before it was made.
+///
+/// Where every call leaves a state that no other leaves, and [`Model::wants`] and [`Model::leaves`] tell of all, this takes a
+/// step a call. Else it is a search, whose steps may grow with the calls that are under way at once.
 pub fn linearize<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut Budget) -> Linearization {
+    if budget.charge(operations.len()).is_err() {
+        return Linearization::Undecided;
+    }
+    if let Some(judged) = zones::judge(model, operations) {
+        return judged;
+    }
     let mut search = Search::new(model, operations);
     if search.uses.are_known && search.uses.is_some_state_from_nowhere(&model.initial()) {
         return Linearization::Impossible;
