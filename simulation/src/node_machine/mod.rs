@@ -3,6 +3,7 @@
 
 mod application;
 mod disk;
+mod host;
 mod laws;
 mod ledger;
 mod message;
@@ -12,6 +13,7 @@ mod shell;
 
 pub use application::{Application, Desk, describe_channel};
 pub use disk::NodeDisk;
+pub use host::{AtEnd, Due, Guest, GuestDesk, Host, HostLaws, HostSetup};
 pub use laws::ReplicaLaws;
 pub use ledger::{Kept, Ledger};
 pub use message::NodeMessage;
