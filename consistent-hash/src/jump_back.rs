@@ -1,13 +1,8 @@
 //! JumpBackHash (Ertl, "JumpBackHash: Say Goodbye to the Modulo Operation to Distribute Keys Uniformly to Buckets", 2024,
 //! algorithm 5).
 
-use core::ops::ControlFlow;
-
-use crate::error::{BuildError, RemoveError, ReplicaError};
-use crate::hash::{Hasher, KeyHash, fold, splitmix};
-use crate::jump::{count, fill_numbered, remove_last, visit_numbered};
-use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::Placement;
+use crate::hash::{KeyHash, fold, splitmix};
+use crate::numbered::{InOrder, Numbering};
 
 /// Nodes numbered in the order given, a key's number computed by JumpBackHash: what [`Jump`](crate::Jump) does, in constant
 /// expected time and with integers only.
@@ -21,81 +16,16 @@ use crate::placement::Placement;
 ///
 /// The first random word of a key is `fold(hash ^ 0x2545_F491_4F6C_DD1D, 0x9FB2_1C65_1E98_DF25)`, the others are SplitMix64 seeded
 /// with it. The order of the nodes is part of the placement: append new nodes at the end.
+pub type JumpBack = InOrder<JumpBackNumbering>;
+
+/// Numbers by [`jump_back`].
 #[derive(Clone, Debug)]
-pub struct JumpBack {
-    hasher: Hasher,
-    nodes: Nodes,
-}
+pub enum JumpBackNumbering {}
 
-impl JumpBack {
-    /// A placement on these nodes, with the stable hash.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::UnequalWeights`].
-    pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
-        Self::with_hasher(nodes, Hasher::STABLE)
-    }
-
-    /// A placement with another hash.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::UnequalWeights`].
-    pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
-        nodes.require_equal_weights()?;
-        Ok(Self { hasher, nodes })
-    }
-
-    /// Appends a node; only keys that it now owns move.
-    ///
-    /// # Errors
-    ///
-    /// As [`Nodes::new`] and [`JumpBack::new`]; nothing is changed then.
-    pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
-        let mut nodes = self.nodes.clone();
-        let index = nodes.add(node)?;
-        nodes.require_equal_weights()?;
-        self.nodes = nodes;
-        Ok(index)
-    }
-
-    /// Removes the node added last; only its keys move.
-    ///
-    /// # Errors
-    ///
-    /// [`RemoveError::UnknownNode`], [`RemoveError::LastNode`], and [`RemoveError::NotTheLastAdded`] for any node but the last.
-    pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
-        remove_last(&mut self.nodes, name)
-    }
-
+impl Numbering for JumpBackNumbering {
     #[inline]
-    fn number(&self, hash: KeyHash) -> u32 {
-        jump_back(hash, count(&self.nodes))
-    }
-}
-
-impl Placement for JumpBack {
-    fn nodes(&self) -> &Nodes {
-        &self.nodes
-    }
-
-    #[inline]
-    fn hash(&self, key: &[u8]) -> KeyHash {
-        self.hasher.hash(key)
-    }
-
-    #[inline]
-    fn owner_of(&self, hash: KeyHash) -> NodeIndex {
-        NodeIndex::from_u32(self.number(hash))
-    }
-
-    fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        visit_numbered(hash, &self.nodes, |hash| self.number(hash), visit);
-    }
-
-    fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
-        fill_numbered(hash, &self.nodes, |hash| self.number(hash), out)
+    fn number(hash: KeyHash, buckets: u32) -> u32 {
+        jump_back(hash, buckets)
     }
 }
 

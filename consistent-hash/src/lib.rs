@@ -16,6 +16,7 @@ mod memento;
 mod migration;
 mod movement;
 mod node;
+mod numbered;
 mod placement;
 #[cfg(feature = "std")]
 mod publish;
@@ -35,6 +36,7 @@ pub use memento::Memento;
 pub use migration::{Generation, Migration, MigrationError, MigrationProgress, StepId};
 pub use movement::{KeyRange, Movement, MovementPlan, PlanError, TokenPlacement};
 pub use node::{NODES_MAX, Node, NodeIndex, Nodes, Weight};
+pub use numbered::InOrder;
 pub use placement::{Placement, REPLICAS_MAX, Replicas};
 #[cfg(feature = "std")]
 pub use publish::{Publisher, Reader};

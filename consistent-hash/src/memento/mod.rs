@@ -2,14 +2,12 @@
 //! Algorithm", 2023), over JumpBackHash.
 
 use alloc::vec::Vec;
-use core::ops::ControlFlow;
 
-use crate::error::{BuildError, RemoveError, ReplicaError};
+use crate::error::{BuildError, RemoveError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
-use crate::jump::{fill_numbered, visit_numbered};
 use crate::jump_back::jump_back;
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::Placement;
+use crate::numbered::{Numbered, count};
 
 /// Numbered nodes of which any may be removed: [`JumpBack`](crate::JumpBack) with a memory of who is gone.
 ///
@@ -63,7 +61,7 @@ impl Memento {
     /// [`BuildError::UnequalWeights`].
     pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
-        let size = crate::jump::count(&nodes);
+        let size = count(&nodes);
         Ok(Self { hasher, nodes, size, left: Vec::new(), removed: Vec::new() })
     }
 
@@ -165,15 +163,6 @@ impl Memento {
         self.left[number as usize] = self.size - gone;
     }
 
-    #[inline]
-    fn number(&self, hash: KeyHash) -> u32 {
-        let number = jump_back(hash, self.size);
-        if self.left.is_empty() {
-            return number;
-        }
-        self.replaced(hash, number)
-    }
-
     /// Follows the replacements of a removed number (the paper's algorithm 4).
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the bound is a number of nodes")]
@@ -197,27 +186,24 @@ impl Memento {
     }
 }
 
-impl Placement for Memento {
-    fn nodes(&self) -> &Nodes {
+impl Numbered for Memento {
+    #[inline]
+    fn all(&self) -> &Nodes {
         &self.nodes
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> KeyHash {
-        self.hasher.hash(key)
+    fn hash_in_use(&self) -> Hasher {
+        self.hasher
     }
 
     #[inline]
-    fn owner_of(&self, hash: KeyHash) -> NodeIndex {
-        NodeIndex::from_u32(self.number(hash))
-    }
-
-    fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        visit_numbered(hash, &self.nodes, |hash| self.number(hash), visit);
-    }
-
-    fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
-        fill_numbered(hash, &self.nodes, |hash| self.number(hash), out)
+    fn number(&self, hash: KeyHash) -> u32 {
+        let number = jump_back(hash, self.size);
+        if self.left.is_empty() {
+            return number;
+        }
+        self.replaced(hash, number)
     }
 }
 
