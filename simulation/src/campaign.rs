@@ -126,7 +126,7 @@ impl fmt::Display for Summary {
         writeln!(f, "acknowledged calls a seed (median): {}", self.acknowledged_median)?;
         writeln!(f, "faults:")?;
         for kind in FaultKind::ALL {
-            writeln!(f, "  {:>9}  {kind}", self.faults.get(&kind).copied().unwrap_or(0))?;
+            writeln!(f, "  {:>9}  {kind}", self.faults.get(kind).copied().unwrap_or(0))?;
         }
         writeln!(f, "reached:")?;
         for (what, count) in &self.sometimes {

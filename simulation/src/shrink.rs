@@ -68,7 +68,7 @@ impl<F: FnMut(&Schedule) -> bool> Shrinking<F> {
 
     /// Ends the time of faults where the last fault ends.
     fn end_early(&mut self) {
-        let ends = self.best.faults.iter().map(|fault| fault.at_us.saturating_add(fault.for_us));
+        let ends = self.best.faults.iter().map(Fault::ends_us);
         let candidate = Schedule { faults_us: ends.max().unwrap_or(0), ..self.best.clone() };
         self.try_out(candidate);
     }

@@ -70,7 +70,7 @@ where
     fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Request) {
         let request = self.request();
         self.record(client, EventKind::Invoke, &request, None, at_us);
-        (NodeId(self.random.between(1, cluster.nodes + 1)), request)
+        (cluster.choose(&mut self.random), request)
     }
 
     fn answered(&mut self, client: u64, what: &Request, answer: &Answer<Response>, at_us: u64) {
@@ -82,6 +82,10 @@ where
             Answer::NotDone => self.record(client, EventKind::Fail, what, None, at_us),
             Answer::Unknown => self.record(client, EventKind::Info, what, None, at_us),
         }
+    }
+
+    fn is_write(&self, what: &Request) -> bool {
+        !matches!(what, Request::Read { .. })
     }
 
     fn pause_us(&mut self, _client: u64) -> u64 {

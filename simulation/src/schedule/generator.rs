@@ -1,137 +1,50 @@
 //! Schedules from seeds.
 
-use std::fmt;
-use std::str::FromStr;
-
 use quorate_protocol::Random;
 
-use super::{CrashPoint, Fault, Schedule, What};
+use super::{Budget, CrashPoint, Fault, FaultKind, Link, Partition, Schedule, What, Who, patterns};
 use crate::world::{Damage, Loss, Machine};
-
-/// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "they are described at `What`")]
-pub enum FaultKind {
-    Crash,
-    LostWrites,
-    TornWrites,
-    GarbageSectors,
-    LostNames,
-    Pause,
-    Wipe,
-    Cut,
-    Slow,
-    Loss,
-    Duplicate,
-    Delay,
-    SlowDisk,
-    StallDisk,
-    BitRot,
-    MisdirectedWrite,
-    ReadErrors,
-    WriteError,
-    SyncError,
-    FullDisk,
-    Drift,
-    Jump,
-}
-
-impl FaultKind {
-    /// Every kind.
-    pub const ALL: [Self; 22] = [
-        Self::Crash,
-        Self::LostWrites,
-        Self::TornWrites,
-        Self::GarbageSectors,
-        Self::LostNames,
-        Self::Pause,
-        Self::Wipe,
-        Self::Cut,
-        Self::Slow,
-        Self::Loss,
-        Self::Duplicate,
-        Self::Delay,
-        Self::SlowDisk,
-        Self::StallDisk,
-        Self::BitRot,
-        Self::MisdirectedWrite,
-        Self::ReadErrors,
-        Self::WriteError,
-        Self::SyncError,
-        Self::FullDisk,
-        Self::Drift,
-        Self::Jump,
-    ];
-
-    /// Its name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::LostWrites => "lost-writes",
-            Self::TornWrites => "torn-writes",
-            Self::GarbageSectors => "garbage-sectors",
-            Self::LostNames => "lost-names",
-            Self::Pause => "pause",
-            Self::Wipe => "wipe",
-            Self::Cut => "cut",
-            Self::Slow => "slow",
-            Self::Loss => "loss",
-            Self::Duplicate => "duplicate",
-            Self::Delay => "delay",
-            Self::SlowDisk => "slow-disk",
-            Self::StallDisk => "stall-disk",
-            Self::BitRot => "bit-rot",
-            Self::MisdirectedWrite => "misdirected-write",
-            Self::ReadErrors => "read-errors",
-            Self::WriteError => "write-error",
-            Self::SyncError => "sync-error",
-            Self::FullDisk => "full-disk",
-            Self::Drift => "drift",
-            Self::Jump => "jump",
-        }
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for FaultKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let all = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("{name} is not one of {}", all()))
-    }
-}
 
 /// Makes schedules.
 ///
 /// Each seed switches kinds of faults on and off and weighs those that are on, so that some runs are full of one thing
-/// and free of another (swarm testing: Groce et al., ISSTA 2012).
+/// and free of another (swarm testing: Groce et al., ISSTA 2012). Some seeds also follow patterns: several faults
+/// aimed at whoever leads, one behind the other, as it takes to lose what only looked safe.
 #[derive(Clone, Debug)]
 pub struct Generator {
     /// The kinds that may be switched on.
     pub kinds: Vec<FaultKind>,
     /// How long the time of faults lasts, in microseconds.
     pub faults_us: u64,
+    /// How much may be lost for good.
+    pub budget: Budget,
+    /// What the schedules are to show.
+    pub aim: Aim,
+}
+
+/// What schedules are to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aim {
+    /// That nothing goes wrong under faults, and that all is well when they are over.
+    #[default]
+    Safety,
+    /// That the cluster serves while a partial partition, one a seed, lasts.
+    Progress,
 }
 
 impl Default for Generator {
-    /// Every kind, for twenty seconds.
+    /// Every kind, for twenty seconds, within the budget.
     fn default() -> Self {
-        Self { kinds: FaultKind::ALL.to_vec(), faults_us: 20_000_000 }
+        let kinds = FaultKind::ALL.to_vec();
+        Self { kinds, faults_us: 20_000_000, budget: Budget::Tolerated, aim: Aim::Safety }
     }
 }
 
 impl Generator {
-    /// Every kind that this machine can meet, for twenty seconds.
+    /// Every kind that this machine can meet, for twenty seconds, within the budget.
     #[must_use]
     pub fn of<M: Machine>() -> Self {
-        Self { kinds: FaultKind::ALL.into_iter().filter(|kind| M::bears(*kind)).collect(), ..Self::default() }
+        Self { kinds: FaultKind::ALL.iter().copied().filter(|kind| M::bears(*kind)).collect(), ..Self::default() }
     }
 
     /// The schedule of this seed.
@@ -143,28 +56,39 @@ impl Generator {
             seed,
             nodes,
             clients: random.between(4, 13),
+            at_leader_percent: [0, 50, 90, 100][pick(&mut random, 4)],
             snapshot_every: [60, 200, 600][pick(&mut random, 3)],
+            budget: self.budget,
             faults_us: self.faults_us,
             faults: Vec::new(),
         };
-        let weights = self.weights(&mut random);
-        let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
-        if total == 0 {
-            return schedule;
+        match self.aim {
+            Aim::Safety => self.add_faults(&mut random, &mut schedule),
+            Aim::Progress => patterns::steady_partition(&mut random, &self.kinds, &mut schedule),
         }
-        let pace_us = random.between(150_000, 1_500_000);
+        schedule.faults.sort_by_key(|fault| fault.at_us);
+        schedule
+    }
+
+    fn add_faults(&self, random: &mut Random, schedule: &mut Schedule) {
+        let weights = self.weights(random);
+        let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
+        let patterns_percent = [0, 20, 80][pick(random, 3)];
+        let pace_us = random.between(150_000, 1_200_000);
         let mut at_us = random.between(0, 2 * pace_us);
         while at_us < self.faults_us {
-            let kind = drawn(&weights, random.between(0, total));
-            let left_us = self.faults_us - at_us;
-            let longest_us = if random.between(0, 4) == 0 { 8_000_000 } else { 1_500_000 };
-            let for_us = random.between(1_000, longest_us).min(left_us);
-            if let Some(what) = fault(&mut random, kind, &schedule) {
-                schedule.faults.push(Fault { at_us, for_us, what });
+            if random.between(0, 100) < patterns_percent {
+                at_us += patterns::one(random, &self.kinds, schedule, at_us);
+            } else if total > 0 {
+                let kind = drawn(&weights, random.between(0, total));
+                let longest_us = if random.between(0, 4) == 0 { 8_000_000 } else { 1_500_000 };
+                let for_us = random.between(1_000, longest_us).min(self.faults_us - at_us);
+                if let Some(what) = fault(random, kind, schedule) {
+                    schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what });
+                }
             }
             at_us += random.between(0, 2 * pace_us);
         }
-        schedule
     }
 
     fn weights(&self, random: &mut Random) -> Vec<(FaultKind, u64)> {
@@ -179,71 +103,125 @@ impl Generator {
 /// A fault of this kind; nothing when the schedule can bear no more of it.
 fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<What> {
     let nodes = schedule.nodes;
-    let node = random.between(1, nodes + 1);
+    let node = if random.between(0, 3) == 0 { Who::LEADER } else { Who::Node(random.between(1, nodes + 1)) };
+    let damage = |damage| What::Damage { node, damage };
     Some(match kind {
         FaultKind::Crash => crash(random, node, Loss::Nothing),
         FaultKind::LostWrites => crash(random, node, Loss::Unsynced),
         FaultKind::TornWrites => crash(random, node, Loss::Torn),
         FaultKind::GarbageSectors => crash(random, node, Loss::Garbage),
         FaultKind::LostNames => crash(random, node, Loss::Names),
+        FaultKind::CrashNextLeader => {
+            What::CrashNextLeader { after_us: random.between(0, 30_000), loss: any_loss(random) }
+        }
+        FaultKind::CrashAll => What::CrashAll { loss: any_loss(random) },
+        FaultKind::RollingRestart => What::RollingRestart,
         FaultKind::Pause => What::Pause { node },
-        FaultKind::Wipe if can_lose(schedule, node) => What::Wipe { node },
-        FaultKind::Wipe => return None,
-        FaultKind::Cut => What::Cut { links: links(random, nodes) },
+        FaultKind::Wipe => What::Wipe { node: losing(random, schedule)? },
+        FaultKind::OldCopy if schedule.budget == Budget::Exceeded => What::OldCopy { node: losing(random, schedule)? },
+        FaultKind::OldCopy => return None,
+        FaultKind::BitRot => What::Damage { node: losing(random, schedule)?, damage: Damage::BitRot },
+        FaultKind::MisdirectedWrite => {
+            What::Damage { node: losing(random, schedule)?, damage: Damage::MisdirectedWrite }
+        }
+        FaultKind::ReadErrors => damage(Damage::ReadErrors),
+        FaultKind::WriteError => damage(Damage::WriteError),
+        FaultKind::SyncError => damage(Damage::SyncError),
+        FaultKind::FullDisk => damage(Damage::FullDisk),
+        FaultKind::Isolate
+        | FaultKind::Halves
+        | FaultKind::OneWay
+        | FaultKind::Bridge
+        | FaultKind::Star
+        | FaultKind::Chain
+        | FaultKind::Ring
+        | FaultKind::Leaves => What::Partition { partition: partition(random, kind, nodes, node) },
         FaultKind::Slow => What::Slow { links: links(random, nodes), by_us: random.between(1_000, 900_000) },
-        FaultKind::Loss => What::Loss { percent: random.between(1, 50) },
+        FaultKind::Bandwidth => {
+            What::Bandwidth { links: links(random, nodes), bytes_per_second: random.between(1_000, 100_000) }
+        }
+        FaultKind::Lose => What::Lose { percent: random.between(1, 50) },
         FaultKind::Duplicate => What::Duplicate { percent: random.between(1, 50) },
         FaultKind::Delay => What::Delay { up_to_us: random.between(1_000, 600_000) },
         FaultKind::SlowDisk => What::SlowDisk { node, by_us: random.between(1_000, 500_000) },
         FaultKind::StallDisk => What::StallDisk { node },
-        FaultKind::BitRot => return destruction(schedule, node, Damage::BitRot),
-        FaultKind::MisdirectedWrite => return destruction(schedule, node, Damage::MisdirectedWrite),
-        FaultKind::ReadErrors => What::Damage { node, damage: Damage::ReadErrors },
-        FaultKind::WriteError => What::Damage { node, damage: Damage::WriteError },
-        FaultKind::SyncError => What::Damage { node, damage: Damage::SyncError },
-        FaultKind::FullDisk => What::Damage { node, damage: Damage::FullDisk },
         FaultKind::Drift => What::Drift { node, ppm: signed(random, 200_000) },
         FaultKind::Jump => What::Jump { node, by_ms: signed(random, 100_000) },
+        FaultKind::Leap => What::Leap { node, by_ms: random.between(1, 5_000) },
+        FaultKind::Transfer => What::Transfer { to: random.between(1, nodes + 1) },
     })
 }
 
-fn crash(random: &mut Random, node: u64, loss: Loss) -> What {
-    What::Crash { node, point: CRASH_POINTS[pick(random, CRASH_POINTS.len())], loss }
+fn crash(random: &mut Random, node: Who, loss: Loss) -> What {
+    What::Crash { node, point: CrashPoint::ALL[pick(random, CrashPoint::ALL.len())], loss }
 }
 
-fn destruction(schedule: &Schedule, node: u64, damage: Damage) -> Option<What> {
-    can_lose(schedule, node).then_some(What::Damage { node, damage })
+/// What a power cut may do.
+pub(super) fn any_loss(random: &mut Random) -> Loss {
+    [Loss::Nothing, Loss::Unsynced, Loss::Torn, Loss::Garbage, Loss::Names][pick(random, 5)]
 }
 
-/// Whether this node may lose what it acknowledged: then it is down for good, and a minority at most may be.
-fn can_lose(schedule: &Schedule, node: u64) -> bool {
-    let mut lost: Vec<u64> = schedule.faults.iter().filter_map(|fault| fault.what.loses()).collect();
+/// A node that may lose what it acknowledged, if there is one: within the budget a minority at most may be lost.
+fn losing(random: &mut Random, schedule: &Schedule) -> Option<Who> {
+    let node = random.between(1, schedule.nodes + 1);
+    let mut lost: Vec<u64> = schedule.faults.iter().filter_map(|fault| lost_by(&fault.what)).collect();
     lost.push(node);
     lost.sort_unstable();
     lost.dedup();
-    lost.len() as u64 <= (schedule.nodes - 1) / 2
+    let is_tolerated = lost.len() as u64 <= (schedule.nodes - 1) / 2;
+    (is_tolerated || schedule.budget == Budget::Exceeded).then_some(Who::Node(node))
 }
 
-/// One-way links to cut or slow down: a node alone, two halves, one direction, or one of the shapes in which only some
-/// can hear each other (Omni-Paxos, EuroSys 2023, section 2).
-fn links(random: &mut Random, nodes: u64) -> Vec<(u64, u64)> {
-    let one = random.between(1, nodes + 1);
-    let side = random.between(1, 1 << nodes);
-    let is_within = |from: u64, to: u64, shape: u64| match shape {
-        0 => from != one && to != one,
-        1 => (side >> (from - 1)) & 1 == (side >> (to - 1)) & 1,
-        // Deaf, mute.
-        2 => to != one,
-        3 => from != one,
-        // A hub that all see, and nobody else; a bridge between two halves; a chain; a ring.
-        4 => from == one || to == one,
-        5 => from == one || to == one || (side >> (from - 1)) & 1 == (side >> (to - 1)) & 1,
-        6 => from.abs_diff(to) == 1,
-        _ => from.abs_diff(to) == 1 || from.abs_diff(to) == nodes - 1,
+fn lost_by(what: &What) -> Option<u64> {
+    match what.who() {
+        Some(Who::Node(node)) if what.destroys() => Some(node),
+        _ => None,
+    }
+}
+
+/// A partition of this kind, about this node if it is about one.
+pub(super) fn partition(random: &mut Random, kind: FaultKind, nodes: u64, node: Who) -> Partition {
+    let order = shuffled(random, nodes);
+    let side = || order[..order.len() / 2].to_vec();
+    match kind {
+        FaultKind::Isolate => Partition::Isolate { node },
+        FaultKind::Halves => Partition::Halves { side: side() },
+        FaultKind::Bridge => Partition::Bridge { node, side: side() },
+        FaultKind::Star => Partition::Star { hub: node },
+        FaultKind::Chain => Partition::Chain { order },
+        FaultKind::Ring => Partition::Ring { order },
+        FaultKind::Leaves if nodes >= 5 => {
+            Partition::Leaves { leaves: vec![(order[0], order[1]), (order[2], order[3])] }
+        }
+        FaultKind::Leaves => Partition::Leaves { leaves: vec![(order[0], order[1])] },
+        FaultKind::OneWay => match random.between(0, 3) {
+            0 => Partition::Deaf { node },
+            1 => Partition::Mute { node },
+            _ => Partition::Links { links: links(random, nodes) },
+        },
+        other => unreachable!("{other} is no partition"),
+    }
+}
+
+/// Some one-way links: from or to a node, or between two sides.
+fn links(random: &mut Random, nodes: u64) -> Vec<Link> {
+    let node = random.between(1, nodes + 1);
+    let side = shuffled(random, nodes)[..usize::try_from(nodes / 2).expect("few nodes")].to_vec();
+    let shape = match random.between(0, 4) {
+        0 => Partition::Isolate { node: Who::Node(node) },
+        1 => Partition::Deaf { node: Who::Node(node) },
+        2 => Partition::Mute { node: Who::Node(node) },
+        _ => Partition::Halves { side },
     };
-    let shape = random.between(0, 8);
-    let pairs = (1..=nodes).flat_map(|from| (1..=nodes).map(move |to| (from, to)));
-    pairs.filter(|(from, to)| from != to && !is_within(*from, *to, shape)).collect()
+    shape.links(nodes, node)
+}
+
+fn shuffled(random: &mut Random, nodes: u64) -> Vec<u64> {
+    let mut order: Vec<u64> = (1..=nodes).collect();
+    for place in (1..order.len()).rev() {
+        order.swap(place, pick(random, place + 1));
+    }
+    order
 }
 
 fn drawn(weights: &[(FaultKind, u64)], mut ticket: u64) -> FaultKind {
@@ -262,15 +240,6 @@ fn signed(random: &mut Random, most: i64) -> i64 {
     i64::try_from(drawn).expect("small").saturating_sub_unsigned(most)
 }
 
-fn pick(random: &mut Random, count: usize) -> usize {
+pub(super) fn pick(random: &mut Random, count: usize) -> usize {
     usize::try_from(random.between(0, count as u64)).expect("small")
 }
-
-const CRASH_POINTS: [CrashPoint; 6] = [
-    CrashPoint::Now,
-    CrashPoint::Persist,
-    CrashPoint::Persisted,
-    CrashPoint::Send,
-    CrashPoint::Sent,
-    CrashPoint::Receive,
-];

@@ -13,6 +13,7 @@ pub(super) struct Calls<'a, M: Machine> {
     open: BTreeMap<u64, Open<M::Call>>,
     made: u64,
     pub(super) acknowledged: u64,
+    pub(super) acknowledged_writes: u64,
     /// No client calls any more.
     pub(super) are_over: bool,
 }
@@ -26,7 +27,7 @@ struct Open<C> {
 
 impl<'a, M: Machine> Calls<'a, M> {
     pub(super) fn new(workload: &'a mut dyn Workload<M>) -> Self {
-        Self { workload, open: BTreeMap::new(), made: 0, acknowledged: 0, are_over: false }
+        Self { workload, open: BTreeMap::new(), made: 0, acknowledged: 0, acknowledged_writes: 0, are_over: false }
     }
 }
 
@@ -35,7 +36,11 @@ impl<M: Machine> World<'_, M> {
         if self.calls.are_over {
             return;
         }
-        let cluster = Cluster { nodes: self.schedule.nodes, leader: self.leader().map(NodeId) };
+        let cluster = Cluster {
+            nodes: self.schedule.nodes,
+            at_leader_percent: self.schedule.at_leader_percent,
+            leader: self.leader().map(NodeId),
+        };
         let (NodeId(node), what) = self.calls.workload.call(client, cluster, self.now_us);
         self.calls.made += 1;
         let call = self.calls.made;
@@ -51,6 +56,7 @@ impl<M: Machine> World<'_, M> {
         let Some(Open { client, what, .. }) = self.calls.open.remove(&call) else { return };
         if matches!(answer, Answer::Done(_)) {
             self.calls.acknowledged += 1;
+            self.calls.acknowledged_writes += u64::from(self.calls.workload.is_write(&what));
         }
         self.calls.workload.answered(client, &what, answer, self.now_us);
         self.trace.note(self.now_us, 0, || MomentKind::Client(format!("client {client} is told {answer:?}")));

@@ -39,6 +39,12 @@ impl NodeClock {
         self.ppm += by_ppm;
     }
 
+    /// Both clocks go ahead at once, and stay there.
+    pub(super) fn leap(&mut self, at_us: u64, by_ms: u64) {
+        self.local_ns = self.now(at_us).instant.as_nanos() + by_ms * 1_000_000;
+        self.since_us = at_us;
+    }
+
     pub(super) fn jump(&mut self, by_ms: i64) {
         self.wall_ahead_ms += by_ms;
     }

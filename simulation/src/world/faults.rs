@@ -2,114 +2,242 @@
 
 use quorate_protocol::NodeId;
 
-use super::{Broken, Damage, Loss, Machine, World};
-use crate::schedule::{CrashPoint, What};
+use super::{Broken, Damage, Happening, Loss, Machine, MachineInput, World};
+use crate::schedule::{Budget, CrashPoint, Link, What, Who};
 use crate::trace::MomentKind;
+
+/// A fault that has begun, with what it turned out to be about.
+pub(super) struct Active<D> {
+    /// The node in the role that it names, as it began.
+    node: u64,
+    links: Vec<Link>,
+    /// The disk as it was, and its incarnation.
+    copy: Option<(u64, D)>,
+}
 
 impl<M: Machine> World<'_, M> {
     pub(super) fn begin_fault(&mut self, number: usize) {
-        let fault = &self.schedule.faults[number];
-        if fault.what.node().is_some_and(|node| !self.nodes.contains_key(&node)) {
+        let schedule = self.schedule;
+        let what = &schedule.faults[number].what;
+        let node = what.who().map_or(0, |who| self.find(who));
+        if (what.who().is_some() && !self.nodes.contains_key(&node)) || self.is_too_much(what, node) {
             return;
         }
-        *self.faults_met.entry(fault.what.kind()).or_insert(0) += 1;
+        let mut active = Active { node, links: Vec::new(), copy: None };
         self.trace.count(&(self.now_us, number));
-        self.trace.note(self.now_us, fault.what.node().unwrap_or(0), || MomentKind::Fault(words(&fault.what)));
-        let now_us = self.now_us;
-        match &fault.what {
-            What::Crash { node, point: CrashPoint::Now, loss } => {
-                self.sometimes("a crash at any moment");
-                self.crash(*node, *loss);
+        self.trace.note(self.now_us, node, || MomentKind::Fault(words(what, node)));
+        if !matches!(what, What::Crash { .. } | What::CrashNextLeader { .. } | What::Damage { .. }) {
+            self.count_fault(number);
+        }
+        match what {
+            What::Crash { .. } | What::CrashNextLeader { .. } | What::CrashAll { .. } | What::RollingRestart => {
+                self.begin_crash(number, node);
             }
-            What::Crash { node, point, loss } => self.node(*node).armed = Some((*point, *loss)),
-            What::Pause { node } => {
-                self.node(*node).pauses += 1;
-                self.trace.note(now_us, *node, || MomentKind::Paused);
+            What::Pause { .. } => {
+                self.node(node).pauses += 1;
+                self.trace.note(self.now_us, node, || MomentKind::Paused);
             }
-            What::Wipe { node } => {
-                self.crash(*node, Loss::Nothing);
-                let incarnation = self.node(*node).incarnation + 1;
-                let disk = M::fresh_disk(self.setup, NodeId(*node), incarnation);
-                let node = self.node(*node);
-                node.incarnation = incarnation;
-                node.disk = disk;
-                node.is_lost = true;
+            What::Wipe { .. } => self.wipe(node),
+            What::OldCopy { .. } => {
+                let node = self.node(node);
+                active.copy = Some((node.incarnation, M::copy_disk(&node.disk)));
             }
-            What::Cut { links } => self.network.cut(links),
+            What::Partition { partition } => {
+                active.links = partition.links(schedule.nodes, node);
+                self.network.cut(&active.links);
+                self.check_links(&active.links);
+            }
             What::Slow { links, by_us } => self.network.slow(links, *by_us),
-            What::Loss { percent } => self.network.loss_percent += percent,
+            What::Bandwidth { links, bytes_per_second } => self.network.bound(links, *bytes_per_second),
+            What::Lose { percent } => self.network.loss_percent += percent,
             What::Duplicate { percent } => self.network.duplicate_percent += percent,
             What::Delay { up_to_us } => self.network.delay_us += up_to_us,
-            What::SlowDisk { node, by_us } => self.node(*node).disk_slower_us += by_us,
-            What::StallDisk { node } => self.node(*node).stalls += 1,
-            What::Damage { node, damage } => self.damage(*node, *damage),
-            What::Drift { node, ppm } => {
-                self.node(*node).clock.drift(now_us, *ppm);
-                self.plan_timer(*node);
+            What::SlowDisk { by_us, .. } => self.node(node).disk_slower_us += by_us,
+            What::StallDisk { .. } => self.node(node).stalls += 1,
+            What::Damage { damage, .. } => self.damage(number, node, *damage),
+            What::Drift { ppm, .. } => self.drift(node, *ppm),
+            What::Jump { by_ms, .. } => self.node(node).clock.jump(*by_ms),
+            What::Leap { by_ms, .. } => {
+                let now_us = self.now_us;
+                self.node(node).clock.leap(now_us, *by_ms);
+                self.plan_timer(node);
             }
-            What::Jump { node, by_ms } => self.node(*node).clock.jump(*by_ms),
+            What::Transfer { to } => self.transfer(*to),
+        }
+        self.active.insert(number, active);
+        if schedule.faults[number].demands_progress {
+            self.begin_demand(schedule.faults[number].for_us);
         }
     }
 
     pub(super) fn end_fault(&mut self, number: usize) -> Result<(), Broken> {
-        let fault = &self.schedule.faults[number];
-        if fault.what.node().is_some_and(|node| !self.nodes.contains_key(&node)) {
-            return Ok(());
-        }
-        let now_us = self.now_us;
-        match &fault.what {
-            What::Crash { node, .. } => {
-                self.node(*node).armed = None;
-                self.start(*node)?;
+        let Some(Active { node, links: cut, copy }) = self.active.remove(&number) else { return Ok(()) };
+        match &self.schedule.faults[number].what {
+            What::Crash { .. } => {
+                self.node(node).armed = None;
+                self.start(node)?;
             }
-            What::Damage { node, damage } => {
-                self.mend(*node, *damage);
-                self.start(*node)?;
-            }
-            What::Wipe { node } => self.start(*node)?,
-            What::Pause { node } => {
-                let id = *node;
-                let node = self.node(id);
-                node.pauses -= 1;
-                if node.pauses == 0 {
-                    for happening in std::mem::take(&mut node.waiting) {
-                        self.plan(0, happening);
-                    }
-                    self.trace.note(now_us, id, || MomentKind::Resumed);
+            What::CrashNextLeader { .. } => {
+                self.hunts.retain(|hunt| *hunt != number);
+                if let Some(node) = self.hunted.remove(&number) {
+                    self.start(node)?;
                 }
             }
-            What::Cut { links } => self.network.mend(links),
+            What::CrashAll { .. } => {
+                for id in 1..=self.schedule.nodes {
+                    let in_us = self.timing.start_us();
+                    self.plan(in_us, Happening::Start { node: id });
+                }
+            }
+            What::Wipe { .. } => self.start(node)?,
+            What::OldCopy { .. } => self.restore(node, copy)?,
+            What::Pause { .. } => self.resume(node),
+            What::Partition { .. } => {
+                self.network.mend(&cut);
+                self.check_links(&cut);
+            }
             What::Slow { links, by_us } => self.network.speed_up(links, *by_us),
-            What::Loss { percent } => self.network.loss_percent -= percent,
+            What::Bandwidth { links, bytes_per_second } => self.network.lift_bound(links, *bytes_per_second),
+            What::Lose { percent } => self.network.loss_percent -= percent,
             What::Duplicate { percent } => self.network.duplicate_percent -= percent,
             What::Delay { up_to_us } => self.network.delay_us -= up_to_us,
-            What::SlowDisk { node, by_us } => self.node(*node).disk_slower_us -= by_us,
-            What::StallDisk { node } => {
-                let node = self.node(*node);
-                node.stalls -= 1;
-                if node.stalls == 0 {
-                    for happening in std::mem::take(&mut node.held) {
-                        self.plan(0, happening);
-                    }
-                }
+            What::SlowDisk { by_us, .. } => self.node(node).disk_slower_us -= by_us,
+            What::StallDisk { .. } => self.end_stall(node),
+            What::Damage { damage, .. } => {
+                self.mend(node, *damage);
+                self.start(node)?;
             }
-            What::Drift { node, ppm } => {
-                self.node(*node).clock.drift(now_us, -*ppm);
-                self.plan_timer(*node);
-            }
-            What::Jump { node, by_ms } => self.node(*node).clock.jump(-*by_ms),
+            What::Drift { ppm, .. } => self.drift(node, -*ppm),
+            What::Jump { by_ms, .. } => self.node(node).clock.jump(-*by_ms),
+            What::RollingRestart | What::Leap { .. } | What::Transfer { .. } => {}
         }
         Ok(())
     }
-}
 
-impl<M: Machine> World<'_, M> {
-    fn damage(&mut self, id: u64, damage: Damage) {
+    pub(super) fn count_fault(&mut self, number: usize) {
+        let kind = self.schedule.faults[number].what.kind();
+        *self.faults_met.entry(kind).or_insert(0) += 1;
+    }
+
+    /// The node with this number, or in this role.
+    fn find(&self, who: Who) -> u64 {
+        match who {
+            Who::Node(node) => node,
+            Who::Role(_) => self.leader().unwrap_or(self.last_leader),
+        }
+    }
+
+    /// Whether a fault would take more from the cluster for good than it must bear.
+    fn is_too_much(&self, what: &What, node: u64) -> bool {
+        if self.schedule.budget == Budget::Exceeded || !what.destroys() {
+            return false;
+        }
+        let others = self.nodes.iter().filter(|(id, state)| state.is_lost && **id != node).count() as u64;
+        matches!(what, What::OldCopy { .. }) || others + 1 > (self.schedule.nodes - 1) / 2
+    }
+
+    fn begin_crash(&mut self, number: usize, node: u64) {
+        let fault = &self.schedule.faults[number];
+        match &fault.what {
+            What::Crash { point: CrashPoint::Now, loss, .. } => {
+                if self.node(node).machine.is_some() {
+                    self.count_fault(number);
+                    self.sometimes("a crash at any moment");
+                    self.crash(node, *loss);
+                }
+            }
+            What::Crash { point, loss, .. } => self.node(node).armed = Some((*point, *loss, number)),
+            What::CrashNextLeader { .. } => self.hunts.push(number),
+            What::CrashAll { loss } => {
+                for id in 1..=self.schedule.nodes {
+                    self.crash(id, *loss);
+                }
+            }
+            What::RollingRestart => {
+                let slot_us = fault.for_us / self.schedule.nodes;
+                for id in 1..=self.schedule.nodes {
+                    self.plan((id - 1) * slot_us, Happening::Stop { node: id });
+                    self.plan((id - 1) * slot_us + slot_us / 2, Happening::Start { node: id });
+                }
+            }
+            _ => unreachable!("only crashes are given here"),
+        }
+    }
+
+    /// The next leader has come that a fault waits for.
+    pub(super) fn begin_hunt(&mut self, leader: u64) {
+        let Some(number) = self.hunts.first().copied() else { return };
+        self.hunts.remove(0);
+        if let What::CrashNextLeader { after_us, .. } = self.schedule.faults[number].what {
+            let start = self.node(leader).start;
+            self.plan(after_us, Happening::Hunted { node: leader, start, number });
+        }
+    }
+
+    pub(super) fn end_hunt(&mut self, id: u64, start: u64, number: usize) {
+        let What::CrashNextLeader { loss, .. } = self.schedule.faults[number].what else { return };
+        let node = self.node(id);
+        if node.start == start && node.machine.is_some() && self.active.contains_key(&number) {
+            self.count_fault(number);
+            self.hunted.insert(number, id);
+            self.crash(id, loss);
+        }
+    }
+
+    fn wipe(&mut self, id: u64) {
+        self.crash(id, Loss::Nothing);
+        let incarnation = self.node(id).incarnation + 1;
+        let disk = M::fresh_disk(self.setup, NodeId(id), incarnation);
+        let node = self.node(id);
+        node.incarnation = incarnation;
+        node.disk = disk;
+        node.is_lost = true;
+    }
+
+    fn restore(&mut self, id: u64, copy: Option<(u64, M::Disk)>) -> Result<(), Broken> {
+        self.crash(id, Loss::Nothing);
+        let node = self.node(id);
+        (node.incarnation, node.disk) = copy.expect("taken when this began");
+        node.is_lost = true;
+        self.start(id)
+    }
+
+    fn resume(&mut self, id: u64) {
+        let node = self.node(id);
+        node.pauses -= 1;
+        if node.pauses == 0 {
+            for happening in std::mem::take(&mut node.waiting) {
+                self.plan(0, happening);
+            }
+            self.trace.note(self.now_us, id, || MomentKind::Resumed);
+        }
+    }
+
+    fn end_stall(&mut self, id: u64) {
+        let node = self.node(id);
+        node.stalls -= 1;
+        if node.stalls == 0 {
+            for happening in std::mem::take(&mut node.held) {
+                self.plan(0, happening);
+            }
+        }
+    }
+
+    fn drift(&mut self, id: u64, by_ppm: i64) {
+        let now_us = self.now_us;
+        self.node(id).clock.drift(now_us, by_ppm);
+        self.plan_timer(id);
+    }
+
+    fn damage(&mut self, number: usize, id: u64, damage: Damage) {
         let node = self.nodes.get_mut(&id).expect("nodes are never removed");
         *node.damages.entry(damage).or_insert(0) += 1;
+        node.is_excused = true;
         node.changes += 1;
-        let has_effect = M::damage(&mut node.disk, node.machine.as_mut(), damage, &mut self.damage_random);
-        node.is_lost |= has_effect && damage.destroys();
+        if M::damage(&mut node.disk, node.machine.as_mut(), damage, &mut self.damage_random) {
+            node.is_lost |= damage.destroys();
+            self.count_fault(number);
+        }
         self.plan_poll(id);
     }
 
@@ -124,28 +252,26 @@ impl<M: Machine> World<'_, M> {
             self.plan_poll(id);
         }
     }
-}
 
-/// A fault in words.
-pub(crate) fn words(what: &What) -> String {
-    match what {
-        What::Crash { node, point, loss } => format!("crash n{node} ({point:?}, {loss:?})"),
-        What::Pause { node } => format!("pause n{node}"),
-        What::Wipe { node } => format!("wipe n{node}"),
-        What::Cut { links } => format!("cut {}", links_words(links)),
-        What::Slow { links, by_us } => format!("slow {} by {} ms", links_words(links), by_us / 1_000),
-        What::Loss { percent } => format!("lose {percent}%"),
-        What::Duplicate { percent } => format!("duplicate {percent}%"),
-        What::Delay { up_to_us } => format!("delay up to {} ms", up_to_us / 1_000),
-        What::SlowDisk { node, by_us } => format!("slow disk n{node} by {} ms", by_us / 1_000),
-        What::StallDisk { node } => format!("stall disk n{node}"),
-        What::Damage { node, damage } => format!("{damage:?} on the disk of n{node}"),
-        What::Drift { node, ppm } => format!("drift n{node} {ppm} ppm"),
-        What::Jump { node, by_ms } => format!("jump wall clock n{node} {by_ms} ms"),
+    fn transfer(&mut self, to: u64) {
+        if let Some(leader) = self.leader().filter(|leader| self.nodes[leader].pauses == 0) {
+            self.input(leader, MachineInput::Transfer { to: NodeId(to) });
+        }
+    }
+
+    /// After a while the nodes at both ends learn what became of these links.
+    fn check_links(&mut self, links: &[Link]) {
+        for (from, to) in links {
+            self.plan_link(*from, *to);
+            self.plan_link(*to, *from);
+        }
     }
 }
 
-fn links_words(links: &[(u64, u64)]) -> String {
-    let links: Vec<String> = links.iter().map(|(from, to)| format!("{from}\u{2192}{to}")).collect();
-    links.join(" ")
+/// A fault in words, with the node that is in the role it names.
+fn words(what: &What, node: u64) -> String {
+    match what.who() {
+        Some(Who::Role(_)) => format!("{what} (n{node})"),
+        _ => what.to_string(),
+    }
 }

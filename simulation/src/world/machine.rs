@@ -1,6 +1,6 @@
 //! What runs on a simulated node.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 
 use quorate_protocol::{Instant, NodeId, Now, Random};
@@ -208,6 +208,31 @@ pub enum Damage {
     SyncError,
     /// The disk has no room.
     FullDisk,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "writes are done",
+            Self::Unsynced => "unsynced writes lost",
+            Self::Torn => "unsynced writes torn",
+            Self::Garbage => "unsynced sectors garbage",
+            Self::Names => "unsynced writes and names lost",
+        })
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BitRot => "bit rot",
+            Self::MisdirectedWrite => "a misdirected write",
+            Self::ReadErrors => "read errors",
+            Self::WriteError => "a write error",
+            Self::SyncError => "a sync error",
+            Self::FullDisk => "no room",
+        })
+    }
 }
 
 impl Damage {

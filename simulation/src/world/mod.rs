@@ -7,6 +7,7 @@ mod laws;
 mod machine;
 mod network;
 mod node;
+mod progress;
 pub mod reached;
 mod workload;
 
@@ -14,17 +15,20 @@ pub use laws::{ClusterLaws, NodeView, converged};
 pub use machine::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation};
 pub use workload::{Cluster, Workload};
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_protocol::{NodeId, Random, Violation};
 
 use crate::history::Event;
-use crate::schedule::{FaultKind, Schedule};
+use crate::schedule::{Fault, FaultKind, Schedule};
 use crate::trace::{Moment, MomentKind, Trace};
 use calls::Calls;
+use faults::Active;
 use network::Network;
 use node::{Node, Timing};
+use progress::Demand;
 
 /// What became of a run.
 #[derive(Debug)]
@@ -108,12 +112,20 @@ struct World<'a, M: Machine> {
     setup: &'a M::Setup,
     schedule: &'a Schedule,
     now_us: u64,
-    /// What will happen, in the order of time, and of being planned.
-    queue: BTreeMap<(u64, u64), Happening<M::Message>>,
+    /// What will happen, the next thing first.
+    queue: BinaryHeap<Planned<M::Message>>,
     planned: u64,
     steps: u64,
     nodes: BTreeMap<u64, Node<M>>,
     network: Network,
+    /// The faults that have begun and not ended.
+    active: BTreeMap<usize, Active<M::Disk>>,
+    /// The faults that wait for the next leader, and whom those that found it met.
+    hunts: Vec<usize>,
+    hunted: BTreeMap<usize, u64>,
+    demand: Option<Demand>,
+    last_leader: u64,
+    leaders_begun: u64,
     timing: Timing,
     crash_random: Random,
     damage_random: Random,
@@ -123,6 +135,34 @@ struct World<'a, M: Machine> {
     faults_met: BTreeMap<FaultKind, u64>,
     sometimes: BTreeMap<&'static str, u64>,
 }
+
+/// Something that will happen, when, and the how manieth thing that was planned it is: so it is ordered.
+struct Planned<T> {
+    at_us: u64,
+    number: u64,
+    happening: Happening<T>,
+}
+
+impl<T> Ord for Planned<T> {
+    /// The earliest is the greatest, as the heap has it.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at_us, other.number).cmp(&(self.at_us, self.number))
+    }
+}
+
+impl<T> PartialOrd for Planned<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Planned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<T> Eq for Planned<T> {}
 
 /// Something that will happen.
 enum Happening<T> {
@@ -155,6 +195,25 @@ enum Happening<T> {
     CallExpires {
         call: u64,
     },
+    /// A node looks whether it is connected to a peer.
+    Link {
+        node: u64,
+        peer: u64,
+    },
+    Stop {
+        node: u64,
+    },
+    Start {
+        node: u64,
+    },
+    /// A new leader stops, for the fault with this number.
+    Hunted {
+        node: u64,
+        start: u64,
+        number: usize,
+    },
+    /// A slice of time is over in which the cluster had to serve.
+    Slice,
     Healed,
     MustServe,
     ClientsStop,
@@ -172,11 +231,17 @@ impl<'a, M: Machine> World<'a, M> {
             setup,
             schedule,
             now_us: 0,
-            queue: BTreeMap::new(),
+            queue: BinaryHeap::new(),
             planned: 0,
             steps: 0,
             nodes: BTreeMap::new(),
-            network: Network::new(schedule.seed),
+            network: Network::new(schedule.seed, schedule.nodes),
+            active: BTreeMap::new(),
+            hunts: Vec::new(),
+            hunted: BTreeMap::new(),
+            demand: None,
+            last_leader: 1,
+            leaders_begun: 0,
             timing: Timing::new(schedule.seed),
             crash_random: Random::new(schedule.seed ^ 0x0063_7261_7368),
             damage_random: Random::new(schedule.seed ^ 0x6461_6d61_6765),
@@ -190,7 +255,7 @@ impl<'a, M: Machine> World<'a, M> {
 
     fn run(&mut self, laws: &mut dyn ClusterLaws<M>) -> Result<(), Broken> {
         self.begin()?;
-        while let Some(((at_us, _), happening)) = self.queue.pop_first() {
+        while let Some(Planned { at_us, happening, .. }) = self.queue.pop() {
             self.now_us = at_us;
             self.steps += 1;
             if matches!(happening, Happening::End) {
@@ -227,9 +292,9 @@ impl<'a, M: Machine> World<'a, M> {
         }
         for (number, fault) in self.schedule.faults.iter().enumerate() {
             self.plan_at(fault.at_us, Happening::FaultBegins(number));
-            self.plan_at(fault.at_us.saturating_add(fault.for_us), Happening::FaultEnds(number));
+            self.plan_at(fault.ends_us(), Happening::FaultEnds(number));
         }
-        let ends = self.schedule.faults.iter().map(|fault| fault.at_us.saturating_add(fault.for_us));
+        let ends = self.schedule.faults.iter().map(Fault::ends_us);
         let healed_us = ends.max().unwrap_or(0).max(self.schedule.faults_us);
         self.plan_at(healed_us, Happening::Healed);
         self.plan_at(healed_us + SERVES_WITHIN_US, Happening::MustServe);
@@ -244,7 +309,7 @@ impl<'a, M: Machine> World<'a, M> {
 
     fn plan_at(&mut self, at_us: u64, happening: Happening<M::Message>) {
         self.planned += 1;
-        self.queue.insert((at_us, self.planned), happening);
+        self.queue.push(Planned { at_us, number: self.planned, happening });
     }
 
     fn happen(&mut self, happening: Happening<M::Message>) -> Result<(), Broken> {
@@ -269,6 +334,11 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::DiskDone { node, start, token, is_write } => self.disk_done(node, start, token, is_write),
             Happening::Timer { node } => self.timer(node),
             Happening::Poll { node, start } => self.poll(node, start)?,
+            Happening::Link { node, peer } => self.link(node, peer),
+            Happening::Stop { node } => self.crash(node, Loss::Nothing),
+            Happening::Start { node } => self.start(node)?,
+            Happening::Hunted { node, start, number } => self.end_hunt(node, start, number),
+            Happening::Slice => self.end_slice()?,
         }
         Ok(())
     }

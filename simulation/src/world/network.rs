@@ -1,88 +1,147 @@
 //! What becomes of a message on its way.
 
-use std::collections::BTreeMap;
-
 use quorate_protocol::Random;
+
+use crate::schedule::Link;
 
 /// The network between the nodes. Without faults each link keeps the order of what is sent.
 #[derive(Debug)]
 pub(super) struct Network {
     random: Random,
-    /// How many faults cut each link.
-    cut: BTreeMap<(u64, u64), u32>,
-    /// By how many microseconds each link is slower.
-    slower_us: BTreeMap<(u64, u64), u64>,
+    nodes: u64,
+    links: Vec<LinkState>,
     pub(super) loss_percent: u64,
     pub(super) duplicate_percent: u64,
     pub(super) delay_us: u64,
-    /// When the newest message of each link arrives.
-    last_us: BTreeMap<(u64, u64), u64>,
+}
+
+/// One direction between two nodes.
+#[derive(Clone, Debug, Default)]
+struct LinkState {
+    /// How many faults cut it.
+    cuts: u32,
+    /// By how many microseconds it is slower.
+    slower_us: u64,
+    /// The bounds on what goes through, in bytes a second.
+    bytes_per_second: Vec<u64>,
+    /// When all that was sent under a bound is through.
+    busy_until_us: u64,
+    /// When the newest message arrives.
+    last_us: u64,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It arrives then, and perhaps once more.
+    Arrives { at_us: u64, again_us: Option<u64> },
+    /// The link is cut.
+    Cut,
+    /// It is lost by chance.
+    Lost,
+    /// It would have had to wait for too long.
+    Crowded,
 }
 
 impl Network {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, nodes: u64) -> Self {
+        let places = usize::try_from((nodes + 1) * (nodes + 1)).expect("few nodes");
         Self {
             random: Random::new(seed ^ 0x006e_6574_776f_726b),
-            cut: BTreeMap::new(),
-            slower_us: BTreeMap::new(),
+            nodes,
+            links: vec![LinkState::default(); places],
             loss_percent: 0,
             duplicate_percent: 0,
             delay_us: 0,
-            last_us: BTreeMap::new(),
         }
     }
 
-    /// When a message that is sent now arrives: never, once, or twice.
-    pub(super) fn send(&mut self, now_us: u64, link: (u64, u64)) -> Vec<u64> {
-        let is_lost = self.is_cut(link) || self.chance(self.loss_percent);
-        let count = if is_lost { 0 } else { 1 + u64::from(self.chance(self.duplicate_percent)) };
-        (0..count).map(|_| self.arrival(now_us, link)).collect()
+    /// What becomes of a message that is sent now. Its length is asked for only where it matters.
+    pub(super) fn send(&mut self, now_us: u64, link: Link, bytes: impl FnOnce() -> u64) -> Fate {
+        let state = self.link(link);
+        if state.cuts > 0 {
+            return Fate::Cut;
+        }
+        let mut leaves_us = now_us;
+        if let Some(bytes_per_second) = state.bytes_per_second.iter().min().copied() {
+            let free_us = state.busy_until_us.max(now_us);
+            if free_us > now_us + QUEUE_US_MAX {
+                return Fate::Crowded;
+            }
+            leaves_us = free_us + bytes() * 1_000_000 / bytes_per_second.max(1);
+            state.busy_until_us = leaves_us;
+        }
+        if self.chance(self.loss_percent) {
+            return Fate::Lost;
+        }
+        let is_doubled = self.chance(self.duplicate_percent);
+        let at_us = self.arrival(leaves_us, link);
+        Fate::Arrives { at_us, again_us: is_doubled.then(|| self.arrival(leaves_us, link)) }
     }
 
-    pub(super) fn is_cut(&self, link: (u64, u64)) -> bool {
-        self.cut.contains_key(&link)
+    pub(super) fn is_cut(&mut self, link: Link) -> bool {
+        self.link(link).cuts > 0
     }
 
-    pub(super) fn cut(&mut self, links: &[(u64, u64)]) {
+    pub(super) fn cut(&mut self, links: &[Link]) {
         for link in links {
-            *self.cut.entry(*link).or_insert(0) += 1;
+            self.link(*link).cuts += 1;
         }
     }
 
-    pub(super) fn mend(&mut self, links: &[(u64, u64)]) {
+    pub(super) fn mend(&mut self, links: &[Link]) {
         for link in links {
-            let cuts = self.cut.get_mut(link).expect("cut before");
-            *cuts -= 1;
-            if *cuts == 0 {
-                self.cut.remove(link);
+            self.link(*link).cuts -= 1;
+        }
+    }
+
+    pub(super) fn slow(&mut self, links: &[Link], by_us: u64) {
+        for link in links {
+            self.link(*link).slower_us += by_us;
+        }
+    }
+
+    pub(super) fn speed_up(&mut self, links: &[Link], by_us: u64) {
+        for link in links {
+            self.link(*link).slower_us -= by_us;
+        }
+    }
+
+    pub(super) fn bound(&mut self, links: &[Link], bytes_per_second: u64) {
+        for link in links {
+            self.link(*link).bytes_per_second.push(bytes_per_second);
+        }
+    }
+
+    pub(super) fn lift_bound(&mut self, links: &[Link], bytes_per_second: u64) {
+        for link in links {
+            let bounds = &mut self.link(*link).bytes_per_second;
+            if let Some(place) = bounds.iter().position(|bound| *bound == bytes_per_second) {
+                bounds.swap_remove(place);
             }
         }
     }
 
-    pub(super) fn slow(&mut self, links: &[(u64, u64)], by_us: u64) {
-        for link in links {
-            *self.slower_us.entry(*link).or_insert(0) += by_us;
-        }
+    fn link(&mut self, (from, to): Link) -> &mut LinkState {
+        let place = usize::try_from(from * (self.nodes + 1) + to).expect("few nodes");
+        &mut self.links[place]
     }
 
-    pub(super) fn speed_up(&mut self, links: &[(u64, u64)], by_us: u64) {
-        for link in links {
-            *self.slower_us.get_mut(link).expect("slowed before") -= by_us;
-        }
-    }
-
-    fn arrival(&mut self, now_us: u64, link: (u64, u64)) -> u64 {
-        let slower_us = self.slower_us.get(&link).copied().unwrap_or(0);
-        let plain_us = now_us + slower_us + self.random.between(150, 500);
+    fn arrival(&mut self, leaves_us: u64, link: Link) -> u64 {
+        let plain_us = leaves_us + self.random.between(150, 500);
         if self.delay_us > 0 {
-            return plain_us + self.random.between(0, self.delay_us);
+            let late_us = self.random.between(0, self.delay_us);
+            return plain_us + self.link(link).slower_us + late_us;
         }
-        let last_us = self.last_us.entry(link).or_insert(0);
-        *last_us = plain_us.max(*last_us + 1);
-        *last_us
+        let state = self.link(link);
+        state.last_us = (plain_us + state.slower_us).max(state.last_us + 1);
+        state.last_us
     }
 
     fn chance(&mut self, percent: u64) -> bool {
         percent > 0 && self.random.between(0, 100) < percent
     }
 }
+
+/// What has to wait longer on a slow link is lost.
+const QUEUE_US_MAX: u64 = 1_000_000;

@@ -1,10 +1,11 @@
 //! One simulated node: its machine, its disk's queue, and what goes in and out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{NodeId, Now, Random};
 
 use super::clock::NodeClock;
+use super::network::Fate;
 use super::{
     Answer, Broken, Damage, Happening, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, World,
 };
@@ -17,17 +18,23 @@ pub(super) struct Node<M: Machine> {
     pub(super) disk: M::Disk,
     pub(super) incarnation: u64,
     /// Starts so far: what was asked of an earlier one is not answered to this one.
-    start: u64,
+    pub(super) start: u64,
     pub(super) clock: NodeClock,
     /// The earliest timer that is planned.
     timer_us: Option<u64>,
     is_poll_planned: bool,
     /// Where in its work it will crash.
-    pub(super) armed: Option<(CrashPoint, Loss)>,
+    pub(super) armed: Option<(CrashPoint, Loss, usize)>,
     /// It lost something that was acknowledged: it is down for good, whatever it does.
     pub(super) is_lost: bool,
-    /// How many faults of each sort are at work on its disk: it may halt.
+    /// How many faults of each sort are at work on its disk.
     pub(super) damages: BTreeMap<Damage, u32>,
+    /// Its disk was at fault since it started: it may halt.
+    pub(super) is_excused: bool,
+    /// The peers that it was told to be connected to.
+    linked: BTreeSet<u64>,
+    /// Writes that its disk has not done.
+    writing: u32,
     /// How often anything happened to it.
     pub(super) changes: u64,
     /// How many faults make it stand still, and what happened to it meanwhile.
@@ -39,7 +46,7 @@ pub(super) struct Node<M: Machine> {
     pub(super) disk_slower_us: u64,
     /// When the disk has done all that it was asked.
     disk_free_us: u64,
-    seen: Observation,
+    pub(super) seen: Observation,
 }
 
 impl<M: Machine> Node<M> {
@@ -55,6 +62,9 @@ impl<M: Machine> Node<M> {
             armed: None,
             is_lost: false,
             damages: BTreeMap::new(),
+            is_excused: false,
+            linked: BTreeSet::new(),
+            writing: 0,
             changes: 0,
             pauses: 0,
             waiting: Vec::new(),
@@ -97,6 +107,16 @@ impl Timing {
         self.random.between(200, 1_500)
     }
 
+    /// How long it takes until a connection is known to stand, or to be broken.
+    fn link_us(&mut self) -> u64 {
+        self.random.between(1_000, 150_000)
+    }
+
+    /// How long after the power has come back a machine is up.
+    pub(super) fn start_us(&mut self) -> u64 {
+        self.random.between(0, 60_000)
+    }
+
     fn read_us(&mut self) -> u64 {
         self.random.between(50, 500)
     }
@@ -114,6 +134,9 @@ impl<M: Machine> World<'_, M> {
         node.timer_us = None;
         node.is_poll_planned = false;
         node.armed = None;
+        node.is_excused = !node.damages.is_empty();
+        node.linked.clear();
+        node.writing = 0;
         node.disk_free_us = now_us;
         node.seen = Observation::default();
         let now = node.clock.now(now_us);
@@ -121,8 +144,8 @@ impl<M: Machine> World<'_, M> {
         let node = self.node(id);
         let machine = match M::start(setup, NodeId(id), now, &mut node.disk) {
             Ok(machine) => machine,
-            // It refuses what it finds, as it should: it stays down.
-            Err(_) if node.is_lost => {
+            // It refuses what it finds, as it should: it stays down, or is started again when its disk works again.
+            Err(_) if node.is_lost || node.is_excused => {
                 self.sometimes("a node refused to start from a damaged disk");
                 return Ok(());
             }
@@ -131,6 +154,7 @@ impl<M: Machine> World<'_, M> {
         self.node(id).machine = Some(machine);
         self.trace.note(now_us, id, || MomentKind::Started);
         self.plan_poll(id);
+        self.plan_links(id);
         Ok(())
     }
 
@@ -144,17 +168,25 @@ impl<M: Machine> World<'_, M> {
         machine.crash(&mut node.disk, loss, &mut self.crash_random);
         self.trace.note(self.now_us, id, || MomentKind::Stopped);
         self.forget_calls(id);
+        self.plan_links(id);
     }
 
     /// Crashes the node if a crash was armed for this point of its work.
     fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
-        let Some((_, loss)) = self.node(id).armed.filter(|(armed, _)| *armed == point) else { return false };
+        let node = self.node(id);
+        let is_writing = node.writing > 0;
+        let is_met = |(armed, _, _): &(CrashPoint, Loss, usize)| {
+            *armed == point || (*armed == CrashPoint::SentWhileWriting && point == CrashPoint::Sent && is_writing)
+        };
+        let Some((point, loss, number)) = node.armed.filter(is_met) else { return false };
+        self.count_fault(number);
         self.sometimes(match point {
             CrashPoint::Now => "a crash at any moment",
             CrashPoint::Persist => "a crash when a write was handed to the disk",
             CrashPoint::Persisted => "a crash when a write was durable",
             CrashPoint::Send => "a crash before a message left",
             CrashPoint::Sent => "a crash when a message had left",
+            CrashPoint::SentWhileWriting => "a crash when a message had left and a write was on its way",
             CrashPoint::Receive => "a crash before a message was looked at",
         });
         self.crash(id, loss);
@@ -218,6 +250,7 @@ impl<M: Machine> World<'_, M> {
         self.trace.count(&(self.now_us, id, token));
         self.input(id, MachineInput::Done { token });
         if is_write {
+            self.node(id).writing -= 1;
             // What the node learned it had no time to tell.
             self.crash_at(id, CrashPoint::Persisted);
         }
@@ -243,7 +276,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    fn input(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
+    pub(super) fn input(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
         let now = self.now_of(id);
         let node = self.node(id);
         let Some(machine) = &mut node.machine else { return };
@@ -305,7 +338,7 @@ impl<M: Machine> World<'_, M> {
                 if self.crash_at(id, CrashPoint::Send) {
                     return Ok(false);
                 }
-                self.send(id, to.0, &message);
+                self.send(id, to.0, message);
                 return Ok(!self.crash_at(id, CrashPoint::Sent));
             }
             MachineOutput::Write { token } => {
@@ -323,33 +356,72 @@ impl<M: Machine> World<'_, M> {
         Ok(true)
     }
 
-    /// A node may stop by itself only while its disk is at fault.
+    /// A node may stop by itself only when its disk was at fault. It is started again when the fault ends, or soon.
     fn halt(&mut self, id: u64, reason: &str) -> Result<bool, Broken> {
         let node = self.node(id);
-        if node.damages.is_empty() && !node.is_lost {
+        if !node.is_excused && !node.is_lost {
             return Err(("no node halts by itself".to_owned(), format!("node {id}: {reason}")));
+        }
+        if node.damages.is_empty() {
+            self.plan(SUPERVISED_US, Happening::Start { node: id });
         }
         self.sometimes("a node halted for its disk");
         self.crash(id, Loss::Nothing);
         Ok(false)
     }
 
-    fn send(&mut self, from: u64, to: u64, message: &M::Message) {
-        let arrivals = self.network.send(self.now_us, (from, to));
-        if arrivals.is_empty() {
-            self.sometimes(if self.network.is_cut((from, to)) {
-                "a message met a cut link"
-            } else {
-                "a message was lost"
-            });
-            self.trace.note(self.now_us, from, || MomentKind::Lost { to, text: format!("{message:?}") });
+    fn send(&mut self, from: u64, to: u64, message: M::Message) {
+        let fate = self.network.send(self.now_us, (from, to), || M::message_bytes(&message));
+        let (incarnation, sent_us) = (self.node(from).incarnation, self.now_us);
+        let what = match fate {
+            Fate::Arrives { at_us, again_us } => {
+                if let Some(at_us) = again_us {
+                    let message = Box::new(message.clone());
+                    self.plan_at(at_us, Happening::Arrive { to, from, incarnation, sent_us, message });
+                }
+                let message = Box::new(message);
+                return self.plan_at(at_us, Happening::Arrive { to, from, incarnation, sent_us, message });
+            }
+            Fate::Cut => "a message met a cut link",
+            Fate::Lost => "a message was lost",
+            Fate::Crowded => "a message found no room on a slow link",
+        };
+        self.sometimes(what);
+        self.trace.note(self.now_us, from, || MomentKind::Lost { to, text: format!("{message:?}") });
+    }
+
+    /// Once a node has stopped or started, its peers and it learn of that.
+    fn plan_links(&mut self, id: u64) {
+        for peer in (1..=self.schedule.nodes).filter(|peer| *peer != id) {
+            self.plan_link(id, peer);
+            self.plan_link(peer, id);
         }
-        let incarnation = self.node(from).incarnation;
-        let sent_us = self.now_us;
-        for at_us in arrivals {
-            let message = Box::new(message.clone());
-            self.plan_at(at_us, Happening::Arrive { to, from, incarnation, sent_us, message });
+    }
+
+    pub(super) fn plan_link(&mut self, id: u64, peer: u64) {
+        let in_us = self.timing.link_us();
+        self.plan(in_us, Happening::Link { node: id, peer });
+    }
+
+    /// A node learns whether it is connected to a peer.
+    pub(super) fn link(&mut self, id: u64, peer: u64) {
+        if self.is_put_off(id, Happening::Link { node: id, peer }).is_none() {
+            return;
         }
+        let Some(other) = self.nodes.get(&peer) else { return };
+        let (runs, incarnation) = (other.machine.is_some(), other.incarnation);
+        let is_up = runs && !self.network.is_cut((id, peer)) && !self.network.is_cut((peer, id));
+        let node = self.node(id);
+        let has_changed = if is_up { node.linked.insert(peer) } else { node.linked.remove(&peer) };
+        if node.machine.is_none() || !has_changed {
+            return;
+        }
+        self.trace.count(&(self.now_us, id, peer, is_up));
+        let peer = NodeId(peer);
+        self.input(
+            id,
+            if is_up { MachineInput::LinkUp { peer, incarnation } } else { MachineInput::LinkDown { peer } },
+        );
     }
 
     fn ask_disk(&mut self, id: u64, token: u64, is_write: bool) {
@@ -360,6 +432,7 @@ impl<M: Machine> World<'_, M> {
         if is_write {
             at_us = node.disk_free_us.max(now_us) + takes_us + node.disk_slower_us;
             node.disk_free_us = at_us;
+            node.writing += 1;
         }
         let start = node.start;
         self.plan_at(at_us, Happening::DiskDone { node: id, start, token, is_write });
@@ -374,7 +447,15 @@ impl<M: Machine> World<'_, M> {
         if (before.term, before.is_leader) != (seen.term, seen.is_leader) {
             let (term, is_leader) = (seen.term, seen.is_leader);
             self.trace.note(self.now_us, id, || MomentKind::Role { term, is_leader });
+            if is_leader {
+                self.last_leader = id;
+                self.leaders_begun += 1;
+                self.begin_hunt(id);
+            }
         }
         self.trace.count(&(id, seen.term, seen.is_leader, seen.committed, seen.digest));
     }
 }
+
+/// After so long a node that halted is started again.
+const SUPERVISED_US: u64 = 500_000;

@@ -1,6 +1,6 @@
 //! What clients do.
 
-use quorate_protocol::{NodeId, Violation};
+use quorate_protocol::{NodeId, Random, Violation};
 
 use super::{Answer, Machine};
 use crate::history::Event;
@@ -14,6 +14,11 @@ pub trait Workload<M: Machine> {
 
     /// A client learns what became of its call. One that waits in vain is told [`Answer::Unknown`] after two seconds.
     fn answered(&mut self, client: u64, what: &M::Call, answer: &Answer<M::Answer>, at_us: u64);
+
+    /// Whether a call changes anything: a cluster that serves must do such ones.
+    fn is_write(&self, _what: &M::Call) -> bool {
+        true
+    }
 
     /// How long a client thinks before its next call, in microseconds.
     fn pause_us(&mut self, client: u64) -> u64;
@@ -35,6 +40,17 @@ pub trait Workload<M: Machine> {
 pub struct Cluster {
     /// Nodes are 1 to this.
     pub nodes: u64,
+    /// Of a hundred calls so many ought to go to the node that leads.
+    pub at_leader_percent: u64,
     /// Who leads, if a running node says that it does.
     pub leader: Option<NodeId>,
+}
+
+impl Cluster {
+    /// A node to call: the leader so often as the schedule says, otherwise any.
+    pub fn choose(&self, random: &mut Random) -> NodeId {
+        let any = NodeId(random.between(1, self.nodes + 1));
+        let is_at_leader = random.between(0, 100) < self.at_leader_percent;
+        self.leader.filter(|_| is_at_leader).unwrap_or(any)
+    }
 }

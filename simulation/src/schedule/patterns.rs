@@ -1,0 +1,148 @@
+//! Several faults that belong together: what chance alone seldom puts in a row.
+
+use quorate_protocol::Random;
+
+use super::generator::{any_loss, partition, pick};
+use super::{CrashPoint, Fault, FaultKind, Partition, Schedule, What, Who};
+use crate::world::Loss;
+
+/// Adds one pattern of faults to the schedule, from `at_us` on. Says how long it takes, in microseconds.
+pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule, at_us: u64) -> u64 {
+    let mut pattern = Pattern { at_us, faults: Vec::new() };
+    match random.between(0, 6) {
+        0 | 1 => old_entries(random, schedule.nodes, &mut pattern),
+        2 | 3 => forgotten_votes(random, schedule.nodes, &mut pattern),
+        4 => leaders_restart(random, &mut pattern),
+        _ => leaders_cut_off(random, &mut pattern),
+    }
+    let end_us = schedule.faults_us;
+    let faults = pattern.faults.into_iter().filter(|fault| kinds.contains(&fault.what.kind()) && fault.at_us < end_us);
+    schedule.faults.extend(faults.map(|fault| Fault { for_us: fault.for_us.min(end_us - fault.at_us), ..fault }));
+    pattern.at_us - at_us
+}
+
+struct Pattern {
+    at_us: u64,
+    faults: Vec<Fault>,
+}
+
+impl Pattern {
+    fn add(&mut self, for_us: u64, what: What) {
+        self.faults.push(Fault { at_us: self.at_us, for_us, demands_progress: false, what });
+    }
+}
+
+/// A leader writes what only it has; the next one writes something of its own, and stops before it said so; the first
+/// leads again and passes its old entries on, slowly, and stops; and the second comes back (Raft figure 8).
+fn old_entries(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
+    let begun_us = pattern.at_us;
+    let away_us = random.between(600_000, 1_600_000);
+    let again_us = random.between(500_000, 2_000_000);
+    pattern.add(away_us, What::Partition { partition: Partition::Isolate { node: Who::LEADER } });
+    let loss = if random.between(0, 2) == 0 { Loss::Nothing } else { any_loss(random) };
+    pattern.add(away_us + again_us, What::CrashNextLeader { after_us: random.between(0, 4_000), loss });
+    let all = (1..=nodes).flat_map(|from| (1..=nodes).map(move |to| (from, to)));
+    let links = all.filter(|(from, to)| from != to).collect();
+    let bytes_per_second = random.between(2_000, 30_000);
+    pattern.add(away_us + again_us + 1_000_000, What::Bandwidth { links, bytes_per_second });
+    pattern.at_us = begun_us + away_us;
+    let after_us = random.between(1_000, 400_000);
+    pattern.add(again_us + 1_500_000, What::CrashNextLeader { after_us, loss: any_loss(random) });
+    pattern.at_us += again_us + 1_000_000;
+}
+
+/// Disks are slow and messages late; nodes stop just when they have said something, lose what was not durable, and are back
+/// at once to hear the same question again.
+fn forgotten_votes(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
+    let length_us = random.between(1_500_000, 4_000_000);
+    for node in 1..=nodes {
+        pattern.add(length_us, What::SlowDisk { node: Who::Node(node), by_us: random.between(20_000, 250_000) });
+    }
+    pattern.add(length_us, What::Delay { up_to_us: random.between(5_000, 250_000) });
+    if random.between(0, 2) == 0 {
+        pattern.add(length_us, What::Duplicate { percent: 50 });
+    }
+    let begun_us = pattern.at_us;
+    pattern.add(
+        random.between(300_000, 1_200_000),
+        What::Partition { partition: Partition::Isolate { node: Who::LEADER } },
+    );
+    while pattern.at_us < begun_us + length_us {
+        let node = Who::Node(random.between(1, nodes + 1));
+        let point = [CrashPoint::Sent, CrashPoint::SentWhileWriting, CrashPoint::Persist][pick(random, 3)];
+        let loss = if random.between(0, 3) == 0 { Loss::Torn } else { Loss::Unsynced };
+        pattern.add(random.between(30_000, 400_000), What::Crash { node, point, loss });
+        if random.between(0, 4) == 0 {
+            let partition = Partition::Isolate { node: Who::LEADER };
+            pattern.add(random.between(300_000, 1_200_000), What::Partition { partition });
+        }
+        pattern.at_us += random.between(20_000, 400_000);
+    }
+}
+
+/// Whoever leads stops, again and again, and now and then all do.
+fn leaders_restart(random: &mut Random, pattern: &mut Pattern) {
+    for _ in 0..random.between(2, 7) {
+        let point = CrashPoint::ALL[pick(random, CrashPoint::ALL.len())];
+        let loss = any_loss(random);
+        let for_us = random.between(1_000, 300_000);
+        match random.between(0, 6) {
+            0 => pattern.add(for_us, What::CrashAll { loss }),
+            1 | 2 => pattern.add(2_000_000, What::CrashNextLeader { after_us: random.between(0, 50_000), loss }),
+            _ => pattern.add(for_us, What::Crash { node: Who::LEADER, point, loss }),
+        }
+        pattern.at_us += random.between(50_000, 1_500_000);
+    }
+}
+
+/// Whoever leads is cut off, one way or both, and the next one too.
+fn leaders_cut_off(random: &mut Random, pattern: &mut Pattern) {
+    for _ in 0..random.between(2, 6) {
+        let node = Who::LEADER;
+        let partition = match random.between(0, 4) {
+            0 => Partition::Deaf { node },
+            1 => Partition::Mute { node },
+            _ => Partition::Isolate { node },
+        };
+        pattern.add(random.between(200_000, 2_500_000), What::Partition { partition });
+        pattern.at_us += random.between(300_000, 1_500_000);
+    }
+}
+
+/// One partial partition, from the second second to the end, under which a majority can still work.
+pub(super) fn steady_partition(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
+    let is_partial = |kind: &&FaultKind| PARTIAL.contains(kind);
+    let partial: Vec<FaultKind> = kinds.iter().filter(is_partial).copied().collect();
+    if partial.is_empty() {
+        return;
+    }
+    let kind = partial[pick(random, partial.len())];
+    let node = if random.between(0, 2) == 0 { Who::LEADER } else { Who::Node(random.between(1, schedule.nodes + 1)) };
+    let mut shape = partition(random, kind, schedule.nodes, node);
+    if let Partition::Links { .. } = shape {
+        shape = Partition::Mute { node };
+    }
+    let (at_us, for_us) = (random.between(2_000_000, 3_000_000), schedule.faults_us);
+    schedule.faults_us += at_us;
+    if let (Partition::Leaves { leaves }, 5) = (&mut shape, schedule.nodes) {
+        // A leader on one node that three others also hear, and nobody hears the fifth.
+        if random.between(0, 2) == 0 {
+            let alone = leaves.pop().expect("two leaves").0;
+            let partition = Partition::Isolate { node: Who::Node(alone) };
+            schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what: What::Partition { partition } });
+        }
+    }
+    let what = What::Partition { partition: shape };
+    schedule.faults.push(Fault { at_us, for_us, demands_progress: true, what });
+}
+
+/// In each of these some node hears a majority, both ways.
+const PARTIAL: [FaultKind; 7] = [
+    FaultKind::Isolate,
+    FaultKind::OneWay,
+    FaultKind::Bridge,
+    FaultKind::Star,
+    FaultKind::Chain,
+    FaultKind::Ring,
+    FaultKind::Leaves,
+];
