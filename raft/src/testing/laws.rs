@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_protocol::{Entry, Law, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
+use quorate_protocol::{Entry, Law, LogIndex, NodeId, Role, Term, Violation};
 
 use crate::Raft;
 
@@ -103,6 +103,9 @@ impl CommittedForever {
 pub struct LeaderCompleteness {
     /// The highest index seen committed, its term, and the highest term in which that was seen.
     committed: Vec<(LogIndex, Term, Term)>,
+    /// The term in which each node leads, and how many of the above it was seen to have: it never loses one (Raft §5.3,
+    /// "leader append-only").
+    checked: BTreeMap<NodeId, (Term, usize)>,
 }
 
 impl Law<Raft> for LeaderCompleteness {
@@ -118,14 +121,21 @@ impl Law<Raft> for LeaderCompleteness {
                 self.committed.push((core.commit_index, term, core.state.term));
             }
         }
-        for (node, core) in nodes.iter().filter(|(_, core)| core.role.name() == Role::Leader) {
-            let earlier = self.committed.iter().rev().filter(|(_, _, seen)| *seen <= core.state.term);
-            for (index, term, _) in earlier.take_while(|(index, ..)| *index > core.log.base().0) {
-                if core.log.term_at(*index) != Some(*term) {
+        let leaders = || nodes.iter().filter(|(_, core)| core.role.name() == Role::Leader);
+        self.checked.retain(|node, _| leaders().any(|(leader, _)| leader == node));
+        for (node, core) in leaders() {
+            let known = self.checked.entry(*node).or_default();
+            if known.0 != core.state.term {
+                *known = (core.state.term, 0);
+            }
+            for (index, term, seen) in &self.committed[known.1..] {
+                let is_there = *index <= core.log.base().0 || core.log.term_at(*index) == Some(*term);
+                if *seen <= core.state.term && !is_there {
                     let detail = format!("node {node} leads in term {} without entry {index}", core.state.term);
                     return Err(Violation { law: "leader completeness", detail });
                 }
             }
+            known.1 = self.committed.len();
         }
         Ok(())
     }
@@ -153,7 +163,7 @@ impl Law<Raft> for MonotoneState {
             let now = (core.state.term, core.state.voted_for);
             let before = self.seen.insert(*node, now).unwrap_or_default();
             let changed_vote = before.0 == now.0 && before.1.is_some() && before.1 != now.1;
-            if now.0 < before.0 || changed_vote || core.status().commit_index < core.told.committed {
+            if now.0 < before.0 || changed_vote || core.commit_index < core.told.committed {
                 let detail = format!("node {node} went from term and vote {before:?} to {now:?}");
                 return Err(Violation { law: "monotone state", detail });
             }
