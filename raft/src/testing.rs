@@ -10,6 +10,7 @@ mod laws;
 mod network;
 mod node;
 mod record;
+mod settings;
 mod words;
 
 pub use builder::Builder;
@@ -19,4 +20,5 @@ pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATe
 pub use network::{Pick, Release};
 pub use node::{Applied, Node};
 pub use record::{Fate, Happening};
+pub use settings::small_settings;
 pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};

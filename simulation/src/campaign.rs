@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::TraceHasher;
 use crate::schedule::{FaultKind, Generator, Schedule};
-use crate::world::{Failure, Outcome};
+use crate::world::{Failure, Outcome, reached};
 
 /// A range of seeds to run.
 #[derive(Clone, Debug)]
@@ -119,14 +119,23 @@ fn summary(done: BTreeMap<u64, Seed>) -> Summary {
     summary
 }
 
+impl Summary {
+    /// What of `expected` and of what every world brings about was never reached.
+    #[must_use]
+    pub fn never_reached(&self, expected: &[&'static str]) -> Vec<&'static str> {
+        let all = expected.iter().chain(&reached::OF_THE_WORLD);
+        all.copied().filter(|what| !self.sometimes.contains_key(what)).collect()
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.simulated_us / 36_000_000;
         writeln!(f, "{} seeds, {} steps, {}.{:02} simulated hours", self.seeds, self.steps, hours / 100, hours % 100)?;
         writeln!(f, "acknowledged calls a seed (median): {}", self.acknowledged_median)?;
         writeln!(f, "faults:")?;
-        for kind in FaultKind::ALL {
-            writeln!(f, "  {:>9}  {kind}", self.faults.get(kind).copied().unwrap_or(0))?;
+        for (kind, count) in &self.faults {
+            writeln!(f, "  {count:>9}  {kind}")?;
         }
         writeln!(f, "reached:")?;
         for (what, count) in &self.sometimes {
@@ -138,3 +147,47 @@ impl fmt::Display for Summary {
         write!(f, "hash {:016x}", self.hash)
     }
 }
+
+/// What a campaign of a thousand seeds must have met: one in which little went wrong proves little. Of longer ones as much more is
+/// asked, of shorter ones nothing.
+#[derive(Clone, Debug)]
+pub struct Requirements {
+    /// Acknowledged calls a seed, in the middle of all seeds.
+    pub acknowledged_median: u64,
+    /// How often every kind of fault must have taken place that was switched on.
+    pub each_fault: u64,
+    /// How often these must have been reached.
+    pub reached: Vec<(&'static str, u64)>,
+}
+
+impl Requirements {
+    /// Whether so many seeds are enough to ask anything.
+    #[must_use]
+    pub fn apply_to(seeds: u64) -> bool {
+        seeds >= SEEDS_ASKED
+    }
+
+    /// What a campaign lacks, in words; of one with fewer than a thousand seeds, what it would lack at its pace.
+    #[must_use]
+    pub fn shortfalls(&self, summary: &Summary, generator: &Generator) -> Vec<String> {
+        let mut lacking = Vec::new();
+        let mut ask = |what: &str, met: u64, asked: u64| {
+            if met < asked {
+                lacking.push(format!("{what}: {met} of {asked}"));
+            }
+        };
+        let scaled = |count: u64| count * summary.seeds / SEEDS_ASKED;
+        ask("acknowledged calls a seed (median)", summary.acknowledged_median, self.acknowledged_median);
+        for kind in generator.switched_on() {
+            let met = summary.faults.get(&kind).copied().unwrap_or(0);
+            ask(kind.name(), met, scaled(self.each_fault));
+        }
+        for (what, count) in &self.reached {
+            ask(what, summary.sometimes.get(what).copied().unwrap_or(0), scaled(*count));
+        }
+        lacking
+    }
+}
+
+/// Fewer seeds need not meet the requirements.
+const SEEDS_ASKED: u64 = 1_000;

@@ -64,10 +64,20 @@ impl Generator {
         };
         match self.aim {
             Aim::Safety => self.add_faults(&mut random, &mut schedule),
-            Aim::Progress => patterns::steady_partition(&mut random, &self.kinds, &mut schedule),
+            Aim::Progress => patterns::steady_partition(&mut random, &self.switched_on(), &mut schedule),
         }
         schedule.faults.sort_by_key(|fault| fault.at_us);
         schedule
+    }
+
+    /// The kinds that schedules may have: those that lie within the budget and show what is to be shown.
+    #[must_use]
+    pub fn switched_on(&self) -> Vec<FaultKind> {
+        let can_be = |kind: &FaultKind| match self.aim {
+            Aim::Safety => self.budget == Budget::Exceeded || *kind != FaultKind::OldCopy,
+            Aim::Progress => patterns::PARTIAL.contains(kind),
+        };
+        self.kinds.iter().copied().filter(can_be).collect()
     }
 
     fn add_faults(&self, random: &mut Random, schedule: &mut Schedule) {
@@ -96,7 +106,7 @@ impl Generator {
             let is_on = random.between(0, 2) == 0;
             (*kind, if is_on { random.between(1, 10) } else { 0 })
         };
-        self.kinds.iter().map(weigh).collect()
+        self.switched_on().iter().map(weigh).collect()
     }
 }
 
@@ -118,8 +128,7 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         FaultKind::RollingRestart => What::RollingRestart,
         FaultKind::Pause => What::Pause { node },
         FaultKind::Wipe => What::Wipe { node: losing(random, schedule)? },
-        FaultKind::OldCopy if schedule.budget == Budget::Exceeded => What::OldCopy { node: losing(random, schedule)? },
-        FaultKind::OldCopy => return None,
+        FaultKind::OldCopy => What::OldCopy { node: losing(random, schedule)? },
         FaultKind::BitRot => What::Damage { node: losing(random, schedule)?, damage: Damage::BitRot },
         FaultKind::MisdirectedWrite => {
             What::Damage { node: losing(random, schedule)?, damage: Damage::MisdirectedWrite }

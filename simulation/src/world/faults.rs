@@ -259,11 +259,10 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// After a while the nodes at both ends learn what became of these links.
+    /// After a while those that send over these links learn what became of them.
     fn check_links(&mut self, links: &[Link]) {
         for (from, to) in links {
             self.plan_link(*from, *to);
-            self.plan_link(*to, *from);
         }
     }
 }

@@ -81,14 +81,14 @@ pub enum MachineInput<T, C> {
         /// What it says.
         message: T,
     },
-    /// The connection to a peer stands again.
+    /// What is sent to a peer gets through again.
     LinkUp {
         /// Which peer.
         peer: NodeId,
         /// The peer's incarnation.
         incarnation: u64,
     },
-    /// The connection to a peer is broken; it may not be told of everything that is sent in vain.
+    /// Nothing that is sent to a peer gets through: it is down, or the link is cut.
     LinkDown {
         /// Which peer.
         peer: NodeId,

@@ -403,14 +403,14 @@ impl<M: Machine> World<'_, M> {
         self.plan(in_us, Happening::Link { node: id, peer });
     }
 
-    /// A node learns whether it is connected to a peer.
+    /// A node learns whether what it sends gets through to a peer.
     pub(super) fn link(&mut self, id: u64, peer: u64) {
         if self.is_put_off(id, Happening::Link { node: id, peer }).is_none() {
             return;
         }
         let Some(other) = self.nodes.get(&peer) else { return };
         let (runs, incarnation) = (other.machine.is_some(), other.incarnation);
-        let is_up = runs && !self.network.is_cut((id, peer)) && !self.network.is_cut((peer, id));
+        let is_up = runs && !self.network.is_cut((id, peer));
         let node = self.node(id);
         let has_changed = if is_up { node.linked.insert(peer) } else { node.linked.remove(&peer) };
         if node.machine.is_none() || !has_changed {

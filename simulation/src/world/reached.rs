@@ -9,3 +9,18 @@ pub const SNAPSHOT_INSTALLED: &str = "a snapshot was installed";
 pub const TAIL_TORN: &str = "a torn tail was cut";
 /// A failed write or sync made a log refuse everything that came after it.
 pub const LOG_POISONED: &str = "a log was poisoned";
+
+/// What every world brings about sooner or later, whatever runs in it.
+pub(crate) const OF_THE_WORLD: [&str; 11] = [
+    "a crash at any moment",
+    "a crash when a write was handed to the disk",
+    "a crash when a write was durable",
+    "a crash before a message left",
+    "a crash when a message had left",
+    "a crash when a message had left and a write was on its way",
+    "a crash before a message was looked at",
+    "a message met a cut link",
+    "a message was lost",
+    "a message found no room on a slow link",
+    "a node halted for its disk",
+];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_protocol::Random;
-use quorate_raft::testing::laws;
+use quorate_raft::testing::{laws, small_settings};
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::node_machine::{MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated};
@@ -19,18 +19,8 @@ type Machine = NodeMachine<Replicated<Service>>;
 fn config(seed: u64) -> MakeConfig<Raft> {
     let is_quiet = Random::new(seed).between(0, 2) == 0;
     Arc::new(move |start| {
-        let settings = Settings {
-            entry_bytes_max: 1_000,
-            batch_bytes_max: 2_000,
-            window_bytes_max: 8_000,
-            uncommitted_bytes_max: 20_000,
-            received_bytes_max: 8_000,
-            cache_bytes_max: 4_000,
-            reads_max: 100,
-            held_messages_max: 100,
-            quiet_after: is_quiet.then_some(Duration::from_millis(300)),
-            ..Settings::default()
-        };
+        let quiet_after = is_quiet.then_some(Duration::from_millis(300));
+        let settings = Settings { quiet_after, ..small_settings(seed) };
         let node = start.identity.node;
         Config::new(node, start.seed, Start::Initial(start.members.clone()), settings).expect("valid settings")
     })

@@ -4,19 +4,21 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use quorate_simulation::campaign::Campaign;
-use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording};
+use quorate_simulation::campaign::{Campaign, Requirements, Summary};
+use quorate_simulation::schedule::{Aim, Budget, FaultKind, Schedule};
+use quorate_simulation::world::Recording;
 
-use crate::{diagnosis, raft};
+use crate::diagnosis;
+use crate::protocols::{self, Protocol};
 
 /// Runs a protocol under faults.
 #[derive(Debug, Args)]
+#[command(after_help = protocols::list())]
 pub(crate) struct Explore {
     /// What to run
-    #[arg(long, value_enum, default_value_t = Protocol::Raft)]
+    #[arg(long, value_name = "NAME", value_parser = protocols::protocol, default_value = protocols::PROTOCOLS[0].name)]
     protocol: Protocol,
     /// The seeds to run, the last one included
     #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, default_value = "1..100")]
@@ -24,6 +26,12 @@ pub(crate) struct Explore {
     /// The kinds of faults that may be switched on; all if none is named
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     faults: Vec<FaultKind>,
+    /// Demand that the cluster serves while a partial partition lasts, instead of when all is healed
+    #[arg(long)]
+    progress: bool,
+    /// Destroy more than the protocol can bear: laws will be broken
+    #[arg(long)]
+    exceed_budget: bool,
     /// How long the time of faults lasts, in simulated seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     seconds: u64,
@@ -44,12 +52,6 @@ pub(crate) struct Explore {
     replay: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Protocol {
-    /// The bare raft core on a simple log
-    Raft,
-}
-
 impl Explore {
     pub(crate) fn run(&self) -> u8 {
         // A panic of a core is a finding like others, and told in its place.
@@ -64,16 +66,17 @@ impl Explore {
         })
     }
 
-    fn run_schedule(&self, schedule: &Schedule, recording: Recording) -> Outcome {
-        match self.protocol {
-            Protocol::Raft => raft::run_schedule(schedule, recording),
-        }
-    }
-
     fn explore(&self) -> Result<u8, String> {
-        let mut generator = Generator { faults_us: self.seconds.saturating_mul(1_000_000), ..raft::generator() };
+        let mut generator = (self.protocol.generator)();
+        generator.faults_us = self.seconds.saturating_mul(1_000_000);
         if !self.faults.is_empty() {
             generator.kinds.clone_from(&self.faults);
+        }
+        if self.progress {
+            generator.aim = Aim::Progress;
+        }
+        if self.exceed_budget {
+            generator.budget = Budget::Exceeded;
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
@@ -85,29 +88,50 @@ impl Explore {
             ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left").expect("a valid template"),
         );
         let began = Instant::now();
-        let summary = campaign.run(|schedule| self.run_schedule(schedule, Recording::Nothing), || bar.inc(1));
+        let summary = campaign.run(|schedule| (self.protocol.run)(schedule, Recording::Nothing), || bar.inc(1));
         bar.finish_and_clear();
         println!("{summary}");
         let seconds = began.elapsed().as_secs_f64();
         let simulated = std::time::Duration::from_micros(summary.simulated_us).as_secs_f64();
         println!("took {seconds:.1} s: {:.2} simulated hours a second", simulated / 3600.0 / seconds);
-        let run = |schedule: &Schedule, recording| self.run_schedule(schedule, recording);
+        let has_failed = self.diagnose(&campaign, &summary)?;
+        let is_lacking = self.told_what_is_lacking(&campaign, &summary);
+        Ok(if has_failed || is_lacking { BROKEN } else { HELD })
+    }
+
+    fn diagnose(&self, campaign: &Campaign, summary: &Summary) -> Result<bool, String> {
         for (seed, failure) in &summary.failures {
             println!("\nseed {seed} broke `{}`: {}", failure.law, failure.detail);
             if self.first {
                 break;
             }
             let schedule = campaign.generator.schedule(*seed);
-            diagnosis::shrink_and_write(&self.out, &format!("seed-{seed}"), schedule, &failure.law, run)?;
+            let name = format!("{}-seed-{seed}", self.protocol.name);
+            diagnosis::shrink_and_write(&self.out, &name, schedule, &failure.law, self.protocol.run)?;
         }
-        Ok(if summary.failures.is_empty() { HELD } else { BROKEN })
+        Ok(!summary.failures.is_empty())
+    }
+
+    /// Says what was never reached, and what a campaign of this length had to meet and did not.
+    fn told_what_is_lacking(&self, campaign: &Campaign, summary: &Summary) -> bool {
+        for what in summary.never_reached(self.protocol.expected) {
+            println!("never reached: {what}");
+        }
+        if self.progress || self.exceed_budget || !self.faults.is_empty() || !Requirements::apply_to(summary.seeds) {
+            return false;
+        }
+        let lacking = (self.protocol.requirements)().shortfalls(summary, &campaign.generator);
+        for what in &lacking {
+            println!("TOO SELDOM: {what}");
+        }
+        !lacking.is_empty()
     }
 
     fn replay(&self, file: &Path) -> Result<u8, String> {
         let said = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
         let text = std::fs::read_to_string(file).map_err(|error| said(&error))?;
         let schedule: Schedule = serde_json::from_str(&text).map_err(|error| said(&error))?;
-        let outcome = self.run_schedule(&schedule, Recording::Everything);
+        let outcome = (self.protocol.run)(&schedule, Recording::Everything);
         let name = file.file_stem().map_or("replay".into(), |stem| stem.to_string_lossy());
         let folder = file.parent().unwrap_or(Path::new("."));
         diagnosis::write_run(folder, &name, &schedule, &outcome)?;

@@ -3,6 +3,7 @@
 mod check;
 mod diagnosis;
 mod explore;
+mod protocols;
 mod raft;
 
 use std::process::ExitCode;

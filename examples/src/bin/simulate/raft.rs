@@ -1,43 +1,91 @@
-//! The raft core, as it is simulated: small bounds, so that every one of them is met.
+//! Raft, as it ships and bare: with small bounds, so that every one of them is met.
 
-use quorate_protocol::{Configuration, NodeId};
-use quorate_raft::testing::laws;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_protocol::{Configuration, NodeId, Random};
+use quorate_raft::testing::{laws, small_settings};
 use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_simulation::campaign::Requirements;
 use quorate_simulation::core_machine::{CoreLaws, CoreMachine, CoreSetup};
-use quorate_simulation::registers::RegisterClients;
+use quorate_simulation::node_machine::{MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated};
+use quorate_simulation::registers::{RegisterClients, Registers};
 use quorate_simulation::schedule::{Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording, run};
+use quorate_simulation::world::{Machine, Outcome, Recording, reached, run};
 
-/// Every fault that a bare core can meet.
-pub(crate) fn generator() -> Generator {
-    Generator::of::<CoreMachine<Raft>>()
-}
+use crate::protocols::Protocol;
 
-/// Runs one schedule on bare raft cores.
-pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome {
+/// A replicated state machine on the shipped node, its log and its snapshots.
+pub(crate) const RAFT: Protocol = Protocol {
+    name: "raft",
+    about: "replicas on the shipped node, with its log and its snapshots",
+    generator: Generator::of::<Shipped>,
+    run: run_shipped,
+    expected: Shipped::EXPECTED,
+    requirements: || Requirements {
+        acknowledged_median: 2_000,
+        each_fault: 100,
+        reached: vec![
+            (reached::LEADER_ELECTED, 3_000),
+            (reached::SNAPSHOT_INSTALLED, 500),
+            (reached::TAIL_TORN, 300),
+            (reached::LOG_POISONED, 100),
+        ],
+    },
+};
+
+/// The core alone: what breaks there is the core's.
+pub(crate) const RAFT_CORE: Protocol = Protocol {
+    name: "raft-core",
+    about: "the bare raft core on a simple log",
+    generator: Generator::of::<Bare>,
+    run: run_bare,
+    expected: Bare::EXPECTED,
+    requirements: || Requirements {
+        acknowledged_median: 2_000,
+        each_fault: 100,
+        reached: vec![
+            (reached::LEADER_ELECTED, 3_000),
+            (reached::SNAPSHOT_INSTALLED, 500),
+            (reached::LOG_POISONED, 100),
+        ],
+    },
+};
+
+type Bare = CoreMachine<Raft>;
+type Shipped = NodeMachine<Replicated<RegisterService<Raft>>>;
+
+fn run_bare(schedule: &Schedule, recording: Recording) -> Outcome {
     let setup = CoreSetup::<Raft> {
         nodes: schedule.nodes,
         seed: schedule.seed,
         snapshot_every: schedule.snapshot_every,
         tail_bytes_max: 2_000,
-        config,
+        config: bare_config,
     };
     let mut clients = RegisterClients::new(schedule.seed);
-    run::<CoreMachine<Raft>>(&setup, schedule, &mut CoreLaws::new(laws()), &mut clients, recording)
+    run::<Bare>(&setup, schedule, &mut CoreLaws::new(laws()), &mut clients, recording)
 }
 
-fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
-    let settings = Settings {
-        entry_bytes_max: 1_000,
-        batch_bytes_max: 2_000,
-        window_bytes_max: 8_000,
-        uncommitted_bytes_max: 20_000,
-        received_bytes_max: 8_000,
-        cache_bytes_max: 4_000,
-        reads_max: 100,
-        held_messages_max: 100,
-        ..Settings::default()
-    };
+fn bare_config(node: NodeId, nodes: u64, seed: u64) -> Config {
     let start = Start::Initial(Configuration::of_voters((1..=nodes).map(NodeId)));
-    Config::new(node, seed, start, settings).expect("the settings above fit each other")
+    Config::new(node, seed, start, small_settings(seed)).expect("settings that fit each other")
+}
+
+fn run_shipped(schedule: &Schedule, recording: Recording) -> Outcome {
+    let setup = NodeSetup::replicated(schedule, shipped_config(schedule.seed), Registers::default);
+    let mut clients = RegisterClients::new(schedule.seed);
+    let mut laws = ReplicaLaws::<RegisterService<Raft>>::new(laws());
+    run::<Shipped>(&setup, schedule, &mut laws, &mut clients, recording)
+}
+
+/// In every second run groups without work fall silent.
+fn shipped_config(seed: u64) -> MakeConfig<Raft> {
+    let is_quiet = Random::new(seed).between(0, 2) == 0;
+    let quiet_after = is_quiet.then_some(Duration::from_millis(300));
+    Arc::new(move |start| {
+        let settings = Settings { quiet_after, ..small_settings(seed) };
+        let members = Start::Initial(start.members.clone());
+        Config::new(start.identity.node, start.seed, members, settings).expect("settings that fit each other")
+    })
 }

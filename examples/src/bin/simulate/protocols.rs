@@ -1,0 +1,46 @@
+//! What can be simulated: one line a protocol.
+
+use quorate_simulation::campaign::Requirements;
+use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::world::{Outcome, Recording};
+
+use crate::raft;
+
+/// A protocol and what stands around it.
+#[derive(Clone, Copy)]
+pub(crate) struct Protocol {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What it is, in a few words.
+    pub(crate) about: &'static str,
+    /// Every fault that it can meet.
+    pub(crate) generator: fn() -> Generator,
+    /// Runs one schedule.
+    pub(crate) run: fn(&Schedule, Recording) -> Outcome,
+    /// What a long campaign must reach.
+    pub(crate) expected: &'static [&'static str],
+    /// What a thousand seeds must have met.
+    pub(crate) requirements: fn() -> Requirements,
+}
+
+/// Every protocol; the first is the default.
+pub(crate) const PROTOCOLS: &[Protocol] = &[raft::RAFT, raft::RAFT_CORE];
+
+/// The protocol of this name.
+pub(crate) fn protocol(name: &str) -> Result<Protocol, String> {
+    let known = || PROTOCOLS.iter().map(|protocol| protocol.name).collect::<Vec<_>>().join(", ");
+    let found = PROTOCOLS.iter().copied().find(|protocol| protocol.name == name);
+    found.ok_or_else(|| format!("{name} is not one of {}", known()))
+}
+
+/// The protocols, a line each.
+pub(crate) fn list() -> String {
+    let line = |protocol: &Protocol| format!("  {:<18} {}", protocol.name, protocol.about);
+    format!("Protocols:\n{}", PROTOCOLS.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+impl std::fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
