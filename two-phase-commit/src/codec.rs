@@ -1,0 +1,195 @@
+//! The state record and the journal's records: what this crate writes itself, byte by byte.
+//!
+//! All begin with a version (1), all numbers are little-endian. A number of a transaction is its epoch (8) and sequence (8), an
+//! id the coordinator (8) and the number.
+//!
+//! ```text
+//! state:     version | epoch (8) | forgotten below (number) | count (2) | per coordinator: node (8), epoch (8), finished below (number)
+//! commit:    version | 1 | number | writers: count (2), node (8) each
+//! ended:     version | 2 | as commit
+//! delegated: version | 3 | number | participant (8) | payload (the rest)
+//! prepared:  version | 4 | id | participants: count (2), node (8) each | payload (the rest)
+//! settled:   version | 5 | id | end: 0 abort, 1 commit, as decided; 2 abandoned
+//! ```
+//!
+//! The key of a record is only its place: it is drawn anew for each transaction and role.
+
+use std::collections::BTreeSet;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use quorate_protocol::{NodeId, StateError};
+
+use crate::message::Stamp;
+use crate::state::{BranchEnd, COORDINATORS_MAX, DurableState};
+use crate::{Decision, Epoch, TransactionId, TransactionNumber};
+
+/// What a record of the journal says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// A coordinator's decision to commit. Its absence is a decision to abort, or none.
+    Commit { number: TransactionNumber, writers: BTreeSet<NodeId> },
+    /// Every writer has committed.
+    Ended { number: TransactionNumber, writers: BTreeSet<NodeId> },
+    /// The decision is the participant's.
+    Delegated { number: TransactionNumber, participant: NodeId, payload: Bytes },
+    /// A participant's vote of yes.
+    Prepared { transaction: TransactionId, participants: BTreeSet<NodeId>, payload: Bytes },
+    /// How a participant's branch ended.
+    Settled { transaction: TransactionId, end: BranchEnd },
+}
+
+impl Record {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        match self {
+            Self::Commit { number, writers } => {
+                out.put_u8(COMMIT);
+                put_number(&mut out, *number);
+                put_nodes(&mut out, writers);
+            }
+            Self::Ended { number, writers } => {
+                out.put_u8(ENDED);
+                put_number(&mut out, *number);
+                put_nodes(&mut out, writers);
+            }
+            Self::Delegated { number, participant, payload } => {
+                out.put_u8(DELEGATED);
+                put_number(&mut out, *number);
+                out.put_u64_le(participant.0);
+                out.put_slice(payload);
+            }
+            Self::Prepared { transaction, participants, payload } => {
+                out.put_u8(PREPARED);
+                put_id(&mut out, *transaction);
+                put_nodes(&mut out, participants);
+                out.put_slice(payload);
+            }
+            Self::Settled { transaction, end } => {
+                out.put_u8(SETTLED);
+                put_id(&mut out, *transaction);
+                out.put_u8(match end {
+                    BranchEnd::Decided(Decision::Abort) => 0,
+                    BranchEnd::Decided(Decision::Commit) => 1,
+                    BranchEnd::Abandoned => 2,
+                    BranchEnd::ReadOnly => unreachable!("nothing is recorded of a read-only branch"),
+                });
+            }
+        }
+        out.freeze()
+    }
+
+    /// The record that `bytes` hold, and nothing else.
+    pub(crate) fn decode(mut bytes: Bytes) -> Result<Self, StateError> {
+        take_version(&mut bytes)?;
+        let rest = &mut bytes;
+        let record = match rest.try_get_u8().map_err(|_| StateError::Malformed)? {
+            COMMIT => Self::Commit { number: take_number(rest)?, writers: take_nodes(rest)? },
+            ENDED => Self::Ended { number: take_number(rest)?, writers: take_nodes(rest)? },
+            DELEGATED => {
+                let (number, participant) = (take_number(rest)?, NodeId(take_u64(rest)?));
+                return Ok(Self::Delegated { number, participant, payload: bytes });
+            }
+            PREPARED => {
+                let (transaction, participants) = (take_id(rest)?, take_nodes(rest)?);
+                return Ok(Self::Prepared { transaction, participants, payload: bytes });
+            }
+            SETTLED => {
+                let transaction = take_id(rest)?;
+                let end = match rest.try_get_u8() {
+                    Ok(0) => BranchEnd::Decided(Decision::Abort),
+                    Ok(1) => BranchEnd::Decided(Decision::Commit),
+                    Ok(2) => BranchEnd::Abandoned,
+                    _ => return Err(StateError::Malformed),
+                };
+                Self::Settled { transaction, end }
+            }
+            _ => return Err(StateError::Malformed),
+        };
+        if bytes.is_empty() { Ok(record) } else { Err(StateError::Malformed) }
+    }
+}
+
+/// The bytes of a state record.
+pub(crate) fn encode_state(state: &DurableState) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(VERSION);
+    out.put_u64_le(state.epoch.0);
+    put_number(&mut out, state.forgotten_below);
+    out.put_u16_le(u16::try_from(state.coordinators.len()).expect("bounded by COORDINATORS_MAX"));
+    for (node, stamp) in &state.coordinators {
+        out.put_u64_le(node.0);
+        out.put_u64_le(stamp.epoch.0);
+        put_number(&mut out, stamp.finished_below);
+    }
+    out.freeze()
+}
+
+/// The state record that `bytes` hold, and nothing else.
+pub(crate) fn decode_state(mut bytes: Bytes) -> Result<DurableState, StateError> {
+    take_version(&mut bytes)?;
+    let rest = &mut bytes;
+    let epoch = Epoch(take_u64(rest)?);
+    let forgotten_below = take_number(rest)?;
+    let count = rest.try_get_u16_le().map_err(|_| StateError::Malformed)?;
+    let mut state = DurableState { epoch, forgotten_below, ..DurableState::default() };
+    for _ in 0..count {
+        let node = NodeId(take_u64(rest)?);
+        let stamp = Stamp { epoch: Epoch(take_u64(rest)?), finished_below: take_number(rest)? };
+        state.coordinators.insert(node, stamp);
+    }
+    let is_whole = bytes.is_empty() && state.coordinators.len() == usize::from(count);
+    if is_whole && usize::from(count) <= COORDINATORS_MAX { Ok(state) } else { Err(StateError::Malformed) }
+}
+
+fn take_version(rest: &mut Bytes) -> Result<(), StateError> {
+    match rest.try_get_u8() {
+        Ok(VERSION) => Ok(()),
+        Ok(version) => Err(StateError::Version(version)),
+        Err(_) => Err(StateError::Malformed),
+    }
+}
+
+fn put_number(out: &mut BytesMut, number: TransactionNumber) {
+    out.put_u64_le(number.epoch.0);
+    out.put_u64_le(number.sequence);
+}
+
+fn take_number(rest: &mut Bytes) -> Result<TransactionNumber, StateError> {
+    Ok(TransactionNumber { epoch: Epoch(take_u64(rest)?), sequence: take_u64(rest)? })
+}
+
+fn put_id(out: &mut BytesMut, transaction: TransactionId) {
+    out.put_u64_le(transaction.coordinator.0);
+    put_number(out, transaction.number);
+}
+
+fn take_id(rest: &mut Bytes) -> Result<TransactionId, StateError> {
+    Ok(TransactionId { coordinator: NodeId(take_u64(rest)?), number: take_number(rest)? })
+}
+
+fn put_nodes(out: &mut BytesMut, nodes: &BTreeSet<NodeId>) {
+    out.put_u16_le(u16::try_from(nodes.len()).expect("bounded by participants_max"));
+    for node in nodes {
+        out.put_u64_le(node.0);
+    }
+}
+
+fn take_nodes(rest: &mut Bytes) -> Result<BTreeSet<NodeId>, StateError> {
+    let count = rest.try_get_u16_le().map_err(|_| StateError::Malformed)?;
+    (0..count).map(|_| take_u64(rest).map(NodeId)).collect()
+}
+
+fn take_u64(rest: &mut Bytes) -> Result<u64, StateError> {
+    rest.try_get_u64_le().map_err(|_| StateError::Malformed)
+}
+
+const VERSION: u8 = 1;
+const COMMIT: u8 = 1;
+const ENDED: u8 = 2;
+const DELEGATED: u8 = 3;
+const PREPARED: u8 = 4;
+const SETTLED: u8 = 5;
+
+#[cfg(test)]
+mod tests;

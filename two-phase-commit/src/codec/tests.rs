@@ -1,0 +1,52 @@
+use super::*;
+
+fn records() -> Vec<Record> {
+    let number = TransactionNumber { epoch: Epoch(3), sequence: 500 };
+    let transaction = TransactionId { coordinator: NodeId(1), number };
+    let nodes: BTreeSet<NodeId> = [NodeId(2), NodeId(3)].into();
+    let payload = Bytes::from_static(b"pay");
+    vec![
+        Record::Commit { number, writers: nodes.clone() },
+        Record::Ended { number, writers: nodes.clone() },
+        Record::Delegated { number, participant: NodeId(2), payload: payload.clone() },
+        Record::Prepared { transaction, participants: nodes, payload },
+        Record::Settled { transaction, end: BranchEnd::Decided(Decision::Commit) },
+        Record::Settled { transaction, end: BranchEnd::Decided(Decision::Abort) },
+        Record::Settled { transaction, end: BranchEnd::Abandoned },
+    ]
+}
+
+#[test]
+fn records_are_read_as_they_were_written_and_not_in_part() {
+    for record in records() {
+        let bytes = record.encode();
+        assert_eq!(Record::decode(bytes.clone()), Ok(record.clone()));
+        let has_payload = matches!(record, Record::Delegated { .. } | Record::Prepared { .. });
+        for length in 0..bytes.len() {
+            let part = Record::decode(bytes.slice(..length));
+            assert!(part != Ok(record.clone()), "{length} bytes are not the record");
+            assert!(part.is_err() || has_payload, "only a payload may end anywhere");
+        }
+        if !has_payload {
+            let longer = [&bytes[..], &[0]].concat();
+            assert_eq!(Record::decode(longer.into()), Err(StateError::Malformed));
+        }
+        let newer = [&[2], &bytes[1..]].concat();
+        assert_eq!(Record::decode(newer.into()), Err(StateError::Version(2)));
+    }
+}
+
+#[test]
+fn the_state_is_read_as_it_was_written_and_not_in_part() {
+    let finished_below = TransactionNumber { epoch: Epoch(2), sequence: 9 };
+    let mut state = DurableState { epoch: Epoch(4), forgotten_below: finished_below, ..DurableState::default() };
+    for node in 1..=COORDINATORS_MAX as u64 {
+        state.coordinators.insert(NodeId(node), Stamp { epoch: Epoch(5), finished_below });
+    }
+    let bytes = encode_state(&state);
+    assert!(bytes.len() <= quorate_protocol::STATE_BYTES_MAX);
+    assert_eq!(decode_state(bytes.clone()), Ok(state));
+    for length in 0..bytes.len() {
+        assert_eq!(decode_state(bytes.slice(..length)), Err(StateError::Malformed));
+    }
+}

@@ -1,0 +1,416 @@
+//! The coordinator: it collects votes, decides, and sees its commits through.
+//!
+//! ```text
+//!             Commit             all votes in        durable           all acknowledged      durable
+//!  Working ──────────► Voting ──────────────► Deciding ───────► Committed ───────────────► Ending ───────► remembered
+//!     │                  │ a no, too late         │ certainly not written
+//!     └──────────────────┴────────────────────────┴──► aborted: nothing is kept, nothing was written
+//!
+//!             Commit, one participant   durable            its answer
+//!  Working ─────────────────────► Delegating ───────► Delegated ─────────► Ending or Forgetting
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use quorate_protocol::{Instant, NodeId, StorageLevel};
+
+use crate::codec::Record;
+use crate::config::OnePhase;
+use crate::error::Ignored;
+use crate::message::{Acknowledgement, CommitOnePhase, Decide, Message, Prepare};
+use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
+use crate::timers::Timer;
+use crate::{
+    AbortReason, CommandId, Decision, Event, Knowledge, Outcome, RefuseReason, TransactionId, TransactionNumber,
+    TwoPhaseCommit, Vote,
+};
+
+impl TwoPhaseCommit {
+    pub(crate) fn on_begin(&mut self, command: CommandId) -> Result<(), RefuseReason> {
+        self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
+        if self.storage == StorageLevel::Low {
+            return Err(RefuseReason::StorageLow);
+        }
+        if self.coordinated.len() >= self.config.settings().transactions_max {
+            return Err(RefuseReason::Overloaded);
+        }
+        let number = self.next_number();
+        self.next_sequence += 1;
+        let it = Coordinated { stage: Stage::Working, since: self.now.instant, attempt: 0, is_reported: false };
+        self.coordinated.insert(number, it);
+        self.timers.arm(Timer::Coordinated(number), self.now.instant.after(self.config.settings().begin_timeout));
+        self.outbox.event_after(self.epoch_ticket, Event::Begun { command, transaction: self.id_of(number) });
+        Ok(())
+    }
+
+    pub(crate) fn on_commit(
+        &mut self,
+        transaction: TransactionId,
+        branches: BTreeMap<NodeId, Bytes>,
+    ) -> Result<(), RefuseReason> {
+        let number = self.own(transaction)?;
+        let settings = self.config.settings();
+        let it = self.coordinated.get(&number).ok_or(RefuseReason::NotBegun)?;
+        if it.stage != Stage::Working {
+            return Err(RefuseReason::AlreadyDeciding);
+        }
+        if branches.is_empty() || branches.len() > settings.participants_max {
+            return Err(RefuseReason::Participants);
+        }
+        if branches.values().any(|payload| payload.len() > settings.payload_bytes_max) {
+            return Err(RefuseReason::TooLarge);
+        }
+        let bytes: usize = branches.values().map(Bytes::len).sum();
+        if self.coordinated_bytes + bytes > settings.payload_bytes_total_max {
+            return Err(RefuseReason::Overloaded);
+        }
+        let until = self.now.instant.after(settings.vote_timeout);
+        let is_delegated = branches.len() == 1 && settings.one_phase == OnePhase::Shortcut;
+        if is_delegated {
+            let (participant, payload) = branches.into_iter().next().expect("one");
+            let key = self.new_key();
+            let record = Record::Delegated { number, participant, payload: payload.clone() };
+            self.enter(number, Stage::Delegating { key, participant, payload });
+            self.write(key, &record, Some(Awaited::Delegated(number)));
+            return Ok(());
+        }
+        self.enter(number, Stage::Voting(Voting { until, payloads: branches, votes: BTreeMap::new() }));
+        self.ask_for_votes(number);
+        Ok(())
+    }
+
+    pub(crate) fn on_abort(&mut self, transaction: TransactionId) -> Result<(), RefuseReason> {
+        let number = self.own(transaction)?;
+        let told = match &self.coordinated.get(&number).ok_or(RefuseReason::NotBegun)?.stage {
+            Stage::Working => BTreeSet::new(),
+            Stage::Voting(voting) => voting.interested(),
+            _ => return Err(RefuseReason::AlreadyDeciding),
+        };
+        self.abort_transaction(number, AbortReason::Asked, &told);
+        Ok(())
+    }
+
+    /// What is not known any more was aborted, unless it is so old that committed transactions are forgotten as well.
+    pub(crate) fn on_query(&mut self, command: CommandId, transaction: TransactionId) -> Result<(), RefuseReason> {
+        self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
+        let number = self.own(transaction)?;
+        if number >= self.next_number() {
+            return Err(RefuseReason::NotBegun);
+        }
+        let knowledge = match self.coordinated.get(&number).map(|it| &it.stage) {
+            Some(Stage::Working | Stage::Voting(_) | Stage::Deciding { .. } | Stage::Delegating { .. }) => {
+                Knowledge::Undecided
+            }
+            Some(Stage::Delegated { .. }) => Knowledge::InDoubt,
+            Some(Stage::Committed { .. } | Stage::Ending { .. }) => Knowledge::Committed,
+            None if self.remembered.contains_key(&number) => Knowledge::Committed,
+            None if number < self.state.forgotten_below => Knowledge::Forgotten,
+            Some(Stage::Forgetting) | None => Knowledge::Aborted,
+        };
+        self.outbox.event_after(self.epoch_ticket, Event::Known { command, transaction, knowledge });
+        Ok(())
+    }
+
+    pub(crate) fn on_vote(&mut self, from: NodeId, transaction: TransactionId, vote: Vote) -> Result<(), Ignored> {
+        let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
+        let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
+            // It comes too late. Who voted yes must hear what was decided without it.
+            return if vote == Vote::Yes { self.on_inquire(from, number) } else { Err(Ignored::Stale) };
+        };
+        if !voting.payloads.contains_key(&from) {
+            return Err(Ignored::NotParticipant);
+        }
+        match (voting.votes.get(&from), vote) {
+            (_, Vote::No) => {
+                let mut told = voting.interested();
+                told.remove(&from);
+                self.abort_transaction(number, AbortReason::Refused(from), &told);
+                return Ok(());
+            }
+            // Who voted read-only and crashed may be asked again and have something to write then.
+            (None, _) | (Some(Vote::ReadOnly), Vote::Yes) => voting.votes.insert(from, vote),
+            (Some(_), _) => return Err(Ignored::Repeated),
+        };
+        if voting.votes.len() == voting.payloads.len() {
+            self.decide(number);
+        }
+        Ok(())
+    }
+
+    /// A participant is in doubt. What this coordinator does not know it will never commit (presumed abort, §4.1).
+    pub(crate) fn on_inquire(&mut self, from: NodeId, number: TransactionNumber) -> Result<(), Ignored> {
+        if number >= self.next_number() {
+            return Err(Ignored::Absurd);
+        }
+        let writers = match self.coordinated.get(&number).map(|it| &it.stage) {
+            Some(Stage::Committed { writers, .. } | Stage::Ending { writers, .. }) => Some(writers),
+            Some(Stage::Forgetting) => None,
+            Some(_) => return Err(Ignored::Undecided),
+            None => self.remembered.get(&number).map(|it| &it.writers),
+        };
+        let is_committed = writers.is_some_and(|writers| writers.contains(&from));
+        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        let answer = if is_committed {
+            Message::Decide(Decide { stamp, transaction, decision: Decision::Commit })
+        } else {
+            Message::Presume { stamp, transaction }
+        };
+        self.send(from, answer);
+        Ok(())
+    }
+
+    pub(crate) fn on_acknowledge(
+        &mut self,
+        from: NodeId,
+        transaction: TransactionId,
+        how: Acknowledgement,
+    ) -> Result<(), Ignored> {
+        let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
+        let Some(Stage::Committed { key, writers, unacknowledged }) =
+            self.coordinated.get_mut(&number).map(|it| &mut it.stage)
+        else {
+            return Err(Ignored::Stale);
+        };
+        if !unacknowledged.remove(&from) {
+            return Err(Ignored::Repeated);
+        }
+        if how == Acknowledgement::Forgotten {
+            self.outbox.event(Event::BranchForgotten { transaction, participant: from });
+        }
+        if unacknowledged.is_empty() {
+            let (key, writers) = (*key, std::mem::take(writers));
+            self.end(number, key, writers);
+        }
+        Ok(())
+    }
+
+    /// The participant that was left the decision says how it was.
+    pub(crate) fn on_outcome(
+        &mut self,
+        from: NodeId,
+        number: TransactionNumber,
+        decision: Decision,
+    ) -> Result<(), Ignored> {
+        let Some(Stage::Delegated { key, participant, .. }) = self.coordinated.get(&number).map(|it| &it.stage) else {
+            return Err(Ignored::Stale);
+        };
+        let (key, participant) = (*key, *participant);
+        if participant != from {
+            return Err(Ignored::NotParticipant);
+        }
+        let transaction = self.id_of(number);
+        match decision {
+            Decision::Commit => {
+                self.outbox.event(Event::Ended { transaction, outcome: Outcome::Committed });
+                self.end(number, key, [participant].into());
+            }
+            Decision::Abort => {
+                let outcome = Outcome::Aborted(AbortReason::Refused(from));
+                self.outbox.event(Event::Ended { transaction, outcome });
+                self.enter(number, Stage::Forgetting);
+                self.erase_lazily(key, Some(Awaited::Ended(number)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The decision to commit is durable, and so a fact.
+    pub(crate) fn on_decided(&mut self, number: TransactionNumber) {
+        let Some(Stage::Deciding { key, writers }) = self.coordinated.get(&number).map(|it| &it.stage) else { return };
+        let (key, writers) = (*key, writers.clone());
+        self.enter(number, Stage::Committed { key, unacknowledged: writers.clone(), writers });
+        let transaction = self.id_of(number);
+        self.outbox.event(Event::Ended { transaction, outcome: Outcome::Committed });
+        self.tell_commit(number);
+    }
+
+    /// That the participant decides is durable: it may be told to.
+    pub(crate) fn on_delegated(&mut self, number: TransactionNumber) {
+        let Some(Stage::Delegating { key, participant, payload }) = self.coordinated.get(&number).map(|it| &it.stage)
+        else {
+            return;
+        };
+        let (key, participant, payload) = (*key, *participant, payload.clone());
+        self.enter(number, Stage::Delegated { key, participant, payload });
+        self.ask_to_decide(number);
+    }
+
+    /// That the transaction is over is durable: it need not be come back to.
+    pub(crate) fn on_ended(&mut self, number: TransactionNumber) {
+        let Some(it) = self.coordinated.remove(&number) else { return };
+        if let Stage::Ending { key, writers } = it.stage {
+            self.remembered.insert(number, Remembered { key, writers });
+        }
+        self.forget_outcomes();
+    }
+
+    /// Keeps the newest `outcomes_max` outcomes, and knows from where on it keeps all.
+    pub(crate) fn forget_outcomes(&mut self) {
+        while self.remembered.len() > self.config.settings().outcomes_max {
+            let (oldest, it) = self.remembered.pop_first().expect("above a bound");
+            self.state.forgotten_below = self.state.forgotten_below.max(oldest.next());
+            self.write_state_lazily();
+            self.erase_lazily(it.key, None);
+        }
+    }
+
+    pub(crate) fn on_coordinated_timeout(&mut self, number: TransactionNumber) {
+        let now = self.now.instant;
+        let Some(it) = self.coordinated.get_mut(&number) else { return };
+        it.attempt = it.attempt.saturating_add(1);
+        match &it.stage {
+            Stage::Working => self.abort_transaction(number, AbortReason::Idle, &BTreeSet::new()),
+            Stage::Voting(voting) if voting.until <= now => {
+                let told = voting.interested();
+                self.abort_transaction(number, AbortReason::TimedOut, &told);
+            }
+            Stage::Voting(_) => self.ask_for_votes(number),
+            Stage::Committed { .. } => self.tell_commit(number),
+            Stage::Delegated { .. } => {
+                self.report_delegated(number);
+                self.ask_to_decide(number);
+            }
+            Stage::Deciding { .. } | Stage::Delegating { .. } | Stage::Ending { .. } | Stage::Forgetting => {}
+        }
+    }
+
+    /// Nobody hears of the transaction but those who may have prepared: they need not wait to ask.
+    pub(crate) fn abort_transaction(&mut self, number: TransactionNumber, why: AbortReason, told: &BTreeSet<NodeId>) {
+        let Some(it) = self.coordinated.remove(&number) else { return };
+        self.coordinated_bytes -= it.stage.payload_bytes();
+        self.timers.cancel(Timer::Coordinated(number));
+        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        for node in told {
+            self.send(*node, Message::Decide(Decide { stamp, transaction, decision: Decision::Abort }));
+        }
+        let outcome = Outcome::Aborted(why);
+        self.outbox.event_after(self.epoch_ticket, Event::Ended { transaction, outcome });
+    }
+
+    /// A node's disk is not the one that it voted from: what it voted does not count.
+    pub(crate) fn forget_votes(&mut self, node: NodeId) {
+        for it in self.coordinated.values_mut() {
+            if let Stage::Voting(voting) = &mut it.stage {
+                voting.votes.remove(&node);
+            }
+        }
+    }
+
+    fn own(&self, transaction: TransactionId) -> Result<TransactionNumber, RefuseReason> {
+        let is_own = transaction.coordinator == self.config.node();
+        if is_own { Ok(transaction.number) } else { Err(RefuseReason::NotCoordinator) }
+    }
+
+    /// Goes to the next stage.
+    fn enter(&mut self, number: TransactionNumber, stage: Stage) {
+        self.timers.cancel(Timer::Coordinated(number));
+        let now = self.now.instant;
+        let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
+        self.coordinated_bytes = self.coordinated_bytes - it.stage.payload_bytes() + stage.payload_bytes();
+        *it = Coordinated { stage, since: now, attempt: 0, is_reported: false };
+    }
+
+    /// Asks those who have not voted, and comes back before time is up.
+    fn ask_for_votes(&mut self, number: TransactionNumber) {
+        let it = &self.coordinated[&number];
+        let Stage::Voting(voting) = &it.stage else { return };
+        let (until, attempt) = (voting.until, it.attempt);
+        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        let participants: BTreeSet<NodeId> = voting.payloads.keys().copied().collect();
+        let silent = voting.payloads.iter().filter(|(node, _)| !voting.votes.contains_key(node));
+        let silent: Vec<(NodeId, Bytes)> = silent.map(|(node, payload)| (*node, payload.clone())).collect();
+        for (node, payload) in silent {
+            let participants = participants.clone();
+            self.send(node, Message::Prepare(Prepare { stamp, transaction, participants, payload }));
+        }
+        let again_at = self.retry_at(attempt).min(until);
+        self.timers.arm(Timer::Coordinated(number), again_at);
+    }
+
+    /// Every participant has voted, none no.
+    fn decide(&mut self, number: TransactionNumber) {
+        let Stage::Voting(voting) = &self.coordinated[&number].stage else { return };
+        let yes = voting.votes.iter().filter(|(_, vote)| **vote == Vote::Yes);
+        let writers: BTreeSet<NodeId> = yes.map(|(node, _)| *node).collect();
+        if writers.is_empty() {
+            let it = self.coordinated.remove(&number).expect("just seen");
+            self.coordinated_bytes -= it.stage.payload_bytes();
+            self.timers.cancel(Timer::Coordinated(number));
+            let transaction = self.id_of(number);
+            self.outbox.event(Event::Ended { transaction, outcome: Outcome::ReadOnly });
+            return;
+        }
+        let key = self.new_key();
+        let record = Record::Commit { number, writers: writers.clone() };
+        self.enter(number, Stage::Deciding { key, writers });
+        self.write(key, &record, Some(Awaited::Decided(number)));
+    }
+
+    /// Tells those who have not acknowledged, and comes back.
+    fn tell_commit(&mut self, number: TransactionNumber) {
+        let it = &self.coordinated[&number];
+        let Stage::Committed { unacknowledged, .. } = &it.stage else { return };
+        let (told, attempt) = (unacknowledged.clone(), it.attempt);
+        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        for node in told {
+            self.send(node, Message::Decide(Decide { stamp, transaction, decision: Decision::Commit }));
+        }
+        let again_at = self.retry_at(attempt);
+        self.timers.arm(Timer::Coordinated(number), again_at);
+    }
+
+    /// Asks the only participant, and comes back.
+    fn ask_to_decide(&mut self, number: TransactionNumber) {
+        let it = &self.coordinated[&number];
+        let Stage::Delegated { participant, payload, .. } = &it.stage else { return };
+        let (participant, payload, attempt) = (*participant, payload.clone(), it.attempt);
+        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        self.send(participant, Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload }));
+        let again_at = self.retry_at(attempt);
+        self.timers.arm(Timer::Coordinated(number), again_at);
+    }
+
+    fn report_delegated(&mut self, number: TransactionNumber) {
+        let (now, transaction) = (self.now.instant, self.id_of(number));
+        let report_after = self.config.settings().report_after;
+        let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
+        let age = now.since(it.since);
+        if age >= report_after && !it.is_reported {
+            it.is_reported = true;
+            self.outbox.event(Event::InDoubt { transaction, age });
+        }
+    }
+
+    /// All have committed. Until that is durable the transaction counts as not finished.
+    fn end(&mut self, number: TransactionNumber, key: u64, writers: BTreeSet<NodeId>) {
+        let record = Record::Ended { number, writers: writers.clone() };
+        self.enter(number, Stage::Ending { key, writers });
+        self.write_lazily(key, &record, Some(Awaited::Ended(number)));
+        self.outbox.event(Event::Finished { transaction: self.id_of(number) });
+    }
+}
+
+impl Voting {
+    /// Who may have prepared, or may yet.
+    fn interested(&self) -> BTreeSet<NodeId> {
+        let is_interested = |node: &&NodeId| self.votes.get(node) != Some(&Vote::ReadOnly);
+        self.payloads.keys().filter(is_interested).copied().collect()
+    }
+}
+
+impl Stage {
+    /// Bytes of payloads that it holds.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Voting(voting) => voting.payloads.values().map(Bytes::len).sum(),
+            Self::Delegating { payload, .. } | Self::Delegated { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+
+    /// Then a transaction that votes is aborted.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        if let Self::Voting(voting) = self { Some(voting.until) } else { None }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is written, and what happens once it is durable.
+//!
+//! Records that need no sync of their own (an End, the outcome of an aborted branch) wait for one that does, or for
+//! `lazy_delay`. So a commit costs the writes that presumed abort is known for: one at the coordinator, two at each writer.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use quorate_protocol::{HaltReason, LogIndex, Operation, PersistFailure, Ticket};
+
+use crate::codec::{Record, encode_state};
+use crate::error::Ignored;
+use crate::state::{Awaited, BranchEnd, BranchStage, Coordinated, Stage};
+use crate::timers::Timer;
+use crate::{AbortReason, Event, TransactionId, TransactionNumber, TwoPhaseCommit, Vote};
+
+/// Writes that are not durable yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Journal {
+    /// The key of the next record. Above every key that is in use.
+    pub(crate) next_key: u64,
+    /// The id of the next checkpoint.
+    pub(crate) next_checkpoint: u64,
+    /// The write that ends the newest checkpoint.
+    pub(crate) checkpoint: Ticket,
+    /// The state record differs from what was written last.
+    pub(crate) is_state_dirty: bool,
+    /// Waits for a write that needs a sync.
+    pub(crate) lazy: Vec<(Operation, Option<Awaited>)>,
+    pub(crate) lazy_bytes: usize,
+    /// Given to the outbox and not durable, oldest first.
+    pub(crate) unsettled: VecDeque<(Ticket, Operation)>,
+    /// What happens then, oldest first.
+    pub(crate) awaited: VecDeque<(Ticket, Awaited)>,
+}
+
+impl TwoPhaseCommit {
+    /// A place for a new record.
+    pub(crate) fn new_key(&mut self) -> u64 {
+        let key = self.journal.next_key;
+        self.journal.next_key += 1;
+        key
+    }
+
+    /// Writes a record, and with it all that waits.
+    pub(crate) fn write(&mut self, key: u64, record: &Record, awaited: Option<Awaited>) -> Ticket {
+        self.add(Operation::Journal { key, bytes: record.encode() }, awaited);
+        self.flush()
+    }
+
+    /// Writes a record with the next write, or after a while.
+    pub(crate) fn write_lazily(&mut self, key: u64, record: &Record, awaited: Option<Awaited>) {
+        self.add(Operation::Journal { key, bytes: record.encode() }, awaited);
+        self.arm_lazy();
+    }
+
+    /// Takes a record out with the next write, or after a while.
+    pub(crate) fn erase_lazily(&mut self, key: u64, awaited: Option<Awaited>) {
+        self.add(Operation::Journal { key, bytes: Bytes::new() }, awaited);
+        self.arm_lazy();
+    }
+
+    /// The state record changed: it goes with the next write, or after a while.
+    pub(crate) fn write_state_lazily(&mut self) {
+        self.journal.is_state_dirty = true;
+        self.arm_lazy();
+    }
+
+    /// Hands over all that waits, and gives the write that covers everything so far.
+    pub(crate) fn flush(&mut self) -> Ticket {
+        self.timers.cancel(Timer::Lazy);
+        let lazy = std::mem::take(&mut self.journal.lazy);
+        self.journal.lazy_bytes = 0;
+        let (mut operations, mut awaited) = (Vec::with_capacity(lazy.len() + 1), Vec::new());
+        for (operation, effect) in lazy {
+            operations.push(operation);
+            awaited.extend(effect);
+        }
+        if std::mem::take(&mut self.journal.is_state_dirty) {
+            operations.push(Operation::PutState { bytes: encode_state(&self.state), commit_hint: LogIndex::ZERO });
+        }
+        if operations.is_empty() {
+            return self.outbox.newest_write();
+        }
+        let ticket = self.persist(operations);
+        self.journal.awaited.extend(awaited.into_iter().map(|effect| (ticket, effect)));
+        ticket
+    }
+
+    /// This write is durable: what waited for it happens.
+    pub(crate) fn on_persisted(&mut self, ticket: Ticket) {
+        self.outbox.persisted(ticket);
+        while self.journal.unsettled.front().is_some_and(|(ticket, _)| self.outbox.is_durable(*ticket)) {
+            self.journal.unsettled.pop_front();
+        }
+        while let Some((ticket, effect)) = self.journal.awaited.front().copied()
+            && self.outbox.is_durable(ticket)
+        {
+            self.journal.awaited.pop_front();
+            match effect {
+                Awaited::Decided(number) => self.on_decided(number),
+                Awaited::Delegated(number) => self.on_delegated(number),
+                Awaited::Ended(number) => self.on_ended(number),
+                Awaited::Prepared(transaction) => self.on_prepared(transaction),
+                Awaited::Settled(transaction, decision) => self.outbox.event(Event::Settled { transaction, decision }),
+            }
+        }
+    }
+
+    /// A write that was certainly not done is done again after a while; what would have been decided or voted by it is not, and
+    /// nobody was told of it. After any other failure nothing is known of the disk, so nothing is said.
+    pub(crate) fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
+        if failure != PersistFailure::NotWritten {
+            self.halt(HaltReason::LogFailed(failure));
+            return Err(Ignored::Halted);
+        }
+        if self.outbox.in_flight() != Some(ticket) {
+            return Err(Ignored::StaleAnswer);
+        }
+        self.outbox.refused();
+        let (unsettled, awaited) =
+            (std::mem::take(&mut self.journal.unsettled), std::mem::take(&mut self.journal.awaited));
+        let withdrawn: BTreeSet<u64> = awaited.iter().filter_map(|(_, effect)| self.binding_key(*effect)).collect();
+        for (_, operation) in unsettled {
+            let is_withdrawn = matches!(&operation, Operation::Journal { key, .. } if withdrawn.contains(key));
+            if !is_withdrawn {
+                self.persist(vec![operation]);
+            }
+        }
+        let covered = self.outbox.newest_write();
+        for (_, effect) in awaited {
+            match effect {
+                Awaited::Decided(number) | Awaited::Delegated(number) => self.undecide(number),
+                Awaited::Prepared(transaction) => self.unprepare(transaction),
+                Awaited::Ended(_) | Awaited::Settled(..) => self.journal.awaited.push_back((covered, effect)),
+            }
+        }
+        self.timers.arm(Timer::Rewrite, self.now.instant.after(self.config.settings().retry_min));
+        Err(Ignored::LogRefuses)
+    }
+
+    /// Writes everything that counts anew, so that what was written before may go.
+    pub(crate) fn checkpoint(&mut self) {
+        if !self.outbox.is_durable(self.journal.checkpoint) {
+            return;
+        }
+        self.flush();
+        let id = self.journal.next_checkpoint;
+        self.journal.next_checkpoint += 1;
+        self.persist(vec![Operation::CheckpointBegin { id }]);
+        for (key, record) in self.records() {
+            self.persist(vec![Operation::Journal { key, bytes: record.encode() }]);
+        }
+        let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: LogIndex::ZERO };
+        self.journal.checkpoint = self.persist(vec![state, Operation::CheckpointDone { id }]);
+    }
+
+    /// Every record that counts, and its key.
+    pub(crate) fn records(&self) -> Vec<(u64, Record)> {
+        let of_stage = |(number, it): (&TransactionNumber, &Coordinated)| {
+            let number = *number;
+            match &it.stage {
+                Stage::Deciding { key, writers } | Stage::Committed { key, writers, .. } => {
+                    Some((*key, Record::Commit { number, writers: writers.clone() }))
+                }
+                Stage::Ending { key, writers } => Some((*key, Record::Ended { number, writers: writers.clone() })),
+                Stage::Delegating { key, participant, payload } | Stage::Delegated { key, participant, payload } => {
+                    let (participant, payload) = (*participant, payload.clone());
+                    Some((*key, Record::Delegated { number, participant, payload }))
+                }
+                Stage::Working | Stage::Voting(_) | Stage::Forgetting => None,
+            }
+        };
+        let mut records: Vec<(u64, Record)> = self.coordinated.iter().filter_map(of_stage).collect();
+        records.extend(
+            self.remembered
+                .iter()
+                .map(|(number, it)| (it.key, Record::Ended { number: *number, writers: it.writers.clone() })),
+        );
+        records.extend(self.branches.iter().filter_map(|(transaction, branch)| {
+            let (participants, payload) = (branch.participants.clone(), branch.payload.clone());
+            let record = Record::Prepared { transaction: *transaction, participants, payload };
+            branch.key.map(|key| (key, record))
+        }));
+        records.extend(self.tombstones.iter().filter_map(|(transaction, tombstone)| {
+            let record = Record::Settled { transaction: *transaction, end: tombstone.end };
+            tombstone.key.map(|key| (key, record))
+        }));
+        records
+    }
+
+    fn add(&mut self, operation: Operation, awaited: Option<Awaited>) {
+        let bytes = operation.weight();
+        if self.journal.lazy_bytes + bytes > self.config.settings().write_bytes_max {
+            self.flush();
+        }
+        self.journal.lazy_bytes += bytes;
+        self.journal.lazy.push((operation, awaited));
+    }
+
+    fn arm_lazy(&mut self) {
+        if !self.timers.is_armed(Timer::Lazy) {
+            self.timers.arm(Timer::Lazy, self.now.instant.after(self.config.settings().lazy_delay));
+        }
+    }
+
+    fn persist(&mut self, operations: Vec<Operation>) -> Ticket {
+        let ticket = self.outbox.persist(operations.iter().cloned());
+        self.journal.unsettled.extend(operations.into_iter().map(|operation| (ticket, operation)));
+        ticket
+    }
+
+    /// The record that would bind this node, and must not be written any more once what it says is taken back.
+    fn binding_key(&self, effect: Awaited) -> Option<u64> {
+        match effect {
+            Awaited::Decided(number) | Awaited::Delegated(number) => match &self.coordinated.get(&number)?.stage {
+                Stage::Deciding { key, .. } | Stage::Delegating { key, .. } => Some(*key),
+                _ => None,
+            },
+            Awaited::Prepared(transaction) => self.branches.get(&transaction)?.key,
+            Awaited::Ended(_) | Awaited::Settled(..) => None,
+        }
+    }
+
+    /// A decision that certainly was not written is none.
+    fn undecide(&mut self, number: TransactionNumber) {
+        let told = match self.coordinated.get(&number).map(|it| &it.stage) {
+            Some(Stage::Deciding { writers, .. }) => writers.clone(),
+            Some(Stage::Delegating { .. }) => BTreeSet::new(),
+            _ => return,
+        };
+        self.abort_transaction(number, AbortReason::NotWritten, &told);
+    }
+
+    /// A vote that certainly was not written is a no.
+    fn unprepare(&mut self, transaction: TransactionId) {
+        let Some(branch) = self.branches.get_mut(&transaction) else { return };
+        branch.key = None;
+        if branch.stage == BranchStage::Writing {
+            self.abort_branch(transaction, BranchEnd::Abandoned);
+            self.send_vote(transaction, Vote::No);
+        }
+    }
+}

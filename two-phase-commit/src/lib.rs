@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+mod codec;
+mod config;
+mod coordinator;
+mod core;
+mod error;
+mod event;
+mod invariants;
+mod journal;
+pub mod message;
+mod participant;
+mod recovery;
+mod state;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod timers;
+mod transaction;
+mod view;
+
+pub use config::{Config, OnePhase, Settings};
+pub use core::TwoPhaseCommit;
+pub use error::{ConfigError, Ignored};
+pub use event::{AbortReason, Answer, Command, CommandId, Event, Knowledge, Outcome, RefuseReason, Request};
+pub use message::Message;
+pub use status::Status;
+pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Vote};
+pub use view::View;
+
+/// The server side: `Node`, `Hosted`, the tokio shell.
+#[cfg(feature = "server")]
+pub use quorate_runtime as runtime;

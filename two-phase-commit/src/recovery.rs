@@ -1,0 +1,108 @@
+//! What a node finds when it starts.
+
+use std::collections::BTreeSet;
+
+use quorate_protocol::{RecoverError, Recovery};
+
+use crate::codec::{Record, decode_state};
+use crate::state::{Branch, BranchStage, Coordinated, Remembered, Stage, Tombstone};
+use crate::timers::Timer;
+use crate::{Epoch, Event, TransactionId, TransactionNumber, TwoPhaseCommit};
+
+impl TwoPhaseCommit {
+    /// Takes in what the log held. What was undecided at a coordinator is aborted by not being there.
+    pub(crate) fn adopt(&mut self, recovery: Recovery) -> Result<(), RecoverError> {
+        let has_state = recovery.state.is_some();
+        if let Some(bytes) = recovery.state {
+            self.state = decode_state(bytes).map_err(RecoverError::State)?;
+        }
+        self.journal.next_checkpoint = recovery.checkpoint.map_or(0, |id| id + 1);
+        for record in recovery.journal.into_iter().flatten() {
+            let (key, bytes) = record?;
+            if !has_state {
+                return Err(RecoverError::Inconsistent("there are records of transactions and no state record"));
+            }
+            self.journal.next_key = self.journal.next_key.max(key.saturating_add(1));
+            self.adopt_record(key, Record::decode(bytes).map_err(RecoverError::State)?)?;
+        }
+        Ok(())
+    }
+
+    /// Raises the epoch, and has those who are in doubt take their locks again before anything else happens.
+    pub(crate) fn begin_epoch(&mut self) -> Result<(), RecoverError> {
+        let raised = self.state.epoch.0.checked_add(1);
+        self.state.epoch = Epoch(raised.ok_or(RecoverError::Inconsistent("the epoch has run out"))?);
+        self.journal.is_state_dirty = true;
+        self.forget_outcomes();
+        self.epoch_ticket = self.flush();
+        let numbers: Vec<TransactionNumber> = self.coordinated.keys().copied().collect();
+        for number in numbers {
+            let at = self.retry_at(0);
+            self.timers.arm(Timer::Coordinated(number), at);
+        }
+        for transaction in self.recovering.clone() {
+            self.ask(transaction);
+        }
+        if self.recovering.is_empty() {
+            self.outbox.event(Event::Recovered);
+        }
+        self.arm_collect();
+        Ok(())
+    }
+
+    fn adopt_record(&mut self, key: u64, record: Record) -> Result<(), RecoverError> {
+        match record {
+            Record::Commit { number, writers } => {
+                let unacknowledged = writers.clone();
+                self.adopt_coordinated(number, Stage::Committed { key, writers, unacknowledged })
+            }
+            Record::Delegated { number, participant, payload } => {
+                self.adopt_coordinated(number, Stage::Delegated { key, participant, payload })
+            }
+            Record::Ended { number, writers } => {
+                let twice = self.remembered.insert(number, Remembered { key, writers }).is_some();
+                if twice { Err(TWO_RECORDS) } else { Ok(()) }
+            }
+            Record::Prepared { transaction, participants, payload } => {
+                self.adopt_prepared(key, transaction, participants, payload)
+            }
+            Record::Settled { transaction, end } => {
+                let twice = self.tombstones.insert(transaction, Tombstone { end, key: Some(key) }).is_some();
+                if twice { Err(TWO_RECORDS) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn adopt_coordinated(&mut self, number: TransactionNumber, stage: Stage) -> Result<(), RecoverError> {
+        if number.epoch > self.state.epoch {
+            return Err(RecoverError::Inconsistent("a decision is of a later epoch than the state record"));
+        }
+        self.coordinated_bytes += stage.payload_bytes();
+        let it = Coordinated { stage, since: self.now.instant, attempt: 0, is_reported: false };
+        if self.coordinated.insert(number, it).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
+    }
+
+    fn adopt_prepared(
+        &mut self,
+        key: u64,
+        transaction: TransactionId,
+        participants: BTreeSet<quorate_protocol::NodeId>,
+        payload: bytes::Bytes,
+    ) -> Result<(), RecoverError> {
+        self.branch_bytes += payload.len();
+        let branch = Branch {
+            stage: BranchStage::Prepared,
+            participants,
+            payload,
+            key: Some(key),
+            request: None,
+            since: self.now.instant,
+            attempt: 0,
+            is_reported: false,
+        };
+        self.recovering.insert(transaction);
+        if self.branches.insert(transaction, branch).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
+    }
+}
+
+const TWO_RECORDS: RecoverError = RecoverError::Inconsistent("there are two records of one transaction");

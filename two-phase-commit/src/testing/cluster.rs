@@ -1,0 +1,576 @@
+//! The loop: one queue of messages, writes, answers and deadlines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_protocol::{Input, Instant, Law, NodeId, Now, Output, PersistFailure, Protocol, Random, Standing, Ticket};
+
+use super::disk::Disk;
+use super::laws::laws;
+use super::manager::Manager;
+use super::manager::Work;
+use super::node::{Node, Traffic};
+use crate::{
+    Answer, Command, CommandId, Config, Event, Knowledge, Message, Request, Settings, TransactionId, TwoPhaseCommit,
+};
+
+/// What the network, the disks and the applications do to a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Of a hundred messages, so many are lost.
+    pub loss_percent: u64,
+    /// Of a hundred messages, so many come twice.
+    pub duplicate_percent: u64,
+    /// The longest that a message takes. Above zero messages overtake each other.
+    pub latency_max: Duration,
+    /// The longest that a write takes.
+    pub write_max: Duration,
+    /// The longest that an application takes to answer.
+    pub answer_max: Duration,
+    /// Of a hundred writes, so many are certainly not done.
+    pub refusal_percent: u64,
+    /// Of a hundred answers, so many say that nothing is known.
+    pub failure_percent: u64,
+}
+
+/// Cores in one loop. After every step all laws are checked.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Every node, running or not.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The time on every node.
+    pub now: Instant,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Steps so far.
+    pub steps: u64,
+    /// Nodes are crashed just before these steps of theirs, and started again after `restart_after`.
+    pub crashes: BTreeSet<u64>,
+    /// How long a node that is crashed by its step stays down.
+    pub restart_after: Duration,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    next_event: u64,
+    next_command: u64,
+    random: Random,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    parked_links: BTreeSet<(NodeId, NodeId)>,
+    parked: Vec<(NodeId, NodeId, Message)>,
+    laws: Laws,
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Deliver { from: NodeId, to: NodeId, message: Message },
+    Written { node: NodeId, starts: u64, ticket: Ticket },
+    Asked { node: NodeId, starts: u64, ticket: Ticket, request: Request },
+    Restart { node: NodeId },
+}
+
+struct Laws(Vec<Box<dyn Law<TwoPhaseCommit>>>);
+
+impl std::fmt::Debug for Laws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|law| law.name())).finish()
+    }
+}
+
+/// Makes clusters.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    nodes: u64,
+    seed: u64,
+    settings: Settings,
+}
+
+impl Builder {
+    /// So many nodes, numbered from 1.
+    pub fn new(nodes: u64, seed: u64) -> Self {
+        Self { nodes, seed, settings: Settings::default() }
+    }
+
+    /// Other settings, on all nodes.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Starts all nodes, which know each other.
+    ///
+    /// # Panics
+    /// When the settings cannot be used.
+    pub fn start(self) -> Cluster {
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            now: Instant::from_nanos(1_000_000_000),
+            faults: Faults::default(),
+            steps: 0,
+            crashes: BTreeSet::new(),
+            restart_after: Duration::from_secs(1),
+            queue: BTreeMap::new(),
+            next_event: 0,
+            next_command: 0,
+            random: Random::new(self.seed),
+            cut: BTreeSet::new(),
+            parked_links: BTreeSet::new(),
+            parked: Vec::new(),
+            laws: Laws(laws()),
+        };
+        for node in (1..=self.nodes).map(NodeId) {
+            let config = Config::new(node, self.seed ^ node.0, self.settings.clone()).expect("usable settings");
+            cluster.nodes.insert(node, Node::new(config));
+        }
+        for node in 1..=self.nodes {
+            cluster.restart(node);
+        }
+        cluster.settle();
+        cluster
+    }
+}
+
+impl Cluster {
+    /// Three nodes with default settings.
+    pub fn of_three(seed: u64) -> Self {
+        Builder::new(3, seed).start()
+    }
+
+    /// A node.
+    pub fn node(&self, node: u64) -> &Node {
+        &self.nodes[&NodeId(node)]
+    }
+
+    /// A node, to be changed.
+    pub fn node_mut(&mut self, node: u64) -> &mut Node {
+        self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
+    }
+
+    /// Does everything that needs no time.
+    pub fn settle(&mut self) {
+        self.run(Duration::ZERO);
+    }
+
+    /// Lets time pass, from one thing that happens to the next.
+    ///
+    /// # Panics
+    /// When a law is broken, or the cluster does not come to rest.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        let mut steps_without_time = 0;
+        loop {
+            let before = self.now;
+            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let due = self.nodes.iter().filter_map(|(node, it)| Some((it.core.as_ref()?.deadline()?, *node))).min();
+            match (event, due) {
+                (Some(at), _) if at <= end && due.is_none_or(|(due, _)| at <= due) => {
+                    self.now = self.now.max(at);
+                    let (_, event) = self.queue.pop_first().expect("just seen");
+                    self.happen(event);
+                }
+                (_, Some((due, node))) if due <= end => {
+                    self.now = self.now.max(due);
+                    self.input(node, Input::Timeout);
+                }
+                _ => break,
+            }
+            self.check();
+            steps_without_time = if self.now > before { 0 } else { steps_without_time + 1 };
+            assert!(steps_without_time < 100_000, "the cluster comes to rest");
+        }
+        self.now = end;
+    }
+
+    /// Gives a node one input and carries out what comes of it.
+    pub fn input(&mut self, node: NodeId, input: Input<TwoPhaseCommit>) {
+        let now = self.clock();
+        let Some(core) = self.nodes.get_mut(&node).and_then(|it| it.core.as_mut()) else { return };
+        core.handle(now, input);
+        self.poll(node);
+        if let Some(core) = &self.nodes[&node].core {
+            core.check_invariants();
+        }
+    }
+
+    /// Gives a node a command.
+    pub fn command(&mut self, node: u64, command: impl FnOnce(CommandId) -> Command) -> CommandId {
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        self.input(NodeId(node), Input::Command(command(id)));
+        id
+    }
+
+    /// Begins a transaction at a node, and gives its name.
+    ///
+    /// # Panics
+    /// When the node refuses.
+    pub fn begin(&mut self, node: u64) -> TransactionId {
+        let id = self.command(node, |command| Command::Begin { command });
+        let begun = self.node(node).events.iter().find_map(|event| match event {
+            Event::Begun { command, transaction } if *command == id => Some(*transaction),
+            _ => None,
+        });
+        begun.expect("it is begun")
+    }
+
+    /// Whether a node's epoch is durable, so that it can begin something.
+    pub fn is_ready(&self, node: u64) -> bool {
+        let core = self.node(node).core.as_ref();
+        core.is_some_and(|core| core.halted.is_none() && core.outbox.is_durable(core.epoch_ticket))
+    }
+
+    /// Has a begun transaction committed.
+    pub fn commit(&mut self, transaction: TransactionId, branches: &[(u64, Work)]) -> CommandId {
+        let branches = branches.iter().map(|(node, work)| (NodeId(*node), work.payload())).collect();
+        self.command(transaction.coordinator.0, |command| Command::Commit { command, transaction, branches })
+    }
+
+    /// Begins a transaction and has it committed.
+    pub fn transact(&mut self, coordinator: u64, branches: &[(u64, Work)]) -> TransactionId {
+        let transaction = self.begin(coordinator);
+        self.commit(transaction, branches);
+        transaction
+    }
+
+    /// What the coordinator says of a transaction when it is asked; nothing while it is down or refuses.
+    pub fn query(&mut self, transaction: TransactionId) -> Option<Knowledge> {
+        let coordinator = transaction.coordinator.0;
+        let id = self.command(coordinator, |command| Command::Query { command, transaction });
+        self.settle();
+        self.node(coordinator).events.iter().find_map(|event| match event {
+            Event::Known { command, knowledge, .. } if *command == id => Some(*knowledge),
+            _ => None,
+        })
+    }
+
+    /// Loses everything from `from` to `to`.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.cut.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Loses everything between the two.
+    pub fn part(&mut self, one: u64, two: u64) {
+        self.cut(one, two);
+        self.cut(two, one);
+    }
+
+    /// Everybody hears everybody.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Keeps what `from` sends to `to` until it is released.
+    pub fn park(&mut self, from: u64, to: u64) {
+        self.parked_links.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Delivers what was kept, in order, and keeps no more. What was kept is given, so that it can be delivered again.
+    pub fn release(&mut self) -> Vec<(NodeId, NodeId, Message)> {
+        self.parked_links.clear();
+        let parked = std::mem::take(&mut self.parked);
+        for (from, to, message) in parked.clone() {
+            self.input(to, Input::Message { from, message });
+        }
+        self.settle();
+        parked
+    }
+
+    /// What is kept now.
+    pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
+        &self.parked
+    }
+
+    /// Writes of a node do not complete.
+    pub fn hold_disk(&mut self, node: u64) {
+        self.node_mut(node).is_disk_held = true;
+    }
+
+    /// Writes of a node complete again, and so do those that wait.
+    pub fn release_disk(&mut self, node: u64) {
+        let it = self.node_mut(node);
+        it.is_disk_held = false;
+        let (starts, tickets) = (it.starts, it.writes.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>());
+        for ticket in tickets {
+            self.schedule(Duration::ZERO, Happening::Written { node: NodeId(node), starts, ticket });
+        }
+        self.settle();
+    }
+
+    /// The oldest write of a node fails.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn fail_write(&mut self, node: u64, failure: PersistFailure) {
+        let it = self.node_mut(node);
+        let (ticket, _) = it.writes.pop_front().expect("a write is on its way");
+        self.input(NodeId(node), Input::PersistFailed { ticket, failure });
+    }
+
+    /// The oldest write of a node reaches the disk, and the node does not hear of it.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn land_write(&mut self, node: u64) {
+        let it = self.node_mut(node);
+        let (_, operations) = it.writes.front().expect("a write is on its way");
+        it.disk.write(operations);
+    }
+
+    /// Delivers a message now.
+    pub fn inject(&mut self, from: u64, to: u64, message: Message) {
+        self.input(NodeId(to), Input::Message { from: NodeId(from), message });
+        self.settle();
+    }
+
+    /// What a node's application is asked waits.
+    pub fn hold_requests(&mut self, node: u64) {
+        self.node_mut(node).are_requests_held = true;
+    }
+
+    /// A node's application is asked again, and what waited first.
+    pub fn release_requests(&mut self, node: u64) {
+        let it = self.node_mut(node);
+        it.are_requests_held = false;
+        let (starts, held) = (it.starts, std::mem::take(&mut it.held_requests));
+        for (ticket, request) in held {
+            self.schedule(Duration::ZERO, Happening::Asked { node: NodeId(node), starts, ticket, request });
+        }
+        self.settle();
+    }
+
+    /// What a node's application is asked and has not looked at.
+    pub fn held_requests(&self, node: u64) -> Vec<Request> {
+        self.node(node).held_requests.iter().map(|(_, request)| request.clone()).collect()
+    }
+
+    /// Stops a node. What was not written is gone.
+    pub fn crash(&mut self, node: u64) {
+        let it = self.node_mut(node);
+        it.core = None;
+        it.writes.clear();
+        it.held_requests.clear();
+        it.starts += 1;
+        it.manager.crash();
+        // The laws must see that it is gone, even if it comes back at once.
+        self.check();
+    }
+
+    /// Starts a node from its disk, and introduces it. One that runs is left alone.
+    ///
+    /// # Panics
+    /// When it cannot read what it wrote.
+    pub fn restart(&mut self, node: u64) {
+        let (id, now) = (NodeId(node), self.clock());
+        let it = self.node_mut(node);
+        if it.core.is_some() {
+            return;
+        }
+        let core = TwoPhaseCommit::recover(now, it.config.clone(), it.disk.recovery());
+        it.core = Some(core.expect("the disk holds what was written"));
+        it.halted = None;
+        (it.is_disk_held, it.are_requests_held) = (false, false);
+        self.poll(id);
+        let peers: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for peer in peers {
+            self.input(peer, Input::PeerStanding { node: id, standing: self.standing(id) });
+            if peer != id {
+                self.input(id, Input::PeerStanding { node: peer, standing: self.standing(peer) });
+            }
+        }
+    }
+
+    /// Stops a node and empties its disk: it comes back as another incarnation.
+    pub fn wipe(&mut self, node: u64) {
+        self.crash(node);
+        let it = self.node_mut(node);
+        (it.disk, it.is_wiped, it.manager) = (Disk::default(), true, Manager::default());
+    }
+
+    /// Heals everything, starts everybody, and lets time pass until nothing is in doubt.
+    ///
+    /// # Panics
+    /// When something stays in doubt, locked, or on disk.
+    pub fn quiesce(&mut self) {
+        self.faults = Faults::default();
+        self.crashes.clear();
+        self.heal();
+        self.release();
+        let nodes: Vec<u64> = self.nodes.keys().map(|node| node.0).collect();
+        for node in &nodes {
+            if self.node(*node).halted.is_some() {
+                self.crash(*node);
+            }
+            self.restart(*node);
+            self.release_disk(*node);
+            self.release_requests(*node);
+        }
+        self.run(Duration::from_mins(1));
+        for (node, it) in &self.nodes {
+            let status = it.core().status();
+            assert_eq!((status.coordinated, status.branches, status.tombstones), (0, 0, 0), "node {node}: {status:?}");
+            assert!(it.manager.locks.is_empty(), "no lock remains on node {node}: {:?}", it.manager.locks);
+            assert_eq!(it.manager.prepared().count(), 0, "nothing is prepared on node {node}");
+            assert_eq!(it.disk.records(), status.remembered, "node {node} keeps no more than it remembers");
+        }
+    }
+
+    /// Checks every law.
+    ///
+    /// # Panics
+    /// When one is broken.
+    pub fn check(&mut self) {
+        let running = self.nodes.iter().filter_map(|(node, it)| Some((*node, it.core.as_ref()?)));
+        let running: Vec<(NodeId, &TwoPhaseCommit)> = running.collect();
+        for law in &mut self.laws.0 {
+            if let Err(violation) = law.check(&running) {
+                panic!("{violation}");
+            }
+        }
+    }
+
+    /// A number below `high`, drawn from the cluster's seed.
+    pub fn choose(&mut self, high: u64) -> u64 {
+        self.random.between(0, high)
+    }
+
+    /// What all nodes together said and wrote.
+    pub fn traffic(&self) -> Traffic {
+        self.nodes.values().fold(Traffic::default(), |sum, it| Traffic {
+            messages: sum.messages + it.traffic.messages,
+            writes: sum.writes + it.traffic.writes,
+        })
+    }
+
+    fn standing(&self, node: NodeId) -> Standing {
+        if self.nodes[&node].is_wiped { Standing::Stranger } else { Standing::Member }
+    }
+
+    /// Counts a step of a node. A crash may come just before it.
+    fn survives(&mut self, node: NodeId) -> bool {
+        self.steps += 1;
+        if !self.crashes.contains(&self.steps) {
+            return true;
+        }
+        // What it came to before it crashes may be known to others already.
+        self.check();
+        self.crash(node.0);
+        self.schedule(self.restart_after, Happening::Restart { node });
+        false
+    }
+
+    fn happen(&mut self, event: Happening) {
+        match event {
+            Happening::Deliver { from, to, message } => {
+                let is_heard = !self.cut.contains(&(from, to)) && self.nodes[&to].core.is_some();
+                if is_heard && self.survives(to) {
+                    self.input(to, Input::Message { from, message });
+                }
+            }
+            Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
+            Happening::Asked { node, starts, ticket, request } => self.answer(node, starts, ticket, request),
+            Happening::Restart { node } => self.restart(node.0),
+        }
+    }
+
+    fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
+        let is_refused = self.strikes(self.faults.refusal_percent);
+        let it = &self.nodes[&node];
+        let is_next = it.writes.front().is_some_and(|(oldest, _)| *oldest == ticket);
+        if it.starts != starts || it.is_disk_held || !is_next || !self.survives(node) {
+            return;
+        }
+        let it = self.nodes.get_mut(&node).expect("just seen");
+        let (_, operations) = it.writes.pop_front().expect("just seen");
+        if is_refused {
+            return self.input(node, Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+        }
+        it.disk.write(&operations);
+        if self.survives(node) {
+            self.input(node, Input::Persisted(ticket));
+        }
+    }
+
+    fn answer(&mut self, node: NodeId, starts: u64, ticket: Ticket, request: Request) {
+        let is_failed = self.strikes(self.faults.failure_percent);
+        if self.nodes[&node].starts != starts || !self.survives(node) {
+            return;
+        }
+        let it = self.nodes.get_mut(&node).expect("just seen");
+        if it.are_requests_held {
+            it.held_requests.push((ticket, request));
+            return;
+        }
+        let answer = it.manager.answer(&request);
+        if self.survives(node) {
+            let answer = if is_failed { Answer::Failed } else { answer };
+            self.input(node, Input::Completed { ticket, answer });
+        }
+    }
+
+    fn poll(&mut self, node: NodeId) {
+        let starts = self.nodes[&node].starts;
+        while let Some(output) = self.nodes.get_mut(&node).and_then(|it| it.core.as_mut()?.poll_output()) {
+            if !matches!(output, Output::Event(_)) && !self.survives(node) {
+                return;
+            }
+            let it = self.nodes.get_mut(&node).expect("just seen");
+            match output {
+                Output::Send { to, message } => {
+                    it.traffic.messages += 1;
+                    self.carry(node, to, message);
+                }
+                Output::Persist { ticket, operations } => {
+                    it.traffic.writes += 1;
+                    it.writes.push_back((ticket, operations));
+                    let delay = self.draw(self.faults.write_max);
+                    self.schedule(delay, Happening::Written { node, starts, ticket });
+                }
+                Output::Request { ticket, request } => {
+                    // An application does one thing after the other.
+                    let busy_until = it.busy_until;
+                    let delay = self.draw(self.faults.answer_max).max(busy_until.since(self.now));
+                    self.node_mut(node.0).busy_until = self.now.after(delay);
+                    self.schedule(delay, Happening::Asked { node, starts, ticket, request });
+                }
+                Output::Event(event) => {
+                    it.manager.hear(&event);
+                    it.events.push(event);
+                }
+                Output::Halt { reason } => it.halted = Some(reason),
+                Output::Load { .. } => panic!("nothing is ever loaded"),
+            }
+        }
+    }
+
+    fn carry(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if self.parked_links.contains(&(from, to)) {
+            self.parked.push((from, to, message));
+            return;
+        }
+        if self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent) {
+            return;
+        }
+        if self.strikes(self.faults.duplicate_percent) {
+            let delay = self.draw(self.faults.latency_max * 20);
+            self.schedule(delay, Happening::Deliver { from, to, message: message.clone() });
+        }
+        let delay = self.draw(self.faults.latency_max);
+        self.schedule(delay, Happening::Deliver { from, to, message });
+    }
+
+    fn strikes(&mut self, percent: u64) -> bool {
+        percent > 0 && self.random.between(0, 100) < percent
+    }
+
+    fn draw(&mut self, max: Duration) -> Duration {
+        let nanos = u64::try_from(max.as_nanos()).expect("a short time");
+        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
+    }
+
+    fn schedule(&mut self, delay: Duration, event: Happening) {
+        self.next_event += 1;
+        self.queue.insert((self.now.after(delay), self.next_event), event);
+    }
+
+    fn clock(&self) -> Now {
+        let millis = self.now.as_nanos() / 1_000_000;
+        Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
+    }
+}

@@ -1,0 +1,69 @@
+//! What survives a crash: the newest record of each key, and the state record.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_protocol::{Operation, Recovery};
+
+/// A journal of one node under test.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    state: Option<Bytes>,
+    /// Each key's newest record and when it was written.
+    records: BTreeMap<u64, (u64, Bytes)>,
+    checkpoint: Option<u64>,
+    begun: BTreeMap<u64, u64>,
+    written: u64,
+    /// Everything that was ever written, in order.
+    pub history: Vec<Operation>,
+}
+
+impl Disk {
+    /// Makes the operations durable, all of them.
+    ///
+    /// # Panics
+    /// When they are not those of a journal.
+    pub fn write(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            self.written += 1;
+            self.history.push(operation.clone());
+            match operation {
+                Operation::Journal { key, bytes } if bytes.is_empty() => {
+                    self.records.remove(key);
+                }
+                Operation::Journal { key, bytes } => {
+                    self.records.insert(*key, (self.written, bytes.clone()));
+                }
+                Operation::PutState { bytes, .. } => self.state = Some(bytes.clone()),
+                Operation::CheckpointBegin { id } => {
+                    self.begun.insert(*id, self.written);
+                }
+                Operation::CheckpointDone { id } => {
+                    let mark = self.begun.remove(id).expect("a checkpoint is begun before it is done");
+                    self.records.retain(|_, (written, _)| *written > mark);
+                    self.checkpoint = Some(*id);
+                }
+                other => panic!("a journal has no {other:?}"),
+            }
+        }
+    }
+
+    /// What a core finds here.
+    pub fn recovery(&self) -> Recovery {
+        let mut records: Vec<(u64, u64, Bytes)> =
+            self.records.iter().map(|(key, (written, bytes))| (*written, *key, bytes.clone())).collect();
+        records.sort_unstable_by_key(|(written, ..)| *written);
+        let records = records.into_iter().map(|(_, key, bytes)| Ok((key, bytes)));
+        Recovery {
+            state: self.state.clone(),
+            checkpoint: self.checkpoint,
+            journal: Some(Box::new(records)),
+            ..Recovery::default()
+        }
+    }
+
+    /// How many records there are.
+    pub fn records(&self) -> usize {
+        self.records.len()
+    }
+}

@@ -1,0 +1,168 @@
+//! An application under test: a resource manager with locks on keys, whose prepared branches are durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::{Answer, Decision, Event, Request, TransactionId, Vote};
+
+/// What a branch does, as its payload says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Writes a key, and locks it until the decision. Votes no when another transaction holds the lock.
+    Write(u8),
+    /// Reads only.
+    Read,
+    /// Cannot be done.
+    Refuse,
+}
+
+impl Work {
+    /// The payload that says so.
+    pub fn payload(self) -> Bytes {
+        match self {
+            Self::Write(key) => Bytes::copy_from_slice(&[b'w', key]),
+            Self::Read => Bytes::from_static(b"r"),
+            Self::Refuse => Bytes::from_static(b"n"),
+        }
+    }
+
+    fn of(payload: &[u8]) -> Self {
+        match payload {
+            [b'w', key] => Self::Write(*key),
+            b"r" => Self::Read,
+            _ => Self::Refuse,
+        }
+    }
+}
+
+/// A resource manager. What is not said to be volatile survives a crash.
+#[derive(Clone, Debug, Default)]
+pub struct Manager {
+    prepared: BTreeMap<TransactionId, Bytes>,
+    /// Committed, and may be asked for again.
+    applied: BTreeSet<TransactionId>,
+    /// Every write that took effect, in order: the transaction and the key.
+    pub effects: Vec<(TransactionId, u8)>,
+    /// How each branch that wrote ended here.
+    pub ended: BTreeMap<TransactionId, Decision>,
+    /// Volatile: who holds the lock of each key.
+    pub locks: BTreeMap<u8, TransactionId>,
+    /// Volatile: prepared branches that were named since the start.
+    named: BTreeSet<TransactionId>,
+    /// Volatile: whether it may serve.
+    pub is_serving: bool,
+}
+
+impl Manager {
+    /// Loses what is volatile.
+    pub fn crash(&mut self) {
+        self.locks.clear();
+        self.named.clear();
+        self.is_serving = false;
+    }
+
+    /// Branches that are prepared.
+    pub fn prepared(&self) -> impl Iterator<Item = TransactionId> + '_ {
+        self.prepared.keys().copied()
+    }
+
+    /// Does what is asked, all of it durable at once.
+    ///
+    /// # Panics
+    /// When it is asked for what no core may ask.
+    pub fn answer(&mut self, request: &Request) -> Answer {
+        match request {
+            Request::Prepare { transaction, payload } => Answer::Voted(self.prepare(*transaction, payload)),
+            Request::Recover { transaction, payload } => {
+                assert!(!self.is_serving, "what is in doubt is named before anything is served");
+                self.recover(*transaction, payload);
+                Answer::Done
+            }
+            Request::Commit { transaction } => {
+                self.commit(*transaction);
+                Answer::Done
+            }
+            Request::Abort { transaction } => {
+                self.abort(*transaction);
+                Answer::Done
+            }
+            Request::CommitOnePhase { transaction, payload } => {
+                if self.applied.contains(transaction) {
+                    return Answer::Decided(Decision::Commit);
+                }
+                match self.prepare(*transaction, payload) {
+                    Vote::Yes => {
+                        self.commit(*transaction);
+                        Answer::Decided(Decision::Commit)
+                    }
+                    Vote::ReadOnly => Answer::Decided(Decision::Commit),
+                    Vote::No => Answer::Decided(Decision::Abort),
+                }
+            }
+        }
+    }
+
+    /// Hears what the core tells.
+    pub fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Recovered => {
+                self.is_serving = true;
+                let named = std::mem::take(&mut self.named);
+                self.prepared.retain(|transaction, _| named.contains(transaction));
+            }
+            Event::Settled { transaction, .. } => {
+                self.applied.remove(transaction);
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare(&mut self, transaction: TransactionId, payload: &Bytes) -> Vote {
+        assert!(self.is_serving, "nothing is served before what was in doubt has its locks");
+        match Work::of(payload) {
+            Work::Read => Vote::ReadOnly,
+            Work::Refuse => Vote::No,
+            Work::Write(key) => {
+                if *self.locks.entry(key).or_insert(transaction) != transaction {
+                    return Vote::No;
+                }
+                self.prepared.insert(transaction, payload.clone());
+                Vote::Yes
+            }
+        }
+    }
+
+    fn recover(&mut self, transaction: TransactionId, payload: &Bytes) {
+        self.named.insert(transaction);
+        // What was carried out before the crash will be asked for again, and is done already.
+        if self.ended.contains_key(&transaction) {
+            return;
+        }
+        let Work::Write(key) = Work::of(payload) else { panic!("{transaction} was prepared without a write") };
+        assert!(self.prepared.contains_key(&transaction), "{transaction} was prepared before it was voted for");
+        let holder = *self.locks.entry(key).or_insert(transaction);
+        assert!(holder == transaction, "{transaction} and {holder} are both prepared on one key");
+    }
+
+    fn commit(&mut self, transaction: TransactionId) {
+        if self.applied.contains(&transaction) {
+            return;
+        }
+        let payload = self.prepared.remove(&transaction).expect("only what is prepared is committed");
+        let Work::Write(key) = Work::of(&payload) else { panic!("{transaction} was prepared without a write") };
+        assert!(self.locks.remove(&key) == Some(transaction), "{transaction} held its lock");
+        self.effects.push((transaction, key));
+        self.applied.insert(transaction);
+        let before = self.ended.insert(transaction, Decision::Commit);
+        assert!(before.is_none(), "{transaction} ended before: {before:?}");
+    }
+
+    fn abort(&mut self, transaction: TransactionId) {
+        if self.prepared.remove(&transaction).is_some() {
+            let before = self.ended.insert(transaction, Decision::Abort);
+            assert!(before != Some(Decision::Commit), "{transaction} is committed");
+        }
+        self.locks.retain(|_, holder| *holder != transaction);
+    }
+}

@@ -1,0 +1,192 @@
+//! A crash at every boundary: before each message leaves or is taken, before each write is handed over, lands or is heard of,
+//! before each request is made, carried out or answered. Every run heals and must come to one outcome, with nothing in doubt, no
+//! lock held and the logs collected. And the messages and writes of runs without a crash are those of presumed abort
+//! (Mohan, Lindsay, Obermarck 1986, table 1).
+//!
+//! Pairs of crashes: `QUORATE_TWO_PHASE_COMMIT_PAIRS=1 cargo test --release -p quorate-two-phase-commit boundaries` takes all of them, without it
+//! every 23rd pair is taken.
+
+use std::time::Duration;
+
+use quorate_protocol::NodeId;
+use quorate_two_phase_commit::testing::{Builder, Cluster, Traffic, Work};
+use quorate_two_phase_commit::{Command, Decision, Knowledge, OnePhase, Outcome, Settings, TransactionId};
+
+const ONE: Work = Work::Write(1);
+
+/// What is done, and who takes part.
+#[derive(Clone, Debug)]
+struct Scenario {
+    nodes: u64,
+    branches: Vec<(u64, Work)>,
+    one_phase: OnePhase,
+    /// The application wants it aborted as soon as it has asked for the commit.
+    is_aborted: bool,
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let of = |nodes, branches: &[(u64, Work)]| Scenario {
+        nodes,
+        branches: branches.to_vec(),
+        one_phase: OnePhase::Shortcut,
+        is_aborted: false,
+    };
+    vec![
+        of(3, &[(2, ONE), (3, ONE)]),
+        of(3, &[(1, ONE), (2, ONE)]),
+        of(4, &[(2, ONE), (3, ONE), (4, ONE)]),
+        of(3, &[(2, ONE), (3, Work::Read)]),
+        of(3, &[(2, ONE), (3, Work::Refuse)]),
+        of(2, &[(2, ONE)]),
+        of(1, &[(1, ONE)]),
+        Scenario { one_phase: OnePhase::Never, ..of(2, &[(2, ONE)]) },
+        Scenario { is_aborted: true, ..of(3, &[(2, ONE), (3, ONE)]) },
+    ]
+}
+
+/// Runs a scenario with crashes before these steps, counted from its begin. Gives the steps it took.
+fn run(scenario: &Scenario, crashes: &[u64], restart_after: Duration) -> u64 {
+    let settings = Settings { one_phase: scenario.one_phase, ..Settings::default() };
+    let mut cluster = Builder::new(scenario.nodes, 7).settings(settings).start();
+    cluster.faults.latency_max = Duration::from_millis(3);
+    cluster.restart_after = restart_after;
+    let transaction = cluster.begin(1);
+    let start = cluster.steps;
+    cluster.crashes = crashes.iter().map(|step| start + step).collect();
+    cluster.commit(transaction, &scenario.branches);
+    if scenario.is_aborted {
+        cluster.command(1, |command| Command::Abort { command, transaction });
+    }
+    cluster.run(Duration::from_secs(15));
+    let steps = cluster.steps - start;
+    cluster.quiesce();
+    check_outcome(&mut cluster, scenario, transaction);
+    steps
+}
+
+fn check_outcome(cluster: &mut Cluster, scenario: &Scenario, transaction: TransactionId) {
+    let writers = scenario.branches.iter().filter(|(_, work)| matches!(work, Work::Write(_))).map(|(node, _)| *node);
+    let writers: Vec<u64> = writers.collect();
+    let committed = writers.iter().filter(|node| cluster.node(**node).ended(transaction) == Some(Decision::Commit));
+    let committed = committed.count();
+    assert!(committed == 0 || committed == writers.len(), "all or nothing: {committed} of {writers:?}");
+    let knowledge = cluster.query(transaction).expect("the coordinator runs");
+    let expected = if committed > 0 { Knowledge::Committed } else { Knowledge::Aborted };
+    assert_eq!(knowledge, expected, "the coordinator tells the truth");
+    match cluster.node(1).outcome(transaction) {
+        Some(Outcome::Committed) => assert!(committed > 0, "what was told is true"),
+        Some(Outcome::Aborted(_)) => assert_eq!(committed, 0, "what was told is true"),
+        Some(Outcome::ReadOnly) => assert!(writers.is_empty()),
+        None => {}
+    }
+    for node in writers {
+        let effects = cluster.node(node).manager.effects.iter().filter(|(id, _)| *id == transaction).count();
+        assert_eq!(effects, usize::from(committed > 0), "at node {node} it takes effect once");
+    }
+}
+
+#[test]
+fn a_crash_at_any_boundary_leaves_one_outcome() {
+    for scenario in scenarios() {
+        let steps = run(&scenario, &[], Duration::ZERO);
+        assert!(steps > 5, "there are boundaries: {steps}");
+        for step in 1..=steps {
+            run(&scenario, &[step], Duration::ZERO);
+            run(&scenario, &[step], Duration::from_secs(10));
+        }
+    }
+}
+
+#[test]
+fn two_crashes_at_any_boundaries_leave_one_outcome() {
+    let is_thorough = std::env::var_os("QUORATE_TWO_PHASE_COMMIT_PAIRS").is_some();
+    let stride = if is_thorough { 1 } else { 23 };
+    let (mut pairs, mut count) = (0, 0);
+    for scenario in scenarios() {
+        let steps = run(&scenario, &[], Duration::ZERO);
+        for first in 1..=steps {
+            // After a crash there are more steps: recovery has boundaries as well.
+            for second in first + 1..=steps + 20 {
+                count += 1;
+                if count % stride == 0 {
+                    pairs += 1;
+                    run(&scenario, &[first, second], Duration::from_millis(200));
+                }
+            }
+        }
+    }
+    assert!(pairs > 100, "{pairs} pairs");
+}
+
+/// Without a crash, and without the writes that wait for others.
+fn cost(branches: &[(u64, Work)], one_phase: OnePhase) -> (Traffic, Vec<u64>) {
+    let settings = Settings { one_phase, lazy_delay: Duration::from_hours(1), ..Settings::default() };
+    let mut cluster = Builder::new(4, 1).settings(settings).start();
+    let before = cluster.traffic();
+    let writes: Vec<u64> = cluster.nodes.values().map(|node| node.traffic.writes).collect();
+    cluster.transact(1, branches);
+    cluster.settle();
+    let after = cluster.traffic();
+    let total = Traffic { messages: after.messages - before.messages, writes: after.writes - before.writes };
+    let writes = writes.iter().zip(cluster.nodes.values()).map(|(before, node)| node.traffic.writes - before);
+    (total, writes.collect())
+}
+
+#[test]
+fn a_commit_costs_what_presumed_abort_promises() {
+    // Two messages each way and two forced writes a participant, one forced write at the coordinator.
+    let (total, writes) = cost(&[(2, ONE), (3, ONE)], OnePhase::Never);
+    assert_eq!((total, writes), (Traffic { messages: 8, writes: 5 }, vec![1, 2, 2, 0]));
+    let (total, writes) = cost(&[(2, ONE), (3, ONE), (4, ONE)], OnePhase::Never);
+    assert_eq!((total, writes), (Traffic { messages: 12, writes: 7 }, vec![1, 2, 2, 2]));
+    // A read-only participant: one message each way, no write, no second phase.
+    let (total, writes) = cost(&[(2, ONE), (3, Work::Read)], OnePhase::Never);
+    assert_eq!((total, writes), (Traffic { messages: 6, writes: 3 }, vec![1, 2, 0, 0]));
+    // All are read-only: nobody writes.
+    let (total, writes) = cost(&[(2, Work::Read), (3, Work::Read)], OnePhase::Never);
+    assert_eq!((total, writes), (Traffic { messages: 4, writes: 0 }, vec![0, 0, 0, 0]));
+}
+
+#[test]
+fn an_abort_costs_what_presumed_abort_promises() {
+    let settings = Settings { lazy_delay: Duration::from_hours(1), ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let before = cluster.traffic();
+    cluster.hold_requests(2);
+    cluster.transact(1, &[(2, Work::Refuse), (3, ONE)]);
+    cluster.settle();
+    cluster.release_requests(2);
+    let after = cluster.traffic();
+    // Two prepares, a yes and a no; who voted yes is told and does not acknowledge, who voted no is not told.
+    assert_eq!(after.messages - before.messages, 5);
+    // The one write is that of the yes.
+    assert_eq!(after.writes - before.writes, 1);
+    assert_eq!(cluster.node(1).disk.records(), 0, "the coordinator writes nothing");
+}
+
+#[test]
+fn one_participant_alone_costs_two_messages_and_two_writes() {
+    let (total, writes) = cost(&[(2, ONE)], OnePhase::Shortcut);
+    assert_eq!((total, writes), (Traffic { messages: 2, writes: 2 }, vec![1, 1, 0, 0]));
+    let (total, writes) = cost(&[(2, ONE)], OnePhase::Never);
+    assert_eq!((total, writes), (Traffic { messages: 4, writes: 3 }, vec![1, 2, 0, 0]));
+}
+
+#[test]
+fn decisions_that_come_together_are_one_write() {
+    let settings = Settings { lazy_delay: Duration::from_hours(1), ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    cluster.hold_disk(1);
+    let first = cluster.transact(1, &[(2, Work::Write(0)), (3, Work::Write(0))]);
+    cluster.settle();
+    let before = cluster.node(1).traffic.writes;
+    for key in 1..=20 {
+        cluster.transact(1, &[(2, Work::Write(key)), (3, Work::Write(key))]);
+    }
+    cluster.settle();
+    cluster.release_disk(1);
+    cluster.settle();
+    assert_eq!(cluster.node(1).traffic.writes - before, 1, "twenty decisions, one write");
+    assert_eq!(cluster.node(1).outcome(first), Some(Outcome::Committed));
+    assert_eq!(cluster.nodes[&NodeId(2)].manager.effects.len(), 21);
+}

@@ -1,0 +1,195 @@
+//! Everything is bounded, and says what happens when it is full; strangers count for nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{Input, NodeId, StorageLevel};
+use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
+use quorate_two_phase_commit::{
+    AbortReason, Command, CommandId, Config, ConfigError, Event, Knowledge, Outcome, RefuseReason, Settings,
+    TransactionId,
+};
+
+const ONE: Work = Work::Write(1);
+
+fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<RefuseReason> {
+    cluster.node(node).events.iter().find_map(|event| match event {
+        Event::Refused { command, reason } if *command == id => Some(*reason),
+        _ => None,
+    })
+}
+
+fn commit(cluster: &mut Cluster, transaction: TransactionId, branches: BTreeMap<NodeId, Bytes>) -> CommandId {
+    cluster.command(transaction.coordinator.0, |command| Command::Commit { command, transaction, branches })
+}
+
+#[test]
+fn commands_beyond_a_bound_are_refused_for_a_reason() {
+    let settings = Settings {
+        transactions_max: 2,
+        participants_max: 2,
+        payload_bytes_max: 100,
+        payload_bytes_total_max: 150,
+        ..Settings::default()
+    };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let (first, second) = (cluster.begin(1), cluster.begin(1));
+    let third = cluster.command(1, |command| Command::Begin { command });
+    assert_eq!(refusal(&cluster, 1, third), Some(RefuseReason::Overloaded));
+    let payload = |length: usize| Bytes::from(vec![b'r'; length]);
+    let id = commit(&mut cluster, first, BTreeMap::new());
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Participants));
+    let id = commit(&mut cluster, first, (1..=3).map(|node| (NodeId(node), payload(1))).collect());
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Participants));
+    let id = commit(&mut cluster, first, [(NodeId(2), payload(101))].into());
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::TooLarge));
+    let id = commit(&mut cluster, first, [(NodeId(2), payload(90)), (NodeId(3), payload(90))].into());
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Overloaded));
+    cluster.hold_requests(2);
+    let id = commit(&mut cluster, first, [(NodeId(2), payload(70)), (NodeId(3), payload(70))].into());
+    assert_eq!(refusal(&cluster, 1, id), None);
+    let id = commit(&mut cluster, first, [(NodeId(2), payload(1))].into());
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::AlreadyDeciding));
+    let id = commit(&mut cluster, second, [(NodeId(2), payload(70))].into());
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Overloaded));
+    let id = cluster.command(2, |command| Command::Abort { command, transaction: first });
+    assert_eq!(refusal(&cluster, 2, id), Some(RefuseReason::NotCoordinator));
+    cluster.quiesce();
+    let id = cluster.command(1, |command| Command::Abort { command, transaction: first });
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::NotBegun));
+}
+
+#[test]
+fn a_participant_beyond_its_bounds_hears_no_prepare() {
+    let settings = Settings { branches_max: 1, ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    cluster.hold_requests(2);
+    let first = cluster.transact(1, &[(2, ONE), (3, ONE)]);
+    let second = cluster.transact(3, &[(2, Work::Write(2)), (1, Work::Write(2))]);
+    cluster.settle();
+    assert_eq!(cluster.node(2).core().status().branches, 1);
+    assert!(cluster.node(2).core().status().ignored["overloaded"] > 0);
+    cluster.release_requests(2);
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.node(1).outcome(first), Some(Outcome::Committed));
+    assert_eq!(cluster.node(3).outcome(second), Some(Outcome::Committed), "it was asked again");
+    cluster.quiesce();
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new() {
+    let mut cluster = Cluster::of_three(1);
+    cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
+    let id = cluster.command(1, |command| Command::Begin { command });
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::StorageLow));
+    let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.node(2).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    cluster.input(NodeId(1), Input::Storage(StorageLevel::Enough));
+    let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.node(2).outcome(transaction), Some(Outcome::Committed));
+    cluster.quiesce();
+}
+
+#[test]
+fn what_is_too_old_is_forgotten_and_not_guessed() {
+    let settings = Settings { outcomes_max: 2, ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut ended = Vec::new();
+    for _ in 0..4 {
+        ended.push(cluster.transact(1, &[(2, ONE), (3, ONE)]));
+        cluster.run(Duration::from_secs(2));
+    }
+    let aborted = cluster.transact(1, &[(2, Work::Refuse), (3, ONE)]);
+    cluster.quiesce();
+    for restarted in [false, true] {
+        let known: Vec<_> = ended.iter().map(|transaction| cluster.query(*transaction)).collect();
+        let (forgotten, committed) = (Some(Knowledge::Forgotten), Some(Knowledge::Committed));
+        assert_eq!(known, [forgotten, forgotten, committed, committed]);
+        assert_eq!(cluster.query(aborted), Some(Knowledge::Aborted));
+        assert_eq!(cluster.node(1).disk.records(), 2, "the log does not grow");
+        if !restarted {
+            cluster.crash(1);
+            cluster.restart(1);
+            cluster.settle();
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_holds_everything_that_counts() {
+    let mut cluster = Cluster::of_three(1);
+    cluster.transact(1, &[(2, ONE), (3, ONE)]);
+    cluster.run(Duration::from_secs(2));
+    cluster.hold_disk(1);
+    let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
+    cluster.settle();
+    for node in 1..=3 {
+        cluster.input(NodeId(node), Input::CompactRequested);
+    }
+    cluster.settle();
+    cluster.part(1, 2);
+    cluster.release_disk(1);
+    for node in 1..=3 {
+        cluster.input(NodeId(node), Input::CompactRequested);
+        cluster.settle();
+        cluster.crash(node);
+        cluster.restart(node);
+    }
+    cluster.quiesce();
+    assert_eq!(cluster.query(transaction), Some(Knowledge::Committed));
+    assert_eq!(cluster.node(2).manager.effects.len(), 2);
+}
+
+#[test]
+fn a_coordinator_that_lost_its_disk_presumes_nothing() {
+    let mut cluster = Cluster::of_three(1);
+    cluster.hold_disk(1);
+    let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
+    cluster.settle();
+    cluster.cut(1, 3);
+    cluster.release_disk(1);
+    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+    cluster.wipe(1);
+    cluster.crash(2);
+    cluster.heal();
+    cluster.restart(1);
+    cluster.run(Duration::from_secs(20));
+    assert_eq!(cluster.node(3).ended(transaction), None, "its silence is not an abort");
+    assert!(cluster.node(1).core().status().ignored["not_introduced"] > 0);
+    assert_eq!(cluster.query(transaction), None);
+    let id = cluster.command(1, |command| Command::Begin { command });
+    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::NotIntroduced), "its numbers would come again");
+    cluster.restart(2);
+    cluster.run(Duration::from_secs(20));
+    assert!(cluster.node(3).ended(transaction).is_some(), "the other participant knows");
+}
+
+#[test]
+fn a_participant_that_lost_its_disk_does_not_vote() {
+    let mut cluster = Cluster::of_three(1);
+    cluster.hold_requests(2);
+    let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
+    cluster.settle();
+    // Its vote is in, and then its disk is gone.
+    cluster.wipe(3);
+    cluster.restart(3);
+    cluster.release_requests(2);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    let next = cluster.transact(1, &[(2, ONE), (3, ONE)]);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.node(1).outcome(next), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    assert!(cluster.node(3).core().status().ignored["not_introduced"] > 0);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let settings = Settings { write_bytes_max: 4096, ..Settings::default() };
+    let refused = Config::new(NodeId(1), 1, settings).expect_err("no record fits");
+    assert!(matches!(refused, ConfigError::Contradiction(_)));
+    let settings = Settings { retry_max: Duration::ZERO, ..Settings::default() };
+    assert!(Config::new(NodeId(1), 1, settings).is_err());
+}

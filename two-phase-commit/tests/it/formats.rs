@@ -1,0 +1,190 @@
+//! The bytes of every message and record, as released. Newer versions must read them for ever.
+//!
+//! To write a new file after adding a variant: `QUORATE_TWO_PHASE_COMMIT_WRITE_GOLDEN=1 cargo test -p quorate-two-phase-commit formats`.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use quorate_protocol::{NodeId, Now, Operation, Protocol, RecoverError, Recovery, StateError, Wire, WireError};
+use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Prepare, Small, Stamp};
+use quorate_two_phase_commit::testing::{Cluster, Work};
+use quorate_two_phase_commit::{
+    Config, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, Vote,
+};
+
+fn messages() -> Vec<Message> {
+    let finished_below = TransactionNumber { epoch: Epoch(3), sequence: 1000 };
+    let stamp = Stamp { epoch: Epoch(4), finished_below };
+    let number = TransactionNumber { epoch: Epoch(4), sequence: 70_000 };
+    let transaction = TransactionId { coordinator: NodeId(1), number };
+    let payload = Bytes::from_static(b"payload");
+    let participants = [NodeId(1), NodeId(2), NodeId(300)].into();
+    let vote = |vote| Message::Vote { transaction, vote };
+    let decide = |decision| Message::Decide(Decide { stamp, transaction, decision });
+    let acknowledge = |how| Message::Acknowledge { transaction, how };
+    let outcome = |decision| Message::Outcome { transaction, decision };
+    vec![
+        Message::Prepare(Prepare { stamp, transaction, participants, payload: payload.clone() }),
+        vote(Vote::Yes),
+        vote(Vote::ReadOnly),
+        vote(Vote::No),
+        decide(Decision::Commit),
+        decide(Decision::Abort),
+        acknowledge(Acknowledgement::Applied),
+        acknowledge(Acknowledgement::AlreadyDone),
+        acknowledge(Acknowledgement::Forgotten),
+        Message::Inquire { transaction },
+        Message::Presume { stamp, transaction },
+        outcome(Decision::Commit),
+        outcome(Decision::Abort),
+        Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload }),
+        Message::InquireFinished,
+        Message::Finished { stamp },
+    ]
+}
+
+fn wire() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<65_536>()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Bytes {
+    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+fn compare(file: &str, golden: &str, text: &str) {
+    if std::env::var_os("QUORATE_TWO_PHASE_COMMIT_WRITE_GOLDEN").is_some() {
+        let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, text).expect("the file can be written");
+    }
+    assert_eq!(text, golden);
+}
+
+/// One line a message: its name, the small section, the raw section.
+#[test]
+fn messages_keep_their_bytes() {
+    let mut text = String::new();
+    for message in messages() {
+        let mut raw = Vec::new();
+        let small = message.to_parts(&mut raw);
+        let small = bincode::serde::encode_to_vec(&small, wire()).expect("it encodes");
+        let raw: String = raw.iter().map(|section| format!(" {}", hex(section))).collect();
+        let name = format!("{message:?}");
+        let name = name.split(['(', ' ']).next().expect("a name").to_owned();
+        writeln!(text, "{name} {}{raw}", hex(&small)).expect("a string takes everything");
+    }
+    compare("messages-v1.txt", include_str!("../golden/messages-v1.txt"), &text);
+}
+
+#[test]
+fn released_messages_are_read() {
+    let golden = include_str!("../golden/messages-v1.txt");
+    assert_eq!(golden.lines().count(), messages().len());
+    for (line, expected) in golden.lines().zip(messages()) {
+        let mut fields = line.split(' ').skip(1);
+        let small = unhex(fields.next().expect("a small section"));
+        let (decoded, read): (Small, usize) = bincode::serde::decode_from_slice(&small, wire()).expect("it decodes");
+        assert_eq!(read, small.len(), "all of it is read");
+        let raw: Vec<Bytes> = fields.map(unhex).collect();
+        assert_eq!(Message::from_parts(decoded, raw), Ok(expected));
+    }
+}
+
+#[test]
+fn parts_that_do_not_make_a_message_are_refused() {
+    let transaction = TransactionId::default();
+    let inquire = Small::Inquire { transaction };
+    assert_eq!(Message::from_parts(inquire, vec![Bytes::new()]), Err(WireError::Sections));
+    let prepare = Small::Prepare { stamp: Stamp::default(), transaction, participants: [].into() };
+    assert_eq!(Message::from_parts(prepare.clone(), Vec::new()), Err(WireError::Sections));
+    assert_eq!(Message::from_parts(prepare, vec![Bytes::new(); 2]), Err(WireError::Sections));
+}
+
+/// All that a cluster writes in which every kind of record is written, one line an operation.
+fn written() -> String {
+    let mut cluster = Cluster::of_three(1);
+    let decided = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
+    cluster.transact(1, &[(2, Work::Refuse), (3, Work::Write(2))]);
+    cluster.transact(2, &[(3, Work::Write(3))]);
+    cluster.quiesce();
+    assert_eq!(decided.number.sequence, 1);
+    let mut text = String::new();
+    for (node, it) in &cluster.nodes {
+        for operation in &it.disk.history {
+            match operation {
+                Operation::Journal { key, bytes } => writeln!(text, "{node} record {key} {}", hex(bytes)),
+                Operation::PutState { bytes, .. } => writeln!(text, "{node} state {}", hex(bytes)),
+                other => panic!("no {other:?} is written here"),
+            }
+            .expect("a string takes everything");
+        }
+    }
+    text
+}
+
+#[test]
+fn records_keep_their_bytes() {
+    let text = written();
+    compare("records-v1.txt", include_str!("../golden/records-v1.txt"), &text);
+    for kind in ["0101", "0102", "0103", "0104", "0105"] {
+        assert!(text.lines().any(|line| line.split(' ').nth(3).is_some_and(|hex| hex.starts_with(kind))), "{kind}");
+    }
+}
+
+#[test]
+fn released_records_are_read() {
+    let mut states = 0;
+    for node in 1..=3 {
+        let (mut state, mut records) = (None, Vec::<Result<(u64, Bytes), RecoverError>>::new());
+        for line in include_str!("../golden/records-v1.txt").lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            match fields[..] {
+                [of, "state", bytes] if of == node.to_string() => {
+                    states += 1;
+                    state = Some(unhex(bytes));
+                }
+                [of, "record", key, bytes] if of == node.to_string() && !bytes.is_empty() => {
+                    records = vec![Ok((key.parse().expect("a key"), unhex(bytes)))];
+                }
+                _ => {}
+            }
+            let journal = records.clone();
+            if state.is_some() {
+                let journal = Some(Box::new(journal.into_iter()) as _);
+                recover(Recovery { state: state.clone(), journal, ..Recovery::default() }).expect("it is read");
+            }
+        }
+    }
+    assert!(states >= 3);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused() {
+    let state = Bytes::from_static(&[1; 27]);
+    let refused = |recovery: Recovery| recover(recovery).expect_err("it is refused");
+    let with_state = |bytes: &[u8]| Recovery { state: Some(Bytes::copy_from_slice(bytes)), ..Recovery::default() };
+    assert_eq!(refused(with_state(&[])), RecoverError::State(StateError::Malformed));
+    assert_eq!(refused(with_state(&state[..26])), RecoverError::State(StateError::Malformed));
+    assert_eq!(refused(with_state(&[2; 27])), RecoverError::State(StateError::Version(2)));
+    let record = |bytes: &'static [u8]| Box::new(std::iter::once(Ok((0_u64, Bytes::from_static(bytes))))) as _;
+    let alone = Recovery { journal: Some(record(&[1, 5])), ..Recovery::default() };
+    assert!(matches!(refused(alone), RecoverError::Inconsistent(_)));
+    let mut sound = vec![1; 9];
+    sound.extend([0; 18]);
+    for (bytes, error) in [(&[1, 9][..], StateError::Malformed), (&[3, 1], StateError::Version(3))] {
+        let recovery = Recovery { journal: Some(record(bytes)), ..with_state(&sound) };
+        assert_eq!(refused(recovery), RecoverError::State(error));
+    }
+}
+
+fn recover(recovery: Recovery) -> Result<TwoPhaseCommit, RecoverError> {
+    let config = Config::new(NodeId(1), 1, Settings::default()).expect("valid");
+    TwoPhaseCommit::recover(Now::default(), config, recovery)
+}

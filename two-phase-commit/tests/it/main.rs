@@ -1,0 +1,14 @@
+//! Behaviour through the public API.
+
+mod boundaries;
+mod bounds;
+mod formats;
+mod hostile;
+mod random;
+mod rows;
+mod views;
+
+/// A number from the environment, or the one for a quick run.
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
