@@ -1,8 +1,10 @@
 //! Runs a model and says what came of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use stateright::report::{ReportData, ReportDiscovery, Reporter};
 use stateright::{Checker, HasDiscoveries, Model as _};
 
 use crate::model::{Budget, Model};
@@ -15,10 +17,11 @@ use crate::subject::Subject;
 pub(crate) fn exhaust<S: Subject>(name: &str, subject: S, budget: Budget, milestones: &[&str]) -> usize {
     let begun = Instant::now();
     let model = Model::new(subject, budget);
-    let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_dfs();
+    let checker = if asked_for().is_some() { checker.join_and_report(&mut Progress) } else { checker.join() };
     let seconds = begun.elapsed().as_secs_f64();
     let (states, steps) = (checker.unique_state_count(), checker.state_count());
-    let (depth, nodes) = (checker.max_depth(), checker.model().memo.nodes());
+    let (depth, nodes) = (checker.max_depth(), checker.model().states_of_nodes());
     println!("{name}: {states} states of {nodes} states of nodes, {steps} steps, depth {depth}, {seconds:.1} s");
     let discoveries = checker.discoveries();
     for property in checker.model().properties() {
@@ -27,8 +30,13 @@ pub(crate) fn exhaust<S: Subject>(name: &str, subject: S, budget: Budget, milest
             panic!("{name}: {} does not always hold\n{}", property.name, steps_of(path.clone()));
         }
     }
+    match checker.model().compare_equal_nodes() {
+        Ok(compared) => println!("{name}: nodes of equal views reacted alike {compared} times"),
+        Err(difference) => panic!("{name}: nodes of equal views differ\n{difference}"),
+    }
     let missing: Vec<_> = milestones.iter().filter(|milestone| !discoveries.contains_key(**milestone)).collect();
-    assert!(missing.is_empty(), "{name}: never reached: {missing:?}");
+    let is_own_budget = asked_for().is_some_and(|wanted| wanted != FULL);
+    assert!(missing.is_empty() || is_own_budget, "{name}: never reached: {missing:?}");
     states
 }
 
@@ -49,9 +57,51 @@ pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> &'stat
     law
 }
 
-/// Whether the long exploration was asked for, by `QUORATE_MODEL=full`.
-pub(crate) fn is_full() -> bool {
-    std::env::var("QUORATE_MODEL").is_ok_and(|wanted| wanted == "full")
+/// The budget that was asked for: the small one, or with `QUORATE_MODEL=full` the large one, or what stands there by name, such as
+/// `QUORATE_MODEL=timeouts=2,crashes=1`.
+pub(crate) fn asked(small: Budget, full: Budget) -> Budget {
+    match asked_for() {
+        None => small,
+        Some(wanted) if wanted == FULL => full,
+        Some(wanted) => wanted.split(',').fold(Budget::default(), with),
+    }
+}
+
+fn asked_for() -> Option<String> {
+    std::env::var("QUORATE_MODEL").ok()
+}
+
+const FULL: &str = "full";
+
+/// Tells now and then how far a long exploration is.
+struct Progress;
+
+impl<M: stateright::Model> Reporter<M> for Progress {
+    fn report_checking(&mut self, data: ReportData) {
+        let (states, depth) = (data.unique_states, data.max_depth);
+        println!("  {:4} s: {states} states, depth {depth}", data.duration.as_secs());
+    }
+
+    fn report_discoveries(&mut self, _: &M, _: BTreeMap<&'static str, ReportDiscovery<M>>) {}
+
+    fn delay(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+fn with(mut budget: Budget, part: &str) -> Budget {
+    let (name, count) = part.split_once('=').unwrap_or((part, "1"));
+    let field = match name {
+        "timeouts" => &mut budget.timeouts,
+        "commands" => &mut budget.commands,
+        "duplicates" => &mut budget.duplicates,
+        "disconnections" => &mut budget.disconnections,
+        "crashes" => &mut budget.crashes,
+        "refusals" => &mut budget.refusals,
+        _ => panic!("QUORATE_MODEL knows no {name:?}"),
+    };
+    *field = count.parse().expect("QUORATE_MODEL counts in small numbers");
+    budget
 }
 
 fn steps_of<S: Subject, A: std::fmt::Debug>(path: stateright::Path<crate::model::State<S>, A>) -> String {

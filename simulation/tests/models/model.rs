@@ -24,7 +24,7 @@ use crate::subject::Subject;
 pub(crate) struct Model<S: Subject> {
     subject: S,
     budget: Budget,
-    pub(crate) memo: Memo<S>,
+    memo: Memo<S>,
 }
 
 /// How often things may happen on all nodes together, on one path.
@@ -110,6 +110,16 @@ impl<S: Subject> State<S> {
 impl<S: Subject> Model<S> {
     pub(crate) fn new(subject: S, budget: Budget) -> Self {
         Self { subject, budget, memo: Memo::new() }
+    }
+
+    /// How many states of single nodes were met.
+    pub(crate) fn states_of_nodes(&self) -> usize {
+        self.memo.nodes()
+    }
+
+    /// See [`Memo::compare_equal_nodes`].
+    pub(crate) fn compare_equal_nodes(&self) -> Result<usize, String> {
+        self.memo.compare_equal_nodes(&self.subject)
     }
 
     fn local_actions(&self, state: &State<S>, node: &Node<S>, actions: &mut Vec<ActionOf<S>>) {
@@ -312,9 +322,8 @@ impl<S: Subject> stateright::Model for Model<S> {
 
     fn next_state(&self, last: &State<S>, action: ActionOf<S>) -> Option<State<S>> {
         let node = last.node(action.node());
-        let outcome = self.memo.outcome(node.identity(), self.identity(last, &action), || {
-            node.step(&self.subject, self.happening(last, &action))
-        });
+        let happening = || self.happening(last, &action);
+        let outcome = self.memo.outcome(&self.subject, node, self.identity(last, &action), happening);
         if outcome.broken.is_none() && !self.subject.is_within(&outcome.node) {
             return None;
         }

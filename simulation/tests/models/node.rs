@@ -62,6 +62,14 @@ pub(crate) struct Outcome<S: Subject> {
     pub(crate) broken: Option<Violation>,
 }
 
+impl<S: Subject> Outcome<S> {
+    /// All that others can see of it.
+    pub(crate) fn reaction(&self) -> impl Debug + PartialEq + use<S> {
+        let sent: Vec<String> = self.sent.iter().map(|envelope| format!("{envelope:?}")).collect();
+        (self.node.identity(), sent, format!("{:?}", self.events), self.broken.clone())
+    }
+}
+
 impl<S: Subject> Node<S> {
     /// A node at rest after its first start on an empty disk: whatever it wrote is durable.
     pub(crate) fn first(subject: &S, id: NodeId) -> Self {

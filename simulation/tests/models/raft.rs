@@ -2,19 +2,20 @@
 //!
 //! By symmetry the first deadline that comes is node 1's: at rest the nodes differ by their names alone.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId, Operation,
-    Output, Proposal, ProposalId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
+    Configuration, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId,
+    Operation, Output, Proposal, ProposalId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
 };
 use quorate_raft::message::{AppendEntries, Message, RequestVote, Verdict, VoteKind, VoteResponse};
 use quorate_raft::testing::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm};
 use quorate_raft::{Config, Raft, Settings, Start};
 use stateright::Property;
 
-use crate::check::{exhaust, find, is_full};
+use crate::check::{asked, exhaust, find};
 use crate::disk::Disk;
 use crate::model::{Budget, Model, State};
 use crate::node::{Node, OWN_LAWS};
@@ -59,6 +60,8 @@ struct Facts {
     durable_term: Term,
     /// Whether it follows a leader.
     is_led: bool,
+    /// See [`digests`].
+    log: Vec<(Term, u64)>,
 }
 
 #[derive(Clone, Debug, Default, Hash)]
@@ -117,7 +120,7 @@ impl Subject for RaftOfThree {
         let status = core.status();
         let is_led = status.role != Role::Leader && status.leader.is_some();
         let durable_term = disk.state().map_or(Term(0), term_of);
-        Facts { role: status.role, term: status.term, durable_term, is_led }
+        Facts { role: status.role, term: status.term, durable_term, is_led, log: digests(disk) }
     }
 
     /// A follower of a leader that is alive votes for nobody else.
@@ -165,12 +168,21 @@ impl Subject for RaftOfThree {
         if self.opening == Opening::Led { vec![NodeId(1)] } else { Vec::new() }
     }
 
-    /// Answers of a term that is durably over: whoever asked for them asks no more.
+    /// Answers to what the receiver asks no more, and will not again even if it crashes: in a term that it cannot fall behind it
+    /// stands and leads once at most.
     fn is_dead(&self, receiver: &Node<Self>, message: &Message) -> bool {
-        let is_over = message.term() < receiver.facts.durable_term;
+        let Facts { role, term, durable_term, .. } = receiver.facts;
+        if message.term() > durable_term {
+            return false;
+        }
         match message {
-            Message::VoteResponse(answer) => is_over && answer.asked <= receiver.facts.durable_term,
-            Message::AppendResponse(_) | Message::HeartbeatResponse(_) => is_over,
+            Message::VoteResponse(answer) => {
+                let is_open = answer.kind != VoteKind::Pre && role == Role::Candidate && term == answer.asked;
+                answer.asked <= durable_term && !is_open
+            }
+            Message::AppendResponse(_) | Message::HeartbeatResponse(_) => {
+                message.term() < durable_term || !matches!(role, Role::Candidate | Role::Leader)
+            }
             _ => false,
         }
     }
@@ -283,15 +295,24 @@ fn check_durable(committed: &CommittedForever, nodes: &[std::sync::Arc<Node<Raft
 fn check_matching(nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
     for (place, one) in nodes.iter().enumerate() {
         for other in &nodes[place + 1..] {
-            let pairs = one.disk.entries().iter().zip(other.disk.entries());
-            let equal = pairs.clone().take_while(|(one, other)| one == other).count();
-            if pairs.skip(equal).any(|(one, other)| one.0 == other.0) {
+            let mut pairs = one.facts.log.iter().zip(&other.facts.log);
+            if pairs.any(|(one, other)| one.0 == other.0 && one.1 != other.1) {
                 let detail = format!("the logs of {} and {} part and meet again", one.id, other.id);
                 return Err(Violation { law: MATCHING, detail });
             }
         }
     }
     Ok(())
+}
+
+/// The term of each entry on the disk, and what stands for the log up to it.
+fn digests(disk: &Disk) -> Vec<(Term, u64)> {
+    let mut hasher = DefaultHasher::new();
+    let digest = |(term, entry): &(Term, Entry)| {
+        (term, entry).hash(&mut hasher);
+        (*term, hasher.finish())
+    };
+    disk.entries().iter().map(digest).collect()
 }
 
 const DURABLE: &str = "committed is durable on a quorum";
@@ -310,26 +331,66 @@ fn without_vote(state: &Bytes) -> Bytes {
     bytes.into()
 }
 
+/// Nothing budgeted.
+const NONE: Budget = Budget { timeouts: 0, commands: 0, duplicates: 0, disconnections: 0, crashes: 0, refusals: 0 };
+
 #[test]
 fn from_rest() {
-    let budget = Budget { timeouts: if is_full() { 2 } else { 1 }, commands: 1, ..Budget::default() };
-    exhaust(
-        "from rest",
-        RaftOfThree::new(Opening::Rest, 3),
-        budget,
-        &["a leader is elected", "a command is committed"],
-    );
+    let subject = RaftOfThree::new(Opening::Rest, 3);
+    let budget = asked(Budget { timeouts: 1, commands: 1, ..NONE }, Budget { timeouts: 2, ..NONE });
+    exhaust("from rest", subject, budget, &["a leader is elected", "a command is committed"]);
+}
+
+#[test]
+fn two_candidates() {
+    let subject = RaftOfThree::new(Opening::Rest, 1);
+    let budget = asked(Budget { timeouts: 2, ..NONE }, Budget { timeouts: 2, crashes: 1, ..NONE });
+    exhaust("two candidates", subject, budget, &["a leader is elected", "two candidates stand in a term"]);
 }
 
 #[test]
 fn from_a_leader() {
-    let budget = Budget { timeouts: if is_full() { 2 } else { 1 }, commands: 1, ..Budget::default() };
-    exhaust(
-        "from a leader",
-        RaftOfThree::new(Opening::Led, 3),
-        budget,
-        &["a leader is elected", "a command is committed"],
-    );
+    let subject = RaftOfThree::new(Opening::Led, 3);
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 2, ..budget });
+    let milestones = [
+        "a committed command survives a change of leader",
+        "a vote is refused because of an older log",
+        "an uncommitted entry is overwritten",
+    ];
+    exhaust("from a leader", subject, budget, &milestones);
+}
+
+#[test]
+fn with_crashes() {
+    let subject = RaftOfThree::new(Opening::Led, 3);
+    let budget = Budget { timeouts: 1, crashes: 1, ..NONE };
+    let budget = asked(budget, Budget { commands: 1, crashes: 2, ..budget });
+    exhaust("with crashes", subject, budget, &["a leader is elected"]);
+}
+
+#[test]
+fn with_messages_that_come_twice() {
+    let subject = RaftOfThree::new(Opening::Led, 3);
+    let budget = Budget { timeouts: 1, duplicates: 1, ..NONE };
+    let budget = asked(budget, Budget { commands: 1, ..budget });
+    exhaust("with messages that come twice", subject, budget, &["a leader is elected"]);
+}
+
+#[test]
+fn with_lost_connections() {
+    let subject = RaftOfThree::new(Opening::Led, 3);
+    let budget = Budget { timeouts: 1, disconnections: 1, ..NONE };
+    let budget = asked(budget, Budget { commands: 1, ..budget });
+    exhaust("with lost connections", subject, budget, &["a leader is elected"]);
+}
+
+#[test]
+fn with_refused_writes() {
+    let subject = RaftOfThree::new(Opening::Led, 3);
+    let budget = Budget { timeouts: 1, commands: 1, refusals: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 2, ..budget });
+    exhaust("with refused writes", subject, budget, &["a leader is elected"]);
 }
 
 #[test]
