@@ -35,7 +35,7 @@ pub(crate) fn exhaust<S: Subject>(name: &str, subject: S, budget: Budget, milest
         Err(difference) => panic!("{name}: nodes of equal views differ\n{difference}"),
     }
     let missing: Vec<_> = milestones.iter().filter(|milestone| !discoveries.contains_key(**milestone)).collect();
-    let is_own_budget = asked_for().is_some_and(|wanted| wanted != FULL);
+    let is_own_budget = asked_for().is_some() && !is_full();
     assert!(missing.is_empty() || is_own_budget, "{name}: never reached: {missing:?}");
     states
 }
@@ -62,16 +62,19 @@ pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> &'stat
 pub(crate) fn asked(small: Budget, full: Budget) -> Budget {
     match asked_for() {
         None => small,
-        Some(wanted) if wanted == FULL => full,
+        Some(_) if is_full() => full,
         Some(wanted) => wanted.split(',').fold(Budget::default(), with),
     }
+}
+
+/// Whether the long exploration was asked for, by `QUORATE_MODEL=full`.
+pub(crate) fn is_full() -> bool {
+    asked_for().is_some_and(|wanted| wanted == "full")
 }
 
 fn asked_for() -> Option<String> {
     std::env::var("QUORATE_MODEL").ok()
 }
-
-const FULL: &str = "full";
 
 /// Tells now and then how far a long exploration is.
 struct Progress;
