@@ -145,12 +145,19 @@ pub(crate) fn read_point<D: Disk>(
     let mut next = point.first;
     let end = point.end().min(range.end);
     while next < end {
+        if !point.reaches(offset) {
+            return Err(LoadFailure::Damaged);
+        }
         let start = window.bytes(offset, RECORD_HEADER_BYTES).map_err(|_| LoadFailure::Io)?;
         if !offset.is_multiple_of(aligned(1)) && start.get(..8) == Some(&[0; 8]) {
             offset = aligned(offset);
             continue;
         }
-        let (record, _) = Record::read(start, point.segment, offset).ok_or(LoadFailure::Damaged)?;
+        let Some((record, _)) = Record::read(start, point.segment, offset) else {
+            // A record of somebody else, or one that is there twice: what is asked for may stand whole behind it.
+            offset += RECORD_ALIGNMENT_BYTES;
+            continue;
+        };
         let is_entry = matches!(record.kind, RecordKind::Entry | RecordKind::RelocatedEntry);
         if is_entry && record.stream == stream.0 && record.position == next {
             next += 1;
@@ -199,6 +206,7 @@ fn payload<F: crate::disk::DiskFile>(
     Ok(Bytes::copy_from_slice(bytes))
 }
 
+const RECORD_ALIGNMENT_BYTES: u64 = 8;
 const ATTEMPTS_MAX: u32 = 3;
 const POINTS_AT_ONCE: usize = 32;
 const WINDOW_BYTES: usize = 128 * 1024;

@@ -196,6 +196,19 @@ impl MemoryDisk {
         directory.settle(pending);
     }
 
+    /// Overwrites a part of what reads of a file give, past all faults, and leaves what is on the medium as it is: so a test can put
+    /// bytes where others should be and take them back.
+    ///
+    /// # Panics
+    /// When the file is missing or shorter.
+    pub fn poke(&self, path: impl AsRef<Path>, offset: u64, bytes: &[u8]) {
+        let mut state = self.lock();
+        let inode = state.find(path.as_ref()).expect("a file to overwrite");
+        let content = state.files.get_mut(&inode).expect("a file to overwrite");
+        let start = usize::try_from(offset).expect("a place in memory");
+        content.current[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Flips one bit of a file on the medium.
     ///
     /// # Panics

@@ -64,6 +64,18 @@ impl BatchBuilder {
         }
     }
 
+    /// Adds the records of a batch that was sealed before, without what sealing added to it.
+    pub(crate) fn push_again<'a>(&mut self, records: impl IntoIterator<Item = (&'a Record, &'a [u8])>) {
+        for (record, payload) in records {
+            match record.kind {
+                RecordKind::Begin | RecordKind::Commit => {}
+                RecordKind::State if record.mark < record.lsn => {}
+                RecordKind::State => self.push(record.kind, record.stream, record.position, 0, &[payload]),
+                _ => self.push(record.kind, record.stream, record.position, record.mark, &[payload]),
+            }
+        }
+    }
+
     /// Where the batch stands now.
     pub(crate) fn savepoint(&self) -> Savepoint {
         Savepoint {
@@ -183,6 +195,11 @@ pub(crate) struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// Whether the batch holds nothing but the proof of what was durable before it.
+    pub(crate) fn is_marker(&self) -> bool {
+        self.records == MARKER_RECORDS
+    }
+
     /// The header of a batch that was written for this place, if `bytes` start with one.
     pub(crate) fn read(bytes: &[u8], segment: u64, offset: u64) -> Option<Self> {
         let (record, _) = Record::read(bytes, segment, offset)?;
@@ -296,3 +313,5 @@ fn number(count: usize) -> u32 {
 }
 
 const BEGIN_PAYLOAD_BYTES: usize = 8;
+/// The first record and the last.
+const MARKER_RECORDS: u64 = 2;

@@ -30,6 +30,11 @@ impl Point {
         self.first + u64::from(self.count)
     }
 
+    /// Whether one of its entries may begin at `offset` of its segment.
+    pub(crate) fn reaches(&self, offset: u64) -> bool {
+        offset < u64::from(self.offset) + u64::from(SPAN_BYTES)
+    }
+
     /// Takes `count` entries off, and off the books.
     fn discharge(&mut self, count: u32, live: &mut Live) {
         let share = u64::from(self.charge) * u64::from(count) / u64::from(self.count);

@@ -131,8 +131,9 @@ impl StreamIndex {
             }
             RecordKind::CheckpointDone => self.finish_checkpoint(position, live),
             RecordKind::State => {
-                if self.state.as_ref().is_none_or(|(lsn, _)| *lsn < record.lsn) {
-                    self.state = Some((record.lsn, Bytes::copy_from_slice(payload)));
+                let written = record.original_lsn();
+                if self.state.as_ref().is_none_or(|(lsn, _)| *lsn < written) {
+                    self.state = Some((written, Bytes::copy_from_slice(payload)));
                 }
                 self.commit_hint = self.commit_hint.max(position);
             }

@@ -111,7 +111,7 @@ fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Verdict,
         }
         printer.checkpoint(name, read.as_ref().map(Result::as_ref));
     }
-    let checkpoint = read_checkpoint(files, &identity)?;
+    let (checkpoint, _) = read_checkpoint(files, &identity)?;
     let freed = listing.take_freed(&checkpoint);
     printer.other_files(&listing, freed.len());
     printer.deleted(&checkpoint);

@@ -88,7 +88,7 @@ impl<'a> Printer<'a> {
                 header.id, header.first_lsn, header.chain,
             )),
             Seen::Batch { offset, last_lsn, header } => {
-                let kind = if header.records == MARKER_RECORDS { "marker" } else { "batch" };
+                let kind = if header.is_marker() { "marker" } else { "batch" };
                 self.more(format_args!(
                     "  {kind} at {offset}: {} bytes, {} records, LSN {} to {last_lsn}, durable before it to LSN {}",
                     header.bytes, header.records, header.first_lsn, header.prev_durable,
@@ -164,6 +164,3 @@ fn refusal(error: &HeaderError) -> String {
         HeaderError::Damaged { field } => format!("is damaged: {field}"),
     }
 }
-
-/// A marker has no record but the first and the last.
-const MARKER_RECORDS: u64 = 2;

@@ -44,7 +44,7 @@ pub(super) fn survey(file: &impl DiskFile, segment: u64, start: u64, length: u64
         }
         offset += tried as u64;
     }
-    finding.states.sort_by_key(|(record, _)| record.lsn);
+    finding.states.sort_by_key(|(record, _)| record.original_lsn());
     Ok(finding)
 }
 

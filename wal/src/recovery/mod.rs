@@ -2,17 +2,19 @@
 //!
 //! Nothing is written before everything was read and accepted.
 
+mod anew;
 mod evidence;
 mod repair;
 mod scan;
 mod tail;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_protocol::Identity;
 
 pub(crate) use scan::{Progress, Seen, Tail, take_note};
@@ -22,8 +24,9 @@ use scan::{Failure, Scan};
 
 use crate::disk::{Disk, DiskFile};
 use crate::files::{FileName, Files, io_error, refused, segment_name};
-use crate::format::{Checkpoint, CheckpointError, SegmentHeader};
+use crate::format::{Checkpoint, CheckpointError, Record, SegmentHeader};
 use crate::index::{Index, Segment};
+use crate::spares::is_full;
 use crate::{Cut, OpenError, Report, StreamId};
 
 /// What was found, accepted and, where needed, put right.
@@ -70,7 +73,11 @@ pub(crate) fn recover<D: Disk>(
     if let Some(name) = listing.unknown.first() {
         return Err(OpenError::UnknownFile { path: files.path(name) });
     }
-    let checkpoint = read_checkpoint(files, identity)?;
+    let (mut checkpoint, copies) = read_checkpoint(files, identity)?;
+    if copies == Copies::Both {
+        // The newer one may be in memory alone, after a sync of it that failed: it is written again first.
+        checkpoint.generation += 1;
+    }
     let freed = listing.take_freed(&checkpoint);
     check_sequence(&listing.segments, &checkpoint)?;
     let headers = open_all(files, identity, &listing.segments)?;
@@ -81,7 +88,15 @@ pub(crate) fn recover<D: Disk>(
     let spares = listing.spares;
     let mut recovered = Recovered { index, report, active, progress, tail, checkpoint, spares };
     listing.leftovers.extend(freed.into_iter().map(segment_name));
-    recovered.put_right(files, &headers, &listing.leftovers, bounds)?;
+    let (file, header) = &headers[headers.len() - 1];
+    recovered.keep_cut(files, file, header, bounds)?;
+    if recovered.write_anew(files, file, header)? {
+        let report = recovered.report;
+        let mut recovered = recover(files, identity, bounds)?;
+        recovered.report = report;
+        return Ok(recovered);
+    }
+    recovered.put_right(files, file, header, &listing.leftovers)?;
     Ok(recovered)
 }
 
@@ -114,20 +129,30 @@ impl Listing {
     }
 }
 
-/// The newer one of the copies that are whole.
-pub(crate) fn read_checkpoint<D: Disk>(files: &Files<D>, identity: &Identity) -> Result<Checkpoint, OpenError> {
-    let mut newest: Option<Checkpoint> = None;
+/// The newer one of the copies that are whole, and whether both are.
+pub(crate) fn read_checkpoint<D: Disk>(
+    files: &Files<D>,
+    identity: &Identity,
+) -> Result<(Checkpoint, Copies), OpenError> {
+    let mut whole: Vec<Checkpoint> = Vec::new();
     for (copy, name) in crate::files::CHECKPOINTS.iter().enumerate() {
         let Some(bytes) = files.read_checkpoint(copy)? else { continue };
         match Checkpoint::decode(&bytes, identity) {
-            Ok(found) if newest.as_ref().is_none_or(|newest| newest.generation < found.generation) => {
-                newest = Some(found);
-            }
-            Ok(_) | Err(CheckpointError::Damaged) => {}
+            Ok(found) => whole.push(found),
+            Err(CheckpointError::Damaged) => {}
             Err(CheckpointError::Refused(error)) => return Err(refused(&files.path(name), error)),
         }
     }
-    newest.ok_or(OpenError::CheckpointsLost)
+    let copies = if whole.len() == crate::files::CHECKPOINTS.len() { Copies::Both } else { Copies::One };
+    let newest = whole.into_iter().max_by_key(|checkpoint| checkpoint.generation);
+    newest.map(|newest| (newest, copies)).ok_or(OpenError::CheckpointsLost)
+}
+
+/// How many copies of the checkpoint are whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copies {
+    Both,
+    One,
 }
 
 /// Every segment from the oldest needed one to the newest known one must be there.
@@ -180,7 +205,17 @@ pub(crate) fn scan_all<D: Disk>(
         watch(&Seen::Segment { header: *header, length });
         let length = length.min(header.bytes);
         let segment = header.id;
-        let mut scan = Scan { file: &**file, segment, length, index: &mut *index, progress, repaired: 0, watch };
+        let mut scan = Scan {
+            file: &**file,
+            segment,
+            length,
+            index: &mut *index,
+            progress,
+            repaired: 0,
+            watch,
+            doubts: VecDeque::new(),
+            marker: None,
+        };
         let outcome = match headers.get(number + 1) {
             Some((_, next)) => scan.sealed(next.chain, next.first_lsn),
             None => scan.last(checkpoint.durable_lsn).map(|found| tail = found),
@@ -213,27 +248,41 @@ fn explain(failure: Failure, path: &Path) -> OpenError {
 }
 
 impl<F: DiskFile> Recovered<F> {
+    /// Keeps a torn tail aside, for people.
+    fn keep_cut<D: Disk<File = F>>(
+        &mut self,
+        files: &Files<D>,
+        file: &Arc<F>,
+        header: &SegmentHeader,
+        bounds: CutBounds,
+    ) -> Result<(), OpenError> {
+        let Some(end) = self.tail.cut_end else { return Ok(()) };
+        let cut = Cut { segment: header.id, offset: self.tail.offset, bytes: end - self.tail.offset };
+        tracing::warn!(segment = cut.segment, offset = cut.offset, bytes = cut.bytes, "torn tail of the log cut");
+        self.report.cut = Some(cut);
+        match tail::keep_cut(files, file, header.id, cut.offset, end, bounds) {
+            // They are for people to look at: no reason not to start.
+            Err(error) if is_full(&error) => tracing::warn!("no room to keep what was cut"),
+            outcome => outcome.map_err(|error| io_error(&files.path(&segment_name(header.id)), error))?,
+        }
+        Ok(())
+    }
+
     /// Makes what was accepted durable, adopts what a torn tail still says, and cuts it. Each step may be the last one
     /// before a crash: the next open does the same again.
     fn put_right<D: Disk<File = F>>(
         &mut self,
         files: &Files<D>,
-        headers: &[Opened<F>],
+        file: &Arc<F>,
+        header: &SegmentHeader,
         leftovers: &[String],
-        bounds: CutBounds,
     ) -> Result<(), OpenError> {
-        let (file, header) = &headers[headers.len() - 1];
         let path = files.path(&segment_name(header.id));
         let at = |error| io_error(&path, error);
-        // What the last process wrote and did not sync counts from here on, so it must be durable.
+        // What the last process wrote, renamed and did not sync counts from here on, so it must be durable.
         file.sync_data().map_err(at)?;
-        self.adopt_states();
-        if let Some(end) = self.tail.cut_end {
-            tail::keep_cut(files, file, header.id, self.tail.offset, end, bounds).map_err(at)?;
-            let cut = Cut { segment: header.id, offset: self.tail.offset, bytes: end - self.tail.offset };
-            tracing::warn!(segment = cut.segment, offset = cut.offset, bytes = cut.bytes, "torn tail of the log cut");
-            self.report.cut = Some(cut);
-        }
+        files.sync_dir().map_err(|error| io_error(&files.directory, error))?;
+        self.report.adopted_states += self.adopt_states();
         self.write_checkpoints(files).map_err(at)?;
         tail::clear(&**file, &self.tail, header.bytes).map_err(at)?;
         for name in leftovers {
@@ -247,19 +296,25 @@ impl<F: DiskFile> Recovered<F> {
         files.sync_dir().map_err(|error| io_error(&files.directory, error))
     }
 
-    /// A state record is safe to adopt alone, from a batch that is cut.
-    fn adopt_states(&mut self) {
-        // Ascending LSNs: the newest one of each stream is kept.
-        let newest: BTreeMap<u64, _> =
-            std::mem::take(&mut self.tail.states).into_iter().map(|found| (found.0.stream, found)).collect();
-        for (record, payload) in newest.into_values() {
-            let known = self.index.streams.get(&record.stream).and_then(|stream| stream.state.as_ref());
-            if known.is_none_or(|(lsn, _)| *lsn < record.lsn) && !self.index.deleted.contains(record.stream) {
-                self.report.adopted_states += 1;
-                let stream = self.index.streams.entry(record.stream).or_default();
-                stream.state = Some((record.lsn, payload.into()));
-            }
+    /// A state record is safe to adopt alone, from a batch that is cut. Says how many were adopted.
+    fn adopt_states(&mut self) -> u64 {
+        let adopted = self.newer_states();
+        for (record, payload) in &adopted {
+            let stream = self.index.streams.entry(record.stream).or_default();
+            stream.state = Some((record.original_lsn(), Bytes::copy_from_slice(payload)));
         }
+        adopted.len() as u64
+    }
+
+    /// The state records of the torn tail that are newer than what the log holds of their streams, one a stream.
+    fn newer_states(&self) -> Vec<(Record, Vec<u8>)> {
+        // The newest one of each stream comes last and is kept.
+        let newest: BTreeMap<u64, _> = self.tail.states.iter().map(|found| (found.0.stream, found)).collect();
+        let is_newer = |record: &Record| {
+            let known = self.index.streams.get(&record.stream).and_then(|stream| stream.state.as_ref());
+            known.is_none_or(|(lsn, _)| *lsn < record.original_lsn()) && !self.index.deleted.contains(record.stream)
+        };
+        newest.into_values().filter(|(record, _)| is_newer(record)).cloned().collect()
     }
 
     fn write_checkpoints<D: Disk>(&mut self, files: &Files<D>) -> io::Result<()> {
@@ -269,7 +324,7 @@ impl<F: DiskFile> Recovered<F> {
         self.checkpoint.seen_lsn = self.checkpoint.seen_lsn.max(self.tail.seen_lsn).max(self.progress.lsn);
         self.checkpoint.deleted = self.index.deleted.ranges();
         self.checkpoint.streams = streams;
-        // The older copy goes first, so that a whole one is there at any moment.
+        // One after the other, so that a whole one is there at any moment.
         for _ in 0..2 {
             self.checkpoint.generation += 1;
             files.write_checkpoint(copy_of(self.checkpoint.generation), &self.checkpoint)?;

@@ -1,9 +1,10 @@
 //! Reads segments batch by batch and takes note of what they hold.
 
+use std::collections::VecDeque;
 use std::io;
 
 use super::evidence::{Finding, survey};
-use super::repair::repair;
+use super::repair::{End, repair};
 use super::window::Window;
 use crate::disk::DiskFile;
 use crate::format::{
@@ -31,6 +32,19 @@ pub(super) struct Scan<'a, F> {
     /// Batches whose damage hit nothing but state records with a sound copy.
     pub(super) repaired: u64,
     pub(super) watch: &'a mut dyn FnMut(&Seen),
+    /// Batches that nothing shows to be durable yet, oldest first.
+    pub(super) doubts: VecDeque<Doubt>,
+    /// The last batch, when it is a marker: where it stands, and the batch before it.
+    pub(super) marker: Option<(u64, Progress)>,
+}
+
+/// A batch that is whole, and that nothing shows to have been durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    pub(super) offset: u64,
+    /// The batch before it.
+    pub(super) before: Progress,
+    last_lsn: u64,
 }
 
 /// What a scan comes by, in the order of the log.
@@ -60,6 +74,8 @@ pub(crate) struct Tail {
     pub(crate) seen_lsn: u64,
     /// State records found there, oldest first.
     pub(crate) states: Vec<(Record, Vec<u8>)>,
+    /// The first batch of those that nothing shows to be durable, though they are whole.
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// Why a scan ended.
@@ -93,7 +109,7 @@ impl<F: DiskFile> Scan<'_, F> {
                 Found::Damage(damage) => {
                     let finding = survey(self.file, self.segment, offset, self.length, self.progress.lsn)?;
                     let end = Progress { lsn: end_lsn.saturating_sub(1), chain: end_chain };
-                    offset = self.mend(offset, &damage, &finding, Some(end))?;
+                    offset = self.mend(offset, &damage, &finding, End::Sealed(end))?;
                 }
             }
         }
@@ -110,14 +126,21 @@ impl<F: DiskFile> Scan<'_, F> {
                 Found::Damage(damage) => {
                     let mut finding = survey(self.file, self.segment, offset, self.length, self.progress.lsn)?;
                     if durable_lsn.max(finding.durable_lsn) <= self.progress.lsn {
+                        self.dispel(durable_lsn.max(finding.durable_lsn));
+                        let seen_lsn = finding.seen_lsn.max(self.progress.lsn);
+                        // Nothing may refer to a marker, which was not synced: the next batch takes its place.
+                        if let Some((place, before)) = self.marker {
+                            (offset, self.progress) = (place, before);
+                        }
                         return Ok(Tail {
+                            doubt: self.doubts.front().copied(),
                             offset,
                             cut_end: finding.end,
-                            seen_lsn: finding.seen_lsn.max(self.progress.lsn),
+                            seen_lsn,
                             states: std::mem::take(&mut finding.states),
                         });
                     }
-                    offset = self.mend(offset, &damage, &finding, None)?;
+                    offset = self.mend(offset, &damage, &finding, End::Durable(durable_lsn))?;
                 }
             }
         }
@@ -136,6 +159,10 @@ impl<F: DiskFile> Scan<'_, F> {
         match BatchView::read(bytes, &header, self.segment, offset, self.progress.chain) {
             Ok(batch) => {
                 take_note(self.index, &batch, self.segment, header.bytes);
+                self.doubts.push_back(Doubt { offset, before: self.progress, last_lsn: batch.last_lsn });
+                self.marker = header.is_marker().then_some((offset, self.progress));
+                // A marker holds nothing that could be lost.
+                self.dispel(if header.is_marker() { batch.last_lsn } else { header.prev_durable });
                 (self.watch)(&Seen::Batch { offset, last_lsn: batch.last_lsn, header });
                 self.progress = Progress { lsn: batch.last_lsn, chain: batch.chain };
                 Ok(Found::Batch(end))
@@ -144,17 +171,20 @@ impl<F: DiskFile> Scan<'_, F> {
         }
     }
 
+    /// What was durable is in doubt no more.
+    fn dispel(&mut self, durable_lsn: u64) {
+        while self.doubts.front().is_some_and(|doubt| doubt.last_lsn <= durable_lsn) {
+            self.doubts.pop_front();
+        }
+    }
+
     /// Gets past damage below what was durable, where it hit nothing that has no sound copy. Says where to go on.
-    fn mend(
-        &mut self,
-        offset: u64,
-        damage: &BatchDamage,
-        finding: &Finding,
-        end: Option<Progress>,
-    ) -> Result<u64, Failure> {
+    fn mend(&mut self, offset: u64, damage: &BatchDamage, finding: &Finding, end: End) -> Result<u64, Failure> {
         if let Some((next, progress)) = repair(self, offset, finding, end)? {
             self.repaired += 1;
             self.progress = progress;
+            self.dispel(progress.lsn);
+            self.marker = None;
             (self.watch)(&Seen::Repaired { offset, last_lsn: progress.lsn });
             return Ok(next);
         }

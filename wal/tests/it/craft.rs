@@ -38,14 +38,23 @@ pub(crate) fn reseal_batch(bytes: &mut [u8], segment: u64, start: usize, mut cha
     chain
 }
 
+/// Whether a record was written for this place.
+pub(crate) fn is_record(bytes: &[u8], segment: u64, at: usize) -> bool {
+    number_32(bytes, at + 48) == place_crc(bytes, segment, at)
+}
+
 /// Makes the header CRC of the record at `at` fit and gives it.
 pub(crate) fn reseal_record(bytes: &mut [u8], segment: u64, at: usize) -> u32 {
+    let crc = place_crc(bytes, segment, at);
+    put_32(bytes, at + 48, crc);
+    crc
+}
+
+fn place_crc(bytes: &[u8], segment: u64, at: usize) -> u32 {
     let mut covered = bytes[at..at + 48].to_vec();
     covered.extend_from_slice(&segment.to_le_bytes());
     covered.extend_from_slice(&(at as u64).to_le_bytes());
-    let crc = crc32c::crc32c(&covered);
-    put_32(bytes, at + 48, crc);
-    crc
+    crc32c::crc32c(&covered)
 }
 
 /// Makes the CRC of a segment's header fit.

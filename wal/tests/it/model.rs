@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_protocol::{LoadFailure, LoadRange, Loaded, LogIndex, Operation};
+use quorate_protocol::{Entry, LoadFailure, LoadRange, Loaded, LogIndex, Operation, Term};
 use quorate_wal::disk::Disk;
 use quorate_wal::{StreamId, Wal};
 
@@ -115,13 +115,13 @@ impl Model {
         self.states.clear();
     }
 
-    /// Goes on from what a log holds, which must be one of the states that may be found.
-    pub(crate) fn adopt<D: Disk>(&mut self, wal: &Wal<D>) {
-        let found = read(wal);
+    /// Goes on from what a log holds, which must be one of the states that may be found; else says what it holds.
+    pub(crate) fn adopt<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
+        let found = read(wal)?;
         let matching = self.possible.iter().position(|candidate| matches(candidate, &found, &self.states));
         let Some(place) = matching else {
             let held: Vec<_> = self.possible.iter().map(summary).collect();
-            panic!("the log holds {:?}\nnone of {held:#?}", summary(&found));
+            return Err(format!("the log holds {:?}\nnone of {held:#?}", summary(&found)));
         };
         // Clocks and pending checkpoints are not readable: they come from the model.
         let mut streams = self.possible[place].clone();
@@ -131,14 +131,55 @@ impl Model {
         }
         self.streams = streams;
         self.sync();
+        Ok(())
+    }
+
+    /// Reads everything; it must be what was written last.
+    pub(crate) fn read_back<D: Disk>(&self, wal: &Wal<D>) -> Result<(), String> {
+        let found = read(wal)?;
+        if matches(&self.streams, &found, &[]) {
+            return Ok(());
+        }
+        Err(format!("the log holds {:?}\nand not {:#?}", summary(&found), summary(&self.streams)))
+    }
+
+    /// Reads each entry and each key by itself. Those that are read must be what was written last; says how many were not read
+    /// since they are damaged.
+    pub(crate) fn read_back_undamaged<D: Disk>(&self, wal: &Wal<D>) -> Result<u64, String> {
+        let (mut damaged, reader) = (0, wal.reader());
+        for (stream, known) in &self.streams {
+            for (position, (term, payload)) in (known.base.0 + 1..).zip(&known.entries) {
+                let range = LogIndex(position)..LogIndex(position + 1);
+                match reader.load(*stream, &LoadRange::Entries { range, bytes_max: usize::MAX }) {
+                    Ok(Loaded::Entries(read)) => {
+                        let is_right = |(index, read_term, entry): &(LogIndex, _, Entry)| {
+                            *index == LogIndex(position) && *read_term == Term(*term) && entry.payload == *payload
+                        };
+                        if read.len() != 1 || !read.iter().all(is_right) {
+                            return Err(format!("{stream}: {position} is read as {read:?}"));
+                        }
+                    }
+                    Err(LoadFailure::Damaged) => damaged += 1,
+                    other => return Err(format!("{stream}: {position} is read as {other:?}")),
+                }
+            }
+            for (key, (_, bytes)) in &known.journal {
+                match reader.load(*stream, &LoadRange::Keys { range: *key..key + 1 }) {
+                    Ok(Loaded::Keys(read)) if read == [(*key, bytes.clone())] => {}
+                    Err(LoadFailure::Damaged) => damaged += 1,
+                    other => return Err(format!("{stream}: key {key} is read as {other:?}")),
+                }
+            }
+        }
+        Ok(damaged)
     }
 }
 
 /// Everything a log holds.
-fn read<D: Disk>(wal: &Wal<D>) -> BTreeMap<StreamId, ModelStream> {
+fn read<D: Disk>(wal: &Wal<D>) -> Result<BTreeMap<StreamId, ModelStream>, String> {
     let mut streams = BTreeMap::new();
     for stream in wal.streams() {
-        let recovery = wal.recover(stream, usize::MAX).expect("a readable stream");
+        let recovery = wal.recover(stream, usize::MAX).map_err(|error| format!("{stream}: {error}"))?;
         let mut found = ModelStream {
             base: (recovery.base.0.0, recovery.base.1.0),
             state: recovery.state.clone(),
@@ -150,21 +191,25 @@ fn read<D: Disk>(wal: &Wal<D>) -> BTreeMap<StreamId, ModelStream> {
         match wal.reader().load(stream, &range) {
             Ok(Loaded::Entries(entries)) => {
                 for (index, term, entry) in entries {
-                    assert_eq!(index.0, found.last() + 1);
-                    assert_eq!(recovery.term_at(index), Some(term), "runs agree with the entries");
+                    if index.0 != found.last() + 1 || recovery.term_at(index) != Some(term) {
+                        return Err(format!("{stream}: {index} of {term} does not fit {:?}", recovery.runs));
+                    }
                     found.entries.push((term.0, entry.payload));
                 }
             }
             Err(LoadFailure::Compacted) => {}
-            other => panic!("{other:?}"),
+            other => return Err(format!("{stream}: {other:?}")),
         }
-        assert_eq!(recovery.last.0, found.last());
-        assert_eq!(recovery.tail.len(), found.entries.len());
-        let records = recovery.journal.into_iter().flatten().map(|record| record.expect("readable"));
-        found.journal = records.enumerate().map(|(at, (key, bytes))| (key, (at as u64, bytes))).collect();
+        if recovery.last.0 != found.last() || recovery.tail.len() != found.entries.len() {
+            return Err(format!("{stream}: {} entries to {}", recovery.tail.len(), recovery.last));
+        }
+        for (at, record) in recovery.journal.into_iter().flatten().enumerate() {
+            let (key, bytes) = record.map_err(|error| format!("{stream}: {error}"))?;
+            found.journal.insert(key, (at as u64, bytes));
+        }
         streams.insert(stream, found);
     }
-    streams
+    Ok(streams)
 }
 
 /// Whether a log holds this: state records may be newer than the rest.

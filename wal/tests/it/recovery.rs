@@ -1,8 +1,10 @@
 //! Rules on what is found after a crash, and what is refused.
 
+use std::io::ErrorKind;
+
 use quorate_protocol::{LoadFailure, LoadRange, Random};
 use quorate_wal::OpenError;
-use quorate_wal::disk::{Crash, Disk, MemoryDisk, Sector};
+use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk, Sector};
 
 use crate::craft::{PAGE, records};
 use crate::support::*;
@@ -177,7 +179,7 @@ fn rule_15_cut_bytes_are_kept_in_few_small_files() {
         let mut wal = open(&disk);
         put(&mut wal, A, vec![append(round * 2 + 1, 1, 1)]);
         write(&mut wal, A, vec![append_sized(round * 2 + 2, 1, 8, 2500)]);
-        let bytes = disk.content(segment(1)).unwrap();
+        let bytes = disk.content(format!("log/{}", names(&disk, "segment-").pop().unwrap())).unwrap();
         let last = *batch_starts(&bytes).last().unwrap();
         drop(wal);
         disk.tear(|_, sector| if sector == last as u64 / 512 + 2 { Sector::Garbage } else { Sector::Keep });
@@ -358,6 +360,203 @@ fn rule_29_a_state_record_is_adopted_from_a_batch_that_is_cut() {
     assert_eq!(state_of(&open(&disk), A).as_deref(), Some("t3"));
 }
 
+/// A sync fails, and the process starts again on the same machine: what it reads is in memory alone. Once it was found and went on from
+/// there, it must not be gone when the power goes.
+#[test]
+fn rule_22_what_was_found_after_a_failed_sync_stays_when_the_power_goes() {
+    for is_closed in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut wal = open(&disk);
+        put(&mut wal, A, vec![append(1, 1, 1)]);
+        write(&mut wal, A, vec![append(2, 1, 1), state("t1"), journal(1, "one")]);
+        disk.fail(0, ErrorKind::Other);
+        wal.sync().unwrap_err();
+        drop(wal);
+        let mut wal = open(&disk);
+        assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1", "2@1"]);
+        if is_closed {
+            put(&mut wal, A, vec![append(3, 1, 1)]);
+            wal.close().unwrap();
+        } else {
+            drop(wal);
+        }
+        disk.crash(Crash::LoseUnsynced);
+        let wal = open(&disk);
+        assert_eq!(texts(&wal, A, 2).unwrap()[0], "2@1");
+        assert_eq!((state_of(&wal, A).as_deref(), keys(&wal, A).len()), (Some("t1"), 1));
+    }
+}
+
+/// The same, and the power goes at each operation of the opening in between: what was durable before stays, whether or not anything
+/// had proved it.
+#[test]
+fn rule_22_what_is_in_doubt_is_written_anew_without_touching_the_old() {
+    for step in 0.. {
+        let disk = MemoryDisk::new();
+        let mut wal = open(&disk);
+        put(&mut wal, A, vec![append(1, 1, 2), state("t1")]);
+        drop(wal);
+        let before = disk.operations();
+        disk.power_off_after(step);
+        let _ = try_open(&disk);
+        let took = disk.operations() - before;
+        for seed in 0..20 {
+            let crashed = disk.fork();
+            crashed.crash(Crash::Seeded(seed));
+            let wal = try_open(&crashed).unwrap_or_else(|error| panic!("step {step}, seed {seed}: {error}")).0;
+            assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1", "2@1"], "step {step}, seed {seed}");
+            assert_eq!(state_of(&wal, A).as_deref(), Some("t1"));
+        }
+        if took < step {
+            assert!(step > 10, "it is written anew, and checkpoints follow");
+            break;
+        }
+    }
+}
+
+/// A process ends when a new segment has its name and the directory was not synced; the power goes while the next one opens the log.
+#[test]
+fn rule_20_names_are_durable_before_a_checkpoint_speaks_of_them() {
+    let full = MemoryDisk::new();
+    let mut wal = open(&full);
+    for index in 1..15 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    wal.close().unwrap();
+    let rotate = |disk: &MemoryDisk| open(disk).write(&[(A, vec![append_sized(15, 1, 2, 3000)])]).is_ok();
+    let steps = {
+        let disk = full.fork();
+        let before = disk.history().len();
+        assert!(rotate(&disk) && names(&disk, "segment-").len() == 2);
+        disk.history().split_off(before)
+    };
+    let mut ended = 0;
+    for step in (0..steps.len()).filter(|step| steps[*step] == DiskOperation::SyncDir) {
+        for power in 0..12 {
+            let disk = full.fork();
+            disk.fail(step as u64, ErrorKind::Other);
+            ended += u64::from(
+                try_open(&disk)
+                    .is_ok_and(|(mut wal, _)| wal.write(&[(A, vec![append_sized(15, 1, 2, 3000)])]).is_err()),
+            );
+            disk.power_off_after(power);
+            let _ = try_open(&disk);
+            disk.crash(Crash::LoseUnsynced);
+            let (wal, _) = try_open(&disk).unwrap_or_else(|error| panic!("step {step}, power {power}: {error}"));
+            assert_eq!(texts(&wal, A, 1).unwrap().len(), 14);
+        }
+    }
+    assert!(ended > 10);
+}
+
+/// An entry shares a span of the log with a batch that lost one of its two copies of a vote.
+#[test]
+fn rule_29_entries_around_a_repaired_batch_are_read() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    put(&mut wal, B, vec![state("b1")]);
+    put(&mut wal, A, vec![append(2, 1, 1)]);
+    wal.close().unwrap();
+    let sound = disk.content(segment(1)).unwrap();
+    let batch = batch_starts(&sound)[1];
+    for page in [batch, batch + PAGE] {
+        for damage in [0, 0x5a] {
+            let mut bytes = sound.clone();
+            bytes[page..page + PAGE].fill(damage);
+            let damaged = disk.fork();
+            damaged.crash(Crash::KeepAll);
+            damaged.replace(segment(1), &bytes);
+            let (wal, report) = try_open(&damaged).unwrap();
+            assert_eq!(report.repaired_batches, 1);
+            assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1", "2@1"]);
+        }
+    }
+}
+
+/// After a cut LSNs jump, and the first batch behind the jump is a vote.
+#[test]
+fn rule_29_a_vote_behind_a_jump_of_lsns_survives_the_damage_of_any_one_page() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    wal.settle(true).unwrap();
+    write(&mut wal, A, vec![append_sized(2, 1, 3, 3000)]);
+    let torn = *batch_starts(&disk.content(segment(1)).unwrap()).last().unwrap();
+    disk.tear(|_, sector| if sector == torn as u64 / 512 + 9 { Sector::Garbage } else { Sector::Keep });
+    drop(wal);
+    let (mut wal, report) = try_open(&disk).unwrap();
+    assert!(report.cut.is_some());
+    put(&mut wal, A, vec![state("t1")]);
+    put(&mut wal, A, vec![append(2, 1, 1)]);
+    wal.close().unwrap();
+    survives_any_page(&disk, torn, "t1");
+}
+
+/// That the last vote was durable is known from the checkpoint alone: no batch follows it.
+#[test]
+fn rule_29_a_vote_at_the_very_end_survives_the_damage_of_any_one_page() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    let mut index = 1;
+    while names(&disk, "segment-").len() < 2 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+        index += 1;
+    }
+    for index in index..index + 12 {
+        put(&mut wal, A, vec![append_sized(index, 1, 1, 3000)]);
+    }
+    put(&mut wal, A, vec![state("t1")]);
+    wal.close().unwrap();
+    let starts = batch_starts(&disk.content(segment(2)).unwrap());
+    let last = *starts.last().unwrap();
+    assert_eq!(last + 2 * PAGE, 64 << 10, "the vote fills the segment");
+    for page in [last, last + PAGE] {
+        let damaged = disk.fork();
+        damaged.crash(Crash::KeepAll);
+        let mut bytes = damaged.content(segment(2)).unwrap();
+        bytes[page..page + PAGE].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        damaged.replace(segment(2), &bytes);
+        let (mut wal, report) = try_open(&damaged).unwrap_or_else(|error| panic!("page {page}: {error}"));
+        assert_eq!((report.repaired_batches, state_of(&wal, A).as_deref()), (1, Some("t1")));
+        put(&mut wal, A, vec![state("t2")]);
+        drop(wal);
+        damaged.crash(Crash::LoseUnsynced);
+        assert_eq!(state_of(&open(&damaged), A).as_deref(), Some("t2"));
+    }
+}
+
+/// Both copies stand behind both originals: the older one's copy must not be taken for newer than the newer one's original.
+#[test]
+fn rule_29_of_two_votes_in_one_batch_the_later_counts_whatever_copy_is_damaged() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![state("t1"), state("t2")]);
+    put(&mut wal, B, vec![state("b")]);
+    wal.close().unwrap();
+    let bytes = disk.content(segment(1)).unwrap();
+    let batch = records(&bytes, PAGE);
+    assert_eq!(batch.len(), 6);
+    for record in &batch {
+        let damaged = disk.fork();
+        damaged.flip(segment(1), *record as u64 + 9, 2);
+        assert_eq!(state_of(&open(&damaged), A).as_deref(), Some("t2"), "damage at {record}");
+    }
+}
+
+/// Damages each page of the batch at `start` in turn, which bears a vote and no more.
+fn survives_any_page(disk: &MemoryDisk, start: usize, vote: &str) {
+    for page in [start, start + PAGE] {
+        let damaged = disk.fork();
+        damaged.crash(Crash::KeepAll);
+        let mut bytes = damaged.content(segment(1)).unwrap();
+        bytes[page..page + PAGE].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        damaged.replace(segment(1), &bytes);
+        let (wal, report) = try_open(&damaged).unwrap_or_else(|error| panic!("page {page}: {error}"));
+        assert_eq!((report.repaired_batches, state_of(&wal, A).as_deref()), (1, Some(vote)));
+    }
+}
+
 #[test]
 fn rule_36_a_second_opener_is_told_that_the_log_is_locked() {
     let disk = MemoryDisk::new();
@@ -423,11 +622,12 @@ fn a_lost_sync_is_not_believed_by_a_checkpoint() {
     drop(wal);
     drop(open(&disk));
     // The checkpoint that opening wrote knows what was durable then.
-    let bytes = disk.content(segment(1)).unwrap();
+    let last = names(&disk, "segment-").len() as u64;
+    let bytes = disk.content(segment(last)).unwrap();
     let start = batch_starts(&bytes)[0];
     let mut lost = bytes.clone();
     lost[start..].fill(0);
-    disk.replace(segment(1), &lost);
+    disk.replace(segment(last), &lost);
     assert!(matches!(try_open(&disk), Err(OpenError::Corrupt { .. })));
 }
 

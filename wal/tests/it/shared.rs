@@ -114,7 +114,7 @@ fn rule_43_a_relocation_may_be_cut_short_anywhere() {
     write(&mut wal, A, vec![compact(16, 1)]);
     wal.sync().unwrap();
     assert_eq!((wal.metrics().relocated, wal.metrics().segments), (0, 2));
-    drop(wal);
+    wal.close().unwrap();
     full.crash(Crash::KeepAll);
     let steps = {
         let disk = full.fork();
