@@ -206,7 +206,12 @@ impl<M: Machine> World<'_, M> {
         let node = self.node(id);
         node.pauses -= 1;
         if node.pauses == 0 {
-            for happening in std::mem::take(&mut node.waiting) {
+            let (waiting, calls) = (std::mem::take(&mut node.waiting), std::mem::take(&mut node.waiting_calls));
+            // It need not look at its clock first.
+            for (call, what) in calls {
+                self.give_call(id, call, what);
+            }
+            for happening in waiting {
                 self.plan(0, happening);
             }
             self.trace.note(self.now_us, id, || MomentKind::Resumed);

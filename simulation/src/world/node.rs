@@ -40,6 +40,8 @@ pub(super) struct Node<M: Machine> {
     /// How many faults make it stand still, and what happened to it meanwhile.
     pub(super) pauses: u32,
     pub(super) waiting: Vec<Happening<M::Message>>,
+    /// What clients called meanwhile.
+    pub(super) waiting_calls: Vec<(u64, M::Call)>,
     /// How many faults hold its disk up, and what the disk has done meanwhile.
     pub(super) stalls: u32,
     pub(super) held: Vec<Happening<M::Message>>,
@@ -68,6 +70,7 @@ impl<M: Machine> Node<M> {
             changes: 0,
             pauses: 0,
             waiting: Vec::new(),
+            waiting_calls: Vec::new(),
             stalls: 0,
             held: Vec::new(),
             disk_slower_us: 0,
@@ -165,6 +168,7 @@ impl<M: Machine> World<'_, M> {
         node.armed = None;
         node.held.clear();
         node.waiting.clear();
+        node.waiting_calls.clear();
         machine.crash(&mut node.disk, loss, &mut self.crash_random);
         self.trace.note(self.now_us, id, || MomentKind::Stopped);
         self.forget_calls(id);
@@ -228,10 +232,12 @@ impl<M: Machine> World<'_, M> {
         if self.node(id).machine.is_none() {
             return self.answer(call, &Answer::NotDone);
         }
-        // A client of a node that stands still waits for it; its call is lost on the way, for all it knows.
-        if self.node(id).pauses == 0 {
-            self.input(id, MachineInput::Call { call, what });
+        let node = self.node(id);
+        if node.pauses > 0 {
+            // The client may long have given up when the node finds this in its socket.
+            return node.waiting_calls.push((call, what));
         }
+        self.input(id, MachineInput::Call { call, what });
     }
 
     pub(super) fn disk_done(&mut self, id: u64, start: u64, token: u64, is_write: bool) {
