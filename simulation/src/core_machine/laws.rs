@@ -68,9 +68,12 @@ where
     P: ReplicatedLog,
     CoreMachine<P>: Machine<Disk = CoreDisk>,
 {
+    // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
+    let term = nodes.iter().find(|view| view.node == by).and_then(|view| view.disk.stream.term_at(index));
     // What a lost disk held is not known any more: it may have been one of the copies.
     let has_it = |view: &&NodeView<'_, CoreMachine<P>>| {
-        view.is_lost || view.disk.stream.base() >= index || view.disk.stream.term_at(index).is_some()
+        let here = view.disk.stream.term_at(index);
+        view.is_lost || view.disk.stream.base() >= index || (here.is_some() && (term.is_none() || here == term))
     };
     let copies = nodes.iter().filter(has_it).count();
     if copies * 2 > nodes.len() {

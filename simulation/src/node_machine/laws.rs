@@ -87,10 +87,14 @@ fn check_durable<V: Service>(
     index: LogIndex,
     nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
 ) -> Result<(), Violation> {
+    let term_at = |view: &NodeView<'_, NodeMachine<Replicated<V>>>| view.disk.durable(GROUP)?.term_at(index);
+    // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
+    let term = nodes.iter().find(|view| view.node == by).and_then(term_at);
     // What a lost disk held is not known any more: it may have been one of the copies.
     let has_it = |view: &&NodeView<'_, NodeMachine<Replicated<V>>>| {
-        let kept = view.disk.durable(GROUP);
-        view.is_lost || kept.is_some_and(|kept| kept.base() >= index || kept.last() >= index)
+        let is_compacted = view.disk.durable(GROUP).is_some_and(|kept| kept.base() >= index);
+        let here = term_at(view);
+        view.is_lost || is_compacted || (here.is_some() && (term.is_none() || here == term))
     };
     let copies = nodes.iter().filter(has_it).count();
     if copies * 2 > nodes.len() {
