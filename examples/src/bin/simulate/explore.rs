@@ -95,7 +95,7 @@ impl Explore {
         let simulated = std::time::Duration::from_micros(summary.simulated_us).as_secs_f64();
         println!("took {seconds:.1} s: {:.2} simulated hours a second", simulated / 3600.0 / seconds);
         let has_failed = self.diagnose(&campaign, &summary)?;
-        let is_lacking = self.told_what_is_lacking(&campaign, &summary);
+        let is_lacking = !self.first && self.told_what_is_lacking(&campaign, &summary);
         Ok(if has_failed || is_lacking { BROKEN } else { HELD })
     }
 
