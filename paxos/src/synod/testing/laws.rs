@@ -16,7 +16,7 @@ pub fn laws() -> Vec<Box<dyn Law<Synod>>> {
 /// One proposal is chosen, whether anybody knows it or not, and nothing else is ever learned (Paxos Made Simple §2.1).
 ///
 /// What is chosen is counted from what acceptors have accepted, step by step, over crashes and lost disks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OneChosen {
     ballots: BTreeMap<Ballot, Votes>,
     /// The first that a quorum had accepted durably.
@@ -25,7 +25,7 @@ pub struct OneChosen {
     learned: Option<Proposal>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Votes {
     proposal: Proposal,
     accepted: BTreeSet<NodeId>,
@@ -33,6 +33,11 @@ struct Votes {
 }
 
 impl OneChosen {
+    /// What a quorum has durably accepted, and in which ballot first, whether anybody knows it or not.
+    pub fn chosen(&self) -> Option<&(Ballot, Proposal)> {
+        self.chosen.as_ref()
+    }
+
     fn count(&mut self, node: NodeId, core: &Synod) -> Result<(), Violation> {
         let Some(accepted) = &core.accepted else { return Ok(()) };
         let ballot = accepted.ballot;
@@ -97,7 +102,7 @@ fn broken(detail: String) -> Violation {
 
 /// What was durably promised is never taken back, nor what was accepted, over crashes as well. A node that lost its disk is looked at
 /// anew: it never counts again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PromisesKept {
     seen: BTreeMap<NodeId, (Ballot, Option<Ballot>)>,
 }
@@ -124,7 +129,7 @@ impl Law<Synod> for PromisesKept {
 }
 
 /// A node begins a ballot once, over crashes as well, and proposes one thing in it (Paxos Made Simple §2.2).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BallotsOfTheirOwn {
     /// The newest ballot of each node that others may have heard of, and whether it is still the same start of the node that pursues it.
     heard: BTreeMap<NodeId, (Ballot, bool)>,
