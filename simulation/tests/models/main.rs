@@ -11,3 +11,4 @@ mod model;
 mod node;
 mod raft;
 mod subject;
+mod synod;
