@@ -1,0 +1,393 @@
+//! Many decisions on the shipped node: each group decides once, on a value of its own; clients propose and read at any node.
+//!
+//! To a client a decision is a register that is written once: a proposal is a cas from nothing, and only one of them matches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_paxos::QuorumSystem;
+use quorate_paxos::synod::testing::laws;
+use quorate_paxos::synod::{
+    Command, Config, Event as Told, Group, Message, Outcome as Decided, Proposal, ReadOutcome, RefuseReason, Settings,
+    Synod,
+};
+use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
+use quorate_runtime::{CallId, GroupStart, Hosted, MakeGroup, Node, Reply};
+use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Verdict};
+use quorate_simulation::node_machine::{
+    Application, Desk, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
+};
+use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::world::{
+    Answer, Cluster, ClusterLaws, NodeView, Observation, Outcome, Recording, Workload, run,
+};
+use quorate_transport::{ChannelId, Frame, codec};
+use serde_json::{Value, json};
+
+/// The machine that is simulated.
+pub(crate) type Machine = NodeMachine<Decisions>;
+
+/// Every fault that it can meet.
+pub(crate) fn generator() -> Generator {
+    Generator::of::<Machine>()
+}
+
+/// Runs one schedule.
+pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome {
+    let mut random = Random::new(schedule.seed ^ 0x0073_796e_6f64);
+    let nodes: Vec<NodeId> = (1..=schedule.nodes).map(NodeId).collect();
+    let count = nodes.len();
+    let quorums = match random.between(0, 3) {
+        0 => QuorumSystem::flexible(nodes, count, 1),
+        1 => QuorumSystem::flexible(nodes, count / 2 + 1, count / 2 + 1),
+        _ => QuorumSystem::majority(nodes),
+    };
+    let group = Group::of(quorums.expect("quorums that meet"));
+    let setup = NodeSetup {
+        nodes: schedule.nodes,
+        seed: schedule.seed,
+        log: small_log(&mut random),
+        tail_bytes_max: 2_000,
+        application: group,
+    };
+    let mut clients = Clients::new(schedule);
+    run::<Machine>(&setup, schedule, &mut DecisionLaws::default(), &mut clients, recording)
+}
+
+/// What runs on a node: a group a decision.
+pub(crate) struct Decisions {
+    /// Which client waits for a proposal or a read.
+    proposals: BTreeMap<(GroupId, ProposalId), Vec<u64>>,
+    reads: BTreeMap<(GroupId, ReadId), u64>,
+    listeners: BTreeMap<CallId, GroupId>,
+    known: u64,
+}
+
+/// What a client asks of one decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Call {
+    Propose { decision: u64, number: u64 },
+    Read { decision: u64 },
+}
+
+/// What it is told: the number that is chosen, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The client's own proposal.
+    Own,
+    /// This, and whatever the client proposed never will be.
+    Number(u64),
+    Nothing,
+}
+
+impl Application for Decisions {
+    type Setup = Group;
+    type Call = Call;
+    type Answer = Reading;
+    type Later = ();
+    type Kept = ();
+
+    const EXPECTED: &'static [&'static str] =
+        &["a value was chosen", "a read found nothing", "another proposal was chosen", "nobody knew in time"];
+
+    fn groups(group: &Group, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
+        let make = |decision| {
+            let group = group.clone();
+            let make: MakeGroup = Box::new(move |start: GroupStart| {
+                let config = Config::new(start.identity.node, start.seed, group, settings())?;
+                let core = quorate_protocol::Protocol::recover(start.now, config, start.recovery)?;
+                Ok(Box::new(Hosted::<Synod>::new(start.group, ChannelId::FIRST_CORE, core)))
+            });
+            (GroupId(decision), make)
+        };
+        (1..=DECISIONS).map(make).collect()
+    }
+
+    fn start(_: &Group, desk: &mut Desk<'_, Self>) -> Self {
+        let mut this =
+            Self { proposals: BTreeMap::new(), reads: BTreeMap::new(), listeners: BTreeMap::new(), known: 0 };
+        (1..=DECISIONS).for_each(|decision| this.listen(desk, GroupId(decision)));
+        this
+    }
+
+    fn call(&mut self, desk: &mut Desk<'_, Self>, call: u64, what: Call) {
+        let (decision, command) = match what {
+            Call::Propose { decision, number } => {
+                let proposal = proposal(number);
+                self.proposals.entry((GroupId(decision), proposal.id)).or_default().push(call);
+                (decision, Command::Propose(proposal))
+            }
+            Call::Read { decision } => {
+                let id = ReadId(desk.call_id().0);
+                self.reads.insert((GroupId(decision), id), call);
+                (decision, Command::Read { id })
+            }
+        };
+        let _ = desk.enter(GroupId(decision), |hosted: &mut Hosted<Synod>, now| hosted.command(now, command));
+    }
+
+    fn reply(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, _: CallId, reply: Reply) {
+        if reply != Reply::Told {
+            return;
+        }
+        let told = desk.enter(group, |hosted: &mut Hosted<Synod>, _| hosted.take());
+        for told in told.unwrap_or_default() {
+            match told {
+                quorate_runtime::Told::Event(event) => self.event(desk, group, event),
+                quorate_runtime::Told::Request { request, .. } => match request {},
+                quorate_runtime::Told::Lost(count) => desk.halt(format!("{count} events of a core were dropped")),
+            }
+        }
+        self.listen(desk, group);
+    }
+
+    fn later(&mut self, _: &mut Desk<'_, Self>, (): ()) {}
+
+    fn observe(&self, node: &Node) -> Observation {
+        let attempts = cores(node).filter_map(|(_, core)| core.status().attempt);
+        let term = attempts.map(|attempt| attempt.ballot.round).max();
+        let (is_leader, committed) = (term.is_some(), self.known);
+        Observation { term: term.unwrap_or(0), is_leader, committed, applied: committed, digest: 0 }
+    }
+
+    fn describe(frame: &Frame) -> String {
+        if frame.channel() != ChannelId::FIRST_CORE {
+            return describe_channel(frame);
+        }
+        let message = codec::decode::<Message>(frame.clone());
+        message.map_or_else(|error| format!("unreadable: {error}"), |message| format!("{message:?}"))
+    }
+}
+
+impl Decisions {
+    fn listen(&mut self, desk: &mut Desk<'_, Self>, group: GroupId) {
+        let id = desk.call_id();
+        self.listeners.insert(id, group);
+        let _ = desk.enter(group, |hosted: &mut Hosted<Synod>, _| hosted.listen(id));
+    }
+
+    fn event(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, event: Told) {
+        match event {
+            Told::Chosen(_) => {
+                self.known += 1;
+                desk.sometimes("a value was chosen");
+            }
+            Told::Proposed { id, outcome } => {
+                let answer = match outcome {
+                    Decided::Chosen => Answer::Done(Reading::Own),
+                    Decided::Superseded { chosen } => {
+                        desk.sometimes("another proposal was chosen");
+                        Answer::Done(Reading::Number(chosen.id.sequence))
+                    }
+                    Decided::Refused(_) => Answer::NotDone,
+                    _ => {
+                        desk.sometimes("nobody knew in time");
+                        Answer::Unknown
+                    }
+                };
+                for call in self.proposals.remove(&(group, id)).unwrap_or_default() {
+                    desk.answer(call, answer.clone());
+                }
+            }
+            Told::Read { id, outcome } => {
+                let answer = match outcome {
+                    ReadOutcome::Chosen(chosen) => Answer::Done(Reading::Number(chosen.id.sequence)),
+                    ReadOutcome::NoneYet => {
+                        desk.sometimes("a read found nothing");
+                        Answer::Done(Reading::Nothing)
+                    }
+                    ReadOutcome::Failed(RefuseReason::TimedOut) => Answer::Unknown,
+                    _ => Answer::NotDone,
+                };
+                if let Some(call) = self.reads.remove(&(group, id)) {
+                    desk.answer(call, answer);
+                }
+            }
+        }
+    }
+}
+
+/// A proposal under a name that its number decides, so that it can be tried again anywhere. Some values are long.
+fn proposal(number: u64) -> Proposal {
+    let session = SessionId { incarnation: Incarnation(1), start: 1 };
+    let length = if number.is_multiple_of(3) { VALUE_BYTES_MAX } else { 8 };
+    let mut value = number.to_le_bytes().to_vec();
+    value.resize(length, 0);
+    Proposal { id: ProposalId { session, sequence: number }, value: Bytes::from(value) }
+}
+
+fn cores(node: &Node) -> impl Iterator<Item = (GroupId, &Synod)> {
+    (1..=DECISIONS).map(GroupId).filter_map(|group| Some((group, node.group::<Hosted<Synod>>(group)?.core())))
+}
+
+fn settings() -> Settings {
+    Settings {
+        value_bytes_max: VALUE_BYTES_MAX,
+        command_timeout: Duration::from_millis(1_500),
+        retry_interval_max: Duration::from_secs(1),
+        backoff_max: Duration::from_millis(500),
+        settle_after: Duration::from_millis(500),
+        commands_max: 8,
+        held_messages_max: 16,
+        ..Settings::default()
+    }
+}
+
+/// Clients that propose and read. Decisions come up one after another, so that there are fresh ones at every time of the run.
+pub(crate) struct Clients {
+    random: Random,
+    numbers: u64,
+    length_us: u64,
+    events: Vec<Event>,
+    /// A proposal whose outcome its client does not know, to be tried again under the same name: still one call.
+    unknown: BTreeMap<u64, (u64, u64)>,
+    /// Where the call under way of a client begins in `events`.
+    begun: BTreeMap<u64, usize>,
+}
+
+impl Clients {
+    fn new(schedule: &Schedule) -> Self {
+        let random = Random::new(schedule.seed ^ 0x636c_6965_6e74);
+        let (events, unknown, begun) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Self { random, numbers: 0, length_us: schedule.faults_us + AFTER_FAULTS_US, events, unknown, begun }
+    }
+
+    fn record(&mut self, client: u64, kind: EventKind, call: &Call, value: Value, at_us: u64) {
+        let (function, decision) = match call {
+            Call::Propose { decision, .. } => (Function::Cas, decision),
+            Call::Read { decision } => (Function::Read, decision),
+        };
+        let key = Some(format!("d{decision}"));
+        self.events.push(Event { process: client, kind, function, key, value, time: at_us * 1_000 });
+    }
+
+    fn end(&mut self, client: u64, kind: EventKind, call: &Call, value: Value, at_us: u64) {
+        self.record(client, kind, call, value, at_us);
+        self.begun.remove(&client);
+    }
+}
+
+impl Workload<Machine> for Clients {
+    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Call) {
+        let node = NodeId(self.random.between(1, cluster.nodes + 1));
+        if let Some((decision, number)) = self.unknown.remove(&client) {
+            return (node, Call::Propose { decision, number });
+        }
+        let newest = 1 + at_us.min(self.length_us - 1) * DECISIONS / self.length_us;
+        let oldest = if self.random.between(0, 4) == 0 { 1 } else { newest.saturating_sub(2).max(1) };
+        let decision = self.random.between(oldest, newest + 1);
+        let (call, value) = if self.random.between(0, 3) == 0 {
+            self.numbers += 1;
+            (Call::Propose { decision, number: self.numbers }, json!([null, self.numbers]))
+        } else {
+            (Call::Read { decision }, Value::Null)
+        };
+        self.begun.insert(client, self.events.len());
+        self.record(client, EventKind::Invoke, &call, value, at_us);
+        (node, call)
+    }
+
+    fn answered(&mut self, client: u64, what: &Call, answer: &Answer<Reading>, at_us: u64) {
+        match (what, answer) {
+            (Call::Propose { number, .. }, Answer::Done(Reading::Own)) => {
+                self.end(client, EventKind::Ok, what, json!([null, number]), at_us);
+            }
+            (Call::Propose { decision, .. }, Answer::Done(Reading::Number(other))) => {
+                // It took no effect, and it says what did: that is a read.
+                let read = Call::Read { decision: *decision };
+                if let Some(invoked) = self.begun.get(&client).and_then(|begun| self.events.get_mut(*begun)) {
+                    invoked.function = Function::Read;
+                    invoked.value = Value::Null;
+                }
+                self.end(client, EventKind::Ok, &read, json!(other), at_us);
+            }
+            (Call::Propose { decision, number }, Answer::Unknown) if self.random.between(0, 2) == 0 => {
+                self.unknown.insert(client, (*decision, *number));
+            }
+            // An attempt under this name may have been made before.
+            (Call::Propose { number, .. }, _) => {
+                self.end(client, EventKind::Info, what, json!([null, number]), at_us);
+            }
+            (Call::Read { .. }, Answer::Done(reading)) => {
+                let value = match reading {
+                    Reading::Number(number) => json!(number),
+                    Reading::Own | Reading::Nothing => Value::Null,
+                };
+                self.end(client, EventKind::Ok, what, value, at_us);
+            }
+            (Call::Read { .. }, Answer::NotDone) => self.end(client, EventKind::Fail, what, Value::Null, at_us),
+            (Call::Read { .. }, Answer::Unknown) => self.end(client, EventKind::Info, what, Value::Null, at_us),
+        }
+    }
+
+    fn pause_us(&mut self, _client: u64) -> u64 {
+        self.random.between(500, 40_000)
+    }
+
+    fn judge(&mut self) -> Result<(), Violation> {
+        let history = History::from_events(self.events.iter().cloned()).expect("made here");
+        let judgement = history.judge(Budget::default());
+        match judgement.verdict() {
+            Verdict::Holds => Ok(()),
+            Verdict::Undecided => Err(Violation { law: "the history is decided", detail: judgement.to_string() }),
+            Verdict::Violated => Err(Violation { law: "linearizable", detail: judgement.to_string() }),
+        }
+    }
+
+    fn history(&self) -> Vec<Event> {
+        self.events.clone()
+    }
+}
+
+/// The laws of each decision, and of the nodes.
+#[derive(Default)]
+struct DecisionLaws {
+    laws: BTreeMap<GroupId, Vec<Box<dyn Law<Synod>>>>,
+    /// How many changes each node had seen when it was last looked at.
+    seen: BTreeMap<NodeId, u64>,
+}
+
+impl ClusterLaws<Machine> for DecisionLaws {
+    fn check(&mut self, nodes: &[NodeView<'_, Machine>]) -> Result<(), Violation> {
+        let mut has_moved = false;
+        for view in nodes {
+            has_moved |= self.seen.insert(view.node, view.changes) != Some(view.changes);
+        }
+        if !has_moved {
+            return Ok(());
+        }
+        check_nodes(nodes)?;
+        for group in (1..=DECISIONS).map(GroupId) {
+            let cores: Vec<_> = nodes.iter().filter_map(|view| Some((view.node, core_of(view, group)?))).collect();
+            let laws = self.laws.entry(group).or_insert_with(laws);
+            laws.iter_mut().try_for_each(|law| law.check(&cores))?;
+        }
+        Ok(())
+    }
+
+    /// What anybody had accepted is decided, and every node that counts has learned it.
+    fn at_end(&mut self, nodes: &[NodeView<'_, Machine>]) -> Result<(), Violation> {
+        check_nodes(nodes)?;
+        for group in (1..=DECISIONS).map(GroupId) {
+            let counting = || nodes.iter().filter(|view| !view.is_lost);
+            let statuses: Vec<_> = counting().map(|view| Some(core_of(view, group)?.status())).collect();
+            let is_open = statuses.iter().flatten().any(|status| status.accepted.is_some() || status.chosen.is_some());
+            let known: BTreeSet<_> = statuses.iter().map(|status| status.as_ref()?.chosen.clone()).collect();
+            if is_open && (known.len() > 1 || known.contains(&None)) {
+                let detail = format!("decision {group}: {statuses:?}");
+                return Err(Violation { law: "everybody learns", detail });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn core_of<'a>(view: &NodeView<'a, Machine>, group: GroupId) -> Option<&'a Synod> {
+    Some(view.machine?.node().group::<Hosted<Synod>>(group)?.core())
+}
+
+const DECISIONS: u64 = 32;
+const VALUE_BYTES_MAX: usize = 5_000;
+/// How long clients go on when the faults are over.
+const AFTER_FAULTS_US: u64 = 11_000_000;
