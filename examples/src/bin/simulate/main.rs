@@ -1,10 +1,14 @@
 //! `simulate`: protocols under faults, from seeds, and what clients saw of them.
 
 mod check;
+// What the simulator's own tests run is run here for longer.
+#[path = "../../../../simulation/tests/it/decisions.rs"]
+mod decisions;
 mod diagnosis;
 mod explore;
 mod protocols;
 mod raft;
+mod synod;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use quorate_simulation::campaign::Requirements;
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Outcome, Recording};
 
-use crate::raft;
+use crate::{raft, synod};
 
 /// A protocol and what stands around it.
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ pub(crate) struct Protocol {
 }
 
 /// Every protocol; the first is the default.
-pub(crate) const PROTOCOLS: &[Protocol] = &[raft::RAFT, raft::RAFT_CORE];
+pub(crate) const PROTOCOLS: &[Protocol] = &[raft::RAFT, raft::RAFT_CORE, synod::SYNOD];
 
 /// The protocol of this name.
 pub(crate) fn protocol(name: &str) -> Result<Protocol, String> {
