@@ -1,8 +1,10 @@
 //! The public surface under test.
 
 mod decisions;
+mod fault_effects;
 mod history_generator;
 mod host_runs;
+mod probe;
 mod raft_runs;
 mod register_histories;
 mod replica_runs;
