@@ -239,7 +239,8 @@ where
                 self.is_building = false;
                 if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
                     disk.snapshot = Some((meta.clone(), *registers));
-                    let keep_from = LogIndex(meta.index.0.saturating_sub(KEPT_BEHIND_SNAPSHOT));
+                    let keep_from =
+                        LogIndex(meta.index.0.saturating_sub(self.snapshot_every.min(KEPT_BEHIND_SNAPSHOT)));
                     let compact = LogCommand::Compact { snapshot: meta, keep_from };
                     self.core.handle(now, Input::Command(compact));
                 }
@@ -526,5 +527,5 @@ const TRANSFER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 /// What a message has beside its payloads, about.
 const HEADER_BYTES: u64 = 64;
 
-/// Entries that are kept behind a snapshot for peers that lag a little.
+/// Entries that are kept at most behind a snapshot for peers that lag a little.
 const KEPT_BEHIND_SNAPSHOT: u64 = 20;

@@ -88,6 +88,12 @@ where
         !matches!(what, Request::Read { .. })
     }
 
+    /// A read that was given up costs nobody anything; a write that was may take effect at any time, and a history with
+    /// many of those is hard to judge.
+    fn patience_us(&mut self, what: &Request) -> u64 {
+        if matches!(what, Request::Read { .. }) { 250_000 } else { 2_000_000 }
+    }
+
     fn pause_us(&mut self, _client: u64) -> u64 {
         self.random.between(500, 30_000)
     }
@@ -126,6 +132,6 @@ fn words(request: &Request, response: Option<&Response>) -> (Function, Option<St
     }
 }
 
-const REGISTERS: usize = 4;
+const REGISTERS: usize = 6;
 const LISTS: u64 = 3;
 const CALLS_A_LIST: u64 = 60;

@@ -57,7 +57,7 @@ impl Generator {
             nodes,
             clients: random.between(4, 13),
             at_leader_percent: [0, 50, 90, 100][pick(&mut random, 4)],
-            snapshot_every: [60, 200, 600][pick(&mut random, 3)],
+            snapshot_every: [5, 60, 200, 600][pick(&mut random, 4)],
             budget: self.budget,
             faults_us: self.faults_us,
             faults: Vec::new(),
@@ -121,6 +121,10 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         FaultKind::TornWrites => crash(random, node, Loss::Torn),
         FaultKind::GarbageSectors => crash(random, node, Loss::Garbage),
         FaultKind::LostNames => crash(random, node, Loss::Names),
+        FaultKind::Blink => {
+            let point = CrashPoint::ALL[pick(random, CrashPoint::ALL.len())];
+            What::Blink { node, point, loss: any_loss(random), down_us: random.between(100, 50_000) }
+        }
         FaultKind::CrashNextLeader => {
             What::CrashNextLeader { after_us: random.between(0, 30_000), loss: any_loss(random) }
         }
@@ -145,7 +149,7 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         | FaultKind::Chain
         | FaultKind::Ring
         | FaultKind::Leaves => What::Partition { partition: partition(random, kind, nodes, node) },
-        FaultKind::Slow => What::Slow { links: links(random, nodes), by_us: random.between(1_000, 900_000) },
+        FaultKind::Slow => What::Slow { links: links(random, nodes), by_us: random.between(1_000, 3_000_000) },
         FaultKind::Bandwidth => {
             What::Bandwidth { links: links(random, nodes), bytes_per_second: random.between(1_000, 100_000) }
         }
@@ -154,7 +158,7 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         FaultKind::Delay => What::Delay { up_to_us: random.between(1_000, 600_000) },
         FaultKind::SlowDisk => What::SlowDisk { node, by_us: random.between(1_000, 500_000) },
         FaultKind::StallDisk => What::StallDisk { node },
-        FaultKind::Drift => What::Drift { node, ppm: signed(random, 200_000) },
+        FaultKind::Drift => What::Drift { node, ppm: signed(random, 500_000) },
         FaultKind::Jump => What::Jump { node, by_ms: signed(random, 100_000) },
         FaultKind::Leap => What::Leap { node, by_ms: random.between(1, 5_000) },
         FaultKind::Transfer => What::Transfer { to: random.between(1, nodes + 1) },

@@ -33,6 +33,7 @@ kinds! {
     TornWrites "torn-writes",
     GarbageSectors "garbage-sectors",
     LostNames "lost-names",
+    Blink "blink",
     CrashNextLeader "crash-next-leader",
     CrashAll "crash-all",
     RollingRestart "rolling-restart",

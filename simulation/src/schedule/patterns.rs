@@ -9,10 +9,11 @@ use crate::world::Loss;
 /// Adds one pattern of faults to the schedule, from `at_us` on. Says how long it takes, in microseconds.
 pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule, at_us: u64) -> u64 {
     let mut pattern = Pattern { at_us, faults: Vec::new() };
-    match random.between(0, 6) {
-        0 | 1 => old_entries(random, schedule.nodes, &mut pattern),
-        2 | 3 => forgotten_votes(random, schedule.nodes, &mut pattern),
-        4 => leaders_restart(random, &mut pattern),
+    match random.between(0, 9) {
+        0..3 => old_entries(random, schedule.nodes, &mut pattern),
+        3..6 => forgotten_votes(random, schedule.nodes, &mut pattern),
+        6 => late_to_notice(random, &mut pattern),
+        7 => leaders_restart(random, &mut pattern),
         _ => leaders_cut_off(random, &mut pattern),
     }
     let end_us = schedule.faults_us;
@@ -51,33 +52,41 @@ fn old_entries(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     pattern.at_us += again_us + 1_000_000;
 }
 
-/// Disks are slow and messages late; nodes stop just when they have said something, lose what was not durable, and are back
-/// at once to hear the same question again.
+/// All stop, and stand for election at about the same time; messages are late; nodes stop just when they have said
+/// something, lose what was not durable, and are back at once to hear the other candidate.
 fn forgotten_votes(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
+    let begun_us = pattern.at_us;
     let length_us = random.between(1_500_000, 4_000_000);
-    for node in 1..=nodes {
-        pattern.add(length_us, What::SlowDisk { node: Who::Node(node), by_us: random.between(20_000, 250_000) });
-    }
-    pattern.add(length_us, What::Delay { up_to_us: random.between(5_000, 250_000) });
+    pattern.add(random.between(1_000, 100_000), What::CrashAll { loss: any_loss(random) });
+    pattern.add(length_us, What::Delay { up_to_us: random.between(20_000, 300_000) });
     if random.between(0, 2) == 0 {
         pattern.add(length_us, What::Duplicate { percent: 50 });
     }
-    let begun_us = pattern.at_us;
-    pattern.add(
-        random.between(300_000, 1_200_000),
-        What::Partition { partition: Partition::Isolate { node: Who::LEADER } },
-    );
+    if random.between(0, 2) == 0 {
+        for node in 1..=nodes {
+            pattern.add(length_us, What::SlowDisk { node: Who::Node(node), by_us: random.between(5_000, 100_000) });
+        }
+    }
+    pattern.at_us += 400_000;
+    let victim = random.between(1, nodes + 1);
     while pattern.at_us < begun_us + length_us {
-        let node = Who::Node(random.between(1, nodes + 1));
+        let any = Who::Node(random.between(1, nodes + 1));
+        let node = if random.between(0, 3) == 0 { any } else { Who::Node(victim) };
         let point = [CrashPoint::Sent, CrashPoint::SentWhileWriting, CrashPoint::Persist][pick(random, 3)];
         let loss = if random.between(0, 3) == 0 { Loss::Torn } else { Loss::Unsynced };
-        pattern.add(random.between(30_000, 400_000), What::Crash { node, point, loss });
-        if random.between(0, 4) == 0 {
-            let partition = Partition::Isolate { node: Who::LEADER };
-            pattern.add(random.between(300_000, 1_200_000), What::Partition { partition });
-        }
-        pattern.at_us += random.between(20_000, 400_000);
+        let armed_us = random.between(20_000, 300_000);
+        pattern.add(armed_us, What::Blink { node, point, loss, down_us: random.between(100, 10_000) });
+        pattern.at_us += armed_us;
     }
+}
+
+/// A leader whose clock is slow is cut off: when the others have another, it still believes that it leads.
+fn late_to_notice(random: &mut Random, pattern: &mut Pattern) {
+    let ppm = -i64::try_from(random.between(300_000, 850_000)).expect("small");
+    let length_us = random.between(1_500_000, 4_000_000);
+    pattern.add(length_us, What::Drift { node: Who::LEADER, ppm });
+    pattern.add(length_us, What::Partition { partition: Partition::Isolate { node: Who::LEADER } });
+    pattern.at_us += length_us;
 }
 
 /// Whoever leads stops, again and again, and now and then all do.
@@ -89,6 +98,7 @@ fn leaders_restart(random: &mut Random, pattern: &mut Pattern) {
         match random.between(0, 6) {
             0 => pattern.add(for_us, What::CrashAll { loss }),
             1 | 2 => pattern.add(2_000_000, What::CrashNextLeader { after_us: random.between(0, 50_000), loss }),
+            3 => pattern.add(for_us, What::Blink { node: Who::LEADER, point, loss, down_us: for_us / 4 }),
             _ => pattern.add(for_us, What::Crash { node: Who::LEADER, point, loss }),
         }
         pattern.at_us += random.between(50_000, 1_500_000);

@@ -53,6 +53,17 @@ pub enum What {
         /// What becomes of what was on its way to the disk.
         loss: Loss,
     },
+    /// As a crash, but the node is back soon after it stopped: what was under way to it meets it again.
+    Blink {
+        /// Which node.
+        node: Who,
+        /// Where in its work.
+        point: CrashPoint,
+        /// What becomes of what was on its way to the disk.
+        loss: Loss,
+        /// How long it is down, in microseconds.
+        down_us: u64,
+    },
     /// The node that next begins to lead stops a little later, and starts again from its disk.
     CrashNextLeader {
         /// After so many microseconds.
@@ -202,6 +213,7 @@ impl What {
                 Loss::Garbage => FaultKind::GarbageSectors,
                 Loss::Names => FaultKind::LostNames,
             },
+            Self::Blink { .. } => FaultKind::Blink,
             Self::CrashNextLeader { .. } => FaultKind::CrashNextLeader,
             Self::CrashAll { .. } => FaultKind::CrashAll,
             Self::RollingRestart => FaultKind::RollingRestart,
@@ -246,6 +258,7 @@ impl What {
     pub fn who(&self) -> Option<Who> {
         match self {
             Self::Crash { node, .. }
+            | Self::Blink { node, .. }
             | Self::Pause { node }
             | Self::Wipe { node }
             | Self::OldCopy { node }
@@ -268,6 +281,9 @@ impl fmt::Display for What {
         match self {
             Self::Crash { node, point: CrashPoint::Now, loss } => write!(f, "crash {node}, {loss}"),
             Self::Crash { node, point, loss } => write!(f, "crash {node} at {point:?}, {loss}"),
+            Self::Blink { node, point, loss, down_us } => {
+                write!(f, "blink {node} at {point:?} for {:?}, {loss}", time(down_us))
+            }
             Self::CrashNextLeader { after_us, loss } => {
                 write!(f, "crash the next leader after {:?}, {loss}", time(after_us))
             }

@@ -47,7 +47,8 @@ impl<M: Machine> World<'_, M> {
         self.trace.count(&(self.now_us, client, &what));
         self.trace.note(self.now_us, node, || MomentKind::Client(format!("client {client} calls {what:?}")));
         self.calls.open.insert(call, Open { client, node, what: what.clone() });
-        self.plan(CALL_EXPIRES_US, Happening::CallExpires { call });
+        let patience_us = self.calls.workload.patience_us(&what);
+        self.plan(patience_us, Happening::CallExpires { call });
         self.give_call(node, call, what);
     }
 
@@ -73,6 +74,3 @@ impl<M: Machine> World<'_, M> {
         }
     }
 }
-
-/// After so long a client gives up waiting and goes on.
-const CALL_EXPIRES_US: u64 = 2_000_000;

@@ -2,9 +2,18 @@
 
 use quorate_protocol::NodeId;
 
-use super::{Broken, Damage, Happening, Loss, Machine, MachineInput, World};
+use super::{Broken, Damage, Happening, Loss, Machine, MachineInput, World, reached};
 use crate::schedule::{Budget, CrashPoint, Link, What, Who};
 use crate::trace::MomentKind;
+
+/// A crash that waits for a node to come to this point of its work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Armed {
+    pub(super) point: CrashPoint,
+    loss: Loss,
+    /// The fault's.
+    number: usize,
+}
 
 /// A fault that has begun, with what it turned out to be about.
 pub(super) struct Active<D> {
@@ -26,13 +35,21 @@ impl<M: Machine> World<'_, M> {
         let mut active = Active { node, links: Vec::new(), copy: None };
         self.trace.count(&(self.now_us, number));
         self.trace.note(self.now_us, node, || MomentKind::Fault(words(what, node)));
-        if !matches!(what, What::Crash { .. } | What::CrashNextLeader { .. } | What::Damage { .. }) {
+        if !matches!(what, What::Crash { .. } | What::Blink { .. } | What::CrashNextLeader { .. } | What::Damage { .. })
+        {
             self.count_fault(number);
         }
         match what {
-            What::Crash { .. } | What::CrashNextLeader { .. } | What::CrashAll { .. } | What::RollingRestart => {
-                self.begin_crash(number, node);
+            What::Crash { point, loss, .. } | What::Blink { point, loss, .. } => {
+                self.begin_crash(number, node, *point, *loss);
             }
+            What::CrashNextLeader { .. } => self.hunts.push(number),
+            What::CrashAll { loss } => {
+                for id in 1..=schedule.nodes {
+                    self.crash(id, *loss);
+                }
+            }
+            What::RollingRestart => self.begin_rolling_restart(schedule.faults[number].for_us),
             What::Pause { .. } => {
                 self.node(node).pauses += 1;
                 self.trace.note(self.now_us, node, || MomentKind::Paused);
@@ -73,7 +90,7 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn end_fault(&mut self, number: usize) -> Result<(), Broken> {
         let Some(Active { node, links: cut, copy }) = self.active.remove(&number) else { return Ok(()) };
         match &self.schedule.faults[number].what {
-            What::Crash { .. } => {
+            What::Crash { .. } | What::Blink { .. } => {
                 self.node(node).armed = None;
                 self.start(node)?;
             }
@@ -136,31 +153,30 @@ impl<M: Machine> World<'_, M> {
         matches!(what, What::OldCopy { .. }) || others + 1 > (self.schedule.nodes - 1) / 2
     }
 
-    fn begin_crash(&mut self, number: usize, node: u64) {
-        let fault = &self.schedule.faults[number];
-        match &fault.what {
-            What::Crash { point: CrashPoint::Now, loss, .. } => {
-                if self.node(node).machine.is_some() {
-                    self.count_fault(number);
-                    self.sometimes("a crash at any moment");
-                    self.crash(node, *loss);
-                }
-            }
-            What::Crash { point, loss, .. } => self.node(node).armed = Some((*point, *loss, number)),
-            What::CrashNextLeader { .. } => self.hunts.push(number),
-            What::CrashAll { loss } => {
-                for id in 1..=self.schedule.nodes {
-                    self.crash(id, *loss);
-                }
-            }
-            What::RollingRestart => {
-                let slot_us = fault.for_us / self.schedule.nodes;
-                for id in 1..=self.schedule.nodes {
-                    self.plan((id - 1) * slot_us, Happening::Stop { node: id });
-                    self.plan((id - 1) * slot_us + slot_us / 2, Happening::Start { node: id });
-                }
-            }
-            _ => unreachable!("only crashes are given here"),
+    fn begin_crash(&mut self, number: usize, id: u64, point: CrashPoint, loss: Loss) {
+        let armed = Armed { point, loss, number };
+        if point != CrashPoint::Now {
+            self.node(id).armed = Some(armed);
+        } else if self.node(id).machine.is_some() {
+            self.crash_armed(id, armed);
+        }
+    }
+
+    /// The node has come to the point at which it was to crash.
+    pub(super) fn crash_armed(&mut self, id: u64, Armed { point, loss, number }: Armed) {
+        self.count_fault(number);
+        self.sometimes(reached::crash(point));
+        self.crash(id, loss);
+        if let What::Blink { down_us, .. } = self.schedule.faults[number].what {
+            self.plan(down_us, Happening::Start { node: id });
+        }
+    }
+
+    fn begin_rolling_restart(&mut self, for_us: u64) {
+        let slot_us = for_us / self.schedule.nodes;
+        for id in 1..=self.schedule.nodes {
+            self.plan((id - 1) * slot_us, Happening::Stop { node: id });
+            self.plan((id - 1) * slot_us + slot_us / 2, Happening::Start { node: id });
         }
     }
 

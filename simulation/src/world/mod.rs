@@ -164,15 +164,21 @@ impl<T> PartialEq for Planned<T> {
 
 impl<T> Eq for Planned<T> {}
 
+/// What stands on a message on its way.
+#[derive(Clone, Copy, Debug)]
+struct Envelope {
+    to: u64,
+    from: u64,
+    /// The sender's.
+    incarnation: u64,
+    sent_us: u64,
+    /// When all of it has left the sender.
+    leaves_us: u64,
+}
+
 /// Something that will happen.
 enum Happening<T> {
-    Arrive {
-        to: u64,
-        from: u64,
-        incarnation: u64,
-        sent_us: u64,
-        message: Box<T>,
-    },
+    Arrive(Envelope, Box<T>),
     /// The disk of this start of a node has done what was asked.
     DiskDone {
         node: u64,
@@ -328,9 +334,7 @@ impl<'a, M: Machine> World<'a, M> {
             }
             Happening::ClientsStop => self.calls.are_over = true,
             Happening::End => {}
-            Happening::Arrive { to, from, incarnation, sent_us, message } => {
-                self.arrive(to, from, incarnation, sent_us, message);
-            }
+            Happening::Arrive(envelope, message) => self.arrive(envelope, message),
             Happening::DiskDone { node, start, token, is_write } => self.disk_done(node, start, token, is_write),
             Happening::Timer { node } => self.timer(node),
             Happening::Poll { node, start } => self.poll(node, start)?,

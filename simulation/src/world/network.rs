@@ -33,8 +33,8 @@ struct LinkState {
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It arrives then, and perhaps once more.
-    Arrives { at_us: u64, again_us: Option<u64> },
+    /// It has left its sender then, and arrives later, perhaps once more.
+    Arrives { leaves_us: u64, at_us: u64, again_us: Option<u64> },
     /// The link is cut.
     Cut,
     /// It is lost by chance.
@@ -76,7 +76,7 @@ impl Network {
         }
         let is_doubled = self.chance(self.duplicate_percent);
         let at_us = self.arrival(leaves_us, link);
-        Fate::Arrives { at_us, again_us: is_doubled.then(|| self.arrival(leaves_us, link)) }
+        Fate::Arrives { leaves_us, at_us, again_us: is_doubled.then(|| self.arrival(leaves_us, link)) }
     }
 
     pub(super) fn is_cut(&mut self, link: Link) -> bool {

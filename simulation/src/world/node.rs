@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_protocol::{NodeId, Now, Random};
 
 use super::clock::NodeClock;
+use super::faults::Armed;
 use super::network::Fate;
 use super::{
-    Answer, Broken, Damage, Happening, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, World,
+    Answer, Broken, Damage, Envelope, Happening, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
+    World,
 };
 use crate::schedule::CrashPoint;
 use crate::trace::MomentKind;
@@ -24,13 +26,15 @@ pub(super) struct Node<M: Machine> {
     timer_us: Option<u64>,
     is_poll_planned: bool,
     /// Where in its work it will crash.
-    pub(super) armed: Option<(CrashPoint, Loss, usize)>,
+    pub(super) armed: Option<Armed>,
     /// It lost something that was acknowledged: it is down for good, whatever it does.
     pub(super) is_lost: bool,
     /// How many faults of each sort are at work on its disk.
     pub(super) damages: BTreeMap<Damage, u32>,
     /// Its disk was at fault since it started: it may halt.
     pub(super) is_excused: bool,
+    /// When it last stopped.
+    stopped_us: Option<u64>,
     /// The peers that it was told to be connected to.
     linked: BTreeSet<u64>,
     /// Writes that its disk has not done.
@@ -65,6 +69,7 @@ impl<M: Machine> Node<M> {
             is_lost: false,
             damages: BTreeMap::new(),
             is_excused: false,
+            stopped_us: None,
             linked: BTreeSet::new(),
             writing: 0,
             changes: 0,
@@ -169,6 +174,7 @@ impl<M: Machine> World<'_, M> {
         node.held.clear();
         node.waiting.clear();
         node.waiting_calls.clear();
+        node.stopped_us = Some(self.now_us);
         machine.crash(&mut node.disk, loss, &mut self.crash_random);
         self.trace.note(self.now_us, id, || MomentKind::Stopped);
         self.forget_calls(id);
@@ -179,21 +185,12 @@ impl<M: Machine> World<'_, M> {
     fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
         let node = self.node(id);
         let is_writing = node.writing > 0;
-        let is_met = |(armed, _, _): &(CrashPoint, Loss, usize)| {
-            *armed == point || (*armed == CrashPoint::SentWhileWriting && point == CrashPoint::Sent && is_writing)
+        let is_met = |armed: &Armed| {
+            let is_sent_while_writing = armed.point == CrashPoint::SentWhileWriting && is_writing;
+            armed.point == point || (is_sent_while_writing && point == CrashPoint::Sent)
         };
-        let Some((point, loss, number)) = node.armed.filter(is_met) else { return false };
-        self.count_fault(number);
-        self.sometimes(match point {
-            CrashPoint::Now => "a crash at any moment",
-            CrashPoint::Persist => "a crash when a write was handed to the disk",
-            CrashPoint::Persisted => "a crash when a write was durable",
-            CrashPoint::Send => "a crash before a message left",
-            CrashPoint::Sent => "a crash when a message had left",
-            CrashPoint::SentWhileWriting => "a crash when a message had left and a write was on its way",
-            CrashPoint::Receive => "a crash before a message was looked at",
-        });
-        self.crash(id, loss);
+        let Some(armed) = node.armed.filter(is_met) else { return false };
+        self.crash_armed(id, armed);
         true
     }
 
@@ -217,9 +214,19 @@ impl<M: Machine> World<'_, M> {
         Some(happening)
     }
 
-    pub(super) fn arrive(&mut self, to: u64, from: u64, incarnation: u64, sent_us: u64, message: Box<M::Message>) {
-        let happening = Happening::Arrive { to, from, incarnation, sent_us, message };
-        let Some(Happening::Arrive { message, .. }) = self.is_put_off(to, happening) else { return };
+    pub(super) fn arrive(&mut self, envelope: Envelope, message: Box<M::Message>) {
+        let Some(Happening::Arrive(envelope, message)) =
+            self.is_put_off(envelope.to, Happening::Arrive(envelope, message))
+        else {
+            return;
+        };
+        let Envelope { to, from, incarnation, sent_us, leaves_us } = envelope;
+        // What had not left yet when its sender stopped is gone with it.
+        let is_gone = self.node(from).stopped_us.is_some_and(|at_us| (sent_us..leaves_us).contains(&at_us));
+        if is_gone {
+            self.sometimes("a message was lost with its sender");
+            return;
+        }
         if self.node(to).machine.is_none() || self.crash_at(to, CrashPoint::Receive) {
             return;
         }
@@ -380,13 +387,12 @@ impl<M: Machine> World<'_, M> {
         let fate = self.network.send(self.now_us, (from, to), || M::message_bytes(&message));
         let (incarnation, sent_us) = (self.node(from).incarnation, self.now_us);
         let what = match fate {
-            Fate::Arrives { at_us, again_us } => {
+            Fate::Arrives { leaves_us, at_us, again_us } => {
+                let envelope = Envelope { to, from, incarnation, sent_us, leaves_us };
                 if let Some(at_us) = again_us {
-                    let message = Box::new(message.clone());
-                    self.plan_at(at_us, Happening::Arrive { to, from, incarnation, sent_us, message });
+                    self.plan_at(at_us, Happening::Arrive(envelope, Box::new(message.clone())));
                 }
-                let message = Box::new(message);
-                return self.plan_at(at_us, Happening::Arrive { to, from, incarnation, sent_us, message });
+                return self.plan_at(at_us, Happening::Arrive(envelope, Box::new(message)));
             }
             Fate::Cut => "a message met a cut link",
             Fate::Lost => "a message was lost",

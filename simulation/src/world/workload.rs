@@ -12,12 +12,17 @@ pub trait Workload<M: Machine> {
     /// What a client calls now, and at which node. It has no other call under way.
     fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, M::Call);
 
-    /// A client learns what became of its call. One that waits in vain is told [`Answer::Unknown`] after two seconds.
+    /// A client learns what became of its call.
     fn answered(&mut self, client: u64, what: &M::Call, answer: &Answer<M::Answer>, at_us: u64);
 
     /// Whether a call changes anything: a cluster that serves must do such ones.
     fn is_write(&self, _what: &M::Call) -> bool {
         true
+    }
+
+    /// How long a client waits for this call, in microseconds: then it is told [`Answer::Unknown`] and goes on.
+    fn patience_us(&mut self, _what: &M::Call) -> u64 {
+        2_000_000
     }
 
     /// How long a client thinks before its next call, in microseconds.

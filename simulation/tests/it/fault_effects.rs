@@ -78,6 +78,25 @@ fn a_crash_stops_a_node_at_every_point_and_loses_what_it_says() {
 }
 
 #[test]
+fn a_blink_is_over_soon() {
+    let what = What::Blink { node: Who::Node(2), point: CrashPoint::Sent, loss: Loss::Unsynced, down_us: 3_000 };
+    let (outcome, notes) = one(what);
+    let stops = down(&outcome, 2);
+    assert!(stops.len() == 1 && stops[0].1 - stops[0].0 == 3_000, "{stops:?}");
+    assert!(notes.disks[1].notes.contains(&Note::Crashed(Loss::Unsynced)));
+}
+
+#[test]
+fn what_has_not_left_is_lost_with_its_sender() {
+    let crash = What::Crash { node: Who::Node(1), point: CrashPoint::Now, loss: Loss::Nothing };
+    let narrow = What::Bandwidth { links: vec![(1, 2)], bytes_per_second: 10_000 };
+    let mut schedule = schedule([narrow, crash]);
+    schedule.faults[1].at_us = 1_500_000;
+    let (outcome, _) = probe(&schedule);
+    assert!(outcome.sometimes.contains_key("a message was lost with its sender"));
+}
+
+#[test]
 fn the_next_leader_is_crashed_a_while_after_it_began() {
     let restart = What::Crash { node: Who::LEADER, point: CrashPoint::Now, loss: Loss::Nothing };
     let mut schedule = schedule([What::CrashNextLeader { after_us: 300_000, loss: Loss::Torn }, restart]);

@@ -65,8 +65,8 @@ impl Machine for Probe {
                 self.next_at = now.instant.after(EVERY);
                 disk.told += 1;
                 let peers = (1..=self.peers).map(NodeId).filter(|peer| *peer != self.node);
-                self.outputs.extend(peers.map(|to| MachineOutput::Send { to, message: disk.told }));
                 self.outputs.push(MachineOutput::Write { token: disk.told });
+                self.outputs.extend(peers.map(|to| MachineOutput::Send { to, message: disk.told }));
             }
             MachineInput::Done { token } => disk.notes.push(Note::Wrote(now, token)),
             MachineInput::LinkUp { peer, .. } => disk.notes.push(Note::Linked(peer)),
