@@ -33,15 +33,15 @@ pub enum Aim {
 }
 
 impl Default for Generator {
-    /// Every kind, for twenty seconds, within the budget.
+    /// Every kind, for twelve seconds, within the budget.
     fn default() -> Self {
         let kinds = FaultKind::ALL.to_vec();
-        Self { kinds, faults_us: 20_000_000, budget: Budget::Tolerated, aim: Aim::Safety }
+        Self { kinds, faults_us: 12_000_000, budget: Budget::Tolerated, aim: Aim::Safety }
     }
 }
 
 impl Generator {
-    /// Every kind that this machine can meet, for twenty seconds, within the budget.
+    /// Every kind that this machine can meet, for twelve seconds, within the budget.
     #[must_use]
     pub fn of<M: Machine>() -> Self {
         Self { kinds: FaultKind::ALL.iter().copied().filter(|kind| M::bears(*kind)).collect(), ..Self::default() }

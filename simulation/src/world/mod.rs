@@ -221,6 +221,8 @@ enum Happening<T> {
     /// A slice of time is over in which the cluster had to serve.
     Slice,
     Healed,
+    /// Everything was healed for a while: clients that are served need not go on for long.
+    Serves,
     MustServe,
     ClientsStop,
     End,
@@ -304,8 +306,7 @@ impl<'a, M: Machine> World<'a, M> {
         let healed_us = ends.max().unwrap_or(0).max(self.schedule.faults_us);
         self.plan_at(healed_us, Happening::Healed);
         self.plan_at(healed_us + SERVES_WITHIN_US, Happening::MustServe);
-        self.plan_at(healed_us + SERVES_WITHIN_US + SERVES_FOR_US, Happening::ClientsStop);
-        self.plan_at(healed_us + SERVES_WITHIN_US + SERVES_FOR_US + CONVERGES_WITHIN_US, Happening::End);
+        self.plan_at(healed_us + SERVES_WITHIN_US + CONVERGES_WITHIN_US, Happening::End);
         Ok(())
     }
 
@@ -324,7 +325,14 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::FaultEnds(number) => self.end_fault(number)?,
             Happening::Call { client } => self.client_calls(client),
             Happening::CallExpires { call } => self.answer(call, &Answer::Unknown),
-            Happening::Healed => self.acknowledged_when_healed = self.calls.acknowledged,
+            Happening::Healed => {
+                self.acknowledged_when_healed = self.calls.acknowledged;
+                self.plan(SERVES_FOR_US, Happening::Serves);
+            }
+            Happening::Serves => {
+                let serves = self.calls.acknowledged > self.acknowledged_when_healed;
+                self.plan(SERVES_FOR_US, if serves { Happening::ClientsStop } else { Happening::Serves });
+            }
             Happening::MustServe => {
                 if self.calls.acknowledged == self.acknowledged_when_healed {
                     let seconds = SERVES_WITHIN_US / 1_000_000;

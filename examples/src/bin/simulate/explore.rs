@@ -33,7 +33,7 @@ pub(crate) struct Explore {
     #[arg(long)]
     exceed_budget: bool,
     /// How long the time of faults lasts, in simulated seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 12)]
     seconds: u64,
     /// Run every seed twice, and see that both runs are the same
     #[arg(long)]
