@@ -6,6 +6,7 @@ use quorate_protocol::{LogIndex, Operation, STATE_BYTES_MAX, Term};
 
 use crate::Refusal;
 use crate::error::CHECKPOINTS_PENDING_MAX;
+use crate::format::NUMBER_MAX;
 use crate::index::StreamIndex;
 
 /// A stream's state as it will be after the operations checked so far.
@@ -76,7 +77,7 @@ impl Cursor {
 
     fn append(&mut self, LogIndex(index): LogIndex, Term(term): Term, count: u64) -> Result<(), Refusal> {
         let expected = self.last.saturating_add(1);
-        if index != expected || index.checked_add(count).is_none() {
+        if index != expected || index.checked_add(count).is_none_or(|end| end > NUMBER_MAX) {
             return Err(Refusal::Gap { expected, found: index });
         }
         if term < self.last_term {
@@ -119,7 +120,7 @@ impl Cursor {
     }
 
     fn reset(&mut self, index: u64, term: u64) -> Result<(), Refusal> {
-        if index < self.base.0 {
+        if index < self.base.0 || index > NUMBER_MAX {
             return Err(Refusal::OutOfRange { position: index, base: self.base.0, last: self.last });
         }
         self.base = (index, term);

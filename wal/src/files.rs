@@ -7,7 +7,7 @@ use quorate_protocol::Identity;
 
 use crate::OpenError;
 use crate::disk::{Disk, DiskFile};
-use crate::format::{ALIGNMENT_BYTES, Checkpoint, HeaderError, SegmentHeader};
+use crate::format::{ALIGNMENT_BYTES, Checkpoint, HeaderError, NUMBER_MAX, SegmentHeader};
 
 /// A directory on a disk.
 #[derive(Clone, Debug)]
@@ -136,7 +136,10 @@ pub(crate) fn cut_name(segment: u64, offset: u64) -> String {
 
 fn parse_number(digits: &str) -> Option<u64> {
     let is_ours = digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if is_ours { u64::from_str_radix(digits, 16).ok() } else { None }
+    if !is_ours {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok().filter(|number| *number <= NUMBER_MAX / 2)
 }
 
 /// What is under construction bears this; what bears it at open was never finished.

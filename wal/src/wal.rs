@@ -13,7 +13,7 @@ use crate::format::{ALIGNMENT_BYTES, BatchBuilder, Checkpoint, SEGMENT_DATA_STAR
 use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::reader::Reader;
-use crate::recovery::{CutBounds, Progress, Recovered, recover};
+use crate::recovery::{Bounds, Progress, Recovered, recover};
 use crate::spares::Spares;
 use crate::{OpenError, Poisoned, Settings, StreamId};
 
@@ -121,7 +121,11 @@ impl<D: Disk> Wal<D> {
         let lock = lock(&disk, &settings.directory)?;
         let files = Files { disk, directory: settings.directory.clone() };
         let is_new = create_if_missing(&files, &settings, &identity)?;
-        let bounds = CutBounds { bytes: settings.cut_bytes_max, files: settings.cut_files_max };
+        let bounds = Bounds {
+            cut_bytes: settings.cut_bytes_max,
+            cut_files: settings.cut_files_max,
+            segment_bytes: settings.segment_bytes,
+        };
         let recovered = recover(&files, &identity, bounds)?;
         let spares = Spares::open(files.clone(), settings.segment_bytes, &recovered.spares)
             .map_err(|error| io_error(&files.directory, error))?;

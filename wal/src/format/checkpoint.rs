@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
 use super::segment::{HeaderError, check_identity};
-use super::{ALIGNMENT, FORMAT_VERSION};
+use super::{ALIGNMENT, FORMAT_VERSION, NUMBER_MAX};
 
 /// What the checkpoint says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Checkpoint {
         }
         let mut rest = &bytes[PREFIX_BYTES..length];
         let checkpoint = Self::take(&mut rest).ok_or(CheckpointError::Damaged)?;
-        if !rest.is_empty() {
+        if !rest.is_empty() || !checkpoint.is_sensible() {
             return Err(CheckpointError::Damaged);
         }
         check_identity(&checkpoint.identity, expected).map_err(CheckpointError::Refused)?;
@@ -134,6 +134,21 @@ impl Checkpoint {
     #[cfg(feature = "inspect")]
     pub(crate) fn owner(bytes: &[u8]) -> Option<Identity> {
         take_identity(&mut bytes.get(PREFIX_BYTES..)?)
+    }
+
+    /// Whether its numbers can be.
+    fn is_sensible(&self) -> bool {
+        let own = [self.generation, self.oldest_segment, self.newest_segment, self.durable_lsn, self.seen_lsn];
+        let ranges = self.deleted.iter().all(|(first, last)| first <= last)
+            && self.deleted.windows(2).all(|pair| pair[0].1 < pair[1].0);
+        own.iter().all(|number| *number <= NUMBER_MAX / 2)
+            && ranges
+            && self.streams.values().all(|stream| {
+                let state = stream.state.as_ref().map_or(0, |(lsn, _)| *lsn);
+                let mark = stream.journal.map_or(0, |(_, lsn)| lsn);
+                let pending = stream.pending.values().copied().max().unwrap_or(0);
+                [stream.base.0, state, mark, pending].iter().all(|number| *number <= NUMBER_MAX)
+            })
     }
 
     fn take(rest: &mut &[u8]) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::RECORD_HEADER_BYTES;
+use super::{NUMBER_MAX, RECORD_HEADER_BYTES};
 
 /// What a record says. Kinds are only appended; zero is invalid, since space that was never written is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,20 @@ impl Record {
         if stored != place_crc(header, segment, offset) {
             return None;
         }
-        Some((Self::fields(header)?, stored))
+        Self::fields(header).filter(Self::is_sensible).map(|record| (record, stored))
+    }
+
+    /// Whether its numbers can be.
+    fn is_sensible(&self) -> bool {
+        let is_index = matches!(
+            self.kind,
+            RecordKind::Entry
+                | RecordKind::RelocatedEntry
+                | RecordKind::TruncateFrom
+                | RecordKind::CompactTo
+                | RecordKind::Reset
+        );
+        self.lsn <= NUMBER_MAX / 2 && (!is_index || self.position <= NUMBER_MAX)
     }
 
     /// What a header says, though nothing vouches for it: to name damage.

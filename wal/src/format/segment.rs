@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
-use super::{ALIGNMENT, ALIGNMENT_BYTES, FORMAT_VERSION};
+use super::{ALIGNMENT, ALIGNMENT_BYTES, FORMAT_VERSION, NUMBER_MAX};
 
 /// What a segment says of itself.
 ///
@@ -104,7 +104,10 @@ impl SegmentHeader {
         if sector[CRC_AT + 4..ALIGNMENT].iter().any(|byte| *byte != 0) {
             return Err(HeaderError::Damaged { field: "padding" });
         }
-        let is_sound = version > 0 && u64::from(alignment) == ALIGNMENT_BYTES && is_segment_size(header.bytes);
+        let is_sound = version > 0
+            && u64::from(alignment) == ALIGNMENT_BYTES
+            && is_segment_size(header.bytes)
+            && header.id.max(header.first_lsn) <= NUMBER_MAX / 2;
         if is_sound { Ok(header) } else { Err(HeaderError::Damaged { field: "geometry" }) }
     }
 

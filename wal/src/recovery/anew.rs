@@ -10,8 +10,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Recovered;
 use super::scan::{BATCH_HEADER_BYTES, Doubt};
+use super::{Bounds, Recovered};
 use crate::OpenError;
 use crate::disk::{Disk, DiskFile};
 use crate::files::{Files, io_error, segment_name, spare_name, zero};
@@ -29,9 +29,10 @@ impl<F: DiskFile> Recovered<F> {
         files: &Files<D>,
         file: &Arc<F>,
         header: &SegmentHeader,
+        bounds: Bounds,
     ) -> Result<bool, OpenError> {
         let Some(doubt) = self.tail.doubt else { return Ok(false) };
-        let written = self.next_segment(files, &**file, header, doubt);
+        let written = self.next_segment(files, &**file, header, doubt, bounds.segment_bytes);
         written.map(|()| true).map_err(|error| io_error(&files.path(&segment_name(header.id + 1)), error))
     }
 
@@ -41,6 +42,7 @@ impl<F: DiskFile> Recovered<F> {
         file: &F,
         header: &SegmentHeader,
         doubt: Doubt,
+        usual: u64,
     ) -> io::Result<()> {
         let states = self.newer_states();
         let mut builder = BatchBuilder::default();
@@ -50,7 +52,7 @@ impl<F: DiskFile> Recovered<F> {
             builder.push(RecordKind::State, record.stream, 0, 0, &[payload]);
         }
         let needed = SEGMENT_DATA_START + (self.tail.offset - doubt.offset) + builder.bytes_max() + MARKER_BYTES;
-        let (next, bytes) = self.file_for(files, needed, header.bytes)?;
+        let (next, bytes) = self.file_for(files, needed, usual)?;
         let id = header.id + 1;
         // Above all that was ever seen: what lies in the old segment behind its end cannot be taken for later.
         let first_lsn = self.progress.lsn.max(self.tail.seen_lsn) + 1;

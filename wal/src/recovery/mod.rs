@@ -24,7 +24,7 @@ use scan::{Failure, Scan};
 
 use crate::disk::{Disk, DiskFile};
 use crate::files::{FileName, Files, io_error, refused, segment_name};
-use crate::format::{Checkpoint, CheckpointError, Record, SegmentHeader};
+use crate::format::{Checkpoint, CheckpointError, Record, SegmentHeader, aligned};
 use crate::index::{Index, Segment};
 use crate::spares::is_full;
 use crate::{Cut, OpenError, Report, StreamId};
@@ -67,7 +67,7 @@ pub(crate) struct Scanned {
 pub(crate) fn recover<D: Disk>(
     files: &Files<D>,
     identity: &Identity,
-    bounds: tail::CutBounds,
+    bounds: tail::Bounds,
 ) -> Result<Recovered<D::File>, OpenError> {
     let mut listing = list(files)?;
     if let Some(name) = listing.unknown.first() {
@@ -90,17 +90,17 @@ pub(crate) fn recover<D: Disk>(
     listing.leftovers.extend(freed.into_iter().map(segment_name));
     let (file, header) = &headers[headers.len() - 1];
     recovered.keep_cut(files, file, header, bounds)?;
-    if recovered.write_anew(files, file, header)? {
+    if recovered.write_anew(files, file, header, bounds)? {
         let report = recovered.report;
         let mut recovered = recover(files, identity, bounds)?;
         recovered.report = report;
         return Ok(recovered);
     }
-    recovered.put_right(files, file, header, &listing.leftovers)?;
+    recovered.put_right(files, file, header, &listing.leftovers, bounds)?;
     Ok(recovered)
 }
 
-pub(crate) use tail::CutBounds;
+pub(crate) use tail::Bounds;
 
 pub(crate) type Opened<F> = (Arc<F>, SegmentHeader);
 
@@ -201,6 +201,10 @@ pub(crate) fn scan_all<D: Disk>(
         if progress.chain != header.chain {
             return Err(OpenError::DamagedHeader { path, field: "chain" });
         }
+        if progress.lsn >= header.first_lsn {
+            return Err(OpenError::DamagedHeader { path, field: "first LSN" });
+        }
+        progress.lsn = header.first_lsn - 1;
         let length = file.len().map_err(|error| io_error(&path, error))?;
         watch(&Seen::Segment { header: *header, length });
         let length = length.min(header.bytes);
@@ -254,7 +258,7 @@ impl<F: DiskFile> Recovered<F> {
         files: &Files<D>,
         file: &Arc<F>,
         header: &SegmentHeader,
-        bounds: CutBounds,
+        bounds: Bounds,
     ) -> Result<(), OpenError> {
         let Some(end) = self.tail.cut_end else { return Ok(()) };
         let cut = Cut { segment: header.id, offset: self.tail.offset, bytes: end - self.tail.offset };
@@ -276,6 +280,7 @@ impl<F: DiskFile> Recovered<F> {
         file: &Arc<F>,
         header: &SegmentHeader,
         leftovers: &[String],
+        bounds: Bounds,
     ) -> Result<(), OpenError> {
         let path = files.path(&segment_name(header.id));
         let at = |error| io_error(&path, error);
@@ -284,7 +289,13 @@ impl<F: DiskFile> Recovered<F> {
         files.sync_dir().map_err(|error| io_error(&files.directory, error))?;
         self.report.adopted_states += self.adopt_states();
         self.write_checkpoints(files).map_err(at)?;
-        tail::clear(&**file, &self.tail, header.bytes).map_err(at)?;
+        // A file that became shorter gets its size back, as far as segments have that size.
+        let length = file.len().map_err(at)?;
+        let bytes = header.bytes.min(aligned(length).max(bounds.segment_bytes));
+        if let Some(segment) = self.index.segments.get_mut(&header.id) {
+            segment.bytes = bytes;
+        }
+        tail::clear(&**file, &self.tail, bytes).map_err(at)?;
         for name in leftovers {
             match files.remove(name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -34,6 +34,9 @@ pub(super) fn repair<F: DiskFile>(
         (None, End::Sealed(progress)) => (scan.length, progress.lsn),
         (None, End::Durable(lsn)) => (scan.length, lsn),
     };
+    if region_end <= offset {
+        return Ok(None);
+    }
     let mut found = sound_records(scan.file, scan.segment, offset, region_end)?;
     found.retain(|(record, ..)| scan.progress.lsn < record.lsn && record.lsn <= last_lsn);
     let Some((first, last)) = bounds(&found, scan.progress.lsn, last_lsn) else { return Ok(None) };

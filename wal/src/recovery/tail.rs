@@ -7,11 +7,14 @@ use super::scan::Tail;
 use crate::disk::{Disk, DiskFile};
 use crate::files::{FileName, Files, TMP, cut_name, zero};
 
-/// How much is kept of what is cut.
+/// How much recovery writes at most.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CutBounds {
-    pub(crate) bytes: u64,
-    pub(crate) files: usize,
+pub(crate) struct Bounds {
+    /// Of what is cut.
+    pub(crate) cut_bytes: u64,
+    pub(crate) cut_files: usize,
+    /// To a segment that is shorter than it says.
+    pub(crate) segment_bytes: u64,
 }
 
 /// Keeps the first bytes of a cut tail in a file of their own, and the newest such files.
@@ -21,18 +24,18 @@ pub(super) fn keep_cut<D: Disk>(
     segment: u64,
     start: u64,
     end: u64,
-    bounds: CutBounds,
+    bounds: Bounds,
 ) -> io::Result<()> {
     let mut cuts = files.disk.list(&files.directory)?;
     cuts.retain(|name| FileName::parse(name) == FileName::Cut);
     let name = cut_name(segment, start);
     if !cuts.contains(&name) {
-        let excess = (cuts.len() + 1).saturating_sub(bounds.files);
+        let excess = (cuts.len() + 1).saturating_sub(bounds.cut_files);
         for oldest in cuts.iter().take(excess) {
             files.remove(oldest)?;
         }
     }
-    let mut bytes = vec![0; usize::try_from((end - start).min(bounds.bytes)).unwrap_or(0)];
+    let mut bytes = vec![0; usize::try_from((end - start).min(bounds.cut_bytes)).unwrap_or(0)];
     let read = file.read_at(start, &mut bytes)?;
     bytes.truncate(read);
     let unfinished = format!("{name}{TMP}");

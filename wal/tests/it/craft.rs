@@ -1,5 +1,9 @@
 //! Changes what lies on disk and makes the checksums fit again, so that tests reach what checksums guard.
 
+use quorate_wal::disk::MemoryDisk;
+
+use crate::support::*;
+
 pub(crate) const PAGE: usize = 4096;
 const HEADER: usize = 56;
 const COMMIT: u8 = 2;
@@ -57,6 +61,22 @@ fn place_crc(bytes: &[u8], segment: u64, at: usize) -> u32 {
     crc32c::crc32c(&covered)
 }
 
+/// Makes every checksum of a segment fit, and gives the header CRC of its last record.
+pub(crate) fn reseal_segment(bytes: &mut [u8], segment: u64, chain: u32) -> u32 {
+    if bytes.len() < PAGE {
+        return chain;
+    }
+    put_32(bytes, 84, chain);
+    reseal_header(bytes);
+    let (mut chain, mut at) = (chain, PAGE);
+    while at + HEADER <= bytes.len() && bytes[at + 4] == 1 {
+        chain = reseal_batch(bytes, segment, at, chain);
+        let last = records(bytes, at).pop().unwrap_or(at);
+        at = (last + HEADER).next_multiple_of(PAGE);
+    }
+    chain
+}
+
 /// Makes the CRC of a segment's header fit.
 pub(crate) fn reseal_header(bytes: &mut [u8]) {
     let crc = crc32c::crc32c(&bytes[..88]);
@@ -65,10 +85,39 @@ pub(crate) fn reseal_header(bytes: &mut [u8]) {
 
 /// Makes the CRC of a checkpoint fit.
 pub(crate) fn reseal_checkpoint(bytes: &mut [u8]) {
-    let length = usize::try_from(number_64(bytes, 16)).unwrap_or(usize::MAX);
-    if let Some(rest) = bytes.get(32..length) {
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..24]), rest);
+    if let Some(crc) = checkpoint_crc(bytes) {
         put_32(bytes, 24, crc);
+    }
+}
+
+/// Whether a checkpoint is what was written.
+pub(crate) fn is_checkpoint(bytes: &[u8]) -> bool {
+    checkpoint_crc(bytes).is_some_and(|crc| crc == number_32(bytes, 24))
+}
+
+fn checkpoint_crc(bytes: &[u8]) -> Option<u32> {
+    let length = usize::try_from(number_64(bytes.get(..32)?, 16)).ok()?;
+    Some(crc32c::crc32c_append(crc32c::crc32c(&bytes[..24]), bytes.get(32..length)?))
+}
+
+/// Makes every checksum of a log fit.
+pub(crate) fn reseal_log(disk: &MemoryDisk) {
+    let mut chain = None;
+    for name in names(disk, "segment-") {
+        let path = format!("log/{name}");
+        let mut bytes = disk.content(&path).expect("just listed");
+        let id = u64::from_str_radix(&name["segment-".len()..], 16).expect("a segment's name");
+        let before = chain.unwrap_or_else(|| if bytes.len() < PAGE { 0 } else { number_32(&bytes, 84) });
+        chain = Some(reseal_segment(&mut bytes, id, before));
+        disk.replace(&path, &bytes);
+    }
+    for name in names(disk, "checkpoint-") {
+        let path = format!("log/{name}");
+        let mut bytes = disk.content(&path).expect("just listed");
+        if bytes.len() >= 32 {
+            reseal_checkpoint(&mut bytes);
+            disk.replace(&path, &bytes);
+        }
     }
 }
 
@@ -82,4 +131,8 @@ pub(crate) fn number_64(bytes: &[u8], at: usize) -> u64 {
 
 pub(crate) fn put_32(bytes: &mut [u8], at: usize, number: u32) {
     bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
+
+pub(crate) fn put_64(bytes: &mut [u8], at: usize, number: u64) {
+    bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
 }

@@ -8,7 +8,7 @@ use quorate_protocol::{LogIndex, Operation, Random};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 use quorate_wal::{OpenError, Poisoned, Refusal, StreamId, Wal, WriteError};
 
-use crate::craft::{PAGE, is_record, number_64, records};
+use crate::craft::{PAGE, is_checkpoint, is_record, number_64, records};
 use crate::model::Model;
 use crate::support::*;
 
@@ -136,7 +136,7 @@ impl History {
 
     fn step(&mut self) -> Result<(), Violation> {
         let Weights { power, process, failure, full, damage, misdirect, delete, sync, .. } = self.weights;
-        let kinds: [(u64, Step); 11] = [
+        let kinds: [(u64, Step); 12] = [
             (power, |history| history.restart(true)),
             (power, |history| {
                 history.cut_power_soon();
@@ -156,6 +156,7 @@ impl History {
             (delete, Self::delete),
             (sync, Self::sync),
             (5, Self::check_reads),
+            (4, Self::settle),
             (60, Self::write),
         ];
         let mut drawn = self.draw(kinds.iter().map(|(weight, _)| weight).sum());
@@ -277,6 +278,12 @@ impl History {
         if self.draw(4) > 0 {
             let _ = self.wal().settle(is_idle);
         }
+        self.note_failure()
+    }
+
+    /// Whether or not anything was written since the last sync.
+    fn settle(&mut self) -> Result<(), Violation> {
+        let _ = self.wal().settle(false);
         self.note_failure()
     }
 
@@ -405,6 +412,7 @@ impl History {
         if self.weights.damage == 0 || self.draw(4) > 0 {
             return Ok(());
         }
+        self.damage_checkpoint()?;
         let proven = proven(&self.disk);
         for _ in 0..DAMAGES.min(proven.len()) {
             let (path, batch) = proven[self.pick(proven.len())].clone();
@@ -425,6 +433,25 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Damages one copy of the checkpoint, where both are whole.
+    fn damage_checkpoint(&mut self) -> Result<(), Violation> {
+        let copies = ["log/checkpoint-a", "log/checkpoint-b"];
+        let is_whole = |path: &&str| self.disk.content(path).is_some_and(|bytes| is_checkpoint(&bytes));
+        if !copies.iter().all(is_whole) {
+            return Ok(());
+        }
+        let path = copies[self.pick(2)];
+        let disk = self.disk.fork();
+        disk.set_capacity(None);
+        disk.flip(path, self.draw(80), 3);
+        let (wal, _) = match try_open(&disk) {
+            Err(error) => return broken("what is there twice survives damage", format!("{path}: {error}")),
+            Ok(opened) => opened,
+        };
+        let adopted = self.model.clone().adopt(&wal);
+        adopted.or_else(|found| broken("what is there twice survives damage", format!("{path}: {found}")))
     }
 
     fn damage_once(&mut self) -> Result<(), Violation> {
