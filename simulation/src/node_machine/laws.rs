@@ -18,6 +18,8 @@ pub struct ReplicaLaws<V: Service> {
     digests: BTreeMap<u64, u64>,
     /// Each node as it was last looked at, and the changes it had seen by then.
     seen: BTreeMap<NodeId, (u64, Observation)>,
+    /// Whether each node ran when it was last looked at: one that stopped may have forgotten what it had shown to nobody.
+    is_up: BTreeMap<NodeId, bool>,
     looks: u64,
 }
 
@@ -25,7 +27,14 @@ impl<V: Service> ReplicaLaws<V> {
     /// These laws of the core, and the others.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<V::Log>>>) -> Self {
-        Self { laws, committed: LogIndex::ZERO, digests: BTreeMap::new(), seen: BTreeMap::new(), looks: 0 }
+        Self {
+            laws,
+            committed: LogIndex::ZERO,
+            digests: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            is_up: BTreeMap::new(),
+            looks: 0,
+        }
     }
 
     /// Whether anything about the node is other than when it was last looked at, as far as it shows.
@@ -54,6 +63,8 @@ impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
         self.looks += 1;
         let mut is_due = self.looks.is_multiple_of(LOOKS_APART);
         for view in nodes {
+            let is_up = view.machine.is_some();
+            is_due |= self.is_up.insert(view.node, is_up) != Some(is_up);
             let Some(seen) = self.has_moved(view) else { continue };
             is_due = true;
             let Some(machine) = view.machine else { continue };

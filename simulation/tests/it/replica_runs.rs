@@ -62,3 +62,20 @@ fn the_same_seed_gives_the_same_run_of_replicas() {
     let summary = campaign.run(|schedule| run_replicas(schedule, Recording::Nothing), || {});
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
 }
+
+/// Node 5 voted for itself, stopped before that was durable or told anybody, and was back between two looks of the laws: they
+/// took it for a node that went back to term 0. Seed 32.
+#[test]
+fn a_node_may_forget_a_term_that_it_had_told_nobody() {
+    let schedule = r#"{
+        "seed": 32, "nodes": 5, "clients": 5, "at_leader_percent": 90, "snapshot_every": 600,
+        "budget": "tolerated", "faults_us": 1858100, "faults": [
+            {"at_us": 163976, "for_us": 847062, "fault": "slow_disk", "node": 5, "by_us": 103269},
+            {"at_us": 163976, "for_us": 847062, "fault": "delay", "up_to_us": 185639},
+            {"at_us": 163976, "for_us": 2557, "fault": "crash", "node": 2, "point": "persist", "loss": "torn"},
+            {"at_us": 534485, "for_us": 218086, "fault": "crash", "node": 5, "point": "sent_while_writing",
+             "loss": "unsynced"}
+        ]}"#;
+    let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
+    assert_eq!(run_replicas(&schedule, Recording::Nothing).failure, None);
+}
