@@ -51,11 +51,12 @@ impl Generator {
     #[must_use]
     pub fn schedule(&self, seed: u64) -> Schedule {
         let mut random = Random::new(seed ^ 0x7363_6865_6475_6c65);
-        let nodes = [3, 3, 3, 5, 5][pick(&mut random, 5)];
+        let nodes = [3, 3, 3, 4, 5, 5][pick(&mut random, 6)];
+        let clients_max = [13, 13, 13, 40][pick(&mut random, 4)];
         let mut schedule = Schedule {
             seed,
             nodes,
-            clients: random.between(4, 13),
+            clients: random.between(4, clients_max),
             at_leader_percent: [0, 50, 90, 100][pick(&mut random, 4)],
             snapshot_every: [5, 60, 200, 600][pick(&mut random, 4)],
             budget: self.budget,
