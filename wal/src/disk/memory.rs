@@ -130,10 +130,12 @@ impl MemoryDisk {
         state.power_off_at = None;
     }
 
-    /// An independent copy, unsynced parts and all.
+    /// An independent copy, unsynced parts and all. Nobody holds a lock on it.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(self.lock().clone())) }
+        let mut copy = self.lock().clone();
+        copy.locks.clear();
+        Self { state: Arc::new(Mutex::new(copy)) }
     }
 
     /// Changes made so far, those that failed included.

@@ -108,3 +108,12 @@ fn the_power_is_off_from_the_chosen_operation_on() {
     disk.crash(Crash::KeepAll);
     assert_eq!(disk.list(Path::new("")).expect("it runs again"), ["a"]);
 }
+
+/// Otherwise a copy that is put back in the place of a running node's disk could never be opened.
+#[test]
+fn nobody_holds_a_lock_on_a_copy() {
+    let disk = MemoryDisk::new();
+    let lock = disk.lock(Path::new("LOCK")).expect("free");
+    disk.fork().lock(Path::new("LOCK")).expect("free on the copy");
+    drop(lock);
+}
