@@ -5,6 +5,7 @@ mod fault_effects;
 mod history_generator;
 mod host_runs;
 mod probe;
+mod raft_rows;
 mod raft_runs;
 mod register_histories;
 mod replica_runs;

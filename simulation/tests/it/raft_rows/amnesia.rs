@@ -1,0 +1,83 @@
+//! Rows about nodes that forgot, or remember something else.
+
+use std::collections::BTreeSet;
+
+use quorate_protocol::{Violation, VotingBar};
+use quorate_simulation::schedule::{What, Who};
+
+use super::directed::Director;
+use super::seen::Seen;
+use super::{Script, acknowledged};
+
+/// Sees why nodes do not vote, and how far node 2 came in the end.
+#[derive(Default)]
+struct Barred {
+    bars: BTreeSet<(u64, &'static str)>,
+    /// How far node 2's log and the longest log are committed.
+    reached: (u64, u64),
+}
+
+impl Director for Barred {
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        let mut longest = 0;
+        for status in nodes.iter().filter_map(Seen::status) {
+            match status.barred {
+                Some(VotingBar::WipedDisk) => _ = self.bars.insert((status.node.0, "wiped")),
+                Some(VotingBar::NotIntroduced) => _ = self.bars.insert((status.node.0, "not introduced")),
+                _ => {}
+            }
+            longest = longest.max(status.commit_index.0);
+            if status.node.0 == 2 {
+                self.reached = (status.commit_index.0, self.reached.1);
+            }
+        }
+        self.reached.1 = longest;
+        Ok(())
+    }
+}
+
+/// Raft 24: node 2 loses its disk while node 3 is down. With node 1 it makes no quorum: nothing is acknowledged until node 3 is
+/// back. It receives all the same, and is told why it does not vote.
+#[test]
+fn row_24_a_wiped_voter_does_not_vote() {
+    for seed in 0..3 {
+        let script = Script::new(3, seed).clients(8).hurry(0, 300, 1).crash(1_000, 8_000, 3);
+        let script = script.fault(2_000, 2_100, What::Wipe { node: Who::Node(2) });
+        for (outcome, seen) in [script.play(Barred::default()), script.play_whole(Barred::default())] {
+            assert!(acknowledged(&outcome.history, 1_100, 2_000) > 10, "seed {seed}: two served");
+            assert_eq!(acknowledged(&outcome.history, 3_200, 8_000), 0, "seed {seed}: the wiped one makes no quorum");
+            assert!(acknowledged(&outcome.history, 8_000, 18_000) > 100, "seed {seed}: the third does");
+            assert!(!seen.bars.is_empty(), "seed {seed}: node 2 says why it does not vote: {:?}", seen.bars);
+            assert_eq!(seen.reached.0, seen.reached.1, "seed {seed}: and has everything in the end");
+        }
+    }
+}
+
+/// Raft 24: everybody but node 1 is wiped, one after the other. Nobody is elected by those who forgot: what was acknowledged
+/// is not lost, because nothing is acknowledged any more.
+#[test]
+fn row_24_forgetful_nodes_elect_nobody() {
+    let script = Script::new(3, 7).exceeding().clients(8).hurry(0, 300, 1);
+    let script = script.fault(1_000, 1_100, What::Wipe { node: Who::Node(2) }).crash(2_000, 12_000, 1);
+    let script = script.fault(2_000, 2_100, What::Wipe { node: Who::Node(3) });
+    for outcome in [script.outcome(Barred::default()), script.outcome_whole(Barred::default())] {
+        assert_eq!(acknowledged(&outcome.history, 3_600, 12_000), 0, "nobody leads");
+        // It never serves again, which is right, and more than any protocol promises.
+        let law = outcome.failure.map(|failure| failure.law);
+        assert!(law.is_none_or(|law| law == "serves after healing"), "safety holds");
+    }
+}
+
+/// Raft 24: an old copy of a disk that is put back cannot be told from the disk of a node that was down: it is counted, and
+/// what it acknowledged since is lost. No protocol without a trusted counter notices; this is shown, not borne.
+#[test]
+fn row_24_an_old_copy_put_back_loses_what_it_had_acknowledged() {
+    let script = Script::new(3, 3).exceeding().clients(8).hurry(0, 300, 1).crash(900, 4_000, 3);
+    // Entries are committed by nodes 1 and 2 while node 3 is down; then node 2 forgets them, and node 1 is down.
+    let script = script.fault(1_000, 4_000, What::OldCopy { node: Who::Node(2) }).crash(4_000, 9_000, 1);
+    for outcome in [script.outcome(Barred::default()), script.outcome_whole(Barred::default())] {
+        assert!(acknowledged(&outcome.history, 1_100, 4_000) > 50, "two served");
+        let failure = outcome.failure.expect("what was acknowledged is lost, and the laws see it");
+        assert!(failure.law != "serves after healing", "{}: {}", failure.law, failure.detail);
+    }
+}

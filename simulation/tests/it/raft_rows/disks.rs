@@ -1,0 +1,190 @@
+//! Rows about writes that are late, fail or never happened.
+
+use std::collections::BTreeSet;
+
+use quorate_protocol::{LogIndex, NodeId, Role, Term, Violation};
+use quorate_simulation::schedule::{CrashPoint, What, Who};
+use quorate_simulation::world::{Damage, Loss};
+
+use super::seen::Seen;
+
+use super::directed::Director;
+use super::{Script, acknowledged};
+
+/// Sees a late write of node 1 reach its disk when something else is committed in its place.
+#[derive(Default)]
+struct LateWrites {
+    were_seen: bool,
+}
+
+impl Director for LateWrites {
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        let one = &nodes[0];
+        for leader in nodes {
+            let Some(status) = leader.status() else { continue };
+            if status.role != Role::Leader {
+                continue;
+            }
+            for peer in &status.peers {
+                acknowledged_is_durable(leader, status.term, nodes, peer.node, peer.match_index)?;
+            }
+            let is_other = |index: u64| {
+                let (here, there) = (one.term_at(LogIndex(index)), leader.term_at(LogIndex(index)));
+                here == Some(Term(1)) && there > Some(Term(1))
+            };
+            let is_alive = one.status().is_some_and(|status| status.term > Term(1));
+            self.were_seen |= is_alive && is_other(one.last().0.min(status.commit_index.0));
+        }
+        Ok(())
+    }
+}
+
+/// What a follower acknowledged to the leader of its term is on its disk, and is what the leader has there.
+fn acknowledged_is_durable(
+    leader: &Seen<'_>,
+    term: Term,
+    nodes: &[Seen<'_>],
+    peer: NodeId,
+    match_index: LogIndex,
+) -> Result<(), Violation> {
+    let Some(follower) = nodes.iter().find(|view| view.node == peer) else { return Ok(()) };
+    let follows = follower.status().is_some_and(|status| status.term == term);
+    let (theirs, ours) = (follower.term_at(match_index), leader.term_at(match_index));
+    if !follows || follower.base() >= match_index || ours.is_none() || theirs == ours {
+        return Ok(());
+    }
+    let detail = format!("node {peer} acknowledged {match_index} and has {theirs:?} there, the leader {ours:?}");
+    Err(Violation { law: "acknowledged is durable", detail })
+}
+
+/// Raft 9: a leader's writes are under way when it is cut off. Others put other entries in their place, which it takes, and
+/// then its old writes complete, late. In half of the runs it crashes as they do, between vote and entries.
+#[test]
+fn row_09_async_write_reorder() {
+    let mut seen = 0;
+    for seed in 0..3 {
+        let script = Script::new(7, seed).clients(16).hurry(0, 300, 1);
+        let script = script.fault(900, 6_000, What::StallDisk { node: Who::Node(1) }).isolate(1_000, 3_000, 1);
+        let crash = What::Crash { node: Who::Node(1), point: CrashPoint::Persisted, loss: Loss::Torn };
+        let script = if seed % 2 == 0 { script } else { script.fault(5_999, 7_000, crash) };
+        seen += u64::from(script.play(LateWrites::default()).1.were_seen);
+        script.play_whole(LateWrites::default());
+    }
+    assert!(seen > 0, "late writes reached the disk");
+}
+
+/// Sees a leader know more to be committed than its own disk has.
+#[derive(Default)]
+struct WithoutItself {
+    /// Leaders that were, and whether another node was down.
+    were_ahead: BTreeSet<(NodeId, bool)>,
+}
+
+impl Director for WithoutItself {
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        let is_one_down = nodes.iter().any(|view| view.core.is_none());
+        for view in nodes {
+            let Some(status) = view.status() else { continue };
+            if status.role == Role::Leader && status.commit_index > status.durable_index {
+                self.were_ahead.insert((view.node, is_one_down));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Raft 10: the leader's disk stands still. With both followers entries are committed without it; with one they are not. It
+/// crashes before its disk has anything of it, and nothing that was acknowledged is lost.
+#[test]
+fn row_10_leader_counts_only_durable_self() {
+    for seed in 0..4 {
+        let script = Script::new(3, seed).clients(12).hurry(0, 300, 1).fault(
+            1_000,
+            3_500,
+            What::StallDisk { node: Who::Node(1) },
+        );
+        let script = script.crash(3_000, 6_000, 1);
+        for (_, seen) in [script.play(WithoutItself::default()), script.play_whole(WithoutItself::default())] {
+            assert!(seen.were_ahead.contains(&(NodeId(1), false)), "seed {seed}: committed without the leader's disk");
+        }
+        // One follower is down from before on: what the leader has in memory must not make the quorum.
+        let script = Script::new(3, seed).clients(12).hurry(0, 300, 1).crash(900, 6_000, 3);
+        let script = script.fault(1_000, 3_500, What::StallDisk { node: Who::Node(1) });
+        let script = script.crash(3_000, 4_000, 1);
+        for (outcome, seen) in [script.play(WithoutItself::default()), script.play_whole(WithoutItself::default())] {
+            let is_with_one = seen.were_ahead.iter().any(|(_, is_one_down)| *is_one_down);
+            assert!(!is_with_one, "seed {seed}: one durable copy of three");
+            let meanwhile = acknowledged(&outcome.history, 1_100, 3_000);
+            assert!(meanwhile < 60, "seed {seed}: reads alone were answered, not {meanwhile}");
+        }
+    }
+}
+
+/// Sees node 2 refuse entries for its disk while a tail of its own leadership contradicts them.
+#[derive(Default)]
+struct RefusedTail {
+    were_refused: bool,
+}
+
+impl Director for RefusedTail {
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        let two = &nodes[1];
+        let Some(status) = two.status() else { return Ok(()) };
+        let has_refused = status.ignored.iter().any(|(reason, _)| *reason == "log_refuses");
+        let last = two.last();
+        let is_other = |view: &Seen<'_>| view.term_at(last) > Some(Term(1));
+        self.were_refused |= has_refused && two.term_at(last) == Some(Term(1)) && nodes.iter().any(is_other);
+        Ok(())
+    }
+}
+
+/// Raft 22: a follower comes back from a short leadership with a tail that nobody else has, and its disk refuses the first
+/// writes. It catches up without a start: it must carry the quorum a little later.
+#[test]
+fn row_22_follower_append_failure_in_pipeline() {
+    let mut refused = 0;
+    for seed in 0..6 {
+        let script = Script::new(3, seed).clients(16).hurry(0, 300, 2).isolate(1_000, 3_000, 2);
+        let full = What::Damage { node: Who::Node(2), damage: Damage::FullDisk };
+        let script = script.fault(2_900, 3_300, full).crash(5_000, 9_000, 1);
+        let (outcome, seen) = script.play(RefusedTail::default());
+        assert!(acknowledged(&outcome.history, 5_000, 9_000) > 100, "seed {seed}: node 2 carries the quorum");
+        refused += u64::from(seen.were_refused);
+    }
+    assert!(refused > 0, "the disk refused what contradicts the tail");
+}
+
+/// Sees a leader step down, and a follower that lags far behind it.
+#[derive(Default)]
+struct UnreadableLog {
+    leaders: BTreeSet<(Term, NodeId)>,
+    lagged: u64,
+}
+
+impl Director for UnreadableLog {
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        for status in nodes.iter().filter_map(Seen::status) {
+            if status.role == Role::Leader {
+                self.leaders.insert((status.term, status.node));
+                self.lagged = self.lagged.max(status.last_index.0.saturating_sub(nodes[2].last().0));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Raft 8: a follower is far behind, and the leader cannot read what it would have to send. It steps down, and
+/// another brings the follower what it lacks while the disk still fails.
+#[test]
+fn row_08_leader_log_read_error() {
+    for seed in 0..3 {
+        let script = Script::new(3, seed).clients(12).snapshot_every(100_000).hurry(0, 300, 1).isolate(1_000, 4_000, 3);
+        let damage = Damage::ReadErrors;
+        let script = script.fault(3_900, 15_000, What::Damage { node: Who::Node(1), damage });
+        let script = script.crash(9_000, 13_000, 2).at_leader(50);
+        let (outcome, seen) = script.play(UnreadableLog::default());
+        assert!(seen.lagged > 100, "seed {seed}: a follower was {} entries behind", seen.lagged);
+        assert!(seen.leaders.iter().any(|(_, node)| *node != NodeId(1)), "seed {seed}: node 1 stepped down");
+        assert!(acknowledged(&outcome.history, 9_000, 13_000) > 50, "seed {seed}: node 3 carries the quorum");
+    }
+}

@@ -1,0 +1,165 @@
+//! Rows about who leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::seen::Seen;
+use quorate_protocol::{NodeId, ReplicatedLog, Role, Term, Violation};
+use quorate_raft::Message;
+use quorate_raft::message::{Verdict, VoteKind};
+use quorate_simulation::schedule::What;
+
+use super::directed::{Director, Here};
+use super::{Script, acknowledged, slices_with_writes};
+
+/// Sees who asked for votes and who got them.
+#[derive(Default)]
+struct Votes {
+    /// Whom each node voted for in each term.
+    granted: BTreeMap<(u64, Term), NodeId>,
+    /// A node's term before it heard of a pre-vote.
+    before: Option<(u64, Term)>,
+    leaders_asked: u64,
+    shorter_logs_refused: u64,
+    broken: Option<String>,
+}
+
+impl Director for Votes {
+    fn hears(&mut self, here: &Here<'_>, _from: NodeId, message: &Message) -> Vec<Message> {
+        if let Message::RequestVote(request) = message {
+            let status = here.core.status();
+            if request.kind == VoteKind::Pre {
+                self.before = Some((here.node, status.term));
+            } else if here.leads() && request.term > status.term && request.last_index < status.last_index {
+                self.leaders_asked += 1;
+            }
+        }
+        Vec::new()
+    }
+
+    fn sends(&mut self, here: &Here<'_>, to: NodeId, message: Message) -> Option<Message> {
+        if let Message::VoteResponse(response) = message {
+            let is_binding = response.kind != VoteKind::Pre && response.verdict == Verdict::Granted;
+            if is_binding && *self.granted.entry((here.node, response.asked)).or_insert(to) != to {
+                self.broken = Some(format!("node {} votes twice in term {}", here.node, response.asked));
+            }
+            self.shorter_logs_refused += u64::from(response.verdict == Verdict::Refused);
+        }
+        Some(message)
+    }
+
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        if let Some((node, before)) = self.before.take()
+            && let Some(term) = term_of(nodes, node)
+            && term != before
+        {
+            self.broken = Some(format!("a pre-vote moved node {node} from term {before} to {term}"));
+        }
+        self.broken.take().map_or(Ok(()), |detail| Err(Violation { law: "one vote a term", detail }))
+    }
+}
+
+/// Raft 6: a leader learns of a later term from candidates with older logs, and refuses them; pre-votes and votes cross.
+#[test]
+fn row_06_a_seen_vote_is_not_a_granted_vote() {
+    let (mut leaders_asked, mut refused) = (0, 0);
+    for seed in 0..6 {
+        // Node 1 goes on appending what nobody else gets, while the others, whose clocks run fast, elect another.
+        let script = Script::new(3, seed).clients(16).hurry(0, 300, 1);
+        let script = script.cut(1_000, 4_000, &[(1, 2), (1, 3)]).hurry(1_000, 1_500, 2).hurry(1_000, 1_500, 3);
+        let script = script.fault(1_200, 4_500, What::Delay { up_to_us: 250_000 });
+        // Then it can answer, and nodes 2 and 3 need it.
+        let script = script.cut(4_000, 6_000, &[(2, 3), (3, 2)]);
+        let (_, votes) = script.play(Votes::default());
+        leaders_asked += votes.leaders_asked;
+        refused += votes.shorter_logs_refused;
+    }
+    assert!(leaders_asked > 0, "a leader was asked for its vote");
+    assert!(refused > 0, "a vote was refused");
+}
+
+/// Sees who leads, and how often anybody asks for votes.
+#[derive(Default)]
+pub(super) struct Leaders {
+    pub(super) seen: BTreeSet<(Term, NodeId)>,
+    pub(super) pre_votes: BTreeMap<u64, u64>,
+}
+
+impl Director for Leaders {
+    fn sends(&mut self, here: &Here<'_>, _to: NodeId, message: Message) -> Option<Message> {
+        if matches!(&message, Message::RequestVote(request) if request.kind == VoteKind::Pre) {
+            *self.pre_votes.entry(here.node).or_insert(0) += 1;
+        }
+        Some(message)
+    }
+
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        for view in nodes {
+            let Some(status) = view.status() else { continue };
+            if status.role == Role::Leader {
+                self.seen.insert((status.term, view.node));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Raft 15: one node is down and the leader forgets that it leads: somebody is elected while the third is still down.
+#[test]
+fn row_15_a_leader_that_restarts_with_one_node_down() {
+    for seed in 0..4 {
+        let script = Script::new(3, seed).hurry(0, 300, 1).crash(1_000, 14_000, 3).crash(2_000, 2_001, 1);
+        for (outcome, leaders) in [script.play(Leaders::default()), script.play_whole(Leaders::default())] {
+            assert!(leaders.seen.len() >= 2, "the first leader lost its office: {:?}", leaders.seen);
+            assert!(acknowledged(&outcome.history, 2_001, 12_001) > 100, "they serve before the third is back");
+        }
+    }
+}
+
+/// Raft 15: a node whose clock runs ten times too fast and that hears nobody asks for votes all the time. The leader stays, and
+/// its term with it.
+#[test]
+fn row_15_a_node_that_asks_all_the_time() {
+    for seed in 0..4 {
+        let script = Script::new(3, seed).hurry(0, 300, 1).hurry(1_000, 11_000, 3);
+        let script = script.cut(1_000, 11_000, &[(1, 3), (2, 3)]);
+        let bare = script.play(Leaders::default());
+        assert!(bare.1.pre_votes[&3] > 100, "node 3 asks: {:?}", bare.1.pre_votes);
+        for (outcome, leaders) in [bare, script.play_whole(Leaders::default())] {
+            assert_eq!(leaders.seen.len(), 1, "one leader: {:?}", leaders.seen);
+            assert_eq!(slices_with_writes(&outcome.history, 1, 11), 10);
+        }
+    }
+}
+
+/// Raft 15: such a node cannot keep the others from electing a leader either, though they tell it all the time that it will
+/// not be: to be asked does not delay a node's own election.
+#[test]
+fn row_15_being_asked_delays_nobody() {
+    for seed in 0..4 {
+        // Node 4 misses what is appended, and then asks 3 and 5 without end.
+        let script =
+            Script::new(5, seed).hurry(0, 300, 1).links(500, 1_500, &[(1, 2), (1, 3), (1, 5), (2, 3), (2, 5), (3, 5)]);
+        let script = script.crash(1_500, 13_000, 1).cut(1_500, 13_000, &[(4, 2), (2, 4)]).hurry(1_500, 13_000, 4);
+        let (outcome, leaders) = script.play(Leaders::default());
+        assert!(leaders.pre_votes.get(&4).is_some_and(|asked| *asked > 10), "node 4 asks: {:?}", leaders.pre_votes);
+        assert!(acknowledged(&outcome.history, 1_500, 11_500) > 100, "they serve within ten time-outs");
+    }
+}
+
+/// Raft 16: a voter that was alone for a hundred time-outs comes back. Leader and term stay, and writes go on all the time.
+#[test]
+fn row_16_a_rejoining_voter() {
+    let script = Script::new(5, 16).clients(6).at_leader(60).hurry(0, 300, 1);
+    let script = script.isolate(2_000, 102_000, 5);
+    let bare = script.play(Leaders::default());
+    assert!(bare.1.pre_votes[&5] > 100 * 4 / 2, "node 5 asks: {:?}", bare.1.pre_votes);
+    for (outcome, leaders) in [bare, script.play_whole(Leaders::default())] {
+        assert_eq!(leaders.seen.len(), 1, "one leader: {:?}", leaders.seen);
+        assert_eq!(slices_with_writes(&outcome.history, 2, 113), 111);
+    }
+}
+
+fn term_of(nodes: &[Seen<'_>], node: u64) -> Option<Term> {
+    let view = nodes.iter().find(|view| view.node.0 == node)?;
+    Some(view.status()?.term)
+}

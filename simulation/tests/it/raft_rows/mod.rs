@@ -1,0 +1,224 @@
+//! Scenarios that broke other implementations of raft, each as a schedule of its own in the simulated world: all laws are
+//! checked after every step, what clients saw is judged at the end, and everything must be well again within ten of the
+//! longest election time-outs after healing. Each row also shows that its situation was reached; otherwise it would prove
+//! nothing.
+
+mod amnesia;
+mod directed;
+mod disks;
+mod elections;
+mod partitions;
+mod reads;
+mod replication;
+mod seen;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quorate_protocol::{Configuration, NodeId};
+use quorate_raft::testing::laws;
+use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_simulation::core_machine::{CoreLaws, CoreSetup};
+use quorate_simulation::history::{Event, EventKind};
+use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
+use quorate_simulation::registers::{RegisterClients, Registers};
+use quorate_simulation::schedule::{Budget, CrashPoint, Fault, Partition, Schedule, What, Who};
+use quorate_simulation::world::{Loss, Outcome, Recording, run};
+use quorate_simulation::{Moment, MomentKind};
+
+use directed::{Directed, DirectedLaws, Director, Stage, WholeLaws};
+use seen::Whole;
+
+/// A schedule that is written by hand, in milliseconds.
+#[derive(Clone)]
+pub(crate) struct Script {
+    schedule: Schedule,
+}
+
+impl Script {
+    pub(crate) fn new(nodes: u64, seed: u64) -> Self {
+        let schedule = Schedule {
+            seed,
+            nodes,
+            clients: 4,
+            at_leader_percent: 0,
+            snapshot_every: 400,
+            budget: Budget::Tolerated,
+            faults_us: 0,
+            faults: Vec::new(),
+        };
+        Self { schedule }
+    }
+
+    pub(crate) fn clients(mut self, clients: u64) -> Self {
+        self.schedule.clients = clients;
+        self
+    }
+
+    /// Of a hundred calls, so many go to the leader.
+    pub(crate) fn at_leader(mut self, percent: u64) -> Self {
+        self.schedule.at_leader_percent = percent;
+        self
+    }
+
+    pub(crate) fn snapshot_every(mut self, entries: u64) -> Self {
+        self.schedule.snapshot_every = entries;
+        self
+    }
+
+    pub(crate) fn lasting(mut self, to_ms: u64) -> Self {
+        self.schedule.faults_us = to_ms * 1_000;
+        self
+    }
+
+    /// Something goes wrong from one moment to another.
+    pub(crate) fn fault(mut self, from_ms: u64, to_ms: u64, what: What) -> Self {
+        let (at_us, for_us) = (from_ms * 1_000, (to_ms - from_ms) * 1_000);
+        self.schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what });
+        self
+    }
+
+    pub(crate) fn crash(self, from_ms: u64, to_ms: u64, node: u64) -> Self {
+        self.fault(from_ms, to_ms, What::Crash { node: Who::Node(node), point: CrashPoint::Now, loss: Loss::Unsynced })
+    }
+
+    /// The cluster must serve under the fault that was added last, while it lasts.
+    pub(crate) fn demanding_progress(mut self) -> Self {
+        self.schedule.faults.last_mut().expect("a fault was added").demands_progress = true;
+        self
+    }
+
+    /// Only these pairs hear each other.
+    pub(crate) fn links(self, from_ms: u64, to_ms: u64, pairs: &[(u64, u64)]) -> Self {
+        let nodes = self.schedule.nodes;
+        let all = (1..=nodes).flat_map(|from| (1..=nodes).map(move |to| (from, to)));
+        let is_whole = |(from, to): &(u64, u64)| pairs.contains(&(*from, *to)) || pairs.contains(&(*to, *from));
+        let links: Vec<_> = all.filter(|link| link.0 != link.1 && !is_whole(link)).collect();
+        self.cut(from_ms, to_ms, &links)
+    }
+
+    /// Nothing gets through on these one-way links.
+    pub(crate) fn cut(self, from_ms: u64, to_ms: u64, links: &[(u64, u64)]) -> Self {
+        self.fault(from_ms, to_ms, What::Partition { partition: Partition::Links { links: links.to_vec() } })
+    }
+
+    /// Nothing gets through to this node, or from it.
+    pub(crate) fn isolate(self, from_ms: u64, to_ms: u64, node: u64) -> Self {
+        let others: Vec<u64> = (1..=self.schedule.nodes).filter(|other| *other != node).collect();
+        let links: Vec<_> = others.iter().flat_map(|other| [(node, *other), (*other, node)]).collect();
+        self.cut(from_ms, to_ms, &links)
+    }
+
+    /// A node's clocks go ten times as fast, so that it is the first to time out.
+    pub(crate) fn hurry(self, from_ms: u64, to_ms: u64, node: u64) -> Self {
+        self.fault(from_ms, to_ms, What::Drift { node: Who::Node(node), ppm: 9_000_000 })
+    }
+
+    /// Faults may take more than any protocol bears.
+    pub(crate) fn exceeding(mut self) -> Self {
+        self.schedule.budget = Budget::Exceeded;
+        self
+    }
+
+    /// Runs it on bare cores, and gives what became of it and what the director saw.
+    ///
+    /// # Panics
+    /// When a law is broken.
+    pub(crate) fn play<D: Director>(&self, director: D) -> (Outcome, D) {
+        let director = Rc::new(RefCell::new(director));
+        let outcome = self.run_bare(&director);
+        self.end(outcome, director)
+    }
+
+    /// Runs it on whole nodes, whose messages nobody rules.
+    ///
+    /// # Panics
+    /// When a law is broken.
+    pub(crate) fn play_whole<D: Director>(&self, director: D) -> (Outcome, D) {
+        let director = Rc::new(RefCell::new(director));
+        let outcome = self.run_whole(&director);
+        self.end(outcome, director)
+    }
+
+    /// Runs it on bare cores, whatever comes of it.
+    pub(crate) fn outcome<D: Director>(&self, director: D) -> Outcome {
+        self.run_bare(&Rc::new(RefCell::new(director)))
+    }
+
+    /// Runs it on whole nodes, whatever comes of it.
+    pub(crate) fn outcome_whole<D: Director>(&self, director: D) -> Outcome {
+        self.run_whole(&Rc::new(RefCell::new(director)))
+    }
+
+    fn run_bare<D: Director>(&self, director: &Rc<RefCell<D>>) -> Outcome {
+        let Schedule { nodes, seed, snapshot_every, .. } = self.schedule;
+        let setup = CoreSetup { nodes, seed, snapshot_every, tail_bytes_max: 2_000, config };
+        let stage = Stage { setup, director: Rc::clone(director) };
+        let mut laws = DirectedLaws { laws: CoreLaws::new(laws()), director: Rc::clone(director) };
+        let mut clients = RegisterClients::new(seed);
+        told(run::<Directed<D>>(&stage, &self.schedule, &mut laws, &mut clients, recording()))
+    }
+
+    fn run_whole<D: Director>(&self, director: &Rc<RefCell<D>>) -> Outcome {
+        let Schedule { nodes, seed, .. } = self.schedule;
+        let of_core: MakeConfig<Raft> = Arc::new(move |start| config(start.identity.node, nodes, start.seed));
+        let setup = NodeSetup::replicated(&self.schedule, of_core, Registers::default);
+        let mut laws = WholeLaws { laws: ReplicaLaws::new(laws()), director: Rc::clone(director) };
+        let mut clients = RegisterClients::new(seed);
+        told(run::<Whole>(&setup, &self.schedule, &mut laws, &mut clients, recording()))
+    }
+
+    fn end<D>(&self, outcome: Outcome, director: Rc<RefCell<D>>) -> (Outcome, D) {
+        if let Some(failure) = &outcome.failure {
+            let schedule = serde_json::to_string(&self.schedule).expect("plain data");
+            panic!("at {} us: {}: {}\n{schedule}", failure.at_us, failure.law, failure.detail);
+        }
+        let director = Rc::try_unwrap(director).unwrap_or_else(|_| unreachable!("the machines are gone"));
+        (outcome, director.into_inner())
+    }
+}
+
+/// Small bounds, so that a short run meets all of them.
+fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
+    let settings = Settings {
+        entry_bytes_max: 1_000,
+        batch_bytes_max: 2_000,
+        window_bytes_max: 8_000,
+        uncommitted_bytes_max: 20_000,
+        received_bytes_max: 8_000,
+        cache_bytes_max: 4_000,
+        reads_max: 100,
+        held_messages_max: 100,
+        ..Settings::default()
+    };
+    let start = Start::Initial(Configuration::of_voters((1..=nodes).map(NodeId)));
+    Config::new(node, seed, start, settings).expect("valid settings")
+}
+
+/// `QUORATE_ROWS_TRACE=1` prints what happens to the nodes of each run.
+fn recording() -> Recording {
+    if std::env::var_os("QUORATE_ROWS_TRACE").is_some() { Recording::Everything } else { Recording::Nothing }
+}
+
+fn told(outcome: Outcome) -> Outcome {
+    let is_told = |moment: &&Moment| {
+        !matches!(moment.what, MomentKind::Arrived { .. } | MomentKind::Lost { .. } | MomentKind::Client(_))
+    };
+    for moment in outcome.moments.iter().filter(is_told) {
+        println!("{:>9} us, node {}: {:?}", moment.at_us, moment.node, moment.what);
+    }
+    outcome
+}
+
+/// How many calls ended well within a time, in milliseconds.
+pub(crate) fn acknowledged(history: &[Event], from_ms: u64, to_ms: u64) -> usize {
+    let is_within = |event: &&Event| (from_ms * 1_000_000..to_ms * 1_000_000).contains(&event.time);
+    history.iter().filter(is_within).filter(|event| event.kind == EventKind::Ok).count()
+}
+
+/// In how many of these seconds calls ended well.
+pub(crate) fn slices_with_writes(history: &[Event], from: u64, to: u64) -> usize {
+    let has_write = |second: &u64| acknowledged(history, second * 1_000, second * 1_000 + 1_000) > 0;
+    (from..to).filter(has_write).count()
+}

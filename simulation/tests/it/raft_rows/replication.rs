@@ -1,0 +1,193 @@
+//! Rows about what becomes of entries.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::seen::Seen;
+use quorate_protocol::{EntryBatch, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
+use quorate_raft::Message;
+use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse};
+use quorate_simulation::schedule::What;
+
+use super::Script;
+use super::directed::{Director, Here};
+
+/// Keeps node 5's first leadership to itself, and what node 1 appends in its second; sees the old entries on a majority,
+/// and then overwritten.
+#[derive(Default)]
+struct Figure8 {
+    /// The last entry of term 1 that node 1, leading again, knew on three disks and did not commit.
+    on_majority: Option<LogIndex>,
+    is_overwritten: bool,
+}
+
+impl Director for Figure8 {
+    fn sends(&mut self, here: &Here<'_>, _to: NodeId, message: Message) -> Option<Message> {
+        let Message::AppendEntries(append) = message else { return Some(message) };
+        match (here.node, here.start) {
+            (5, 1) => None,
+            (1, 2) => Some(Message::AppendEntries(without_own(&append))),
+            _ => Some(Message::AppendEntries(append)),
+        }
+    }
+
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        let holds = |view: &Seen<'_>, index| view.term_at(index) == Some(Term(1));
+        if let Some(index) = self.on_majority {
+            self.is_overwritten |= nodes[2].term_at(index).is_some_and(|term| term > Term(1));
+            return Ok(());
+        }
+        let Some(status) = nodes[0].status() else { return Ok(()) };
+        if status.role == Role::Leader && status.term > Term(1) {
+            let mut known: Vec<LogIndex> = status.peers.iter().map(|peer| peer.match_index).collect();
+            known.sort_unstable();
+            // With node 1 itself, three of five.
+            let index = known[known.len() - 2];
+            let copies: Vec<bool> = nodes.iter().map(|view| holds(view, index)).collect();
+            if copies == [true, true, true, false, false] && index > status.commit_index {
+                self.on_majority = Some(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The message with the entries of earlier terms only.
+fn without_own(append: &AppendEntries) -> AppendEntries {
+    let entries = append.batch.decode().expect("made by a core");
+    let old: Vec<_> = entries.iter().filter(|(_, term, _)| *term < append.term).collect();
+    let batch = EntryBatch::encode(append.prev_index.next(), old.iter().map(|(_, term, entry)| (*term, entry)));
+    AppendEntries { batch: if old.is_empty() { EntryBatch::default() } else { batch }, ..append.clone() }
+}
+
+/// Raft 1 (figure 8): entries of an old term on a majority are not committed by counting them, and may be overwritten.
+#[test]
+fn row_01_old_term_commit() {
+    for seed in 0..4 {
+        let script = Script::new(5, seed).clients(16).hurry(0, 300, 1);
+        // (a) Node 1 reaches node 2 only, and crashes. (b) Nodes 3 and 4 elect node 5, which reaches nobody, and crashes.
+        let script = script.links(500, 2_000, &[(1, 2), (3, 4), (3, 5), (4, 5)]).crash(800, 2_000, 1);
+        let script = script.hurry(500, 1_500, 5).crash(2_000, 5_000, 5);
+        // (c) Node 1 leads again, and node 3 gets the old entries. (d) Node 5 comes back and is elected once more.
+        let script = script.links(2_000, 5_000, &[(1, 2), (1, 3)]).hurry(2_000, 2_400, 1).crash(5_000, 8_000, 1);
+        let script = script.links(5_000, 8_000, &[(3, 4), (3, 5), (4, 5)]).hurry(5_000, 7_000, 5);
+        let (_, seen) = script.play(Figure8::default());
+        assert!(seen.on_majority.is_some(), "seed {seed}: old entries stood on a majority, uncommitted");
+        assert!(seen.is_overwritten, "seed {seed}: they were overwritten");
+    }
+}
+
+/// Plays what node 2 was sent once more, two hundred appends later.
+#[derive(Default)]
+struct Replays {
+    kept: VecDeque<Message>,
+    behind_the_base: u64,
+}
+
+impl Director for Replays {
+    fn hears(&mut self, here: &Here<'_>, _from: NodeId, message: &Message) -> Vec<Message> {
+        let Message::AppendEntries(append) = message else { return Vec::new() };
+        if here.node != 2 || append.batch.is_empty() {
+            return Vec::new();
+        }
+        self.kept.push_back(message.clone());
+        if self.kept.len() <= 200 {
+            return Vec::new();
+        }
+        let old = self.kept.pop_front().expect("just counted");
+        if let Message::AppendEntries(append) = &old
+            && append.prev_index < here.core.status().first_index
+        {
+            self.behind_the_base += 1;
+        }
+        vec![old]
+    }
+}
+
+/// Raft 7: appends behind the place up to which a follower compacted come again among those of now: nothing is cut off,
+/// and nothing that is said of the log goes back.
+#[test]
+fn row_07_append_behind_the_purge_point() {
+    for seed in 0..3 {
+        let script = Script::new(3, seed).snapshot_every(60).clients(8).hurry(0, 300, 1).lasting(6_000);
+        let (outcome, seen) = script.play(Replays::default());
+        assert!(seen.behind_the_base > 50, "seed {seed}: {} appends came from behind", seen.behind_the_base);
+        assert!(outcome.acknowledged > 500, "seed {seed}: it went on");
+    }
+}
+
+/// What is known of a leader in its term.
+struct Known {
+    /// Where its own entries begin.
+    own_from: LogIndex,
+    /// What was committed before.
+    before: LogIndex,
+    /// What each node acknowledged.
+    matched: BTreeMap<NodeId, LogIndex>,
+}
+
+/// Counts again, from what the leader heard, what must be committed.
+#[derive(Default)]
+struct Recount {
+    leaders: BTreeMap<(NodeId, Term), Known>,
+    /// The leader's term, sender and acknowledgement of the message in hand.
+    heard: Option<(NodeId, Term, NodeId, LogIndex)>,
+    out_of_order: u64,
+    advances: u64,
+}
+
+impl Director for Recount {
+    fn hears(&mut self, here: &Here<'_>, from: NodeId, message: &Message) -> Vec<Message> {
+        let (term, match_index) = match message {
+            Message::AppendResponse(AppendResponse { term, outcome: AppendOutcome::Matched { match_index } }) => {
+                (*term, *match_index)
+            }
+            Message::HeartbeatResponse(response) => (response.term, response.match_index),
+            _ => return Vec::new(),
+        };
+        self.heard = Some((NodeId(here.node), term, from, match_index));
+        Vec::new()
+    }
+
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        if let Some((node, term, from, match_index)) = self.heard.take()
+            && let Some(leader) = self.leaders.get_mut(&(node, term))
+        {
+            let known = leader.matched.entry(from).or_default();
+            self.out_of_order += u64::from(match_index < *known);
+            *known = match_index.max(*known);
+        }
+        for view in nodes {
+            let Some(status) = view.status() else { continue };
+            if status.role != Role::Leader {
+                continue;
+            }
+            let (own_from, before) = (status.last_index, status.commit_index);
+            let first_sight = || Known { own_from, before, matched: BTreeMap::new() };
+            let known = self.leaders.entry((view.node, status.term)).or_insert_with(first_sight);
+            let mut durable: Vec<LogIndex> = known.matched.values().copied().chain([status.durable_index]).collect();
+            durable.sort_unstable_by(|one, other| other.cmp(one));
+            let by_quorum = durable.get(nodes.len() / 2).copied().unwrap_or_default();
+            let expected = if by_quorum >= known.own_from { by_quorum } else { known.before };
+            if status.commit_index != expected {
+                let detail = format!("node {} has {} committed and not {expected}", view.node, status.commit_index);
+                return Err(Violation { law: "commits what a quorum has", detail });
+            }
+            self.advances += u64::from(expected > known.before);
+        }
+        Ok(())
+    }
+}
+
+/// Raft 5: acknowledgements are late, doubled, lost and out of order; the commit index is at every step what counting afresh
+/// gives. (`QUORATE_RAFT_SEQUENCES=1000000 cargo test -p quorate-raft scenario_05` does that with made-up sequences.)
+#[test]
+fn row_05_sub_quorum_commit_order() {
+    for (nodes, seed) in [(3, 0), (4, 1), (5, 2), (5, 3), (7, 4)] {
+        let script = Script::new(nodes, seed).clients(12).hurry(0, 300, 1);
+        let script = script.fault(1_000, 6_000, What::Delay { up_to_us: 80_000 });
+        let script = script.fault(1_000, 6_000, What::Duplicate { percent: 30 });
+        let (_, seen) = script.fault(1_000, 6_000, What::Lose { percent: 10 }).play(Recount::default());
+        assert!(seen.out_of_order > 50, "seed {seed}: {} acknowledgements were older", seen.out_of_order);
+        assert!(seen.advances > 100, "seed {seed}: entries were committed");
+    }
+}
