@@ -9,17 +9,19 @@ use crate::{Moment, MomentKind};
 ///
 /// Time is not to scale: each row is one moment that shows, so that a burst stays legible and a silence costs nothing.
 /// The moments are at the left. A node that leads has a thick line, one that is down a dashed one, one that stands still
-/// a pale one. Lost messages end in a cross. At most `moments_max` moments are drawn: the last ones, and of those before them
+/// a pale one. Lost messages end in a cross. A bar at the right shows how long a fault lasts. At most `moments_max` moments are drawn: the last ones, and of those before them
 /// whatever is more than a message (a fault, a stop, a change of leader) with what happened around it. Where moments
 /// are left out, a dotted line says how many.
 #[must_use]
 pub fn svg(nodes: u64, moments: &[Moment], moments_max: usize) -> String {
-    let all: Vec<&Moment> = moments.iter().filter(|moment| is_shown(moment)).collect();
+    let merged = merged(moments);
+    let all: Vec<&Moment> = merged.iter().collect();
     let chosen = chosen(&all, moments_max);
     let shown: Vec<&Moment> = chosen.iter().map(|place| all[*place]).collect();
     let first_us = shown.first().map_or(0, |moment| moment.at_us);
     let mut picture = Picture { body: String::new(), nodes, rows: rows(&shown) };
     picture.draw_lines(moments, first_us, &shown);
+    picture.draw_bars(moments, first_us, &shown);
     for (row, moment) in shown.iter().enumerate() {
         let before = row.checked_sub(1).map_or(chosen[row], |before| chosen[before] + 1);
         if chosen[row] > before {
@@ -45,9 +47,35 @@ fn chosen(all: &[&Moment], moments_max: usize) -> Vec<usize> {
     chosen.into_iter().collect()
 }
 
-/// Client calls and answers would hide the rest.
+/// What is worth a row. What one node lost at one time is told in one.
+fn merged(moments: &[Moment]) -> Vec<Moment> {
+    let mut merged: Vec<Moment> = Vec::new();
+    for moment in moments.iter().filter(|moment| is_shown(moment)) {
+        let MomentKind::Lost { to, text } = &moment.what else {
+            merged.push(moment.clone());
+            continue;
+        };
+        let label = label(text);
+        if let Some(Moment { at_us, node, what: MomentKind::Lost { text, .. } }) = merged.last_mut()
+            && (*at_us, *node) == (moment.at_us, moment.node)
+            && text.starts_with(&label)
+        {
+            _ = write!(text, ", n{to}");
+            continue;
+        }
+        let what = MomentKind::Lost { to: *to, text: format!("{label} to n{to}") };
+        merged.push(Moment { what, ..moment.clone() });
+    }
+    merged
+}
+
+/// Client calls and answers would hide the rest, and at the beginning everybody starts.
 fn is_shown(moment: &Moment) -> bool {
-    !matches!(moment.what, MomentKind::Client(_))
+    match moment.what {
+        MomentKind::Client(_) => false,
+        MomentKind::Started => moment.at_us > 0,
+        _ => true,
+    }
 }
 
 /// Where each moment of time stands: messages leave between the rows of what was shown before and after.
@@ -129,7 +157,7 @@ impl Picture {
                 let sent_y = if *sent_us < first_us { Self::y(0) - ROW } else { self.y_of(*sent_us) };
                 self.arrow(*from, sent_y.min(y), moment.node, y, &label(text));
             }
-            MomentKind::Lost { to, text } => self.lost(moment.node, *to, y, &label(text)),
+            MomentKind::Lost { text, .. } => self.lost(moment.node, y, text),
             MomentKind::Role { term, is_leader } => {
                 let role = if *is_leader { "leads" } else { "follows" };
                 self.mark(moment.node, y, "role", &format!("{role}, term {term}"));
@@ -139,7 +167,8 @@ impl Picture {
             MomentKind::Paused => self.mark(moment.node, y, "bad", "stands still"),
             MomentKind::Resumed => self.mark(moment.node, y, "good", "goes on"),
             MomentKind::Fault(text) => self.aside(y, "fault", text),
-            MomentKind::Violation(text) => self.aside(y, "violation", text.lines().next().unwrap_or_default()),
+            MomentKind::FaultOver(text) => self.aside(y, "over", &format!("over: {text}")),
+            MomentKind::Violation(text) => self.aside(y, "violation", text),
             MomentKind::Client(_) => {}
         }
     }
@@ -162,16 +191,37 @@ impl Picture {
         );
     }
 
-    fn lost(&mut self, from: u64, to: u64, y: usize, label: &str) {
-        let (x1, x2) = (Self::x(from), Self::x(to));
-        let (x, anchor) = if x2 > x1 { (x1 + 26, "start") } else { (x1 - 26, "end") };
+    fn lost(&mut self, from: u64, y: usize, text: &str) {
+        let x1 = Self::x(from);
+        // Towards the middle, where there is room.
+        let (x, anchor) = if from == self.nodes && from > 1 { (x1 - 26, "end") } else { (x1 + 26, "start") };
         _ = write!(self.body, r#"<line class="m lost" x1="{x1}" y1="{y}" x2="{x}" y2="{y}"/>"#);
-        let text = escaped(label);
+        let text = escaped(text);
         _ = writeln!(
             self.body,
-            r#"<text class="l lost" text-anchor="{anchor}" x="{x}" y="{}">&#215; {text} to n{to}</text>"#,
+            r#"<text class="l lost" text-anchor="{anchor}" x="{x}" y="{}">&#215; {text}</text>"#,
             y + 3
         );
+    }
+
+    /// How long each fault lasts: bars beside each other, right of the nodes.
+    fn draw_bars(&mut self, moments: &[Moment], first_us: u64, shown: &[&Moment]) {
+        let last_us = shown.last().map_or(0, |moment| moment.at_us);
+        let mut free_us = [0; LANES];
+        for (place, moment) in moments.iter().enumerate() {
+            let MomentKind::Fault(text) = &moment.what else { continue };
+            let is_end = |later: &&Moment| matches!(&later.what, MomentKind::FaultOver(other) if other == text);
+            let end = moments[place..].iter().find(is_end).map_or(u64::MAX, |later| later.at_us);
+            if end < first_us || moment.at_us > last_us {
+                continue;
+            }
+            let Some(lane) = free_us.iter().position(|free_us| *free_us <= moment.at_us) else { continue };
+            free_us[lane] = end;
+            let from = if moment.at_us < first_us { Self::y(0) - ROW } else { self.y_of(moment.at_us) };
+            let to = if end > last_us { Self::y(shown.len()) } else { self.y_of(end) };
+            let x = Self::x(self.nodes) + 44 + 7 * lane as u64;
+            _ = writeln!(self.body, r#"<line class="bar" x1="{x}" y1="{from}" x2="{x}" y2="{}"/>"#, to.max(from + 3));
+        }
     }
 
     fn mark(&mut self, node: u64, y: usize, class: &str, text: &str) {
@@ -187,17 +237,20 @@ impl Picture {
         _ = writeln!(self.body, r#"<text class="t" x="{}" y="{}">{count} messages later</text>"#, right + 6, y + 3);
     }
 
-    /// A line across all nodes, with words at its right end.
+    /// A line across all nodes, with words at its right end, in as many lines as they take.
     fn aside(&mut self, y: usize, class: &str, text: &str) {
         let right = Self::x(self.nodes) + 40;
         _ = write!(self.body, r#"<line class="{class}" x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}"/>"#);
-        let text: String = text.chars().take(ASIDE_CHARS_MAX).collect();
-        _ = writeln!(self.body, r#"<text class="{class}" x="{}" y="{}">{}</text>"#, right + 6, y + 3, escaped(&text));
+        let x = right + 10 + 7 * LANES as u64;
+        for (number, line) in wrapped(text).iter().enumerate() {
+            let y = y + 3 + number * (ROW - 3);
+            _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}">{}</text>"#, escaped(line));
+        }
     }
 
     fn finish(self, rows: usize) -> String {
         let width = Self::x(self.nodes) + 40 + ASIDE_WIDTH;
-        let height = Self::y(rows) + 2 * ROW;
+        let height = Self::y(rows) + LINES_MAX * ROW;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\">\n<style>{STYLE}</style>\n<defs><marker id=\"a\" markerWidth=\"7\" \
@@ -254,6 +307,27 @@ fn class_of(label: &str) -> &'static str {
     }
 }
 
+/// Lines of words that fit beside the picture; what takes too many is cut off.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for paragraph in text.lines() {
+        lines.push(String::new());
+        for word in paragraph.split_whitespace() {
+            if lines.last().is_some_and(|line| !line.is_empty() && line.len() + word.len() >= LINE_CHARS) {
+                lines.push(String::new());
+            }
+            let line = lines.last_mut().expect("just pushed");
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    if lines.len() > LINES_MAX {
+        lines.truncate(LINES_MAX);
+        lines[LINES_MAX - 1] += " ...";
+    }
+    lines
+}
+
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -266,11 +340,14 @@ const ASIDE_WIDTH: u64 = 600;
 /// How much of what happened around a moment is drawn with it.
 const SHOWN_BEFORE: usize = 3;
 const SHOWN_AFTER: usize = 5;
-const ASIDE_CHARS_MAX: usize = 70;
-const STYLE: &str = "text{font:11px sans-serif;fill:#333}.t{fill:#888;font-family:monospace}.n{font-weight:bold;font-size:15px}\
+const LINE_CHARS: usize = 80;
+const LINES_MAX: usize = 14;
+/// Faults that are shown at the same time.
+const LANES: usize = 6;
+const STYLE: &str = "text{font:11px sans-serif;fill:#333;paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}.t{fill:#888;font-family:monospace}.n{font-weight:bold;font-size:15px}\
 .up{stroke:#555;stroke-width:1.5}.leads{stroke:#1a6fb5;stroke-width:5}.down{stroke:#bbb;stroke-dasharray:2 6}\
 .paused{stroke:#e0b050;stroke-width:3}.m{stroke-width:1}.request{stroke:#444}.response{stroke:#9a9a9a}.vote{stroke:#8a3ab9}\
-.snapshot{stroke:#0a8a5a;stroke-width:2}.lost{stroke:#d33;stroke-dasharray:3 2}.l{font-size:9px;stroke:none}\
+.snapshot{stroke:#0a8a5a;stroke-width:2}.lost{stroke:#d33;stroke-dasharray:3 2}.l{font-size:9px}text.l{stroke:#fff;stroke-dasharray:none;stroke-width:3px}.bar{stroke:#e08a00;stroke-width:5;opacity:0.7}line.over{stroke:#e0c8a0;stroke-dasharray:1 6}text.over{fill:#b09060}\
 text.l.response{fill:#999}text.l.vote{fill:#8a3ab9}text.l.snapshot{fill:#0a8a5a}text.l.lost{fill:#d33}\
 text.l.role{fill:#1a6fb5;font-size:11px;font-weight:bold}circle.role{fill:#1a6fb5}text.l.bad{fill:#d33;font-size:11px;font-weight:bold}\
 circle.bad{fill:#d33}circle.good{fill:#0a8a5a}text.l.good{fill:#0a8a5a;font-size:11px}line.gap{stroke:#999;stroke-dasharray:1 5}line.fault{stroke:#e08a00;stroke-dasharray:1 4}\

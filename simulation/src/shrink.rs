@@ -17,6 +17,7 @@ use crate::schedule::{Fault, Schedule};
 pub fn shrink(schedule: Schedule, runs_max: usize, fails: impl FnMut(&Schedule) -> bool) -> Schedule {
     let mut shrinking = Shrinking { best: schedule, runs_left: runs_max, fails };
     shrinking.leave_faults_out();
+    shrinking.begin_early();
     shrinking.end_early();
     shrinking.shorten_faults();
     shrinking.take_clients_away();
@@ -62,6 +63,22 @@ impl<F: FnMut(&Schedule) -> bool> Shrinking<F> {
             }
             if !has_shrunk || stretch > 1 {
                 stretch /= 2;
+            }
+        }
+    }
+
+    /// Lets everything begin earlier, as far as the rest still fails: what happens before the first fault says little.
+    fn begin_early(&mut self) {
+        let first_us = self.best.faults.iter().map(|fault| fault.at_us).min().unwrap_or(0);
+        for to_us in [1_000_000, 2_000_000, first_us / 4, first_us / 2, first_us / 4 * 3] {
+            let by_us = first_us.saturating_sub(to_us);
+            let mut candidate = self.best.clone();
+            candidate.faults_us = candidate.faults_us.saturating_sub(by_us);
+            for fault in &mut candidate.faults {
+                fault.at_us -= by_us;
+            }
+            if self.try_out(candidate) {
+                return;
             }
         }
     }

@@ -85,8 +85,10 @@ pub enum MomentKind {
     Paused,
     /// The node goes on.
     Resumed,
-    /// A fault began or ended.
+    /// A fault began.
     Fault(String),
+    /// The fault that was so described ended.
+    FaultOver(String),
     /// A client called or was answered.
     Client(String),
     /// A law was broken.

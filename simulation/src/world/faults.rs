@@ -89,7 +89,9 @@ impl<M: Machine> World<'_, M> {
 
     pub(super) fn end_fault(&mut self, number: usize) -> Result<(), Broken> {
         let Some(Active { node, links: cut, copy }) = self.active.remove(&number) else { return Ok(()) };
-        match &self.schedule.faults[number].what {
+        let what = &self.schedule.faults[number].what;
+        self.trace.note(self.now_us, node, || MomentKind::FaultOver(words(what, node)));
+        match what {
             What::Crash { .. } | What::Blink { .. } => {
                 self.node(node).armed = None;
                 self.start(node)?;
@@ -107,7 +109,7 @@ impl<M: Machine> World<'_, M> {
                 }
             }
             What::Wipe { .. } => self.start(node)?,
-            What::OldCopy { .. } => self.restore(node, copy)?,
+            What::OldCopy { .. } => self.restore(node, copy),
             What::Pause { .. } => self.resume(node),
             What::Partition { .. } => {
                 self.network.mend(&cut);
@@ -210,12 +212,12 @@ impl<M: Machine> World<'_, M> {
         node.is_lost = true;
     }
 
-    fn restore(&mut self, id: u64, copy: Option<(u64, M::Disk)>) -> Result<(), Broken> {
+    fn restore(&mut self, id: u64, copy: Option<(u64, M::Disk)>) {
         self.crash(id, Loss::Nothing);
         let node = self.node(id);
         (node.incarnation, node.disk) = copy.expect("taken when this began");
         node.is_lost = true;
-        self.start(id)
+        self.plan(0, Happening::Start { node: id });
     }
 
     fn resume(&mut self, id: u64) {

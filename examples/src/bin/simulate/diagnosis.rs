@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use quorate_simulation::history::write_events;
 use quorate_simulation::schedule::Schedule;
@@ -23,7 +24,8 @@ pub(crate) fn shrink_and_write(
     let smallest = shrink(schedule, SHRINKING_RUNS_MAX, breaks_it);
     println!("shrunk from {before} faults to {}:", smallest.faults.len());
     for fault in &smallest.faults {
-        println!("  at {} us for {} us: {:?}", fault.at_us, fault.for_us, fault.what);
+        let (at, time) = (Duration::from_micros(fault.at_us), Duration::from_micros(fault.for_us));
+        println!("  at {at:?} for {time:?}: {}", fault.what);
     }
     let outcome = run(&smallest, Recording::Everything);
     write_run(folder, name, &smallest, &outcome)

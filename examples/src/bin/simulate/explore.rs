@@ -114,17 +114,19 @@ impl Explore {
 
     /// Says what was never reached, and what a campaign of this length had to meet and did not.
     fn told_what_is_lacking(&self, campaign: &Campaign, summary: &Summary) -> bool {
+        let is_whole = !(self.progress || self.exceed_budget || self.first) && self.faults.is_empty();
+        if !is_whole || !summary.failures.is_empty() {
+            return false;
+        }
         for what in summary.never_reached(self.protocol.expected) {
             println!("never reached: {what}");
         }
-        if self.progress || self.exceed_budget || !self.faults.is_empty() || !Requirements::apply_to(summary.seeds) {
-            return false;
-        }
         let lacking = (self.protocol.requirements)().shortfalls(summary, &campaign.generator);
+        let is_asked = Requirements::apply_to(summary.seeds);
         for what in &lacking {
-            println!("TOO SELDOM: {what}");
+            println!("{}: {what}", if is_asked { "TOO SELDOM" } else { "seldom so far" });
         }
-        !lacking.is_empty()
+        is_asked && !lacking.is_empty()
     }
 
     fn replay(&self, file: &Path) -> Result<u8, String> {
