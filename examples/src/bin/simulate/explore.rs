@@ -20,6 +20,9 @@ pub(crate) struct Explore {
     /// What to run
     #[arg(long, value_name = "NAME", value_parser = protocols::protocol, default_value = protocols::PROTOCOLS[0].name)]
     protocol: Protocol,
+    /// Only name the protocols, one a line
+    #[arg(long)]
+    list: bool,
     /// The seeds to run, the last one included
     #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, default_value = "1..100")]
     seeds: Range<u64>,
@@ -54,6 +57,10 @@ pub(crate) struct Explore {
 
 impl Explore {
     pub(crate) fn run(&self) -> u8 {
+        if self.list {
+            protocols::PROTOCOLS.iter().for_each(|protocol| println!("{}", protocol.name));
+            return HELD;
+        }
         // A panic of a core is a finding like others, and told in its place.
         std::panic::set_hook(Box::new(|_| {}));
         let result = match &self.replay {
