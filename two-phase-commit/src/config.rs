@@ -152,4 +152,4 @@ impl Settings {
 const PARTICIPANTS_MAX: usize = 1024;
 const NODE_BYTES: usize = 8;
 /// What stands beside payload and participants in a record, and around it in a write, a state record included.
-const RECORD_OVERHEAD_BYTES: usize = 8192;
+const RECORD_OVERHEAD_BYTES: usize = 4096;

@@ -202,8 +202,8 @@ pub enum RefuseReason {
 }
 
 /// What only the application can do: the part of the resource manager. Each is asked again under the same transaction when the
-/// answer was [`Answer::Failed`] or got lost with a crash, so each must be idempotent. Those of one transaction are to be carried out
-/// in the order in which they come.
+/// answer was [`Answer::Failed`] or got lost with a crash, so each must be idempotent. One thing must not be overtaken: whoever carries
+/// out requests at the same time does not begin a `Prepare` once the `Abort` of its transaction is done.
 #[doc(alias = "resource manager")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {

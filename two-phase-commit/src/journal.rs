@@ -3,7 +3,7 @@
 //! Records that need no sync of their own (an End, the outcome of an aborted branch) wait for one that does, or for
 //! `lazy_delay`. So a commit costs the writes that presumed abort is known for: one at the coordinator, two at each writer.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use quorate_protocol::{HaltReason, LogIndex, Operation, PersistFailure, Ticket};
@@ -121,11 +121,15 @@ impl TwoPhaseCommit {
         let (unsettled, awaited) =
             (std::mem::take(&mut self.journal.unsettled), std::mem::take(&mut self.journal.awaited));
         let withdrawn: BTreeSet<u64> = awaited.iter().filter_map(|(_, effect)| self.binding_key(*effect)).collect();
-        for (_, operation) in unsettled {
-            let is_withdrawn = matches!(&operation, Operation::Journal { key, .. } if withdrawn.contains(key));
-            if !is_withdrawn {
-                self.persist(vec![operation]);
-            }
+        // What was one write stays one.
+        let is_withdrawn =
+            |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if withdrawn.contains(key));
+        let mut writes: BTreeMap<Ticket, Vec<Operation>> = BTreeMap::new();
+        for (ticket, operation) in unsettled.into_iter().filter(|(_, operation)| !is_withdrawn(operation)) {
+            writes.entry(ticket).or_default().push(operation);
+        }
+        for operations in writes.into_values() {
+            self.persist(operations);
         }
         let covered = self.outbox.newest_write();
         for (_, effect) in awaited {

@@ -1,6 +1,6 @@
 //! What a node finds when it starts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{RecoverError, Recovery};
 
@@ -17,12 +17,21 @@ impl TwoPhaseCommit {
             self.state = decode_state(bytes).map_err(RecoverError::State)?;
         }
         self.journal.next_checkpoint = recovery.checkpoint.map_or(0, |id| id + 1);
+        // What a key held before does not count, and the log may say it all the same.
+        let mut newest = BTreeMap::new();
         for record in recovery.journal.into_iter().flatten() {
             let (key, bytes) = record?;
-            if !has_state {
-                return Err(RecoverError::Inconsistent("there are records of transactions and no state record"));
-            }
             self.journal.next_key = self.journal.next_key.max(key.saturating_add(1));
+            if bytes.is_empty() {
+                newest.remove(&key);
+            } else {
+                newest.insert(key, bytes);
+            }
+        }
+        if !has_state && !newest.is_empty() {
+            return Err(RecoverError::Inconsistent("there are records of transactions and no state record"));
+        }
+        for (key, bytes) in newest {
             self.adopt_record(key, Record::decode(bytes).map_err(RecoverError::State)?)?;
         }
         Ok(())

@@ -12,6 +12,6 @@ mod node;
 
 pub use cluster::{Builder, Cluster, Faults};
 pub use disk::Disk;
-pub use laws::{DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, laws};
+pub use laws::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, laws};
 pub use manager::{Manager, Work};
 pub use node::{Node, Traffic};

@@ -13,13 +13,15 @@ pub fn laws() -> Vec<Box<dyn Law<TwoPhaseCommit>>> {
         Box::<OneOutcome>::default(),
         Box::<DurableDecision>::default(),
         Box::<UnanimousCommit>::default(),
+        Box::<CompleteCommit>::default(),
         Box::<NoNumberTwice>::default(),
     ]
 }
 
 /// No participant commits a transaction that another aborts (Gray and Lamport 2006, §2, "TCommit"). Who voted read-only
-/// and comes back to the transaction after a crash does not count: it has written nothing.
-#[derive(Debug, Default)]
+/// and comes back to the transaction after a crash does not count: it has written nothing. Nor does an abort without a decision that
+/// was forgotten with a crash: asked again, the participant may do it all the same.
+#[derive(Clone, Debug, Default, Hash)]
 pub struct OneOutcome {
     committed: BTreeMap<TransactionId, NodeId>,
     aborted: BTreeMap<TransactionId, BTreeSet<NodeId>>,
@@ -36,32 +38,44 @@ impl Law<TwoPhaseCommit> for OneOutcome {
             for (transaction, writers) in decided(core) {
                 self.writers.insert(transaction, writers.clone());
             }
-            for (transaction, decision) in branches(core) {
-                match decision {
-                    Decision::Commit => {
+            for (transaction, end) in ends(core) {
+                match end {
+                    BranchEnd::Decided(Decision::Commit) => {
                         self.committed.insert(transaction, *node);
                     }
-                    Decision::Abort => {
+                    BranchEnd::Decided(Decision::Abort) => {
                         self.aborted.entry(transaction).or_default().insert(*node);
                     }
+                    BranchEnd::Abandoned | BranchEnd::ReadOnly => {}
                 }
             }
         }
-        for (transaction, node) in &self.committed {
-            let aborted = self.aborted.get(transaction).into_iter().flatten();
-            let mut writers = aborted.filter(|other| self.writers.get(transaction).is_none_or(|it| it.contains(other)));
-            if let Some(other) = writers.next() {
-                let detail = format!("{transaction} is committed on node {node} and aborted on node {other}");
-                return Err(Violation { law: "one outcome", detail });
-            }
+        for (transaction, aborted) in &self.aborted {
+            aborted.iter().try_for_each(|node| self.judge(*transaction, *node))?;
+        }
+        for (node, core) in nodes {
+            let mut abandoned = ends(core).filter(|(_, end)| *end == BranchEnd::Abandoned);
+            abandoned.try_for_each(|(transaction, _)| self.judge(transaction, *node))?;
         }
         Ok(())
     }
 }
 
+impl OneOutcome {
+    /// The branch is aborted on this node.
+    fn judge(&self, transaction: TransactionId, node: NodeId) -> Result<(), Violation> {
+        let Some(other) = self.committed.get(&transaction) else { return Ok(()) };
+        if self.writers.get(&transaction).is_some_and(|writers| !writers.contains(&node)) {
+            return Ok(());
+        }
+        let detail = format!("{transaction} is committed on node {other} and aborted on node {node}");
+        Err(Violation { law: "one outcome", detail })
+    }
+}
+
 /// No participant commits before the decision, or that the decision is the participant's, is durable at the coordinator
 /// (Mohan, Lindsay, Obermarck 1986, §2).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct DurableDecision {
     durable: BTreeSet<TransactionId>,
 }
@@ -79,9 +93,7 @@ impl Law<TwoPhaseCommit> for DurableDecision {
             self.durable.extend(durable.map(|(number, _)| core.id_of(*number)));
         }
         for (node, core) in nodes {
-            let mut early =
-                branches(core).filter(|(id, decision)| *decision == Decision::Commit && !self.durable.contains(id));
-            if let Some((transaction, _)) = early.next() {
+            if let Some(transaction) = committed(core).find(|transaction| !self.durable.contains(transaction)) {
                 let detail = format!("{transaction} is committed on node {node}, and was never decided durably");
                 return Err(Violation { law: "durable decision", detail });
             }
@@ -91,7 +103,7 @@ impl Law<TwoPhaseCommit> for DurableDecision {
 }
 
 /// A coordinator decides to commit only what every writer has durably prepared (Gray and Lamport 2006, §3).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct UnanimousCommit {
     prepared: BTreeSet<(TransactionId, NodeId)>,
 }
@@ -120,8 +132,38 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
     }
 }
 
+/// A coordinator lets go of a committed transaction only when every writer has committed.
+#[derive(Clone, Debug, Default, Hash)]
+pub struct CompleteCommit {
+    committed: BTreeSet<(TransactionId, NodeId)>,
+}
+
+impl Law<TwoPhaseCommit> for CompleteCommit {
+    fn name(&self) -> &'static str {
+        "complete commit"
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
+        for (node, core) in nodes {
+            self.committed.extend(committed(core).map(|transaction| (transaction, *node)));
+        }
+        for (node, core) in nodes {
+            for (number, it) in &core.coordinated {
+                let Stage::Ending { writers, .. } = &it.stage else { continue };
+                let transaction = core.id_of(*number);
+                if let Some(writer) = writers.iter().find(|writer| !self.committed.contains(&(transaction, **writer))) {
+                    let detail =
+                        format!("node {node} has finished {transaction}, and node {writer} never committed it");
+                    return Err(Violation { law: "complete commit", detail });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A coordinator never uses a number again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct NoNumberTwice {
     /// Each coordinator's present epoch and next number; gone while it is down.
     next: BTreeMap<NodeId, TransactionNumber>,
@@ -156,18 +198,18 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
 }
 
 /// What a node's branches came to.
-fn branches(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, Decision)> + '_ {
+fn ends(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, BranchEnd)> + '_ {
     let live = core.branches.iter().filter_map(|(transaction, branch)| match branch.stage {
-        BranchStage::Committing => Some((*transaction, Decision::Commit)),
-        BranchStage::Aborting(_) => Some((*transaction, Decision::Abort)),
+        BranchStage::Committing => Some((*transaction, BranchEnd::Decided(Decision::Commit))),
+        BranchStage::Aborting(end) => Some((*transaction, end)),
         _ => None,
     });
-    let buried = core.tombstones.iter().filter_map(|(transaction, tombstone)| match tombstone.end {
-        BranchEnd::Decided(decision) => Some((*transaction, decision)),
-        BranchEnd::Abandoned => Some((*transaction, Decision::Abort)),
-        BranchEnd::ReadOnly => None,
-    });
-    live.chain(buried)
+    live.chain(core.tombstones.iter().map(|(transaction, tombstone)| (*transaction, tombstone.end)))
+}
+
+/// What is committed on a node.
+fn committed(core: &TwoPhaseCommit) -> impl Iterator<Item = TransactionId> + '_ {
+    ends(core).filter(|(_, end)| *end == BranchEnd::Decided(Decision::Commit)).map(|(transaction, _)| transaction)
 }
 
 /// What a coordinator has decided to commit, and who wrote.

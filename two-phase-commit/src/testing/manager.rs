@@ -128,6 +128,8 @@ impl Manager {
                     return Vote::No;
                 }
                 self.prepared.insert(transaction, payload.clone());
+                // A no that was lost with a crash does not count: it is asked again before anything is decided.
+                self.ended.remove(&transaction);
                 Vote::Yes
             }
         }

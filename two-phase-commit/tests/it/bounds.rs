@@ -118,6 +118,22 @@ fn what_is_too_old_is_forgotten_and_not_guessed() {
     }
 }
 
+/// Outcomes are forgotten with a write that may be lost: what is on disk then is more than is to be remembered.
+#[test]
+fn a_restart_remembers_no_more_than_it_may() {
+    let settings = Settings { outcomes_max: 2, ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    for _ in 0..3 {
+        cluster.transact(1, &[(2, ONE), (3, ONE)]);
+        cluster.run(Duration::from_millis(600));
+    }
+    assert_eq!(cluster.node(1).disk.records(), 3, "the third has ended, and the first is still there");
+    cluster.crash(1);
+    cluster.restart(1);
+    assert_eq!(cluster.node(1).core().status().remembered, 2);
+    cluster.quiesce();
+}
+
 #[test]
 fn a_checkpoint_holds_everything_that_counts() {
     let mut cluster = Cluster::of_three(1);

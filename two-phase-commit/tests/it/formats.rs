@@ -165,6 +165,30 @@ fn released_records_are_read() {
     assert!(states >= 3);
 }
 
+/// A log may give what a key held before as well: only the newest counts.
+#[test]
+fn older_records_of_a_key_do_not_count() {
+    let mut cluster = Cluster::of_three(1);
+    cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
+    cluster.quiesce();
+    for it in cluster.nodes.values() {
+        let (mut state, mut records) = (None, Vec::new());
+        for operation in it.disk.history.clone() {
+            match operation {
+                Operation::Journal { key, bytes } => records.push(Ok((key, bytes))),
+                Operation::PutState { bytes, .. } => state = Some(bytes),
+                other => panic!("no {other:?} is written here"),
+            }
+        }
+        let journal = Some(Box::new(records.into_iter()) as _);
+        let core = recover(Recovery { state, journal, ..Recovery::default() }).expect("it is read");
+        let (found, expected) = (core.status(), it.core().status());
+        let counts =
+            |status: &quorate_two_phase_commit::Status| (status.remembered, status.branches, status.tombstones);
+        assert_eq!(counts(&found), counts(&expected));
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_refused() {
     let state = Bytes::from_static(&[1; 27]);

@@ -15,6 +15,7 @@ fn clusters_under_faults_come_to_one_outcome() {
     let first = from_environment("QUORATE_TWO_PHASE_COMMIT_FIRST_SEED", 1);
     let mut reached = Reached::default();
     for seed in first..first + from_environment("QUORATE_TWO_PHASE_COMMIT_SEEDS", 60) {
+        println!("seed {seed}");
         run(seed, &mut reached);
     }
     assert!(reached.committed > 20, "{reached:?}");
