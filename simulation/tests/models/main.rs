@@ -12,3 +12,4 @@ mod node;
 mod raft;
 mod subject;
 mod synod;
+mod two_phase_commit;

@@ -70,8 +70,8 @@ impl<S: Subject> Memo<S> {
             for ((identity, _), known) in shard.outcomes.iter().collect::<Vec<_>>() {
                 let others = shard.nodes.get(identity).into_iter().flatten().skip(1);
                 for other in others {
-                    let reaction = other.step(subject, known.happening.clone()).reaction();
-                    let expected = known.outcome.reaction();
+                    let reaction = other.step(subject, known.happening.clone()).reaction(subject);
+                    let expected = known.outcome.reaction(subject);
                     if reaction != expected {
                         let happening = &known.happening;
                         return Err(format!("{other:?}\n{happening:?}\n{expected:?}\nor\n{reaction:?}"));

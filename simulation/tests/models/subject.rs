@@ -77,6 +77,12 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
         false
     }
 
+    /// Whether several waits run at a time on a node, each of a length that is drawn: which ends first is chance then, and equal
+    /// nodes that react alike may differ afterwards.
+    fn has_drawn_waits(&self) -> bool {
+        false
+    }
+
     /// Whether this node's deadline may be the first to come. Where nodes at rest differ by their names alone, one of them will do.
     fn may_time_out_first(&self, _node: NodeId) -> bool {
         true
