@@ -11,3 +11,5 @@ mod register_histories;
 mod replica_runs;
 mod synod_runs;
 mod transaction_histories;
+mod transaction_runs;
+mod transactions;

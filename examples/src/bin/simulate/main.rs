@@ -9,6 +9,9 @@ mod explore;
 mod protocols;
 mod raft;
 mod synod;
+#[path = "../../../../simulation/tests/it/transactions.rs"]
+mod transactions;
+mod two_phase_commit;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use quorate_simulation::campaign::Requirements;
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Outcome, Recording};
 
-use crate::{raft, synod};
+use crate::{raft, synod, two_phase_commit};
 
 /// A protocol and what stands around it.
 #[derive(Clone, Copy)]
@@ -24,7 +24,8 @@ pub(crate) struct Protocol {
 }
 
 /// Every protocol; the first is the default.
-pub(crate) const PROTOCOLS: &[Protocol] = &[raft::RAFT, raft::RAFT_CORE, synod::SYNOD];
+pub(crate) const PROTOCOLS: &[Protocol] =
+    &[raft::RAFT, raft::RAFT_CORE, synod::SYNOD, two_phase_commit::TWO_PHASE_COMMIT];
 
 /// The protocol of this name.
 pub(crate) fn protocol(name: &str) -> Result<Protocol, String> {

@@ -1,0 +1,25 @@
+//! The shipped node with two-phase commit under every fault.
+
+use quorate_simulation::campaign::Campaign;
+use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::world::{Machine as _, Outcome, Recording};
+
+use crate::transactions::{Machine, generator, run_schedule};
+
+fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
+    run_schedule(schedule, Recording::Nothing)
+}
+
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release transactions_keep`.
+#[test]
+fn transactions_keep_their_laws_under_every_fault() {
+    let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(8);
+    let generator = if seeds > 100 { generator() } else { Generator { faults_us: 5_000_000, ..generator() } };
+    let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: seeds < 100, failures_max: 5 };
+    let summary = campaign.run(run_nothing_recorded, || {});
+    println!("{summary}");
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+    let missed: Vec<_> = Machine::EXPECTED.iter().filter(|what| !summary.sometimes.contains_key(**what)).collect();
+    assert!(seeds < 100 || missed.is_empty(), "never: {missed:?}");
+    assert!(summary.acknowledged_median > 100, "{} calls were acknowledged", summary.acknowledged_median);
+}
