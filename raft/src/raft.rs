@@ -116,7 +116,12 @@ impl Protocol for Raft {
             standings: BTreeMap::new(),
             storage: StorageLevel::Enough,
             reads: Reads::default(),
-            told: Told { committed: snapshot_index, role: (Role::Follower, state.term, None), barred: None },
+            told: Told {
+                committed: snapshot_index,
+                before_reset: snapshot_index,
+                role: (Role::Follower, state.term, None),
+                barred: None,
+            },
             halted: None,
             ignored: BTreeMap::new(),
             outbox: Outbox::new(limits),
@@ -419,6 +424,12 @@ impl Raft {
     /// The newest entry that is committed and durable here.
     pub(crate) fn committed_here(&self) -> LogIndex {
         self.commit_index.min(self.log.durable())
+    }
+
+    /// The newest entry that the application may take: until the log has started anew on disk, others stand there in the place
+    /// of those that a snapshot covers, and the application does not know of the snapshot yet.
+    pub(crate) fn may_be_applied(&self) -> LogIndex {
+        if self.outbox.is_durable(self.reset_ticket) { self.told.committed } else { self.told.before_reset }
     }
 
     /// The role as the application is told it.

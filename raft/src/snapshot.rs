@@ -154,6 +154,9 @@ impl Raft {
         if snapshot.index <= self.commit_index {
             return self.halt(HaltReason::LawBroken("a snapshot contradicts the committed log"));
         }
+        if self.outbox.is_durable(self.reset_ticket) {
+            self.told.before_reset = self.told.committed;
+        }
         self.reset_log(&snapshot);
         self.matched = self.matched.max(snapshot.index);
         if let RoleState::Follower(follower) = &mut self.role {

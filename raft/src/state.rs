@@ -75,6 +75,8 @@ pub(crate) struct Receiving {
 pub(crate) struct Told {
     /// Committed and durable here. Never goes back.
     pub(crate) committed: LogIndex,
+    /// The same just before the log last started anew behind a snapshot.
+    pub(crate) before_reset: LogIndex,
     pub(crate) role: (Role, Term, Option<NodeId>),
     pub(crate) barred: Option<VotingBar>,
 }

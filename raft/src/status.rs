@@ -7,7 +7,7 @@ use crate::state::RoleState;
 
 impl ReplicatedLog for Raft {
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
-        let end = self.told.committed;
+        let end = self.may_be_applied();
         if from > end {
             return Committed::Cached(Vec::new());
         }

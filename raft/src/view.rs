@@ -44,6 +44,7 @@ impl Writer<'_> {
         let core = self.core;
         self.put(&(core.config.node(), &core.state, core.leader, core.matched, core.commit_index, core.commit_hinted));
         self.put(&(&core.snapshot, &core.standings, core.storage, &core.halted, core.told.committed));
+        self.put(&core.may_be_applied());
         self.put(&(core.told.role, core.told.barred, core.clock.is_disbelieved()));
         self.put(&(core.log.view(), self.ticket(core.state_ticket), self.ticket(core.reset_ticket)));
         let marks: Vec<_> =

@@ -7,6 +7,7 @@ mod paper;
 mod quiet;
 mod random;
 mod scenarios;
+mod snapshots;
 mod standing;
 mod support;
 mod texts;
