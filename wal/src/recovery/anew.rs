@@ -52,6 +52,9 @@ impl<F: DiskFile> Recovered<F> {
             builder.push(RecordKind::State, record.stream, 0, 0, &[payload]);
         }
         let needed = SEGMENT_DATA_START + (self.tail.offset - doubt.offset) + builder.bytes_max() + MARKER_BYTES;
+        if u32::try_from(needed).is_err() {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more is in doubt than a segment holds"));
+        }
         let (next, bytes) = self.file_for(files, needed, usual)?;
         let id = header.id + 1;
         // Above all that was ever seen: what lies in the old segment behind its end cannot be taken for later.
