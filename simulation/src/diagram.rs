@@ -19,7 +19,7 @@ pub fn svg(nodes: u64, moments: &[Moment], moments_max: usize) -> String {
     let chosen = chosen(&all, moments_max);
     let shown: Vec<&Moment> = chosen.iter().map(|place| all[*place]).collect();
     let first_us = shown.first().map_or(0, |moment| moment.at_us);
-    let mut picture = Picture { body: String::new(), nodes, rows: rows(&shown) };
+    let mut picture = Picture { body: String::new(), nodes, rows: rows(&shown), bottom: 0 };
     picture.draw_lines(moments, first_us, &shown);
     picture.draw_bars(moments, first_us, &shown);
     for (row, moment) in shown.iter().enumerate() {
@@ -91,6 +91,8 @@ struct Picture {
     body: String,
     nodes: u64,
     rows: BTreeMap<u64, usize>,
+    /// Where the lowest words stand.
+    bottom: usize,
 }
 
 /// How a node's line looks for a while.
@@ -244,13 +246,14 @@ impl Picture {
         let x = right + 10 + 7 * LANES as u64;
         for (number, line) in wrapped(text).iter().enumerate() {
             let y = y + 3 + number * (ROW - 3);
+            self.bottom = self.bottom.max(y);
             _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}">{}</text>"#, escaped(line));
         }
     }
 
     fn finish(self, rows: usize) -> String {
         let width = Self::x(self.nodes) + 40 + ASIDE_WIDTH;
-        let height = Self::y(rows) + LINES_MAX * ROW;
+        let height = self.bottom.max(Self::y(rows)) + 2 * ROW;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\">\n<style>{STYLE}</style>\n<defs><marker id=\"a\" markerWidth=\"7\" \
