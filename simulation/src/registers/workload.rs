@@ -95,7 +95,7 @@ where
     }
 
     fn pause_us(&mut self, _client: u64) -> u64 {
-        self.random.between(500, 30_000)
+        self.random.between(300, 15_000)
     }
 
     fn judge(&mut self) -> Result<(), Violation> {

@@ -152,7 +152,8 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         | FaultKind::Leaves => What::Partition { partition: partition(random, kind, nodes, node) },
         FaultKind::Slow => What::Slow { links: links(random, nodes), by_us: random.between(1_000, 3_000_000) },
         FaultKind::Bandwidth => {
-            What::Bandwidth { links: links(random, nodes), bytes_per_second: random.between(1_000, 100_000) }
+            let most = [1_000, 10_000, 100_000][pick(random, 3)];
+            What::Bandwidth { links: links(random, nodes), bytes_per_second: random.between(200, most) }
         }
         FaultKind::Lose => What::Lose { percent: random.between(1, 50) },
         FaultKind::Duplicate => What::Duplicate { percent: random.between(1, 50) },

@@ -90,7 +90,7 @@ fn a_schedule_survives_being_written_down() {
 fn old_copies_of_disks_break_laws() {
     let kinds = vec![FaultKind::OldCopy, FaultKind::Isolate, FaultKind::LostWrites];
     let generator = Generator { kinds, budget: Budget::Exceeded, ..short() };
-    let broken = (0..60).filter_map(|seed| run_raft(&generator.schedule(seed)).failure).next();
+    let broken = (0..60).find_map(|seed| run_raft(&generator.schedule(seed)).failure);
     let failure = broken.expect("within 60 seeds");
     println!("{}: {}", failure.law, failure.detail);
 }
