@@ -29,7 +29,8 @@ pub struct Recovery {
     pub commit_hint: LogIndex,
     /// The newest checkpoint that was marked done.
     pub checkpoint: Option<u64>,
-    /// Journal records behind the checkpoint's mark in the order they were written, read as they are asked for.
+    /// Journal records behind the checkpoint's mark in the order they were written, read as they are asked for: the newest of
+    /// each key at least. An older one of a key, and one that takes the key away, may stand before it and does not count.
     pub journal: Option<JournalRecords>,
 }
 
