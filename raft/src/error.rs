@@ -62,6 +62,9 @@ pub enum Ignored {
     LogBusy,
     /// The log certainly did not write: it is tried again.
     LogRefuses,
+    /// A follower has no longer what it had acknowledged: its disk lost it, or an old one was put back. It is asked again at the
+    /// pace of heartbeats, and gets nothing that would cover that up.
+    AcknowledgedLost,
     /// The snapshot is already on its way here.
     AlreadyReceiving,
     /// A snapshot that is older than what is known, or ahead of what is committed.
@@ -87,6 +90,7 @@ impl Ignored {
             Self::MalformedEntries => "malformed_entries",
             Self::LogBusy => "log_busy",
             Self::LogRefuses => "log_refuses",
+            Self::AcknowledgedLost => "acknowledged_lost",
             Self::AlreadyReceiving => "already_receiving",
             Self::UselessSnapshot => "useless_snapshot",
             Self::NoCandidate => "no_candidate",

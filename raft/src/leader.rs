@@ -33,6 +33,8 @@ pub(crate) struct Leader {
     /// Batches that this leader appended and that are not committed: the last entry of each, and its bytes.
     uncommitted: VecDeque<(LogIndex, usize)>,
     uncommitted_bytes: usize,
+    /// The application let the log go up to here, and a living peer needed it.
+    pub(crate) compaction: Option<LogIndex>,
     /// Failed loads since the last that succeeded.
     pub(crate) loads_failed: u32,
     pub(crate) quiet: Quiet,
@@ -92,6 +94,7 @@ impl Raft {
             transfer: None,
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
+            compaction: None,
             loads_failed: 0,
             quiet: Quiet::new(self.now.instant),
         };
@@ -151,6 +154,12 @@ impl Raft {
                 };
                 if !is_answer || hint_index > prev_index {
                     return Err(Ignored::StaleAnswer);
+                }
+                if prev_index <= progress.match_index {
+                    // The same question would be answered the same at once: a heartbeat is waited for.
+                    progress.become_probe(prev_index.next());
+                    progress.pace = SendState::Probe { is_waiting: true };
+                    return Err(Ignored::AcknowledgedLost);
                 }
                 // Terms above the hint's cannot match before it: one round trip skips a whole term (Raft §5.3).
                 let (candidate, _) = self.log.newest_at_most(hint_index, hint_term);

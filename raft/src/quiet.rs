@@ -61,6 +61,7 @@ impl Raft {
         if !self.has_quorum() {
             return self.step_down();
         }
+        self.compact_again();
         let (now, settings) = (self.now.instant, self.config.settings());
         let is_resting = self.is_at_rest();
         let last_word_due = settings.quiet_max / 2;

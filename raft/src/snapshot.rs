@@ -13,17 +13,30 @@ impl Raft {
     /// A snapshot is durable here: what it covers may go, as far as peers do not need it.
     pub(crate) fn on_compact(&mut self, snapshot: SnapshotMeta, keep_from: LogIndex) -> Result<(), Ignored> {
         self.adopt_snapshot(snapshot)?;
-        let now = self.now.instant;
-        let timeout = self.config.settings().election_timeout_min;
-        let slowest = match &self.role {
-            RoleState::Leader(leader) => {
-                let alive = leader.progress.values().filter(|progress| now.since(progress.heard_at) < timeout);
-                alive.map(|progress| progress.match_index).min()
-            }
-            _ => None,
-        };
+        let slowest = self.slowest_alive();
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.compaction = slowest.is_some_and(|slowest| slowest < keep_from).then_some(keep_from);
+        }
         self.compact(keep_from.min(slowest.unwrap_or(keep_from)));
         Ok(())
+    }
+
+    /// Lets go what a peer held back that has caught up or died since: nothing else would until the next snapshot.
+    pub(crate) fn compact_again(&mut self) {
+        let slowest = self.slowest_alive();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let is_free = |index: &mut LogIndex| slowest.is_none_or(|slowest| slowest >= *index);
+        if let Some(index) = leader.compaction.take_if(is_free) {
+            self.compact(index);
+        }
+    }
+
+    /// How far the slowest peer is that is alive; nothing where no peer is, or this node does not lead.
+    fn slowest_alive(&self) -> Option<LogIndex> {
+        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let alive = leader.progress.values().filter(|progress| now.since(progress.heard_at) < timeout);
+        alive.map(|progress| progress.match_index).min()
     }
 
     /// The log's oldest segment waits for this group: all that the newest snapshot covers goes, whoever lags.

@@ -693,3 +693,43 @@ fn a_follower_that_restarts_learns_the_last_commit() {
     assert_eq!(cluster.node(1).core().status().last_index, committed);
     assert_eq!(cluster.node(3).core().status().commit_index, committed);
 }
+
+/// A peer that has just died holds the log back no longer than it counts as alive, although no other snapshot is made.
+#[test]
+fn a_dead_peer_holds_compaction_back_for_a_while_only() {
+    let mut cluster = Cluster::of_three(12);
+    cluster.elect_node(1);
+    cluster.crash(3);
+    for number in 0..10_u8 {
+        cluster.propose(1, &[number]);
+    }
+    cluster.run(millis(10));
+    cluster.snapshot(1, 0);
+    assert_eq!(cluster.node(1).core().status().first_index, LogIndex(3), "node 3 was heard of just now");
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.node(1).core().status().first_index, LogIndex(13));
+}
+
+/// A follower that lost what it had acknowledged is asked at the pace of heartbeats and not without a pause, and is reported.
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_is_asked_slowly() {
+    let mut cluster = Cluster::of_three(13);
+    cluster.elect_node(1);
+    cluster.run(millis(300));
+    let old = cluster.node(3).disk.clone();
+    for number in 0..10_u8 {
+        cluster.propose(1, &[number]);
+    }
+    cluster.run(millis(300));
+    cluster.crash(3);
+    cluster.node_mut(3).disk = old;
+    cluster.restart(NodeId(3));
+    cluster.run(millis(200));
+    let before = cluster.sent;
+    cluster.run(Duration::from_secs(1));
+    let sent = cluster.sent - before;
+    assert!(sent < 100, "{sent} messages in a second without a command");
+    let ignored = cluster.node(1).core().status().ignored;
+    assert!(ignored.iter().any(|(reason, count)| *reason == "acknowledged_lost" && *count >= 9), "{ignored:?}");
+    assert_eq!(cluster.node(3).core().status().last_index, LogIndex(2), "it gets nothing that would cover it up");
+}
