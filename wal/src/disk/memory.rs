@@ -1,9 +1,10 @@
 //! A disk in memory that loses what a real one may lose.
 
+mod sectors;
 mod state;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate_protocol::Random;
@@ -45,9 +46,15 @@ pub struct MemoryLock {
 pub enum Crash {
     /// All of it is lost.
     LoseUnsynced,
-    /// All of it is kept: a process ends, the machine goes on.
+    /// All bytes of it are lost, and all names kept.
+    LoseBytes,
+    /// All of it is kept, and durable from then on.
     KeepAll,
-    /// Each sector is kept, lost or garbage, and each directory keeps some of its newest names, as the seed has it.
+    /// Nothing happens to it, neither good nor bad: a process ends, and the machine goes on.
+    Process,
+    /// Each sector is kept or lost, and each directory keeps some of its newest names, as the seed has it.
+    Torn(u64),
+    /// As [`Crash::Torn`], and a sector may be garbage as well.
     Seeded(u64),
 }
 
@@ -90,14 +97,19 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// Cuts the power and starts the disk again: what was not synced fares as `crash` says, every open file and lock is
-    /// gone, faults are forgotten.
+    /// Ends whoever uses the disk: what was not synced fares as `crash` says, every open file and lock is gone, and so are the
+    /// faults that were aimed at an operation by its number.
     pub fn crash(&self, crash: Crash) {
-        let mut random = Random::new(if let Crash::Seeded(seed) = crash { seed } else { 0 });
+        let seed = if let Crash::Seeded(seed) | Crash::Torn(seed) = crash { seed } else { 0 };
+        let mut random = Random::new(seed);
+        if crash == Crash::Process {
+            return self.lock().restart();
+        }
         self.crash_with(
             |_, _| match crash {
-                Crash::LoseUnsynced => Sector::Drop,
-                Crash::KeepAll => Sector::Keep,
+                Crash::LoseUnsynced | Crash::LoseBytes => Sector::Drop,
+                Crash::KeepAll | Crash::Process => Sector::Keep,
+                Crash::Torn(_) => [Sector::Keep, Sector::Drop][draw(&mut random, 2)],
                 Crash::Seeded(_) => [Sector::Keep, Sector::Drop, Sector::Garbage][draw(&mut random, 3)],
             },
             crash,
@@ -112,22 +124,19 @@ impl MemoryDisk {
 
     fn crash_with(&self, mut fate: impl FnMut(u64, u64) -> Sector, names: Crash) {
         let mut state = self.lock();
-        let mut random = Random::new(if let Crash::Seeded(seed) = names { !seed } else { 0 });
+        let mut random = Random::new(if let Crash::Seeded(seed) | Crash::Torn(seed) = names { !seed } else { 0 });
         for directory in state.directories.values_mut() {
             let kept = match names {
                 Crash::LoseUnsynced => 0,
-                Crash::KeepAll => directory.pending.len(),
-                Crash::Seeded(_) => draw(&mut random, directory.pending.len() + 1),
+                Crash::KeepAll | Crash::LoseBytes | Crash::Process => directory.pending.len(),
+                Crash::Seeded(_) | Crash::Torn(_) => draw(&mut random, directory.pending.len() + 1),
             };
             directory.settle(kept);
         }
         for (inode, content) in &mut state.files {
             content.settle(|sector| fate(*inode, sector));
         }
-        state.epoch += 1;
-        state.locks.clear();
-        state.fail_at.clear();
-        state.power_off_at = None;
+        state.restart();
     }
 
     /// An independent copy, unsynced parts and all. Nobody holds a lock on it.
@@ -155,6 +164,53 @@ impl MemoryDisk {
         let mut state = self.lock();
         let at = state.operations + number;
         state.fail_at.insert(at, error);
+    }
+
+    /// Makes the next operation of this sort fail, or takes that back. A write that fails leaves its first half.
+    pub fn fail_next(&self, operation: DiskOperation, error: Option<io::ErrorKind>) {
+        let mut state = self.lock();
+        match error {
+            Some(error) => state.fail_next.insert(operation, error),
+            None => state.fail_next.remove(&operation),
+        };
+    }
+
+    /// Makes every read fail, until it is taken back.
+    pub fn fail_reads(&self, error: Option<io::ErrorKind>) {
+        self.lock().reads_fail = error;
+    }
+
+    /// Has the next write land on sectors of some file that nobody meant, as the seed has it, and be told as done; or takes
+    /// that back.
+    pub fn misdirect(&self, seed: Option<u64>) {
+        self.lock().misdirected = seed;
+    }
+
+    /// Flips one bit of what is on the medium, while the file may be open. Newer bytes that wait to be written stay.
+    ///
+    /// # Panics
+    /// When the file is missing or shorter.
+    pub fn rot(&self, path: impl AsRef<Path>, offset: u64, bit: u8) {
+        let mut state = self.lock();
+        let inode = state.find(path.as_ref()).expect("a file to damage");
+        let content = state.files.get_mut(&inode).expect("a file to damage");
+        let place = usize::try_from(offset).expect("a place in memory");
+        let byte = content.durable[place] ^ (1 << bit);
+        content.overwrite(place, &[byte]);
+    }
+
+    /// What is durable of a file's content, past all faults.
+    #[must_use]
+    pub fn durable_content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let inode = state.find(path.as_ref()).ok()?;
+        state.files.get(&inode).map(|content| content.durable.clone())
+    }
+
+    /// Every file, by its path.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.lock().paths()
     }
 
     /// Cuts the power after `number` more changes: every later one, and every read, fails until [`MemoryDisk::crash`].
@@ -327,7 +383,7 @@ impl Disk for MemoryDisk {
 impl DiskFile for MemoryFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let state = self.enter()?;
-        state.powered()?;
+        state.readable()?;
         let content = &state.files[&self.inode].current;
         let start = content.len().min(in_memory(offset)?);
         let count = into.len().min(content.len() - start);
@@ -337,25 +393,33 @@ impl DiskFile for MemoryFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.enter()?;
-        state.change(DiskOperation::Write)?;
+        state.powered()?;
+        let outcome = state.change(DiskOperation::Write);
+        let bytes = if outcome.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
         let end = in_memory(offset)? + bytes.len();
         state.grow(self.inode, end)?;
+        if let Some(seed) = state.misdirected.take()
+            && state.misdirect(bytes, seed)
+        {
+            return outcome;
+        }
         let content = state.files.get_mut(&self.inode).expect("an open file has content");
         if content.current.len() < end {
             content.current.resize(end, 0);
         }
         content.current[end - bytes.len()..end].copy_from_slice(bytes);
         content.touch(offset, end as u64);
-        Ok(())
+        outcome
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.enter()?;
+        // A sync that the power interrupts has written any part of it: that is for the crash to say.
+        state.powered()?;
         let outcome = state.change(DiskOperation::Sync);
         let content = state.files.get_mut(&self.inode).expect("an open file has content");
         if outcome.is_err() {
-            let lost = std::mem::take(&mut content.dirty);
-            content.doomed.extend(lost);
+            content.doom();
         } else {
             content.sync();
         }

@@ -117,3 +117,126 @@ fn nobody_holds_a_lock_on_a_copy() {
     disk.fork().lock(Path::new("LOCK")).expect("free on the copy");
     drop(lock);
 }
+
+/// A file of two sectors of which the first is durable, and the second was written since.
+fn half_synced(disk: &MemoryDisk) -> super::MemoryFile {
+    let file = disk.create(Path::new("a")).expect("made");
+    disk.sync_dir(Path::new("")).expect("synced");
+    file.write_at(0, &[1; 1024]).expect("written");
+    file.sync_data().expect("synced");
+    file.write_at(512, &[2; 512]).expect("written");
+    file
+}
+
+#[test]
+fn a_process_that_ends_neither_loses_nor_saves() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    disk.crash(Crash::Process);
+    assert!(file.len().is_err(), "it was open");
+    assert_eq!(disk.content("a").expect("there")[512..], [2; 512]);
+    disk.crash(Crash::LoseBytes);
+    assert_eq!(disk.content("a").expect("its name was synced"), [1; 1024]);
+}
+
+#[test]
+fn bytes_may_be_lost_and_names_kept() {
+    let disk = MemoryDisk::new();
+    disk.create(Path::new("a")).expect("made").write_at(0, b"x").expect("written");
+    disk.crash(Crash::LoseBytes);
+    assert_eq!(disk.content("a").as_deref(), Some(&[][..]));
+}
+
+#[test]
+fn a_torn_crash_keeps_or_loses_each_sector_and_garbles_none() {
+    let outcomes: Vec<(bool, bool)> = (0..64)
+        .map(|seed| {
+            let disk = MemoryDisk::new();
+            let file = half_synced(&disk);
+            file.write_at(0, &[2; 512]).expect("written");
+            disk.crash(Crash::Torn(seed));
+            let content = disk.content("a").expect("there");
+            let sectors = content.as_chunks::<512>().0;
+            assert!(sectors.iter().all(|sector| [[1; 512], [2; 512]].contains(sector)));
+            (sectors[0] == [2; 512], sectors[1] == [2; 512])
+        })
+        .collect();
+    for wanted in [(false, false), (false, true), (true, false), (true, true)] {
+        assert!(outcomes.contains(&wanted), "{wanted:?}");
+    }
+}
+
+#[test]
+fn a_sync_that_the_power_interrupts_has_written_any_part() {
+    let kept = (0..32).filter(|seed| {
+        let disk = MemoryDisk::new();
+        let file = half_synced(&disk);
+        disk.power_off_after(0);
+        assert!(file.sync_data().is_err());
+        disk.crash(Crash::Torn(*seed));
+        disk.content("a").expect("there")[512..] == [2; 512]
+    });
+    assert!((1..32).contains(&kept.count()));
+}
+
+#[test]
+fn the_next_operation_of_a_sort_fails_once() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    disk.fail_next(DiskOperation::Sync, Some(io::ErrorKind::Other));
+    file.write_at(0, b"x").expect("another sort");
+    assert!(file.sync_data().is_err());
+    file.sync_data().expect("once");
+    disk.fail_next(DiskOperation::Rename, Some(io::ErrorKind::Other));
+    disk.fail_next(DiskOperation::Rename, None);
+    disk.rename(Path::new("a"), Path::new("b")).expect("taken back");
+}
+
+#[test]
+fn a_write_that_fails_leaves_its_first_half() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    disk.fail_next(DiskOperation::Write, Some(io::ErrorKind::Other));
+    assert!(file.write_at(0, &[3; 1024]).is_err());
+    let content = disk.content("a").expect("there");
+    assert_eq!((&content[..512], &content[512..]), (&[3; 512][..], &[2; 512][..]));
+}
+
+#[test]
+fn reads_fail_until_they_are_mended() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    disk.fail_reads(Some(io::ErrorKind::Other));
+    assert!(file.read_at(0, &mut [0]).is_err());
+    file.write_at(0, b"x").expect("writes go on");
+    disk.fail_reads(None);
+    assert_eq!(file.read_at(0, &mut [0]).expect("mended"), 1);
+}
+
+#[test]
+fn a_misdirected_write_is_told_as_done_and_lies_elsewhere() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    let other = disk.create(Path::new("b")).expect("made");
+    other.write_at(0, &[7; 4096]).expect("written");
+    other.sync_data().expect("synced");
+    disk.misdirect(Some(1));
+    file.write_at(0, &[9; 512]).expect("as far as it knows");
+    file.write_at(512, &[8; 512]).expect("once");
+    assert_eq!(disk.content("a").expect("there")[..], [[1; 512], [8; 512]].concat());
+    assert!(disk.durable_content("b").expect("there").contains(&9));
+}
+
+#[test]
+fn rot_shows_at_once_but_behind_newer_bytes() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    disk.rot("a", 3, 0);
+    disk.rot("a", 600, 0);
+    let mut read = [0; 1024];
+    file.read_exact_at(0, &mut read).expect("read");
+    assert_eq!((read[3], read[600]), (0, 2), "what waits to be written hides what is below");
+    let durable = disk.durable_content("a").expect("there");
+    assert_eq!((durable[3], durable[600]), (0, 0));
+    assert_eq!(disk.paths(), [Path::new("a")]);
+}

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use quorate_protocol::Random;
 
+use super::sectors::Sectors;
 use super::{DiskOperation, SECTOR_BYTES, Sector};
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,12 @@ pub(super) struct State {
     pub(super) operations: u64,
     pub(super) history: Vec<DiskOperation>,
     pub(super) fail_at: BTreeMap<u64, io::ErrorKind>,
+    /// The next operation of a sort fails so.
+    pub(super) fail_next: BTreeMap<DiskOperation, io::ErrorKind>,
+    /// Every read fails so.
+    pub(super) reads_fail: Option<io::ErrorKind>,
+    /// The next write lands elsewhere; where is drawn from this.
+    pub(super) misdirected: Option<u64>,
     pub(super) power_off_at: Option<u64>,
     pub(super) capacity: Option<u64>,
 }
@@ -42,9 +49,9 @@ pub(super) struct Content {
     pub(super) current: Vec<u8>,
     pub(super) durable: Vec<u8>,
     /// Sectors written since the last sync.
-    pub(super) dirty: BTreeSet<u64>,
+    pub(super) dirty: Sectors,
     /// Sectors whose sync failed: the medium will never have them.
-    pub(super) doomed: BTreeSet<u64>,
+    pub(super) doomed: Sectors,
 }
 
 impl Default for State {
@@ -58,6 +65,9 @@ impl Default for State {
             operations: 0,
             history: Vec::new(),
             fail_at: BTreeMap::new(),
+            fail_next: BTreeMap::new(),
+            reads_fail: None,
+            misdirected: None,
             power_off_at: None,
             capacity: None,
         }
@@ -71,10 +81,60 @@ impl State {
         let number = self.operations;
         self.operations += 1;
         self.history.push(operation);
-        match self.fail_at.remove(&number) {
+        match self.fail_at.remove(&number).or_else(|| self.fail_next.remove(&operation)) {
             Some(error) => Err(error.into()),
             None => Ok(()),
         }
+    }
+
+    /// Whether anything can be read now.
+    pub(super) fn readable(&self) -> io::Result<()> {
+        self.powered()?;
+        self.reads_fail.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Puts bytes down at a place that nobody meant, past all caches. Says whether there was one.
+    pub(super) fn misdirect(&mut self, bytes: &[u8], seed: u64) -> bool {
+        let mut random = Random::new(seed);
+        let sectors = |content: &Content| content.durable.len() as u64 / SECTOR_BYTES;
+        let total: u64 = self.files.values().map(sectors).sum();
+        if total == 0 {
+            return false;
+        }
+        let mut place = random.between(0, total);
+        for content in self.files.values_mut() {
+            let own = sectors(content);
+            if place < own {
+                let start = usize::try_from(place * SECTOR_BYTES).expect("a place in memory");
+                content.overwrite(start, bytes);
+                return true;
+            }
+            place -= own;
+        }
+        false
+    }
+
+    /// Whoever used the disk is gone.
+    pub(super) fn restart(&mut self) {
+        self.epoch += 1;
+        self.locks.clear();
+        self.fail_at.clear();
+        self.power_off_at = None;
+    }
+
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        let mut waiting = vec![(PathBuf::new(), ROOT)];
+        while let Some((path, inode)) = waiting.pop() {
+            match self.directories.get(&inode) {
+                Some(directory) => {
+                    waiting.extend(directory.current.iter().map(|(name, inode)| (path.join(name), *inode)));
+                }
+                None => paths.push(path),
+            }
+        }
+        paths.sort();
+        paths
     }
 
     pub(super) fn powered(&self) -> io::Result<()> {
@@ -158,24 +218,41 @@ impl Directory {
 impl Content {
     pub(super) fn touch(&mut self, start: u64, end: u64) {
         for sector in start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
-            self.doomed.remove(&sector);
+            self.doomed.remove(sector);
             self.dirty.insert(sector);
         }
     }
 
     pub(super) fn sync(&mut self) {
-        let dirty = std::mem::take(&mut self.dirty);
         self.durable.resize(self.current.len(), 0);
-        for sector in dirty {
+        for sector in self.dirty.take() {
             self.write_back(sector);
         }
     }
 
+    /// A sync failed: what it should have written is lost, though it can still be read.
+    pub(super) fn doom(&mut self) {
+        self.doomed.extend(&self.dirty);
+        self.dirty.clear();
+    }
+
+    /// Changes what is on the medium, and what is read of it where no newer bytes wait to be written.
+    pub(super) fn overwrite(&mut self, start: usize, bytes: &[u8]) {
+        let end = self.durable.len().min(start + bytes.len());
+        for place in start..end {
+            let byte = bytes[place - start];
+            self.durable[place] = byte;
+            let sector = place as u64 / SECTOR_BYTES;
+            if !self.dirty.contains(sector) && !self.doomed.contains(sector) && place < self.current.len() {
+                self.current[place] = byte;
+            }
+        }
+    }
+
     pub(super) fn settle(&mut self, mut fate: impl FnMut(u64) -> Sector) {
-        let dirty = std::mem::take(&mut self.dirty);
         self.doomed.clear();
         let truncated = self.current.len() < self.durable.len();
-        for sector in dirty {
+        for sector in self.dirty.take() {
             match fate(sector) {
                 Sector::Drop => {}
                 Sector::Keep if truncated && sector * SECTOR_BYTES >= self.current.len() as u64 => {
