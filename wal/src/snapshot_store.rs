@@ -138,8 +138,9 @@ impl<D: Disk> SnapshotStore<D> {
     pub fn open(disk: D, directory: &Path, cluster: ClusterId, group: GroupId) -> Result<Self, SnapshotError> {
         let store = Self { disk, directory: directory.to_owned(), cluster, group };
         at(directory, store.disk.create_dir(directory))?;
-        // Each directory above may be new as well, and its name is durable only once its parent is synced.
-        for parent in directory.ancestors().skip(1) {
+        // Each directory above may be new as well, and its name is durable only once its parent is synced. What the last process
+        // renamed and had no time to sync counts from here on.
+        for parent in directory.ancestors() {
             at(parent, store.disk.sync_dir(parent))?;
         }
         for name in at(directory, store.disk.list(directory))? {

@@ -46,6 +46,24 @@ fn a_snapshot_survives_in_folders_that_were_just_made() {
     assert_eq!(open().newest().expect("whole").expect("durable").meta.index, LogIndex(1));
 }
 
+/// A process that ends between the renaming and the sync leaves a snapshot whose name is not durable.
+#[test]
+fn a_snapshot_that_is_found_is_durable() {
+    for number in 0.. {
+        let disk = MemoryDisk::new();
+        let store = open(&disk);
+        disk.power_off_after(number);
+        let is_written = write(&store, 1, b"content").is_ok();
+        disk.crash(Crash::Process);
+        let is_found = open(&disk).newest().expect("whole").is_some();
+        disk.crash(Crash::LoseUnsynced);
+        assert_eq!(open(&disk).newest().expect("whole").is_some(), is_found, "stopped after {number} changes");
+        if is_written {
+            return;
+        }
+    }
+}
+
 #[test]
 fn rule_35_a_snapshot_is_there_whole_or_not_at_all_whenever_the_power_goes() {
     let mut number = 0;

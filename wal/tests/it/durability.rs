@@ -50,6 +50,23 @@ fn rule_20_what_was_acknowledged_survives_wherever_the_power_goes() {
     }
 }
 
+/// A process that ends between the renaming and the sync leaves a log whose name is not durable.
+#[test]
+fn rule_37_a_log_that_is_found_is_durable() {
+    for number in 0.. {
+        let disk = MemoryDisk::new();
+        disk.power_off_after(number);
+        let is_made = try_open(&disk).is_ok();
+        disk.crash(Crash::Process);
+        put(&mut open(&disk), A, vec![append(1, 1, 1)]);
+        disk.crash(Crash::LoseUnsynced);
+        assert_eq!(open(&disk).recover(A, 0).expect("readable").last, LogIndex(1), "stopped after {number} changes");
+        if is_made {
+            return;
+        }
+    }
+}
+
 #[test]
 fn rule_21_the_first_failed_operation_poisons_for_good() {
     let fresh = MemoryDisk::new();
