@@ -1,5 +1,6 @@
 //! Behaviour through the public API.
 
+mod bounds;
 mod formats;
 mod hostile;
 mod random;

@@ -67,6 +67,11 @@ impl Node {
         &self.config
     }
 
+    /// Forgets the writes on their way to the disk, for a test that refuses them itself.
+    pub fn forget_writes(&mut self) {
+        self.writes.clear();
+    }
+
     /// What its application was told is chosen.
     pub fn chosen(&self) -> Option<&Proposal> {
         self.events.iter().find_map(|event| match event {
