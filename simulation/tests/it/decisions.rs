@@ -9,11 +9,11 @@ use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::laws;
 use quorate_paxos::synod::{
-    Command, Config, Event as Told, Group, Message, Outcome as Decided, Proposal, ReadOutcome, RefuseReason, Settings,
-    Synod,
+    CHANNEL, Command, Event as Told, Group, Message, Outcome as Decided, Proposal, ReadOutcome, RefuseReason, Settings,
+    Synod, host_with,
 };
 use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
-use quorate_runtime::{CallId, GroupStart, Hosted, MakeGroup, Node, Reply};
+use quorate_runtime::{CallId, Hosted, MakeGroup, Node, Reply};
 use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Verdict};
 use quorate_simulation::node_machine::{
     Application, Desk, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
@@ -22,7 +22,7 @@ use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{
     Answer, Cluster, ClusterLaws, NodeView, Observation, Outcome, Recording, Workload, run,
 };
-use quorate_transport::{ChannelId, Frame, codec};
+use quorate_transport::{Frame, codec};
 use serde_json::{Value, json};
 
 /// The machine that is simulated.
@@ -38,9 +38,11 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
     let mut random = Random::new(schedule.seed ^ 0x0073_796e_6f64);
     let nodes: Vec<NodeId> = (1..=schedule.nodes).map(NodeId).collect();
     let count = nodes.len();
+    // A disk that is lost takes its node's promises with it. Majorities bear that of a minority; where all must promise, nobody's may be.
+    let may_lose = schedule.faults.iter().any(|fault| fault.what.destroys());
     let quorums = match random.between(0, 3) {
-        0 => QuorumSystem::flexible(nodes, count, 1),
-        1 => QuorumSystem::flexible(nodes, count / 2 + 1, count / 2 + 1),
+        0 if !may_lose => QuorumSystem::flexible(nodes, count, 1),
+        1 => QuorumSystem::flexible(nodes, count / 2 + 1, count - count / 2),
         _ => QuorumSystem::majority(nodes),
     };
     let group = Group::of(quorums.expect("quorums that meet"));
@@ -94,11 +96,7 @@ impl Application for Decisions {
     fn groups(group: &Group, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let make = |decision| {
             let group = group.clone();
-            let make: MakeGroup = Box::new(move |start: GroupStart| {
-                let config = Config::new(start.identity.node, start.seed, group, settings())?;
-                let core = quorate_protocol::Protocol::recover(start.now, config, start.recovery)?;
-                Ok(Box::new(Hosted::<Synod>::new(start.group, ChannelId::FIRST_CORE, core)))
-            });
+            let make: MakeGroup = Box::new(move |start| host_with(start, group, settings()));
             (GroupId(decision), make)
         };
         (1..=DECISIONS).map(make).collect()
@@ -152,7 +150,7 @@ impl Application for Decisions {
     }
 
     fn describe(frame: &Frame) -> String {
-        if frame.channel() != ChannelId::FIRST_CORE {
+        if frame.channel() != CHANNEL {
             return describe_channel(frame);
         }
         let message = codec::decode::<Message>(frame.clone());
