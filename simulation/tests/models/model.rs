@@ -181,10 +181,7 @@ impl<S: Subject> Model<S> {
             Action::Written { .. } => Happening::Written,
             Action::Refused { .. } => Happening::Refused,
             Action::Crash { written, .. } => Happening::Crash { written: *written },
-            Action::Command { node, choice } => {
-                let command = self.subject.commands(state.node(*node), self.given(state)).swap_remove(*choice);
-                Happening::Command(command)
-            }
+            Action::Command { node, choice } => Happening::Command(self.command(state, *node, *choice)),
             Action::Answer { node, place, choice } => {
                 let (_, request) = &state.node(*node).requests[*place];
                 let answer = self.subject.answers(*node, request).swap_remove(*choice);
@@ -225,6 +222,11 @@ impl<S: Subject> Model<S> {
 
     fn carry_out(&self, state: &mut State<S>, outcome: &Outcome<S>, action: &ActionOf<S>) {
         let id = outcome.node.id;
+        let command = match action {
+            Action::Command { node, choice } => Some(self.command(state, *node, *choice)),
+            _ => None,
+        };
+        Self::charge(state, action);
         let place = state.place(id);
         let before = std::mem::replace(&mut state.nodes[place], Arc::clone(&outcome.node));
         for envelope in &outcome.sent {
@@ -240,12 +242,20 @@ impl<S: Subject> Model<S> {
         } else if before.identity() != outcome.node.identity() || !outcome.events.is_empty() {
             let crashed = matches!(action, Action::Crash { .. }).then_some(id);
             let mut memory = state.memory().clone();
+            if let Some(command) = command {
+                self.subject.given(&mut memory, &command);
+            }
             for event in &outcome.events {
                 self.subject.told(&mut memory, id, event);
             }
             state.broken = self.subject.judge(&mut memory, state, crashed).err().map(Arc::new);
             state.memory = remembered(memory);
         }
+    }
+
+    /// One of the commands that a node may be given now.
+    fn command(&self, state: &State<S>, node: NodeId, choice: usize) -> <S::Core as Protocol>::Command {
+        self.subject.commands(state.node(node), self.given(state)).swap_remove(choice)
     }
 
     /// How many commands were given.
@@ -255,6 +265,7 @@ impl<S: Subject> Model<S> {
 
     /// Lets a node's deadline come, and then all that comes of it.
     fn undisturbed(&self, mut state: State<S>, node: NodeId) -> State<S> {
+        state.budget.timeouts = 1;
         state = self.taken(&state, &Action::Timeout { node });
         loop {
             let mut actions = Vec::new();
@@ -268,9 +279,6 @@ impl<S: Subject> Model<S> {
     fn taken(&self, state: &State<S>, action: &ActionOf<S>) -> State<S> {
         let outcome = state.node(action.node()).step(&self.subject, self.happening(state, action));
         let mut state = state.clone();
-        if !matches!(action, Action::Timeout { .. }) {
-            Self::charge(&mut state, action);
-        }
         self.carry_out(&mut state, &outcome, action);
         state
     }
@@ -328,7 +336,6 @@ impl<S: Subject> stateright::Model for Model<S> {
             return None;
         }
         let mut state = last.clone();
-        Self::charge(&mut state, &action);
         self.carry_out(&mut state, &outcome, &action);
         Some(state)
     }

@@ -2,20 +2,23 @@
 //!
 //! By symmetry the first deadline that comes is node 1's: at rest the nodes differ by their names alone.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId,
-    Operation, Output, Proposal, ProposalId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
+    Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
 };
-use quorate_raft::message::{AppendEntries, Message, RequestVote, Verdict, VoteKind, VoteResponse};
+use quorate_raft::message::{
+    AppendEntries, AppendOutcome, HeartbeatResponse, Message, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
+};
 use quorate_raft::testing::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm};
 use quorate_raft::{Config, Raft, Settings, Start};
 use stateright::Property;
 
-use crate::check::{asked, exhaust, find};
+use crate::check::{asked, exhaust, find, is_full};
 use crate::disk::Disk;
 use crate::model::{Budget, Model, State};
 use crate::node::{Node, OWN_LAWS};
@@ -24,6 +27,7 @@ use crate::subject::Subject;
 /// Three nodes, and a bug between their cores and the world.
 struct RaftOfThree {
     opening: Opening,
+    asks: Asks,
     term_max: Term,
     bug: Option<Bug>,
 }
@@ -35,6 +39,16 @@ enum Opening {
     Rest,
     /// Node 1 leads, and has committed an entry of its term everywhere.
     Led,
+}
+
+/// What applications ask beside proposals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    /// Reads, of every node that knows a leader.
+    Reads,
+    /// That the leader hands over.
+    Transfers,
 }
 
 /// What is wrong with every node.
@@ -50,6 +64,8 @@ enum Bug {
     IgnoresCandidatesLog,
     /// It says that entries are committed when it sends them.
     CommitsWhenSending,
+    /// It takes the news of a later leader for an answer to its heartbeat.
+    TakesRefusalForAnswer,
 }
 
 #[derive(Clone, Debug)]
@@ -70,11 +86,19 @@ struct Memory {
     committed: CommittedForever,
     completeness: LeaderCompleteness,
     monotone: MonotoneState,
+    /// How many entries were committed when each read was asked for.
+    reads: BTreeMap<ReadId, u64>,
+    /// The first read that was to be answered from an earlier state.
+    stale_read: Option<(ReadId, LogIndex)>,
 }
 
 impl RaftOfThree {
     fn new(opening: Opening, term_max: u64) -> Self {
-        Self { opening, term_max: Term(term_max), bug: None }
+        Self { opening, asks: Asks::Nothing, term_max: Term(term_max), bug: None }
+    }
+
+    fn asking(self, asks: Asks) -> Self {
+        Self { asks, ..self }
     }
 
     fn with(self, bug: Bug) -> Self {
@@ -103,13 +127,19 @@ impl Subject for RaftOfThree {
     }
 
     fn commands(&self, node: &Node<Self>, given: u8) -> Vec<LogCommand> {
-        if node.facts.role != Role::Leader {
-            return Vec::new();
+        let (is_leader, is_led) = (node.facts.role == Role::Leader, node.facts.is_led);
+        let mut commands = Vec::new();
+        if is_leader {
+            commands.push(proposal(given));
         }
-        let payload = Bytes::copy_from_slice(&[given]);
-        let id = ProposalId { sequence: u64::from(given) + 1, ..ProposalId::default() };
-        let checksum = crc32c(&payload);
-        vec![LogCommand::Propose(Proposal { id, kind: EntryKind::Command, acknowledged_below: 0, payload, checksum })]
+        match self.asks {
+            Asks::Reads if is_leader || is_led => commands.push(LogCommand::Read { id: ReadId(given.into()) }),
+            Asks::Transfers if is_leader => {
+                commands.push(LogCommand::Transfer { to: None, timeout: Duration::from_secs(1) });
+            }
+            _ => {}
+        }
+        commands
     }
 
     fn answers(&self, _node: NodeId, request: &LogRequest) -> Vec<LogAnswer> {
@@ -132,7 +162,20 @@ impl Subject for RaftOfThree {
         node.facts.term <= self.term_max
     }
 
-    fn told(&self, _memory: &mut Memory, _node: NodeId, _event: &LogEvent) {}
+    fn given(&self, memory: &mut Memory, command: &LogCommand) {
+        if let LogCommand::Read { id } = command {
+            let committed = memory.committed.committed().count();
+            memory.reads.insert(*id, committed as u64);
+        }
+    }
+
+    fn told(&self, memory: &mut Memory, _node: NodeId, event: &LogEvent) {
+        if let LogEvent::ReadReady { id, index } = event
+            && memory.reads.get(id).is_some_and(|committed| index.0 < *committed)
+        {
+            memory.stale_read.get_or_insert((*id, *index));
+        }
+    }
 
     fn judge(&self, memory: &mut Memory, state: &State<Self>, crashed: Option<NodeId>) -> Result<(), Violation> {
         let cores: Vec<(NodeId, &Raft)> = state.nodes.iter().map(|node| (node.id, &node.core)).collect();
@@ -145,7 +188,15 @@ impl Subject for RaftOfThree {
         memory.completeness.check(&cores)?;
         memory.monotone.check(&cores)?;
         check_durable(&memory.committed, &state.nodes)?;
-        check_matching(&state.nodes)
+        check_matching(&state.nodes)?;
+        match memory.stale_read {
+            None => Ok(()),
+            Some((id, index)) => {
+                let detail =
+                    format!("{id:?} is answered at {index}, committed was {} when it was asked", memory.reads[&id]);
+                Err(Violation { law: FRESH, detail })
+            }
+        }
     }
 
     fn properties(&self) -> Vec<Property<Model<Self>>> {
@@ -157,6 +208,7 @@ impl Subject for RaftOfThree {
             Property::<Model<Self>>::always("monotone state", |_, state| state.keeps("monotone state")),
             Property::<Model<Self>>::always(DURABLE, |_, state| state.keeps(DURABLE)),
             Property::<Model<Self>>::always(MATCHING, |_, state| state.keeps(MATCHING)),
+            Property::<Model<Self>>::always(FRESH, |_, state| state.keeps(FRESH)),
         ];
         if self.bug.is_none() {
             properties.extend(milestones());
@@ -195,8 +247,16 @@ impl Subject for RaftOfThree {
         }
     }
 
-    fn on_input(&self, _core: &Raft, input: Input<Raft>) -> Input<Raft> {
+    fn on_input(&self, core: &Raft, input: Input<Raft>) -> Input<Raft> {
         match (self.bug, input) {
+            (Some(Bug::TakesRefusalForAnswer), Input::Message { from, message: Message::AppendResponse(answer) })
+                if answer.outcome == AppendOutcome::Stale =>
+            {
+                let (term, none) = (core.status().term, LogIndex::ZERO);
+                let answer =
+                    HeartbeatResponse { term, round: 1, received_index: none, match_index: none, pace: Pace::Lively };
+                Input::Message { from, message: Message::HeartbeatResponse(answer) }
+            }
             (Some(Bug::IgnoresCandidatesLog), Input::Message { from, message: Message::RequestVote(request) }) => {
                 let flattering = RequestVote { last_index: LogIndex(9), last_term: Term(9), ..request };
                 Input::Message { from, message: Message::RequestVote(flattering) }
@@ -233,8 +293,23 @@ impl Subject for RaftOfThree {
     }
 }
 
-fn milestones() -> [Property<Model<RaftOfThree>>; 6] {
+fn proposal(number: u8) -> LogCommand {
+    let payload = Bytes::copy_from_slice(&[number]);
+    let id = ProposalId { sequence: u64::from(number) + 1, ..ProposalId::default() };
+    let checksum = crc32c(&payload);
+    LogCommand::Propose(Proposal { id, kind: EntryKind::Command, acknowledged_below: 0, payload, checksum })
+}
+
+fn milestones() -> [Property<Model<RaftOfThree>>; 8] {
     [
+        Property::<Model<RaftOfThree>>::sometimes("a read waits under one leader while another leads", |_, state| {
+            let leaders = state.nodes.iter().filter(|node| node.facts.role == Role::Leader).count();
+            leaders > 1 && !state.memory().reads.is_empty()
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("leadership is handed over", |_, state| {
+            state.network.iter().any(|envelope| matches!(envelope.message, Message::TimeoutNow(_)))
+                || state.nodes.iter().any(|node| node.facts.role == Role::Leader && node.id != NodeId(1))
+        }),
         Property::<Model<RaftOfThree>>::sometimes("a leader is elected", |_, state| {
             state.nodes.iter().any(|node| node.facts.role == Role::Leader)
         }),
@@ -317,6 +392,7 @@ fn digests(disk: &Disk) -> Vec<(Term, u64)> {
 
 const DURABLE: &str = "committed is durable on a quorum";
 const MATCHING: &str = "log matching";
+const FRESH: &str = "reads see what was committed before them";
 
 /// The term in a state record; its layout is in the core's codec.
 fn term_of(state: &Bytes) -> Term {
@@ -336,23 +412,26 @@ const NONE: Budget = Budget { timeouts: 0, commands: 0, duplicates: 0, disconnec
 
 #[test]
 fn from_rest() {
-    let subject = RaftOfThree::new(Opening::Rest, 3);
-    let budget = asked(Budget { timeouts: 1, commands: 1, ..NONE }, Budget { timeouts: 2, ..NONE });
-    exhaust("from rest", subject, budget, &["a leader is elected", "a command is committed"]);
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let budget = asked(budget, budget);
+    let milestones = ["a leader is elected", "a command is committed"];
+    exhaust("from rest", RaftOfThree::new(Opening::Rest, 3), budget, &milestones);
 }
 
 #[test]
 fn two_candidates() {
-    let subject = RaftOfThree::new(Opening::Rest, 1);
-    let budget = asked(Budget { timeouts: 2, ..NONE }, Budget { timeouts: 2, crashes: 1, ..NONE });
-    exhaust("two candidates", subject, budget, &["a leader is elected", "two candidates stand in a term"]);
+    let term_max = if is_full() { 3 } else { 1 };
+    let budget = Budget { timeouts: 2, ..NONE };
+    let budget = asked(budget, budget);
+    let milestones = ["a leader is elected", "two candidates stand in a term"];
+    exhaust("two candidates", RaftOfThree::new(Opening::Rest, term_max), budget, &milestones);
 }
 
 #[test]
 fn from_a_leader() {
     let subject = RaftOfThree::new(Opening::Led, 3);
     let budget = Budget { timeouts: 1, commands: 1, ..NONE };
-    let budget = asked(budget, Budget { timeouts: 2, ..budget });
+    let budget = asked(budget, Budget { commands: 2, ..budget });
     let milestones = [
         "a committed command survives a change of leader",
         "a vote is refused because of an older log",
@@ -365,7 +444,7 @@ fn from_a_leader() {
 fn with_crashes() {
     let subject = RaftOfThree::new(Opening::Led, 3);
     let budget = Budget { timeouts: 1, crashes: 1, ..NONE };
-    let budget = asked(budget, Budget { commands: 1, crashes: 2, ..budget });
+    let budget = asked(budget, Budget { timeouts: 2, ..budget });
     exhaust("with crashes", subject, budget, &["a leader is elected"]);
 }
 
@@ -389,41 +468,64 @@ fn with_lost_connections() {
 fn with_refused_writes() {
     let subject = RaftOfThree::new(Opening::Led, 3);
     let budget = Budget { timeouts: 1, commands: 1, refusals: 1, ..NONE };
-    let budget = asked(budget, Budget { timeouts: 2, ..budget });
+    let budget = asked(budget, Budget { refusals: 2, ..budget });
     exhaust("with refused writes", subject, budget, &["a leader is elected"]);
 }
 
 #[test]
+fn with_reads() {
+    let subject = RaftOfThree::new(Opening::Led, 3).asking(Asks::Reads);
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 2, ..budget });
+    exhaust("with reads", subject, budget, &["a read waits under one leader while another leads"]);
+}
+
+#[test]
+fn with_transfers() {
+    let subject = RaftOfThree::new(Opening::Led, 3).asking(Asks::Transfers);
+    let budget = Budget { commands: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 1, ..budget });
+    exhaust("with transfers", subject, budget, &["leadership is handed over"]);
+}
+
+#[test]
 fn finds_a_disk_that_lies() {
-    let budget = Budget { timeouts: 2, crashes: 1, ..Budget::default() };
+    let budget = Budget { timeouts: 2, crashes: 1, ..NONE };
     let subject = RaftOfThree::new(Opening::Rest, 1).with(Bug::DiskLies);
     assert_eq!(find("a disk that lies", subject, budget), DURABLE);
 }
 
 #[test]
 fn finds_a_forgotten_vote() {
-    let budget = Budget { timeouts: 2, crashes: 1, ..Budget::default() };
+    let budget = Budget { timeouts: 2, crashes: 1, ..NONE };
     let subject = RaftOfThree::new(Opening::Rest, 1).with(Bug::ForgetsVote);
     assert_eq!(find("a forgotten vote", subject, budget), "one leader a term");
 }
 
 #[test]
 fn finds_votes_for_everybody() {
-    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let budget = Budget { timeouts: 2, ..NONE };
     let subject = RaftOfThree::new(Opening::Rest, 1).with(Bug::GrantsEveryVote);
     assert_eq!(find("votes for everybody", subject, budget), "one leader a term");
 }
 
 #[test]
 fn finds_votes_for_older_logs() {
-    let budget = Budget { timeouts: 1, commands: 1, ..Budget::default() };
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
     let subject = RaftOfThree::new(Opening::Led, 2).with(Bug::IgnoresCandidatesLog);
     assert_eq!(find("votes for older logs", subject, budget), "leader completeness");
 }
 
 #[test]
 fn finds_a_commit_before_its_quorum() {
-    let budget = Budget { timeouts: 1, ..Budget::default() };
+    let budget = Budget { timeouts: 1, ..NONE };
     let subject = RaftOfThree::new(Opening::Rest, 1).with(Bug::CommitsWhenSending);
     assert_eq!(find("a commit before its quorum", subject, budget), DURABLE);
+}
+
+#[test]
+fn finds_a_read_behind_the_back_of_a_later_leader() {
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let subject = RaftOfThree::new(Opening::Led, 2).asking(Asks::Reads).with(Bug::TakesRefusalForAnswer);
+    assert_eq!(find("a read behind a later leader's back", subject, budget), FRESH);
 }

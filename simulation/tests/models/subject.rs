@@ -53,6 +53,9 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// Whether a node is within the bounds of the exploration: a step that leaves them is not taken.
     fn is_within(&self, node: &Node<Self>) -> bool;
 
+    /// Notes what an application asks, before the node hears of it.
+    fn given(&self, _memory: &mut Self::Memory, _command: &<Self::Core as Protocol>::Command) {}
+
     /// Notes what a node told its application.
     fn told(&self, memory: &mut Self::Memory, node: NodeId, event: &<Self::Core as Protocol>::Event);
 
