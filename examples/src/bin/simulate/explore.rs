@@ -58,7 +58,9 @@ pub(crate) struct Explore {
 impl Explore {
     pub(crate) fn run(&self) -> u8 {
         if self.list {
-            protocols::PROTOCOLS.iter().for_each(|protocol| println!("{}", protocol.name));
+            for protocol in protocols::PROTOCOLS {
+                println!("{}", protocol.name);
+            }
             return HELD;
         }
         // A panic of a core is a finding like others, and told in its place.
