@@ -340,16 +340,18 @@ fn check_at_end(nodes: &[NodeView<'_, Machine>], told: &Committed) -> Result<(),
     let broken = |law, detail| Err(Violation { law, detail });
     for view in nodes.iter().filter(|view| !view.is_lost) {
         let (node, manager) = (view.node, view.disk.kept());
-        for (transaction, _) in told.iter().filter(|(_, writers)| writers.contains(&node)) {
-            let effects = manager.effects.iter().filter(|(id, _)| id == transaction).count();
-            if effects != 1 {
-                return broken(TOLD, format!("{transaction} was committed, and on node {node} done {effects} times"));
-            }
-        }
         let Some(core) = view.machine.and_then(NodeMachine::core) else {
             return broken(DOUBT, format!("node {node} is down"));
         };
         let status = core.status();
+        for (transaction, _) in told.iter().filter(|(_, writers)| writers.contains(&node)) {
+            let effects = manager.effects.iter().filter(|(id, _)| id == transaction).count();
+            // Who could have told it the decision may be gone for good.
+            let is_in_doubt = lost.contains(&transaction.coordinator) && status.in_doubt.contains_key(transaction);
+            if effects != 1 && !is_in_doubt {
+                return broken(TOLD, format!("{transaction} was committed, and on node {node} done {effects} times"));
+            }
+        }
         let may_stay = |transaction: &TransactionId| lost.contains(&transaction.coordinator);
         let doubts = status.in_doubt.iter().find(|(transaction, _)| lost.is_empty() && !may_stay(transaction));
         if let Some((transaction, age)) = doubts {
