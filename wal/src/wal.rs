@@ -260,11 +260,7 @@ fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
 /// Makes the log under another name first, so that it is there whole or not at all.
 fn create_if_missing<D: Disk>(files: &Files<D>, settings: &Settings, identity: &Identity) -> Result<bool, OpenError> {
     match files.disk.list(&files.directory) {
-        // It may have been renamed by a process that had no time to sync that.
-        Ok(_) => {
-            let synced = files.disk.sync_dir(Path::new(""));
-            return synced.map(|()| false).map_err(|error| io_error(&files.directory, error));
-        }
+        Ok(_) => return Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(&files.directory, error)),
     }

@@ -287,6 +287,7 @@ impl<F: DiskFile> Recovered<F> {
         // What the last process wrote, renamed and did not sync counts from here on, so it must be durable.
         file.sync_data().map_err(at)?;
         files.sync_dir().map_err(|error| io_error(&files.directory, error))?;
+        files.disk.sync_dir(Path::new("")).map_err(|error| io_error(&files.directory, error))?;
         self.report.adopted_states += self.adopt_states();
         self.write_checkpoints(files).map_err(at)?;
         // A file that became shorter gets its size back, as far as segments have that size.
