@@ -9,6 +9,7 @@ pub mod registers;
 pub mod schedule;
 pub mod shrink;
 mod trace;
+pub mod trial;
 pub mod world;
 
 pub use trace::{Moment, MomentKind, TraceHasher};

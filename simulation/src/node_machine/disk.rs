@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 use quorate_protocol::{GroupId, Random, Violation};
 use quorate_runtime::{Node, StreamId};
 use quorate_wal::Wal;
-use quorate_wal::disk::{Crash, MemoryDisk};
+use quorate_wal::disk::{Crash, DiskOperation, MemoryDisk};
 
 use super::{Application, Ledger};
-use crate::world::Loss;
+use crate::world::{Damage, Loss};
 
 /// A node's disk: its files, what its application keeps, and what the log on it must hold.
 pub struct NodeDisk<A: Application> {
@@ -22,6 +23,8 @@ pub struct NodeDisk<A: Application> {
     pub(super) ledger: Ledger,
     streams: BTreeMap<GroupId, StreamId>,
     pub(super) kept: A::Kept,
+    /// What the last crash took, until the log was opened again.
+    pub(super) last_loss: Option<Loss>,
 }
 
 impl<A: Application> NodeDisk<A> {
@@ -34,6 +37,7 @@ impl<A: Application> NodeDisk<A> {
             ledger: Ledger::default(),
             streams: BTreeMap::new(),
             kept: A::Kept::default(),
+            last_loss: None,
         }
     }
 
@@ -79,13 +83,66 @@ impl<A: Application> NodeDisk<A> {
         outcome.map_err(|detail| Violation { law: "the log keeps what was acknowledged", detail })
     }
 
+    /// Ends whoever used the disk.
     pub(super) fn crash(&mut self, loss: Loss, random: &mut Random) {
+        self.last_loss = Some(loss);
         self.files.crash(match loss {
-            Loss::Nothing => Crash::KeepAll,
-            Loss::Unsynced | Loss::Names => Crash::LoseUnsynced,
-            Loss::Torn | Loss::Garbage => Crash::Seeded(random.next_u64()),
+            Loss::Nothing => Crash::Process,
+            Loss::Unsynced => Crash::LoseBytes,
+            Loss::Names => Crash::LoseUnsynced,
+            Loss::Torn => Crash::Torn(random.next_u64()),
+            Loss::Garbage => Crash::Seeded(random.next_u64()),
         });
     }
+
+    /// Damages the disk; says whether there was anything to damage.
+    pub(super) fn damage(&mut self, damage: Damage, random: &mut Random) -> bool {
+        match damage {
+            Damage::BitRot => return self.rot(random),
+            Damage::MisdirectedWrite => self.files.misdirect(Some(random.next_u64())),
+            Damage::ReadErrors => self.files.fail_reads(Some(io::ErrorKind::Other)),
+            Damage::WriteError => self.files.fail_next(DiskOperation::Write, Some(io::ErrorKind::Other)),
+            Damage::SyncError => self.files.fail_next(DiskOperation::Sync, Some(io::ErrorKind::Other)),
+            Damage::FullDisk => {
+                let room = random.between(0, 3) * (32 << 10);
+                self.files.set_capacity(Some(self.files.used() + room));
+            }
+        }
+        true
+    }
+
+    /// Ends what can be ended of it.
+    pub(super) fn mend(&self, damage: Damage) {
+        match damage {
+            Damage::BitRot => {}
+            Damage::MisdirectedWrite => self.files.misdirect(None),
+            Damage::ReadErrors => self.files.fail_reads(None),
+            Damage::WriteError => self.files.fail_next(DiskOperation::Write, None),
+            Damage::SyncError => self.files.fail_next(DiskOperation::Sync, None),
+            Damage::FullDisk => self.files.set_capacity(None),
+        }
+    }
+
+    /// Flips a bit of something durable, anywhere but where the log itself cannot tell rot from a torn tail: in the last batch that it
+    /// acknowledged, behind which nothing testifies.
+    fn rot(&self, random: &mut Random) -> bool {
+        let paths = self.files.paths();
+        let newest = paths.iter().rfind(|path| path.to_string_lossy().contains("segment-")).cloned();
+        let Some(path) = pick(random, &paths) else { return false };
+        let content = self.files.durable_content(path).unwrap_or_default();
+        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let end = if Some(path) == newest.as_ref() { used.saturating_sub(UNPROVEN_BYTES) } else { used };
+        if end == 0 {
+            return false;
+        }
+        let bit = u8::try_from(random.between(0, 8)).expect("small");
+        self.files.rot(path, random.between(0, end), bit);
+        true
+    }
+}
+
+fn pick<'a, T>(random: &mut Random, of: &'a [T]) -> Option<&'a T> {
+    (!of.is_empty()).then(|| &of[usize::try_from(random.between(0, of.len() as u64)).expect("small")])
 }
 
 impl<A: Application> fmt::Debug for NodeDisk<A> {
@@ -97,3 +154,6 @@ impl<A: Application> fmt::Debug for NodeDisk<A> {
             .finish_non_exhaustive()
     }
 }
+
+/// Two of the largest batches: so much may have been acknowledged with one sync.
+const UNPROVEN_BYTES: u64 = 2 * super::BATCH_BYTES_MAX;

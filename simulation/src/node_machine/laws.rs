@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{Law, LogIndex, NodeId, Violation};
 use quorate_runtime::Replica;
 
-use super::replica::{GROUP, Replicated, Service};
+use super::replica::{REPLICA_GROUP, Replicated, Service};
 use super::{NodeMachine, check_nodes};
 use crate::world::{ClusterLaws, Machine, NodeView, Observation, converged};
 
@@ -37,15 +37,15 @@ impl<V: Service> ReplicaLaws<V> {
         }
     }
 
-    /// Whether anything about the node is other than when it was last looked at, as far as it shows.
-    fn has_moved(&mut self, view: &NodeView<'_, NodeMachine<Replicated<V>>>) -> Option<Observation> {
+    /// What the node was when it was last looked at, and what it is, if that is not the same.
+    fn has_moved(&mut self, view: &NodeView<'_, NodeMachine<Replicated<V>>>) -> Option<(Observation, Observation)> {
         let before = self.seen.get(&view.node);
         if before.is_some_and(|(changes, _)| *changes == view.changes) {
             return None;
         }
         let seen = view.machine.map(Machine::observe).unwrap_or_default();
-        let before = self.seen.insert(view.node, (view.changes, seen));
-        before.is_none_or(|(_, before)| before != seen).then_some(seen)
+        let before = self.seen.insert(view.node, (view.changes, seen)).unwrap_or_default().1;
+        (before != seen).then_some((before, seen))
     }
 
     fn check_state(&mut self, node: NodeId, seen: &Observation) -> Result<(), Violation> {
@@ -56,31 +56,46 @@ impl<V: Service> ReplicaLaws<V> {
         let detail = format!("node {node} has another state than others at index {}", seen.applied);
         Err(Violation { law: "equal state at equal index", detail })
     }
-}
 
-impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
-    fn check(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
+    /// Looks at all nodes, and says which applied something since they were last looked at, and up to where.
+    ///
+    /// # Errors
+    /// When a law is broken, and how.
+    pub fn look(
+        &mut self,
+        nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
+    ) -> Result<Vec<(NodeId, u64)>, Violation> {
         self.looks += 1;
         let mut is_due = self.looks.is_multiple_of(LOOKS_APART);
+        let mut applied = Vec::new();
         for view in nodes {
             let is_up = view.machine.is_some();
             is_due |= self.is_up.insert(view.node, is_up) != Some(is_up);
-            let Some(seen) = self.has_moved(view) else { continue };
+            let Some((before, seen)) = self.has_moved(view) else { continue };
             is_due = true;
             let Some(machine) = view.machine else { continue };
             machine.check()?;
             self.check_state(view.node, &seen)?;
+            if seen.applied != before.applied {
+                applied.push((view.node, seen.applied));
+            }
             if seen.committed > self.committed.0 {
                 self.committed = LogIndex(seen.committed);
                 check_durable(view.node, self.committed, nodes)?;
             }
         }
-        if !is_due {
-            return Ok(());
+        if is_due {
+            let cores: Vec<_> =
+                nodes.iter().filter_map(|view| Some((view.node, view.machine.and_then(core_of)?))).collect();
+            self.laws.iter_mut().try_for_each(|law| law.check(&cores))?;
         }
-        let cores: Vec<_> =
-            nodes.iter().filter_map(|view| Some((view.node, view.machine.and_then(core_of)?))).collect();
-        self.laws.iter_mut().try_for_each(|law| law.check(&cores))
+        Ok(applied)
+    }
+}
+
+impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
+    fn check(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
+        self.look(nodes).map(|_| ())
     }
 
     fn at_end(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
@@ -90,7 +105,7 @@ impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
 }
 
 fn core_of<V: Service>(machine: &NodeMachine<Replicated<V>>) -> Option<&V::Log> {
-    machine.node().group::<Replica<V::Log, V::State>>(GROUP).map(Replica::core)
+    machine.node().group::<Replica<V::Log, V::State>>(REPLICA_GROUP).map(Replica::core)
 }
 
 fn check_durable<V: Service>(
@@ -98,12 +113,12 @@ fn check_durable<V: Service>(
     index: LogIndex,
     nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
 ) -> Result<(), Violation> {
-    let term_at = |view: &NodeView<'_, NodeMachine<Replicated<V>>>| view.disk.durable(GROUP)?.term_at(index);
+    let term_at = |view: &NodeView<'_, NodeMachine<Replicated<V>>>| view.disk.durable(REPLICA_GROUP)?.term_at(index);
     // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
     let term = nodes.iter().find(|view| view.node == by).and_then(term_at);
     // What a lost disk held is not known any more: it may have been one of the copies.
     let has_it = |view: &&NodeView<'_, NodeMachine<Replicated<V>>>| {
-        let is_compacted = view.disk.durable(GROUP).is_some_and(|kept| kept.base() >= index);
+        let is_compacted = view.disk.durable(REPLICA_GROUP).is_some_and(|kept| kept.base() >= index);
         let here = term_at(view);
         view.is_lost || is_compacted || (here.is_some() && (term.is_none() || here == term))
     };

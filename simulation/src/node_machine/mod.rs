@@ -18,7 +18,7 @@ pub use laws::ReplicaLaws;
 pub use ledger::{Kept, Ledger};
 pub use message::NodeMessage;
 pub use registers::RegisterService;
-pub use replica::{Ask, Later, MakeConfig, ReplicaSetup, Replicated, Service};
+pub use replica::{Ask, Later, MakeConfig, REPLICA_GROUP, ReplicaSetup, Replicated, Service};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -87,6 +87,20 @@ enum Work {
 }
 
 impl<A: Application> NodeSetup<A> {
+    /// The power that was cut is cut again while the node recovers, at whatever change of the disk, sometimes.
+    fn crash_while_opening(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) {
+        let Some(loss) = disk.last_loss.take().filter(|loss| *loss != Loss::Nothing) else { return };
+        let mut random = Random::new(self.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ RECOVERY);
+        while random.between(0, 4) == 0 {
+            disk.starts += 1;
+            disk.files.power_off_after(random.between(0, CHANGES_OF_OPENING));
+            // Whether it was done before the power went does not matter.
+            drop(self.open(node, now, disk));
+            disk.crash(loss, &mut random);
+        }
+        disk.last_loss = None;
+    }
+
     fn open(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Opened<MemoryDisk>, String> {
         let mut random = Random::new(self.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ disk.incarnation);
         let incarnation = incarnation_of(node, disk.incarnation);
@@ -166,6 +180,7 @@ impl<A: Application> Machine for NodeMachine<A> {
     }
 
     fn start(setup: &NodeSetup<A>, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Self, String> {
+        setup.crash_while_opening(node, now, disk);
         disk.starts += 1;
         let Opened { mut node, log, snapshots, lock, report } = setup.open(node, now, disk)?;
         let broken = disk.verify(&log, &node).err();
@@ -246,21 +261,26 @@ impl<A: Application> Machine for NodeMachine<A> {
         Some(put_off.map_or(self.node.deadline(), |at| at.min(self.node.deadline())))
     }
 
-    fn crash(self, disk: &mut NodeDisk<A>, loss: Loss, random: &mut Random) {
+    fn crash(mut self, disk: &mut NodeDisk<A>, loss: Loss, random: &mut Random) {
+        if loss != Loss::Nothing && random.between(0, 2) == 0 {
+            disk.files.power_off_after(random.between(0, CHANGES_BEFORE_CRASH));
+            self.work_on(disk);
+        }
         drop(self);
         disk.crash(loss, random);
     }
 
     fn bears(kind: FaultKind) -> bool {
-        use FaultKind::{BitRot, FullDisk, MisdirectedWrite, ReadErrors, SyncError, WriteError};
-        !matches!(kind, BitRot | FullDisk | MisdirectedWrite | ReadErrors | SyncError | WriteError)
+        A::bears(kind)
     }
 
-    fn damage(_: &mut NodeDisk<A>, _: Option<&mut Self>, _: Damage, _: &mut Random) -> bool {
-        false
+    fn damage(disk: &mut NodeDisk<A>, _: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool {
+        disk.damage(damage, random)
     }
 
-    fn mend(_: &mut NodeDisk<A>, _: Option<&mut Self>, _: Damage) {}
+    fn mend(disk: &mut NodeDisk<A>, _: Option<&mut Self>, damage: Damage) {
+        disk.mend(damage);
+    }
 
     fn message_bytes(message: &NodeMessage<A>) -> u64 {
         message.frame.wire_bytes() as u64
@@ -283,7 +303,7 @@ pub fn check_nodes<A: Application>(nodes: &[NodeView<'_, NodeMachine<A>>]) -> Re
 pub fn small_log(random: &mut Random) -> quorate_wal::Settings {
     quorate_wal::Settings {
         segment_bytes: random.between(2, 9) * (16 << 10),
-        batch_bytes_max: 20 << 10,
+        batch_bytes_max: BATCH_BYTES_MAX,
         pinned_bytes_max: random.between(1, 9) * (32 << 10),
         rewrite_bytes_max: random.between(1, 17) << 10,
         ..quorate_wal::Settings::default()
@@ -296,5 +316,12 @@ fn incarnation_of(node: NodeId, number: u64) -> Incarnation {
 }
 
 const CLUSTER: u128 = 0x7175_6f72_6174_6520_7369_6d75_6c61_7465;
-const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Frames are bounded by what groups put into them.
+const FRAME_BYTES_MAX: usize = 2 << 20;
+const BATCH_BYTES_MAX: u64 = 20 << 10;
 const DESK: u64 = 0x6465_736b;
+const RECOVERY: u64 = 0x7265_636f_7665_7279;
+/// So many changes of the disk lie at most between the moment of a crash and the one at which the power is gone.
+const CHANGES_BEFORE_CRASH: u64 = 16;
+/// About as many as opening makes.
+const CHANGES_OF_OPENING: u64 = 40;

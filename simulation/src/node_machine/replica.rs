@@ -18,7 +18,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;
 use super::{Application, Desk, NodeSetup, small_log};
-use crate::schedule::Schedule;
+use crate::schedule::{FaultKind, Schedule};
 use crate::world::{Answer, Observation, reached};
 
 /// A state machine on a replicated log, and what its clients ask of it.
@@ -66,6 +66,9 @@ pub struct ReplicaSetup<V: Service> {
     pub session_percent: u64,
     /// A session ends after so long without a command.
     pub session_timeout: Duration,
+    /// Of a hundred commands outside of the session whose outcome is unknown, so many are simply proposed again, as careless
+    /// clients do: they may be applied twice.
+    pub careless_percent: u64,
 }
 
 /// One replica of a [`Service`], and the clients that call its node.
@@ -77,6 +80,7 @@ pub struct Replicated<V: Service> {
     session: Session,
     session_percent: u64,
     session_timeout: Duration,
+    careless_percent: u64,
     leads: (bool, u64),
     /// The state's digest at this applied index, so that it is not made anew at every look.
     digest: Cell<(LogIndex, u64)>,
@@ -139,6 +143,7 @@ impl<V: Service> NodeSetup<Replicated<V>> {
             state,
             session_percent: [0, 50, 90][usize::try_from(random.between(0, 3)).expect("small")],
             session_timeout: Duration::from_millis(random.between(200, 20_000)),
+            careless_percent: 0,
         };
         let log = small_log(&mut random);
         Self { nodes: schedule.nodes, seed: schedule.seed, log, tail_bytes_max: 2_000, application }
@@ -148,7 +153,7 @@ impl<V: Service> NodeSetup<Replicated<V>> {
 impl<V: Service> Replicated<V> {
     fn on_replica(desk: &mut Desk<'_, Self>, f: impl FnOnce(&mut Replica<V::Log, V::State>, quorate_protocol::Now)) {
         // A group that has panicked has halted the node.
-        let _ = desk.enter(GROUP, f);
+        let _ = desk.enter(REPLICA_GROUP, f);
     }
 
     fn open_session(&mut self, desk: &mut Desk<'_, Self>) {
@@ -208,6 +213,12 @@ impl<V: Service> Replicated<V> {
                 let again = Command { retries: command.retries + 1, ..command };
                 desk.later(after, Later(Put::Again(again, retry)));
             }
+            Outcome::Unknown { .. }
+                if command.retries < RETRIES_MAX && desk.random().between(0, 100) < self.careless_percent =>
+            {
+                let again = Command { retries: command.retries + 1, ..command };
+                self.propose(desk, again, Delivery::AtMostOnce);
+            }
             Outcome::Unknown { .. } => desk.answer(call, Answer::Unknown),
         }
     }
@@ -237,6 +248,10 @@ impl<V: Service> Application for Replicated<V> {
         "a stranger was refused",
     ];
 
+    fn bears(_: FaultKind) -> bool {
+        true
+    }
+
     fn groups(setup: &ReplicaSetup<V>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let (config, settings, state) = (setup.config.clone(), setup.settings.clone(), setup.state);
         let make: MakeGroup = Box::new(move |start| {
@@ -246,7 +261,7 @@ impl<V: Service> Application for Replicated<V> {
                 Replica::<V::Log, V::State>::recover(start.now, seat, settings, config, start.recovery, state())?;
             Ok(Box::new(replica))
         });
-        BTreeMap::from([(GROUP, make)])
+        BTreeMap::from([(REPLICA_GROUP, make)])
     }
 
     fn start(setup: &ReplicaSetup<V>, desk: &mut Desk<'_, Self>) -> Self {
@@ -255,6 +270,7 @@ impl<V: Service> Application for Replicated<V> {
             session: Session::None,
             session_percent: setup.session_percent,
             session_timeout: setup.session_timeout,
+            careless_percent: setup.careless_percent,
             leads: (false, 0),
             digest: Cell::new((LogIndex(u64::MAX), 0)),
             service: PhantomData,
@@ -291,7 +307,7 @@ impl<V: Service> Application for Replicated<V> {
                 if !self.leads.0 {
                     desk.sometimes(READ_AT_FOLLOWER);
                 }
-                let read = desk.node().group::<Replica<V::Log, V::State>>(GROUP);
+                let read = desk.node().group::<Replica<V::Log, V::State>>(REPLICA_GROUP);
                 let answer = read.map_or(Answer::Unknown, |replica| V::read(&what, replica.state()));
                 desk.answer(call, answer);
             }
@@ -337,7 +353,9 @@ impl<V: Service> Application for Replicated<V> {
     }
 
     fn observe(&self, node: &Node) -> Observation {
-        let Some(replica) = node.group::<Replica<V::Log, V::State>>(GROUP) else { return Observation::default() };
+        let Some(replica) = node.group::<Replica<V::Log, V::State>>(REPLICA_GROUP) else {
+            return Observation::default();
+        };
         let applied = replica.read_context().index;
         if self.digest.get().0 != applied {
             self.digest.set((applied, replica.state().digest()));
@@ -364,8 +382,8 @@ fn error_words(error: &impl Display) -> String {
     format!("unreadable: {error}")
 }
 
-/// The only group.
-pub(super) const GROUP: GroupId = GroupId(1);
+/// The only group of nodes that replicate a service.
+pub const REPLICA_GROUP: GroupId = GroupId(1);
 const SNAPSHOT_BUILT: &str = "a snapshot was built";
 const FORWARDED: &str = "a proposal was forwarded";
 const READ_AT_FOLLOWER: &str = "a read was answered by a follower";

@@ -50,7 +50,7 @@ impl<A: Application> NodeMachine<A> {
             self.tell(now, Completions { writes, ..Completions::default() });
             let changes = self.scribe.settle(self.queue.is_empty());
             self.tell(now, changes);
-            self.note_poisoned();
+            self.note_poisoned(now, disk);
             self.begin_set(disk);
             return;
         }
@@ -72,6 +72,20 @@ impl<A: Application> NodeMachine<A> {
         };
         self.node.handle(now, input);
         self.next_snapshot_operation();
+    }
+
+    /// Goes on with what is under way for as long as the power lasts, and tells nobody.
+    pub(super) fn work_on(&mut self, disk: &mut NodeDisk<A>) {
+        if let Some((_, mut writes)) = self.writing.take() {
+            let _ = self.scribe.sync(&mut writes);
+            let _ = self.scribe.settle(self.queue.is_empty());
+            self.begin_set(disk);
+        }
+        for work in std::mem::take(&mut self.work).into_values() {
+            if let Work::Snapshot(work) = work {
+                let _ = self.perform(work);
+            }
+        }
     }
 
     fn submit(&mut self, disk: &mut NodeDisk<A>, writes: Vec<Write>) {
@@ -156,9 +170,10 @@ impl<A: Application> NodeMachine<A> {
         }
     }
 
-    fn note_poisoned(&mut self) {
+    fn note_poisoned(&mut self, now: Now, disk: &mut NodeDisk<A>) {
         if self.scribe.wal().poisoned().is_some() && !std::mem::replace(&mut self.is_poisoned, true) {
-            self.drawers.outputs.push_back(MachineOutput::Sometimes(reached::LOG_POISONED));
+            let (_, mut desk) = self.desk(now, disk);
+            desk.sometimes(reached::LOG_POISONED);
         }
     }
 
