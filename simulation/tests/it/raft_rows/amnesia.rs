@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use quorate_protocol::{Violation, VotingBar};
+use quorate_protocol::{Incarnation, NodeId, Violation, VotingBar};
+use quorate_runtime::{Directory, DirectoryError, cluster_id};
 use quorate_simulation::schedule::{What, Who};
+use quorate_wal::disk::MemoryDisk;
 
 use super::directed::Director;
 use super::seen::Seen;
@@ -80,4 +82,23 @@ fn row_24_an_old_copy_put_back_loses_what_it_had_acknowledged() {
         let failure = outcome.failure.expect("what was acknowledged is lost, and the laws see it");
         assert!(failure.law != "serves after healing", "{}: {}", failure.law, failure.detail);
     }
+}
+
+/// Raft 24: a node that is started with the data of another cluster, or of another node, refuses them by name, and changes nothing.
+/// One that is started again keeps its identity. (Between running nodes the transport's handshake refuses a foreign cluster, before any
+/// frame: a simulated network stands behind that, and what got through would come from a stranger, as above.)
+#[test]
+fn row_24_foreign_data_and_a_second_start() {
+    let disk = MemoryDisk::new();
+    let draw = || Ok(Incarnation(7));
+    let own = cluster_id("ours");
+    let first = Directory::open(disk.clone(), own, NodeId(2), draw).expect("a new directory").identity();
+    let before = disk.content("identity");
+    let foreign = Directory::open(disk.clone(), cluster_id("theirs"), NodeId(2), draw);
+    assert!(matches!(foreign.map(drop), Err(DirectoryError::ForeignCluster { .. })));
+    let foreign = Directory::open(disk.clone(), own, NodeId(3), draw);
+    assert!(matches!(foreign.map(drop), Err(DirectoryError::ForeignNode { .. })));
+    assert_eq!(disk.content("identity"), before);
+    let again = Directory::open(disk, own, NodeId(2), || Ok(Incarnation(8))).expect("its own");
+    assert_eq!(again.identity(), first, "it does not become another");
 }

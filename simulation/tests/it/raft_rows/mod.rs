@@ -4,6 +4,7 @@
 //! nothing.
 
 mod amnesia;
+mod corruption;
 mod directed;
 mod disks;
 mod elections;
@@ -11,6 +12,8 @@ mod partitions;
 mod reads;
 mod replication;
 mod seen;
+mod snapshots;
+mod timed;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -73,8 +76,12 @@ impl Script {
     }
 
     /// Something goes wrong from one moment to another.
-    pub(crate) fn fault(mut self, from_ms: u64, to_ms: u64, what: What) -> Self {
-        let (at_us, for_us) = (from_ms * 1_000, (to_ms - from_ms) * 1_000);
+    pub(crate) fn fault(self, from_ms: u64, to_ms: u64, what: What) -> Self {
+        self.fault_us(from_ms * 1_000, (to_ms - from_ms) * 1_000, what)
+    }
+
+    /// The same in microseconds, and how long it lasts.
+    pub(crate) fn fault_us(mut self, at_us: u64, for_us: u64, what: What) -> Self {
         self.schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what });
         self
     }
