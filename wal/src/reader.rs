@@ -144,20 +144,24 @@ pub(crate) fn read_point<D: Disk>(
     let mut offset = u64::from(point.offset);
     let mut next = point.first;
     let end = point.end().min(range.end);
+    let mut is_lost = false;
     while next < end {
         if !point.reaches(offset) {
             return Err(LoadFailure::Damaged);
         }
         let start = window.bytes(offset, RECORD_HEADER_BYTES).map_err(|_| LoadFailure::Io)?;
-        if !offset.is_multiple_of(aligned(1)) && start.get(..8) == Some(&[0; 8]) {
+        // Within a damaged record zeros are no gap.
+        if !is_lost && !offset.is_multiple_of(aligned(1)) && start.get(..8) == Some(&[0; 8]) {
             offset = aligned(offset);
             continue;
         }
         let Some((record, _)) = Record::read(start, point.segment, offset) else {
             // A record of somebody else, or one that is there twice: what is asked for may stand whole behind it.
             offset += RECORD_ALIGNMENT_BYTES;
+            is_lost = true;
             continue;
         };
+        is_lost = false;
         let is_entry = matches!(record.kind, RecordKind::Entry | RecordKind::RelocatedEntry);
         if is_entry && record.stream == stream.0 && record.position == next {
             next += 1;

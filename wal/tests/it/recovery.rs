@@ -474,6 +474,22 @@ fn rule_29_entries_around_a_repaired_batch_are_read() {
     }
 }
 
+/// The damaged record that opens a batch has zeros in it, as a gap has; the entries behind it in the same page are read.
+#[test]
+fn rule_29_entries_of_a_repaired_batch_are_read() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    put(&mut wal, A, vec![append(2, 1, 2), state("t1"), append(4, 1, 1)]);
+    put(&mut wal, A, vec![append(5, 1, 1)]);
+    wal.close().unwrap();
+    let batch = batch_starts(&disk.content(segment(1)).unwrap())[1];
+    disk.flip(segment(1), batch as u64 + 17, 3);
+    let (wal, report) = try_open(&disk).unwrap();
+    assert_eq!(report.repaired_batches, 1);
+    assert_eq!(texts(&wal, A, 1).unwrap().len(), 5);
+}
+
 /// After a cut LSNs jump, and the first batch behind the jump is a vote.
 #[test]
 fn rule_29_a_vote_behind_a_jump_of_lsns_survives_the_damage_of_any_one_page() {
