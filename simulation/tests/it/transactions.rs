@@ -308,8 +308,9 @@ impl Workload<Machine> for Clients {
                     self.told.borrow_mut().insert(*transaction, writers);
                 }
             }
+            // A coordinator that crashed may have to ask the only participant once more.
             (Call::Query(_), Answer::Done(Told::Known(transaction, knowledge)))
-                if !matches!(knowledge, Knowledge::Committed | Knowledge::Forgotten) =>
+                if !matches!(knowledge, Knowledge::Committed | Knowledge::Forgotten | Knowledge::InDoubt) =>
             {
                 self.lie.get_or_insert(format!("{transaction} was committed, and then {knowledge:?}"));
             }
