@@ -23,3 +23,11 @@ fn transactions_keep_their_laws_under_every_fault() {
     assert!(seeds < 100 || missed.is_empty(), "never: {missed:?}");
     assert!(summary.acknowledged_median > 100, "{} calls were acknowledged", summary.acknowledged_median);
 }
+
+/// The participant that was left the decision aborted, crashed before that was durable, and committed when it was asked again. The law of one
+/// outcome took the first for an outcome.
+#[test]
+fn an_abort_of_its_own_that_was_lost_is_none() {
+    let outcome = run_nothing_recorded(&generator().schedule(63));
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+}

@@ -26,6 +26,8 @@ pub struct OneOutcome {
     committed: BTreeMap<TransactionId, NodeId>,
     aborted: BTreeMap<TransactionId, BTreeSet<NodeId>>,
     writers: BTreeMap<TransactionId, BTreeSet<NodeId>>,
+    /// Left to their only participant.
+    delegated: BTreeSet<TransactionId>,
 }
 
 impl Law<TwoPhaseCommit> for OneOutcome {
@@ -34,12 +36,17 @@ impl Law<TwoPhaseCommit> for OneOutcome {
     }
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
-        for (node, core) in nodes {
+        for (_, core) in nodes {
             for (transaction, writers) in decided(core) {
                 self.writers.insert(transaction, writers.clone());
             }
+            let delegated = core.coordinated.iter().filter(|(_, it)| matches!(it.stage, Stage::Delegated { .. }));
+            self.delegated.extend(delegated.map(|(number, _)| core.id_of(*number)));
+        }
+        for (node, core) in nodes {
             for (transaction, end) in ends(core) {
                 match end {
+                    BranchEnd::Decided(Decision::Abort) if self.delegated.contains(&transaction) => {}
                     BranchEnd::Decided(Decision::Commit) => {
                         self.committed.insert(transaction, *node);
                     }
@@ -54,8 +61,12 @@ impl Law<TwoPhaseCommit> for OneOutcome {
             aborted.iter().try_for_each(|node| self.judge(*transaction, *node))?;
         }
         for (node, core) in nodes {
-            let mut abandoned = ends(core).filter(|(_, end)| *end == BranchEnd::Abandoned);
-            abandoned.try_for_each(|(transaction, _)| self.judge(transaction, *node))?;
+            let mut undone = ends(core).filter(|(transaction, end)| match end {
+                BranchEnd::Abandoned => true,
+                BranchEnd::Decided(Decision::Abort) => self.delegated.contains(transaction),
+                BranchEnd::Decided(Decision::Commit) | BranchEnd::ReadOnly => false,
+            });
+            undone.try_for_each(|(transaction, _)| self.judge(transaction, *node))?;
         }
         Ok(())
     }
