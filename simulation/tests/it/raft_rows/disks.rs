@@ -63,8 +63,9 @@ fn acknowledged_is_durable(
 fn row_09_async_write_reorder() {
     let mut seen = 0;
     for seed in 0..3 {
-        let script = Script::new(7, seed).clients(16).hurry(0, 300, 1);
-        let script = script.fault(900, 6_000, What::StallDisk { node: Who::Node(1) }).isolate(1_000, 3_000, 1);
+        let script = Script::new(7, seed).clients(16).at_leader(70).hurry(0, 300, 1).isolate(1_000, 3_000, 1);
+        // What is on its way to the disk by now reached nobody else.
+        let script = script.fault(1_005, 6_000, What::StallDisk { node: Who::Node(1) });
         let crash = What::Crash { node: Who::Node(1), point: CrashPoint::Persisted, loss: Loss::Torn };
         let script = if seed % 2 == 0 { script } else { script.fault(5_999, 7_000, crash) };
         seen += u64::from(script.play(LateWrites::default()).1.were_seen);
