@@ -1,5 +1,6 @@
 //! The public surface under test.
 
+#[path = "../../../examples/src/bin/simulate/decisions.rs"]
 mod decisions;
 mod fault_effects;
 mod history_generator;
@@ -12,4 +13,5 @@ mod replica_runs;
 mod synod_runs;
 mod transaction_histories;
 mod transaction_runs;
+#[path = "../../../examples/src/bin/simulate/transactions.rs"]
 mod transactions;
