@@ -28,6 +28,9 @@ pub(super) fn repair<F: DiskFile>(
     finding: &Finding,
     end: End,
 ) -> Result<Option<(u64, Progress)>, Failure> {
+    if follows_another(scan, offset)? {
+        return Ok(None);
+    }
     let next = next_batch(scan, offset, finding)?;
     let (region_end, last_lsn) = match (next, end) {
         (Some((start, before)), _) => (start, before.lsn),
@@ -57,6 +60,15 @@ pub(super) fn repair<F: DiskFile>(
         scan.index.apply(record, payload, place);
     }
     Ok(Some(after))
+}
+
+/// Whether a batch at `offset` says that it follows another than the last one that was read: then that one is lost. It may have gone
+/// elsewhere on the disk, and left the marker in its place that it was to replace.
+fn follows_another<F: DiskFile>(scan: &Scan<'_, F>, offset: u64) -> Result<bool, Failure> {
+    let mut head = [0; BATCH_HEADER_BYTES];
+    let read = scan.file.read_at(offset, &mut head)?;
+    let header = BatchHeader::read(&head[..read], scan.segment, offset);
+    Ok(header.is_some_and(|header| header.predecessor != scan.progress.chain))
 }
 
 /// Where a batch that lacks nothing ends: its last record says it, or else it is what the others make it.

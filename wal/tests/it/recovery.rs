@@ -509,6 +509,27 @@ fn rule_29_a_vote_behind_a_jump_of_lsns_survives_the_damage_of_any_one_page() {
     survives_any_page(&disk, torn, "t1");
 }
 
+/// A write that went elsewhere leaves the marker that it was to replace. The vote behind it lost nothing, and follows another batch.
+#[test]
+fn rule_10_a_vote_behind_a_lost_write_does_not_stand_in_for_it() {
+    for seed in 0..32 {
+        let disk = MemoryDisk::new();
+        let mut wal = open(&disk);
+        put(&mut wal, A, vec![append(1, 1, 1)]);
+        wal.settle(true).unwrap();
+        disk.misdirect(Some(seed));
+        put(&mut wal, A, vec![append(2, 1, 1)]);
+        put(&mut wal, A, vec![state("t1")]);
+        wal.close().unwrap();
+        // What went elsewhere may have hit a header there.
+        match try_open(&disk) {
+            Err(OpenError::Corrupt { .. } | OpenError::DamagedHeader { .. }) => {}
+            Err(error) => panic!("seed {seed}: {error}"),
+            Ok((wal, _)) => panic!("seed {seed}: entry 2 is lost, and {:?} is there", texts(&wal, A, 1)),
+        }
+    }
+}
+
 /// That the last vote was durable is known from the checkpoint alone: no batch follows it.
 #[test]
 fn rule_29_a_vote_at_the_very_end_survives_the_damage_of_any_one_page() {
