@@ -83,9 +83,11 @@ impl<A: Application> NodeDisk<A> {
         outcome.map_err(|detail| Violation { law: "the log keeps what was acknowledged", detail })
     }
 
-    /// Ends whoever used the disk.
+    /// Ends whoever used the disk. A misdirected write is undone where it hit the last batch that was acknowledged, as rot spares it: behind
+    /// that nothing testifies, and to lose it unseen is more than a protocol bears.
     pub(super) fn crash(&mut self, loss: Loss, random: &mut Random) {
         self.last_loss = Some(loss);
+        self.files.restore_newest();
         self.files.crash(match loss {
             Loss::Nothing => Crash::Process,
             Loss::Unsynced => Crash::LoseBytes,

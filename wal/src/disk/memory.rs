@@ -186,6 +186,12 @@ impl MemoryDisk {
         self.lock().misdirected = seed;
     }
 
+    /// Undoes what misdirected writes did to the bytes that were synced last of each file: those went elsewhere, or others over them.
+    /// No later bytes testify to these yet, so that no reader of the files could know.
+    pub fn restore_newest(&self) {
+        self.lock().files.values_mut().for_each(Content::restore_newest);
+    }
+
     /// Flips one bit of what is on the medium, while the file may be open. Newer bytes that wait to be written stay.
     ///
     /// # Panics
@@ -398,12 +404,13 @@ impl DiskFile for MemoryFile {
         let bytes = if outcome.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
         let end = in_memory(offset)? + bytes.len();
         state.grow(self.inode, end)?;
-        if let Some(seed) = state.misdirected.take()
-            && state.misdirect(bytes, seed)
-        {
+        let misdirected = state.misdirected.take();
+        let is_elsewhere = misdirected.is_some_and(|seed| state.misdirect(bytes, seed));
+        let content = state.files.get_mut(&self.inode).expect("an open file has content");
+        content.meant.push((end - bytes.len(), bytes.to_vec()));
+        if is_elsewhere {
             return outcome;
         }
-        let content = state.files.get_mut(&self.inode).expect("an open file has content");
         if content.current.len() < end {
             content.current.resize(end, 0);
         }
@@ -443,6 +450,10 @@ impl DiskFile for MemoryFile {
         state.grow(self.inode, length)?;
         let content = state.files.get_mut(&self.inode).expect("an open file has content");
         let before = content.current.len();
+        if length < before {
+            content.meant.clear();
+            content.newest.clear();
+        }
         content.current.resize(length, 0);
         content.touch(before.min(length) as u64, before.max(length) as u64);
         Ok(())

@@ -228,6 +228,33 @@ fn a_misdirected_write_is_told_as_done_and_lies_elsewhere() {
 }
 
 #[test]
+fn what_was_synced_last_is_restored_where_it_was_meant_to_be() {
+    let disk = MemoryDisk::new();
+    let (lost, hit) = (disk.create(Path::new("lost")).expect("made"), disk.create(Path::new("hit")).expect("made"));
+    for file in [&lost, &hit] {
+        file.write_at(0, &[1; 512]).expect("written");
+        file.sync_data().expect("synced");
+    }
+    // Whichever file it lands in, nothing of it is left.
+    for seed in 0..4 {
+        disk.misdirect(Some(seed));
+        lost.write_at(0, &[2; 512]).expect("as far as it knows");
+        lost.sync_data().expect("synced");
+        disk.restore_newest();
+        let content = |name| disk.durable_content(name).expect("there");
+        assert_eq!((content("lost"), content("hit")), (vec![2; 512], vec![1; 512]), "seed {seed}");
+        hit.write_at(0, &[1; 512]).expect("written");
+        hit.sync_data().expect("synced");
+    }
+    lost.write_at(0, &[3; 512]).expect("written");
+    lost.sync_data().expect("synced");
+    lost.write_at(0, &[4; 512]).expect("written");
+    disk.restore_newest();
+    assert_eq!(disk.durable_content("lost").expect("there"), [3; 512], "what is not synced stays so");
+    assert_eq!(disk.content("lost").expect("there"), [4; 512]);
+}
+
+#[test]
 fn rot_shows_at_once_but_behind_newer_bytes() {
     let disk = MemoryDisk::new();
     let file = half_synced(&disk);

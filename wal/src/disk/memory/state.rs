@@ -52,6 +52,10 @@ pub(super) struct Content {
     pub(super) dirty: Sectors,
     /// Sectors whose sync failed: the medium will never have them.
     pub(super) doomed: Sectors,
+    /// Where bytes were meant to go since the last sync, and the bytes.
+    pub(super) meant: Vec<(usize, Vec<u8>)>,
+    /// The same of the last sync that had anything to write.
+    pub(super) newest: Vec<(usize, Vec<u8>)>,
 }
 
 impl Default for State {
@@ -228,12 +232,25 @@ impl Content {
         for sector in self.dirty.take() {
             self.write_back(sector);
         }
+        if !self.meant.is_empty() {
+            self.newest = std::mem::take(&mut self.meant);
+        }
+    }
+
+    /// Puts what was synced last where it was meant to go.
+    pub(super) fn restore_newest(&mut self) {
+        let newest = std::mem::take(&mut self.newest);
+        for (start, bytes) in &newest {
+            self.overwrite(*start, bytes);
+        }
+        self.newest = newest;
     }
 
     /// A sync failed: what it should have written is lost, though it can still be read.
     pub(super) fn doom(&mut self) {
         self.doomed.extend(&self.dirty);
         self.dirty.clear();
+        self.meant.clear();
     }
 
     /// Changes what is on the medium, and what is read of it where no newer bytes wait to be written.
@@ -251,6 +268,7 @@ impl Content {
 
     pub(super) fn settle(&mut self, mut fate: impl FnMut(u64) -> Sector) {
         self.doomed.clear();
+        self.meant.clear();
         let truncated = self.current.len() < self.durable.len();
         for sector in self.dirty.take() {
             match fate(sector) {
