@@ -9,7 +9,7 @@ use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::node_machine::{MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated};
 use quorate_simulation::registers::{RegisterClients, Registers};
-use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::world::{Outcome, Recording, run};
 
 type Service = RegisterService<Raft>;
@@ -46,6 +46,23 @@ fn replicas_keep_their_laws_under_every_fault() {
     println!("{summary}");
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
     assert!(summary.acknowledged_median > 300, "{} calls were acknowledged", summary.acknowledged_median);
+}
+
+/// Schedules that the simulator found and shrank, with what was wrong.
+#[test]
+fn what_was_found_once_stays_mended() {
+    let found = [
+        // Seed 232: a write went elsewhere and left a marker in its place, and the log took the vote behind it for damaged.
+        include_str!("found/lost-write-behind-a-marker.json"),
+        // Seed 278: the fault itself was too much: nothing testified to the batch that went elsewhere.
+        include_str!("found/lost-write-before-a-crash.json"),
+    ];
+    for schedule in found {
+        let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
+        let outcome = run_replicas(&schedule, Recording::Nothing);
+        assert_eq!(outcome.failure, None, "seed {}", schedule.seed);
+        assert!(outcome.faults.contains_key(&FaultKind::MisdirectedWrite), "seed {}", schedule.seed);
+    }
 }
 
 #[test]
