@@ -16,7 +16,7 @@ mod words;
 pub use builder::Builder;
 pub use cluster::{Cluster, Faults};
 pub use disk::Disk;
-pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, laws};
+pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
 pub use network::{Pick, Release};
 pub use node::{Applied, Node};
 pub use record::{Fate, Happening};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{Entry, Law, LogIndex, NodeId, Role, Term, Violation};
 
 use crate::Raft;
+use crate::codec::decode_state;
 
 /// Every law.
 pub fn laws() -> Vec<Box<dyn Law<Raft>>> {
@@ -14,6 +15,12 @@ pub fn laws() -> Vec<Box<dyn Law<Raft>>> {
         Box::<LeaderCompleteness>::default(),
         Box::<MonotoneState>::default(),
     ]
+}
+
+/// The term in a durable state record, and who got the vote in it; nothing for bytes that are none.
+#[must_use]
+pub fn durable_vote(state: &[u8]) -> Option<(Term, Option<NodeId>)> {
+    decode_state(state).ok().map(|state| (state.term, state.voted_for))
 }
 
 /// At most one node leads in a term (Raft §5.2, "election safety").
@@ -141,10 +148,10 @@ impl Law<Raft> for LeaderCompleteness {
     }
 }
 
-/// Term and vote never go back while a node runs, nor does what it says is committed.
+/// Term and vote never go back while a node runs, nor does what it knows to be committed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MonotoneState {
-    seen: BTreeMap<NodeId, (Term, Option<NodeId>)>,
+    seen: BTreeMap<NodeId, (Term, Option<NodeId>, LogIndex)>,
 }
 
 impl Law<Raft> for MonotoneState {
@@ -160,11 +167,11 @@ impl Law<Raft> for MonotoneState {
             self.seen.remove(&node);
         }
         for (node, core) in nodes {
-            let now = (core.state.term, core.state.voted_for);
+            let now = (core.state.term, core.state.voted_for, core.commit_index);
             let before = self.seen.insert(*node, now).unwrap_or_default();
             let changed_vote = before.0 == now.0 && before.1.is_some() && before.1 != now.1;
-            if now.0 < before.0 || changed_vote || core.commit_index < core.told.committed {
-                let detail = format!("node {node} went from term and vote {before:?} to {now:?}");
+            if now.0 < before.0 || changed_vote || now.2 < before.2 || core.commit_index < core.told.committed {
+                let detail = format!("node {node} went from term, vote and commit index {before:?} to {now:?}");
                 return Err(Violation { law: "monotone state", detail });
             }
         }

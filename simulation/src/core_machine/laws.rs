@@ -2,27 +2,51 @@
 
 use std::collections::BTreeMap;
 
-use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Violation};
+use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
 
 use super::{CoreDisk, CoreMachine};
 use crate::world::{ClusterLaws, Machine, NodeView, converged};
 
-/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum, and equally
-/// far applied logs give equal states.
+/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum and stays so, who
+/// leads was elected by votes that are durable on a quorum, what it takes for acknowledged is durable, and equally far
+/// applied logs give equal states.
 pub struct CoreLaws<P: ReplicatedLog> {
     laws: Vec<Box<dyn Law<P>>>,
-    committed: LogIndex,
+    vote_of: Option<VoteOf>,
+    /// The newest committed entry, and its term where a node that said so has it.
+    committed: (LogIndex, Option<Term>),
+    /// The newest term in which each node was seen to lead.
+    leads: BTreeMap<NodeId, u64>,
+    looks: u64,
     /// The state at each applied index, as first seen.
     digests: BTreeMap<LogIndex, u64>,
     /// How far each node was looked at.
     applied: BTreeMap<NodeId, LogIndex>,
 }
 
+/// Reads a state record: the term, and who got the vote in it.
+pub type VoteOf = fn(&[u8]) -> Option<(Term, Option<NodeId>)>;
+
 impl<P: ReplicatedLog> CoreLaws<P> {
     /// These laws of the core, and the others.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<P>>>) -> Self {
-        Self { laws, committed: LogIndex::ZERO, digests: BTreeMap::new(), applied: BTreeMap::new() }
+        Self {
+            laws,
+            vote_of: None,
+            committed: (LogIndex::ZERO, None),
+            leads: BTreeMap::new(),
+            looks: 0,
+            digests: BTreeMap::new(),
+            applied: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at votes and acknowledgements too: this reads the terms and votes on disks.
+    #[must_use]
+    pub fn votes(mut self, vote_of: VoteOf) -> Self {
+        self.vote_of = Some(vote_of);
+        self
     }
 }
 
@@ -38,6 +62,10 @@ where
             law.check(&cores)?;
         }
         for (node, machine) in running() {
+            if let Some(index) = machine.log_time_fell_at {
+                let detail = format!("node {node} applied entry {index} of an earlier log time than the one before it");
+                return Err(Violation { law: "log time never goes back", detail });
+            }
             let index = machine.applied.0;
             if self.applied.insert(node, index) != Some(index) {
                 let digest = machine.registers.digest();
@@ -48,14 +76,12 @@ where
                 }
             }
         }
-        for (node, machine) in running() {
-            let index = LogIndex(machine.told.committed);
-            if index > self.committed {
-                self.committed = index;
-                check_durable(node, index, nodes)?;
-            }
+        self.check_votes(nodes)?;
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_APART) {
+            self.check_leaders(nodes)?;
         }
-        Ok(())
+        self.check_durable(nodes)
     }
 
     fn at_end(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
@@ -63,22 +89,90 @@ where
     }
 }
 
-fn check_durable<P>(by: NodeId, index: LogIndex, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation>
+impl<P> CoreLaws<P>
 where
     P: ReplicatedLog,
     CoreMachine<P>: Machine<Disk = CoreDisk>,
 {
-    // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
-    let term = nodes.iter().find(|view| view.node == by).and_then(|view| view.disk.stream.term_at(index));
-    // What a lost disk held is not known any more: it may have been one of the copies.
-    let has_it = |view: &&NodeView<'_, CoreMachine<P>>| {
-        let here = view.disk.stream.term_at(index);
-        view.is_lost || view.disk.stream.base() >= index || (here.is_some() && (term.is_none() || here == term))
-    };
-    let copies = nodes.iter().filter(has_it).count();
-    if copies * 2 > nodes.len() {
-        return Ok(());
+    /// Who leads has the votes of a quorum on its disks, or what came after them.
+    fn check_votes(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
+        let Some(vote_of) = self.vote_of else { return Ok(()) };
+        for view in nodes {
+            let Some(told) = view.machine.map(|machine| machine.told).filter(|told| told.is_leader) else { continue };
+            if self.leads.insert(view.node, told.term) == Some(told.term) {
+                continue;
+            }
+            let has_voted = |voter: &&NodeView<'_, CoreMachine<P>>| {
+                let vote = voter.disk.stream.state().and_then(vote_of);
+                voter.is_lost
+                    || vote.is_some_and(|vote| vote.0.0 > told.term || vote == (Term(told.term), Some(view.node)))
+            };
+            let votes = nodes.iter().filter(has_voted).count();
+            if votes * 2 <= nodes.len() {
+                let (node, term) = (view.node, told.term);
+                let detail = format!("node {node} leads in term {term} by {votes} durable votes of {}", nodes.len());
+                return Err(Violation { law: "a leader's votes are durable on a quorum", detail });
+            }
+        }
+        Ok(())
     }
-    let detail = format!("entry {index} is committed, says node {by}, and durable on {copies} of {}", nodes.len());
-    Err(Violation { law: "committed is durable on a quorum", detail })
+
+    /// A leader's term is on its disk, and what it knows of a peer's log on the peer's, unless the peer is in a later term.
+    fn check_leaders(&self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
+        let Some(vote_of) = self.vote_of else { return Ok(()) };
+        for view in nodes {
+            let Some(status) = view.machine.map(|machine| machine.core.status()) else { continue };
+            if status.role != Role::Leader {
+                continue;
+            }
+            let term_of = |disk: &CoreDisk| disk.stream.state().and_then(vote_of).map_or(Term(0), |vote| vote.0);
+            if term_of(view.disk) < status.term {
+                let detail = format!("node {} leads in term {} and may forget it", view.node, status.term);
+                return Err(Violation { law: "a leader's term is durable", detail });
+            }
+            for peer in status.peers {
+                let index = peer.match_index;
+                let Some(term) = view.disk.stream.term_at(index) else { continue };
+                let has_it = |other: &NodeView<'_, CoreMachine<P>>| {
+                    let stream = &other.disk.stream;
+                    let is_excused = other.is_lost || term_of(other.disk) > status.term;
+                    is_excused || stream.base() >= index || stream.term_at(index) == Some(term)
+                };
+                if nodes.iter().any(|other| other.node == peer.node && !has_it(other)) {
+                    let (leader, node) = (view.node, peer.node);
+                    let detail = format!("node {leader} counts entry {index} of node {node}, which is not on its disk");
+                    return Err(Violation { law: "what a leader counts is durable", detail });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is committed is durable on a quorum, from when it becomes known on.
+    fn check_durable(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
+        for view in nodes {
+            if let Some(machine) = view.machine
+                && machine.told.committed > self.committed.0.0
+            {
+                let index = LogIndex(machine.told.committed);
+                // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
+                self.committed = (index, view.disk.stream.term_at(index));
+            }
+        }
+        let (index, term) = self.committed;
+        // What a lost disk held is not known any more: it may have been one of the copies.
+        let has_it = |view: &&NodeView<'_, CoreMachine<P>>| {
+            let here = view.disk.stream.term_at(index);
+            view.is_lost || view.disk.stream.base() >= index || (here.is_some() && (term.is_none() || here == term))
+        };
+        let copies = nodes.iter().filter(has_it).count();
+        if copies * 2 > nodes.len() {
+            return Ok(());
+        }
+        let detail = format!("entry {index} is committed, and durable on {copies} of {}", nodes.len());
+        Err(Violation { law: "committed is durable on a quorum", detail })
+    }
 }
+
+/// Leaders are looked at every so many steps: what one counts it does not forget.
+const LOOKS_APART: u64 = 32;

@@ -7,7 +7,7 @@ mod laws;
 mod outside;
 mod stream;
 
-pub use laws::CoreLaws;
+pub use laws::{CoreLaws, VoteOf};
 pub use stream::Stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -118,11 +118,15 @@ pub struct CoreMachine<P: ReplicatedLog> {
     node: NodeId,
     core: P,
     snapshot_every: u64,
+    /// So many entries are kept behind a snapshot for peers that lag.
+    kept: u64,
     session: SessionId,
     registers: Registers,
     /// The last applied entry and its term.
     applied: (LogIndex, Term),
     log_time: quorate_protocol::LogTime,
+    /// The first applied entry whose log time was below that of the one before it.
+    log_time_fell_at: Option<LogIndex>,
     next_number: u64,
     /// Proposed, and not told where it stands.
     proposed: BTreeMap<u64, (u64, Request)>,
@@ -239,8 +243,7 @@ where
                 self.is_building = false;
                 if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
                     disk.snapshot = Some((meta.clone(), *registers));
-                    let keep_from =
-                        LogIndex(meta.index.0.saturating_sub(self.snapshot_every.min(KEPT_BEHIND_SNAPSHOT)));
+                    let keep_from = LogIndex(meta.index.0.saturating_sub(self.kept));
                     let compact = LogCommand::Compact { snapshot: meta, keep_from };
                     self.core.handle(now, Input::Command(compact));
                 }
@@ -359,10 +362,12 @@ where
             node,
             core: core.map_err(|error| error.to_string())?,
             snapshot_every: setup.snapshot_every,
+            kept: kept_behind_snapshots(setup, node),
             session: SessionId { incarnation, start: disk.starts },
             registers: Registers::default(),
             applied: (LogIndex::ZERO, Term(0)),
             log_time: quorate_protocol::LogTime(0),
+            log_time_fell_at: None,
             next_number: 0,
             proposed: BTreeMap::new(),
             appended: BTreeMap::new(),
@@ -527,5 +532,11 @@ const TRANSFER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 /// What a message has beside its payloads, about.
 const HEADER_BYTES: u64 = 64;
 
-/// Entries that are kept at most behind a snapshot for peers that lag a little.
-const KEPT_BEHIND_SNAPSHOT: u64 = 20;
+/// Nodes differ in how far back their logs go: one can bring a peer up with entries where another must send a snapshot.
+fn kept_behind_snapshots<P: ReplicatedLog>(setup: &CoreSetup<P>, node: NodeId) -> u64 {
+    let mut random = Random::new(setup.seed ^ (node.0 << 32) ^ 0x6b65_7074);
+    match random.between(0, 4) {
+        0 => random.between(0, 1_000),
+        _ => setup.snapshot_every.min(20),
+    }
+}

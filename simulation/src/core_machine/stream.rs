@@ -33,6 +33,12 @@ impl Stream {
         if index == self.base.0 { Some(self.base.1) } else { self.at(index).map(|(term, _)| *term) }
     }
 
+    /// The protocol's own state record, as it was written last.
+    #[must_use]
+    pub fn state(&self) -> Option<&[u8]> {
+        self.state.as_deref()
+    }
+
     fn at(&self, index: LogIndex) -> Option<&(Term, Entry)> {
         let offset = index.0.checked_sub(self.base.0.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_protocol::{Configuration, NodeId, Random};
-use quorate_raft::testing::{laws, small_settings};
+use quorate_raft::testing::{durable_vote, laws, small_settings};
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Requirements;
 use quorate_simulation::core_machine::{CoreLaws, CoreMachine, CoreSetup};
@@ -64,7 +64,8 @@ fn run_bare(schedule: &Schedule, recording: Recording) -> Outcome {
         config: bare_config,
     };
     let mut clients = RegisterClients::new(schedule.seed);
-    run::<Bare>(&setup, schedule, &mut CoreLaws::new(laws()), &mut clients, recording)
+    let mut laws = CoreLaws::new(laws()).votes(durable_vote);
+    run::<Bare>(&setup, schedule, &mut laws, &mut clients, recording)
 }
 
 fn bare_config(node: NodeId, nodes: u64, seed: u64) -> Config {
