@@ -69,6 +69,8 @@ pub struct ReplicaSetup<V: Service> {
     /// Of a hundred commands outside of the session whose outcome is unknown, so many are simply proposed again, as careless
     /// clients do: they may be applied twice.
     pub careless_percent: u64,
+    /// Commands of the session are tried again after up to so many times 200 ms.
+    pub retry_slowness: u32,
 }
 
 /// One replica of a [`Service`], and the clients that call its node.
@@ -81,6 +83,7 @@ pub struct Replicated<V: Service> {
     session_percent: u64,
     session_timeout: Duration,
     careless_percent: u64,
+    retry_slowness: u32,
     leads: (bool, u64),
     /// The state's digest at this applied index, so that it is not made anew at every look.
     digest: Cell<(LogIndex, u64)>,
@@ -137,13 +140,16 @@ impl<V: Service> NodeSetup<Replicated<V>> {
             catch_up_entries: 100,
             ..ReplicaSettings::default()
         };
+        // In every second run sessions end early, and clients try again so late that theirs may be over.
+        let is_hasty = !schedule.seed.is_multiple_of(2);
         let application = ReplicaSetup {
             config,
             settings,
             state,
             session_percent: [0, 50, 90][usize::try_from(random.between(0, 3)).expect("small")],
-            session_timeout: Duration::from_millis(random.between(200, 20_000)),
+            session_timeout: Duration::from_millis(random.between(200, 20_000)) / if is_hasty { 14 } else { 1 },
             careless_percent: 0,
+            retry_slowness: if is_hasty { 10 } else { 1 },
         };
         let log = small_log(&mut random);
         Self { nodes: schedule.nodes, seed: schedule.seed, log, tail_bytes_max: 2_000, application }
@@ -209,7 +215,7 @@ impl<V: Service> Replicated<V> {
                 desk.answer(call, Answer::NotDone);
             }
             Outcome::Unknown { retry: Some(retry), .. } if command.retries < RETRIES_MAX => {
-                let after = Duration::from_millis(desk.random().between(1, 200));
+                let after = Duration::from_millis(desk.random().between(1, 200)) * self.retry_slowness;
                 let again = Command { retries: command.retries + 1, ..command };
                 desk.later(after, Later(Put::Again(again, retry)));
             }
@@ -271,6 +277,7 @@ impl<V: Service> Application for Replicated<V> {
             session_percent: setup.session_percent,
             session_timeout: setup.session_timeout,
             careless_percent: setup.careless_percent,
+            retry_slowness: setup.retry_slowness,
             leads: (false, 0),
             digest: Cell::new((LogIndex(u64::MAX), 0)),
             service: PhantomData,

@@ -157,7 +157,11 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         }
         FaultKind::Lose => What::Lose { percent: random.between(1, 50) },
         FaultKind::Duplicate => What::Duplicate { percent: random.between(1, 50) },
-        FaultKind::Delay => What::Delay { up_to_us: random.between(1_000, 600_000) },
+        FaultKind::Echo => What::Echo { percent: random.between(1, 50), up_to_us: random.between(100_000, 6_000_000) },
+        FaultKind::Delay => {
+            let longest_us = if random.between(0, 4) == 0 { 3_000_000 } else { 600_000 };
+            What::Delay { up_to_us: random.between(1_000, longest_us) }
+        }
         FaultKind::SlowDisk => What::SlowDisk { node, by_us: random.between(1_000, 500_000) },
         FaultKind::StallDisk => What::StallDisk { node },
         FaultKind::Drift => What::Drift { node, ppm: signed(random, 500_000) },

@@ -52,6 +52,7 @@ kinds! {
     Bandwidth "bandwidth",
     Lose "lose",
     Duplicate "duplicate",
+    Echo "echo",
     Delay "delay",
     SlowDisk "slow-disk",
     StallDisk "stall-disk",

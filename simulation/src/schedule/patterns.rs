@@ -9,11 +9,14 @@ use crate::world::Loss;
 /// Adds one pattern of faults to the schedule, from `at_us` on. Says how long it takes, in microseconds.
 pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule, at_us: u64) -> u64 {
     let mut pattern = Pattern { at_us, faults: Vec::new() };
-    match random.between(0, 9) {
+    match random.between(0, 12) {
         0..3 => old_entries(random, schedule.nodes, &mut pattern),
         3..6 => forgotten_votes(random, schedule.nodes, &mut pattern),
         6 => late_to_notice(random, &mut pattern),
         7 => leaders_restart(random, &mut pattern),
+        8 => late_snapshot(random, schedule.nodes, &mut pattern),
+        9 => late_votes(random, &mut pattern),
+        10 => old_acknowledgements(random, schedule.nodes, &mut pattern),
         _ => leaders_cut_off(random, &mut pattern),
     }
     let end_us = schedule.faults_us;
@@ -80,6 +83,23 @@ fn forgotten_votes(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     }
 }
 
+/// Nobody leads, and messages take longer than elections do: votes of one term arrive in the next.
+fn late_votes(random: &mut Random, pattern: &mut Pattern) {
+    let length_us = random.between(2_500_000, 5_000_000);
+    pattern.add(length_us, What::Delay { up_to_us: random.between(500_000, 2_500_000) });
+    if random.between(0, 2) == 0 {
+        pattern.add(length_us, What::Echo { percent: 50, up_to_us: 2_000_000 });
+    }
+    match random.between(0, 2) {
+        0 => pattern.add(random.between(1_000, 100_000), What::CrashAll { loss: any_loss(random) }),
+        _ => {
+            let partition = Partition::Isolate { node: Who::LEADER };
+            pattern.add(length_us / 2, What::Partition { partition });
+        }
+    }
+    pattern.at_us += length_us;
+}
+
 /// A leader whose clock is slow is cut off: when the others have another, it still believes that it leads.
 fn late_to_notice(random: &mut Random, pattern: &mut Pattern) {
     let ppm = -i64::try_from(random.between(300_000, 850_000)).expect("small");
@@ -87,6 +107,44 @@ fn late_to_notice(random: &mut Random, pattern: &mut Pattern) {
     pattern.add(length_us, What::Drift { node: Who::LEADER, ppm });
     pattern.add(length_us, What::Partition { partition: Partition::Isolate { node: Who::LEADER } });
     pattern.at_us += length_us;
+}
+
+/// A node was away for long. The snapshot that it is sent crawls to it, while another node comes to lead and brings it up sooner.
+fn late_snapshot(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
+    let late = random.between(1, nodes + 1);
+    let others: Vec<u64> = (1..=nodes).filter(|node| *node != late).collect();
+    let quick = others[pick(random, others.len())];
+    let away_us = random.between(200_000, 1_500_000);
+    pattern.add(away_us, What::Partition { partition: Partition::Isolate { node: Who::Node(late) } });
+    pattern.at_us += away_us;
+    let length_us = random.between(2_000_000, 4_000_000);
+    let links = others.iter().filter(|node| **node != quick).map(|node| (*node, late)).collect();
+    pattern.add(length_us, What::Bandwidth { links, bytes_per_second: random.between(1_500, 20_000) });
+    pattern.at_us += random.between(100_000, 800_000);
+    pattern.add(1_000, What::Transfer { to: quick });
+    if random.between(0, 2) == 0 {
+        pattern.add(length_us / 2, What::Partition { partition: Partition::Isolate { node: Who::LEADER } });
+    }
+    pattern.at_us += length_us / 2;
+}
+
+/// A leader writes to one follower alone, is deposed and leads again. The follower hears nothing of that, and what it said comes
+/// once more.
+fn old_acknowledgements(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
+    let leader = random.between(1, nodes + 1);
+    let others: Vec<u64> = (1..=nodes).filter(|node| *node != leader).collect();
+    let follower = others[pick(random, others.len())];
+    pattern.add(1_000, What::Transfer { to: leader });
+    pattern.at_us += random.between(50_000, 300_000);
+    let apart_us = random.between(800_000, 1_600_000);
+    pattern.add(apart_us, What::Echo { percent: 50, up_to_us: random.between(1_500_000, 5_000_000) });
+    pattern.add(apart_us, What::Partition { partition: Partition::Halves { side: vec![leader, follower] } });
+    pattern.at_us += apart_us;
+    let alone_us = random.between(1_500_000, 3_500_000);
+    pattern.add(alone_us, What::Partition { partition: Partition::Isolate { node: Who::Node(follower) } });
+    pattern.at_us += random.between(50_000, 800_000);
+    pattern.add(1_000, What::Transfer { to: leader });
+    pattern.at_us += alone_us;
 }
 
 /// Whoever leads stops, again and again, and now and then all do.

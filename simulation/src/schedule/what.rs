@@ -123,6 +123,13 @@ pub enum What {
         /// Of a hundred, so many.
         percent: u64,
     },
+    /// Messages come once more, long after they did first: what was said in an earlier term is heard in a later one.
+    Echo {
+        /// Of a hundred, so many.
+        percent: u64,
+        /// Up to so much later, in microseconds.
+        up_to_us: u64,
+    },
     /// Messages take up to so much longer, on every link, each its own time: they overtake each other.
     Delay {
         /// In microseconds.
@@ -225,6 +232,7 @@ impl What {
             Self::Bandwidth { .. } => FaultKind::Bandwidth,
             Self::Lose { .. } => FaultKind::Lose,
             Self::Duplicate { .. } => FaultKind::Duplicate,
+            Self::Echo { .. } => FaultKind::Echo,
             Self::Delay { .. } => FaultKind::Delay,
             Self::SlowDisk { .. } => FaultKind::SlowDisk,
             Self::StallDisk { .. } => FaultKind::StallDisk,
@@ -299,6 +307,7 @@ impl fmt::Display for What {
             }
             Self::Lose { percent } => write!(f, "lose {percent}%"),
             Self::Duplicate { percent } => write!(f, "duplicate {percent}%"),
+            Self::Echo { percent, up_to_us } => write!(f, "echo {percent}% up to {:?} later", time(up_to_us)),
             Self::Delay { up_to_us } => write!(f, "delay up to {:?}", time(up_to_us)),
             Self::SlowDisk { node, by_us } => write!(f, "slow the disk of {node} by {:?}", time(by_us)),
             Self::StallDisk { node } => write!(f, "stall the disk of {node}"),

@@ -12,6 +12,8 @@ pub(super) struct Network {
     links: Vec<LinkState>,
     pub(super) loss_percent: u64,
     pub(super) duplicate_percent: u64,
+    /// Of a hundred messages so many come again, up to so many microseconds later.
+    pub(super) echoes: Vec<(u64, u64)>,
     pub(super) delay_us: u64,
 }
 
@@ -52,6 +54,7 @@ impl Network {
             links: vec![LinkState::default(); places],
             loss_percent: 0,
             duplicate_percent: 0,
+            echoes: Vec::new(),
             delay_us: 0,
         }
     }
@@ -76,7 +79,8 @@ impl Network {
         }
         let is_doubled = self.chance(self.duplicate_percent);
         let at_us = self.arrival(leaves_us, link);
-        Fate::Arrives { leaves_us, at_us, again_us: is_doubled.then(|| self.arrival(leaves_us, link)) }
+        let again_us = is_doubled.then(|| self.arrival(leaves_us, link)).or_else(|| self.echo(at_us));
+        Fate::Arrives { leaves_us, at_us, again_us }
     }
 
     pub(super) fn is_cut(&mut self, link: Link) -> bool {
@@ -120,6 +124,18 @@ impl Network {
                 bounds.swap_remove(place);
             }
         }
+    }
+
+    pub(super) fn end_echo(&mut self, echo: (u64, u64)) {
+        if let Some(place) = self.echoes.iter().position(|other| *other == echo) {
+            self.echoes.swap_remove(place);
+        }
+    }
+
+    /// When a message that arrives then comes once more, if it does.
+    fn echo(&mut self, at_us: u64) -> Option<u64> {
+        let (percent, up_to_us) = self.echoes.iter().copied().max()?;
+        self.chance(percent).then(|| at_us + self.random.between(0, up_to_us))
     }
 
     fn link(&mut self, (from, to): Link) -> &mut LinkState {

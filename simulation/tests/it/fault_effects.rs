@@ -239,6 +239,10 @@ fn messages_are_lost_doubled_and_overtaken() {
     let (outcome, _) = one(What::Duplicate { percent: 50 });
     let count = travelled(&outcome).len();
     assert!((800..1_000).contains(&count), "{count} of about 600");
+    let (outcome, _) = one(What::Echo { percent: 50, up_to_us: 800_000 });
+    let travelled = travelled(&outcome);
+    let late = travelled.iter().filter(|(_, us)| *us > 400_000).count();
+    assert!((800..1_000).contains(&travelled.len()) && late > 100, "{late} of {}", travelled.len());
     let (outcome, _) = one(What::Delay { up_to_us: 100_000 });
     let overtaken = outcome.moments.windows(2).filter(|pair| {
         let sent = |moment: &quorate_simulation::Moment| match moment.what {

@@ -10,7 +10,7 @@ use super::Script;
 #[test]
 fn row_23_torn_last_record() {
     let mut torn = 0;
-    for seed in 0..4 {
+    for seed in 0..8 {
         let mut script = Script::new(3, seed).clients(8).at_leader(70).hurry(0, 300, 1);
         for (number, point) in (0..10).zip([CrashPoint::Persist, CrashPoint::SentWhileWriting].into_iter().cycle()) {
             let node = Who::Node(1 + number % 3);
