@@ -90,12 +90,11 @@ fn late_votes(random: &mut Random, pattern: &mut Pattern) {
     if random.between(0, 2) == 0 {
         pattern.add(length_us, What::Echo { percent: 50, up_to_us: 2_000_000 });
     }
-    match random.between(0, 2) {
-        0 => pattern.add(random.between(1_000, 100_000), What::CrashAll { loss: any_loss(random) }),
-        _ => {
-            let partition = Partition::Isolate { node: Who::LEADER };
-            pattern.add(length_us / 2, What::Partition { partition });
-        }
+    if random.between(0, 2) == 0 {
+        pattern.add(random.between(1_000, 100_000), What::CrashAll { loss: any_loss(random) });
+    } else {
+        let partition = Partition::Isolate { node: Who::LEADER };
+        pattern.add(length_us / 2, What::Partition { partition });
     }
     pattern.at_us += length_us;
 }
