@@ -21,7 +21,8 @@ pub(super) enum End {
 /// Takes note of the records of the damaged batch at `offset`, when it bears state records and all that is missing is such a
 /// record whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
 ///
-/// Only one batch may be damaged: batches share no sector, and a second damage is one too many.
+/// Only one batch may be damaged: batches share no sector, and a second damage is one too many. A write that landed elsewhere damages one and leaves
+/// out another: so each must follow the one before it.
 pub(super) fn repair<F: DiskFile>(
     scan: &mut Scan<'_, F>,
     offset: u64,
@@ -46,14 +47,16 @@ pub(super) fn repair<F: DiskFile>(
     if first <= scan.progress.lsn || last > last_lsn || !lacks_nothing(&found, offset, first, last) {
         return Ok(None);
     }
-    let after = match (next, end) {
-        (Some(next), _) => next,
-        (None, End::Sealed(progress)) => (region_end, progress),
-        (None, End::Durable(_)) => match end_of(scan, &found, offset)? {
-            Some(after) if after.1.lsn == last => after,
-            _ => return Ok(None),
-        },
+    let Some((ended_at, ended)) = end_of(scan, &found, offset)? else { return Ok(None) };
+    // What comes next must follow this batch, and not one behind it that is missing.
+    let (after, is_followed) = match (next, end) {
+        (Some(next), _) => (next, (ended_at, ended.chain) == (next.0, next.1.chain)),
+        (None, End::Sealed(progress)) => ((region_end, progress), ended.chain == progress.chain),
+        (None, End::Durable(_)) => ((ended_at, ended), ended.lsn == last),
     };
+    if !is_followed {
+        return Ok(None);
+    }
     let batch_bytes = found.last().map_or(1, |(record, at, ..)| at + record.stored_len() - offset);
     for (record, at, payload) in &found {
         let place = place_of(record, scan.segment, *at, batch_bytes);
