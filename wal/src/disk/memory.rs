@@ -180,6 +180,12 @@ impl MemoryDisk {
         self.lock().reads_fail = error;
     }
 
+    /// Makes the `number`-th read from now on (from 0) fail; later ones work.
+    pub fn fail_read(&self, number: u64, error: io::ErrorKind) {
+        let mut state = self.lock();
+        state.read_fails_at = Some((state.reads + number, error));
+    }
+
     /// Has the next write land on sectors of some file that nobody meant, as the seed has it, and be told as done; or takes
     /// that back.
     pub fn misdirect(&self, seed: Option<u64>) {
@@ -190,6 +196,12 @@ impl MemoryDisk {
     /// No later bytes testify to these yet, so that no reader of the files could know.
     pub fn restore_newest(&self) {
         self.lock().files.values_mut().for_each(Content::restore_newest);
+    }
+
+    /// Whether the next write is to land elsewhere.
+    #[must_use]
+    pub fn is_misdirecting(&self) -> bool {
+        self.lock().misdirected.is_some()
     }
 
     /// Flips one bit of what is on the medium, while the file may be open. Newer bytes that wait to be written stay.
@@ -388,8 +400,8 @@ impl Disk for MemoryDisk {
 
 impl DiskFile for MemoryFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let state = self.enter()?;
-        state.readable()?;
+        let mut state = self.enter()?;
+        state.read()?;
         let content = &state.files[&self.inode].current;
         let start = content.len().min(in_memory(offset)?);
         let count = into.len().min(content.len() - start);

@@ -214,6 +214,15 @@ fn reads_fail_until_they_are_mended() {
 }
 
 #[test]
+fn the_chosen_read_fails_alone() {
+    let disk = MemoryDisk::new();
+    let file = half_synced(&disk);
+    disk.fail_read(1, io::ErrorKind::Other);
+    let outcomes = [(); 3].map(|()| file.read_at(0, &mut [0]).is_ok());
+    assert_eq!(outcomes, [true, false, true]);
+}
+
+#[test]
 fn a_misdirected_write_is_told_as_done_and_lies_elsewhere() {
     let disk = MemoryDisk::new();
     let file = half_synced(&disk);
@@ -221,7 +230,9 @@ fn a_misdirected_write_is_told_as_done_and_lies_elsewhere() {
     other.write_at(0, &[7; 4096]).expect("written");
     other.sync_data().expect("synced");
     disk.misdirect(Some(1));
+    assert!(disk.is_misdirecting());
     file.write_at(0, &[9; 512]).expect("as far as it knows");
+    assert!(!disk.is_misdirecting());
     file.write_at(512, &[8; 512]).expect("once");
     assert_eq!(disk.content("a").expect("there")[..], [[1; 512], [8; 512]].concat());
     assert!(disk.durable_content("b").expect("there").contains(&9));

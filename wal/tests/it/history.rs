@@ -1,14 +1,16 @@
 //! One random history: operations, faults, and what must hold.
 
+mod damage;
+mod faults;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::ops::Range;
 
 use quorate_protocol::{LogIndex, Operation, Random};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::{OpenError, Poisoned, Refusal, StreamId, Wal, WriteError};
+use quorate_wal::{OpenError, Poisoned, Refusal, Report, StreamId, Wal, WriteError};
 
-use crate::craft::{PAGE, is_checkpoint, is_record, number_64, records};
+use self::faults::READS_FAIL;
 use crate::model::Model;
 use crate::support::*;
 
@@ -46,7 +48,7 @@ impl Seen {
 }
 
 /// What must be reached by a run of seeds.
-const SOMETIMES: [&str; 19] = [
+const SOMETIMES: [&str; 28] = [
     "rotated",
     "freed a segment",
     "moved a record",
@@ -57,6 +59,7 @@ const SOMETIMES: [&str; 19] = [
     "power cut",
     "power cut while opening",
     "process ended alone",
+    "process ended within an operation",
     "operation failed",
     "failed while opening",
     "disk full",
@@ -64,8 +67,16 @@ const SOMETIMES: [&str; 19] = [
     "damage refused",
     "damage of a crashed log refused",
     "damage survived",
+    "misplaced page not needed",
+    "misplaced page noticed",
+    "misdirected write",
+    "misdirected write while opening",
     "misdirected write read",
-    "misdirected write noticed",
+    "misdirected write refused",
+    "misdirected write survived",
+    "misdirected write not told from a torn tail",
+    "reads failed",
+    "reads failed while opening",
 ];
 
 /// Something that a history does.
@@ -79,7 +90,9 @@ struct Weights {
     failure: u64,
     full: u64,
     damage: u64,
+    misplace: u64,
     misdirect: u64,
+    reads: u64,
     delete: u64,
     sync: u64,
     journal: u64,
@@ -94,7 +107,9 @@ impl Weights {
             failure: some(4),
             full: some(3),
             damage: some(3),
-            misdirect: some(3),
+            misplace: some(3),
+            misdirect: some(2),
+            reads: some(3),
             delete: some(2),
             sync: 10 + some(30),
             journal: some(60),
@@ -110,6 +125,10 @@ pub(crate) struct History {
     model: Model,
     deleted: Vec<StreamId>,
     next_checkpoint: u64,
+    /// A write landed elsewhere since the log was opened, and so many syncs of later ones followed.
+    misdirected: Option<u64>,
+    /// The next write was to land elsewhere.
+    is_misdirecting: bool,
     seen: Seen,
 }
 
@@ -120,7 +139,18 @@ impl History {
         let mut random = Random::new(seed);
         let weights = Weights::new(&mut random);
         let (model, seen) = (Model::new(), Seen::default());
-        Self { random, weights, disk, wal, model, deleted: Vec::new(), next_checkpoint: 1, seen }
+        Self {
+            random,
+            weights,
+            disk,
+            wal,
+            model,
+            deleted: Vec::new(),
+            next_checkpoint: 1,
+            misdirected: None,
+            is_misdirecting: false,
+            seen,
+        }
     }
 
     /// Runs so many steps, and says what it came by.
@@ -135,8 +165,9 @@ impl History {
     }
 
     fn step(&mut self) -> Result<(), Violation> {
-        let Weights { power, process, failure, full, damage, misdirect, delete, sync, .. } = self.weights;
-        let kinds: [(u64, Step); 12] = [
+        let Weights { power, process, failure, full, damage, misplace, misdirect, reads, delete, sync, .. } =
+            self.weights;
+        let kinds: [(u64, Step); 14] = [
             (power, |history| history.restart(true)),
             (power, |history| {
                 history.cut_power_soon();
@@ -152,7 +183,12 @@ impl History {
                 Ok(())
             }),
             (damage, Self::damage_closed),
-            (misdirect, Self::misdirect),
+            (misplace, Self::misplace_pages),
+            (misdirect, |history| {
+                history.misdirect_soon();
+                Ok(())
+            }),
+            (reads, Self::fail_reads),
             (delete, Self::delete),
             (sync, Self::sync),
             (5, Self::check_reads),
@@ -179,7 +215,9 @@ impl History {
             return self.note_failure();
         }
         let operations = self.operations(stream);
-        match self.wal().write(&[(stream, operations.clone())]) {
+        let written = self.wal().write(&[(stream, operations.clone())]);
+        let is_in_files = written.is_ok();
+        match written {
             Ok(written) if written.refused == [(0, Refusal::DiskFull)] => {
                 self.seen.count("refused for want of room", 1);
                 return Ok(());
@@ -190,6 +228,9 @@ impl History {
             _ => {}
         }
         self.model.write(stream, &operations);
+        if is_in_files {
+            self.model.written();
+        }
         self.note_failure()
     }
 
@@ -255,7 +296,12 @@ impl History {
             Err(WriteError::Refused(refusal)) => {
                 return broken("what the rules allow is written", format!("deletion of {stream}: {refusal}"));
             }
-            _ => self.model.delete(stream),
+            outcome => {
+                self.model.delete(stream);
+                if outcome.is_ok() {
+                    self.model.written();
+                }
+            }
         }
         self.note_failure()?;
         self.sync()?;
@@ -269,9 +315,8 @@ impl History {
     }
 
     fn sync(&mut self) -> Result<(), Violation> {
-        if self.wal().sync().is_err() {
-            return self.note_failure();
-        }
+        let Ok(syncs) = self.wal().sync() else { return self.note_failure() };
+        self.note_misdirected(syncs);
         // A hint alone is not made durable, and nothing depends on it.
         self.model.sync();
         let is_idle = self.draw(2) == 0;
@@ -292,11 +337,15 @@ impl History {
         if self.disk.list("log".as_ref()).is_err() {
             return Ok(());
         }
+        self.note_misdirected(0);
         let wal = self.wal.as_ref().expect("open");
-        match self.model.read_back(wal) {
-            Ok(()) => Ok(()),
-            Err(what) => broken("reads give what was written", what),
-        }
+        let read = if self.misdirected.is_none() {
+            self.model.read_back(wal)
+        } else {
+            self.seen.count("misdirected write read", 1);
+            self.model.read_back_each(wal).map(drop)
+        };
+        read.or_else(|what| broken("reads give what was written", what))
     }
 
     /// The power goes at one of the next disk operations.
@@ -327,6 +376,9 @@ impl History {
     fn note_failure(&mut self) -> Result<(), Violation> {
         let Some(reason) = self.wal().poisoned().cloned() else { return Ok(()) };
         self.seen.count("poisoned", 1);
+        if reason.to_string().contains(&READS_FAIL.to_string()) {
+            return broken("a read that fails harms no writer", reason.to_string());
+        }
         let wal = self.wal();
         let answers: [Option<Poisoned>; 3] =
             [wal.sync().err(), wal.settle(true).err(), wal.write(&[(A, vec![state("late")])]).err()];
@@ -340,45 +392,31 @@ impl History {
     /// Ends the process, and cuts the power where asked or where it is cut already; then opens the log again, losing power or
     /// failing now and then meanwhile.
     fn restart(&mut self, mut power_goes: bool) -> Result<(), Violation> {
+        self.disk.fail_reads(None);
+        self.note_misdirected(0);
         if let Some(wal) = self.wal.take() {
             let metrics = wal.metrics();
             self.seen.count("rotated", metrics.rotations);
             self.seen.count("freed a segment", metrics.freed_segments);
             self.seen.count("moved a record", metrics.relocated);
         }
+        let mut is_all_there = true;
         loop {
-            power_goes |= self.disk.list("".as_ref()).is_err();
-            if power_goes {
-                let crash = match self.draw(4) {
-                    0 => Crash::LoseUnsynced,
-                    1 => Crash::KeepAll,
-                    _ => Crash::Seeded(self.random.next_u64()),
-                };
-                self.disk.crash(crash);
-                self.seen.count("power cut", 1);
-                self.damage_crashed()?;
-            } else {
-                self.seen.count("process ended alone", 1);
+            is_all_there &= self.end(power_goes)?;
+            self.open_unreadable()?;
+            self.aim_at_opening();
+            let operations = self.disk.operations();
+            let outcome = try_open(&self.disk);
+            if self.is_opening_misdirected() {
+                // What it overwrote may be what is read next: the log is looked at after one more start.
+                power_goes = self.draw(2) == 0;
+                continue;
             }
-            match self.draw(6) {
-                0 | 1 if self.weights.power > 0 => {
-                    let operations = self.draw(20);
-                    self.disk.power_off_after(operations);
-                }
-                2 if self.weights.failure > 0 => {
-                    let operations = self.draw(20);
-                    self.disk.fail(operations, ErrorKind::Other);
-                }
-                _ => {}
-            }
-            let error = match try_open(&self.disk) {
+            let error = match outcome {
                 Ok((wal, report)) if self.disk.list("log".as_ref()).is_ok() => {
                     self.disk.power_off_after(u64::MAX >> 1);
-                    self.seen.count("cut a torn tail", u64::from(report.cut.is_some()));
-                    self.seen.count("adopted a state", report.adopted_states);
-                    let adopted = self.model.adopt(&wal);
-                    self.wal = Some(wal);
-                    return adopted.or_else(|what| broken("what was acknowledged is there", what));
+                    self.disk.fail_read(u64::MAX >> 1, ErrorKind::Other);
+                    return self.go_on(wal, &report, is_all_there);
                 }
                 Ok(_) => None,
                 Err(error) => Some(error),
@@ -388,6 +426,14 @@ impl History {
                     self.disk.set_capacity(None);
                 }
                 Some(OpenError::Io { .. }) => self.seen.count("failed while opening", 1),
+                Some(error) if self.misdirected.is_some() => {
+                    if self.disk.operations() != operations {
+                        return broken("a refusal changes nothing", error.to_string());
+                    }
+                    self.seen.count("misdirected write refused", 1);
+                    self.start_over();
+                    return Ok(());
+                }
                 Some(error) => return broken("the log opens", error.to_string()),
                 None => self.seen.count("power cut while opening", 1),
             }
@@ -395,172 +441,61 @@ impl History {
         }
     }
 
-    /// Closes the log, which leaves proof of all that is in it; then damages copies of the disk and looks what opening them gives.
-    fn damage_closed(&mut self) -> Result<(), Violation> {
-        let closed = self.wal.take().expect("open").close();
-        if closed.is_ok() {
-            self.model.sync();
-            for _ in 0..DAMAGES {
-                self.damage_once()?;
-            }
+    /// Ends the process, within an operation where the power is off, and mostly cuts the power then. Says whether all that was
+    /// in the files still is.
+    fn end(&mut self, power_goes: bool) -> Result<bool, Violation> {
+        let is_off = self.disk.list("".as_ref()).is_err();
+        let is_machine_fine = self.weights.process > 0 && self.draw(3) == 0;
+        if !power_goes && (!is_off || is_machine_fine) {
+            self.disk.crash(Crash::Process);
+            let what = if is_off { "process ended within an operation" } else { "process ended alone" };
+            self.seen.count(what, 1);
+            return Ok(true);
         }
-        self.restart(false)
-    }
-
-    /// Damages batches of copies of the disk after a crash, of which later batches say that they were durable.
-    fn damage_crashed(&mut self) -> Result<(), Violation> {
-        if self.weights.damage == 0 || self.draw(4) > 0 {
-            return Ok(());
-        }
-        self.damage_checkpoint()?;
-        let proven = proven(&self.disk);
-        for _ in 0..DAMAGES.min(proven.len()) {
-            let (path, batch) = proven[self.pick(proven.len())].clone();
-            let disk = self.disk.fork();
-            disk.set_capacity(None);
-            let mut bytes = disk.content(&path).expect("just read");
-            let at = batch.start + self.pick(batch.end - batch.start);
-            bytes[at] ^= 1 << self.draw(8);
-            disk.replace(&path, &bytes);
-            match try_open(&disk) {
-                Ok((wal, _)) => {
-                    self.seen.count("damage survived", 1);
-                    if let Err(found) = self.model.clone().adopt(&wal) {
-                        return broken("damage is noticed", format!("a bit of {path} at {at}: {found}"));
-                    }
-                }
-                Err(_) => self.seen.count("damage of a crashed log refused", 1),
-            }
-        }
-        Ok(())
-    }
-
-    /// Damages one copy of the checkpoint, where both are whole.
-    fn damage_checkpoint(&mut self) -> Result<(), Violation> {
-        let copies = ["log/checkpoint-a", "log/checkpoint-b"];
-        let is_whole = |path: &&str| self.disk.content(path).is_some_and(|bytes| is_checkpoint(&bytes));
-        if !copies.iter().all(is_whole) {
-            return Ok(());
-        }
-        let path = copies[self.pick(2)];
-        let disk = self.disk.fork();
-        disk.set_capacity(None);
-        disk.flip(path, self.draw(80), 3);
-        let (wal, _) = match try_open(&disk) {
-            Err(error) => return broken("what is there twice survives damage", format!("{path}: {error}")),
-            Ok(opened) => opened,
+        let crash = match self.draw(4) {
+            0 => Crash::LoseUnsynced,
+            1 => Crash::KeepAll,
+            _ => Crash::Seeded(self.random.next_u64()),
         };
-        let adopted = self.model.clone().adopt(&wal);
-        adopted.or_else(|found| broken("what is there twice survives damage", format!("{path}: {found}")))
+        self.disk.crash(crash);
+        self.seen.count("power cut", 1);
+        self.damage_crashed()?;
+        Ok(false)
     }
 
-    fn damage_once(&mut self) -> Result<(), Violation> {
-        let disk = self.disk.fork();
-        disk.crash(Crash::KeepAll);
-        disk.set_capacity(None);
-        let (what, must_open) = self.damage(&disk);
-        let operations = disk.operations();
-        match try_open(&disk) {
-            Ok((wal, _)) => {
-                self.seen.count("damage survived", 1);
-                if let Err(found) = self.model.clone().adopt(&wal) {
-                    return broken("damage is noticed", format!("{what}: {found}"));
-                }
+    /// The next opening may lose power, or the disk may fail it.
+    fn aim_at_opening(&mut self) {
+        match self.draw(8) {
+            0 | 1 if self.weights.power > 0 => {
+                let operations = self.draw(20);
+                self.disk.power_off_after(operations);
             }
-            Err(error) if must_open => {
-                return broken("what is there twice survives damage", format!("{what}: {error}"));
+            2 if self.weights.failure > 0 => {
+                let operations = self.draw(20);
+                self.disk.fail(operations, ErrorKind::Other);
             }
-            Err(_) if disk.operations() != operations => return broken("a refusal changes nothing", what),
-            Err(_) => self.seen.count("damage refused", 1),
+            3 if self.weights.reads > 0 => {
+                let reads = self.draw(20);
+                self.disk.fail_read(reads, ErrorKind::Other);
+            }
+            4 if self.weights.misdirect > 0 => self.misdirect_soon(),
+            _ => {}
         }
-        Ok(())
     }
 
-    /// Damages one thing. Says what, and whether it must be survived.
-    fn damage(&mut self, disk: &MemoryDisk) -> (String, bool) {
-        let files = names(disk, "");
-        let name = files[self.pick(files.len())].clone();
-        let path = format!("log/{name}");
-        if self.draw(12) == 0 {
-            disk.remove(path.as_ref()).expect("it is there");
-            return (format!("{name} is gone"), !name.starts_with("segment"));
+    /// Goes on with a log that was opened, which must hold what it should.
+    fn go_on(&mut self, wal: Wal<MemoryDisk>, report: &Report, is_all_there: bool) -> Result<(), Violation> {
+        self.seen.count("cut a torn tail", u64::from(report.cut.is_some()));
+        self.seen.count("adopted a state", report.adopted_states);
+        if self.is_unproven() {
+            return self.judge_unproven(&wal);
         }
-        let mut bytes = disk.content(&path).expect("just listed");
-        let pages = bytes.len() / PAGE;
-        if pages == 0 {
-            return (format!("{name} is left as it is"), true);
+        if self.misdirected.take().is_some() {
+            self.seen.count("misdirected write survived", 1);
         }
-        let place = self.pick_page(&bytes);
-        let is_needed = name.starts_with("segment") && !bears_state_alone(&bytes, place);
-        let before = bytes.clone();
-        let page = place..place + PAGE;
-        let what = match self.draw(4) {
-            0 => {
-                let at = place + self.pick(PAGE);
-                bytes[at] ^= 1 << self.draw(8);
-                format!("a bit of {name} at {at}")
-            }
-            1 => {
-                bytes[page].fill(0);
-                format!("zeros in {name} at {place}")
-            }
-            2 => {
-                for at in page {
-                    bytes[at] = self.random.next_u64().to_le_bytes()[0];
-                }
-                format!("garbage in {name} at {place}")
-            }
-            _ => {
-                let (from, source) = self.other_page(disk, place);
-                bytes[page].copy_from_slice(&source);
-                format!("a page of {from} in {name} at {place}")
-            }
-        };
-        disk.replace(&path, &bytes);
-        (what, !is_needed || bytes == before)
-    }
-
-    /// Puts pages where others should be while the log is open, as misdirected writes do, and reads.
-    fn misdirect(&mut self) -> Result<(), Violation> {
-        if self.disk.list("log".as_ref()).is_err() {
-            return Ok(());
-        }
-        let segments = names(&self.disk, "segment-");
-        for _ in 0..MISDIRECTED {
-            let path = format!("log/{}", segments[self.pick(segments.len())]);
-            let before = self.disk.content(&path).expect("just listed");
-            let place = self.pick_page(&before);
-            let (from, source) = self.other_page(&self.disk.clone(), place);
-            self.disk.poke(&path, place as u64, &source);
-            let wal = self.wal.as_ref().expect("open");
-            let read = self.model.read_back_undamaged(wal);
-            self.disk.poke(&path, place as u64, &before[place..place + PAGE]);
-            match read {
-                Ok(damaged) if damaged > 0 => self.seen.count("misdirected write noticed", 1),
-                Ok(_) => self.seen.count("misdirected write read", 1),
-                Err(what) => {
-                    let what = format!("a page of {from} in {path} at {place}: {what}");
-                    return broken("reads give what was written", what);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A page of some file, at the same place where that can be.
-    fn other_page(&mut self, disk: &MemoryDisk, place: usize) -> (String, Vec<u8>) {
-        let files = names(disk, "s");
-        let name = files[self.pick(files.len())].clone();
-        let bytes = disk.content(format!("log/{name}")).expect("just listed");
-        let is_same = self.draw(2) == 0 && place + PAGE <= bytes.len();
-        let place = if is_same || bytes.len() < PAGE { place } else { self.pick_page(&bytes) };
-        (format!("{name} at {place}"), bytes.get(place..place + PAGE).map_or(vec![0; PAGE], <[u8]>::to_vec))
-    }
-
-    /// The start of a page, of one that holds something rather than of an empty one.
-    fn pick_page(&mut self, bytes: &[u8]) -> usize {
-        let used = bytes.chunks_exact(PAGE).rposition(|page| page.iter().any(|byte| *byte != 0)).unwrap_or(0);
-        PAGE * self.pick(used + 1)
+        let adopted = if is_all_there { self.model.adopt_all(&wal) } else { self.model.adopt(&wal) };
+        self.wal = Some(wal);
+        adopted.or_else(|what| broken("what was acknowledged is there", what))
     }
 
     fn wal(&mut self) -> &mut Wal<MemoryDisk> {
@@ -575,48 +510,3 @@ impl History {
         usize::try_from(self.draw(count as u64)).expect("below a usize")
     }
 }
-
-/// The batches that a later record of the same segment knows to have been durable, by file.
-fn proven(disk: &MemoryDisk) -> Vec<(String, Range<usize>)> {
-    let mut found = Vec::new();
-    for name in names(disk, "segment-") {
-        let path = format!("log/{name}");
-        let bytes = disk.content(&path).expect("just listed");
-        let id = u64::from_str_radix(&name["segment-".len()..], 16).expect("a segment's name");
-        let (mut batches, mut durable, mut start) = (Vec::new(), 0, PAGE);
-        while start < bytes.len() && bytes[start + 4] == 1 && is_record(&bytes, id, start) {
-            let last = *records(&bytes, start).last().expect("at least the first");
-            if number_64(&bytes, start + 16) <= batches.last().map_or(0, |(_, last_lsn)| *last_lsn) {
-                break;
-            }
-            durable = durable.max(number_64(&bytes, start + 32));
-            batches.push((start..last + 56, number_64(&bytes, last + 16)));
-            start = (last + 56).next_multiple_of(PAGE);
-        }
-        let proven = batches.into_iter().filter(|(_, last_lsn)| *last_lsn <= durable);
-        found.extend(proven.map(|(place, _)| (path.clone(), place)));
-    }
-    found
-}
-
-/// Whether the page at `place` of a segment belongs to a batch with state records and no others, or to none.
-fn bears_state_alone(bytes: &[u8], place: usize) -> bool {
-    if place == 0 {
-        return false;
-    }
-    let mut start = PAGE;
-    while start < bytes.len() && bytes[start + 4] == 1 {
-        let batch = records(bytes, start);
-        let last = *batch.last().expect("at least the first");
-        let end = (last + 56).next_multiple_of(PAGE);
-        if place < end {
-            let kinds: Vec<u8> = batch.iter().map(|at| bytes[at + 4]).collect();
-            return kinds.contains(&10) && kinds.iter().all(|kind| matches!(kind, 1 | 2 | 10));
-        }
-        start = end;
-    }
-    true
-}
-
-const DAMAGES: usize = 6;
-const MISDIRECTED: usize = 12;

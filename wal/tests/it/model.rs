@@ -1,6 +1,7 @@
 //! What a log should hold, kept in memory, and which states a crash may leave.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_protocol::{Entry, LoadFailure, LoadRange, Loaded, LogIndex, Operation, Term};
@@ -71,20 +72,42 @@ impl ModelStream {
     }
 }
 
+/// Everything that a log holds.
+pub(crate) type Streams = BTreeMap<StreamId, ModelStream>;
+
 /// The whole log, and every state it went through since it was last durable.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
-    pub(crate) streams: BTreeMap<StreamId, ModelStream>,
+    pub(crate) streams: Streams,
     /// What may be found after a crash: the durable state and every later one, oldest first.
-    possible: Vec<BTreeMap<StreamId, ModelStream>>,
-    /// Every state record written since then: each may be adopted alone.
-    states: Vec<(StreamId, Bytes)>,
+    possible: Window,
+    /// The same since the log was opened, which leaves proof of all that it found.
+    since_open: Window,
+    /// The place in `possible` of the last state that is in the files, durable or not.
+    in_files: usize,
     pub(crate) clock: u64,
+}
+
+/// A stretch of the log's life.
+#[derive(Clone, Debug, Default)]
+struct Window {
+    /// The states it went through, oldest first.
+    states: Vec<Arc<Streams>>,
+    /// Every state record written meanwhile: each may be adopted alone.
+    records: Vec<(StreamId, Bytes)>,
+}
+
+impl Window {
+    fn from(streams: &Streams) -> Self {
+        Self { states: vec![Arc::new(streams.clone())], records: Vec::new() }
+    }
 }
 
 impl Model {
     pub(crate) fn new() -> Self {
-        Self { possible: vec![BTreeMap::new()], ..Self::default() }
+        let streams = Streams::new();
+        let window = Window::from(&streams);
+        Self { streams, possible: window.clone(), since_open: window, in_files: 0, clock: 0 }
     }
 
     pub(crate) fn stream(&self, stream: StreamId) -> ModelStream {
@@ -98,39 +121,73 @@ impl Model {
             self.clock += 1;
             known.apply(operation, self.clock);
             if let Operation::PutState { bytes, .. } = operation {
-                self.states.push((stream, bytes.clone()));
+                self.possible.records.push((stream, bytes.clone()));
+                self.since_open.records.push((stream, bytes.clone()));
             }
         }
-        self.possible.push(self.streams.clone());
+        self.note();
     }
 
     pub(crate) fn delete(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
-        self.possible.push(self.streams.clone());
+        self.note();
+    }
+
+    fn note(&mut self) {
+        let streams = Arc::new(self.streams.clone());
+        self.possible.states.push(streams.clone());
+        self.since_open.states.push(streams);
+    }
+
+    /// What was written last is in the files, whole.
+    pub(crate) fn written(&mut self) {
+        self.in_files = self.possible.states.len() - 1;
     }
 
     /// Everything written is durable.
     pub(crate) fn sync(&mut self) {
-        self.possible = vec![self.streams.clone()];
-        self.states.clear();
+        self.possible = Window::from(&self.streams);
+        self.in_files = 0;
     }
 
     /// Goes on from what a log holds, which must be one of the states that may be found; else says what it holds.
     pub(crate) fn adopt<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
+        let window = self.possible.clone();
+        self.adopt_one_of(wal, &window.states, &window.records)
+    }
+
+    /// As [`Model::adopt`], where nothing of what was in the files may be missing.
+    pub(crate) fn adopt_all<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
+        let window = self.possible.clone();
+        self.adopt_one_of(wal, &window.states[self.in_files..], &window.records)
+    }
+
+    /// As [`Model::adopt`], where everything since the log was opened may be missing from some point on.
+    pub(crate) fn adopt_any_since_open<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
+        let window = self.since_open.clone();
+        self.adopt_one_of(wal, &window.states, &window.records)
+    }
+
+    fn adopt_one_of<D: Disk>(
+        &mut self,
+        wal: &Wal<D>,
+        candidates: &[Arc<Streams>],
+        records: &[(StreamId, Bytes)],
+    ) -> Result<(), String> {
         let found = read(wal)?;
-        let matching = self.possible.iter().position(|candidate| matches(candidate, &found, &self.states));
-        let Some(place) = matching else {
-            let held: Vec<_> = self.possible.iter().map(summary).collect();
+        let Some(matching) = candidates.iter().find(|candidate| matches(candidate, &found, records)) else {
+            let held: Vec<_> = candidates.iter().map(|streams| summary(streams)).collect();
             return Err(format!("the log holds {:?}\nnone of {held:#?}", summary(&found)));
         };
         // Clocks and pending checkpoints are not readable: they come from the model.
-        let mut streams = self.possible[place].clone();
+        let mut streams = Streams::clone(matching);
         for (stream, found) in found {
             let known = streams.entry(stream).or_default();
             known.state = found.state;
         }
         self.streams = streams;
         self.sync();
+        self.since_open = self.possible.clone();
         Ok(())
     }
 
@@ -143,41 +200,67 @@ impl Model {
         Err(format!("the log holds {:?}\nand not {:#?}", summary(&found), summary(&self.streams)))
     }
 
-    /// Reads each entry and each key by itself. Those that are read must be what was written last; says how many were not read
-    /// since they are damaged.
-    pub(crate) fn read_back_undamaged<D: Disk>(&self, wal: &Wal<D>) -> Result<u64, String> {
-        let (mut damaged, reader) = (0, wal.reader());
+    /// Reads each entry and each key by itself. Those that are read must be what was written last; says how many were, and why the others
+    /// were not.
+    pub(crate) fn read_back_each<D: Disk>(&self, wal: &Wal<D>) -> Result<ReadBack, String> {
+        let (mut read_back, reader) = (ReadBack::default(), wal.reader());
         for (stream, known) in &self.streams {
             for (position, (term, payload)) in (known.base.0 + 1..).zip(&known.entries) {
                 let range = LogIndex(position)..LogIndex(position + 1);
-                match reader.load(*stream, &LoadRange::Entries { range, bytes_max: usize::MAX }) {
+                let loaded = reader.load(*stream, &LoadRange::Entries { range, bytes_max: usize::MAX });
+                let is_right = match &loaded {
                     Ok(Loaded::Entries(read)) => {
                         let is_right = |(index, read_term, entry): &(LogIndex, _, Entry)| {
                             *index == LogIndex(position) && *read_term == Term(*term) && entry.payload == *payload
                         };
-                        if read.len() != 1 || !read.iter().all(is_right) {
-                            return Err(format!("{stream}: {position} is read as {read:?}"));
-                        }
+                        read.len() == 1 && read.iter().all(is_right)
                     }
-                    Err(LoadFailure::Damaged) => damaged += 1,
-                    other => return Err(format!("{stream}: {position} is read as {other:?}")),
+                    _ => false,
+                };
+                if !read_back.counts(is_right, &loaded) {
+                    return Err(format!("{stream}: {position} is read as {loaded:?}"));
                 }
             }
             for (key, (_, bytes)) in &known.journal {
-                match reader.load(*stream, &LoadRange::Keys { range: *key..key + 1 }) {
-                    Ok(Loaded::Keys(read)) if read == [(*key, bytes.clone())] => {}
-                    Err(LoadFailure::Damaged) => damaged += 1,
-                    other => return Err(format!("{stream}: key {key} is read as {other:?}")),
+                let loaded = reader.load(*stream, &LoadRange::Keys { range: *key..key + 1 });
+                let is_right = matches!(&loaded, Ok(Loaded::Keys(read)) if *read == [(*key, bytes.clone())]);
+                if !read_back.counts(is_right, &loaded) {
+                    return Err(format!("{stream}: key {key} is read as {loaded:?}"));
                 }
             }
         }
-        Ok(damaged)
+        Ok(read_back)
+    }
+}
+
+/// What came of reading everything piece by piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadBack {
+    /// What was written.
+    pub(crate) right: u64,
+    /// Refused, as other than what was written.
+    pub(crate) damaged: u64,
+    /// The disk failed.
+    pub(crate) failed: u64,
+}
+
+impl ReadBack {
+    /// Counts one answer. Says whether it may be given at all.
+    fn counts(&mut self, is_right: bool, loaded: &Result<Loaded, LoadFailure>) -> bool {
+        let count = match loaded {
+            Ok(_) if is_right => &mut self.right,
+            Err(LoadFailure::Damaged) => &mut self.damaged,
+            Err(LoadFailure::Io) => &mut self.failed,
+            _ => return false,
+        };
+        *count += 1;
+        true
     }
 }
 
 /// Everything a log holds.
-fn read<D: Disk>(wal: &Wal<D>) -> Result<BTreeMap<StreamId, ModelStream>, String> {
-    let mut streams = BTreeMap::new();
+fn read<D: Disk>(wal: &Wal<D>) -> Result<Streams, String> {
+    let mut streams = Streams::new();
     for stream in wal.streams() {
         let recovery = wal.recover(stream, usize::MAX).map_err(|error| format!("{stream}: {error}"))?;
         let mut found = ModelStream {
@@ -213,11 +296,7 @@ fn read<D: Disk>(wal: &Wal<D>) -> Result<BTreeMap<StreamId, ModelStream>, String
 }
 
 /// Whether a log holds this: state records may be newer than the rest.
-fn matches(
-    candidate: &BTreeMap<StreamId, ModelStream>,
-    found: &BTreeMap<StreamId, ModelStream>,
-    states: &[(StreamId, Bytes)],
-) -> bool {
+fn matches(candidate: &Streams, found: &Streams, states: &[(StreamId, Bytes)]) -> bool {
     let empty = ModelStream::default();
     let names: std::collections::BTreeSet<_> = candidate.keys().chain(found.keys()).collect();
     names.into_iter().all(|stream| {
@@ -238,7 +317,7 @@ fn matches(
     })
 }
 
-fn summary(streams: &BTreeMap<StreamId, ModelStream>) -> Vec<String> {
+fn summary(streams: &Streams) -> Vec<String> {
     let texts = streams.iter().map(|(stream, held)| {
         let keys: Vec<_> = held.journal.keys().collect();
         let terms: Vec<_> = held.entries.iter().map(|(term, _)| term).collect();

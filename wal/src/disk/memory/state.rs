@@ -23,6 +23,10 @@ pub(super) struct State {
     pub(super) fail_next: BTreeMap<DiskOperation, io::ErrorKind>,
     /// Every read fails so.
     pub(super) reads_fail: Option<io::ErrorKind>,
+    /// Reads so far.
+    pub(super) reads: u64,
+    /// The read of this number fails so.
+    pub(super) read_fails_at: Option<(u64, io::ErrorKind)>,
     /// The next write lands elsewhere; where is drawn from this.
     pub(super) misdirected: Option<u64>,
     pub(super) power_off_at: Option<u64>,
@@ -71,6 +75,8 @@ impl Default for State {
             fail_at: BTreeMap::new(),
             fail_next: BTreeMap::new(),
             reads_fail: None,
+            reads: 0,
+            read_fails_at: None,
             misdirected: None,
             power_off_at: None,
             capacity: None,
@@ -91,10 +97,13 @@ impl State {
         }
     }
 
-    /// Whether anything can be read now.
-    pub(super) fn readable(&self) -> io::Result<()> {
+    /// Counts a read, and fails where a fault is aimed at it.
+    pub(super) fn read(&mut self) -> io::Result<()> {
         self.powered()?;
-        self.reads_fail.map_or(Ok(()), |error| Err(error.into()))
+        let number = self.reads;
+        self.reads += 1;
+        let aimed = self.read_fails_at.take_if(|(at, _)| *at <= number).map(|(_, error)| error);
+        self.reads_fail.or(aimed).map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Puts bytes down at a place that nobody meant, past all caches. Says whether there was one.
@@ -123,6 +132,7 @@ impl State {
         self.epoch += 1;
         self.locks.clear();
         self.fail_at.clear();
+        self.read_fails_at = None;
         self.power_off_at = None;
     }
 
