@@ -268,11 +268,15 @@ fn rule_26_a_commit_hint_alone_needs_no_sync() {
     put(&mut wal, A, vec![append(1, 1, 3)]);
     write(&mut wal, A, vec![Operation::CommitHint { index: LogIndex(2) }]);
     assert_eq!(wal.sync(), Ok(0));
-    for operations in [vec![append(4, 1, 1)], vec![state("t")], vec![journal(1, "x")], vec![truncate(4)]] {
-        write(&mut wal, A, operations);
+    let (begin, done) = (Operation::CheckpointBegin { id: 1 }, Operation::CheckpointDone { id: 1 });
+    let others = [append(4, 1, 1), state("t"), journal(1, "x"), truncate(4), compact(1, 1), begin, done, reset(5, 1)];
+    for operation in others {
+        write(&mut wal, A, vec![operation]);
         assert_eq!(wal.sync(), Ok(1));
     }
-    assert_eq!(wal.recover(A, 0).unwrap().commit_hint, LogIndex(2));
+    wal.delete_stream(B).unwrap();
+    assert_eq!(wal.sync(), Ok(1));
+    assert_eq!(wal.recover(A, 0).unwrap().commit_hint, LogIndex(5));
 }
 
 #[test]
