@@ -36,6 +36,10 @@ fn main() -> ExitCode {
     };
     let within = arguments.directory.join("log");
     let directory = if within.is_dir() { within } else { arguments.directory };
+    if let Err(error) = std::fs::read_dir(&directory) {
+        eprintln!("wal-inspect: {}: {error}", directory.display());
+        return Verdict::Unreadable.into();
+    }
     let detail = if arguments.verify { Detail::Verdict } else { Detail::Everything };
     let mut out = BufWriter::new(stdout().lock());
     let looked = inspect(&ReadOnlyDisk::new(directory), Path::new(""), detail, &mut out);

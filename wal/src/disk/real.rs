@@ -54,10 +54,14 @@ impl RealDisk {
         Self { root: Arc::new(root) }
     }
 
-    /// A file opened for reading alone.
+    /// A file opened for reading alone. What is no file may keep whoever opens it waiting for ever, as a pipe does.
     #[cfg(feature = "inspect")]
     pub(super) fn open_to_read(&self, path: &Path) -> io::Result<RealFile> {
-        Ok(RealFile { file: File::open(self.place(path))? })
+        let place = self.place(path);
+        if !std::fs::metadata(&place)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+        }
+        Ok(RealFile { file: File::open(place)? })
     }
 
     fn place(&self, path: &Path) -> PathBuf {

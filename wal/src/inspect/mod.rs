@@ -82,8 +82,12 @@ pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dy
     let verdict = match look(&files, &mut printer) {
         Ok(verdict) => verdict,
         Err(error) => {
-            printer.problem(&error);
-            judge(&error)
+            let verdict = judge(&error);
+            match verdict {
+                Verdict::Unreadable => printer.obstacle(&error),
+                _ => printer.problem(&error),
+            }
+            verdict
         }
     };
     printer.verdict(verdict);
@@ -93,7 +97,7 @@ pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dy
 fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Verdict, OpenError> {
     let mut listing = list(files)?;
     if listing.segments.is_empty() && listing.checkpoints == 0 {
-        printer.problem(&"there is no log here");
+        printer.obstacle(&"there is no log here");
         return Ok(Verdict::Unreadable);
     }
     let identity = owner(files, &listing);

@@ -31,6 +31,11 @@ impl<'a> Printer<'a> {
         self.line(format_args!("damage: {problem}"));
     }
 
+    /// What keeps the log from being judged.
+    pub(super) fn obstacle(&mut self, obstacle: &dyn Display) {
+        self.line(format_args!("error: {obstacle}"));
+    }
+
     pub(super) fn verdict(&mut self, verdict: Verdict) {
         self.line(format_args!(
             "{}",

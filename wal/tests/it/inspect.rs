@@ -147,9 +147,24 @@ fn rule_39_the_exit_code_tells_clean_torn_corrupt_and_unreadable_apart() {
     let empty = empty.path().to_str().unwrap();
     assert_eq!(run(&[empty]).0, Some(3));
     assert_eq!(run(&["/no/such/directory"]).0, Some(3));
+    let missing = Command::new(env!("CARGO_BIN_EXE_wal-inspect")).arg("/no/such/directory").output().unwrap();
+    let said = String::from_utf8(missing.stderr).unwrap();
+    assert!(said.contains("/no/such/directory: "), "{said}");
     assert_eq!(run(&[]).0, Some(3));
     assert_eq!(run(&["--what", empty]).0, Some(3));
     assert_eq!(run(&["--help"]).0, Some(0));
+}
+
+#[test]
+fn rule_39_what_is_no_file_is_neither_read_nor_waited_for() {
+    for what in ["mkdir", "mkfifo"] {
+        let (_folder, directory) = to_files(&golden_disk(1, "plain"));
+        let segment = directory.join("segment-0000000000000001");
+        std::fs::remove_file(&segment).unwrap();
+        assert!(Command::new(what).arg(&segment).status().unwrap().success());
+        let (code, text) = run(&["--verify", directory.to_str().unwrap()]);
+        assert_eq!((code, text.contains("not a file")), (Some(3), true), "{what}: {text}");
+    }
 }
 
 /// Looking needs no lock, and a node that runs does not notice.
