@@ -251,7 +251,9 @@ impl Content {
     pub(super) fn restore_newest(&mut self) {
         let newest = std::mem::take(&mut self.newest);
         for (start, bytes) in &newest {
-            self.overwrite(*start, bytes);
+            if self.durable.get(*start..*start + bytes.len()) != Some(&bytes[..]) {
+                self.overwrite(*start, bytes);
+            }
         }
         self.newest = newest;
     }
