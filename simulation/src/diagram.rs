@@ -343,7 +343,7 @@ const ASIDE_WIDTH: u64 = 600;
 /// How much of what happened around a moment is drawn with it.
 const SHOWN_BEFORE: usize = 3;
 const SHOWN_AFTER: usize = 5;
-const LINE_CHARS: usize = 80;
+const LINE_CHARS: usize = 72;
 const LINES_MAX: usize = 14;
 /// Faults that are shown at the same time.
 const LANES: usize = 6;
