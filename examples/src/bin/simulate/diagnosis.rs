@@ -10,29 +10,39 @@ use quorate_simulation::shrink::shrink;
 use quorate_simulation::world::{Outcome, Recording};
 use quorate_simulation::{Moment, diagram};
 
+use crate::protocols::Protocol;
+use crate::replay;
+
 /// Shrinks a schedule that breaks `law`, and writes what the smallest one does.
 pub(crate) fn shrink_and_write(
     folder: &Path,
     name: &str,
     schedule: Schedule,
     law: &str,
-    run: impl Fn(&Schedule, Recording) -> Outcome,
+    protocol: &Protocol,
 ) -> Result<(), String> {
     let before = schedule.faults.len();
-    let breaks_it =
-        |schedule: &Schedule| run(schedule, Recording::Nothing).failure.is_some_and(|failure| failure.law == law);
+    let breaks_it = |schedule: &Schedule| {
+        (protocol.run)(schedule, Recording::Nothing).failure.is_some_and(|failure| failure.law == law)
+    };
     let smallest = shrink(schedule, SHRINKING_RUNS_MAX, breaks_it);
     println!("shrunk from {before} faults to {}:", smallest.faults.len());
     for fault in &smallest.faults {
         let (at, time) = (Duration::from_micros(fault.at_us), Duration::from_micros(fault.for_us));
         println!("  at {at:?} for {time:?}: {}", fault.what);
     }
-    let outcome = run(&smallest, Recording::Everything);
-    write_run(folder, name, &smallest, &outcome)
+    let outcome = (protocol.run)(&smallest, Recording::Everything);
+    write_run(folder, name, protocol, &smallest, &outcome)
 }
 
 /// Writes the schedule (to be run again), the trace (to be read), the picture and the clients' history.
-pub(crate) fn write_run(folder: &Path, name: &str, schedule: &Schedule, outcome: &Outcome) -> Result<(), String> {
+pub(crate) fn write_run(
+    folder: &Path,
+    name: &str,
+    protocol: &Protocol,
+    schedule: &Schedule,
+    outcome: &Outcome,
+) -> Result<(), String> {
     let said = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
     let write = |ending: &str, content: &[u8]| {
@@ -41,7 +51,7 @@ pub(crate) fn write_run(folder: &Path, name: &str, schedule: &Schedule, outcome:
         println!("wrote {}", file.display());
         Ok::<(), String>(())
     };
-    let json = serde_json::to_string_pretty(schedule).map_err(|error| said(&error))?;
+    let json = replay::to_json(protocol, schedule).map_err(|error| said(&error))?;
     write("json", json.as_bytes())?;
     write("txt", trace(&outcome.moments).as_bytes())?;
     write("svg", diagram::svg(schedule.nodes, &outcome.moments, DRAWN_MAX).as_bytes())?;

@@ -7,19 +7,19 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_simulation::campaign::{Campaign, Requirements, Summary};
-use quorate_simulation::schedule::{Aim, Budget, FaultKind, Schedule};
+use quorate_simulation::schedule::{Aim, Budget, FaultKind};
 use quorate_simulation::world::Recording;
 
-use crate::diagnosis;
 use crate::protocols::{self, Protocol};
+use crate::{diagnosis, replay};
 
 /// Runs a protocol under faults.
 #[derive(Debug, Args)]
 #[command(after_help = protocols::list())]
 pub(crate) struct Explore {
-    /// What to run
-    #[arg(long, value_name = "NAME", value_parser = protocols::protocol, default_value = protocols::PROTOCOLS[0].name)]
-    protocol: Protocol,
+    /// What to run: raft if nothing is said, and what a schedule to be run again was made for
+    #[arg(long, value_name = "NAME", value_parser = protocols::protocol)]
+    protocol: Option<Protocol>,
     /// Only name the protocols, one a line
     #[arg(long)]
     list: bool,
@@ -67,7 +67,7 @@ impl Explore {
         std::panic::set_hook(Box::new(|_| {}));
         let result = match &self.replay {
             Some(file) => self.replay(file),
-            None => self.explore(),
+            None => self.explore(self.protocol.unwrap_or(protocols::PROTOCOLS[0])),
         };
         result.unwrap_or_else(|error| {
             eprintln!("{error}");
@@ -75,8 +75,8 @@ impl Explore {
         })
     }
 
-    fn explore(&self) -> Result<u8, String> {
-        let mut generator = (self.protocol.generator)();
+    fn explore(&self, protocol: Protocol) -> Result<u8, String> {
+        let mut generator = (protocol.generator)();
         generator.faults_us = self.seconds.saturating_mul(1_000_000);
         if !self.faults.is_empty() {
             generator.kinds.clone_from(&self.faults);
@@ -97,40 +97,40 @@ impl Explore {
             ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left").expect("a valid template"),
         );
         let began = Instant::now();
-        let summary = campaign.run(|schedule| (self.protocol.run)(schedule, Recording::Nothing), || bar.inc(1));
+        let summary = campaign.run(|schedule| (protocol.run)(schedule, Recording::Nothing), || bar.inc(1));
         bar.finish_and_clear();
         println!("{summary}");
         let seconds = began.elapsed().as_secs_f64();
         let simulated = std::time::Duration::from_micros(summary.simulated_us).as_secs_f64();
         println!("took {seconds:.1} s: {:.2} simulated hours a second", simulated / 3600.0 / seconds);
-        let has_failed = self.diagnose(&campaign, &summary)?;
-        let is_lacking = !self.first && self.told_what_is_lacking(&campaign, &summary);
+        let has_failed = self.diagnose(&protocol, &campaign, &summary)?;
+        let is_lacking = !self.first && self.told_what_is_lacking(&protocol, &campaign, &summary);
         Ok(if has_failed || is_lacking { BROKEN } else { HELD })
     }
 
-    fn diagnose(&self, campaign: &Campaign, summary: &Summary) -> Result<bool, String> {
+    fn diagnose(&self, protocol: &Protocol, campaign: &Campaign, summary: &Summary) -> Result<bool, String> {
         for (seed, failure) in &summary.failures {
             println!("\nseed {seed} broke `{}`: {}", failure.law, failure.detail);
             if self.first {
                 break;
             }
             let schedule = campaign.generator.schedule(*seed);
-            let name = format!("{}-seed-{seed}", self.protocol.name);
-            diagnosis::shrink_and_write(&self.out, &name, schedule, &failure.law, self.protocol.run)?;
+            let name = format!("{}-seed-{seed}", protocol.name);
+            diagnosis::shrink_and_write(&self.out, &name, schedule, &failure.law, protocol)?;
         }
         Ok(!summary.failures.is_empty())
     }
 
     /// Says what was never reached, and what a campaign of this length had to meet and did not.
-    fn told_what_is_lacking(&self, campaign: &Campaign, summary: &Summary) -> bool {
+    fn told_what_is_lacking(&self, protocol: &Protocol, campaign: &Campaign, summary: &Summary) -> bool {
         let is_whole = !(self.progress || self.exceed_budget || self.first) && self.faults.is_empty();
         if !is_whole || !summary.failures.is_empty() {
             return false;
         }
-        for what in summary.never_reached(self.protocol.expected) {
+        for what in summary.never_reached(protocol.expected) {
             println!("never reached: {what}");
         }
-        let lacking = (self.protocol.requirements)().shortfalls(summary, &campaign.generator);
+        let lacking = (protocol.requirements)().shortfalls(summary, &campaign.generator);
         let is_asked = Requirements::apply_to(summary.seeds);
         for what in &lacking {
             println!("{}: {what}", if is_asked { "TOO SELDOM" } else { "seldom so far" });
@@ -139,13 +139,12 @@ impl Explore {
     }
 
     fn replay(&self, file: &Path) -> Result<u8, String> {
-        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        let text = std::fs::read_to_string(file).map_err(|error| said(&error))?;
-        let schedule: Schedule = serde_json::from_str(&text).map_err(|error| said(&error))?;
-        let outcome = (self.protocol.run)(&schedule, Recording::Everything);
+        let read = replay::read(file, self.protocol);
+        let (protocol, schedule) = read.map_err(|error| format!("{}: {error}", file.display()))?;
+        let outcome = (protocol.run)(&schedule, Recording::Everything);
         let name = file.file_stem().map_or("replay".into(), |stem| stem.to_string_lossy());
         let folder = file.parent().unwrap_or(Path::new("."));
-        diagnosis::write_run(folder, &name, &schedule, &outcome)?;
+        diagnosis::write_run(folder, &name, &protocol, &schedule, &outcome)?;
         println!("{} steps, hash {:016x}", outcome.steps, outcome.hash);
         let Some(failure) = outcome.failure else {
             println!("every law held");

@@ -7,6 +7,7 @@ mod diagnosis;
 mod explore;
 mod protocols;
 mod raft;
+mod replay;
 mod synod;
 mod transactions;
 mod two_phase_commit;
