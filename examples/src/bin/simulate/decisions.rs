@@ -28,9 +28,9 @@ use serde_json::{Value, json};
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Decisions>;
 
-/// Every fault that it can meet.
+/// Every fault: a node whose disk fails halts, and that is a crash like others to whatever it hosts.
 pub(crate) fn generator() -> Generator {
-    Generator::of::<Machine>()
+    Generator::default()
 }
 
 /// Runs one schedule.

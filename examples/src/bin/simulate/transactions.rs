@@ -20,9 +20,9 @@ use quorate_two_phase_commit::{
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Host<Vault>>;
 
-/// Every fault that it can meet.
+/// Every fault: a node whose disk fails halts, and that is a crash like others to whatever it hosts.
 pub(crate) fn generator() -> Generator {
-    Generator::of::<Machine>()
+    Generator::default()
 }
 
 /// Runs one schedule.
