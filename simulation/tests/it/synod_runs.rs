@@ -24,3 +24,22 @@ fn decisions_keep_their_laws_under_every_fault() {
     }
     assert!(summary.acknowledged_median > 500, "{} calls were acknowledged", summary.acknowledged_median);
 }
+
+/// Seed 7 asks promises of all nodes where it can. An acceptor whose disk is gone, or whose log refuses to open, promises nothing ever
+/// again: nobody was served after healing, until quorums that need it were kept for runs in which no disk loses anything.
+#[test]
+fn a_node_that_is_lost_is_not_needed() {
+    let lost = [
+        r#"{"at_us": 1000000, "for_us": 100000, "fault": "wipe", "node": 2}"#,
+        r#"{"at_us": 1000000, "for_us": 100000, "fault": "damage", "node": 2, "damage": "misdirected_write"},
+           {"at_us": 2000000, "for_us": 100000, "fault": "crash", "node": 2, "point": "now", "loss": "nothing"}"#,
+    ];
+    for faults in lost {
+        let schedule = format!(
+            r#"{{"seed": 7, "nodes": 3, "clients": 5, "at_leader_percent": 50, "snapshot_every": 60,
+                "budget": "tolerated", "faults_us": 3000000, "faults": [{faults}]}}"#
+        );
+        let schedule: Schedule = serde_json::from_str(&schedule).expect("a schedule");
+        assert_eq!(run_nothing_recorded(&schedule).failure, None, "{faults}");
+    }
+}
