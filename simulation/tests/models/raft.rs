@@ -488,6 +488,14 @@ fn with_transfers() {
     exhaust("with transfers", subject, budget, &["leadership is handed over"]);
 }
 
+/// Nobody else can lead: followers lose the leader and find it again, in its term, with and without what they knew of it.
+#[test]
+fn with_a_leader_that_stays() {
+    let budget = Budget { timeouts: 2, crashes: 1, ..NONE };
+    let budget = asked(budget, Budget { commands: 1, ..budget });
+    exhaust("with a leader that stays", RaftOfThree::new(Opening::Led, 1), budget, &["a leader is elected"]);
+}
+
 #[test]
 fn finds_a_disk_that_lies() {
     let budget = Budget { timeouts: 2, crashes: 1, ..NONE };
