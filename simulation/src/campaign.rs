@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::TraceHasher;
 use crate::schedule::{FaultKind, Generator, Schedule};
@@ -50,22 +50,19 @@ impl Campaign {
     /// Runs every seed. `finished` is told of each seed that is done, in no particular order.
     pub fn run(&self, run: impl Fn(&Schedule) -> Outcome + Sync, finished: impl Fn() + Sync) -> Summary {
         let next = AtomicU64::new(self.seeds.start);
-        let is_over = AtomicBool::new(false);
+        let failed = AtomicUsize::new(0);
         let done: Mutex<BTreeMap<u64, Seed>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 scope.spawn(|| {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= self.seeds.end || is_over.load(Ordering::Relaxed) {
+                        if seed >= self.seeds.end || failed.load(Ordering::Relaxed) >= self.failures_max {
                             return;
                         }
                         let result = self.run_seed(seed, &run);
-                        let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        done.insert(seed, result);
-                        let failed = done.values().filter(|seed| seed.outcome.failure.is_some()).count();
-                        is_over.store(failed >= self.failures_max, Ordering::Relaxed);
-                        drop(done);
+                        failed.fetch_add(usize::from(result.outcome.failure.is_some()), Ordering::Relaxed);
+                        done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(seed, result);
                         finished();
                     }
                 });
