@@ -17,7 +17,7 @@ fn row_23_torn_last_record() {
             let at_ms = 1_000 + number * 900;
             script = script.fault(at_ms, at_ms + 400, What::Crash { node, point, loss: Loss::Torn });
         }
-        let (outcome, ()) = script.play_whole(());
+        let (outcome, ()) = script.play_whole();
         torn += outcome.sometimes.get(reached::TAIL_TORN).copied().unwrap_or(0);
     }
     assert!(torn > 0, "torn tails were cut");

@@ -1,22 +1,23 @@
-//! The shipped core with a director at its side, who rules what no schedule can: single messages.
+//! The shipped core with a director at its side, who rules what no schedule can: single messages. It runs wherever the core
+//! does: bare, and in a replica on the shipped node.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate_protocol::{Instant, NodeId, Now, Random, ReplicatedLog, Violation};
-use quorate_raft::{Message, Raft};
-use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreMessage, CoreSetup};
-use quorate_simulation::node_machine::{RegisterService, ReplicaLaws};
-use quorate_simulation::registers::{Request, Response};
-use quorate_simulation::schedule::FaultKind;
-use quorate_simulation::world::{
-    ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
+use quorate_protocol::{
+    Committed, Input, Instant, Law, LogCommand, LogIndex, LogStatus, NodeId, Now, Output, Protocol, RecoverError,
+    Recovery, ReplicatedLog, Role, Violation,
 };
+use quorate_raft::{Config, Message, Raft};
+use quorate_simulation::core_machine::CoreMachine;
+use quorate_simulation::node_machine::{NodeMachine, RegisterService, Replicated};
+use quorate_simulation::world::{ClusterLaws, Machine, NodeView};
 
-use super::seen::{Seen, Whole};
+use super::seen::{OfRaft, Seen};
 
 /// Rules messages, and sees whether the situation of a row was reached.
-pub(crate) trait Director {
+pub(crate) trait Director: Send + 'static {
     /// What leaves in the place of what a node wants to send: itself, something else, or nothing.
     fn sends(&mut self, _here: &Here<'_>, _to: NodeId, message: Message) -> Option<Message> {
         Some(message)
@@ -27,8 +28,8 @@ pub(crate) trait Director {
         Vec::new()
     }
 
-    /// A client calls at a node.
-    fn called(&mut self, _here: &Here<'_>, _request: &Request) {}
+    /// A node's core is asked something.
+    fn asked(&mut self, _here: &Here<'_>, _command: &LogCommand) {}
 
     /// Looks at all nodes after a step. What must hold in this row beyond all laws is judged here.
     fn looks(&mut self, _nodes: &[Seen<'_>]) -> Result<(), Violation> {
@@ -42,168 +43,217 @@ impl Director for () {}
 /// Where something happens.
 pub(crate) struct Here<'a> {
     pub(crate) node: u64,
-    /// How often the node has started.
-    pub(crate) start: u32,
     pub(crate) core: &'a Raft,
 }
 
 impl Here<'_> {
     /// Whether the node leads.
     pub(crate) fn leads(&self) -> bool {
-        self.core.status().role == quorate_protocol::Role::Leader
+        self.core.status().role == Role::Leader
     }
 }
 
-pub(crate) struct Stage<D> {
-    pub(crate) setup: CoreSetup<Raft>,
-    pub(crate) director: Rc<RefCell<D>>,
+/// The director of a run, whom all nodes share.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<dyn Director>>);
+
+impl Shared {
+    /// With a handle to the director itself, which is its last when the nodes are gone.
+    pub(crate) fn new<D: Director>(director: D) -> (Self, Arc<Mutex<D>>) {
+        let director = Arc::new(Mutex::new(director));
+        (Self(director.clone()), director)
+    }
+
+    /// A node that panicked is what the run is about to fail for.
+    fn ask(&self) -> MutexGuard<'_, dyn Director + 'static> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-pub(crate) struct Directed<D> {
-    inner: CoreMachine<Raft>,
-    node: NodeId,
-    start: u32,
-    director: Rc<RefCell<D>>,
+thread_local! {
+    /// Configurations of bare cores are made by plain functions: they find the director of this thread's run here.
+    static ON_STAGE: RefCell<Shared> = RefCell::new(Shared::new(()).0);
 }
 
-pub(crate) struct DirectedDisk {
-    pub(crate) disk: CoreDisk,
-    starts: u32,
+/// From now on this director has all bare cores that start on this thread.
+pub(crate) fn stage(director: Shared) {
+    ON_STAGE.replace(director);
 }
 
-type Sent = <CoreMachine<Raft> as Machine>::Message;
+/// The director of bare cores that start on this thread.
+pub(crate) fn staged() -> Shared {
+    ON_STAGE.with_borrow(Shared::clone)
+}
 
-impl<D: Director> Directed<D> {
+/// A core and its director.
+#[derive(Clone)]
+pub(crate) struct Directed {
+    core: Raft,
+    node: u64,
+    director: Shared,
+}
+
+impl Directed {
     fn here(&self) -> Here<'_> {
-        Here { node: self.node.0, start: self.start, core: self.inner.core() }
+        Here { node: self.node, core: &self.core }
     }
 }
 
-impl<D: Director> Machine for Directed<D> {
-    type Setup = Stage<D>;
-    type Message = Sent;
-    type Call = Request;
-    type Answer = Response;
-    type Disk = DirectedDisk;
+impl fmt::Debug for Directed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
 
-    const EXPECTED: &'static [&'static str] = &[];
+impl OfRaft for Directed {
+    fn raft(&self) -> &Raft {
+        &self.core
+    }
+}
 
-    fn fresh_disk(stage: &Stage<D>, node: NodeId, incarnation: u64) -> DirectedDisk {
-        DirectedDisk { disk: CoreMachine::<Raft>::fresh_disk(&stage.setup, node, incarnation), starts: 0 }
+impl Protocol for Directed {
+    type Config = (Config, Shared);
+    type Message = Message;
+    type Command = LogCommand;
+    type Event = <Raft as Protocol>::Event;
+    type Request = <Raft as Protocol>::Request;
+    type Answer = <Raft as Protocol>::Answer;
+    type View = <Raft as Protocol>::View;
+
+    fn recover(now: Now, (config, director): Self::Config, recovery: Recovery) -> Result<Self, RecoverError> {
+        let node = config.node().0;
+        Ok(Self { core: Raft::recover(now, config, recovery)?, node, director })
     }
 
-    fn copy_disk(disk: &DirectedDisk) -> DirectedDisk {
-        DirectedDisk { disk: CoreMachine::<Raft>::copy_disk(&disk.disk), starts: disk.starts }
-    }
-
-    fn start(stage: &Stage<D>, node: NodeId, now: Now, disk: &mut DirectedDisk) -> Result<Self, String> {
-        disk.starts += 1;
-        let inner = CoreMachine::start(&stage.setup, node, now, &mut disk.disk)?;
-        Ok(Self { inner, node, start: disk.starts, director: Rc::clone(&stage.director) })
-    }
-
-    fn handle(&mut self, now: Now, disk: &mut DirectedDisk, input: MachineInput<Sent, Request>) {
+    fn handle(&mut self, now: Now, input: Input<Self>) {
         let mut again = Vec::new();
         match &input {
-            MachineInput::Message { from, incarnation, message: CoreMessage::Core(message) } => {
-                let old = self.director.borrow_mut().hears(&self.here(), *from, message);
-                again.extend(old.into_iter().map(|message| (*from, *incarnation, message)));
+            Input::Message { from, message } => {
+                let old = self.director.ask().hears(&self.here(), *from, message);
+                again.extend(old.into_iter().map(|message| Input::Message { from: *from, message }));
             }
-            MachineInput::Call { what, .. } => self.director.borrow_mut().called(&self.here(), what),
+            Input::Command(command) => self.director.ask().asked(&self.here(), command),
             _ => {}
         }
-        self.inner.handle(now, &mut disk.disk, input);
-        for (from, incarnation, message) in again {
-            let message = CoreMessage::Core(message);
-            self.inner.handle(now, &mut disk.disk, MachineInput::Message { from, incarnation, message });
+        self.core.handle(now, plain(input));
+        for message in again {
+            self.core.handle(now, message);
         }
     }
 
-    fn poll(&mut self, now: Now, disk: &mut DirectedDisk) -> Option<MachineOutput<Sent, Response>> {
+    fn poll_output(&mut self) -> Option<Output<Self>> {
         loop {
-            match self.inner.poll(now, &mut disk.disk)? {
-                MachineOutput::Send { to, message: CoreMessage::Core(message) } => {
-                    let left = self.director.borrow_mut().sends(&self.here(), to, message);
-                    if let Some(message) = left {
-                        return Some(MachineOutput::Send { to, message: CoreMessage::Core(message) });
-                    }
+            return Some(match self.core.poll_output()? {
+                Output::Send { to, message } => {
+                    let left = self.director.ask().sends(&self.here(), to, message);
+                    let Some(message) = left else { continue };
+                    Output::Send { to, message }
                 }
-                output => return Some(output),
-            }
+                Output::Persist { ticket, operations } => Output::Persist { ticket, operations },
+                Output::Load { ticket, range } => Output::Load { ticket, range },
+                Output::Request { ticket, request } => Output::Request { ticket, request },
+                Output::Event(event) => Output::Event(event),
+                Output::Halt { reason } => Output::Halt { reason },
+            });
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.inner.deadline()
+        self.core.deadline()
     }
 
-    fn crash(self, disk: &mut DirectedDisk, loss: Loss, random: &mut Random) {
-        self.inner.crash(&mut disk.disk, loss, random);
+    fn model_view(&self) -> Self::View {
+        self.core.model_view()
     }
 
-    fn bears(kind: FaultKind) -> bool {
-        CoreMachine::<Raft>::bears(kind)
-    }
-
-    fn damage(disk: &mut DirectedDisk, running: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool {
-        CoreMachine::damage(&mut disk.disk, running.map(|machine| &mut machine.inner), damage, random)
-    }
-
-    fn mend(disk: &mut DirectedDisk, running: Option<&mut Self>, damage: Damage) {
-        CoreMachine::mend(&mut disk.disk, running.map(|machine| &mut machine.inner), damage);
-    }
-
-    fn message_bytes(message: &Sent) -> u64 {
-        CoreMachine::<Raft>::message_bytes(message)
-    }
-
-    fn observe(&self) -> Observation {
-        self.inner.observe()
+    fn check_invariants(&self) {
+        self.core.check_invariants();
     }
 }
 
-/// All laws of the core, and those of the director.
-pub(crate) struct DirectedLaws<D> {
-    pub(crate) laws: CoreLaws<Raft>,
-    pub(crate) director: Rc<RefCell<D>>,
-}
-
-impl<D: Director> ClusterLaws<Directed<D>> for DirectedLaws<D> {
-    fn check(&mut self, nodes: &[NodeView<'_, Directed<D>>]) -> Result<(), Violation> {
-        let inner = inner(nodes);
-        ClusterLaws::check(&mut self.laws, &inner)?;
-        self.director.borrow_mut().looks(&inner.iter().map(Seen::bare).collect::<Vec<_>>())
+impl ReplicatedLog for Directed {
+    fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
+        self.core.entries(from, bytes_max)
     }
 
-    fn at_end(&mut self, nodes: &[NodeView<'_, Directed<D>>]) -> Result<(), Violation> {
-        ClusterLaws::at_end(&mut self.laws, &inner(nodes))
+    fn status(&self) -> LogStatus {
+        self.core.status()
     }
 }
 
-fn inner<'a, D: Director>(nodes: &[NodeView<'a, Directed<D>>]) -> Vec<NodeView<'a, CoreMachine<Raft>>> {
-    let view = |view: &NodeView<'a, Directed<D>>| NodeView {
-        node: view.node,
-        machine: view.machine.map(|machine| &machine.inner),
-        disk: &view.disk.disk,
-        is_lost: view.is_lost,
-        changes: view.changes,
-    };
-    nodes.iter().map(view).collect()
+fn plain(input: Input<Directed>) -> Input<Raft> {
+    match input {
+        Input::Message { from, message } => Input::Message { from, message },
+        Input::Command(command) => Input::Command(command),
+        Input::Timeout => Input::Timeout,
+        Input::PeerAlive(node) => Input::PeerAlive(node),
+        Input::Unreachable(node) => Input::Unreachable(node),
+        Input::PeerStanding { node, standing } => Input::PeerStanding { node, standing },
+        Input::Storage(level) => Input::Storage(level),
+        Input::CompactRequested => Input::CompactRequested,
+        Input::Persisted(ticket) => Input::Persisted(ticket),
+        Input::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
+        Input::Loaded { ticket, loaded } => Input::Loaded { ticket, loaded },
+        Input::LoadFailed { ticket, failure } => Input::LoadFailed { ticket, failure },
+        Input::Completed { ticket, answer } => Input::Completed { ticket, answer },
+    }
 }
 
-/// All laws of the whole node, and those of the director, who only looks.
-pub(crate) struct WholeLaws<D> {
-    pub(crate) laws: ReplicaLaws<RegisterService<Raft>>,
-    pub(crate) director: Rc<RefCell<D>>,
+/// A bare core with a director.
+pub(crate) type Bare = CoreMachine<Directed>;
+
+/// The shipped node, whole, with registers as a replicated service on a core with a director.
+pub(crate) type Whole = NodeMachine<Replicated<RegisterService<Directed>>>;
+
+/// A machine on which a director sees the cores.
+pub(crate) trait Staged: Machine {
+    fn seen<'a>(view: &NodeView<'a, Self>) -> Seen<'a>;
 }
 
-impl<D: Director> ClusterLaws<Whole> for WholeLaws<D> {
-    fn check(&mut self, nodes: &[NodeView<'_, Whole>]) -> Result<(), Violation> {
+impl Staged for Bare {
+    fn seen<'a>(view: &NodeView<'a, Self>) -> Seen<'a> {
+        Seen::bare(view)
+    }
+}
+
+impl Staged for Whole {
+    fn seen<'a>(view: &NodeView<'a, Self>) -> Seen<'a> {
+        Seen::whole(view)
+    }
+}
+
+/// The laws of the core alone, for cores with a director.
+pub(crate) fn laws() -> Vec<Box<dyn Law<Directed>>> {
+    let of_directed = |law| Box::new(OfCore(law)) as Box<dyn Law<Directed>>;
+    quorate_raft::testing::laws().into_iter().map(of_directed).collect()
+}
+
+struct OfCore(Box<dyn Law<Raft>>);
+
+impl Law<Directed> for OfCore {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn check(&mut self, nodes: &[(NodeId, &Directed)]) -> Result<(), Violation> {
+        let cores: Vec<_> = nodes.iter().map(|(node, directed)| (*node, &directed.core)).collect();
+        self.0.check(&cores)
+    }
+}
+
+/// All laws of a machine, and those of the director.
+pub(crate) struct DirectedLaws<L> {
+    pub(crate) laws: L,
+    pub(crate) director: Shared,
+}
+
+impl<M: Staged, L: ClusterLaws<M>> ClusterLaws<M> for DirectedLaws<L> {
+    fn check(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation> {
         self.laws.check(nodes)?;
-        self.director.borrow_mut().looks(&nodes.iter().map(Seen::whole).collect::<Vec<_>>())
+        self.director.ask().looks(&nodes.iter().map(M::seen).collect::<Vec<_>>())
     }
 
-    fn at_end(&mut self, nodes: &[NodeView<'_, Whole>]) -> Result<(), Violation> {
+    fn at_end(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation> {
         self.laws.at_end(nodes)
     }
 }

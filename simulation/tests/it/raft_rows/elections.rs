@@ -69,9 +69,10 @@ fn row_06_a_seen_vote_is_not_a_granted_vote() {
         let script = script.fault(1_200, 4_500, What::Delay { up_to_us: 250_000 });
         // Then it can answer, and nodes 2 and 3 need it.
         let script = script.cut(4_000, 6_000, &[(2, 3), (3, 2)]);
-        let (_, votes) = script.play(Votes::default());
-        leaders_asked += votes.leaders_asked;
-        refused += votes.shorter_logs_refused;
+        for (_, votes) in script.play::<Votes>() {
+            leaders_asked += votes.leaders_asked;
+            refused += votes.shorter_logs_refused;
+        }
     }
     assert!(leaders_asked > 0, "a leader was asked for its vote");
     assert!(refused > 0, "a vote was refused");
@@ -108,7 +109,7 @@ impl Director for Leaders {
 fn row_15_a_leader_that_restarts_with_one_node_down() {
     for seed in 0..4 {
         let script = Script::new(3, seed).hurry(0, 300, 1).crash(1_000, 14_000, 3).crash(2_000, 2_001, 1);
-        for (outcome, leaders) in [script.play(Leaders::default()), script.play_whole(Leaders::default())] {
+        for (outcome, leaders) in script.play::<Leaders>() {
             assert!(leaders.seen.len() >= 2, "the first leader lost its office: {:?}", leaders.seen);
             assert!(acknowledged(&outcome.history, 2_001, 12_001) > 100, "they serve before the third is back");
         }
@@ -122,9 +123,8 @@ fn row_15_a_node_that_asks_all_the_time() {
     for seed in 0..4 {
         let script = Script::new(3, seed).hurry(0, 300, 1).hurry(1_000, 11_000, 3);
         let script = script.cut(1_000, 11_000, &[(1, 3), (2, 3)]);
-        let bare = script.play(Leaders::default());
-        assert!(bare.1.pre_votes[&3] > 100, "node 3 asks: {:?}", bare.1.pre_votes);
-        for (outcome, leaders) in [bare, script.play_whole(Leaders::default())] {
+        for (outcome, leaders) in script.play::<Leaders>() {
+            assert!(leaders.pre_votes[&3] > 100, "node 3 asks: {:?}", leaders.pre_votes);
             assert_eq!(leaders.seen.len(), 1, "one leader: {:?}", leaders.seen);
             assert_eq!(slices_with_writes(&outcome.history, 1, 11), 10);
         }
@@ -140,9 +140,10 @@ fn row_15_being_asked_delays_nobody() {
         let script =
             Script::new(5, seed).hurry(0, 300, 1).links(500, 1_500, &[(1, 2), (1, 3), (1, 5), (2, 3), (2, 5), (3, 5)]);
         let script = script.crash(1_500, 13_000, 1).cut(1_500, 13_000, &[(4, 2), (2, 4)]).hurry(1_500, 13_000, 4);
-        let (outcome, leaders) = script.play(Leaders::default());
-        assert!(leaders.pre_votes.get(&4).is_some_and(|asked| *asked > 10), "node 4 asks: {:?}", leaders.pre_votes);
-        assert!(acknowledged(&outcome.history, 1_500, 11_500) > 100, "they serve within ten time-outs");
+        for (outcome, leaders) in script.play::<Leaders>() {
+            assert!(leaders.pre_votes.get(&4).is_some_and(|asked| *asked > 10), "node 4 asks: {:?}", leaders.pre_votes);
+            assert!(acknowledged(&outcome.history, 1_500, 11_500) > 100, "they serve within ten time-outs");
+        }
     }
 }
 
@@ -151,9 +152,8 @@ fn row_15_being_asked_delays_nobody() {
 fn row_16_a_rejoining_voter() {
     let script = Script::new(5, 16).clients(3).at_leader(100).hurry(0, 300, 1);
     let script = script.isolate(2_000, 102_000, 5).lasting(112_000);
-    let bare = script.play(Leaders::default());
-    assert!(bare.1.pre_votes[&5] > 100 * 4 / 2, "node 5 asks: {:?}", bare.1.pre_votes);
-    for (outcome, leaders) in [bare, script.play_whole(Leaders::default())] {
+    for (outcome, leaders) in script.play::<Leaders>() {
+        assert!(leaders.pre_votes[&5] > 100 * 4 / 2, "node 5 asks: {:?}", leaders.pre_votes);
         assert_eq!(leaders.seen.len(), 1, "one leader: {:?}", leaders.seen);
         assert_eq!(slices_with_writes(&outcome.history, 2, 112), 110);
     }

@@ -8,6 +8,7 @@ mod corruption;
 mod directed;
 mod disks;
 mod elections;
+mod foundings;
 mod partitions;
 mod reads;
 mod replication;
@@ -15,28 +16,27 @@ mod seen;
 mod snapshots;
 mod timed;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use quorate_protocol::{Configuration, NodeId};
-use quorate_raft::testing::laws;
-use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_raft::testing::small_settings;
+use quorate_raft::{Config, Settings, Start};
 use quorate_simulation::core_machine::{CoreLaws, CoreSetup};
 use quorate_simulation::history::{Event, EventKind};
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
-use quorate_simulation::registers::{RegisterClients, Registers};
+use quorate_simulation::registers::{RegisterClients, Registers, Request, Response};
 use quorate_simulation::schedule::{Budget, CrashPoint, Fault, Partition, Schedule, What, Who};
-use quorate_simulation::world::{Loss, Outcome, Recording, run};
+use quorate_simulation::world::{ClusterLaws, Loss, Outcome, Recording, run};
 use quorate_simulation::{Moment, MomentKind};
 
-use directed::{Directed, DirectedLaws, Director, Stage, WholeLaws};
-use seen::Whole;
+use directed::{Bare, Directed, DirectedLaws, Director, Shared, Staged, Whole};
 
 /// A schedule that is written by hand, in milliseconds.
 #[derive(Clone)]
 pub(crate) struct Script {
     schedule: Schedule,
+    /// Bytes of a segment of a whole node's log, if not small ones.
+    segment_bytes: Option<u64>,
 }
 
 impl Script {
@@ -51,7 +51,7 @@ impl Script {
             faults_us: 0,
             faults: Vec::new(),
         };
-        Self { schedule }
+        Self { schedule, segment_bytes: None }
     }
 
     pub(crate) fn clients(mut self, clients: u64) -> Self {
@@ -67,6 +67,12 @@ impl Script {
 
     pub(crate) fn snapshot_every(mut self, entries: u64) -> Self {
         self.schedule.snapshot_every = entries;
+        self
+    }
+
+    /// Logs of whole nodes have room for all of the run: none is let go before there is a snapshot.
+    pub(crate) fn roomy(mut self) -> Self {
+        self.segment_bytes = Some(8 << 20);
         self
     }
 
@@ -128,79 +134,84 @@ impl Script {
         self
     }
 
-    /// Runs it on bare cores, and gives what became of it and what the director saw.
+    /// Runs it on bare cores and then on whole nodes, with a director each; gives what became of it and what the director saw.
     ///
     /// # Panics
     /// When a law is broken.
-    pub(crate) fn play<D: Director>(&self, director: D) -> (Outcome, D) {
-        let director = Rc::new(RefCell::new(director));
-        let outcome = self.run_bare(&director);
-        self.end(outcome, director)
+    pub(crate) fn play<D: Director + Default>(&self) -> [(Outcome, D); 2] {
+        [self.play_bare(), self.play_whole()]
     }
 
-    /// Runs it on whole nodes, whose messages nobody rules.
-    ///
-    /// # Panics
-    /// When a law is broken.
-    pub(crate) fn play_whole<D: Director>(&self, director: D) -> (Outcome, D) {
-        let director = Rc::new(RefCell::new(director));
-        let outcome = self.run_whole(&director);
-        self.end(outcome, director)
+    /// Runs it on bare cores alone.
+    pub(crate) fn play_bare<D: Director + Default>(&self) -> (Outcome, D) {
+        self.end("bare cores", self.run_bare())
     }
 
-    /// Runs it on bare cores, whatever comes of it.
-    pub(crate) fn outcome<D: Director>(&self, director: D) -> Outcome {
-        self.run_bare(&Rc::new(RefCell::new(director)))
+    /// Runs it on whole nodes alone.
+    pub(crate) fn play_whole<D: Director + Default>(&self) -> (Outcome, D) {
+        self.end("whole nodes", self.run_whole())
     }
 
-    /// Runs it on whole nodes, whatever comes of it.
-    pub(crate) fn outcome_whole<D: Director>(&self, director: D) -> Outcome {
-        self.run_whole(&Rc::new(RefCell::new(director)))
+    /// Runs it on bare cores and on whole nodes, whatever comes of it.
+    pub(crate) fn outcomes(&self) -> [Outcome; 2] {
+        [self.run_bare::<()>().0, self.run_whole::<()>().0]
     }
 
-    fn run_bare<D: Director>(&self, director: &Rc<RefCell<D>>) -> Outcome {
+    fn run_bare<D: Director + Default>(&self) -> (Outcome, D) {
         let Schedule { nodes, seed, snapshot_every, .. } = self.schedule;
-        let setup = CoreSetup { nodes, seed, snapshot_every, tail_bytes_max: 2_000, config };
-        let stage = Stage { setup, director: Rc::clone(director) };
-        let mut laws = DirectedLaws { laws: CoreLaws::new(laws()), director: Rc::clone(director) };
-        let mut clients = RegisterClients::new(seed);
-        told(run::<Directed<D>>(&stage, &self.schedule, &mut laws, &mut clients, recording()))
+        self.run_on::<Bare, D>(CoreLaws::new(directed::laws()), |director| {
+            directed::stage(director);
+            CoreSetup { nodes, seed, snapshot_every, tail_bytes_max: 2_000, config: bare_config }
+        })
     }
 
-    fn run_whole<D: Director>(&self, director: &Rc<RefCell<D>>) -> Outcome {
-        let Schedule { nodes, seed, .. } = self.schedule;
-        let of_core: MakeConfig<Raft> = Arc::new(move |start| config(start.identity.node, nodes, start.seed));
-        let setup = NodeSetup::replicated(&self.schedule, of_core, Registers::default);
-        let mut laws = WholeLaws { laws: ReplicaLaws::new(laws()), director: Rc::clone(director) };
-        let mut clients = RegisterClients::new(seed);
-        told(run::<Whole>(&setup, &self.schedule, &mut laws, &mut clients, recording()))
+    fn run_whole<D: Director + Default>(&self) -> (Outcome, D) {
+        let nodes = self.schedule.nodes;
+        self.run_on::<Whole, D>(ReplicaLaws::new(directed::laws()), |director| {
+            let config: MakeConfig<Directed> =
+                Arc::new(move |start| (config(start.identity.node, nodes, start.seed), director.clone()));
+            let mut setup = NodeSetup::replicated(&self.schedule, config, Registers::default);
+            setup.log.segment_bytes = self.segment_bytes.unwrap_or(setup.log.segment_bytes);
+            setup
+        })
     }
 
-    fn end<D>(&self, outcome: Outcome, director: Rc<RefCell<D>>) -> (Outcome, D) {
+    fn run_on<M, D>(&self, laws: impl ClusterLaws<M>, setup: impl FnOnce(Shared) -> M::Setup) -> (Outcome, D)
+    where
+        M: Staged<Call = Request, Answer = Response>,
+        D: Director + Default,
+    {
+        let (shared, director) = Shared::new(D::default());
+        let setup = setup(shared.clone());
+        let mut laws = DirectedLaws { laws, director: shared };
+        let mut clients = RegisterClients::new(self.schedule.seed);
+        let outcome = told(run::<M>(&setup, &self.schedule, &mut laws, &mut clients, recording()));
+        drop((setup, laws));
+        directed::stage(Shared::new(()).0);
+        let director = Arc::into_inner(director).expect("the nodes are gone").into_inner();
+        (outcome, director.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn end<D>(&self, on: &str, (outcome, director): (Outcome, D)) -> (Outcome, D) {
         if let Some(failure) = &outcome.failure {
             let schedule = serde_json::to_string(&self.schedule).expect("plain data");
-            panic!("at {} us: {}: {}\n{schedule}", failure.at_us, failure.law, failure.detail);
+            panic!("{on}, at {} us: {}: {}\n{schedule}", failure.at_us, failure.law, failure.detail);
         }
-        let director = Rc::try_unwrap(director).unwrap_or_else(|_| unreachable!("the machines are gone"));
-        (outcome, director.into_inner())
+        (outcome, director)
     }
 }
 
 /// Small bounds, so that a short run meets all of them.
 fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
-    let settings = Settings {
-        entry_bytes_max: 1_000,
-        batch_bytes_max: 2_000,
-        window_bytes_max: 8_000,
-        uncommitted_bytes_max: 20_000,
-        received_bytes_max: 8_000,
-        cache_bytes_max: 4_000,
-        reads_max: 100,
-        held_messages_max: 100,
-        ..Settings::default()
-    };
+    let settings =
+        Settings { entry_bytes_max: 1_000, batch_bytes_max: 2_000, window_bytes_max: 8_000, ..small_settings(seed) };
     let start = Start::Initial(Configuration::of_voters((1..=nodes).map(NodeId)));
     Config::new(node, seed, start, settings).expect("valid settings")
+}
+
+/// The configuration of a bare core, with the director of the run.
+fn bare_config(node: NodeId, nodes: u64, seed: u64) -> (Config, Shared) {
+    (config(node, nodes, seed), directed::staged())
 }
 
 /// `QUORATE_ROWS_TRACE=1` prints what happens to the nodes of each run.

@@ -1,9 +1,8 @@
 //! Rows about linearizable reads.
 
 use super::seen::Seen;
-use quorate_protocol::{LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
+use quorate_protocol::{LogCommand, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
 use quorate_raft::Message;
-use quorate_simulation::registers::Request;
 use quorate_simulation::schedule::{What, Who};
 
 use super::Script;
@@ -20,8 +19,8 @@ struct StaleLeader {
 }
 
 impl Director for StaleLeader {
-    fn called(&mut self, here: &Here<'_>, request: &Request) {
-        self.has_reads |= self.is_stale(here) && matches!(request, Request::Read { .. });
+    fn asked(&mut self, here: &Here<'_>, command: &LogCommand) {
+        self.has_reads |= self.is_stale(here) && matches!(command, LogCommand::Read { .. });
     }
 
     fn hears(&mut self, here: &Here<'_>, _from: NodeId, message: &Message) -> Vec<Message> {
@@ -59,9 +58,10 @@ fn row_11_reused_read_token() {
         let script = script.fault(1_000, 1_100, What::Slow { links: vec![(3, 1)], by_us: 3_150_000 });
         let script =
             script.fault(1_100, 3_900, What::Pause { node: Who::Node(1) }).cut(1_100, 5_000, &[(2, 1), (3, 1)]);
-        let (_, seen) = script.play(StaleLeader::default());
-        stale += seen.stale;
-        old_answers += seen.old_answers;
+        for (_, seen) in script.play::<StaleLeader>() {
+            stale += seen.stale;
+            old_answers += seen.old_answers;
+        }
     }
     assert!(stale > 0, "node 1 led on when its time was over");
     assert!(old_answers > 0, "answers to an old round came while reads waited at a leader whose time was over");
@@ -89,8 +89,8 @@ impl Director for NoEntries {
         Some(message)
     }
 
-    fn called(&mut self, here: &Here<'_>, request: &Request) {
-        self.reads_at_leader += u64::from(matches!(request, Request::Read { .. }) && self.is_behind(here));
+    fn asked(&mut self, here: &Here<'_>, command: &LogCommand) {
+        self.reads_at_leader += u64::from(matches!(command, LogCommand::Read { .. }) && self.is_behind(here));
     }
 
     fn hears(&mut self, here: &Here<'_>, _from: NodeId, message: &Message) -> Vec<Message> {
@@ -119,9 +119,10 @@ fn row_12_read_before_first_commit_of_term() {
     let (mut at_leader, mut through_follower) = (0, 0);
     for seed in 0..10 {
         let script = Script::new(3, seed).clients(16).hurry(0, 300, 1).crash(1_000, 6_000, 1);
-        let (_, seen) = script.play(NoEntries::default());
-        at_leader += seen.reads_at_leader;
-        through_follower += seen.reads_through_follower;
+        for (_, seen) in script.play::<NoEntries>() {
+            at_leader += seen.reads_at_leader;
+            through_follower += seen.reads_through_follower;
+        }
     }
     assert!(at_leader > 0, "a leader that was behind was asked");
     assert!(through_follower > 0, "and was asked through a follower");

@@ -1,15 +1,29 @@
 //! A node as the director of a row sees it, whatever stands around its core.
 
-use quorate_protocol::{GroupId, LogIndex, LogStatus, NodeId, ReplicatedLog, Term};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use quorate_protocol::{LogIndex, LogStatus, NodeId, ReplicatedLog, Term};
 use quorate_raft::Raft;
-use quorate_runtime::Replica;
+use quorate_runtime::{Hostable, Replica};
 use quorate_simulation::core_machine::{CoreMachine, Stream};
-use quorate_simulation::node_machine::{Kept, NodeMachine, RegisterService, Replicated};
+use quorate_simulation::node_machine::{Kept, NodeMachine, REPLICA_GROUP, RegisterService, Replicated};
 use quorate_simulation::registers::Registers;
 use quorate_simulation::world::NodeView;
 
+/// The shipped core, or something around it.
+pub(crate) trait OfRaft: ReplicatedLog + Hostable {
+    fn raft(&self) -> &Raft;
+}
+
+impl OfRaft for Raft {
+    fn raft(&self) -> &Raft {
+        self
+    }
+}
+
 /// The shipped node, whole, with registers as a replicated service.
-pub(crate) type Whole = NodeMachine<Replicated<RegisterService<Raft>>>;
+pub(crate) type Shipped = NodeMachine<Replicated<RegisterService<Raft>>>;
 
 /// A node after a step.
 pub(crate) struct Seen<'a> {
@@ -26,14 +40,20 @@ enum DurableLog<'a> {
 }
 
 impl<'a> Seen<'a> {
-    pub(crate) fn bare(view: &NodeView<'a, CoreMachine<Raft>>) -> Self {
-        let log = DurableLog::Simple(&view.disk.stream);
-        Self { node: view.node, core: view.machine.map(CoreMachine::core), log }
+    pub(crate) fn bare<L: OfRaft>(view: &NodeView<'a, CoreMachine<L>>) -> Self
+    where
+        L::Message: Hash,
+    {
+        let core = view.machine.map(|machine| machine.core().raft());
+        Self { node: view.node, core, log: DurableLog::Simple(&view.disk.stream) }
     }
 
-    pub(crate) fn whole(view: &NodeView<'a, Whole>) -> Self {
-        let group = |machine: &'a Whole| machine.node().group::<Replica<Raft, Registers>>(GROUP).map(Replica::core);
-        Self { node: view.node, core: view.machine.and_then(group), log: DurableLog::Real(view.disk.durable(GROUP)) }
+    pub(crate) fn whole<L: OfRaft<Message: Debug>>(
+        view: &NodeView<'a, NodeMachine<Replicated<RegisterService<L>>>>,
+    ) -> Self {
+        let replica = view.machine.and_then(|machine| machine.node().group::<Replica<L, Registers>>(REPLICA_GROUP));
+        let log = DurableLog::Real(view.disk.durable(REPLICA_GROUP));
+        Self { node: view.node, core: replica.map(|replica| replica.core().raft()), log }
     }
 
     pub(crate) fn status(&self) -> Option<LogStatus> {
@@ -64,5 +84,3 @@ impl<'a> Seen<'a> {
         }
     }
 }
-
-const GROUP: GroupId = GroupId(1);

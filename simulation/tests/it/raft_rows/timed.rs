@@ -12,7 +12,7 @@ use quorate_simulation::world::{
     ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
 };
 
-use super::seen::{Seen, Whole};
+use super::seen::{Seen, Shipped};
 
 /// What a run's disks were handed, and when node 3 had taken a snapshot in.
 #[derive(Default)]
@@ -29,19 +29,19 @@ pub(crate) struct TimedSetup {
 }
 
 pub(crate) struct Timed {
-    inner: Whole,
+    inner: Shipped,
     node: NodeId,
     origin: Instant,
     record: Rc<RefCell<Record>>,
 }
 
 pub(crate) struct TimedDisk {
-    disk: <Whole as Machine>::Disk,
+    disk: <Shipped as Machine>::Disk,
     /// The node's clock when the run began. It neither drifts nor leaps here.
     origin: Option<Instant>,
 }
 
-type Message = <Whole as Machine>::Message;
+type Message = <Shipped as Machine>::Message;
 
 impl Machine for Timed {
     type Setup = TimedSetup;
@@ -53,16 +53,16 @@ impl Machine for Timed {
     const EXPECTED: &'static [&'static str] = &[];
 
     fn fresh_disk(setup: &TimedSetup, node: NodeId, incarnation: u64) -> TimedDisk {
-        TimedDisk { disk: Whole::fresh_disk(&setup.setup, node, incarnation), origin: None }
+        TimedDisk { disk: Shipped::fresh_disk(&setup.setup, node, incarnation), origin: None }
     }
 
     fn copy_disk(disk: &TimedDisk) -> TimedDisk {
-        TimedDisk { disk: Whole::copy_disk(&disk.disk), ..*disk }
+        TimedDisk { disk: Shipped::copy_disk(&disk.disk), ..*disk }
     }
 
     fn start(setup: &TimedSetup, node: NodeId, now: Now, disk: &mut TimedDisk) -> Result<Self, String> {
         let origin = *disk.origin.get_or_insert(now.instant);
-        let inner = Whole::start(&setup.setup, node, now, &mut disk.disk)?;
+        let inner = Shipped::start(&setup.setup, node, now, &mut disk.disk)?;
         Ok(Self { inner, node, origin, record: Rc::clone(&setup.record) })
     }
 
@@ -88,19 +88,19 @@ impl Machine for Timed {
     }
 
     fn bears(kind: FaultKind) -> bool {
-        Whole::bears(kind)
+        Shipped::bears(kind)
     }
 
     fn damage(disk: &mut TimedDisk, running: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool {
-        Whole::damage(&mut disk.disk, running.map(|machine| &mut machine.inner), damage, random)
+        Shipped::damage(&mut disk.disk, running.map(|machine| &mut machine.inner), damage, random)
     }
 
     fn mend(disk: &mut TimedDisk, running: Option<&mut Self>, damage: Damage) {
-        Whole::mend(&mut disk.disk, running.map(|machine| &mut machine.inner), damage);
+        Shipped::mend(&mut disk.disk, running.map(|machine| &mut machine.inner), damage);
     }
 
     fn message_bytes(message: &Message) -> u64 {
-        Whole::message_bytes(message)
+        Shipped::message_bytes(message)
     }
 
     fn observe(&self) -> Observation {
@@ -136,7 +136,7 @@ impl ClusterLaws<Timed> for TimedLaws {
     }
 }
 
-fn inner<'a>(nodes: &[NodeView<'a, Timed>]) -> Vec<NodeView<'a, Whole>> {
+fn inner<'a>(nodes: &[NodeView<'a, Timed>]) -> Vec<NodeView<'a, Shipped>> {
     let view = |view: &NodeView<'a, Timed>| NodeView {
         node: view.node,
         machine: view.machine.map(|machine| &machine.inner),
