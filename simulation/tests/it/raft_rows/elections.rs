@@ -6,7 +6,7 @@ use super::seen::Seen;
 use quorate_protocol::{NodeId, ReplicatedLog, Role, Term, Violation};
 use quorate_raft::Message;
 use quorate_raft::message::{Verdict, VoteKind};
-use quorate_simulation::schedule::What;
+use quorate_simulation::schedule::{What, Who};
 
 use super::directed::{Director, Here};
 use super::{Script, acknowledged, slices_with_writes};
@@ -17,65 +17,74 @@ struct Votes {
     /// Whom each node voted for in each term.
     granted: BTreeMap<(u64, Term), NodeId>,
     /// A node's term before it heard of a pre-vote.
-    before: Option<(u64, Term)>,
-    leaders_asked: u64,
-    shorter_logs_refused: u64,
+    before: Vec<(u64, Term)>,
+    /// Candidates of later terms that asked node 1, which had led term 1 and had more of it.
+    asked_the_leader: BTreeSet<(NodeId, Term)>,
+    /// How many of them it refused.
+    refused: u64,
     broken: Option<String>,
 }
 
 impl Director for Votes {
-    fn hears(&mut self, here: &Here<'_>, _from: NodeId, message: &Message) -> Vec<Message> {
+    fn hears(&mut self, here: &Here<'_>, from: NodeId, message: &Message) -> Vec<Message> {
         if let Message::RequestVote(request) = message {
             let status = here.core.status();
             if request.kind == VoteKind::Pre {
-                self.before = Some((here.node, status.term));
-            } else if here.leads() && request.term > status.term && request.last_index < status.last_index {
-                self.leaders_asked += 1;
+                self.before.push((here.node, status.term));
+            } else if here.node == 1 && request.last_term == Term(1) && request.last_index < status.last_index {
+                self.asked_the_leader.insert((from, request.term));
             }
         }
         Vec::new()
     }
 
     fn sends(&mut self, here: &Here<'_>, to: NodeId, message: Message) -> Option<Message> {
-        if let Message::VoteResponse(response) = message {
-            let is_binding = response.kind != VoteKind::Pre && response.verdict == Verdict::Granted;
-            if is_binding && *self.granted.entry((here.node, response.asked)).or_insert(to) != to {
+        if let Message::VoteResponse(response) = message
+            && response.kind != VoteKind::Pre
+        {
+            let is_granted = response.verdict == Verdict::Granted;
+            if is_granted && *self.granted.entry((here.node, response.asked)).or_insert(to) != to {
                 self.broken = Some(format!("node {} votes twice in term {}", here.node, response.asked));
             }
-            self.shorter_logs_refused += u64::from(response.verdict == Verdict::Refused);
+            if here.node == 1 && self.asked_the_leader.contains(&(to, response.asked)) {
+                self.refused += u64::from(!is_granted);
+                if is_granted {
+                    self.broken = Some(format!("node 1 votes for node {to}, whose log is older"));
+                }
+            }
         }
         Some(message)
     }
 
     fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
-        if let Some((node, before)) = self.before.take()
-            && let Some(term) = term_of(nodes, node)
-            && term != before
-        {
-            self.broken = Some(format!("a pre-vote moved node {node} from term {before} to {term}"));
+        for (node, before) in self.before.drain(..) {
+            if term_of(nodes, node).is_some_and(|term| term != before) {
+                self.broken = Some(format!("a pre-vote moved node {node} from term {before}"));
+            }
         }
         self.broken.take().map_or(Ok(()), |detail| Err(Violation { law: "one vote a term", detail }))
     }
 }
 
-/// Raft 6: a leader learns of a later term from candidates with older logs, and refuses them; pre-votes and votes cross.
+/// Raft 6: a leader has appended what nobody else has when it learns of a later term from candidates with older logs. It refuses
+/// them; pre-votes and votes cross.
 #[test]
 fn row_06_a_seen_vote_is_not_a_granted_vote() {
-    let (mut leaders_asked, mut refused) = (0, 0);
+    let mut refused = [0; 2];
     for seed in 0..6 {
-        // Node 1 goes on appending what nobody else gets, while the others, whose clocks run fast, elect another.
-        let script = Script::new(3, seed).clients(16).hurry(0, 300, 1);
-        let script = script.cut(1_000, 4_000, &[(1, 2), (1, 3)]).hurry(1_000, 1_500, 2).hurry(1_000, 1_500, 3);
-        let script = script.fault(1_200, 4_500, What::Delay { up_to_us: 250_000 });
+        // Node 1 goes on appending while nobody hears it; the others stand still, and then stand for election together.
+        let script =
+            Script::new(3, seed).clients(16).at_leader(50).hurry(0, 300, 1).cut(1_000, 4_000, &[(1, 2), (1, 3)]);
+        let script = script.fault(1_000, 2_600, What::Pause { node: Who::Node(2) });
+        let script = script.fault(1_000, 2_600, What::Pause { node: Who::Node(3) });
+        let script = script.fault(2_500, 4_500, What::Delay { up_to_us: 250_000 });
         // Then it can answer, and nodes 2 and 3 need it.
         let script = script.cut(4_000, 6_000, &[(2, 3), (3, 2)]);
-        for (_, votes) in script.play::<Votes>() {
-            leaders_asked += votes.leaders_asked;
-            refused += votes.shorter_logs_refused;
+        for ((_, votes), refused) in script.play::<Votes>().into_iter().zip(&mut refused) {
+            *refused += votes.refused;
         }
     }
-    assert!(leaders_asked > 0, "a leader was asked for its vote");
-    assert!(refused > 0, "a vote was refused");
+    assert!(refused.iter().all(|refused| *refused > 0), "the leader was asked and refused: {refused:?}");
 }
 
 /// Sees who leads, and how often anybody asks for votes.
@@ -83,12 +92,20 @@ fn row_06_a_seen_vote_is_not_a_granted_vote() {
 pub(super) struct Leaders {
     pub(super) seen: BTreeSet<(Term, NodeId)>,
     pub(super) pre_votes: BTreeMap<u64, u64>,
+    /// How many each candidate was promised.
+    promised: BTreeMap<NodeId, u64>,
 }
 
 impl Director for Leaders {
-    fn sends(&mut self, here: &Here<'_>, _to: NodeId, message: Message) -> Option<Message> {
-        if matches!(&message, Message::RequestVote(request) if request.kind == VoteKind::Pre) {
-            *self.pre_votes.entry(here.node).or_insert(0) += 1;
+    fn sends(&mut self, here: &Here<'_>, to: NodeId, message: Message) -> Option<Message> {
+        match &message {
+            Message::RequestVote(request) if request.kind == VoteKind::Pre => {
+                *self.pre_votes.entry(here.node).or_insert(0) += 1;
+            }
+            Message::VoteResponse(vote) if vote.kind == VoteKind::Pre && vote.verdict == Verdict::Granted => {
+                *self.promised.entry(to).or_insert(0) += 1;
+            }
+            _ => {}
         }
         Some(message)
     }
@@ -147,10 +164,29 @@ fn row_15_being_asked_delays_nobody() {
     }
 }
 
+/// Raft 15: nor can it when they promise it their votes all the time, of which it hears nothing: a promise does not delay a
+/// node's own election.
+#[test]
+fn row_15_a_promise_delays_nobody() {
+    let mut promised = [0; 2];
+    for seed in 0..4 {
+        let script = Script::new(5, seed).hurry(0, 300, 1).crash(1_500, 13_000, 1).hurry(1_500, 13_000, 4);
+        let script = script.cut(1_500, 13_000, &[(2, 4), (3, 4), (5, 4)]);
+        for ((outcome, leaders), promised) in script.play::<Leaders>().into_iter().zip(&mut promised) {
+            *promised += leaders.promised.get(&NodeId(4)).copied().unwrap_or(0);
+            assert!(
+                acknowledged(&outcome.history, 1_500, 11_500) > 100,
+                "seed {seed}: they serve within ten time-outs"
+            );
+        }
+    }
+    assert!(promised.iter().all(|count| *count > 0), "votes were promised to node 4: {promised:?}");
+}
+
 /// Raft 16: a voter that was alone for a hundred time-outs comes back. Leader and term stay, and writes go on all the time.
 #[test]
 fn row_16_a_rejoining_voter() {
-    let script = Script::new(5, 16).clients(3).at_leader(100).hurry(0, 300, 1);
+    let script = Script::new(5, 16).clients(2).at_leader(100).hurry(0, 300, 1);
     let script = script.isolate(2_000, 102_000, 5).lasting(112_000);
     for (outcome, leaders) in script.play::<Leaders>() {
         assert!(leaders.pre_votes[&5] > 100 * 4 / 2, "node 5 asks: {:?}", leaders.pre_votes);

@@ -70,9 +70,9 @@ impl Script {
         self
     }
 
-    /// Logs of whole nodes have room for all of the run: none is let go before there is a snapshot.
-    pub(crate) fn roomy(mut self) -> Self {
-        self.segment_bytes = Some(8 << 20);
+    /// Segments of the logs of whole nodes have this size: none of 8 MB is ever let go, and of small ones a new one is soon needed.
+    pub(crate) fn segments(mut self, bytes: u64) -> Self {
+        self.segment_bytes = Some(bytes);
         self
     }
 

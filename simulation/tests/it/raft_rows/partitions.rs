@@ -33,14 +33,14 @@ fn row_17_bridge_deadlock() {
 fn row_18_quorum_loss_hub() {
     for seed in 0..2 {
         let star = [(1, 3), (2, 3), (4, 3), (5, 3)];
-        let script = Script::new(5, seed).clients(8).at_leader(60).hurry(0, 300, 1).links(1_000, 41_000, &star);
+        let script = Script::new(5, seed).clients(8).at_leader(60).hurry(0, 300, 1).links(1_000, 21_000, &star);
         let script = script.demanding_progress();
         for (outcome, leaders) in script.play::<Leaders>() {
             let hub: Vec<Term> = leaders.seen.iter().filter(|(_, node)| node.0 == 3).map(|(term, _)| *term).collect();
             assert_eq!(hub.len(), 1, "seed {seed}: the hub leads once and for good: {:?}", leaders.seen);
             assert!(hub[0] <= Term(6), "seed {seed}: terms do not run away: {:?}", leaders.seen);
             assert!(acknowledged(&outcome.history, 1_500, 11_000) > 50, "seed {seed}: it serves within ten time-outs");
-            assert!(acknowledged(&outcome.history, 11_000, 41_000) > 300, "seed {seed}: and goes on");
+            assert!(acknowledged(&outcome.history, 11_000, 21_000) > 100, "seed {seed}: and goes on");
         }
     }
 }
@@ -58,6 +58,7 @@ fn row_20_chains_and_one_way_links() {
         let script = script.demanding_progress().clients(6).at_leader(70).hurry(0, 300, 1);
         for (outcome, leaders) in script.play::<Leaders>() {
             assert!(leaders.seen.len() <= 3, "{name}: {:?}", leaders.seen);
+            assert!(leaders.seen.last().is_some_and(|(term, _)| *term <= Term(6)), "{name}: {:?}", leaders.seen);
             let slices = slices_with_writes(&outcome.history, 2, 102);
             assert!(slices >= 95, "{name}: writes in {slices} of 100 seconds");
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::seen::Seen;
-use quorate_protocol::{EntryBatch, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
+use quorate_protocol::{Entry, EntryBatch, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
 use quorate_raft::Message;
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse};
 use quorate_simulation::schedule::What;
@@ -77,11 +77,35 @@ fn row_01_old_term_commit() {
     }
 }
 
-/// Plays what node 2 was sent once more, two hundred appends later.
+/// Plays what node 2 was sent once more: each append two hundred appends later, and now and then forty entries from ten before
+/// the place up to which it compacted.
 #[derive(Default)]
 struct Replays {
     kept: VecDeque<Message>,
+    entries: BTreeMap<LogIndex, (Term, Entry)>,
+    heard: u64,
     behind_the_base: u64,
+    across_the_base: u64,
+    broken: Option<String>,
+}
+
+impl Replays {
+    fn keep(&mut self, append: &AppendEntries) {
+        for (index, term, entry) in append.batch.decode().expect("made by a core") {
+            self.entries.insert(index, (term, entry));
+        }
+        self.kept.push_back(Message::AppendEntries(append.clone()));
+        self.heard += 1;
+    }
+
+    /// Forty entries across the first that the node has.
+    fn across(&self, first: LogIndex, append: &AppendEntries) -> Option<Message> {
+        let prev_index = LogIndex(first.0.checked_sub(11)?);
+        let (prev_term, _) = self.entries.get(&prev_index)?;
+        let entries = self.entries.range(prev_index.next()..).take(40).map(|(_, (term, entry))| (*term, entry));
+        let batch = EntryBatch::encode(prev_index.next(), entries);
+        Some(Message::AppendEntries(AppendEntries { prev_index, prev_term: *prev_term, batch, ..append.clone() }))
+    }
 }
 
 impl Director for Replays {
@@ -90,17 +114,45 @@ impl Director for Replays {
         if here.node != 2 || append.batch.is_empty() {
             return Vec::new();
         }
-        self.kept.push_back(message.clone());
-        if self.kept.len() <= 200 {
-            return Vec::new();
-        }
-        let old = self.kept.pop_front().expect("just counted");
-        if let Message::AppendEntries(append) = &old
-            && append.prev_index < here.core.status().first_index
+        self.keep(append);
+        let first = here.core.status().first_index;
+        let mut again = Vec::new();
+        if self.kept.len() > 200
+            && let Some(Message::AppendEntries(old)) = self.kept.pop_front()
         {
-            self.behind_the_base += 1;
+            self.behind_the_base += u64::from(old.prev_index.next() < first);
+            again.push(Message::AppendEntries(old));
         }
-        vec![old]
+        if self.heard.is_multiple_of(7)
+            && let Some(across) = self.across(first, append)
+        {
+            self.across_the_base += 1;
+            again.push(across);
+        }
+        again
+    }
+
+    fn sends(&mut self, here: &Here<'_>, _to: NodeId, message: Message) -> Option<Message> {
+        let status = here.core.status();
+        match &message {
+            Message::AppendResponse(AppendResponse { outcome: AppendOutcome::Matched { match_index }, .. })
+                if here.node == 2 && match_index.next() < status.first_index =>
+            {
+                self.broken =
+                    Some(format!("{match_index} is acknowledged, and the log begins at {}", status.first_index));
+            }
+            Message::AppendResponse(AppendResponse { outcome: AppendOutcome::Conflict { prev_index, .. }, .. })
+                if *prev_index <= status.commit_index =>
+            {
+                self.broken = Some(format!("{prev_index} is committed and said to be in conflict"));
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+
+    fn looks(&mut self, _nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        self.broken.take().map_or(Ok(()), |detail| Err(Violation { law: "old appends change nothing", detail }))
     }
 }
 
@@ -112,6 +164,7 @@ fn row_07_append_behind_the_purge_point() {
         let script = Script::new(3, seed).snapshot_every(60).clients(8).hurry(0, 300, 1).lasting(6_000);
         for (outcome, seen) in script.play::<Replays>() {
             assert!(seen.behind_the_base > 50, "seed {seed}: {} appends came from behind", seen.behind_the_base);
+            assert!(seen.across_the_base > 20, "seed {seed}: {} came across it", seen.across_the_base);
             assert!(outcome.acknowledged > 500, "seed {seed}: it went on");
         }
     }

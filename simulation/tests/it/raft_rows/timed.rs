@@ -1,6 +1,7 @@
-//! The whole node, with a clock that tells when each node handed something to its disk.
+//! The whole node, with a clock that tells when each node handed something to its disk, and rot of what everything else hangs on.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use quorate_protocol::{Instant, NodeId, Now, Random, Violation};
@@ -91,8 +92,19 @@ impl Machine for Timed {
         Shipped::bears(kind)
     }
 
+    /// Rot hits the identity, or both copies of the log's checkpoint.
     fn damage(disk: &mut TimedDisk, running: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool {
-        Shipped::damage(&mut disk.disk, running.map(|machine| &mut machine.inner), damage, random)
+        if damage != Damage::BitRot {
+            return Shipped::damage(&mut disk.disk, running.map(|machine| &mut machine.inner), damage, random);
+        }
+        let is_identity = random.between(0, 2) == 0;
+        let paths = if is_identity { &["identity"][..] } else { &["log/checkpoint-a", "log/checkpoint-b"] };
+        for path in paths {
+            // Behind what is written there may be room that nobody reads.
+            let (at, bit) = (random.between(0, 16), u8::try_from(random.between(0, 8)).expect("small"));
+            disk.disk.files().rot(Path::new(path), at, bit);
+        }
+        true
     }
 
     fn mend(disk: &mut TimedDisk, running: Option<&mut Self>, damage: Damage) {
