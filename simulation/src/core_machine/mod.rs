@@ -294,10 +294,15 @@ where
 
     /// Makes sure who a peer is: another one than before may have come in its place.
     fn meet(&mut self, now: Now, disk: &mut CoreDisk, peer: NodeId, incarnation: u64) {
-        let known = *disk.known.entry(peer).or_insert(incarnation);
-        if known != incarnation {
-            self.core.handle(now, Input::PeerStanding { node: peer, standing: Standing::Stranger });
-        }
+        let standing = match disk.known.insert(peer, incarnation) {
+            None => Standing::Member,
+            Some(known) if known == incarnation => return,
+            Some(known) => {
+                disk.known.insert(peer, known);
+                Standing::Stranger
+            }
+        };
+        self.core.handle(now, Input::PeerStanding { node: peer, standing });
     }
 
     /// Gives up sending snapshots that nobody acknowledged in time.
