@@ -228,6 +228,10 @@ impl Raft {
         if from == self.config.node() {
             return Err(Ignored::NotMember);
         }
+        // A leader is known to all voters before it votes for itself. A stranger leads others, of a cluster that was founded twice.
+        if is_of_leader(&message) && self.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
         if let Message::RequestVote(request) = message {
             return self.on_request_vote(from, request);
         }

@@ -4,7 +4,7 @@ use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, Ro
 use quorate_raft::Message;
 use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, Pace, RequestVote, VoteKind};
 
-use crate::support::{Bench, granted};
+use crate::support::{Bench, append, granted};
 
 fn standing(node: u64, standing: Standing) -> Input<quorate_raft::Raft> {
     Input::PeerStanding { node: NodeId(node), standing }
@@ -35,6 +35,19 @@ fn its_request_for_a_vote_is_not_heard() {
         assert_eq!(voter.hear(2, Message::RequestVote(request)), []);
         assert_eq!(voter.term(), 0);
     }
+}
+
+/// It leads others, of a cluster that was founded under the same name: their entries are not ours.
+#[test]
+fn it_is_not_followed() {
+    let mut node = Bench::new(3);
+    node.input(standing(2, Standing::Stranger));
+    let before = (node.term(), node.last(), node.commit());
+    assert_eq!(node.hear(2, append(5, (0, 0), 1, &[5, 5])), []);
+    assert_eq!((node.term(), node.last(), node.commit()), before);
+    node.input(standing(2, Standing::Member));
+    node.hear(2, append(5, (0, 0), 0, &[0, 5]));
+    assert_eq!((node.term(), node.last()), (5, 2));
 }
 
 #[test]
