@@ -1,9 +1,11 @@
 //! What hangs on who leads: ticks, handing leadership over, letting go what waited for a leader.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use quorate_protocol::{
-    EntryKind, Input, Instant, LogCommand, LogTime, NodeId, Now, Proposal, ProposalId, ReplicatedLog, Role, Term,
-    VotingBar,
+    EntryKind, Input, Instant, LogCommand, LogTime, NodeId, Now, Proposal, ProposalId, ReplicatedLog, Role, Standing,
+    Term, VotingBar,
 };
 
 use super::Replica;
@@ -14,6 +16,8 @@ use crate::{CallId, GroupOutput, Hostable, Notice, Reply, StateMachine, Transfer
 pub(super) struct Leading {
     /// When other nodes were last heard of, each once.
     heard: Vec<(NodeId, Instant)>,
+    /// Nodes that count: their incarnations are the known ones.
+    members: BTreeSet<NodeId>,
     /// Why this node may not vote, as the node knows it.
     pub(super) introduction_bar: Option<VotingBar>,
     /// A tick was proposed and is not applied. At most one is.
@@ -32,6 +36,19 @@ impl Leading {
             Some((_, at)) => *at = now,
             None => self.heard.push((node, now)),
         }
+    }
+
+    /// A node counts from now on, or does not.
+    pub(super) fn note_standing(&mut self, node: NodeId, standing: Standing) {
+        match standing {
+            Standing::Member => _ = self.members.insert(node),
+            Standing::Stranger => _ = self.members.remove(&node),
+        }
+    }
+
+    /// Whether a node counts for nothing: its disk was wiped, or it belongs to others who were founded under the same name.
+    pub(super) fn is_stranger(&self, node: NodeId) -> bool {
+        !self.members.contains(&node)
     }
 
     /// When a node was last heard of.

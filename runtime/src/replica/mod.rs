@@ -411,7 +411,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
                 Input::CompactRequested
             }
             GroupInput::Unreachable(peer) => Input::Unreachable(peer),
-            GroupInput::PeerStanding { node, standing } => Input::PeerStanding { node, standing },
+            GroupInput::PeerStanding { node, standing } => {
+                self.leading.note_standing(node, standing);
+                Input::PeerStanding { node, standing }
+            }
             GroupInput::Storage(level) => {
                 self.storage = level;
                 Input::Storage(level)

@@ -325,7 +325,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                     return;
                 }
                 self.forwards.note_proposer(session, from.node);
-                let verdict = self.forward_refusal(level);
+                let verdict = self.forward_refusal(from.node, level);
                 let mut payloads = payloads;
                 for proposal in proposals {
                     let payload = payloads.split_to(usize::try_from(proposal.length).unwrap_or(usize::MAX));
@@ -347,9 +347,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     /// Why this node proposes nothing for others, if so. It never passes a forwarded proposal on.
-    fn forward_refusal(&self, level: u32) -> Option<Verdict> {
+    fn forward_refusal(&self, from: NodeId, level: u32) -> Option<Verdict> {
         let leader = self.role.2;
-        if !self.is_leader() {
+        // What a stranger passes on may be meant for another leader, of those that it belongs to.
+        if !self.is_leader() || self.leading.is_stranger(from) {
             return Some(Verdict::Refused { reason: Refusal::NotLeader, leader });
         }
         if self.stopping.is_some() {

@@ -1,6 +1,6 @@
 //! One test for each row of the table of outcomes.
 
-use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, StorageLevel, Ticket};
+use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, Standing, StorageLevel, Ticket};
 use quorate_raft::Settings;
 use quorate_runtime::{Delivery, Group, GroupInput, NotApplied, Outcome, ReplicaSettings, Unknown};
 use quorate_transport::ChannelId;
@@ -58,6 +58,16 @@ fn not_applied_when_the_leader_it_was_forwarded_to_leads_no_more() {
     let outcome = cluster.outcome(N2, call);
     let Outcome::NotApplied(NotApplied::Refused { reason, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(reason, RefuseReason::NotLeader);
+    cluster.run(1000);
+    assert_eq!(cluster.ledger(N1).count("a"), 0);
+}
+
+/// It may be meant for another node 1: that of those whom the stranger belongs to.
+#[test]
+fn not_applied_when_the_leader_takes_who_forwards_for_a_stranger() {
+    let mut cluster = Cluster::led();
+    cluster.give(N1, GroupInput::PeerStanding { node: N2, standing: Standing::Stranger });
+    assert_eq!(cluster.execute(N2, "a"), refused(RefuseReason::NotLeader));
     cluster.run(1000);
     assert_eq!(cluster.ledger(N1).count("a"), 0);
 }
