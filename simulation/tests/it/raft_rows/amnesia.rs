@@ -137,6 +137,20 @@ fn row_24_a_foreign_cluster_at_our_addresses() {
     }
 }
 
+/// Raft 24: a cluster was founded twice under one name, out of sight of each other; then addresses lead from one to the other.
+/// The transport cannot tell them apart. Their nodes can: strangers are neither counted nor followed nor served.
+#[test]
+fn row_24_two_clusters_of_one_name() {
+    for seed in 0..3 {
+        let script = Script::new(2 * NODES, seed).clients(8).lasting(12_000);
+        let is_crossed = Duration::from_secs(2)..Duration::from_secs(8);
+        let foundings = founded_twice(seed, ["ours", "ours"], is_crossed, &script);
+        let served = play_foundings(&script, &foundings, true, 9_000..12_000);
+        assert!(foundings.seen.given.get() > 100, "seed {seed}: {:?}", foundings.seen);
+        assert!(served.iter().all(|count| *count > 50), "seed {seed}: both serve: {served:?}");
+    }
+}
+
 /// Raft 24: a cluster that runs is founded once more under its name, by nodes with empty disks at addresses of its nodes. They are
 /// told that they are strangers, like nodes whose disk was wiped: nobody of them leads, and to clients there is one cluster.
 #[test]
