@@ -113,10 +113,14 @@ impl Law<TwoPhaseCommit> for DurableDecision {
     }
 }
 
-/// A coordinator decides to commit only what every writer has durably prepared (Gray and Lamport 2006, §3).
+/// A coordinator decides to commit only what every participant has durably prepared, or has nothing to write of (Gray and Lamport
+/// 2006, §3).
 #[derive(Clone, Debug, Default, Hash)]
 pub struct UnanimousCommit {
     prepared: BTreeSet<(TransactionId, NodeId)>,
+    read_only: BTreeSet<(TransactionId, NodeId)>,
+    /// Those who are asked for their votes.
+    participants: BTreeMap<TransactionId, BTreeSet<NodeId>>,
 }
 
 impl Law<TwoPhaseCommit> for UnanimousCommit {
@@ -128,6 +132,13 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
         for (node, core) in nodes {
             let prepared = core.branches.iter().filter(|(_, branch)| branch.stage == BranchStage::Prepared);
             self.prepared.extend(prepared.map(|(transaction, _)| (*transaction, *node)));
+            let read_only = ends(core).filter(|(_, end)| *end == BranchEnd::ReadOnly);
+            self.read_only.extend(read_only.map(|(transaction, _)| (transaction, *node)));
+            for (number, it) in &core.coordinated {
+                if let Stage::Voting(voting) = &it.stage {
+                    self.participants.insert(core.id_of(*number), voting.payloads.keys().copied().collect());
+                }
+            }
         }
         for (_, core) in nodes {
             for (number, it) in &core.coordinated {
@@ -135,6 +146,15 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
                 let transaction = core.id_of(*number);
                 if let Some(writer) = writers.iter().find(|node| !self.prepared.contains(&(transaction, **node))) {
                     let detail = format!("{transaction} is decided, and node {writer} never prepared it");
+                    return Err(Violation { law: "unanimous commit", detail });
+                }
+                let has_voted = |node: &&NodeId| {
+                    let branch = (transaction, **node);
+                    self.prepared.contains(&branch) || self.read_only.contains(&branch)
+                };
+                let mut participants = self.participants.get(&transaction).into_iter().flatten();
+                if let Some(silent) = participants.find(|node| !has_voted(node)) {
+                    let detail = format!("{transaction} is decided, and node {silent} never voted for it");
                     return Err(Violation { law: "unanimous commit", detail });
                 }
             }
