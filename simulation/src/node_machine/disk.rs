@@ -25,6 +25,8 @@ pub struct NodeDisk<A: Application> {
     pub(super) kept: A::Kept,
     /// What the last crash took, until the log was opened again.
     pub(super) last_loss: Option<Loss>,
+    /// A write may have gone elsewhere, once.
+    is_misdirected: bool,
 }
 
 impl<A: Application> NodeDisk<A> {
@@ -38,6 +40,7 @@ impl<A: Application> NodeDisk<A> {
             streams: BTreeMap::new(),
             kept: A::Kept::default(),
             last_loss: None,
+            is_misdirected: false,
         }
     }
 
@@ -83,11 +86,17 @@ impl<A: Application> NodeDisk<A> {
         outcome.map_err(|detail| Violation { law: "the log keeps what was acknowledged", detail })
     }
 
-    /// Ends whoever used the disk. A misdirected write is undone where it hit the last batch that was acknowledged, as rot spares it: behind
-    /// that nothing testifies, and to lose it unseen is more than a protocol bears.
+    /// Before the disk is used again: a misdirected write is undone where it hit the last batch that was acknowledged, as rot spares it.
+    /// Behind that nothing testifies, and to lose it unseen is more than a protocol bears.
+    pub(super) fn spare_newest(&self) {
+        if self.is_misdirected {
+            self.files.restore_newest();
+        }
+    }
+
+    /// Ends whoever used the disk.
     pub(super) fn crash(&mut self, loss: Loss, random: &mut Random) {
         self.last_loss = Some(loss);
-        self.files.restore_newest();
         self.files.crash(match loss {
             Loss::Nothing => Crash::Process,
             Loss::Unsynced => Crash::LoseBytes,
@@ -101,7 +110,10 @@ impl<A: Application> NodeDisk<A> {
     pub(super) fn damage(&mut self, damage: Damage, random: &mut Random) -> bool {
         match damage {
             Damage::BitRot => return self.rot(random),
-            Damage::MisdirectedWrite => self.files.misdirect(Some(random.next_u64())),
+            Damage::MisdirectedWrite => {
+                self.is_misdirected = true;
+                self.files.misdirect(Some(random.next_u64()));
+            }
             Damage::ReadErrors => self.files.fail_reads(Some(io::ErrorKind::Other)),
             Damage::WriteError => self.files.fail_next(DiskOperation::Write, Some(io::ErrorKind::Other)),
             Damage::SyncError => self.files.fail_next(DiskOperation::Sync, Some(io::ErrorKind::Other)),

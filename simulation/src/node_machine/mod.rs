@@ -102,6 +102,7 @@ impl<A: Application> NodeSetup<A> {
     }
 
     fn open(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Opened<MemoryDisk>, String> {
+        disk.spare_newest();
         let mut random = Random::new(self.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ disk.incarnation);
         let incarnation = incarnation_of(node, disk.incarnation);
         let mut is_drawn = false;

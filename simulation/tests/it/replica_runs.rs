@@ -56,6 +56,8 @@ fn what_was_found_once_stays_mended() {
         include_str!("found/lost-write-behind-a-marker.json"),
         // Seed 278: the fault itself was too much: nothing testified to the batch that went elsewhere.
         include_str!("found/lost-write-before-a-crash.json"),
+        // Seed 6479: the same, by the writes of a node that finds no room to start.
+        include_str!("found/lost-write-while-opening.json"),
     ];
     for schedule in found {
         let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
