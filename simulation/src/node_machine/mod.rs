@@ -290,6 +290,12 @@ impl<A: Application> Machine for NodeMachine<A> {
     fn observe(&self) -> Observation {
         self.application.observe(&self.node)
     }
+
+    /// Whether every initial voter has met this node, and it has met them: a voter that is wiped before that keeps those that it
+    /// had not met from voting.
+    fn is_founded(&self) -> bool {
+        self.node.groups().all(|(group, _)| self.node.voting_bar(group).is_none())
+    }
 }
 
 /// Looks at every node that runs for laws of its own: see [`NodeMachine::check`].

@@ -43,7 +43,8 @@ pub struct Schedule {
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
     /// What every protocol here must bear: a minority may lose its disks (wiped or rotten), so that the last good copy of anything
-    /// is never destroyed; no disk goes back in time. A fault that would take more does not take place.
+    /// is never destroyed, and none before every node says that the others can do without its disk; no disk goes back in time. A
+    /// fault that would take more does not take place.
     #[default]
     Tolerated,
     /// Anything. Then laws will be broken, and ought to be.

@@ -154,7 +154,8 @@ impl<M: Machine> World<'_, M> {
             return false;
         }
         let others = self.nodes.iter().filter(|(id, state)| state.is_lost && **id != node).count() as u64;
-        matches!(what, What::OldCopy { .. }) || others + 1 > (self.schedule.nodes - 1) / 2
+        let are_founded = self.nodes.values().all(|state| state.is_founded || state.is_lost);
+        matches!(what, What::OldCopy { .. }) || others + 1 > (self.schedule.nodes - 1) / 2 || !are_founded
     }
 
     fn begin_crash(&mut self, number: usize, id: u64, point: CrashPoint, loss: Loss) {

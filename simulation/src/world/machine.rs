@@ -67,6 +67,12 @@ pub trait Machine: Sized {
 
     /// What is to be seen from outside.
     fn observe(&self) -> Observation;
+
+    /// Whether the others can do without any one disk from now on, as far as this node is concerned. Once it says so, that
+    /// stays; until every node has, faults that destroy do not take place within the budget.
+    fn is_founded(&self) -> bool {
+        true
+    }
 }
 
 /// What goes into a machine that is sent messages `T` and asked `C`.

@@ -29,6 +29,8 @@ pub(super) struct Node<M: Machine> {
     pub(super) armed: Option<Armed>,
     /// It lost something that was acknowledged: it is down for good, whatever it does.
     pub(super) is_lost: bool,
+    /// It said once that the others can do without any one disk.
+    pub(super) is_founded: bool,
     /// How many faults of each sort are at work on its disk.
     pub(super) damages: BTreeMap<Damage, u32>,
     /// Its disk was at fault since it started: it may halt.
@@ -67,6 +69,7 @@ impl<M: Machine> Node<M> {
             is_poll_planned: false,
             armed: None,
             is_lost: false,
+            is_founded: false,
             damages: BTreeMap::new(),
             is_excused: false,
             stopped_us: None,
@@ -455,6 +458,7 @@ impl<M: Machine> World<'_, M> {
         let node = self.node(id);
         let Some(machine) = &node.machine else { return };
         let seen = machine.observe();
+        node.is_founded = node.is_founded || machine.is_founded();
         let before = std::mem::replace(&mut node.seen, seen);
         if (before.term, before.is_leader) != (seen.term, seen.is_leader) {
             let (term, is_leader) = (seen.term, seen.is_leader);

@@ -67,6 +67,20 @@ fn what_was_found_once_stays_mended() {
     }
 }
 
+/// Seed 2881: nodes 3 and 4 were wiped before nodes 2 and 5 had met them, so that four of five could not vote. No protocol bears
+/// that: such faults do not take place.
+#[test]
+fn nothing_is_destroyed_before_all_nodes_have_met() {
+    let schedule = include_str!("found/wiped-before-all-had-met.json");
+    let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
+    let outcome = run_replicas(&schedule, Recording::Nothing);
+    assert_eq!(outcome.failure, None);
+    assert_eq!(outcome.faults.get(&FaultKind::Wipe), None);
+    let undisturbed = Schedule { faults: vec![schedule.faults[2].clone()], ..schedule };
+    let outcome = run_replicas(&undisturbed, Recording::Nothing);
+    assert_eq!(outcome.faults.get(&FaultKind::Wipe), Some(&1), "all have met by then, if nothing keeps them from it");
+}
+
 #[test]
 fn without_faults_everything_is_served() {
     let generator = Generator { kinds: Vec::new(), ..short() };
