@@ -1,7 +1,7 @@
 //! The shipped node with two-phase commit under every fault.
 
 use quorate_simulation::campaign::Campaign;
-use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::world::{Machine as _, Outcome, Recording};
 
 use crate::transactions::{Machine, generator, run_schedule};
@@ -30,4 +30,15 @@ fn transactions_keep_their_laws_under_every_fault() {
 fn an_abort_of_its_own_that_was_lost_is_none() {
     let outcome = run_nothing_recorded(&generator().schedule(63));
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+}
+
+/// A misdirected write damaged one batch of the log and left out the next; the first was repaired, and the log read on behind the second as if
+/// nothing were missing. Seed 131.
+#[test]
+fn a_batch_is_not_repaired_past_one_that_is_missing() {
+    let schedule = include_str!("found/repaired-past-a-lost-batch.json");
+    let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
+    let outcome = run_nothing_recorded(&schedule);
+    assert_eq!(outcome.failure, None);
+    assert!(outcome.faults.contains_key(&FaultKind::MisdirectedWrite), "{:?}", outcome.faults);
 }
