@@ -14,8 +14,14 @@ pub(crate) const SYNOD: Protocol = Protocol {
     run: run_schedule,
     expected: Machine::EXPECTED,
     requirements: || Requirements {
-        acknowledged_median: 2_000,
+        acknowledged_median: 2_400,
         each_fault: 100,
-        reached: vec![("a value was chosen", 50_000), ("a read found nothing", 10_000), (reached::TAIL_TORN, 300)],
+        reached: vec![
+            ("a value was chosen", 100_000),
+            ("a read found nothing", 20_000),
+            ("a node refused to start from a damaged disk", 150),
+            (reached::TAIL_TORN, 400),
+            (reached::LOG_POISONED, 200),
+        ],
     },
 };
