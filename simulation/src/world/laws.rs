@@ -34,6 +34,19 @@ pub struct NodeView<'a, M: Machine> {
     pub changes: u64,
 }
 
+impl<'a, M: Machine> NodeView<'a, M> {
+    /// The node as laws of another machine see it, which `M` is built around.
+    #[must_use]
+    pub fn project<N: Machine>(
+        &self,
+        machine: impl FnOnce(&'a M) -> &'a N,
+        disk: impl FnOnce(&'a M::Disk) -> &'a N::Disk,
+    ) -> NodeView<'a, N> {
+        let Self { node, machine: whole, disk: whole_disk, is_lost, changes } = *self;
+        NodeView { node, machine: whole.map(machine), disk: disk(whole_disk), is_lost, changes }
+    }
+}
+
 impl<M: Machine> Clone for NodeView<'_, M> {
     fn clone(&self) -> Self {
         *self

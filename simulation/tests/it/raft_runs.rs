@@ -219,14 +219,7 @@ impl ClusterLaws<OnLyingDisk> for CoreLaws<Raft> {
 }
 
 fn inner<'a>(nodes: &[NodeView<'a, OnLyingDisk>]) -> Vec<NodeView<'a, CoreMachine<Raft>>> {
-    let view = |view: &NodeView<'a, OnLyingDisk>| NodeView {
-        node: view.node,
-        machine: view.machine.map(|machine| &machine.0),
-        disk: &view.disk.disk,
-        is_lost: view.is_lost,
-        changes: view.changes,
-    };
-    nodes.iter().map(view).collect()
+    nodes.iter().map(|view| view.project(|machine| &machine.0, |disk| &disk.disk)).collect()
 }
 
 #[test]

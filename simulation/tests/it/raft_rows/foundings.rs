@@ -281,10 +281,7 @@ impl ClusterLaws<Founded> for FoundingLaws {
 fn of_founding<'a>(nodes: &[NodeView<'a, Founded>], founding: u64) -> Vec<NodeView<'a, Shipped>> {
     let view = |view: &NodeView<'a, Founded>| NodeView {
         node: NodeId(Place::of(view.node.0).node),
-        machine: view.machine.map(|machine| &machine.inner),
-        disk: &view.disk.disk,
-        is_lost: view.is_lost,
-        changes: view.changes,
+        ..view.project(|machine| &machine.inner, |disk| &disk.disk)
     };
     nodes.iter().filter(|view| Place::of(view.node.0).founding == founding).map(view).collect()
 }

@@ -149,12 +149,5 @@ impl ClusterLaws<Timed> for TimedLaws {
 }
 
 fn inner<'a>(nodes: &[NodeView<'a, Timed>]) -> Vec<NodeView<'a, Shipped>> {
-    let view = |view: &NodeView<'a, Timed>| NodeView {
-        node: view.node,
-        machine: view.machine.map(|machine| &machine.inner),
-        disk: &view.disk.disk,
-        is_lost: view.is_lost,
-        changes: view.changes,
-    };
-    nodes.iter().map(view).collect()
+    nodes.iter().map(|view| view.project(|machine| &machine.inner, |disk| &disk.disk)).collect()
 }
