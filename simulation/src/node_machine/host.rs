@@ -12,7 +12,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 use super::application::describe_channel;
 use super::{Application, Desk, NodeMachine, NodeSetup, check_nodes, small_log};
 use crate::schedule::Schedule;
-use crate::world::{Answer, ClusterLaws, NodeView, Observation};
+use crate::world::{Answer, ClusterLaws, Movements, NodeView, Observation};
 
 /// A core that a node hosts, and the application around it.
 ///
@@ -281,8 +281,7 @@ impl<G: Guest> Application for Host<G> {
 pub struct HostLaws<G: Guest> {
     laws: Vec<Box<dyn Law<G::Core>>>,
     at_end: AtEnd<G>,
-    /// How many changes each node had seen when it was last looked at.
-    seen: BTreeMap<NodeId, u64>,
+    movements: Movements,
 }
 
 /// A law of the end, over nodes that host a guest.
@@ -292,17 +291,13 @@ impl<G: Guest> HostLaws<G> {
     /// These laws of the core after every step, and this one when everything was healed for long.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<G::Core>>>, at_end: AtEnd<G>) -> Self {
-        Self { laws, at_end, seen: BTreeMap::new() }
+        Self { laws, at_end, movements: Movements::default() }
     }
 }
 
 impl<G: Guest> ClusterLaws<NodeMachine<Host<G>>> for HostLaws<G> {
     fn check(&mut self, nodes: &[NodeView<'_, NodeMachine<Host<G>>>]) -> Result<(), Violation> {
-        let mut has_moved = false;
-        for view in nodes {
-            has_moved |= self.seen.insert(view.node, view.changes) != Some(view.changes);
-        }
-        if !has_moved {
+        if !self.movements.have_moved(nodes) {
             return Ok(());
         }
         check_nodes(nodes)?;

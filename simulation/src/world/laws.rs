@@ -1,5 +1,7 @@
 //! What must hold across nodes.
 
+use std::collections::BTreeMap;
+
 use quorate_protocol::{NodeId, Violation};
 
 use super::Machine;
@@ -54,6 +56,24 @@ impl<M: Machine> Clone for NodeView<'_, M> {
 }
 
 impl<M: Machine> Copy for NodeView<'_, M> {}
+
+/// Tells whether anything happened to a node since it was last looked at: laws need not look at what stands still.
+#[derive(Debug, Default)]
+pub struct Movements {
+    /// How many changes each node had seen by then.
+    seen: BTreeMap<NodeId, u64>,
+}
+
+impl Movements {
+    /// Looks at all nodes, and says whether anything happened to any.
+    pub fn have_moved<M: Machine>(&mut self, nodes: &[NodeView<'_, M>]) -> bool {
+        let mut have_moved = false;
+        for view in nodes {
+            have_moved |= self.seen.insert(view.node, view.changes) != Some(view.changes);
+        }
+        have_moved
+    }
+}
 
 /// Every node that counts runs, and they all applied the same, up to the same place.
 ///

@@ -11,7 +11,7 @@ mod progress;
 pub mod reached;
 mod workload;
 
-pub use laws::{ClusterLaws, NodeView, converged};
+pub use laws::{ClusterLaws, Movements, NodeView, converged};
 pub use machine::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation};
 pub use workload::{Cluster, Workload};
 

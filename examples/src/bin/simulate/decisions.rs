@@ -20,7 +20,7 @@ use quorate_simulation::node_machine::{
 };
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{
-    Answer, Cluster, ClusterLaws, NodeView, Observation, Outcome, Recording, Workload, run,
+    Answer, Cluster, ClusterLaws, Movements, NodeView, Observation, Outcome, Recording, Workload, run,
 };
 use quorate_transport::{Frame, codec};
 use serde_json::{Value, json};
@@ -342,17 +342,12 @@ impl Workload<Machine> for Clients {
 #[derive(Default)]
 struct DecisionLaws {
     laws: BTreeMap<GroupId, Vec<Box<dyn Law<Synod>>>>,
-    /// How many changes each node had seen when it was last looked at.
-    seen: BTreeMap<NodeId, u64>,
+    movements: Movements,
 }
 
 impl ClusterLaws<Machine> for DecisionLaws {
     fn check(&mut self, nodes: &[NodeView<'_, Machine>]) -> Result<(), Violation> {
-        let mut has_moved = false;
-        for view in nodes {
-            has_moved |= self.seen.insert(view.node, view.changes) != Some(view.changes);
-        }
-        if !has_moved {
+        if !self.movements.have_moved(nodes) {
             return Ok(());
         }
         check_nodes(nodes)?;
