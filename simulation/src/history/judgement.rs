@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 
+use quorate_protocol::Violation;
 use serde_json::Value;
 
 use super::file::{Call, Outcome, old_and_new};
@@ -55,6 +56,19 @@ impl Judgement {
         } else {
             Verdict::Undecided
         }
+    }
+
+    /// The verdict as a run's law: every history must be decided, and hold.
+    ///
+    /// # Errors
+    /// When it is not, with what was found.
+    pub fn check(&self) -> Result<(), Violation> {
+        let law = match self.verdict() {
+            Verdict::Holds => return Ok(()),
+            Verdict::Undecided => "the history is decided",
+            Verdict::Violated => "linearizable",
+        };
+        Err(Violation { law, detail: self.to_string() })
     }
 }
 

@@ -4,7 +4,7 @@ use quorate_protocol::{NodeId, Random, Violation};
 use serde_json::{Value, json};
 
 use super::{Request, Response};
-use crate::history::{Budget, Event, EventKind, Function, History, Verdict};
+use crate::history::{Budget, Event, EventKind, Function, History};
 use crate::world::{Answer, Cluster, Machine, Workload};
 
 /// Clients that read, write, compare and set registers, and run transactions on lists.
@@ -100,12 +100,7 @@ where
 
     fn judge(&mut self) -> Result<(), Violation> {
         let history = History::from_events(self.events.iter().cloned()).expect("made here");
-        let judgement = history.judge(Budget::default());
-        match judgement.verdict() {
-            Verdict::Holds => Ok(()),
-            Verdict::Undecided => Err(Violation { law: "the history is decided", detail: judgement.to_string() }),
-            Verdict::Violated => Err(Violation { law: "linearizable", detail: judgement.to_string() }),
-        }
+        history.judge(Budget::default()).check()
     }
 
     fn history(&self) -> Vec<Event> {

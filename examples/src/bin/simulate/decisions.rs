@@ -14,7 +14,7 @@ use quorate_paxos::synod::{
 };
 use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
 use quorate_runtime::{CallId, Hosted, MakeGroup, Node, Reply};
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Verdict};
+use quorate_simulation::history::{Budget, Event, EventKind, Function, History};
 use quorate_simulation::node_machine::{
     Application, Desk, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
 };
@@ -325,12 +325,7 @@ impl Workload<Machine> for Clients {
 
     fn judge(&mut self) -> Result<(), Violation> {
         let history = History::from_events(self.events.iter().cloned()).expect("made here");
-        let judgement = history.judge(Budget::default());
-        match judgement.verdict() {
-            Verdict::Holds => Ok(()),
-            Verdict::Undecided => Err(Violation { law: "the history is decided", detail: judgement.to_string() }),
-            Verdict::Violated => Err(Violation { law: "linearizable", detail: judgement.to_string() }),
-        }
+        history.judge(Budget::default()).check()
     }
 
     fn history(&self) -> Vec<Event> {
