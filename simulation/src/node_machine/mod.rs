@@ -19,6 +19,7 @@ pub use ledger::{Kept, Ledger};
 pub use message::NodeMessage;
 pub use registers::RegisterService;
 pub use replica::{Ask, Later, MakeConfig, REPLICA_GROUP, ReplicaSetup, Replicated, Service};
+pub use shell::EXPECTED_OF_NODES;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

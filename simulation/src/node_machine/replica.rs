@@ -240,18 +240,12 @@ impl<V: Service> Application for Replicated<V> {
     const EXPECTED: &'static [&'static str] = &[
         reached::LEADER_ELECTED,
         reached::SNAPSHOT_INSTALLED,
-        reached::TAIL_TORN,
-        reached::LOG_POISONED,
         SNAPSHOT_BUILT,
         FORWARDED,
         READ_AT_FOLLOWER,
         RETRY_APPLIED,
         SESSION_EXPIRED,
         TRANSFERRED,
-        "the disk was low",
-        "the disk had room again",
-        "a stream was asked to compact",
-        "a stranger was refused",
     ];
 
     fn bears(_: FaultKind) -> bool {

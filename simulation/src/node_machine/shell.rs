@@ -7,6 +7,22 @@ use quorate_wal::{Completions, Report, Submission, Work as LogWork};
 use super::{Application, Desk, NodeDisk, NodeMachine, NodeMessage, SnapshotWork, Work};
 use crate::world::{MachineOutput, reached};
 
+/// What nodes reach sooner or later, whatever runs on them.
+pub const EXPECTED_OF_NODES: &[&str] = &[
+    reached::TAIL_TORN,
+    reached::LOG_POISONED,
+    "a state record was adopted from a torn tail",
+    "a damaged batch was repaired",
+    "a node refused to start from a damaged disk",
+    "a write was refused",
+    "the disk was low",
+    "the disk had room again",
+    "a stream was asked to compact",
+    "a stranger was refused",
+    "a node learned that it is a stranger",
+    "two nodes were introduced",
+];
+
 impl<A: Application> NodeMachine<A> {
     pub(super) fn carry_out(&mut self, now: Now, disk: &mut NodeDisk<A>, output: NodeOutput) {
         match output {

@@ -127,7 +127,7 @@ impl Explore {
         if !is_whole || !summary.failures.is_empty() {
             return false;
         }
-        for what in summary.never_reached(protocol.expected) {
+        for what in summary.never_reached(&protocol.expected.concat()) {
             println!("never reached: {what}");
         }
         let lacking = (protocol.requirements)().shortfalls(summary, &campaign.generator);

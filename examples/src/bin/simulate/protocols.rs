@@ -17,8 +17,8 @@ pub(crate) struct Protocol {
     pub(crate) generator: fn() -> Generator,
     /// Runs one schedule.
     pub(crate) run: fn(&Schedule, Recording) -> Outcome,
-    /// What a long campaign must reach.
-    pub(crate) expected: &'static [&'static str],
+    /// What a long campaign must reach: of the protocol, and of what it runs on.
+    pub(crate) expected: &'static [&'static [&'static str]],
     /// What a thousand seeds must have met.
     pub(crate) requirements: fn() -> Requirements,
 }

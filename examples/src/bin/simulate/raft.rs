@@ -8,7 +8,9 @@ use quorate_raft::testing::{durable_vote, laws, small_settings};
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Requirements;
 use quorate_simulation::core_machine::{CoreLaws, CoreMachine, CoreSetup};
-use quorate_simulation::node_machine::{MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated};
+use quorate_simulation::node_machine::{
+    EXPECTED_OF_NODES, MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated,
+};
 use quorate_simulation::registers::{RegisterClients, Registers};
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Machine, Outcome, Recording, reached, run};
@@ -21,7 +23,7 @@ pub(crate) const RAFT: Protocol = Protocol {
     about: "replicas on the shipped node, with its log and its snapshots",
     generator: Generator::of::<Shipped>,
     run: run_shipped,
-    expected: Shipped::EXPECTED,
+    expected: &[Shipped::EXPECTED, EXPECTED_OF_NODES],
     requirements: || {
         let mut requirements = requirements();
         requirements.reached.push((reached::TAIL_TORN, 300));
@@ -35,7 +37,7 @@ pub(crate) const RAFT_CORE: Protocol = Protocol {
     about: "the bare raft core on a simple log",
     generator: Generator::of::<Bare>,
     run: run_bare,
-    expected: Bare::EXPECTED,
+    expected: &[Bare::EXPECTED],
     requirements,
 };
 

@@ -1,6 +1,7 @@
 //! Single-decree Paxos on the shipped node.
 
 use quorate_simulation::campaign::Requirements;
+use quorate_simulation::node_machine::EXPECTED_OF_NODES;
 use quorate_simulation::world::{Machine as _, reached};
 
 use crate::decisions::{Machine, generator, run_schedule};
@@ -12,7 +13,7 @@ pub(crate) const SYNOD: Protocol = Protocol {
     about: "single-decree Paxos: many decisions on the shipped node",
     generator,
     run: run_schedule,
-    expected: Machine::EXPECTED,
+    expected: &[Machine::EXPECTED, EXPECTED_OF_NODES],
     requirements: || Requirements {
         acknowledged_median: 2_400,
         each_fault: 100,

@@ -1,6 +1,7 @@
 //! Two-phase commit on the shipped node: every node coordinates transactions and takes part in them.
 
 use quorate_simulation::campaign::Requirements;
+use quorate_simulation::node_machine::EXPECTED_OF_NODES;
 use quorate_simulation::world::Machine as _;
 
 use crate::protocols::Protocol;
@@ -12,6 +13,6 @@ pub(crate) const TWO_PHASE_COMMIT: Protocol = Protocol {
     about: "atomic commit with presumed abort on the shipped node",
     generator,
     run: run_schedule,
-    expected: Machine::EXPECTED,
+    expected: &[Machine::EXPECTED, EXPECTED_OF_NODES],
     requirements: || Requirements { acknowledged_median: 500, each_fault: 100, reached: Vec::new() },
 };
