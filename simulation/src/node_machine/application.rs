@@ -11,7 +11,6 @@ use quorate_runtime::{CallId, Group, MakeGroup, Node, Notice, Reply};
 use quorate_transport::{ChannelId, Frame};
 
 use super::NodeMessage;
-use crate::schedule::FaultKind;
 use crate::world::{Answer, MachineOutput, Observation};
 
 /// What a [`NodeMachine`](super::NodeMachine) runs: which groups there are, and what becomes of a client's call.
@@ -32,13 +31,6 @@ pub trait Application: Sized {
 
     /// What a long enough campaign must reach.
     const EXPECTED: &'static [&'static str];
-
-    /// Whether nodes that run it can meet faults of this kind. A disk that errs or rots is met only by applications that say so.
-    #[must_use]
-    fn bears(kind: FaultKind) -> bool {
-        use FaultKind::{BitRot, FullDisk, MisdirectedWrite, ReadErrors, SyncError, WriteError};
-        !matches!(kind, BitRot | FullDisk | MisdirectedWrite | ReadErrors | SyncError | WriteError)
-    }
 
     /// The groups of a node, the same on every node.
     fn groups(setup: &Self::Setup, nodes: u64) -> BTreeMap<GroupId, MakeGroup>;

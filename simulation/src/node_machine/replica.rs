@@ -18,7 +18,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;
 use super::{Application, Desk, NodeSetup, small_log};
-use crate::schedule::{FaultKind, Schedule};
+use crate::schedule::Schedule;
 use crate::world::{Answer, Observation, reached};
 
 /// A state machine on a replicated log, and what its clients ask of it.
@@ -247,10 +247,6 @@ impl<V: Service> Application for Replicated<V> {
         SESSION_EXPIRED,
         TRANSFERRED,
     ];
-
-    fn bears(_: FaultKind) -> bool {
-        true
-    }
 
     fn groups(setup: &ReplicaSetup<V>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let (config, settings, state) = (setup.config.clone(), setup.settings.clone(), setup.state);
