@@ -38,37 +38,33 @@ impl Law<TwoPhaseCommit> for OneOutcome {
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         for (_, core) in nodes {
             for (transaction, writers) in decided(core) {
-                self.writers.insert(transaction, writers.clone());
+                self.writers.entry(transaction).or_insert_with(|| writers.clone());
             }
             let delegated = core.coordinated.iter().filter(|(_, it)| matches!(it.stage, Stage::Delegated { .. }));
             self.delegated.extend(delegated.map(|(number, _)| core.id_of(*number)));
         }
+        // What is new, or may be undone, is judged once all nodes were looked at.
+        let mut suspects = Vec::new();
         for (node, core) in nodes {
             for (transaction, end) in ends(core) {
                 match end {
-                    BranchEnd::Decided(Decision::Abort) if self.delegated.contains(&transaction) => {}
                     BranchEnd::Decided(Decision::Commit) => {
-                        self.committed.insert(transaction, *node);
+                        if self.committed.insert(transaction, *node).is_none() {
+                            let aborted = self.aborted.get(&transaction).into_iter().flatten();
+                            suspects.extend(aborted.map(|node| (transaction, *node)));
+                        }
                     }
-                    BranchEnd::Decided(Decision::Abort) => {
-                        self.aborted.entry(transaction).or_default().insert(*node);
+                    BranchEnd::Decided(Decision::Abort) if !self.delegated.contains(&transaction) => {
+                        if self.aborted.entry(transaction).or_default().insert(*node) {
+                            suspects.push((transaction, *node));
+                        }
                     }
-                    BranchEnd::Abandoned | BranchEnd::ReadOnly => {}
+                    BranchEnd::Decided(Decision::Abort) | BranchEnd::Abandoned => suspects.push((transaction, *node)),
+                    BranchEnd::ReadOnly => {}
                 }
             }
         }
-        for (transaction, aborted) in &self.aborted {
-            aborted.iter().try_for_each(|node| self.judge(*transaction, *node))?;
-        }
-        for (node, core) in nodes {
-            let mut undone = ends(core).filter(|(transaction, end)| match end {
-                BranchEnd::Abandoned => true,
-                BranchEnd::Decided(Decision::Abort) => self.delegated.contains(transaction),
-                BranchEnd::Decided(Decision::Commit) | BranchEnd::ReadOnly => false,
-            });
-            undone.try_for_each(|(transaction, _)| self.judge(transaction, *node))?;
-        }
-        Ok(())
+        suspects.into_iter().try_for_each(|(transaction, node)| self.judge(transaction, node))
     }
 }
 
