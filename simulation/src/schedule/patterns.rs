@@ -9,7 +9,7 @@ use crate::world::Loss;
 /// Adds one pattern of faults to the schedule, from `at_us` on. Says how long it takes, in microseconds.
 pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule, at_us: u64) -> u64 {
     let mut pattern = Pattern { at_us, faults: Vec::new() };
-    match random.between(0, 12) {
+    match random.between(0, 13) {
         0..3 => old_entries(random, schedule.nodes, &mut pattern),
         3..6 => forgotten_votes(random, schedule.nodes, &mut pattern),
         6 => late_to_notice(random, &mut pattern),
@@ -17,6 +17,7 @@ pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Sched
         8 => late_snapshot(random, schedule.nodes, &mut pattern),
         9 => late_votes(random, &mut pattern),
         10 => old_acknowledgements(random, schedule.nodes, &mut pattern),
+        11 => late_writes(random, &mut pattern),
         _ => leaders_cut_off(random, &mut pattern),
     }
     let end_us = schedule.faults_us;
@@ -144,6 +145,18 @@ fn old_acknowledgements(random: &mut Random, nodes: u64, pattern: &mut Pattern) 
     pattern.at_us += random.between(50_000, 800_000);
     pattern.add(1_000, What::Transfer { to: leader });
     pattern.at_us += alone_us;
+}
+
+/// A leader whose disk is slow has much left to write when it is cut off. It is back while it still writes that, a little at a
+/// time, and the next leader puts other entries in its place. One old write would not do: it ends before the new term is durable,
+/// and nothing is said in that term sooner.
+fn late_writes(random: &mut Random, pattern: &mut Pattern) {
+    let (before_us, away_us) = (random.between(50_000, 500_000), random.between(600_000, 1_000_000));
+    let by_us = random.between(300_000, 500_000);
+    pattern.add(before_us + away_us + 1_500_000, What::SlowDisk { node: Who::LEADER, by_us });
+    pattern.at_us += before_us;
+    pattern.add(away_us, What::Partition { partition: Partition::Isolate { node: Who::LEADER } });
+    pattern.at_us += away_us;
 }
 
 /// Whoever leads stops, again and again, and now and then all do.
