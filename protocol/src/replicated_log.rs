@@ -227,8 +227,8 @@ pub enum VotingBar {
 /// Work that only the application can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogRequest {
-    /// Send the newest durable snapshot to a peer that the log no longer reaches. Answered by `SnapshotSent` or
-    /// `SnapshotSendFailed`.
+    /// Send the newest durable snapshot to a peer that the log no longer reaches. Answered by `SnapshotSent`,
+    /// `SnapshotSendFailed` or `SnapshotUnreadable`.
     SendSnapshot {
         /// To whom.
         to: NodeId,
@@ -259,8 +259,14 @@ pub enum LogAnswer {
         /// Which snapshot.
         index: LogIndex,
     },
-    /// The transfer was given up; it may be asked for again.
+    /// The transfer was given up for the peer's sake or the connection's; it may be asked for again.
     SnapshotSendFailed {
+        /// Which peer.
+        to: NodeId,
+    },
+    /// The transfer was given up because this node's own store did not give the snapshot. It may be asked for again, and
+    /// another node may be able to read its own.
+    SnapshotUnreadable {
         /// Which peer.
         to: NodeId,
     },

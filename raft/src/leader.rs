@@ -37,6 +37,9 @@ pub(crate) struct Leader {
     pub(crate) compaction: Option<LogIndex>,
     /// Failed loads since the last that succeeded.
     pub(crate) loads_failed: u32,
+    /// Transfers for which the own snapshot could not be read, since the last that was done. Counted apart from loads: a log
+    /// that is read well says nothing of the snapshot.
+    pub(crate) snapshots_unread: u32,
     pub(crate) quiet: Quiet,
 }
 
@@ -96,6 +99,7 @@ impl Raft {
             uncommitted_bytes: 0,
             compaction: None,
             loads_failed: 0,
+            snapshots_unread: 0,
             quiet: Quiet::new(self.now.instant),
         };
         self.role = RoleState::Leader(Box::new(leader));

@@ -117,7 +117,7 @@ impl Raft {
             LoadFailure::Damaged => self.halt(HaltReason::Damaged { index }),
             // Another node may be able to read its log.
             LoadFailure::Compacted => {}
-            _ if leader.loads_failed >= LOADS_FAILED_MAX => self.step_down(),
+            _ if leader.loads_failed >= READS_FAILED_MAX => self.step_down(),
             _ => {}
         }
         Ok(())
@@ -138,5 +138,5 @@ fn encode(encoded: &mut Encoded, log: &Log, first: LogIndex, end: LogIndex, byte
     *encoded = Encoded { first, last, batch };
 }
 
-/// A leader whose disk fails so many loads in a row steps down.
-const LOADS_FAILED_MAX: u32 = 3;
+/// A leader whose disk fails so many loads in a row, or reads of its snapshot, steps down.
+pub(crate) const READS_FAILED_MAX: u32 = 3;

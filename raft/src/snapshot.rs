@@ -7,7 +7,19 @@ use crate::error::Ignored;
 use crate::message::{InstallSnapshot, Message};
 use crate::progress::SendState;
 use crate::raft::{INDEX_MAX, TERM_MAX};
+use crate::replication::READS_FAILED_MAX;
 use crate::state::{Receiving, RoleState};
+
+/// How a transfer to a peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The peer has the snapshot.
+    Done,
+    /// The peer or the connection did not do its part.
+    GivenUp,
+    /// This node could not read its own snapshot.
+    Unread,
+}
 
 impl Raft {
     /// A snapshot is durable here: what it covers may go, as far as peers do not need it.
@@ -80,8 +92,9 @@ impl Raft {
                 let receiving = self.receiving.take_if(|receiving| receiving.ticket == ticket);
                 receiving.map(drop).ok_or(Ignored::StaleAnswer)
             }
-            LogAnswer::SnapshotSent { to, .. } => self.on_send_ended(ticket, to, None),
-            LogAnswer::SnapshotSendFailed { to } => self.on_send_ended(ticket, to, Some(())),
+            LogAnswer::SnapshotSent { to, .. } => self.on_send_ended(ticket, to, Ending::Done),
+            LogAnswer::SnapshotSendFailed { to } => self.on_send_ended(ticket, to, Ending::GivenUp),
+            LogAnswer::SnapshotUnreadable { to } => self.on_send_ended(ticket, to, Ending::Unread),
         }
     }
 
@@ -140,7 +153,7 @@ impl Raft {
     }
 
     /// The transfer to a peer has ended, well or not.
-    fn on_send_ended(&mut self, ticket: Ticket, to: NodeId, failed: Option<()>) -> Result<(), Ignored> {
+    fn on_send_ended(&mut self, ticket: Ticket, to: NodeId, ending: Ending) -> Result<(), Ignored> {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
         let progress = leader.progress.get_mut(&to).ok_or(Ignored::StaleAnswer)?;
@@ -151,10 +164,19 @@ impl Raft {
             }
             _ => return Err(Ignored::StaleAnswer),
         }
-        if failed.is_some() {
-            // Tried anew once the peer answers a heartbeat.
-            progress.become_probe(progress.match_index.next());
-            progress.pace = SendState::Probe { is_waiting: true };
+        if ending == Ending::Done {
+            leader.snapshots_unread = 0;
+            return Ok(());
+        }
+        // Tried anew once the peer answers a heartbeat.
+        progress.become_probe(progress.match_index.next());
+        progress.pace = SendState::Probe { is_waiting: true };
+        if ending == Ending::Unread {
+            leader.snapshots_unread += 1;
+            if leader.snapshots_unread >= READS_FAILED_MAX {
+                // Another node may be able to read its snapshot.
+                self.step_down();
+            }
         }
         Ok(())
     }

@@ -87,7 +87,8 @@ impl Writer<'_> {
     fn leader(&mut self, leader: &Leader) {
         let times = leader_times(self.core, leader).map(|at| self.time(at));
         self.put(&("leader", leader.round, times, leader.notice_at.map(|at| self.time(at)), leader.quiet.stage));
-        self.put(&(leader.transfer.map(|it| (it.to, it.is_told, self.time(it.until))), leader.loads_failed));
+        self.put(&leader.transfer.map(|it| (it.to, it.is_told, self.time(it.until))));
+        self.put(&(leader.loads_failed, leader.snapshots_unread));
         self.put(&(leader.uncommitted(), leader.compaction));
         for (node, progress) in &leader.progress {
             self.put(node);

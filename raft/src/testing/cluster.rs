@@ -417,6 +417,10 @@ impl Cluster {
     }
 
     fn transfer(&mut self, from: NodeId, ticket: Ticket, to: NodeId, term: Term, snapshot: &SnapshotMeta) {
+        if self.nodes[&from].disk.is_snapshot_unreadable {
+            self.input(from, Input::Completed { ticket, answer: LogAnswer::SnapshotUnreadable { to } });
+            return;
+        }
         let is_cut = self.cut.contains(&(from, to)) || self.cut.contains(&(to, from));
         let content = self.nodes[&from].snapshot_content.clone();
         let content = content.into_iter().filter(|(index, ..)| *index <= snapshot.index).collect();

@@ -22,6 +22,8 @@ pub struct Disk {
     pub snapshot: Option<SnapshotMeta>,
     /// Loads that touch this entry fail so.
     pub bad_entry: Option<(LogIndex, LoadFailure)>,
+    /// The snapshot cannot be read.
+    pub is_snapshot_unreadable: bool,
 }
 
 impl Disk {

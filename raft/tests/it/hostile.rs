@@ -108,12 +108,14 @@ fn input() -> impl Strategy<Value = Input<Raft>> {
         ticket().prop_map(Input::Persisted),
         node.clone().prop_map(Input::PeerAlive),
         node.clone().prop_map(Input::Unreachable),
-        (node, standing).prop_map(|(node, standing)| Input::PeerStanding { node, standing }),
+        (node.clone(), standing).prop_map(|(node, standing)| Input::PeerStanding { node, standing }),
         Just(Input::CompactRequested),
         Just(Input::Storage(StorageLevel::Low)),
         loaded,
         ticket().prop_map(|ticket| Input::Loaded { ticket, loaded: Loaded::Keys(Vec::new()) }),
         ticket().prop_map(|ticket| Input::LoadFailed { ticket, failure: LoadFailure::Io }),
+        (ticket(), node)
+            .prop_map(|(ticket, to)| Input::Completed { ticket, answer: LogAnswer::SnapshotUnreadable { to } }),
         durable,
     ];
     prop_oneof![6 => message, 1 => Just(Input::Timeout), 2 => rare, 2 => command().prop_map(Input::Command)]

@@ -210,6 +210,27 @@ fn scenario_08_leader_log_read_error() {
     }
 }
 
+/// A leader that cannot read its snapshot leaves it to another to bring up the follower that needs one.
+#[test]
+fn scenario_08_leader_snapshot_read_error() {
+    let mut cluster = Cluster::of_three(4);
+    cluster.elect_node(1);
+    cluster.isolate(3);
+    cluster.run(millis(600));
+    for number in 0..20_u8 {
+        cluster.propose(1, &[number]);
+        cluster.settle();
+    }
+    cluster.snapshot(1, 0);
+    cluster.snapshot(2, 0);
+    assert!(cluster.node(1).core().status().first_index > LogIndex(20));
+    cluster.node_mut(1).disk.is_snapshot_unreadable = true;
+    cluster.heal();
+    assert!(cluster.run_until(LIVENESS, |cluster| role(cluster, 1) == Role::Follower), "it steps down");
+    assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(3).commands().len() == 20), "another brings it");
+    assert!(!cluster.node(1).events.iter().any(|event| matches!(event, LogEvent::Installed { .. })));
+}
+
 /// A late completion of a write does not pass for an entry that came to stand in the same place.
 #[test]
 fn scenario_09_async_write_reorder() {

@@ -1,11 +1,11 @@
-//! What stands in the log while a snapshot takes its place.
+//! What stands in the log while a snapshot takes its place, and what becomes of a leader that cannot send one.
 
 use quorate_protocol::{
-    Committed, Configuration, Input, LogAnswer, LogEvent, LogIndex, LogTime, NodeId, Output, Protocol, ReplicatedLog,
-    SnapshotMeta, Term,
+    Committed, Configuration, Input, LogAnswer, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Output, Protocol,
+    ReplicatedLog, Role, SnapshotMeta, Term,
 };
 use quorate_raft::Message;
-use quorate_raft::message::InstallSnapshot;
+use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, InstallSnapshot};
 
 use crate::support::Bench;
 
@@ -39,4 +39,58 @@ fn entries_that_a_snapshot_replaces_are_not_handed_out() {
 
     bench.complete();
     assert!(bench.events.contains(&LogEvent::Installed { snapshot }));
+}
+
+/// A leader whose own disk does not give its snapshot steps down at the third time in a row, as for failed loads. What peers and
+/// connections fail at neither counts nor starts the count anew; a transfer that was done does.
+#[test]
+fn a_leader_that_cannot_read_its_snapshot_steps_down() {
+    let mut bench = leader_of_one_that_needs_a_snapshot();
+    let (to, index) = (NodeId(3), LogIndex(5));
+    let unread = || LogAnswer::SnapshotUnreadable { to };
+    let refused = || LogAnswer::SnapshotSendFailed { to };
+    let stays = [refused(), refused(), refused(), unread(), unread(), LogAnswer::SnapshotSent { to, index }, unread()];
+    for answer in stays.into_iter().chain([unread(), refused()]) {
+        end_transfer(&mut bench, answer.clone());
+        assert_eq!(bench.role(), Role::Leader, "after {answer:?}");
+    }
+    end_transfer(&mut bench, unread());
+    assert_eq!((bench.role(), bench.term()), (Role::Follower, 3));
+}
+
+/// Node 1 leads in term 3. Node 2 has everything; node 3 has an entry alone, and the log begins behind it.
+fn leader_of_one_that_needs_a_snapshot() -> Bench {
+    let mut bench = Bench::with_log(3, 2, &[0, 1, 2, 2, 2]);
+    bench.lead();
+    let answer = |outcome| Message::AppendResponse(AppendResponse { term: Term(3), outcome });
+    bench.hear(2, answer(AppendOutcome::Matched { match_index: LogIndex(6) }));
+    assert_eq!(bench.commit(), 6);
+    let configuration = Configuration::of_voters((1..=3).map(NodeId));
+    let snapshot = SnapshotMeta { index: LogIndex(5), term: Term(2), log_time: LogTime(0), configuration };
+    bench.input(Input::Command(LogCommand::Compact { snapshot, keep_from: LogIndex(5) }));
+    bench.input(Input::CompactRequested);
+    assert_eq!(bench.core.status().first_index, LogIndex(6));
+    let (prev_index, hint_index, hint_term) = (LogIndex(5), LogIndex(1), Term(0));
+    bench.hear(3, answer(AppendOutcome::Conflict { prev_index, hint_index, hint_term }));
+    bench
+}
+
+/// Waits for the leader to ask for a transfer while node 3 answers its heartbeats, and ends that.
+fn end_transfer(bench: &mut Bench, answer: LogAnswer) {
+    for _ in 0..1_000 {
+        if let Some((ticket, _)) = bench.requests.pop() {
+            bench.input(Input::Completed { ticket, answer });
+            return;
+        }
+        for (to, message) in bench.time_out() {
+            let Message::Heartbeat(heartbeat) = message else { continue };
+            if to == 3 {
+                let (received_index, match_index) = (LogIndex(1), LogIndex::ZERO);
+                let (term, round, pace) = (heartbeat.term, heartbeat.round, heartbeat.pace);
+                let response = HeartbeatResponse { term, round, received_index, match_index, pace };
+                bench.hear(3, Message::HeartbeatResponse(response));
+            }
+        }
+    }
+    panic!("no transfer was asked for");
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, Entry, EntryBatch, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Now,
-    Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Standing, Term, Ticket,
+    Configuration, Entry, EntryBatch, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
+    Now, Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Standing, Term, Ticket,
 };
 use quorate_raft::message::{AppendEntries, Verdict, VoteKind, VoteResponse};
 use quorate_raft::{Config, Message, Raft, Settings, Start};
@@ -24,6 +24,7 @@ pub(crate) struct Bench {
     pub(crate) pending: Vec<Ticket>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) events: Vec<LogEvent>,
+    pub(crate) requests: Vec<(Ticket, LogRequest)>,
 }
 
 impl Bench {
@@ -40,7 +41,7 @@ impl Bench {
         let now = Now { instant: quorate_protocol::Instant::ZERO, wall_ms: 0 };
         let core = Raft::recover(now, config, recovery).expect("it is read");
         let (pending, operations, events) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Self { core, now, writes_complete: true, pending, operations, events };
+        let mut bench = Self { core, now, writes_complete: true, pending, operations, events, requests: Vec::new() };
         for node in 1..=count {
             bench.input(Input::PeerStanding { node: NodeId(node), standing: Standing::Member });
         }
@@ -74,6 +75,7 @@ impl Bench {
                 }
                 Output::Send { to, message } => sent.push((to.0, message)),
                 Output::Event(event) => self.events.push(event),
+                Output::Request { ticket, request } => self.requests.push((ticket, request)),
                 _ => {}
             }
         }

@@ -165,6 +165,19 @@ fn what_cannot_be_written_is_given_up_and_tried_again() {
     assert!(is_caught_up(&cluster));
 }
 
+/// The leader's own store fails, so it leaves the office to whoever can bring the snapshot.
+#[test]
+fn what_the_leader_cannot_read_is_brought_by_another() {
+    let mut cluster = with_laggard();
+    cluster.machine(N1).store.failure = Some(SnapshotFailure::Io("no".into()));
+    cluster.boot(N3);
+    cluster.run(10_000);
+    assert_eq!(cluster.leader(), Some(N2));
+    assert_eq!(cluster.ledger(N3).counts, cluster.ledger(N2).counts);
+    let failures = cluster.nodes[&N1].notices.iter().filter(|notice| matches!(notice, Notice::SnapshotFailed { .. }));
+    assert!(failures.count() >= 3);
+}
+
 #[test]
 fn a_snapshot_that_is_being_sent_is_kept() {
     let mut cluster = with_laggard();

@@ -58,6 +58,10 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         snapshot: &SnapshotMeta,
     ) {
         match &disk.snapshot {
+            _ if disk.trouble.fails_reads => {
+                let answer = quorate_protocol::LogAnswer::SnapshotUnreadable { to };
+                self.core.handle(now, Input::Completed { ticket, answer });
+            }
             Some((meta, registers)) if meta.index == snapshot.index => {
                 let message =
                     CoreMessage::Snapshot { term, meta: meta.clone(), registers: Box::new(registers.clone()) };

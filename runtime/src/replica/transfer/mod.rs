@@ -83,7 +83,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             }
             SnapshotMessage::GivenUp => {
                 if let Some(sending) = self.end_sending(from, term, id) {
-                    self.on_sending_failed(&sending, "the peer gave it up".into());
+                    let answer = LogAnswer::SnapshotSendFailed { to: sending.to };
+                    self.on_sending_failed(&sending, answer, "the peer gave it up".into());
                 }
             }
         }
@@ -116,7 +117,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
         for (to, term, id) in given_up {
             if let Some(sending) = self.end_sending(to, term, id) {
-                self.on_sending_failed(&sending, "the peer took nothing for too long".into());
+                let answer = LogAnswer::SnapshotSendFailed { to: sending.to };
+                self.on_sending_failed(&sending, answer, "the peer took nothing for too long".into());
             }
         }
         self.read_pieces();
@@ -150,7 +152,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             other => {
                 let sending = self.snapshots.sending.remove(place);
                 self.delete_old_snapshots();
-                self.on_sending_failed(&sending, format!("it could not be read ({:?})", other.err()));
+                let answer = LogAnswer::SnapshotUnreadable { to: sending.to };
+                self.on_sending_failed(&sending, answer, format!("it could not be read ({:?})", other.err()));
             }
         }
     }
@@ -163,10 +166,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         Some(sending)
     }
 
-    fn on_sending_failed(&mut self, sending: &Sending, reason: String) {
+    fn on_sending_failed(&mut self, sending: &Sending, answer: LogAnswer, reason: String) {
         let notice = Notice::SnapshotFailed { index: sending.index(), reason };
         self.outputs.push_back(GroupOutput::Notice(notice));
-        self.complete(sending.request, LogAnswer::SnapshotSendFailed { to: sending.to });
+        self.complete(sending.request, answer);
     }
 
     fn on_piece(&mut self, from: NodeId, term: Term, id: SnapshotId, offset: u64, content: (u64, u32), bytes: Bytes) {

@@ -168,6 +168,8 @@ fn row_22_follower_append_failure_in_pipeline() {
 struct UnreadableLog {
     /// Where node 3's log ended when it was far behind node 1.
     stood_at: Option<LogIndex>,
+    /// Node 1's log no longer reached back to node 3.
+    needs_snapshot: bool,
     broken: Option<String>,
     /// Who led when node 3 had everything again.
     caught_up_with: Option<NodeId>,
@@ -194,6 +196,7 @@ impl Director for UnreadableLog {
                 let has_all = status.term > Term(1) && last == status.last_index;
                 self.caught_up_with = self.caught_up_with.or(has_all.then_some(status.node));
             } else if let Some(before) = self.stood_at {
+                self.needs_snapshot |= status.first_index > last.next();
                 if last != before {
                     self.broken = Some(format!("node 3 stood at {before} and stands at {last}"));
                 }
@@ -216,6 +219,22 @@ fn row_08_leader_log_read_error() {
         let script = script.isolate(1_000, 4_000, 3).fault(3_900, 15_000, damage);
         for (outcome, seen) in script.crash(9_000, 13_000, 2).at_leader(50).play::<UnreadableLog>() {
             assert!(seen.stood_at.is_some(), "seed {seed}: node 3 was far behind");
+            assert!(seen.caught_up_with.is_some_and(|leader| leader != NodeId(1)), "seed {seed}: node 1 stepped down");
+            assert!(acknowledged(&outcome.history, 9_000, 13_000) > 50, "seed {seed}: node 3 carries the quorum");
+        }
+    }
+}
+
+/// Raft 8: the leader's log no longer reaches back to a follower, and it cannot read its snapshot either. It steps down, and
+/// another brings the follower its own while the disk still fails.
+#[test]
+fn row_08_leader_snapshot_read_error() {
+    for seed in 0..3 {
+        let script = Script::new(3, seed).clients(12).snapshot_every(100).hurry(0, 300, 1);
+        let damage = What::Damage { node: Who::Node(1), damage: Damage::ReadErrors };
+        let script = script.isolate(1_000, 4_000, 3).fault(3_900, 15_000, damage);
+        for (outcome, seen) in script.crash(9_000, 13_000, 2).at_leader(50).play::<UnreadableLog>() {
+            assert!(seen.needs_snapshot, "seed {seed}: the log did not reach back to node 3");
             assert!(seen.caught_up_with.is_some_and(|leader| leader != NodeId(1)), "seed {seed}: node 1 stepped down");
             assert!(acknowledged(&outcome.history, 9_000, 13_000) > 50, "seed {seed}: node 3 carries the quorum");
         }
