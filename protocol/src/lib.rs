@@ -13,6 +13,8 @@ mod random;
 mod recovery;
 mod replicated_log;
 mod snapshot;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod wire;
 

@@ -14,7 +14,7 @@ mod settings;
 mod words;
 
 pub use builder::Builder;
-pub use cluster::{Cluster, Faults};
+pub use cluster::Cluster;
 pub use disk::Disk;
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
 pub use network::{Pick, Release};

@@ -157,7 +157,7 @@ fn nothing_a_peer_says_panics() {
                 }
             };
             // The laws across nodes do not hold among liars: the core is asked alone.
-            let now = quorate_protocol::Now { instant: cluster.now, wall_ms: 0 };
+            let now = quorate_protocol::Now { instant: cluster.now(), wall_ms: 0 };
             let Some(core) = &mut cluster.node_mut(1).core else { break };
             alone(core, now, Input::Message { from: NodeId(from), message });
         }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
-use quorate_paxos::synod::testing::{Builder, Cluster, Faults, PowerCut};
+use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
 use quorate_paxos::synod::{Group, Outcome, Proposal, ReadOutcome, Settings};
+use quorate_protocol::testing::Faults;
 use quorate_protocol::{Input, NodeId, ProposalId, ReadId, StorageLevel};
 
 use crate::support::from_environment;

@@ -6,3 +6,4 @@ mod entry;
 mod golden;
 mod outbox;
 mod recovery;
+mod stage;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_protocol::testing::{self, Faults, Laws, Stage, Timeline};
 use quorate_protocol::{
-    EntryKind, Input, Instant, Law, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex, NodeId, Now,
-    PersistFailure, Proposal, ProposalId, Protocol, Random, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
+    EntryKind, Input, Instant, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex, NodeId,
+    PersistFailure, Proposal, ProposalId, Protocol, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
 };
 
 use super::builder::Builder;
@@ -16,51 +17,31 @@ use super::node::{Effect, Node};
 use super::record::{Fate, Happening};
 use crate::{Message, Raft};
 
-/// What the network and the disks do to a cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// Of a hundred messages, so many are lost.
-    pub loss_percent: u64,
-    /// Of a hundred messages, so many come twice.
-    pub duplicate_percent: u64,
-    /// The longest that a message takes. Above zero messages overtake each other.
-    pub latency_max: Duration,
-    /// The longest that a write takes.
-    pub write_max: Duration,
-    /// Of a hundred writes, so many are certainly not done.
-    pub refusal_percent: u64,
-    /// Of a hundred inputs, so many are handled together with the next.
-    pub batch_percent: u64,
-}
-
 /// Cores in one loop. After every step all laws are checked.
 #[derive(Debug)]
 pub struct Cluster {
     /// Every node, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// The time on every node.
-    pub now: Instant,
+    pub(super) time: Timeline<Event>,
     /// What goes wrong.
     pub faults: Faults,
     /// How many messages were sent.
     pub sent: u64,
-    queue: BTreeMap<(Instant, u64), Event>,
-    next_event: u64,
-    random: Random,
     pub(super) cut: BTreeSet<(NodeId, NodeId)>,
     pub(super) holds: Vec<Pick>,
     pub(super) parked: Vec<(NodeId, NodeId, Message)>,
     /// What happened since it was taken last, if anybody wants it.
     pub(super) record: Option<Vec<Happening>>,
-    laws: Laws,
+    laws: Laws<Raft>,
     has_lost_disk: bool,
     tail_bytes_max: usize,
     next_id: u64,
     beat: Option<Duration>,
 }
 
+/// What is to happen to a node.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub enum Event {
     Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
     Written { node: NodeId, starts: u64, ticket: Ticket },
     Loaded { node: NodeId, starts: u64, ticket: Ticket, range: LoadRange },
@@ -69,29 +50,18 @@ pub(super) enum Event {
     Beat,
 }
 
-struct Laws(Vec<Box<dyn Law<Raft>>>);
-
-impl std::fmt::Debug for Laws {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|law| law.name())).finish()
-    }
-}
-
 impl Cluster {
     /// No node yet.
     pub(super) fn empty(seed: u64, tail_bytes_max: usize, beat: Option<Duration>) -> Self {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
-            now: Instant::from_nanos(1_000_000_000),
-            queue: BTreeMap::new(),
-            next_event: 0,
-            random: Random::new(seed),
+            time: Timeline::new(seed),
             faults: Faults::default(),
             cut: BTreeSet::new(),
             holds: Vec::new(),
             parked: Vec::new(),
             record: None,
-            laws: Laws(laws()),
+            laws: Laws::new(laws()),
             has_lost_disk: false,
             sent: 0,
             tail_bytes_max,
@@ -99,7 +69,7 @@ impl Cluster {
             beat,
         };
         if let Some(interval) = beat {
-            cluster.schedule(interval, Event::Beat);
+            cluster.time.schedule(interval, Event::Beat);
         }
         cluster
     }
@@ -119,57 +89,36 @@ impl Cluster {
         self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
     }
 
+    /// The time on every node.
+    pub fn now(&self) -> Instant {
+        self.time.now()
+    }
+
     /// Does everything that needs no time.
     pub fn settle(&mut self) {
         self.run(Duration::ZERO);
     }
 
-    /// Lets time pass, from one thing that happens to the next.
+    /// Does everything that needs no time, and lets no deadline pass.
+    pub fn deliver(&mut self) {
+        testing::deliver(self);
+    }
+
+    /// Lets time pass: see [`testing::run`].
     pub fn run(&mut self, duration: Duration) {
-        let end = self.now.after(duration);
-        let mut steps_without_time = 0;
-        loop {
-            let before = self.now;
-            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let deadlines =
-                self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node)));
-            let deadline = deadlines.min();
-            match (event, deadline) {
-                (Some(at), _) if at <= end && deadline.is_none_or(|(due, _)| at <= due) => {
-                    self.now = self.now.max(at);
-                    let (_, event) = self.queue.pop_first().expect("just seen");
-                    self.happen(event);
-                }
-                (_, Some((due, node))) if due <= end => {
-                    self.now = self.now.max(due);
-                    self.input(node, Input::Timeout);
-                }
-                _ => break,
-            }
-            self.check();
-            steps_without_time = if self.now > before { 0 } else { steps_without_time + 1 };
-            assert!(steps_without_time < 100_000, "the cluster comes to rest");
-        }
-        self.now = end;
+        testing::run(self, duration);
     }
 
     /// Runs until `done`, at most `limit`. Says whether it is.
     pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
-        let end = self.now.after(limit);
-        while self.now < end {
-            if done(self) {
-                return true;
-            }
-            self.run(Duration::from_millis(5));
-        }
-        done(self)
+        testing::run_until(self, limit, done)
     }
 
     /// Gives a node one input and carries out what comes of it.
     pub fn input(&mut self, node: NodeId, input: Input<Raft>) {
-        let now = self.clock();
+        let now = self.time.clocks();
         let batch_percent = self.faults.batch_percent;
-        let is_batched = batch_percent > 0 && self.random.between(0, 100) < batch_percent;
+        let is_batched = self.time.strikes(batch_percent);
         if matches!(input, Input::Timeout) {
             self.note(|| Happening::TimedOut { node });
         }
@@ -179,7 +128,7 @@ impl Cluster {
         core.check_invariants();
         if is_batched {
             let starts = state.starts;
-            self.schedule(Duration::from_micros(50), Event::Poll { node, starts });
+            self.time.schedule(Duration::from_micros(50), Event::Poll { node, starts });
         } else {
             self.poll(node);
         }
@@ -245,20 +194,9 @@ impl Cluster {
     /// When it is down.
     pub fn campaign(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("a follower waits");
-        self.now = self.now.max(due);
+        self.time.pass_to(due);
         self.input(NodeId(node), Input::Timeout);
         self.deliver();
-    }
-
-    /// Does everything that needs no time, and lets no deadline pass.
-    pub fn deliver(&mut self) {
-        while let Some(entry) = self.queue.first_entry()
-            && entry.key().0 <= self.now
-        {
-            let event = entry.remove();
-            self.happen(event);
-            self.check();
-        }
     }
 
     /// The leader of the latest term, if it has committed an entry of that term.
@@ -281,7 +219,7 @@ impl Cluster {
 
     /// Starts a node from its disk, and introduces it.
     pub fn restart(&mut self, node: NodeId) {
-        let now = self.clock();
+        let now = self.time.clocks();
         let tail_bytes_max = self.tail_bytes_max;
         let state = self.nodes.get_mut(&node).expect("a node of the cluster");
         state.start(now, tail_bytes_max);
@@ -329,26 +267,9 @@ impl Cluster {
 
     /// Starts a node from its disk without introducing anybody.
     pub fn start_alone(&mut self, node: u64) {
-        let (now, tail_bytes_max) = (self.clock(), self.tail_bytes_max);
+        let (now, tail_bytes_max) = (self.time.clocks(), self.tail_bytes_max);
         self.node_mut(node).start(now, tail_bytes_max);
         self.poll(NodeId(node));
-    }
-
-    /// Checks every law.
-    ///
-    /// # Panics
-    /// When one is broken.
-    pub fn check(&mut self) {
-        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
-        let running: Vec<(NodeId, &Raft)> = running.collect();
-        for law in &mut self.laws.0 {
-            if let Err(violation) = law.check(&running) {
-                panic!("{violation}");
-            }
-        }
-        if !self.has_lost_disk {
-            self.check_durable_quorum(&running);
-        }
     }
 
     /// What is committed is on the disks of a quorum.
@@ -364,39 +285,8 @@ impl Cluster {
         assert!(index <= LogIndex(1) || copies > self.nodes.len() / 2, "entry {index} is durable on {copies} only");
     }
 
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Deliver { from, incarnation, to, message } => {
-                let is_known = self.nodes[&from].incarnation == incarnation;
-                if is_known && !self.cut.contains(&(from, to)) {
-                    self.input(to, Input::Message { from, message });
-                }
-            }
-            Event::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
-            Event::Loaded { node, starts, ticket, range } => {
-                let state = &self.nodes[&node];
-                if state.starts == starts && state.core.is_some() {
-                    let input = match state.disk.load(&range) {
-                        Ok(loaded) => Input::Loaded { ticket, loaded },
-                        Err(failure) => Input::LoadFailed { ticket, failure },
-                    };
-                    self.input(node, input);
-                }
-            }
-            Event::Transferred { node, starts, ticket, to, term, snapshot } => {
-                let is_here = self.nodes[&node].starts == starts && self.nodes[&node].core.is_some();
-                if is_here {
-                    self.transfer(node, ticket, to, term, &snapshot);
-                }
-            }
-            Event::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
-            Event::Poll { .. } => {}
-            Event::Beat => self.beat(),
-        }
-    }
-
     fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
-        let is_refused = self.strikes(self.faults.refusal_percent);
+        let is_refused = self.time.strikes(self.faults.refusal_percent);
         let state = self.nodes.get_mut(&node).expect("a node of the cluster");
         if state.starts != starts || state.is_disk_held {
             return;
@@ -452,7 +342,7 @@ impl Cluster {
             }
         }
         if let Some(interval) = self.beat {
-            self.schedule(interval, Event::Beat);
+            self.time.schedule(interval, Event::Beat);
         }
     }
 
@@ -464,18 +354,18 @@ impl Cluster {
                 Effect::Send(to, message) => self.carry(node, incarnation, to, message),
                 Effect::Write(ticket, operations) => {
                     self.note(|| Happening::Wrote { node, operations });
-                    let delay = self.draw(self.faults.write_max);
-                    self.schedule(delay, Event::Written { node, starts, ticket });
+                    let delay = self.time.draw(self.faults.write_max);
+                    self.time.schedule(delay, Event::Written { node, starts, ticket });
                 }
                 Effect::Load(ticket, range) => {
-                    let delay = self.draw(self.faults.write_max);
-                    self.schedule(delay, Event::Loaded { node, starts, ticket, range });
+                    let delay = self.time.draw(self.faults.write_max);
+                    self.time.schedule(delay, Event::Loaded { node, starts, ticket, range });
                 }
                 Effect::Told(event) => self.note(|| Happening::Told { node, event }),
                 Effect::Halted(reason) => self.note(|| Happening::Halted { node, reason }),
                 Effect::SendSnapshot { ticket, to, term, snapshot } => {
-                    let delay = self.draw(self.faults.write_max * 4).max(Duration::from_millis(1));
-                    self.schedule(delay, Event::Transferred { node, starts, ticket, to, term, snapshot });
+                    let delay = self.time.draw(self.faults.write_max * 4).max(Duration::from_millis(1));
+                    self.time.schedule(delay, Event::Transferred { node, starts, ticket, to, term, snapshot });
                 }
             }
         }
@@ -484,7 +374,7 @@ impl Cluster {
     fn carry(&mut self, from: NodeId, incarnation: u64, to: NodeId, message: Message) {
         self.sent += 1;
         let is_held = self.holds.iter().any(|pick| pick.picks(from, to, &message));
-        let is_lost = !is_held && (self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent));
+        let is_lost = !is_held && (self.cut.contains(&(from, to)) || self.time.strikes(self.faults.loss_percent));
         let fate = match (is_held, is_lost) {
             (true, _) => Fate::Held,
             (_, true) => Fate::Lost,
@@ -498,40 +388,77 @@ impl Cluster {
         if is_lost {
             return;
         }
-        if self.strikes(self.faults.duplicate_percent) {
-            let delay = self.draw(self.faults.latency_max);
-            self.schedule(delay, Event::Deliver { from, incarnation, to, message: message.clone() });
+        if self.time.strikes(self.faults.duplicate_percent) {
+            let delay = self.time.draw(self.faults.latency_max);
+            self.time.schedule(delay, Event::Deliver { from, incarnation, to, message: message.clone() });
         }
-        let delay = self.draw(self.faults.latency_max);
-        self.schedule(delay, Event::Deliver { from, incarnation, to, message });
-    }
-
-    fn strikes(&mut self, percent: u64) -> bool {
-        percent > 0 && self.random.between(0, 100) < percent
-    }
-
-    fn draw(&mut self, max: Duration) -> Duration {
-        let nanos = u64::try_from(max.as_nanos()).expect("a short time");
-        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
-    }
-
-    pub(super) fn schedule(&mut self, delay: Duration, event: Event) {
-        self.next_event += 1;
-        self.queue.insert((self.now.after(delay), self.next_event), event);
-    }
-
-    fn clock(&self) -> Now {
-        let millis = self.now.as_nanos() / 1_000_000;
-        Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
+        let delay = self.time.draw(self.faults.latency_max);
+        self.time.schedule(delay, Event::Deliver { from, incarnation, to, message });
     }
 
     /// A number below `high`, drawn from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
-        self.random.between(0, high)
+        self.time.choose(high)
     }
 
     /// Has loads of this entry fail on a node.
     pub fn spoil(&mut self, node: u64, index: u64, failure: LoadFailure) {
         self.node_mut(node).disk.bad_entry = Some((LogIndex(index), failure));
+    }
+}
+
+impl Stage for Cluster {
+    type Event = Event;
+
+    fn timeline(&mut self) -> &mut Timeline<Event> {
+        &mut self.time
+    }
+
+    fn deadline(&self) -> Option<(Instant, NodeId)> {
+        self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, incarnation, to, message } => {
+                let is_known = self.nodes[&from].incarnation == incarnation;
+                if is_known && !self.cut.contains(&(from, to)) {
+                    self.input(to, Input::Message { from, message });
+                }
+            }
+            Event::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
+            Event::Loaded { node, starts, ticket, range } => {
+                let state = &self.nodes[&node];
+                if state.starts == starts && state.core.is_some() {
+                    let input = match state.disk.load(&range) {
+                        Ok(loaded) => Input::Loaded { ticket, loaded },
+                        Err(failure) => Input::LoadFailed { ticket, failure },
+                    };
+                    self.input(node, input);
+                }
+            }
+            Event::Transferred { node, starts, ticket, to, term, snapshot } => {
+                let is_here = self.nodes[&node].starts == starts && self.nodes[&node].core.is_some();
+                if is_here {
+                    self.transfer(node, ticket, to, term, &snapshot);
+                }
+            }
+            Event::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
+            Event::Poll { .. } => {}
+            Event::Beat => self.beat(),
+        }
+    }
+
+    fn time_out(&mut self, node: NodeId) {
+        self.input(node, Input::Timeout);
+    }
+
+    fn check(&mut self) {
+        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
+        let running: Vec<(NodeId, &Raft)> = running.collect();
+        self.laws.check(&running);
+        if !self.has_lost_disk {
+            self.check_durable_quorum(&running);
+        }
     }
 }

@@ -20,7 +20,7 @@ impl Cluster {
         let starts = state.starts;
         let tickets: Vec<Ticket> = state.writes.iter().map(|(ticket, _)| *ticket).collect();
         for ticket in tickets {
-            self.schedule(Duration::ZERO, Event::Written { node: NodeId(node), starts, ticket });
+            self.time.schedule(Duration::ZERO, Event::Written { node: NodeId(node), starts, ticket });
         }
         self.settle();
     }

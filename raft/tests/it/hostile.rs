@@ -148,7 +148,7 @@ proptest! {
         cluster.elect_node(1);
         let node = if is_leading { 1 } else { 2 };
         let mut core = cluster.node_mut(node).core.take().expect("it runs");
-        let mut now = Now { instant: cluster.now, wall_ms: 0 };
+        let mut now = Now { instant: cluster.now(), wall_ms: 0 };
         for input in inputs {
             if matches!(input, Input::Timeout) && let Some(deadline) = core.deadline() {
                 now.instant = now.instant.max(deadline);

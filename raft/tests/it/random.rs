@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_protocol::testing::Faults;
 use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, LogStatus, NodeId, ReadId, ReplicatedLog, StorageLevel};
 use quorate_raft::Settings;
-use quorate_raft::testing::{Builder, Cluster, Faults};
+use quorate_raft::testing::{Builder, Cluster};
 
 use crate::support::from_environment;
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_protocol::{Input, Instant, Law, NodeId, Now, Output, PersistFailure, Protocol, Random, Standing, Ticket};
+use quorate_protocol::testing::{self, Laws, Stage, Timeline};
+use quorate_protocol::{Input, Instant, NodeId, Output, PersistFailure, Protocol, Standing, Ticket};
 
 use super::disk::Disk;
 use super::laws::laws;
@@ -38,8 +39,7 @@ pub struct Faults {
 pub struct Cluster {
     /// Every node, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// The time on every node.
-    pub now: Instant,
+    time: Timeline<Happening>,
     /// What goes wrong.
     pub faults: Faults,
     /// Steps so far.
@@ -48,30 +48,20 @@ pub struct Cluster {
     pub crashes: BTreeSet<u64>,
     /// How long a node that is crashed by its step stays down.
     pub restart_after: Duration,
-    queue: BTreeMap<(Instant, u64), Happening>,
-    next_event: u64,
     next_command: u64,
-    random: Random,
     cut: BTreeSet<(NodeId, NodeId)>,
     parked_links: BTreeSet<(NodeId, NodeId)>,
     parked: Vec<(NodeId, NodeId, Message)>,
-    laws: Laws,
+    laws: Laws<TwoPhaseCommit>,
 }
 
+/// What is to happen to a node.
 #[derive(Clone, Debug)]
-enum Happening {
+pub enum Happening {
     Deliver { from: NodeId, to: NodeId, message: Message },
     Written { node: NodeId, starts: u64, ticket: Ticket },
     Asked { node: NodeId, starts: u64, ticket: Ticket, request: Request },
     Restart { node: NodeId },
-}
-
-struct Laws(Vec<Box<dyn Law<TwoPhaseCommit>>>);
-
-impl std::fmt::Debug for Laws {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|law| law.name())).finish()
-    }
 }
 
 /// Makes clusters.
@@ -101,19 +91,16 @@ impl Builder {
     pub fn start(self) -> Cluster {
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
-            now: Instant::from_nanos(1_000_000_000),
+            time: Timeline::new(self.seed),
             faults: Faults::default(),
             steps: 0,
             crashes: BTreeSet::new(),
             restart_after: Duration::from_secs(1),
-            queue: BTreeMap::new(),
-            next_event: 0,
             next_command: 0,
-            random: Random::new(self.seed),
             cut: BTreeSet::new(),
             parked_links: BTreeSet::new(),
             parked: Vec::new(),
-            laws: Laws(laws()),
+            laws: Laws::new(laws()),
         };
         for node in (1..=self.nodes).map(NodeId) {
             let config = Config::new(node, self.seed ^ node.0, self.settings.clone()).expect("usable settings");
@@ -148,39 +135,19 @@ impl Cluster {
         self.run(Duration::ZERO);
     }
 
-    /// Lets time pass, from one thing that happens to the next.
-    ///
-    /// # Panics
-    /// When a law is broken, or the cluster does not come to rest.
+    /// The time on every node.
+    pub fn now(&self) -> Instant {
+        self.time.now()
+    }
+
+    /// Lets time pass: see [`testing::run`].
     pub fn run(&mut self, duration: Duration) {
-        let end = self.now.after(duration);
-        let mut steps_without_time = 0;
-        loop {
-            let before = self.now;
-            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let due = self.nodes.iter().filter_map(|(node, it)| Some((it.core.as_ref()?.deadline()?, *node))).min();
-            match (event, due) {
-                (Some(at), _) if at <= end && due.is_none_or(|(due, _)| at <= due) => {
-                    self.now = self.now.max(at);
-                    let (_, event) = self.queue.pop_first().expect("just seen");
-                    self.happen(event);
-                }
-                (_, Some((due, node))) if due <= end => {
-                    self.now = self.now.max(due);
-                    self.input(node, Input::Timeout);
-                }
-                _ => break,
-            }
-            self.check();
-            steps_without_time = if self.now > before { 0 } else { steps_without_time + 1 };
-            assert!(steps_without_time < 100_000, "the cluster comes to rest");
-        }
-        self.now = end;
+        testing::run(self, duration);
     }
 
     /// Gives a node one input and carries out what comes of it.
     pub fn input(&mut self, node: NodeId, input: Input<TwoPhaseCommit>) {
-        let now = self.clock();
+        let now = self.time.clocks();
         let Some(core) = self.nodes.get_mut(&node).and_then(|it| it.core.as_mut()) else { return };
         core.handle(now, input);
         self.poll(node);
@@ -288,7 +255,7 @@ impl Cluster {
         it.is_disk_held = false;
         let (starts, tickets) = (it.starts, it.writes.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>());
         for ticket in tickets {
-            self.schedule(Duration::ZERO, Happening::Written { node: NodeId(node), starts, ticket });
+            self.time.schedule(Duration::ZERO, Happening::Written { node: NodeId(node), starts, ticket });
         }
         self.settle();
     }
@@ -330,7 +297,7 @@ impl Cluster {
         it.are_requests_held = false;
         let (starts, held) = (it.starts, std::mem::take(&mut it.held_requests));
         for (ticket, request) in held {
-            self.schedule(Duration::ZERO, Happening::Asked { node: NodeId(node), starts, ticket, request });
+            self.time.schedule(Duration::ZERO, Happening::Asked { node: NodeId(node), starts, ticket, request });
         }
         self.settle();
     }
@@ -357,7 +324,7 @@ impl Cluster {
     /// # Panics
     /// When it cannot read what it wrote.
     pub fn restart(&mut self, node: u64) {
-        let (id, now) = (NodeId(node), self.clock());
+        let (id, now) = (NodeId(node), self.time.clocks());
         let it = self.node_mut(node);
         if it.core.is_some() {
             return;
@@ -411,23 +378,9 @@ impl Cluster {
         }
     }
 
-    /// Checks every law.
-    ///
-    /// # Panics
-    /// When one is broken.
-    pub fn check(&mut self) {
-        let running = self.nodes.iter().filter_map(|(node, it)| Some((*node, it.core.as_ref()?)));
-        let running: Vec<(NodeId, &TwoPhaseCommit)> = running.collect();
-        for law in &mut self.laws.0 {
-            if let Err(violation) = law.check(&running) {
-                panic!("{violation}");
-            }
-        }
-    }
-
     /// A number below `high`, drawn from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
-        self.random.between(0, high)
+        self.time.choose(high)
     }
 
     /// What all nodes together said and wrote.
@@ -451,26 +404,12 @@ impl Cluster {
         // What it came to before it crashes may be known to others already.
         self.check();
         self.crash(node.0);
-        self.schedule(self.restart_after, Happening::Restart { node });
+        self.time.schedule(self.restart_after, Happening::Restart { node });
         false
     }
 
-    fn happen(&mut self, event: Happening) {
-        match event {
-            Happening::Deliver { from, to, message } => {
-                let is_heard = !self.cut.contains(&(from, to)) && self.nodes[&to].core.is_some();
-                if is_heard && self.survives(to) {
-                    self.input(to, Input::Message { from, message });
-                }
-            }
-            Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
-            Happening::Asked { node, starts, ticket, request } => self.answer(node, starts, ticket, request),
-            Happening::Restart { node } => self.restart(node.0),
-        }
-    }
-
     fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
-        let is_refused = self.strikes(self.faults.refusal_percent);
+        let is_refused = self.time.strikes(self.faults.refusal_percent);
         let it = &self.nodes[&node];
         let is_next = it.writes.front().is_some_and(|(oldest, _)| *oldest == ticket);
         if it.starts != starts || it.is_disk_held || !is_next || !self.survives(node) {
@@ -488,7 +427,7 @@ impl Cluster {
     }
 
     fn answer(&mut self, node: NodeId, starts: u64, ticket: Ticket, request: Request) {
-        let is_failed = self.strikes(self.faults.failure_percent);
+        let is_failed = self.time.strikes(self.faults.failure_percent);
         if self.nodes[&node].starts != starts || !self.survives(node) {
             return;
         }
@@ -519,15 +458,15 @@ impl Cluster {
                 Output::Persist { ticket, operations } => {
                     it.traffic.writes += 1;
                     it.writes.push_back((ticket, operations));
-                    let delay = self.draw(self.faults.write_max);
-                    self.schedule(delay, Happening::Written { node, starts, ticket });
+                    let delay = self.time.draw(self.faults.write_max);
+                    self.time.schedule(delay, Happening::Written { node, starts, ticket });
                 }
                 Output::Request { ticket, request } => {
                     // An application does one thing after the other.
                     let busy_until = it.busy_until;
-                    let delay = self.draw(self.faults.answer_max).max(busy_until.since(self.now));
-                    self.node_mut(node.0).busy_until = self.now.after(delay);
-                    self.schedule(delay, Happening::Asked { node, starts, ticket, request });
+                    let delay = self.time.draw(self.faults.answer_max).max(busy_until.since(self.time.now()));
+                    self.node_mut(node.0).busy_until = self.time.now().after(delay);
+                    self.time.schedule(delay, Happening::Asked { node, starts, ticket, request });
                 }
                 Output::Event(event) => {
                     it.manager.hear(&event);
@@ -544,33 +483,50 @@ impl Cluster {
             self.parked.push((from, to, message));
             return;
         }
-        if self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent) {
+        if self.cut.contains(&(from, to)) || self.time.strikes(self.faults.loss_percent) {
             return;
         }
-        if self.strikes(self.faults.duplicate_percent) {
-            let delay = self.draw(self.faults.latency_max * 20);
-            self.schedule(delay, Happening::Deliver { from, to, message: message.clone() });
+        if self.time.strikes(self.faults.duplicate_percent) {
+            let delay = self.time.draw(self.faults.latency_max * 20);
+            self.time.schedule(delay, Happening::Deliver { from, to, message: message.clone() });
         }
-        let delay = self.draw(self.faults.latency_max);
-        self.schedule(delay, Happening::Deliver { from, to, message });
+        let delay = self.time.draw(self.faults.latency_max);
+        self.time.schedule(delay, Happening::Deliver { from, to, message });
+    }
+}
+
+impl Stage for Cluster {
+    type Event = Happening;
+
+    fn timeline(&mut self) -> &mut Timeline<Happening> {
+        &mut self.time
     }
 
-    fn strikes(&mut self, percent: u64) -> bool {
-        percent > 0 && self.random.between(0, 100) < percent
+    fn deadline(&self) -> Option<(Instant, NodeId)> {
+        self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
     }
 
-    fn draw(&mut self, max: Duration) -> Duration {
-        let nanos = u64::try_from(max.as_nanos()).expect("a short time");
-        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
+    fn happen(&mut self, event: Happening) {
+        match event {
+            Happening::Deliver { from, to, message } => {
+                let is_heard = !self.cut.contains(&(from, to)) && self.nodes[&to].core.is_some();
+                if is_heard && self.survives(to) {
+                    self.input(to, Input::Message { from, message });
+                }
+            }
+            Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
+            Happening::Asked { node, starts, ticket, request } => self.answer(node, starts, ticket, request),
+            Happening::Restart { node } => self.restart(node.0),
+        }
     }
 
-    fn schedule(&mut self, delay: Duration, event: Happening) {
-        self.next_event += 1;
-        self.queue.insert((self.now.after(delay), self.next_event), event);
+    fn time_out(&mut self, node: NodeId) {
+        self.input(node, Input::Timeout);
     }
 
-    fn clock(&self) -> Now {
-        let millis = self.now.as_nanos() / 1_000_000;
-        Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
+    fn check(&mut self) {
+        let running = self.nodes.iter().filter_map(|(node, it)| Some((*node, it.core.as_ref()?)));
+        let running: Vec<(NodeId, &TwoPhaseCommit)> = running.collect();
+        self.laws.check(&running);
     }
 }

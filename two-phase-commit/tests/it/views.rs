@@ -33,7 +33,7 @@ fn equal_views_react_alike() {
                 // A view is of the time of the last input: this one does nothing else.
                 cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
                 let Some(core) = &cluster.node(node).core else { continue };
-                let now = cluster.now;
+                let now = cluster.now();
                 let view = core.model_view();
                 match seen.get(&view) {
                     None if seen.len() < 20_000 => {
@@ -71,7 +71,7 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
         _ => {
             // The next deadline passes.
             let due = cluster.nodes.values().filter_map(|it| it.core.as_ref()?.deadline()).min();
-            let wait = due.map_or(Duration::ZERO, |due| due.since(cluster.now));
+            let wait = due.map_or(Duration::ZERO, |due| due.since(cluster.now()));
             cluster.run(wait);
         }
     }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{
-    Input, Instant, Law, NodeId, Now, PersistFailure, ProposalId, Protocol, Random, ReadId, Standing, Ticket,
-};
+use quorate_protocol::testing::{self, Faults, Laws, Stage, Timeline};
+use quorate_protocol::{Input, Instant, NodeId, PersistFailure, ProposalId, Protocol, ReadId, Standing, Ticket};
 
 use super::builder::Builder;
 use super::disk::{Disk, PowerCut};
@@ -14,57 +13,29 @@ use super::laws::laws;
 use super::node::{Effect, Node};
 use crate::synod::{Command, Message, Proposal, Synod};
 
-/// What the network and the disks do to a cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// Of a hundred messages, so many are lost.
-    pub loss_percent: u64,
-    /// Of a hundred messages, so many come twice.
-    pub duplicate_percent: u64,
-    /// The longest that a message takes. Above zero messages overtake each other.
-    pub latency_max: Duration,
-    /// The longest that a write takes.
-    pub write_max: Duration,
-    /// Of a hundred writes, so many are certainly not done.
-    pub refusal_percent: u64,
-    /// Of a hundred inputs, so many are handled together with the next.
-    pub batch_percent: u64,
-}
-
 /// Cores in one loop. After every step all laws are checked.
 #[derive(Debug)]
 pub struct Cluster {
     /// Every node, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// The time on every node.
-    pub now: Instant,
+    time: Timeline<Happening>,
     /// What goes wrong.
     pub faults: Faults,
     /// How many messages were sent.
     pub sent: u64,
-    queue: BTreeMap<(Instant, u64), Happening>,
-    next_event: u64,
-    random: Random,
     cut: BTreeSet<(NodeId, NodeId)>,
     parked_links: BTreeSet<(NodeId, NodeId)>,
     parked: Vec<(NodeId, NodeId, Message)>,
-    laws: Laws,
+    laws: Laws<Synod>,
     next_id: u64,
 }
 
+/// What is to happen to a node.
 #[derive(Clone, Debug)]
-enum Happening {
+pub enum Happening {
     Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
     Written { node: NodeId, starts: u64, ticket: Ticket },
     Poll { node: NodeId, starts: u64 },
-}
-
-struct Laws(Vec<Box<dyn Law<Synod>>>);
-
-impl std::fmt::Debug for Laws {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|law| law.name())).finish()
-    }
 }
 
 impl Cluster {
@@ -72,16 +43,13 @@ impl Cluster {
     pub(super) fn empty(seed: u64) -> Self {
         Self {
             nodes: BTreeMap::new(),
-            now: Instant::from_nanos(1_000_000_000),
+            time: Timeline::new(seed),
             faults: Faults::default(),
             sent: 0,
-            queue: BTreeMap::new(),
-            next_event: 0,
-            random: Random::new(seed),
             cut: BTreeSet::new(),
             parked_links: BTreeSet::new(),
             parked: Vec::new(),
-            laws: Laws(laws()),
+            laws: Laws::new(laws()),
             next_id: 0,
         }
     }
@@ -104,59 +72,24 @@ impl Cluster {
         self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
     }
 
-    /// Does everything that needs no time, and lets no deadline pass.
-    pub fn deliver(&mut self) {
-        while let Some(entry) = self.queue.first_entry()
-            && entry.key().0 <= self.now
-        {
-            let happening = entry.remove();
-            self.happen(happening);
-            self.check();
-        }
+    /// The time on every node.
+    pub fn now(&self) -> Instant {
+        self.time.now()
     }
 
-    /// Lets time pass, from one thing that happens to the next.
-    ///
-    /// # Panics
-    /// When a law is broken, or the cluster never comes to rest.
+    /// Does everything that needs no time, and lets no deadline pass.
+    pub fn deliver(&mut self) {
+        testing::deliver(self);
+    }
+
+    /// Lets time pass: see [`testing::run`].
     pub fn run(&mut self, duration: Duration) {
-        let end = self.now.after(duration);
-        let mut steps_without_time = 0;
-        loop {
-            let before = self.now;
-            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let deadlines =
-                self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node)));
-            let deadline = deadlines.min();
-            match (event, deadline) {
-                (Some(at), _) if at <= end && deadline.is_none_or(|(due, _)| at <= due) => {
-                    self.now = self.now.max(at);
-                    let (_, happening) = self.queue.pop_first().expect("just seen");
-                    self.happen(happening);
-                }
-                (_, Some((due, node))) if due <= end => {
-                    self.now = self.now.max(due);
-                    self.input(node, Input::Timeout);
-                }
-                _ => break,
-            }
-            self.check();
-            steps_without_time = if self.now > before { 0 } else { steps_without_time + 1 };
-            assert!(steps_without_time < 100_000, "the cluster comes to rest");
-        }
-        self.now = end;
+        testing::run(self, duration);
     }
 
     /// Runs until `done`, at most `limit`. Says whether it is.
     pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
-        let end = self.now.after(limit);
-        while self.now < end {
-            if done(self) {
-                return true;
-            }
-            self.run(Duration::from_millis(5));
-        }
-        done(self)
+        testing::run_until(self, limit, done)
     }
 
     /// Lets the next deadline of a node pass, and nobody else's.
@@ -165,22 +98,22 @@ impl Cluster {
     /// When it waits for nothing.
     pub fn time_out(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("it waits for something");
-        self.now = self.now.max(due);
+        self.time.pass_to(due);
         self.input(NodeId(node), Input::Timeout);
         self.deliver();
     }
 
     /// Gives a node one input and carries out what comes of it.
     pub fn input(&mut self, node: NodeId, input: Input<Synod>) {
-        let now = self.clock();
-        let is_batched = self.strikes(self.faults.batch_percent);
+        let now = self.time.clocks();
+        let is_batched = self.time.strikes(self.faults.batch_percent);
         let Some(state) = self.nodes.get_mut(&node) else { return };
         let Some(core) = &mut state.core else { return };
         core.handle(now, input);
         core.check_invariants();
         if is_batched {
             let starts = state.starts;
-            self.schedule(Duration::from_micros(50), Happening::Poll { node, starts });
+            self.time.schedule(Duration::from_micros(50), Happening::Poll { node, starts });
         } else {
             self.poll(node);
         }
@@ -276,7 +209,7 @@ impl Cluster {
 
     /// Starts a node from its disk, and introduces it to the running ones.
     pub fn restart(&mut self, node: u64) {
-        let now = self.clock();
+        let now = self.time.clocks();
         let state = self.node_mut(node);
         state.halted = None;
         state.start(now);
@@ -321,56 +254,18 @@ impl Cluster {
         state.is_disk_held = false;
         let (starts, tickets) = (state.starts, state.writes.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>());
         for ticket in tickets {
-            self.schedule(Duration::ZERO, Happening::Written { node: NodeId(node), starts, ticket });
+            self.time.schedule(Duration::ZERO, Happening::Written { node: NodeId(node), starts, ticket });
         }
         self.deliver();
     }
 
-    /// Checks every law.
-    ///
-    /// # Panics
-    /// When one is broken.
-    pub fn check(&mut self) {
-        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
-        let running: Vec<(NodeId, &Synod)> = running.collect();
-        for law in &mut self.laws.0 {
-            if let Err(violation) = law.check(&running) {
-                panic!("{violation}");
-            }
-        }
-        let learned = running.iter().find_map(|(_, core)| Some((core.config.group(), core.chosen.as_ref()?)));
-        if let Some((group, chosen)) = learned {
-            // What a lost disk held is not known any more.
-            let holds = |node: NodeId| {
-                let state = &self.nodes[&node];
-                state.incarnation > 1 || state.disk.accepted().is_some_and(|(_, accepted)| accepted == *chosen)
-            };
-            assert!(group.quorums().is_accept_quorum(holds), "what is chosen is on the disks of a quorum");
-        }
-    }
-
     /// A number below `high`, drawn from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
-        self.random.between(0, high)
-    }
-
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Deliver { from, incarnation, to, message } => {
-                // What a lost disk had sent is not of the node that is known now.
-                let is_of_now = self.nodes[&from].incarnation == incarnation;
-                if is_of_now && !self.cut.contains(&(from, to)) {
-                    self.input(to, Input::Message { from, message });
-                }
-            }
-            Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
-            Happening::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
-            Happening::Poll { .. } => {}
-        }
+        self.time.choose(high)
     }
 
     fn complete_write(&mut self, node: NodeId, starts: u64, ticket: Ticket) {
-        let is_refused = self.strikes(self.faults.refusal_percent);
+        let is_refused = self.time.strikes(self.faults.refusal_percent);
         let state = self.nodes.get_mut(&node).expect("a node of the cluster");
         let is_next = state.writes.front().is_some_and(|(next, _)| *next == ticket);
         if state.starts != starts || state.is_disk_held || !is_next {
@@ -392,8 +287,8 @@ impl Cluster {
             match effect {
                 Effect::Send(to, message) => self.carry(node, incarnation, to, message),
                 Effect::Write(ticket) => {
-                    let delay = self.draw(self.faults.write_max);
-                    self.schedule(delay, Happening::Written { node, starts, ticket });
+                    let delay = self.time.draw(self.faults.write_max);
+                    self.time.schedule(delay, Happening::Written { node, starts, ticket });
                 }
             }
         }
@@ -405,33 +300,60 @@ impl Cluster {
             self.parked.push((from, to, message));
             return;
         }
-        if self.cut.contains(&(from, to)) || self.strikes(self.faults.loss_percent) {
+        if self.cut.contains(&(from, to)) || self.time.strikes(self.faults.loss_percent) {
             return;
         }
-        if self.strikes(self.faults.duplicate_percent) {
-            let delay = self.draw(self.faults.latency_max);
-            self.schedule(delay, Happening::Deliver { from, incarnation, to, message: message.clone() });
+        if self.time.strikes(self.faults.duplicate_percent) {
+            let delay = self.time.draw(self.faults.latency_max);
+            self.time.schedule(delay, Happening::Deliver { from, incarnation, to, message: message.clone() });
         }
-        let delay = self.draw(self.faults.latency_max);
-        self.schedule(delay, Happening::Deliver { from, incarnation, to, message });
+        let delay = self.time.draw(self.faults.latency_max);
+        self.time.schedule(delay, Happening::Deliver { from, incarnation, to, message });
+    }
+}
+
+impl Stage for Cluster {
+    type Event = Happening;
+
+    fn timeline(&mut self) -> &mut Timeline<Happening> {
+        &mut self.time
     }
 
-    fn strikes(&mut self, percent: u64) -> bool {
-        percent > 0 && self.random.between(0, 100) < percent
+    fn deadline(&self) -> Option<(Instant, NodeId)> {
+        self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
     }
 
-    fn draw(&mut self, max: Duration) -> Duration {
-        let nanos = u64::try_from(max.as_nanos()).expect("a short time");
-        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.random.between(0, nanos)) }
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Deliver { from, incarnation, to, message } => {
+                // What a lost disk had sent is not of the node that is known now.
+                let is_of_now = self.nodes[&from].incarnation == incarnation;
+                if is_of_now && !self.cut.contains(&(from, to)) {
+                    self.input(to, Input::Message { from, message });
+                }
+            }
+            Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
+            Happening::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
+            Happening::Poll { .. } => {}
+        }
     }
 
-    fn schedule(&mut self, delay: Duration, happening: Happening) {
-        self.next_event += 1;
-        self.queue.insert((self.now.after(delay), self.next_event), happening);
+    fn time_out(&mut self, node: NodeId) {
+        self.input(node, Input::Timeout);
     }
 
-    fn clock(&self) -> Now {
-        let millis = self.now.as_nanos() / 1_000_000;
-        Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
+    fn check(&mut self) {
+        let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
+        let running: Vec<(NodeId, &Synod)> = running.collect();
+        self.laws.check(&running);
+        let learned = running.iter().find_map(|(_, core)| Some((core.config.group(), core.chosen.as_ref()?)));
+        if let Some((group, chosen)) = learned {
+            // What a lost disk held is not known any more.
+            let holds = |node: NodeId| {
+                let state = &self.nodes[&node];
+                state.incarnation > 1 || state.disk.accepted().is_some_and(|(_, accepted)| accepted == *chosen)
+            };
+            assert!(group.quorums().is_accept_quorum(holds), "what is chosen is on the disks of a quorum");
+        }
     }
 }

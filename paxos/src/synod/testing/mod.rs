@@ -9,7 +9,7 @@ mod laws;
 mod node;
 
 pub use builder::Builder;
-pub use cluster::{Cluster, Faults};
+pub use cluster::Cluster;
 pub use disk::{Disk, PowerCut};
 pub use laws::{BallotsOfTheirOwn, OneChosen, PromisesKept, laws};
 pub use node::Node;

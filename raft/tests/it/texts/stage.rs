@@ -187,7 +187,7 @@ fn status_words(cluster: &Cluster, node: u64) -> String {
 }
 
 fn deadline_words(cluster: &Cluster, node: u64) -> Option<String> {
-    let wait = cluster.node(node).core.as_ref()?.deadline()?.since(cluster.now);
+    let wait = cluster.node(node).core.as_ref()?.deadline()?.since(cluster.now());
     Some(format!("n{node} in {} ms", wait.as_millis()))
 }
 
