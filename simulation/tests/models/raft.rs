@@ -247,6 +247,11 @@ impl Subject for RaftOfThree {
         }
     }
 
+    /// A follower that asks for reads waits for the answer and for the leader, and the second wait is drawn.
+    fn has_drawn_waits(&self) -> bool {
+        matches!(self.asks, Asks::Reads)
+    }
+
     fn on_input(&self, core: &Raft, input: Input<Raft>) -> Input<Raft> {
         match (self.bug, input) {
             (Some(Bug::TakesRefusalForAnswer), Input::Message { from, message: Message::AppendResponse(answer) })
