@@ -75,6 +75,52 @@ fn row_09_async_write_reorder() {
     assert!(seen.iter().all(|seen| *seen > 0), "late writes reached the disk: {seen:?}");
 }
 
+/// Sees a write of node 1's own leadership end behind the cut that took its entries away, and all that is acknowledged.
+#[derive(Default)]
+struct WritesBehindACut {
+    /// The last entry that node 1 knows, and the last on its disk, at the last step.
+    known: LogIndex,
+    on_disk: LogIndex,
+    was_cut: bool,
+    were_seen: bool,
+}
+
+impl Director for WritesBehindACut {
+    fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
+        let leads = |view: &&Seen<'_>| view.status().is_some_and(|status| status.role == Role::Leader);
+        for leader in nodes.iter().filter(leads) {
+            let status = leader.status().expect("just seen");
+            for peer in &status.peers {
+                acknowledged_is_durable(leader, status.term, nodes, peer.node, peer.match_index)?;
+            }
+        }
+        let one = &nodes[0];
+        let Some(status) = one.status() else { return Ok(()) };
+        self.was_cut |= status.term > Term(1) && status.last_index < self.known;
+        let has_grown = one.last() > self.on_disk && one.term_at(one.last()) == Some(Term(1));
+        self.were_seen |= self.was_cut && has_grown;
+        (self.known, self.on_disk) = (status.last_index, one.last());
+        Ok(())
+    }
+}
+
+/// Raft 9: a leader has several writes before it, one behind the other, when it is cut off. It is back while they last, and its
+/// log is cut below the one that is under way; entries of the next leader come to stand there. That the old write is done says
+/// nothing of them.
+#[test]
+fn row_09_a_write_ends_behind_the_cut() {
+    let mut seen = [0; 2];
+    for seed in 0..4 {
+        let script = Script::new(3, seed).clients(80).at_leader(100).snapshot_every(100_000).segments(8 << 20);
+        let script = script.hurry(0, 300, 1).isolate(1_000, 1_900, 1);
+        let script = script.fault(700, 4_000, What::SlowDisk { node: Who::Node(1), by_us: 400_000 });
+        for ((_, late), seen) in script.play::<WritesBehindACut>().into_iter().zip(&mut seen) {
+            *seen += u64::from(late.were_seen);
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen > 0), "old writes ended behind the cut: {seen:?}");
+}
+
 /// Sees a leader know more to be committed than its own disk has.
 #[derive(Default)]
 struct WithoutItself {

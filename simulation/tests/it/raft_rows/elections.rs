@@ -6,7 +6,7 @@ use super::seen::Seen;
 use quorate_protocol::{NodeId, ReplicatedLog, Role, Term, Violation};
 use quorate_raft::Message;
 use quorate_raft::message::{Verdict, VoteKind};
-use quorate_simulation::schedule::{What, Who};
+use quorate_simulation::schedule::{Partition, What, Who};
 
 use super::directed::{Director, Here};
 use super::{Script, acknowledged, slices_with_writes};
@@ -22,6 +22,12 @@ struct Votes {
     asked_the_leader: BTreeSet<(NodeId, Term)>,
     /// How many of them it refused.
     refused: u64,
+    /// Candidates that asked a voter that had voted for another one in their term.
+    second: u64,
+    /// Candidates, or would-be ones, with a longer log that a node refused, whose newest entry is of a later term.
+    longer_but_older: u64,
+    /// The term of the newest entry on each node's disk.
+    last_terms: BTreeMap<u64, Term>,
     broken: Option<String>,
 }
 
@@ -29,6 +35,10 @@ impl Director for Votes {
     fn hears(&mut self, here: &Here<'_>, from: NodeId, message: &Message) -> Vec<Message> {
         if let Message::RequestVote(request) = message {
             let status = here.core.status();
+            let granted = self.granted.get(&(here.node, request.term));
+            self.second += u64::from(request.kind != VoteKind::Pre && granted.is_some_and(|first| *first != from));
+            let is_older = self.last_terms.get(&here.node).is_some_and(|term| request.last_term < *term);
+            self.longer_but_older += u64::from(is_older && request.last_index > status.last_index);
             if request.kind == VoteKind::Pre {
                 self.before.push((here.node, status.term));
             } else if here.node == 1 && request.last_term == Term(1) && request.last_index < status.last_index {
@@ -62,6 +72,8 @@ impl Director for Votes {
                 self.broken = Some(format!("a pre-vote moved node {node} from term {before}"));
             }
         }
+        let last_term = |view: &Seen<'_>| Some((view.node.0, view.term_at(view.last())?));
+        self.last_terms.extend(nodes.iter().filter_map(last_term));
         self.broken.take().map_or(Ok(()), |detail| Err(Violation { law: "one vote a term", detail }))
     }
 }
@@ -85,6 +97,41 @@ fn row_06_a_seen_vote_is_not_a_granted_vote() {
         }
     }
     assert!(refused.iter().all(|refused| *refused > 0), "the leader was asked and refused: {refused:?}");
+}
+
+/// Raft 6: two candidates of one term ask one voter, whom both have the log for. The second is refused, though it asks before
+/// the first has won.
+#[test]
+fn row_06_two_candidates_of_one_term() {
+    let mut second = [0; 2];
+    for seed in 0..4 {
+        // Whoever leads is cut off, and those who want to follow it hear of each other late.
+        let mut script = Script::new(5, seed).fault(1_000, 13_000, What::Delay { up_to_us: 250_000 });
+        for from_ms in (1_000..13_000).step_by(3_000) {
+            let partition = Partition::Isolate { node: Who::LEADER };
+            script = script.fault(from_ms, from_ms + 2_500, What::Partition { partition });
+        }
+        for ((_, votes), second) in script.play::<Votes>().into_iter().zip(&mut second) {
+            *second += votes.second;
+        }
+    }
+    assert!(second.iter().all(|second| *second > 0), "voters were asked twice in a term: {second:?}");
+}
+
+/// Raft 6: a leader that was cut off has appended more than the next one, in an earlier term. Its log is the older one, however
+/// long, and whoever knows the later term refuses it.
+#[test]
+fn row_06_a_longer_log_may_be_older() {
+    let mut refused = [0; 2];
+    for seed in 0..4 {
+        // Nobody hears node 2 while it appends. Node 3 leads meanwhile, and stops: nodes 1 and 2 need each other.
+        let script = Script::new(3, seed).clients(40).at_leader(100).hurry(0, 300, 2).isolate(1_000, 2_000, 2);
+        let script = script.hurry(1_000, 1_500, 3).crash(1_700, 6_000, 3).hurry(2_000, 3_000, 2);
+        for ((_, votes), refused) in script.play::<Votes>().into_iter().zip(&mut refused) {
+            *refused += votes.longer_but_older;
+        }
+    }
+    assert!(refused.iter().all(|refused| *refused > 0), "a longer log was refused: {refused:?}");
 }
 
 /// Sees who leads, and how often anybody asks for votes.
