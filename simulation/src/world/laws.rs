@@ -14,7 +14,8 @@ pub trait ClusterLaws<M: Machine> {
     /// When a law is broken, and how.
     fn check(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation>;
 
-    /// Looks at all nodes when everything has been healed for long: they must agree. [`converged`] does for many.
+    /// Looks at all nodes when everything has been healed for long: they must agree. [`converged`] does for many. While they do
+    /// not it is asked again, for half a second.
     ///
     /// # Errors
     /// When they do not, and how.

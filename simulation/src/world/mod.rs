@@ -225,7 +225,9 @@ enum Happening<T> {
     Serves,
     MustServe,
     ClientsStop,
-    End,
+    End {
+        at_latest_us: u64,
+    },
 }
 
 impl<'a, M: Machine> World<'a, M> {
@@ -266,8 +268,11 @@ impl<'a, M: Machine> World<'a, M> {
         while let Some(Planned { at_us, happening, .. }) = self.queue.pop() {
             self.now_us = at_us;
             self.steps += 1;
-            if matches!(happening, Happening::End) {
-                break;
+            if let Happening::End { at_latest_us } = happening {
+                if self.is_over(laws, at_latest_us)? {
+                    break;
+                }
+                continue;
             }
             let is_quiet = matches!(happening, Happening::Call { .. } | Happening::CallExpires { .. });
             self.happen(happening)?;
@@ -278,9 +283,17 @@ impl<'a, M: Machine> World<'a, M> {
                 return Err(("the run ends".to_owned(), format!("{STEPS_MAX} steps were not enough")));
             }
         }
-        self.check_all_run()?;
-        laws.at_end(&self.views()).map_err(broken)?;
         self.calls.workload.judge().map_err(broken)
+    }
+
+    /// Whether all nodes agree. What a node does of its own accord may be under way at any moment: it is waited for.
+    fn is_over(&mut self, laws: &mut dyn ClusterLaws<M>, at_latest_us: u64) -> Result<bool, Broken> {
+        let agreed = self.check_all_run().and_then(|()| laws.at_end(&self.views()).map_err(broken));
+        if agreed.is_err() && self.now_us < at_latest_us {
+            self.plan(LOOKS_AGAIN_US, Happening::End { at_latest_us });
+            return Ok(false);
+        }
+        agreed.map(|()| true)
     }
 
     fn views(&self) -> Vec<NodeView<'_, M>> {
@@ -306,7 +319,8 @@ impl<'a, M: Machine> World<'a, M> {
         let healed_us = ends.max().unwrap_or(0).max(self.schedule.faults_us);
         self.plan_at(healed_us, Happening::Healed);
         self.plan_at(healed_us + SERVES_WITHIN_US, Happening::MustServe);
-        self.plan_at(healed_us + SERVES_WITHIN_US + CONVERGES_WITHIN_US, Happening::End);
+        let end_us = healed_us + SERVES_WITHIN_US + CONVERGES_WITHIN_US;
+        self.plan_at(end_us, Happening::End { at_latest_us: end_us + AGREES_WITHIN_US });
         Ok(())
     }
 
@@ -341,7 +355,7 @@ impl<'a, M: Machine> World<'a, M> {
                 }
             }
             Happening::ClientsStop => self.calls.are_over = true,
-            Happening::End => {}
+            Happening::End { .. } => {}
             Happening::Arrive(envelope, message) => self.arrive(envelope, message),
             Happening::DiskDone { node, start, token, is_write } => self.disk_done(node, start, token, is_write),
             Happening::Timer { node } => self.timer(node),
@@ -381,4 +395,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 const SERVES_WITHIN_US: u64 = 10_000_000;
 const SERVES_FOR_US: u64 = 1_000_000;
 const CONVERGES_WITHIN_US: u64 = 4_000_000;
+/// What is under way at the end is done by then.
+const AGREES_WITHIN_US: u64 = 500_000;
+const LOOKS_AGAIN_US: u64 = 100_000;
 const STEPS_MAX: u64 = 20_000_000;

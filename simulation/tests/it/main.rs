@@ -2,6 +2,7 @@
 
 #[path = "../../../examples/src/bin/simulate/decisions.rs"]
 mod decisions;
+mod endings;
 mod fault_effects;
 mod history_generator;
 mod host_runs;

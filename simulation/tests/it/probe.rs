@@ -168,10 +168,14 @@ pub(crate) fn schedule(faults: impl IntoIterator<Item = What>) -> Schedule {
 
 pub(crate) fn probe(schedule: &Schedule) -> (Outcome, Notes) {
     let mut notes = Notes::default();
-    let mut callers = Callers(Random::new(schedule.seed));
-    let outcome = run::<Probe>(&schedule.nodes, schedule, &mut notes, &mut callers, Recording::Everything);
+    let outcome = probe_under(schedule, &mut notes);
     assert_eq!(outcome.failure, None);
     (outcome, notes)
+}
+
+pub(crate) fn probe_under(schedule: &Schedule, laws: &mut dyn ClusterLaws<Probe>) -> Outcome {
+    let mut callers = Callers(Random::new(schedule.seed));
+    run::<Probe>(&schedule.nodes, schedule, laws, &mut callers, Recording::Everything)
 }
 
 const EVERY: std::time::Duration = std::time::Duration::from_millis(10);
