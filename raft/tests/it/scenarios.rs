@@ -210,10 +210,9 @@ fn scenario_08_leader_log_read_error() {
     }
 }
 
-/// A leader that cannot read its snapshot leaves it to another to bring up the follower that needs one.
-#[test]
-fn scenario_08_leader_snapshot_read_error() {
-    let mut cluster = Cluster::of_three(4);
+/// Node 1 leads 20 commands on, of which its log begins behind a snapshot, and node 3 heard of none.
+fn behind_a_snapshot(seed: u64) -> Cluster {
+    let mut cluster = Cluster::of_three(seed);
     cluster.elect_node(1);
     cluster.isolate(3);
     cluster.run(millis(600));
@@ -224,6 +223,13 @@ fn scenario_08_leader_snapshot_read_error() {
     cluster.snapshot(1, 0);
     cluster.snapshot(2, 0);
     assert!(cluster.node(1).core().status().first_index > LogIndex(20));
+    cluster
+}
+
+/// A leader that cannot read its snapshot leaves it to another to bring up the follower that needs one.
+#[test]
+fn scenario_08_leader_snapshot_read_error() {
+    let mut cluster = behind_a_snapshot(4);
     cluster.node_mut(1).disk.is_snapshot_unreadable = true;
     cluster.heal();
     assert!(cluster.run_until(LIVENESS, |cluster| role(cluster, 1) == Role::Follower), "it steps down");
@@ -629,17 +635,7 @@ fn scenario_24_nobody_votes_before_introductions() {
 /// A far-behind follower is brought up by a snapshot while its leader's log is kept from the snapshot on.
 #[test]
 fn scenario_25_snapshot_while_writing() {
-    let mut cluster = Cluster::of_three(22);
-    cluster.elect_node(1);
-    cluster.isolate(3);
-    cluster.run(millis(600));
-    for number in 0..20_u8 {
-        cluster.propose(1, &[number]);
-        cluster.settle();
-    }
-    cluster.snapshot(1, 0);
-    cluster.snapshot(2, 0);
-    assert!(cluster.node(1).core().status().first_index > LogIndex(20));
+    let mut cluster = behind_a_snapshot(22);
     cluster.heal();
     for number in 20..40_u8 {
         cluster.propose(1, &[number]);
