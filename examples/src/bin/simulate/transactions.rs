@@ -9,7 +9,7 @@ use std::time::Duration;
 use quorate_protocol::{NodeId, Random, Violation};
 use quorate_runtime::GroupStart;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
-use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Outcome, Recording, Workload, run};
 use quorate_two_phase_commit::testing::{Manager, Work, laws};
 use quorate_two_phase_commit::{
@@ -20,9 +20,12 @@ use quorate_two_phase_commit::{
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Host<Vault>>;
 
-/// Every fault: a node whose disk fails halts, and that is a crash like others to whatever it hosts.
+/// Every fault but those of leaders, since nobody leads. A node whose disk fails halts, and that is a crash like others to whatever
+/// it hosts.
 pub(crate) fn generator() -> Generator {
-    Generator::default()
+    let is_of_leaders = |kind: &FaultKind| matches!(kind, FaultKind::CrashNextLeader | FaultKind::Transfer);
+    let kinds = FaultKind::ALL.iter().copied().filter(|kind| !is_of_leaders(kind)).collect();
+    Generator { kinds, ..Generator::default() }
 }
 
 /// Runs one schedule.
