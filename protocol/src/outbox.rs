@@ -144,11 +144,20 @@ impl<P: Protocol> Outbox<P> {
     }
 
     /// Forgets every write that is not durable: they were certainly not written, and none is handed out until
-    /// [`Outbox::resume_writes`]. What waits for them waits on: the core must queue again, as its next write, all that they said.
+    /// [`Outbox::resume_writes`]. What waits for them waits for the next write: the core queues again all that they said, and when
+    /// that may take several writes, it says for which of them to wait ([`Outbox::rebind_held`]).
     pub fn refused(&mut self) {
         self.in_flight = None;
         self.pending.clear();
         self.is_paused = true;
+    }
+
+    /// Has everything that is held wait for the write `after` in place of writes that were refused. A refused write may be
+    /// queued again in several parts, of which the first covers only some of what waits.
+    pub fn rebind_held(&mut self, after: Ticket) {
+        self.held_messages.iter_mut().for_each(|(stamp, ..)| *stamp = after);
+        self.held_events.iter_mut().for_each(|(stamp, _)| *stamp = after);
+        self.release();
     }
 
     /// Hands out writes again.

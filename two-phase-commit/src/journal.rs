@@ -131,7 +131,14 @@ impl TwoPhaseCommit {
         for operations in writes.into_values() {
             self.persist(operations);
         }
+        // They may be more than one write now: what waits for any of them waits for all.
         let covered = self.outbox.newest_write();
+        self.outbox.rebind_held(covered);
+        for waits in [&mut self.epoch_ticket, &mut self.journal.checkpoint] {
+            if !self.outbox.is_durable(*waits) {
+                *waits = covered;
+            }
+        }
         for (_, effect) in awaited {
             match effect {
                 Awaited::Decided(number) | Awaited::Delegated(number) => self.undecide(number),
@@ -191,6 +198,26 @@ impl TwoPhaseCommit {
             tombstone.key.map(|key| (key, record))
         }));
         records
+    }
+
+    /// Whether the newest record of a place is durable.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_on_disk(&self, place: u64) -> bool {
+        let is_of_it = |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if *key == place);
+        if self.journal.lazy.iter().any(|(operation, _)| is_of_it(operation)) {
+            return false;
+        }
+        // What stands between the two marks of a checkpoint is a copy of what is durable or comes before it.
+        let mut is_copy = false;
+        for (_, operation) in self.journal.unsettled.iter().rev() {
+            match operation {
+                Operation::CheckpointDone { .. } => is_copy = true,
+                Operation::CheckpointBegin { .. } => is_copy = false,
+                operation if is_of_it(operation) && !is_copy => return false,
+                _ => {}
+            }
+        }
+        true
     }
 
     fn add(&mut self, operation: Operation, awaited: Option<Awaited>) {

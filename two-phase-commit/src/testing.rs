@@ -9,6 +9,7 @@ mod disk;
 mod laws;
 mod manager;
 mod node;
+mod said;
 
 pub use cluster::{Builder, Cluster, Faults};
 pub use disk::Disk;

@@ -100,6 +100,37 @@ fn what_was_not_written_is_queued_again_before_anything_is_said() {
 }
 
 #[test]
+fn what_waits_for_a_refused_write_waits_for_all_parts_of_the_next() {
+    let mut outbox = Outbox::<Probe>::new(OutboxLimits { write_bytes_max: 100, ..OutboxLimits::default() });
+    let first = outbox.persist([hint(1)]);
+    let second = outbox.persist([hint(2)]);
+    outbox.send_after(second, PEER, Said(2));
+    outbox.event_after(second, 3);
+    assert_eq!(drain(&mut outbox), ["persist 1"]);
+    outbox.refused();
+    let parts = [outbox.persist([hint(1)]), outbox.persist([hint(2)])];
+    outbox.rebind_held(parts[1]);
+    outbox.resume_writes();
+    assert_eq!(drain(&mut outbox), ["persist 1"]);
+    outbox.persisted(parts[0]);
+    assert_eq!(drain(&mut outbox), ["persist 1"], "the second part is not durable");
+    outbox.persisted(parts[1]);
+    assert_eq!(drain(&mut outbox), ["send 2", "event 3"]);
+    assert!(first < parts[0]);
+}
+
+#[test]
+fn nothing_waits_for_a_write_of_which_nothing_is_left() {
+    let mut outbox = outbox();
+    let write = outbox.persist([hint(1)]);
+    outbox.send_after(write, PEER, Said(1));
+    assert_eq!(drain(&mut outbox), ["persist 1"]);
+    outbox.refused();
+    outbox.rebind_held(outbox.newest_write());
+    assert_eq!(drain(&mut outbox), ["send 1"]);
+}
+
+#[test]
 fn a_full_write_leaves_the_rest_to_the_next() {
     let mut outbox = Outbox::<Probe>::new(OutboxLimits { write_bytes_max: 100, ..OutboxLimits::default() });
     let first = outbox.persist([hint(1)]);

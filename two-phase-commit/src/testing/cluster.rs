@@ -11,6 +11,7 @@ use super::laws::laws;
 use super::manager::Manager;
 use super::manager::Work;
 use super::node::{Node, Traffic};
+use super::said::Said;
 use crate::{
     Answer, Command, CommandId, Config, Event, Knowledge, Message, Request, Settings, TransactionId, TwoPhaseCommit,
 };
@@ -452,6 +453,7 @@ impl Cluster {
             let it = self.nodes.get_mut(&node).expect("just seen");
             match output {
                 Output::Send { to, message } => {
+                    Said::by(node, &it.disk).check_message(to, &message);
                     it.traffic.messages += 1;
                     self.carry(node, to, message);
                 }
@@ -469,6 +471,7 @@ impl Cluster {
                     self.time.schedule(delay, Happening::Asked { node, starts, ticket, request });
                 }
                 Output::Event(event) => {
+                    Said::by(node, &it.disk).check_event(&event);
                     it.manager.hear(&event);
                     it.events.push(event);
                 }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use quorate_protocol::{Operation, Recovery};
 
+use crate::codec::{Record, decode_state};
+use crate::state::DurableState;
+
 /// A journal of one node under test.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
@@ -60,6 +63,17 @@ impl Disk {
             journal: Some(Box::new(records)),
             ..Recovery::default()
         }
+    }
+
+    /// What the records say.
+    pub(super) fn decoded(&self) -> Vec<Record> {
+        let decode = |(_, bytes): &(u64, Bytes)| Record::decode(bytes.clone()).expect("a core wrote it");
+        self.records.values().map(decode).collect()
+    }
+
+    /// What the state record says; nothing when there is none.
+    pub(super) fn decoded_state(&self) -> DurableState {
+        self.state.clone().map(|bytes| decode_state(bytes).expect("a core wrote it")).unwrap_or_default()
     }
 
     /// How many records there are.

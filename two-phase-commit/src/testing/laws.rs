@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{Law, NodeId, Violation};
 
-use crate::state::{BranchEnd, BranchStage, Stage};
+use crate::state::{BranchEnd, BranchStage, Stage, Tombstone};
 use crate::{Decision, TransactionId, TransactionNumber, TwoPhaseCommit};
 
 /// Every law.
@@ -94,8 +94,10 @@ impl Law<TwoPhaseCommit> for DurableDecision {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         for (_, core) in nodes {
-            let durable = core.coordinated.iter().filter(|(_, it)| {
-                matches!(it.stage, Stage::Committed { .. } | Stage::Ending { .. } | Stage::Delegated { .. })
+            let durable = core.coordinated.iter().filter(|(_, it)| match it.stage {
+                Stage::Committed { key, .. } | Stage::Delegated { key, .. } => core.is_on_disk(key),
+                // The end may be on its way; the decision before it was seen.
+                _ => false,
             });
             self.durable.extend(durable.map(|(number, _)| core.id_of(*number)));
         }
@@ -126,7 +128,9 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         for (node, core) in nodes {
-            let prepared = core.branches.iter().filter(|(_, branch)| branch.stage == BranchStage::Prepared);
+            let prepared = core.branches.iter().filter(|(_, branch)| {
+                branch.stage == BranchStage::Prepared && branch.key.is_some_and(|key| core.is_on_disk(key))
+            });
             self.prepared.extend(prepared.map(|(transaction, _)| (*transaction, *node)));
             let read_only = ends(core).filter(|(_, end)| *end == BranchEnd::ReadOnly);
             self.read_only.extend(read_only.map(|(transaction, _)| (transaction, *node)));
@@ -159,7 +163,7 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
     }
 }
 
-/// A coordinator lets go of a committed transaction only when every writer has committed.
+/// A coordinator lets go of a committed transaction only when every writer has committed, durably.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct CompleteCommit {
     committed: BTreeSet<(TransactionId, NodeId)>,
@@ -172,7 +176,12 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         for (node, core) in nodes {
-            self.committed.extend(committed(core).map(|transaction| (transaction, *node)));
+            let is_durable = |tombstone: &Tombstone| {
+                tombstone.end == BranchEnd::Decided(Decision::Commit)
+                    && tombstone.key.is_some_and(|key| core.is_on_disk(key))
+            };
+            let committed = core.tombstones.iter().filter(|(_, tombstone)| is_durable(tombstone));
+            self.committed.extend(committed.map(|(transaction, _)| (*transaction, *node)));
         }
         for (node, core) in nodes {
             for (number, it) in &core.coordinated {
@@ -180,7 +189,7 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
                 let transaction = core.id_of(*number);
                 if let Some(writer) = writers.iter().find(|writer| !self.committed.contains(&(transaction, **writer))) {
                     let detail =
-                        format!("node {node} has finished {transaction}, and node {writer} never committed it");
+                        format!("node {node} has finished {transaction}, and node {writer} never committed it durably");
                     return Err(Violation { law: "complete commit", detail });
                 }
             }

@@ -5,7 +5,9 @@ mod bounds;
 mod formats;
 mod hostile;
 mod random;
+mod refused_writes;
 mod rows;
+mod solo;
 mod views;
 
 /// A number from the environment, or the one for a quick run.

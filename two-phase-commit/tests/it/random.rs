@@ -36,7 +36,11 @@ struct Reached {
 
 fn run(seed: u64, reached: &mut Reached) {
     let nodes = 3 + seed % 3;
-    let settings = Settings { outcomes_max: 3 + usize::try_from(seed % 5).expect("small"), ..Settings::default() };
+    let mut settings = Settings { outcomes_max: 3 + usize::try_from(seed % 5).expect("small"), ..Settings::default() };
+    if seed.is_multiple_of(2) {
+        // A write holds a few records, so that what is queued is many writes.
+        settings = Settings { payload_bytes_max: 16, participants_max: 5, write_bytes_max: 4_200, ..settings };
+    }
     let mut cluster = Builder::new(nodes, seed).settings(settings).start();
     cluster.faults.latency_max = Duration::from_millis(20);
     cluster.faults.write_max = Duration::from_millis(10);

@@ -1,0 +1,151 @@
+//! Durable before said: what leaves a node is on its disk already.
+
+use quorate_protocol::NodeId;
+
+use super::disk::Disk;
+use crate::codec::Record;
+use crate::message::{Acknowledgement, Decide, Message, Prepare, Stamp};
+use crate::state::BranchEnd;
+use crate::{Decision, Event, Outcome, TransactionId, TransactionNumber, Vote};
+
+/// Whether what a node says rests on what its disk holds, and nothing newer.
+#[derive(Debug)]
+pub(super) struct Said<'a> {
+    speaker: NodeId,
+    disk: &'a Disk,
+    records: Vec<Record>,
+}
+
+impl<'a> Said<'a> {
+    pub(super) fn by(speaker: NodeId, disk: &'a Disk) -> Self {
+        Self { speaker, disk, records: disk.decoded() }
+    }
+
+    /// # Panics
+    /// When the message states what is not on the speaker's disk.
+    pub(super) fn check_message(&self, to: NodeId, message: &Message) {
+        if let Some((_, stamp)) = message.of_coordinator() {
+            self.check_stamp(stamp);
+        }
+        match message {
+            Message::Prepare(Prepare { transaction, .. }) => {
+                assert!(transaction.number.epoch == self.epoch(), "a prepare is of the durable epoch");
+            }
+            Message::Vote { transaction, vote: Vote::Yes } => {
+                assert!(self.is_prepared(*transaction), "{transaction}: a yes was said before it was durable");
+            }
+            Message::Decide(Decide { transaction, decision: Decision::Commit, .. }) => {
+                assert!(self.is_decided(transaction.number), "{transaction}: a commit was said before it was durable");
+            }
+            Message::Decide(Decide { transaction, .. }) | Message::Presume { transaction, .. } => {
+                let is_asked_to_commit = self.writers(transaction.number).any(|writers| writers.contains(&to));
+                assert!(!is_asked_to_commit, "{transaction}: an abort was said of a durable commit");
+            }
+            Message::CommitOnePhase(request) => {
+                let transaction = request.transaction;
+                let is_left =
+                    |it: &Record| matches!(it, Record::Delegated { number, .. } if *number == transaction.number);
+                assert!(self.records.iter().any(is_left), "{transaction} was left to {to} before that was durable");
+            }
+            Message::Acknowledge { transaction, how: Acknowledgement::Forgotten } => {
+                assert!(!self.is_in_doubt(*transaction), "{transaction} was said to be forgotten, and is in doubt");
+            }
+            Message::Acknowledge { transaction, .. } => {
+                let is_there = self.is_settled(*transaction, Decision::Commit) || self.is_finished(*transaction);
+                assert!(is_there, "{transaction}: a commit was acknowledged before it was durable");
+            }
+            Message::Outcome { transaction, decision } if to == transaction.coordinator => {
+                let is_there = self.is_settled(*transaction, *decision) || self.is_finished(*transaction);
+                assert!(is_there, "{transaction}: {decision:?} was told before it was durable");
+            }
+            Message::Outcome { transaction, decision: Decision::Commit } => {
+                let is_there = self.is_prepared(*transaction) || self.is_finished(*transaction);
+                assert!(is_there, "{transaction}: another was told of a commit that is not known here");
+            }
+            Message::Outcome { .. }
+            | Message::Vote { .. }
+            | Message::Inquire { .. }
+            | Message::InquireFinished
+            | Message::Finished { .. } => {}
+        }
+    }
+
+    /// # Panics
+    /// When the event tells what is not on the node's disk.
+    pub(super) fn check_event(&self, event: &Event) {
+        match event {
+            Event::Begun { transaction, .. } => {
+                assert!(
+                    transaction.number.epoch == self.epoch(),
+                    "{transaction} was begun in an epoch that is not durable"
+                );
+            }
+            Event::Ended { transaction, outcome: Outcome::Committed } => {
+                let number = transaction.number;
+                let is_left = |it: &Record| matches!(it, Record::Delegated { number: left, .. } if *left == number);
+                let is_there = self.is_decided(number) || self.records.iter().any(is_left);
+                assert!(is_there, "{transaction}: a commit was told before it was durable");
+            }
+            Event::Settled { transaction, decision: Decision::Commit } => {
+                let is_there = self.is_settled(*transaction, Decision::Commit) || self.is_finished(*transaction);
+                assert!(is_there, "{transaction} is to be forgotten before its end is durable");
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing of an epoch is said before the epoch is durable, and nothing is finished that a restart would come back to.
+    fn check_stamp(&self, stamp: Stamp) {
+        assert!(stamp.epoch == self.epoch(), "epoch {} was said before it was durable", stamp.epoch);
+        let is_unfinished = |record: &&Record| match record {
+            Record::Commit { number, .. } | Record::Delegated { number, .. } => *number < stamp.finished_below,
+            _ => false,
+        };
+        let unfinished = self.records.iter().find(is_unfinished);
+        assert!(unfinished.is_none(), "all below {} is said to be finished: {unfinished:?}", stamp.finished_below);
+    }
+
+    fn epoch(&self) -> crate::Epoch {
+        self.disk.decoded_state().epoch
+    }
+
+    fn writers(&self, of: TransactionNumber) -> impl Iterator<Item = &std::collections::BTreeSet<NodeId>> {
+        self.records.iter().filter_map(move |record| match record {
+            Record::Commit { number, writers } | Record::Ended { number, writers } if *number == of => Some(writers),
+            _ => None,
+        })
+    }
+
+    fn is_decided(&self, number: TransactionNumber) -> bool {
+        self.writers(number).next().is_some() || number < self.disk.decoded_state().forgotten_below
+    }
+
+    fn is_in_doubt(&self, of: TransactionId) -> bool {
+        let is_it = |it: &Record| matches!(it, Record::Prepared { transaction, .. } if *transaction == of);
+        self.records.iter().any(is_it)
+    }
+
+    /// It was once; how it ended may be there in its place.
+    fn is_prepared(&self, of: TransactionId) -> bool {
+        let is_it = |it: &Record| matches!(it, Record::Settled { transaction, .. } if *transaction == of);
+        self.is_in_doubt(of) || self.records.iter().any(is_it)
+    }
+
+    fn is_settled(&self, of: TransactionId, decision: Decision) -> bool {
+        self.records.iter().any(|record| match record {
+            Record::Settled { transaction, end: BranchEnd::Decided(is) } if *transaction == of => *is == decision,
+            // One that was given up before the decision was left to it.
+            Record::Settled { transaction, end: BranchEnd::Abandoned } if *transaction == of => {
+                decision == Decision::Abort
+            }
+            _ => false,
+        })
+    }
+
+    /// Its coordinator has said that it is finished, and this node has written that down.
+    fn is_finished(&self, transaction: TransactionId) -> bool {
+        let state = self.disk.decoded_state();
+        let known = state.coordinators.get(&transaction.coordinator).copied().unwrap_or_default();
+        transaction.coordinator != self.speaker && transaction.number < known.finished_below
+    }
+}

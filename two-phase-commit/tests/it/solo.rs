@@ -1,0 +1,160 @@
+//! One core whose every output a test holds in its hands: messages, writes, requests and events go nowhere by themselves.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_protocol::{HaltReason, Input, NodeId, Now, Operation, Output, PersistFailure, Protocol, Standing, Ticket};
+use quorate_two_phase_commit::message::{Decide, Prepare, Stamp};
+use quorate_two_phase_commit::testing::Disk;
+use quorate_two_phase_commit::{
+    Answer, Config, Decision, Epoch, Event, Message, Request, Settings, TransactionId, TransactionNumber,
+    TwoPhaseCommit,
+};
+
+/// A node alone.
+pub(crate) struct Solo {
+    pub(crate) core: TwoPhaseCommit,
+    pub(crate) disk: Disk,
+    config: Config,
+    pub(crate) now: Now,
+    pub(crate) writes: VecDeque<(Ticket, Vec<Operation>)>,
+    pub(crate) sent: Vec<(NodeId, Message)>,
+    pub(crate) requests: Vec<(Ticket, Request)>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) halted: Option<HaltReason>,
+}
+
+impl Solo {
+    /// A node with an empty disk that has met nodes 1 to 3, and has written all that it wants to write.
+    pub(crate) fn new(node: u64, settings: Settings) -> Self {
+        let config = Config::new(NodeId(node), node, settings).expect("usable settings");
+        let (disk, now) = (Disk::default(), Now::default());
+        let core = TwoPhaseCommit::recover(now, config.clone(), disk.recovery()).expect("an empty disk");
+        let (writes, sent, requests, events) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut solo = Self { core, disk, config, now, writes, sent, requests, events, halted: None };
+        solo.meet(&[1, 2, 3]);
+        solo
+    }
+
+    /// These nodes are members.
+    pub(crate) fn meet(&mut self, nodes: &[u64]) {
+        self.poll();
+        for node in nodes.iter().copied().map(NodeId) {
+            self.input(Input::PeerStanding { node, standing: Standing::Member });
+        }
+        self.sync();
+        self.sent.clear();
+    }
+
+    /// Gives it an input, and takes what comes of it.
+    pub(crate) fn input(&mut self, input: Input<TwoPhaseCommit>) {
+        self.core.handle(self.now, input);
+        self.poll();
+        self.core.check_invariants();
+    }
+
+    /// Takes what it has to say.
+    pub(crate) fn poll(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { to, message } => self.sent.push((to, message)),
+                Output::Persist { ticket, operations } => self.writes.push_back((ticket, operations)),
+                Output::Request { ticket, request } => self.requests.push((ticket, request)),
+                Output::Event(event) => self.events.push(event),
+                Output::Halt { reason } => self.halted = Some(reason),
+                Output::Load { .. } => panic!("nothing is ever loaded"),
+            }
+        }
+    }
+
+    /// Makes the oldest write durable, and says so. Gives how many operations it had.
+    pub(crate) fn write_one(&mut self) -> usize {
+        let Some((ticket, operations)) = self.writes.pop_front() else { return 0 };
+        self.disk.write(&operations);
+        self.input(Input::Persisted(ticket));
+        operations.len()
+    }
+
+    /// Makes all writes durable.
+    pub(crate) fn sync(&mut self) {
+        while self.write_one() > 0 {}
+    }
+
+    /// The oldest write fails.
+    pub(crate) fn fail_write(&mut self, failure: PersistFailure) {
+        let (ticket, _) = self.writes.pop_front().expect("a write is on its way");
+        self.input(Input::PersistFailed { ticket, failure });
+    }
+
+    /// Lets time pass, and deadlines with it.
+    pub(crate) fn advance(&mut self, duration: Duration) {
+        let end = self.now.instant.after(duration);
+        while let Some(at) = self.core.deadline().filter(|at| *at <= end) {
+            self.now.instant = self.now.instant.max(at);
+            self.input(Input::Timeout);
+        }
+        self.now.instant = end;
+    }
+
+    /// Stops it and starts it from its disk. Whatever it had to say is gone.
+    pub(crate) fn restart(&mut self) {
+        let recovered = TwoPhaseCommit::recover(self.now, self.config.clone(), self.disk.recovery());
+        self.core = recovered.expect("the disk holds what was written");
+        self.writes.clear();
+        self.sent.clear();
+        self.requests.clear();
+        self.events.clear();
+        self.poll();
+    }
+
+    /// A peer says something.
+    pub(crate) fn hear(&mut self, from: u64, message: Message) {
+        self.input(Input::Message { from: NodeId(from), message });
+    }
+
+    /// A coordinator in its first epoch asks for the vote of a branch, over this node and node 3.
+    pub(crate) fn prepare(&mut self, transaction: TransactionId) {
+        let participants = [self.config.node(), NodeId(3)].into();
+        let (stamp, payload) = (stamp_of(0), Bytes::from_static(b"x"));
+        self.hear(transaction.coordinator.0, Message::Prepare(Prepare { stamp, transaction, participants, payload }));
+    }
+
+    /// A coordinator in its first epoch tells what it decided.
+    pub(crate) fn decide(&mut self, transaction: TransactionId, decision: Decision) {
+        let decide = Decide { stamp: stamp_of(0), transaction, decision };
+        self.hear(transaction.coordinator.0, Message::Decide(decide));
+    }
+
+    /// Answers all that it was asked in the same way, and gives what that was.
+    pub(crate) fn answer(&mut self, answer: Answer) -> Vec<Request> {
+        let asked = std::mem::take(&mut self.requests);
+        for (ticket, _) in &asked {
+            self.core.handle(self.now, Input::Completed { ticket: *ticket, answer });
+        }
+        self.poll();
+        self.core.check_invariants();
+        asked.into_iter().map(|(_, request)| request).collect()
+    }
+
+    /// What it was asked and has not answered.
+    pub(crate) fn asked(&self) -> Vec<Request> {
+        self.requests.iter().map(|(_, request)| request.clone()).collect()
+    }
+
+    /// What it has sent since this was asked last.
+    pub(crate) fn take_sent(&mut self) -> Vec<(NodeId, Message)> {
+        std::mem::take(&mut self.sent)
+    }
+}
+
+/// The transaction of that number in a coordinator's first epoch.
+pub(crate) fn transaction_of(coordinator: u64, sequence: u64) -> TransactionId {
+    let number = TransactionNumber { epoch: Epoch(1), sequence };
+    TransactionId { coordinator: NodeId(coordinator), number }
+}
+
+/// A coordinator in its first epoch says that everything below that number is finished.
+pub(crate) fn stamp_of(finished_below: u64) -> Stamp {
+    Stamp { epoch: Epoch(1), finished_below: TransactionNumber { epoch: Epoch(1), sequence: finished_below } }
+}
