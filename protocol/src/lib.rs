@@ -26,7 +26,7 @@ pub use ids::{
     ClusterId, GroupId, Identity, Incarnation, LogIndex, NodeId, ProposalId, ReadId, SessionId, Term, Ticket,
 };
 pub use law::{Law, Violation};
-pub use operation::{LoadFailure, LoadRange, Loaded, Operation, PersistFailure, STATE_BYTES_MAX};
+pub use operation::{LoadFailure, LoadRange, Loaded, Operation, PersistFailure, STATE_BYTES_MAX, WriteRefusal};
 pub use outbox::{Outbox, OutboxLimits};
 pub use protocol::{HaltReason, Input, Output, Protocol, Standing, StorageLevel};
 pub use random::Random;

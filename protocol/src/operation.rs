@@ -1,5 +1,6 @@
 //! What a core asks of its log, and what comes back.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -90,12 +91,71 @@ impl Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PersistFailure {
-    /// Certainly not written: refused before anything was done (the disk is full, the batch is too large).
+    /// Certainly not written, for want of room that was seen before a byte was written. It may be tried again.
     NotWritten,
+    /// Certainly not written, and never will be: the log does not take these operations, now or later. The log goes on.
+    Refused {
+        /// Why.
+        reason: WriteRefusal,
+    },
     /// May or may not be there after a restart. The log takes no more writes.
     Unknown,
     /// Certainly not written, because somebody else owns the log now.
     Fenced,
+}
+
+/// Why a log will never take some operations: whoever made them has a bug, or bounds that do not fit the log's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WriteRefusal {
+    /// They are more than one batch of the log holds.
+    TooLarge,
+    /// The state record is above its bound.
+    StateTooLarge,
+    /// The entries do not follow the last one.
+    Gap,
+    /// A term below that of an entry before it.
+    TermRegression,
+    /// A position that the log does not have.
+    OutOfRange,
+    /// The term given is not that of the entry.
+    TermMismatch,
+    /// Committed entries would go.
+    Committed,
+    /// A checkpoint that was not begun, or more of them under way than anybody needs.
+    Checkpoint,
+    /// The stream was deleted.
+    Deleted,
+    /// A reason that this version of the crate has no name for.
+    Other,
+}
+
+impl fmt::Display for WriteRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "they are more than one batch of the log holds",
+            Self::StateTooLarge => "the state record is above its bound",
+            Self::Gap => "the entries do not follow the last one",
+            Self::TermRegression => "a term is below that of an entry before it",
+            Self::OutOfRange => "the log does not have the position",
+            Self::TermMismatch => "the term given is not that of the entry",
+            Self::Committed => "committed entries would go",
+            Self::Checkpoint => "the checkpoint was not begun, or too many are under way",
+            Self::Deleted => "the stream was deleted",
+            Self::Other => "the log gave a reason without a name",
+        })
+    }
+}
+
+impl fmt::Display for PersistFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotWritten => f.write_str("there was no room, and nothing was written"),
+            Self::Refused { reason } => write!(f, "the log refuses the operations: {reason}"),
+            Self::Unknown => f.write_str("the log failed; what was not yet durable may or may not be there"),
+            Self::Fenced => f.write_str("somebody else owns the log now"),
+        }
+    }
 }
 
 /// What a core or a replica wants read from its stream.

@@ -222,7 +222,7 @@ impl fmt::Display for HaltReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(message) => write!(f, "the core panicked: {message}"),
-            Self::LogFailed(failure) => write!(f, "the log could not be written ({failure:?})"),
+            Self::LogFailed(failure) => write!(f, "the log could not be written: {failure}"),
             Self::Entry { index, error } => write!(f, "entry {index} cannot be read: {error}"),
             Self::FeatureLevel { index, level } => write!(f, "entry {index} needs feature level {level}"),
             Self::Damaged { index } => write!(f, "entry {index} is damaged on disk"),

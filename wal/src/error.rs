@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use quorate_protocol::PersistFailure;
+use quorate_protocol::{PersistFailure, WriteRefusal};
 
 use crate::{SettingsError, StreamId};
 
@@ -176,6 +176,26 @@ pub enum Refusal {
     Deleted,
 }
 
+impl Refusal {
+    /// What a core is told: only the want of room passes, every other refusal would be given again.
+    #[must_use]
+    pub fn failure(&self) -> PersistFailure {
+        let reason = match self {
+            Self::DiskFull => return PersistFailure::NotWritten,
+            Self::Gap { .. } => WriteRefusal::Gap,
+            Self::TermRegression { .. } => WriteRefusal::TermRegression,
+            Self::OutOfRange { .. } => WriteRefusal::OutOfRange,
+            Self::TermMismatch { .. } => WriteRefusal::TermMismatch,
+            Self::Committed { .. } => WriteRefusal::Committed,
+            Self::UnknownCheckpoint { .. } | Self::TooManyCheckpoints => WriteRefusal::Checkpoint,
+            Self::StateTooLarge { .. } => WriteRefusal::StateTooLarge,
+            Self::TooLarge { .. } => WriteRefusal::TooLarge,
+            Self::Deleted => WriteRefusal::Deleted,
+        };
+        PersistFailure::Refused { reason }
+    }
+}
+
 /// Why a submission did not become durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -192,7 +212,7 @@ impl WriteError {
     #[must_use]
     pub fn failure(&self) -> PersistFailure {
         match self {
-            Self::Refused(_) => PersistFailure::NotWritten,
+            Self::Refused(refusal) => refusal.failure(),
             Self::Poisoned(_) => PersistFailure::Unknown,
         }
     }

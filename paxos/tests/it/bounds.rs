@@ -7,7 +7,7 @@ use quorate_paxos::synod::testing::Builder;
 use quorate_paxos::synod::{
     Config, ConfigError, Group, MEMBERS_MAX, Outcome, ReadOutcome, RefuseReason, Settings, Synod,
 };
-use quorate_protocol::{HaltReason, Input, NodeId, PersistFailure, StorageLevel, Ticket};
+use quorate_protocol::{HaltReason, Input, NodeId, PersistFailure, StorageLevel, Ticket, WriteRefusal};
 
 use crate::support::three;
 
@@ -131,11 +131,19 @@ fn without_a_quorum_nothing_is_known_in_time() {
 
 #[test]
 fn a_write_of_which_nothing_is_known_stops_the_group() {
+    a_failure_stops_the_group(PersistFailure::Unknown);
+}
+
+#[test]
+fn a_write_that_the_log_will_never_take_stops_the_group() {
+    a_failure_stops_the_group(PersistFailure::Refused { reason: WriteRefusal::TooLarge });
+}
+
+fn a_failure_stops_the_group(failure: PersistFailure) {
     let mut cluster = three();
     cluster.hold_disk(1);
     let id = cluster.propose(1, b"one");
     let ticket = cluster.node(1).core().write_in_flight().expect("it writes first");
-    let failure = PersistFailure::Unknown;
     cluster.input(NodeId(1), Input::PersistFailed { ticket, failure });
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     assert_eq!(cluster.node(1).outcome(id), None, "its caller learns nothing from the core");

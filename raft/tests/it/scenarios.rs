@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     HaltReason, Input, LoadFailure, LogCommand, LogEvent, LogIndex, NodeId, PersistFailure, Random, ReplicatedLog,
-    Role, Term, VotingBar,
+    Role, Term, VotingBar, WriteRefusal,
 };
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, VoteKind};
 use quorate_raft::testing::{Builder, Cluster};
@@ -542,9 +542,16 @@ fn scenario_22_follower_append_failure_in_pipeline() {
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(1).commands() == [b"x", b"y"]));
 }
 
-/// A leader whose write is certainly not done steps down; after any other failure nothing held is said.
+/// After a failure of which nothing is known, and after a refusal that would be given again, nothing held is said.
 #[test]
 fn scenario_22_what_a_failed_write_means_to_a_leader() {
+    a_failed_write_stops_the_leader(PersistFailure::Unknown);
+    a_failed_write_stops_the_leader(PersistFailure::Fenced);
+    a_failed_write_stops_the_leader(PersistFailure::Refused { reason: WriteRefusal::TooLarge });
+    a_failed_write_stops_the_leader(PersistFailure::Refused { reason: WriteRefusal::Gap });
+}
+
+fn a_failed_write_stops_the_leader(failure: PersistFailure) {
     let mut cluster = Cluster::of_three(18);
     cluster.elect_node(1);
     cluster.hold_disk(1);
@@ -552,9 +559,8 @@ fn scenario_22_what_a_failed_write_means_to_a_leader() {
     let ticket = cluster.node(1).core().status().last_index;
     assert!(ticket > LogIndex(0));
     let written = cluster.node(1).pending_write().expect("a write is on its way");
-    let failed = Input::PersistFailed { ticket: written, failure: PersistFailure::Unknown };
-    cluster.input(NodeId(1), failed);
-    assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(PersistFailure::Unknown)));
+    cluster.input(NodeId(1), Input::PersistFailed { ticket: written, failure });
+    assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     cluster.propose(1, b"after");
     assert!(matches!(
         cluster.node(1).events.last(),

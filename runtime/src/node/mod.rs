@@ -296,7 +296,8 @@ impl Node {
             self.give(index, GroupInput::PersistFailed { ticket, failure });
         }
         // A refused write of stream 0 would be made anew without end, hence it counts as a failure of the log.
-        if (failure == PersistFailure::NotWritten && stream != NODE_STREAM) || self.log_failed.is_some() {
+        let is_alone = matches!(failure, PersistFailure::NotWritten | PersistFailure::Refused { .. });
+        if (is_alone && stream != NODE_STREAM) || self.log_failed.is_some() {
             return;
         }
         self.log_failed = Some(failure);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{HaltReason, NodeId, PersistFailure};
+use quorate_protocol::{HaltReason, NodeId, PersistFailure, WriteRefusal};
 use quorate_two_phase_commit::message::{Acknowledgement, Decide, Stamp};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
@@ -436,6 +436,16 @@ fn row_15_orphans_are_resolved_with_nothing_else_going_on() {
         assert_eq!(ends(&cluster, transaction), [Some(Decision::Abort); 2]);
         cluster.quiesce();
     }
+}
+
+/// The log will never take the write: it is not tried again, and nothing of it is said.
+#[test]
+fn row_04_a_decision_that_the_log_will_never_take_stops_the_group() {
+    let (mut cluster, transaction) = undecided(16);
+    let failure = PersistFailure::Refused { reason: WriteRefusal::TooLarge };
+    cluster.fail_write(1, failure);
+    assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
+    assert_eq!(cluster.node(1).outcome(transaction), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The log on its thread.
 
-use quorate_protocol::{LoadRange, Loaded, LogIndex, PersistFailure, Ticket};
+use quorate_protocol::{LoadRange, Loaded, LogIndex, PersistFailure, Ticket, WriteRefusal};
 use quorate_wal::disk::MemoryDisk;
 use quorate_wal::{LogThread, SubmitError, ThreadSettings, Wal};
 
@@ -23,7 +23,7 @@ fn submissions_become_durable_in_order_and_loads_come_back() {
     assert_eq!(done, (1..=100).map(|ticket| (ticket, true)).collect::<Vec<_>>());
     thread.submit(A, Ticket(101), vec![append(300, 1, 1)]).unwrap();
     let refused = completions.recv().unwrap().writes.remove(0).result.unwrap_err();
-    assert_eq!(refused.failure(), PersistFailure::NotWritten);
+    assert_eq!(refused.failure(), PersistFailure::Refused { reason: WriteRefusal::Gap });
     let range = LoadRange::Entries { range: LogIndex(10)..LogIndex(20), bytes_max: usize::MAX };
     thread.load(A, Ticket(102), range).unwrap();
     let load = completions.recv().unwrap().loads.remove(0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, PersistFailure, StorageLevel, Ticket};
+use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, PersistFailure, StorageLevel, Ticket, WriteRefusal};
 use quorate_transport::{Frame, Received};
 use quorate_wal::StreamId;
 
@@ -196,13 +196,14 @@ fn a_poisoned_log_is_told_to_every_group() {
 
 #[test]
 fn a_write_that_was_refused_concerns_its_group_alone() {
-    let mut world = World::introduced(3);
-    let now = world.now;
-    let failed =
-        NodeInput::PersistFailed { stream: StreamId(2), ticket: Ticket(4), failure: PersistFailure::NotWritten };
-    world.node(1).handle(now, failed);
-    world.settle();
-    assert_eq!(halts(&world), [&HaltReason::LogFailed(PersistFailure::NotWritten)]);
+    for failure in [PersistFailure::NotWritten, PersistFailure::Refused { reason: WriteRefusal::TooLarge }] {
+        let mut world = World::introduced(3);
+        let now = world.now;
+        let failed = NodeInput::PersistFailed { stream: StreamId(2), ticket: Ticket(4), failure };
+        world.node(1).handle(now, failed);
+        world.settle();
+        assert_eq!(halts(&world), [&HaltReason::LogFailed(failure)]);
+    }
 }
 
 #[test]
