@@ -1,6 +1,8 @@
 //! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018,
 //! first published 2016).
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -40,7 +42,9 @@ pub struct BoundedLoads<P> {
     /// By node number; a hole has a counter that stays zero.
     loads: Vec<Arc<AtomicUsize>>,
     total: Arc<AtomicUsize>,
-    total_units: u64,
+    total_units: u128,
+    /// The counters of nodes that left, for as long as anybody else has them: such a node may come back.
+    away: BTreeMap<Box<str>, Arc<AtomicUsize>>,
 }
 
 impl<P: Placement> BoundedLoads<P> {
@@ -48,18 +52,27 @@ impl<P: Placement> BoundedLoads<P> {
     pub fn new(placement: P, factor: LoadFactor) -> Self {
         let loads = (0..placement.nodes().capacity()).map(|_| Arc::default()).collect();
         let total_units = placement.nodes().total_units();
-        Self { placement, factor, loads, total: Arc::default(), total_units }
+        Self { placement, factor, loads, total: Arc::default(), total_units, away: BTreeMap::new() }
     }
 
     /// The same loads on other nodes: those that stay (by name) keep what they hold, and both objects count alike, so that a writer
-    /// can hand the new one to readers while loads taken from the old one are still in progress.
+    /// can hand the new one to readers while loads taken from the old one are still in progress. A node that left and comes back,
+    /// in whatever later placement, still holds the loads that have not ended since.
     pub fn with_placement<Q: Placement>(&self, placement: Q) -> BoundedLoads<Q> {
         let mut next = BoundedLoads::new(placement, self.factor);
+        // A counter that only `self` has is at zero, and nobody counts on it any more.
+        let is_used = |counter: &Arc<AtomicUsize>| Arc::strong_count(counter) > 1;
+        let away = self.away.iter().filter(|(_, counter)| is_used(counter));
+        let mut counters: BTreeMap<_, _> = away.map(|(name, counter)| (name.clone(), counter.clone())).collect();
+        for (index, node) in self.placement.nodes().iter() {
+            counters.insert(node.name().into(), self.loads[index.get()].clone());
+        }
         for (index, node) in next.placement.nodes().iter() {
-            if let Some(before) = self.placement.nodes().index_of(node.name()) {
-                next.loads[index.get()] = self.loads[before.get()].clone();
+            if let Some(counter) = counters.remove(node.name()) {
+                next.loads[index.get()] = counter;
             }
         }
+        next.away = counters;
         next.total = self.total.clone();
         next
     }
@@ -85,6 +98,10 @@ impl<P: Placement> BoundedLoads<P> {
     }
 
     /// How many loads a node holds.
+    ///
+    /// # Panics
+    ///
+    /// If the number is of another placement.
     pub fn load(&self, node: NodeIndex) -> usize {
         self.loads[node.get()].load(Ordering::Relaxed)
     }
@@ -95,10 +112,13 @@ impl<P: Placement> BoundedLoads<P> {
     }
 
     /// How many loads a node may hold while `total` are in progress.
+    ///
+    /// # Panics
+    ///
+    /// If the number is of another placement, or the node was removed.
     pub fn bound(&self, node: NodeIndex, total: usize) -> usize {
-        let units = u128::from(self.placement.nodes().node(node).weight().units());
-        let share = u128::from(self.factor.0) * total as u128 * units;
-        let bound = share.div_ceil(u128::from(self.total_units) << 16);
+        let units = self.placement.nodes().node(node).weight().units();
+        let bound = share(u128::from(self.factor.0) * total as u128, units, self.total_units << 16);
         usize::try_from(bound).unwrap_or(usize::MAX)
     }
 
@@ -108,6 +128,10 @@ impl<P: Placement> BoundedLoads<P> {
     }
 
     /// The node of a load taken here.
+    ///
+    /// # Panics
+    ///
+    /// If the load was taken from another placement, and no node has its number here.
     pub fn node_of(&self, load: &Load) -> &Node {
         self.placement.nodes().node(load.node)
     }
@@ -117,6 +141,25 @@ impl<P: Placement> BoundedLoads<P> {
         let more = |load| (load < bound).then_some(load + 1);
         self.loads[node.get()].fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
+}
+
+/// `ceil(amount * units / whole)` for an amount below 2^96, units below 2^48 and a whole below 2^88.
+#[inline]
+fn share(amount: u128, units: u64, whole: u128) -> u128 {
+    match amount.checked_mul(u128::from(units)) {
+        Some(product) => product.div_ceil(whole),
+        None => share_of_much(amount, units, whole),
+    }
+}
+
+/// The same where the product does not fit: a digit of 24 bits at a time.
+#[cold]
+fn share_of_much(amount: u128, units: u64, whole: u128) -> u128 {
+    let (high, low) = (u128::from(units >> 24), u128::from(units & 0xFF_FFFF));
+    let (quotient, rest) = (amount / whole, amount % whole);
+    let (by_high, rest_of_high) = (rest * high / whole, rest * high % whole);
+    let by_low = ((rest_of_high << 24) + rest * low).div_ceil(whole);
+    quotient.saturating_mul(u128::from(units)).saturating_add((by_high << 24) + by_low)
 }
 
 /// A load in progress on a node; dropping it ends it.

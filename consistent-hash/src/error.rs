@@ -36,7 +36,7 @@ pub enum BuildError {
     },
     /// The algorithm gives every node the same share, and the weights differ.
     UnequalWeights,
-    /// The weight of this node is less than half a virtual node (or table entry): it would own nothing, or too much.
+    /// The weight of this node is less than half a virtual node (or a whole table entry): it would own nothing, or too much.
     ShareTooSmall(Box<str>),
     /// Weights and virtual nodes ask for more tokens (or table entries) than the algorithm holds.
     TooManyTokens {
@@ -51,6 +51,18 @@ pub enum BuildError {
     FractionalWeight(Box<str>),
     /// The names of these two nodes have the same 64-bit hash: one of them would own nothing.
     HashCollision(Box<str>, Box<str>),
+    /// The names of these two nodes mean one server to the compatible implementation: one of them would own nothing.
+    SameServer(Box<str>, Box<str>),
+    /// The numbers of the nodes have gaps, since a node was removed, and the algorithm places by the numbers: see
+    /// [`Nodes::renumbered`](crate::Nodes::renumbered).
+    NumbersWithGaps,
+    /// The ring sizes are none that Envoy accepts: the minimum is above the maximum, or one is above 8388608.
+    BadRingSize {
+        /// The least number of tokens wanted.
+        minimum: u64,
+        /// The greatest number of tokens wanted.
+        maximum: u64,
+    },
     /// The list of removed numbers and the nodes contradict each other.
     BadRemovals,
 }
@@ -106,7 +118,7 @@ display!(
         Self::NotANumber => "weight is not a number",
         Self::NotPositive => "weight is not above zero",
         Self::TooSmall => "weight is below 1/131072",
-        Self::TooLarge => "weight is above 32768",
+        Self::TooLarge => "weight is above 4294967295",
     })
 );
 
@@ -125,6 +137,12 @@ display!(
         Self::BadTableSize(size) => write!(f, "table size {size} is not a prime that fits the nodes"),
         Self::FractionalWeight(name) => write!(f, "the weight of node {name:?} is not a whole number"),
         Self::HashCollision(one, other) => write!(f, "nodes {one:?} and {other:?} have the same hash"),
+        Self::SameServer(one, other) => write!(f, "nodes {one:?} and {other:?} mean the same server"),
+        Self::NumbersWithGaps => f.write_str("the nodes' numbers have gaps: number the nodes anew"),
+        Self::BadRingSize { minimum, maximum } => write!(
+            f,
+            "a ring of at least {minimum} and at most {maximum} tokens is not possible: both are at most 8388608, in this order"
+        ),
         Self::BadRemovals => f.write_str("removed numbers and nodes contradict each other"),
     }
 );

@@ -49,6 +49,8 @@ pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
     let mut active = (first ^ (first >> 32)) as u32 & (u32::MAX >> (buckets - 1).leading_zeros());
     while active != 0 {
         let q = 1 << active.ilog2();
+        // The numbers below 2q, written so that 2q need not fit.
+        let both = q | (q - 1);
         // `active` is the exclusive or of the two halves, so the half must be picked by what remains independent of it.
         let half = (first >> ((active.count_ones() & 1) << 5)) as u32;
         let mut bucket = q + (half & (q - 1));
@@ -58,14 +60,14 @@ pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
             }
             let word = splitmix(first, words);
             words += 1;
-            bucket = word as u32 & (2 * q - 1);
+            bucket = word as u32 & both;
             if bucket < q {
                 break;
             }
             if bucket < buckets {
                 return bucket;
             }
-            bucket = (word >> 32) as u32 & (2 * q - 1);
+            bucket = (word >> 32) as u32 & both;
             if bucket < q {
                 break;
             }

@@ -7,6 +7,7 @@ extern crate std;
 
 mod bounded;
 mod compat;
+mod digest;
 mod error;
 mod hash;
 mod jump;

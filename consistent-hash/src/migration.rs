@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::digest::Digest;
 use crate::error::display;
 use crate::hash::KeyHash;
 use crate::movement::{Movement, MovementPlan, PlanError, TokenPlacement};
@@ -41,6 +42,8 @@ pub struct Migration<P> {
     before: P,
     after: P,
     plan: MovementPlan,
+    /// What tells the plan from another.
+    plan_digest: u64,
     /// By place in the plan.
     completed: Vec<bool>,
     left: usize,
@@ -58,12 +61,32 @@ pub struct StepId(usize);
 pub struct MigrationProgress {
     /// The last generation.
     pub generation: Generation,
-    /// How many movements the plan has, to tell it from another plan.
+    /// A digest of the plan, to tell it from another plan.
+    pub plan: u64,
+    /// How many movements the plan has.
     pub steps: usize,
-    /// The places of completed movements in the plan.
+    /// The places of completed movements in the plan, ascending.
     pub completed: Vec<usize>,
-    /// Pinned key hashes and their nodes' names.
+    /// Pinned key hashes and their nodes' names, ascending by hash.
     pub pins: Vec<(KeyHash, Box<str>)>,
+    /// A digest of all of the above.
+    pub fingerprint: u64,
+}
+
+impl MigrationProgress {
+    /// A digest of all but the fingerprint.
+    fn digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        digest.number(self.generation.0).number(self.plan).number(self.steps as u64);
+        digest.number(self.completed.len() as u64);
+        for &step in &self.completed {
+            digest.number(step as u64);
+        }
+        for (hash, name) in &self.pins {
+            digest.number(hash.0).text(name);
+        }
+        digest.finish()
+    }
 }
 
 /// Why a migration does not do as told. Nothing was changed.
@@ -76,6 +99,8 @@ pub enum MigrationError {
     UnknownNode(Box<str>),
     /// The progress is of another migration.
     OtherPlan,
+    /// The progress is not what was stored: it was damaged, edited, or put together from several.
+    FingerprintMismatch,
     /// The request was routed by another generation than the current one.
     StaleGeneration {
         /// The generation of the request.
@@ -93,6 +118,7 @@ display!(
         Self::Plan(error) => error.fmt(f),
         Self::UnknownNode(name) => write!(f, "no node is named {name:?}"),
         Self::OtherPlan => f.write_str("the progress is of another migration"),
+        Self::FingerprintMismatch => f.write_str("the stored fingerprint does not match the progress"),
         Self::StaleGeneration { given, current } => {
             write!(f, "routed by generation {}, the current one is {}", given.0, current.0)
         }
@@ -113,6 +139,7 @@ impl<P: TokenPlacement> Migration<P> {
             after,
             completed: vec![false; left],
             left,
+            plan_digest: plan.digest(),
             plan,
             pins: BTreeMap::new(),
             generation: Generation::default(),
@@ -123,10 +150,15 @@ impl<P: TokenPlacement> Migration<P> {
     ///
     /// # Errors
     ///
-    /// [`MigrationError::OtherPlan`] if the progress does not fit these rings, and as [`Migration::new`] and [`Migration::pin`].
+    /// [`MigrationError::FingerprintMismatch`]; [`MigrationError::OtherPlan`] if the progress is not of these very rings, and as
+    /// [`Migration::new`] and [`Migration::pin`].
     pub fn resume(before: P, after: P, progress: &MigrationProgress) -> Result<Self, MigrationError> {
+        if progress.digest() != progress.fingerprint {
+            return Err(MigrationError::FingerprintMismatch);
+        }
         let mut migration = Self::new(before, after)?;
-        if progress.steps != migration.plan.len() || progress.completed.iter().any(|&step| step >= progress.steps) {
+        let is_of_plan = progress.plan == migration.plan_digest && progress.steps == migration.plan.len();
+        if !is_of_plan || progress.completed.iter().any(|&step| step >= progress.steps) {
             return Err(MigrationError::OtherPlan);
         }
         for &step in &progress.completed {
@@ -142,12 +174,16 @@ impl<P: TokenPlacement> Migration<P> {
     /// What must outlive a restart.
     pub fn progress(&self) -> MigrationProgress {
         let completed = (0..).zip(&self.completed).filter(|(_, completed)| **completed).map(|(step, _)| step);
-        MigrationProgress {
+        let mut progress = MigrationProgress {
             generation: self.generation,
+            plan: self.plan_digest,
             steps: self.plan.len(),
             completed: completed.collect(),
             pins: self.pins.iter().map(|(&hash, name)| (KeyHash(hash), name.clone())).collect(),
-        }
+            fingerprint: 0,
+        };
+        progress.fingerprint = progress.digest();
+        progress
     }
 
     /// The next movement to be carried out, until all are completed.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::compat::CompatRing;
+use crate::digest::Digest;
 use crate::error::{ReplicaError, display};
 use crate::hash::KeyHash;
 use crate::node::{Node, NodeIndex, Nodes};
@@ -189,6 +190,25 @@ impl MovementPlan {
     /// How many key hashes any way between these loads must move: what the nodes hold more after than before.
     pub fn minimum(&self) -> u128 {
         self.minimum
+    }
+
+    /// A digest of the movements, and of the nodes before and after. It does not depend on the numbers of the nodes, which change
+    /// when a ring is restored.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        let [before, after] = [&self.before, &self.after].map(|nodes| {
+            let mut ranks = vec![0_u64; nodes.capacity()];
+            digest.number(nodes.len() as u64);
+            for (rank, (index, node)) in (0..).zip(nodes.by_name()) {
+                digest.node(node);
+                ranks[index.get()] = rank;
+            }
+            ranks
+        });
+        for Step { range, from, to } in &self.steps {
+            digest.number(range.after.0).number(range.up_to.0).number(before[from.get()]).number(after[to.get()]);
+        }
+        digest.finish()
     }
 
     /// The movement that covers a hash, by its place among the movements; of a plan for one replica.

@@ -6,20 +6,20 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::error::{BuildError, RemoveError, WeightError};
-use crate::hash::xxh64;
+use crate::hash::Hasher;
 
 /// A node's share relative to the others, in steps of 1/65536, so that all arithmetic on it is exact on every platform.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
-pub struct Weight(u32);
+pub struct Weight(u64);
 
 impl Weight {
     /// The weight of a node that states none.
     pub const ONE: Self = Self(1 << 16);
 
-    /// The largest weight, 32768.
-    pub const MAX: Self = Self(1 << 31);
+    /// The largest weight, 2^32 - 1: what a system with whole weights of 32 bits may have.
+    pub const MAX: Self = Self(0xFFFF_FFFF << 16);
 
     /// The weight nearest to `value`.
     ///
@@ -41,25 +41,26 @@ impl Weight {
         if value > Self::MAX.as_f64() {
             return Err(WeightError::TooLarge);
         }
-        match (value * 65536.0 + 0.5) as u32 {
+        match (value * 65536.0 + 0.5) as u64 {
             0 => Err(WeightError::TooSmall),
             units => Ok(Self(units)),
         }
     }
 
     /// The weight as a number; exact.
+    #[expect(clippy::cast_precision_loss, reason = "a weight has at most 48 bits")]
     pub fn as_f64(self) -> f64 {
-        f64::from(self.0) / 65536.0
+        self.0 as f64 / 65536.0
     }
 
-    /// The weight in steps of 1/65536, never zero.
-    pub fn units(self) -> u32 {
+    /// The weight in steps of 1/65536: never zero, below 2^48.
+    pub fn units(self) -> u64 {
         self.0
     }
 
     /// The weight as a whole number, where it is one.
     pub fn whole(self) -> Option<u32> {
-        (self.0.trailing_zeros() >= 16).then_some(self.0 >> 16)
+        if self.0.trailing_zeros() >= 16 { u32::try_from(self.0 >> 16).ok() } else { None }
     }
 }
 
@@ -269,13 +270,27 @@ impl Nodes {
         self.slots.iter().enumerate().filter_map(|(index, node)| Some((NodeIndex::new(index), node.as_ref()?)))
     }
 
-    pub(crate) fn name_hash(&self, number: usize) -> u64 {
-        self.slots[number].as_ref().map_or(0, |node| xxh64(node.name.as_bytes(), 0))
+    /// The same nodes in the same order, numbered from zero without a gap.
+    ///
+    /// A set taken from a placement has a gap where a node was removed. Algorithms whose numbers are the placement
+    /// ([`Jump`](crate::Jump), [`JumpBack`](crate::JumpBack), [`Memento`](crate::Memento)) refuse such a set: numbered anew it
+    /// is another placement, which is for the caller to want.
+    #[must_use]
+    pub fn renumbered(self) -> Self {
+        let slots: Vec<_> = self.slots.into_iter().filter(Option::is_some).collect();
+        let numbered = slots.iter().flatten().enumerate();
+        let by_name = numbered.map(|(number, node)| (node.name.clone(), NodeIndex::new(number))).collect();
+        Self { slots, by_name }
     }
 
-    /// The sum of all weights, in steps of 1/65536.
-    pub fn total_units(&self) -> u64 {
-        self.iter().map(|(_, node)| u64::from(node.weight.units())).sum()
+    /// The nodes with their numbers, in the order of their names.
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
+        self.by_name.values().map(|&index| (index, self.node(index)))
+    }
+
+    /// The sum of all weights, in steps of 1/65536; below 2^72.
+    pub fn total_units(&self) -> u128 {
+        self.iter().map(|(_, node)| u128::from(node.weight.units())).sum()
     }
 
     /// Whether a node has this number.
@@ -287,9 +302,6 @@ impl Nodes {
     pub(crate) fn with_holes(slots: impl IntoIterator<Item = Option<Node>>) -> Result<Self, BuildError> {
         let mut checked = Self { slots: Vec::new(), by_name: BTreeMap::new() };
         for (number, node) in slots.into_iter().enumerate() {
-            if number >= NODES_MAX {
-                return Err(too_many());
-            }
             if let Some(node) = node {
                 checked.add_at(NodeIndex::new(number), node)?;
             }
@@ -307,9 +319,6 @@ impl Nodes {
         } else {
             self.slots.iter().position(Option::is_none).expect("there are fewer nodes than slots")
         };
-        if number >= NODES_MAX {
-            return Err(too_many());
-        }
         let index = NodeIndex::new(number);
         self.add_at(index, node)?;
         Ok(index)
@@ -317,6 +326,9 @@ impl Nodes {
 
     /// Adds a node under a free number.
     pub(crate) fn add_at(&mut self, index: NodeIndex, node: Node) -> Result<(), BuildError> {
+        if index.get() >= NODES_MAX {
+            return Err(too_many());
+        }
         if node.name.is_empty() {
             return Err(BuildError::EmptyName);
         }
@@ -351,10 +363,26 @@ impl Nodes {
         self.slots[index.get()].as_mut().expect("the number is of a node in this placement").weight = weight;
     }
 
+    /// For algorithms whose numbers are the placement: each number below the capacity is some node's.
+    pub(crate) fn require_no_gaps(&self) -> Result<(), BuildError> {
+        if self.len() == self.slots.len() { Ok(()) } else { Err(BuildError::NumbersWithGaps) }
+    }
+
     pub(crate) fn require_equal_weights(&self) -> Result<(), BuildError> {
         let mut weights = self.iter().map(|(_, node)| node.weight);
         let first = weights.next();
         if weights.all(|weight| Some(weight) == first) { Ok(()) } else { Err(BuildError::UnequalWeights) }
+    }
+}
+
+/// Refuses two names with one hash: by their hashes alone the nodes are one, and one of the two would own nothing.
+pub(crate) fn require_distinct_hashes(nodes: &Nodes, hasher: Hasher) -> Result<(), BuildError> {
+    let mut hashes: Vec<_> =
+        nodes.iter().map(|(_, node)| (hasher.hash(node.name.as_bytes()), node.name.as_ref())).collect();
+    hashes.sort_unstable();
+    match hashes.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(BuildError::HashCollision(pair[0].1.into(), pair[1].1.into())),
+        None => Ok(()),
     }
 }
 

@@ -40,7 +40,7 @@ impl<N: Numbering> InOrder<N> {
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnequalWeights`].
+    /// [`BuildError::UnequalWeights`], [`BuildError::NumbersWithGaps`].
     pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::with_hasher(nodes, Hasher::STABLE)
     }
@@ -49,9 +49,10 @@ impl<N: Numbering> InOrder<N> {
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnequalWeights`].
+    /// As [`InOrder::new`].
     pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
+        nodes.require_no_gaps()?;
         Ok(Self { hasher, nodes, numbering: PhantomData })
     }
 
@@ -165,7 +166,7 @@ fn remove_last(nodes: &mut Nodes, name: &str) -> Result<Node, RemoveError> {
     nodes.remove(name).map(|(_, node)| node)
 }
 
-/// How many nodes there are: the numbers have no holes where only the last node can be removed.
+/// How many nodes there are: the numbers have no gaps at first, and none where only the last node can be removed.
 #[inline]
 pub(crate) fn count(nodes: &Nodes) -> u32 {
     u32::try_from(nodes.capacity()).expect("NODES_MAX fits 32 bits")

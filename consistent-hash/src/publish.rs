@@ -3,13 +3,13 @@
 use alloc::sync::Arc;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{PoisonError, RwLock, TryLockError};
 
 /// Where a writer publishes placements (or anything else that is read often and replaced seldom).
 ///
 /// The writer builds the next placement at leisure and [publishes](Publisher::publish) it; each [`Reader`] keeps a snapshot of its
 /// own and looks for a newer one with a single load of a shared counter. A reader never waits: should it meet the writer in the
-/// moment of publishing, it reads its old snapshot once more.
+/// moment of publishing, it reads its old snapshot once more. Readers do not hinder each other.
 ///
 /// ```
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Publisher, Ring};
@@ -29,15 +29,16 @@ pub struct Publisher<P> {
 
 #[derive(Debug)]
 struct Shared<P> {
-    /// Grows with each publication, while `current` is locked.
+    /// Grows with each publication, while `current` is locked for it. Readers do not lock each other out: only a publication under
+    /// way makes one read its old snapshot once more.
     version: AtomicUsize,
-    current: Mutex<Arc<P>>,
+    current: RwLock<Arc<P>>,
 }
 
 impl<P> Publisher<P> {
     /// Publishes the first value.
     pub fn new(first: P) -> Self {
-        let current = Mutex::new(Arc::new(first));
+        let current = RwLock::new(Arc::new(first));
         Self { shared: Arc::new(Shared { version: AtomicUsize::new(0), current }) }
     }
 
@@ -45,7 +46,7 @@ impl<P> Publisher<P> {
     pub fn publish(&self, next: P) {
         let next = Arc::new(next);
         // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
-        let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.shared.current.write().unwrap_or_else(PoisonError::into_inner);
         let last = core::mem::replace(&mut *current, next);
         self.shared.version.fetch_add(1, Ordering::Release);
         drop(current);
@@ -55,12 +56,12 @@ impl<P> Publisher<P> {
 
     /// The current value, shared.
     pub fn snapshot(&self) -> Arc<P> {
-        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A reader; one for each thread or task.
     pub fn reader(&self) -> Reader<P> {
-        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.shared.current.read().unwrap_or_else(PoisonError::into_inner);
         let version = self.shared.version.load(Ordering::Relaxed);
         Reader { shared: self.shared.clone(), version, snapshot: current.clone() }
     }
@@ -87,7 +88,7 @@ impl<P> Reader<P> {
 
     #[cold]
     fn refresh(&mut self) {
-        let current = match self.shared.current.try_lock() {
+        let current = match self.shared.current.try_read() {
             Ok(current) => current,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,

@@ -1,8 +1,13 @@
 //! Placements as plain data, to be stored or sent, and checked when they come back.
+//!
+//! A state carries a fingerprint of all that it says. It tells damage, edits and mixed-up parts, by whatever chance 64 bits leave;
+//! it is no protection against who forges a state with its fingerprint.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::digest::Digest;
 use crate::error::{BuildError, display};
 use crate::hash::{HASH_VERSION, Hasher, fold};
 use crate::memento::Memento;
@@ -25,7 +30,7 @@ pub struct RingState {
     pub settings: RingBuilder,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// A digest of all tokens and their owners.
+    /// A digest of all of the above, and of all tokens and their owners.
     pub fingerprint: u64,
 }
 
@@ -43,6 +48,8 @@ pub struct MementoState {
     pub numbers: Vec<Option<Node>>,
     /// The numbers of removed nodes, in the order of their removal.
     pub removed: Vec<u32>,
+    /// A digest of all of the above.
+    pub fingerprint: u64,
 }
 
 /// Why a state is no placement here. Nothing was built: a key must not be placed by a state that was misread.
@@ -61,7 +68,7 @@ pub enum StateError {
     },
     /// The nodes or settings are not acceptable.
     Build(BuildError),
-    /// The ring that was built is not the ring that was stored: the state was damaged or edited.
+    /// The state is not what was stored: it was damaged, edited, or put together from several.
     FingerprintMismatch,
 }
 
@@ -73,7 +80,7 @@ display!(
         Self::UnsupportedVersion { found } => write!(f, "state of version {found}, supported is {STATE_VERSION}"),
         Self::UnsupportedHash { found } => write!(f, "hash of version {found}, supported is {HASH_VERSION}"),
         Self::Build(error) => error.fmt(f),
-        Self::FingerprintMismatch => f.write_str("the stored fingerprint does not match the ring"),
+        Self::FingerprintMismatch => f.write_str("the stored fingerprint does not match the state"),
     }
 );
 
@@ -84,7 +91,7 @@ impl From<&Ring> for RingState {
             hash_version: HASH_VERSION,
             settings: ring.settings(),
             nodes: ring.nodes().iter().map(|(_, node)| node.clone()).collect(),
-            fingerprint: fingerprint(ring),
+            fingerprint: ring_fingerprint(ring),
         }
     }
 }
@@ -96,7 +103,7 @@ impl TryFrom<RingState> for Ring {
         check(state.version, state.hash_version)?;
         let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
         let ring = state.settings.build(nodes).map_err(StateError::Build)?;
-        if fingerprint(&ring) == state.fingerprint { Ok(ring) } else { Err(StateError::FingerprintMismatch) }
+        if ring_fingerprint(&ring) == state.fingerprint { Ok(ring) } else { Err(StateError::FingerprintMismatch) }
     }
 }
 
@@ -108,6 +115,7 @@ impl From<&Memento> for MementoState {
             hasher: memento.hasher(),
             numbers: memento.numbers().map(Option::<&Node>::cloned).collect(),
             removed: memento.removed().collect(),
+            fingerprint: memento_fingerprint(memento),
         }
     }
 }
@@ -117,7 +125,12 @@ impl TryFrom<MementoState> for Memento {
 
     fn try_from(state: MementoState) -> Result<Self, StateError> {
         check(state.version, state.hash_version)?;
-        Memento::restore(state.numbers, &state.removed, state.hasher).map_err(StateError::Build)
+        let memento = Memento::restore(state.numbers, &state.removed, state.hasher).map_err(StateError::Build)?;
+        if memento_fingerprint(&memento) == state.fingerprint {
+            Ok(memento)
+        } else {
+            Err(StateError::FingerprintMismatch)
+        }
     }
 }
 
@@ -131,7 +144,33 @@ fn check(version: u32, hash_version: u32) -> Result<(), StateError> {
     Ok(())
 }
 
-fn fingerprint(ring: &Ring) -> u64 {
-    let names: Vec<_> = (0..ring.nodes().capacity()).map(|number| ring.nodes().name_hash(number)).collect();
-    ring.tokens().fold(0, |sum, (token, node)| fold(sum ^ token.0 ^ 0x9E6C_63D0_876A_46B5, names[node.get()] | 1))
+fn ring_fingerprint(ring: &Ring) -> u64 {
+    let mut digest = Digest::default();
+    let settings = ring.settings();
+    digest.hasher(settings.hash_in_use()).number(settings.virtual_nodes_each().into());
+    digest.number(ring.nodes().len() as u64);
+    let mut place = vec![0; ring.nodes().capacity()];
+    for (number, (index, node)) in (0_u64..).zip(ring.nodes().iter()) {
+        digest.node(node);
+        place[index.get()] = number;
+    }
+    let tokens = ring.tokens().fold(0, |sum, (token, node)| fold(sum ^ token.0 ^ SALT, place[node.get()] << 1 | 1));
+    digest.number(tokens).finish()
 }
+
+fn memento_fingerprint(memento: &Memento) -> u64 {
+    let mut digest = Digest::default();
+    digest.hasher(memento.hasher()).number(memento.numbers().len() as u64);
+    for node in memento.numbers() {
+        match node {
+            None => digest.number(0),
+            Some(node) => digest.number(1).node(node),
+        };
+    }
+    for number in memento.removed() {
+        digest.number(number.into());
+    }
+    digest.finish()
+}
+
+const SALT: u64 = 0x9E6C_63D0_876A_46B5;

@@ -98,7 +98,7 @@ fn ours() -> Vec<Box<dyn Subject>> {
             "**Rendezvous**",
             ALL,
             MIDDLE,
-            |ids: &[u32]| (Rendezvous::new(nodes(ids)), ids.to_vec()),
+            |ids: &[u32]| (Rendezvous::new(nodes(ids)).expect("names have distinct hashes"), ids.to_vec()),
             owner,
             Some(three)
         ),

@@ -39,8 +39,7 @@ impl EnvoyMaglev {
         check_size(size)?;
         #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
         let total = whole_weights(&nodes)?.sum::<u64>() as f64;
-        let mut order: Vec<_> = nodes.iter().collect();
-        order.sort_by_key(|(_, node)| node.name());
+        let order: Vec<_> = nodes.by_name().collect();
         let weights: Vec<_> = order.iter().map(|(_, node)| node.weight().as_f64() / total).collect();
         let fillers = order.iter().map(|(index, node)| {
             let name = node.name().as_bytes();
@@ -48,12 +47,10 @@ impl EnvoyMaglev {
         });
         let turn = weights.iter().copied().fold(0.0, f64::max);
         let mut targets = alloc::vec![0.0; weights.len()];
-        let table = fill(fillers.collect(), size, |filler, round| {
-            if f64::from(round) * weights[filler] < targets[filler] {
-                return false;
-            }
+        let table = fill(fillers.collect(), size, |filler, _, last| {
+            let round = round_of(targets[filler], weights[filler], last);
             targets[filler] += turn;
-            true
+            Some(round)
         });
         let mut owns = alloc::vec![false; nodes.capacity()];
         for &node in &table {
@@ -74,6 +71,25 @@ impl EnvoyMaglev {
         let size = u32::try_from(self.table.len()).expect("a table size fits 32 bits");
         modulo(hash.0, size) as usize
     }
+}
+
+/// The first round after `last` in which `round * weight` is not below the target, as floating-point numbers have it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "rounds are far below 2^53, and the estimate is put right"
+)]
+fn round_of(target: f64, weight: f64, last: u64) -> u64 {
+    let reaches = |round: u64| round as f64 * weight >= target;
+    let mut round = ((target / weight) as u64).max(last + 1);
+    while round > last + 1 && reaches(round - 1) {
+        round -= 1;
+    }
+    while !reaches(round) {
+        round += 1;
+    }
+    round
 }
 
 impl Placement for EnvoyMaglev {

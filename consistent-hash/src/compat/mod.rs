@@ -4,6 +4,7 @@ mod checksum;
 mod maglev;
 mod md5;
 mod ring;
+mod server;
 mod slots;
 
 pub use maglev::EnvoyMaglev;

@@ -1,11 +1,13 @@
 //! Rings that place keys exactly as other programs do.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::ops::ControlFlow;
 
 use super::checksum::{Crc32, murmur2};
 use super::md5::md5;
+use super::server::{self, require_distinct};
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::{KeyHash, xxh64};
 use crate::movement::sealed;
@@ -43,9 +45,9 @@ enum Dialect {
 /// How Envoy sizes and hashes its ring (`envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnvoyRing {
-    /// `minimum_ring_size`, in tokens.
+    /// `minimum_ring_size`, in tokens; 1024 by default.
     pub minimum_ring_size: u64,
-    /// `maximum_ring_size`, in tokens.
+    /// `maximum_ring_size`, in tokens; 8388608 by default, and at most.
     pub maximum_ring_size: u64,
     /// `hash_function`, which makes the tokens; keys are always hashed by XXH64.
     pub hash_function: EnvoyHash,
@@ -63,25 +65,27 @@ pub enum EnvoyHash {
 
 impl Default for EnvoyRing {
     fn default() -> Self {
-        Self { minimum_ring_size: 1024, maximum_ring_size: 8 << 20, hash_function: EnvoyHash::XxHash }
+        Self { minimum_ring_size: 1024, maximum_ring_size: ENVOY_TOKENS_MAX, hash_function: EnvoyHash::XxHash }
     }
 }
 
 impl CompatRing {
-    /// As libmemcached places with `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED`. Names are `host:port`; port 11211, which libmemcached
-    /// leaves out of what it hashes, may be left out.
+    /// As libmemcached places with `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED`. Names are `host:port`, `[IPv6 address]:port`, or the path
+    /// of a Unix socket; port 11211, which libmemcached leaves out of what it hashes, may be left out.
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::ShareTooSmall`] where libmemcached would give a server no token.
+    /// [`BuildError::FractionalWeight`]; [`BuildError::ShareTooSmall`] where libmemcached would give a server no token;
+    /// [`BuildError::SameServer`] for two names of one server; [`BuildError::TooManyTokens`].
     #[doc(alias = "ketama")]
     pub fn libmemcached(nodes: Nodes) -> Result<Self, BuildError> {
+        require_distinct(&nodes, server::memcached_meaning)?;
+        check_size(160 * nodes.len() as u64)?;
         let total = whole_weights(&nodes)?.sum::<u64>();
         #[expect(clippy::cast_precision_loss, reason = "what libmemcached computes")]
         let (total, live) = (total as f32, nodes.len() as f32);
         let ketama = |nodes: &Nodes, index, points: &mut Vec<_>| {
             let node = nodes.node(index);
-            let name = node.name();
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_precision_loss,
@@ -92,8 +96,7 @@ impl CompatRing {
                 let share = node.weight().whole().unwrap_or(0) as f32 / total;
                 (f64::from(share * 160.0 / 4.0 * live) + 0.000_000_000_1) as f32 as u32
             };
-            let hashed = name.strip_suffix(":11211").unwrap_or(name);
-            ketama_points(hashed, digests, index, points);
+            ketama_points(&server::memcached(node.name()), digests, index, points);
         };
         Self::build(Dialect::Ketama, nodes, ketama)
     }
@@ -102,8 +105,10 @@ impl CompatRing {
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::ShareTooSmall`] where libketama would give a server no token.
+    /// As [`CompatRing::libmemcached`].
     pub fn libketama(nodes: Nodes) -> Result<Self, BuildError> {
+        require_distinct(&nodes, str::to_ascii_lowercase)?;
+        check_size(160 * nodes.len() as u64)?;
         let total = whole_weights(&nodes)?.sum::<u64>();
         #[expect(clippy::cast_precision_loss, reason = "what libketama computes")]
         let (total, servers) = (total as f32, nodes.len() as f64);
@@ -129,16 +134,17 @@ impl CompatRing {
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::TooManyTokens`].
+    /// [`BuildError::FractionalWeight`]; [`BuildError::TooManyTokens`]; [`BuildError::SameServer`] for two names of one server.
     pub fn nginx(nodes: Nodes) -> Result<Self, BuildError> {
-        let tokens = 160 * whole_weights(&nodes)?.sum::<u64>();
+        require_distinct(&nodes, server::nginx_meaning)?;
+        let tokens = whole_weights(&nodes)?.sum::<u64>().saturating_mul(160);
         check_size(tokens)?;
         Self::build(Dialect::Nginx, nodes, |nodes, index, points| {
             let node = nodes.node(index);
-            let (host, port) = nginx_host_and_port(node.name());
+            let (host, port) = server::nginx(node.name());
             let base = Crc32::new().update(host.as_bytes()).update(&[0]).update(port.as_bytes());
             let mut previous = 0_u32;
-            for _ in 0..160 * node.weight().whole().unwrap_or(0) {
+            for _ in 0..160 * u64::from(node.weight().whole().unwrap_or(0)) {
                 previous = base.update(&previous.to_le_bytes()).finish();
                 points.push((upper(previous), index));
             }
@@ -150,9 +156,13 @@ impl CompatRing {
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::TooManyTokens`]; [`BuildError::ShareTooSmall`] where Envoy would give a
-    /// host no token.
+    /// [`BuildError::FractionalWeight`]; [`BuildError::BadRingSize`] for sizes that Envoy refuses; [`BuildError::ShareTooSmall`]
+    /// where Envoy would give a host no token.
     pub fn envoy(nodes: Nodes, settings: EnvoyRing) -> Result<Self, BuildError> {
+        let EnvoyRing { minimum_ring_size: minimum, maximum_ring_size: maximum, .. } = settings;
+        if minimum > maximum || maximum > ENVOY_TOKENS_MAX {
+            return Err(BuildError::BadRingSize { minimum, maximum });
+        }
         #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
         let (total, minimum, maximum) = (
             whole_weights(&nodes)?.sum::<u64>() as f64,
@@ -161,8 +171,6 @@ impl CompatRing {
         );
         let least = nodes.iter().map(|(_, node)| node.weight().as_f64() / total).fold(f64::INFINITY, f64::min);
         let scale = (ceil(least * minimum) / least).min(maximum);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size; too large saturates")]
-        check_size(scale as u64)?;
         let (mut current, mut target) = (0.0, 0.0);
         Self::build(Dialect::Envoy, nodes, |nodes, index, points| {
             let node = nodes.node(index);
@@ -209,10 +217,11 @@ impl CompatRing {
             if points.len() == before {
                 return Err(BuildError::ShareTooSmall(node.name().into()));
             }
+            check_size(points.len() as u64)?;
         }
-        check_size(points.len() as u64)?;
         // The others sort in place and look at the token alone; with the merge sort of the GNU C library the first given wins.
         let table = TokenTable::build(points.iter().copied(), points.len(), |one, other| one.cmp(&other));
+        require_every_owner(&nodes, &table)?;
         Ok(Self { dialect, nodes, table })
     }
 }
@@ -259,17 +268,25 @@ fn ketama_points(name: &str, digests: u32, index: NodeIndex, points: &mut Vec<(u
     }
 }
 
-/// The port is what follows the last colon, if that is digits only.
-fn nginx_host_and_port(server: &str) -> (&str, &str) {
-    if let Some(prefix) = server.get(..5)
-        && prefix.eq_ignore_ascii_case("unix:")
-    {
-        return (&server[5..], "");
+/// Refuses a node whose tokens are all another's as well: it would own nothing.
+fn require_every_owner(nodes: &Nodes, table: &TokenTable) -> Result<(), BuildError> {
+    let mut rival = vec![None; nodes.capacity()];
+    let mut owns = vec![false; nodes.capacity()];
+    let mut last = None;
+    for (token, node) in table.iter() {
+        match last {
+            Some((before, owner)) if before == token => rival[node.get()] = Some(owner),
+            _ => {
+                owns[node.get()] = true;
+                last = Some((token, node));
+            }
+        }
     }
-    match server.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
-        _ => (server, ""),
+    for (index, node) in nodes.iter().filter(|(index, _)| !owns[index.get()]) {
+        let rival = rival[index.get()].map_or(node, |owner| nodes.node(owner));
+        return Err(BuildError::HashCollision(rival.name().into(), node.name().into()));
     }
+    Ok(())
 }
 
 pub(super) fn whole_weights(nodes: &Nodes) -> Result<impl Iterator<Item = u64>, BuildError> {
@@ -299,6 +316,9 @@ fn ceil(value: f64) -> f64 {
     let whole = value as u64 as f64;
     if whole < value { whole + 1.0 } else { whole }
 }
+
+/// The largest ring that Envoy's configuration accepts.
+const ENVOY_TOKENS_MAX: u64 = 8 << 20;
 
 fn upper(word: u32) -> u64 {
     u64::from(word) << 32

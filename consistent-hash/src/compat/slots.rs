@@ -39,24 +39,33 @@ pub struct RedisSlots {
 }
 
 impl RedisSlots {
-    /// Gives each node the same run of slots, to one slot, as `redis-cli --cluster create` does for its masters.
+    /// Gives each node a run of slots, the same to a few slots, as `redis-cli --cluster create` does. The nodes are its masters in
+    /// the order in which it lists them, which takes one of each host in turn. It adds runs up in single precision, and so do we.
     ///
     /// # Errors
     ///
     /// [`BuildError::TooManyNodes`] where there are more nodes than slots; [`BuildError::UnequalWeights`].
     pub fn even(nodes: Nodes) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
-        let slots = u32::from(REDIS_SLOTS);
-        let Some(count) = u32::try_from(nodes.len()).ok().filter(|&count| count <= slots) else {
-            return Err(BuildError::TooManyNodes { nodes: nodes.len(), max: REDIS_SLOTS.into() });
-        };
-        let mut owners = vec![NodeIndex::default(); REDIS_SLOTS.into()];
-        let mut start = 0;
-        for (number, (index, _)) in (1..=count).zip(nodes.iter()) {
-            // The end of its run, rounded half up.
-            let end = ((2 * slots * number + count) / (2 * count)) as usize;
-            owners[start..end].fill(index);
-            start = end;
+        let slots = usize::from(REDIS_SLOTS);
+        let too_many = BuildError::TooManyNodes { nodes: nodes.len(), max: slots };
+        if nodes.len() > slots {
+            return Err(too_many);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts up to 16384 are exact")]
+        let run = slots as f32 / nodes.len() as f32;
+        let mut owners = vec![NodeIndex::default(); slots];
+        let (mut first, mut cursor) = (0, 0.0_f32);
+        for (number, (index, _)) in (1..=nodes.len()).zip(nodes.iter()) {
+            let last = if number == nodes.len() { slots - 1 } else { round(cursor + run - 1.0).min(slots - 1) };
+            // A run has a slot, even where rounding would leave none.
+            let end = last.max(first) + 1;
+            let Some(run_of_slots) = owners.get_mut(first..end) else {
+                return Err(too_many);
+            };
+            run_of_slots.fill(index);
+            first = end;
+            cursor += run;
         }
         Ok(Self { nodes, owners: owners.into() })
     }
@@ -96,6 +105,18 @@ impl Placement for RedisSlots {
         let nodes = self.nodes.iter().map(|(index, _)| index);
         let _ = after.iter().chain(before).copied().chain(nodes).try_for_each(visit);
     }
+}
+
+/// To the nearest whole number, of two the greater, as `lround` does with what is not negative.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "numbers here are from 0 to 16384, where the fraction is exact too"
+)]
+fn round(value: f32) -> usize {
+    let whole = value as usize;
+    whole + usize::from(value - whole as f32 >= 0.5)
 }
 
 /// A number beyond the slots wraps, as a checksum does.

@@ -60,6 +60,10 @@ impl Hasher {
         Self { key: Some([low, high]) }
     }
 
+    pub(crate) fn key(self) -> Option<[u64; 2]> {
+        self.key
+    }
+
     /// Hashes bytes.
     #[inline]
     pub fn hash(&self, bytes: &[u8]) -> KeyHash {

@@ -1,12 +1,15 @@
 //! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4).
 
+use alloc::collections::BinaryHeap;
+use alloc::collections::binary_heap::PeekMut;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::ops::ControlFlow;
 
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
-use crate::node::{Node, NodeIndex, Nodes};
+use crate::node::{Node, NodeIndex, Nodes, require_distinct_hashes};
 use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// A table that the nodes fill in turns, each in an order of its own: the fastest look-up, and near perfect balance.
@@ -15,15 +18,16 @@ use crate::placement::{Placement, check_replicas, fill_distinct};
 /// | --- | --- |
 /// | look-up | one multiplication and one read |
 /// | memory | two bytes an entry; 65537 entries unless set |
-/// | balance | a node's share of the entries is exact to one entry |
+/// | balance | a node has its share of the entries, rounded down or up |
 /// | disruption | not minimal: besides a removed node's keys a few more move, about 1 % of all at 100 entries a node (the paper's figure 12) |
 ///
 /// There is no adding or removing: build anew. A node that fails for a while is better skipped
 /// ([`Placement::owner_where`]): its entries fall to the nodes of the entries after them, and nothing else moves.
 ///
 /// A node starts at entry `h mod size` of the table and steps by `1 + s mod (size - 1)`, where h is the hash of its name and s the
-/// first output of SplitMix64 from there. The nodes take turns in the order of their names; a node of less than the greatest weight
-/// sits out turns in proportion. A key belongs to entry `hash * size / 2^64`.
+/// first output of SplitMix64 from there. Shares are rounded by the largest remainders, of equal ones the first by name. A node
+/// takes its n-th entry in round `ceil(n * greatest weight / weight)`, and in a round the nodes take turns in the order of their
+/// names. A key belongs to entry `hash * size / 2^64`.
 #[derive(Clone, Debug)]
 pub struct Maglev {
     hasher: Hasher,
@@ -128,37 +132,55 @@ impl MaglevBuilder {
     /// # Errors
     ///
     /// [`BuildError::TooManyNodes`] above 65536 nodes; [`BuildError::BadTableSize`] if the size is no prime number or above 2^24;
-    /// [`BuildError::ShareTooSmall`] for a node whose weight is less than half an entry.
+    /// [`BuildError::ShareTooSmall`] for a node whose weight is less than an entry; [`BuildError::HashCollision`] for two names
+    /// with one hash.
     pub fn build(self, nodes: Nodes) -> Result<Maglev, BuildError> {
         check_nodes(&nodes)?;
         check_size(self.table_size)?;
-        let fillers = self.fillers(&nodes, self.table_size)?;
-        let units: Vec<_> = by_name(&nodes).iter().map(|(_, node)| u64::from(node.weight().units())).collect();
-        let turn = units.iter().copied().max().unwrap_or(1);
-        // What each has of a turn so far; a turn costs the greatest weight.
-        let mut saved = vec![0; units.len()];
-        let table = fill(fillers, self.table_size, |filler, _| {
-            saved[filler] += units[filler];
-            let takes = saved[filler] >= turn;
-            saved[filler] -= if takes { turn } else { 0 };
-            takes
+        require_distinct_hashes(&nodes, self.hasher)?;
+        let order: Vec<_> = nodes.by_name().collect();
+        let entries = apportion(&order, nodes.total_units(), self.table_size)?;
+        let greatest = order.iter().map(|(_, node)| node.weight().units()).max().unwrap_or(1);
+        let round_of = |filler: usize, entry: u32| {
+            let units = u128::from(order[filler].1.weight().units());
+            let round = (u128::from(entry) * u128::from(greatest)).div_ceil(units);
+            u64::try_from(round).expect("every node has an entry, so that there are not more than two rounds an entry")
+        };
+        let table = fill(self.fillers(&order), self.table_size, |filler, taken, _| {
+            (taken < entries[filler]).then(|| round_of(filler, taken + 1))
         });
         Ok(Maglev { hasher: self.hasher, nodes, table })
     }
 
-    fn fillers(self, nodes: &Nodes, size: u32) -> Result<Vec<Filler>, BuildError> {
-        let total = nodes.total_units();
-        by_name(nodes)
-            .into_iter()
-            .map(|(index, node)| {
-                if u64::from(node.weight().units()) * u64::from(size) * 2 < total {
-                    return Err(BuildError::ShareTooSmall(node.name().into()));
-                }
-                let seed = self.hasher.hash(node.name().as_bytes()).0;
-                Ok(Filler::new(index, modulo(seed, size), 1 + modulo(splitmix(seed, 0), size - 1)))
-            })
-            .collect()
+    fn fillers(self, order: &[(NodeIndex, &Node)]) -> Vec<Filler> {
+        let size = self.table_size;
+        let filler = |&(index, node): &(NodeIndex, &Node)| {
+            let seed = self.hasher.hash(node.name().as_bytes()).0;
+            Filler::new(index, modulo(seed, size), 1 + modulo(splitmix(seed, 0), size - 1))
+        };
+        order.iter().map(filler).collect()
     }
+}
+
+/// How many of `size` entries each node has: its share by weight, rounded down or up so that the sum is right. Largest remainders are
+/// rounded up, of equal ones the first in order.
+fn apportion(order: &[(NodeIndex, &Node)], total: u128, size: u32) -> Result<Vec<u32>, BuildError> {
+    let mut entries = Vec::with_capacity(order.len());
+    let mut remainders = Vec::with_capacity(order.len());
+    for (position, (_, node)) in order.iter().enumerate() {
+        let share = u128::from(node.weight().units()) * u128::from(size);
+        let Some(whole) = u32::try_from(share / total).ok().filter(|&whole| whole > 0) else {
+            return Err(BuildError::ShareTooSmall(node.name().into()));
+        };
+        entries.push(whole);
+        remainders.push((Reverse(share % total), position));
+    }
+    remainders.sort_unstable();
+    let left = size - entries.iter().sum::<u32>();
+    for &(_, position) in remainders.iter().take(left as usize) {
+        entries[position] += 1;
+    }
+    Ok(entries)
 }
 
 /// A node while it fills the table.
@@ -169,28 +191,33 @@ pub(crate) struct Filler {
     step: u32,
 }
 
-/// Fills a table of a prime `size`, the fillers in turns; `takes` says of a filler, by position, whether it takes an entry in a
-/// round, counted from one.
-pub(crate) fn fill(mut fillers: Vec<Filler>, size: u32, mut takes: impl FnMut(usize, u32) -> bool) -> Vec<u16> {
+/// Fills a table of a prime `size` round by round, in each the fillers in their order.
+///
+/// `next` says of a filler, by position, in which round it takes its next entry, if it takes more: it is told how many the filler
+/// has, and the round of the last, 0 at first. Together the fillers must want `size` entries or more.
+pub(crate) fn fill(
+    mut fillers: Vec<Filler>,
+    size: u32,
+    mut next: impl FnMut(usize, u32, u64) -> Option<u64>,
+) -> Vec<u16> {
     const EMPTY: u32 = u32::MAX;
     let mut table = vec![EMPTY; size as usize];
-    let mut empty = size;
-    for round in 1.. {
-        for (position, filler) in fillers.iter_mut().enumerate() {
-            if empty == 0 {
-                break;
-            }
-            if !takes(position, round) {
-                continue;
-            }
-            while table[filler.entry as usize] != EMPTY {
-                filler.advance(size);
-            }
-            table[filler.entry as usize] = u32::from(filler.node);
-            empty -= 1;
+    let mut taken = vec![0_u32; fillers.len()];
+    // Rounds in which nobody takes an entry are passed over: there may be very many.
+    let mut turns: BinaryHeap<_> =
+        (0..fillers.len()).filter_map(|position| Some(Reverse((next(position, 0, 0)?, position)))).collect();
+    for _ in 0..size {
+        let mut turn = turns.peek_mut().expect("the fillers want as many entries as there are");
+        let Reverse((round, position)) = *turn;
+        let filler = &mut fillers[position];
+        while table[filler.entry as usize] != EMPTY {
+            filler.advance(size);
         }
-        if empty == 0 {
-            break;
+        table[filler.entry as usize] = u32::from(filler.node);
+        taken[position] += 1;
+        match next(position, taken[position], round) {
+            Some(round) => *turn = Reverse((round, position)),
+            None => drop(PeekMut::pop(turn)),
         }
     }
     table.into_iter().map(|node| u16::try_from(node).expect("every entry is filled")).collect()
@@ -220,12 +247,6 @@ pub(crate) fn check_nodes(nodes: &Nodes) -> Result<(), BuildError> {
 
 pub(crate) fn check_size(size: u32) -> Result<(), BuildError> {
     if size <= TABLE_MAX && is_prime(size) { Ok(()) } else { Err(BuildError::BadTableSize(size)) }
-}
-
-fn by_name(nodes: &Nodes) -> Vec<(NodeIndex, &Node)> {
-    let mut order: Vec<_> = nodes.iter().collect();
-    order.sort_by_key(|(_, node)| node.name());
-    order
 }
 
 pub(crate) fn modulo(value: u64, by: u32) -> u32 {

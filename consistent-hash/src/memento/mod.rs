@@ -49,7 +49,7 @@ impl Memento {
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnequalWeights`].
+    /// [`BuildError::UnequalWeights`]; [`BuildError::NumbersWithGaps`], since nodes do not tell in which order others were removed.
     pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::with_hasher(nodes, Hasher::STABLE)
     }
@@ -58,9 +58,10 @@ impl Memento {
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnequalWeights`].
+    /// As [`Memento::new`].
     pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
+        nodes.require_no_gaps()?;
         let size = count(&nodes);
         Ok(Self { hasher, nodes, size, left: Vec::new(), removed: Vec::new() })
     }
@@ -108,22 +109,17 @@ impl Memento {
     /// # Errors
     ///
     /// As [`Memento::new`]; [`BuildError::BadRemovals`] where `removed` does not name each `None` once.
-    pub(crate) fn restore(
-        numbers: impl IntoIterator<Item = Option<Node>>,
-        removed: &[u32],
-        hasher: Hasher,
-    ) -> Result<Self, BuildError> {
-        let nodes = Nodes::with_holes(numbers)?;
-        nodes.require_equal_weights()?;
-        let all = nodes.len() + removed.len();
+    pub(crate) fn restore(numbers: Vec<Option<Node>>, removed: &[u32], hasher: Hasher) -> Result<Self, BuildError> {
+        let all = numbers.len();
         let size = u32::try_from(all).map_err(|_| BuildError::BadRemovals)?;
         let mut holes: Vec<_> = removed.to_vec();
         holes.sort_unstable();
-        holes.dedup();
-        let is_hole = |&number: &u32| number < size && !nodes.contains(NodeIndex::from_u32(number));
-        if holes.len() != removed.len() || !holes.iter().all(is_hole) || nodes.capacity() > all {
+        let freed = (0..).zip(&numbers).filter(|(_, node)| node.is_none()).map(|(number, _)| number);
+        if !freed.eq(holes) {
             return Err(BuildError::BadRemovals);
         }
+        let nodes = Nodes::with_holes(numbers)?;
+        nodes.require_equal_weights()?;
         let mut left = Vec::new();
         if !removed.is_empty() {
             left.resize(all, WORKING);

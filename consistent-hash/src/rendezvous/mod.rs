@@ -9,7 +9,7 @@ use core::ops::ControlFlow;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, fold, splitmix};
-use crate::node::{Node, NodeIndex, Nodes};
+use crate::node::{Node, NodeIndex, Nodes, require_distinct_hashes};
 use crate::placement::{Placement, check_replicas};
 use log::surprise;
 
@@ -30,7 +30,7 @@ use log::surprise;
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Rendezvous, Weight};
 ///
 /// let big = Node::new("big").with_weight(Weight::new(3.0)?);
-/// let placement = Rendezvous::new(Nodes::new([big, Node::new("small")])?);
+/// let placement = Rendezvous::new(Nodes::new([big, Node::new("small")])?)?;
 /// let count = (0..4000_u32).filter(|i| placement.owner(&i.to_le_bytes()).name() == "big").count();
 /// assert!((2900..3100).contains(&count));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -56,7 +56,7 @@ struct Draw {
 
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    units: u32,
+    units: u64,
     start: usize,
     end: usize,
 }
@@ -65,19 +65,32 @@ struct Group {
 #[derive(Clone, Copy, Debug)]
 struct Standing {
     surprise: u64,
-    units: u32,
+    units: u64,
     draw: u64,
     at: usize,
 }
 
 impl Rendezvous {
     /// A placement on these nodes, with the stable hash.
-    pub fn new(nodes: Nodes) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::HashCollision`] for two names with one hash.
+    pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::with_hasher(nodes, Hasher::STABLE)
     }
 
     /// A placement with another hash.
-    pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// As [`Rendezvous::new`].
+    pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
+        require_distinct_hashes(&nodes, hasher)?;
+        Ok(Self::of_distinct(nodes, hasher))
+    }
+
+    fn of_distinct(nodes: Nodes, hasher: Hasher) -> Self {
         let mut order: Vec<_> = nodes.iter().collect();
         order.sort_by_key(|(_, node)| (node.weight(), node.name()));
         let draws = order
@@ -103,11 +116,11 @@ impl Rendezvous {
     ///
     /// # Errors
     ///
-    /// As [`Nodes::new`]; nothing is changed then.
+    /// As [`Nodes::new`] and [`Rendezvous::new`]; nothing is changed then.
     pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
         let mut nodes = self.nodes.clone();
         let index = nodes.add(node)?;
-        *self = Self::with_hasher(nodes, self.hasher);
+        *self = Self::with_hasher(nodes, self.hasher)?;
         Ok(index)
     }
 
@@ -119,7 +132,7 @@ impl Rendezvous {
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         let mut nodes = self.nodes.clone();
         let (_, node) = nodes.remove(name)?;
-        *self = Self::with_hasher(nodes, self.hasher);
+        *self = Self::of_distinct(nodes, self.hasher);
         Ok(node)
     }
 

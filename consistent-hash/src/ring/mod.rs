@@ -198,6 +198,14 @@ impl RingBuilder {
         self
     }
 
+    pub(crate) fn hash_in_use(self) -> Hasher {
+        self.hasher
+    }
+
+    pub(crate) fn virtual_nodes_each(self) -> u32 {
+        self.virtual_nodes
+    }
+
     /// Builds a ring.
     ///
     /// # Errors
@@ -218,8 +226,10 @@ impl RingBuilder {
         (0..self.tokens_for(node.weight())).map(move |i| (splitmix(seed, i), index))
     }
 
+    /// How many tokens a node of this weight has; what does not fit 64 bits is far beyond what any ring holds.
     fn tokens_for(self, weight: Weight) -> u64 {
-        (u64::from(weight.units()) * u64::from(self.virtual_nodes) + (1 << 15)) >> 16
+        let tokens = (u128::from(weight.units()) * u128::from(self.virtual_nodes) + (1 << 15)) >> 16;
+        u64::try_from(tokens).unwrap_or(u64::MAX)
     }
 
     /// Checks that every node has a token, and counts all.
@@ -227,11 +237,11 @@ impl RingBuilder {
         if nodes.is_empty() {
             return Err(BuildError::NoNodes);
         }
-        let mut tokens = 0;
+        let mut tokens = 0_u64;
         for (_, node) in nodes.iter() {
             match self.tokens_for(node.weight()) {
                 0 => return Err(BuildError::ShareTooSmall(node.name().into())),
-                own => tokens += own,
+                own => tokens = tokens.saturating_add(own),
             }
         }
         match usize::try_from(tokens) {

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use proptest::prelude::*;
-use quorate_consistent_hash::{BoundedLoads, KeyHash, Load, LoadFactor, Node, Placement, Rendezvous, Ring};
+use quorate_consistent_hash::{BoundedLoads, KeyHash, Load, LoadFactor, Node, Nodes, Placement, Rendezvous, Ring};
 
 use crate::support::{hashes, named, weighted};
 
@@ -17,7 +17,7 @@ proptest! {
         factor in 1.0_f64..3.0,
         steps in prop::collection::vec((any::<u64>(), any::<prop::sample::Index>(), 0..4), 1..200),
     ) {
-        let placement = Rendezvous::new(weighted(&weights));
+        let placement = Rendezvous::new(weighted(&weights)).unwrap();
         let loads = BoundedLoads::new(placement, LoadFactor::new(factor).unwrap());
         let mut held: Vec<Load> = Vec::new();
         for (hash, which, action) in steps {
@@ -44,6 +44,49 @@ proptest! {
         }
         drop(held);
         prop_assert_eq!(loads.total(), 0);
+    }
+
+    /// Nodes leave and come back while loads are held: what a node holds is what was taken on its name and not yet ended.
+    #[test]
+    fn loads_are_counted_by_name_through_any_membership(
+        steps in prop::collection::vec((any::<u64>(), any::<prop::sample::Index>(), 0..6), 1..150),
+        factor in 1.0_f64..2.0,
+    ) {
+        let ring = |members: u64| {
+            let names = (0..6).filter(|i| members >> i & 1 == 1).map(|i| format!("node-{i}"));
+            Ring::builder().virtual_nodes(2).build(Nodes::named(names).unwrap()).unwrap()
+        };
+        let mut loads = BoundedLoads::new(ring(0b11_1111), LoadFactor::new(factor).unwrap());
+        let mut older = Vec::new();
+        let mut held: Vec<(String, Load)> = Vec::new();
+        for (random, which, action) in steps {
+            match action {
+                0 if !held.is_empty() => drop(held.swap_remove(which.index(held.len()))),
+                1 => {
+                    let next = loads.with_placement(ring(random % 63 + 1));
+                    // Readers may still use what was before, for a while.
+                    older.push(std::mem::replace(&mut loads, next));
+                    older.drain(..older.len().saturating_sub(which.index(3)));
+                }
+                2 if !older.is_empty() => {
+                    let old = &older[which.index(older.len())];
+                    let load = old.take(KeyHash(random));
+                    held.push((old.node_of(&load).name().to_owned(), load));
+                }
+                _ => {
+                    let load = loads.take(KeyHash(random));
+                    let name = loads.node_of(&load).name().to_owned();
+                    let on_node = held.iter().filter(|(other, _)| *other == name).count() + 1;
+                    prop_assert!(on_node <= loads.bound(load.index(), held.len() + 1), "{} on {}", on_node, name);
+                    held.push((name, load));
+                }
+            }
+            for (index, node) in loads.placement().nodes().iter() {
+                let on_node = held.iter().filter(|(name, _)| name == node.name()).count();
+                prop_assert_eq!(loads.load(index), on_node, "{}", node.name());
+            }
+            prop_assert_eq!(loads.total(), held.len());
+        }
     }
 }
 

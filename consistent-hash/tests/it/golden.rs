@@ -1,8 +1,8 @@
 //! Placement against tables that other programs made; `tests/golden/README.md` tells how.
 
 use quorate_consistent_hash::{
-    BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, KeyHash, Node, Nodes, Placement, Token, Weight, jump,
-    redis_slot,
+    BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, KeyHash, Node, Nodes, Placement, RedisSlots, Token,
+    Weight, jump, redis_slot,
 };
 
 use crate::support::{name, named};
@@ -36,6 +36,14 @@ fn libmemcached_weighted_ketama() {
     let short = include_str!("../golden/ketama.nodes").replace(":11211", "");
     let short = CompatRing::libmemcached(nodes(&short)).unwrap();
     assert_owners(&short, &include_str!("../golden/libmemcached.tsv").replace(":11211", ""));
+}
+
+#[test]
+fn libmemcached_names_and_weights_of_every_kind() {
+    let odd = CompatRing::libmemcached(nodes(include_str!("../golden/libmemcached-names.nodes"))).unwrap();
+    assert_owners(&odd, include_str!("../golden/libmemcached-names.tsv"));
+    let heavy = CompatRing::libmemcached(nodes(include_str!("../golden/libmemcached-heavy.nodes"))).unwrap();
+    assert_owners(&heavy, include_str!("../golden/libmemcached-heavy.tsv"));
 }
 
 #[test]
@@ -129,6 +137,42 @@ fn redis_cluster_slots() {
 }
 
 #[test]
+fn redis_cluster_slots_on_new_masters() {
+    let mut clusters = 0;
+    for line in include_str!("../golden/redis-create.tsv").lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let masters: usize = columns[1].parse().unwrap();
+        let slots = RedisSlots::even(named(masters)).unwrap();
+        let ends: Vec<String> = (0..masters)
+            .map(|node| slots.owners().iter().rposition(|owner| owner.get() == node).unwrap().to_string())
+            .collect();
+        assert_eq!(ends.join(" "), columns[3], "{masters} masters");
+        assert!(slots.owners().is_sorted());
+        clusters += 1;
+    }
+    assert!(clusters > 30, "the table is whole");
+}
+
+/// Whatever rounding does, every node has slots, or the nodes are refused.
+#[test]
+fn redis_cluster_slots_on_any_number_of_masters() {
+    for masters in (1..1200).chain([4096, 8191, 8192, 8193, 9999, 16_000, 16_383, 16_384]) {
+        match RedisSlots::even(named(masters)) {
+            Ok(slots) => {
+                let mut owners = slots.owners().to_vec();
+                owners.dedup();
+                assert_eq!(owners.len(), masters);
+            }
+            Err(error) => {
+                assert_eq!(error, BuildError::TooManyNodes { nodes: masters, max: 16_384 });
+                assert!(masters > 8192, "{masters}");
+            }
+        }
+    }
+    assert!(RedisSlots::even(named(16_385)).is_err());
+}
+
+#[test]
 fn jump_hash() {
     for line in include_str!("../golden/jump.tsv").lines() {
         let mut numbers = line.split('\t').map(|number| number.parse::<u64>().unwrap());
@@ -148,6 +192,4 @@ fn what_the_others_would_place_on_nobody_is_refused() {
     for refused in [CompatRing::nginx(nodes("a 1.5\n")), CompatRing::libketama(nodes("a 1.5\n"))] {
         assert_eq!(refused.map(|_| ()), Err(BuildError::FractionalWeight("a".into())));
     }
-    let settings = EnvoyRing { minimum_ring_size: 1 << 40, maximum_ring_size: 1 << 41, ..EnvoyRing::default() };
-    assert!(matches!(CompatRing::envoy(nodes("a 1\n"), settings), Err(BuildError::TooManyTokens { .. })));
 }

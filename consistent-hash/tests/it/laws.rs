@@ -71,7 +71,7 @@ proptest! {
         check_minimal(&ring, &smaller, &gone, seed)?;
         smaller.add(node.clone()).unwrap();
         check_same(&ring, &smaller, seed)?;
-        let rendezvous = Rendezvous::new(nodes);
+        let rendezvous = Rendezvous::new(nodes).unwrap();
         let mut smaller = rendezvous.clone();
         smaller.remove(&gone).unwrap();
         check_minimal(&rendezvous, &smaller, &gone, seed)?;
@@ -133,7 +133,7 @@ proptest! {
         turned.reverse();
         let (nodes, turned) = (Nodes::new(nodes).unwrap(), Nodes::new(turned).unwrap());
         check_same(&Ring::new(nodes.clone()).unwrap(), &Ring::new(turned.clone()).unwrap(), seed)?;
-        check_same(&Rendezvous::new(nodes.clone()), &Rendezvous::new(turned.clone()), seed)?;
+        check_same(&Rendezvous::new(nodes.clone()).unwrap(), &Rendezvous::new(turned.clone()).unwrap(), seed)?;
         let maglev = |nodes| Maglev::builder().table_size(1009).build(nodes).unwrap();
         check_same(&maglev(nodes), &maglev(turned), seed)?;
     }
@@ -166,7 +166,7 @@ fn assert_balanced(placement: &dyn Placement, keys: impl Iterator<Item = KeyHash
     let loads = loads(placement, keys);
     let total: u64 = loads.iter().sum();
     for (index, node) in placement.nodes().iter() {
-        let fair = total as f64 * f64::from(node.weight().units()) / placement.nodes().total_units() as f64;
+        let fair = total as f64 * node.weight().units() as f64 / placement.nodes().total_units() as f64;
         let allowed = 5.0 * (deviation * deviation + 1.0 / fair).sqrt();
         let off = loads[index.get()] as f64 / fair - 1.0;
         assert!(off.abs() < allowed, "{what}: {} is off by {off:.4}, allowed {allowed:.4}", node.name());
@@ -225,16 +225,6 @@ fn maglev_moves_little_more_than_it_must() {
         .filter(|&(one, other)| name(&before, one) != "node-7" && name(&before, one) != name(&after, other))
         .count();
     assert!(moved * 100 < before.table_size() * 2, "{moved} entries moved needlessly");
-}
-
-#[test]
-fn maglev_shares_are_exact_to_an_entry() {
-    let placement = Maglev::builder().table_size(1009).build(weighted(&[1.0, 2.0, 3.5])).unwrap();
-    let mut entries = [0_u32; 3];
-    placement.table().for_each(|node| entries[node.get()] += 1);
-    for (count, share) in entries.into_iter().zip([1.0, 2.0, 3.5]) {
-        assert!((f64::from(count) - 1009.0 * share / 6.5).abs() <= 2.0, "{entries:?}");
-    }
 }
 
 #[test]

@@ -4,9 +4,11 @@ mod bounded;
 mod golden;
 mod laws;
 mod movement;
+mod node_sets;
 #[cfg(feature = "std")]
 mod publish;
 mod refusals;
 mod stability;
+mod states;
 mod support;
 mod zones;

@@ -160,5 +160,5 @@ fn pins_and_generations() {
     assert_eq!(migration.left(), migration.plan().len());
     let mut other = migration.progress();
     other.steps += 1;
-    assert_eq!(Migration::resume(before, after, &other).map(|_| ()), Err(MigrationError::OtherPlan));
+    assert_eq!(Migration::resume(before, after, &other).map(|_| ()), Err(MigrationError::FingerprintMismatch));
 }

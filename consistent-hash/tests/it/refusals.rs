@@ -25,16 +25,18 @@ fn weights() {
         (f64::NAN, WeightError::NotANumber),
         (1e-9, WeightError::TooSmall),
         (f64::MIN_POSITIVE, WeightError::TooSmall),
-        (32768.5, WeightError::TooLarge),
+        (4_294_967_295.25, WeightError::TooLarge),
         (f64::INFINITY, WeightError::TooLarge),
     ] {
         assert_eq!(Weight::new(value), Err(error), "{value}");
     }
-    for value in [1.0 / 65536.0, 0.5, 1.0, 2.5, 32768.0] {
+    for value in [1.0 / 65536.0, 0.5, 1.0, 2.5, 32768.0, 4_294_967_295.0] {
         assert!((Weight::new(value).unwrap().as_f64() - value).abs() < f64::EPSILON);
     }
     assert_eq!(Weight::new(3.0).unwrap().whole(), Some(3));
     assert_eq!(Weight::new(3.25).unwrap().whole(), None);
+    assert_eq!(Weight::MAX.whole(), Some(u32::MAX));
+    assert_eq!(Weight::new(f64::from(u32::MAX)), Ok(Weight::MAX));
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn removals() {
     let mut memento = Memento::new(named(2)).unwrap();
     memento.remove("node-0").unwrap();
     assert_eq!(memento.remove("node-1"), Err(RemoveError::LastNode));
-    let mut rendezvous = Rendezvous::new(named(1));
+    let mut rendezvous = Rendezvous::new(named(1)).unwrap();
     assert_eq!(rendezvous.remove("node-0"), Err(RemoveError::LastNode));
     assert_eq!(rendezvous.add(Node::new("node-0")), Err(BuildError::DuplicateNode("node-0".into())));
 }
@@ -82,16 +84,19 @@ fn memento_states_that_contradict_themselves() {
             hasher: Hasher::STABLE,
             numbers: slots.collect(),
             removed: removed.to_vec(),
+            fingerprint: 0,
         };
         Memento::try_from(state).map(|_| ())
     };
     let refused = Err(StateError::Build(BuildError::BadRemovals));
-    assert_eq!(restore(&[true, false, true], &[1]), Ok(()));
-    assert_eq!(restore(&[true, true, false], &[2]), Ok(()));
+    // What fits together is still not a state that a placement made.
+    assert_eq!(restore(&[true, false, true], &[1]), Err(StateError::FingerprintMismatch));
+    assert_eq!(restore(&[true, false, true, false], &[1]), refused);
     assert_eq!(restore(&[true, false, true], &[]), refused);
     assert_eq!(restore(&[true, false, true], &[0]), refused);
     assert_eq!(restore(&[true, false, true], &[1, 1]), refused);
     assert_eq!(restore(&[true, false, true], &[7]), refused);
+    assert_eq!(restore(&[true, false, true, false], &[1, 3]), Err(StateError::FingerprintMismatch));
     assert_eq!(restore(&[false, false], &[0, 1]), Err(StateError::Build(BuildError::NoNodes)));
 }
 

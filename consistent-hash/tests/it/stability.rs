@@ -55,7 +55,7 @@ fn the_first_keys_are_pinned_in_plain_sight() {
     };
     let nodes = || Nodes::named(["a", "b", "c", "d", "e"]).unwrap();
     assert_eq!(owners(&Ring::new(nodes()).unwrap()), ["b", "e", "a", "a", "e"]);
-    assert_eq!(owners(&Rendezvous::new(nodes())), ["a", "d", "c", "e", "a"]);
+    assert_eq!(owners(&Rendezvous::new(nodes()).unwrap()), ["a", "d", "c", "e", "a"]);
     assert_eq!(owners(&Maglev::new(nodes()).unwrap()), ["d", "b", "b", "a", "b"]);
     assert_eq!(owners(&Jump::new(nodes()).unwrap()), ["c", "b", "c", "a", "b"]);
     assert_eq!(owners(&JumpBack::new(nodes()).unwrap()), ["c", "d", "a", "e", "a"]);
@@ -141,12 +141,12 @@ fn states_are_pinned_as_text() {
         concat!(
             r#"{"version":1,"hash_version":1,"settings":{"hasher":{"key":null},"virtual_nodes":2},"nodes":["#,
             r#"{"name":"node-0","weight":1.0,"zone":"","rack":""},{"name":"node-1","weight":2.5,"zone":"","rack":""}],"#,
-            r#""fingerprint":8425852220401541942}"#
+            r#""fingerprint":3378045034318084438}"#
         )
     );
     let back = Ring::try_from(serde_json::from_str::<RingState>(&text).unwrap()).unwrap();
     assert_eq!(digest(&back), digest(&ring));
-    for weight in ["0.0", "-1.0", "1e9"] {
+    for weight in ["0.0", "-1.0", "1e10"] {
         assert!(serde_json::from_str::<RingState>(&text.replace("2.5", weight)).is_err(), "{weight}");
     }
     let mut memento = Memento::new(named(3)).unwrap();

@@ -8,7 +8,7 @@ use quorate_consistent_hash::{
 pub(crate) fn every_algorithm(nodes: &Nodes) -> Vec<(&'static str, Box<dyn Placement>)> {
     let mut all: Vec<(&str, Box<dyn Placement>)> = vec![
         ("ring", Box::new(Ring::new(nodes.clone()).unwrap())),
-        ("rendezvous", Box::new(Rendezvous::new(nodes.clone()))),
+        ("rendezvous", Box::new(Rendezvous::new(nodes.clone()).unwrap())),
         ("maglev", Box::new(Maglev::new(nodes.clone()).unwrap())),
     ];
     if let Ok(jump) = Jump::new(nodes.clone()) {

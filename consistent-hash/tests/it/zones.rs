@@ -57,7 +57,7 @@ proptest! {
             }
         }
         check(&Ring::new(nodes.clone()).unwrap(), &zones, seed)?;
-        check(&Rendezvous::new(nodes.clone()), &zones, seed)?;
+        check(&Rendezvous::new(nodes.clone()).unwrap(), &zones, seed)?;
         check(&Maglev::builder().table_size(997).build(nodes).unwrap(), &zones, seed)?;
     }
 }

@@ -72,7 +72,7 @@ impl Built {
                 let settings = EnvoyRing { minimum_ring_size: placing.ring_size, ..EnvoyRing::default() };
                 CompatRing::envoy(nodes, settings).map(Self::Compat)
             }
-            Algorithm::Rendezvous => other(Ok(Box::new(Rendezvous::new(nodes)))),
+            Algorithm::Rendezvous => other(Rendezvous::new(nodes).map(|placement| Box::new(placement) as _)),
             Algorithm::Jump => other(Jump::new(nodes).map(|placement| Box::new(placement) as _)),
             Algorithm::JumpBack => other(JumpBack::new(nodes).map(|placement| Box::new(placement) as _)),
             Algorithm::Maglev => {

@@ -54,12 +54,13 @@ pub(crate) fn loads(placement: &dyn Placement, hashes: &[KeyHash]) -> Vec<Load> 
     for &hash in hashes {
         counts[placement.owner_of(hash).get()] += 1;
     }
-    let total = ratio(placement.nodes().total_units());
+    let weight_of = |node: &quorate_consistent_hash::Node| node.weight().as_f64();
+    let total: f64 = placement.nodes().iter().map(|(_, node)| weight_of(node)).sum();
     let load = |(index, node): (quorate_consistent_hash::NodeIndex, &quorate_consistent_hash::Node)| Load {
         name: node.name().into(),
-        weight: node.weight().as_f64(),
+        weight: weight_of(node),
         keys: counts[index.get()],
-        fair: ratio(hashes.len() as u64) * f64::from(node.weight().units()) / total,
+        fair: ratio(hashes.len() as u64) * weight_of(node) / total,
     };
     placement.nodes().iter().map(load).collect()
 }

@@ -1,0 +1,85 @@
+//! What the names of servers mean to the programs we agree with.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::format;
+use alloc::string::String;
+
+use crate::error::BuildError;
+use crate::node::Nodes;
+
+/// Refuses two names of one server: `meaning` gives the same text for both.
+pub(super) fn require_distinct(nodes: &Nodes, meaning: impl Fn(&str) -> String) -> Result<(), BuildError> {
+    let mut named = BTreeMap::new();
+    for (_, node) in nodes.iter() {
+        match named.entry(meaning(node.name())) {
+            Entry::Vacant(place) => _ = place.insert(node.name()),
+            Entry::Occupied(other) => return Err(BuildError::SameServer((*other.get()).into(), node.name().into())),
+        }
+    }
+    Ok(())
+}
+
+/// The text that libmemcached hashes for a server: the host alone for port 11211, which may be left out, else `host:port`. An IPv6
+/// address stands without brackets. A Unix socket has port 0.
+pub(super) fn memcached(name: &str) -> Cow<'_, str> {
+    if name.starts_with('/') {
+        return if name.ends_with(":0") { name.into() } else { format!("{name}:0").into() };
+    }
+    let (host, port) = match name.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => return host.into(),
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        // What follows the last of several colons without brackets is a port, or the end of an address whose port is left out:
+        // hashed it is the same, but for the port that is never written.
+        None => match name.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || port == "11211" => (host, Some(port)),
+            _ => return name.into(),
+        },
+    };
+    match port.and_then(number) {
+        Some(MEMCACHED_PORT | 0) => host.into(),
+        Some(port) => format!("{host}:{port}").into(),
+        None => name.into(),
+    }
+}
+
+/// What a name of a libmemcached server means: host names are the same in capital letters.
+pub(super) fn memcached_meaning(name: &str) -> String {
+    let hashed = memcached(name);
+    if hashed.starts_with('/') { hashed.into_owned() } else { hashed.to_ascii_lowercase() }
+}
+
+/// Host and port as nginx hashes them. The port is what follows the last colon, if that is digits only.
+pub(super) fn nginx(server: &str) -> (&str, &str) {
+    if let Some(path) = unix_path(server) {
+        return (path, "");
+    }
+    match server.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
+        _ => (server, ""),
+    }
+}
+
+/// What a name of an nginx server means: port 80 may be left out, and host names are the same in capital letters.
+pub(super) fn nginx_meaning(server: &str) -> String {
+    if let Some(path) = unix_path(server) {
+        return format!("unix:{path}");
+    }
+    let (host, port) = nginx(server);
+    let port = if port.is_empty() { Some(80) } else { number(port) };
+    match port {
+        Some(port) => format!("{}:{port}", host.to_ascii_lowercase()),
+        None => server.to_ascii_lowercase(),
+    }
+}
+
+fn unix_path(server: &str) -> Option<&str> {
+    server.get(..5).filter(|prefix| prefix.eq_ignore_ascii_case("unix:")).map(|_| &server[5..])
+}
+
+fn number(port: &str) -> Option<u16> {
+    if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok() } else { None }
+}
+
+const MEMCACHED_PORT: u16 = 11211;
