@@ -45,11 +45,14 @@ fn node(line: &str) -> Result<Option<Node>, String> {
     }
 }
 
-/// The lines of a file with their numbers, as bytes; an end of line at the end of the file ends the last line.
+/// The lines of a file with their numbers, as bytes. A line ends with LF or CRLF, the last with the file too; a byte order mark
+/// at the start is no part of the first line.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let none = bytes.is_empty();
-    (1..).zip(whole.split(|&byte| byte == b'\n')).filter(move |_| !none)
+    let lines = whole.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    (1..).zip(lines).filter(move |_| !none)
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {

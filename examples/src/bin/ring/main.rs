@@ -22,7 +22,7 @@ use error::Failure;
 
 /// Consistent hashing at the command line.
 ///
-/// Nodes are read from a file, one a line: `name [weight [zone [rack]]]`. Keys are read one a line.
+/// Nodes are read from a file, one a line: `name [weight [zone [rack]]]`. Keys are read one a line. Lines end with LF or CRLF.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -57,7 +57,7 @@ struct Placing {
     #[arg(long, default_value_t = 65537)]
     table_size: u32,
 
-    /// The least number of tokens of the ring (`envoy`).
+    /// The least number of tokens of the ring, 8388608 at most (`envoy`).
     #[arg(long, default_value_t = 1024)]
     ring_size: u64,
 }
@@ -74,7 +74,7 @@ struct Sampling {
     numeric: bool,
 
     /// Without a file of keys, measure on this many keys `0`, `1`, `2`, ...
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     samples: u64,
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_consistent_hash::{KeyHash, Node, NodeIndex, Placement, ZoneReplicas, redis_slot};
+use quorate_consistent_hash::{KeyHash, Node, NodeIndex, Placement, ReplicaError, ZoneReplicas, redis_slot};
 
 use crate::Placing;
 use crate::algorithm::{Algorithm, Built};
@@ -71,7 +71,11 @@ fn owners(options: &Options) -> Result<Owners, Failure> {
             Ok(zones.replicas_of(hash).map(Node::name).collect::<Vec<_>>().join(","))
         }));
     }
-    let mut indexes = vec![NodeIndex::default(); options.replicas];
+    let (wanted, nodes) = (options.replicas, built.placement().nodes().len());
+    if wanted > nodes {
+        return Err(ReplicaError::TooFewNodes { wanted, nodes }.into());
+    }
+    let mut indexes = vec![NodeIndex::default(); wanted];
     Ok(Box::new(move |key, hash| {
         let placement = built.placement();
         placement.fill_replicas(hash.unwrap_or_else(|| placement.hash(key)), &mut indexes)?;

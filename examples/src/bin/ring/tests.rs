@@ -41,6 +41,19 @@ fn numbers_are_taken_as_they_are() {
 }
 
 #[test]
+fn files_from_windows_place_the_same_keys() {
+    let placed = |nodes, keys| {
+        ring(&[("nodes", nodes), ("keys", keys)], "owners --algorithm ring --nodes @nodes --keys @keys").unwrap()
+    };
+    let expected = placed("a\nb 2\nc 1 z r\n", "k1\nk2\n\nk3\n");
+    assert_eq!(placed("a\r\nb 2\r\nc 1 z r\r\n", "k1\r\nk2\r\n\r\nk3\r\n"), expected);
+    assert_eq!(placed("\u{feff}a\r\nb 2\r\nc 1 z r", "\u{feff}k1\r\nk2\r\n\r\nk3"), expected);
+    let numeric =
+        ring(&[THREE, ("keys", "1\r\n2\r\n")], "owners --algorithm ring --nodes @nodes --keys @keys --numeric");
+    assert!(numeric.unwrap().starts_with("1\t"));
+}
+
+#[test]
 fn every_algorithm_owns_balances_moves_and_draws() {
     let keys: String = (0..50).map(|i| format!("key-{i}\n")).collect();
     let files = [("nodes", "a\nb\nc\n"), ("more", "a\nb\nc\nd\n"), ("keys", keys.as_str())];
@@ -79,7 +92,14 @@ fn bad_input_is_refused_by_line() {
         ("a\na\n", "--algorithm ring", "node \"a\" is given twice"),
         ("a\nb 0\n", "--algorithm ring", "@nodes, line 2: \"0\": weight is not above zero"),
         ("a NaN\n", "--algorithm ring", "@nodes, line 1: \"NaN\": weight is not a number"),
-        ("a 1e9\n", "--algorithm ring", "@nodes, line 1: \"1e9\": weight is above 32768"),
+        ("a 1e10\n", "--algorithm ring", "@nodes, line 1: \"1e10\": weight is above 4294967295"),
+        ("a\n", "--algorithm ring --replicas 18446744073709551615", "18446744073709551615 replicas wanted of 1 nodes"),
+        ("a\nA\n", "--algorithm nginx", "nodes \"a\" and \"A\" mean the same server"),
+        (
+            "a\n",
+            "--algorithm envoy --ring-size 8388609",
+            "a ring of at least 8388609 and at most 8388608 tokens is not possible: both are at most 8388608, in this order",
+        ),
         ("a x\n", "--algorithm ring", "@nodes, line 1: \"x\" is not a weight"),
         ("a 1 z r more\n", "--algorithm ring", "@nodes, line 1: \"more\" is one field too many"),
         ("a\nb 2\n", "--algorithm jump", "the algorithm knows no weights, and those given differ"),
