@@ -1,7 +1,7 @@
-//! CRC-32C, for payloads that a core writes itself.
+//! CRC-32C, for payloads that a core writes or checks itself.
 //!
-//! The log, the transport and the runtime use the processor's instruction; this table keeps the cores free of
-//! dependencies for the few bytes they write themselves.
+//! The table keeps the cores free of dependencies. With the feature `hardware-checksum`, which the runtime sets, the processor's
+//! instruction is used: a follower checks every payload that it receives.
 
 /// CRC-32C (Castagnoli; RFC 3720, appendix B.4) of `bytes`.
 ///
@@ -10,6 +10,14 @@
 /// ```
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
+    #[cfg(feature = "hardware-checksum")]
+    return crc32c::crc32c(bytes);
+    #[cfg(not(feature = "hardware-checksum"))]
+    return by_table(bytes);
+}
+
+#[cfg(any(test, not(feature = "hardware-checksum")))]
+fn by_table(bytes: &[u8]) -> u32 {
     let rest = bytes.iter().fold(u32::MAX, |crc, byte| {
         let low = crc.to_le_bytes()[0];
         TABLE[usize::from(low ^ byte)] ^ (crc >> 8)
@@ -17,8 +25,10 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     !rest
 }
 
+#[cfg(any(test, not(feature = "hardware-checksum")))]
 const TABLE: [u32; 256] = table();
 
+#[cfg(any(test, not(feature = "hardware-checksum")))]
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -33,4 +43,15 @@ const fn table() -> [u32; 256] {
         byte += 1;
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{by_table, crc32c};
+
+    #[test]
+    fn the_table_and_the_instruction_agree() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        assert!((0..1000).all(|length| by_table(&bytes[..length]) == crc32c(&bytes[..length])));
+    }
 }

@@ -87,7 +87,7 @@ pub struct EntryHeader {
     pub acknowledged_below: u64,
     /// When the leader appended it; never goes back along the log.
     pub log_time: LogTime,
-    /// CRC-32C of the payload, made where the payload was made and checked where it is applied.
+    /// CRC-32C of the payload, made where the payload was made and checked where it is received and where it is applied.
     pub checksum: u32,
     /// The payload is not here, only its checksum and length (a witness keeps such entries).
     pub elided_length: Option<u32>,
@@ -115,6 +115,12 @@ impl Entry {
             elided_length: None,
         };
         Self { header, payload }
+    }
+
+    /// Whether the payload is the one that the header's checksum was made of. An elided payload says nothing against it.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.header.elided_length.is_some() || crate::crc32c(&self.payload) == self.header.checksum
     }
 
     /// Bytes of the encoded entry.

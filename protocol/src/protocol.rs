@@ -178,6 +178,19 @@ pub enum StorageLevel {
     Low,
 }
 
+/// What the disk of a node does, as it tells its peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum DiskState {
+    /// It has room and takes writes.
+    #[default]
+    Ready,
+    /// Its reserve is used up: see [`StorageLevel::Low`].
+    Low,
+    /// A write has been under way for far longer than writes take.
+    Stalled,
+}
+
 /// Why a group stops on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -19,7 +19,7 @@ pub struct Recovery {
     pub last: LogIndex,
     /// Where each term begins, ascending, over the entries from the first to the last.
     pub runs: Vec<(LogIndex, Term)>,
-    /// The newest entries that fit the byte bound given to recovery, up to the last one.
+    /// The newest entries that fit the byte bound given to recovery, up to the last one. None where the last alone does not fit.
     pub tail: Vec<(LogIndex, Entry)>,
     /// Every configuration entry that is still in the log, ascending.
     pub configurations: Vec<(LogIndex, Entry)>,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Configuration, Entry, EntryKind, HaltReason, LogIndex, LogTime, Member, NodeId, ProposalId, Protocol, ReadId,
-    SnapshotMeta, Term,
+    Configuration, DiskState, Entry, EntryKind, HaltReason, LogIndex, LogTime, Member, NodeId, ProposalId, Protocol,
+    ReadId, SnapshotMeta, Term,
 };
 
 /// A replicated log: commands and events are the same whatever protocol agrees on it, so that a replica runs on any.
@@ -222,6 +222,8 @@ pub enum VotingBar {
     WipedDisk,
     /// It is not a voter of the configuration in force.
     NotVoter,
+    /// It is in the last term that there is: nobody can be elected any more.
+    TermsUsedUp,
 }
 
 /// Work that only the application can do.
@@ -304,6 +306,8 @@ pub struct LogStatus {
     pub configuration: Configuration,
     /// Why this node does not vote, if it does not.
     pub barred: Option<VotingBar>,
+    /// What this node's disk does.
+    pub disk: DiskState,
     /// Why this group stopped here, if it did.
     pub halted: Option<HaltReason>,
     /// On a leader: how far each peer is.
@@ -323,6 +327,8 @@ pub struct PeerProgress {
     pub next_index: LogIndex,
     /// How entries reach it.
     pub state: ProgressState,
+    /// What its disk does, as it said last.
+    pub disk: DiskState,
     /// Whether it was heard of within an election time-out.
     pub is_active: bool,
 }

@@ -6,7 +6,6 @@ use crate::Raft;
 use crate::error::Ignored;
 use crate::message::{Message, RequestVote, Verdict, VoteKind, VoteResponse};
 use crate::quorum::{Tally, tally};
-use crate::raft::TERM_MAX;
 use crate::state::{Ballot, Follower, RoleState};
 
 impl Raft {
@@ -35,6 +34,7 @@ impl Raft {
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
+        self.check_founding(request.founding)?;
         if self.leader == Some(from) && request.term > self.state.term {
             // Whoever asks to lead a later term leads no more: a quiet follower learns it here.
             self.lose_leader();
@@ -96,14 +96,14 @@ impl Raft {
         }
     }
 
-    /// Whether this node may ask to lead.
+    /// Whether this node may ask to lead. One whose disk stands still could not fill the office.
     pub(crate) fn may_campaign(&self) -> bool {
         let node = self.config.node();
         let is_eligible =
             |member: &Member| member.node == node && member.role == MemberRole::Voter && member.priority > 0;
         let configuration = self.log.configuration();
         self.barred().is_none()
-            && self.state.term < TERM_MAX
+            && !self.is_stalled()
             && configuration.members().iter().chain(configuration.outgoing()).any(is_eligible)
     }
 
@@ -172,7 +172,8 @@ impl Raft {
     /// Asks every other voter. The question states this log and waits until all of it is durable.
     fn ask_for_votes(&mut self, kind: VoteKind, term: Term) {
         self.write_whole_log();
-        let request = RequestVote { term, kind, last_index: self.log.last(), last_term: self.log.last_term() };
+        let (last_index, last_term) = (self.log.last(), self.log.last_term());
+        let request = RequestVote { term, kind, last_index, last_term, founding: self.state.founding };
         let newest_write = self.outbox.newest_write();
         let configuration = self.log.configuration();
         for node in configuration.nodes().filter(|node| configuration.is_voter(*node) && *node != self.config.node()) {

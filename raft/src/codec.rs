@@ -1,13 +1,13 @@
 //! The state record: what this crate writes itself, byte by byte.
 //!
 //! ```text
-//!  0         1              9        10              18         22
-//! +---------+--------------+--------+---------------+----------+
-//! | version | term (8)     | voted? | voted for (8) | starts(4)|
-//! +---------+--------------+--------+---------------+----------+
+//!  0         1              9        10              18         22         23            27
+//! +---------+--------------+--------+---------------+----------+----------+-------------+
+//! | version | term (8)     | voted? | voted for (8) | starts(4)| founded? | founding (4)|
+//! +---------+--------------+--------+---------------+----------+----------+-------------+
 //! ```
 //!
-//! All numbers are little-endian. Without a vote the node is zero.
+//! All numbers are little-endian. Without a vote the node is zero, and without a founding its checksum is.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{NodeId, StateError, Term};
@@ -22,6 +22,8 @@ pub(crate) fn encode_state(state: &DurableState) -> Bytes {
     out.put_u8(u8::from(state.voted_for.is_some()));
     out.put_u64_le(state.voted_for.map_or(0, |node| node.0));
     out.put_u32_le(state.starts);
+    out.put_u8(u8::from(state.founding.is_some()));
+    out.put_u32_le(state.founding.unwrap_or(0));
     out.freeze()
 }
 
@@ -36,15 +38,19 @@ pub(crate) fn decode_state(bytes: &[u8]) -> Result<DurableState, StateError> {
         return Err(StateError::Malformed);
     }
     let term = Term(rest.get_u64_le());
-    let voted = rest.get_u8();
-    let node = rest.get_u64_le();
-    let voted_for = match (voted, node) {
+    let voted_for = match (rest.get_u8(), rest.get_u64_le()) {
         (0, 0) => None,
         (1, node) => Some(NodeId(node)),
         _ => return Err(StateError::Malformed),
     };
-    Ok(DurableState { term, voted_for, starts: rest.get_u32_le() })
+    let starts = rest.get_u32_le();
+    let founding = match (rest.get_u8(), rest.get_u32_le()) {
+        (0, 0) => None,
+        (1, checksum) => Some(checksum),
+        _ => return Err(StateError::Malformed),
+    };
+    Ok(DurableState { term, voted_for, starts, founding })
 }
 
 const VERSION: u8 = 1;
-const STATE_BYTES: usize = 22;
+const STATE_BYTES: usize = 27;

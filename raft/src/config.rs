@@ -147,11 +147,12 @@ impl Settings {
         let ordered = [
             (self.heartbeat_interval > Duration::ZERO, "heartbeat_interval is above zero"),
             (
-                self.heartbeat_interval * 2 <= self.election_timeout_min,
+                self.heartbeat_interval.saturating_mul(2) <= self.election_timeout_min,
                 "heartbeat_interval <= election_timeout_min / 2",
             ),
             (self.election_timeout_min < self.election_timeout_max, "election_timeout_min < election_timeout_max"),
-            (self.quiet_max >= self.election_timeout_max * 2, "quiet_max >= 2 * election_timeout_max"),
+            (self.election_timeout_max <= ELECTION_TIMEOUT_MAX, "election_timeout_max is at most a day"),
+            (self.quiet_max >= self.election_timeout_max.saturating_mul(2), "quiet_max >= 2 * election_timeout_max"),
             (self.commit_notice_delay <= self.heartbeat_interval, "commit_notice_delay <= heartbeat_interval"),
             (self.entry_bytes_max > ENTRY_HEADER_BYTES, "entry_bytes_max is above the header"),
             (self.entry_bytes_max <= self.batch_bytes_max, "entry_bytes_max <= batch_bytes_max"),
@@ -168,3 +169,6 @@ impl Settings {
         }
     }
 }
+
+/// Nobody waits longer for a leader, and no sum of times near this one overflows.
+const ELECTION_TIMEOUT_MAX: Duration = Duration::from_hours(24);

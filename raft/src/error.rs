@@ -42,7 +42,7 @@ impl std::error::Error for ConfigError {}
 pub enum Ignored {
     /// Of an earlier term.
     StaleTerm,
-    /// Of a term that no election reaches.
+    /// Of a term that no election reaches, or further ahead than a group gets while one of its nodes is away.
     AbsurdTerm,
     /// An index that no log reaches, or that this leader never had.
     AbsurdIndex,
@@ -58,6 +58,11 @@ pub enum Ignored {
     NotMember,
     /// Entries that cannot be read or do not follow each other.
     MalformedEntries,
+    /// An entry whose payload is not the one that its checksum was made of: somebody's memory changed it. A follower refuses it, and
+    /// a leader that is told so reads it from disk again.
+    CorruptEntries,
+    /// The group of the sender was founded with other first members than this node's.
+    OtherFounding,
     /// Entries that arrive faster than the log takes them.
     LogBusy,
     /// The log certainly did not write: it is tried again.
@@ -88,6 +93,8 @@ impl Ignored {
             Self::Stranger => "stranger",
             Self::NotMember => "not_member",
             Self::MalformedEntries => "malformed_entries",
+            Self::CorruptEntries => "corrupt_entries",
+            Self::OtherFounding => "other_founding",
             Self::LogBusy => "log_busy",
             Self::LogRefuses => "log_refuses",
             Self::AcknowledgedLost => "acknowledged_lost",

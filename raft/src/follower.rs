@@ -4,7 +4,7 @@ use quorate_protocol::{Entry, HaltReason, LogIndex, NodeId, Term};
 
 use crate::Raft;
 use crate::error::Ignored;
-use crate::log::configuration_of;
+use crate::log::{FOUNDING_INDEX, configuration_of};
 use crate::message::{AppendEntries, AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, Message};
 use crate::raft::INDEX_MAX;
 use crate::state::RoleState;
@@ -50,12 +50,12 @@ impl Raft {
         if waiting_bytes > self.config.settings().received_bytes_max {
             return Err(Ignored::LogBusy);
         }
-        let last = self.take_entries(message)?;
+        let last = self.take_entries(from, message)?;
         self.matched = self.matched.max(last);
         if let RoleState::Follower(follower) = &mut self.role {
             follower.owes_acknowledgement = true;
             // What is durable before these entries is no news that deserves a message of its own.
-            follower.acknowledged = follower.acknowledged.max(message.prev_index.min(self.log.durable()));
+            follower.acknowledged = follower.acknowledged.max(last.min(self.log.durable()));
         }
         self.commit_up_to(message.commit_index);
         Ok(())
@@ -68,7 +68,7 @@ impl Raft {
         let received_index = self.matched.max(self.commit_index);
         let match_index = self.matched.min(self.log.durable());
         let (term, round) = (self.state.term, message.round);
-        let response = HeartbeatResponse { term, round, received_index, match_index, pace };
+        let response = HeartbeatResponse { term, round, received_index, match_index, pace, disk: self.disk_state() };
         self.send(from, Message::HeartbeatResponse(response));
     }
 
@@ -87,12 +87,13 @@ impl Raft {
     }
 
     /// Appends what is new, behind taking away what contradicts it. Gives the last entry of the batch.
-    fn take_entries(&mut self, message: &AppendEntries) -> Result<LogIndex, Ignored> {
+    fn take_entries(&mut self, from: NodeId, message: &AppendEntries) -> Result<LogIndex, Ignored> {
         if message.batch.is_empty() {
             return Ok(message.prev_index);
         }
         let entries = message.batch.decode().map_err(|_| Ignored::MalformedEntries)?;
-        check_batch(message, &entries)?;
+        check_batch(message)?;
+        self.check_content(from, &entries)?;
         let last = entries.last().map_or(message.prev_index, |(index, ..)| *index);
         for (index, term, entry) in entries {
             if index < self.log.base().0 {
@@ -112,22 +113,49 @@ impl Raft {
                 return Err(Ignored::MalformedEntries);
             }
             let configuration = configuration_of(&entry).map_err(|_| Ignored::MalformedEntries)?;
+            let checksum = entry.header.checksum;
             let index = self.log.append(term, entry);
+            if index == FOUNDING_INDEX && self.state.founding.is_none() {
+                self.state.founding = Some(checksum);
+                self.persist_state();
+            }
             if let Some(configuration) = configuration {
                 self.log.note_configuration(index, configuration);
             }
         }
         Ok(last)
     }
+
+    /// Whether the content of entries is what was proposed, and the first of all entries the one that this node has, before any of
+    /// it is taken. One flipped bit in a leader's memory would otherwise be replicated, and stop every replica where it is applied.
+    fn check_content(&mut self, from: NodeId, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
+        if let Some((index, ..)) = entries.iter().find(|(_, _, entry)| !entry.is_intact()) {
+            let outcome = AppendOutcome::Corrupt { index: *index };
+            self.send(from, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
+            return Err(Ignored::CorruptEntries);
+        }
+        if let Some((FOUNDING_INDEX, _, first)) = entries.first() {
+            self.check_founding(Some(first.header.checksum))?;
+        }
+        let is_readable = |(_, _, entry): &(LogIndex, Term, Entry)| configuration_of(entry).is_ok();
+        if entries.iter().all(is_readable) { Ok(()) } else { Err(Ignored::MalformedEntries) }
+    }
+
+    /// Whether the sender's group was founded as this node's was, as far as both know.
+    pub(crate) fn check_founding(&self, founding: Option<u32>) -> Result<(), Ignored> {
+        match (self.state.founding, founding) {
+            (Some(own), Some(theirs)) if own != theirs => Err(Ignored::OtherFounding),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Whether a batch is one that a log holds behind `prev_index`, before any of it is taken.
-fn check_batch(message: &AppendEntries, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
+fn check_batch(message: &AppendEntries) -> Result<(), Ignored> {
     let starts_right = message.batch.header().first == message.prev_index.next();
     let runs = &message.batch.header().runs;
     let first_term = runs.first().map_or(Term(0), |run| run.term);
     let last_term = runs.last().map_or(Term(0), |run| run.term);
     let terms_fit = first_term >= message.prev_term && last_term <= message.term;
-    let is_readable = |(_, _, entry): &(LogIndex, Term, Entry)| configuration_of(entry).is_ok();
-    if starts_right && terms_fit && entries.iter().all(is_readable) { Ok(()) } else { Err(Ignored::MalformedEntries) }
+    if starts_right && terms_fit { Ok(()) } else { Err(Ignored::MalformedEntries) }
 }

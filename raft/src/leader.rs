@@ -1,17 +1,16 @@
 //! Leading: taking proposals, counting acknowledgements, keeping a quorum, handing over (Raft §5.3, §5.4.2).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use quorate_protocol::{
-    Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogTime, MemberRole, NodeId, Proposal, ProposalId,
-    RefuseReason, StorageLevel,
+    Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogTime, NodeId, Proposal, ProposalId, RefuseReason,
+    StorageLevel,
 };
 
 use crate::Raft;
 use crate::error::Ignored;
 use crate::log::no_op;
-use crate::message::{AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message, TimeoutNow};
+use crate::message::{AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message};
 use crate::progress::{Progress, SendState};
 use crate::quiet::Quiet;
 use crate::quorum::reached_by_quorum;
@@ -40,6 +39,8 @@ pub(crate) struct Leader {
     /// Transfers for which the own snapshot could not be read, since the last that was done. Counted apart from loads: a log
     /// that is read well says nothing of the snapshot.
     pub(crate) snapshots_unread: u32,
+    /// When the office began, or was last offered to another for the sake of this node's disk.
+    pub(crate) offered_at: Instant,
     pub(crate) quiet: Quiet,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct Leader {
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
     pub(crate) until: Instant,
-    /// Whether the target was told to campaign.
+    /// Whether the target was told to campaign. It is told again with each round of heartbeats.
     pub(crate) is_told: bool,
 }
 
@@ -100,6 +101,7 @@ impl Raft {
             compaction: None,
             loads_failed: 0,
             snapshots_unread: 0,
+            offered_at: self.now.instant,
             quiet: Quiet::new(self.now.instant),
         };
         self.role = RoleState::Leader(Box::new(leader));
@@ -134,9 +136,7 @@ impl Raft {
     pub(crate) fn on_leader_timeout(&mut self) {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        if leader.transfer.is_some_and(|transfer| transfer.until <= now) {
-            leader.transfer = None;
-        }
+        leader.transfer.take_if(|transfer| transfer.until <= now);
         if leader.tick_at <= now {
             self.tick();
         }
@@ -159,10 +159,13 @@ impl Raft {
                 if !is_answer || hint_index > prev_index {
                     return Err(Ignored::StaleAnswer);
                 }
-                if prev_index <= progress.match_index {
-                    // The same question would be answered the same at once: a heartbeat is waited for.
+                if prev_index <= progress.match_index && !progress.counts() {
+                    // Yet another disk under this id. What the last one had counted for nothing, and says nothing of this one.
+                    *progress = Progress::new(prev_index.next(), now, progress.standing);
+                } else if prev_index <= progress.match_index {
+                    // The same question would be answered the same at once.
                     progress.become_probe(prev_index.next());
-                    progress.pace = SendState::Probe { is_waiting: true };
+                    progress.pause(now);
                     return Err(Ignored::AcknowledgedLost);
                 }
                 // Terms above the hint's cannot match before it: one round trip skips a whole term (Raft §5.3).
@@ -172,6 +175,7 @@ impl Raft {
             }
             // A later term would have ended this leadership.
             AppendOutcome::Stale => Err(Ignored::StaleAnswer),
+            AppendOutcome::Corrupt { index } => self.on_corrupt(from, index),
         }
     }
 
@@ -184,6 +188,7 @@ impl Raft {
         }
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         progress.heard_at = now;
+        progress.disk = message.disk;
         progress.round_answered = progress.round_answered.max(message.round);
         let probe = progress.loss_probe.take_if(|(round, _)| message.round >= *round);
         self.note_match(from, message.match_index)?;
@@ -214,6 +219,7 @@ impl Raft {
 
     /// Sends again what got lost: the round of heartbeats in `probe` was sent behind it, and its answer does not know it.
     fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<(u64, LogIndex)>) {
+        let (now, pause) = (self.now.instant, self.config.settings().heartbeat_interval / 2);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (Some((_, next_index)), Some(progress)) = (probe, leader.progress.get_mut(&from)) else { return };
         match &mut progress.pace {
@@ -224,7 +230,8 @@ impl Raft {
             SendState::Replicate if message.received_index < next_index.previous() => {
                 progress.resend_behind(message.received_index);
             }
-            SendState::Probe { is_waiting } => *is_waiting = false,
+            // Reads cause rounds of heartbeats as well: a question is not asked again for each of those.
+            SendState::Probe { is_waiting } => *is_waiting = now.since(progress.asked_at) < pause,
             SendState::Replicate | SendState::Snapshot { .. } => {}
         }
     }
@@ -288,6 +295,19 @@ impl Raft {
         now.since(heard_at) < self.config.settings().election_timeout_min || heard_at == now
     }
 
+    /// A tick that comes late shows that this node's own loop stood still: nobody was asked meanwhile, and nobody could be heard.
+    /// That time is not counted as the peers' silence.
+    pub(crate) fn forgive_own_absence(&mut self) {
+        let (now, interval) = (self.now.instant, self.config.settings().heartbeat_interval);
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let late = now.since(leader.tick_at);
+        if late >= interval {
+            for progress in leader.progress.values_mut() {
+                progress.heard_at = progress.heard_at.after(late).min(now);
+            }
+        }
+    }
+
     /// Tells peers what is committed when entries did not, and no entries are about to.
     pub(crate) fn notice_commit(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -302,37 +322,6 @@ impl Raft {
                 let notice = CommitNotice { term: self.state.term, commit_index };
                 self.outbox.send(*node, Message::CommitNotice(notice));
             }
-        }
-    }
-
-    /// Hands leadership to `to`, or to the voter with the longest log.
-    pub(crate) fn on_transfer(&mut self, to: Option<NodeId>, timeout: Duration) -> Result<(), Ignored> {
-        let until = self.now.instant.after(timeout);
-        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
-        let active_since = self.config.settings().election_timeout_min;
-        let now = self.now.instant;
-        let members = self.log.configuration().members();
-        let eligible = members.iter().filter(|member| member.role == MemberRole::Voter && member.priority > 0);
-        let reachable = eligible.filter_map(|member| Some((member.node, leader.progress.get(&member.node)?)));
-        let best = reachable
-            .filter(|(node, progress)| to.is_none_or(|to| to == *node) && progress.counts())
-            .filter(|(_, progress)| to.is_some() || now.since(progress.heard_at) < active_since)
-            .max_by_key(|(node, progress)| (progress.match_index, std::cmp::Reverse(*node)));
-        let (to, _) = best.ok_or(Ignored::NoCandidate)?;
-        leader.transfer = Some(Transfer { to, until, is_told: false });
-        self.wake();
-        Ok(())
-    }
-
-    /// Tells the target of a hand-over to campaign once it has everything (Raft thesis §3.10).
-    pub(crate) fn continue_transfer(&mut self) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        if let Some(transfer) = &mut leader.transfer
-            && !transfer.is_told
-            && leader.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == self.log.last())
-        {
-            transfer.is_told = true;
-            self.outbox.send(transfer.to, Message::TimeoutNow(TimeoutNow { term: self.state.term }));
         }
     }
 

@@ -23,6 +23,7 @@ mod state;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfer;
 mod view;
 
 pub use config::{Config, Settings, Start};

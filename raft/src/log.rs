@@ -36,6 +36,8 @@ pub(crate) struct Log {
     marks: VecDeque<Mark>,
     /// The last entry on disk, be it still of this log or not.
     on_disk: LogIndex,
+    /// The entry just before the first on disk: compaction that is not durable yet is not there.
+    base_on_disk: LogIndex,
     /// The configurations in force from their index on, ascending; the first stands at or before the base.
     configurations: Vec<(LogIndex, Configuration)>,
     /// At least the log time of the newest entry.
@@ -52,6 +54,8 @@ struct Mark {
     durable: LogIndex,
     /// The last entry that it leaves on disk.
     on_disk: LogIndex,
+    /// The entry just before the first that it leaves on disk.
+    base_on_disk: LogIndex,
 }
 
 impl Log {
@@ -67,6 +71,7 @@ impl Log {
             submitted: recovery.last,
             durable: recovery.last,
             on_disk: recovery.last,
+            base_on_disk: recovery.base.0,
             truncate_from: None,
             marks: VecDeque::new(),
             configurations: vec![(recovery.base.0, Configuration::default())],
@@ -107,8 +112,9 @@ impl Log {
         if self.runs.back().is_some_and(|run| run.0 > self.last) {
             return Err(RecoverError::Inconsistent("a term begins behind the end of the log"));
         }
+        // A newest entry that is longer than the bound given to recovery leaves no tail at all.
         let cached = u64::try_from(self.cache.len()).unwrap_or(u64::MAX);
-        if cached > count || (count > 0 && cached == 0) {
+        if cached > count {
             return Err(RecoverError::Inconsistent("the tail is not the end of the log"));
         }
         let first = self.cache_first();
@@ -296,7 +302,16 @@ impl Log {
     /// Notes that what was handed over so far is durable once `ticket` is.
     pub(crate) fn mark(&mut self, ticket: Ticket) {
         self.marks.pop_back_if(|newest| newest.ticket == ticket);
-        self.marks.push_back(Mark { ticket, durable: self.submitted, on_disk: self.submitted });
+        let (durable, on_disk) = (self.submitted, self.submitted);
+        self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.0 });
+    }
+
+    /// Notes that what was compacted is gone from disk once `ticket` is durable. It says nothing of the log's end.
+    pub(crate) fn mark_base(&mut self, ticket: Ticket) {
+        let newest = self.marks.back();
+        let (durable, on_disk) = newest.map_or((self.durable, self.on_disk), |mark| (mark.durable, mark.on_disk));
+        self.marks.pop_back_if(|newest| newest.ticket == ticket);
+        self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.0 });
     }
 
     /// Notes which writes are durable by now. Says whether more entries are.
@@ -307,6 +322,7 @@ impl Log {
         {
             self.durable = self.durable.max(mark.durable);
             self.on_disk = mark.on_disk;
+            self.base_on_disk = mark.base_on_disk;
             self.marks.pop_front();
         }
         self.evict();
@@ -314,8 +330,14 @@ impl Log {
     }
 
     /// Nothing that is not durable was written: all of it is to be handed over again, behind taking away what
-    /// is on disk and no longer of this log.
-    pub(crate) fn rewind(&mut self) {
+    /// is on disk and no longer of this log. Gives the compaction that was lost, to be written before.
+    pub(crate) fn rewind(&mut self) -> Option<Operation> {
+        self.rewind_entries();
+        let (index, term) = self.base;
+        (self.base_on_disk < index).then_some(Operation::CompactTo { index, term })
+    }
+
+    fn rewind_entries(&mut self) {
         self.marks.clear();
         self.submitted = self.durable;
         self.truncate_from = (self.on_disk > self.durable).then(|| self.durable.next());
@@ -324,8 +346,8 @@ impl Log {
 
     /// As [`Log::rewind`], where starting anew behind a snapshot was not written either.
     pub(crate) fn rewind_reset(&mut self) -> Operation {
-        self.on_disk = self.base.0;
-        self.rewind();
+        (self.on_disk, self.base_on_disk) = (self.base.0, self.base.0);
+        self.rewind_entries();
         Operation::Reset { index: self.base.0, term: self.base.1 }
     }
 
@@ -392,6 +414,24 @@ impl Log {
         LogIndex(self.last.0 + 1 - self.cache.len() as u64)
     }
 
+    /// Lets the entries up to and including `index` leave the cache if the one there is not what it was, so that it is read from
+    /// disk again.
+    pub(crate) fn drop_corrupt(&mut self, index: LogIndex) {
+        let is_cached = index >= self.cache_first() && index <= self.durable;
+        if is_cached && self.cached(index).next().is_some_and(|entry| !entry.is_intact()) {
+            self.uncache(index);
+        }
+    }
+
+    /// Flips a bit of the cached entry at `index`, as bad memory does.
+    #[cfg(feature = "testing")]
+    pub(crate) fn flip_cached(&mut self, index: LogIndex) {
+        let place = usize::try_from(index.0 - self.cache_first().0).expect("a small cache");
+        let mut payload = self.cache[place].payload.to_vec();
+        payload[0] ^= 1;
+        self.cache[place].payload = payload.into();
+    }
+
     /// Lets the entries up to and including `index` go.
     pub(crate) fn compact_to(&mut self, index: LogIndex) -> Option<Operation> {
         let index = index.min(self.durable);
@@ -399,11 +439,7 @@ impl Log {
             return None;
         }
         let term = self.term_at(index).expect("an index between base and last has a term");
-        while self.cache_first() <= index
-            && let Some(entry) = self.cache.pop_front()
-        {
-            self.cache_bytes -= entry.encoded_len();
-        }
+        self.uncache(index);
         while self.runs.len() > 1 && self.runs[1].0 <= index.next() {
             self.runs.pop_front();
         }
@@ -436,14 +472,15 @@ impl Log {
         Operation::Reset { index: snapshot.index, term: snapshot.term }
     }
 
-    /// Writes that are not durable yet: the ticket, the last entry made durable, the last left on disk.
-    pub(crate) fn marks(&self) -> impl Iterator<Item = (Ticket, LogIndex, LogIndex)> + '_ {
-        self.marks.iter().map(|mark| (mark.ticket, mark.durable, mark.on_disk))
+    /// Writes that are not durable yet: the ticket, the last entry made durable, the last left on disk, the base left there.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (Ticket, [LogIndex; 3])> + '_ {
+        self.marks.iter().map(|mark| (mark.ticket, [mark.durable, mark.on_disk, mark.base_on_disk]))
     }
 
     /// Everything else that decides behaviour. What is cached does: the rest must be loaded.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
-        let places = (self.base, self.last, self.submitted, self.durable, self.on_disk, self.truncate_from);
+        let on_disk = (self.base_on_disk, self.on_disk);
+        let places = (self.base, self.last, self.submitted, self.durable, on_disk, self.truncate_from);
         (places, &self.runs, &self.cache, &self.configurations, self.log_time)
     }
 
@@ -490,6 +527,15 @@ impl Log {
         self.cache.range(start..)
     }
 
+    /// Drops the entries up to and including `index` from the cache. They are durable.
+    fn uncache(&mut self, index: LogIndex) {
+        while self.cache_first() <= index
+            && let Some(entry) = self.cache.pop_front()
+        {
+            self.cache_bytes -= entry.encoded_len();
+        }
+    }
+
     /// Drops the oldest entries while the cache is above its bound and they are durable.
     fn evict(&mut self) {
         while self.cache_bytes > self.cache_bytes_max
@@ -514,6 +560,9 @@ pub(crate) fn configuration_of(entry: &Entry) -> Result<Option<Configuration>, C
 pub(crate) fn bootstrap_entry(configuration: &Configuration) -> Entry {
     Entry::internal(EntryKind::Configuration, LogTime(0), configuration.encode())
 }
+
+/// Where the group's first configuration stands.
+pub(crate) const FOUNDING_INDEX: LogIndex = LogIndex(1);
 
 /// An entry without content.
 pub(crate) fn no_op(log_time: LogTime) -> Entry {

@@ -21,7 +21,9 @@
 //! ```
 
 use bytes::Bytes;
-use quorate_protocol::{BatchHeader, EntryBatch, LogIndex, ReadFailure, SnapshotMeta, Term, Wire, WireError};
+use quorate_protocol::{
+    BatchHeader, DiskState, EntryBatch, LogIndex, ReadFailure, SnapshotMeta, Term, Wire, WireError,
+};
 use serde::{Deserialize, Serialize};
 
 /// What nodes of a group say to each other.
@@ -62,6 +64,8 @@ pub struct RequestVote {
     pub last_index: LogIndex,
     /// Its term.
     pub last_term: Term,
+    /// The checksum of the group's first configuration, as the sender knows it.
+    pub founding: Option<u32>,
 }
 
 /// What is asked of a voter.
@@ -140,6 +144,11 @@ pub enum AppendOutcome {
     },
     /// The sender no longer leads: this node knows a later term.
     Stale,
+    /// The payload of an entry is not the one that its checksum was made of. Nothing of the message was taken.
+    Corrupt {
+        /// The first such entry.
+        index: LogIndex,
+    },
 }
 
 /// Shows that the leader is alive, and asks the follower to confirm that it still follows.
@@ -178,6 +187,8 @@ pub struct HeartbeatResponse {
     pub match_index: LogIndex,
     /// Whether the follower went quiet.
     pub pace: Pace,
+    /// What the follower's disk does: leadership is handed to one whose disk does better than the leader's.
+    pub disk: DiskState,
 }
 
 /// Tells what is committed, when no entries go out that could.
@@ -196,6 +207,8 @@ pub struct InstallSnapshot {
     pub term: Term,
     /// What the snapshot stands for.
     pub snapshot: SnapshotMeta,
+    /// The checksum of the group's first configuration, as the leader knows it.
+    pub founding: Option<u32>,
 }
 
 /// A follower asks which index a linearizable read must have applied (Raft thesis §6.4).
@@ -298,6 +311,8 @@ pub enum Small {
     InstallSnapshot {
         /// The leader's term.
         term: Term,
+        /// The checksum of the group's first configuration, as the leader knows it.
+        founding: Option<u32>,
     },
     /// All of it.
     ReadIndex(ReadIndex),
@@ -330,7 +345,7 @@ impl Wire for Message {
             Self::CommitNotice(message) => Small::CommitNotice(*message),
             Self::InstallSnapshot(message) => {
                 raw.push(message.snapshot.encode());
-                Small::InstallSnapshot { term: message.term }
+                Small::InstallSnapshot { term: message.term, founding: message.founding }
             }
             Self::ReadIndex(message) => Small::ReadIndex(*message),
             Self::ReadIndexResponse(message) => Small::ReadIndexResponse(*message),
@@ -345,10 +360,10 @@ impl Wire for Message {
                 let batch = EntryBatch::from_parts(header, raw);
                 Ok(Self::AppendEntries(AppendEntries { term, prev_index, prev_term, commit_index, batch }))
             }
-            Small::InstallSnapshot { term } => {
+            Small::InstallSnapshot { term, founding } => {
                 let [raw] = raw.try_into().map_err(|_| WireError::Sections)?;
                 let snapshot = SnapshotMeta::decode(&raw).map_err(|_| WireError::Malformed("snapshot metadata"))?;
-                Ok(Self::InstallSnapshot(InstallSnapshot { term, snapshot }))
+                Ok(Self::InstallSnapshot(InstallSnapshot { term, snapshot, founding }))
             }
             _ if !raw.is_empty() => Err(WireError::Sections),
             Small::RequestVote(message) => Ok(Self::RequestVote(message)),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_protocol::{Instant, LogIndex, ProgressState, Standing, Ticket};
+use quorate_protocol::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
 
 /// How far one peer is. The leader's own log is not among these.
 #[derive(Clone, Debug)]
@@ -26,6 +26,11 @@ pub(crate) struct Progress {
     pub(crate) loss_probe: Option<(u64, LogIndex)>,
     /// Entries for it are being loaded.
     pub(crate) loading: Option<Ticket>,
+    /// When it was asked last where the logs match, or why not: it is asked again at the pace of heartbeats, however many rounds of
+    /// them reads cause.
+    pub(crate) asked_at: Instant,
+    /// What its disk does, by its own word.
+    pub(crate) disk: DiskState,
     /// Whether it went quiet.
     pub(crate) is_quiet: bool,
     /// What its acknowledgements count for.
@@ -67,6 +72,8 @@ impl Progress {
             round_answered: 0,
             loss_probe: None,
             loading: None,
+            asked_at: now,
+            disk: DiskState::Ready,
             is_quiet: false,
             standing,
         }
@@ -83,9 +90,9 @@ impl Progress {
     }
 
     /// Notes that entries up to and including `last` were sent.
-    pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize) {
+    pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize, now: Instant) {
         match &mut self.pace {
-            SendState::Probe { is_waiting } => *is_waiting = true,
+            SendState::Probe { .. } => self.pause(now),
             SendState::Replicate => {
                 self.in_flight.push_back((last, bytes));
                 self.in_flight_bytes += bytes;
@@ -125,6 +132,12 @@ impl Progress {
         self.clear_flight();
         self.next_index = next_index.max(self.match_index.next());
         self.pace = SendState::Probe { is_waiting: false };
+    }
+
+    /// Asks nothing before a heartbeat that is answered then.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        self.pace = SendState::Probe { is_waiting: true };
+        self.asked_at = now;
     }
 
     /// What was sent behind `received` is lost: sends it again.

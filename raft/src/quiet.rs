@@ -16,7 +16,7 @@
 //! 4. **A follower that lost touch is noticed.** It restarted or timed out: it asks for votes, which are
 //!    refused, and the leader wakes. Its node is not heard of: the leader wakes, and steps down without a quorum.
 
-use quorate_protocol::{Instant, NodeId};
+use quorate_protocol::{DiskState, Instant, NodeId};
 
 use crate::Raft;
 use crate::error::Ignored;
@@ -58,9 +58,12 @@ impl Quiet {
 impl Raft {
     /// Looks after the quorum and sends heartbeats, unless the group is quiet.
     pub(crate) fn tick(&mut self) {
+        self.forgive_own_absence();
         if !self.has_quorum() {
             return self.step_down();
         }
+        self.look_after_disk();
+        self.pursue_transfer();
         self.compact_again();
         let (now, settings) = (self.now.instant, self.config.settings());
         let is_resting = self.is_at_rest();
@@ -178,6 +181,7 @@ impl Raft {
             && self.committed_here() == last
             && self.reads.len() == 0
             && leader.transfer.is_none()
+            && self.disk_state() == DiskState::Ready
             && leader.progress.values().all(|peer| has_all(peer) || now.since(peer.heard_at) >= timeout)
     }
 }

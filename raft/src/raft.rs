@@ -11,7 +11,7 @@ use quorate_protocol::{
 use crate::clock::Clock;
 use crate::codec::{decode_state, encode_state};
 use crate::error::Ignored;
-use crate::log::{Log, bootstrap_entry};
+use crate::log::{FOUNDING_INDEX, Log, bootstrap_entry};
 use crate::message::{AppendOutcome, AppendResponse, Message, ReadOutcome, Verdict, VoteKind};
 use crate::progress::Progress;
 use crate::reads::Reads;
@@ -55,6 +55,10 @@ pub struct Raft {
     /// What each node counts for; one that was not told of is a stranger.
     pub(crate) standings: BTreeMap<NodeId, Standing>,
     pub(crate) storage: StorageLevel,
+    /// Since when.
+    pub(crate) storage_since: Instant,
+    /// When the write under way was handed out, if one is.
+    pub(crate) writing_since: Option<Instant>,
     pub(crate) reads: Reads,
     pub(crate) clock: Clock,
     pub(crate) told: Told,
@@ -77,9 +81,7 @@ impl Protocol for Raft {
     type View = View;
 
     fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
-        let is_fresh = recovery.is_fresh();
-        let state = recovery.state.as_ref().map(|bytes| decode_state(bytes)).transpose();
-        let state = state.map_err(RecoverError::State)?.unwrap_or_default();
+        let state = recover_state(&recovery)?;
         let settings = config.settings().clone();
         let log = Log::recover(&recovery, settings.cache_bytes_max)?;
         if log.last_term() > state.term {
@@ -92,7 +94,7 @@ impl Protocol for Raft {
         let commit_index = log.base().0.max(recovery.commit_hint.min(log.last()));
         let limits = OutboxLimits {
             held_messages_max: settings.held_messages_max,
-            write_bytes_max: settings.batch_bytes_max + STATE_WRITE_BYTES,
+            write_bytes_max: settings.batch_bytes_max.saturating_add(STATE_WRITE_BYTES),
         };
         let mut core = Self {
             random: Random::new(config.seed()),
@@ -115,6 +117,8 @@ impl Protocol for Raft {
             receiving: None,
             standings: BTreeMap::new(),
             storage: StorageLevel::Enough,
+            storage_since: now.instant,
+            writing_since: None,
             reads: Reads::default(),
             told: Told {
                 committed: snapshot_index,
@@ -132,7 +136,9 @@ impl Protocol for Raft {
         if let Some(snapshot) = recovery.snapshot {
             core.adopt_recovered(snapshot);
         }
-        if is_fresh && let Start::Initial(configuration) = core.config.start().clone() {
+        // The first write may have been torn, and its state record found all the same: nothing of it was said.
+        let is_begun = core.log.last() > LogIndex::ZERO || core.state.term > Term(0);
+        if !is_begun && let Start::Initial(configuration) = core.config.start().clone() {
             core.bootstrap(configuration);
         }
         Ok(core)
@@ -152,7 +158,11 @@ impl Protocol for Raft {
             self.is_dirty = false;
             self.flush();
         }
-        self.outbox.poll()
+        let output = self.outbox.poll();
+        if matches!(output, Some(Output::Persist { .. })) {
+            self.writing_since = Some(self.now.instant);
+        }
+        output
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -184,7 +194,7 @@ impl Raft {
             Input::PeerAlive(node) => self.on_peer_alive(node),
             Input::Unreachable(node) => return self.on_unreachable(node),
             Input::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
-            Input::Storage(level) => self.storage = level,
+            Input::Storage(level) => self.on_storage(level),
             Input::CompactRequested => self.on_compact_requested(),
             Input::Persisted(ticket) => self.on_persisted(ticket),
             Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
@@ -222,7 +232,7 @@ impl Raft {
     /// Rules for all servers (Raft figure 2) first, then what each kind of message says to each role.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
         let term = message.term();
-        if term > TERM_MAX {
+        if term > TERM_MAX || term.0 > self.state.term.0.saturating_add(TERMS_AHEAD_MAX) {
             return Err(Ignored::AbsurdTerm);
         }
         if from == self.config.node() {
@@ -318,6 +328,7 @@ impl Raft {
 
     fn on_persisted(&mut self, ticket: Ticket) {
         self.outbox.persisted(ticket);
+        self.writing_since.take_if(|_| self.outbox.in_flight().is_none());
         let outbox = &self.outbox;
         let is_longer = self.log.persisted(|ticket| outbox.is_durable(ticket));
         match &self.role {
@@ -342,14 +353,13 @@ impl Raft {
         }
         let is_reset_lost = !self.outbox.is_durable(self.reset_ticket);
         self.outbox.refused();
+        self.writing_since = None;
+        let lost = if is_reset_lost { Some(self.log.rewind_reset()) } else { self.log.rewind() };
+        self.persist_state_behind(lost);
         if is_reset_lost {
-            let reset = self.log.rewind_reset();
-            self.persist_state_behind(Some(reset));
             self.reset_ticket = self.state_ticket;
-        } else {
-            self.log.rewind();
-            self.persist_state_behind(None);
         }
+        self.log.mark_base(self.state_ticket);
         self.rewrite_at = Some(self.now.instant.after(self.config.settings().heartbeat_interval));
         Err(Ignored::LogRefuses)
     }
@@ -449,6 +459,7 @@ impl Raft {
         match self.standings.get(&node) {
             None => Some(VotingBar::NotIntroduced),
             Some(Standing::Stranger) => Some(VotingBar::WipedDisk),
+            Some(Standing::Member) if self.state.term >= TERM_MAX => Some(VotingBar::TermsUsedUp),
             Some(Standing::Member) => (!self.log.configuration().is_voter(node)).then_some(VotingBar::NotVoter),
         }
     }
@@ -506,10 +517,29 @@ impl Raft {
 
     /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the first.
     fn bootstrap(&mut self, configuration: Configuration) {
-        let index = self.log.append(Term(0), bootstrap_entry(&configuration));
+        let entry = bootstrap_entry(&configuration);
+        self.state.founding = Some(entry.header.checksum);
+        let index = self.log.append(Term(0), entry);
         self.log.note_configuration(index, configuration);
         self.persist_state();
     }
+}
+
+/// The state record, and the founding that the log knows as well, as long as it has its first entry.
+fn recover_state(recovery: &Recovery) -> Result<DurableState, RecoverError> {
+    let state = recovery.state.as_ref().map(|bytes| decode_state(bytes)).transpose();
+    let mut state = state.map_err(RecoverError::State)?.unwrap_or_default();
+    let snapshot = recovery.snapshot.as_ref().map(|newest| (newest.index, newest.term)).unwrap_or_default();
+    if state.term.max(snapshot.1) > TERM_MAX || recovery.last.max(snapshot.0) > INDEX_MAX {
+        return Err(RecoverError::Inconsistent("a term or an index that no group reaches"));
+    }
+    let first = recovery.configurations.iter().find(|(index, _)| *index == FOUNDING_INDEX);
+    let in_log = first.map(|(_, entry)| entry.header.checksum);
+    if in_log.is_some() && state.founding.is_some_and(|recorded| Some(recorded) != in_log) {
+        return Err(RecoverError::Inconsistent("the first entry is not the one that the group was founded with"));
+    }
+    state.founding = state.founding.or(in_log);
+    Ok(state)
 }
 
 /// Whether only a leader sends such messages.
@@ -531,6 +561,9 @@ fn is_pre_vote_granted(message: &Message) -> bool {
 
 /// Terms and indexes above this are no correct node's; below it no counter runs out.
 pub(crate) const TERM_MAX: Term = Term(u64::MAX / 2);
+/// A group that elects ten times a second needs thirteen years for so many terms: a message that is further ahead than that comes of a
+/// fault, and following it would bring every node of the group as far.
+const TERMS_AHEAD_MAX: u64 = 1 << 32;
 /// As [`TERM_MAX`].
 pub(crate) const INDEX_MAX: LogIndex = LogIndex(u64::MAX / 2);
 

@@ -1,10 +1,12 @@
 //! Bringing entries to peers: batches encoded once, windows bounded in bytes, loads of what left the cache.
 
-use quorate_protocol::{EntryBatch, HaltReason, LoadFailure, LoadRange, Loaded, LogIndex, Ticket};
+use quorate_protocol::{
+    Entry, EntryBatch, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Ticket,
+};
 
 use crate::Raft;
 use crate::error::Ignored;
-use crate::log::Log;
+use crate::log::{FOUNDING_INDEX, Log};
 use crate::message::{AppendEntries, Message};
 use crate::progress::{Progress, SendState};
 use crate::state::RoleState;
@@ -20,7 +22,7 @@ struct Encoded {
 impl Raft {
     /// Sends every peer what was given to the own log and is not on its way yet, as far as its window allows.
     pub(crate) fn replicate(&mut self) {
-        let settings = self.config.settings();
+        let (settings, now) = (self.config.settings(), self.now.instant);
         let submitted = self.log.submitted();
         let mut encoded = Encoded::default();
         let mut unreachable = Vec::new();
@@ -30,6 +32,13 @@ impl Raft {
                 let is_probe = matches!(progress.pace, SendState::Probe { .. });
                 if progress.next_index > submitted && !is_probe {
                     break;
+                }
+                if progress.next_index == FOUNDING_INDEX.next()
+                    && progress.match_index == LogIndex::ZERO
+                    && self.log.first() == FOUNDING_INDEX
+                {
+                    // Every founder wrote the first entry itself: it goes along, to be compared.
+                    progress.next_index = FOUNDING_INDEX;
                 }
                 let prev_index = progress.next_index.previous();
                 let Some(prev_term) = self.log.term_at(prev_index) else {
@@ -51,7 +60,7 @@ impl Raft {
                     commit_index: self.commit_index,
                     batch: encoded.batch.clone(),
                 };
-                note_sent(progress, &message, encoded.last);
+                note_sent(progress, &message, encoded.last, now);
                 self.outbox.send(*node, Message::AppendEntries(message));
             }
         }
@@ -77,8 +86,9 @@ impl Raft {
             self.halt(HaltReason::Damaged { index: first });
             return Err(Ignored::Halted);
         };
-        let expected =
-            |((index, term, _), at): (&(LogIndex, _, _), u64)| index.0 == at && self.log.term_at(*index) == Some(*term);
+        let expected = |((index, term, entry), at): (&(LogIndex, _, Entry), u64)| {
+            index.0 == at && self.log.term_at(*index) == Some(*term) && entry.is_intact()
+        };
         if entries.is_empty() || !entries.iter().zip(first.0..).all(expected) {
             // What the disk gives is not what was written: nothing of it may reach a peer.
             self.halt(HaltReason::Damaged { index: first });
@@ -98,9 +108,24 @@ impl Raft {
             commit_index: self.commit_index,
             batch: EntryBatch::encode(first, entries.iter().map(|(_, term, entry)| (*term, entry))),
         };
-        note_sent(progress, &message, last);
+        note_sent(progress, &message, last, self.now.instant);
         self.outbox.send(*node, Message::AppendEntries(message));
         Ok(())
+    }
+
+    /// A follower got an entry whose payload is not the one that was proposed. Where it is this node's own copy that changed, it is
+    /// read from disk again, whose checksum tells whether it is sound there; a copy that changed on the way is made anew.
+    pub(crate) fn on_corrupt(&mut self, from: NodeId, index: LogIndex) -> Result<(), Ignored> {
+        let now = self.now.instant;
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
+        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
+        if index <= progress.match_index || index > self.log.last() {
+            return Err(Ignored::StaleAnswer);
+        }
+        progress.become_probe(progress.match_index.next());
+        progress.pause(now);
+        self.log.drop_corrupt(index);
+        Err(Ignored::CorruptEntries)
     }
 
     /// Entries that had left the cache could not be read. Nothing is sent in their place.
@@ -111,7 +136,7 @@ impl Raft {
         let index = progress.next_index;
         // The peer waits until a heartbeat is answered: a disk that fails is not asked again at once.
         progress.become_probe(index);
-        progress.pace = SendState::Probe { is_waiting: true };
+        progress.pause(self.now.instant);
         leader.loads_failed += 1;
         match failure {
             LoadFailure::Damaged => self.halt(HaltReason::Damaged { index }),
@@ -124,8 +149,8 @@ impl Raft {
     }
 }
 
-fn note_sent(progress: &mut Progress, message: &AppendEntries, last: LogIndex) {
-    progress.sent(last, message.batch.raw().len());
+fn note_sent(progress: &mut Progress, message: &AppendEntries, last: LogIndex, now: Instant) {
+    progress.sent(last, message.batch.raw().len(), now);
     progress.commit_told = progress.commit_told.max(message.commit_index.min(last));
 }
 

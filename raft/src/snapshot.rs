@@ -58,10 +58,11 @@ impl Raft {
 
     /// The leader has a snapshot for this node.
     pub(crate) fn on_install_snapshot(&mut self, from: NodeId, message: InstallSnapshot) -> Result<(), Ignored> {
-        let InstallSnapshot { term, snapshot } = message;
+        let InstallSnapshot { term, snapshot, founding } = message;
         if snapshot.index > INDEX_MAX || snapshot.term > TERM_MAX || snapshot.term > term {
             return Err(Ignored::AbsurdIndex);
         }
+        self.check_founding(founding)?;
         if self.is_covered(&snapshot) {
             self.note_covered(&snapshot);
             return Ok(());
@@ -73,7 +74,7 @@ impl Raft {
         }
         let request = LogRequest::ReceiveSnapshot { from, term, snapshot: snapshot.clone() };
         let ticket = self.outbox.request(request);
-        self.receiving = Some(Receiving { ticket, from, term, snapshot });
+        self.receiving = Some(Receiving { ticket, from, term, snapshot, founding });
         Ok(())
     }
 
@@ -82,9 +83,10 @@ impl Raft {
         match answer {
             LogAnswer::SnapshotDurable { snapshot } => {
                 let receiving = self.receiving.take_if(|receiving| receiving.ticket == ticket);
-                if receiving.is_none_or(|receiving| receiving.snapshot != snapshot) {
-                    return Err(Ignored::StaleAnswer);
-                }
+                let receiving = receiving.filter(|receiving| receiving.snapshot == snapshot);
+                let founding = receiving.ok_or(Ignored::StaleAnswer)?.founding;
+                self.check_founding(founding)?;
+                self.state.founding = self.state.founding.or(founding);
                 self.install(snapshot);
                 Ok(())
             }
@@ -106,12 +108,12 @@ impl Raft {
         let Some(progress) = leader.progress.get_mut(&node) else { return };
         if now.since(progress.heard_at) >= timeout {
             // Whoever is not there gets nothing, and holds up no compaction. A heartbeat that it answers changes that.
-            progress.pace = SendState::Probe { is_waiting: true };
+            progress.pause(now);
             return;
         }
         let index = snapshot.index;
         let term = self.state.term;
-        let message = InstallSnapshot { term, snapshot: snapshot.clone() };
+        let message = InstallSnapshot { term, snapshot: snapshot.clone(), founding: self.state.founding };
         self.outbox.send(node, Message::InstallSnapshot(message));
         let request = self.outbox.request(LogRequest::SendSnapshot { to: node, term, snapshot });
         progress.become_probe(index.next());
@@ -129,7 +131,8 @@ impl Raft {
             let is_overdue = request.is_none() && now.since(since) >= settings.election_timeout_max;
             match &self.snapshot {
                 Some(snapshot) if snapshot.index == index && !is_gone && !is_overdue => {
-                    let message = InstallSnapshot { term: self.state.term, snapshot: snapshot.clone() };
+                    let (term, founding) = (self.state.term, self.state.founding);
+                    let message = InstallSnapshot { term, snapshot: snapshot.clone(), founding };
                     self.outbox.send(*node, Message::InstallSnapshot(message));
                 }
                 Some(snapshot) if snapshot.index > index && !is_gone && !is_overdue => {}
@@ -170,7 +173,7 @@ impl Raft {
         }
         // Tried anew once the peer answers a heartbeat.
         progress.become_probe(progress.match_index.next());
-        progress.pace = SendState::Probe { is_waiting: true };
+        progress.pause(now);
         if ending == Ending::Unread {
             leader.snapshots_unread += 1;
             if leader.snapshots_unread >= READS_FAILED_MAX {
@@ -245,7 +248,8 @@ impl Raft {
             index = on_the_way.fold(index, LogIndex::min);
         }
         if let Some(operation) = self.log.compact_to(index) {
-            self.outbox.persist([operation]);
+            let ticket = self.outbox.persist([operation]);
+            self.log.mark_base(ticket);
         }
     }
 }

@@ -30,6 +30,7 @@ impl ReplicatedLog for Raft {
             log_time: self.log.log_time(),
             configuration: self.log.configuration().clone(),
             barred: self.barred(),
+            disk: self.disk_state(),
             halted: self.halted.clone(),
             peers: self.peers(),
             ignored: self.ignored.iter().map(|(ignored, count)| (ignored.name(), *count)).collect(),
@@ -46,6 +47,7 @@ impl Raft {
             match_index: progress.match_index,
             next_index: progress.next_index,
             state: progress.state(),
+            disk: progress.disk,
             is_active: now.since(progress.heard_at) < timeout,
         };
         leader.progress.iter().map(peer).collect()

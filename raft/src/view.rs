@@ -44,14 +44,15 @@ impl Writer<'_> {
         let core = self.core;
         self.put(&(core.config.node(), &core.state, core.leader, core.matched, core.commit_index, core.commit_hinted));
         self.put(&(&core.snapshot, &core.standings, core.storage, &core.halted, core.told.committed));
+        self.put(&core.stalled_at().map(|at| self.time(at)));
         self.put(&core.may_be_applied());
         self.put(&(core.told.role, core.told.barred, core.clock.is_disbelieved()));
         self.put(&(core.log.view(), self.ticket(core.state_ticket), self.ticket(core.reset_ticket)));
-        let marks: Vec<_> =
-            core.log.marks().map(|(ticket, durable, disk)| (self.ticket(ticket), durable, disk)).collect();
+        let marks: Vec<_> = core.log.marks().map(|(ticket, places)| (self.ticket(ticket), places)).collect();
         self.put(&marks);
         if let Some(receiving) = &core.receiving {
             self.put(&(self.ticket(receiving.ticket), receiving.from, receiving.term, &receiving.snapshot));
+            self.put(&receiving.founding);
         }
         let reads = &core.reads;
         self.put(&(&reads.waiting, &reads.asked, reads.questions, reads.is_start_counted));
@@ -89,6 +90,8 @@ impl Writer<'_> {
         self.put(&("leader", leader.round, times, leader.notice_at.map(|at| self.time(at)), leader.quiet.stage));
         self.put(&leader.transfer.map(|it| (it.to, it.is_told, self.time(it.until))));
         self.put(&(leader.loads_failed, leader.snapshots_unread));
+        self.put(&self.core.low_until().map(|at| self.time(at)));
+        self.put(&self.core.writing_since.map(|since| leader.offered_at > since));
         self.put(&(leader.uncommitted(), leader.compaction));
         for (node, progress) in &leader.progress {
             self.put(node);
@@ -100,7 +103,11 @@ impl Writer<'_> {
         let loading = progress.loading.map(|ticket| self.ticket(ticket));
         self.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
         self.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
-        self.put(&self.time(active_end(self.core, progress)));
+        self.put(&(
+            self.time(active_end(self.core, progress)),
+            self.time(pause_end(self.core, progress)),
+            progress.disk,
+        ));
         match progress.pace {
             SendState::Snapshot { index, request, since } => {
                 let request = request.map(|ticket| self.ticket(ticket));
@@ -150,17 +157,20 @@ fn times(core: &Raft) -> Vec<Instant> {
         RoleState::Leader(leader) => {
             times.clear();
             times.extend(core.rewrite_at);
+            times.extend(core.low_until());
             times.extend(leader_times(core, leader));
             times.extend(leader.notice_at);
             times.extend(leader.transfer.map(|transfer| transfer.until));
             for progress in leader.progress.values() {
                 times.push(active_end(core, progress));
+                times.push(pause_end(core, progress));
                 if let SendState::Snapshot { since, .. } = progress.pace {
                     times.push(overdue(core, since));
                 }
             }
         }
     }
+    times.extend(core.stalled_at());
     times.retain(|at| *at > core.now.instant);
     times.sort_unstable();
     times.dedup();
@@ -184,6 +194,10 @@ fn quiet_end(core: &Raft, since: Instant) -> Instant {
 
 fn active_end(core: &Raft, progress: &Progress) -> Instant {
     progress.heard_at.after(core.config.settings().election_timeout_min)
+}
+
+fn pause_end(core: &Raft, progress: &Progress) -> Instant {
+    progress.asked_at.after(core.config.settings().heartbeat_interval / 2)
 }
 
 fn overdue(core: &Raft, since: Instant) -> Instant {

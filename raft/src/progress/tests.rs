@@ -13,7 +13,7 @@ fn replicating() -> Progress {
 fn a_probe_waits_for_its_answer() {
     let mut progress = Progress::new(LogIndex(5), Instant::ZERO, Standing::Member);
     assert!(progress.may_send(100));
-    progress.sent(LogIndex(9), 50);
+    progress.sent(LogIndex(9), 50, Instant::ZERO);
     assert!(!progress.may_send(100));
     assert_eq!(progress.next_index, LogIndex(5), "until it is known where the logs match");
     progress.matched(LogIndex(9));
@@ -24,9 +24,9 @@ fn a_probe_waits_for_its_answer() {
 #[test]
 fn a_stream_is_bounded_by_its_window() {
     let mut progress = replicating();
-    progress.sent(LogIndex(6), 60);
+    progress.sent(LogIndex(6), 60, Instant::ZERO);
     assert!(progress.may_send(100), "a message goes whole once there is room");
-    progress.sent(LogIndex(8), 60);
+    progress.sent(LogIndex(8), 60, Instant::ZERO);
     assert!(!progress.may_send(100));
     assert!(progress.matched(LogIndex(6)));
     assert!(progress.may_send(100));
@@ -37,7 +37,7 @@ fn a_stream_is_bounded_by_its_window() {
 #[test]
 fn what_is_lost_is_sent_again_but_never_what_matches() {
     let mut progress = replicating();
-    progress.sent(LogIndex(8), 60);
+    progress.sent(LogIndex(8), 60, Instant::ZERO);
     progress.resend_behind(LogIndex(2));
     assert_eq!((progress.next_index, progress.in_flight_bytes), (LogIndex(5), 0));
     progress.become_probe(LogIndex(1));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{Input, NodeId, PersistFailure, Ticket};
+use quorate_protocol::{Input, LogIndex, NodeId, PersistFailure, Ticket};
 
 use super::cluster::{Cluster, Event};
 use super::record::Happening;
@@ -23,6 +23,12 @@ impl Cluster {
             self.time.schedule(Duration::ZERO, Event::Written { node: NodeId(node), starts, ticket });
         }
         self.settle();
+    }
+
+    /// A bit flips in the memory of a node: in its copy of the entry at `index`, which is cached and has a payload.
+    pub fn flip_cached(&mut self, node: u64, index: u64) {
+        let core = self.node_mut(node).core.as_mut().expect("the node runs");
+        core.log.flip_cached(LogIndex(index));
     }
 
     /// The oldest write of a node whose disk is held completes.

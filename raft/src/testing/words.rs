@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use quorate_protocol::{Entry, EntryKind, LogEvent, LogIndex, Operation, Term};
+use quorate_protocol::{DiskState, Entry, EntryKind, LogEvent, LogIndex, Operation, Term};
 
 use crate::Message;
 use crate::codec::decode_state;
@@ -67,6 +67,7 @@ pub fn message_words(message: &Message) -> String {
                 format!("no match at {prev_index}, perhaps at {}", at(hint_index, hint_term))
             }
             AppendOutcome::Stale => "your term is over".to_owned(),
+            AppendOutcome::Corrupt { index } => format!("entry {index} is not what it was"),
         },
         Message::Heartbeat(heartbeat) => {
             let quiet = if heartbeat.pace == Pace::Quiet { ", quiet" } else { "" };
@@ -74,8 +75,10 @@ pub fn message_words(message: &Message) -> String {
         }
         Message::HeartbeatResponse(response) => {
             let quiet = if response.pace == Pace::Quiet { ", quiet" } else { "" };
+            let disk =
+                if response.disk == DiskState::Ready { String::new() } else { format!(", disk {:?}", response.disk) };
             let (round, received) = (response.round, response.received_index);
-            format!("round {round}; received up to {received}, durable up to {}{quiet}", response.match_index)
+            format!("round {round}; received up to {received}, durable up to {}{quiet}{disk}", response.match_index)
         }
         Message::CommitNotice(notice) => format!("committed {}", notice.commit_index),
         Message::InstallSnapshot(install) => {

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, EntryKind, Input, LogCommand, LogEvent, NodeId, Proposal, ProposalId, ReadFailure, ReadId,
-    RefuseReason, ReplicatedLog, StorageLevel,
+    Configuration, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Now, Proposal, ProposalId,
+    Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog, SnapshotMeta, StorageLevel,
+    Term,
 };
 use quorate_raft::testing::{Builder, Cluster};
-use quorate_raft::{Config, ConfigError, Message, Settings, Start};
+use quorate_raft::{Config, ConfigError, Message, Raft, Settings, Start};
+
+use crate::support::recovery;
 
 fn refused(cluster: &Cluster, id: ProposalId) -> Option<RefuseReason> {
     cluster.node(1).events.iter().rev().find_map(|event| match event {
@@ -138,4 +141,104 @@ fn contradictory_settings_are_refused() {
 fn a_core_can_cross_threads() {
     fn is_send_and_sync<T: Send + Sync>() {}
     is_send_and_sync::<quorate_raft::Raft>();
+}
+
+/// Every extreme of every setting is refused with a typed error, or works: none panics, then or later.
+#[test]
+fn extreme_settings_are_refused_or_work() {
+    type SetTime = fn(&mut Settings, Duration);
+    let times: [SetTime; 6] = [
+        |settings, time| settings.election_timeout_min = time,
+        |settings, time| settings.election_timeout_max = time,
+        |settings, time| settings.heartbeat_interval = time,
+        |settings, time| settings.commit_notice_delay = time,
+        |settings, time| settings.clock_step_max = time,
+        |settings, time| (settings.quiet_after, settings.quiet_max) = (Some(time), time),
+    ];
+    let (zero, least, most) = (Duration::ZERO, Duration::from_nanos(1), Duration::MAX);
+    for (first, set_first) in times.iter().enumerate() {
+        for set_second in &times[first..] {
+            for (one, other) in [(zero, zero), (least, most), (most, least), (most, most), (zero, most), (most, zero)] {
+                let mut settings = Settings::default();
+                set_first(&mut settings, one);
+                set_second(&mut settings, other);
+                is_refused_or_works(settings);
+            }
+        }
+    }
+    type SetSize = fn(&mut Settings, usize);
+    let sizes: [SetSize; 8] = [
+        |settings, size| settings.entry_bytes_max = size,
+        |settings, size| settings.batch_bytes_max = size,
+        |settings, size| settings.window_bytes_max = size,
+        |settings, size| settings.uncommitted_bytes_max = size,
+        |settings, size| settings.received_bytes_max = size,
+        |settings, size| settings.cache_bytes_max = size,
+        |settings, size| settings.reads_max = size,
+        |settings, size| settings.held_messages_max = size,
+    ];
+    for set in sizes {
+        for size in [0, 1, usize::MAX] {
+            let mut settings = Settings::default();
+            set(&mut settings, size);
+            is_refused_or_works(settings);
+        }
+    }
+    let everything =
+        Settings { batch_bytes_max: u32::MAX as usize, window_bytes_max: usize::MAX, ..Settings::default() };
+    is_refused_or_works(Settings { received_bytes_max: usize::MAX, ..everything });
+}
+
+fn is_refused_or_works(settings: Settings) {
+    let members = Configuration::of_voters([NodeId(1), NodeId(2), NodeId(3)]);
+    let Ok(_) = Config::new(NodeId(1), 7, Start::Initial(members), settings.clone()) else { return };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    cluster.campaign(1);
+    cluster.propose(1, b"x");
+    cluster.read(1);
+    cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
+    for timeout in [Duration::ZERO, Duration::MAX] {
+        cluster.input(NodeId(1), Input::Command(LogCommand::Transfer { to: None, timeout }));
+        cluster.deliver();
+    }
+    for _ in 0..3 {
+        cluster.campaign(1);
+    }
+    cluster.node(1).core().model_view();
+}
+
+/// What no log of any group holds is refused when it is found, and does not end in an overflow later.
+#[test]
+fn absurd_recoveries_are_refused() {
+    let recover = |recovery| {
+        let members = Configuration::of_voters([NodeId(1)]);
+        let config = Config::new(NodeId(1), 7, Start::Initial(members), Settings::default()).expect("valid");
+        Raft::recover(Now::default(), config, recovery)
+    };
+    let runs = vec![(LogIndex(1), Term(1))];
+    let endless = Recovery { last: LogIndex(u64::MAX), runs, ..recovery(1, 1, &[0, 1]) };
+    assert!(matches!(recover(endless), Err(RecoverError::Inconsistent(_))));
+    assert!(matches!(recover(recovery(1, u64::MAX, &[0, 1])), Err(RecoverError::Inconsistent(_))));
+    let members = Configuration::of_voters([NodeId(1)]);
+    for (index, term) in [(u64::MAX, 1), (1, u64::MAX)] {
+        let (index, term, log_time) = (LogIndex(index), Term(term), LogTime(u64::MAX));
+        let snapshot = Some(SnapshotMeta { index, term, log_time, configuration: members.clone() });
+        let found = Recovery { snapshot, ..recovery(1, 1, &[0, 1]) };
+        assert!(matches!(recover(found), Err(RecoverError::Inconsistent(_))));
+    }
+    let mut other = recovery(1, 1, &[0, 1]);
+    other.state = recovery_state_of_founding(9);
+    assert!(
+        matches!(recover(other), Err(RecoverError::Inconsistent(_))),
+        "entry 1 is not the founding that is recorded"
+    );
+}
+
+fn recovery_state_of_founding(checksum: u32) -> Option<Bytes> {
+    let mut state = vec![1];
+    state.extend(1_u64.to_le_bytes());
+    state.extend([0; 13]);
+    state.push(1);
+    state.extend(checksum.to_le_bytes());
+    Some(state.into())
 }

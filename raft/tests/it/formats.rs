@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, Entry, EntryBatch, EntryKind, LogIndex, LogTime, NodeId, Now, Operation, Output, Protocol, Recovery,
-    SnapshotMeta, Standing, Term, Wire, WireError,
+    Configuration, DiskState, Entry, EntryBatch, EntryKind, LogIndex, LogTime, NodeId, Now, Operation, Output,
+    Protocol, Recovery, SnapshotMeta, Standing, Term, Wire, WireError,
 };
 use quorate_protocol::{Input, RecoverError, StateError};
 use quorate_raft::message::{
@@ -28,12 +28,13 @@ fn messages() -> Vec<Message> {
     };
     let append = |outcome| Message::AppendResponse(AppendResponse { term, outcome });
     let read = |outcome| Message::ReadIndexResponse(ReadIndexResponse { term, number: 1 << 32 | 4, outcome });
-    let vote = |kind| Message::RequestVote(RequestVote { term, kind, last_index: LogIndex(300), last_term: Term(6) });
+    let (last_index, last_term) = (LogIndex(300), Term(6));
+    let vote = |kind, founding| Message::RequestVote(RequestVote { term, kind, last_index, last_term, founding });
     let answer = |kind, verdict| Message::VoteResponse(VoteResponse { term: Term(6), asked: term, kind, verdict });
     vec![
-        vote(VoteKind::Pre),
-        vote(VoteKind::Full),
-        vote(VoteKind::Transfer),
+        vote(VoteKind::Pre, None),
+        vote(VoteKind::Full, Some(0xdead_beef)),
+        vote(VoteKind::Transfer, Some(1)),
         answer(VoteKind::Pre, Verdict::Granted),
         answer(VoteKind::Full, Verdict::Refused),
         Message::AppendEntries(AppendEntries {
@@ -46,6 +47,7 @@ fn messages() -> Vec<Message> {
         append(AppendOutcome::Matched { match_index: LogIndex(13) }),
         append(AppendOutcome::Conflict { prev_index: LogIndex(11), hint_index: LogIndex(4), hint_term: Term(2) }),
         append(AppendOutcome::Stale),
+        append(AppendOutcome::Corrupt { index: LogIndex(12) }),
         Message::Heartbeat(Heartbeat { term, commit_index, round: 5, pace: Pace::Lively }),
         Message::Heartbeat(Heartbeat { term, commit_index, round: 6, pace: Pace::Quiet }),
         Message::HeartbeatResponse(HeartbeatResponse {
@@ -54,9 +56,10 @@ fn messages() -> Vec<Message> {
             received_index: LogIndex(13),
             match_index: LogIndex(12),
             pace: Pace::Quiet,
+            disk: DiskState::Low,
         }),
         Message::CommitNotice(CommitNotice { term, commit_index }),
-        Message::InstallSnapshot(InstallSnapshot { term, snapshot }),
+        Message::InstallSnapshot(InstallSnapshot { term, snapshot, founding: Some(0xdead_beef) }),
         Message::ReadIndex(ReadIndex { term, number: 1 << 32 | 4 }),
         read(ReadOutcome::Index(LogIndex(13))),
         read(ReadOutcome::NotLeader),
@@ -117,14 +120,14 @@ fn released_messages_are_read() {
 fn parts_that_do_not_make_a_message_are_refused() {
     let small = Small::TimeoutNow(TimeoutNow { term: Term(1) });
     assert_eq!(Message::from_parts(small, vec![Bytes::new()]), Err(WireError::Sections));
-    let small = Small::InstallSnapshot { term: Term(1) };
+    let small = Small::InstallSnapshot { term: Term(1), founding: None };
     assert_eq!(Message::from_parts(small.clone(), Vec::new()), Err(WireError::Sections));
     let malformed = Err(WireError::Malformed("snapshot metadata"));
     assert_eq!(Message::from_parts(small, vec![Bytes::from_static(b"x")]), malformed);
 }
 
 /// Version, term 1, a vote for node 1, no starts counted: all that a first election leaves.
-const STATE: &str = "01010000000000000001010000000000000000000000";
+const STATE: &str = "0101000000000000000101000000000000000000000001fb0a8d65";
 
 #[test]
 fn the_state_record_keeps_its_bytes() {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_protocol::{
-    BatchHeader, Configuration, Entry, EntryBatch, EntryKind, Input, LoadFailure, Loaded, LogAnswer, LogCommand,
-    LogIndex, LogTime, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Run, SnapshotMeta, Standing,
-    StorageLevel, Term, Ticket,
+    BatchHeader, Configuration, DiskState, Entry, EntryBatch, EntryKind, Input, LoadFailure, Loaded, LogAnswer,
+    LogCommand, LogIndex, LogTime, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Run, SnapshotMeta,
+    Standing, StorageLevel, Term, Ticket,
 };
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, InstallSnapshot, Pace,
@@ -56,6 +56,7 @@ fn message() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![Just(VoteKind::Pre), Just(VoteKind::Full), Just(VoteKind::Transfer)];
     let verdict = prop_oneof![Just(Verdict::Granted), Just(Verdict::Refused)];
     let pace = prop_oneof![Just(Pace::Lively), Just(Pace::Quiet)];
+    let disk = prop_oneof![Just(DiskState::Ready), Just(DiskState::Low), Just(DiskState::Stalled)];
     let outcome = prop_oneof![
         index().prop_map(|match_index| AppendOutcome::Matched { match_index }),
         (index(), index(), term()).prop_map(|(prev_index, hint_index, hint_term)| AppendOutcome::Conflict {
@@ -64,11 +65,12 @@ fn message() -> impl Strategy<Value = Message> {
             hint_term
         }),
         Just(AppendOutcome::Stale),
+        index().prop_map(|index| AppendOutcome::Corrupt { index }),
     ];
     let read = prop_oneof![index().prop_map(ReadOutcome::Index), Just(ReadOutcome::NotLeader)];
     prop_oneof![
         (term(), kind.clone(), index(), term()).prop_map(|(term, kind, last_index, last_term)| {
-            Message::RequestVote(RequestVote { term, kind, last_index, last_term })
+            Message::RequestVote(RequestVote { term, kind, last_index, last_term, founding: None })
         }),
         (term(), term(), kind, verdict).prop_map(|(term, asked, kind, verdict)| {
             Message::VoteResponse(VoteResponse { term, asked, kind, verdict })
@@ -80,11 +82,17 @@ fn message() -> impl Strategy<Value = Message> {
         (term(), index(), number(), pace.clone()).prop_map(|(term, commit_index, round, pace)| {
             Message::Heartbeat(Heartbeat { term, commit_index, round, pace })
         }),
-        (term(), number(), index(), index(), pace).prop_map(|(term, round, received_index, match_index, pace)| {
-            Message::HeartbeatResponse(HeartbeatResponse { term, round, received_index, match_index, pace })
-        }),
+        (term(), number(), index(), index(), pace, disk).prop_map(
+            |(term, round, received_index, match_index, pace, disk)| {
+                Message::HeartbeatResponse(HeartbeatResponse { term, round, received_index, match_index, pace, disk })
+            }
+        ),
         (term(), index()).prop_map(|(term, commit_index)| Message::CommitNotice(CommitNotice { term, commit_index })),
-        (term(), snapshot()).prop_map(|(term, snapshot)| Message::InstallSnapshot(InstallSnapshot { term, snapshot })),
+        (term(), snapshot()).prop_map(|(term, snapshot)| Message::InstallSnapshot(InstallSnapshot {
+            term,
+            snapshot,
+            founding: None
+        })),
         (term(), number()).prop_map(|(term, number)| Message::ReadIndex(ReadIndex { term, number })),
         (term(), number(), read).prop_map(|(term, number, outcome)| {
             Message::ReadIndexResponse(ReadIndexResponse { term, number, outcome })
@@ -111,6 +119,7 @@ fn input() -> impl Strategy<Value = Input<Raft>> {
         (node.clone(), standing).prop_map(|(node, standing)| Input::PeerStanding { node, standing }),
         Just(Input::CompactRequested),
         Just(Input::Storage(StorageLevel::Low)),
+        Just(Input::Storage(StorageLevel::Enough)),
         loaded,
         ticket().prop_map(|ticket| Input::Loaded { ticket, loaded: Loaded::Keys(Vec::new()) }),
         ticket().prop_map(|ticket| Input::LoadFailed { ticket, failure: LoadFailure::Io }),

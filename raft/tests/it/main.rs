@@ -1,6 +1,8 @@
 //! Behaviour through the public API.
 
 mod bounds;
+mod content;
+mod disks;
 mod formats;
 mod hostile;
 mod paper;

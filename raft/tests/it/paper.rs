@@ -1,17 +1,17 @@
 //! One test a rule of the paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", extended
 //! version) and of the thesis, named after it: inputs and exact outputs.
 
-use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, Operation, ReadId, RefuseReason, Role, Term};
+use quorate_protocol::{DiskState, Input, LogCommand, LogEvent, LogIndex, Operation, ReadId, RefuseReason, Role, Term};
 use quorate_raft::Message;
 use quorate_raft::message::{
     AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
 };
 
-use crate::support::{Bench, append, granted};
+use crate::support::{Bench, append, founding, granted};
 
 fn ask(term: u64, kind: VoteKind, last: (u64, u64)) -> Message {
     let (last_index, last_term) = (LogIndex(last.0), Term(last.1));
-    Message::RequestVote(RequestVote { term: Term(term), kind, last_index, last_term })
+    Message::RequestVote(RequestVote { term: Term(term), kind, last_index, last_term, founding: founding(3) })
 }
 
 fn answer(term: u64, asked: u64, kind: VoteKind, verdict: Verdict) -> Message {
@@ -362,6 +362,7 @@ fn one_round_serves_all_reads_that_wait() {
             received_index,
             match_index,
             pace: Pace::Lively,
+            disk: DiskState::Ready,
         })
     };
     let second = leader.hear(2, confirm(1));

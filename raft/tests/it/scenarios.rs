@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use quorate_protocol::{
     HaltReason, Input, LoadFailure, LogCommand, LogEvent, LogIndex, NodeId, PersistFailure, Random, ReplicatedLog,
-    Role, Term, VotingBar, WriteRefusal,
+    Role, Standing, Term, VotingBar, WriteRefusal,
 };
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, VoteKind};
-use quorate_raft::testing::{Builder, Cluster};
+use quorate_raft::testing::{Builder, Cluster, Pick};
 use quorate_raft::{Message, Settings};
 
 use crate::support::{Bench, from_environment};
@@ -142,6 +142,7 @@ fn scenario_06_a_seen_vote_is_not_a_granted_vote() {
             kind,
             last_index: LogIndex(1),
             last_term: Term(0),
+            founding: None,
         })
     };
     // A pre-vote neither moves the term nor takes the vote.
@@ -417,6 +418,7 @@ fn scenario_15_pre_vote_corner_set() {
         kind: VoteKind::Pre,
         last_index: LogIndex(100),
         last_term: Term(100),
+        founding: None,
     };
     cluster.input(NodeId(2), Input::Message { from: NodeId(3), message: Message::RequestVote(ask) });
     assert_eq!(deadline(&cluster), before);
@@ -670,7 +672,7 @@ fn scenario_25_a_snapshot_that_is_covered_resets_nothing() {
     cluster.snapshot(1, 3);
     let snapshot = cluster.node(1).disk.snapshot.clone().expect("just made");
     let before = cluster.node(2).core().status();
-    let install = quorate_raft::message::InstallSnapshot { term: before.term, snapshot };
+    let install = quorate_raft::message::InstallSnapshot { term: before.term, snapshot, founding: None };
     cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: Message::InstallSnapshot(install) });
     cluster.settle();
     let after = cluster.node(2).core().status();
@@ -755,4 +757,158 @@ fn a_follower_that_lost_what_it_acknowledged_is_asked_slowly() {
     let ignored = cluster.node(1).core().status().ignored;
     assert!(ignored.iter().any(|(reason, count)| *reason == "acknowledged_lost" && *count >= 9), "{ignored:?}");
     assert_eq!(cluster.node(3).core().status().last_index, LogIndex(2), "it gets nothing that would cover it up");
+}
+
+/// The same while reads go on: each causes a round of heartbeats, and none of them another question.
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_is_not_asked_at_the_pace_of_reads() {
+    let mut cluster = Cluster::of_three(13);
+    cluster.elect_node(1);
+    cluster.run(millis(300));
+    let old = cluster.node(3).disk.clone();
+    cluster.propose(1, b"x");
+    cluster.run(millis(300));
+    cluster.crash(3);
+    cluster.node_mut(3).disk = old;
+    cluster.restart(NodeId(3));
+    cluster.run(millis(200));
+    let asked = |cluster: &Cluster| {
+        let ignored = cluster.node(1).core().status().ignored;
+        ignored.iter().find(|(reason, _)| *reason == "acknowledged_lost").map_or(0, |(_, count)| *count)
+    };
+    let before = asked(&cluster);
+    for _ in 0..200 {
+        cluster.read(1);
+        cluster.run(millis(5));
+    }
+    let often = asked(&cluster) - before;
+    assert!((5..=21).contains(&often), "asked {often} times in a second");
+}
+
+/// A disk replaced twice: the second stranger is brought up as the first was, though its leader hears of no other standing.
+#[test]
+fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
+    let mut cluster = Cluster::of_three(25);
+    cluster.elect_node(1);
+    for number in 0..10_u8 {
+        cluster.propose(1, &[number]);
+    }
+    cluster.run(millis(300));
+    for _ in 0..2 {
+        cluster.wipe(3);
+        cluster.restart(NodeId(3));
+        cluster.run(Duration::from_secs(2));
+        assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::WipedDisk));
+        assert_eq!(cluster.node(3).commands().len(), 10);
+    }
+}
+
+/// Barred from voting is not barred from learning: whoever it was introduced to, it follows, and gets entries and snapshots.
+#[test]
+fn scenario_24_a_node_that_may_not_vote_follows_a_leader_that_it_knows() {
+    for is_behind_a_snapshot in [false, true] {
+        let mut cluster = Cluster::of_three(26);
+        cluster.elect_node(1);
+        for number in 0..10_u8 {
+            cluster.propose(1, &[number]);
+        }
+        cluster.run(millis(300));
+        if is_behind_a_snapshot {
+            cluster.snapshot(1, 0);
+        }
+        cluster.wipe(3);
+        cluster.start_alone(3);
+        for (node, other, standing) in [(1, 3, Standing::Stranger), (3, 1, Standing::Member)] {
+            cluster.input(NodeId(node), Input::PeerStanding { node: NodeId(other), standing });
+        }
+        cluster.run(Duration::from_secs(2));
+        assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::NotIntroduced));
+        assert_eq!(cluster.node(3).commands().len(), 10, "behind a snapshot: {is_behind_a_snapshot}");
+        assert_eq!(cluster.leader(), Some(1));
+    }
+}
+
+/// The order to campaign is lost: it is given again until the target's term shows.
+#[test]
+fn scenario_14_an_order_that_is_lost_is_given_again() {
+    let mut cluster = Cluster::of_three(27);
+    cluster.elect_node(1);
+    cluster.run(millis(300));
+    cluster.hold(Pick { from: None, to: None, kind: Some("timeout-now") });
+    let transfer = LogCommand::Transfer { to: Some(NodeId(2)), timeout: Duration::from_secs(2) };
+    cluster.input(NodeId(1), Input::Command(transfer));
+    cluster.deliver();
+    assert_eq!(cluster.parked().len(), 1);
+    cluster.forget_parked();
+    cluster.run(millis(300));
+    assert_eq!(cluster.leader(), Some(2));
+}
+
+/// Nobody waits out the time-out of a hand-over to a node that is not there.
+#[test]
+fn scenario_14_a_hand_over_to_a_node_that_is_gone_ends_early() {
+    let taken = |cluster: &mut Cluster| {
+        let id = cluster.propose(1, b"x");
+        let events = &cluster.node(1).events;
+        events.iter().any(|event| matches!(event, LogEvent::Appended { id: at, .. } if *at == id))
+    };
+    let transfer = || Input::Command(LogCommand::Transfer { to: Some(NodeId(2)), timeout: Duration::from_secs(60) });
+    let mut cluster = Cluster::of_three(28);
+    cluster.elect_node(1);
+    cluster.run(millis(300));
+    cluster.crash(2);
+    cluster.propose(1, b"that node 2 lacks");
+    cluster.input(NodeId(1), transfer());
+    assert!(!taken(&mut cluster), "it was heard of just now");
+    cluster.run(millis(700));
+    assert!(taken(&mut cluster), "it is not waited for");
+    cluster.input(NodeId(1), transfer());
+    assert!(taken(&mut cluster), "it is not even tried");
+}
+
+/// The loop of a leader stood still, so nobody could be heard: it asks before it steps down.
+#[test]
+fn a_leader_whose_own_loop_stood_still_asks_first() {
+    let mut leader = Bench::new(3);
+    leader.lead();
+    leader.wait(5000);
+    let said = leader.time_out();
+    assert_eq!(role_of(&leader), Role::Leader);
+    assert_eq!(said.iter().filter(|(_, message)| matches!(message, Message::Heartbeat(_))).count(), 2);
+    // No answer comes: its time is over as it would have been.
+    for _ in 0..6 {
+        leader.time_out();
+    }
+    assert_ne!(role_of(&leader), Role::Leader);
+}
+
+fn role_of(bench: &Bench) -> Role {
+    bench.core.status().role
+}
+
+/// A term beyond what a group gets to while one of its nodes is away comes of a fault: nobody follows it there.
+#[test]
+fn a_term_that_no_election_reaches_is_not_followed() {
+    let heartbeat = |term| {
+        let (commit_index, pace) = (LogIndex(0), quorate_raft::message::Pace::Lively);
+        Message::Heartbeat(quorate_raft::message::Heartbeat { term: Term(term), commit_index, round: 1, pace })
+    };
+    let mut node = Bench::new(3);
+    for term in [(1 << 32) + 1, u64::MAX / 2, u64::MAX] {
+        assert_eq!(node.hear(2, heartbeat(term)), []);
+        assert_eq!(node.term(), 0);
+    }
+    assert_eq!(node.core.status().ignored, [("absurd_term", 3)]);
+    node.hear(2, heartbeat(1 << 32));
+    assert_eq!(node.term(), 1 << 32);
+}
+
+/// In the last term that there is nobody can be elected, and that is what the node says.
+#[test]
+fn the_last_term_is_named() {
+    let mut node = Bench::with_log(1, u64::MAX / 2, &[0, 1]);
+    assert_eq!(node.core.status().barred, Some(VotingBar::TermsUsedUp));
+    assert!(node.events.contains(&LogEvent::Voting { barred: Some(VotingBar::TermsUsedUp) }));
+    node.time_out();
+    assert_eq!((role_of(&node), node.term()), (Role::Follower, u64::MAX / 2));
 }

@@ -1,8 +1,8 @@
 //! What stands in the log while a snapshot takes its place, and what becomes of a leader that cannot send one.
 
 use quorate_protocol::{
-    Committed, Configuration, Input, LogAnswer, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Output, Protocol,
-    ReplicatedLog, Role, SnapshotMeta, Term,
+    Committed, Configuration, DiskState, Input, LogAnswer, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Output,
+    Protocol, ReplicatedLog, Role, SnapshotMeta, Term,
 };
 use quorate_raft::Message;
 use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, InstallSnapshot};
@@ -17,7 +17,8 @@ fn entries_that_a_snapshot_replaces_are_not_handed_out() {
     bench.writes_complete = false;
     let configuration = Configuration::of_voters((1..=3).map(NodeId));
     let snapshot = SnapshotMeta { index: LogIndex(4), term: Term(3), log_time: LogTime(0), configuration };
-    let message = Message::InstallSnapshot(InstallSnapshot { term: Term(3), snapshot: snapshot.clone() });
+    let message =
+        Message::InstallSnapshot(InstallSnapshot { term: Term(3), snapshot: snapshot.clone(), founding: None });
     bench.core.handle(bench.now, Input::Message { from: NodeId(2), message });
     let mut ticket = None;
     while let Some(output) = bench.core.poll_output() {
@@ -87,7 +88,8 @@ fn end_transfer(bench: &mut Bench, answer: LogAnswer) {
             if to == 3 {
                 let (received_index, match_index) = (LogIndex(1), LogIndex::ZERO);
                 let (term, round, pace) = (heartbeat.term, heartbeat.round, heartbeat.pace);
-                let response = HeartbeatResponse { term, round, received_index, match_index, pace };
+                let response =
+                    HeartbeatResponse { term, round, received_index, match_index, pace, disk: DiskState::Ready };
                 bench.hear(3, Message::HeartbeatResponse(response));
             }
         }

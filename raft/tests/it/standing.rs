@@ -1,6 +1,8 @@
 //! What a stranger says counts for nothing, though it is brought up like anybody.
 
-use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, Role, Standing, Term, VotingBar};
+use quorate_protocol::{
+    DiskState, Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, Role, Standing, Term, VotingBar,
+};
 use quorate_raft::Message;
 use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, Pace, RequestVote, VoteKind};
 
@@ -23,6 +25,7 @@ fn alive(round: u64) -> Message {
         received_index,
         match_index,
         pace: Pace::Lively,
+        disk: DiskState::Ready,
     })
 }
 
@@ -31,7 +34,8 @@ fn its_request_for_a_vote_is_not_heard() {
     for kind in [VoteKind::Pre, VoteKind::Full, VoteKind::Transfer] {
         let mut voter = Bench::new(3);
         voter.input(standing(2, Standing::Stranger));
-        let request = RequestVote { term: Term(5), kind, last_index: LogIndex(9), last_term: Term(4) };
+        let (last_index, last_term) = (LogIndex(9), Term(4));
+        let request = RequestVote { term: Term(5), kind, last_index, last_term, founding: None };
         assert_eq!(voter.hear(2, Message::RequestVote(request)), []);
         assert_eq!(voter.term(), 0);
     }
@@ -46,7 +50,7 @@ fn it_is_not_followed() {
     assert_eq!(node.hear(2, append(5, (0, 0), 1, &[5, 5])), []);
     assert_eq!((node.term(), node.last(), node.commit()), before);
     node.input(standing(2, Standing::Member));
-    node.hear(2, append(5, (0, 0), 0, &[0, 5]));
+    node.hear(2, append(5, (1, 0), 0, &[5]));
     assert_eq!((node.term(), node.last()), (5, 2));
 }
 

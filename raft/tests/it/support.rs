@@ -163,7 +163,7 @@ pub(crate) fn recovery(count: u64, term: u64, terms: &[u64]) -> Recovery {
     }
     let mut state = vec![1];
     state.extend(term.to_le_bytes());
-    state.extend([0; 13]);
+    state.extend([0; 18]);
     Recovery {
         state: Some(state.into()),
         last: LogIndex(terms.len() as u64),
@@ -177,6 +177,11 @@ pub(crate) fn recovery(count: u64, term: u64, terms: &[u64]) -> Recovery {
 /// A command whose payload is its term.
 pub(crate) fn entry(term: u64) -> Entry {
     Entry::internal(EntryKind::Command, LogTime(0), Bytes::copy_from_slice(&term.to_le_bytes()))
+}
+
+/// The checksum of the first configuration of nodes 1 to `count`.
+pub(crate) fn founding(count: u64) -> Option<u32> {
+    Some(quorate_protocol::crc32c(&Configuration::of_voters((1..=count).map(NodeId)).encode()))
 }
 
 /// A vote.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{HaltReason, LogIndex, NodeId, ReplicatedLog, Role, StorageLevel, Term, VotingBar};
+use quorate_protocol::{DiskState, HaltReason, LogIndex, NodeId, ReplicatedLog, Role, StorageLevel, Term, VotingBar};
 
 use super::Replica;
 use crate::{Hostable, StateMachine};
@@ -27,6 +27,8 @@ pub enum Obstacle {
     LeaderSilent(NodeId),
     /// The disk's reserve is used up: no command is taken.
     DiskFull,
+    /// A write of this node's log has been under way for far longer than writes take: what it leads or acknowledges waits.
+    DiskStalled,
     /// The state machine is being restored from the snapshot that covers this index.
     Restoring(LogIndex),
     /// Committed entries are read from disk before they can be applied.
@@ -56,7 +58,8 @@ pub enum EntryState {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// What stands between this replica and its service, most weighty first. Nothing: it takes proposals and answers reads.
+    /// What stands between this replica and its service, most weighty first. Nothing: this node knows of no obstacle. What holds up
+    /// another node is asked there: a full disk of the leader's, or leadership that it is handing over.
     pub fn explain(&self) -> Vec<Obstacle> {
         if let Some(reason) = &self.halted {
             return vec![Obstacle::Halted(reason.clone())];
@@ -75,6 +78,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
         if self.storage == StorageLevel::Low {
             obstacles.push(Obstacle::DiskFull);
+        }
+        if self.core.status().disk == DiskState::Stalled {
+            obstacles.push(Obstacle::DiskStalled);
         }
         if let Some(index) = self.snapshots.restoring() {
             obstacles.push(Obstacle::Restoring(index));

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Committed, Configuration, Entry, EntryHeader, EntryKind, GroupId, Incarnation, Input, Instant, LogAnswer,
-    LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Output, Proposal, ProposalId,
-    Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket, Wire, WireError,
-    crc32c,
+    Committed, Configuration, DiskState, Entry, EntryHeader, EntryKind, GroupId, Incarnation, Input, Instant,
+    LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Output, Proposal,
+    ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket, Wire,
+    WireError, crc32c,
 };
 use quorate_runtime::{Group, GroupInput, GroupOutput, Replica, ReplicaSettings, Seat};
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
@@ -132,6 +132,7 @@ impl ReplicatedLog for Scripted {
             log_time: NOW,
             configuration: Configuration::of_voters([ME, LEADER]),
             barred: None,
+            disk: DiskState::Ready,
             halted: None,
             peers: Vec::new(),
             ignored: Vec::new(),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId,
-    Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
+    Configuration, DiskState, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest,
+    NodeId, Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
 };
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, HeartbeatResponse, Message, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
@@ -258,8 +258,9 @@ impl Subject for RaftOfThree {
                 if answer.outcome == AppendOutcome::Stale =>
             {
                 let (term, none) = (core.status().term, LogIndex::ZERO);
-                let answer =
-                    HeartbeatResponse { term, round: 1, received_index: none, match_index: none, pace: Pace::Lively };
+                let (received_index, match_index) = (none, none);
+                let (pace, disk) = (Pace::Lively, DiskState::Ready);
+                let answer = HeartbeatResponse { term, round: 1, received_index, match_index, pace, disk };
                 Input::Message { from, message: Message::HeartbeatResponse(answer) }
             }
             (Some(Bug::IgnoresCandidatesLog), Input::Message { from, message: Message::RequestVote(request) }) => {
