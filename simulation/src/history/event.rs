@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::datum::{Datum, quoted};
 
 /// One line of a history file: a client called, or learned what became of its call.
 ///
@@ -26,13 +29,83 @@ pub struct Event {
     #[serde(rename = "f")]
     pub function: Function,
     /// Which register; nothing for transactions.
-    #[serde(default, deserialize_with = "optional_key", skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
     /// The value written or read (null: absent, or not yet known), `[old, new]` of a cas, the list of a transaction.
     #[serde(default)]
     pub value: Value,
-    /// When, in nanoseconds on a clock that all lines share. Lines of equal time follow each other as in the file.
+    /// When, in nanoseconds. People are told by it; what came before what, the order of the lines says.
     pub time: u64,
+}
+
+/// The name of a register or list: a text or a whole number. The text `"1"` and the number 1 are two keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    is_number: bool,
+    text: String,
+}
+
+impl Key {
+    /// The key of a whole number in its canonical form, of whatever size.
+    pub(super) fn of_number(number: &str) -> Option<Self> {
+        let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        is_whole.then(|| Self { is_number: true, text: number.to_owned() })
+    }
+
+    /// The text, or the digits of the number.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The key as JSON: a text in quotation marks, a number without.
+    pub(super) fn json(&self) -> String {
+        if self.is_number { self.text.clone() } else { quoted(&self.text) }
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self { is_number: false, text: text.to_owned() }
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Self { is_number: false, text }
+    }
+}
+
+impl From<u64> for Key {
+    fn from(number: u64) -> Self {
+        Self { is_number: true, text: number.to_string() }
+    }
+}
+
+/// A number as it is, and a text too unless it looks like a number.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_doubtful = !self.is_number && self.text.parse::<f64>().is_ok();
+        if is_doubtful { f.write_str(&self.json()) } else { f.write_str(&self.text) }
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.is_number {
+            let raw = RawValue::from_string(self.text.clone()).map_err(serde::ser::Error::custom)?;
+            return raw.serialize(serializer);
+        }
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let datum = Datum::parse(raw.get()).map_err(serde::de::Error::custom)?;
+        datum.key().ok_or_else(|| serde::de::Error::custom("a key is a string or a whole number"))
+    }
 }
 
 /// Whether an event is a call or what became of it.
@@ -72,21 +145,4 @@ impl fmt::Display for Function {
             Self::Txn => "txn",
         })
     }
-}
-
-/// The text of a key: recorders write strings or whole numbers.
-pub(super) fn key_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-fn optional_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    key_text(&value).map(Some).ok_or_else(|| serde::de::Error::custom("a key is a string or a whole number"))
 }

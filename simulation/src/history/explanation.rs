@@ -82,7 +82,7 @@ where
             let mut from = 0;
             while from < kept.len() && budget.steps_left() > 0 {
                 let to = (from + stretch).min(kept.len());
-                let rest = self.without(&kept, from..to);
+                let rest = self.without(&kept, from..to, budget);
                 if rest.len() < kept.len() && self.is_impossible(&rest, budget) {
                     kept = rest;
                 } else {
@@ -110,9 +110,12 @@ where
     }
 
     /// `kept` without those in the stretch that may be left out.
-    fn without(&self, kept: &[usize], stretch: std::ops::Range<usize>) -> Vec<usize> {
+    fn without(&self, kept: &[usize], stretch: std::ops::Range<usize>, budget: &mut Budget) -> Vec<usize> {
         let mut is_kept: Vec<bool> = (0..kept.len()).map(|at| !stretch.contains(&at)).collect();
         loop {
+            if budget.charge(kept.len()).is_err() {
+                return kept.to_vec();
+            }
             let rest = kept.iter().zip(&is_kept).filter(|(_, is_kept)| **is_kept);
             let seen = Seen::by(self.model, rest.map(|(position, _)| &self.operations[*position].operation));
             let mut is_stable = true;

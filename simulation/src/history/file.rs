@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::event::key_text;
-use super::{Event, EventKind, Function};
+use super::datum::Datum;
+use super::{Event, EventKind, Function, Key};
 
 /// What clients called and learned, in the order it happened.
 ///
@@ -27,6 +28,8 @@ use super::{Event, EventKind, Function};
 pub struct History {
     /// The calls, in the order they were made.
     pub(super) calls: Vec<Call>,
+    /// How many events bear an earlier time than the one before.
+    pub(super) times_back: usize,
 }
 
 /// A call with what became of it.
@@ -34,13 +37,13 @@ pub struct History {
 pub(super) struct Call {
     pub(super) process: u64,
     pub(super) function: Function,
-    pub(super) key: Option<String>,
+    pub(super) key: Option<Key>,
     /// As called.
-    pub(super) called: Value,
-    /// As answered `ok`; null otherwise.
-    pub(super) answered: Value,
+    pub(super) called: Datum,
+    /// As answered `ok`, or as an `info` transaction says that it read; null otherwise.
+    pub(super) answered: Datum,
     pub(super) outcome: Outcome,
-    /// The event's number in the order of time, and its time in nanoseconds.
+    /// The event's number, and its time in nanoseconds.
     pub(super) invoked: (u64, u64),
     /// As `invoked`, of the answer.
     pub(super) returned: Option<(u64, u64)>,
@@ -55,7 +58,7 @@ pub(super) enum Outcome {
 }
 
 impl History {
-    /// Reads the lines of a file. Empty lines are skipped; the lines need not be in the order of their times.
+    /// Reads the lines of a file, in their order, whatever their times. Empty lines are skipped.
     ///
     /// # Errors
     /// When a line is not an event, or does not follow from those before it: an answer without a call, a call of a process
@@ -67,8 +70,7 @@ impl History {
             if line.trim().is_empty() {
                 continue;
             }
-            let event = serde_json::from_str(&line)
-                .map_err(|error| HistoryError::Line { line: number + 1, problem: error.to_string() })?;
+            let event = Recorded::read(&line).map_err(|problem| HistoryError::Line { line: number + 1, problem })?;
             events.push((number + 1, event));
         }
         Self::pair(events)
@@ -79,7 +81,7 @@ impl History {
     /// # Errors
     /// As [`History::read`]; events are counted from 1, as lines are.
     pub fn from_events(events: impl IntoIterator<Item = Event>) -> Result<Self, HistoryError> {
-        Self::pair(events.into_iter().enumerate().map(|(number, event)| (number + 1, event)).collect())
+        Self::pair(events.into_iter().enumerate().map(|(number, event)| (number + 1, event.into())).collect())
     }
 
     /// How many calls there are.
@@ -94,8 +96,8 @@ impl History {
         self.calls.is_empty()
     }
 
-    fn pair(mut events: Vec<(usize, Event)>) -> Result<Self, HistoryError> {
-        events.sort_by_key(|(_, event)| event.time);
+    fn pair(events: Vec<(usize, Recorded)>) -> Result<Self, HistoryError> {
+        let times_back = events.windows(2).filter(|pair| pair[1].1.time < pair[0].1.time).count();
         let mut calls: Vec<Call> = Vec::new();
         let mut waiting: BTreeMap<u64, usize> = BTreeMap::new();
         for (number, (line, event)) in events.into_iter().enumerate() {
@@ -115,7 +117,47 @@ impl History {
             };
             answer(&mut calls[position], moment, event).map_err(fault)?;
         }
-        Ok(Self { calls })
+        Ok(Self { calls, times_back })
+    }
+}
+
+/// An event with its value as it was written.
+struct Recorded {
+    process: u64,
+    kind: EventKind,
+    function: Function,
+    key: Option<Key>,
+    value: Datum,
+    time: u64,
+}
+
+impl Recorded {
+    fn read(line: &str) -> Result<Self, String> {
+        /// As [`Event`], but numbers are still text.
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            process: u64,
+            #[serde(rename = "type")]
+            kind: EventKind,
+            #[serde(rename = "f")]
+            function: Function,
+            #[serde(default)]
+            key: Option<Key>,
+            #[serde(default, borrow)]
+            value: Option<&'a RawValue>,
+            time: u64,
+        }
+        let Line { process, kind, function, key, value, time } =
+            serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let value = value.map_or(Ok(Datum::Null), |value| Datum::parse(value.get()))?;
+        Ok(Self { process, kind, function, key, value, time })
+    }
+}
+
+impl From<Event> for Recorded {
+    fn from(event: Event) -> Self {
+        let Event { process, kind, function, key, value, time } = event;
+        Self { process, kind, function, key, value: Datum::from(&value), time }
     }
 }
 
@@ -131,7 +173,7 @@ pub fn write_events<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'
     out.flush()
 }
 
-fn call_of(line: usize, moment: (u64, u64), event: Event) -> Result<Call, String> {
+fn call_of(line: usize, moment: (u64, u64), event: Recorded) -> Result<Call, String> {
     match (event.function, &event.key) {
         (Function::Txn, Some(_)) => return Err("a transaction names its keys in its value".to_owned()),
         (Function::Txn, None) => check_transaction(&event.value)?,
@@ -144,7 +186,7 @@ fn call_of(line: usize, moment: (u64, u64), event: Event) -> Result<Call, String
         function: event.function,
         key: event.key,
         called: event.value,
-        answered: Value::Null,
+        answered: Datum::Null,
         outcome: Outcome::Unknown,
         invoked: moment,
         returned: None,
@@ -152,13 +194,14 @@ fn call_of(line: usize, moment: (u64, u64), event: Event) -> Result<Call, String
     })
 }
 
-fn answer(call: &mut Call, moment: (u64, u64), event: Event) -> Result<(), String> {
+fn answer(call: &mut Call, moment: (u64, u64), event: Recorded) -> Result<(), String> {
     if event.function != call.function || event.key != call.key {
         return Err(format!("process {} waits for the answer to line {}, another call", call.process, call.line));
     }
     call.outcome = match event.kind {
         EventKind::Ok => Outcome::Ok,
         EventKind::Fail => Outcome::Fail,
+        EventKind::Info if call.function == Function::Txn => return note_reads(call, event.value),
         EventKind::Info | EventKind::Invoke => return Ok(()),
     };
     call.returned = Some(moment);
@@ -175,9 +218,20 @@ fn answer(call: &mut Call, moment: (u64, u64), event: Event) -> Result<(), Strin
     Ok(())
 }
 
+/// Keeps what a transaction of unknown outcome says that it read. Recorders that have nothing to say repeat the call, or write
+/// something else in its place.
+fn note_reads(call: &mut Call, value: Datum) -> Result<(), String> {
+    let Ok(steps) = micros(&value) else { return Ok(()) };
+    if steps.iter().any(|step| matches!(step, Micro::Read { list: Some(_), .. })) {
+        check_answer(&call.called, &value)?;
+        call.answered = value;
+    }
+    Ok(())
+}
+
 /// The two values of a cas.
-pub(super) fn old_and_new(value: &Value) -> Result<(&Value, &Value), String> {
-    match value.as_array().map(Vec::as_slice) {
+pub(super) fn old_and_new(value: &Datum) -> Result<(&Datum, &Datum), String> {
+    match value.list() {
         Some([old, new]) => Ok((old, new)),
         _ => Err("the value of a cas is [old, new]".to_owned()),
     }
@@ -185,33 +239,33 @@ pub(super) fn old_and_new(value: &Value) -> Result<(&Value, &Value), String> {
 
 /// One step of a transaction as it stands in the file.
 pub(super) enum Micro<'a> {
-    Append { key: String, element: &'a Value },
-    Read { key: String, list: Option<&'a [Value]> },
+    Append { key: Key, element: &'a Datum },
+    Read { key: Key, list: Option<&'a [Datum]> },
 }
 
 /// The steps of a transaction.
-pub(super) fn micros(value: &Value) -> Result<Vec<Micro<'_>>, String> {
-    let steps = value.as_array().ok_or("the value of a transaction is a list of steps")?;
+pub(super) fn micros(value: &Datum) -> Result<Vec<Micro<'_>>, String> {
+    let steps = value.list().ok_or("the value of a transaction is a list of steps")?;
     steps.iter().map(micro).collect()
 }
 
-fn micro(step: &Value) -> Result<Micro<'_>, String> {
+fn micro(step: &Datum) -> Result<Micro<'_>, String> {
     let problem = || format!("{step} is neither [\"append\", key, element] nor [\"r\", key, list or null]");
-    let Some([name, key, value]) = step.as_array().map(Vec::as_slice) else { return Err(problem()) };
-    let key = key_text(key).ok_or_else(problem)?;
-    match name.as_str() {
-        Some("append") if !value.is_null() => Ok(Micro::Append { key, element: value }),
-        Some("r") if value.is_null() => Ok(Micro::Read { key, list: None }),
-        Some("r") => Ok(Micro::Read { key, list: Some(value.as_array().ok_or_else(problem)?) }),
+    let Some([Datum::Text(name), key, value]) = step.list() else { return Err(problem()) };
+    let key = key.key().ok_or_else(problem)?;
+    match &**name {
+        "append" if !value.is_null() => Ok(Micro::Append { key, element: value }),
+        "r" if value.is_null() => Ok(Micro::Read { key, list: None }),
+        "r" => Ok(Micro::Read { key, list: Some(value.list().ok_or_else(problem)?) }),
         _ => Err(problem()),
     }
 }
 
-fn check_transaction(value: &Value) -> Result<(), String> {
+fn check_transaction(value: &Datum) -> Result<(), String> {
     micros(value).map(|_| ())
 }
 
-fn check_answer(called: &Value, answered: &Value) -> Result<(), String> {
+fn check_answer(called: &Datum, answered: &Datum) -> Result<(), String> {
     let (called, answered) = (micros(called)?, micros(answered)?);
     let is_same = |pair: (&Micro<'_>, &Micro<'_>)| match pair {
         (Micro::Append { key, element }, Micro::Append { key: same_key, element: same }) => {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 
 use quorate_protocol::Violation;
-use serde_json::Value;
 
+use super::datum::Datum;
 use super::file::{Call, Outcome, old_and_new};
-use super::{Budget, Explanation, Function, History, Linearization, Register, RegisterOperation, Timed};
+use super::{Budget, Explanation, Function, History, Key, Linearization, Register, RegisterOperation, Timed};
 use super::{explain, linearize, transactions};
 
 /// What became of judging a history.
@@ -15,6 +15,8 @@ use super::{explain, linearize, transactions};
 pub enum Verdict {
     /// Every register is linearizable, and the transactions are strictly serializable.
     Holds,
+    /// No call succeeded, so that there was nothing to judge: whatever the system is, it could have done this.
+    NothingJudged,
     /// The budget was used up before every key was judged; those that were are in order.
     Undecided,
     /// Some register is not linearizable, or the transactions are not strictly serializable.
@@ -34,6 +36,11 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// The keys that could not be judged within the budget.
     pub undecided: Vec<String>,
+    /// How many calls succeeded, and so told anything.
+    pub succeeded: usize,
+    /// How many events bear an earlier time than the one before. The order of the events counts; many such may mean that
+    /// a file was put together from several.
+    pub times_back: usize,
 }
 
 /// Something wrong with a history.
@@ -51,6 +58,8 @@ impl Judgement {
     pub fn verdict(&self) -> Verdict {
         if !self.findings.is_empty() {
             Verdict::Violated
+        } else if self.succeeded == 0 {
+            Verdict::NothingJudged
         } else if self.undecided.is_empty() {
             Verdict::Holds
         } else {
@@ -58,13 +67,14 @@ impl Judgement {
         }
     }
 
-    /// The verdict as a run's law: every history must be decided, and hold.
+    /// The verdict as a run's law: every history must be decided, and hold. A run in which nothing succeeded breaks another law, if
+    /// one, than that its history is right.
     ///
     /// # Errors
     /// When it is not, with what was found.
     pub fn check(&self) -> Result<(), Violation> {
         let law = match self.verdict() {
-            Verdict::Holds => return Ok(()),
+            Verdict::Holds | Verdict::NothingJudged => return Ok(()),
             Verdict::Undecided => "the history is decided",
             Verdict::Violated => "linearizable",
         };
@@ -74,12 +84,13 @@ impl Judgement {
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { calls, registers, transactions, findings, undecided } = self;
+        let Self { calls, registers, transactions, findings, undecided, times_back, .. } = self;
         write!(f, "{calls} calls, {registers} registers, {transactions} transactions: ")?;
         f.write_str(match self.verdict() {
             Verdict::Holds if *transactions == 0 => "linearizable",
             Verdict::Holds if *registers == 0 => "strictly serializable",
             Verdict::Holds => "linearizable and strictly serializable",
+            Verdict::NothingJudged => "nothing was judged, since no call succeeded",
             Verdict::Undecided => "undecided within the budget",
             Verdict::Violated => "VIOLATED",
         })?;
@@ -88,6 +99,9 @@ impl fmt::Display for Judgement {
         }
         if !undecided.is_empty() {
             write!(f, "\n\nnot judged for want of steps: {}", undecided.join(", "))?;
+        }
+        if *times_back > 0 {
+            write!(f, "\n\ntimes go back at {times_back} events: the order of the lines counts")?;
         }
         Ok(())
     }
@@ -98,7 +112,7 @@ impl History {
     /// transactions together. Registers and lists of the same name are different things.
     #[must_use]
     pub fn judge(&self, mut budget: Budget) -> Judgement {
-        let mut registers: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
+        let mut registers: BTreeMap<&Key, Vec<&Call>> = BTreeMap::new();
         let mut called_transactions = Vec::new();
         for call in &self.calls {
             match &call.key {
@@ -110,27 +124,36 @@ impl History {
             calls: self.calls.len(),
             registers: registers.len(),
             transactions: called_transactions.len(),
-            findings: transactions::judge(&called_transactions),
+            findings: Vec::new(),
             undecided: Vec::new(),
+            succeeded: self.calls.iter().filter(|call| call.outcome == Outcome::Ok).count(),
+            times_back: self.times_back,
         };
+        match transactions::judge(&called_transactions, &mut budget) {
+            Some(findings) => judgement.findings = findings,
+            None => judgement.undecided.push("the transactions".to_owned()),
+        }
+        let mut explaining = Budget::of_steps(EXPLANATION_STEPS);
         for (key, calls) in registers {
-            judge_register(key, &calls, &mut budget, &mut judgement);
+            judge_register(key, &calls, &mut budget, &mut explaining, &mut judgement);
         }
         judgement
     }
 }
 
-fn judge_register(key: &str, calls: &[&Call], budget: &mut Budget, judgement: &mut Judgement) {
+fn judge_register(key: &Key, calls: &[&Call], budget: &mut Budget, explaining: &mut Budget, judgement: &mut Judgement) {
     let register = RegisterHistory::new(calls);
+    let key = key.json();
     match linearize(&Register, &register.timed, budget) {
         Linearization::Possible { .. } => {}
-        Linearization::Undecided => judgement.undecided.push(format!("register {key:?}")),
+        Linearization::Undecided => judgement.undecided.push(format!("register {key}")),
         Linearization::Impossible => {
-            let why = explain(&Register, &register.timed, &mut Budget::of_steps(EXPLANATION_STEPS));
-            judgement.findings.push(Finding {
-                name: format!("register {key:?} is not linearizable"),
-                explanation: register.words(&why),
-            });
+            let explanation = if explaining.steps_left() > 0 {
+                register.words(&explain(&Register, &register.timed, explaining))
+            } else {
+                "  It is not said why: explaining what stands above took all steps that there are for it.".to_owned()
+            };
+            judgement.findings.push(Finding { name: format!("register {key} is not linearizable"), explanation });
         }
     }
 }
@@ -139,12 +162,12 @@ fn judge_register(key: &str, calls: &[&Call], budget: &mut Budget, judgement: &m
 struct RegisterHistory<'a> {
     timed: Vec<Timed<RegisterOperation>>,
     calls: Vec<&'a Call>,
-    values: Vec<&'a Value>,
+    values: Vec<&'a Datum>,
 }
 
 impl<'a> RegisterHistory<'a> {
     fn new(calls: &[&'a Call]) -> Self {
-        let mut numbers = ValueNumbers { numbers: HashMap::new(), values: vec![&Value::Null] };
+        let mut numbers = ValueNumbers { numbers: HashMap::new(), values: vec![&Datum::Null] };
         let mut register = Self { timed: Vec::new(), calls: Vec::new(), values: Vec::new() };
         for call in calls {
             let Some(operation) = operation(call, &mut numbers) else { continue };
@@ -160,8 +183,11 @@ impl<'a> RegisterHistory<'a> {
         let mut text = String::new();
         let (count, of) = (why.operations.len(), self.calls.len());
         _ = writeln!(text, "  {count} of its {of} calls admit no order by themselves:");
-        for position in &why.operations {
+        for position in why.operations.iter().take(CALLS_TOLD_MAX) {
             _ = writeln!(text, "    {}", self.call_words(*position));
+        }
+        if count > CALLS_TOLD_MAX {
+            _ = writeln!(text, "    and {} more", count - CALLS_TOLD_MAX);
         }
         let Some(blocked) = why.blocked else {
             _ = write!(text, "  They are too many to say how far an order gets.");
@@ -172,7 +198,11 @@ impl<'a> RegisterHistory<'a> {
             _ = write!(text, "  Nothing can come before {words}, but {}.", self.reason(None, blocked));
             return text;
         }
-        let order: Vec<String> = why.order.iter().map(|position| self.short_words(*position)).collect();
+        let hidden = why.order.len().saturating_sub(CALLS_TOLD_MAX);
+        let mut order: Vec<String> = why.order[hidden..].iter().map(|position| self.short_words(*position)).collect();
+        if hidden > 0 {
+            order.insert(0, format!("{hidden} calls"));
+        }
         let held = why.order.iter().rev().find_map(|position| leaves(self.timed[*position].operation));
         _ = writeln!(text, "  The order that gets furthest: {}.", order.join("; "));
         _ = write!(text, "  Then {words} must come, but {}.", self.reason(held, blocked));
@@ -247,21 +277,22 @@ fn leaves(operation: RegisterOperation) -> Option<u32> {
 
 /// Small numbers for values: null is the first, [`RegisterOperation::ABSENT`].
 struct ValueNumbers<'a> {
-    numbers: HashMap<String, u32>,
-    values: Vec<&'a Value>,
+    numbers: HashMap<&'a Datum, u32>,
+    values: Vec<&'a Datum>,
 }
 
 impl<'a> ValueNumbers<'a> {
-    fn number(&mut self, value: &'a Value) -> u32 {
+    fn number(&mut self, value: &'a Datum) -> u32 {
         if value.is_null() {
             return RegisterOperation::ABSENT;
         }
-        *self.numbers.entry(value.to_string()).or_insert_with(|| {
+        *self.numbers.entry(value).or_insert_with(|| {
             self.values.push(value);
             u32::try_from(self.values.len() - 1).expect("fewer than 2^32 values")
         })
     }
 }
 
-/// About two seconds: an explanation that is not minimal is better than none.
+/// About two seconds for all explanations of a history: one that is not minimal is better than none.
 const EXPLANATION_STEPS: u64 = 20_000_000;
+const CALLS_TOLD_MAX: usize = 50;

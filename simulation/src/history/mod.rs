@@ -15,14 +15,23 @@
 //! {"process":2,"type":"ok","f":"txn","value":[["append","l",1],["r","m",[7,8]]],"time":4000}
 //! ```
 //!
+//! The order of the lines is the order of the events: times are only told to people, since recorders take them before they
+//! write, and clocks go back. A file put together from several must be brought into order before.
+//!
 //! `fail` means that the call certainly had no effect, for whatever reason; it is never taken as an observation, since
 //! recorders use it for refused calls as well as for a cas that did not match. A call that ends with `info`, or not
-//! at all, may take effect any time after it was made, or never. Registers are absent (null) and lists empty at first.
+//! at all, may take effect any time after it was made, or never. What an `info` transaction says that it read counts if
+//! somebody saw what it appended: then it took effect as a whole, reads included. Registers are absent (null) and
+//! lists empty at first.
+//!
+//! Keys are texts or whole numbers, and 1 is another key than `"1"`. Values are equal if they say the same: numbers of any
+//! size are compared by their digits, never rounded.
 //!
 //! # Judging
 //!
 //! [`History::judge`] does it all; [`linearize`] judges calls of any sequential [`Model`] of your own.
 
+mod datum;
 mod event;
 mod explanation;
 mod file;
@@ -31,7 +40,7 @@ mod linearizability;
 mod model;
 mod transactions;
 
-pub use event::{Event, EventKind, Function};
+pub use event::{Event, EventKind, Function, Key};
 pub use explanation::{Explanation, explain};
 pub use file::{History, HistoryError, write_events};
 pub use judgement::{Finding, Judgement, Verdict};

@@ -4,7 +4,7 @@ use quorate_protocol::{NodeId, Random, Violation};
 use serde_json::{Value, json};
 
 use super::{Request, Response};
-use crate::history::{Budget, Event, EventKind, Function, History};
+use crate::history::{Budget, Event, EventKind, Function, History, Key};
 use crate::world::{Answer, Cluster, Machine, Workload};
 
 /// Clients that read, write, compare and set registers, and run transactions on lists.
@@ -109,8 +109,8 @@ where
 }
 
 /// A call and what came of it, as a history has them.
-fn words(request: &Request, response: Option<&Response>) -> (Function, Option<String>, Value) {
-    let register = |key: &u8| Some(format!("r{key}"));
+fn words(request: &Request, response: Option<&Response>) -> (Function, Option<Key>, Value) {
+    let register = |key: &u8| Some(Key::from(format!("r{key}")));
     let shown = |value: u64| if value == 0 { Value::Null } else { json!(value) };
     match request {
         Request::Read { key } => (Function::Read, register(key), shown(response.map_or(0, |response| response.value))),

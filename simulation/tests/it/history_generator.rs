@@ -42,7 +42,7 @@ pub(crate) fn generate(
             process: each.process,
             kind,
             function: each.function,
-            key: each.key.clone(),
+            key: each.key.clone().map(Into::into),
             value: value.clone(),
             time,
         };
@@ -76,7 +76,13 @@ pub(crate) fn generate(
             continue;
         }
         let each = running.swap_remove(at);
-        let value = if each.end == EventKind::Ok { &each.answered } else { &each.called };
+        // Of a transaction that took effect and was lost the reads may be known all the same.
+        let is_told = each.is_done && each.function == Function::Txn && random.between(0, 2) == 0;
+        let value = if each.end == EventKind::Ok || (each.end == EventKind::Info && is_told) {
+            &each.answered
+        } else {
+            &each.called
+        };
         events.push(event(&each, each.end, value));
         if !each.is_done {
             adrift.push(each);

@@ -73,7 +73,8 @@ impl Recorder {
     fn record(&self, process: u64, kind: EventKind, call: &Call, value: Value) -> io::Result<()> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let time = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let event = Event { process, kind, function: call.function(), key: Some(call.key.clone()), value, time };
+        let event =
+            Event { process, kind, function: call.function(), key: Some(call.key.as_str().into()), value, time };
         let mut line = Vec::new();
         write_events(&mut line, [&event])?;
         io::Write::write_all(&mut &*file, &line)?;

@@ -9,7 +9,8 @@ use quorate_simulation::history::{Budget, History, HistoryError, Verdict};
 
 /// Judge a history file: registers must be linearizable, transactions over lists strictly serializable.
 ///
-/// The exit code is 0 if they are, 1 if not, 2 if the file cannot be read, 3 if the budget was used up before it was clear.
+/// The order of the lines counts, not their times. The exit code is 0 if they are, 1 if not, 2 if the file cannot be read or
+/// is no history, 3 if the budget was used up before it was clear, 4 if no call succeeded, so that nothing was judged.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn","key":"x","value":1,"time":NANOSECONDS}
@@ -35,6 +36,7 @@ impl Check {
             Verdict::Holds => HOLDS,
             Verdict::Violated => VIOLATED,
             Verdict::Undecided => UNDECIDED,
+            Verdict::NothingJudged => NOTHING_JUDGED,
         }
     }
 
@@ -49,6 +51,7 @@ const VIOLATED: u8 = 1;
 /// As clap's for arguments that make no sense.
 const UNREADABLE: u8 = 2;
 const UNDECIDED: u8 = 3;
+const NOTHING_JUDGED: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -74,6 +77,8 @@ mod tests {
         assert_eq!(exit_code(&format!("{write}\n{stale}"), 1_000), 1);
         assert_eq!(exit_code("not a history", 1_000), 2);
         assert_eq!(exit_code(&format!("{write}\n{fresh}"), 1), 3);
+        assert_eq!(exit_code("", 1_000), 4);
+        assert_eq!(exit_code(write.lines().next().expect("a line"), 1_000), 4);
         assert_eq!(Check { file: Path::new("/nowhere/to/be/found").to_owned(), budget: 1 }.run(), 2);
     }
 }

@@ -14,7 +14,7 @@ use quorate_paxos::synod::{
 };
 use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
 use quorate_runtime::{CallId, Hosted, MakeGroup, Node, Reply};
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History};
+use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Key};
 use quorate_simulation::node_machine::{
     Application, Desk, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
 };
@@ -256,7 +256,7 @@ impl Clients {
             Call::Propose { decision, .. } => (Function::Cas, decision),
             Call::Read { decision } => (Function::Read, decision),
         };
-        let key = Some(format!("d{decision}"));
+        let key = Some(Key::from(format!("d{decision}")));
         self.events.push(Event { process: client, kind, function, key, value, time: at_us * 1_000 });
     }
 

@@ -1,6 +1,6 @@
 //! The calls and answers that an order has still to reach.
 
-use super::Timed;
+use super::{Budget, Spent, Timed};
 
 /// Calls and answers of the required operations in the order of time, as a list from which both are lifted together.
 pub(super) struct CallList {
@@ -78,15 +78,16 @@ impl CallList {
     }
 
     /// The first answer that the order has to reach.
-    pub(super) fn first_answer(&self) -> Option<usize> {
+    pub(super) fn first_answer(&self, budget: &mut Budget) -> Result<Option<usize>, Spent> {
         let mut place = self.next(HEAD);
         while place != END {
             if !self.places[place].is_call {
-                return Some(place);
+                return Ok(Some(place));
             }
+            budget.spend()?;
             place = self.next(place);
         }
-        None
+        Ok(None)
     }
 
     /// Takes an operation's call and answer out of the list.

@@ -9,7 +9,8 @@
 //! - What was tried in vain is remembered when it is given up, not when it is begun: the calls in the order only grow
 //!   along a path, so none is met twice on it, and a history without detours leaves nothing to remember.
 //! - A call of unknown outcome is optional. What was in vain with some of them done is in vain with those and more, the
-//!   state being equal; and one that is overwritten unseen is never tried.
+//!   state being equal; one that is overwritten unseen is never tried; and of those with the same effect only the one
+//!   that was called first is, since whatever another would do, it does as well.
 //! - A state that a waiting call still wants is not left if no other call brings it back, and a write that nobody is
 //!   left to see comes as soon as nobody is left to see what it overwrites.
 //! - The set of required calls in the order is remembered as a 128-bit sum of random numbers, one a call (Zobrist,
@@ -42,7 +43,8 @@ pub struct Timed<O> {
     pub returned: Option<u64>,
 }
 
-/// How many steps a search may take, and what is left of them.
+/// How many steps a search may take, and what is left of them. All work is counted that grows with the search: calls and
+/// answers passed, and what is compared with what was tried before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     steps: u64,
@@ -62,7 +64,7 @@ impl Budget {
     }
 
     /// Spends this much. What is left is spent as well when it is not enough.
-    fn charge(&mut self, steps: usize) -> Result<(), Spent> {
+    pub(in crate::history) fn charge(&mut self, steps: usize) -> Result<(), Spent> {
         let left = self.steps.checked_sub(steps as u64);
         self.steps = left.unwrap_or(0);
         left.map(|_| ()).ok_or(Spent)
@@ -137,7 +139,7 @@ pub(super) fn longest_order<M: Model>(
 }
 
 /// The budget is used up.
-struct Spent;
+pub(in crate::history) struct Spent;
 
 enum Found {
     Order,
@@ -150,6 +152,8 @@ struct Search<'a, M: Model> {
     calls: CallList,
     /// The optional calls, in the order they were made, and whether each is in the order so far.
     optional: Vec<Optional>,
+    /// For each optional call the one before it with the same effect.
+    twins: Vec<Option<usize>>,
     state: M::State,
     /// The last step took an optional call whose effect nothing has seen yet.
     is_unseen: bool,
@@ -206,6 +210,7 @@ impl<'a, M: Model> Search<'a, M> {
             summands: operations.iter().map(|_| summand()).collect(),
             optional_taken: Vec::new(),
             uses: Uses::new(model, operations, &optional),
+            twins: twins(model, operations, &optional),
             optional,
             in_vain: HashMap::new(),
             remembered: 0,
@@ -218,20 +223,20 @@ impl<'a, M: Model> Search<'a, M> {
         self.absorb(budget)?;
         let mut from = Choice::Required { call: HEAD };
         loop {
-            let Some(blocked) = self.calls.first_answer() else { return Ok(Found::Order) };
+            let Some(blocked) = self.calls.first_answer(budget)? else { return Ok(Found::Order) };
             if until == Some(blocked) {
                 return Ok(Found::Order);
             }
             if let Some(choice) = self.next_choice(from, blocked, budget)? {
                 self.take(choice);
                 self.absorb(budget)?;
-                if !self.is_in_vain() {
+                if !self.is_in_vain(budget)? {
                     from = Choice::Required { call: HEAD };
                     continue;
                 }
             } else {
                 self.furthest = self.furthest.max(blocked);
-                self.remember();
+                self.remember(budget)?;
             }
             match self.give_up_last_choice() {
                 Some(choice) => from = choice,
@@ -306,7 +311,9 @@ impl<'a, M: Model> Search<'a, M> {
             && optional.place < blocked
         {
             budget.spend()?;
-            if !optional.is_taken && self.fits(optional.operation) {
+            let is_next = !optional.is_taken && self.twins[number].is_none_or(|twin| self.optional[twin].is_taken);
+            if is_next && self.fits(optional.operation) {
+                budget.charge(self.optional_taken.len())?;
                 return Ok(Some(Choice::Optional { number }));
             }
             number += 1;
@@ -372,22 +379,33 @@ impl<'a, M: Model> Search<'a, M> {
         None
     }
 
-    fn is_in_vain(&self) -> bool {
+    fn is_in_vain(&self, budget: &mut Budget) -> Result<bool, Spent> {
         let key = (self.signature, self.state.clone(), self.is_unseen);
-        let Some(sets) = self.in_vain.get(&key) else { return false };
-        sets.iter().any(|set| is_subset(set, &self.optional_taken))
+        let Some(sets) = self.in_vain.get(&key) else { return Ok(false) };
+        for set in sets {
+            budget.charge(1 + set.len())?;
+            if is_subset(set, &self.optional_taken) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    fn remember(&mut self) {
+    fn remember(&mut self, budget: &mut Budget) -> Result<(), Spent> {
         if self.remembered >= REMEMBERED_MAX {
-            return;
+            return Ok(());
         }
         let key = (self.signature, self.state.clone(), self.is_unseen);
         let sets = self.in_vain.entry(key).or_default();
-        let before = sets.len();
-        sets.retain(|set| !is_subset(&self.optional_taken, set));
+        budget.charge(sets.len() * (1 + self.optional_taken.len()))?;
+        sets.retain(|set| {
+            let is_kept = !is_subset(&self.optional_taken, set);
+            self.remembered -= if is_kept { 0 } else { weight(set) };
+            is_kept
+        });
         sets.push(self.optional_taken.clone().into_boxed_slice());
-        self.remembered = self.remembered + sets.len() - before;
+        self.remembered += weight(&self.optional_taken);
+        Ok(())
     }
 
     fn order(&self) -> Vec<usize> {
@@ -400,5 +418,22 @@ fn is_subset(smaller: &[u32], larger: &[u32]) -> bool {
     smaller.len() <= larger.len() && smaller.iter().all(|number| larger.binary_search(number).is_ok())
 }
 
-/// Beyond so many, nothing more is remembered: the search goes on, slower, within about a gigabyte.
+/// For each optional call the last one before it, in the order they were made, that does the same to every state.
+fn twins<M: Model>(model: &M, operations: &[Timed<M::Operation>], optional: &[Optional]) -> Vec<Option<usize>> {
+    let mut last = HashMap::new();
+    let twin = |(number, optional): (usize, &Optional)| {
+        let operation = &operations[optional.operation].operation;
+        let (wants, leaves) = (model.wants(operation), model.leaves(operation));
+        let is_known = leaves.is_some() && (wants.is_some() || model.overwrites(operation));
+        if is_known { last.insert((wants, leaves), number) } else { None }
+    };
+    optional.iter().enumerate().map(twin).collect()
+}
+
+/// About how many sets without elements take as much memory as this one.
+fn weight(set: &[u32]) -> usize {
+    1 + set.len() / 16
+}
+
+/// Beyond so much, nothing more is remembered: the search goes on, slower, within about a gigabyte.
 const REMEMBERED_MAX: usize = 8_000_000;

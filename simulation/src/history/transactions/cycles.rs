@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::linearizability::{Budget, Spent};
 use super::graph::{Edge, Graph, Kind};
 
 /// A cycle of dependencies: each transaction comes before the next, for the reason that stands beside it, and the last
@@ -12,18 +13,32 @@ pub(super) struct Cycle {
     pub(super) steps: Vec<(usize, Kind)>,
 }
 
-/// The worst cycle of each knot (strongly connected component), and of its kind a shortest.
-pub(super) fn find(graph: &Graph) -> Vec<Cycle> {
+/// The worst cycle of each knot (strongly connected component), and of its kind a shortest; when the budget runs out, any.
+pub(super) fn find(graph: &Graph, budget: &mut Budget) -> Vec<Cycle> {
     let knots = Knots::of(graph);
-    let mut cycles = Vec::new();
-    for knot in 0..knots.members.len() {
-        let found = CLASSES.iter().find_map(|class| shortest(graph, &knots, knot, class));
-        cycles.extend(found);
-        if cycles.len() >= CYCLES_MAX {
-            break;
-        }
-    }
-    cycles
+    let knots_told = 0..knots.members.len().min(CYCLES_MAX);
+    let told = knots_told.filter_map(|knot| {
+        let worst = CLASSES.iter().find_map(|class| shortest(graph, &knots, knot, class, budget));
+        worst.or_else(|| any(graph, &knots, knot))
+    });
+    told.collect()
+}
+
+/// Some cycle of a knot, under the name of the worst kind that it is.
+fn any(graph: &Graph, knots: &Knots, knot: usize) -> Option<Cycle> {
+    let from = knots.members[knot].iter().copied().find(|node| *node < graph.transactions)?;
+    let mut ways = graph.edges[from].iter().filter(|edge| knots.of_node[edge.to] == knot);
+    let steps = ways.find_map(|edge| {
+        let mut edges = vec![(from, *edge)];
+        edges.extend(way_back(graph, knots, edge.to, from, |_| true, &mut Budget::of_steps(u64::MAX)).ok()??);
+        Some(dependencies(graph, &edges))
+    })?;
+    let is_of = |class: &&Class| {
+        steps.iter().any(|(_, kind)| (class.has)(*kind))
+            && steps.iter().all(|(_, kind)| (class.has)(*kind) || (class.may_have)(*kind))
+    };
+    let name = CLASSES.iter().find(is_of).map_or("dependency cycle", |class| class.name);
+    Some(Cycle { name, steps })
 }
 
 /// A kind of cycle: one dependency it must have, and those it may have beside.
@@ -61,13 +76,17 @@ fn is_real_time(kind: Kind) -> bool {
     kind == Kind::RealTime
 }
 
-fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class) -> Option<Cycle> {
+fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &mut Budget) -> Option<Cycle> {
     let mut best: Option<Vec<(usize, Kind)>> = None;
     let members = &knots.members[knot];
     let starts = members.iter().flat_map(|from| graph.edges[*from].iter().map(move |edge| (*from, *edge)));
     let starts = starts.filter(|(_, edge)| (class.has)(edge.kind) && knots.of_node[edge.to] == knot);
     for (from, edge) in starts.take(STARTS_MAX) {
-        let Some(way) = way_back(graph, knots, edge.to, from, class.may_have) else { continue };
+        let way = match way_back(graph, knots, edge.to, from, class.may_have, budget) {
+            Ok(Some(way)) => way,
+            Ok(None) => continue,
+            Err(Spent) => break,
+        };
         let mut edges = vec![(from, edge)];
         edges.extend(way);
         let steps = dependencies(graph, &edges);
@@ -78,14 +97,15 @@ fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class) -> Option<
     best.map(|steps| Cycle { name: class.name, steps })
 }
 
-/// A way with the fewest dependencies from `start` to `goal` within their knot.
+/// A way with the fewest dependencies from `start` to `goal` within their knot, if there is one.
 fn way_back(
     graph: &Graph,
     knots: &Knots,
     start: usize,
     goal: usize,
     may_use: fn(Kind) -> bool,
-) -> Option<Vec<(usize, Edge)>> {
+    budget: &mut Budget,
+) -> Result<Option<Vec<(usize, Edge)>>, Spent> {
     let mut came_by: std::collections::HashMap<usize, Option<(usize, Edge)>> = [(start, None)].into();
     // Going on from a node that only stands for something costs nothing, so it goes to the front.
     let mut queue = VecDeque::from([start]);
@@ -98,8 +118,9 @@ fn way_back(
                 at = from;
             }
             way.reverse();
-            return Some(way);
+            return Ok(Some(way));
         }
+        budget.charge(1 + graph.edges[node].len())?;
         for edge in &graph.edges[node] {
             let is_free = edge.kind == Kind::Through;
             let is_usable = knots.of_node[edge.to] == knots.of_node[goal] && (is_free || may_use(edge.kind));
@@ -113,7 +134,7 @@ fn way_back(
             }
         }
     }
-    None
+    Ok(None)
 }
 
 /// Edges between transactions alone: the nodes between are left out.

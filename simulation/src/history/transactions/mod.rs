@@ -12,39 +12,43 @@
 //!
 //! Transactions are strictly serializable if and only if what they read fits together and the dependencies have no cycle:
 //! every list that was read is the beginning of the longest, and what nobody read can be put last. A transaction of
-//! unknown outcome counts if somebody read what it appended; else it never happened.
+//! unknown outcome counts if one that counts read what it appended, and then what it says to have read counts as well; else it
+//! never happened.
 
 mod cycles;
 mod graph;
 mod observations;
 mod words;
 
-use serde_json::Value;
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use super::Finding;
+use super::datum::Datum;
 use super::file::{Call, Micro, Outcome, micros};
+use super::{Budget, Finding, Key};
 use graph::Graph;
 use observations::Observations;
 
-/// What is wrong with the transactions. Nothing is left undecided: this takes time in proportion to the history.
-pub(super) fn judge(calls: &[&Call]) -> Vec<Finding> {
+/// What is wrong with the transactions; nothing when the budget does not suffice to tell. Whether there is a cycle takes steps in
+/// proportion to the history, and what is left goes into finding the worst and shortest.
+pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Option<Vec<Finding>> {
     let transactions = Transactions::new(calls);
+    budget.charge(transactions.size()).ok()?;
     let observations = Observations::new(&transactions);
     let mut findings = observations.findings.clone();
     let graph = Graph::new(&transactions, &observations);
-    for cycle in cycles::find(&graph) {
+    for cycle in cycles::find(&graph, budget) {
         findings.push(words::cycle(&transactions, &cycle));
     }
     findings.truncate(FINDINGS_MAX);
-    findings
+    Some(findings)
 }
 
 /// The transactions of a history, keys and elements as numbers.
 struct Transactions<'a> {
     list: Vec<Transaction<'a>>,
-    keys: Vec<String>,
-    elements: Vec<String>,
+    keys: Vec<Key>,
+    elements: Vec<Datum>,
 }
 
 struct Transaction<'a> {
@@ -61,26 +65,36 @@ enum Step {
 
 impl<'a> Transactions<'a> {
     fn new(calls: &[&'a Call]) -> Self {
-        let mut keys = Numbers::default();
-        let mut elements = Numbers::default();
+        let mut keys = Numbers::<Key>::default();
+        let mut elements = Numbers::<Datum>::default();
         let mut list = Vec::with_capacity(calls.len());
         for call in calls {
             let is_ok = call.outcome == Outcome::Ok;
-            let value = if is_ok { &call.answered } else { &call.called };
+            let value = if is_ok || !call.answered.is_null() { &call.answered } else { &call.called };
             let micros = micros(value).expect("checked when it was read");
             let steps = micros.into_iter().filter_map(|micro| match micro {
                 Micro::Append { key, element } => {
-                    Some(Step::Append { key: keys.number(key), element: elements.of_value(element) })
+                    Some(Step::Append { key: keys.number(&key), element: elements.number(element) })
                 }
-                Micro::Read { key, list } if is_ok => {
-                    let list = list.unwrap_or_default().iter().map(|element| elements.of_value(element)).collect();
-                    Some(Step::Read { key: keys.number(key), list })
+                // An answer without a list found none; a transaction of unknown outcome did not say what it found.
+                Micro::Read { list: None, .. } if !is_ok => None,
+                Micro::Read { key, list } => {
+                    let list = list.unwrap_or_default().iter().map(|element| elements.number(element)).collect();
+                    Some(Step::Read { key: keys.number(&key), list })
                 }
-                Micro::Read { .. } => None,
             });
             list.push(Transaction { steps: steps.collect(), call });
         }
         Self { list, keys: keys.names, elements: elements.names }
+    }
+
+    /// How many steps and elements there are.
+    fn size(&self) -> usize {
+        let of_step = |step: &Step| match step {
+            Step::Append { .. } => 1,
+            Step::Read { list, .. } => 1 + list.len(),
+        };
+        self.list.iter().map(|each| 1 + each.steps.iter().map(of_step).sum::<usize>()).sum()
     }
 
     fn name(&self, transaction: usize) -> String {
@@ -89,29 +103,32 @@ impl<'a> Transactions<'a> {
 
     fn list_words(&self, list: &[usize]) -> String {
         let hidden = list.len().saturating_sub(LIST_WORDS_MAX);
-        let shown: Vec<&str> = list[hidden..].iter().map(|element| self.elements[*element].as_str()).collect();
+        let shown: Vec<String> = list[hidden..].iter().map(|element| self.elements[*element].to_string()).collect();
         let before = if hidden > 0 { format!("{hidden} elements, ") } else { String::new() };
         format!("[{before}{}]", shown.join(", "))
     }
 }
 
 /// Small numbers for names, in the order they are met.
-#[derive(Default)]
-struct Numbers {
-    numbers: HashMap<String, usize>,
-    names: Vec<String>,
+struct Numbers<T> {
+    numbers: HashMap<T, usize>,
+    names: Vec<T>,
 }
 
-impl Numbers {
-    fn number(&mut self, name: String) -> usize {
-        *self.numbers.entry(name).or_insert_with_key(|name| {
-            self.names.push(name.clone());
-            self.names.len() - 1
-        })
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { numbers: HashMap::new(), names: Vec::new() }
     }
+}
 
-    fn of_value(&mut self, value: &Value) -> usize {
-        self.number(value.to_string())
+impl<T: Clone + Eq + Hash> Numbers<T> {
+    fn number(&mut self, name: &T) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        self.numbers.insert(name.clone(), self.names.len());
+        self.names.push(name.clone());
+        self.names.len() - 1
     }
 }
 

@@ -30,9 +30,12 @@ impl Observations {
             findings: Vec::new(),
         };
         observations.note_appends(transactions);
+        observations.commit_seen(transactions);
         observations.note_longest(transactions);
         for reader in 0..transactions.list.len() {
-            observations.follow(transactions, reader);
+            if observations.is_committed[reader] {
+                observations.follow(transactions, reader);
+            }
         }
         observations.check_elements(transactions);
         observations
@@ -60,34 +63,61 @@ impl Observations {
         }
     }
 
-    /// Finds the longest list of each key, and that all others are its beginnings.
-    fn note_longest(&mut self, transactions: &Transactions<'_>) {
-        let mut longest: BTreeMap<usize, (usize, &Vec<usize>)> = BTreeMap::new();
-        for (number, transaction) in transactions.list.iter().enumerate() {
-            for step in &transaction.steps {
+    /// Finds out which transactions of unknown outcome took effect: those whose elements were read by one that did.
+    fn commit_seen(&mut self, transactions: &Transactions<'_>) {
+        let mut readers: Vec<usize> = (0..transactions.list.len()).filter(|each| self.is_committed[*each]).collect();
+        // Most lists begin with what was gone through already.
+        let mut gone_through: BTreeMap<usize, &[usize]> = BTreeMap::new();
+        while let Some(reader) = readers.pop() {
+            for step in &transactions.list[reader].steps {
                 let Step::Read { key, list } = step else { continue };
-                let entry = longest.entry(*key).or_insert((number, list));
-                if list.len() > entry.1.len() {
-                    *entry = (number, list);
+                let known = gone_through.entry(*key).or_default();
+                let new = if known.starts_with(list) { &[][..] } else { list.strip_prefix(*known).unwrap_or(list) };
+                if list.len() > known.len() {
+                    *known = list;
+                }
+                for element in new {
+                    if let Some(writer) = self.appended_by.get(&(*key, *element)).copied()
+                        && !std::mem::replace(&mut self.is_committed[writer], true)
+                    {
+                        readers.push(writer);
+                    }
                 }
             }
         }
-        for (number, transaction) in transactions.list.iter().enumerate() {
-            for step in &transaction.steps {
-                let Step::Read { key, list } = step else { continue };
-                let (other, longer) = longest[key];
-                if !longer.starts_with(list) {
-                    let (one, two) = (transactions.name(number), transactions.name(other));
-                    let (list, longer) = (transactions.list_words(list), transactions.list_words(longer));
-                    let key = &transactions.keys[*key];
-                    self.find(
-                        "incompatible order",
-                        &format!(
-                            "{one} read {key} as {list}, {two} as {longer}: neither is the beginning of the other."
-                        ),
-                    );
-                }
+    }
+
+    /// The steps of those that took effect.
+    fn committed<'t>(&self, transactions: &'t Transactions<'_>) -> impl Iterator<Item = (usize, &'t Step)> {
+        let committed = transactions.list.iter().enumerate().filter(|(number, _)| self.is_committed[*number]);
+        committed.flat_map(|(number, transaction)| transaction.steps.iter().map(move |step| (number, step)))
+    }
+
+    /// Finds the longest list of each key, and that all others are its beginnings.
+    fn note_longest(&mut self, transactions: &Transactions<'_>) {
+        let mut longest: BTreeMap<usize, (usize, &Vec<usize>)> = BTreeMap::new();
+        let mut contradictions = Vec::new();
+        for (number, step) in self.committed(transactions) {
+            let Step::Read { key, list } = step else { continue };
+            let entry = longest.entry(*key).or_insert((number, list));
+            if list.len() > entry.1.len() {
+                *entry = (number, list);
             }
+        }
+        for (number, step) in self.committed(transactions) {
+            let Step::Read { key, list } = step else { continue };
+            let (other, longer) = longest[key];
+            if !longer.starts_with(list) {
+                let (one, two) = (transactions.name(number), transactions.name(other));
+                let (list, longer) = (transactions.list_words(list), transactions.list_words(longer));
+                let key = &transactions.keys[*key];
+                contradictions.push(format!(
+                    "{one} read {key} as {list}, {two} as {longer}: neither is the beginning of the other."
+                ));
+            }
+        }
+        for contradiction in contradictions {
+            self.find("incompatible order", &contradiction);
         }
         self.longest = longest.into_iter().map(|(key, (_, list))| (key, list.clone())).collect();
     }
@@ -163,7 +193,6 @@ impl Observations {
                         format!("{key_name} was read with {name} in it, which {writer} appended, and that failed.");
                     self.find("G1a, aborted read", &text);
                 }
-                self.is_committed[writer] = true;
             }
         }
     }

@@ -1,0 +1,314 @@
+//! Values as a history has them: equal if they say the same, however they are written.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Key;
+
+/// What a call wrote or read. Numbers are kept as text, since those beyond 64 bits must not be rounded: a rounded one would equal
+/// its neighbours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Datum {
+    #[default]
+    Null,
+    Boolean(bool),
+    /// In the form of [`canonical`].
+    Number(Box<str>),
+    Text(Box<str>),
+    List(Vec<Datum>),
+    /// By name, ascending.
+    Map(Vec<(Box<str>, Datum)>),
+}
+
+impl Datum {
+    /// Reads JSON.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut parser = Parser { text, at: 0 };
+        let datum = parser.datum(0)?;
+        parser.skip_blanks();
+        if parser.at == text.len() { Ok(datum) } else { Err(parser.unexpected()) }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        *self == Self::Null
+    }
+
+    pub(super) fn list(&self) -> Option<&[Self]> {
+        match self {
+            Self::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The key that this names: a text or a whole number.
+    pub(super) fn key(&self) -> Option<Key> {
+        match self {
+            Self::Text(text) => Some(Key::from(&**text)),
+            Self::Number(number) => Key::of_number(number),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Value> for Datum {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(is) => Self::Boolean(*is),
+            Value::Number(number) => Self::Number(canonical(&number.to_string())),
+            Value::String(text) => Self::Text(text.as_str().into()),
+            Value::Array(list) => Self::List(list.iter().map(Self::from).collect()),
+            Value::Object(map) => {
+                let mut parts: Vec<_> = map.iter().map(|(name, value)| (name.as_str().into(), value.into())).collect();
+                parts.sort_unstable_by(|(one, _): &(Box<str>, Self), (other, _)| one.cmp(other));
+                Self::Map(parts)
+            }
+        }
+    }
+}
+
+/// As JSON.
+impl fmt::Display for Datum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Boolean(is) => is.fmt(f),
+            Self::Number(number) => f.write_str(number),
+            Self::Text(text) => f.write_str(&quoted(text)),
+            Self::List(list) => {
+                f.write_str("[")?;
+                for (place, each) in list.iter().enumerate() {
+                    write!(f, "{}{each}", if place == 0 { "" } else { "," })?;
+                }
+                f.write_str("]")
+            }
+            Self::Map(parts) => {
+                f.write_str("{")?;
+                for (place, (name, each)) in parts.iter().enumerate() {
+                    write!(f, "{}{}:{each}", if place == 0 { "" } else { "," }, quoted(name))?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+/// A text as JSON has it.
+pub(super) fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Reads values out of a line, which may be nested so deep that recursion must be bounded.
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn datum(&mut self, depth: usize) -> Result<Datum, String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("a value is nested more than {DEPTH_MAX} deep"));
+        }
+        self.skip_blanks();
+        match self.next() {
+            Some(b'n') => self.word("null").map(|()| Datum::Null),
+            Some(b't') => self.word("true").map(|()| Datum::Boolean(true)),
+            Some(b'f') => self.word("false").map(|()| Datum::Boolean(false)),
+            Some(b'"') => self.string().map(Datum::Text),
+            Some(b'-' | b'0'..=b'9') => {
+                let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+                let length = self.text.as_bytes()[self.at..].iter().take_while(|byte| is_part(**byte)).count();
+                let number = &self.text[self.at..self.at + length];
+                self.at += length;
+                Ok(Datum::Number(canonical(number)))
+            }
+            Some(b'[') => {
+                let mut list = Vec::new();
+                self.each(b']', |parser| {
+                    list.push(parser.datum(depth + 1)?);
+                    Ok(())
+                })?;
+                Ok(Datum::List(list))
+            }
+            Some(b'{') => {
+                let mut parts = Vec::new();
+                self.each(b'}', |parser| {
+                    let name = parser.string()?;
+                    parser.skip_blanks();
+                    parser.byte(b':')?;
+                    parts.push((name, parser.datum(depth + 1)?));
+                    Ok(())
+                })?;
+                parts.sort_by(|(one, _): &(Box<str>, Datum), (other, _)| one.cmp(other));
+                // As serde_json has it, the last of equal names counts.
+                parts.reverse();
+                parts.dedup_by(|(one, _), (other, _)| one == other);
+                parts.reverse();
+                Ok(Datum::Map(parts))
+            }
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// What stands between brackets, with commas between.
+    fn each(&mut self, end: u8, mut part: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
+        self.at += 1;
+        self.skip_blanks();
+        if self.next() == Some(end) {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.skip_blanks();
+            part(self)?;
+            self.skip_blanks();
+            if self.next() == Some(end) {
+                self.at += 1;
+                return Ok(());
+            }
+            self.byte(b',')?;
+        }
+    }
+
+    fn string(&mut self) -> Result<Box<str>, String> {
+        let rest = &self.text[self.at..];
+        let mut is_escaped = false;
+        let end = rest.bytes().enumerate().skip(1).find_map(|(at, byte)| {
+            let is_end = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
+            is_end.then_some(at)
+        });
+        let length = end.ok_or_else(|| self.unexpected())? + 1;
+        self.at += length;
+        serde_json::from_str::<String>(&rest[..length]).map(Into::into).map_err(|error| error.to_string())
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), String> {
+        if !self.text[self.at..].starts_with(word) {
+            return Err(self.unexpected());
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn byte(&mut self, byte: u8) -> Result<(), String> {
+        if self.next() != Some(byte) {
+            return Err(self.unexpected());
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.next().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+
+    fn unexpected(&self) -> String {
+        format!("a value is not JSON at its byte {}", self.at + 1)
+    }
+}
+
+/// A number of JSON so that two are the same text if they are the same number: `1.50`, `15e-1` and `1.5` are `1.5`.
+pub(super) fn canonical(number: &str) -> Box<str> {
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if is_whole && number.len() <= PLAIN_MAX {
+        return if number == "-0" { "0".into() } else { number.into() };
+    }
+    rewritten(number).unwrap_or_else(|| number.into())
+}
+
+/// Nothing for an exponent that fits no number of 64 bits.
+fn rewritten(number: &str) -> Option<Box<str>> {
+    let (sign, absolute) = number.strip_prefix('-').map_or(("", number), |rest| ("-", rest));
+    let (mantissa, exponent) = absolute.split_once(['e', 'E']).unwrap_or((absolute, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    let leading = digits.trim_start_matches('0');
+    let digits = leading.trim_end_matches('0');
+    if digits.is_empty() {
+        return Some("0".into());
+    }
+    let zeros = i64::try_from(leading.len() - digits.len()).ok()?;
+    let exponent: i64 = exponent.parse().ok()?;
+    let exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(zeros)?;
+    let places = usize::try_from(exponent.unsigned_abs()).ok()?;
+    let text = if places > PLAIN_MAX {
+        format!("{sign}{digits}e{exponent}")
+    } else if exponent >= 0 {
+        format!("{sign}{digits}{}", "0".repeat(places))
+    } else {
+        let padded = format!("{digits:0>width$}", width = places + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - places);
+        format!("{sign}{whole}.{fraction}")
+    };
+    Some(text.into())
+}
+
+/// Numbers of more digits are written with an exponent where that is shorter.
+const PLAIN_MAX: usize = 40;
+/// As serde_json.
+const DEPTH_MAX: usize = 127;
+
+#[cfg(test)]
+mod tests {
+    use super::{Datum, canonical};
+
+    #[test]
+    fn numbers_are_equal_if_they_are_the_same_number() {
+        for (one, same) in [
+            ("0", "-0"),
+            ("0", "0.000"),
+            ("0", "0e99999999999999999999"),
+            ("1.5", "1.50"),
+            ("1.5", "15e-1"),
+            ("1.5", "0.0015E+3"),
+            ("100", "1e2"),
+            ("1", "1.0"),
+            ("-25", "-2.5e1"),
+            ("10000000000000000000000000000000000000000000000000", "1e49"),
+            ("0.1", "0.10000000000000000000000000000000000000000000000000"),
+        ] {
+            assert_eq!(canonical(one), canonical(same), "{one} and {same}");
+        }
+        for (one, other) in [
+            ("18446744073709551617", "18446744073709551619"),
+            ("0.1234567890123456789012", "0.1234567890123456789013"),
+            ("1e300", "1e301"),
+            ("1", "-1"),
+            ("1e99999999999999999999", "1e99999999999999999998"),
+            ("10", "1"),
+        ] {
+            assert_ne!(canonical(one), canonical(other), "{one} and {other}");
+        }
+        assert_eq!(&*canonical("-0.0250e1"), "-0.25");
+    }
+
+    #[test]
+    fn values_are_read_as_they_are_written() {
+        for (text, shown) in [
+            (
+                r#" [ 1 , -2.50, "a\"\\é\u0041" , null, true ,false, [], {} ] "#,
+                r#"[1,-2.5,"a\"\\éA",null,true,false,[],{}]"#,
+            ),
+            (r#"{"b":1,"a":{"c":[2]}}"#, r#"{"a":{"c":[2]},"b":1}"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+        ] {
+            let datum = Datum::parse(text).expect("JSON");
+            assert_eq!(datum.to_string(), shown);
+            let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+            assert_eq!(Datum::from(&value), datum, "{text}");
+        }
+        for text in ["", "[1", "[1,]", "{\"a\"}", "\"a", "nul", "1 2", "?"] {
+            assert!(Datum::parse(text).is_err(), "{text}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(Datum::parse(&deep).expect_err("too deep").contains("nested"));
+    }
+}
