@@ -258,8 +258,8 @@ pub enum BindError {
     Listen(#[from] std::io::Error),
 }
 
-/// Whether this is `host:port`. Whether the host exists is seen at each dial.
+/// Whether this is `host:port`, with a port that can be dialled. Whether the host exists is seen at each dial.
 fn is_address(address: &str) -> bool {
     let parts = address.rsplit_once(':');
-    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }

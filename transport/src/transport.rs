@@ -132,8 +132,8 @@ pub enum PeerError {
     /// The peer is this node itself.
     #[error("a node is not its own peer")]
     Own,
-    /// The address is not of the form `host:port`.
-    #[error("the address is not of the form host:port")]
+    /// The address is not of the form `host:port`, or the port is 0, which nobody can dial.
+    #[error("the address is not of the form host:port with a port above 0")]
     Address,
     /// The transport is shut down.
     #[error("the transport is shut down")]

@@ -242,7 +242,7 @@ async fn settings_that_do_not_fit_start_nothing() {
     let wrong = TcpSettings { heartbeat_timeout: std::time::Duration::ZERO, ..settings() };
     assert!(TcpTransport::bind(identity(1), "127.0.0.1:0", wrong).await.is_err());
     let node = Node::start(settings()).await;
-    for address in ["", "localhost", ":80", "host:port", "host:99999"] {
+    for address in ["", "localhost", ":80", "host:port", "host:99999", "host:0"] {
         let outcome = node.transport.set_peer(Peer::new(NodeId(3), address));
         assert_eq!(outcome, Err(quorate_transport::PeerError::Address));
     }
