@@ -213,9 +213,10 @@ impl ServerBuilder {
         let address = self.nodes[&id].clone();
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
-        let tcp = self.tcp;
+        let settings = self.tcp;
         let prepared = self.prepare(id)?;
         // Only now is the start counter durable, before which there are no connections.
+        let tcp = TcpSettings { start: prepared.opened.node.roster().start(), ..settings };
         let transport = TcpTransport::bind(prepared.opened.node.identity(), address, tcp).await?;
         for peer in peers {
             transport.set_peer(peer)?;

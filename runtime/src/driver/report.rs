@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Histogram, Label, counter, gauge, histogram};
 use quorate_protocol::{GroupId, Instant, NodeId, Now, StorageLevel};
-use quorate_transport::{LinkEvent, Transport};
+use quorate_transport::Transport;
 use quorate_wal::{LogThread, SYNC_BUCKETS_US, WriteCompletion, WriteError};
 use tracing::{error, info, warn};
 
@@ -58,13 +58,6 @@ impl Report {
         match level {
             StorageLevel::Low => warn!(node = self.node.0, "the disk's reserve is used up: new commands are refused"),
             StorageLevel::Enough => info!(node = self.node.0, "the disk's reserve is there again"),
-        }
-    }
-
-    /// A connection was refused, by this node or a peer. The transport keeps these rare.
-    pub(super) fn refused(&self, event: &LinkEvent) {
-        if let LinkEvent::Refused { peer, refusal, by } = event {
-            warn!(node = self.node.0, peer = peer.map(|peer| peer.0), ?by, %refusal, "a connection is refused");
         }
     }
 
