@@ -1,5 +1,8 @@
 //! Connections' way to the replica that runs on the same loop.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +10,7 @@ use quorate_protocol::{GroupId, RefuseReason};
 use quorate_raft::Raft;
 use quorate_runtime::{LocalHandle, LocalReplicaHandle, NotApplied, Outcome, ReadContext, ReadError};
 
-use super::command::{Answer, At};
+use super::command::{About, Answer, At, Role};
 use super::connection::{Freshness, Reason, Written};
 use super::server::Backend;
 use super::status;
@@ -24,12 +27,15 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct ReplicaBackend {
     replica: LocalReplicaHandle<Raft, Store>,
+    /// Where the clients of each node come in.
+    clients: Rc<BTreeMap<u64, SocketAddr>>,
 }
 
 impl ReplicaBackend {
-    /// The replica that `node` runs.
-    pub fn new(node: LocalHandle) -> Self {
-        Self { replica: LocalReplicaHandle::new(node, GROUP).timeout(COMMAND_TIMEOUT) }
+    /// The replica that `node` runs, in a cluster whose nodes take clients at these addresses.
+    pub fn new(node: LocalHandle, clients: BTreeMap<u64, SocketAddr>) -> Self {
+        let replica = LocalReplicaHandle::new(node, GROUP).timeout(COMMAND_TIMEOUT);
+        Self { replica, clients: Rc::new(clients) }
     }
 }
 
@@ -53,9 +59,12 @@ impl Backend for ReplicaBackend {
         async { answer.await.map_err(|error| not_read(&error)) }
     }
 
-    fn about(&self) -> impl Future<Output = Vec<(&'static str, String)>> + 'static {
-        let status = self.replica.status();
-        async { status.await.map(|status| status::lines(&status)).unwrap_or_default() }
+    fn about(&self) -> impl Future<Output = About> + 'static {
+        let (status, clients) = (self.replica.status(), Rc::clone(&self.clients));
+        async move {
+            let unknown = About { role: Role::Replica { master: None }, lines: Vec::new() };
+            status.await.map_or(unknown, |status| status::about(&status, &clients))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_runtime::{DirectoryError, OpenError};
 
 use super::config::{ClusterConfig, ConfigError, Exposure, NodeConfig};
+use super::descriptors;
 use super::http::record_metrics;
 use super::node::{NodeError, NodeOptions, RunningNode};
 use super::status::{self, GroupStatus};
@@ -20,6 +21,7 @@ use super::status::{self, GroupStatus};
 pub struct LocalCluster {
     config: ClusterConfig,
     metrics: PrometheusHandle,
+    clients_max: usize,
     nodes: BTreeMap<u64, Option<RunningNode>>,
 }
 
@@ -64,7 +66,8 @@ impl LocalCluster {
         fs::write(&path, describe(&name, &addresses))?;
         drop(held);
         let config = ClusterConfig::read(&path)?;
-        let mut cluster = Self { config, metrics, nodes: ids.map(|id| (id, None)).collect() };
+        let clients_max = descriptors::clients_max(descriptors::raise_limit()?, nodes);
+        let mut cluster = Self { config, metrics, clients_max, nodes: ids.map(|id| (id, None)).collect() };
         for id in cluster.nodes.keys().copied().collect::<Vec<_>>() {
             cluster.restart(id)?;
         }
@@ -146,7 +149,9 @@ impl LocalCluster {
         Ok(NodeOptions {
             cluster: self.config.name.clone(),
             id,
-            peers: self.config.nodes.iter().map(|(id, node)| (*id, node.peer)).collect(),
+            peers: self.config.peers(),
+            clients: self.config.clients(),
+            clients_max: self.clients_max,
             data: self.config.data.clone(),
             snapshot_entries: self.config.snapshot_entries,
             client: TcpListener::bind(client)?,

@@ -77,6 +77,16 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
+    /// A port is 0, which means any free one: nobody could find the node there.
+    #[error("node {node}: `{field}` {address} has no port: 0 is none that others can dial")]
+    NoPort {
+        /// The node.
+        node: u64,
+        /// Which address.
+        field: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
     /// Two listeners have the same address.
     #[error("node {node}: `{field}` {address} is taken by another listener")]
     DuplicateAddress {
@@ -132,6 +142,16 @@ impl ClusterConfig {
         let raw = toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
         Self::check(raw, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Where the nodes reach each other.
+    pub fn peers(&self) -> BTreeMap<u64, SocketAddr> {
+        self.nodes.iter().map(|(id, node)| (*id, node.peer)).collect()
+    }
+
+    /// Where the clients of each node come in.
+    pub fn clients(&self) -> BTreeMap<u64, SocketAddr> {
+        self.nodes.iter().map(|(id, node)| (*id, node.client)).collect()
     }
 
     /// The node that is to be started, if it may.
@@ -199,7 +219,8 @@ impl NodeConfig {
 }
 
 fn address(node: u64, field: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| ConfigError::Address { node, field, text })
+    let address: SocketAddr = text.parse().map_err(|_| ConfigError::Address { node, field, text })?;
+    if address.port() == 0 { Err(ConfigError::NoPort { node, field, address }) } else { Ok(address) }
 }
 
 fn snapshot_entries_default() -> u64 {

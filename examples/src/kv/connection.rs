@@ -9,23 +9,29 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::command::{Answer, Command, Query, ReadBatch, Session, parse};
-use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
+use super::command::{Answer, Command, Query, ReadBatch, Session, SessionEffect, parse};
+use super::resp::{Encoder, Limits, Reply, Request, RequestReader, Version};
 use super::store::{Outcome, SetAnswer, VALUE_BYTES_MAX, Write};
 
 /// What a connection may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Bytes of requests that are not answered, and of replies that are not sent. Beyond either the socket is not read; one
-    /// request may be larger.
+    /// Bytes of requests that are not answered. Beyond them the socket is not read; one request may be larger.
     pub pipeline_bytes_max: usize,
+    /// Bytes of replies that are not sent. Beyond them no request is taken: a client that sends all of its pipeline before
+    /// it reads gets this far. One batch of replies may be larger.
+    pub replies_bytes_max: usize,
     /// Bytes of one entry of the log. A larger write is refused.
     pub command_bytes_max: usize,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { pipeline_bytes_max: 1024 * 1024, command_bytes_max: 1024 * 1024 - 8192 }
+        Self {
+            pipeline_bytes_max: 1024 * 1024,
+            replies_bytes_max: 64 * 1024 * 1024,
+            command_bytes_max: 1024 * 1024 - 8192,
+        }
     }
 }
 
@@ -123,6 +129,8 @@ pub struct Connection {
     unanswered_bytes: usize,
     /// Bytes of replies in all slots.
     held_bytes: usize,
+    /// Bytes of replies that may wait now: at most the limit, less while the server is short of memory.
+    replies_room: usize,
     /// The client sends no more.
     ended: bool,
     commands: u64,
@@ -172,6 +180,7 @@ impl Connection {
             reading: 0,
             unanswered_bytes: 0,
             held_bytes: 0,
+            replies_room: limits.replies_bytes_max,
             ended: false,
             commands: 0,
         }
@@ -184,9 +193,24 @@ impl Connection {
 
     /// Whether the socket is to be read.
     pub fn wants_input(&self) -> bool {
-        let room = self.limits.pipeline_bytes_max;
-        let fits = self.slots.is_empty() || self.input.len() + self.unanswered_bytes < room;
-        !self.ended && !self.session.closing && fits && self.output.len() < room
+        let fits = self.slots.is_empty() || self.input.len() + self.unanswered_bytes < self.limits.pipeline_bytes_max;
+        !self.ended && !self.session.closing && fits && self.output.len() < self.replies_room
+    }
+
+    /// Whether the client has to take replies before anything else happens.
+    pub fn waits_for_client(&self) -> bool {
+        let takes_nothing_more = self.ended || self.session.closing;
+        self.output.len() >= self.replies_room || (takes_nothing_more && !self.output.is_empty())
+    }
+
+    /// Bytes of replies that are not sent.
+    pub fn replies_bytes(&self) -> usize {
+        self.output.len() + self.held_bytes
+    }
+
+    /// Sets how many bytes of replies may wait, up to the limit.
+    pub fn set_replies_room(&mut self, bytes: usize) {
+        self.replies_room = bytes.min(self.limits.replies_bytes_max);
     }
 
     /// The client sends no more. What it sent is still answered.
@@ -225,6 +249,7 @@ impl Connection {
             group_bytes += if group.is_some() { length } else { 0 };
             self.commands += 1;
         }
+        taken += self.reader.pass_over();
         input.advance(taken);
         if self.session.closing || (input.is_empty() && taken > INPUT_BYTES_KEPT) {
             input = BytesMut::new();
@@ -287,7 +312,7 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        !self.session.closing && self.output.len() + self.held_bytes < self.limits.pipeline_bytes_max
+        !self.session.closing && self.replies_bytes() < self.replies_room
     }
 
     /// Takes the first request of the input and returns its length. `None`: it is not whole, or does not begin yet.
@@ -301,11 +326,18 @@ impl Connection {
                 return None;
             }
         };
+        let length = self.reader.request_bytes();
+        if matches!(request, Request::TooLarge) {
+            if group.is_some() {
+                return None;
+            }
+            self.reply(length, &Reply::error(Reason::TooLarge.to_string()));
+            return Some(self.reader.consume());
+        }
         let arguments = request.arguments();
         if arguments.is_empty() {
             return Some(self.reader.consume());
         }
-        let length = self.reader.request_bytes();
         match parse(&arguments) {
             Ok(Command::Write(write)) if write.encoded_len_max() <= self.limits.command_bytes_max => {
                 self.join_writes(group, &write)?;
@@ -314,11 +346,11 @@ impl Connection {
             // What follows is answered here, so what came before must have its place among the replies first.
             _ if group.is_some() => return None,
             Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
-            Ok(Command::Session(command)) => {
-                if let Some(reply) = self.session.execute(command) {
-                    self.reply(length, &reply);
-                }
-            }
+            Ok(Command::Session(command)) => match self.session.execute(command) {
+                SessionEffect::Reply(reply) => self.reply(length, &reply),
+                SessionEffect::Ask(query) => self.join_reads(group, query)?,
+                SessionEffect::Nothing => {}
+            },
             Err(reply) => self.reply(length, &reply),
         }
         Some(self.reader.consume())
@@ -354,12 +386,12 @@ impl Connection {
 
     /// Adds a read to the group, or says that it must not begin yet.
     fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
-        // `KEYS` is answered elsewhere, and `INFO` must be answered without a quorum.
-        let is_alone = matches!(query, Query::Keys(_) | Query::Info(_));
+        // `KEYS` is answered elsewhere, and what is about the node must be answered without a quorum.
+        let is_alone = matches!(query, Query::Keys(_)) || query.is_about_node();
         if self.writing > 0 || (is_alone && group.is_some()) {
             return None;
         }
-        let is_local = self.session.local_reads || matches!(query, Query::Info(_));
+        let is_local = self.session.local_reads || query.is_about_node();
         let group = group.get_or_insert_with(|| Group::Reads {
             queries: Vec::new(),
             freshness: if is_local { Freshness::Local } else { Freshness::Linearizable },
@@ -398,7 +430,7 @@ impl Connection {
 
     /// Asks for the rest of a batch of reads, if its turn has come.
     fn ask_again(&mut self) -> Option<Work> {
-        if self.output.len() >= self.limits.pipeline_bytes_max {
+        if self.output.len() >= self.replies_room {
             return None;
         }
         let slot = self.first_slot;

@@ -1,5 +1,8 @@
-//! The port for people and their tools: `/healthz`, `/metrics`, `/status`. Runs on a thread of its own, so that no scrape
-//! delays a client.
+//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`. Runs on a thread of its own, so that no
+//! scrape delays a client.
+//!
+//! A connection carries one request and has its end, and their number is bounded ([`HttpLimits`]): whoever connects and says
+//! nothing, or takes no answer, keeps no descriptor.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,19 +16,41 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
 
+use super::logging;
 use super::status::{NodeStatus, STOPPED};
 
 /// What the pages show.
 #[derive(Clone)]
 pub struct Pages {
     status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
+    serves: Arc<dyn Fn() -> ServesFuture + Send + Sync>,
     metrics: PrometheusHandle,
 }
 
 type StatusFuture = Pin<Box<dyn Future<Output = Option<NodeStatus>> + Send>>;
+type ServesFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// What connections to the http port may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Open connections. Further ones wait to be accepted.
+    pub connections_max: usize,
+    /// How long a connection may last, from its being accepted to the last byte of the answer.
+    pub connection_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { connections_max: 64, connection_timeout: Duration::from_secs(10) }
+    }
+}
 
 /// A server of pages, stopped when dropped.
 #[derive(Debug)]
@@ -44,17 +69,29 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
 }
 
 impl Pages {
-    /// Pages that ask `status` each time; it gives nothing when the node has stopped.
-    pub fn new<F>(metrics: PrometheusHandle, status: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// Pages that ask each time: `status` gives nothing when the node has stopped, and `serves` says whether a client that
+    /// comes now would be answered.
+    pub fn new<F, G>(
+        metrics: PrometheusHandle,
+        status: impl Fn() -> F + Send + Sync + 'static,
+        serves: impl Fn() -> G + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Option<NodeStatus>> + Send + 'static,
+        G: Future<Output = bool> + Send + 'static,
     {
-        Self { status: Arc::new(move || Box::pin(status())), metrics }
+        let status: Arc<dyn Fn() -> StatusFuture + Send + Sync> = Arc::new(move || Box::pin(status()));
+        Self { status, serves: Arc::new(move || Box::pin(serves())), metrics }
     }
 
     /// The status, unless the node has stopped or its loop does not turn.
     async fn status(&self) -> Option<NodeStatus> {
-        tokio::time::timeout(PATIENCE, (self.status)()).await.ok().flatten()
+        timeout(PATIENCE, (self.status)()).await.ok().flatten()
+    }
+
+    /// Whether a client that comes now would be answered.
+    async fn serves(&self) -> bool {
+        timeout(PATIENCE, (self.serves)()).await.unwrap_or(false)
     }
 }
 
@@ -69,20 +106,16 @@ impl HttpServer {
     ///
     /// # Errors
     /// When the listener or the thread cannot be set up.
-    pub fn start(listener: TcpListener, pages: Pages) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, pages: Pages, limits: HttpLimits) -> io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(async {
-                let served = async {
-                    let listener = tokio::net::TcpListener::from_std(listener)?;
-                    axum::serve(listener, router(pages)).await
-                };
                 tokio::select! {
                     _ = stopped => {}
-                    result = served => {
+                    result = accept(listener, router(pages), limits) => {
                         if let Err(error) = result {
                             tracing::error!(%error, "the http port stopped");
                         }
@@ -109,10 +142,37 @@ impl Drop for HttpServer {
     }
 }
 
+/// Accepts connections until it is dropped.
+async fn accept(listener: TcpListener, router: Router, limits: HttpLimits) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Most likely the process has no descriptors left: trying at once would only burn the processor.
+                tracing::debug!(%error, "an http connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            // Whatever went wrong with it concerns the client alone.
+            let _ = timeout(limits.connection_timeout, connection).await;
+            drop(place);
+        });
+    }
+}
+
 fn router(pages: Pages) -> Router {
     Router::new()
         .route("/healthz", get(health))
-        .route("/metrics", get(metrics))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(show_metrics))
         .route("/status", get(status))
         .with_state(pages)
 }
@@ -128,7 +188,20 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
+/// 200 while a client of this node would be answered: it reaches a leader that has a quorum. For whoever spreads clients over
+/// nodes.
+async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
+    if pages.serves().await {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let status = pages.status().await;
+    let trouble = status.and_then(|status| status.groups.into_iter().next()).map(|group| group.trouble);
+    let trouble = trouble.filter(|trouble| !trouble.is_empty()).unwrap_or_else(|| "no answer in time".to_owned());
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n"))
+}
+
+async fn show_metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    metrics::gauge!("kv_log_lines_lost").set(metrics_value(logging::lines_lost()));
     pages.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], pages.metrics.render())
 }
@@ -137,7 +210,14 @@ async fn status(State(pages): State<Pages>) -> impl IntoResponse {
     pages.status().await.map(axum::Json).ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
+/// As a gauge; a count that is not exact any more is far beyond what matters.
+#[allow(clippy::cast_precision_loss)]
+fn metrics_value(count: usize) -> f64 {
+    count as f64
+}
+
 const PATIENCE: Duration = Duration::from_millis(800);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::backend::{GROUP, ReplicaBackend};
-use super::http::{HttpServer, Pages};
+use super::http::{HttpLimits, HttpServer, Pages};
 use super::new_store;
 use super::server::{ServerLimits, serve};
 use super::status::{GroupStatus, NodeStatus};
@@ -33,6 +33,10 @@ pub struct NodeOptions {
     pub id: u64,
     /// Where the nodes reach each other, this one included.
     pub peers: BTreeMap<u64, SocketAddr>,
+    /// Where the clients of each node come in, to be told to clients that ask for the leader.
+    pub clients: BTreeMap<u64, SocketAddr>,
+    /// Clients that may be connected at once.
+    pub clients_max: usize,
     /// The folder of all data; this node's lie in a folder of it named by its id.
     pub data: PathBuf,
     /// Entries after which a snapshot is made.
@@ -64,7 +68,7 @@ pub struct RunningNode {
     handle: NodeHandle,
     http: Option<HttpServer>,
     crash: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<String>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,26 +79,30 @@ impl RunningNode {
     /// When its data cannot be used, or a port or a thread cannot be had.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
         let builder = builder(&options);
-        let NodeOptions { cluster, id, client: listener, http, .. } = options;
+        let NodeOptions { cluster, id, client: listener, http, clients, clients_max, .. } = options;
         let client = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let (opened, opening) = mpsc::channel();
         let (crash, crashed) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
-            // Whoever holds the other end learns of the end by its being dropped.
-            let _ends: oneshot::Sender<()> = ends;
-            let ran = run(builder, id, listener, &opened, crashed);
-            if let Err(error) = ran {
-                tracing::error!(node = id, %error, "the node stopped");
-                let _ = opened.send(Err(error));
-            }
+            let clients = Clients { listener, addresses: clients, count_max: clients_max };
+            // Whoever started the node may not wait for it any more.
+            let _ = match run(builder, id, clients, &opened, crashed) {
+                Ok(()) => ends.send("its loop ended".to_owned()),
+                Err(error) => {
+                    tracing::error!(node = id, %error, "the node stopped");
+                    let said = ends.send(error.to_string());
+                    let _ = opened.send(Err(error));
+                    said
+                }
+            };
         })?;
         let handle = opening.recv().map_err(|_| io::Error::other("the node's thread panicked"))??;
         let mut node =
             Self { id, cluster, client, handle, http: None, crash: Some(crash), ended, thread: Some(thread) };
         if let Some((listener, metrics)) = http {
-            node.http = Some(HttpServer::start(listener, node.pages(metrics))?);
+            node.http = Some(HttpServer::start(listener, node.pages(metrics), HttpLimits::default())?);
         }
         Ok(node)
     }
@@ -104,10 +112,9 @@ impl RunningNode {
         self.client
     }
 
-    /// Waits until the node has stopped, for whatever reason.
-    pub async fn stopped(&mut self) {
-        // The sender is only ever dropped.
-        let _ = (&mut self.ended).await;
+    /// Waits until the node has stopped, and says why.
+    pub async fn stopped(&mut self) -> String {
+        (&mut self.ended).await.unwrap_or_else(|_| "its thread panicked".to_owned())
     }
 
     /// Hands leadership over, answers who waits, syncs, and frees the data directory.
@@ -123,8 +130,8 @@ impl RunningNode {
 
     fn pages(&self, metrics: PrometheusHandle) -> Pages {
         let replica = ReplicaHandle::<Raft, Store>::new(self.handle.clone(), GROUP);
-        let (id, cluster) = (self.id, self.cluster.clone());
-        Pages::new(metrics, move || {
+        let (id, cluster, reader) = (self.id, self.cluster.clone(), replica.clone());
+        let status = move || {
             let (replica, cluster) = (replica.clone(), cluster.clone());
             async move {
                 let status = replica.status().await.ok()?;
@@ -132,7 +139,13 @@ impl RunningNode {
                 let group = replica.read_local(move |store, _| GroupStatus::new(&status, &obstacles, store)).await;
                 Some(NodeStatus { node: id, cluster, groups: vec![group.ok()?] })
             }
-        })
+        };
+        // What a client would ask: a read that a quorum has a part in.
+        let serves = move || {
+            let read = reader.read(|_, _| ());
+            async { read.await.is_ok() }
+        };
+        Pages::new(metrics, status, serves)
     }
 }
 
@@ -164,11 +177,18 @@ fn replica(start: GroupStart, settings: ReplicaSettings) -> Result<Box<dyn Group
     Ok(Box::new(replica))
 }
 
+/// What a node knows of clients, its own and the other nodes'.
+struct Clients {
+    listener: TcpListener,
+    addresses: BTreeMap<u64, SocketAddr>,
+    count_max: usize,
+}
+
 /// Runs the node and its clients on one loop, until it is shut down or crashes.
 fn run(
     builder: ServerBuilder,
     id: u64,
-    listener: TcpListener,
+    clients: Clients,
     opened: &mpsc::Sender<Result<NodeHandle, NodeError>>,
     crashed: oneshot::Receiver<()>,
 ) -> Result<(), NodeError> {
@@ -178,8 +198,10 @@ fn run(
         .build()?;
     LocalSet::new().block_on(&runtime, async {
         let server = builder.open(id).await?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let clients = serve(listener, ReplicaBackend::new(server.local_handle()), ServerLimits::default());
+        let listener = tokio::net::TcpListener::from_std(clients.listener)?;
+        let backend = ReplicaBackend::new(server.local_handle(), clients.addresses);
+        let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
+        let clients = serve(listener, backend, limits);
         // Whoever started the node waits for this; if it is gone nobody wants the node.
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());

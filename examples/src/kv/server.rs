@@ -17,8 +17,9 @@ use metrics::{Counter, Gauge};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use super::command::{Answer, At, ReadBatch, ServerInfo};
+use super::command::{About, Answer, At, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::store::Store;
 
@@ -33,8 +34,8 @@ pub trait Backend: Clone + 'static {
     where
         F: FnOnce(&Store, At) -> Answer + Send + 'static;
 
-    /// Lines about the node for `INFO`.
-    fn about(&self) -> impl Future<Output = Vec<(&'static str, String)>> + 'static;
+    /// The node's part in its group, for `INFO` and `HELLO`.
+    fn about(&self) -> impl Future<Output = About> + 'static;
 }
 
 /// What a server may hold.
@@ -44,11 +45,20 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// What each may hold.
     pub connection: ConnectionLimits,
+    /// Bytes of replies that wait in all connections together. Beyond them each may hold no more than it may of requests.
+    pub replies_bytes_max: usize,
+    /// How long a client that has to take replies may take none. Then its connection ends.
+    pub patience: Duration,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { connections_max: 10_000, connection: ConnectionLimits::default() }
+        Self {
+            connections_max: 10_000,
+            connection: ConnectionLimits::default(),
+            replies_bytes_max: 1024 * 1024 * 1024,
+            patience: Duration::from_secs(30),
+        }
     }
 }
 
@@ -86,13 +96,20 @@ struct Server<B> {
     connected: Cell<usize>,
     received: Cell<u64>,
     commands: Cell<u64>,
+    /// Bytes of replies that wait in all connections.
+    replies_bytes: Cell<usize>,
+    /// Connections that ended because their client took no replies.
+    given_up: Cell<u64>,
     connected_gauge: Gauge,
     received_counter: Counter,
     commands_counter: Counter,
 }
 
-/// Counts a connection while it lives.
-struct Connected<'a, B>(&'a Server<B>);
+/// Counts a connection, and the replies that wait in it, while it lives.
+struct Connected<'a, B> {
+    server: &'a Server<B>,
+    replies_bytes: usize,
+}
 
 /// Work that was begun.
 struct Pending {
@@ -118,6 +135,8 @@ impl<B: Backend> Server<B> {
             connected: Cell::new(0),
             received: Cell::new(0),
             commands: Cell::new(0),
+            replies_bytes: Cell::new(0),
+            given_up: Cell::new(0),
             connected_gauge: metrics::gauge!("kv_connected_clients"),
             received_counter: metrics::counter!("kv_connections_received_total"),
             commands_counter: metrics::counter!("kv_commands_processed_total"),
@@ -130,7 +149,7 @@ impl<B: Backend> Server<B> {
         if self.connected.get() >= self.limits.connections_max {
             return stream.write_all(b"-ERR max number of clients reached\r\n").await;
         }
-        let _connected = Connected::new(self);
+        let mut connected = Connected::new(self);
         stream.set_nodelay(true)?;
         let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
         let mut connection = Connection::new(id, self.limits.connection);
@@ -145,8 +164,33 @@ impl<B: Backend> Server<B> {
             if connection.is_done() {
                 return stream.shutdown().await;
             }
-            poll_fn(|context| poll_turn(context, &mut stream, &mut connection, &mut pending)).await?;
+            connected.note_replies(connection.replies_bytes());
+            connection.set_replies_room(self.replies_room());
+            let waits_for_client = connection.waits_for_client();
+            let turn = poll_fn(|context| poll_turn(context, &mut stream, &mut connection, &mut pending));
+            if waits_for_client {
+                timeout(self.limits.patience, turn).await.map_err(|_| self.give_up())??;
+            } else {
+                turn.await?;
+            }
         }
+    }
+
+    /// Bytes of replies that each connection may hold now.
+    fn replies_room(&self) -> usize {
+        let ServerLimits { connection, replies_bytes_max, .. } = &self.limits;
+        let is_scarce = self.replies_bytes.get() >= *replies_bytes_max;
+        if is_scarce { connection.pipeline_bytes_max } else { connection.replies_bytes_max }
+    }
+
+    /// The error of a client that takes no replies. Many of them are logged at the powers of two of their number.
+    fn give_up(&self) -> io::Error {
+        self.given_up.set(self.given_up.get() + 1);
+        let times = self.given_up.get();
+        if times.is_power_of_two() {
+            tracing::warn!(times, "a client takes no replies: its connection is closed");
+        }
+        io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies")
     }
 
     fn begin(&self, work: Work, pending: &mut VecDeque<Pending>) {
@@ -172,7 +216,7 @@ impl<B: Backend> Server<B> {
         }
         let mut server = self.info();
         Box::pin(async move {
-            server.replication = backend.about().await;
+            server.about = backend.about().await;
             backend.read(freshness, move |store, at| batch.answer(store, at, &server)).await
         })
     }
@@ -191,7 +235,7 @@ impl<B: Backend> Server<B> {
             connected_clients: self.connected.get(),
             connections_received: self.received.get(),
             commands_processed: self.commands.get(),
-            replication: Vec::new(),
+            about: About::default(),
         }
     }
 }
@@ -200,14 +244,20 @@ impl<'a, B> Connected<'a, B> {
     fn new(server: &'a Server<B>) -> Self {
         server.connected.set(server.connected.get() + 1);
         server.connected_gauge.increment(1);
-        Self(server)
+        Self { server, replies_bytes: 0 }
+    }
+
+    fn note_replies(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.replies_bytes, bytes);
+        self.server.replies_bytes.set(self.server.replies_bytes.get() - before + bytes);
     }
 }
 
 impl<B> Drop for Connected<'_, B> {
     fn drop(&mut self) {
-        self.0.connected.set(self.0.connected.get() - 1);
-        self.0.connected_gauge.decrement(1);
+        self.note_replies(0);
+        self.server.connected.set(self.server.connected.get() - 1);
+        self.server.connected_gauge.decrement(1);
     }
 }
 

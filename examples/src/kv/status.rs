@@ -1,13 +1,16 @@
 //! What a node says about itself over HTTP, and the table that `kv status` makes of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use quorate_protocol::Role as LogRole;
 use quorate_runtime::{Obstacle, ReplicaStatus};
 use serde::{Deserialize, Serialize};
 
+use super::command::{About, Role};
 use super::config::ClusterConfig;
 use super::store::Store;
 
@@ -88,18 +91,23 @@ impl GroupStatus {
     }
 }
 
-/// Lines for `INFO`.
-pub(super) fn lines(status: &ReplicaStatus) -> Vec<(&'static str, String)> {
+/// What `INFO` and `HELLO` tell of the node.
+pub(super) fn about(status: &ReplicaStatus, clients: &BTreeMap<u64, SocketAddr>) -> About {
     let log = &status.log;
-    vec![
+    let role = match log.role {
+        LogRole::Leader if status.halted.is_none() => Role::Master,
+        _ => Role::Replica { master: log.leader.and_then(|leader| clients.get(&leader.0)).copied() },
+    };
+    let lines = vec![
         ("quorate_node", log.node.to_string()),
-        ("quorate_role", role(status)),
+        ("quorate_role", self::role(status)),
         ("quorate_leader", log.leader.map_or_else(String::new, |leader| leader.to_string())),
         ("quorate_term", log.term.to_string()),
         ("quorate_last_index", log.last_index.to_string()),
         ("quorate_commit_index", log.commit_index.to_string()),
         ("quorate_applied_index", status.applied_index.to_string()),
-    ]
+    ];
+    About { role, lines }
 }
 
 fn role(status: &ReplicaStatus) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -70,15 +70,25 @@ impl Cluster {
 
     pub(crate) fn launch(&mut self, id: u64) {
         let errors = fs::File::options().create(true).append(true).open(self.errors_path(id)).unwrap();
+        self.launch_with(id, "info", errors.into());
+    }
+
+    /// Starts a node whose log goes elsewhere, at a level of its own.
+    pub(crate) fn launch_with(&mut self, id: u64, level: &str, errors: Stdio) {
         let process = Command::new(env!("CARGO_BIN_EXE_kv"))
             .args(["serve", "--node", &id.to_string(), "--config"])
             .arg(self.config_path())
-            .env("RUST_LOG", "info")
+            .env("RUST_LOG", level)
             .stdin(Stdio::null())
             .stderr(errors)
             .spawn()
             .unwrap();
         assert!(self.processes.insert(id, process).is_none(), "node {id} runs already");
+    }
+
+    /// Takes the other end of a node's log, which was launched with a pipe.
+    pub(crate) fn log_reader(&mut self, id: u64) -> ChildStderr {
+        self.processes.get_mut(&id).unwrap().stderr.take().unwrap()
     }
 
     /// Waits for a node that must refuse to start, and returns what it says.

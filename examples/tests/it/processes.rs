@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate_examples::kv::client::{Answer, Client};
@@ -300,6 +300,41 @@ fn write_entries(client: &mut Client, first: u64) {
 const ENTRIES_A_ROUND: u64 = 500;
 const ROUNDS_WHILE_DOWN: u64 = 50;
 const KEYS: u64 = 5000;
+
+/// Whoever reads the log is slow, then gone, and the terminal is closed: the node serves on, and ends well when it is told to.
+#[test]
+fn a_node_outlives_whoever_reads_its_log() {
+    let mut cluster = Cluster::describe(1, "");
+    cluster.launch_with(1, "trace", Stdio::piped());
+    let reader = cluster.log_reader(1);
+    let mut client = cluster.client(1);
+    // Far more lines than a pipe holds, and nobody takes them.
+    for number in 0..2_000 {
+        assert_eq!(client.ask(&[b"SET", b"key", format!("{number}").as_bytes()]).unwrap(), ok());
+    }
+    drop(reader);
+    cluster.signal(1, "HUP");
+    for number in 0..2_000 {
+        assert_eq!(client.ask(&[b"SET", b"key", format!("{number}").as_bytes()]).unwrap(), ok());
+    }
+    cluster.terminate(1);
+}
+
+#[test]
+fn a_follower_says_that_it_is_none_to_write_to_first() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    let follower = cluster.another_than(leader);
+    let told = |id| match cluster.client(id).ask(&[b"INFO", b"replication"]).unwrap() {
+        Answer::Bulk(info) => String::from_utf8(info.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    cluster.wait("each says what it is", || {
+        let port = format!("master_port:{}\r\n", cluster.node(cluster.leader()).client.port());
+        told(leader).contains("role:master\r\n") && told(follower).contains(&port)
+    });
+    assert!(told(follower).contains("role:slave\r\n"));
+}
 
 #[test]
 fn the_tour_ends_well_and_its_folder_can_be_used_again() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_examples::kv::client::{Answer as Reply, Client};
-use quorate_examples::kv::command::{Answer, At};
+use quorate_examples::kv::command::{About, Answer, At, Role};
 use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
 use quorate_examples::kv::server::{Backend, ServerLimits, serve};
 use quorate_examples::kv::store::Store;
@@ -42,8 +42,8 @@ impl Backend for OneStore {
         }
     }
 
-    fn about(&self) -> impl Future<Output = Vec<(&'static str, String)>> + 'static {
-        std::future::ready(vec![("quorate_node", "1".to_owned())])
+    fn about(&self) -> impl Future<Output = About> + 'static {
+        std::future::ready(About { role: Role::Master, lines: vec![("quorate_node", "1".to_owned())] })
     }
 }
 
@@ -137,7 +137,8 @@ fn keys_are_searched_and_the_server_tells_about_itself() {
 /// A client that sends more than may wait and takes nothing is not read any further, and gets all its replies in the end.
 #[test]
 fn a_client_that_takes_no_replies_is_not_read_and_loses_nothing() {
-    let connection = ConnectionLimits { pipeline_bytes_max: 10_000, ..ConnectionLimits::default() };
+    let connection =
+        ConnectionLimits { pipeline_bytes_max: 10_000, replies_bytes_max: 10_000, ..ConnectionLimits::default() };
     let server = Server::start(ServerLimits { connection, ..ServerLimits::default() });
     server.client().ask(&[b"SET", b"key", &[b'x'; 1000]]).unwrap();
     let mut stream = server.stream();
@@ -157,6 +158,39 @@ fn a_client_that_takes_no_replies_is_not_read_and_loses_nothing() {
     }
     assert_eq!(received, count * "$1000\r\n\r\n".len() + count * 1000);
     writer.join().unwrap();
+}
+
+/// As clients' own pipelines do: all requests first, then all replies. More than the kernel's buffers hold.
+#[test]
+fn a_long_pipeline_may_be_sent_before_a_reply_is_read() {
+    let server = Server::start(ServerLimits::default());
+    server.client().ask(&[b"SET", b"key", &[b'x'; 1000]]).unwrap();
+    let mut stream = server.stream();
+    stream.set_write_timeout(Some(Duration::from_mins(1))).unwrap();
+    let count = 40_000;
+    stream.write_all(&b"GET key\r\n".repeat(count)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut replies = Vec::new();
+    stream.read_to_end(&mut replies).unwrap();
+    assert_eq!(replies.len(), count * "$1000\r\n\r\n".len() + count * 1000);
+}
+
+#[test]
+fn a_client_that_never_takes_its_replies_is_given_up() {
+    let connection = ConnectionLimits { replies_bytes_max: 10_000, ..ConnectionLimits::default() };
+    let limits = ServerLimits { connection, patience: Duration::from_millis(50), ..ServerLimits::default() };
+    let server = Server::start(limits);
+    server.client().ask(&[b"SET", b"key", &[b'x'; 1000]]).unwrap();
+    let mut stream = server.stream();
+    let pipeline = b"GET key\r\n".repeat(1_000);
+    // Ends with the connection, since nobody reads.
+    while stream.write_all(&pipeline).is_ok() {}
+    let mut client = server.client();
+    let alone = |client: &mut Client| {
+        let Ok(Reply::Bulk(info)) = client.ask(&[b"INFO", b"clients"]) else { panic!("INFO answers text") };
+        String::from_utf8_lossy(&info).contains("connected_clients:1\r\n")
+    };
+    while !alone(&mut client) {}
 }
 
 #[test]

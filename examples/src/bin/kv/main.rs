@@ -1,10 +1,12 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use quorate_examples::kv::config::{ClusterConfig, Exposure};
+use quorate_examples::kv::logging::log_to_stderr;
 use quorate_examples::kv::status;
 
 mod load;
@@ -95,7 +97,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kv: {error}");
+            // Nobody may be there to read it; the exit code says it all the same.
+            let _ = writeln!(io::stderr(), "kv: {error}");
             ExitCode::FAILURE
         }
     }
@@ -104,12 +107,12 @@ fn main() -> ExitCode {
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn demo(arguments: &DemoArguments) -> Outcome {
-    log_to_stderr("error");
+    let _log = log_to_stderr("error");
     tour::run(arguments.dir.as_deref(), if arguments.serve { tour::End::Serve } else { tour::End::Stop })
 }
 
 fn serve(arguments: &ServeArguments) -> Outcome {
-    log_to_stderr("info");
+    let _log = log_to_stderr("info");
     let config = ClusterConfig::read(&arguments.config)?;
     let exposure = if arguments.insecure { Exposure::Anywhere } else { Exposure::Loopback };
     serve::run(&config, arguments.node, exposure)
@@ -118,7 +121,8 @@ fn serve(arguments: &ServeArguments) -> Outcome {
 fn print_status(arguments: &StatusArguments) -> Outcome {
     let config = ClusterConfig::read(&arguments.config)?;
     let (table, reached) = status::table(&config);
-    print!("{table}");
+    // Whoever reads it may have seen enough before its end.
+    let _ = io::stdout().write_all(table.as_bytes());
     if reached == 0 {
         return Err("no node was reached".into());
     }
@@ -129,11 +133,4 @@ fn record(arguments: &RecordArguments) -> Outcome {
     let config = ClusterConfig::read(&arguments.config)?;
     let RecordArguments { seconds, processes, keys, .. } = *arguments;
     record::run(&config, record::Load { seconds, processes, keys }, &arguments.out)
-}
-
-/// `RUST_LOG` says more than the given level, or less.
-fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

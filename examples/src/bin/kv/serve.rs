@@ -4,34 +4,48 @@ use std::error::Error;
 use std::net::TcpListener;
 
 use quorate_examples::kv::config::{ClusterConfig, Exposure};
+use quorate_examples::kv::descriptors;
 use quorate_examples::kv::http::record_metrics;
 use quorate_examples::kv::node::{NodeOptions, RunningNode};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs the node until it is told to stop, or stops by itself.
+/// Runs the node until it is told to stop. That it stops by itself is an error.
 pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result<(), Box<dyn Error>> {
     let node = config.node(id, exposure)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    // From here on a terminal that is closed ends nothing. Until the node runs, being told to stop ends the process at once.
+    let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let metrics = record_metrics()?;
     let options = NodeOptions {
         cluster: config.name.clone(),
         id,
-        peers: config.nodes.iter().map(|(id, node)| (*id, node.peer)).collect(),
+        peers: config.peers(),
+        clients: config.clients(),
+        clients_max: descriptors::clients_max(descriptors::raise_limit()?, 1),
         data: config.data.clone(),
         snapshot_entries: config.snapshot_entries,
         client: bind(node.client)?,
         http: Some((bind(node.http)?, metrics)),
     };
     let mut running = RunningNode::start(options)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
             _ = terminate.recv() => Ok(()),
-            () = running.stopped() => Ok(()),
+            never = ignore(hangups) => never,
+            reason = running.stopped() => Err(Box::<dyn Error>::from(format!("node {id} stopped by itself: {reason}"))),
         }
     })?;
     Ok(running.shutdown()?)
+}
+
+/// There is nothing to read anew, so a hang-up changes nothing. It is said once a signal.
+async fn ignore(mut hangups: Signal) -> Result<(), Box<dyn Error>> {
+    while hangups.recv().await.is_some() {
+        tracing::info!("SIGHUP changes nothing: the cluster file is read when a node starts");
+    }
+    std::future::pending().await
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Box<dyn Error>> {

@@ -10,6 +10,7 @@ use std::{fs, thread};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::cluster::LocalCluster;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{Load, Tally, measure};
 
@@ -267,7 +268,13 @@ fn list(addresses: &[SocketAddr]) -> String {
 
 fn wait_for_interrupt() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    Ok(runtime.block_on(tokio::signal::ctrl_c())?)
+    Ok(runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    })?)
 }
 
 const NODES: usize = 3;

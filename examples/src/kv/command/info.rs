@@ -1,7 +1,9 @@
 //! `INFO`.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
+use crate::kv::resp::{Reply, Version};
 use crate::kv::store::Store;
 
 use super::query::At;
@@ -19,11 +21,68 @@ pub struct ServerInfo {
     pub connections_received: u64,
     /// Commands answered since the start.
     pub commands_processed: u64,
-    /// Lines about the node and its group: name and value.
-    pub replication: Vec<(&'static str, String)>,
+    /// The node's part in its group.
+    pub about: About,
+}
+
+/// What a node says about its part in its group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Whether it leads.
+    pub role: Role,
+    /// Further lines: name and value.
+    pub lines: Vec<(&'static str, String)>,
+}
+
+/// A node's role in Redis's words. Each node takes writes and answers reads, whatever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It leads.
+    #[default]
+    Master,
+    /// It does not lead.
+    Replica {
+        /// Where the leader's clients come in, if a leader is known.
+        master: Option<SocketAddr>,
+    },
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica { .. } => "slave",
+        }
+    }
+
+    fn lines(self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("role", self.name().to_owned())];
+        if let Self::Replica { master } = self {
+            let (host, port) = master.map_or((String::new(), 0), |master| (master.ip().to_string(), master.port()));
+            lines.push(("master_host", host));
+            lines.push(("master_port", port.to_string()));
+            lines.push(("master_link_status", if master.is_some() { "up" } else { "down" }.to_owned()));
+            lines.push(("slave_read_only", "0".to_owned()));
+        }
+        lines
+    }
 }
 
 impl ServerInfo {
+    /// The reply to `HELLO`.
+    pub(super) fn hello(&self, id: i64, version: Version) -> Reply {
+        let pair = |key: &str, value| (Reply::bulk(key), value);
+        Reply::Map(vec![
+            pair("server", Reply::bulk("redis")),
+            pair("version", Reply::bulk(REDIS_VERSION)),
+            pair("proto", Reply::Integer(if version == Version::Resp2 { 2 } else { 3 })),
+            pair("id", Reply::Integer(id)),
+            pair("mode", Reply::bulk("standalone")),
+            pair("role", Reply::bulk(self.about.role.name())),
+            pair("modules", Reply::Array(Vec::new())),
+        ])
+    }
+
     pub(super) fn text(&self, sections: &[Box<[u8]>], store: &Store, at: At) -> String {
         let wanted = |name: &str| {
             let all = [name, "all", "everything", "default"];
@@ -46,7 +105,7 @@ impl ServerInfo {
         text
     }
 
-    fn sections(&self, store: &Store, at: At) -> [(&'static str, Vec<(&'static str, String)>); 6] {
+    fn sections(&self, store: &Store, at: At) -> [(&'static str, Vec<(&'static str, String)>); 7] {
         let keys = store.len(at.log_time);
         let keyspace = format!("keys={keys},expires={},avg_ttl=0", store.deadlines());
         [
@@ -71,14 +130,12 @@ impl ServerInfo {
                     ("total_commands_processed", self.commands_processed.to_string()),
                 ],
             ),
-            (
-                "Replication",
-                [("role", "master".to_owned())].into_iter().chain(self.replication.iter().cloned()).collect(),
-            ),
+            ("Replication", self.about.role.lines().into_iter().chain(self.about.lines.iter().cloned()).collect()),
+            ("Cluster", vec![("cluster_enabled", "0".to_owned())]),
             ("Keyspace", if keys == 0 { Vec::new() } else { vec![("db0", keyspace)] }),
         ]
     }
 }
 
 /// The Redis whose replies these are; clients look at it to see what a server can do.
-pub(super) const REDIS_VERSION: &str = "7.0.15";
+const REDIS_VERSION: &str = "7.0.15";

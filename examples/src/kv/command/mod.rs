@@ -11,8 +11,8 @@ mod session;
 mod spec;
 
 pub use glob::matches;
-pub use info::ServerInfo;
+pub use info::{About, Role, ServerInfo};
 pub use parse::{Command, parse};
 pub use query::{Answer, At, Query, ReadBatch, Scan};
-pub use session::{Session, SessionCommand};
-pub use spec::{COMMANDS, Kind, Spec};
+pub use session::{Session, SessionCommand, SessionEffect};
+pub use spec::{Kind, Spec};

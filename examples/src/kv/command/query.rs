@@ -29,6 +29,8 @@ pub enum Query {
     Keys(Box<[u8]>),
     /// Sections about the server; none: all.
     Info(Vec<Box<[u8]>>),
+    /// The reply to `HELLO` on the connection of this number.
+    Hello(i64),
 }
 
 /// The moment at which a read is answered.
@@ -76,7 +78,7 @@ pub struct Scan {
 impl ReadBatch {
     /// Whether answering needs to know about the server.
     pub fn wants_info(&self) -> bool {
-        matches!(*self.queries, [Query::Info(_)])
+        matches!(&*self.queries, [query] if query.is_about_node())
     }
 
     /// Answers from the store as it is.
@@ -106,6 +108,11 @@ impl ReadBatch {
 }
 
 impl Query {
+    /// Whether the node itself is asked, which answers with or without a quorum.
+    pub fn is_about_node(&self) -> bool {
+        matches!(self, Self::Info(_) | Self::Hello(_))
+    }
+
     fn answer(&self, store: &Store, at: At, server: &ServerInfo, encoder: &mut Encoder<'_>) {
         match self {
             Self::Get(key) => encoder.bulk_or_null(store.get(at.log_time, key)),
@@ -129,6 +136,10 @@ impl Query {
             Self::Size => encoder.integer(count(store.len(at.log_time))),
             Self::Keys(_) => unreachable!("`KEYS` is answered off the loop"),
             Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, store, at))),
+            Self::Hello(id) => {
+                let version = encoder.version();
+                encoder.reply(&server.hello(*id, version));
+            }
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::kv::resp::{Reply, Version};
 use crate::kv::store::{VALUE_BYTES_MAX, parse_integer};
 
 use super::glob;
-use super::info::REDIS_VERSION;
 use super::parse::{integer, syntax_error, unknown_subcommand, wrong_arity};
-use super::spec::{self, COMMANDS, Kind, Spec};
+use super::query::Query;
+use super::spec::{self, Kind, Spec};
 
 /// The state of a connection that commands change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Session {
     pub name: Option<Bytes>,
     /// Reads are answered from this node as it is (`READONLY`).
     pub local_reads: bool,
-    /// The client wants no more (`QUIT`).
+    /// Nothing further is taken from the client: it wants no more, or must not go on.
     pub closing: bool,
 }
 
@@ -47,10 +47,23 @@ pub enum SessionCommand<'a> {
     Readwrite,
     Reset,
     Quit,
+    /// A transaction is wanted. What follows in the pipeline would take effect outside of one.
+    Transaction,
     /// Somebody made a browser send a request here: close, say nothing.
     HttpRequest,
     /// A reply that depends on nothing.
     Constant(Reply),
+}
+
+/// What carrying out a [`SessionCommand`] leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEffect {
+    /// This is the reply.
+    Reply(Reply),
+    /// The node has to be asked for the reply.
+    Ask(Query),
+    /// There is no reply.
+    Nothing,
 }
 
 impl<'a> SessionCommand<'a> {
@@ -68,10 +81,12 @@ impl<'a> SessionCommand<'a> {
             (Kind::Client, [name, rest @ ..]) => return parse_client(name, rest),
             (Kind::Config, [name, rest @ ..]) => return parse_config(name, rest).map(Self::Constant),
             (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
+            (Kind::Function, [name, rest @ ..]) => return parse_function(name, rest).map(Self::Constant),
             (Kind::Readonly, _) => Self::Readonly,
             (Kind::Readwrite, _) => Self::Readwrite,
             (Kind::Reset, _) => Self::Reset,
             (Kind::Quit, _) => Self::Quit,
+            (Kind::Transaction, _) => Self::Transaction,
             (Kind::HttpRequest, _) => Self::HttpRequest,
             (kind, _) => unreachable!("{kind:?} is no command about the connection"),
         })
@@ -84,22 +99,25 @@ impl Session {
         Self { id, version: Version::default(), name: None, local_reads: false, closing: false }
     }
 
-    /// Carries out a command; `None` answers nothing.
-    pub fn execute(&mut self, command: SessionCommand<'_>) -> Option<Reply> {
-        Some(match command {
+    /// Carries out a command.
+    pub fn execute(&mut self, command: SessionCommand<'_>) -> SessionEffect {
+        SessionEffect::Reply(match command {
             SessionCommand::Ping(None) => Reply::Status("PONG"),
             SessionCommand::Ping(Some(text)) | SessionCommand::Echo(text) => Reply::Bulk(Bytes::copy_from_slice(text)),
-            SessionCommand::Hello { version, name } => self.hello(version, name),
+            SessionCommand::Hello { version, name } => {
+                if let Some(name) = name {
+                    self.set_name(name);
+                }
+                self.version = version.unwrap_or(self.version);
+                return SessionEffect::Ask(Query::Hello(self.id));
+            }
             SessionCommand::Auth { alone: true, .. } => Reply::error(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
             ),
-            SessionCommand::Auth { user: b"default", .. } | SessionCommand::Select(0) => Reply::OK,
+            SessionCommand::Auth { user: b"default", .. } => Reply::OK,
             SessionCommand::Auth { .. } => wrong_password(),
-            SessionCommand::Select(index) if i32::try_from(index).is_ok() => {
-                Reply::error("ERR DB index is out of range")
-            }
-            SessionCommand::Select(_) => Reply::error("ERR value is not an integer or out of range"),
+            SessionCommand::Select(index) => self.select(index),
             SessionCommand::ClientId => Reply::Integer(self.id),
             SessionCommand::ClientName => self.name.clone().map_or(Reply::Null, Reply::Bulk),
             SessionCommand::SetClientName(name) => self.set_name(name),
@@ -119,29 +137,32 @@ impl Session {
                 self.closing = true;
                 Reply::OK
             }
+            SessionCommand::Transaction => {
+                self.closing = true;
+                Reply::error(
+                    "ERR transactions are not supported, so the connection is closed: nothing behind is carried out",
+                )
+            }
             SessionCommand::HttpRequest => {
                 self.closing = true;
-                return None;
+                return SessionEffect::Nothing;
             }
             SessionCommand::Constant(reply) => reply,
         })
     }
 
-    fn hello(&mut self, version: Option<Version>, name: Option<&[u8]>) -> Reply {
-        if let Some(name) = name {
-            self.set_name(name);
+    /// There is one database. A client that asks for another which Redis would have may go on in spite of the error, and
+    /// then it would change what belongs to others: its connection ends.
+    fn select(&mut self, index: i64) -> Reply {
+        match index {
+            0 => Reply::OK,
+            1..DATABASES => {
+                self.closing = true;
+                Reply::error("ERR there is database 0 only, so the connection is closed")
+            }
+            _ if i32::try_from(index).is_ok() => Reply::error("ERR DB index is out of range"),
+            _ => Reply::error("ERR value is not an integer or out of range"),
         }
-        self.version = version.unwrap_or(self.version);
-        let pair = |key: &str, value| (Reply::bulk(key), value);
-        Reply::Map(vec![
-            pair("server", Reply::bulk("redis")),
-            pair("version", Reply::bulk(REDIS_VERSION)),
-            pair("proto", Reply::Integer(if self.version == Version::Resp2 { 2 } else { 3 })),
-            pair("id", Reply::Integer(self.id)),
-            pair("mode", Reply::bulk("standalone")),
-            pair("role", Reply::bulk("master")),
-            pair("modules", Reply::Array(Vec::new())),
-        ])
     }
 
     fn set_name(&mut self, name: &[u8]) -> Reply {
@@ -198,20 +219,39 @@ fn parse_client<'a>(name: &'a [u8], rest: &[&'a [u8]]) -> Result<SessionCommand<
 }
 
 fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
-    let all = || Reply::Array(COMMANDS.iter().map(Spec::reply).collect());
+    let all = || Reply::Array(Spec::listed().map(Spec::reply).collect());
+    let listed = |name: &[u8]| Spec::find(name).filter(|spec| spec.is_listed());
     let Some((name, rest)) = rest.split_first() else {
         return Ok(all());
     };
     match (name.to_ascii_lowercase().as_slice(), rest) {
-        (b"count", []) => Ok(Reply::Integer(i64::try_from(COMMANDS.len()).expect("a short table"))),
+        (b"count", []) => Ok(Reply::Integer(i64::try_from(Spec::listed().count()).expect("a short table"))),
         (b"count", _) => Err(wrong_arity("command|count")),
         (b"info", []) => Ok(all()),
         (b"info", names) => {
-            Ok(Reply::Array(names.iter().map(|name| Spec::find(name).map_or(Reply::Null, Spec::reply)).collect()))
+            Ok(Reply::Array(names.iter().map(|name| listed(name).map_or(Reply::Null, Spec::reply)).collect()))
         }
-        (b"list", []) => Ok(Reply::Array(COMMANDS.iter().map(|spec| Reply::bulk(spec.name)).collect())),
+        (b"docs", []) => Ok(Reply::Map(Spec::listed().map(Spec::docs).collect())),
+        (b"docs", names) => Ok(Reply::Map(names.iter().filter_map(|name| listed(name)).map(Spec::docs).collect())),
+        (b"list", []) => Ok(Reply::Array(Spec::listed().map(|spec| Reply::bulk(spec.name)).collect())),
         (b"list", _) => Err(syntax_error()),
         _ => Err(unknown_subcommand("command", name)),
+    }
+}
+
+/// There are no functions, hence nothing to flush.
+fn parse_function(name: &[u8], rest: &[&[u8]]) -> Result<Reply, Reply> {
+    if !name.eq_ignore_ascii_case(b"flush") {
+        return Err(unknown_subcommand("function", name));
+    }
+    match rest {
+        [] => Ok(Reply::OK),
+        [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => Ok(Reply::OK),
+        [_] => Err(Reply::error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
+        _ => {
+            let start = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
+            Err(Reply::Error([start, name, b"'. Try FUNCTION HELP."].concat()))
+        }
     }
 }
 
@@ -276,3 +316,6 @@ fn invalid_client_name() -> Reply {
 fn wrong_password() -> Reply {
     Reply::error("WRONGPASS invalid username-password pair or user is disabled.")
 }
+
+/// Databases that a Redis has unless it is told otherwise.
+const DATABASES: i64 = 16;

@@ -56,6 +56,8 @@ fn every_bad_file_is_refused_with_its_reason() {
         (GOOD.replace("id = 2", "id = \"two\""), "invalid type"),
         (GOOD.replace("127.0.0.1:7102", "localhost"), "node 2: `peer` is an IP address and a port"),
         (GOOD.replace(":6372", ":66372"), "node 2: `client` is an IP address and a port"),
+        (GOOD.replace(":7102", ":0"), "node 2: `peer` 127.0.0.1:0 has no port"),
+        (GOOD.replace(":6372", ":0"), "node 2: `client` 127.0.0.1:0 has no port"),
         (GOOD.replace(":7102", ":7101"), "node 2: `peer` 127.0.0.1:7101 is taken"),
         (GOOD.replace(":6372", ":7102"), "node 2: `client` 127.0.0.1:7102 is taken"),
         (GOOD[..GOOD.find("[[").unwrap()].to_owned(), "1 to 9 nodes, not 0"),

@@ -1,8 +1,9 @@
 use super::*;
-use crate::kv::command::{At, ServerInfo};
+use crate::kv::command::{About, At, Role, ServerInfo};
 use crate::kv::store::Store;
 
-const LIMITS: ConnectionLimits = ConnectionLimits { pipeline_bytes_max: 1000, command_bytes_max: 4096 };
+const LIMITS: ConnectionLimits =
+    ConnectionLimits { pipeline_bytes_max: 1000, replies_bytes_max: 1000, command_bytes_max: 4096 };
 const NOW: At = At { log_time: 1_000, wall: 1_000 };
 
 /// A connection whose work is carried out when the test says so.
@@ -214,6 +215,95 @@ fn many_bytes_of_replies_are_made_in_parts() {
     client.carry_out_all(work);
     assert_eq!(client.received().len(), 524_299 + ":524288\r\n".len());
     assert_eq!(client.work().1, "1:write 1");
+}
+
+#[test]
+fn nothing_behind_a_transaction_or_another_database_is_carried_out() {
+    for refused in ["MULTI", "multi", "WATCH a", "SELECT 1", "SELECT 15"] {
+        let mut client = Client::new();
+        client.ask("SET a 1\r\n");
+        let reply = client.ask(&format!("INCR a\r\n{refused}\r\nSET a 7\r\nINCR a\r\nEXEC\r\n"));
+        assert!(reply.starts_with(":2\r\n-ERR ") && reply.matches("\r\n").count() == 2, "{refused}: {reply}");
+        assert!(client.connection.is_done(), "{refused}");
+        assert_eq!(client.store.get(NOW.log_time, b"a"), Some(&b"2"[..]), "{refused}");
+    }
+}
+
+#[test]
+fn a_value_that_is_too_large_is_refused_and_the_connection_goes_on() {
+    let mut client = Client::new();
+    let large = "x".repeat(VALUE_BYTES_MAX + 1);
+    let request = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{large}\r\n", large.len());
+    let replies = client.ask(&format!("SET a 1\r\n{request}GET a\r\n"));
+    assert_eq!(replies, "+OK\r\n-TOOLARGE not applied\r\n$1\r\n1\r\n");
+}
+
+/// It is read in pieces, as from a socket, and no more than a piece of it is kept.
+#[test]
+fn a_value_that_is_too_large_is_not_kept() {
+    let mut client = Client::new();
+    client.send("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n");
+    for _ in 0..1000 {
+        assert!(client.connection.wants_input());
+        client.send(&"x".repeat(100_000));
+        assert!(client.connection.next_work().is_none());
+        assert!(client.connection.input().is_empty());
+    }
+    assert_eq!(client.ask("\r\nPING\r\n"), "-TOOLARGE not applied\r\n+PONG\r\n");
+}
+
+#[test]
+fn a_client_that_takes_no_replies_is_waited_for_only_then() {
+    let mut client = Client::new();
+    client.ask(&format!("SET a {}\r\n", "x".repeat(600)));
+    assert!(!client.connection.waits_for_client());
+    client.send("GET a\r\nGET a\r\n");
+    let (work, _) = client.work();
+    client.carry_out_all(work);
+    assert!(client.connection.waits_for_client());
+    client.received();
+    assert!(!client.connection.waits_for_client());
+    client.send("PING\r\n");
+    client.connection.end_input();
+    client.work();
+    assert!(client.connection.waits_for_client(), "nothing else will happen");
+}
+
+#[test]
+fn a_node_says_what_it_is_in_its_group() {
+    let follower = ServerInfo {
+        about: About {
+            role: Role::Replica { master: Some(([10, 0, 0, 1], 6379).into()) },
+            lines: vec![("quorate_node", "2".to_owned())],
+        },
+        ..ServerInfo::default()
+    };
+    let mut client = Client::new();
+    client.send("HELLO 3\r\nINFO replication\r\nINFO cluster\r\n");
+    for work in client.work().0 {
+        let Work::Read { slot, batch, freshness: Freshness::Local } = work else { panic!("not local: {work:?}") };
+        let answer = batch.answer(&client.store, NOW, &follower);
+        client.connection.on_read(slot, Ok(answer));
+    }
+    let replies = client.received();
+    assert!(replies.contains("$4\r\nrole\r\n$5\r\nslave\r\n"), "{replies}");
+    let lines = "role:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\nmaster_link_status:up\r\n";
+    assert!(replies.contains(lines) && replies.contains("quorate_node:2\r\n"), "{replies}");
+    assert!(replies.contains("# Cluster\r\ncluster_enabled:0\r\n"), "{replies}");
+}
+
+#[test]
+fn clients_are_told_of_the_commands_that_there_are() {
+    let mut client = Client::new();
+    let count: usize = client.ask("COMMAND COUNT\r\n").trim().trim_start_matches(':').parse().unwrap();
+    let listed = client.ask("COMMAND LIST\r\n");
+    assert_eq!(listed.lines().next().unwrap(), format!("*{count}"));
+    for refused in ["host:", "post", "multi", "watch"] {
+        assert!(!listed.contains(&format!("\r\n{refused}\r\n")), "{refused} is listed");
+    }
+    let docs = client.ask("COMMAND DOCS get nothing multi\r\n");
+    assert!(docs.starts_with("*2\r\n$3\r\nget\r\n*4\r\n$7\r\nsummary\r\n"), "{docs}");
+    assert_eq!(client.ask("COMMAND DOCS\r\n").lines().next().unwrap(), format!("*{}", 2 * count));
 }
 
 #[test]

@@ -27,13 +27,18 @@ fn group(role: &str) -> GroupStatus {
 }
 
 fn serve(role: &'static str) -> HttpServer {
+    serve_with(role, HttpLimits::default())
+}
+
+fn serve_with(role: &'static str, limits: HttpLimits) -> HttpServer {
     let recorder = PrometheusBuilder::new().build_recorder();
     let status = move || {
         let groups = vec![group(role)];
         std::future::ready((role != "gone").then(|| NodeStatus { node: 1, cluster: "demo".to_owned(), groups }))
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    HttpServer::start(listener, Pages::new(recorder.handle(), status)).unwrap()
+    let serves = move || std::future::ready(role == "leader");
+    HttpServer::start(listener, Pages::new(recorder.handle(), status, serves), limits).unwrap()
 }
 
 fn get(server: &HttpServer, path: &str) -> String {
@@ -63,6 +68,36 @@ fn health_fails_only_when_a_group_stopped() {
     let page = get(&serve("gone"), "/healthz");
     assert!(page.ends_with("the node does not answer\n"), "{page}");
     assert!(get(&serve("gone"), "/status").starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn a_node_is_ready_while_it_would_answer_a_client() {
+    assert!(get(&serve("leader"), "/readyz").starts_with("HTTP/1.1 200 "));
+    let cut_off = serve("candidate");
+    assert!(get(&cut_off, "/readyz").starts_with("HTTP/1.1 503 "));
+    assert!(get(&cut_off, "/healthz").starts_with("HTTP/1.1 200 "), "restarting it would not help");
+    let page = get(&serve("stopped"), "/readyz");
+    assert!(page.starts_with("HTTP/1.1 503 ") && page.ends_with("the log is poisoned\n"), "{page}");
+}
+
+/// Each of them holds a descriptor until its time is over, and no place is left for anybody else until then.
+#[test]
+fn heads_that_never_end_are_given_up() {
+    let limits = HttpLimits { connections_max: 3, connection_timeout: Duration::from_millis(100) };
+    let server = serve_with("leader", limits);
+    let silent: Vec<_> = (0..limits.connections_max)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n").unwrap();
+            stream
+        })
+        .collect();
+    assert!(get(&server, "/healthz").starts_with("HTTP/1.1 200 "));
+    for mut stream in silent {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.is_empty(), "nothing was asked");
+    }
 }
 
 #[test]

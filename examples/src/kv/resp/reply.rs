@@ -64,6 +64,11 @@ impl<'a> Encoder<'a> {
         Self { out, version }
     }
 
+    /// The version of the protocol that is written.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// Bytes written so far, with what stood there before.
     pub fn len(&self) -> usize {
         self.out.len()

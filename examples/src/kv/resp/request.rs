@@ -1,7 +1,8 @@
 //! Finds requests in what a client sent.
 //!
 //! The scan goes over each byte once, however the bytes are cut into reads, holds every length against its limit before
-//! anything is reserved for it, and words its complaints as Redis does. A request that is whole is then decoded by
+//! anything is reserved for it, and words its complaints as Redis does. A request that is too large for the store, and not
+//! for the protocol, is read without being kept, so that its client gets an answer on a connection that goes on. A request that is whole is then decoded by
 //! `redis-protocol`, in place.
 
 use redis_protocol::resp2::decode::decode_range;
@@ -14,9 +15,9 @@ use super::inline;
 /// How much a request may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes an argument may have.
+    /// Bytes an argument may have. A request with a longer one is read to its end and refused.
     pub argument_bytes_max: usize,
-    /// Bytes a whole request may have.
+    /// Bytes a whole request may have. A longer one is read to its end and refused.
     pub request_bytes_max: usize,
 }
 
@@ -42,9 +43,6 @@ pub enum ProtocolError {
     /// A length without end.
     #[error("too big bulk count string")]
     LengthTooLong,
-    /// The arguments together are more than a request may have.
-    #[error("too big request")]
-    TooLong,
     /// Quotes of an inline command.
     #[error(transparent)]
     Quotes(#[from] inline::UnbalancedQuotes),
@@ -57,6 +55,8 @@ pub enum Request<'a> {
     Array(Vec<&'a [u8]>),
     /// Unquoted copies, from an inline command. Empty for a blank line.
     Inline(Vec<Vec<u8>>),
+    /// A request that exceeds [`Limits`]. Its bytes were read and dropped, so that the connection can go on behind it.
+    TooLarge,
 }
 
 impl Request<'_> {
@@ -65,14 +65,16 @@ impl Request<'_> {
         match self {
             Self::Array(arguments) => arguments.clone(),
             Self::Inline(arguments) => arguments.iter().map(Vec::as_slice).collect(),
+            Self::TooLarge => Vec::new(),
         }
     }
 }
 
 /// Where in the input the scan stands. The same input, only ever longer, is given to each call until [`consume`] says
-/// that its first request is done with.
+/// that its first request is done with. What [`pass_over`] counts is taken from its front meanwhile.
 ///
 /// [`consume`]: Self::consume
+/// [`pass_over`]: Self::pass_over
 #[derive(Debug)]
 pub struct RequestReader {
     limits: Limits,
@@ -80,6 +82,10 @@ pub struct RequestReader {
     at: usize,
     /// Arguments that are still to come, once their number is known.
     arguments_left: Option<usize>,
+    /// The first request exceeds the limits: its bytes are not kept.
+    is_too_large: bool,
+    /// Bytes of an argument of such a request that are still to come.
+    skipped_left: usize,
     /// Bytes of the first request, once it is whole.
     whole: Option<usize>,
 }
@@ -94,17 +100,20 @@ enum Step {
 impl RequestReader {
     /// A reader at the start of the input.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, at: 0, arguments_left: None, whole: None }
+        Self { limits, at: 0, arguments_left: None, is_too_large: false, skipped_left: 0, whole: None }
     }
 
     /// The first request of the input, or `None` while it is not whole. Asked again it gives the same one.
     ///
     /// # Errors
-    /// When the input is no request, or asks for too much.
+    /// When the input is no request, or asks for more than the protocol allows.
     pub fn request<'a>(&mut self, input: &'a [u8]) -> Result<Option<Request<'a>>, ProtocolError> {
         let Some(length) = self.scan(input)? else {
             return Ok(None);
         };
+        if self.is_too_large {
+            return Ok(Some(Request::TooLarge));
+        }
         let bytes = &input[..length];
         if bytes[0] != b'*' {
             return Ok(Some(Request::Inline(inline::split(bytes)?)));
@@ -140,13 +149,19 @@ impl RequestReader {
         length
     }
 
+    /// How many bytes at the front of the input belong to a request that is too large, and are to be taken away.
+    pub fn pass_over(&mut self) -> usize {
+        if self.is_too_large && self.whole.is_none() { std::mem::take(&mut self.at) } else { 0 }
+    }
+
     fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
         while self.whole.is_none() {
-            let step = match (input.first(), self.arguments_left) {
-                (None, _) => Step::Incomplete,
-                (Some(b'*'), None) => self.scan_count(input)?,
-                (Some(b'*'), Some(_)) => self.scan_argument(input)?,
-                (Some(_), _) => self.scan_inline(input)?,
+            let step = match (self.arguments_left, input.first()) {
+                (Some(_), _) if self.skipped_left > 0 => self.skip(input),
+                (Some(_), _) => self.scan_argument(input)?,
+                (None, None) => Step::Incomplete,
+                (None, Some(b'*')) => self.scan_count(input)?,
+                (None, Some(_)) => self.scan_inline(input)?,
             };
             match step {
                 Step::Again => {}
@@ -173,12 +188,12 @@ impl RequestReader {
             return Ok(Step::Incomplete);
         };
         let count = parse_integer(&line[1..]).ok_or(ProtocolError::Count)?;
-        let count_max = self.limits.request_bytes_max / ARGUMENT_BYTES_MIN;
         match usize::try_from(count) {
             Ok(0) | Err(_) => Ok(Step::Whole(after)),
-            Ok(count) if count > count_max => Err(ProtocolError::Count),
+            Ok(count) if count > ARGUMENTS_MAX => Err(ProtocolError::Count),
             Ok(count) => {
                 self.at = after;
+                self.is_too_large = count > self.limits.request_bytes_max / ARGUMENT_BYTES_MIN;
                 self.arguments_left = Some(count);
                 Ok(Step::Again)
             }
@@ -186,7 +201,6 @@ impl RequestReader {
     }
 
     fn scan_argument(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
-        let left = self.arguments_left.expect("the count was scanned");
         let Some((line, after)) = line(&input[self.at..], ProtocolError::LengthTooLong)? else {
             return Ok(Step::Incomplete);
         };
@@ -195,17 +209,34 @@ impl RequestReader {
             other => return Err(ProtocolError::Kind(other.copied().unwrap_or(b'\r'))),
         }
         let length = parse_integer(&line[1..]).and_then(|length| usize::try_from(length).ok());
-        let length = length.filter(|length| *length <= self.limits.argument_bytes_max).ok_or(ProtocolError::Length)?;
-        let end = self.at + after + length + 2;
-        if end > self.limits.request_bytes_max {
-            return Err(ProtocolError::TooLong);
+        let length = length.filter(|length| *length <= ARGUMENT_BYTES_MAX).ok_or(ProtocolError::Length)?;
+        let (start, bytes) = (self.at + after, length + LINE_END_BYTES);
+        let Limits { argument_bytes_max, request_bytes_max } = self.limits;
+        self.is_too_large |= length > argument_bytes_max || start + bytes > request_bytes_max;
+        if self.is_too_large {
+            self.at = start;
+            self.skipped_left = bytes;
+            return Ok(Step::Again);
         }
-        if end > input.len() {
+        if start + bytes > input.len() {
             return Ok(Step::Incomplete);
         }
-        self.at = end;
-        self.arguments_left = Some(left - 1);
-        Ok(if left == 1 { Step::Whole(end) } else { Step::Again })
+        self.at = start + bytes;
+        Ok(self.argument_ends())
+    }
+
+    /// Goes over bytes of an argument that nobody will see.
+    fn skip(&mut self, input: &[u8]) -> Step {
+        let there = self.skipped_left.min(input.len() - self.at);
+        self.at += there;
+        self.skipped_left -= there;
+        if self.skipped_left > 0 { Step::Incomplete } else { self.argument_ends() }
+    }
+
+    fn argument_ends(&mut self) -> Step {
+        let left = self.arguments_left.expect("the count was scanned") - 1;
+        self.arguments_left = Some(left);
+        if left == 0 { Step::Whole(self.at) } else { Step::Again }
     }
 }
 
@@ -220,8 +251,14 @@ fn line(input: &[u8], too_long: ProtocolError) -> Result<Option<(&[u8], usize)>,
 
 /// Redis's own limit of a line.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Redis's own limit of a request's arguments.
+const ARGUMENTS_MAX: usize = 1024 * 1024;
+/// Redis's own limit of an argument's bytes, `proto-max-bulk-len`.
+const ARGUMENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// `$0`, CRLF, CRLF.
 const ARGUMENT_BYTES_MIN: usize = 6;
+/// CRLF.
+const LINE_END_BYTES: usize = 2;
 
 #[cfg(test)]
 mod tests;

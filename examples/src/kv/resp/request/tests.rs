@@ -11,13 +11,21 @@ fn read(pieces: &[&[u8]]) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
     for piece in pieces {
         input.extend_from_slice(piece);
         while let Some(request) = reader.request(&input)? {
-            requests.push(request.arguments().iter().map(|argument| argument.to_vec()).collect());
+            requests.push(match request {
+                Request::TooLarge => vec![TOO_LARGE.to_vec()],
+                request => request.arguments().iter().map(|argument| argument.to_vec()).collect(),
+            });
             let consumed = reader.consume();
             input.drain(..consumed);
         }
+        input.drain(..reader.pass_over());
+        assert!(input.len() <= LIMITS.request_bytes_max + LINE_BYTES_MAX, "{} bytes are kept", input.len());
     }
     Ok(requests)
 }
+
+/// Stands for a request that was refused for its size.
+const TOO_LARGE: &[u8] = b"(too large)";
 
 fn encode(arguments: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
@@ -30,11 +38,11 @@ fn encode(arguments: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn lengths_are_refused_before_their_bytes_arrive() {
+fn lengths_beyond_the_protocol_are_refused_before_their_bytes_arrive() {
     let cases: [(&[u8], ProtocolError); 5] = [
-        (b"*2\r\n$1001\r\n", ProtocolError::Length),
+        (b"*2\r\n$536870913\r\n", ProtocolError::Length),
         (b"*1000000000\r\n", ProtocolError::Count),
-        (b"*834\r\n", ProtocolError::Count),
+        (b"*1048577\r\n", ProtocolError::Count),
         (b"*2\r\n$9223372036854775807\r\n", ProtocolError::Length),
         (b"*1\r\n$99999999999999999999\r\n", ProtocolError::Length),
     ];
@@ -44,14 +52,29 @@ fn lengths_are_refused_before_their_bytes_arrive() {
 }
 
 #[test]
-fn arguments_that_are_too_much_together_are_refused_when_the_first_too_many_is_announced() {
-    let mut input = b"*6\r\n".to_vec();
-    for _ in 0..4 {
-        input.extend(encode(&[vec![b'x'; 1000]]).split_off(4));
+fn a_request_that_is_too_large_is_read_to_its_end_and_the_next_one_is_understood() {
+    let ping = vec![b"PING".to_vec()];
+    let long = encode(&[b"SET".to_vec(), b"k".to_vec(), vec![b'*'; 1001], b"EX".to_vec(), b"1".to_vec()]);
+    let many = encode(&vec![b"x".to_vec(); 834]);
+    let together = encode(&vec![vec![b'$'; 1000]; 6]);
+    for large in [long, many, together] {
+        let input = [&encode(&ping)[..], &large, &encode(&ping)].concat();
+        let expected = Ok(vec![ping.clone(), vec![TOO_LARGE.to_vec()], ping.clone()]);
+        assert_eq!(read(&[&input]), expected);
+        for size in [1, 2, 7, 999, 1000, 1003] {
+            assert_eq!(read(&input.chunks(size).collect::<Vec<_>>()), expected, "in pieces of {size}");
+        }
     }
-    assert_eq!(read(&[&input]), Ok(vec![]));
-    input.extend(b"$1000\r\n");
-    assert_eq!(read(&[&input]), Err(ProtocolError::TooLong));
+}
+
+/// Of a request of a hundred megabytes no more is held than of one that may be.
+#[test]
+fn a_request_that_is_too_large_is_not_kept() {
+    let mut pieces = vec![&b"*2\r\n$3\r\nGET\r\n$100000000\r\n"[..]];
+    let piece = vec![b'x'; 100_000];
+    pieces.extend(std::iter::repeat_n(&piece[..], 1000));
+    pieces.push(b"\r\nPING\r\n");
+    assert_eq!(read(&pieces), Ok(vec![vec![TOO_LARGE.to_vec()], vec![b"PING".to_vec()]]));
 }
 
 #[test]
