@@ -65,18 +65,26 @@ impl Configuration {
     pub fn joint(mut members: Vec<Member>, mut outgoing: Vec<Member>) -> Result<Self, ConfigurationError> {
         members.sort_by_key(|member| member.node);
         outgoing.sort_by_key(|member| member.node);
-        check(&members)?;
-        if !outgoing.is_empty() {
-            check(&outgoing)?;
-        }
-        Ok(Self { members, outgoing })
+        let configuration = Self { members, outgoing };
+        configuration.check()?;
+        Ok(configuration)
     }
 
-    /// Voters of equal priority and without a context; ids that repeat count once.
+    /// Voters of equal priority and without a context; ids that repeat count once. Their number is not looked at: whoever takes a
+    /// configuration from others calls [`Configuration::check`].
     pub fn of_voters(nodes: impl IntoIterator<Item = NodeId>) -> Self {
         let nodes: std::collections::BTreeSet<NodeId> = nodes.into_iter().collect();
         let voter = |node| Member { node, role: MemberRole::Voter, priority: 1, context: Bytes::new() };
         Self { members: nodes.into_iter().map(voter).collect(), outgoing: Vec::new() }
+    }
+
+    /// Whether it could have been made with [`Configuration::new`] or [`Configuration::joint`].
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn check(&self) -> Result<(), ConfigurationError> {
+        check(&self.members)?;
+        if self.outgoing.is_empty() { Ok(()) } else { check(&self.outgoing) }
     }
 
     /// The members, in the order of their ids.
@@ -128,18 +136,18 @@ impl Configuration {
     /// The bytes of a configuration entry's payload: version, two counted lists, all little-endian.
     ///
     /// # Panics
-    /// Never for a configuration in hand: its sizes were checked when it was made.
+    /// When [`Configuration::check`] would call it too large.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u8(VERSION);
         for members in [&self.members, &self.outgoing] {
-            out.put_u16_le(u16::try_from(members.len()).expect("checked when made"));
+            out.put_u16_le(u16::try_from(members.len()).expect("a configuration of checked sizes"));
             for member in members {
                 out.put_u64_le(member.node.0);
                 out.put_u8(role_code(member.role));
                 out.put_u8(member.priority);
-                out.put_u16_le(u16::try_from(member.context.len()).expect("checked when made"));
+                out.put_u16_le(u16::try_from(member.context.len()).expect("a configuration of checked sizes"));
                 out.put_slice(&member.context);
             }
         }

@@ -110,6 +110,7 @@ impl Config {
             if !configuration.contains(node) {
                 return Err(ConfigError::NotMember(node));
             }
+            configuration.check().map_err(ConfigError::Configuration)?;
             if configuration.is_joint() {
                 return Err(ConfigError::JointStart);
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quorate_protocol::NodeId;
+use quorate_protocol::{ConfigurationError, NodeId};
 
 /// Why settings cannot be used. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum ConfigError {
     Contradiction(&'static str),
     /// The node is not a member of the initial configuration it was given.
     NotMember(NodeId),
+    /// The initial configuration is none, and why.
+    Configuration(ConfigurationError),
     /// A group cannot start in a joint configuration.
     JointStart,
     /// The initial configuration does not fit one entry.
@@ -26,6 +28,7 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Contradiction(rule) => write!(f, "the settings break the rule: {rule}"),
             Self::NotMember(node) => write!(f, "node {node} is not a member of its initial configuration"),
+            Self::Configuration(error) => write!(f, "the initial configuration: {error}"),
             Self::JointStart => f.write_str("the initial configuration is joint"),
             Self::ConfigurationTooLarge { bytes } => {
                 write!(f, "the initial configuration takes {bytes} bytes, more than an entry may")

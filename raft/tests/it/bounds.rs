@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Now, Proposal, ProposalId,
-    Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog, SnapshotMeta, StorageLevel,
-    Term,
+    Configuration, ConfigurationError, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Now,
+    Proposal, ProposalId, Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog,
+    SnapshotMeta, StorageLevel, Term,
 };
 use quorate_raft::testing::{Builder, Cluster};
 use quorate_raft::{Config, ConfigError, Message, Raft, Settings, Start};
@@ -205,6 +205,17 @@ fn is_refused_or_works(settings: Settings) {
         cluster.campaign(1);
     }
     cluster.node(1).core().model_view();
+}
+
+/// More members than the format holds, and nobody who votes: neither is found out by a panic.
+#[test]
+fn impossible_configurations_are_refused() {
+    let config = |members| Config::new(NodeId(1), 7, Start::Initial(members), Settings::default()).err();
+    let crowd = Configuration::of_voters((1..=65_536).map(NodeId));
+    assert_eq!(config(crowd), Some(ConfigError::Configuration(ConfigurationError::TooLarge)));
+    assert_eq!(config(Configuration::of_voters([])), Some(ConfigError::NotMember(NodeId(1))));
+    let large = Configuration::of_voters((1..=65_535).map(NodeId));
+    assert_eq!(config(large), None, "its entry takes 786 kB");
 }
 
 /// What no log of any group holds is refused when it is found, and does not end in an overflow later.
