@@ -4,12 +4,14 @@
 //! id the coordinator (8) and the number.
 //!
 //! ```text
-//! state:     version | epoch (8) | forgotten below (number) | count (2) | per coordinator: node (8), epoch (8), finished below (number)
+//! state:     version | epoch (8) | forgotten below (number)
 //! commit:    version | 1 | number | writers: count (2), node (8) each
 //! ended:     version | 2 | as commit
 //! delegated: version | 3 | number | participant (8) | payload (the rest)
 //! prepared:  version | 4 | id | participants: count (2), node (8) each | payload (the rest)
 //! settled:   version | 5 | id | end: 0 abort, 1 commit, as decided; 2 abandoned
+//! known:     version | 6 | coordinator (8) | epoch (8) | finished below (number) | 1 if an operator has given it up, or 0
+//! unfinished: version | 7 | coordinator (8) | finished until (number) | the numbers that are not (the rest), ascending
 //! ```
 //!
 //! The key of a record is only its place: it is drawn anew for each transaction and role.
@@ -20,7 +22,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{NodeId, StateError};
 
 use crate::message::Stamp;
-use crate::state::{BranchEnd, COORDINATORS_MAX, DurableState};
+use crate::state::{BranchEnd, DurableState};
 use crate::{Decision, Epoch, TransactionId, TransactionNumber};
 
 /// What a record of the journal says.
@@ -36,38 +38,54 @@ pub(crate) enum Record {
     Prepared { transaction: TransactionId, participants: BTreeSet<NodeId>, payload: Bytes },
     /// How a participant's branch ended.
     Settled { transaction: TransactionId, end: BranchEnd },
+    /// What a coordinator has said of itself.
+    Known { coordinator: NodeId, stamp: Stamp, is_forgotten: bool },
+    /// Which of a coordinator's transactions are finished although earlier ones are not: all below but these.
+    Unfinished { coordinator: NodeId, until: TransactionNumber, unfinished: BTreeSet<TransactionNumber> },
 }
+
+/// Bytes of a record of [`Record::Known`].
+pub(crate) const KNOWN_BYTES: usize = 2 + 8 + 8 + NUMBER_BYTES + 1;
+/// Bytes of a number in a record.
+pub(crate) const NUMBER_BYTES: usize = 16;
+/// Bytes of a state record.
+pub(crate) const STATE_BYTES: usize = 1 + 8 + NUMBER_BYTES;
 
 impl Record {
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u8(VERSION);
+        self.put(&mut out);
+        out.freeze()
+    }
+
+    fn put(&self, out: &mut BytesMut) {
         match self {
             Self::Commit { number, writers } => {
                 out.put_u8(COMMIT);
-                put_number(&mut out, *number);
-                put_nodes(&mut out, writers);
+                put_number(out, *number);
+                put_nodes(out, writers);
             }
             Self::Ended { number, writers } => {
                 out.put_u8(ENDED);
-                put_number(&mut out, *number);
-                put_nodes(&mut out, writers);
+                put_number(out, *number);
+                put_nodes(out, writers);
             }
             Self::Delegated { number, participant, payload } => {
                 out.put_u8(DELEGATED);
-                put_number(&mut out, *number);
+                put_number(out, *number);
                 out.put_u64_le(participant.0);
                 out.put_slice(payload);
             }
             Self::Prepared { transaction, participants, payload } => {
                 out.put_u8(PREPARED);
-                put_id(&mut out, *transaction);
-                put_nodes(&mut out, participants);
+                put_id(out, *transaction);
+                put_nodes(out, participants);
                 out.put_slice(payload);
             }
             Self::Settled { transaction, end } => {
                 out.put_u8(SETTLED);
-                put_id(&mut out, *transaction);
+                put_id(out, *transaction);
                 out.put_u8(match end {
                     BranchEnd::Decided(Decision::Abort) => 0,
                     BranchEnd::Decided(Decision::Commit) => 1,
@@ -75,8 +93,22 @@ impl Record {
                     BranchEnd::ReadOnly => unreachable!("nothing is recorded of a read-only branch"),
                 });
             }
+            Self::Known { coordinator, stamp, is_forgotten } => {
+                out.put_u8(KNOWN);
+                out.put_u64_le(coordinator.0);
+                out.put_u64_le(stamp.epoch.0);
+                put_number(out, stamp.finished_below);
+                out.put_u8(u8::from(*is_forgotten));
+            }
+            Self::Unfinished { coordinator, until, unfinished } => {
+                out.put_u8(UNFINISHED);
+                out.put_u64_le(coordinator.0);
+                put_number(out, *until);
+                for number in unfinished {
+                    put_number(out, *number);
+                }
+            }
         }
-        out.freeze()
     }
 
     /// The record that `bytes` hold, and nothing else.
@@ -104,6 +136,24 @@ impl Record {
                 };
                 Self::Settled { transaction, end }
             }
+            KNOWN => {
+                let coordinator = NodeId(take_u64(rest)?);
+                let stamp = Stamp { epoch: Epoch(take_u64(rest)?), finished_below: take_number(rest)? };
+                let is_forgotten = match rest.try_get_u8() {
+                    Ok(0) => false,
+                    Ok(1) => true,
+                    _ => return Err(StateError::Malformed),
+                };
+                Self::Known { coordinator, stamp, is_forgotten }
+            }
+            UNFINISHED => {
+                let (coordinator, until) = (NodeId(take_u64(rest)?), take_number(rest)?);
+                let mut unfinished = BTreeSet::new();
+                while rest.has_remaining() {
+                    unfinished.insert(take_number(rest)?);
+                }
+                Self::Unfinished { coordinator, until, unfinished }
+            }
             _ => return Err(StateError::Malformed),
         };
         if bytes.is_empty() { Ok(record) } else { Err(StateError::Malformed) }
@@ -112,34 +162,19 @@ impl Record {
 
 /// The bytes of a state record.
 pub(crate) fn encode_state(state: &DurableState) -> Bytes {
-    let mut out = BytesMut::new();
+    let mut out = BytesMut::with_capacity(STATE_BYTES);
     out.put_u8(VERSION);
     out.put_u64_le(state.epoch.0);
     put_number(&mut out, state.forgotten_below);
-    out.put_u16_le(u16::try_from(state.coordinators.len()).expect("bounded by COORDINATORS_MAX"));
-    for (node, stamp) in &state.coordinators {
-        out.put_u64_le(node.0);
-        out.put_u64_le(stamp.epoch.0);
-        put_number(&mut out, stamp.finished_below);
-    }
     out.freeze()
 }
 
 /// The state record that `bytes` hold, and nothing else.
 pub(crate) fn decode_state(mut bytes: Bytes) -> Result<DurableState, StateError> {
     take_version(&mut bytes)?;
-    let rest = &mut bytes;
-    let epoch = Epoch(take_u64(rest)?);
-    let forgotten_below = take_number(rest)?;
-    let count = rest.try_get_u16_le().map_err(|_| StateError::Malformed)?;
-    let mut state = DurableState { epoch, forgotten_below, ..DurableState::default() };
-    for _ in 0..count {
-        let node = NodeId(take_u64(rest)?);
-        let stamp = Stamp { epoch: Epoch(take_u64(rest)?), finished_below: take_number(rest)? };
-        state.coordinators.insert(node, stamp);
-    }
-    let is_whole = bytes.is_empty() && state.coordinators.len() == usize::from(count);
-    if is_whole && usize::from(count) <= COORDINATORS_MAX { Ok(state) } else { Err(StateError::Malformed) }
+    let epoch = Epoch(take_u64(&mut bytes)?);
+    let forgotten_below = take_number(&mut bytes)?;
+    if bytes.is_empty() { Ok(DurableState { epoch, forgotten_below }) } else { Err(StateError::Malformed) }
 }
 
 fn take_version(rest: &mut Bytes) -> Result<(), StateError> {
@@ -190,6 +225,8 @@ const ENDED: u8 = 2;
 const DELEGATED: u8 = 3;
 const PREPARED: u8 = 4;
 const SETTLED: u8 = 5;
+const KNOWN: u8 = 6;
+const UNFINISHED: u8 = 7;
 
 #[cfg(test)]
 mod tests;

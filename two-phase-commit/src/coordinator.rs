@@ -23,7 +23,7 @@ use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
 use crate::timers::Timer;
 use crate::{
     AbortReason, CommandId, Decision, Event, Knowledge, Outcome, RefuseReason, TransactionId, TransactionNumber,
-    TwoPhaseCommit, Vote,
+    TwoPhaseCommit, Unready, Vote,
 };
 
 impl TwoPhaseCommit {
@@ -32,7 +32,13 @@ impl TwoPhaseCommit {
         if self.storage == StorageLevel::Low {
             return Err(RefuseReason::StorageLow);
         }
-        if self.coordinated.len() >= self.config.settings().transactions_max {
+        if self.is_log_behind() {
+            return Err(RefuseReason::LogBehind);
+        }
+        let settings = self.config.settings();
+        // Nobody hears of a transaction before the epoch is durable: such events are bounded like messages.
+        let untold = self.outbox.held_events().count();
+        if self.coordinated.len() >= settings.transactions_max || untold >= settings.held_messages_max {
             return Err(RefuseReason::Overloaded);
         }
         let number = self.next_number();
@@ -61,9 +67,15 @@ impl TwoPhaseCommit {
         if branches.values().any(|payload| payload.len() > settings.payload_bytes_max) {
             return Err(RefuseReason::TooLarge);
         }
-        let bytes: usize = branches.values().map(Bytes::len).sum();
-        if self.coordinated_bytes + bytes > settings.payload_bytes_total_max {
+        if let Some(node) = branches.keys().find(|node| self.is_forgotten(**node)) {
+            return Err(RefuseReason::ParticipantForgotten(*node));
+        }
+        let bytes = branches.values().fold(self.coordinated_bytes, |sum, payload| sum.saturating_add(payload.len()));
+        if bytes > settings.payload_bytes_total_max {
             return Err(RefuseReason::Overloaded);
+        }
+        if self.is_log_behind() {
+            return Err(RefuseReason::LogBehind);
         }
         let until = self.now.instant.after(settings.vote_timeout);
         let is_delegated = branches.len() == 1 && settings.one_phase == OnePhase::Shortcut;
@@ -75,7 +87,7 @@ impl TwoPhaseCommit {
             self.write(key, &record, Some(Awaited::Delegated(number)));
             return Ok(());
         }
-        self.enter(number, Stage::Voting(Voting { until, payloads: branches, votes: BTreeMap::new() }));
+        self.enter(number, Stage::Voting(Voting { until, payloads: branches, ..Voting::default() }));
         self.ask_for_votes(number);
         Ok(())
     }
@@ -97,6 +109,9 @@ impl TwoPhaseCommit {
         let number = self.own(transaction)?;
         if number >= self.next_number() {
             return Err(RefuseReason::NotBegun);
+        }
+        if self.outbox.held_events().count() >= self.config.settings().held_messages_max {
+            return Err(RefuseReason::Overloaded);
         }
         let knowledge = match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Working | Stage::Voting(_) | Stage::Deciding { .. } | Stage::Delegating { .. }) => {
@@ -167,20 +182,48 @@ impl TwoPhaseCommit {
         how: Acknowledgement,
     ) -> Result<(), Ignored> {
         let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
-        let Some(Stage::Committed { key, writers, unacknowledged }) =
-            self.coordinated.get_mut(&number).map(|it| &mut it.stage)
-        else {
-            return Err(Ignored::Stale);
-        };
-        if !unacknowledged.remove(&from) {
-            return Err(Ignored::Repeated);
+        match self.coordinated.get(&number).map(|it| &it.stage) {
+            Some(Stage::Committed { unacknowledged, .. }) if unacknowledged.contains(&from) => {}
+            Some(Stage::Committed { .. }) => return Err(Ignored::Repeated),
+            _ => return Err(Ignored::Stale),
         }
         if how == Acknowledgement::Forgotten {
             self.outbox.event(Event::BranchForgotten { transaction, participant: from });
         }
+        self.count_acknowledgement(number, from);
+        Ok(())
+    }
+
+    /// A writer of a committed transaction need not be told again.
+    pub(crate) fn count_acknowledgement(&mut self, number: TransactionNumber, node: NodeId) {
+        let Some(Stage::Committed { key, writers, unacknowledged }) =
+            self.coordinated.get_mut(&number).map(|it| &mut it.stage)
+        else {
+            return;
+        };
+        unacknowledged.remove(&node);
         if unacknowledged.is_empty() {
             let (key, writers) = (*key, std::mem::take(writers));
             self.end(number, key, writers);
+        }
+    }
+
+    /// A participant does not take its branch now. That is no vote: it is asked again until time is up.
+    pub(crate) fn on_unready(&mut self, from: NodeId, transaction: TransactionId, why: Unready) -> Result<(), Ignored> {
+        let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
+        let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
+            return Err(Ignored::Stale);
+        };
+        if !voting.payloads.contains_key(&from) {
+            return Err(Ignored::NotParticipant);
+        }
+        if voting.votes.contains_key(&from) {
+            return Err(Ignored::Stale);
+        }
+        voting.unready.insert(from, why);
+        if why == Unready::TooLarge {
+            let told = voting.interested();
+            self.abort_transaction(number, AbortReason::Unready(from, why), &told);
         }
         Ok(())
     }
@@ -262,11 +305,14 @@ impl TwoPhaseCommit {
         match &it.stage {
             Stage::Working => self.abort_transaction(number, AbortReason::Idle, &BTreeSet::new()),
             Stage::Voting(voting) if voting.until <= now => {
-                let told = voting.interested();
-                self.abort_transaction(number, AbortReason::TimedOut, &told);
+                let (told, why) = (voting.interested(), voting.why_late());
+                self.abort_transaction(number, why, &told);
             }
             Stage::Voting(_) => self.ask_for_votes(number),
-            Stage::Committed { .. } => self.tell_commit(number),
+            Stage::Committed { .. } => {
+                self.report_unacknowledged(number);
+                self.tell_commit(number);
+            }
             Stage::Delegated { .. } => {
                 self.report_delegated(number);
                 self.ask_to_decide(number);
@@ -382,6 +428,21 @@ impl TwoPhaseCommit {
         }
     }
 
+    fn report_unacknowledged(&mut self, number: TransactionNumber) {
+        let (now, transaction) = (self.now.instant, self.id_of(number));
+        let report_after = self.config.settings().report_after;
+        let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
+        let age = now.since(it.since);
+        if let Stage::Committed { unacknowledged, .. } = &it.stage
+            && age >= report_after
+            && !it.is_reported
+        {
+            it.is_reported = true;
+            let participants = unacknowledged.clone();
+            self.outbox.event(Event::Unacknowledged { transaction, participants, age });
+        }
+    }
+
     /// All have committed. Until that is durable the transaction counts as not finished.
     fn end(&mut self, number: TransactionNumber, key: u64, writers: BTreeSet<NodeId>) {
         let record = Record::Ended { number, writers: writers.clone() };
@@ -396,6 +457,12 @@ impl Voting {
     fn interested(&self) -> BTreeSet<NodeId> {
         let is_interested = |node: &&NodeId| self.votes.get(node) != Some(&Vote::ReadOnly);
         self.payloads.keys().filter(is_interested).copied().collect()
+    }
+
+    /// Why the votes are not in, as far as those say who have not voted.
+    fn why_late(&self) -> AbortReason {
+        let mut unready = self.unready.iter().filter(|(node, _)| !self.votes.contains_key(node));
+        unready.next().map_or(AbortReason::TimedOut, |(node, why)| AbortReason::Unready(*node, *why))
     }
 }
 

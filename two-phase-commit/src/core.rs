@@ -8,13 +8,14 @@ use quorate_protocol::{
     Standing, StorageLevel, Ticket,
 };
 
+use crate::collection::Taken;
 use crate::error::Ignored;
 use crate::journal::Journal;
 use crate::message::{Message, Stamp};
-use crate::state::{Branch, Coordinated, DurableState, Remembered, Tombstone};
+use crate::state::{Branch, Coordinated, DurableState, Holdings, Known, Remembered, Tombstone};
 use crate::timers::{Timer, Timers};
 use crate::view::View;
-use crate::{Answer, Command, Config, Event, RefuseReason, Request, TransactionId, TransactionNumber};
+use crate::{Answer, Command, Config, Event, RefuseReason, Request, TransactionId, TransactionNumber, Unready};
 
 /// One node's part in atomic commit: two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, TODS 1986) as a pure
 /// state machine. The node coordinates its own transactions and takes part in its own and others'.
@@ -44,10 +45,18 @@ pub struct TwoPhaseCommit {
     pub(crate) branch_bytes: usize,
     /// How branches ended, until their coordinator says that the transaction is finished.
     pub(crate) tombstones: BTreeMap<TransactionId, Tombstone>,
+    /// What each coordinator's branches and tombstones hold; those of whom nothing is held are left out.
+    pub(crate) holdings: BTreeMap<NodeId, Holdings>,
+    /// What each coordinator has said of itself, this node included. At most [`COORDINATORS_MAX`](crate::state::COORDINATORS_MAX).
+    pub(crate) known: BTreeMap<NodeId, Known>,
+    /// Why branches are not taken at present, as far as that was told.
+    pub(crate) unready: Option<Unready>,
     /// What the application is asked, and about what.
     pub(crate) requests: BTreeMap<Ticket, TransactionId>,
     /// Branches that were in doubt at the start and have not got their locks back.
     pub(crate) recovering: BTreeSet<TransactionId>,
+    /// Those of them about which the application has not said anything: until it has, it takes no new branch.
+    pub(crate) unheard: BTreeSet<TransactionId>,
     /// What each node counts for; one that was not told of is a stranger.
     pub(crate) standings: BTreeMap<NodeId, Standing>,
     pub(crate) storage: StorageLevel,
@@ -86,8 +95,12 @@ impl Protocol for TwoPhaseCommit {
             branches: BTreeMap::new(),
             branch_bytes: 0,
             tombstones: BTreeMap::new(),
+            holdings: BTreeMap::new(),
+            known: BTreeMap::new(),
+            unready: None,
             requests: BTreeMap::new(),
             recovering: BTreeSet::new(),
+            unheard: BTreeSet::new(),
             standings: BTreeMap::new(),
             storage: StorageLevel::Enough,
             journal: Journal::default(),
@@ -170,6 +183,7 @@ impl TwoPhaseCommit {
             Command::Abort { transaction, .. } => self.on_abort(transaction),
             Command::Query { command, transaction } => self.on_query(command, transaction),
             Command::Enlist { transaction, .. } => self.on_enlist(transaction),
+            Command::Forget { command, node } => self.on_forget(command, node),
         };
         taken.map_err(|reason| {
             self.outbox.event(Event::Refused { command: id, reason });
@@ -181,6 +195,9 @@ impl TwoPhaseCommit {
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
         self.check_standing(self.config.node()).map_err(|_| Ignored::NotIntroduced)?;
         self.check_standing(from)?;
+        if self.is_forgotten(from) {
+            return Err(Ignored::Forgotten);
+        }
         if let Some((transaction, stamp)) = message.of_coordinator() {
             if transaction.is_some_and(|transaction| transaction.coordinator != from) {
                 return Err(Ignored::NotCoordinator);
@@ -188,7 +205,9 @@ impl TwoPhaseCommit {
             if transaction.is_some_and(|transaction| transaction.number.epoch > stamp.epoch) {
                 return Err(Ignored::Absurd);
             }
-            self.on_stamp(from, stamp)?;
+            if self.on_stamp(from, stamp)? == Taken::NoRoom {
+                return self.refuse(from, transaction, Unready::Coordinators);
+            }
         }
         match message {
             Message::Prepare(prepare) => self.on_prepare(prepare),
@@ -206,11 +225,11 @@ impl TwoPhaseCommit {
             Message::Outcome { transaction, decision } => self.on_peer_outcome(from, transaction, decision),
             Message::CommitOnePhase(request) => self.on_commit_one_phase(request),
             Message::InquireFinished => {
-                let stamp = self.stamp();
-                self.send(from, Message::Finished { stamp });
+                self.tell_finished(from);
                 Ok(())
             }
-            Message::Finished { .. } => Ok(()),
+            Message::Finished(finished) => self.on_finished(from, finished),
+            Message::Unready { transaction, why } => self.on_unready(from, transaction, why),
         }
     }
 
@@ -236,10 +255,7 @@ impl TwoPhaseCommit {
         }
         match standing {
             Standing::Stranger => self.forget_votes(node),
-            Standing::Member => {
-                let stamp = self.stamp();
-                self.send(node, Message::Finished { stamp });
-            }
+            Standing::Member => self.tell_finished(node),
         }
     }
 
@@ -280,9 +296,13 @@ impl TwoPhaseCommit {
         self.now.instant.after(Duration::from_nanos(jittered))
     }
 
-    /// Stops this group here for good. Nothing held is said any more.
+    /// Stops this group here for good. Nothing held is said any more; what is a fact and on its way to the application comes first.
     pub(crate) fn halt(&mut self, reason: HaltReason) {
+        let ready: Vec<Output<Self>> = std::iter::from_fn(|| self.outbox.poll()).collect();
         self.outbox.poison();
+        for output in ready.into_iter().filter(|output| matches!(output, Output::Event(_))) {
+            self.outbox.push(output);
+        }
         self.outbox.push(Output::Halt { reason: reason.clone() });
         self.halted = Some(reason);
     }

@@ -48,8 +48,10 @@ pub enum Ignored {
     StaleAnswer,
     /// Branches that were in doubt have not got their locks back yet.
     Recovering,
-    /// Too many branches, outcomes or bytes are held here.
-    Overloaded,
+    /// The branch is not taken now, and its coordinator is told why.
+    Unready,
+    /// An operator has given the sender up.
+    Forgotten,
     /// The log certainly did not write: it is tried again.
     LogRefuses,
     /// The command was refused, and that was told.
@@ -74,7 +76,8 @@ impl Ignored {
             Self::Undecided => "undecided",
             Self::StaleAnswer => "stale_answer",
             Self::Recovering => "recovering",
-            Self::Overloaded => "overloaded",
+            Self::Unready => "unready",
+            Self::Forgotten => "forgotten",
             Self::LogRefuses => "log_refuses",
             Self::Refused => "refused",
             Self::Halted => "halted",

@@ -1,13 +1,13 @@
 //! What the application says to the core and hears from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::NodeId;
 
-use crate::{Decision, TransactionId, Vote};
+use crate::{Decision, TransactionId, Unready, Vote};
 
 /// Ties a command to what becomes of it. Chosen by the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,16 @@ pub enum Command {
         /// Which transaction.
         transaction: TransactionId,
     },
+    /// A node will not come back with what its disk held: an operator says so, of a node that is no member at present. Commits no
+    /// longer wait for it, its ended transactions are forgotten, and nothing that it says is heard by this node, now or after
+    /// a restart. What is in doubt here stays so until its coordinator or another participant tells the decision. Answered by
+    /// [`Event::Forgotten`].
+    Forget {
+        /// Names the command.
+        command: CommandId,
+        /// The node.
+        node: NodeId,
+    },
 }
 
 impl Command {
@@ -63,7 +73,8 @@ impl Command {
             | Self::Commit { command, .. }
             | Self::Abort { command, .. }
             | Self::Query { command, .. }
-            | Self::Enlist { command, .. } => *command,
+            | Self::Enlist { command, .. }
+            | Self::Forget { command, .. } => *command,
         }
     }
 }
@@ -71,9 +82,13 @@ impl Command {
 /// What the application is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// Participant: every branch that was in doubt when this node stopped has its locks again. Nothing else of the
+    /// Participant: the branches that were in doubt when this node stopped have their locks again. Nothing else of the
     /// application may be served before. Told once a start, also when there was no such branch.
-    Recovered,
+    Recovered {
+        /// The branches that the application failed to recover. They are asked for again, and others are served meanwhile: the
+        /// application keeps them from what these branches hold, as it knows from their payloads.
+        without: BTreeSet<TransactionId>,
+    },
     /// Coordinator: the transaction has a name.
     Begun {
         /// The command.
@@ -100,8 +115,8 @@ pub enum Event {
         /// Which transaction.
         transaction: TransactionId,
     },
-    /// Coordinator: a participant that must commit had no record of its branch. It has forgotten it after committing, or
-    /// its data were put back to an earlier state.
+    /// Coordinator: a participant that must commit had no record of its branch. It has forgotten it after committing, its data
+    /// were put back to an earlier state, or an operator has given it up.
     BranchForgotten {
         /// Which transaction.
         transaction: TransactionId,
@@ -124,6 +139,44 @@ pub enum Event {
         transaction: TransactionId,
         /// For how long, as far as this start knows.
         age: Duration,
+    },
+    /// Coordinator: participants of a committed transaction have not acknowledged it for `report_after`. They are told again and
+    /// again; nothing else waits for them. Told once a start for each. The way out, for a node that is gone for good, is
+    /// [`Command::Forget`].
+    Unacknowledged {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Who is silent.
+        participants: BTreeSet<NodeId>,
+        /// Since the decision, as far as this start knows.
+        age: Duration,
+    },
+    /// Participant: the application has not done what it was asked for `report_after`: it fails, or does not answer. It is asked
+    /// again and again; only this branch waits for it. Told once for each request.
+    RequestOverdue {
+        /// What it was asked.
+        request: RequestKind,
+        /// Of which transaction.
+        transaction: TransactionId,
+        /// Since it was asked first, as far as this start knows.
+        age: Duration,
+        /// How often it answered that it failed.
+        failures: u32,
+    },
+    /// Participant: branches are not taken now, and why. Told when the reason is another than the last time, or a branch was
+    /// taken since.
+    Unready {
+        /// Whose branch was the first.
+        coordinator: NodeId,
+        /// Why.
+        why: Unready,
+    },
+    /// The node is given up, durably: answers [`Command::Forget`].
+    Forgotten {
+        /// The command.
+        command: CommandId,
+        /// The node.
+        node: NodeId,
     },
     /// Participant: the decision is applied here and never asked for again; the application may forget that it applied it.
     Settled {
@@ -154,8 +207,10 @@ pub enum AbortReason {
     Asked,
     /// No commit was asked for within `begin_timeout`.
     Idle,
-    /// Not every vote came within `vote_timeout`.
+    /// Not every vote came within `vote_timeout`, and the missing participants said nothing.
     TimedOut,
+    /// Not every vote came within `vote_timeout`: this participant said why it did not take its branch.
+    Unready(NodeId, Unready),
     /// This participant voted no.
     Refused(NodeId),
     /// The decision certainly could not be written, and nobody was told it.
@@ -183,10 +238,18 @@ pub enum Knowledge {
 pub enum RefuseReason {
     /// This node's incarnation is not known by its peers, or not any more: it may have forgotten its decisions.
     NotIntroduced,
-    /// Too many transactions or payload bytes are in flight.
+    /// Too many transactions, payload bytes or untold events are in flight.
     Overloaded,
     /// The disk's reserve is used up.
     StorageLow,
+    /// The log is so far behind that nothing new is taken on (`journal_bytes_max`).
+    LogBehind,
+    /// This node, a participant, takes no branch now.
+    Unready(Unready),
+    /// An operator has given up this participant.
+    ParticipantForgotten(NodeId),
+    /// The node is a member at present, or this node itself: it is not gone.
+    StillMember,
     /// Another node coordinates it.
     NotCoordinator,
     /// It is not known as one that waits for this: never begun, decided, or ended.
@@ -201,9 +264,13 @@ pub enum RefuseReason {
     Halted,
 }
 
-/// What only the application can do: the part of the resource manager. Each is asked again under the same transaction when the
-/// answer was [`Answer::Failed`] or got lost with a crash, so each must be idempotent. One thing must not be overtaken: whoever carries
-/// out requests at the same time does not begin a `Prepare` once the `Abort` of its transaction is done.
+/// What only the application can do: the part of the resource manager. Each is asked again until it is answered: under the same
+/// ticket when no answer came within `request_timeout`, under another when the answer was [`Answer::Failed`] or the node was
+/// started again. So each must be idempotent under its transaction, and three rules hold for whoever does several at a time:
+///
+/// 1. A ticket that comes again is the same request. One that was answered, or is being carried out, is not begun again.
+/// 2. Of one transaction, a request is not begun once a later one of it was begun. So no `Prepare` comes behind its `Abort`.
+/// 3. Nothing of a transaction is begun once its [`Event::Settled`] was told.
 #[doc(alias = "resource manager")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
@@ -217,8 +284,9 @@ pub enum Request {
     },
     /// The branch was prepared before this node stopped, and is in doubt: take its locks again. Answered with [`Answer::Done`].
     /// When the application had carried out the decision already there is nothing to take: the same decision comes again.
-    /// Comes ahead of everything else; a prepared branch that is not named before [`Event::Recovered`] never voted and is
-    /// to be aborted.
+    /// Comes ahead of new branches; a prepared branch that is not named before [`Event::Recovered`] never voted and is
+    /// to be aborted. No new branch comes before all of these are answered. An application that answers [`Answer::Failed`] is asked
+    /// again, and others are served meanwhile: it keeps them from what this branch holds.
     Recover {
         /// Which transaction.
         transaction: TransactionId,
@@ -245,7 +313,29 @@ pub enum Request {
     },
 }
 
+/// Which [`Request`] it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "they are described at `Request`")]
+pub enum RequestKind {
+    Prepare,
+    Recover,
+    Commit,
+    Abort,
+    CommitOnePhase,
+}
+
 impl Request {
+    /// Which it is.
+    pub fn kind(&self) -> RequestKind {
+        match self {
+            Self::Prepare { .. } => RequestKind::Prepare,
+            Self::Recover { .. } => RequestKind::Recover,
+            Self::Commit { .. } => RequestKind::Commit,
+            Self::Abort { .. } => RequestKind::Abort,
+            Self::CommitOnePhase { .. } => RequestKind::CommitOnePhase,
+        }
+    }
+
     /// Which transaction it is about.
     pub fn transaction(&self) -> TransactionId {
         match self {
@@ -279,6 +369,7 @@ impl fmt::Display for Outcome {
             Self::Aborted(AbortReason::Asked) => f.write_str("aborted on request"),
             Self::Aborted(AbortReason::Idle) => f.write_str("aborted: no commit was asked for in time"),
             Self::Aborted(AbortReason::TimedOut) => f.write_str("aborted: not every vote came in time"),
+            Self::Aborted(AbortReason::Unready(node, why)) => write!(f, "aborted: node {node} took no branch: {why}"),
             Self::Aborted(AbortReason::Refused(node)) => write!(f, "aborted: node {node} voted no"),
             Self::Aborted(AbortReason::NotWritten) => f.write_str("aborted: the decision could not be written"),
         }

@@ -1,9 +1,11 @@
 //! The laws of a node's own state, checked at length.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_protocol::NodeId;
 
 use crate::TwoPhaseCommit;
-use crate::state::{BranchStage, Stage};
+use crate::state::{BranchStage, Holdings, Stage};
 use crate::timers::Timer;
 
 impl TwoPhaseCommit {
@@ -18,6 +20,8 @@ impl TwoPhaseCommit {
         let distinct: BTreeSet<u64> = keys.iter().copied().collect();
         assert!(distinct.len() == keys.len(), "every record has a place of its own");
         assert!(distinct.last().is_none_or(|last| *last < self.journal.next_key), "new records get new places");
+        let unsettled: usize = self.journal.unsettled.iter().map(|(_, operation)| operation.weight()).sum();
+        assert!(unsettled == self.journal.unsettled_bytes, "what waits for the log is counted");
         assert!(self.remembered.len() <= self.config.settings().outcomes_max, "remembered outcomes are bounded");
     }
 
@@ -60,15 +64,32 @@ impl TwoPhaseCommit {
             match branch.stage {
                 BranchStage::Enlisted => assert!(waits, "it waits to be asked"),
                 BranchStage::Writing => assert!(!waits && !is_asked, "it waits for the log alone"),
-                _ => assert!(waits != is_asked, "it waits for the application or a time"),
+                BranchStage::Prepared => assert!(waits, "it waits for the decision"),
+                _ => assert!(waits, "it waits for the application, or to ask it again"),
             }
             let is_bound =
                 matches!(branch.stage, BranchStage::Writing | BranchStage::Prepared | BranchStage::Committing);
             assert!(!is_bound || branch.key.is_some(), "a vote of yes has a record");
         }
+        self.check_holdings();
+        assert!(self.unheard.is_subset(&self.recovering), "who was not heard of has no locks");
         for transaction in &self.recovering {
             let stage = self.branches.get(transaction).map(|branch| branch.stage);
             assert!(stage == Some(BranchStage::Prepared), "only what is in doubt is recovered");
         }
+    }
+
+    fn check_holdings(&self) {
+        let mut counted: BTreeMap<NodeId, Holdings> = BTreeMap::new();
+        for (transaction, branch) in &self.branches {
+            let held = counted.entry(transaction.coordinator).or_default();
+            held.branches += 1;
+            held.payload_bytes += branch.payload.len();
+        }
+        for transaction in self.tombstones.keys() {
+            counted.entry(transaction.coordinator).or_default().tombstones += 1;
+            assert!(!self.is_collected(*transaction), "what is finished is not kept");
+        }
+        assert!(counted == self.holdings, "what each coordinator holds is counted");
     }
 }

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, LogIndex, Operation, PersistFailure, Ticket};
+use quorate_protocol::{HaltReason, LogIndex, NodeId, Operation, PersistFailure, Ticket};
 
-use crate::codec::{Record, encode_state};
+use crate::codec::{KNOWN_BYTES, Record, STATE_BYTES, encode_state};
 use crate::error::Ignored;
-use crate::state::{Awaited, BranchEnd, BranchStage, Coordinated, Stage};
+use crate::state::{Awaited, BranchEnd, BranchStage, Coordinated, Known, Stage};
 use crate::timers::Timer;
 use crate::{AbortReason, Event, TransactionId, TransactionNumber, TwoPhaseCommit, Vote};
 
@@ -25,13 +25,23 @@ pub(crate) struct Journal {
     pub(crate) checkpoint: Ticket,
     /// The state record differs from what was written last.
     pub(crate) is_state_dirty: bool,
+    /// What these coordinators said of themselves differs from what was written last. It goes with the next write.
+    pub(crate) news_of: BTreeSet<NodeId>,
     /// Waits for a write that needs a sync.
     pub(crate) lazy: Vec<(Operation, Option<Awaited>)>,
     pub(crate) lazy_bytes: usize,
     /// Given to the outbox and not durable, oldest first.
     pub(crate) unsettled: VecDeque<(Ticket, Operation)>,
+    pub(crate) unsettled_bytes: usize,
     /// What happens then, oldest first.
     pub(crate) awaited: VecDeque<(Ticket, Awaited)>,
+}
+
+impl Journal {
+    /// What waits for the log, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lazy_bytes + self.unsettled_bytes
+    }
 }
 
 impl TwoPhaseCommit {
@@ -66,6 +76,19 @@ impl TwoPhaseCommit {
         self.arm_lazy();
     }
 
+    /// What a coordinator said of itself changed: it goes with the next write.
+    pub(crate) fn write_known(&mut self, coordinator: NodeId) {
+        if self.journal.news_of.contains(&coordinator) {
+            return;
+        }
+        self.make_room(KNOWN_WEIGHT);
+        let key = self.known.get(&coordinator).and_then(|known| known.key);
+        let key = key.unwrap_or_else(|| self.new_key());
+        self.known.entry(coordinator).or_default().key = Some(key);
+        self.journal.lazy_bytes += KNOWN_WEIGHT;
+        self.journal.news_of.insert(coordinator);
+    }
+
     /// Hands over all that waits, and gives the write that covers everything so far.
     pub(crate) fn flush(&mut self) -> Ticket {
         self.timers.cancel(Timer::Lazy);
@@ -75,6 +98,10 @@ impl TwoPhaseCommit {
         for (operation, effect) in lazy {
             operations.push(operation);
             awaited.extend(effect);
+        }
+        for coordinator in std::mem::take(&mut self.journal.news_of) {
+            let (key, record) = self.known[&coordinator].record(coordinator);
+            operations.push(Operation::Journal { key, bytes: record.encode() });
         }
         if std::mem::take(&mut self.journal.is_state_dirty) {
             operations.push(Operation::PutState { bytes: encode_state(&self.state), commit_hint: LogIndex::ZERO });
@@ -90,7 +117,10 @@ impl TwoPhaseCommit {
     /// This write is durable: what waited for it happens.
     pub(crate) fn on_persisted(&mut self, ticket: Ticket) {
         self.outbox.persisted(ticket);
-        while self.journal.unsettled.front().is_some_and(|(ticket, _)| self.outbox.is_durable(*ticket)) {
+        while let Some((ticket, operation)) = self.journal.unsettled.front()
+            && self.outbox.is_durable(*ticket)
+        {
+            self.journal.unsettled_bytes -= operation.weight();
             self.journal.unsettled.pop_front();
         }
         while let Some((ticket, effect)) = self.journal.awaited.front().copied()
@@ -118,6 +148,7 @@ impl TwoPhaseCommit {
             return Err(Ignored::StaleAnswer);
         }
         self.outbox.refused();
+        self.journal.unsettled_bytes = 0;
         let (unsettled, awaited) =
             (std::mem::take(&mut self.journal.unsettled), std::mem::take(&mut self.journal.awaited));
         let withdrawn: BTreeSet<u64> = awaited.iter().filter_map(|(_, effect)| self.binding_key(*effect)).collect();
@@ -197,6 +228,13 @@ impl TwoPhaseCommit {
             let record = Record::Settled { transaction: *transaction, end: tombstone.end };
             tombstone.key.map(|key| (key, record))
         }));
+        for (coordinator, known) in &self.known {
+            records.extend(known.key.map(|_| known.record(*coordinator)));
+            records.extend(known.unfinished_key.map(|key| {
+                let (until, unfinished) = (known.until, known.unfinished.clone());
+                (key, Record::Unfinished { coordinator: *coordinator, until, unfinished })
+            }));
+        }
         records
     }
 
@@ -222,11 +260,16 @@ impl TwoPhaseCommit {
 
     fn add(&mut self, operation: Operation, awaited: Option<Awaited>) {
         let bytes = operation.weight();
-        if self.journal.lazy_bytes + bytes > self.config.settings().write_bytes_max {
-            self.flush();
-        }
+        self.make_room(bytes);
         self.journal.lazy_bytes += bytes;
         self.journal.lazy.push((operation, awaited));
+    }
+
+    /// What waits goes first when this does not fit the same write. The state record always does.
+    fn make_room(&mut self, bytes: usize) {
+        if self.journal.lazy_bytes + bytes + STATE_WEIGHT > self.config.settings().write_bytes_max {
+            self.flush();
+        }
     }
 
     fn arm_lazy(&mut self) {
@@ -237,6 +280,7 @@ impl TwoPhaseCommit {
 
     fn persist(&mut self, operations: Vec<Operation>) -> Ticket {
         let ticket = self.outbox.persist(operations.iter().cloned());
+        self.journal.unsettled_bytes += operations.iter().map(Operation::weight).sum::<usize>();
         self.journal.unsettled.extend(operations.into_iter().map(|operation| (ticket, operation)));
         ticket
     }
@@ -273,3 +317,16 @@ impl TwoPhaseCommit {
         }
     }
 }
+
+impl Known {
+    /// What it said of itself, and where that stands.
+    fn record(&self, coordinator: NodeId) -> (u64, Record) {
+        let key = self.key.expect("given a place when it is to be written first");
+        (key, Record::Known { coordinator, stamp: self.stamp, is_forgotten: self.is_forgotten })
+    }
+}
+
+/// About what an operation takes beside its bytes, as [`Operation::weight`] has it.
+const OPERATION_WEIGHT: usize = 64;
+const KNOWN_WEIGHT: usize = OPERATION_WEIGHT + KNOWN_BYTES;
+const STATE_WEIGHT: usize = OPERATION_WEIGHT + STATE_BYTES;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod codec;
+mod collection;
 mod config;
 mod coordinator;
 mod core;
@@ -11,6 +12,8 @@ mod journal;
 pub mod message;
 mod participant;
 mod recovery;
+mod requests;
+mod room;
 mod state;
 mod status;
 #[cfg(feature = "testing")]
@@ -22,10 +25,12 @@ mod view;
 pub use config::{Config, OnePhase, Settings};
 pub use core::TwoPhaseCommit;
 pub use error::{ConfigError, Ignored};
-pub use event::{AbortReason, Answer, Command, CommandId, Event, Knowledge, Outcome, RefuseReason, Request};
+pub use event::{
+    AbortReason, Answer, Command, CommandId, Event, Knowledge, Outcome, RefuseReason, Request, RequestKind,
+};
 pub use message::Message;
 pub use status::Status;
-pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Vote};
+pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 pub use view::View;
 
 /// The server side: `Node`, `Hosted`, the tokio shell.

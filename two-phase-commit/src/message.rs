@@ -2,13 +2,14 @@
 //!
 //! | Message | from | to | answered by |
 //! | --- | --- | --- | --- |
-//! | [`Prepare`] | coordinator | participant | [`Message::Vote`], once the vote is durable |
+//! | [`Prepare`] | coordinator | participant | [`Message::Vote`], once the vote is durable; [`Message::Unready`] |
 //! | [`Message::Vote`] | participant | coordinator | [`Decide`], when it is known; else silence |
 //! | [`Decide`] | coordinator | participant | [`Message::Acknowledge`] of a commit, once it is durable; silence of an abort |
 //! | [`Message::Acknowledge`] | participant | coordinator | nothing |
 //! | [`Message::Inquire`] | participant in doubt | coordinator, then all participants | [`Decide`] or [`Message::Presume`] of the coordinator, [`Message::Outcome`] of a participant that knows; else silence |
-//! | [`CommitOnePhase`] | coordinator | the only participant | [`Message::Outcome`], once it is durable |
-//! | [`Message::InquireFinished`] | participant | coordinator | [`Message::Finished`] |
+//! | [`CommitOnePhase`] | coordinator | the only participant | [`Message::Outcome`], once it is durable; [`Message::Unready`] |
+//! | [`Message::InquireFinished`] | participant | coordinator | [`Finished`] |
+//! | [`Message::Unready`] | participant | coordinator | nothing |
 //!
 //! ```text
 //!                  Prepare              Vote(yes)                Decide(commit)          Acknowledge
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use quorate_protocol::{NodeId, Wire, WireError};
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Epoch, TransactionId, TransactionNumber, Vote};
+use crate::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// What nodes of a group say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,10 +74,14 @@ pub enum Message {
     CommitOnePhase(CommitOnePhase),
     /// Asks how far the coordinator's transactions are finished, so that outcomes need not be kept.
     InquireFinished,
-    /// Tells it.
-    Finished {
-        /// Who answers, and how far.
-        stamp: Stamp,
+    /// See [`Finished`].
+    Finished(Finished),
+    /// A participant does not take a branch now. It has not voted.
+    Unready {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Why.
+        why: Unready,
     },
 }
 
@@ -88,11 +93,12 @@ impl Message {
             Self::Decide(decide) => Some((Some(decide.transaction), decide.stamp)),
             Self::Presume { stamp, transaction } => Some((Some(*transaction), *stamp)),
             Self::CommitOnePhase(request) => Some((Some(request.transaction), request.stamp)),
-            Self::Finished { stamp } => Some((None, *stamp)),
+            Self::Finished(finished) => Some((None, finished.stamp)),
             Self::Vote { .. }
             | Self::Acknowledge { .. }
             | Self::Inquire { .. }
             | Self::Outcome { .. }
+            | Self::Unready { .. }
             | Self::InquireFinished => None,
         }
     }
@@ -140,6 +146,18 @@ pub struct CommitOnePhase {
     pub transaction: TransactionId,
     /// What to do.
     pub payload: Bytes,
+}
+
+/// Tells which of the coordinator's transactions are finished. Transactions end in another order than they begin: one that takes
+/// long keeps nobody from forgetting those behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Finished {
+    /// Who tells it.
+    pub stamp: Stamp,
+    /// All its transactions below are finished and durably forgotten, except those named next.
+    pub until: TransactionNumber,
+    /// The transactions below `until` that are not finished. At most as many as it coordinates at a time.
+    pub unfinished: BTreeSet<TransactionNumber>,
 }
 
 /// How a participant came to acknowledge a commit. All of them let the coordinator forget.
@@ -210,9 +228,13 @@ pub enum Small {
     /// All of it.
     InquireFinished,
     /// All of it.
-    Finished {
-        /// Who answers, and how far.
-        stamp: Stamp,
+    Finished(Finished),
+    /// All of it.
+    Unready {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Why.
+        why: Unready,
     },
 }
 
@@ -238,7 +260,8 @@ impl Wire for Message {
                 Small::CommitOnePhase { stamp: *stamp, transaction: *transaction }
             }
             Self::InquireFinished => Small::InquireFinished,
-            Self::Finished { stamp } => Small::Finished { stamp: *stamp },
+            Self::Finished(finished) => Small::Finished(finished.clone()),
+            Self::Unready { transaction, why } => Small::Unready { transaction: *transaction, why: *why },
         }
     }
 
@@ -260,7 +283,8 @@ impl Wire for Message {
             Small::Presume { stamp, transaction } => Ok(Self::Presume { stamp, transaction }),
             Small::Outcome { transaction, decision } => Ok(Self::Outcome { transaction, decision }),
             Small::InquireFinished => Ok(Self::InquireFinished),
-            Small::Finished { stamp } => Ok(Self::Finished { stamp }),
+            Small::Finished(finished) => Ok(Self::Finished(finished)),
+            Small::Unready { transaction, why } => Ok(Self::Unready { transaction, why }),
         }
     }
 }

@@ -13,43 +13,20 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, NodeId, StorageLevel, Ticket};
+use quorate_protocol::{HaltReason, NodeId, Ticket};
 
 use crate::codec::Record;
 use crate::error::Ignored;
-use crate::message::{Acknowledgement, CommitOnePhase, Message, Prepare, Stamp};
-use crate::state::{Awaited, Branch, BranchEnd, BranchStage, COORDINATORS_MAX, Tombstone};
+use crate::message::{Acknowledgement, CommitOnePhase, Message, Prepare};
+use crate::state::{Awaited, Branch, BranchEnd, BranchStage};
 use crate::timers::Timer;
-use crate::{Answer, Decision, Event, RefuseReason, Request, TransactionId, TransactionNumber, TwoPhaseCommit, Vote};
+use crate::{Decision, Event, RefuseReason, TransactionId, TwoPhaseCommit, Unready, Vote};
 
 impl TwoPhaseCommit {
-    /// A coordinator of an older epoch is not heard: what it knows is not in force. What is finished need not be kept.
-    pub(crate) fn on_stamp(&mut self, from: NodeId, stamp: Stamp) -> Result<(), Ignored> {
-        if stamp.finished_below.epoch > stamp.epoch {
-            return Err(Ignored::Absurd);
-        }
-        let known = self.state.coordinators.get(&from).copied();
-        if known.is_none() && self.state.coordinators.len() >= COORDINATORS_MAX {
-            return Err(Ignored::Overloaded);
-        }
-        let known = known.unwrap_or_default();
-        if stamp.epoch < known.epoch {
-            return Err(Ignored::OldEpoch);
-        }
-        let finished_below = stamp.finished_below.max(known.finished_below);
-        let newest = Stamp { epoch: stamp.epoch, finished_below };
-        if newest != known {
-            self.state.coordinators.insert(from, newest);
-            self.journal.is_state_dirty = true;
-            self.collect(from);
-        }
-        Ok(())
-    }
-
     pub(crate) fn on_enlist(&mut self, transaction: TransactionId) -> Result<(), RefuseReason> {
         self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
         let is_over = self.is_collected(transaction)
-            || transaction.number.epoch < self.known(transaction.coordinator).epoch
+            || transaction.number.epoch < self.known_stamp(transaction.coordinator).epoch
             || self.tombstones.contains_key(&transaction);
         if is_over {
             return Err(RefuseReason::NotBegun);
@@ -57,7 +34,7 @@ impl TwoPhaseCommit {
         if self.branches.contains_key(&transaction) {
             return Err(RefuseReason::AlreadyDeciding);
         }
-        self.check_room(0).map_err(|_| RefuseReason::Overloaded)?;
+        self.check_room(transaction.coordinator, 0).map_err(RefuseReason::Unready)?;
         self.add_branch(transaction, BranchStage::Enlisted, BTreeSet::new(), Bytes::new());
         let until = self.now.instant.after(self.config.settings().begin_timeout);
         self.timers.arm(Timer::Branch(transaction), until);
@@ -70,10 +47,10 @@ impl TwoPhaseCommit {
         if transaction.number.epoch != stamp.epoch {
             return Err(Ignored::OldEpoch);
         }
-        self.check_new(transaction, &payload)?;
-        let is_sound =
-            participants.contains(&self.config.node()) && participants.len() <= self.config.settings().participants_max;
-        if !is_sound {
+        if self.is_collected(transaction) {
+            return Err(Ignored::Collected);
+        }
+        if !participants.contains(&self.config.node()) {
             return Err(Ignored::Absurd);
         }
         match self.tombstones.get(&transaction).map(|tombstone| tombstone.end) {
@@ -86,10 +63,17 @@ impl TwoPhaseCommit {
         }
         match self.branches.get(&transaction).map(|branch| branch.stage) {
             Some(BranchStage::Prepared) => return self.vote_again(transaction, Vote::Yes),
-            Some(BranchStage::Enlisted) => self.check_bytes(payload.len())?,
+            Some(BranchStage::Enlisted) | None => {}
             Some(_) => return Err(Ignored::Repeated),
-            None => self.check_room(payload.len())?,
         }
+        let settings = self.config.settings();
+        if participants.len() > settings.participants_max || payload.len() > settings.payload_bytes_max {
+            return self.refuse(transaction.coordinator, Some(transaction), Unready::TooLarge);
+        }
+        if let Err(why) = self.check_new(transaction, payload.len()) {
+            return self.refuse(transaction.coordinator, Some(transaction), why);
+        }
+        self.unready = None;
         self.add_branch(transaction, BranchStage::Preparing, participants, payload);
         self.ask(transaction);
         Ok(())
@@ -97,7 +81,9 @@ impl TwoPhaseCommit {
 
     pub(crate) fn on_commit_one_phase(&mut self, request: CommitOnePhase) -> Result<(), Ignored> {
         let CommitOnePhase { transaction, payload, .. } = request;
-        self.check_new(transaction, &payload)?;
+        if self.is_collected(transaction) {
+            return Err(Ignored::Collected);
+        }
         match self.tombstones.get(&transaction).map(|tombstone| tombstone.end) {
             Some(BranchEnd::Decided(decision)) => {
                 self.tell_outcome(transaction.coordinator, transaction, decision);
@@ -110,18 +96,26 @@ impl TwoPhaseCommit {
             }
             None => {}
         }
-        match self.branches.get(&transaction).map(|branch| branch.stage) {
-            Some(BranchStage::Enlisted) => self.check_bytes(payload.len())?,
-            Some(_) => return Err(Ignored::Repeated),
-            None => self.check_room(payload.len())?,
+        if !matches!(self.branches.get(&transaction).map(|branch| branch.stage), None | Some(BranchStage::Enlisted)) {
+            return Err(Ignored::Repeated);
         }
+        let is_too_large = payload.len() > self.config.settings().payload_bytes_max;
+        if let Err(why) = self.check_new(transaction, if is_too_large { 0 } else { payload.len() }) {
+            return self.refuse(transaction.coordinator, Some(transaction), why);
+        }
+        if is_too_large {
+            // It will never be done, and nobody else may say so: the decision is this node's.
+            self.decline(transaction);
+            return Ok(());
+        }
+        self.unready = None;
         self.add_branch(transaction, BranchStage::Delegated, [self.config.node()].into(), payload);
         self.ask(transaction);
         Ok(())
     }
 
     pub(crate) fn on_decide(&mut self, transaction: TransactionId, decision: Decision) -> Result<(), Ignored> {
-        self.check_recovered()?;
+        self.check_heard(transaction)?;
         if let Some(tombstone) = self.tombstones.get(&transaction) {
             return match (tombstone.end, decision) {
                 (BranchEnd::Decided(Decision::Commit), Decision::Commit) => {
@@ -160,7 +154,7 @@ impl TwoPhaseCommit {
 
     /// The coordinator knows nothing of it, and so will never commit it.
     pub(crate) fn on_presume(&mut self, transaction: TransactionId) -> Result<(), Ignored> {
-        self.check_recovered()?;
+        self.check_heard(transaction)?;
         match self.branches.get(&transaction).map(|branch| branch.stage) {
             Some(BranchStage::Enlisted | BranchStage::Preparing | BranchStage::Writing | BranchStage::Prepared) => {
                 self.abort_branch(transaction, BranchEnd::Abandoned);
@@ -192,7 +186,7 @@ impl TwoPhaseCommit {
         transaction: TransactionId,
         decision: Decision,
     ) -> Result<(), Ignored> {
-        self.check_recovered()?;
+        self.check_heard(transaction)?;
         let branch = self.branches.get(&transaction).ok_or(Ignored::Stale)?;
         if branch.stage != BranchStage::Prepared {
             return Err(Ignored::Stale);
@@ -203,45 +197,6 @@ impl TwoPhaseCommit {
         match decision {
             Decision::Commit => self.commit_branch(transaction),
             Decision::Abort => self.abort_branch(transaction, BranchEnd::Decided(Decision::Abort)),
-        }
-        Ok(())
-    }
-
-    /// The application has answered. A failure is nothing known: the same is asked again after a while.
-    pub(crate) fn on_completed(&mut self, ticket: Ticket, answer: Answer) -> Result<(), Ignored> {
-        let transaction = self.requests.remove(&ticket).ok_or(Ignored::StaleAnswer)?;
-        let branch = self.branches.get_mut(&transaction).expect("a request is about a branch");
-        branch.request = None;
-        match (branch.stage, answer) {
-            (BranchStage::Prepared, Answer::Done) => self.on_branch_recovered(transaction),
-            (BranchStage::Preparing, Answer::Voted(Vote::Yes)) => self.write_prepared(transaction),
-            (BranchStage::Preparing, Answer::Voted(Vote::ReadOnly)) => {
-                self.bury(transaction, BranchEnd::ReadOnly, None);
-                self.collect(transaction.coordinator);
-                self.send_vote(transaction, Vote::ReadOnly);
-            }
-            (BranchStage::Preparing, Answer::Voted(Vote::No)) => {
-                self.settle_aborted(transaction, BranchEnd::Abandoned);
-                self.send_vote(transaction, Vote::No);
-            }
-            (BranchStage::Committing, Answer::Done) => {
-                let written = self.settle(transaction, Decision::Commit);
-                let how = Acknowledgement::Applied;
-                self.outbox.send_after(written, transaction.coordinator, Message::Acknowledge { transaction, how });
-            }
-            (BranchStage::Aborting(end), Answer::Done) => self.settle_aborted(transaction, end),
-            (BranchStage::Delegated, Answer::Decided(decision)) => {
-                let written = self.settle(transaction, decision);
-                let outcome = Message::Outcome { transaction, decision };
-                self.outbox.send_after(written, transaction.coordinator, outcome);
-            }
-            (_, answer) => {
-                branch.attempt = branch.attempt.saturating_add(1);
-                let attempt = branch.attempt;
-                let again_at = self.retry_at(attempt);
-                self.timers.arm(Timer::Branch(transaction), again_at);
-                return if answer == Answer::Failed { Ok(()) } else { Err(Ignored::StaleAnswer) };
-            }
         }
         Ok(())
     }
@@ -265,19 +220,14 @@ impl TwoPhaseCommit {
         match branch.stage {
             BranchStage::Enlisted => self.abort_branch(transaction, BranchEnd::Abandoned),
             BranchStage::Prepared if !self.recovering.contains(&transaction) => self.inquire(transaction),
+            BranchStage::Prepared if !self.unheard.contains(&transaction) => {
+                // Without its locks it is in doubt all the same, and the decision ends that.
+                self.inquire(transaction);
+                self.on_request_timeout(transaction);
+            }
             BranchStage::Writing => {}
-            _ => self.ask(transaction),
+            _ => self.on_request_timeout(transaction),
         }
-    }
-
-    /// Asks the coordinators of settled branches which of them are finished.
-    pub(crate) fn on_collect_timeout(&mut self) {
-        let coordinators: BTreeSet<NodeId> = self.tombstones.keys().map(|id| id.coordinator).collect();
-        for coordinator in coordinators {
-            self.send(coordinator, Message::InquireFinished);
-        }
-        self.collect_attempt = self.collect_attempt.saturating_add(1);
-        self.arm_collect();
     }
 
     /// Aborts a branch that is not decided otherwise. Whatever the application is asked about it no longer counts.
@@ -298,47 +248,11 @@ impl TwoPhaseCommit {
         participants: BTreeSet<NodeId>,
         payload: Bytes,
     ) {
-        self.branch_bytes += payload.len();
         self.timers.cancel(Timer::Branch(transaction));
-        let since = self.now.instant;
-        let (key, request, attempt, is_reported) = (None, None, 0, false);
-        let branch = Branch { stage, participants, payload, key, request, since, attempt, is_reported };
-        self.branches.insert(transaction, branch);
-    }
-
-    /// Has the application do what the stage wants.
-    pub(crate) fn ask(&mut self, transaction: TransactionId) {
-        let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
-        let payload = branch.payload.clone();
-        let request = match branch.stage {
-            BranchStage::Preparing => Request::Prepare { transaction, payload },
-            BranchStage::Prepared => Request::Recover { transaction, payload },
-            BranchStage::Committing => Request::Commit { transaction },
-            BranchStage::Aborting(_) => Request::Abort { transaction },
-            BranchStage::Delegated => Request::CommitOnePhase { transaction, payload },
-            BranchStage::Enlisted | BranchStage::Writing => return,
-        };
-        let ticket = self.outbox.request(request);
-        branch.request = Some(ticket);
-        self.requests.insert(ticket, transaction);
-    }
-
-    pub(crate) fn arm_collect(&mut self) {
-        if self.tombstones.is_empty() {
-            self.collect_attempt = 0;
-        } else if !self.timers.is_armed(Timer::Collect) {
-            let at = self.retry_at(self.collect_attempt);
-            self.timers.arm(Timer::Collect, at);
-        }
-    }
-
-    /// The branch has its locks again. Once all have, whatever waits may be served.
-    fn on_branch_recovered(&mut self, transaction: TransactionId) {
-        self.recovering.remove(&transaction);
-        let at = self.retry_at(0);
-        self.timers.arm(Timer::Branch(transaction), at);
-        if self.recovering.is_empty() {
-            self.outbox.event(Event::Recovered);
+        self.take_on(transaction.coordinator, payload.len());
+        let branch = Branch::new(stage, participants, payload, self.now.instant);
+        if let Some(enlisted) = self.branches.insert(transaction, branch) {
+            self.let_go(transaction.coordinator, enlisted.payload.len());
         }
     }
 
@@ -364,7 +278,7 @@ impl TwoPhaseCommit {
         self.timers.arm(Timer::Branch(transaction), again_at);
     }
 
-    fn write_prepared(&mut self, transaction: TransactionId) {
+    pub(crate) fn write_prepared(&mut self, transaction: TransactionId) {
         let key = self.new_key();
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
         branch.stage = BranchStage::Writing;
@@ -380,17 +294,22 @@ impl TwoPhaseCommit {
     }
 
     fn change_stage(&mut self, transaction: TransactionId, stage: BranchStage) {
+        let now = self.now.instant;
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
         branch.stage = stage;
-        branch.attempt = 0;
+        (branch.attempt, branch.failures, branch.is_overdue) = (0, 0, false);
+        branch.asked_since = now;
         if let Some(ticket) = branch.request.take() {
             self.requests.remove(&ticket);
         }
         self.timers.cancel(Timer::Branch(transaction));
+        // It needs no locks any more but to be let go.
+        self.recovering.remove(&transaction);
+        self.hear_of_recovery(transaction);
     }
 
     /// The application has carried out this decision; that is written before it is said.
-    fn settle(&mut self, transaction: TransactionId, decision: Decision) -> Ticket {
+    pub(crate) fn settle(&mut self, transaction: TransactionId, decision: Decision) -> Ticket {
         let end = BranchEnd::Decided(decision);
         let key = self.place_of(transaction);
         self.bury(transaction, end, Some(key));
@@ -401,7 +320,7 @@ impl TwoPhaseCommit {
     }
 
     /// The branch is aborted. If that is lost in a crash, it is aborted again.
-    fn settle_aborted(&mut self, transaction: TransactionId, end: BranchEnd) {
+    pub(crate) fn settle_aborted(&mut self, transaction: TransactionId, end: BranchEnd) {
         let key = self.place_of(transaction);
         self.bury(transaction, end, Some(key));
         let awaited = Awaited::Settled(transaction, Decision::Abort);
@@ -409,51 +328,9 @@ impl TwoPhaseCommit {
         self.collect(transaction.coordinator);
     }
 
-    /// A decision to abort came ahead of the prepare, which will be refused.
-    fn fence(&mut self, transaction: TransactionId) -> Result<(), Ignored> {
-        let is_refused_anyway = transaction.number.epoch < self.known(transaction.coordinator).epoch;
-        if self.is_collected(transaction) || is_refused_anyway {
-            return Err(Ignored::Collected);
-        }
-        self.check_room(0)?;
-        let (end, key) = (BranchEnd::Decided(Decision::Abort), self.new_key());
-        self.bury(transaction, end, Some(key));
-        self.write_lazily(key, &Record::Settled { transaction, end }, None);
-        Ok(())
-    }
-
     fn place_of(&mut self, transaction: TransactionId) -> u64 {
         let key = self.branches.get(&transaction).and_then(|branch| branch.key);
         key.unwrap_or_else(|| self.new_key())
-    }
-
-    /// Puts a tombstone in the place of a branch.
-    fn bury(&mut self, transaction: TransactionId, end: BranchEnd, key: Option<u64>) {
-        if let Some(branch) = self.branches.remove(&transaction) {
-            self.branch_bytes -= branch.payload.len();
-            self.timers.cancel(Timer::Branch(transaction));
-        }
-        self.tombstones.insert(transaction, Tombstone { end, key });
-        self.arm_collect();
-    }
-
-    /// What is known to be finished of this coordinator's need not be kept.
-    fn collect(&mut self, coordinator: NodeId) {
-        let finished_below = self.known(coordinator).finished_below;
-        let from = TransactionId { coordinator, number: TransactionNumber::default() };
-        let to = TransactionId { coordinator, number: finished_below };
-        let finished: Vec<TransactionId> = self.tombstones.range(from..to).map(|(id, _)| *id).collect();
-        if !finished.is_empty() {
-            // The state record says what is finished, in the same write that takes the records out.
-            self.write_state_lazily();
-            self.collect_attempt = 0;
-        }
-        for transaction in finished {
-            let tombstone = self.tombstones.remove(&transaction).expect("just seen");
-            if let Some(key) = tombstone.key {
-                self.erase_lazily(key, None);
-            }
-        }
     }
 
     fn acknowledge(&mut self, transaction: TransactionId, how: Acknowledgement) {
@@ -472,39 +349,31 @@ impl TwoPhaseCommit {
         Err(Ignored::Repeated)
     }
 
-    fn check_recovered(&self) -> Result<(), Ignored> {
-        if self.recovering.is_empty() { Ok(()) } else { Err(Ignored::Recovering) }
+    /// The decision was left to this node, which decides against it.
+    fn decline(&mut self, transaction: TransactionId) {
+        if self.branches.contains_key(&transaction) {
+            // The application has begun it. Asked again, this node says what it came to.
+            return self.abort_branch(transaction, BranchEnd::Decided(Decision::Abort));
+        }
+        let written = self.settle(transaction, Decision::Abort);
+        let outcome = Message::Outcome { transaction, decision: Decision::Abort };
+        self.outbox.send_after(written, transaction.coordinator, outcome);
+    }
+
+    /// The application was told what a branch holds that is in doubt since the start, before it is told how it ends.
+    fn check_heard(&self, transaction: TransactionId) -> Result<(), Ignored> {
+        if self.unheard.contains(&transaction) { Err(Ignored::Recovering) } else { Ok(()) }
     }
 
     /// What holds for all new work.
-    fn check_new(&self, transaction: TransactionId, payload: &Bytes) -> Result<(), Ignored> {
-        self.check_recovered()?;
-        if self.is_collected(transaction) {
-            return Err(Ignored::Collected);
+    fn check_new(&self, transaction: TransactionId, bytes: usize) -> Result<(), Unready> {
+        if !self.unheard.is_empty() {
+            return Err(Unready::Recovering);
         }
-        let is_short = payload.len() <= self.config.settings().payload_bytes_max;
-        if is_short { Ok(()) } else { Err(Ignored::Absurd) }
-    }
-
-    fn check_room(&self, bytes: usize) -> Result<(), Ignored> {
-        let settings = self.config.settings();
-        let has_room = self.storage == StorageLevel::Enough
-            && self.branches.len() < settings.branches_max
-            && self.branches.len() + self.tombstones.len() < settings.tombstones_max;
-        if has_room { self.check_bytes(bytes) } else { Err(Ignored::Overloaded) }
-    }
-
-    fn check_bytes(&self, bytes: usize) -> Result<(), Ignored> {
-        let has_room = self.branch_bytes + bytes <= self.config.settings().payload_bytes_total_max;
-        if has_room { Ok(()) } else { Err(Ignored::Overloaded) }
-    }
-
-    fn is_collected(&self, transaction: TransactionId) -> bool {
-        transaction.number < self.known(transaction.coordinator).finished_below
-    }
-
-    fn known(&self, coordinator: NodeId) -> Stamp {
-        self.state.coordinators.get(&coordinator).copied().unwrap_or_default()
+        if self.branches.contains_key(&transaction) {
+            return self.check_bytes(transaction.coordinator, bytes);
+        }
+        self.check_room(transaction.coordinator, bytes)
     }
 
     fn break_law(&mut self, law: &'static str) -> Result<(), Ignored> {

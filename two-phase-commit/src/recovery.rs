@@ -16,12 +16,13 @@ impl TwoPhaseCommit {
         if let Some(bytes) = recovery.state {
             self.state = decode_state(bytes).map_err(RecoverError::State)?;
         }
-        self.journal.next_checkpoint = recovery.checkpoint.map_or(0, |id| id + 1);
+        let next_checkpoint = recovery.checkpoint.map_or(Some(0), |id| id.checked_add(1));
+        self.journal.next_checkpoint = next_checkpoint.ok_or(RAN_OUT)?;
         // What a key held before does not count, and the log may say it all the same.
         let mut newest = BTreeMap::new();
         for record in recovery.journal.into_iter().flatten() {
             let (key, bytes) = record?;
-            self.journal.next_key = self.journal.next_key.max(key.saturating_add(1));
+            self.journal.next_key = self.journal.next_key.max(key.checked_add(1).ok_or(RAN_OUT)?);
             if bytes.is_empty() {
                 newest.remove(&key);
             } else {
@@ -43,6 +44,10 @@ impl TwoPhaseCommit {
         self.state.epoch = Epoch(raised.ok_or(RecoverError::Inconsistent("the epoch has run out"))?);
         self.journal.is_state_dirty = true;
         self.forget_outcomes();
+        for coordinator in self.known.keys().copied().collect::<Vec<_>>() {
+            self.forget_unfinished(coordinator);
+            self.collect(coordinator);
+        }
         self.epoch_ticket = self.flush();
         let numbers: Vec<TransactionNumber> = self.coordinated.keys().copied().collect();
         for number in numbers {
@@ -53,7 +58,7 @@ impl TwoPhaseCommit {
             self.ask(transaction);
         }
         if self.recovering.is_empty() {
-            self.outbox.event(Event::Recovered);
+            self.outbox.event(Event::Recovered { without: BTreeSet::new() });
         }
         self.arm_collect();
         Ok(())
@@ -76,8 +81,18 @@ impl TwoPhaseCommit {
                 self.adopt_prepared(key, transaction, participants, payload)
             }
             Record::Settled { transaction, end } => {
-                let twice = self.tombstones.insert(transaction, Tombstone { end, key: Some(key) }).is_some();
+                let twice = self.keep_tombstone(transaction, Tombstone { end, key: Some(key) }).is_some();
                 if twice { Err(TWO_RECORDS) } else { Ok(()) }
+            }
+            Record::Known { coordinator, stamp, is_forgotten } => {
+                let known = self.known.entry(coordinator).or_default();
+                (known.stamp, known.is_forgotten) = (stamp, is_forgotten);
+                if known.key.replace(key).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
+            }
+            Record::Unfinished { coordinator, until, unfinished } => {
+                let known = self.known.entry(coordinator).or_default();
+                (known.until, known.unfinished) = (until, unfinished);
+                if known.unfinished_key.replace(key).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
             }
         }
     }
@@ -98,20 +113,14 @@ impl TwoPhaseCommit {
         participants: BTreeSet<quorate_protocol::NodeId>,
         payload: bytes::Bytes,
     ) -> Result<(), RecoverError> {
-        self.branch_bytes += payload.len();
-        let branch = Branch {
-            stage: BranchStage::Prepared,
-            participants,
-            payload,
-            key: Some(key),
-            request: None,
-            since: self.now.instant,
-            attempt: 0,
-            is_reported: false,
-        };
+        self.take_on(transaction.coordinator, payload.len());
+        let mut branch = Branch::new(BranchStage::Prepared, participants, payload, self.now.instant);
+        branch.key = Some(key);
+        self.unheard.insert(transaction);
         self.recovering.insert(transaction);
         if self.branches.insert(transaction, branch).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
     }
 }
 
+const RAN_OUT: RecoverError = RecoverError::Inconsistent("the numbers of records or checkpoints have run out");
 const TWO_RECORDS: RecoverError = RecoverError::Inconsistent("there are two records of one transaction");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_protocol::{Instant, NodeId, Ticket};
 
 use crate::message::Stamp;
-use crate::{Decision, Epoch, TransactionId, TransactionNumber, Vote};
+use crate::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// What must survive a crash beside the records of transactions. Safe to adopt alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,12 +15,42 @@ pub(crate) struct DurableState {
     pub(crate) epoch: Epoch,
     /// Of the own transactions below, the committed and finished ones are forgotten. Never goes back.
     pub(crate) forgotten_below: TransactionNumber,
-    /// The newest that each coordinator has said of itself. Neither part goes back. At most [`COORDINATORS_MAX`].
-    pub(crate) coordinators: BTreeMap<NodeId, Stamp>,
 }
 
-/// The most coordinators whose branches a node prepares; what others ask is not heard.
-pub(crate) const COORDINATORS_MAX: usize = 100;
+/// What a node knows of another as a coordinator: what must survive a crash, and where it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Known {
+    /// The newest that it has said of itself. Neither part goes back.
+    pub(crate) stamp: Stamp,
+    /// Its transactions below, except those in `unfinished`, are finished too. Never goes back.
+    pub(crate) until: TransactionNumber,
+    /// Between `stamp.finished_below` and `until`.
+    pub(crate) unfinished: BTreeSet<TransactionNumber>,
+    /// An operator has given the node up: nothing that it says is heard.
+    pub(crate) is_forgotten: bool,
+    /// Where the record of the stamp stands.
+    pub(crate) key: Option<u64>,
+    /// Where the record of `until` and `unfinished` stands, while they say more than the stamp.
+    pub(crate) unfinished_key: Option<u64>,
+}
+
+impl Known {
+    /// Whether nobody will be asked about this transaction again.
+    pub(crate) fn is_finished(&self, number: TransactionNumber) -> bool {
+        number < self.stamp.finished_below || (number < self.until && !self.unfinished.contains(&number))
+    }
+}
+
+/// The most coordinators that a node knows: far above the nodes of a cluster, so that nobody is locked out by those that were.
+pub(crate) const COORDINATORS_MAX: usize = 65_536;
+
+/// What one coordinator's transactions hold at a participant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Holdings {
+    pub(crate) branches: usize,
+    pub(crate) payload_bytes: usize,
+    pub(crate) tombstones: usize,
+}
 
 /// A transaction that this node coordinates and that is not finished.
 #[derive(Clone, Debug)]
@@ -63,6 +93,8 @@ pub(crate) struct Voting {
     pub(crate) payloads: BTreeMap<NodeId, Bytes>,
     /// Never a no: the first one aborts.
     pub(crate) votes: BTreeMap<NodeId, Vote>,
+    /// Who said that it cannot take the branch now, and why.
+    pub(crate) unready: BTreeMap<NodeId, Unready>,
 }
 
 /// A committed and finished transaction that is remembered.
@@ -85,9 +117,34 @@ pub(crate) struct Branch {
     pub(crate) request: Option<Ticket>,
     /// When this node came to be in doubt, as far as this start knows.
     pub(crate) since: Instant,
+    /// When the application was first asked for what this stage wants.
+    pub(crate) asked_since: Instant,
     /// How often what waits for an answer was asked again.
     pub(crate) attempt: u32,
+    /// How often the application has failed to do what this stage wants.
+    pub(crate) failures: u32,
+    /// It was told that the branch is in doubt.
     pub(crate) is_reported: bool,
+    /// It was told that the application does not do what this stage wants.
+    pub(crate) is_overdue: bool,
+}
+
+impl Branch {
+    pub(crate) fn new(stage: BranchStage, participants: BTreeSet<NodeId>, payload: Bytes, now: Instant) -> Self {
+        Self {
+            stage,
+            participants,
+            payload,
+            key: None,
+            request: None,
+            since: now,
+            asked_since: now,
+            attempt: 0,
+            failures: 0,
+            is_reported: false,
+            is_overdue: false,
+        }
+    }
 }
 
 /// How far a participant is with its branch.

@@ -50,11 +50,47 @@ pub enum Vote {
     No,
 }
 
+/// Why a participant does not take a branch now. It is no vote: asked again, it may take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Unready {
+    /// It has just started, and branches that were in doubt have not got their locks back.
+    Recovering,
+    /// The reserve of its disk is used up.
+    StorageLow,
+    /// It has as many branches as it may (`branches_max`).
+    Branches,
+    /// Its branches have as many bytes as they may (`payload_bytes_total_max`).
+    Payloads,
+    /// It keeps as many outcomes as it may (`tombstones_max`).
+    Outcomes,
+    /// Its log does not keep up (`journal_bytes_max`).
+    LogBehind,
+    /// It knows as many coordinators as it can.
+    Coordinators,
+    /// The branch is above its `payload_bytes_max`, or has more participants than its `participants_max`. It never takes it.
+    TooLarge,
+}
+
 impl TransactionNumber {
     /// The number behind this one in the same epoch.
     #[must_use]
     pub(crate) fn next(self) -> Self {
         Self { epoch: self.epoch, sequence: self.sequence.saturating_add(1) }
+    }
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recovering => "branches in doubt have not got their locks back",
+            Self::StorageLow => "the disk's reserve is used up",
+            Self::Branches => "there are too many branches",
+            Self::Payloads => "the branches have too many bytes",
+            Self::Outcomes => "too many outcomes are kept",
+            Self::LogBehind => "the log does not keep up",
+            Self::Coordinators => "too many coordinators are known",
+            Self::TooLarge => "the branch is too large",
+        })
     }
 }
 

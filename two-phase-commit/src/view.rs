@@ -38,12 +38,13 @@ impl Writer<'_> {
     fn write_all(&mut self) {
         let core = self.core;
         self.put(&(core.config.node(), &core.state, core.next_sequence, self.ticket(core.epoch_ticket)));
-        self.put(&(&core.standings, core.storage, &core.halted, &core.recovering));
+        self.put(&(&core.standings, core.storage, &core.halted, &core.recovering, &core.unheard));
+        self.put(&(&core.known, core.unready));
         for (number, it) in &core.coordinated {
             let until = it.stage.until().map(|at| self.time(at));
             self.put(&(number, until, self.report(it.since, it.is_reported)));
             match &it.stage {
-                crate::state::Stage::Voting(voting) => self.put(&(&voting.payloads, &voting.votes)),
+                crate::state::Stage::Voting(voting) => self.put(&(&voting.payloads, &voting.votes, &voting.unready)),
                 stage => self.put(stage),
             }
         }
@@ -52,6 +53,7 @@ impl Writer<'_> {
             let request = branch.request.map(|ticket| self.ticket(ticket));
             self.put(&(transaction, branch.stage, &branch.participants, &branch.payload, branch.key, request));
             self.put(&(branch.attempt.min(1), self.report(branch.since, branch.is_reported)));
+            self.put(&self.report(branch.asked_since, branch.is_overdue));
         }
         for (at, timer) in core.timers.iter() {
             self.put(&(self.time(at), timer));
@@ -63,7 +65,7 @@ impl Writer<'_> {
     fn journal(&mut self) {
         let journal = &self.core.journal;
         self.put(&(journal.next_key, journal.next_checkpoint, self.ticket(journal.checkpoint)));
-        self.put(&(journal.is_state_dirty, &journal.lazy));
+        self.put(&(journal.is_state_dirty, &journal.news_of, &journal.lazy));
         for (ticket, operation) in &journal.unsettled {
             self.put(&(self.ticket(*ticket), operation));
         }
@@ -114,6 +116,7 @@ fn times(core: &TwoPhaseCommit) -> Vec<Instant> {
     times.extend(core.coordinated.values().filter_map(|it| it.stage.until()));
     times.extend(core.coordinated.values().filter(|it| !it.is_reported).map(|it| it.since.after(report_after)));
     times.extend(core.branches.values().filter(|it| !it.is_reported).map(|it| it.since.after(report_after)));
+    times.extend(core.branches.values().filter(|it| !it.is_overdue).map(|it| it.asked_since.after(report_after)));
     times.retain(|at| *at > core.now.instant);
     times.sort_unstable();
     times.dedup();

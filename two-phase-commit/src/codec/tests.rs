@@ -5,6 +5,7 @@ fn records() -> Vec<Record> {
     let transaction = TransactionId { coordinator: NodeId(1), number };
     let nodes: BTreeSet<NodeId> = [NodeId(2), NodeId(3)].into();
     let payload = Bytes::from_static(b"pay");
+    let stamp = Stamp { epoch: Epoch(3), finished_below: TransactionNumber { epoch: Epoch(3), sequence: 7 } };
     vec![
         Record::Commit { number, writers: nodes.clone() },
         Record::Ended { number, writers: nodes.clone() },
@@ -13,6 +14,9 @@ fn records() -> Vec<Record> {
         Record::Settled { transaction, end: BranchEnd::Decided(Decision::Commit) },
         Record::Settled { transaction, end: BranchEnd::Decided(Decision::Abort) },
         Record::Settled { transaction, end: BranchEnd::Abandoned },
+        Record::Known { coordinator: NodeId(4), stamp, is_forgotten: false },
+        Record::Known { coordinator: NodeId(4), stamp, is_forgotten: true },
+        Record::Unfinished { coordinator: NodeId(4), until: number, unfinished: [stamp.finished_below].into() },
     ]
 }
 
@@ -21,7 +25,9 @@ fn records_are_read_as_they_were_written_and_not_in_part() {
     for record in records() {
         let bytes = record.encode();
         assert_eq!(Record::decode(bytes.clone()), Ok(record.clone()));
-        let has_payload = matches!(record, Record::Delegated { .. } | Record::Prepared { .. });
+        // What a list of numbers holds may end behind each of them.
+        let has_payload =
+            matches!(record, Record::Delegated { .. } | Record::Prepared { .. } | Record::Unfinished { .. });
         for length in 0..bytes.len() {
             let part = Record::decode(bytes.slice(..length));
             assert!(part != Ok(record.clone()), "{length} bytes are not the record");
@@ -38,15 +44,14 @@ fn records_are_read_as_they_were_written_and_not_in_part() {
 
 #[test]
 fn the_state_is_read_as_it_was_written_and_not_in_part() {
-    let finished_below = TransactionNumber { epoch: Epoch(2), sequence: 9 };
-    let mut state = DurableState { epoch: Epoch(4), forgotten_below: finished_below, ..DurableState::default() };
-    for node in 1..=COORDINATORS_MAX as u64 {
-        state.coordinators.insert(NodeId(node), Stamp { epoch: Epoch(5), finished_below });
-    }
+    let forgotten_below = TransactionNumber { epoch: Epoch(2), sequence: 9 };
+    let state = DurableState { epoch: Epoch(4), forgotten_below };
     let bytes = encode_state(&state);
-    assert!(bytes.len() <= quorate_protocol::STATE_BYTES_MAX);
+    assert_eq!(bytes.len(), STATE_BYTES);
     assert_eq!(decode_state(bytes.clone()), Ok(state));
     for length in 0..bytes.len() {
         assert_eq!(decode_state(bytes.slice(..length)), Err(StateError::Malformed));
     }
+    let longer = [&bytes[..], &[0]].concat();
+    assert_eq!(decode_state(longer.into()), Err(StateError::Malformed));
 }

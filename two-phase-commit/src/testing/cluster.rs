@@ -33,6 +33,8 @@ pub struct Faults {
     pub refusal_percent: u64,
     /// Of a hundred answers, so many say that nothing is known.
     pub failure_percent: u64,
+    /// Of a hundred requests, so many are never heard by the application.
+    pub deafness_percent: u64,
 }
 
 /// Cores in one loop. After every step all laws are checked.
@@ -314,6 +316,7 @@ impl Cluster {
         it.core = None;
         it.writes.clear();
         it.held_requests.clear();
+        it.heard.clear();
         it.starts += 1;
         it.manager.crash();
         // The laws must see that it is gone, even if it comes back at once.
@@ -453,7 +456,7 @@ impl Cluster {
             let it = self.nodes.get_mut(&node).expect("just seen");
             match output {
                 Output::Send { to, message } => {
-                    Said::by(node, &it.disk).check_message(to, &message);
+                    Said::by(&it.disk).check_message(to, &message);
                     it.traffic.messages += 1;
                     self.carry(node, to, message);
                 }
@@ -464,6 +467,10 @@ impl Cluster {
                     self.time.schedule(delay, Happening::Written { node, starts, ticket });
                 }
                 Output::Request { ticket, request } => {
+                    let is_lost = self.time.strikes(self.faults.deafness_percent);
+                    if is_lost || !it.heard.insert(ticket) {
+                        continue;
+                    }
                     // An application does one thing after the other.
                     let busy_until = it.busy_until;
                     let delay = self.time.draw(self.faults.answer_max).max(busy_until.since(self.time.now()));
@@ -471,7 +478,7 @@ impl Cluster {
                     self.time.schedule(delay, Happening::Asked { node, starts, ticket, request });
                 }
                 Output::Event(event) => {
-                    Said::by(node, &it.disk).check_event(&event);
+                    Said::by(&it.disk).check_event(&event);
                     it.manager.hear(&event);
                     it.events.push(event);
                 }

@@ -14,6 +14,8 @@ pub struct Disk {
     state: Option<Bytes>,
     /// Each key's newest record and when it was written.
     records: BTreeMap<u64, (u64, Bytes)>,
+    /// What they say.
+    decoded: BTreeMap<u64, Record>,
     checkpoint: Option<u64>,
     begun: BTreeMap<u64, u64>,
     written: u64,
@@ -33,9 +35,12 @@ impl Disk {
             match operation {
                 Operation::Journal { key, bytes } if bytes.is_empty() => {
                     self.records.remove(key);
+                    self.decoded.remove(key);
                 }
                 Operation::Journal { key, bytes } => {
                     self.records.insert(*key, (self.written, bytes.clone()));
+                    let record = Record::decode(bytes.clone()).expect("a core wrote it");
+                    self.decoded.insert(*key, record);
                 }
                 Operation::PutState { bytes, .. } => self.state = Some(bytes.clone()),
                 Operation::CheckpointBegin { id } => {
@@ -44,6 +49,7 @@ impl Disk {
                 Operation::CheckpointDone { id } => {
                     let mark = self.begun.remove(id).expect("a checkpoint is begun before it is done");
                     self.records.retain(|_, (written, _)| *written > mark);
+                    self.decoded.retain(|key, _| self.records.contains_key(key));
                     self.checkpoint = Some(*id);
                 }
                 other => panic!("a journal has no {other:?}"),
@@ -66,9 +72,8 @@ impl Disk {
     }
 
     /// What the records say.
-    pub(super) fn decoded(&self) -> Vec<Record> {
-        let decode = |(_, bytes): &(u64, Bytes)| Record::decode(bytes.clone()).expect("a core wrote it");
-        self.records.values().map(decode).collect()
+    pub(super) fn decoded(&self) -> impl Iterator<Item = &Record> {
+        self.decoded.values()
     }
 
     /// What the state record says; nothing when there is none.
@@ -76,8 +81,9 @@ impl Disk {
         self.state.clone().map(|bytes| decode_state(bytes).expect("a core wrote it")).unwrap_or_default()
     }
 
-    /// How many records there are.
+    /// How many records of transactions there are.
     pub fn records(&self) -> usize {
-        self.records.len()
+        let is_of_one = |record: &&Record| !matches!(record, Record::Known { .. } | Record::Unfinished { .. });
+        self.decoded().filter(|record| is_of_one(record)).count()
     }
 }

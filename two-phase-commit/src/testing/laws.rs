@@ -187,7 +187,11 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
             for (number, it) in &core.coordinated {
                 let Stage::Ending { writers, .. } = &it.stage else { continue };
                 let transaction = core.id_of(*number);
-                if let Some(writer) = writers.iter().find(|writer| !self.committed.contains(&(transaction, **writer))) {
+                // An operator may have given one up.
+                let is_missing = |writer: &&NodeId| {
+                    !self.committed.contains(&(transaction, **writer)) && !core.is_forgotten(**writer)
+                };
+                if let Some(writer) = writers.iter().find(is_missing) {
                     let detail =
                         format!("node {node} has finished {transaction}, and node {writer} never committed it durably");
                     return Err(Violation { law: "complete commit", detail });

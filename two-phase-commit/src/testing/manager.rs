@@ -75,8 +75,11 @@ impl Manager {
         match request {
             Request::Prepare { transaction, payload } => Answer::Voted(self.prepare(*transaction, payload)),
             Request::Recover { transaction, payload } => {
-                assert!(!self.is_serving, "what is in doubt is named before anything is served");
-                self.recover(*transaction, payload);
+                // It may come again, when the answer was lost or was a failure.
+                if !self.named.contains(transaction) {
+                    assert!(!self.is_serving, "what is in doubt is named before anything is served");
+                    self.recover(*transaction, payload);
+                }
                 Answer::Done
             }
             Request::Commit { transaction } => {
@@ -106,9 +109,9 @@ impl Manager {
     /// Hears what the core tells.
     pub fn hear(&mut self, event: &Event) {
         match event {
-            Event::Recovered => {
+            Event::Recovered { .. } => {
                 self.is_serving = true;
-                let named = std::mem::take(&mut self.named);
+                let named = &self.named;
                 self.prepared.retain(|transaction, _| named.contains(transaction));
             }
             Event::Settled { transaction, .. } => {

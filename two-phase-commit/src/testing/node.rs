@@ -1,6 +1,6 @@
 //! One node of a cluster under test: a core, its disk, its application, and what they said.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use quorate_protocol::{HaltReason, Instant, Operation, Ticket};
 
@@ -35,6 +35,8 @@ pub struct Node {
     pub(super) config: Config,
     pub(super) writes: VecDeque<(Ticket, Vec<Operation>)>,
     pub(super) held_requests: Vec<(Ticket, Request)>,
+    /// Requests that the application heard of since the start: one that comes again is the same.
+    pub(super) heard: BTreeSet<Ticket>,
     pub(super) is_disk_held: bool,
     pub(super) are_requests_held: bool,
     pub(super) starts: u64,
@@ -55,6 +57,7 @@ impl Node {
             config,
             writes: VecDeque::new(),
             held_requests: Vec::new(),
+            heard: BTreeSet::new(),
             is_disk_held: false,
             are_requests_held: false,
             starts: 0,

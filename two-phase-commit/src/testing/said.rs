@@ -5,20 +5,20 @@ use quorate_protocol::NodeId;
 use super::disk::Disk;
 use crate::codec::Record;
 use crate::message::{Acknowledgement, Decide, Message, Prepare, Stamp};
-use crate::state::BranchEnd;
+use crate::state::{BranchEnd, DurableState};
 use crate::{Decision, Event, Outcome, TransactionId, TransactionNumber, Vote};
 
 /// Whether what a node says rests on what its disk holds, and nothing newer.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
-    speaker: NodeId,
     disk: &'a Disk,
-    records: Vec<Record>,
+    state: DurableState,
 }
 
 impl<'a> Said<'a> {
-    pub(super) fn by(speaker: NodeId, disk: &'a Disk) -> Self {
-        Self { speaker, disk, records: disk.decoded() }
+    /// By the node of this disk.
+    pub(super) fn by(disk: &'a Disk) -> Self {
+        Self { disk, state: disk.decoded_state() }
     }
 
     /// # Panics
@@ -27,9 +27,12 @@ impl<'a> Said<'a> {
         if let Some((_, stamp)) = message.of_coordinator() {
             self.check_stamp(stamp);
         }
+        if let Message::Finished(finished) = message {
+            self.check_finished(|number| number < finished.until && !finished.unfinished.contains(&number));
+        }
         match message {
             Message::Prepare(Prepare { transaction, .. }) => {
-                assert!(transaction.number.epoch == self.epoch(), "a prepare is of the durable epoch");
+                assert!(transaction.number.epoch == self.state.epoch, "a prepare is of the durable epoch");
             }
             Message::Vote { transaction, vote: Vote::Yes } => {
                 assert!(self.is_prepared(*transaction), "{transaction}: a yes was said before it was durable");
@@ -45,7 +48,7 @@ impl<'a> Said<'a> {
                 let transaction = request.transaction;
                 let is_left =
                     |it: &Record| matches!(it, Record::Delegated { number, .. } if *number == transaction.number);
-                assert!(self.records.iter().any(is_left), "{transaction} was left to {to} before that was durable");
+                assert!(self.disk.decoded().any(is_left), "{transaction} was left to {to} before that was durable");
             }
             Message::Acknowledge { transaction, how: Acknowledgement::Forgotten } => {
                 assert!(!self.is_in_doubt(*transaction), "{transaction} was said to be forgotten, and is in doubt");
@@ -62,11 +65,14 @@ impl<'a> Said<'a> {
                 let is_there = self.is_prepared(*transaction) || self.is_finished(*transaction);
                 assert!(is_there, "{transaction}: another was told of a commit that is not known here");
             }
+            Message::Unready { transaction, .. } => {
+                assert!(!self.is_in_doubt(*transaction), "{transaction} is not taken, and was voted for");
+            }
             Message::Outcome { .. }
             | Message::Vote { .. }
             | Message::Inquire { .. }
             | Message::InquireFinished
-            | Message::Finished { .. } => {}
+            | Message::Finished(_) => {}
         }
     }
 
@@ -76,14 +82,14 @@ impl<'a> Said<'a> {
         match event {
             Event::Begun { transaction, .. } => {
                 assert!(
-                    transaction.number.epoch == self.epoch(),
+                    transaction.number.epoch == self.state.epoch,
                     "{transaction} was begun in an epoch that is not durable"
                 );
             }
             Event::Ended { transaction, outcome: Outcome::Committed } => {
                 let number = transaction.number;
                 let is_left = |it: &Record| matches!(it, Record::Delegated { number: left, .. } if *left == number);
-                let is_there = self.is_decided(number) || self.records.iter().any(is_left);
+                let is_there = self.is_decided(number) || self.disk.decoded().any(is_left);
                 assert!(is_there, "{transaction}: a commit was told before it was durable");
             }
             Event::Settled { transaction, decision: Decision::Commit } => {
@@ -96,43 +102,42 @@ impl<'a> Said<'a> {
 
     /// Nothing of an epoch is said before the epoch is durable, and nothing is finished that a restart would come back to.
     fn check_stamp(&self, stamp: Stamp) {
-        assert!(stamp.epoch == self.epoch(), "epoch {} was said before it was durable", stamp.epoch);
-        let is_unfinished = |record: &&Record| match record {
-            Record::Commit { number, .. } | Record::Delegated { number, .. } => *number < stamp.finished_below,
-            _ => false,
-        };
-        let unfinished = self.records.iter().find(is_unfinished);
-        assert!(unfinished.is_none(), "all below {} is said to be finished: {unfinished:?}", stamp.finished_below);
+        assert!(stamp.epoch == self.state.epoch, "epoch {} was said before it was durable", stamp.epoch);
+        self.check_finished(|number| number < stamp.finished_below);
     }
 
-    fn epoch(&self) -> crate::Epoch {
-        self.disk.decoded_state().epoch
+    fn check_finished(&self, is_finished: impl Fn(TransactionNumber) -> bool) {
+        let unfinished = self.disk.decoded().find(|record| match record {
+            Record::Commit { number, .. } | Record::Delegated { number, .. } => is_finished(*number),
+            _ => false,
+        });
+        assert!(unfinished.is_none(), "it was said to be finished: {unfinished:?}");
     }
 
     fn writers(&self, of: TransactionNumber) -> impl Iterator<Item = &std::collections::BTreeSet<NodeId>> {
-        self.records.iter().filter_map(move |record| match record {
+        self.disk.decoded().filter_map(move |record| match record {
             Record::Commit { number, writers } | Record::Ended { number, writers } if *number == of => Some(writers),
             _ => None,
         })
     }
 
     fn is_decided(&self, number: TransactionNumber) -> bool {
-        self.writers(number).next().is_some() || number < self.disk.decoded_state().forgotten_below
+        self.writers(number).next().is_some() || number < self.state.forgotten_below
     }
 
     fn is_in_doubt(&self, of: TransactionId) -> bool {
         let is_it = |it: &Record| matches!(it, Record::Prepared { transaction, .. } if *transaction == of);
-        self.records.iter().any(is_it)
+        self.disk.decoded().any(is_it)
     }
 
     /// It was once; how it ended may be there in its place.
     fn is_prepared(&self, of: TransactionId) -> bool {
         let is_it = |it: &Record| matches!(it, Record::Settled { transaction, .. } if *transaction == of);
-        self.is_in_doubt(of) || self.records.iter().any(is_it)
+        self.is_in_doubt(of) || self.disk.decoded().any(is_it)
     }
 
     fn is_settled(&self, of: TransactionId, decision: Decision) -> bool {
-        self.records.iter().any(|record| match record {
+        self.disk.decoded().any(|record| match record {
             Record::Settled { transaction, end: BranchEnd::Decided(is) } if *transaction == of => *is == decision,
             // One that was given up before the decision was left to it.
             Record::Settled { transaction, end: BranchEnd::Abandoned } if *transaction == of => {
@@ -144,8 +149,14 @@ impl<'a> Said<'a> {
 
     /// Its coordinator has said that it is finished, and this node has written that down.
     fn is_finished(&self, transaction: TransactionId) -> bool {
-        let state = self.disk.decoded_state();
-        let known = state.coordinators.get(&transaction.coordinator).copied().unwrap_or_default();
-        transaction.coordinator != self.speaker && transaction.number < known.finished_below
+        self.disk.decoded().any(|record| match record {
+            Record::Known { coordinator, stamp, is_forgotten } if *coordinator == transaction.coordinator => {
+                *is_forgotten || transaction.number < stamp.finished_below
+            }
+            Record::Unfinished { coordinator, until, unfinished } if *coordinator == transaction.coordinator => {
+                transaction.number < *until && !unfinished.contains(&transaction.number)
+            }
+            _ => false,
+        })
     }
 }

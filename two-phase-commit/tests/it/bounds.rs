@@ -8,7 +8,7 @@ use quorate_protocol::{Input, NodeId, StorageLevel};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
     AbortReason, Command, CommandId, Config, ConfigError, Event, Knowledge, Outcome, RefuseReason, Settings,
-    TransactionId,
+    TransactionId, Unready,
 };
 
 const ONE: Work = Work::Write(1);
@@ -18,6 +18,10 @@ fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<RefuseReason> 
         Event::Refused { command, reason } if *command == id => Some(*reason),
         _ => None,
     })
+}
+
+fn aborted_for(node: u64, why: Unready) -> Outcome {
+    Outcome::Aborted(AbortReason::Unready(NodeId(node), why))
 }
 
 fn commit(cluster: &mut Cluster, transaction: TransactionId, branches: BTreeMap<NodeId, Bytes>) -> CommandId {
@@ -61,23 +65,6 @@ fn commands_beyond_a_bound_are_refused_for_a_reason() {
 }
 
 #[test]
-fn a_participant_beyond_its_bounds_hears_no_prepare() {
-    let settings = Settings { branches_max: 1, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
-    cluster.hold_requests(2);
-    let first = cluster.transact(1, &[(2, ONE), (3, ONE)]);
-    let second = cluster.transact(3, &[(2, Work::Write(2)), (1, Work::Write(2))]);
-    cluster.settle();
-    assert_eq!(cluster.node(2).core().status().branches, 1);
-    assert!(cluster.node(2).core().status().ignored["overloaded"] > 0);
-    cluster.release_requests(2);
-    cluster.run(Duration::from_secs(1));
-    assert_eq!(cluster.node(1).outcome(first), Some(Outcome::Committed));
-    assert_eq!(cluster.node(3).outcome(second), Some(Outcome::Committed), "it was asked again");
-    cluster.quiesce();
-}
-
-#[test]
 fn a_full_disk_refuses_what_is_new() {
     let mut cluster = Cluster::of_three(1);
     cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
@@ -85,7 +72,7 @@ fn a_full_disk_refuses_what_is_new() {
     assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::StorageLow));
     let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
-    assert_eq!(cluster.node(2).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    assert_eq!(cluster.node(2).outcome(transaction), Some(aborted_for(1, Unready::StorageLow)));
     cluster.input(NodeId(1), Input::Storage(StorageLevel::Enough));
     let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
@@ -203,9 +190,59 @@ fn a_participant_that_lost_its_disk_does_not_vote() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
-    let settings = Settings { write_bytes_max: 4096, ..Settings::default() };
-    let refused = Config::new(NodeId(1), 1, settings).expect_err("no record fits");
-    assert!(matches!(refused, ConfigError::Contradiction(_)));
-    let settings = Settings { retry_max: Duration::ZERO, ..Settings::default() };
-    assert!(Config::new(NodeId(1), 1, settings).is_err());
+    let usual = Settings::default;
+    let contradictory = [
+        Settings { write_bytes_max: 4096, ..usual() },
+        Settings { frame_bytes_max: 4096, ..usual() },
+        Settings { transactions_max: 1 << 20, ..usual() },
+        Settings { journal_bytes_max: 0, ..usual() },
+        Settings { outcomes_max: 0, ..usual() },
+        Settings { retry_max: Duration::ZERO, ..usual() },
+        Settings { request_timeout: Duration::ZERO, ..usual() },
+    ];
+    for settings in contradictory {
+        let refused = Config::new(NodeId(1), 1, settings.clone()).expect_err("a rule is broken");
+        assert!(matches!(refused, ConfigError::Contradiction(_)), "{settings:?}");
+    }
+}
+
+/// The longest times and the largest numbers are refused by name or taken, and what is taken works.
+#[test]
+fn extreme_settings_neither_panic_nor_overflow() {
+    let usual = Settings::default;
+    let counts = [
+        Settings { transactions_max: usize::MAX, ..usual() },
+        Settings { branches_max: usize::MAX, ..usual() },
+        Settings { participants_max: usize::MAX, ..usual() },
+        Settings { payload_bytes_max: usize::MAX, payload_bytes_total_max: usize::MAX, ..usual() },
+        Settings { payload_bytes_total_max: usize::MAX, ..usual() },
+        Settings { outcomes_max: usize::MAX, tombstones_max: usize::MAX, ..usual() },
+        Settings { journal_bytes_max: usize::MAX, held_messages_max: usize::MAX, ..usual() },
+        Settings { write_bytes_max: usize::MAX, journal_bytes_max: usize::MAX, ..usual() },
+        Settings { frame_bytes_max: usize::MAX, ..usual() },
+        Settings { branches_max: 1, tombstones_max: 1, held_messages_max: 1, transactions_max: 1, ..usual() },
+    ];
+    let longest = Duration::MAX;
+    let times = [
+        Settings { begin_timeout: longest, vote_timeout: longest, ..usual() },
+        Settings { retry_min: longest, retry_max: longest, vote_timeout: longest, ..usual() },
+        Settings { retry_max: longest, report_after: longest, ..usual() },
+        Settings { request_timeout: longest, lazy_delay: longest, ..usual() },
+        Settings { lazy_delay: Duration::ZERO, ..usual() },
+    ];
+    let mut taken = 0;
+    for settings in counts.into_iter().chain(times) {
+        if Config::new(NodeId(1), u64::MAX, settings.clone()).is_err() {
+            continue;
+        }
+        taken += 1;
+        let mut cluster = Builder::new(3, 1).settings(settings).start();
+        let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
+        cluster.run(Duration::from_secs(1));
+        cluster.crash(2);
+        cluster.restart(2);
+        cluster.run(Duration::from_secs(1));
+        assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+    }
+    assert!(taken > 10, "{taken}");
 }

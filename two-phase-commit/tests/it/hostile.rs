@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use quorate_protocol::{
     HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, Recovery, Standing, StorageLevel, Ticket,
 };
-use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Prepare, Stamp};
+use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Prepare, Stamp};
 use quorate_two_phase_commit::testing::{Cluster, Work};
 use quorate_two_phase_commit::{
     Answer, Command, CommandId, Config, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber,
-    TwoPhaseCommit, Vote,
+    TwoPhaseCommit, Unready, Vote,
 };
 
 /// Numbers that matter: small ones, and the largest.
@@ -43,6 +43,10 @@ fn vote() -> impl Strategy<Value = Vote> {
     prop_oneof![3 => Just(Vote::Yes), 1 => Just(Vote::ReadOnly), 1 => Just(Vote::No)]
 }
 
+fn unready() -> impl Strategy<Value = Unready> {
+    prop_oneof![3 => Just(Unready::Recovering), 1 => Just(Unready::TooLarge)]
+}
+
 fn payload() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from)
 }
@@ -72,7 +76,10 @@ fn message() -> impl Strategy<Value = Message> {
             Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload })
         }),
         1 => Just(Message::InquireFinished),
-        1 => stamp().prop_map(|stamp| Message::Finished { stamp }),
+        3 => (stamp(), transaction_number(), prop::collection::btree_set(transaction_number(), 0..4)).prop_map(
+            |(stamp, until, unfinished)| Message::Finished(Finished { stamp, until, unfinished })
+        ),
+        1 => (transaction(), unready()).prop_map(|(transaction, why)| Message::Unready { transaction, why }),
     ]
 }
 
@@ -86,6 +93,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => transaction().prop_map(move |transaction| Command::Abort { command, transaction }),
         1 => transaction().prop_map(move |transaction| Command::Query { command, transaction }),
         1 => transaction().prop_map(move |transaction| Command::Enlist { command, transaction }),
+        1 => node().prop_map(move |node| Command::Forget { command, node }),
     ]
 }
 

@@ -8,6 +8,7 @@ mod random;
 mod refused_writes;
 mod rows;
 mod solo;
+mod stuck;
 mod views;
 
 /// A number from the environment, or the one for a quick run.

@@ -39,7 +39,7 @@ fn run(seed: u64, reached: &mut Reached) {
     let mut settings = Settings { outcomes_max: 3 + usize::try_from(seed % 5).expect("small"), ..Settings::default() };
     if seed.is_multiple_of(2) {
         // A write holds a few records, so that what is queued is many writes.
-        settings = Settings { payload_bytes_max: 16, participants_max: 5, write_bytes_max: 4_200, ..settings };
+        settings = Settings { payload_bytes_max: 16, participants_max: 5, write_bytes_max: 700, ..settings };
     }
     let mut cluster = Builder::new(nodes, seed).settings(settings).start();
     cluster.faults.latency_max = Duration::from_millis(20);
@@ -49,6 +49,7 @@ fn run(seed: u64, reached: &mut Reached) {
     cluster.faults.duplicate_percent = cluster.choose(3) * 15;
     cluster.faults.refusal_percent = cluster.choose(3) * 4;
     cluster.faults.failure_percent = cluster.choose(3) * 10;
+    cluster.faults.deafness_percent = cluster.choose(3) * 5;
     let mut asked: BTreeMap<TransactionId, Vec<(u64, Work)>> = BTreeMap::new();
     for _ in 0..60 {
         act(&mut cluster, nodes, &mut asked);

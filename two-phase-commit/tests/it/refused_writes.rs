@@ -9,9 +9,9 @@ use quorate_two_phase_commit::{Answer, Decision, Event, Message, Request, Settin
 
 use crate::solo::{Solo, transaction_of};
 
-/// A write holds about thirty outcomes.
+/// A write holds about twenty outcomes.
 fn small_writes() -> Settings {
-    Settings { payload_bytes_max: 16, participants_max: 4, write_bytes_max: 4_144, ..Settings::default() }
+    Settings { payload_bytes_max: 16, participants_max: 4, write_bytes_max: 2_000, ..Settings::default() }
 }
 
 /// The application has committed so many branches of node 1, and the first write of their outcomes was refused.

@@ -290,7 +290,7 @@ fn row_11_locks_come_back_before_anything_is_served() {
     cluster.settle();
     let payload = ONE.payload();
     assert_eq!(cluster.held_requests(3), [Request::Recover { transaction, payload }], "nothing is asked before");
-    assert!(cluster.node(3).core().status().ignored["recovering"] > 0);
+    assert!(cluster.node(3).core().status().ignored["unready"] > 0);
     cluster.release_requests(3);
     cluster.run(Duration::from_secs(5));
     let refused = Outcome::Aborted(AbortReason::Refused(NodeId(3)));

@@ -9,7 +9,7 @@ use quorate_two_phase_commit::message::{Decide, Prepare, Stamp};
 use quorate_two_phase_commit::testing::Disk;
 use quorate_two_phase_commit::{
     Answer, Config, Decision, Epoch, Event, Message, Request, Settings, TransactionId, TransactionNumber,
-    TwoPhaseCommit,
+    TwoPhaseCommit, Vote,
 };
 
 /// A node alone.
@@ -124,6 +124,13 @@ impl Solo {
     pub(crate) fn decide(&mut self, transaction: TransactionId, decision: Decision) {
         let decide = Decide { stamp: stamp_of(0), transaction, decision };
         self.hear(transaction.coordinator.0, Message::Decide(decide));
+    }
+
+    /// The branch is prepared and voted for, durably.
+    pub(crate) fn vote_yes(&mut self, transaction: TransactionId) {
+        self.prepare(transaction);
+        self.answer(Answer::Voted(Vote::Yes));
+        self.sync();
     }
 
     /// Answers all that it was asked in the same way, and gives what that was.

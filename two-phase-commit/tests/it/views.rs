@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_protocol::{Input, Instant, NodeId, Now, Output, Protocol, Standing, StorageLevel};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
-    Command, CommandId, Epoch, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, View,
+    Command, CommandId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, View,
 };
 
 use crate::from_environment;
@@ -118,8 +118,14 @@ fn reaction(seen: &Seen, at: Instant, input: Input<TwoPhaseCommit>) -> Vec<Strin
         said.push(match output {
             Output::Persist { operations, .. } => format!("persist {operations:?}"),
             Output::Request { request, .. } => format!("request {request:?}"),
-            Output::Event(quorate_two_phase_commit::Event::InDoubt { transaction, .. }) => {
+            Output::Event(Event::InDoubt { transaction, .. }) => {
                 format!("in doubt {transaction}")
+            }
+            Output::Event(Event::RequestOverdue { transaction, request, .. }) => {
+                format!("overdue {request:?} of {transaction}")
+            }
+            Output::Event(Event::Unacknowledged { transaction, participants, .. }) => {
+                format!("unacknowledged {transaction} by {participants:?}")
             }
             other => format!("{other:?}"),
         });

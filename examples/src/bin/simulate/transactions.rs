@@ -14,7 +14,7 @@ use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Outcome,
 use quorate_two_phase_commit::testing::{Manager, Work, laws};
 use quorate_two_phase_commit::{
     AbortReason, Answer as Reply, Command, CommandId, Config, Decision, Event, Knowledge, OnePhase, Outcome as Ended,
-    Request, Settings, TransactionId, TwoPhaseCommit,
+    Request, RequestKind, Settings, TransactionId, TwoPhaseCommit,
 };
 
 /// The machine that is simulated.
@@ -31,8 +31,10 @@ pub(crate) fn generator() -> Generator {
 /// Runs one schedule.
 pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome {
     let mut random = Random::new(schedule.seed ^ 0x7472_616e_7361);
-    let guest = Setup { outcomes_max: usize::try_from(random.between(2, 60)).expect("small") };
-    let setup = NodeSetup::<Host<Vault>>::hosted(schedule, guest);
+    let mut drawn = |low, high| usize::try_from(random.between(low, high)).expect("small");
+    let guest = Setup { outcomes_max: drawn(2, 60), write_bytes_max: drawn(700, 6_000) };
+    let mut setup = NodeSetup::<Host<Vault>>::hosted(schedule, guest);
+    setup.application.lost_percent = 2;
     let told = Rc::new(RefCell::new(BTreeMap::new()));
     let mut clients = Clients { random, told: Rc::clone(&told), lie: None };
     let mut laws = HostLaws::new(laws(), Box::new(move |nodes| check_at_end(nodes, &told.borrow())));
@@ -45,14 +47,17 @@ pub(crate) struct Vault {
     commands: BTreeMap<CommandId, Waiting>,
     /// Who waits for each transaction.
     calls: BTreeMap<TransactionId, u64>,
-    /// Aborted since the start: a prepare that was overtaken by its abort is not done.
-    aborted: BTreeSet<TransactionId>,
+    /// What was answered since the start: a request that comes again is not done again.
+    answered: BTreeMap<(TransactionId, RequestKind), Reply>,
+    /// Told how they end since the start: what they were asked before, and was overtaken, is not done.
+    ending: BTreeSet<TransactionId>,
 }
 
 /// What is equal for all nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     outcomes_max: usize,
+    write_bytes_max: usize,
 }
 
 /// What a client asks.
@@ -115,6 +120,10 @@ impl Guest for Vault {
         "a branch was committed in one phase",
         "an outcome was forgotten",
         "an application failed to answer",
+        "an answer to a request was lost",
+        "a commit was not acknowledged for long",
+        "a request was not done for long",
+        "a branch was not taken",
     ];
 
     fn config(setup: &Setup, start: &GroupStart) -> Config {
@@ -123,6 +132,7 @@ impl Guest for Vault {
             vote_timeout: Duration::from_millis(300),
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_millis(400),
+            request_timeout: Duration::from_millis(150),
             report_after: Duration::from_millis(800),
             lazy_delay: Duration::from_millis(100),
             transactions_max: 64,
@@ -131,9 +141,12 @@ impl Guest for Vault {
             payload_bytes_max: 64,
             payload_bytes_total_max: 4_000,
             outcomes_max: setup.outcomes_max,
-            tombstones_max: 4_000,
+            // So few that what stays behind one stuck transaction would stop everything.
+            tombstones_max: 150,
+            journal_bytes_max: 60_000,
             held_messages_max: 1_000,
-            write_bytes_max: start.write_bytes_max.min(6_000),
+            write_bytes_max: start.write_bytes_max.min(setup.write_bytes_max),
+            frame_bytes_max: start.frame_bytes_max,
             one_phase: OnePhase::Shortcut,
         };
         Config::new(start.identity.node, start.seed, settings).expect("settings that fit each other")
@@ -141,7 +154,8 @@ impl Guest for Vault {
 
     fn start(_: &Setup, desk: &mut GuestDesk<'_, '_, Self>) -> Self {
         desk.kept().crash();
-        Self { commands: BTreeMap::new(), calls: BTreeMap::new(), aborted: BTreeSet::new() }
+        let (commands, calls, answered) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { commands, calls, answered, ending: BTreeSet::new() }
     }
 
     fn call(&mut self, desk: &mut GuestDesk<'_, '_, Self>, call: u64, what: Call) {
@@ -182,24 +196,33 @@ impl Guest for Vault {
                 }
             }
             Event::InDoubt { .. } => desk.sometimes(IN_DOUBT),
-            Event::Recovered | Event::Finished { .. } | Event::BranchForgotten { .. } | Event::Settled { .. } => {}
+            Event::Unacknowledged { .. } => desk.sometimes("a commit was not acknowledged for long"),
+            Event::RequestOverdue { .. } => desk.sometimes("a request was not done for long"),
+            Event::Unready { .. } => desk.sometimes("a branch was not taken"),
+            Event::Recovered { .. }
+            | Event::Finished { .. }
+            | Event::BranchForgotten { .. }
+            | Event::Settled { .. }
+            | Event::Forgotten { .. } => {}
         }
     }
 
     fn request(&mut self, desk: &mut GuestDesk<'_, '_, Self>, request: Request) -> Option<Reply> {
-        let transaction = request.transaction();
-        match request {
-            Request::Abort { .. } => {
-                self.aborted.insert(transaction);
+        let (transaction, kind) = (request.transaction(), request.kind());
+        match kind {
+            RequestKind::Commit | RequestKind::Abort => {
+                self.ending.insert(transaction);
             }
-            Request::Prepare { .. } if self.aborted.contains(&transaction) => {
-                return Some(Reply::Voted(quorate_two_phase_commit::Vote::No));
-            }
-            Request::Recover { .. } => desk.sometimes("a branch in doubt got its locks back"),
-            Request::CommitOnePhase { .. } => desk.sometimes("a branch was committed in one phase"),
-            _ => {}
+            RequestKind::Prepare | RequestKind::Recover if self.ending.contains(&transaction) => return None,
+            RequestKind::Recover => desk.sometimes("a branch in doubt got its locks back"),
+            RequestKind::CommitOnePhase => desk.sometimes("a branch was committed in one phase"),
+            RequestKind::Prepare => {}
         }
-        let answer = desk.kept().answer(&request);
+        let answer = match self.answered.get(&(transaction, kind)) {
+            Some(answer) => *answer,
+            None => desk.kept().answer(&request),
+        };
+        self.answered.insert((transaction, kind), answer);
         if desk.random().between(0, 40) == 0 {
             desk.sometimes("an application failed to answer");
             return Some(Reply::Failed);
@@ -240,6 +263,7 @@ impl Vault {
             Ended::Aborted(AbortReason::Refused(_)) => "a transaction was aborted by a vote",
             Ended::Aborted(AbortReason::TimedOut) => "a transaction was aborted for its votes came late",
             Ended::Aborted(AbortReason::NotWritten) => "a transaction was aborted for it could not be written",
+            Ended::Aborted(AbortReason::Unready(..)) => "a transaction was aborted for a branch that was not taken",
             Ended::Aborted(_) => "a transaction was aborted for another reason",
         });
         let Some(call) = self.calls.remove(&transaction) else { return };
