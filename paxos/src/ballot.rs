@@ -29,5 +29,9 @@ impl fmt::Display for Ballot {
     }
 }
 
-/// Rounds above this are no correct node's; below it no counter runs out.
+/// The last round. A node that has heard of a ballot of it begins none any more, and says so.
 pub(crate) const ROUND_MAX: u64 = u64::MAX / 2;
+
+/// The furthest that one message may carry a node beyond the rounds that it knows. Rounds grow by one: a node that missed
+/// so many was away for a year of ballots a few milliseconds apart. What leaps further was made by a fault, and may not use up the rounds.
+pub(crate) const ROUND_LEAP_MAX: u64 = 1 << 32;

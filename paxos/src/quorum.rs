@@ -116,7 +116,36 @@ impl QuorumSystem {
             out.extend_from_slice(&node.0.to_le_bytes());
         }
     }
+
+    /// The system that [`describe`](Self::describe) told of; nothing when the bytes tell of none.
+    pub(crate) fn of_description(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() || bytes.len() > DESCRIPTION_BYTES_MAX {
+            return None;
+        }
+        let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+        let [shape, count, one, two, ref nodes @ ..] = numbers[..] else { return None };
+        let (one, two) = (usize::try_from(one).ok()?, usize::try_from(two).ok()?);
+        let nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
+        if nodes.len() as u64 != count {
+            return None;
+        }
+        let system = match shape {
+            0 => Self::flexible(nodes, one, two).ok()?,
+            1 if one.checked_mul(two) == Some(nodes.len()) && two > 0 => {
+                Self::grid(nodes.chunks(two).map(<[NodeId]>::to_vec).collect()).ok()?
+            }
+            _ => return None,
+        };
+        // Equal systems have one description.
+        let mut again = Vec::new();
+        system.describe(&mut again);
+        (again == bytes).then_some(system)
+    }
 }
+
+/// The most bytes of a description.
+pub(crate) const DESCRIPTION_BYTES_MAX: usize = 8 * (4 + ACCEPTORS_MAX);
 
 /// The most acceptors of a system: beyond it replication costs more than it can give.
 pub const ACCEPTORS_MAX: usize = 64;

@@ -79,3 +79,28 @@ fn systems_that_differ_say_so() {
     }
     assert_eq!(all[0], describe(QuorumSystem::flexible(nodes(4), 3, 3).expect("they meet")));
 }
+
+#[test]
+fn a_description_is_read_back_and_nothing_else_is() {
+    let flexible = QuorumSystem::flexible(nodes(5), 4, 2).expect("they meet");
+    let grid = QuorumSystem::grid(vec![nodes(2), vec![NodeId(4), NodeId(3)]]).expect("a grid");
+    for system in [QuorumSystem::majority(nodes(64)).expect("distinct"), flexible, grid] {
+        let mut bytes = Vec::new();
+        system.describe(&mut bytes);
+        assert!(bytes.len() <= super::DESCRIPTION_BYTES_MAX);
+        assert_eq!(QuorumSystem::of_description(&bytes), Some(system));
+        for length in 0..bytes.len() {
+            assert_eq!(QuorumSystem::of_description(&bytes[..length]), None);
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x80;
+            let read = QuorumSystem::of_description(&changed);
+            assert!(read.is_none_or(|read| always_meets_or_is_large(&read)), "byte {at}");
+        }
+    }
+}
+
+fn always_meets_or_is_large(system: &QuorumSystem) -> bool {
+    system.acceptors().iter().any(|node| node.0 > 16) || always_meets(system)
+}

@@ -2,16 +2,16 @@
 
 use quorate_protocol::{HaltReason, NodeId, Standing};
 
-use super::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise};
+use super::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Query, Report};
 use super::state::AcceptedValue;
 use super::{Ignored, Message, Proposal, Synod};
 use crate::Ballot;
-use crate::ballot::ROUND_MAX;
+use crate::ballot::{ROUND_LEAP_MAX, ROUND_MAX};
 
 impl Synod {
     /// A proposer asks for a promise.
     pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: Prepare) -> Result<(), Ignored> {
-        self.check_request(from, prepare.system, prepare.ballot)?;
+        self.check_request(from, prepare.ballot)?;
         if self.answer_with_chosen(from) {
             return Ok(());
         }
@@ -20,6 +20,7 @@ impl Synod {
             return Ok(());
         }
         if prepare.ballot > self.state.promised {
+            self.check_log()?;
             self.state.promised = prepare.ballot;
             self.persist_state();
             self.arm_settling();
@@ -33,10 +34,7 @@ impl Synod {
 
     /// A proposer asks to accept. Accepting is a promise as well: a ballot below this one is refused from now on.
     pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) -> Result<(), Ignored> {
-        self.check_request(from, accept.system, accept.ballot)?;
-        if accept.proposal.value.len() > self.config.settings().value_bytes_max {
-            return Err(Ignored::TooLarge);
-        }
+        self.check_request(from, accept.ballot)?;
         if self.answer_with_chosen(from) {
             return Ok(());
         }
@@ -51,7 +49,10 @@ impl Synod {
                     return Ok(());
                 }
             }
-            _ => self.accept(accept.ballot, accept.proposal),
+            _ => {
+                self.check_log()?;
+                self.accept(accept.ballot, accept.proposal);
+            }
         }
         let accepted = Message::Accepted(Accepted { ballot: accept.ballot });
         self.outbox.send_after(self.accepted_ticket, from, accepted);
@@ -62,30 +63,52 @@ impl Synod {
     pub(crate) fn accept(&mut self, ballot: Ballot, proposal: Proposal) {
         assert!(ballot >= self.state.promised, "what was promised is kept");
         assert!(self.accepted.as_ref().is_none_or(|before| before.ballot < ballot), "a ballot is accepted once");
+        assert!(proposal.is_intact(), "a value is what it was when it was proposed");
         self.state.promised = ballot;
         self.accepted = Some(AcceptedValue { ballot, proposal });
         self.persist_accepted();
         self.arm_settling();
     }
 
-    /// What holds for every request to an acceptor.
-    fn check_request(&self, from: NodeId, system: u32, ballot: Ballot) -> Result<(), Ignored> {
+    /// A proposer that reads asks what was accepted. It is answered whatever it counts for: nothing follows from a question.
+    pub(crate) fn on_query(&mut self, from: NodeId, query: Query) -> Result<(), Ignored> {
+        if !self.config.group().proposers().contains(&from) {
+            return Err(Ignored::NotMember);
+        }
+        self.check_acceptor()?;
+        if self.answer_with_chosen(from) {
+            return Ok(());
+        }
+        let accepted = self.accepted.as_ref().map(|accepted| (accepted.ballot, accepted.proposal.clone()));
+        let report = Report { start: query.start, number: query.number, accepted };
+        self.outbox.send_after(self.accepted_ticket, from, Message::Report(report));
+        Ok(())
+    }
+
+    /// What holds for every request to promise or accept.
+    fn check_request(&self, from: NodeId, ballot: Ballot) -> Result<(), Ignored> {
         if !self.config.group().proposers().contains(&from) {
             return Err(Ignored::NotMember);
         }
         if ballot.node != from {
             return Err(Ignored::ForeignBallot);
         }
-        if ballot.round == 0 || ballot.round > ROUND_MAX {
-            return Err(Ignored::AbsurdBallot);
-        }
-        if system != self.config.system() {
-            return Err(Ignored::OtherSystem);
-        }
+        self.check_ballot(ballot)?;
         // A proposer that lost its disk may have forgotten which ballots it used.
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
+        self.check_acceptor()
+    }
+
+    /// Whether a correct node can have begun this ballot.
+    pub(crate) fn check_ballot(&self, ballot: Ballot) -> Result<(), Ignored> {
+        let reached = self.rounds_known().saturating_add(ROUND_LEAP_MAX).min(ROUND_MAX);
+        if ballot.round == 0 || ballot.round > reached { Err(Ignored::AbsurdBallot) } else { Ok(()) }
+    }
+
+    /// Whether this node is an acceptor that may speak. One that lost its disk has forgotten what it would speak of.
+    fn check_acceptor(&self) -> Result<(), Ignored> {
         if !self.config.group().is_acceptor(self.config.node()) {
             return Err(Ignored::NotAcceptor);
         }
@@ -93,6 +116,11 @@ impl Synod {
             return Err(Ignored::Barred);
         }
         Ok(())
+    }
+
+    /// While the log stands still no more is taken than it can be told in a few writes.
+    fn check_log(&self) -> Result<(), Ignored> {
+        if self.outbox.queued_writes().count() >= QUEUED_WRITES_MAX { Err(Ignored::LogBehind) } else { Ok(()) }
     }
 
     /// Nothing is left to be decided: who asks learns it.
@@ -108,3 +136,6 @@ impl Synod {
         self.outbox.send_after(self.state_ticket, to, Message::Nack(nack));
     }
 }
+
+/// Writes that may wait behind the one that is under way.
+const QUEUED_WRITES_MAX: usize = 2;

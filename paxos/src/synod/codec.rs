@@ -3,47 +3,54 @@
 //! The state record:
 //!
 //! ```text
-//!  0         1            5                   13                 21         29
-//! +---------+------------+-------------------+------------------+----------+
-//! | version | system (4) | promised round (8)| promised node (8)| round (8)|
-//! +---------+------------+-------------------+------------------+----------+
+//!  0         1                   9                  17         25
+//! +---------+-------------------+------------------+----------+---------------+
+//! | version | promised round (8)| promised node (8)| round (8)| quorum system |
+//! +---------+-------------------+------------------+----------+---------------+
 //! ```
+//!
+//! The quorum system is the one that the group was founded with: numbers of 8 bytes, namely its shape (0: sizes, 1: a grid), how many
+//! acceptors there are, the sizes of the quorums of both phases (or how many rows and columns), and the acceptors.
 //!
 //! A journal record of what was accepted (key 1); of what is chosen (key 2) it is the same with the ballot left out:
 //!
 //! ```text
-//!  0         1          9         17               33         37            45
-//! +---------+----------+---------+----------------+----------+-------------+-------+
-//! | version | round (8)| node (8)| incarnation(16)| start (4)| sequence (8)| value |
-//! +---------+----------+---------+----------------+----------+-------------+-------+
+//!  0         1          9         17               33         37            45            49
+//! +---------+----------+---------+----------------+----------+-------------+-------------+-------+
+//! | version | round (8)| node (8)| incarnation(16)| start (4)| sequence (8)| checksum (4)| value |
+//! +---------+----------+---------+----------------+----------+-------------+-------------+-------+
 //! ```
+//!
+//! The checksum is the proposal's own, as its proposer made it: see [`Proposal`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{Incarnation, NodeId, ProposalId, SessionId, StateError};
 
 use super::Proposal;
 use super::state::{AcceptedValue, DurableState};
-use crate::Ballot;
+use crate::quorum::DESCRIPTION_BYTES_MAX;
+use crate::{Ballot, QuorumSystem};
 
 /// The bytes of a state record.
-pub(crate) fn encode_state(system: u32, state: &DurableState) -> Bytes {
-    let mut out = BytesMut::with_capacity(STATE_BYTES);
+pub(crate) fn encode_state(quorums: &[u8], state: &DurableState) -> Bytes {
+    let mut out = BytesMut::with_capacity(STATE_BYTES + quorums.len());
     out.put_u8(VERSION);
-    out.put_u32_le(system);
     put_ballot(&mut out, state.promised);
     out.put_u64_le(state.round);
+    out.put_slice(quorums);
     out.freeze()
 }
 
-/// The state record that `bytes` hold, and nothing else, with the quorum system that it was written under.
-pub(crate) fn decode_state(bytes: &Bytes) -> Result<(u32, DurableState), StateError> {
+/// The state record that `bytes` hold, and nothing else, with the quorum system that the group was founded with.
+pub(crate) fn decode_state(bytes: &Bytes) -> Result<(QuorumSystem, DurableState), StateError> {
     let mut rest = of_version(bytes)?;
-    if bytes.len() != STATE_BYTES {
+    if bytes.len() < STATE_BYTES {
         return Err(StateError::Malformed);
     }
-    let system = rest.get_u32_le();
     let promised = get_ballot(&mut rest)?;
-    Ok((system, DurableState { promised, round: rest.get_u64_le() }))
+    let round = rest.get_u64_le();
+    let quorums = QuorumSystem::of_description(&rest).ok_or(StateError::Malformed)?;
+    Ok((quorums, DurableState { promised, round }))
 }
 
 /// The journal record of what was accepted.
@@ -78,8 +85,9 @@ pub(crate) fn decode_chosen(bytes: &Bytes) -> Result<Proposal, StateError> {
 pub(crate) const ACCEPTED_KEY: u64 = 1;
 /// The journal's key of what is chosen.
 pub(crate) const CHOSEN_KEY: u64 = 2;
-/// The most that a record takes beside the value.
-pub(crate) const RECORD_OVERHEAD_BYTES: usize = 1 + BALLOT_BYTES + PROPOSAL_BYTES;
+/// The most that a state record and a journal record beside it take, the value apart.
+pub(crate) const RECORDS_OVERHEAD_BYTES: usize =
+    STATE_BYTES + DESCRIPTION_BYTES_MAX + 1 + BALLOT_BYTES + PROPOSAL_BYTES;
 
 fn of_version(bytes: &Bytes) -> Result<Bytes, StateError> {
     let mut rest = bytes.clone();
@@ -107,6 +115,7 @@ fn put_proposal(out: &mut BytesMut, proposal: &Proposal) {
     out.put_u128_le(session.incarnation.0);
     out.put_u32_le(session.start);
     out.put_u64_le(sequence);
+    out.put_u32_le(proposal.checksum);
     out.put_slice(&proposal.value);
 }
 
@@ -116,10 +125,13 @@ fn get_proposal(mut rest: Bytes) -> Result<Proposal, StateError> {
     }
     let session = SessionId { incarnation: Incarnation(rest.get_u128_le()), start: rest.get_u32_le() };
     let id = ProposalId { session, sequence: rest.get_u64_le() };
-    Ok(Proposal { id, value: rest })
+    let checksum = rest.get_u32_le();
+    let proposal = Proposal { id, checksum, value: rest };
+    if proposal.is_intact() { Ok(proposal) } else { Err(StateError::Malformed) }
 }
 
 const VERSION: u8 = 1;
 const BALLOT_BYTES: usize = 16;
-const PROPOSAL_BYTES: usize = 28;
-const STATE_BYTES: usize = 29;
+const PROPOSAL_BYTES: usize = 32;
+/// Those of a state record before the quorum system.
+const STATE_BYTES: usize = 25;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_protocol::{NodeId, crc32c};
 
 use super::ConfigError;
@@ -25,6 +26,7 @@ pub struct Config {
     seed: u64,
     group: Group,
     settings: Settings,
+    quorums: Bytes,
     system: u32,
 }
 
@@ -76,11 +78,19 @@ impl Group {
         &self.learners
     }
 
+    /// Every node with a role; one with several comes several times.
+    pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.quorums.acceptors().iter().chain(&self.proposers).chain(&self.learners).copied()
+    }
+
     /// Whether a node has any role.
     pub fn contains(&self, node: NodeId) -> bool {
         self.is_acceptor(node) || self.proposers.contains(&node) || self.learners.contains(&node)
     }
 }
+
+/// The longest wait, while no command waits, before a node that does not answer is asked or told again.
+pub const IDLE_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
 /// The most proposers, and the most learners.
 pub const MEMBERS_MAX: usize = 256;
@@ -90,27 +100,32 @@ pub const MEMBERS_MAX: usize = 256;
 pub struct Settings {
     /// The longest value. Longer proposals are refused with `TooLarge`.
     pub value_bytes_max: usize,
-    /// How long a command waits for its outcome; then a proposal is `Unknown` and a read fails.
+    /// How long a command waits for its outcome. Then a proposal is `Unknown`, or `NotTried` if nobody was asked to accept it, and a
+    /// read fails.
     pub command_timeout: Duration,
     /// What was not answered is asked again after this long, then after twice as long, and so on.
     pub retry_interval_min: Duration,
-    /// The longest wait before asking again; also between two announcements of what is chosen to a node that does not confirm.
+    /// The longest wait before asking again while a command waits. While none does, waits go on doubling up to
+    /// [`IDLE_INTERVAL_MAX`], and come back to this when a node that was lost is heard again.
     pub retry_interval_max: Duration,
     /// A proposer that was outrun rests for a time drawn between half of this and all of it, then of twice this, and so on.
     pub backoff_min: Duration,
     /// The longest that rest can become. Well above the time that a ballot takes, or proposers may outrun each other for ever.
     pub backoff_max: Duration,
     /// An acceptor that has accepted a value and heard nothing of the decision for a time between this and twice this sees to it
-    /// that it is made.
+    /// that it is made, then after twice as long, and so on up to [`IDLE_INTERVAL_MAX`].
     pub settle_after: Duration,
     /// The most proposals, and the most reads, that wait; beyond it they are refused with `Overloaded`.
     pub commands_max: usize,
+    /// The most bytes of values of proposals that wait; beyond it they are refused with `Overloaded`.
+    pub commands_bytes_max: usize,
     /// The most messages that wait for writes; beyond it the oldest is dropped.
     pub held_messages_max: usize,
 }
 
 impl Default for Settings {
-    /// Values to 1 MiB less 4 KiB, 5 s a command, retries after 100 ms to 5 s, rests of 20 ms to 2 s, left-overs after 1 s, 1,024 commands.
+    /// Values to 1 MiB less 4 KiB, 5 s a command, retries after 100 ms to 5 s, rests of 20 ms to 2 s, left-overs after 1 s, 1,024 commands
+    /// and 16 MiB of them.
     fn default() -> Self {
         Self {
             value_bytes_max: (1 << 20) - 4096,
@@ -121,6 +136,7 @@ impl Default for Settings {
             backoff_max: Duration::from_secs(2),
             settle_after: Duration::from_secs(1),
             commands_max: 1024,
+            commands_bytes_max: 16 << 20,
             held_messages_max: 1024,
         }
     }
@@ -142,9 +158,10 @@ impl Config {
         if !group.contains(node) {
             return Err(ConfigError::NotMember(node));
         }
-        let mut description = Vec::new();
-        group.quorums.describe(&mut description);
-        Ok(Self { node, seed, group, settings, system: crc32c(&description) })
+        let mut quorums = Vec::new();
+        group.quorums.describe(&mut quorums);
+        let system = crc32c(&quorums);
+        Ok(Self { node, seed, group, settings, quorums: quorums.into(), system })
     }
 
     /// This node.
@@ -167,10 +184,15 @@ impl Config {
         &self.settings
     }
 
-    /// A checksum of the quorum system. It is in every message that safety hangs on and in the state record: nodes that were given
-    /// different systems do not believe each other, and a node does not start with another one than it had.
+    /// A checksum of the quorum system. It is in every message that safety hangs on: nodes that were given different systems do not
+    /// believe each other. The state record holds the system itself, and a node does not start with another one than it had.
     pub fn system(&self) -> u32 {
         self.system
+    }
+
+    /// The quorum system, as the state record holds it.
+    pub(crate) fn quorums(&self) -> &[u8] {
+        &self.quorums
     }
 }
 
@@ -186,6 +208,7 @@ impl Settings {
             (self.backoff_min <= self.backoff_max, "backoff_min <= backoff_max"),
             (self.settle_after > Duration::ZERO, "settle_after is above zero"),
             (self.commands_max > 0, "commands_max is above zero"),
+            (self.value_bytes_max <= self.commands_bytes_max, "value_bytes_max <= commands_bytes_max"),
             (self.held_messages_max > 0, "held_messages_max is above zero"),
         ];
         match ordered.iter().find(|(holds, _)| !holds) {

@@ -1,7 +1,6 @@
 //! The core: every input comes in here, and every output leaves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use quorate_protocol::{
     HaltReason, Input, Instant, LogIndex, NodeId, Now, Operation, Outbox, OutboxLimits, Output, PersistFailure,
@@ -9,12 +8,14 @@ use quorate_protocol::{
 };
 
 use super::codec::{
-    ACCEPTED_KEY, CHOSEN_KEY, RECORD_OVERHEAD_BYTES, decode_accepted, decode_chosen, decode_state, encode_accepted,
+    ACCEPTED_KEY, CHOSEN_KEY, RECORDS_OVERHEAD_BYTES, decode_accepted, decode_chosen, decode_state, encode_accepted,
     encode_chosen, encode_state,
 };
-use super::state::{AcceptedValue, Attempt, DurableState, WaitingProposal, WaitingRead};
+use super::config::MEMBERS_MAX;
+use super::state::{AcceptedValue, Attempt, DurableState, ReadRound, WaitingProposal, WaitingRead};
 use super::view::View;
 use super::{Command, Config, Event, Ignored, Message, Outcome, Proposal, ReadOutcome, RefuseReason};
+use crate::QuorumSystem;
 
 /// One node's part in one decision: Paxos (Lamport, Paxos Made Simple, 2001) as a pure state machine.
 ///
@@ -51,18 +52,34 @@ pub struct Synod {
     /// Proposals that wait, the oldest first: it is the one that is tried.
     pub(crate) proposals: VecDeque<WaitingProposal>,
     pub(crate) reads: VecDeque<WaitingRead>,
+    /// The questions to the acceptors that are under way for reads.
+    pub(crate) read_round: Option<ReadRound>,
+    /// Rounds of questions so far.
+    pub(crate) read_rounds: u64,
+    /// Rounds in a row that told nothing.
+    pub(crate) inconclusive: u32,
+    /// What a ballot is to finish, since reads wait for it.
+    pub(crate) read_newest: Option<AcceptedValue>,
     /// When what was accepted and not decided is seen to.
     pub(crate) settle_at: Option<Instant>,
+    /// How often proposers were asked to see to it, in a row.
+    pub(crate) inquiries: u32,
     /// Whether this proposer is to find out what is chosen, though no command asks for it.
     pub(crate) is_settling: bool,
     /// What each node counts for; one that was not told of is a stranger.
     pub(crate) standings: BTreeMap<NodeId, Standing>,
+    /// Nodes that nothing could be sent to, and that were not heard since.
+    pub(crate) lost: BTreeSet<NodeId>,
+    /// Nodes that were founded with another quorum system.
+    pub(crate) foreign: BTreeSet<NodeId>,
     pub(crate) storage: StorageLevel,
     pub(crate) halted: Option<HaltReason>,
     pub(crate) ignored: BTreeMap<Ignored, u64>,
     pub(crate) outbox: Outbox<Self>,
     /// The log refused a write: it is written again at this time.
     pub(crate) rewrite_at: Option<Instant>,
+    /// The log asked for everything to be written again, while writes waited.
+    pub(crate) is_rewrite_wanted: bool,
     /// Whether an input came in since the last poll.
     is_dirty: bool,
 }
@@ -82,7 +99,7 @@ impl Protocol for Synod {
         let settings = config.settings();
         let limits = OutboxLimits {
             held_messages_max: settings.held_messages_max,
-            write_bytes_max: settings.value_bytes_max + WRITE_OVERHEAD_BYTES,
+            write_bytes_max: settings.value_bytes_max.saturating_add(WRITE_OVERHEAD_BYTES),
         };
         let mut core = Self {
             random: Random::new(config.seed()),
@@ -103,14 +120,23 @@ impl Protocol for Synod {
             round_seen: 0,
             proposals: VecDeque::new(),
             reads: VecDeque::new(),
+            read_round: None,
+            read_rounds: 0,
+            inconclusive: 0,
+            read_newest: None,
             settle_at: None,
+            inquiries: 0,
             is_settling: false,
             standings: BTreeMap::new(),
+            // Nobody was heard in this start yet.
+            lost: config.group().members().filter(|node| *node != config.node()).collect(),
+            foreign: BTreeSet::new(),
             storage: StorageLevel::Enough,
             halted: None,
             ignored: BTreeMap::new(),
             outbox: Outbox::new(limits),
             rewrite_at: None,
+            is_rewrite_wanted: false,
             is_dirty: true,
             config,
         };
@@ -165,11 +191,9 @@ impl Found {
     fn read(config: &Config, recovery: Recovery) -> Result<Self, RecoverError> {
         let mut found = Self { state: DurableState::default(), accepted: None, chosen: None };
         if let Some(bytes) = &recovery.state {
-            let (system, state) = decode_state(bytes).map_err(RecoverError::State)?;
-            if system != config.system() {
-                return Err(RecoverError::Inconsistent(
-                    "the quorum system is another than the state was written under",
-                ));
+            let (quorums, state) = decode_state(bytes).map_err(RecoverError::State)?;
+            if quorums != *config.group().quorums() {
+                return Err(RecoverError::Inconsistent("the quorum system is another than the group was founded with"));
             }
             found.state = state;
         }
@@ -189,19 +213,28 @@ impl Found {
 }
 
 impl Synod {
+    /// The quorum system that the group was founded with, which it keeps for ever; nothing when nothing was written yet.
+    ///
+    /// # Errors
+    /// When the state record cannot be read.
+    pub fn founded(recovery: &Recovery) -> Result<Option<QuorumSystem>, RecoverError> {
+        let founded = recovery.state.as_ref().map(decode_state).transpose();
+        Ok(founded.map_err(RecoverError::State)?.map(|(quorums, _)| quorums))
+    }
+
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
         match input {
             Input::Message { from, message } => return self.on_message(from, message),
             Input::Command(Command::Propose(proposal)) => self.on_propose(proposal),
             Input::Command(Command::Read { id }) => self.on_read(id),
             Input::Timeout => self.on_timeout(),
-            Input::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
+            Input::PeerStanding { node, standing } => return self.on_peer_standing(node, standing),
             Input::Storage(level) => self.storage = level,
-            Input::CompactRequested => self.write_all_again(),
+            Input::CompactRequested => self.is_rewrite_wanted = true,
             Input::Persisted(ticket) => self.on_persisted(ticket),
             Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
-            // What a peer does not answer is asked again by the clock alone.
-            Input::PeerAlive(_) | Input::Unreachable(_) => {}
+            Input::PeerAlive(peer) => self.on_peer_alive(peer),
+            Input::Unreachable(peer) => return self.on_unreachable(peer),
             Input::Loaded { .. } | Input::LoadFailed { .. } => return Err(Ignored::Unasked),
             Input::Completed { answer, .. } => match answer {},
         }
@@ -212,7 +245,7 @@ impl Synod {
     fn on_input_halted(&mut self, input: &Input<Self>) -> Result<(), Ignored> {
         match input {
             Input::Command(Command::Propose(Proposal { id, .. })) => {
-                let outcome = Outcome::Refused(RefuseReason::Halted);
+                let outcome = Outcome::NotTried(RefuseReason::Halted);
                 self.outbox.event(Event::Proposed { id: *id, outcome });
             }
             Input::Command(Command::Read { id }) => {
@@ -225,8 +258,19 @@ impl Synod {
 
     /// Rules for all messages first, then what each says to each role.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
+        if message.system().is_some_and(|system| system != self.config.system()) {
+            return Err(self.on_other_system(from, &message));
+        }
         if from == self.config.node() || !self.config.group().contains(from) {
             return Err(Ignored::NotMember);
+        }
+        if let Some(proposal) = message.proposal() {
+            if proposal.value.len() > self.config.settings().value_bytes_max {
+                return Err(Ignored::TooLarge);
+            }
+            if !proposal.is_intact() {
+                return Err(Ignored::Damaged);
+            }
         }
         match message {
             Message::Prepare(message) => self.on_prepare(from, message),
@@ -238,7 +282,22 @@ impl Synod {
             Message::Announce => self.on_announce(from),
             Message::Known => self.on_known(from),
             Message::Inquire => self.on_inquire(from),
+            Message::Query(message) => self.on_query(from, message),
+            Message::Report(message) => self.on_report(from, message),
+            // It says that it has this node's.
+            Message::OtherSystem { .. } => Err(Ignored::Unasked),
         }
+    }
+
+    /// A node that was founded with another quorum system. Both sides learn of it.
+    fn on_other_system(&mut self, from: NodeId, message: &Message) -> Ignored {
+        if self.foreign.len() < MEMBERS_MAX {
+            self.foreign.insert(from);
+        }
+        if !matches!(message, Message::OtherSystem { .. }) && from != self.config.node() {
+            self.outbox.send(from, Message::OtherSystem { system: self.config.system() });
+        }
+        Ignored::OtherSystem
     }
 
     fn on_timeout(&mut self) {
@@ -255,6 +314,9 @@ impl Synod {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.retry_at <= self.now) {
             self.ask_again();
         }
+        if self.read_round.as_ref().is_some_and(|round| round.retry_at <= self.now) {
+            self.repeat_read_round();
+        }
         self.take_due(|core| &mut core.rest_until);
     }
 
@@ -265,15 +327,25 @@ impl Synod {
     }
 
     /// A node that counts for nothing any more is not counted; one that counts again has to say again what it said.
-    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
+    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Ignored> {
+        if !self.config.group().contains(node) {
+            return Err(Ignored::NotMember);
+        }
         if self.standings.insert(node, standing) == Some(standing) {
-            return;
+            return Ok(());
+        }
+        if let Some(round) = &mut self.read_round {
+            round.answered.remove(&node);
         }
         if node == self.config.node() {
             if standing == Standing::Stranger {
                 self.attempt = None;
+                self.read_newest = None;
+                self.is_settling = false;
             }
-            return;
+            self.inquiries = 0;
+            self.arm_settling();
+            return Ok(());
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.answered.remove(&node);
@@ -285,6 +357,8 @@ impl Synod {
             self.announcements = 0;
             self.arm_announcement();
         }
+        self.hurry_for(node);
+        Ok(())
     }
 
     fn on_persisted(&mut self, ticket: Ticket) {
@@ -316,10 +390,15 @@ impl Synod {
 
     /// What the inputs since the last poll come to.
     fn flush(&mut self) {
-        if self.halted.is_none() {
-            self.tell();
-            self.pursue();
+        if self.halted.is_some() {
+            return;
         }
+        if self.outbox.queued_writes().next().is_none() && std::mem::take(&mut self.is_rewrite_wanted) {
+            self.write_all_again();
+        }
+        self.tell();
+        self.pursue();
+        self.pursue_reads();
     }
 
     /// Makes the state durable. What states it is held until then.
@@ -343,7 +422,7 @@ impl Synod {
     }
 
     fn put_state(&self) -> Operation {
-        Operation::PutState { bytes: encode_state(self.config.system(), &self.state), commit_hint: LogIndex::ZERO }
+        Operation::PutState { bytes: encode_state(self.config.quorums(), &self.state), commit_hint: LogIndex::ZERO }
     }
 
     /// Writes all that this node holds: what an older write said may go then.
@@ -367,18 +446,11 @@ impl Synod {
     /// Every time at which something is due.
     pub(crate) fn times(&self) -> impl Iterator<Item = Instant> + '_ {
         let retry_at = self.attempt.as_ref().map(|attempt| attempt.retry_at);
-        let rare = [self.rewrite_at, self.announce_at, self.settle_at, self.rest_until, retry_at];
+        let read_at = self.read_round.as_ref().map(|round| round.retry_at);
+        let rare = [self.rewrite_at, self.announce_at, self.settle_at, self.rest_until, retry_at, read_at];
         let commands = self.proposals.iter().map(|waiting| waiting.until);
         let reads = self.reads.iter().map(|waiting| waiting.until);
         rare.into_iter().flatten().chain(commands).chain(reads)
-    }
-
-    /// A wait that is drawn between half of `base * 2^doublings`, at most `max`, and all of it.
-    pub(crate) fn draw_wait(&mut self, base: Duration, doublings: u32, max: Duration) -> Instant {
-        let longest = base.saturating_mul(1 << doublings.min(DOUBLINGS_MAX)).min(max);
-        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(2);
-        let drawn = self.random.between(nanos / 2, nanos);
-        self.now.after(Duration::from_nanos(drawn))
     }
 
     /// Stops this group here for good. Nothing held is said any more.
@@ -388,11 +460,10 @@ impl Synod {
         self.attempt = None;
         self.proposals.clear();
         self.reads.clear();
+        self.forget_reads();
         self.halted = Some(reason);
     }
 }
 
-/// Beyond so many doublings every wait has reached its bound.
-const DOUBLINGS_MAX: u32 = 30;
-/// Room for the state record and the frame of a journal record beside a value.
-const WRITE_OVERHEAD_BYTES: usize = 512 + RECORD_OVERHEAD_BYTES;
+/// Room for the state record, and for the frames of both records, beside a value.
+const WRITE_OVERHEAD_BYTES: usize = 512 + RECORDS_OVERHEAD_BYTES;

@@ -37,7 +37,7 @@ impl std::error::Error for ConfigError {}
 pub enum Ignored {
     /// A ballot of another node than the sender.
     ForeignBallot,
-    /// A round that no correct node reaches.
+    /// A round that no correct node reaches, or not at once.
     AbsurdBallot,
     /// An answer to a ballot that is over, or never was.
     StaleAnswer,
@@ -53,6 +53,10 @@ pub enum Ignored {
     Barred,
     /// A value longer than `value_bytes_max`.
     TooLarge,
+    /// A value that does not match its checksum: it changed on its way.
+    Damaged,
+    /// Too many writes wait for the log: whoever asks asks again.
+    LogBehind,
     /// The value is not known here.
     NotKnown,
     /// The log certainly did not write: it is tried again.
@@ -76,6 +80,8 @@ impl Ignored {
             Self::NotAcceptor => "not_acceptor",
             Self::Barred => "barred",
             Self::TooLarge => "too_large",
+            Self::Damaged => "damaged",
+            Self::LogBehind => "log_behind",
             Self::NotKnown => "not_known",
             Self::LogRefuses => "log_refuses",
             Self::Unasked => "unasked",

@@ -9,6 +9,10 @@ impl Synod {
         let settings = self.config.settings();
         assert!(self.proposals.len() <= settings.commands_max, "waiting proposals are bounded");
         assert!(self.reads.len() <= settings.commands_max, "waiting reads are bounded");
+        let bytes = self.proposals.iter().map(|waiting| waiting.proposal.value.len()).sum::<usize>();
+        assert!(bytes <= settings.commands_bytes_max, "the bytes of waiting proposals are bounded");
+        let queued = self.outbox.queued_writes().count();
+        assert!(queued <= QUEUED_MAX, "writes that wait for the log are bounded: {queued}");
         if let Some(accepted) = &self.accepted {
             assert!(accepted.ballot <= self.state.promised, "what was accepted was promised");
         }
@@ -19,6 +23,7 @@ impl Synod {
         if self.chosen.is_some() {
             assert!(self.attempt.is_none(), "what is chosen is tried no more");
             assert!(self.settle_at.is_none() && !self.is_settling, "what is chosen is settled");
+            assert!(self.read_round.is_none() && self.read_newest.is_none(), "what is chosen is asked no more");
         } else {
             assert!(self.unaware.is_empty(), "what is not known is told to nobody");
             assert!(!self.is_chosen_told, "what is not known is told to nobody");
@@ -34,9 +39,16 @@ impl Synod {
         assert!(self.is_counting(), "a stranger has no ballot");
         assert!(attempt.ballot.node == self.config.node(), "a ballot is its node's own");
         assert!(attempt.ballot.round == self.state.round, "the last ballot is the one under way");
+        assert!(
+            attempt.own.is_none_or(|own| own >= attempt.heard_after),
+            "nobody answers a ballot before it is durable"
+        );
         assert!(attempt.answered.is_disjoint(&attempt.refused), "no acceptor both answered and refused");
         if let Phase::Prepare { newest: Some(newest) } = &attempt.phase {
             assert!(newest.ballot < attempt.ballot, "nothing is accepted above the ballot that is prepared");
         }
     }
 }
+
+/// Those that a peer may cause, the node's own acceptance, the decision, and everything written again.
+const QUEUED_MAX: usize = 6;

@@ -1,9 +1,11 @@
 //! The learner: what is chosen, and that everybody hears of it (Paxos Made Simple §2.3).
 
-use quorate_protocol::{HaltReason, NodeId, Standing};
+use quorate_protocol::{HaltReason, Instant, NodeId, Standing};
 
 use super::message::Chosen;
-use super::{Event, Ignored, Message, Outcome, Proposal, ReadOutcome, Synod};
+use super::pace::idle_max;
+use super::proposer::outcome_of;
+use super::{Event, Ignored, Message, Proposal, ReadOutcome, Synod};
 
 impl Synod {
     /// A quorum has accepted this proposal in this node's ballot: it is chosen, and this node is the first to know.
@@ -18,9 +20,6 @@ impl Synod {
 
     /// A node that knows says what is chosen.
     pub(crate) fn on_chosen(&mut self, from: NodeId, message: Chosen) -> Result<(), Ignored> {
-        if message.system != self.config.system() {
-            return Err(Ignored::OtherSystem);
-        }
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
@@ -65,15 +64,17 @@ impl Synod {
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
-        if !self.is_proposer() {
+        if !self.is_proposer() || !self.is_counting() {
             return Err(Ignored::NotKnown);
         }
         self.is_settling = true;
+        self.settle_at = None;
         Ok(())
     }
 
     /// Notes what is chosen, and makes it durable. It never changes.
-    fn learn(&mut self, proposal: Proposal) {
+    pub(crate) fn learn(&mut self, proposal: Proposal) {
+        assert!(proposal.is_intact(), "a value is what it was when it was proposed");
         match &self.chosen {
             Some(chosen) if *chosen == proposal => {}
             Some(_) => self.halt(HaltReason::LawBroken("two proposals are chosen")),
@@ -81,6 +82,7 @@ impl Synod {
                 self.chosen = Some(proposal);
                 self.persist_chosen();
                 self.attempt = None;
+                self.forget_reads();
                 self.rest_until = None;
                 self.settle_at = None;
                 self.is_settling = false;
@@ -105,8 +107,7 @@ impl Synod {
             self.outbox.event(Event::Chosen(chosen.clone()));
         }
         for waiting in self.proposals.drain(..) {
-            let is_own = waiting.id() == chosen.id;
-            let outcome = if is_own { Outcome::Chosen } else { Outcome::Superseded { chosen: chosen.clone() } };
+            let outcome = outcome_of(&waiting.proposal, &chosen);
             self.outbox.event(Event::Proposed { id: waiting.id(), outcome });
         }
         for read in self.reads.drain(..) {
@@ -131,30 +132,37 @@ impl Synod {
         self.arm_announcement();
     }
 
-    /// Announces after a while if anybody is still unaware.
+    /// Announces after a while if anybody is still unaware. The wait goes on doubling: who is away for long is told when it is back.
     pub(crate) fn arm_announcement(&mut self) {
         let settings = self.config.settings();
-        let (base, max) = (settings.retry_interval_min, settings.retry_interval_max);
+        let (base, max) = (settings.retry_interval_min, idle_max(settings.retry_interval_max));
         let is_owed = !self.unaware.is_empty();
         self.announce_at = is_owed.then(|| self.draw_wait(base, self.announcements, max));
     }
 
     /// What was accepted here and is not known to be chosen is seen to after a while in which nobody else did.
     pub(crate) fn arm_settling(&mut self) {
-        let after = self.config.settings().settle_after;
         let is_open = self.accepted.is_some() && self.chosen.is_none() && !self.is_settling;
-        self.settle_at = is_open.then(|| self.draw_wait(after * 2, 0, after * 2));
+        self.settle_at = is_open.then(|| self.draw_settling());
+    }
+
+    /// When what was accepted is seen to, if it is not decided by then. Proposers are asked less and less often.
+    pub(crate) fn draw_settling(&mut self) -> Instant {
+        let longest = self.config.settings().settle_after.saturating_mul(2);
+        self.draw_wait(longest, self.inquiries, idle_max(longest))
     }
 
     /// Nobody decided what was accepted here.
     pub(crate) fn settle(&mut self) {
-        if self.is_proposer() {
+        if self.is_proposer() && self.is_counting() {
             self.is_settling = true;
             return;
         }
-        for to in self.config.group().proposers() {
+        let node = self.config.node();
+        for to in self.config.group().proposers().iter().filter(|to| **to != node) {
             self.outbox.send(*to, Message::Inquire);
         }
+        self.inquiries = self.inquiries.saturating_add(1);
         self.arm_settling();
     }
 }

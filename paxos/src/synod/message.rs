@@ -4,9 +4,11 @@
 //! | --- | --- | --- | --- |
 //! | [`Prepare`] | proposer | acceptor | [`Promise`] or [`Nack`], once durable; [`Chosen`] when it knows |
 //! | [`Accept`] | proposer | acceptor | [`Accepted`] or [`Nack`], once durable; [`Chosen`] when it knows |
+//! | [`Query`] | proposer that reads | acceptor | [`Report`], once durable; [`Chosen`] when it knows |
 //! | [`Chosen`] | who knows | learner, or who asked | [`Message::Known`], once durable |
 //! | [`Message::Announce`] | who knows | learner | [`Message::Known`], or [`Message::Inquire`] |
 //! | [`Message::Inquire`] | who does not know | who may | [`Chosen`]; a proposer that does not know finds out |
+//! | [`Message::OtherSystem`] | who has another quorum system | who sent it something | nothing |
 //!
 //! ```text
 //!              Prepare          Accept                Chosen
@@ -45,6 +47,40 @@ pub enum Message {
     Known,
     /// The sender does not know the chosen value.
     Inquire,
+    /// See [`Query`].
+    Query(Query),
+    /// See [`Report`].
+    Report(Report),
+    /// The sender was founded with another quorum system, this one: it takes nothing from the receiver.
+    OtherSystem {
+        /// The sender's quorum system: see [`Config::system`](super::Config::system).
+        system: u32,
+    },
+}
+
+impl Message {
+    /// The sender's quorum system, in messages that safety hangs on.
+    pub(crate) fn system(&self) -> Option<u32> {
+        match self {
+            Self::Prepare(Prepare { system, .. })
+            | Self::Accept(Accept { system, .. })
+            | Self::Chosen(Chosen { system, .. })
+            | Self::Query(Query { system, .. })
+            | Self::OtherSystem { system } => Some(*system),
+            _ => None,
+        }
+    }
+
+    /// The proposal that it bears.
+    pub(crate) fn proposal(&self) -> Option<&Proposal> {
+        match self {
+            Self::Accept(Accept { proposal, .. }) | Self::Chosen(Chosen { proposal, .. }) => Some(proposal),
+            Self::Promise(Promise { accepted, .. }) | Self::Report(Report { accepted, .. }) => {
+                accepted.as_ref().map(|(_, proposal)| proposal)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Phase 1a: asks not to accept anything below `ballot` any more, and what was accepted (Paxos Made Simple §2.2).
@@ -101,6 +137,47 @@ pub struct Chosen {
     pub proposal: Proposal,
 }
 
+/// Asks what was accepted, for a read. Nothing is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Query {
+    /// The sender's quorum system: see [`Config::system`](super::Config::system).
+    pub system: u32,
+    /// The start of the sender: the seed of its [`Config`](super::Config).
+    pub start: u64,
+    /// Which question of this start.
+    pub number: u64,
+}
+
+/// What was accepted when the question came.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Report {
+    /// The start of the asker.
+    pub start: u64,
+    /// Which question of that start.
+    pub number: u64,
+    /// What was accepted here last, and in which ballot.
+    pub accepted: Option<(Ballot, Proposal)>,
+}
+
+/// What stands of a proposal in the small section; the value is the raw section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// The proposal's id.
+    pub id: ProposalId,
+    /// The value's checksum, as its proposer made it.
+    pub checksum: u32,
+}
+
+impl Name {
+    fn of(proposal: &Proposal) -> Self {
+        Self { id: proposal.id, checksum: proposal.checksum }
+    }
+
+    fn with(self, value: Bytes) -> Proposal {
+        Proposal { id: self.id, checksum: self.checksum, value }
+    }
+}
+
 /// The small section of a message; values are raw sections. Variants are only appended, and a variant's fields never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Small {
@@ -110,8 +187,8 @@ pub enum Small {
     Promise {
         /// The ballot that was prepared.
         ballot: Ballot,
-        /// In which ballot something was accepted, and whose proposal it is; the value is the raw section.
-        accepted: Option<(Ballot, ProposalId)>,
+        /// What was accepted, and in which ballot.
+        accepted: Option<(Ballot, Name)>,
     },
     /// Without the value.
     Accept {
@@ -119,8 +196,8 @@ pub enum Small {
         system: u32,
         /// The sender's ballot.
         ballot: Ballot,
-        /// Whose proposal it is.
-        id: ProposalId,
+        /// What to accept.
+        name: Name,
     },
     /// All of it.
     Accepted(Accepted),
@@ -130,8 +207,8 @@ pub enum Small {
     Chosen {
         /// The sender's quorum system.
         system: u32,
-        /// Whose proposal it is.
-        id: ProposalId,
+        /// What is chosen.
+        name: Name,
     },
     /// All of it.
     Announce,
@@ -139,49 +216,70 @@ pub enum Small {
     Known,
     /// All of it.
     Inquire,
+    /// All of it.
+    Query(Query),
+    /// Without the value.
+    Report {
+        /// The start of the asker.
+        start: u64,
+        /// Which question of that start.
+        number: u64,
+        /// What was accepted, and in which ballot.
+        accepted: Option<(Ballot, Name)>,
+    },
+    /// All of it.
+    OtherSystem {
+        /// The sender's quorum system.
+        system: u32,
+    },
 }
 
 impl Wire for Message {
     type Small = Small;
 
     fn to_parts(&self, raw: &mut Vec<Bytes>) -> Small {
+        raw.extend(self.proposal().map(|proposal| proposal.value.clone()));
         match self {
             Self::Prepare(message) => Small::Prepare(*message),
             Self::Promise(message) => {
-                raw.extend(message.accepted.iter().map(|(_, proposal)| proposal.value.clone()));
-                let accepted = message.accepted.as_ref().map(|(ballot, proposal)| (*ballot, proposal.id));
-                Small::Promise { ballot: message.ballot, accepted }
+                Small::Promise { ballot: message.ballot, accepted: message.accepted.as_ref().map(name_in_ballot) }
             }
             Self::Accept(message) => {
-                raw.push(message.proposal.value.clone());
-                Small::Accept { system: message.system, ballot: message.ballot, id: message.proposal.id }
+                let name = Name::of(&message.proposal);
+                Small::Accept { system: message.system, ballot: message.ballot, name }
             }
             Self::Accepted(message) => Small::Accepted(*message),
             Self::Nack(message) => Small::Nack(*message),
-            Self::Chosen(message) => {
-                raw.push(message.proposal.value.clone());
-                Small::Chosen { system: message.system, id: message.proposal.id }
-            }
+            Self::Chosen(message) => Small::Chosen { system: message.system, name: Name::of(&message.proposal) },
             Self::Announce => Small::Announce,
             Self::Known => Small::Known,
             Self::Inquire => Small::Inquire,
+            Self::Query(message) => Small::Query(*message),
+            Self::Report(Report { start, number, accepted }) => {
+                Small::Report { start: *start, number: *number, accepted: accepted.as_ref().map(name_in_ballot) }
+            }
+            Self::OtherSystem { system } => Small::OtherSystem { system: *system },
         }
     }
 
     fn from_parts(small: Small, raw: Vec<Bytes>) -> Result<Self, WireError> {
         let one = |raw: Vec<Bytes>| <[Bytes; 1]>::try_from(raw).map_err(|_| WireError::Sections);
         match small {
-            Small::Promise { ballot, accepted: Some((accepted, id)) } => {
+            Small::Promise { ballot, accepted: Some((accepted, name)) } => {
                 let [value] = one(raw)?;
-                Ok(Self::Promise(Promise { ballot, accepted: Some((accepted, Proposal { id, value })) }))
+                Ok(Self::Promise(Promise { ballot, accepted: Some((accepted, name.with(value))) }))
             }
-            Small::Accept { system, ballot, id } => {
+            Small::Report { start, number, accepted: Some((accepted, name)) } => {
                 let [value] = one(raw)?;
-                Ok(Self::Accept(Accept { system, ballot, proposal: Proposal { id, value } }))
+                Ok(Self::Report(Report { start, number, accepted: Some((accepted, name.with(value))) }))
             }
-            Small::Chosen { system, id } => {
+            Small::Accept { system, ballot, name } => {
                 let [value] = one(raw)?;
-                Ok(Self::Chosen(Chosen { system, proposal: Proposal { id, value } }))
+                Ok(Self::Accept(Accept { system, ballot, proposal: name.with(value) }))
+            }
+            Small::Chosen { system, name } => {
+                let [value] = one(raw)?;
+                Ok(Self::Chosen(Chosen { system, proposal: name.with(value) }))
             }
             _ if !raw.is_empty() => Err(WireError::Sections),
             Small::Prepare(message) => Ok(Self::Prepare(message)),
@@ -191,6 +289,15 @@ impl Wire for Message {
             Small::Announce => Ok(Self::Announce),
             Small::Known => Ok(Self::Known),
             Small::Inquire => Ok(Self::Inquire),
+            Small::Query(message) => Ok(Self::Query(message)),
+            Small::Report { start, number, accepted: None } => {
+                Ok(Self::Report(Report { start, number, accepted: None }))
+            }
+            Small::OtherSystem { system } => Ok(Self::OtherSystem { system }),
         }
     }
+}
+
+fn name_in_ballot(accepted: &(Ballot, Proposal)) -> (Ballot, Name) {
+    (accepted.0, Name::of(&accepted.1))
 }

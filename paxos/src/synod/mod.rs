@@ -11,10 +11,13 @@ mod config;
 mod core;
 mod error;
 mod event;
+mod explain;
 mod invariants;
 mod learner;
 pub mod message;
+mod pace;
 mod proposer;
+mod reader;
 #[cfg(feature = "server")]
 mod server;
 mod state;
@@ -24,9 +27,10 @@ pub mod testing;
 mod view;
 
 pub use self::core::Synod;
-pub use config::{Config, Group, MEMBERS_MAX, Settings};
+pub use config::{Config, Group, IDLE_INTERVAL_MAX, MEMBERS_MAX, Settings};
 pub use error::{ConfigError, Ignored};
 pub use event::{Command, Event, Outcome, Proposal, ReadOutcome, RefuseReason};
+pub use explain::Obstacle;
 pub use message::Message;
 #[cfg(feature = "server")]
 pub use server::{CHANNEL, host, host_with};

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use quorate_protocol::{NodeId, ReadId, Standing, StorageLevel};
+use quorate_protocol::{NodeId, Standing, StorageLevel};
 
 use super::message::{Accept, Accepted, Nack, Prepare, Promise};
-use super::state::{AcceptedValue, Attempt, Phase, WaitingProposal, WaitingRead};
-use super::{Event, Ignored, Message, Outcome, Proposal, ReadOutcome, RefuseReason, Synod};
+use super::pace::DOUBLINGS_MAX;
+use super::state::{AcceptedValue, Attempt, Phase, WaitingProposal};
+use super::{Event, Ignored, Message, Outcome, Proposal, RefuseReason, Synod};
 use crate::Ballot;
 use crate::ballot::ROUND_MAX;
 
@@ -14,36 +15,44 @@ impl Synod {
     /// The application proposes.
     pub(crate) fn on_propose(&mut self, proposal: Proposal) {
         let id = proposal.id;
-        let refused = if self.is_chosen_durable() {
-            // Nothing is written for it: it only asks what became of its id.
-            None
-        } else if proposal.value.len() > self.config.settings().value_bytes_max {
+        if let Some(chosen) = self.chosen.as_ref().filter(|_| self.is_chosen_durable()) {
+            let outcome = outcome_of(&proposal, chosen);
+            self.outbox.event(Event::Proposed { id, outcome });
+            return;
+        }
+        if let Some(reason) = self.refusal_of(&proposal) {
+            self.outbox.event(Event::Proposed { id, outcome: Outcome::NotTried(reason) });
+            return;
+        }
+        let until = self.now.after(self.config.settings().command_timeout);
+        // The same proposal may be asked for twice, and be tried already.
+        let is_tried = self.proposals.iter().any(|waiting| waiting.id() == id && waiting.is_tried);
+        self.proposals.push_back(WaitingProposal { proposal, until, is_tried });
+        self.hurry_attempt();
+        self.count_answers();
+    }
+
+    fn refusal_of(&self, proposal: &Proposal) -> Option<RefuseReason> {
+        let settings = self.config.settings();
+        let bytes = self.proposals.iter().map(|waiting| waiting.proposal.value.len()).sum::<usize>();
+        if proposal.value.len() > settings.value_bytes_max {
             Some(RefuseReason::TooLarge)
+        } else if !proposal.is_intact() {
+            Some(RefuseReason::Damaged)
         } else if self.storage == StorageLevel::Low {
             Some(RefuseReason::StorageLow)
+        } else if self.proposals.iter().any(|it| it.id() == proposal.id && it.proposal != *proposal) {
+            Some(RefuseReason::IdReused)
+        } else if self.is_exhausted() {
+            Some(RefuseReason::BallotsExhausted)
+        } else if bytes + proposal.value.len() > settings.commands_bytes_max {
+            Some(RefuseReason::Overloaded)
         } else {
             self.refusal(self.proposals.len())
-        };
-        if let Some(reason) = refused {
-            self.outbox.event(Event::Proposed { id, outcome: Outcome::Refused(reason) });
-            return;
         }
-        let until = self.now.after(self.config.settings().command_timeout);
-        self.proposals.push_back(WaitingProposal { proposal, until });
     }
 
-    /// The application asks what is chosen.
-    pub(crate) fn on_read(&mut self, id: ReadId) {
-        let refused = if self.is_chosen_durable() { None } else { self.refusal(self.reads.len()) };
-        if let Some(reason) = refused {
-            self.outbox.event(Event::Read { id, outcome: ReadOutcome::Failed(reason) });
-            return;
-        }
-        let until = self.now.after(self.config.settings().command_timeout);
-        self.reads.push_back(WaitingRead { id, until, ballot: None });
-    }
-
-    fn refusal(&self, waiting: usize) -> Option<RefuseReason> {
+    pub(crate) fn refusal(&self, waiting: usize) -> Option<RefuseReason> {
         if !self.is_proposer() {
             return Some(RefuseReason::NotProposer);
         }
@@ -52,21 +61,30 @@ impl Synod {
 
     /// Begins a ballot if something is to be decided and nothing stands against it.
     pub(crate) fn pursue(&mut self) {
-        let is_wanted = self.has_commands() || self.is_settling;
+        let is_wanted = !self.proposals.is_empty() || self.is_settling || self.is_read_finishing();
         let is_free = self.attempt.is_none() && self.rest_until.is_none() && self.chosen.is_none();
-        let may_propose = self.is_proposer() && self.is_counting();
-        if is_wanted && is_free && may_propose {
+        let may_propose = self.is_proposer() && self.is_counting() && !self.is_exhausted();
+        // While the log stands still a ballot would only add to what it is to write.
+        let is_log_free = self.outbox.queued_writes().next().is_none();
+        if is_wanted && is_free && may_propose && is_log_free {
             self.begin_ballot();
         }
+    }
+
+    /// The highest round that this node has used, promised or heard of.
+    pub(crate) fn rounds_known(&self) -> u64 {
+        self.state.round.max(self.state.promised.round).max(self.round_seen)
+    }
+
+    /// Whether no ballot is left that this node could begin.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.rounds_known() >= ROUND_MAX
     }
 
     /// Phase 1a. The ballot is above every one used or heard of, and its round is durable before anybody hears of it.
     fn begin_ballot(&mut self) {
         let node = self.config.node();
-        let round = self.state.round.max(self.state.promised.round).max(self.round_seen) + 1;
-        if round > ROUND_MAX {
-            return;
-        }
+        let round = self.rounds_known() + 1;
         let ballot = Ballot { round, node };
         self.state.round = round;
         let is_acceptor = self.config.group().is_acceptor(node);
@@ -74,14 +92,13 @@ impl Synod {
             self.state.promised = ballot;
         }
         self.persist_state();
-        for read in &mut self.reads {
-            read.ballot = Some(ballot);
-        }
+        let (accepted, heard) = (self.accepted.clone(), self.read_newest.clone());
         self.attempt = Some(Attempt {
             ballot,
-            phase: Phase::Prepare { newest: self.accepted.clone() },
+            phase: Phase::Prepare { newest: accepted.into_iter().chain(heard).max_by_key(|newest| newest.ballot) },
             answered: BTreeSet::new(),
             refused: BTreeSet::new(),
+            heard_after: self.state_ticket,
             own: is_acceptor.then_some(self.state_ticket.max(self.accepted_ticket)),
             retry_at: self.now,
             retries: 0,
@@ -125,9 +142,10 @@ impl Synod {
     /// An acceptor has promised a higher ballot.
     pub(crate) fn on_nack(&mut self, from: NodeId, nack: Nack) -> Result<(), Ignored> {
         self.check_answer(from, nack.ballot)?;
-        if nack.promised <= nack.ballot || nack.promised.round > ROUND_MAX {
+        if nack.promised <= nack.ballot {
             return Err(Ignored::AbsurdBallot);
         }
+        self.check_ballot(nack.promised)?;
         self.round_seen = self.round_seen.max(nack.promised.round);
         if self.attempt.as_ref().is_some_and(|attempt| attempt.answered.contains(&from)) {
             // It answered before it promised the higher ballot: its answer stands.
@@ -162,13 +180,15 @@ impl Synod {
         }
     }
 
-    fn count_answers(&mut self) {
+    pub(crate) fn count_answers(&mut self) {
         let Some(attempt) = &self.attempt else { return };
         let has = |node: NodeId| attempt.answered.contains(&node);
         match &attempt.phase {
             Phase::Prepare { newest } if self.config.group().quorums().is_prepare_quorum(has) => {
                 let adopted = newest.as_ref().map(|newest| newest.proposal.clone());
-                self.propose(adopted);
+                if adopted.is_some() || !self.proposals.is_empty() || !self.is_promise_awaited(attempt) {
+                    self.propose(adopted);
+                }
             }
             Phase::Accept { proposal } if self.config.group().quorums().is_accept_quorum(has) => {
                 let proposal = proposal.clone();
@@ -178,13 +198,24 @@ impl Synod {
         }
     }
 
+    /// Whether an acceptor may still answer that is asked for the first time. Who settles waits for all: one of them has accepted what is to
+    /// be settled, and a quorum without it would tell of nothing.
+    fn is_promise_awaited(&self, attempt: &Attempt) -> bool {
+        let acceptors = self.config.group().quorums().acceptors();
+        let has_said = |node: &NodeId| attempt.answered.contains(node) || attempt.refused.contains(node);
+        attempt.retries <= 1 && !acceptors.iter().all(has_said)
+    }
+
     /// Phase 2a: the promises allow one proposal only, if anything was accepted, or any.
     fn propose(&mut self, adopted: Option<Proposal>) {
         let Some(mut attempt) = self.attempt.take() else { return };
         let own = || self.proposals.front().map(|waiting| waiting.proposal.clone());
         let Some(proposal) = adopted.or_else(own) else {
-            return self.end_without_value(attempt.ballot);
+            return self.end_without_value();
         };
+        for waiting in self.proposals.iter_mut().filter(|waiting| waiting.id() == proposal.id) {
+            waiting.is_tried = true;
+        }
         let node = self.config.node();
         attempt.phase = Phase::Accept { proposal: proposal.clone() };
         attempt.answered.clear();
@@ -203,28 +234,20 @@ impl Synod {
         self.ask();
     }
 
-    /// A quorum had accepted nothing: nothing was chosen when the ballot began.
-    fn end_without_value(&mut self, ballot: Ballot) {
+    /// A quorum had accepted nothing, and nobody proposes anything.
+    fn end_without_value(&mut self) {
+        self.attempt = None;
         self.is_settling = false;
         self.outrun = 0;
         // Something may have been accepted here meanwhile, in a higher ballot.
         self.arm_settling();
-        let reads = std::mem::take(&mut self.reads);
-        for read in reads {
-            if read.ballot == Some(ballot) {
-                self.outbox.event(Event::Read { id: read.id, outcome: ReadOutcome::NoneYet });
-            } else {
-                self.reads.push_back(read);
-            }
-        }
     }
 
     /// Asks every acceptor that has not answered, and says when it is done again.
     fn ask(&mut self) {
-        let settings = self.config.settings();
-        let (base, max) = (settings.retry_interval_min, settings.retry_interval_max);
+        let (base, max) = (self.config.settings().retry_interval_min, self.wait_max());
         let Some(attempt) = &mut self.attempt else { return };
-        let wait = base.saturating_mul(1 << attempt.retries.min(20)).min(max);
+        let wait = base.saturating_mul(1 << attempt.retries.min(DOUBLINGS_MAX)).min(max);
         attempt.retry_at = self.now.after(wait);
         attempt.retries = attempt.retries.saturating_add(1);
         let (system, ballot) = (self.config.system(), attempt.ballot);
@@ -237,22 +260,39 @@ impl Synod {
             **other != node && !attempt.answered.contains(*other) && !attempt.refused.contains(*other)
         };
         for to in self.config.group().quorums().acceptors().iter().filter(is_asked) {
-            // The state holds the round of this ballot.
-            self.outbox.send_after(self.state_ticket, *to, message.clone());
+            self.outbox.send_after(attempt.heard_after, *to, message.clone());
         }
     }
 
     /// Not enough acceptors have answered in time. One that refused will not change its mind: the next ballot is higher.
     pub(crate) fn ask_again(&mut self) {
+        let Some(attempt) = &self.attempt else { return };
         let is_wanted = self.has_commands() || self.is_settling;
-        let is_outrun = self.attempt.as_ref().is_some_and(|attempt| !attempt.refused.is_empty());
-        if is_outrun {
+        let has = |node: NodeId| attempt.answered.contains(&node);
+        let is_preparing = matches!(attempt.phase, Phase::Prepare { .. });
+        if !attempt.refused.is_empty() {
             self.give_way();
+        } else if is_preparing && self.config.group().quorums().is_prepare_quorum(has) {
+            // It waited for all, and who has not answered is not to be waited for.
+            self.end_without_value();
         } else if is_wanted {
             self.ask();
         } else {
             // Whoever has accepted something sees to it.
             self.attempt = None;
+        }
+    }
+
+    /// A command came: an attempt that asked seldom, since nobody waited for it, asks soon.
+    pub(crate) fn hurry_attempt(&mut self) {
+        if self.attempt.is_none() {
+            return;
+        }
+        let soon = self.soon();
+        let retries = self.retries_soon();
+        if let Some(attempt) = &mut self.attempt {
+            attempt.retry_at = attempt.retry_at.min(soon);
+            attempt.retries = attempt.retries.min(retries);
         }
     }
 
@@ -265,7 +305,10 @@ impl Synod {
             Phase::Prepare { .. } => quorums.is_prepare_quorum(may),
             Phase::Accept { .. } => quorums.is_accept_quorum(may),
         };
-        if !is_possible {
+        if is_possible {
+            // Who settles may have waited for this one.
+            self.count_answers();
+        } else {
             self.give_way();
         }
     }
@@ -288,12 +331,21 @@ impl Synod {
     /// Ends commands whose time is over.
     pub(crate) fn expire_commands(&mut self) {
         let now = self.now;
+        let reason = self.obstacle_to_proposals();
         while let Some(waiting) = self.proposals.pop_front_if(|waiting| waiting.until <= now) {
-            self.outbox.event(Event::Proposed { id: waiting.id(), outcome: Outcome::Unknown });
+            let outcome = if waiting.is_tried { Outcome::Unknown } else { Outcome::NotTried(reason) };
+            self.outbox.event(Event::Proposed { id: waiting.id(), outcome });
         }
-        while let Some(waiting) = self.reads.pop_front_if(|waiting| waiting.until <= now) {
-            let outcome = ReadOutcome::Failed(RefuseReason::TimedOut);
-            self.outbox.event(Event::Read { id: waiting.id, outcome });
+        self.expire_reads();
+    }
+
+    /// Why a proposal was not tried in time.
+    fn obstacle_to_proposals(&self) -> RefuseReason {
+        match self.standings.get(&self.config.node()) {
+            None => RefuseReason::NotIntroduced,
+            Some(Standing::Stranger) => RefuseReason::Stranger,
+            Some(Standing::Member) if self.is_exhausted() => RefuseReason::BallotsExhausted,
+            Some(Standing::Member) => RefuseReason::TimedOut,
         }
     }
 
@@ -303,5 +355,16 @@ impl Synod {
 
     pub(crate) fn is_proposer(&self) -> bool {
         self.config.group().proposers().contains(&self.config.node())
+    }
+}
+
+/// What became of a proposal, now that it is known what is chosen.
+pub(crate) fn outcome_of(proposal: &Proposal, chosen: &Proposal) -> Outcome {
+    if proposal == chosen {
+        Outcome::Chosen
+    } else if proposal.id == chosen.id {
+        Outcome::IdReused { chosen: chosen.clone() }
+    } else {
+        Outcome::Superseded { chosen: chosen.clone() }
     }
 }

@@ -1,6 +1,8 @@
 //! A decision on a server of `quorate-runtime`.
 
-use quorate_protocol::Protocol;
+use std::collections::BTreeSet;
+
+use quorate_protocol::{NodeId, Protocol};
 use quorate_runtime::{BoxError, GroupStart, Hosted};
 
 use super::{Config, Group, Settings, Synod};
@@ -8,6 +10,7 @@ use crate::QuorumSystem;
 
 /// Makes the group from what it starts from, for
 /// [`ServerBuilder::group`](quorate_runtime::ServerBuilder::group): all nodes of the server propose, accept and learn, and majorities are quorums.
+/// A group that has written anything keeps the acceptors and quorums that it was founded with; nodes that are described later learn.
 /// Its messages travel on [`CHANNEL`].
 ///
 /// # Errors
@@ -15,7 +18,7 @@ use crate::QuorumSystem;
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use quorate_paxos::runtime::{HostedHandle, Server};
+/// use quorate_paxos::runtime::{Hosted, HostedHandle, Server};
 /// use quorate_paxos::synod::{self, Settings, Synod};
 /// use quorate_protocol::GroupId;
 /// let server = Server::builder("demo", "data")
@@ -26,24 +29,32 @@ use crate::QuorumSystem;
 ///     .open(1)
 ///     .await?;
 /// let decision: HostedHandle<Synod> = HostedHandle::new(server.handle(), GroupId(1));
+/// // Why is nothing decided?
+/// let obstacles = server.handle().look(GroupId(1), |hosted: &mut Hosted<Synod>, _now| hosted.core().explain());
 /// # Ok(())
 /// # }
 /// ```
 pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_runtime::Group>, BoxError> {
-    let quorums = QuorumSystem::majority(start.members.voters())?;
-    host_with(start, Group::of(quorums), settings)
+    let quorums = match Synod::founded(&start.recovery)? {
+        Some(founded) => founded,
+        None => QuorumSystem::majority(start.members.voters())?,
+    };
+    let group = Group::of(quorums);
+    // Who came later is told what is chosen.
+    let learners: BTreeSet<NodeId> = group.learners().iter().copied().chain(start.members.nodes()).collect();
+    host_with(start, group.with_learners(learners), settings)
 }
 
 /// As [`host`], with other roles and quorums.
 ///
 /// # Errors
-/// As [`host`], and when this node has no role.
+/// As [`host`], and when this node has no role, or the quorums are others than the group was founded with.
 pub fn host_with(
     start: GroupStart,
     group: Group,
     settings: Settings,
 ) -> Result<Box<dyn quorate_runtime::Group>, BoxError> {
-    let bytes_max = settings.value_bytes_max + OVERHEAD_BYTES;
+    let bytes_max = settings.value_bytes_max.saturating_add(OVERHEAD_BYTES);
     if bytes_max > start.frame_bytes_max || bytes_max > start.write_bytes_max {
         return Err(format!("messages and writes take up to {bytes_max} bytes, and the node's bounds are lower").into());
     }

@@ -1,8 +1,8 @@
 //! What a node knows: what must survive a crash, and what it is at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_protocol::{Instant, ProposalId, ReadId, Ticket};
+use quorate_protocol::{Instant, NodeId, ProposalId, ReadId, Ticket};
 
 use super::Proposal;
 use crate::Ballot;
@@ -30,9 +30,11 @@ pub(crate) struct Attempt {
     pub(crate) ballot: Ballot,
     pub(crate) phase: Phase,
     /// Acceptors that promised or accepted, durably.
-    pub(crate) answered: BTreeSet<quorate_protocol::NodeId>,
+    pub(crate) answered: BTreeSet<NodeId>,
     /// Acceptors that have promised a higher ballot.
-    pub(crate) refused: BTreeSet<quorate_protocol::NodeId>,
+    pub(crate) refused: BTreeSet<NodeId>,
+    /// The write that makes the ballot's round durable: nobody hears of the ballot before.
+    pub(crate) heard_after: Ticket,
     /// The write that makes this node's own promise or acceptance durable.
     pub(crate) own: Option<Ticket>,
     /// Who has not answered is asked again at this time.
@@ -60,6 +62,8 @@ pub(crate) enum Phase {
 pub(crate) struct WaitingProposal {
     pub(crate) proposal: Proposal,
     pub(crate) until: Instant,
+    /// Whether this node has asked anybody, itself included, to accept a proposal of this id.
+    pub(crate) is_tried: bool,
 }
 
 /// A read that waits for its answer.
@@ -67,8 +71,23 @@ pub(crate) struct WaitingProposal {
 pub(crate) struct WaitingRead {
     pub(crate) id: ReadId,
     pub(crate) until: Instant,
-    /// The ballot that began after the read: its promises can say that nothing was chosen.
-    pub(crate) ballot: Option<Ballot>,
+    /// The round of questions that began after the read: its answers can say that nothing was chosen.
+    pub(crate) round: Option<u64>,
+}
+
+/// Questions to the acceptors, for the reads that waited when they began.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadRound {
+    pub(crate) number: u64,
+    /// Who has answered, and the ballot in which something was accepted there.
+    pub(crate) answered: BTreeMap<NodeId, Option<Ballot>>,
+    /// What was accepted in the highest of these ballots.
+    pub(crate) newest: Option<AcceptedValue>,
+    /// Enough have answered, and nothing follows from it.
+    pub(crate) is_inconclusive: bool,
+    /// Who has not answered is asked again at this time; if nothing follows from the answers, everybody is.
+    pub(crate) retry_at: Instant,
+    pub(crate) retries: u32,
 }
 
 impl WaitingProposal {

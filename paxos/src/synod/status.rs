@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{HaltReason, NodeId};
 
 use super::state::Phase;
-use super::{Proposal, Synod};
+use super::{Config, Proposal, Synod};
 use crate::Ballot;
 
 /// What a node knows and does, for operators and tests.
@@ -51,6 +51,17 @@ impl Synod {
     #[cfg(feature = "testing")]
     pub fn write_in_flight(&self) -> Option<quorate_protocol::Ticket> {
         self.outbox.in_flight()
+    }
+
+    /// The start and the number of the question that is under way for reads.
+    #[cfg(feature = "testing")]
+    pub fn question(&self) -> Option<(u64, u64)> {
+        self.read_round.as_ref().map(|round| (self.config.seed(), round.number))
+    }
+
+    /// What this node is set up with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// What this node knows and does.

@@ -25,13 +25,16 @@ pub struct View {
     attempt: Option<AttemptView>,
     rest_until: Option<Place>,
     round_seen: u64,
-    proposals: Vec<(Proposal, Place)>,
-    reads: Vec<(ReadId, Place, Option<Ballot>)>,
+    proposals: Vec<(Proposal, Place, bool)>,
+    reads: Vec<(ReadId, Place, Option<u64>)>,
+    read_round: Option<ReadRoundView>,
+    read_rounds: (u64, bool, Option<AcceptedValue>),
     settle: (Option<Place>, bool),
     standings: BTreeMap<NodeId, Standing>,
+    lost: BTreeSet<NodeId>,
     storage: StorageLevel,
     halted: Option<String>,
-    rewrite_at: Option<Place>,
+    rewrite: (Option<Place>, bool),
     is_writing: bool,
     in_flight: Option<Place>,
     writes: Vec<(Place, Vec<Write>)>,
@@ -47,7 +50,19 @@ struct AttemptView {
     phase: Phase,
     answered: BTreeSet<NodeId>,
     refused: BTreeSet<NodeId>,
+    heard_after: Place,
     own: Option<Place>,
+    retry_at: Place,
+    /// Whether it was asked more than once.
+    is_repeated: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ReadRoundView {
+    number: u64,
+    answered: BTreeMap<NodeId, Option<Ballot>>,
+    newest: Option<AcceptedValue>,
+    is_inconclusive: bool,
     retry_at: Place,
 }
 
@@ -68,8 +83,17 @@ impl View {
             phase: attempt.phase.clone(),
             answered: attempt.answered.clone(),
             refused: attempt.refused.clone(),
+            heard_after: ticket(attempt.heard_after),
             own: attempt.own.map(ticket),
             retry_at: time(attempt.retry_at),
+            is_repeated: attempt.retries > 1,
+        });
+        let read_round = core.read_round.as_ref().map(|round| ReadRoundView {
+            number: round.number,
+            answered: round.answered.clone(),
+            newest: round.newest.clone(),
+            is_inconclusive: round.is_inconclusive,
+            retry_at: time(round.retry_at),
         });
         let writes =
             outbox.queued_writes().map(|(at, operations)| (ticket(at), operations.iter().map(write).collect()));
@@ -82,13 +106,16 @@ impl View {
             attempt,
             rest_until: core.rest_until.map(time),
             round_seen: core.round_seen,
-            proposals: core.proposals.iter().map(|it| (it.proposal.clone(), time(it.until))).collect(),
-            reads: core.reads.iter().map(|it| (it.id, time(it.until), it.ballot)).collect(),
+            proposals: core.proposals.iter().map(|it| (it.proposal.clone(), time(it.until), it.is_tried)).collect(),
+            reads: core.reads.iter().map(|it| (it.id, time(it.until), it.round)).collect(),
+            read_round,
+            read_rounds: (core.read_rounds, core.inconclusive > 1, core.read_newest.clone()),
             settle: (core.settle_at.map(time), core.is_settling),
             standings: core.standings.clone(),
+            lost: core.lost.clone(),
             storage: core.storage,
             halted: core.halted.as_ref().map(HaltReason::to_string),
-            rewrite_at: core.rewrite_at.map(time),
+            rewrite: (core.rewrite_at.map(time), core.is_rewrite_wanted),
             is_writing: outbox.is_writing(),
             in_flight: outbox.in_flight().map(ticket),
             writes: writes.collect(),
@@ -120,6 +147,7 @@ impl Places {
         let outbox = &core.outbox;
         let mut tickets = vec![core.state_ticket, core.accepted_ticket, core.chosen_ticket];
         tickets.extend(core.attempt.as_ref().and_then(|attempt| attempt.own));
+        tickets.extend(core.attempt.as_ref().map(|attempt| attempt.heard_after));
         tickets.extend(outbox.in_flight());
         tickets.extend(outbox.queued_writes().map(|(ticket, _)| ticket));
         tickets.extend(outbox.held_messages().map(|(ticket, ..)| *ticket));

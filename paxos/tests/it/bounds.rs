@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::Builder;
 use quorate_paxos::synod::{
-    Config, ConfigError, Group, MEMBERS_MAX, Outcome, ReadOutcome, RefuseReason, Settings, Synod,
+    Command, Config, ConfigError, Group, MEMBERS_MAX, Outcome, ReadOutcome, RefuseReason, Settings, Synod,
 };
-use quorate_protocol::{HaltReason, Input, NodeId, PersistFailure, StorageLevel, Ticket, WriteRefusal};
+use quorate_paxos::{QuorumError, QuorumSystem};
+use quorate_protocol::{
+    HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Recovery, Standing, StorageLevel, Ticket,
+    WriteRefusal,
+};
 
-use crate::support::three;
+use crate::support::{accept, ballot, prepare, proposal, three};
 
 fn refused(outcome: Option<&Outcome>) -> RefuseReason {
     match outcome {
-        Some(Outcome::Refused(reason)) => *reason,
+        Some(Outcome::NotTried(reason)) => *reason,
         other => panic!("it is refused: {other:?}"),
     }
 }
@@ -51,6 +54,7 @@ fn settings_that_contradict_each_other_are_refused() {
     assert_eq!(rule(&|settings| settings.backoff_max = Duration::from_millis(1)), "backoff_min <= backoff_max");
     assert_eq!(rule(&|settings| settings.settle_after = Duration::ZERO), "settle_after is above zero");
     assert_eq!(rule(&|settings| settings.commands_max = 0), "commands_max is above zero");
+    assert_eq!(rule(&|settings| settings.commands_bytes_max = 9), "value_bytes_max <= commands_bytes_max");
     assert_eq!(rule(&|settings| settings.held_messages_max = 0), "held_messages_max is above zero");
 }
 
@@ -70,14 +74,128 @@ fn what_is_too_much_is_refused() {
     let long = cluster.propose(1, b"nine byte");
     assert_eq!(refused(cluster.node(1).outcome(long)), RefuseReason::TooLarge);
     cluster.isolate(1);
+    let before = cluster.node(1).events.len();
     for _ in 0..2 {
         cluster.propose(1, b"fits");
         cluster.read(1);
     }
+    assert_eq!(cluster.node(1).events.len(), before, "they wait");
     let third = cluster.propose(1, b"fits");
     let read = cluster.read(1);
     assert_eq!(refused(cluster.node(1).outcome(third)), RefuseReason::Overloaded);
     assert_eq!(failed(cluster.node(1).read(read)), RefuseReason::Overloaded);
+}
+
+#[test]
+fn values_that_wait_are_bounded_in_bytes() {
+    let settings = Settings { value_bytes_max: 8, commands_bytes_max: 20, ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    cluster.isolate(1);
+    let waiting = [cluster.propose(1, b"12345678"), cluster.propose(1, b"12345678")];
+    let over = cluster.propose(1, b"12345");
+    assert_eq!(refused(cluster.node(1).outcome(over)), RefuseReason::Overloaded);
+    assert!(waiting.iter().all(|id| cluster.node(1).outcome(*id).is_none()));
+    let fits = cluster.propose(1, b"1234");
+    assert_eq!(cluster.node(1).outcome(fits), None);
+}
+
+/// When it is known what is chosen commands are answered as they come: nothing waits for the next poll.
+#[test]
+fn what_is_decided_is_told_at_once() {
+    let mut cluster = three();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    let now = Now { instant: cluster.now(), wall_ms: 0 };
+    let core = cluster.node_mut(1).core.as_mut().expect("it runs");
+    for sequence in 0..5_000 {
+        core.handle(now, Input::Command(Command::Propose(proposal(100 + sequence, b"another"))));
+        core.handle(now, Input::Command(Command::Read { id: ReadId(sequence) }));
+        core.check_invariants();
+        assert_eq!(core.status().waiting, 0);
+    }
+    assert_eq!(std::iter::from_fn(|| core.poll_output()).count(), 10_000);
+}
+
+/// Peers go on asking while the log stands still: what waits for it is bounded, and whoever is not answered asks again.
+#[test]
+fn a_log_that_stands_still_is_not_given_ever_more() {
+    let mut cluster = three();
+    let system = cluster.node(2).config().system();
+    cluster.hold_disk(2);
+    cluster.park_all();
+    for round in 1..1_000 {
+        let message = accept(system, ballot(round, 1), proposal(1, &[b'x'; 100_000]));
+        cluster.input(NodeId(2), Input::Message { from: NodeId(1), message });
+        cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: prepare(system, ballot(round, 1)) });
+        cluster.input(NodeId(2), Input::CompactRequested);
+    }
+    assert!(cluster.node(2).core().status().ignored["log_behind"] > 900);
+    cluster.release_disk(2);
+    let message = accept(system, ballot(1_000, 1), proposal(1, &[b'x'; 100_000]));
+    cluster.input(NodeId(2), Input::Message { from: NodeId(1), message });
+    cluster.deliver();
+    assert_eq!(cluster.node(2).disk.accepted().expect("it accepts again").0, ballot(1_000, 1));
+}
+
+/// Every constructor takes every number, or says why not.
+#[test]
+fn extremes_are_taken_or_refused() {
+    let times = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX / 1_000), Duration::MAX];
+    let numbers = [0, 1, usize::MAX / 2, usize::MAX];
+    let mut taken = 0;
+    let all = times.map(|time| times.map(|other| numbers.map(|number| (time, other, number))));
+    for (time, other, number) in all.into_iter().flatten().flatten() {
+        let settings = Settings {
+            value_bytes_max: number.min(u32::MAX as usize),
+            command_timeout: time,
+            retry_interval_min: other,
+            retry_interval_max: time,
+            backoff_min: other,
+            backoff_max: time,
+            settle_after: time,
+            commands_max: number,
+            commands_bytes_max: number,
+            held_messages_max: number,
+        };
+        let Ok(config) = Config::new(NodeId(1), u64::MAX, group(), settings) else { continue };
+        taken += 1;
+        lives_with(&config);
+    }
+    assert!(taken > 3, "some extremes are valid: {taken}");
+    let all = || (0..3).map(NodeId);
+    assert_eq!(QuorumSystem::flexible(all(), usize::MAX, usize::MAX), Err(QuorumError::Size));
+    assert_eq!(QuorumSystem::flexible(all(), 0, 3), Err(QuorumError::Size));
+    assert_eq!(QuorumSystem::majority((0..u64::MAX).map(NodeId)), Err(QuorumError::TooMany));
+    assert_eq!(QuorumSystem::grid(vec![vec![]; 1_000]), Err(QuorumError::Empty));
+}
+
+/// A core with this set-up accepts, proposes, reads, is timed out, and starts again.
+fn lives_with(config: &Config) {
+    let mut now = Now::default();
+    let mut core = Synod::recover(now, config.clone(), Recovery::default()).expect("a fresh disk");
+    let mut step = |input| {
+        core.handle(now, input);
+        core.check_invariants();
+        while let Some(output) = core.poll_output() {
+            if let Output::Persist { ticket, .. } = output {
+                core.handle(now, Input::Persisted(ticket));
+            }
+        }
+        now.instant = core.deadline().unwrap_or(now.instant);
+    };
+    for node in [1, 2, 3].map(NodeId) {
+        step(Input::PeerStanding { node, standing: Standing::Member });
+        step(Input::Unreachable(node));
+    }
+    step(Input::Message { from: NodeId(2), message: accept(config.system(), ballot(1, 2), proposal(1, b"")) });
+    step(Input::Command(Command::Propose(proposal(2, b"x"))));
+    step(Input::Command(Command::Read { id: ReadId(1) }));
+    for _ in 0..40 {
+        step(Input::Timeout);
+    }
+    step(Input::PeerAlive(NodeId(2)));
+    step(Input::Timeout);
+    assert_eq!(core.status().accepted.expect("it accepted").1.value, "");
 }
 
 #[test]
@@ -115,7 +233,7 @@ fn without_a_quorum_nothing_is_known_in_time() {
     cluster.isolate(1);
     let (id, read) = (cluster.propose(1, b"one"), cluster.read(1));
     cluster.run(Settings::default().command_timeout);
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Unknown));
+    assert_eq!(refused(cluster.node(1).outcome(id)), RefuseReason::TimedOut, "nobody was asked to accept it");
     assert_eq!(failed(cluster.node(1).read(read)), RefuseReason::TimedOut);
     let before = cluster.sent;
     cluster.run(Duration::from_mins(10));

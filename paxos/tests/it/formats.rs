@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
-use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Small};
+use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Query, Report, Small};
 use quorate_paxos::synod::testing::{Cluster, Disk};
 use quorate_paxos::synod::{Config, Group, Message, Proposal, Settings, Synod};
 use quorate_protocol::{
@@ -17,9 +17,10 @@ use crate::support::ballot;
 
 fn messages() -> Vec<Message> {
     let session = SessionId { incarnation: Incarnation(1 << 100 | 7), start: 3 };
-    let proposal = Proposal { id: ProposalId { session, sequence: 1000 }, value: Bytes::from_static(b"value") };
+    let proposal = Proposal::new(ProposalId { session, sequence: 1000 }, Bytes::from_static(b"value"));
     let (system, ballot, promised) = (0x1234_5678, ballot(300, 2), ballot(301, 3));
     let accepted = Some((crate::support::ballot(5, 1), proposal.clone()));
+    let reported = accepted.clone();
     vec![
         Message::Prepare(Prepare { system, ballot }),
         Message::Promise(Promise { ballot, accepted: None }),
@@ -31,6 +32,10 @@ fn messages() -> Vec<Message> {
         Message::Announce,
         Message::Known,
         Message::Inquire,
+        Message::Query(Query { system, start: 77, number: 5 }),
+        Message::Report(Report { start: 77, number: 5, accepted: None }),
+        Message::Report(Report { start: 77, number: 5, accepted: reported }),
+        Message::OtherSystem { system },
     ]
 }
 
@@ -60,7 +65,7 @@ fn messages_keep_their_bytes() {
         let small = bincode::serde::encode_to_vec(&small, wire()).expect("it encodes");
         let raw: String = raw.iter().map(|section| format!(" {}", hex(section))).collect();
         let name = format!("{message:?}");
-        let name = name.split('(').next().expect("a name").to_owned();
+        let name = name.split(['(', ' ']).next().expect("a name").to_owned();
         writeln!(text, "{name} {}{raw}", hex(&small)).expect("a string takes everything");
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/synod-messages-v1.txt");
@@ -105,20 +110,25 @@ fn disk() -> Disk {
     cluster.node(1).disk.clone()
 }
 
-/// Version, quorum system, promised ballot 1 of node 1, round 1.
-const STATE: &str = "014938e274 0100000000000000 0100000000000000 0100000000000000";
-/// Version, ballot 1 of node 1, proposal 1 of no session, value.
-const ACCEPTED: &str =
-    "01 0100000000000000 0100000000000000 00000000000000000000000000000000 00000000 0100000000000000 76616c7565";
-/// Version, proposal 1 of no session, value.
-const CHOSEN: &str = "01 00000000000000000000000000000000 00000000 0100000000000000 76616c7565";
+/// Version, promised ballot 1 of node 1, round 1; sizes, of three acceptors any two and any two, which are 1, 2 and 3.
+const STATE: &str = "01 0100000000000000 0100000000000000 0100000000000000
+    0000000000000000 0300000000000000 0200000000000000 0200000000000000
+    0100000000000000 0200000000000000 0300000000000000";
+/// Version, ballot 1 of node 1, proposal 1 of no session, checksum, value.
+const ACCEPTED: &str = "01 0100000000000000 0100000000000000 00000000000000000000000000000000 00000000 0100000000000000 2db9155f 76616c7565";
+/// Version, proposal 1 of no session, checksum, value.
+const CHOSEN: &str = "01 00000000000000000000000000000000 00000000 0100000000000000 2db9155f 76616c7565";
+
+fn packed(text: &str) -> String {
+    text.split_whitespace().collect()
+}
 
 #[test]
 fn records_keep_their_bytes() {
     let disk = disk();
-    assert_eq!(hex(disk.state.as_ref().expect("a state record")), STATE.replace(' ', ""));
-    assert_eq!(hex(&disk.journal[&1]), ACCEPTED.replace(' ', ""));
-    assert_eq!(hex(&disk.journal[&2]), CHOSEN.replace(' ', ""));
+    assert_eq!(hex(disk.state.as_ref().expect("a state record")), packed(STATE));
+    assert_eq!(hex(&disk.journal[&1]), packed(ACCEPTED));
+    assert_eq!(hex(&disk.journal[&2]), packed(CHOSEN));
 }
 
 fn recover(disk: &Disk) -> Result<Synod, RecoverError> {
@@ -145,14 +155,14 @@ fn records_that_cannot_be_read_are_refused() {
     let malformed = RecoverError::State(StateError::Malformed);
     let newer = RecoverError::State(StateError::Version(2));
     let of_version_two = |bytes: &Bytes| Bytes::from([&[2], &bytes[1..]].concat());
-    for length in [0, 1, 28] {
+    for length in [0, 1, 24, 25, 48, 80] {
         let error = refused(&|disk| disk.state = disk.state.as_ref().map(|bytes| bytes.slice(..length)));
         assert_eq!(error, malformed);
     }
     let error = refused(&|disk| disk.state = disk.state.as_ref().map(|bytes| Bytes::from([&bytes[..], &[0]].concat())));
     assert_eq!(error, malformed);
     assert_eq!(refused(&|disk| disk.state = disk.state.as_ref().map(of_version_two)), newer);
-    for (key, lengths) in [(1, [1, 16, 44]), (2, [1, 16, 28])] {
+    for (key, lengths) in [(1, [1, 16, 48, 50]), (2, [1, 16, 32, 34])] {
         for length in lengths {
             let error = refused(&|disk| {
                 let cut = disk.journal[&key].slice(..length);
@@ -160,6 +170,12 @@ fn records_that_cannot_be_read_are_refused() {
             });
             assert_eq!(error, malformed, "{length} bytes of record {key}");
         }
+        let error = refused(&|disk| {
+            let mut flipped = disk.journal[&key].to_vec();
+            *flipped.last_mut().expect("a value") ^= 1;
+            disk.journal.insert(key, flipped.into());
+        });
+        assert_eq!(error, malformed, "the value of record {key} is another than was proposed");
         let error = refused(&|disk| {
             let changed = of_version_two(&disk.journal[&key]);
             disk.journal.insert(key, changed);

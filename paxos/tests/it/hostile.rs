@@ -1,8 +1,10 @@
 //! Whatever a peer says, nothing panics, and what no correct peer says is ignored by name or stops the group.
 
-use quorate_paxos::synod::message::{Accepted, Chosen, Nack, Promise};
-use quorate_paxos::synod::testing::{Builder, Cluster};
-use quorate_paxos::synod::{Group, Message};
+use std::time::Duration;
+
+use quorate_paxos::synod::message::{Accepted, Chosen, Nack, Promise, Query, Report};
+use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::{Command, Event, Group, Message, Obstacle, Outcome, ReadOutcome, RefuseReason, Settings};
 use quorate_paxos::{Ballot, QuorumSystem};
 use quorate_protocol::{HaltReason, Input, NodeId, Random, Standing};
 
@@ -44,13 +46,122 @@ fn a_round_near_the_end_of_numbers_wins_nothing() {
     cluster.park_all();
     cluster.propose(1, b"one");
     cluster.deliver();
-    let nack = Nack { ballot: ballot(1, 1), promised: ballot(u64::MAX, 2) };
-    hear(&mut cluster, 2, Message::Nack(nack));
+    // Legal as a number; but no correct node comes there from round 1 within one message.
+    for round in [u64::MAX, u64::MAX / 2, 1 << 33] {
+        let nack = Nack { ballot: ballot(1, 1), promised: ballot(round, 2) };
+        hear(&mut cluster, 2, Message::Nack(nack));
+    }
     let promise = Promise { ballot: ballot(1, 1), accepted: Some((ballot(7, 3), proposal(1, b"from the future"))) };
     hear(&mut cluster, 2, Message::Promise(promise));
     let status = cluster.node(1).core().status();
-    assert_eq!(status.ignored["absurd_ballot"], 2);
+    assert_eq!(status.ignored["absurd_ballot"], 4);
     assert_eq!(status.attempt.expect("it goes on").answered, [NodeId(1)]);
+}
+
+/// One message from a peer that counts wrong does not use up the ballots.
+#[test]
+fn the_last_ballot_is_not_reached_by_a_leap() {
+    let mut cluster = three();
+    let system = cluster.node(1).config().system();
+    for message in
+        [prepare(system, ballot(u64::MAX / 2, 2)), accept(system, ballot(u64::MAX / 2, 2), proposal(9, b"x"))]
+    {
+        hear(&mut cluster, 2, message);
+    }
+    assert_eq!(cluster.node(1).core().status().ignored["absurd_ballot"], 2);
+    hear(&mut cluster, 2, prepare(system, ballot(1 << 31, 2)));
+    assert_eq!(cluster.node(1).core().status().promised, ballot(1 << 31, 2), "who missed rounds is heard");
+    let id = cluster.propose(1, b"one");
+    cluster.deliver();
+    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
+}
+
+/// A node that has come to the last ballot by whatever way says so, and takes part all the same.
+#[test]
+fn a_node_at_the_last_ballot_says_so() {
+    let mut cluster = three();
+    let system = cluster.node(1).config().system();
+    hear(&mut cluster, 2, prepare(system, ballot(1, 2)));
+    cluster.crash(1, PowerCut::Lost);
+    let state = cluster.node(1).disk.state.clone().expect("a promise");
+    let last = [&state[..1], &(u64::MAX / 2).to_le_bytes(), &state[9..]].concat();
+    cluster.node_mut(1).disk.state = Some(last.into());
+    cluster.restart(1);
+    let (id, read) = (cluster.propose(1, b"one"), cluster.read(1));
+    cluster.deliver();
+    let reason = RefuseReason::BallotsExhausted;
+    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(reason)));
+    assert_eq!(cluster.node(1).core().explain(), [Obstacle::BallotsExhausted]);
+    assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::NoneYet), "a read needs no ballot");
+    cluster.propose(2, b"two");
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.node(1).chosen().expect("it learns").value, "two");
+    assert_eq!(cluster.node(1).core().explain(), []);
+}
+
+/// A value that changed in some node's memory after it was proposed: nobody takes it, whatever bears it.
+#[test]
+fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
+    let mut cluster = three();
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.read(1);
+    cluster.deliver();
+    let system = cluster.node(1).config().system();
+    let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
+    let (start, number) = cluster.node(1).core().question().expect("it asks");
+    let mut flipped = proposal(1, b"one");
+    flipped.value = (&b"onf"[..]).into();
+    let mut renamed = proposal(1, b"one");
+    renamed.id.sequence = 3;
+    for damaged in [flipped, renamed] {
+        let accepted = Some((ballot(0, 2), damaged.clone()));
+        hear(&mut cluster, 2, accept(system, ballot(7, 2), damaged.clone()));
+        hear(&mut cluster, 2, Message::Promise(Promise { ballot: own, accepted: accepted.clone() }));
+        hear(&mut cluster, 2, Message::Report(Report { start, number, accepted }));
+        hear(&mut cluster, 2, Message::Chosen(Chosen { system, proposal: damaged }));
+    }
+    let status = cluster.node(1).core().status();
+    assert_eq!((status.ignored["damaged"], status.accepted, status.chosen), (8, None, None));
+    assert_eq!(status.attempt.expect("it goes on").answered, [NodeId(1)]);
+    let mut damaged = proposal(4, b"four");
+    damaged.checksum += 1;
+    cluster.input(NodeId(1), Input::Command(Command::Propose(damaged.clone())));
+    assert_eq!(cluster.node(1).outcome(damaged.id), Some(&Outcome::NotTried(RefuseReason::Damaged)));
+}
+
+/// Whatever bears a value that is too long: `value_bytes_max` differs between the nodes.
+#[test]
+fn a_value_that_is_too_long_is_taken_from_nobody() {
+    let settings = Settings { value_bytes_max: 3, ..Settings::default() };
+    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    let system = cluster.node(1).config().system();
+    let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
+    let long = proposal(1, b"four");
+    hear(&mut cluster, 2, accept(system, ballot(7, 2), long.clone()));
+    hear(&mut cluster, 2, Message::Promise(Promise { ballot: own, accepted: Some((ballot(0, 2), long.clone())) }));
+    hear(&mut cluster, 2, Message::Chosen(Chosen { system, proposal: long }));
+    let status = cluster.node(1).core().status();
+    assert_eq!((status.ignored["too_large"], status.accepted, status.chosen), (3, None, None));
+}
+
+/// Both sides learn that they were founded apart.
+#[test]
+fn another_quorum_system_is_said_on_both_sides() {
+    let mut cluster = three();
+    let system = cluster.node(1).config().system();
+    let (other, asked) = (system + 1, Message::Query(Query { system: system + 1, start: 1, number: 1 }));
+    cluster.park_all();
+    hear(&mut cluster, 7, prepare(other, ballot(1, 7)));
+    hear(&mut cluster, 2, asked);
+    let told: Vec<_> = cluster.parked().iter().map(|(_, to, message)| (to.0, message.clone())).collect();
+    assert_eq!(told, [(2, Message::OtherSystem { system })]);
+    hear(&mut cluster, 3, Message::OtherSystem { system: other });
+    assert_eq!(cluster.parked().len(), 1, "who says it is not answered");
+    assert_eq!(cluster.node(1).core().explain(), [Obstacle::OtherSystem(vec![NodeId(2), NodeId(3), NodeId(7)])]);
 }
 
 #[test]
@@ -66,8 +177,12 @@ fn what_strangers_say_counts_for_nothing() {
     hear(&mut cluster, 2, Message::Chosen(Chosen { system, proposal: proposal(3, b"three") }));
     hear(&mut cluster, 2, Message::Inquire);
     hear(&mut cluster, 2, Message::Announce);
+    cluster.read(1);
+    let (start, number) = cluster.node(1).core().question().expect("it asks");
+    hear(&mut cluster, 2, Message::Report(Report { start, number, accepted: None }));
     let status = cluster.node(1).core().status();
-    assert_eq!((status.ignored["stranger"], status.chosen), (5, None));
+    assert_eq!((status.ignored["stranger"], status.chosen), (6, None));
+    assert!(!cluster.node(1).events.iter().any(|event| matches!(event, Event::Read { .. })), "it is not answered");
     assert_eq!(status.attempt.expect("it goes on").answered, [NodeId(1)]);
 }
 
@@ -140,7 +255,13 @@ fn nothing_a_peer_says_panics() {
             );
             let system = system.wrapping_add(u32::from(any(8) == 0));
             let value = proposal(any(3), [&b"a"[..], b"b"][usize::from(any(2) == 0)]);
-            let message = match any(10) {
+            let message = match any(13) {
+                10 => Message::Query(Query { system, start: any(2), number: any(4) }),
+                11 => Message::Report(Report { start: any(2), number: any(4), accepted: Some((two, value)) }),
+                12 => {
+                    cluster.read(1);
+                    continue;
+                }
                 0 => prepare(system, one),
                 1 => Message::Promise(Promise { ballot: one, accepted: Some((two, value)) }),
                 2 => Message::Promise(Promise { ballot: one, accepted: None }),

@@ -2,8 +2,13 @@
 
 mod bounds;
 mod formats;
+#[cfg(feature = "server")]
+mod founding;
 mod hostile;
+mod idle;
+mod outcomes;
 mod random;
+mod reads;
 mod rows;
 mod support;
 mod views;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
-use quorate_paxos::synod::{Group, Outcome, Proposal, ReadOutcome, Settings};
+use quorate_paxos::synod::{Event, Group, Outcome, Proposal, ReadOutcome, Settings};
 use quorate_protocol::testing::Faults;
 use quorate_protocol::{Input, NodeId, ProposalId, ReadId, StorageLevel};
 
@@ -22,6 +22,8 @@ struct Run {
     nodes: Vec<u64>,
     proposers: Vec<u64>,
     proposals: Vec<ProposalId>,
+    /// How often each was proposed.
+    attempts: BTreeMap<ProposalId, usize>,
     /// Whether anything was told to be chosen when each read began: then it must be answered with it.
     reads: BTreeMap<ReadId, Option<Proposal>>,
 }
@@ -65,7 +67,7 @@ impl Run {
             refusal_percent: cluster.choose(10),
         };
         let nodes = cluster.nodes.keys().map(|node| node.0).collect();
-        Self { cluster, nodes, proposers, proposals: Vec::new(), reads: BTreeMap::new() }
+        Self { cluster, nodes, proposers, proposals: Vec::new(), attempts: BTreeMap::new(), reads: BTreeMap::new() }
     }
 
     fn pick(&mut self, from: &[u64]) -> u64 {
@@ -94,11 +96,12 @@ impl Run {
             19 if !self.proposals.is_empty() => {
                 let at = usize::try_from(self.cluster.choose(self.proposals.len() as u64)).expect("small");
                 let id = self.proposals[at];
-                self.cluster.propose_again(proposer, id, &id.sequence.to_le_bytes());
+                self.cluster.propose_again(proposer, id, b"x");
+                *self.attempts.entry(id).or_default() += 1;
             }
             _ if self.proposals.len() < 8 => {
-                let length = usize::try_from(self.cluster.choose(9)).expect("small");
-                let id = self.cluster.propose(proposer, &vec![b'x'; length]);
+                let id = self.cluster.propose(proposer, b"x");
+                *self.attempts.entry(id).or_default() += 1;
                 self.proposals.push(id);
             }
             _ => {}
@@ -127,7 +130,7 @@ impl Run {
             self.cluster.release_disk(node);
             self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough));
         }
-        self.cluster.run(Duration::from_secs(10));
+        self.cluster.run(Duration::from_secs(20));
         let is_accepted = self.cluster.nodes.values().any(|node| node.disk.accepted().is_some());
         if !is_accepted {
             assert_eq!(self.told(), None);
@@ -155,6 +158,14 @@ impl Run {
                     _ => {}
                 }
             }
+        }
+        for (id, attempts) in &self.attempts {
+            let events = self.cluster.nodes.values().flat_map(|node| &node.events);
+            let is_not_tried = |event: &&Event| matches!(event, Event::Proposed { id: told, outcome: Outcome::NotTried(_) } if told == id);
+            assert!(
+                events.filter(is_not_tried).count() < *attempts || *id != chosen.id,
+                "what was never tried is not chosen"
+            );
         }
         for id in &self.proposals {
             for outcome in self.cluster.nodes.values().filter_map(|node| node.outcome(*id)) {

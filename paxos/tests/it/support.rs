@@ -25,7 +25,7 @@ pub(crate) fn ballot(round: u64, node: u64) -> Ballot {
 }
 
 pub(crate) fn proposal(sequence: u64, value: &'static [u8]) -> Proposal {
-    Proposal { id: ProposalId { sequence, ..ProposalId::default() }, value: Bytes::from_static(value) }
+    Proposal::new(ProposalId { sequence, ..ProposalId::default() }, Bytes::from_static(value))
 }
 
 pub(crate) fn is_prepare(message: &Message) -> bool {
@@ -42,6 +42,14 @@ pub(crate) fn is_accept(message: &Message) -> bool {
 
 pub(crate) fn is_accepted(message: &Message) -> bool {
     matches!(message, Message::Accepted(_))
+}
+
+pub(crate) fn is_query(message: &Message) -> bool {
+    matches!(message, Message::Query(_))
+}
+
+pub(crate) fn is_report(message: &Message) -> bool {
+    matches!(message, Message::Report(_))
 }
 
 pub(crate) fn prepare(system: u32, ballot: Ballot) -> Message {

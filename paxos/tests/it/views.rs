@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_paxos::synod::message::Report;
 use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
 use quorate_paxos::synod::{Command, Message, Settings, Synod, View};
 use quorate_protocol::{
     Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Standing, StorageLevel, Ticket,
 };
 
-use crate::support::{from_environment, proposal};
+use crate::support::{ballot, from_environment, proposal};
 
 /// A core as it was seen with a view.
 struct Seen {
@@ -58,7 +59,9 @@ fn equal_views_react_alike() {
 fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let node = 1 + cluster.choose(3);
     let other = 1 + cluster.choose(3);
-    match cluster.choose(14) {
+    match cluster.choose(16) {
+        12 => cluster.input(NodeId(node), Input::Unreachable(NodeId(other))),
+        13 => cluster.input(NodeId(node), Input::PeerAlive(NodeId(other))),
         0 => cluster.crash(node, PowerCut::Whole),
         1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
         3 => cluster.hold_disk(node),
@@ -98,19 +101,29 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
         inputs.push(Input::Message { from: node, message: Message::Known });
         inputs.push(Input::PeerStanding { node, standing: Standing::Stranger });
     }
+    inputs.push(Input::PeerAlive(NodeId(2)));
+    inputs.push(Input::Unreachable(NodeId(2)));
     let chosen = messages.iter().rev().take(20);
     inputs.extend(chosen.map(|(from, message)| Input::Message { from: *from, message: message.clone() }));
     for input in inputs {
         let (first, second) = (reaction(one, one.now, |_| input.clone()), reaction(two, two.now, |_| input.clone()));
         assert_eq!(first, second, "to {input:?}\nwith {view}");
     }
-    let persisted = |ticket| Input::Persisted(ticket);
+    for accepted in [None, Some((ballot(1, 2), proposal(9, b"nine")))] {
+        let report = |core: &Synod| {
+            let (start, number) = core.question().unwrap_or_default();
+            let message = Message::Report(Report { start, number, accepted: accepted.clone() });
+            Input::Message { from: NodeId(2), message }
+        };
+        assert_eq!(reaction(one, one.now, report), reaction(two, two.now, report), "to a report\nwith {view}");
+    }
+    let persisted = |core: &Synod| Input::Persisted(in_flight(core));
     assert_eq!(reaction(one, one.now, persisted), reaction(two, two.now, persisted), "to a write\nwith {view}");
-    let refused = |ticket| Input::PersistFailed { ticket, failure: PersistFailure::NotWritten };
+    let refused = |core: &Synod| Input::PersistFailed { ticket: in_flight(core), failure: PersistFailure::NotWritten };
     assert_eq!(reaction(one, one.now, refused), reaction(two, two.now, refused), "to a refusal\nwith {view}");
     let deadlines = (one.core.deadline(), two.core.deadline());
     if let (Some(first), Some(second)) = deadlines {
-        let timeout = |_| Input::Timeout;
+        let timeout = |_: &Synod| Input::Timeout;
         let (first, second) = (reaction(one, first, timeout), reaction(two, second, timeout));
         assert_eq!(first, second, "to the deadline\nwith {view}");
     } else {
@@ -118,14 +131,20 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     }
 }
 
-/// What a core says to an input that may name the write in flight.
-fn reaction(seen: &Seen, at: Instant, input: impl Fn(Ticket) -> Input<Synod>) -> Vec<String> {
+fn in_flight(core: &Synod) -> Ticket {
+    core.write_in_flight().unwrap_or_default()
+}
+
+/// What a core says to an input, which may depend on what it is at.
+fn reaction(seen: &Seen, at: Instant, input: impl Fn(&Synod) -> Input<Synod>) -> Vec<String> {
     let mut core = seen.core.clone();
-    core.handle(Now { instant: at, wall_ms: 0 }, input(core.write_in_flight().unwrap_or_default()));
+    core.handle(Now { instant: at, wall_ms: 0 }, input(&seen.core));
     let mut said = Vec::new();
     while let Some(output) = core.poll_output() {
         said.push(match output {
             Output::Persist { operations, .. } => format!("persist {operations:?}"),
+            // Which start of the node it was is chance.
+            Output::Send { to, message: Message::Query(query) } => format!("ask {to} {}", query.number),
             other => format!("{other:?}"),
         });
     }

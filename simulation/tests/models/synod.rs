@@ -67,7 +67,7 @@ impl SynodOfThree {
 
 fn proposal_of(node: NodeId) -> Proposal {
     let id = ProposalId { sequence: node.0, ..ProposalId::default() };
-    Proposal { id, value: Bytes::copy_from_slice(&node.0.to_le_bytes()[..1]) }
+    Proposal::new(id, Bytes::copy_from_slice(&node.0.to_le_bytes()[..1]))
 }
 
 impl Subject for SynodOfThree {
@@ -106,7 +106,7 @@ impl Subject for SynodOfThree {
             Synod::recover(Now::default(), self.config(node), disk.recovery()).expect("it was written by a core");
         let durable = again.status();
         again.handle(Now::default(), Input::PeerStanding { node, standing: Standing::Member });
-        again.handle(Now::default(), Input::Command(Command::Read { id: ReadId(0) }));
+        again.handle(Now::default(), Input::Command(Command::Propose(proposal_of(node))));
         while again.poll_output().is_some() {}
         // A ballot that it would begin now is one round above all that is durable.
         let next = again.status().attempt.map_or(0, |attempt| attempt.ballot.round);
@@ -155,6 +155,7 @@ impl Subject for SynodOfThree {
             Message::Promise(message) => message.ballot,
             Message::Accepted(message) => message.ballot,
             Message::Nack(message) => message.ballot,
+            Message::Report(message) => return receiver.core.question() != Some((message.start, message.number)),
             _ => return false,
         };
         let under_way = receiver.facts.status.attempt.as_ref().map(|attempt| attempt.ballot);

@@ -59,8 +59,8 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
 
 /// What runs on a node: a group a decision.
 pub(crate) struct Decisions {
-    /// Which client waits for a proposal or a read.
-    proposals: BTreeMap<(GroupId, ProposalId), Vec<u64>>,
+    /// Which calls wait for a proposal, and the number that each proposes; which waits for a read.
+    proposals: BTreeMap<(GroupId, ProposalId), Vec<(u64, u64)>>,
     reads: BTreeMap<(GroupId, ReadId), u64>,
     listeners: BTreeMap<CallId, GroupId>,
     known: u64,
@@ -69,8 +69,15 @@ pub(crate) struct Decisions {
 /// What a client asks of one decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
-    Propose { decision: u64, number: u64 },
-    Read { decision: u64 },
+    /// To have `number` chosen, under the name of the same number or of another.
+    Propose {
+        decision: u64,
+        number: u64,
+        name: u64,
+    },
+    Read {
+        decision: u64,
+    },
 }
 
 /// What it is told: the number that is chosen, if any.
@@ -90,8 +97,13 @@ impl Application for Decisions {
     type Later = ();
     type Kept = ();
 
-    const EXPECTED: &'static [&'static str] =
-        &["a value was chosen", "a read found nothing", "another proposal was chosen", "nobody knew in time"];
+    const EXPECTED: &'static [&'static str] = &[
+        "a value was chosen",
+        "a read found nothing",
+        "another proposal was chosen",
+        "nobody knew in time",
+        SHARED_NAME,
+    ];
 
     fn groups(group: &Group, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let make = |decision| {
@@ -111,9 +123,9 @@ impl Application for Decisions {
 
     fn call(&mut self, desk: &mut Desk<'_, Self>, call: u64, what: Call) {
         let (decision, command) = match what {
-            Call::Propose { decision, number } => {
-                let proposal = proposal(number);
-                self.proposals.entry((GroupId(decision), proposal.id)).or_default().push(call);
+            Call::Propose { decision, number, name } => {
+                let proposal = proposal(number, name);
+                self.proposals.entry((GroupId(decision), proposal.id)).or_default().push((call, number));
                 (decision, Command::Propose(proposal))
             }
             Call::Read { decision } => {
@@ -176,21 +188,26 @@ impl Decisions {
                     Decided::Chosen => Answer::Done(Reading::Own),
                     Decided::Superseded { chosen } => {
                         desk.sometimes("another proposal was chosen");
-                        Answer::Done(Reading::Number(chosen.id.sequence))
+                        Answer::Done(Reading::Number(number_of(&chosen)))
                     }
-                    Decided::Refused(_) => Answer::NotDone,
+                    Decided::IdReused { chosen } => {
+                        desk.sometimes(SHARED_NAME);
+                        Answer::Done(Reading::Number(number_of(&chosen)))
+                    }
+                    Decided::NotTried(RefuseReason::IdReused) => return self.refuse_second(desk, (group, id)),
+                    Decided::NotTried(_) => Answer::NotDone,
                     _ => {
                         desk.sometimes("nobody knew in time");
                         Answer::Unknown
                     }
                 };
-                for call in self.proposals.remove(&(group, id)).unwrap_or_default() {
+                for (call, _) in self.proposals.remove(&(group, id)).unwrap_or_default() {
                     desk.answer(call, answer.clone());
                 }
             }
             Told::Read { id, outcome } => {
                 let answer = match outcome {
-                    ReadOutcome::Chosen(chosen) => Answer::Done(Reading::Number(chosen.id.sequence)),
+                    ReadOutcome::Chosen(chosen) => Answer::Done(Reading::Number(number_of(&chosen))),
                     ReadOutcome::NoneYet => {
                         desk.sometimes("a read found nothing");
                         Answer::Done(Reading::Nothing)
@@ -206,13 +223,29 @@ impl Decisions {
     }
 }
 
-/// A proposal under a name that its number decides, so that it can be tried again anywhere. Some values are long.
-fn proposal(number: u64) -> Proposal {
+impl Decisions {
+    /// Another value waits under the name: of the calls that wait it is the newest one with another number than the first.
+    fn refuse_second(&mut self, desk: &mut Desk<'_, Self>, of: (GroupId, ProposalId)) {
+        let Some(calls) = self.proposals.get_mut(&of) else { return };
+        let first = calls.first().map(|(_, number)| *number);
+        let Some(at) = calls.iter().rposition(|(_, number)| Some(*number) != first) else { return };
+        let (call, _) = calls.remove(at);
+        desk.answer(call, Answer::NotDone);
+    }
+}
+
+/// A proposal that can be tried again anywhere: its number is its value. Some values are long.
+fn proposal(number: u64, name: u64) -> Proposal {
     let session = SessionId { incarnation: Incarnation(1), start: 1 };
     let length = if number.is_multiple_of(3) { VALUE_BYTES_MAX } else { 8 };
     let mut value = number.to_le_bytes().to_vec();
     value.resize(length, 0);
-    Proposal { id: ProposalId { session, sequence: number }, value: Bytes::from(value) }
+    Proposal::new(ProposalId { session, sequence: name }, Bytes::from(value))
+}
+
+/// The number that is proposed.
+fn number_of(proposal: &Proposal) -> u64 {
+    proposal.value.first_chunk().map_or(0, |number| u64::from_le_bytes(*number))
 }
 
 fn cores(node: &Node) -> impl Iterator<Item = (GroupId, &Synod)> {
@@ -239,7 +272,11 @@ pub(crate) struct Clients {
     length_us: u64,
     events: Vec<Event>,
     /// A proposal whose outcome its client does not know, to be tried again under the same name: still one call.
-    unknown: BTreeMap<u64, (u64, u64)>,
+    unknown: BTreeMap<u64, Call>,
+    /// Clients whose call under way was made before.
+    again: BTreeSet<u64>,
+    /// The first number that was proposed in each decision. Some clients propose others under its name, which no client should.
+    names: BTreeMap<u64, u64>,
     /// Where the call under way of a client begins in `events`.
     begun: BTreeMap<u64, usize>,
 }
@@ -247,8 +284,10 @@ pub(crate) struct Clients {
 impl Clients {
     fn new(schedule: &Schedule) -> Self {
         let random = Random::new(schedule.seed ^ 0x636c_6965_6e74);
+        let length_us = schedule.faults_us + AFTER_FAULTS_US;
         let (events, unknown, begun) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { random, numbers: 0, length_us: schedule.faults_us + AFTER_FAULTS_US, events, unknown, begun }
+        let (again, names) = (BTreeSet::new(), BTreeMap::new());
+        Self { random, numbers: 0, length_us, events, unknown, again, names, begun }
     }
 
     fn record(&mut self, client: u64, kind: EventKind, call: &Call, value: Value, at_us: u64) {
@@ -269,15 +308,20 @@ impl Clients {
 impl Workload<Machine> for Clients {
     fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Call) {
         let node = NodeId(self.random.between(1, cluster.nodes + 1));
-        if let Some((decision, number)) = self.unknown.remove(&client) {
-            return (node, Call::Propose { decision, number });
+        if let Some(call) = self.unknown.remove(&client) {
+            self.again.insert(client);
+            return (node, call);
         }
+        self.again.remove(&client);
         let newest = 1 + at_us.min(self.length_us - 1) * DECISIONS / self.length_us;
         let oldest = if self.random.between(0, 4) == 0 { 1 } else { newest.saturating_sub(2).max(1) };
         let decision = self.random.between(oldest, newest + 1);
         let (call, value) = if self.random.between(0, 3) == 0 {
             self.numbers += 1;
-            (Call::Propose { decision, number: self.numbers }, json!([null, self.numbers]))
+            let number = self.numbers;
+            let first = *self.names.entry(decision).or_insert(number);
+            let name = if self.random.between(0, 8) == 0 { first } else { number };
+            (Call::Propose { decision, number, name }, json!([null, number]))
         } else {
             (Call::Read { decision }, Value::Null)
         };
@@ -300,10 +344,13 @@ impl Workload<Machine> for Clients {
                 }
                 self.end(client, EventKind::Ok, &read, json!(other), at_us);
             }
-            (Call::Propose { decision, number }, Answer::Unknown) if self.random.between(0, 2) == 0 => {
-                self.unknown.insert(client, (*decision, *number));
+            (Call::Propose { .. }, Answer::Unknown) if self.random.between(0, 2) == 0 => {
+                self.unknown.insert(client, what.clone());
             }
-            // An attempt under this name may have been made before.
+            (Call::Propose { number, .. }, Answer::NotDone) if !self.again.contains(&client) => {
+                self.end(client, EventKind::Fail, what, json!([null, number]), at_us);
+            }
+            // It was tried, now or before.
             (Call::Propose { number, .. }, _) => {
                 self.end(client, EventKind::Info, what, json!([null, number]), at_us);
             }
@@ -375,6 +422,7 @@ fn core_of<'a>(view: &NodeView<'a, Machine>, group: GroupId) -> Option<&'a Synod
     Some(view.machine?.node().group::<Hosted<Synod>>(group)?.core())
 }
 
+const SHARED_NAME: &str = "two values had one name";
 const DECISIONS: u64 = 32;
 const VALUE_BYTES_MAX: usize = 5_000;
 /// How long clients go on when the faults are over.

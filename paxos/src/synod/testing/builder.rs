@@ -13,6 +13,7 @@ pub struct Builder {
     group: Group,
     seed: u64,
     settings: Settings,
+    are_strangers: bool,
 }
 
 impl Builder {
@@ -22,7 +23,7 @@ impl Builder {
     /// When the count is zero or very large.
     pub fn new(count: u64, seed: u64) -> Self {
         let quorums = QuorumSystem::majority((1..=count).map(NodeId)).expect("a sensible number of nodes");
-        Self { group: Group::of(quorums), seed, settings: Settings::default() }
+        Self { group: Group::of(quorums), seed, settings: Settings::default(), are_strangers: false }
     }
 
     /// With these roles.
@@ -34,6 +35,12 @@ impl Builder {
     /// With these settings on every node.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Whose nodes have not met: see [`Cluster::introduce`].
+    pub fn strangers(mut self) -> Self {
+        self.are_strangers = true;
         self
     }
 
@@ -50,7 +57,8 @@ impl Builder {
             let seed = self.seed.wrapping_mul(1000) + node.0;
             let config = Config::new(*node, seed, self.group.clone(), self.settings.clone());
             let mut started = Node::new(config.expect("valid settings"));
-            started.known = nodes.iter().map(|peer| (*peer, 1)).collect();
+            let is_known = |peer: &&NodeId| **peer == *node || !self.are_strangers;
+            started.known = nodes.iter().filter(is_known).map(|peer| (*peer, 1)).collect();
             cluster.nodes.insert(*node, started);
         }
         for node in nodes {

@@ -10,7 +10,7 @@ use quorate_protocol::{Input, Instant, NodeId, PersistFailure, ProposalId, Proto
 use super::builder::Builder;
 use super::disk::{Disk, PowerCut};
 use super::laws::laws;
-use super::node::{Effect, Node};
+use super::node::{Effect, Node, Round};
 use crate::synod::{Command, Message, Proposal, Synod};
 
 /// Cores in one loop. After every step all laws are checked.
@@ -35,7 +35,7 @@ pub struct Cluster {
 pub enum Happening {
     Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
     Written { node: NodeId, starts: u64, ticket: Ticket },
-    Poll { node: NodeId, starts: u64 },
+    Round { node: NodeId, starts: u64 },
 }
 
 impl Cluster {
@@ -103,20 +103,51 @@ impl Cluster {
         self.deliver();
     }
 
-    /// Gives a node one input and carries out what comes of it.
+    /// Gives a node one input and carries out what comes of it, with what waits for a round.
     pub fn input(&mut self, node: NodeId, input: Input<Synod>) {
         let now = self.time.clocks();
-        let is_batched = self.time.strikes(self.faults.batch_percent);
         let Some(state) = self.nodes.get_mut(&node) else { return };
-        let Some(core) = &mut state.core else { return };
-        core.handle(now, input);
-        core.check_invariants();
-        if is_batched {
-            let starts = state.starts;
-            self.time.schedule(Duration::from_micros(50), Happening::Poll { node, starts });
-        } else {
+        state.handle(now, input);
+        if state.core.is_some() && state.round.is_none() {
             self.poll(node);
         }
+    }
+
+    /// Gives a node what came in by itself: at once, or in a round with what comes next.
+    fn give(&mut self, node: NodeId, input: Input<Synod>) {
+        let is_batched = self.time.strikes(self.faults.batch_percent);
+        let Some(state) = self.nodes.get_mut(&node).filter(|state| state.core.is_some()) else { return };
+        if state.round.is_none() {
+            if !is_batched {
+                return self.input(node, input);
+            }
+            state.round = Some(Round::default());
+            let starts = state.starts;
+            self.time.schedule(ROUND, Happening::Round { node, starts });
+        }
+        let Some(round) = &mut state.round else { return };
+        let is_frame = matches!(input, Input::Message { .. });
+        if is_frame { round.frames.push(input) } else { round.news.push(input) }
+    }
+
+    /// Hands in a round as a driver does, and then carries out what comes of it. Either frames come first, or what became of writes.
+    fn end_round(&mut self, node: NodeId) {
+        let now = self.time.clocks();
+        let are_frames_first = self.time.choose(2) == 0;
+        let Some(state) = self.nodes.get_mut(&node) else { return };
+        let Some(Round { frames, news }) = state.round.take() else { return };
+        let (first, then) = if are_frames_first { (frames, news) } else { (news, frames) };
+        first.into_iter().for_each(|input| state.handle(now, input));
+        let is_due =
+            |state: &Node| state.core.as_ref().and_then(Protocol::deadline).is_some_and(|due| due <= now.instant);
+        if is_due(state) && !are_frames_first {
+            state.handle(now, Input::Timeout);
+        }
+        then.into_iter().for_each(|input| state.handle(now, input));
+        if is_due(state) {
+            state.handle(now, Input::Timeout);
+        }
+        self.poll(node);
     }
 
     /// Proposes on a node, under a new id.
@@ -129,7 +160,7 @@ impl Cluster {
 
     /// Proposes on a node what was proposed before.
     pub fn propose_again(&mut self, node: u64, id: ProposalId, value: &[u8]) {
-        let proposal = Proposal { id, value: Bytes::copy_from_slice(value) };
+        let proposal = Proposal::new(id, Bytes::copy_from_slice(value));
         self.input(NodeId(node), Input::Command(Command::Propose(proposal)));
     }
 
@@ -144,6 +175,7 @@ impl Cluster {
     /// Loses everything from `from` to `to`.
     pub fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((NodeId(from), NodeId(to)));
+        self.input(NodeId(from), Input::Unreachable(NodeId(to)));
     }
 
     /// Loses everything between `node` and all others.
@@ -158,6 +190,20 @@ impl Cluster {
     /// Everybody hears everybody.
     pub fn heal(&mut self) {
         self.cut.clear();
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        nodes.into_iter().for_each(|node| self.hear(node));
+    }
+
+    /// A node and all that it can reach hear of each other, if they run.
+    fn hear(&mut self, node: NodeId) {
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != node).collect();
+        for other in others {
+            for (from, to) in [(node, other), (other, node)] {
+                if self.nodes[&from].core.is_some() && !self.cut.contains(&(from, to)) {
+                    self.input(to, Input::PeerAlive(from));
+                }
+            }
+        }
     }
 
     /// Keeps what `from` sends to `to` until it is released.
@@ -205,6 +251,20 @@ impl Cluster {
     /// Stops a node at once; this is left of the write under way.
     pub fn crash(&mut self, node: u64, left: PowerCut) {
         self.node_mut(node).stop(left);
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| other.0 != node).collect();
+        others.into_iter().for_each(|other| self.input(other, Input::Unreachable(NodeId(node))));
+    }
+
+    /// Everybody meets everybody, durably.
+    pub fn introduce(&mut self) {
+        let all: BTreeMap<NodeId, u64> = self.nodes.iter().map(|(node, state)| (*node, state.incarnation)).collect();
+        for state in self.nodes.values_mut() {
+            for (node, incarnation) in &all {
+                state.known.entry(*node).or_insert(*incarnation);
+            }
+        }
+        let nodes: Vec<u64> = self.nodes.keys().map(|node| node.0).collect();
+        nodes.into_iter().for_each(|node| self.tell_standings(node));
     }
 
     /// Starts a node from its disk, and introduces it to the running ones.
@@ -213,21 +273,29 @@ impl Cluster {
         let state = self.node_mut(node);
         state.halted = None;
         state.start(now);
+        self.poll(NodeId(node));
+        self.tell_standings(node);
+        self.hear(NodeId(node));
+    }
+
+    /// Tells a node what everybody counts for, and everybody what it counts for.
+    fn tell_standings(&mut self, node: u64) {
         let mut inputs = Vec::new();
-        for (peer, other) in &self.nodes {
+        for (peer, other) in self.nodes.iter().filter(|(peer, _)| peer.0 != node) {
             let standing = self.node(node).standing_of(*peer, other.incarnation);
             inputs.push((NodeId(node), Input::PeerStanding { node: *peer, standing }));
             let standing = other.standing_of(NodeId(node), self.node(node).incarnation);
             inputs.push((*peer, Input::PeerStanding { node: NodeId(node), standing }));
         }
-        // A node that was wiped is known for another to the others, and so to itself.
-        let is_known =
-            self.nodes.values().all(|other| other.known.get(&NodeId(node)) == Some(&self.node(node).incarnation));
-        if !is_known {
-            let standing = Standing::Stranger;
-            inputs.push((NodeId(node), Input::PeerStanding { node: NodeId(node), standing }));
-        }
-        self.poll(NodeId(node));
+        // A node that was wiped is known for another to the others, and so to itself. One that somebody has not met hears nothing yet.
+        let known: Vec<Option<&u64>> = self.nodes.values().map(|other| other.known.get(&NodeId(node))).collect();
+        let incarnation = &self.node(node).incarnation;
+        let own = if known.iter().flatten().any(|known| *known != incarnation) {
+            Some(Standing::Stranger)
+        } else {
+            known.iter().all(Option::is_some).then_some(Standing::Member)
+        };
+        inputs.extend(own.map(|standing| (NodeId(node), Input::PeerStanding { node: NodeId(node), standing })));
         for (to, input) in inputs {
             self.input(to, input);
         }
@@ -259,6 +327,19 @@ impl Cluster {
         self.deliver();
     }
 
+    /// Makes the write that is under way on each held disk durable, and none that comes of it. Says how many there were.
+    pub fn sync(&mut self) -> usize {
+        let under_way = |(node, state): (&NodeId, &Node)| Some((*node, state.starts, state.writes.front()?.0));
+        let writes: Vec<(NodeId, u64, Ticket)> = self.nodes.iter().filter_map(under_way).collect();
+        for (node, starts, ticket) in &writes {
+            self.node_mut(node.0).is_disk_held = false;
+            self.complete_write(*node, *starts, *ticket);
+            self.node_mut(node.0).is_disk_held = true;
+        }
+        self.deliver();
+        writes.len()
+    }
+
     /// A number below `high`, drawn from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
         self.time.choose(high)
@@ -274,10 +355,11 @@ impl Cluster {
         let (_, operations) = state.writes.pop_front().expect("just seen");
         if is_refused {
             let failure = PersistFailure::NotWritten;
-            return self.input(node, Input::PersistFailed { ticket, failure });
+            return self.give(node, Input::PersistFailed { ticket, failure });
         }
         state.disk.write(&operations);
-        self.input(node, Input::Persisted(ticket));
+        state.writes_done += 1;
+        self.give(node, Input::Persisted(ticket));
     }
 
     fn poll(&mut self, node: NodeId) {
@@ -320,7 +402,9 @@ impl Stage for Cluster {
     }
 
     fn deadline(&self) -> Option<(Instant, NodeId)> {
-        self.nodes.iter().filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
+        // Who waits for a round has its time-out in it.
+        let waits = self.nodes.iter().filter(|(_, state)| state.round.is_none());
+        waits.filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -329,12 +413,12 @@ impl Stage for Cluster {
                 // What a lost disk had sent is not of the node that is known now.
                 let is_of_now = self.nodes[&from].incarnation == incarnation;
                 if is_of_now && !self.cut.contains(&(from, to)) {
-                    self.input(to, Input::Message { from, message });
+                    self.give(to, Input::Message { from, message });
                 }
             }
             Happening::Written { node, starts, ticket } => self.complete_write(node, starts, ticket),
-            Happening::Poll { node, starts } if self.nodes[&node].starts == starts => self.poll(node),
-            Happening::Poll { .. } => {}
+            Happening::Round { node, starts } if self.nodes[&node].starts == starts => self.end_round(node),
+            Happening::Round { .. } => {}
         }
     }
 
@@ -357,3 +441,6 @@ impl Stage for Cluster {
         }
     }
 }
+
+/// How long a round gathers.
+const ROUND: Duration = Duration::from_micros(50);

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate_protocol::{HaltReason, NodeId, Now, Operation, Output, ProposalId, Protocol, ReadId, Standing, Ticket};
+use quorate_protocol::{
+    HaltReason, Input, NodeId, Now, Operation, Output, ProposalId, Protocol, ReadId, Standing, Ticket,
+};
 
 use super::disk::{Disk, PowerCut};
-use crate::synod::message::{Accepted, Prepare, Promise};
+use crate::synod::message::{Accept, Accepted, Prepare, Promise, Report};
 use crate::synod::{Config, Event, Message, Outcome, Proposal, ReadOutcome, Synod};
 
 /// One node of a cluster under test.
@@ -23,12 +25,24 @@ pub struct Node {
     pub(super) writes: VecDeque<(Ticket, Vec<Operation>)>,
     /// Writes do not complete.
     pub(super) is_disk_held: bool,
+    /// What came in and is handed over in one round.
+    pub(super) round: Option<Round>,
+    /// How many writes have become durable.
+    pub writes_done: u64,
     pub(super) incarnation: u64,
     /// The incarnations that this node knows.
     pub(super) known: BTreeMap<NodeId, u64>,
     /// Starts so far: what was asked of an earlier one is not for this one.
     pub(super) starts: u64,
     pub(super) config: Config,
+}
+
+/// What came in since the last round, as a driver gathers it.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) frames: Vec<Input<Synod>>,
+    /// What became of writes.
+    pub(super) news: Vec<Input<Synod>>,
 }
 
 /// What a node did that concerns others or takes time.
@@ -47,6 +61,8 @@ impl Node {
             halted: None,
             writes: VecDeque::new(),
             is_disk_held: false,
+            round: None,
+            writes_done: 0,
             incarnation: 1,
             known: BTreeMap::new(),
             starts: 0,
@@ -115,10 +131,18 @@ impl Node {
     /// Stops at once; of the writes under way the first is left so, and of those behind it nothing.
     pub(super) fn stop(&mut self, left: PowerCut) {
         self.core = None;
+        self.round = None;
         if let Some((_, operations)) = self.writes.pop_front() {
             self.disk.cut(&operations, left);
         }
         self.writes.clear();
+    }
+
+    /// What an input does to the running core.
+    pub(super) fn handle(&mut self, now: Now, input: Input<Synod>) {
+        let Some(core) = &mut self.core else { return };
+        core.handle(now, input);
+        core.check_invariants();
     }
 
     /// Takes everything out of the core and carries out what concerns this node alone.
@@ -162,7 +186,15 @@ impl Node {
             Message::Chosen(_) | Message::Announce | Message::Known => {
                 assert!(self.disk.chosen().is_some(), "a decision was told before it was durable");
             }
-            Message::Accept(_) | Message::Nack(_) | Message::Inquire => {}
+            Message::Accept(Accept { ballot, .. }) => {
+                assert!(self.disk.round() >= ballot.round, "a ballot was heard of before it was durable");
+            }
+            Message::Report(Report { accepted, .. }) => {
+                let durable = self.disk.accepted().map(|(ballot, _)| ballot);
+                let told = accepted.as_ref().map(|(ballot, _)| *ballot);
+                assert!(durable >= told, "what was accepted was told before it was durable");
+            }
+            Message::Nack(_) | Message::Inquire | Message::Query(_) | Message::OtherSystem { .. } => {}
         }
     }
 }

@@ -1,0 +1,140 @@
+//! Who has nothing to do says nothing, and who comes back is told.
+
+use std::time::Duration;
+
+use quorate_paxos::QuorumSystem;
+use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::{Group, Message, Obstacle, Outcome};
+use quorate_protocol::{Input, NodeId};
+
+use crate::support::{ballot, is_accept, is_prepare, is_promise, three};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn sent_in(cluster: &mut Cluster, duration: Duration) -> u64 {
+    let before = cluster.sent;
+    cluster.run(duration);
+    cluster.sent - before
+}
+
+/// Each of the two that know tells the third twice an hour at most, once its waits are as long as they become.
+#[test]
+fn a_decided_group_with_a_node_down_is_nearly_silent() {
+    let mut cluster = Builder::new(3, 1).start();
+    cluster.crash(3, PowerCut::Lost);
+    cluster.propose(1, b"one");
+    cluster.run(Duration::from_mins(1));
+    let first = sent_in(&mut cluster, HOUR);
+    assert!(first <= 20, "{first} messages in the first hour");
+    let day = sent_in(&mut cluster, HOUR * 24);
+    assert!(day <= 24 * 4, "{day} messages in a day");
+    cluster.restart(3);
+    cluster.run(Duration::from_secs(6));
+    assert_eq!(cluster.node(3).chosen().expect("it is told when it is back").value, "one");
+    assert_eq!(sent_in(&mut cluster, HOUR * 24), 0, "when all know nobody talks");
+}
+
+/// One that hears and does not answer, or whose group has stopped, is no reason to talk either.
+#[test]
+fn a_node_that_never_confirms_is_told_ever_less() {
+    let mut cluster = three();
+    cluster.cut(3, 1);
+    cluster.cut(3, 2);
+    cluster.propose(1, b"one");
+    cluster.run(Duration::from_mins(1));
+    assert_eq!(cluster.node(3).chosen().expect("it hears").value, "one");
+    let first = sent_in(&mut cluster, HOUR);
+    assert!(first <= 40, "{first} messages in the first hour");
+}
+
+/// What nobody can finish is not tried without end, and is finished when others are back.
+#[test]
+fn an_open_decision_without_a_quorum_is_nearly_silent() {
+    for proposers in [&[1, 2, 3][..], &[1]] {
+        let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
+        let group = Group::of(quorums).with_proposers(proposers.iter().copied().map(NodeId));
+        let mut cluster = Builder::new(3, 1).group(group).start();
+        cluster.park_all();
+        cluster.propose(1, b"one");
+        cluster.deliver();
+        cluster.release_if(|_, to, message| to == 2 && is_prepare(message));
+        cluster.release_if(|_, _, message| is_promise(message));
+        cluster.release_if(|_, to, message| to == 2 && is_accept(message));
+        cluster.forget_parked();
+        cluster.crash(1, PowerCut::Lost);
+        cluster.crash(3, PowerCut::Lost);
+        cluster.run(Duration::from_mins(1));
+        let first = sent_in(&mut cluster, HOUR);
+        assert!(first <= 30, "{first} messages in the first hour");
+        if proposers.len() > 1 {
+            assert_eq!(cluster.node(2).core().explain(), [Obstacle::AcceptorsSilent(vec![NodeId(1), NodeId(3)])]);
+        }
+        cluster.restart(1);
+        cluster.run(Duration::from_secs(8));
+        assert_eq!(cluster.node(2).chosen().expect("it is decided").value, "one");
+    }
+}
+
+/// An acceptor that is slower than the others, and no proposer, has accepted something that only it knows of.
+#[test]
+fn who_is_asked_to_settle_waits_for_all_promises() {
+    let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
+    let group = Group::of(quorums).with_proposers([1, 2].map(NodeId));
+    let mut cluster = Builder::new(3, 1).group(group).start();
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+    cluster.release_if(|_, to, message| to == 3 && is_prepare(message));
+    cluster.hold_disk(1);
+    cluster.release_if(|_, _, message| is_promise(message));
+    cluster.release_if(|_, to, message| to == 3 && is_accept(message));
+    cluster.forget_parked();
+    // Its own acceptance is lost with the power.
+    assert!(cluster.node(3).disk.accepted().is_some() && cluster.node(1).disk.accepted().is_none());
+    cluster.crash(1, PowerCut::Lost);
+    cluster.restart(1);
+    cluster.release_disk(1);
+    cluster.park_all();
+    cluster.run(Duration::from_secs(3));
+    cluster.release_if(|_, to, message| to == 2 && *message == Message::Inquire);
+    cluster.release_if(|from, _, message| from == 2 && is_prepare(message));
+    cluster.release_if(|from, _, message| from == 1 && is_promise(message));
+    assert_eq!(cluster.node(2).core().status().attempt.expect("it waits for all").proposal, None);
+    cluster.release_if(|from, _, message| from == 3 && is_promise(message));
+    assert_eq!(cluster.node(2).core().status().attempt.expect("it goes on").proposal.expect("it knows").value, "one");
+    cluster.release();
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.node(3).chosen().expect("it is decided").value, "one");
+}
+
+/// The same when one of those who might have accepted something is away: it is not waited for without end.
+#[test]
+fn who_is_asked_to_settle_does_not_wait_for_who_is_away() {
+    let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
+    let mut cluster = Builder::new(3, 1).group(Group::of(quorums).with_proposers([NodeId(1)])).start();
+    cluster.crash(3, PowerCut::Lost);
+    cluster.input(NodeId(1), Input::Message { from: NodeId(2), message: Message::Inquire });
+    cluster.run(Duration::from_secs(1));
+    let status = cluster.node(1).core().status();
+    assert_eq!((status.attempt, status.promised), (None, ballot(1, 1)));
+    let id = cluster.propose(1, b"one");
+    cluster.deliver();
+    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
+}
+
+/// A disk is lost, and lost again: the others cannot tell the second stranger from the first.
+#[test]
+fn a_node_that_lost_its_disk_twice_learns_twice() {
+    let mut cluster = three();
+    cluster.propose(1, b"one");
+    cluster.run(Duration::from_secs(1));
+    for time in 0..3 {
+        cluster.wipe(3);
+        cluster.run(Duration::from_secs(2));
+        cluster.restart(3);
+        cluster.run(Duration::from_secs(6));
+        assert_eq!(cluster.node(3).core().status().chosen.expect("it is told").value, "one", "time {time}");
+        assert_eq!(cluster.node(3).core().explain(), [Obstacle::Stranger], "it goes on to say what it is");
+    }
+    assert_eq!(sent_in(&mut cluster, HOUR), 0);
+}
