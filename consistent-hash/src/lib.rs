@@ -27,7 +27,7 @@ mod state;
 mod zones;
 
 pub use bounded::{BoundedLoads, Load, LoadFactor, LoadFactorError};
-pub use compat::{CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, REDIS_SLOTS, RedisSlots, redis_slot};
+pub use compat::{CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, Partitions, REDIS_SLOTS, RedisSlots, redis_slot};
 pub use error::{BuildError, RemoveError, ReplicaError, WeightError};
 pub use hash::{HASH_VERSION, Hasher, KeyHash};
 pub use jump::{Jump, jump};

@@ -1,8 +1,8 @@
 //! Placement against tables that other programs made; `tests/golden/README.md` tells how.
 
 use quorate_consistent_hash::{
-    BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, KeyHash, Node, Nodes, Placement, RedisSlots, Token,
-    Weight, jump, redis_slot,
+    BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, KeyHash, Node, Nodes, Partitions, Placement, RedisSlots,
+    Token, Weight, jump, redis_slot,
 };
 
 use crate::support::{name, named};
@@ -170,6 +170,29 @@ fn redis_cluster_slots_on_any_number_of_masters() {
         }
     }
     assert!(RedisSlots::even(named(16_385)).is_err());
+}
+
+#[test]
+fn kafka_partitions() {
+    let on = |count| Nodes::named((0..count).map(|number| number.to_string())).unwrap();
+    let all: Vec<Partitions> = vec![
+        Partitions::kafka(on(10)).unwrap(),
+        Partitions::kafka(on(997)).unwrap(),
+        Partitions::librdkafka(on(4)).unwrap(),
+        Partitions::kafka(on(4)).unwrap(),
+        Partitions::sarama(on(4)).unwrap(),
+    ];
+    let mut keys = 0;
+    for line in include_str!("../golden/kafka.tsv").lines() {
+        let mut columns = line.split('\t');
+        let hex = columns.next().unwrap();
+        let key: Vec<_> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let owners: Vec<_> = all.iter().map(|partitions| partitions.owner(&key).name()).collect();
+        assert_eq!(owners, columns.collect::<Vec<_>>(), "{hex}");
+        keys += 1;
+    }
+    assert_eq!(keys, 600);
 }
 
 #[test]

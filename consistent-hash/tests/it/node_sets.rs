@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use quorate_consistent_hash::{
     BoundedLoads, BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, Hasher, Jump, JumpBack, KeyHash,
-    LoadFactor, Maglev, Memento, Node, NodeIndex, Nodes, Placement, RedisSlots, Rendezvous, Ring, Weight, ZoneReplicas,
-    jump, jump_back,
+    LoadFactor, Maglev, Memento, Node, NodeIndex, Nodes, Partitions, Placement, RedisSlots, Rendezvous, Ring, Weight,
+    ZoneReplicas, jump, jump_back,
 };
 
 use crate::support::{hashes, name, named, weighted};
@@ -32,6 +32,9 @@ fn every_placement(nodes: &Nodes) -> Vec<(&'static str, Built)> {
         ("nginx", boxed(CompatRing::nginx(nodes()))),
         ("envoy", boxed(CompatRing::envoy(nodes(), EnvoyRing::default()))),
         ("envoy-maglev", boxed(EnvoyMaglev::with_table_size(nodes(), 251))),
+        ("kafka", boxed(Partitions::kafka(nodes()))),
+        ("librdkafka", boxed(Partitions::librdkafka(nodes()))),
+        ("sarama", boxed(Partitions::sarama(nodes()))),
         ("redis-slots", boxed(RedisSlots::even(nodes()))),
     ]
 }
@@ -86,7 +89,8 @@ proptest! {
         let nodes = ring.nodes().clone();
         let has_gaps = nodes.len() < nodes.capacity();
         for (algorithm, built) in every_placement(&nodes) {
-            let is_numbered = ["jump", "jump-back", "memento"].contains(&algorithm);
+            let is_numbered =
+                ["jump", "jump-back", "memento", "kafka", "librdkafka", "sarama"].contains(&algorithm);
             match built {
                 Ok(placement) => {
                     prop_assert!(!(is_numbered && has_gaps), "{}", algorithm);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use quorate_consistent_hash::{
-    BuildError, CompatRing, EnvoyMaglev, EnvoyRing, Jump, JumpBack, Maglev, Memento, Nodes, Placement, RedisSlots,
-    Rendezvous, Ring,
+    BuildError, CompatRing, EnvoyMaglev, EnvoyRing, Jump, JumpBack, Maglev, Memento, Nodes, Partitions, Placement,
+    RedisSlots, Rendezvous, Ring,
 };
 
 use crate::Placing;
@@ -40,6 +40,12 @@ pub(crate) enum Algorithm {
     EnvoyMaglev,
     /// Redis Cluster's hash slots.
     RedisSlot,
+    /// The partitions of Kafka's Java client and kafka-python; the nodes are partitions in their order.
+    Kafka,
+    /// The partitions of librdkafka's default.
+    Librdkafka,
+    /// The partitions of Sarama's default.
+    Sarama,
 }
 
 impl fmt::Display for Algorithm {
@@ -83,6 +89,9 @@ impl Built {
                 let maglev = EnvoyMaglev::with_table_size(nodes, placing.table_size);
                 other(maglev.map(|placement| Box::new(placement) as _))
             }
+            Algorithm::Kafka => other(Partitions::kafka(nodes).map(|placement| Box::new(placement) as _)),
+            Algorithm::Librdkafka => other(Partitions::librdkafka(nodes).map(|placement| Box::new(placement) as _)),
+            Algorithm::Sarama => other(Partitions::sarama(nodes).map(|placement| Box::new(placement) as _)),
             Algorithm::RedisSlot => other(RedisSlots::even(nodes).map(|placement| Box::new(placement) as _)),
         };
         Ok(built?)
