@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::datum::Datum;
-use super::{Event, EventKind, Function, Key};
+use super::{Event, EventKind, Function, Key, Reading, jepsen};
 
 /// What clients called and learned, in the order it happened.
 ///
@@ -64,14 +64,45 @@ impl History {
     /// When a line is not an event, or does not follow from those before it: an answer without a call, a call of a process
     /// that waits for an answer.
     pub fn read(lines: impl BufRead) -> Result<Self, HistoryError> {
+        Self::read_as(lines, &Reading::default())
+    }
+
+    /// As [`History::read`], with what a file that Jepsen wrote leaves open. For JSON it makes no difference.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn read_as(mut lines: impl BufRead, reading: &Reading) -> Result<Self, HistoryError> {
         let mut events = Vec::new();
-        for (number, line) in lines.lines().enumerate() {
-            let line = line.map_err(HistoryError::Io)?;
-            if line.trim().is_empty() {
-                continue;
+        let mut line = String::new();
+        for number in 1.. {
+            let start = line.len();
+            if lines.read_line(&mut line).map_err(HistoryError::Io)? == 0 {
+                break;
             }
-            let event = Recorded::read(&line).map_err(|problem| HistoryError::Line { line: number + 1, problem })?;
-            events.push((number + 1, event));
+            let content = line[start..].trim();
+            match Form::of(content) {
+                // Blank lines at the start are kept, so that those of what follows are counted right.
+                None => continue,
+                Some(form) if form == Form::Json || !events.is_empty() => {
+                    let event = Recorded::read(content);
+                    events.push((number, event.map_err(|problem| HistoryError::Line { line: number, problem })?));
+                }
+                Some(Form::Edn) => {
+                    lines.read_to_string(&mut line).map_err(HistoryError::Io)?;
+                    return Self::pair(jepsen::edn(&line, reading)?);
+                }
+                Some(_) => {
+                    let as_json = Recorded::read(content).map(|_| Self::default());
+                    lines.read_to_string(&mut line).map_err(HistoryError::Io)?;
+                    let events = jepsen::console(&line, reading)?;
+                    if events.is_empty() {
+                        // No line tells of an operation: it is no log either.
+                        return as_json.map_err(|problem| HistoryError::Line { line: number, problem });
+                    }
+                    return Self::pair(events);
+                }
+            }
+            line.clear();
         }
         Self::pair(events)
     }
@@ -121,14 +152,36 @@ impl History {
     }
 }
 
+/// How a file is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Edn,
+    Console,
+}
+
+impl Form {
+    /// The form of a file with this first line; nothing for a blank one.
+    fn of(line: &str) -> Option<Self> {
+        let mut characters = line.chars().filter(|character| !character.is_whitespace());
+        let (first, second) = (characters.next()?, characters.next());
+        Some(match first {
+            '{' if !matches!(second, Some('"' | '}') | None) => Self::Edn,
+            '[' | '(' | ';' | '#' | ',' => Self::Edn,
+            '{' => Self::Json,
+            _ => Self::Console,
+        })
+    }
+}
+
 /// An event with its value as it was written.
-struct Recorded {
-    process: u64,
-    kind: EventKind,
-    function: Function,
-    key: Option<Key>,
-    value: Datum,
-    time: u64,
+pub(super) struct Recorded {
+    pub(super) process: u64,
+    pub(super) kind: EventKind,
+    pub(super) function: Function,
+    pub(super) key: Option<Key>,
+    pub(super) value: Datum,
+    pub(super) time: u64,
 }
 
 impl Recorded {

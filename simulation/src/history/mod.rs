@@ -15,6 +15,9 @@
 //! {"process":2,"type":"ok","f":"txn","value":[["append","l",1],["r","m",[7,8]]],"time":4000}
 //! ```
 //!
+//! Files that Jepsen wrote are read as well, and known by what stands in them: `history.edn`, the histories of Knossos and Elle, and logs
+//! of the console. [`Reading`] says what such files leave open.
+//!
 //! The order of the lines is the order of the events: times are only told to people, since recorders take them before they
 //! write, and clocks go back. A file put together from several must be brought into order before.
 //!
@@ -32,9 +35,11 @@
 //! [`History::judge`] does it all; [`linearize`] judges calls of any sequential [`Model`] of your own.
 
 mod datum;
+mod edn;
 mod event;
 mod explanation;
 mod file;
+mod jepsen;
 mod judgement;
 mod linearizability;
 mod model;
@@ -43,6 +48,7 @@ mod transactions;
 pub use event::{Event, EventKind, Function, Key};
 pub use explanation::{Explanation, explain};
 pub use file::{History, HistoryError, write_events};
+pub use jepsen::{NilRead, Reading};
 pub use judgement::{Finding, Judgement, Verdict};
 pub use linearizability::{Budget, Linearization, Timed, linearize};
 pub use model::{Model, Register, RegisterOperation};

@@ -6,6 +6,7 @@ mod endings;
 mod fault_effects;
 mod history_generator;
 mod host_runs;
+mod jepsen_histories;
 mod probe;
 mod raft_rows;
 mod raft_runs;

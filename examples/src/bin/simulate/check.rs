@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use clap::Args;
-use quorate_simulation::history::{Budget, History, HistoryError, Verdict};
+use clap::{Args, ValueEnum};
+use quorate_simulation::history::{Budget, History, HistoryError, NilRead, Reading, Verdict};
 
 /// Judge a history file: registers must be linearizable, transactions over lists strictly serializable.
 ///
@@ -13,11 +13,26 @@ use quorate_simulation::history::{Budget, History, HistoryError, Verdict};
 /// is no history, 3 if the budget was used up before it was clear, 4 if no call succeeded, so that nothing was judged.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn","key":"x","value":1,"time":NANOSECONDS}
+    /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn","key":"x","value":1,"time":NANOSECONDS};
+    /// or what Jepsen writes: history.edn, or a log of its console
     file: PathBuf,
     /// How many steps the search may take; about ten million take a second
     #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps_left())]
     budget: u64,
+    /// What a successful read of nil found in a file of Jepsen's; unknown unless told, but in logs of the console absent
+    #[arg(long, value_enum)]
+    nil: Option<Nil>,
+    /// Whether values in a file of Jepsen's are [key value]; told by how reads are called unless stated
+    #[arg(long, value_name = "BOOL")]
+    independent: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Nil {
+    /// Whatever there was
+    Unknown,
+    /// No value
+    Absent,
 }
 
 impl Check {
@@ -42,7 +57,11 @@ impl Check {
 
     fn read(&self) -> Result<History, HistoryError> {
         let file = File::open(&self.file).map_err(HistoryError::Io)?;
-        History::read(BufReader::new(file))
+        let nil = self.nil.map(|nil| match nil {
+            Nil::Unknown => NilRead::Unknown,
+            Nil::Absent => NilRead::Absent,
+        });
+        History::read_as(BufReader::new(file), &Reading { nil, is_independent: self.independent })
     }
 }
 
@@ -63,7 +82,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("history.jsonl");
         std::fs::write(&file, lines).expect("written");
-        Check { file, budget }.run()
+        Check { file, budget, nil: None, independent: None }.run()
     }
 
     #[test]
@@ -79,6 +98,9 @@ mod tests {
         assert_eq!(exit_code(&format!("{write}\n{fresh}"), 1), 3);
         assert_eq!(exit_code("", 1_000), 4);
         assert_eq!(exit_code(write.lines().next().expect("a line"), 1_000), 4);
-        assert_eq!(Check { file: Path::new("/nowhere/to/be/found").to_owned(), budget: 1 }.run(), 2);
+        let jepsen = "{:process 0, :type :invoke, :f :write, :value 3}\n{:process 0, :type :ok, :f :write, :value 3}";
+        assert_eq!(exit_code(jepsen, 1_000), 0);
+        let file = Path::new("/nowhere/to/be/found").to_owned();
+        assert_eq!(Check { file, budget: 1, nil: None, independent: None }.run(), 2);
     }
 }

@@ -1,0 +1,265 @@
+//! EDN, the notation of Clojure, as far as histories need it: every value becomes the [`Datum`] that says the same.
+//!
+//! Keywords, symbols, characters and ratios become texts as they are written, sets become lists in the order written, and of a
+//! tagged value the tag is left out.
+
+use super::datum::{Datum, canonical};
+
+/// Reads forms one after another.
+pub(super) struct Forms<'a> {
+    text: &'a str,
+    at: usize,
+    line: usize,
+}
+
+impl<'a> Forms<'a> {
+    /// Forms of a text whose first line has this number.
+    pub(super) fn new(text: &'a str, line: usize) -> Self {
+        Self { text, at: 0, line }
+    }
+
+    /// The line of the next form.
+    pub(super) fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The next form, or nothing at the end of the text.
+    pub(super) fn next_form(&mut self) -> Result<Option<Datum>, String> {
+        self.skip_blanks(0)?;
+        if self.peek().is_none() { Ok(None) } else { self.form(0).map(Some) }
+    }
+
+    /// Goes into the list or vector that begins here, if one does.
+    pub(super) fn enter(&mut self) -> Result<bool, String> {
+        self.skip_blanks(0)?;
+        let is_list = matches!(self.peek(), Some(b'[' | b'('));
+        if is_list {
+            self.step();
+        }
+        Ok(is_list)
+    }
+
+    /// The next form of the list entered, or nothing at its end, which is passed.
+    pub(super) fn next_in_list(&mut self) -> Result<Option<(usize, Datum)>, String> {
+        self.skip_blanks(0)?;
+        match self.peek() {
+            None => Err("a list has no end".to_owned()),
+            Some(b']' | b')') => {
+                self.step();
+                Ok(None)
+            }
+            Some(_) => Ok(Some((self.line, self.form(0)?))),
+        }
+    }
+
+    fn form(&mut self, depth: usize) -> Result<Datum, String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("a value is nested more than {DEPTH_MAX} deep"));
+        }
+        self.skip_blanks(depth)?;
+        match self.peek() {
+            Some(b'[') => self.list(b']', depth).map(Datum::List),
+            Some(b'(') => self.list(b')', depth).map(Datum::List),
+            Some(b'{') => {
+                let parts = self.list(b'}', depth)?;
+                if parts.len() % 2 == 1 {
+                    return Err("a map has a key without a value".to_owned());
+                }
+                let pairs = parts.chunks_exact(2).map(|pair| (name(&pair[0]), pair[1].clone()));
+                let mut pairs: Vec<_> = pairs.collect();
+                pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Ok(Datum::Map(pairs))
+            }
+            Some(b'#') => {
+                self.step();
+                match self.peek() {
+                    Some(b'{') => self.list(b'}', depth).map(Datum::List),
+                    // A tag, or a value that the reader of Clojure would make: what follows is the value.
+                    Some(_) => {
+                        self.token();
+                        self.form(depth + 1)
+                    }
+                    None => Err("a tag without a value".to_owned()),
+                }
+            }
+            Some(b'"') => self.string(),
+            Some(b'\\') => {
+                let start = self.at;
+                self.step();
+                self.step_char();
+                self.token();
+                Ok(Datum::Text(self.text[start..self.at].into()))
+            }
+            Some(b']' | b')' | b'}') | None => Err("a value is missing".to_owned()),
+            Some(_) => self.atom(),
+        }
+    }
+
+    fn list(&mut self, end: u8, depth: usize) -> Result<Vec<Datum>, String> {
+        self.step();
+        let mut list = Vec::new();
+        loop {
+            self.skip_blanks(depth)?;
+            match self.peek() {
+                None => return Err("a list has no end".to_owned()),
+                Some(byte) if byte == end => {
+                    self.step();
+                    return Ok(list);
+                }
+                Some(_) => list.push(self.form(depth + 1)?),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<Datum, String> {
+        self.step();
+        let mut text = String::new();
+        loop {
+            let Some(character) = self.step_char() else { return Err("a text has no end".to_owned()) };
+            match character {
+                '"' => return Ok(Datum::Text(text.into())),
+                '\\' => text.push(self.escaped()?),
+                other => text.push(other),
+            }
+        }
+    }
+
+    fn escaped(&mut self) -> Result<char, String> {
+        match self.step_char() {
+            Some('n') => Ok('\n'),
+            Some('t') => Ok('\t'),
+            Some('r') => Ok('\r'),
+            Some('b') => Ok('\u{8}'),
+            Some('f') => Ok('\u{c}'),
+            Some('u') => {
+                let digits: String = (0..4).filter_map(|_| self.step_char()).collect();
+                let code = u32::from_str_radix(&digits, 16).map_err(|_| format!("\\u{digits} is no character"))?;
+                Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
+            }
+            Some(other @ ('"' | '\\')) => Ok(other),
+            other => Err(format!("{other:?} is escaped for no reason")),
+        }
+    }
+
+    fn atom(&mut self) -> Result<Datum, String> {
+        let token = self.token();
+        Ok(match token {
+            "" => return Err(format!("{:?} begins no value", self.step_char())),
+            "nil" => Datum::Null,
+            "true" => Datum::Boolean(true),
+            "false" => Datum::Boolean(false),
+            _ => match number(token) {
+                Some(number) => Datum::Number(canonical(number)),
+                None => Datum::Text(token.into()),
+            },
+        })
+    }
+
+    /// What stands until the next blank or bracket.
+    fn token(&mut self) -> &'a str {
+        let rest = &self.text[self.at..];
+        let is_end = |character: char| character.is_whitespace() || ",;\"()[]{}".contains(character);
+        let token = &rest[..rest.find(is_end).unwrap_or(rest.len())];
+        self.at += token.len();
+        token
+    }
+
+    /// Blanks, commas, comments, and forms that are commented out.
+    fn skip_blanks(&mut self, depth: usize) -> Result<(), String> {
+        loop {
+            match self.peek() {
+                Some(b';') => {
+                    while self.peek().is_some_and(|byte| byte != b'\n') {
+                        self.step_char();
+                    }
+                }
+                Some(b'#') if self.text[self.at..].starts_with("#_") => {
+                    self.at += 2;
+                    self.form(depth + 1)?;
+                }
+                Some(b',') => self.step(),
+                Some(byte) if byte.is_ascii_whitespace() => self.step(),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn step(&mut self) {
+        self.step_char();
+    }
+
+    fn step_char(&mut self) -> Option<char> {
+        let character = self.text[self.at..].chars().next()?;
+        self.at += character.len_utf8();
+        self.line += usize::from(character == '\n');
+        Some(character)
+    }
+}
+
+/// The number that a token is, without the letters that tell its type: `12`, `12N`, `-1.50M`, `1e3`.
+fn number(token: &str) -> Option<&str> {
+    let token = token.strip_suffix(['N', 'M']).unwrap_or(token);
+    let token = token.strip_prefix('+').unwrap_or(token);
+    let digits = token.strip_prefix('-').unwrap_or(token);
+    let is_number = digits.starts_with(|first: char| first.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+    is_number.then_some(token)
+}
+
+/// The key of a map as text.
+fn name(key: &Datum) -> Box<str> {
+    match key {
+        Datum::Text(text) => text.clone(),
+        other => other.to_string().into(),
+    }
+}
+
+const DEPTH_MAX: usize = 127;
+
+#[cfg(test)]
+mod tests {
+    use super::Forms;
+
+    fn json(text: &str) -> Result<String, String> {
+        let mut forms = Forms::new(text, 1);
+        let form = forms.next_form()?.map_or_else(String::new, |form| form.to_string());
+        forms.next_form().map(|rest| rest.map_or(form, |rest| format!("more: {rest}")))
+    }
+
+    #[test]
+    fn values_are_read() {
+        for (text, expected) in [
+            ("nil", "null"),
+            ("[1 -2.50M 3N, +4 1/2]", r#"[1,-2.5,3,4,"1/2"]"#),
+            ("(:a :b/c sym true false)", r#"[":a",":b/c","sym",true,false]"#),
+            ("{:b 1, :a #{2}, 3 4}", r#"{"3":4,":a":[2],":b":1}"#),
+            (r#""a\"\\\n\u0041é""#, r#""a\"\\\nAé""#),
+            ("; a comment\n[1 ; more ]\n #_ [2 3] 4]", "[1,4]"),
+            ("#jepsen.history.Op{:index 1}", r#"{":index":1}"#),
+            (r"[\a \newline]", r#"["\\a","\\newline"]"#),
+            ("", ""),
+        ] {
+            assert_eq!(json(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["[1", "{:a}", "\"a", "]", r#""\q""#, "#", "#_"] {
+            assert!(json(text).is_err(), "{text}");
+        }
+        assert!(json(&"[".repeat(100_000)).is_err());
+        assert!(json(&"#_".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn lines_are_counted() {
+        let mut forms = Forms::new("[1\n\n 2 \"a\nb\"\n{:a\n 1}]", 5);
+        assert!(forms.enter().expect("a list"));
+        let mut lines = Vec::new();
+        while let Some((line, _)) = forms.next_in_list().expect("forms") {
+            lines.push(line);
+        }
+        assert_eq!(lines, [5, 7, 7, 9]);
+    }
+}

@@ -1,0 +1,115 @@
+//! Histories as Jepsen and the checkers about it write them.
+
+use quorate_simulation::history::{Budget, History, NilRead, Reading, Verdict};
+
+fn read(text: &str, reading: &Reading) -> History {
+    History::read_as(text.as_bytes(), reading).expect("a history")
+}
+
+fn verdict(text: &str) -> Verdict {
+    read(text, &Reading::default()).judge(Budget::default()).verdict()
+}
+
+fn refusal(text: &str) -> String {
+    History::read(text.as_bytes()).expect_err("no history").to_string()
+}
+
+/// A write, and a read that finds `found`, in each of the forms.
+fn in_every_form(found: &str) -> Vec<String> {
+    let operations =
+        [(0, "invoke", "write", "3"), (0, "ok", "write", "3"), (1, "invoke", "read", "nil"), (1, "ok", "read", found)];
+    let map = |(process, kind, f, value)| format!("{{:process {process}, :type :{kind}, :f :{f}, :value {value}}}");
+    let of_maps: Vec<String> = operations.iter().copied().map(map).collect();
+    let vectors: Vec<String> =
+        operations.iter().map(|(process, kind, f, value)| format!("[{process} :{kind} :{f} {value}]")).collect();
+    let log: Vec<String> = operations
+        .iter()
+        .map(|(process, kind, f, value)| format!("INFO  jepsen.util - {process}\t:{kind}\t:{f}\t{value}"))
+        .collect();
+    let nemesis = "{:process :nemesis, :type :info, :f :start, :value \"cut\"}";
+    vec![
+        of_maps.join("\n"),
+        format!("; from a store\n\n{}\n{nemesis}\n{nemesis}", of_maps.join("\n")),
+        format!("[{}]", of_maps.join("\n ")),
+        format!("({})", of_maps.join(" ")),
+        format!("[{}]", vectors.join("\n")),
+        vectors.join("\n"),
+        of_maps.join("\n").replace("{:process", "#jepsen.history.Op{:index 4, :time 17, :error [:x \"y\"], :process"),
+        log.join("\n"),
+        log.join("\n").replace('\t', "    "),
+        format!("INFO  jepsen.core - Worker 1 starting\n{}\nINFO  jepsen.core - all done", log.join("\n")),
+    ]
+}
+
+#[test]
+fn every_form_is_read_alike() {
+    for good in in_every_form("3") {
+        assert_eq!(verdict(&good), Verdict::Holds, "{good}");
+        assert_eq!(read(&good, &Reading::default()).len(), 2, "{good}");
+    }
+    for bad in in_every_form("4") {
+        assert_eq!(verdict(&bad), Verdict::Violated, "{bad}");
+    }
+}
+
+#[test]
+fn what_a_read_of_nil_found_is_for_the_caller_to_say() {
+    let judged =
+        |text: &str, nil| read(text, &Reading { nil, ..Reading::default() }).judge(Budget::default()).verdict();
+    for text in in_every_form("nil") {
+        assert_eq!(judged(&text, Some(NilRead::Unknown)), Verdict::Holds, "{text}");
+        assert_eq!(judged(&text, Some(NilRead::Absent)), Verdict::Violated, "{text}");
+        let unless_told = if text.starts_with("INFO") { NilRead::Absent } else { NilRead::Unknown };
+        assert_eq!(judged(&text, None), judged(&text, Some(unless_told)), "{text}");
+    }
+}
+
+#[test]
+fn independent_registers_are_told_by_how_reads_are_called() {
+    let text = "{:process 0, :type :invoke, :f :write, :value [:a 3]}
+        {:process 0, :type :ok, :f :write, :value [:a 3]}
+        {:process 1, :type :invoke, :f :read, :value [\"b\" nil]}
+        {:process 1, :type :ok, :f :read, :value [\"b\" nil]}
+        {:process 1, :type :invoke, :f :cas, :value [:a [3 4]]}
+        {:process 1, :type :info, :f :cas, :value [:a [3 4]], :error :timeout}
+        {:process 2, :type :invoke, :f :read, :value [:a nil]}
+        {:process 2, :type :ok, :f :read, :value [:a 4]}";
+    let judged = read(text, &Reading::default()).judge(Budget::default());
+    assert_eq!((judged.verdict(), judged.registers), (Verdict::Holds, 2), "{judged}");
+    assert_eq!(verdict(&text.replace("[:a 4]}", "[:a 5]}")), Verdict::Violated);
+    let as_one = Reading { is_independent: Some(false), ..Reading::default() };
+    assert_eq!(read(text, &as_one).judge(Budget::default()).registers, 1);
+}
+
+#[test]
+fn transactions_over_lists() {
+    let text = "{:type :invoke, :f :txn, :value [[:append 1 1]], :process 0}
+        {:type :ok, :f :txn, :value [[:append 1 1]], :process 0}
+        {:type :invoke, :value [[:r 1 nil] [:append :y 7]], :process 1, :f nil}
+        {:type :info, :value :timed-out, :process 1, :f nil}
+        {:type :invoke, :f :txn, :value [[:r :y nil] [:r 2 nil]], :process 2}
+        {:type :ok, :f :txn, :value [[:r :y [7]] [:r 2 nil]], :process 2}";
+    assert_eq!(verdict(text), Verdict::Holds);
+    let stale = text.replace(":info, :value :timed-out", ":info, :value [[:r 1 []] [:append :y 7]]");
+    assert_eq!(verdict(&stale), Verdict::Violated);
+    let internal = text.replace("[:r :y [7]]", "[:r \":y\" [8]]").replace("[[:r :y nil]", "[[:r \":y\" nil]");
+    assert_eq!(verdict(&internal), Verdict::Violated);
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused_by_line() {
+    let write = "{:process 0, :type :invoke, :f :write, :value 1}";
+    for (text, expected) in [
+        (format!("{write}\n{{:process 0, :type :done, :f :write}}"), "line 2: \":done\" is neither"),
+        (format!("{write}\n\n[1 :invoke :enqueue 3]"), "line 3: no checker here knows the function"),
+        (format!("{write}\n{write}"), "line 2: process 0 still waits for the answer to line 1"),
+        (format!("{write}\n[1 :invoke"), "line 2: a list has no end"),
+        (format!("{write}\n17"), "line 2: 17 is no operation"),
+        ("17 calls".to_owned(), "line 1: invalid type"),
+        ("INFO all is well\nand nothing happened".to_owned(), "line 1: expected value"),
+        ("[1 :invoke :txn [[:w 1 2]]]".to_owned(), "line 1: [\":w\",1,2] is neither"),
+    ] {
+        let error = refusal(&text);
+        assert!(error.starts_with(expected) || error.contains(expected), "{error} for {text}");
+    }
+}
