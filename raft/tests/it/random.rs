@@ -94,16 +94,18 @@ impl Run {
         self.cluster.run(Duration::from_millis(pause));
     }
 
-    /// Everything works again: somebody leads, everybody catches up.
+    /// Everything works again, but for one full disk where others have room: somebody leads who takes commands, everybody catches up.
     fn heal(&mut self) {
+        let full = if self.count >= 3 { 1 + self.cluster.choose(self.count) } else { 0 };
         self.cluster.heal();
         self.cluster.faults = Faults::default();
         for node in 1..=self.count {
             self.restart_if_down(node);
             self.cluster.release_disk(node);
-            self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough));
+            let level = if node == full { StorageLevel::Low } else { StorageLevel::Enough };
+            self.cluster.input(NodeId(node), Input::Storage(level));
         }
-        self.cluster.run(Duration::from_secs(10));
+        self.cluster.run(Duration::from_secs(15));
         let leader = self.cluster.leader().unwrap_or_else(|| panic!("somebody leads: {}", self.describe()));
         self.cluster.propose(leader, b"after healing");
         let floor = self.newest_committed();

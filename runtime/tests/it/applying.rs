@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    EntryHeader, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogAnswer, LogEvent, LogIndex, LogRequest,
-    NodeId, Recovery, SnapshotMeta, Term, Ticket,
+    DiskState, EntryHeader, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogAnswer, LogEvent, LogIndex,
+    LogRequest, NodeId, Recovery, SnapshotMeta, Term, Ticket,
 };
 use quorate_runtime::{
     CallId, Delivery, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions, ReplicaSettings,
@@ -87,6 +87,17 @@ fn a_long_backlog_is_applied_in_turns() {
     }
     assert_eq!(bench.replica.status().applied_index, LogIndex(1000));
     assert!((10..20).contains(&turns), "{turns} turns of 10 kB for 156 kB");
+}
+
+/// What the core knows of its disk is named, and only while it lasts.
+#[test]
+fn a_disk_that_stands_still_is_named() {
+    let mut bench = leader();
+    assert_eq!(bench.replica.explain(), []);
+    bench.log(|log| log.disk = DiskState::Stalled);
+    assert_eq!(bench.replica.explain(), [Obstacle::DiskStalled]);
+    bench.log(|log| log.disk = DiskState::Ready);
+    assert_eq!(bench.replica.explain(), []);
 }
 
 #[test]

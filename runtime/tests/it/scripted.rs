@@ -27,6 +27,7 @@ pub(crate) struct Script {
     pub(crate) entries: Vec<(Term, Entry)>,
     /// Entries below this are not in the cache.
     pub(crate) cache_from: LogIndex,
+    pub(crate) disk: DiskState,
     /// Proposals stand here, and are not committed.
     pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
@@ -132,7 +133,7 @@ impl ReplicatedLog for Scripted {
             log_time: NOW,
             configuration: Configuration::of_voters([ME, LEADER]),
             barred: None,
-            disk: DiskState::Ready,
+            disk: script.disk,
             halted: None,
             peers: Vec::new(),
             ignored: Vec::new(),
@@ -202,6 +203,7 @@ impl Bench {
         let script = Script {
             entries: Vec::new(),
             cache_from: LogIndex(1),
+            disk: DiskState::Ready,
             appends_at: None,
             answers: Vec::new(),
             commands: Vec::new(),
