@@ -73,7 +73,8 @@ impl TwoPhaseCommit {
             until = first;
             unfinished = unfinished.range(..first).copied().collect();
         }
-        if until <= known.until || until <= known.stamp.finished_below {
+        // With the same bound as before, some may have ended since.
+        if until < known.until || until <= known.stamp.finished_below {
             return Ok(());
         }
         let newer = Known { until, unfinished, ..known };

@@ -233,6 +233,8 @@ impl<'a, S: Subject> Step<'a, S> {
                         };
                         self.input(answer);
                     }
+                    // One that comes again is the same.
+                    Output::Request { ticket, .. } if self.node.requests.iter().any(|(known, _)| *known == ticket) => {}
                     Output::Request { ticket, request } => self.node.requests.push((ticket, request)),
                     Output::Event(event) => self.events.push(event),
                     Output::Halt { reason } => self.break_law(&format!("halted: {reason:?}")),

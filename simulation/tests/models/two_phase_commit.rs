@@ -89,7 +89,7 @@ impl Subject for Transaction {
             begin_timeout: Duration::from_secs(10),
             lazy_delay: Duration::from_secs(30),
             report_after: Duration::from_hours(1),
-            request_timeout: Duration::from_hours(1),
+            request_timeout: Duration::from_hours(2),
             ..Settings::default()
         };
         Config::new(node, node.0, settings).expect("valid settings")

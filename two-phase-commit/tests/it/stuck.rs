@@ -117,6 +117,26 @@ fn a_prepare_of_what_is_finished_out_of_turn_is_known_to_be_old() {
     assert_eq!(solo.core.status().ignored["collected"], 1);
 }
 
+/// Nothing new is begun, so only the list of what is unfinished grows shorter.
+#[test]
+fn what_ends_while_nothing_begins_is_let_go() {
+    let mut solo = Solo::new(2, Settings::default());
+    for sequence in [2, 3] {
+        let ended = transaction_of(1, sequence);
+        solo.vote_yes(ended);
+        solo.decide(ended, Decision::Commit);
+        solo.answer(Answer::Done);
+        solo.sync();
+    }
+    let number = |sequence| TransactionNumber { epoch: Epoch(1), sequence };
+    for (unfinished, kept) in [(vec![1, 3], 1), (vec![1], 0)] {
+        let unfinished = unfinished.into_iter().map(number).collect();
+        let finished = Finished { stamp: stamp_of(1), until: number(4), unfinished };
+        solo.hear(1, Message::Finished(finished));
+        assert_eq!(solo.core.status().tombstones, kept);
+    }
+}
+
 /// A coordinator that is gone leaves outcomes that nobody collects. They take no more than its share.
 #[test]
 fn a_coordinator_that_is_gone_does_not_use_up_the_room_of_others() {
