@@ -9,6 +9,7 @@ use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, NodeId, N
 use quorate_wal::disk::Disk;
 use quorate_wal::{Report, Wal, WriteError};
 
+use crate::directory::SNAPSHOTS;
 use crate::server::{GroupStart, MakeGroup, OpenError};
 use crate::{Directory, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
 
@@ -50,26 +51,31 @@ impl Opening {
     /// at each call: the incarnation of a new directory, and what groups draw their own chance from.
     ///
     /// # Errors
-    /// When the directory is another's, in use or damaged, the disk refuses, or a group cannot start from what it left.
+    /// When the directory is another's, in use or damaged, a part of it is missing or older than the rest, the disk refuses, or a group
+    /// cannot start from what it left.
     pub fn open<D: Disk>(
         self,
         disk: D,
         now: impl Fn() -> Now,
         mut draw: impl FnMut() -> io::Result<u128>,
     ) -> Result<Opened<D>, OpenError> {
-        let directory = Directory::open(disk.clone(), self.cluster, self.node, || draw().map(Incarnation))?;
+        let mut directory = Directory::open(disk.clone(), self.cluster, self.node, || draw().map(Incarnation))?;
         let identity = directory.identity();
         let write_bytes_max = usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX);
-        let (mut log, report) = Wal::open(disk.clone(), self.log, identity)?;
+        directory.check_snapshots()?;
+        let open_log = if directory.is_new() { Wal::open } else { Wal::open_existing };
+        let (mut log, report) = open_log(disk.clone(), self.log, identity)?;
         let mut pending = PendingStart::recover(identity, log.recover(NODE_STREAM, 0)?)?;
+        directory.check_log(pending.start() - 1)?;
         let streams: BTreeMap<GroupId, _> = self.groups.keys().map(|group| (*group, pending.bind(*group))).collect();
         let written = log.write(&[(NODE_STREAM, pending.operations())]).map_err(WriteError::from)?;
         if let Some((_, refusal)) = written.refused.first() {
             return Err(WriteError::from(*refusal).into());
         }
         log.sync().map_err(WriteError::from)?;
+        directory.note_start(pending.start())?;
         let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
-        let mut snapshots = Snapshots::new(disk, Path::new("snapshots"), identity.cluster);
+        let mut snapshots = Snapshots::new(disk, Path::new(SNAPSHOTS), identity.cluster);
         let voters: BTreeSet<NodeId> = self.members.voters().collect();
         let peers = voters.iter().copied().filter(|node| *node != identity.node);
         let mut node = Node::new(now(), NodeConfig::new(peers), pending.durable());

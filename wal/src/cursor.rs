@@ -98,7 +98,7 @@ impl Cursor {
         if index <= self.commit_hint {
             return Err(Refusal::Committed { position: index, commit_hint: self.commit_hint });
         }
-        self.within(index, self.last.saturating_add(1))?;
+        self.within(index, self.last.saturating_add(1).min(NUMBER_MAX))?;
         let term = self.term_at(stream, index - 1);
         self.last_term = term.expect("the position before one in the log is in it or its base");
         self.appended.retain(|(first, _)| *first < index);

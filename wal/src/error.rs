@@ -26,6 +26,18 @@ pub enum OpenError {
         #[source]
         error: io::Error,
     },
+    /// The disk has no room for what opening must write. A file that was being made is gone again.
+    #[error("{path}: the disk has no room")]
+    DiskFull {
+        /// Which file or directory.
+        path: PathBuf,
+    },
+    /// There is no log, though there was one.
+    #[error("the log `{path}` is missing, though it was made")]
+    Missing {
+        /// Its directory.
+        path: PathBuf,
+    },
     /// The files belong to somebody else.
     #[error("{path} belongs to another {field}: {found}, and not {expected}")]
     Foreign {
@@ -85,6 +97,15 @@ pub enum OpenError {
     /// Both copies of the checkpoint are damaged or missing. Term and vote may lie nowhere else.
     #[error("both copies of the log's checkpoint are damaged or missing")]
     CheckpointsLost,
+    /// The checkpoint is older than one that the log knows to have been durable: copies of an earlier time were put in its place.
+    /// They may lack a vote.
+    #[error("the log's checkpoint has generation {found}, and the log knows generation {known}: it is an older copy")]
+    CheckpointOutdated {
+        /// That of the newer copy.
+        found: u64,
+        /// What both copies had at least.
+        known: u64,
+    },
     /// A file that the log did not make.
     #[error("unknown file {path} in the log's directory")]
     UnknownFile {

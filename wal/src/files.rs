@@ -109,7 +109,13 @@ pub(crate) fn zero(file: &impl DiskFile, start: u64, end: u64) -> io::Result<()>
 }
 
 pub(crate) fn io_error(path: &Path, error: io::Error) -> OpenError {
-    OpenError::Io { path: path.to_owned(), error }
+    let path = path.to_owned();
+    if is_full(&error) { OpenError::DiskFull { path } } else { OpenError::Io { path, error } }
+}
+
+/// Whether the disk refused for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 pub(crate) fn refused(path: &Path, error: HeaderError) -> OpenError {

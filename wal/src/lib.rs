@@ -36,7 +36,7 @@ pub use snapshot_store::{
 };
 pub use stream_id::StreamId;
 pub use thread::{
-    Completions, LoadCompletion, LogThread, SYNC_BUCKETS_US, SubmitError, ThreadMetrics, ThreadSettings,
+    CloseError, Completions, LoadCompletion, LogThread, SYNC_BUCKETS_US, SubmitError, ThreadMetrics, ThreadSettings,
     WriteCompletion,
 };
 pub use wal::{Cut, Report, StorageLevel, Wal};

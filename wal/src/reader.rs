@@ -1,7 +1,7 @@
 //! Reads what was written, on any thread.
 
 use std::ops::Range;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use quorate_protocol::{Entry, LoadFailure, LoadRange, Loaded, LogIndex, Term};
@@ -89,9 +89,9 @@ impl<D: Disk> Reader<D> {
     /// The newest record of each key in the range.
     fn keys(&self, stream: StreamId, keys: Range<u64>) -> Result<Vec<(u64, Bytes)>, LoadFailure> {
         let places: Vec<u64> = {
-            let index = self.index.read().expect("nobody panics while holding the index");
+            let index = self.index()?;
             let Some(known) = index.streams.get(&stream.0) else { return Ok(Vec::new()) };
-            known.journal.range(keys).map(|(key, _)| *key).collect()
+            known.journal.range(keys.start..keys.end.max(keys.start)).map(|(key, _)| *key).collect()
         };
         let mut loaded = Vec::new();
         for key in places {
@@ -107,7 +107,7 @@ impl<D: Disk> Reader<D> {
         let mut outcome = Ok(None);
         for _ in 0..ATTEMPTS_MAX {
             let (place, file) = {
-                let index = self.index.read().expect("nobody panics while holding the index");
+                let index = self.index()?;
                 let Some(place) = index.streams.get(&stream.0).and_then(|known| known.journal.get(&key)) else {
                     return Ok(None);
                 };
@@ -121,8 +121,13 @@ impl<D: Disk> Reader<D> {
         outcome
     }
 
+    /// What lies where. The writer may have panicked over it: then nobody knows.
+    fn index(&self) -> Result<RwLockReadGuard<'_, Index<D::File>>, LoadFailure> {
+        self.index.read().map_err(|_| LoadFailure::Io)
+    }
+
     fn locate(&self, stream: StreamId, range: Range<u64>) -> Result<Located<D::File>, LoadFailure> {
-        let index = self.index.read().expect("nobody panics while holding the index");
+        let index = self.index()?;
         let known = index.streams.get(&stream.0).ok_or(LoadFailure::Compacted)?;
         if range.start <= known.base.0 {
             return Err(LoadFailure::Compacted);

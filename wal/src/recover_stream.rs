@@ -9,8 +9,8 @@ use crate::disk::Disk;
 use crate::{StreamId, Wal};
 
 impl<D: Disk> Wal<D> {
-    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, its configurations, and the newest journal record of each key
-    /// behind the checkpoint, in the order they were first written. A stream that never held anything gives the default. The
+    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its configurations, and the
+    /// newest journal record of each key behind the checkpoint, in the order they were first written. A stream that never held anything gives the default. The
     /// snapshot is left out: it lies elsewhere.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl<D: Disk> Wal<D> {
         }))
     }
 
-    /// The newest entries that fit the bound.
+    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of its log.
     fn tail(
         &self,
         stream: StreamId,
@@ -68,7 +68,7 @@ impl<D: Disk> Wal<D> {
         }
     }
 
-    /// The newest entries of a range that fit the bound, and whether there were more.
+    /// The newest entries of a range that fit the bound, at least one, and whether there were more.
     fn newest(
         &self,
         stream: StreamId,
@@ -82,14 +82,14 @@ impl<D: Disk> Wal<D> {
                 next = index.0 + 1;
                 bytes += entry.encoded_len();
                 tail.push_back((index, entry));
-                while bytes > bytes_max {
+                while bytes > bytes_max && tail.len() > 1 {
                     let (_, oldest) = tail.pop_front().expect("bytes are those of the entries held");
                     bytes -= oldest.encoded_len();
                     is_full = true;
                 }
             }
         }
-        Ok((tail, is_full))
+        Ok((tail, is_full || bytes >= bytes_max))
     }
 
     /// Where the points begin that together take at least these bytes on disk.

@@ -63,10 +63,16 @@ impl<D: Disk> Scribe<D> {
                     self.wal.delete_stream(stream)
                 }
             };
-            completions.push(WriteCompletion { stream, ticket, result });
+            completions.push(WriteCompletion { stream, ticket, result, stream_bytes: 0 });
         }
         self.flush(&mut pending, &mut completions);
         completions
+    }
+
+    /// Whether [`Scribe::settle`] is to be called again although nothing is written: the log is low on room, and only that call finds
+    /// out that there is room again. See [`Wal::is_making_room`] for when.
+    pub fn is_short_of_room(&self) -> bool {
+        self.storage_level == StorageLevel::Low && self.wal.poisoned().is_none()
     }
 
     /// Makes what was written durable: now the completions are what is to be told.
@@ -79,6 +85,9 @@ impl<D: Disk> Scribe<D> {
             for completion in completions.iter_mut().filter(|completion| completion.result.is_ok()) {
                 completion.result = Err(poisoned.clone().into());
             }
+        }
+        for completion in completions {
+            completion.stream_bytes = self.wal.stream_bytes(completion.stream);
         }
         synced
     }

@@ -9,7 +9,8 @@ use crate::{Poisoned, Refusal, StreamId, Wal, WriteError};
 impl<D: Disk> Wal<D> {
     /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further, and when
     /// the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`], when those who waited for
-    /// it were told.
+    /// it were told; and now and then while the log is low on room, though nothing is written: only this call finds out that there is
+    /// room again.
     ///
     /// # Errors
     /// When the log failed, now or before.
@@ -65,8 +66,8 @@ impl<D: Disk> Wal<D> {
         outcome.map_err(|error| self.poison("freeing a segment", &error))
     }
 
-    /// What lies in a freed segment must lie in both copies: one of them may rot.
-    fn write_both_checkpoints(&mut self) -> io::Result<()> {
+    /// What lies nowhere else must lie in both copies: one of them may rot.
+    pub(crate) fn write_both_checkpoints(&mut self) -> io::Result<()> {
         self.write_checkpoint()?;
         self.write_checkpoint()
     }

@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{ClusterId, GroupId, LogIndex, SnapshotMeta};
 
 use crate::disk::{Disk, DiskFile};
+use crate::files::is_full;
 
 /// The snapshots of one group in one directory.
 #[derive(Clone, Debug)]
@@ -125,8 +126,7 @@ impl SnapshotError {
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { error, .. }
-            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        matches!(self, Self::Io { error, .. } if is_full(error))
     }
 }
 
@@ -375,6 +375,9 @@ impl<D: Disk> SnapshotFile<D> {
     pub fn read_piece(&self, offset: u64, bytes_max: usize) -> io::Result<Bytes> {
         let left = self.stored.length.saturating_sub(offset);
         let mut piece = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(bytes_max)];
+        if piece.is_empty() {
+            return Ok(Bytes::new());
+        }
         self.file.read_exact_at(self.content_start + offset, &mut piece)?;
         Ok(Bytes::from(piece))
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::disk::{Disk, DiskFile};
-use crate::files::{Files, segment_name, spare_name, zero};
+use crate::files::{Files, is_full, segment_name, spare_name, zero};
 
 /// The next segments of the log.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ impl<D: Disk> Spares<D> {
 
     pub(crate) fn is_low(&self) -> bool {
         self.is_low && self.ready.is_empty()
+    }
+
+    /// Whether one is under construction: the next call of [`Spares::fill`] brings it further.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.filling.is_some()
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -100,6 +105,10 @@ impl<D: Disk> Spares<D> {
         }
         let mut filling = match self.filling.take() {
             Some(filling) => filling,
+            // To fill what room there is, and give it back, would take it from those who could make more.
+            None if self.files.disk.available()?.is_some_and(|bytes| bytes < self.segment_bytes) => {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             None => Filling { file: self.files.disk.create(&self.files.path(FILLING))?, filled: 0 },
         };
         let end = self.segment_bytes.min(filling.filled + bytes);
@@ -131,10 +140,6 @@ impl<D: Disk> Spares<D> {
         self.next_number += 1;
         self.next_number - 1
     }
-}
-
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// One to go on with, one to come.

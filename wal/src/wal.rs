@@ -111,16 +111,42 @@ pub struct Cut {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Opens the log in `settings.directory` of `disk`, which is made when it is missing.
+    /// Opens the log in `settings.directory` of `disk`, which is made when it is missing. Whoever knows that there was one uses
+    /// [`Wal::open_existing`]: a log that is lost is not a new one.
     ///
     /// # Errors
-    /// When somebody else has it open, it is somebody else's, or anything in it that was durable is not what was written.
-    /// The disk is not changed then, but for a log that was being made or a recovery that was being done when the disk failed.
+    /// When somebody else has it open, it is somebody else's, there is no room for it, or anything in it that was durable is not what
+    /// was written. The disk is not changed then, but for a log that was being made or a recovery that was being done when the disk
+    /// failed. No half-made file stays for want of room.
     pub fn open(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
         let files = Files { disk, directory: settings.directory.clone() };
         let is_new = create_if_missing(&files, &settings, &identity)?;
+        Self::recovered(files, settings, identity, lock, is_new)
+    }
+
+    /// As [`Wal::open`] for a log that was made before: when it is missing, it is lost.
+    ///
+    /// # Errors
+    /// As [`Wal::open`], and [`OpenError::Missing`].
+    pub fn open_existing(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
+        settings.check()?;
+        let lock = lock(&disk, &settings.directory)?;
+        let files = Files { disk, directory: settings.directory.clone() };
+        if !exists(&files)? {
+            return Err(OpenError::Missing { path: files.directory });
+        }
+        Self::recovered(files, settings, identity, lock, false)
+    }
+
+    fn recovered(
+        files: Files<D>,
+        settings: Settings,
+        identity: Identity,
+        lock: D::Lock,
+        is_new: bool,
+    ) -> Result<(Self, Report), OpenError> {
         let bounds = Bounds {
             cut_bytes: settings.cut_bytes_max,
             cut_files: settings.cut_files_max,
@@ -172,9 +198,21 @@ impl<D: Disk> Wal<D> {
         metrics
     }
 
+    /// Bytes on disk that the entries and journal records of a stream keep, headers and padding included: what compacting it would
+    /// let go of. Many times the bytes of small entries that were each synced alone.
+    pub fn stream_bytes(&self, stream: StreamId) -> u64 {
+        self.index().streams.get(&stream.0).map_or(0, |known| known.bytes)
+    }
+
     /// Whether the next segment is at hand.
     pub fn storage_level(&self) -> StorageLevel {
         if self.spares.is_low() { StorageLevel::Low } else { StorageLevel::Enough }
+    }
+
+    /// Whether the log is low on room, and the next call of [`Wal::settle`] is likely to bring it nearer to enough: a segment is
+    /// being made. Otherwise a call a second is enough.
+    pub fn is_making_room(&self) -> bool {
+        self.spares.is_low() && self.spares.is_filling()
     }
 
     /// Streams that keep the oldest segment from being freed with more than the log moves for them: they should compact.
@@ -196,8 +234,9 @@ impl<D: Disk> Wal<D> {
         self.write_marker()?;
         self.head.is_dirty = true;
         self.sync_all()?;
-        // The same proof outside the segment: it may be full, or its end may be lost.
-        self.write_checkpoint().map_err(|error| self.poison("write of the checkpoint", &error))
+        // The same proof outside the segment: it may be full, its end may be lost, or an older copy of it put back. In both copies, so that
+        // neither is needed alone.
+        self.write_both_checkpoints().map_err(|error| self.poison("write of the checkpoint", &error))
     }
 
     pub(crate) fn index(&self) -> std::sync::RwLockReadGuard<'_, Index<D::File>> {
@@ -259,17 +298,32 @@ fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
 
 /// Makes the log under another name first, so that it is there whole or not at all.
 fn create_if_missing<D: Disk>(files: &Files<D>, settings: &Settings, identity: &Identity) -> Result<bool, OpenError> {
-    match files.disk.list(&files.directory) {
-        Ok(_) => return Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error(&files.directory, error)),
+    if exists(files)? {
+        return Ok(false);
     }
     let unfinished = Files { disk: files.disk.clone(), directory: with_suffix(&files.directory, ".tmp") };
     let made = create(&unfinished, settings, identity).and_then(|()| {
         files.disk.rename(&unfinished.directory, &files.directory)?;
         files.disk.sync_dir(Path::new(""))
     });
-    made.map(|()| true).map_err(|error| io_error(&unfinished.directory, error))
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            // What was made would hold the room that others need. What cannot be removed is removed by the next attempt.
+            for name in unfinished.disk.list(&unfinished.directory).unwrap_or_default() {
+                let _ = unfinished.remove(&name);
+            }
+            Err(io_error(&unfinished.directory, error))
+        }
+    }
+}
+
+fn exists<D: Disk>(files: &Files<D>) -> Result<bool, OpenError> {
+    match files.disk.list(&files.directory) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error(&files.directory, error)),
+    }
 }
 
 fn create<D: Disk>(files: &Files<D>, settings: &Settings, identity: &Identity) -> io::Result<()> {

@@ -8,11 +8,10 @@ use quorate_protocol::Operation;
 
 use crate::cursor::Cursor;
 use crate::disk::{Disk, DiskFile};
-use crate::files::segment_name;
-use crate::format::{BatchBuilder, BatchView, RecordKind, SEGMENT_DATA_START, SegmentHeader};
+use crate::files::{is_full, segment_name};
+use crate::format::{BatchBuilder, BatchView, RecordKind, SEGMENT_DATA_START, SegmentHeader, Witness};
 use crate::index::Segment;
 use crate::recovery::take_note;
-use crate::spares::is_full;
 use crate::{Poisoned, Refusal, StreamId, Wal};
 
 /// What became of the submissions of one [`Wal::write`]. Those not named were written.
@@ -104,6 +103,11 @@ impl<D: Disk> Wal<D> {
         operations: &[Operation],
         cursors: &mut BTreeMap<StreamId, Cursor>,
     ) -> Result<(), Refusal> {
+        // Nothing that cannot fit is put together first: it may be of any size.
+        let bytes = content_bytes(operations);
+        if bytes > self.settings.batch_bytes_max {
+            return Err(Refusal::TooLarge { bytes });
+        }
         {
             let index = self.index.read().expect("nobody panics while holding the index");
             let known = index.streams.get(&stream.0);
@@ -157,7 +161,9 @@ impl<D: Disk> Wal<D> {
     /// Writes the batch at the head, where it fits, and takes note of what is in it.
     pub(crate) fn write_batch(&mut self, needs_sync: bool) -> Result<(), Poisoned> {
         let (segment, offset) = (self.head.segment, self.head.offset);
-        let sealed = self.builder.seal(segment, offset, self.head.next_lsn, self.head.chain, self.head.durable_lsn);
+        let witness =
+            Witness { prev_durable: self.head.durable_lsn, checkpoint: self.checkpoints.durable_generation() };
+        let sealed = self.builder.seal(segment, offset, self.head.next_lsn, self.head.chain, witness);
         let written = self.head.file.write_at(offset, self.builder.bytes());
         written.map_err(|error| self.poison("write to the log", &error))?;
         let bytes = self.builder.bytes().len() as u64;
@@ -184,7 +190,8 @@ impl<D: Disk> Wal<D> {
             return Ok(());
         }
         let head = &mut self.head;
-        self.builder.seal(head.segment, head.offset, head.next_lsn, head.chain, head.durable_lsn);
+        let witness = Witness { prev_durable: head.durable_lsn, checkpoint: self.checkpoints.durable_generation() };
+        self.builder.seal(head.segment, head.offset, head.next_lsn, head.chain, witness);
         let written = head.file.write_at(head.offset, self.builder.bytes());
         head.evident_lsn = head.durable_lsn;
         written.map_err(|error| self.poison("write to the log", &error))
@@ -228,8 +235,7 @@ impl<D: Disk> Wal<D> {
         assert!(!self.head.is_dirty, "a checkpoint holds only what is durable");
         let index = self.index.read().expect("nobody panics while holding the index");
         let oldest = index.segments.keys().next().copied().unwrap_or(self.head.segment);
-        let head = &self.head;
-        self.checkpoints.update(&index, oldest, head.segment, head.durable_lsn, head.next_lsn);
+        self.checkpoints.update(&index, oldest, &self.head);
         drop(index);
         self.checkpoints.rewrite()
     }
@@ -238,6 +244,16 @@ impl<D: Disk> Wal<D> {
 /// Whether an operation counts only once it is durable.
 fn must_sync(operation: &Operation) -> bool {
     !matches!(operation, Operation::CommitHint { .. })
+}
+
+/// Bytes of entries and records, without what a batch adds to them.
+fn content_bytes(operations: &[Operation]) -> u64 {
+    let bytes = operations.iter().map(|operation| match operation {
+        Operation::Append { entries, .. } => entries.iter().map(|entry| entry.encoded_len() as u64).sum(),
+        Operation::Journal { bytes, .. } | Operation::PutState { bytes, .. } => bytes.len() as u64,
+        _ => 0,
+    });
+    bytes.sum()
 }
 
 fn encode(builder: &mut BatchBuilder, stream: u64, operation: &Operation) {

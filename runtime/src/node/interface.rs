@@ -111,7 +111,7 @@ pub enum NodeInput {
 impl NodeInput {
     /// What a node is told of what its log has done.
     pub fn of_log(done: Completions) -> impl Iterator<Item = Self> {
-        let writes = done.writes.into_iter().map(|WriteCompletion { stream, ticket, result }| match result {
+        let writes = done.writes.into_iter().map(|WriteCompletion { stream, ticket, result, .. }| match result {
             Ok(()) => Self::Persisted { stream, ticket },
             Err(error) => Self::PersistFailed { stream, ticket, failure: error.failure() },
         });

@@ -3,6 +3,7 @@
 mod applying;
 mod catching_up;
 mod cluster;
+mod data_directory;
 mod incarnations;
 mod ledger;
 mod measured;

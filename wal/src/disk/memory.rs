@@ -272,6 +272,29 @@ impl MemoryDisk {
         directory.settle(pending);
     }
 
+    /// Takes a file or a directory away, durably, as operators and lost mounts do.
+    ///
+    /// # Panics
+    /// When it is missing.
+    pub fn lose(&self, path: impl AsRef<Path>) {
+        let mut state = self.lock();
+        state.find(path.as_ref()).expect("a file or directory to lose");
+        let (parent, name) = state.split(path.as_ref()).expect("just found");
+        state.directories.get_mut(&parent).expect("just found").place(&name, None);
+    }
+
+    /// Puts a file or a directory in place as another disk has it, durably, as one restores a copy: whatever had the name is gone.
+    ///
+    /// # Panics
+    /// When the other disk has none, or the directory for it is missing.
+    pub fn restore(&self, path: impl AsRef<Path>, from: &Self) {
+        let from = from.lock().clone();
+        let inode = from.find(path.as_ref()).expect("a file or directory to copy");
+        let mut state = self.lock();
+        let (parent, name) = state.split(path.as_ref()).expect("a directory for it");
+        state.copy(parent, &name, &from, inode);
+    }
+
     /// Overwrites a part of what reads of a file give, past all faults, and leaves what is on the medium as it is: so a test can put
     /// bytes where others should be and take them back.
     ///
@@ -385,6 +408,12 @@ impl Disk for MemoryDisk {
         let pending = directory.pending.len();
         directory.settle(pending);
         Ok(())
+    }
+
+    fn available(&self) -> io::Result<Option<u64>> {
+        let state = self.lock();
+        state.powered()?;
+        Ok(state.capacity.map(|capacity| capacity.saturating_sub(state.used())))
     }
 
     fn lock(&self, path: &Path) -> io::Result<MemoryLock> {

@@ -72,6 +72,14 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// Whatever the disk says.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
+    /// Bytes that new files may take, where the disk can tell: so that nobody fills a disk to find out whether it is full.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn available(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Takes the exclusive lock that a file of this name stands for; makes the file when it is missing.
     ///
     /// # Errors

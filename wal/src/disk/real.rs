@@ -2,14 +2,16 @@
 //!
 //! On Linux `fdatasync` and `fsync` reach the medium as far as the device keeps its word; the file system must not be
 //! mounted with barriers off. A file system over a network is not supported.
+//!
+//! What is made here is for its owner alone: directories have mode 0700, files 0600. Directories that are there keep theirs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::{Disk, DiskFile};
 
@@ -32,13 +34,17 @@ pub struct RealLock {
 }
 
 impl RealDisk {
-    /// The directory `root`, which is made when it is missing.
+    /// The directory `root`, which is made when it is missing, durably, with those above it.
     ///
     /// # Errors
     /// Whatever the operating system says.
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
-        let root = root.into();
-        fs::create_dir_all(&root)?;
+        Self::made(root.into(), &mut |directory| File::open(directory)?.sync_all())
+    }
+
+    fn made(root: PathBuf, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<Self> {
+        make_directory(&root)?;
+        sync_names(&root, sync)?;
         Ok(Self { root: Arc::new(root) })
     }
 
@@ -74,7 +80,8 @@ impl Disk for RealDisk {
     type Lock = RealLock;
 
     fn create(&self, path: &Path) -> io::Result<RealFile> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.place(path))?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).open(self.place(path))?;
         Ok(RealFile { file })
     }
 
@@ -105,15 +112,21 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(self.place(directory))
+        make_directory(&self.place(directory))
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(self.place(directory))?.sync_all()
     }
 
+    fn available(&self) -> io::Result<Option<u64>> {
+        let found = statvfs(&*self.root)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<RealLock> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.place(path))?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(self.place(path))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(RealLock { _file: file })
     }
@@ -151,5 +164,76 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
+    }
+}
+
+/// Makes a directory and those above it, as far as they are missing.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
+}
+
+/// Makes the names of `directory` and of those above it durable, up to the root of their file system: they may have been made just now,
+/// or by a process that ended before it had synced them.
+fn sync_names(directory: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let absolute = fs::canonicalize(directory)?;
+    let device = fs::metadata(&absolute)?.dev();
+    for parent in absolute.ancestors().skip(1) {
+        if fs::metadata(parent)?.dev() != device {
+            break;
+        }
+        match sync(parent) {
+            // Whoever may not read a directory has not made one in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_made_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("data").join("1");
+        let disk = RealDisk::new(&root).expect("made");
+        disk.create_dir("log/deep".as_ref()).expect("made");
+        drop(disk.create("log/segment".as_ref()).expect("made"));
+        drop(disk.lock("lock".as_ref()).expect("free"));
+        for directory in ["", "..", "log", "log/deep"] {
+            assert_eq!(mode(&root.join(directory)), 0o700, "{directory}");
+        }
+        for file in ["log/segment", "lock"] {
+            assert_eq!(mode(&root.join(file)), 0o600, "{file}");
+        }
+    }
+
+    /// The name of a directory lies in the one above it, which may be as new.
+    #[test]
+    fn every_name_above_the_root_is_synced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let base = fs::canonicalize(folder.path()).expect("there");
+        let root = base.join("data").join("cluster").join("1");
+        let mut synced = Vec::new();
+        let mut note = |directory: &Path| {
+            synced.push(directory.to_owned());
+            Ok(())
+        };
+        RealDisk::made(root.clone(), &mut note).expect("made");
+        assert_eq!(synced[..3], [base.join("data").join("cluster"), base.join("data"), base.clone()]);
+
+        let refused = RealDisk::made(root, &mut |_| Err(io::ErrorKind::Other.into()));
+        assert!(refused.is_err(), "a name that may be lost is no directory");
     }
 }

@@ -24,6 +24,15 @@ pub(crate) struct Sealed {
     pub(crate) chain: u32,
 }
 
+/// What a batch says of the log that it joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Witness {
+    /// Everything up to this LSN was durable when the batch was written.
+    pub(crate) prev_durable: u64,
+    /// A checkpoint of this generation, or a later one, was durable in both copies.
+    pub(crate) checkpoint: u64,
+}
+
 /// A point in a batch to go back to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Savepoint {
@@ -106,12 +115,12 @@ impl BatchBuilder {
     }
 
     /// Gives the batch its place: adds the second copies of state records and the commit record, and makes all CRCs.
-    pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, prev_durable: u64) -> Sealed {
+    pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, witness: Witness) -> Sealed {
         self.copy_states(first_lsn);
         let commit = self.bytes.len();
         let count = self.records.len() as u64 + 1;
         self.push(RecordKind::Commit, 0, count, 0, &[]);
-        self.describe(prev_durable);
+        self.describe(witness);
         let mut chain = chain;
         let last = self.records.len() - 1;
         for (number, start) in self.records.iter().enumerate() {
@@ -164,15 +173,15 @@ impl BatchBuilder {
     }
 
     /// Fills in what the first record says of the whole batch.
-    fn describe(&mut self, prev_durable: u64) {
+    fn describe(&mut self, witness: Witness) {
         let (length, count) = (number(self.bytes.len()), number(self.records.len()));
         let payload = RECORD_HEADER_BYTES;
         self.bytes[payload..][..4].copy_from_slice(&length.to_le_bytes());
         self.bytes[payload + 4..][..4].copy_from_slice(&count.to_le_bytes());
         let crc = crc32c::crc32c(&self.bytes[payload..payload + BEGIN_PAYLOAD_BYTES]);
         self.bytes[PAYLOAD_CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
-        self.bytes[MARK_AT..][..8].copy_from_slice(&prev_durable.to_le_bytes());
-        self.bytes[POSITION_AT..][..8].copy_from_slice(&0u64.to_le_bytes());
+        self.bytes[MARK_AT..][..8].copy_from_slice(&witness.prev_durable.to_le_bytes());
+        self.bytes[POSITION_AT..][..8].copy_from_slice(&witness.checkpoint.to_le_bytes());
     }
 
     fn stored_len(&self, start: usize) -> usize {
@@ -189,8 +198,7 @@ pub(crate) struct BatchHeader {
     /// Records, the first and the commit record included.
     pub(crate) records: u64,
     pub(crate) first_lsn: u64,
-    /// Everything up to this LSN was durable when the batch was written.
-    pub(crate) prev_durable: u64,
+    pub(crate) witness: Witness,
     pub(crate) predecessor: u32,
 }
 
@@ -212,7 +220,7 @@ impl BatchHeader {
             bytes: u64::from(payload.get_u32_le()),
             records: u64::from(payload.get_u32_le()),
             first_lsn: record.lsn,
-            prev_durable: record.mark,
+            witness: Witness { prev_durable: record.mark, checkpoint: record.position },
             predecessor: record.predecessor,
         })
     }

@@ -22,6 +22,8 @@ pub(crate) struct Checkpoint {
     pub(crate) durable_lsn: u64,
     /// The highest LSN ever seen: later batches lie above it.
     pub(crate) seen_lsn: u64,
+    /// The header CRC of the record with the durable LSN: another one there is of another time.
+    pub(crate) durable_chain: u32,
     /// Ids of deleted streams, as ranges from the first to the last.
     pub(crate) deleted: Vec<(u64, u64)>,
     pub(crate) streams: BTreeMap<u64, StreamCheckpoint>,
@@ -60,6 +62,7 @@ impl Checkpoint {
             newest_segment: segment,
             durable_lsn: 0,
             seen_lsn: 0,
+            durable_chain: 0,
             deleted: Vec::new(),
             streams: BTreeMap::new(),
         }
@@ -76,6 +79,7 @@ impl Checkpoint {
         out.put_u64_le(self.newest_segment);
         out.put_u64_le(self.durable_lsn);
         out.put_u64_le(self.seen_lsn);
+        out.put_u32_le(self.durable_chain);
         put_count(&mut out, self.deleted.len());
         for (first, last) in &self.deleted {
             out.put_u64_le(*first);
@@ -158,6 +162,7 @@ impl Checkpoint {
         let newest_segment = rest.try_get_u64_le().ok()?;
         let durable_lsn = rest.try_get_u64_le().ok()?;
         let seen_lsn = rest.try_get_u64_le().ok()?;
+        let durable_chain = rest.try_get_u32_le().ok()?;
         let mut deleted = Vec::new();
         for _ in 0..rest.try_get_u32_le().ok()? {
             deleted.push((rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?));
@@ -167,7 +172,17 @@ impl Checkpoint {
             let stream = rest.try_get_u64_le().ok()?;
             streams.insert(stream, StreamCheckpoint::take(rest)?);
         }
-        Some(Self { identity, generation, oldest_segment, newest_segment, durable_lsn, seen_lsn, deleted, streams })
+        Some(Self {
+            identity,
+            generation,
+            oldest_segment,
+            newest_segment,
+            durable_lsn,
+            seen_lsn,
+            durable_chain,
+            deleted,
+            streams,
+        })
     }
 }
 

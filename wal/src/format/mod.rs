@@ -5,7 +5,7 @@ mod checkpoint;
 mod record;
 mod segment;
 
-pub(crate) use batch::{BatchBuilder, BatchDamage, BatchHeader, BatchView};
+pub(crate) use batch::{BatchBuilder, BatchDamage, BatchHeader, BatchView, Witness};
 pub(crate) use checkpoint::{Checkpoint, CheckpointError, StreamCheckpoint};
 pub(crate) use record::{Record, RecordKind};
 pub(crate) use segment::{HeaderError, SegmentHeader};

@@ -64,7 +64,9 @@ impl<F> Index<F> {
             self.streams.remove(&record.stream);
             self.deleted.insert(record.stream);
         } else {
+            let before = self.live.total;
             stream.apply(record, payload, place, &mut self.live);
+            stream.bytes = stream.bytes + self.live.total - before;
         }
     }
 
@@ -78,16 +80,20 @@ impl<F> Index<F> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Live {
     segments: BTreeMap<u64, u64>,
+    /// Their sum.
+    total: u64,
 }
 
 impl Live {
     fn add(&mut self, segment: u64, bytes: u64) {
         *self.segments.entry(segment).or_default() += bytes;
+        self.total += bytes;
     }
 
     fn subtract(&mut self, segment: u64, bytes: u64) {
         let live = self.segments.get_mut(&segment).expect("what is taken off was put on");
         *live = live.checked_sub(bytes).expect("no more than was put on");
+        self.total -= bytes;
         if *live == 0 {
             self.segments.remove(&segment);
         }
@@ -100,7 +106,7 @@ impl Live {
 
     /// Live bytes of all segments.
     pub(crate) fn total(&self) -> u64 {
-        self.segments.values().sum()
+        self.total
     }
 }
 

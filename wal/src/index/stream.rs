@@ -27,6 +27,8 @@ pub(crate) struct StreamIndex {
     pub(crate) checkpoint: Option<(u64, u64)>,
     /// Checkpoints under way: the LSN of each mark.
     pub(crate) pending: BTreeMap<u64, u64>,
+    /// Bytes that its live records keep on disk, their share of padding included.
+    pub(crate) bytes: u64,
 }
 
 /// Where a journal record lies.

@@ -136,10 +136,9 @@ fn scan<D: Disk>(
         printer.stream(*stream, known);
     }
     let scanned = scanned?;
-    let (file, header) = &headers[headers.len() - 1];
-    let is_short = file.len().is_ok_and(|length| length < header.bytes);
-    printer.tail(header, &scanned.tail, is_short);
-    let is_whole = scanned.tail.cut_end.is_none() && scanned.repaired == 0 && !is_short;
+    let (_, header) = &headers[headers.len() - 1];
+    printer.tail(header, &scanned.tail);
+    let is_whole = scanned.tail.cut_end.is_none() && scanned.repaired == 0;
     Ok(if is_whole { Verdict::Clean } else { Verdict::Torn })
 }
 

@@ -96,7 +96,7 @@ impl<'a> Printer<'a> {
                 let kind = if header.is_marker() { "marker" } else { "batch" };
                 self.more(format_args!(
                     "  {kind} at {offset}: {} bytes, {} records, LSN {} to {last_lsn}, durable before it to LSN {}",
-                    header.bytes, header.records, header.first_lsn, header.prev_durable,
+                    header.bytes, header.records, header.first_lsn, header.witness.prev_durable,
                 ));
             }
             Seen::Repaired { offset, last_lsn } => self.line(format_args!(
@@ -132,7 +132,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    pub(super) fn tail(&mut self, header: &SegmentHeader, tail: &Tail, is_short: bool) {
+    pub(super) fn tail(&mut self, header: &SegmentHeader, tail: &Tail) {
         self.more(format_args!("the log ends at {} of segment {}", tail.offset, header.id));
         if let Some(end) = tail.cut_end {
             self.line(format_args!(
@@ -141,9 +141,6 @@ impl<'a> Printer<'a> {
                 tail.offset,
                 tail.states.len(),
             ));
-        }
-        if is_short {
-            self.line(format_args!("damage: segment {} is shorter than its header says", header.id));
         }
     }
 

@@ -14,12 +14,11 @@ use super::scan::{BATCH_HEADER_BYTES, Doubt};
 use super::{Bounds, Recovered};
 use crate::OpenError;
 use crate::disk::{Disk, DiskFile};
-use crate::files::{Files, io_error, segment_name, spare_name, zero};
+use crate::files::{Files, io_error, is_full, segment_name, spare_name, zero};
 use crate::format::{
-    ALIGNMENT_BYTES, BatchBuilder, BatchHeader, BatchView, RecordKind, SEGMENT_DATA_START, SegmentHeader, aligned,
-    in_memory,
+    ALIGNMENT_BYTES, BatchBuilder, BatchHeader, BatchView, RecordKind, SEGMENT_DATA_START, SegmentHeader, Witness,
+    aligned, in_memory,
 };
-use crate::spares::is_full;
 
 impl<F: DiskFile> Recovered<F> {
     /// Writes the batches in doubt to the next segment, with the state records that a torn tail still says, and proof that all of it
@@ -33,6 +32,10 @@ impl<F: DiskFile> Recovered<F> {
     ) -> Result<bool, OpenError> {
         let Some(doubt) = self.tail.doubt else { return Ok(false) };
         let written = self.next_segment(files, &**file, header, doubt, bounds.segment_bytes);
+        if written.as_ref().is_err_and(is_full) {
+            // What was made of it would hold the room that others need.
+            let _ = files.remove(UNFINISHED);
+        }
         written.map(|()| true).map_err(|error| io_error(&files.path(&segment_name(header.id + 1)), error))
     }
 
@@ -65,10 +68,10 @@ impl<F: DiskFile> Recovered<F> {
         next.write_at(0, &header_of_next.encode())?;
         copy.batches(file, header.id, doubt.offset..self.tail.offset)?;
         if !states.is_empty() {
-            copy.seal(&mut builder, doubt.before.lsn)?;
+            copy.seal(&mut builder, Witness { prev_durable: doubt.before.lsn, checkpoint: 0 })?;
             builder.start();
         }
-        copy.seal(&mut builder, copy.next_lsn - 1)?;
+        copy.seal(&mut builder, Witness { prev_durable: copy.next_lsn - 1, checkpoint: 0 })?;
         next.sync_all()?;
         files.rename(UNFINISHED, &segment_name(id))?;
         files.sync_dir()?;
@@ -138,14 +141,14 @@ impl<F: DiskFile> Copy<'_, F> {
             let records: Vec<_> = batch.records().collect();
             builder.start();
             builder.push_again(records.iter().map(|(record, _, payload)| (record, *payload)));
-            self.seal(&mut builder, header.prev_durable)?;
+            self.seal(&mut builder, header.witness)?;
             at = end;
         }
         Ok(())
     }
 
-    fn seal(&mut self, builder: &mut BatchBuilder, prev_durable: u64) -> io::Result<()> {
-        let sealed = builder.seal(self.segment, self.offset, self.next_lsn, self.chain, prev_durable);
+    fn seal(&mut self, builder: &mut BatchBuilder, witness: Witness) -> io::Result<()> {
+        let sealed = builder.seal(self.segment, self.offset, self.next_lsn, self.chain, witness);
         self.file.write_at(self.offset, builder.bytes())?;
         self.offset += builder.bytes().len() as u64;
         self.next_lsn = sealed.last_lsn + 1;

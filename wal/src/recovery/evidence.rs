@@ -11,6 +11,8 @@ use crate::format::{BatchHeader, RECORD_HEADER_BYTES, Record, RecordKind, aligne
 pub(super) struct Finding {
     /// The highest LSN that a later batch knew to be durable.
     pub(super) durable_lsn: u64,
+    /// The highest generation of the checkpoint that a later batch knew to be durable.
+    pub(super) checkpoint: u64,
     /// The highest LSN.
     pub(super) seen_lsn: u64,
     /// One behind the last byte that belongs to a record of this segment.
@@ -54,7 +56,8 @@ fn note(finding: &mut Finding, record: &Record, bytes: &[u8], segment: u64, offs
     match record.kind {
         RecordKind::Begin => {
             if let Some(header) = BatchHeader::read(bytes, segment, offset) {
-                finding.durable_lsn = finding.durable_lsn.max(header.prev_durable);
+                finding.durable_lsn = finding.durable_lsn.max(header.witness.prev_durable);
+                finding.checkpoint = finding.checkpoint.max(header.witness.checkpoint);
                 finding.batches.push(offset);
                 end = offset + aligned(header.bytes);
             }

@@ -23,10 +23,9 @@ pub(crate) use window::Window;
 use scan::{Failure, Scan};
 
 use crate::disk::{Disk, DiskFile};
-use crate::files::{FileName, Files, io_error, refused, segment_name};
-use crate::format::{Checkpoint, CheckpointError, Record, SegmentHeader, aligned};
+use crate::files::{FileName, Files, io_error, is_full, refused, segment_name};
+use crate::format::{Checkpoint, CheckpointError, Record, SegmentHeader};
 use crate::index::{Index, Segment};
-use crate::spares::is_full;
 use crate::{Cut, OpenError, Report, StreamId};
 
 /// What was found, accepted and, where needed, put right.
@@ -74,15 +73,15 @@ pub(crate) fn recover<D: Disk>(
         return Err(OpenError::UnknownFile { path: files.path(name) });
     }
     let (mut checkpoint, copies) = read_checkpoint(files, identity)?;
-    if copies == Copies::Both {
-        // The newer one may be in memory alone, after a sync of it that failed: it is written again first.
-        checkpoint.generation += 1;
-    }
     let freed = listing.take_freed(&checkpoint);
     check_sequence(&listing.segments, &checkpoint)?;
     let headers = open_all(files, identity, &listing.segments)?;
     let mut index = Index::new();
     let Scanned { progress, tail, repaired } = scan_all(files, &headers, &checkpoint, &mut index, &mut |_| {})?;
+    if copies == Copies::Both {
+        // The newer one may be in memory alone, after a sync of it that failed: it is written again first.
+        checkpoint.generation += 1;
+    }
     let report = Report { repaired_batches: repaired, ..Report::default() };
     let active = headers[headers.len() - 1].1.id;
     let spares = listing.spares;
@@ -96,7 +95,7 @@ pub(crate) fn recover<D: Disk>(
         recovered.report = report;
         return Ok(recovered);
     }
-    recovered.put_right(files, file, header, &listing.leftovers, bounds)?;
+    recovered.put_right(files, file, header, &listing.leftovers)?;
     Ok(recovered)
 }
 
@@ -195,7 +194,7 @@ pub(crate) fn scan_all<D: Disk>(
     index.adopt(checkpoint);
     let (_, first) = headers.first().ok_or(OpenError::MissingSegment { segment: checkpoint.oldest_segment })?;
     let mut progress = Progress { lsn: first.first_lsn.saturating_sub(1), chain: first.chain };
-    let (mut repaired, mut tail) = (0, Tail::default());
+    let (mut repaired, mut tail, mut known) = (0, Tail::default(), 0);
     for (number, (file, header)) in headers.iter().enumerate() {
         let path = files.path(&segment_name(header.id));
         if progress.chain != header.chain {
@@ -207,14 +206,20 @@ pub(crate) fn scan_all<D: Disk>(
         progress.lsn = header.first_lsn - 1;
         let length = file.len().map_err(|error| io_error(&path, error))?;
         watch(&Seen::Segment { header: *header, length });
-        let length = length.min(header.bytes);
         let segment = header.id;
+        if length < header.bytes {
+            // It was made at its full size, durably, before it had its name: no crash makes it shorter.
+            let what = "the file ends here, and its header says that it is longer";
+            return Err(OpenError::Corrupt { stream: StreamId(0), position: 0, segment, offset: length, what });
+        }
         let mut scan = Scan {
             file: &**file,
             segment,
-            length,
+            length: header.bytes,
             index: &mut *index,
             progress,
+            checkpoint: known,
+            anchor: Progress { lsn: checkpoint.durable_lsn, chain: checkpoint.durable_chain },
             repaired: 0,
             watch,
             doubts: VecDeque::new(),
@@ -226,8 +231,12 @@ pub(crate) fn scan_all<D: Disk>(
         };
         outcome.map_err(|failure| explain(failure, &path))?;
         progress = scan.progress;
+        known = scan.checkpoint;
         repaired += scan.repaired;
         index.segments.insert(header.id, Segment { file: file.clone(), bytes: header.bytes });
+    }
+    if known > checkpoint.generation {
+        return Err(OpenError::CheckpointOutdated { found: checkpoint.generation, known });
     }
     check_holes(index, headers[headers.len() - 1].1.id)?;
     Ok(Scanned { progress, tail, repaired })
@@ -280,7 +289,6 @@ impl<F: DiskFile> Recovered<F> {
         file: &Arc<F>,
         header: &SegmentHeader,
         leftovers: &[String],
-        bounds: Bounds,
     ) -> Result<(), OpenError> {
         let path = files.path(&segment_name(header.id));
         let at = |error| io_error(&path, error);
@@ -290,13 +298,7 @@ impl<F: DiskFile> Recovered<F> {
         files.disk.sync_dir(Path::new("")).map_err(|error| io_error(&files.directory, error))?;
         self.report.adopted_states += self.adopt_states();
         self.write_checkpoints(files).map_err(at)?;
-        // A file that became shorter gets its size back, as far as segments have that size.
-        let length = file.len().map_err(at)?;
-        let bytes = header.bytes.min(aligned(length).max(bounds.segment_bytes));
-        if let Some(segment) = self.index.segments.get_mut(&header.id) {
-            segment.bytes = bytes;
-        }
-        tail::clear(&**file, &self.tail, bytes).map_err(at)?;
+        tail::clear(&**file, &self.tail, header.bytes).map_err(at)?;
         for name in leftovers {
             match files.remove(name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -333,6 +335,7 @@ impl<F: DiskFile> Recovered<F> {
         let streams = self.index.streams.iter().map(|(id, stream)| (*id, stream.to_checkpoint())).collect();
         self.checkpoint.newest_segment = self.active;
         self.checkpoint.durable_lsn = self.progress.lsn;
+        self.checkpoint.durable_chain = self.progress.chain;
         self.checkpoint.seen_lsn = self.checkpoint.seen_lsn.max(self.tail.seen_lsn).max(self.progress.lsn);
         self.checkpoint.deleted = self.index.deleted.ranges();
         self.checkpoint.streams = streams;

@@ -6,7 +6,8 @@ use super::evidence::{Finding, Sound, sound_records};
 use super::scan::{BATCH_HEADER_BYTES, Failure, Progress, Scan, place_of};
 use crate::disk::DiskFile;
 use crate::format::{
-    ALIGNMENT_BYTES, BatchBuilder, BatchHeader, BatchView, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory,
+    ALIGNMENT_BYTES, BatchBuilder, BatchHeader, BatchView, RECORD_HEADER_BYTES, Record, RecordKind, Witness, aligned,
+    in_memory,
 };
 
 /// What is known of the end of the damaged batch, where no whole batch follows it in its segment.
@@ -87,7 +88,8 @@ fn end_of<F: DiskFile>(scan: &Scan<'_, F>, found: &[Sound], offset: u64) -> Resu
     let mut builder = BatchBuilder::default();
     builder.start();
     builder.push_again(found.iter().map(|(record, _, payload)| (record, &payload[..])));
-    let sealed = builder.seal(scan.segment, offset, begin.lsn, scan.progress.chain, begin.mark);
+    let witness = Witness { prev_durable: begin.mark, checkpoint: begin.position };
+    let sealed = builder.seal(scan.segment, offset, begin.lsn, scan.progress.chain, witness);
     let progress = Progress { lsn: sealed.last_lsn, chain: sealed.chain };
     Ok(Some((offset + builder.bytes().len() as u64, progress)))
 }

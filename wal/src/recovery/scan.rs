@@ -29,6 +29,10 @@ pub(super) struct Scan<'a, F> {
     pub(super) length: u64,
     pub(super) index: &'a mut Index<F>,
     pub(super) progress: Progress,
+    /// The last record that the checkpoint knows to have been durable.
+    pub(super) anchor: Progress,
+    /// The highest generation of the checkpoint that any batch knows to have been durable.
+    pub(super) checkpoint: u64,
     /// Batches whose damage hit nothing but state records with a sound copy.
     pub(super) repaired: u64,
     pub(super) watch: &'a mut dyn FnMut(&Seen),
@@ -107,7 +111,7 @@ impl<F: DiskFile> Scan<'_, F> {
             match self.batch(&mut window, offset)? {
                 Found::Batch(next) => offset = next,
                 Found::Damage(damage) => {
-                    let finding = survey(self.file, self.segment, offset, self.length, self.progress.lsn)?;
+                    let finding = self.survey(offset)?;
                     let end = Progress { lsn: end_lsn.saturating_sub(1), chain: end_chain };
                     offset = self.mend(offset, &damage, &finding, End::Sealed(end))?;
                 }
@@ -124,7 +128,7 @@ impl<F: DiskFile> Scan<'_, F> {
             match self.batch(&mut window, offset)? {
                 Found::Batch(next) => offset = next,
                 Found::Damage(damage) => {
-                    let mut finding = survey(self.file, self.segment, offset, self.length, self.progress.lsn)?;
+                    let mut finding = self.survey(offset)?;
                     if durable_lsn.max(finding.durable_lsn) <= self.progress.lsn {
                         self.dispel(durable_lsn.max(finding.durable_lsn));
                         let seen_lsn = finding.seen_lsn.max(self.progress.lsn);
@@ -146,6 +150,13 @@ impl<F: DiskFile> Scan<'_, F> {
         }
     }
 
+    /// Looks behind damage.
+    fn survey(&mut self, offset: u64) -> Result<Finding, Failure> {
+        let finding = survey(self.file, self.segment, offset, self.length, self.progress.lsn)?;
+        self.checkpoint = self.checkpoint.max(finding.checkpoint);
+        Ok(finding)
+    }
+
     fn batch(&mut self, window: &mut Window<'_, F>, offset: u64) -> Result<Found, Failure> {
         let start = window.bytes(offset, BATCH_HEADER_BYTES)?;
         let damage = BatchDamage { offset, record: Record::guess(start) };
@@ -162,13 +173,33 @@ impl<F: DiskFile> Scan<'_, F> {
                 self.doubts.push_back(Doubt { offset, before: self.progress, last_lsn: batch.last_lsn });
                 self.marker = header.is_marker().then_some((offset, self.progress));
                 // A marker holds nothing that could be lost.
-                self.dispel(if header.is_marker() { batch.last_lsn } else { header.prev_durable });
+                self.dispel(if header.is_marker() { batch.last_lsn } else { header.witness.prev_durable });
+                self.checkpoint = self.checkpoint.max(header.witness.checkpoint);
                 (self.watch)(&Seen::Batch { offset, last_lsn: batch.last_lsn, header });
-                self.progress = Progress { lsn: batch.last_lsn, chain: batch.chain };
+                self.go_on(offset, Progress { lsn: batch.last_lsn, chain: batch.chain })?;
                 Ok(Found::Batch(end))
             }
             Err(damage) => Ok(Found::Damage(damage)),
         }
+    }
+
+    /// The batch at `offset` counts and ends here. It must not lead past the last durable record, nor to another one in its place: then this
+    /// file is from a time whose tail was lost, and the log went on otherwise.
+    fn go_on(&mut self, offset: u64, to: Progress) -> Result<(), Failure> {
+        let is_passed = (self.progress.lsn + 1..=to.lsn).contains(&self.anchor.lsn);
+        self.progress = to;
+        if is_passed && (to.lsn, to.chain) != (self.anchor.lsn, self.anchor.chain) {
+            let what = "the bytes are not those that the checkpoint knows to have been durable here";
+            let segment = self.segment;
+            return Err(Failure::Corrupt(OpenError::Corrupt {
+                stream: StreamId(0),
+                position: 0,
+                segment,
+                offset,
+                what,
+            }));
+        }
+        Ok(())
     }
 
     /// What was durable is in doubt no more.

@@ -13,7 +13,7 @@ pub(crate) struct Bounds {
     /// Of what is cut.
     pub(crate) cut_bytes: u64,
     pub(crate) cut_files: usize,
-    /// To a segment that is shorter than it says.
+    /// To the segment that takes what is written anew, unless that needs more.
     pub(crate) segment_bytes: u64,
 }
 
@@ -44,19 +44,20 @@ pub(super) fn keep_cut<D: Disk>(
         _ => {}
     }
     let kept = files.disk.create(&files.path(&unfinished))?;
-    kept.write_at(0, &bytes)?;
-    kept.sync_all()?;
+    if let Err(error) = kept.write_at(0, &bytes).and_then(|()| kept.sync_all()) {
+        // Half of it is of no use, and holds room.
+        let _ = files.remove(&unfinished);
+        return Err(error);
+    }
     files.rename(&unfinished, &name)?;
     files.sync_dir()
 }
 
-/// Clears everything behind the last batch, where something of this segment was found there, and gives the file its size.
+/// Clears everything behind the last batch, where something of this segment was found there.
 pub(super) fn clear(file: &impl DiskFile, tail: &Tail, bytes: u64) -> io::Result<()> {
-    let length = file.len()?;
-    if tail.cut_end.is_none() && length >= bytes {
+    if tail.cut_end.is_none() {
         return Ok(());
     }
-    let start = if tail.cut_end.is_some() { tail.offset } else { length };
-    zero(file, start, bytes)?;
+    zero(file, tail.offset, bytes)?;
     file.sync_all()
 }

@@ -6,8 +6,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,13 +21,19 @@ use self::writer::Writer;
 use crate::disk::Disk;
 use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Submission, Wal, Work, WriteError};
 
-/// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it.
+/// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it. While the log is
+/// low on room it looks once a second whether there is room again.
 ///
-/// Dropping it closes it as [`LogThread::close`] does.
+/// A panic within the log ends neither the threads nor the process: whoever waits, and all who come later, are told that the log is
+/// poisoned; a load during which the code panicked fails as one that the disk refused.
+///
+/// Dropping it closes it as [`LogThread::close`] does, and waits as long.
 pub struct LogThread {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<Result<(), Poisoned>>>,
     loader: Option<JoinHandle<()>>,
+    /// Closed when both threads have ended.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
 /// How the threads behave.
@@ -67,6 +76,8 @@ pub struct WriteCompletion {
     pub ticket: Ticket,
     /// Durable, or why not.
     pub result: Result<(), WriteError>,
+    /// What [`Wal::stream_bytes`] says of the stream now.
+    pub stream_bytes: u64,
 }
 
 /// What a load brought.
@@ -90,6 +101,19 @@ pub enum SubmitError {
     /// The log is being closed.
     #[error("the log is closed")]
     Closed,
+}
+
+/// Why a log was not closed in order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The log failed, now or before.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it answers or the
+    /// process ends, which may happen at any time. For what was under way there was no completion, and may yet be one.
+    #[error("the disk does not answer: the log could not be closed")]
+    Stalled,
 }
 
 /// Counters of the thread, beside those of the log.
@@ -142,14 +166,19 @@ impl LogThread {
         });
         let on_completion: Arc<dyn Fn(Completions) + Send + Sync> = Arc::new(on_completion);
         let reader = wal.reader();
+        let (runs, ended) = channel();
         let loader = Builder::new().name("quorate-log-reads".to_owned()).spawn({
-            let (shared, on_completion) = (shared.clone(), on_completion.clone());
-            move || run_loads(&shared, &reader, &*on_completion)
+            let (shared, on_completion, runs) = (shared.clone(), on_completion.clone(), runs.clone());
+            move || {
+                let _runs = runs;
+                run_loads(&shared, &reader, &*on_completion);
+            }
         })?;
-        let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader) };
+        let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader), ended: Mutex::new(ended) };
         let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now));
         thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || {
-            let _guard = CloseAtEnd(writer.shared());
+            // Dropped last: whoever hears of the end finds the directory free.
+            let _runs = runs;
             writer.run()
         })?);
         Ok(thread)
@@ -199,7 +228,8 @@ impl LogThread {
         *self.shared.metrics.lock().expect("nobody panics while holding the counters")
     }
 
-    /// Writes and syncs what waits, closes the log and lets go of its directory. All completions were told when it returns.
+    /// Writes and syncs what waits, closes the log and lets go of its directory. All completions were told when it returns. It waits
+    /// for the disk as long as that takes.
     ///
     /// # Errors
     /// When the log failed, now or before.
@@ -207,9 +237,29 @@ impl LogThread {
         self.stop()
     }
 
-    fn stop(&mut self) -> Result<(), Poisoned> {
+    /// As [`LogThread::close`], and waits so long at most for a disk that does not answer.
+    ///
+    /// # Errors
+    /// When the log failed, now or before, or the disk has not answered by then.
+    pub fn close_within(mut self, patience: Duration) -> Result<(), CloseError> {
+        self.close_queues();
+        let waited = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience);
+        if waited == Err(RecvTimeoutError::Timeout) {
+            // Nobody joins them any more: they end by themselves.
+            self.writer = None;
+            self.loader = None;
+            return Err(CloseError::Stalled);
+        }
+        Ok(self.stop()?)
+    }
+
+    fn close_queues(&self) {
         self.shared.writes.close();
         self.shared.loads.close();
+    }
+
+    fn stop(&mut self) -> Result<(), Poisoned> {
+        self.close_queues();
         let panicked = || Poisoned { reason: "the log's thread panicked".to_owned() };
         let loads = self.loader.take().map_or(Ok(()), |loader| loader.join().map_err(|_| panicked()));
         let writes = self.writer.take().map_or(Ok(()), |writer| writer.join().unwrap_or_else(|_| Err(panicked())));
@@ -224,21 +274,26 @@ impl Drop for LogThread {
     }
 }
 
-/// Closes the queue when the thread ends, however it ends: nobody submits to a thread that is gone.
-struct CloseAtEnd(Arc<Shared>);
-
-impl Drop for CloseAtEnd {
-    fn drop(&mut self) {
-        self.0.writes.close();
+fn run_loads<D: Disk>(shared: &Shared, reader: &Reader<D>, on_completion: &(dyn Fn(Completions) + Send + Sync)) {
+    while let Some(loads) = shared.loads.drain(None) {
+        for Load { stream, ticket, range } in loads {
+            let result = catching(|| reader.load(stream, &range)).unwrap_or_else(|panic| {
+                tracing::error!(%stream, panic, "a load from the log panicked");
+                Err(LoadFailure::Io)
+            });
+            let load = LoadCompletion { stream, ticket, result };
+            let told = catching(|| on_completion(Completions { loads: vec![load], ..Completions::default() }));
+            if let Err(panic) = told {
+                tracing::error!(panic, "whoever was told of a load panicked");
+            }
+        }
     }
 }
 
-fn run_loads<D: Disk>(shared: &Shared, reader: &Reader<D>, on_completion: &(dyn Fn(Completions) + Send + Sync)) {
-    while let Some(loads) = shared.loads.drain() {
-        for Load { stream, ticket, range } in loads {
-            let result = reader.load(stream, &range);
-            let load = LoadCompletion { stream, ticket, result };
-            on_completion(Completions { loads: vec![load], ..Completions::default() });
-        }
-    }
+/// Calls `f`. When it panics, gives what it said; what it was at work on must not be used any more.
+fn catching<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "for no stated reason".to_owned())
+    })
 }

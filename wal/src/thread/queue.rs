@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::SubmitError;
 
@@ -54,14 +55,25 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Everything that waits, once anything does; nothing when the queue is closed and empty.
-    pub(super) fn drain(&self) -> Option<VecDeque<T>> {
+    /// Everything that waits, once anything does, or an empty set when nothing has come within `patience`; nothing when the queue is
+    /// closed and empty.
+    pub(super) fn drain(&self, patience: Option<Duration>) -> Option<VecDeque<T>> {
         let mut inner = self.lock();
         while inner.items.is_empty() {
             if inner.is_closed {
                 return None;
             }
-            inner = self.filled.wait(inner).expect("nobody panics while holding the queue");
+            inner = match patience {
+                None => self.filled.wait(inner).expect("nobody panics while holding the queue"),
+                Some(patience) => {
+                    let waited = self.filled.wait_timeout(inner, patience);
+                    let (inner, timeout) = waited.expect("nobody panics while holding the queue");
+                    if timeout.timed_out() && inner.items.is_empty() && !inner.is_closed {
+                        return Some(VecDeque::new());
+                    }
+                    inner
+                }
+            };
         }
         inner.weight = 0;
         Some(std::mem::take(&mut inner.items))

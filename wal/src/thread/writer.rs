@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Completions, SYNC_BUCKETS_US, Shared, ThreadMetrics, WriteCompletion};
+use quorate_protocol::Ticket;
+
+use super::{Completions, SYNC_BUCKETS_US, Shared, ThreadMetrics, WriteCompletion, catching};
 use crate::disk::Disk;
-use crate::{Poisoned, Scribe, Submission, Wal};
+use crate::{Poisoned, Scribe, StreamId, Submission, Wal, WriteError};
 
 pub(super) struct Writer<D: Disk> {
     scribe: Scribe<D>,
@@ -16,6 +18,10 @@ pub(super) struct Writer<D: Disk> {
     /// Tells the time, for those who watch. Nothing depends on it.
     clock: Clock,
     metrics: ThreadMetrics,
+    /// Submissions of the set at hand that were not answered yet.
+    unanswered: Vec<(StreamId, Ticket)>,
+    /// The log's code panicked: what it holds is not used any more.
+    panicked: Option<Poisoned>,
 }
 
 /// How the time is told.
@@ -29,28 +35,73 @@ impl<D: Disk> Writer<D> {
         slow_sync: Duration,
         clock: Clock,
     ) -> Self {
-        Self { scribe: Scribe::new(wal), shared, on_completion, slow_sync, clock, metrics: ThreadMetrics::default() }
+        Self {
+            scribe: Scribe::new(wal),
+            shared,
+            on_completion,
+            slow_sync,
+            clock,
+            metrics: ThreadMetrics::default(),
+            unanswered: Vec::new(),
+            panicked: None,
+        }
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        self.shared.clone()
-    }
-
-    /// Until the queue is closed and empty. A failed log goes on to answer, so that nobody waits for ever.
+    /// Until the queue is closed and empty. A log that failed, be it by a panic, goes on to answer, so that nobody waits for ever.
     pub(super) fn run(mut self) -> Result<(), Poisoned> {
         let shared = self.shared.clone();
-        while let Some(set) = shared.writes.drain() {
+        while let Some(set) = shared.writes.drain(self.patience()) {
+            self.unanswered.clear();
+            self.unanswered.extend(set.iter().map(|submission| (submission.stream, submission.ticket)));
+            if self.panicked.is_none()
+                && let Err(panic) = catching(|| self.carry_out(set))
+            {
+                let poisoned = panicked(&panic);
+                tracing::error!(reason = poisoned.reason, "the log takes no more writes");
+                self.panicked = Some(poisoned);
+            }
+            self.refuse_unanswered();
+        }
+        let Self { scribe, panicked: before, .. } = self;
+        match before {
+            Some(poisoned) => Err(poisoned),
+            None => catching(|| scribe.close()).unwrap_or_else(|panic| Err(panicked(&panic))),
+        }
+    }
+
+    /// How long to wait for submissions before it is time to look for room: for ever, unless the log is low on it.
+    fn patience(&self) -> Option<Duration> {
+        let is_wanted = self.panicked.is_none() && self.scribe.is_short_of_room();
+        is_wanted.then(|| if self.scribe.wal().is_making_room() { Duration::ZERO } else { ROOM_INTERVAL })
+    }
+
+    fn carry_out(&mut self, set: VecDeque<Submission>) {
+        if !set.is_empty() {
             let mut writes = self.write(set);
             self.sync(&mut writes);
             self.metrics.sets += 1;
+            self.unanswered.clear();
             (self.on_completion)(Completions { writes, ..Completions::default() });
-            let changes = self.scribe.settle(shared.writes.is_empty());
-            if changes != Completions::default() {
-                (self.on_completion)(changes);
-            }
-            self.publish();
         }
-        self.scribe.close()
+        let changes = self.scribe.settle(self.shared.writes.is_empty());
+        if changes != Completions::default() {
+            (self.on_completion)(changes);
+        }
+        self.publish();
+    }
+
+    /// Tells those whose set was not carried out to its end.
+    fn refuse_unanswered(&mut self) {
+        let (Some(poisoned), false) = (&self.panicked, self.unanswered.is_empty()) else { return };
+        let refused = self.unanswered.drain(..).map(|(stream, ticket)| {
+            let result = Err(WriteError::Poisoned(poisoned.clone()));
+            WriteCompletion { stream, ticket, result, stream_bytes: 0 }
+        });
+        let writes = refused.collect();
+        let told = catching(|| (self.on_completion)(Completions { writes, ..Completions::default() }));
+        if let Err(panic) = told {
+            tracing::error!(panic, "whoever was told of writes panicked");
+        }
     }
 
     fn write(&mut self, set: VecDeque<Submission>) -> Vec<WriteCompletion> {
@@ -87,3 +138,10 @@ impl<D: Disk> Writer<D> {
         *self.shared.metrics.lock().expect("nobody panics while holding the counters") = self.metrics;
     }
 }
+
+fn panicked(panic: &str) -> Poisoned {
+    Poisoned { reason: format!("the log's code panicked: {panic}") }
+}
+
+/// How often a log that is low on room looks whether there is room again.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);

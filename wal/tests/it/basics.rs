@@ -42,6 +42,21 @@ fn a_stream_is_recovered_as_its_core_wants_it() {
     }
 }
 
+/// However large it is: without the end of its log a core cannot start.
+#[test]
+fn the_newest_entry_is_always_handed_over() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 5)]);
+    put(&mut wal, A, vec![append_sized(6, 2, 1, 20_000)]);
+    for bound in [0, 1, 10_000, 20_000] {
+        let tail = wal.recover(A, bound).unwrap().tail;
+        assert_eq!(tail.iter().map(|(index, _)| index.0).collect::<Vec<_>>(), [6], "{bound}");
+    }
+    assert_eq!(wal.recover(A, usize::MAX).unwrap().tail.len(), 6);
+    assert_eq!(wal.recover(B, 0).unwrap().tail.len(), 0);
+}
+
 #[test]
 fn real_files_work_alike() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,6 +12,7 @@ use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 use quorate_wal::{OpenError, Poisoned, Refusal, Report, StreamId, Wal, WriteError};
 
 use self::faults::READS_FAIL;
+use self::parts::Parts;
 use crate::model::Model;
 use crate::support::*;
 
@@ -48,7 +50,7 @@ impl Seen {
 }
 
 /// What must be reached by a run of seeds.
-const SOMETIMES: [&str; 28] = [
+const SOMETIMES: [&str; 32] = [
     "rotated",
     "freed a segment",
     "moved a record",
@@ -77,6 +79,10 @@ const SOMETIMES: [&str; 28] = [
     "misdirected write not told from a torn tail",
     "reads failed",
     "reads failed while opening",
+    "folder lost",
+    "misused part refused",
+    "misused part survived",
+    "older part not told from a torn tail",
 ];
 
 /// Something that a history does.
@@ -129,6 +135,7 @@ pub(crate) struct History {
     misdirected: Option<u64>,
     /// The next write was to land elsewhere.
     is_misdirecting: bool,
+    parts: Parts,
     seen: Seen,
 }
 
@@ -149,6 +156,7 @@ impl History {
             next_checkpoint: 1,
             misdirected: None,
             is_misdirecting: false,
+            parts: Parts::new(seed),
             seen,
         }
     }
@@ -156,6 +164,7 @@ impl History {
     /// Runs so many steps, and says what it came by.
     pub(crate) fn run(mut self, steps: u64) -> Result<Seen, Violation> {
         for _ in 0..steps {
+            self.take_copy();
             self.step()?;
         }
         self.sync()?;
@@ -422,9 +431,7 @@ impl History {
                 Err(error) => Some(error),
             };
             match error {
-                Some(OpenError::Io { error, .. }) if error.kind() == ErrorKind::StorageFull => {
-                    self.disk.set_capacity(None);
-                }
+                Some(OpenError::DiskFull { .. }) => self.disk.set_capacity(None),
                 Some(OpenError::Io { .. }) => self.seen.count("failed while opening", 1),
                 Some(error) if self.misdirected.is_some() => {
                     if self.disk.operations() != operations {
@@ -450,6 +457,7 @@ impl History {
             self.disk.crash(Crash::Process);
             let what = if is_off { "process ended within an operation" } else { "process ended alone" };
             self.seen.count(what, 1);
+            self.misuse_parts(false)?;
             return Ok(true);
         }
         let crash = match self.draw(4) {
@@ -460,6 +468,7 @@ impl History {
         self.disk.crash(crash);
         self.seen.count("power cut", 1);
         self.damage_crashed()?;
+        self.misuse_parts(false)?;
         Ok(false)
     }
 

@@ -109,6 +109,21 @@ fn rule_39_files_that_do_not_fit_are_named() {
     assert_eq!(look(&lost, Detail::Verdict).0, Verdict::Corrupt);
 }
 
+/// A file that is shorter than its header says lost what was there, whatever else it looks like.
+#[test]
+fn rule_39_a_segment_that_was_cut_short_is_corrupt() {
+    let disk = golden_disk(1, "plain");
+    let bytes = disk.content(segment(1)).unwrap();
+    for end in [2 * PAGE, batch_starts(&bytes)[2] + 100, bytes.len() - 1] {
+        disk.replace(segment(1), &bytes[..end]);
+        let (verdict, text) = look(&disk, Detail::Verdict);
+        assert_eq!(verdict, Verdict::Corrupt, "{end}: {text}");
+        assert!(text.contains("its header says that it is longer"), "{text}");
+        let (_folder, directory) = to_files(&disk);
+        assert_eq!(run(&["--verify", directory.to_str().unwrap()]).0, Some(2));
+    }
+}
+
 /// Copies a log to real files, in a node's directory.
 fn to_files(disk: &MemoryDisk) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 mod basics;
 mod craft;
 mod durability;
+mod extremes;
 mod format;
 mod fuzz;
 mod golden;

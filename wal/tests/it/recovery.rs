@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 
 use quorate_protocol::{LoadFailure, LoadRange, Random};
-use quorate_wal::OpenError;
 use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk, Sector};
+use quorate_wal::{OpenError, Wal};
 
 use crate::craft::{PAGE, records};
 use crate::support::*;
@@ -703,22 +703,142 @@ fn a_log_whose_directory_lost_its_checkpoints_is_not_made_anew() {
     assert!(matches!(try_open(&disk), Err(OpenError::CheckpointsLost)));
 }
 
+/// A segment has its full size before it has its name: no crash makes it shorter, so that what is missing was there. Even where the
+/// batches are all there, and where a batch is torn as if it had been under way.
 #[test]
-fn a_last_segment_that_was_cut_off_starts_and_is_whole_again() {
+fn rule_10_a_segment_shorter_than_its_header_says_is_corruption() {
+    for is_closed in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut wal = open(&disk);
+        for index in 1..=5 {
+            put(&mut wal, A, vec![append(index, 1, 1)]);
+        }
+        write(&mut wal, A, vec![append(6, 1, 1)]);
+        if is_closed {
+            wal.close().unwrap();
+        } else {
+            drop(wal);
+        }
+        disk.crash(Crash::KeepAll);
+        let bytes = disk.content(segment(1)).unwrap();
+        let starts = batch_starts(&bytes);
+        let ends = starts.iter().flat_map(|start| [*start, start + 180, start + PAGE]);
+        for end in ends.chain([PAGE, bytes.len() - PAGE, bytes.len() - 1]) {
+            let cut = disk.fork();
+            cut.replace(segment(1), &bytes[..end]);
+            let operations = cut.operations();
+            let refusal = try_open(&cut).map(|_| ()).unwrap_err();
+            let OpenError::Corrupt { segment: 1, offset, .. } = refusal else { panic!("{end}: {refusal}") };
+            assert_eq!(offset, end as u64);
+            assert_eq!(cut.operations(), operations, "nothing was written");
+        }
+    }
+}
+
+/// A vote from a torn tail lies in the checkpoint alone. Older copies in the place of both would take it back unseen, had later batches
+/// not known of newer ones.
+#[test]
+fn rule_29_two_older_copies_of_the_checkpoint_are_noticed() {
     let disk = MemoryDisk::new();
     let mut wal = open(&disk);
-    put(&mut wal, A, vec![append(1, 1, 1)]);
-    write(&mut wal, A, vec![append(2, 1, 1)]);
+    put(&mut wal, A, vec![append(1, 1, 1), state("t1")]);
+    wal.close().unwrap();
+    let mut wal = open(&disk);
+    let older = disk.fork();
+    write(&mut wal, A, vec![append_sized(2, 2, 3, 3000), state("t2")]);
+    let last = *batch_starts(&disk.content(segment(1)).unwrap()).last().unwrap();
+    disk.tear(|_, sector| if sector == last as u64 / 512 { Sector::Garbage } else { Sector::Keep });
     drop(wal);
-    disk.crash(Crash::KeepAll);
-    let bytes = disk.content(segment(1)).unwrap();
-    let start = batch_starts(&bytes)[1];
-    disk.replace(segment(1), &bytes[..start + 180]);
     let (mut wal, report) = try_open(&disk).unwrap();
-    assert_eq!(report.cut.unwrap().offset, start as u64);
-    assert_eq!(disk.content(segment(1)).unwrap().len(), bytes.len());
-    put(&mut wal, A, vec![append(2, 2, 1)]);
-    assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1", "2@2"]);
+    assert_eq!((report.adopted_states, state_of(&wal, A).as_deref()), (1, Some("t2")));
+    put(&mut wal, B, vec![append(1, 1, 1)]);
+    drop(wal);
+    disk.crash(Crash::LoseUnsynced);
+    let copies = ["log/checkpoint-a", "log/checkpoint-b"];
+    for copy in copies {
+        // One of them is repaired by the other.
+        let disk = disk.fork();
+        disk.restore(copy, &older);
+        assert_eq!(state_of(&open(&disk), A).as_deref(), Some("t2"), "{copy}");
+    }
+    for lost in [None, Some(0), Some(1)] {
+        let disk = disk.fork();
+        for copy in copies {
+            disk.restore(copy, &older);
+        }
+        if let Some(lost) = lost {
+            disk.lose(copies[lost]);
+        }
+        let operations = disk.operations();
+        let refusal = try_open(&disk).map(|_| ()).unwrap_err();
+        assert!(matches!(refusal, OpenError::CheckpointOutdated { found, known } if found < known), "{refusal}");
+        assert_eq!(disk.operations(), operations, "nothing was written");
+    }
+}
+
+#[test]
+fn a_log_that_was_there_is_not_made_anew() {
+    let disk = MemoryDisk::new();
+    assert!(matches!(Wal::open_existing(disk.clone(), small(), identity()), Err(OpenError::Missing { .. })));
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 1)]);
+    drop(wal);
+    let (wal, report) = Wal::open_existing(disk.clone(), small(), identity()).unwrap();
+    assert_eq!((texts(&wal, A, 1).unwrap().len(), report.is_new), (1, false));
+    drop(wal);
+    for what in ["log", "log/checkpoint-a and all"] {
+        let lost = disk.fork();
+        if what == "log" {
+            lost.lose("log");
+        } else {
+            for name in names(&lost, "") {
+                lost.lose(format!("log/{name}"));
+            }
+        }
+        let operations = lost.operations();
+        let refusal = Wal::open_existing(lost.clone(), small(), identity()).map(|_| ()).unwrap_err();
+        assert!(matches!(refusal, OpenError::Missing { .. } | OpenError::CheckpointsLost), "{what}: {refusal}");
+        assert_eq!(lost.operations(), operations, "nothing was made");
+    }
+}
+
+/// A log that cannot be made, a tail that cannot be kept, batches that cannot be written again: for want of room none is left half made.
+#[test]
+fn rule_23_opening_without_room_leaves_nothing_half_made() {
+    let used = MemoryDisk::new();
+    let mut wal = open(&used);
+    put(&mut wal, A, vec![append(1, 1, 1), state("t1")]);
+    write(&mut wal, A, vec![append_sized(2, 1, 9, 2500)]);
+    drop(wal);
+    let torn = used.fork();
+    let last = *batch_starts(&torn.content(segment(1)).unwrap()).last().unwrap();
+    torn.tear(|_, sector| if sector == last as u64 / 512 + 3 { Sector::Garbage } else { Sector::Keep });
+    used.crash(Crash::Process);
+    let (mut opened, mut refused) = (0, 0);
+    for disk in [MemoryDisk::new(), torn, used] {
+        for room in 0..35 {
+            let disk = disk.fork();
+            let before = disk.used();
+            disk.set_capacity(Some(before + room * 2048));
+            match try_open(&disk) {
+                Ok(_) => opened += 1,
+                Err(OpenError::DiskFull { .. }) => {
+                    refused += 1;
+                    assert!(names_with_tmp(&disk).is_empty(), "{:?}", names_with_tmp(&disk));
+                    assert_eq!(disk.used(), before, "room {room}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+            disk.set_capacity(None);
+            let (wal, _) = try_open(&disk).unwrap();
+            assert!(before == 0 || !texts(&wal, A, 1).unwrap().is_empty());
+        }
+    }
+    assert!(opened > 30 && refused > 30, "{opened} opened, {refused} refused");
+}
+
+fn names_with_tmp(disk: &MemoryDisk) -> Vec<std::path::PathBuf> {
+    disk.paths().into_iter().filter(|path| path.to_string_lossy().contains(".tmp")).collect()
 }
 
 #[test]

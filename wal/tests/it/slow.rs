@@ -1,4 +1,4 @@
-//! A disk that keeps callers waiting, and knows who called.
+//! A disk that keeps callers waiting, or panics on them, and knows who called.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,6 +25,8 @@ pub(crate) struct SlowFile {
 pub(crate) struct Gate {
     is_shut: AtomicBool,
     is_awaited: AtomicBool,
+    panics_at_sync: AtomicBool,
+    panics_at_read: AtomicBool,
     callers: Mutex<BTreeSet<String>>,
 }
 
@@ -37,6 +39,16 @@ impl Gate {
     /// Lets all through that wait, and those that come.
     pub(crate) fn open(&self) {
         self.is_shut.store(false, Ordering::Release);
+    }
+
+    /// The next sync of content panics.
+    pub(crate) fn panic_at_sync(&self) {
+        self.panics_at_sync.store(true, Ordering::Release);
+    }
+
+    /// The next read panics.
+    pub(crate) fn panic_at_read(&self) {
+        self.panics_at_read.store(true, Ordering::Release);
     }
 
     /// Returns once a sync waits.
@@ -62,6 +74,11 @@ impl SlowDisk {
     pub(crate) fn new() -> (Self, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
         (Self { disk: MemoryDisk::new(), gate: gate.clone() }, gate)
+    }
+
+    /// The files alone.
+    pub(crate) fn files(&self) -> &MemoryDisk {
+        &self.disk
     }
 
     fn file(&self, file: <MemoryDisk as Disk>::File) -> SlowFile {
@@ -117,6 +134,7 @@ impl Disk for SlowDisk {
 impl DiskFile for SlowFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.gate.note_caller();
+        assert!(!self.gate.panics_at_read.swap(false, Ordering::AcqRel), "a bug in reading");
         self.file.read_at(offset, into)
     }
 
@@ -127,6 +145,7 @@ impl DiskFile for SlowFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.gate.note_caller();
+        assert!(!self.gate.panics_at_sync.swap(false, Ordering::AcqRel), "a bug in writing");
         while self.gate.is_shut.load(Ordering::Acquire) {
             self.gate.is_awaited.store(true, Ordering::Release);
             std::thread::yield_now();

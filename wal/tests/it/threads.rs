@@ -1,8 +1,10 @@
 //! The log on its thread.
 
-use quorate_protocol::{LoadRange, Loaded, LogIndex, PersistFailure, Ticket, WriteRefusal};
-use quorate_wal::disk::MemoryDisk;
-use quorate_wal::{LogThread, SubmitError, ThreadSettings, Wal};
+use std::time::Duration;
+
+use quorate_protocol::{LoadFailure, LoadRange, Loaded, LogIndex, PersistFailure, Ticket, WriteRefusal};
+use quorate_wal::disk::{Crash, MemoryDisk};
+use quorate_wal::{CloseError, Completions, LogThread, OpenError, StorageLevel, SubmitError, ThreadSettings, Wal};
 
 use crate::slow::SlowDisk;
 use crate::support::*;
@@ -80,4 +82,142 @@ fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     assert!(thread.metrics().log.rotations > 1);
     thread.close().unwrap();
     assert_eq!(gate.callers().into_iter().collect::<Vec<_>>(), ["quorate-log", "quorate-log-reads"]);
+}
+
+/// A bug in the log ends neither its thread nor the process: those who wait and those who come later are told, and nobody hangs.
+#[test]
+fn a_panic_of_the_writer_poisons_the_log() {
+    let (disk, gate) = SlowDisk::new();
+    let (wal, _) = Wal::open(disk.clone(), small(), identity()).unwrap();
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    thread.submit(A, Ticket(1), vec![append(1, 1, 1)]).unwrap();
+    assert!(completions.recv().unwrap().writes[0].result.is_ok());
+    gate.panic_at_sync();
+    let both = [(A, Ticket(2), vec![append(2, 1, 1)]), (B, Ticket(1), vec![append(1, 1, 1)])];
+    thread.submit_all(both).unwrap();
+    thread.submit(A, Ticket(3), vec![append(3, 1, 1)]).unwrap();
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(completions.recv().unwrap().writes);
+    }
+    assert_eq!(told.iter().map(|write| (write.stream, write.ticket.0)).collect::<Vec<_>>(), [(A, 2), (B, 1), (A, 3)]);
+    for write in told {
+        let refused = write.result.unwrap_err();
+        assert_eq!(refused.failure(), PersistFailure::Unknown);
+        assert!(refused.to_string().contains("a bug in writing"), "{refused}");
+    }
+    // Reads go on, and what was acknowledged before is there.
+    let range = LoadRange::Entries { range: LogIndex(1)..LogIndex(2), bytes_max: usize::MAX };
+    thread.load(A, Ticket(9), range).unwrap();
+    assert!(completions.recv().unwrap().loads[0].result.is_ok());
+    assert!(thread.close().unwrap_err().to_string().contains("a bug in writing"));
+    disk.files().crash(Crash::LoseUnsynced);
+    assert_eq!(texts(&open(disk.files()), A, 1).unwrap(), ["1@1"]);
+}
+
+#[test]
+fn a_panic_of_whoever_is_told_hangs_nobody() {
+    let wal = open(&MemoryDisk::new());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let on_completion = move |done: Completions| {
+        sender.send(done.writes.len()).unwrap();
+        assert!(done.writes[0].ticket != Ticket(1), "a bug in the callback");
+    };
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    thread.submit(A, Ticket(1), vec![append(1, 1, 1)]).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 1);
+    thread.submit(A, Ticket(2), vec![append(2, 1, 1)]).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 1);
+    assert!(thread.close().is_err());
+}
+
+#[test]
+fn a_panic_of_a_load_answers_it_and_the_next_one_is_carried_out() {
+    let (disk, gate) = SlowDisk::new();
+    let (wal, _) = Wal::open(disk, small(), identity()).unwrap();
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    thread.submit(A, Ticket(1), vec![append(1, 1, 1)]).unwrap();
+    assert!(completions.recv().unwrap().writes[0].result.is_ok());
+    let load = |ticket| {
+        let range = LoadRange::Entries { range: LogIndex(1)..LogIndex(2), bytes_max: usize::MAX };
+        thread.load(A, Ticket(ticket), range).unwrap();
+        completions.recv().unwrap().loads.remove(0).result
+    };
+    gate.panic_at_read();
+    assert_eq!(load(2), Err(LoadFailure::Io));
+    assert!(load(3).is_ok());
+    thread.close().unwrap();
+}
+
+/// The disk answers when the process is long gone, or never: whoever closes the log does not wait for that.
+#[test]
+fn closing_gives_a_stalled_disk_up() {
+    let (disk, gate) = SlowDisk::new();
+    let (wal, _) = Wal::open(disk.clone(), small(), identity()).unwrap();
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    gate.shut();
+    thread.submit(A, Ticket(1), vec![append(1, 1, 1)]).unwrap();
+    gate.await_sync();
+    assert_eq!(thread.close_within(Duration::ZERO), Err(CloseError::Stalled));
+    // The threads hold the directory until they end, which they do when the disk answers.
+    assert!(matches!(Wal::open(disk.clone(), small(), identity()), Err(OpenError::Locked)));
+    gate.open();
+    assert!(completions.recv().unwrap().writes[0].result.is_ok());
+    while completions.recv().is_ok() {}
+    assert_eq!(texts(&open(disk.files()), A, 1).unwrap(), ["1@1"], "all ends in order after all");
+
+    let (wal, _) = Wal::open(SlowDisk::new().0, small(), identity()).unwrap();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), |_| {}).unwrap();
+    assert_eq!(thread.close_within(Duration::from_mins(10)), Ok(()));
+}
+
+/// Nothing is written while the log is low on room, since whoever knows of it writes nothing: it is noticed all the same.
+#[test]
+fn rule_23_room_again_is_noticed_without_a_write() {
+    let disk = MemoryDisk::new();
+    let wal = open(&disk);
+    disk.set_capacity(Some(disk.used()));
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    let mut index = 0;
+    let mut level = None;
+    while level.is_none() {
+        index += 1;
+        thread.submit(A, Ticket(index), vec![append_sized(index, 1, 1, 3000)]).unwrap();
+        let mut done = completions.recv().unwrap();
+        if done.writes.is_empty() {
+            level = done.storage_level;
+            done = completions.recv().unwrap();
+        }
+        assert!(done.writes[0].result.is_ok(), "told before anything is refused");
+    }
+    assert_eq!(level, Some(StorageLevel::Low));
+    disk.set_capacity(None);
+    let told = completions.recv().unwrap();
+    assert_eq!(told.storage_level, Some(StorageLevel::Enough));
+    thread.close().unwrap();
+}
+
+/// What compacting a stream would let go of: sectors, not bytes of entries.
+#[test]
+fn completions_tell_what_a_stream_keeps_on_disk() {
+    let wal = open(&MemoryDisk::new());
+    let (on_completion, completions) = completions();
+    let thread = LogThread::spawn(wal, &ThreadSettings::default(), on_completion).unwrap();
+    let write = |stream, ticket, operations| {
+        thread.submit(stream, Ticket(ticket), operations).unwrap();
+        completions.recv().unwrap().writes[0].stream_bytes
+    };
+    let one = write(A, 1, vec![append(1, 1, 1)]);
+    assert!((2000..=4096).contains(&one), "one small entry, synced alone, takes most of a page: {one}");
+    for index in 2..=10 {
+        assert_eq!(write(A, index, vec![append(index, 1, 1)]), index * one);
+    }
+    assert!(write(B, 1, vec![journal(1, "x")]) > 1000, "each stream by itself");
+    assert_eq!(write(A, 11, vec![compact(9, 1)]), one);
+    assert_eq!(write(A, 12, vec![reset(20, 2)]), 0);
+    thread.close().unwrap();
 }

@@ -103,6 +103,10 @@ impl Machine for Timed {
             // Behind what is written there may be room that nobody reads.
             let (at, bit) = (random.between(0, 16), u8::try_from(random.between(0, 8)).expect("small"));
             disk.disk.files().rot(Path::new(path), at, bit);
+            if is_identity {
+                // It stands there twice.
+                disk.disk.files().rot(Path::new(path), at + 4096, bit);
+            }
         }
         true
     }

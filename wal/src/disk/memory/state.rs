@@ -158,8 +158,26 @@ impl State {
         Ok(())
     }
 
+    /// Bytes of the files that have a name: what was removed takes no room.
     pub(super) fn used(&self) -> u64 {
-        self.files.values().map(|content| content.current.len() as u64).sum()
+        let named = self.directories.values().flat_map(|directory| directory.current.values());
+        named.filter_map(|inode| self.files.get(inode)).map(|content| content.current.len() as u64).sum()
+    }
+
+    /// Copies what `from` has there, and all below it, into a directory of this disk.
+    pub(super) fn copy(&mut self, parent: u64, name: &str, from: &Self, inode: u64) {
+        let copy = self.next_inode;
+        self.next_inode += 1;
+        if let Some(directory) = from.directories.get(&inode) {
+            self.directories.insert(copy, Directory::default());
+            for (name, inode) in &directory.current {
+                self.copy(copy, name, from, *inode);
+            }
+        } else if let Some(content) = from.files.get(&inode) {
+            let bytes = content.current.clone();
+            self.files.insert(copy, Content { current: bytes.clone(), durable: bytes, ..Content::default() });
+        }
+        self.directories.get_mut(&parent).expect("a directory for it").place(name, Some(copy));
     }
 
     pub(super) fn grow(&self, inode: u64, length: usize) -> io::Result<()> {
@@ -208,6 +226,17 @@ impl State {
 }
 
 impl Directory {
+    /// Gives a name to a file, or takes it away, durably.
+    pub(super) fn place(&mut self, name: &str, inode: Option<u64>) {
+        let pending = self.pending.len();
+        self.settle(pending);
+        match inode {
+            Some(inode) => self.durable.insert(name.to_owned(), inode),
+            None => self.durable.remove(name),
+        };
+        self.current = self.durable.clone();
+    }
+
     /// Makes the first `kept` changes durable and forgets the others.
     pub(super) fn settle(&mut self, kept: usize) {
         for change in self.pending.drain(..).take(kept) {

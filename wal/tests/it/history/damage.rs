@@ -22,6 +22,7 @@ impl History {
                 for _ in 0..DAMAGES {
                     self.damage_once()?;
                 }
+                self.misuse_parts(true)?;
             }
         }
         self.restart(false)

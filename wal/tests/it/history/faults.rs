@@ -71,6 +71,7 @@ impl History {
         self.model = Model::new();
         self.deleted.clear();
         self.misdirected = None;
+        self.parts.forget();
     }
 
     /// For a while nothing can be read: loads say so, and writers do not mind.
