@@ -131,6 +131,8 @@ pub struct Connection {
     held_bytes: usize,
     /// Bytes of replies that may wait now: at most the limit, less while the server is short of memory.
     replies_room: usize,
+    /// The wall clock in Unix ms.
+    wall_ms: u64,
     /// The client sends no more.
     ended: bool,
     commands: u64,
@@ -181,6 +183,7 @@ impl Connection {
             unanswered_bytes: 0,
             held_bytes: 0,
             replies_room: limits.replies_bytes_max,
+            wall_ms: 0,
             ended: false,
             commands: 0,
         }
@@ -211,6 +214,11 @@ impl Connection {
     /// Sets how many bytes of replies may wait, up to the limit.
     pub fn set_replies_room(&mut self, bytes: usize) {
         self.replies_room = bytes.min(self.limits.replies_bytes_max);
+    }
+
+    /// Tells the wall clock, in Unix ms. Points of time that the client names become spans by it.
+    pub fn set_wall(&mut self, wall_ms: u64) {
+        self.wall_ms = wall_ms;
     }
 
     /// The client sends no more. What it sent is still answered.
@@ -338,7 +346,7 @@ impl Connection {
         if arguments.is_empty() {
             return Some(self.reader.consume());
         }
-        match parse(&arguments) {
+        match parse(&arguments, self.wall_ms) {
             Ok(Command::Write(write)) if write.encoded_len_max() <= self.limits.command_bytes_max => {
                 self.join_writes(group, &write)?;
             }

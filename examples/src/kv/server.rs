@@ -10,7 +10,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use metrics::{Counter, Gauge};
@@ -156,6 +156,7 @@ impl<B: Backend> Server<B> {
         let mut pending = VecDeque::new();
         let mut commands = 0;
         loop {
+            connection.set_wall(wall_ms());
             while let Some(work) = connection.next_work() {
                 self.begin(work, &mut pending);
             }
@@ -259,6 +260,11 @@ impl<B> Drop for Connected<'_, B> {
         self.server.connected.set(self.server.connected.get() - 1);
         self.server.connected_gauge.decrement(1);
     }
+}
+
+fn wall_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Takes answers, sends and reads, each as far as it goes; ready when any of them went.

@@ -217,6 +217,7 @@ impl Speaker for OneStore {
     fn connect(&mut self) {
         self.connections += 1;
         self.connection = Connection::new(self.connections, ConnectionLimits::default());
+        self.connection.set_wall(NOW);
     }
 
     fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {

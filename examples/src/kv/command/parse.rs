@@ -1,9 +1,7 @@
 //! From arguments to commands. Texts of errors are Redis's.
 
 use crate::kv::resp::Reply;
-use crate::kv::store::{
-    ExpireCondition, Expiry, Moment, SetAnswer, SetCondition, Unit, VALUE_BYTES_MAX, Write, parse_integer,
-};
+use crate::kv::store::{ExpireCondition, Expiry, SetAnswer, SetCondition, Unit, VALUE_BYTES_MAX, Write, parse_integer};
 
 use super::query::Query;
 use super::session::SessionCommand;
@@ -20,17 +18,18 @@ pub enum Command<'a> {
     Session(SessionCommand<'a>),
 }
 
-/// Understands a request; the first of the arguments, of which there is at least one, is the name.
+/// Understands a request; the first of the arguments, of which there is at least one, is the name. `wall_ms` is the wall clock
+/// in Unix ms: points of time that a client names become spans by it.
 ///
 /// ```
 /// use quorate_examples::kv::command::{Command, Query, parse};
 ///
-/// assert_eq!(parse(&[b"get", b"key"]), Ok(Command::Read(Query::Get(Box::from(&b"key"[..])))));
+/// assert_eq!(parse(&[b"get", b"key"], 0), Ok(Command::Read(Query::Get(Box::from(&b"key"[..])))));
 /// ```
 ///
 /// # Errors
 /// The reply that tells the client what is wrong with it.
-pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
+pub fn parse<'a>(arguments: &[&'a [u8]], wall_ms: u64) -> Result<Command<'a>, Reply> {
     let (name, rest) = arguments.split_first().expect("a request has a name");
     let Some(spec) = Spec::find(name) else {
         return Err(unknown_command(name, rest));
@@ -40,7 +39,7 @@ pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
     }
     match spec.kind {
         Kind::Append | Kind::Del | Kind::Flush | Kind::Mset | Kind::Persist | Kind::Set => {
-            parse_write(spec.kind, rest).map(Command::Write)
+            parse_write(spec.kind, rest, wall_ms).map(Command::Write)
         }
         Kind::Incr | Kind::Incrby | Kind::Decr | Kind::Decrby => parse_add(spec.kind, rest).map(Command::Write),
         Kind::Expire => parse_expire(Unit::Seconds, rest).map(Command::Write),
@@ -97,9 +96,9 @@ fn keys(arguments: &[&[u8]]) -> Vec<Box<[u8]>> {
     arguments.iter().map(|key| Box::from(*key)).collect()
 }
 
-fn parse_write<'a>(kind: Kind, rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
+fn parse_write<'a>(kind: Kind, rest: &[&'a [u8]], wall_ms: u64) -> Result<Write<'a>, Reply> {
     match kind {
-        Kind::Set => parse_set(rest),
+        Kind::Set => parse_set(rest, wall_ms),
         Kind::Append => Ok(Write::Append { key: rest[0], value: rest[1] }),
         Kind::Del => Ok(Write::Delete { keys: rest.to_vec() }),
         Kind::Persist => Ok(Write::Persist { key: rest[0] }),
@@ -126,7 +125,7 @@ fn parse_add<'a>(kind: Kind, rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
     Ok(Write::Add { key: rest[0], by })
 }
 
-fn parse_set<'a>(rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
+fn parse_set<'a>(rest: &[&'a [u8]], wall_ms: u64) -> Result<Write<'a>, Reply> {
     let mut condition = SetCondition::Always;
     let mut answer = SetAnswer::Outcome;
     let mut keeps = false;
@@ -150,7 +149,7 @@ fn parse_set<'a>(rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
         }
     }
     let expiry = match time {
-        Some((option, text)) => Expiry::At(option.moment(integer(text)?)?),
+        Some((option, text)) => Expiry::In(option.span(integer(text)?, wall_ms)?),
         None if keeps => Expiry::Keep,
         None => Expiry::Never,
     };
@@ -176,14 +175,15 @@ impl TimeOption {
         Some(Self { unit, absolute })
     }
 
-    fn moment(self, number: i64) -> Result<Moment, Reply> {
+    /// Milliseconds from now on.
+    fn span(self, number: i64, wall_ms: u64) -> Result<i64, Reply> {
         let ms = match self.unit {
             Unit::Seconds => number.checked_mul(1000),
             Unit::Milliseconds => Some(number),
         };
         match ms.filter(|ms| *ms > 0) {
-            Some(ms) if self.absolute => Ok(Moment::At(ms)),
-            Some(ms) => Ok(Moment::In(ms)),
+            Some(ms) if self.absolute => Ok(ms.saturating_sub_unsigned(wall_ms)),
+            Some(ms) => Ok(ms),
             None => Err(invalid_time("set")),
         }
     }
@@ -207,11 +207,11 @@ fn parse_expire<'a>(unit: Unit, rest: &[&'a [u8]]) -> Result<Write<'a>, Reply> {
         return Err(Reply::error("ERR GT and LT options at the same time are not compatible"));
     }
     let number = integer(rest[1])?;
-    let ms = match unit {
+    let in_ms = match unit {
         Unit::Seconds => number.checked_mul(1000).ok_or_else(|| invalid_time("expire"))?,
         Unit::Milliseconds => number,
     };
-    Ok(Write::Expire { key: rest[0], moment: Moment::In(ms), condition, unit })
+    Ok(Write::Expire { key: rest[0], in_ms, condition, unit })
 }
 
 fn invalid_time(command: &str) -> Reply {

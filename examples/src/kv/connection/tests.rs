@@ -1,6 +1,6 @@
 use super::*;
 use crate::kv::command::{About, At, Role, ServerInfo};
-use crate::kv::store::Store;
+use crate::kv::store::{Lifetime, Store};
 
 const LIMITS: ConnectionLimits =
     ConnectionLimits { pipeline_bytes_max: 1000, replies_bytes_max: 1000, command_bytes_max: 4096 };
@@ -198,7 +198,7 @@ fn many_bytes_of_replies_are_made_in_parts() {
             let command = format!("APPEND {key} {}\r\n", "x".repeat(VALUE_BYTES_MAX / 4));
             let mut batch = BytesMut::new();
             let arguments: Vec<_> = command.trim().split(' ').map(str::as_bytes).collect();
-            let Ok(Command::Write(write)) = parse(&arguments) else { unreachable!() };
+            let Ok(Command::Write(write)) = parse(&arguments, 0) else { unreachable!() };
             write.encode(&mut batch);
             client.store.apply(NOW.log_time, &batch);
         }
@@ -226,6 +226,17 @@ fn nothing_behind_a_transaction_or_another_database_is_carried_out() {
         assert!(reply.starts_with(":2\r\n-ERR ") && reply.matches("\r\n").count() == 2, "{refused}: {reply}");
         assert!(client.connection.is_done(), "{refused}");
         assert_eq!(client.store.get(NOW.log_time, b"a"), Some(&b"2"[..]), "{refused}");
+    }
+}
+
+/// The log's time may be far from any wall clock; how long the key lives is what the client meant.
+#[test]
+fn a_point_of_time_becomes_a_span_by_the_wall_clock_of_this_node() {
+    let mut client = Client::new();
+    client.connection.set_wall(1_700_000_000_000);
+    client.ask("SET a 1 PXAT 1700000000500\r\nSET b 1 EXAT 1700000007\r\nSET c 1\r\nSET c 1 EXAT 1699999999\r\n");
+    for (key, lifetime) in [(b"a", Lifetime::Until(1_500)), (b"b", Lifetime::Until(8_000)), (b"c", Lifetime::Absent)] {
+        assert_eq!(client.store.lifetime(NOW.log_time, key), lifetime);
     }
 }
 

@@ -21,7 +21,7 @@ mod write;
 pub use codec::DecodeError;
 pub use outcome::{Outcome, Refusal};
 pub use snapshot::{RestoreError, Snapshot};
-pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, Moment, SetAnswer, SetCondition, Unit, Write};
+pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, SetAnswer, SetCondition, Unit, Write};
 
 use record::Record;
 use table::Table;
@@ -219,8 +219,8 @@ impl Store {
                 }
                 Outcome::Ok
             }
-            Write::Expire { key, moment, condition, unit } => {
-                self.set_deadline(log_time, key, *moment, *condition, *unit)
+            Write::Expire { key, in_ms, condition, unit } => {
+                self.set_deadline(log_time, key, *in_ms, *condition, *unit)
             }
             Write::Persist { key } => self.persist(log_time, key),
             Write::FlushAll => {
@@ -249,7 +249,7 @@ impl Store {
         let deadline = match expiry {
             Expiry::Never => Ok(None),
             Expiry::Keep => Ok(old.and_then(Record::deadline)),
-            Expiry::At(moment) => deadline_of(log_time, moment).map(Some).ok_or(Refusal::SetTime),
+            Expiry::In(ms) => deadline_of(log_time, ms).map(Some).ok_or(Refusal::SetTime),
         };
         let deadline = match deadline {
             Ok(deadline) => deadline,
@@ -300,11 +300,11 @@ impl Store {
         &mut self,
         log_time: u64,
         key: &[u8],
-        moment: Moment,
+        in_ms: i64,
         condition: ExpireCondition,
         unit: Unit,
     ) -> Outcome<'static> {
-        let Some(deadline) = deadline_of(log_time, moment) else {
+        let Some(deadline) = deadline_of(log_time, in_ms) else {
             return Outcome::Refused(match unit {
                 Unit::Seconds => Refusal::ExpireTime,
                 Unit::Milliseconds => Refusal::PexpireTime,
@@ -483,12 +483,10 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// A moment as log time; `None` when it does not fit 64 bits. A moment before 1970 is as good as its first millisecond.
-fn deadline_of(log_time: u64, moment: Moment) -> Option<u64> {
-    let ms = match moment {
-        Moment::At(ms) => ms,
-        Moment::In(ms) => i64::try_from(log_time).ok()?.checked_add(ms)?,
-    };
+/// The log time so many milliseconds after another; `None` when it does not fit 64 bits. What lies before 1970 is as good as its
+/// first millisecond.
+fn deadline_of(log_time: u64, in_ms: i64) -> Option<u64> {
+    let ms = i64::try_from(log_time).ok()?.checked_add(in_ms)?;
     Some(u64::try_from(ms).unwrap_or(0))
 }
 

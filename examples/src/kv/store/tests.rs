@@ -17,8 +17,8 @@ fn set<'a>(key: &'a [u8], value: &'a [u8], expiry: Expiry) -> Write<'a> {
     Write::Set { key, value, condition: SetCondition::Always, expiry, answer: SetAnswer::Outcome }
 }
 
-fn expire(key: &[u8], moment: Moment) -> Write<'_> {
-    Write::Expire { key, moment, condition: ExpireCondition::default(), unit: Unit::Milliseconds }
+fn expire(key: &[u8], in_ms: i64) -> Write<'_> {
+    Write::Expire { key, in_ms, condition: ExpireCondition::default(), unit: Unit::Milliseconds }
 }
 
 /// Applies one write and returns its outcome in a readable form.
@@ -45,7 +45,7 @@ fn check(store: &Store) {
 #[test]
 fn a_key_exists_until_log_time_reaches_its_deadline_and_not_longer() {
     let mut store = Store::new(0);
-    apply(&mut store, 1_000, &set(b"key", b"value", Expiry::At(Moment::In(500))));
+    apply(&mut store, 1_000, &set(b"key", b"value", Expiry::In(500)));
     assert_eq!(store.lifetime(1_499, b"key"), Lifetime::Until(1_500));
     assert_eq!(store.get(1_499, b"key"), Some(&b"value"[..]));
     assert_eq!(store.len(1_499), 1);
@@ -58,7 +58,7 @@ fn a_key_exists_until_log_time_reaches_its_deadline_and_not_longer() {
 #[test]
 fn a_write_to_a_key_that_has_ended_finds_none() {
     let past = |store: &mut Store| {
-        apply(store, 1_000, &set(b"key", b"7", Expiry::At(Moment::At(1_500))));
+        apply(store, 1_000, &set(b"key", b"7", Expiry::In(500)));
     };
     let absent = SetCondition::Absent;
     let writes = [
@@ -66,7 +66,7 @@ fn a_write_to_a_key_that_has_ended_finds_none() {
         (Write::Append { key: b"key", value: b"xy" }, "Integer(2)"),
         (Write::Persist { key: b"key" }, "Integer(0)"),
         (Write::Delete { keys: vec![b"key"] }, "Integer(0)"),
-        (expire(b"key", Moment::In(10)), "Integer(0)"),
+        (expire(b"key", 10), "Integer(0)"),
         (
             Write::Set {
                 key: b"key",
@@ -218,18 +218,12 @@ fn a_damaged_snapshot_is_refused() {
 /// Bytes of the first release; they may be added to, never changed.
 #[test]
 fn encodings_are_those_of_the_first_release() {
-    let moment = Expiry::At(Moment::In(0x0102));
+    let expiry = Expiry::In(0x0102);
     let condition = ExpireCondition { present: true, later: true, ..ExpireCondition::default() };
     let golden: [(Write<'_>, &[u8]); 10] = [
         (set(b"k", b"v", Expiry::Never), b"\x01\x01\x00\x01k\x01v"),
         (
-            Write::Set {
-                key: b"k",
-                value: b"",
-                condition: SetCondition::Absent,
-                expiry: moment,
-                answer: SetAnswer::Old,
-            },
+            Write::Set { key: b"k", value: b"", condition: SetCondition::Absent, expiry, answer: SetAnswer::Old },
             b"\x01\x01\x19\x02\x01\0\0\0\0\0\0\x01k\x00",
         ),
         (
@@ -247,8 +241,8 @@ fn encodings_are_those_of_the_first_release() {
         (Write::Append { key: b"k", value: b"v" }, b"\x01\x04\x01k\x01v"),
         (Write::SetMany { pairs: vec![(b"a", b"1")] }, b"\x01\x05\x01\x01a\x011"),
         (
-            Write::Expire { key: b"k", moment: Moment::At(3), condition, unit: Unit::Milliseconds },
-            b"\x01\x06\x2d\x03\0\0\0\0\0\0\0\x01k",
+            Write::Expire { key: b"k", in_ms: 3, condition, unit: Unit::Milliseconds },
+            b"\x01\x06\x16\x03\0\0\0\0\0\0\0\x01k",
         ),
         (Write::Persist { key: b"k" }, b"\x01\x07\x01k"),
         (Write::FlushAll, b"\x01\x08"),
@@ -370,7 +364,7 @@ impl Step {
                 value,
                 condition: [SetCondition::Always, SetCondition::Absent, SetCondition::Present][usize::from(*condition)],
                 expiry: match ms {
-                    Some(ms) => Expiry::At(Moment::In(*ms)),
+                    Some(ms) => Expiry::In(*ms),
                     None if *keeps => Expiry::Keep,
                     None => Expiry::Never,
                 },
@@ -381,7 +375,7 @@ impl Step {
             }
             Self::Add(key, by) => Write::Add { key: std::slice::from_ref(key), by: *by },
             Self::Append(key, value) => Write::Append { key: std::slice::from_ref(key), value },
-            Self::Expire(key, ms) => expire(std::slice::from_ref(key), Moment::In(*ms)),
+            Self::Expire(key, ms) => expire(std::slice::from_ref(key), *ms),
             Self::Persist(key) => Write::Persist { key: std::slice::from_ref(key) },
             Self::FlushAll => Write::FlushAll,
         }

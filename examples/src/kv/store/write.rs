@@ -55,8 +55,8 @@ pub enum Write<'a> {
     Expire {
         /// The key.
         key: &'a [u8],
-        /// When it ends.
-        moment: Moment,
+        /// Milliseconds after the log time of the entry at which it ends.
+        in_ms: i64,
         /// When to do it at all.
         condition: ExpireCondition,
         /// The unit in which the client asked; only an error's text depends on it.
@@ -89,8 +89,9 @@ pub enum Expiry {
     Never,
     /// The key keeps the one it has (`KEEPTTL`).
     Keep,
-    /// The key gets this one.
-    At(Moment),
+    /// The key ends so many milliseconds after the log time of the entry. A span and no point of time: what clients mean by
+    /// one is turned into a span by the node that takes the command, by its wall clock.
+    In(i64),
 }
 
 /// What `SET` answers.
@@ -100,15 +101,6 @@ pub enum SetAnswer {
     Outcome,
     /// The value before (`GET`).
     Old,
-}
-
-/// A time in ms, which is turned into a deadline when the write is applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// After the log time of the entry.
-    In(i64),
-    /// Unix time.
-    At(i64),
 }
 
 /// When `EXPIRE` sets a deadline. Several may be asked for at once.
@@ -171,9 +163,9 @@ impl<'a> Write<'a> {
                     put_bytes(batch, value);
                 }
             }
-            Self::Expire { key, moment, condition, unit } => {
+            Self::Expire { key, in_ms, condition, unit } => {
                 batch.put_u8(EXPIRE);
-                encode_expire(batch, *moment, *condition, *unit);
+                encode_expire(batch, *in_ms, *condition, *unit);
                 put_bytes(batch, key);
             }
             Self::Persist { key } => {
@@ -255,8 +247,7 @@ fn encode_set(batch: &mut BytesMut, condition: SetCondition, expiry: Expiry, ans
     let (kind, number) = match expiry {
         Expiry::Never => (0, None),
         Expiry::Keep => (1 << 2, None),
-        Expiry::At(Moment::In(ms)) => (2 << 2, Some(ms)),
-        Expiry::At(Moment::At(ms)) => (3 << 2, Some(ms)),
+        Expiry::In(ms) => (2 << 2, Some(ms)),
     };
     batch.put_u8(condition | kind | if answer == SetAnswer::Old { 1 << 4 } else { 0 });
     if let Some(ms) = number {
@@ -275,8 +266,8 @@ fn decode_set<'a>(decoder: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
     let expiry = match flags >> 2 & 0b11 {
         0 => Expiry::Never,
         1 => Expiry::Keep,
-        2 => Expiry::At(Moment::In(decoder.i64()?)),
-        _ => Expiry::At(Moment::At(decoder.i64()?)),
+        2 => Expiry::In(decoder.i64()?),
+        _ => return Err(DecodeError::Flags(flags)),
     };
     let answer = match flags >> 4 {
         0 => SetAnswer::Outcome,
@@ -286,28 +277,23 @@ fn decode_set<'a>(decoder: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
     Ok(Write::Set { key: decoder.bytes()?, value: decoder.bytes()?, condition, expiry, answer })
 }
 
-fn encode_expire(batch: &mut BytesMut, moment: Moment, condition: ExpireCondition, unit: Unit) {
-    let (absolute, ms) = match moment {
-        Moment::In(ms) => (false, ms),
-        Moment::At(ms) => (true, ms),
-    };
+fn encode_expire(batch: &mut BytesMut, in_ms: i64, condition: ExpireCondition, unit: Unit) {
     let ExpireCondition { absent, present, later, earlier } = condition;
-    let flags = [absolute, absent, present, later, earlier, unit == Unit::Milliseconds];
+    let flags = [absent, present, later, earlier, unit == Unit::Milliseconds];
     batch.put_u8(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
-    batch.put_i64_le(ms);
+    batch.put_i64_le(in_ms);
 }
 
 fn decode_expire<'a>(decoder: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
     let flags = decoder.byte()?;
-    if flags >> 6 != 0 {
+    if flags >> 5 != 0 {
         return Err(DecodeError::Flags(flags));
     }
     let bit = |position: u8| flags >> position & 1 == 1;
-    let ms = decoder.i64()?;
     Ok(Write::Expire {
-        moment: if bit(0) { Moment::At(ms) } else { Moment::In(ms) },
-        condition: ExpireCondition { absent: bit(1), present: bit(2), later: bit(3), earlier: bit(4) },
-        unit: if bit(5) { Unit::Milliseconds } else { Unit::Seconds },
+        in_ms: decoder.i64()?,
+        condition: ExpireCondition { absent: bit(0), present: bit(1), later: bit(2), earlier: bit(3) },
+        unit: if bit(4) { Unit::Milliseconds } else { Unit::Seconds },
         key: decoder.bytes()?,
     })
 }
