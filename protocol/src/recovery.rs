@@ -95,6 +95,10 @@ pub enum RecoverError {
     Inconsistent(&'static str),
     /// The log could not be read further.
     Io(String),
+    /// Settings contradict each other. Nothing was changed.
+    Settings(String),
+    /// The state machine panicked when it was asked how far it is.
+    StateMachine(String),
 }
 
 /// Why a state record or journal record cannot be read.
@@ -126,6 +130,8 @@ impl fmt::Display for RecoverError {
             Self::Entry { index, error } => write!(f, "entry at index {index}: {error}"),
             Self::Inconsistent(what) => write!(f, "what was found contradicts itself: {what}"),
             Self::Io(error) => write!(f, "the log could not be read: {error}"),
+            Self::Settings(error) => f.write_str(error),
+            Self::StateMachine(panic) => write!(f, "the state machine panicked: {panic}"),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Configuration, DiskState, Entry, EntryKind, HaltReason, LogIndex, LogTime, Member, NodeId, ProposalId, Protocol,
-    ReadId, SnapshotMeta, Term,
+    Configuration, DiskState, Entry, EntryKind, HaltReason, LogIndex, LogTime, Member, NodeId, Now, ProposalId,
+    Protocol, ReadId, SnapshotMeta, Term,
 };
 
 /// A replicated log: commands and events are the same whatever protocol agrees on it, so that a replica runs on any.
@@ -21,6 +21,10 @@ pub trait ReplicatedLog:
     /// Committed entries from `from` on, as many as fit `bytes_max` (at least one if there is any). Never beyond the last
     /// [`LogEvent::Committed`].
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed;
+
+    /// The log time `now`: what an entry would bear that was appended at this moment. On a node that does not lead it is what
+    /// the leader told last and the time that passed since; where none was told, the log time of the last entry.
+    fn log_time(&self, now: Now) -> LogTime;
 
     /// What an operator wants to know of this node's part in the group.
     fn status(&self) -> LogStatus;
@@ -143,10 +147,11 @@ pub enum LogEvent {
         /// Nothing when it may, else why not.
         barred: Option<VotingBar>,
     },
-    /// The leader's wall clock jumped; log time does not follow.
-    ClockStep {
-        /// By how many milliseconds it is ahead of what the monotone clock allows.
-        ahead_ms: u64,
+    /// This node's wall clock has come to differ from log time by more than is allowed, or no longer does. Log time does not
+    /// follow it.
+    ClockDiffers {
+        /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees again.
+        wall_ahead_ms: Option<i64>,
     },
 }
 
@@ -302,6 +307,9 @@ pub struct LogStatus {
     pub commit_index: LogIndex,
     /// The log time of the last entry.
     pub log_time: LogTime,
+    /// By how many milliseconds this node's wall clock is ahead of the log time now, below zero where it is behind; nothing
+    /// where the node was not told the log time since its start.
+    pub wall_ahead_ms: Option<i64>,
     /// The configuration in force.
     pub configuration: Configuration,
     /// Why this node does not vote, if it does not.

@@ -4,7 +4,7 @@ use quorate_protocol::{LogIndex, Member, MemberRole, NodeId, ReadFailure, Standi
 
 use crate::Raft;
 use crate::error::Ignored;
-use crate::message::{Message, RequestVote, Verdict, VoteKind, VoteResponse};
+use crate::message::{ClockReading, Message, RequestVote, Verdict, VoteKind, VoteResponse};
 use crate::quorum::{Tally, tally};
 use crate::state::{Ballot, Follower, RoleState};
 
@@ -63,7 +63,8 @@ impl Raft {
             self.arm_election_timer();
         }
         let verdict = if is_granted { Verdict::Granted } else { Verdict::Refused };
-        let response = VoteResponse { term: self.state.term, asked: request.term, kind: request.kind, verdict };
+        let clock = ClockReading { log_time: self.clock.log_time(self.now), wall_ms: self.now.wall_ms };
+        let response = VoteResponse { term: self.state.term, asked: request.term, kind: request.kind, verdict, clock };
         self.send(from, Message::VoteResponse(response));
         Ok(())
     }
@@ -80,7 +81,9 @@ impl Raft {
             _ => return Err(Ignored::StaleAnswer),
         };
         // The first answer stands: a candidate asks once, and a duplicate changes nothing.
-        ballot.votes.entry(from).or_insert(response.verdict == Verdict::Granted);
+        if *ballot.votes.entry(from).or_insert(response.verdict == Verdict::Granted) {
+            ballot.clocks.entry(from).or_insert(response.clock);
+        }
         self.count_votes();
         Ok(())
     }

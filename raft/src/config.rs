@@ -64,7 +64,8 @@ pub struct Settings {
     /// How long a leader that has nothing to send keeps news of commitment to itself, so that the next entries
     /// can bear it.
     pub commit_notice_delay: Duration,
-    /// A wall clock that jumps further ahead than this is not followed.
+    /// A wall clock that differs from log time by more than this is reported. It is not followed either way, save that log
+    /// time is drawn to the leader's by at most a thousandth of the time that passes.
     pub clock_step_max: Duration,
     /// After so long without a command the group goes quiet: no heartbeats of its own, as long as
     /// [`Input::PeerAlive`](quorate_protocol::Input::PeerAlive) vouches for the leader's node. Nothing: never. Set it only

@@ -63,6 +63,8 @@ impl Raft {
 
     /// The leader is alive; says so of this node.
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, message: Heartbeat) {
+        self.clock.set(self.now, message.log_time);
+        self.report_clock();
         self.commit_up_to(message.commit_index);
         let pace = self.settle(message);
         let received_index = self.matched.max(self.commit_index);
@@ -95,6 +97,9 @@ impl Raft {
         check_batch(message)?;
         self.check_content(from, &entries)?;
         let last = entries.last().map_or(message.prev_index, |(index, ..)| *index);
+        if let Some((.., newest)) = entries.last() {
+            self.clock.note_entry(self.now, newest.header.log_time);
+        }
         for (index, term, entry) in entries {
             if index < self.log.base().0 {
                 continue;

@@ -10,7 +10,9 @@ use quorate_protocol::{
 use crate::Raft;
 use crate::error::Ignored;
 use crate::log::no_op;
-use crate::message::{AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message};
+use crate::message::{
+    AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse, Message,
+};
 use crate::progress::{Progress, SendState};
 use crate::quiet::Quiet;
 use crate::quorum::reached_by_quorum;
@@ -86,6 +88,10 @@ impl Leader {
 impl Raft {
     /// A quorum has voted for this node: it leads, and marks it with an entry of its term (Raft §8).
     pub(crate) fn become_leader(&mut self) {
+        if let RoleState::Candidate(ballot) = &self.role {
+            let voters: Vec<ClockReading> = ballot.clocks.values().copied().collect();
+            self.clock.begin(self.now, self.log.log_time(), &voters);
+        }
         let me = self.config.node();
         let next_index = self.log.last().next();
         let others = self.log.configuration().nodes().filter(|node| *node != me);
@@ -257,6 +263,7 @@ impl Raft {
     /// Sends every peer a heartbeat of a new round, and gives its number.
     pub(crate) fn broadcast_heartbeat(&mut self) -> u64 {
         let now = self.now.instant;
+        let log_time = self.next_log_time();
         let RoleState::Leader(leader) = &mut self.role else { return 0 };
         leader.round += 1;
         leader.tick_at = now.after(self.config.settings().heartbeat_interval);
@@ -265,7 +272,7 @@ impl Raft {
             let commit_index = self.commit_index.min(progress.match_index);
             progress.commit_told = commit_index;
             progress.loss_probe.get_or_insert((round, progress.next_index));
-            let heartbeat = Heartbeat { term, commit_index, round, pace };
+            let heartbeat = Heartbeat { term, commit_index, round, pace, log_time };
             self.outbox.send(*node, Message::Heartbeat(heartbeat));
         }
         self.announce_snapshots();
@@ -346,10 +353,15 @@ impl Raft {
     }
 
     fn next_log_time(&mut self) -> LogTime {
-        let (log_time, ahead_ms) = self.clock.log_time(self.now, self.log.log_time());
-        if let Some(ahead_ms) = ahead_ms {
-            self.outbox.event(LogEvent::ClockStep { ahead_ms });
+        self.clock.advance(self.now);
+        self.report_clock();
+        self.clock.log_time(self.now).unwrap_or_default().max(self.log.log_time())
+    }
+
+    /// Says once that this node's wall clock is far from log time, and once that it no longer is.
+    pub(crate) fn report_clock(&mut self) {
+        if let Some(news) = self.clock.news(self.now) {
+            self.outbox.event(news);
         }
-        log_time
     }
 }

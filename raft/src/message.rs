@@ -22,7 +22,7 @@
 
 use bytes::Bytes;
 use quorate_protocol::{
-    BatchHeader, DiskState, EntryBatch, LogIndex, ReadFailure, SnapshotMeta, Term, Wire, WireError,
+    BatchHeader, DiskState, EntryBatch, LogIndex, LogTime, ReadFailure, SnapshotMeta, Term, Wire, WireError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,18 @@ pub struct VoteResponse {
     pub kind: VoteKind,
     /// The answer.
     pub verdict: Verdict,
+    /// What time it is, for a leader that does not know the log time itself.
+    pub clock: ClockReading,
+}
+
+/// What a voter's clocks say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// The log time: what a leader told last, and the time that passed since. Nothing where no leader was heard of since the
+    /// voter's start.
+    pub log_time: Option<LogTime>,
+    /// The wall clock in Unix milliseconds.
+    pub wall_ms: u64,
 }
 
 /// A voter's answer.
@@ -162,6 +174,8 @@ pub struct Heartbeat {
     pub round: u64,
     /// Whether heartbeats end here.
     pub pace: Pace,
+    /// The log time: an entry that was appended now would bear it.
+    pub log_time: LogTime,
 }
 
 /// Whether a group lives on heartbeats of its own or on the life of nodes.

@@ -98,7 +98,7 @@ impl Protocol for Raft {
         };
         let mut core = Self {
             random: Random::new(config.seed()),
-            clock: Clock::new(now, settings.clock_step_max),
+            clock: Clock::new(settings.clock_step_max),
             config,
             now,
             state,
@@ -317,6 +317,7 @@ impl Raft {
             }
             RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => {
                 ballot.votes.remove(&node);
+                ballot.clocks.remove(&node);
                 if node == self.config.node() {
                     self.become_follower(self.state.term, None);
                 }

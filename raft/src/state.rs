@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{Instant, LogIndex, NodeId, Role, SnapshotMeta, Term, Ticket, VotingBar};
 
 use crate::leader::Leader;
+use crate::message::ClockReading;
 
 /// What must survive a crash beside the log (Raft figure 2, "persistent state"). Safe to adopt alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,6 +61,8 @@ pub(crate) struct Follower {
 pub(crate) struct Ballot {
     /// Each voter's answer; a candidate's own counts once it is durable.
     pub(crate) votes: BTreeMap<NodeId, bool>,
+    /// What time it is at those who said yes.
+    pub(crate) clocks: BTreeMap<NodeId, ClockReading>,
     /// The write that makes the candidate's own vote durable.
     pub(crate) own_vote: Ticket,
 }

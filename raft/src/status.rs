@@ -1,6 +1,6 @@
 //! What a replica pulls and an operator sees.
 
-use quorate_protocol::{Committed, LogIndex, LogStatus, PeerProgress, ReplicatedLog};
+use quorate_protocol::{Committed, LogIndex, LogStatus, LogTime, Now, PeerProgress, ReplicatedLog};
 
 use crate::Raft;
 use crate::state::RoleState;
@@ -17,6 +17,10 @@ impl ReplicatedLog for Raft {
         }
     }
 
+    fn log_time(&self, now: Now) -> LogTime {
+        self.clock.log_time(now).unwrap_or_default().max(self.log.log_time())
+    }
+
     fn status(&self) -> LogStatus {
         LogStatus {
             node: self.config.node(),
@@ -28,6 +32,7 @@ impl ReplicatedLog for Raft {
             durable_index: self.log.durable(),
             commit_index: self.commit_index,
             log_time: self.log.log_time(),
+            wall_ahead_ms: self.clock.wall_ahead_ms(self.now),
             configuration: self.log.configuration().clone(),
             barred: self.barred(),
             disk: self.disk_state(),

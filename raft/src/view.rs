@@ -2,8 +2,8 @@
 //!
 //! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it, so that
 //! what matters of a time is whether it has come, and which comes before which. Left out are the generator of chance, how
-//! long waits are, the wall clock (which a model lets stand still), counters for operators, and what was told last of
-//! things that are told on change only.
+//! long waits are, the clocks that log time is made of (which a model lets stand still: its waits are far shorter than a
+//! millisecond), counters for operators, and what was told last of things that are told on change only.
 
 use std::fmt::Write;
 
@@ -46,7 +46,7 @@ impl Writer<'_> {
         self.put(&(&core.snapshot, &core.standings, core.storage, &core.halted, core.told.committed));
         self.put(&core.stalled_at().map(|at| self.time(at)));
         self.put(&core.may_be_applied());
-        self.put(&(core.told.role, core.told.barred, core.clock.is_disbelieved()));
+        self.put(&(core.told.role, core.told.barred, core.clock.view()));
         self.put(&(core.log.view(), self.ticket(core.state_ticket), self.ticket(core.reset_ticket)));
         let marks: Vec<_> = core.log.marks().map(|(ticket, places)| (self.ticket(ticket), places)).collect();
         self.put(&marks);
@@ -77,7 +77,7 @@ impl Writer<'_> {
     }
 
     fn ballot(&mut self, name: &str, ballot: &Ballot) {
-        self.put(&(name, &ballot.votes, self.ticket(ballot.own_vote)));
+        self.put(&(name, &ballot.votes, &ballot.clocks, self.ticket(ballot.own_vote)));
         self.waiting();
     }
 

@@ -129,7 +129,7 @@ pub enum GroupOutput {
         /// What to read.
         range: LoadRange,
     },
-    /// Do something with the group's snapshots, off the loop, in the order asked.
+    /// Do something with the group's snapshots, off the loop: what shares a [`SnapshotLane`] in the order asked.
     Snapshot {
         /// Names the operation.
         ticket: Ticket,
@@ -208,10 +208,13 @@ pub enum SnapshotOperation {
         /// What.
         bytes: Bytes,
     },
-    /// The content is whole: check it, sync, rename.
+    /// The content is whole: check it, sync, make a state machine from it, rename. What no state machine can be made from never
+    /// becomes a snapshot.
     Finish {
         /// CRC-32C of the whole content.
         checksum: u32,
+        /// Reads its content.
+        read: SnapshotReader,
     },
     /// Give up the snapshot being taken in.
     Abort,
@@ -231,11 +234,47 @@ pub enum SnapshotOperation {
         /// Reads its content.
         read: SnapshotReader,
     },
+    /// Read a snapshot from start to end, to see whether it is still what was written.
+    Verify {
+        /// Which snapshot.
+        index: LogIndex,
+    },
     /// Delete every snapshot that covers less than this one.
     DeleteBefore {
         /// The oldest to keep.
         index: LogIndex,
     },
+}
+
+/// What operations on snapshots wait for each other: each lane has a thread of its own, so that what takes long in one holds up no
+/// other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SnapshotLane {
+    /// Pieces on their way between nodes.
+    Transfer,
+    /// Snapshots being made of this node's own states.
+    Build,
+    /// Snapshots being read from start to end.
+    Whole,
+}
+
+impl SnapshotLane {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Transfer, Self::Build, Self::Whole];
+}
+
+impl SnapshotOperation {
+    /// What it waits for.
+    #[must_use]
+    pub fn lane(&self) -> SnapshotLane {
+        match self {
+            Self::Create { .. } | Self::Write { .. } | Self::Abort | Self::Read { .. } | Self::DeleteBefore { .. } => {
+                SnapshotLane::Transfer
+            }
+            Self::Build { .. } => SnapshotLane::Build,
+            Self::Finish { .. } | Self::Restore { .. } | Self::Verify { .. } => SnapshotLane::Whole,
+        }
+    }
 }
 
 /// What became of a snapshot operation.
@@ -250,7 +289,14 @@ pub enum SnapshotDone {
         /// CRC-32C of its content.
         checksum: u32,
     },
-    /// Begun, written, given up or deleted.
+    /// A peer's snapshot is durable, was read back whole, and this is the state machine that it makes.
+    Received {
+        /// What it stands for.
+        meta: SnapshotMeta,
+        /// The new state machine.
+        state: Box<dyn Any + Send>,
+    },
+    /// Begun, written, given up, verified or deleted.
     Done,
     /// A piece of content.
     Piece {
@@ -275,6 +321,8 @@ pub enum SnapshotFailure {
     Missing,
     /// Its bytes are not those that were written or sent.
     Damaged,
+    /// It is what was sent, and the state machine cannot be made from it; with what the state machine says. It was not kept.
+    Unrestorable(String),
     /// The disk is full.
     DiskFull,
     /// The disk, or the state machine's own code, failed.
@@ -293,10 +341,11 @@ impl fmt::Debug for SnapshotOperation {
             Self::Build { meta, .. } => write!(f, "Build({})", meta.index),
             Self::Create { meta, length } => write!(f, "Create({}, {length})", meta.index),
             Self::Write { offset, bytes } => write!(f, "Write({offset}, {})", bytes.len()),
-            Self::Finish { checksum } => write!(f, "Finish({checksum:08x})"),
+            Self::Finish { checksum, .. } => write!(f, "Finish({checksum:08x})"),
             Self::Abort => f.write_str("Abort"),
             Self::Read { index, offset, bytes_max } => write!(f, "Read({index}, {offset}, {bytes_max})"),
             Self::Restore { index, .. } => write!(f, "Restore({index})"),
+            Self::Verify { index } => write!(f, "Verify({index})"),
             Self::DeleteBefore { index } => write!(f, "DeleteBefore({index})"),
         }
     }

@@ -21,8 +21,8 @@ mod typed;
 pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
 pub use driver::{Answer, CallError, Clock, Driver, HostedHandle, LocalHandle, NodeHandle, Parts, StartError};
 pub use group::{
-    CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotOperation,
-    SnapshotReader, SnapshotWriter,
+    CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotLane,
+    SnapshotOperation, SnapshotReader, SnapshotWriter,
 };
 pub use handle::{LocalReplicaHandle, Pending, ReplicaHandle};
 pub use hosted::{Hostable, Hosted, TOLD_MAX, Told};

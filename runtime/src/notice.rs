@@ -20,10 +20,11 @@ pub enum Notice {
         /// Nothing when it may, else why not.
         barred: Option<VotingBar>,
     },
-    /// The leader's wall clock jumped; log time does not follow.
-    ClockStep {
-        /// By how many milliseconds.
-        ahead_ms: u64,
+    /// This node's wall clock has come to differ from log time by more than is allowed, or no longer does. Log time does not
+    /// follow it.
+    ClockDiffers {
+        /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees again.
+        wall_ahead_ms: Option<i64>,
     },
     /// A snapshot of this node's state is durable.
     SnapshotBuilt {

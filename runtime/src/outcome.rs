@@ -145,7 +145,9 @@ pub enum TransferError {
     },
     /// Another transfer is under way.
     Pending,
-    /// Still leading at the deadline.
+    /// That node was not heard of lately.
+    Unreachable(NodeId),
+    /// Still leading at the deadline, or after [`hand_over_max`](crate::ReplicaSettings::hand_over_max).
     DeadlinePassed,
     /// The group has stopped on this node.
     Halted(HaltReason),
@@ -261,6 +263,7 @@ impl fmt::Display for TransferError {
             Self::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
             Self::NotLeader { leader: None } => f.write_str("this node does not lead"),
             Self::Pending => f.write_str("another transfer is under way"),
+            Self::Unreachable(node) => write!(f, "node {node} was not heard of lately"),
             Self::DeadlinePassed => f.write_str("the deadline passed"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
             Self::Stopped => f.write_str("the node has stopped"),

@@ -178,7 +178,7 @@ impl ServerBuilder {
     ) -> Self {
         self.group(id, move |start| {
             settings.check()?;
-            if settings.chunk_bytes + FRAME_OVERHEAD_BYTES > start.frame_bytes_max {
+            if settings.chunk_bytes.saturating_add(FRAME_OVERHEAD_BYTES) > start.frame_bytes_max {
                 return Err("chunk_bytes of the replica is above the longest frame".into());
             }
             let config = config(&start)?;

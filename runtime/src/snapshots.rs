@@ -1,21 +1,24 @@
 //! Carries out what groups want done with their snapshots: plain code over a disk, run by a thread or by a simulator.
 
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_protocol::{ClusterId, GroupId, LogIndex, SnapshotMeta};
 use quorate_wal::disk::Disk;
-use quorate_wal::{SnapshotBuilder, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot};
+use quorate_wal::{SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot};
 
 use crate::node::panic_message;
 use crate::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
 
 /// The snapshots of all groups of a node, below one directory, a folder for each group.
+///
+/// One thread a [`SnapshotLane`](crate::SnapshotLane) may be at work here at a time.
 pub struct Snapshots<D: Disk> {
     disk: D,
     directory: PathBuf,
@@ -30,10 +33,24 @@ pub struct StopFlag(Arc<AtomicBool>);
 
 struct OfGroup<D: Disk> {
     store: SnapshotStore<D>,
+    /// Held for the length of a piece, never for that of a snapshot.
+    open: Mutex<Open<D>>,
+}
+
+/// What is open between two operations.
+struct Open<D: Disk> {
     /// The snapshot that is being taken in, and its length.
     incoming: Option<(SnapshotBuilder<D>, SnapshotMeta, u64)>,
     /// The snapshot that was read from last.
     outgoing: Option<(LogIndex, SnapshotFile<D>)>,
+    /// Snapshots that are being built or finished: their files bear the same names as those of a transfer would.
+    claimed: BTreeSet<LogIndex>,
+}
+
+/// Nobody else writes a snapshot of this index.
+struct Claim<'a, D: Disk> {
+    of_group: &'a OfGroup<D>,
+    index: LogIndex,
 }
 
 impl<D: Disk> Snapshots<D> {
@@ -51,7 +68,8 @@ impl<D: Disk> Snapshots<D> {
         let directory = self.directory.join(group.to_string());
         let store = SnapshotStore::open(self.disk.clone(), &directory, self.cluster, group)?;
         let newest = store.newest()?;
-        self.groups.insert(group, OfGroup { store, incoming: None, outgoing: None });
+        let open = Open { incoming: None, outgoing: None, claimed: BTreeSet::new() };
+        self.groups.insert(group, OfGroup { store, open: Mutex::new(open) });
         Ok(newest)
     }
 
@@ -65,46 +83,46 @@ impl<D: Disk> Snapshots<D> {
     ///
     /// # Errors
     /// When it was not done; see [`SnapshotFailure`].
-    pub fn perform(&mut self, group: GroupId, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
-        let Some(of_group) = self.groups.get_mut(&group) else { return Err(SnapshotFailure::Missing) };
+    pub fn perform(&self, group: GroupId, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
+        let Some(of_group) = self.groups.get(&group) else { return Err(SnapshotFailure::Missing) };
         // What the state machine's own code panics with stays a failure of the operation.
-        catch_unwind(AssertUnwindSafe(|| of_group.perform(operation, &self.stop))).unwrap_or_else(|payload| {
-            of_group.incoming = None;
-            Err(SnapshotFailure::Io(format!("panicked: {}", panic_message(&*payload))))
-        })
+        catch_unwind(AssertUnwindSafe(|| of_group.perform(operation, &self.stop)))
+            .unwrap_or_else(|payload| Err(SnapshotFailure::Io(format!("panicked: {}", panic_message(&*payload)))))
     }
 }
 
 impl<D: Disk> OfGroup<D> {
-    fn perform(&mut self, operation: SnapshotOperation, stop: &StopFlag) -> Result<SnapshotDone, SnapshotFailure> {
+    fn perform(&self, operation: SnapshotOperation, stop: &StopFlag) -> Result<SnapshotDone, SnapshotFailure> {
         match operation {
             SnapshotOperation::Build { meta, write } => self.build(meta, write, stop),
             SnapshotOperation::Create { meta, length } => self.create(meta, length),
             SnapshotOperation::Write { offset, bytes } => {
-                let (builder, _, length) = self.incoming.as_mut().ok_or(SnapshotFailure::Missing)?;
+                let mut open = self.open();
+                let (builder, _, length) = open.incoming.as_mut().ok_or(SnapshotFailure::Missing)?;
                 if builder.length() + bytes.len() as u64 > *length {
                     return Err(SnapshotFailure::Damaged);
                 }
                 builder.write_piece(offset, &bytes).map_err(failure)?;
                 Ok(SnapshotDone::Done)
             }
-            SnapshotOperation::Finish { checksum } => {
-                let (builder, _, length) = self.incoming.take().ok_or(SnapshotFailure::Missing)?;
-                if builder.length() != length {
-                    return Err(SnapshotFailure::Damaged);
-                }
-                self.outgoing = None;
-                builder.finish(Some(checksum)).map(durable).map_err(failure)
-            }
+            SnapshotOperation::Finish { checksum, read } => self.finish(checksum, read, stop),
             SnapshotOperation::Abort => {
-                let incoming = self.incoming.take();
+                let incoming = self.open().incoming.take();
                 incoming.map_or(Ok(()), |(builder, ..)| builder.abort()).map_err(failure)?;
                 Ok(SnapshotDone::Done)
             }
             SnapshotOperation::Read { index, offset, bytes_max } => self.read(index, offset, bytes_max),
-            SnapshotOperation::Restore { index, read } => self.restore(index, read, stop),
+            SnapshotOperation::Restore { index, read } => {
+                let mut content = self.store.read(index).map_err(failure)?.into_content();
+                read_whole(&mut content, read, stop).map(SnapshotDone::Restored)
+            }
+            SnapshotOperation::Verify { index } => {
+                let mut content = self.store.read(index).map_err(failure)?.into_content();
+                read_whole(&mut content, Box::new(|_| Ok(Box::new(()))), stop)?;
+                Ok(SnapshotDone::Done)
+            }
             SnapshotOperation::DeleteBefore { index } => {
-                self.outgoing.take_if(|(open, _)| *open < index);
+                self.open().outgoing.take_if(|(open, _)| *open < index);
                 self.store.delete_before(index).map_err(failure)?;
                 Ok(SnapshotDone::Done)
             }
@@ -112,16 +130,17 @@ impl<D: Disk> OfGroup<D> {
     }
 
     fn build(
-        &mut self,
+        &self,
         meta: SnapshotMeta,
         write: SnapshotWriter,
         stop: &StopFlag,
     ) -> Result<SnapshotDone, SnapshotFailure> {
+        let claim = self.claim(meta.index)?;
         // Both would be written under one name: what is built here is as good as what a peer sends.
-        if let Some((builder, ..)) = self.incoming.take_if(|(_, incoming, _)| incoming.index == meta.index) {
+        let incoming = self.open().incoming.take_if(|(_, incoming, _)| incoming.index == meta.index);
+        if let Some((builder, ..)) = incoming {
             builder.abort().map_err(failure)?;
         }
-        self.outgoing.take_if(|(index, _)| *index == meta.index);
         let mut builder = self.store.begin(meta).map_err(failure)?;
         if let Err(error) = write(&mut Stoppable { inner: &mut builder, stop }) {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
@@ -129,44 +148,104 @@ impl<D: Disk> OfGroup<D> {
             let _ = builder.abort();
             return Err(if is_full { SnapshotFailure::DiskFull } else { SnapshotFailure::Io(error.to_string()) });
         }
-        builder.finish(None).map(durable).map_err(failure)
+        let StoredSnapshot { meta, length, checksum } = builder.finish(None).map_err(failure)?;
+        claim.forget_outgoing();
+        Ok(SnapshotDone::Durable { meta, length, checksum })
     }
 
-    fn create(&mut self, meta: SnapshotMeta, length: u64) -> Result<SnapshotDone, SnapshotFailure> {
-        if let Some((builder, ..)) = self.incoming.take() {
+    fn create(&self, meta: SnapshotMeta, length: u64) -> Result<SnapshotDone, SnapshotFailure> {
+        let mut open = self.open();
+        if let Some((builder, ..)) = open.incoming.take() {
             builder.abort().map_err(failure)?;
         }
+        if open.claimed.contains(&meta.index) {
+            return Err(being_written());
+        }
         let builder = self.store.begin(meta.clone()).map_err(failure)?;
-        self.incoming = Some((builder, meta, length));
+        open.incoming = Some((builder, meta, length));
         Ok(SnapshotDone::Done)
     }
 
-    fn read(&mut self, index: LogIndex, offset: u64, bytes_max: usize) -> Result<SnapshotDone, SnapshotFailure> {
-        if self.outgoing.as_ref().is_none_or(|(open, _)| *open != index) {
-            self.outgoing = Some((index, self.store.read(index).map_err(failure)?));
+    /// A state machine is made before the snapshot counts: one that cannot be read must not take the place of the log.
+    fn finish(&self, checksum: u32, read: SnapshotReader, stop: &StopFlag) -> Result<SnapshotDone, SnapshotFailure> {
+        let (builder, claim) = {
+            let mut open = self.open();
+            let (builder, meta, length) = open.incoming.take().ok_or(SnapshotFailure::Missing)?;
+            if builder.length() != length || !open.claimed.insert(meta.index) {
+                return Err(SnapshotFailure::Damaged);
+            }
+            (builder, Claim { of_group: self, index: meta.index })
+        };
+        let mut sealed = builder.seal(Some(checksum)).map_err(failure)?;
+        let read = catch_unwind(AssertUnwindSafe(|| read_whole(sealed.content(), read, stop)));
+        let read =
+            read.unwrap_or_else(|panic| Err(SnapshotFailure::Io(format!("panicked: {}", panic_message(&*panic)))));
+        match read {
+            Ok(state) => {
+                let StoredSnapshot { meta, .. } = sealed.keep().map_err(failure)?;
+                claim.forget_outgoing();
+                Ok(SnapshotDone::Received { meta, state })
+            }
+            Err(cause) => {
+                let _ = sealed.abort();
+                // Its checksum is right, so what fails is the state machine's own code, or a node that is about to stop.
+                Err(if let SnapshotFailure::Io(text) = cause { SnapshotFailure::Unrestorable(text) } else { cause })
+            }
         }
-        let (_, file) = self.outgoing.as_ref().expect("just opened");
+    }
+
+    fn read(&self, index: LogIndex, offset: u64, bytes_max: usize) -> Result<SnapshotDone, SnapshotFailure> {
+        let mut open = self.open();
+        if open.outgoing.as_ref().is_none_or(|(open, _)| *open != index) {
+            open.outgoing = Some((index, self.store.read(index).map_err(failure)?));
+        }
+        let (_, file) = open.outgoing.as_ref().expect("just opened");
         let bytes = file.read_piece(offset, bytes_max).map_err(|error| SnapshotFailure::Io(error.to_string()))?;
         let StoredSnapshot { length, checksum, .. } = *file.stored();
         Ok(SnapshotDone::Piece { offset, bytes, length, checksum })
     }
 
-    fn restore(
-        &mut self,
-        index: LogIndex,
-        read: SnapshotReader,
-        stop: &StopFlag,
-    ) -> Result<SnapshotDone, SnapshotFailure> {
-        let mut content = self.store.read(index).map_err(failure)?.into_content();
-        let restored = read(&mut Stoppable { inner: &mut content, stop });
-        // Its checksum is verified at the end, which the state machine need not have read.
-        let rest = io::copy(&mut content, &mut io::sink());
-        match (restored, rest) {
-            (_, Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(SnapshotFailure::Damaged),
-            (Err(error), _) | (_, Err(error)) => Err(SnapshotFailure::Io(error.to_string())),
-            (Ok(restored), Ok(_)) => Ok(SnapshotDone::Restored(restored)),
-        }
+    fn claim(&self, index: LogIndex) -> Result<Claim<'_, D>, SnapshotFailure> {
+        let is_free = self.open().claimed.insert(index);
+        is_free.then_some(Claim { of_group: self, index }).ok_or_else(being_written)
     }
+
+    fn open(&self) -> MutexGuard<'_, Open<D>> {
+        // A panic leaves what is open as it was between two of its steps.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Disk> Claim<'_, D> {
+    /// The file that is open for reading is no longer the one of that name.
+    fn forget_outgoing(&self) {
+        self.of_group.open().outgoing.take_if(|(index, _)| *index == self.index);
+    }
+}
+
+impl<D: Disk> Drop for Claim<'_, D> {
+    fn drop(&mut self) {
+        self.of_group.open().claimed.remove(&self.index);
+    }
+}
+
+/// Has `read` read the content, and then the rest of it, at whose end its checksum is verified.
+fn read_whole<D: Disk>(
+    content: &mut SnapshotContent<D>,
+    read: SnapshotReader,
+    stop: &StopFlag,
+) -> Result<Box<dyn Any + Send>, SnapshotFailure> {
+    let read = read(&mut Stoppable { inner: content, stop });
+    let rest = io::copy(&mut Stoppable { inner: content, stop }, &mut io::sink());
+    match (read, rest) {
+        (_, Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(SnapshotFailure::Damaged),
+        (Err(error), _) | (_, Err(error)) => Err(SnapshotFailure::Io(error.to_string())),
+        (Ok(read), Ok(_)) => Ok(read),
+    }
+}
+
+fn being_written() -> SnapshotFailure {
+    SnapshotFailure::Io("a snapshot of this index is being written already".to_owned())
 }
 
 impl StopFlag {
@@ -211,10 +290,6 @@ impl<T: Read> Read for Stoppable<'_, T> {
         self.stop.check()?;
         self.inner.read(into)
     }
-}
-
-fn durable(stored: StoredSnapshot) -> SnapshotDone {
-    SnapshotDone::Durable { meta: stored.meta, length: stored.length, checksum: stored.checksum }
 }
 
 fn failure(error: SnapshotError) -> SnapshotFailure {

@@ -32,7 +32,7 @@ pub use reader::Reader;
 pub use scribe::{Scribe, Submission, Work};
 pub use settings::{Settings, SettingsError};
 pub use snapshot_store::{
-    SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot,
+    SealedSnapshot, SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot,
 };
 pub use stream_id::StreamId;
 pub use thread::{

@@ -46,6 +46,14 @@ pub struct SnapshotBuilder<D: Disk> {
     checksum: u32,
 }
 
+/// A snapshot whose content is whole, synced and read back, under a name that no later start takes for a snapshot's. Dropping it
+/// leaves a leftover that the next [`SnapshotStore::open`] removes.
+pub struct SealedSnapshot<D: Disk> {
+    content: SnapshotContent<D>,
+    store: SnapshotStore<D>,
+    path: PathBuf,
+}
+
 /// A snapshot open for reading. It stays readable when it is deleted meanwhile.
 pub struct SnapshotFile<D: Disk> {
     stored: StoredSnapshot,
@@ -310,7 +318,15 @@ impl<D: Disk> SnapshotBuilder<D> {
     /// # Errors
     /// When the content's checksum is not the `expected` one (where one is given), the disk refuses, or what is read
     /// back is not what was written. Nothing became a snapshot then.
-    pub fn finish(mut self, expected: Option<u32>) -> Result<StoredSnapshot, SnapshotError> {
+    pub fn finish(self, expected: Option<u32>) -> Result<StoredSnapshot, SnapshotError> {
+        self.seal(expected)?.keep()
+    }
+
+    /// As [`SnapshotBuilder::finish`] up to the rename: what it is can be looked at before it counts.
+    ///
+    /// # Errors
+    /// As [`SnapshotBuilder::finish`].
+    pub fn seal(mut self, expected: Option<u32>) -> Result<SealedSnapshot<D>, SnapshotError> {
         if let Some(expected) = expected.filter(|expected| *expected != self.checksum) {
             let found = self.checksum;
             self.abort()?;
@@ -324,12 +340,38 @@ impl<D: Disk> SnapshotBuilder<D> {
         let written = self.flush().and_then(|()| self.file.write_at(self.content_start + length, &footer));
         let Self { store, meta, file, path, .. } = self;
         at(&path, written.and_then(|()| file.sync_all()))?;
-        let snapshot = store.check(&path, meta.index, file)?;
-        let read_back = io::copy(&mut snapshot.into_content(), &mut io::sink());
+        let mut content = store.check(&path, meta.index, file)?.into_content();
+        let read_back = io::copy(&mut content, &mut io::sink());
         at(&path, read_back)?;
-        at(&path, store.disk.rename(&path, &store.path(meta.index)))?;
+        Ok(SealedSnapshot { content, store, path })
+    }
+
+    /// Gives the snapshot up and removes what was written.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn abort(self) -> Result<(), SnapshotError> {
+        at(&self.path, self.store.disk.remove(&self.path))
+    }
+}
+
+impl<D: Disk> SealedSnapshot<D> {
+    /// The content, from its start.
+    pub fn content(&mut self) -> &mut SnapshotContent<D> {
+        (self.content.offset, self.content.checksum) = (0, 0);
+        &mut self.content
+    }
+
+    /// Makes it a snapshot: rename, sync of the directory.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(self) -> Result<StoredSnapshot, SnapshotError> {
+        let Self { content, store, path } = self;
+        let stored = content.snapshot.stored;
+        at(&path, store.disk.rename(&path, &store.path(stored.meta.index)))?;
         at(&path, store.disk.sync_dir(&store.directory))?;
-        Ok(StoredSnapshot { meta, length, checksum })
+        Ok(stored)
     }
 
     /// Gives the snapshot up and removes what was written.

@@ -50,7 +50,7 @@ impl Backend for ReplicaBackend {
         F: FnOnce(&Store, At) -> Answer + Send + 'static,
     {
         let read = move |store: &Store, context: ReadContext| {
-            read(store, At { log_time: context.log_time.0, wall: context.wall_ms })
+            read(store, At { log_time: context.log_time.0, now: context.now.0 })
         };
         let answer = match freshness {
             Freshness::Linearizable => self.replica.read(read),

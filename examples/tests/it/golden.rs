@@ -229,7 +229,7 @@ impl Speaker for OneStore {
                     self.connection.on_written(slot, &Written::Applied(outcomes));
                 }
                 Work::Read { slot, batch, .. } => {
-                    let answer = batch.answer(&self.store, At { log_time: NOW, wall: NOW }, &ServerInfo::default());
+                    let answer = batch.answer(&self.store, At { log_time: NOW, now: NOW }, &ServerInfo::default());
                     self.connection.on_read(slot, Ok(answer));
                 }
             }

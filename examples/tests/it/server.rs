@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 #[derive(Clone)]
 struct OneStore(Rc<RefCell<Store>>);
 
-const AT: At = At { log_time: 1_000, wall: 1_000 };
+const AT: At = At { log_time: 1_000, now: 1_000 };
 
 impl Backend for OneStore {
     fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static {

@@ -136,7 +136,10 @@ pub fn event_words(event: &LogEvent) -> String {
         LogEvent::Installed { snapshot } => format!("the log starts anew behind {}", at(snapshot.index, snapshot.term)),
         LogEvent::Voting { barred: None } => "may vote".to_owned(),
         LogEvent::Voting { barred: Some(bar) } => format!("may not vote: {bar:?}"),
-        LogEvent::ClockStep { ahead_ms } => format!("the wall clock jumped by {ahead_ms} ms"),
+        LogEvent::ClockDiffers { wall_ahead_ms: Some(ahead_ms) } => {
+            format!("the wall clock is {ahead_ms} ms ahead of log time")
+        }
+        LogEvent::ClockDiffers { wall_ahead_ms: None } => "the wall clock agrees with log time".to_owned(),
     }
 }
 

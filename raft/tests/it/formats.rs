@@ -11,8 +11,9 @@ use quorate_protocol::{
 };
 use quorate_protocol::{Input, RecoverError, StateError};
 use quorate_raft::message::{
-    AppendEntries, AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, InstallSnapshot, Pace,
-    ReadIndex, ReadIndexResponse, ReadOutcome, RequestVote, Small, TimeoutNow, Verdict, VoteKind, VoteResponse,
+    AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
+    InstallSnapshot, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, RequestVote, Small, TimeoutNow, Verdict,
+    VoteKind, VoteResponse,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 
@@ -30,13 +31,17 @@ fn messages() -> Vec<Message> {
     let read = |outcome| Message::ReadIndexResponse(ReadIndexResponse { term, number: 1 << 32 | 4, outcome });
     let (last_index, last_term) = (LogIndex(300), Term(6));
     let vote = |kind, founding| Message::RequestVote(RequestVote { term, kind, last_index, last_term, founding });
-    let answer = |kind, verdict| Message::VoteResponse(VoteResponse { term: Term(6), asked: term, kind, verdict });
+    let log_time = LogTime(1_700_000_000_000);
+    let answer = |kind, verdict, log_time| {
+        let clock = ClockReading { log_time, wall_ms: 1_700_000_000_001 };
+        Message::VoteResponse(VoteResponse { term: Term(6), asked: term, kind, verdict, clock })
+    };
     vec![
         vote(VoteKind::Pre, None),
         vote(VoteKind::Full, Some(0xdead_beef)),
         vote(VoteKind::Transfer, Some(1)),
-        answer(VoteKind::Pre, Verdict::Granted),
-        answer(VoteKind::Full, Verdict::Refused),
+        answer(VoteKind::Pre, Verdict::Granted, None),
+        answer(VoteKind::Full, Verdict::Refused, Some(log_time)),
         Message::AppendEntries(AppendEntries {
             term,
             prev_index: LogIndex(11),
@@ -48,8 +53,8 @@ fn messages() -> Vec<Message> {
         append(AppendOutcome::Conflict { prev_index: LogIndex(11), hint_index: LogIndex(4), hint_term: Term(2) }),
         append(AppendOutcome::Stale),
         append(AppendOutcome::Corrupt { index: LogIndex(12) }),
-        Message::Heartbeat(Heartbeat { term, commit_index, round: 5, pace: Pace::Lively }),
-        Message::Heartbeat(Heartbeat { term, commit_index, round: 6, pace: Pace::Quiet }),
+        Message::Heartbeat(Heartbeat { term, commit_index, round: 5, pace: Pace::Lively, log_time }),
+        Message::Heartbeat(Heartbeat { term, commit_index, round: 6, pace: Pace::Quiet, log_time }),
         Message::HeartbeatResponse(HeartbeatResponse {
             term,
             round: 5,
@@ -163,7 +168,8 @@ fn candidate() -> (Raft, Bytes) {
     }
     let now = Now { instant: core.deadline().expect("it waits"), wall_ms: 0 };
     core.handle(now, Input::Timeout);
-    let answer = VoteResponse { term: Term(0), asked: Term(1), kind: VoteKind::Pre, verdict: Verdict::Granted };
+    let (kind, verdict, clock) = (VoteKind::Pre, Verdict::Granted, ClockReading::default());
+    let answer = VoteResponse { term: Term(0), asked: Term(1), kind, verdict, clock };
     core.handle(now, Input::Message { from: NodeId(2), message: Message::VoteResponse(answer) });
     while let Some(output) = core.poll_output() {
         let Output::Persist { ticket, operations } = output else { continue };

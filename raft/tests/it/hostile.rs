@@ -10,8 +10,9 @@ use quorate_protocol::{
     Standing, StorageLevel, Term, Ticket,
 };
 use quorate_raft::message::{
-    AppendEntries, AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, InstallSnapshot, Pace,
-    ReadIndex, ReadIndexResponse, ReadOutcome, RequestVote, TimeoutNow, Verdict, VoteKind, VoteResponse,
+    AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
+    InstallSnapshot, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, RequestVote, TimeoutNow, Verdict, VoteKind,
+    VoteResponse,
 };
 use quorate_raft::testing::Cluster;
 use quorate_raft::{Message, Raft};
@@ -55,6 +56,9 @@ fn snapshot() -> impl Strategy<Value = SnapshotMeta> {
 fn message() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![Just(VoteKind::Pre), Just(VoteKind::Full), Just(VoteKind::Transfer)];
     let verdict = prop_oneof![Just(Verdict::Granted), Just(Verdict::Refused)];
+    let log_time = number().prop_map(LogTime);
+    let clock = (prop::option::of(number()), number())
+        .prop_map(|(log_time, wall_ms)| ClockReading { log_time: log_time.map(LogTime), wall_ms });
     let pace = prop_oneof![Just(Pace::Lively), Just(Pace::Quiet)];
     let disk = prop_oneof![Just(DiskState::Ready), Just(DiskState::Low), Just(DiskState::Stalled)];
     let outcome = prop_oneof![
@@ -72,15 +76,15 @@ fn message() -> impl Strategy<Value = Message> {
         (term(), kind.clone(), index(), term()).prop_map(|(term, kind, last_index, last_term)| {
             Message::RequestVote(RequestVote { term, kind, last_index, last_term, founding: None })
         }),
-        (term(), term(), kind, verdict).prop_map(|(term, asked, kind, verdict)| {
-            Message::VoteResponse(VoteResponse { term, asked, kind, verdict })
+        (term(), term(), kind, verdict, clock).prop_map(|(term, asked, kind, verdict, clock)| {
+            Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock })
         }),
         (term(), index(), term(), index(), batch()).prop_map(|(term, prev_index, prev_term, commit_index, batch)| {
             Message::AppendEntries(AppendEntries { term, prev_index, prev_term, commit_index, batch })
         }),
         (term(), outcome).prop_map(|(term, outcome)| Message::AppendResponse(AppendResponse { term, outcome })),
-        (term(), index(), number(), pace.clone()).prop_map(|(term, commit_index, round, pace)| {
-            Message::Heartbeat(Heartbeat { term, commit_index, round, pace })
+        (term(), index(), number(), pace.clone(), log_time).prop_map(|(term, commit_index, round, pace, log_time)| {
+            Message::Heartbeat(Heartbeat { term, commit_index, round, pace, log_time })
         }),
         (term(), number(), index(), index(), pace, disk).prop_map(
             |(term, round, received_index, match_index, pace, disk)| {

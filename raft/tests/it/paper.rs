@@ -1,10 +1,13 @@
 //! One test a rule of the paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", extended
 //! version) and of the thesis, named after it: inputs and exact outputs.
 
-use quorate_protocol::{DiskState, Input, LogCommand, LogEvent, LogIndex, Operation, ReadId, RefuseReason, Role, Term};
+use quorate_protocol::{
+    DiskState, Input, LogCommand, LogEvent, LogIndex, LogTime, Operation, ReadId, RefuseReason, Role, Term,
+};
 use quorate_raft::Message;
 use quorate_raft::message::{
-    AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
+    AppendOutcome, AppendResponse, ClockReading, Heartbeat, HeartbeatResponse, Pace, RequestVote, Verdict, VoteKind,
+    VoteResponse,
 };
 
 use crate::support::{Bench, append, founding, granted};
@@ -15,7 +18,13 @@ fn ask(term: u64, kind: VoteKind, last: (u64, u64)) -> Message {
 }
 
 fn answer(term: u64, asked: u64, kind: VoteKind, verdict: Verdict) -> Message {
-    Message::VoteResponse(VoteResponse { term: Term(term), asked: Term(asked), kind, verdict })
+    Message::VoteResponse(VoteResponse {
+        term: Term(term),
+        asked: Term(asked),
+        kind,
+        verdict,
+        clock: ClockReading::default(),
+    })
 }
 
 fn matched(term: u64, match_index: u64) -> Message {
@@ -32,7 +41,13 @@ fn conflict(term: u64, prev: u64, hint: (u64, u64)) -> Message {
 }
 
 fn heartbeat(term: u64, commit: u64, round: u64) -> Message {
-    Message::Heartbeat(Heartbeat { term: Term(term), commit_index: LogIndex(commit), round, pace: Pace::Lively })
+    Message::Heartbeat(Heartbeat {
+        term: Term(term),
+        commit_index: LogIndex(commit),
+        round,
+        pace: Pace::Lively,
+        log_time: LogTime(0),
+    })
 }
 
 /// §5.1: a server that sees a later term takes it over and follows.
@@ -308,8 +323,9 @@ fn a_disruptive_server_is_not_heard() {
     }
     assert_eq!(follower.term(), 1);
     // Thesis §3.10: unless the leader itself asked for it.
-    let yes = answer(2, 2, VoteKind::Transfer, Verdict::Granted);
-    assert_eq!(follower.hear(3, ask(2, VoteKind::Transfer, (9, 9))), [(3, yes)]);
+    let answers = follower.hear(3, ask(2, VoteKind::Transfer, (9, 9)));
+    let is_yes = |message: &Message| matches!(message, Message::VoteResponse(vote) if vote.kind == VoteKind::Transfer && vote.verdict == Verdict::Granted);
+    assert!(matches!(&answers[..], [(3, message)] if is_yes(message)), "{answers:?}");
     let mut other = Bench::new(3);
     other.hear(2, heartbeat(1, 0, 1));
     other.wait(500);

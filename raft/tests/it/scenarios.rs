@@ -891,7 +891,14 @@ fn role_of(bench: &Bench) -> Role {
 fn a_term_that_no_election_reaches_is_not_followed() {
     let heartbeat = |term| {
         let (commit_index, pace) = (LogIndex(0), quorate_raft::message::Pace::Lively);
-        Message::Heartbeat(quorate_raft::message::Heartbeat { term: Term(term), commit_index, round: 1, pace })
+        let log_time = quorate_protocol::LogTime(0);
+        Message::Heartbeat(quorate_raft::message::Heartbeat {
+            term: Term(term),
+            commit_index,
+            round: 1,
+            pace,
+            log_time,
+        })
     };
     let mut node = Bench::new(3);
     for term in [(1 << 32) + 1, u64::MAX / 2, u64::MAX] {

@@ -7,7 +7,7 @@ use quorate_protocol::{
     Configuration, Entry, EntryBatch, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
     Now, Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Standing, Term, Ticket,
 };
-use quorate_raft::message::{AppendEntries, Verdict, VoteKind, VoteResponse};
+use quorate_raft::message::{AppendEntries, ClockReading, Verdict, VoteKind, VoteResponse};
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 
 /// A number from the environment, to run more of a test than by default.
@@ -187,7 +187,7 @@ pub(crate) fn founding(count: u64) -> Option<u32> {
 /// A vote.
 pub(crate) fn granted(term: u64, asked: u64, kind: VoteKind) -> Message {
     let (term, asked) = (Term(term), Term(asked));
-    Message::VoteResponse(VoteResponse { term, asked, kind, verdict: Verdict::Granted })
+    Message::VoteResponse(VoteResponse { term, asked, kind, verdict: Verdict::Granted, clock: ClockReading::default() })
 }
 
 /// Entries of these terms behind `prev`, an index and its term.

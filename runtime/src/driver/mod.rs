@@ -7,13 +7,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use quorate_protocol::{GroupId, Instant, NodeId, Now, Ticket};
 use quorate_transport::{Inbox, Incoming, LinkEvent, Transport};
 use quorate_wal::{Completions, LogThread};
 use tokio::time::Sleep;
 
-use crate::{Job, Node, NodeInput, NodeOutput, Origin, SnapshotFailure, SnapshotOperation, StopFlag};
+use crate::{Job, Node, NodeInput, NodeOutput, Origin};
 
 mod calls;
 mod clock;
@@ -38,7 +39,7 @@ use report::Report;
 pub use start::{Parts, StartError};
 use stop::Shutdown;
 use waiting::WaitingCalls;
-use worker::Worker;
+use worker::{SnapshotThreads, Worker};
 
 /// The shell round a [`Node`]. Its loop is a future: it can share a current-thread runtime with an application's own
 /// sockets, which then reach the node with a [`LocalHandle`] that crosses no thread.
@@ -50,8 +51,7 @@ pub struct Driver {
     transport: Arc<dyn Transport>,
     inboxes: [Inbox; 2],
     log: LogThread,
-    snapshots: Worker<(GroupId, Ticket, SnapshotOperation)>,
-    stop_snapshots: StopFlag,
+    snapshots: SnapshotThreads,
     jobs: Worker<(GroupId, Ticket, Job)>,
     news: Mailbox<News>,
     doors: Doors,
@@ -61,6 +61,8 @@ pub struct Driver {
     unsent: Vec<(NodeId, Origin)>,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
+    /// When the round began.
+    round: Instant,
     shutdown: Option<Shutdown>,
     report: Report,
     scratch: Scratch,
@@ -110,6 +112,7 @@ impl Driver {
             })
             .await;
             self.carry_out();
+            self.go_on();
             if self.is_done() {
                 break;
             }
@@ -124,6 +127,7 @@ impl Driver {
     /// Hands everything that is ready to the node.
     fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
+        self.round = now.instant;
         let mut has_any = self.poll_frames(now, context);
         has_any |= self.poll_news(now, context);
         has_any |= self.poll_calls(now, context);
@@ -241,9 +245,8 @@ impl Driver {
                     queued.expect("the queue has no bound of its own, and the loop closes it last");
                 }
                 NodeOutput::Snapshot { group, ticket, operation } => {
-                    if !self.snapshots.offer((group, ticket, operation)) {
-                        let result = Err(SnapshotFailure::Io("too many snapshot operations wait".to_owned()));
-                        self.tell(NodeInput::Snapshot { group, ticket, result });
+                    if let Err(failure) = self.snapshots.offer(group, ticket, operation) {
+                        self.tell(NodeInput::Snapshot { group, ticket, result: Err(failure) });
                     }
                 }
                 NodeOutput::Job { group, ticket, job } => {
@@ -269,6 +272,20 @@ impl Driver {
         self.transport.flush();
     }
 
+    /// Groups that have more to do at once go on for a moment. To them it is still the same time: nothing else falls due
+    /// before what has arrived meanwhile is taken in.
+    fn go_on(&mut self) {
+        let begun = self.clock.now();
+        for _ in 0..GO_ON_TIMES_MAX {
+            let took = self.clock.now().instant.since(begun.instant);
+            if self.node.deadline() > self.round || took >= GO_ON_MAX {
+                return;
+            }
+            self.node.handle(Now { instant: self.round, wall_ms: begun.wall_ms }, NodeInput::Timeout);
+            self.carry_out();
+        }
+    }
+
     /// Tells the node something in the next round.
     fn tell(&self, input: NodeInput) {
         // The loop owns the queue, so it is not closed while there is anybody to tell.
@@ -282,5 +299,9 @@ impl fmt::Debug for Driver {
     }
 }
 
+/// Groups with a backlog go on for so long before the next round.
+const GO_ON_MAX: Duration = Duration::from_millis(4);
+/// And so often, for a clock that stands still.
+const GO_ON_TIMES_MAX: usize = 256;
 /// So many frames are taken in one round, before what came of them leaves.
 const FRAMES_A_ROUND: usize = 4096;

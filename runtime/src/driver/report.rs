@@ -70,8 +70,11 @@ impl Report {
             }
             Notice::Voting { barred: None } => info!(node, group, "the node votes"),
             Notice::Voting { barred: Some(bar) } => warn!(node, group, reason = ?bar, "the node does not vote"),
-            Notice::ClockStep { ahead_ms } => {
-                warn!(node, group, ahead_ms, "the leader's wall clock has jumped ahead: log time does not follow");
+            Notice::ClockDiffers { wall_ahead_ms: None } => {
+                info!(node, group, "the wall clock agrees with log time again");
+            }
+            Notice::ClockDiffers { wall_ahead_ms: Some(wall_ahead_ms) } => {
+                warn!(node, group, wall_ahead_ms, "the wall clock differs from log time, which does not follow it");
             }
             Notice::SnapshotBuilt { index, bytes } => info!(node, group, index = index.0, bytes, "a snapshot is built"),
             Notice::SnapshotSending { to, index } => {

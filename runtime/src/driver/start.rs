@@ -13,7 +13,7 @@ use super::calls::Doors;
 use super::mailbox::Mailbox;
 use super::report::Report;
 use super::waiting::WaitingCalls;
-use super::worker::Worker;
+use super::worker::{SnapshotThreads, WORK_MAX, Worker};
 use super::{Clock, Driver, News, Scratch, log};
 use crate::{Job, Node, NodeInput, Snapshots};
 
@@ -27,7 +27,7 @@ pub struct Parts<D: Disk> {
     pub transport: Arc<dyn Transport>,
     /// The log, which becomes a thread.
     pub log: Wal<D>,
-    /// The snapshots, which become a thread.
+    /// The snapshots, which become a thread for each lane.
     pub snapshots: Snapshots<D>,
     /// The data directory's lock: held until the node has stopped and its threads have ended.
     pub lock: Arc<dyn Any + Send + Sync>,
@@ -58,7 +58,6 @@ impl Driver {
         let log = log::spawn(parts.log, news.clone())?;
         let control = parts.transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS)?;
         let groups = parts.transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX))?;
-        let stop_snapshots = parts.snapshots.stop_flag();
         Ok(Self {
             report: Report::new(parts.node.identity().node),
             node: parts.node,
@@ -67,14 +66,14 @@ impl Driver {
             transport: parts.transport,
             inboxes: [control, groups],
             log,
-            snapshots: snapshot_thread(parts.snapshots, parts.lock.clone(), news.clone())?,
-            stop_snapshots,
+            snapshots: SnapshotThreads::spawn(parts.snapshots, &parts.lock, &news)?,
             jobs: job_thread(news.clone())?,
             news,
             doors: Doors::new(CALLS_BYTES_MAX),
             waiting: WaitingCalls::default(),
             unsent: Vec::new(),
             armed: Instant::ZERO,
+            round: Instant::ZERO,
             shutdown: None,
             scratch: Scratch::default(),
             lock: parts.lock,
@@ -82,23 +81,7 @@ impl Driver {
     }
 }
 
-type SnapshotWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, crate::SnapshotOperation);
 type JobWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, Job);
-
-fn snapshot_thread<D: Disk>(
-    mut snapshots: Snapshots<D>,
-    lock: Arc<dyn Any + Send + Sync>,
-    news: Mailbox<News>,
-) -> io::Result<Worker<SnapshotWork>> {
-    let ended = news.clone();
-    let work = move |(group, ticket, operation): SnapshotWork| {
-        let _lock = &lock;
-        let result = snapshots.perform(group, operation);
-        // Nobody listens any more when the loop has ended.
-        let _ = news.push(News::Node(NodeInput::Snapshot { group, ticket, result }), 0);
-    };
-    Worker::spawn("quorate-snapshots", WORK_MAX, work, move || drop(ended.push(News::Ended, 0)))
-}
 
 /// Jobs hold nothing of the data directory, so that nobody waits for the end of their thread.
 fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
@@ -109,8 +92,6 @@ fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
 }
 
 /// The threads of the log and of the snapshots.
-pub(super) const THREADS_WITH_THE_DIRECTORY: usize = 2;
-/// Snapshot operations or jobs that wait for their thread; one more fails at once.
-const WORK_MAX: usize = 4096;
+pub(super) const THREADS_WITH_THE_DIRECTORY: usize = 1 + SnapshotThreads::COUNT;
 /// Bytes of calls that wait for the loop, on each of its two ways in; beyond it calls are refused as `Overloaded`.
 const CALLS_BYTES_MAX: usize = 64 << 20;

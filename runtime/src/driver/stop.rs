@@ -36,7 +36,6 @@ impl Driver {
         done.extend(self.doors.close());
         self.waiting.clear();
         self.transport.shutdown().await;
-        self.stop_snapshots.raise();
         self.snapshots.close();
         self.jobs.close();
         log::close(self.log, self.news.clone());

@@ -1,8 +1,17 @@
-//! A thread for work that must not hold up the loop, behind a bounded queue.
+//! Threads for work that must not hold up the loop, behind bounded queues.
 
+use std::any::Any;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+
+use quorate_protocol::{GroupId, Ticket};
+use quorate_wal::disk::Disk;
+
+use super::News;
+use super::mailbox::Mailbox;
+use crate::{NodeInput, SnapshotFailure, SnapshotLane, SnapshotOperation, Snapshots, StopFlag};
 
 /// A thread that does one piece of work after another.
 #[derive(Debug)]
@@ -41,6 +50,72 @@ impl<T: Send + 'static> Worker<T> {
         self.queue = None;
     }
 }
+
+/// The threads that work on snapshots, one a lane: a snapshot that takes long to make keeps no other from being sent.
+#[derive(Debug)]
+pub(crate) struct SnapshotThreads {
+    lanes: [Worker<SnapshotWork>; SnapshotThreads::COUNT],
+    stop: StopFlag,
+}
+
+type SnapshotWork = (GroupId, Ticket, SnapshotOperation);
+
+impl SnapshotThreads {
+    /// How many there are; each tells [`News::Ended`] once.
+    pub(crate) const COUNT: usize = SnapshotLane::ALL.len();
+
+    /// Starts them. They hold `lock` until they end.
+    pub(crate) fn spawn<D: Disk>(
+        snapshots: Snapshots<D>,
+        lock: &Arc<dyn Any + Send + Sync>,
+        news: &Mailbox<News>,
+    ) -> io::Result<Self> {
+        let stop = snapshots.stop_flag();
+        let snapshots = Arc::new(snapshots);
+        let spawn = |name: &str| {
+            let (snapshots, lock, tell, ended) = (snapshots.clone(), lock.clone(), news.clone(), news.clone());
+            let work = move |(group, ticket, operation): SnapshotWork| {
+                let _lock = &lock;
+                let result = snapshots.perform(group, operation);
+                // Nobody listens any more when the loop has ended.
+                let _ = tell.push(News::Node(NodeInput::Snapshot { group, ticket, result }), 0);
+            };
+            Worker::spawn(name, WORK_MAX, work, move || drop(ended.push(News::Ended, 0)))
+        };
+        let lanes = [spawn("quorate-transfer")?, spawn("quorate-build")?, spawn("quorate-restore")?];
+        Ok(Self { lanes, stop })
+    }
+
+    /// Queues an operation on its lane.
+    ///
+    /// # Errors
+    /// When the lane's queue is full: the operation is dropped.
+    pub(crate) fn offer(
+        &self,
+        group: GroupId,
+        ticket: Ticket,
+        operation: SnapshotOperation,
+    ) -> Result<(), SnapshotFailure> {
+        let lane = match operation.lane() {
+            SnapshotLane::Transfer => 0,
+            SnapshotLane::Build => 1,
+            SnapshotLane::Whole => 2,
+        };
+        let is_queued = self.lanes[lane].offer((group, ticket, operation));
+        is_queued.then_some(()).ok_or_else(|| SnapshotFailure::Io("too many snapshot operations wait".to_owned()))
+    }
+
+    /// Ends what is under way early, takes no more, and lets the threads end.
+    pub(crate) fn close(&mut self) {
+        self.stop.raise();
+        for lane in &mut self.lanes {
+            lane.close();
+        }
+    }
+}
+
+/// Operations on snapshots, or jobs, that wait for their thread; one more fails at once.
+pub(super) const WORK_MAX: usize = 4096;
 
 struct OnDrop<F: FnOnce()>(Option<F>);
 

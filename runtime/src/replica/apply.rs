@@ -8,9 +8,9 @@ use quorate_protocol::{
     LogTime, ReplicatedLog, Term, Ticket,
 };
 
-use super::Replica;
 use super::message::Verdict;
 use super::propose::unknown;
+use super::{Replica, ReplicaSettings};
 use crate::node::panic_message;
 use crate::sessions::Admission;
 use crate::{ApplyContext, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, StateMachine, Unknown};
@@ -28,12 +28,34 @@ pub(super) struct Applied {
     pub(super) state_index: LogIndex,
 }
 
+/// What a turn may still apply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    bytes: usize,
+    entries: usize,
+}
+
 /// What became of one entry.
 enum Effect {
     Applied(Bytes),
     ResponseForgotten,
     SessionExpired,
     OutsideWindow,
+}
+
+impl Budget {
+    pub(super) fn new(settings: &ReplicaSettings) -> Self {
+        Self { bytes: settings.apply_bytes_max, entries: settings.apply_entries_max }
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.entries -= 1;
+    }
+
+    fn is_spent(self) -> bool {
+        self.bytes == 0 || self.entries == 0
+    }
 }
 
 impl Applied {
@@ -45,16 +67,20 @@ impl Applied {
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Whether there is more to apply than this turn allowed.
     pub(super) fn has_backlog(&self) -> bool {
-        self.budget == 0 && self.may_apply()
+        self.budget.is_spent() && self.may_apply()
     }
 
     pub(super) fn apply_committed(&mut self) {
-        while self.budget > 0 && self.may_apply() {
+        while !self.budget.is_spent() && self.may_apply() {
             self.load_retry_at = None;
-            match self.core.entries(self.applied.index.next(), self.budget.min(BATCH_BYTES)) {
+            if let Some((index, term, entry)) = self.taken.pop_front() {
+                self.apply_next(index, term, &entry);
+                continue;
+            }
+            match self.core.entries(self.applied.index.next(), self.budget.bytes.min(BATCH_BYTES)) {
                 Committed::Cached(entries) => {
                     assert!(!entries.is_empty(), "what is committed is there");
-                    self.apply_all(entries);
+                    self.taken = entries.into();
                 }
                 Committed::NeedsLoad(range) => {
                     let ticket = self.ticket();
@@ -75,7 +101,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             Ok(Loaded::Entries(entries))
                 if entries.first().is_some_and(|first| first.0 == self.applied.index.next()) =>
             {
-                self.apply_all(entries);
+                self.taken = entries.into();
             }
             Ok(_) => {}
             Err(LoadFailure::Damaged) => self.halt(&HaltReason::Damaged { index: self.applied.index.next() }),
@@ -92,19 +118,21 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         is_free && !is_waiting && self.applied.index < self.committed
     }
 
-    fn apply_all(&mut self, entries: Vec<(LogIndex, Term, Entry)>) {
-        for (index, term, entry) in entries {
-            if self.halted.is_some() || index > self.committed {
-                return;
-            }
-            assert_eq!(index, self.applied.index.next(), "entries are applied in their order");
-            let bytes = entry.encoded_len();
-            self.budget = self.budget.saturating_sub(bytes);
-            if let Err(reason) = self.apply(index, term, &entry) {
-                return self.halt(&reason);
-            }
-            self.snapshots.note_applied(bytes);
+    /// Entries were taken from the core or the disk and are no longer the next: a snapshot has overtaken them.
+    pub(super) fn forget_loaded(&mut self) {
+        self.taken.clear();
+        self.loading = None;
+        self.load_retry_at = None;
+    }
+
+    fn apply_next(&mut self, index: LogIndex, term: Term, entry: &Entry) {
+        assert_eq!(index, self.applied.index.next(), "entries are applied in their order");
+        let bytes = entry.encoded_len();
+        self.budget.spend(bytes);
+        if let Err(reason) = self.apply(index, term, entry) {
+            return self.halt(&reason);
         }
+        self.snapshots.note_applied(index, bytes);
         self.catch_up.on_applied(self.applied.index, self.committed);
     }
 

@@ -35,6 +35,18 @@ pub enum Obstacle {
     Loading(LogIndex),
     /// Committed entries could not be read from disk; it is tried again.
     LoadFailed(LogIndex),
+    /// A snapshot could not be made, sent or taken in; it is tried again. The service goes on, and the log grows meanwhile.
+    SnapshotFailed {
+        /// What it covers.
+        index: LogIndex,
+        /// Why.
+        reason: String,
+    },
+    /// This node's wall clock is far from log time. The service goes on, and log time does not follow the wall clock.
+    ClockDiffers {
+        /// By how many milliseconds the wall clock is ahead; below zero where it is behind.
+        wall_ahead_ms: i64,
+    },
 }
 
 /// How far an entry is.
@@ -58,8 +70,9 @@ pub enum EntryState {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// What stands between this replica and its service, most weighty first. Nothing: this node knows of no obstacle. What holds up
-    /// another node is asked there: a full disk of the leader's, or leadership that it is handing over.
+    /// What stands between this replica and its service, most weighty first, and then what is wrong although it serves. Nothing:
+    /// this node knows of no obstacle. What holds up another node is asked there: a full disk of the leader's, or leadership that
+    /// it is handing over.
     pub fn explain(&self) -> Vec<Obstacle> {
         if let Some(reason) = &self.halted {
             return vec![Obstacle::Halted(reason.clone())];
@@ -91,6 +104,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         } else if self.loading.is_some() {
             obstacles.push(Obstacle::Loading(next));
         }
+        if let Some((index, reason)) = self.snapshots.failure.clone() {
+            obstacles.push(Obstacle::SnapshotFailed { index, reason });
+        }
+        obstacles.extend(self.clock_differs.map(|wall_ahead_ms| Obstacle::ClockDiffers { wall_ahead_ms }));
         obstacles
     }
 

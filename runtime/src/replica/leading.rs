@@ -27,6 +27,8 @@ pub(super) struct Leading {
     ticked_at: Option<Instant>,
     /// Who waits until leadership is handed over, and until when.
     pub(super) transfer: Option<(CallId, Instant)>,
+    /// The node stops, and hands over again if it still leads then.
+    hand_over_again: Option<Instant>,
 }
 
 impl Leading {
@@ -57,7 +59,7 @@ impl Leading {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.tick_at.into_iter().chain(self.transfer.map(|(_, until)| until)).min()
+        self.tick_at.into_iter().chain(self.transfer.map(|(_, until)| until)).chain(self.hand_over_again).min()
     }
 }
 
@@ -71,11 +73,20 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             None if self.leading.transfer.is_some() => Some(TransferError::Pending),
             None => None,
         };
+        let refused = refused.or_else(|| self.unreachable(to).map(TransferError::Unreachable));
         if let Some(error) = refused {
             return self.reply(call, Reply::Transfer(Err(error)));
         }
-        self.leading.transfer = Some((call, deadline));
-        self.hand_over(to, deadline);
+        // No command is taken meanwhile: whoever asks may have the time, the others have not.
+        let until = deadline.min(self.now.instant.after(self.settings.hand_over_max));
+        self.leading.transfer = Some((call, until));
+        self.hand_over(to, until);
+    }
+
+    /// The node to hand over to, if it is known not to be there.
+    fn unreachable(&self, to: Option<NodeId>) -> Option<NodeId> {
+        let is_there = |heard_at: Instant| self.now.instant.since(heard_at) < self.settings.hand_over_max / 2;
+        to.filter(|to| *to != self.seat.node && !self.leading.heard_at(*to).is_some_and(is_there))
     }
 
     pub(super) fn on_role(&mut self, role: Role, term: Term, leader: Option<NodeId>) {
@@ -100,9 +111,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     pub(super) fn on_shutdown(&mut self, deadline: Instant) {
         self.stopping = Some(deadline);
         self.refuse_waiting();
-        if self.is_leader() && !self.is_alone() {
-            self.hand_over(None, deadline);
-        }
+        self.hand_over_to_stop();
+    }
+
+    /// Hands over before the node stops; to another, if the one that was chosen does not take it.
+    fn hand_over_to_stop(&mut self) {
+        let Some(deadline) = self.stopping.filter(|_| self.is_leader() && !self.is_alone()) else { return };
+        let until = deadline.min(self.now.instant.after(self.settings.hand_over_max));
+        self.leading.hand_over_again = (until < deadline).then_some(until);
+        self.hand_over(None, until);
     }
 
     /// Whether there is nobody to hand leadership over to.
@@ -116,7 +133,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some((call, _)) = self.leading.transfer.take_if(|(_, until)| *until <= now) {
             self.reply(call, Reply::Transfer(Err(TransferError::DeadlinePassed)));
         }
-        if self.is_leader() && self.leading.tick_at.take_if(|at| *at <= now).is_some() {
+        if self.leading.hand_over_again.take_if(|at| *at <= now).is_some() {
+            self.hand_over_to_stop();
+        }
+        let is_time = self.leading.tick_at.take_if(|at| *at <= now).is_some();
+        // Log time may go a little slower than this node's clock: then the tick is planned anew.
+        if is_time && self.is_leader() && self.next_due().is_some_and(|due| due <= self.core.log_time(self.now)) {
             self.leading.tick_in_flight = true;
             self.leading.ticked_at = Some(now);
             let (id, payload) = (ProposalId::default(), Bytes::new());
@@ -131,13 +153,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if !self.is_leader() || self.leading.tick_in_flight || self.halted.is_some() {
             return;
         }
-        let due = self.state.next_deadline().into_iter().chain(self.sessions.next_expiry()).min();
-        let Some(LogTime(due)) = due else { return };
-        let reached = self.now.wall_ms.max(self.applied.log_time.0);
-        let wait = std::time::Duration::from_millis(due.saturating_sub(reached));
+        let Some(LogTime(due)) = self.next_due() else { return };
+        let reached = self.core.log_time(self.now).max(self.applied.log_time);
+        let wait = std::time::Duration::from_millis(due.saturating_sub(reached.0));
         let interval = self.settings.tick_interval_min;
         let earliest = self.leading.ticked_at.map_or(Instant::ZERO, |at| at.after(interval));
         self.leading.tick_at = Some(self.now.instant.after(wait).max(earliest));
+    }
+
+    /// The log time at which something is due without a command.
+    fn next_due(&self) -> Option<LogTime> {
+        self.state.next_deadline().into_iter().chain(self.sessions.next_expiry()).min()
     }
 
     fn hand_over(&mut self, to: Option<NodeId>, deadline: Instant) {

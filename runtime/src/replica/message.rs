@@ -8,6 +8,7 @@
 //! | [`SnapshotMessage::Progress`] | who lags | the leader | the pieces from there on |
 //! | [`SnapshotMessage::Durable`] | who lags | the leader | nothing |
 //! | [`SnapshotMessage::GivenUp`] | who lags | the leader | nothing |
+//! | [`SnapshotMessage::Damaged`] | who lags | the leader | nothing |
 //!
 //! Variants are only appended, and a variant's fields never change.
 
@@ -141,6 +142,8 @@ pub(super) enum SnapshotMessage {
     Durable,
     /// It could not be kept. It may be sent anew.
     GivenUp,
+    /// All of it arrived, and is not what its checksum says: the sender looks at its own copy.
+    Damaged,
 }
 
 /// Whether what is on its way is still of use.

@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use quorate_protocol::{
-    GroupId, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId, Now,
-    Output, RecoverError, Recovery, ReplicatedLog, Role, SessionId, StorageLevel, Term, Ticket,
+    Entry, GroupId, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
+    Now, Output, RecoverError, Recovery, ReplicatedLog, Role, SessionId, StorageLevel, Term, Ticket,
 };
 use quorate_transport::{ChannelId, Received, codec};
 
 use crate::metrics::MetricKind;
+use crate::node::panic_message;
 use crate::sessions::Sessions;
 use crate::{CallId, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, StateMachine, TransferError};
 
@@ -24,6 +26,7 @@ mod proposals;
 mod propose;
 mod reads;
 mod settings;
+mod sizes;
 mod snapshots;
 mod status;
 mod transfer;
@@ -34,7 +37,7 @@ pub use propose::{Delivery, ProposeOptions};
 pub use settings::{ReplicaSettings, ReplicaSettingsError};
 pub use status::{ReplicaCounters, ReplicaStatus, TransferProgress};
 
-use apply::Applied;
+use apply::{Applied, Budget};
 use catch_up::CatchUpWatch;
 use forwards::Forwards;
 use leading::Leading;
@@ -73,14 +76,18 @@ pub struct Replica<L, S: StateMachine> {
     snapshots: Snapshots,
     leading: Leading,
     catch_up: CatchUpWatch,
+    /// Entries that were taken from the core or the disk and are the next to apply.
+    taken: VecDeque<(LogIndex, Term, Entry)>,
     /// A read of entries that left the core's cache.
     loading: Option<Ticket>,
     /// Applying is tried again then: entries could not be read.
     load_retry_at: Option<Instant>,
-    /// Bytes of entries that may still be applied in this turn.
-    budget: usize,
+    /// What may still be applied in this turn.
+    budget: Budget,
     last_ticket: u64,
     storage: StorageLevel,
+    /// By how many milliseconds the wall clock is ahead of log time, while that is too far.
+    clock_differs: Option<i64>,
     halted: Option<HaltReason>,
     /// The node stops; then at the latest.
     stopping: Option<Instant>,
@@ -104,10 +111,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// ([`StateMachine::applied`]); a newer snapshot replaces it.
     ///
     /// # Errors
-    /// Those of the core.
-    ///
-    /// # Panics
-    /// When the settings contradict each other: check those that come from a user.
+    /// Those of the core, when the settings contradict each other, and when the state machine panics.
     pub fn recover(
         now: Now,
         seat: Seat,
@@ -116,12 +120,14 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         recovery: Recovery,
         state: S,
     ) -> Result<Self, RecoverError> {
-        assert_eq!(settings.check(), Ok(()), "settings are checked when they are made");
+        settings.check().map_err(|error| RecoverError::Settings(error.to_string()))?;
+        let state_index = catch_unwind(AssertUnwindSafe(|| state.applied()));
+        let state_index = state_index.map_err(|panic| RecoverError::StateMachine(panic_message(&*panic)))?;
         let snapshot = recovery.snapshot.clone();
         let is_first = recovery.configurations.is_empty() && snapshot.is_none();
         let core = L::recover(now, config, recovery)?;
         let status = core.status();
-        let mut applied = Applied::new(state.applied());
+        let mut applied = Applied::new(state_index);
         if is_first {
             applied.configuration = Some(status.configuration);
         }
@@ -141,11 +147,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             snapshots: Snapshots::default(),
             leading: Leading::default(),
             catch_up: CatchUpWatch::default(),
+            taken: VecDeque::new(),
             loading: None,
             load_retry_at: None,
-            budget: settings.apply_bytes_max,
+            budget: Budget::new(&settings),
             last_ticket: 0,
             storage: StorageLevel::Enough,
+            clock_differs: None,
             halted: None,
             stopping: None,
             counters: ReplicaCounters::default(),
@@ -168,7 +176,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         ReadContext {
             index: self.applied.index,
             log_time: self.applied.log_time,
-            wall_ms: self.now.wall_ms,
+            now: self.core.log_time(self.now).max(self.applied.log_time),
             leader_heard: self.leader_heard(),
         }
     }
@@ -283,7 +291,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 let frame = codec::encode(ChannelId::FIRST_CORE, self.seat.group, &message);
                 GroupOutput::Send { to, frame: frame.expect("a core bounds its messages") }
             }
-            Output::Persist { ticket, operations } => GroupOutput::Persist { ticket, operations },
+            Output::Persist { ticket, operations } => {
+                self.snapshots.note_written(&operations);
+                GroupOutput::Persist { ticket, operations }
+            }
             Output::Load { ticket, range } => GroupOutput::Load { ticket, range },
             Output::Request { ticket, request: LogRequest::SendSnapshot { to, term, snapshot } } => {
                 return self.send_snapshot(ticket, to, term, &snapshot);
@@ -304,6 +315,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             LogEvent::Committed { index } => {
                 assert!(index >= self.committed, "what is committed stays committed");
                 self.committed = index;
+                self.forget_ready(index);
                 self.catch_up.on_committed(self.applied.index, index, &self.settings);
             }
             LogEvent::ReadReady { id, index } => self.reads.on_ready(id, index),
@@ -317,8 +329,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.restore(snapshot);
             }
             LogEvent::Voting { barred } => self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred })),
-            LogEvent::ClockStep { ahead_ms } => {
-                self.outputs.push_back(GroupOutput::Notice(Notice::ClockStep { ahead_ms }));
+            LogEvent::ClockDiffers { wall_ahead_ms } => {
+                self.clock_differs = wall_ahead_ms;
+                self.outputs.push_back(GroupOutput::Notice(Notice::ClockDiffers { wall_ahead_ms }));
             }
         }
     }
@@ -370,7 +383,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     fn set_now(&mut self, now: Now) {
         self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
-        self.budget = self.settings.apply_bytes_max;
+        self.budget = Budget::new(&self.settings);
     }
 
     /// How long ago the leader was heard of.
@@ -416,6 +429,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
                 Input::PeerStanding { node, standing }
             }
             GroupInput::Storage(level) => {
+                if level == StorageLevel::Low && self.storage != level {
+                    // What the log holds and a snapshot can stand for is all that this group can give back.
+                    self.snapshots.is_wanted = true;
+                }
                 self.storage = level;
                 Input::Storage(level)
             }
@@ -486,9 +503,9 @@ pub struct ReadContext {
     pub index: LogIndex,
     /// Its log time. Whether something exists depends on this alone.
     pub log_time: LogTime,
-    /// This node's wall clock in Unix milliseconds. It may shape a reply (how long a key still lives, at least 0), never
-    /// what exists.
-    pub wall_ms: u64,
+    /// The log time at this moment, as far as this node knows it. It may shape a reply (how long a key still lives, at least
+    /// 0), never what exists.
+    pub now: LogTime,
     /// How long ago the leader was heard of; nothing if it never was, zero on the leader itself. What a local read
     /// returns may be older: a leader that was itself cut off is heard of as well.
     pub leader_heard: Option<Duration>,

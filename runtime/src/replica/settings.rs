@@ -25,16 +25,24 @@ pub struct ReplicaSettings {
     pub reads_max: usize,
     /// How long a read waits before it asks again after it failed for want of a leader. 20 ms unless set.
     pub read_retry: Duration,
+    /// A hand-over of leadership, during which no command is taken, is given up after so long. Longer than an election takes. 2 s
+    /// unless set.
+    pub hand_over_max: Duration,
     /// The least time between two ticks that a leader proposes. 100 ms unless set.
     pub tick_interval_min: Duration,
     /// The bytes of committed entries that are applied before other groups, and messages, have their turn. 1 MiB unless set.
     pub apply_bytes_max: usize,
-    /// A snapshot is made after so many bytes of entries. 256 MiB unless set.
+    /// The most entries that are applied before others have their turn, however small they are. So many of the costliest commands must
+    /// take well below an election time-out, or a leader with much to apply loses its office. 64 unless set.
+    pub apply_entries_max: usize,
+    /// A snapshot is made after entries that take so many bytes in the log, what fills its sectors included. 256 MiB unless set.
     pub snapshot_bytes: u64,
     /// A snapshot is made after so many entries. 1,000,000 unless set.
     pub snapshot_entries: u64,
     /// So many entries before a snapshot stay in the log, for peers that lag a little. 10,000 unless set.
     pub keep_entries: u64,
+    /// And no more of them than so many bytes. 64 MiB unless set.
+    pub keep_bytes: u64,
     /// How long to wait before a snapshot that could not be made, or entries that could not be read, are tried again.
     /// 5 s unless set.
     pub retry: Duration,
@@ -62,8 +70,10 @@ impl ReplicaSettings {
             (u32::try_from(self.command_bytes_max).is_ok(), "command_bytes_max fits 32 bits"),
             (self.reads_max > 0, "reads_max is above zero"),
             (self.read_retry > Duration::ZERO, "read_retry is above zero"),
+            (self.hand_over_max > Duration::ZERO, "hand_over_max is above zero"),
             (self.tick_interval_min > Duration::ZERO, "tick_interval_min is above zero"),
             (self.apply_bytes_max > 0, "apply_bytes_max is above zero"),
+            (self.apply_entries_max > 0, "apply_entries_max is above zero"),
             (self.snapshot_bytes > 0, "snapshot_bytes is above zero"),
             (self.snapshot_entries > 0, "snapshot_entries is above zero"),
             (self.retry > Duration::ZERO, "retry is above zero"),
@@ -87,11 +97,14 @@ impl Default for ReplicaSettings {
             command_bytes_max: (1 << 20) - 8192,
             reads_max: 65_536,
             read_retry: Duration::from_millis(20),
+            hand_over_max: Duration::from_secs(2),
             tick_interval_min: Duration::from_millis(100),
             apply_bytes_max: 1 << 20,
+            apply_entries_max: 64,
             snapshot_bytes: 256 << 20,
             snapshot_entries: 1_000_000,
             keep_entries: 10_000,
+            keep_bytes: 64 << 20,
             retry: Duration::from_secs(5),
             chunk_bytes: 256 << 10,
             window_bytes: 2 << 20,

@@ -3,9 +3,12 @@
 use std::any::Any;
 use std::io::{BufReader, BufWriter, Write};
 
-use quorate_protocol::{HaltReason, Input, Instant, LogCommand, LogIndex, ReplicatedLog, SnapshotMeta, Ticket};
+use quorate_protocol::{
+    HaltReason, Input, Instant, LogCommand, LogIndex, Operation, ReplicatedLog, SnapshotMeta, StorageLevel, Ticket,
+};
 
 use super::Replica;
+use super::sizes::Sizes;
 use super::transfer::{Received, Receiving, Sending};
 use crate::sessions::{Sessions, read_header, write_header};
 use crate::{
@@ -20,18 +23,30 @@ pub(super) struct Snapshots {
     pub(super) newest: Option<SnapshotMeta>,
     building: Option<(Ticket, SnapshotMeta)>,
     restoring: Option<(Ticket, SnapshotMeta)>,
-    /// Entries applied since the newest snapshot, and their bytes.
+    /// Entries applied since the newest snapshot, and the bytes that they and what surrounds them take in the log.
     entries: u64,
     bytes: u64,
+    /// Bytes of the newest entries.
+    sizes: Sizes,
     /// The log wants one, whatever was applied since.
     pub(super) is_wanted: bool,
     /// The last could not be made; not before then.
     retry_at: Option<Instant>,
     /// Snapshots below this index are deleted.
     deleted_before: LogIndex,
+    /// The newest snapshot's file is not what was written: it is not sent, and a new one takes its place.
+    damaged: Option<LogIndex>,
+    /// A snapshot of this node that a peer found damaged is being read.
+    verifying: Option<(Ticket, LogIndex)>,
+    /// A snapshot from the leader is durable, and this is its state machine. It is in force once the log starts behind it.
+    ready: Option<(SnapshotMeta, Box<dyn Any + Send>)>,
+    /// The operation that failed last, where none of its kind was done since.
+    pub(super) failure: Option<(LogIndex, String)>,
     /// One a peer.
     pub(super) sending: Vec<Sending>,
     pub(super) receiving: Option<Receiving>,
+    /// What could not be taken in last: not again before then.
+    pub(super) refused: Option<(SnapshotMeta, Instant)>,
     /// What was taken in last, so that its sender can be told again.
     pub(super) received: Option<Received>,
 }
@@ -45,9 +60,16 @@ struct Restored<S> {
 }
 
 impl Snapshots {
-    pub(super) fn note_applied(&mut self, bytes: usize) {
+    pub(super) fn note_applied(&mut self, index: LogIndex, bytes: usize) {
         self.entries += 1;
         self.bytes += bytes as u64;
+        self.sizes.push(index, bytes as u64);
+    }
+
+    /// A write goes to the log, which begins it in a sector of its own. What fills its last one counts as well.
+    pub(super) fn note_written(&mut self, operations: &[Operation]) {
+        let bytes: usize = operations.iter().map(Operation::weight).sum();
+        self.bytes += (bytes.next_multiple_of(SECTOR_BYTES) - bytes) as u64;
     }
 
     /// The snapshot that is being restored.
@@ -86,7 +108,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             return;
         }
         let newest = snapshots.newest.as_ref().map_or(LogIndex::ZERO, |newest| newest.index);
-        if self.applied.index <= newest {
+        if self.applied.index < newest || (self.applied.index == newest && snapshots.damaged.is_none()) {
             snapshots.is_wanted = false;
             return;
         }
@@ -114,17 +136,39 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if index <= self.applied.index || self.snapshots.restoring().is_some_and(|restoring| index <= restoring) {
             return;
         }
+        self.forget_loaded();
+        if let Some((_, state)) = self.snapshots.ready.take_if(|(ready, _)| *ready == snapshot) {
+            self.snapshots.restoring = None;
+            return self.on_restored(snapshot, Ok(SnapshotDone::Restored(state)));
+        }
+        let read = self.reader(index);
+        let ticket = self.ticket();
+        self.snapshots.restoring = Some((ticket, snapshot));
+        self.operate(ticket, SnapshotOperation::Restore { index, read });
+    }
+
+    /// Reads a snapshot that covers `index`.
+    pub(super) fn reader(&self, index: LogIndex) -> SnapshotReader {
         let has_more = self.applied.state_index >= index;
-        let read: SnapshotReader = Box::new(move |from| {
+        Box::new(move |from| {
             let mut from = BufReader::with_capacity(BUFFER_BYTES, from);
             let (level, sessions) = read_header(&mut from)?;
             let state = if has_more { None } else { Some(S::restore(&mut from)?) };
             Ok(Box::new(Restored { level, sessions, state }) as Box<dyn Any + Send>)
-        });
-        let ticket = self.ticket();
-        self.loading = None;
-        self.snapshots.restoring = Some((ticket, snapshot));
-        self.operate(ticket, SnapshotOperation::Restore { index, read });
+        })
+    }
+
+    /// A snapshot from the leader is durable, and this is its state machine.
+    pub(super) fn keep_ready(&mut self, snapshot: SnapshotMeta, state: Box<dyn Any + Send>) {
+        self.forget_ready(LogIndex(u64::MAX));
+        self.snapshots.ready = Some((snapshot, state));
+    }
+
+    /// Everything up to `index` is known to be committed: a state machine that waits for less is not wanted any more.
+    pub(super) fn forget_ready(&mut self, index: LogIndex) {
+        if let Some((_, state)) = self.snapshots.ready.take_if(|(ready, _)| ready.index <= index) {
+            self.free(state);
+        }
     }
 
     pub(super) fn on_snapshot_done(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
@@ -134,25 +178,34 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some((_, meta)) = self.snapshots.restoring.take_if(|(restoring, _)| *restoring == ticket) {
             return self.on_restored(meta, result);
         }
+        if let Some((_, index)) = self.snapshots.verifying.take_if(|(verifying, _)| *verifying == ticket) {
+            return self.on_verified(index, result.err());
+        }
         self.on_transfer_done(ticket, result);
     }
 
     fn on_built(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
-        if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index >= meta.index) {
+        let is_in_place = self.snapshots.damaged == Some(meta.index);
+        if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index >= meta.index) && !is_in_place {
             // One from the leader has overtaken it.
             return;
         }
         match result {
             Ok(SnapshotDone::Durable { length, .. }) => {
-                let keep = if self.snapshots.is_wanted { 0 } else { self.settings.keep_entries };
-                let keep_from = LogIndex(meta.index.0.saturating_sub(keep));
+                let keep_from = self.keep_from(meta.index);
                 self.snapshots.is_wanted = false;
+                self.snapshots.damaged = None;
+                self.snapshots.failure = None;
                 self.snapshots.newest = Some(meta.clone());
                 self.counters.snapshots_built += 1;
                 let notice = Notice::SnapshotBuilt { index: meta.index, bytes: length };
                 self.outputs.push_back(GroupOutput::Notice(notice));
                 let command = LogCommand::Compact { snapshot: meta, keep_from };
                 self.core.handle(self.now, Input::Command(command));
+                if self.storage == StorageLevel::Low {
+                    // Room counts for more than peers that lag: they are sent the snapshot.
+                    self.core.handle(self.now, Input::CompactRequested);
+                }
                 self.delete_old_snapshots();
             }
             Ok(_) => self.on_build_failed(&meta, "the store gave another answer than was asked for".into()),
@@ -163,7 +216,46 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_build_failed(&mut self, meta: &SnapshotMeta, reason: String) {
         self.snapshots.retry_at = Some(self.now.instant.after(self.settings.retry));
         self.snapshots.entries = self.settings.snapshot_entries;
-        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index: meta.index, reason }));
+        self.note_failure(meta.index, reason);
+    }
+
+    /// Something could not be done with a snapshot.
+    pub(super) fn note_failure(&mut self, index: LogIndex, reason: String) {
+        self.snapshots.failure = Some((index, reason.clone()));
+        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index, reason }));
+    }
+
+    /// Whether the snapshot of this index must not be sent: its file is not what was written, or that is being looked at.
+    pub(super) fn is_doubtful(&self, index: LogIndex) -> bool {
+        let snapshots = &self.snapshots;
+        snapshots.damaged == Some(index) || snapshots.verifying.is_some_and(|(_, verifying)| verifying == index)
+    }
+
+    /// A peer found a snapshot of this node damaged: either this copy is, or what carried it.
+    pub(super) fn verify(&mut self, index: LogIndex) {
+        if self.snapshots.verifying.is_none() {
+            let ticket = self.ticket();
+            self.snapshots.verifying = Some((ticket, index));
+            self.operate(ticket, SnapshotOperation::Verify { index });
+        }
+    }
+
+    fn on_verified(&mut self, index: LogIndex, failure: Option<SnapshotFailure>) {
+        match failure {
+            Some(SnapshotFailure::Damaged | SnapshotFailure::Missing) => self.replace_damaged(index),
+            Some(failure) => self.note_failure(index, format!("it could not be verified ({failure:?})")),
+            None => {}
+        }
+    }
+
+    /// The file of a snapshot is not what was written. The state is in memory, and so a new one can be made.
+    pub(super) fn replace_damaged(&mut self, index: LogIndex) {
+        if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index == index) {
+            self.snapshots.damaged = Some(index);
+            self.snapshots.is_wanted = true;
+            self.snapshots.retry_at = None;
+            self.note_failure(index, "its file is damaged: it is not sent, and a new one is made".into());
+        }
     }
 
     fn on_restored(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
@@ -190,11 +282,14 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.applied.log_time = meta.log_time;
         self.applied.configuration = Some(meta.configuration.clone());
         (self.snapshots.entries, self.snapshots.bytes) = (0, 0);
+        self.snapshots.sizes.clear();
         self.committed = self.committed.max(meta.index);
         self.catch_up.on_applied(meta.index, self.committed);
         self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotInstalled { index: meta.index }));
         let (index, term) = (meta.index, meta.term);
         self.snapshots.newest = Some(meta);
+        self.snapshots.damaged = None;
+        self.snapshots.failure = None;
         self.delete_old_snapshots();
         self.on_covered(index);
         // What follows is of this term or a later one.
@@ -212,12 +307,21 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
+    /// What stays in the log behind a snapshot at `index`, for peers that lag a little.
+    fn keep_from(&self, index: LogIndex) -> LogIndex {
+        if self.snapshots.is_wanted || self.storage == StorageLevel::Low {
+            return index;
+        }
+        let by_count = LogIndex(index.0.saturating_sub(self.settings.keep_entries));
+        by_count.max(self.snapshots.sizes.keep_from(index, self.settings.keep_bytes))
+    }
+
     pub(super) fn operate(&mut self, ticket: Ticket, operation: SnapshotOperation) {
         self.outputs.push_back(GroupOutput::Snapshot { ticket, operation });
     }
 
     /// Freeing a large state takes long, and so is not done within the loop.
-    fn free(&mut self, old: S) {
+    fn free(&mut self, old: impl Send + 'static) {
         let ticket = self.ticket();
         let job = Job(Box::new(move || {
             drop(old);
@@ -227,5 +331,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 }
 
+/// A write takes whole sectors of the log.
+const SECTOR_BYTES: usize = 4096;
 /// State machines write and read small pieces; the store is given large ones.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    DiskState, EntryHeader, EntryKind, HaltReason, LoadFailure, LoadRange, Loaded, LogAnswer, LogEvent, LogIndex,
-    LogRequest, NodeId, Recovery, SnapshotMeta, Term, Ticket,
+    DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer, LogCommand,
+    LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, SnapshotMeta, Term, Ticket,
 };
 use quorate_runtime::{
     CallId, Delivery, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions, ReplicaSettings,
-    Reply,
+    Reply, TransferError,
 };
 
 use crate::ledger::Ledger;
@@ -98,6 +98,147 @@ fn a_disk_that_stands_still_is_named() {
     assert_eq!(bench.replica.explain(), [Obstacle::DiskStalled]);
     bench.log(|log| log.disk = DiskState::Ready);
     assert_eq!(bench.replica.explain(), []);
+}
+
+/// However small they are, since what they cost is not known.
+#[test]
+fn a_turn_applies_no_more_than_so_many_entries() {
+    let settings = ReplicaSettings { apply_entries_max: 10, ..ReplicaSettings::default() };
+    let mut bench = Bench::leader(settings);
+    bench.log(|log| (0..100).for_each(|_| log.commit(Term(1), foreign(b"a"))));
+    for turn in 1..=10 {
+        assert_eq!(bench.replica.status().applied_index, LogIndex(turn * 10));
+        assert_eq!(bench.replica.deadline(), (turn < 10).then_some(bench.now.instant), "the rest follows at once");
+        bench.give(GroupInput::Timeout);
+    }
+    assert_eq!(bench.replica.status().applied_index, LogIndex(100));
+}
+
+/// What was read from disk at once is applied in turns as well.
+#[test]
+fn entries_that_were_read_are_applied_in_turns() {
+    let settings = ReplicaSettings { apply_entries_max: 10, ..ReplicaSettings::default() };
+    let mut bench = Bench::leader(settings);
+    bench.log(|log| {
+        log.cache_from = LogIndex(26);
+        (0..25).for_each(|_| log.commit(Term(1), foreign(b"a")));
+    });
+    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    let loaded = (1..=25).map(|index| (LogIndex(index), Term(1), foreign(b"a"))).collect();
+    bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
+    for applied in [10, 20, 25] {
+        assert_eq!(bench.replica.status().applied_index, LogIndex(applied));
+        bench.give(GroupInput::Timeout);
+    }
+    assert_eq!(bench.outputs.iter().filter_map(load).count(), 1);
+}
+
+/// A read of entries that failed says nothing of those behind a snapshot.
+#[test]
+fn after_a_snapshot_nothing_waits_for_an_earlier_failure() {
+    let mut bench = leader();
+    bench.log(|log| {
+        log.cache_from = LogIndex(2);
+        log.commit(Term(1), foreign(b"a"));
+    });
+    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Io) });
+    let snapshot = snapshot_meta(1);
+    bench.store.durable.insert(snapshot.index, (snapshot.clone(), vec![1, 0, 0, 0, 0, 0, 0, 0, 0]));
+    bench.log(|log| {
+        log.event(LogEvent::Installed { snapshot });
+        log.commit(Term(1), foreign(b"b"));
+    });
+    assert_eq!(bench.replica.status().applied_index, LogIndex(2), "at once");
+    assert_eq!(bench.replica.explain(), []);
+}
+
+#[test]
+fn a_replica_does_not_start_with_settings_that_contradict_each_other() {
+    for settings in [
+        ReplicaSettings { chunk_bytes: usize::MAX, ..ReplicaSettings::default() },
+        ReplicaSettings { apply_entries_max: 0, ..ReplicaSettings::default() },
+        ReplicaSettings { hand_over_max: Duration::ZERO, ..ReplicaSettings::default() },
+    ] {
+        let refused = Bench::try_start(settings, Ledger::default());
+        assert!(matches!(refused, Some(RecoverError::Settings(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn settings_without_bounds_are_no_trap() {
+    let settings = ReplicaSettings {
+        proposals_max: usize::MAX,
+        proposals_bytes_max: usize::MAX,
+        command_bytes_max: u32::MAX as usize,
+        reads_max: usize::MAX,
+        read_retry: Duration::MAX,
+        hand_over_max: Duration::MAX,
+        tick_interval_min: Duration::MAX,
+        apply_bytes_max: usize::MAX,
+        apply_entries_max: usize::MAX,
+        snapshot_bytes: u64::MAX,
+        snapshot_entries: u64::MAX,
+        keep_entries: u64::MAX,
+        keep_bytes: u64::MAX,
+        retry: Duration::MAX,
+        chunk_bytes: usize::MAX,
+        window_bytes: usize::MAX,
+        transfer_retry: Duration::MAX - Duration::from_nanos(1),
+        transfer_timeout: Duration::MAX,
+        catch_up_entries: u64::MAX,
+    };
+    let mut bench = Bench::leader(settings);
+    bench.log(|log| (0..100).for_each(|_| log.commit(Term(1), foreign(b"a"))));
+    bench.replica.transfer(bench.now, CallId(1), Some(LEADER), Instant::from_nanos(u64::MAX));
+    bench.replica.open_session(bench.now, CallId(2), Duration::MAX, Instant::from_nanos(u64::MAX));
+    let request = LogRequest::ReceiveSnapshot { from: LEADER, term: Term(1), snapshot: snapshot_meta(500) };
+    bench.log(|log| log.request(request));
+    bench.give(received(LEADER, piece(Term(1), &snapshot_meta(500), 0, b"cont", u64::MAX)));
+    let request = LogRequest::SendSnapshot { to: LEADER, term: Term(1), snapshot: snapshot_meta(1) };
+    bench.log(|log| log.request(request));
+    bench.give(GroupInput::CompactRequested);
+    bench.give(GroupInput::Timeout);
+    bench.give(GroupInput::Shutdown { deadline: Instant::from_nanos(u64::MAX) });
+    assert_eq!(halt_of(&bench), None);
+    assert_eq!(bench.replica.status().applied_index, LogIndex(101));
+}
+
+#[test]
+fn a_hand_over_to_a_node_that_is_not_there_fails_at_once() {
+    let mut bench = leader();
+    let deadline = bench.now.instant.after(Duration::from_secs(60));
+    bench.replica.transfer(bench.now, CallId(1), Some(LEADER), deadline);
+    bench.settle();
+    let answer = |bench: &mut Bench| {
+        bench.outputs.drain(..).find_map(|output| match output {
+            GroupOutput::Reply { reply: Reply::Transfer(answer), .. } => Some(answer),
+            _ => None,
+        })
+    };
+    assert_eq!(answer(&mut bench), Some(Err(TransferError::Unreachable(LEADER))));
+    assert!(bench.script().commands.is_empty(), "commands are taken all the time");
+    // It was heard of: commands wait for it, but not until the deadline.
+    bench.give(GroupInput::PeerAlive(LEADER));
+    bench.replica.transfer(bench.now, CallId(2), Some(LEADER), deadline);
+    bench.settle();
+    let timeout = ReplicaSettings::default().hand_over_max;
+    assert_eq!(bench.script().commands, [LogCommand::Transfer { to: Some(LEADER), timeout }]);
+    bench.now.instant = bench.now.instant.after(timeout);
+    bench.give(GroupInput::Timeout);
+    assert_eq!(answer(&mut bench), Some(Err(TransferError::DeadlinePassed)));
+}
+
+#[test]
+fn a_node_that_stops_hands_over_again_when_nobody_took_it() {
+    let mut bench = leader();
+    let deadline = bench.now.instant.after(Duration::from_secs(5));
+    bench.give(GroupInput::Shutdown { deadline });
+    for _ in 0..10 {
+        bench.now.instant = bench.now.instant.after(Duration::from_secs(1));
+        bench.give(GroupInput::Timeout);
+    }
+    assert_eq!(bench.script().commands.len(), 3, "at 0, 2 and 4 s of 5");
 }
 
 #[test]
@@ -192,7 +333,7 @@ fn pieces_of_nobody_that_was_admitted_are_refused() {
     let mut bench = Bench::follower(ReplicaSettings::default());
     let meta = snapshot_meta(5);
     let send = |from: u64, term: u64, bench: &mut Bench| {
-        let frame = piece(Term(term), &meta, 0, b"content", 7);
+        let frame = piece(Term(term), &meta, 0, b"\x01\0\0\0\0\0\0\0\0", 9);
         bench.give(received(NodeId(from), frame));
     };
     send(2, 1, &mut bench);

@@ -1,8 +1,8 @@
 //! Replicas that lag: brought up by the log, or by a snapshot that may break off anywhere.
 
-use quorate_protocol::LogIndex;
+use quorate_protocol::{LogIndex, StorageLevel};
 use quorate_raft::Settings;
-use quorate_runtime::{Delivery, GroupInput, Notice, Outcome, ReplicaSettings, SnapshotFailure};
+use quorate_runtime::{Delivery, GroupInput, Notice, Obstacle, Outcome, ReplicaSettings, SnapshotFailure};
 use quorate_transport::ChannelId;
 
 use crate::cluster::{Cluster, N1, N2, N3};
@@ -232,4 +232,124 @@ fn applying_goes_on_while_a_snapshot_is_made() {
     let call = cluster.propose(N1, "b", Delivery::AtMostOnce);
     assert!(matches!(cluster.outcome(N1, call), Outcome::Applied(_)));
     assert!(cluster.sent.iter().all(|(_, _, channel)| *channel != ChannelId::SNAPSHOTS));
+}
+
+#[test]
+fn a_laggard_is_brought_up_while_its_leader_makes_a_snapshot() {
+    let mut cluster = with_laggard();
+    cluster.machine(N1).holds_builds = true;
+    for number in 0..200 {
+        assert!(matches!(cluster.execute(N1, &format!("more {number}")), Outcome::Applied(_)));
+    }
+    assert_eq!(cluster.nodes[&N1].held.len(), 1, "a snapshot is being made, for as long as the test likes");
+    cluster.boot(N3);
+    cluster.run(30_000);
+    assert!(is_caught_up(&cluster));
+    assert_eq!(cluster.replica(N3).status().catch_up.by_snapshot, 1);
+}
+
+/// The peer finds it out, so the leader looks at its own copy and makes another, though nothing was applied since.
+#[test]
+fn a_snapshot_that_rots_is_replaced() {
+    let mut cluster = with_laggard();
+    let index = cluster.replica(N1).status().snapshot_index.expect("it made one");
+    cluster.machine(N1).store.rotten.insert(index);
+    cluster.boot(N3);
+    cluster.run(3000);
+    assert!(is_caught_up(&cluster));
+    let (term, sent) = (cluster.replica(N1).status().log.term, cluster.replica(N1).status().counters);
+    assert_eq!(cluster.leader(), Some(N1), "it keeps its office, in term {term}");
+    assert_eq!(sent.snapshots_sent, 1);
+    let is_told =
+        |notice: &Notice| matches!(notice, Notice::SnapshotFailed { reason, .. } if reason.contains("damaged"));
+    assert!(cluster.nodes[&N1].notices.iter().any(is_told));
+    assert_eq!(cluster.replica(N1).explain(), []);
+}
+
+#[test]
+fn a_rotten_snapshot_of_the_newest_entry_is_made_anew_in_its_place() {
+    let mut cluster = with_laggard();
+    cluster.give(N1, GroupInput::CompactRequested);
+    cluster.run(10);
+    let status = cluster.replica(N1).status();
+    assert_eq!(status.snapshot_index, Some(status.applied_index));
+    cluster.machine(N1).store.rotten.insert(status.applied_index);
+    cluster.boot(N3);
+    cluster.run(3000);
+    assert!(is_caught_up(&cluster));
+    assert_eq!(cluster.leader(), Some(N1));
+}
+
+/// The follower keeps its own log and state, says what is wrong, and does not take the same again at once.
+#[test]
+fn a_snapshot_that_cannot_be_restored_costs_a_follower_nothing() {
+    let mut cluster = with_laggard();
+    let index = cluster.replica(N1).status().snapshot_index.expect("it made one");
+    let (meta, content) = cluster.nodes[&N1].store.durable[&index].clone();
+    let foreign = [&content[..9], &[0xff; 100]].concat();
+    cluster.machine(N1).store.durable.insert(index, (meta, foreign));
+    cluster.boot(N3);
+    cluster.run(12_000);
+    assert_eq!(cluster.machine(N3).halted, None);
+    assert!(!cluster.nodes[&N3].store.durable.contains_key(&index), "nothing of it is kept");
+    let obstacles = cluster.replica(N3).explain();
+    assert!(matches!(obstacles[..], [Obstacle::SnapshotFailed { .. }]), "{obstacles:?}");
+    let failures = |notice: &&Notice| matches!(notice, Notice::SnapshotFailed { .. });
+    let failures = cluster.nodes[&N3].notices.iter().filter(failures).count();
+    assert!((1..=3).contains(&failures), "{failures} tries in 12 s");
+    // It starts again from what it had, and takes the next.
+    cluster.crash(N3);
+    cluster.boot(N3);
+    for number in 0..200 {
+        cluster.execute(N1, &format!("more {number}"));
+    }
+    // What is on its way is given up first.
+    cluster.run(20_000);
+    assert!(is_caught_up(&cluster));
+}
+
+#[test]
+fn a_low_disk_makes_a_snapshot_and_lets_the_log_go() {
+    let mut cluster = Cluster::start_with(3, ReplicaSettings { keep_entries: 1000, ..small() }, Settings::default());
+    cluster.elect(N1);
+    for _ in 0..150 {
+        cluster.execute(N1, "a");
+    }
+    assert_eq!(cluster.replica(N1).status().log.first_index, LogIndex(1), "all is kept for peers that lag");
+    cluster.give(N1, GroupInput::Storage(StorageLevel::Low));
+    cluster.run(100);
+    let status = cluster.replica(N1).status();
+    assert_eq!(status.snapshot_index, Some(status.applied_index));
+    assert_eq!(status.log.first_index, status.applied_index.next());
+    assert!(matches!(cluster.execute(N1, "a"), Outcome::NotApplied(_)));
+    cluster.give(N1, GroupInput::Storage(StorageLevel::Enough));
+    assert!(matches!(cluster.execute(N1, "a"), Outcome::Applied(_)), "there is room again");
+}
+
+#[test]
+fn what_stays_for_laggards_is_bounded_in_bytes_as_well() {
+    let settings = ReplicaSettings { keep_entries: 1000, keep_bytes: 1 << 20, ..small() };
+    let mut cluster = Cluster::start_with(3, settings, Settings::default());
+    cluster.elect(N1);
+    let large = "x".repeat(100_000);
+    for _ in 0..100 {
+        assert!(matches!(cluster.execute(N1, &large), Outcome::Applied(_)));
+    }
+    cluster.run(1000);
+    let status = cluster.replica(N1).status();
+    let kept = status.snapshot_index.expect("it made one").0 + 1 - status.log.first_index.0;
+    assert!((5..=10).contains(&kept), "{kept} entries of 100 kB behind the snapshot");
+}
+
+/// Each small command is a write of its own here, and takes a whole sector of the log.
+#[test]
+fn a_snapshot_is_made_for_what_the_log_takes_on_disk() {
+    let settings = ReplicaSettings { snapshot_entries: 1_000_000, snapshot_bytes: 1 << 20, ..small() };
+    let mut cluster = Cluster::start_with(3, settings, Settings::default());
+    cluster.elect(N1);
+    for _ in 0..300 {
+        cluster.execute(N1, "a");
+    }
+    let index = cluster.replica(N1).status().snapshot_index.expect("300 sectors are more than a MiB");
+    assert!(index > LogIndex(200), "{index}");
 }

@@ -11,7 +11,7 @@ use quorate_raft::testing::Disk;
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_runtime::{
     CallId, Delivery, Group, GroupInput, GroupOutput, Notice, Outcome, ProposeOptions, ReadError, Replica,
-    ReplicaSettings, Reply, Seat, SnapshotOperation,
+    ReplicaSettings, Reply, Seat, SnapshotLane, SnapshotOperation,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 
@@ -27,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) store: Store,
     /// Snapshot operations wait until they are released.
     pub(crate) holds_snapshots: bool,
+    /// So do those that make snapshots.
+    pub(crate) holds_builds: bool,
     pub(crate) held: VecDeque<(quorate_protocol::Ticket, SnapshotOperation)>,
     pub(crate) replies: BTreeMap<CallId, Reply>,
     pub(crate) notices: Vec<Notice>,
@@ -39,6 +41,8 @@ pub(crate) struct Machine {
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Machine>,
     pub(crate) now: Now,
+    /// How far nodes' wall clocks are ahead, in milliseconds.
+    pub(crate) wall_ahead_ms: BTreeMap<NodeId, i64>,
     pub(crate) settings: ReplicaSettings,
     pub(crate) raft: Settings,
     /// Frames on these links are lost.
@@ -70,6 +74,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             now: Now { instant: Instant::from_nanos(1_000_000_000), wall_ms: 1_000_000 },
+            wall_ahead_ms: BTreeMap::new(),
             settings,
             raft,
             cut: BTreeSet::new(),
@@ -87,6 +92,7 @@ impl Cluster {
                 disk: Disk::default(),
                 store: Store::default(),
                 holds_snapshots: false,
+                holds_builds: false,
                 held: VecDeque::new(),
                 replies: BTreeMap::new(),
                 notices: Vec::new(),
@@ -111,6 +117,7 @@ impl Cluster {
 
     /// Starts a node, or starts it again, from what its disk holds.
     pub(crate) fn boot(&mut self, node: NodeId) {
+        let now = self.clocks(node);
         let members = Configuration::of_voters(self.nodes.keys().copied());
         let everybody: Vec<NodeId> = self.nodes.keys().copied().collect();
         let machine = self.nodes.get_mut(&node).expect("a node of the cluster");
@@ -121,7 +128,7 @@ impl Cluster {
         machine.disk.snapshot = machine.store.newest();
         let recovery = machine.disk.recovery(1000);
         let seat = Seat { group: GROUP, node, session };
-        let replica = Replica::recover(self.now, seat, self.settings.clone(), config, recovery, Ledger::default());
+        let replica = Replica::recover(now, seat, self.settings.clone(), config, recovery, Ledger::default());
         machine.replica = Some(replica.expect("a log that was written by the same code"));
         machine.halted = None;
         machine.inputs.push_back(GroupInput::Barred(None));
@@ -166,7 +173,7 @@ impl Cluster {
             }
             if let Some(other) = leader {
                 let call = self.call();
-                let (now, deadline) = (self.now, self.deadline(1000));
+                let (now, deadline) = (self.clocks(other), self.deadline(1000));
                 self.replica(other).transfer(now, call, Some(node), deadline);
             }
         }
@@ -179,6 +186,12 @@ impl Cluster {
         let leading =
             running.map(|(node, replica)| (node, replica.status().log)).filter(|(_, log)| log.role == Role::Leader);
         leading.max_by_key(|(_, log)| log.term).map(|(node, _)| node)
+    }
+
+    /// Both clocks of a node.
+    pub(crate) fn clocks(&self, node: NodeId) -> Now {
+        let ahead_ms = self.wall_ahead_ms.get(&node).copied().unwrap_or_default();
+        Now { wall_ms: self.now.wall_ms.saturating_add_signed(ahead_ms), ..self.now }
     }
 
     /// No frame passes between `node` and the others, in either direction.
@@ -233,7 +246,7 @@ impl Cluster {
         delivery: Delivery,
         deadline: Instant,
     ) -> CallId {
-        let (call, now) = (self.call(), self.now);
+        let (call, now) = (self.call(), self.clocks(node));
         let command = Bytes::copy_from_slice(command.as_bytes());
         self.replica(node).propose(now, call, command, ProposeOptions { deadline, delivery });
         self.settle();
@@ -267,14 +280,14 @@ impl Cluster {
 
     /// Opens the session of a node's replica.
     pub(crate) fn open_session(&mut self, node: NodeId, timeout: Duration) -> Outcome {
-        let (call, now, deadline) = (self.call(), self.now, self.deadline(5000));
+        let (call, now, deadline) = (self.call(), self.clocks(node), self.deadline(5000));
         self.replica(node).open_session(now, call, timeout, deadline);
         self.settle();
         self.outcome(node, call)
     }
 
     pub(crate) fn start_read(&mut self, node: NodeId) -> CallId {
-        let (call, now, deadline) = (self.call(), self.now, self.deadline(5000));
+        let (call, now, deadline) = (self.call(), self.clocks(node), self.deadline(5000));
         self.replica(node).read(now, call, deadline);
         self.settle();
         call
@@ -357,7 +370,7 @@ impl Cluster {
 
     /// Hands in what waits and carries out what comes; says whether there was anything.
     fn turn(&mut self, node: NodeId) -> bool {
-        let now = self.now;
+        let now = self.clocks(node);
         let machine = self.nodes.get_mut(&node).expect("a node of the cluster");
         let Some(replica) = &mut machine.replica else { return false };
         let mut is_busy = false;
@@ -381,7 +394,9 @@ impl Cluster {
                     let result = machine.disk.load(&range);
                     machine.inputs.push_back(GroupInput::Loaded { ticket, result });
                 }
-                GroupOutput::Snapshot { ticket, operation } if machine.holds_snapshots => {
+                GroupOutput::Snapshot { ticket, operation }
+                    if machine.holds_snapshots || (machine.holds_builds && operation.lane() == SnapshotLane::Build) =>
+                {
                     machine.held.push_back((ticket, operation));
                 }
                 GroupOutput::Snapshot { ticket, operation } => {

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogTime};
 use quorate_runtime::{ApplyContext, StateMachine};
 
-/// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time.
+/// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time, `every <ms>` for one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     /// How often each command was applied.
     pub(crate) counts: BTreeMap<Vec<u8>, u64>,
     /// When a tick is wanted.
     pub(crate) due: Option<LogTime>,
+    /// How long after a tick the next is wanted.
+    pub(crate) every: Option<u64>,
     /// The log times of the ticks that came.
     pub(crate) ticks: Vec<u64>,
     /// What it says to keep by itself.
@@ -30,11 +32,15 @@ impl StateMachine for Ledger {
     type Snapshot = Self;
 
     /// How often the command has been applied, as text.
-    fn apply(&mut self, _: ApplyContext, command: Bytes) -> Bytes {
+    fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes {
         assert_ne!(command, "panic", "it was asked to");
         if let Some(due) = command.strip_prefix(b"due ") {
             let due = String::from_utf8_lossy(due).parse().expect("a number");
             self.due = Some(LogTime(due));
+        }
+        if let Some(every) = command.strip_prefix(b"every ") {
+            let every = String::from_utf8_lossy(every).parse().expect("a number");
+            (self.every, self.due) = (Some(every), Some(LogTime(context.log_time.0 + every)));
         }
         let count = self.counts.entry(command.to_vec()).or_default();
         *count += 1;
@@ -43,7 +49,9 @@ impl StateMachine for Ledger {
 
     fn tick(&mut self, context: ApplyContext) {
         self.ticks.push(context.log_time.0);
-        self.due.take_if(|due| *due <= context.log_time);
+        if self.due.take_if(|due| *due <= context.log_time).is_some() {
+            self.due = self.every.map(|every| LogTime(context.log_time.0 + every));
+        }
     }
 
     fn snapshot(&self) -> Self {
@@ -64,8 +72,10 @@ impl StateMachine for Ledger {
         from.read_to_end(&mut bytes)?;
         let (mut rest, mut ledger) = (&bytes[..], Self::default());
         while let Some((length, behind)) = rest.split_first_chunk() {
-            let (command, behind) = behind.split_at(usize::try_from(u32::from_le_bytes(*length)).expect("short"));
-            let (count, behind) = behind.split_first_chunk().expect("a count");
+            let length = usize::try_from(u32::from_le_bytes(*length)).map_err(io::Error::other)?;
+            let is_short = || io::Error::other("the ledger ends early");
+            let (command, behind) = behind.split_at_checked(length).ok_or_else(is_short)?;
+            let (count, behind) = behind.split_first_chunk().ok_or_else(is_short)?;
             ledger.counts.insert(command.to_vec(), u64::from_le_bytes(*count));
             rest = behind;
         }

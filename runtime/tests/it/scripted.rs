@@ -117,6 +117,10 @@ impl ReplicatedLog for Scripted {
         )
     }
 
+    fn log_time(&self, now: Now) -> LogTime {
+        LogTime(now.wall_ms)
+    }
+
     fn status(&self) -> LogStatus {
         let script = self.script();
         let last = LogIndex(script.entries.len() as u64);
@@ -131,6 +135,7 @@ impl ReplicatedLog for Scripted {
             durable_index: last,
             commit_index: last,
             log_time: NOW,
+            wall_ahead_ms: Some(0),
             configuration: Configuration::of_voters([ME, LEADER]),
             barred: None,
             disk: script.disk,
@@ -197,6 +202,21 @@ impl Bench {
         state: Ledger,
         store: Store,
     ) -> Self {
+        Self::make(settings, is_leader, recovery, state, store).expect("it has no reason")
+    }
+
+    /// Why it does not start, if it does not.
+    pub(crate) fn try_start(settings: ReplicaSettings, state: Ledger) -> Option<RecoverError> {
+        Self::make(settings, true, Recovery::default(), state, Store::default()).err()
+    }
+
+    fn make(
+        settings: ReplicaSettings,
+        is_leader: bool,
+        recovery: Recovery,
+        state: Ledger,
+        store: Store,
+    ) -> Result<Self, RecoverError> {
         let now = Now { instant: Instant::from_nanos(1_000_000_000), wall_ms: NOW.0 };
         let session = SessionId { incarnation: Incarnation(1), start: 1 };
         let seat = Seat { group: GROUP, node: ME, session };
@@ -211,8 +231,8 @@ impl Bench {
             is_leader,
         };
         let script = Arc::new(Mutex::new(script));
-        let replica = Replica::recover(now, seat, settings, script.clone(), recovery, state);
-        Self { replica: replica.expect("it has no reason"), script, store, now, outputs: Vec::new() }
+        let replica = Replica::recover(now, seat, settings, script.clone(), recovery, state)?;
+        Ok(Self { replica, script, store, now, outputs: Vec::new() })
     }
 
     /// What the log does and was told.

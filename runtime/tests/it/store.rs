@@ -1,6 +1,6 @@
 //! The snapshots of one node, in memory: what is finished survives, what is half taken in does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_protocol::{LogIndex, SnapshotMeta, crc32c};
@@ -13,6 +13,8 @@ pub(crate) struct Store {
     pub(crate) durable: BTreeMap<LogIndex, (SnapshotMeta, Vec<u8>)>,
     /// Being taken in.
     pub(crate) incoming: Option<(SnapshotMeta, u64, Vec<u8>)>,
+    /// Their content is not what was written.
+    pub(crate) rotten: BTreeSet<LogIndex>,
     /// Every operation fails so.
     pub(crate) failure: Option<SnapshotFailure>,
 }
@@ -43,12 +45,15 @@ impl Store {
                 assert!(content.len() as u64 <= *length, "no more comes than was announced");
                 Ok(SnapshotDone::Done)
             }
-            SnapshotOperation::Finish { checksum } => {
+            SnapshotOperation::Finish { checksum, read } => {
                 let (meta, length, content) = self.incoming.take().ok_or(SnapshotFailure::Missing)?;
                 if content.len() as u64 != length || crc32c(&content) != checksum {
                     return Err(SnapshotFailure::Damaged);
                 }
-                Ok(self.keep(meta, content))
+                let state =
+                    read(&mut &content[..]).map_err(|error| SnapshotFailure::Unrestorable(error.to_string()))?;
+                self.keep(meta.clone(), content);
+                Ok(SnapshotDone::Received { meta, state })
             }
             SnapshotOperation::Abort => {
                 self.incoming = None;
@@ -58,14 +63,20 @@ impl Store {
                 let (_, content) = self.durable.get(&index).ok_or(SnapshotFailure::Missing)?;
                 let start = usize::try_from(offset).expect("small").min(content.len());
                 let end = (start + bytes_max).min(content.len());
-                let bytes = Bytes::copy_from_slice(&content[start..end]);
-                Ok(SnapshotDone::Piece { offset, bytes, length: content.len() as u64, checksum: crc32c(content) })
+                let mut bytes = content[start..end].to_vec();
+                if self.rotten.contains(&index) {
+                    bytes.iter_mut().for_each(|byte| *byte ^= 1);
+                }
+                let (bytes, length) = (Bytes::from(bytes), content.len() as u64);
+                Ok(SnapshotDone::Piece { offset, bytes, length, checksum: crc32c(content) })
             }
             SnapshotOperation::Restore { index, read } => {
                 let (_, content) = self.durable.get(&index).ok_or(SnapshotFailure::Missing)?;
                 let restored = read(&mut &content[..]).map_err(|error| SnapshotFailure::Io(error.to_string()))?;
                 Ok(SnapshotDone::Restored(restored))
             }
+            SnapshotOperation::Verify { index } if self.rotten.contains(&index) => Err(SnapshotFailure::Damaged),
+            SnapshotOperation::Verify { .. } => Ok(SnapshotDone::Done),
             SnapshotOperation::DeleteBefore { index } => {
                 self.durable = self.durable.split_off(&index);
                 Ok(SnapshotDone::Done)
@@ -75,6 +86,7 @@ impl Store {
 
     fn keep(&mut self, meta: SnapshotMeta, content: Vec<u8>) -> SnapshotDone {
         let (length, checksum) = (content.len() as u64, crc32c(&content));
+        self.rotten.remove(&meta.index);
         self.durable.insert(meta.index, (meta.clone(), content));
         SnapshotDone::Durable { meta, length, checksum }
     }

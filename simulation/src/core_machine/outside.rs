@@ -113,7 +113,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
                 self.told.term = term.0;
             }
             LogEvent::Committed { index } => self.told.committed = index.0,
-            LogEvent::ClockStep { .. } => {
+            LogEvent::ClockDiffers { .. } => {
                 self.outputs.push_back(MachineOutput::Sometimes(CLOCK_NOT_FOLLOWED));
             }
             LogEvent::Voting { .. } => {}

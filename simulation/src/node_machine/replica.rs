@@ -338,7 +338,7 @@ impl<V: Service> Application for Replicated<V> {
             Notice::SnapshotSending { .. } => desk.sometimes("a snapshot was sent"),
             Notice::SnapshotInstalled { .. } => desk.sometimes(reached::SNAPSHOT_INSTALLED),
             Notice::SnapshotFailed { .. } => desk.sometimes("a snapshot failed"),
-            Notice::ClockStep { .. } => desk.sometimes("a jump of the wall clock was not followed"),
+            Notice::ClockDiffers { .. } => desk.sometimes("a jump of the wall clock was not followed"),
             _ => {}
         }
     }

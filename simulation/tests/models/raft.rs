@@ -118,8 +118,11 @@ impl Subject for RaftOfThree {
     fn config(&self, node: NodeId) -> Config {
         let members = Configuration::of_voters(self.nodes());
         let settings = Settings {
+            // All waits of a run together are shorter than a millisecond, so that log time, which decides nothing, stands still.
+            election_timeout_min: Duration::from_nanos(500),
+            election_timeout_max: Duration::from_micros(1),
             // Two heartbeats that nobody answers end a leadership, and news of commitment needs no deadline of its own.
-            heartbeat_interval: Settings::default().election_timeout_min / 2,
+            heartbeat_interval: Duration::from_nanos(250),
             commit_notice_delay: Duration::ZERO,
             ..Settings::default()
         };

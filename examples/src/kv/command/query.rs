@@ -38,8 +38,8 @@ pub enum Query {
 pub struct At {
     /// The log's time in Unix ms, which alone decides what exists.
     pub log_time: u64,
-    /// The wall clock in Unix ms, which shapes the time left to a key.
-    pub wall: u64,
+    /// The log time at this moment in Unix ms, which shapes the time left to a key.
+    pub now: u64,
 }
 
 /// Consecutive reads of one connection, answered together.
@@ -159,13 +159,13 @@ impl Scan {
     }
 }
 
-/// -2 without a key, -1 without a deadline; else what the wall clock leaves of it, rounded as Redis does.
+/// -2 without a key, -1 without a deadline; else what log time leaves of it, rounded as Redis does.
 fn time_to_live(lifetime: Lifetime, at: At, unit: Unit) -> i64 {
     match (lifetime, unit) {
         (Lifetime::Absent, _) => -2,
         (Lifetime::Endless, _) => -1,
-        (Lifetime::Until(deadline), Unit::Milliseconds) => signed(deadline.saturating_sub(at.wall)),
-        (Lifetime::Until(deadline), Unit::Seconds) => signed((deadline.saturating_sub(at.wall) + 500) / 1000),
+        (Lifetime::Until(deadline), Unit::Milliseconds) => signed(deadline.saturating_sub(at.now)),
+        (Lifetime::Until(deadline), Unit::Seconds) => signed((deadline.saturating_sub(at.now) + 500) / 1000),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::kv::store::{Lifetime, Store};
 
 const LIMITS: ConnectionLimits =
     ConnectionLimits { pipeline_bytes_max: 1000, replies_bytes_max: 1000, command_bytes_max: 4096 };
-const NOW: At = At { log_time: 1_000, wall: 1_000 };
+const NOW: At = At { log_time: 1_000, now: 1_000 };
 
 /// A connection whose work is carried out when the test says so.
 struct Client {

@@ -13,6 +13,10 @@
 //! ```
 //!
 //! Both sides forget everything when they stop; what was half taken in is then sent from its start.
+//!
+//! The receiver makes its new state machine before the snapshot counts, so that one that it cannot read costs it nothing: it goes
+//! on as it was, and is sent one again after [`retry`](crate::ReplicaSettings::retry). Where what arrived is not what the sender's
+//! checksum says, the sender reads its own copy, and makes a new one if that is damaged.
 
 use bytes::Bytes;
 use quorate_protocol::{LogAnswer, NodeId, ReplicatedLog, SnapshotMeta, Term, Ticket};
@@ -34,6 +38,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// The core wants a peer to have the newest snapshot.
     pub(super) fn send_snapshot(&mut self, request: Ticket, to: NodeId, term: Term, meta: &SnapshotMeta) {
         self.snapshots.sending.retain(|sending| sending.to != to);
+        if self.is_doubtful(meta.index) {
+            // The core asks again, and then for what was made in its place.
+            return self.complete(request, LogAnswer::SnapshotSendFailed { to });
+        }
         let sending = Sending::new(request, to, term, meta, self.now.instant.after(self.settings.transfer_retry));
         self.snapshots.sending.push(sending);
         let notice = Notice::SnapshotSending { to, index: meta.index };
@@ -48,6 +56,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some(same) = under_way.as_mut().filter(|under_way| under_way.from == from && under_way.meta == meta) {
             (same.request, same.term) = (request, term);
             same.moved(now, &self.settings);
+        } else if self.snapshots.refused.as_ref().is_some_and(|(refused, until)| *refused == meta && now < *until) {
+            // The sender goes on meanwhile, and is answered when it is time to try again.
+            return self.complete(request, LogAnswer::SnapshotReceiveFailed);
         } else {
             self.abort_receiving();
             self.snapshots.receiving = Some(Receiving::new(request, from, term, meta, now, &self.settings));
@@ -77,6 +88,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             SnapshotMessage::Durable => {
                 if let Some(sending) = self.end_sending(from, term, id) {
                     self.counters.snapshots_sent += 1;
+                    self.snapshots.failure = None;
                     self.catch_up.on_snapshot_sent(from);
                     self.complete(sending.request, LogAnswer::SnapshotSent { to: from, index: id.index });
                 }
@@ -85,6 +97,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 if let Some(sending) = self.end_sending(from, term, id) {
                     let answer = LogAnswer::SnapshotSendFailed { to: sending.to };
                     self.on_sending_failed(&sending, answer, "the peer gave it up".into());
+                }
+            }
+            SnapshotMessage::Damaged => {
+                if let Some(sending) = self.end_sending(from, term, id) {
+                    self.verify(id.index);
+                    let answer = LogAnswer::SnapshotSendFailed { to: sending.to };
+                    self.on_sending_failed(&sending, answer, "the peer found it damaged".into());
                 }
             }
         }
@@ -107,7 +126,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some(receiving) = &mut self.snapshots.receiving
             && receiving.is_given_up(now, &self.settings)
         {
-            self.give_up_receiving("nothing came for too long".into());
+            self.give_up_receiving("nothing came for too long".into(), SnapshotMessage::GivenUp);
         }
         let mut given_up = Vec::new();
         for sending in &mut self.snapshots.sending {
@@ -152,8 +171,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             other => {
                 let sending = self.snapshots.sending.remove(place);
                 self.delete_old_snapshots();
+                let failure = other.err();
+                if matches!(failure, Some(SnapshotFailure::Damaged | SnapshotFailure::Missing)) {
+                    self.replace_damaged(sending.index());
+                }
                 let answer = LogAnswer::SnapshotUnreadable { to: sending.to };
-                self.on_sending_failed(&sending, answer, format!("it could not be read ({:?})", other.err()));
+                self.on_sending_failed(&sending, answer, format!("it could not be read ({failure:?})"));
             }
         }
     }
@@ -167,8 +190,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn on_sending_failed(&mut self, sending: &Sending, answer: LogAnswer, reason: String) {
-        let notice = Notice::SnapshotFailed { index: sending.index(), reason };
-        self.outputs.push_back(GroupOutput::Notice(notice));
+        self.note_failure(sending.index(), reason);
         self.complete(sending.request, answer);
     }
 
@@ -205,7 +227,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     fn on_written(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
         if let Err(failure) = result {
-            return self.give_up_receiving(format!("it could not be written ({failure:?})"));
+            let reason = format!("it could not be written ({failure:?})");
+            return self.give_up_receiving(reason, SnapshotMessage::GivenUp);
         }
         let now = self.now.instant;
         let Some(receiving) = &mut self.snapshots.receiving else { return };
@@ -215,30 +238,43 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             let ticket = self.ticket();
             let receiving = self.snapshots.receiving.as_mut().expect("just written");
             receiving.finishing = Some(ticket);
-            self.operate(ticket, SnapshotOperation::Finish { checksum });
+            let index = receiving.meta.index;
+            let read = self.reader(index);
+            self.operate(ticket, SnapshotOperation::Finish { checksum, read });
         }
     }
 
     fn on_finished(&mut self, result: Result<SnapshotDone, SnapshotFailure>) {
         match result {
-            Ok(SnapshotDone::Durable { .. }) => {
+            Ok(SnapshotDone::Received { state, .. }) => {
                 let Some(receiving) = self.snapshots.receiving.take() else { return };
                 let (from, term, id) = (receiving.from, receiving.term, receiving.id());
                 self.snapshots.received = Some(Received { from, id });
                 self.counters.snapshots_received += 1;
+                self.snapshots.failure = None;
+                self.keep_ready(receiving.meta.clone(), state);
                 self.send_snapshot_message(from, term, id, SnapshotMessage::Durable);
                 self.complete(receiving.request, LogAnswer::SnapshotDurable { snapshot: receiving.meta });
             }
-            other => self.give_up_receiving(format!("it could not be finished ({:?})", other.err())),
+            Err(SnapshotFailure::Damaged) => {
+                self.give_up_receiving("it is not what its sender says".into(), SnapshotMessage::Damaged);
+            }
+            other => {
+                let refused = self.snapshots.receiving.as_ref().map(|receiving| receiving.meta.clone());
+                let until = self.now.instant.after(self.settings.retry);
+                self.snapshots.refused = refused.map(|meta| (meta, until));
+                let reason = format!("it could not be finished ({:?})", other.err());
+                self.give_up_receiving(reason, SnapshotMessage::GivenUp);
+            }
         }
     }
 
-    fn give_up_receiving(&mut self, reason: String) {
+    fn give_up_receiving(&mut self, reason: String, message: SnapshotMessage) {
         let Some(receiving) = &self.snapshots.receiving else { return };
         let (from, term, id, request) = (receiving.from, receiving.term, receiving.id(), receiving.request);
         self.abort_receiving();
-        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index: id.index, reason }));
-        self.send_snapshot_message(from, term, id, SnapshotMessage::GivenUp);
+        self.note_failure(id.index, reason);
+        self.send_snapshot_message(from, term, id, message);
         self.complete(request, LogAnswer::SnapshotReceiveFailed);
     }
 

@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_protocol::{
-    Committed, Input, Instant, Law, LogCommand, LogIndex, LogStatus, NodeId, Now, Output, Protocol, RecoverError,
-    Recovery, ReplicatedLog, Role, Violation,
+    Committed, Input, Instant, Law, LogCommand, LogIndex, LogStatus, LogTime, NodeId, Now, Output, Protocol,
+    RecoverError, Recovery, ReplicatedLog, Role, Violation,
 };
 use quorate_raft::{Config, Message, Raft};
 use quorate_simulation::core_machine::CoreMachine;
@@ -174,6 +174,10 @@ impl Protocol for Directed {
 impl ReplicatedLog for Directed {
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
         self.core.entries(from, bytes_max)
+    }
+
+    fn log_time(&self, now: Now) -> LogTime {
+        self.core.log_time(now)
     }
 
     fn status(&self) -> LogStatus {
