@@ -14,7 +14,8 @@ use quorate_protocol::{GroupId, Incarnation, NodeId};
 /// | 2 | snapshots, on the bulk lane |
 /// | 3 | request and response |
 /// | 4 | replicas |
-/// | 5 to 15 | kept for later |
+/// | 5 | small frames of replicas and cores, several in one |
+/// | 6 to 15 | kept for later |
 /// | 16 and up | cores |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u16);
@@ -30,6 +31,9 @@ impl ChannelId {
     pub const RPC: Self = Self(3);
     /// Replicas among themselves.
     pub const REPLICA: Self = Self(4);
+    /// Small frames of replicas and cores, several in one. Who claims the channels of replicas and cores claims this one with
+    /// them, so that one inbox keeps their order.
+    pub const BUNDLES: Self = Self(5);
     /// The first channel of the cores.
     pub const FIRST_CORE: Self = Self(16);
 

@@ -63,6 +63,8 @@ pub struct Driver {
     armed: Instant,
     /// When the round began.
     round: Instant,
+    /// Rounds in a row in which a time-out was due and waited for frames that had come before it.
+    overdue_rounds: u32,
     shutdown: Option<Shutdown>,
     report: Report,
     scratch: Scratch,
@@ -128,18 +130,19 @@ impl Driver {
     fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
         self.round = now.instant;
-        let mut has_any = self.poll_frames(now, context);
+        let frames = self.poll_frames(now, context);
+        let mut has_any = frames > 0;
         has_any |= self.poll_news(now, context);
         has_any |= self.poll_calls(now, context);
         for (to, origin) in std::mem::take(&mut self.unsent) {
             has_any = true;
             self.node.handle(now, NodeInput::SendFailed { to, origin });
         }
-        has_any |= self.poll_clock(now, context);
+        has_any |= self.poll_clock(now, frames == FRAMES_A_ROUND, context);
         if has_any { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn poll_frames(&mut self, now: Now, context: &mut Context<'_>) -> bool {
+    fn poll_frames(&mut self, now: Now, context: &mut Context<'_>) -> usize {
         let mut taken = 0;
         for inbox in &mut self.inboxes {
             while taken < FRAMES_A_ROUND
@@ -157,7 +160,7 @@ impl Driver {
                 }
             }
         }
-        taken > 0
+        taken
     }
 
     fn poll_news(&mut self, now: Now, context: &mut Context<'_>) -> bool {
@@ -193,7 +196,9 @@ impl Driver {
         has_any
     }
 
-    fn poll_clock(&mut self, now: Now, context: &mut Context<'_>) -> bool {
+    /// Hands over a time-out that is due, behind the frames that came before it: a loop that stood still has what it was waiting
+    /// for in its inbox. Frames without end hold it up for a few rounds only.
+    fn poll_clock(&mut self, now: Now, has_more_frames: bool, context: &mut Context<'_>) -> bool {
         let mut wanted = self.node.deadline();
         if let Some(shutdown) = &self.shutdown {
             wanted = wanted.min(shutdown.deadline);
@@ -207,6 +212,11 @@ impl Driver {
                 return false;
             }
         }
+        if has_more_frames && self.overdue_rounds < OVERDUE_ROUNDS_MAX {
+            self.overdue_rounds += 1;
+            return false;
+        }
+        self.overdue_rounds = 0;
         self.armed = Instant::ZERO;
         self.node.handle(now, NodeInput::Timeout);
         self.report.publish(now, &self.node, &*self.transport, &self.log);
@@ -305,3 +315,5 @@ const GO_ON_MAX: Duration = Duration::from_millis(4);
 const GO_ON_TIMES_MAX: usize = 256;
 /// So many frames are taken in one round, before what came of them leaves.
 const FRAMES_A_ROUND: usize = 4096;
+/// For so many rounds full of frames a time-out waits.
+const OVERDUE_ROUNDS_MAX: u32 = 8;

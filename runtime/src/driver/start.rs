@@ -74,6 +74,7 @@ impl Driver {
             unsent: Vec::new(),
             armed: Instant::ZERO,
             round: Instant::ZERO,
+            overdue_rounds: 0,
             shutdown: None,
             scratch: Scratch::default(),
             lock: parts.lock,

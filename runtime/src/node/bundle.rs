@@ -1,11 +1,12 @@
 //! Frames on their way out: small ones of several groups to one peer leave as one.
 
 use bytes::{Bytes, BytesMut};
-use quorate_transport::{ChannelId, Frame, Lane, SECTIONS_MAX};
+use quorate_protocol::GroupId;
+use quorate_transport::{ChannelId, Frame, Lane, SECTIONS_MAX, codec};
 
-use super::message::{Bundled, NodeMessage};
+use super::Origin;
+use super::message::{Bundle, Bundled};
 use super::turn::is_of_group;
-use super::{Origin, node_frame};
 
 /// Frames of one turn to one peer, in the order they were sent.
 #[derive(Debug, Default)]
@@ -30,7 +31,8 @@ impl Outgoing {
         self.frames.is_empty()
     }
 
-    /// Packs what was pushed: runs of small frames become bundles. The order of a group's frames within a lane stays.
+    /// Packs what was pushed: runs of small frames become bundles. What was pushed first leaves first, and as bundles travel on
+    /// the lane of the frames that go alone and arrive in the same inbox, the order of a group's frames within a lane stays.
     pub(super) fn pack(&mut self) -> Vec<Packed> {
         let mut packed = Vec::with_capacity(self.frames.len().min(FRAMES_GUESS));
         let mut run = Vec::new();
@@ -103,7 +105,8 @@ fn close(run: &mut Vec<Frame>, packed: &mut Vec<Packed>) {
             raw: frame.raw().iter().map(length).collect(),
         });
     }
-    let frame = node_frame(&NodeMessage::Bundle { frames }, vec![body.freeze()]);
+    let small = codec::encode_small(&Bundle { frames }).expect("a bundle is bounded");
+    let frame = Frame::new(ChannelId::BUNDLES, GroupId(0), small, vec![body.freeze()]).expect("a bundle is bounded");
     packed.push(Packed { frame, frames: count, origin: Origin::Groups });
 }
 

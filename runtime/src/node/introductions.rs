@@ -125,10 +125,10 @@ impl Introductions {
 
     /// A peer knows another incarnation under this node's id. What a stranger says of us counts for nothing.
     pub(super) fn on_mismatch(&mut self, from: Sender, known: Incarnation) {
-        if known == self.roster.identity.incarnation || !self.meet(from) || self.barred.is_some() {
+        if known == self.roster.identity.incarnation || !self.meet(from) {
             return;
         }
-        if self.roster.peers[&from.node].incarnation == from.incarnation {
+        if self.barred.is_none() && self.roster.peers[&from.node].incarnation == from.incarnation {
             self.barred = Some((from.node, known));
             self.effects.push_back(Effect::Notice(Notice::SelfStranger { peer: from.node, known }));
             self.effects.push_back(Effect::SelfStanding);

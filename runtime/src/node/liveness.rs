@@ -44,6 +44,13 @@ impl Liveness {
         }
     }
 
+    /// Another process speaks for the peer, or the same for the first time: what was heard before was not from it.
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        if let Some(contact) = self.peers.get_mut(&peer) {
+            contact.was_heard = false;
+        }
+    }
+
     pub(super) fn sent(&mut self, peer: NodeId, now: Instant) {
         if let Some(contact) = self.peers.get_mut(&peer) {
             contact.last_sent = Some(now);

@@ -31,11 +31,14 @@ pub(super) enum NodeMessage {
     },
     /// Nothing else was to say for a heartbeat interval. Stands in for all idle groups.
     Alive,
-    /// Small frames of several groups in one, back to back in the raw section: of each first the small section, then the raw ones.
-    Bundle {
-        /// The frames, in the order they were sent.
-        frames: Vec<Bundled>,
-    },
+}
+
+/// Small frames of several groups in one, on a channel of their own next to those of the groups: so they stay in order with the
+/// frames that go alone. The sections lie back to back in the raw section: of each frame first the small one, then the raw ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bundle {
+    /// The frames, in the order they were sent.
+    pub(super) frames: Vec<Bundled>,
 }
 
 /// Where a frame of a bundle goes, and how long its sections are.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_protocol::{
     GroupId, Identity, Instant, NodeId, Now, PersistFailure, Standing, StorageLevel, Ticket, VotingBar,
 };
-use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
+use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
 use crate::metrics::MetricKind;
@@ -28,7 +28,7 @@ mod tests;
 pub use interface::{NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, Write};
 use introductions::{Effect, Introductions};
 use liveness::Liveness;
-use message::NodeMessage;
+use message::{Bundle, NodeMessage};
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::Slot;
 pub(crate) use slot::panic_message;
@@ -95,7 +95,8 @@ impl Node {
         voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
         self.slots.push(Slot::new(id, stream, voters, group));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
-            self.tell_standing(index, peer, self.introductions.standing(peer));
+            let standing = self.introductions.standing(peer);
+            self.give(index, GroupInput::PeerStanding { node: peer, standing });
         }
         self.tell_own_standing(index);
         if self.storage == StorageLevel::Low {
@@ -104,7 +105,8 @@ impl Node {
         self.touch(index);
     }
 
-    /// Takes one input. Frames wait for their group's turn, all else is handled at once.
+    /// Takes one input. Frames wait for their group's turn, and with them what must not overtake them: what peers count for, and
+    /// time-outs. All else is handled at once.
     pub fn handle(&mut self, now: Now, input: NodeInput) {
         self.now = now;
         match input {
@@ -230,10 +232,10 @@ impl Node {
         self.introductions.on_frame(received.from);
         self.carry_effects();
         self.liveness.heard(received.from.node);
-        if received.frame.channel() == ChannelId::NODE {
-            self.on_node_frame(received);
-        } else {
-            self.queue(received);
+        match received.frame.channel() {
+            ChannelId::NODE => self.on_node_frame(received),
+            ChannelId::BUNDLES => self.on_bundle(received),
+            _ => self.queue(received),
         }
     }
 
@@ -241,7 +243,6 @@ impl Node {
         let Received { from, frame } = received;
         let (small, raw) = frame.into_sections();
         match (codec::decode_small(&small), raw.as_slice()) {
-            (Ok(NodeMessage::Bundle { frames }), [bytes]) => self.on_bundle(from, &frames, bytes),
             (Ok(NodeMessage::Hello { known }), []) => self.introductions.on_hello(from, known),
             (Ok(NodeMessage::Known { incarnation }), []) => self.introductions.on_known(from, incarnation),
             (Ok(NodeMessage::Mismatch { known }), []) => self.introductions.on_mismatch(from, known),
@@ -250,8 +251,14 @@ impl Node {
         }
     }
 
-    fn on_bundle(&mut self, from: Sender, frames: &[message::Bundled], bytes: &Bytes) {
-        let Some(frames) = bundle::unpack(frames, bytes.clone()) else {
+    fn on_bundle(&mut self, received: Received) {
+        let Received { from, frame } = received;
+        let (small, raw) = frame.into_sections();
+        let frames = match (codec::decode_small::<Bundle>(&small), raw.as_slice()) {
+            (Ok(bundle), [bytes]) => bundle::unpack(&bundle.frames, bytes.clone()),
+            _ => None,
+        };
+        let Some(frames) = frames else {
             self.counters.frames_malformed += 1;
             return;
         };
@@ -277,11 +284,12 @@ impl Node {
         {
             self.timers.pop_first();
             self.slots[index].armed = None;
-            self.give(index, GroupInput::Timeout);
+            self.slots[index].queue_timeout();
+            self.touch(index);
         }
         let Some(beat) = self.liveness.beat(self.now.instant) else { return };
         for peer in beat.alive {
-            self.give_all(|| GroupInput::PeerAlive(peer));
+            self.queue_all(|slot| slot.queue_alive(peer));
         }
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.introductions.greet(peer);
@@ -316,9 +324,8 @@ impl Node {
                 Effect::Send(to, message) => self.gathered.send(to, node_frame(&message, Vec::new())),
                 Effect::Persist(ticket, operations) => self.gathered.write(NODE_STREAM, ticket, operations),
                 Effect::Standing(peer, standing) => {
-                    for index in 0..self.slots.len() {
-                        self.tell_standing(index, peer, standing);
-                    }
+                    self.liveness.forget(peer);
+                    self.queue_all(|slot| slot.queue_standing(peer, standing));
                 }
                 Effect::SelfStanding => {
                     for index in 0..self.slots.len() {
@@ -330,10 +337,6 @@ impl Node {
         }
     }
 
-    fn tell_standing(&mut self, index: usize, node: NodeId, standing: Standing) {
-        self.give(index, GroupInput::PeerStanding { node, standing });
-    }
-
     fn tell_own_standing(&mut self, index: usize) {
         let bar = self.introductions.voting_bar(&self.slots[index].voters);
         if self.slots[index].barred == bar {
@@ -342,7 +345,8 @@ impl Node {
         self.slots[index].barred = bar;
         self.give(index, GroupInput::Barred(bar));
         let standing = if bar.is_none() { Standing::Member } else { Standing::Stranger };
-        self.tell_standing(index, self.identity().node, standing);
+        let node = self.identity().node;
+        self.give(index, GroupInput::PeerStanding { node, standing });
     }
 
     fn give_group(&mut self, group: GroupId, input: GroupInput) {
@@ -360,6 +364,13 @@ impl Node {
     fn give_all(&mut self, input: impl Fn() -> GroupInput) {
         for index in 0..self.slots.len() {
             self.give(index, input());
+        }
+    }
+
+    fn queue_all(&mut self, queue: impl Fn(&mut Slot)) {
+        for index in 0..self.slots.len() {
+            queue(&mut self.slots[index]);
+            self.touch(index);
         }
     }
 

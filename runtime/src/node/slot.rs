@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Ticket, VotingBar};
+use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Standing, Ticket, VotingBar};
 use quorate_transport::Received;
 use quorate_wal::StreamId;
 
@@ -17,9 +17,11 @@ pub(super) struct Slot {
     /// The initial voters: until this node is introduced to all of them it does not vote.
     pub(super) voters: BTreeSet<NodeId>,
     group: Box<dyn Group>,
-    /// Frames that wait for the group's turn; bounded in bytes, the newest are dropped.
-    frames: VecDeque<Received>,
+    /// What waits for the group's turn, in the order it came. Frames are bounded in bytes, the newest are dropped.
+    waiting: VecDeque<Waiting>,
     frames_bytes: usize,
+    /// A time-out waits.
+    is_due: bool,
     state: State,
     /// A halt that was not told yet.
     news: Option<HaltReason>,
@@ -29,6 +31,16 @@ pub(super) struct Slot {
     pub(super) armed: Option<Instant>,
     /// The newest write it asked for.
     pub(super) last_ticket: Ticket,
+}
+
+/// What has its place among the frames. A group judges a message by what its sender counts for, so that changes of standing
+/// never overtake frames; and it judges silence by the frames that came, so that neither does a time-out.
+#[derive(Debug)]
+enum Waiting {
+    Frame(Received),
+    Standing(NodeId, Standing),
+    Alive(NodeId),
+    Timeout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +59,9 @@ impl Slot {
             stream,
             voters,
             group,
-            frames: VecDeque::new(),
+            waiting: VecDeque::new(),
             frames_bytes: 0,
+            is_due: false,
             state: State::Running,
             news: None,
             barred: Some(VotingBar::NotIntroduced),
@@ -65,8 +78,31 @@ impl Slot {
             return false;
         }
         self.frames_bytes += bytes;
-        self.frames.push_back(received);
+        self.waiting.push_back(Waiting::Frame(received));
         true
+    }
+
+    /// Queues what a peer counts for from its next frame on.
+    pub(super) fn queue_standing(&mut self, node: NodeId, standing: Standing) {
+        self.queue_news(Waiting::Standing(node, standing));
+    }
+
+    /// Queues that something was heard from a peer.
+    pub(super) fn queue_alive(&mut self, peer: NodeId) {
+        self.queue_news(Waiting::Alive(peer));
+    }
+
+    /// Queues a time-out behind the frames that came before it; one waits at a time.
+    pub(super) fn queue_timeout(&mut self) {
+        if !std::mem::replace(&mut self.is_due, true) {
+            self.queue_news(Waiting::Timeout);
+        }
+    }
+
+    fn queue_news(&mut self, news: Waiting) {
+        if self.state == State::Running {
+            self.waiting.push_back(news);
+        }
     }
 
     /// Gives the group an input at once, unless it has stopped.
@@ -81,24 +117,35 @@ impl Slot {
         if self.state == State::Panicked { None } else { self.guard(f) }
     }
 
-    /// The group's turn: its frames, then its outputs, each up to `bytes_max`. True when something is left for the next.
+    /// The group's turn: what waits for it, then its outputs, each up to `bytes_max`. True when something is left for the next.
     pub(super) fn take_turn(&mut self, now: Now, bytes_max: usize, outputs: &mut Vec<GroupOutput>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max
-            && let Some(received) = self.frames.pop_front()
+            && let Some(next) = self.waiting.pop_front()
         {
-            let length = received.frame.wire_bytes();
-            self.frames_bytes -= length;
-            bytes += length;
-            self.handle(now, GroupInput::Frame(received));
+            let input = match next {
+                Waiting::Frame(received) => {
+                    let length = received.frame.wire_bytes();
+                    self.frames_bytes -= length;
+                    bytes += length;
+                    GroupInput::Frame(received)
+                }
+                Waiting::Standing(node, standing) => GroupInput::PeerStanding { node, standing },
+                Waiting::Alive(peer) => GroupInput::PeerAlive(peer),
+                Waiting::Timeout => {
+                    self.is_due = false;
+                    GroupInput::Timeout
+                }
+            };
+            self.handle(now, input);
         }
         let is_exhausted = self.poll(bytes_max, outputs);
-        !is_exhausted || !self.frames.is_empty()
+        !is_exhausted || !self.waiting.is_empty()
     }
 
-    /// When the group wants a time-out.
+    /// When the group wants a time-out; nothing while one waits for its turn.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
-        if self.state != State::Running {
+        if self.state != State::Running || self.is_due {
             return None;
         }
         self.guard(|group| group.deadline()).flatten()
@@ -175,8 +222,9 @@ impl Slot {
     fn halt(&mut self, state: State, reason: HaltReason) {
         self.state = state;
         self.news = Some(reason);
-        self.frames.clear();
+        self.waiting.clear();
         self.frames_bytes = 0;
+        self.is_due = false;
     }
 }
 

@@ -84,10 +84,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let (role, term, leader) = self.role;
         match leader {
             None => self.explain_no_leader(role, term, &mut obstacles),
-            Some(leader) if leader != self.seat.node && self.is_silent(leader) => {
-                obstacles.push(Obstacle::LeaderSilent(leader));
+            Some(leader) => {
+                // A leader is no comfort: a node that does not count is one failure less that the group stands.
+                obstacles.extend(self.leading.introduction_bar.map(Obstacle::MayNotVote));
+                if leader != self.seat.node && self.is_silent(leader) {
+                    obstacles.push(Obstacle::LeaderSilent(leader));
+                }
             }
-            Some(_) => {}
         }
         if self.storage == StorageLevel::Low {
             obstacles.push(Obstacle::DiskFull);

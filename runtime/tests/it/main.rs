@@ -10,6 +10,7 @@ mod measured;
 mod outcomes;
 mod random;
 mod reads;
+mod rounds;
 mod scripted;
 mod server;
 mod sessions;

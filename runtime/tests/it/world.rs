@@ -9,13 +9,13 @@ use quorate_protocol::{
     Configuration, EntryKind, GroupId, Identity, Incarnation, Instant, LogCommand, LogIndex, NodeId, Now, Proposal,
     ProposalId, Protocol, ReplicatedLog, Role, SessionId, crc32c,
 };
-use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_raft::{Config, Message, Raft, Settings, Start};
 use quorate_runtime::{
     Directory, Hosted, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Notice, PendingStart,
     cluster_id,
 };
 use quorate_transport::memory::{Delivery, MemoryTransport, Network};
-use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Transport};
+use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Received, Sender, Transport, codec};
 use quorate_wal::disk::MemoryDisk;
 use quorate_wal::{StreamId, Wal};
 
@@ -40,6 +40,8 @@ struct Machine {
     wal: Wal<MemoryDisk>,
     transport: Arc<MemoryTransport>,
     inboxes: [Inbox; 2],
+    /// What other threads would tell the loop.
+    news: Vec<NodeInput>,
     syncs: u64,
     _directory: Directory<MemoryDisk>,
 }
@@ -86,7 +88,8 @@ impl World {
             let voters: BTreeSet<NodeId> = NODES.into_iter().map(NodeId).collect();
             node.add(self.now, group, voters, Box::new(Hosted::new(group, ChannelId::FIRST_CORE, core)));
         }
-        let machine = Machine { node, wal, transport, inboxes: [control, groups], syncs: 0, _directory: directory };
+        let inboxes = [control, groups];
+        let machine = Machine { node, wal, transport, inboxes, news: Vec::new(), syncs: 0, _directory: directory };
         self.machines.insert(id, machine);
     }
 
@@ -170,8 +173,7 @@ impl World {
         loop {
             let mut is_quiet = true;
             for (id, machine) in &mut self.machines {
-                is_quiet &= machine.take_in(self.now) == 0;
-                is_quiet &= machine.carry_out(self.now, |notice| self.notices.push((*id, notice))) == 0;
+                is_quiet &= machine.round(self.now, |notice| self.notices.push((*id, notice))) == 0;
             }
             is_quiet &= self.network.settle() == 0;
             if is_quiet {
@@ -191,10 +193,6 @@ impl World {
                 break;
             }
             self.pass_to(next);
-            let now = self.now;
-            for machine in self.machines.values_mut().filter(|machine| machine.node.deadline() <= now.instant) {
-                machine.node.handle(now, NodeInput::Timeout);
-            }
             self.settle();
         }
         self.pass_to(end);
@@ -212,6 +210,27 @@ impl World {
         is_so(self)
     }
 
+    /// One round of one machine. What came of it is on the network, and is not delivered.
+    pub(crate) fn round(&mut self, id: u64) {
+        let machine = self.machines.get_mut(&id).expect("it runs");
+        machine.round(self.now, |notice| self.notices.push((id, notice)));
+    }
+
+    /// What is on the network comes into inboxes, and stays there.
+    pub(crate) fn deliver(&mut self) {
+        self.network.settle();
+    }
+
+    /// Hands in messages of raft to the first group as they lay in one inbox, and runs a round.
+    pub(crate) fn hand_in(&mut self, id: u64, messages: Vec<(Sender, Message)>) {
+        let node = &mut self.machines.get_mut(&id).expect("it runs").node;
+        for (from, message) in messages {
+            let frame = codec::encode(ChannelId::FIRST_CORE, GroupId(1), &message).expect("small");
+            node.handle(self.now, NodeInput::Frame(Received { from, frame }));
+        }
+        self.round(id);
+    }
+
     /// Syncs of the logs, and what the nodes have counted, summed over the machines.
     pub(crate) fn totals(&self) -> (u64, NodeCounters) {
         let mut sum = NodeCounters::default();
@@ -223,6 +242,11 @@ impl World {
         (self.machines.values().map(|machine| machine.syncs).sum(), sum)
     }
 
+    /// Time passes and nobody has a turn.
+    pub(crate) fn pass(&mut self, duration: Duration) {
+        self.pass_to(self.now.instant.after(duration));
+    }
+
     fn pass_to(&mut self, instant: Instant) {
         let passed = instant.since(self.now.instant);
         self.now.wall_ms += u64::try_from(passed.as_millis()).expect("short");
@@ -231,6 +255,20 @@ impl World {
 }
 
 impl Machine {
+    /// One round, in the order of the driver: frames, news, the time-out, and then the outputs.
+    fn round(&mut self, now: Now, notice: impl FnMut(Notice)) -> usize {
+        let mut count = self.take_in(now);
+        for input in std::mem::take(&mut self.news) {
+            count += 1;
+            self.node.handle(now, input);
+        }
+        if self.node.deadline() <= now.instant {
+            count += 1;
+            self.node.handle(now, NodeInput::Timeout);
+        }
+        count + self.carry_out(notice)
+    }
+
     fn take_in(&mut self, now: Now) -> usize {
         let mut count = 0;
         for inbox in &mut self.inboxes {
@@ -249,14 +287,14 @@ impl Machine {
         count
     }
 
-    fn carry_out(&mut self, now: Now, mut notice: impl FnMut(Notice)) -> usize {
+    fn carry_out(&mut self, mut notice: impl FnMut(Notice)) -> usize {
         let mut count = 0;
         while let Some(output) = self.node.poll_output() {
             count += 1;
             match output {
                 NodeOutput::Send { to, frame, origin } => {
                     if self.transport.send(to, frame).is_err() {
-                        self.node.handle(now, NodeInput::SendFailed { to, origin });
+                        self.news.push(NodeInput::SendFailed { to, origin });
                     }
                 }
                 NodeOutput::Write(writes) => {
@@ -268,12 +306,12 @@ impl Machine {
                     assert_eq!(written.refused, [], "cores keep the log's rules");
                     self.syncs += self.wal.sync().expect("the disk works");
                     for (stream, ticket) in done {
-                        self.node.handle(now, NodeInput::Persisted { stream, ticket });
+                        self.news.push(NodeInput::Persisted { stream, ticket });
                     }
                 }
                 NodeOutput::Load { stream, ticket, range } => {
                     let result = self.wal.reader().load(stream, &range);
-                    self.node.handle(now, NodeInput::Loaded { stream, ticket, result });
+                    self.news.push(NodeInput::Loaded { stream, ticket, result });
                 }
                 NodeOutput::Notice { notice: told, .. } => notice(told),
                 NodeOutput::Reply { .. } => {}

@@ -1,9 +1,12 @@
 //! The incarnation rules: who counts for what after a start, a restart, a wiped disk.
 
 use quorate_protocol::{GroupId, NodeId, Standing, VotingBar};
+use quorate_transport::Received;
 
 use super::World;
 use crate::Notice;
+use crate::node::message::NodeMessage;
+use crate::node::{NodeInput, NodeOutput, node_frame};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -98,6 +101,30 @@ fn two_wiped_voters_do_not_make_a_quorum_of_strangers() {
     for id in [1, 2] {
         assert_eq!(world.node(id).voting_bar(GROUP), Some(VotingBar::NotIntroduced), "node {id}");
     }
+}
+
+#[test]
+fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
+    let mut world = World::introduced(1);
+    world.wipe(2);
+    world.start(2);
+    // Both peers say at once that they know another disk. The second must be met as well, or its entries are never taken.
+    for peer in [1, 3] {
+        let known = NodeMessage::Mismatch { known: quorate_protocol::Incarnation(102) };
+        let (now, from) = (world.now, world.sender(peer));
+        let received = Received { from, frame: node_frame(&known, Vec::new()) };
+        world.node(2).handle(now, NodeInput::Frame(received));
+        while let Some(output) = world.node(2).poll_output() {
+            if let NodeOutput::Write(writes) = output {
+                for write in writes {
+                    let persisted = NodeInput::Persisted { stream: write.stream, ticket: write.ticket };
+                    world.node(2).handle(now, persisted);
+                }
+            }
+        }
+    }
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
+    assert_eq!([1, 3].map(|peer| world.node(2).standing(NodeId(peer))), [Standing::Member; 2]);
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, PersistFailure, StorageLevel, Ticket, WriteRefusal};
-use quorate_transport::{Frame, Received};
+use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
 use super::{CHANNEL, Fake, World};
+use crate::node::message::{Bundle, Bundled};
 use crate::node::{NodeInput, NodeOutput};
 use crate::{CallId, GroupOutput, Notice, Reply};
 
@@ -166,19 +167,11 @@ fn malformed_node_frames_are_counted() {
     let mut world = World::introduced(1);
     let from = world.sender(2);
     let now = world.now;
-    let bundle = super::super::node_frame(
-        &super::super::message::NodeMessage::Bundle {
-            frames: vec![super::super::message::Bundled {
-                channel: CHANNEL.0,
-                group: GroupId(1),
-                small: 9,
-                raw: vec![],
-            }],
-        },
-        vec![Bytes::from_static(b"short")],
-    );
-    let garbage = Frame::new(quorate_transport::ChannelId::NODE, GroupId(0), Bytes::from_static(b"\xff"), vec![]);
-    for frame in [bundle, garbage.expect("small")] {
+    let bundled = Bundled { channel: CHANNEL.0, group: GroupId(1), small: 9, raw: vec![] };
+    let bundle = codec::encode_small(&Bundle { frames: vec![bundled] }).expect("small");
+    let short = Frame::new(ChannelId::BUNDLES, GroupId(0), bundle, vec![Bytes::from_static(b"short")]);
+    let garbage = Frame::new(ChannelId::NODE, GroupId(0), Bytes::from_static(b"\xff"), vec![]);
+    for frame in [short.expect("small"), garbage.expect("small")] {
         world.node(1).handle(now, NodeInput::Frame(Received { from, frame }));
     }
     assert_eq!(world.node(1).counters().frames_malformed, 2);
