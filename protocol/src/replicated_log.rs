@@ -225,6 +225,10 @@ pub enum VotingBar {
     NotIntroduced,
     /// A peer knows another incarnation under its id: its disk was wiped or is another's.
     WipedDisk,
+    /// A peer knows a later start of it: its disk is an older copy, which has lost what was promised since.
+    OlderCopy,
+    /// An initial voter founded the group with other members or another protocol.
+    FoundedOtherwise,
     /// It is not a voter of the configuration in force.
     NotVoter,
     /// It is in the last term that there is: nobody can be elected any more.

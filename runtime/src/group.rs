@@ -1,6 +1,7 @@
 //! The seam between a node and what runs on it: one group, whatever protocol is inside.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,7 @@ use quorate_protocol::{
     HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Now, Operation, PersistFailure,
     SnapshotMeta, Standing, StorageLevel, Ticket, VotingBar,
 };
-use quorate_transport::{Frame, Received};
+use quorate_transport::{ChannelId, Frame, Received};
 
 use crate::metrics::MetricKind;
 use crate::node::panic_message;
@@ -32,6 +33,9 @@ pub trait Group: Any + Send {
     /// The group was halted from outside, after a panic: drop what is held, answer every waiting caller `Unknown`. Never
     /// called again but for `poll_output` of those answers.
     fn halted(&mut self, reason: &HaltReason);
+
+    /// The channel on which its core speaks, equal on all nodes of the group. It stands for the protocol in the group's founding.
+    fn channel(&self) -> ChannelId;
 
     /// Whether nothing keeps the node from stopping: after [`GroupInput::Shutdown`] leadership is handed over, or cannot be, and
     /// no caller waits.
@@ -64,6 +68,9 @@ pub enum GroupInput {
     /// Why this node may not vote as far as incarnations go, for those who ask; nothing when it may. Comes just before the
     /// `PeerStanding` of this node. A group begins with `NotIntroduced`.
     Barred(Option<VotingBar>),
+    /// All peers that founded this group with other members or another protocol, for those who ask. They are strangers, nothing
+    /// comes from them and nothing goes to them.
+    FoundedOtherwise(BTreeSet<NodeId>),
     /// The disk's reserve is used up, or is there again.
     Storage(StorageLevel),
     /// This group pins the log's oldest segment.

@@ -191,7 +191,8 @@ macro_rules! replica_handle {
                     },
                     move |_, reply| {
                         let response = outcome(reply).into_result()?;
-                        codec::decode_small(&response).map_err(|_| ProposeError::ResponseUnreadable)
+                        let decoded = guarded(|| codec::decode_small(&response));
+                        decoded.ok().and_then(Result::ok).ok_or(ProposeError::ResponseUnreadable)
                     },
                 );
                 Pending { answer, lost: |error| Outcome::from(error).into_result().and(Err(ProposeError::ResponseUnreadable)) }
@@ -246,7 +247,7 @@ impl From<CallError> for Outcome {
             CallError::Overloaded => Self::NotApplied(NotApplied::Overloaded),
             CallError::NoGroup => Self::NotApplied(NotApplied::NoGroup),
             CallError::Stopped => Self::NotApplied(NotApplied::Stopped),
-            CallError::Lost => Self::Unknown { reason: Unknown::Stopped, retry: None },
+            CallError::Lost | CallError::Panicked => Self::Unknown { reason: Unknown::Stopped, retry: None },
         }
     }
 }
@@ -266,6 +267,7 @@ impl From<CallError> for ReadError {
             CallError::Overloaded => Self::Overloaded,
             CallError::NoGroup => Self::NoGroup,
             CallError::Stopped | CallError::Lost => Self::Stopped,
+            CallError::Panicked => Self::Panicked,
         }
     }
 }

@@ -40,9 +40,12 @@ pub struct Hosted<P: Hostable> {
     id: GroupId,
     channel: ChannelId,
     core: P,
-    /// What the application was not yet told, at most [`TOLD_MAX`]: beyond it the oldest is dropped and counted.
+    /// What the application has not said that it has, at most [`TOLD_MAX`]: beyond it the oldest is dropped and counted.
     told: VecDeque<Told<P>>,
-    lost: u64,
+    /// The number of the oldest, counted from 1.
+    told_from: u64,
+    /// What the application has, or never will: everything up to this number.
+    acknowledged: u64,
     listener: Option<CallId>,
     outputs: VecDeque<GroupOutput>,
     malformed: u64,
@@ -65,6 +68,15 @@ pub enum Told<P: Protocol> {
     Lost(u64),
 }
 
+/// What a core has told, and up to which number: an application that has it says that number when it listens again.
+#[derive(Clone, Debug)]
+pub struct Heard<P: Protocol> {
+    /// What was told and not acknowledged before, oldest first.
+    pub told: Vec<Told<P>>,
+    /// The number of the last of these, for [`HostedHandle::listen`](crate::HostedHandle::listen).
+    pub up_to: u64,
+}
+
 /// How much a core may tell before its application listens.
 pub const TOLD_MAX: usize = 65_536;
 
@@ -76,7 +88,7 @@ impl<P: Hostable> Hosted<P> {
     pub fn new(id: GroupId, channel: ChannelId, core: P) -> Self {
         assert!(channel >= ChannelId::FIRST_CORE, "cores have the channels from 16 up");
         let (told, outputs) = (VecDeque::new(), VecDeque::new());
-        Self { id, channel, core, told, lost: 0, listener: None, outputs, malformed: 0 }
+        Self { id, channel, core, told, told_from: 1, acknowledged: 0, listener: None, outputs, malformed: 0 }
     }
 
     /// Gives the core a command.
@@ -97,11 +109,27 @@ impl<P: Hostable> Hosted<P> {
         self.wake();
     }
 
-    /// Takes what the core has told, oldest first.
+    /// Takes what the core has told, oldest first: for an application that cannot lose it on the way.
     pub fn take(&mut self) -> Vec<Told<P>> {
-        let lost = std::mem::take(&mut self.lost);
-        let lost = (lost > 0).then_some(Told::Lost(lost));
+        let lost = self.lost();
+        self.told_from += self.told.len() as u64;
+        self.acknowledged = self.told_from - 1;
         lost.into_iter().chain(self.told.drain(..)).collect()
+    }
+
+    /// What the core has told and the application has not acknowledged. It stays here until it is.
+    pub fn heard(&self) -> Heard<P> {
+        let told = self.lost().into_iter().chain(self.told.iter().cloned()).collect();
+        Heard { told, up_to: self.told_from - 1 + self.told.len() as u64 }
+    }
+
+    /// The application has everything up to this number: it is let go.
+    pub fn acknowledge(&mut self, up_to: u64) {
+        let last = self.told_from - 1 + self.told.len() as u64;
+        self.acknowledged = self.acknowledged.max(up_to.min(last));
+        while self.told_from <= self.acknowledged && self.told.pop_front().is_some() {
+            self.told_from += 1;
+        }
     }
 
     /// The core, to look at.
@@ -123,10 +151,16 @@ impl<P: Hostable> Hosted<P> {
         }
     }
 
+    /// What was dropped before the application had it.
+    fn lost(&self) -> Option<Told<P>> {
+        let lost = self.told_from - 1 - self.acknowledged;
+        (lost > 0).then_some(Told::Lost(lost))
+    }
+
     fn tell(&mut self, told: Told<P>) {
         if self.told.len() >= TOLD_MAX {
             self.told.pop_front();
-            self.lost += 1;
+            self.told_from += 1;
         }
         self.told.push_back(told);
         self.wake();
@@ -160,6 +194,7 @@ impl<P: Hostable> Group for Hosted<P> {
             GroupInput::Snapshot { .. }
             | GroupInput::Job { .. }
             | GroupInput::Shutdown { .. }
+            | GroupInput::FoundedOtherwise(_)
             | GroupInput::Barred(_) => return,
         };
         self.core.handle(now, input);
@@ -190,9 +225,15 @@ impl<P: Hostable> Group for Hosted<P> {
 
     fn halted(&mut self, _reason: &HaltReason) {
         self.outputs.clear();
+        self.told_from += self.told.len() as u64;
+        self.acknowledged = self.told_from - 1;
         self.told.clear();
         let listener = self.listener.take();
         self.outputs.extend(listener.map(|call| GroupOutput::Reply { call, reply: Reply::Unknown }));
+    }
+
+    fn channel(&self) -> ChannelId {
+        self.channel
     }
 
     fn is_settled(&self) -> bool {

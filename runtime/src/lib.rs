@@ -19,15 +19,16 @@ mod state_machine;
 mod typed;
 
 pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
-pub use driver::{Answer, CallError, Clock, Driver, HostedHandle, LocalHandle, NodeHandle, Parts, StartError};
+pub use driver::{Answer, CallError, Clock, Driver, HostedHandle, LocalHandle, NodeHandle, Parts, StartError, Stopped};
 pub use group::{
     CallId, Group, GroupInput, GroupOutput, Job, JobResult, SnapshotDone, SnapshotFailure, SnapshotLane,
     SnapshotOperation, SnapshotReader, SnapshotWriter,
 };
 pub use handle::{LocalReplicaHandle, Pending, ReplicaHandle};
-pub use hosted::{Hostable, Hosted, TOLD_MAX, Told};
+pub use hosted::{Heard, Hostable, Hosted, TOLD_MAX, Told};
 pub use node::{
-    NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,
+    Founding, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart,
+    Roster, Write,
 };
 pub use notice::Notice;
 pub use opening::{Opened, Opening};

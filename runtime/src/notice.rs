@@ -1,6 +1,6 @@
 //! What an operator may want to see in the log: facts as plain data, which only the shell turns into `tracing` events.
 
-use quorate_protocol::{HaltReason, Incarnation, LogIndex, NodeId, Role, Term, VotingBar};
+use quorate_protocol::{GroupId, HaltReason, Incarnation, LogIndex, NodeId, Role, Term, VotingBar};
 
 /// One fact worth a line in the log. Rare by nature: never one a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,41 @@ pub enum Notice {
         /// The incarnation it knows.
         known: Incarnation,
     },
+    /// A peer knows a later start of this node: its disk is an older copy, such as a restored backup. The node stays a non-voter.
+    SelfOlder {
+        /// Which peer says so.
+        peer: NodeId,
+        /// The start counter that it knows.
+        known_start: u32,
+        /// The start counter of this node.
+        start: u32,
+    },
+    /// A peer runs on an older copy of its disk: it counts for nothing.
+    PeerOlder {
+        /// Which peer.
+        peer: NodeId,
+    },
+    /// A peer founded groups with other members or another protocol: nothing is taken from it for them, nor sent to it.
+    FoundedOtherwise {
+        /// Which peer.
+        peer: NodeId,
+        /// Which groups.
+        groups: Vec<GroupId>,
+        /// The voters that they were founded with here.
+        ours: Vec<NodeId>,
+        /// The voters that they were founded with there.
+        theirs: Vec<NodeId>,
+    },
+    /// The node was opened with other members than the group was founded with. The founding stands.
+    DescribedOtherwise {
+        /// The voters that the group was founded with.
+        founded: Vec<NodeId>,
+        /// The voters of today's description.
+        described: Vec<NodeId>,
+    },
+    /// What the node learned of its peers found no room on disk. It is written when there is room; until then peers that it
+    /// has not met do not count.
+    OwnStreamRefused,
     /// More peers than a node can remember asked to be introduced; this one was not.
     PeersFull {
         /// The peer.

@@ -1,6 +1,6 @@
 //! From a data directory to a node that can run: what every shell does before its first connection.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use quorate_wal::{Report, Wal, WriteError};
 
 use crate::directory::SNAPSHOTS;
 use crate::server::{GroupStart, MakeGroup, OpenError};
-use crate::{Directory, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
+use crate::{Directory, Founding, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
 
 /// What a node is opened with. The shell brings the disk, the clock and the chance.
 pub struct Opening {
@@ -19,8 +19,8 @@ pub struct Opening {
     pub cluster: ClusterId,
     /// Which node it is.
     pub node: NodeId,
-    /// The nodes of the cluster, this one included: what a group begins with that has nothing on disk. Its voters are
-    /// the node's peers.
+    /// The nodes of the cluster, this one included: what a new group is founded with. A group that was founded before keeps its
+    /// founding. The voters are the node's peers.
     pub members: Configuration,
     /// Sizes of the log.
     pub log: quorate_wal::Settings,
@@ -65,23 +65,16 @@ impl Opening {
         directory.check_snapshots()?;
         let open_log = if directory.is_new() { Wal::open } else { Wal::open_existing };
         let (mut log, report) = open_log(disk.clone(), self.log, identity)?;
-        let mut pending = PendingStart::recover(identity, log.recover(NODE_STREAM, 0)?)?;
+        let mut pending = PendingStart::recover(identity, now().wall_ms, log.recover(NODE_STREAM, 0)?)?;
         directory.check_log(pending.start() - 1)?;
-        let streams: BTreeMap<GroupId, _> = self.groups.keys().map(|group| (*group, pending.bind(*group))).collect();
-        let written = log.write(&[(NODE_STREAM, pending.operations())]).map_err(WriteError::from)?;
-        if let Some((_, refusal)) = written.refused.first() {
-            return Err(WriteError::from(*refusal).into());
-        }
-        log.sync().map_err(WriteError::from)?;
-        directory.note_start(pending.start())?;
         let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
         let mut snapshots = Snapshots::new(disk, Path::new(SNAPSHOTS), identity.cluster);
-        let voters: BTreeSet<NodeId> = self.members.voters().collect();
-        let peers = voters.iter().copied().filter(|node| *node != identity.node);
-        let mut node = Node::new(now(), NodeConfig::new(peers), pending.durable());
+        let mut groups = Vec::new();
         for (group, make) in self.groups {
+            let stream = pending.bind(group);
+            let members = pending.founding(group).map_or(&self.members, Founding::configuration).clone();
             let newest = snapshots.open(group).map_err(|error| OpenError::Snapshot { group, error })?;
-            let mut recovery = log.recover(streams[&group], self.tail_bytes_max)?;
+            let mut recovery = log.recover(stream, self.tail_bytes_max)?;
             recovery.snapshot = newest.map(|stored| stored.meta);
             let drawn = draw().map_err(OpenError::Thread)?;
             let seed = u64::try_from(drawn >> 64).expect("the upper half of 128 bits");
@@ -90,17 +83,38 @@ impl Opening {
                 group,
                 identity,
                 session,
-                members: self.members.clone(),
+                members,
                 recovery,
                 seed,
                 frame_bytes_max: self.frame_bytes_max,
                 write_bytes_max,
             };
             let made = make(start).map_err(|error| OpenError::Group { group, error })?;
-            node.add(now(), group, voters.clone(), made);
+            pending.found(group, Founding::new(made.channel(), self.members.clone()));
+            groups.push((group, made));
+        }
+        write_start(&mut log, &pending)?;
+        directory.note_start(pending.start())?;
+        let peers = self.members.voters().filter(|node| *node != identity.node);
+        let mut node = Node::new(now(), NodeConfig::new(peers), pending.durable());
+        for (group, made) in groups {
+            node.add(now(), group, made);
+            node.note_description(group, &self.members);
         }
         Ok(Opened { node, log, snapshots, lock: directory.into_lock(), report })
     }
+}
+
+/// Makes the start durable. Nothing has left the groups before that, for the node that could carry it does not exist.
+fn write_start<D: Disk>(log: &mut Wal<D>, pending: &PendingStart) -> Result<(), OpenError> {
+    for operations in pending.operations() {
+        let written = log.write(&[(NODE_STREAM, operations)]).map_err(WriteError::from)?;
+        if let Some((_, refusal)) = written.refused.first() {
+            return Err(WriteError::from(*refusal).into());
+        }
+    }
+    log.sync().map_err(WriteError::from)?;
+    Ok(())
 }
 
 impl fmt::Debug for Opening {

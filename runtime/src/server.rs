@@ -21,7 +21,8 @@ use quorate_wal::{OpenError as LogError, SnapshotError, WriteError};
 
 use crate::{
     Clock, DirectoryError, Driver, Group, Hostable, LocalHandle, LocalReplicaHandle, NodeHandle, Opened, Opening,
-    Parts, Replica, ReplicaHandle, ReplicaSettings, Seat, StartError, StateMachine, cluster_id, draw_incarnation,
+    Parts, Replica, ReplicaHandle, ReplicaSettings, Seat, StartError, StateMachine, Stopped, cluster_id,
+    draw_incarnation,
 };
 
 /// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on the current
@@ -48,7 +49,8 @@ pub struct GroupStart {
     pub identity: Identity,
     /// What its proposals of this start are named after.
     pub session: SessionId,
-    /// All nodes of the builder as voters, their addresses as context: what a group begins with that has nothing on disk.
+    /// What the group was founded with. A new group is founded with all nodes of the builder as voters, their addresses as
+    /// context.
     pub members: Configuration,
     /// What its stream and its snapshots hold.
     pub recovery: Recovery,
@@ -323,12 +325,13 @@ impl Running {
     ///
     /// # Panics
     /// Within an async task: there use [`NodeHandle::shutdown`].
-    pub fn shutdown(self, patience: Duration) {
+    pub fn shutdown(self, patience: Duration) -> Stopped {
         let stopped = self.handle.begin_shutdown(patience);
-        // Either way it has stopped.
-        let _ = stopped.blocking_recv();
+        // An error says that the loop is gone, and all it held with it.
+        let stopped = stopped.blocking_recv().unwrap_or(Stopped::InOrder);
         // A panic of the loop was printed where it happened.
         let _ = self.thread.join();
+        stopped
     }
 }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, Now};
 use tokio::sync::oneshot;
 
+use super::Stopped;
 use super::mailbox::{Mailbox, PushError};
 use crate::{CallId, Group, Node, Reply};
 
@@ -52,7 +54,7 @@ pub(crate) enum Asked {
 pub(crate) enum Post {
     Call(GroupId, Box<dyn Call + Send>),
     Inspect(Box<dyn FnOnce(&Node) + Send>),
-    Shutdown { patience: Duration, done: oneshot::Sender<()> },
+    Shutdown { patience: Duration, done: oneshot::Sender<Stopped> },
 }
 
 /// Why there is no answer.
@@ -71,6 +73,9 @@ pub enum CallError {
     /// The node or the group stopped while the call was waiting: its outcome is unknown.
     #[error("the node or the group stopped before the answer was known")]
     Lost,
+    /// The code that the call brought along panicked.
+    #[error("the code of the call panicked")]
+    Panicked,
 }
 
 /// The answer to a call, once there is one. Dropping it loses only the answer.
@@ -99,7 +104,8 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Looks at a group of type `G`, or changes it: `f` runs on the loop and gives the answer at once.
+    /// Looks at a group of type `G`, or changes it: `f` runs on the loop and gives the answer at once. A panic of `f` may leave the
+    /// group half changed: it halts the group, and no other.
     pub fn look<G: Group, T: Send + 'static>(
         &self,
         group: GroupId,
@@ -110,24 +116,30 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Looks at the node itself: `f` runs on the loop.
+    /// Looks at the node itself: `f` runs on the loop. A panic of `f` is told as [`CallError::Panicked`] and harms nobody.
     pub fn inspect<T: Send + 'static>(&self, f: impl FnOnce(&Node) -> T + Send + 'static) -> Answer<T> {
         let (sender, receiver) = oneshot::channel();
-        let look = Box::new(move |node: &Node| drop(sender.send(Ok(f(node)))));
+        let look = Box::new(move |node: &Node| {
+            let looked = catch_unwind(AssertUnwindSafe(|| f(node))).map_err(|_| CallError::Panicked);
+            // Nobody may listen any more, which is the caller's right.
+            let _ = sender.send(looked);
+        });
         // A refused one is dropped, which its answer tells.
         let _ = self.posts.push(Post::Inspect(look), CALL_WEIGHT);
         Answer { receiver }
     }
 
     /// Stops the node: leadership is handed over where it can be, callers are answered where that takes at most `patience`, what
-    /// is written is synced, and the data directory is free, when this returns. A second call waits for the same.
-    pub async fn shutdown(&self, patience: Duration) {
+    /// is written is synced, and the data directory is free, when this returns [`Stopped::InOrder`]. A disk that stands still
+    /// is waited for until `patience` is over, and for a second at least. A second call waits for the same; a node that had stopped
+    /// before is in order.
+    pub async fn shutdown(&self, patience: Duration) -> Stopped {
         // An error says that the loop is gone, and all it held with it.
-        let _ = self.begin_shutdown(patience).await;
+        self.begin_shutdown(patience).await.unwrap_or(Stopped::InOrder)
     }
 
     /// Tells the loop to stop; the receiver ends when it has.
-    pub(crate) fn begin_shutdown(&self, patience: Duration) -> oneshot::Receiver<()> {
+    pub(crate) fn begin_shutdown(&self, patience: Duration) -> oneshot::Receiver<Stopped> {
         let (done, stopped) = oneshot::channel();
         // A loop that is gone drops the sender, which says the same.
         let _ = self.posts.push(Post::Shutdown { patience, done }, 0);
@@ -232,7 +244,7 @@ impl Doors {
     }
 
     /// Refuses all that waits and all that comes. Gives those who wait for a shutdown.
-    pub(super) fn close(&self) -> Vec<oneshot::Sender<()>> {
+    pub(super) fn close(&self) -> Vec<oneshot::Sender<Stopped>> {
         let mut stopping = Vec::new();
         let mut local = self.local.borrow_mut();
         local.is_closed = true;

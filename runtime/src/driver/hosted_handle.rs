@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use quorate_protocol::{GroupId, Ticket};
 
 use super::{Answer, NodeHandle};
-use crate::{Hostable, Hosted, Told};
+use crate::{Heard, Hostable, Hosted};
 
 /// Reaches a core `P` that runs as a group of a node, from any thread and any executor. Cheap to clone.
 pub struct HostedHandle<P> {
@@ -32,15 +32,20 @@ impl<P: Hostable> HostedHandle<P> {
         self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.complete(now, ticket, answer))
     }
 
-    /// Waits until the core has told something, and takes it, oldest first. One listens at a time: an earlier call is answered
-    /// with what there is, which may be nothing. What the core tells while nobody listens is kept, up to
-    /// [`TOLD_MAX`](crate::TOLD_MAX). Nothing comes also when the core has stopped; the next call fails then.
-    pub fn listen(&self) -> Answer<Vec<Told<P>>> {
+    /// Waits until the core has told something beyond what the application has: `up_to` is [`Heard::up_to`] of the call before, and
+    /// 0 at first. Everything is told at least once: an answer that is dropped on its way, by `select!` or a time-out, is told
+    /// again to the next call with the same number. One listens at a time: an earlier call is answered with what there is, which
+    /// may be nothing. What the core tells while nobody listens is kept, up to [`TOLD_MAX`](crate::TOLD_MAX). Nothing comes
+    /// also when the core has stopped; the next call fails then.
+    pub fn listen(&self, up_to: u64) -> Answer<Heard<P>> {
         self.node.ask(
             self.group,
             0,
-            |hosted: &mut Hosted<P>, _now, call| hosted.listen(call),
-            |hosted, _reply| hosted.map(Hosted::take).unwrap_or_default(),
+            move |hosted: &mut Hosted<P>, _now, call| {
+                hosted.acknowledge(up_to);
+                hosted.listen(call);
+            },
+            move |hosted, _reply| hosted.map_or(Heard { told: Vec::new(), up_to }, |hosted| hosted.heard()),
         )
     }
 }

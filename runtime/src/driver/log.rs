@@ -1,6 +1,8 @@
 //! The log as the loop sees it: a thread that takes writes and tells when they are durable.
 
+use std::any::Any;
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use quorate_wal::disk::Disk;
@@ -26,13 +28,16 @@ pub(super) fn submit(log: &LogThread, writes: Vec<Write>) {
 }
 
 /// Ends the log's threads without holding up the loop, and tells it.
-pub(super) fn close(log: LogThread, news: Mailbox<News>) {
+pub(super) fn close(log: LogThread, lock: Arc<dyn Any + Send + Sync>, news: Mailbox<News>) {
     let ended = news.clone();
     let closing = move || {
-        if let Err(poisoned) = log.close() {
+        let closed = log.close();
+        // Nothing is written any more.
+        drop(lock);
+        let _ = news.push(News::Ended, 0);
+        if let Err(poisoned) = closed {
             tracing::error!(%poisoned, "the log could not be closed in order");
         }
-        let _ = news.push(News::Ended, 0);
     };
     // A closure that cannot be run is dropped, and the log with it, which ends its threads as well.
     if thread::Builder::new().name("quorate-log-end".to_owned()).spawn(closing).is_err() {

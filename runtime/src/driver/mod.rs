@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use crate::{Job, Node, NodeInput, NodeOutput, Origin};
 mod calls;
 mod clock;
 mod hosted_handle;
+mod lines;
 mod log;
 mod mailbox;
 mod report;
@@ -38,6 +40,7 @@ use mailbox::Mailbox;
 use report::Report;
 pub use start::{Parts, StartError};
 use stop::Shutdown;
+pub use stop::Stopped;
 use waiting::WaitingCalls;
 use worker::{SnapshotThreads, Worker};
 
@@ -79,6 +82,8 @@ pub(crate) enum News {
     Log(Completions),
     /// One of the threads that hold the data directory has ended.
     Ended,
+    /// They should have ended by now.
+    Late,
 }
 
 /// Kept between rounds for its capacity.
@@ -102,8 +107,8 @@ impl Driver {
         LocalHandle::new(self.doors.local.clone())
     }
 
-    /// Runs the node until it is shut down. Everything is in order and free when this returns; dropping the future
-    /// stops the node as a crash would.
+    /// Runs the node until it is shut down. Everything is in order and free when this returns, unless the shutdown says
+    /// [`Stopped::DiskStalled`]; dropping the future stops the node as a crash would.
     pub async fn run(mut self) {
         loop {
             let mut has_waited = false;
@@ -170,7 +175,7 @@ impl Driver {
             match news {
                 News::Node(input) => self.node.handle(now, input),
                 News::Log(done) => log::tell(done, &mut self.report, |input| self.node.handle(now, input)),
-                News::Ended => {}
+                News::Ended | News::Late => {}
             }
         }
         self.scratch.news = news;
@@ -185,6 +190,7 @@ impl Driver {
         for post in posts.drain(..) {
             match post {
                 Post::Call(group, call) => self.ask(now, group, call),
+                // Its caller learns of a panic; the node is not changed by a look.
                 Post::Inspect(look) => look(&self.node),
                 Post::Shutdown { patience, done } => self.begin_shutdown(now, now.instant.after(patience), done),
             }
@@ -273,10 +279,11 @@ impl Driver {
                         call.answer(Some(group), reply);
                     });
                     if let Some((call, reply)) = answering {
-                        call.answer(None, reply);
+                        // Whoever asked brought this code along. If it panics nobody hears an answer, which is told as lost.
+                        let _ = catch_unwind(AssertUnwindSafe(|| call.answer(None, reply)));
                     }
                 }
-                NodeOutput::Notice { group, notice } => self.report.notice(group, &notice),
+                NodeOutput::Notice { group, notice } => self.report.notice(group, notice),
             }
         }
         self.transport.flush();

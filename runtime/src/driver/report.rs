@@ -1,5 +1,6 @@
 //! What an operator sees of a node: lines of the log from notices, and metrics. Never a line a message.
 
+use std::io;
 use std::time::Duration;
 
 use metrics::{Histogram, Label, counter, gauge, histogram};
@@ -8,12 +9,15 @@ use quorate_transport::Transport;
 use quorate_wal::{LogThread, SYNC_BUCKETS_US, WriteCompletion, WriteError};
 use tracing::{error, info, warn};
 
+use super::Stopped;
+use super::lines::Lines;
 use crate::metrics::{self as names, as_gauge};
 use crate::{Node, Notice};
 
 /// Tells operators of one node.
 pub(super) struct Report {
     node: NodeId,
+    lines: Lines,
     label: Label,
     writes_a_sync: Histogram,
     is_poisoned: bool,
@@ -22,16 +26,17 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(node: NodeId) -> Self {
+    pub(super) fn new(node: NodeId) -> io::Result<Self> {
         let label = Label::new("node", node.to_string());
-        Self {
+        Ok(Self {
             node,
+            lines: Lines::new()?,
             writes_a_sync: histogram!(names::WRITES_A_SYNC, vec![label.clone()]),
             label,
             is_poisoned: false,
             storage: StorageLevel::Enough,
             next: Instant::ZERO,
-        }
+        })
     }
 
     /// One round of the log: these became durable, or did not, with one sync.
@@ -39,14 +44,18 @@ impl Report {
         if !writes.is_empty() {
             self.writes_a_sync.record(u32::try_from(writes.len()).unwrap_or(u32::MAX));
         }
+        let node = self.node.0;
         for write in writes {
             match &write.result {
                 Err(WriteError::Poisoned(poisoned)) if !self.is_poisoned => {
                     self.is_poisoned = true;
-                    error!(node = self.node.0, %poisoned, "the log has failed: this node takes no more writes");
+                    let poisoned = poisoned.to_string();
+                    self.lines
+                        .say(move || error!(node, poisoned, "the log has failed: this node takes no more writes"));
                 }
                 Err(WriteError::Refused(refusal)) => {
-                    error!(node = self.node.0, stream = write.stream.0, %refusal, "the log refuses a write");
+                    let (stream, refusal) = (write.stream.0, refusal.to_string());
+                    self.lines.say(move || error!(node, stream, refusal, "the log refuses a write"));
                 }
                 _ => {}
             }
@@ -55,47 +64,27 @@ impl Report {
 
     pub(super) fn storage(&mut self, level: StorageLevel) {
         self.storage = level;
-        match level {
-            StorageLevel::Low => warn!(node = self.node.0, "the disk's reserve is used up: new commands are refused"),
-            StorageLevel::Enough => info!(node = self.node.0, "the disk's reserve is there again"),
-        }
+        let node = self.node.0;
+        self.lines.say(move || match level {
+            StorageLevel::Low => warn!(node, "the disk's reserve is used up: new commands are refused"),
+            StorageLevel::Enough => info!(node, "the disk's reserve is there again"),
+        });
     }
 
-    pub(super) fn notice(&self, group: Option<GroupId>, notice: &Notice) {
-        let (node, group) = (self.node.0, group.map(|group| group.0));
-        match notice {
-            Notice::Role { role, term, leader } => {
-                let leader = leader.map(|leader| leader.0);
-                info!(node, group, term = term.0, %role, leader, "the role has changed");
-            }
-            Notice::Voting { barred: None } => info!(node, group, "the node votes"),
-            Notice::Voting { barred: Some(bar) } => warn!(node, group, reason = ?bar, "the node does not vote"),
-            Notice::ClockDiffers { wall_ahead_ms: None } => {
-                info!(node, group, "the wall clock agrees with log time again");
-            }
-            Notice::ClockDiffers { wall_ahead_ms: Some(wall_ahead_ms) } => {
-                warn!(node, group, wall_ahead_ms, "the wall clock differs from log time, which does not follow it");
-            }
-            Notice::SnapshotBuilt { index, bytes } => info!(node, group, index = index.0, bytes, "a snapshot is built"),
-            Notice::SnapshotSending { to, index } => {
-                info!(node, group, peer = to.0, index = index.0, "a snapshot goes to a peer");
-            }
-            Notice::SnapshotInstalled { index } => info!(node, group, index = index.0, "a snapshot is installed"),
-            Notice::SnapshotFailed { index, reason } => {
-                warn!(node, group, index = index.0, reason, "a snapshot operation has failed");
-            }
-            Notice::Halted { reason } => error!(node, group, %reason, "the group has stopped on this node"),
-            Notice::Introduced { peer, incarnation } => {
-                info!(node, peer = peer.0, %incarnation, "introduced to a peer");
-            }
-            Notice::PeerStranger { peer, found, known } => {
-                warn!(node, peer = peer.0, %found, %known, "the peer's disk is another than the known one: it counts for nothing");
-            }
-            Notice::SelfStranger { peer, known } => {
-                error!(node, peer = peer.0, %known, "a peer knows this node with another disk: it does not vote");
-            }
-            Notice::PeersFull { peer } => warn!(node, peer = peer.0, "more peers than a node remembers"),
+    /// The node has stopped: what is still to be said is said.
+    pub(super) fn stopped(&mut self, stopped: Stopped) {
+        let node = self.node.0;
+        if stopped == Stopped::DiskStalled {
+            self.lines.say(move || {
+                error!(node, "the node has stopped before its disk had finished: the directory stays locked");
+            });
         }
+        self.lines.end();
+    }
+
+    pub(super) fn notice(&self, group: Option<GroupId>, notice: Notice) {
+        let (node, group) = (self.node.0, group.map(|group| group.0));
+        self.lines.say(move || say(node, group, &notice));
     }
 
     /// Publishes the counters, at most once a second.
@@ -148,6 +137,69 @@ impl Report {
                 }
             });
         }
+    }
+}
+
+/// The line of one notice.
+fn say(node: u64, group: Option<u64>, notice: &Notice) {
+    match notice {
+        Notice::Role { role, term, leader } => {
+            let leader = leader.map(|leader| leader.0);
+            info!(node, group, term = term.0, %role, leader, "the role has changed");
+        }
+        Notice::Voting { barred: None } => info!(node, group, "the node votes"),
+        Notice::Voting { barred: Some(bar) } => warn!(node, group, reason = ?bar, "the node does not vote"),
+        Notice::ClockDiffers { wall_ahead_ms: None } => {
+            info!(node, group, "the wall clock agrees with log time again");
+        }
+        Notice::ClockDiffers { wall_ahead_ms: Some(wall_ahead_ms) } => {
+            warn!(node, group, wall_ahead_ms, "the wall clock differs from log time, which does not follow it");
+        }
+        Notice::SnapshotBuilt { index, bytes } => info!(node, group, index = index.0, bytes, "a snapshot is built"),
+        Notice::SnapshotSending { to, index } => {
+            info!(node, group, peer = to.0, index = index.0, "a snapshot goes to a peer");
+        }
+        Notice::SnapshotInstalled { index } => info!(node, group, index = index.0, "a snapshot is installed"),
+        Notice::SnapshotFailed { index, reason } => {
+            warn!(node, group, index = index.0, reason, "a snapshot operation has failed");
+        }
+        Notice::Halted { reason } => error!(node, group, %reason, "the group has stopped on this node"),
+        Notice::Introduced { peer, incarnation } => {
+            info!(node, peer = peer.0, %incarnation, "introduced to a peer");
+        }
+        Notice::PeerStranger { peer, found, known } => {
+            warn!(node, peer = peer.0, %found, %known, "the peer's disk is another than the known one: it counts for nothing");
+        }
+        Notice::SelfStranger { peer, known } => {
+            error!(node, peer = peer.0, %known, "a peer knows this node with another disk: it does not vote");
+        }
+        Notice::SelfOlder { peer, known_start, start } => {
+            error!(node, peer = peer.0, known_start, start, "this node's disk is an older copy: it does not vote");
+        }
+        Notice::PeerOlder { peer } => {
+            warn!(node, peer = peer.0, "the peer's disk is an older copy: it counts for nothing");
+        }
+        Notice::FoundedOtherwise { peer, groups, ours, theirs } => {
+            error!(
+                node,
+                peer = peer.0,
+                ?groups,
+                ?ours,
+                ?theirs,
+                "the peer founded groups with other members: it is refused"
+            );
+        }
+        Notice::DescribedOtherwise { founded, described } => {
+            warn!(
+                node,
+                group,
+                ?founded,
+                ?described,
+                "the group was founded with other members than described: those stand"
+            );
+        }
+        Notice::OwnStreamRefused => error!(node, "what the node learned of its peers found no room on disk"),
+        Notice::PeersFull { peer } => warn!(node, peer = peer.0, "more peers than a node remembers"),
     }
 }
 

@@ -1,24 +1,39 @@
 //! How a node stops: in order, and within a time that the caller sets.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::mpsc;
 use std::task::Poll;
+use std::thread;
+use std::time::Duration;
 
 use quorate_protocol::{Instant, Now};
 use tokio::sync::oneshot;
 
+use super::mailbox::Mailbox;
 use super::start::THREADS_WITH_THE_DIRECTORY;
 use super::{Driver, News, log};
 use crate::NodeInput;
+
+/// How a node has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stopped {
+    /// All that was written is synced, and the data directory is free.
+    InOrder,
+    /// The disk did not finish in time. The data directory stays locked until it does, or the process ends. What was
+    /// acknowledged is durable all the same.
+    DiskStalled,
+}
 
 /// A shutdown that was asked for.
 #[derive(Debug)]
 pub(super) struct Shutdown {
     pub(super) deadline: Instant,
-    done: Vec<oneshot::Sender<()>>,
+    done: Vec<oneshot::Sender<Stopped>>,
 }
 
 impl Driver {
-    pub(super) fn begin_shutdown(&mut self, now: Now, deadline: Instant, done: oneshot::Sender<()>) {
+    pub(super) fn begin_shutdown(&mut self, now: Now, deadline: Instant, done: oneshot::Sender<Stopped>) {
         let shutdown = self.shutdown.get_or_insert_with(|| Shutdown { deadline, done: Vec::new() });
         shutdown.done.push(done);
         shutdown.deadline = shutdown.deadline.min(deadline);
@@ -30,25 +45,57 @@ impl Driver {
         self.clock.now().instant >= shutdown.deadline || (self.node.is_settled() && self.waiting.is_empty())
     }
 
-    /// Ends everything in order: no more calls, what is queued is sent and synced, the threads end, the lock goes.
+    /// Ends everything in order: no more calls, what is queued is sent and synced, the threads end, the lock goes. A disk that
+    /// stands still is not waited for beyond the deadline, or [`CLOSING_TIME_MIN`] where less is left.
     pub(super) async fn stop(mut self) {
-        let mut done = self.shutdown.take().map(|shutdown| shutdown.done).unwrap_or_default();
+        let shutdown = self.shutdown.take();
+        let left = shutdown.as_ref().map(|shutdown| shutdown.deadline.since(self.clock.now().instant));
+        let mut done = shutdown.map(|shutdown| shutdown.done).unwrap_or_default();
         done.extend(self.doors.close());
         self.waiting.clear();
-        self.transport.shutdown().await;
         self.snapshots.close();
         self.jobs.close();
-        log::close(self.log, self.news.clone());
-        let mut running = THREADS_WITH_THE_DIRECTORY;
-        while running > 0 {
+        log::close(self.log, self.lock.clone(), self.news.clone());
+        let watch = watch(left.unwrap_or_default().max(CLOSING_TIME_MIN), self.news.clone());
+        let mut leaving = pin!(self.transport.shutdown());
+        let (mut running, mut has_left, mut is_late) = (THREADS_WITH_THE_DIRECTORY, false, false);
+        poll_fn(|context| {
+            has_left = has_left || leaving.as_mut().poll(context).is_ready();
             let mut news = Vec::new();
-            poll_fn(|context| if self.news.poll_take(context, &mut news) { Poll::Ready(()) } else { Poll::Pending })
-                .await;
-            running -= news.iter().filter(|news| matches!(news, News::Ended)).count();
-        }
-        drop(self.lock);
+            while self.news.poll_take(context, &mut news) {
+                for news in news.drain(..) {
+                    match news {
+                        News::Ended => running -= 1,
+                        News::Late => is_late = true,
+                        News::Node(_) | News::Log(_) => {}
+                    }
+                }
+            }
+            if is_late || (has_left && running == 0) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop((watch, self.lock));
+        let stopped = if running == 0 { Stopped::InOrder } else { Stopped::DiskStalled };
+        self.report.stopped(stopped);
         for done in done {
-            let _ = done.send(());
+            let _ = done.send(stopped);
         }
     }
 }
+
+/// Says [`News::Late`] after `patience`, by real time, unless what it returns is dropped before: whatever keeps a thread from
+/// ending may keep the runtime's clock from going on as well.
+fn watch(patience: Duration, news: Mailbox<News>) -> mpsc::Sender<()> {
+    let (watch, dropped) = mpsc::channel();
+    let wait = move || {
+        if dropped.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = news.push(News::Late, 0);
+        }
+    };
+    // Without a thread for it the end is waited for as long as it takes.
+    drop(thread::Builder::new().name("quorate-end".to_owned()).spawn(wait));
+    watch
+}
+
+/// So long the end of the threads is waited for even when the caller's patience is used up: a sync takes its time.
+const CLOSING_TIME_MIN: Duration = Duration::from_secs(1);

@@ -8,19 +8,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    ClusterId, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery, Ticket,
+    ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery,
+    Ticket,
 };
 use quorate_transport::memory::{Delivery, Network};
-use quorate_transport::{Limits, Peer, Transport};
-use quorate_wal::disk::MemoryDisk;
+use quorate_transport::{ChannelId, Limits, Peer, Transport};
+use quorate_wal::disk::{Disk, MemoryDisk};
 use quorate_wal::{Settings, Wal};
 
 use super::mailbox::{Mailbox, PushError};
-use super::{CallError, Clock, Driver, NodeHandle, Parts};
+use super::{CallError, Clock, Driver, NodeHandle, Parts, Stopped};
 use crate::{
-    CallId, Group, GroupInput, GroupOutput, Job, Node, NodeConfig, PendingStart, Reply, SnapshotDone, SnapshotFailure,
-    SnapshotOperation, Snapshots,
+    CallId, Founding, Group, GroupInput, GroupOutput, Job, Node, NodeConfig, PendingStart, Reply, SnapshotDone,
+    SnapshotFailure, SnapshotOperation, Snapshots,
 };
+
+mod stalling;
+
+use stalling::Stalling;
 
 /// A group that keeps what it is given and says what it is told to say.
 #[derive(Default)]
@@ -55,6 +60,10 @@ impl Group for Fake {
 
     fn halted(&mut self, _reason: &HaltReason) {}
 
+    fn channel(&self) -> ChannelId {
+        ChannelId::FIRST_CORE
+    }
+
     fn is_settled(&self) -> bool {
         !self.keeps_the_node
     }
@@ -77,26 +86,33 @@ fn network() -> Network {
 
 /// A node with two groups, and what tells that its directory is free.
 fn driver(network: &Network, id: u64) -> (Driver, Arc<AtomicBool>) {
+    driver_on(network, id, MemoryDisk::new())
+}
+
+fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<AtomicBool>) {
     let identity = Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation(id.into()) };
     let transport = network.join(identity);
     for peer in (1..=3).filter(|peer| *peer != id) {
         transport.set_peer(Peer::new(NodeId(peer), "")).expect("a peer");
     }
-    let mut pending = PendingStart::recover(identity, Recovery::default()).expect("fresh");
-    pending.bind(GROUP);
-    pending.bind(OTHER);
+    let mut pending = PendingStart::recover(identity, 0, Recovery::default()).expect("fresh");
+    for group in [GROUP, OTHER] {
+        pending.bind(group);
+        let members = Configuration::of_voters((1..=3).map(NodeId));
+        pending.found(group, Founding::new(ChannelId::FIRST_CORE, members));
+    }
     let clock = Clock::start();
     let peers = (1..=3).map(NodeId).filter(|peer| peer.0 != id);
     let mut node = Node::new(clock.now(), NodeConfig::new(peers), pending.durable());
-    let mut snapshots = Snapshots::new(MemoryDisk::new(), Path::new("snapshots"), ClusterId(1));
+    let mut snapshots = Snapshots::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
     for group in [GROUP, OTHER] {
-        node.add(clock.now(), group, (1..=3).map(NodeId).collect(), Box::new(Fake::default()));
+        node.add(clock.now(), group, Box::new(Fake::default()));
         snapshots.open(group).expect("opened");
     }
     let is_free = Arc::new(AtomicBool::new(false));
     let lock = Arc::new(Lock(is_free.clone()));
     let settings = Settings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..Settings::default() };
-    let (log, _) = Wal::open(MemoryDisk::new(), settings, identity).expect("a new log");
+    let (log, _) = Wal::open(disk, settings, identity).expect("a new log");
     (Driver::new(Parts { node, clock, transport, log, snapshots, lock }).expect("started"), is_free)
 }
 
@@ -155,6 +171,45 @@ async fn a_shutdown_waits_for_the_groups_and_frees_the_directory() {
         tokio::join!(first, second, settling);
         assert!(is_free.load(Ordering::SeqCst), "the lock goes before shutdown returns");
         assert_eq!(never_answered.await, Err(CallError::Lost));
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_over_a_stalled_disk_ends_and_says_that_the_directory_is_not_free() {
+    let disk = Stalling::new();
+    let (driver, is_free) = driver_on(&network(), 1, disk.clone());
+    let handle = driver.handle();
+    let calls = async move {
+        disk.stall(true);
+        let write = |fake: &mut Fake, _: Now| {
+            let operations = vec![Operation::Journal { key: 1, bytes: Bytes::from_static(b"durable") }];
+            fake.outputs.push_back(GroupOutput::Persist { ticket: Ticket(1), operations });
+        };
+        handle.look(GROUP, write).await.expect("asked");
+        assert_eq!(handle.shutdown(Duration::ZERO).await, Stopped::DiskStalled);
+        assert!(!is_free.load(Ordering::SeqCst), "a write may still be on its way");
+        disk.stall(false);
+        while !is_free.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_panics_harms_nobody() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        let looked = handle.inspect(|_| panic!("in a caller's closure")).await;
+        assert_eq!(looked, Err::<(), _>(CallError::Panicked));
+        assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Ok(()));
+        // What is made of the answer of a group that is gone is the caller's as well.
+        let answer = handle.ask(OTHER, 0, |_: &mut Fake, _, _| (), |_, _| panic!("in an answer"));
+        handle.look(OTHER, |_: &mut Fake, _| panic!("the group stops")).await.expect_err("lost");
+        assert_eq!(handle.shutdown(Duration::ZERO).await, Stopped::InOrder);
+        assert_eq!(answer.await, Err::<(), _>(CallError::Lost));
     };
     tokio::join!(driver.run(), calls);
 }
@@ -253,6 +308,10 @@ impl Group for Another {
     }
 
     fn halted(&mut self, _reason: &HaltReason) {}
+
+    fn channel(&self) -> ChannelId {
+        ChannelId::FIRST_CORE
+    }
 
     fn is_settled(&self) -> bool {
         true

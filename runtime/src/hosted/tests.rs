@@ -158,6 +158,44 @@ fn a_slow_listener_loses_the_oldest_and_is_told() {
 }
 
 #[test]
+fn what_was_told_is_told_again_until_it_is_acknowledged() {
+    let (mut one, now) = (hosted(), Now::default());
+    one.complete(now, Ticket(1), 1);
+    one.complete(now, Ticket(1), 2);
+    outputs(&mut one);
+    // An answer that was dropped on its way took nothing along.
+    drop(one.heard());
+    let heard = one.heard();
+    assert_eq!((notes(heard.told), heard.up_to), (vec!["1".to_owned(), "2".to_owned()], 2));
+    one.acknowledge(2);
+    one.listen(CallId(1));
+    assert!(outputs(&mut one).is_empty(), "it waits for more");
+    one.complete(now, Ticket(1), 3);
+    assert!(matches!(outputs(&mut one)[..], [GroupOutput::Reply { call: CallId(1), reply: Reply::Told }]));
+    let heard = one.heard();
+    assert_eq!((notes(heard.told), heard.up_to), (vec!["3".to_owned()], 3));
+    // A number that was never told acknowledges what there is, and nothing that comes later.
+    one.acknowledge(99);
+    one.complete(now, Ticket(1), 4);
+    outputs(&mut one);
+    assert_eq!(notes(one.heard().told), ["4"]);
+}
+
+#[test]
+fn what_was_dropped_is_said_until_it_is_acknowledged() {
+    let (mut one, now) = (hosted(), Now::default());
+    for answer in 0..TOLD_MAX as u64 + 3 {
+        one.complete(now, Ticket(1), answer);
+    }
+    outputs(&mut one);
+    drop(one.heard());
+    let heard = one.heard();
+    assert_eq!((heard.told.len(), notes(heard.told)[0].as_str()), (TOLD_MAX + 1, "3 lost"));
+    one.acknowledge(heard.up_to);
+    assert!(one.heard().told.is_empty());
+}
+
+#[test]
 fn one_listens_at_a_time_and_a_halt_is_told() {
     let mut one = hosted();
     one.listen(CallId(1));

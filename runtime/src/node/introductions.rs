@@ -1,37 +1,88 @@
-//! Who counts for what: the exchange of incarnations that lets a wiped disk be told from the node it used to be.
+//! Who counts for what: the exchange that lets a wiped disk, an older copy of a disk and a cluster that was founded otherwise be
+//! told from what they used to be, or seem to be.
 //!
-//! The rules, and why they suffice. A node writes down the first incarnation it meets under an id and never another. It votes
-//! in a group only when every initial voter has it written down durably and it has them. So if a node ever voted, every
-//! other initial voter knows its incarnation; when it comes back with an empty disk and another one, no initial voter that kept its own
-//! disk introduces it, and it stays a non-voter. If a voter never met the old node, the old node never voted, and nothing is forgotten.
+//! The rules, and why they suffice.
+//!
+//! - **Incarnations.** A node writes down the first incarnation it meets under an id and never another. It votes in a group only
+//!   when every voter that the group was founded with has it written down durably and it has them. So if a node ever voted, every
+//!   other founding voter knows its incarnation; when it comes back with an empty disk and another one, no founding voter
+//!   that kept its own disk introduces it, and it stays a non-voter. If a voter never met the old node, the old node never
+//!   voted, and nothing is forgotten.
+//! - **Starts.** A node says no word of a group to a peer before the peer has this start of it written down and says so. So whatever
+//!   a node ever promised or acknowledged to a peer, that peer knows a start at least as late. A node that runs on an older
+//!   copy of its disk begins with a start that is past: the first such peer tells it, before it could say anything to
+//!   that peer. It writes down that it is an older copy, and never counts again. Nobody else is waited for, so that this
+//!   costs a round trip and a write at each start and no liveness. What it cannot tell: a copy that was made during the
+//!   start which all peers know as the newest, or put back while those that know better are down.
+//! - **Foundings.** Each exchange bears what groups were founded with. From a peer that founded a group otherwise, or has not said
+//!   in this start of the node how it founded it, nothing is taken for the group, and nothing is sent to it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quorate_protocol::{Incarnation, NodeId, Operation, Standing, Ticket, VotingBar};
+use quorate_protocol::{GroupId, Incarnation, NodeId, Operation, Standing, Ticket, VotingBar};
 use quorate_transport::Sender;
 
+use super::founding::{self, FoundingRun};
 use super::message::NodeMessage;
-use super::roster::{Acquaintance, PEERS_MAX, Roster};
+use super::roster::{Acquaintance, Roster, Start};
 use crate::Notice;
 
 /// The node's knowledge of its peers, and the exchange that makes it.
 #[derive(Debug)]
 pub(super) struct Introductions {
     roster: Roster,
+    /// What this node tells of its groups.
+    foundings: Vec<FoundingRun>,
+    /// Peers that are never forgotten: those that the node was told of, and founding voters.
+    kept: BTreeSet<NodeId>,
     /// The part of the roster's peers that is durable.
     durable: BTreeMap<NodeId, Acquaintance>,
-    /// The incarnation under which each peer was last heard.
-    seen: BTreeMap<NodeId, Incarnation>,
+    /// What was heard of each peer in this start.
+    seen: BTreeMap<NodeId, Seen>,
     /// Peers whose `Hello` waits until they are durably known. A subset of the known peers, hence bounded.
     unanswered: BTreeSet<NodeId>,
     /// A peer that knows this node under another incarnation, and which.
     barred: Option<(NodeId, Incarnation)>,
-    /// The write under way, if there is one, and the peers it makes durable.
-    writing: Option<(Ticket, BTreeMap<NodeId, Acquaintance>)>,
-    is_dirty: bool,
-    wants_checkpoint: bool,
-    last_ticket: Ticket,
+    journal: Journal,
     effects: VecDeque<Effect>,
+}
+
+/// A peer as it was last heard.
+#[derive(Debug)]
+struct Seen {
+    incarnation: Incarnation,
+    /// It has this start of this node durable, or knows that the node counts for nothing.
+    knows_us: bool,
+    /// Groups that it founded otherwise; nothing as long as it has not said how it founded them.
+    foreign: Option<BTreeSet<GroupId>>,
+}
+
+/// What goes into stream 0, one write at a time; what changes meanwhile goes into the next.
+#[derive(Debug, Default)]
+struct Journal {
+    /// Peers whose record is to be written.
+    peers: BTreeSet<NodeId>,
+    wants_state: bool,
+    wants_checkpoint: bool,
+    writing: Option<Writing>,
+    last_ticket: Ticket,
+    /// The log takes no more writes.
+    has_failed: bool,
+    /// The newest write was refused: it is made anew when the node says so.
+    is_refused: bool,
+}
+
+/// The write under way.
+#[derive(Debug)]
+struct Writing {
+    ticket: Ticket,
+    /// Further parts, each of which is written once those before it are durable.
+    rest: VecDeque<Vec<Operation>>,
+    /// What is durable then.
+    peers: BTreeMap<NodeId, Acquaintance>,
+    changed: BTreeSet<NodeId>,
+    has_state: bool,
+    is_checkpoint: bool,
 }
 
 /// What follows from an introduction.
@@ -39,26 +90,27 @@ pub(super) struct Introductions {
 pub(super) enum Effect {
     Send(NodeId, NodeMessage),
     Persist(Ticket, Vec<Operation>),
-    /// The peer counts for this from now on.
-    Standing(NodeId, Standing),
+    /// What the peer counts for may have changed: ask [`Introductions::standing`] and [`Introductions::foreign`] for each group.
+    Standing(NodeId),
+    /// Another process speaks for the peer than before.
+    NewVoice(NodeId),
     /// What this node counts for itself may have changed: ask [`Introductions::voting_bar`] for each group.
     SelfStanding,
     Notice(Notice),
 }
 
 impl Introductions {
-    pub(super) fn new(roster: Roster) -> Self {
-        let durable = roster.peers.clone();
+    pub(super) fn new(roster: Roster, peers: &BTreeSet<NodeId>) -> Self {
+        let founding_voters = roster.groups.values().flat_map(|bound| bound.founding.voters());
         Self {
+            foundings: founding::runs(&roster.groups),
+            kept: peers.iter().copied().chain(founding_voters).collect(),
+            durable: roster.peers.clone(),
             roster,
-            durable,
             seen: BTreeMap::new(),
             unanswered: BTreeSet::new(),
             barred: None,
-            writing: None,
-            is_dirty: false,
-            wants_checkpoint: false,
-            last_ticket: Ticket(0),
+            journal: Journal::default(),
             effects: VecDeque::new(),
         }
     }
@@ -69,15 +121,12 @@ impl Introductions {
 
     /// Notes under which incarnation a peer was heard, before anything it said is passed on.
     pub(super) fn on_frame(&mut self, from: Sender) {
-        if self.seen.get(&from.node) == Some(&from.incarnation) {
+        if self.seen.get(&from.node).is_some_and(|seen| seen.incarnation == from.incarnation) {
             return;
         }
-        let before = self.standing(from.node);
-        self.seen.insert(from.node, from.incarnation);
-        let after = self.standing(from.node);
-        if before != after {
-            self.effects.push_back(Effect::Standing(from.node, after));
-        }
+        let seen = Seen { incarnation: from.incarnation, knows_us: false, foreign: None };
+        self.seen.insert(from.node, seen);
+        self.effects.extend([Effect::NewVoice(from.node), Effect::Standing(from.node)]);
         if let Some(known) = self.roster.peers.get(&from.node)
             && known.incarnation != from.incarnation
         {
@@ -86,66 +135,105 @@ impl Introductions {
         }
     }
 
-    /// Asks to be introduced to a peer, unless that is done.
+    /// Asks to be introduced to a peer, unless both know of each other what there is to know.
     pub(super) fn greet(&mut self, peer: NodeId) {
-        if !self.is_introduced(peer) {
-            self.effects.push_back(Effect::Send(peer, self.hello(peer)));
+        let is_acquainted = self.seen.get(&peer).is_some_and(|seen| seen.knows_us && seen.foreign.is_some());
+        let is_final = self.is_introduced(peer) || self.is_stranger(peer) || self.barred.is_some();
+        if !is_acquainted || !is_final {
+            let known = self.durable.get(&peer).map(|known| known.incarnation);
+            let (start, is_older) = (self.roster.start, self.roster.is_older);
+            let hello = NodeMessage::Hello { known, start, is_older, foundings: self.foundings.clone() };
+            self.effects.push_back(Effect::Send(peer, hello));
         }
     }
 
     /// A peer asks to be introduced.
-    pub(super) fn on_hello(&mut self, from: Sender, known_of_us: Option<Incarnation>) {
+    pub(super) fn on_hello(&mut self, from: Sender, hello: &Hello<'_>) {
         if !self.meet(from) {
             return;
         }
-        self.unanswered.insert(from.node);
-        if let Some(known) = known_of_us {
-            if known == self.roster.identity.incarnation {
-                self.on_known(from, known);
-            } else {
-                self.on_mismatch(from, known);
+        self.compare(from.node, hello.foundings);
+        let known = self.roster.peers.get_mut(&from.node).expect("just met");
+        if known.incarnation == from.incarnation {
+            // A smaller counter may be a greeting that was long under way: the answer tells. One counter is used once.
+            let is_newer = hello.start.counter > known.start.counter;
+            let is_forked = hello.start.counter == known.start.counter && hello.start != known.start;
+            let is_older = known.is_older || hello.is_older || is_forked;
+            if is_newer || is_older != known.is_older {
+                known.start = if is_newer { hello.start } else { known.start };
+                known.is_older = is_older;
+                self.journal.peers.insert(from.node);
             }
+        }
+        self.unanswered.insert(from.node);
+        match hello.known {
+            Some(known) if known == self.roster.identity.incarnation => self.note_mutual(from),
+            Some(known) => self.bar(from, known),
+            None => {}
         }
         self.answer();
         self.write();
     }
 
     /// A peer has this node, or its predecessor, durable.
-    pub(super) fn on_known(&mut self, from: Sender, incarnation: Incarnation) {
+    pub(super) fn on_known(&mut self, from: Sender, incarnation: Incarnation, hello: &Hello<'_>) {
         if incarnation != self.roster.identity.incarnation || !self.meet(from) {
             return;
         }
-        let known = self.roster.peers.get_mut(&from.node).expect("just met");
-        if known.incarnation == from.incarnation && !known.is_mutual {
-            known.is_mutual = true;
-            self.is_dirty = true;
+        self.compare(from.node, hello.foundings);
+        self.note_mutual(from);
+        let (known, own) = (hello.start, self.roster.start);
+        let is_later = known.counter > own.counter || (known.counter == own.counter && known.begun_ms != own.begun_ms);
+        // What a stranger says of us counts for nothing, and nothing that we tell it does.
+        let is_vouched_for = self.roster.peers[&from.node].incarnation == from.incarnation;
+        if is_vouched_for && (is_later || hello.is_older) && !self.roster.is_older {
+            self.roster.is_older = true;
+            self.journal.wants_state = true;
+            let notice = Notice::SelfOlder { peer: from.node, known_start: known.counter, start: own.counter };
+            self.effects.extend([Effect::Notice(notice), Effect::SelfStanding]);
+            // Everybody must hear it.
+            self.seen.values_mut().for_each(|seen| seen.knows_us = false);
+        }
+        let knows_start = known == own && (hello.is_older || !self.roster.is_older);
+        if (knows_start || hello.is_older || !is_vouched_for)
+            && let Some(seen) = self.seen.get_mut(&from.node)
+        {
+            seen.knows_us = true;
         }
         self.write();
     }
 
-    /// A peer knows another incarnation under this node's id. What a stranger says of us counts for nothing.
-    pub(super) fn on_mismatch(&mut self, from: Sender, known: Incarnation) {
+    /// A peer knows another incarnation under this node's id.
+    pub(super) fn on_mismatch(&mut self, from: Sender, known: Incarnation, foundings: &[FoundingRun]) {
         if known == self.roster.identity.incarnation || !self.meet(from) {
             return;
         }
-        if self.barred.is_none() && self.roster.peers[&from.node].incarnation == from.incarnation {
-            self.barred = Some((from.node, known));
-            self.effects.push_back(Effect::Notice(Notice::SelfStranger { peer: from.node, known }));
-            self.effects.push_back(Effect::SelfStanding);
+        self.compare(from.node, foundings);
+        self.bar(from, known);
+        // It takes us for a stranger: what we say does not count there.
+        if let Some(seen) = self.seen.get_mut(&from.node) {
+            seen.knows_us = true;
         }
         self.write();
     }
 
     /// Stream 0 pins the log's oldest segment: write it anew.
     pub(super) fn on_compact_requested(&mut self) {
-        self.wants_checkpoint = true;
+        self.journal.wants_checkpoint = true;
         self.write();
     }
 
     /// Every write of stream 0 up to `ticket` is durable.
     pub(super) fn on_persisted(&mut self, ticket: Ticket) {
-        let Some((_, peers)) = self.writing.take_if(|(writing, _)| *writing <= ticket) else { return };
-        let before = std::mem::replace(&mut self.durable, peers);
+        let Some(mut writing) = self.journal.writing.take_if(|writing| writing.ticket <= ticket) else { return };
+        if let Some(operations) = writing.rest.pop_front() {
+            writing.ticket = self.journal.next_ticket();
+            self.effects.push_back(Effect::Persist(writing.ticket, operations));
+            self.journal.writing = Some(writing);
+            return;
+        }
+        self.journal.is_refused = false;
+        let before = std::mem::replace(&mut self.durable, writing.peers);
         for (peer, known) in self.durable.clone() {
             self.announce(peer, known, before.get(&peer));
         }
@@ -154,24 +242,70 @@ impl Introductions {
         self.write();
     }
 
-    /// The log takes no more writes: nothing new becomes known in this start.
-    pub(super) fn on_persist_failed(&mut self) {
-        self.writing = Some((Ticket(u64::MAX), self.durable.clone()));
-    }
-
-    /// What a peer counts for: the incarnation it was last heard under is the durably known one.
-    pub(super) fn standing(&self, peer: NodeId) -> Standing {
-        let Some(known) = self.durable.get(&peer) else { return Standing::Stranger };
-        match self.seen.get(&peer) {
-            Some(seen) if *seen != known.incarnation => Standing::Stranger,
-            _ => Standing::Member,
+    /// A write found no room and was not made: what it would have made durable is written when [`Introductions::write_anew`] is
+    /// called.
+    pub(super) fn on_refused(&mut self, ticket: Ticket) {
+        let Some(writing) = self.journal.writing.take_if(|writing| writing.ticket == ticket) else { return };
+        self.journal.peers.extend(writing.changed);
+        self.journal.wants_state |= writing.has_state;
+        self.journal.wants_checkpoint |= writing.is_checkpoint;
+        if !std::mem::replace(&mut self.journal.is_refused, true) {
+            self.effects.push_back(Effect::Notice(Notice::OwnStreamRefused));
         }
     }
 
-    /// Why this node may not vote in a group of these initial voters; nothing when it may.
-    pub(super) fn voting_bar(&self, voters: &BTreeSet<NodeId>) -> Option<VotingBar> {
+    /// Whether a write was refused and is to be made anew.
+    pub(super) fn is_refused(&self) -> bool {
+        self.journal.is_refused && self.journal.writing.is_none()
+    }
+
+    /// Tries again what was refused.
+    pub(super) fn write_anew(&mut self) {
+        if self.is_refused() {
+            self.submit();
+        }
+    }
+
+    /// The log takes no more writes: nothing new becomes known in this start.
+    pub(super) fn on_persist_failed(&mut self) {
+        self.journal.has_failed = true;
+        self.journal.writing = None;
+    }
+
+    /// What a peer counts for in a group: the incarnation it was last heard under is the durably known one, it runs on the newest
+    /// disk of it, and it founded the group as this node did.
+    pub(super) fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
+        let is_member = !self.is_stranger(peer) && self.has_same_founding(peer, group);
+        if is_member { Standing::Member } else { Standing::Stranger }
+    }
+
+    /// Whether frames of a group are taken from a peer: it has said in this start how it founded the group, and founded it so.
+    pub(super) fn has_same_founding(&self, peer: NodeId, group: GroupId) -> bool {
+        let foreign = self.seen.get(&peer).and_then(|seen| seen.foreign.as_ref());
+        foreign.is_some_and(|foreign| !foreign.contains(&group))
+    }
+
+    /// Whether frames of a group may go to a peer: it knows this start of the node as well.
+    pub(super) fn may_speak(&self, peer: NodeId, group: GroupId) -> bool {
+        self.seen.get(&peer).is_some_and(|seen| seen.knows_us) && self.has_same_founding(peer, group)
+    }
+
+    /// Peers that founded the group otherwise.
+    pub(super) fn foreign(&self, group: GroupId) -> BTreeSet<NodeId> {
+        let is_foreign = |seen: &Seen| seen.foreign.as_ref().is_some_and(|foreign| foreign.contains(&group));
+        self.seen.iter().filter(|(_, seen)| is_foreign(seen)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Why this node may not vote in a group of these founding voters; nothing when it may.
+    pub(super) fn voting_bar(&self, group: GroupId, voters: &BTreeSet<NodeId>) -> Option<VotingBar> {
         if self.barred.is_some() {
             return Some(VotingBar::WipedDisk);
+        }
+        if self.roster.is_older {
+            return Some(VotingBar::OlderCopy);
+        }
+        if self.foreign(group).iter().any(|peer| voters.contains(peer)) {
+            return Some(VotingBar::FoundedOtherwise);
         }
         let me = self.roster.identity.node;
         let is_introduced = voters.iter().all(|voter| *voter == me || self.is_introduced(*voter));
@@ -187,6 +321,12 @@ impl Introductions {
         self.durable.get(&peer).is_some_and(|known| known.is_mutual)
     }
 
+    /// Whether the peer, as it was last heard, is not durably known, or known to run on an older copy.
+    fn is_stranger(&self, peer: NodeId) -> bool {
+        let Some(known) = self.durable.get(&peer) else { return true };
+        known.is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
+    }
+
     /// Remembers a peer that was never met. False when there is no room for it.
     fn meet(&mut self, from: Sender) -> bool {
         if self.roster.peers.contains_key(&from.node) {
@@ -195,19 +335,61 @@ impl Introductions {
         if from.node == self.roster.identity.node {
             return false;
         }
-        if self.roster.peers.len() >= PEERS_MAX {
-            self.effects.push_back(Effect::Notice(Notice::PeersFull { peer: from.node }));
+        if !self.roster.meet(from.node, from.incarnation, &self.kept) {
+            // Once is enough: it goes on greeting.
+            if self.seen.get(&from.node).is_some_and(|seen| seen.foreign.is_none()) {
+                self.effects.push_back(Effect::Notice(Notice::PeersFull { peer: from.node }));
+                self.compare(from.node, &[]);
+            }
             return false;
         }
-        self.roster.peers.insert(from.node, Acquaintance { incarnation: from.incarnation, is_mutual: false });
-        self.is_dirty = true;
+        self.journal.peers.insert(from.node);
         true
+    }
+
+    /// Compares what a peer says of its groups with what this node keeps of them.
+    fn compare(&mut self, peer: NodeId, theirs: &[FoundingRun]) {
+        let Some(seen) = self.seen.get_mut(&peer) else { return };
+        let differences = founding::differences(&self.roster.groups, theirs);
+        let foreign = Some(differences.iter().flat_map(|difference| difference.groups.iter().copied()).collect());
+        if seen.foreign == foreign {
+            return;
+        }
+        seen.foreign = foreign;
+        for difference in differences {
+            let founding::Difference { groups, ours, theirs } = difference;
+            self.effects.push_back(Effect::Notice(Notice::FoundedOtherwise { peer, groups, ours, theirs }));
+        }
+        self.effects.extend([Effect::Standing(peer), Effect::SelfStanding]);
+    }
+
+    /// The peer has this node's incarnation durable.
+    fn note_mutual(&mut self, from: Sender) {
+        let known = self.roster.peers.get_mut(&from.node).expect("met");
+        if known.incarnation == from.incarnation && !known.is_mutual {
+            known.is_mutual = true;
+            self.journal.peers.insert(from.node);
+        }
+    }
+
+    /// The peer knows this node under another incarnation. What a stranger says of us counts for nothing.
+    fn bar(&mut self, from: Sender, known: Incarnation) {
+        if self.barred.is_none() && self.roster.peers[&from.node].incarnation == from.incarnation {
+            self.barred = Some((from.node, known));
+            self.effects.push_back(Effect::Notice(Notice::SelfStranger { peer: from.node, known }));
+            self.effects.push_back(Effect::SelfStanding);
+        }
     }
 
     /// Tells what became durable of one peer.
     fn announce(&mut self, peer: NodeId, known: Acquaintance, before: Option<&Acquaintance>) {
-        if before.is_none() && self.standing(peer) == Standing::Member {
-            self.effects.push_back(Effect::Standing(peer, Standing::Member));
+        if before.is_none_or(|before| before.is_older != known.is_older) {
+            self.effects.push_back(Effect::Standing(peer));
+            if known.is_older {
+                self.effects.push_back(Effect::Notice(Notice::PeerOlder { peer }));
+            }
+        }
+        if before.is_none() {
             self.greet(peer);
         }
         if known.is_mutual && before.is_none_or(|before| !before.is_mutual) {
@@ -216,38 +398,76 @@ impl Introductions {
         }
     }
 
-    /// Answers every `Hello` whose sender is durably known, under the incarnation it bears or another.
+    /// Answers every `Hello` once what it said of its sender is durable.
     fn answer(&mut self) {
-        let ready: Vec<NodeId> =
-            self.unanswered.iter().filter(|peer| self.durable.contains_key(peer)).copied().collect();
+        let is_durable = |peer: &NodeId| {
+            let (durable, known) = (self.durable.get(peer), self.roster.peers.get(peer));
+            durable
+                .zip(known)
+                .is_some_and(|(durable, known)| (durable.start, durable.is_older) == (known.start, known.is_older))
+        };
+        let ready: Vec<NodeId> = self.unanswered.iter().filter(|peer| is_durable(peer)).copied().collect();
         for peer in ready {
             self.unanswered.remove(&peer);
-            let known = self.durable[&peer].incarnation;
-            let is_same = self.seen.get(&peer).is_none_or(|seen| *seen == known);
-            let answer =
-                if is_same { NodeMessage::Known { incarnation: known } } else { NodeMessage::Mismatch { known } };
+            let Acquaintance { incarnation: known, start, is_older, .. } = self.durable[&peer];
+            let is_same = self.seen.get(&peer).is_none_or(|seen| seen.incarnation == known);
+            let foundings = self.foundings.clone();
+            let answer = if is_same {
+                NodeMessage::Known { incarnation: known, start, is_older, foundings }
+            } else {
+                NodeMessage::Mismatch { known, foundings }
+            };
             self.effects.push_back(Effect::Send(peer, answer));
         }
     }
 
-    fn hello(&self, peer: NodeId) -> NodeMessage {
-        NodeMessage::Hello { known: self.durable.get(&peer).map(|known| known.incarnation) }
+    /// Writes what has changed, unless a write is under way or was refused.
+    fn write(&mut self) {
+        if !self.journal.is_refused {
+            self.submit();
+        }
     }
 
-    /// One write at a time; what changes meanwhile goes into the next.
-    fn write(&mut self) {
-        if self.writing.is_some() || !(self.is_dirty || self.wants_checkpoint) {
+    fn submit(&mut self) {
+        let journal = &mut self.journal;
+        let is_clean = journal.peers.is_empty() && !journal.wants_state && !journal.wants_checkpoint;
+        if journal.writing.is_some() || journal.has_failed || is_clean {
             return;
         }
-        self.last_ticket = self.last_ticket.next();
-        let operations = if self.wants_checkpoint {
-            self.roster.checkpoint((u64::from(self.roster.start) << 32) | self.last_ticket.0)
+        let ticket = journal.next_ticket();
+        let changed = std::mem::take(&mut journal.peers);
+        let has_state = std::mem::take(&mut journal.wants_state);
+        let is_checkpoint = std::mem::take(&mut journal.wants_checkpoint);
+        let mut rest: VecDeque<Vec<Operation>> = if is_checkpoint {
+            self.roster.checkpoint((u64::from(self.roster.start.counter) << 32) | ticket.0).into()
         } else {
-            vec![self.roster.state()]
+            let state = has_state.then(|| self.roster.state());
+            let peers = changed.iter().filter(|peer| self.roster.peers.contains_key(peer));
+            [state.into_iter().chain(peers.map(|peer| self.roster.peer(*peer))).collect()].into()
         };
-        self.is_dirty = false;
-        self.wants_checkpoint = false;
-        self.writing = Some((self.last_ticket, self.roster.peers.clone()));
-        self.effects.push_back(Effect::Persist(self.last_ticket, operations));
+        let first = rest.pop_front().expect("something has changed");
+        let peers = self.roster.peers.clone();
+        self.journal.writing = Some(Writing { ticket, rest, peers, changed, has_state, is_checkpoint });
+        self.effects.push_back(Effect::Persist(ticket, first));
     }
+}
+
+impl Journal {
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket = self.last_ticket.next();
+        self.last_ticket
+    }
+}
+
+/// What both a greeting and its answer say, of their sender or its receiver.
+#[derive(Debug)]
+pub(super) struct Hello<'a> {
+    /// In a greeting: the sender's incarnation of the receiver, if it has one durable.
+    pub(super) known: Option<Incarnation>,
+    /// In a greeting the start of the sender, in an answer the newest known start of the receiver.
+    pub(super) start: Start,
+    /// The same node runs on an older copy of its disk.
+    pub(super) is_older: bool,
+    /// What the sender's groups were founded with.
+    pub(super) foundings: &'a [FoundingRun],
 }

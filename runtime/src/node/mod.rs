@@ -2,18 +2,21 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    GroupId, Identity, Instant, NodeId, Now, PersistFailure, Standing, StorageLevel, Ticket, VotingBar,
+    Configuration, GroupId, Identity, Instant, NodeId, Now, PersistFailure, Standing, StorageLevel, Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
 use crate::metrics::MetricKind;
-use crate::{Group, GroupInput};
+use crate::{Group, GroupInput, Notice};
 
 mod bundle;
+mod founding;
 mod interface;
 mod introductions;
 mod liveness;
@@ -25,8 +28,9 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use founding::Founding;
 pub use interface::{NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, Write};
-use introductions::{Effect, Introductions};
+use introductions::{Effect, Hello, Introductions};
 use liveness::Liveness;
 use message::{Bundle, NodeMessage};
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
@@ -51,6 +55,8 @@ pub struct Node {
     liveness: Liveness,
     storage: StorageLevel,
     log_failed: Option<PersistFailure>,
+    /// When a refused write of the node's own stream is tried again.
+    rewrite_at: Instant,
     gathered: turn::Gathered,
     outputs: VecDeque<NodeOutput>,
     counters: NodeCounters,
@@ -59,34 +65,39 @@ pub struct Node {
 impl Node {
     /// A node without groups, which runs as of now.
     #[must_use]
-    pub fn new(now: Now, config: NodeConfig, roster: Roster) -> Self {
+    pub fn new(now: Now, mut config: NodeConfig, roster: Roster) -> Self {
+        // With zero there would be no end of beats, and no turn would get anything done.
+        config.heartbeat_interval = config.heartbeat_interval.max(HEARTBEAT_INTERVAL_LEAST);
+        config.turn_bytes_max = config.turn_bytes_max.max(1);
         let liveness = Liveness::new(config.heartbeat_interval, now.instant, config.peers.iter().copied());
         Self {
-            config,
             now,
             slots: Vec::new(),
             groups: BTreeMap::new(),
             streams: BTreeMap::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
-            introductions: Introductions::new(roster),
+            introductions: Introductions::new(roster, &config.peers),
             liveness,
             storage: StorageLevel::Enough,
             log_failed: None,
+            rewrite_at: now.instant,
             gathered: turn::Gathered::default(),
             outputs: VecDeque::new(),
             counters: NodeCounters::default(),
+            config,
         }
     }
 
-    /// Takes a group in. `voters` are its initial voters: this node does not vote in it before it has exchanged
-    /// incarnations with all of them.
+    /// Takes a group in. This node does not vote in it before it has exchanged incarnations with all voters that the group was
+    /// founded with.
     ///
     /// # Panics
     /// When the group has no stream (see [`PendingStart::bind`]) or is there already.
-    pub fn add(&mut self, now: Now, id: GroupId, voters: BTreeSet<NodeId>, group: Box<dyn Group>) {
+    pub fn add(&mut self, now: Now, id: GroupId, group: Box<dyn Group>) {
         self.now = now;
-        let stream = self.introductions.roster().stream(id).expect("a group is bound to a stream before the node runs");
+        let bound = self.introductions.roster().groups.get(&id).expect("a group is bound before the node runs");
+        let (stream, voters) = (bound.stream, bound.founding.voters());
         assert!(!self.groups.contains_key(&id), "a group is added once");
         let index = self.slots.len();
         self.groups.insert(id, index);
@@ -95,8 +106,7 @@ impl Node {
         voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
         self.slots.push(Slot::new(id, stream, voters, group));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
-            let standing = self.introductions.standing(peer);
-            self.give(index, GroupInput::PeerStanding { node: peer, standing });
+            self.tell_standing(index, peer);
         }
         self.tell_own_standing(index);
         if self.storage == StorageLevel::Low {
@@ -134,6 +144,9 @@ impl Node {
             NodeInput::Job { group, ticket, result } => self.give_group(group, GroupInput::Job { ticket, result }),
             NodeInput::Storage(level) => {
                 self.storage = level;
+                if level == StorageLevel::Enough {
+                    self.introductions.write_anew();
+                }
                 self.give_all(|| GroupInput::Storage(level));
             }
             NodeInput::CompactRequested(NODE_STREAM) => self.introductions.on_compact_requested(),
@@ -183,17 +196,35 @@ impl Node {
         self.introductions.roster()
     }
 
-    /// Why this node may not vote in the group as far as incarnations go; nothing when it may, or has no such group.
+    /// Says that the group is described otherwise today than it was founded. Its founding stands; whoever changed the
+    /// description may think otherwise.
+    pub fn note_description(&mut self, group: GroupId, described: &Configuration) {
+        let Some(founding) = self.introductions.roster().founding(group) else { return };
+        let (founded, described): (Vec<_>, Vec<_>) =
+            (founding.configuration().voters().collect(), described.voters().collect());
+        if founded != described {
+            let notice = Notice::DescribedOtherwise { founded, described };
+            self.outputs.push_back(NodeOutput::Notice { group: Some(group), notice });
+        }
+    }
+
+    /// Peers that founded the group with other members or another protocol: nothing is taken from them for it, nor sent to them.
+    #[must_use]
+    pub fn founded_otherwise(&self, group: GroupId) -> BTreeSet<NodeId> {
+        self.introductions.foreign(group)
+    }
+
+    /// Why this node may not vote in the group as far as introductions go; nothing when it may, or has no such group.
     #[must_use]
     pub fn voting_bar(&self, group: GroupId) -> Option<VotingBar> {
         let slot = &self.slots[*self.groups.get(&group)?];
-        self.introductions.voting_bar(&slot.voters)
+        self.introductions.voting_bar(group, &slot.voters)
     }
 
-    /// What a peer counts for.
+    /// What a peer counts for in a group.
     #[must_use]
-    pub fn standing(&self, peer: NodeId) -> Standing {
-        self.introductions.standing(peer)
+    pub fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
+        self.introductions.standing(peer, group)
     }
 
     /// The groups, in the order of their ids, and whether each still runs.
@@ -212,7 +243,8 @@ impl Node {
     pub fn measure(&self, group: GroupId, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         let slot = self.groups.get(&group).map(|index| &self.slots[*index]);
         if let Some(slot) = slot.filter(|slot| !slot.has_stopped()) {
-            slot.group().measure(tell);
+            // It may ask a state machine; a panic of that shows again where it does harm.
+            let _ = catch_unwind(AssertUnwindSafe(|| slot.group().measure(tell)));
         }
     }
 
@@ -243,9 +275,16 @@ impl Node {
         let Received { from, frame } = received;
         let (small, raw) = frame.into_sections();
         match (codec::decode_small(&small), raw.as_slice()) {
-            (Ok(NodeMessage::Hello { known }), []) => self.introductions.on_hello(from, known),
-            (Ok(NodeMessage::Known { incarnation }), []) => self.introductions.on_known(from, incarnation),
-            (Ok(NodeMessage::Mismatch { known }), []) => self.introductions.on_mismatch(from, known),
+            (Ok(NodeMessage::Hello { known, start, is_older, foundings }), []) => {
+                self.introductions.on_hello(from, &Hello { known, start, is_older, foundings: &foundings });
+            }
+            (Ok(NodeMessage::Known { incarnation, start, is_older, foundings }), []) => {
+                let hello = Hello { known: None, start, is_older, foundings: &foundings };
+                self.introductions.on_known(from, incarnation, &hello);
+            }
+            (Ok(NodeMessage::Mismatch { known, foundings }), []) => {
+                self.introductions.on_mismatch(from, known, &foundings);
+            }
             (Ok(NodeMessage::Alive), []) => {}
             _ => self.counters.frames_malformed += 1,
         }
@@ -270,7 +309,9 @@ impl Node {
     fn queue(&mut self, received: Received) {
         self.counters.messages_received += 1;
         let frame = &received.frame;
-        let index = self.groups.get(&frame.group()).copied().filter(|_| turn::is_of_group(frame.channel()));
+        let is_wanted = turn::is_of_group(frame.channel())
+            && self.introductions.has_same_founding(received.from.node, frame.group());
+        let index = self.groups.get(&frame.group()).copied().filter(|_| is_wanted);
         let is_queued = index.is_some_and(|index| self.slots[index].queue(received, self.config.frames_bytes_max));
         match index {
             Some(index) if is_queued => self.touch(index),
@@ -294,6 +335,10 @@ impl Node {
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.introductions.greet(peer);
         }
+        if self.introductions.is_refused() && self.rewrite_at <= self.now.instant {
+            self.rewrite_at = self.now.instant.after(REWRITE_INTERVAL);
+            self.introductions.write_anew();
+        }
         for peer in beat.silent {
             self.gathered.send(peer, node_frame(&NodeMessage::Alive, Vec::new()));
         }
@@ -303,9 +348,13 @@ impl Node {
         if let Some(index) = self.streams.get(&stream).copied() {
             self.give(index, GroupInput::PersistFailed { ticket, failure });
         }
-        // A refused write of stream 0 would be made anew without end, hence it counts as a failure of the log.
-        let is_alone = matches!(failure, PersistFailure::NotWritten | PersistFailure::Refused { .. });
-        if (is_alone && stream != NODE_STREAM) || self.log_failed.is_some() {
+        if failure == PersistFailure::NotWritten && stream == NODE_STREAM {
+            self.introductions.on_refused(ticket);
+            self.rewrite_at = self.now.instant.after(REWRITE_INTERVAL);
+        }
+        // What stream 0 is refused for good counts as a failure of the log: a node must be able to learn.
+        let is_alone = matches!(failure, PersistFailure::Refused { .. }) && stream != NODE_STREAM;
+        if failure == PersistFailure::NotWritten || is_alone || self.log_failed.is_some() {
             return;
         }
         self.log_failed = Some(failure);
@@ -323,9 +372,11 @@ impl Node {
             match effect {
                 Effect::Send(to, message) => self.gathered.send(to, node_frame(&message, Vec::new())),
                 Effect::Persist(ticket, operations) => self.gathered.write(NODE_STREAM, ticket, operations),
-                Effect::Standing(peer, standing) => {
-                    self.liveness.forget(peer);
-                    self.queue_all(|slot| slot.queue_standing(peer, standing));
+                Effect::NewVoice(peer) => self.liveness.forget(peer),
+                Effect::Standing(peer) => {
+                    for index in 0..self.slots.len() {
+                        self.tell_standing(index, peer);
+                    }
                 }
                 Effect::SelfStanding => {
                     for index in 0..self.slots.len() {
@@ -337,8 +388,19 @@ impl Node {
         }
     }
 
+    fn tell_standing(&mut self, index: usize, peer: NodeId) {
+        let slot = &mut self.slots[index];
+        slot.queue_standing(peer, self.introductions.standing(peer, slot.id));
+        let foreign = self.introductions.foreign(slot.id);
+        if slot.foreign != foreign {
+            slot.foreign.clone_from(&foreign);
+            slot.handle(self.now, GroupInput::FoundedOtherwise(foreign));
+        }
+        self.touch(index);
+    }
+
     fn tell_own_standing(&mut self, index: usize) {
-        let bar = self.introductions.voting_bar(&self.slots[index].voters);
+        let bar = self.introductions.voting_bar(self.slots[index].id, &self.slots[index].voters);
         if self.slots[index].barred == bar {
             return;
         }
@@ -411,6 +473,10 @@ impl std::fmt::Debug for Node {
             .finish_non_exhaustive()
     }
 }
+
+const HEARTBEAT_INTERVAL_LEAST: Duration = Duration::from_millis(1);
+/// Between two tries of a write of the node's own stream that found no room.
+const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A frame of the node's own channel.
 fn node_frame(message: &NodeMessage, raw: Vec<Bytes>) -> Frame {

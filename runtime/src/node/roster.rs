@@ -1,27 +1,46 @@
-//! What a node keeps of itself in stream 0: its start counter, the peers it has met, and which stream belongs to which group.
+//! What a node keeps of itself in stream 0: its starts, the peers it has met, and which stream belongs to which group.
 //!
-//! The state record holds what must survive any single damaged sector; it is small and bounded:
+//! The state record holds what must survive any single damaged sector:
 //!
 //! ```text
-//! version (1) | start counter (4) | next stream (8) | peers (2) | per peer: node (8), incarnation (16), flags (1)
+//! version (1) | start counter (4) | start's wall clock in ms (8) | next stream (8) | flags (1)
 //! ```
 //!
-//! The table of groups is a journal, one record a group: key = group id, bytes = version (1), stream (8). All numbers are
-//! little-endian.
+//! The rest is a journal. Its keys below 2^63 are streams, those above are places for peers:
+//!
+//! ```text
+//! stream      version (1) | group (8) | digest of the founding (16) | first configuration
+//! 2^63 + n    version (1) | node (8) | incarnation (16) | its newest start: counter (4), wall clock (8) | flags (1)
+//! ```
+//!
+//! All numbers are little-endian.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use quorate_protocol::{
-    GroupId, Identity, Incarnation, LogIndex, NodeId, Operation, RecoverError, Recovery, STATE_BYTES_MAX, StateError,
+    Configuration, GroupId, Identity, Incarnation, LogIndex, NodeId, Operation, RecoverError, Recovery, StateError,
 };
 use quorate_wal::StreamId;
+use serde::{Deserialize, Serialize};
 
-/// The most peers a node remembers; one more is not introduced and said so.
-pub const PEERS_MAX: usize = 128;
+use super::founding::Founding;
+
+/// The most peers a node remembers. One more takes the place of a peer that belongs to no group and never knew this node; if there
+/// is none it is not introduced, which is said.
+pub const PEERS_MAX: usize = 4096;
 
 /// The node's own stream.
 pub const NODE_STREAM: StreamId = StreamId(0);
+
+/// One start of a node. A node that runs on an older copy of its disk bears a start that its peers know to be past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Start {
+    /// How often the node has been started, this start included.
+    pub(super) counter: u32,
+    /// What its wall clock showed, in Unix milliseconds: two starts with one counter differ in it.
+    pub(super) begun_ms: u64,
+}
 
 /// A start that is not yet durable: what the log's stream 0 held, and what must be written there before anything else.
 ///
@@ -30,55 +49,77 @@ pub const NODE_STREAM: StreamId = StreamId(0);
 #[derive(Debug)]
 pub struct PendingStart {
     roster: Roster,
-    bound: Vec<GroupId>,
+    /// Streams that were given out in this start, of groups that are not founded yet.
+    unfounded: BTreeMap<GroupId, StreamId>,
+    founded: Vec<GroupId>,
 }
 
 impl PendingStart {
-    /// Reads what stream 0 held and raises the start counter.
+    /// Reads what stream 0 held and raises the start counter. `wall_ms` is the wall clock, in Unix milliseconds.
     ///
     /// # Errors
     /// When it cannot be read. Nothing was changed.
-    pub fn recover(identity: Identity, recovery: Recovery) -> Result<Self, RecoverError> {
+    pub fn recover(identity: Identity, wall_ms: u64, recovery: Recovery) -> Result<Self, RecoverError> {
         let mut roster = match &recovery.state {
             Some(state) => Roster::decode(identity, state).map_err(RecoverError::State)?,
             None => Roster::fresh(identity),
         };
         for record in recovery.journal.into_iter().flatten() {
             let (key, bytes) = record?;
-            let stream = decode_binding(&bytes).map_err(RecoverError::State)?;
-            if stream.0 >= roster.next_stream {
-                return Err(RecoverError::Inconsistent("a group's stream is above the last one given out"));
+            if key & PEER_KEYS == 0 {
+                roster.take_in_group(StreamId(key), &bytes)?;
+            } else {
+                roster.take_in_peer(key & !PEER_KEYS, &bytes).map_err(RecoverError::State)?;
             }
-            roster.groups.insert(GroupId(key), stream);
         }
-        let raised = roster.start.checked_add(1);
-        roster.start = raised.ok_or(RecoverError::Inconsistent("the start counter has run out"))?;
-        Ok(Self { roster, bound: Vec::new() })
+        let raised = roster.start.counter.checked_add(1);
+        let counter = raised.ok_or(RecoverError::Inconsistent("the start counter has run out"))?;
+        roster.start = Start { counter, begun_ms: wall_ms };
+        Ok(Self { roster, unfounded: BTreeMap::new(), founded: Vec::new() })
     }
 
     /// The stream of `group`: the one it has had since it was first bound, else a new one that no group ever had.
     pub fn bind(&mut self, group: GroupId) -> StreamId {
-        if let Some(stream) = self.roster.groups.get(&group) {
-            return *stream;
+        if let Some(bound) = self.roster.groups.get(&group) {
+            return bound.stream;
         }
-        let stream = StreamId(self.roster.next_stream);
-        self.roster.next_stream += 1;
-        self.roster.groups.insert(group, stream);
-        self.bound.push(group);
-        stream
+        let next_stream = &mut self.roster.next_stream;
+        *self.unfounded.entry(group).or_insert_with(|| {
+            let stream = StreamId(*next_stream);
+            *next_stream += 1;
+            stream
+        })
+    }
+
+    /// What the group was founded with; nothing when it is new.
+    #[must_use]
+    pub fn founding(&self, group: GroupId) -> Option<&Founding> {
+        self.roster.founding(group)
+    }
+
+    /// Founds a group that was bound and is new. An old one keeps its founding.
+    pub fn found(&mut self, group: GroupId, founding: Founding) {
+        if let Some(stream) = self.unfounded.remove(&group) {
+            self.roster.groups.insert(group, Bound { stream, founding });
+            self.founded.push(group);
+        }
     }
 
     /// The raised start counter, for what is built before the node runs.
     #[must_use]
     pub fn start(&self) -> u32 {
-        self.roster.start
+        self.roster.start.counter
     }
 
-    /// What must be durable in stream 0 before [`PendingStart::durable`].
+    /// What must be durable in stream 0 before [`PendingStart::durable`]: writes in their order, each of them all or none.
+    ///
+    /// # Panics
+    /// When a group was bound and not founded.
     #[must_use]
-    pub fn operations(&self) -> Vec<Operation> {
-        let bindings = self.bound.iter().map(|group| encode_binding(*group, self.roster.groups[group]));
-        std::iter::once(self.roster.state()).chain(bindings).collect()
+    pub fn operations(&self) -> Vec<Vec<Operation>> {
+        assert!(self.unfounded.is_empty(), "a group is founded when it is first bound");
+        let bindings = self.founded.iter().map(|group| encode_group(*group, &self.roster.groups[group]));
+        in_writes(std::iter::once(self.roster.state()).chain(bindings))
     }
 
     /// The roster, now that [`PendingStart::operations`] are durable.
@@ -92,10 +133,19 @@ impl PendingStart {
 #[derive(Clone, Debug)]
 pub struct Roster {
     pub(super) identity: Identity,
-    pub(super) start: u32,
+    pub(super) start: Start,
+    /// A peer knows a later start: this disk is an older copy.
+    pub(super) is_older: bool,
     next_stream: u64,
     pub(super) peers: BTreeMap<NodeId, Acquaintance>,
-    pub(super) groups: BTreeMap<GroupId, StreamId>,
+    pub(super) groups: BTreeMap<GroupId, Bound>,
+}
+
+/// Where a group's log lies, and what it was founded with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) stream: StreamId,
+    pub(super) founding: Founding,
 }
 
 /// What is known of a peer. Only ever grows: the first incarnation met stays the known one.
@@ -104,6 +154,12 @@ pub(super) struct Acquaintance {
     pub(super) incarnation: Incarnation,
     /// The peer said that it has this node's incarnation durable.
     pub(super) is_mutual: bool,
+    /// Its newest start.
+    pub(super) start: Start,
+    /// It said that it runs on an older copy of its disk.
+    pub(super) is_older: bool,
+    /// Its place in the journal.
+    slot: u64,
 }
 
 impl Roster {
@@ -116,89 +172,161 @@ impl Roster {
     /// How often the node has been started, this start included.
     #[must_use]
     pub fn start(&self) -> u32 {
-        self.start
+        self.start.counter
     }
 
     /// The stream bound to `group`.
     #[must_use]
     pub fn stream(&self, group: GroupId) -> Option<StreamId> {
-        self.groups.get(&group).copied()
+        self.groups.get(&group).map(|bound| bound.stream)
+    }
+
+    /// What `group` was founded with.
+    #[must_use]
+    pub fn founding(&self, group: GroupId) -> Option<&Founding> {
+        self.groups.get(&group).map(|bound| &bound.founding)
+    }
+
+    /// Remembers a peer under the incarnation that it bears. When there is no room a peer is forgotten that never knew this node
+    /// and is none of `kept`; false when there is none.
+    pub(super) fn meet(&mut self, node: NodeId, incarnation: Incarnation, kept: &BTreeSet<NodeId>) -> bool {
+        let slot = if self.peers.len() < PEERS_MAX {
+            let taken: BTreeSet<u64> = self.peers.values().map(|peer| peer.slot).collect();
+            (0..PEERS_MAX as u64).find(|slot| !taken.contains(slot)).expect("fewer peers than slots")
+        } else {
+            let is_idle = |(peer, known): &(&NodeId, &Acquaintance)| !known.is_mutual && !kept.contains(peer);
+            let Some(idle) = self.peers.iter().find(is_idle).map(|(peer, _)| *peer) else { return false };
+            self.peers.remove(&idle).expect("just found").slot
+        };
+        let known = Acquaintance { incarnation, is_mutual: false, start: Start::default(), is_older: false, slot };
+        self.peers.insert(node, known);
+        true
     }
 
     /// The state record.
     pub(super) fn state(&self) -> Operation {
-        let mut out = BytesMut::with_capacity(FIXED_BYTES + self.peers.len() * PEER_BYTES);
+        let mut out = BytesMut::with_capacity(STATE_BYTES);
         out.put_u8(VERSION);
-        out.put_u32_le(self.start);
+        out.put_u32_le(self.start.counter);
+        out.put_u64_le(self.start.begun_ms);
         out.put_u64_le(self.next_stream);
-        out.put_u16_le(u16::try_from(self.peers.len()).expect("bounded by PEERS_MAX"));
-        for (node, known) in &self.peers {
-            out.put_u64_le(node.0);
-            out.put_u128_le(known.incarnation.0);
-            out.put_u8(if known.is_mutual { FLAG_MUTUAL } else { 0 });
-        }
+        out.put_u8(if self.is_older { FLAG_OLDER } else { 0 });
         Operation::PutState { bytes: out.freeze(), commit_hint: LogIndex::ZERO }
     }
 
-    /// The whole table of groups anew, between the two marks of a checkpoint: older records may go then.
-    pub(super) fn checkpoint(&self, id: u64) -> Vec<Operation> {
-        let bindings = self.groups.iter().map(|(group, stream)| encode_binding(*group, *stream));
-        std::iter::once(Operation::CheckpointBegin { id })
-            .chain(bindings)
-            .chain([self.state(), Operation::CheckpointDone { id }])
-            .collect()
+    /// The record of one peer, which is known.
+    pub(super) fn peer(&self, node: NodeId) -> Operation {
+        let known = &self.peers[&node];
+        let mut out = BytesMut::with_capacity(PEER_BYTES);
+        out.put_u8(VERSION);
+        out.put_u64_le(node.0);
+        out.put_u128_le(known.incarnation.0);
+        out.put_u32_le(known.start.counter);
+        out.put_u64_le(known.start.begun_ms);
+        let flags = [(known.is_mutual, FLAG_MUTUAL), (known.is_older, FLAG_OLDER)];
+        out.put_u8(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
+        Operation::Journal { key: PEER_KEYS | known.slot, bytes: out.freeze() }
+    }
+
+    /// Everything anew, between the two marks of a checkpoint: older records may go then. As writes, each all or none.
+    pub(super) fn checkpoint(&self, id: u64) -> Vec<Vec<Operation>> {
+        let groups = self.groups.iter().map(|(group, bound)| encode_group(*group, bound));
+        let peers = self.peers.keys().map(|node| self.peer(*node));
+        let begin = std::iter::once(Operation::CheckpointBegin { id });
+        in_writes(begin.chain(groups).chain(peers).chain([self.state(), Operation::CheckpointDone { id }]))
     }
 
     fn fresh(identity: Identity) -> Self {
         let next_stream = NODE_STREAM.0 + 1;
-        Self { identity, start: 0, next_stream, peers: BTreeMap::new(), groups: BTreeMap::new() }
+        let (peers, groups) = (BTreeMap::new(), BTreeMap::new());
+        Self { identity, start: Start::default(), is_older: false, next_stream, peers, groups }
     }
 
     fn decode(identity: Identity, bytes: &[u8]) -> Result<Self, StateError> {
-        if bytes.first().is_some_and(|version| *version != VERSION) {
-            return Err(StateError::Version(bytes[0]));
-        }
-        if bytes.len() < FIXED_BYTES {
+        let mut rest = check(bytes, STATE_BYTES..=STATE_BYTES)?;
+        let start = Start { counter: rest.get_u32_le(), begun_ms: rest.get_u64_le() };
+        let next_stream = rest.get_u64_le();
+        let flags = rest.get_u8();
+        if next_stream == NODE_STREAM.0 || next_stream >= PEER_KEYS || flags & !FLAG_OLDER != 0 {
             return Err(StateError::Malformed);
         }
-        let mut rest = &bytes[1..];
-        let (start, next_stream) = (rest.get_u32_le(), rest.get_u64_le());
-        let count = usize::from(rest.get_u16_le());
-        if next_stream == NODE_STREAM.0 || count > PEERS_MAX || rest.len() != count * PEER_BYTES {
+        Ok(Self { start, next_stream, is_older: flags & FLAG_OLDER != 0, ..Self::fresh(identity) })
+    }
+
+    fn take_in_group(&mut self, stream: StreamId, bytes: &[u8]) -> Result<(), RecoverError> {
+        if stream.0 >= self.next_stream {
+            return Err(RecoverError::Inconsistent("a group's stream is above the last one given out"));
+        }
+        let mut rest = check(bytes, GROUP_BYTES_MIN..=usize::MAX).map_err(RecoverError::State)?;
+        let (group, digest) = (GroupId(rest.get_u64_le()), rest.get_u128_le());
+        let configuration = Configuration::decode(rest).map_err(|_| RecoverError::State(StateError::Malformed))?;
+        let founding = Founding::from_parts(digest, configuration);
+        self.groups.insert(group, Bound { stream, founding });
+        Ok(())
+    }
+
+    fn take_in_peer(&mut self, slot: u64, bytes: &[u8]) -> Result<(), StateError> {
+        let mut rest = check(bytes, PEER_BYTES..=PEER_BYTES)?;
+        let (node, incarnation) = (NodeId(rest.get_u64_le()), Incarnation(rest.get_u128_le()));
+        let start = Start { counter: rest.get_u32_le(), begun_ms: rest.get_u64_le() };
+        let flags = rest.get_u8();
+        if flags & !(FLAG_MUTUAL | FLAG_OLDER) != 0 {
             return Err(StateError::Malformed);
         }
-        let mut roster = Self { start, next_stream, ..Self::fresh(identity) };
-        for _ in 0..count {
-            let node = NodeId(rest.get_u64_le());
-            let incarnation = Incarnation(rest.get_u128_le());
-            let flags = rest.get_u8();
-            if flags & !FLAG_MUTUAL != 0 {
-                return Err(StateError::Malformed);
-            }
-            roster.peers.insert(node, Acquaintance { incarnation, is_mutual: flags & FLAG_MUTUAL != 0 });
+        let (is_mutual, is_older) = (flags & FLAG_MUTUAL != 0, flags & FLAG_OLDER != 0);
+        let known = Acquaintance { incarnation, is_mutual, start, is_older, slot };
+        if self.peers.insert(node, known).is_some() || self.peers.len() > PEERS_MAX {
+            return Err(StateError::Malformed);
         }
-        Ok(roster)
+        Ok(())
     }
 }
 
-fn encode_binding(group: GroupId, stream: StreamId) -> Operation {
-    let mut out = BytesMut::with_capacity(BINDING_BYTES);
+fn encode_group(group: GroupId, bound: &Bound) -> Operation {
+    let configuration = bound.founding.configuration().encode();
+    let mut out = BytesMut::with_capacity(GROUP_BYTES_MIN + configuration.len());
     out.put_u8(VERSION);
-    out.put_u64_le(stream.0);
-    Operation::Journal { key: group.0, bytes: out.freeze() }
+    out.put_u64_le(group.0);
+    out.put_u128_le(bound.founding.digest());
+    out.put_slice(&configuration);
+    Operation::Journal { key: bound.stream.0, bytes: out.freeze() }
 }
 
-fn decode_binding(bytes: &Bytes) -> Result<StreamId, StateError> {
+/// What stands behind the version of a record whose length may be this.
+fn check(bytes: &[u8], length: std::ops::RangeInclusive<usize>) -> Result<&[u8], StateError> {
     match bytes.first() {
-        Some(&VERSION) if bytes.len() == BINDING_BYTES => Ok(StreamId((&bytes[1..]).get_u64_le())),
         Some(&version) if version != VERSION => Err(StateError::Version(version)),
+        Some(_) if length.contains(&bytes.len()) => Ok(&bytes[1..]),
         _ => Err(StateError::Malformed),
     }
 }
 
-const VERSION: u8 = 1;
+/// Cuts operations into writes that fit every log.
+fn in_writes(operations: impl IntoIterator<Item = Operation>) -> Vec<Vec<Operation>> {
+    let mut writes: Vec<Vec<Operation>> = Vec::new();
+    let mut bytes = 0;
+    for operation in operations {
+        let weight = operation.weight() + RECORD_OVERHEAD_BYTES;
+        match writes.last_mut() {
+            Some(write) if bytes + weight <= WRITE_BYTES => write.push(operation),
+            _ => {
+                writes.push(vec![operation]);
+                bytes = 0;
+            }
+        }
+        bytes += weight;
+    }
+    writes
+}
+
+const VERSION: u8 = 2;
 const FLAG_MUTUAL: u8 = 1;
-const FIXED_BYTES: usize = 15;
-const PEER_BYTES: usize = 25;
-const BINDING_BYTES: usize = 9;
-const _: () = assert!(FIXED_BYTES + PEERS_MAX * PEER_BYTES <= STATE_BYTES_MAX);
+const FLAG_OLDER: u8 = 2;
+/// Keys of the journal from here on are places for peers.
+const PEER_KEYS: u64 = 1 << 63;
+const STATE_BYTES: usize = 22;
+const PEER_BYTES: usize = 38;
+const GROUP_BYTES_MIN: usize = 25;
+/// What one write of stream 0 weighs at most, unless a single record does more: below the least batch of a log (16 KiB).
+const WRITE_BYTES: usize = 8 << 10;
+const RECORD_OVERHEAD_BYTES: usize = 64;

@@ -1,7 +1,7 @@
 //! A group's place on a node: what waits for it, and the wall that keeps its panics from the others.
 
 use std::any::Any;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Standing, Ticket, VotingBar};
@@ -14,7 +14,7 @@ use crate::{Group, GroupInput, GroupOutput};
 pub(super) struct Slot {
     pub(super) id: GroupId,
     pub(super) stream: StreamId,
-    /// The initial voters: until this node is introduced to all of them it does not vote.
+    /// The voters that the group was founded with: until this node is introduced to all of them it does not vote.
     pub(super) voters: BTreeSet<NodeId>,
     group: Box<dyn Group>,
     /// What waits for the group's turn, in the order it came. Frames are bounded in bytes, the newest are dropped.
@@ -27,6 +27,10 @@ pub(super) struct Slot {
     news: Option<HaltReason>,
     /// Why this node does not vote in the group, as the group was last told. Every group begins barred.
     pub(super) barred: Option<VotingBar>,
+    /// What peers count for, as it was last queued. Nobody counts at first.
+    standings: BTreeMap<NodeId, Standing>,
+    /// Peers that founded the group otherwise, as the group was last told.
+    pub(super) foreign: BTreeSet<NodeId>,
     pub(super) is_ready: bool,
     pub(super) armed: Option<Instant>,
     /// The newest write it asked for.
@@ -65,6 +69,8 @@ impl Slot {
             state: State::Running,
             news: None,
             barred: Some(VotingBar::NotIntroduced),
+            standings: BTreeMap::new(),
+            foreign: BTreeSet::new(),
             is_ready: false,
             armed: None,
             last_ticket: Ticket(0),
@@ -82,9 +88,11 @@ impl Slot {
         true
     }
 
-    /// Queues what a peer counts for from its next frame on.
+    /// Queues what a peer counts for from its next frame on, when that has changed.
     pub(super) fn queue_standing(&mut self, node: NodeId, standing: Standing) {
-        self.queue_news(Waiting::Standing(node, standing));
+        if self.standings.insert(node, standing) != Some(standing) {
+            self.queue_news(Waiting::Standing(node, standing));
+        }
     }
 
     /// Queues that something was heard from a peer.

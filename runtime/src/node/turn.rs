@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_protocol::{NodeId, Operation, PersistFailure, Ticket};
+use quorate_protocol::{GroupId, NodeId, Operation, Ticket};
 use quorate_transport::{ChannelId, Frame};
 use quorate_wal::StreamId;
 
@@ -59,7 +59,7 @@ impl Node {
         let slot = &mut self.slots[index];
         let (group, stream) = (slot.id, slot.stream);
         let output = match output {
-            GroupOutput::Send { to, frame } => return self.gathered.send(to, frame),
+            GroupOutput::Send { to, frame } => return self.send(to, group, frame),
             GroupOutput::Persist { ticket, operations } => return self.persist(index, ticket, operations),
             GroupOutput::Load { ticket, range } => NodeOutput::Load { stream, ticket, range },
             GroupOutput::Snapshot { ticket, operation } => NodeOutput::Snapshot { group, ticket, operation },
@@ -71,11 +71,21 @@ impl Node {
         self.outputs.push_back(output);
     }
 
+    /// What a peer must not hear yet, or never, is dropped: groups bear that, and send again.
+    fn send(&mut self, to: NodeId, group: GroupId, frame: Frame) {
+        if self.introductions.may_speak(to, group) {
+            self.gathered.send(to, frame);
+        } else {
+            self.counters.messages_withheld += 1;
+        }
+    }
+
     fn persist(&mut self, index: usize, ticket: Ticket, operations: Vec<Operation>) {
         let slot = &mut self.slots[index];
         slot.last_ticket = slot.last_ticket.max(ticket);
-        if self.log_failed.is_some() {
-            slot.handle(self.now, GroupInput::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+        // Nothing of it was written, but nothing ever will be: a group that took it for a refusal would try again for ever.
+        if let Some(failure) = self.log_failed {
+            slot.handle(self.now, GroupInput::PersistFailed { ticket, failure });
             return self.touch(index);
         }
         let stream = slot.stream;

@@ -21,6 +21,8 @@ pub enum Obstacle {
     ElectionUnderWay(Term),
     /// This node neither votes nor campaigns.
     MayNotVote(VotingBar),
+    /// These nodes founded the group with other members or another protocol: nothing is taken from them, nor sent to them.
+    FoundedOtherwise(Vec<NodeId>),
     /// Too few voters for a quorum were heard of lately; these were not.
     VotersSilent(Vec<NodeId>),
     /// The leader was not heard of lately.
@@ -91,6 +93,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                     obstacles.push(Obstacle::LeaderSilent(leader));
                 }
             }
+        }
+        if !self.leading.founded_otherwise.is_empty() {
+            obstacles.push(Obstacle::FoundedOtherwise(self.leading.founded_otherwise.iter().copied().collect()));
         }
         if self.storage == StorageLevel::Low {
             obstacles.push(Obstacle::DiskFull);

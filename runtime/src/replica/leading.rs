@@ -20,6 +20,8 @@ pub(super) struct Leading {
     members: BTreeSet<NodeId>,
     /// Why this node may not vote, as the node knows it.
     pub(super) introduction_bar: Option<VotingBar>,
+    /// Peers that founded the group otherwise.
+    pub(super) founded_otherwise: BTreeSet<NodeId>,
     /// A tick was proposed and is not applied. At most one is.
     pub(super) tick_in_flight: bool,
     /// When the next tick is due, on a leader.

@@ -328,7 +328,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.catch_up.on_installed();
                 self.restore(snapshot);
             }
-            LogEvent::Voting { barred } => self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred })),
+            LogEvent::Voting { barred } => {
+                // The node knows better why introductions bar it; the core why the configuration does.
+                let barred = barred.map(|bar| self.leading.introduction_bar.unwrap_or(bar));
+                self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred }));
+            }
             LogEvent::ClockDiffers { wall_ahead_ms } => {
                 self.clock_differs = wall_ahead_ms;
                 self.outputs.push_back(GroupOutput::Notice(Notice::ClockDiffers { wall_ahead_ms }));
@@ -415,6 +419,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             // The only job is to free an old state.
             GroupInput::Job { .. } => return,
             GroupInput::Barred(bar) => return self.leading.introduction_bar = bar,
+            GroupInput::FoundedOtherwise(peers) => return self.leading.founded_otherwise = peers,
             GroupInput::PeerAlive(peer) => {
                 self.leading.note_heard(peer, self.now.instant);
                 Input::PeerAlive(peer)
@@ -471,6 +476,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
     fn halted(&mut self, reason: &HaltReason) {
         self.outputs.retain(|output| matches!(output, GroupOutput::Reply { .. }));
         self.fail_all(reason);
+    }
+
+    fn channel(&self) -> ChannelId {
+        ChannelId::FIRST_CORE
     }
 
     fn is_settled(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, VotingBar};
+use quorate_protocol::{GroupId, ReplicatedLog, VotingBar};
 use quorate_raft::Settings;
 use quorate_runtime::Notice;
 
@@ -91,4 +91,80 @@ fn all_killed_and_restarted_everything_acknowledged_is_there() {
     assert!(world.run_until(LONG, has_leader));
     let leader = world.leader(GROUP).expect("it leads");
     assert!(world.commit_index(leader, GROUP) > committed, "the new leader's first entry stands behind it");
+}
+
+#[test]
+fn a_backup_put_back_after_a_restart_counts_for_nothing() {
+    let mut world = settled();
+    let backup = world.backup(2);
+    for _ in 0..2 {
+        world.kill(2);
+        world.restart(2);
+        world.run(Duration::from_secs(1));
+    }
+    world.propose(GROUP, b"acknowledged since the backup");
+    world.run(Duration::from_secs(1));
+    world.kill(2);
+    world.restore(2, backup);
+    world.restart(2);
+    world.run(Duration::from_secs(2));
+    assert_eq!(bar(&world, 2), Some(VotingBar::OlderCopy));
+    assert!(world.notices.iter().any(|(id, notice)| *id == 2 && matches!(notice, Notice::SelfOlder { .. })));
+    let leader = world.leader(GROUP).expect("two are a quorum");
+    assert_eq!(
+        world.commit_index(2, GROUP),
+        world.commit_index(leader, GROUP),
+        "it is barred from deciding, not from learning"
+    );
+    // One of the two that count goes away: the copy does not make up for it.
+    let other = NODES.into_iter().find(|id| *id != 2 && *id != leader).expect("three");
+    world.kill(other);
+    world.run(LONG);
+    assert_eq!(world.leader(GROUP), None);
+}
+
+#[test]
+fn nodes_of_one_name_with_other_first_members_never_mix() {
+    let mut world = World::new(1, Settings::default());
+    world.descriptions.insert(1, vec![1]);
+    world.start(1);
+    world.start(2);
+    world.start(3);
+    assert!(world.run_until(LONG, has_leader));
+    world.propose(GROUP, b"acknowledged by node 1 alone");
+    world.run(Duration::from_secs(1));
+    world.kill(1);
+    world.descriptions.clear();
+    world.restart(1);
+    world.run(LONG);
+    assert_eq!(world.leader(GROUP), Some(1), "it goes on as it was founded");
+    for id in [2, 3] {
+        assert_eq!(bar(&world, id), Some(VotingBar::FoundedOtherwise));
+        assert_eq!(world.commit_index(id, GROUP).0, 0, "nothing of node 1 was taken");
+        assert!(world.raft(id, GROUP).status().halted.is_none());
+    }
+    let said =
+        |of: u64| world.notices.iter().any(|(id, told)| *id == of && matches!(told, Notice::FoundedOtherwise { .. }));
+    assert!(said(1) && said(2) && said(3), "both sides say why");
+    let described = |(id, told): &(u64, Notice)| *id == 1 && matches!(told, Notice::DescribedOtherwise { .. });
+    assert!(world.notices.iter().any(described), "and that the description says otherwise");
+}
+
+#[test]
+fn a_node_whose_own_stream_found_no_room_once_goes_on() {
+    let mut world = settled();
+    let leader = world.leader(GROUP).expect("it leads");
+    let restarted = NODES.into_iter().find(|id| *id != leader).expect("three");
+    // What the restarted node says of its start is refused by the leader's disk, once.
+    world.refuse_own_write(leader);
+    world.kill(restarted);
+    world.restart(restarted);
+    world.run(Duration::from_secs(5));
+    assert!(world.notices.contains(&(leader, Notice::OwnStreamRefused)));
+    world.propose(GROUP, b"more");
+    world.run(Duration::from_secs(3));
+    let committed = world.commit_index(leader, GROUP);
+    for id in NODES {
+        assert_eq!(world.commit_index(id, GROUP), committed, "node {id}");
+    }
 }

@@ -1,23 +1,23 @@
 //! Nodes with real cores on real logs, over disks and a network in memory, in a time that is moved from deadline to deadline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, EntryKind, GroupId, Identity, Incarnation, Instant, LogCommand, LogIndex, NodeId, Now, Proposal,
-    ProposalId, Protocol, ReplicatedLog, Role, SessionId, crc32c,
+    Configuration, EntryKind, GroupId, Identity, Incarnation, Instant, LogCommand, LogIndex, NodeId, Now,
+    PersistFailure, Proposal, ProposalId, Protocol, ReplicatedLog, Role, SessionId, crc32c,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 use quorate_runtime::{
-    Directory, Hosted, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Notice, PendingStart,
-    cluster_id,
+    Directory, Founding, Hosted, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Notice,
+    PendingStart, Roster, Write, cluster_id,
 };
 use quorate_transport::memory::{Delivery, MemoryTransport, Network};
 use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Received, Sender, Transport, codec};
+use quorate_wal::Wal;
 use quorate_wal::disk::MemoryDisk;
-use quorate_wal::{StreamId, Wal};
 
 pub(crate) const NODES: [u64; 3] = [1, 2, 3];
 
@@ -32,6 +32,8 @@ pub(crate) struct World {
     sequence: u64,
     groups: u64,
     settings: Settings,
+    /// The nodes that descriptions name; all three unless said.
+    pub(crate) descriptions: BTreeMap<u64, Vec<u64>>,
 }
 
 /// A process: gone when it is stopped.
@@ -43,6 +45,8 @@ struct Machine {
     /// What other threads would tell the loop.
     news: Vec<NodeInput>,
     syncs: u64,
+    /// The next write of stream 0 is refused.
+    refuses_own_write: bool,
     _directory: Directory<MemoryDisk>,
 }
 
@@ -58,6 +62,7 @@ impl World {
             sequence: 0,
             groups,
             settings,
+            descriptions: BTreeMap::new(),
         }
     }
 
@@ -69,11 +74,16 @@ impl World {
         let identity = directory.identity();
         let settings = quorate_wal::Settings { segment_bytes: 4 << 20, batch_bytes_max: 2 << 20, ..Default::default() };
         let (mut wal, _) = Wal::open(disk, settings, identity).expect("a sound log");
-        let mut pending = PendingStart::recover(identity, wal.recover(NODE_STREAM, 0).expect("sound")).expect("sound");
-        for group in 1..=self.groups {
-            pending.bind(GroupId(group));
+        let recovery = wal.recover(NODE_STREAM, 0).expect("sound");
+        let mut pending = PendingStart::recover(identity, self.now.wall_ms, recovery).expect("sound");
+        let described = Configuration::of_voters(self.described(id).into_iter().map(NodeId));
+        for group in (1..=self.groups).map(GroupId) {
+            pending.bind(group);
+            pending.found(group, Founding::new(ChannelId::FIRST_CORE, described.clone()));
         }
-        wal.write(&[(NODE_STREAM, pending.operations())]).expect("written");
+        for operations in pending.operations() {
+            wal.write(&[(NODE_STREAM, operations)]).expect("written");
+        }
         wal.sync().expect("synced");
         let transport = self.network.join(identity);
         let control = transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS).expect("free");
@@ -84,17 +94,32 @@ impl World {
         let peers = NODES.into_iter().filter(|peer| *peer != id).map(NodeId);
         let mut node = Node::new(self.now, NodeConfig::new(peers), pending.durable());
         for group in (1..=self.groups).map(GroupId) {
-            let core = self.core(identity, group, node.roster().stream(group).expect("bound"), &wal);
-            let voters: BTreeSet<NodeId> = NODES.into_iter().map(NodeId).collect();
-            node.add(self.now, group, voters, Box::new(Hosted::new(group, ChannelId::FIRST_CORE, core)));
+            let core = self.core(identity, group, node.roster(), &wal);
+            node.add(self.now, group, Box::new(Hosted::new(group, ChannelId::FIRST_CORE, core)));
+            node.note_description(group, &described);
         }
         let inboxes = [control, groups];
-        let machine = Machine { node, wal, transport, inboxes, news: Vec::new(), syncs: 0, _directory: directory };
+        let machine = Machine {
+            node,
+            wal,
+            transport,
+            inboxes,
+            news: Vec::new(),
+            syncs: 0,
+            refuses_own_write: false,
+            _directory: directory,
+        };
         self.machines.insert(id, machine);
     }
 
-    fn core(&self, identity: Identity, group: GroupId, stream: StreamId, wal: &Wal<MemoryDisk>) -> Raft {
-        let members = Configuration::of_voters(NODES.into_iter().map(NodeId));
+    /// The nodes that a node's description names today.
+    fn described(&self, id: u64) -> Vec<u64> {
+        self.descriptions.get(&id).cloned().unwrap_or_else(|| NODES.to_vec())
+    }
+
+    fn core(&self, identity: Identity, group: GroupId, roster: &Roster, wal: &Wal<MemoryDisk>) -> Raft {
+        let stream = roster.stream(group).expect("bound");
+        let members = roster.founding(group).expect("founded").configuration().clone();
         let seed = group.0 * 31 + identity.node.0 * 7 + u64::try_from(identity.incarnation.0).expect("small");
         let config = Config::new(identity.node, seed, Start::Initial(members), self.settings.clone()).expect("sound");
         Raft::recover(self.now, config, wal.recover(stream, 1 << 20).expect("sound")).expect("sound")
@@ -125,6 +150,22 @@ impl World {
     pub(crate) fn wipe(&mut self, id: u64) {
         assert!(!self.machines.contains_key(&id), "it does not run");
         self.disks.insert(id, MemoryDisk::new());
+    }
+
+    /// A copy of the disk of a machine, as a backup has it.
+    pub(crate) fn backup(&self, id: u64) -> MemoryDisk {
+        self.disks[&id].fork()
+    }
+
+    /// Puts a backup in the place of the disk of a machine, which does not run.
+    pub(crate) fn restore(&mut self, id: u64, disk: MemoryDisk) {
+        assert!(!self.machines.contains_key(&id), "it does not run");
+        self.disks.insert(id, disk);
+    }
+
+    /// The node's own stream finds no room for one write.
+    pub(crate) fn refuse_own_write(&mut self, id: u64) {
+        self.machines.get_mut(&id).expect("it runs").refuses_own_write = true;
     }
 
     pub(crate) fn node(&self, id: u64) -> &Node {
@@ -297,7 +338,14 @@ impl Machine {
                         self.news.push(NodeInput::SendFailed { to, origin });
                     }
                 }
-                NodeOutput::Write(writes) => {
+                NodeOutput::Write(mut writes) => {
+                    let is_refused = |write: &Write| self.refuses_own_write && write.stream == NODE_STREAM;
+                    if let Some(place) = writes.iter().position(is_refused) {
+                        self.refuses_own_write = false;
+                        let Write { stream, ticket, .. } = writes.remove(place);
+                        let failure = PersistFailure::NotWritten;
+                        self.news.push(NodeInput::PersistFailed { stream, ticket, failure });
+                    }
                     let (done, submissions): (Vec<_>, Vec<_>) = writes
                         .into_iter()
                         .map(|write| ((write.stream, write.ticket), (write.stream, write.operations)))

@@ -1,12 +1,13 @@
 //! The incarnation rules: who counts for what after a start, a restart, a wiped disk.
 
-use quorate_protocol::{GroupId, NodeId, Standing, VotingBar};
+use quorate_protocol::{Configuration, GroupId, NodeId, Standing, VotingBar};
 use quorate_transport::Received;
 
-use super::World;
-use crate::Notice;
+use super::{Disk, Fake, World};
 use crate::node::message::NodeMessage;
+use crate::node::roster::Start;
 use crate::node::{NodeInput, NodeOutput, node_frame};
+use crate::{Group, Notice};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -17,7 +18,7 @@ fn fresh_nodes_vote_once_all_three_know_each_other_durably() {
     world.start(2);
     world.run();
     assert_eq!(world.node(1).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
-    assert_eq!(world.node(1).standing(NodeId(2)), Standing::Member);
+    assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Member);
     world.start(3);
     world.run();
     for id in 1..=3 {
@@ -33,7 +34,7 @@ fn nothing_counts_before_it_is_durable() {
     (1..=3).for_each(|id| world.start(id));
     world.stalled.insert(NodeId(2));
     world.run();
-    assert_eq!(world.node(2).standing(NodeId(1)), Standing::Stranger);
+    assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
     // Node 2 must not say that it knows the others, so they do not vote either.
     assert_eq!(world.node(1).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
@@ -46,8 +47,12 @@ fn restarted_nodes_vote_at_once_though_they_are_alone() {
     world.start(2);
     world.settle();
     assert_eq!(world.node(2).voting_bar(GROUP), None);
-    assert_eq!(world.node(2).standing(NodeId(1)), Standing::Member);
     assert!(world.fake(2, 1).seen.contains(&"Barred(None)".to_owned()));
+    // The others count once they have said in this start how they founded the group.
+    assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
+    world.start(1);
+    world.run();
+    assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Member);
 }
 
 #[test]
@@ -59,13 +64,13 @@ fn a_wiped_voter_does_not_vote_while_the_third_node_is_down() {
     world.start(2);
     world.run();
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
-    assert_eq!(world.node(1).standing(NodeId(2)), Standing::Stranger);
+    assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Stranger);
     assert!(world.notices.contains(&(NodeId(2), Notice::SelfStranger { peer: NodeId(1), known })));
     // Nor when all are there again: it takes an operator.
     world.start(3);
     world.run();
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
-    assert_eq!(world.node(3).standing(NodeId(2)), Standing::Stranger);
+    assert_eq!(world.node(3).standing(NodeId(2), GROUP), Standing::Stranger);
     assert_eq!((world.node(1).voting_bar(GROUP), world.node(3).voting_bar(GROUP)), (None, None));
 }
 
@@ -81,7 +86,7 @@ fn a_wiped_voter_that_one_node_never_met_does_not_vote() {
     world.start(1);
     world.run();
     // Node 1 takes the new node 2 for the only one there ever was, and that is not enough.
-    assert_eq!(world.node(1).standing(NodeId(2)), Standing::Member);
+    assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Member);
     assert_eq!(world.node(1).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
     world.start(3);
@@ -110,7 +115,7 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
     world.start(2);
     // Both peers say at once that they know another disk. The second must be met as well, or its entries are never taken.
     for peer in [1, 3] {
-        let known = NodeMessage::Mismatch { known: quorate_protocol::Incarnation(102) };
+        let known = NodeMessage::Mismatch { known: quorate_protocol::Incarnation(102), foundings: Vec::new() };
         let (now, from) = (world.now, world.sender(peer));
         let received = Received { from, frame: node_frame(&known, Vec::new()) };
         world.node(2).handle(now, NodeInput::Frame(received));
@@ -124,7 +129,7 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
         }
     }
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
-    assert_eq!([1, 3].map(|peer| world.node(2).standing(NodeId(peer))), [Standing::Member; 2]);
+    assert_eq!([1, 3].map(|peer| world.node(2).standing(NodeId(peer), GROUP)), [Standing::Member; 2]);
 }
 
 #[test]
@@ -145,7 +150,7 @@ fn what_a_stranger_says_of_us_counts_for_nothing() {
     world.start(2);
     world.run();
     assert_eq!(world.node(2).voting_bar(GROUP), None);
-    assert_eq!(world.node(2).standing(NodeId(1)), Standing::Stranger);
+    assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
 }
 
 #[test]
@@ -153,8 +158,15 @@ fn a_stranger_is_one_from_its_first_frame_on() {
     let mut world = World::introduced(1);
     world.wipe(2);
     world.incarnations.insert(NodeId(2), quorate_protocol::Incarnation(999));
+    world.give(1, 1, 2, "too early");
+    // It says how it founded the group; from then on it is heard, and counts for nothing.
+    let start = Start::default();
+    let hello = NodeMessage::Hello { known: None, start, is_older: false, foundings: Vec::new() };
+    let (now, from) = (world.now, world.sender(2));
+    world.node(1).handle(now, NodeInput::Frame(Received { from, frame: node_frame(&hello, Vec::new()) }));
     world.give(1, 1, 2, "hello");
     world.settle();
+    assert!(!world.fake(1, 1).seen.iter().any(|seen| seen.starts_with("too early")));
     let seen = &world.fake(1, 1).seen;
     let stranger = seen.iter().rposition(|seen| seen == "PeerStanding { node: NodeId(2), standing: Stranger }");
     let frame = seen.iter().position(|seen| seen == "hello from 2");
@@ -173,4 +185,152 @@ fn introductions_end_when_they_are_done() {
     assert_eq!(world.disks.values().map(|disk| disk.syncs).sum::<u64>(), syncs);
     // Three beats, one heartbeat to each peer from each node.
     assert_eq!(world.frames - frames, 3 * 6);
+}
+
+/// Starts a node anew on what its disk held at an earlier time.
+fn restart_on(world: &mut World, id: u64, disk: Disk) {
+    world.stop(id);
+    world.disks.insert(NodeId(id), disk);
+    world.start(id);
+}
+
+#[test]
+fn an_older_copy_of_a_disk_is_told_before_it_says_a_word_and_never_counts_again() {
+    let mut world = World::introduced(1);
+    let copy = world.disks[&NodeId(2)].clone();
+    world.stop(2);
+    world.start(2);
+    world.run();
+    assert_eq!(world.node(2).voting_bar(GROUP), None, "a start more is no older copy");
+    restart_on(&mut world, 2, copy);
+    // Its group wants to speak at once, as a candidate would that remembers nothing.
+    let now = world.now;
+    for peer in [1, 3] {
+        let outputs = |group: &mut dyn Group| {
+            let group: &mut dyn std::any::Any = group;
+            group.downcast_mut::<Fake>().expect("a fake").send(peer, "vote for me");
+        };
+        world.node(2).enter(now, GROUP, outputs);
+    }
+    world.run();
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::OlderCopy));
+    for peer in [1, 3] {
+        assert_eq!(world.node(peer).standing(NodeId(2), GROUP), Standing::Stranger);
+        assert!(!world.fake(peer, 1).seen.iter().any(|seen| seen.starts_with("vote for me")));
+    }
+    let notices = world.notices.iter();
+    assert!(notices.clone().any(|(node, notice)| node.0 == 2 && matches!(notice, Notice::SelfOlder { .. })));
+    assert_eq!(notices.filter(|(_, notice)| matches!(notice, Notice::PeerOlder { .. })).count(), 2);
+    // It still learns, and goes on counting for nothing however often it is started.
+    for _ in 0..3 {
+        world.stop(2);
+        world.start(2);
+        world.run();
+    }
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::OlderCopy));
+    world.give(2, 1, 1, "entries");
+    world.settle();
+    assert!(world.fake(2, 1).seen.iter().any(|seen| seen.starts_with("entries")));
+    assert_eq!((world.node(1).voting_bar(GROUP), world.node(3).voting_bar(GROUP)), (None, None));
+}
+
+#[test]
+fn two_starts_with_one_counter_are_told_apart() {
+    let mut world = World::introduced(1);
+    let copy = world.disks[&NodeId(2)].clone();
+    for disk in [None, Some(copy)] {
+        world.stop(2);
+        world.disks.extend(disk.map(|disk| (NodeId(2), disk)));
+        world.start(2);
+        world.run();
+    }
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::OlderCopy));
+}
+
+#[test]
+fn all_nodes_restart_at_once_and_speak_after_one_round_trip() {
+    let mut world = World::introduced(1);
+    (1..=3).for_each(|id| world.stop(id));
+    (1..=3).for_each(|id| world.start(id));
+    world.run();
+    for id in 1..=3 {
+        assert_eq!(world.node(id).voting_bar(GROUP), None);
+        for peer in (1..=3).filter(|peer| *peer != id) {
+            assert_eq!(world.node(id).standing(NodeId(peer), GROUP), Standing::Member);
+        }
+    }
+    assert!(!world.notices.iter().any(|(_, notice)| matches!(notice, Notice::SelfOlder { .. })));
+}
+
+#[test]
+fn nodes_that_founded_a_group_otherwise_refuse_each_other_by_name() {
+    let mut world = World::new(1);
+    world.founders.insert(NodeId(1), vec![1]);
+    world.start(1);
+    world.run();
+    assert_eq!(world.node(1).voting_bar(GROUP), None, "it is alone, and decides");
+    world.start(2);
+    world.start(3);
+    world.run();
+    for (id, peer) in [(1, 2), (1, 3), (2, 1), (3, 1)] {
+        assert_eq!(world.node(id).standing(NodeId(peer), GROUP), Standing::Stranger);
+        assert!(world.node(id).founded_otherwise(GROUP).contains(&NodeId(peer)));
+        let is_said = |(node, notice): &(NodeId, Notice)| {
+            node.0 == id && matches!(notice, Notice::FoundedOtherwise { peer: of, .. } if of.0 == peer)
+        };
+        assert_eq!(world.notices.iter().filter(|notice| is_said(notice)).count(), 1, "{id} of {peer}");
+        let before = world.fake(id, 1).seen.len();
+        world.give(id, 1, peer, "entries of another");
+        world.settle();
+        assert_eq!(world.fake(id, 1).seen.len(), before, "nothing of it reaches the group");
+    }
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::FoundedOtherwise));
+    assert_eq!(world.node(2).standing(NodeId(3), GROUP), Standing::Member);
+    let told = world.fake(2, 1).seen.iter().any(|seen| seen == "FoundedOtherwise({NodeId(1)})");
+    assert!(told, "{:?}", world.fake(2, 1).seen);
+    // Neither a restart nor the right description changes what was founded.
+    world.founders.clear();
+    world.stop(1);
+    world.start(1);
+    world.run();
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::FoundedOtherwise));
+}
+
+#[test]
+fn adding_a_node_to_the_description_bars_no_old_voter() {
+    let mut world = World::introduced(1);
+    for id in 1..=3 {
+        world.stop(id);
+        world.founders.insert(NodeId(id), vec![1, 2, 3, 4]);
+        world.start(id);
+    }
+    world.run();
+    for id in 1..=3 {
+        assert_eq!(world.node(id).voting_bar(GROUP), None);
+        let members = Configuration::of_voters((1..=4).map(NodeId));
+        world.node(id).note_description(GROUP, &members);
+    }
+    world.settle();
+    let said = world.notices.iter().filter(|(_, notice)| matches!(notice, Notice::DescribedOtherwise { .. }));
+    assert_eq!(said.count(), 3);
+}
+
+#[test]
+fn a_refused_write_of_the_own_stream_is_said_and_made_when_there_is_room() {
+    let mut world = World::new(1);
+    (1..=3).for_each(|id| world.start(id));
+    world.full.insert(NodeId(2));
+    world.run();
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
+    let is_said = |(node, notice): &&(NodeId, Notice)| node.0 == 2 && *notice == Notice::OwnStreamRefused;
+    assert_eq!(world.notices.iter().filter(is_said).count(), 1);
+    assert!(!world.fake(2, 1).seen.iter().any(|seen| seen.contains("halted")));
+    world.full.clear();
+    for _ in 0..10 {
+        world.now.instant = world.now.instant.after(std::time::Duration::from_millis(200));
+        world.run();
+    }
+    for id in 1..=3 {
+        assert_eq!(world.node(id).voting_bar(GROUP), None, "node {id}");
+    }
 }

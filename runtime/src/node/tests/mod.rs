@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    ClusterId, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery, Ticket,
+    ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation,
+    PersistFailure, Recovery, Ticket,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 use quorate_wal::StreamId;
 
-use super::{Node, NodeConfig, NodeInput, NodeOutput, PendingStart};
+use super::{Founding, Node, NodeConfig, NodeInput, NodeOutput, PendingStart, Write};
 use crate::{CallId, Group, GroupInput, GroupOutput, Notice, Reply};
 
 mod introductions;
@@ -97,6 +98,10 @@ impl Group for Fake {
         }
     }
 
+    fn channel(&self) -> ChannelId {
+        CHANNEL
+    }
+
     fn is_settled(&self) -> bool {
         !self.is_leading
     }
@@ -149,6 +154,10 @@ struct World {
     groups: u64,
     /// Nodes whose writes wait.
     stalled: BTreeSet<NodeId>,
+    /// Nodes whose writes are refused for want of room.
+    full: BTreeSet<NodeId>,
+    /// The voters that nodes are told to found new groups with; all three unless said.
+    founders: BTreeMap<NodeId, Vec<u64>>,
     frames: u64,
 }
 
@@ -165,6 +174,8 @@ impl World {
             drawn: 100,
             groups,
             stalled: BTreeSet::new(),
+            full: BTreeSet::new(),
+            founders: BTreeMap::new(),
             frames: 0,
         }
     }
@@ -185,15 +196,19 @@ impl World {
         });
         let identity = Identity { cluster: ClusterId(7), node, incarnation };
         let disk = self.disks.entry(node).or_default();
-        let mut pending = PendingStart::recover(identity, disk.recover(StreamId(0))).expect("readable");
-        for group in 1..=self.groups {
-            pending.bind(GroupId(group));
+        let wall_ms = self.now.instant.as_nanos() / 1_000_000;
+        let mut pending = PendingStart::recover(identity, wall_ms, disk.recover(StreamId(0))).expect("readable");
+        let founders = self.founders.get(&node).cloned().unwrap_or_else(|| vec![1, 2, 3]);
+        for group in (1..=self.groups).map(GroupId) {
+            pending.bind(group);
+            let members = Configuration::of_voters(founders.iter().copied().map(NodeId));
+            pending.found(group, Founding::new(CHANNEL, members));
         }
-        disk.apply(StreamId(0), pending.operations());
+        pending.operations().into_iter().for_each(|operations| disk.apply(StreamId(0), operations));
         let peers = (1..=3).map(NodeId).filter(|peer| *peer != node);
         let mut started = Node::new(self.now, NodeConfig::new(peers), pending.durable());
         for group in (1..=self.groups).map(GroupId) {
-            started.add(self.now, group, (1..=3).map(NodeId).collect(), Fake::boxed(group));
+            started.add(self.now, group, Fake::boxed(group));
         }
         self.nodes.insert(node, started);
     }
@@ -262,6 +277,13 @@ impl World {
                     self.frames += 1;
                     if self.nodes.contains_key(&to) {
                         self.network.push_back((to, Received { from: self.sender(id.0), frame }));
+                    }
+                }
+                NodeOutput::Write(writes) if self.full.contains(&id) => {
+                    for Write { stream, ticket, .. } in writes {
+                        let failure = PersistFailure::NotWritten;
+                        let refused = NodeInput::PersistFailed { stream, ticket, failure };
+                        self.nodes.get_mut(&id).expect("it runs").handle(self.now, refused);
                     }
                 }
                 NodeOutput::Write(writes) if !self.stalled.contains(&id) => {

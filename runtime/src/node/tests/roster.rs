@@ -1,24 +1,38 @@
 //! What stream 0 holds.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use quorate_protocol::{
-    ClusterId, GroupId, Identity, Incarnation, NodeId, Operation, RecoverError, Recovery, StateError,
+    ClusterId, Configuration, GroupId, Identity, Incarnation, NodeId, Operation, RecoverError, Recovery, StateError,
 };
 use quorate_wal::StreamId;
 
-use super::super::roster::{Acquaintance, PendingStart};
-use super::Disk;
+use super::super::Founding;
+use super::super::roster::{PEERS_MAX, PendingStart, Start};
+use super::{CHANNEL, Disk};
 
 fn identity() -> Identity {
     Identity { cluster: ClusterId(1), node: NodeId(2), incarnation: Incarnation(3) }
 }
 
 fn with_state(state: Vec<u8>) -> Result<PendingStart, RecoverError> {
-    PendingStart::recover(identity(), Recovery { state: Some(Bytes::from(state)), ..Recovery::default() })
+    PendingStart::recover(identity(), 9, Recovery { state: Some(Bytes::from(state)), ..Recovery::default() })
 }
 
 fn restart(disk: &Disk) -> PendingStart {
-    PendingStart::recover(identity(), disk.recover(StreamId(0))).expect("readable")
+    PendingStart::recover(identity(), 9, disk.recover(StreamId(0))).expect("readable")
+}
+
+/// Binds a group, and founds it when it is new.
+fn bind(pending: &mut PendingStart, group: u64) -> StreamId {
+    let stream = pending.bind(GroupId(group));
+    pending.found(GroupId(group), founding(3));
+    stream
+}
+
+fn founding(voters: u64) -> Founding {
+    Founding::new(CHANNEL, Configuration::of_voters((1..=voters).map(NodeId)))
 }
 
 #[test]
@@ -26,32 +40,102 @@ fn every_start_raises_the_counter_and_keeps_the_streams() {
     let mut disk = Disk::default();
     let mut pending = restart(&disk);
     assert_eq!(pending.start(), 1);
-    assert_eq!((pending.bind(GroupId(9)), pending.bind(GroupId(0))), (StreamId(1), StreamId(2)));
-    disk.apply(StreamId(0), pending.operations());
+    assert_eq!((bind(&mut pending, 9), bind(&mut pending, 0)), (StreamId(1), StreamId(2)));
+    disk.apply(StreamId(0), pending.operations().concat());
     let mut pending = restart(&disk);
     assert_eq!(pending.start(), 2);
-    assert_eq!((pending.bind(GroupId(7)), pending.bind(GroupId(9))), (StreamId(3), StreamId(1)));
-    assert_eq!(pending.operations().len(), 2, "the state, and the one new binding");
+    assert_eq!((bind(&mut pending, 7), bind(&mut pending, 9)), (StreamId(3), StreamId(1)));
+    assert_eq!(pending.operations().concat().len(), 2, "the state, and the one new binding");
 }
 
 #[test]
 fn a_stream_of_a_start_that_was_cut_short_is_never_used_again() {
     let mut disk = Disk::default();
     let mut pending = restart(&disk);
-    pending.bind(GroupId(1));
+    bind(&mut pending, 1);
     // Only the state record of the batch survived.
-    disk.apply(StreamId(0), pending.operations().drain(..1).collect());
+    disk.apply(StreamId(0), pending.operations().concat().drain(..1).collect());
     assert_eq!(restart(&disk).bind(GroupId(1)), StreamId(2));
 }
 
 #[test]
-fn the_state_record_has_these_bytes() {
+fn a_founding_is_kept_whatever_is_described_later() {
+    let mut disk = Disk::default();
+    let mut pending = restart(&disk);
+    bind(&mut pending, 1);
+    disk.apply(StreamId(0), pending.operations().concat());
+    let mut pending = restart(&disk);
+    pending.bind(GroupId(1));
+    pending.found(GroupId(1), founding(5));
+    assert_eq!(pending.founding(GroupId(1)), Some(&founding(3)));
+}
+
+#[test]
+fn many_groups_and_peers_are_written_in_parts_that_fit_every_log() {
+    let mut pending = restart(&Disk::default());
+    for group in 0..1000 {
+        bind(&mut pending, group);
+    }
+    let writes = pending.operations();
+    let mut roster = pending.durable();
+    for peer in 0..PEERS_MAX as u64 {
+        assert!(roster.meet(NodeId(100 + peer), Incarnation(1), &BTreeSet::new()));
+    }
+    let mut disk = Disk::default();
+    for write in writes.into_iter().chain(roster.checkpoint(1)) {
+        assert!(write.iter().map(Operation::weight).sum::<usize>() <= 9 << 10);
+        disk.apply(StreamId(0), write);
+    }
+    let again = restart(&disk).durable();
+    assert_eq!((again.groups.len(), again.peers.len()), (1000, PEERS_MAX));
+}
+
+#[test]
+fn at_the_bound_a_peer_that_belongs_to_nothing_makes_room() {
     let mut roster = restart(&Disk::default()).durable();
-    roster.peers.insert(NodeId(5), Acquaintance { incarnation: Incarnation(6), is_mutual: true });
-    let Operation::PutState { bytes, .. } = roster.state() else { panic!("a state record") };
-    let golden = "01 01000000 0100000000000000 0100 0500000000000000 06000000000000000000000000000000 01";
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, golden.replace(' ', ""));
+    for peer in 0..PEERS_MAX as u64 {
+        assert!(roster.meet(NodeId(100 + peer), Incarnation(1), &BTreeSet::new()));
+        roster.peers.get_mut(&NodeId(100 + peer)).expect("met").is_mutual = peer != 7 && peer != 9;
+    }
+    // The one is still named by somebody, the other is not.
+    let kept = BTreeSet::from([NodeId(107)]);
+    assert!(roster.meet(NodeId(1), Incarnation(2), &kept));
+    assert!(roster.peers.contains_key(&NodeId(107)) && !roster.peers.contains_key(&NodeId(109)));
+    assert!(!roster.meet(NodeId(2), Incarnation(2), &kept.iter().copied().chain([NodeId(1)]).collect()));
+    assert_eq!(roster.peers.len(), PEERS_MAX);
+}
+
+#[test]
+fn the_state_record_has_these_bytes() {
+    let mut pending = restart(&Disk::default());
+    bind(&mut pending, 7);
+    let [state, group] = pending.operations().concat().try_into().expect("two records");
+    let mut roster = pending.durable();
+    assert!(roster.meet(NodeId(5), Incarnation(6), &BTreeSet::new()));
+    let known = roster.peers.get_mut(&NodeId(5)).expect("met");
+    known.start = Start { counter: 2, begun_ms: 3 };
+    (known.is_mutual, known.is_older) = (true, true);
+    let peer = roster.peer(NodeId(5));
+    let member = |id: u64| format!("{id:02x}00000000000000 01 01 0000");
+    let configuration = format!("01 0300 {} {} {} 0000", member(1), member(2), member(3));
+    let goldens = [
+        (state, None, "02 01000000 0900000000000000 0200000000000000 00".to_owned()),
+        (group, Some(1), format!("02 0700000000000000 78f53301faca36242a5bca8d5bca65fc {configuration}")),
+        (
+            peer,
+            Some(1 << 63),
+            "02 0500000000000000 06000000000000000000000000000000 02000000 0300000000000000 03".to_owned(),
+        ),
+    ];
+    for (operation, wanted_key, golden) in goldens {
+        let (key, bytes) = match operation {
+            Operation::PutState { bytes, .. } => (None, bytes),
+            Operation::Journal { key, bytes } => (Some(key), bytes),
+            other => panic!("not expected: {other:?}"),
+        };
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((key, hex), (wanted_key, golden.replace(' ', "")));
+    }
 }
 
 #[test]
@@ -64,8 +148,8 @@ fn bytes_that_are_no_record_are_refused() {
     for length in 0..golden.len() {
         assert_eq!(with_state(golden[..length].to_vec()).err(), Some(RecoverError::State(StateError::Malformed)));
     }
-    let newer = std::iter::once(2).chain(golden[1..].iter().copied()).collect();
-    assert_eq!(with_state(newer).err(), Some(RecoverError::State(StateError::Version(2))));
+    let newer = std::iter::once(3).chain(golden[1..].iter().copied()).collect();
+    assert_eq!(with_state(newer).err(), Some(RecoverError::State(StateError::Version(3))));
     let longer = golden.iter().copied().chain([0]).collect();
     assert_eq!(with_state(longer).err(), Some(RecoverError::State(StateError::Malformed)));
 }

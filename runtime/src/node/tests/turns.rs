@@ -252,7 +252,7 @@ fn the_node_rewrites_its_own_stream_when_it_pins_the_log() {
     let now = world.now;
     world.node(1).handle(now, NodeInput::CompactRequested(StreamId(0)));
     let Some(NodeOutput::Write(writes)) = world.node(1).poll_output() else { panic!("a write") };
-    assert_eq!(writes[0].operations.len(), 8, "two marks, the state and five groups");
+    assert_eq!(writes[0].operations.len(), 10, "two marks, the state, five groups and two peers");
 }
 
 #[test]
