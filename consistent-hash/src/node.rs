@@ -277,7 +277,8 @@ impl Nodes {
     /// is another placement, which is for the caller to want.
     #[must_use]
     pub fn renumbered(self) -> Self {
-        let slots: Vec<_> = self.slots.into_iter().filter(Option::is_some).collect();
+        let present = self.slots.into_iter().flatten();
+        let slots: Vec<_> = present.map(Some).collect();
         let numbered = slots.iter().flatten().enumerate();
         let by_name = numbered.map(|(number, node)| (node.name.clone(), NodeIndex::new(number))).collect();
         Self { slots, by_name }

@@ -103,7 +103,7 @@ impl Raft {
         let successor = self.successor(|_, progress| progress.disk == DiskState::Ready);
         match successor {
             Some(to) if !(is_stalled && was_offered) => {
-                self.begin_transfer(to, self.config.settings().election_timeout_max)
+                self.begin_transfer(to, self.config.settings().election_timeout_max);
             }
             _ if is_stalled && self.has_other_voters() => self.step_down(),
             _ => {}

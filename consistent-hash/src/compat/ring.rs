@@ -282,11 +282,9 @@ fn require_every_owner(nodes: &Nodes, table: &TokenTable) -> Result<(), BuildErr
             }
         }
     }
-    for (index, node) in nodes.iter().filter(|(index, _)| !owns[index.get()]) {
-        let rival = rival[index.get()].map_or(node, |owner| nodes.node(owner));
-        return Err(BuildError::HashCollision(rival.name().into(), node.name().into()));
-    }
-    Ok(())
+    let Some((index, node)) = nodes.iter().find(|(index, _)| !owns[index.get()]) else { return Ok(()) };
+    let rival = rival[index.get()].map_or(node, |owner| nodes.node(owner));
+    Err(BuildError::HashCollision(rival.name().into(), node.name().into()))
 }
 
 pub(super) fn whole_weights(nodes: &Nodes) -> Result<impl Iterator<Item = u64>, BuildError> {

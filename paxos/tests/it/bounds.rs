@@ -117,6 +117,8 @@ fn what_is_decided_is_told_at_once() {
 }
 
 /// Peers go on asking while the log stands still: what waits for it is bounded, and whoever is not answered asks again.
+static LONG: [u8; 100_000] = [b'x'; 100_000];
+
 #[test]
 fn a_log_that_stands_still_is_not_given_ever_more() {
     let mut cluster = three();
@@ -124,14 +126,14 @@ fn a_log_that_stands_still_is_not_given_ever_more() {
     cluster.hold_disk(2);
     cluster.park_all();
     for round in 1..1_000 {
-        let message = accept(system, ballot(round, 1), proposal(1, &[b'x'; 100_000]));
+        let message = accept(system, ballot(round, 1), proposal(1, &LONG));
         cluster.input(NodeId(2), Input::Message { from: NodeId(1), message });
         cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: prepare(system, ballot(round, 1)) });
         cluster.input(NodeId(2), Input::CompactRequested);
     }
     assert!(cluster.node(2).core().status().ignored["log_behind"] > 900);
     cluster.release_disk(2);
-    let message = accept(system, ballot(1_000, 1), proposal(1, &[b'x'; 100_000]));
+    let message = accept(system, ballot(1_000, 1), proposal(1, &LONG));
     cluster.input(NodeId(2), Input::Message { from: NodeId(1), message });
     cluster.deliver();
     assert_eq!(cluster.node(2).disk.accepted().expect("it accepts again").0, ballot(1_000, 1));

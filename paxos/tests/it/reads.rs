@@ -90,17 +90,17 @@ fn an_acceptance_is_reported_once_it_is_durable() {
 /// Where every acceptor must accept, one that has accepted nothing is enough to know; where one is enough, all must be asked.
 #[test]
 fn an_answer_takes_those_who_meet_every_quorum() {
-    for (accept, needed) in [(3, 1), (2, 2), (1, 3)] {
+    for (accept, needed) in [(3, 1_u64), (2, 2), (1, 3)] {
         let quorums = QuorumSystem::flexible([1, 2, 3].map(NodeId), 4 - accept, accept).expect("they meet");
         let mut cluster = Builder::new(3, 1).group(Group::of(quorums)).start();
         for node in (needed + 1)..=3 {
-            cluster.crash(node as u64, PowerCut::Lost);
+            cluster.crash(node, PowerCut::Lost);
         }
         let read = cluster.read(1);
         cluster.run(Duration::from_secs(1));
         assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::NoneYet), "{accept} must accept");
         if needed > 1 {
-            cluster.crash(needed as u64, PowerCut::Lost);
+            cluster.crash(needed, PowerCut::Lost);
             let read = cluster.read(1);
             cluster.run(Duration::from_secs(1));
             assert_eq!(cluster.node(1).read(read), None, "{accept} must accept");

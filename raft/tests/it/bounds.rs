@@ -147,6 +147,7 @@ fn a_core_can_cross_threads() {
 #[test]
 fn extreme_settings_are_refused_or_work() {
     type SetTime = fn(&mut Settings, Duration);
+    type SetSize = fn(&mut Settings, usize);
     let times: [SetTime; 6] = [
         |settings, time| settings.election_timeout_min = time,
         |settings, time| settings.election_timeout_max = time,
@@ -166,7 +167,6 @@ fn extreme_settings_are_refused_or_work() {
             }
         }
     }
-    type SetSize = fn(&mut Settings, usize);
     let sizes: [SetSize; 8] = [
         |settings, size| settings.entry_bytes_max = size,
         |settings, size| settings.batch_bytes_max = size,
@@ -238,18 +238,18 @@ fn absurd_recoveries_are_refused() {
         assert!(matches!(recover(found), Err(RecoverError::Inconsistent(_))));
     }
     let mut other = recovery(1, 1, &[0, 1]);
-    other.state = recovery_state_of_founding(9);
+    other.state = Some(state_of_founding(9));
     assert!(
         matches!(recover(other), Err(RecoverError::Inconsistent(_))),
         "entry 1 is not the founding that is recorded"
     );
 }
 
-fn recovery_state_of_founding(checksum: u32) -> Option<Bytes> {
+fn state_of_founding(checksum: u32) -> Bytes {
     let mut state = vec![1];
     state.extend(1_u64.to_le_bytes());
     state.extend([0; 13]);
     state.push(1);
     state.extend(checksum.to_le_bytes());
-    Some(state.into())
+    state.into()
 }

@@ -130,9 +130,9 @@ fn votes_and_snapshots_of_another_founding_are_refused_by_name() {
         let (last_index, last_term) = (LogIndex(9), Term(4));
         Message::RequestVote(RequestVote { term: Term(5), kind: VoteKind::Full, last_index, last_term, founding })
     };
-    assert_eq!(node.hear(2, request(founding(4))), []);
+    assert_eq!(node.hear(2, request(Some(founding(4)))), []);
     assert_eq!((node.term(), count(&node, "other_founding")), (0, 1));
-    assert_eq!(node.hear(2, request(founding(3))).len(), 1);
+    assert_eq!(node.hear(2, request(Some(founding(3)))).len(), 1);
     let snapshot = SnapshotMeta {
         index: LogIndex(50),
         term: Term(4),
@@ -141,9 +141,9 @@ fn votes_and_snapshots_of_another_founding_are_refused_by_name() {
     };
     let install =
         |founding| Message::InstallSnapshot(InstallSnapshot { term: Term(5), snapshot: snapshot.clone(), founding });
-    node.hear(2, install(founding(4)));
+    node.hear(2, install(Some(founding(4))));
     assert_eq!((node.requests.len(), count(&node, "other_founding")), (0, 2));
-    node.hear(2, install(founding(3)));
+    node.hear(2, install(Some(founding(3))));
     assert_eq!(node.requests.len(), 1, "members may have changed since the founding");
 }
 

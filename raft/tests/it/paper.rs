@@ -14,7 +14,7 @@ use crate::support::{Bench, append, founding, granted};
 
 fn ask(term: u64, kind: VoteKind, last: (u64, u64)) -> Message {
     let (last_index, last_term) = (LogIndex(last.0), Term(last.1));
-    Message::RequestVote(RequestVote { term: Term(term), kind, last_index, last_term, founding: founding(3) })
+    Message::RequestVote(RequestVote { term: Term(term), kind, last_index, last_term, founding: Some(founding(3)) })
 }
 
 fn answer(term: u64, asked: u64, kind: VoteKind, verdict: Verdict) -> Message {

@@ -852,7 +852,7 @@ fn scenario_14_a_hand_over_to_a_node_that_is_gone_ends_early() {
         let events = &cluster.node(1).events;
         events.iter().any(|event| matches!(event, LogEvent::Appended { id: at, .. } if *at == id))
     };
-    let transfer = || Input::Command(LogCommand::Transfer { to: Some(NodeId(2)), timeout: Duration::from_secs(60) });
+    let transfer = || Input::Command(LogCommand::Transfer { to: Some(NodeId(2)), timeout: Duration::from_mins(1) });
     let mut cluster = Cluster::of_three(28);
     cluster.elect_node(1);
     cluster.run(millis(300));

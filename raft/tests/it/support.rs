@@ -180,8 +180,8 @@ pub(crate) fn entry(term: u64) -> Entry {
 }
 
 /// The checksum of the first configuration of nodes 1 to `count`.
-pub(crate) fn founding(count: u64) -> Option<u32> {
-    Some(quorate_protocol::crc32c(&Configuration::of_voters((1..=count).map(NodeId)).encode()))
+pub(crate) fn founding(count: u64) -> u32 {
+    quorate_protocol::crc32c(&Configuration::of_voters((1..=count).map(NodeId)).encode())
 }
 
 /// A vote.

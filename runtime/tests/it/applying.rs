@@ -184,7 +184,7 @@ fn settings_without_bounds_are_no_trap() {
         retry: Duration::MAX,
         chunk_bytes: usize::MAX,
         window_bytes: usize::MAX,
-        transfer_retry: Duration::MAX - Duration::from_nanos(1),
+        transfer_retry: Duration::MAX.saturating_sub(Duration::from_nanos(1)),
         transfer_timeout: Duration::MAX,
         catch_up_entries: u64::MAX,
     };
@@ -207,7 +207,7 @@ fn settings_without_bounds_are_no_trap() {
 #[test]
 fn a_hand_over_to_a_node_that_is_not_there_fails_at_once() {
     let mut bench = leader();
-    let deadline = bench.now.instant.after(Duration::from_secs(60));
+    let deadline = bench.now.instant.after(Duration::from_mins(1));
     bench.replica.transfer(bench.now, CallId(1), Some(LEADER), deadline);
     bench.settle();
     let answer = |bench: &mut Bench| {

@@ -9,12 +9,14 @@ use quorate_transport::Sender;
 
 use crate::world::{NODES, World};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Three nodes with so many groups, each of which has a leader.
 fn led(groups: u64) -> World {
     let mut world = World::new(groups, Settings::default());
-    NODES.into_iter().for_each(|id| world.start(id));
+    for id in NODES {
+        world.start(id);
+    }
     assert!(world.run_until(LONG, |world| (1..=groups).all(|group| world.leader(group).is_some())));
     world.run(Duration::from_secs(3));
     world

@@ -65,7 +65,9 @@ impl Store {
                 let end = (start + bytes_max).min(content.len());
                 let mut bytes = content[start..end].to_vec();
                 if self.rotten.contains(&index) {
-                    bytes.iter_mut().for_each(|byte| *byte ^= 1);
+                    for byte in &mut bytes {
+                        *byte ^= 1;
+                    }
                 }
                 let (bytes, length) = (Bytes::from(bytes), content.len() as u64);
                 Ok(SnapshotDone::Piece { offset, bytes, length, checksum: crc32c(content) })

@@ -64,14 +64,14 @@ impl History {
     /// When a line is not an event, or does not follow from those before it: an answer without a call, a call of a process
     /// that waits for an answer.
     pub fn read(lines: impl BufRead) -> Result<Self, HistoryError> {
-        Self::read_as(lines, &Reading::default())
+        Self::read_as(lines, Reading::default())
     }
 
     /// As [`History::read`], with what a file that Jepsen wrote leaves open. For JSON it makes no difference.
     ///
     /// # Errors
     /// As [`History::read`].
-    pub fn read_as(mut lines: impl BufRead, reading: &Reading) -> Result<Self, HistoryError> {
+    pub fn read_as(mut lines: impl BufRead, reading: Reading) -> Result<Self, HistoryError> {
         let mut events = Vec::new();
         let mut line = String::new();
         for number in 1.. {

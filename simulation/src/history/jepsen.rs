@@ -43,7 +43,7 @@ struct Operation {
 }
 
 /// The events of a file in EDN.
-pub(super) fn edn(text: &str, reading: &Reading) -> Result<Vec<(usize, Recorded)>, HistoryError> {
+pub(super) fn edn(text: &str, reading: Reading) -> Result<Vec<(usize, Recorded)>, HistoryError> {
     let mut forms = Forms::new(text, 1);
     let mut operations = Vec::new();
     loop {
@@ -58,7 +58,7 @@ pub(super) fn edn(text: &str, reading: &Reading) -> Result<Vec<(usize, Recorded)
 }
 
 /// The events of a log of the console. Lines that tell of no operation are left out.
-pub(super) fn console(text: &str, reading: &Reading) -> Result<Vec<(usize, Recorded)>, HistoryError> {
+pub(super) fn console(text: &str, reading: Reading) -> Result<Vec<(usize, Recorded)>, HistoryError> {
     let mut operations = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
         let Some(start) = start_of_operation(content) else { continue };
@@ -156,7 +156,7 @@ fn keyword(form: &Datum) -> Option<&str> {
     }
 }
 
-fn events(operations: Vec<Operation>, reading: &Reading, nil: NilRead) -> Vec<(usize, Recorded)> {
+fn events(operations: Vec<Operation>, reading: Reading, nil: NilRead) -> Vec<(usize, Recorded)> {
     let nil = reading.nil.unwrap_or(nil);
     let is_independent = reading.is_independent.unwrap_or_else(|| seem_independent(&operations));
     let event = |operation: Operation| {

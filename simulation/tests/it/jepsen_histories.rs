@@ -2,12 +2,12 @@
 
 use quorate_simulation::history::{Budget, History, NilRead, Reading, Verdict};
 
-fn read(text: &str, reading: &Reading) -> History {
+fn read(text: &str, reading: Reading) -> History {
     History::read_as(text.as_bytes(), reading).expect("a history")
 }
 
 fn verdict(text: &str) -> Verdict {
-    read(text, &Reading::default()).judge(Budget::default()).verdict()
+    read(text, Reading::default()).judge(Budget::default()).verdict()
 }
 
 fn refusal(text: &str) -> String {
@@ -45,7 +45,7 @@ fn in_every_form(found: &str) -> Vec<String> {
 fn every_form_is_read_alike() {
     for good in in_every_form("3") {
         assert_eq!(verdict(&good), Verdict::Holds, "{good}");
-        assert_eq!(read(&good, &Reading::default()).len(), 2, "{good}");
+        assert_eq!(read(&good, Reading::default()).len(), 2, "{good}");
     }
     for bad in in_every_form("4") {
         assert_eq!(verdict(&bad), Verdict::Violated, "{bad}");
@@ -54,8 +54,7 @@ fn every_form_is_read_alike() {
 
 #[test]
 fn what_a_read_of_nil_found_is_for_the_caller_to_say() {
-    let judged =
-        |text: &str, nil| read(text, &Reading { nil, ..Reading::default() }).judge(Budget::default()).verdict();
+    let judged = |text: &str, nil| read(text, Reading { nil, ..Reading::default() }).judge(Budget::default()).verdict();
     for text in in_every_form("nil") {
         assert_eq!(judged(&text, Some(NilRead::Unknown)), Verdict::Holds, "{text}");
         assert_eq!(judged(&text, Some(NilRead::Absent)), Verdict::Violated, "{text}");
@@ -74,11 +73,11 @@ fn independent_registers_are_told_by_how_reads_are_called() {
         {:process 1, :type :info, :f :cas, :value [:a [3 4]], :error :timeout}
         {:process 2, :type :invoke, :f :read, :value [:a nil]}
         {:process 2, :type :ok, :f :read, :value [:a 4]}";
-    let judged = read(text, &Reading::default()).judge(Budget::default());
+    let judged = read(text, Reading::default()).judge(Budget::default());
     assert_eq!((judged.verdict(), judged.registers), (Verdict::Holds, 2), "{judged}");
     assert_eq!(verdict(&text.replace("[:a 4]}", "[:a 5]}")), Verdict::Violated);
     let as_one = Reading { is_independent: Some(false), ..Reading::default() };
-    assert_eq!(read(text, &as_one).judge(Budget::default()).registers, 1);
+    assert_eq!(read(text, as_one).judge(Budget::default()).registers, 1);
 }
 
 #[test]

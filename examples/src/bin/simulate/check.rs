@@ -61,7 +61,7 @@ impl Check {
             Nil::Unknown => NilRead::Unknown,
             Nil::Absent => NilRead::Absent,
         });
-        History::read_as(BufReader::new(file), &Reading { nil, is_independent: self.independent })
+        History::read_as(BufReader::new(file), Reading { nil, is_independent: self.independent })
     }
 }
 

@@ -137,13 +137,17 @@ impl Cluster {
         let Some(state) = self.nodes.get_mut(&node) else { return };
         let Some(Round { frames, news }) = state.round.take() else { return };
         let (first, then) = if are_frames_first { (frames, news) } else { (news, frames) };
-        first.into_iter().for_each(|input| state.handle(now, input));
+        for input in first {
+            state.handle(now, input);
+        }
         let is_due =
             |state: &Node| state.core.as_ref().and_then(Protocol::deadline).is_some_and(|due| due <= now.instant);
         if is_due(state) && !are_frames_first {
             state.handle(now, Input::Timeout);
         }
-        then.into_iter().for_each(|input| state.handle(now, input));
+        for input in then {
+            state.handle(now, input);
+        }
         if is_due(state) {
             state.handle(now, Input::Timeout);
         }
@@ -191,7 +195,9 @@ impl Cluster {
     pub fn heal(&mut self) {
         self.cut.clear();
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        nodes.into_iter().for_each(|node| self.hear(node));
+        for node in nodes {
+            self.hear(node);
+        }
     }
 
     /// A node and all that it can reach hear of each other, if they run.
@@ -252,7 +258,9 @@ impl Cluster {
     pub fn crash(&mut self, node: u64, left: PowerCut) {
         self.node_mut(node).stop(left);
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| other.0 != node).collect();
-        others.into_iter().for_each(|other| self.input(other, Input::Unreachable(NodeId(node))));
+        for other in others {
+            self.input(other, Input::Unreachable(NodeId(node)));
+        }
     }
 
     /// Everybody meets everybody, durably.
@@ -264,7 +272,9 @@ impl Cluster {
             }
         }
         let nodes: Vec<u64> = self.nodes.keys().map(|node| node.0).collect();
-        nodes.into_iter().for_each(|node| self.tell_standings(node));
+        for node in nodes {
+            self.tell_standings(node);
+        }
     }
 
     /// Starts a node from its disk, and introduces it to the running ones.

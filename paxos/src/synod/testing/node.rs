@@ -170,7 +170,7 @@ impl Node {
     /// Durable before said: what leaves is on the disk already.
     fn check_said(&self, message: &Message) {
         match message {
-            Message::Prepare(Prepare { ballot, .. }) => {
+            Message::Prepare(Prepare { ballot, .. }) | Message::Accept(Accept { ballot, .. }) => {
                 assert!(self.disk.round() >= ballot.round, "a ballot was heard of before it was durable");
             }
             Message::Promise(Promise { ballot, accepted }) => {
@@ -185,9 +185,6 @@ impl Node {
             }
             Message::Chosen(_) | Message::Announce | Message::Known => {
                 assert!(self.disk.chosen().is_some(), "a decision was told before it was durable");
-            }
-            Message::Accept(Accept { ballot, .. }) => {
-                assert!(self.disk.round() >= ballot.round, "a ballot was heard of before it was durable");
             }
             Message::Report(Report { accepted, .. }) => {
                 let durable = self.disk.accepted().map(|(ballot, _)| ballot);
