@@ -113,7 +113,7 @@ fn what_waits_for_a_refused_write_waits_for_all_parts_of_the_next() {
     outbox.resume_writes();
     assert_eq!(drain(&mut outbox), ["persist 1"]);
     outbox.persisted(parts[0]);
-    assert_eq!(drain(&mut outbox), ["persist 1"], "the second part is not durable");
+    assert_eq!(drain(&mut outbox), ["persist 2"], "the second part is not durable");
     outbox.persisted(parts[1]);
     assert_eq!(drain(&mut outbox), ["send 2", "event 3"]);
     assert!(first < parts[0]);
