@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod core_machine;
 pub mod diagram;
+mod flipped;
 pub mod history;
 pub mod node_machine;
 pub mod registers;

@@ -19,6 +19,7 @@ use quorate_protocol::{
     Random, ReadId, ReplicatedLog, SessionId, SnapshotMeta, Standing, StorageLevel, Term, Ticket, Wire,
 };
 
+use crate::flipped::flip_bit_of_entries;
 use crate::registers::{Registers, Request, Response};
 use crate::schedule::FaultKind;
 use crate::world::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation, reached};
@@ -191,7 +192,8 @@ where
         let token = self.number();
         self.outputs.push_back(match work {
             Work::LoadForCore { .. } | Work::LoadToApply { .. } => MachineOutput::Read { token },
-            _ => MachineOutput::Write { token },
+            Work::Build { .. } => MachineOutput::Build { token },
+            Work::Persist { .. } | Work::Receive { .. } => MachineOutput::Write { token },
         });
         self.work.insert(token, work);
     }
@@ -476,7 +478,13 @@ where
     fn bears(kind: FaultKind) -> bool {
         !matches!(
             kind,
-            FaultKind::GarbageSectors | FaultKind::LostNames | FaultKind::BitRot | FaultKind::MisdirectedWrite
+            FaultKind::GarbageSectors
+                | FaultKind::LostNames
+                | FaultKind::BitRot
+                | FaultKind::MisdirectedWrite
+                | FaultKind::LostFolder
+                | FaultKind::LostRequests
+                | FaultKind::FlippedBits
         )
     }
 
@@ -507,6 +515,18 @@ where
             }
             Damage::BitRot | Damage::MisdirectedWrite => {}
         }
+    }
+
+    fn flip_bit(message: &mut Self::Message, random: &mut Random) -> bool {
+        let CoreMessage::Core(whole) = message else { return false };
+        let mut raw = Vec::new();
+        let small = whole.to_parts(&mut raw);
+        let Some(section) = raw.first_mut() else { return false };
+        let Some(flipped) = flip_bit_of_entries(section, random) else { return false };
+        *section = flipped;
+        let Ok(flipped) = P::Message::from_parts(small, raw) else { return false };
+        *whole = flipped;
+        true
     }
 
     fn message_bytes(message: &Self::Message) -> u64 {

@@ -11,6 +11,7 @@ use quorate_runtime::{CallId, Group, MakeGroup, Node, Notice, Reply};
 use quorate_transport::{ChannelId, Frame};
 
 use super::NodeMessage;
+use crate::schedule::FaultKind;
 use crate::world::{Answer, MachineOutput, Observation};
 
 /// What a [`NodeMachine`](super::NodeMachine) runs: which groups there are, and what becomes of a client's call.
@@ -31,6 +32,11 @@ pub trait Application: Sized {
 
     /// What a long enough campaign must reach.
     const EXPECTED: &'static [&'static str];
+
+    /// Whether it can meet faults of this kind. Only the messages of a replicated log carry entries, whose bits may flip.
+    fn bears(kind: FaultKind) -> bool {
+        !matches!(kind, FaultKind::FlippedBits | FaultKind::LostFolder | FaultKind::LostRequests)
+    }
 
     /// The groups of a node, the same on every node.
     fn groups(setup: &Self::Setup, nodes: u64) -> BTreeMap<GroupId, MakeGroup>;
@@ -97,11 +103,14 @@ pub(super) struct Drawers<A: Application> {
     /// What is put off, by when and in which order.
     pub(super) put_off: BTreeMap<(Instant, u64), A::Later>,
     last_id: u64,
+    /// What cores ask of the application is lost.
+    pub(super) loses_requests: bool,
 }
 
 impl<A: Application> Drawers<A> {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { outputs: VecDeque::new(), random: Random::new(seed), put_off: BTreeMap::new(), last_id: 0 }
+    pub(super) fn new(seed: u64, loses_requests: bool) -> Self {
+        let (outputs, put_off) = (VecDeque::new(), BTreeMap::new());
+        Self { outputs, random: Random::new(seed), put_off, last_id: 0, loses_requests }
     }
 
     /// A number that was not used since the node started: for calls of groups, and for work that the machine waits for.
@@ -163,6 +172,12 @@ impl<A: Application> Desk<'_, A> {
     /// Something happened that a campaign ought to reach.
     pub fn sometimes(&mut self, what: &'static str) {
         self.drawers.outputs.push_back(MachineOutput::Sometimes(what));
+    }
+
+    /// Whether what cores ask of the application is lost at present.
+    #[must_use]
+    pub fn loses_requests(&self) -> bool {
+        self.drawers.loses_requests
     }
 
     /// The node stops, and is started again.

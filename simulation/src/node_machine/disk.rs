@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use quorate_protocol::{GroupId, Random, Violation};
 use quorate_runtime::{Node, StreamId};
 use quorate_wal::Wal;
-use quorate_wal::disk::{Crash, DiskOperation, MemoryDisk};
+use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk};
 
 use super::{Application, Ledger};
-use crate::world::{Damage, Loss};
+use crate::world::{Damage, Folder, Loss};
 
 /// A node's disk: its files, what its application keeps, and what the log on it must hold.
 pub struct NodeDisk<A: Application> {
@@ -25,6 +26,8 @@ pub struct NodeDisk<A: Application> {
     pub(super) kept: A::Kept,
     /// What the last crash took, until the log was opened again.
     pub(super) last_loss: Option<Loss>,
+    /// What cores ask of the application is lost.
+    pub(super) loses_requests: bool,
     /// A write may have gone elsewhere, once.
     is_misdirected: bool,
 }
@@ -40,6 +43,7 @@ impl<A: Application> NodeDisk<A> {
             streams: BTreeMap::new(),
             kept: A::Kept::default(),
             last_loss: None,
+            loses_requests: false,
             is_misdirected: false,
         }
     }
@@ -123,6 +127,24 @@ impl<A: Application> NodeDisk<A> {
             }
         }
         true
+    }
+
+    /// Takes a folder away, with all that is in it. Says whether anything was.
+    pub(super) fn lose_folder(&mut self, folder: Folder) -> bool {
+        let folder = Path::new(match folder {
+            Folder::Log => "log",
+            Folder::Snapshots => "snapshots",
+        });
+        let lost: Vec<PathBuf> = self.files.paths().into_iter().filter(|path| path.starts_with(folder)).collect();
+        for path in &lost {
+            let removed = self.files.remove(path).and_then(|()| self.files.sync_dir(path.parent().unwrap_or(folder)));
+            removed.expect("nothing else uses the disk");
+        }
+        if folder == Path::new("log") && !lost.is_empty() {
+            self.ledger = Ledger::default();
+            self.start_counter = 0;
+        }
+        !lost.is_empty()
     }
 
     /// Ends what can be ended of it.

@@ -197,6 +197,9 @@ impl<G: Guest> Host<G> {
 
     /// It is done at once and told later, or done later: a crash in between finds it done, or not.
     fn on_request(&mut self, desk: &mut Desk<'_, Self>, ticket: Ticket, request: <G::Core as Protocol>::Request) {
+        if desk.loses_requests() {
+            return desk.sometimes("a request was lost");
+        }
         let after = self.while_us(desk);
         if desk.random().between(0, 2) == 0 {
             desk.later(after, Due(Put::Do(ticket, request)));

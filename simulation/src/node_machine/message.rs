@@ -6,9 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+use quorate_protocol::Random;
 use quorate_transport::{ChannelId, Frame};
 
 use super::Application;
+use crate::flipped::flip_bit_of_entries;
 
 /// A frame on its way. Copies that the network makes of it know of each other.
 pub struct NodeMessage<A> {
@@ -20,6 +22,19 @@ pub struct NodeMessage<A> {
 impl<A> NodeMessage<A> {
     pub(super) fn new(frame: Frame) -> Self {
         Self { frame, has_arrived: Rc::default(), application: PhantomData }
+    }
+
+    /// Flips a bit of an entry that the frame carries for a core.
+    pub(super) fn flip_bit(&mut self, random: &mut Random) -> bool {
+        let frame = &self.frame;
+        let [section] = frame.raw() else { return false };
+        if frame.channel() < ChannelId::FIRST_CORE {
+            return false;
+        }
+        let Some(flipped) = flip_bit_of_entries(section, random) else { return false };
+        let frame = Frame::new(frame.channel(), frame.group(), frame.small().clone(), vec![flipped]);
+        self.frame = frame.expect("as long as before");
+        true
     }
 
     /// The frame, as far as the transport may hand it over: once. Cores are given it again, since they must bear more than the

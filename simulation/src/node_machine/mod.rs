@@ -32,7 +32,7 @@ use quorate_wal::disk::{MemoryDisk, MemoryLock};
 use quorate_wal::{Reader, Scribe, Submission, WriteCompletion};
 
 use crate::schedule::FaultKind;
-use crate::world::{Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation};
+use crate::world::{Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation};
 use application::Drawers;
 
 /// What is equal for all nodes that run `A`.
@@ -68,7 +68,7 @@ pub struct NodeMachine<A: Application> {
     work: BTreeMap<u64, Work>,
     /// Peers that nothing can be sent to.
     unlinked: BTreeSet<NodeId>,
-    /// Frames that could not be sent, told to the node before anything else.
+    /// Frames that could not be sent, told to the node before its deadline.
     unsent: Vec<(NodeId, Origin)>,
     is_poisoned: bool,
     drawers: Drawers<A>,
@@ -153,6 +153,9 @@ impl<A: Application> NodeMachine<A> {
     }
 
     fn on_timeout(&mut self, now: Now, disk: &mut NodeDisk<A>) {
+        for (to, origin) in std::mem::take(&mut self.unsent) {
+            self.node.handle(now, NodeInput::SendFailed { to, origin });
+        }
         if self.node.deadline() <= now.instant {
             self.node.handle(now, NodeInput::Timeout);
         }
@@ -187,7 +190,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         let Opened { mut node, log, snapshots, lock, report } = setup.open(node, now, disk)?;
         let broken = disk.verify(&log, &node).err();
         let seed = setup.seed ^ (node.identity().node.0 << 32) ^ (u64::from(disk.starts) << 12) ^ DESK;
-        let mut drawers = Drawers::new(seed);
+        let mut drawers = Drawers::new(seed, disk.loses_requests);
         let mut desk = Desk { now, node: &mut node, kept: &mut disk.kept, drawers: &mut drawers };
         shell::note_report(&mut desk, &report);
         let application = A::start(&setup.application, &mut desk);
@@ -248,17 +251,16 @@ impl<A: Application> Machine for NodeMachine<A> {
             }
             match self.node.poll_output() {
                 Some(output) => self.carry_out(now, disk, output),
-                None if self.unsent.is_empty() => return None,
-                None => {
-                    for (to, origin) in std::mem::take(&mut self.unsent) {
-                        self.node.handle(now, NodeInput::SendFailed { to, origin });
-                    }
-                }
+                None => return None,
             }
         }
     }
 
+    /// What could not be sent is told in the next round, which begins at once.
     fn deadline(&self) -> Option<Instant> {
+        if !self.unsent.is_empty() {
+            return Some(Instant::ZERO);
+        }
         let put_off = self.drawers.put_off.keys().next().map(|(at, _)| *at);
         Some(put_off.map_or(self.node.deadline(), |at| at.min(self.node.deadline())))
     }
@@ -272,8 +274,8 @@ impl<A: Application> Machine for NodeMachine<A> {
         disk.crash(loss, random);
     }
 
-    fn bears(_: FaultKind) -> bool {
-        true
+    fn bears(kind: FaultKind) -> bool {
+        A::bears(kind)
     }
 
     fn damage(disk: &mut NodeDisk<A>, _: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool {
@@ -282,6 +284,21 @@ impl<A: Application> Machine for NodeMachine<A> {
 
     fn mend(disk: &mut NodeDisk<A>, _: Option<&mut Self>, damage: Damage) {
         disk.mend(damage);
+    }
+
+    fn lose_folder(disk: &mut NodeDisk<A>, folder: Folder) -> bool {
+        disk.lose_folder(folder)
+    }
+
+    fn lose_requests(disk: &mut NodeDisk<A>, running: Option<&mut Self>, are_lost: bool) {
+        disk.loses_requests = are_lost;
+        if let Some(machine) = running {
+            machine.drawers.loses_requests = are_lost;
+        }
+    }
+
+    fn flip_bit(message: &mut NodeMessage<A>, random: &mut Random) -> bool {
+        message.flip_bit(random)
     }
 
     fn message_bytes(message: &NodeMessage<A>) -> u64 {

@@ -146,6 +146,7 @@ impl<A: Application> NodeMachine<A> {
         self.is_snapshot_busy = true;
         let asked = match work.2 {
             SnapshotOperation::Read { .. } | SnapshotOperation::Restore { .. } => Asked::Read,
+            SnapshotOperation::Build { .. } => Asked::Build,
             _ => Asked::Write,
         };
         // Done at once and told later, or done later: a crash in between finds it done, or not begun.
@@ -163,6 +164,7 @@ impl<A: Application> NodeMachine<A> {
         self.drawers.outputs.push_back(match asked {
             Asked::Read => MachineOutput::Read { token },
             Asked::Write => MachineOutput::Write { token },
+            Asked::Build => MachineOutput::Build { token },
         });
     }
 
@@ -223,4 +225,5 @@ pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &Repor
 enum Asked {
     Read,
     Write,
+    Build,
 }

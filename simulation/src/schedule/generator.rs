@@ -3,7 +3,7 @@
 use quorate_protocol::Random;
 
 use super::{Budget, CrashPoint, Fault, FaultKind, Link, Partition, Schedule, What, Who, patterns};
-use crate::world::{Damage, Loss, Machine};
+use crate::world::{Damage, Folder, Loss, Machine};
 
 /// Makes schedules.
 ///
@@ -167,6 +167,14 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         FaultKind::Drift => What::Drift { node, ppm: signed(random, 500_000) },
         FaultKind::Jump => What::Jump { node, by_ms: signed(random, 100_000) },
         FaultKind::Leap => What::Leap { node, by_ms: random.between(1, 5_000) },
+        FaultKind::SetClock => What::SetClock { node, by_ms: set_by_ms(random) },
+        FaultKind::SlowSnapshots => What::SlowSnapshots { node, by_us: random.between(1_000, 4_000_000) },
+        FaultKind::FlippedBits => What::FlippedBits { node, percent: random.between(1, 50) },
+        FaultKind::LostFolder => {
+            let folder = [Folder::Log, Folder::Snapshots][pick(random, 2)];
+            What::LostFolder { node: losing(random, schedule)?, folder }
+        }
+        FaultKind::LostRequests => What::LostRequests { node },
         FaultKind::Transfer => What::Transfer { to: random.between(1, nodes + 1) },
     })
 }
@@ -178,6 +186,12 @@ fn crash(random: &mut Random, node: Who, loss: Loss) -> What {
 /// What a power cut may do.
 pub(super) fn any_loss(random: &mut Random) -> Loss {
     [Loss::Nothing, Loss::Unsynced, Loss::Torn, Loss::Garbage, Loss::Names][pick(random, 5)]
+}
+
+/// By how much a clock is put wrong, or right: seconds, hours, a year.
+fn set_by_ms(random: &mut Random) -> i64 {
+    let most = [10_000, 10_000, 4_000_000, 31_536_000_000][pick(random, 4)];
+    signed(random, most)
 }
 
 /// A node that may lose what it acknowledged, if there is one: within the budget a minority at most may be lost.

@@ -65,6 +65,11 @@ kinds! {
     Drift "drift",
     Jump "jump",
     Leap "leap",
+    SetClock "set-clock",
+    SlowSnapshots "slow-snapshots",
+    FlippedBits "flipped-bits",
+    LostFolder "lost-folder",
+    LostRequests "lost-requests",
     Transfer "transfer",
 }
 

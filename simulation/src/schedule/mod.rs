@@ -36,6 +36,17 @@ pub struct Schedule {
     pub faults: Vec<Fault>,
 }
 
+impl Schedule {
+    /// How far a node's wall clock is ahead when it starts for the first time, in milliseconds.
+    pub(crate) fn wrong_from_the_start_ms(&self, id: u64) -> i64 {
+        let set_at_once = self.faults.iter().filter(|fault| fault.at_us == 0).filter_map(|fault| match fault.what {
+            What::SetClock { node: Who::Node(node), by_ms } if node == id => Some(by_ms),
+            _ => None,
+        });
+        set_at_once.sum()
+    }
+}
+
 /// How much the faults of a run may take from the cluster for good.
 ///
 /// A node that loses something it had acknowledged counts as down for good from then on.

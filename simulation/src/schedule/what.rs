@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{FaultKind, Link, Partition};
-use crate::world::{Damage, Loss};
+use crate::world::{Damage, Folder, Loss};
 
 /// A node, by its number or by what it does when the fault begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +175,39 @@ pub enum What {
         /// By so many milliseconds.
         by_ms: u64,
     },
+    /// The node's wall clock is set, and stays so. At the very beginning: it is wrong when the node starts.
+    SetClock {
+        /// Which node.
+        node: Who,
+        /// By so many milliseconds.
+        by_ms: i64,
+    },
+    /// Building a snapshot takes longer.
+    SlowSnapshots {
+        /// Which node.
+        node: Who,
+        /// By so many microseconds.
+        by_us: u64,
+    },
+    /// In messages of the node a bit of what they carry for clients is another than was meant: it flipped in the node's memory.
+    FlippedBits {
+        /// Which node.
+        node: Who,
+        /// Of a hundred messages, so many.
+        percent: u64,
+    },
+    /// The node stops, and when it starts again a folder of its data directory is gone while the others are there.
+    LostFolder {
+        /// Which node.
+        node: Who,
+        /// Which folder.
+        folder: Folder,
+    },
+    /// What a core asks of its application is neither done nor answered: it is stuck, or does not listen.
+    LostRequests {
+        /// Which node.
+        node: Who,
+    },
     /// An operator asks the leader to hand over.
     Transfer {
         /// To this node.
@@ -247,15 +280,32 @@ impl What {
             Self::Drift { .. } => FaultKind::Drift,
             Self::Jump { .. } => FaultKind::Jump,
             Self::Leap { .. } => FaultKind::Leap,
+            Self::SetClock { .. } => FaultKind::SetClock,
+            Self::SlowSnapshots { .. } => FaultKind::SlowSnapshots,
+            Self::FlippedBits { .. } => FaultKind::FlippedBits,
+            Self::LostFolder { .. } => FaultKind::LostFolder,
+            Self::LostRequests { .. } => FaultKind::LostRequests,
             Self::Transfer { .. } => FaultKind::Transfer,
         }
+    }
+
+    /// Whether it counts only when it hits: it waits for its moment, or there may be nothing for it to take.
+    pub(crate) fn may_miss(&self) -> bool {
+        matches!(
+            self,
+            Self::Crash { .. }
+                | Self::Blink { .. }
+                | Self::CrashNextLeader { .. }
+                | Self::Damage { .. }
+                | Self::LostFolder { .. }
+        )
     }
 
     /// Whether the node that it happens to can no longer be counted on.
     #[must_use]
     pub fn destroys(&self) -> bool {
         match self {
-            Self::Wipe { .. } | Self::OldCopy { .. } => true,
+            Self::Wipe { .. } | Self::OldCopy { .. } | Self::LostFolder { .. } => true,
             Self::Damage { damage, .. } => damage.destroys(),
             _ => false,
         }
@@ -275,7 +325,12 @@ impl What {
             | Self::Damage { node, .. }
             | Self::Drift { node, .. }
             | Self::Jump { node, .. }
-            | Self::Leap { node, .. } => Some(*node),
+            | Self::Leap { node, .. }
+            | Self::SetClock { node, .. }
+            | Self::SlowSnapshots { node, .. }
+            | Self::FlippedBits { node, .. }
+            | Self::LostFolder { node, .. }
+            | Self::LostRequests { node } => Some(*node),
             Self::Partition { partition } => partition.who(),
             Self::Transfer { to } => Some(Who::Node(*to)),
             _ => None,
@@ -315,6 +370,11 @@ impl fmt::Display for What {
             Self::Drift { node, ppm } => write!(f, "clocks of {node} drift by {ppm} ppm"),
             Self::Jump { node, by_ms } => write!(f, "wall clock of {node} jumps by {by_ms} ms"),
             Self::Leap { node, by_ms } => write!(f, "clocks of {node} leap {by_ms} ms ahead"),
+            Self::SetClock { node, by_ms } => write!(f, "wall clock of {node} is set by {by_ms} ms"),
+            Self::SlowSnapshots { node, by_us } => write!(f, "snapshots of {node} take {:?} longer", time(by_us)),
+            Self::FlippedBits { node, percent } => write!(f, "bits flip in {percent}% of what {node} sends"),
+            Self::LostFolder { node, folder } => write!(f, "{node} loses its {folder}"),
+            Self::LostRequests { node } => write!(f, "requests of cores on {node} are lost"),
             Self::Transfer { to } => write!(f, "hand over to n{to}"),
         }
     }

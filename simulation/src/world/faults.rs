@@ -2,7 +2,7 @@
 
 use quorate_protocol::NodeId;
 
-use super::{Broken, Damage, Happening, Loss, Machine, MachineInput, World, reached};
+use super::{Broken, Damage, Folder, Happening, Loss, Machine, MachineInput, World, reached};
 use crate::schedule::{Budget, CrashPoint, Link, What, Who};
 use crate::trace::MomentKind;
 
@@ -35,8 +35,7 @@ impl<M: Machine> World<'_, M> {
         let mut active = Active { node, links: Vec::new(), copy: None };
         self.trace.count(&(self.now_us, number));
         self.trace.note(self.now_us, node, || MomentKind::Fault(words(what, node)));
-        if !matches!(what, What::Crash { .. } | What::Blink { .. } | What::CrashNextLeader { .. } | What::Damage { .. })
-        {
+        if !what.may_miss() {
             self.count_fault(number);
         }
         match what {
@@ -80,6 +79,16 @@ impl<M: Machine> World<'_, M> {
                 self.node(node).clock.leap(now_us, *by_ms);
                 self.plan_timer(node);
             }
+            // What is wrong from the start was so before the node started.
+            What::SetClock { node: Who::Node(_), .. } if self.now_us == 0 => {}
+            What::SetClock { by_ms, .. } => self.node(node).clock.jump(*by_ms),
+            What::SlowSnapshots { by_us, .. } => self.node(node).builds_slower_us += by_us,
+            What::FlippedBits { percent, .. } => self.node(node).flips_percent += percent,
+            What::LostRequests { .. } => {
+                self.node(node).requests_lost += 1;
+                self.lose_requests(node);
+            }
+            What::LostFolder { folder, .. } => self.lose_folder(number, node, *folder),
             What::Transfer { to } => self.transfer(*to),
         }
         self.active.insert(number, active);
@@ -109,7 +118,13 @@ impl<M: Machine> World<'_, M> {
                     self.plan(in_us, Happening::Start { node: id });
                 }
             }
-            What::Wipe { .. } => self.start(node)?,
+            What::Wipe { .. } | What::LostFolder { .. } => self.start(node)?,
+            What::SlowSnapshots { by_us, .. } => self.node(node).builds_slower_us -= by_us,
+            What::LostRequests { .. } => {
+                self.node(node).requests_lost -= 1;
+                self.lose_requests(node);
+            }
+            What::FlippedBits { percent, .. } => self.node(node).flips_percent -= percent,
             What::OldCopy { .. } => self.restore(node, copy),
             What::Pause { .. } => self.resume(node),
             What::Partition { .. } => {
@@ -130,7 +145,7 @@ impl<M: Machine> World<'_, M> {
             }
             What::Drift { ppm, .. } => self.drift(node, -*ppm),
             What::Jump { by_ms, .. } => self.node(node).clock.jump(-*by_ms),
-            What::RollingRestart | What::Leap { .. } | What::Transfer { .. } => {}
+            What::RollingRestart | What::Leap { .. } | What::SetClock { .. } | What::Transfer { .. } => {}
         }
         Ok(())
     }
@@ -215,6 +230,20 @@ impl<M: Machine> World<'_, M> {
         node.is_lost = true;
     }
 
+    fn lose_requests(&mut self, id: u64) {
+        let node = self.node(id);
+        M::lose_requests(&mut node.disk, node.machine.as_mut(), node.requests_lost > 0);
+    }
+
+    fn lose_folder(&mut self, number: usize, id: u64, folder: Folder) {
+        self.crash(id, Loss::Nothing);
+        let node = self.node(id);
+        if M::lose_folder(&mut node.disk, folder) {
+            node.is_lost = true;
+            self.count_fault(number);
+        }
+    }
+
     fn restore(&mut self, id: u64, copy: Option<(u64, M::Disk)>) {
         self.crash(id, Loss::Nothing);
         let node = self.node(id);
@@ -227,14 +256,8 @@ impl<M: Machine> World<'_, M> {
         let node = self.node(id);
         node.pauses -= 1;
         if node.pauses == 0 {
-            let (waiting, calls) = (std::mem::take(&mut node.waiting), std::mem::take(&mut node.waiting_calls));
-            // It need not look at its clock first.
-            for (call, what) in calls {
-                self.give_call(id, call, what);
-            }
-            for happening in waiting {
-                self.plan(0, happening);
-            }
+            // All that came in meanwhile is taken in one round, its deadlines last.
+            self.plan_round(id);
             self.trace.note(self.now_us, id, || MomentKind::Resumed);
         }
     }
@@ -264,7 +287,7 @@ impl<M: Machine> World<'_, M> {
             node.is_lost |= damage.destroys();
             self.count_fault(number);
         }
-        self.plan_poll(id);
+        self.plan_round(id);
     }
 
     fn mend(&mut self, id: u64, damage: Damage) {
@@ -275,13 +298,13 @@ impl<M: Machine> World<'_, M> {
             node.damages.remove(&damage);
             node.changes += 1;
             M::mend(&mut node.disk, node.machine.as_mut(), damage);
-            self.plan_poll(id);
+            self.plan_round(id);
         }
     }
 
     fn transfer(&mut self, to: u64) {
         if let Some(leader) = self.leader().filter(|leader| self.nodes[leader].pauses == 0) {
-            self.input(leader, MachineInput::Transfer { to: NodeId(to) });
+            self.ask(leader, MachineInput::Transfer { to: NodeId(to) });
         }
     }
 

@@ -62,6 +62,24 @@ pub trait Machine: Sized {
     /// Ends what [`Machine::damage`] began and can end: errors, and a disk that is full.
     fn mend(disk: &mut Self::Disk, running: Option<&mut Self>, damage: Damage);
 
+    /// Takes a folder away from the disk of a node that is down. Says whether there was anything in it.
+    fn lose_folder(disk: &mut Self::Disk, folder: Folder) -> bool {
+        let _ = (disk, folder);
+        false
+    }
+
+    /// From now on what cores ask of their application is lost, or no longer.
+    fn lose_requests(disk: &mut Self::Disk, running: Option<&mut Self>, are_lost: bool) {
+        let _ = (disk, running, are_lost);
+    }
+
+    /// Flips a bit of what the message carries for clients, as if that had happened in its sender's memory before it was framed.
+    /// Says whether it carries anything.
+    fn flip_bit(message: &mut Self::Message, random: &mut Random) -> bool {
+        let _ = (message, random);
+        false
+    }
+
     /// How long a message is on its way over a slow link, in bytes.
     fn message_bytes(message: &Self::Message) -> u64;
 
@@ -140,6 +158,11 @@ pub enum MachineOutput<T, A> {
         /// Names it.
         token: u64,
     },
+    /// A snapshot is built beside the loop and the log; [`MachineInput::Done`] is wanted when it is done.
+    Build {
+        /// Names it.
+        token: u64,
+    },
     /// A client is answered.
     Answer {
         /// Which call.
@@ -214,6 +237,25 @@ pub enum Damage {
     SyncError,
     /// The disk has no room.
     FullDisk,
+}
+
+/// A folder of a node's data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Folder {
+    /// The log.
+    Log,
+    /// The snapshots.
+    Snapshots,
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Log => "log",
+            Self::Snapshots => "snapshots",
+        })
+    }
 }
 
 impl fmt::Display for Loss {

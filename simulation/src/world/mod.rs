@@ -9,10 +9,11 @@ mod network;
 mod node;
 mod progress;
 pub mod reached;
+mod rounds;
 mod workload;
 
 pub use laws::{ClusterLaws, Movements, NodeView, converged};
-pub use machine::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation};
+pub use machine::{Answer, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, Observation};
 pub use workload::{Cluster, Workload};
 
 use std::cmp::Ordering;
@@ -189,7 +190,7 @@ enum Happening<T> {
     Timer {
         node: u64,
     },
-    Poll {
+    Round {
         node: u64,
         start: u64,
     },
@@ -274,9 +275,18 @@ impl<'a, M: Machine> World<'a, M> {
                 }
                 continue;
             }
-            let is_quiet = matches!(happening, Happening::Call { .. } | Happening::CallExpires { .. });
+            // Only these change anything on a node: what else happens waits for its next round.
+            let is_loud = matches!(
+                happening,
+                Happening::Round { .. }
+                    | Happening::FaultBegins(_)
+                    | Happening::FaultEnds(_)
+                    | Happening::Stop { .. }
+                    | Happening::Start { .. }
+                    | Happening::Hunted { .. }
+            );
             self.happen(happening)?;
-            if !is_quiet {
+            if is_loud {
                 laws.check(&self.views()).map_err(broken)?;
             }
             if self.steps > STEPS_MAX {
@@ -303,7 +313,8 @@ impl<'a, M: Machine> World<'a, M> {
     fn begin(&mut self) -> Result<(), Broken> {
         for id in 1..=self.schedule.nodes {
             let disk = M::fresh_disk(self.setup, NodeId(id), 1);
-            let clock = self.timing.clock();
+            let mut clock = self.timing.clock();
+            clock.jump(self.schedule.wrong_from_the_start_ms(id));
             self.nodes.insert(id, Node::new(disk, clock));
             self.start(id)?;
         }
@@ -359,7 +370,7 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::Arrive(envelope, message) => self.arrive(envelope, message),
             Happening::DiskDone { node, start, token, is_write } => self.disk_done(node, start, token, is_write),
             Happening::Timer { node } => self.timer(node),
-            Happening::Poll { node, start } => self.poll(node, start)?,
+            Happening::Round { node, start } => self.round(node, start)?,
             Happening::Link { node, peer } => self.link(node, peer),
             Happening::Stop { node } => self.crash(node, Loss::Nothing),
             Happening::Start { node } => self.start(node)?,

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_protocol::{NodeId, Now, Random};
+use quorate_protocol::{NodeId, Random};
 
 use super::clock::NodeClock;
 use super::faults::Armed;
 use super::network::Fate;
+use super::rounds::Ready;
 use super::{
-    Answer, Broken, Damage, Envelope, Happening, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
-    World,
+    Broken, Damage, Envelope, Happening, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, World,
+    reached,
 };
 use crate::schedule::CrashPoint;
 use crate::trace::MomentKind;
@@ -23,8 +24,10 @@ pub(super) struct Node<M: Machine> {
     pub(super) start: u64,
     pub(super) clock: NodeClock,
     /// The earliest timer that is planned.
-    timer_us: Option<u64>,
-    is_poll_planned: bool,
+    pub(super) timer_us: Option<u64>,
+    pub(super) is_round_planned: bool,
+    /// What waits for its loop.
+    pub(super) ready: Ready<M>,
     /// Where in its work it will crash.
     pub(super) armed: Option<Armed>,
     /// It lost something that was acknowledged: it is down for good, whatever it does.
@@ -36,22 +39,25 @@ pub(super) struct Node<M: Machine> {
     /// Its disk was at fault since it started: it may halt.
     pub(super) is_excused: bool,
     /// When it last stopped.
-    stopped_us: Option<u64>,
+    pub(super) stopped_us: Option<u64>,
     /// The peers that it was told to be connected to.
     linked: BTreeSet<u64>,
     /// Writes that its disk has not done.
-    writing: u32,
+    pub(super) writing: u32,
     /// How often anything happened to it.
     pub(super) changes: u64,
-    /// How many faults make it stand still, and what happened to it meanwhile.
+    /// How many faults make its loop stand still.
     pub(super) pauses: u32,
-    pub(super) waiting: Vec<Happening<M::Message>>,
-    /// What clients called meanwhile.
-    pub(super) waiting_calls: Vec<(u64, M::Call)>,
     /// How many faults hold its disk up, and what the disk has done meanwhile.
     pub(super) stalls: u32,
     pub(super) held: Vec<Happening<M::Message>>,
     pub(super) disk_slower_us: u64,
+    /// By how much building a snapshot takes longer.
+    pub(super) builds_slower_us: u64,
+    /// How many faults make it lose what cores ask of their application.
+    pub(super) requests_lost: u32,
+    /// Of a hundred messages that it sends, a bit flips in so many.
+    pub(super) flips_percent: u64,
     /// When the disk has done all that it was asked.
     disk_free_us: u64,
     pub(super) seen: Observation,
@@ -66,7 +72,8 @@ impl<M: Machine> Node<M> {
             start: 0,
             clock,
             timer_us: None,
-            is_poll_planned: false,
+            is_round_planned: false,
+            ready: Ready::default(),
             armed: None,
             is_lost: false,
             is_founded: false,
@@ -77,11 +84,12 @@ impl<M: Machine> Node<M> {
             writing: 0,
             changes: 0,
             pauses: 0,
-            waiting: Vec::new(),
-            waiting_calls: Vec::new(),
             stalls: 0,
             held: Vec::new(),
             disk_slower_us: 0,
+            builds_slower_us: 0,
+            flips_percent: 0,
+            requests_lost: 0,
             disk_free_us: 0,
             seen: Observation::default(),
         }
@@ -98,11 +106,15 @@ impl<M: Machine> Node<M> {
 /// How long things take that no fault makes longer.
 pub(super) struct Timing {
     random: Random,
+    /// One round in so many is long: whatever else runs on its thread is busy. None, if nothing.
+    long_one_in: Option<u64>,
 }
 
 impl Timing {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed ^ 0x7469_6d69_6e67) }
+        let mut random = Random::new(seed ^ 0x7469_6d69_6e67);
+        let long_one_in = [None, None, Some(200), Some(20)][usize::try_from(random.between(0, 4)).expect("small")];
+        Self { random, long_one_in }
     }
 
     pub(super) fn clock(&mut self) -> NodeClock {
@@ -110,8 +122,12 @@ impl Timing {
         NodeClock::new(self.random.between(1_000_000_000, 9_000_000_000), ahead_ms)
     }
 
-    fn loop_us(&mut self) -> u64 {
-        self.random.between(1, 60)
+    /// How long after something came in the loop takes it.
+    pub(super) fn loop_us(&mut self) -> u64 {
+        match self.long_one_in {
+            Some(one_in) if self.random.between(0, one_in) == 0 => self.random.between(60, 5_000),
+            _ => self.random.between(1, 60),
+        }
     }
 
     fn write_us(&mut self) -> u64 {
@@ -143,7 +159,8 @@ impl<M: Machine> World<'_, M> {
         node.start += 1;
         node.changes += 1;
         node.timer_us = None;
-        node.is_poll_planned = false;
+        node.is_round_planned = false;
+        node.ready = Ready::default();
         node.armed = None;
         node.is_excused = !node.damages.is_empty();
         node.linked.clear();
@@ -164,7 +181,7 @@ impl<M: Machine> World<'_, M> {
         };
         self.node(id).machine = Some(machine);
         self.trace.note(now_us, id, || MomentKind::Started);
-        self.plan_poll(id);
+        self.plan_round(id);
         self.plan_links(id);
         Ok(())
     }
@@ -175,8 +192,7 @@ impl<M: Machine> World<'_, M> {
         let Some(machine) = node.machine.take() else { return };
         node.armed = None;
         node.held.clear();
-        node.waiting.clear();
-        node.waiting_calls.clear();
+        node.ready = Ready::default();
         node.stopped_us = Some(self.now_us);
         machine.crash(&mut node.disk, loss, &mut self.crash_random);
         self.trace.note(self.now_us, id, || MomentKind::Stopped);
@@ -185,7 +201,7 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// Crashes the node if a crash was armed for this point of its work.
-    fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
+    pub(super) fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
         let node = self.node(id);
         let is_writing = node.writing > 0;
         let is_met = |armed: &Armed| {
@@ -207,114 +223,6 @@ impl<M: Machine> World<'_, M> {
         self.nodes.get_mut(&id).expect("nodes are never removed")
     }
 
-    /// Keeps what happens to a node that stands still for later.
-    fn is_put_off(&mut self, id: u64, happening: Happening<M::Message>) -> Option<Happening<M::Message>> {
-        let node = self.node(id);
-        if node.pauses > 0 && node.machine.is_some() {
-            node.waiting.push(happening);
-            return None;
-        }
-        Some(happening)
-    }
-
-    pub(super) fn arrive(&mut self, envelope: Envelope, message: Box<M::Message>) {
-        let Some(Happening::Arrive(envelope, message)) =
-            self.is_put_off(envelope.to, Happening::Arrive(envelope, message))
-        else {
-            return;
-        };
-        let Envelope { to, from, incarnation, sent_us, leaves_us } = envelope;
-        // What had not left yet when its sender stopped is gone with it.
-        let is_gone = self.node(from).stopped_us.is_some_and(|at_us| (sent_us..leaves_us).contains(&at_us));
-        if is_gone {
-            self.sometimes("a message was lost with its sender");
-            return;
-        }
-        if self.node(to).machine.is_none() || self.crash_at(to, CrashPoint::Receive) {
-            return;
-        }
-        self.trace.count(&(self.now_us, to, from, &message));
-        self.trace.note(self.now_us, to, || MomentKind::Arrived { from, sent_us, text: format!("{message:?}") });
-        self.input(to, MachineInput::Message { from: NodeId(from), incarnation, message: *message });
-    }
-
-    pub(super) fn give_call(&mut self, id: u64, call: u64, what: M::Call) {
-        if self.node(id).machine.is_none() {
-            return self.answer(call, &Answer::NotDone);
-        }
-        let node = self.node(id);
-        if node.pauses > 0 {
-            // The client may long have given up when the node finds this in its socket.
-            return node.waiting_calls.push((call, what));
-        }
-        self.input(id, MachineInput::Call { call, what });
-    }
-
-    pub(super) fn disk_done(&mut self, id: u64, start: u64, token: u64, is_write: bool) {
-        let node = self.node(id);
-        if node.start != start || node.machine.is_none() {
-            return;
-        }
-        let happening = Happening::DiskDone { node: id, start, token, is_write };
-        if is_write && node.stalls > 0 {
-            node.held.push(happening);
-            return;
-        }
-        if self.is_put_off(id, happening).is_none() {
-            return;
-        }
-        self.trace.count(&(self.now_us, id, token));
-        self.input(id, MachineInput::Done { token });
-        if is_write {
-            self.node(id).writing -= 1;
-            // What the node learned it had no time to tell.
-            self.crash_at(id, CrashPoint::Persisted);
-        }
-    }
-
-    pub(super) fn timer(&mut self, id: u64) {
-        if self.is_put_off(id, Happening::Timer { node: id }).is_none() {
-            return;
-        }
-        let now_us = self.now_us;
-        let node = self.node(id);
-        if node.timer_us.is_some_and(|at_us| at_us > now_us) {
-            return;
-        }
-        node.timer_us = None;
-        let now = node.clock.now(now_us);
-        let is_due = node.machine.as_ref().and_then(M::deadline).is_some_and(|deadline| deadline <= now.instant);
-        if is_due {
-            self.trace.count(&(now_us, id));
-            self.input(id, MachineInput::Timeout);
-        } else {
-            self.plan_timer(id);
-        }
-    }
-
-    pub(super) fn input(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
-        let now = self.now_of(id);
-        let node = self.node(id);
-        let Some(machine) = &mut node.machine else { return };
-        machine.handle(now, &mut node.disk, input);
-        node.changes += 1;
-        self.plan_poll(id);
-    }
-
-    fn now_of(&mut self, id: u64) -> Now {
-        let now_us = self.now_us;
-        self.node(id).clock.now(now_us)
-    }
-
-    pub(super) fn plan_poll(&mut self, id: u64) {
-        let node = self.node(id);
-        if !std::mem::replace(&mut node.is_poll_planned, true) {
-            let start = node.start;
-            let in_us = self.timing.loop_us();
-            self.plan(in_us, Happening::Poll { node: id, start });
-        }
-    }
-
     pub(super) fn plan_timer(&mut self, id: u64) {
         let now_us = self.now_us;
         let node = self.node(id);
@@ -326,29 +234,8 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// Takes everything out of a machine and carries it out.
-    pub(super) fn poll(&mut self, id: u64, start: u64) -> Result<(), Broken> {
-        if self.node(id).start != start || self.is_put_off(id, Happening::Poll { node: id, start }).is_none() {
-            return Ok(());
-        }
-        self.node(id).is_poll_planned = false;
-        let now = self.now_of(id);
-        loop {
-            let node = self.node(id);
-            let Some(machine) = &mut node.machine else { return Ok(()) };
-            let Some(output) = machine.poll(now, &mut node.disk) else { break };
-            if !self.carry_out(id, output)? {
-                return Ok(());
-            }
-        }
-        self.node(id).changes += 1;
-        self.look_at(id);
-        self.plan_timer(id);
-        Ok(())
-    }
-
     /// Carries an output out; no when the node is down for it.
-    fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message, M::Answer>) -> Result<bool, Broken> {
+    pub(super) fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message, M::Answer>) -> Result<bool, Broken> {
         match output {
             MachineOutput::Send { to, message } => {
                 if self.crash_at(id, CrashPoint::Send) {
@@ -358,10 +245,17 @@ impl<M: Machine> World<'_, M> {
                 return Ok(!self.crash_at(id, CrashPoint::Sent));
             }
             MachineOutput::Write { token } => {
-                self.ask_disk(id, token, true);
+                self.ask_disk(id, token);
                 return Ok(!self.crash_at(id, CrashPoint::Persist));
             }
-            MachineOutput::Read { token } => self.ask_disk(id, token, false),
+            MachineOutput::Read { token } => {
+                let in_us = self.timing.read_us();
+                self.plan_done(id, token, in_us);
+            }
+            MachineOutput::Build { token } => {
+                let in_us = self.timing.write_us() + self.node(id).builds_slower_us;
+                self.plan_done(id, token, in_us);
+            }
             MachineOutput::Answer { call, answer } => {
                 self.trace.count(&(self.now_us, id, call));
                 self.answer(call, &answer);
@@ -386,7 +280,14 @@ impl<M: Machine> World<'_, M> {
         Ok(false)
     }
 
-    fn send(&mut self, from: u64, to: u64, message: M::Message) {
+    fn send(&mut self, from: u64, to: u64, mut message: M::Message) {
+        let percent = self.node(from).flips_percent;
+        if percent > 0
+            && self.damage_random.between(0, 100) < percent
+            && M::flip_bit(&mut message, &mut self.damage_random)
+        {
+            self.sometimes(reached::BIT_FLIPPED);
+        }
         let fate = self.network.send(self.now_us, (from, to), || M::message_bytes(&message));
         let (incarnation, sent_us) = (self.node(from).incarnation, self.now_us);
         let what = match fate {
@@ -418,11 +319,8 @@ impl<M: Machine> World<'_, M> {
         self.plan(in_us, Happening::Link { node: id, peer });
     }
 
-    /// A node learns whether what it sends gets through to a peer.
+    /// The transport of a node finds out whether what it sends gets through to a peer.
     pub(super) fn link(&mut self, id: u64, peer: u64) {
-        if self.is_put_off(id, Happening::Link { node: id, peer }).is_none() {
-            return;
-        }
         let Some(other) = self.nodes.get(&peer) else { return };
         let (runs, incarnation) = (other.machine.is_some(), other.incarnation);
         let is_up = runs && !self.network.is_cut((id, peer));
@@ -433,28 +331,30 @@ impl<M: Machine> World<'_, M> {
         }
         self.trace.count(&(self.now_us, id, peer, is_up));
         let peer = NodeId(peer);
-        self.input(
-            id,
-            if is_up { MachineInput::LinkUp { peer, incarnation } } else { MachineInput::LinkDown { peer } },
-        );
+        let event = if is_up { MachineInput::LinkUp { peer, incarnation } } else { MachineInput::LinkDown { peer } };
+        self.node(id).ready.frames.push_back(event);
+        self.plan_round(id);
     }
 
-    fn ask_disk(&mut self, id: u64, token: u64, is_write: bool) {
-        let takes_us = if is_write { self.timing.write_us() } else { self.timing.read_us() };
+    /// Writes are done one after another.
+    fn ask_disk(&mut self, id: u64, token: u64) {
+        let takes_us = self.timing.write_us();
         let now_us = self.now_us;
         let node = self.node(id);
-        let mut at_us = now_us + takes_us;
-        if is_write {
-            at_us = node.disk_free_us.max(now_us) + takes_us + node.disk_slower_us;
-            node.disk_free_us = at_us;
-            node.writing += 1;
-        }
+        let at_us = node.disk_free_us.max(now_us) + takes_us + node.disk_slower_us;
+        node.disk_free_us = at_us;
+        node.writing += 1;
         let start = node.start;
-        self.plan_at(at_us, Happening::DiskDone { node: id, start, token, is_write });
+        self.plan_at(at_us, Happening::DiskDone { node: id, start, token, is_write: true });
+    }
+
+    fn plan_done(&mut self, id: u64, token: u64, in_us: u64) {
+        let start = self.node(id).start;
+        self.plan(in_us, Happening::DiskDone { node: id, start, token, is_write: false });
     }
 
     /// Notes what changed about the node, as seen from outside.
-    fn look_at(&mut self, id: u64) {
+    pub(super) fn look_at(&mut self, id: u64) {
         let node = self.node(id);
         let Some(machine) = &node.machine else { return };
         let seen = machine.observe();

@@ -11,9 +11,13 @@ pub const SNAPSHOT_INSTALLED: &str = "a snapshot was installed";
 pub const TAIL_TORN: &str = "a torn tail was cut";
 /// A failed write or sync made a log refuse everything that came after it.
 pub const LOG_POISONED: &str = "a log was poisoned";
+/// A bit of what a message carries flipped in the memory of its sender.
+pub const BIT_FLIPPED: &str = "a bit flipped in what a node sent";
+/// A node's loop found several messages at once.
+pub const SEVERAL_MESSAGES: &str = "a round took several messages";
 
 /// What every world brings about sooner or later, whatever runs in it.
-pub(crate) const OF_THE_WORLD: [&str; 12] = [
+pub(crate) const OF_THE_WORLD: [&str; 13] = [
     crash(CrashPoint::Now),
     crash(CrashPoint::Persist),
     crash(CrashPoint::Persisted),
@@ -26,6 +30,7 @@ pub(crate) const OF_THE_WORLD: [&str; 12] = [
     "a message found no room on a slow link",
     "a message was lost with its sender",
     "a node halted for its disk",
+    SEVERAL_MESSAGES,
 ];
 
 /// A crash at this point.

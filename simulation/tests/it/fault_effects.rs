@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_simulation::MomentKind;
 use quorate_simulation::schedule::{Budget, CrashPoint, FaultKind, Generator, Link, Partition, What, Who};
-use quorate_simulation::world::{Damage, Loss, Outcome};
+use quorate_simulation::world::{Damage, Folder, Loss, Outcome, reached};
 
 use crate::probe::{Note, Notes, probe, schedule};
 
@@ -125,12 +125,26 @@ fn a_rolling_restart_takes_one_node_after_another() {
 #[test]
 fn a_paused_node_does_nothing_and_goes_on() {
     let (outcome, notes) = one(What::Pause { node: Who::Node(2) });
-    let moves = |moment: &&quorate_simulation::Moment| {
-        moment.node == 2 && during(moment.at_us) && matches!(moment.what, MomentKind::Arrived { .. })
-    };
-    assert_eq!(outcome.moments.iter().filter(moves).count(), 0);
+    assert!(heard(&outcome).iter().all(|(from, _)| *from != 2), "it says nothing");
     assert!(down(&outcome, 2).is_empty());
     assert!(longest_gap_ms(&notes, 2) >= 990);
+}
+
+/// What came in while a node stood still it finds all at once, in the order of the shipped driver: frames, news, calls, the deadline.
+#[test]
+fn a_round_hands_in_all_that_is_ready_in_the_order_of_the_driver() {
+    // Its disk has much to do when it begins to stand still, and goes on.
+    let slow = What::SlowDisk { node: Who::Node(2), by_us: 100_000 };
+    let mut schedule = schedule([slow, What::Pause { node: Who::Node(2) }]);
+    schedule.faults[0].at_us = 500_000;
+    let (_, notes) = probe(&schedule);
+    let longest = notes.disks[1].rounds.iter().max_by_key(|round| round.len()).expect("it had rounds");
+    let of = |kind| longest.matches(kind).count();
+    assert!(of("f") > 150 && of("n") > 1 && of("c") > 1 && of("t") == 1, "{longest}");
+    let is_ordered = |round: &String| round.chars().is_sorted_by_key(|kind| "fnct".find(kind));
+    for disk in &notes.disks {
+        assert_eq!(disk.rounds.iter().find(|round| !is_ordered(round)), None);
+    }
 }
 
 #[test]
@@ -309,6 +323,63 @@ fn clocks_drift_jump_and_leap() {
     assert!(ahead(&jumped) >= 4_990 && passed(&jumped) <= whole_ms);
     let leapt = clocks(What::Leap { node, by_ms: 3_000 });
     assert!(passed(&leapt) > whole_ms + 2_900 && ahead(&leapt) < 10);
+}
+
+#[test]
+fn a_clock_that_is_set_stays_so_and_may_be_wrong_from_the_start() {
+    let year_ms = 31_536_000_000;
+    let ahead = |at_us: u64| {
+        let mut schedule = schedule([What::SetClock { node: Who::Node(2), by_ms: year_ms }]);
+        schedule.faults[0].at_us = at_us;
+        let (outcome, notes) = probe(&schedule);
+        assert_eq!(outcome.faults.get(&FaultKind::SetClock), Some(&1));
+        let first_and_last = |node: usize| {
+            let wrote = notes.disks[node].notes.iter().filter_map(|note| match note {
+                Note::Wrote(now, _) => Some(i64::try_from(now.wall_ms).expect("small")),
+                _ => None,
+            });
+            let wrote: Vec<i64> = wrote.collect();
+            (wrote[0], *wrote.last().expect("it wrote"))
+        };
+        let (right, wrong) = (first_and_last(0), first_and_last(1));
+        (wrong.0 - right.0, wrong.1 - right.1)
+    };
+    let is_near = |difference: i64, to: i64| (difference - to).abs() < 10_000;
+    let (first, last) = ahead(1_000_000);
+    assert!(is_near(first, 0) && is_near(last, year_ms), "{first} {last}");
+    let (first, last) = ahead(0);
+    assert!(is_near(first, year_ms) && is_near(last, year_ms), "{first} {last}");
+}
+
+#[test]
+fn building_a_snapshot_takes_longer_and_nothing_else_does() {
+    let (_, notes) = one(What::SlowSnapshots { node: Who::Node(2), by_us: 600_000 });
+    let built = notes.disks[1].notes.iter().filter_map(|note| match note {
+        Note::Built(now) => Some(now.instant.as_nanos() / 1_000_000),
+        _ => None,
+    });
+    let built: Vec<u64> = built.collect();
+    let longest_ms = built.windows(2).map(|pair| pair[1] - pair[0]).max().expect("it built");
+    assert!((600..650).contains(&longest_ms), "{longest_ms}");
+    assert!(longest_gap_ms(&notes, 2) < 30);
+}
+
+#[test]
+fn bits_flip_in_what_one_node_sends() {
+    let (outcome, notes) = one(What::FlippedBits { node: Who::Node(2), percent: 50 });
+    let flipped: Vec<u64> = notes.disks.iter().map(|disk| disk.heard_flipped).collect();
+    assert!(flipped[1] == 0 && (60..140).contains(&(flipped[0] + flipped[2])), "{flipped:?} of about 200");
+    assert!(outcome.sometimes.contains_key(reached::BIT_FLIPPED));
+}
+
+#[test]
+fn a_node_that_lost_a_folder_is_down_meanwhile_and_counts_as_lost() {
+    for folder in [Folder::Log, Folder::Snapshots] {
+        let (outcome, notes) = one(What::LostFolder { node: Who::Node(2), folder });
+        assert_eq!(down(&outcome, 2)[0], (1_000_000, 2_000_000));
+        assert!(notes.disks[1].notes.contains(&Note::LostFolder(folder)));
+        assert_eq!((notes.lost, notes.disks[1].incarnation), (vec![2], 1));
+    }
 }
 
 #[test]

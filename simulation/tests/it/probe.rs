@@ -3,8 +3,8 @@
 use quorate_protocol::{Instant, NodeId, Now, Random, Violation};
 use quorate_simulation::schedule::{Budget, Fault, FaultKind, Schedule, What};
 use quorate_simulation::world::{
-    Answer, Cluster, ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Outcome,
-    Recording, Workload, run,
+    Answer, Cluster, ClusterLaws, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
+    Outcome, Recording, Workload, run,
 };
 
 /// Every ten milliseconds of its clock it tells all peers a number and writes that number. Node 1 leads.
@@ -14,6 +14,7 @@ pub(crate) struct Probe {
     next_at: Instant,
     outputs: Vec<MachineOutput<u64, u64>>,
     starts: u64,
+    is_building: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,12 @@ pub(crate) struct ProbeDisk {
     pub(crate) told: u64,
     pub(crate) starts: u64,
     pub(crate) notes: Vec<Note>,
+    /// So many messages came with a bit flipped.
+    pub(crate) heard_flipped: u64,
+    /// What each round handed in, in its order: frames and links, news, calls, time-outs, by their first letters.
+    pub(crate) rounds: Vec<String>,
+    /// What the round under way has handed in.
+    round: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +41,9 @@ pub(crate) enum Note {
     Linked(NodeId),
     Unlinked(NodeId),
     Transfer(NodeId),
+    /// A snapshot was built, when the node's clocks stood so.
+    Built(Now),
+    LostFolder(Folder),
 }
 
 impl Machine for Probe {
@@ -56,17 +66,30 @@ impl Machine for Probe {
     fn start(setup: &u64, node: NodeId, now: Now, disk: &mut ProbeDisk) -> Result<Self, String> {
         disk.starts += 1;
         let next_at = now.instant.after(EVERY);
-        Ok(Self { node, peers: *setup, next_at, outputs: Vec::new(), starts: disk.starts })
+        Ok(Self { node, peers: *setup, next_at, outputs: Vec::new(), starts: disk.starts, is_building: false })
     }
 
     fn handle(&mut self, now: Now, disk: &mut ProbeDisk, input: MachineInput<u64, ()>) {
+        disk.round.push(match &input {
+            MachineInput::Message { .. } | MachineInput::LinkUp { .. } | MachineInput::LinkDown { .. } => 'f',
+            MachineInput::Done { .. } => 'n',
+            MachineInput::Call { .. } | MachineInput::Transfer { .. } => 'c',
+            MachineInput::Timeout => 't',
+        });
         match input {
             MachineInput::Timeout => {
                 self.next_at = now.instant.after(EVERY);
                 disk.told += 1;
                 let peers = (1..=self.peers).map(NodeId).filter(|peer| *peer != self.node);
                 self.outputs.push(MachineOutput::Write { token: disk.told });
+                if !std::mem::replace(&mut self.is_building, true) {
+                    self.outputs.push(MachineOutput::Build { token: BUILD });
+                }
                 self.outputs.extend(peers.map(|to| MachineOutput::Send { to, message: disk.told }));
+            }
+            MachineInput::Done { token: BUILD } => {
+                self.is_building = false;
+                disk.notes.push(Note::Built(now));
             }
             MachineInput::Done { token } => disk.notes.push(Note::Wrote(now, token)),
             MachineInput::LinkUp { peer, .. } => disk.notes.push(Note::Linked(peer)),
@@ -75,12 +98,16 @@ impl Machine for Probe {
             MachineInput::Call { call, .. } => {
                 self.outputs.push(MachineOutput::Answer { call, answer: Answer::Done(self.node.0) });
             }
-            MachineInput::Message { .. } => {}
+            MachineInput::Message { message, .. } => disk.heard_flipped += u64::from(message & FLIPPED != 0),
         }
     }
 
-    fn poll(&mut self, _: Now, _: &mut ProbeDisk) -> Option<MachineOutput<u64, u64>> {
-        (!self.outputs.is_empty()).then(|| self.outputs.remove(0))
+    fn poll(&mut self, _: Now, disk: &mut ProbeDisk) -> Option<MachineOutput<u64, u64>> {
+        if self.outputs.is_empty() {
+            disk.rounds.push(std::mem::take(&mut disk.round));
+            return None;
+        }
+        Some(self.outputs.remove(0))
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -102,6 +129,16 @@ impl Machine for Probe {
 
     fn mend(disk: &mut ProbeDisk, _: Option<&mut Self>, damage: Damage) {
         disk.notes.push(Note::Mended(damage));
+    }
+
+    fn lose_folder(disk: &mut ProbeDisk, folder: Folder) -> bool {
+        disk.notes.push(Note::LostFolder(folder));
+        true
+    }
+
+    fn flip_bit(message: &mut u64, _: &mut Random) -> bool {
+        *message |= FLIPPED;
+        true
     }
 
     fn message_bytes(_: &u64) -> u64 {
@@ -178,4 +215,6 @@ pub(crate) fn probe_under(schedule: &Schedule, laws: &mut dyn ClusterLaws<Probe>
     run::<Probe>(&schedule.nodes, schedule, laws, &mut callers, Recording::Everything)
 }
 
+const BUILD: u64 = u64::MAX;
+const FLIPPED: u64 = 1 << 63;
 const EVERY: std::time::Duration = std::time::Duration::from_millis(10);

@@ -28,9 +28,9 @@ use serde_json::{Value, json};
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Decisions>;
 
-/// Every fault: a node whose disk fails halts, and that is a crash like others to whatever it hosts.
+/// Every fault that a node can meet: one whose disk fails halts, and that is a crash like others to whatever it hosts.
 pub(crate) fn generator() -> Generator {
-    Generator::default()
+    Generator::of::<Machine>()
 }
 
 /// Runs one schedule.

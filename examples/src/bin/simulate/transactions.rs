@@ -24,8 +24,9 @@ pub(crate) type Machine = NodeMachine<Host<Vault>>;
 /// it hosts.
 pub(crate) fn generator() -> Generator {
     let is_of_leaders = |kind: &FaultKind| matches!(kind, FaultKind::CrashNextLeader | FaultKind::Transfer);
-    let kinds = FaultKind::ALL.iter().copied().filter(|kind| !is_of_leaders(kind)).collect();
-    Generator { kinds, ..Generator::default() }
+    let mut generator = Generator::of::<Machine>();
+    generator.kinds.retain(|kind| !is_of_leaders(kind));
+    generator
 }
 
 /// Runs one schedule.

@@ -28,6 +28,9 @@ pub(crate) trait Director: Send + 'static {
         Vec::new()
     }
 
+    /// It has heard it.
+    fn has_heard(&mut self, _here: &Here<'_>) {}
+
     /// A node's core is asked something.
     fn asked(&mut self, _here: &Here<'_>, _command: &LogCommand) {}
 
@@ -127,6 +130,7 @@ impl Protocol for Directed {
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
         let mut again = Vec::new();
+        let is_heard = matches!(input, Input::Message { .. });
         match &input {
             Input::Message { from, message } => {
                 let old = self.director.ask().hears(&self.here(), *from, message);
@@ -136,6 +140,9 @@ impl Protocol for Directed {
             _ => {}
         }
         self.core.handle(now, plain(input));
+        if is_heard {
+            self.director.ask().has_heard(&self.here());
+        }
         for message in again {
             self.core.handle(now, message);
         }

@@ -17,7 +17,7 @@ struct Votes {
     /// Whom each node voted for in each term.
     granted: BTreeMap<(u64, Term), NodeId>,
     /// A node's term before it heard of a pre-vote.
-    before: Vec<(u64, Term)>,
+    before: Option<Term>,
     /// Candidates of later terms that asked node 1, which had led term 1 and had more of it.
     asked_the_leader: BTreeSet<(NodeId, Term)>,
     /// How many of them it refused.
@@ -40,12 +40,18 @@ impl Director for Votes {
             let is_older = self.last_terms.get(&here.node).is_some_and(|term| request.last_term < *term);
             self.longer_but_older += u64::from(is_older && request.last_index > status.last_index);
             if request.kind == VoteKind::Pre {
-                self.before.push((here.node, status.term));
+                self.before = Some(status.term);
             } else if here.node == 1 && request.last_term == Term(1) && request.last_index < status.last_index {
                 self.asked_the_leader.insert((from, request.term));
             }
         }
         Vec::new()
+    }
+
+    fn has_heard(&mut self, here: &Here<'_>) {
+        if let Some(before) = self.before.take().filter(|before| *before != here.core.status().term) {
+            self.broken = Some(format!("a pre-vote moved node {} from term {before}", here.node));
+        }
     }
 
     fn sends(&mut self, here: &Here<'_>, to: NodeId, message: Message) -> Option<Message> {
@@ -67,11 +73,6 @@ impl Director for Votes {
     }
 
     fn looks(&mut self, nodes: &[Seen<'_>]) -> Result<(), Violation> {
-        for (node, before) in self.before.drain(..) {
-            if term_of(nodes, node).is_some_and(|term| term != before) {
-                self.broken = Some(format!("a pre-vote moved node {node} from term {before}"));
-            }
-        }
         let last_term = |view: &Seen<'_>| Some((view.node.0, view.term_at(view.last())?));
         self.last_terms.extend(nodes.iter().filter_map(last_term));
         self.broken.take().map_or(Ok(()), |detail| Err(Violation { law: "one vote a term", detail }))
@@ -240,9 +241,4 @@ fn row_16_a_rejoining_voter() {
         assert_eq!(leaders.seen.len(), 1, "one leader: {:?}", leaders.seen);
         assert_eq!(slices_with_writes(&outcome.history, 2, 112), 110);
     }
-}
-
-fn term_of(nodes: &[Seen<'_>], node: u64) -> Option<Term> {
-    let view = nodes.iter().find(|view| view.node.0 == node)?;
-    Some(view.status()?.term)
 }

@@ -1,0 +1,166 @@
+//! The loop of a node: rounds that hand in all that is ready, in the order of the shipped driver, and then carry out what comes of it.
+
+use std::collections::VecDeque;
+
+use quorate_protocol::{NodeId, Now};
+
+use super::{Answer, Broken, Envelope, Happening, Machine, MachineInput, World, reached};
+use crate::schedule::CrashPoint;
+use crate::trace::MomentKind;
+
+/// What waits for a node's loop, in the order in which a round hands it in; the deadline comes last.
+pub(super) struct Ready<M: Machine> {
+    /// Messages and news of links, as they came in.
+    pub(super) frames: VecDeque<MachineInput<M::Message, M::Call>>,
+    /// What the disk has done: its token, and whether it was a write.
+    news: VecDeque<(u64, bool)>,
+    /// What clients and operators ask.
+    pub(super) calls: VecDeque<MachineInput<M::Message, M::Call>>,
+}
+
+impl<M: Machine> Default for Ready<M> {
+    fn default() -> Self {
+        Self { frames: VecDeque::new(), news: VecDeque::new(), calls: VecDeque::new() }
+    }
+}
+
+impl<M: Machine> World<'_, M> {
+    pub(super) fn arrive(&mut self, envelope: Envelope, message: Box<M::Message>) {
+        let Envelope { to, from, incarnation, sent_us, leaves_us } = envelope;
+        // What had not left yet when its sender stopped is gone with it.
+        let is_gone = self.node(from).stopped_us.is_some_and(|at_us| (sent_us..leaves_us).contains(&at_us));
+        if is_gone {
+            self.sometimes("a message was lost with its sender");
+            return;
+        }
+        if self.node(to).machine.is_none() {
+            return;
+        }
+        self.trace.count(&(self.now_us, to, from, &message));
+        self.trace.note(self.now_us, to, || MomentKind::Arrived { from, sent_us, text: format!("{message:?}") });
+        let input = MachineInput::Message { from: NodeId(from), incarnation, message: *message };
+        self.node(to).ready.frames.push_back(input);
+        self.plan_round(to);
+    }
+
+    pub(super) fn give_call(&mut self, id: u64, call: u64, what: M::Call) {
+        if self.node(id).machine.is_none() {
+            return self.answer(call, &Answer::NotDone);
+        }
+        // The client may long have given up when a node that stands still finds this in its socket.
+        self.ask(id, MachineInput::Call { call, what });
+    }
+
+    /// A client or an operator asks something of a node that runs.
+    pub(super) fn ask(&mut self, id: u64, what: MachineInput<M::Message, M::Call>) {
+        self.node(id).ready.calls.push_back(what);
+        self.plan_round(id);
+    }
+
+    pub(super) fn disk_done(&mut self, id: u64, start: u64, token: u64, is_write: bool) {
+        let node = self.node(id);
+        if node.start != start || node.machine.is_none() {
+            return;
+        }
+        if is_write && node.stalls > 0 {
+            node.held.push(Happening::DiskDone { node: id, start, token, is_write });
+            return;
+        }
+        node.ready.news.push_back((token, is_write));
+        self.trace.count(&(self.now_us, id, token));
+        self.plan_round(id);
+    }
+
+    pub(super) fn timer(&mut self, id: u64) {
+        let now_us = self.now_us;
+        let node = self.node(id);
+        if node.timer_us.is_some_and(|at_us| at_us > now_us) {
+            return;
+        }
+        node.timer_us = None;
+        if node.machine.is_some() {
+            self.plan_round(id);
+        }
+    }
+
+    pub(super) fn plan_round(&mut self, id: u64) {
+        let node = self.node(id);
+        if !std::mem::replace(&mut node.is_round_planned, true) {
+            let start = node.start;
+            let in_us = self.timing.loop_us();
+            self.plan(in_us, Happening::Round { node: id, start });
+        }
+    }
+
+    /// One round of a node's loop, unless it stands still: then it has its round when it goes on.
+    pub(super) fn round(&mut self, id: u64, start: u64) -> Result<(), Broken> {
+        let node = self.node(id);
+        if node.start != start {
+            return Ok(());
+        }
+        node.is_round_planned = false;
+        if node.pauses > 0 {
+            return Ok(());
+        }
+        if node.ready.frames.len() > 1 {
+            self.sometimes(reached::SEVERAL_MESSAGES);
+        }
+        // A node that crashed has nothing left to take.
+        while let Some(frame) = self.node(id).ready.frames.pop_front() {
+            if matches!(frame, MachineInput::Message { .. }) && self.crash_at(id, CrashPoint::Receive) {
+                return Ok(());
+            }
+            self.hand_in(id, frame);
+        }
+        while let Some((token, is_write)) = self.node(id).ready.news.pop_front() {
+            self.hand_in(id, MachineInput::Done { token });
+            if is_write {
+                self.node(id).writing -= 1;
+                // What the node learned it had no time to tell.
+                if self.crash_at(id, CrashPoint::Persisted) {
+                    return Ok(());
+                }
+            }
+        }
+        while let Some(call) = self.node(id).ready.calls.pop_front() {
+            self.hand_in(id, call);
+        }
+        let now = self.now_of(id);
+        let machine = self.node(id).machine.as_ref();
+        if machine.and_then(M::deadline).is_some_and(|deadline| deadline <= now.instant) {
+            self.trace.count(&(self.now_us, id));
+            self.hand_in(id, MachineInput::Timeout);
+        }
+        self.carry_all_out(id)
+    }
+
+    fn hand_in(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
+        let now = self.now_of(id);
+        let node = self.node(id);
+        let Some(machine) = &mut node.machine else { return };
+        machine.handle(now, &mut node.disk, input);
+        node.changes += 1;
+    }
+
+    /// Takes everything out of a machine and carries it out.
+    fn carry_all_out(&mut self, id: u64) -> Result<(), Broken> {
+        let now = self.now_of(id);
+        loop {
+            let node = self.node(id);
+            let Some(machine) = &mut node.machine else { return Ok(()) };
+            let Some(output) = machine.poll(now, &mut node.disk) else { break };
+            if !self.carry_out(id, output)? {
+                return Ok(());
+            }
+        }
+        self.node(id).changes += 1;
+        self.look_at(id);
+        self.plan_timer(id);
+        Ok(())
+    }
+
+    fn now_of(&mut self, id: u64) -> Now {
+        let now_us = self.now_us;
+        self.node(id).clock.now(now_us)
+    }
+}
