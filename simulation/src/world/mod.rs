@@ -131,7 +131,7 @@ struct World<'a, M: Machine> {
     crash_random: Random,
     damage_random: Random,
     calls: Calls<'a, M>,
-    acknowledged_when_healed: u64,
+    writes_when_healed: u64,
     trace: Trace,
     faults_met: BTreeMap<FaultKind, u64>,
     sometimes: BTreeMap<&'static str, u64>,
@@ -257,7 +257,7 @@ impl<'a, M: Machine> World<'a, M> {
             crash_random: Random::new(schedule.seed ^ 0x0063_7261_7368),
             damage_random: Random::new(schedule.seed ^ 0x6461_6d61_6765),
             calls: Calls::new(workload),
-            acknowledged_when_healed: 0,
+            writes_when_healed: 0,
             trace: Trace::new(recording == Recording::Everything),
             faults_met: BTreeMap::new(),
             sometimes: BTreeMap::new(),
@@ -351,17 +351,17 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::Call { client } => self.client_calls(client),
             Happening::CallExpires { call } => self.answer(call, &Answer::Unknown),
             Happening::Healed => {
-                self.acknowledged_when_healed = self.calls.acknowledged;
+                self.writes_when_healed = self.calls.acknowledged_writes;
                 self.plan(SERVES_FOR_US, Happening::Serves);
             }
             Happening::Serves => {
-                let serves = self.calls.acknowledged > self.acknowledged_when_healed;
+                let serves = self.calls.acknowledged_writes > self.writes_when_healed;
                 self.plan(SERVES_FOR_US, if serves { Happening::ClientsStop } else { Happening::Serves });
             }
             Happening::MustServe => {
-                if self.calls.acknowledged == self.acknowledged_when_healed {
+                if self.calls.acknowledged_writes == self.writes_when_healed {
                     let seconds = SERVES_WITHIN_US / 1_000_000;
-                    let detail = format!("no call was acknowledged within {seconds} s after healing");
+                    let detail = format!("no write was acknowledged within {seconds} s after healing");
                     return Err(("serves after healing".to_owned(), detail));
                 }
             }
