@@ -484,7 +484,6 @@ where
                 | FaultKind::MisdirectedWrite
                 | FaultKind::LostFolder
                 | FaultKind::LostRequests
-                | FaultKind::FlippedBits
         )
     }
 

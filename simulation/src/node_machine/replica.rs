@@ -18,7 +18,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;
 use super::{Application, Desk, NodeSetup, small_log};
-use crate::schedule::Schedule;
+use crate::schedule::{FaultKind, Schedule};
 use crate::world::{Answer, Observation, reached};
 
 /// A state machine on a replicated log, and what its clients ask of it.
@@ -247,6 +247,10 @@ impl<V: Service> Application for Replicated<V> {
         SESSION_EXPIRED,
         TRANSFERRED,
     ];
+
+    fn bears(kind: FaultKind) -> bool {
+        !matches!(kind, FaultKind::LostFolder | FaultKind::LostRequests)
+    }
 
     fn groups(setup: &ReplicaSetup<V>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let (config, settings, state) = (setup.config.clone(), setup.settings.clone(), setup.state);

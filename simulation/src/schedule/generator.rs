@@ -28,7 +28,8 @@ pub enum Aim {
     /// That nothing goes wrong under faults, and that all is well when they are over.
     #[default]
     Safety,
-    /// That the cluster serves while a partial partition, one a seed, lasts.
+    /// That the cluster serves while a fault that a majority outlives lasts, one a seed: a partial partition, or one node that stands still
+    /// or whose disk stalls or is full.
     Progress,
 }
 
@@ -65,7 +66,7 @@ impl Generator {
         };
         match self.aim {
             Aim::Safety => self.add_faults(&mut random, &mut schedule),
-            Aim::Progress => patterns::steady_partition(&mut random, &self.switched_on(), &mut schedule),
+            Aim::Progress => patterns::steady_fault(&mut random, &self.switched_on(), &mut schedule),
         }
         schedule.faults.sort_by_key(|fault| fault.at_us);
         schedule
@@ -76,7 +77,7 @@ impl Generator {
     pub fn switched_on(&self) -> Vec<FaultKind> {
         let can_be = |kind: &FaultKind| match self.aim {
             Aim::Safety => self.budget == Budget::Exceeded || *kind != FaultKind::OldCopy,
-            Aim::Progress => patterns::PARTIAL.contains(kind),
+            Aim::Progress => patterns::OF_A_MINORITY.contains(kind),
         };
         self.kinds.iter().copied().filter(can_be).collect()
     }
@@ -85,6 +86,9 @@ impl Generator {
         let weights = self.weights(random);
         let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
         let patterns_percent = [0, 20, 80][pick(random, 3)];
+        if random.between(0, 8) == 0 {
+            patterns::first_writes(random, &self.kinds, schedule);
+        }
         let pace_us = random.between(150_000, 1_200_000);
         let mut at_us = random.between(0, 2 * pace_us);
         while at_us < self.faults_us {

@@ -4,7 +4,7 @@ use quorate_protocol::Random;
 
 use super::generator::{any_loss, partition, pick};
 use super::{CrashPoint, Fault, FaultKind, Partition, Schedule, What, Who};
-use crate::world::Loss;
+use crate::world::{Damage, Loss};
 
 /// Adds one pattern of faults to the schedule, from `at_us` on. Says how long it takes, in microseconds.
 pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule, at_us: u64) -> u64 {
@@ -20,10 +20,33 @@ pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Sched
         11 => late_writes(random, &mut pattern),
         _ => leaders_cut_off(random, &mut pattern),
     }
-    let end_us = schedule.faults_us;
-    let faults = pattern.faults.into_iter().filter(|fault| kinds.contains(&fault.what.kind()) && fault.at_us < end_us);
-    schedule.faults.extend(faults.map(|fault| Fault { for_us: fault.for_us.min(end_us - fault.at_us), ..fault }));
-    pattern.at_us - at_us
+    let takes_us = pattern.at_us - at_us;
+    pattern.enter(kinds, schedule);
+    takes_us
+}
+
+/// The disks of a majority, or of all, fail the first writes that their nodes make: torn by a power cut, or refused for want of room.
+/// What has begun with nothing must begin once more.
+pub(super) fn first_writes(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
+    let mut pattern = Pattern { at_us: 0, faults: Vec::new() };
+    let spared = random.between(0, schedule.nodes.div_ceil(2));
+    let is_full = random.between(0, 3) == 0;
+    for node in (1..=schedule.nodes - spared).map(Who::Node) {
+        let latest_us = [1_000, 100_000][pick(random, 2)];
+        pattern.at_us = random.between(0, latest_us);
+        if is_full {
+            pattern.add(random.between(1_000, 2_000_000), What::Damage { node, damage: Damage::FullDisk });
+            continue;
+        }
+        for _ in 0..random.between(1, 4) {
+            let point = [CrashPoint::Persist, CrashPoint::SentWhileWriting, CrashPoint::Sent][pick(random, 3)];
+            let loss = [Loss::Torn, Loss::Garbage][pick(random, 2)];
+            let for_us = random.between(1_000, 200_000);
+            pattern.add(for_us, What::Crash { node, point, loss });
+            pattern.at_us += for_us + random.between(0, 50_000);
+        }
+    }
+    pattern.enter(kinds, schedule);
 }
 
 struct Pattern {
@@ -34,6 +57,13 @@ struct Pattern {
 impl Pattern {
     fn add(&mut self, for_us: u64, what: What) {
         self.faults.push(Fault { at_us: self.at_us, for_us, demands_progress: false, what });
+    }
+
+    /// Adds what may be to the schedule, within its time of faults.
+    fn enter(self, kinds: &[FaultKind], schedule: &mut Schedule) {
+        let end_us = schedule.faults_us;
+        let faults = self.faults.into_iter().filter(|fault| kinds.contains(&fault.what.kind()) && fault.at_us < end_us);
+        schedule.faults.extend(faults.map(|fault| Fault { for_us: fault.for_us.min(end_us - fault.at_us), ..fault }));
     }
 }
 
@@ -189,33 +219,41 @@ fn leaders_cut_off(random: &mut Random, pattern: &mut Pattern) {
     }
 }
 
-/// One partial partition, from the second second to the end, under which a majority can still work.
-pub(super) fn steady_partition(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
+/// One fault, from the second second to the end, under which a majority can still work: a partial partition, or one node whose disk has no
+/// room or does nothing any more, or that stands still.
+pub(super) fn steady_fault(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
     if kinds.is_empty() {
         return;
     }
     let kind = kinds[pick(random, kinds.len())];
     let node = if random.between(0, 2) == 0 { Who::LEADER } else { Who::Node(random.between(1, schedule.nodes + 1)) };
-    let mut shape = partition(random, kind, schedule.nodes, node);
-    if let Partition::Links { .. } = shape {
-        shape = Partition::Mute { node };
-    }
     let (at_us, for_us) = (random.between(2_000_000, 3_000_000), schedule.faults_us);
     schedule.faults_us += at_us;
-    if let (Partition::Leaves { leaves }, 5) = (&mut shape, schedule.nodes) {
-        // A leader on one node that three others also hear, and nobody hears the fifth.
-        if random.between(0, 2) == 0 {
-            let alone = leaves.pop().expect("two leaves").0;
-            let partition = Partition::Isolate { node: Who::Node(alone) };
-            schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what: What::Partition { partition } });
+    let what = match kind {
+        FaultKind::Pause => What::Pause { node },
+        FaultKind::StallDisk => What::StallDisk { node },
+        FaultKind::FullDisk => What::Damage { node, damage: Damage::FullDisk },
+        _ => {
+            let mut shape = partition(random, kind, schedule.nodes, node);
+            if let Partition::Links { .. } = shape {
+                shape = Partition::Mute { node };
+            }
+            // A leader on one node that three others also hear, and nobody hears the fifth.
+            if let (Partition::Leaves { leaves }, 5) = (&mut shape, schedule.nodes)
+                && random.between(0, 2) == 0
+            {
+                let alone = Who::Node(leaves.pop().expect("two leaves").0);
+                let what = What::Partition { partition: Partition::Isolate { node: alone } };
+                schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what });
+            }
+            What::Partition { partition: shape }
         }
-    }
-    let what = What::Partition { partition: shape };
+    };
     schedule.faults.push(Fault { at_us, for_us, demands_progress: true, what });
 }
 
-/// In each of these some node hears a majority, both ways.
-pub(super) const PARTIAL: [FaultKind; 7] = [
+/// In each of these some node hears a majority, both ways, and a majority has disks that work.
+pub(super) const OF_A_MINORITY: [FaultKind; 10] = [
     FaultKind::Isolate,
     FaultKind::OneWay,
     FaultKind::Bridge,
@@ -223,4 +261,7 @@ pub(super) const PARTIAL: [FaultKind; 7] = [
     FaultKind::Chain,
     FaultKind::Ring,
     FaultKind::Leaves,
+    FaultKind::Pause,
+    FaultKind::StallDisk,
+    FaultKind::FullDisk,
 ];

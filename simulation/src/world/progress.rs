@@ -30,7 +30,7 @@ impl<M: Machine> World<'_, M> {
         let writes = std::mem::replace(&mut demand.writes, self.calls.acknowledged_writes);
         let is_idle = writes == self.calls.acknowledged_writes;
         let newest_term = self.nodes.values().map(|node| node.seen.term).max().unwrap_or(0);
-        let broken = |detail: String| Err(("progress under a partial partition".to_owned(), detail));
+        let broken = |detail: String| Err(("progress while a fault lasts".to_owned(), detail));
         match demand.settled {
             None if is_idle => {
                 return broken(format!("no write was acknowledged within {} s", SERVES_WITHIN_US / 1_000_000));

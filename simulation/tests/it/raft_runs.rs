@@ -111,7 +111,7 @@ fn a_cluster_that_does_not_serve_under_a_demand_is_found() {
     let mut schedule = Generator { kinds: Vec::new(), ..short() }.schedule(0);
     schedule.faults = (1..=schedule.nodes).map(fault).collect();
     let failure = run_raft(&schedule).failure.expect("nobody can serve");
-    assert_eq!(failure.law, "progress under a partial partition");
+    assert_eq!(failure.law, "progress while a fault lasts");
     // Ten seconds after it began; some seconds later when a write that was under way then counts as served.
     assert!((11_000_000..=14_000_000).contains(&failure.at_us), "{failure:?}");
 }

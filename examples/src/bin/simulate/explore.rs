@@ -29,7 +29,7 @@ pub(crate) struct Explore {
     /// The kinds of faults that may be switched on; all if none is named
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     faults: Vec<FaultKind>,
-    /// Demand that the cluster serves while a partial partition lasts, instead of when all is healed
+    /// Demand that the cluster serves while one fault lasts that a majority outlives, instead of when all is healed
     #[arg(long)]
     progress: bool,
     /// Destroy more than the protocol can bear: laws will be broken
