@@ -278,13 +278,20 @@ impl<'a, M: Machine> World<'a, M> {
             // Only these change anything on a node: what else happens waits for its next round.
             let is_loud = matches!(
                 happening,
-                Happening::Round { .. }
-                    | Happening::FaultBegins(_)
+                Happening::FaultBegins(_)
                     | Happening::FaultEnds(_)
                     | Happening::Stop { .. }
                     | Happening::Start { .. }
                     | Happening::Hunted { .. }
             );
+            if let Happening::Round { node, start } = happening {
+                let mut goes_on = self.begin_round(node, start);
+                while goes_on {
+                    goes_on = self.step_of_round(node)?;
+                    laws.check(&self.views()).map_err(broken)?;
+                }
+                continue;
+            }
             self.happen(happening)?;
             if is_loud {
                 laws.check(&self.views()).map_err(broken)?;
@@ -366,11 +373,10 @@ impl<'a, M: Machine> World<'a, M> {
                 }
             }
             Happening::ClientsStop => self.calls.are_over = true,
-            Happening::End { .. } => {}
+            Happening::End { .. } | Happening::Round { .. } => {}
             Happening::Arrive(envelope, message) => self.arrive(envelope, message),
             Happening::DiskDone { node, start, token, is_write } => self.disk_done(node, start, token, is_write),
             Happening::Timer { node } => self.timer(node),
-            Happening::Round { node, start } => self.round(node, start)?,
             Happening::Link { node, peer } => self.link(node, peer),
             Happening::Stop { node } => self.crash(node, Loss::Nothing),
             Happening::Start { node } => self.start(node)?,

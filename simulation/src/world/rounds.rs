@@ -92,38 +92,41 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// One round of a node's loop, unless it stands still: then it has its round when it goes on.
-    pub(super) fn round(&mut self, id: u64, start: u64) -> Result<(), Broken> {
+    /// Begins a round of a node's loop, unless it stands still: then it has its round when it goes on.
+    pub(super) fn begin_round(&mut self, id: u64, start: u64) -> bool {
         let node = self.node(id);
         if node.start != start {
-            return Ok(());
+            return false;
         }
         node.is_round_planned = false;
-        if node.pauses > 0 {
-            return Ok(());
+        if node.pauses > 0 || node.machine.is_none() {
+            return false;
         }
         if node.ready.frames.len() > 1 {
             self.sometimes(reached::SEVERAL_MESSAGES);
         }
-        // A node that crashed has nothing left to take.
-        while let Some(frame) = self.node(id).ready.frames.pop_front() {
+        true
+    }
+
+    /// The next step of a round: one input, and in the end everything that comes of them. Says whether there is a further one. Laws are looked
+    /// at in between, since what a machine is for one step only may be what they are about.
+    pub(super) fn step_of_round(&mut self, id: u64) -> Result<bool, Broken> {
+        if let Some(frame) = self.node(id).ready.frames.pop_front() {
             if matches!(frame, MachineInput::Message { .. }) && self.crash_at(id, CrashPoint::Receive) {
-                return Ok(());
+                return Ok(false);
             }
             self.hand_in(id, frame);
+            return Ok(true);
         }
-        while let Some((token, is_write)) = self.node(id).ready.news.pop_front() {
+        if let Some((token, is_write)) = self.node(id).ready.news.pop_front() {
             self.hand_in(id, MachineInput::Done { token });
-            if is_write {
-                self.node(id).writing -= 1;
-                // What the node learned it had no time to tell.
-                if self.crash_at(id, CrashPoint::Persisted) {
-                    return Ok(());
-                }
-            }
+            self.node(id).writing -= u32::from(is_write);
+            // What the node learned it had no time to tell.
+            return Ok(!(is_write && self.crash_at(id, CrashPoint::Persisted)));
         }
-        while let Some(call) = self.node(id).ready.calls.pop_front() {
+        if let Some(call) = self.node(id).ready.calls.pop_front() {
             self.hand_in(id, call);
+            return Ok(true);
         }
         let now = self.now_of(id);
         let machine = self.node(id).machine.as_ref();
@@ -131,7 +134,8 @@ impl<M: Machine> World<'_, M> {
             self.trace.count(&(self.now_us, id));
             self.hand_in(id, MachineInput::Timeout);
         }
-        self.carry_all_out(id)
+        self.carry_all_out(id)?;
+        Ok(false)
     }
 
     fn hand_in(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
