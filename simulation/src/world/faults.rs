@@ -79,9 +79,7 @@ impl<M: Machine> World<'_, M> {
                 self.node(node).clock.leap(now_us, *by_ms);
                 self.plan_timer(node);
             }
-            // What is wrong from the start was so before the node started.
-            What::SetClock { node: Who::Node(_), .. } if self.now_us == 0 => {}
-            What::SetClock { by_ms, .. } => self.node(node).clock.jump(*by_ms),
+            What::SetClock { node: who, by_ms } => self.set_clock(*who, node, *by_ms),
             What::SlowSnapshots { by_us, .. } => self.node(node).builds_slower_us += by_us,
             What::FlippedBits { percent, .. } => self.node(node).flips_percent += percent,
             What::LostRequests { .. } => {
@@ -228,6 +226,13 @@ impl<M: Machine> World<'_, M> {
         node.incarnation = incarnation;
         node.disk = disk;
         node.is_lost = true;
+    }
+
+    /// What is wrong from the start was so before the node started.
+    fn set_clock(&mut self, who: Who, id: u64, by_ms: i64) {
+        if self.now_us > 0 || !matches!(who, Who::Node(_)) {
+            self.node(id).clock.jump(by_ms);
+        }
     }
 
     fn lose_requests(&mut self, id: u64) {
