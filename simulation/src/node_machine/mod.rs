@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, Incarnation, Instant, LoadRange, NodeId, Now, Random, Ticket, Violation,
 };
-use quorate_runtime::{Node, NodeInput, Opened, Opening, Origin, SnapshotOperation, Snapshots, StreamId};
+use quorate_runtime::{Node, NodeInput, Opened, Opening, Origin, SnapshotLane, SnapshotOperation, Snapshots, StreamId};
 use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
 use quorate_wal::{Reader, Scribe, Submission, WriteCompletion};
@@ -61,9 +61,12 @@ pub struct NodeMachine<A: Application> {
     queue: VecDeque<Submission>,
     /// The set on its way to the disk, and its token.
     writing: Option<(u64, Vec<WriteCompletion>)>,
-    /// Snapshot operations that wait for the one under way, in order.
-    snapshot_queue: VecDeque<SnapshotWork>,
-    is_snapshot_busy: bool,
+    /// When the log is next to look for room, while it is short of it.
+    room_at: Option<Instant>,
+    /// Snapshot operations of each lane that wait for the one under way there, in order.
+    snapshot_queues: BTreeMap<SnapshotLane, VecDeque<SnapshotWork>>,
+    /// Lanes on which an operation is under way.
+    busy_lanes: BTreeSet<SnapshotLane>,
     /// What else the disk, or another thread, was asked, by token.
     work: BTreeMap<u64, Work>,
     /// Peers that nothing can be sent to.
@@ -84,7 +87,7 @@ enum Work {
     Load { stream: StreamId, ticket: Ticket, range: LoadRange },
     Snapshot(SnapshotWork),
     Tell(NodeInput),
-    TellSnapshot(NodeInput),
+    TellSnapshot(SnapshotLane, NodeInput),
 }
 
 impl<A: Application> NodeSetup<A> {
@@ -156,6 +159,7 @@ impl<A: Application> NodeMachine<A> {
         for (to, origin) in std::mem::take(&mut self.unsent) {
             self.node.handle(now, NodeInput::SendFailed { to, origin });
         }
+        self.look_for_room(now, disk);
         if self.node.deadline() <= now.instant {
             self.node.handle(now, NodeInput::Timeout);
         }
@@ -202,8 +206,9 @@ impl<A: Application> Machine for NodeMachine<A> {
             snapshots,
             queue: VecDeque::new(),
             writing: None,
-            snapshot_queue: VecDeque::new(),
-            is_snapshot_busy: false,
+            room_at: None,
+            snapshot_queues: BTreeMap::new(),
+            busy_lanes: BTreeSet::new(),
             work: BTreeMap::new(),
             unlinked: BTreeSet::new(),
             unsent: Vec::new(),
@@ -262,7 +267,7 @@ impl<A: Application> Machine for NodeMachine<A> {
             return Some(Instant::ZERO);
         }
         let put_off = self.drawers.put_off.keys().next().map(|(at, _)| *at);
-        Some(put_off.map_or(self.node.deadline(), |at| at.min(self.node.deadline())))
+        put_off.into_iter().chain(self.room_at).chain([self.node.deadline()]).min()
     }
 
     fn crash(mut self, disk: &mut NodeDisk<A>, loss: Loss, random: &mut Random) {

@@ -1,7 +1,10 @@
 //! What the tokio shell does on a real node: carries out what the node wants, and tells it what became of it.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use quorate_protocol::{GroupId, Now};
-use quorate_runtime::{NodeInput, NodeOutput, Notice, SnapshotOperation, Write};
+use quorate_runtime::{NodeInput, NodeOutput, Notice, SnapshotLane, SnapshotOperation, Write};
 use quorate_wal::{Completions, Report, Submission, Work as LogWork};
 
 use super::{Application, Desk, NodeDisk, NodeMachine, NodeMessage, SnapshotWork, Work};
@@ -42,8 +45,9 @@ impl<A: Application> NodeMachine<A> {
                 self.ask(work, Asked::Read);
             }
             NodeOutput::Snapshot { group, ticket, operation } => {
-                self.snapshot_queue.push_back((group, ticket, operation));
-                self.next_snapshot_operation();
+                let lane = operation.lane();
+                self.snapshot_queues.entry(lane).or_default().push_back((group, ticket, operation));
+                self.next_snapshot_operation(lane);
             }
             NodeOutput::Job { group, ticket, job } => {
                 let result = job.run();
@@ -64,9 +68,7 @@ impl<A: Application> NodeMachine<A> {
                 disk.ledger.synced();
             }
             self.tell(now, Completions { writes, ..Completions::default() });
-            let changes = self.scribe.settle(self.queue.is_empty());
-            self.tell(now, changes);
-            self.note_poisoned(now, disk);
+            self.settle(now, disk);
             self.begin_set(disk);
             return;
         }
@@ -77,17 +79,37 @@ impl<A: Application> NodeMachine<A> {
                 NodeInput::Loaded { stream, ticket, result }
             }
             Some(Work::Tell(input)) => input,
-            Some(Work::TellSnapshot(input)) => {
-                self.is_snapshot_busy = false;
+            Some(Work::TellSnapshot(lane, input)) => {
+                self.busy_lanes.remove(&lane);
+                self.next_snapshot_operation(lane);
                 input
             }
             Some(Work::Snapshot(work)) => {
-                self.is_snapshot_busy = false;
-                self.perform(work)
+                let lane = work.2.lane();
+                let input = self.perform(work);
+                self.busy_lanes.remove(&lane);
+                self.next_snapshot_operation(lane);
+                input
             }
         };
         self.node.handle(now, input);
-        self.next_snapshot_operation();
+    }
+
+    /// While the log is short of room it looks for some now and then, though nothing is written.
+    pub(super) fn look_for_room(&mut self, now: Now, disk: &mut NodeDisk<A>) {
+        // A set that is under way does it in the end.
+        if self.room_at.take_if(|at| *at <= now.instant).is_some() && self.writing.is_none() {
+            self.settle(now, disk);
+        }
+    }
+
+    /// What the log does when the writers of a set were told.
+    fn settle(&mut self, now: Now, disk: &mut NodeDisk<A>) {
+        let changes = self.scribe.settle(self.queue.is_empty());
+        self.tell(now, changes);
+        self.note_poisoned(now, disk);
+        let pause = if self.scribe.wal().is_making_room() { MAKING_ROOM } else { ROOM_INTERVAL };
+        self.room_at = self.scribe.is_short_of_room().then(|| now.instant.after(pause));
     }
 
     /// Goes on with what is under way for as long as the power lasts, and tells nobody.
@@ -138,19 +160,19 @@ impl<A: Application> NodeMachine<A> {
         self.drawers.outputs.push_back(output);
     }
 
-    fn next_snapshot_operation(&mut self) {
-        if self.is_snapshot_busy {
+    fn next_snapshot_operation(&mut self, lane: SnapshotLane) {
+        if self.busy_lanes.contains(&lane) {
             return;
         }
-        let Some(work) = self.snapshot_queue.pop_front() else { return };
-        self.is_snapshot_busy = true;
+        let Some(work) = self.snapshot_queues.get_mut(&lane).and_then(VecDeque::pop_front) else { return };
+        self.busy_lanes.insert(lane);
         let asked = match work.2 {
             SnapshotOperation::Read { .. } | SnapshotOperation::Restore { .. } => Asked::Read,
             SnapshotOperation::Build { .. } => Asked::Build,
             _ => Asked::Write,
         };
         // Done at once and told later, or done later: a crash in between finds it done, or not begun.
-        let work = if self.flip() { Work::TellSnapshot(self.perform(work)) } else { Work::Snapshot(work) };
+        let work = if self.flip() { Work::TellSnapshot(lane, self.perform(work)) } else { Work::Snapshot(work) };
         self.ask(work, asked);
     }
 
@@ -227,3 +249,8 @@ enum Asked {
     Write,
     Build,
 }
+
+/// How often a log that is short of room looks for some.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+/// And while it makes a segment.
+const MAKING_ROOM: Duration = Duration::from_millis(1);

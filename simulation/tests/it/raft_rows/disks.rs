@@ -196,8 +196,8 @@ impl Director for RefusedTail {
 #[test]
 fn row_22_follower_append_failure_in_pipeline() {
     let mut refused = [0; 2];
-    for seed in 12..18 {
-        let script = Script::new(3, seed).clients(16).segments(32 << 10).hurry(0, 300, 2).isolate(1_000, 3_000, 2);
+    for seed in 12..16 {
+        let script = Script::new(3, seed).clients(40).segments(32 << 10).hurry(0, 300, 2).isolate(1_000, 3_000, 2);
         let full = What::Damage { node: Who::Node(2), damage: Damage::FullDisk };
         let script = script.fault(1_200, 4_000, full).crash(5_000, 9_000, 1);
         for ((outcome, seen), refused) in script.play::<RefusedTail>().into_iter().zip(&mut refused) {
