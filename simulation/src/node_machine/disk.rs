@@ -6,10 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use quorate_protocol::{GroupId, Random, Violation};
-use quorate_runtime::{Node, StreamId};
+use quorate_runtime::{Node, Opened, StreamId};
 use quorate_wal::Wal;
 use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk};
 
+use super::ledger::Mismatch;
 use super::{Application, Ledger};
 use crate::world::{Damage, Folder, Loss};
 
@@ -76,8 +77,30 @@ impl<A: Application> NodeDisk<A> {
         }
     }
 
-    /// Holds the log that was just opened against what it must hold.
-    pub(super) fn verify(&mut self, log: &Wal<MemoryDisk>, node: &Node) -> Result<(), Violation> {
+    /// Opens the log by `open`, and holds it against what it must hold; says what is wrong with it.
+    ///
+    /// # Errors
+    /// When it does not open. A write of the opening itself may land on what was read before it: the log names that damage once it
+    /// is read again, and the node does not start either.
+    pub(super) fn verify(
+        &mut self,
+        open: impl FnOnce(&mut Self) -> Result<Opened<MemoryDisk>, String>,
+    ) -> Result<(Opened<MemoryDisk>, Option<Violation>), String> {
+        let may_misdirect = self.files.is_misdirecting();
+        let opened = open(self)?;
+        let has_misdirected = may_misdirect && !self.files.is_misdirecting();
+        let broken = self.compare(&opened.log, &opened.node);
+        let law = "the log keeps what was acknowledged";
+        match broken {
+            Ok(violation) => Ok((opened, violation)),
+            Err(Mismatch::Unreadable(detail)) if has_misdirected => Err(detail),
+            Err(Mismatch::Unreadable(detail) | Mismatch::Different(detail)) => {
+                Ok((opened, Some(Violation { law, detail })))
+            }
+        }
+    }
+
+    fn compare(&mut self, log: &Wal<MemoryDisk>, node: &Node) -> Result<Option<Violation>, Mismatch> {
         let roster = node.roster();
         self.streams = node.groups().filter_map(|(group, _)| Some((group, roster.stream(group)?))).collect();
         let streams: Vec<StreamId> = self.streams.values().copied().collect();
@@ -85,9 +108,9 @@ impl<A: Application> NodeDisk<A> {
         let before = std::mem::replace(&mut self.start_counter, roster.start());
         if before >= self.start_counter {
             let detail = format!("{before} starts were known, and now {}", self.start_counter);
-            return Err(Violation { law: "the start counter rises", detail });
+            return Ok(Some(Violation { law: "the start counter rises", detail }));
         }
-        outcome.map_err(|detail| Violation { law: "the log keeps what was acknowledged", detail })
+        outcome.map(|()| None)
     }
 
     /// Before the disk is used again: a misdirected write is undone where it hit the last batch that was acknowledged, as rot spares it.

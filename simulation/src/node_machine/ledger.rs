@@ -17,6 +17,14 @@ pub struct Ledger {
     written: VecDeque<(StreamId, Vec<Operation>)>,
 }
 
+/// Why a log that was just opened is not as it must be.
+pub(super) enum Mismatch {
+    /// The log itself says that it cannot read something.
+    Unreadable(String),
+    /// Something that was acknowledged is missing, or something is there that was never written.
+    Different(String),
+}
+
 /// What one stream holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -56,16 +64,20 @@ impl Ledger {
     /// Holds a log that was just opened against what it must hold; from then on that is what it holds.
     ///
     /// # Errors
-    /// When something that was acknowledged is missing, or something is there that was never written.
-    pub(super) fn verify(&mut self, log: &Wal<MemoryDisk>, streams: &[StreamId]) -> Result<(), String> {
-        let found = streams.iter().map(|stream| Found::read(log, *stream)).collect::<Result<Vec<_>, _>>()?;
+    /// When it is not as it must be.
+    pub(super) fn verify(&mut self, log: &Wal<MemoryDisk>, streams: &[StreamId]) -> Result<(), Mismatch> {
+        let found = streams.iter().map(|stream| Found::read(log, *stream)).collect::<Result<Vec<_>, _>>();
+        self.adopt(&found.map_err(Mismatch::Unreadable)?).map_err(Mismatch::Different)
+    }
+
+    fn adopt(&mut self, found: &[Found]) -> Result<(), String> {
         let mut why_not = None;
-        while let Some(difference) = self.difference(&found) {
+        while let Some(difference) = self.difference(found) {
             let first = why_not.get_or_insert(difference);
             let Some((stream, operations)) = self.written.pop_front() else { return Err(first.clone()) };
             self.streams.entry(stream).or_default().write(&operations);
         }
-        self.adopt_states(&found)
+        self.adopt_states(found)
     }
 
     fn difference(&self, found: &[Found]) -> Option<String> {

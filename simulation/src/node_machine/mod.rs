@@ -191,8 +191,8 @@ impl<A: Application> Machine for NodeMachine<A> {
     fn start(setup: &NodeSetup<A>, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Self, String> {
         setup.crash_while_opening(node, now, disk);
         disk.starts += 1;
-        let Opened { mut node, log, snapshots, lock, report } = setup.open(node, now, disk)?;
-        let broken = disk.verify(&log, &node).err();
+        let (opened, broken) = disk.verify(|disk| setup.open(node, now, disk))?;
+        let Opened { mut node, log, snapshots, lock, report } = opened;
         let seed = setup.seed ^ (node.identity().node.0 << 32) ^ (u64::from(disk.starts) << 12) ^ DESK;
         let mut drawers = Drawers::new(seed, disk.loses_requests);
         let mut desk = Desk { now, node: &mut node, kept: &mut disk.kept, drawers: &mut drawers };
