@@ -244,9 +244,9 @@ impl Synod {
     /// A group that stopped answers its own application only.
     fn on_input_halted(&mut self, input: &Input<Self>) -> Result<(), Ignored> {
         match input {
-            Input::Command(Command::Propose(Proposal { id, .. })) => {
+            Input::Command(Command::Propose(Proposal { id, checksum, .. })) => {
                 let outcome = Outcome::NotTried(RefuseReason::Halted);
-                self.outbox.event(Event::Proposed { id: *id, outcome });
+                self.outbox.event(Event::Proposed { id: *id, checksum: *checksum, outcome });
             }
             Input::Command(Command::Read { id }) => {
                 self.outbox.event(Event::Read { id: *id, outcome: ReadOutcome::Failed(RefuseReason::Halted) });

@@ -61,8 +61,10 @@ pub enum Event {
     Chosen(Proposal),
     /// What became of a proposal.
     Proposed {
-        /// Which.
+        /// Its id.
         id: ProposalId,
+        /// Its checksum: by it whoever proposed another value under the same id knows which of the two is meant.
+        checksum: u32,
         /// What became of it.
         outcome: Outcome,
     },

@@ -108,7 +108,7 @@ impl Synod {
         }
         for waiting in self.proposals.drain(..) {
             let outcome = outcome_of(&waiting.proposal, &chosen);
-            self.outbox.event(Event::Proposed { id: waiting.id(), outcome });
+            self.outbox.event(waiting.ended(outcome));
         }
         for read in self.reads.drain(..) {
             self.outbox.event(Event::Read { id: read.id, outcome: ReadOutcome::Chosen(chosen.clone()) });

@@ -14,14 +14,14 @@ use crate::ballot::ROUND_MAX;
 impl Synod {
     /// The application proposes.
     pub(crate) fn on_propose(&mut self, proposal: Proposal) {
-        let id = proposal.id;
+        let Proposal { id, checksum, .. } = proposal;
         if let Some(chosen) = self.chosen.as_ref().filter(|_| self.is_chosen_durable()) {
             let outcome = outcome_of(&proposal, chosen);
-            self.outbox.event(Event::Proposed { id, outcome });
+            self.outbox.event(Event::Proposed { id, checksum, outcome });
             return;
         }
         if let Some(reason) = self.refusal_of(&proposal) {
-            self.outbox.event(Event::Proposed { id, outcome: Outcome::NotTried(reason) });
+            self.outbox.event(Event::Proposed { id, checksum, outcome: Outcome::NotTried(reason) });
             return;
         }
         let until = self.now.after(self.config.settings().command_timeout);
@@ -334,7 +334,7 @@ impl Synod {
         let reason = self.obstacle_to_proposals();
         while let Some(waiting) = self.proposals.pop_front_if(|waiting| waiting.until <= now) {
             let outcome = if waiting.is_tried { Outcome::Unknown } else { Outcome::NotTried(reason) };
-            self.outbox.event(Event::Proposed { id: waiting.id(), outcome });
+            self.outbox.event(waiting.ended(outcome));
         }
         self.expire_reads();
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{Instant, NodeId, ProposalId, ReadId, Ticket};
 
-use super::Proposal;
+use super::{Event, Outcome, Proposal};
 use crate::Ballot;
 
 /// What must survive a crash beside the journal. Safe to adopt alone: without the record that was written beside it, it promises more
@@ -93,5 +93,10 @@ pub(crate) struct ReadRound {
 impl WaitingProposal {
     pub(crate) fn id(&self) -> ProposalId {
         self.proposal.id
+    }
+
+    /// What the application is told of it at last.
+    pub(crate) fn ended(&self, outcome: Outcome) -> Event {
+        Event::Proposed { id: self.proposal.id, checksum: self.proposal.checksum, outcome }
     }
 }

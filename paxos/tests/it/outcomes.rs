@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_paxos::synod::testing::{Builder, Cluster};
-use quorate_paxos::synod::{Obstacle, Outcome, ReadOutcome, RefuseReason};
+use quorate_paxos::synod::{Event, Obstacle, Outcome, Proposal, ReadOutcome, RefuseReason};
 use quorate_protocol::{NodeId, ProposalId};
 
 use crate::support::{is_accept, is_prepare, is_promise, three};
@@ -46,6 +46,22 @@ fn a_second_value_under_an_id_that_waits_is_refused() {
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(RefuseReason::IdReused)));
 }
 
+/// Who asks for both values on one node, before it hears of either, can tell the two answers apart.
+#[test]
+fn an_outcome_names_its_value() {
+    let mut cluster = three();
+    let id = cluster.propose(1, b"one");
+    cluster.propose_again(1, id, b"other");
+    cluster.run(Duration::from_secs(1));
+    let told = cluster.node(1).events.iter().filter_map(|event| match event {
+        Event::Proposed { id: told, checksum, outcome } if *told == id => Some((*checksum, outcome.clone())),
+        _ => None,
+    });
+    let checksum = |value: &'static [u8]| Proposal::new(id, value).checksum;
+    let refused = Outcome::NotTried(RefuseReason::IdReused);
+    assert_eq!(told.collect::<Vec<_>>(), [(checksum(b"other"), refused), (checksum(b"one"), Outcome::Chosen)]);
+}
+
 /// Only what somebody was asked to accept may be chosen yet.
 #[test]
 fn what_was_asked_of_nobody_is_not_unknown() {
@@ -60,7 +76,7 @@ fn what_was_asked_of_nobody_is_not_unknown() {
     cluster.run(Duration::from_secs(6));
     let told = |cluster: &Cluster, id| -> Vec<Outcome> {
         let events = cluster.node(1).events.iter().filter_map(|event| match event {
-            quorate_paxos::synod::Event::Proposed { id: told, outcome } if *told == id => Some(outcome.clone()),
+            Event::Proposed { id: told, outcome, .. } if *told == id => Some(outcome.clone()),
             _ => None,
         });
         events.collect()

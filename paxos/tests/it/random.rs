@@ -161,7 +161,7 @@ impl Run {
         }
         for (id, attempts) in &self.attempts {
             let events = self.cluster.nodes.values().flat_map(|node| &node.events);
-            let is_not_tried = |event: &&Event| matches!(event, Event::Proposed { id: told, outcome: Outcome::NotTried(_) } if told == id);
+            let is_not_tried = |event: &&Event| matches!(event, Event::Proposed { id: told, outcome: Outcome::NotTried(_), .. } if told == id);
             assert!(
                 events.filter(is_not_tried).count() < *attempts || *id != chosen.id,
                 "what was never tried is not chosen"

@@ -59,8 +59,8 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
 
 /// What runs on a node: a group a decision.
 pub(crate) struct Decisions {
-    /// Which calls wait for a proposal, and the number that each proposes; which waits for a read.
-    proposals: BTreeMap<(GroupId, ProposalId), Vec<(u64, u64)>>,
+    /// Which calls wait for a proposal, by its id and checksum; which waits for a read.
+    proposals: BTreeMap<(GroupId, ProposalId, u32), Vec<u64>>,
     reads: BTreeMap<(GroupId, ReadId), u64>,
     listeners: BTreeMap<CallId, GroupId>,
     known: u64,
@@ -125,7 +125,8 @@ impl Application for Decisions {
         let (decision, command) = match what {
             Call::Propose { decision, number, name } => {
                 let proposal = proposal(number, name);
-                self.proposals.entry((GroupId(decision), proposal.id)).or_default().push((call, number));
+                let of = (GroupId(decision), proposal.id, proposal.checksum);
+                self.proposals.entry(of).or_default().push(call);
                 (decision, Command::Propose(proposal))
             }
             Call::Read { decision } => {
@@ -183,7 +184,7 @@ impl Decisions {
                 self.known += 1;
                 desk.sometimes("a value was chosen");
             }
-            Told::Proposed { id, outcome } => {
+            Told::Proposed { id, checksum, outcome } => {
                 let answer = match outcome {
                     Decided::Chosen => Answer::Done(Reading::Own),
                     Decided::Superseded { chosen } => {
@@ -194,14 +195,13 @@ impl Decisions {
                         desk.sometimes(SHARED_NAME);
                         Answer::Done(Reading::Number(number_of(&chosen)))
                     }
-                    Decided::NotTried(RefuseReason::IdReused) => return self.refuse_second(desk, (group, id)),
                     Decided::NotTried(_) => Answer::NotDone,
                     _ => {
                         desk.sometimes("nobody knew in time");
                         Answer::Unknown
                     }
                 };
-                for (call, _) in self.proposals.remove(&(group, id)).unwrap_or_default() {
+                for call in self.proposals.remove(&(group, id, checksum)).unwrap_or_default() {
                     desk.answer(call, answer.clone());
                 }
             }
@@ -220,17 +220,6 @@ impl Decisions {
                 }
             }
         }
-    }
-}
-
-impl Decisions {
-    /// Another value waits under the name: of the calls that wait it is the newest one with another number than the first.
-    fn refuse_second(&mut self, desk: &mut Desk<'_, Self>, of: (GroupId, ProposalId)) {
-        let Some(calls) = self.proposals.get_mut(&of) else { return };
-        let first = calls.first().map(|(_, number)| *number);
-        let Some(at) = calls.iter().rposition(|(_, number)| Some(*number) != first) else { return };
-        let (call, _) = calls.remove(at);
-        desk.answer(call, Answer::NotDone);
     }
 }
 

@@ -99,7 +99,7 @@ impl Node {
     /// What became of a proposal, as told last.
     pub fn outcome(&self, proposal: ProposalId) -> Option<&Outcome> {
         self.events.iter().rev().find_map(|event| match event {
-            Event::Proposed { id, outcome } if *id == proposal => Some(outcome),
+            Event::Proposed { id, outcome, .. } if *id == proposal => Some(outcome),
             _ => None,
         })
     }
