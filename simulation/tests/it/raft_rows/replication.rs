@@ -62,7 +62,8 @@ fn without_own(append: &AppendEntries) -> AppendEntries {
 /// Raft 1 (figure 8): entries of an old term on a majority are not committed by counting them, and may be overwritten.
 #[test]
 fn row_01_old_term_commit() {
-    for seed in 0..4 {
+    // In seed 2 the crash takes an entry from node 1 that node 2 has, so that node 1 does not lead again.
+    for seed in [0, 1, 3, 4] {
         let script = Script::new(5, seed).clients(16).hurry(0, 300, 1);
         // (a) Node 1 reaches node 2 only, and crashes. (b) Nodes 3 and 4 elect node 5, which reaches nobody, and crashes.
         let script = script.links(500, 2_000, &[(1, 2), (3, 4), (3, 5), (4, 5)]).crash(800, 2_000, 1);
