@@ -5,6 +5,7 @@ pub mod core_machine;
 pub mod diagram;
 mod flipped;
 pub mod history;
+mod log_time;
 pub mod node_machine;
 pub mod registers;
 pub mod schedule;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Role, Term, Violation};
 
 use super::{CoreDisk, CoreMachine};
+use crate::log_time::{LogTimePace, Look};
 use crate::world::{ClusterLaws, Machine, NodeView, converged};
 
 /// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum and stays so, who
@@ -18,6 +19,7 @@ pub struct CoreLaws<P: ReplicatedLog> {
     /// The newest term in which each node was seen to lead.
     leads: BTreeMap<NodeId, u64>,
     looks: u64,
+    log_time: LogTimePace,
     /// The state at each applied index, as first seen.
     digests: BTreeMap<LogIndex, u64>,
     /// How far each node was looked at.
@@ -37,6 +39,7 @@ impl<P: ReplicatedLog> CoreLaws<P> {
             committed: (LogIndex::ZERO, None),
             leads: BTreeMap::new(),
             looks: 0,
+            log_time: LogTimePace::default(),
             digests: BTreeMap::new(),
             applied: BTreeMap::new(),
         }
@@ -80,6 +83,13 @@ where
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_APART) {
             self.check_leaders(nodes)?;
+            let look = |(_, machine): (NodeId, &CoreMachine<P>)| Look {
+                start: machine.start,
+                now: machine.now,
+                status: machine.core.status(),
+            };
+            let looks: Vec<Look> = running().map(look).collect();
+            self.log_time.check(&looks)?;
         }
         self.check_durable(nodes)
     }

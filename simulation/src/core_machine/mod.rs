@@ -146,6 +146,9 @@ pub struct CoreMachine<P: ReplicatedLog> {
     /// How much room there is, if the core must still be told.
     storage: Option<StorageLevel>,
     outputs: VecDeque<MachineOutput<CoreMessage<P::Message>, Response>>,
+    /// Which start of its disk it is, and when it took its last input.
+    start: u32,
+    now: Now,
     /// As told last: term, whether it leads, and how far the log is committed.
     told: Observation,
 }
@@ -387,6 +390,8 @@ where
             sending: BTreeMap::new(),
             storage: disk.trouble.is_full.then_some(StorageLevel::Low),
             outputs: VecDeque::new(),
+            start: disk.starts,
+            now,
             told: Observation::default(),
         };
         machine.restore(disk);
@@ -399,6 +404,7 @@ where
     }
 
     fn handle(&mut self, now: Now, disk: &mut CoreDisk, input: MachineInput<Self::Message, Request>) {
+        self.now = now;
         match input {
             MachineInput::Message { from, incarnation, message } => {
                 self.meet(now, disk, from, incarnation);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use quorate_protocol::{Law, LogIndex, NodeId, Violation};
+use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Violation};
 use quorate_runtime::Replica;
 
 use super::replica::{REPLICA_GROUP, Replicated, Service};
 use super::{NodeMachine, check_nodes};
+use crate::log_time::{LogTimePace, Look};
 use crate::world::{ClusterLaws, Machine, NodeView, Observation, converged};
 
 /// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum, equally far
@@ -21,6 +22,7 @@ pub struct ReplicaLaws<V: Service> {
     /// Whether each node ran when it was last looked at: one that stopped may have forgotten what it had shown to nobody.
     is_up: BTreeMap<NodeId, bool>,
     looks: u64,
+    log_time: LogTimePace,
 }
 
 impl<V: Service> ReplicaLaws<V> {
@@ -34,6 +36,7 @@ impl<V: Service> ReplicaLaws<V> {
             seen: BTreeMap::new(),
             is_up: BTreeMap::new(),
             looks: 0,
+            log_time: LogTimePace::default(),
         }
     }
 
@@ -88,6 +91,11 @@ impl<V: Service> ReplicaLaws<V> {
             let cores: Vec<_> =
                 nodes.iter().filter_map(|view| Some((view.node, view.machine.and_then(core_of)?))).collect();
             self.laws.iter_mut().try_for_each(|law| law.check(&cores))?;
+            let look = |machine: &NodeMachine<Replicated<V>>| {
+                Some(Look { start: machine.start, now: machine.now, status: core_of(machine)?.status() })
+            };
+            let looks: Vec<Look> = nodes.iter().filter_map(|view| look(view.machine?)).collect();
+            self.log_time.check(&looks)?;
         }
         Ok(applied)
     }

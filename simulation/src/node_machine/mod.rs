@@ -74,6 +74,9 @@ pub struct NodeMachine<A: Application> {
     /// Frames that could not be sent, told to the node before its deadline.
     unsent: Vec<(NodeId, Origin)>,
     is_poisoned: bool,
+    /// Which start of its disk it is, and when it took its last input.
+    start: u32,
+    now: Now,
     drawers: Drawers<A>,
     /// A law of the node itself that was broken.
     broken: Option<Violation>,
@@ -213,6 +216,8 @@ impl<A: Application> Machine for NodeMachine<A> {
             unlinked: BTreeSet::new(),
             unsent: Vec::new(),
             is_poisoned: false,
+            start: disk.starts,
+            now,
             drawers,
             broken,
             _lock: lock,
@@ -220,6 +225,7 @@ impl<A: Application> Machine for NodeMachine<A> {
     }
 
     fn handle(&mut self, now: Now, disk: &mut NodeDisk<A>, input: MachineInput<NodeMessage<A>, A::Call>) {
+        self.now = now;
         match input {
             MachineInput::Message { from, incarnation, message } => {
                 let from = Sender { node: from, incarnation: incarnation_of(from, incarnation) };
