@@ -33,9 +33,10 @@ pub trait Application: Sized {
     /// What a long enough campaign must reach.
     const EXPECTED: &'static [&'static str];
 
-    /// Whether it can meet faults of this kind. Only the messages of a replicated log carry entries, whose bits may flip.
+    /// Whether it can meet faults of this kind. Only the messages of a replicated log carry entries, whose bits may flip; only some
+    /// cores ask their application for work, which may be lost.
     fn bears(kind: FaultKind) -> bool {
-        !matches!(kind, FaultKind::FlippedBits | FaultKind::LostFolder | FaultKind::LostRequests)
+        !matches!(kind, FaultKind::FlippedBits | FaultKind::LostRequests)
     }
 
     /// The groups of a node, the same on every node.

@@ -11,7 +11,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;
 use super::{Application, Desk, NodeMachine, NodeSetup, check_nodes, small_log};
-use crate::schedule::Schedule;
+use crate::schedule::{FaultKind, Schedule};
 use crate::world::{Answer, ClusterLaws, Movements, NodeView, Observation};
 
 /// A core that a node hosts, and the application around it.
@@ -219,6 +219,10 @@ impl<G: Guest> Application for Host<G> {
     type Kept = G::Kept;
 
     const EXPECTED: &'static [&'static str] = G::EXPECTED;
+
+    fn bears(kind: FaultKind) -> bool {
+        kind != FaultKind::FlippedBits
+    }
 
     fn groups(setup: &HostSetup<G>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let setup = setup.guest.clone();

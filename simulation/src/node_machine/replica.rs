@@ -249,7 +249,7 @@ impl<V: Service> Application for Replicated<V> {
     ];
 
     fn bears(kind: FaultKind) -> bool {
-        !matches!(kind, FaultKind::LostFolder | FaultKind::LostRequests)
+        kind != FaultKind::LostRequests
     }
 
     fn groups(setup: &ReplicaSetup<V>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
