@@ -30,6 +30,8 @@ pub(super) struct Node<M: Machine> {
     pub(super) ready: Ready<M>,
     /// Where in its work it will crash.
     pub(super) armed: Option<Armed>,
+    /// It has come to that place.
+    pub(super) dying: Option<Armed>,
     /// It lost something that was acknowledged: it is down for good, whatever it does.
     pub(super) is_lost: bool,
     /// It said once that the others can do without any one disk.
@@ -75,6 +77,7 @@ impl<M: Machine> Node<M> {
             is_round_planned: false,
             ready: Ready::default(),
             armed: None,
+            dying: None,
             is_lost: false,
             is_founded: false,
             damages: BTreeMap::new(),
@@ -161,7 +164,7 @@ impl<M: Machine> World<'_, M> {
         node.timer_us = None;
         node.is_round_planned = false;
         node.ready = Ready::default();
-        node.armed = None;
+        (node.armed, node.dying) = (None, None);
         node.is_excused = !node.damages.is_empty();
         node.linked.clear();
         node.writing = 0;
@@ -190,7 +193,7 @@ impl<M: Machine> World<'_, M> {
         let node = self.nodes.get_mut(&id).expect("nodes are never removed");
         node.changes += 1;
         let Some(machine) = node.machine.take() else { return };
-        node.armed = None;
+        (node.armed, node.dying) = (None, None);
         node.held.clear();
         node.ready = Ready::default();
         node.stopped_us = Some(self.now_us);
@@ -200,7 +203,7 @@ impl<M: Machine> World<'_, M> {
         self.plan_links(id);
     }
 
-    /// Crashes the node if a crash was armed for this point of its work.
+    /// Ends the node's round if a crash was armed for this point of its work: it crashes when laws have looked at what it was last.
     pub(super) fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
         let node = self.node(id);
         let is_writing = node.writing > 0;
@@ -208,8 +211,8 @@ impl<M: Machine> World<'_, M> {
             let is_sent_while_writing = armed.point == CrashPoint::SentWhileWriting && is_writing;
             armed.point == point || (is_sent_while_writing && point == CrashPoint::Sent)
         };
-        let Some(armed) = node.armed.filter(is_met) else { return false };
-        self.crash_armed(id, armed);
+        let Some(armed) = node.armed.take_if(|armed| is_met(armed)) else { return false };
+        node.dying = Some(armed);
         true
     }
 
@@ -234,7 +237,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// Carries an output out; no when the node is down for it.
+    /// Carries an output out; no when the node is down for it, or about to crash.
     pub(super) fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message, M::Answer>) -> Result<bool, Broken> {
         match output {
             MachineOutput::Send { to, message } => {

@@ -16,11 +16,13 @@ pub(super) struct Ready<M: Machine> {
     news: VecDeque<(u64, bool)>,
     /// What clients and operators ask.
     pub(super) calls: VecDeque<MachineInput<M::Message, M::Call>>,
+    /// The round has handed the deadline in.
+    is_timed_out: bool,
 }
 
 impl<M: Machine> Default for Ready<M> {
     fn default() -> Self {
-        Self { frames: VecDeque::new(), news: VecDeque::new(), calls: VecDeque::new() }
+        Self { frames: VecDeque::new(), news: VecDeque::new(), calls: VecDeque::new(), is_timed_out: false }
     }
 }
 
@@ -109,11 +111,15 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// The next step of a round: one input, and in the end everything that comes of them. Says whether there is a further one. Laws are looked
-    /// at in between, since what a machine is for one step only may be what they are about.
+    /// at in between, since what a machine is for one step only may be what they are about: also when it crashes in the next one.
     pub(super) fn step_of_round(&mut self, id: u64) -> Result<bool, Broken> {
+        if let Some(armed) = self.node(id).dying.take() {
+            self.crash_armed(id, armed);
+            return Ok(false);
+        }
         if let Some(frame) = self.node(id).ready.frames.pop_front() {
             if matches!(frame, MachineInput::Message { .. }) && self.crash_at(id, CrashPoint::Receive) {
-                return Ok(false);
+                return Ok(true);
             }
             self.hand_in(id, frame);
             return Ok(true);
@@ -121,21 +127,27 @@ impl<M: Machine> World<'_, M> {
         if let Some((token, is_write)) = self.node(id).ready.news.pop_front() {
             self.hand_in(id, MachineInput::Done { token });
             self.node(id).writing -= u32::from(is_write);
-            // What the node learned it had no time to tell.
-            return Ok(!(is_write && self.crash_at(id, CrashPoint::Persisted)));
+            if is_write {
+                // What the node learned it has no time to tell.
+                self.crash_at(id, CrashPoint::Persisted);
+            }
+            return Ok(true);
         }
         if let Some(call) = self.node(id).ready.calls.pop_front() {
             self.hand_in(id, call);
             return Ok(true);
         }
         let now = self.now_of(id);
-        let machine = self.node(id).machine.as_ref();
-        if machine.and_then(M::deadline).is_some_and(|deadline| deadline <= now.instant) {
+        let node = self.node(id);
+        let is_due = node.machine.as_ref().and_then(M::deadline).is_some_and(|deadline| deadline <= now.instant);
+        if is_due && !std::mem::replace(&mut node.ready.is_timed_out, true) {
             self.trace.count(&(self.now_us, id));
             self.hand_in(id, MachineInput::Timeout);
+            return Ok(true);
         }
+        self.node(id).ready.is_timed_out = false;
         self.carry_all_out(id)?;
-        Ok(false)
+        Ok(self.node(id).dying.is_some())
     }
 
     fn hand_in(&mut self, id: u64, input: MachineInput<M::Message, M::Call>) {
