@@ -260,13 +260,12 @@ impl Raft {
         }
     }
 
-    /// Sends every peer a heartbeat of a new round, and gives its number.
+    /// Sends every peer a heartbeat of a new round, and gives its number. A round for reads does not put the next tick off: reads without a
+    /// pause would put off for ever what a leader looks after with each.
     pub(crate) fn broadcast_heartbeat(&mut self) -> u64 {
-        let now = self.now.instant;
         let log_time = self.next_log_time();
         let RoleState::Leader(leader) = &mut self.role else { return 0 };
         leader.round += 1;
-        leader.tick_at = now.after(self.config.settings().heartbeat_interval);
         let (term, round, pace) = (self.state.term, leader.round, leader.quiet.pace());
         for (node, progress) in &mut leader.progress {
             let commit_index = self.commit_index.min(progress.match_index);

@@ -79,8 +79,8 @@ impl Raft {
         if is_resting && is_settled {
             leader.quiet.stage = Stage::Quiet;
         }
+        leader.tick_at = now.after(heartbeat);
         if leader.quiet.stage == Stage::Quiet && now.since(leader.quiet.spoken_at) < last_word_due {
-            leader.tick_at = now.after(heartbeat);
             return;
         }
         leader.quiet.spoken_at = now;

@@ -52,6 +52,19 @@ fn a_leader_that_stays_low_hands_over_to_one_with_room() {
     assert!((1..=3).all(|node| cluster.node(node).commands() == [b"x"]));
 }
 
+/// Each round of reads sends heartbeats. That put off what a leader looks after with a tick of its own, for as long as reads came.
+#[test]
+fn reads_without_a_pause_do_not_keep_a_low_leader_in_office() {
+    let mut cluster = Cluster::of_three(36);
+    cluster.elect_node(1);
+    storage(&mut cluster, 1, StorageLevel::Low);
+    for _ in 0..LONG.as_millis() {
+        cluster.read(1);
+        cluster.run(Duration::from_millis(1));
+    }
+    assert_eq!(cluster.leader(), Some(2));
+}
+
 #[test]
 fn a_leader_that_is_low_for_a_moment_keeps_its_office() {
     let mut cluster = Cluster::of_three(32);
