@@ -121,6 +121,13 @@ impl Raft {
         self.become_follower(self.state.term, None);
     }
 
+    /// Stops leading because this node's disk does not let the office be filled. The others have the longest election time-out to stand
+    /// first: nothing else keeps this node from being elected again, and failing again.
+    pub(crate) fn give_way(&mut self) {
+        self.step_down();
+        self.election_at = self.election_at.after(self.config.settings().election_timeout_max);
+    }
+
     /// Appends a proposal, or says why not.
     pub(crate) fn on_propose(&mut self, proposal: Proposal) {
         if let Some(reason) = self.refusal(&proposal) {

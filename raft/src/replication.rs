@@ -142,7 +142,7 @@ impl Raft {
             LoadFailure::Damaged => self.halt(HaltReason::Damaged { index }),
             // Another node may be able to read its log.
             LoadFailure::Compacted => {}
-            _ if leader.loads_failed >= READS_FAILED_MAX => self.step_down(),
+            _ if leader.loads_failed >= READS_FAILED_MAX => self.give_way(),
             _ => {}
         }
         Ok(())

@@ -178,7 +178,7 @@ impl Raft {
             leader.snapshots_unread += 1;
             if leader.snapshots_unread >= READS_FAILED_MAX {
                 // Another node may be able to read its snapshot.
-                self.step_down();
+                self.give_way();
             }
         }
         Ok(())

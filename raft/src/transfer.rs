@@ -105,7 +105,7 @@ impl Raft {
             Some(to) if !(is_stalled && was_offered) => {
                 self.begin_transfer(to, self.config.settings().election_timeout_max);
             }
-            _ if is_stalled && self.has_other_voters() => self.step_down(),
+            _ if is_stalled && self.has_other_voters() => self.give_way(),
             _ => {}
         }
     }

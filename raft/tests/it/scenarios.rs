@@ -238,6 +238,19 @@ fn scenario_08_leader_snapshot_read_error() {
     assert!(!cluster.node(1).events.iter().any(|event| matches!(event, LogEvent::Installed { .. })));
 }
 
+/// It lets the others stand first, or it would win again, fail again, and so on.
+#[test]
+fn a_leader_that_steps_down_for_its_disk_does_not_stand_at_once() {
+    for seed in 0..20 {
+        let mut cluster = behind_a_snapshot(seed);
+        cluster.node_mut(1).disk.is_snapshot_unreadable = true;
+        cluster.heal();
+        assert!(cluster.run_until(LIVENESS, |cluster| role(cluster, 1) == Role::Follower), "it steps down");
+        assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
+        assert_eq!(cluster.leader(), Some(2), "seed {seed}");
+    }
+}
+
 /// A late completion of a write does not pass for an entry that came to stand in the same place.
 #[test]
 fn scenario_09_async_write_reorder() {
