@@ -142,6 +142,8 @@ pub struct CoreMachine<P: ReplicatedLog> {
     is_loading: bool,
     is_building: bool,
     receiving: Option<(Ticket, NodeId, Term, LogIndex)>,
+    /// A snapshot that came before the core had asked for it, by whom and in which term it was sent.
+    early: Option<(NodeId, Term, SnapshotMeta, Box<Registers>)>,
     sending: BTreeMap<NodeId, (Ticket, LogIndex, Instant)>,
     /// How much room there is, if the core must still be told.
     storage: Option<StorageLevel>,
@@ -205,13 +207,12 @@ where
         match message {
             CoreMessage::Core(message) => self.core.handle(now, Input::Message { from, message }),
             CoreMessage::Snapshot { term, meta, registers } => {
-                let Some((ticket, leader, of_term, index)) = self.receiving else { return };
-                if (leader, of_term, index) == (from, term, meta.index) {
-                    self.receiving = None;
-                    self.ask_disk(Work::Receive { ticket, from, meta, registers });
-                } else if disk.snapshot.as_ref().is_some_and(|(newest, _)| newest.index >= meta.index) {
+                if disk.snapshot.as_ref().is_some_and(|(newest, _)| newest.index >= meta.index) {
                     let message = CoreMessage::SnapshotTaken { index: meta.index };
                     self.outputs.push_back(MachineOutput::Send { to: from, message });
+                } else {
+                    self.early = Some((from, term, meta, registers));
+                    self.receive();
                 }
             }
             CoreMessage::SnapshotTaken { index } => {
@@ -224,6 +225,18 @@ where
                         .handle(now, Input::Completed { ticket, answer: LogAnswer::SnapshotSent { to: from, index } });
                 }
             }
+        }
+    }
+
+    /// Takes in the snapshot that the core waits for, if it has come.
+    pub(super) fn receive(&mut self) {
+        let Some((ticket, leader, of_term, index)) = self.receiving else { return };
+        let is_it = |(from, term, meta, _): &mut (NodeId, Term, SnapshotMeta, _)| {
+            (leader, of_term, index) == (*from, *term, meta.index)
+        };
+        if let Some((from, _, meta, registers)) = self.early.take_if(is_it) {
+            self.receiving = None;
+            self.ask_disk(Work::Receive { ticket, from, meta, registers });
         }
     }
 
@@ -387,6 +400,7 @@ where
             is_loading: false,
             is_building: false,
             receiving: None,
+            early: None,
             sending: BTreeMap::new(),
             storage: disk.trouble.is_full.then_some(StorageLevel::Low),
             outputs: VecDeque::new(),

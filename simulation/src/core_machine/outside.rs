@@ -42,6 +42,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             }
             Output::Request { ticket, request: LogRequest::ReceiveSnapshot { from, term, snapshot } } => {
                 self.receiving = Some((ticket, from, term, snapshot.index));
+                self.receive();
             }
             Output::Event(event) => self.on_event(disk, &event),
             Output::Halt { reason } => self.outputs.push_back(MachineOutput::Halt { reason: reason.to_string() }),
