@@ -223,6 +223,8 @@ impl fmt::Display for Role {
 pub enum VotingBar {
     /// It has not yet exchanged incarnations with every initial voter.
     NotIntroduced,
+    /// The core was told that its node is a stranger. Whoever told it knows why; a core alone does not.
+    Stranger,
     /// A peer knows another incarnation under its id: its disk was wiped or is another's.
     WipedDisk,
     /// A peer knows a later start of it: its disk is an older copy, which has lost what was promised since.

@@ -459,7 +459,7 @@ impl Raft {
         let node = self.config.node();
         match self.standings.get(&node) {
             None => Some(VotingBar::NotIntroduced),
-            Some(Standing::Stranger) => Some(VotingBar::WipedDisk),
+            Some(Standing::Stranger) => Some(VotingBar::Stranger),
             Some(Standing::Member) if self.state.term >= TERM_MAX => Some(VotingBar::TermsUsedUp),
             Some(Standing::Member) => (!self.log.configuration().is_voter(node)).then_some(VotingBar::NotVoter),
         }

@@ -13,6 +13,7 @@ use quorate_protocol::{
 };
 use quorate_transport::{ChannelId, Frame, Received};
 
+use crate::Founding;
 use crate::metrics::MetricKind;
 use crate::node::panic_message;
 
@@ -68,6 +69,8 @@ pub enum GroupInput {
     /// Why this node may not vote as far as incarnations go, for those who ask; nothing when it may. Comes just before the
     /// `PeerStanding` of this node. A group begins with `NotIntroduced`.
     Barred(Option<VotingBar>),
+    /// What this group was founded with, for those who ask. Comes first.
+    Founded(Founding),
     /// All peers that founded this group with other members or another protocol, for those who ask. They are strangers, nothing
     /// comes from them and nothing goes to them.
     FoundedOtherwise(BTreeSet<NodeId>),

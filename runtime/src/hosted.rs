@@ -190,10 +190,11 @@ impl<P: Hostable> Group for Hosted<P> {
             GroupInput::Loaded { ticket, result: Ok(loaded) } => Input::Loaded { ticket, loaded },
             GroupInput::Loaded { ticket, result: Err(failure) } => Input::LoadFailed { ticket, failure },
             // A bare core asks for neither snapshots nor jobs, and what it does at a shutdown its application commands.
-            // Why it may not vote is for the shell to say.
+            // Why it may not vote, and what it was founded with, is for the shell to say.
             GroupInput::Snapshot { .. }
             | GroupInput::Job { .. }
             | GroupInput::Shutdown { .. }
+            | GroupInput::Founded(_)
             | GroupInput::FoundedOtherwise(_)
             | GroupInput::Barred(_) => return,
         };

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use quorate_protocol::Role as LogRole;
-use quorate_runtime::{Obstacle, ReplicaStatus};
+use quorate_runtime::{Founding, Obstacle, ReplicaStatus};
 use serde::{Deserialize, Serialize};
 
 use super::command::{About, Role};
@@ -30,6 +30,10 @@ pub struct NodeStatus {
 pub struct GroupStatus {
     /// The group's id.
     pub group: u64,
+    /// Stands for what the node founded it with; in hexadecimal. Nodes where it differs take nothing from each other.
+    pub founding: String,
+    /// The voters that it was founded with on this node.
+    pub founded_with: Vec<u64>,
     /// What the node is in it: `leader`, `follower` and so on.
     pub role: String,
     /// The leader, as far as the node knows.
@@ -68,9 +72,12 @@ impl GroupStatus {
     /// A replica's own account, with what stands in its way.
     pub fn new(status: &ReplicaStatus, obstacles: &[Obstacle], store: &Store) -> Self {
         let log = &status.log;
+        let founding = status.founding.as_ref();
         let trouble: Vec<_> = obstacles.iter().map(|obstacle| format!("{obstacle:?}")).collect();
         Self {
             group: status.seat.group.0,
+            founding: founding.map_or_else(String::new, |founding| format!("{:032x}", founding.digest())),
+            founded_with: founding.into_iter().flat_map(Founding::voters).map(|voter| voter.0).collect(),
             role: role(status),
             leader: log.leader.map(|leader| leader.0),
             term: log.term.0,
@@ -153,8 +160,8 @@ pub fn table(cluster: &ClusterConfig) -> (String, usize) {
     let groups = || answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|status| &status.groups);
     let committed = groups().map(|group| group.commit_index).max().unwrap_or(0);
     let mut text = format!(
-        "{:<5}{:<15}{:<8}{:<7}{:>10}{:>10}{:>10}{:>8}{:>10}\n",
-        "node", "role", "leader", "term", "last", "commit", "applied", "lag", "keys"
+        "{:<5}{:<10}{:<15}{:<8}{:<7}{:>10}{:>10}{:>10}{:>8}{:>10}\n",
+        "node", "founding", "role", "leader", "term", "last", "commit", "applied", "lag", "keys"
     );
     for (id, answer) in &answers {
         let line = match answer {
@@ -168,11 +175,12 @@ pub fn table(cluster: &ClusterConfig) -> (String, usize) {
 }
 
 fn line(id: u64, group: &GroupStatus, committed: u64) -> String {
-    let GroupStatus { role, term, last_index, commit_index, applied_index, keys, .. } = group;
+    let GroupStatus { founding, role, term, last_index, commit_index, applied_index, keys, .. } = group;
+    let founding = founding.get(..FOUNDING_DIGITS).unwrap_or(founding);
     let leader = group.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string());
     let lag = committed.saturating_sub(*applied_index);
     let mut line = format!(
-        "{id:<5}{role:<15}{leader:<8}{term:<7}{last_index:>10}{commit_index:>10}{applied_index:>10}{lag:>8}{keys:>10}"
+        "{id:<5}{founding:<10}{role:<15}{leader:<8}{term:<7}{last_index:>10}{commit_index:>10}{applied_index:>10}{lag:>8}{keys:>10}"
     );
     if !group.trouble.is_empty() {
         write!(line, "  {}", group.trouble).expect("a string takes all");
@@ -182,4 +190,6 @@ fn line(id: u64, group: &GroupStatus, committed: u64) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(1);
+/// So much of a founding tells it from others.
+const FOUNDING_DIGITS: usize = 8;
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;

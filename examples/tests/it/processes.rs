@@ -32,6 +32,9 @@ fn any_node_answers_any_client_and_status_shows_all() {
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert_eq!(shown.matches("follower").count(), 2, "{shown}");
     assert_eq!(shown.lines().count(), 4, "{shown}");
+    let group = cluster.group(1).unwrap();
+    assert_eq!(group.founded_with, cluster.ids());
+    assert_eq!(shown.matches(&group.founding[..8]).count(), 3, "all founded it alike: {shown}");
 }
 
 #[test]

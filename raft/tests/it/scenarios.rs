@@ -599,8 +599,8 @@ fn scenario_24_a_wiped_voter_does_not_vote() {
     cluster.restart(NodeId(2));
     cluster.run(LIVENESS);
     assert_eq!(cluster.leader(), None);
-    assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::WipedDisk));
-    let told = LogEvent::Voting { barred: Some(VotingBar::WipedDisk) };
+    assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::Stranger));
+    let told = LogEvent::Voting { barred: Some(VotingBar::Stranger) };
     assert!(cluster.node(2).events.contains(&told));
     // With node 1 and the wiped one alone there is a leader to be, but no commit: it receives and does not count.
     cluster.crash(3);
@@ -630,7 +630,7 @@ fn scenario_24_a_wiped_voter_whom_one_never_met() {
     // Node 1 takes the new incarnation for the first.
     cluster.introduce(1, 2);
     cluster.restart(NodeId(2));
-    assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::WipedDisk));
+    assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::Stranger));
     cluster.crash(3);
     cluster.run(LIVENESS);
     assert_eq!(cluster.leader(), None, "node 2 does not vote, though node 1 would count it");
@@ -811,7 +811,7 @@ fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
         cluster.wipe(3);
         cluster.restart(NodeId(3));
         cluster.run(Duration::from_secs(2));
-        assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::WipedDisk));
+        assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::Stranger));
         assert_eq!(cluster.node(3).commands().len(), 10);
     }
 }

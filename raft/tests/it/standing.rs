@@ -129,7 +129,7 @@ fn a_node_that_becomes_a_stranger_stops_leading_and_says_why() {
     leader.lead();
     leader.input(standing(1, Standing::Stranger));
     assert_eq!(leader.role(), Role::Follower);
-    assert!(leader.events.contains(&LogEvent::Voting { barred: Some(VotingBar::WipedDisk) }));
+    assert!(leader.events.contains(&LogEvent::Voting { barred: Some(VotingBar::Stranger) }));
     leader.events.clear();
     for _ in 0..5 {
         assert_eq!(leader.time_out(), []);

@@ -97,7 +97,8 @@ impl Node {
     pub fn add(&mut self, now: Now, id: GroupId, group: Box<dyn Group>) {
         self.now = now;
         let bound = self.introductions.roster().groups.get(&id).expect("a group is bound before the node runs");
-        let (stream, voters) = (bound.stream, bound.founding.voters());
+        let (stream, founding) = (bound.stream, bound.founding.clone());
+        let voters = founding.voters();
         assert!(!self.groups.contains_key(&id), "a group is added once");
         let index = self.slots.len();
         self.groups.insert(id, index);
@@ -105,6 +106,7 @@ impl Node {
         let me = self.identity().node;
         voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
         self.slots.push(Slot::new(id, stream, voters, group));
+        self.give(index, GroupInput::Founded(founding));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.tell_standing(index, peer);
         }

@@ -145,9 +145,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn explain_no_leader(&self, role: Role, term: Term, obstacles: &mut Vec<Obstacle>) {
         obstacles.push(Obstacle::NoLeader);
         let log = self.core.status();
-        // The node knows better why incarnations bar it; the core why the configuration does.
-        let bar = self.leading.introduction_bar.or(log.barred);
-        obstacles.extend(bar.map(Obstacle::MayNotVote));
+        obstacles.extend(self.leading.voting_bar(log.barred).map(Obstacle::MayNotVote));
         if matches!(role, Role::Candidate | Role::PreCandidate) {
             obstacles.push(Obstacle::ElectionUnderWay(term));
         }

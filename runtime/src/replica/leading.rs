@@ -50,6 +50,11 @@ impl Leading {
         }
     }
 
+    /// Why this node may not vote. The node knows better why introductions bar it; the core why the configuration does.
+    pub(super) fn voting_bar(&self, of_core: Option<VotingBar>) -> Option<VotingBar> {
+        self.introduction_bar.or(of_core)
+    }
+
     /// Whether a node counts for nothing: its disk was wiped, or it belongs to others who were founded under the same name.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         !self.members.contains(&node)

@@ -14,7 +14,9 @@ use quorate_transport::{ChannelId, Received, codec};
 use crate::metrics::MetricKind;
 use crate::node::panic_message;
 use crate::sessions::Sessions;
-use crate::{CallId, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, StateMachine, TransferError};
+use crate::{
+    CallId, Founding, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, StateMachine, TransferError,
+};
 
 mod apply;
 mod catch_up;
@@ -75,6 +77,8 @@ pub struct Replica<L, S: StateMachine> {
     reads: Reads,
     snapshots: Snapshots,
     leading: Leading,
+    /// What the group was founded with, once the node has said it.
+    founding: Option<Founding>,
     catch_up: CatchUpWatch,
     /// Entries that were taken from the core or the disk and are the next to apply.
     taken: VecDeque<(LogIndex, Term, Entry)>,
@@ -146,6 +150,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             reads: Reads::default(),
             snapshots: Snapshots::default(),
             leading: Leading::default(),
+            founding: None,
             catch_up: CatchUpWatch::default(),
             taken: VecDeque::new(),
             loading: None,
@@ -329,8 +334,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.restore(snapshot);
             }
             LogEvent::Voting { barred } => {
-                // The node knows better why introductions bar it; the core why the configuration does.
-                let barred = barred.map(|bar| self.leading.introduction_bar.unwrap_or(bar));
+                let barred = self.leading.voting_bar(barred);
                 self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred }));
             }
             LogEvent::ClockDiffers { wall_ahead_ms } => {
@@ -420,6 +424,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             GroupInput::Job { .. } => return,
             GroupInput::Barred(bar) => return self.leading.introduction_bar = bar,
             GroupInput::FoundedOtherwise(peers) => return self.leading.founded_otherwise = peers,
+            GroupInput::Founded(founding) => return self.founding = Some(founding),
             GroupInput::PeerAlive(peer) => {
                 self.leading.note_heard(peer, self.now.instant);
                 Input::PeerAlive(peer)

@@ -4,15 +4,17 @@ use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, Replica
 
 use super::{CatchUp, Replica, Seat};
 use crate::metrics::{self, MetricKind};
-use crate::{Hostable, Outcome, StateMachine};
+use crate::{Founding, Hostable, Outcome, StateMachine};
 
 /// What an operator wants to know of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// Which replica.
     pub seat: Seat,
-    /// What the core says.
+    /// What the core says, with the node's reason why it does not vote in the place of the core's.
     pub log: LogStatus,
+    /// What the group was founded with. Nodes where it differs take nothing from each other. Nothing where no node runs the replica.
+    pub founding: Option<Founding>,
     /// The last entry that the state machine has applied.
     pub applied_index: LogIndex,
     /// Its log time.
@@ -149,9 +151,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             let (peer, index, bytes, length) = receiving.progress();
             TransferProgress { peer, index, bytes, length }
         });
+        let mut log = self.core.status();
+        log.barred = self.leading.voting_bar(log.barred);
         ReplicaStatus {
             seat: self.seat,
-            log: self.core.status(),
+            log,
+            founding: self.founding.clone(),
             applied_index: self.applied.index,
             applied_log_time: self.applied.log_time,
             feature_level: self.applied.level,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer, LogCommand,
-    LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, SnapshotMeta, Term, Ticket,
+    Configuration, DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer,
+    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, SnapshotMeta, Term, Ticket, VotingBar,
 };
 use quorate_runtime::{
-    CallId, Delivery, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions, ReplicaSettings,
-    Reply, TransferError,
+    CallId, Delivery, Founding, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions,
+    ReplicaSettings, Reply, TransferError,
 };
+
+use quorate_transport::ChannelId;
 
 use crate::ledger::Ledger;
 use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};
@@ -98,6 +100,30 @@ fn a_disk_that_stands_still_is_named() {
     assert_eq!(bench.replica.explain(), [Obstacle::DiskStalled]);
     bench.log(|log| log.disk = DiskState::Ready);
     assert_eq!(bench.replica.explain(), []);
+}
+
+/// The node knows why introductions bar it; the core knows only that it is a stranger.
+#[test]
+fn status_names_the_bar_that_the_node_knows() {
+    let mut bench = leader();
+    bench.script().barred = Some(VotingBar::Stranger);
+    for bar in [VotingBar::OlderCopy, VotingBar::FoundedOtherwise, VotingBar::WipedDisk] {
+        bench.give(GroupInput::Barred(Some(bar)));
+        assert_eq!(bench.replica.status().log.barred, Some(bar));
+        assert_eq!(bench.replica.explain(), [Obstacle::MayNotVote(bar)]);
+    }
+    bench.give(GroupInput::Barred(None));
+    bench.script().barred = Some(VotingBar::NotVoter);
+    assert_eq!(bench.replica.status().log.barred, Some(VotingBar::NotVoter), "the core knows its configuration");
+}
+
+#[test]
+fn status_says_what_the_group_was_founded_with() {
+    let mut bench = leader();
+    assert_eq!(bench.replica.status().founding, None, "nobody has said it");
+    let founding = Founding::new(ChannelId::FIRST_CORE, Configuration::of_voters([NodeId(1), NodeId(2)]));
+    bench.give(GroupInput::Founded(founding.clone()));
+    assert_eq!(bench.replica.status().founding, Some(founding));
 }
 
 /// However small they are, since what they cost is not known.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use quorate_protocol::{
     Committed, Configuration, DiskState, Entry, EntryHeader, EntryKind, GroupId, Incarnation, Input, Instant,
     LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Output, Proposal,
-    ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket, Wire,
-    WireError, crc32c,
+    ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket,
+    VotingBar, Wire, WireError, crc32c,
 };
 use quorate_runtime::{Group, GroupInput, GroupOutput, Replica, ReplicaSettings, Seat};
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
@@ -28,6 +28,7 @@ pub(crate) struct Script {
     /// Entries below this are not in the cache.
     pub(crate) cache_from: LogIndex,
     pub(crate) disk: DiskState,
+    pub(crate) barred: Option<VotingBar>,
     /// Proposals stand here, and are not committed.
     pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
@@ -137,7 +138,7 @@ impl ReplicatedLog for Scripted {
             log_time: NOW,
             wall_ahead_ms: Some(0),
             configuration: Configuration::of_voters([ME, LEADER]),
-            barred: None,
+            barred: script.barred,
             disk: script.disk,
             halted: None,
             peers: Vec::new(),
@@ -224,6 +225,7 @@ impl Bench {
             entries: Vec::new(),
             cache_from: LogIndex(1),
             disk: DiskState::Ready,
+            barred: None,
             appends_at: None,
             answers: Vec::new(),
             commands: Vec::new(),

@@ -7,6 +7,8 @@ use crate::kv::status::{GroupStatus, fetch};
 fn group(role: &str) -> GroupStatus {
     GroupStatus {
         group: 0,
+        founding: "1f".to_owned(),
+        founded_with: vec![1, 2, 3],
         role: role.to_owned(),
         leader: Some(1),
         term: 3,
@@ -56,7 +58,8 @@ fn status_is_what_the_node_says() {
     assert_eq!(fetched.groups, [group("leader")]);
     let page = get(&server, "/status");
     assert!(page.contains("content-type: application/json"), "{page}");
-    assert!(page.contains(r#"{"node":1,"cluster":"demo","groups":[{"group":0,"role":"leader","leader":1,"term":3,"#));
+    let founded = r#"{"node":1,"cluster":"demo","groups":[{"group":0,"founding":"1f","founded_with":[1,2,3],"#;
+    assert!(page.contains(&format!(r#"{founded}"role":"leader","leader":1,"term":3,"#)), "{page}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Director for Barred {
         let mut longest = 0;
         for status in nodes.iter().filter_map(Seen::status) {
             match status.barred {
-                Some(VotingBar::WipedDisk) => _ = self.bars.insert((status.node.0, "wiped")),
+                Some(VotingBar::Stranger) => _ = self.bars.insert((status.node.0, "a stranger")),
                 Some(VotingBar::NotIntroduced) => _ = self.bars.insert((status.node.0, "not introduced")),
                 _ => {}
             }
