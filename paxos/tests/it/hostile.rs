@@ -8,7 +8,7 @@ use quorate_paxos::synod::{Command, Event, Group, Message, Obstacle, Outcome, Re
 use quorate_paxos::{Ballot, QuorumSystem};
 use quorate_protocol::{HaltReason, Input, NodeId, Random, Standing};
 
-use crate::support::{accept, ballot, prepare, proposal, three};
+use crate::support::{accept, ballot, prepare, proposal, propose_parked, three};
 
 fn hear(cluster: &mut Cluster, from: u64, message: Message) {
     cluster.input(NodeId(1), Input::Message { from: NodeId(from), message });
@@ -43,9 +43,7 @@ fn what_no_correct_peer_says_is_ignored_by_name() {
 #[test]
 fn a_round_near_the_end_of_numbers_wins_nothing() {
     let mut cluster = three();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     // Legal as a number; but no correct node comes there from round 1 within one message.
     for round in [u64::MAX, u64::MAX / 2, 1 << 33] {
         let nack = Nack { ballot: ballot(1, 1), promised: ballot(round, 2) };
@@ -135,9 +133,7 @@ fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
 fn a_value_that_is_too_long_is_taken_from_nobody() {
     let settings = Settings { value_bytes_max: 3, ..Settings::default() };
     let mut cluster = Builder::new(3, 1).settings(settings).start();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     let system = cluster.node(1).config().system();
     let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
     let long = proposal(1, b"four");
@@ -168,9 +164,7 @@ fn another_quorum_system_is_said_on_both_sides() {
 fn what_strangers_say_counts_for_nothing() {
     let mut cluster = three();
     let system = cluster.node(1).config().system();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(2), standing: Standing::Stranger });
     hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
     hear(&mut cluster, 2, prepare(system, ballot(9, 2)));
@@ -189,9 +183,7 @@ fn what_strangers_say_counts_for_nothing() {
 #[test]
 fn what_a_node_promised_before_it_became_a_stranger_does_not_count() {
     let mut cluster = Builder::new(5, 1).start();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
     cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(2), standing: Standing::Stranger });
     hear(&mut cluster, 3, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
@@ -228,9 +220,7 @@ fn a_request_without_the_role_for_it_is_ignored() {
     let system = cluster.node(1).config().system();
     hear(&mut cluster, 2, prepare(system, ballot(1, 2)));
     hear(&mut cluster, 3, prepare(system, ballot(1, 3)));
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
     hear(&mut cluster, 5, Message::Promise(Promise { ballot: own, accepted: None }));
     let status = cluster.node(1).core().status();

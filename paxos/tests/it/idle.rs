@@ -7,7 +7,7 @@ use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
 use quorate_paxos::synod::{Group, Message, Obstacle, Outcome};
 use quorate_protocol::{Input, NodeId};
 
-use crate::support::{ballot, is_accept, is_prepare, is_promise, three};
+use crate::support::{ballot, is_accept, is_prepare, is_promise, propose_parked, three};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -81,9 +81,7 @@ fn who_is_asked_to_settle_waits_for_all_promises() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
     let group = Group::of(quorums).with_proposers([1, 2].map(NodeId));
     let mut cluster = Builder::new(3, 1).group(group).start();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     cluster.release_if(|_, to, message| to == 3 && is_prepare(message));
     cluster.hold_disk(1);
     cluster.release_if(|_, _, message| is_promise(message));

@@ -7,7 +7,7 @@ use quorate_paxos::synod::testing::{Builder, PowerCut};
 use quorate_paxos::synod::{Group, Outcome, ReadOutcome};
 use quorate_protocol::NodeId;
 
-use crate::support::{is_accept, is_prepare, is_promise, is_report, three};
+use crate::support::{is_accept, is_prepare, is_promise, is_report, prepare_with, propose_parked, three};
 
 /// Readers ask again as soon as they are answered, and proposals are decided as fast as a few rounds on these disks.
 #[test]
@@ -53,9 +53,7 @@ fn a_read_writes_nothing_and_takes_one_round_trip() {
 #[test]
 fn what_a_quorum_accepted_is_found_without_a_ballot() {
     let mut cluster = three();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     cluster.release_if(|_, _, message| is_prepare(message));
     cluster.release_if(|_, _, message| is_promise(message));
     cluster.release_if(|_, _, message| is_accept(message));
@@ -72,11 +70,7 @@ fn what_a_quorum_accepted_is_found_without_a_ballot() {
 #[test]
 fn an_acceptance_is_reported_once_it_is_durable() {
     let mut cluster = three();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
-    cluster.release_if(|_, to, message| to == 2 && is_prepare(message));
-    cluster.release_if(|_, _, message| is_promise(message));
+    prepare_with(&mut cluster, 2);
     cluster.hold_disk(2);
     cluster.release_if(|_, to, message| to == 2 && is_accept(message));
     cluster.read(3);

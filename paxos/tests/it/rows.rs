@@ -7,7 +7,8 @@ use quorate_paxos::synod::{Message, Outcome, ReadOutcome, RefuseReason};
 use quorate_protocol::{Input, NodeId};
 
 use crate::support::{
-    accept, ballot, is_accept, is_accepted, is_prepare, is_promise, is_query, is_report, prepare, proposal, three,
+    accept, ballot, is_accept, is_accepted, is_prepare, is_promise, is_query, is_report, prepare, prepare_with,
+    proposal, propose_parked, three,
 };
 
 fn value_of(outcome: Option<&ReadOutcome>) -> Option<Vec<u8>> {
@@ -20,11 +21,7 @@ fn value_of(outcome: Option<&ReadOutcome>) -> Option<Vec<u8>> {
 
 /// Has node 1 prepare with nodes 1 and `with`, and its proposal accepted there, and nobody told.
 fn accepted_at_two(cluster: &mut Cluster, with: u64) {
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
-    cluster.release_if(|_, to, message| to == with && is_prepare(message));
-    cluster.release_if(|_, _, message| is_promise(message));
+    prepare_with(cluster, with);
     cluster.release_if(|_, to, message| to == with && is_accept(message));
     assert!(cluster.node(with).disk.accepted().is_some());
 }
@@ -61,11 +58,7 @@ fn row_05_nobody_needs_to_ask() {
 #[test]
 fn row_06_a_minority_that_accepted_and_reads_of_other_quorums() {
     let mut cluster = three();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
-    cluster.release_if(|_, to, message| to == 2 && is_prepare(message));
-    cluster.release_if(|_, _, message| is_promise(message));
+    prepare_with(&mut cluster, 2);
     assert!(cluster.node(1).disk.accepted().is_some(), "accepted at 1 and nowhere else");
     cluster.crash(1, PowerCut::Lost);
     cluster.forget_parked();
@@ -138,9 +131,7 @@ fn system(cluster: &Cluster) -> u32 {
 #[test]
 fn row_08_promises_of_before_a_restart_count_for_nothing() {
     let mut cluster = three();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     cluster.release_if(|_, _, message| is_prepare(message));
     let first = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
     cluster.crash(1, PowerCut::Lost);
@@ -181,9 +172,7 @@ fn row_08_a_round_that_was_not_durable_was_heard_of_by_nobody() {
 #[test]
 fn row_09_what_was_said_outlives_a_power_cut() {
     let mut cluster = three();
-    cluster.park_all();
-    cluster.propose(1, b"one");
-    cluster.deliver();
+    propose_parked(&mut cluster);
     let mut said = Vec::new();
     for stop in 0..2 {
         cluster.release_if(|_, to, message| to == 2 && (is_prepare(message) || is_accept(message)));

@@ -20,6 +20,20 @@ pub(crate) fn three() -> Cluster {
     Builder::new(3, 1).settings(settings).start()
 }
 
+/// Has node 1 propose `one`; its messages, and all that come, are held back.
+pub(crate) fn propose_parked(cluster: &mut Cluster) {
+    cluster.park_all();
+    cluster.propose(1, b"one");
+    cluster.deliver();
+}
+
+/// And has it prepare with one other node; nobody has heard more.
+pub(crate) fn prepare_with(cluster: &mut Cluster, other: u64) {
+    propose_parked(cluster);
+    cluster.release_if(|_, to, message| to == other && is_prepare(message));
+    cluster.release_if(|_, _, message| is_promise(message));
+}
+
 pub(crate) fn ballot(round: u64, node: u64) -> Ballot {
     Ballot { round, node: NodeId(node) }
 }

@@ -29,6 +29,15 @@ fn leader() -> Bench {
     Bench::leader(ReplicaSettings::default())
 }
 
+/// Commits entries that have left the core's cache already; returns the read of them from disk.
+fn commit_beyond_cache(bench: &mut Bench, entries: u64) -> (Ticket, LoadRange) {
+    bench.log(|log| {
+        log.cache_from = LogIndex(entries + 1);
+        (0..entries).for_each(|_| log.commit(Term(1), foreign(b"a")));
+    });
+    bench.outputs.iter().find_map(load).expect("a load")
+}
+
 #[test]
 fn an_entry_whose_payload_was_changed_halts_the_group() {
     let mut bench = leader();
@@ -145,11 +154,7 @@ fn a_turn_applies_no_more_than_so_many_entries() {
 fn entries_that_were_read_are_applied_in_turns() {
     let settings = ReplicaSettings { apply_entries_max: 10, ..ReplicaSettings::default() };
     let mut bench = Bench::leader(settings);
-    bench.log(|log| {
-        log.cache_from = LogIndex(26);
-        (0..25).for_each(|_| log.commit(Term(1), foreign(b"a")));
-    });
-    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    let (ticket, _) = commit_beyond_cache(&mut bench, 25);
     let loaded = (1..=25).map(|index| (LogIndex(index), Term(1), foreign(b"a"))).collect();
     bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
     for applied in [10, 20, 25] {
@@ -163,11 +168,7 @@ fn entries_that_were_read_are_applied_in_turns() {
 #[test]
 fn after_a_snapshot_nothing_waits_for_an_earlier_failure() {
     let mut bench = leader();
-    bench.log(|log| {
-        log.cache_from = LogIndex(2);
-        log.commit(Term(1), foreign(b"a"));
-    });
-    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    let (ticket, _) = commit_beyond_cache(&mut bench, 1);
     bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Io) });
     let snapshot = snapshot_meta(1);
     bench.store.durable.insert(snapshot.index, (snapshot.clone(), vec![1, 0, 0, 0, 0, 0, 0, 0, 0]));
@@ -270,11 +271,8 @@ fn a_node_that_stops_hands_over_again_when_nobody_took_it() {
 #[test]
 fn entries_that_left_the_cache_are_read_once() {
     let mut bench = leader();
-    bench.log(|log| {
-        log.cache_from = LogIndex(3);
-        (0..3).for_each(|_| log.commit(Term(1), foreign(b"a")));
-    });
-    let (ticket, range) = bench.outputs.iter().find_map(load).expect("a load");
+    let (ticket, range) = commit_beyond_cache(&mut bench, 2);
+    bench.log(|log| log.commit(Term(1), foreign(b"a")));
     assert!(matches!(range, LoadRange::Entries { range, .. } if range == (LogIndex(1)..LogIndex(3))));
     assert_eq!(bench.replica.explain(), [Obstacle::Loading(LogIndex(1))]);
     let loaded = [1, 2].map(|index| (LogIndex(index), Term(1), foreign(b"a"))).to_vec();
@@ -286,16 +284,12 @@ fn entries_that_left_the_cache_are_read_once() {
 #[test]
 fn a_read_waits_until_its_index_is_applied() {
     let mut bench = leader();
-    bench.log(|log| {
-        log.cache_from = LogIndex(2);
-        log.commit(Term(1), foreign(b"a"));
-    });
+    let (ticket, _) = commit_beyond_cache(&mut bench, 1);
     let deadline = bench.now.instant.after(Duration::from_secs(5));
     bench.replica.read(bench.now, CallId(1), deadline);
     bench.settle();
     let is_ready = |output: &GroupOutput| matches!(output, GroupOutput::Reply { reply: Reply::ReadReady, .. });
     assert!(!bench.outputs.iter().any(is_ready), "entry 1 is still being read");
-    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
     let loaded = vec![(LogIndex(1), Term(1), foreign(b"a"))];
     bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
     assert!(bench.outputs.iter().any(is_ready));
@@ -304,11 +298,7 @@ fn a_read_waits_until_its_index_is_applied() {
 #[test]
 fn entries_that_cannot_be_read_are_tried_again_and_damaged_ones_halt() {
     let mut bench = leader();
-    bench.log(|log| {
-        log.cache_from = LogIndex(2);
-        log.commit(Term(1), foreign(b"a"));
-    });
-    let (ticket, _) = bench.outputs.iter().find_map(load).expect("a load");
+    let (ticket, _) = commit_beyond_cache(&mut bench, 1);
     bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Io) });
     assert_eq!(bench.replica.explain(), [Obstacle::LoadFailed(LogIndex(1))]);
     bench.outputs.clear();
