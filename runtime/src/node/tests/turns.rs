@@ -140,19 +140,17 @@ fn bundles_arrive_as_they_were_sent() {
     let mut world = World::introduced(3);
     let raw = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 100])];
     let large = Bytes::from(vec![8; 5000]);
-    let frames: Vec<Frame> = (1..=3)
-        .flat_map(|group| {
-            let small = Frame::new(CHANNEL, GroupId(group), Bytes::from_static(b"small"), raw.clone());
-            let big = Frame::new(CHANNEL, GroupId(group), Bytes::from_static(b"big"), vec![large.clone()]);
-            [small.expect("small"), big.expect("fits"), super::frame(GroupId(group), "last")]
-        })
-        .collect();
     let mut outgoing = super::super::bundle::Outgoing::default();
-    for frame in &frames {
-        outgoing.push(frame.clone());
+    for (name, raw) in [("small", raw), ("big", vec![large]), ("last", vec![])] {
+        for group in 1..=3 {
+            outgoing.push(Frame::new(CHANNEL, GroupId(group), name.into(), raw.clone()).expect("it fits"));
+        }
     }
     let (now, from) = (world.now, world.sender(2));
-    for packed in outgoing.pack() {
+    let packed = outgoing.pack();
+    let bundles: Vec<bool> = packed.iter().map(|packed| packed.frame.channel() == ChannelId::BUNDLES).collect();
+    assert_eq!(bundles, [true, false, false, false, true]);
+    for packed in packed {
         world.node(1).handle(now, NodeInput::Frame(Received { from, frame: packed.frame }));
     }
     world.settle();
@@ -229,6 +227,24 @@ fn timers_of_groups_are_kept() {
     assert_eq!(world.fake(1, 2).seen.last().map(String::as_str), Some("timeout"));
     assert!(world.node(1).deadline() > wanted);
     assert_eq!(world.fake(1, 1).deadline, None::<Instant>);
+}
+
+/// A group judges silence by what came: frames that lay in the inbox of a loop that stood still come before the time-out.
+#[test]
+fn a_time_out_waits_behind_the_frames_that_came_before_it() {
+    let mut world = World::introduced(1);
+    let due = world.now.instant.after(Duration::from_millis(7));
+    enter(&mut world, 1, 1, |fake| fake.deadline = Some(due));
+    world.settle();
+    world.now.instant = due;
+    let now = world.now;
+    world.give(1, 1, 2, "early");
+    world.node(1).handle(now, NodeInput::Timeout);
+    world.give(1, 1, 3, "late");
+    world.settle();
+    let seen = world.fake(1, 1).seen.iter().filter(|seen| !seen.starts_with("PeerAlive"));
+    let last: Vec<_> = seen.rev().take(3).collect();
+    assert_eq!(last, ["late from 3", "timeout", "early from 2"], "newest first");
 }
 
 #[test]
