@@ -25,7 +25,7 @@ pub struct Settings {
     pub pinned_bytes_max: u64,
     /// The most bytes of one stream that are moved out of a segment before the stream is asked to compact instead.
     pub rewrite_bytes_max: u64,
-    /// The most bytes kept of a torn tail that is cut, in one side file.
+    /// The most bytes kept of a torn tail that is cut, in one side file. None are where the disk has no room for them.
     pub cut_bytes_max: u64,
     /// The most side files of cut tails; the oldest go.
     pub cut_files_max: usize,

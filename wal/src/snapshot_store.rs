@@ -142,7 +142,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// Opens the directory, makes it when it is missing, and removes what was left half written.
     ///
     /// # Errors
-    /// When the disk refuses, or the directory holds a file that no snapshot store wrote.
+    /// When the disk refuses, or the directory holds a file that no snapshot store wrote; then nothing is removed.
     pub fn open(disk: D, directory: &Path, cluster: ClusterId, group: GroupId) -> Result<Self, SnapshotError> {
         let store = Self { disk, directory: directory.to_owned(), cluster, group };
         at(directory, store.disk.create_dir(directory))?;
@@ -151,13 +151,14 @@ impl<D: Disk> SnapshotStore<D> {
         for parent in directory.ancestors() {
             at(parent, store.disk.sync_dir(parent))?;
         }
-        for name in at(directory, store.disk.list(directory))? {
-            let path = directory.join(&name);
-            if name.ends_with(TEMPORARY) {
-                at(&path, store.disk.remove(&path))?;
-            } else if index_of(&name).is_none() {
-                return Err(SnapshotError::Unknown { path });
-            }
+        let names = at(directory, store.disk.list(directory))?;
+        let is_ours = |name: &&String| index_of(name.strip_suffix(TEMPORARY).unwrap_or(name)).is_some();
+        if let Some(unknown) = names.iter().find(|name| !is_ours(name)) {
+            return Err(SnapshotError::Unknown { path: directory.join(unknown) });
+        }
+        for unfinished in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
+            let path = directory.join(unfinished);
+            at(&path, store.disk.remove(&path))?;
         }
         Ok(store)
     }

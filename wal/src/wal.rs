@@ -99,7 +99,7 @@ pub struct Report {
     pub repaired_batches: u64,
 }
 
-/// A torn tail. Its first bytes are kept in a file whose name begins with `cut-`.
+/// A torn tail. Its first bytes are kept in a file whose name begins with `cut-`, unless the disk has no room for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// In which segment.

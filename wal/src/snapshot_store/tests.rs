@@ -4,7 +4,7 @@ use std::path::Path;
 use quorate_protocol::{ClusterId, Configuration, GroupId, LogIndex, LogTime, NodeId, SnapshotMeta, Term};
 
 use super::{SnapshotError, SnapshotStore};
-use crate::disk::{Crash, MemoryDisk};
+use crate::disk::{Crash, Disk, MemoryDisk};
 
 const CLUSTER: ClusterId = ClusterId(7);
 const GROUP: GroupId = GroupId(3);
@@ -124,9 +124,17 @@ fn refuses_what_is_foreign_newer_or_unknown_and_changes_nothing() {
             .iter()
             .all(|done| { *done == crate::disk::DiskOperation::SyncDir })
     );
-    disk.replace("snapshots/holiday.jpg", b"");
-    let unknown = SnapshotStore::open(disk, Path::new("snapshots"), CLUSTER, GROUP);
-    assert!(matches!(unknown, Err(SnapshotError::Unknown { .. })));
+    let unfinished = Path::new("snapshots/00000000000000000004.snapshot.tmp");
+    disk.replace(unfinished, b"");
+    for name in ["snapshots/holiday.jpg", "snapshots/holiday.tmp"] {
+        disk.replace(name, b"");
+        let unknown = SnapshotStore::open(disk.clone(), Path::new("snapshots"), CLUSTER, GROUP);
+        assert!(matches!(unknown, Err(SnapshotError::Unknown { .. })), "{name}");
+        assert!(disk.paths().contains(&unfinished.to_owned()), "{name}");
+        disk.remove(name.as_ref()).expect("there");
+    }
+    open(&disk);
+    assert!(!disk.paths().contains(&unfinished.to_owned()));
 }
 
 #[test]
