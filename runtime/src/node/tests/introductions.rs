@@ -1,6 +1,6 @@
 //! The incarnation rules: who counts for what after a start, a restart, a wiped disk.
 
-use quorate_protocol::{Configuration, GroupId, NodeId, Standing, VotingBar};
+use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Standing, VotingBar};
 use quorate_transport::Received;
 
 use super::{Disk, Fake, World};
@@ -153,17 +153,40 @@ fn what_a_stranger_says_of_us_counts_for_nothing() {
     assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
 }
 
-#[test]
-fn a_stranger_is_one_from_its_first_frame_on() {
-    let mut world = World::introduced(1);
-    world.wipe(2);
-    world.incarnations.insert(NodeId(2), quorate_protocol::Incarnation(999));
-    world.give(1, 1, 2, "too early");
-    // It says how it founded the group; from then on it is heard, and counts for nothing.
+/// Node 1 is greeted by whoever has the id 2 now.
+fn greet_1_as_2(world: &mut World) {
     let start = Start::default();
     let hello = NodeMessage::Hello { known: None, start, is_older: false, foundings: Vec::new() };
     let (now, from) = (world.now, world.sender(2));
     world.node(1).handle(now, NodeInput::Frame(Received { from, frame: node_frame(&hello, Vec::new()) }));
+}
+
+/// Two processes run under one id, and the node that is known speaks behind the stranger, in one round.
+#[test]
+fn each_frame_is_judged_by_its_own_sender() {
+    let mut world = World::introduced(1);
+    let known = world.incarnations.insert(NodeId(2), Incarnation(999)).expect("it was introduced");
+    greet_1_as_2(&mut world);
+    world.give(1, 1, 2, "acknowledged");
+    world.incarnations.insert(NodeId(2), known);
+    greet_1_as_2(&mut world);
+    world.give(1, 1, 2, "alive");
+    world.settle();
+    let of_2 = |seen: &&String| seen.starts_with("PeerStanding { node: NodeId(2)") || seen.ends_with("from 2");
+    let seen: Vec<&String> = world.fake(1, 1).seen.iter().filter(of_2).collect();
+    let told = |standing| format!("PeerStanding {{ node: NodeId(2), standing: {standing} }}");
+    let expected = [&told("Stranger"), &"acknowledged from 2".to_owned(), &told("Member"), &"alive from 2".to_owned()];
+    assert!(seen.ends_with(&expected), "{seen:?}");
+}
+
+#[test]
+fn a_stranger_is_one_from_its_first_frame_on() {
+    let mut world = World::introduced(1);
+    world.wipe(2);
+    world.incarnations.insert(NodeId(2), Incarnation(999));
+    world.give(1, 1, 2, "too early");
+    // It says how it founded the group; from then on it is heard, and counts for nothing.
+    greet_1_as_2(&mut world);
     world.give(1, 1, 2, "hello");
     world.settle();
     assert!(!world.fake(1, 1).seen.iter().any(|seen| seen.starts_with("too early")));
