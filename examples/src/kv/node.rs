@@ -12,7 +12,8 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_runtime::{
-    Group, GroupStart, NodeHandle, OpenError, Replica, ReplicaHandle, ReplicaSettings, Seat, Server, ServerBuilder,
+    Group, GroupStart, Node, NodeHandle, OpenError, Replica, ReplicaHandle, ReplicaSettings, Seat, Server,
+    ServerBuilder,
 };
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -47,7 +48,7 @@ pub struct NodeOptions {
     pub http: Option<(TcpListener, PrometheusHandle)>,
 }
 
-/// Why a node did not start. Nothing runs.
+/// Why a node did not start, or ended. Nothing runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
@@ -57,6 +58,9 @@ pub enum NodeError {
     /// A thread or a listener could not be set up.
     #[error("the node cannot be set up: {0}")]
     Io(#[from] io::Error),
+    /// It ran, and its group has stopped: its log has failed, or what it was told cannot be.
+    #[error("its group has stopped: {0}")]
+    GroupStopped(String),
 }
 
 /// A node that runs. Dropping it stops it as a crash would.
@@ -206,16 +210,35 @@ fn run(
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());
         }
+        let stopped = group_stopped(server.handle());
         tokio::select! {
             () = server.run() => Ok(()),
             served = clients => Ok(served?),
+            reason = stopped => Err(NodeError::GroupStopped(reason)),
             _ = crashed => Ok(()),
         }
     })
+}
+
+/// Waits until the node's group has stopped, and says why. Nothing but a start can help such a node: it reads its log anew, or refuses
+/// it by name.
+async fn group_stopped(node: NodeHandle) -> String {
+    let replica = ReplicaHandle::<Raft, Store>::new(node.clone(), GROUP);
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let has_stopped = |node: &Node| node.groups().any(|(_, runs)| !runs);
+        // Who cannot be asked does not run, which is seen elsewhere.
+        if node.inspect(has_stopped).await == Ok(true) {
+            let reason = replica.status().await.ok().and_then(|status| status.halted);
+            return reason.map_or_else(|| "it panicked".to_owned(), |reason| reason.to_string());
+        }
+    }
 }
 
 /// One in so many entries of a snapshot stays in the log.
 const KEPT_SHARE: u64 = 100;
 /// Threads for `KEYS`; one more search waits.
 const BLOCKING_THREADS_MAX: usize = 2;
+/// How often a node looks whether its group still runs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);

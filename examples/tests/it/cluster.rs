@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -14,6 +15,7 @@ use std::{fs, io};
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::config::{ClusterConfig, NodeConfig};
 use quorate_examples::kv::status::{self, GroupStatus};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// How long a test waits for what must come. It only ends tests that would hang.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -75,7 +77,24 @@ impl Cluster {
 
     /// Starts a node whose log goes elsewhere, at a level of its own.
     pub(crate) fn launch_with(&mut self, id: u64, level: &str, errors: Stdio) {
-        let process = Command::new(env!("CARGO_BIN_EXE_kv"))
+        self.launch_by(Command::new(env!("CARGO_BIN_EXE_kv")), id, level, errors);
+    }
+
+    /// Starts a node that is told by errors, not by a signal, when files must not be as long as it wants them.
+    pub(crate) fn launch_limited(&mut self, id: u64) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kv")]);
+        self.launch_by(shell, id, "info", Stdio::piped());
+    }
+
+    /// From now on a node can write to no file.
+    pub(crate) fn refuse_writes(&self, id: u64) {
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        prlimit(Some(Pid::from_child(&self.processes[&id])), Resource::Fsize, none).unwrap();
+    }
+
+    fn launch_by(&mut self, mut command: Command, id: u64, level: &str, errors: Stdio) {
+        let process = command
             .args(["serve", "--node", &id.to_string(), "--config"])
             .arg(self.config_path())
             .env("RUST_LOG", level)
@@ -89,6 +108,13 @@ impl Cluster {
     /// Takes the other end of a node's log, which was launched with a pipe.
     pub(crate) fn log_reader(&mut self, id: u64) -> ChildStderr {
         self.processes.get_mut(&id).unwrap().stderr.take().unwrap()
+    }
+
+    /// Waits until a node that was launched with a pipe ends by itself; returns its exit code and what it has said.
+    pub(crate) fn end(&mut self, id: u64) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.log_reader(id).read_to_string(&mut said).unwrap();
+        (self.processes.remove(&id).unwrap().wait().unwrap().code(), said)
     }
 
     /// Waits for a node that must refuse to start, and returns what it says.

@@ -323,6 +323,23 @@ fn a_node_outlives_whoever_reads_its_log() {
     cluster.terminate(1);
 }
 
+/// There is nothing that such a node can still do: whoever watches it starts it again.
+#[test]
+fn a_node_whose_log_fails_ends_and_says_why() {
+    let mut cluster = Cluster::describe(1, "");
+    cluster.launch_limited(1);
+    let mut client = cluster.client(1);
+    assert_eq!(client.ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
+    cluster.refuse_writes(1);
+    let refused = client.ask(&[b"SET", b"key", b"other"]);
+    assert!(!matches!(refused, Ok(Answer::Status(_))), "{refused:?}");
+    let (code, said) = cluster.end(1);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("kv: node 1 stopped by itself: its group has stopped: the log"), "{said}");
+    cluster.launch(1);
+    assert_eq!(cluster.client(1).ask(&[b"GET", b"key"]).unwrap(), bulk("value"));
+}
+
 #[test]
 fn a_follower_says_that_it_is_none_to_write_to_first() {
     let cluster = Cluster::start();
