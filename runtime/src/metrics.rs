@@ -46,7 +46,7 @@ metrics! {
     GROUPS_HALTED = Counter "quorate_node_groups_halted_total", "Groups that stopped on this node.";
     SYNCS = Counter "quorate_log_syncs_total", "Syncs of the log.";
     SYNC_MICROSECONDS = Counter "quorate_log_sync_microseconds_total", "Time spent in syncs of the log.";
-    SYNCS_BY_DURATION = Counter "quorate_log_syncs_by_duration_total", "Syncs by how long they took: less than `below_us`, and not less than the label before.";
+    SYNCS_BY_DURATION = Counter "quorate_log_syncs_by_duration_total", "Syncs by how long they took: at most `below_us`, and more than the label before.";
     LOG_BYTES = Counter "quorate_log_bytes_total", "Bytes of batches written to the log, padding included.";
     LOG_DISK_BYTES = Gauge "quorate_log_disk_bytes", "Bytes of all segment files.";
     LOG_LIVE_BYTES = Gauge "quorate_log_live_bytes", "Bytes that live records keep.";
@@ -77,7 +77,8 @@ metrics! {
 
 /// A number as a gauge has it, exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-pub(crate) fn as_gauge(value: u64) -> f64 {
+#[must_use]
+pub fn as_gauge(value: u64) -> f64 {
     value as f64
 }
 

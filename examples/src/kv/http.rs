@@ -20,9 +20,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use quorate_runtime::metrics::as_gauge;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::accept::accept;
 use super::logging;
 use super::status::{NodeStatus, STOPPED};
 
@@ -115,7 +117,7 @@ impl HttpServer {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    result = accept(listener, router(pages), limits) => {
+                    result = serve(listener, router(pages), limits) => {
                         if let Err(error) = result {
                             tracing::error!(%error, "the http port stopped");
                         }
@@ -143,20 +145,12 @@ impl Drop for HttpServer {
 }
 
 /// Accepts connections until it is dropped.
-async fn accept(listener: TcpListener, router: Router, limits: HttpLimits) -> io::Result<()> {
+async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Most likely the process has no descriptors left: trying at once would only burn the processor.
-                tracing::debug!(%error, "an http connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let stream = accept(&listener).await;
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
             let mut http = http1::Builder::new();
@@ -201,7 +195,7 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn show_metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    metrics::gauge!("kv_log_lines_lost").set(metrics_value(logging::lines_lost()));
+    metrics::gauge!("kv_log_lines_lost").set(as_gauge(logging::lines_lost() as u64));
     pages.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], pages.metrics.render())
 }
@@ -210,14 +204,7 @@ async fn status(State(pages): State<Pages>) -> impl IntoResponse {
     pages.status().await.map(axum::Json).ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// As a gauge; a count that is not exact any more is far beyond what matters.
-#[allow(clippy::cast_precision_loss)]
-fn metrics_value(count: usize) -> f64 {
-    count as f64
-}
-
 const PATIENCE: Duration = Duration::from_millis(800);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

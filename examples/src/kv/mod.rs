@@ -6,6 +6,7 @@
 //! bound of open files; [`backend`] binds connections to a replica, [`node`] is all of it on one loop, [`cluster`] three of
 //! them. [`client`] is the other end of a connection.
 
+mod accept;
 pub mod backend;
 pub mod client;
 pub mod cluster;

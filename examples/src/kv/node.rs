@@ -213,7 +213,7 @@ fn run(
         let stopped = group_stopped(server.handle());
         tokio::select! {
             () = server.run() => Ok(()),
-            served = clients => Ok(served?),
+            served = clients => match served? {},
             reason = stopped => Err(NodeError::GroupStopped(reason)),
             _ = crashed => Ok(()),
         }

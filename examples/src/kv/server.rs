@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::accept::accept;
 use super::command::{About, Answer, At, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::store::Store;
@@ -65,19 +67,11 @@ impl Default for ServerLimits {
 /// Accepts clients until it is dropped. To be run within a [`tokio::task::LocalSet`]; connections are tasks of their own.
 ///
 /// # Errors
-/// When the listener fails for another reason than too few file descriptors, which it waits out.
-pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: ServerLimits) -> io::Result<()> {
+/// When the listener has no address.
+pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: ServerLimits) -> io::Result<Infallible> {
     let server = Rc::new(Server::new(backend, limits, listener.local_addr()?.port()));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) if is_passing(&error) => {
-                tracing::warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let stream = accept(&listener).await;
         let server = Rc::clone(&server);
         tokio::task::spawn_local(async move {
             if let Err(error) = server.converse(stream).await {
@@ -326,16 +320,5 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
     moved
 }
 
-/// Whether the listener will work again: the client went away, or file descriptors ran out.
-fn is_passing(error: &io::Error) -> bool {
-    const FILES_OF_SYSTEM: i32 = 23;
-    const FILES_OF_PROCESS: i32 = 24;
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    ) || matches!(error.raw_os_error(), Some(FILES_OF_SYSTEM | FILES_OF_PROCESS))
-}
-
 /// Room for one read of a socket.
 const READ_BYTES: usize = 16 * 1024;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -65,7 +65,7 @@ impl Server {
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
                 let backend = OneStore(Rc::new(RefCell::new(Store::new(0))));
                 tokio::select! {
-                    served = serve(listener, backend, limits) => served.unwrap(),
+                    served = serve(listener, backend, limits) => match served.unwrap() {},
                     _ = stopped => {}
                 }
             });
