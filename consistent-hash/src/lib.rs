@@ -6,7 +6,7 @@ extern crate alloc;
 extern crate std;
 
 mod bounded;
-mod compat;
+pub mod compat;
 mod digest;
 mod error;
 mod hash;
@@ -27,7 +27,6 @@ mod state;
 mod zones;
 
 pub use bounded::{BoundedLoads, Load, LoadFactor, LoadFactorError};
-pub use compat::{CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, Partitions, REDIS_SLOTS, RedisSlots, redis_slot};
 pub use error::{BuildError, RemoveError, ReplicaError, WeightError};
 pub use hash::{HASH_VERSION, Hasher, KeyHash};
 pub use jump::{Jump, jump};

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use quorate_consistent_hash::compat::{CompatRing, RingSystem};
 use quorate_consistent_hash::{
     Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, NodeIndex, Nodes, Placement, Rendezvous, Ring,
 };
@@ -36,6 +37,7 @@ const LAST: fn(u32) -> u32 = |nodes| nodes - 1;
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
     let mut all = ours();
+    all.extend(compatible());
     all.extend(rings());
     all.extend(others());
     all.extend(candidates());
@@ -103,6 +105,38 @@ fn ours() -> Vec<Box<dyn Subject>> {
             Some(three)
         ),
     ]
+}
+
+/// Rings of other programs with as many tokens as ours, of 32 bits and of 64.
+fn compatible() -> Vec<Box<dyn Subject>> {
+    vec![
+        case!(
+            "**CompatRing, nginx**",
+            ALL,
+            MIDDLE,
+            |ids: &[u32]| (CompatRing::new(RingSystem::Nginx, nodes(ids)).unwrap(), ids.to_vec()),
+            |(ring, ids): &Ours<CompatRing>, key| ids[ring.owner_of(short_hash(key)).get()],
+            Some(|(ring, ids): &Ours<CompatRing>, key| {
+                let mut out = [NodeIndex::default(); 3];
+                ring.fill_replicas(short_hash(key), &mut out).expect("there are three nodes");
+                ids[out[0].get()] ^ ids[out[1].get()] ^ ids[out[2].get()]
+            })
+        ),
+        case!(
+            "**CompatRing, uhashring**",
+            ALL,
+            MIDDLE,
+            |ids: &[u32]| (CompatRing::new(RingSystem::Uhashring, nodes(ids)).unwrap(), ids.to_vec()),
+            owner,
+            Some(three)
+        ),
+    ]
+}
+
+/// A hash as programs have it that hash to 32 bits.
+#[inline]
+fn short_hash(key: u64) -> KeyHash {
+    CompatRing::key_hash((hash(key).0 >> 32) as u32)
 }
 
 /// A gap in the ids is a node removed, as is Memento's way.

@@ -1,5 +1,5 @@
-//! The other hashes of the implementations we agree with: CRC-32 (nginx, librdkafka), CRC-16 (Redis), MurmurHash2 of 64 bits (Envoy,
-//! on request) and of 32 (Kafka), FNV-1a (Sarama).
+//! Checksums and small hashes of the implementations we agree with: CRC-32 (nginx, librdkafka and many more), CRC-16 (Redis),
+//! MurmurHash2 of 64 bits (Envoy, on request), FNV-1a (Sarama).
 
 /// A CRC-32 (ISO 3309, reflected, polynomial 0xEDB88320) that can be continued.
 #[derive(Clone, Copy)]
@@ -27,6 +27,14 @@ pub(super) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc: u16, &byte| (crc << 8) ^ CRC16[usize::from(crc.to_be_bytes()[0] ^ byte)])
 }
 
+/// CRC-16/XMODEM in a register of 32 bits of which none is cut off, as twemproxy computes it.
+pub(super) fn crc16_uncut(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |crc: u32, &byte| {
+        let [_, high, ..] = crc.to_le_bytes();
+        (crc << 8) ^ u32::from(CRC16[usize::from(high ^ byte)])
+    })
+}
+
 /// MurmurHash2 for 64-bit machines (Appleby, `MurmurHash64A`), as the GNU C++ library's `std::hash` seeds it.
 pub(super) fn murmur2(bytes: &[u8]) -> u64 {
     const MULTIPLIER: u64 = 0xC6A4_A793_5BD1_E995;
@@ -43,28 +51,6 @@ pub(super) fn murmur2(bytes: &[u8]) -> u64 {
         hash = (hash ^ little_endian(rest)).wrapping_mul(MULTIPLIER);
     }
     mix(mix(hash).wrapping_mul(MULTIPLIER))
-}
-
-/// MurmurHash2 of 32 bits (Appleby), as Kafka's Java client seeds it.
-pub(super) fn murmur2_32(bytes: &[u8]) -> u32 {
-    const MULTIPLIER: u32 = 0x5BD1_E995;
-    const SEED: u32 = 0x9747_B28C;
-    let mix = |word: u32| (word ^ (word >> 24)).wrapping_mul(MULTIPLIER);
-    // The length of a key in Kafka fits 32 bits; of a longer one the rest is dropped.
-    let [a, b, c, d, ..] = (bytes.len() as u64).to_le_bytes();
-    let mut hash = SEED ^ u32::from_le_bytes([a, b, c, d]);
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        hash = hash.wrapping_mul(MULTIPLIER) ^ mix(word.wrapping_mul(MULTIPLIER));
-    }
-    let rest = words.remainder();
-    if !rest.is_empty() {
-        let word = rest.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte));
-        hash = (hash ^ word).wrapping_mul(MULTIPLIER);
-    }
-    let hash = (hash ^ (hash >> 13)).wrapping_mul(MULTIPLIER);
-    hash ^ (hash >> 15)
 }
 
 /// FNV-1a of 32 bits (Fowler, Noll, Vo).
@@ -117,10 +103,7 @@ mod tests {
         // The check value of a CRC is that of these nine digits.
         assert_eq!(Crc32::new().update(b"1234").update(b"56789").finish(), 0xCBF4_3926);
         assert_eq!(crc16(b"123456789"), 0x31C3);
-        // By kafka-python 2.0.2, and by the authors of FNV.
-        for (key, hash) in [("", 0x106E_08D9), ("a", 0xA2D0_B27C), ("abc", 0x1C94_221B), ("ключ", 0x7E80_6270)] {
-            assert_eq!(murmur2_32(key.as_bytes()), hash, "{key}");
-        }
+        // By the authors of FNV.
         assert_eq!(fnv1a32(b"foobar"), 0xBF9C_F968);
     }
 }

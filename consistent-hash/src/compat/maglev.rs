@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::ring::whole_weights;
 use crate::error::BuildError;
 use crate::hash::{KeyHash, xxh64};
 use crate::maglev::{Filler, check_nodes, check_size, fill, modulo};
@@ -111,4 +110,13 @@ impl Placement for EnvoyMaglev {
         // Whether the walk was broken off makes no difference to the caller, who knows.
         let _ = { owners }.try_for_each(visit);
     }
+}
+
+fn whole_weights(nodes: &Nodes) -> Result<impl Iterator<Item = u64>, BuildError> {
+    for (_, node) in nodes.iter() {
+        if node.weight().whole().is_none() {
+            return Err(BuildError::FractionalWeight(node.name().into()));
+        }
+    }
+    Ok(nodes.iter().filter_map(|(_, node)| node.weight().whole()).map(u64::from))
 }

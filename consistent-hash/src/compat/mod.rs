@@ -1,14 +1,33 @@
 //! Placement as other programs do it, bit for bit; golden tables from those programs pin it.
 
 mod checksum;
+mod crush;
+mod erlang;
+mod functions;
+mod haproxy;
+mod jenkins;
 mod maglev;
 mod md5;
+mod memcached;
+mod murmur;
 mod partitions;
+mod points;
 mod ring;
 mod server;
+mod sha256;
 mod slots;
+mod swift;
+mod system;
 
+pub use crush::{CrushBucket, CrushError, CrushMap, CrushStep, ceph_input, ceph_placement_group};
+pub use functions::{
+    PostgresValue, cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, swift_partition,
+};
+pub use haproxy::{HaproxyFunction, HaproxyHash};
 pub use maglev::EnvoyMaglev;
+pub use memcached::MemcachedHash;
 pub use partitions::Partitions;
-pub use ring::{CompatRing, EnvoyHash, EnvoyRing};
+pub use ring::{CompatRing, Server};
 pub use slots::{REDIS_SLOTS, RedisSlots, redis_slot};
+pub use swift::{SwiftDevice, SwiftError, SwiftRing};
+pub use system::{EnvoyHash, EnvoyRing, LibmemcachedRing, RingSystem, TwemproxyRing};

@@ -1,19 +1,20 @@
 //! Rings that place keys exactly as other programs do.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
 use core::ops::ControlFlow;
 
-use super::checksum::{Crc32, murmur2};
-use super::md5::md5;
+use super::points::{Listed, Points};
 use super::server::{self, require_distinct};
+use super::system::RingSystem;
 use crate::error::{BuildError, ReplicaError};
-use crate::hash::{KeyHash, xxh64};
+use crate::hash::KeyHash;
 use crate::movement::sealed;
-use crate::node::{NodeIndex, Nodes};
+use crate::node::{Node, NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
-use crate::ring::table::{TOKENS_MAX, TokenTable};
+use crate::ring::table::TokenTable;
 
 /// A ring that agrees bit for bit with another program: keys, tokens, and who owns a token two nodes have.
 ///
@@ -21,208 +22,174 @@ use crate::ring::table::{TOKENS_MAX, TokenTable};
 /// bits, its hash is the upper half of a [`KeyHash`] ([`CompatRing::key_hash`] makes one).
 ///
 /// ```
-/// use quorate_consistent_hash::{CompatRing, Nodes, Placement};
+/// use quorate_consistent_hash::compat::{CompatRing, RingSystem};
+/// use quorate_consistent_hash::{Nodes, Placement};
 ///
-/// let ring = CompatRing::nginx(Nodes::named(["10.0.0.1:80", "10.0.0.2:80"])?)?;
+/// let ring = CompatRing::new(RingSystem::Nginx, Nodes::named(["10.0.0.1:80", "10.0.0.2:80"])?)?;
 /// assert_eq!(ring.owner(b"/index.html").name(), "10.0.0.1:80");
 /// # Ok::<(), quorate_consistent_hash::BuildError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct CompatRing {
-    dialect: Dialect,
+    system: RingSystem,
     nodes: Nodes,
     table: TokenTable,
+    keyless: Vec<Box<str>>,
 }
 
-/// Whose ring it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
-    Ketama,
-    Nginx,
-    Envoy,
+/// A server as another program's configuration lists it. Unlike a [`Node`] it may be listed twice and have a weight of zero.
+///
+/// | system | the name |
+/// | --- | --- |
+/// | libmemcached | `host:port`, `[IPv6 address]:port`, or the path of a Unix socket; port 11211 may be left out |
+/// | twemproxy | `host:port` or the path of a socket; the name behind it, where there is one, is `hashed` |
+/// | nginx | as in `server`: `host`, `host:port` or `unix:PATH` |
+/// | Envoy, gRPC | the address `ip:port`, the host name, or the `hash_key` of the metadata |
+/// | Varnish | the name of the backend in VCL; an `ident` is `hashed` |
+/// | Traffic Server | `host:port`; the string behind `&` is `hashed` |
+/// | others | the text the program was given |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The name, as the table above has it.
+    pub name: Box<str>,
+    /// The weight; nothing where it is zero.
+    pub weight: Option<Weight>,
+    /// What the program hashes in place of what it makes of the name.
+    pub hashed: Option<Box<str>>,
+    /// The `id` of a server in HAProxy.
+    pub id: Option<u32>,
 }
 
-/// How Envoy sizes and hashes its ring (`envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnvoyRing {
-    /// `minimum_ring_size`, in tokens; 1024 by default.
-    pub minimum_ring_size: u64,
-    /// `maximum_ring_size`, in tokens; 8388608 by default, and at most.
-    pub maximum_ring_size: u64,
-    /// `hash_function`, which makes the tokens; keys are always hashed by XXH64.
-    pub hash_function: EnvoyHash,
+impl Server {
+    /// A server of weight one, with nothing but a name.
+    pub fn new(name: impl Into<Box<str>>) -> Self {
+        Self { name: name.into(), weight: Some(Weight::ONE), hashed: None, id: None }
+    }
 }
 
-/// How Envoy hashes tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EnvoyHash {
-    /// `XX_HASH`, the default.
-    #[default]
-    XxHash,
-    /// `MURMUR_HASH_2`.
-    MurmurHash2,
-}
-
-impl Default for EnvoyRing {
-    fn default() -> Self {
-        Self { minimum_ring_size: 1024, maximum_ring_size: ENVOY_TOKENS_MAX, hash_function: EnvoyHash::XxHash }
+impl From<&Node> for Server {
+    fn from(node: &Node) -> Self {
+        Self { weight: Some(node.weight()), ..Self::new(node.name()) }
     }
 }
 
 impl CompatRing {
-    /// As libmemcached places with `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED`. Names are `host:port`, `[IPv6 address]:port`, or the path
-    /// of a Unix socket; port 11211, which libmemcached leaves out of what it hashes, may be left out.
+    /// As a program places on these nodes, each of which owns keys.
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::ShareTooSmall`] where libmemcached would give a server no token;
-    /// [`BuildError::SameServer`] for two names of one server; [`BuildError::TooManyTokens`].
-    #[doc(alias = "ketama")]
-    pub fn libmemcached(nodes: Nodes) -> Result<Self, BuildError> {
-        require_distinct(&nodes, server::memcached_meaning)?;
-        check_size(160 * nodes.len() as u64)?;
-        let total = whole_weights(&nodes)?.sum::<u64>();
-        #[expect(clippy::cast_precision_loss, reason = "what libmemcached computes")]
-        let (total, live) = (total as f32, nodes.len() as f32);
-        let ketama = |nodes: &Nodes, index, points: &mut Vec<_>| {
-            let node = nodes.node(index);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_precision_loss,
-                clippy::cast_sign_loss,
-                reason = "what libmemcached computes: single precision but for the last sum, then truncated"
-            )]
-            let digests = {
-                let share = node.weight().whole().unwrap_or(0) as f32 / total;
-                (f64::from(share * 160.0 / 4.0 * live) + 0.000_000_000_1) as f32 as u32
-            };
-            ketama_points(&server::memcached(node.name()), digests, index, points);
-        };
-        Self::build(Dialect::Ketama, nodes, ketama)
-    }
-
-    /// As libketama places. Names are the addresses of its server list, `host:port`; weights are its memory sizes.
-    ///
-    /// # Errors
-    ///
-    /// As [`CompatRing::libmemcached`].
-    pub fn libketama(nodes: Nodes) -> Result<Self, BuildError> {
-        require_distinct(&nodes, str::to_ascii_lowercase)?;
-        check_size(160 * nodes.len() as u64)?;
-        let total = whole_weights(&nodes)?.sum::<u64>();
-        #[expect(clippy::cast_precision_loss, reason = "what libketama computes")]
-        let (total, servers) = (total as f32, nodes.len() as f64);
-        let ketama = |nodes: &Nodes, index, points: &mut Vec<_>| {
-            let node = nodes.node(index);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_precision_loss,
-                clippy::cast_sign_loss,
-                reason = "what libketama computes: the share in single precision, the rest in double"
-            )]
-            let digests = {
-                let share = node.weight().whole().unwrap_or(0) as f32 / total;
-                (f64::from(share) * 40.0 * servers) as f32 as u32
-            };
-            ketama_points(node.name(), digests, index, points);
-        };
-        Self::build(Dialect::Ketama, nodes, ketama)
-    }
-
-    /// As nginx places with `hash KEY consistent` (and Tengine and the Perl module Cache::Memcached::Fast). Names are as in the
-    /// `server` directives: `host`, `host:port` or `unix:PATH`.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::TooManyTokens`]; [`BuildError::SameServer`] for two names of one server.
-    pub fn nginx(nodes: Nodes) -> Result<Self, BuildError> {
-        require_distinct(&nodes, server::nginx_meaning)?;
-        let tokens = whole_weights(&nodes)?.sum::<u64>().saturating_mul(160);
-        check_size(tokens)?;
-        Self::build(Dialect::Nginx, nodes, |nodes, index, points| {
-            let node = nodes.node(index);
-            let (host, port) = server::nginx(node.name());
-            let base = Crc32::new().update(host.as_bytes()).update(&[0]).update(port.as_bytes());
-            let mut previous = 0_u32;
-            for _ in 0..160 * u64::from(node.weight().whole().unwrap_or(0)) {
-                previous = base.update(&previous.to_le_bytes()).finish();
-                points.push((upper(previous), index));
+    /// [`BuildError::FractionalWeight`] for systems that know no such weights; [`BuildError::ShareTooSmall`] where the program would give
+    /// a server no token; [`BuildError::SameServer`] for two names of one server; [`BuildError::HashCollision`] for a server all of
+    /// whose tokens are another's; [`BuildError::TooManyTokens`]; [`BuildError::BadRingSize`] for sizes that Envoy refuses.
+    pub fn new(system: RingSystem, nodes: Nodes) -> Result<Self, BuildError> {
+        match system {
+            RingSystem::Libmemcached(_) | RingSystem::Twemproxy(_) => {
+                require_distinct(&nodes, server::memcached_meaning)?;
             }
-        })
-    }
-
-    /// As Envoy's ring hash load balancer places. Names are what Envoy hashes: the address `ip:port`, the host name, or the
-    /// `hash_key` of the metadata; keys are hashed as a header hash policy hashes them.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::FractionalWeight`]; [`BuildError::BadRingSize`] for sizes that Envoy refuses; [`BuildError::ShareTooSmall`]
-    /// where Envoy would give a host no token.
-    pub fn envoy(nodes: Nodes, settings: EnvoyRing) -> Result<Self, BuildError> {
-        let EnvoyRing { minimum_ring_size: minimum, maximum_ring_size: maximum, .. } = settings;
-        if minimum > maximum || maximum > ENVOY_TOKENS_MAX {
-            return Err(BuildError::BadRingSize { minimum, maximum });
+            RingSystem::Libketama | RingSystem::TrafficServer => require_distinct(&nodes, str::to_ascii_lowercase)?,
+            RingSystem::Nginx => require_distinct(&nodes, server::nginx_meaning)?,
+            _ => {}
         }
-        #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
-        let (total, minimum, maximum) = (
-            whole_weights(&nodes)?.sum::<u64>() as f64,
-            settings.minimum_ring_size as f64,
-            settings.maximum_ring_size as f64,
-        );
-        let least = nodes.iter().map(|(_, node)| node.weight().as_f64() / total).fold(f64::INFINITY, f64::min);
-        let scale = (ceil(least * minimum) / least).min(maximum);
-        let (mut current, mut target) = (0.0, 0.0);
-        Self::build(Dialect::Envoy, nodes, |nodes, index, points| {
-            let node = nodes.node(index);
-            target += scale * (node.weight().as_f64() / total);
-            let mut text = Text::new(node.name());
-            for i in 0_u64.. {
-                if current >= target {
-                    break;
-                }
-                let token = match settings.hash_function {
-                    EnvoyHash::XxHash => xxh64(text.numbered('_', i), 0),
-                    EnvoyHash::MurmurHash2 => murmur2(text.numbered('_', i)),
-                };
-                points.push((token, index));
-                current += 1.0;
+        let listed: Vec<_> = nodes
+            .iter()
+            .map(|(index, node)| Listed {
+                name: node.name(),
+                hashed: None,
+                weight: Some(node.weight()),
+                id: None,
+                node: index,
+            })
+            .collect();
+        let points = Points::of(system, &listed)?;
+        let mut owns = vec![false; nodes.capacity()];
+        for (_, node) in &points {
+            owns[node.get()] = true;
+        }
+        if let Some((_, node)) = nodes.iter().find(|(index, _)| !owns[index.get()]) {
+            return Err(BuildError::ShareTooSmall(node.name().into()));
+        }
+        let ring = Self::of_points(system, nodes, points);
+        require_every_owner(&ring)?;
+        Ok(ring)
+    }
+
+    /// As a program places on the servers of its configuration, whatever it makes of them: a server listed twice, of weight zero, or
+    /// with a share too small. Servers that get no keys are no nodes of the ring; [`CompatRing::keyless`] names them.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NoNodes`] where no server gets keys; [`BuildError::EmptyName`]; and as [`CompatRing::new`], but for what is said above.
+    pub fn of_servers(system: RingSystem, servers: &[Server]) -> Result<Self, BuildError> {
+        let mut numbers = BTreeMap::new();
+        let mut listed: Vec<Listed<'_>> = Vec::new();
+        for server in servers {
+            if server.name.is_empty() {
+                return Err(BuildError::EmptyName);
             }
-        })
+            let next = numbers.len();
+            let node = *numbers.entry(&*server.name).or_insert_with(|| NodeIndex::new(next));
+            // Of one address gRPC makes one endpoint, with all the weight; Envoy's clusters are the same where names are.
+            if let (RingSystem::Envoy(_), Some(first)) = (system, listed.iter_mut().find(|listed| listed.node == node))
+            {
+                first.weight = sum(first.weight, server.weight)?;
+                continue;
+            }
+            listed.push(Listed {
+                name: &server.name,
+                hashed: server.hashed.as_deref(),
+                weight: server.weight,
+                id: server.id,
+                node,
+            });
+        }
+        let points = Points::of(system, &listed)?;
+        let mut points = distinct(points);
+        let mut owns = vec![false; numbers.len()];
+        for (_, node) in &points {
+            owns[node.get()] = true;
+        }
+        let mut nodes: Vec<Option<Node>> = vec![None; numbers.len()];
+        let mut keyless: Vec<Box<str>> = Vec::new();
+        for server in &listed {
+            let place = &mut nodes[server.node.get()];
+            if !owns[server.node.get()] {
+                if !keyless.iter().any(|name| **name == *server.name) {
+                    keyless.push(server.name.into());
+                }
+            } else if place.is_none() {
+                *place = Some(Node::new(server.name).with_weight(server.weight.unwrap_or_default()));
+            }
+        }
+        points.shrink_to_fit();
+        Ok(Self { keyless, ..Self::of_points(system, Nodes::with_holes(nodes)?, points) })
+    }
+
+    /// The listed servers that get no keys, in their order.
+    pub fn keyless(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.keyless.iter().map(|name| &**name)
     }
 
     /// A 32-bit hash of the other program as a [`KeyHash`].
     pub fn key_hash(hash: u32) -> KeyHash {
-        KeyHash(upper(hash))
+        KeyHash(u64::from(hash) << 32)
     }
 
-    /// Whether the other program hashes to 64 bits, not 32.
-    pub fn is_64_bit(&self) -> bool {
-        self.dialect == Dialect::Envoy
+    /// Whose ring it is.
+    pub fn system(&self) -> RingSystem {
+        self.system
     }
 
-    /// The tokens in ascending order, each with the number of its node.
+    /// The last hash that belongs to each part of the ring, ascending, with the number of its node. For most systems these are the
+    /// tokens themselves; HAProxy's ring is cut half-way between tokens, and that of consistent-hashing before them.
     pub fn tokens(&self) -> impl Iterator<Item = (crate::Token, NodeIndex)> {
         self.table.iter().map(|(token, node)| (crate::Token(token), node))
     }
 
-    fn build(
-        dialect: Dialect,
-        nodes: Nodes,
-        mut points_of: impl FnMut(&Nodes, NodeIndex, &mut Vec<(u64, NodeIndex)>),
-    ) -> Result<Self, BuildError> {
-        let mut points = Vec::new();
-        for (index, node) in nodes.iter() {
-            let before = points.len();
-            points_of(&nodes, index, &mut points);
-            if points.len() == before {
-                return Err(BuildError::ShareTooSmall(node.name().into()));
-            }
-            check_size(points.len() as u64)?;
-        }
+    fn of_points(system: RingSystem, nodes: Nodes, points: Vec<(u64, NodeIndex)>) -> Self {
+        let parts = parts(system, points);
         // The others sort in place and look at the token alone; with the merge sort of the GNU C library the first given wins.
-        let table = TokenTable::build(points.iter().copied(), points.len(), |one, other| one.cmp(&other));
-        require_every_owner(&nodes, &table)?;
-        Ok(Self { dialect, nodes, table })
+        let table = TokenTable::build(parts.iter().copied(), parts.len(), |one, other| one.cmp(&other));
+        Self { system, nodes, table, keyless: Vec::new() }
     }
 }
 
@@ -238,13 +205,10 @@ impl Placement for CompatRing {
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {
-        match self.dialect {
-            Dialect::Ketama => Self::key_hash(md5(key)[0]),
-            Dialect::Nginx => Self::key_hash(Crc32::new().update(key).finish()),
-            Dialect::Envoy => KeyHash(xxh64(key, 0)),
-        }
+        self.system.hash(key)
     }
 
+    #[inline]
     fn owner_of(&self, hash: KeyHash) -> NodeIndex {
         self.table.owner(hash.0)
     }
@@ -254,26 +218,66 @@ impl Placement for CompatRing {
         let _ = self.table.owners_from(hash.0).try_for_each(visit);
     }
 
+    #[inline]
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         self.table.fill(hash.0, &self.nodes, out)
     }
 }
 
-/// Four tokens for each digest of `name-0`, `name-1`, ...
-fn ketama_points(name: &str, digests: u32, index: NodeIndex, points: &mut Vec<(u64, NodeIndex)>) {
-    let mut text = Text::new(name);
-    for i in 0..digests {
-        let digest = md5(text.numbered('-', u64::from(i)));
-        points.extend(digest.map(|word| (upper(word), index)));
+/// Points as the last hashes of the parts of the ring that belong to their nodes.
+fn parts(system: RingSystem, points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeIndex)> {
+    match system {
+        // To the nearest point, of two as near the lower.
+        RingSystem::Haproxy(_) => {
+            let points = distinct(points);
+            let next = points.iter().cycle().skip(1).map(|(point, _)| point);
+            let middle = |((point, node), next): (&(u64, NodeIndex), &u64)| {
+                // Of 32 bits, in the upper half; half a step there is cut off.
+                let half = (next.wrapping_sub(*point) >> 1) >> 32 << 32;
+                (point.wrapping_add(half), *node)
+            };
+            points.iter().zip(next).map(middle).collect()
+        }
+        // To the greatest point that is not above the hash.
+        RingSystem::NpmConsistentHashing { .. } => {
+            let points = distinct(points);
+            let next = points.iter().cycle().skip(1).map(|(point, _)| point);
+            points.iter().zip(next).map(|((_, node), next)| (next.wrapping_sub(1), *node)).collect()
+        }
+        // Above all points to the highest of them, not round to the lowest.
+        RingSystem::Varnish => {
+            let mut points = distinct(points);
+            if let Some(last) = points.last_mut() {
+                last.0 = u64::from(u32::MAX) << 32;
+            }
+            points
+        }
+        _ => points,
     }
 }
 
+/// The points in order, each once: the server listed first has a point that is another's as well.
+fn distinct(mut points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeIndex)> {
+    points.sort_unstable();
+    points.dedup_by_key(|point| point.0);
+    points
+}
+
+fn sum(one: Option<Weight>, other: Option<Weight>) -> Result<Option<Weight>, BuildError> {
+    let (Some(one), Some(other)) = (one, other) else { return Ok(one.or(other)) };
+    let tokens = one.units().saturating_add(other.units()) >> 16;
+    Weight::new(one.as_f64() + other.as_f64())
+        .map(Some)
+        .map_err(|_| BuildError::TooManyTokens { tokens, max: u64::from(u32::MAX) })
+}
+
 /// Refuses a node whose tokens are all another's as well: it would own nothing.
-fn require_every_owner(nodes: &Nodes, table: &TokenTable) -> Result<(), BuildError> {
+fn require_every_owner(ring: &CompatRing) -> Result<(), BuildError> {
+    let nodes = &ring.nodes;
     let mut rival = vec![None; nodes.capacity()];
     let mut owns = vec![false; nodes.capacity()];
     let mut last = None;
-    for (token, node) in table.iter() {
+    for (token, node) in ring.table.iter() {
         match last {
             Some((before, owner)) if before == token => rival[node.get()] = Some(owner),
             _ => {
@@ -285,64 +289,4 @@ fn require_every_owner(nodes: &Nodes, table: &TokenTable) -> Result<(), BuildErr
     let Some((index, node)) = nodes.iter().find(|(index, _)| !owns[index.get()]) else { return Ok(()) };
     let rival = rival[index.get()].map_or(node, |owner| nodes.node(owner));
     Err(BuildError::HashCollision(rival.name().into(), node.name().into()))
-}
-
-pub(super) fn whole_weights(nodes: &Nodes) -> Result<impl Iterator<Item = u64>, BuildError> {
-    for (_, node) in nodes.iter() {
-        if node.weight().whole().is_none() {
-            return Err(BuildError::FractionalWeight(node.name().into()));
-        }
-    }
-    Ok(nodes.iter().filter_map(|(_, node)| node.weight().whole()).map(u64::from))
-}
-
-fn check_size(tokens: u64) -> Result<(), BuildError> {
-    if tokens > TOKENS_MAX {
-        return Err(BuildError::TooManyTokens { tokens, max: TOKENS_MAX });
-    }
-    Ok(())
-}
-
-/// The least whole number not below a positive one of moderate size.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "below 2^53 where it is used"
-)]
-fn ceil(value: f64) -> f64 {
-    let whole = value as u64 as f64;
-    if whole < value { whole + 1.0 } else { whole }
-}
-
-/// The largest ring that Envoy's configuration accepts.
-const ENVOY_TOKENS_MAX: u64 = 8 << 20;
-
-fn upper(word: u32) -> u64 {
-    u64::from(word) << 32
-}
-
-/// A name that is hashed with one number after another behind it.
-struct Text {
-    bytes: Vec<u8>,
-    name: usize,
-}
-
-impl Text {
-    fn new(name: &str) -> Self {
-        Self { bytes: name.as_bytes().to_vec(), name: name.len() }
-    }
-
-    fn numbered(&mut self, separator: char, number: u64) -> &[u8] {
-        self.bytes.truncate(self.name);
-        write!(self, "{separator}{number}").expect("writing to a vector does not fail");
-        &self.bytes
-    }
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.bytes.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
 }

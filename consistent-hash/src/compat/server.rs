@@ -44,6 +44,31 @@ pub(super) fn memcached(name: &str) -> Cow<'_, str> {
     }
 }
 
+/// The text that libmemcached hashes for a server whose keys spymemcached placed: `/host:port`, with the port always.
+pub(super) fn spymemcached(name: &str) -> String {
+    if name.starts_with('/') {
+        return format!("/{}", memcached(name));
+    }
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => name.rsplit_once(':').map_or((name, None), |(host, port)| (host, Some(port))),
+    };
+    match port.map(number) {
+        None => format!("/{host}:{MEMCACHED_PORT}"),
+        Some(Some(port)) => format!("/{host}:{port}"),
+        Some(None) => format!("/{name}:{MEMCACHED_PORT}"),
+    }
+}
+
+/// A name without the port at its end.
+pub(super) fn without_port(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((host, port)) if number(port).is_some() => host,
+        _ => name,
+    }
+}
+
 /// What a name of a libmemcached server means: host names are the same in capital letters.
 pub(super) fn memcached_meaning(name: &str) -> String {
     let hashed = memcached(name);

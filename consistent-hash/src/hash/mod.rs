@@ -16,6 +16,7 @@ mod sip;
 mod tests;
 pub(crate) mod xxh64;
 
+pub(crate) use sip::siphash24;
 pub(crate) use xxh64::xxh64;
 
 /// The version of the hash specification that this crate places by.

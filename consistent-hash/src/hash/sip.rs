@@ -3,7 +3,7 @@
 use super::xxh64::read_u64;
 
 /// The SipHash-2-4 of `bytes` under the 128-bit key `key`.
-pub(super) fn siphash24(bytes: &[u8], key: [u64; 2]) -> u64 {
+pub(crate) fn siphash24(bytes: &[u8], key: [u64; 2]) -> u64 {
     let mut state = State([
         key[0] ^ 0x736f_6d65_7073_6575,
         key[1] ^ 0x646f_7261_6e64_6f6d,

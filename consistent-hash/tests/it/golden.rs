@@ -1,9 +1,9 @@
 //! Placement against tables that other programs made; `tests/golden/README.md` tells how.
 
-use quorate_consistent_hash::{
-    BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, KeyHash, Node, Nodes, Partitions, Placement, RedisSlots,
-    Token, Weight, jump, redis_slot,
+use quorate_consistent_hash::compat::{
+    CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, LibmemcachedRing, Partitions, RedisSlots, RingSystem, redis_slot,
 };
+use quorate_consistent_hash::{BuildError, KeyHash, Node, Nodes, Placement, Token, Weight, jump};
 
 use crate::support::{name, named};
 
@@ -28,36 +28,52 @@ fn assert_owners(placement: &dyn Placement, table: &str) {
 
 #[test]
 fn libmemcached_weighted_ketama() {
-    let weighted = CompatRing::libmemcached(nodes(include_str!("../golden/ketama.nodes"))).unwrap();
+    let weighted = CompatRing::new(
+        RingSystem::Libmemcached(LibmemcachedRing::default()),
+        nodes(include_str!("../golden/ketama.nodes")),
+    )
+    .unwrap();
     assert_owners(&weighted, include_str!("../golden/libmemcached.tsv"));
-    let equal = CompatRing::libmemcached(nodes(include_str!("../golden/ketama-equal.nodes"))).unwrap();
+    let equal = CompatRing::new(
+        RingSystem::Libmemcached(LibmemcachedRing::default()),
+        nodes(include_str!("../golden/ketama-equal.nodes")),
+    )
+    .unwrap();
     assert_owners(&equal, include_str!("../golden/libmemcached-equal.tsv"));
     // The default port may be left out.
     let short = include_str!("../golden/ketama.nodes").replace(":11211", "");
-    let short = CompatRing::libmemcached(nodes(&short)).unwrap();
+    let short = CompatRing::new(RingSystem::Libmemcached(LibmemcachedRing::default()), nodes(&short)).unwrap();
     assert_owners(&short, &include_str!("../golden/libmemcached.tsv").replace(":11211", ""));
 }
 
 #[test]
 fn libmemcached_names_and_weights_of_every_kind() {
-    let odd = CompatRing::libmemcached(nodes(include_str!("../golden/libmemcached-names.nodes"))).unwrap();
+    let odd = CompatRing::new(
+        RingSystem::Libmemcached(LibmemcachedRing::default()),
+        nodes(include_str!("../golden/libmemcached-names.nodes")),
+    )
+    .unwrap();
     assert_owners(&odd, include_str!("../golden/libmemcached-names.tsv"));
-    let heavy = CompatRing::libmemcached(nodes(include_str!("../golden/libmemcached-heavy.nodes"))).unwrap();
+    let heavy = CompatRing::new(
+        RingSystem::Libmemcached(LibmemcachedRing::default()),
+        nodes(include_str!("../golden/libmemcached-heavy.nodes")),
+    )
+    .unwrap();
     assert_owners(&heavy, include_str!("../golden/libmemcached-heavy.tsv"));
 }
 
 #[test]
 fn libketama() {
-    let weighted = CompatRing::libketama(nodes(include_str!("../golden/ketama.nodes"))).unwrap();
+    let weighted = CompatRing::new(RingSystem::Libketama, nodes(include_str!("../golden/ketama.nodes"))).unwrap();
     assert_owners(&weighted, include_str!("../golden/libketama.tsv"));
-    let equal = CompatRing::libketama(nodes(include_str!("../golden/ketama-equal.nodes"))).unwrap();
+    let equal = CompatRing::new(RingSystem::Libketama, nodes(include_str!("../golden/ketama-equal.nodes"))).unwrap();
     assert_owners(&equal, include_str!("../golden/libketama-equal.tsv"));
     assert_owners(&equal, include_str!("../golden/uhashring-equal.tsv"));
 }
 
 #[test]
 fn nginx() {
-    let ring = CompatRing::nginx(nodes(include_str!("../golden/nginx.nodes"))).unwrap();
+    let ring = CompatRing::new(RingSystem::Nginx, nodes(include_str!("../golden/nginx.nodes"))).unwrap();
     assert_owners(&ring, include_str!("../golden/nginx.tsv"));
 }
 
@@ -73,7 +89,7 @@ fn envoy_ring_hash() {
         let hash_function = if rows[0][2] == "murmur2" { EnvoyHash::MurmurHash2 } else { EnvoyHash::XxHash };
         let settings =
             EnvoyRing { minimum_ring_size: rows[0][1].parse().unwrap(), hash_function, ..EnvoyRing::default() };
-        let ring = CompatRing::envoy(Nodes::named(names).unwrap(), settings).unwrap();
+        let ring = CompatRing::new(RingSystem::Envoy(settings), Nodes::named(names).unwrap()).unwrap();
         let tokens: Vec<_> = ring.tokens().map(|(Token(token), node)| (name(&ring, node).to_owned(), token)).collect();
         let expected: Vec<_> = rows.iter().map(|row| (row[3].to_owned(), row[4].parse::<u64>().unwrap())).collect();
         assert_eq!(tokens, expected, "{case}");
@@ -86,7 +102,7 @@ fn envoy_ring_hash_with_weights() {
     let ring = |minimum, maximum| {
         let settings =
             EnvoyRing { minimum_ring_size: minimum, maximum_ring_size: maximum, hash_function: EnvoyHash::XxHash };
-        CompatRing::envoy(hosts(), settings).unwrap()
+        CompatRing::new(RingSystem::Envoy(settings), hosts()).unwrap()
     };
     let tiny: Vec<_> = ring(6, 6).tokens().map(|(token, node)| (token.0, node.get())).collect();
     let expected = [
@@ -209,10 +225,15 @@ fn jump_hash() {
 #[test]
 fn what_the_others_would_place_on_nobody_is_refused() {
     let light = || nodes("a:1 32000\nb:1 1\n");
-    assert!(matches!(CompatRing::libmemcached(light()), Err(BuildError::ShareTooSmall(_))));
-    assert!(matches!(CompatRing::libketama(light()), Err(BuildError::ShareTooSmall(_))));
+    assert!(matches!(
+        CompatRing::new(RingSystem::Libmemcached(LibmemcachedRing::default()), light()),
+        Err(BuildError::ShareTooSmall(_))
+    ));
+    assert!(matches!(CompatRing::new(RingSystem::Libketama, light()), Err(BuildError::ShareTooSmall(_))));
     assert!(matches!(EnvoyMaglev::with_table_size(named(20), 17), Err(BuildError::ShareTooSmall(_))));
-    for refused in [CompatRing::nginx(nodes("a 1.5\n")), CompatRing::libketama(nodes("a 1.5\n"))] {
+    for refused in
+        [CompatRing::new(RingSystem::Nginx, nodes("a 1.5\n")), CompatRing::new(RingSystem::Libketama, nodes("a 1.5\n"))]
+    {
         assert_eq!(refused.map(|_| ()), Err(BuildError::FractionalWeight("a".into())));
     }
 }

@@ -11,4 +11,5 @@ mod refusals;
 mod stability;
 mod states;
 mod support;
+mod systems;
 mod zones;

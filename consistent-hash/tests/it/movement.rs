@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use quorate_consistent_hash::compat::{CompatRing, RingSystem};
 use quorate_consistent_hash::{
-    CompatRing, Generation, Hasher, KeyHash, KeyRange, Migration, MigrationError, MovementPlan, Node, Nodes, Placement,
-    Ring, Token, TokenPlacement, Weight,
+    Generation, Hasher, KeyHash, KeyRange, Migration, MigrationError, MovementPlan, Node, Nodes, Placement, Ring,
+    Token, TokenPlacement, Weight,
 };
 
 use crate::support::{hashes, named};
@@ -92,8 +93,8 @@ fn everything_moves_from_one_node_to_another() {
 
 #[test]
 fn compatible_rings_have_plans_too() {
-    let before = CompatRing::nginx(named(3)).unwrap();
-    let after = CompatRing::nginx(named(4)).unwrap();
+    let before = CompatRing::new(RingSystem::Nginx, named(3)).unwrap();
+    let after = CompatRing::new(RingSystem::Nginx, named(4)).unwrap();
     let plan = MovementPlan::new(&before, &after, 1).unwrap();
     assert!(plan.movements().all(|movement| movement.to.name() == "node-3"));
     check_plan(&before, &after, 1, 1).unwrap();

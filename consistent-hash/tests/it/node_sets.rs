@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use quorate_consistent_hash::compat::{
+    CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, LibmemcachedRing, Partitions, RedisSlots, RingSystem,
+};
 use quorate_consistent_hash::{
-    BoundedLoads, BuildError, CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, Hasher, Jump, JumpBack, KeyHash,
-    LoadFactor, Maglev, Memento, Node, NodeIndex, Nodes, Partitions, Placement, RedisSlots, Rendezvous, Ring, Weight,
-    ZoneReplicas, jump, jump_back,
+    BoundedLoads, BuildError, Hasher, Jump, JumpBack, KeyHash, LoadFactor, Maglev, Memento, Node, NodeIndex, Nodes,
+    Placement, Rendezvous, Ring, Weight, ZoneReplicas, jump, jump_back,
 };
 
 use crate::support::{hashes, name, named, weighted};
@@ -27,10 +29,10 @@ fn every_placement(nodes: &Nodes) -> Vec<(&'static str, Built)> {
         ("jump", boxed(Jump::new(nodes()))),
         ("jump-back", boxed(JumpBack::new(nodes()))),
         ("memento", boxed(Memento::new(nodes()))),
-        ("libmemcached", boxed(CompatRing::libmemcached(nodes()))),
-        ("libketama", boxed(CompatRing::libketama(nodes()))),
-        ("nginx", boxed(CompatRing::nginx(nodes()))),
-        ("envoy", boxed(CompatRing::envoy(nodes(), EnvoyRing::default()))),
+        ("libmemcached", boxed(CompatRing::new(RingSystem::Libmemcached(LibmemcachedRing::default()), nodes()))),
+        ("libketama", boxed(CompatRing::new(RingSystem::Libketama, nodes()))),
+        ("nginx", boxed(CompatRing::new(RingSystem::Nginx, nodes()))),
+        ("envoy", boxed(CompatRing::new(RingSystem::Envoy(EnvoyRing::default()), nodes()))),
         ("envoy-maglev", boxed(EnvoyMaglev::with_table_size(nodes(), 251))),
         ("kafka", boxed(Partitions::kafka(nodes()))),
         ("librdkafka", boxed(Partitions::librdkafka(nodes()))),
@@ -216,7 +218,7 @@ fn names_with_one_hash_are_refused_where_names_are_hashed() {
     assert_eq!(Ring::new(nodes()).map(|_| ()), collision(two, one));
     assert_eq!(Rendezvous::new(nodes()).map(|_| ()), collision(two, one));
     assert_eq!(Maglev::new(nodes()).map(|_| ()), collision(two, one));
-    assert_eq!(CompatRing::envoy(nodes(), EnvoyRing::default()).map(|_| ()), collision(one, two));
+    assert_eq!(CompatRing::new(RingSystem::Envoy(EnvoyRing::default()), nodes()).map(|_| ()), collision(one, two));
     let mut rendezvous = Rendezvous::new(Nodes::named([one, "third"]).unwrap()).unwrap();
     assert_eq!(rendezvous.add(Node::new(two)).map(|_| ()), collision(two, one));
     let mut ring = Ring::new(Nodes::named([one, "third"]).unwrap()).unwrap();
@@ -228,7 +230,7 @@ fn names_with_one_hash_are_refused_where_names_are_hashed() {
         boxed(Ring::builder().hasher(keyed).build(nodes())),
         boxed(Rendezvous::with_hasher(nodes(), keyed)),
         boxed(Jump::new(nodes())),
-        boxed(CompatRing::nginx(nodes())),
+        boxed(CompatRing::new(RingSystem::Nginx, nodes())),
     ] {
         let placement = placement.unwrap();
         let owners: BTreeSet<_> = hashes(1000).map(|hash| name(&*placement, placement.owner_of(hash))).collect();
@@ -248,15 +250,29 @@ fn two_names_of_one_server_are_refused() {
         ["[fe80::A]", "fe80::a"],
         ["/tmp/a.sock", "/tmp/a.sock:0"],
     ] {
-        assert!(refused(CompatRing::libmemcached(Nodes::named(names).unwrap())), "{names:?}");
+        assert!(
+            refused(CompatRing::new(
+                RingSystem::Libmemcached(LibmemcachedRing::default()),
+                Nodes::named(names).unwrap()
+            )),
+            "{names:?}"
+        );
     }
     for names in [["web:80", "web"], ["web", "WEB:0080"], ["unix:/a", "UNIX:/a"], ["[::A]:81", "[::a]:81"]] {
-        assert!(refused(CompatRing::nginx(Nodes::named(names).unwrap())), "{names:?}");
+        assert!(refused(CompatRing::new(RingSystem::Nginx, Nodes::named(names).unwrap())), "{names:?}");
     }
-    assert!(refused(CompatRing::libketama(Nodes::named(["A:1", "a:1"]).unwrap())));
+    assert!(refused(CompatRing::new(RingSystem::Libketama, Nodes::named(["A:1", "a:1"]).unwrap())));
     // Paths tell capital letters apart, and ports are ports.
-    assert!(CompatRing::libmemcached(Nodes::named(["/tmp/a", "/tmp/A", "a:1", "a:2"]).unwrap()).is_ok());
-    assert!(CompatRing::nginx(Nodes::named(["unix:/a", "unix:/A", "a:1", "a:2", "a"]).unwrap()).is_ok());
+    assert!(
+        CompatRing::new(
+            RingSystem::Libmemcached(LibmemcachedRing::default()),
+            Nodes::named(["/tmp/a", "/tmp/A", "a:1", "a:2"]).unwrap()
+        )
+        .is_ok()
+    );
+    assert!(
+        CompatRing::new(RingSystem::Nginx, Nodes::named(["unix:/a", "unix:/A", "a:1", "a:2", "a"]).unwrap()).is_ok()
+    );
 }
 
 #[test]
@@ -264,7 +280,7 @@ fn ring_sizes_that_envoy_refuses() {
     let build = |minimum, maximum| {
         let settings =
             EnvoyRing { minimum_ring_size: minimum, maximum_ring_size: maximum, hash_function: EnvoyHash::XxHash };
-        CompatRing::envoy(named(3), settings).map(|_| ())
+        CompatRing::new(RingSystem::Envoy(settings), named(3)).map(|_| ())
     };
     assert_eq!(build(1024, 8 << 20), Ok(()));
     assert_eq!(build(8 << 20, 8 << 20), Ok(()));
@@ -277,9 +293,11 @@ fn ring_sizes_that_envoy_refuses() {
 #[test]
 fn more_servers_than_a_ring_holds_are_refused_before_they_are_hashed() {
     let nodes = named(419_431);
-    for built in
-        [CompatRing::libmemcached(nodes.clone()), CompatRing::libketama(nodes.clone()), CompatRing::nginx(nodes)]
-    {
+    for built in [
+        CompatRing::new(RingSystem::Libmemcached(LibmemcachedRing::default()), nodes.clone()),
+        CompatRing::new(RingSystem::Libketama, nodes.clone()),
+        CompatRing::new(RingSystem::Nginx, nodes),
+    ] {
         assert!(matches!(built.map(|_| ()), Err(BuildError::TooManyTokens { .. })));
     }
 }

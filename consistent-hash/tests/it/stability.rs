@@ -1,7 +1,8 @@
 //! Placement never changes: not between releases, not between platforms.
 
+use quorate_consistent_hash::compat::CompatRing;
 use quorate_consistent_hash::{
-    BoundedLoads, CompatRing, Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, Nodes, Placement, Rendezvous, Ring,
+    BoundedLoads, Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, Nodes, Placement, Rendezvous, Ring,
 };
 
 use crate::support::{every_algorithm, hashes, named, weighted};

@@ -1,16 +1,18 @@
 //! The algorithms by name.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use quorate_consistent_hash::{
-    BuildError, CompatRing, EnvoyMaglev, EnvoyRing, Jump, JumpBack, Maglev, Memento, Nodes, Partitions, Placement,
-    RedisSlots, Rendezvous, Ring,
+use quorate_consistent_hash::compat::{
+    CompatRing, EnvoyMaglev, EnvoyRing, HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions,
+    RedisSlots, RingSystem, TwemproxyRing,
 };
+use quorate_consistent_hash::{BuildError, Jump, JumpBack, Maglev, Memento, Nodes, Placement, Rendezvous, Ring};
 
-use crate::Placing;
 use crate::error::Failure;
+use crate::{Placing, input};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Algorithm {
@@ -26,14 +28,38 @@ pub(crate) enum Algorithm {
     JumpBack,
     /// MementoHash: JumpBackHash of which any node can be removed.
     Memento,
-    /// libmemcached's weighted ketama.
+    /// libmemcached's weighted ketama (`MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED`).
     #[value(alias = "libmemcached")]
     Ketama,
+    /// libmemcached's ketama without weights (`MEMCACHED_BEHAVIOR_KETAMA`); with `--hash`, one-at-a-time by default.
+    LibmemcachedKetama,
+    /// libmemcached's distribution for keys of spymemcached; with `--hash`.
+    Spymemcached,
+    /// libmemcached's default, the hash modulo the servers; with `--hash`.
+    LibmemcachedModula,
     /// libketama.
     Libketama,
     /// nginx's `hash KEY consistent`.
     Nginx,
-    /// Envoy's ring hash.
+    /// HAProxy's `hash-type consistent`; `--hash` is what may follow there.
+    Haproxy,
+    /// Varnish's shard director.
+    Varnish,
+    /// twemproxy's ketama; with `--hash` and `--hash-tag`.
+    Twemproxy,
+    /// twemproxy's modula; with `--hash` and `--hash-tag`.
+    TwemproxyModula,
+    /// Traffic Server's parent selection by `consistent_hash`; keys are `/path` or `/path?query`.
+    TrafficServer,
+    /// Go's groupcache.
+    Groupcache,
+    /// uhashring for Python.
+    Uhashring,
+    /// hashring for Node.js.
+    NpmHashring,
+    /// consistent-hashing for Node.js.
+    NpmConsistentHashing,
+    /// Envoy's ring hash, and gRPC's.
     #[value(alias = "envoy-ring")]
     Envoy,
     /// Envoy's Maglev.
@@ -46,6 +72,12 @@ pub(crate) enum Algorithm {
     Librdkafka,
     /// The partitions of Sarama's default.
     Sarama,
+    /// The partitions of Hazelcast for keys that are strings.
+    Hazelcast,
+    /// Prometheus's relabelling by `hashmod`.
+    Prometheus,
+    /// RabbitMQ's exchange `x-consistent-hash`; the nodes are queues in the order of their binding, weights the binding keys.
+    Rabbitmq,
 }
 
 impl fmt::Display for Algorithm {
@@ -62,45 +94,54 @@ pub(crate) enum Built {
     Ring(Ring),
     Compat(CompatRing),
     Memento(Memento),
+    Slots(RedisSlots),
     Other(Box<dyn Placement>),
 }
 
 impl Built {
-    pub(crate) fn new(placing: &Placing, nodes: Nodes) -> Result<Self, Failure> {
-        let other = |placement: Result<Box<dyn Placement>, BuildError>| placement.map(Self::Other);
-        let built = match placing.algorithm {
-            Algorithm::Ring => Ring::builder().virtual_nodes(placing.virtual_nodes).build(nodes).map(Self::Ring),
-            Algorithm::Memento => Memento::new(nodes).map(Self::Memento),
-            Algorithm::Ketama => CompatRing::libmemcached(nodes).map(Self::Compat),
-            Algorithm::Libketama => CompatRing::libketama(nodes).map(Self::Compat),
-            Algorithm::Nginx => CompatRing::nginx(nodes).map(Self::Compat),
-            Algorithm::Envoy => {
-                let settings = EnvoyRing { minimum_ring_size: placing.ring_size, ..EnvoyRing::default() };
-                CompatRing::envoy(nodes, settings).map(Self::Compat)
+    /// The placement that the options ask for: of a configuration, or of an algorithm on the nodes of a file.
+    pub(crate) fn asked(placing: &Placing, nodes: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(built) = placing.config.read()? {
+            return Ok(built);
+        }
+        let path = nodes.ok_or_else(|| Failure::Usage("--nodes is needed, or --config with --format".into()))?;
+        Self::new(placing, placing.algorithm()?, input::nodes(path)?)
+    }
+
+    pub(crate) fn new(placing: &Placing, algorithm: Algorithm, nodes: Nodes) -> Result<Self, Failure> {
+        if let Some(system) = placing.system(algorithm)? {
+            return Ok(CompatRing::new(system, nodes).map(Self::Compat)?);
+        }
+        let other: Result<Box<dyn Placement>, BuildError> = match algorithm {
+            Algorithm::Ring => {
+                return Ok(Ring::builder().virtual_nodes(placing.virtual_nodes).build(nodes).map(Self::Ring)?);
             }
-            Algorithm::Rendezvous => other(Rendezvous::new(nodes).map(|placement| Box::new(placement) as _)),
-            Algorithm::Jump => other(Jump::new(nodes).map(|placement| Box::new(placement) as _)),
-            Algorithm::JumpBack => other(JumpBack::new(nodes).map(|placement| Box::new(placement) as _)),
-            Algorithm::Maglev => {
-                let maglev = Maglev::builder().table_size(placing.table_size).build(nodes);
-                other(maglev.map(|placement| Box::new(placement) as _))
+            Algorithm::Memento => return Ok(Memento::new(nodes).map(Self::Memento)?),
+            Algorithm::Rendezvous => Rendezvous::new(nodes).map(boxed),
+            Algorithm::Jump => Jump::new(nodes).map(boxed),
+            Algorithm::JumpBack => JumpBack::new(nodes).map(boxed),
+            Algorithm::Maglev => Maglev::builder().table_size(placing.table_size).build(nodes).map(boxed),
+            Algorithm::EnvoyMaglev => EnvoyMaglev::with_table_size(nodes, placing.table_size).map(boxed),
+            Algorithm::Kafka => Partitions::kafka(nodes).map(boxed),
+            Algorithm::Librdkafka => Partitions::librdkafka(nodes).map(boxed),
+            Algorithm::Sarama => Partitions::sarama(nodes).map(boxed),
+            Algorithm::Hazelcast => Partitions::hazelcast(nodes).map(boxed),
+            Algorithm::Prometheus => Partitions::prometheus(nodes).map(boxed),
+            Algorithm::Rabbitmq => Partitions::rabbitmq(nodes).map(boxed),
+            Algorithm::TwemproxyModula => Partitions::twemproxy(nodes, placing.twemproxy()?).map(boxed),
+            Algorithm::LibmemcachedModula => {
+                Partitions::libmemcached(nodes, placing.memcached_hash(MemcachedHash::OneAtATime)?).map(boxed)
             }
-            Algorithm::EnvoyMaglev => {
-                let maglev = EnvoyMaglev::with_table_size(nodes, placing.table_size);
-                other(maglev.map(|placement| Box::new(placement) as _))
-            }
-            Algorithm::Kafka => other(Partitions::kafka(nodes).map(|placement| Box::new(placement) as _)),
-            Algorithm::Librdkafka => other(Partitions::librdkafka(nodes).map(|placement| Box::new(placement) as _)),
-            Algorithm::Sarama => other(Partitions::sarama(nodes).map(|placement| Box::new(placement) as _)),
-            Algorithm::RedisSlot => other(RedisSlots::even(nodes).map(|placement| Box::new(placement) as _)),
+            // All others are rings of other systems.
+            _ => return Ok(RedisSlots::even(nodes).map(Self::Slots)?),
         };
-        Ok(built?)
+        Ok(Self::Other(other?))
     }
 
     /// The placement on other nodes: what the algorithm makes of the change, which for Memento depends on what was before.
-    pub(crate) fn changed(&self, placing: &Placing, nodes: Nodes) -> Result<Self, Failure> {
-        let Self::Memento(before) = self else {
-            return Self::new(placing, nodes);
+    pub(crate) fn changed(&self, placing: &Placing, algorithm: Algorithm, nodes: Nodes) -> Result<Self, Failure> {
+        let (Self::Memento(before), Algorithm::Memento) = (self, algorithm) else {
+            return Self::new(placing, algorithm, nodes);
         };
         let mut after = before.clone();
         // Nodes first come, so that the last one never goes; what comes after a removal takes the number of who went.
@@ -124,6 +165,7 @@ impl Built {
             Self::Ring(placement) => Arc::new(placement),
             Self::Compat(placement) => Arc::new(placement),
             Self::Memento(placement) => Arc::new(placement),
+            Self::Slots(placement) => Arc::new(placement),
             Self::Other(placement) => placement.into(),
         }
     }
@@ -133,7 +175,106 @@ impl Built {
             Self::Ring(placement) => placement,
             Self::Compat(placement) => placement,
             Self::Memento(placement) => placement,
+            Self::Slots(placement) => placement,
             Self::Other(placement) => &**placement,
         }
+    }
+}
+
+fn boxed<P: Placement + 'static>(placement: P) -> Box<dyn Placement> {
+    Box::new(placement)
+}
+
+impl Placing {
+    pub(crate) fn algorithm(&self) -> Result<Algorithm, Failure> {
+        self.algorithm.ok_or_else(|| Failure::Usage("--algorithm is needed".into()))
+    }
+
+    /// What places, to be shown.
+    pub(crate) fn shown(&self) -> String {
+        self.algorithm.map_or_else(|| "the configuration".into(), |algorithm| algorithm.to_string())
+    }
+
+    /// The ring of another program that the algorithm is, if it is one.
+    pub(crate) fn system(&self, algorithm: Algorithm) -> Result<Option<RingSystem>, Failure> {
+        let unweighted = |spy| {
+            let hash = self.memcached_hash(MemcachedHash::OneAtATime)?;
+            Ok::<_, Failure>(RingSystem::Libmemcached(LibmemcachedRing { weighted: false, spy, hash }))
+        };
+        Ok(Some(match algorithm {
+            Algorithm::Ketama => {
+                let hash = self.memcached_hash(MemcachedHash::Md5)?;
+                RingSystem::Libmemcached(LibmemcachedRing { hash, ..LibmemcachedRing::default() })
+            }
+            Algorithm::LibmemcachedKetama => unweighted(false)?,
+            Algorithm::Spymemcached => unweighted(true)?,
+            Algorithm::Libketama => RingSystem::Libketama,
+            Algorithm::Nginx => RingSystem::Nginx,
+            Algorithm::Haproxy => RingSystem::Haproxy(haproxy_hash(self.hash.as_deref())?),
+            Algorithm::Varnish => RingSystem::Varnish,
+            Algorithm::Twemproxy => RingSystem::Twemproxy(self.twemproxy()?),
+            Algorithm::TrafficServer => RingSystem::TrafficServer,
+            Algorithm::Groupcache => RingSystem::Groupcache { replicas: 50 },
+            Algorithm::Uhashring => RingSystem::Uhashring,
+            Algorithm::NpmHashring => RingSystem::NpmHashring { vnodes: None, hash_ring: false },
+            Algorithm::NpmConsistentHashing => RingSystem::NpmConsistentHashing { replicas: 160 },
+            Algorithm::Envoy => {
+                RingSystem::Envoy(EnvoyRing { minimum_ring_size: self.ring_size, ..EnvoyRing::default() })
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn twemproxy(&self) -> Result<TwemproxyRing, Failure> {
+        let hash = self.memcached_hash(TwemproxyRing::default().hash)?;
+        let hash_tag = self.hash_tag.as_deref().map(hash_tag).transpose().map_err(Failure::Usage)?;
+        Ok(TwemproxyRing { hash, hash_tag })
+    }
+
+    fn memcached_hash(&self, default: MemcachedHash) -> Result<MemcachedHash, Failure> {
+        self.hash.as_deref().map_or(Ok(default), |name| memcached_hash(name).map_err(Failure::Usage))
+    }
+}
+
+/// The two bytes of a `hash_tag`.
+pub(crate) fn hash_tag(text: &str) -> Result<[u8; 2], String> {
+    text.as_bytes().try_into().map_err(|_| format!("{text:?} is no hash tag: two bytes are wanted"))
+}
+
+/// A hash as libmemcached and twemproxy name it.
+pub(crate) fn memcached_hash(name: &str) -> Result<MemcachedHash, String> {
+    Ok(match name {
+        "one_at_a_time" => MemcachedHash::OneAtATime,
+        "md5" => MemcachedHash::Md5,
+        "crc16" => MemcachedHash::Crc16,
+        "crc" | "crc32" => MemcachedHash::Crc,
+        "crc32a" => MemcachedHash::Crc32a,
+        "fnv1_64" => MemcachedHash::Fnv1Of64,
+        "fnv1a_64" => MemcachedHash::Fnv1aOf64,
+        "fnv1_32" => MemcachedHash::Fnv1Of32,
+        "fnv1a_32" => MemcachedHash::Fnv1aOf32,
+        "hsieh" => MemcachedHash::Hsieh,
+        "murmur" => MemcachedHash::Murmur,
+        "murmur3" => MemcachedHash::Murmur3,
+        "jenkins" => MemcachedHash::Jenkins,
+        other => return Err(format!("{other:?} is no hash of memcached's clients")),
+    })
+}
+
+/// What follows `hash-type consistent`.
+pub(crate) fn haproxy_hash(text: Option<&str>) -> Result<HaproxyHash, Failure> {
+    let words: Vec<_> = text.unwrap_or_default().split_whitespace().collect();
+    let function = match words.first() {
+        None => return Ok(HaproxyHash::default()),
+        Some(&"sdbm") => HaproxyFunction::Sdbm,
+        Some(&"djb2") => HaproxyFunction::Djb2,
+        Some(&"wt6") => HaproxyFunction::Wt6,
+        Some(&"crc32") => HaproxyFunction::Crc32,
+        Some(other) => return Err(Failure::Usage(format!("{other:?} is no hash function of HAProxy"))),
+    };
+    match words[1..] {
+        [] => Ok(HaproxyHash { function, avalanche: false }),
+        ["avalanche"] => Ok(HaproxyHash { function, avalanche: true }),
+        _ => Err(Failure::Usage(format!("{:?} is no modifier of a hash", words[1..].join(" ")))),
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Options {
 
     /// The nodes, one a line: `name [weight [zone [rack]]]`.
     #[arg(long, value_name = "FILE")]
-    nodes: PathBuf,
+    nodes: Option<PathBuf>,
 
     #[command(flatten)]
     sampling: Sampling,
@@ -40,9 +40,9 @@ impl Load {
 }
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
-    let built = Built::new(&options.placing, input::nodes(&options.nodes)?)?;
+    let built = Built::asked(&options.placing, options.nodes.as_deref())?;
     let placement = built.placement();
-    let hashes = input::sample(&options.sampling, options.placing.algorithm, placement)?;
+    let hashes = input::sample(&options.sampling, &built)?;
     if hashes.is_empty() {
         return Err(Failure::Usage("there are no keys to measure on".into()));
     }

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Read { path: PathBuf, source: io::Error },
     #[error("{path}, line {line}: {reason}")]
     Line { path: PathBuf, line: usize, reason: String },
+    #[error("{path}: {reason}")]
+    File { path: PathBuf, reason: String },
     #[error("{0}")]
     Nodes(#[from] BuildError),
     #[error("{0}")]

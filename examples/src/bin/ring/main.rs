@@ -3,7 +3,9 @@
 
 mod algorithm;
 mod balance;
+mod config;
 mod error;
+mod explain;
 mod input;
 mod movement;
 mod owners;
@@ -34,6 +36,8 @@ struct Cli {
 enum Command {
     /// Prints each key and its owner, with a tab between.
     Owners(owners::Options),
+    /// Prints the way from a key to its node, step by step.
+    Explain(explain::Options),
     /// Prints the load of each node beside its fair share.
     Balance(balance::Options),
     /// Prints what moves between two sets of nodes, and the share moved beside the minimum.
@@ -46,8 +50,8 @@ enum Command {
 #[derive(Debug, Args)]
 struct Placing {
     /// The algorithm.
-    #[arg(long, value_enum)]
-    algorithm: Algorithm,
+    #[arg(long, value_enum, conflicts_with = "config")]
+    algorithm: Option<Algorithm>,
 
     /// Tokens of a node of weight one (`ring`).
     #[arg(long, default_value_t = 160)]
@@ -60,6 +64,18 @@ struct Placing {
     /// The least number of tokens of the ring, 8388608 at most (`envoy`).
     #[arg(long, default_value_t = 1024)]
     ring_size: u64,
+
+    /// The hash of keys, as the system names it: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or `"wt6 avalanche"` and the
+    /// like (`haproxy`).
+    #[arg(long, value_name = "NAME")]
+    hash: Option<String>,
+
+    /// The two bytes between which a part of the key is hashed alone (`twemproxy`, `twemproxy-modula`).
+    #[arg(long, value_name = "AB")]
+    hash_tag: Option<String>,
+
+    #[command(flatten)]
+    config: config::Source,
 }
 
 /// Where load is measured: on the keys of a file, or on a sample of all hashes.
@@ -95,6 +111,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Failure> {
     match &cli.command {
         Command::Owners(options) => owners::run(options, out),
+        Command::Explain(options) => explain::run(options, out),
         Command::Balance(options) => balance::run(options, out),
         Command::Move(options) => movement::run(options, out),
         Command::Plot(options) => plot::run(options, out),

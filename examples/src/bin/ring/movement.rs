@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use quorate_consistent_hash::{KeyHash, MovementPlan, Placement};
 
-use crate::algorithm::Built;
+use crate::algorithm::{Algorithm, Built};
 use crate::balance::ratio;
 use crate::error::Failure;
 use crate::{Placing, Sampling, input};
@@ -25,6 +25,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 
+    /// What places before; `--algorithm` unless given.
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    from_system: Option<Algorithm>,
+
+    /// What places after; `--algorithm` unless given.
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    to_system: Option<Algorithm>,
+
     /// Plan for sets of this many replicas (algorithms with tokens).
     #[arg(long, default_value_t = 1)]
     replicas: usize,
@@ -34,24 +42,41 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
-    let before = Built::new(&options.placing, input::nodes(&options.from)?)?;
-    let after = before.changed(&options.placing, input::nodes(&options.to)?)?;
-    if options.sampling.keys.is_none()
+    let system = |given: Option<Algorithm>| given.map_or_else(|| options.placing.algorithm(), Ok);
+    let (from, to) = (system(options.from_system)?, system(options.to_system)?);
+    let before = Built::new(&options.placing, from, input::nodes(&options.from)?)?;
+    let after = before.changed(&options.placing, to, input::nodes(&options.to)?)?;
+    if from == to
+        && options.sampling.keys.is_none()
         && let Some(plan) = plan(&before, &after, options.replicas)?
     {
         return print_plan(&plan, options.replicas, out).map_err(Failure::Output);
     }
     if options.replicas != 1 {
         return Err(Failure::Usage(
-            "this algorithm has no plan of ranges, and --replicas is for those that have".into(),
+            "there is no plan of ranges between these, and --replicas is for those that have one".into(),
         ));
     }
-    let hashes = input::sample(&options.sampling, options.placing.algorithm, before.placement())?;
+    let hashes = hashes(options, &before, &after, from == to)?;
     if hashes.is_empty() {
         return Err(Failure::Usage("there are no keys to measure on".into()));
     }
-    let flows = Flows::of(before.placement(), after.placement(), &hashes);
+    let flows = Flows::of(before.placement(), after.placement(), hashes.into_iter());
     flows.print(out).map_err(Failure::Output)
+}
+
+/// Each key as it is hashed before and after.
+fn hashes(options: &Options, before: &Built, after: &Built, same: bool) -> Result<Vec<(KeyHash, KeyHash)>, Failure> {
+    if same {
+        return Ok(input::sample(&options.sampling, before)?.into_iter().map(|hash| (hash, hash)).collect());
+    }
+    if options.sampling.numeric {
+        return Err(Failure::Usage(
+            "two systems hash a key differently, so that --numeric says nothing of both".into(),
+        ));
+    }
+    let keys = input::sample_keys(&options.sampling)?;
+    Ok(keys.iter().map(|key| (before.placement().hash(key), after.placement().hash(key))).collect())
 }
 
 fn plan(before: &Built, after: &Built, replicas: usize) -> Result<Option<MovementPlan>, Failure> {
@@ -91,15 +116,26 @@ pub(crate) struct Flows {
     pub(crate) moved: BTreeMap<(String, String), u64>,
     /// What nodes hold more than before, summed.
     pub(crate) minimum: u64,
+    /// Keys of each node before and after.
+    held: BTreeMap<String, (u64, u64)>,
 }
 
 impl Flows {
-    pub(crate) fn of(before: &dyn Placement, after: &dyn Placement, hashes: &[KeyHash]) -> Self {
+    pub(crate) fn of(
+        before: &dyn Placement,
+        after: &dyn Placement,
+        hashes: impl Iterator<Item = (KeyHash, KeyHash)>,
+    ) -> Self {
         let mut moved = BTreeMap::new();
         let mut change: BTreeMap<String, i64> = BTreeMap::new();
-        for &hash in hashes {
-            let from = before.nodes().node(before.owner_of(hash)).name();
-            let to = after.nodes().node(after.owner_of(hash)).name();
+        let mut keys = 0;
+        let mut held: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (hash_before, hash_after) in hashes {
+            keys += 1;
+            let from = before.nodes().node(before.owner_of(hash_before)).name();
+            let to = after.nodes().node(after.owner_of(hash_after)).name();
+            held.entry(from.to_owned()).or_default().0 += 1;
+            held.entry(to.to_owned()).or_default().1 += 1;
             if from != to {
                 *moved.entry((from.to_owned(), to.to_owned())).or_default() += 1;
                 *change.entry(from.to_owned()).or_default() -= 1;
@@ -107,7 +143,7 @@ impl Flows {
             }
         }
         let minimum = change.values().filter_map(|&change| u64::try_from(change).ok()).sum();
-        Self { keys: hashes.len() as u64, moved, minimum }
+        Self { keys, moved, minimum, held }
     }
 
     pub(crate) fn moved_share(&self) -> f64 {
@@ -123,7 +159,21 @@ impl Flows {
         for ((from, to), &keys) in &self.moved {
             writeln!(out, "{from}\t{to}\t{keys}\t{:.4}%", 100.0 * ratio(keys) / ratio(self.keys))?;
         }
+        writeln!(out, "\nnode\tbefore\tafter\tgoes\tcomes")?;
+        for (name, (before, after)) in &self.held {
+            let sum = |of: &dyn Fn(&(String, String)) -> bool| -> u64 {
+                self.moved.iter().filter(|(pair, _)| of(pair)).map(|(_, keys)| keys).sum()
+            };
+            let (goes, comes) = (sum(&|(from, _)| from == name), sum(&|(_, to)| to == name));
+            writeln!(out, "{name}\t{before}\t{after}\t{goes}\t{comes}")?;
+        }
         writeln!(out)?;
-        summary(&format!("{} keys", self.keys), self.moved_share(), self.minimum_share(), out)
+        summary(&format!("{} keys", self.keys), self.moved_share(), self.minimum_share(), out)?;
+        let peak = |side: &dyn Fn(&(u64, u64)) -> u64| {
+            let loads = self.held.values().map(side).filter(|&keys| keys > 0);
+            let (most, nodes) = loads.fold((0, 0), |(most, nodes), keys| (most.max(keys), nodes + 1));
+            ratio(most) * ratio(nodes) / ratio(self.keys)
+        };
+        writeln!(out, "peak/mean {:.4} before, {:.4} after", peak(&|held| held.0), peak(&|held| held.1))
     }
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_consistent_hash::{KeyHash, Node, NodeIndex, Placement, ReplicaError, ZoneReplicas, redis_slot};
+use quorate_consistent_hash::compat::{REDIS_SLOTS, redis_slot};
+use quorate_consistent_hash::{KeyHash, Node, NodeIndex, Placement, ReplicaError, ZoneReplicas};
 
 use crate::Placing;
 use crate::algorithm::{Algorithm, Built};
@@ -39,46 +40,64 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let bytes = input::read(&options.keys)?;
-    let algorithm = options.placing.algorithm;
-    let mut owners = owners(options)?;
-    for (line, key) in input::lines(&bytes) {
-        let fail = |reason| Failure::Line { path: options.keys.clone(), line, reason };
-        let hash = if options.numeric { Some(input::numeric(algorithm, key).map_err(fail)?) } else { None };
-        let owner = owners(key, hash)?;
+    if options.placing.algorithm == Some(Algorithm::RedisSlot) {
+        return slots(options, &bytes, out);
+    }
+    let built = Built::asked(&options.placing, options.nodes.as_deref())?;
+    let hashes = hashes(options, &built, &bytes)?;
+    let mut owners = owners(options, built)?;
+    for ((_, key), hash) in input::lines(&bytes).zip(hashes) {
+        let owner = owners(hash)?;
         out.write_all(key).and_then(|()| writeln!(out, "\t{owner}")).map_err(Failure::Output)?;
     }
     Ok(())
 }
 
-type Owners = Box<dyn FnMut(&[u8], Option<KeyHash>) -> Result<String, Failure>>;
-
-/// What prints the owners of a key, or of a hash in its place.
-fn owners(options: &Options) -> Result<Owners, Failure> {
-    if options.placing.algorithm == Algorithm::RedisSlot {
-        return Ok(Box::new(|key, hash| {
-            Ok(hash.map_or_else(|| redis_slot(key).to_string(), |KeyHash(slot)| slot.to_string()))
-        }));
+/// The slots of keys, which stand for their owners where no nodes are wanted.
+fn slots(options: &Options, bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    for (line, key) in input::lines(bytes) {
+        let slot = if options.numeric {
+            let slot = String::from_utf8_lossy(key).trim().parse().ok().filter(|slot| *slot < REDIS_SLOTS);
+            slot.ok_or_else(|| Failure::Line {
+                path: options.keys.clone(),
+                line,
+                reason: format!("{:?} is not a slot", String::from_utf8_lossy(key)),
+            })?
+        } else {
+            redis_slot(key)
+        };
+        out.write_all(key).and_then(|()| writeln!(out, "\t{slot}")).map_err(Failure::Output)?;
     }
-    let Some(path) = &options.nodes else {
-        return Err(Failure::Usage("--nodes is needed".into()));
+    Ok(())
+}
+
+fn hashes(options: &Options, built: &Built, bytes: &[u8]) -> Result<Vec<KeyHash>, Failure> {
+    let hash = |(line, key): (usize, &[u8])| {
+        if !options.numeric {
+            return Ok(built.placement().hash(key));
+        }
+        input::numeric(built, key).map_err(|reason| Failure::Line { path: options.keys.clone(), line, reason })
     };
-    let built = Built::new(&options.placing, input::nodes(path)?)?;
+    input::lines(bytes).map(hash).collect()
+}
+
+type Owners = Box<dyn FnMut(KeyHash) -> Result<String, Failure>>;
+
+/// What prints the owners of a hashed key.
+fn owners(options: &Options, built: Built) -> Result<Owners, Failure> {
     if !options.zones.is_empty() {
         let wanted: Vec<_> = options.zones.iter().map(|(zone, count)| (zone.as_str(), *count)).collect();
         let zones: ZoneReplicas<std::sync::Arc<dyn Placement>> = ZoneReplicas::new(built.into_shared(), wanted)?;
-        return Ok(Box::new(move |key, hash| {
-            let hash = hash.unwrap_or_else(|| zones.placement().hash(key));
-            Ok(zones.replicas_of(hash).map(Node::name).collect::<Vec<_>>().join(","))
-        }));
+        return Ok(Box::new(move |hash| Ok(zones.replicas_of(hash).map(Node::name).collect::<Vec<_>>().join(","))));
     }
     let (wanted, nodes) = (options.replicas, built.placement().nodes().len());
     if wanted > nodes {
         return Err(ReplicaError::TooFewNodes { wanted, nodes }.into());
     }
     let mut indexes = vec![NodeIndex::default(); wanted];
-    Ok(Box::new(move |key, hash| {
+    Ok(Box::new(move |hash| {
         let placement = built.placement();
-        placement.fill_replicas(hash.unwrap_or_else(|| placement.hash(key)), &mut indexes)?;
+        placement.fill_replicas(hash, &mut indexes)?;
         let names: Vec<_> = indexes.iter().map(|&index| placement.nodes().node(index).name()).collect();
         Ok(names.join(","))
     }))

@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
     /// The nodes, one a line: `name [weight [zone [rack]]]`.
     #[arg(long, value_name = "FILE")]
-    nodes: PathBuf,
+    nodes: Option<PathBuf>,
 
     /// Draw what moves to these nodes as well.
     #[arg(long, value_name = "FILE")]
@@ -36,23 +36,24 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
-    let before = Built::new(&options.placing, input::nodes(&options.nodes)?)?;
-    let hashes = input::sample(&options.sampling, options.placing.algorithm, before.placement())?;
+    let before = Built::asked(&options.placing, options.nodes.as_deref())?;
+    let hashes = input::sample(&options.sampling, &before)?;
     if hashes.is_empty() {
         return Err(Failure::Usage("there are no keys to measure on".into()));
     }
     let mut picture = Picture::default();
-    let what = format!("{} on {} nodes", options.placing.algorithm, before.placement().nodes().len());
+    let what = format!("{} on {} nodes", options.placing.shown(), before.placement().nodes().len());
     picture.loads(&what, &loads(before.placement(), &hashes));
     if let Some(to) = &options.to {
-        let after = before.changed(&options.placing, input::nodes(to)?)?;
+        let after = before.changed(&options.placing, options.placing.algorithm()?, input::nodes(to)?)?;
         let names = |built: &Built| -> Vec<String> {
             built.placement().nodes().iter().map(|(_, node)| node.name().to_owned()).collect()
         };
         // In the order of the files, the new ones last.
         let mut order = names(&before);
         order.extend(names(&after).into_iter().filter(|name| before.placement().nodes().index_of(name).is_none()));
-        picture.flows(&Flows::of(before.placement(), after.placement(), &hashes), &order);
+        picture
+            .flows(&Flows::of(before.placement(), after.placement(), hashes.iter().map(|&hash| (hash, hash))), &order);
     }
     let svg = picture.finish();
     match &options.output {

@@ -1,0 +1,333 @@
+//! Ceph's CRUSH (Weil, Brandt, Miller, Maltzahn, "CRUSH: Controlled, Scalable, Decentralized Placement of Replicated Data", SC 2006), with
+//! buckets of the kind `straw2` and the tunables of the profile `jewel`, which have been the default since.
+
+mod log;
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::jenkins::{lookup2, mix};
+use crate::error::display;
+use log::log2;
+
+/// A bucket of a CRUSH map: what hosts, racks and roots are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrushBucket {
+    /// The number of its type, above zero; devices have type zero.
+    pub kind: u16,
+    /// Its items in order, each with its weight in steps of 1/65536: a device from zero on, or the negative id of a bucket.
+    pub items: Vec<(i32, u32)>,
+}
+
+/// A step of a CRUSH rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CrushStep {
+    /// `step take`: starts from this bucket.
+    Take(i32),
+    /// `step choose firstn` or, with `leaf`, `step chooseleaf firstn`.
+    ChooseFirstn {
+        /// How many: as many as replicas are wanted and this added to it, where it is zero or negative.
+        count: i32,
+        /// The number of the type.
+        kind: u16,
+        /// Whether a device is chosen below each.
+        leaf: bool,
+    },
+    /// `step emit`.
+    Emit,
+}
+
+/// Why buckets are no CRUSH map. Nothing was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CrushError {
+    /// The bucket has an id that is not negative.
+    BadId(i32),
+    /// The bucket has the type of devices, zero.
+    BadKind(i32),
+    /// The bucket has an item that is not there.
+    UnknownItem {
+        /// The bucket.
+        bucket: i32,
+        /// The item.
+        item: i32,
+    },
+    /// The bucket is within itself.
+    Circle(i32),
+}
+
+display!(
+    CrushError,
+    self,
+    f,
+    match self {
+        Self::BadId(id) => write!(f, "the id {id} is not that of a bucket, which is negative"),
+        Self::BadKind(id) => write!(f, "bucket {id} has the type of devices"),
+        Self::UnknownItem { bucket, item } => write!(f, "bucket {bucket} has the item {item}, which is not there"),
+        Self::Circle(id) => write!(f, "bucket {id} is within itself"),
+    }
+);
+
+/// The buckets of a Ceph cluster, by which it places placement groups on devices.
+///
+/// ```
+/// use quorate_consistent_hash::compat::{CrushBucket, CrushMap, CrushStep};
+///
+/// let host = |devices: [(i32, u32); 2]| CrushBucket { kind: 1, items: devices.to_vec() };
+/// let one = 1 << 16;
+/// let map = CrushMap::new([
+///     (-1, CrushBucket { kind: 10, items: vec![(-2, 3 * one), (-3, 5 * one / 2)] }),
+///     (-2, host([(0, one), (1, 2 * one)])),
+///     (-3, host([(2, one), (3, 3 * one / 2)])),
+/// ])?;
+/// let rule = [CrushStep::Take(-1), CrushStep::ChooseFirstn { count: 0, kind: 1, leaf: true }, CrushStep::Emit];
+/// let devices = map.place(&rule, 0, 2, |_| one);
+/// assert_eq!(devices.len(), 2);
+/// # Ok::<(), quorate_consistent_hash::compat::CrushError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CrushMap {
+    buckets: BTreeMap<i32, CrushBucket>,
+}
+
+impl CrushMap {
+    /// A map of its buckets, each under its id.
+    ///
+    /// # Errors
+    ///
+    /// [`CrushError`].
+    pub fn new(buckets: impl IntoIterator<Item = (i32, CrushBucket)>) -> Result<Self, CrushError> {
+        let buckets: BTreeMap<_, _> = buckets.into_iter().collect();
+        for (&id, bucket) in &buckets {
+            if id >= 0 {
+                return Err(CrushError::BadId(id));
+            }
+            if bucket.kind == 0 {
+                return Err(CrushError::BadKind(id));
+            }
+            if let Some(&(item, _)) = bucket.items.iter().find(|(item, _)| *item < 0 && !buckets.contains_key(item)) {
+                return Err(CrushError::UnknownItem { bucket: id, item });
+            }
+        }
+        let map = Self { buckets };
+        map.check_depth()?;
+        Ok(map)
+    }
+
+    /// Where a rule places the input `x`, which for a placement group is [`ceph_input`]: up to `replicas` devices, fewer where the rule finds
+    /// no more. `reweight` says of a device how far it is in, in steps of 1/65536, from zero for out to one.
+    pub fn place(&self, rule: &[CrushStep], x: u32, replicas: usize, reweight: impl Fn(i32) -> u32) -> Vec<i32> {
+        let (mut taken, mut placed) = (Vec::new(), Vec::new());
+        for step in rule {
+            match *step {
+                CrushStep::Take(item) => taken = [item].into(),
+                CrushStep::ChooseFirstn { count, kind, leaf } => {
+                    let wanted = if count > 0 { 0 } else { i64::try_from(replicas).unwrap_or(i64::MAX) };
+                    let count = i64::from(count).saturating_add(wanted);
+                    let count = usize::try_from(count).unwrap_or(0);
+                    let mut chosen = Vec::new();
+                    for bucket in taken.iter().filter_map(|item| self.buckets.get(item)) {
+                        let room = replicas - chosen.len();
+                        let mut search =
+                            Search { map: self, x, reweight: &reweight, found: Vec::new(), leaves: Vec::new() };
+                        search.choose(bucket, count, room, kind, leaf);
+                        chosen.extend(if leaf { search.leaves } else { search.found });
+                    }
+                    taken = chosen;
+                }
+                CrushStep::Emit => {
+                    placed.extend(taken.drain(..).take(replicas - placed.len()));
+                }
+            }
+        }
+        placed
+    }
+
+    /// Refuses buckets within themselves, so that every descent ends.
+    fn check_depth(&self) -> Result<(), CrushError> {
+        // Whatever holds only buckets that are done is done; a circle never is.
+        let mut left: Vec<i32> = self.buckets.keys().copied().collect();
+        loop {
+            let before = left.len();
+            let open = left.clone();
+            left.retain(|id| self.buckets[id].items.iter().any(|(item, _)| open.contains(item)));
+            match left.first() {
+                None => return Ok(()),
+                Some(&id) if left.len() == before => return Err(CrushError::Circle(id)),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// One `choose` from one bucket.
+struct Search<'m, F> {
+    map: &'m CrushMap,
+    x: u32,
+    reweight: &'m F,
+    found: Vec<i32>,
+    leaves: Vec<i32>,
+}
+
+impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
+    fn choose(&mut self, bucket: &'m CrushBucket, count: usize, room: usize, kind: u16, leaf: bool) {
+        for rep in 0..u32::try_from(count).unwrap_or(u32::MAX) {
+            if self.found.len() == room {
+                return;
+            }
+            for failures in 0..TRIES {
+                let r = rep.wrapping_add(failures);
+                match self.descend(bucket, r, kind) {
+                    Descent::DeadEnd => break,
+                    Descent::Empty => {}
+                    Descent::Found(item) => {
+                        if self.accept(item, r, leaf) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn descend(&self, mut bucket: &'m CrushBucket, r: u32, kind: u16) -> Descent {
+        loop {
+            let Some(item) = straw2(bucket, self.x, r) else { return Descent::Empty };
+            let below = self.map.buckets.get(&item);
+            let own = below.map_or(0, |bucket| bucket.kind);
+            match below {
+                _ if own == kind => return Descent::Found(item),
+                Some(below) => bucket = below,
+                None => return Descent::DeadEnd,
+            }
+        }
+    }
+
+    /// Takes an item unless it is taken already, or out, or has no device that is neither.
+    fn accept(&mut self, item: i32, r: u32, leaf: bool) -> bool {
+        if self.found.contains(&item) || (item >= 0 && self.is_out(item)) {
+            return false;
+        }
+        if leaf {
+            let device = match self.map.buckets.get(&item) {
+                None => item,
+                // One try, with the number of the outer one.
+                Some(bucket) => match self.descend(bucket, r, 0) {
+                    Descent::Found(device) if !self.leaves.contains(&device) && !self.is_out(device) => device,
+                    _ => return false,
+                },
+            };
+            self.leaves.push(device);
+        }
+        self.found.push(item);
+        true
+    }
+
+    fn is_out(&self, device: i32) -> bool {
+        let weight = (self.reweight)(device);
+        weight < 1 << 16 && hash2(self.x, device.cast_unsigned()) & 0xFFFF >= weight
+    }
+}
+
+enum Descent {
+    Found(i32),
+    /// A bucket without items, which counts as a failure.
+    Empty,
+    /// A device where a bucket was wanted, which ends the search for this replica.
+    DeadEnd,
+}
+
+/// The item with the longest straw, of equal ones the first.
+fn straw2(bucket: &CrushBucket, x: u32, r: u32) -> Option<i32> {
+    let mut best: Option<(i64, i32)> = None;
+    for &(item, weight) in &bucket.items {
+        let straw = if weight == 0 {
+            i64::MIN
+        } else {
+            let draw = hash3(x, item.cast_unsigned(), r) & 0xFFFF;
+            (log2(draw).cast_signed() - (1 << 48)) / i64::from(weight)
+        };
+        if best.is_none_or(|(longest, _)| straw > longest) {
+            best = Some((straw, item));
+        }
+    }
+    best.map(|(_, item)| item)
+}
+
+/// Jenkins's mixing of two numbers.
+fn hash2(a: u32, b: u32) -> u32 {
+    let (a, b, hash) = mix(a, b, SEED ^ a ^ b);
+    let (_, _, hash) = mix(X, a, hash);
+    mix(b, Y, hash).2
+}
+
+/// Jenkins's mixing of three numbers.
+#[expect(clippy::many_single_char_names, reason = "as Jenkins names them")]
+fn hash3(a: u32, b: u32, c: u32) -> u32 {
+    let (a, b, hash) = mix(a, b, SEED ^ a ^ b ^ c);
+    let (c, x, hash) = mix(c, X, hash);
+    let (y, _, hash) = mix(Y, a, hash);
+    let (_, _, hash) = mix(b, x, hash);
+    mix(y, c, hash).2
+}
+
+/// The object's placement group in a pool, of `pg_num`.
+pub fn ceph_placement_group(object: &[u8], pg_num: u32) -> u32 {
+    stable_modulo(lookup2(object, 0), pg_num)
+}
+
+/// The input of a rule for a placement group.
+pub fn ceph_input(placement_group: u32, pgp_num: u32, pool: u32) -> u32 {
+    hash2(stable_modulo(placement_group, pgp_num), pool)
+}
+
+/// A modulo that moves half of what one more takes, and nothing else.
+fn stable_modulo(value: u32, by: u32) -> u32 {
+    let mask = by.max(1).next_power_of_two().wrapping_sub(1);
+    if value & mask < by { value & mask } else { value & (mask >> 1) }
+}
+
+const SEED: u32 = 1_315_423_911;
+const X: u32 = 231_232;
+const Y: u32 = 1232;
+
+/// How often a replica is tried: `choose_total_tries` and once more.
+const TRIES: u32 = 51;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By Ceph 16.2.15.
+    #[test]
+    fn hashes_as_ceph_does() {
+        assert_eq!(hash2(1, 2), 0xB78D_EE9C);
+        assert_eq!([hash3(0, 0, 0), hash3(1, 2, 3)], [0x7A3B_F3B2, 0x735A_D42B]);
+        assert_eq!(hash3(0, 2_u32.wrapping_neg(), 0), 0x20D3_044A);
+        for (object, group) in [("user:0", 0x2E), ("user:1", 0x39), ("7919", 0x3E), ("k1", 0x1F)] {
+            assert_eq!(ceph_placement_group(object.as_bytes(), 96), group, "{object}");
+        }
+    }
+
+    #[test]
+    fn bad_maps_are_refused() {
+        let bucket = |kind, items: &[(i32, u32)]| CrushBucket { kind, items: items.to_vec() };
+        let refused = |buckets: &[(i32, CrushBucket)]| CrushMap::new(buckets.iter().cloned()).map(|_| ()).unwrap_err();
+        assert_eq!(refused(&[(0, bucket(1, &[]))]), CrushError::BadId(0));
+        assert_eq!(refused(&[(-1, bucket(0, &[]))]), CrushError::BadKind(-1));
+        assert_eq!(refused(&[(-1, bucket(1, &[(-2, 1)]))]), CrushError::UnknownItem { bucket: -1, item: -2 });
+        let circle = [(-1, bucket(1, &[(-2, 1), (0, 1)])), (-2, bucket(1, &[(-1, 1)]))];
+        assert_eq!(refused(&circle), CrushError::Circle(-2));
+        // Empty buckets, steps without a start, and types that are not there place nothing, and end.
+        let map = CrushMap::new([(-1, bucket(2, &[(-2, 1), (7, 1)])), (-2, bucket(1, &[]))]).unwrap();
+        let choose = |kind, leaf| CrushStep::ChooseFirstn { count: 0, kind, leaf };
+        let nowhere = [choose(1, true), CrushStep::Emit];
+        let empty = [CrushStep::Take(-1), choose(1, true), CrushStep::Emit];
+        for rule in [&nowhere[..], &empty] {
+            assert_eq!(map.place(rule, 5, 3, |_| 1 << 16), Vec::<i32>::new());
+        }
+        assert_eq!(map.place(&[CrushStep::Take(-1), choose(0, false), CrushStep::Emit], 5, 3, |_| 1 << 16), [7]);
+    }
+}

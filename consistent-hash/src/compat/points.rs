@@ -1,0 +1,335 @@
+//! The points that each system gives its servers.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use super::checksum::Crc32;
+use super::haproxy;
+use super::md5::md5;
+use super::server;
+use super::system::{ENVOY_TOKENS_MAX, EnvoyRing, LibmemcachedRing, RingSystem, md5_of_64_bits, varnish};
+use crate::error::BuildError;
+use crate::hash::siphash24;
+use crate::node::{NodeIndex, Weight};
+use crate::ring::table::TOKENS_MAX;
+
+/// A listed server under the number of its node.
+pub(super) struct Listed<'a> {
+    pub(super) name: &'a str,
+    /// What is hashed in place of the name.
+    pub(super) hashed: Option<&'a str>,
+    /// Nothing for a weight of zero.
+    pub(super) weight: Option<Weight>,
+    pub(super) id: Option<u32>,
+    pub(super) node: NodeIndex,
+}
+
+impl Listed<'_> {
+    fn text(&self) -> &str {
+        self.hashed.unwrap_or(self.name)
+    }
+
+    fn whole(&self) -> Result<u32, BuildError> {
+        match self.weight {
+            None => Ok(0),
+            Some(weight) => weight.whole().ok_or_else(|| BuildError::FractionalWeight(self.name.into())),
+        }
+    }
+}
+
+/// Collects points of 64 bits, or of 32 in the upper half.
+pub(super) struct Points {
+    all: Vec<(u64, NodeIndex)>,
+}
+
+impl Points {
+    /// All points of these servers, in no order.
+    pub(super) fn of(system: RingSystem, servers: &[Listed<'_>]) -> Result<Vec<(u64, NodeIndex)>, BuildError> {
+        let tokens = count(system, servers)?;
+        if tokens > TOKENS_MAX {
+            return Err(BuildError::TooManyTokens { tokens, max: TOKENS_MAX });
+        }
+        let mut points = Self { all: Vec::new() };
+        match system {
+            RingSystem::Libmemcached(settings) => points.libmemcached(settings, servers)?,
+            RingSystem::Twemproxy(_) => {
+                let weights = servers.iter().map(Listed::whole).collect::<Result<Vec<_>, _>>()?;
+                for (server, digests) in servers.iter().zip(single_shares(&weights)) {
+                    points.digests(server, &twemproxy_text(server), digests, 4);
+                }
+            }
+            RingSystem::Libketama => points.libketama(servers)?,
+            RingSystem::NpmHashring { vnodes, hash_ring } => points.npm_hashring(servers, vnodes, hash_ring)?,
+            RingSystem::Nginx => points.nginx(servers)?,
+            RingSystem::Envoy(settings) => points.envoy(settings, servers)?,
+            RingSystem::Haproxy(_) => points.haproxy(servers)?,
+            RingSystem::Varnish => {
+                for server in servers {
+                    let tokens = 67.0 * server.weight.map_or(1.0, Weight::as_f64).max(1.0);
+                    points.numbered(server, server.text(), "", truncated(tokens), |text| upper(varnish(text)));
+                }
+            }
+            RingSystem::Groupcache { replicas } => {
+                for server in servers {
+                    let hash = |text: &[u8]| Crc32::new().update(text).finish();
+                    points.counted(server, "", server.text(), replicas.into(), |text| upper(hash(text)));
+                }
+            }
+            RingSystem::TrafficServer => {
+                for server in servers {
+                    let tokens = 1024.0 * server.weight.map_or(0.0, Weight::as_f64);
+                    let name = server.hashed.unwrap_or_else(|| server::without_port(server.name));
+                    points.counted(server, "-", name, truncated(tokens + 0.5), |text| siphash24(text, [0, 0]));
+                }
+            }
+            RingSystem::Uhashring => {
+                for server in servers {
+                    let tokens = 160 * u64::from(server.whole()?);
+                    points.numbered(server, server.text(), "-", tokens, md5_of_64_bits);
+                }
+            }
+            RingSystem::NpmConsistentHashing { replicas } => {
+                for server in servers {
+                    points.numbered(server, server.text(), ":", replicas.into(), md5_of_64_bits);
+                }
+            }
+        }
+        Ok(points.all)
+    }
+
+    fn add(&mut self, point: u64, server: &Listed<'_>) {
+        self.all.push((point, server.node));
+    }
+
+    /// The first `kept` of the four words of the digests of `text-0`, `text-1`, ...
+    fn digests(&mut self, server: &Listed<'_>, text: &str, digests: u32, kept: usize) {
+        let mut text = Text::new(text);
+        for i in 0..digests {
+            for word in &md5(text.numbered("-", i.into()))[..kept] {
+                self.add(upper(*word), server);
+            }
+        }
+    }
+
+    /// A point for each of `text`, separator and a number below `count`.
+    fn numbered(&mut self, server: &Listed<'_>, text: &str, separator: &str, count: u64, hash: impl Fn(&[u8]) -> u64) {
+        let mut text = Text::new(text);
+        (0..count).for_each(|i| self.add(hash(text.numbered(separator, i)), server));
+    }
+
+    /// A point for each of a number below `count`, separator and `text`.
+    fn counted(&mut self, server: &Listed<'_>, separator: &str, text: &str, count: u64, hash: impl Fn(&[u8]) -> u64) {
+        let mut number = Text::new("");
+        for i in 0..count {
+            number.bytes.clear();
+            write!(number, "{i}{separator}{text}").expect("writing to a vector does not fail");
+            self.add(hash(&number.bytes), server);
+        }
+    }
+
+    fn libmemcached(&mut self, settings: LibmemcachedRing, servers: &[Listed<'_>]) -> Result<(), BuildError> {
+        // A weight of zero is one.
+        let weights: Vec<_> =
+            servers.iter().map(|server| server.whole().map(|weight| weight.max(1))).collect::<Result<_, _>>()?;
+        let weighted = settings.weighted || weights.iter().any(|&weight| weight > 1);
+        for (server, digests) in servers.iter().zip(single_shares(&weights)) {
+            let text = match (server.hashed, settings.spy) {
+                (Some(text), _) => Cow::Borrowed(text),
+                (None, true) => server::spymemcached(server.name).into(),
+                (None, false) => server::memcached(server.name),
+            };
+            if weighted {
+                self.digests(server, &text, digests, 4);
+            } else {
+                self.numbered(server, &text, "-", 100, |text| upper(settings.hash.hash(text)));
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "what libketama computes: the share in single precision, the rest in double"
+    )]
+    fn libketama(&mut self, servers: &[Listed<'_>]) -> Result<(), BuildError> {
+        let weights: Vec<_> = servers.iter().map(Listed::whole).collect::<Result<_, _>>()?;
+        let total = weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() as f32;
+        for (server, weight) in servers.iter().zip(weights) {
+            let share = weight as f32 / total;
+            let digests = (f64::from(share) * 40.0 * servers.len() as f64) as f32 as u32;
+            self.digests(server, server.text(), digests, 4);
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "what hashring computes, in double precision")]
+    fn npm_hashring(&mut self, servers: &[Listed<'_>], vnodes: Option<u32>, hash_ring: bool) -> Result<(), BuildError> {
+        let weights: Vec<_> = servers.iter().map(Listed::whole).collect::<Result<_, _>>()?;
+        let total = weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() as f64;
+        let kept = if hash_ring { 3 } else { 4 };
+        for (server, weight) in servers.iter().zip(weights) {
+            let share = truncated(f64::from(weight) / total * f64::from(NPM_DIGESTS) * servers.len() as f64);
+            // Its default, given, is as if it were not.
+            let digests = vnodes.filter(|&vnodes| vnodes != 0 && vnodes != NPM_DIGESTS);
+            let digests = digests.unwrap_or_else(|| u32::try_from(share).unwrap_or(u32::MAX));
+            self.digests(server, server.text(), digests, kept);
+        }
+        Ok(())
+    }
+
+    fn nginx(&mut self, servers: &[Listed<'_>]) -> Result<(), BuildError> {
+        for server in servers {
+            let (host, port) = server::nginx(server.text());
+            let base = Crc32::new().update(host.as_bytes()).update(&[0]).update(port.as_bytes());
+            let mut previous = 0_u32;
+            for _ in 0..160 * u64::from(server.whole()?) {
+                previous = base.update(&previous.to_le_bytes()).finish();
+                self.add(upper(previous), server);
+            }
+        }
+        Ok(())
+    }
+
+    fn envoy(&mut self, settings: EnvoyRing, servers: &[Listed<'_>]) -> Result<(), BuildError> {
+        let EnvoyRing { minimum_ring_size: minimum, maximum_ring_size: maximum, hash_function } = settings;
+        if minimum > maximum || maximum > ENVOY_TOKENS_MAX {
+            return Err(BuildError::BadRingSize { minimum, maximum });
+        }
+        let weights: Vec<_> = servers.iter().map(Listed::whole).collect::<Result<_, _>>()?;
+        #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
+        let (total, minimum, maximum) =
+            (weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() as f64, minimum as f64, maximum as f64);
+        let share = |weight: u32| f64::from(weight) / total;
+        let least = weights.iter().map(|&weight| share(weight)).fold(f64::INFINITY, f64::min);
+        let scale = (ceil(least * minimum) / least).min(maximum);
+        let (mut current, mut target) = (0.0, 0.0);
+        for (server, weight) in servers.iter().zip(weights) {
+            target += scale * share(weight);
+            let mut text = Text::new(server.text());
+            let mut i = 0;
+            while current < target {
+                self.add(hash_function.token(text.numbered("_", i)), server);
+                current += 1.0;
+                i += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn haproxy(&mut self, servers: &[Listed<'_>]) -> Result<(), BuildError> {
+        let given: Vec<_> = servers.iter().map(|server| server.id).collect();
+        let ids = haproxy::numbers(&given);
+        let mut taken = BTreeMap::new();
+        for (server, id) in servers.iter().zip(ids) {
+            // Of 32 bits twelve number the points, so that ids which agree in the others have the same points. HAProxy gives them to
+            // one or the other by which it reaches first, which is no rule to rely on.
+            if let Some(other) = taken.insert(id % (1 << 20), server.name) {
+                return Err(BuildError::SameServer(other.into(), server.name.into()));
+            }
+            for j in 0..u64::from(server.whole()?) * 16 {
+                // Weights there end at 256.
+                let j = u32::try_from(j).unwrap_or(u32::MAX);
+                self.add(upper(haproxy::avalanche(id.wrapping_mul(4096).wrapping_add(j))), server);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// At most how many tokens there will be, known before any is hashed.
+fn count(system: RingSystem, servers: &[Listed<'_>]) -> Result<u64, BuildError> {
+    let times = |tokens: u64| {
+        let mut weights = servers.iter().map(|server| server.whole().map(u64::from));
+        weights.try_fold(0_u64, |sum, weight| Ok(sum.saturating_add(tokens.saturating_mul(weight?))))
+    };
+    let each = |tokens: u32| u64::from(tokens) * servers.len() as u64;
+    Ok(match system {
+        // No digest is given twice, and a share is of all.
+        RingSystem::Libmemcached(_) | RingSystem::Twemproxy(_) | RingSystem::Libketama => each(160),
+        RingSystem::NpmHashring { vnodes, .. } => 4 * each(vnodes.unwrap_or(0).max(NPM_DIGESTS)),
+        RingSystem::Nginx | RingSystem::Uhashring => times(160)?,
+        RingSystem::Haproxy(_) => times(16)?,
+        // Sizes of the ring itself are checked where they are read.
+        RingSystem::Envoy(_) => each(1),
+        RingSystem::Groupcache { replicas } | RingSystem::NpmConsistentHashing { replicas } => each(replicas),
+        RingSystem::Varnish | RingSystem::TrafficServer => {
+            let tokens = |server: &Listed<'_>| 1024.0 * server.weight.map_or(0.0, Weight::as_f64).max(1.0);
+            truncated(servers.iter().map(tokens).sum())
+        }
+    })
+}
+
+/// How many digests libmemcached and twemproxy give to each of these weights.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "what they compute: single precision but for the last sum, then truncated"
+)]
+fn single_shares(weights: &[u32]) -> impl Iterator<Item = u32> {
+    let total = weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() as f32;
+    let live = weights.len() as f32;
+    weights.iter().map(move |&weight| {
+        let share = weight as f32 / total;
+        (f64::from(share * 160.0 / 4.0 * live) + 0.000_000_000_1) as f32 as u32
+    })
+}
+
+/// What twemproxy hashes for a server: its name, or without one the host for memcached's port, and else `host:port`.
+fn twemproxy_text<'a>(server: &'a Listed<'_>) -> Cow<'a, str> {
+    match server.hashed {
+        Some(name) => name.into(),
+        // Between the path of a socket and the port that it has not, the colon stays.
+        None if server.name.starts_with('/') => alloc::format!("{}:", server.name).into(),
+        None => server.name.strip_suffix(":11211").unwrap_or(server.name).into(),
+    }
+}
+
+/// The digests of a server of hashring of an average weight.
+const NPM_DIGESTS: u32 = 40;
+
+/// The whole part of a number from 0 up.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "weights times a thousand fit by far")]
+fn truncated(number: f64) -> u64 {
+    number as u64
+}
+
+/// The least whole number not below a positive one of moderate size.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53 where it is used")]
+fn ceil(value: f64) -> f64 {
+    let whole = truncated(value) as f64;
+    if whole < value { whole + 1.0 } else { whole }
+}
+
+fn upper(word: u32) -> u64 {
+    u64::from(word) << 32
+}
+
+/// A text that is hashed with one number after another behind it.
+struct Text {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        Self { bytes: text.as_bytes().to_vec(), length: text.len() }
+    }
+
+    fn numbered(&mut self, separator: &str, number: u64) -> &[u8] {
+        self.bytes.truncate(self.length);
+        write!(self, "{separator}{number}").expect("writing to a vector does not fail");
+        &self.bytes
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! Placement against tables of many cases that other programs made; `tests/golden/systems/common.py` tells their form.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use quorate_consistent_hash::compat::{
+    CompatRing, CrushBucket, CrushMap, CrushStep, HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash,
+    Partitions, PostgresValue, RingSystem, Server, TwemproxyRing, cassandra_composite, cassandra_token,
+    postgres_partition, pymemcache_owner, swift_partition,
+};
+use quorate_consistent_hash::{BuildError, Node, Nodes, Placement, Weight};
+
+/// A case of a table.
+pub(crate) struct Case<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) settings: Vec<&'a str>,
+    pub(crate) servers: Vec<Server>,
+    /// Host and rack of each server, where there are such.
+    tiers: Vec<(i32, Option<i32>)>,
+    digest: &'a str,
+    sample: Vec<usize>,
+}
+
+pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
+    let mut cases: Vec<Case<'_>> = Vec::new();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields[..] {
+            ["case", name, ref settings @ ..] => {
+                cases.push(Case {
+                    name,
+                    settings: settings.to_vec(),
+                    servers: vec![],
+                    tiers: vec![],
+                    digest: "",
+                    sample: vec![],
+                });
+            }
+            ["server", name, weight, ref more @ ..] => {
+                let weight: f64 = weight.parse().unwrap();
+                let weight = (weight > 0.0).then(|| Weight::new(weight).unwrap());
+                let mut server = Server { weight, ..Server::new(name) };
+                let mut tiers = (0, None);
+                for field in more {
+                    match field.split_once('=').unwrap() {
+                        ("id", id) => server.id = Some(id.parse().unwrap()),
+                        ("hashed", text) => server.hashed = Some(text.into()),
+                        ("host", host) => tiers.0 = host.parse().unwrap(),
+                        ("rack", rack) => tiers.1 = Some(rack.parse().unwrap()),
+                        (other, _) => panic!("{other}"),
+                    }
+                }
+                cases.last_mut().unwrap().servers.push(server);
+                cases.last_mut().unwrap().tiers.push(tiers);
+            }
+            ["owners", digest, ref sample @ ..] => {
+                let case = cases.last_mut().unwrap();
+                case.digest = digest;
+                case.sample = sample.iter().map(|place| place.parse().unwrap()).collect();
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    assert!(cases.len() >= 20, "the table is whole");
+    cases
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Text,
+    Binary,
+}
+
+pub(crate) fn keys(kind: Kind) -> Vec<Vec<u8>> {
+    let random = |seed: u64, count: usize| -> Vec<u8> {
+        let word = |index: u64| {
+            let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        };
+        (0..).map(word).flat_map(u64::to_le_bytes).take(count).collect()
+    };
+    let key = |i: usize| match i {
+        0..600 => format!("user:{i}").into_bytes(),
+        600..900 => (7919 * i).to_string().into_bytes(),
+        900..1100 => format!("/картинки/{i}/大.jpg").into_bytes(),
+        1100..1300 => format!("{{tag{}}}:{i}", i % 7).into_bytes(),
+        1300..1500 => vec![b'x'; i - 1299],
+        _ => match kind {
+            Kind::Binary => random(i as u64, (i - 1500) % 40),
+            Kind::Text => random(i as u64, 1 + (i - 1500) % 40).iter().map(|byte| 33 + byte % 94).collect(),
+        },
+    };
+    (0..2000).map(key).collect()
+}
+
+impl Case<'_> {
+    /// Compares the places of all owners with what the program said.
+    pub(crate) fn check(&self, owners: &[usize]) {
+        let sample: Vec<_> = owners.iter().step_by(125).copied().collect();
+        assert_eq!(sample, self.sample, "case {}", self.name);
+        let text = owners.iter().fold(String::new(), |mut text, owner| {
+            writeln!(text, "{owner}").unwrap();
+            text
+        });
+        let digest = text
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        assert_eq!(format!("{digest:016x}"), self.digest, "case {}", self.name);
+    }
+
+    fn place(&self, name: &str) -> usize {
+        self.servers.iter().position(|server| &*server.name == name).unwrap()
+    }
+}
+
+fn check_rings(table: &str, kind: Kind, system: impl Fn(&[&str]) -> RingSystem) {
+    check_rings_on(table, &keys(kind), system);
+}
+
+fn check_rings_on(table: &str, keys: &[Vec<u8>], system: impl Fn(&[&str]) -> RingSystem) {
+    for case in cases(table) {
+        let ring = CompatRing::of_servers(system(&case.settings), &case.servers).unwrap();
+        let owners: Vec<_> = keys.iter().map(|key| case.place(ring.owner(key).name())).collect();
+        case.check(&owners);
+        // Who is said to own nothing owns nothing, and all others are nodes.
+        let keyless: Vec<_> = ring.keyless().collect();
+        for server in &case.servers {
+            assert_ne!(
+                ring.nodes().index_of(&server.name).is_some(),
+                keyless.contains(&&*server.name),
+                "{}",
+                case.name
+            );
+        }
+    }
+}
+
+fn memcached_hash(name: &str) -> MemcachedHash {
+    match name {
+        "one_at_a_time" => MemcachedHash::OneAtATime,
+        "md5" => MemcachedHash::Md5,
+        "crc" | "crc32" => MemcachedHash::Crc,
+        "crc16" => MemcachedHash::Crc16,
+        "crc32a" => MemcachedHash::Crc32a,
+        "fnv1_64" => MemcachedHash::Fnv1Of64,
+        "fnv1a_64" => MemcachedHash::Fnv1aOf64,
+        "fnv1_32" => MemcachedHash::Fnv1Of32,
+        "fnv1a_32" => MemcachedHash::Fnv1aOf32,
+        "hsieh" => MemcachedHash::Hsieh,
+        "murmur" => MemcachedHash::Murmur,
+        "murmur3" => MemcachedHash::Murmur3,
+        "jenkins" => MemcachedHash::Jenkins,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn haproxy() {
+    check_rings(include_str!("../golden/systems/haproxy.tsv"), Kind::Text, |settings| {
+        let function = match settings[0] {
+            "sdbm" => HaproxyFunction::Sdbm,
+            "djb2" => HaproxyFunction::Djb2,
+            "wt6" => HaproxyFunction::Wt6,
+            "crc32" => HaproxyFunction::Crc32,
+            other => panic!("{other}"),
+        };
+        RingSystem::Haproxy(HaproxyHash { function, avalanche: settings.len() > 1 })
+    });
+}
+
+#[test]
+fn varnish() {
+    check_rings(include_str!("../golden/systems/varnish.tsv"), Kind::Text, |_| RingSystem::Varnish);
+}
+
+#[test]
+fn twemproxy() {
+    check_rings(include_str!("../golden/systems/twemproxy.tsv"), Kind::Binary, |settings| {
+        let hash_tag = settings[1].as_bytes().try_into().ok();
+        RingSystem::Twemproxy(TwemproxyRing { hash: memcached_hash(settings[0]), hash_tag })
+    });
+}
+
+#[test]
+fn libmemcached() {
+    // It refuses an empty key; the table has a zero there.
+    let keys: Vec<_> = keys(Kind::Binary).into_iter().map(|key| if key.is_empty() { vec![0] } else { key }).collect();
+    check_rings_on(include_str!("../golden/systems/libmemcached.tsv"), &keys, |settings| {
+        let [mode, hash] = settings[..] else { panic!("{settings:?}") };
+        let weighted = mode == "weighted";
+        let default = if weighted { MemcachedHash::Md5 } else { MemcachedHash::OneAtATime };
+        let hash = if hash.is_empty() { default } else { memcached_hash(hash) };
+        RingSystem::Libmemcached(LibmemcachedRing { weighted, spy: mode == "spy", hash })
+    });
+}
+
+#[test]
+fn uhashring() {
+    check_rings(include_str!("../golden/systems/uhashring.tsv"), Kind::Text, |_| RingSystem::Uhashring);
+}
+
+#[test]
+fn npm_hashring() {
+    check_rings(include_str!("../golden/systems/npm-hashring.tsv"), Kind::Text, |settings| RingSystem::NpmHashring {
+        vnodes: settings[0].parse().ok(),
+        hash_ring: settings[1] == "hash_ring",
+    });
+}
+
+#[test]
+fn npm_consistent_hashing() {
+    check_rings(include_str!("../golden/systems/npm-consistent-hashing.tsv"), Kind::Text, |settings| {
+        RingSystem::NpmConsistentHashing { replicas: settings[0].parse().unwrap() }
+    });
+}
+
+/// Cases whose owners are numbers, which `place` computes from the settings and a key.
+fn check_numbers<P: Fn(usize, &[u8]) -> usize>(table: &str, kind: Kind, prepare: impl Fn(&Case<'_>) -> P) {
+    let keys = keys(kind);
+    for case in cases(table) {
+        let place = prepare(&case);
+        let owners: Vec<_> = keys.iter().enumerate().map(|(number, key)| place(number, key)).collect();
+        case.check(&owners);
+    }
+}
+
+fn numbered(count: &str) -> Nodes {
+    Nodes::named((0..count.parse().unwrap()).map(|number: u32| number.to_string())).unwrap()
+}
+
+#[test]
+fn hazelcast() {
+    check_numbers(include_str!("../golden/systems/hazelcast.tsv"), Kind::Text, |case| {
+        let partitions = Partitions::hazelcast(numbered(case.settings[0])).unwrap();
+        move |_, key| partitions.partition(partitions.hash(key))
+    });
+}
+
+#[test]
+fn rabbitmq() {
+    check_numbers(include_str!("../golden/systems/rabbitmq.tsv"), Kind::Binary, |case| {
+        let partitions = Partitions::rabbitmq(numbered(case.settings[0])).unwrap();
+        move |_, key| partitions.owner_of(partitions.hash(key)).get()
+    });
+    // Queues have as many buckets as the binding key says: by a live broker.
+    let queues = [("q0", 1.0), ("q1", 2.0), ("q2", 10.0)];
+    let queues = queues.map(|(name, weight)| Node::new(name).with_weight(Weight::new(weight).unwrap()));
+    let exchange = Partitions::rabbitmq(Nodes::new(queues).unwrap()).unwrap();
+    for (key, queue) in [("user:0", "q1"), ("user:1", "q2"), ("user:3", "q2"), ("7919", "q2"), ("ключ", "q1")] {
+        assert_eq!(exchange.owner(key.as_bytes()).name(), queue, "{key}");
+    }
+}
+
+#[test]
+fn cassandra() {
+    check_numbers(include_str!("../golden/systems/cassandra.tsv"), Kind::Binary, |case| {
+        let before = vec![0xFF; case.settings[0].parse().unwrap()];
+        move |_, key| {
+            usize::try_from(cassandra_token(&[&before, key].concat()).cast_unsigned())
+                .expect("the tests run on 64 bits")
+        }
+    });
+    assert_eq!(cassandra_token(&cassandra_composite([&b"a"[..], &5_i32.to_be_bytes()])), -702_446_043_846_556_520);
+    assert_eq!(cassandra_composite([&b"only"[..]]), b"only");
+}
+
+#[test]
+fn postgresql() {
+    check_numbers(include_str!("../golden/systems/postgresql.tsv"), Kind::Binary, |case| {
+        let modulus = case.settings[0].parse().unwrap();
+        let kinds: Vec<_> = case.settings[1..].iter().map(|kind| (*kind).to_owned()).collect();
+        move |number, key| {
+            let i = i64::try_from(number).unwrap();
+            let text = if number < 1500 {
+                key.to_vec()
+            } else {
+                key.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()
+            };
+            let int8 = if i < 1000 { i - 500 } else { (i - 1500) * 12_345_678_901_234 };
+            let int4 = i32::try_from(i * 2_140_000 - 2_147_483_648 + i * i).unwrap();
+            let several = [
+                PostgresValue::Bytes(&text),
+                PostgresValue::Int4(i32::try_from(i).unwrap()),
+                if i % 3 == 0 { PostgresValue::Null } else { PostgresValue::Int8(i << 30) },
+            ];
+            let row = match kinds.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                ["int4"] => vec![PostgresValue::Int4(int4)],
+                ["int8"] => vec![PostgresValue::Int8(int8)],
+                ["text"] => vec![PostgresValue::Bytes(&text)],
+                ["bytea"] => vec![PostgresValue::Bytes(key)],
+                _ => several.to_vec(),
+            };
+            usize::try_from(postgres_partition(&row, modulus)).unwrap()
+        }
+    });
+}
+
+#[test]
+fn pymemcache() {
+    check_numbers(include_str!("../golden/systems/pymemcache.tsv"), Kind::Text, |case| {
+        let names: Vec<String> = case.servers.iter().map(|server| server.name.to_string()).collect();
+        move |_, key| {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            pymemcache_owner(&names, str::from_utf8(key).unwrap()).unwrap()
+        }
+    });
+}
+
+/// Vectors made by the programs that are too few for a table: groupcache, Prometheus, Traffic Server, Swift, and modulo.
+#[test]
+fn single_vectors() {
+    let peers = Nodes::named((1..4).map(|i| format!("http://10.0.0.{i}:8080"))).unwrap();
+    let groupcache = CompatRing::new(RingSystem::Groupcache { replicas: 50 }, peers).unwrap();
+    let owners: Vec<_> =
+        (0..5).map(|i| groupcache.owner(format!("user:{i}").as_bytes()).name().as_bytes()[14]).collect();
+    assert_eq!(owners, *b"12112");
+    let prometheus = Partitions::prometheus(numbered("1000")).unwrap();
+    let shards: Vec<_> =
+        (0..5).map(|i| prometheus.owner_of(prometheus.hash(format!("user:{i}").as_bytes())).get()).collect();
+    assert_eq!(shards, [617, 426, 613, 723, 428]);
+    let parents = [("n0:8080", 0.5), ("n1:8080", 1.0), ("n2:8080", 2.25)];
+    let parents = parents.map(|(name, weight)| Node::new(name).with_weight(Weight::new(weight).unwrap()));
+    let parents = CompatRing::new(RingSystem::TrafficServer, Nodes::new(parents).unwrap()).unwrap();
+    let owners: Vec<_> = (0..6).map(|i| parents.owner(format!("/k{i}").as_bytes()).name().as_bytes()[1]).collect();
+    assert_eq!(owners, *b"201202");
+    let paths = ["/AUTH_test", "/AUTH_test/photos", "/AUTH_test/photos/a.jpg", "/AUTH_test/photos/dir/b.jpg", "/a/c/o"];
+    assert_eq!(paths.map(|path| swift_partition(b"pre", path.as_bytes(), b"suf", 8)), [113, 174, 77, 41, 60]);
+    let servers = || Nodes::named(["10.0.0.1:11211", "10.0.0.2:11212", "cache3.example:11211"]).unwrap();
+    let modula = Partitions::libmemcached(servers(), MemcachedHash::OneAtATime).unwrap();
+    let keys = ["user:0", "user:1", "user:2", "7919", "k1", "k2", "{a}b", &"x".repeat(200)];
+    assert_eq!(keys.map(|key| modula.owner_of(modula.hash(key.as_bytes())).get()), [2, 2, 2, 0, 1, 2, 2, 1]);
+}
+
+#[test]
+fn servers_without_keys_are_named() {
+    let weighted = |name: &str, weight: f64| Server { weight: Weight::new(weight).ok(), ..Server::new(name) };
+    let ring = CompatRing::of_servers(
+        RingSystem::Haproxy(HaproxyHash::default()),
+        &[weighted("a", 1.0), weighted("b", 0.0), weighted("c", 2.0)],
+    );
+    assert_eq!(ring.unwrap().keyless().collect::<Vec<_>>(), ["b"]);
+    // Ids that agree in twenty bits have all points in common.
+    let alike = [1, 1 + (1 << 20)].map(|id| Server { id: Some(id), ..Server::new(format!("id-{id}")) });
+    let refused = CompatRing::of_servers(RingSystem::Haproxy(HaproxyHash::default()), &alike).map(|_| ());
+    assert_eq!(refused, Err(BuildError::SameServer("id-1".into(), "id-1048577".into())));
+    let none = CompatRing::of_servers(RingSystem::Nginx, &[weighted("a", 0.0)]);
+    assert_eq!(none.map(|_| ()), Err(BuildError::NoNodes));
+    // One server under two names: the second has all its tokens in common with the first.
+    let both = [Server::new("cache"), Server::new("cache:11211"), Server::new("other")];
+    let ring = CompatRing::of_servers(RingSystem::Libmemcached(LibmemcachedRing::default()), &both).unwrap();
+    assert_eq!(ring.keyless().collect::<Vec<_>>(), ["cache:11211"]);
+}
+
+/// The map of a case: devices in hosts, hosts in racks if there are any, all under one root.
+fn crush_map(case: &Case<'_>) -> CrushMap {
+    let mut hosts: BTreeMap<i32, Vec<(i32, u32)>> = BTreeMap::new();
+    let mut racks: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for (device, (server, (host, rack))) in (0..).zip(case.servers.iter().zip(&case.tiers)) {
+        let weight = server.weight.map_or(0, |weight| u32::try_from(weight.units()).unwrap());
+        hosts.entry(*host).or_default().push((device, weight));
+        if let Some(rack) = rack {
+            let members = racks.entry(*rack).or_default();
+            if !members.contains(host) {
+                members.push(*host);
+            }
+        }
+    }
+    let sum = |items: &[(i32, u32)]| items.iter().map(|(_, weight)| weight).sum::<u32>();
+    let host = |host: &i32| (-2 - host, sum(&hosts[host]));
+    let bucket = |kind, items: &[(i32, u32)]| CrushBucket { kind, items: items.to_vec() };
+    let mut buckets: Vec<_> = hosts.iter().map(|(id, items)| (-2 - id, bucket(1, items))).collect();
+    let mut top: Vec<_> = hosts.keys().map(host).collect();
+    if !racks.is_empty() {
+        top.clear();
+        for (rack, members) in &racks {
+            let items: Vec<_> = members.iter().map(host).collect();
+            top.push((-1000 - rack, sum(&items)));
+            buckets.push((-1000 - rack, bucket(3, &items)));
+        }
+    }
+    buckets.push((-1, bucket(10, &top)));
+    CrushMap::new(buckets).unwrap()
+}
+
+#[test]
+fn crush() {
+    for case in cases(include_str!("../golden/systems/crush.tsv")) {
+        let map = crush_map(&case);
+        let [kind, replicas, reweights @ ..] = &case.settings[..] else { panic!("{:?}", case.settings) };
+        let reweights: BTreeMap<i32, u32> = reweights
+            .iter()
+            .map(|text| {
+                let (device, weight) = text.split_once('=').unwrap();
+                // Ceph cuts off what is below a step, a weight of ours is rounded.
+                let steps = weight.parse::<f64>().unwrap() * 65536.0;
+                (device.parse().unwrap(), (0..=65536_u32).rev().find(|&step| f64::from(step) <= steps).unwrap())
+            })
+            .collect();
+        let kind = ["osd", "host", "", "rack"].iter().position(|name| name == kind).unwrap();
+        let choose = CrushStep::ChooseFirstn { count: 0, kind: u16::try_from(kind).unwrap(), leaf: kind > 0 };
+        let rule = [CrushStep::Take(-1), choose, CrushStep::Emit];
+        let place = |x| {
+            let devices = map.place(&rule, x, replicas.parse().unwrap(), |device| {
+                reweights.get(&device).copied().unwrap_or(1 << 16)
+            });
+            let digits = devices.iter().rev().map(|device| usize::try_from(*device).unwrap() + 1);
+            digits.fold(0, |number, digit| number * 1000 + digit)
+        };
+        case.check(&(0..2000).map(place).collect::<Vec<_>>());
+    }
+}
