@@ -65,6 +65,8 @@ pub enum BuildError {
     },
     /// The list of removed numbers and the nodes contradict each other.
     BadRemovals,
+    /// No node has this name.
+    UnknownNode(Box<str>),
 }
 
 /// Why a node was not removed. Nothing was changed.
@@ -143,6 +145,7 @@ display!(
             f,
             "a ring of at least {minimum} and at most {maximum} tokens is not possible: both are at most 8388608, in this order"
         ),
+        Self::UnknownNode(name) => write!(f, "no node is named {name:?}"),
         Self::BadRemovals => f.write_str("removed numbers and nodes contradict each other"),
     }
 );

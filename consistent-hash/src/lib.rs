@@ -42,5 +42,5 @@ pub use placement::{Placement, REPLICAS_MAX, Replicas};
 pub use publish::{Publisher, Reader};
 pub use rendezvous::Rendezvous;
 pub use ring::{Ring, RingBuilder, Token};
-pub use state::{MementoState, RingState, STATE_VERSION, StateError};
+pub use state::{MaglevState, MementoState, RendezvousState, RingState, STATE_VERSION, StateError};
 pub use zones::{ZoneError, ZoneReplicas};

@@ -44,11 +44,19 @@ pub struct Migration<P> {
     plan: MovementPlan,
     /// What tells the plan from another.
     plan_digest: u64,
-    /// By place in the plan.
-    completed: Vec<bool>,
+    /// By place in the plan: since which generation it is as it is now, and whether it is completed.
+    steps: Vec<StepState>,
     left: usize,
     pins: BTreeMap<u64, Box<str>>,
+    /// For each key that was ever pinned, the generation of the last change to it.
+    changed: BTreeMap<u64, Generation>,
     generation: Generation,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct StepState {
+    completed: bool,
+    since: Generation,
 }
 
 /// A movement's place in its migration.
@@ -67,6 +75,10 @@ pub struct MigrationProgress {
     pub steps: usize,
     /// The places of completed movements in the plan, ascending.
     pub completed: Vec<usize>,
+    /// The generation of the last change of each movement that was changed at all, ascending by place.
+    pub since: Vec<(usize, Generation)>,
+    /// The generation of the last change of each key that was ever pinned, ascending by hash.
+    pub changed: Vec<(KeyHash, Generation)>,
     /// Pinned key hashes and their nodes' names, ascending by hash.
     pub pins: Vec<(KeyHash, Box<str>)>,
     /// A digest of all of the above.
@@ -81,6 +93,14 @@ impl MigrationProgress {
         digest.number(self.completed.len() as u64);
         for &step in &self.completed {
             digest.number(step as u64);
+        }
+        digest.number(self.since.len() as u64);
+        for &(step, since) in &self.since {
+            digest.number(step as u64).number(since.0);
+        }
+        digest.number(self.changed.len() as u64);
+        for &(hash, since) in &self.changed {
+            digest.number(hash.0).number(since.0);
         }
         for (hash, name) in &self.pins {
             digest.number(hash.0).text(name);
@@ -137,11 +157,12 @@ impl<P: TokenPlacement> Migration<P> {
         Ok(Self {
             before,
             after,
-            completed: vec![false; left],
+            steps: vec![StepState::default(); left],
             left,
             plan_digest: plan.digest(),
             plan,
             pins: BTreeMap::new(),
+            changed: BTreeMap::new(),
             generation: Generation::default(),
         })
     }
@@ -167,18 +188,26 @@ impl<P: TokenPlacement> Migration<P> {
         for (hash, name) in &progress.pins {
             migration.pin(*hash, name)?;
         }
+        for &(step, since) in &progress.since {
+            migration.steps.get_mut(step).ok_or(MigrationError::OtherPlan)?.since = since;
+        }
+        migration.changed = progress.changed.iter().map(|&(hash, since)| (hash.0, since)).collect();
         migration.generation = progress.generation;
         Ok(migration)
     }
 
     /// What must outlive a restart.
     pub fn progress(&self) -> MigrationProgress {
-        let completed = (0..).zip(&self.completed).filter(|(_, completed)| **completed).map(|(step, _)| step);
+        let steps = || (0..).zip(&self.steps);
+        let completed = steps().filter(|(_, step)| step.completed).map(|(place, _)| place);
+        let since = steps().filter(|(_, step)| step.since > Generation::default());
         let mut progress = MigrationProgress {
             generation: self.generation,
             plan: self.plan_digest,
             steps: self.plan.len(),
             completed: completed.collect(),
+            since: since.map(|(place, step)| (place, step.since)).collect(),
+            changed: self.changed.iter().map(|(&hash, &since)| (KeyHash(hash), since)).collect(),
             pins: self.pins.iter().map(|(&hash, name)| (KeyHash(hash), name.clone())).collect(),
             fingerprint: 0,
         };
@@ -188,8 +217,14 @@ impl<P: TokenPlacement> Migration<P> {
 
     /// The next movement to be carried out, until all are completed.
     pub fn next_step(&self) -> Option<(StepId, Movement<'_>)> {
-        let step = self.completed.iter().position(|completed| !completed)?;
+        let step = self.steps.iter().position(|step| !step.completed)?;
         Some((StepId(step), self.plan.movement(step)))
+    }
+
+    /// The movements from this node that are not completed yet: what must have another source once the node has died.
+    pub fn movements_from(&self, node: &str) -> impl Iterator<Item = (StepId, Movement<'_>)> {
+        let left = self.plan.movements_from(node).filter(|(step, _)| !self.steps[*step].completed);
+        left.map(|(step, movement)| (StepId(step), movement))
     }
 
     /// Hands a range over: from now on its keys belong to their new owner.
@@ -198,10 +233,11 @@ impl<P: TokenPlacement> Migration<P> {
     ///
     /// If the step is of another migration.
     pub fn complete(&mut self, step: StepId) -> Generation {
-        if !self.completed[step.0] {
-            self.completed[step.0] = true;
+        let state = &mut self.steps[step.0];
+        if !state.completed {
             self.left -= 1;
             self.generation.0 += 1;
+            *state = StepState { completed: true, since: self.generation };
         }
         self.generation
     }
@@ -217,6 +253,7 @@ impl<P: TokenPlacement> Migration<P> {
         }
         self.pins.insert(hash.0, node.into());
         self.generation.0 += 1;
+        self.changed.insert(hash.0, self.generation);
         Ok(self.generation)
     }
 
@@ -224,6 +261,7 @@ impl<P: TokenPlacement> Migration<P> {
     pub fn unpin(&mut self, hash: KeyHash) -> Generation {
         if self.pins.remove(&hash.0).is_some() {
             self.generation.0 += 1;
+            self.changed.insert(hash.0, self.generation);
         }
         self.generation
     }
@@ -234,7 +272,7 @@ impl<P: TokenPlacement> Migration<P> {
             return node;
         }
         let ring = match self.plan.step_of(hash) {
-            Some(step) if !self.completed[step] => &self.before,
+            Some(step) if !self.steps[step].completed => &self.before,
             _ => &self.after,
         };
         ring.nodes().node(ring.owner_of(hash))
@@ -258,6 +296,54 @@ impl<P: TokenPlacement> Migration<P> {
     pub fn check(&self, given: Generation) -> Result<(), MigrationError> {
         let current = self.generation;
         if given == current { Ok(()) } else { Err(MigrationError::StaleGeneration { given, current }) }
+    }
+
+    /// Checks that the owner of one key has not changed since a request was routed: requests for keys whose range did not move meanwhile
+    /// go on.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::StaleGeneration`] if the key's owner changed after `given`, or `given` is not of this migration's past.
+    pub fn check_key(&self, hash: KeyHash, given: Generation) -> Result<(), MigrationError> {
+        let step = self.plan.step_of(hash).map(|step| self.steps[step].since);
+        let since = step.max(self.changed.get(&hash.0).copied()).unwrap_or_default();
+        let current = self.generation;
+        if since <= given && given <= current {
+            Ok(())
+        } else {
+            Err(MigrationError::StaleGeneration { given, current })
+        }
+    }
+
+    /// The way back: what is completed is to be handed over again, the other way, and what is not is where it belongs. Pins stay, and
+    /// generations go on. Turned twice it is the migration it was.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        let plan = self.plan.reversed();
+        let generation = Generation(self.generation.0 + 1);
+        let turned = |state: &StepState| StepState { completed: !state.completed, since: state.since };
+        let steps: Vec<_> = self.steps.iter().map(turned).collect();
+        Self {
+            before: self.after,
+            after: self.before,
+            plan_digest: plan.digest(),
+            plan,
+            left: steps.iter().filter(|state| !state.completed).count(),
+            steps,
+            pins: self.pins,
+            changed: self.changed,
+            generation,
+        }
+    }
+
+    /// The ring that the migration starts from.
+    pub fn before(&self) -> &P {
+        &self.before
+    }
+
+    /// The ring that it leads to.
+    pub fn after(&self) -> &P {
+        &self.after
     }
 
     /// The whole plan.

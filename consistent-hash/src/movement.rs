@@ -13,6 +13,7 @@ use crate::node::{Node, NodeIndex, Nodes};
 use crate::placement::{Placement, REPLICAS_MAX};
 use crate::ring::table::TokenTable;
 use crate::ring::{Ring, Token};
+use crate::zones::ZoneReplicas;
 
 /// A placement by tokens, whose owners therefore hold ranges of key hashes. Implemented by [`Ring`] and [`CompatRing`].
 pub trait TokenPlacement: Placement + sealed::Table {}
@@ -106,6 +107,13 @@ pub enum PlanError {
     Replicas(ReplicaError),
     /// The placements hash keys differently, so that no range of one is a range of the other.
     DifferentHashes,
+    /// One places more replicas than the other, so that some would come from nobody, or go to nobody.
+    DifferentReplicas {
+        /// How many there are before.
+        before: usize,
+        /// How many there are after.
+        after: usize,
+    },
 }
 
 display!(
@@ -115,6 +123,7 @@ display!(
     match self {
         Self::Replicas(error) => error.fmt(f),
         Self::DifferentHashes => f.write_str("the placements hash keys differently"),
+        Self::DifferentReplicas { before, after } => write!(f, "{before} replicas before and {after} after"),
     }
 );
 
@@ -129,6 +138,37 @@ impl MovementPlan {
             // This refuses what the sets below would be refused for.
             placement.replicas_of(KeyHash(0), replicas).map_err(PlanError::Replicas)?;
         }
+        Self::of_sets([before, after], |side, token, set: &mut [NodeIndex; REPLICAS_MAX]| {
+            let ring = [before, after][side];
+            ring.table().fill(token, ring.nodes(), &mut set[..replicas]).map(|()| replicas)
+        })
+    }
+
+    /// Plans the way between replica sets across zones. A node that is in the set of a range before and after keeps its copy.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::DifferentHashes`], [`PlanError::DifferentReplicas`].
+    pub fn between_zones<P: TokenPlacement>(
+        before: &ZoneReplicas<P>,
+        after: &ZoneReplicas<P>,
+    ) -> Result<Self, PlanError> {
+        let [one, other] = [before, after].map(|zones| zones.replicas_of(KeyHash(0)).len());
+        if one != other {
+            return Err(PlanError::DifferentReplicas { before: one, after: other });
+        }
+        Self::of_sets([before.placement(), after.placement()], |side, token, set| {
+            let replicas = [before, after][side].replicas_of(KeyHash(token));
+            set[..one].copy_from_slice(replicas.indexes());
+            Ok(one)
+        })
+    }
+
+    /// Plans between rings whose replica sets `fill` tells: of the first or the second ring, for the range that ends with a token.
+    fn of_sets<P: TokenPlacement>(
+        [before, after]: [&P; 2],
+        fill: impl Fn(usize, u64, &mut [NodeIndex; REPLICAS_MAX]) -> Result<usize, ReplicaError>,
+    ) -> Result<Self, PlanError> {
         if before.hash(PROBE) != after.hash(PROBE) {
             return Err(PlanError::DifferentHashes);
         }
@@ -146,10 +186,11 @@ impl MovementPlan {
         for token in tokens {
             let range = KeyRange { after: Token(previous), up_to: Token(token) };
             let mut sets = [[NodeIndex::default(); REPLICAS_MAX]; 2];
-            for (set, ring) in sets.iter_mut().zip([before, after]) {
-                ring.table().fill(token, ring.nodes(), &mut set[..replicas]).map_err(PlanError::Replicas)?;
+            let mut counts = [0; 2];
+            for (side, (set, count)) in sets.iter_mut().zip(&mut counts).enumerate() {
+                *count = fill(side, token, set).map_err(PlanError::Replicas)?;
             }
-            planner.compare(range, &sets[0][..replicas], &sets[1][..replicas]);
+            planner.compare(range, &sets[0][..counts[0]], &sets[1][..counts[1]]);
             previous = token;
         }
         let minimum = planner.minimum(before.nodes());
@@ -160,6 +201,53 @@ impl MovementPlan {
     /// The movements, by the ends of their ranges.
     pub fn movements(&self) -> impl ExactSizeIterator<Item = Movement<'_>> {
         (0..self.steps.len()).map(|step| self.movement(step))
+    }
+
+    /// The movements whose source is this node, with their places among all: what is left to do by others once it has died.
+    pub fn movements_from(&self, node: &str) -> impl Iterator<Item = (usize, Movement<'_>)> {
+        self.places(move |movement| movement.from.name() == node)
+    }
+
+    /// The movements to this node, with their places among all.
+    pub fn movements_to(&self, node: &str) -> impl Iterator<Item = (usize, Movement<'_>)> {
+        self.places(move |movement| movement.to.name() == node)
+    }
+
+    fn places(&self, wanted: impl Fn(&Movement<'_>) -> bool) -> impl Iterator<Item = (usize, Movement<'_>)> {
+        (0..self.steps.len()).map(|step| (step, self.movement(step))).filter(move |(_, movement)| wanted(movement))
+    }
+
+    /// Who has copies of a range to read from, of the nodes that `is_alive` takes: the range is cut where that changes. `before` is the
+    /// ring that the plan starts from, and `replicas` the size of its sets. A part without sources has lost all its copies, or waits for
+    /// one to come back.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError`] where the ring has no such sets.
+    pub fn sources<P: TokenPlacement>(
+        before: &P,
+        range: KeyRange,
+        replicas: usize,
+        is_alive: impl Fn(&Node) -> bool,
+    ) -> Result<Vec<(KeyRange, Vec<&Node>)>, ReplicaError> {
+        let mut ends: Vec<u64> =
+            before.table().iter().map(|(token, _)| token).filter(|&token| range.contains(KeyHash(token))).collect();
+        ends.push(range.up_to.0);
+        // In the order of the range, which may go round the end.
+        ends.sort_unstable_by_key(|end| end.wrapping_sub(range.after.0).wrapping_sub(1));
+        ends.dedup();
+        let mut parts: Vec<(KeyRange, Vec<&Node>)> = Vec::new();
+        let mut start = range.after;
+        for end in ends {
+            let end = Token(end);
+            let nodes: Vec<_> = before.replicas_of(KeyHash(end.0), replicas)?.filter(|node| is_alive(node)).collect();
+            match parts.last_mut() {
+                Some((part, sources)) if *sources == nodes => part.up_to = end,
+                _ => parts.push((KeyRange { after: start, up_to: end }, nodes)),
+            }
+            start = end;
+        }
+        Ok(parts)
     }
 
     /// One of the movements, by its place among them.
@@ -180,6 +268,15 @@ impl MovementPlan {
     /// Whether nothing moves.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The way back, movement for movement; of a plan for one replica.
+    pub(crate) fn reversed(&self) -> Self {
+        let turned = |step: &Step| Step { range: step.range, from: step.to, to: step.from };
+        let steps = self.steps.iter().map(turned).collect();
+        // Between the same two loads the least that must move is the same in both directions: what is gained on one side is lost on the
+        // other.
+        Self { before: self.after.clone(), after: self.before.clone(), steps, minimum: self.minimum }
     }
 
     /// How many key hashes move, of 2^64 times the replicas.

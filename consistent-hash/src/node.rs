@@ -360,8 +360,10 @@ impl Nodes {
         Ok((index, node))
     }
 
-    pub(crate) fn set_weight(&mut self, index: NodeIndex, weight: Weight) {
-        self.slots[index.get()].as_mut().expect("the number is of a node in this placement").weight = weight;
+    pub(crate) fn set_weight(&mut self, name: &str, weight: Weight) -> Result<NodeIndex, BuildError> {
+        let index = self.index_of(name).ok_or_else(|| BuildError::UnknownNode(name.into()))?;
+        self.slots[index.get()].as_mut().expect("a named node has a slot").weight = weight;
+        Ok(index)
     }
 
     /// For algorithms whose numbers are the placement: each number below the capacity is some node's.

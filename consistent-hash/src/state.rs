@@ -10,9 +10,11 @@ use core::fmt;
 use crate::digest::Digest;
 use crate::error::{BuildError, display};
 use crate::hash::{HASH_VERSION, Hasher, fold};
+use crate::maglev::Maglev;
 use crate::memento::Memento;
 use crate::node::{Node, Nodes};
 use crate::placement::Placement;
+use crate::rendezvous::Rendezvous;
 use crate::ring::{Ring, RingBuilder};
 
 /// The version of the states here.
@@ -49,6 +51,40 @@ pub struct MementoState {
     /// The numbers of removed nodes, in the order of their removal.
     pub removed: Vec<u32>,
     /// A digest of all of the above.
+    pub fingerprint: u64,
+}
+
+/// A [`Rendezvous`] as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RendezvousState {
+    /// [`STATE_VERSION`] of who made it.
+    pub version: u32,
+    /// [`HASH_VERSION`] of who made it.
+    pub hash_version: u32,
+    /// How keys are hashed.
+    pub hasher: Hasher,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// A digest of all of the above.
+    pub fingerprint: u64,
+}
+
+/// A [`Maglev`] table as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MaglevState {
+    /// [`STATE_VERSION`] of who made it.
+    pub version: u32,
+    /// [`HASH_VERSION`] of who made it.
+    pub hash_version: u32,
+    /// How keys are hashed.
+    pub hasher: Hasher,
+    /// How many entries the table has.
+    pub table_size: u32,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// A digest of all of the above, and of the owners of all entries.
     pub fingerprint: u64,
 }
 
@@ -134,6 +170,58 @@ impl TryFrom<MementoState> for Memento {
     }
 }
 
+impl From<&Rendezvous> for RendezvousState {
+    fn from(rendezvous: &Rendezvous) -> Self {
+        Self {
+            version: STATE_VERSION,
+            hash_version: HASH_VERSION,
+            hasher: rendezvous.hasher(),
+            nodes: rendezvous.nodes().iter().map(|(_, node)| node.clone()).collect(),
+            fingerprint: rendezvous_fingerprint(rendezvous),
+        }
+    }
+}
+
+impl TryFrom<RendezvousState> for Rendezvous {
+    type Error = StateError;
+
+    fn try_from(state: RendezvousState) -> Result<Self, StateError> {
+        check(state.version, state.hash_version)?;
+        let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
+        let rendezvous = Self::with_hasher(nodes, state.hasher).map_err(StateError::Build)?;
+        if rendezvous_fingerprint(&rendezvous) == state.fingerprint {
+            Ok(rendezvous)
+        } else {
+            Err(StateError::FingerprintMismatch)
+        }
+    }
+}
+
+impl From<&Maglev> for MaglevState {
+    fn from(maglev: &Maglev) -> Self {
+        Self {
+            version: STATE_VERSION,
+            hash_version: HASH_VERSION,
+            hasher: maglev.hasher(),
+            table_size: u32::try_from(maglev.table_size()).expect("a table size fits 32 bits"),
+            nodes: maglev.nodes().iter().map(|(_, node)| node.clone()).collect(),
+            fingerprint: maglev_fingerprint(maglev),
+        }
+    }
+}
+
+impl TryFrom<MaglevState> for Maglev {
+    type Error = StateError;
+
+    fn try_from(state: MaglevState) -> Result<Self, StateError> {
+        check(state.version, state.hash_version)?;
+        let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
+        let settings = Self::builder().hasher(state.hasher).table_size(state.table_size);
+        let maglev = settings.build(nodes).map_err(StateError::Build)?;
+        if maglev_fingerprint(&maglev) == state.fingerprint { Ok(maglev) } else { Err(StateError::FingerprintMismatch) }
+    }
+}
+
 fn check(version: u32, hash_version: u32) -> Result<(), StateError> {
     if version != STATE_VERSION {
         return Err(StateError::UnsupportedVersion { found: version });
@@ -171,6 +259,27 @@ fn memento_fingerprint(memento: &Memento) -> u64 {
         digest.number(number.into());
     }
     digest.finish()
+}
+
+fn rendezvous_fingerprint(rendezvous: &Rendezvous) -> u64 {
+    let mut digest = Digest::default();
+    digest.hasher(rendezvous.hasher());
+    for (_, node) in rendezvous.nodes().iter() {
+        digest.node(node);
+    }
+    digest.finish()
+}
+
+fn maglev_fingerprint(maglev: &Maglev) -> u64 {
+    let mut digest = Digest::default();
+    digest.hasher(maglev.hasher()).number(maglev.table_size() as u64);
+    let mut place = vec![0; maglev.nodes().capacity()];
+    for (number, (index, node)) in (0_u64..).zip(maglev.nodes().iter()) {
+        digest.node(node);
+        place[index.get()] = number;
+    }
+    let entries = maglev.table().fold(SALT, |sum, node| fold(sum, place[node.get()] << 1 | 1));
+    digest.number(entries).finish()
 }
 
 const SALT: u64 = 0x9E6C_63D0_876A_46B5;

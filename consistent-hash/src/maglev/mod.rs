@@ -9,7 +9,7 @@ use core::ops::ControlFlow;
 
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, scale, splitmix};
-use crate::node::{Node, NodeIndex, Nodes, require_distinct_hashes};
+use crate::node::{Node, NodeIndex, Nodes, Weight, require_distinct_hashes};
 use crate::placement::{Placement, check_replicas, fill_distinct};
 
 /// A table that the nodes fill in turns, each in an order of its own: the fastest look-up, and near perfect balance.
@@ -50,9 +50,27 @@ impl Maglev {
         MaglevBuilder { hasher: Hasher::STABLE, table_size: 65537 }
     }
 
+    /// Gives the node of this name another weight, by building the table anew: most keys that move are its own, a few are not.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnknownNode`], and as [`MaglevBuilder::build`]; nothing is changed then.
+    pub fn set_weight(&mut self, name: &str, weight: Weight) -> Result<(), BuildError> {
+        let mut nodes = self.nodes.clone();
+        nodes.set_weight(name, weight)?;
+        let size = u32::try_from(self.table.len()).expect("a table size fits 32 bits");
+        *self = Self::builder().table_size(size).hasher(self.hasher).build(nodes)?;
+        Ok(())
+    }
+
     /// How many entries the table has.
     pub fn table_size(&self) -> usize {
         self.table.len()
+    }
+
+    /// The hash in use.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher
     }
 
     /// The table: for each entry the number of its node.

@@ -9,7 +9,7 @@ use core::ops::ControlFlow;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, fold, splitmix};
-use crate::node::{Node, NodeIndex, Nodes, require_distinct_hashes};
+use crate::node::{Node, NodeIndex, Nodes, Weight, require_distinct_hashes};
 use crate::placement::{Placement, check_replicas};
 use log::surprise;
 
@@ -134,6 +134,23 @@ impl Rendezvous {
         let (_, node) = nodes.remove(name)?;
         *self = Self::of_distinct(nodes, self.hasher);
         Ok(node)
+    }
+
+    /// Gives the node of this name another weight; only keys from it or to it move.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnknownNode`]; nothing is changed then.
+    pub fn set_weight(&mut self, name: &str, weight: Weight) -> Result<(), BuildError> {
+        let mut nodes = self.nodes.clone();
+        nodes.set_weight(name, weight)?;
+        *self = Self::of_distinct(nodes, self.hasher);
+        Ok(())
+    }
+
+    /// The hash in use.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher
     }
 
     /// Bytes on the heap, without the nodes' names.

@@ -95,18 +95,14 @@ impl Ring {
         Ok(node)
     }
 
-    /// Gives a node another weight; only keys from it or to it move.
+    /// Gives the node of this name another weight; only keys from it or to it move.
     ///
     /// # Errors
     ///
-    /// As [`RingBuilder::build`]; the ring is unchanged then.
-    ///
-    /// # Panics
-    ///
-    /// If `index` is of another placement.
-    pub fn set_weight(&mut self, index: NodeIndex, weight: Weight) -> Result<(), BuildError> {
+    /// [`BuildError::UnknownNode`], and as [`RingBuilder::build`]; the ring is unchanged then.
+    pub fn set_weight(&mut self, name: &str, weight: Weight) -> Result<(), BuildError> {
         let mut nodes = self.nodes.clone();
-        nodes.set_weight(index, weight);
+        let index = nodes.set_weight(name, weight)?;
         self.settings.check(&nodes)?;
         let mut points: Vec<_> = self.settings.points_of(&nodes, index).collect();
         points.sort_unstable();

@@ -37,7 +37,7 @@ fn adding_and_removing_end_where_building_does() {
     let mut changed = ring(8, 20);
     changed.remove("node-3").unwrap();
     changed.add(Node::new("other").with_weight(Weight::new(0.5).unwrap())).unwrap();
-    changed.set_weight(changed.nodes.index_of("node-5").unwrap(), Weight::new(2.0).unwrap()).unwrap();
+    changed.set_weight("node-5", Weight::new(2.0).unwrap()).unwrap();
     let mut nodes: Vec<_> = changed.nodes.iter().map(|(_, node)| node.clone()).collect();
     nodes.reverse();
     let built = Ring::builder().virtual_nodes(20).build(Nodes::new(nodes).unwrap()).unwrap();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use quorate_consistent_hash::{
-    Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, MementoState, Node, NodeIndex, Nodes, Placement, Rendezvous,
-    ReplicaError, Ring, Weight, jump, jump_back,
+    BuildError, Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, MementoState, Node, NodeIndex, Nodes, Placement,
+    Rendezvous, ReplicaError, Ring, Weight, jump, jump_back,
 };
 
 use crate::support::{every_algorithm, hashes, loads, name, named, weighted};
@@ -230,14 +230,33 @@ fn maglev_moves_little_more_than_it_must() {
 #[test]
 fn a_changed_weight_moves_keys_of_that_node_only() {
     let nodes = weighted(&[1.0, 2.0, 1.0, 3.0]);
-    let ring = Ring::new(nodes.clone()).unwrap();
-    let mut heavier = ring.clone();
     let changed = nodes.index_of("node-2").unwrap();
-    heavier.set_weight(changed, Weight::new(1.5).unwrap()).unwrap();
-    for hash in hashes(5000) {
-        let (before, after) = (ring.owner_of(hash), heavier.owner_of(hash));
-        assert!(before == after || after == changed);
+    let weight = Weight::new(1.5).unwrap();
+    let ring = Ring::new(nodes.clone()).unwrap();
+    let mut heavier_ring = ring.clone();
+    heavier_ring.set_weight("node-2", weight).unwrap();
+    let rendezvous = Rendezvous::new(nodes.clone()).unwrap();
+    let mut heavier_rendezvous = rendezvous.clone();
+    heavier_rendezvous.set_weight("node-2", weight).unwrap();
+    let pairs: [(&dyn Placement, &dyn Placement); 2] = [(&ring, &heavier_ring), (&rendezvous, &heavier_rendezvous)];
+    for (before, after) in pairs {
+        let mut moved = 0;
+        for hash in hashes(5000) {
+            let (before, after) = (before.owner_of(hash), after.owner_of(hash));
+            assert!(before == after || after == changed);
+            moved += u32::from(before != after);
+        }
+        assert!(moved > 0);
     }
+    // A table is built anew, and is the one that is built on the new weights.
+    let mut maglev = Maglev::new(nodes).unwrap();
+    maglev.set_weight("node-2", weight).unwrap();
+    let built = Maglev::new(weighted(&[1.0, 2.0, 1.5, 3.0])).unwrap();
+    assert!(maglev.table().eq(built.table()));
+    let unknown = Err(BuildError::UnknownNode("other".into()));
+    assert_eq!(heavier_ring.set_weight("other", weight), unknown);
+    assert_eq!(heavier_rendezvous.set_weight("other", weight), unknown);
+    assert_eq!(maglev.set_weight("other", weight), unknown);
 }
 
 #[test]

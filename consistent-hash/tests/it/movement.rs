@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use quorate_consistent_hash::compat::{CompatRing, RingSystem};
 use quorate_consistent_hash::{
-    Generation, Hasher, KeyHash, KeyRange, Migration, MigrationError, MovementPlan, Node, Nodes, Placement, Ring,
-    Token, TokenPlacement, Weight,
+    Generation, Hasher, KeyHash, KeyRange, Migration, MigrationError, MovementPlan, Node, Nodes, Placement, PlanError,
+    Ring, Token, TokenPlacement, Weight, ZoneReplicas,
 };
 
 use crate::support::{hashes, named};
@@ -162,4 +162,129 @@ fn pins_and_generations() {
     let mut other = migration.progress();
     other.steps += 1;
     assert_eq!(Migration::resume(before, after, &other).map(|_| ()), Err(MigrationError::FingerprintMismatch));
+}
+
+/// Nodes in two zones of two racks each.
+fn zoned(names: &[&str]) -> Ring {
+    let node = |(place, name): (usize, &&str)| {
+        Node::new(*name).with_zone(["east", "west"][place % 2]).with_rack(format!("r{}", place / 2 % 2))
+    };
+    Ring::builder().virtual_nodes(8).build(Nodes::new(names.iter().enumerate().map(node)).unwrap()).unwrap()
+}
+
+#[test]
+fn plans_between_sets_across_zones_say_what_moves() {
+    let (before, after) = (zoned(&["a", "b", "c", "d", "e", "f"]), zoned(&["a", "b", "c", "d", "g", "f", "h"]));
+    let zones = |ring| ZoneReplicas::new(ring, [("east", 2), ("west", 1)]).unwrap();
+    let (before, after) = (zones(before), zones(after));
+    let plan = MovementPlan::between_zones(&before, &after).unwrap();
+    assert!(!plan.is_empty());
+    let set = |zones: &ZoneReplicas<Ring>, hash| -> BTreeSet<String> {
+        zones.replicas_of(hash).map(|node| node.name().to_owned()).collect()
+    };
+    for hash in hashes(3000) {
+        let (old, new) = (set(&before, hash), set(&after, hash));
+        let moves: Vec<_> = plan.movements().filter(|movement| movement.range.contains(hash)).collect();
+        let from: BTreeSet<_> = moves.iter().map(|movement| movement.from.name().to_owned()).collect();
+        let to: BTreeSet<_> = moves.iter().map(|movement| movement.to.name().to_owned()).collect();
+        assert_eq!(from, old.difference(&new).cloned().collect());
+        assert_eq!(to, new.difference(&old).cloned().collect());
+    }
+    let fewer = ZoneReplicas::new(after.placement().clone(), [("east", 2)]).unwrap();
+    let refused = MovementPlan::between_zones(&before, &fewer).map(|_| ());
+    assert_eq!(refused, Err(PlanError::DifferentReplicas { before: 3, after: 2 }));
+}
+
+#[test]
+fn a_source_that_died_has_others_in_its_place() {
+    let before = Ring::builder().virtual_nodes(8).build(named(5)).unwrap();
+    let mut after = before.clone();
+    after.remove("node-2").unwrap();
+    let plan = MovementPlan::new(&before, &after, 3).unwrap();
+    let from: Vec<_> = plan.movements_from("node-2").collect();
+    assert_eq!(from.len(), plan.len());
+    let mut parts = 0;
+    for (place, movement) in from {
+        assert_eq!(plan.movement(place), movement);
+        let sources = MovementPlan::sources(&before, movement.range, 3, |node| node.name() != "node-2").unwrap();
+        // The parts are the range, and each has the two others of its set.
+        assert_eq!(sources.iter().map(|(part, _)| part.len()).sum::<u128>(), movement.range.len());
+        for hash in hashes(300).chain([movement.range.up_to.0].map(KeyHash)) {
+            let found: Vec<_> = sources.iter().filter(|(part, _)| part.contains(hash)).collect();
+            assert_eq!(found.len(), usize::from(movement.range.contains(hash)));
+            for (_, nodes) in found {
+                let names: BTreeSet<_> = nodes.iter().map(|node| node.name().to_owned()).collect();
+                let mut expected = set(&before, hash, 3);
+                assert!(expected.remove("node-2"));
+                assert_eq!(names, expected);
+                parts += 1;
+            }
+        }
+    }
+    assert!(parts > 50);
+    let none = MovementPlan::sources(&before, plan.movement(0).range, 1, |_| false).unwrap();
+    assert!(none.iter().all(|(_, nodes)| nodes.is_empty()));
+}
+
+#[test]
+fn a_migration_goes_back_from_half_way() {
+    let before = Ring::builder().virtual_nodes(8).build(named(4)).unwrap();
+    let mut after = before.clone();
+    after.add(Node::new("new")).unwrap();
+    let mut migration = Migration::new(before.clone(), after.clone()).unwrap();
+    for _ in 0..3 {
+        let (step, _) = migration.next_step().unwrap();
+        migration.complete(step);
+    }
+    let (reached, half) = (migration.generation(), owners(&migration));
+    let mut back = migration.reversed();
+    assert_eq!(owners(&back), half, "turning round moves nothing");
+    assert!(back.generation() > reached);
+    assert_eq!(back.left(), 3);
+    assert_eq!(back.movements_from("new").count(), 3);
+    // It survives a restart, and is told from the way there.
+    let progress = back.progress();
+    assert_eq!(Migration::resume(before.clone(), after.clone(), &progress).map(|_| ()), Err(MigrationError::OtherPlan));
+    back = Migration::resume(after, before.clone(), &progress).unwrap();
+    while let Some((step, movement)) = back.next_step() {
+        assert_eq!(movement.from.name(), "new");
+        back.complete(step);
+    }
+    let ring = back.finish().unwrap();
+    for hash in hashes(500) {
+        assert_eq!(ring.owner_of(hash), before.owner_of(hash));
+    }
+}
+
+fn owners(migration: &Migration<Ring>) -> Vec<String> {
+    hashes(500).map(|hash| migration.owner_of(hash).name().to_owned()).collect()
+}
+
+#[test]
+fn only_keys_that_moved_make_a_request_stale() {
+    let before = Ring::builder().virtual_nodes(8).build(named(4)).unwrap();
+    let mut after = before.clone();
+    after.add(Node::new("new")).unwrap();
+    let mut migration = Migration::new(before, after).unwrap();
+    let routed = migration.generation();
+    let (step, movement) = migration.next_step().unwrap();
+    let (moved, range) = (KeyHash(movement.range.up_to.0), movement.range);
+    let still = hashes(500).find(|hash| !range.contains(*hash)).unwrap();
+    let current = migration.complete(step);
+    assert_eq!(migration.check_key(still, routed), Ok(()));
+    assert_eq!(migration.check_key(moved, current), Ok(()));
+    let stale = Err(MigrationError::StaleGeneration { given: routed, current });
+    assert_eq!(migration.check_key(moved, routed), stale);
+    // A pin, and its end, concern the one key.
+    let pinned = migration.pin(still, "new").unwrap();
+    assert!(migration.check_key(still, current).is_err());
+    assert_eq!(migration.check_key(moved, current), Ok(()));
+    let unpinned = migration.unpin(still);
+    assert!(migration.check_key(still, pinned).is_err());
+    let resumed =
+        Migration::resume(migration.before().clone(), migration.after().clone(), &migration.progress()).unwrap();
+    assert!(resumed.check_key(still, pinned).is_err());
+    assert!(resumed.check_key(moved, routed).is_err());
+    assert_eq!(resumed.check_key(still, unpinned), Ok(()));
+    assert!(resumed.check_key(still, Generation(unpinned.0 + 1)).is_err(), "nothing is routed by what is to come");
 }

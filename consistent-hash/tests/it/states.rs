@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use quorate_consistent_hash::{
-    Generation, Hasher, KeyHash, Memento, MementoState, Migration, MigrationError, MigrationProgress, Node, Nodes,
-    Placement, Ring, RingState, StateError, Weight,
+    Generation, Hasher, KeyHash, Maglev, MaglevState, Memento, MementoState, Migration, MigrationError,
+    MigrationProgress, Node, Nodes, Placement, Rendezvous, RendezvousState, Ring, RingState, StateError, Weight,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,7 +76,28 @@ where
 fn no_byte_of_a_state_can_be_altered() {
     check_every_byte(&RingState::from(&rich_ring()), |state| Ring::try_from(state).is_ok());
     check_every_byte(&MementoState::from(&churned_memento()), |state| Memento::try_from(state).is_ok());
+    let nodes = || rich_ring().nodes().clone();
+    let rendezvous = Rendezvous::with_hasher(nodes(), Hasher::keyed([3; 16])).unwrap();
+    check_every_byte(&RendezvousState::from(&rendezvous), |state| Rendezvous::try_from(state).is_ok());
+    let maglev = Maglev::builder().table_size(53).hasher(Hasher::keyed([3; 16])).build(nodes()).unwrap();
+    check_every_byte(&MaglevState::from(&maglev), |state| Maglev::try_from(state).is_ok());
     check_every_byte(&migration().progress(), |progress| resume(&progress).is_ok());
+}
+
+#[test]
+fn tables_and_draws_come_back_as_they_were() {
+    let mut rendezvous = Rendezvous::new(rich_ring().nodes().clone()).unwrap();
+    // A gap in the numbers is closed, and does not count.
+    rendezvous.remove("a").unwrap();
+    let restored = Rendezvous::try_from(RendezvousState::from(&rendezvous)).unwrap();
+    let maglev = Maglev::builder().table_size(251).build(rendezvous.nodes().clone()).unwrap();
+    let same = Maglev::try_from(MaglevState::from(&maglev)).unwrap();
+    assert_eq!(same.table_size(), 251);
+    for i in 0..500_u64 {
+        let key = i.to_le_bytes();
+        assert_eq!(restored.owner(&key), rendezvous.owner(&key));
+        assert_eq!(same.owner(&key), maglev.owner(&key));
+    }
 }
 
 #[test]
