@@ -1,11 +1,17 @@
 //! How long long histories take to be judged.
 //!
-//! `cargo bench -p quorate-simulation --bench history -- [calls]`
+//! `cargo bench -p quorate-simulation --bench history -- [calls]` judges histories in memory. With `file [calls]` one of a
+//! million calls of thirty clients on a hundred registers is written to a file, and a process of its own reads and judges it: that has
+//! to take two seconds and 400 MB at most.
 
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use quorate_protocol::Random;
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History};
+use quorate_simulation::history::{Budget, Event, EventKind, Function, History, write_events};
 use serde_json::json;
 
 #[path = "../tests/it/history_generator.rs"]
@@ -18,7 +24,13 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let calls = arguments.next().map_or(Ok(100_000), |calls| calls.parse())?;
+    let first = arguments.next();
+    match first.as_deref() {
+        Some("file") => return file(arguments.next().map_or(Ok(1_000_000), |calls| calls.parse())?),
+        Some("judge") => return judge(Path::new(&arguments.next().ok_or("which file?")?)),
+        _ => {}
+    }
+    let calls = first.map_or(Ok(100_000), |calls| calls.parse())?;
     println!("{calls} calls a history");
     for (keys, processes, unknown_percent, values) in [
         (100, 30, 1, None),
@@ -42,6 +54,32 @@ fn main() -> Result<(), Failure> {
         let what = format!("transactions: {keys} keys, {processes} processes, {unknown_percent} % unknown");
         measure(&what, events)?;
     }
+    Ok(())
+}
+
+/// Writes a history, and has it judged by a process that does nothing else.
+fn file(calls: usize) -> Result<(), Failure> {
+    let path = std::env::temp_dir().join(format!("quorate-history-{}.jsonl", std::process::id()));
+    let shape = Shape { calls, processes: 30, keys: 100, unknown_percent: 1 };
+    write_events(BufWriter::new(File::create(&path)?), &registers(&mut Random::new(7), &shape, None))?;
+    println!("{calls} calls in {} MB", path.metadata()?.len() / 1_000_000);
+    for _ in 0..3 {
+        let status = Command::new(std::env::current_exe()?).arg("judge").arg(&path).status()?;
+        if !status.success() {
+            return Err("the history was not judged".into());
+        }
+    }
+    Ok(std::fs::remove_file(&path)?)
+}
+
+fn judge(path: &Path) -> Result<(), Failure> {
+    let began = Instant::now();
+    let history = History::read(BufReader::new(File::open(path)?))?;
+    let read = began.elapsed().as_secs_f64();
+    let verdict = history.judge(Budget::default()).verdict();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("memory unknown", str::trim);
+    println!("{:>8.2} s, {read:.2} of them to read it, {peak}  {verdict:?}", began.elapsed().as_secs_f64());
     Ok(())
 }
 

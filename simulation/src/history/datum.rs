@@ -8,17 +8,23 @@ use super::Key;
 
 /// What a call wrote or read. Numbers are kept as text, since those beyond 64 bits must not be rounded: a rounded one would equal
 /// its neighbours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Datum {
     #[default]
     Null,
     Boolean(bool),
-    /// In the form of [`canonical`].
+    /// A whole number that fits.
+    Integer(i64),
+    /// Any other number, in the form of [`canonical`].
     Number(Box<str>),
     Text(Box<str>),
+    /// A keyword, symbol, character or ratio of EDN, as it is written.
+    Symbol(Box<str>),
     List(Vec<Datum>),
-    /// By name, ascending.
-    Map(Vec<(Box<str>, Datum)>),
+    /// Each once, ascending.
+    Set(Vec<Datum>),
+    /// By name, ascending; no name comes twice.
+    Map(Vec<(Datum, Datum)>),
 }
 
 impl Datum {
@@ -41,13 +47,44 @@ impl Datum {
         }
     }
 
-    /// The key that this names: a text or a whole number.
+    /// A number as JSON or EDN writes it.
+    pub(super) fn number(text: &str) -> Self {
+        // What is short and written plainly is canonical.
+        let is_plain = text.len() < 18 && !text.starts_with(['0', '-', '+']);
+        if let Some(number) = text.parse().ok().filter(|_| is_plain) {
+            return Self::Integer(number);
+        }
+        let canonical = canonical(text);
+        canonical.parse().map_or(Self::Number(canonical), Self::Integer)
+    }
+
+    pub(super) fn integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The key that this names: a text, a symbol or a whole number.
     pub(super) fn key(&self) -> Option<Key> {
         match self {
             Self::Text(text) => Some(Key::from(&**text)),
+            Self::Symbol(text) => Some(Key::of_symbol(text)),
+            Self::Integer(number) => Key::of_number(&number.to_string()),
             Self::Number(number) => Key::of_number(number),
             _ => None,
         }
+    }
+
+    /// What stands under a name, which EDN writes with a colon.
+    pub(super) fn part(&self, name: &str) -> Option<&Self> {
+        let Self::Map(parts) = self else { return None };
+        let is_named = |of: &Self| match of {
+            Self::Text(text) => **text == *name,
+            Self::Symbol(text) => text.strip_prefix(':') == Some(name),
+            _ => false,
+        };
+        parts.iter().find(|(of, _)| is_named(of)).map(|(_, value)| value)
     }
 }
 
@@ -56,37 +93,40 @@ impl From<&Value> for Datum {
         match value {
             Value::Null => Self::Null,
             Value::Bool(is) => Self::Boolean(*is),
-            Value::Number(number) => Self::Number(canonical(&number.to_string())),
+            Value::Number(number) => number.as_i64().map_or_else(|| Self::number(&number.to_string()), Self::Integer),
             Value::String(text) => Self::Text(text.as_str().into()),
             Value::Array(list) => Self::List(list.iter().map(Self::from).collect()),
             Value::Object(map) => {
-                let mut parts: Vec<_> = map.iter().map(|(name, value)| (name.as_str().into(), value.into())).collect();
-                parts.sort_unstable_by(|(one, _): &(Box<str>, Self), (other, _)| one.cmp(other));
+                let part = |(name, value): (&String, &Value)| (Self::Text(name.as_str().into()), value.into());
+                let mut parts: Vec<(Self, Self)> = map.iter().map(part).collect();
+                parts.sort_unstable();
                 Self::Map(parts)
             }
         }
     }
 }
 
-/// As JSON.
+/// As JSON; what JSON has not, as EDN.
 impl fmt::Display for Datum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
             Self::Boolean(is) => is.fmt(f),
-            Self::Number(number) => f.write_str(number),
+            Self::Integer(number) => number.fmt(f),
+            Self::Number(text) | Self::Symbol(text) => f.write_str(text),
             Self::Text(text) => f.write_str(&quoted(text)),
-            Self::List(list) => {
-                f.write_str("[")?;
+            Self::List(list) | Self::Set(list) => {
+                let (begin, end) = if matches!(self, Self::Set(_)) { ("#{", "}") } else { ("[", "]") };
+                f.write_str(begin)?;
                 for (place, each) in list.iter().enumerate() {
                     write!(f, "{}{each}", if place == 0 { "" } else { "," })?;
                 }
-                f.write_str("]")
+                f.write_str(end)
             }
             Self::Map(parts) => {
                 f.write_str("{")?;
                 for (place, (name, each)) in parts.iter().enumerate() {
-                    write!(f, "{}{}:{each}", if place == 0 { "" } else { "," }, quoted(name))?;
+                    write!(f, "{}{name}:{each}", if place == 0 { "" } else { "," })?;
                 }
                 f.write_str("}")
             }
@@ -121,7 +161,7 @@ impl Parser<'_> {
                 let length = self.text.as_bytes()[self.at..].iter().take_while(|byte| is_part(**byte)).count();
                 let number = &self.text[self.at..self.at + length];
                 self.at += length;
-                Ok(Datum::Number(canonical(number)))
+                Ok(Datum::number(number))
             }
             Some(b'[') => {
                 let mut list = Vec::new();
@@ -137,10 +177,10 @@ impl Parser<'_> {
                     let name = parser.string()?;
                     parser.skip_blanks();
                     parser.byte(b':')?;
-                    parts.push((name, parser.datum(depth + 1)?));
+                    parts.push((Datum::Text(name), parser.datum(depth + 1)?));
                     Ok(())
                 })?;
-                parts.sort_by(|(one, _): &(Box<str>, Datum), (other, _)| one.cmp(other));
+                parts.sort_by(|(one, _): &(Datum, Datum), (other, _)| one.cmp(other));
                 // As serde_json has it, the last of equal names counts.
                 parts.reverse();
                 parts.dedup_by(|(one, _), (other, _)| one == other);
@@ -288,6 +328,18 @@ mod tests {
             assert_ne!(canonical(one), canonical(other), "{one} and {other}");
         }
         assert_eq!(&*canonical("-0.0250e1"), "-0.25");
+    }
+
+    #[test]
+    fn a_whole_number_has_one_form() {
+        for (text, same) in
+            [("7", "7.0"), ("0", "-0"), ("-12", "-1.2e1"), ("9223372036854775807", "9223372036854775807.0")]
+        {
+            assert_eq!(Datum::number(text), Datum::number(same), "{text}");
+            assert!(Datum::number(text).integer().is_some(), "{text}");
+        }
+        assert_eq!(Datum::number("9223372036854775808").integer(), None);
+        assert_ne!(Datum::number("9223372036854775808"), Datum::number("9223372036854775809"));
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! EDN, the notation of Clojure, as far as histories need it: every value becomes the [`Datum`] that says the same.
 //!
-//! Keywords, symbols, characters and ratios become texts as they are written, sets become lists in the order written, and of a
-//! tagged value the tag is left out.
+//! Keywords, symbols, characters and ratios are kept as they are written, and are no texts. Of a tagged value the tag is left out.
 
-use super::datum::{Datum, canonical};
+use super::datum::Datum;
 
 /// Reads forms one after another.
 pub(super) struct Forms<'a> {
     text: &'a str,
     at: usize,
     line: usize,
+    /// What ends the list that was entered.
+    end: u8,
 }
 
 impl<'a> Forms<'a> {
     /// Forms of a text whose first line has this number.
     pub(super) fn new(text: &'a str, line: usize) -> Self {
-        Self { text, at: 0, line }
+        Self { text, at: 0, line, end: b']' }
     }
 
     /// The line of the next form.
@@ -32,11 +33,13 @@ impl<'a> Forms<'a> {
     /// Goes into the list or vector that begins here, if one does.
     pub(super) fn enter(&mut self) -> Result<bool, String> {
         self.skip_blanks(0)?;
-        let is_list = matches!(self.peek(), Some(b'[' | b'('));
-        if is_list {
-            self.step();
-        }
-        Ok(is_list)
+        self.end = match self.peek() {
+            Some(b'[') => b']',
+            Some(b'(') => b')',
+            _ => return Ok(false),
+        };
+        self.step();
+        Ok(true)
     }
 
     /// The next form of the list entered, or nothing at its end, which is passed.
@@ -44,7 +47,7 @@ impl<'a> Forms<'a> {
         self.skip_blanks(0)?;
         match self.peek() {
             None => Err("a list has no end".to_owned()),
-            Some(b']' | b')') => {
+            Some(byte) if byte == self.end => {
                 self.step();
                 Ok(None)
             }
@@ -60,20 +63,13 @@ impl<'a> Forms<'a> {
         match self.peek() {
             Some(b'[') => self.list(b']', depth).map(Datum::List),
             Some(b'(') => self.list(b')', depth).map(Datum::List),
-            Some(b'{') => {
-                let parts = self.list(b'}', depth)?;
-                if parts.len() % 2 == 1 {
-                    return Err("a map has a key without a value".to_owned());
-                }
-                let pairs = parts.chunks_exact(2).map(|pair| (name(&pair[0]), pair[1].clone()));
-                let mut pairs: Vec<_> = pairs.collect();
-                pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
-                Ok(Datum::Map(pairs))
-            }
+            Some(b'{') => self.list(b'}', depth).and_then(map),
             Some(b'#') => {
                 self.step();
                 match self.peek() {
-                    Some(b'{') => self.list(b'}', depth).map(Datum::List),
+                    Some(b'{') => self.list(b'}', depth).and_then(set),
+                    // ##Inf, ##-Inf and ##NaN.
+                    Some(b'#') => Ok(Datum::Symbol(format!("#{}", self.token()).into())),
                     // A tag, or a value that the reader of Clojure would make: what follows is the value.
                     Some(_) => {
                         self.token();
@@ -88,7 +84,7 @@ impl<'a> Forms<'a> {
                 self.step();
                 self.step_char();
                 self.token();
-                Ok(Datum::Text(self.text[start..self.at].into()))
+                Ok(Datum::Symbol(self.text[start..self.at].into()))
             }
             Some(b']' | b')' | b'}') | None => Err("a value is missing".to_owned()),
             Some(_) => self.atom(),
@@ -148,10 +144,8 @@ impl<'a> Forms<'a> {
             "nil" => Datum::Null,
             "true" => Datum::Boolean(true),
             "false" => Datum::Boolean(false),
-            _ => match number(token) {
-                Some(number) => Datum::Number(canonical(number)),
-                None => Datum::Text(token.into()),
-            },
+            _ if !begins_number(token) || is_ratio(token) => Datum::Symbol(token.into()),
+            _ => number(token).map(Datum::number).ok_or_else(|| format!("{token} is no number"))?,
         })
     }
 
@@ -200,21 +194,49 @@ impl<'a> Forms<'a> {
     }
 }
 
+fn begins_number(token: &str) -> bool {
+    token.strip_prefix(['+', '-']).unwrap_or(token).starts_with(|first: char| first.is_ascii_digit())
+}
+
+fn is_ratio(token: &str) -> bool {
+    let is_whole = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = token.strip_prefix(['+', '-']).unwrap_or(token).split_once('/');
+    parts.is_some_and(|(above, below)| is_whole(above) && is_whole(below))
+}
+
 /// The number that a token is, without the letters that tell its type: `12`, `12N`, `-1.50M`, `1e3`.
 fn number(token: &str) -> Option<&str> {
     let token = token.strip_suffix(['N', 'M']).unwrap_or(token);
     let token = token.strip_prefix('+').unwrap_or(token);
-    let digits = token.strip_prefix('-').unwrap_or(token);
-    let is_number = digits.starts_with(|first: char| first.is_ascii_digit())
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-    is_number.then_some(token)
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let absolute = token.strip_prefix('-').unwrap_or(token);
+    let (mantissa, exponent) = absolute.split_once(['e', 'E']).unwrap_or((absolute, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    // Zeros before a whole number would make it octal.
+    let is_octal = whole.len() > 1 && whole.starts_with('0');
+    let has_all = !whole.is_empty() && !exponent.is_empty();
+    (has_all && !is_octal && [whole, fraction, exponent].into_iter().all(is_digits)).then_some(token)
 }
 
-/// The key of a map as text.
-fn name(key: &Datum) -> Box<str> {
-    match key {
-        Datum::Text(text) => text.clone(),
-        other => other.to_string().into(),
+fn map(parts: Vec<Datum>) -> Result<Datum, String> {
+    let mut parts = parts.into_iter();
+    let mut pairs = Vec::with_capacity(parts.len() / 2);
+    while let Some(name) = parts.next() {
+        pairs.push((name, parts.next().ok_or("a map has a key without a value")?));
+    }
+    pairs.sort_unstable();
+    match pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(format!("a map has the key {} twice", pair[0].0)),
+        None => Ok(Datum::Map(pairs)),
+    }
+}
+
+fn set(mut members: Vec<Datum>) -> Result<Datum, String> {
+    members.sort_unstable();
+    match members.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("a set has {} twice", pair[0])),
+        None => Ok(Datum::Set(members)),
     }
 }
 
@@ -234,18 +256,21 @@ mod tests {
     fn values_are_read() {
         for (text, expected) in [
             ("nil", "null"),
-            ("[1 -2.50M 3N, +4 1/2]", r#"[1,-2.5,3,4,"1/2"]"#),
-            ("(:a :b/c sym true false)", r#"[":a",":b/c","sym",true,false]"#),
-            ("{:b 1, :a #{2}, 3 4}", r#"{"3":4,":a":[2],":b":1}"#),
+            ("[1 -2.50M 3N, +4 1/2 1e2]", "[1,-2.5,3,4,1/2,100]"),
+            (r#"(:a ":a" :b/c sym true false)"#, r#"[:a,":a",:b/c,sym,true,false]"#),
+            (r#"{:b 1, :a #{3 2}, 3 4, "3" 5}"#, r##"{3:4,"3":5,:a:#{2,3},:b:1}"##),
+            ("[##Inf ##NaN -]", "[##Inf,##NaN,-]"),
             (r#""a\"\\\n\u0041é""#, r#""a\"\\\nAé""#),
             ("; a comment\n[1 ; more ]\n #_ [2 3] 4]", "[1,4]"),
-            ("#jepsen.history.Op{:index 1}", r#"{":index":1}"#),
-            (r"[\a \newline]", r#"["\\a","\\newline"]"#),
+            ("#jepsen.history.Op{:index 1}", "{:index:1}"),
+            (r"[\a \newline]", r"[\a,\newline]"),
             ("", ""),
         ] {
             assert_eq!(json(text).as_deref(), Ok(expected), "{text}");
         }
-        for text in ["[1", "{:a}", "\"a", "]", r#""\q""#, "#", "#_"] {
+        for text in
+            ["[1", "{:a}", "\"a", "]", r#""\q""#, "#", "#_", "1.2.3", "017", "1-2", "{:a 1 :a 2}", "#{1 1.0}", "[1)"]
+        {
             assert!(json(text).is_err(), "{text}");
         }
         assert!(json(&"[".repeat(100_000)).is_err());

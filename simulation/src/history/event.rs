@@ -28,28 +28,43 @@ pub struct Event {
     /// What was called.
     #[serde(rename = "f")]
     pub function: Function,
-    /// Which register; nothing for transactions.
+    /// Which register, or other thing. Nothing for transactions, and where there is but one queue, set, counter, bank or lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
-    /// The value written or read (null: absent, or not yet known), `[old, new]` of a cas, the list of a transaction.
+    /// The value written or read (null: absent, or not yet known), `[old, new]` of a cas, the list of a transaction; for
+    /// others see [`Function`].
     #[serde(default)]
     pub value: Value,
     /// When, in nanoseconds. People are told by it; what came before what, the order of the lines says.
     pub time: u64,
 }
 
-/// The name of a register or list: a text or a whole number. The text `"1"` and the number 1 are two keys.
+/// The name of a register or list: a text or a whole number. The text `"1"` and the number 1 are two keys. Files of Jepsen's
+/// may have keywords as well.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    is_number: bool,
+    kind: KeyKind,
     text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum KeyKind {
+    Text,
+    Number,
+    /// Shown as it is written.
+    Symbol,
 }
 
 impl Key {
     /// The key of a whole number in its canonical form, of whatever size.
     pub(super) fn of_number(number: &str) -> Option<Self> {
         let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        is_whole.then(|| Self { is_number: true, text: number.to_owned() })
+        is_whole.then(|| Self { kind: KeyKind::Number, text: number.to_owned() })
+    }
+
+    /// The key of what is neither a text nor a number, as it is written.
+    pub(super) fn of_symbol(text: &str) -> Self {
+        Self { kind: KeyKind::Symbol, text: text.to_owned() }
     }
 
     /// The text, or the digits of the number.
@@ -60,39 +75,40 @@ impl Key {
 
     /// The key as JSON: a text in quotation marks, a number without.
     pub(super) fn json(&self) -> String {
-        if self.is_number { self.text.clone() } else { quoted(&self.text) }
+        if self.kind == KeyKind::Text { quoted(&self.text) } else { self.text.clone() }
     }
 }
 
 impl From<&str> for Key {
     fn from(text: &str) -> Self {
-        Self { is_number: false, text: text.to_owned() }
+        Self { kind: KeyKind::Text, text: text.to_owned() }
     }
 }
 
 impl From<String> for Key {
     fn from(text: String) -> Self {
-        Self { is_number: false, text }
+        Self { kind: KeyKind::Text, text }
     }
 }
 
 impl From<u64> for Key {
     fn from(number: u64) -> Self {
-        Self { is_number: true, text: number.to_string() }
+        Self { kind: KeyKind::Number, text: number.to_string() }
     }
 }
 
-/// A number as it is, and a text too unless it looks like a number.
+/// A number as it is, and a text too unless it looks like a number or a keyword.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_doubtful = !self.is_number && self.text.parse::<f64>().is_ok();
+        let looks_otherwise = self.text.parse::<f64>().is_ok() || self.text.starts_with(':');
+        let is_doubtful = self.kind == KeyKind::Text && looks_otherwise;
         if is_doubtful { f.write_str(&self.json()) } else { f.write_str(&self.text) }
     }
 }
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_number {
+        if self.kind == KeyKind::Number {
             let raw = RawValue::from_string(self.text.clone()).map_err(serde::ser::Error::custom)?;
             return raw.serialize(serializer);
         }
@@ -122,27 +138,93 @@ pub enum EventKind {
     Info,
 }
 
-/// What a client calls.
+/// What a client calls, and on what kind of thing. A read is of a register, set, counter or bank: whichever the other calls of
+/// its key tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Function {
-    /// Reads a register.
+    /// Reads a register (its value), a set (the list of its members), a counter (a number) or a bank (an account's balance each).
     Read,
     /// Writes a register; null removes the value.
     Write,
     /// Writes a register if it holds the old value.
     Cas,
-    /// Appends to lists and reads lists, all at once.
+    /// Appends to lists and reads lists, all at once. It has no key.
     Txn,
+    /// Reads a text; an absent one is empty.
+    Get,
+    /// Replaces a text.
+    Put,
+    /// Adds to the end of a text.
+    Append,
+    /// Puts a value at the end of a queue.
+    Enqueue,
+    /// Takes the value at the head of a queue. That it was empty is told by null.
+    Dequeue,
+    /// Adds a member to a set, or this much to a counter.
+    Add,
+    /// Adds this much to a counter, 1 for null, and tells the new count; null if it is not told.
+    Increment,
+    /// Moves money: `{"from":account,"to":account,"amount":number}`.
+    Transfer,
+    /// Takes a lock, and tells its fencing token, a number; null if there are none.
+    Acquire,
+    /// Lets go of a lock; the value is the token of the holder, null if there are none.
+    Release,
 }
 
-impl fmt::Display for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Function {
+    /// The name, as it stands in a file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Read => "read",
             Self::Write => "write",
             Self::Cas => "cas",
             Self::Txn => "txn",
-        })
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Append => "append",
+            Self::Enqueue => "enqueue",
+            Self::Dequeue => "dequeue",
+            Self::Add => "add",
+            Self::Increment => "increment",
+            Self::Transfer => "transfer",
+            Self::Acquire => "acquire",
+            Self::Release => "release",
+        }
+    }
+
+    /// The function of this name.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Read,
+            Self::Write,
+            Self::Cas,
+            Self::Txn,
+            Self::Get,
+            Self::Put,
+            Self::Append,
+            Self::Enqueue,
+            Self::Dequeue,
+            Self::Add,
+            Self::Increment,
+            Self::Transfer,
+            Self::Acquire,
+            Self::Release,
+        ];
+        all.into_iter().find(|function| function.name() == name)
+    }
+
+    /// Whether it takes nothing but the key.
+    pub(super) const fn asks_only(self) -> bool {
+        matches!(self, Self::Read | Self::Get | Self::Dequeue | Self::Acquire)
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

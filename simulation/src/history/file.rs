@@ -1,6 +1,5 @@
 //! From the lines of a file to calls with their answers.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
@@ -8,6 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::datum::Datum;
+use super::object::{Kind, Object};
+use super::pairing::{Call, Pairing};
 use super::{Event, EventKind, Function, Key, Reading, jepsen};
 
 /// What clients called and learned, in the order it happened.
@@ -28,33 +29,10 @@ use super::{Event, EventKind, Function, Key, Reading, jepsen};
 pub struct History {
     /// The calls, in the order they were made.
     pub(super) calls: Vec<Call>,
+    /// What they were made on, by the numbers that the calls bear.
+    pub(super) objects: Vec<Object>,
     /// How many events bear an earlier time than the one before.
     pub(super) times_back: usize,
-}
-
-/// A call with what became of it.
-#[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) process: u64,
-    pub(super) function: Function,
-    pub(super) key: Option<Key>,
-    /// As called.
-    pub(super) called: Datum,
-    /// As answered `ok`, or as an `info` transaction says that it read; null otherwise.
-    pub(super) answered: Datum,
-    pub(super) outcome: Outcome,
-    /// The event's number, and its time in nanoseconds.
-    pub(super) invoked: (u64, u64),
-    /// As `invoked`, of the answer.
-    pub(super) returned: Option<(u64, u64)>,
-    pub(super) line: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Ok,
-    Fail,
-    Unknown,
 }
 
 impl History {
@@ -62,18 +40,19 @@ impl History {
     ///
     /// # Errors
     /// When a line is not an event, or does not follow from those before it: an answer without a call, a call of a process
-    /// that waits for an answer.
+    /// that waits for an answer, or a call that makes two kinds of thing of one key.
     pub fn read(lines: impl BufRead) -> Result<Self, HistoryError> {
         Self::read_as(lines, Reading::default())
     }
 
-    /// As [`History::read`], with what a file that Jepsen wrote leaves open. For JSON it makes no difference.
+    /// As [`History::read`], with what a file leaves open.
     ///
     /// # Errors
     /// As [`History::read`].
     pub fn read_as(mut lines: impl BufRead, reading: Reading) -> Result<Self, HistoryError> {
-        let mut events = Vec::new();
+        let mut pairing = Pairing::new(reading.model, true);
         let mut line = String::new();
+        let mut is_json = false;
         for number in 1.. {
             let start = line.len();
             if lines.read_line(&mut line).map_err(HistoryError::Io)? == 0 {
@@ -83,13 +62,14 @@ impl History {
             match Form::of(content) {
                 // Blank lines at the start are kept, so that those of what follows are counted right.
                 None => continue,
-                Some(form) if form == Form::Json || !events.is_empty() => {
+                Some(form) if form == Form::Json || is_json => {
+                    is_json = true;
                     let event = Recorded::read(content);
-                    events.push((number, event.map_err(|problem| HistoryError::Line { line: number, problem })?));
+                    pairing.take(number, event.map_err(|problem| HistoryError::Line { line: number, problem })?)?;
                 }
                 Some(Form::Edn) => {
                     lines.read_to_string(&mut line).map_err(HistoryError::Io)?;
-                    return Self::pair(jepsen::edn(&line, reading)?);
+                    return Self::of(jepsen::edn(&line, reading)?, reading.model);
                 }
                 Some(_) => {
                     let as_json = Recorded::read(content).map(|_| Self::default());
@@ -99,12 +79,12 @@ impl History {
                         // No line tells of an operation: it is no log either.
                         return as_json.map_err(|problem| HistoryError::Line { line: number, problem });
                     }
-                    return Self::pair(events);
+                    return Self::of(events, reading.model);
                 }
             }
             line.clear();
         }
-        Self::pair(events)
+        pairing.finish()
     }
 
     /// A history of these events.
@@ -112,7 +92,25 @@ impl History {
     /// # Errors
     /// As [`History::read`]; events are counted from 1, as lines are.
     pub fn from_events(events: impl IntoIterator<Item = Event>) -> Result<Self, HistoryError> {
-        Self::pair(events.into_iter().enumerate().map(|(number, event)| (number + 1, event.into())).collect())
+        Self::of_model(events, None)
+    }
+
+    /// As [`History::from_events`], of things of this kind alone.
+    pub(super) fn of_model(events: impl IntoIterator<Item = Event>, model: Option<Kind>) -> Result<Self, HistoryError> {
+        let mut pairing = Pairing::new(model, true);
+        for (number, event) in (1..).zip(events) {
+            pairing.take(number, event.into())?;
+        }
+        pairing.finish()
+    }
+
+    /// What Jepsen wrote: there may be one register without a name.
+    fn of(events: Vec<(usize, Recorded)>, model: Option<Kind>) -> Result<Self, HistoryError> {
+        let mut pairing = Pairing::new(model, false);
+        for (line, event) in events {
+            pairing.take(line, event)?;
+        }
+        pairing.finish()
     }
 
     /// How many calls there are.
@@ -125,30 +123,6 @@ impl History {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
-    }
-
-    fn pair(events: Vec<(usize, Recorded)>) -> Result<Self, HistoryError> {
-        let times_back = events.windows(2).filter(|pair| pair[1].1.time < pair[0].1.time).count();
-        let mut calls: Vec<Call> = Vec::new();
-        let mut waiting: BTreeMap<u64, usize> = BTreeMap::new();
-        for (number, (line, event)) in events.into_iter().enumerate() {
-            let fault = |problem: String| HistoryError::Line { line, problem };
-            let moment = (number as u64, event.time);
-            if event.kind == EventKind::Invoke {
-                let call = call_of(line, moment, event).map_err(fault)?;
-                if let Some(earlier) = waiting.insert(call.process, calls.len()) {
-                    let (process, earlier) = (call.process, calls[earlier].line);
-                    return Err(fault(format!("process {process} still waits for the answer to line {earlier}")));
-                }
-                calls.push(call);
-                continue;
-            }
-            let Some(position) = waiting.remove(&event.process) else {
-                return Err(fault(format!("process {} has no call under way", event.process)));
-            };
-            answer(&mut calls[position], moment, event).map_err(fault)?;
-        }
-        Ok(Self { calls, times_back })
     }
 }
 
@@ -194,8 +168,8 @@ impl Recorded {
             kind: EventKind,
             #[serde(rename = "f")]
             function: Function,
-            #[serde(default)]
-            key: Option<Key>,
+            #[serde(default, borrow)]
+            key: Option<&'a RawValue>,
             #[serde(default, borrow)]
             value: Option<&'a RawValue>,
             time: u64,
@@ -203,7 +177,21 @@ impl Recorded {
         let Line { process, kind, function, key, value, time } =
             serde_json::from_str(line).map_err(|error| error.to_string())?;
         let value = value.map_or(Ok(Datum::Null), |value| Datum::parse(value.get()))?;
+        let key = key.map_or(Ok(None), |key| key_of(key.get()))?;
         Ok(Self { process, kind, function, key, value, time })
+    }
+}
+
+/// The key that stands in a line; nothing for null.
+fn key_of(text: &str) -> Result<Option<Key>, String> {
+    // As most keys are.
+    let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|text| !text.contains('\\'));
+    if let Some(plain) = plain {
+        return Ok(Some(Key::from(plain)));
+    }
+    match Datum::parse(text)? {
+        Datum::Null => Ok(None),
+        key => key.key().map(Some).ok_or_else(|| "a key is a string or a whole number".to_owned()),
     }
 }
 
@@ -224,114 +212,6 @@ pub fn write_events<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'
         out.write_all(b"\n")?;
     }
     out.flush()
-}
-
-fn call_of(line: usize, moment: (u64, u64), event: Recorded) -> Result<Call, String> {
-    match (event.function, &event.key) {
-        (Function::Txn, Some(_)) => return Err("a transaction names its keys in its value".to_owned()),
-        (Function::Txn, None) => check_transaction(&event.value)?,
-        (function, None) => return Err(format!("{function} without a key")),
-        (Function::Cas, Some(_)) => _ = old_and_new(&event.value)?,
-        (Function::Read | Function::Write, Some(_)) => {}
-    }
-    Ok(Call {
-        process: event.process,
-        function: event.function,
-        key: event.key,
-        called: event.value,
-        answered: Datum::Null,
-        outcome: Outcome::Unknown,
-        invoked: moment,
-        returned: None,
-        line,
-    })
-}
-
-fn answer(call: &mut Call, moment: (u64, u64), event: Recorded) -> Result<(), String> {
-    if event.function != call.function || event.key != call.key {
-        return Err(format!("process {} waits for the answer to line {}, another call", call.process, call.line));
-    }
-    call.outcome = match event.kind {
-        EventKind::Ok => Outcome::Ok,
-        EventKind::Fail => Outcome::Fail,
-        EventKind::Info if call.function == Function::Txn => return note_reads(call, event.value),
-        EventKind::Info | EventKind::Invoke => return Ok(()),
-    };
-    call.returned = Some(moment);
-    if call.outcome == Outcome::Fail {
-        return Ok(());
-    }
-    match call.function {
-        Function::Read => {}
-        Function::Write | Function::Cas if event.value == call.called || event.value.is_null() => {}
-        Function::Write | Function::Cas => return Err("the answer bears another value than the call".to_owned()),
-        Function::Txn => check_answer(&call.called, &event.value)?,
-    }
-    call.answered = event.value;
-    Ok(())
-}
-
-/// Keeps what a transaction of unknown outcome says that it read. Recorders that have nothing to say repeat the call, or write
-/// something else in its place.
-fn note_reads(call: &mut Call, value: Datum) -> Result<(), String> {
-    let Ok(steps) = micros(&value) else { return Ok(()) };
-    if steps.iter().any(|step| matches!(step, Micro::Read { list: Some(_), .. })) {
-        check_answer(&call.called, &value)?;
-        call.answered = value;
-    }
-    Ok(())
-}
-
-/// The two values of a cas.
-pub(super) fn old_and_new(value: &Datum) -> Result<(&Datum, &Datum), String> {
-    match value.list() {
-        Some([old, new]) => Ok((old, new)),
-        _ => Err("the value of a cas is [old, new]".to_owned()),
-    }
-}
-
-/// One step of a transaction as it stands in the file.
-pub(super) enum Micro<'a> {
-    Append { key: Key, element: &'a Datum },
-    Read { key: Key, list: Option<&'a [Datum]> },
-}
-
-/// The steps of a transaction.
-pub(super) fn micros(value: &Datum) -> Result<Vec<Micro<'_>>, String> {
-    let steps = value.list().ok_or("the value of a transaction is a list of steps")?;
-    steps.iter().map(micro).collect()
-}
-
-fn micro(step: &Datum) -> Result<Micro<'_>, String> {
-    let problem = || format!("{step} is neither [\"append\", key, element] nor [\"r\", key, list or null]");
-    let Some([Datum::Text(name), key, value]) = step.list() else { return Err(problem()) };
-    let key = key.key().ok_or_else(problem)?;
-    match &**name {
-        "append" if !value.is_null() => Ok(Micro::Append { key, element: value }),
-        "r" if value.is_null() => Ok(Micro::Read { key, list: None }),
-        "r" => Ok(Micro::Read { key, list: Some(value.list().ok_or_else(problem)?) }),
-        _ => Err(problem()),
-    }
-}
-
-fn check_transaction(value: &Datum) -> Result<(), String> {
-    micros(value).map(|_| ())
-}
-
-fn check_answer(called: &Datum, answered: &Datum) -> Result<(), String> {
-    let (called, answered) = (micros(called)?, micros(answered)?);
-    let is_same = |pair: (&Micro<'_>, &Micro<'_>)| match pair {
-        (Micro::Append { key, element }, Micro::Append { key: same_key, element: same }) => {
-            key == same_key && element == same
-        }
-        (Micro::Read { key, .. }, Micro::Read { key: same_key, .. }) => key == same_key,
-        _ => false,
-    };
-    if called.len() == answered.len() && called.iter().zip(&answered).all(is_same) {
-        Ok(())
-    } else {
-        Err("the answer has other steps than the call".to_owned())
-    }
 }
 
 /// Why a file is not a history.

@@ -2,25 +2,32 @@
 //!
 //! - `history.edn`, and the test data of Knossos and Elle: maps one after another, or all in one vector or list; or vectors
 //!   `[process type f value]`.
+//! - The logs of key-value stores that Porcupine's tests come with: maps that have a `:key`.
 //! - Logs of the console: `INFO jepsen.util - 3 :invoke :read nil`, with blanks or tabs between, whatever stands before
 //!   the process.
 //!
-//! Operations of what is no client, such as `:nemesis`, are left out. A process that is not stated is always the same one.
+//! Operations of what is no client, such as `:nemesis`, are left out: their process is a keyword. Everything else must be known,
+//! and is refused if it is not. A process that is not stated is always the same one. Where every operation has an `:index`, that is the
+//! order.
+
+use std::collections::HashMap;
 
 use super::datum::Datum;
 use super::edn::Forms;
 use super::file::{HistoryError, Recorded};
-use super::{EventKind, Function, Key};
+use super::{EventKind, Function, Key, Kind};
 
-/// What a file leaves open, where it is read as Jepsen writes it.
+/// What a file leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// What a successful read of nil found. Unless told, that it is not known in EDN, as Knossos has it, and that there was nothing
-    /// in logs of the console.
+    /// What a successful read of nil found in a file of Jepsen's. Unless told, that it is not known in EDN, as Knossos has it, and
+    /// that there was nothing in logs of the console.
     pub nil: Option<NilRead>,
-    /// Whether a value is `[key value]`, of registers that are independent of each other. Unless told, it is so if every read is
-    /// called with such a value.
+    /// Whether a value in a file of Jepsen's is `[key value]`, of things that are independent of each other. Unless told, it is so
+    /// if what is asked is called with a key and nil.
     pub is_independent: Option<bool>,
+    /// What is called, in files of any form. Unless told, what the calls tell.
+    pub model: Option<Kind>,
 }
 
 /// What a successful read that tells nil has found.
@@ -35,7 +42,9 @@ pub enum NilRead {
 /// An operation as it stands in the file.
 struct Operation {
     line: usize,
+    index: Option<i64>,
     process: u64,
+    key: Option<Key>,
     kind: EventKind,
     function: Function,
     value: Datum,
@@ -54,7 +63,8 @@ pub(super) fn edn(text: &str, reading: Reading) -> Result<Vec<(usize, Recorded)>
             operations.extend(operation(line, &form).map_err(|problem| HistoryError::Line { line, problem })?);
         }
     }
-    Ok(events(operations, reading, NilRead::Unknown))
+    order(&mut operations)?;
+    events(operations, reading, NilRead::Unknown)
 }
 
 /// The events of a log of the console. Lines that tell of no operation are left out.
@@ -70,14 +80,20 @@ pub(super) fn console(text: &str, reading: Reading) -> Result<Vec<(usize, Record
         {
             parts.push(form);
         }
+        if parts.len() < 4 {
+            return Err(fail("an operation without a value: the line is cut off".to_owned()));
+        }
         operations.extend(operation(line, &Datum::List(parts)).map_err(fail)?);
     }
-    Ok(events(operations, reading, NilRead::Absent))
+    events(operations, reading, NilRead::Absent)
+}
+
+fn is_kind(word: &str) -> bool {
+    [":invoke", ":ok", ":fail", ":info"].contains(&word)
 }
 
 /// Whether a line of a log is an operation: where its process stands.
 fn start_of_operation(line: &str) -> Option<usize> {
-    let is_kind = |word: &str| [":invoke", ":ok", ":fail", ":info"].contains(&word);
     let mut before = None;
     for word in line.split_whitespace() {
         if is_kind(word) {
@@ -99,92 +115,133 @@ fn next_operations(forms: &mut Forms<'_>) -> Result<Option<Vec<(usize, Datum)>>,
     while let Some(each) = forms.next_in_list()? {
         list.push(each);
     }
-    let is_operation = !list.is_empty()
-        && list.iter().all(|(_, form)| !matches!(form, Datum::Map(_)))
-        && !list.iter().all(|(_, form)| form.list().is_some());
+    let is_operation = matches!(list.get(1), Some((_, Datum::Symbol(kind))) if is_kind(kind));
     if is_operation {
         list = vec![(line, Datum::List(list.into_iter().map(|(_, form)| form).collect()))];
     }
     Ok(Some(list))
 }
 
+/// Puts operations into the order of their indices, if every one has one.
+fn order(operations: &mut [Operation]) -> Result<(), HistoryError> {
+    if operations.iter().any(|operation| operation.index.is_none()) {
+        return Ok(());
+    }
+    operations.sort_by_key(|operation| operation.index);
+    match operations.windows(2).find(|pair| pair[0].index == pair[1].index) {
+        None => Ok(()),
+        Some(pair) => {
+            let (index, earlier) = (pair[0].index.unwrap_or_default(), pair[0].line);
+            let problem = format!("the index {index} stands in line {earlier} too: is this more than one history?");
+            Err(HistoryError::Line { line: pair[1].line, problem })
+        }
+    }
+}
+
 /// Nothing for what is no client's.
 fn operation(line: usize, form: &Datum) -> Result<Option<Operation>, String> {
     let missing = Datum::Null;
     let part = |name: &str, place: usize| match form {
-        Datum::Map(parts) => parts.iter().find(|(of, _)| **of == *name).map_or(&missing, |(_, value)| value),
         Datum::List(parts) => parts.get(place).unwrap_or(&missing),
-        _ => &missing,
+        _ => form.part(name).unwrap_or(&missing),
     };
     if !matches!(form, Datum::Map(_) | Datum::List(_)) {
         return Err(format!("{form} is no operation"));
     }
-    let process = match part(":process", 0) {
+    let process = match part("process", 0) {
         Datum::Null => 0,
-        Datum::Number(number) => match number.parse() {
-            Ok(process) => process,
-            Err(_) => return Ok(None),
-        },
-        _ => return Ok(None),
+        Datum::Integer(number) if *number >= 0 => number.unsigned_abs(),
+        Datum::Symbol(name) if name.starts_with(':') => return Ok(None),
+        other => return Err(format!("{other} is no process: clients have numbers, others keywords")),
     };
-    let kind = match keyword(part(":type", 1)) {
+    let kind = match keyword(part("type", 1)) {
         Some("invoke") => EventKind::Invoke,
         Some("ok") => EventKind::Ok,
         Some("fail") => EventKind::Fail,
         Some("info") => EventKind::Info,
-        _ => return Err(format!("{} is neither :invoke, :ok, :fail nor :info", part(":type", 1))),
+        _ => return Err(format!("{} is neither :invoke, :ok, :fail nor :info", part("type", 1))),
     };
-    let function = match keyword(part(":f", 2)) {
-        Some("read" | "r") => Function::Read,
-        Some("write" | "w") => Function::Write,
-        Some("cas") => Function::Cas,
-        Some("txn") => Function::Txn,
-        None if part(":f", 2).is_null() => Function::Txn,
-        _ => return Err(format!("no checker here knows the function {}", part(":f", 2))),
+    let function = match keyword(part("f", 2)) {
+        Some("r") => Some(Function::Read),
+        Some("w") => Some(Function::Write),
+        Some(name) => Function::of_name(name),
+        None => part("f", 2).is_null().then_some(Function::Txn),
     };
-    let time = match part(":time", 4) {
-        Datum::Number(number) => number.parse().unwrap_or(0),
-        _ => 0,
+    let function = function.ok_or_else(|| format!("no checker here knows the function {}", part("f", 2)))?;
+    let key = match form.part("key") {
+        None | Some(Datum::Null) => None,
+        Some(key) => Some(key.key().ok_or_else(|| format!("{key} is no key"))?),
     };
-    Ok(Some(Operation { line, process, kind, function, value: part(":value", 3).clone(), time }))
+    let time = part("time", 4).integer().and_then(|time| u64::try_from(time).ok()).unwrap_or(0);
+    let index = form.part("index").and_then(Datum::integer);
+    Ok(Some(Operation { line, index, process, key, kind, function, value: part("value", 3).clone(), time }))
 }
 
 fn keyword(form: &Datum) -> Option<&str> {
     match form {
-        Datum::Text(text) => text.strip_prefix(':'),
+        Datum::Symbol(text) => text.strip_prefix(':'),
         _ => None,
     }
 }
 
-fn events(operations: Vec<Operation>, reading: Reading, nil: NilRead) -> Vec<(usize, Recorded)> {
+fn events(operations: Vec<Operation>, reading: Reading, nil: NilRead) -> Result<Vec<(usize, Recorded)>, HistoryError> {
     let nil = reading.nil.unwrap_or(nil);
-    let is_independent = reading.is_independent.unwrap_or_else(|| seem_independent(&operations));
+    let is_independent = match reading.is_independent {
+        Some(is_independent) => is_independent,
+        None => seem_independent(&operations)?,
+    };
+    // An end that is no success may bear anything in the place of its value.
+    let mut called: HashMap<u64, Option<Key>> = HashMap::new();
     let event = |operation: Operation| {
-        let Operation { line, process, mut kind, function, value, time } = operation;
+        let Operation { line, process, mut kind, function, key, value, time, .. } = operation;
+        let is_told = matches!(kind, EventKind::Invoke | EventKind::Ok);
         let (key, value) = match (function, value) {
-            (Function::Txn, value) => (None, steps(value)),
-            (_, Datum::List(pair)) if is_independent && pair.len() == 2 => key_and_value(pair),
-            (_, value) => (Some(Key::from("register")), value),
+            (Function::Txn, value) => (key, steps(value)),
+            (_, value) if !is_independent => (key, value),
+            (_, _) if !is_told => (called.get(&process).cloned().flatten(), Datum::Null),
+            (_, Datum::List(pair)) if pair.len() == 2 => key_and_value(pair),
+            (_, value) => {
+                let problem = format!("{value} is not [key value], as it is with independent keys");
+                return Err(HistoryError::Line { line, problem });
+            }
         };
-        if (kind, function, nil) == (EventKind::Ok, Function::Read, NilRead::Unknown) && value.is_null() {
+        if kind == EventKind::Invoke && is_independent {
+            called.insert(process, key.clone());
+        }
+        let is_asked = matches!(function, Function::Read | Function::Dequeue);
+        if (kind, nil) == (EventKind::Ok, NilRead::Unknown) && is_asked && value.is_null() {
             kind = EventKind::Info;
         }
-        (line, Recorded { process, kind, function, key, value, time })
+        Ok((line, Recorded { process, kind, function, key, value, time }))
     };
     operations.into_iter().map(event).collect()
 }
 
-/// Reads are called with nothing, or with the key and nothing.
-fn seem_independent(operations: &[Operation]) -> bool {
-    let is_call = |each: &&Operation| (each.kind, each.function) == (EventKind::Invoke, Function::Read);
-    let mut calls = operations.iter().filter(is_call).peekable();
-    calls.peek().is_some() && calls.all(|call| matches!(call.value.list(), Some([_, Datum::Null])))
+/// Whether values are `[key value]`: what is asked is called with a key and nil. That is not told by a call with nothing, or by a
+/// call without a key.
+fn seem_independent(operations: &[Operation]) -> Result<bool, HistoryError> {
+    let is_call = |each: &&Operation| each.kind == EventKind::Invoke && each.function != Function::Txn;
+    let calls = || operations.iter().filter(is_call);
+    let may_be = |call: &Operation| match (call.function, call.value.list()) {
+        (Function::Cas, Some([_, value])) => value.list().is_some_and(|both| both.len() == 2),
+        (_, Some([_, _])) => call.key.is_none(),
+        _ => false,
+    };
+    if calls().next().is_none() || !calls().all(may_be) {
+        return Ok(false);
+    }
+    if calls().any(|call| call.function.asks_only() && matches!(call.value.list(), Some([_, Datum::Null]))) {
+        return Ok(true);
+    }
+    let line = calls().next().map_or(0, |call| call.line);
+    let problem = "every value may be [key value], and nothing tells whether it is: it has to be stated".to_owned();
+    Err(HistoryError::Line { line, problem })
 }
 
 fn key_and_value(pair: Vec<Datum>) -> (Option<Key>, Datum) {
     let mut pair = pair.into_iter();
     let (key, value) = (pair.next().unwrap_or_default(), pair.next().unwrap_or_default());
-    (Some(key.key().unwrap_or_else(|| Key::from(key.to_string()))), value)
+    (Some(key.key().unwrap_or_else(|| Key::of_symbol(&key.to_string()))), value)
 }
 
 /// The steps of a transaction with names that are no keywords.

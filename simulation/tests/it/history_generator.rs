@@ -122,7 +122,7 @@ pub(crate) fn registers(random: &mut Random, shape: &Shape, values: Option<u64>)
             Function::Read => return Some(held.clone()),
             Function::Write => *held = called.clone(),
             Function::Cas if *held == called[0] => *held = called[1].clone(),
-            Function::Cas | Function::Txn => return None,
+            _ => return None,
         }
         Some(called.clone())
     };

@@ -34,7 +34,7 @@ fn in_every_form(found: &str) -> Vec<String> {
         format!("({})", of_maps.join(" ")),
         format!("[{}]", vectors.join("\n")),
         vectors.join("\n"),
-        of_maps.join("\n").replace("{:process", "#jepsen.history.Op{:index 4, :time 17, :error [:x \"y\"], :process"),
+        of_maps.join("\n").replace("{:process", "#jepsen.history.Op{:time 17, :error [:x \"y\"], :process"),
         log.join("\n"),
         log.join("\n").replace('\t', "    "),
         format!("INFO  jepsen.core - Worker 1 starting\n{}\nINFO  jepsen.core - all done", log.join("\n")),
@@ -81,6 +81,85 @@ fn independent_registers_are_told_by_how_reads_are_called() {
 }
 
 #[test]
+fn values_that_may_be_pairs_with_a_key_have_to_be_told() {
+    let line = |process, kind, f, value| format!("{{:process {process}, :type :{kind}, :f :{f}, :value {value}}}\n");
+    let cas = ["invoke", "ok"].map(|kind| line(0, kind, "cas", "[:a [1 2]]")).concat();
+    assert!(refusal(&cas).starts_with("line 1: every value may be [key value]"));
+    let judged = |is_independent| {
+        let reading = Reading { is_independent: Some(is_independent), ..Reading::default() };
+        read(&cas, reading).judge(Budget::default()).verdict()
+    };
+    assert_eq!((judged(true), judged(false)), (Verdict::Violated, Verdict::Violated));
+    // A read that is called with nothing, or a cas of something else, tells.
+    for other in [line(1, "invoke", "read", "nil"), line(1, "invoke", "cas", "[:a 1]")] {
+        assert_eq!(read(&format!("{cas}{other}"), Reading::default()).judge(Budget::default()).registers, 1);
+    }
+    let keyed = format!("{cas}{}", line(1, "invoke", "read", "[:b nil]"));
+    assert_eq!(read(&keyed, Reading::default()).judge(Budget::default()).registers, 2);
+    assert!(refusal(&format!("{keyed}{}", line(1, "ok", "read", "3"))).starts_with("line 4: 3 is not [key value]"));
+    // An end that is no success may bear anything.
+    let timeout = format!("{keyed}{}", line(1, "info", "read", ":timed-out"));
+    assert_eq!(verdict(&timeout), Verdict::Violated);
+}
+
+#[test]
+fn indices_are_the_order() {
+    let line = |index, process, kind, f, value| {
+        format!("{{:index {index}, :process {process}, :type :{kind}, :f :{f}, :value {value}}}\n")
+    };
+    let [write, wrote] = [line(0, 0, "invoke", "write", "1"), line(1, 0, "ok", "write", "1")];
+    let [ask, found] = [line(2, 1, "invoke", "read", "nil"), line(3, 1, "ok", "read", "1")];
+    assert_eq!(verdict(&[&*ask, &*found, &*write, &*wrote].concat()), Verdict::Holds);
+    let two = [&*write, &*wrote, &*write, &*wrote].concat();
+    assert!(refusal(&two).starts_with("line 3: the index 0 stands in line 1 too"), "{}", refusal(&two));
+}
+
+#[test]
+fn sets_are_equal_in_any_order_and_keywords_are_no_texts() {
+    let judged = |written: &str, found: &str| {
+        verdict(&format!(
+            "[0 :invoke :write {written}] [0 :ok :write {written}] [1 :invoke :read nil] [1 :ok :read {found}]"
+        ))
+    };
+    assert_eq!(judged("#{1 2}", "#{2 1}"), Verdict::Holds);
+    for (written, found) in [("#{1 2}", "[1 2]"), (":a", "\":a\""), ("{1 2}", "{\"1\" 2}"), ("##Inf", "##-Inf")] {
+        assert_eq!(judged(written, found), Verdict::Violated, "{written} and {found}");
+    }
+}
+
+/// As the logs of key-value stores in Porcupine's tests are written.
+#[test]
+fn texts_are_put_appended_and_got() {
+    let text = |last: &str| {
+        let line = |process, kind, f, value| {
+            format!("{{:process {process}, :type :{kind}, :f :{f}, :key \"7\", :value \"{value}\"}}\n")
+        };
+        let ask = "{:process 1, :type :invoke, :f :get, :key \"7\", :value nil}\n";
+        [
+            ask.to_owned(),
+            line(1, "ok", "get", ""),
+            line(0, "invoke", "append", "x"),
+            line(2, "invoke", "put", "w"),
+            line(0, "ok", "append", "x"),
+            line(2, "ok", "put", "w"),
+            line(0, "invoke", "append", "y"),
+            line(0, "ok", "append", "y"),
+            ask.to_owned(),
+            line(1, "ok", "get", last),
+        ]
+        .concat()
+    };
+    for (last, expected) in
+        [("wxy", Verdict::Holds), ("wy", Verdict::Holds), ("xwy", Verdict::Violated), ("yw", Verdict::Violated)]
+    {
+        assert_eq!(verdict(&text(last)), expected, "{last}");
+    }
+    let judged = read(&text("xwy"), Reading::default()).judge(Budget::default()).to_string();
+    assert!(judged.contains("1 text: VIOLATED\n\ntext \"7\" is not linearizable\n"), "{judged}");
+    assert!(judged.contains("get \"xwy\""), "{judged}");
+}
+
+#[test]
 fn transactions_over_lists() {
     let text = "{:type :invoke, :f :txn, :value [[:append 1 1]], :process 0}
         {:type :ok, :f :txn, :value [[:append 1 1]], :process 0}
@@ -91,22 +170,33 @@ fn transactions_over_lists() {
     assert_eq!(verdict(text), Verdict::Holds);
     let stale = text.replace(":info, :value :timed-out", ":info, :value [[:r 1 []] [:append :y 7]]");
     assert_eq!(verdict(&stale), Verdict::Violated);
-    let internal = text.replace("[:r :y [7]]", "[:r \":y\" [8]]").replace("[[:r :y nil]", "[[:r \":y\" nil]");
-    assert_eq!(verdict(&internal), Verdict::Violated);
+    // A keyword is another key than the text that looks like it.
+    let other_key = text.replace("[:r :y [7]]", "[:r \":y\" [7]]").replace("[[:r :y nil]", "[[:r \":y\" nil]");
+    assert_eq!(verdict(&other_key), Verdict::Violated);
 }
 
 #[test]
 fn what_cannot_be_judged_is_refused_by_line() {
     let write = "{:process 0, :type :invoke, :f :write, :value 1}";
     for (text, expected) in [
-        (format!("{write}\n{{:process 0, :type :done, :f :write}}"), "line 2: \":done\" is neither"),
-        (format!("{write}\n\n[1 :invoke :enqueue 3]"), "line 3: no checker here knows the function"),
+        (format!("{write}\n{{:process 0, :type :done, :f :write}}"), "line 2: :done is neither"),
+        (format!("{write}\n\n[1 :invoke :drain nil]"), "line 3: no checker here knows the function :drain"),
+        (format!("{write}\n\n[-1 :invoke :read nil]"), "line 3: -1 is no process"),
+        (format!("{write}\n\n[99999999999999999999 :invoke :read nil]"), "line 3: 99999999999999999999 is no process"),
+        (format!("{write}\n\n[\"1\" :invoke :read nil]"), "line 3: \"1\" is no process"),
+        (format!("{write}\n\n{{:process 1, :process 2}}"), "line 3: a map has the key :process twice"),
+        (format!("{write}\n[1 :invoke :read nil)"), "line 2: a value is missing"),
+        (format!("{write}\n{{:process 0, :type :ok, :f :write, :value 017}}"), "line 2: 017 is no number"),
+        (
+            "INFO  jepsen.util - 1 :invoke :read nil\nINFO  jepsen.util - 1 :ok :read".to_owned(),
+            "line 2: an operation without",
+        ),
         (format!("{write}\n{write}"), "line 2: process 0 still waits for the answer to line 1"),
         (format!("{write}\n[1 :invoke"), "line 2: a list has no end"),
         (format!("{write}\n17"), "line 2: 17 is no operation"),
         ("17 calls".to_owned(), "line 1: invalid type"),
         ("INFO all is well\nand nothing happened".to_owned(), "line 1: expected value"),
-        ("[1 :invoke :txn [[:w 1 2]]]".to_owned(), "line 1: [\":w\",1,2] is neither"),
+        ("[1 :invoke :txn [[:w 1 2]]]".to_owned(), "line 1: [:w,1,2] is neither"),
     ] {
         let error = refusal(&text);
         assert!(error.starts_with(expected) || error.contains(expected), "{error} for {text}");

@@ -7,6 +7,7 @@ mod fault_effects;
 mod history_generator;
 mod host_runs;
 mod jepsen_histories;
+mod model_histories;
 mod probe;
 mod raft_rows;
 mod raft_runs;

@@ -29,60 +29,130 @@ fn at_once(transactions: &[Value]) -> Vec<Event> {
     let each = |(number, steps): (usize, &Value)| {
         transaction(number as u64, number as u64, 100 + number as u64, EventKind::Ok, steps.clone())
     };
-    transactions.iter().enumerate().flat_map(each).collect()
+    let mut events: Vec<Event> = transactions.iter().enumerate().flat_map(each).collect();
+    events.sort_by_key(|event| event.time);
+    events
 }
 
 fn names(judgement: &Judgement) -> Vec<&str> {
     judgement.findings.iter().map(|finding| finding.name.as_str()).collect()
 }
 
+/// The names that Elle has for what it finds, without the words behind.
+fn short_names(judgement: &Judgement) -> Vec<&str> {
+    names(judgement).into_iter().map(|name| name.split(',').next().expect("a name")).collect()
+}
+
 #[test]
-fn each_anomaly_has_its_name() {
-    let cases = [
+fn each_anomaly_has_the_name_that_elle_has_for_it() {
+    let cases: [(&[&str], Value); 13] = [
         (
-            "G0, write cycle",
-            vec![
-                json!([["append", "x", 1], ["append", "y", 1]]),
-                json!([["append", "x", 2], ["append", "y", 2]]),
-                json!([["r", "x", [1, 2]], ["r", "y", [2, 1]]]),
-            ],
+            &["G0"],
+            json!([
+                [["append", "x", 1], ["append", "y", 1]],
+                [["append", "x", 2], ["append", "y", 2]],
+                [["r", "x", [1, 2]], ["r", "y", [2, 1]]]
+            ]),
+        ),
+        (&["G1c"], json!([[["append", "x", 1], ["r", "y", [1]]], [["append", "y", 1], ["r", "x", [1]]]])),
+        (&["G-single-item"], json!([[["append", "x", 1], ["append", "y", 1]], [["r", "x", []], ["r", "y", [1]]]])),
+        // Two anti-dependencies, with what was read between them.
+        (
+            &["G-nonadjacent-item"],
+            json!([
+                [["append", "x", 1], ["append", "t", 1]],
+                [["r", "x", [1]], ["r", "y", []]],
+                [["append", "y", 1], ["append", "z", 2]],
+                [["r", "z", [2]], ["r", "t", []]]
+            ]),
+        ),
+        (&["G2-item"], json!([[["append", "x", 1], ["r", "y", []]], [["append", "y", 1], ["r", "x", []]]])),
+        // An update is lost: both read the same and append behind it.
+        (
+            &["lost-update", "G2-item"],
+            json!([[["r", "x", []], ["append", "x", 1]], [["r", "x", []], ["append", "x", 2]]]),
         ),
         (
-            "G1c, circular information flow",
-            vec![json!([["append", "x", 1], ["r", "y", [1]]]), json!([["append", "y", 1], ["r", "x", [1]]])],
+            &["lost-update", "G-single-item"],
+            json!([[["r", "x", []], ["append", "x", 1]], [["r", "x", []], ["append", "x", 2]], [["r", "x", [1, 2]]]]),
         ),
+        (&["garbage read"], json!([[["r", "x", [1]]]])),
         (
-            "G-single, read skew",
-            vec![json!([["append", "x", 1], ["append", "y", 1]]), json!([["r", "x", []], ["r", "y", [1]]])],
+            &["incompatible-order"],
+            json!([[["append", "x", 1]], [["append", "x", 2]], [["r", "x", [1, 2]]], [["r", "x", [2]]]]),
         ),
-        (
-            "G2, anti-dependency cycle",
-            vec![json!([["append", "x", 1], ["r", "y", []]]), json!([["append", "y", 1], ["r", "x", []]])],
-        ),
-        (
-            "G2, anti-dependency cycle",
-            // An update is lost: both read the same and append behind it.
-            vec![json!([["r", "x", []], ["append", "x", 1]]), json!([["r", "x", []], ["append", "x", 2]])],
-        ),
-        ("garbage read", vec![json!([["r", "x", [1]]])]),
-        (
-            "incompatible order",
-            vec![
-                json!([["append", "x", 1]]),
-                json!([["append", "x", 2]]),
-                json!([["r", "x", [1, 2]]]),
-                json!([["r", "x", [2]]]),
-            ],
-        ),
-        ("internal inconsistency", vec![json!([["append", "x", 1], ["r", "x", []]])]),
-        ("G1b, intermediate read", vec![json!([["append", "x", 1], ["append", "x", 2]]), json!([["r", "x", [1]]])]),
-        ("duplicate element", vec![json!([["append", "x", 1]]), json!([["r", "x", [1, 1]]])]),
-        ("element appended twice", vec![json!([["append", "x", 1]]), json!([["append", "x", 1]])]),
+        (&["internal"], json!([[["append", "x", 1], ["r", "x", []]]])),
+        (&["future-read"], json!([[["r", "x", [1]], ["append", "x", 1]]])),
+        (&["G1b"], json!([[["append", "x", 1], ["append", "x", 2]], [["r", "x", [1]]]])),
+        (&["duplicate-elements"], json!([[["append", "x", 1]], [["r", "x", [1, 1]]]])),
     ];
-    for (name, transactions) in cases {
-        let judged = judge(at_once(&transactions));
-        assert!(names(&judged).contains(&name), "{name} is not among {:?} of {transactions:?}", names(&judged));
+    for (expected, transactions) in cases {
+        let judged = judge(at_once(transactions.as_array().expect("transactions")));
+        let names = short_names(&judged);
+        assert!(expected.iter().all(|name| names.contains(name)), "{expected:?} of {names:?}, {transactions}");
+        // A cycle is of the worst kind that there is, and has a picture.
+        let cycles: Vec<&str> =
+            names.into_iter().filter(|name| name.starts_with('G') && !["G1b"].contains(name)).collect();
+        assert!(cycles.iter().all(|name| expected.contains(name)) || expected == ["G1b"], "{cycles:?}, {transactions}");
     }
+}
+
+/// What one process sees against its own order is worse than what only the clock tells.
+#[test]
+fn what_a_process_did_and_saw_is_told_apart_from_the_clock() {
+    let of = |processes: [u64; 3], steps: Value| {
+        let transactions = steps.as_array().expect("transactions");
+        let each = |number: usize| {
+            let at = number as u64 * 10;
+            transaction(processes[number], at, at + 1, EventKind::Ok, transactions[number].clone())
+        };
+        judge((0..transactions.len()).flat_map(each).collect())
+    };
+    let stale = json!([[["append", "x", 1]], [["r", "x", []]]]);
+    assert_eq!(short_names(&of([1, 1, 1], stale.clone())), ["G-single-item-process"]);
+    assert_eq!(short_names(&of([1, 2, 1], stale)), ["G-single-item-realtime"]);
+    let writes = json!([[["append", "x", 1]], [["append", "x", 2]], [["r", "x", [2, 1]]]]);
+    assert_eq!(short_names(&of([1, 1, 2], writes.clone())), ["G0-process"]);
+    assert_eq!(short_names(&of([1, 2, 3], writes)), ["G0-realtime"]);
+    let future = json!([[["r", "x", [1]]], [["append", "x", 1]]]);
+    assert_eq!(short_names(&of([1, 1, 2], future.clone())), ["G1c-process"]);
+    assert_eq!(short_names(&of([1, 2, 2], future)), ["G1c-realtime"]);
+}
+
+#[test]
+fn a_cycle_is_a_picture() {
+    let judged =
+        judge(at_once(&[json!([["append", "<x>", 1], ["r", "y", []]]), json!([["append", "y", 1], ["r", "<x>", []]])]));
+    let picture = judged.findings[0].picture.as_ref().expect("a cycle");
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+    for part in ["G2-item, anti-dependency cycle", "append 1 to &lt;x&gt;", "read y as []", "rw: T", "class=\"back\""] {
+        assert!(picture.contains(part), "{part} is not in {picture}");
+    }
+    assert_eq!(picture.matches("<rect x=").count(), 2);
+    let garbage = judge(at_once(&[json!([["r", "x", [1]]])]));
+    assert_eq!(garbage.findings[0].picture, None);
+}
+
+#[test]
+fn an_update_of_what_failed_is_found() {
+    let one = |process, at, kind, steps| transaction(process, at, at + 1, kind, steps);
+    let events = [
+        one(1, 1, EventKind::Fail, json!([["append", "x", 1]])),
+        one(2, 3, EventKind::Info, json!([["append", "x", 2]])),
+        one(3, 5, EventKind::Ok, json!([["append", "x", 3]])),
+        one(4, 7, EventKind::Ok, json!([["r", "x", [1, 2, 3]]])),
+    ];
+    assert_eq!(short_names(&judge(events.concat())), ["G1a", "dirty-update"]);
+}
+
+/// Whose it is could not be told by reading, so that nothing could be judged.
+#[test]
+fn an_element_is_appended_once() {
+    let append = json!([["append", "x", 1]]);
+    let failed = transaction(1, 1, 2, EventKind::Fail, append.clone());
+    let error = History::from_events([failed, transaction(1, 3, 4, EventKind::Ok, append)].concat());
+    let error = error.expect_err("no history").to_string();
+    assert!(error.starts_with("line 3: 1 is appended to list \"x\" as in line 1"), "{error}");
 }
 
 #[test]
@@ -106,7 +176,7 @@ fn reads_of_unknown_transactions_count_if_they_took_effect() {
     let seen = transaction(3, 5, 6, EventKind::Ok, json!([["r", "y", [7]]]));
     let stale = json!([["r", "x", []], ["append", "y", 7]]);
     let judged = judge([append.clone(), lost(stale.clone()), seen.clone()].concat());
-    assert_eq!(names(&judged), ["G-single-realtime, stale read"], "{judged}");
+    assert_eq!(names(&judged), ["G-single-item-realtime, stale read"], "{judged}");
     let fresh = json!([["r", "x", [1]], ["append", "y", 7]]);
     assert_eq!(judge([append.clone(), lost(fresh), seen.clone()].concat()).verdict(), Verdict::Holds);
     // Nobody saw what it appended: it need never have happened. What an end without reads says, says nothing.
@@ -136,7 +206,7 @@ fn unknown_transactions_are_followed_through_each_other() {
         lost(3, 5, json!([["r", "y", [7]], ["append", "z", 8]])),
         transaction(4, 7, 8, EventKind::Ok, json!([["r", "z", [8]]])),
     ];
-    assert_eq!(names(&judge(events.concat())), ["G-single-realtime, stale read"]);
+    assert_eq!(names(&judge(events.concat())), ["G-single-item-realtime, stale read"]);
     assert_eq!(judge(events[..3].concat()).verdict(), Verdict::Holds);
 }
 
@@ -186,7 +256,7 @@ fn real_time_counts() {
     let expected = "\
 2 calls, 0 registers, 2 transactions: VIOLATED
 
-G-single-realtime, stale read
+G-single-item-realtime, stale read
   T1 (line 1, process 1, called at 1, answered at 2): append 1 to x
   T3 (line 3, process 2, called at 3, answered at 4): read x as []
   T3 comes before T1, because T3 found nothing in x, without what T1 appended.

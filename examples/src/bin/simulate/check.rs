@@ -1,19 +1,20 @@
 //! `simulate check`: is this history linearizable?
 
-use std::fs::File;
-use std::io::BufReader;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use quorate_simulation::history::{Budget, History, HistoryError, NilRead, Reading, Verdict};
+use quorate_simulation::history::{Budget, History, HistoryError, Judgement, Kind, NilRead, Reading, Verdict};
 
-/// Judge a history file: registers must be linearizable, transactions over lists strictly serializable.
+/// Judge a history file: registers, texts, queues, sets, counters and locks must be linearizable, transactions over lists strictly
+/// serializable, banks keep their total.
 ///
 /// The order of the lines counts, not their times. The exit code is 0 if they are, 1 if not, 2 if the file cannot be read or
 /// is no history, 3 if the budget was used up before it was clear, 4 if no call succeeded, so that nothing was judged.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn","key":"x","value":1,"time":NANOSECONDS};
+    /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn|...","key":"x","value":1,"time":NANOSECONDS};
     /// or what Jepsen writes: history.edn, or a log of its console
     file: PathBuf,
     /// How many steps the search may take; about ten million take a second
@@ -25,6 +26,17 @@ pub(crate) struct Check {
     /// Whether values in a file of Jepsen's are [key value]; told by how reads are called unless stated
     #[arg(long, value_name = "BOOL")]
     independent: Option<bool>,
+    /// What is called, where the calls do not tell: a lease looks like a lock, and reads alone look like a register
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    model: Option<Kind>,
+    /// A folder to draw cycles of transactions in, one SVG file each
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let names = || Kind::ALL.map(Kind::name).join(", ");
+    Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -47,6 +59,9 @@ impl Check {
         };
         let judgement = history.judge(Budget::of_steps(self.budget));
         println!("{judgement}");
+        if let Err(error) = self.draw(&judgement) {
+            eprintln!("{}: the pictures cannot be written: {error}", self.file.display());
+        }
         match judgement.verdict() {
             Verdict::Holds => HOLDS,
             Verdict::Violated => VIOLATED,
@@ -55,13 +70,26 @@ impl Check {
         }
     }
 
+    fn draw(&self, judgement: &Judgement) -> io::Result<()> {
+        let Some(folder) = &self.pictures else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        for (number, finding) in (1..).zip(&judgement.findings) {
+            let Some(picture) = &finding.picture else { continue };
+            let name = finding.name.split(',').next().unwrap_or_default();
+            let path = folder.join(format!("{number:02}-{name}.svg"));
+            fs::write(&path, picture)?;
+            println!("drawn: {}", path.display());
+        }
+        Ok(())
+    }
+
     fn read(&self) -> Result<History, HistoryError> {
         let file = File::open(&self.file).map_err(HistoryError::Io)?;
         let nil = self.nil.map(|nil| match nil {
             Nil::Unknown => NilRead::Unknown,
             Nil::Absent => NilRead::Absent,
         });
-        History::read_as(BufReader::new(file), Reading { nil, is_independent: self.independent })
+        History::read_as(BufReader::new(file), Reading { nil, is_independent: self.independent, model: self.model })
     }
 }
 
@@ -74,15 +102,19 @@ const NOTHING_JUDGED: u8 = 4;
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
-    use super::Check;
+    use super::{Check, kind};
+
+    fn check(file: PathBuf, budget: u64) -> Check {
+        Check { file, budget, nil: None, independent: None, model: None, pictures: None }
+    }
 
     fn exit_code(lines: &str, budget: u64) -> u8 {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("history.jsonl");
         std::fs::write(&file, lines).expect("written");
-        Check { file, budget, nil: None, independent: None }.run()
+        check(file, budget).run()
     }
 
     #[test]
@@ -101,6 +133,34 @@ mod tests {
         let jepsen = "{:process 0, :type :invoke, :f :write, :value 3}\n{:process 0, :type :ok, :f :write, :value 3}";
         assert_eq!(exit_code(jepsen, 1_000), 0);
         let file = Path::new("/nowhere/to/be/found").to_owned();
-        assert_eq!(Check { file, budget: 1, nil: None, independent: None }.run(), 2);
+        assert_eq!(check(file, 1).run(), 2);
+    }
+
+    #[test]
+    fn cycles_are_drawn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("history.edn");
+        let skew = "[0 :invoke :txn [[:append 1 1] [:r 2]]] [1 :invoke :txn [[:append 2 1] [:r 1]]]
+            [0 :ok :txn [[:append 1 1] [:r 2 []]]] [1 :ok :txn [[:append 2 1] [:r 1 []]]]";
+        std::fs::write(&file, skew).expect("written");
+        let pictures = folder.path().join("pictures");
+        let check = Check { pictures: Some(pictures.clone()), ..check(file, 1_000) };
+        assert_eq!(check.run(), 1);
+        let drawn = std::fs::read_to_string(pictures.join("01-G2-item.svg")).expect("drawn");
+        assert!(drawn.starts_with("<svg "), "{drawn}");
+    }
+
+    #[test]
+    fn a_lease_has_to_be_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("history.edn");
+        let taken = "[0 :invoke :acquire nil] [0 :ok :acquire 1] [1 :invoke :acquire nil] [1 :ok :acquire 2]";
+        std::fs::write(&file, taken).expect("written");
+        assert_eq!(check(file.clone(), 1_000).run(), 1);
+        assert_eq!(Check { model: Some(kind("lease").expect("a kind")), ..check(file, 1_000) }.run(), 0);
+        assert_eq!(
+            kind("leese"),
+            Err("there are register, lists, text, queue, set, counter, bank, lock, lease".to_owned())
+        );
     }
 }

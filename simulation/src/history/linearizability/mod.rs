@@ -392,7 +392,7 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn remember(&mut self, budget: &mut Budget) -> Result<(), Spent> {
-        if self.remembered >= REMEMBERED_MAX {
+        if self.remembered >= REMEMBERED_BYTES_MAX / (2 * size_of::<Tried<M::State>>() + SET_BYTES) {
             return Ok(());
         }
         let key = (self.signature, self.state.clone(), self.is_unseen);
@@ -435,5 +435,7 @@ fn weight(set: &[u32]) -> usize {
     1 + set.len() / 16
 }
 
-/// Beyond so much, nothing more is remembered: the search goes on, slower, within about a gigabyte.
-const REMEMBERED_MAX: usize = 8_000_000;
+/// Beyond so much, nothing more is remembered: the search goes on, slower.
+const REMEMBERED_BYTES_MAX: usize = 1_000_000_000;
+/// About what a set takes that has no elements.
+const SET_BYTES: usize = 100;

@@ -1,6 +1,6 @@
 //! Cycles among dependencies, the worst and shortest of each knot.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::super::linearizability::{Budget, Spent};
 use super::graph::{Edge, Graph, Kind};
@@ -9,7 +9,7 @@ use super::graph::{Edge, Graph, Kind};
 /// before the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cycle {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) steps: Vec<(usize, Kind)>,
 }
 
@@ -18,7 +18,7 @@ pub(super) fn find(graph: &Graph, budget: &mut Budget) -> Vec<Cycle> {
     let knots = Knots::of(graph);
     let knots_told = 0..knots.members.len().min(CYCLES_MAX);
     let told = knots_told.filter_map(|knot| {
-        let worst = CLASSES.iter().find_map(|class| shortest(graph, &knots, knot, class, budget));
+        let worst = classes().find_map(|class| shortest(graph, &knots, knot, &class, budget));
         worst.or_else(|| any(graph, &knots, knot))
     });
     told.collect()
@@ -28,37 +28,126 @@ pub(super) fn find(graph: &Graph, budget: &mut Budget) -> Vec<Cycle> {
 fn any(graph: &Graph, knots: &Knots, knot: usize) -> Option<Cycle> {
     let from = knots.members[knot].iter().copied().find(|node| *node < graph.transactions)?;
     let mut ways = graph.edges[from].iter().filter(|edge| knots.of_node[edge.to] == knot);
+    let everything = Class { base: &BASES[BASES.len() - 1], order: Order::RealTime };
     let steps = ways.find_map(|edge| {
         let mut edges = vec![(from, *edge)];
-        edges.extend(way_back(graph, knots, edge.to, from, |_| true, &mut Budget::of_steps(u64::MAX)).ok()??);
+        let mut budget = Budget::of_steps(u64::MAX);
+        edges.extend(way_back(graph, knots, edge, from, &everything, &mut budget).ok()??);
         Some(dependencies(graph, &edges))
     })?;
-    let is_of = |class: &&Class| {
-        steps.iter().any(|(_, kind)| (class.has)(*kind))
-            && steps.iter().all(|(_, kind)| (class.has)(*kind) || (class.may_have)(*kind))
-    };
-    let name = CLASSES.iter().find(is_of).map_or("dependency cycle", |class| class.name);
+    let name = classes().find(|class| class.is_of(&steps)).map_or_else(|| "cycle".to_owned(), |class| class.name());
     Some(Cycle { name, steps })
 }
 
-/// A kind of cycle: one dependency it must have, and those it may have beside.
-struct Class {
+/// A kind of cycle: what it must have, and what it may have beside.
+struct Base {
     name: &'static str,
+    words: &'static str,
+    /// In a session, and in real time.
+    late_words: &'static str,
+    /// The dependency that it must have.
     has: fn(Kind) -> bool,
     may_have: fn(Kind) -> bool,
+    /// Whether two anti-dependencies may follow each other.
+    may_follow: bool,
 }
 
-/// From the worst on. A class is looked for only where no worse one was found.
-const CLASSES: [Class; 8] = [
-    Class { name: "G0, write cycle", has: is_ww, may_have: is_ww },
-    Class { name: "G1c, circular information flow", has: is_wr, may_have: |kind| is_ww(kind) || is_wr(kind) },
-    Class { name: "G-single, read skew", has: is_rw, may_have: |kind| is_ww(kind) || is_wr(kind) },
-    Class { name: "G2, anti-dependency cycle", has: is_rw, may_have: |kind| !is_real_time(kind) },
-    Class { name: "G0-realtime, write cycle", has: is_ww, may_have: |kind| is_ww(kind) || is_real_time(kind) },
-    Class { name: "G1c-realtime, read from the future", has: is_wr, may_have: |kind| !is_rw(kind) },
-    Class { name: "G-single-realtime, stale read", has: is_rw, may_have: |kind| !is_rw(kind) },
-    Class { name: "G2-realtime, anti-dependency cycle", has: is_rw, may_have: |_| true },
+/// From the worst on. A kind is looked for only where no worse one was found, so that those with one anti-dependency come before
+/// those with several.
+const BASES: [Base; 5] = [
+    Base {
+        name: "G0",
+        words: "write cycle",
+        late_words: "writes against the order of time",
+        has: is_ww,
+        may_have: is_ww,
+        may_follow: true,
+    },
+    Base {
+        name: "G1c",
+        words: "circular information flow",
+        late_words: "read from the future",
+        has: is_wr,
+        may_have: |kind| is_ww(kind) || is_wr(kind),
+        may_follow: true,
+    },
+    Base {
+        name: "G-single-item",
+        words: "read skew",
+        late_words: "stale read",
+        has: is_rw,
+        may_have: |kind| is_ww(kind) || is_wr(kind),
+        may_follow: true,
+    },
+    Base {
+        name: "G-nonadjacent-item",
+        words: "anti-dependencies apart from each other",
+        late_words: "several stale reads",
+        has: is_rw,
+        may_have: |kind| is_ww(kind) || is_wr(kind) || is_rw(kind),
+        may_follow: false,
+    },
+    Base {
+        name: "G2-item",
+        words: "anti-dependency cycle",
+        late_words: "anti-dependency cycle",
+        has: is_rw,
+        may_have: |kind| is_ww(kind) || is_wr(kind) || is_rw(kind),
+        may_follow: true,
+    },
 ];
+
+/// Which orders a cycle may use beside what was read and appended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    None,
+    Process,
+    RealTime,
+}
+
+struct Class {
+    base: &'static Base,
+    order: Order,
+}
+
+/// From the worst on: a cycle that needs no clock is worse than one that does.
+fn classes() -> impl Iterator<Item = Class> {
+    let of_order = |order| BASES.iter().map(move |base| Class { base, order });
+    [Order::None, Order::Process, Order::RealTime].into_iter().flat_map(of_order)
+}
+
+impl Class {
+    fn name(&self) -> String {
+        let Base { name, words, late_words, .. } = self.base;
+        match self.order {
+            Order::None => format!("{name}, {words}"),
+            Order::Process => format!("{name}-process, {late_words} of one process"),
+            Order::RealTime => format!("{name}-realtime, {late_words}"),
+        }
+    }
+
+    fn may_have(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Process => self.order != Order::None,
+            Kind::RealTime => self.order == Order::RealTime,
+            kind => (self.base.may_have)(kind),
+        }
+    }
+
+    /// Whether `kind` may come behind `before`.
+    fn may_follow(&self, before: Kind, kind: Kind) -> bool {
+        self.base.may_follow || !is_rw(before) || !is_rw(kind)
+    }
+
+    fn is_of(&self, steps: &[(usize, Kind)]) -> bool {
+        let at = |place: usize| steps[place % steps.len()].1;
+        let kinds = || steps.iter().map(|(_, kind)| *kind);
+        let has = kinds().filter(|kind| (self.base.has)(*kind)).count();
+        has > 0
+            && kinds().all(|kind| self.may_have(kind) || (has == 1 && (self.base.has)(kind)))
+            && (0..steps.len()).all(|place| steps.len() == 1 || self.may_follow(at(place), at(place + 1)))
+    }
+}
 
 fn is_ww(kind: Kind) -> bool {
     matches!(kind, Kind::Ww { .. })
@@ -72,17 +161,13 @@ fn is_rw(kind: Kind) -> bool {
     matches!(kind, Kind::Rw { .. })
 }
 
-fn is_real_time(kind: Kind) -> bool {
-    kind == Kind::RealTime
-}
-
 fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &mut Budget) -> Option<Cycle> {
     let mut best: Option<Vec<(usize, Kind)>> = None;
     let members = &knots.members[knot];
     let starts = members.iter().flat_map(|from| graph.edges[*from].iter().map(move |edge| (*from, *edge)));
-    let starts = starts.filter(|(_, edge)| (class.has)(edge.kind) && knots.of_node[edge.to] == knot);
+    let starts = starts.filter(|(_, edge)| (class.base.has)(edge.kind) && knots.of_node[edge.to] == knot);
     for (from, edge) in starts.take(STARTS_MAX) {
-        let way = match way_back(graph, knots, edge.to, from, class.may_have, budget) {
+        let way = match way_back(graph, knots, &edge, from, class, budget) {
             Ok(Some(way)) => way,
             Ok(None) => continue,
             Err(Spent) => break,
@@ -90,31 +175,44 @@ fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &m
         let mut edges = vec![(from, edge)];
         edges.extend(way);
         let steps = dependencies(graph, &edges);
-        if best.as_ref().is_none_or(|best| steps.len() < best.len()) {
+        if best.as_ref().is_none_or(|best| steps.len() < best.len()) && is_simple(&steps) {
             best = Some(steps);
         }
     }
-    best.map(|steps| Cycle { name: class.name, steps })
+    best.map(|steps| Cycle { name: class.name(), steps })
 }
 
-/// A way with the fewest dependencies from `start` to `goal` within their knot, if there is one.
+/// Whether no transaction is met twice, as one can be where the way to it decides how to go on.
+fn is_simple(steps: &[(usize, Kind)]) -> bool {
+    let mut met: Vec<usize> = steps.iter().map(|(transaction, _)| *transaction).collect();
+    met.sort_unstable();
+    met.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+/// A way with the fewest dependencies from behind the edge `first` to `goal` within their knot, if there is one.
 fn way_back(
     graph: &Graph,
     knots: &Knots,
-    start: usize,
+    first: &Edge,
     goal: usize,
-    may_use: fn(Kind) -> bool,
+    class: &Class,
     budget: &mut Budget,
 ) -> Result<Option<Vec<(usize, Edge)>>, Spent> {
-    let mut came_by: std::collections::HashMap<usize, Option<(usize, Edge)>> = [(start, None)].into();
+    // Where one is, and by which kind of dependency one came, as far as that matters.
+    type Place = (usize, bool);
+    let place = |node, kind| (node, !class.base.may_follow && is_rw(kind));
+    let start = place(first.to, first.kind);
+    let mut came_by: HashMap<Place, Option<(Place, Edge)>> = [(start, None)].into();
     // Going on from a node that only stands for something costs nothing, so it goes to the front.
     let mut queue = VecDeque::from([start]);
-    while let Some(node) = queue.pop_front() {
-        if node == goal {
+    while let Some(at) = queue.pop_front() {
+        let (node, is_behind_rw) = at;
+        // The first edge comes behind the last.
+        if node == goal && !is_behind_rw {
             let mut way = Vec::new();
-            let mut at = goal;
+            let mut at = at;
             while let Some((from, edge)) = came_by[&at] {
-                way.push((from, edge));
+                way.push((from.0, edge));
                 at = from;
             }
             way.reverse();
@@ -123,13 +221,14 @@ fn way_back(
         budget.charge(1 + graph.edges[node].len())?;
         for edge in &graph.edges[node] {
             let is_free = edge.kind == Kind::Through;
-            let is_usable = knots.of_node[edge.to] == knots.of_node[goal] && (is_free || may_use(edge.kind));
-            if is_usable && !came_by.contains_key(&edge.to) {
-                came_by.insert(edge.to, Some((node, *edge)));
+            let is_allowed = is_free || (class.may_have(edge.kind) && !(is_behind_rw && is_rw(edge.kind)));
+            let next = if is_free { (edge.to, is_behind_rw) } else { place(edge.to, edge.kind) };
+            if is_allowed && knots.of_node[edge.to] == knots.of_node[goal] && !came_by.contains_key(&next) {
+                came_by.insert(next, Some((at, *edge)));
                 if is_free {
-                    queue.push_front(edge.to);
+                    queue.push_front(next);
                 } else {
-                    queue.push_back(edge.to);
+                    queue.push_back(next);
                 }
             }
         }

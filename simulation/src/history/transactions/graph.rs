@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::pairing::Outcome;
 use super::observations::Observations;
 use super::{Step, Transactions};
 
@@ -28,6 +29,8 @@ pub(super) enum Kind {
     Wr { key: usize, element: usize },
     /// It read this key without this much of the list that the other appended next.
     Rw { key: usize, length: usize },
+    /// The other is the next of the same process.
+    Process,
     /// It was answered before the other was called.
     RealTime,
     /// On from a node that stands for something.
@@ -43,6 +46,7 @@ impl Graph {
         }
         graph.add_reads(observations);
         graph.add_ends(transactions, observations);
+        graph.add_processes(transactions, observations);
         graph.add_real_time(transactions, observations);
         graph
     }
@@ -140,6 +144,24 @@ impl Graph {
                 for to in unread {
                     self.add(*from, *to, *kind);
                 }
+            }
+        }
+    }
+
+    /// What a process called after an answer comes after what was answered. It does in real time as well: a cycle is worse
+    /// that needs no more than this.
+    fn add_processes(&mut self, transactions: &Transactions<'_>, observations: &Observations) {
+        let mut answered: BTreeMap<u64, usize> = BTreeMap::new();
+        for (number, transaction) in transactions.list.iter().enumerate() {
+            if !observations.is_committed[number] {
+                continue;
+            }
+            let process = transaction.call.process;
+            if let Some(before) = answered.get(&process) {
+                self.add(*before, number, Kind::Process);
+            }
+            if transaction.call.outcome == Outcome::Ok {
+                answered.insert(process, number);
             }
         }
     }

@@ -8,7 +8,10 @@
 //! - `ww`: it appended next behind what the other had appended;
 //! - `wr`: it read what the other had appended last;
 //! - `rw`: it read the list before the other appended next;
+//! - process: the other is the next of the same process;
 //! - real time: it was answered before the other was called.
+//!
+//! What is wrong bears the name that Elle has for it, if it has one.
 //!
 //! Transactions are strictly serializable if and only if what they read fits together and the dependencies have no cycle:
 //! every list that was read is the beginning of the longest, and what nobody read can be put last. A transaction of
@@ -18,13 +21,15 @@
 mod cycles;
 mod graph;
 mod observations;
+mod picture;
 mod words;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::datum::Datum;
-use super::file::{Call, Micro, Outcome, micros};
+use super::micro::{Micro, micros};
+use super::pairing::{Call, Outcome};
 use super::{Budget, Finding, Key};
 use graph::Graph;
 use observations::Observations;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Finding;
-use super::super::file::Outcome;
+use super::super::pairing::Outcome;
 use super::{Step, Transactions};
 
 /// What is known of the lists.
@@ -38,27 +38,20 @@ impl Observations {
             }
         }
         observations.check_elements(transactions);
+        observations.check_dirty_updates(transactions);
+        observations.check_lost_updates(transactions);
         observations
     }
 
     fn find(&mut self, name: &str, explanation: &str) {
-        self.findings.push(Finding { name: name.to_owned(), explanation: format!("  {explanation}") });
+        self.findings.push(Finding::new(name, format!("  {explanation}")));
     }
 
     fn note_appends(&mut self, transactions: &Transactions<'_>) {
         for (number, transaction) in transactions.list.iter().enumerate() {
             for step in &transaction.steps {
                 let Step::Append { key, element } = step else { continue };
-                if let Some(other) = self.appended_by.insert((*key, *element), number) {
-                    let (first, second) = (transactions.name(other), transactions.name(number));
-                    let (element, key) = (&transactions.elements[*element], &transactions.keys[*key]);
-                    self.find(
-                        "element appended twice",
-                        &format!(
-                            "{first} and {second} both append {element} to {key}: who did cannot be told by reading."
-                        ),
-                    );
-                }
+                self.appended_by.insert((*key, *element), number);
             }
         }
     }
@@ -117,7 +110,7 @@ impl Observations {
             }
         }
         for contradiction in contradictions {
-            self.find("incompatible order", &contradiction);
+            self.find("incompatible-order, lists that do not continue each other", &contradiction);
         }
         self.longest = longest.into_iter().map(|(key, (_, list))| (key, list.clone())).collect();
     }
@@ -143,8 +136,14 @@ impl Observations {
             let Some(before) = before.filter(|_| is_same && !has_own) else {
                 let (name, list) = (transactions.name(reader), transactions.list_words(list));
                 let key = &transactions.keys[key];
-                let text = format!("{name} read {key} as {list}, which is not what it had found and appended itself.");
-                self.find("internal inconsistency", &text);
+                if is_same && has_own {
+                    let text = format!("{name} read {key} as {list}, with what it only appended later.");
+                    self.find("future-read, a read of what is appended later", &text);
+                } else {
+                    let text =
+                        format!("{name} read {key} as {list}, which is not what it had found and appended itself.");
+                    self.find("internal, a transaction that contradicts itself", &text);
+                }
                 continue;
             };
             if found.insert(key, before).is_none() {
@@ -178,7 +177,10 @@ impl Observations {
             for element in list {
                 let (name, key_name) = (&transactions.elements[element], &transactions.keys[key]);
                 if !seen.insert(element) {
-                    self.find("duplicate element", &format!("{key_name} was read with {name} in it twice."));
+                    self.find(
+                        "duplicate-elements, an element read twice",
+                        &format!("{key_name} was read with {name} in it twice."),
+                    );
                 }
                 let Some(writer) = self.appended_by.get(&(key, element)).copied() else {
                     self.find(
@@ -194,6 +196,58 @@ impl Observations {
                     self.find("G1a, aborted read", &text);
                 }
             }
+        }
+    }
+
+    /// What an answered transaction appended behind what a failed one had appended (Elle's dirty update).
+    fn check_dirty_updates(&mut self, transactions: &Transactions<'_>) {
+        for (key, list) in self.longest.clone() {
+            let mut failed: Option<usize> = None;
+            for element in list {
+                let Some(writer) = self.appended_by.get(&(key, element)).copied() else { continue };
+                match (transactions.list[writer].call.outcome, failed) {
+                    (Outcome::Fail, _) => failed = Some(writer),
+                    (Outcome::Unknown, _) | (Outcome::Ok, None) => {}
+                    (Outcome::Ok, Some(other)) => {
+                        let (one, two) = (transactions.name(other), transactions.name(writer));
+                        let key = &transactions.keys[key];
+                        let text = format!("{two} appended to {key} behind what {one} had appended, and that failed.");
+                        self.find("dirty-update, an update of what failed", &text);
+                        failed = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two transactions that found the same list, and then appended to it (Elle's lost update).
+    fn check_lost_updates(&mut self, transactions: &Transactions<'_>) {
+        let mut updated: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        let mut lost = Vec::new();
+        for (number, transaction) in transactions.list.iter().enumerate() {
+            if transaction.call.outcome != Outcome::Ok {
+                continue;
+            }
+            let mut found: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut own: BTreeSet<usize> = BTreeSet::new();
+            for step in &transaction.steps {
+                match step {
+                    Step::Read { key, list } => _ = found.entry(*key).or_insert(list.len()),
+                    Step::Append { key, .. } if own.insert(*key) => {
+                        let Some(length) = found.get(key) else { continue };
+                        if let Some(other) = updated.insert((*key, *length), number) {
+                            lost.push((*key, *length, other, number));
+                        }
+                    }
+                    Step::Append { .. } => {}
+                }
+            }
+        }
+        for (key, length, one, two) in lost {
+            let (one, two) = (transactions.name(one), transactions.name(two));
+            let (key, what) = (&transactions.keys[key], if length == 0 { "nothing" } else { "the same" });
+            let text = format!("{one} and {two} both found {what} in {key}, and both appended to it.");
+            self.find("lost-update, two updates of what both had read", &text);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::super::Finding;
 use super::cycles::Cycle;
 use super::graph::Kind;
+use super::picture;
 use super::{Step, Transactions};
 
 /// What a cycle says: who comes before whom, and why that cannot be.
@@ -26,10 +27,11 @@ pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
             text.push('\n');
         }
     }
-    Finding { name: cycle.name.to_owned(), explanation: text }
+    Finding { name: cycle.name.clone(), explanation: text, picture: Some(picture::of(transactions, cycle)) }
 }
 
-fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -> String {
+/// Why one transaction comes before the next.
+pub(super) fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -> String {
     let (first, second) = (transactions.name(from), transactions.name(to));
     match kind {
         Kind::Ww { key, element } => {
@@ -45,6 +47,10 @@ fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -
             let found = if length == 0 { "nothing".to_owned() } else { format!("only {length} elements") };
             format!("{first} found {found} in {key}, without what {second} appended")
         }
+        Kind::Process => {
+            let process = transactions.list[from].call.process;
+            format!("process {process} called {second} after {first} was answered")
+        }
         Kind::RealTime | Kind::Through => {
             let answered = transactions.list[from].call.returned.map_or(0, |(_, time)| time);
             let called = transactions.list[to].call.invoked.1;
@@ -55,15 +61,20 @@ fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -
 
 fn transaction_words(transactions: &Transactions<'_>, number: usize) -> String {
     let transaction = &transactions.list[number];
-    let steps = transaction.steps.iter().map(|step| match step {
-        Step::Append { key, element } => {
-            format!("append {} to {}", transactions.elements[*element], transactions.keys[*key])
-        }
-        Step::Read { key, list } => format!("read {} as {}", transactions.keys[*key], transactions.list_words(list)),
-    });
-    let steps: Vec<String> = steps.collect();
+    let steps = step_words(transactions, number);
     let call = transaction.call;
     let until = call.returned.map_or("outcome unknown".to_owned(), |(_, time)| format!("answered at {time}"));
     let (name, line, process) = (transactions.name(number), call.line, call.process);
     format!("{name} (line {line}, process {process}, called at {}, {until}): {}", call.invoked.1, steps.join("; "))
+}
+
+/// The steps of a transaction, each in words.
+pub(super) fn step_words(transactions: &Transactions<'_>, number: usize) -> Vec<String> {
+    let words = |step: &Step| match step {
+        Step::Append { key, element } => {
+            format!("append {} to {}", transactions.elements[*element], transactions.keys[*key])
+        }
+        Step::Read { key, list } => format!("read {} as {}", transactions.keys[*key], transactions.list_words(list)),
+    };
+    transactions.list[number].steps.iter().map(words).collect()
 }

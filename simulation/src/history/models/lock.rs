@@ -1,0 +1,97 @@
+//! Locks with fencing tokens, and leases: `acquire`, `release`.
+//!
+//! Who holds a lock is the process that acquired it, or the token that it was told. A token is larger than all before.
+
+use super::super::{Budget, Function, Model, Timed};
+use super::searched::{Described, Searched, state_after};
+use super::{Call, Judged, Outcome};
+
+/// With `is_exclusive` nobody can acquire what another holds.
+pub(super) fn judge(calls: &[&Call], is_exclusive: bool, budget: &mut Budget, explaining: &mut Budget) -> Judged {
+    Searched::new(Lock { is_exclusive }, calls, operation).judge(budget, explaining)
+}
+
+/// A call that failed did nothing. Without an answer nobody was told a token, but the lock may be held.
+fn operation(call: &Call) -> Option<LockOperation> {
+    if call.outcome == Outcome::Fail {
+        return None;
+    }
+    let (is_acquire, value) = match call.function {
+        Function::Acquire => (true, &call.answered),
+        _ => (false, &call.called),
+    };
+    Some(LockOperation { is_acquire, process: call.process, token: value.integer() })
+}
+
+struct Lock {
+    is_exclusive: bool,
+}
+
+#[derive(Clone, Copy)]
+struct LockOperation {
+    is_acquire: bool,
+    process: u64,
+    token: Option<i64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Holding {
+    holder: Option<(u64, Option<i64>)>,
+    /// The largest token so far.
+    newest: Option<i64>,
+}
+
+impl Model for Lock {
+    type State = Holding;
+    type Operation = LockOperation;
+
+    fn initial(&self) -> Holding {
+        Holding { holder: None, newest: None }
+    }
+
+    fn apply(&self, state: &Holding, operation: &LockOperation) -> Option<Holding> {
+        let LockOperation { is_acquire, process, token } = *operation;
+        let is_newer = token.is_some() && token > state.newest;
+        if is_acquire {
+            let is_free = !self.is_exclusive || state.holder.is_none();
+            let newest = token.or(state.newest);
+            return (is_free && (token.is_none() || is_newer))
+                .then_some(Holding { holder: Some((process, token)), newest });
+        }
+        let is_holder = match (state.holder, token) {
+            (Some((_, Some(held))), Some(token)) => held == token,
+            // The acquire was not answered: now the token is known.
+            (Some((_, None)), Some(_)) => is_newer,
+            (Some((holder, _)), None) => holder == process,
+            (None, _) => false,
+        };
+        if is_holder {
+            return Some(Holding { holder: None, newest: token.max(state.newest) });
+        }
+        // Who lost a lease may not know it yet.
+        let is_late = !self.is_exclusive && (token.is_none() || token <= state.newest);
+        is_late.then_some(*state)
+    }
+}
+
+impl Described for Lock {
+    fn words(&self, operation: &LockOperation) -> String {
+        let what = if operation.is_acquire { "acquire" } else { "release" };
+        operation.token.map_or_else(|| what.to_owned(), |token| format!("{what} with token {token}"))
+    }
+
+    fn reason(&self, _: &[Timed<LockOperation>], order: &[&LockOperation], blocked: &LockOperation) -> String {
+        let state = state_after(self, order);
+        let holder = match state.holder {
+            None => "nobody holds it".to_owned(),
+            Some((process, None)) => format!("process {process} holds it"),
+            Some((process, Some(token))) => format!("process {process} holds it with token {token}"),
+        };
+        match (state.newest, blocked.token) {
+            (Some(newest), Some(token)) if blocked.is_acquire && token <= newest => {
+                format!("{holder}, and token {newest} was given before")
+            }
+            _ => holder,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Sets that only grow: `add`, `read`.
+//!
+//! Each member says where its add comes: behind the last read without it, and before the first read with it. So the reads must be a
+//! chain, each a part of the next, and the order is known but for calls between the same two reads, which may come as they
+//! were called. It takes time in proportion to what was read.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::datum::Datum;
+use super::super::{Budget, Function};
+use super::{Call, Judged, NOT_LINEARIZABLE, Outcome, Span, call_words};
+
+pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Judged {
+    let read = |call: &&&Call| (call.function, call.outcome) == (Function::Read, Outcome::Ok);
+    let mut reads: Vec<Read<'_>> = Vec::new();
+    for call in calls.iter().filter(read) {
+        let members = members(&call.answered);
+        if budget.charge(1 + members.len()).is_err() {
+            return Judged::Undecided;
+        }
+        let distinct: HashSet<&Datum> = members.iter().collect();
+        if distinct.len() < members.len() {
+            let what = format!("read {} with a member in it twice", call.answered);
+            return violated(&[(call, what)]);
+        }
+        reads.push(Read { call, list: members, members: distinct });
+    }
+    // The sort keeps what is equal in the order of the calls.
+    reads.sort_by_key(|read| read.list.len());
+    match order(calls, &reads).and_then(|order| in_time(&order)) {
+        Ok(()) => Judged::Holds,
+        Err(why) => violated(&why),
+    }
+}
+
+struct Read<'a> {
+    call: &'a Call,
+    list: &'a [Datum],
+    members: HashSet<&'a Datum>,
+}
+
+/// Calls with what is to be told of them.
+type Why<'a> = Vec<(&'a Call, String)>;
+
+fn violated(why: &[(&Call, String)]) -> Judged {
+    let lines: Vec<String> = why.iter().map(|(call, what)| format!("    {}", call_words(call, what))).collect();
+    Judged::Violated { what: NOT_LINEARIZABLE, explanation: lines.join("\n") }
+}
+
+fn members(answer: &Datum) -> &[Datum] {
+    match answer {
+        Datum::List(members) | Datum::Set(members) => members,
+        _ => &[],
+    }
+}
+
+/// The order that what was read leaves, but for the times of calls.
+fn order<'a>(calls: &[&'a Call], reads: &[Read<'a>]) -> Result<Vec<&'a Call>, Why<'a>> {
+    let is_add = |call: &&&Call| call.function == Function::Add && call.outcome != Outcome::Fail;
+    let mut adds: HashMap<&Datum, Vec<&'a Call>> = HashMap::new();
+    for call in calls.iter().filter(is_add) {
+        adds.entry(&call.called).or_default().push(call);
+    }
+    let mut order: Vec<&Call> = Vec::new();
+    let mut known: HashSet<&Datum> = HashSet::new();
+    let mut latest: Option<&Call> = None;
+    for (place, read) in reads.iter().enumerate() {
+        let mut added = Vec::new();
+        for member in read.list {
+            if !known.insert(member) {
+                continue;
+            }
+            let Some((first, others)) = adds.get(member).and_then(|adding| adding.split_first()) else {
+                return Err(vec![(read.call, format!("read {member}, which nobody added"))]);
+            };
+            added.push(*first);
+            // What adds a member once more may come any time later, but not before the reads without it.
+            let early = others.iter().find(|other| latest.is_some_and(|at| Span::of(other).is_before(Span::of(at))));
+            if let (Some(early), Some(latest)) = (early, latest) {
+                return Err(vec![(*early, words(early)), (latest, must_be_before(latest))]);
+            }
+        }
+        if known.len() > read.list.len() {
+            return Err(no_chain(&reads[..=place]));
+        }
+        added.sort_by_key(|call| call.invoked);
+        added.push(read.call);
+        latest = latest.into_iter().chain(added.iter().copied()).max_by_key(|call| call.invoked);
+        order.extend(added);
+    }
+    // What nobody read stands behind all reads, if it happened.
+    let is_unread = |call: &&&Call| call.outcome == Outcome::Ok && !known.contains(&call.called);
+    order.extend(calls.iter().filter(is_add).filter(is_unread).copied());
+    Ok(order)
+}
+
+/// Why the last of these reads cannot stand behind the others.
+fn no_chain<'a>(reads: &[Read<'a>]) -> Why<'a> {
+    let Some((last, before)) = reads.split_last() else { return Vec::new() };
+    for read in before.iter().rev() {
+        if let Some(missing) = read.list.iter().find(|member| !last.members.contains(member)) {
+            return vec![
+                (read.call, format!("read a set with {missing} in it")),
+                (last.call, format!("read a set without {missing}, but with others that the first had not")),
+            ];
+        }
+    }
+    Vec::new()
+}
+
+/// Whether no call in this order was answered before one that stands before it was made.
+fn in_time<'a>(order: &[&'a Call]) -> Result<(), Why<'a>> {
+    let mut latest: Option<&Call> = None;
+    for call in order {
+        if let Some(latest) = latest
+            && Span::of(call).is_before(Span::of(latest))
+        {
+            return Err(vec![(*call, words(call)), (latest, must_be_before(latest))]);
+        }
+        if latest.is_none_or(|latest| latest.invoked < call.invoked) {
+            latest = Some(call);
+        }
+    }
+    Ok(())
+}
+
+fn must_be_before(call: &Call) -> String {
+    format!("{}, which must come before", words(call))
+}
+
+fn words(call: &Call) -> String {
+    match call.function {
+        Function::Add => format!("add {}", call.called),
+        _ => format!("read {}", shortened(&call.answered)),
+    }
+}
+
+fn shortened(answer: &Datum) -> String {
+    let members = members(answer);
+    if members.len() <= SHOWN_MAX { answer.to_string() } else { format!("{} members", members.len()) }
+}
+
+const SHOWN_MAX: usize = 20;

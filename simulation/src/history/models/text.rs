@@ -1,0 +1,175 @@
+//! Texts: `get`, `put`, `append`.
+//!
+//! A text that is appended to grows with its history, so that the search must not carry it along. It carries the length and two
+//! sums of its bytes, from which the sums of what two texts make together follow (Karp and Rabin, "Efficient randomized
+//! pattern-matching algorithms", IBM Journal of Research and Development 31 (1987)). Two of 10^7 texts share theirs with a
+//! chance of about 10^-18.
+
+use std::marker::PhantomData;
+
+use super::super::datum::Datum;
+use super::super::{Budget, Function, Model, Timed};
+use super::searched::{Described, Searched};
+use super::{Call, Judged, Outcome};
+
+pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
+    let size: usize = calls.iter().map(|call| text(&call.called).len() + text(&call.answered).len()).sum();
+    if budget.charge(size).is_err() {
+        return Judged::Undecided;
+    }
+    Searched::new(TextModel(PhantomData), calls, operation).judge(budget, explaining)
+}
+
+/// What a call did or may have done; nothing when it tells nothing.
+fn operation(call: &Call) -> Option<TextOperation<'_>> {
+    let (does, text) = match (call.function, call.outcome) {
+        (_, Outcome::Fail) | (Function::Get, Outcome::Unknown) => return None,
+        (Function::Get, Outcome::Ok) => (Does::Get, text(&call.answered)),
+        (Function::Put, _) => (Does::Put, text(&call.called)),
+        _ => (Does::Append, text(&call.called)),
+    };
+    Some(TextOperation { does, text, sums: Sums::of(text) })
+}
+
+/// An absent text is empty.
+fn text(datum: &Datum) -> &str {
+    match datum {
+        Datum::Text(text) => text,
+        _ => "",
+    }
+}
+
+/// A text that is replaced or added to.
+struct TextModel<'a>(PhantomData<&'a str>);
+
+#[derive(Clone, Copy)]
+struct TextOperation<'a> {
+    does: Does,
+    text: &'a str,
+    sums: Sums,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Get,
+    Put,
+    Append,
+}
+
+/// What stands for a text. Equal texts have equal sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Sums {
+    length: u64,
+    sums: [u64; 2],
+}
+
+impl Sums {
+    fn of(text: &str) -> Self {
+        let mut sums = [0; 2];
+        for (sum, base) in sums.iter_mut().zip(BASES) {
+            *sum = text.bytes().fold(0, |sum, byte| add(multiply(sum, base), u64::from(byte) + 1));
+        }
+        Self { length: text.len() as u64, sums }
+    }
+
+    /// Of this text and then the other.
+    fn then(self, other: Self) -> Self {
+        let mut both = Self { length: self.length + other.length, sums: [0; 2] };
+        for (at, base) in BASES.into_iter().enumerate() {
+            both.sums[at] = add(multiply(self.sums[at], power(base, other.length)), other.sums[at]);
+        }
+        both
+    }
+}
+
+fn add(one: u64, other: u64) -> u64 {
+    (one + other) % MODULUS
+}
+
+fn multiply(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other) % u128::from(MODULUS);
+    u64::try_from(product).expect("less than the modulus")
+}
+
+fn power(base: u64, mut exponent: u64) -> u64 {
+    let (mut result, mut square) = (1, base);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            result = multiply(result, square);
+        }
+        square = multiply(square, square);
+        exponent /= 2;
+    }
+    result
+}
+
+impl<'a> Model for TextModel<'a> {
+    type State = Sums;
+    type Operation = TextOperation<'a>;
+
+    fn initial(&self) -> Sums {
+        Sums::default()
+    }
+
+    fn apply(&self, state: &Sums, operation: &TextOperation<'a>) -> Option<Sums> {
+        match operation.does {
+            Does::Get => (*state == operation.sums).then_some(*state),
+            Does::Put => Some(operation.sums),
+            Does::Append => Some(state.then(operation.sums)),
+        }
+    }
+
+    fn reads_only(&self, operation: &TextOperation<'a>) -> bool {
+        operation.does == Does::Get
+    }
+
+    fn overwrites(&self, operation: &TextOperation<'a>) -> bool {
+        operation.does == Does::Put
+    }
+
+    fn wants(&self, operation: &TextOperation<'a>) -> Option<Sums> {
+        (operation.does == Does::Get).then_some(operation.sums)
+    }
+
+    fn leaves(&self, operation: &TextOperation<'a>) -> Option<Sums> {
+        (operation.does == Does::Put).then_some(operation.sums)
+    }
+}
+
+impl<'a> Described for TextModel<'a> {
+    fn words(&self, operation: &TextOperation<'a>) -> String {
+        let text = Datum::Text(shortened(operation.text).into());
+        match operation.does {
+            Does::Get => format!("get {text}"),
+            Does::Put => format!("put {text}"),
+            Does::Append => format!("append {text}"),
+        }
+    }
+
+    fn reason(&self, _: &[Timed<TextOperation<'a>>], order: &[&TextOperation<'a>], _: &TextOperation<'a>) -> String {
+        let mut held = String::new();
+        for operation in order {
+            match operation.does {
+                Does::Get => {}
+                Does::Put => operation.text.clone_into(&mut held),
+                Does::Append => held.push_str(operation.text),
+            }
+        }
+        format!("the text is {}", Datum::Text(shortened(&held).into()))
+    }
+}
+
+/// The end of a long text tells more than its beginning.
+fn shortened(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= SHOWN_MAX {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(length - SHOWN_MAX).collect();
+    format!("... {end}")
+}
+
+/// 2^61 - 1, a prime.
+const MODULUS: u64 = (1 << 61) - 1;
+const BASES: [u64; 2] = [0x0b4f_23d1_9a6e_5c37, 0x13d8_7e0a_41c5_92ef];
+const SHOWN_MAX: usize = 60;

@@ -1,0 +1,243 @@
+//! From events to calls.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::datum::Datum;
+use super::file::{History, HistoryError, Recorded};
+use super::micro::{Micro, check_answer, micros, old_and_new, transfer};
+use super::object::{Family, Guess, Kind};
+use super::{EventKind, Function, Key};
+
+/// A call with what became of it.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) process: u64,
+    pub(super) function: Function,
+    pub(super) outcome: Outcome,
+    /// The number of what it was made on.
+    pub(super) object: u32,
+    pub(super) line: usize,
+    /// As called.
+    pub(super) called: Datum,
+    /// As answered `ok`, or as an `info` transaction says that it read; null otherwise.
+    pub(super) answered: Datum,
+    /// The event's number, and its time in nanoseconds.
+    pub(super) invoked: (u64, u64),
+    /// As `invoked`, of the answer.
+    pub(super) returned: Option<(u64, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ok,
+    Fail,
+    Unknown,
+}
+
+impl Call {
+    /// The number of the event that answered it `ok`.
+    pub(super) fn answered_at(&self) -> Option<u64> {
+        self.returned.filter(|_| self.outcome == Outcome::Ok).map(|(number, _)| number)
+    }
+}
+
+/// Takes events one after another and makes calls of them.
+pub(super) struct Pairing {
+    history: History,
+    objects: HashMap<(Family, Option<Key>), u32>,
+    guesses: Vec<Guess>,
+    waiting: BTreeMap<u64, usize>,
+    /// Where each element was appended to each list.
+    appended: HashMap<(Key, Datum), usize>,
+    model: Option<Kind>,
+    must_have_key: bool,
+    events: u64,
+    last_time: u64,
+}
+
+impl Pairing {
+    /// `model` is the kind of all things, where that is known.
+    pub(super) fn new(model: Option<Kind>, must_have_key: bool) -> Self {
+        Self {
+            history: History::default(),
+            objects: HashMap::new(),
+            guesses: Vec::new(),
+            waiting: BTreeMap::new(),
+            appended: HashMap::new(),
+            model,
+            must_have_key,
+            events: 0,
+            last_time: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, line: usize, event: Recorded) -> Result<(), HistoryError> {
+        let moment = (self.events, event.time);
+        self.history.times_back += usize::from(event.time < self.last_time);
+        self.last_time = event.time;
+        self.events += 1;
+        let taken =
+            if event.kind == EventKind::Invoke { self.call(line, moment, event) } else { self.answer(moment, event) };
+        taken.map_err(|problem| HistoryError::Line { line, problem })
+    }
+
+    /// The history, when there are no more events.
+    pub(super) fn finish(self) -> Result<History, HistoryError> {
+        let Self { mut history, guesses, must_have_key, .. } = self;
+        let fault = |(line, problem)| HistoryError::Line { line, problem };
+        for guess in guesses {
+            history.objects.push(guess.settle(must_have_key).map_err(fault)?);
+        }
+        for call in &history.calls {
+            if call.function == Function::Read && call.outcome == Outcome::Ok {
+                let kind = history.objects[call.object as usize].kind;
+                kind.check_read(&call.answered).map_err(|problem| fault((call.line, problem)))?;
+            }
+            if call.function == Function::Add && history.objects[call.object as usize].kind == Kind::Counter {
+                amount(call.function, &call.called).map_err(|problem| fault((call.line, problem)))?;
+            }
+        }
+        Ok(history)
+    }
+
+    fn call(&mut self, line: usize, moment: (u64, u64), event: Recorded) -> Result<(), String> {
+        let Recorded { process, function, key, value, .. } = event;
+        check_call(function, key.as_ref(), &value)?;
+        if function == Function::Txn {
+            self.note_appends(line, &value)?;
+        }
+        let object = self.object(line, function, key)?;
+        if let Some(earlier) = self.waiting.insert(process, self.history.calls.len()) {
+            let earlier = self.history.calls[earlier].line;
+            return Err(format!("process {process} still waits for the answer to line {earlier}"));
+        }
+        self.history.calls.push(Call {
+            process,
+            function,
+            outcome: Outcome::Unknown,
+            object,
+            line,
+            called: value,
+            answered: Datum::Null,
+            invoked: moment,
+            returned: None,
+        });
+        Ok(())
+    }
+
+    fn object(&mut self, line: usize, function: Function, key: Option<Key>) -> Result<u32, String> {
+        let name = (Family::of(function), key);
+        let number = if let Some(number) = self.objects.get(&name) {
+            *number
+        } else {
+            let number = u32::try_from(self.guesses.len()).map_err(|_| "there are more than 2^32 keys".to_owned())?;
+            self.guesses.push(Guess::new(name.1.clone(), self.model, (function, line)));
+            self.objects.insert(name, number);
+            number
+        };
+        self.guesses[number as usize].note_call(function, line)?;
+        Ok(number)
+    }
+
+    /// Of an element that is appended twice to a list nobody could tell who appended it.
+    fn note_appends(&mut self, line: usize, value: &Datum) -> Result<(), String> {
+        for micro in micros(value)? {
+            let Micro::Append { key, element } = micro else { continue };
+            let shown = key.json();
+            if let Some(earlier) = self.appended.insert((key, element.clone()), line) {
+                return Err(format!(
+                    "{element} is appended to list {shown} as in line {earlier}: whose it is cannot be told by reading"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, moment: (u64, u64), event: Recorded) -> Result<(), String> {
+        let Some(position) = self.waiting.remove(&event.process) else {
+            return Err(format!("process {} has no call under way", event.process));
+        };
+        let call = &mut self.history.calls[position];
+        let guess = &mut self.guesses[call.object as usize];
+        if event.function != call.function || event.key != guess.key {
+            return Err(format!("process {} waits for the answer to line {}, another call", call.process, call.line));
+        }
+        call.outcome = match event.kind {
+            EventKind::Ok => Outcome::Ok,
+            EventKind::Fail => Outcome::Fail,
+            EventKind::Info if call.function == Function::Txn => return note_reads(call, event.value),
+            EventKind::Info | EventKind::Invoke => return Ok(()),
+        };
+        call.returned = Some(moment);
+        if call.outcome == Outcome::Fail {
+            return Ok(());
+        }
+        check_ok(call, &event.value)?;
+        if call.function == Function::Read {
+            guess.note_read(&event.value);
+        }
+        // What only repeats the call need not be kept twice.
+        if tells(call.function) {
+            call.answered = event.value;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an answer says more than that the call was done.
+fn tells(function: Function) -> bool {
+    function.asks_only() || matches!(function, Function::Txn | Function::Increment)
+}
+
+fn check_call(function: Function, key: Option<&Key>, value: &Datum) -> Result<(), String> {
+    match function {
+        Function::Txn if key.is_some() => Err("a transaction names its keys in its value".to_owned()),
+        Function::Cas => old_and_new(value).map(|_| ()),
+        Function::Transfer => transfer(value).map(|_| ()),
+        Function::Put | Function::Append if !matches!(value, Datum::Text(_)) => {
+            Err(format!("the value of {function} is a text"))
+        }
+        Function::Enqueue | Function::Add if value.is_null() => Err(format!("{function} without a value")),
+        Function::Increment => amount(function, value),
+        Function::Release => token(value),
+        _ => Ok(()),
+    }
+}
+
+fn check_ok(call: &Call, answer: &Datum) -> Result<(), String> {
+    match call.function {
+        Function::Read | Function::Dequeue => Ok(()),
+        Function::Get if matches!(answer, Datum::Text(_) | Datum::Null) => Ok(()),
+        Function::Get => Err(format!("a text cannot be read as {answer}")),
+        Function::Txn => check_answer(&call.called, answer),
+        Function::Increment if answer.is_null() || answer.integer().is_some() => Ok(()),
+        Function::Increment => Err(format!("{answer} is no count")),
+        Function::Acquire => token(answer),
+        // See `tells`.
+        _ if *answer == call.called || answer.is_null() => Ok(()),
+        _ => Err("the answer bears another value than the call".to_owned()),
+    }
+}
+
+/// How much is added: at least nothing, so that a counter only grows.
+fn amount(function: Function, value: &Datum) -> Result<(), String> {
+    let is_amount = value.integer().is_some_and(|amount| amount >= 0);
+    let is_one = value.is_null() && function == Function::Increment;
+    if is_amount || is_one { Ok(()) } else { Err(format!("{value} is not an amount to {function}")) }
+}
+
+fn token(value: &Datum) -> Result<(), String> {
+    let is_token = value.is_null() || value.integer().is_some();
+    if is_token { Ok(()) } else { Err(format!("{value} is no fencing token, which is a whole number")) }
+}
+
+/// Keeps what a transaction of unknown outcome says that it read. Recorders that have nothing to say repeat the call, or write
+/// something else in its place.
+fn note_reads(call: &mut Call, value: Datum) -> Result<(), String> {
+    let Ok(steps) = micros(&value) else { return Ok(()) };
+    if steps.iter().any(|step| matches!(step, Micro::Read { list: Some(_), .. })) {
+        check_answer(&call.called, &value)?;
+        call.answered = value;
+    }
+    Ok(())
+}
