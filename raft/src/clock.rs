@@ -17,8 +17,8 @@ pub(crate) struct Clock {
     /// Nothing as long as this start of the node was not told the log time.
     reading: Option<Reading>,
     difference_max_ms: u64,
-    /// The wall clock was reported to differ from log time.
-    is_reported: bool,
+    /// By how many milliseconds the wall clock was last told to be ahead of log time; nothing when they agreed.
+    told_ms: Option<i64>,
 }
 
 /// Log time in nanoseconds, and the moment at which it was that.
@@ -31,7 +31,7 @@ struct Reading {
 impl Clock {
     pub(crate) fn new(difference_max: Duration) -> Self {
         let difference_max_ms = u64::try_from(difference_max.as_millis()).unwrap_or(u64::MAX);
-        Self { reading: None, difference_max_ms, is_reported: false }
+        Self { reading: None, difference_max_ms, told_ms: None }
     }
 
     /// This node becomes leader. What it does not know itself it takes from the voters that have elected it: the median of
@@ -76,18 +76,26 @@ impl Clock {
         Some(i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }))
     }
 
-    /// Tells once that the wall clock has come to differ by more than is allowed, and once that it no longer does.
+    /// Tells that the wall clock has come to differ by more than is allowed, that it no longer does, and that it was set
+    /// meanwhile: what was told is then off by more than half of itself. Drift alone is told a few times at most.
     pub(crate) fn news(&mut self, now: Now) -> Option<LogEvent> {
         let ahead_ms = self.wall_ahead_ms(now)?;
-        let differs = ahead_ms.unsigned_abs() > self.difference_max_ms;
-        let is_news = differs != self.is_reported;
-        self.is_reported = differs;
-        is_news.then_some(LogEvent::ClockDiffers { wall_ahead_ms: differs.then_some(ahead_ms) })
+        let allowed = self.difference_max_ms;
+        let wall_ahead_ms = (ahead_ms.unsigned_abs() > allowed).then_some(ahead_ms);
+        let is_news = match (self.told_ms, wall_ahead_ms) {
+            (Some(told), Some(ahead)) => told.abs_diff(ahead) > allowed.max(told.unsigned_abs() / 2),
+            (told, ahead) => told != ahead,
+        };
+        if !is_news {
+            return None;
+        }
+        self.told_ms = wall_ahead_ms;
+        Some(LogEvent::ClockDiffers { wall_ahead_ms })
     }
 
     /// What decides behaviour beside the time itself.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + use<> {
-        (self.reading.is_some(), self.is_reported)
+        (self.reading.is_some(), self.told_ms)
     }
 }
 

@@ -20,8 +20,8 @@ pub enum Notice {
         /// Nothing when it may, else why not.
         barred: Option<VotingBar>,
     },
-    /// This node's wall clock has come to differ from log time by more than is allowed, or no longer does. Log time does not
-    /// follow it.
+    /// This node's wall clock has come to differ from log time by more than is allowed, was set while it did, or no longer does.
+    /// Log time does not follow it.
     ClockDiffers {
         /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees again.
         wall_ahead_ms: Option<i64>,

@@ -108,6 +108,18 @@ fn a_difference_is_told_when_it_comes_and_when_it_goes() {
     assert_eq!(clock.wall_ahead_ms(at(500, 100_600)), Some(100));
 }
 
+/// What is shown of a clock must not point an operator the wrong way.
+#[test]
+fn a_clock_that_is_set_while_it_differs_is_told_anew() {
+    let differs = |wall_ahead_ms| Some(LogEvent::ClockDiffers { wall_ahead_ms: Some(wall_ahead_ms) });
+    let mut clock = leading(at(0, 10_000_000));
+    assert_eq!(clock.news(at(0, 2_800_000)), differs(-7_200_000));
+    assert_eq!(clock.news(at(0, 2_900_000)), None, "it drifts");
+    assert_eq!(clock.news(at(0, 46_000_000)), differs(36_000_000), "set from behind to ahead");
+    assert_eq!(clock.news(at(0, 11_000_000)), differs(1_000_000), "set most of the way back");
+    assert_eq!(clock.news(at(0, 10_000_000)), Some(LogEvent::ClockDiffers { wall_ahead_ms: None }));
+}
+
 #[test]
 fn absurd_clocks_do_no_harm() {
     let mut clock = Clock::new(Duration::MAX);
