@@ -4,6 +4,7 @@
 //! A connection carries one request and has its end, and their number is bounded ([`HttpLimits`]): whoever connects and says
 //! nothing, or takes no answer, keeps no descriptor.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -21,7 +22,8 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use quorate_runtime::metrics::as_gauge;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::accept::accept;
@@ -42,7 +44,7 @@ type ServesFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// What connections to the http port may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Open connections. Further ones wait to be accepted.
+    /// Open connections. A further one takes the place of the oldest, which says nothing or takes no answer: pages are short.
     pub connections_max: usize,
     /// How long a connection may last, from its being accepted to the last byte of the answer.
     pub connection_timeout: Duration,
@@ -147,18 +149,23 @@ impl Drop for HttpServer {
 /// Accepts connections until it is dropped.
 async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let stream = accept(&listener).await;
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= limits.connections_max
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
         let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             let mut http = http1::Builder::new();
             let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service);
             // Whatever went wrong with it concerns the client alone.
             let _ = timeout(limits.connection_timeout, connection).await;
-            drop(place);
         });
+        open.push_back(connection.abort_handle());
     }
 }
 
