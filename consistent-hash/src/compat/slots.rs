@@ -16,7 +16,7 @@ pub const REDIS_SLOTS: u16 = 16384;
 /// The slot of a key: of what stands between its first `{` and the next `}` if that is not empty, else of all of it.
 ///
 /// ```
-/// use quorate_consistent_hash::redis_slot;
+/// use quorate_consistent_hash::compat::redis_slot;
 ///
 /// assert_eq!(redis_slot(b"123456789"), 12739);
 /// assert_eq!(redis_slot(b"{user1000}.following"), redis_slot(b"{user1000}.followers"));
