@@ -110,7 +110,7 @@ fn heads_that_never_end_are_given_up() {
 /// Whoever looks after the process would take a node for dead whose port is full of strangers.
 #[test]
 fn who_says_nothing_keeps_nobody_from_being_answered() {
-    let limits = HttpLimits { connections_max: 3, connection_timeout: Duration::from_secs(3_600) };
+    let limits = HttpLimits { connections_max: 3, connection_timeout: Duration::from_hours(1) };
     let server = serve_with("leader", limits);
     let mut silent: Vec<_> = (0..2 * limits.connections_max).map(|_| unfinished(&server)).collect();
     assert!(get(&server, "/healthz").starts_with("HTTP/1.1 200 "));

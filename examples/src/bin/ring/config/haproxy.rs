@@ -13,8 +13,12 @@ struct Section {
     hash: Option<HaproxyHash>,
     servers: Vec<Server>,
     /// The weight that `default-server` gives.
-    weight: Option<Option<Weight>>,
+    weight: Option<Written>,
 }
+
+/// A weight as it was written: none is zero.
+#[derive(Clone, Copy)]
+struct Written(Option<Weight>);
 
 pub(super) fn read(file: &File<'_>) -> Result<SystemRing, Failure> {
     let mut defaults = Section::default();
@@ -56,11 +60,11 @@ pub(super) fn read(file: &File<'_>) -> Result<SystemRing, Failure> {
             ("hash-type", _) => section.hash = None,
             ("default-server", settings) => {
                 if let Some(weight) = setting(settings, "weight") {
-                    section.weight = Some(whole_weight(weight).map_err(fail)?);
+                    section.weight = Some(Written(whole_weight(weight).map_err(fail)?));
                 }
             }
             ("server", [name, _, settings @ ..]) => {
-                section.servers.push(server(name, settings, section.weight).map_err(fail)?)
+                section.servers.push(server(name, settings, section.weight).map_err(fail)?);
             }
             ("server", _) => return Err(fail("a server has no address".into())),
             ("server-template", _) => return Err(fail("server-template is not read: list the servers".into())),
@@ -76,9 +80,9 @@ pub(super) fn read(file: &File<'_>) -> Result<SystemRing, Failure> {
 }
 
 /// A server, with the weight that `default-server` gives unless it has one of its own.
-fn server(name: &str, settings: &[&str], default: Option<Option<Weight>>) -> Result<Server, String> {
+fn server(name: &str, settings: &[&str], default: Option<Written>) -> Result<Server, String> {
     let mut server = Server::new(name);
-    if let Some(weight) = default {
+    if let Some(Written(weight)) = default {
         server.weight = weight;
     }
     if let Some(weight) = setting(settings, "weight") {

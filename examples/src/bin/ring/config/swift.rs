@@ -23,7 +23,8 @@ struct Header {
 struct Device {
     ip: String,
     port: u32,
-    device: String,
+    #[serde(rename = "device")]
+    disk: String,
     #[serde(default = "one")]
     region: u32,
     zone: u32,
@@ -80,7 +81,7 @@ impl Device {
     fn named(self) -> SwiftDevice {
         let host = if self.ip.contains(':') { format!("[{}]", self.ip) } else { self.ip.clone() };
         let zone = format!("r{}z{}", self.region, self.zone);
-        let node = Node::new(format!("{zone}-{host}:{}/{}", self.port, self.device))
+        let node = Node::new(format!("{zone}-{host}:{}/{}", self.port, self.disk))
             .with_weight(Weight::new(self.weight).unwrap_or_default())
             .with_zone(zone);
         SwiftDevice { node, region: self.region, zone: self.zone, ip: self.ip.into() }
