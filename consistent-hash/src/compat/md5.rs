@@ -1,22 +1,11 @@
 //! MD5 (RFC 1321), which the ketama family hashes with.
 
+use super::blocks::{bits, each_block};
+
 /// The digest of `bytes` as four words: word `i` is bytes `4 i` to `4 i + 3`, little endian, which is how ketama reads it.
 pub(super) fn md5(bytes: &[u8]) -> [u32; 4] {
     let mut state = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476];
-    let mut blocks = bytes.chunks_exact(64);
-    for block in &mut blocks {
-        absorb(&mut state, block);
-    }
-    // A one bit, zeros, and the length in bits fill one block or two.
-    let rest = blocks.remainder();
-    let mut last = [0; 128];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    let end = if rest.len() < 56 { 64 } else { 128 };
-    last[end - 8..end].copy_from_slice(&(bytes.len() as u64).wrapping_mul(8).to_le_bytes());
-    for block in last[..end].chunks_exact(64) {
-        absorb(&mut state, block);
-    }
+    each_block(bytes, bits(bytes).to_le_bytes(), |block| absorb(&mut state, block));
     state
 }
 

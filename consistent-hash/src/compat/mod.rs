@@ -1,5 +1,6 @@
 //! Placement as other programs do it, bit for bit; golden tables from those programs pin it.
 
+mod blocks;
 mod checksum;
 mod crush;
 mod erlang;

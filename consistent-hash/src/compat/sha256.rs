@@ -1,22 +1,11 @@
 //! SHA-256 (FIPS 180-4), which Varnish hashes with.
 
+use super::blocks::{bits, each_block};
+
 /// The digest of `bytes`, as eight words.
 pub(super) fn sha256(bytes: &[u8]) -> [u32; 8] {
     let mut state = INITIAL;
-    let mut blocks = bytes.chunks_exact(64);
-    for block in &mut blocks {
-        absorb(&mut state, block);
-    }
-    // A one bit, zeros, and the length in bits fill one block or two.
-    let rest = blocks.remainder();
-    let mut last = [0; 128];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    let end = if rest.len() < 56 { 64 } else { 128 };
-    last[end - 8..end].copy_from_slice(&(bytes.len() as u64).wrapping_mul(8).to_be_bytes());
-    for block in last[..end].chunks_exact(64) {
-        absorb(&mut state, block);
-    }
+    each_block(bytes, bits(bytes).to_be_bytes(), |block| absorb(&mut state, block));
     state
 }
 
