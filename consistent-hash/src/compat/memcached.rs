@@ -41,6 +41,26 @@ pub enum MemcachedHash {
 }
 
 impl MemcachedHash {
+    /// The hash of this name in twemproxy's `hash:`, or of libmemcached's in the same manner; nothing if there is none.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "one_at_a_time" => Self::OneAtATime,
+            "md5" => Self::Md5,
+            "crc16" => Self::Crc16,
+            "crc" | "crc32" => Self::Crc,
+            "crc32a" => Self::Crc32a,
+            "fnv1_64" => Self::Fnv1Of64,
+            "fnv1a_64" => Self::Fnv1aOf64,
+            "fnv1_32" => Self::Fnv1Of32,
+            "fnv1a_32" => Self::Fnv1aOf32,
+            "hsieh" => Self::Hsieh,
+            "murmur" => Self::Murmur,
+            "murmur3" => Self::Murmur3,
+            "jenkins" => Self::Jenkins,
+            _ => return None,
+        })
+    }
+
     /// The hash of a key.
     pub fn hash(self, key: &[u8]) -> u32 {
         const MURMUR: u32 = 0xDEAD_BEEF;

@@ -138,22 +138,7 @@ fn check_rings_on(table: &str, keys: &[Vec<u8>], system: impl Fn(&[&str]) -> Rin
 }
 
 fn memcached_hash(name: &str) -> MemcachedHash {
-    match name {
-        "one_at_a_time" => MemcachedHash::OneAtATime,
-        "md5" => MemcachedHash::Md5,
-        "crc" | "crc32" => MemcachedHash::Crc,
-        "crc16" => MemcachedHash::Crc16,
-        "crc32a" => MemcachedHash::Crc32a,
-        "fnv1_64" => MemcachedHash::Fnv1Of64,
-        "fnv1a_64" => MemcachedHash::Fnv1aOf64,
-        "fnv1_32" => MemcachedHash::Fnv1Of32,
-        "fnv1a_32" => MemcachedHash::Fnv1aOf32,
-        "hsieh" => MemcachedHash::Hsieh,
-        "murmur" => MemcachedHash::Murmur,
-        "murmur3" => MemcachedHash::Murmur3,
-        "jenkins" => MemcachedHash::Jenkins,
-        other => panic!("{other}"),
-    }
+    MemcachedHash::named(name).unwrap_or_else(|| panic!("{name}"))
 }
 
 #[test]

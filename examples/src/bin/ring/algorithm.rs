@@ -243,22 +243,7 @@ pub(crate) fn hash_tag(text: &str) -> Result<[u8; 2], String> {
 
 /// A hash as libmemcached and twemproxy name it.
 pub(crate) fn memcached_hash(name: &str) -> Result<MemcachedHash, String> {
-    Ok(match name {
-        "one_at_a_time" => MemcachedHash::OneAtATime,
-        "md5" => MemcachedHash::Md5,
-        "crc16" => MemcachedHash::Crc16,
-        "crc" | "crc32" => MemcachedHash::Crc,
-        "crc32a" => MemcachedHash::Crc32a,
-        "fnv1_64" => MemcachedHash::Fnv1Of64,
-        "fnv1a_64" => MemcachedHash::Fnv1aOf64,
-        "fnv1_32" => MemcachedHash::Fnv1Of32,
-        "fnv1a_32" => MemcachedHash::Fnv1aOf32,
-        "hsieh" => MemcachedHash::Hsieh,
-        "murmur" => MemcachedHash::Murmur,
-        "murmur3" => MemcachedHash::Murmur3,
-        "jenkins" => MemcachedHash::Jenkins,
-        other => return Err(format!("{other:?} is no hash of memcached's clients")),
-    })
+    MemcachedHash::named(name).ok_or_else(|| format!("{name:?} is no hash of memcached's clients"))
 }
 
 /// What follows `hash-type consistent`.
