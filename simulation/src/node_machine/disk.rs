@@ -154,16 +154,16 @@ impl<A: Application> NodeDisk<A> {
 
     /// Takes a folder away, with all that is in it. Says whether anything was.
     pub(super) fn lose_folder(&mut self, folder: Folder) -> bool {
-        let folder = Path::new(match folder {
+        let root = Path::new(match folder {
             Folder::Log => "log",
             Folder::Snapshots => "snapshots",
         });
-        let lost: Vec<PathBuf> = self.files.paths().into_iter().filter(|path| path.starts_with(folder)).collect();
+        let lost: Vec<PathBuf> = self.files.paths().into_iter().filter(|path| path.starts_with(root)).collect();
         for path in &lost {
-            let removed = self.files.remove(path).and_then(|()| self.files.sync_dir(path.parent().unwrap_or(folder)));
+            let removed = self.files.remove(path).and_then(|()| self.files.sync_dir(path.parent().unwrap_or(root)));
             removed.expect("nothing else uses the disk");
         }
-        if folder == Path::new("log") && !lost.is_empty() {
+        if folder == Folder::Log && !lost.is_empty() {
             self.ledger = Ledger::default();
             self.start_counter = 0;
         }

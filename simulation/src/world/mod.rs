@@ -269,6 +269,9 @@ impl<'a, M: Machine> World<'a, M> {
         while let Some(Planned { at_us, happening, .. }) = self.queue.pop() {
             self.now_us = at_us;
             self.steps += 1;
+            if self.steps > STEPS_MAX {
+                return Err(("the run ends".to_owned(), format!("{STEPS_MAX} steps were not enough")));
+            }
             if let Happening::End { at_latest_us } = happening {
                 if self.is_over(laws, at_latest_us)? {
                     break;
@@ -295,9 +298,6 @@ impl<'a, M: Machine> World<'a, M> {
             self.happen(happening)?;
             if is_loud {
                 laws.check(&self.views()).map_err(broken)?;
-            }
-            if self.steps > STEPS_MAX {
-                return Err(("the run ends".to_owned(), format!("{STEPS_MAX} steps were not enough")));
             }
         }
         self.calls.workload.judge().map_err(broken)
