@@ -1,4 +1,4 @@
-//! Consecutive entries on their way to a peer: one raw section, encoded once for everybody.
+//! Consecutive entries on their way to peers: one raw section, encoded once for all of them.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,11 +10,11 @@ use crate::{Entry, EntryError, LogIndex, Term};
 pub struct Run {
     /// The term of every entry of the run.
     pub term: Term,
-    /// How many entries.
+    /// Number of entries in the run.
     pub count: u32,
 }
 
-/// The small part of a batch: what stands beside the entries.
+/// Indices and terms of the entries of a batch. The entries themselves bear neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BatchHeader {
@@ -45,7 +45,8 @@ pub struct EntryBatch {
 }
 
 impl EntryBatch {
-    /// Encodes `entries`, which follow each other from `first` on: the one copy their payloads see.
+    /// Encodes `entries`, which follow each other from index `first` on. This is the only time their payloads are
+    /// copied.
     pub fn encode<'a>(first: LogIndex, entries: impl IntoIterator<Item = (Term, &'a Entry), IntoIter: Clone>) -> Self {
         let entries = entries.into_iter();
         let bytes = entries.clone().map(|(_, entry)| entry.encoded_len()).sum();
@@ -61,13 +62,13 @@ impl EntryBatch {
         Self { header: BatchHeader { first, runs }, raw: raw.freeze() }
     }
 
-    /// A batch from its two parts, as they came off the wire. [`EntryBatch::decode`] judges them.
+    /// Makes a batch from its two parts, as they were received. It checks nothing: [`EntryBatch::decode`] does.
     #[must_use]
     pub fn from_parts(header: BatchHeader, raw: Bytes) -> Self {
         Self { header, raw }
     }
 
-    /// The part that stands beside the entries.
+    /// The indices and terms of the entries.
     #[must_use]
     pub fn header(&self) -> &BatchHeader {
         &self.header
@@ -79,16 +80,17 @@ impl EntryBatch {
         &self.raw
     }
 
-    /// Whether there are no entries.
+    /// True if there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.header.runs.is_empty()
     }
 
-    /// The entries, their payloads slices of [`EntryBatch::raw`].
+    /// Decodes the entries. Their payloads are slices of [`EntryBatch::raw`].
     ///
     /// # Errors
-    /// When the two parts do not fit each other, terms fall or are zero-length runs, or an entry cannot be read.
+    /// When the two parts do not fit each other, a run is empty, a term is below the one before it, or an entry cannot
+    /// be decoded.
     pub fn decode(&self) -> Result<Vec<(LogIndex, Term, Entry)>, BatchError> {
         let mut raw = self.raw.clone();
         let mut decoded = Vec::new();
@@ -109,17 +111,17 @@ impl EntryBatch {
     }
 }
 
-/// Why a batch cannot be read. Nothing was changed.
+/// Reason why a batch cannot be decoded. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// An entry cannot be read.
+    /// An entry cannot be decoded.
     Entry(EntryError),
-    /// The runs are not those of a log.
+    /// A run is empty, or its term is below that of the run before it, or an index overflows.
     Runs,
-    /// Bytes behind the last entry.
+    /// Bytes follow the last entry.
     Trailing {
-        /// How many.
+        /// Number of these bytes.
         bytes: usize,
     },
 }
@@ -129,7 +131,7 @@ impl std::fmt::Display for BatchError {
         match self {
             Self::Entry(error) => write!(f, "entry of a batch: {error}"),
             Self::Runs => f.write_str("the terms and counts of a batch are not those of a log"),
-            Self::Trailing { bytes } => write!(f, "{bytes} bytes behind the last entry of a batch"),
+            Self::Trailing { bytes } => write!(f, "{bytes} bytes follow the last entry of a batch"),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! CRC-32C, for payloads that a core writes or checks itself.
+//! CRC-32C, for payloads whose checksum a core makes or checks itself.
 //!
-//! The table keeps the cores free of dependencies. With the feature `hardware-checksum`, which the runtime sets, the processor's
-//! instruction is used: a follower checks every payload that it receives.
+//! The table keeps the cores free of dependencies. The feature `hardware-checksum` uses the processor's instruction
+//! instead. The runtime sets it, because a follower checks every payload that it receives.
 
 /// CRC-32C (Castagnoli; RFC 3720, appendix B.4) of `bytes`.
 ///

@@ -1,4 +1,4 @@
-//! Who takes part in a group: the payload of a configuration entry and part of every snapshot's metadata.
+//! The members of a group: the payload of a configuration entry and part of every snapshot's metadata.
 
 use std::fmt;
 
@@ -6,33 +6,33 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::NodeId;
 
-/// What a member does in the group.
+/// Role of a member in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum MemberRole {
-    /// Votes, and counts for commitment.
+    /// Votes, and counts towards the quorum that commits an entry.
     Voter,
-    /// Receives the log, counts for nothing.
+    /// Receives the log. It does not vote and does not count towards a quorum.
     #[doc(alias = "observer")]
     Learner,
-    /// Votes and counts, keeps entries without their payload, never leads.
+    /// Votes and counts towards quorums. It keeps entries without their payloads and never leads.
     Witness,
 }
 
 /// One member of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// Which node.
+    /// Id of the node.
     pub node: NodeId,
-    /// What it does.
+    /// Its role in the group.
     pub role: MemberRole,
-    /// A voter of higher priority is preferred as leader; 0 never campaigns. Usually 1.
+    /// Preference as leader: a voter of higher priority is preferred, and one of priority 0 never campaigns. Usually 1.
     pub priority: u8,
-    /// Opaque to the protocol: usually the node's addresses.
+    /// Bytes that the protocol does not interpret; usually the node's addresses.
     pub context: Bytes,
 }
 
-/// The members of a group; in a joint configuration also the members that are being left.
+/// The members of a group. A joint configuration also has the members of the configuration that it replaces.
 ///
 /// ```
 /// use quorate_protocol::{Configuration, NodeId};
@@ -45,23 +45,23 @@ pub struct Member {
 pub struct Configuration {
     /// The members, in the order of their ids.
     members: Vec<Member>,
-    /// The members being left, in the order of their ids; empty outside a joint configuration.
+    /// The members of the configuration that is being replaced, in the order of their ids; empty unless joint.
     outgoing: Vec<Member>,
 }
 
 impl Configuration {
-    /// A configuration of these members, which stands alone (is not joint).
+    /// Makes a configuration that is not joint.
     ///
     /// # Errors
-    /// When a node appears twice, nobody votes, or it is too large to encode.
+    /// When a node appears twice, there is no voter, or the configuration is too large to encode.
     pub fn new(members: Vec<Member>) -> Result<Self, ConfigurationError> {
         Self::joint(members, Vec::new())
     }
 
-    /// A configuration on its way from `outgoing` to `members`: decisions need a quorum of both.
+    /// Makes the joint configuration on the way from `outgoing` to `members`. Decisions need a quorum of both sets.
     ///
     /// # Errors
-    /// As [`Configuration::new`], for each of the two.
+    /// The errors of [`Configuration::new`], for each of the two sets.
     pub fn joint(mut members: Vec<Member>, mut outgoing: Vec<Member>) -> Result<Self, ConfigurationError> {
         members.sort_by_key(|member| member.node);
         outgoing.sort_by_key(|member| member.node);
@@ -70,18 +70,19 @@ impl Configuration {
         Ok(configuration)
     }
 
-    /// Voters of equal priority and without a context; ids that repeat count once. Their number is not looked at: whoever takes a
-    /// configuration from others calls [`Configuration::check`].
+    /// Makes a configuration of voters with equal priority and without a context. An id that repeats counts once. The
+    /// number of voters is not checked: a caller that takes the ids from outside calls [`Configuration::check`]
+    /// afterwards.
     pub fn of_voters(nodes: impl IntoIterator<Item = NodeId>) -> Self {
         let nodes: std::collections::BTreeSet<NodeId> = nodes.into_iter().collect();
         let voter = |node| Member { node, role: MemberRole::Voter, priority: 1, context: Bytes::new() };
         Self { members: nodes.into_iter().map(voter).collect(), outgoing: Vec::new() }
     }
 
-    /// Whether it could have been made with [`Configuration::new`] or [`Configuration::joint`].
+    /// Checks that [`Configuration::new`] or [`Configuration::joint`] could have made this configuration.
     ///
     /// # Errors
-    /// As theirs.
+    /// The errors of these two functions.
     pub fn check(&self) -> Result<(), ConfigurationError> {
         check(&self.members)?;
         if self.outgoing.is_empty() { Ok(()) } else { check(&self.outgoing) }
@@ -93,50 +94,51 @@ impl Configuration {
         &self.members
     }
 
-    /// The members being left; empty unless the configuration is joint.
+    /// The members of the configuration that is being replaced; empty unless joint.
     #[must_use]
     pub fn outgoing(&self) -> &[Member] {
         &self.outgoing
     }
 
-    /// Whether decisions need a quorum of two sets.
+    /// True if decisions need a quorum of two sets.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    /// The nodes whose votes count in the newer set, in the order of their ids.
+    /// The voters among [`Configuration::members`], in the order of their ids.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         voters(&self.members)
     }
 
-    /// The nodes whose votes count in the set being left, in the order of their ids.
+    /// The voters among [`Configuration::outgoing`], in the order of their ids.
     pub fn outgoing_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         voters(&self.outgoing)
     }
 
-    /// Whether `node`'s vote counts in either set.
+    /// True if `node` is a voter of either set.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters().chain(self.outgoing_voters()).any(|voter| voter == node)
     }
 
-    /// Whether `node` is a member of either set.
+    /// True if `node` is a member of either set.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
         self.nodes().any(|member| member == node)
     }
 
-    /// Every node of either set, in order within each set; one of both sets appears once.
+    /// Every node of either set, once: first the members in the order of their ids, then the nodes that are only in the
+    /// outgoing set.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         let only_outgoing = self.outgoing.iter().filter(|old| self.members.iter().all(|new| new.node != old.node));
         self.members.iter().chain(only_outgoing).map(|member| member.node)
     }
 
-    /// The bytes of a configuration entry's payload: version, two counted lists, all little-endian.
+    /// Encodes the payload of a configuration entry: a version byte and two counted lists, little-endian.
     ///
     /// # Panics
-    /// When [`Configuration::check`] would call it too large.
+    /// When [`Configuration::check`] returns [`ConfigurationError::TooLarge`].
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
@@ -154,10 +156,10 @@ impl Configuration {
         out.freeze()
     }
 
-    /// The configuration that `bytes` hold, and nothing else.
+    /// Decodes a configuration from all of `bytes`.
     ///
     /// # Errors
-    /// When the bytes are short, long, of another version, or not a configuration that could have been made.
+    /// When bytes are missing or left over, the version is unknown, or [`Configuration::check`] fails.
     pub fn decode(bytes: &[u8]) -> Result<Self, ConfigurationError> {
         let mut rest = bytes;
         let version = rest.try_get_u8().map_err(|_| ConfigurationError::Malformed)?;
@@ -173,17 +175,17 @@ impl Configuration {
     }
 }
 
-/// Why something is not a configuration. Nothing was changed.
+/// Reason why members or bytes are not a configuration. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigurationError {
     /// A node appears twice.
     Repeated(NodeId),
-    /// Nobody votes.
+    /// There is no voter.
     NoVoter,
-    /// More members, or a longer context, than the format holds (65,535 of either).
+    /// There are more members, or a longer context, than the format can hold (65,535 of either).
     TooLarge,
-    /// Written by a newer version of the format.
+    /// A newer version of the format wrote the bytes.
     Version(u8),
     /// The bytes are not those of a configuration.
     Malformed,
@@ -194,7 +196,9 @@ impl fmt::Display for ConfigurationError {
         match self {
             Self::Repeated(node) => write!(f, "node {node} appears twice in the configuration"),
             Self::NoVoter => f.write_str("the configuration has no voter"),
-            Self::TooLarge => f.write_str("the configuration has more members or context than its format holds"),
+            Self::TooLarge => {
+                f.write_str("the configuration has more members or a longer context than its format can hold")
+            }
             Self::Version(version) => write!(f, "configuration format version {version} is newer than {VERSION}"),
             Self::Malformed => f.write_str("the bytes are not those of a configuration"),
         }

@@ -13,8 +13,8 @@
 //! +---------------------------------+-----------------------------------------+
 //! ```
 //!
-//! All numbers are little-endian. Index and term travel beside an entry, never in it, so that its bytes do not
-//! change when it moves.
+//! All numbers are little-endian. Index and term travel beside an entry and not in it, so that the bytes of an entry do
+//! not change when its index or term does.
 
 use std::fmt;
 
@@ -22,22 +22,23 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::{Incarnation, LogTime, ProposalId, SessionId};
 
-/// The bytes of an encoded entry header.
+/// Length of an encoded entry header in bytes.
 pub const ENTRY_HEADER_BYTES: usize = 56;
 
-/// What an entry is for. Kinds are only appended; a binary that does not know one halts the group and says so.
+/// Purpose of an entry. New kinds are only appended to the list. A binary that does not know a kind halts the group and
+/// reports the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum EntryKind {
     /// A command for the state machine.
     Command,
-    /// The members from this index on.
+    /// The members of the group from this index on.
     Configuration,
-    /// Nothing: a new leader's first entry, or a filled gap.
+    /// No content: the first entry of a new leader, or an entry that fills a gap.
     NoOp,
-    /// Nothing but the log time, so that deadlines pass without commands.
+    /// No content but the log time, so that deadlines pass when there are no commands.
     Tick,
-    /// Switches new behaviour on at this index on every replica.
+    /// Switches on new behaviour, at this index on every replica.
     FeatureLevel,
     /// Opens the session of its proposal id.
     SessionOpen,
@@ -56,7 +57,7 @@ impl EntryKind {
         Self::SessionClose,
     ];
 
-    /// The byte that stands for the kind in an entry's header.
+    /// The byte that encodes the kind in an entry's header.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -75,35 +76,36 @@ impl EntryKind {
     }
 }
 
-/// What is known of an entry beside its payload.
+/// Everything about an entry except its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryHeader {
-    /// What the entry is for.
+    /// Purpose of the entry.
     pub kind: EntryKind,
-    /// Who proposed it; all zero in entries that the protocol wrote itself.
+    /// Id of the proposal; all zero in entries that the protocol wrote itself.
     pub id: ProposalId,
-    /// Set where the proposal belongs to an open session: every proposal of the session with a smaller sequence
-    /// was answered, so its response may be forgotten. Zero: the proposal is outside any session.
+    /// Set if the proposal belongs to an open session: every proposal of the session with a smaller sequence number was
+    /// answered, so its response may be forgotten. Zero if the proposal is outside any session.
     pub acknowledged_below: u64,
-    /// When the leader appended it; never goes back along the log.
+    /// Log time at which the leader appended the entry; never decreases along the log.
     pub log_time: LogTime,
-    /// CRC-32C of the payload, made where the payload was made and checked where it is received and where it is applied.
+    /// CRC-32C of the payload, computed where the payload is made and checked where it is received and where it is
+    /// applied.
     pub checksum: u32,
-    /// The payload is not here, only its checksum and length (a witness keeps such entries).
+    /// Length of the payload if the payload itself is left out. A witness keeps such entries.
     pub elided_length: Option<u32>,
 }
 
 /// An entry of a replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// What is known of it.
+    /// Everything about the entry except its payload.
     pub header: EntryHeader,
-    /// The command, opaque to the protocol. Empty where the payload is elided.
+    /// The command, which the protocol does not interpret. Empty if the payload is left out.
     pub payload: Bytes,
 }
 
 impl Entry {
-    /// An entry that the protocol itself writes: nobody's proposal.
+    /// Makes an entry that the protocol itself writes; it has no proposer.
     #[must_use]
     pub fn internal(kind: EntryKind, log_time: LogTime, payload: Bytes) -> Self {
         let header = EntryHeader {
@@ -117,22 +119,22 @@ impl Entry {
         Self { header, payload }
     }
 
-    /// Whether the payload is the one that the header's checksum was made of. An elided payload says nothing against it.
+    /// True if the payload has the checksum that the header states, and always if the payload is left out.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.header.elided_length.is_some() || crate::crc32c(&self.payload) == self.header.checksum
     }
 
-    /// Bytes of the encoded entry.
+    /// Length of the encoded entry in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         ENTRY_HEADER_BYTES + self.payload.len()
     }
 
-    /// The encoded header. The entry's bytes are this and the payload.
+    /// Encodes the header. The header and the payload behind it are the bytes of the entry.
     ///
     /// # Panics
-    /// When the payload is longer than `u32::MAX` bytes: limits far below that are checked at `propose`.
+    /// When the payload is longer than `u32::MAX` bytes. The limits that are checked when it is proposed are far below.
     #[must_use]
     pub fn encode_header(&self) -> [u8; ENTRY_HEADER_BYTES] {
         let header = &self.header;
@@ -153,17 +155,16 @@ impl Entry {
         bytes
     }
 
-    /// Appends the entry's bytes to `out`.
+    /// Appends the bytes of the entry to `out`.
     pub fn encode(&self, out: &mut impl BufMut) {
         out.put_slice(&self.encode_header());
         out.put_slice(&self.payload);
     }
 
-    /// Takes one entry off the front of `bytes`; its payload is a slice of them, not a copy.
+    /// Takes one entry off the front of `bytes`. Its payload is a slice of `bytes`, not a copy.
     ///
     /// # Errors
-    /// When the bytes are short or bear a version, kind or flag that this binary does not know. `bytes` is then
-    /// unchanged.
+    /// When bytes are missing, or the version, the kind or a flag is unknown to this binary. `bytes` is then unchanged.
     pub fn decode_front(bytes: &mut Bytes) -> Result<Self, EntryError> {
         let (header, length) = decode_header(bytes)?;
         let end = ENTRY_HEADER_BYTES + length;
@@ -175,45 +176,45 @@ impl Entry {
         Ok(Self { header, payload })
     }
 
-    /// The entry that `bytes` hold, and nothing else.
+    /// Decodes an entry from all of `bytes`.
     ///
     /// # Errors
-    /// As [`Entry::decode_front`], and when bytes are left over.
+    /// The errors of [`Entry::decode_front`], and [`EntryError::Trailing`] when bytes are left over.
     pub fn decode(mut bytes: Bytes) -> Result<Self, EntryError> {
         let entry = Self::decode_front(&mut bytes)?;
         if bytes.is_empty() { Ok(entry) } else { Err(EntryError::Trailing { bytes: bytes.len() }) }
     }
 }
 
-/// Why bytes are not an entry. Nothing was changed.
+/// Reason why bytes are not an entry. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryError {
-    /// Fewer bytes than the header states.
+    /// There are fewer bytes than the header states.
     Short {
-        /// Bytes wanted.
+        /// Number of bytes that the entry needs.
         needed: usize,
-        /// Bytes there.
+        /// Number of bytes that are there.
         found: usize,
     },
-    /// Bytes behind the entry.
+    /// Bytes follow the entry.
     Trailing {
-        /// How many.
+        /// Number of these bytes.
         bytes: usize,
     },
-    /// Written by a newer version of the format.
+    /// A newer version of the format wrote the bytes.
     Version(u8),
-    /// A kind that this binary does not know.
+    /// This binary does not know the kind.
     Kind(u8),
-    /// A flag that this binary does not know.
+    /// This binary does not know a flag.
     Flags(u8),
 }
 
 impl fmt::Display for EntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Short { needed, found } => write!(f, "entry needs {needed} bytes, {found} are there"),
-            Self::Trailing { bytes } => write!(f, "{bytes} bytes behind the entry"),
+            Self::Short { needed, found } => write!(f, "the entry needs {needed} bytes, but there are {found}"),
+            Self::Trailing { bytes } => write!(f, "{bytes} bytes follow the entry"),
             Self::Version(version) => write!(f, "entry format version {version} is newer than {VERSION}"),
             Self::Kind(kind) => write!(f, "entry kind {kind} is unknown to this version"),
             Self::Flags(flags) => write!(f, "entry flags {flags:#04x} are unknown to this version"),

@@ -1,4 +1,4 @@
-//! Identities: small newtypes, so that no two numbers can be confused.
+//! Ids and other numbers as small newtypes, so that one cannot be passed in place of another.
 
 use std::fmt;
 
@@ -58,64 +58,65 @@ macro_rules! identity {
 }
 
 number! {
-    /// A node of a cluster. Chosen by the operator, never used again for another machine's data.
+    /// Id of a node in its cluster. The operator chooses it and never uses it again for a machine with other data.
     NodeId
 }
 
 number! {
-    /// One group of replicas on a node: every frame and every stream of the log bears it.
+    /// Id of a group of replicas. Every frame and every stream of the log bears it.
     GroupId
 }
 
 number! {
-    /// Ties a write, load or request of a core to its outcome. Grows within one start of a group.
+    /// Number of a write, a load or a request of a core; the outcome bears the same number. It grows within one start
+    /// of a group.
     Ticket
 }
 
 number! {
-    /// A raft term; Multi-Paxos keeps the round of a ballot here. Zero is before any election.
+    /// A raft term; Multi-Paxos keeps the round of a ballot here. Zero means before the first election.
     #[doc(alias = "epoch")]
     #[doc(alias = "ballot")]
     Term
 }
 
 number! {
-    /// A position in a replicated log, from 1; 0 is before the first entry. Multi-Paxos says slot.
+    /// A position in a replicated log, from 1 on; 0 means before the first entry. Multi-Paxos calls it a slot.
     #[doc(alias = "slot")]
     LogIndex
 }
 
 number! {
-    /// Ties a linearizable read to its outcome. Grows within one start of a replica.
+    /// Number of a linearizable read; its outcome bears the same number. It grows within one start of a replica.
     ReadId
 }
 
 identity! {
-    /// Names one cluster: the first half of SHA-256 over `quorate-cluster` and its name.
+    /// Id of a cluster: the first half of the SHA-256 of `quorate-cluster` and the cluster's name.
     ///
-    /// It is never made from the members, so that they can change.
+    /// It does not depend on the members, so that they can change.
     ClusterId
 }
 
 identity! {
-    /// Names one life of a node's data directory: drawn when the directory is made.
+    /// Id of one lifetime of a node's data directory: drawn at random when the directory is made.
     ///
-    /// A node whose disk was wiped comes back with another incarnation under the same [`NodeId`], and is known
-    /// by it to have forgotten its votes.
+    /// A node whose disk was wiped comes back with another incarnation under the same [`NodeId`]. Its peers see from it
+    /// that the node has forgotten its votes.
     Incarnation
 }
 
 impl LogIndex {
-    /// Before the first entry.
+    /// The position before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The index before this one; [`LogIndex::ZERO`] stays.
+    /// The index before this one. The index before [`LogIndex::ZERO`] is [`LogIndex::ZERO`].
     #[must_use]
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 
-    /// This index moved up by `count` entries.
+    /// The index `count` entries after this one.
     ///
     /// # Panics
     /// When the result does not fit a `u64`.
@@ -125,35 +126,35 @@ impl LogIndex {
     }
 }
 
-/// Who a node is: what its log, its handshake and its proposals say of it.
+/// Identity of a node, as its log, its handshake and its proposals state it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Identity {
     /// The cluster it belongs to.
     pub cluster: ClusterId,
-    /// Its number in the cluster.
+    /// Its id in the cluster.
     pub node: NodeId,
-    /// The life of its data directory.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
 }
 
-/// A session: all proposals of one start of one node's process in one group.
+/// A session: all proposals that one node makes in one group between two starts of its process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SessionId {
     /// The proposer's incarnation.
     pub incarnation: Incarnation,
-    /// The proposer's start counter: durably raised before the first proposal of each start.
+    /// The proposer's start counter; raised durably before the first proposal of each start.
     pub start: u32,
 }
 
-/// Names a proposal for ever: no two proposals of any node, life or start share one.
+/// Id of a proposal, unique for ever: no two proposals of any nodes, incarnations or starts share one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProposalId {
-    /// Who proposed it, and in which start.
+    /// The session in which it was proposed.
     pub session: SessionId,
-    /// The proposal's number within the session, from 1. Zero in entries that nobody proposed.
+    /// The proposal's number within the session, from 1 on. Zero in entries without a proposer.
     pub sequence: u64,
 }
 

@@ -6,15 +6,15 @@ use crate::{NodeId, Protocol};
 
 /// A law that holds across the nodes of a group, such as one leader a term.
 ///
-/// A law may remember what it saw: that a term had a leader, what was committed where.
+/// A law may keep state between checks, for example the leader of each term.
 pub trait Law<P: Protocol> {
-    /// What the law is called in reports.
+    /// Name of the law in reports.
     fn name(&self) -> &'static str;
 
-    /// Looks at all running nodes after a step.
+    /// Checks all running nodes after a step.
     ///
     /// # Errors
-    /// When the law is broken, and how.
+    /// When the law is broken; the violation says how.
     fn check(&mut self, nodes: &[(NodeId, &P)]) -> Result<(), Violation>;
 }
 
@@ -23,7 +23,7 @@ pub trait Law<P: Protocol> {
 pub struct Violation {
     /// The law's name.
     pub law: &'static str,
-    /// What was seen.
+    /// Description of the violation.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a core asks of its log, and what comes back.
+//! Operations that a core asks of its log, and their outcomes.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,65 +7,65 @@ use bytes::Bytes;
 
 use crate::{ENTRY_HEADER_BYTES, Entry, LogIndex, Term};
 
-/// The most bytes of a state record: it must fit one sector with room to spare.
+/// Bound of a state record in bytes: the record must fit one sector, together with the log's own framing.
 pub const STATE_BYTES_MAX: usize = 4096 - 512;
 
-/// One change to a group's stream of the log. The operations of one `Persist` happen all or not at all.
+/// One change to a group's stream of the log. The operations of one `Persist` are written all or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Adds entries of one term behind the last one.
+    /// Appends entries of one term after the last entry.
     Append {
-        /// Where the first entry stands: one behind the last.
+        /// Index of the first entry: one after the last entry of the log.
         index: LogIndex,
-        /// The term of all of them.
+        /// Term of all these entries.
         term: Term,
         /// The entries.
         entries: Vec<Entry>,
     },
-    /// Takes the entries from `index` on away. Refused at or below the highest commit hint.
+    /// Removes the entries from `index` on. Refused at or below the highest commit hint.
     TruncateFrom {
-        /// The first entry to go.
+        /// Index of the first entry to remove.
         index: LogIndex,
     },
-    /// Lets the entries up to and including `index` go.
+    /// Removes the entries up to and including `index`.
     CompactTo {
-        /// The last entry to go.
+        /// Index of the last entry to remove.
         index: LogIndex,
         /// Its term.
         term: Term,
     },
-    /// Lets the whole log go and starts it anew behind `index`, once a snapshot up to there is durable.
+    /// Removes the whole log and continues it after `index`, once a snapshot up to `index` is durable.
     Reset {
-        /// The last entry that the snapshot covers.
+        /// Index of the last entry that the snapshot covers.
         index: LogIndex,
         /// Its term.
         term: Term,
     },
     /// Writes the newest record of `key`. For streams without an index.
     Journal {
-        /// Which record.
+        /// The key.
         key: u64,
-        /// What it says now; empty: the key is gone.
+        /// The new value of the key; empty to remove the key.
         bytes: Bytes,
     },
-    /// Marks the place from which a checkpoint of the journal will hold.
+    /// Begins a checkpoint of the journal: after this mark the core writes every record that still counts once more.
     CheckpointBegin {
-        /// Names the checkpoint.
+        /// Id of the checkpoint.
         id: u64,
     },
-    /// The checkpoint is durable: what precedes its mark may go.
+    /// Ends the checkpoint: everything that counts was written after its mark, so the records before it may be removed.
     CheckpointDone {
-        /// Names the checkpoint.
+        /// Id of the checkpoint.
         id: u64,
     },
-    /// Replaces the group's state record. It must be safe to adopt alone, without what was written beside it.
+    /// Replaces the group's state record. The record must be safe to adopt without the operations written beside it.
     PutState {
         /// The record, at most [`STATE_BYTES_MAX`].
         bytes: Bytes,
-        /// The log is known to be committed up to here: truncation below is refused from now on.
+        /// The log is known to be committed up to here. From now on the log refuses to truncate at or below this index.
         commit_hint: LogIndex,
     },
-    /// As the hint of `PutState`, alone. Needs no sync: a lost one is made anew.
+    /// The commit hint of `PutState`, alone. It needs no sync: a lost hint is written again.
     CommitHint {
         /// The log is known to be committed up to here.
         index: LogIndex,
@@ -73,7 +73,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// About how many bytes the operation takes in the log; used to keep batches within their bound.
+    /// Approximate number of bytes that the operation takes in the log. It serves to keep batches within their bound.
     #[must_use]
     pub fn weight(&self) -> usize {
         let content = match self {
@@ -87,62 +87,63 @@ impl Operation {
     }
 }
 
-/// Why operations did not become durable.
+/// Reason why operations did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PersistFailure {
-    /// Certainly not written, for want of room that was seen before a byte was written. It may be tried again.
+    /// Certainly not written: the log saw, before it wrote a byte, that there is no room. The write may be tried again.
     NotWritten,
-    /// Certainly not written, and never will be: the log does not take these operations, now or later. The log goes on.
+    /// Certainly not written, and never will be: the log does not accept these operations. It does accept others.
     Refused {
-        /// Why.
+        /// Reason of the refusal.
         reason: WriteRefusal,
     },
-    /// May or may not be there after a restart. The log takes no more writes.
+    /// The operations may or may not be found after a restart. The log accepts no more writes.
     Unknown,
-    /// Certainly not written, because somebody else owns the log now.
+    /// Certainly not written, because another process owns the log now.
     Fenced,
 }
 
-/// Why a log will never take some operations: whoever made them has a bug, or bounds that do not fit the log's.
+/// Reason why a log will never accept some operations: the core that made them has a bug, or its bounds do not fit the
+/// log's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WriteRefusal {
-    /// They are more than one batch of the log holds.
+    /// The operations do not fit one batch of the log.
     TooLarge,
-    /// The state record is above its bound.
+    /// The state record is longer than its bound.
     StateTooLarge,
-    /// The entries do not follow the last one.
+    /// The entries do not follow the last entry.
     Gap,
-    /// A term below that of an entry before it.
+    /// A term is below that of an earlier entry.
     TermRegression,
-    /// A position that the log does not have.
+    /// The log does not have the position.
     OutOfRange,
-    /// The term given is not that of the entry.
+    /// The operation states another term than the entry has.
     TermMismatch,
-    /// Committed entries would go.
+    /// The operation would remove committed entries.
     Committed,
-    /// A checkpoint that was not begun, or more of them under way than anybody needs.
+    /// The checkpoint was not begun, or too many are under way.
     Checkpoint,
     /// The stream was deleted.
     Deleted,
-    /// A reason that this version of the crate has no name for.
+    /// A reason that this version of the crate has no variant for.
     Other,
 }
 
 impl fmt::Display for WriteRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooLarge => "they are more than one batch of the log holds",
-            Self::StateTooLarge => "the state record is above its bound",
-            Self::Gap => "the entries do not follow the last one",
-            Self::TermRegression => "a term is below that of an entry before it",
+            Self::TooLarge => "they do not fit one batch of the log",
+            Self::StateTooLarge => "the state record is longer than its bound",
+            Self::Gap => "the entries do not follow the last entry",
+            Self::TermRegression => "a term is below that of an earlier entry",
             Self::OutOfRange => "the log does not have the position",
-            Self::TermMismatch => "the term given is not that of the entry",
-            Self::Committed => "committed entries would go",
+            Self::TermMismatch => "the operation states another term than the entry has",
+            Self::Committed => "they would remove committed entries",
             Self::Checkpoint => "the checkpoint was not begun, or too many are under way",
             Self::Deleted => "the stream was deleted",
-            Self::Other => "the log gave a reason without a name",
+            Self::Other => "the reason has no name in this version",
         })
     }
 }
@@ -153,46 +154,46 @@ impl fmt::Display for PersistFailure {
             Self::NotWritten => f.write_str("there was no room, and nothing was written"),
             Self::Refused { reason } => write!(f, "the log refuses the operations: {reason}"),
             Self::Unknown => f.write_str("the log failed; what was not yet durable may or may not be there"),
-            Self::Fenced => f.write_str("somebody else owns the log now"),
+            Self::Fenced => f.write_str("another process owns the log now"),
         }
     }
 }
 
-/// What a core or a replica wants read from its stream.
+/// Part of its stream that a core or a replica asks to read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LoadRange {
-    /// Entries from the start of the range on, until `bytes_max` is passed; at least one.
+    /// Entries from the start of the range on, until their size passes `bytes_max`; at least one.
     Entries {
-        /// From the first index to one behind the last.
+        /// The first index, and the index after the last.
         range: Range<LogIndex>,
-        /// Stop behind the entry that passes this many bytes.
+        /// Size in bytes at which to stop; the entry that passes it is included.
         bytes_max: usize,
     },
     /// The newest journal record of each key in the range.
     Keys {
-        /// From the first key to one behind the last.
+        /// The first key, and the key after the last.
         range: Range<u64>,
     },
 }
 
-/// What a load brought.
+/// Result of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loaded {
-    /// Consecutive entries from the start of the range on, never none.
+    /// Consecutive entries from the start of the range on; at least one.
     Entries(Vec<(LogIndex, Term, Entry)>),
-    /// The newest record of each key, in the order of keys; keys without one are left out.
+    /// The newest record of each key, in the order of keys. A key without a record is left out.
     Keys(Vec<(u64, Bytes)>),
 }
 
-/// Why a load brought nothing.
+/// Reason why a load failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LoadFailure {
-    /// The entries were compacted meanwhile, or never written.
+    /// The entries were compacted meanwhile, or were never written.
     Compacted,
     /// The bytes on disk are not those that were written.
     Damaged,
-    /// The disk refused to read.
+    /// The disk returned an error.
     Io,
 }
 

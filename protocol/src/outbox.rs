@@ -1,29 +1,30 @@
-//! The queue every core keeps its outputs in: it holds back what is not durable yet.
+//! The queue of a core's outputs. It holds outputs back until the writes that they depend on are durable.
 
 use std::collections::VecDeque;
 
 use crate::{LoadRange, NodeId, Operation, Output, Protocol, Ticket};
 
-/// Outputs on their way out, in order, each held until the writes whose content it states are durable.
+/// Outputs of a core, in order. Each is held until the writes whose content it states are durable.
 ///
-/// One batch of writes is in flight at a time and the next grows meanwhile, so that batches follow the load. What
+/// One batch of writes is in flight at a time, and the next grows meanwhile: batches follow the load. An output that
 /// depends on a write is stamped with the write's ticket when it is made ([`Outbox::send_after`],
-/// [`Outbox::event_after`]), so that no shell can get the order wrong. Held messages are bounded by number: beyond it
-/// the oldest is dropped, as the network might have done. Held events are bounded by the core, which refuses commands.
+/// [`Outbox::event_after`]), so that no shell can get the order wrong. The number of held messages is bounded: above
+/// the bound the oldest is dropped, as the network might have done. The core bounds the held events, by refusing
+/// commands.
 #[derive(Clone, Debug)]
 pub struct Outbox<P: Protocol> {
     ready: VecDeque<Output<P>>,
     held_messages: VecDeque<(Ticket, NodeId, P::Message)>,
     held_events: VecDeque<(Ticket, P::Event)>,
-    /// Writes not yet handed out, each a batch with its ticket, ascending; none is above `write_bytes_max` unless one
-    /// call of `persist` is.
+    /// Writes not yet handed out, each a batch with its ticket, ascending. A batch is above `write_bytes_max` only if
+    /// one call of `persist` is.
     pending: VecDeque<Batch>,
-    /// The write that was handed out and is not durable yet. At most one.
+    /// The write that was handed out and is not durable yet; at most one.
     in_flight: Option<Ticket>,
-    /// Every write up to this one is durable. Never goes back.
+    /// Every write up to this one is durable; never decreases.
     persisted: Ticket,
     last_ticket: Ticket,
-    /// No write is handed out until the core says so.
+    /// True while no write is handed out, until the core resumes writes.
     is_paused: bool,
     limits: OutboxLimits,
 }
@@ -31,9 +32,9 @@ pub struct Outbox<P: Protocol> {
 /// Bounds of an [`Outbox`].
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxLimits {
-    /// Messages held for writes; beyond it the oldest is dropped.
+    /// Number of messages held for writes; above it the oldest is dropped.
     pub held_messages_max: usize,
-    /// Bytes of one `Persist`; more goes into the next.
+    /// Bytes of one `Persist`; operations above the bound go into the next one.
     pub write_bytes_max: usize,
 }
 
@@ -68,8 +69,8 @@ impl<P: Protocol> Outbox<P> {
         }
     }
 
-    /// Queues operations that must become durable together, and gives the ticket that covers them. They join the batch
-    /// that is growing unless it is full.
+    /// Queues operations that must become durable together, and returns the ticket that covers them. They join the
+    /// batch that is growing unless it is full.
     pub fn persist(&mut self, operations: impl IntoIterator<Item = Operation>) -> Ticket {
         let operations: Vec<Operation> = operations.into_iter().collect();
         let bytes = operations.iter().map(Operation::weight).sum::<usize>();
@@ -85,7 +86,7 @@ impl<P: Protocol> Outbox<P> {
         ticket
     }
 
-    /// Sends a message that states nothing undurable.
+    /// Sends a message that depends on no write.
     pub fn send(&mut self, to: NodeId, message: P::Message) {
         self.ready.push_back(Output::Send { to, message });
     }
@@ -101,12 +102,12 @@ impl<P: Protocol> Outbox<P> {
         self.held_messages.push_back((after, to, message));
     }
 
-    /// Tells the application something that states nothing undurable.
+    /// Emits an event that depends on no write.
     pub fn event(&mut self, event: P::Event) {
         self.ready.push_back(Output::Event(event));
     }
 
-    /// Tells the application something once the write `after` is durable.
+    /// Emits an event once the write `after` is durable.
     pub fn event_after(&mut self, after: Ticket, event: P::Event) {
         if after <= self.persisted {
             return self.event(event);
@@ -128,13 +129,13 @@ impl<P: Protocol> Outbox<P> {
         ticket
     }
 
-    /// Any other output, in its place.
+    /// Emits any other output, behind those that are ready.
     pub fn push(&mut self, output: Output<P>) {
         self.ready.push_back(output);
     }
 
-    /// Notes that every write up to `ticket` is durable and lets go what waited for it. News of any but the write in flight
-    /// is late or repeated, and harmless.
+    /// Notes that every write up to `ticket` is durable, and releases the outputs that waited for it. A ticket other
+    /// than that of the write in flight is late or repeated, and ignored.
     pub fn persisted(&mut self, ticket: Ticket) {
         if self.in_flight == Some(ticket) {
             self.in_flight = None;
@@ -143,17 +144,17 @@ impl<P: Protocol> Outbox<P> {
         }
     }
 
-    /// Forgets every write that is not durable: they were certainly not written, and none is handed out until
-    /// [`Outbox::resume_writes`]. What waits for them waits for the next write: the core queues again all that they said, and when
-    /// that may take several writes, it says for which of them to wait ([`Outbox::rebind_held`]).
+    /// Drops every write that is not durable: none of them was written. No write is handed out until
+    /// [`Outbox::resume_writes`]. The core queues their content again. Outputs that waited for them wait for the next
+    /// write; if the content takes several writes, the core names the one to wait for ([`Outbox::rebind_held`]).
     pub fn refused(&mut self) {
         self.in_flight = None;
         self.pending.clear();
         self.is_paused = true;
     }
 
-    /// Has everything that is held wait for the write `after` in place of writes that were refused. A refused write may be
-    /// queued again in several parts, of which the first covers only some of what waits.
+    /// Makes all held outputs wait for the write `after` in place of writes that were refused. The content of a refused
+    /// write may be queued again in several parts, and the first part covers only some of it.
     pub fn rebind_held(&mut self, after: Ticket) {
         self.held_messages.iter_mut().for_each(|(stamp, ..)| *stamp = after);
         self.held_events.iter_mut().for_each(|(stamp, _)| *stamp = after);
@@ -165,7 +166,8 @@ impl<P: Protocol> Outbox<P> {
         self.is_paused = false;
     }
 
-    /// Drops what is held and queued for good: the log takes no more writes, so nothing of it may be said.
+    /// Drops all held and queued outputs except `Halt`, for good: the log takes no more writes, so nothing that depends
+    /// on them may leave.
     pub fn poison(&mut self) {
         self.held_messages.clear();
         self.held_events.clear();
@@ -173,12 +175,12 @@ impl<P: Protocol> Outbox<P> {
         self.ready.retain(|output| matches!(output, Output::Halt { .. }));
     }
 
-    /// Drops held messages by name, such as the acknowledgements of an old term.
+    /// Drops the held messages for which `drop` returns true, such as the acknowledgements of an old term.
     pub fn drop_held(&mut self, mut drop: impl FnMut(NodeId, &P::Message) -> bool) {
         self.held_messages.retain(|(_, to, message)| !drop(*to, message));
     }
 
-    /// The next output: a write as soon as none is in flight, else the oldest that may go.
+    /// The next output: a write if none is in flight, else the oldest output that is ready.
     pub fn poll(&mut self) -> Option<Output<P>> {
         if !self.is_writing()
             && let Some(batch) = self.pending.pop_front()
@@ -189,26 +191,27 @@ impl<P: Protocol> Outbox<P> {
         self.ready.pop_front()
     }
 
-    /// Whether a write is in flight, or none may be: what is persisted now waits.
+    /// True if a write is in flight or writes are paused. New operations then wait.
     #[must_use]
     pub fn is_writing(&self) -> bool {
         self.in_flight.is_some() || self.is_paused
     }
 
-    /// Whether everything given to [`Outbox::persist`] is durable.
+    /// True if the write with this ticket is durable.
     #[must_use]
     pub fn is_durable(&self, ticket: Ticket) -> bool {
         ticket <= self.persisted
     }
 
-    /// The ticket of the newest write, durable or not: what is stamped with it waits for everything asked so far.
+    /// The ticket of the newest write, durable or not. An output stamped with it waits for all operations queued so
+    /// far.
     #[must_use]
     pub fn newest_write(&self) -> Ticket {
         let handed_out = self.in_flight.unwrap_or(self.persisted);
         self.pending.back().map_or(handed_out, |batch| batch.ticket)
     }
 
-    /// Messages and events that wait for writes.
+    /// Number of messages and events that wait for writes.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held_messages.len() + self.held_events.len()
@@ -225,7 +228,7 @@ impl<P: Protocol> Outbox<P> {
         self.pending.iter().map(|batch| (batch.ticket, &batch.operations[..]))
     }
 
-    /// Messages that wait for writes, oldest first: the write, the receiver, the message.
+    /// Messages that wait for writes, oldest first: the ticket of the write, the receiver and the message.
     pub fn held_messages(&self) -> impl Iterator<Item = &(Ticket, NodeId, P::Message)> + '_ {
         self.held_messages.iter()
     }

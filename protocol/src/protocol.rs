@@ -1,4 +1,4 @@
-//! The contract of a core: what goes in, what comes out, and in which order.
+//! The contract of a core: its inputs, its outputs and their order.
 
 use std::fmt::{self, Debug};
 use std::hash::Hash;
@@ -10,221 +10,224 @@ use crate::{
 
 /// A protocol as a pure state machine: no clock, socket, disk, thread, `async` or random source of its own.
 ///
-/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output), and
-/// [`deadline`](Protocol::deadline) says when the next [`Input::Timeout`] is wanted. The same inputs give the same
-/// outputs on every platform. See the crate's documentation for the rules and for a small protocol in full.
+/// [`handle`](Protocol::handle) takes inputs, [`poll_output`](Protocol::poll_output) gives outputs, and
+/// [`deadline`](Protocol::deadline) gives the time of the next [`Input::Timeout`]. The same inputs give the same
+/// outputs on every platform. The crate's documentation has the rules and a small protocol in full.
 pub trait Protocol: Sized + Clone + Debug {
-    /// Validated settings; they carry the seed of all chance.
+    /// Validated settings, with the seed of all random numbers.
     type Config;
-    /// What nodes say to each other.
+    /// Messages between nodes.
     type Message: Wire + Clone + Debug;
-    /// What the application asks of this node; payloads are bytes.
+    /// Commands of the application to this node; their payloads are bytes.
     type Command: Clone + Debug;
-    /// What the application is told.
+    /// Events for the application.
     type Event: Clone + Debug;
-    /// Work that only the application can do: send a snapshot, prepare a branch. Idempotent: a lost one is asked for
-    /// again after recovery.
+    /// Requests for work that only the application can do, such as sending a snapshot or preparing a branch. They are
+    /// idempotent: after recovery the core makes a lost request again.
     type Request: Clone + Debug;
-    /// What became of a request.
+    /// The application's answer to a request.
     type Answer: Clone + Debug;
-    /// The state as far as it decides behaviour.
+    /// The part of the state that decides behaviour.
     type View: Hash + Eq;
 
-    /// Starts from what the log held. Outputs may wait already.
+    /// Starts a core from the content of its log. Outputs may be ready at once.
     ///
     /// # Errors
-    /// When what was found cannot be read or contradicts itself. A core never starts from less than it wrote.
+    /// When the content cannot be decoded or contradicts itself. A core never starts from less than it wrote.
     fn recover(now: Now, config: Self::Config, recovery: Recovery) -> Result<Self, RecoverError>;
 
-    /// Takes one input. Nothing that a peer, the disk or a user can send panics; a broken law of the node's own state does.
+    /// Handles one input. No input from a peer, the disk or a user makes it panic; a broken law of the node's own state
+    /// does.
     fn handle(&mut self, now: Now, input: Input<Self>);
 
-    /// Gives the next output, if there is one. The shell handles all inputs that are ready, then polls until `None`:
-    /// what several inputs cause leaves as one batch.
+    /// Gives the next output, if there is one. The shell handles all inputs that are ready, then polls until `None`, so
+    /// that the outputs of several inputs leave as one batch.
     fn poll_output(&mut self) -> Option<Output<Self>>;
 
-    /// When [`Input::Timeout`] is wanted next.
+    /// Time at which the core next needs [`Input::Timeout`].
     fn deadline(&self) -> Option<Instant>;
 
-    /// The state as far as it decides behaviour: deadlines as armed or not, without random state and caches. Two cores
-    /// with equal views answer every input equally.
+    /// The part of the state that decides behaviour: whether each deadline is armed but not its time, and neither
+    /// random state nor caches. Two cores with equal views answer every input equally.
     fn model_view(&self) -> Self::View;
 
-    /// Checks the laws of this node's own state, at length. Run after every input in tests and simulation.
+    /// Checks the laws of this node's own state thoroughly. Tests and simulation call it after every input.
     ///
     /// # Panics
-    /// When one is broken.
+    /// When a law is broken.
     fn check_invariants(&self);
 }
 
-/// What goes into a core.
+/// Input of a core.
 #[derive(Clone, Debug)]
 pub enum Input<P: Protocol> {
-    /// A peer's message. `from` is proven by the transport.
+    /// A message of a peer. The transport has proven `from`.
     Message {
-        /// Who sent it.
+        /// Sender of the message.
         from: NodeId,
-        /// What it says.
+        /// The message.
         message: P::Message,
     },
-    /// The application asks for something.
+    /// A command of the application.
     Command(P::Command),
     /// The deadline has passed.
     Timeout,
-    /// Something was heard from the peer at node level; shared by all groups, so that idle ones stay silent.
+    /// The node received something from the peer. All groups share this signal, so that idle groups stay silent.
     PeerAlive(NodeId),
-    /// The connection to the peer was lost, or something sent to it was dropped.
+    /// The connection to the peer was lost, or a frame for it was dropped.
     Unreachable(NodeId),
-    /// What a node counts for from now on. The node itself is among them: until it is told to be a member it does not vote.
+    /// The standing of a node from now on. The node itself is among them: it does not vote until it is a member.
     PeerStanding {
-        /// Which node.
+        /// Id of the node.
         node: NodeId,
-        /// What it counts for.
+        /// Its standing.
         standing: Standing,
     },
-    /// The disk's reserve is used up, or is there again.
+    /// The disk's reserve was used up, or is whole again.
     Storage(StorageLevel),
-    /// This group pins the log's oldest segment: compact if possible.
+    /// This group keeps the log's oldest segment from being deleted: the core compacts if it can.
     CompactRequested,
     /// Every `Persist` of this group with this ticket or a smaller one is durable.
     Persisted(Ticket),
-    /// A `Persist` failed, and with it all later ones.
+    /// A `Persist` failed, and all later ones failed with it.
     PersistFailed {
-        /// Which.
+        /// Ticket of the write.
         ticket: Ticket,
-        /// What is known of it.
+        /// What is known about the operations.
         failure: PersistFailure,
     },
-    /// What a `Load` brought.
+    /// A `Load` has a result.
     Loaded {
-        /// Which.
+        /// Ticket of the load.
         ticket: Ticket,
-        /// What it brought.
+        /// The result.
         loaded: Loaded,
     },
-    /// A `Load` brought nothing.
+    /// A `Load` failed.
     LoadFailed {
-        /// Which.
+        /// Ticket of the load.
         ticket: Ticket,
-        /// Why.
+        /// Reason of the failure.
         failure: LoadFailure,
     },
-    /// A request has an answer. Answers come in any order, or never.
+    /// A request has an answer. Answers come in any order, and some never come.
     Completed {
-        /// Which.
+        /// Ticket of the request.
         ticket: Ticket,
-        /// What became of it.
+        /// The answer.
         answer: P::Answer,
     },
 }
 
-/// What comes out of a core. Plain data; the shell carries outputs out in their order.
+/// Output of a core: plain data, which the shell carries out in order.
 #[derive(Clone, Debug)]
 pub enum Output<P: Protocol> {
-    /// Send the message, now. What it states is durable already.
+    /// Send the message now. The writes that it depends on are durable.
     Send {
-        /// To whom.
+        /// Receiver of the message.
         to: NodeId,
-        /// What to say.
+        /// The message.
         message: P::Message,
     },
-    /// Make the operations durable, all or none, behind all earlier ones; then say `Persisted`.
+    /// Make the operations durable, all or none, after all earlier ones. Then give the core `Persisted`.
     Persist {
-        /// Names the write.
+        /// Ticket of the write.
         ticket: Ticket,
-        /// What to write.
+        /// The operations.
         operations: Vec<Operation>,
     },
     /// Read from the group's stream.
     Load {
-        /// Names the read.
+        /// Ticket of the load.
         ticket: Ticket,
-        /// What to read.
+        /// The part of the stream to read.
         range: LoadRange,
     },
-    /// Have the application do something.
+    /// Ask the application for work.
     Request {
-        /// Names the request.
+        /// Ticket of the request.
         ticket: Ticket,
-        /// What to do.
+        /// The work.
         request: P::Request,
     },
-    /// Tell the application.
+    /// Give the event to the application.
     Event(P::Event),
-    /// This group stops on this node, for good until an operator helps; others go on.
+    /// Stop this group on this node until an operator helps. Other groups go on.
     Halt {
-        /// Why.
+        /// Reason of the halt.
         reason: HaltReason,
     },
 }
 
-/// What a node counts for in its peers' eyes, and in its own.
+/// Standing of a node with its peers and with itself: whether its answers count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Its incarnation is the known one: its votes, acknowledgements and read answers count.
+    /// The node has the incarnation that is known: its votes, acknowledgements and read answers count.
     Member,
-    /// Its incarnation is another than the known one, or not known yet. It receives entries and snapshots and counts for nothing.
+    /// The node has another incarnation than the known one, or its incarnation is not known yet. It receives entries
+    /// and snapshots, and its answers do not count.
     #[default]
     Stranger,
 }
 
-/// How much the disk can still take.
+/// Room that is left on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StorageLevel {
-    /// The reserve is whole.
+    /// The reserve of disk space is whole.
     #[default]
     Enough,
-    /// The reserve cannot be renewed: refuse new commands; votes, truncation and compaction go on.
+    /// The reserve cannot be renewed: the core refuses new commands. Votes, truncation and compaction go on.
     Low,
 }
 
-/// What the disk of a node does, as it tells its peers.
+/// State of a node's disk, as the node reports it to its peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum DiskState {
-    /// It has room and takes writes.
+    /// The disk has room and accepts writes.
     #[default]
     Ready,
     /// Its reserve is used up: see [`StorageLevel::Low`].
     Low,
-    /// A write has been under way for far longer than writes take.
+    /// A write has taken far longer than writes normally do.
     Stalled,
 }
 
-/// Why a group stops on a node.
+/// Reason why a group stops on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HaltReason {
-    /// A broken law of the core's own state: a bug, of which the text says where.
+    /// The core broke a law of its own state. This is a bug; the text of the panic says where.
     Panicked(String),
-    /// The log could not be written. Waiting callers learn `Unknown`.
+    /// The log could not be written. Callers that wait learn `Unknown`.
     LogFailed(PersistFailure),
-    /// A committed entry that this binary cannot read.
+    /// This binary cannot read a committed entry.
     Entry {
-        /// Where it stands.
+        /// Index of the entry.
         index: LogIndex,
-        /// Why.
+        /// Reason why it cannot be read.
         error: EntryError,
     },
-    /// A feature level that this binary does not know.
+    /// This binary does not know a feature level that the group needs.
     FeatureLevel {
-        /// Where it stands.
+        /// Index of the entry that sets the level.
         index: LogIndex,
-        /// The level that is needed.
+        /// The level.
         level: u32,
     },
     /// An entry that the group needs is damaged on disk.
     Damaged {
-        /// Where it stands.
+        /// Index of the entry.
         index: LogIndex,
     },
-    /// A peer broke a law that no correct peer breaks, and which: two leaders in a term, a changed committed entry.
+    /// A peer broke the named law, which no correct peer breaks: for example two leaders in a term, or a committed
+    /// entry that changed.
     LawBroken(&'static str),
     /// The state machine panicked on an entry. The entry is never skipped.
     StateMachine {
-        /// Where it stands.
+        /// Index of the entry.
         index: LogIndex,
-        /// What the panic said.
+        /// Text of the panic.
         message: String,
     },
     /// The state machine could not be restored from a snapshot.

@@ -1,4 +1,4 @@
-//! The only chance a core knows: a small generator whose seed comes with the configuration.
+//! The only random numbers of a core: a small generator whose seed comes with the configuration.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 16).
 ///
@@ -31,12 +31,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` to one below `high`. The bias is below 2^-64 times the width.
+    /// A random number from `low` up to and without `high`. The bias is below 2^-64 times the width.
     ///
     /// # Panics
     /// When `low` is not below `high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        assert!(low < high, "an empty range has no number to draw");
+        assert!(low < high, "a range to draw a number from is not empty");
         let width = u128::from(high - low);
         let scaled = (u128::from(self.next_u64()) * width) >> 64;
         low + u64::try_from(scaled).expect("scaled down below the width")

@@ -1,4 +1,4 @@
-//! What a core finds when it starts.
+//! The content of its log that a core gets when it starts.
 
 use std::fmt;
 
@@ -6,39 +6,42 @@ use bytes::Bytes;
 
 use crate::{Entry, EntryError, LogIndex, SnapshotMeta, Term};
 
-/// What a group's stream of the log held when the node started. A fresh stream gives [`Recovery::default`].
+/// Content of a group's stream of the log when the node starts. A fresh stream gives [`Recovery::default`].
 ///
-/// It never holds the whole log: entries outside the tail are read when they are needed.
+/// It never holds the whole log: the core loads entries outside the tail when it needs them.
 #[derive(Default)]
 pub struct Recovery {
     /// The newest state record.
     pub state: Option<Bytes>,
-    /// The entry just before the first: what compaction or a snapshot reached, and its term. Zero on a fresh stream.
+    /// Index and term of the entry before the first one, up to which the log was compacted or covered by a snapshot.
+    /// Zero on a fresh stream.
     pub base: (LogIndex, Term),
-    /// The last entry, equal to the base when there is none.
+    /// Index of the last entry; equal to the base if there are no entries.
     pub last: LogIndex,
-    /// Where each term begins, ascending, over the entries from the first to the last.
+    /// The first index of each term, ascending, over all entries of the log.
     pub runs: Vec<(LogIndex, Term)>,
-    /// The newest entries that fit the byte bound given to recovery, up to the last one. None where the last alone does not fit.
+    /// The newest entries that fit the byte bound given to recovery, up to the last one. Empty if the last entry alone
+    /// does not fit.
     pub tail: Vec<(LogIndex, Entry)>,
     /// Every configuration entry that is still in the log, ascending.
     pub configurations: Vec<(LogIndex, Entry)>,
-    /// The newest durable snapshot. It may lie beyond the log, or not match it: then the core resets the log first.
+    /// The newest durable snapshot. If it lies beyond the log or does not match it, the core resets the log first.
     pub snapshot: Option<SnapshotMeta>,
     /// The highest commit hint found: the log was committed at least up to here.
     pub commit_hint: LogIndex,
-    /// The newest checkpoint that was marked done.
+    /// Id of the newest checkpoint that was marked done.
     pub checkpoint: Option<u64>,
-    /// Journal records behind the checkpoint's mark in the order they were written, read as they are asked for: the newest of
-    /// each key at least. An older one of a key, and one that takes the key away, may stand before it and does not count.
+    /// Journal records after the checkpoint's mark, in the order in which they were written, read from disk as the core
+    /// asks for them. They contain at least the newest record of each key. An older record of the key, even one that
+    /// removes the key, may come before it; the newest one counts.
     pub journal: Option<JournalRecords>,
 }
 
-/// Journal records, read from disk as they are asked for: key, bytes.
+/// Journal records, read from disk as they are asked for. Each is a key and its bytes.
 pub type JournalRecords = Box<dyn Iterator<Item = Result<(u64, Bytes), RecoverError>> + Send>;
 
 impl Recovery {
-    /// Whether nothing was ever written to the stream.
+    /// True if nothing was ever written to the stream.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.state.is_none() && self.last == LogIndex::ZERO && self.snapshot.is_none() && self.checkpoint.is_none()
@@ -73,39 +76,39 @@ impl fmt::Debug for Recovery {
     }
 }
 
-/// Why a core cannot start from what it found. Nothing was changed on disk.
+/// Reason why a core cannot start from the content of its log. Nothing was changed on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// The state record cannot be read.
+    /// The state record cannot be decoded.
     State(StateError),
-    /// A configuration entry cannot be read.
+    /// A configuration entry cannot be decoded.
     Configuration {
-        /// Where it stands.
+        /// Index of the entry.
         index: LogIndex,
     },
-    /// An entry cannot be read.
+    /// An entry cannot be decoded.
     Entry {
-        /// Where it stands.
+        /// Index of the entry.
         index: LogIndex,
-        /// Why.
+        /// Reason why it cannot be decoded.
         error: EntryError,
     },
-    /// What was found contradicts itself, and why.
+    /// The content contradicts itself; the text says how.
     Inconsistent(&'static str),
     /// The log could not be read further.
     Io(String),
     /// Settings contradict each other. Nothing was changed.
     Settings(String),
-    /// The state machine panicked when it was asked how far it is.
+    /// The state machine panicked when it was asked for its last applied index.
     StateMachine(String),
 }
 
-/// Why a state record or journal record cannot be read.
+/// Reason why a state record or journal record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
-    /// Written by a newer version of the format.
+    /// A newer version of the format wrote the record.
     Version(u8),
     /// The bytes are not those of a record.
     Malformed,
@@ -128,7 +131,7 @@ impl fmt::Display for RecoverError {
             Self::State(error) => write!(f, "state record: {error}"),
             Self::Configuration { index } => write!(f, "the configuration entry at index {index} cannot be read"),
             Self::Entry { index, error } => write!(f, "entry at index {index}: {error}"),
-            Self::Inconsistent(what) => write!(f, "what was found contradicts itself: {what}"),
+            Self::Inconsistent(what) => write!(f, "the content of the log contradicts itself: {what}"),
             Self::Io(error) => write!(f, "the log could not be read: {error}"),
             Self::Settings(error) => f.write_str(error),
             Self::StateMachine(panic) => write!(f, "the state machine panicked: {panic}"),

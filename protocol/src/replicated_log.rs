@@ -1,4 +1,4 @@
-//! What raft and Multi-Paxos both are: a log that replicas agree on.
+//! The interface that raft and Multi-Paxos share: a log that replicas agree on.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,74 +11,76 @@ use crate::{
     Protocol, ReadId, SnapshotMeta, Term,
 };
 
-/// A replicated log: commands and events are the same whatever protocol agrees on it, so that a replica runs on any.
+/// A replicated log. Its commands and events do not depend on the protocol that agrees on the log, so that a replica
+/// runs on any such protocol.
 ///
-/// Payloads are proposed, appended, committed and only then pulled with [`ReplicatedLog::entries`], so that an entry that
-/// left the cache is read once, when it is applied.
+/// A payload is proposed, appended and committed. The replica then pulls it with [`ReplicatedLog::entries`], so that an
+/// entry that left the cache is read from disk once, when it is applied.
 pub trait ReplicatedLog:
     Protocol<Command = LogCommand, Event = LogEvent, Request = LogRequest, Answer = LogAnswer>
 {
-    /// Committed entries from `from` on, as many as fit `bytes_max` (at least one if there is any). Never beyond the last
-    /// [`LogEvent::Committed`].
+    /// Committed entries from index `from` on, as many as fit `bytes_max`, but at least one if there is one. Never
+    /// beyond the index of the last [`LogEvent::Committed`].
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed;
 
-    /// The log time `now`: what an entry would bear that was appended at this moment. On a node that does not lead it is what
-    /// the leader told last and the time that passed since; where none was told, the log time of the last entry.
+    /// The log time `now`: the log time of an entry that the leader would append at this moment. On a node that does
+    /// not lead, it is the leader's last log time plus the time that passed since; without any news of a leader, the
+    /// log time of the last entry.
     fn log_time(&self, now: Now) -> LogTime;
 
-    /// What an operator wants to know of this node's part in the group.
+    /// State of this node's part in the group, for an operator.
     fn status(&self) -> LogStatus;
 }
 
-/// Committed entries, or where they are.
+/// Committed entries, or the range to load them from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
-    /// Consecutive entries; none when nothing is committed there.
+    /// Consecutive entries; empty if nothing is committed there.
     Cached(Vec<(LogIndex, Term, Entry)>),
-    /// They left the cache: load them from the stream.
+    /// The entries left the cache: load this range from the stream.
     NeedsLoad(Range<LogIndex>),
 }
 
-/// What the application asks of a replicated log.
+/// Command of the application to a replicated log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogCommand {
-    /// Append this, if this node leads. Answered by `Appended` or `Refused`.
+    /// Append this proposal, if this node leads. The answer is `Appended` or `Refused`.
     Propose(Proposal),
-    /// Tell the index that a linearizable read must have applied. Works on any replica. Answered by `ReadReady` or
+    /// Ask for the index that a linearizable read must have applied. Works on any replica. The answer is `ReadReady` or
     /// `ReadFailed`.
     Read {
-        /// Names the read.
+        /// Number of the read.
         id: ReadId,
     },
-    /// This snapshot is durable: entries it covers may go, as far as no peer is being brought up with them.
+    /// A snapshot is durable: remove the entries that it covers, except those that a lagging peer is being sent.
     Compact {
-        /// What the snapshot stands for.
+        /// Metadata of the snapshot.
         snapshot: SnapshotMeta,
-        /// Keep at least the entries behind this one, for peers that lag a little.
+        /// Keep at least the entries after this one, for peers that lag a little.
         keep_from: LogIndex,
     },
-    /// Hand leadership over, and take no proposals meanwhile.
+    /// Transfer leadership, and take no proposals meanwhile.
     Transfer {
-        /// To whom; to the best candidate if nobody is named.
+        /// The new leader; without a name, the best candidate.
         to: Option<NodeId>,
         /// Give up after this time.
         timeout: Duration,
     },
-    /// Change the members.
+    /// Change the members of the group.
     ChangeConfiguration {
-        /// Names the change.
+        /// Id of the change.
         id: ProposalId,
-        /// Who takes part from then on.
+        /// The new members.
         members: Vec<Member>,
     },
 }
 
-/// Something to append.
+/// A proposal: the content of an entry to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// Names it for ever.
+    /// Id of the proposal, unique for ever.
     pub id: ProposalId,
-    /// What for.
+    /// Kind of the entry.
     pub kind: EntryKind,
     /// See [`EntryHeader::acknowledged_below`](crate::EntryHeader::acknowledged_below).
     pub acknowledged_below: u64,
@@ -88,44 +90,45 @@ pub struct Proposal {
     pub checksum: u32,
 }
 
-/// What a replicated log tells the application.
+/// Event of a replicated log for the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEvent {
-    /// The proposal stands at this place. It is applied if and only if an entry of this term is committed at this index.
+    /// The proposal was appended at this index. It is applied if and only if an entry of this term is committed at this
+    /// index.
     Appended {
-        /// Which proposal.
+        /// Id of the proposal.
         id: ProposalId,
-        /// Where it stands.
+        /// Index of its entry.
         index: LogIndex,
-        /// In which term.
+        /// Term of its entry.
         term: Term,
     },
     /// The proposal was not appended and never will be.
     Refused {
-        /// Which proposal.
+        /// Id of the proposal.
         id: ProposalId,
-        /// Why.
+        /// Reason of the refusal.
         reason: RefuseReason,
-        /// Who leads, as far as is known.
+        /// The leader, if this node knows one.
         leader: Option<NodeId>,
     },
-    /// Entries up to here are committed and durable on this node: pull them.
+    /// Entries up to this index are committed and durable on this node: pull them.
     Committed {
-        /// The newest.
+        /// The highest committed index.
         index: LogIndex,
     },
-    /// A read may be answered from state that has applied this index.
+    /// A read may be answered from a state that has applied this index.
     ReadReady {
-        /// Which read.
+        /// Number of the read.
         id: ReadId,
         /// The index.
         index: LogIndex,
     },
-    /// A read cannot be answered; nothing happened.
+    /// A read cannot be answered. It had no effect.
     ReadFailed {
-        /// Which read.
+        /// Number of the read.
         id: ReadId,
-        /// Why.
+        /// Reason of the failure.
         reason: ReadFailure,
     },
     /// This node's role, term or known leader changed.
@@ -134,42 +137,42 @@ pub enum LogEvent {
         role: Role,
         /// The term.
         term: Term,
-        /// Who leads, as far as is known.
+        /// The leader, if this node knows one.
         leader: Option<NodeId>,
     },
-    /// The log now starts behind this snapshot: restore it.
+    /// The log now starts after this snapshot: restore it.
     Installed {
-        /// What it stands for.
+        /// Metadata of the snapshot.
         snapshot: SnapshotMeta,
     },
-    /// Whether this node may vote changed.
+    /// This node gained or lost its right to vote.
     Voting {
-        /// Nothing when it may, else why not.
+        /// Reason why the node may not vote; `None` if it may.
         barred: Option<VotingBar>,
     },
-    /// This node's wall clock has come to differ from log time by more than is allowed, was set while it did, or no longer does.
-    /// Log time does not follow it.
+    /// This node's wall clock now differs from log time by more than the bound, or was set while it did, or agrees
+    /// again. Log time does not follow the wall clock.
     ClockDiffers {
-        /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees again.
+        /// Milliseconds by which the wall clock is ahead, negative if it is behind; `None` if it agrees again.
         wall_ahead_ms: Option<i64>,
     },
 }
 
-/// Why a proposal was certainly not appended.
+/// Reason why a proposal was certainly not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefuseReason {
     /// This node does not lead.
     NotLeader,
-    /// It leads but has handed over, or is about to.
+    /// This node leads, but has transferred its leadership or is about to.
     Transferring,
-    /// More is waiting for commitment than the configured bound.
+    /// More proposals wait for commitment than the bound allows.
     Overloaded,
-    /// The payload is above the configured bound.
+    /// The payload is longer than the bound.
     TooLarge,
     /// The disk's reserve is used up.
     DiskFull,
-    /// Another change of the members is under way, or none is possible yet.
+    /// Another change of the members is under way, or no change is possible yet.
     ConfigurationPending,
     /// The change of members cannot be made.
     ConfigurationInvalid,
@@ -177,15 +180,15 @@ pub enum RefuseReason {
     Halted,
 }
 
-/// Why a read cannot be answered.
+/// Reason why a read cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadFailure {
-    /// Nobody leads, as far as this node knows.
+    /// This node knows no leader.
     NoLeader,
-    /// Leadership moved or a quorum was lost while the read was under way.
+    /// The leader changed or lost its quorum while the read was under way.
     LeadershipLost,
-    /// More reads wait than the configured bound.
+    /// More reads wait than the bound allows.
     Overloaded,
 }
 
@@ -195,11 +198,11 @@ pub enum ReadFailure {
 pub enum Role {
     /// Follows a leader, or waits for one.
     Follower,
-    /// Asks whether an election could be won, without disturbing anybody.
+    /// Asks whether it could win an election, without raising the terms of others.
     PreCandidate,
     /// Asks for votes.
     Candidate,
-    /// Leads.
+    /// Leads the group.
     Leader,
     /// Receives the log and does not vote.
     Learner,
@@ -217,144 +220,144 @@ impl fmt::Display for Role {
     }
 }
 
-/// Why a node does not vote.
+/// Reason why a node does not vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VotingBar {
     /// It has not yet exchanged incarnations with every initial voter.
     NotIntroduced,
-    /// The core was told that its node is a stranger. Whoever told it knows why; a core alone does not.
+    /// The core was told that its node is a stranger. The shell knows the reason; the core does not.
     Stranger,
-    /// A peer knows another incarnation under its id: its disk was wiped or is another's.
+    /// A peer knows another incarnation under this node's id: the disk was wiped or belongs to another node.
     WipedDisk,
-    /// A peer knows a later start of it: its disk is an older copy, which has lost what was promised since.
+    /// A peer knows a later start of this node: its disk is an older copy, which lacks the promises made since.
     OlderCopy,
     /// An initial voter founded the group with other members or another protocol.
     FoundedOtherwise,
-    /// It is not a voter of the configuration in force.
+    /// The node is not a voter of the configuration in force.
     NotVoter,
-    /// It is in the last term that there is: nobody can be elected any more.
+    /// The node is in the highest possible term, so that no further leader can be elected.
     TermsUsedUp,
 }
 
-/// Work that only the application can do.
+/// Request for work that only the application can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogRequest {
-    /// Send the newest durable snapshot to a peer that the log no longer reaches. Answered by `SnapshotSent`,
-    /// `SnapshotSendFailed` or `SnapshotUnreadable`.
+    /// Send the newest durable snapshot to a peer that needs entries which the log no longer has. Answered by
+    /// `SnapshotSent`, `SnapshotSendFailed` or `SnapshotUnreadable`.
     SendSnapshot {
-        /// To whom.
+        /// Receiver of the snapshot.
         to: NodeId,
-        /// The leader's term: every chunk bears it.
+        /// The leader's term, which every chunk bears.
         term: Term,
-        /// Which snapshot.
+        /// Metadata of the snapshot.
         snapshot: SnapshotMeta,
     },
-    /// Take in the snapshot that this leader sends; a transfer under way from anybody else is given up. Answered by
+    /// Receive the snapshot that this leader sends, and give up any transfer from another sender. The answer is
     /// `SnapshotDurable` or `SnapshotReceiveFailed`.
     ReceiveSnapshot {
         /// The leader.
         from: NodeId,
-        /// Its term: chunks of another are refused.
+        /// Its term; chunks of another term are refused.
         term: Term,
-        /// Which snapshot.
+        /// Metadata of the snapshot.
         snapshot: SnapshotMeta,
     },
 }
 
-/// What became of a request.
+/// The application's answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogAnswer {
-    /// The peer has the whole snapshot, durable.
+    /// The peer has the whole snapshot, and it is durable there.
     SnapshotSent {
-        /// Which peer.
+        /// Id of the peer.
         to: NodeId,
-        /// Which snapshot.
+        /// Last index that the snapshot covers.
         index: LogIndex,
     },
-    /// The transfer was given up for the peer's sake or the connection's; it may be asked for again.
+    /// The transfer failed because of the peer or the connection. The core may ask for it again.
     SnapshotSendFailed {
-        /// Which peer.
+        /// Id of the peer.
         to: NodeId,
     },
-    /// The transfer was given up because this node's own store did not give the snapshot. It may be asked for again, and
-    /// another node may be able to read its own.
+    /// The transfer failed because this node's own store could not read the snapshot. The core may ask for it again.
+    /// Another node may be able to read its own snapshot.
     SnapshotUnreadable {
-        /// Which peer.
+        /// Id of the peer.
         to: NodeId,
     },
-    /// The snapshot is durable here, verified, and not yet in force.
+    /// The snapshot is verified and durable here, but not in force yet.
     SnapshotDurable {
-        /// What it stands for.
+        /// Metadata of the snapshot.
         snapshot: SnapshotMeta,
     },
-    /// The snapshot did not arrive whole.
+    /// The snapshot did not arrive complete.
     SnapshotReceiveFailed,
 }
 
-/// What an operator wants to know.
+/// State of a node's part in a group, for an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogStatus {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
     /// Its role.
     pub role: Role,
     /// Its term.
     pub term: Term,
-    /// Who leads, as far as is known.
+    /// The leader, if this node knows one.
     pub leader: Option<NodeId>,
-    /// The first entry still in the log.
+    /// Index of the first entry still in the log.
     pub first_index: LogIndex,
-    /// The last entry, durable or not.
+    /// Index of the last entry, durable or not.
     pub last_index: LogIndex,
-    /// The last entry that is durable here.
+    /// Index of the last entry that is durable here.
     pub durable_index: LogIndex,
-    /// The last entry known to be committed.
+    /// Index of the last entry that is known to be committed.
     pub commit_index: LogIndex,
     /// The log time of the last entry.
     pub log_time: LogTime,
-    /// By how many milliseconds this node's wall clock is ahead of the log time now, below zero where it is behind; nothing
-    /// where the node was not told the log time since its start.
+    /// Milliseconds by which this node's wall clock is ahead of log time, negative if it is behind; `None` if the node
+    /// has not heard of log time since its start.
     pub wall_ahead_ms: Option<i64>,
     /// The configuration in force.
     pub configuration: Configuration,
-    /// Why this node does not vote, if it does not.
+    /// Reason why this node does not vote; `None` if it does.
     pub barred: Option<VotingBar>,
-    /// What this node's disk does.
+    /// State of this node's disk.
     pub disk: DiskState,
-    /// Why this group stopped here, if it did.
+    /// Reason why this group stopped on this node; `None` if it runs.
     pub halted: Option<HaltReason>,
-    /// On a leader: how far each peer is.
+    /// Progress of each peer; empty unless this node leads.
     pub peers: Vec<PeerProgress>,
-    /// How often messages were ignored, by reason.
+    /// Number of ignored messages by reason.
     pub ignored: Vec<(&'static str, u64)>,
 }
 
-/// How far a peer is, as its leader sees it.
+/// Progress of a peer, as its leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerProgress {
-    /// Which peer.
+    /// Id of the peer.
     pub node: NodeId,
-    /// The log of the peer is known to match up to here.
+    /// The peer's log is known to match the leader's up to here.
     pub match_index: LogIndex,
-    /// The next entry to send.
+    /// Index of the next entry to send.
     pub next_index: LogIndex,
-    /// How entries reach it.
+    /// How entries are sent to the peer.
     pub state: ProgressState,
-    /// What its disk does, as it said last.
+    /// State of its disk, as the peer last reported it.
     pub disk: DiskState,
-    /// Whether it was heard of within an election time-out.
+    /// True if the leader heard from the peer within the last election time-out.
     pub is_active: bool,
 }
 
-/// How entries reach a peer.
+/// How entries are sent to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProgressState {
-    /// One message at a time, until it is known where the logs match.
+    /// One message at a time, until the leader knows where the logs match.
     Probe,
     /// A stream of messages, bounded in bytes.
     Replicate,
-    /// A snapshot is on its way.
+    /// A snapshot is being sent.
     Snapshot,
 }

@@ -1,4 +1,4 @@
-//! What a snapshot stands for.
+//! Metadata of a snapshot.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{Configuration, ConfigurationError, LogIndex, LogTime, Term};
 
-/// What a snapshot stands for: the log up to and including `index`.
+/// Metadata of a snapshot, which covers the log up to and including `index`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
-    /// The last entry that the snapshot covers.
+    /// Index of the last entry that the snapshot covers.
     pub index: LogIndex,
     /// That entry's term.
     pub term: Term,
@@ -20,7 +20,7 @@ pub struct SnapshotMeta {
 }
 
 impl SnapshotMeta {
-    /// The metadata's bytes: version, index, term, log time, configuration; little-endian.
+    /// Encodes the metadata: version, index, term, log time and configuration; little-endian.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
@@ -32,10 +32,10 @@ impl SnapshotMeta {
         out.freeze()
     }
 
-    /// The metadata that `bytes` hold, and nothing else.
+    /// Decodes metadata from all of `bytes`.
     ///
     /// # Errors
-    /// When the bytes are short, long or of another version.
+    /// When bytes are missing or left over, the version is unknown, or the configuration cannot be decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotMetaError> {
         if bytes.len() < FIXED_BYTES {
             return Err(SnapshotMetaError::Malformed);
@@ -51,15 +51,15 @@ impl SnapshotMeta {
     }
 }
 
-/// Why bytes are not a snapshot's metadata. Nothing was changed.
+/// Reason why bytes are not a snapshot's metadata. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotMetaError {
-    /// Written by a newer version of the format.
+    /// A newer version of the format wrote the bytes.
     Version(u8),
     /// The bytes are not those of a snapshot's metadata.
     Malformed,
-    /// The configuration in them cannot be read.
+    /// The configuration in the metadata cannot be decoded.
     Configuration(ConfigurationError),
 }
 

@@ -1,5 +1,5 @@
-//! What clusters of cores under test have in common: time, chance, the loop and the laws. Each protocol's crate builds its own cluster
-//! of them, with the disks, applications and faults that its tests rule.
+//! Parts that clusters of cores under test share: time, random numbers, the loop and the laws. The crate of each
+//! protocol builds its own cluster from them, with the disks, applications and faults that its tests need.
 
 mod faults;
 mod laws;

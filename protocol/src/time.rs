@@ -1,11 +1,11 @@
-//! Time as a core sees it: it comes in with each input and is never asked for.
+//! Time as a core sees it: each input brings it, and the core never asks for it.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A moment on a node's monotone clock, in nanoseconds since a start that only its shell knows.
+/// A moment on a node's monotone clock, in nanoseconds since a start that only the shell knows.
 ///
-/// A newtype of our own, so that a core cannot ask the system for the time and a simulator can make it.
+/// A newtype of this crate, so that a core cannot ask the system for the time and a simulator can set it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -25,13 +25,13 @@ impl Instant {
         self.0
     }
 
-    /// The moment `duration` later; the end of the clock (584 years) when that is beyond it.
+    /// The moment `duration` later. Limited to the end of the clock, after 584 years.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(duration)))
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// Time from `earlier` until this moment; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -41,15 +41,15 @@ impl Instant {
 /// The time that comes with every input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Now {
-    /// The monotone clock: never goes back between two inputs of a node.
+    /// The monotone clock: never goes back from one input of a node to the next.
     pub instant: Instant,
-    /// The wall clock in Unix milliseconds: may jump either way. Only log time is made from it.
+    /// The wall clock in Unix milliseconds. It may jump either way; only log time is computed from it.
     pub wall_ms: u64,
 }
 
-/// Time as the replicated log bears it: Unix milliseconds that never go back along the log.
+/// Time that an entry of a replicated log bears: Unix milliseconds that never decrease along the log.
 ///
-/// It is the only time that a state machine knows, hence equal on every replica.
+/// It is the only time that a state machine sees, so that the time is equal on every replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]

@@ -1,13 +1,13 @@
-//! How a message takes to the wire.
+//! Encoding of messages for the wire.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// A message in two parts: a small one that serde encodes, and raw sections that nothing copies.
+/// A message in two parts: a small one that serde encodes, and raw sections that are not copied.
 ///
-/// Payloads of the application belong into raw sections: through serde they cost 25 times as much.
-/// The enum behind `Small` is versioned by its variants: they are only appended, and a variant's fields never change.
+/// Payloads of the application belong into raw sections: encoding them with serde takes 25 times as long. The enum
+/// behind `Small` is versioned by its variants: new ones are only appended, and the fields of a variant never change.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -31,33 +31,33 @@ use bytes::Bytes;
 /// }
 /// ```
 pub trait Wire: Sized {
-    /// What is encoded with serde. The runtime asks for `Serialize` and `DeserializeOwned`.
+    /// The part that serde encodes. The runtime requires `Serialize` and `DeserializeOwned`.
     type Small;
 
-    /// Gives the small part, and appends the raw sections to `raw`.
+    /// Returns the small part, and appends the raw sections to `raw`.
     fn to_parts(&self, raw: &mut Vec<Bytes>) -> Self::Small;
 
-    /// The message that came in these parts, which a peer chose.
+    /// Makes a message from its parts, which a peer chose.
     ///
     /// # Errors
-    /// When the parts do not make a message. Never panics.
+    /// When the parts do not make a message. This function never panics.
     fn from_parts(small: Self::Small, raw: Vec<Bytes>) -> Result<Self, WireError>;
 }
 
-/// Why the parts a peer sent are not a message.
+/// Reason why the parts that a peer sent are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WireError {
-    /// Not the number of raw sections that the message has.
+    /// The number of raw sections is not that of the message.
     Sections,
-    /// A field or section that no correct peer sends, and which.
+    /// A field or section holds a value that no correct peer sends; the text names it.
     Malformed(&'static str),
 }
 
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sections => f.write_str("the message has another number of raw sections"),
+            Self::Sections => f.write_str("the message has a wrong number of raw sections"),
             Self::Malformed(what) => write!(f, "malformed {what}"),
         }
     }

@@ -1,20 +1,20 @@
-//! What goes wrong in a cluster by chance.
+//! Random faults of a cluster.
 
 use std::time::Duration;
 
-/// What the network and the disks of a cluster do. Nothing goes wrong, and nothing takes time, unless it is said.
+/// Faults of the network and the disks of a cluster. By default nothing fails and nothing takes time.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Of a hundred messages, so many are lost.
+    /// Percentage of messages lost.
     pub loss_percent: u64,
-    /// Of a hundred messages, so many come twice.
+    /// Percentage of messages delivered twice.
     pub duplicate_percent: u64,
-    /// The longest that a message takes. Above zero messages overtake each other.
+    /// Longest time that a message takes. Above zero, messages overtake each other.
     pub latency_max: Duration,
-    /// The longest that a write takes.
+    /// Longest time that a write takes.
     pub write_max: Duration,
-    /// Of a hundred writes, so many are certainly not done.
+    /// Percentage of writes that fail and are certainly not written.
     pub refusal_percent: u64,
-    /// Of a hundred inputs, so many are handled together with the next.
+    /// Percentage of inputs that are handled together with the next one.
     pub batch_percent: u64,
 }

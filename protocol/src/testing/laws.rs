@@ -8,13 +8,13 @@ use crate::{Law, NodeId, Protocol};
 pub struct Laws<P>(Vec<Box<dyn Law<P>>>);
 
 impl<P: Protocol> Laws<P> {
-    /// These.
+    /// Makes a set of laws.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<P>>>) -> Self {
         Self(laws)
     }
 
-    /// Looks at all running nodes.
+    /// Checks every law on all running nodes.
     ///
     /// # Panics
     /// When a law is broken.

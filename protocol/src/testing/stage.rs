@@ -5,31 +5,31 @@ use std::time::Duration;
 use super::Timeline;
 use crate::{Instant, NodeId};
 
-/// A cluster of cores whose time passes by [`run`].
+/// A cluster of cores whose time is advanced by [`run`].
 pub trait Stage {
-    /// What is to happen to its nodes.
+    /// An event that can happen to the nodes.
     type Event;
 
-    /// What is to happen.
+    /// The events that are scheduled.
     fn timeline(&mut self) -> &mut Timeline<Self::Event>;
 
-    /// The earliest deadline of a running node, and whose it is.
+    /// The earliest deadline of a running node, and the id of that node.
     fn deadline(&self) -> Option<(Instant, NodeId)>;
 
-    /// Has something happen.
+    /// Carries out an event.
     fn happen(&mut self, event: Self::Event);
 
-    /// Tells a node that its deadline has passed.
+    /// Gives a node the input that its deadline has passed.
     fn time_out(&mut self, node: NodeId);
 
     /// Checks every law.
     ///
     /// # Panics
-    /// When one is broken.
+    /// When a law is broken.
     fn check(&mut self);
 }
 
-/// Lets time pass, from one thing that happens to the next. What happens comes before deadlines of the same moment.
+/// Lets time pass, from one event to the next. Events come before deadlines of the same moment.
 ///
 /// # Panics
 /// When a law is broken, or the cluster never comes to rest.
@@ -55,7 +55,7 @@ pub fn run<S: Stage>(stage: &mut S, duration: Duration) {
     stage.timeline().pass_to(end);
 }
 
-/// Does everything that needs no time, and lets no deadline pass.
+/// Carries out all events that are due now, without letting a deadline pass.
 ///
 /// # Panics
 /// When a law is broken.
@@ -66,7 +66,7 @@ pub fn deliver<S: Stage>(stage: &mut S) {
     }
 }
 
-/// Runs until `done`, which is looked at every 5 ms, at most `limit`. Says whether it is.
+/// Runs until `done` returns true, which is checked every 5 ms, for at most `limit`. Returns whether it did.
 ///
 /// # Panics
 /// When a law is broken, or the cluster never comes to rest.

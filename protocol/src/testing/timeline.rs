@@ -1,11 +1,12 @@
-//! What is to happen, and when.
+//! The events that are scheduled, and the time of each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::{Instant, Now, Random};
 
-/// One queue of everything that is to happen, in the order of time, with chance drawn from one seed: the same seed gives the same run.
+/// A queue of scheduled events in the order of time, with random numbers from one seed. The same seed gives the same
+/// run.
 #[derive(Debug)]
 pub struct Timeline<E> {
     now: Instant,
@@ -15,7 +16,7 @@ pub struct Timeline<E> {
 }
 
 impl<E> Timeline<E> {
-    /// Nothing is to happen yet. It begins a second after zero, so that there is a past.
+    /// Makes an empty timeline. Its time begins at one second instead of zero, so that earlier times exist.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
@@ -28,48 +29,48 @@ impl<E> Timeline<E> {
         self.now
     }
 
-    /// Both clocks of every node. The wall clock runs with the other.
+    /// Both clocks of every node. The wall clock runs as fast as the monotone one.
     #[must_use]
     pub fn clocks(&self) -> Now {
         let millis = self.now.as_nanos() / 1_000_000;
         Now { instant: self.now, wall_ms: 1_700_000_000_000 + millis }
     }
 
-    /// Lets the time be `at`, if that is not past.
+    /// Advances the time to `at`, unless that is in the past.
     pub fn pass_to(&mut self, at: Instant) {
         self.now = self.now.max(at);
     }
 
-    /// Has something happen after a delay. What is due at one moment happens in the order in which it was scheduled.
+    /// Schedules an event after a delay. Events at the same moment happen in the order in which they were scheduled.
     pub fn schedule(&mut self, delay: Duration, event: E) {
         self.scheduled += 1;
         self.queue.insert((self.now.after(delay), self.scheduled), event);
     }
 
-    /// When something happens next.
+    /// Time of the next event.
     #[must_use]
     pub fn next_at(&self) -> Option<Instant> {
         self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes what happens next, and lets time pass to it.
+    /// Removes the next event, and advances the time to it.
     pub fn take_next(&mut self) -> Option<E> {
         let ((at, _), event) = self.queue.pop_first()?;
         self.pass_to(at);
         Some(event)
     }
 
-    /// A number below `high`.
+    /// A random number below `high`.
     pub fn choose(&mut self, high: u64) -> u64 {
         self.random.between(0, high)
     }
 
-    /// Whether something happens that does in so many of a hundred cases. Nothing is drawn for what never does.
+    /// True with a probability of `percent`. At zero percent no random number is drawn.
     pub fn strikes(&mut self, percent: u64) -> bool {
         percent > 0 && self.random.between(0, 100) < percent
     }
 
-    /// A time below `max`. Nothing is drawn below zero.
+    /// A random time below `max`. If `max` is zero, no random number is drawn.
     ///
     /// # Panics
     /// When `max` is above 500 years.

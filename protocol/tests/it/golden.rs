@@ -1,4 +1,4 @@
-//! Bytes of every format of this crate, fixed from the first release: a change here breaks data on disk.
+//! Golden bytes of every format of this crate, fixed from the first release: a change here breaks data on disk.
 
 use bytes::Bytes;
 use quorate_protocol::{

@@ -5,7 +5,7 @@ use quorate_protocol::{
     Recovery, Ticket, Wire, WireError,
 };
 
-/// Only its outbox matters.
+/// A protocol without behaviour; the tests use its outbox only.
 #[derive(Clone, Debug)]
 struct Probe;
 
@@ -193,7 +193,7 @@ fn a_poisoned_outbox_says_nothing_but_that_it_halts() {
 }
 
 proptest! {
-    /// Whatever is asked in whatever order, nothing leaves before the write it was stamped with is durable.
+    /// Whatever the order of calls, no output leaves before the write it was stamped with is durable.
     #[test]
     fn nothing_overtakes_its_write(steps in proptest::collection::vec((0..4u8, any::<u8>()), 1..200)) {
         let mut outbox = outbox();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_protocol::testing::{Stage, Timeline, deliver, run, run_until};
 use quorate_protocol::{Instant, NodeId};
 
-/// Writes down what happens, and when. Its node waits for a deadline once.
+/// Records each event and its time. Its node waits for a deadline once.
 struct Recorder {
     time: Timeline<&'static str>,
     deadline: Option<Instant>,
