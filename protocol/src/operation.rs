@@ -169,7 +169,8 @@ pub enum LoadRange {
         /// Size in bytes at which to stop; the entry that passes it is included.
         bytes_max: usize,
     },
-    /// The newest journal record of each key in the range.
+    /// The newest journal record of each key in the range. A core whose records need more memory than it may use keeps
+    /// the keys only, and loads the records when it needs them.
     Keys {
         /// The first key, and the key after the last.
         range: Range<u64>,

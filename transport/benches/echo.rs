@@ -1,4 +1,4 @@
-//! Echo over the TCP transport beside an echo over bare sockets, in turn, in one run and on one thread: what counts is
+//! Echo over the TCP transport beside an echo over bare sockets, in turn, in one run and on one thread: the result is
 //! the ratio. `cargo bench -p quorate-transport --bench echo`.
 
 // Rates are printed with few digits.
@@ -72,7 +72,7 @@ async fn bare_echo(bytes: usize, in_flight: usize) -> Outcome<f64> {
     Ok(echoed as f64 / bytes as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Round trips a second of frames, and how many frames went into one write.
+/// Round trips a second of frames, and the number of frames in one write.
 async fn frame_echo(bytes: usize, in_flight: usize) -> Outcome<(f64, f64)> {
     let (near, far) = (bind(1).await?, bind(2).await?);
     near.set_peer(Peer::new(NodeId(2), far.local_address().to_string()))?;

@@ -1,4 +1,4 @@
-//! The typed end of a channel.
+//! A channel that sends and receives messages of one type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::{ChannelId, ClaimError, Inbox, Incoming, SendError, Sender, Transport};
 
-/// Messages of one type on one channel: the only reader of that channel on this node.
+/// Sends and receives messages of one type on one channel, as the only reader of that channel on this node.
 ///
-/// A runtime that shares an inbox between channels uses [`codec`](crate::codec) itself.
+/// It is for an application, or a core that runs without the runtime, whose messages of one kind need a channel of their
+/// own: they are encoded, decoded and checked here. A runtime that reads several channels through one inbox uses
+/// [`codec`](crate::codec) itself.
 pub struct Channel<M> {
     transport: Arc<dyn Transport>,
     id: ChannelId,
@@ -28,17 +30,17 @@ where
     /// Claims the channel.
     ///
     /// # Errors
-    /// As [`Transport::claim`].
+    /// The errors of [`Transport::claim`].
     pub fn claim(transport: Arc<dyn Transport>, id: ChannelId) -> Result<Self, ClaimError> {
         let inbox = transport.claim(id..=id)?;
         Ok(Self { transport, id, inbox, message: PhantomData })
     }
 
-    /// Encodes `message` once and queues it for each of `peers`. What happens to one does not touch the others; the
-    /// first error is returned when all were tried.
+    /// Encodes `message` once and queues it for each of `peers`. A failure for one peer does not affect the others: the
+    /// first error is returned after all were tried.
     ///
     /// # Errors
-    /// When it cannot be encoded (then nothing is sent), or was not queued for a peer.
+    /// When the message cannot be encoded (then nothing is sent), or was not queued for a peer.
     pub fn send(
         &self,
         peers: impl IntoIterator<Item = NodeId>,
@@ -50,10 +52,10 @@ where
         Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 
-    /// Waits for the next message; `None` once the transport is shut down and everything was taken.
+    /// Waits for the next message. Returns `None` once the transport is shut down and the inbox is empty.
     ///
     /// # Errors
-    /// When what came is no message of this type: the peer is to blame, and the channel goes on.
+    /// When a frame is not a message of this type. The sender is to blame, and the channel goes on.
     pub async fn recv(&mut self) -> Option<Result<(Sender, GroupId, M), DecodeError>> {
         loop {
             if let Some(message) = decoded(self.inbox.recv().await?) {
@@ -62,10 +64,10 @@ where
         }
     }
 
-    /// Takes the next message, if one waits.
+    /// Takes the next message, if there is one.
     ///
     /// # Errors
-    /// As [`Channel::recv`].
+    /// The errors of [`Channel::recv`].
     pub fn try_recv(&mut self) -> Option<Result<(Sender, GroupId, M), DecodeError>> {
         loop {
             if let Some(message) = decoded(self.inbox.try_recv()?) {
@@ -81,19 +83,19 @@ impl<M> fmt::Debug for Channel<M> {
     }
 }
 
-/// Why a message was not sent to every peer.
+/// Reason why a message was not sent to every peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// It cannot be encoded; nobody was sent it.
+    /// The message cannot be encoded. It was sent to no peer.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// It was not queued for at least one peer.
+    /// The message was not queued for at least one peer.
     #[error(transparent)]
     Send(#[from] SendError),
 }
 
-/// The message of a frame; link events only come on the transport's own channel, which carries no messages.
+/// The message of a frame. Link events come only on the transport's own channel, which carries no messages.
 fn decoded<M>(incoming: Incoming) -> Option<Result<(Sender, GroupId, M), DecodeError>>
 where
     M: Wire<Small: DeserializeOwned>,

@@ -1,7 +1,7 @@
-//! From messages to frames and back: serde and bincode for the small section, nothing for the raw ones.
+//! Encoding of messages as frames: serde and bincode for the small section; raw sections are not encoded.
 //!
-//! This is the only place that knows bincode, so that it can be replaced. Integers are varints, little-endian; an enum's
-//! variant is its position, so that variants are only ever appended.
+//! No other module uses bincode, so that it can be replaced. Integers are little-endian varints. An enum's variant is
+//! encoded as its position, so variants are only appended.
 
 use std::fmt;
 use std::io;
@@ -16,14 +16,14 @@ use serde::de::DeserializeOwned;
 
 use crate::{ChannelId, Frame, FrameError};
 
-/// The longest small section that is encoded or decoded, in bytes. What is larger belongs into a raw section.
+/// Longest small section that is encoded or decoded, in bytes. Larger values belong into a raw section.
 pub const SMALL_BYTES_MAX: usize = 1 << 20;
 
-/// The frame that carries `message`. It is encoded once, for however many peers.
+/// Makes the frame that carries `message`. One frame can be sent to any number of peers.
 ///
 /// # Errors
-/// When serde refuses a value, the small section is above [`SMALL_BYTES_MAX`], or the parts make no frame. All three are
-/// the caller's mistake.
+/// When serde refuses a value, the small section is longer than [`SMALL_BYTES_MAX`], or the parts do not make a frame.
+/// The caller is to blame.
 pub fn encode<M>(channel: ChannelId, group: GroupId, message: &M) -> Result<Frame, EncodeError>
 where
     M: Wire<Small: Serialize>,
@@ -33,10 +33,11 @@ where
     Ok(Frame::new(channel, group, small, raw)?)
 }
 
-/// The message that `frame` carries, its raw sections slices of what arrived.
+/// Decodes the message that `frame` carries. Its raw sections are slices of the received bytes.
 ///
 /// # Errors
-/// When the small section is not exactly one value of this kind, or the sections make no message. Blame the peer.
+/// When the small section is not exactly one value of this type, or the sections do not make a message. The sender is
+/// to blame.
 pub fn decode<M>(frame: Frame) -> Result<M, DecodeError>
 where
     M: Wire<Small: DeserializeOwned>,
@@ -45,10 +46,10 @@ where
     Ok(M::from_parts(decode_small(&small)?, raw)?)
 }
 
-/// The bytes of one serde value.
+/// Encodes one serde value.
 ///
 /// # Errors
-/// As [`encode`].
+/// The errors of [`encode`].
 pub fn encode_small<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
     let mut out = Out(BytesMut::with_capacity(SMALL_BYTES_USUAL));
     bincode::serde::encode_into_writer(value, &mut out, CONFIGURATION).map_err(|error| match error {
@@ -58,69 +59,70 @@ pub fn encode_small<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
     Ok(out.0.freeze())
 }
 
-/// The value that these bytes, and no more, are.
+/// Decodes one serde value from all of `bytes`.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (value, used) = bincode::serde::decode_from_slice(bytes, CONFIGURATION).map_err(|_| DecodeError::Small)?;
     if used == bytes.len() { Ok(value) } else { Err(DecodeError::Trailing { bytes: bytes.len() - used }) }
 }
 
-/// Writes one serde value of any length: what goes to disk, not into a frame.
+/// Writes one serde value of any length, to disk rather than into a frame.
 ///
 /// # Errors
-/// Those of the writer, and `InvalidData` when serde refuses a value.
+/// The errors of the writer, and `InvalidData` when serde refuses a value.
 pub fn write_value<T: Serialize>(value: &T, out: &mut dyn io::Write) -> io::Result<()> {
     let mut out = Stream { stream: out, failure: None };
     let encoded = bincode::serde::encode_into_writer(value, &mut out, UNLIMITED);
     encoded.map_err(|error| out.failure.take().unwrap_or_else(|| invalid(&error)))
 }
 
-/// Reads what [`write_value`] wrote, from a source that is trusted or was verified: lengths in it are believed.
+/// Reads a value that [`write_value`] wrote. The source must be trusted or verified, because lengths in it are not
+/// checked.
 ///
 /// # Errors
-/// Those of the reader, and `InvalidData` when the bytes are not a value of this kind.
+/// The errors of the reader, and `InvalidData` when the bytes are not a value of this type.
 pub fn read_value<T: DeserializeOwned>(from: &mut dyn io::Read) -> io::Result<T> {
     let mut from = Stream { stream: from, failure: None };
     let decoded = bincode::serde::decode_from_reader(&mut from, UNLIMITED);
     decoded.map_err(|error| from.failure.take().unwrap_or_else(|| invalid(&error)))
 }
 
-/// Why a message is no frame. Nothing was sent.
+/// Reason why a message cannot be made into a frame. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// Serde refused a value.
     #[error("a value that cannot be encoded")]
     Value,
-    /// The small section is above [`SMALL_BYTES_MAX`].
-    #[error("the small section is above {SMALL_BYTES_MAX} bytes")]
+    /// The small section is longer than [`SMALL_BYTES_MAX`].
+    #[error("the small section is longer than {SMALL_BYTES_MAX} bytes")]
     TooLarge,
-    /// The parts make no frame.
+    /// The parts do not make a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
 
-/// Why a frame is no message. The peer is to blame.
+/// Reason why a frame is not a message. The sender is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The small section is not a value of this kind, or is above [`SMALL_BYTES_MAX`].
+    /// The small section is not a value of this type, or is longer than [`SMALL_BYTES_MAX`].
     #[error("the small section cannot be decoded")]
     Small,
-    /// Bytes behind the value of the small section.
-    #[error("{bytes} bytes behind the small section's value")]
+    /// Bytes follow the value of the small section.
+    #[error("{bytes} bytes follow the value of the small section")]
     Trailing {
-        /// How many.
+        /// Number of these bytes.
         bytes: usize,
     },
-    /// The sections make no message.
+    /// The sections do not make a message.
     #[error(transparent)]
     Parts(#[from] WireError),
 }
 
-/// Grows as needed up to [`SMALL_BYTES_MAX`].
+/// A buffer that grows as needed up to [`SMALL_BYTES_MAX`].
 struct Out(BytesMut);
 
 impl Writer for Out {
@@ -133,7 +135,8 @@ impl Writer for Out {
     }
 }
 
-/// A stream of the standard library, and the error that it gave, which bincode without `std` cannot carry.
+/// A stream of the standard library with the last error that it returned, because bincode without `std` cannot return
+/// it.
 struct Stream<'a, S: ?Sized> {
     stream: &'a mut S,
     failure: Option<io::Error>,

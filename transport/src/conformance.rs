@@ -1,8 +1,8 @@
-//! The contract of [`Transport`] as a suite that any transport can be put through. Feature `testing`.
+//! The contract of [`Transport`] as a suite of checks for any transport. Feature `testing`.
 //!
-//! A transport passes by way of a [`Harness`], which alone knows how its time passes: with a runtime and sockets, or
-//! simulated. Each [`Clause`] is checked on a fresh harness and is independent of the others, so that a transport that breaks
-//! one of them fails exactly that one.
+//! A transport is checked through a [`Harness`], which lets time pass: with a runtime and sockets, or simulated. Each
+//! [`Clause`] is checked on a fresh harness and does not depend on the others, so that a transport that breaks one
+//! clause fails exactly that check.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -47,7 +47,7 @@ use quorate_protocol::{Identity, NodeId};
 
 use crate::{Limits, Transport};
 
-/// The bounds that a harness must give its transports: small, so that the suite meets them.
+/// The bounds that a harness must give its transports. They are small, so that the checks reach them.
 pub const LIMITS: Limits = Limits {
     frame_bytes_max: 64 << 10,
     queue_frames_max: 64,
@@ -56,66 +56,68 @@ pub const LIMITS: Limits = Limits {
     inbox_bytes_max: 1 << 20,
 };
 
-/// Makes transports and lets their time pass. Frames move only while it settles.
+/// Starts transports and lets their time pass. Frames move only during [`Harness::settle`].
 pub trait Harness {
-    /// Starts a node, with [`LIMITS`]. One of the same id that runs is ended first.
+    /// Starts a node, with [`LIMITS`]. A running node with the same id is ended first.
     fn join(&mut self, identity: Identity) -> Arc<dyn Transport>;
 
-    /// Where the node that joined last under this id is reached; for one that never joined, an address at which
-    /// nobody answers.
+    /// The address of the node that last joined under this id; for an id that never joined, an address at which nothing
+    /// answers.
     fn address(&self, node: NodeId) -> String;
 
-    /// Lets time pass until the condition holds, and says whether it does. Looking at the condition may itself send: it
-    /// must be looked at again and again. A simulation gives up when nothing is left to
-    /// happen; others after a time that no correct transport needs.
+    /// Lets time pass until the condition holds, and returns whether it does. The condition may itself send frames, so
+    /// it must be evaluated again and again. A simulation gives up when no event is left; others give up after a time
+    /// that no correct transport needs.
     fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool;
 
-    /// Shuts the transport down and lets time pass until it is.
+    /// Shuts the transport down and lets time pass until the shutdown is complete.
     fn shutdown(&mut self, transport: &dyn Transport);
 }
 
-/// One promise of the contract.
+/// One clause of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Clause {
     /// A frame arrives at most once.
     AtMostOnce,
-    /// A frame arrives as it was sent, whatever its shape, on both lanes.
+    /// A frame arrives as it was sent, whatever its sections are, on both lanes.
     NeverCorrupt,
     /// A frame arrives under the node and incarnation that sent it.
     NeverMisattributed,
     /// Frames of one lane arrive in order while the connection stands.
     OrderWithinConnection,
-    /// Nothing of an older connection arrives after something of a newer one.
+    /// No frame of an older connection arrives after a frame of a newer one.
     NothingOld,
-    /// `send` refuses what exceeds the queue's bounds, and takes frames again when there is room.
+    /// `send` refuses a frame that exceeds the queue's bounds, and accepts frames again when there is room.
     QueueBounded,
-    /// An inbox holds no more than its bounds; the newest frames are dropped.
+    /// An inbox holds no more than its bounds allow; above them the newest frames are dropped.
     InboxBounded,
     /// A channel has one reader, until its inbox is dropped.
     ClaimsExclusive,
-    /// A frame reaches the reader of its channel and nobody else.
+    /// A frame reaches the reader of its channel and no other reader.
     ClaimsRouted,
     /// `send` to a node that is not a known peer is refused.
     UnknownRefused,
-    /// Nothing is heard of a node that is not a known peer.
+    /// No frame arrives from a node that is not a known peer.
     StrangerUnheard,
-    /// Nothing more is heard of a peer that was removed.
+    /// No frame arrives from a peer after it was removed.
     RemovedUnheard,
-    /// A frame above the bound is refused; one that just fits arrives.
+    /// A frame above the bound is refused; a frame of exactly the bound arrives.
     OversizeRefused,
-    /// The transport's own channel carries nothing of others.
+    /// No other frame can be sent on the transport's own channel.
     OwnChannelReserved,
-    /// What is sent without a connection is refused, and does not arrive later.
+    /// A frame that is sent without a connection is refused, and does not arrive later.
     NothingKept,
-    /// A peer of another incarnation than the expected one is not spoken to; without an expectation it is.
+    /// No connection is made to a peer with another incarnation than the expected one. Without an expectation, any
+    /// incarnation is accepted.
     IncarnationExpected,
-    /// The reader of the transport's own channel is told who is at the other end of each link, and when it goes.
+    /// The reader of the transport's own channel learns which node is at the other end of each link, and when the link
+    /// goes down.
     LinksTold,
-    /// What was queued before the shutdown arrives.
+    /// Frames that were queued before the shutdown arrive.
     ShutdownFlushes,
-    /// After the shutdown everything is refused, and inboxes end.
+    /// After the shutdown every call is refused, and inboxes end.
     ShutdownRefuses,
-    /// Sends are counted, each under its outcome.
+    /// Every send is counted under its outcome.
     Counted,
 }
 
@@ -147,7 +149,7 @@ impl Clause {
     /// Checks this clause on a fresh harness.
     ///
     /// # Errors
-    /// When the transport breaks it, or does not get far enough to tell.
+    /// When the transport breaks the clause, or the check cannot be carried out.
     pub fn check(self, harness: &mut dyn Harness) -> Result<(), Failure> {
         let outcome = match self {
             Self::AtMostOnce => clauses::at_most_once(harness),
@@ -175,12 +177,12 @@ impl Clause {
     }
 }
 
-/// A clause that a transport breaks, and how.
+/// A clause that a transport breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which.
+    /// The clause.
     pub clause: Clause,
-    /// How.
+    /// Description of the failure.
     pub what: String,
 }
 
@@ -192,7 +194,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Checks every clause, each on a harness of its own, and gives those that are broken.
+/// Checks every clause, each on a harness of its own, and returns those that are broken.
 pub fn failures<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Failure> {
     Clause::ALL.into_iter().filter_map(|clause| clause.check(&mut make()).err()).collect()
 }

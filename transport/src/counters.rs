@@ -1,4 +1,4 @@
-//! What a transport counts.
+//! Counters of a transport.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use crate::Refusal;
 
 macro_rules! counts {
     ($($(#[$meta:meta])* $name:ident, $text:literal;)*) => {
-        /// What is counted beside refusals.
+        /// An event that a transport counts. Refusals are counted apart.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Count {
@@ -17,7 +17,7 @@ macro_rules! counts {
             /// Every count.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The count's name as a metric has it.
+            /// Name of the counter in metrics.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
@@ -29,27 +29,27 @@ macro_rules! counts {
 counts! {
     /// Frames that were queued for a peer.
     FramesSent, "frames_sent";
-    /// Their bytes on the wire.
+    /// Bytes of these frames on the wire.
     BytesSent, "bytes_sent";
     /// Frames that reached an inbox.
     FramesReceived, "frames_received";
-    /// Their bytes on the wire.
+    /// Bytes of these frames on the wire.
     BytesReceived, "bytes_received";
-    /// Writes to sockets; frames sent a write is how well they are coalesced.
+    /// Writes to sockets. Frames sent divided by writes shows how well frames are coalesced.
     Writes, "writes";
     /// Connections that this node dialled and that passed the handshake.
     ConnectionsDialled, "connections_dialled";
     /// Connections that this node accepted and that passed the handshake.
     ConnectionsAccepted, "connections_accepted";
-    /// Dials that reached nobody.
+    /// Dials that no node answered.
     DialsFailed, "dials_failed";
-    /// Connections that ended, for whatever reason.
+    /// Connections that ended, for any reason.
     ConnectionsLost, "connections_lost";
     /// Frames that waited when their connection ended, and were dropped.
     StaleDropped, "stale_dropped";
     /// Frames dropped because the inbox was full.
     InboxFull, "inbox_full";
-    /// Frames dropped because nobody claimed their channel.
+    /// Frames dropped because their channel had no reader.
     Unclaimed, "unclaimed";
     /// Link events dropped because too many waited.
     LinkEventsDropped, "link_events_dropped";
@@ -67,7 +67,7 @@ counts! {
     SendClosed, "send_closed";
 }
 
-/// The counters of one transport: written by it, read through [`Counts`].
+/// The counters of one transport. The transport writes them; users read them through [`Counts`].
 #[derive(Debug)]
 pub struct Counters {
     counts: [AtomicU64; Count::ALL.len()],
@@ -75,22 +75,22 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts one more.
+    /// Adds one to a counter.
     pub fn add(&self, count: Count) {
         self.add_many(count, 1);
     }
 
-    /// Counts `amount` more.
+    /// Adds `amount` to a counter.
     pub fn add_many(&self, count: Count, amount: u64) {
         self.counts[count as usize].fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// Counts a refusal and says how many there were with it.
+    /// Counts a refusal and returns how many there were, this one included.
     pub fn refuse(&self, refusal: Refusal) -> u64 {
         self.refusals[refusal as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The counters as they are now.
+    /// The current values of the counters.
     #[must_use]
     pub fn read(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Default for Counters {
     }
 }
 
-/// The counters at one moment. They only grow.
+/// Values of the counters at one moment. They only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     counts: [u64; Count::ALL.len()],
@@ -118,19 +118,19 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// One count.
+    /// The value of one counter.
     #[must_use]
     pub fn of(&self, count: Count) -> u64 {
         self.counts[count as usize]
     }
 
-    /// How often connections were refused, or ended, for this reason.
+    /// Number of connections that were refused or ended for this reason.
     #[must_use]
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refusals[refusal as usize]
     }
 
-    /// Every count with its name, then every refusal with its reason's name.
+    /// Every counter with its name, then every refusal with its name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let counts = Count::ALL.iter().map(|count| (count.name(), self.of(*count)));
         counts.chain(Refusal::ALL.iter().map(|refusal| (refusal.name(), self.refused(*refusal))))

@@ -1,43 +1,43 @@
-//! What travels: frames on numbered channels.
+//! Frames and the numbered channels that they travel on.
 
 use std::fmt;
 
 use bytes::Bytes;
 use quorate_protocol::{GroupId, Incarnation, NodeId};
 
-/// The number of a channel: who reads a frame on the other side.
+/// The number of a channel. It decides which reader of the receiving node gets a frame.
 ///
-/// | channels | whose |
+/// | channels | readers |
 /// |---|---|
-/// | 0 | the transport's own: nothing can be sent there, and who claims it is told of links |
+/// | 0 | the transport itself: users cannot send on it, and its reader learns of link events |
 /// | 1 | the node |
 /// | 2 | snapshots, on the bulk lane |
 /// | 3 | request and response |
 /// | 4 | replicas |
-/// | 5 | small frames of replicas and cores, several in one |
-/// | 6 to 15 | kept for later |
+/// | 5 | small frames of replicas and cores, several in one frame |
+/// | 6 to 15 | reserved |
 /// | 16 and up | cores |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u16);
 
 impl ChannelId {
-    /// The transport's own.
+    /// The transport's own channel.
     pub const TRANSPORT: Self = Self(0);
-    /// The node's: standings, liveness.
+    /// The node's channel: standings and liveness.
     pub const NODE: Self = Self(1);
     /// Chunks of snapshots. The only channel on the bulk lane.
     pub const SNAPSHOTS: Self = Self(2);
     /// Request and response.
     pub const RPC: Self = Self(3);
-    /// Replicas among themselves.
+    /// Messages between replicas.
     pub const REPLICA: Self = Self(4);
-    /// Small frames of replicas and cores, several in one. Who claims the channels of replicas and cores claims this one with
-    /// them, so that one inbox keeps their order.
+    /// Small frames of replicas and cores, several in one frame. The reader of the channels of replicas and cores
+    /// claims this channel with them, so that one inbox keeps their order.
     pub const BUNDLES: Self = Self(5);
     /// The first channel of the cores.
     pub const FIRST_CORE: Self = Self(16);
 
-    /// The lane that frames of this channel take.
+    /// The lane that carries frames of this channel.
     #[must_use]
     pub const fn lane(self) -> Lane {
         if self.0 == Self::SNAPSHOTS.0 { Lane::Bulk } else { Lane::Control }
@@ -53,14 +53,14 @@ impl fmt::Display for ChannelId {
 /// One of the two ways to a peer. Each is a connection of its own, so that a snapshot never delays a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Everything but snapshots.
+    /// All frames but snapshots.
     Control,
     /// Snapshots.
     Bulk,
 }
 
 impl Lane {
-    /// Both.
+    /// Both lanes.
     pub const ALL: [Self; 2] = [Self::Control, Self::Bulk];
 }
 
@@ -73,12 +73,12 @@ impl fmt::Display for Lane {
     }
 }
 
-/// The most raw sections that a frame holds.
+/// Largest number of raw sections in a frame.
 pub const SECTIONS_MAX: usize = 255;
 
-/// One message in its parts: a small section that serde wrote, and raw sections that nothing copies.
+/// One message in its parts: a small section that serde wrote, and raw sections that are not copied.
 ///
-/// The checksum is computed once, when the frame is made; sending it to many peers encodes it once.
+/// The checksum is computed once, when the frame is made. A frame that is sent to many peers is encoded once.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -98,10 +98,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame of these parts.
+    /// Makes a frame from its parts.
     ///
     /// # Errors
-    /// When there are more than [`SECTIONS_MAX`] raw sections, or the whole is longer than its format can say (4 GiB).
+    /// When there are more than [`SECTIONS_MAX`] raw sections, or the frame is longer than the format allows (4 GiB).
     pub fn new(channel: ChannelId, group: GroupId, small: Bytes, raw: Vec<Bytes>) -> Result<Self, FrameError> {
         if raw.len() > SECTIONS_MAX {
             return Err(FrameError::Sections { sections: raw.len() });
@@ -121,12 +121,12 @@ impl Frame {
         Ok(Self { channel, group, small, raw, checksum })
     }
 
-    /// A frame whose parts came out of a body with this checksum, which was verified.
+    /// Makes a frame from the parts of a body whose checksum was verified.
     pub(crate) fn verified(channel: ChannelId, group: GroupId, small: Bytes, raw: Vec<Bytes>, checksum: u32) -> Self {
         Self { channel, group, small, raw, checksum }
     }
 
-    /// Who reads it on the other side.
+    /// The channel of the frame.
     #[must_use]
     pub fn channel(&self) -> ChannelId {
         self.channel
@@ -150,7 +150,7 @@ impl Frame {
         &self.raw
     }
 
-    /// The small section and the raw ones.
+    /// Takes the frame apart into the small section and the raw ones.
     #[must_use]
     pub fn into_sections(self) -> (Bytes, Vec<Bytes>) {
         (self.small, self.raw)
@@ -162,43 +162,43 @@ impl Frame {
         self.checksum
     }
 
-    /// How many bytes follow the header on the wire.
+    /// Number of bytes that follow the header on the wire.
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         body_len(&self.small, &self.raw)
     }
 
-    /// How many bytes it takes on the wire: what queues and inboxes count.
+    /// Number of bytes that the frame takes on the wire. Queues and inboxes count these.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         crate::wire::HEADER_BYTES + self.body_bytes()
     }
 }
 
-/// Why parts are not a frame. Nothing was changed.
+/// Reason why parts do not make a frame. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// More raw sections than a frame holds.
-    #[error("{sections} raw sections, and a frame holds {SECTIONS_MAX}")]
+    /// There are more raw sections than a frame can hold.
+    #[error("{sections} raw sections, but a frame holds at most {SECTIONS_MAX}")]
     Sections {
-        /// How many.
+        /// Number of raw sections.
         sections: usize,
     },
-    /// Longer than the format can say.
-    #[error("a frame of {bytes} bytes, and its format ends at 4 GiB")]
+    /// The frame is longer than the format allows.
+    #[error("a frame of {bytes} bytes is longer than the 4 GiB of its format")]
     TooLarge {
-        /// How long.
+        /// Length of the frame in bytes.
         bytes: usize,
     },
 }
 
-/// Who sent a frame: proven by the handshake, never by the frame itself.
+/// Sender of a frame, as the handshake proved it; the frame itself is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sender {
-    /// Which node.
+    /// Id of the node.
     pub node: NodeId,
-    /// Which life of its data directory.
+    /// Incarnation of its data directory.
     pub incarnation: Incarnation,
 }
 
@@ -210,13 +210,13 @@ impl fmt::Display for Sender {
 
 /// A frame that arrived.
 ///
-/// A section that is kept pins the sections of its own frame and nothing else: over TCP each frame's body is an allocation
-/// of exactly its length.
+/// Keeping a section keeps the memory of its whole frame, but of no other frame: over TCP the body of each frame is an
+/// allocation of exactly its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Who sent it.
+    /// Sender of the frame.
     pub from: Sender,
-    /// What arrived.
+    /// The frame.
     pub frame: Frame,
 }
 

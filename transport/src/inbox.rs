@@ -1,4 +1,4 @@
-//! Where frames and link events wait for their reader.
+//! Queue of frames and link events that wait for their reader.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -8,22 +8,22 @@ use std::task::{Context, Poll, Waker};
 use crate::router::Claim;
 use crate::{LinkEvent, Received};
 
-/// The reading end of one or several channels: one queue, one waker, for one reader.
+/// The reading end of one or several channels: one queue and one waker, for one reader.
 ///
-/// It is bounded in frames and bytes ([`Limits`](crate::Limits)); when it is full the newest frames are dropped and
-/// counted. Link events have a queue of their own and come first. Dropping the inbox gives its channels back.
+/// It is bounded in frames and bytes ([`Limits`](crate::Limits)). When it is full, the newest frames are dropped and
+/// counted. Link events have a queue of their own and are read first. Dropping the inbox releases its channels.
 #[derive(Debug)]
 pub struct Inbox {
     shared: Arc<Shared>,
     _claim: Claim,
 }
 
-/// What an inbox gives.
+/// An item of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A frame arrived.
     Frame(Received),
-    /// A link changed. Only the inbox that covers [`ChannelId::TRANSPORT`](crate::ChannelId::TRANSPORT) is told.
+    /// A link changed. Only the inbox that covers [`ChannelId::TRANSPORT`](crate::ChannelId::TRANSPORT) receives these.
     Link(LinkEvent),
 }
 
@@ -32,12 +32,12 @@ impl Inbox {
         Self { shared, _claim: claim }
     }
 
-    /// Takes what waits first, if anything does.
+    /// Takes the next item, if there is one.
     pub fn try_recv(&mut self) -> Option<Incoming> {
         self.shared.lock().pop()
     }
 
-    /// As [`Inbox::recv`], for hand-written futures. Only the waker of the last call is woken.
+    /// Like [`Inbox::recv`], for hand-written futures. Only the waker of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Incoming>> {
         let mut queue = self.shared.lock();
         if let Some(incoming) = queue.pop() {
@@ -53,8 +53,8 @@ impl Inbox {
         Poll::Pending
     }
 
-    /// Waits for the next; `None` once the transport is shut down and everything was taken. Needs no runtime; dropping the
-    /// future loses nothing.
+    /// Waits for the next item. Returns `None` once the transport is shut down and the inbox is empty. Needs no
+    /// runtime. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Incoming> {
         poll_fn(|context| self.poll_recv(context)).await
     }
@@ -82,7 +82,7 @@ impl Shared {
         Self { frames_max, bytes_max, queue: Mutex::default() }
     }
 
-    /// Takes the frame in, or says that it did not fit.
+    /// Queues the frame; returns false if it did not fit.
     pub(crate) fn push(&self, received: Received) -> bool {
         let bytes = received.frame.wire_bytes();
         let mut queue = self.lock();
@@ -95,7 +95,7 @@ impl Shared {
         true
     }
 
-    /// Takes the event in, or says that it did not fit.
+    /// Queues the event; returns false if it did not fit.
     pub(crate) fn push_link(&self, event: LinkEvent) -> bool {
         let mut queue = self.lock();
         if queue.closed {
@@ -111,7 +111,7 @@ impl Shared {
         true
     }
 
-    /// Lets the reader take what waits, and nothing else.
+    /// Ends the inbox once the reader has taken all items that wait.
     pub(crate) fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
@@ -134,7 +134,7 @@ impl Queue {
     }
 }
 
-/// The waker runs without the lock, since it may run the reader.
+/// Wakes the reader after releasing the lock, because the waker may run the reader.
 fn wake(mut queue: MutexGuard<'_, Queue>) {
     let waker = queue.waker.take();
     drop(queue);
@@ -143,7 +143,7 @@ fn wake(mut queue: MutexGuard<'_, Queue>) {
     }
 }
 
-/// The peer whose link the event tells of. Of these events one a peer is kept, which bounds them.
+/// The peer of an `Up` or `Down` event. Only the newest of these events is kept for each peer, which bounds them.
 fn linked(event: &LinkEvent) -> Option<quorate_protocol::NodeId> {
     match event {
         LinkEvent::Up { peer } | LinkEvent::Down { peer, .. } => Some(peer.node),
@@ -151,5 +151,5 @@ fn linked(event: &LinkEvent) -> Option<quorate_protocol::NodeId> {
     }
 }
 
-/// How many events may wait for a refusal to be still told.
+/// Number of waiting events above which refusals are no longer queued.
 const LINK_EVENTS_MAX: usize = 256;

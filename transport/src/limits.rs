@@ -10,24 +10,24 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest frame, header included, in bytes. A longer one is refused by `send`, and ends the connection that
-    /// it comes over before anything is allocated for it. 8 MiB unless set.
+    /// Length of the longest frame in bytes, header included. `send` refuses a longer one. A longer one that arrives ends
+    /// its connection before memory is allocated for it. Default: 8 MiB.
     pub frame_bytes_max: usize,
-    /// The most frames that wait for one peer on one lane; the next is refused by `send`. 16,384 unless set.
+    /// Number of frames that may wait for one peer on one lane; above it `send` refuses. Default: 16,384.
     pub queue_frames_max: usize,
-    /// The most bytes that wait for one peer on one lane; a frame beyond is refused by `send`. 32 MiB unless set.
+    /// Number of bytes that may wait for one peer on one lane; above it `send` refuses. Default: 32 MiB.
     pub queue_bytes_max: usize,
-    /// The most frames that wait in one inbox; newer ones are dropped and counted. 65,536 unless set.
+    /// Number of frames that may wait in one inbox; newer ones are dropped and counted. Default: 65,536.
     pub inbox_frames_max: usize,
-    /// The most bytes that wait in one inbox; newer frames are dropped and counted. 64 MiB unless set.
+    /// Number of bytes that may wait in one inbox; newer frames are dropped and counted. Default: 64 MiB.
     pub inbox_bytes_max: usize,
 }
 
 impl Limits {
-    /// Whether the bounds fit each other.
+    /// Checks that the bounds fit each other.
     ///
     /// # Errors
-    /// When the longest frame would never fit a queue, an inbox or its own format, or a queue holds nothing.
+    /// When the longest frame would never fit a queue, an inbox or its own format, or a queue can hold no frame.
     pub fn check(&self) -> Result<(), LimitsError> {
         if self.frame_bytes_max < FRAME_BYTES_LEAST || u32::try_from(self.frame_bytes_max).is_err() {
             return Err(LimitsError::Frame);
@@ -54,18 +54,18 @@ impl Default for Limits {
     }
 }
 
-/// Which bounds do not fit. Nothing was changed.
+/// Bounds that do not fit each other. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitsError {
     /// The longest frame is shorter than a heartbeat, or longer than 4 GiB.
     #[error("frame_bytes_max must lie between {FRAME_BYTES_LEAST} bytes and 4 GiB")]
     Frame,
-    /// A queue holds nothing, or less than the longest frame.
-    #[error("a queue must hold at least one frame, and the longest one")]
+    /// A queue can hold no frame, or not the longest frame.
+    #[error("a queue must have room for at least one frame, and for the longest frame")]
     Queue,
-    /// An inbox holds nothing, or less than the longest frame.
-    #[error("an inbox must hold at least one frame, and the longest one")]
+    /// An inbox can hold no frame, or not the longest frame.
+    #[error("an inbox must have room for at least one frame, and for the longest frame")]
     Inbox,
 }
 

@@ -1,4 +1,4 @@
-//! What a transport tells of its links, and why it refuses.
+//! Events of a transport's links, and reasons to refuse a connection.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use quorate_protocol::NodeId;
 
 use crate::Sender;
 
-/// A change of a link, told to the inbox that claimed [`ChannelId::TRANSPORT`](crate::ChannelId::TRANSPORT).
+/// A change of a link, for the inbox that claimed [`ChannelId::TRANSPORT`](crate::ChannelId::TRANSPORT).
 ///
-/// A link is this node's way to a peer; the peer's way back is a link of the peer's. Only the newest of several
-/// waiting `Up` and `Down` of one peer is kept.
+/// A link is this node's way to a peer; the peer's way back is a link of the peer. Of several waiting `Up` and `Down`
+/// events of one peer, only the newest is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// Frames can be sent to the peer.
     Up {
-        /// Who answered there.
+        /// The node that answered.
         peer: Sender,
     },
-    /// Frames can no longer be sent to the peer. What was queued is dropped.
+    /// Frames can no longer be sent to the peer. Queued frames are dropped.
     Down {
-        /// Who was there.
+        /// The node that was there.
         peer: Sender,
-        /// Why.
+        /// Reason why the link went down.
         reason: DownReason,
     },
-    /// A connection was not made, or was ended for what came over it.
+    /// A connection was not made, or was ended because of the bytes that came over it.
     Refused {
-        /// Who was on the other side, as far as it is known.
+        /// The node on the other side, if it is known.
         peer: Option<NodeId>,
-        /// Why.
+        /// Reason of the refusal.
         refusal: Refusal,
-        /// Which side refused.
+        /// The side that refused.
         by: RefusedBy,
     },
 }
 
-/// Which side refused a connection.
+/// The side that refused a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusedBy {
     /// This node.
@@ -44,7 +44,7 @@ pub enum RefusedBy {
     Peer,
 }
 
-/// Why a link went down.
+/// Reason why a link went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DownReason {
@@ -52,11 +52,11 @@ pub enum DownReason {
     Closed,
     /// The connection failed.
     Failed(std::io::ErrorKind),
-    /// What came over it was refused, or the peer was silent for too long.
+    /// This node refused the bytes that came over the connection, or the peer was silent for too long.
     Refused(Refusal),
-    /// The peer was removed, or given another address or incarnation.
+    /// The peer was removed, or its address or incarnation was changed.
     PeerChanged,
-    /// The network between the nodes was cut. Only networks in memory know.
+    /// The network between the nodes was cut. Only networks in memory report this.
     Cut,
     /// This transport was shut down.
     Shutdown,
@@ -77,7 +77,8 @@ impl fmt::Display for DownReason {
 
 macro_rules! refusals {
     ($($(#[$meta:meta])* $name:ident = $code:literal, $text:literal, $message:literal;)*) => {
-        /// Why a connection is refused, or ended for what came over it. Each is counted and logged.
+        /// Reason why a connection is refused, or is ended because of the bytes that came over it. Each refusal is counted
+        /// and logged.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Refusal {
@@ -88,13 +89,13 @@ macro_rules! refusals {
             /// Every reason, in the order of their codes.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The reason's number in the answer of a handshake. Never changes.
+            /// Number of the reason in the answer of a handshake. Never changes.
             #[must_use]
             pub const fn code(self) -> u16 {
                 match self { $(Self::$name => $code),* }
             }
 
-            /// The reason's name as a metric has it.
+            /// Name of the reason in metrics.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
@@ -116,17 +117,17 @@ refusals! {
     Version = 2, "version", "no version of the wire format in common";
     /// The other side belongs to another cluster.
     Cluster = 3, "cluster", "the other side belongs to another cluster";
-    /// The node that answered is not the one that was asked for.
+    /// The node that answered is not the node that was dialled.
     Node = 4, "node", "another node answers at this address";
-    /// The peer's data directory is another than the expected one.
+    /// The peer has another incarnation than the expected one.
     Incarnation = 5, "incarnation", "the peer has another incarnation than expected";
     /// The dialer is not a known peer.
     UnknownPeer = 6, "unknown_peer", "the dialer is not a known peer";
-    /// A handshake that no correct peer sends.
+    /// No correct peer sends such a handshake.
     Handshake = 7, "handshake", "malformed handshake";
-    /// More connections than the configured bound wait for their handshake.
+    /// More connections than the bound allows wait for their handshake.
     TooManyConnections = 8, "too_many_connections", "too many connections wait for their handshake";
-    /// A newer connection of the same peer exists.
+    /// The same peer has a newer connection.
     Superseded = 9, "superseded", "a newer connection of the peer took over";
     /// The transport is being shut down.
     ShuttingDown = 10, "shutting_down", "the transport is being shut down";
@@ -134,19 +135,19 @@ refusals! {
     HandshakeTimeout = 11, "handshake_timeout", "the handshake did not end in time";
     /// The connection ended in the handshake.
     HandshakeCut = 12, "handshake_cut", "the connection ended in the handshake";
-    /// A frame above the configured bound.
+    /// The frame is above the bound.
     FrameTooLarge = 13, "frame_too_large", "a frame above the bound";
-    /// Bytes that do not fit their checksum: flipped bits, or garbage.
+    /// The bytes do not fit their checksum: bits were flipped, or the bytes are garbage.
     Corrupt = 14, "corrupt", "bytes that do not fit their checksum";
-    /// A frame of another version than the agreed one.
+    /// The frame has another version than the agreed one.
     FrameVersion = 15, "frame_version", "a frame of another version than agreed";
-    /// A frame that claims another sender than the connection's.
+    /// The frame names another sender than the sender of the connection.
     FrameSender = 16, "frame_sender", "a frame of another sender than the connection's";
-    /// A frame whose sections do not fill it.
+    /// The sections of the frame do not fill it.
     FrameSections = 17, "frame_sections", "a frame whose sections do not fill it";
-    /// A frame of the transport's own channel that no correct peer sends, or one on the wrong lane.
+    /// No correct peer sends this frame on the transport's own channel, or the frame is on the wrong lane.
     FrameChannel = 18, "frame_channel", "a frame that no correct peer sends on this connection";
-    /// Nothing was heard for longer than the heartbeat time-out.
+    /// The peer was silent for longer than the heartbeat time-out.
     HalfOpen = 19, "half_open", "nothing was heard for longer than the heartbeat time-out";
 }
 

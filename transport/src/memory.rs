@@ -34,25 +34,25 @@ use crate::{
     PeerError, Received, Router, SendError, Sender, Transport,
 };
 
-/// When frames move.
+/// Time at which frames move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// Within `send`.
+    /// During `send`.
     Immediate,
-    /// In [`Network::settle`].
+    /// During [`Network::settle`].
     OnSettle,
 }
 
-/// The network that nodes join. Clones are the same network.
+/// The network that nodes join. Clones are handles of the same network.
 ///
-/// It is deterministic: frames move in the order of senders, then receivers, then sending.
+/// It is deterministic: frames move in the order of senders, then of receivers, then of sending.
 #[derive(Clone, Debug)]
 pub struct Network {
     state: Arc<Mutex<State>>,
 }
 
 impl Network {
-    /// A network without nodes.
+    /// Makes a network without nodes.
     ///
     /// # Errors
     /// When the bounds do not fit each other.
@@ -70,7 +70,7 @@ impl Network {
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
-    /// Adds a node. One of the same id that is there already is shut down, as a process is whose successor started.
+    /// Adds a node. A node with the same id that is there already is shut down, as if its process had been replaced.
     #[must_use]
     pub fn join(&self, identity: Identity) -> Arc<MemoryTransport> {
         let counters = Arc::new(Counters::default());
@@ -85,33 +85,33 @@ impl Network {
         Arc::new(MemoryTransport { identity, life, network: self.clone(), router, counters })
     }
 
-    /// Moves every frame that may move, and says how many did.
+    /// Moves every frame that can move, and returns how many did.
     pub fn settle(&self) -> usize {
         let mut state = self.lock();
         let links: Vec<_> = state.links.keys().copied().collect();
         links.into_iter().map(|(from, to)| state.drain(from, to)).sum()
     }
 
-    /// Cuts the way from one node to another; the way back stands. What was under way is lost.
+    /// Cuts the way from one node to another; the way back stays. Frames on the way are lost.
     pub fn cut(&self, from: NodeId, to: NodeId) {
         let mut state = self.lock();
         state.cuts.insert((from, to));
         state.relink(DownReason::Cut);
     }
 
-    /// Mends the way from one node to another.
+    /// Restores the way from one node to another.
     pub fn heal(&self, from: NodeId, to: NodeId) {
         let mut state = self.lock();
         state.cuts.remove(&(from, to));
         state.relink(DownReason::Cut);
     }
 
-    /// Holds what is sent to a node until it is released: it waits in the senders' bounded queues.
+    /// Holds the frames for a node until it is released: they wait in the bounded queues of their senders.
     pub fn hold(&self, to: NodeId) {
         self.lock().held.insert(to);
     }
 
-    /// Lets what was held move again.
+    /// Lets frames for a node move again.
     pub fn release(&self, to: NodeId) {
         let mut state = self.lock();
         state.held.remove(&to);
@@ -218,7 +218,7 @@ struct State {
     links: BTreeMap<(NodeId, NodeId), Link>,
     cuts: BTreeSet<(NodeId, NodeId)>,
     held: BTreeSet<NodeId>,
-    /// How many nodes joined so far: tells the lives of one identity apart.
+    /// Number of nodes that joined so far; tells several joins under one identity apart.
     joined: u64,
 }
 
@@ -276,7 +276,7 @@ impl State {
         moved
     }
 
-    /// The member of this life, unless it left.
+    /// The member that joined as this life, unless it left.
     fn member(&mut self, (node, life): (NodeId, u64)) -> Option<&mut Member> {
         self.nodes.get_mut(&node).filter(|member| member.life == life)
     }
@@ -288,7 +288,7 @@ impl State {
         }
     }
 
-    /// Takes down the links that may no longer be, and brings up those that may.
+    /// Takes down the links that are no longer possible, and brings up those that are.
     fn relink(&mut self, reason: DownReason) {
         let gone: Vec<_> = self
             .links
@@ -315,7 +315,7 @@ impl State {
         }
     }
 
-    /// The two ends of a link that may be up: both are there, of one cluster, and know each other.
+    /// The two ends of a link if it can be up: both nodes are there, belong to one cluster, and know each other.
     fn possible(&self, (from, to): (NodeId, NodeId)) -> Option<(Sender, Sender)> {
         let (sender, receiver) = (self.nodes.get(&from)?, self.nodes.get(&to)?);
         let knows = |member: &Member, other: &Member| {

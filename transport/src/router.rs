@@ -1,4 +1,4 @@
-//! Who reads which channel.
+//! Routes from channels to their readers.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::inbox::Shared;
 use crate::{ChannelId, Count, Counters, Inbox, Limits, LinkEvent, Received};
 
-/// The claims of one transport and the way to their inboxes. For those who write a transport.
+/// The claims of one transport and the inboxes behind them. For authors of transports.
 #[derive(Clone, Debug)]
 pub struct Router {
     inner: Arc<Inner>,
 }
 
 impl Router {
-    /// A router without claims.
+    /// Makes a router without claims.
     #[must_use]
     pub fn new(limits: &Limits, counters: Arc<Counters>) -> Self {
         let inner = Inner {
@@ -47,7 +47,7 @@ impl Router {
         Ok(Inbox::new(shared, Claim { router: Arc::downgrade(&self.inner), first: *channels.start() }))
     }
 
-    /// Hands a frame to the reader of its channel. Without a reader, or when the inbox is full, it is dropped and
+    /// Puts a frame into the inbox of its channel. Without a reader, or if the inbox is full, the frame is dropped and
     /// counted.
     pub fn deliver(&self, received: Received) {
         let counters = &self.inner.counters;
@@ -63,7 +63,7 @@ impl Router {
         }
     }
 
-    /// Tells the reader of the transport's own channel of a link, if there is one.
+    /// Gives a link event to the reader of the transport's own channel, if there is one.
     pub fn tell(&self, event: LinkEvent) {
         if let Some(inbox) = self.inner.inbox(ChannelId::TRANSPORT)
             && !inbox.push_link(event)
@@ -72,7 +72,7 @@ impl Router {
         }
     }
 
-    /// Takes no more claims and frames; inboxes give what they hold and then end.
+    /// Refuses claims and frames from now on. Inboxes end once their items are read.
     pub fn close(&self) {
         let mut routes = self.inner.lock();
         routes.closed = true;
@@ -82,22 +82,22 @@ impl Router {
     }
 }
 
-/// Why channels were not claimed. Nothing was changed.
+/// Reason why channels were not claimed. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// The range holds no channel.
+    /// The range has no channel.
     #[error("the range of channels is empty")]
     Empty,
-    /// This channel has a reader.
-    #[error("channel {0} is claimed")]
+    /// This channel has a reader already.
+    #[error("channel {0} has a reader already")]
     Claimed(ChannelId),
     /// The transport is shut down.
     #[error("the transport is shut down")]
     Closed,
 }
 
-/// Gives the channels of an inbox back.
+/// Releases the channels of an inbox when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Claim {
     router: Weak<Inner>,
@@ -133,7 +133,7 @@ struct Route {
 }
 
 impl Inner {
-    /// Readers are few, so that a scan beats a map.
+    /// The inbox that reads this channel. Readers are few, so that a scan is faster than a map.
     fn inbox(&self, channel: ChannelId) -> Option<Arc<Shared>> {
         let routes = self.lock();
         let route = routes.routes.iter().find(|route| route.channels.contains(&channel))?;

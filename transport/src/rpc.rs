@@ -1,7 +1,8 @@
-//! Request and response with deadlines, on channel 3.
+//! Request and response with deadlines, on channel 3, for an application that wants to ask a node of its own cluster
+//! something that is not replicated, over the connections that exist already.
 //!
-//! At most once, as the transport is: a call is never repeated by itself, and one that was not answered may or may not have
-//! been carried out. [`CallError::is_certain`] tells the two apart.
+//! A request is carried out at most once: a call is never repeated automatically. A call without an answer may or may
+//! not have been carried out; [`CallError::is_certain`] tells the two cases apart.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -50,15 +51,16 @@ use tokio::time::timeout;
 use crate::codec::{self, EncodeError};
 use crate::{ChannelId, ClaimError, Inbox, Incoming, Received, SendError, Sender, Transport};
 
-/// The bounds of request and response.
+/// Bounds of request and response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Which start of this node's process this is, as in [`TcpSettings`](crate::tcp::TcpSettings::start): answers to the calls
-    /// of an earlier start are told by it. 0 unless set.
+    /// Number of this start of the node's process, like [`TcpSettings::start`](crate::tcp::TcpSettings::start): it
+    /// tells answers to calls of an earlier start from those of this one. Default: 0.
     pub start: u32,
-    /// The most calls that may wait for their answers; further ones are refused. 1,024 unless set.
+    /// Number of calls that may wait for their answers; further ones are refused. Default: 1,024.
     pub calls_max: usize,
-    /// The most requests that may be in hand; further ones are answered with a refusal. 1,024 unless set.
+    /// Number of requests that may be handled at the same time; further ones are answered with a refusal. Default:
+    /// 1,024.
     pub requests_max: usize,
 }
 
@@ -68,17 +70,18 @@ impl Default for Settings {
     }
 }
 
-/// The calling end. Clones are the same end.
+/// The calling end. Clones are handles of the same end.
 #[derive(Clone)]
 pub struct Rpc {
     shared: Arc<Shared>,
 }
 
 impl Rpc {
-    /// Claims the channel. The second part must be polled, by whoever serves requests, for calls to be answered.
+    /// Claims the channel. The second part must be polled, by the task that serves requests, so that calls are
+    /// answered.
     ///
     /// # Errors
-    /// As [`Transport::claim`].
+    /// The errors of [`Transport::claim`].
     pub fn open(transport: Arc<dyn Transport>, settings: Settings) -> Result<(Self, Requests), ClaimError> {
         let inbox = transport.claim(ChannelId::RPC..=ChannelId::RPC)?;
         let session = SessionId { incarnation: transport.identity().incarnation, start: settings.start };
@@ -87,11 +90,11 @@ impl Rpc {
         Ok((Self { shared: shared.clone() }, Requests { shared, inbox }))
     }
 
-    /// Asks `to`, and waits for the answer no longer than `patience`. The peer is told how long that is.
+    /// Sends a request to `to`, and waits for the answer for at most `patience`. The request tells the peer this time.
     ///
     /// # Errors
-    /// See [`CallError`], which tells whether the request may have been carried out. Dropping the future loses the answer
-    /// only.
+    /// See [`CallError`], which says whether the request may have been carried out. Dropping the future only loses the
+    /// answer.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time.
@@ -115,15 +118,15 @@ impl fmt::Debug for Rpc {
     }
 }
 
-/// The serving end, and what brings answers to calls.
+/// The serving end. It also passes answers on to the calls that wait for them.
 pub struct Requests {
     shared: Arc<Shared>,
     inbox: Inbox,
 }
 
 impl Requests {
-    /// Waits for the next request, and meanwhile hands answers to those who called. `None` once the transport is shut
-    /// down; calls that still wait have failed then. Dropping the future loses nothing.
+    /// Waits for the next request, and meanwhile passes answers on to calls. Returns `None` once the transport is shut
+    /// down; calls that still wait have then failed. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Request> {
         while let Some(incoming) = self.inbox.recv().await {
             let Incoming::Frame(received) = incoming else { continue };
@@ -168,7 +171,7 @@ impl fmt::Debug for Requests {
     }
 }
 
-/// A peer asks. Dropping it unanswered tells the peer so.
+/// A request of a peer. If it is dropped without an answer, the peer is told.
 #[derive(Debug)]
 pub struct Request {
     ticket: Ticket,
@@ -177,66 +180,67 @@ pub struct Request {
 }
 
 impl Request {
-    /// Who asks.
+    /// Sender of the request.
     #[must_use]
     pub fn from(&self) -> Sender {
         self.ticket.from
     }
 
-    /// The group that is meant.
+    /// The group that the request names.
     #[must_use]
     pub fn group(&self) -> GroupId {
         self.ticket.group
     }
 
-    /// What is asked.
+    /// The content of the request.
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// How long the peer meant to wait when it asked. Work that takes longer is in vain.
+    /// Time for which the peer waits, counted from the call. Work that takes longer is useless.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// Answers. An answer that cannot be sent is lost, as the transport may lose any: the caller's deadline ends the call.
+    /// Sends the answer. An answer that cannot be sent is lost, like a frame that the transport loses: the caller's
+    /// deadline ends the call.
     pub fn answer(self, body: Bytes) {
         let call = self.ticket.call;
         self.ticket.reply(Small::Answer { call }, body);
     }
 }
 
-/// Why a call brought no answer.
+/// Reason why a call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The request was not sent: it was not carried out.
+    /// The request was not sent and not carried out.
     #[error("not sent: {0}")]
     NotSent(#[from] SendError),
-    /// The request is no frame: it was not carried out.
+    /// The request cannot be made into a frame. It was not carried out.
     #[error("not sent: {0}")]
     Encode(#[from] EncodeError),
-    /// Too many calls of this node wait already: the request was not carried out.
+    /// Too many calls of this node wait already. The request was not carried out.
     #[error("too many calls wait for their answers")]
     Overloaded,
-    /// The peer has too many requests in hand: the request was not carried out.
-    #[error("the peer has too many requests in hand")]
+    /// The peer handles too many requests. The request was not carried out.
+    #[error("the peer handles too many requests")]
     PeerOverloaded,
-    /// The peer dropped the request: it may have been carried out.
+    /// The peer dropped the request. It may have been carried out.
     #[error("the peer dropped the request without an answer")]
     Unanswered,
-    /// No answer in time: the request may have been carried out.
+    /// There was no answer in time. The request may have been carried out.
     #[error("no answer in time")]
     Deadline,
-    /// The transport was shut down: the request may have been carried out.
+    /// The transport was shut down. The request may have been carried out.
     #[error("the transport was shut down")]
     Closed,
 }
 
 impl CallError {
-    /// Whether the request was certainly not carried out, so that it may be made again without harm.
+    /// True if the request was certainly not carried out, so that it may be repeated without harm.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::NotSent(_) | Self::Encode(_) | Self::Overloaded | Self::PeerOverloaded)
@@ -248,7 +252,7 @@ struct Shared {
     settings: Settings,
     session: SessionId,
     calls: Mutex<Calls>,
-    /// Requests that were taken and are neither answered nor dropped.
+    /// Number of requests that were taken and are neither answered nor dropped.
     in_hand: AtomicUsize,
 }
 
@@ -276,13 +280,13 @@ impl Shared {
         Ok((CallId { session: self.session, sequence }, waiter))
     }
 
-    /// Ends a call of this start that was made to this node; answers to others are late or false, and ignored.
+    /// Ends a call that this start made to this node. Other answers are late or false, and are ignored.
     fn end(&self, from: NodeId, call: CallId, outcome: Result<Bytes, CallError>) -> Option<Request> {
         let mut calls = self.calls();
         let is_own =
             call.session == self.session && calls.waiting.get(&call.sequence).is_some_and(|call| call.to == from);
         if is_own && let Some(call) = calls.waiting.remove(&call.sequence) {
-            // The caller may have stopped waiting.
+            // The caller may no longer wait.
             let _ = call.answer.send(outcome);
         }
         None
@@ -298,7 +302,7 @@ impl Shared {
     }
 }
 
-/// Forgets a call when its caller no longer waits.
+/// Removes a call when its caller no longer waits.
 struct Waiting<'a> {
     shared: &'a Shared,
     sequence: u64,
@@ -310,7 +314,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The duty to answer.
+/// The duty to answer a request.
 struct Ticket {
     shared: Arc<Shared>,
     from: Sender,
@@ -348,14 +352,14 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// Names a call for ever.
+/// Id of a call, unique for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct CallId {
     session: SessionId,
     sequence: u64,
 }
 
-/// What nodes say to each other on this channel: the body is a raw section.
+/// A message of this channel. The body is a raw section.
 struct Message {
     small: Small,
     body: Bytes,
@@ -364,11 +368,11 @@ struct Message {
 /// Variants are only appended, and their fields never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Small {
-    /// The caller asks.
+    /// A request.
     Request { call: CallId, patience_ms: u32 },
-    /// The peer answers.
+    /// The answer to a request.
     Answer { call: CallId },
-    /// The peer has too much in hand.
+    /// The peer handles too many requests.
     Overloaded { call: CallId },
     /// The peer dropped the request.
     Unanswered { call: CallId },

@@ -1,14 +1,14 @@
 //! Frames over TCP.
 //!
-//! Each node dials each of its peers twice, one connection a [lane](crate::Lane), and only writes frames on the
-//! connections that it dialled; so a link is one direction, and each direction has its own fate. `FORMAT.md` describes the
-//! bytes, `DESIGN.md` the reasons.
+//! Each node dials each of its peers twice, with one connection for each [lane](crate::Lane), and writes frames only on
+//! the connections that it dialled. So a link has one direction, and each direction fails on its own. `FORMAT.md`
+//! describes the bytes, `DESIGN.md` the reasons.
 //!
-//! Everything runs as tasks of the tokio runtime that [`TcpTransport::bind`] was called on: on a current-thread runtime
-//! the sockets share one loop, and no hand-off between threads, with whoever reads the inbox.
+//! Everything runs as tasks of the tokio runtime on which [`TcpTransport::bind`] was called. On a current-thread
+//! runtime the sockets and the reader of the inbox share one loop, so that no hand-off between threads is needed.
 //!
-//! Memory is bounded by the settings: per peer and lane a queue ([`Limits`](crate::Limits)) and what is laid out for one
-//! write; per connection a read buffer of 32 KiB and one unfinished frame; per inbox its bounds.
+//! Memory is bounded by the settings: for each peer and lane a queue ([`Limits`](crate::Limits)) and the bytes laid out
+//! for one write; for each connection a read buffer of 32 KiB and one unfinished frame; for each inbox its bounds.
 
 mod accept;
 mod core;
@@ -70,10 +70,11 @@ pub struct TcpTransport {
 }
 
 impl TcpTransport {
-    /// Listens at `address` (port 0: any free one) and starts the tasks on the current tokio runtime. Nobody is known yet.
+    /// Listens at `address` (port 0 means any free port) and starts the tasks on the current tokio runtime. No peer is
+    /// known yet.
     ///
     /// # Errors
-    /// When the settings do not fit each other, or the address cannot be listened at.
+    /// When the settings do not fit each other, or the node cannot listen at the address.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
@@ -91,7 +92,7 @@ impl TcpTransport {
         Ok(Arc::new(Self { core, local_address, runtime: Handle::current(), accept: Mutex::new(Some(accept)) }))
     }
 
-    /// Where this node listens.
+    /// The address at which this node listens.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
@@ -112,7 +113,7 @@ impl TcpTransport {
         Known { peer, inbound: Arc::new(Inbound::default()), lanes }
     }
 
-    /// Ends the tasks, whatever they are at.
+    /// Ends the tasks at once.
     fn abort(&self) {
         for known in std::mem::take(&mut *self.core.peers_mut()).into_values() {
             known.stop(DownReason::Shutdown);
@@ -205,7 +206,7 @@ impl Transport for TcpTransport {
             }
         };
         if timeout(self.core.settings.shutdown_timeout, ended).await.is_err() {
-            tracing::warn!(node = self.core.identity.node.0, "queues were not empty in time and are dropped");
+            tracing::warn!(node = self.core.identity.node.0, "queues did not empty in time, and are dropped");
         }
         self.abort();
     }
@@ -246,19 +247,19 @@ impl fmt::Debug for TcpTransport {
     }
 }
 
-/// Why a transport did not start. Nothing runs.
+/// Reason why a transport did not start. No task runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// The settings do not fit each other.
     #[error(transparent)]
     Settings(#[from] TcpSettingsError),
-    /// The address cannot be listened at.
+    /// The node cannot listen at the address.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
 }
 
-/// Whether this is `host:port`, with a port that can be dialled. Whether the host exists is seen at each dial.
+/// True if this is `host:port` with a port that can be dialled. The host name is looked up at each dial.
 fn is_address(address: &str) -> bool {
     let parts = address.rsplit_once(':');
     parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))

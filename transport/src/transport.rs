@@ -9,25 +9,26 @@ use crate::{ChannelId, ClaimError, Count, Counts, Frame, Inbox};
 
 /// Carries frames between the nodes of a cluster. Object safe: shared as `Arc<dyn Transport>`.
 ///
-/// What it promises, each clause checked by `conformance` (feature `testing`):
+/// Its promises, each checked by a clause of `conformance` (feature `testing`):
 ///
-/// - A frame arrives at most once, whole and as it was sent, or not at all.
-/// - It arrives under the identity of who sent it: node and incarnation are proven when the connection is made.
-/// - Frames of one lane arrive in order as long as the connection stands. There is no order between lanes, and none
-///   across connections but this: nothing of an older connection arrives after something of a newer one.
-/// - [`send`](Transport::send) never waits. Full, closed, unknown, too large: a typed error.
-/// - What cannot be sent at once is not kept for later connections.
+/// - A frame arrives at most once, complete and as it was sent, or not at all.
+/// - It arrives under the identity of its sender: node and incarnation are proven when the connection is made.
+/// - Frames of one lane arrive in order as long as the connection stands. Between lanes there is no order. Across
+///   connections there is one rule: no frame of an older connection arrives after a frame of a newer one.
+/// - [`send`](Transport::send) never waits. If the queue is full, the transport closed, the peer unknown or the frame
+///   too large, it returns a typed error.
+/// - A frame that cannot be sent at once is not kept for later connections.
 /// - A channel has one reader.
-/// - Only known peers are spoken to and listened to.
+/// - Frames are exchanged with known peers only.
 ///
-/// It does not promise delivery: `Ok` says that the frame was queued. Protocols retransmit.
+/// It does not promise delivery: `Ok` means that the frame was queued. Protocols retransmit.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Who this node is.
+    /// The identity of this node.
     fn identity(&self) -> Identity;
 
-    /// Makes the caller the only reader of these channels. One inbox may cover several; it is given back when it is
-    /// dropped. The inbox that covers [`ChannelId::TRANSPORT`] is told of links.
+    /// Makes the caller the only reader of these channels, until the inbox is dropped. One inbox may cover several
+    /// channels. The inbox that covers [`ChannelId::TRANSPORT`] receives link events.
     ///
     /// # Errors
     /// When the range is empty, one of the channels has a reader, or the transport is shut down.
@@ -36,73 +37,75 @@ pub trait Transport: Send + Sync {
     /// Queues `frame` for the peer. Never waits.
     ///
     /// # Errors
-    /// When it was not queued; see [`SendError`]. Nothing of it will arrive then.
+    /// When the frame was not queued; see [`SendError`]. It will not arrive.
     fn send(&self, to: NodeId, frame: Frame) -> Result<(), SendError>;
 
-    /// Writes what is queued, as far as that needs no waiting. What is queued leaves without it as well, when the
-    /// transport's own task has its turn; with it, frames leave before the caller goes on.
+    /// Writes queued frames, as far as that needs no waiting. Without this call they leave when the transport's own
+    /// task runs; with it they leave before the caller goes on.
     fn flush(&self) {}
 
-    /// Makes a peer known, or changes what is known of it: then connections to the old address or incarnation end.
+    /// Makes a peer known, or changes its address or incarnation. After a change, connections to the old address or
+    /// incarnation end.
     ///
     /// # Errors
-    /// When the peer is this node itself, its address cannot be one, or the transport is shut down.
+    /// When the peer is this node itself, its address is malformed, or the transport is shut down.
     fn set_peer(&self, peer: Peer) -> Result<(), PeerError>;
 
-    /// Forgets a peer: its connections end, and it is a stranger from now on. Says whether it was known.
+    /// Removes a peer: its connections end, and its frames are refused from now on. Returns whether it was known.
     fn remove_peer(&self, node: NodeId) -> bool;
 
     /// The known peers, in the order of their ids.
     fn peers(&self) -> Vec<Peer>;
 
-    /// What was counted so far.
+    /// The current values of the counters.
     fn counters(&self) -> Counts;
 
-    /// Takes no more frames, writes what is queued within a bounded time, and ends all connections. Inboxes give what
-    /// they hold and then end. A second call waits for nothing.
+    /// Refuses further frames, writes queued ones within a bounded time, and ends all connections. Inboxes end once
+    /// their items are read. A second call waits for nothing.
     async fn shutdown(&self);
 }
 
-/// A node that this one may speak with.
+/// A node that this node exchanges frames with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its id.
     pub node: NodeId,
-    /// Where it listens, as `host:port`; names are looked up at each dial. Networks in memory ignore it.
+    /// Address at which it listens, as `host:port`. Names are looked up at each dial. Networks in memory ignore it.
     pub address: String,
-    /// The incarnation it must have. `None`: any, so that a node whose disk was wiped can be reached as a stranger.
+    /// The incarnation that it must have. `None` allows any, so that a node whose disk was wiped can be reached as a
+    /// stranger.
     pub incarnation: Option<Incarnation>,
 }
 
 impl Peer {
-    /// A peer of any incarnation.
+    /// Makes a peer with any incarnation.
     pub fn new(node: NodeId, address: impl Into<String>) -> Self {
         Self { node, address: address.into(), incarnation: None }
     }
 }
 
-/// Why a frame was not queued. Nothing of it will arrive.
+/// Reason why a frame was not queued. It will not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The node is not a known peer. The caller's mistake, or a peer just removed.
+    /// The node is not a known peer. The caller made a mistake, or the peer was just removed.
     #[error("node {0} is not a known peer")]
     UnknownPeer(NodeId),
     /// There is no connection to the peer. It is being dialled.
     #[error("node {0} is not connected")]
     NotConnected(NodeId),
-    /// The queue to the peer is full: send again later.
+    /// The queue to the peer is full. Send again later.
     #[error("the queue to node {0} is full")]
     QueueFull(NodeId),
-    /// The frame is above what this node or the peer takes. It will never fit.
+    /// The frame is longer than this node or the peer accepts. It will never fit.
     #[error("a frame of {bytes} bytes is above the bound of {bytes_max}")]
     TooLarge {
-        /// How long it is, header included.
+        /// Length of the frame, header included.
         bytes: usize,
-        /// How long it may be.
+        /// Length of the longest frame.
         bytes_max: usize,
     },
-    /// The channel is the transport's own. The caller's mistake.
+    /// The channel is the transport's own. The caller made a mistake.
     #[error("channel 0 is the transport's own")]
     Reserved,
     /// The transport is shut down.
@@ -111,7 +114,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// What counts errors of this kind. For those who write a transport.
+    /// The counter of errors of this kind. For authors of transports.
     #[must_use]
     pub fn count(&self) -> Count {
         match self {
@@ -125,14 +128,14 @@ impl SendError {
     }
 }
 
-/// Why a peer was not made known. Nothing was changed.
+/// Reason why a peer was not made known. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
     /// The peer is this node itself.
     #[error("a node is not its own peer")]
     Own,
-    /// The address is not of the form `host:port`, or the port is 0, which nobody can dial.
+    /// The address is not of the form `host:port`, or its port is 0, which cannot be dialled.
     #[error("the address is not of the form host:port with a port above 0")]
     Address,
     /// The transport is shut down.

@@ -1,4 +1,4 @@
-//! The bytes on a connection, as `FORMAT.md` describes them: a handshake, then frames. Little-endian throughout.
+//! The bytes of a connection, as `FORMAT.md` describes them: a handshake, then frames. All numbers are little-endian.
 
 mod handshake;
 
@@ -9,36 +9,36 @@ use quorate_protocol::{GroupId, Incarnation};
 
 use crate::{ChannelId, Frame, Refusal};
 
-/// The length of a frame's header, in bytes.
+/// Length of a frame's header in bytes.
 pub const HEADER_BYTES: usize = 40;
 
-/// The length of one entry of the table of section lengths, in bytes.
+/// Length of one entry of the table of section lengths, in bytes.
 pub const SECTION_LENGTH_BYTES: usize = 4;
 
 /// The version of a frame's header and body.
 pub const FRAME_VERSION: u8 = 1;
 
-/// What precedes every frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// How many bytes follow the header.
+    /// Number of bytes that follow the header.
     pub body_bytes: u32,
-    /// Who reads the frame.
+    /// The channel of the frame.
     pub channel: ChannelId,
     /// The version of header and body.
     pub version: u8,
-    /// How many raw sections follow the small one.
+    /// Number of raw sections after the small one.
     pub sections: u8,
     /// The group the frame belongs to.
     pub group: GroupId,
-    /// The incarnation of the sender: must be the handshake's.
+    /// The incarnation of the sender; must be that of the handshake.
     pub incarnation: Incarnation,
     /// CRC-32C of the body.
     pub body_checksum: u32,
 }
 
 impl Header {
-    /// The header of `frame` when this incarnation sends it.
+    /// Makes the header of `frame`, as this incarnation sends it.
     #[must_use]
     pub fn of(frame: &Frame, incarnation: Incarnation) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Header {
         }
     }
 
-    /// The header's bytes.
+    /// Encodes the header.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
@@ -69,8 +69,8 @@ impl Header {
         bytes
     }
 
-    /// The header that these bytes are. Its own checksum is verified first, so that a length is only believed that was
-    /// meant.
+    /// Decodes a header. The header's own checksum is verified before its other fields are used, so that a corrupt
+    /// length is never believed.
     ///
     /// # Errors
     /// [`Refusal::Corrupt`], or [`Refusal::FrameVersion`].
@@ -92,13 +92,13 @@ impl Header {
         if header.version == FRAME_VERSION { Ok(header) } else { Err(Refusal::FrameVersion) }
     }
 
-    /// How many bytes the frame takes, header included.
+    /// Length of the frame in bytes, header included.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         HEADER_BYTES.saturating_add(usize::try_from(self.body_bytes).unwrap_or(usize::MAX))
     }
 
-    /// The frame of this header and its body; sections are slices of the body.
+    /// Makes the frame from this header and its body. The sections are slices of the body.
     ///
     /// # Errors
     /// [`Refusal::Corrupt`], or [`Refusal::FrameSections`].
@@ -120,7 +120,7 @@ impl Header {
     }
 }
 
-/// Appends the part of `frame` that precedes its sections: header and table of lengths.
+/// Appends the part of `frame` before its sections: the header and the table of lengths.
 pub fn put_head(frame: &Frame, incarnation: Incarnation, out: &mut impl BufMut) {
     out.put_slice(&Header::of(frame, incarnation).encode());
     for section in std::iter::once(frame.small()).chain(frame.raw()) {
@@ -136,5 +136,5 @@ fn section(table: &mut Bytes, body: &mut Bytes) -> Result<Bytes, Refusal> {
     Ok(body.split_to(length))
 }
 
-/// The header's own checksum covers what precedes it.
+/// The header's own checksum covers the bytes before it.
 const CHECKED_BYTES: usize = HEADER_BYTES - 4;

@@ -1,6 +1,7 @@
 //! The checks, in the order of [`Clause`](super::Clause).
 //!
-//! What must not happen is checked behind a barrier: a later frame whose arrival shows that the time for it has passed.
+//! A check that an event does not happen ends with a barrier: a later frame whose arrival shows that the event can no
+//! longer come.
 
 use std::collections::BTreeSet;
 
@@ -173,7 +174,7 @@ pub(super) fn claims_routed(harness: &mut dyn Harness) -> Outcome {
     let (one, mut two) = pair(harness)?;
     let (beside, unclaimed) = (ChannelId(MARKERS.0 + 1), ChannelId(MARKERS.0 + 2));
     let (mut first, mut second) = (claim(&two, MARKERS)?, claim(&two, beside)?);
-    // The frames of a channel bear its number.
+    // Each frame bears the number of its channel.
     for _ in 0..BURST {
         for channel in [CHANNEL, unclaimed, beside] {
             let sent = one.transport.send(two.node(), numbered(channel, channel.0.into(), Vec::new()));
@@ -210,7 +211,7 @@ pub(super) fn stranger_unheard(harness: &mut dyn Harness) -> Outcome {
     let stranger = End::join(harness, identity(3))?;
     introduce(harness, &stranger, &two)?;
     for number in 0..BURST {
-        // Whether it is refused here or lost on the way is not what this clause is about.
+        // The frame may be refused here or lost on the way; this clause does not say which.
         let _ = stranger.transport.send(two.node(), numbered(CHANNEL, number, Vec::new()));
         send(&one, &two, BARRIER + number)?;
         await_number(harness, &mut two, BARRIER + number)?;
@@ -228,7 +229,7 @@ pub(super) fn removed_unheard(harness: &mut dyn Harness) -> Outcome {
     let known = two.transport.remove_peer(one.node());
     ensure(known && !two.transport.remove_peer(one.node()), || "a peer is removed once".to_owned())?;
     for number in 0..BURST {
-        // Frames may still be taken until the sender learns of it.
+        // Frames may still be accepted until the sender learns of the removal.
         let _ = one.transport.send(two.node(), numbered(CHANNEL, number, Vec::new()));
         send(&three, &two, BARRIER + number)?;
         await_number(harness, &mut two, BARRIER + number)?;
@@ -356,7 +357,7 @@ pub(super) fn counted(harness: &mut dyn Harness) -> Outcome {
     }
     await_number(harness, &mut two, 4)?;
     for _ in 0..3 {
-        // Both are refused, which other clauses check.
+        // Both sends are refused, which other clauses check.
         let _ = one.transport.send(NodeId(9), numbered(CHANNEL, 0, Vec::new()));
         let _ = one.transport.send(two.node(), numbered(ChannelId::TRANSPORT, 0, Vec::new()));
     }
@@ -372,12 +373,12 @@ pub(super) fn counted(harness: &mut dyn Harness) -> Outcome {
     ensure(received >= 5, || format!("{received} frames were counted as received"))
 }
 
-/// Reads one more channel at this node.
+/// Claims one more channel of this node.
 fn claim(end: &End, channel: ChannelId) -> Result<Inbox, String> {
     end.transport.claim(channel..=channel).map_err(|error| error.to_string())
 }
 
-/// Waits until all that was sent before has reached the receiver's inboxes, read or not.
+/// Waits until all frames sent before have reached the receiver's inboxes, read or not.
 fn await_marker(harness: &mut dyn Harness, from: &End, to: &End, markers: &mut Inbox) -> Outcome {
     let sent = from.transport.send(to.node(), numbered(MARKERS, BARRIER, Vec::new()));
     sent.map_err(|error| format!("a frame is refused: {error}"))?;
@@ -402,12 +403,12 @@ fn frame_of(inbox: &mut Inbox) -> Option<Frame> {
     }
 }
 
-/// A channel that the nodes do not read unless a check claims it. On the same lane as what most checks send.
+/// A channel that the nodes do not read unless a check claims it, on the lane that most checks use.
 const MARKERS: ChannelId = ChannelId(READ_MAX.0 + 1);
 
-/// How many frames are sent at once: less than a queue holds.
+/// Number of frames that are sent at once: fewer than a queue holds.
 const BURST: u64 = 16;
 const ROUNDS: u64 = 8;
 
-/// The number of a frame that is sent last.
+/// The number of the frame that is sent last.
 const BARRIER: u64 = 1 << 32;

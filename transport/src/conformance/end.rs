@@ -1,4 +1,4 @@
-//! A node under test and what it saw.
+//! A node under test and the frames that it received.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
 use super::Harness;
 use crate::{ChannelId, Frame, Inbox, Incoming, Peer, Received, Transport};
 
-/// What a check says of a transport that breaks its clause.
+/// Result of a check; the error describes how the transport breaks the clause.
 pub(super) type Outcome = Result<(), String>;
 
 /// A node under test.
 pub(super) struct End {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) inbox: Inbox,
-    /// What arrived, in order; probes are left out.
+    /// Frames that arrived, in order, without probes.
     pub(super) seen: Vec<Received>,
-    /// From whom and where probes arrived, by what they say.
+    /// The sender that each probe names, and the channel on which it arrived.
     probed: Vec<(NodeId, ChannelId)>,
 }
 
@@ -33,7 +33,7 @@ impl End {
         self.transport.identity().node
     }
 
-    /// Reads all that waits.
+    /// Reads all frames that wait.
     pub(super) fn read(&mut self) {
         while let Some(incoming) = self.inbox.try_recv() {
             let Incoming::Frame(received) = incoming else { continue };
@@ -55,7 +55,7 @@ pub(super) fn identity(node: u64) -> Identity {
     identity_of_life(node, 1)
 }
 
-/// The identity of one of several lives of a node.
+/// The identity of one of several incarnations of a node.
 pub(super) fn identity_of_life(node: u64, life: u128) -> Identity {
     Identity { cluster: ClusterId(77), node: NodeId(node), incarnation: Incarnation(u128::from(node) << 64 | life) }
 }
@@ -71,7 +71,7 @@ pub(super) fn pair(harness: &mut dyn Harness) -> Result<(End, End), String> {
     Ok((one, two))
 }
 
-/// Makes `peer` known to `to`, in any incarnation.
+/// Makes `peer` known to `to`, with any incarnation.
 pub(super) fn introduce(harness: &dyn Harness, to: &End, peer: &End) -> Outcome {
     set_peer(to, Peer::new(peer.node(), harness.address(peer.node())))
 }
@@ -80,8 +80,8 @@ pub(super) fn set_peer(to: &End, peer: Peer) -> Outcome {
     to.transport.set_peer(peer).map_err(|error| format!("a peer cannot be made known: {error}"))
 }
 
-/// Waits until frames of both lanes pass from one to the other. Probes are sent until one arrives: a connection that
-/// was just given up may still take some.
+/// Waits until frames of both lanes pass from one node to the other. Probes are sent until one arrives, because a
+/// connection that was just lost may still accept some.
 pub(super) fn connect(harness: &mut dyn Harness, from: &mut End, to: &mut End) -> Outcome {
     let sender = from.node();
     for channel in [CHANNEL, ChannelId::SNAPSHOTS] {
@@ -100,13 +100,13 @@ pub(super) fn connect(harness: &mut dyn Harness, from: &mut End, to: &mut End) -
     Ok(())
 }
 
-/// Sends a numbered frame that must be taken.
+/// Sends a numbered frame, which must be accepted.
 pub(super) fn send(from: &End, to: &End, number: u64) -> Outcome {
     let sent = from.transport.send(to.node(), numbered(CHANNEL, number, Vec::new()));
     sent.map_err(|error| format!("frame {number} is refused: {error}"))
 }
 
-/// Lets time pass until the frame of this number has arrived.
+/// Lets time pass until the frame with this number has arrived.
 pub(super) fn await_number(harness: &mut dyn Harness, at: &mut End, number: u64) -> Outcome {
     let arrived = harness.settle(&mut || {
         at.read();

@@ -19,7 +19,7 @@ use super::reader::FrameReader;
 use crate::wire::{Answer, HELLO_BYTES, Hello, MAGIC};
 use crate::{ChannelId, Count, Lane, Received, Refusal, Sender};
 
-/// Accepts connections until it is aborted; then they end with it.
+/// Accepts connections until the task is aborted. Its connections then end too.
 pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
     let handshakes = Arc::new(Semaphore::new(core.settings.handshakes_max));
     let mut connections: JoinSet<()> = JoinSet::new();
@@ -31,7 +31,8 @@ pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Most likely the process has no descriptors left: trying at once would only burn the processor.
+                // Most likely the process has no descriptors left: trying again at once would only use up the
+                // processor.
                 tracing::warn!(node = core.identity.node.0, "accepting a connection failed: {error}");
                 sleep(core.settings.backoff_min).await;
                 continue;
@@ -43,7 +44,7 @@ pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
             continue;
         };
         let acceptor = Acceptor { core: core.clone(), remote, epoch };
-        // The task needs its own handle, for the connection that follows this one to end it.
+        // The task needs its own handle, so that a newer connection can end it.
         let (handle, own_handle) = tokio::sync::oneshot::channel();
         let task = connections.spawn(async move {
             if let Ok(own) = own_handle.await {
@@ -94,8 +95,8 @@ impl Acceptor {
         }
     }
 
-    /// Hears who dials and answers. What is refused is answered with the reason, as far as the dialer speaks our
-    /// language.
+    /// Reads the dialer's hello and answers it. A refusal is answered with its reason if the dialer speaks this
+    /// protocol.
     async fn handshake(
         &self,
         stream: &mut TcpStream,
@@ -128,14 +129,14 @@ impl Acceptor {
         Ok((hello, inbound))
     }
 
-    /// Says why, if the dialer still listens. It is refused either way.
+    /// Sends the reason of a refusal, if the dialer still listens. The connection is refused either way.
     async fn answer_refusal(&self, stream: &mut TcpStream, refusal: Refusal) {
         if stream.write_all(&Answer::Refused(refusal).encode()).await.is_ok() {
             let _ = stream.shutdown().await;
         }
     }
 
-    /// The peer lives: whoever waits to dial it need wait no longer.
+    /// The peer is alive: ends the wait before the next dial to it.
     fn hurry(&self, node: NodeId) {
         if let Some(known) = self.core.peers().get(&node) {
             for lane in &known.lanes {
@@ -155,16 +156,16 @@ struct Accepted<'a> {
     reader: FrameReader,
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
-    /// What is left to write of a heartbeat's answer. One at a time: the dialer waits for it.
+    /// The unwritten rest of the answer to a heartbeat. There is at most one answer, because the dialer waits for it.
     answer: Bytes,
-    /// Whether nothing was heard since the last tick.
+    /// True if nothing was received since the last tick.
     is_silent: bool,
-    /// Ticks in a row without a byte.
+    /// Number of ticks in a row without a byte.
     missed: u32,
 }
 
 impl Accepted<'_> {
-    /// Delivers frames until the connection ends; an error with a refusal when this side ends it.
+    /// Delivers frames until the connection ends. Returns an error with a refusal if this side ends it.
     async fn run(mut self) -> Result<(), Option<Refusal>> {
         let mut ticks = interval(self.core.settings.heartbeat_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,7 +187,7 @@ impl Accepted<'_> {
         }
     }
 
-    /// Hands all frames that are whole to the inboxes, unless a newer connection took over.
+    /// Delivers all complete frames to the inboxes, unless a newer connection took over.
     fn deliver(&mut self) -> Result<(), Option<Refusal>> {
         let mut is_asked = false;
         let inbound = self.inbound.clone();
@@ -225,7 +226,7 @@ impl Accepted<'_> {
     }
 }
 
-/// Counts the end of a connection, also when its task is aborted.
+/// Counts the end of a connection, even when its task is aborted.
 struct Lost<'a> {
     core: &'a Core,
 }
@@ -236,7 +237,8 @@ impl Drop for Lost<'_> {
     }
 }
 
-/// The magic is judged as soon as it is there: who speaks another protocol may never send the rest.
+/// Reads the hello. The magic is checked as soon as it has arrived, because a peer of another protocol may never send
+/// the rest.
 async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Refusal> {
     let cut = |_| Refusal::HandshakeCut;
     stream.set_nodelay(true).map_err(cut)?;
@@ -250,5 +252,5 @@ async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Refusal> {
     Hello::decode(&bytes)
 }
 
-/// How much is read at once; longer frames are read straight into their own allocation.
+/// Number of bytes to read at once. Longer frames are read straight into their own allocation.
 const READ_BYTES: usize = 32 << 10;

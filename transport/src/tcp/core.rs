@@ -1,4 +1,4 @@
-//! What the tasks of one transport share: who is known, and what is told of connections.
+//! State that the tasks of one transport share: the known peers, and the reports about connections.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,11 +28,11 @@ pub(super) struct Core {
     pub(super) pong: Bytes,
     peers: RwLock<BTreeMap<NodeId, Known>>,
     closed: AtomicBool,
-    /// How many connections were accepted: the epoch of the newest.
+    /// Number of connections accepted so far, which is the epoch of the newest.
     epochs: AtomicU64,
 }
 
-/// A known peer and what runs for it.
+/// A known peer and its tasks.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) peer: Peer,
@@ -46,12 +46,12 @@ pub(super) struct Known {
 pub(super) struct LaneTask {
     pub(super) outbound: Arc<Outbound>,
     pub(super) task: AbortHandle,
-    /// Closes when the task is gone.
+    /// Closes when the task has ended.
     pub(super) ended: watch::Receiver<()>,
 }
 
 impl LaneTask {
-    /// Has the task write what waits and end, and gives what to wait for.
+    /// Tells the task to write the frames that wait and to end. Returns a future that completes when it has ended.
     pub(super) fn close(&self) -> impl Future<Output = ()> + use<> {
         if !self.outbound.close() {
             self.task.abort();
@@ -62,7 +62,7 @@ impl LaneTask {
 }
 
 impl Known {
-    /// Ends what runs for the peer. Nothing of it is delivered, and its link is down, when this returns.
+    /// Ends the tasks of the peer. When this returns, its link is down and no further frame of it is delivered.
     pub(super) fn stop(&self, reason: DownReason) {
         self.inbound.close();
         for lane in &self.lanes {
@@ -100,7 +100,7 @@ impl Core {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Closes, and says whether it was open before.
+    /// Closes the transport, and returns whether it was open before.
     pub(super) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::SeqCst)
     }
@@ -109,7 +109,7 @@ impl Core {
         self.epochs.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// What this node says when it dials `peer`.
+    /// The hello with which this node dials `peer`.
     pub(super) fn hello(&self, peer: &Peer, lane: Lane) -> Hello {
         Hello {
             version_min: VERSION_MIN,
@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Whether the dialer may speak, and the gate for what it says.
+    /// Decides whether to accept the dialer. Returns the answer and the gate for its frames.
     pub(super) fn admit(&self, hello: &Hello) -> Result<(Answer, Arc<Inbound>), Refusal> {
         if self.is_closed() {
             return Err(Refusal::ShuttingDown);
@@ -152,7 +152,8 @@ impl Core {
         Ok((answer, known.inbound.clone()))
     }
 
-    /// Who answered a dial, if it is the one that was wanted, and how long a frame it takes.
+    /// Decides whether the node that answered a dial is the wanted one. Returns it and the longest frame that it
+    /// accepts.
     pub(super) fn judge(&self, answer: Answer, peer: &Peer) -> Result<(Sender, usize), Rejected> {
         let (from, frame_bytes_max) = match answer {
             Answer::Accepted { from, frame_bytes_max, .. } => (from, frame_bytes_max),
@@ -173,7 +174,7 @@ impl Core {
         Ok((sender, frame_bytes_max.min(self.settings.limits.frame_bytes_max)))
     }
 
-    /// Counts, logs and tells a refusal. A flood of one kind is logged at its powers of two.
+    /// Counts, logs and reports a refusal. Of many refusals of one kind, those at powers of two are logged as warnings.
     pub(super) fn refuse(&self, peer: Option<NodeId>, remote: Option<SocketAddr>, rejected: Rejected) {
         let Rejected { refusal, by } = rejected;
         let times = self.counters.refuse(refusal);
@@ -191,7 +192,7 @@ impl Core {
     }
 }
 
-/// A refusal and whose it is.
+/// A refusal and the side that refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rejected {
     pub(super) refusal: Refusal,
@@ -204,7 +205,7 @@ impl From<Refusal> for Rejected {
     }
 }
 
-/// How many heartbeats in a row may be missed.
+/// Number of heartbeats in a row that may be missed.
 pub(super) fn missed_max(settings: &TcpSettings) -> u32 {
     let intervals = settings.heartbeat_timeout.as_nanos().div_ceil(settings.heartbeat_interval.as_nanos());
     u32::try_from(intervals).unwrap_or(u32::MAX)

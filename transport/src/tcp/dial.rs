@@ -1,4 +1,4 @@
-//! The task of one lane to one peer: dials, introduces itself, writes what is queued, and dials again.
+//! The task of one lane to one peer: it dials, introduces the node, writes queued frames, and dials again.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -32,11 +32,11 @@ struct Dialled {
     frame_bytes_max: usize,
 }
 
-/// Why a dial gave no connection.
+/// Reason why a dial gave no connection.
 enum DialError {
-    /// Nobody answered.
+    /// No node answered.
     Unreachable(ErrorKind),
-    /// Somebody answered, and one side refused.
+    /// A node answered, and one side refused.
     Rejected(Rejected),
 }
 
@@ -64,13 +64,13 @@ impl Dialer {
             if begun.elapsed() > settings.backoff_max {
                 backoff = settings.backoff_min;
             }
-            // Either the wait passes, or the peer is heard of: both mean that it is time to dial.
+            // The wait ends after its time, or when a connection of the peer arrives. Either way it is time to dial.
             let _ = timeout(jittered(backoff, &mut random), self.outbound.hurry.notified()).await;
             backoff = (backoff * 2).min(settings.backoff_max);
         }
     }
 
-    /// Differs between the nodes and lanes of a cluster.
+    /// The seed differs between the nodes and lanes of a cluster.
     fn seed(&self) -> u64 {
         let own = self.core.identity.incarnation.0.to_le_bytes();
         let low = own.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -118,14 +118,14 @@ struct Connected<'a> {
     read: OwnedReadHalf,
     socket: Arc<OwnedWriteHalf>,
     reader: FrameReader,
-    /// Whether the peer owes an answer to a heartbeat.
+    /// True if the peer owes an answer to a heartbeat.
     is_asked: bool,
-    /// Heartbeats in a row without a sign of life.
+    /// Number of heartbeats in a row without a sign of life.
     missed: u32,
 }
 
 impl Connected<'_> {
-    /// Writes until the connection ends, and says why it did.
+    /// Writes until the connection ends, and returns the reason of its end.
     async fn run(mut self) -> DownReason {
         let outbound = &self.dialer.outbound;
         let mut ticks = interval(self.dialer.core.settings.heartbeat_interval);
@@ -147,7 +147,7 @@ impl Connected<'_> {
         }
     }
 
-    /// A socket that was full takes bytes again: the peer has taken some, so it lives.
+    /// The socket accepts bytes again after it was full: the peer has read some, so it is alive.
     fn on_writable(&mut self, ready: std::io::Result<()>) -> Result<(), DownReason> {
         ready.map_err(|error| DownReason::Failed(error.kind()))?;
         self.missed = 0;
@@ -186,7 +186,7 @@ impl Connected<'_> {
         DownReason::Refused(refusal)
     }
 
-    /// Everything is written: says so to the peer, and waits until it has read it and closes too.
+    /// All frames are written: closes this direction, and waits until the peer has read everything and closes too.
     async fn finish(mut self) -> DownReason {
         self.dialer.outbound.disconnect(DownReason::Shutdown);
         drop(self.socket);
@@ -203,11 +203,12 @@ fn failed(written: Written) -> Result<(), DownReason> {
     }
 }
 
-/// A wait of at least half of `backoff`, so that nodes that lost each other at once do not dial at once.
+/// Returns a wait of at least half of `backoff`, so that nodes that lost each other at the same time do not dial at the
+/// same time.
 fn jittered(backoff: Duration, random: &mut Random) -> Duration {
     let nanos = u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX - 1);
     Duration::from_nanos(random.between(nanos / 2, nanos + 1))
 }
 
-/// The acceptor of a connection sends heartbeats' answers and nothing else.
+/// The acceptor of a connection sends only answers to heartbeats.
 const ANSWERS_BYTES_MAX: usize = 1 << 10;

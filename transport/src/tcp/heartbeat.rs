@@ -5,17 +5,17 @@ use quorate_protocol::{GroupId, Incarnation};
 
 use crate::{ChannelId, Frame, Refusal, wire};
 
-/// What a frame of the transport's own channel says.
+/// Content of a frame on the transport's own channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heartbeat {
-    /// The dialer asks whether the other side lives.
+    /// The dialer asks whether the other side is alive.
     Ping,
-    /// It does.
+    /// The other side answers that it is.
     Pong,
 }
 
 impl Heartbeat {
-    /// The whole frame as this incarnation sends it.
+    /// Encodes the whole frame, as this incarnation sends it.
     pub(super) fn encode(self, incarnation: Incarnation) -> Bytes {
         let code: &'static [u8] = match self {
             Self::Ping => &[PING],
@@ -29,7 +29,7 @@ impl Heartbeat {
         out.freeze()
     }
 
-    /// What this frame says.
+    /// Decodes the content of a frame.
     pub(super) fn decode(frame: &Frame) -> Result<Self, Refusal> {
         match frame.small()[..] {
             [PING] if frame.raw().is_empty() => Ok(Self::Ping),

@@ -1,5 +1,5 @@
-//! The gate between the connections of one peer and the inboxes: nothing of an older connection passes after a newer
-//! one stands.
+//! The gate between the connections of one peer and the inboxes: once a newer connection stands, no frame of an older
+//! one passes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 
 use crate::{Lane, Refusal};
 
-/// Which connections of a peer may deliver: the newest of each lane, all of one start of the peer.
+/// The connections of a peer that may deliver frames: the newest of each lane, all of one start of the peer.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     state: Mutex<State>,
@@ -23,7 +23,7 @@ struct State {
     closed: bool,
 }
 
-/// One start of one life of the peer.
+/// One start of one incarnation of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Life {
     pub(super) incarnation: Incarnation,
@@ -36,14 +36,14 @@ struct Open {
     task: AbortHandle,
 }
 
-/// The right to deliver, held while a batch is delivered.
+/// The right to deliver frames, held while a batch is delivered.
 pub(super) struct Pass<'a> {
     _state: MutexGuard<'a, State>,
 }
 
 impl Inbound {
-    /// Lets a connection in and shuts out those it follows. Epochs grow in the order in which connections were
-    /// accepted, so that a slow handshake cannot overtake.
+    /// Admits a connection and ends those that it replaces. Epochs grow in the order in which connections were
+    /// accepted, so that a connection with a slow handshake does not replace a newer one.
     pub(super) fn open(&self, lane: Lane, life: Life, epoch: u64, task: AbortHandle) -> Result<(), Refusal> {
         let mut state = self.lock();
         let same_life = state.life == Some(life);
@@ -63,14 +63,14 @@ impl Inbound {
         Ok(())
     }
 
-    /// The right to deliver what came over the connection of this epoch, unless a newer one took over.
+    /// Gives the right to deliver frames of the connection with this epoch, unless a newer connection took over.
     pub(super) fn pass(&self, lane: Lane, epoch: u64) -> Result<Pass<'_>, Refusal> {
         let state = self.lock();
         let is_newest = state.lanes[slot(lane)].as_ref().is_some_and(|open| open.epoch == epoch);
         if is_newest { Ok(Pass { _state: state }) } else { Err(Refusal::Superseded) }
     }
 
-    /// Lets nothing pass any more and ends the connections.
+    /// Refuses all further frames and ends the connections.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

@@ -13,10 +13,10 @@ use super::core::Core;
 use super::outgoing::Outgoing;
 use crate::{Count, Counters, DownReason, Frame, Lane, Limits, LinkEvent, Router, SendError, Sender};
 
-/// What `send` and the lane's own task share.
+/// State that `send` and the lane's own task share.
 ///
-/// Frames wait here only while a connection stands: without one `send` is refused, and what waited when it ended is
-/// dropped. Bounded in frames and bytes; when it is full, `send` is refused.
+/// Frames wait here only while a connection stands: without one, `send` is refused, and frames that still wait when it
+/// ends are dropped. The queue is bounded in frames and bytes; when it is full, `send` is refused.
 #[derive(Debug)]
 pub(super) struct Outbound {
     own: Identity,
@@ -26,9 +26,9 @@ pub(super) struct Outbound {
     counters: Arc<Counters>,
     router: Router,
     state: Mutex<State>,
-    /// Tells the task that something waits to be written, or that the lane closes.
+    /// Tells the task that bytes wait to be written, or that the lane closes.
     pub(super) wake: Notify,
-    /// Ends the task's wait between two dials: the peer was heard of.
+    /// Ends the task's wait between two dials, because a connection of the peer arrived.
     pub(super) hurry: Notify,
 }
 
@@ -38,9 +38,9 @@ struct State {
     queue: VecDeque<Frame>,
     queue_bytes: usize,
     outgoing: Outgoing,
-    /// The socket takes no more for now; the task waits until it does.
+    /// The socket accepts no more bytes for now; the task waits until it does.
     is_full: bool,
-    /// No more frames are taken; the task writes what waits and ends.
+    /// No more frames are accepted; the task writes those that wait and ends.
     is_closing: bool,
     /// The peer was removed: nothing is written any more.
     is_stopped: bool,
@@ -53,12 +53,12 @@ struct Link {
     frame_bytes_max: usize,
 }
 
-/// How far writing came.
+/// Result of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// Nothing waits.
+    /// All bytes were written.
     All,
-    /// The socket takes no more for now.
+    /// The socket accepts no more bytes for now.
     Full,
     /// There is no connection, or it failed.
     Failed(ErrorKind),
@@ -101,12 +101,12 @@ impl Outbound {
         Ok(())
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes the frames that wait, as far as the socket accepts them.
     pub(super) fn flush(&self) -> Written {
         self.lock().write(self.own.incarnation, &self.counters)
     }
 
-    /// As [`Outbound::flush`], for callers other than the task: when the socket is full or fails, the task goes on.
+    /// Like [`Outbound::flush`], for callers other than the task. If the socket is full or fails, the task goes on.
     pub(super) fn flush_inline(&self) {
         let mut state = self.lock();
         if state.is_full || state.queue.is_empty() || state.write(self.own.incarnation, &self.counters) == Written::All
@@ -117,26 +117,26 @@ impl Outbound {
         self.wake.notify_one();
     }
 
-    /// As [`Outbound::flush`], with the socket known to be ready again.
+    /// Like [`Outbound::flush`], when the socket is known to be ready again.
     pub(super) fn flush_ready(&self) -> Written {
         let mut state = self.lock();
         state.is_full = false;
         state.write(self.own.incarnation, &self.counters)
     }
 
-    /// Puts bytes of the transport's own in front of what waits in the queue.
+    /// Puts bytes of the transport itself in front of the queue.
     pub(super) fn put_bytes(&self, bytes: &Bytes) -> Written {
         let mut state = self.lock();
         state.outgoing.put_bytes(bytes);
         state.write(self.own.incarnation, &self.counters)
     }
 
-    /// Whether the socket takes no more for now.
+    /// True if the socket accepts no more bytes for now.
     pub(super) fn is_full(&self) -> bool {
         self.lock().is_full
     }
 
-    /// Takes a new connection into use.
+    /// Starts to use a new connection.
     pub(super) fn connect(&self, peer: Sender, socket: Arc<OwnedWriteHalf>, frame_bytes_max: usize) {
         let mut state = self.lock();
         if state.is_stopped {
@@ -150,7 +150,7 @@ impl Outbound {
         }
     }
 
-    /// Takes the connection out of use, if there is one, and drops what waited for it.
+    /// Stops using the connection, if there is one, and drops the frames that waited for it.
     pub(super) fn disconnect(&self, reason: DownReason) {
         let mut state = self.lock();
         let Some(Link { peer, .. }) = state.link.take() else { return };
@@ -167,7 +167,8 @@ impl Outbound {
         }
     }
 
-    /// Takes no more frames; the task writes what waits and ends. Says whether there is a connection to write to.
+    /// Refuses further frames; the task writes those that wait and ends. Returns whether there is a connection to write
+    /// to.
     pub(super) fn close(&self) -> bool {
         let mut state = self.lock();
         state.is_closing = true;
@@ -175,7 +176,7 @@ impl Outbound {
         state.link.is_some()
     }
 
-    /// Takes no more frames and writes none: the link is down when this returns, whenever the task ends.
+    /// Refuses further frames and writes none. When this returns, the link is down, even if the task has not ended yet.
     pub(super) fn stop(&self, reason: DownReason) {
         let mut state = self.lock();
         (state.is_closing, state.is_stopped) = (true, true);
@@ -225,8 +226,8 @@ impl State {
     }
 }
 
-/// How much is laid out for one write. What exceeds it stays in the queue, behind the next heartbeat.
+/// Number of bytes laid out for one write. Further frames stay in the queue, behind the next heartbeat.
 const STAGED_BYTES: usize = 256 << 10;
 
-/// The most slices in one write.
+/// Largest number of slices in one write.
 const SLICES_MAX: usize = 64;

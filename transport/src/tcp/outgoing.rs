@@ -1,4 +1,4 @@
-//! Frames on their way into a socket.
+//! Encoded frames on their way into a socket.
 
 #[cfg(test)]
 mod tests;
@@ -11,15 +11,15 @@ use quorate_protocol::Incarnation;
 
 use crate::{Frame, wire};
 
-/// Whole frames as a list of byte runs: what is short is copied together into a buffer that is used again and again,
-/// what is long is written from where it lies.
+/// Whole frames as a list of byte runs. Short runs are copied together into a buffer that is used again; long ones are
+/// written from where they are.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    /// Runs in order; the first may be partly written.
+    /// Runs in order. The first may be partly written.
     runs: VecDeque<Bytes>,
-    /// What follows the runs.
+    /// Bytes after the runs.
     tail: BytesMut,
-    /// Bytes in both.
+    /// Number of bytes in both.
     bytes: usize,
 }
 
@@ -35,7 +35,7 @@ impl Outgoing {
         }
     }
 
-    /// Appends bytes that continue, or are, a frame.
+    /// Appends bytes that continue a frame or are a whole frame.
     pub(super) fn put_bytes(&mut self, bytes: &Bytes) {
         self.bytes += bytes.len();
         if bytes.len() <= COPIED_BYTES_MAX {
@@ -48,19 +48,19 @@ impl Outgoing {
         self.runs.push_back(bytes.clone());
     }
 
-    /// How many bytes are still to be written.
+    /// Number of bytes still to be written.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The first bytes to be written, in as many slices as `slices` has room for. Says how many it filled.
+    /// Fills `slices` with the first bytes to be written, and returns the number of slices used.
     pub(super) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
         let runs = self.runs.iter().map(|run| &run[..]).chain(tail);
         slices.iter_mut().zip(runs).map(|(slice, run)| *slice = IoSlice::new(run)).count()
     }
 
-    /// Takes off what was written.
+    /// Removes the bytes that were written.
     pub(super) fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(first) = self.runs.front_mut() {
@@ -78,11 +78,11 @@ impl Outgoing {
         }
     }
 
-    /// Forgets everything, and gives back a buffer that one burst made large.
+    /// Drops everything, and frees a buffer that one burst made large.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// Up to here a copy costs less than another slice in the system call.
+/// Up to this length a copy costs less than another slice in the system call.
 const COPIED_BYTES_MAX: usize = 8 << 10;

@@ -1,4 +1,4 @@
-//! Frames out of a socket.
+//! Frames read from a socket.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::Incarnation;
@@ -9,8 +9,8 @@ use crate::{ChannelId, Frame, Lane, Refusal};
 
 /// Cuts the byte stream of one connection into frames.
 ///
-/// Each frame's body is an allocation of exactly its length, made after its length was checked, so that a section that
-/// is kept pins its own frame and nothing else. The end of a long body is read straight into it.
+/// The body of each frame is an allocation of exactly its length, made after the length was checked. So keeping a
+/// section keeps the memory of its own frame only. The end of a long body is read straight into it.
 #[derive(Debug)]
 pub(super) struct FrameReader {
     frame_bytes_max: usize,
@@ -18,30 +18,30 @@ pub(super) struct FrameReader {
     lane: Lane,
     buffer: BytesMut,
     buffer_bytes: usize,
-    /// A frame whose body is not yet whole.
+    /// A frame whose body is not complete yet.
     partial: Option<(Header, BytesMut)>,
 }
 
 impl FrameReader {
-    /// A reader of a connection on which this incarnation sends on this lane. At most `buffer_bytes`, which
-    /// hold a header, are read at once.
+    /// Makes a reader of a connection on which this incarnation sends on this lane. It reads at most `buffer_bytes` at
+    /// once, which must hold a header.
     pub(super) fn new(frame_bytes_max: usize, incarnation: Incarnation, lane: Lane, buffer_bytes: usize) -> Self {
         let buffer = BytesMut::with_capacity(buffer_bytes);
         Self { frame_bytes_max, incarnation, lane, buffer, buffer_bytes, partial: None }
     }
 
-    /// Waits for bytes and says how many came; 0 is the end of the stream. Dropping the future loses nothing.
+    /// Waits for bytes and returns their number; 0 means the end of the stream. Dropping the future loses nothing.
     pub(super) async fn read<R: AsyncRead + Unpin>(&mut self, stream: &mut R) -> std::io::Result<usize> {
         if let Some((header, body)) = &mut self.partial {
             let missing = body_bytes(header) - body.len();
             return stream.read_buf(&mut body.limit(missing)).await;
         }
-        // What is left is less than a header and moves to the front, so that the buffer never grows.
+        // The rest is shorter than a header and moves to the front, so that the buffer never grows.
         self.buffer.reserve(self.buffer_bytes.saturating_sub(self.buffer.len()));
         stream.read_buf(&mut self.buffer).await
     }
 
-    /// The next whole frame of what was read.
+    /// The next complete frame among the bytes that were read.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, Refusal> {
         let (header, body) = match self.partial.take() {
             Some((header, body)) if body.len() < body_bytes(&header) => {
@@ -57,7 +57,8 @@ impl FrameReader {
         header.frame(body).map(Some)
     }
 
-    /// Header and body of the next frame, if both were read.
+    /// Header and body of the next frame, if the buffer holds them. A body that is not complete becomes the partial
+    /// frame.
     fn next_buffered(&mut self) -> Result<Option<(Header, Bytes)>, Refusal> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let header = self.checked(Header::decode(header)?)?;
@@ -75,7 +76,7 @@ impl FrameReader {
         Ok(None)
     }
 
-    /// The header, when the connection may carry such a frame.
+    /// Checks that the connection may carry a frame with this header.
     fn checked(&self, header: Header) -> Result<Header, Refusal> {
         if header.frame_bytes() > self.frame_bytes_max {
             return Err(Refusal::FrameTooLarge);
@@ -90,7 +91,7 @@ impl FrameReader {
     }
 }
 
-/// Checked against the frame cap, which is a `usize`.
+/// Length of the body. It was checked against the longest frame, which is a `usize`.
 fn body_bytes(header: &Header) -> usize {
     header.frame_bytes() - HEADER_BYTES
 }

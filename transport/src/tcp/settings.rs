@@ -1,43 +1,42 @@
-//! The settings of TCP.
+//! Settings of the TCP transport.
 
 use std::time::Duration;
 
 use crate::{Limits, LimitsError};
 
-/// The settings of a [`TcpTransport`](crate::tcp::TcpTransport). All times are wall time of this machine.
+/// Settings of a [`TcpTransport`](crate::tcp::TcpTransport). All times are real time of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSettings {
     /// The bounds of frames, queues and inboxes. A queue is for one peer and one lane.
     pub limits: Limits,
-    /// Which start of this node's process this is: the counter that its log raises at each start. With it, connections
-    /// of an earlier start are told from those of a later one. 0 unless set, which is right for an incarnation that
-    /// starts once.
+    /// Number of this start of the node's process, which its log raises at each start. It tells connections of an
+    /// earlier start from those of a later one. Default: 0, which suits an incarnation that starts only once.
     pub start: u32,
-    /// How long a dial may take until the connection stands. 2 s unless set.
+    /// Longest time of a dial, until the connection stands. Default: 2 s.
     pub dial_timeout: Duration,
-    /// How long a handshake may take, on either side. 5 s unless set.
+    /// Longest time of a handshake, on either side. Default: 5 s.
     pub handshake_timeout: Duration,
-    /// The most accepted connections that may be in their handshake; further ones are closed at once. 64 unless set.
-    /// Those that passed it are bounded by the known peers: one a lane.
+    /// Number of accepted connections that may be in their handshake; further ones are closed at once. Default: 64.
+    /// Connections after their handshake are bounded by the known peers: one for each lane.
     pub handshakes_max: usize,
-    /// How often each connection is probed. Must be at most half of every peer's time-out. 500 ms unless set.
+    /// Time between two probes of a connection. Must be at most half of every peer's time-out. Default: 500 ms.
     pub heartbeat_interval: Duration,
-    /// How long a connection may be silent before it counts as half open and is closed. 3 s unless set.
+    /// Time of silence after which a connection counts as half open and is closed. Default: 3 s.
     pub heartbeat_timeout: Duration,
-    /// How long to wait before the second dial. Doubles from dial to dial; a random part of up to a half is taken off.
-    /// 50 ms unless set. A connection from the peer ends the wait.
+    /// Wait before the second dial. It doubles from dial to dial, and a random part of up to a half is subtracted. A
+    /// connection from the peer ends the wait. Default: 50 ms.
     pub backoff_min: Duration,
-    /// How far the wait grows. 2 s unless set.
+    /// Longest wait between dials. Default: 2 s.
     pub backoff_max: Duration,
-    /// How long a shutdown waits for queues to empty. 2 s unless set.
+    /// Longest time that a shutdown waits for queues to empty. Default: 2 s.
     pub shutdown_timeout: Duration,
 }
 
 impl TcpSettings {
-    /// Whether the settings fit each other.
+    /// Checks that the settings fit each other.
     ///
     /// # Errors
-    /// When they do not; the error says which.
+    /// When they do not; the error names the settings.
     pub fn check(&self) -> Result<(), TcpSettingsError> {
         self.limits.check()?;
         if self.handshakes_max == 0 {
@@ -74,7 +73,7 @@ impl Default for TcpSettings {
     }
 }
 
-/// Which settings do not fit. Nothing was started.
+/// Settings that do not fit each other. Nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TcpSettingsError {
@@ -84,10 +83,10 @@ pub enum TcpSettingsError {
     /// No connection could ever be accepted.
     #[error("handshakes_max must be at least 1")]
     Handshakes,
-    /// A time that must pass is zero.
+    /// A time is zero that must not be.
     #[error("dial_timeout, handshake_timeout, heartbeat_interval and backoff_min must not be zero")]
     Zero,
-    /// A lost probe would end a connection.
+    /// One lost probe would end a connection.
     #[error("heartbeat_timeout must be at least twice heartbeat_interval")]
     Heartbeat,
     /// The wait between dials would shrink.

@@ -1,11 +1,11 @@
-//! How two nodes make sure of each other before the first frame.
+//! The handshake, with which two nodes prove their identities before the first frame.
 
 use bytes::{Buf, BufMut};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
 use crate::{Lane, Refusal};
 
-/// The first bytes of every connection, either way.
+/// The first bytes of every connection, in both directions.
 pub const MAGIC: [u8; 8] = *b"quorate\n";
 
 /// The oldest version of the format that this code speaks.
@@ -14,35 +14,35 @@ pub const VERSION_MIN: u16 = 1;
 /// The newest version of the format that this code speaks.
 pub const VERSION_MAX: u16 = 1;
 
-/// The length of a [`Hello`], in bytes. The same in every version.
+/// Length of a [`Hello`] in bytes. The same in every version.
 pub const HELLO_BYTES: usize = 92;
 
-/// The length of an [`Answer`], in bytes. The same in every version.
+/// Length of an [`Answer`] in bytes. The same in every version.
 pub const ANSWER_BYTES: usize = 68;
 
-/// What the dialer says first: who it is, and whom it wants.
+/// First message of the dialer: its identity, and the node that it wants to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The oldest version it speaks.
+    /// The oldest version that the dialer speaks.
     pub version_min: u16,
-    /// The newest version it speaks.
+    /// The newest version that the dialer speaks.
     pub version_max: u16,
-    /// What the connection is for.
+    /// The lane that the connection is for.
     pub lane: Lane,
-    /// Who it is.
+    /// The dialer's identity.
     pub from: Identity,
-    /// The node it wants.
+    /// Id of the wanted node.
     pub to: NodeId,
-    /// The incarnation it wants, or any.
+    /// The wanted incarnation; `None` allows any.
     pub to_incarnation: Option<Incarnation>,
-    /// Which start of its process this is.
+    /// Number of the start of the dialer's process.
     pub start: u32,
-    /// The longest frame it takes, in bytes. Saturated.
+    /// Length of the longest frame that the dialer accepts, in bytes; at most `u32::MAX`.
     pub frame_bytes_max: u32,
 }
 
 impl Hello {
-    /// The hello's bytes.
+    /// Encodes the hello.
     #[must_use]
     pub fn encode(&self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
@@ -64,7 +64,7 @@ impl Hello {
         bytes
     }
 
-    /// The hello that these bytes are. A version that this code does not speak is refused before anything else is read.
+    /// Decodes a hello. A version that this code does not speak is refused before the rest is read.
     ///
     /// # Errors
     /// [`Refusal::Magic`], [`Refusal::Version`] or [`Refusal::Handshake`].
@@ -103,26 +103,26 @@ impl Hello {
     }
 }
 
-/// What the acceptor says to a [`Hello`].
+/// The acceptor's answer to a [`Hello`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Frames may follow.
     Accepted {
-        /// The version agreed on.
+        /// The version that both agree on.
         version: u16,
-        /// Who the acceptor is.
+        /// The acceptor's identity.
         from: Identity,
-        /// Which start of its process this is.
+        /// Number of the start of the acceptor's process.
         start: u32,
-        /// The longest frame it takes, in bytes. Saturated.
+        /// Length of the longest frame that the acceptor accepts, in bytes; at most `u32::MAX`.
         frame_bytes_max: u32,
     },
-    /// The connection ends here.
+    /// The connection is refused and ends.
     Refused(Refusal),
 }
 
 impl Answer {
-    /// The answer's bytes. A refusal tells nothing of the acceptor but the versions it speaks.
+    /// Encodes the answer. A refusal contains nothing about the acceptor but the versions that it speaks.
     #[must_use]
     pub fn encode(&self) -> [u8; ANSWER_BYTES] {
         let mut bytes = [0; ANSWER_BYTES];
@@ -146,7 +146,7 @@ impl Answer {
         bytes
     }
 
-    /// The answer that these bytes are. A reason that this version does not know is [`Refusal::Handshake`].
+    /// Decodes an answer. A reason that this version does not know becomes [`Refusal::Handshake`].
     ///
     /// # Errors
     /// [`Refusal::Magic`], [`Refusal::Version`] or [`Refusal::Handshake`].
@@ -167,13 +167,13 @@ impl Answer {
     }
 }
 
-/// Writes the checksum over all but the last four bytes into these.
+/// Writes the checksum of all but the last four bytes into the last four.
 fn seal(bytes: &mut [u8]) {
     let (checked, checksum) = bytes.split_at_mut(bytes.len() - CHECKSUM_BYTES);
     checksum.copy_from_slice(&crc32c::crc32c(checked).to_le_bytes());
 }
 
-/// What follows the magic, when magic and checksum are right.
+/// Checks magic and checksum, and returns the bytes between them.
 fn opened(bytes: &[u8]) -> Result<&[u8], Refusal> {
     if !bytes.starts_with(&MAGIC) {
         return Err(Refusal::Magic);

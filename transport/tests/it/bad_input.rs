@@ -1,4 +1,5 @@
-//! Every kind of bad input is a counted, typed refusal; the node goes on, and nothing of it reaches a reader.
+//! Every kind of bad input leads to a counted, typed refusal. The node goes on, and no part of the input reaches a
+//! reader.
 
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::raw::{CHANNEL, Node, answer, bytes_of, closed, frame, hello, identity, read_hello, settings, shake, until};
 
-/// The node still takes a right connection and a right frame.
+/// Checks that the node still accepts a correct connection and a correct frame.
 async fn still_works(node: &mut Node) {
     let mut stream = node.dial_as_peer(Lane::Control, 9).await;
     stream.write_all(&bytes_of(&frame(4711, 3))).await.expect("it listens");
     while node.frame().await != GroupId(4711) {}
 }
 
-/// Says these bytes first, and sees the connection end for this reason.
+/// Sends these bytes first, and expects the connection to end for this reason.
 async fn refused_at_once(first: &[u8], refusal: Refusal) {
     let mut node = Node::start(settings()).await;
     let mut stream = node.dial().await;
@@ -30,7 +31,7 @@ async fn refused_at_once(first: &[u8], refusal: Refusal) {
     still_works(&mut node).await;
 }
 
-/// Says hello so, and is answered with this reason.
+/// Sends this hello, and expects an answer with this reason.
 async fn refused_with_answer(hello: Hello, refusal: Refusal) {
     let mut node = Node::start(settings()).await;
     let mut stream = node.dial().await;
@@ -40,7 +41,7 @@ async fn refused_with_answer(hello: Hello, refusal: Refusal) {
     still_works(&mut node).await;
 }
 
-/// Says these bytes after a right handshake, and sees the connection end for this reason.
+/// Sends these bytes after a correct handshake, and expects the connection to end for this reason.
 async fn refused_after_handshake(lane: Lane, then: &[u8], refusal: Refusal) {
     let mut node = Node::start(settings()).await;
     let mut stream = node.dial_as_peer(lane, 0).await;
@@ -137,7 +138,7 @@ async fn slow_loris() {
     let mut stream = node.dial().await;
     stream.write_all(&hello().encode()[..50]).await.expect("it listens");
     closed(&mut stream).await;
-    // The node's own dials, which nobody answers, are given up as well.
+    // The node's own dials, which get no answer, end as well.
     until(|| node.refused(Refusal::HandshakeTimeout) >= 1).await;
 }
 
@@ -241,7 +242,7 @@ async fn frames_cut_anywhere_arrive_whole() {
     }
 }
 
-/// Settings under which silence is noticed soon.
+/// Settings with which silence is noticed soon.
 fn impatient() -> TcpSettings {
     let (heartbeat_interval, heartbeat_timeout) = (Duration::from_millis(10), Duration::from_millis(40));
     TcpSettings { heartbeat_interval, heartbeat_timeout, ..settings() }
@@ -274,7 +275,7 @@ async fn half_open_acceptor() {
     closed(&mut stream).await;
 }
 
-/// Answers a dial with these bytes, and sees it refused so.
+/// Answers a dial with these bytes, and expects this refusal.
 async fn answer_refused(answer: &[u8], refusal: Refusal, by: RefusedBy) {
     let mut node = Node::start(settings()).await;
     let mut stream = node.accept(Lane::Control).await;
@@ -309,7 +310,7 @@ async fn answer_of_another_incarnation_than_expected() {
     node.transport.set_peer(peer).expect("a right peer");
     loop {
         let (mut stream, _) = node.peer.accept().await.expect("it listens");
-        // The first dials may be those of the peer as it was known before.
+        // The first dials may still go to the peer's earlier address.
         let mut hello = [0; quorate_transport::wire::HELLO_BYTES];
         let Ok(_) = stream.read_exact(&mut hello).await else { continue };
         if Hello::decode(&hello).expect("a right hello").to_incarnation != Some(Incarnation(5)) {

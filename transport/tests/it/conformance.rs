@@ -1,4 +1,4 @@
-//! The suite against every transport of the crate.
+//! The suite, run on every transport of the crate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Harness for Memory {
 struct Tcp {
     runtime: Runtime,
     nodes: BTreeMap<NodeId, Arc<TcpTransport>>,
-    /// Bound and never accepted from, so that nobody else answers there.
+    /// Bound but never accepted from, so that no node answers there.
     nobody: std::net::TcpListener,
 }
 
@@ -102,8 +102,8 @@ fn tcp_keeps_the_contract() {
     assert_eq!(failures(Tcp::new), []);
 }
 
-/// So long that only a transport that has stopped is given up.
+/// A wait so long that only a transport that has stopped exceeds it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nothing takes longer in a network without delays.
+/// In a network without delays every frame arrives within this number of steps.
 const STEPS_MAX: usize = 5;

@@ -1,4 +1,4 @@
-//! What becomes of frames when connections come and go.
+//! Frames while connections come and go.
 
 use bytes::BytesMut;
 use quorate_protocol::{GroupId, NodeId};
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::raw::{Node, answer, bytes_of, closed, frame, hello, identity, settings, shake, until};
 
-/// Says hello but for the last byte.
+/// Sends a hello without its last byte.
 async fn begin(node: &Node, start: u32) -> (TcpStream, u8) {
     let bytes = Hello { start, ..hello() }.encode();
     let mut stream = node.dial().await;
@@ -70,7 +70,7 @@ async fn what_waits_is_dropped_with_its_connection() {
     let mut stream = node.accept(Lane::Control).await;
     stream.write_all(&answer().encode()).await.expect("it listens");
     while !matches!(node.link().await, LinkEvent::Up { .. }) {}
-    // Nobody reads, so that the socket fills and frames wait.
+    // There is no reader, so that the socket fills and frames wait.
     until(|| node.transport.send(NodeId(2), frame(1, 60_000)) == Err(SendError::QueueFull(NodeId(2)))).await;
     drop(stream);
     while !matches!(node.link().await, LinkEvent::Down { .. }) {}
@@ -114,7 +114,7 @@ async fn frames_cut_by_a_full_socket_arrive_whole() {
     }
 }
 
-/// The first frame of these bytes, if it is whole.
+/// The first frame in these bytes, if it is complete.
 fn cut(buffer: &mut BytesMut) -> Option<Frame> {
     let header = Header::decode(buffer.first_chunk::<HEADER_BYTES>()?).expect("a right header");
     if buffer.len() < header.frame_bytes() {
@@ -139,7 +139,7 @@ async fn a_flush_writes_before_it_returns() {
     assert_eq!(node.counted(Count::Writes), before + 1);
 }
 
-/// Whether these bytes hold the frame as node 1 sends it.
+/// True if these bytes contain the frame as node 1 sends it.
 fn contains(bytes: &[u8], frame: &Frame) -> bool {
     let mut head = BytesMut::new();
     put_head(frame, identity(1).incarnation, &mut head);
@@ -151,7 +151,7 @@ async fn a_full_bulk_lane_does_not_delay_the_control_lane() {
     let mut node = Node::start(settings()).await;
     let mut bulk = node.accept(Lane::Bulk).await;
     bulk.write_all(&answer().encode()).await.expect("it listens");
-    // The lanes dial at once, in any order: the other may have been turned away above, and dials again.
+    // The lanes dial at the same time, in any order. The other one may have been refused above, and dials again.
     let mut control = node.accept(Lane::Control).await;
     control.write_all(&answer().encode()).await.expect("it listens");
     while !matches!(node.link().await, LinkEvent::Up { .. }) {}
@@ -216,7 +216,7 @@ async fn a_removed_peer_is_told_down_and_ended() {
 async fn the_peer_that_dials_is_dialled_without_delay() {
     let slow = std::time::Duration::from_hours(1);
     let mut node = Node::start(TcpSettings { backoff_min: slow, backoff_max: slow, ..settings() }).await;
-    // The first dials are turned away; the next would come in an hour.
+    // The first dials are refused; the next would come in an hour.
     drop(node.accept(Lane::Control).await);
     while !matches!(node.link().await, LinkEvent::Refused { .. }) {}
     let _inbound = node.dial_as_peer(Lane::Control, 0).await;

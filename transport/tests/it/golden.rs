@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::raw::{self, Node, settings};
 
-/// The file's bytes, which are those that the code writes.
+/// Checks that the code writes the bytes of the file.
 fn golden(name: &str, written: &[u8]) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("QUORATE_GOLDEN").is_some() && !path.exists() {
@@ -74,7 +74,7 @@ fn refusal_codes() {
     assert!(codes.iter().all(|(code, _)| Refusal::from_code(*code).is_some_and(|refusal| refusal.code() == *code)));
 }
 
-/// As a core's message: a small part and raw sections.
+/// Like a core's message: a small part and raw sections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Message {
     small: Small,
@@ -159,7 +159,7 @@ async fn calls() {
     assert_eq!(request.frame.raw(), [Bytes::from_static(b"body")]);
     drop(seen);
 
-    // Node 2 serves, and what it answers is seen at node 1.
+    // Node 2 serves, and its answers arrive at node 1.
     let (_, mut requests) =
         Rpc::open(two, rpc::Settings { requests_max: 1, ..rpc::Settings::default() }).expect("free");
     drop((caller, idle));
@@ -193,7 +193,7 @@ fn a_message_is_the_whole_section_or_none() {
     assert_eq!(decoded(&longer), Err(codec::DecodeError::Trailing { bytes: 1 }));
     assert_eq!(decoded(b""), Err(codec::DecodeError::Small));
     assert_eq!(decoded(&[9]), Err(codec::DecodeError::Small));
-    // A list of 2^32 - 1 elements is not believed.
+    // A length of 2^32 - 1 elements is not believed.
     assert_eq!(decoded(&[1, 1, 2, 0, 252, 255, 255, 255, 255]), Err(codec::DecodeError::Small));
     let huge = Message {
         small: Small::Numbers {

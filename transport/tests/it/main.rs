@@ -1,6 +1,7 @@
-//! Behaviour through the public API. Real sockets on free ports; tests wait for conditions and judge no time.
+//! Behaviour through the public API. Real sockets on free ports; tests wait for conditions and measure no time.
 
 mod bad_input;
+mod channel;
 mod conformance;
 mod connections;
 mod golden;

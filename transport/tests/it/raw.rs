@@ -18,7 +18,7 @@ pub(crate) const CHANNEL: ChannelId = ChannelId::FIRST_CORE;
 pub(crate) struct Node {
     pub(crate) transport: Arc<TcpTransport>,
     pub(crate) inbox: Inbox,
-    /// Where node 2 is said to be.
+    /// The address under which node 1 knows node 2.
     pub(crate) peer: TcpListener,
 }
 
@@ -78,7 +78,7 @@ impl Node {
         }
     }
 
-    /// The next frame's group.
+    /// The group of the next frame.
     pub(crate) async fn frame(&mut self) -> GroupId {
         loop {
             if let Some(Incoming::Frame(received)) = patiently(self.inbox.recv()).await {
@@ -92,7 +92,7 @@ pub(crate) fn identity(node: u64) -> Identity {
     Identity { cluster: ClusterId(77), node: NodeId(node), incarnation: Incarnation(u128::from(node) + 100) }
 }
 
-/// Settings under which dials follow each other soon, and peers made by hand need not answer heartbeats.
+/// Settings with which dials follow each other soon, and peers made by hand need not answer heartbeats.
 pub(crate) fn settings() -> TcpSettings {
     TcpSettings {
         heartbeat_interval: Duration::from_mins(30),
@@ -104,7 +104,7 @@ pub(crate) fn settings() -> TcpSettings {
     }
 }
 
-/// What node 2 says to node 1.
+/// The hello of node 2 to node 1.
 pub(crate) fn hello() -> Hello {
     Hello {
         version_min: VERSION_MIN,
@@ -118,7 +118,7 @@ pub(crate) fn hello() -> Hello {
     }
 }
 
-/// What node 2 answers to node 1.
+/// The answer of node 2 to node 1.
 pub(crate) fn answer() -> Answer {
     Answer::Accepted { version: VERSION_MAX, from: identity(2), start: 0, frame_bytes_max: 1 << 20 }
 }
@@ -150,7 +150,7 @@ pub(crate) fn bytes_of(frame: &Frame) -> BytesMut {
     bytes
 }
 
-/// Waits until the other side has closed; what it says until then is of no interest.
+/// Waits until the other side has closed, and ignores the bytes that it sends until then.
 pub(crate) async fn closed(stream: &mut TcpStream) {
     let mut rest = [0; 1024];
     while patiently(stream.read(&mut rest)).await.is_ok_and(|bytes| bytes > 0) {}
@@ -166,7 +166,7 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     .await;
 }
 
-/// Waits, and gives up only when no right transport could still be at it.
+/// Waits, and gives up only after a time that no correct transport needs.
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("what is waited for does not happen")
 }

@@ -1,4 +1,4 @@
-//! Request and response: every way a call can end.
+//! Request and response: every way in which a call can end.
 
 use std::sync::Arc;
 use std::time::Duration;

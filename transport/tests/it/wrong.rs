@@ -75,7 +75,7 @@ impl Harness for Wrong {
     }
 }
 
-/// A right transport with something wrong in front of it.
+/// A correct transport with a fault in front of it.
 struct WrongEnd {
     breaks: Clause,
     inner: Arc<MemoryTransport>,
@@ -85,15 +85,15 @@ struct WrongEnd {
 }
 
 struct State {
-    /// All that arrives at the right transport.
+    /// Everything that arrives at the correct transport.
     inbox: Inbox,
     /// The last frame that was sent.
     last: Option<Frame>,
     /// A frame of an older connection.
     ghost: Option<Frame>,
-    /// What was sent without a connection.
+    /// A frame that was sent without a connection.
     kept: Vec<(NodeId, Frame)>,
-    /// What strangers, or the removed, sent.
+    /// Frames from strangers or from removed peers.
     astray: Vec<(NodeId, Frame)>,
 }
 
@@ -146,7 +146,7 @@ impl WrongEnd {
         self.router.deliver(received);
     }
 
-    /// What comes of a send that the right transport refused.
+    /// The result of a send that the correct transport refused.
     fn refused(&self, to: NodeId, frame: Frame, error: SendError) -> Result<(), SendError> {
         let own = self.inner.identity().node;
         let is_astray = match self.breaks {
@@ -262,8 +262,8 @@ fn rebuilt(frame: &Frame, channel: ChannelId, raw: Vec<Bytes>) -> Frame {
     Frame::new(channel, frame.group(), frame.small().clone(), raw).expect("it was a frame before")
 }
 
-/// What the suite sends last bears this group or a later one.
+/// The last frames of a check bear this group or a later one.
 const BARRIER: GroupId = GroupId(1 << 32);
 
-/// Nothing takes longer in a network without delays.
+/// In a network without delays every frame arrives within this number of steps.
 const STEPS_MAX: usize = 5;

@@ -8,7 +8,7 @@ use super::{COPIED_BYTES_MAX, Outgoing};
 use crate::{ChannelId, Frame, wire};
 
 proptest! {
-    /// However frames are laid out, and wherever writes stop, the bytes leave once and in order.
+    /// Whatever the layout of the frames, and wherever writes stop, the bytes leave once and in order.
     #[test]
     fn gives_the_bytes_in_order(
         sections in prop::collection::vec(prop::collection::vec(length(), 0..4), 1..8),
@@ -34,7 +34,7 @@ proptest! {
     }
 }
 
-/// Writes as a socket does that takes some of what three slices offer.
+/// Writes like a socket that accepts some of the bytes in three slices.
 fn write(outgoing: &mut Outgoing, written: &mut Vec<u8>, stop: prop::sample::Index) {
     let mut slices = [IoSlice::new(&[]); 3];
     let filled = outgoing.fill(&mut slices);
