@@ -13,15 +13,16 @@ use crate::hash::KeyHash;
 use crate::node::{Node, NodeIndex};
 use crate::placement::Placement;
 
-/// Sends live load, such as requests in progress, where a placement says, but never more to a node than its fair share times a
-/// factor: what is beyond goes to the next node in the key's order of preference.
+/// Bounds live load, such as requests in progress: a load goes to the key's owner, but no node gets more than its fair
+/// share times a factor. A load above the bound goes to the next node in the key's order of preference.
 ///
-/// With `m` loads in progress, the new one included, a node of weight `w` of `W` holds at most `ceil(factor * m * w / W)`. The bound
-/// is kept when a load is taken; as loads end, `m` shrinks, and a node may be above its bound until its own loads end, since
-/// loads are not moved.
+/// With `m` loads in progress, the new one included, a node of weight `w` out of a total weight `W` holds at most
+/// `ceil(factor * m * w / W)`. The bound is checked when a load is taken. As loads end, `m` shrinks and so does the
+/// bound, and a node may exceed it until its own loads end: loads are not moved.
 ///
-/// All methods may be called from many threads at once. Taking a load is lock-free: a thread starts anew only if others
-/// took what it saw free. [`BoundedLoads::with_placement`] changes the nodes while loads are in progress.
+/// All methods may be called from many threads at once. Taking a load is lock-free: a thread repeats its search only if
+/// other threads took the room that it saw. [`BoundedLoads::with_placement`] changes the nodes while loads are in
+/// progress.
 ///
 /// ```
 /// use quorate_consistent_hash::{BoundedLoads, LoadFactor, Nodes, Placement, Ring};
@@ -39,11 +40,11 @@ use crate::placement::Placement;
 pub struct BoundedLoads<P> {
     placement: P,
     factor: LoadFactor,
-    /// By node number; a hole has a counter that stays zero.
+    /// By node number. The counter of a removed node's number stays zero.
     loads: Vec<Arc<AtomicUsize>>,
     total: Arc<AtomicUsize>,
     total_units: u128,
-    /// The counters of nodes that left, for as long as anybody else has them: such a node may come back.
+    /// The counters of nodes that left, while a load or another object still uses them: such a node may come back.
     away: BTreeMap<Box<str>, Arc<AtomicUsize>>,
 }
 
@@ -55,12 +56,13 @@ impl<P: Placement> BoundedLoads<P> {
         Self { placement, factor, loads, total: Arc::default(), total_units, away: BTreeMap::new() }
     }
 
-    /// The same loads on other nodes: those that stay (by name) keep what they hold, and both objects count alike, so that a writer
-    /// can hand the new one to readers while loads taken from the old one are still in progress. A node that left and comes back,
-    /// in whatever later placement, still holds the loads that have not ended since.
+    /// The same loads on the nodes of another placement. Nodes that stay (by name) keep their loads, and both objects
+    /// share the counters, so that a writer can give the new object to readers while loads taken from the old one are
+    /// still in progress. A node that left and comes back in a later placement still holds its loads that have not
+    /// ended.
     pub fn with_placement<Q: Placement>(&self, placement: Q) -> BoundedLoads<Q> {
         let mut next = BoundedLoads::new(placement, self.factor);
-        // A counter that only `self` has is at zero, and nobody counts on it any more.
+        // A counter that only `self` holds is at zero, and nothing else counts on it.
         let is_used = |counter: &Arc<AtomicUsize>| Arc::strong_count(counter) > 1;
         let away = self.away.iter().filter(|(_, counter)| is_used(counter));
         let mut counters: BTreeMap<_, _> = away.map(|(name, counter)| (name.clone(), counter.clone())).collect();
@@ -77,7 +79,7 @@ impl<P: Placement> BoundedLoads<P> {
         next
     }
 
-    /// Takes a load for a hashed key, which counts until the guard is dropped.
+    /// Takes a load for a hashed key. It counts until the guard is dropped.
     pub fn take(&self, hash: KeyHash) -> Load {
         let mut total = self.total.fetch_add(1, Ordering::AcqRel) + 1;
         loop {
@@ -92,30 +94,31 @@ impl<P: Placement> BoundedLoads<P> {
             if let Some(node) = taken {
                 return Load { node, on_node: self.loads[node.get()].clone(), total: self.total.clone() };
             }
-            // The bounds for `total` loads sum up to no less, so others came in between; with them the bounds are higher.
+            // The bounds for `total` loads add up to at least `total`, so other threads took loads meanwhile. With
+            // their loads the bounds are higher.
             total = self.total.load(Ordering::Acquire);
         }
     }
 
-    /// How many loads a node holds.
+    /// Number of loads on a node.
     ///
     /// # Panics
     ///
-    /// If the number is of another placement.
+    /// If the node number belongs to another placement.
     pub fn load(&self, node: NodeIndex) -> usize {
         self.loads[node.get()].load(Ordering::Relaxed)
     }
 
-    /// How many loads are in progress on all nodes.
+    /// Number of loads in progress on all nodes.
     pub fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// How many loads a node may hold while `total` are in progress.
+    /// Number of loads that a node may hold while `total` are in progress.
     ///
     /// # Panics
     ///
-    /// If the number is of another placement, or the node was removed.
+    /// If the node number belongs to another placement, or the node was removed.
     pub fn bound(&self, node: NodeIndex, total: usize) -> usize {
         let units = self.placement.nodes().node(node).weight().units();
         let bound = share(u128::from(self.factor.0) * total as u128, units, self.total_units << 16);
@@ -127,11 +130,11 @@ impl<P: Placement> BoundedLoads<P> {
         &self.placement
     }
 
-    /// The node of a load taken here.
+    /// The node of a load that was taken here.
     ///
     /// # Panics
     ///
-    /// If the load was taken from another placement, and no node has its number here.
+    /// If the load was taken from another placement whose node number does not exist here.
     pub fn node_of(&self, load: &Load) -> &Node {
         self.placement.nodes().node(load.node)
     }
@@ -152,7 +155,7 @@ fn share(amount: u128, units: u64, whole: u128) -> u128 {
     }
 }
 
-/// The same where the product does not fit: a digit of 24 bits at a time.
+/// The same for a product that does not fit: computed 24 bits at a time.
 #[cold]
 fn share_of_much(amount: u128, units: u64, whole: u128) -> u128 {
     let (high, low) = (u128::from(units >> 24), u128::from(units & 0xFF_FFFF));
@@ -162,7 +165,7 @@ fn share_of_much(amount: u128, units: u64, whole: u128) -> u128 {
     quotient.saturating_mul(u128::from(units)).saturating_add((by_high << 24) + by_low)
 }
 
-/// A load in progress on a node; dropping it ends it.
+/// A load in progress on a node. Dropping it ends the load.
 #[derive(Debug)]
 #[must_use = "the load ends when this is dropped"]
 pub struct Load {
@@ -172,7 +175,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The number of the node in the placement the load was taken from.
+    /// Number of the node in the placement that the load was taken from.
     pub fn index(&self) -> NodeIndex {
         self.node
     }
@@ -180,19 +183,20 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // The node first, so that the nodes together never hold more than the total says.
+        // The node's counter first, so that the counters of all nodes never add up to more than the total.
         self.on_node.fetch_sub(1, Ordering::AcqRel);
         self.total.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// How far above its fair share a node may be loaded, in steps of 1/65536: 1.25 allows a quarter more.
+/// Factor by which a node may exceed its fair share of load, in steps of 1/65536: 1.25 allows a quarter more.
 ///
-/// The nearer to one, the more keys leave their owner: the expected number of nodes tried is about 2 / (factor - 1)^2 below two.
+/// The closer to one, the more keys leave their owner: below two, the expected number of nodes tried is about 2 /
+/// (factor - 1)^2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoadFactor(u32);
 
-/// The number is no load factor: it is not from 1 to 65535.
+/// The number is not a load factor, because it is not from 1 to 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadFactorError;
 
@@ -203,7 +207,7 @@ impl LoadFactor {
     ///
     /// # Errors
     ///
-    /// [`LoadFactorError`] for what is not a number from 1 to 65535.
+    /// [`LoadFactorError`] for a value that is not a number from 1 to 65535.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
     pub fn new(value: f64) -> Result<Self, LoadFactorError> {
         if !(1.0..=65535.0).contains(&value) {

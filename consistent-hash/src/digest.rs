@@ -1,11 +1,11 @@
-//! A digest over all that a state says, so that what was damaged or mixed up is not taken for a placement.
+//! A digest over all content of a state, so that a damaged or mixed-up state is not accepted as a placement.
 
 use alloc::vec::Vec;
 
 use crate::hash::{Hasher, xxh64};
 use crate::node::Node;
 
-/// Collects what is digested, each part so that no two sequences of parts are the same bytes.
+/// Collects the content to digest, so that different sequences of parts have different bytes.
 #[derive(Default)]
 pub(crate) struct Digest {
     bytes: Vec<u8>,

@@ -1,15 +1,15 @@
-//! What can go wrong, one small type an operation.
+//! Errors: one small type for each operation.
 
 use alloc::boxed::Box;
 use core::fmt;
 
-/// Why a number is not a weight. Nothing was changed.
+/// Reason why a number is not a weight. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WeightError {
     /// The weight is not a number.
     NotANumber,
-    /// The weight is zero or negative: leave the node out instead.
+    /// The weight is zero or negative. Leave the node out instead.
     NotPositive,
     /// The weight rounds to zero in steps of 1/65536.
     TooSmall,
@@ -17,11 +17,11 @@ pub enum WeightError {
     TooLarge,
 }
 
-/// Why a set of nodes cannot be placed on. The caller's set is at fault; an existing placement is unchanged.
+/// Reason why nodes cannot be placed on. The caller's set is wrong; an existing placement is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no node at all.
+    /// There are no nodes.
     NoNodes,
     /// A node has an empty name.
     EmptyName,
@@ -29,38 +29,39 @@ pub enum BuildError {
     DuplicateNode(Box<str>),
     /// There are more nodes than the algorithm can number.
     TooManyNodes {
-        /// How many nodes were given.
+        /// Number of nodes that were given.
         nodes: usize,
-        /// How many the algorithm takes.
+        /// Number of nodes that the algorithm can have.
         max: usize,
     },
-    /// The algorithm gives every node the same share, and the weights differ.
+    /// The algorithm gives every node the same share, but the weights differ.
     UnequalWeights,
-    /// The weight of this node is less than half a virtual node (or a whole table entry): it would own nothing, or too much.
+    /// The weight of this node is less than half a virtual node, or less than a whole table entry: it would own
+    /// nothing, or too much.
     ShareTooSmall(Box<str>),
-    /// Weights and virtual nodes ask for more tokens (or table entries) than the algorithm holds.
+    /// Weights and virtual nodes need more tokens (or table entries) than the algorithm can have.
     TooManyTokens {
-        /// How many tokens were asked for.
+        /// Number of tokens needed.
         tokens: u64,
-        /// How many the algorithm holds.
+        /// Number of tokens that the algorithm can have.
         max: u64,
     },
-    /// A size that must be a prime number is none, or does not fit the nodes.
+    /// A size that must be prime is not, or does not fit the nodes.
     BadTableSize(u32),
-    /// The weight of this node is not a whole number, and the compatible implementation knows no others.
+    /// The weight of this node is not a whole number, but the other program has only such weights.
     FractionalWeight(Box<str>),
-    /// The names of these two nodes have the same 64-bit hash: one of them would own nothing.
+    /// The names of these two nodes have the same 64-bit hash, so that one of them would own nothing.
     HashCollision(Box<str>, Box<str>),
-    /// The names of these two nodes mean one server to the compatible implementation: one of them would own nothing.
+    /// The names of these two nodes mean one server to the other program, so that one of them would own nothing.
     SameServer(Box<str>, Box<str>),
-    /// The numbers of the nodes have gaps, since a node was removed, and the algorithm places by the numbers: see
+    /// The numbers of the nodes have gaps, because a node was removed, but the algorithm places by the numbers: see
     /// [`Nodes::renumbered`](crate::Nodes::renumbered).
     NumbersWithGaps,
-    /// The ring sizes are none that Envoy accepts: the minimum is above the maximum, or one is above 8388608.
+    /// Envoy does not accept the ring sizes: the minimum is above the maximum, or one is above 8388608.
     BadRingSize {
-        /// The least number of tokens wanted.
+        /// Smallest number of tokens wanted.
         minimum: u64,
-        /// The greatest number of tokens wanted.
+        /// Largest number of tokens wanted.
         maximum: u64,
     },
     /// The list of removed numbers and the nodes contradict each other.
@@ -69,32 +70,32 @@ pub enum BuildError {
     UnknownNode(Box<str>),
 }
 
-/// Why a node was not removed. Nothing was changed.
+/// Reason why a node was not removed. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoveError {
     /// No node has this name.
     UnknownNode(Box<str>),
-    /// It is the last node, and a key without an owner does not exist.
+    /// It is the last node. Without it, keys would have no owner.
     LastNode,
-    /// The algorithm can only remove the node that was added last, which is this one.
+    /// The algorithm can remove only the node that was added last, which is this one.
     NotTheLastAdded(Box<str>),
 }
 
-/// Why there is no replica set as wanted. A set is never filled up with repeated nodes.
+/// Reason why there is no such replica set. A set is never filled up with repeated nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplicaError {
-    /// More replicas than nodes were wanted.
+    /// More replicas are wanted than there are nodes.
     TooFewNodes {
-        /// How many replicas were wanted.
+        /// Number of replicas wanted.
         wanted: usize,
-        /// How many nodes there are.
+        /// Number of nodes.
         nodes: usize,
     },
-    /// More replicas than [`REPLICAS_MAX`](crate::REPLICAS_MAX) were wanted at once.
+    /// More replicas are wanted at once than [`REPLICAS_MAX`](crate::REPLICAS_MAX).
     TooManyReplicas {
-        /// How many replicas were wanted.
+        /// Number of replicas wanted.
         wanted: usize,
     },
 }
@@ -133,14 +134,14 @@ display!(
         Self::EmptyName => f.write_str("a node has an empty name"),
         Self::DuplicateNode(name) => write!(f, "node {name:?} is given twice"),
         Self::TooManyNodes { nodes, max } => write!(f, "{nodes} nodes, at most {max} are possible"),
-        Self::UnequalWeights => f.write_str("the algorithm knows no weights, and those given differ"),
+        Self::UnequalWeights => f.write_str("the algorithm has no weights, but those given differ"),
         Self::ShareTooSmall(name) => write!(f, "the weight of node {name:?} is too small a share for this table size"),
         Self::TooManyTokens { tokens, max } => write!(f, "{tokens} tokens, at most {max} are possible"),
         Self::BadTableSize(size) => write!(f, "table size {size} is not a prime that fits the nodes"),
         Self::FractionalWeight(name) => write!(f, "the weight of node {name:?} is not a whole number"),
         Self::HashCollision(one, other) => write!(f, "nodes {one:?} and {other:?} have the same hash"),
         Self::SameServer(one, other) => write!(f, "nodes {one:?} and {other:?} mean the same server"),
-        Self::NumbersWithGaps => f.write_str("the nodes' numbers have gaps: number the nodes anew"),
+        Self::NumbersWithGaps => f.write_str("the nodes' numbers have gaps: renumber the nodes"),
         Self::BadRingSize { minimum, maximum } => write!(
             f,
             "a ring of at least {minimum} and at most {maximum} tokens is not possible: both are at most 8388608, in this order"

@@ -3,16 +3,16 @@
 use crate::hash::KeyHash;
 use crate::numbered::{InOrder, Numbering};
 
-/// Nodes numbered in the order given, a key's number computed by jump consistent hash.
+/// Nodes numbered in the order given; jump consistent hash computes the number for a key.
 ///
-/// | | |
+/// | property | value |
 /// | --- | --- |
-/// | look-up | about ln(nodes) steps of a division each |
-/// | memory | none but the nodes |
-/// | balance | perfect but for chance |
+/// | look-up | about ln(nodes) steps, each with a division |
+/// | memory | the nodes only |
+/// | balance | perfect, except for chance |
 /// | disruption | minimal, but only the last node can be removed; weights must be equal |
 ///
-/// Here the order of the nodes is part of the placement: append new nodes at the end.
+/// The order of the nodes is part of the placement: append new nodes at the end.
 pub type Jump = InOrder<JumpNumbering>;
 
 /// Numbers by [`jump`].
@@ -26,7 +26,7 @@ impl Numbering for JumpNumbering {
     }
 }
 
-/// The number in `0..buckets` of a hashed key; 0 where `buckets` is 0.
+/// The number of a hashed key in `0..buckets`; 0 if `buckets` is 0.
 ///
 /// ```
 /// use quorate_consistent_hash::{KeyHash, jump};

@@ -4,18 +4,18 @@
 use crate::hash::{KeyHash, fold, splitmix};
 use crate::numbered::{InOrder, Numbering};
 
-/// Nodes numbered in the order given, a key's number computed by JumpBackHash: what [`Jump`](crate::Jump) does, in constant
-/// expected time and with integers only.
+/// Nodes numbered in the order given; JumpBackHash computes the number for a key. It has the properties of
+/// [`Jump`](crate::Jump), in constant expected time and with integers only.
 ///
-/// | | |
+/// | property | value |
 /// | --- | --- |
-/// | look-up | constant: less than two random words expected, however many nodes |
-/// | memory | none but the nodes |
-/// | balance | perfect but for chance |
+/// | look-up | constant: fewer than two random words expected, for any number of nodes |
+/// | memory | the nodes only |
+/// | balance | perfect, except for chance |
 /// | disruption | minimal, but only the last node can be removed; weights must be equal |
 ///
-/// The first random word of a key is `fold(hash ^ 0x2545_F491_4F6C_DD1D, 0x9FB2_1C65_1E98_DF25)`, the others are SplitMix64 seeded
-/// with it. The order of the nodes is part of the placement: append new nodes at the end.
+/// The first random word of a key is `fold(hash ^ 0x2545_F491_4F6C_DD1D, 0x9FB2_1C65_1E98_DF25)`, and the others are
+/// SplitMix64 seeded with it. The order of the nodes is part of the placement: append new nodes at the end.
 pub type JumpBack = InOrder<JumpBackNumbering>;
 
 /// Numbers by [`jump_back`].
@@ -29,7 +29,7 @@ impl Numbering for JumpBackNumbering {
     }
 }
 
-/// The number in `0..buckets` of a hashed key; 0 where `buckets` is 0.
+/// The number of a hashed key in `0..buckets`; 0 if `buckets` is 0.
 ///
 /// ```
 /// use quorate_consistent_hash::{KeyHash, jump_back};
@@ -45,13 +45,14 @@ pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
     }
     let first = fold(hash.0 ^ 0x2545_F491_4F6C_DD1D, 0x9FB2_1C65_1E98_DF25);
     let mut words = 0;
-    // Each one bit of `active` is a range [q, 2q) in which the key has a bucket; the highest one below `buckets` counts.
+    // Each one bit of `active` stands for a range [q, 2q) in which the key has a bucket. The highest bucket below
+    // `buckets` is the result.
     let mut active = (first ^ (first >> 32)) as u32 & (u32::MAX >> (buckets - 1).leading_zeros());
     while active != 0 {
         let q = 1 << active.ilog2();
-        // The numbers below 2q, written so that 2q need not fit.
+        // The numbers below 2q, written so that 2q need not fit the type.
         let both = q | (q - 1);
-        // `active` is the exclusive or of the two halves, so the half must be picked by what remains independent of it.
+        // `active` is the exclusive or of the two halves, so the half is chosen by a bit that is independent of it.
         let half = (first >> ((active.count_ones() & 1) << 5)) as u32;
         let mut bucket = q + (half & (q - 1));
         loop {

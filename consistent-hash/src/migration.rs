@@ -1,4 +1,4 @@
-//! A migration in progress: who owns a key while ranges go over one by one.
+//! A migration in progress: the owner of each key while ranges are handed over one by one.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -12,16 +12,17 @@ use crate::hash::KeyHash;
 use crate::movement::{Movement, MovementPlan, PlanError, TokenPlacement};
 use crate::node::Node;
 
-/// Counts the changes of a migration: whoever routes by an older generation may be wrong about a key.
+/// Number of changes of a migration. A request that was routed by an older generation may have gone to the wrong node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Generation(pub u64);
 
-/// The way from one ring to another, driven range by range.
+/// A migration from one ring to another, carried out range by range.
 ///
-/// A key belongs to its old owner until its range is [completed](Migration::complete), then to its new one; a key that was
-/// [pinned](Migration::pin) belongs to the node it was pinned to. Every change makes a new [`Generation`]; requests that carry the
-/// generation they were routed by can be [checked](Migration::check) where they arrive.
+/// A key belongs to its old owner until its range is [completed](Migration::complete), and then to its new owner. A key
+/// that was [pinned](Migration::pin) belongs to the node that it was pinned to. Every change makes a new
+/// [`Generation`]. A request that carries the generation by which it was routed can be [checked](Migration::check)
+/// where it arrives.
 ///
 /// ```
 /// use quorate_consistent_hash::{Migration, Node, Nodes, Ring};
@@ -42,9 +43,9 @@ pub struct Migration<P> {
     before: P,
     after: P,
     plan: MovementPlan,
-    /// What tells the plan from another.
+    /// A digest that tells this plan from others.
     plan_digest: u64,
-    /// By place in the plan: since which generation it is as it is now, and whether it is completed.
+    /// By position in the plan: the generation of the last change of the step, and whether it is completed.
     steps: Vec<StepState>,
     left: usize,
     pins: BTreeMap<u64, Box<str>>,
@@ -59,34 +60,35 @@ struct StepState {
     since: Generation,
 }
 
-/// A movement's place in its migration.
+/// Position of a movement in its migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(usize);
 
-/// What of a migration must outlive a restart; plain data, made by [`Migration::progress`] and taken by [`Migration::resume`].
+/// The part of a migration that must outlive a restart, as plain data. [`Migration::progress`] makes it and
+/// [`Migration::resume`] takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MigrationProgress {
     /// The last generation.
     pub generation: Generation,
-    /// A digest of the plan, to tell it from another plan.
+    /// A digest of the plan, which tells it from other plans.
     pub plan: u64,
-    /// How many movements the plan has.
+    /// Number of movements in the plan.
     pub steps: usize,
-    /// The places of completed movements in the plan, ascending.
+    /// Positions of the completed movements in the plan, ascending.
     pub completed: Vec<usize>,
-    /// The generation of the last change of each movement that was changed at all, ascending by place.
+    /// The generation of the last change of each movement that was ever changed, ascending by position.
     pub since: Vec<(usize, Generation)>,
     /// The generation of the last change of each key that was ever pinned, ascending by hash.
     pub changed: Vec<(KeyHash, Generation)>,
     /// Pinned key hashes and their nodes' names, ascending by hash.
     pub pins: Vec<(KeyHash, Box<str>)>,
-    /// A digest of all of the above.
+    /// A digest of all fields above.
     pub fingerprint: u64,
 }
 
 impl MigrationProgress {
-    /// A digest of all but the fingerprint.
+    /// A digest of all fields except the fingerprint.
     fn digest(&self) -> u64 {
         let mut digest = Digest::default();
         digest.number(self.generation.0).number(self.plan).number(self.steps as u64);
@@ -109,19 +111,19 @@ impl MigrationProgress {
     }
 }
 
-/// Why a migration does not do as told. Nothing was changed.
+/// Reason why a migration cannot be started, resumed or changed. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MigrationError {
     /// The two rings cannot be compared.
     Plan(PlanError),
-    /// No node has this name, before or after.
+    /// No node has this name in either ring.
     UnknownNode(Box<str>),
-    /// The progress is of another migration.
+    /// The progress belongs to another migration.
     OtherPlan,
-    /// The progress is not what was stored: it was damaged, edited, or put together from several.
+    /// The progress differs from the one that was stored: it was damaged, edited, or put together from several.
     FingerprintMismatch,
-    /// The request was routed by another generation than the current one.
+    /// The request was routed by a generation that is not the current one.
     StaleGeneration {
         /// The generation of the request.
         given: Generation,
@@ -137,7 +139,7 @@ display!(
     match self {
         Self::Plan(error) => error.fmt(f),
         Self::UnknownNode(name) => write!(f, "no node is named {name:?}"),
-        Self::OtherPlan => f.write_str("the progress is of another migration"),
+        Self::OtherPlan => f.write_str("the progress belongs to another migration"),
         Self::FingerprintMismatch => f.write_str("the stored fingerprint does not match the progress"),
         Self::StaleGeneration { given, current } => {
             write!(f, "routed by generation {}, the current one is {}", given.0, current.0)
@@ -146,7 +148,7 @@ display!(
 );
 
 impl<P: TokenPlacement> Migration<P> {
-    /// Plans a migration, of which nothing has gone over yet.
+    /// Plans a migration in which nothing has been handed over yet.
     ///
     /// # Errors
     ///
@@ -167,12 +169,12 @@ impl<P: TokenPlacement> Migration<P> {
         })
     }
 
-    /// The same migration after a restart, between the same rings.
+    /// Resumes a migration between the same rings after a restart.
     ///
     /// # Errors
     ///
-    /// [`MigrationError::FingerprintMismatch`]; [`MigrationError::OtherPlan`] if the progress is not of these very rings, and as
-    /// [`Migration::new`] and [`Migration::pin`].
+    /// [`MigrationError::FingerprintMismatch`]; [`MigrationError::OtherPlan`] if the progress does not belong to
+    /// exactly these rings; and the errors of [`Migration::new`] and [`Migration::pin`].
     pub fn resume(before: P, after: P, progress: &MigrationProgress) -> Result<Self, MigrationError> {
         if progress.digest() != progress.fingerprint {
             return Err(MigrationError::FingerprintMismatch);
@@ -196,7 +198,7 @@ impl<P: TokenPlacement> Migration<P> {
         Ok(migration)
     }
 
-    /// What must outlive a restart.
+    /// The part of the migration that must outlive a restart.
     pub fn progress(&self) -> MigrationProgress {
         let steps = || (0..).zip(&self.steps);
         let completed = steps().filter(|(_, step)| step.completed).map(|(place, _)| place);
@@ -215,23 +217,23 @@ impl<P: TokenPlacement> Migration<P> {
         progress
     }
 
-    /// The next movement to be carried out, until all are completed.
+    /// The next movement to carry out; `None` once all are completed.
     pub fn next_step(&self) -> Option<(StepId, Movement<'_>)> {
         let step = self.steps.iter().position(|step| !step.completed)?;
         Some((StepId(step), self.plan.movement(step)))
     }
 
-    /// The movements from this node that are not completed yet: what must have another source once the node has died.
+    /// The movements from this node that are not completed yet. Once the node has died, they need another source.
     pub fn movements_from(&self, node: &str) -> impl Iterator<Item = (StepId, Movement<'_>)> {
         let left = self.plan.movements_from(node).filter(|(step, _)| !self.steps[*step].completed);
         left.map(|(step, movement)| (StepId(step), movement))
     }
 
-    /// Hands a range over: from now on its keys belong to their new owner.
+    /// Hands a range over: its keys belong to their new owner from now on.
     ///
     /// # Panics
     ///
-    /// If the step is of another migration.
+    /// If the step belongs to another migration.
     pub fn complete(&mut self, step: StepId) -> Generation {
         let state = &mut self.steps[step.0];
         if !state.completed {
@@ -257,7 +259,7 @@ impl<P: TokenPlacement> Migration<P> {
         Ok(self.generation)
     }
 
-    /// Takes a pin back; the key belongs to whom the rings say again.
+    /// Removes a pin. The rings decide the owner of the key again.
     pub fn unpin(&mut self, hash: KeyHash) -> Generation {
         if self.pins.remove(&hash.0).is_some() {
             self.generation.0 += 1;
@@ -266,7 +268,7 @@ impl<P: TokenPlacement> Migration<P> {
         self.generation
     }
 
-    /// The owner of a hashed key now.
+    /// The current owner of a hashed key.
     pub fn owner_of(&self, hash: KeyHash) -> &Node {
         if let Some(node) = self.pins.get(&hash.0).and_then(|name| self.node_named(name)) {
             return node;
@@ -278,7 +280,7 @@ impl<P: TokenPlacement> Migration<P> {
         ring.nodes().node(ring.owner_of(hash))
     }
 
-    /// The owner of a key now.
+    /// The current owner of a key.
     pub fn owner(&self, key: &[u8]) -> &Node {
         self.owner_of(self.after.hash(key))
     }
@@ -298,12 +300,13 @@ impl<P: TokenPlacement> Migration<P> {
         if given == current { Ok(()) } else { Err(MigrationError::StaleGeneration { given, current }) }
     }
 
-    /// Checks that the owner of one key has not changed since a request was routed: requests for keys whose range did not move meanwhile
-    /// go on.
+    /// Checks that the owner of one key has not changed since a request was routed, so that requests for keys of
+    /// unchanged ranges can go on.
     ///
     /// # Errors
     ///
-    /// [`MigrationError::StaleGeneration`] if the key's owner changed after `given`, or `given` is not of this migration's past.
+    /// [`MigrationError::StaleGeneration`] if the key's owner changed after `given`, or `given` is not a past
+    /// generation of this migration.
     pub fn check_key(&self, hash: KeyHash, given: Generation) -> Result<(), MigrationError> {
         let step = self.plan.step_of(hash).map(|step| self.steps[step].since);
         let since = step.max(self.changed.get(&hash.0).copied()).unwrap_or_default();
@@ -315,8 +318,8 @@ impl<P: TokenPlacement> Migration<P> {
         }
     }
 
-    /// The way back: what is completed is to be handed over again, the other way, and what is not is where it belongs. Pins stay, and
-    /// generations go on. Turned twice it is the migration it was.
+    /// The reverse migration: completed ranges are to be handed back, and the others already belong to the right node.
+    /// Pins stay, and generations go on. Reversing twice gives the original migration.
     #[must_use]
     pub fn reversed(self) -> Self {
         let plan = self.plan.reversed();
@@ -341,7 +344,7 @@ impl<P: TokenPlacement> Migration<P> {
         &self.before
     }
 
-    /// The ring that it leads to.
+    /// The ring that the migration leads to.
     pub fn after(&self) -> &P {
         &self.after
     }
@@ -351,12 +354,12 @@ impl<P: TokenPlacement> Migration<P> {
         &self.plan
     }
 
-    /// How many movements are not completed yet.
+    /// Number of movements that are not completed yet.
     pub fn left(&self) -> usize {
         self.left
     }
 
-    /// The new ring, once all movements are completed; pins end with the migration.
+    /// Ends the migration and returns the new ring, once all movements are completed. Pins end with it.
     ///
     /// # Errors
     ///

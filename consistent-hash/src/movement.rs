@@ -1,4 +1,4 @@
-//! What moves between two rings: which key ranges go from whom to whom.
+//! Movements between two rings: the key ranges that change nodes, with their sources and targets.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -15,39 +15,41 @@ use crate::ring::table::TokenTable;
 use crate::ring::{Ring, Token};
 use crate::zones::ZoneReplicas;
 
-/// A placement by tokens, whose owners therefore hold ranges of key hashes. Implemented by [`Ring`] and [`CompatRing`].
+/// A placement by tokens, in which a node therefore owns ranges of key hashes. [`Ring`] and [`CompatRing`] implement
+/// it.
 pub trait TokenPlacement: Placement + sealed::Table {}
 
 impl TokenPlacement for Ring {}
 impl TokenPlacement for CompatRing {}
 
 pub(crate) mod sealed {
-    /// Keeps [`TokenPlacement`](super::TokenPlacement) to this crate, since plans rely on how its rings break ties.
+    /// Keeps [`TokenPlacement`](super::TokenPlacement) within this crate, because plans depend on how its rings break
+    /// ties.
     pub trait Table {
         fn table(&self) -> &super::TokenTable;
     }
 }
 
-/// The key hashes above one token up to another, the second included; round the end where the second is not greater. A range from
-/// a token to itself is all hashes.
+/// The key hashes after one token up to and including another. The range wraps around if the second token is not
+/// greater; a range from a token to itself has all hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct KeyRange {
-    /// The greatest hash before the range.
+    /// The last hash before the range.
     pub after: Token,
     /// The last hash of the range.
     pub up_to: Token,
 }
 
 impl KeyRange {
-    /// Whether a hash lies in the range.
+    /// True if a hash is in the range.
     pub fn contains(self, hash: KeyHash) -> bool {
-        // Counted from the start of the range, so that the end of the hashes needs no case of its own.
+        // The distance is counted from the start of the range, so that a range that wraps around needs no special case.
         let distance = hash.0.wrapping_sub(self.after.0).wrapping_sub(1);
         u128::from(distance) < self.len()
     }
 
-    /// How many hashes there are in the range, 2^64 at most.
+    /// Number of hashes in the range, at most 2^64.
     #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub fn len(self) -> u128 {
         match self.up_to.0.wrapping_sub(self.after.0) {
@@ -57,21 +59,21 @@ impl KeyRange {
     }
 }
 
-/// A key range that goes from one node to another.
+/// A key range that moves from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Movement<'a> {
     /// The keys that move.
     pub range: KeyRange,
-    /// Who holds them before and not after.
+    /// The node that holds the keys before, but not after.
     pub from: &'a Node,
-    /// Who holds them after and not before.
+    /// The node that holds the keys after, but not before.
     pub to: &'a Node,
 }
 
-/// Exactly what moves between two rings, and no key that need not.
+/// The exact movements between two rings: every key that must move, and no other.
 ///
-/// With one replica every movement is a change of owner. With more, each range has as many movements as its replica set has new
-/// members; a node that is in both sets keeps its copy, whatever its place in them.
+/// With one replica, every movement is a change of owner. With more, each range has one movement for each new member of
+/// its replica set. A node in both sets keeps its copy, whatever its position in them.
 ///
 /// ```
 /// use quorate_consistent_hash::{MovementPlan, Node, Nodes, Ring};
@@ -99,19 +101,19 @@ struct Step {
     to: NodeIndex,
 }
 
-/// The two placements cannot be compared. Nothing was planned.
+/// Reason why two placements cannot be compared. Nothing was planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// One of the placements has no such replica sets.
+    /// One of the placements does not have such replica sets.
     Replicas(ReplicaError),
     /// The placements hash keys differently, so that no range of one is a range of the other.
     DifferentHashes,
-    /// One places more replicas than the other, so that some would come from nobody, or go to nobody.
+    /// One placement has more replicas than the other, so that some copies would have no source or no target.
     DifferentReplicas {
-        /// How many there are before.
+        /// Number of replicas before.
         before: usize,
-        /// How many there are after.
+        /// Number of replicas after.
         after: usize,
     },
 }
@@ -128,14 +130,14 @@ display!(
 );
 
 impl MovementPlan {
-    /// Plans the way from one ring to another for sets of `replicas` nodes.
+    /// Plans the movements from one ring to another for replica sets of `replicas` nodes.
     ///
     /// # Errors
     ///
     /// [`PlanError`].
     pub fn new<P: TokenPlacement>(before: &P, after: &P, replicas: usize) -> Result<Self, PlanError> {
         for placement in [before, after] {
-            // This refuses what the sets below would be refused for.
+            // This refuses every case in which the sets below would be refused.
             placement.replicas_of(KeyHash(0), replicas).map_err(PlanError::Replicas)?;
         }
         Self::of_sets([before, after], |side, token, set: &mut [NodeIndex; REPLICAS_MAX]| {
@@ -144,7 +146,8 @@ impl MovementPlan {
         })
     }
 
-    /// Plans the way between replica sets across zones. A node that is in the set of a range before and after keeps its copy.
+    /// Plans the movements between replica sets across zones. A node in the set of a range before and after keeps its
+    /// copy.
     ///
     /// # Errors
     ///
@@ -164,7 +167,8 @@ impl MovementPlan {
         })
     }
 
-    /// Plans between rings whose replica sets `fill` tells: of the first or the second ring, for the range that ends with a token.
+    /// Plans between two rings. `fill` returns the replica set of the first or second ring, for the range that ends
+    /// with a token.
     fn of_sets<P: TokenPlacement>(
         [before, after]: [&P; 2],
         fill: impl Fn(usize, u64, &mut [NodeIndex; REPLICAS_MAX]) -> Result<usize, ReplicaError>,
@@ -198,32 +202,24 @@ impl MovementPlan {
         Ok(Self { before: before.nodes().clone(), after: after.nodes().clone(), steps: planner.steps, minimum })
     }
 
-    /// The movements, by the ends of their ranges.
+    /// The movements, ordered by the ends of their ranges.
     pub fn movements(&self) -> impl ExactSizeIterator<Item = Movement<'_>> {
         (0..self.steps.len()).map(|step| self.movement(step))
     }
 
-    /// The movements whose source is this node, with their places among all: what is left to do by others once it has died.
+    /// The movements from this node, with their positions among all. Once the node has died, other nodes must carry
+    /// them out.
     pub fn movements_from(&self, node: &str) -> impl Iterator<Item = (usize, Movement<'_>)> {
-        self.places(move |movement| movement.from.name() == node)
+        self.movements().enumerate().filter(move |(_, movement)| movement.from.name() == node)
     }
 
-    /// The movements to this node, with their places among all.
-    pub fn movements_to(&self, node: &str) -> impl Iterator<Item = (usize, Movement<'_>)> {
-        self.places(move |movement| movement.to.name() == node)
-    }
-
-    fn places(&self, wanted: impl Fn(&Movement<'_>) -> bool) -> impl Iterator<Item = (usize, Movement<'_>)> {
-        (0..self.steps.len()).map(|step| (step, self.movement(step))).filter(move |(_, movement)| wanted(movement))
-    }
-
-    /// Who has copies of a range to read from, of the nodes that `is_alive` takes: the range is cut where that changes. `before` is the
-    /// ring that the plan starts from, and `replicas` the size of its sets. A part without sources has lost all its copies, or waits for
-    /// one to come back.
+    /// The nodes that have copies of a range to read from, among those that `is_alive` accepts. The range is divided
+    /// where they change. `before` is the ring that the plan starts from, and `replicas` the size of its sets. A part
+    /// without sources has lost all its copies, or waits for a node to come back.
     ///
     /// # Errors
     ///
-    /// [`ReplicaError`] where the ring has no such sets.
+    /// [`ReplicaError`] if the ring does not have such sets.
     pub fn sources<P: TokenPlacement>(
         before: &P,
         range: KeyRange,
@@ -233,7 +229,7 @@ impl MovementPlan {
         let mut ends: Vec<u64> =
             before.table().iter().map(|(token, _)| token).filter(|&token| range.contains(KeyHash(token))).collect();
         ends.push(range.up_to.0);
-        // In the order of the range, which may go round the end.
+        // In the order of the range, which may wrap around.
         ends.sort_unstable_by_key(|end| end.wrapping_sub(range.after.0).wrapping_sub(1));
         ends.dedup();
         let mut parts: Vec<(KeyRange, Vec<&Node>)> = Vec::new();
@@ -250,47 +246,47 @@ impl MovementPlan {
         Ok(parts)
     }
 
-    /// One of the movements, by its place among them.
+    /// One movement, by its position.
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// If there is no movement at this position.
     pub fn movement(&self, step: usize) -> Movement<'_> {
         let Step { range, from, to } = self.steps[step];
         Movement { range, from: self.before.node(from), to: self.after.node(to) }
     }
 
-    /// How many movements there are.
+    /// Number of movements.
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Whether nothing moves.
+    /// True if nothing moves.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// The way back, movement for movement; of a plan for one replica.
+    /// The reverse plan, movement by movement; for plans for one replica only.
     pub(crate) fn reversed(&self) -> Self {
         let turned = |step: &Step| Step { range: step.range, from: step.to, to: step.from };
         let steps = self.steps.iter().map(turned).collect();
-        // Between the same two loads the least that must move is the same in both directions: what is gained on one side is lost on the
-        // other.
+        // Between the same two loads, the least number of hashes that must move is equal in both directions: what one
+        // node gains, another loses.
         Self { before: self.after.clone(), after: self.before.clone(), steps, minimum: self.minimum }
     }
 
-    /// How many key hashes move, of 2^64 times the replicas.
+    /// Number of key hashes that move, out of 2^64 times the number of replicas.
     pub fn moved(&self) -> u128 {
         self.steps.iter().map(|step| step.range.len()).sum()
     }
 
-    /// How many key hashes any way between these loads must move: what the nodes hold more after than before.
+    /// Number of key hashes that any plan between these loads must move: the sum of what the nodes gain.
     pub fn minimum(&self) -> u128 {
         self.minimum
     }
 
-    /// A digest of the movements, and of the nodes before and after. It does not depend on the numbers of the nodes, which change
-    /// when a ring is restored.
+    /// A digest of the movements and of the nodes before and after. It does not depend on the numbers of the nodes,
+    /// which change when a ring is restored.
     pub(crate) fn digest(&self) -> u64 {
         let mut digest = Digest::default();
         let [before, after] = [&self.before, &self.after].map(|nodes| {
@@ -308,9 +304,10 @@ impl MovementPlan {
         digest.finish()
     }
 
-    /// The movement that covers a hash, by its place among the movements; of a plan for one replica.
+    /// The position of the movement that covers a hash; for plans for one replica only.
     pub(crate) fn step_of(&self, hash: KeyHash) -> Option<usize> {
-        // Ranges do not overlap, so only the first that ends at or after the hash can hold it, or the one round the end.
+        // Ranges do not overlap, so the hash can only be in the first range that ends at or after it, or in the range
+        // that wraps around.
         let next = self.steps.partition_point(|step| step.range.up_to.0 < hash.0);
         let wrapped = if next == self.steps.len() { 0 } else { next };
         self.steps.get(wrapped).is_some_and(|step| step.range.contains(hash)).then_some(wrapped)
@@ -318,12 +315,12 @@ impl MovementPlan {
 }
 
 struct Planner {
-    /// For each node before, its number after, if it stays.
+    /// For each node before, its number after, if it is still there.
     renamed: BTreeMap<NodeIndex, Option<NodeIndex>>,
     steps: Vec<Step>,
-    /// The steps that end where the current range starts, by place in `steps`.
+    /// The positions of the steps that end where the current range starts.
     open: Vec<usize>,
-    /// How many hashes each node holds before, and after.
+    /// Number of hashes that each node holds before and after.
     held: (Vec<u128>, Vec<u128>),
 }
 
@@ -365,5 +362,5 @@ impl Planner {
     }
 }
 
-/// Two hashers that agree on this are the same, but for a chance of 2^-64.
+/// Two hashers that agree on this text are equal, except with a chance of 2^-64.
 const PROBE: &[u8] = b"quorate-consistent-hash";

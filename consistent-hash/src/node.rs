@@ -8,24 +8,25 @@ use core::fmt;
 use crate::error::{BuildError, RemoveError, WeightError};
 use crate::hash::Hasher;
 
-/// A node's share relative to the others, in steps of 1/65536, so that all arithmetic on it is exact on every platform.
+/// A node's share relative to other nodes, in steps of 1/65536, so that all arithmetic on it is exact on every
+/// platform.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
 pub struct Weight(u64);
 
 impl Weight {
-    /// The weight of a node that states none.
+    /// The weight of a node that has none set.
     pub const ONE: Self = Self(1 << 16);
 
-    /// The largest weight, 2^32 - 1: what a system with whole weights of 32 bits may have.
+    /// The largest weight, 2^32 - 1, which is the largest weight of a system with whole weights of 32 bits.
     pub const MAX: Self = Self(0xFFFF_FFFF << 16);
 
     /// The weight nearest to `value`.
     ///
     /// # Errors
     ///
-    /// Zero, negative, NaN, infinite and out-of-range values are refused, and so is what would round to zero.
+    /// For values that are zero, negative, NaN, infinite, out of range, or would round to zero.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -58,7 +59,7 @@ impl Weight {
         self.0
     }
 
-    /// The weight as a whole number, where it is one.
+    /// The weight as a whole number, if it is one.
     pub fn whole(self) -> Option<u32> {
         if self.0.trailing_zeros() >= 16 { u32::try_from(self.0 >> 16).ok() } else { None }
     }
@@ -96,8 +97,8 @@ impl From<Weight> for f64 {
     }
 }
 
-/// A node that owns keys. Its name is its identity: the same name owns the same keys, wherever it stands in a list (the
-/// algorithms that number their nodes, such as [`Jump`](crate::Jump), say so).
+/// A node that owns keys. Its name is its identity: under the same name it owns the same keys, whatever its position in
+/// a list. Algorithms that number their nodes, such as [`Jump`](crate::Jump), are an exception and say so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Node {
@@ -111,7 +112,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node of weight one, in the unnamed zone and rack.
+    /// Makes a node of weight one, in the unnamed zone and rack.
     pub fn new(name: impl Into<Box<str>>) -> Self {
         Self { name: name.into(), weight: Weight::ONE, zone: Box::default(), rack: Box::default() }
     }
@@ -129,7 +130,7 @@ impl Node {
         self
     }
 
-    /// The same node in a rack of its zone (what fails together within a zone).
+    /// The same node in a rack of its zone. Nodes of one rack fail together.
     pub fn with_rack(mut self, rack: impl Into<Box<str>>) -> Self {
         self.rack = rack.into();
         self
@@ -145,20 +146,20 @@ impl Node {
         self.weight
     }
 
-    /// The zone; empty where none was given.
+    /// The zone; empty if none was given.
     pub fn zone(&self) -> &str {
         &self.zone
     }
 
-    /// The rack; empty where none was given.
+    /// The rack; empty if none was given.
     pub fn rack(&self) -> &str {
         &self.rack
     }
 }
 
-/// A node's number within one placement: small, cheap, and what look-ups return inside.
+/// A node's number within one placement. It is small, and look-ups use it internally.
 ///
-/// It stays the same while the node stays in that placement, and means nothing in another placement: compare nodes of two
+/// It stays the same while the node stays in the placement. It means nothing in another placement: compare nodes of two
 /// placements by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeIndex(u32);
@@ -189,7 +190,7 @@ impl NodeIndex {
 /// The largest number of nodes in one placement, 2^24.
 pub const NODES_MAX: usize = 1 << 24;
 
-/// A checked set of nodes: not empty, no name empty or given twice.
+/// A checked set of nodes: it is not empty, and no name is empty or given twice.
 ///
 /// Nodes are numbered in the order given; a removed node leaves its number free for the next one added.
 ///
@@ -203,7 +204,7 @@ pub const NODES_MAX: usize = 1 << 24;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nodes {
-    /// By number; a hole where a node was removed.
+    /// By number; `None` for a removed node.
     slots: Vec<Option<Node>>,
     /// Every node of `slots`, by name.
     by_name: BTreeMap<Box<str>, NodeIndex>,
@@ -227,21 +228,21 @@ impl Nodes {
         Ok(checked)
     }
 
-    /// Nodes of weight one with these names.
+    /// Makes nodes of weight one with these names.
     ///
     /// # Errors
     ///
-    /// As [`Nodes::new`].
+    /// The errors of [`Nodes::new`].
     pub fn named<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Result<Self, BuildError> {
         Self::new(names.into_iter().map(Node::new))
     }
 
-    /// How many nodes there are.
+    /// Number of nodes.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether there is no node; never so for a set in a placement.
+    /// True if there is no node, which cannot be the case for the nodes of a placement.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
@@ -255,7 +256,7 @@ impl Nodes {
     ///
     /// # Panics
     ///
-    /// If the number is of another placement, or the node was removed.
+    /// If the number belongs to another placement, or the node was removed.
     pub fn node(&self, index: NodeIndex) -> &Node {
         self.slots[index.get()].as_ref().expect("the number is of a node in this placement")
     }
@@ -272,9 +273,9 @@ impl Nodes {
 
     /// The same nodes in the same order, numbered from zero without a gap.
     ///
-    /// A set taken from a placement has a gap where a node was removed. Algorithms whose numbers are the placement
-    /// ([`Jump`](crate::Jump), [`JumpBack`](crate::JumpBack), [`Memento`](crate::Memento)) refuse such a set: numbered anew it
-    /// is another placement, which is for the caller to want.
+    /// A set taken from a placement has a gap where a node was removed. Algorithms that place by number
+    /// ([`Jump`](crate::Jump), [`JumpBack`](crate::JumpBack), [`Memento`](crate::Memento)) refuse such a set:
+    /// renumbering it makes another placement, which the caller must decide on.
     #[must_use]
     pub fn renumbered(self) -> Self {
         let present = self.slots.into_iter().flatten();
@@ -294,12 +295,12 @@ impl Nodes {
         self.iter().map(|(_, node)| u128::from(node.weight.units())).sum()
     }
 
-    /// Whether a node has this number.
+    /// True if a node has this number.
     pub fn contains(&self, index: NodeIndex) -> bool {
         self.slots.get(index.get()).is_some_and(Option::is_some)
     }
 
-    /// As [`Nodes::new`], with a hole in the numbers for each `None`.
+    /// Like [`Nodes::new`], with a gap in the numbers for each `None`.
     pub(crate) fn with_holes(slots: impl IntoIterator<Item = Option<Node>>) -> Result<Self, BuildError> {
         let mut checked = Self { slots: Vec::new(), by_name: BTreeMap::new() };
         for (number, node) in slots.into_iter().enumerate() {
@@ -366,7 +367,7 @@ impl Nodes {
         Ok(index)
     }
 
-    /// For algorithms whose numbers are the placement: each number below the capacity is some node's.
+    /// For algorithms that place by number: checks that every number below the capacity has a node.
     pub(crate) fn require_no_gaps(&self) -> Result<(), BuildError> {
         if self.len() == self.slots.len() { Ok(()) } else { Err(BuildError::NumbersWithGaps) }
     }
@@ -378,7 +379,7 @@ impl Nodes {
     }
 }
 
-/// Refuses two names with one hash: by their hashes alone the nodes are one, and one of the two would own nothing.
+/// Refuses two names with one hash: their hashes would make them one node, and one of the two would own nothing.
 pub(crate) fn require_distinct_hashes(nodes: &Nodes, hasher: Hasher) -> Result<(), BuildError> {
     let mut hashes: Vec<_> =
         nodes.iter().map(|(_, node)| (hasher.hash(node.name.as_bytes()), node.name.as_ref())).collect();

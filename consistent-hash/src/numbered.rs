@@ -1,4 +1,4 @@
-//! Placements that compute a number from a key's hash: what they share.
+//! The shared part of placements that compute a node number from a key's hash.
 
 use core::marker::PhantomData;
 use core::ops::ControlFlow;
@@ -8,7 +8,7 @@ use crate::hash::{Hasher, KeyHash, fold};
 use crate::node::{Node, NodeIndex, Nodes};
 use crate::placement::{Placement, check_replicas};
 
-/// A placement that gives each hash the number of a node.
+/// A placement that assigns a node number to each hash.
 pub trait Numbered {
     /// The nodes by number.
     fn all(&self) -> &Nodes;
@@ -20,13 +20,13 @@ pub trait Numbered {
     fn number(&self, hash: KeyHash) -> u32;
 }
 
-/// How a number below a count is computed from a hash.
+/// A function that computes a number below a count from a hash.
 pub trait Numbering {
-    /// The number in `0..buckets` of a hashed key; 0 where `buckets` is 0.
+    /// The number of a hashed key in `0..buckets`; 0 if `buckets` is 0.
     fn number(hash: KeyHash, buckets: u32) -> u32;
 }
 
-/// Nodes numbered in the order given, a key's number computed by `N`: [`Jump`](crate::Jump) or
+/// Nodes numbered in the order given; `N` computes the number for a key: [`Jump`](crate::Jump) or
 /// [`JumpBack`](crate::JumpBack).
 #[derive(Clone, Debug)]
 pub struct InOrder<N> {
@@ -36,7 +36,7 @@ pub struct InOrder<N> {
 }
 
 impl<N: Numbering> InOrder<N> {
-    /// A placement on these nodes, with the stable hash.
+    /// Makes a placement on these nodes, with the stable hash.
     ///
     /// # Errors
     ///
@@ -45,22 +45,22 @@ impl<N: Numbering> InOrder<N> {
         Self::with_hasher(nodes, Hasher::STABLE)
     }
 
-    /// A placement with another hash.
+    /// Makes a placement with another hash.
     ///
     /// # Errors
     ///
-    /// As [`InOrder::new`].
+    /// The errors of [`InOrder::new`].
     pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
         nodes.require_no_gaps()?;
         Ok(Self { hasher, nodes, numbering: PhantomData })
     }
 
-    /// Appends a node; only keys that it now owns move.
+    /// Appends a node. Only keys that it now owns move.
     ///
     /// # Errors
     ///
-    /// As [`Nodes::new`] and [`InOrder::new`]; nothing is changed then.
+    /// The errors of [`Nodes::new`] and [`InOrder::new`]. Nothing is changed then.
     pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
         let mut nodes = self.nodes.clone();
         let index = nodes.add(node)?;
@@ -69,7 +69,7 @@ impl<N: Numbering> InOrder<N> {
         Ok(index)
     }
 
-    /// Removes the node added last; only its keys move.
+    /// Removes the node that was added last. Only its keys move.
     ///
     /// # Errors
     ///
@@ -120,9 +120,9 @@ impl<T: Numbered> Placement for T {
     }
 }
 
-/// Visits by looking up derived hashes, then, should they keep missing a node, all nodes in order.
+/// Visits the nodes that derived hashes give, and then all nodes in order, in case the derived hashes keep missing one.
 ///
-/// Each derived hash is a placement of its own, which keeps the promise of minimal disruption.
+/// Each derived hash is a placement of its own, so that disruption stays minimal.
 #[inline]
 fn visit_numbered(placement: &impl Numbered, hash: KeyHash, mut visit: impl FnMut(NodeIndex) -> ControlFlow<()>) {
     let nodes = placement.all();
@@ -140,7 +140,7 @@ fn visit_numbered(placement: &impl Numbered, hash: KeyHash, mut visit: impl FnMu
     }
 }
 
-/// Fills `out` with the distinct nodes of [`visit_numbered`].
+/// Fills `out` with the distinct nodes of [`visit_numbered`], in order.
 #[inline]
 fn fill_numbered(placement: &impl Numbered, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
     check_replicas(out.len(), placement.all())?;
@@ -166,11 +166,12 @@ fn remove_last(nodes: &mut Nodes, name: &str) -> Result<Node, RemoveError> {
     nodes.remove(name).map(|(_, node)| node)
 }
 
-/// How many nodes there are: the numbers have no gaps at first, and none where only the last node can be removed.
+/// Number of nodes, if their numbers have no gaps. The numbers have none at first, and never get one where only the
+/// last node can be removed.
 #[inline]
 pub(crate) fn count(nodes: &Nodes) -> u32 {
     u32::try_from(nodes.capacity()).expect("NODES_MAX fits 32 bits")
 }
 
-/// Tells the hashes derived from a key apart from the key's own; odd.
+/// Tells the hashes derived from a key from the key's own hash; odd.
 const SALT: u64 = 0xA076_1D64_78BD_642F;

@@ -1,4 +1,4 @@
-//! The one trait of all algorithms, and the replica set it yields.
+//! The trait that all algorithms implement, and the replica set that it returns.
 
 use alloc::sync::Arc;
 use core::ops::ControlFlow;
@@ -7,12 +7,12 @@ use crate::error::ReplicaError;
 use crate::hash::KeyHash;
 use crate::node::{Node, NodeIndex, Nodes};
 
-/// The most replicas that [`Placement::replicas`] yields at once, so that a set fits the stack.
+/// Largest number of replicas that [`Placement::replicas`] returns at once, so that a set fits the stack.
 pub const REPLICAS_MAX: usize = 16;
 
-/// Which node owns a key, and which nodes hold its replicas.
+/// A placement: the node that owns a key, and the nodes that hold its replicas.
 ///
-/// Every placement has at least one node, so that every key has an owner. A look-up allocates nothing, waits for nothing, and
+/// Every placement has at least one node, so that every key has an owner. A look-up does not allocate or wait, and it
 /// is a pure function of the placement and the key.
 ///
 /// ```
@@ -31,24 +31,24 @@ pub const REPLICAS_MAX: usize = 16;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Placement {
-    /// The nodes keys are placed on.
+    /// The nodes that keys are placed on.
     fn nodes(&self) -> &Nodes;
 
-    /// The hash by which this placement knows the key.
+    /// The hash of a key in this placement.
     fn hash(&self, key: &[u8]) -> KeyHash;
 
     /// The number of the owner of a hashed key.
     fn owner_of(&self, hash: KeyHash) -> NodeIndex;
 
-    /// Calls `visit` with the numbers of nodes in the key's order of preference until it breaks or every node has come at
-    /// least once. The first is the owner. A node may come again.
+    /// Calls `visit` with node numbers in the key's order of preference, until it breaks or every node has come at
+    /// least once. The first is the owner. A node may come more than once.
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>);
 
     /// Fills `out` with the numbers of distinct nodes in the key's order of preference, without allocating.
     ///
     /// # Errors
     ///
-    /// [`ReplicaError::TooFewNodes`] if `out` is longer than there are nodes; `out` is unchanged then.
+    /// [`ReplicaError::TooFewNodes`] if `out` is longer than the number of nodes. `out` is unchanged then.
     fn fill_replicas(&self, hash: KeyHash, out: &mut [NodeIndex]) -> Result<(), ReplicaError> {
         check_replicas(out.len(), self.nodes())?;
         let mut filled = 0;
@@ -63,8 +63,8 @@ pub trait Placement {
         Ok(())
     }
 
-    /// The number of the first node in the key's order of preference that `accept` takes, if any: the owner where it is up,
-    /// else who stands in for it. Nothing is rebuilt, and no key of an accepted owner moves.
+    /// The first node in the key's order of preference that `accept` accepts, if there is one: the owner if it is up,
+    /// else the node that stands in for it. Nothing is rebuilt, and no key of an accepted owner moves.
     fn owner_where(&self, hash: KeyHash, accept: &dyn Fn(NodeIndex) -> bool) -> Option<NodeIndex> {
         let mut found = None;
         self.visit(hash, &mut |node| {
@@ -82,21 +82,21 @@ pub trait Placement {
         self.nodes().node(self.owner_of(self.hash(key)))
     }
 
-    /// The `n` distinct nodes that hold a key, its owner first.
+    /// The `n` distinct nodes that hold a key, the owner first.
     ///
     /// # Errors
     ///
-    /// As [`replicas_of`](Placement::replicas_of).
+    /// The errors of [`replicas_of`](Placement::replicas_of).
     fn replicas(&self, key: &[u8], n: usize) -> Result<Replicas<'_>, ReplicaError> {
         self.replicas_of(self.hash(key), n)
     }
 
-    /// The `n` distinct nodes that hold a hashed key, its owner first.
+    /// The `n` distinct nodes that hold a hashed key, the owner first.
     ///
     /// # Errors
     ///
-    /// [`ReplicaError`] if there are fewer than `n` nodes, or `n` is above [`REPLICAS_MAX`] (take
-    /// [`fill_replicas`](Placement::fill_replicas) then).
+    /// [`ReplicaError`] if there are fewer than `n` nodes, or `n` is above [`REPLICAS_MAX`]; use
+    /// [`fill_replicas`](Placement::fill_replicas) for more.
     fn replicas_of(&self, hash: KeyHash, n: usize) -> Result<Replicas<'_>, ReplicaError> {
         if n > REPLICAS_MAX {
             return Err(ReplicaError::TooManyReplicas { wanted: n });
@@ -129,7 +129,7 @@ impl<P: Placement + ?Sized> Placement for Arc<P> {
     }
 }
 
-/// The distinct nodes that hold a key, in order of preference: an iterator over nodes that lives on the stack.
+/// The distinct nodes that hold a key, in order of preference: an iterator over nodes that needs no heap memory.
 #[derive(Clone, Debug)]
 pub struct Replicas<'a> {
     nodes: &'a Nodes,
@@ -143,7 +143,7 @@ impl<'a> Replicas<'a> {
         Self { nodes, indexes, next: 0, end: count }
     }
 
-    /// The numbers of the nodes not yet yielded.
+    /// The numbers of the nodes that the iterator has not returned yet.
     pub fn indexes(&self) -> &[NodeIndex] {
         &self.indexes[self.next..self.end]
     }
@@ -175,10 +175,11 @@ pub(crate) fn check_replicas(wanted: usize, nodes: &Nodes) -> Result<(), Replica
     Ok(())
 }
 
-/// Fills `out` with the distinct nodes of `items` from `start` on, round the end; all nodes must be there.
+/// Fills `out` with the distinct nodes of `items` from `start` on, wrapping around. `items` must contain enough
+/// distinct nodes.
 ///
-/// Three replicas are so common, and three distinct nodes in a row so likely, that they have a way of their own: one branch, almost
-/// always guessed right.
+/// Three replicas are so common, and three distinct nodes in a row so likely, that this case has a separate path: one
+/// branch, which is almost always predicted correctly.
 #[inline]
 #[expect(clippy::needless_bitwise_bool, reason = "three conditions as one branch")]
 pub(crate) fn fill_distinct<T: Copy>(items: &[T], start: usize, node: impl Fn(T) -> NodeIndex, out: &mut [NodeIndex]) {

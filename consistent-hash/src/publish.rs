@@ -1,15 +1,15 @@
-//! Immutable placements for readers, while a writer prepares the next.
+//! Immutable placements for readers, while a writer prepares the next one.
 
 use alloc::sync::Arc;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, TryLockError};
 
-/// Where a writer publishes placements (or anything else that is read often and replaced seldom).
+/// Publishes placements, or any other value that is read often and replaced rarely, from a writer to readers.
 ///
-/// The writer builds the next placement at leisure and [publishes](Publisher::publish) it; each [`Reader`] keeps a snapshot of its
-/// own and looks for a newer one with a single load of a shared counter. A reader never waits: should it meet the writer in the
-/// moment of publishing, it reads its old snapshot once more. Readers do not hinder each other.
+/// The writer builds the next placement and [publishes](Publisher::publish) it. Each [`Reader`] keeps its own snapshot
+/// and checks for a newer one with a single load of a shared counter. A reader never waits: during a publication it
+/// reads its old snapshot once more. Readers do not slow each other down.
 ///
 /// ```
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Publisher, Ring};
@@ -29,8 +29,8 @@ pub struct Publisher<P> {
 
 #[derive(Debug)]
 struct Shared<P> {
-    /// Grows with each publication, while `current` is locked for it. Readers do not lock each other out: only a publication under
-    /// way makes one read its old snapshot once more.
+    /// Grows with each publication, while `current` is locked. Readers do not lock each other out: only during a
+    /// publication does a reader read its old snapshot once more.
     version: AtomicUsize,
     current: RwLock<Arc<P>>,
 }
@@ -42,15 +42,15 @@ impl<P> Publisher<P> {
         Self { shared: Arc::new(Shared { version: AtomicUsize::new(0), current }) }
     }
 
-    /// Replaces the value for all readers; snapshots they hold live on.
+    /// Replaces the value for all readers. Snapshots that they hold stay valid.
     pub fn publish(&self, next: P) {
         let next = Arc::new(next);
-        // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
+        // Nothing panics while the lock is held, so the value behind a poisoned lock is intact.
         let mut current = self.shared.current.write().unwrap_or_else(PoisonError::into_inner);
         let last = core::mem::replace(&mut *current, next);
         self.shared.version.fetch_add(1, Ordering::Release);
         drop(current);
-        // The old value may be large; readers must not wait for it to be freed.
+        // The old value may be large, and readers must not wait until it is freed.
         drop(last);
     }
 
@@ -59,7 +59,7 @@ impl<P> Publisher<P> {
         self.shared.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A reader; one for each thread or task.
+    /// Makes a reader; one for each thread or task.
     pub fn reader(&self) -> Reader<P> {
         let current = self.shared.current.read().unwrap_or_else(PoisonError::into_inner);
         let version = self.shared.version.load(Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl<P> Publisher<P> {
     }
 }
 
-/// Reads what a [`Publisher`] publishes, without ever waiting. Cheap to clone.
+/// Reads the values of a [`Publisher`] without ever waiting. Cheap to clone.
 #[derive(Debug)]
 pub struct Reader<P> {
     shared: Arc<Shared<P>>,
@@ -77,7 +77,7 @@ pub struct Reader<P> {
 }
 
 impl<P> Reader<P> {
-    /// The newest value that can be had without waiting.
+    /// The newest value that is available without waiting.
     #[inline]
     pub fn current(&mut self) -> &P {
         if self.shared.version.load(Ordering::Acquire) != self.version {

@@ -1,7 +1,7 @@
-//! Placements as plain data, to be stored or sent, and checked when they come back.
+//! Placements as plain data, to be stored or sent, and checked when they are restored.
 //!
-//! A state carries a fingerprint of all that it says. It tells damage, edits and mixed-up parts, by whatever chance 64 bits leave;
-//! it is no protection against who forges a state with its fingerprint.
+//! A state has a fingerprint of all its content. It detects damage, edits and mixed-up parts, with the certainty of 64
+//! bits. It does not protect against a forger, who can compute the fingerprint too.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,82 +17,82 @@ use crate::placement::Placement;
 use crate::rendezvous::Rendezvous;
 use crate::ring::{Ring, RingBuilder};
 
-/// The version of the states here.
+/// Version of the states in this crate.
 pub const STATE_VERSION: u32 = 1;
 
-/// A [`Ring`] as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+/// A [`Ring`] as data. It contains the key of a keyed [`Hasher`], and must then be kept secret like the key.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RingState {
-    /// [`STATE_VERSION`] of who made it.
+    /// The [`STATE_VERSION`] of the crate that made it.
     pub version: u32,
-    /// [`HASH_VERSION`] of who made it.
+    /// The [`HASH_VERSION`] of the crate that made it.
     pub hash_version: u32,
     /// The settings of the ring.
     pub settings: RingBuilder,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// A digest of all of the above, and of all tokens and their owners.
+    /// A digest of all fields above, and of all tokens and their owners.
     pub fingerprint: u64,
 }
 
-/// A [`Memento`] as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+/// A [`Memento`] as data. It contains the key of a keyed [`Hasher`], and must then be kept secret like the key.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MementoState {
-    /// [`STATE_VERSION`] of who made it.
+    /// The [`STATE_VERSION`] of the crate that made it.
     pub version: u32,
-    /// [`HASH_VERSION`] of who made it.
+    /// The [`HASH_VERSION`] of the crate that made it.
     pub hash_version: u32,
-    /// How keys are hashed.
+    /// The hash of keys.
     pub hasher: Hasher,
-    /// The nodes by number, nothing where one was removed.
+    /// The nodes by number, with `None` for each removed one.
     pub numbers: Vec<Option<Node>>,
     /// The numbers of removed nodes, in the order of their removal.
     pub removed: Vec<u32>,
-    /// A digest of all of the above.
+    /// A digest of all fields above.
     pub fingerprint: u64,
 }
 
-/// A [`Rendezvous`] as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+/// A [`Rendezvous`] as data. It contains the key of a keyed [`Hasher`], and must then be kept secret like the key.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RendezvousState {
-    /// [`STATE_VERSION`] of who made it.
+    /// The [`STATE_VERSION`] of the crate that made it.
     pub version: u32,
-    /// [`HASH_VERSION`] of who made it.
+    /// The [`HASH_VERSION`] of the crate that made it.
     pub hash_version: u32,
-    /// How keys are hashed.
+    /// The hash of keys.
     pub hasher: Hasher,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// A digest of all of the above.
+    /// A digest of all fields above.
     pub fingerprint: u64,
 }
 
-/// A [`Maglev`] table as data. A keyed [`Hasher`] is part of it: treat it as the secret it is then.
+/// A [`Maglev`] table as data. It contains the key of a keyed [`Hasher`], and must then be kept secret like the key.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MaglevState {
-    /// [`STATE_VERSION`] of who made it.
+    /// The [`STATE_VERSION`] of the crate that made it.
     pub version: u32,
-    /// [`HASH_VERSION`] of who made it.
+    /// The [`HASH_VERSION`] of the crate that made it.
     pub hash_version: u32,
-    /// How keys are hashed.
+    /// The hash of keys.
     pub hasher: Hasher,
-    /// How many entries the table has.
+    /// Number of entries of the table.
     pub table_size: u32,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// A digest of all of the above, and of the owners of all entries.
+    /// A digest of all fields above, and of the owners of all entries.
     pub fingerprint: u64,
 }
 
-/// Why a state is no placement here. Nothing was built: a key must not be placed by a state that was misread.
+/// Reason why a state cannot be restored. Nothing was built: keys must not be placed by a state that was misread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
-    /// The state is of another version.
+    /// The state has another version.
     UnsupportedVersion {
         /// The version of the state.
         found: u32,
@@ -102,9 +102,9 @@ pub enum StateError {
         /// The version of the hash.
         found: u32,
     },
-    /// The nodes or settings are not acceptable.
+    /// The nodes or settings are not valid.
     Build(BuildError),
-    /// The state is not what was stored: it was damaged, edited, or put together from several.
+    /// The state differs from the one that was stored: it was damaged, edited, or put together from several.
     FingerprintMismatch,
 }
 

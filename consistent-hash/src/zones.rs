@@ -11,11 +11,11 @@ use crate::hash::KeyHash;
 use crate::node::{NodeIndex, Nodes};
 use crate::placement::{Placement, REPLICAS_MAX, Replicas};
 
-/// Places a stated number of replicas in each zone, in as many racks of the zone as there are.
+/// Places a given number of replicas in each zone, in as many racks of the zone as possible.
 ///
-/// The nodes come in a key's order of preference. A node is taken if its zone still lacks replicas and its rack is new in that
-/// zone; a further node of a rack only as often as the zone has fewer racks than replicas. So a zone's replicas stand in
-/// `min(replicas, racks)` racks, and the first node that fits is the first to be taken.
+/// The nodes come in a key's order of preference. A node is taken if its zone still lacks replicas and its rack is new
+/// in that zone. A further node of a rack is taken only as often as the zone has fewer racks than replicas. So a zone's
+/// replicas are in `min(replicas, racks)` racks, and the first node that fits is taken first.
 ///
 /// ```
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Ring, ZoneReplicas};
@@ -32,9 +32,9 @@ use crate::placement::{Placement, REPLICAS_MAX, Replicas};
 pub struct ZoneReplicas<P> {
     placement: P,
     zones: Vec<Zone>,
-    /// By node number: its zone in `zones`, or `NO_ZONE` where the zone holds no replicas.
+    /// By node number: the position of its zone in `zones`, or `NO_ZONE` if the zone holds no replicas.
     zone_of: Vec<u32>,
-    /// By node number: its rack, counted through all zones.
+    /// By node number: the number of its rack, counted through all zones.
     rack_of: Vec<u32>,
     total: usize,
 }
@@ -42,11 +42,11 @@ pub struct ZoneReplicas<P> {
 #[derive(Clone, Debug)]
 struct Zone {
     replicas: usize,
-    /// How many nodes of a rack already taken may be taken.
+    /// Number of nodes that may still be taken from racks that have one already.
     repeats: usize,
 }
 
-/// Why replicas cannot be placed so. Nothing was built.
+/// Reason why replicas cannot be placed like this. Nothing was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ZoneError {
@@ -54,20 +54,20 @@ pub enum ZoneError {
     NoReplicas,
     /// This zone is given twice.
     DuplicateZone(Box<str>),
-    /// No node is in this zone, or none of it is wanted: leave the zone out.
+    /// The zone has no nodes, or no replica is wanted in it. Leave the zone out.
     EmptyZone(Box<str>),
-    /// The zone has fewer nodes than replicas wanted.
+    /// The zone has fewer nodes than replicas are wanted.
     TooFewNodes {
         /// The zone.
         zone: Box<str>,
-        /// How many replicas were wanted.
+        /// Number of replicas wanted.
         wanted: usize,
-        /// How many nodes the zone has.
+        /// Number of nodes in the zone.
         nodes: usize,
     },
-    /// More than [`REPLICAS_MAX`] replicas were wanted in all.
+    /// More than [`REPLICAS_MAX`] replicas are wanted in all.
     TooManyReplicas {
-        /// How many replicas were wanted.
+        /// Number of replicas wanted.
         wanted: usize,
     },
 }
@@ -87,7 +87,7 @@ display!(
 );
 
 impl<P: Placement> ZoneReplicas<P> {
-    /// Places that many replicas in each of these zones, by the placement's order of preference.
+    /// Places these numbers of replicas in these zones, in the placement's order of preference.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! How MD5 and SHA-256 cut bytes into blocks (RFC 1321 §3.1, FIPS 180-4 §5.1.1).
+//! Blocks of bytes for MD5 and SHA-256 (RFC 1321 §3.1, FIPS 180-4 §5.1.1).
 
-/// Hands on the blocks of 64 bytes: those of `bytes`, then what is left of them with a one bit, zeros, and `bits`, the length in bits in the
-/// digest's order of bytes. That fills one block or two.
+/// Calls `absorb` with blocks of 64 bytes: first those of `bytes`, then one or two blocks of the remaining bytes, a one
+/// bit, zeros, and `bits`, which is the length in bits in the digest's byte order.
 pub(super) fn each_block(bytes: &[u8], bits: [u8; 8], mut absorb: impl FnMut(&[u8])) {
     let mut blocks = bytes.chunks_exact(64);
     blocks.by_ref().for_each(&mut absorb);

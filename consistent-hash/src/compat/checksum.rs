@@ -1,7 +1,7 @@
-//! Checksums and small hashes of the implementations we agree with: CRC-32 (nginx, librdkafka and many more), CRC-16 (Redis),
-//! MurmurHash2 of 64 bits (Envoy, on request), FNV-1a (Sarama).
+//! Checksums and small hashes of the programs that this crate agrees with: CRC-32 (nginx, librdkafka and many more),
+//! CRC-16 (Redis), MurmurHash2 of 64 bits (Envoy, if configured), FNV-1a (Sarama).
 
-/// A CRC-32 (ISO 3309, reflected, polynomial 0xEDB88320) that can be continued.
+/// A CRC-32 (ISO 3309, reflected, polynomial 0xEDB88320) that can be computed piece by piece.
 #[derive(Clone, Copy)]
 pub(super) struct Crc32(u32);
 
@@ -27,7 +27,7 @@ pub(super) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc: u16, &byte| (crc << 8) ^ CRC16[usize::from(crc.to_be_bytes()[0] ^ byte)])
 }
 
-/// CRC-16/XMODEM in a register of 32 bits of which none is cut off, as twemproxy computes it.
+/// CRC-16/XMODEM in a register of 32 bits whose upper bits are kept, as twemproxy computes it.
 pub(super) fn crc16_uncut(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |crc: u32, &byte| {
         let [_, high, ..] = crc.to_le_bytes();
@@ -100,10 +100,10 @@ mod tests {
 
     #[test]
     fn agree_with_their_check_values() {
-        // The check value of a CRC is that of these nine digits.
+        // The check value of a CRC is its value for these nine digits.
         assert_eq!(Crc32::new().update(b"1234").update(b"56789").finish(), 0xCBF4_3926);
         assert_eq!(crc16(b"123456789"), 0x31C3);
-        // By the authors of FNV.
+        // Values published by the authors of FNV.
         assert_eq!(fnv1a32(b"foobar"), 0xBF9C_F968);
     }
 }

@@ -1,16 +1,16 @@
-//! What RabbitMQ's consistent hash exchange takes from Erlang: `phash2` and the generator `exs1024s`.
+//! Functions of Erlang that RabbitMQ's consistent hash exchange uses: `phash2` and the generator `exs1024s`.
 
 use super::jenkins::lookup2;
 
 /// `erlang:phash2` of a binary: 27 bits.
 pub(super) fn phash2(binary: &[u8]) -> u32 {
     const INITIAL: u32 = 0x08D1_2E65;
-    // No bytes leave the initial value as it is.
+    // An empty binary keeps the initial value.
     let hash = if binary.is_empty() { INITIAL } else { lookup2(binary, INITIAL) };
     hash & 0x07FF_FFFF
 }
 
-/// The bucket of a hash: jump hashing, with `exs1024s` for its random numbers.
+/// The bucket of a hash: jump consistent hash with random numbers from `exs1024s`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -47,7 +47,7 @@ impl Exs1024 {
         Self { words, at: 0 }
     }
 
-    /// A number from 0 to below 1.
+    /// A number from 0 up to and without 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     fn uniform(&mut self) -> f64 {
         let mut first = self.words[self.at];
@@ -66,7 +66,7 @@ impl Exs1024 {
 mod tests {
     use super::*;
 
-    /// By Erlang 25.
+    /// Values computed by Erlang 25.
     #[test]
     fn agree_with_erlang() {
         for (binary, hash) in

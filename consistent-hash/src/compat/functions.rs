@@ -1,4 +1,5 @@
-//! Functions that other programs place by and that are no placement by themselves: tokens, and partitions of several columns.
+//! Functions that other programs use for placement but that are not placements themselves: tokens, and partitions of
+//! several columns.
 
 use alloc::vec::Vec;
 
@@ -8,8 +9,8 @@ use super::murmur::{murmur3_32_of, murmur3_cassandra};
 
 /// The token that Cassandra's and ScyllaDB's `Murmur3Partitioner` gives to a serialized partition key.
 ///
-/// The last bytes of a key, which do not fill a block of sixteen, are taken as signed. Other implementations of MurmurHash3 agree on keys
-/// of ASCII and whole blocks only.
+/// The last bytes of a key, which do not fill a block of sixteen, are read as signed. Other implementations of
+/// MurmurHash3 agree only for ASCII keys and for keys of whole blocks.
 ///
 /// ```
 /// use quorate_consistent_hash::compat::{cassandra_composite, cassandra_token};
@@ -21,14 +22,14 @@ use super::murmur::{murmur3_32_of, murmur3_cassandra};
 #[doc(alias = "Murmur3Partitioner")]
 pub fn cassandra_token(key: &[u8]) -> i64 {
     match murmur3_cassandra(key).cast_signed() {
-        // The least number stands before all tokens.
+        // The smallest number is reserved for the position before all tokens.
         i64::MIN => i64::MAX,
         token => token,
     }
 }
 
-/// A partition key of several columns as Cassandra serializes it: of each its length in two bytes, the value and a zero. A key of one
-/// column is its bare value.
+/// Serializes a partition key of several columns like Cassandra: for each column its length in two bytes, the value and
+/// a zero byte. A key of one column is the value alone.
 pub fn cassandra_composite<'a>(columns: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let columns: Vec<_> = columns.into_iter().collect();
     if let [only] = columns[..] {
@@ -36,7 +37,7 @@ pub fn cassandra_composite<'a>(columns: impl IntoIterator<Item = &'a [u8]>) -> V
     }
     let mut key = Vec::new();
     for column in columns {
-        // Longer values are none that Cassandra takes for a key.
+        // Cassandra does not accept longer values in a key.
         let [.., high, low] = (column.len() as u64).to_be_bytes();
         key.extend([high, low]);
         key.extend(column);
@@ -45,15 +46,15 @@ pub fn cassandra_composite<'a>(columns: impl IntoIterator<Item = &'a [u8]>) -> V
     key
 }
 
-/// A value of a column that a table of PostgreSQL is partitioned by.
+/// A value of a column in the partition key of a PostgreSQL table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostgresValue<'a> {
-    /// NULL, which is left out of the hash.
+    /// NULL, which does not enter the hash.
     Null,
     /// `integer`.
     Int4(i32),
-    /// `bigint`. A value has another hash in a column of this type than as `integer` only where it does not fit there.
+    /// `bigint`. Its hash differs from that of an `integer` only for values that do not fit an `integer`.
     Int8(i64),
     /// `text` of a deterministic collation, `bytea` or `uuid`, as bytes.
     Bytes(&'a [u8]),
@@ -82,7 +83,7 @@ pub fn postgres_partition(columns: &[PostgresValue<'_>], modulus: u32) -> u32 {
     u32::try_from(row % u64::from(modulus)).expect("a remainder is below its divisor")
 }
 
-/// The partition of Swift's ring that an account, container or object belongs to; `path` is `/account[/container[/object]]`, and prefix
+/// The partition of Swift's ring for an account, container or object. `path` is `/account[/container[/object]]`; prefix
 /// and suffix are those of the cluster (`swift_hash_path_prefix` and `swift_hash_path_suffix`).
 ///
 /// # Panics
@@ -93,10 +94,12 @@ pub fn swift_partition(prefix: &[u8], path: &[u8], suffix: &[u8], part_power: u3
     md5(&[prefix, path, suffix].concat())[0].swap_bytes() >> (32 - part_power)
 }
 
-/// The node that pymemcache's `RendezvousHash` gives a key, by its place in the list; nothing where there are no nodes.
+/// The node that pymemcache's `RendezvousHash` chooses for a key, as its position in the list; `None` if there are no
+/// nodes.
 ///
-/// The key is text: of a key of bytes Python's way of writing it is hashed, `b'...'`, so that the same key as text and as bytes has two
-/// owners. Of each character the lowest eight bits are hashed, so that two keys beyond ASCII may be one.
+/// The key is text. For a key of bytes pymemcache hashes Python's notation of it, `b'...'`, so that the same key has
+/// two owners as text and as bytes. Only the lowest eight bits of each character are hashed, so that two different keys
+/// beyond ASCII may count as equal.
 pub fn pymemcache_owner(nodes: &[&str], key: &str) -> Option<usize> {
     let score = |node: &str| {
         let text = node.chars().chain(['-']).chain(key.chars());

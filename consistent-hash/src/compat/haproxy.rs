@@ -1,14 +1,15 @@
-//! How HAProxy hashes keys and servers.
+//! Hashes of keys and servers in HAProxy.
 
 use super::checksum::Crc32;
 
-/// How HAProxy hashes a key on a ring: the function named by `hash-type consistent` and whether its result is mixed once more.
+/// HAProxy's hash of a key on a ring: the function that `hash-type consistent` names, and whether its result is mixed
+/// once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HaproxyHash {
     /// The function.
     pub function: HaproxyFunction,
-    /// The modifier `avalanche`. It is in force where `hash-type consistent` stands alone, and is not where a function is named
-    /// without it.
+    /// The modifier `avalanche`. It applies if `hash-type consistent` names no function; if it names a function,
+    /// `avalanche` must be given.
     pub avalanche: bool,
 }
 
@@ -27,7 +28,7 @@ pub enum HaproxyFunction {
     Crc32,
 }
 
-/// `hash-type consistent` without more.
+/// `hash-type consistent` without further words.
 impl Default for HaproxyHash {
     fn default() -> Self {
         Self { function: HaproxyFunction::Sdbm, avalanche: true }
@@ -50,7 +51,7 @@ impl HaproxyHash {
     }
 }
 
-/// The mixing of 32 bits that places servers, and keys under `avalanche`; no two numbers have one result.
+/// The mixing of 32 bits that places servers, and keys under `avalanche`. It is a bijection.
 pub(super) fn avalanche(mut a: u32) -> u32 {
     a = a.wrapping_add(0x7ED5_5D16_u32.wrapping_add(a << 12));
     a = (a ^ 0xC761_C23C) ^ (a >> 19);
@@ -74,8 +75,9 @@ fn wt6(key: &[u8]) -> u32 {
     one ^ two
 }
 
-/// The numbers that HAProxy gives to servers in the order of its configuration, `given` where a server has an `id`. A server without
-/// one has the least free number from its place in the list on, counted from 1; the given ones are taken first.
+/// The numbers that HAProxy gives to servers in the order of its configuration. `given` holds the `id` of each server
+/// that has one. Those ids are assigned first. A server without an id gets the smallest free number that is at least
+/// its position in the list, counted from 1.
 pub(super) fn numbers(given: &[Option<u32>]) -> alloc::vec::Vec<u32> {
     let mut taken: alloc::collections::BTreeSet<u32> = given.iter().copied().flatten().collect();
     let number = |(place, given): (u32, &Option<u32>)| {
@@ -92,7 +94,7 @@ pub(super) fn numbers(given: &[Option<u32>]) -> alloc::vec::Vec<u32> {
 mod tests {
     use super::*;
 
-    /// By HAProxy 2.6.12.
+    /// Values computed by HAProxy 2.6.12.
     #[test]
     fn numbers_servers_as_the_program_does() {
         assert_eq!(numbers(&[Some(2), None, None]), [2, 3, 4]);

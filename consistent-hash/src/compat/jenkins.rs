@@ -1,7 +1,7 @@
-//! The hashes of Bob Jenkins that other programs place by: one-at-a-time (libmemcached), lookup2 (Erlang, Ceph, and in part CRUSH) and
-//! lookup3 (PostgreSQL, libmemcached's `jenkins`).
+//! Hashes of Bob Jenkins that other programs use for placement: one-at-a-time (libmemcached), lookup2 (Erlang, Ceph,
+//! and partly CRUSH) and lookup3 (PostgreSQL, libmemcached's `jenkins`).
 
-/// One-at-a-time as libmemcached and twemproxy have it, over signed bytes.
+/// One-at-a-time over signed bytes, as libmemcached and twemproxy compute it.
 pub(super) fn one_at_a_time(bytes: &[u8]) -> u32 {
     let mut hash = bytes.iter().fold(0, |hash: u32, &byte| {
         let hash = hash.wrapping_add(i32::from(byte.cast_signed()).cast_unsigned());
@@ -22,7 +22,7 @@ pub(super) fn lookup2(bytes: &[u8], initial: u32) -> u32 {
         (a, b, c) = mix(a.wrapping_add(one), b.wrapping_add(two), c.wrapping_add(three));
     }
     let [one, two, three] = words(blocks.remainder());
-    // The lowest byte of the third word is the length.
+    // The lowest byte of the third word holds the length.
     mix(a.wrapping_add(one), b.wrapping_add(two), c.wrapping_add(length(bytes)).wrapping_add(three << 8)).2
 }
 
@@ -49,7 +49,7 @@ pub(super) fn lookup3(bytes: &[u8], initial: u32) -> u32 {
     if rest.is_empty() { state[2] } else { last3(added(state, words(rest)))[2] }
 }
 
-/// The 64-bit hash of bytes by which PostgreSQL partitions (`hash_any_extended`).
+/// PostgreSQL's 64-bit hash of bytes for partitions (`hash_any_extended`).
 pub(super) fn postgres(bytes: &[u8], seed: u64) -> u64 {
     let mut state = postgres_start(length(bytes), seed);
     let mut blocks = bytes.chunks_exact(12);
@@ -57,11 +57,11 @@ pub(super) fn postgres(bytes: &[u8], seed: u64) -> u64 {
         state = mix3(added(state, words(block)));
     }
     let [one, two, three] = words(blocks.remainder());
-    // As in lookup2, the lowest byte of the third word is left out.
+    // As in lookup2, the lowest byte of the third word is skipped.
     postgres_end(added(state, [one, two, three << 8]))
 }
 
-/// The 64-bit hash of four bytes as a number (`hash_uint32_extended`).
+/// PostgreSQL's 64-bit hash of a number of four bytes (`hash_uint32_extended`).
 pub(super) fn postgres_number(number: u32, seed: u64) -> u64 {
     postgres_end(added(postgres_start(4, seed), [number, 0, 0]))
 }
@@ -104,7 +104,7 @@ fn added([a, b, c]: [u32; 3], [one, two, three]: [u32; 3]) -> [u32; 3] {
     [a.wrapping_add(one), b.wrapping_add(two), c.wrapping_add(three)]
 }
 
-/// Up to twelve bytes as three words, little endian, zeros where there are fewer.
+/// Up to twelve bytes as three little-endian words, filled up with zeros.
 fn words(bytes: &[u8]) -> [u32; 3] {
     let mut all = [0; 12];
     all[..bytes.len()].copy_from_slice(bytes);
@@ -117,7 +117,7 @@ pub(super) fn halves(number: u64) -> [u32; 2] {
     [0, 4].map(|at| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
 }
 
-/// The length of a key in 32 bits, which is all these functions know of it.
+/// The length of a key modulo 2^32, which is all that these functions use.
 fn length(bytes: &[u8]) -> u32 {
     halves(bytes.len() as u64)[0]
 }
@@ -128,7 +128,7 @@ const GOLDEN: u32 = 0x9E37_79B9;
 mod tests {
     use super::*;
 
-    /// By libmemcached 1.1.4, Ceph 16.2.15, Erlang 25 and PostgreSQL 15.
+    /// Values computed by libmemcached 1.1.4, Ceph 16.2.15, Erlang 25 and PostgreSQL 15.
     #[test]
     fn agree_with_the_programs() {
         const SEED: u64 = 0x7A5B_2236_7996_DCFD;

@@ -9,8 +9,8 @@ use crate::maglev::{Filler, check_nodes, check_size, fill, modulo};
 use crate::node::{NodeIndex, Nodes};
 use crate::placement::Placement;
 
-/// A table that agrees bit for bit with that of Envoy's Maglev load balancer. Names are what Envoy hashes: the address `ip:port`,
-/// the host name, or the `hash_key` of the metadata; keys are hashed as a header hash policy hashes them.
+/// A table that agrees bit for bit with Envoy's Maglev load balancer. Names are the texts that Envoy hashes: the
+/// address `ip:port`, the host name, or the `hash_key` of the metadata. Keys are hashed as by a header hash policy.
 #[derive(Clone, Debug)]
 pub struct EnvoyMaglev {
     nodes: Nodes,
@@ -18,21 +18,21 @@ pub struct EnvoyMaglev {
 }
 
 impl EnvoyMaglev {
-    /// A table of Envoy's default size, 65537.
+    /// Makes a table of Envoy's default size, 65537.
     ///
     /// # Errors
     ///
-    /// As [`EnvoyMaglev::with_table_size`].
+    /// The errors of [`EnvoyMaglev::with_table_size`].
     pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::with_table_size(nodes, 65537)
     }
 
-    /// A table of another size (`table_size`), which must be a prime number.
+    /// Makes a table of another size (`table_size`), which must be a prime number.
     ///
     /// # Errors
     ///
-    /// [`BuildError::BadTableSize`], [`BuildError::TooManyNodes`], [`BuildError::FractionalWeight`];
-    /// [`BuildError::ShareTooSmall`] where Envoy would give a host no entry.
+    /// [`BuildError::BadTableSize`], [`BuildError::TooManyNodes`], [`BuildError::FractionalWeight`], and
+    /// [`BuildError::ShareTooSmall`] for a host to which Envoy would give no entry.
     pub fn with_table_size(nodes: Nodes, size: u32) -> Result<Self, BuildError> {
         check_nodes(&nodes)?;
         check_size(size)?;
@@ -61,7 +61,7 @@ impl EnvoyMaglev {
         Ok(Self { nodes, table })
     }
 
-    /// The table: for each entry the number of its node.
+    /// The table: the node number of each entry.
     pub fn table(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
         self.table.iter().map(|&node| NodeIndex::from_u32(u32::from(node)))
     }
@@ -72,7 +72,7 @@ impl EnvoyMaglev {
     }
 }
 
-/// The first round after `last` in which `round * weight` is not below the target, as floating-point numbers have it.
+/// The first round after `last` in which `round * weight` reaches the target, in floating-point arithmetic.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -107,7 +107,7 @@ impl Placement for EnvoyMaglev {
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
         let (before, after) = self.table.split_at(self.entry(hash));
         let owners = after.iter().chain(before).map(|&node| NodeIndex::from_u32(u32::from(node)));
-        // Whether the walk was broken off makes no difference to the caller, who knows.
+        // The result says whether the visitor stopped the walk, which the caller knows.
         let _ = { owners }.try_for_each(visit);
     }
 }

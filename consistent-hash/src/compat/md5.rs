@@ -1,8 +1,8 @@
-//! MD5 (RFC 1321), which the ketama family hashes with.
+//! MD5 (RFC 1321), the hash of the ketama family.
 
 use super::blocks::{bits, each_block};
 
-/// The digest of `bytes` as four words: word `i` is bytes `4 i` to `4 i + 3`, little endian, which is how ketama reads it.
+/// The digest of `bytes` as four words. Word `i` is bytes `4 i` to `4 i + 3`, little-endian, as ketama reads it.
 pub(super) fn md5(bytes: &[u8]) -> [u32; 4] {
     let mut state = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476];
     each_block(bytes, bits(bytes).to_le_bytes(), |block| absorb(&mut state, block));
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn pads_every_length() {
-        // Digests of that many letters `a`, by coreutils' md5sum.
+        // Digests of this number of letters `a`, computed by md5sum of coreutils.
         for (length, digest) in [
             (55, "ef1772b6dff9a122358552954ad0df65"),
             (56, "3b0c8ac703f828b04c6c197006d17218"),

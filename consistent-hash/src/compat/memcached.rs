@@ -1,47 +1,48 @@
-//! The hash functions that clients and proxies of memcached choose from.
+//! The hash functions that clients and proxies of memcached offer.
 
 use super::checksum::{Crc32, crc16_uncut};
 use super::jenkins::{lookup3, one_at_a_time};
 use super::md5::md5;
 use super::murmur::{length, murmur2_32, murmur3_32};
 
-/// How libmemcached (`MEMCACHED_BEHAVIOR_HASH`) and twemproxy (`hash:`) hash a key to 32 bits.
+/// Hash of a key to 32 bits in libmemcached (`MEMCACHED_BEHAVIOR_HASH`) and twemproxy (`hash:`).
 ///
-/// Both take the bytes of a key as signed in one-at-a-time, in part in Hsieh's, and in the four FNV functions, so that a key beyond ASCII has
-/// another hash than the function's authors give it.
+/// Both read the bytes of a key as signed in one-at-a-time, in the four FNV functions, and in part of Hsieh's function.
+/// So the hash of a key beyond ASCII differs from that of the function's authors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MemcachedHash {
-    /// libmemcached's default; twemproxy's `one_at_a_time`.
+    /// The default of libmemcached; `one_at_a_time` in twemproxy.
     OneAtATime,
-    /// The first four bytes of MD5, little endian.
+    /// The first four bytes of MD5, little-endian.
     Md5,
-    /// Fifteen bits of CRC-32: on a ring of 32 bits all keys lie in the lowest 32768th part.
+    /// Fifteen bits of CRC-32. On a ring of 32 bits all keys lie in the lowest 32768th part.
     Crc,
-    /// The whole CRC-32; twemproxy's `crc32a`.
+    /// The whole CRC-32; `crc32a` in twemproxy.
     Crc32a,
-    /// twemproxy's `crc16`: of 32 bits, since nothing is cut off.
+    /// `crc16` of twemproxy, which has 32 bits, because the upper bits are kept.
     Crc16,
-    /// The lower half of FNV-1 of 64 bits.
+    /// The lower half of the 64-bit FNV-1.
     Fnv1Of64,
-    /// The lower half of FNV-1a of 64 bits; twemproxy's default, `fnv1a_64`.
+    /// The lower half of the 64-bit FNV-1a; `fnv1a_64` in twemproxy, and its default.
     Fnv1aOf64,
     /// FNV-1 of 32 bits.
     Fnv1Of32,
     /// FNV-1a of 32 bits.
     Fnv1aOf32,
-    /// Hsieh's SuperFastHash (twemproxy).
+    /// Hsieh's SuperFastHash (twemproxy only).
     Hsieh,
     /// MurmurHash2.
     Murmur,
-    /// MurmurHash3 (libmemcached).
+    /// MurmurHash3 (libmemcached only).
     Murmur3,
     /// lookup3.
     Jenkins,
 }
 
 impl MemcachedHash {
-    /// The hash of this name in twemproxy's `hash:`, or of libmemcached's in the same manner; nothing if there is none.
+    /// The hash with this name in twemproxy's `hash:`, or with libmemcached's name in the same form; `None` if there is
+    /// none.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "one_at_a_time" => Self::OneAtATime,
@@ -97,7 +98,7 @@ fn hsieh(key: &[u8]) -> u32 {
         hash = hash.wrapping_add(hash >> 11);
     }
     match *words.remainder() {
-        // Of a rest of three bytes the last is signed, a single one is not.
+        // The last byte of a remainder of three is read as signed; a single remaining byte is not.
         [one, two, three] => {
             hash = hash.wrapping_add(pair(&[one, two]));
             hash ^= hash << 16;
@@ -123,7 +124,7 @@ fn hsieh(key: &[u8]) -> u32 {
     hash
 }
 
-/// FNV over signed bytes. The lower half of what 64 bits give depends on the lower halves alone.
+/// FNV over signed bytes. The lower half of the 64-bit result depends only on the lower halves of its operands.
 fn fnv(key: &[u8], offset: u32, prime: u32, xor_first: bool) -> u32 {
     key.iter().fold(offset, |hash, &byte| {
         let byte = i32::from(byte.cast_signed()).cast_unsigned();
@@ -133,6 +134,6 @@ fn fnv(key: &[u8], offset: u32, prime: u32, xor_first: bool) -> u32 {
 
 const OFFSET_32: u32 = 0x811C_9DC5;
 const PRIME_32: u32 = 0x0100_0193;
-/// Of the 64-bit constants 0xCBF29CE484222325 and 0x100000001B3.
+/// The lower halves of the 64-bit constants 0xCBF29CE484222325 and 0x100000001B3.
 const OFFSET_64: u32 = 0x8422_2325;
 const PRIME_64: u32 = 0x0000_01B3;

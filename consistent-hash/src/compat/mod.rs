@@ -1,4 +1,4 @@
-//! Placement as other programs do it, bit for bit; golden tables from those programs pin it.
+//! Placement that agrees bit for bit with other programs. Golden tables from those programs check it.
 
 mod blocks;
 mod checksum;

@@ -1,4 +1,4 @@
-//! MurmurHash2 and MurmurHash3 (Appleby) of 32 bits, and the part of MurmurHash3 of 128 bits that Cassandra places by.
+//! MurmurHash2 and MurmurHash3 (Appleby) of 32 bits, and the part of MurmurHash3 of 128 bits that Cassandra uses.
 
 /// MurmurHash2 of 32 bits.
 pub(super) fn murmur2_32(bytes: &[u8], seed: u32) -> u32 {
@@ -23,7 +23,7 @@ pub(super) fn murmur3_32(bytes: &[u8], seed: u32) -> u32 {
     murmur3_32_of(bytes.iter().copied(), seed)
 }
 
-/// MurmurHash3 of 32 bits of what an iterator gives.
+/// MurmurHash3 of 32 bits, of the bytes of an iterator.
 pub(super) fn murmur3_32_of(bytes: impl Iterator<Item = u8>, seed: u32) -> u32 {
     let mix = |word: u32| word.wrapping_mul(0xCC9E_2D51).rotate_left(15).wrapping_mul(0x1B87_3593);
     let (mut hash, mut word, mut length) = (seed, 0_u32, 0_u32);
@@ -35,7 +35,7 @@ pub(super) fn murmur3_32_of(bytes: impl Iterator<Item = u8>, seed: u32) -> u32 {
             word = 0;
         }
     }
-    // Of no bytes this is nothing, since the product of zero is.
+    // If no bytes remain, the word is zero and this changes nothing.
     hash ^= mix(word);
     hash ^= length;
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85EB_CA6B);
@@ -43,8 +43,8 @@ pub(super) fn murmur3_32_of(bytes: impl Iterator<Item = u8>, seed: u32) -> u32 {
     hash ^ (hash >> 16)
 }
 
-/// The first half of MurmurHash3 of 128 bits (`x64_128`) as Cassandra computes it, which takes the bytes after the last whole block of
-/// sixteen as signed.
+/// The first half of MurmurHash3 of 128 bits (`x64_128`) as Cassandra computes it: the bytes after the last whole block
+/// of sixteen are read as signed.
 pub(super) fn murmur3_cassandra(bytes: &[u8]) -> u64 {
     const ONE: u64 = 0x87C3_7B91_1142_53D5;
     const TWO: u64 = 0x4CF5_AD43_2745_937F;
@@ -84,7 +84,7 @@ fn little_endian(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
 }
 
-/// The length of a key in 32 bits; of a longer one the rest is dropped.
+/// The length of a key modulo 2^32.
 pub(super) fn length(bytes: &[u8]) -> u32 {
     let [a, b, c, d, ..] = (bytes.len() as u64).to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn agree_with_the_programs() {
-        // By kafka-python 2.0.2, pymemcache 4.0 and cassandra-driver 3.30.
+        // Values computed by kafka-python 2.0.2, pymemcache 4.0 and cassandra-driver 3.30.
         for (key, hash) in [("", 0x106E_08D9), ("a", 0xA2D0_B27C), ("abc", 0x1C94_221B), ("ключ", 0x7E80_6270)] {
             assert_eq!(murmur2_32(key.as_bytes(), 0x9747_B28C), hash, "{key}");
         }

@@ -1,4 +1,4 @@
-//! Numbered partitions and buckets: a key's is its hash modulo their number, or by jump hashing.
+//! Numbered partitions and buckets: a key's number is its hash modulo their count, or comes from jump consistent hash.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,17 +15,17 @@ use crate::hash::KeyHash;
 use crate::node::{NodeIndex, Nodes};
 use crate::placement::Placement;
 
-/// Keys on partitions, as producers of Kafka and others place them that hash the key to a number. Each client library of Kafka has a
-/// default of its own, and two that differ spread one key over two partitions.
+/// Keys on partitions, as producers of Kafka and others place them: they hash the key to a number. Each client library
+/// of Kafka has its own default, and two libraries with different defaults put one key on two partitions.
 ///
-/// | | default of | |
+/// | function | default of | hash and its name in librdkafka |
 /// | --- | --- | --- |
-/// | [`kafka`](Partitions::kafka) | the Java client, kafka-python, kafkajs | murmur2; librdkafka's `murmur2` |
-/// | [`librdkafka`](Partitions::librdkafka) | librdkafka, and so confluent-kafka | CRC-32; `consistent` |
-/// | [`sarama`](Partitions::sarama) | Sarama | FNV-1a; librdkafka's `fnv1a` |
+/// | [`kafka`](Partitions::kafka) | the Java client, kafka-python, kafkajs | murmur2; `murmur2` |
+/// | [`librdkafka`](Partitions::librdkafka) | librdkafka and therefore confluent-kafka | CRC-32; `consistent` |
+/// | [`sarama`](Partitions::sarama) | Sarama | FNV-1a; `fnv1a` |
 ///
-/// The nodes are the partitions in the order of their numbers. A record without a key has no partition of its own; neither has, by
-/// librdkafka's default, one whose key is empty.
+/// The nodes are the partitions in the order of their numbers. A record without a key has no fixed partition, nor has a
+/// record with an empty key under librdkafka's default.
 ///
 /// ```
 /// use quorate_consistent_hash::compat::Partitions;
@@ -56,7 +56,7 @@ enum KeyFunction {
 }
 
 impl Partitions {
-    /// As Kafka's Java client places.
+    /// Placement of Kafka's Java client.
     ///
     /// # Errors
     ///
@@ -66,45 +66,47 @@ impl Partitions {
         Self::equal(nodes, KeyFunction::Kafka)
     }
 
-    /// As librdkafka places by `consistent` and `consistent_random`.
+    /// Placement of librdkafka with `consistent` and `consistent_random`.
     ///
     /// # Errors
     ///
-    /// As [`Partitions::kafka`].
+    /// The errors of [`Partitions::kafka`].
     pub fn librdkafka(nodes: Nodes) -> Result<Self, BuildError> {
         Self::equal(nodes, KeyFunction::Librdkafka)
     }
 
-    /// As Sarama's hash partitioner places.
+    /// Placement of Sarama's hash partitioner.
     ///
     /// # Errors
     ///
-    /// As [`Partitions::kafka`].
+    /// The errors of [`Partitions::kafka`].
     pub fn sarama(nodes: Nodes) -> Result<Self, BuildError> {
         Self::equal(nodes, KeyFunction::Sarama)
     }
 
-    /// The partition of a key that is a string, as Hazelcast's members and clients compute it; by default there are 271.
+    /// The partition of a string key, as Hazelcast's members and clients compute it. The default number of partitions
+    /// is 271.
     ///
     /// # Errors
     ///
-    /// As [`Partitions::kafka`].
+    /// The errors of [`Partitions::kafka`].
     pub fn hazelcast(nodes: Nodes) -> Result<Self, BuildError> {
         Self::equal(nodes, KeyFunction::Hazelcast)
     }
 
-    /// As Prometheus's relabelling by `hashmod` places; the key is the values of the source labels with `;` between, a label that is not
-    /// there being empty.
+    /// Placement of Prometheus's relabelling by `hashmod`. The key is the values of the source labels, separated by
+    /// `;`; a missing label counts as empty.
     ///
     /// # Errors
     ///
-    /// As [`Partitions::kafka`].
+    /// The errors of [`Partitions::kafka`].
     #[doc(alias = "hashmod")]
     pub fn prometheus(nodes: Nodes) -> Result<Self, BuildError> {
         Self::equal(nodes, KeyFunction::Prometheus)
     }
 
-    /// As twemproxy places by `distribution: modula`: each server stands in the list as often as its weight says.
+    /// Placement of twemproxy with `distribution: modula`: the weight of a server is the number of times it stands in
+    /// the list.
     ///
     /// # Errors
     ///
@@ -114,7 +116,7 @@ impl Partitions {
         Ok(Self { hash: KeyFunction::Twemproxy(settings), nodes, owners })
     }
 
-    /// As libmemcached places by `MEMCACHED_DISTRIBUTION_MODULA`, its default. Weights do not count.
+    /// Placement of libmemcached with `MEMCACHED_DISTRIBUTION_MODULA`, its default. Weights do not count.
     ///
     /// # Errors
     ///
@@ -125,12 +127,12 @@ impl Partitions {
         Ok(Self { hash: KeyFunction::Libmemcached(hash), nodes, owners })
     }
 
-    /// As RabbitMQ's exchanges of type `x-consistent-hash` route by the routing key. The nodes are the queues in the order in which they
-    /// were bound, their weights the binding keys.
+    /// Routing of RabbitMQ's exchanges of type `x-consistent-hash` by routing key. The nodes are the queues in the
+    /// order in which they were bound; their weights are the binding keys.
     ///
     /// # Errors
     ///
-    /// As [`Partitions::twemproxy`].
+    /// The errors of [`Partitions::twemproxy`].
     pub fn rabbitmq(nodes: Nodes) -> Result<Self, BuildError> {
         let owners = repeated(&nodes)?;
         Ok(Self { hash: KeyFunction::RabbitMq, nodes, owners })
@@ -143,7 +145,8 @@ impl Partitions {
         Ok(Self { hash, nodes, owners })
     }
 
-    /// The number of a hashed key's partition: below the number of nodes, or the sum of their weights where those count.
+    /// The partition number of a hashed key. It is below the number of nodes, or below the sum of their weights if
+    /// weights count.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a remainder is below the number of partitions")]
     pub fn partition(&self, hash: KeyHash) -> usize {
@@ -187,15 +190,15 @@ impl Placement for Partitions {
         self.owners[self.partition(hash)]
     }
 
-    /// The partition, then those that follow it.
+    /// Visits the partition, then those that follow it.
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
         let (before, after) = self.owners.split_at(self.partition(hash));
-        // Whether the walk was broken off makes no difference to the caller, who knows.
+        // The result says whether the visitor stopped the walk, which the caller knows.
         let _ = after.iter().chain(before).copied().try_for_each(visit);
     }
 }
 
-/// Each node as often as its weight says.
+/// A list in which each node stands as often as its weight says.
 fn repeated(nodes: &Nodes) -> Result<Box<[NodeIndex]>, BuildError> {
     let mut owners = Vec::new();
     for (index, node) in nodes.iter() {
@@ -209,16 +212,16 @@ fn repeated(nodes: &Nodes) -> Result<Box<[NodeIndex]>, BuildError> {
     Ok(owners.into())
 }
 
-/// The hash of a string as Hazelcast serializes it, its length before it.
+/// The hash of a string as Hazelcast serializes it: the length, then the bytes.
 fn hazelcast(key: &[u8]) -> u32 {
     let [.., a, b, c, d] = (key.len() as u64).to_be_bytes();
     let hash = murmur3_32_of([a, b, c, d].into_iter().chain(key.iter().copied()), 0x0100_0193).cast_signed();
-    // Of the least number there is no positive one; it counts as zero.
+    // The smallest number has no positive counterpart; it counts as zero.
     hash.checked_abs().map_or(0, i32::unsigned_abs)
 }
 
 /// The seed of Kafka's Java client.
 const KAFKA_SEED: u32 = 0x9747_B28C;
 
-/// The most partitions, 2^24.
+/// Largest number of partitions, 2^24.
 const PARTITIONS_MAX: u64 = 1 << 24;

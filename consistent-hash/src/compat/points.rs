@@ -1,4 +1,4 @@
-//! The points that each system gives its servers.
+//! The points that each system gives to its servers.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -15,12 +15,12 @@ use crate::hash::siphash24;
 use crate::node::{NodeIndex, Weight};
 use crate::ring::table::TOKENS_MAX;
 
-/// A listed server under the number of its node.
+/// A server of the list, with the number of its node.
 pub(super) struct Listed<'a> {
     pub(super) name: &'a str,
-    /// What is hashed in place of the name.
+    /// Text that is hashed in place of the name.
     pub(super) hashed: Option<&'a str>,
-    /// Nothing for a weight of zero.
+    /// `None` for a weight of zero.
     pub(super) weight: Option<Weight>,
     pub(super) id: Option<u32>,
     pub(super) node: NodeIndex,
@@ -39,13 +39,13 @@ impl Listed<'_> {
     }
 }
 
-/// Collects points of 64 bits, or of 32 in the upper half.
+/// Collects points of 64 bits. A point of 32 bits stands in the upper half.
 pub(super) struct Points {
     all: Vec<(u64, NodeIndex)>,
 }
 
 impl Points {
-    /// All points of these servers, in no order.
+    /// All points of these servers, unordered.
     pub(super) fn of(system: RingSystem, servers: &[Listed<'_>]) -> Result<Vec<(u64, NodeIndex)>, BuildError> {
         let tokens = count(system, servers)?;
         if tokens > TOKENS_MAX {
@@ -103,7 +103,7 @@ impl Points {
         self.all.push((point, server.node));
     }
 
-    /// The first `kept` of the four words of the digests of `text-0`, `text-1`, ...
+    /// Adds the first `kept` of the four words of the digests of `text-0`, `text-1`, ...
     fn digests(&mut self, server: &Listed<'_>, text: &str, digests: u32, kept: usize) {
         let mut text = Text::new(text);
         for i in 0..digests {
@@ -113,13 +113,13 @@ impl Points {
         }
     }
 
-    /// A point for each of `text`, separator and a number below `count`.
+    /// Adds a point for `text`, the separator and each number below `count`.
     fn numbered(&mut self, server: &Listed<'_>, text: &str, separator: &str, count: u64, hash: impl Fn(&[u8]) -> u64) {
         let mut text = Text::new(text);
         (0..count).for_each(|i| self.add(hash(text.numbered(separator, i)), server));
     }
 
-    /// A point for each of a number below `count`, separator and `text`.
+    /// Adds a point for each number below `count`, the separator and `text`.
     fn counted(&mut self, server: &Listed<'_>, separator: &str, text: &str, count: u64, hash: impl Fn(&[u8]) -> u64) {
         let mut number = Text::new("");
         for i in 0..count {
@@ -130,7 +130,7 @@ impl Points {
     }
 
     fn libmemcached(&mut self, settings: LibmemcachedRing, servers: &[Listed<'_>]) -> Result<(), BuildError> {
-        // A weight of zero is one.
+        // A weight of zero counts as one.
         let weights: Vec<_> =
             servers.iter().map(|server| server.whole().map(|weight| weight.max(1))).collect::<Result<_, _>>()?;
         let weighted = settings.weighted || weights.iter().any(|&weight| weight > 1);
@@ -173,7 +173,7 @@ impl Points {
         let kept = if hash_ring { 3 } else { 4 };
         for (server, weight) in servers.iter().zip(weights) {
             let share = truncated(f64::from(weight) / total * f64::from(NPM_DIGESTS) * servers.len() as f64);
-            // Its default, given, is as if it were not.
+            // An explicit option equal to the default is treated like no option.
             let digests = vnodes.filter(|&vnodes| vnodes != 0 && vnodes != NPM_DIGESTS);
             let digests = digests.unwrap_or_else(|| u32::try_from(share).unwrap_or(u32::MAX));
             self.digests(server, server.text(), digests, kept);
@@ -225,13 +225,13 @@ impl Points {
         let ids = haproxy::numbers(&given);
         let mut taken = BTreeMap::new();
         for (server, id) in servers.iter().zip(ids) {
-            // Of 32 bits twelve number the points, so that ids which agree in the others have the same points. HAProxy gives them to
-            // one or the other by which it reaches first, which is no rule to rely on.
+            // Twelve of 32 bits number the points, so that two ids which agree in the other bits have the same points.
+            // HAProxy gives such points to the server that it happens to reach first, on which nothing can rely.
             if let Some(other) = taken.insert(id % (1 << 20), server.name) {
                 return Err(BuildError::SameServer(other.into(), server.name.into()));
             }
             for j in 0..u64::from(server.whole()?) * 16 {
-                // Weights there end at 256.
+                // HAProxy limits weights to 256.
                 let j = u32::try_from(j).unwrap_or(u32::MAX);
                 self.add(upper(haproxy::avalanche(id.wrapping_mul(4096).wrapping_add(j))), server);
             }
@@ -240,7 +240,7 @@ impl Points {
     }
 }
 
-/// At most how many tokens there will be, known before any is hashed.
+/// Upper bound of the number of tokens, known before any is hashed.
 fn count(system: RingSystem, servers: &[Listed<'_>]) -> Result<u64, BuildError> {
     let times = |tokens: u64| {
         let mut weights = servers.iter().map(|server| server.whole().map(u64::from));
@@ -248,12 +248,12 @@ fn count(system: RingSystem, servers: &[Listed<'_>]) -> Result<u64, BuildError> 
     };
     let each = |tokens: u32| u64::from(tokens) * servers.len() as u64;
     Ok(match system {
-        // No digest is given twice, and a share is of all.
+        // No digest is given twice, and a share is a part of all.
         RingSystem::Libmemcached(_) | RingSystem::Twemproxy(_) | RingSystem::Libketama => each(160),
         RingSystem::NpmHashring { vnodes, .. } => 4 * each(vnodes.unwrap_or(0).max(NPM_DIGESTS)),
         RingSystem::Nginx | RingSystem::Uhashring => times(160)?,
         RingSystem::Haproxy(_) => times(16)?,
-        // Sizes of the ring itself are checked where they are read.
+        // The sizes of the ring itself are checked where they are read.
         RingSystem::Envoy(_) => each(1),
         RingSystem::Groupcache { replicas } | RingSystem::NpmConsistentHashing { replicas } => each(replicas),
         RingSystem::Varnish | RingSystem::TrafficServer => {
@@ -263,7 +263,7 @@ fn count(system: RingSystem, servers: &[Listed<'_>]) -> Result<u64, BuildError> 
     })
 }
 
-/// How many digests libmemcached and twemproxy give to each of these weights.
+/// Number of digests that libmemcached and twemproxy give to each of these weights.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -279,17 +279,18 @@ fn single_shares(weights: &[u32]) -> impl Iterator<Item = u32> {
     })
 }
 
-/// What twemproxy hashes for a server: its name, or without one the host for memcached's port, and else `host:port`.
+/// Text that twemproxy hashes for a server: its own name, or else the host if the port is memcached's, or else
+/// `host:port`.
 fn twemproxy_text<'a>(server: &'a Listed<'_>) -> Cow<'a, str> {
     match server.hashed {
         Some(name) => name.into(),
-        // Between the path of a socket and the port that it has not, the colon stays.
+        // For a socket twemproxy writes its path, a colon, and no port.
         None if server.name.starts_with('/') => alloc::format!("{}:", server.name).into(),
         None => server.name.strip_suffix(":11211").unwrap_or(server.name).into(),
     }
 }
 
-/// The digests of a server of hashring of an average weight.
+/// Number of digests of a server of average weight in hashring.
 const NPM_DIGESTS: u32 = 40;
 
 /// The whole part of a number from 0 up.
@@ -298,7 +299,7 @@ fn truncated(number: f64) -> u64 {
     number as u64
 }
 
-/// The least whole number not below a positive one of moderate size.
+/// The smallest whole number that is at least `value`, for positive values of moderate size.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53 where it is used")]
 fn ceil(value: f64) -> f64 {
     let whole = truncated(value) as f64;
@@ -309,7 +310,7 @@ fn upper(word: u32) -> u64 {
     u64::from(word) << 32
 }
 
-/// A text that is hashed with one number after another behind it.
+/// A text that is hashed with one number after another appended.
 struct Text {
     bytes: Vec<u8>,
     length: usize,

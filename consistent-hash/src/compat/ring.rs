@@ -1,4 +1,4 @@
-//! Rings that place keys exactly as other programs do.
+//! Rings that place keys exactly like other programs.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -16,10 +16,11 @@ use crate::node::{Node, NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
 use crate::ring::table::TokenTable;
 
-/// A ring that agrees bit for bit with another program: keys, tokens, and who owns a token two nodes have.
+/// A ring that agrees bit for bit with another program: in keys, in tokens, and in the owner of a token that two nodes
+/// share.
 ///
-/// The nodes are the other program's servers, in the order of its configuration, which decides ties. Where the other hashes to 32
-/// bits, its hash is the upper half of a [`KeyHash`] ([`CompatRing::key_hash`] makes one).
+/// The nodes are the other program's servers, in the order of its configuration, which decides ties. If the other
+/// program hashes to 32 bits, its hash is the upper half of a [`KeyHash`] ([`CompatRing::key_hash`] makes one).
 ///
 /// ```
 /// use quorate_consistent_hash::compat::{CompatRing, RingSystem};
@@ -37,31 +38,32 @@ pub struct CompatRing {
     keyless: Vec<Box<str>>,
 }
 
-/// A server as another program's configuration lists it. Unlike a [`Node`] it may be listed twice and have a weight of zero.
+/// A server as another program's configuration lists it. Unlike a [`Node`] it may be listed twice and may have weight
+/// zero.
 ///
 /// | system | the name |
 /// | --- | --- |
 /// | libmemcached | `host:port`, `[IPv6 address]:port`, or the path of a Unix socket; port 11211 may be left out |
-/// | twemproxy | `host:port` or the path of a socket; the name behind it, where there is one, is `hashed` |
+/// | twemproxy | `host:port` or the path of a socket; if the server has a name, it is `hashed` |
 /// | nginx | as in `server`: `host`, `host:port` or `unix:PATH` |
 /// | Envoy, gRPC | the address `ip:port`, the host name, or the `hash_key` of the metadata |
-/// | Varnish | the name of the backend in VCL; an `ident` is `hashed` |
-/// | Traffic Server | `host:port`; the string behind `&` is `hashed` |
-/// | others | the text the program was given |
+/// | Varnish | the name of the backend in VCL; an `ident`, if given, is `hashed` |
+/// | Traffic Server | `host:port`; the string after `&` is `hashed` |
+/// | others | the text that the program was given |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// The name, as the table above has it.
+    /// The name, in the form of the table above.
     pub name: Box<str>,
-    /// The weight; nothing where it is zero.
+    /// The weight; `None` if it is zero.
     pub weight: Option<Weight>,
-    /// What the program hashes in place of what it makes of the name.
+    /// Text that the program hashes instead of the text that it derives from the name.
     pub hashed: Option<Box<str>>,
     /// The `id` of a server in HAProxy.
     pub id: Option<u32>,
 }
 
 impl Server {
-    /// A server of weight one, with nothing but a name.
+    /// Makes a server of weight one with a name only.
     pub fn new(name: impl Into<Box<str>>) -> Self {
         Self { name: name.into(), weight: Some(Weight::ONE), hashed: None, id: None }
     }
@@ -74,13 +76,14 @@ impl From<&Node> for Server {
 }
 
 impl CompatRing {
-    /// As a program places on these nodes, each of which owns keys.
+    /// Makes the ring of a program for these nodes, all of which must own keys.
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`] for systems that know no such weights; [`BuildError::ShareTooSmall`] where the program would give
-    /// a server no token; [`BuildError::SameServer`] for two names of one server; [`BuildError::HashCollision`] for a server all of
-    /// whose tokens are another's; [`BuildError::TooManyTokens`]; [`BuildError::BadRingSize`] for sizes that Envoy refuses.
+    /// [`BuildError::FractionalWeight`] for systems without fractional weights; [`BuildError::ShareTooSmall`] if the
+    /// program would give a server no token; [`BuildError::SameServer`] for two names of one server;
+    /// [`BuildError::HashCollision`] for a server whose tokens all belong to another; [`BuildError::TooManyTokens`];
+    /// [`BuildError::BadRingSize`] for sizes that Envoy refuses.
     pub fn new(system: RingSystem, nodes: Nodes) -> Result<Self, BuildError> {
         match system {
             RingSystem::Libmemcached(_) | RingSystem::Twemproxy(_) => {
@@ -113,12 +116,14 @@ impl CompatRing {
         Ok(ring)
     }
 
-    /// As a program places on the servers of its configuration, whatever it makes of them: a server listed twice, of weight zero, or
-    /// with a share too small. Servers that get no keys are no nodes of the ring; [`CompatRing::keyless`] names them.
+    /// Makes the ring of a program for the servers of its configuration, and treats servers listed twice, of weight
+    /// zero, or with a share too small as the program does. Servers that get no keys are not nodes of the ring;
+    /// [`CompatRing::keyless`] names them.
     ///
     /// # Errors
     ///
-    /// [`BuildError::NoNodes`] where no server gets keys; [`BuildError::EmptyName`]; and as [`CompatRing::new`], but for what is said above.
+    /// [`BuildError::NoNodes`] if no server gets keys; [`BuildError::EmptyName`]; and the errors of [`CompatRing::new`]
+    /// that the cases above leave.
     pub fn of_servers(system: RingSystem, servers: &[Server]) -> Result<Self, BuildError> {
         let mut numbers = BTreeMap::new();
         let mut listed: Vec<Listed<'_>> = Vec::new();
@@ -128,7 +133,8 @@ impl CompatRing {
             }
             let next = numbers.len();
             let node = *numbers.entry(&*server.name).or_insert_with(|| NodeIndex::new(next));
-            // Of one address gRPC makes one endpoint, with all the weight; Envoy's clusters are the same where names are.
+            // For gRPC, servers with one address are one endpoint with the sum of their weights. Envoy's clusters do
+            // the same for servers with one name.
             if let (RingSystem::Envoy(_), Some(first)) = (system, listed.iter_mut().find(|listed| listed.node == node))
             {
                 first.weight = sum(first.weight, server.weight)?;
@@ -164,30 +170,32 @@ impl CompatRing {
         Ok(Self { keyless, ..Self::of_points(system, Nodes::with_holes(nodes)?, points) })
     }
 
-    /// The listed servers that get no keys, in their order.
+    /// The listed servers that get no keys, in the order of the list.
     pub fn keyless(&self) -> impl ExactSizeIterator<Item = &str> {
         self.keyless.iter().map(|name| &**name)
     }
 
-    /// A 32-bit hash of the other program as a [`KeyHash`].
+    /// Makes a [`KeyHash`] from a 32-bit hash of the other program.
     pub fn key_hash(hash: u32) -> KeyHash {
         KeyHash(u64::from(hash) << 32)
     }
 
-    /// Whose ring it is.
+    /// The system whose ring this is.
     pub fn system(&self) -> RingSystem {
         self.system
     }
 
-    /// The last hash that belongs to each part of the ring, ascending, with the number of its node. For most systems these are the
-    /// tokens themselves; HAProxy's ring is cut half-way between tokens, and that of consistent-hashing before them.
+    /// The last hash of each part of the ring, ascending, with the number of its node. For most systems these are the
+    /// tokens themselves. HAProxy's ring is divided half-way between tokens, and that of consistent-hashing just before
+    /// them.
     pub fn tokens(&self) -> impl Iterator<Item = (crate::Token, NodeIndex)> {
         self.table.iter().map(|(token, node)| (crate::Token(token), node))
     }
 
     fn of_points(system: RingSystem, nodes: Nodes, points: Vec<(u64, NodeIndex)>) -> Self {
         let parts = parts(system, points);
-        // The others sort in place and look at the token alone; with the merge sort of the GNU C library the first given wins.
+        // The other systems sort in place by the token alone. With the merge sort of the GNU C library the token that
+        // was given first wins.
         let table = TokenTable::build(parts.iter().copied(), parts.len(), |one, other| one.cmp(&other));
         Self { system, nodes, table, keyless: Vec::new() }
     }
@@ -214,7 +222,7 @@ impl Placement for CompatRing {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        // Whether the walk was broken off makes no difference to the caller, who knows.
+        // The result says whether the visitor stopped the walk, which the caller knows.
         let _ = self.table.owners_from(hash.0).try_for_each(visit);
     }
 
@@ -224,27 +232,27 @@ impl Placement for CompatRing {
     }
 }
 
-/// Points as the last hashes of the parts of the ring that belong to their nodes.
+/// Converts points into the last hashes of the parts of the ring that belong to their nodes.
 fn parts(system: RingSystem, points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeIndex)> {
     match system {
-        // To the nearest point, of two as near the lower.
+        // A key belongs to the nearest point; of two equally near points, to the lower.
         RingSystem::Haproxy(_) => {
             let points = distinct(points);
             let next = points.iter().cycle().skip(1).map(|(point, _)| point);
             let middle = |((point, node), next): (&(u64, NodeIndex), &u64)| {
-                // Of 32 bits, in the upper half; half a step there is cut off.
+                // Points of 32 bits stand in the upper half. Half a step is cut off there.
                 let half = (next.wrapping_sub(*point) >> 1) >> 32 << 32;
                 (point.wrapping_add(half), *node)
             };
             points.iter().zip(next).map(middle).collect()
         }
-        // To the greatest point that is not above the hash.
+        // A key belongs to the greatest point that is not above its hash.
         RingSystem::NpmConsistentHashing { .. } => {
             let points = distinct(points);
             let next = points.iter().cycle().skip(1).map(|(point, _)| point);
             points.iter().zip(next).map(|((_, node), next)| (next.wrapping_sub(1), *node)).collect()
         }
-        // Above all points to the highest of them, not round to the lowest.
+        // A key above all points belongs to the highest of them, not to the lowest.
         RingSystem::Varnish => {
             let mut points = distinct(points);
             if let Some(last) = points.last_mut() {
@@ -256,7 +264,7 @@ fn parts(system: RingSystem, points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeInd
     }
 }
 
-/// The points in order, each once: the server listed first has a point that is another's as well.
+/// The points in order, each once. A point of two servers belongs to the server listed first.
 fn distinct(mut points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeIndex)> {
     points.sort_unstable();
     points.dedup_by_key(|point| point.0);
@@ -271,7 +279,7 @@ fn sum(one: Option<Weight>, other: Option<Weight>) -> Result<Option<Weight>, Bui
         .map_err(|_| BuildError::TooManyTokens { tokens, max: u64::from(u32::MAX) })
 }
 
-/// Refuses a node whose tokens are all another's as well: it would own nothing.
+/// Refuses a node whose tokens all belong to other nodes too: it would own nothing.
 fn require_every_owner(ring: &CompatRing) -> Result<(), BuildError> {
     let nodes = &ring.nodes;
     let mut rival = vec![None; nodes.capacity()];

@@ -1,4 +1,4 @@
-//! What the names of servers mean to the programs we agree with.
+//! Meaning of server names in the programs that this crate agrees with.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -9,7 +9,7 @@ use alloc::string::String;
 use crate::error::BuildError;
 use crate::node::Nodes;
 
-/// Refuses two names of one server: `meaning` gives the same text for both.
+/// Refuses two names of one server, for which `meaning` returns the same text.
 pub(super) fn require_distinct(nodes: &Nodes, meaning: impl Fn(&str) -> String) -> Result<(), BuildError> {
     let mut named = BTreeMap::new();
     for (_, node) in nodes.iter() {
@@ -21,8 +21,8 @@ pub(super) fn require_distinct(nodes: &Nodes, meaning: impl Fn(&str) -> String) 
     Ok(())
 }
 
-/// The text that libmemcached hashes for a server: the host alone for port 11211, which may be left out, else `host:port`. An IPv6
-/// address stands without brackets. A Unix socket has port 0.
+/// The text that libmemcached hashes for a server: the host alone for port 11211, which may be left out, else
+/// `host:port`. An IPv6 address is written without brackets. A Unix socket has port 0.
 pub(super) fn memcached(name: &str) -> Cow<'_, str> {
     if name.starts_with('/') {
         return if name.ends_with(":0") { name.into() } else { format!("{name}:0").into() };
@@ -30,8 +30,8 @@ pub(super) fn memcached(name: &str) -> Cow<'_, str> {
     let (host, port) = match name.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => return host.into(),
         Some((host, rest)) => (host, rest.strip_prefix(':')),
-        // What follows the last of several colons without brackets is a port, or the end of an address whose port is left out:
-        // hashed it is the same, but for the port that is never written.
+        // After the last of several colons without brackets there is a port, or the end of an address whose port is
+        // left out. The hashed text is the same in both cases, except for the default port, which is never hashed.
         None => match name.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || port == "11211" => (host, Some(port)),
             _ => return name.into(),
@@ -44,7 +44,8 @@ pub(super) fn memcached(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text that libmemcached hashes for a server whose keys spymemcached placed: `/host:port`, with the port always.
+/// The text that libmemcached hashes for a server when keys were placed by spymemcached: `/host:port`, always with the
+/// port.
 pub(super) fn spymemcached(name: &str) -> String {
     if name.starts_with('/') {
         return format!("/{}", memcached(name));
@@ -69,13 +70,13 @@ pub(super) fn without_port(name: &str) -> &str {
     }
 }
 
-/// What a name of a libmemcached server means: host names are the same in capital letters.
+/// Meaning of a libmemcached server name: host names ignore upper and lower case.
 pub(super) fn memcached_meaning(name: &str) -> String {
     let hashed = memcached(name);
     if hashed.starts_with('/') { hashed.into_owned() } else { hashed.to_ascii_lowercase() }
 }
 
-/// Host and port as nginx hashes them. The port is what follows the last colon, if that is digits only.
+/// Host and port as nginx hashes them. The port is the text after the last colon, if it consists of digits.
 pub(super) fn nginx(server: &str) -> (&str, &str) {
     if let Some(path) = unix_path(server) {
         return (path, "");
@@ -86,7 +87,7 @@ pub(super) fn nginx(server: &str) -> (&str, &str) {
     }
 }
 
-/// What a name of an nginx server means: port 80 may be left out, and host names are the same in capital letters.
+/// Meaning of an nginx server name: port 80 may be left out, and host names ignore upper and lower case.
 pub(super) fn nginx_meaning(server: &str) -> String {
     if let Some(path) = unix_path(server) {
         return format!("unix:{path}");

@@ -1,4 +1,4 @@
-//! SHA-256 (FIPS 180-4), which Varnish hashes with.
+//! SHA-256 (FIPS 180-4), the hash of Varnish.
 
 use super::blocks::{bits, each_block};
 
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn pads_every_length() {
-        // Leading words of digests of that many letters `a`, by coreutils' sha256sum.
+        // Leading words of the digests of this number of letters `a`, computed by sha256sum of coreutils.
         for (length, word) in [
             (55, 0x9F43_90F8),
             (56, 0xB354_39A4),

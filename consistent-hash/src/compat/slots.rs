@@ -10,10 +10,11 @@ use crate::hash::KeyHash;
 use crate::node::{NodeIndex, Nodes};
 use crate::placement::Placement;
 
-/// How many slots a Redis Cluster has.
+/// Number of slots of a Redis Cluster.
 pub const REDIS_SLOTS: u16 = 16384;
 
-/// The slot of a key: of what stands between its first `{` and the next `}` if that is not empty, else of all of it.
+/// The slot of a key. If the text between the first `{` and the next `}` is not empty, only that text is hashed, else
+/// the whole key.
 ///
 /// ```
 /// use quorate_consistent_hash::compat::redis_slot;
@@ -39,12 +40,13 @@ pub struct RedisSlots {
 }
 
 impl RedisSlots {
-    /// Gives each node a run of slots, the same to a few slots, as `redis-cli --cluster create` does. The nodes are its masters in
-    /// the order in which it lists them, which takes one of each host in turn. It adds runs up in single precision, and so do we.
+    /// Gives each node a run of slots, of equal length except for a few slots, like `redis-cli --cluster create`. The
+    /// nodes are its masters in its order, which alternates between hosts. It adds up run lengths in single precision,
+    /// and so does this function.
     ///
     /// # Errors
     ///
-    /// [`BuildError::TooManyNodes`] where there are more nodes than slots; [`BuildError::UnequalWeights`].
+    /// [`BuildError::TooManyNodes`] for more nodes than slots; [`BuildError::UnequalWeights`].
     pub fn even(nodes: Nodes) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
         let slots = usize::from(REDIS_SLOTS);
@@ -58,7 +60,7 @@ impl RedisSlots {
         let (mut first, mut cursor) = (0, 0.0_f32);
         for (number, (index, _)) in (1..=nodes.len()).zip(nodes.iter()) {
             let last = if number == nodes.len() { slots - 1 } else { round(cursor + run - 1.0).min(slots - 1) };
-            // A run has a slot, even where rounding would leave none.
+            // Every run has at least one slot, even if rounding would leave it none.
             let end = last.max(first) + 1;
             let Some(run_of_slots) = owners.get_mut(first..end) else {
                 return Err(too_many);
@@ -74,7 +76,7 @@ impl RedisSlots {
     ///
     /// # Panics
     ///
-    /// If there is no such slot or node.
+    /// If the slot or the node does not exist.
     pub fn set_owner(&mut self, slot: u16, node: NodeIndex) {
         assert!(self.nodes.contains(node), "the number is of a node in this placement");
         self.owners[usize::from(slot)] = node;
@@ -101,13 +103,13 @@ impl Placement for RedisSlots {
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
         let (before, after) = self.owners.split_at(slot_of(hash));
-        // A node may have lost all its slots, and still takes replicas.
+        // A node may have lost all its slots and still take replicas.
         let nodes = self.nodes.iter().map(|(index, _)| index);
         let _ = after.iter().chain(before).copied().chain(nodes).try_for_each(visit);
     }
 }
 
-/// To the nearest whole number, of two the greater, as `lround` does with what is not negative.
+/// Rounds to the nearest whole number, and halves up, like `lround` for numbers that are not negative.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -119,7 +121,7 @@ fn round(value: f32) -> usize {
     whole + usize::from(value - whole as f32 >= 0.5)
 }
 
-/// A number beyond the slots wraps, as a checksum does.
+/// A number above the slots wraps around, as a checksum does.
 fn slot_of(hash: KeyHash) -> usize {
     let [low, high, ..] = hash.0.to_le_bytes();
     usize::from(u16::from_le_bytes([low, high]) % REDIS_SLOTS)

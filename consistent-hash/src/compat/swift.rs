@@ -1,4 +1,4 @@
-//! The ring of OpenStack Swift: partitions on devices by a table, and handoffs by a walk over it.
+//! The ring of OpenStack Swift: a table assigns partitions to devices, and a walk over it finds handoffs.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -16,7 +16,7 @@ use crate::placement::Placement;
 /// A device of a Swift ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwiftDevice {
-    /// The device as a node; its name must tell it from all others.
+    /// The device as a node. Its name must be unique.
     pub node: Node,
     /// `region`.
     pub region: u32,
@@ -26,20 +26,20 @@ pub struct SwiftDevice {
     pub ip: Box<str>,
 }
 
-/// Why the parts of a Swift ring do not make one. Nothing was built.
+/// Reason why parts are not a Swift ring. Nothing was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SwiftError {
     /// The part power is not from 1 to 32.
     BadPartPower(u32),
-    /// A row of replicas is not as long as there are partitions, but for the last, which may be shorter; or there is none.
+    /// The row does not have one entry for each partition (the last row may be shorter), or there is no row.
     BadRow {
         /// The row, counted from zero.
         row: usize,
-        /// How many partitions it has.
+        /// Number of partitions in the row.
         partitions: usize,
     },
-    /// A row names a device that is not there.
+    /// A row names a device that does not exist.
     UnknownDevice {
         /// The row, counted from zero.
         row: usize,
@@ -48,7 +48,7 @@ pub enum SwiftError {
         /// The number of the device.
         device: u32,
     },
-    /// The devices are not acceptable as nodes.
+    /// The devices are not a valid set of nodes.
     Nodes(BuildError),
 }
 
@@ -58,24 +58,24 @@ display!(
     f,
     match self {
         Self::BadPartPower(power) => write!(f, "a part power of {power} is not from 1 to 32"),
-        Self::BadRow { row, partitions } => write!(f, "replica {row} has {partitions} partitions, which are not all"),
+        Self::BadRow { row, partitions } => write!(f, "replica {row} has {partitions} partitions, but should have all"),
         Self::UnknownDevice { row, partition, device } => {
-            write!(f, "replica {row} of partition {partition} is on device {device}, which is not there")
+            write!(f, "replica {row} of partition {partition} is on device {device}, which does not exist")
         }
         Self::Nodes(error) => error.fmt(f),
     }
 );
 
-/// A Swift ring: the devices of a key's partition, and after them its handoffs in their order. A key is a path,
-/// `/account[/container[/object]]`, and its [`KeyHash`] the partition.
+/// A Swift ring: the devices of a key's partition, followed by its handoffs in order. A key is a path,
+/// `/account[/container[/object]]`, and its [`KeyHash`] is the partition.
 ///
-/// Only devices that hold a partition are nodes; a node's number is that of its device.
+/// Only devices that hold a partition are nodes. A node's number is that of its device.
 #[derive(Clone, Debug)]
 pub struct SwiftRing {
     nodes: Nodes,
-    /// By node number; of regions, of zones in regions, and of addresses in zones, as small numbers.
+    /// By node number: small numbers for its region, its zone within the region, and its address within the zone.
     tiers: Vec<[u32; 3]>,
-    /// How many different ones there are of each tier.
+    /// Number of different regions, zones and addresses.
     sizes: [usize; 3],
     rows: Vec<Vec<NodeIndex>>,
     part_power: u32,
@@ -84,8 +84,9 @@ pub struct SwiftRing {
 }
 
 impl SwiftRing {
-    /// A ring of its parts: the devices by number, nothing where one is missing, and for each replica the device of each partition.
-    /// `prefix` and `suffix` are those of the cluster (`swift_hash_path_prefix` and `swift_hash_path_suffix`).
+    /// Makes a ring from its parts: the devices by number, with `None` for a missing one, and for each replica the
+    /// device of each partition. `prefix` and `suffix` are those of the cluster (`swift_hash_path_prefix` and
+    /// `swift_hash_path_suffix`).
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl SwiftRing {
 
     fn partition(&self, KeyHash(hash): KeyHash) -> usize {
         let partitions = self.rows[0].len();
-        // A number beyond the partitions wraps.
+        // A number above the partitions wraps around.
         usize::try_from(hash % partitions as u64).unwrap_or(0)
     }
 
@@ -154,8 +155,8 @@ impl SwiftRing {
         self.rows.iter().filter_map(move |row| row.get(partition).copied())
     }
 
-    /// Walks over all other partitions, from one that the partition's number hashes to: first to devices of regions not seen yet, then
-    /// of zones, then of addresses, then to any.
+    /// Walks over all other partitions, starting from one given by a hash of the partition's number: first to devices
+    /// in regions not seen yet, then in zones not seen yet, then at addresses not seen yet, then to the rest.
     fn handoffs(&self, partition: usize, seen: &mut Seen, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
         let parts = self.rows[0].len();
         let digits = alloc::format!("{partition}");
@@ -207,7 +208,7 @@ impl Placement for SwiftRing {
     }
 }
 
-/// The devices and tiers that a walk has come to.
+/// The devices and tiers that a walk has seen.
 struct Seen {
     devices: Vec<bool>,
     tiers: [Vec<bool>; 3],
@@ -239,7 +240,7 @@ impl Seen {
     }
 }
 
-/// The tiers of devices as small numbers, and how many there are of each.
+/// The tiers of devices as small numbers, and the number of different values of each tier.
 fn tiers<'a>(devices: impl Iterator<Item = Option<&'a SwiftDevice>>) -> (Vec<[u32; 3]>, [usize; 3]) {
     let mut known: [Vec<(u32, u32, &str)>; 3] = Default::default();
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Whose rings we agree with: their settings, and how each hashes a key.
+//! The systems whose rings this crate reproduces: their settings and their hashes of keys.
 
 use super::checksum::{Crc32, murmur2};
 use super::haproxy::HaproxyHash;
@@ -7,21 +7,22 @@ use super::memcached::MemcachedHash;
 use super::sha256::sha256;
 use crate::hash::{KeyHash, siphash24, xxh64};
 
-/// A program that places keys on a ring, with the settings that matter to placement. [`Server`](super::Server) says what its servers'
-/// names are.
+/// A program that places keys on a ring, with the settings that affect placement. [`Server`](super::Server) describes
+/// the names of its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RingSystem {
-    /// libmemcached's ketama distributions, and what builds on it, such as pylibmc.
+    /// libmemcached's ketama distributions, and clients built on it, such as pylibmc.
     #[doc(alias = "ketama")]
     Libmemcached(LibmemcachedRing),
-    /// libketama. Names are the addresses of its server list, weights its memory sizes.
+    /// libketama. Names are the addresses in its server list, and weights are its memory sizes.
     Libketama,
     /// nginx's `hash KEY consistent`, Tengine, and the Perl module Cache::Memcached::Fast.
     Nginx,
-    /// Envoy's and gRPC's ring hash. A host that is listed twice has both weights.
+    /// Envoy's and gRPC's ring hash. A host that is listed twice has the sum of both weights.
     Envoy(EnvoyRing),
-    /// HAProxy's `hash-type consistent`. A server's `id` counts, or else its place in the list; its name does not.
+    /// HAProxy's `hash-type consistent`. A server is hashed by its `id`, or else by its position in the list, not by
+    /// its name.
     Haproxy(HaproxyHash),
     /// Varnish's shard director, with keys by `.key(string)`.
     #[doc(alias = "vmod_directors")]
@@ -29,55 +30,57 @@ pub enum RingSystem {
     /// twemproxy's `distribution: ketama`.
     #[doc(alias = "nutcracker")]
     Twemproxy(TwemproxyRing),
-    /// Traffic Server's parent selection by `consistent_hash`. A key is what it makes of a URL: `/`, the path, and `?` with the query if
-    /// there is one.
+    /// Traffic Server's parent selection by `consistent_hash`. A key is the text that it derives from a URL: `/`, the
+    /// path, and `?` with the query if there is one.
     TrafficServer,
-    /// Go's groupcache, with this many tokens a peer; its default is 50.
+    /// Go's groupcache, with this number of tokens for each peer; its default is 50.
     Groupcache {
-        /// The tokens of each peer.
+        /// Number of tokens of each peer.
         replicas: u32,
     },
     /// uhashring for Python with its default hash.
     Uhashring,
-    /// hashring for Node.js: libketama but for roundings, which differ from seven servers on.
+    /// hashring for Node.js: like libketama except for rounding, which differs from seven servers on.
     NpmHashring {
-        /// The option `vnodes` of every server, if it is given: four tokens each, whatever the weight.
+        /// The option `vnodes` of every server, if it is given: four tokens for each virtual node, whatever the weight.
         vnodes: Option<u32>,
-        /// Whether it runs as `compatibility: 'hash_ring'`, which leaves out each fourth token.
+        /// True for `compatibility: 'hash_ring'`, which leaves out every fourth token.
         hash_ring: bool,
     },
-    /// consistent-hashing for Node.js, with this many tokens a node; its default is 160.
+    /// consistent-hashing for Node.js, with this number of tokens for each node; its default is 160.
     NpmConsistentHashing {
         /// The option `replicas`.
         replicas: u32,
     },
 }
 
-/// How libmemcached makes its ring.
+/// Settings of libmemcached's ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LibmemcachedRing {
-    /// Weights count: `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` was set to 1 once. They do as well, and from then on, where a server was
-    /// added with a weight above one.
+    /// True if weights count: `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` was set to 1 at some time. Weights also count once a
+    /// server was added with a weight above one.
     pub weighted: bool,
     /// `MEMCACHED_DISTRIBUTION_CONSISTENT_KETAMA_SPY`, for keys placed by spymemcached.
     pub spy: bool,
-    /// `MEMCACHED_BEHAVIOR_HASH`. Setting `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` makes it MD5; where nothing sets it, it is one-at-a-time.
+    /// `MEMCACHED_BEHAVIOR_HASH`. Setting `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` sets it to MD5; its default is
+    /// one-at-a-time.
     pub hash: MemcachedHash,
 }
 
-/// `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` and nothing else.
+/// `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` and no other setting.
 impl Default for LibmemcachedRing {
     fn default() -> Self {
         Self { weighted: true, spy: false, hash: MemcachedHash::Md5 }
     }
 }
 
-/// How twemproxy hashes keys onto its ring; the ring itself is always made by MD5.
+/// Twemproxy's hash of keys. Its ring is always made with MD5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwemproxyRing {
     /// `hash`.
     pub hash: MemcachedHash,
-    /// `hash_tag`: where a key has text between the first of these two bytes and the next of the second, that text is hashed alone.
+    /// `hash_tag`: if a key has text between the first of these two bytes and the next occurrence of the second, only
+    /// that text is hashed.
     pub hash_tag: Option<[u8; 2]>,
 }
 
@@ -89,8 +92,8 @@ impl Default for TwemproxyRing {
 }
 
 impl TwemproxyRing {
-    /// The hash of a key, before it is placed: on the ring, or modulo the servers by `distribution: modula`. That of an empty key is
-    /// zero, by any function.
+    /// The hash of a key, before it is placed on the ring or, under `distribution: modula`, taken modulo the number of
+    /// servers. An empty key has the hash zero under every function.
     pub fn hash(self, key: &[u8]) -> u32 {
         if key.is_empty() {
             return 0;
@@ -100,18 +103,18 @@ impl TwemproxyRing {
     }
 }
 
-/// How Envoy sizes and hashes its ring (`envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash`).
+/// Size and hash of Envoy's ring (`envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnvoyRing {
     /// `minimum_ring_size`, in tokens; 1024 by default.
     pub minimum_ring_size: u64,
-    /// `maximum_ring_size`, in tokens; 8388608 by default, and at most. gRPC has 4096 at most.
+    /// `maximum_ring_size`, in tokens; 8388608 by default, which is also its limit. gRPC limits it to 4096.
     pub maximum_ring_size: u64,
-    /// `hash_function`, which makes the tokens; keys are always hashed by XXH64.
+    /// `hash_function`, which hashes tokens. Keys are always hashed with XXH64.
     pub hash_function: EnvoyHash,
 }
 
-/// How Envoy hashes tokens.
+/// Envoy's hash of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EnvoyHash {
     /// `XX_HASH`, the default.
@@ -156,22 +159,22 @@ impl RingSystem {
         super::CompatRing::key_hash(of_32_bits)
     }
 
-    /// Whether the program hashes to 64 bits or more, and not to 32.
+    /// True if the program hashes to 64 bits or more; false if it hashes to 32.
     pub fn is_64_bit(self) -> bool {
         matches!(self, Self::Envoy(_) | Self::TrafficServer | Self::Uhashring | Self::NpmConsistentHashing { .. })
     }
 }
 
-/// The first half of an MD5 as a number, the first byte the highest.
+/// The first half of an MD5 digest as a number; its first byte is the highest.
 ///
-/// Two programs compare whole digests. Half of one tells them apart but for a chance of 2^-64 a token, and where a key is the very text
-/// of a token, halves are equal as the digests are.
+/// Two programs compare whole digests. Their halves are equal by chance only once in 2^64 for each token. If a key is
+/// exactly the text of a token, the halves are equal, as the digests are.
 pub(super) fn md5_of_64_bits(text: &[u8]) -> u64 {
     let [high, low, ..] = md5(text);
     u64::from(high.swap_bytes()) << 32 | u64::from(low.swap_bytes())
 }
 
-/// The last four bytes of SHA-256, little endian.
+/// The last four bytes of SHA-256, little-endian.
 pub(super) fn varnish(text: &[u8]) -> u32 {
     sha256(text)[7].swap_bytes()
 }

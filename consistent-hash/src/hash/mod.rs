@@ -1,13 +1,14 @@
-//! The stable hash: specified, versioned, the same on every platform.
+//! The stable hash: specified, versioned, and equal on every platform.
 //!
 //! Version 1 ([`HASH_VERSION`]) is:
 //!
 //! - bytes: XXH64 with seed 0, or SipHash-2-4 when the hasher is [keyed](Hasher::keyed);
 //! - a `u64`: `fold(x ^ 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93)`, where `fold(a, b)` is the exclusive or of the two
 //!   halves of the 128-bit product; SipHash-2-4 of its eight little-endian bytes when keyed;
-//! - what an algorithm derives from a hash is `fold` or [SplitMix64][vigna] (Steele, Lea, Flood 2014), stated with the algorithm.
+//! - Values that an algorithm derives from a hash use `fold` or [SplitMix64][vigna] (Steele, Lea, Flood 2014), as the
+//!   algorithm states.
 //!
-//! A change of any of these is a new version, and a placement that was serialized under another version is refused.
+//! A change of any of these makes a new version. A placement that was serialized under another version is refused.
 //!
 //! [vigna]: https://prng.di.unimi.it/splitmix64.c
 
@@ -19,19 +20,19 @@ pub(crate) mod xxh64;
 pub(crate) use sip::siphash24;
 pub(crate) use xxh64::xxh64;
 
-/// The version of the hash specification that this crate places by.
+/// Version of the hash specification that this crate uses.
 pub const HASH_VERSION: u32 = 1;
 
-/// A hashed key: what a placement really looks up.
+/// A hashed key, which is the input of every look-up.
 ///
-/// Hashing a key once and looking it up in several placements saves the hash; the hash must come from the placement's own
-/// [`Placement::hash`](crate::Placement::hash), or be known to be uniform over 64 bits. A counter is not: pass it through
-/// [`Hasher::hash_u64`] first.
+/// Hashing a key once and looking it up in several placements saves time. The hash must come from the placement's own
+/// [`Placement::hash`](crate::Placement::hash), or be known to be uniform over 64 bits. A counter is not uniform: pass
+/// it through [`Hasher::hash_u64`] first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct KeyHash(pub u64);
 
-/// How keys and node names are hashed.
+/// The hash of keys and node names.
 ///
 /// ```
 /// use quorate_consistent_hash::Hasher;
@@ -39,7 +40,7 @@ pub struct KeyHash(pub u64);
 /// let stable = Hasher::STABLE;
 /// assert_eq!(stable.hash(b"user:42").0, 0xdc1f_ea7d_a8d2_d1c2);
 ///
-/// // Where strangers choose the keys, a secret key keeps them from crafting keys that all land on one node.
+/// // If strangers choose the keys, a secret key prevents them from making keys that all land on one node.
 /// let keyed = Hasher::keyed(*b"sixteen secrets!");
 /// assert_ne!(stable.hash(b"user:42"), keyed.hash(b"user:42"));
 /// ```
@@ -50,11 +51,11 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// The hash without a key, the same for everyone.
+    /// The hash without a key, equal for all users.
     pub const STABLE: Self = Self { key: None };
 
-    /// A hash under a secret 128-bit key, for keys chosen by strangers: who does not know the key cannot tell which keys
-    /// meet. Every process that shares a placement needs the same key.
+    /// A hash under a secret 128-bit key, for keys that strangers choose: without the key they cannot tell which keys
+    /// land together. Every process that shares a placement needs the same key.
     pub fn keyed(key: [u8; 16]) -> Self {
         let low = xxh64::read_u64(&key[..8]);
         let high = xxh64::read_u64(&key[8..]);
@@ -74,7 +75,7 @@ impl Hasher {
         })
     }
 
-    /// Hashes a number, for keys that are numbers already: one multiplication.
+    /// Hashes a number, for keys that are numbers. It takes one multiplication.
     #[inline]
     pub fn hash_u64(&self, value: u64) -> KeyHash {
         KeyHash(match self.key {
@@ -84,7 +85,7 @@ impl Hasher {
     }
 }
 
-/// The exclusive or of the two halves of a 64 by 64 bit product.
+/// The exclusive or of the two halves of the 128-bit product.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
 pub(crate) const fn fold(a: u64, b: u64) -> u64 {

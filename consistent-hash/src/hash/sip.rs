@@ -17,7 +17,7 @@ pub(crate) fn siphash24(bytes: &[u8], key: [u64; 2]) -> u64 {
     let mut last = [0; 8];
     let rest = words.remainder();
     last[..rest.len()].copy_from_slice(rest);
-    // The length counts modulo 256, as the paper has it.
+    // The length counts modulo 256, as in the paper.
     last[7] = bytes.len().to_le_bytes()[0];
     state.absorb(u64::from_le_bytes(last));
     state.0[2] ^= 0xff;

@@ -12,22 +12,22 @@ use crate::hash::{Hasher, KeyHash, scale, splitmix};
 use crate::node::{Node, NodeIndex, Nodes, Weight, require_distinct_hashes};
 use crate::placement::{Placement, check_replicas, fill_distinct};
 
-/// A table that the nodes fill in turns, each in an order of its own: the fastest look-up, and near perfect balance.
+/// A table that the nodes fill in turns, each in its own order. It has the fastest look-up and almost perfect balance.
 ///
-/// | | |
+/// | property | value |
 /// | --- | --- |
 /// | look-up | one multiplication and one read |
-/// | memory | two bytes an entry; 65537 entries unless set |
+/// | memory | two bytes for each entry; 65537 entries by default |
 /// | balance | a node has its share of the entries, rounded down or up |
-/// | disruption | not minimal: besides a removed node's keys a few more move, about 1 % of all at 100 entries a node (the paper's figure 12) |
+/// | disruption | not minimal: when a node is removed, a few keys of other nodes move too, about 1 % of all keys at 100 entries a node (the paper's figure 12) |
 ///
-/// There is no adding or removing: build anew. A node that fails for a while is better skipped
+/// Nodes cannot be added or removed: build a new table. To leave out a node that fails for a while, skip it
 /// ([`Placement::owner_where`]): its entries fall to the nodes of the entries after them, and nothing else moves.
 ///
-/// A node starts at entry `h mod size` of the table and steps by `1 + s mod (size - 1)`, where h is the hash of its name and s the
-/// first output of SplitMix64 from there. Shares are rounded by the largest remainders, of equal ones the first by name. A node
-/// takes its n-th entry in round `ceil(n * greatest weight / weight)`, and in a round the nodes take turns in the order of their
-/// names. A key belongs to entry `hash * size / 2^64`.
+/// A node starts at entry `h mod size` of the table and steps by `1 + s mod (size - 1)`, where h is the hash of its
+/// name and s is the first output of SplitMix64 seeded with h. Shares are rounded by the largest remainders; equal
+/// remainders are ordered by name. A node takes its n-th entry in round `ceil(n * greatest weight / weight)`, and
+/// within a round the nodes take turns in the order of their names. A key belongs to entry `hash * size / 2^64`.
 #[derive(Clone, Debug)]
 pub struct Maglev {
     hasher: Hasher,
@@ -36,25 +36,26 @@ pub struct Maglev {
 }
 
 impl Maglev {
-    /// A table of 65537 entries, with the stable hash.
+    /// Makes a table of 65537 entries, with the stable hash.
     ///
     /// # Errors
     ///
-    /// As [`MaglevBuilder::build`].
+    /// The errors of [`MaglevBuilder::build`].
     pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::builder().build(nodes)
     }
 
-    /// A table with other settings.
+    /// Starts a table with other settings.
     pub fn builder() -> MaglevBuilder {
         MaglevBuilder { hasher: Hasher::STABLE, table_size: 65537 }
     }
 
-    /// Gives the node of this name another weight, by building the table anew: most keys that move are its own, a few are not.
+    /// Changes the weight of the node with this name by building the table again. Most keys that move belong to this
+    /// node, and a few to others.
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnknownNode`], and as [`MaglevBuilder::build`]; nothing is changed then.
+    /// [`BuildError::UnknownNode`], and the errors of [`MaglevBuilder::build`]. Nothing is changed then.
     pub fn set_weight(&mut self, name: &str, weight: Weight) -> Result<(), BuildError> {
         let mut nodes = self.nodes.clone();
         nodes.set_weight(name, weight)?;
@@ -63,7 +64,7 @@ impl Maglev {
         Ok(())
     }
 
-    /// How many entries the table has.
+    /// Number of entries of the table.
     pub fn table_size(&self) -> usize {
         self.table.len()
     }
@@ -73,14 +74,9 @@ impl Maglev {
         self.hasher
     }
 
-    /// The table: for each entry the number of its node.
+    /// The table: the node number of each entry.
     pub fn table(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
         self.table.iter().map(|&node| NodeIndex::from_u32(u32::from(node)))
-    }
-
-    /// Bytes on the heap, without the nodes' names.
-    pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.table)
     }
 
     #[inline]
@@ -111,7 +107,7 @@ impl Placement for Maglev {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        // Whether the walk was broken off makes no difference to the caller, who knows.
+        // The result says whether the visitor stopped the walk, which the caller knows.
         let _ = self.owners_from(hash).try_for_each(visit);
     }
 
@@ -131,15 +127,15 @@ pub struct MaglevBuilder {
 }
 
 impl MaglevBuilder {
-    /// How many entries the table has: a prime number, 65537 unless set. The paper's balance and disruption need 100 entries for
-    /// each node there will ever be. Tables of different sizes have nothing in common, which is why the size never follows
-    /// the number of nodes by itself.
+    /// Sets the number of entries of the table: a prime number, 65537 by default. The paper's balance and disruption
+    /// need 100 entries for each node that there will ever be. Tables of different sizes have nothing in common, so the
+    /// size does not follow the number of nodes automatically.
     pub fn table_size(mut self, entries: u32) -> Self {
         self.table_size = entries;
         self
     }
 
-    /// How keys and names are hashed; [`Hasher::STABLE`] unless set.
+    /// Sets the hash of keys and names; [`Hasher::STABLE`] by default.
     pub fn hasher(mut self, hasher: Hasher) -> Self {
         self.hasher = hasher;
         self
@@ -149,9 +145,9 @@ impl MaglevBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError::TooManyNodes`] above 65536 nodes; [`BuildError::BadTableSize`] if the size is no prime number or above 2^24;
-    /// [`BuildError::ShareTooSmall`] for a node whose weight is less than an entry; [`BuildError::HashCollision`] for two names
-    /// with one hash.
+    /// [`BuildError::TooManyNodes`] above 65536 nodes; [`BuildError::BadTableSize`] if the size is not prime or above
+    /// 2^24; [`BuildError::ShareTooSmall`] for a node whose weight is less than an entry; [`BuildError::HashCollision`]
+    /// for two names with one hash.
     pub fn build(self, nodes: Nodes) -> Result<Maglev, BuildError> {
         check_nodes(&nodes)?;
         check_size(self.table_size)?;
@@ -180,8 +176,8 @@ impl MaglevBuilder {
     }
 }
 
-/// How many of `size` entries each node has: its share by weight, rounded down or up so that the sum is right. Largest remainders are
-/// rounded up, of equal ones the first in order.
+/// Number of the `size` entries that each node gets: its share by weight, rounded down or up so that the sum is right.
+/// The largest remainders are rounded up; of equal remainders, the first in order.
 fn apportion(order: &[(NodeIndex, &Node)], total: u128, size: u32) -> Result<Vec<u32>, BuildError> {
     let mut entries = Vec::with_capacity(order.len());
     let mut remainders = Vec::with_capacity(order.len());
@@ -204,15 +200,16 @@ fn apportion(order: &[(NodeIndex, &Node)], total: u128, size: u32) -> Result<Vec
 /// A node while it fills the table.
 pub(crate) struct Filler {
     node: u16,
-    /// The entry it wants next.
+    /// The entry that the node wants next.
     entry: u32,
     step: u32,
 }
 
-/// Fills a table of a prime `size` round by round, in each the fillers in their order.
+/// Fills a table of a prime `size` in rounds, within each round in the order of the fillers.
 ///
-/// `next` says of a filler, by position, in which round it takes its next entry, if it takes more: it is told how many the filler
-/// has, and the round of the last, 0 at first. Together the fillers must want `size` entries or more.
+/// `next` takes the position of a filler, its number of entries so far, and the round of its last entry (0 at first).
+/// It returns the round in which the filler takes its next entry, or `None` if it takes no more. Together the fillers
+/// must want at least `size` entries.
 pub(crate) fn fill(
     mut fillers: Vec<Filler>,
     size: u32,
@@ -221,7 +218,7 @@ pub(crate) fn fill(
     const EMPTY: u32 = u32::MAX;
     let mut table = vec![EMPTY; size as usize];
     let mut taken = vec![0_u32; fillers.len()];
-    // Rounds in which nobody takes an entry are passed over: there may be very many.
+    // Rounds in which no filler takes an entry are skipped, because there may be very many.
     let mut turns: BinaryHeap<_> =
         (0..fillers.len()).filter_map(|position| Some(Reverse((next(position, 0, 0)?, position)))).collect();
     for _ in 0..size {
@@ -247,7 +244,7 @@ impl Filler {
         Self { node, entry, step }
     }
 
-    /// A prime size makes every step visit every entry.
+    /// A prime size makes every step width visit every entry.
     fn advance(&mut self, size: u32) {
         self.entry += self.step;
         if self.entry >= size {
@@ -278,7 +275,7 @@ fn is_prime(number: u32) -> bool {
             .all(|divisor| !number.is_multiple_of(divisor))
 }
 
-/// The largest table, 2^24 entries.
+/// Largest table, 2^24 entries.
 const TABLE_MAX: u32 = 1 << 24;
 
 const NODES_MAX: usize = 1 << 16;

@@ -9,16 +9,16 @@ use crate::jump_back::jump_back;
 use crate::node::{Node, NodeIndex, Nodes};
 use crate::numbered::{Numbered, count};
 
-/// Numbered nodes of which any may be removed: [`JumpBack`](crate::JumpBack) with a memory of who is gone.
+/// Numbered nodes of which any may be removed: [`JumpBack`](crate::JumpBack) that remembers the removed nodes.
 ///
-/// | | |
+/// | property | value |
 /// | --- | --- |
-/// | look-up | constant while nothing is removed; grows with the square of ln(numbers / nodes) |
-/// | memory | none but the nodes, then four bytes a number once a node is removed |
-/// | balance | perfect but for chance |
+/// | look-up | constant while no node is removed; grows with the square of ln(numbers / nodes) |
+/// | memory | the nodes only, and four bytes for each number once a node is removed |
+/// | balance | perfect, except for chance |
 /// | disruption | minimal for any removal; an added node takes the number that was freed last |
 ///
-/// What the placement is depends on the order of removals, so that a copy must be made from its state
+/// The placement depends on the order of removals, so that a copy must be made from its state
 /// ([`MementoState`](crate::MementoState)), not from the list of nodes alone. Weights must be equal.
 ///
 /// ```
@@ -38,27 +38,29 @@ pub struct Memento {
     nodes: Nodes,
     /// One more than the highest number.
     size: u32,
-    /// By number: how many nodes were left once it was removed, or `WORKING`. Empty while all work.
+    /// By number: the number of nodes that were left after it was removed, or `WORKING`. Empty while no node is
+    /// removed.
     left: Vec<u32>,
     /// The removed numbers, in the order of removal.
     removed: Vec<u32>,
 }
 
 impl Memento {
-    /// A placement on these nodes, with the stable hash.
+    /// Makes a placement on these nodes, with the stable hash.
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnequalWeights`]; [`BuildError::NumbersWithGaps`], since nodes do not tell in which order others were removed.
+    /// [`BuildError::UnequalWeights`]; [`BuildError::NumbersWithGaps`], because the nodes do not say in which order
+    /// others were removed.
     pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::with_hasher(nodes, Hasher::STABLE)
     }
 
-    /// A placement with another hash.
+    /// Makes a placement with another hash.
     ///
     /// # Errors
     ///
-    /// As [`Memento::new`].
+    /// The errors of [`Memento::new`].
     pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
         nodes.require_no_gaps()?;
@@ -66,11 +68,11 @@ impl Memento {
         Ok(Self { hasher, nodes, size, left: Vec::new(), removed: Vec::new() })
     }
 
-    /// Adds a node under the number freed last, or a new one. Only keys that it now owns move.
+    /// Adds a node under the number that was freed last, or under a new number. Only keys that it now owns move.
     ///
     /// # Errors
     ///
-    /// As [`Nodes::new`] and [`Memento::new`]; nothing is changed then.
+    /// The errors of [`Nodes::new`] and [`Memento::new`]. Nothing is changed then.
     pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
         let number = self.removed.last().copied().unwrap_or(self.size);
         let mut nodes = self.nodes.clone();
@@ -87,28 +89,28 @@ impl Memento {
         Ok(NodeIndex::from_u32(number))
     }
 
-    /// Removes any node; only its keys move.
+    /// Removes a node. Only its keys move.
     ///
     /// # Errors
     ///
-    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]; nothing is changed then.
+    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]. Nothing is changed then.
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         let (index, node) = self.nodes.remove(name)?;
         self.forget(index.as_u32());
         Ok(node)
     }
 
-    /// The freed numbers in the order of their removal: with the nodes by number, the whole state.
+    /// The freed numbers in the order of their removal. Together with the nodes by number, they are the whole state.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = u32> {
         self.removed.iter().copied()
     }
 
-    /// A placement from its parts: the nodes by number with `None` for each freed number, and the freed numbers in the order of
-    /// their removal.
+    /// Makes a placement from its parts: the nodes by number, with `None` for each freed number, and the freed numbers
+    /// in the order of their removal.
     ///
     /// # Errors
     ///
-    /// As [`Memento::new`]; [`BuildError::BadRemovals`] where `removed` does not name each `None` once.
+    /// The errors of [`Memento::new`]; [`BuildError::BadRemovals`] if `removed` does not name each `None` exactly once.
     pub(crate) fn restore(numbers: Vec<Option<Node>>, removed: &[u32], hasher: Hasher) -> Result<Self, BuildError> {
         let all = numbers.len();
         let size = u32::try_from(all).map_err(|_| BuildError::BadRemovals)?;
@@ -130,7 +132,7 @@ impl Memento {
         Ok(Self { hasher, nodes, size, left, removed: removed.to_vec() })
     }
 
-    /// The nodes by number, nothing where one was removed.
+    /// The nodes by number, with `None` for each removed one.
     pub fn numbers(&self) -> impl ExactSizeIterator<Item = Option<&Node>> {
         (0..self.size).map(|number| {
             let index = NodeIndex::from_u32(number);
@@ -141,11 +143,6 @@ impl Memento {
     /// The hash in use.
     pub fn hasher(&self) -> Hasher {
         self.hasher
-    }
-
-    /// Bytes on the heap, without the nodes' names.
-    pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.left) + size_of_val(&*self.removed)
     }
 
     fn forget(&mut self, number: u32) {
@@ -169,7 +166,8 @@ impl Memento {
                 return number;
             }
             let mut next = scale(splitmix(hash.0, u64::from(number)), u64::from(left)) as u32;
-            // A number removed before `number` was already replaced by a smaller one when `number` went.
+            // If a number was removed before `number`, it had already been replaced by a smaller one when `number` was
+            // removed.
             loop {
                 let left_then = self.left[next as usize];
                 if left_then == WORKING || left_then < left {

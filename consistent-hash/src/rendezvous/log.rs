@@ -1,9 +1,10 @@
-//! A logarithm in integers, so that weighted rendezvous places alike on every platform.
+//! A logarithm in integers, so that weighted rendezvous hashing gives equal results on every platform.
 
-/// How surprising a draw is: -log2((x + 1) / 2^64) with 48 binary digits after the point, rounded up; 0 for the largest `x`, below 2^55.
+/// The negative logarithm of a draw: -log2((x + 1) / 2^64) with 48 binary digits after the point, rounded up. It is 0
+/// for the largest `x`, and below 2^55.
 ///
-/// `x + 1` is m * 2^e with 1 <= m < 2. A reciprocal from a table turns m into 1 + z with 0 <= z < 2^-8, and the series of the
-/// logarithm up to z^6 does the rest, with a remainder below 2^-58.
+/// `x + 1` is m * 2^e with 1 <= m < 2. A reciprocal from a table turns m into 1 + z with 0 <= z < 2^-8. The series of
+/// the logarithm up to z^6 gives the rest, with an error below 2^-58.
 pub(super) fn surprise(x: u64) -> u64 {
     let Some(value) = x.checked_add(1) else {
         return 0;
@@ -13,7 +14,7 @@ pub(super) fn surprise(x: u64) -> u64 {
     let mantissa = value << value.leading_zeros();
     let step = usize::from(mantissa.to_be_bytes()[0] & 0x7F) << 1 | usize::from(mantissa.to_be_bytes()[1] >> 7);
     let (reciprocal, logarithm) = STEPS[step];
-    // Rounding the reciprocal down can leave the product just below one.
+    // Because the reciprocal is rounded down, the product can be just below one.
     let z = (u128::from(mantissa) * u128::from(reciprocal)).saturating_sub(1 << 126) >> 64;
     let fraction = logarithm + multiply(natural(narrow(z)), LOG2_E);
     (64 << 48) - (exponent << 48) - (fraction >> 14)
@@ -34,13 +35,13 @@ const fn narrow(value: u128) -> u64 {
     value as u64
 }
 
-/// One; numbers have 62 binary digits after the point unless said otherwise.
+/// The number one. Numbers have 62 binary digits after the point unless stated otherwise.
 const ONE: u64 = 1 << 62;
 
 /// log2(e).
 const LOG2_E: u64 = 6_653_256_548_922_161_245;
 
-/// For 1 + i/256 its reciprocal r rounded down, with 63 digits, and -log2(r).
+/// For each 1 + i/256: its reciprocal r, rounded down, with 63 digits, and -log2(r).
 const STEPS: [(u64, u64); 256] = {
     let mut steps = [(0, 0); 256];
     let mut i = 0;
@@ -52,8 +53,8 @@ const STEPS: [(u64, u64); 256] = {
     steps
 };
 
-/// log2 of a number in [1, 2), digit by digit: squaring doubles the logarithm, so each square that reaches two is a digit one.
-/// A number of 63 digits in [1/2, 1) is read here as its double.
+/// log2 of a number in [1, 2), digit by digit: squaring doubles the logarithm, so each square that reaches two gives a
+/// digit one. A number of 63 digits in [1/2, 1) is read here as its double.
 const fn log2(mut number: u64) -> u64 {
     let mut log = 0;
     let mut digit = ONE;
@@ -74,7 +75,7 @@ const fn log2(mut number: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The definition in floating point, from whichever end of the range is the exact one.
+    /// The definition in floating point, computed from the end of the range where it is exact.
     #[expect(clippy::cast_precision_loss, reason = "the comparison allows for it")]
     fn reference(x: u64) -> f64 {
         if x < 1 << 63 {

@@ -13,18 +13,18 @@ use crate::node::{Node, NodeIndex, Nodes, Weight, require_distinct_hashes};
 use crate::placement::{Placement, check_replicas};
 use log::surprise;
 
-/// Every node draws for every key, and the best draw owns it.
+/// Rendezvous hashing: every node makes a draw for every key, and the node with the best draw owns the key.
 ///
-/// | | |
+/// | property | value |
 /// | --- | --- |
-/// | look-up | linear: one multiplication a node, one logarithm a distinct weight |
-/// | memory | 20 bytes a node |
-/// | balance | perfect but for chance, with any weights |
-/// | disruption | minimal, for owners and for replica sets, whichever node comes, goes, or changes its weight |
+/// | look-up | linear: one multiplication for each node, one logarithm for each distinct weight |
+/// | memory | 20 bytes for each node |
+/// | balance | perfect, except for chance, with any weights |
+/// | disruption | minimal, for owners and for replica sets, whether a node is added or removed or changes its weight |
 ///
-/// A node draws `x = fold(hash ^ seed, multiplier)`, with seed the hash of its name and multiplier the first output of
-/// SplitMix64 from there, made odd. The lowest `-log2((x + 1) / 2^64) / weight` wins, where the logarithm is computed in integers.
-/// The order of the nodes does not matter.
+/// A node draws `x = fold(hash ^ seed, multiplier)`. The seed is the hash of its name, and the multiplier is the first
+/// output of SplitMix64 with this seed, made odd. The lowest `-log2((x + 1) / 2^64) / weight` wins; the logarithm is
+/// computed in integers. The order of the nodes does not matter.
 ///
 /// ```
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Rendezvous, Weight};
@@ -42,7 +42,7 @@ pub struct Rendezvous {
     nodes: Nodes,
     /// Ordered by weight, then name.
     draws: Vec<Draw>,
-    /// The number of the node behind each of `draws`.
+    /// The node number of each of `draws`.
     members: Vec<NodeIndex>,
     /// Runs of equal weight.
     groups: Vec<Group>,
@@ -61,7 +61,7 @@ struct Group {
     end: usize,
 }
 
-/// A node's standing for one key.
+/// A node's draw for one key, with all that decides between draws.
 #[derive(Clone, Copy, Debug)]
 struct Standing {
     surprise: u64,
@@ -71,7 +71,7 @@ struct Standing {
 }
 
 impl Rendezvous {
-    /// A placement on these nodes, with the stable hash.
+    /// Makes a placement on these nodes, with the stable hash.
     ///
     /// # Errors
     ///
@@ -80,11 +80,11 @@ impl Rendezvous {
         Self::with_hasher(nodes, Hasher::STABLE)
     }
 
-    /// A placement with another hash.
+    /// Makes a placement with another hash.
     ///
     /// # Errors
     ///
-    /// As [`Rendezvous::new`].
+    /// The errors of [`Rendezvous::new`].
     pub fn with_hasher(nodes: Nodes, hasher: Hasher) -> Result<Self, BuildError> {
         require_distinct_hashes(&nodes, hasher)?;
         Ok(Self::of_distinct(nodes, hasher))
@@ -112,11 +112,11 @@ impl Rendezvous {
         Self { hasher, nodes, draws, members, groups }
     }
 
-    /// Adds a node; only keys that it now owns move.
+    /// Adds a node. Only keys that it now owns move.
     ///
     /// # Errors
     ///
-    /// As [`Nodes::new`] and [`Rendezvous::new`]; nothing is changed then.
+    /// The errors of [`Nodes::new`] and [`Rendezvous::new`]. Nothing is changed then.
     pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
         let mut nodes = self.nodes.clone();
         let index = nodes.add(node)?;
@@ -124,11 +124,11 @@ impl Rendezvous {
         Ok(index)
     }
 
-    /// Removes a node; only its keys move.
+    /// Removes a node. Only its keys move.
     ///
     /// # Errors
     ///
-    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]; nothing is changed then.
+    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]. Nothing is changed then.
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         let mut nodes = self.nodes.clone();
         let (_, node) = nodes.remove(name)?;
@@ -136,11 +136,11 @@ impl Rendezvous {
         Ok(node)
     }
 
-    /// Gives the node of this name another weight; only keys from it or to it move.
+    /// Changes the weight of the node with this name. Only keys from it or to it move.
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnknownNode`]; nothing is changed then.
+    /// [`BuildError::UnknownNode`]. Nothing is changed then.
     pub fn set_weight(&mut self, name: &str, weight: Weight) -> Result<(), BuildError> {
         let mut nodes = self.nodes.clone();
         nodes.set_weight(name, weight)?;
@@ -153,12 +153,7 @@ impl Rendezvous {
         self.hasher
     }
 
-    /// Bytes on the heap, without the nodes' names.
-    pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.draws) + size_of_val(&*self.members) + size_of_val(&*self.groups)
-    }
-
-    /// The best draw of each group, of which the best standing owns.
+    /// The position of the owner: the best of the best draws of each group.
     #[inline]
     fn best(&self, hash: u64) -> usize {
         let mut best: Option<Standing> = None;
@@ -179,7 +174,7 @@ impl Rendezvous {
         best.expect("a placement has a node").at
     }
 
-    /// The three best standings, best first, unless there are fewer.
+    /// The three best draws, best first; `None` if there are fewer.
     fn best_three(&self, hash: u64) -> Option<[usize; 3]> {
         if self.groups.len() == 1 {
             let best = best_three_draws(&self.draws, hash);
@@ -189,7 +184,7 @@ impl Rendezvous {
         let mut filled = 0;
         for group in &self.groups {
             let best = best_three_draws(&self.draws[group.start..group.end], hash);
-            // They come by their draws, so that after the first that does not enter none will.
+            // They come in the order of their draws, so that after the first that does not enter, none will.
             for (draw, offset) in best.into_iter().filter(|&(draw, _)| draw > 0) {
                 let standing = self.standing(draw, group, group.start + offset as usize);
                 let place = ranked[..filled].partition_point(|other| other.beats(&standing));
@@ -201,23 +196,23 @@ impl Rendezvous {
                 ranked[place] = standing;
             }
         }
-        // A node whose draw is zero was left out above; who needs it ranks all.
+        // A node whose draw is zero was left out above. A caller that needs it ranks all nodes.
         (filled == ranked.len()).then(|| ranked.map(|standing| standing.at))
     }
 
-    /// Among equal weights the draw decides, and its logarithm need not be known.
+    /// Among equal weights the draw alone decides, so that its logarithm is not needed.
     #[inline]
     fn standing(&self, draw: u64, group: &Group, at: usize) -> Standing {
         let equal = self.groups.len() == 1;
         Standing { surprise: if equal { 0 } else { surprise(draw) }, units: group.units, draw, at }
     }
 
-    /// Puts the best standings worse than `after` into `ranked`, best first, and says how many there are: those of all nodes
-    /// when there is room. The rest is not sorted.
+    /// Puts the best draws that are worse than `after` into `ranked`, best first, and returns their number. If `ranked`
+    /// has room, these are all nodes. The rest of `ranked` is not sorted.
     fn rank(&self, hash: u64, after: Option<Standing>, ranked: &mut [Standing]) -> usize {
         let mut filled = 0;
         for group in &self.groups {
-            // No draw up to here can enter `ranked`; known from one of the same weight that did not.
+            // No draw up to this one can enter `ranked`, because a draw of the same weight did not.
             let mut floor = None;
             for at in group.start..group.end {
                 let x = self.draws[at].draw(hash);
@@ -296,10 +291,10 @@ impl Placement for Rendezvous {
     }
 }
 
-/// The three greatest draws with their positions, greatest first; zero where there are fewer.
+/// The three greatest draws with their positions, greatest first; zero if there are fewer.
 ///
-/// Each draw goes down the three places and changes seats with a smaller one. Branches would be guessed wrong; these selections
-/// need none.
+/// Each draw is compared with the three places in turn and swapped with a smaller one. Branches would be mispredicted;
+/// these selections need none.
 #[inline]
 fn best_three_draws(draws: &[Draw], hash: u64) -> [(u64, u32); 3] {
     let [mut first, mut second, mut third] = [(0, 0); 3];
@@ -335,8 +330,8 @@ impl Draw {
 impl Standing {
     const NONE: Self = Self { surprise: 0, units: 0, draw: 0, at: 0 };
 
-    /// Whether this standing comes before the other: by surprise over weight, compared without a division; then by the
-    /// draw itself, which is finer than its logarithm; then by weight and name, which is the order of `at`.
+    /// True if this draw comes before the other. Draws are compared by logarithm over weight, without a division; then
+    /// by the draw itself, which is finer than its logarithm; then by weight and name, which is the order of `at`.
     fn beats(&self, other: &Self) -> bool {
         let own = u128::from(self.surprise) * u128::from(other.units);
         let theirs = u128::from(other.surprise) * u128::from(self.units);

@@ -17,18 +17,19 @@ use crate::node::{Node, NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
 use table::{TOKENS_MAX, TokenTable};
 
-/// A ring: each node has tokens, and a key belongs to the node of the first token at or after its hash.
+/// A ring: each node has tokens, and a key belongs to the node with the first token at or after its hash.
 ///
-/// | | |
+/// | property | value |
 /// | --- | --- |
-/// | look-up | one to two cache misses, whatever the size |
-/// | memory | about 22 bytes a token; a node of weight one has [`virtual_nodes`](RingBuilder::virtual_nodes) tokens |
+/// | look-up | one to two cache misses, for any size |
+/// | memory | about 22 bytes for each token; a node of weight one has [`virtual_nodes`](RingBuilder::virtual_nodes) tokens |
 /// | balance | standard deviation of a node's load: 1 / sqrt(tokens), 8 % at 160 |
 /// | disruption | minimal: only keys of the removed node move, only keys to the added node move |
-/// | add, remove | linear in the tokens, without hashing or sorting those that stay |
+/// | add, remove | linear in the number of tokens; existing tokens are not hashed or sorted again |
 ///
-/// Token `i` of a node is the `i`-th output of SplitMix64 seeded with the hash of the node's name, so placement depends on names
-/// and weights alone, never on the order of the nodes. Equal tokens belong to the node whose name comes first.
+/// Token `i` of a node is the `i`-th output of SplitMix64 seeded with the hash of the node's name. So placement depends
+/// on names and weights only, not on the order of the nodes. If two tokens are equal, they belong to the node whose
+/// name comes first.
 ///
 /// ```
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Ring, Weight};
@@ -52,25 +53,25 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of 160 virtual nodes a node, with the stable hash.
+    /// Makes a ring with 160 virtual nodes for each node of weight one, and with the stable hash.
     ///
     /// # Errors
     ///
-    /// As [`RingBuilder::build`].
+    /// The errors of [`RingBuilder::build`].
     pub fn new(nodes: Nodes) -> Result<Self, BuildError> {
         Self::builder().build(nodes)
     }
 
-    /// A ring with other settings.
+    /// Starts a ring with other settings.
     pub fn builder() -> RingBuilder {
         RingBuilder { hasher: Hasher::STABLE, virtual_nodes: 160 }
     }
 
-    /// Adds a node; only keys that it now owns move.
+    /// Adds a node. Only keys that it now owns move.
     ///
     /// # Errors
     ///
-    /// As [`RingBuilder::build`]; the ring is unchanged then.
+    /// The errors of [`RingBuilder::build`]. The ring is unchanged then.
     pub fn add(&mut self, node: Node) -> Result<NodeIndex, BuildError> {
         let mut nodes = self.nodes.clone();
         let index = nodes.add(node)?;
@@ -84,22 +85,22 @@ impl Ring {
         Ok(index)
     }
 
-    /// Removes a node; only its keys move.
+    /// Removes a node. Only its keys move.
     ///
     /// # Errors
     ///
-    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]; the ring is unchanged then.
+    /// [`RemoveError::UnknownNode`] and [`RemoveError::LastNode`]. The ring is unchanged then.
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         let (index, node) = self.nodes.remove(name)?;
         self.table = self.table.retained(|_, owner| owner != index);
         Ok(node)
     }
 
-    /// Gives the node of this name another weight; only keys from it or to it move.
+    /// Changes the weight of the node with this name. Only keys from it or to it move.
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnknownNode`], and as [`RingBuilder::build`]; the ring is unchanged then.
+    /// [`BuildError::UnknownNode`], and the errors of [`RingBuilder::build`]. The ring is unchanged then.
     pub fn set_weight(&mut self, name: &str, weight: Weight) -> Result<(), BuildError> {
         let mut nodes = self.nodes.clone();
         let index = nodes.set_weight(name, weight)?;
@@ -115,24 +116,14 @@ impl Ring {
         Ok(())
     }
 
-    /// The settings the ring was built with.
+    /// The settings of the ring.
     pub fn settings(&self) -> RingBuilder {
         self.settings
-    }
-
-    /// How many tokens there are.
-    pub fn token_count(&self) -> usize {
-        self.table.len()
     }
 
     /// The tokens in ascending order, each with the number of its node.
     pub fn tokens(&self) -> impl Iterator<Item = (Token, NodeIndex)> {
         self.table.iter().map(|(token, node)| (Token(token), node))
-    }
-
-    /// Bytes on the heap, without the nodes' names.
-    pub fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes()
     }
 }
 
@@ -158,7 +149,7 @@ impl Placement for Ring {
     }
 
     fn visit(&self, hash: KeyHash, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
-        // Whether the walk was broken off makes no difference to the caller, who knows.
+        // The result says whether the visitor stopped the walk, which the caller knows.
         let _ = self.table.owners_from(hash.0).try_for_each(visit);
     }
 
@@ -168,7 +159,7 @@ impl Placement for Ring {
     }
 }
 
-/// A place on the ring, in the space of key hashes.
+/// A position on the ring, in the space of key hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Token(pub u64);
@@ -182,13 +173,13 @@ pub struct RingBuilder {
 }
 
 impl RingBuilder {
-    /// How many tokens a node of weight one has; 160 unless set. More tokens balance better and cost memory.
+    /// Sets the number of tokens of a node of weight one; 160 by default. More tokens balance better and cost memory.
     pub fn virtual_nodes(mut self, virtual_nodes: u32) -> Self {
         self.virtual_nodes = virtual_nodes;
         self
     }
 
-    /// How keys and names are hashed; [`Hasher::STABLE`] unless set.
+    /// Sets the hash of keys and names; [`Hasher::STABLE`] by default.
     pub fn hasher(mut self, hasher: Hasher) -> Self {
         self.hasher = hasher;
         self
@@ -206,8 +197,8 @@ impl RingBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError::ShareTooSmall`] where weight times virtual nodes is below a half, [`BuildError::TooManyTokens`] above 2^26
-    /// tokens, [`BuildError::HashCollision`] for two names with one hash.
+    /// [`BuildError::ShareTooSmall`] if weight times virtual nodes is below a half; [`BuildError::TooManyTokens`] above
+    /// 2^26 tokens; [`BuildError::HashCollision`] for two names with one hash.
     pub fn build(self, nodes: Nodes) -> Result<Ring, BuildError> {
         let count = self.check(&nodes)?;
         let points = nodes.iter().flat_map(|(index, _)| self.points_of(&nodes, index));
@@ -222,13 +213,13 @@ impl RingBuilder {
         (0..self.tokens_for(node.weight())).map(move |i| (splitmix(seed, i), index))
     }
 
-    /// How many tokens a node of this weight has; what does not fit 64 bits is far beyond what any ring holds.
+    /// Number of tokens of a node of this weight. A number above 64 bits is far more than any ring can have.
     fn tokens_for(self, weight: Weight) -> u64 {
         let tokens = (u128::from(weight.units()) * u128::from(self.virtual_nodes) + (1 << 15)) >> 16;
         u64::try_from(tokens).unwrap_or(u64::MAX)
     }
 
-    /// Checks that every node has a token, and counts all.
+    /// Checks that every node has a token, and returns the number of all tokens.
     fn check(self, nodes: &Nodes) -> Result<usize, BuildError> {
         if nodes.is_empty() {
             return Err(BuildError::NoNodes);
@@ -246,7 +237,7 @@ impl RingBuilder {
         }
     }
 
-    /// Names with one hash have all tokens in common, of which the first name would own all.
+    /// Two names with one hash have the same tokens, all of which would belong to the first name.
     fn check_collisions(self, nodes: &Nodes, table: &TokenTable) -> Result<(), BuildError> {
         let mut last = None;
         for (token, node) in table.iter() {

@@ -1,4 +1,4 @@
-//! Sorted tokens with an index by their leading bits: what every kind of ring looks up in.
+//! Sorted tokens with an index by their leading bits: the look-up table of every kind of ring.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use crate::error::ReplicaError;
 use crate::node::{NodeIndex, Nodes};
 use crate::placement::{check_replicas, fill_distinct};
 
-/// The most tokens of one ring, 2^26: beyond, the memory is better spent otherwise.
+/// Largest number of tokens in one ring, 2^26. More memory is better spent otherwise.
 pub(crate) const TOKENS_MAX: u64 = 1 << 26;
 
 /// Tokens in order, each owned by a node.
@@ -19,17 +19,18 @@ pub(crate) const TOKENS_MAX: u64 = 1 << 26;
 pub struct TokenTable {
     /// Ascending; never empty.
     tokens: Vec<u64>,
-    /// For each token its leading bits and its node, then `SENTINELS` times the first node under the greatest prefix, so that a
-    /// search neither runs off the end nor has to wrap.
+    /// For each token its leading bits and its node, followed by `SENTINELS` entries with the first node and the
+    /// greatest prefix, so that a search neither runs past the end nor has to wrap around.
     entries: Vec<u64>,
-    /// For each value of a hash's leading bits, how many tokens have smaller ones.
+    /// For each value of a hash's leading bits, the number of tokens with smaller ones.
     starts: Vec<u32>,
-    /// How far a hash is shifted to get those leading bits.
+    /// Number of bits by which a hash is shifted to get those leading bits.
     shift: u32,
 }
 
 impl TokenTable {
-    /// Sorts `points`, of which there are `count` >= 1. Where two tokens are equal, the node that `tie` puts first owns.
+    /// Sorts `points`, whose number `count` is at least one. If two tokens are equal, the node that `tie` puts first
+    /// owns them.
     pub(crate) fn build(
         points: impl Iterator<Item = (u64, NodeIndex)> + Clone,
         count: usize,
@@ -46,7 +47,8 @@ impl TokenTable {
             sum += *end;
             *end = start;
         }
-        // One pass puts each token into the bucket of its leading bits; what is left to sort is a few tokens a bucket.
+        // One pass puts each token into the bucket of its leading bits. Only the few tokens within a bucket are left to
+        // sort.
         let mut sorted = vec![(0_u64, NodeIndex::default()); count];
         for point in points {
             let end = &mut ends[lead(point.0, shift)];
@@ -64,7 +66,7 @@ impl TokenTable {
         Self::from_sorted(&sorted)
     }
 
-    /// The same table with `points` (ascending) merged in; nothing is hashed or sorted anew.
+    /// The same table with `points` (ascending) merged in. Nothing is hashed or sorted again.
     pub(crate) fn merged(&self, points: &[(u64, NodeIndex)], tie: impl Fn(NodeIndex, NodeIndex) -> Ordering) -> Self {
         let mut merged = Vec::with_capacity(self.len() + points.len());
         let mut new = points.iter().copied().peekable();
@@ -78,7 +80,7 @@ impl TokenTable {
         Self::from_sorted(&merged)
     }
 
-    /// The same table with only the tokens that `keep` accepts, of which there must be one.
+    /// The same table with only the tokens that `keep` accepts, which must be at least one.
     pub(crate) fn retained(&self, keep: impl Fn(u64, NodeIndex) -> bool) -> Self {
         let kept: Vec<_> = self.iter().filter(|&(token, node)| keep(token, node)).collect();
         Self::from_sorted(&kept)
@@ -105,18 +107,18 @@ impl TokenTable {
         Self { tokens, entries, starts, shift }
     }
 
-    /// How many tokens there are.
+    /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// The owner of a hash: the node of the first token not below it, round the end.
+    /// The owner of a hash: the node of the first token at or after it, wrapping around.
     #[inline]
     pub(crate) fn owner(&self, hash: u64) -> NodeIndex {
         node_of(self.entries[self.search(hash)])
     }
 
-    /// The position of the first token not below `hash`, 0 past the last.
+    /// The position of the first token at or after `hash`; 0 after the last token.
     pub(crate) fn position(&self, hash: u64) -> usize {
         let position = self.search(hash);
         if position == self.len() { 0 } else { position }
@@ -141,17 +143,12 @@ impl TokenTable {
         self.tokens.iter().zip(&self.entries).map(|(&token, &entry)| (token, node_of(entry)))
     }
 
-    /// Bytes on the heap.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        8 * (self.tokens.len() + self.entries.len()) + 4 * self.starts.len()
-    }
-
-    /// The position of the first token not below `hash`; `len()`, a sentinel, past the last.
+    /// The position of the first token at or after `hash`; `len()`, a sentinel, after the last token.
     #[inline]
     fn search(&self, hash: u64) -> usize {
         let prefix = hash & !NODE_MASK;
         let mut position = self.starts[lead(hash, self.shift)] as usize;
-        // Most searches end within two tokens; counting both at once spares a branch that would be guessed wrong.
+        // Most searches end within two tokens. Counting both at once avoids a branch that would be mispredicted.
         let below = |position: usize| self.entries[position] & !NODE_MASK < prefix;
         position += usize::from(below(position)) + usize::from(below(position + 1));
         while below(position) {
@@ -169,7 +166,7 @@ impl TokenTable {
     }
 }
 
-/// Between one and two buckets a token, so that a bucket holds less than one token on average.
+/// Between one and two buckets for each token, so that a bucket holds less than one token on average.
 fn shift_for(count: usize) -> u32 {
     64 - count.next_power_of_two().trailing_zeros().max(1)
 }

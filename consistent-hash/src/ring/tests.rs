@@ -8,7 +8,8 @@ fn ring(count: usize, virtual_nodes: u32) -> Ring {
     Ring::builder().virtual_nodes(virtual_nodes).build(nodes).unwrap()
 }
 
-/// The definition, without any index: the smallest token not below the hash, round the end, first name first.
+/// The definition, without an index: the smallest token at or after the hash, wrapping around; the first name wins a
+/// tie.
 fn owner_by_definition(ring: &Ring, hash: u64) -> &str {
     let mut tokens: Vec<_> = ring
         .nodes

@@ -25,7 +25,7 @@ proptest! {
                 drop(held.swap_remove(which.index(held.len())));
                 continue;
             }
-            // Few keys, so that they are hot.
+            // Few keys, so that each of them has much load.
             let hash = KeyHash(hash % 3);
             let mut free = Vec::new();
             loads.placement().visit(hash, &mut |node| {
@@ -46,7 +46,8 @@ proptest! {
         prop_assert_eq!(loads.total(), 0);
     }
 
-    /// Nodes leave and come back while loads are held: what a node holds is what was taken on its name and not yet ended.
+    /// Nodes leave and come back while loads are held: the loads of a node are those taken under its name and not yet
+    /// ended.
     #[test]
     fn loads_are_counted_by_name_through_any_membership(
         steps in prop::collection::vec((any::<u64>(), any::<prop::sample::Index>(), 0..6), 1..150),
@@ -64,7 +65,7 @@ proptest! {
                 0 if !held.is_empty() => drop(held.swap_remove(which.index(held.len()))),
                 1 => {
                     let next = loads.with_placement(ring(random % 63 + 1));
-                    // Readers may still use what was before, for a while.
+                    // Readers may use the previous object for a while.
                     older.push(std::mem::replace(&mut loads, next));
                     older.drain(..older.len().saturating_sub(which.index(3)));
                 }
@@ -129,7 +130,7 @@ fn many_threads_never_exceed_the_bound_of_all_they_could_hold() {
                 barrier.wait();
                 let mut held = std::collections::VecDeque::new();
                 for i in 0..2000_u64 {
-                    // Every thread asks for the same hot keys.
+                    // All threads take loads for the same few keys.
                     let load = loads.take(KeyHash(i % 2 * (1 << 63)));
                     assert!(loads.load(load.index()) <= loads.bound(load.index(), THREADS * HELD), "thread {thread}");
                     held.push_back(load);

@@ -1,4 +1,4 @@
-//! Placement against tables that other programs made; `tests/golden/README.md` tells how.
+//! Placement against tables that other programs made. `tests/golden/README.md` describes how.
 
 use quorate_consistent_hash::compat::{
     CompatRing, EnvoyHash, EnvoyMaglev, EnvoyRing, LibmemcachedRing, Partitions, RedisSlots, RingSystem, redis_slot,
@@ -7,7 +7,7 @@ use quorate_consistent_hash::{BuildError, KeyHash, Node, Nodes, Placement, Token
 
 use crate::support::{name, named};
 
-/// Nodes from lines of name and weight, as the recipes read them.
+/// Reads nodes from lines of name and weight, as the recipes do.
 fn nodes(text: &str) -> Nodes {
     Nodes::new(text.lines().map(|line| {
         let (name, weight) = line.split_once(' ').unwrap();
@@ -136,7 +136,7 @@ fn envoy_maglev() {
     assert_eq!(table(weighted, 17), [1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]);
     let equal = nodes("127.0.0.1:90 1\n127.0.0.1:91 1\n");
     assert_eq!(table(equal, 17), [1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 1]);
-    // Weights 0.8 and 0.2, as the published case of unequal localities has them.
+    // Weights 0.8 and 0.2, as in the published case of unequal localities.
     let unequal = nodes("127.0.0.1:90 4\n127.0.0.1:91 1\n");
     assert_eq!(table(unequal, 17), [1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0]);
 }

@@ -1,4 +1,5 @@
-//! What every algorithm promises: balance, minimal disruption, distinct replicas, the same for every order of the nodes.
+//! Promises of every algorithm: balance, minimal disruption, distinct replicas, and equal results for every order of
+//! the nodes.
 
 use std::collections::BTreeSet;
 
@@ -139,7 +140,7 @@ proptest! {
     }
 }
 
-/// `after` is `before` without one node: no key of another node moves, and replica sets lose that node and nothing else.
+/// `after` is `before` without one node: no key of another node moves, and replica sets lose only that node.
 fn check_minimal(before: &dyn Placement, after: &dyn Placement, gone: &str, seed: u64) -> Result<(), TestCaseError> {
     let n = after.nodes().len().min(3);
     for hash in (0..60).map(|i| Hasher::STABLE.hash_u64(seed.wrapping_add(i))) {
@@ -159,8 +160,9 @@ fn check_same(one: &dyn Placement, other: &dyn Placement, seed: u64) -> Result<(
     Ok(())
 }
 
-/// The greatest load over the fair one must stay within what chance allows: `deviation` is that of one node's share, relative,
-/// besides the chance of the keys themselves; five of them are never reached by a fair algorithm with so few nodes.
+/// The greatest load divided by the fair load must stay within the limits of chance. `deviation` is the relative
+/// deviation of one node's share, apart from that of the keys themselves. With so few nodes, a fair algorithm never
+/// reaches five deviations.
 #[expect(clippy::cast_precision_loss, reason = "counts of keys are small")]
 fn assert_balanced(placement: &dyn Placement, keys: impl Iterator<Item = KeyHash>, deviation: f64, what: &str) {
     let loads = loads(placement, keys);
@@ -248,7 +250,7 @@ fn a_changed_weight_moves_keys_of_that_node_only() {
         }
         assert!(moved > 0);
     }
-    // A table is built anew, and is the one that is built on the new weights.
+    // A table is built again, and equals the table built on the new weights.
     let mut maglev = Maglev::new(nodes).unwrap();
     maglev.set_weight("node-2", weight).unwrap();
     let built = Maglev::new(weighted(&[1.0, 2.0, 1.5, 3.0])).unwrap();

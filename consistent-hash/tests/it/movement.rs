@@ -15,7 +15,7 @@ fn set<P: Placement>(placement: &P, hash: KeyHash, n: usize) -> BTreeSet<String>
     placement.replicas_of(hash, n).unwrap().map(|node| node.name().to_owned()).collect()
 }
 
-/// The plan says of every hash, and of every edge of a range, what comparing the placements says.
+/// For every hash, and for every edge of a range, the plan agrees with a comparison of the placements.
 fn check_plan<P: TokenPlacement>(before: &P, after: &P, n: usize, seed: u64) -> Result<(), TestCaseError> {
     let plan = MovementPlan::new(before, after, n).unwrap();
     prop_assert!(plan.moved() >= plan.minimum());
@@ -207,7 +207,7 @@ fn a_source_that_died_has_others_in_its_place() {
     for (place, movement) in from {
         assert_eq!(plan.movement(place), movement);
         let sources = MovementPlan::sources(&before, movement.range, 3, |node| node.name() != "node-2").unwrap();
-        // The parts are the range, and each has the two others of its set.
+        // The parts make up the range, and each has the two other nodes of its set.
         assert_eq!(sources.iter().map(|(part, _)| part.len()).sum::<u128>(), movement.range.len());
         for hash in hashes(300).chain([movement.range.up_to.0].map(KeyHash)) {
             let found: Vec<_> = sources.iter().filter(|(part, _)| part.contains(hash)).collect();
@@ -242,7 +242,7 @@ fn a_migration_goes_back_from_half_way() {
     assert!(back.generation() > reached);
     assert_eq!(back.left(), 3);
     assert_eq!(back.movements_from("new").count(), 3);
-    // It survives a restart, and is told from the way there.
+    // It survives a restart, and differs from the original migration.
     let progress = back.progress();
     assert_eq!(Migration::resume(before.clone(), after.clone(), &progress).map(|_| ()), Err(MigrationError::OtherPlan));
     back = Migration::resume(after, before.clone(), &progress).unwrap();
@@ -275,7 +275,7 @@ fn only_keys_that_moved_make_a_request_stale() {
     assert_eq!(migration.check_key(moved, current), Ok(()));
     let stale = Err(MigrationError::StaleGeneration { given: routed, current });
     assert_eq!(migration.check_key(moved, routed), stale);
-    // A pin, and its end, concern the one key.
+    // A pin and its end affect only the one key.
     let pinned = migration.pin(still, "new").unwrap();
     assert!(migration.check_key(still, current).is_err());
     assert_eq!(migration.check_key(moved, current), Ok(()));

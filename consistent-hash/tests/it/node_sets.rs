@@ -1,4 +1,5 @@
-//! Sets of nodes as they are in the field: with gaps where nodes were removed, with weights at the limits, with names that collide.
+//! Sets of nodes as they occur in practice: with gaps where nodes were removed, with extreme weights, with names that
+//! collide.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ fn boxed<P: Placement + 'static>(built: Result<P, BuildError>) -> Built {
     built.map(|placement| Box::new(placement) as Box<dyn Placement>)
 }
 
-/// Every placement there is, built or refused.
+/// Every placement on these nodes, built or refused.
 fn every_placement(nodes: &Nodes) -> Vec<(&'static str, Built)> {
     let nodes = || nodes.clone();
     vec![
@@ -41,7 +42,8 @@ fn every_placement(nodes: &Nodes) -> Vec<(&'static str, Built)> {
     ]
 }
 
-/// What every placement owes: each node is reached from every key, once, and stands in for all others when they are down.
+/// Properties of every placement: each node is reached from every key, once, and stands in for all others when they are
+/// down.
 fn check_reach(algorithm: &str, placement: &dyn Placement, seed: u64) -> Result<(), TestCaseError> {
     let nodes: BTreeSet<_> = placement.nodes().iter().map(|(index, _)| index).collect();
     for hash in (0..8).map(|i| Hasher::STABLE.hash_u64(seed.wrapping_add(i))).chain([KeyHash(0), KeyHash(u64::MAX)]) {
@@ -57,7 +59,7 @@ fn check_reach(algorithm: &str, placement: &dyn Placement, seed: u64) -> Result<
     Ok(())
 }
 
-/// Weights from the least to the greatest, whole or not.
+/// Weights from the smallest to the largest, whole or not.
 fn any_weight() -> impl Strategy<Value = f64> {
     prop_oneof![
         Just(1.0 / 65536.0),
@@ -130,7 +132,8 @@ proptest! {
         let heavy = Ring::builder().virtual_nodes(u32::MAX).build(nodes.clone()).map(|_| ());
         let is_light = weights.iter().all(|&weight| weight < 0.001);
         prop_assert!(is_light || matches!(heavy, Err(BuildError::TooManyTokens { .. })), "{:?}", heavy);
-        // Where all loads are, the bounds have room for them, and each is the fair share times the factor, rounded up.
+        // With all loads on the nodes, the bounds have room for them, and each bound is the fair share times the
+        // factor, rounded up.
         let loads = BoundedLoads::new(Rendezvous::new(nodes.clone()).unwrap(), LoadFactor::new(factor).unwrap());
         let sum = nodes.iter().fold(0_usize, |sum, (node, _)| sum.saturating_add(loads.bound(node, total)));
         prop_assert!(sum >= total, "{} of {}", sum, total);
@@ -193,7 +196,8 @@ fn a_light_node_has_an_entry_or_is_refused() {
 
 #[test]
 fn one_heavy_node_among_many_is_built_soon() {
-    // A round for each entry, and every node asked in each round, would take minutes here, and days for the largest table.
+    // A round for each entry, with every node asked in each round, would take minutes here, and days for the largest
+    // table.
     let mut weights = vec![1.0; 20_000];
     weights.push(20_000.0);
     let maglev = Maglev::builder().table_size(524_287).build(weighted(&weights)).unwrap();
@@ -203,7 +207,7 @@ fn one_heavy_node_among_many_is_built_soon() {
     assert_eq!(envoy.table().len(), 524_287);
 }
 
-/// Two names of 64 bytes with one XXH64: the second stripe of the one makes good what its first stripe changed.
+/// Two names of 64 bytes with one XXH64: the second stripe of one name undoes the change of its first stripe.
 const COLLIDING: [&str; 2] = [
     "node-aaaxxxxxxxxxxxxxxxxxxxxxxxxnode-bbbxxxxxxxxxxxxxxxxxxxxxxxx",
     "00022724xxxxxxxxxxxxxxxxxxxxxxxxXHlZrxpaxxxxxxxxxxxxxxxxxxxxxxxx",
@@ -224,7 +228,7 @@ fn names_with_one_hash_are_refused_where_names_are_hashed() {
     let mut ring = Ring::new(Nodes::named([one, "third"]).unwrap()).unwrap();
     assert_eq!(ring.add(Node::new(two)).map(|_| ()), collision(two, one));
     assert_eq!((ring.nodes().len(), rendezvous.nodes().len()), (2, 2));
-    // Under another hash, and where a name is not hashed, they are two nodes like any.
+    // Under another hash, and in algorithms that do not hash names, they are two ordinary nodes.
     let keyed = Hasher::keyed(*b"sixteen secrets!");
     for placement in [
         boxed(Ring::builder().hasher(keyed).build(nodes())),
@@ -262,7 +266,7 @@ fn two_names_of_one_server_are_refused() {
         assert!(refused(CompatRing::new(RingSystem::Nginx, Nodes::named(names).unwrap())), "{names:?}");
     }
     assert!(refused(CompatRing::new(RingSystem::Libketama, Nodes::named(["A:1", "a:1"]).unwrap())));
-    // Paths tell capital letters apart, and ports are ports.
+    // Paths distinguish upper and lower case, and every port counts.
     assert!(
         CompatRing::new(
             RingSystem::Libmemcached(LibmemcachedRing::default()),

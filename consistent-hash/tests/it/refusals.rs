@@ -89,7 +89,7 @@ fn memento_states_that_contradict_themselves() {
         Memento::try_from(state).map(|_| ())
     };
     let refused = Err(StateError::Build(BuildError::BadRemovals));
-    // What fits together is still not a state that a placement made.
+    // A state whose parts fit together still need not be one that a placement made.
     assert_eq!(restore(&[true, false, true], &[1]), Err(StateError::FingerprintMismatch));
     assert_eq!(restore(&[true, false, true, false], &[1]), refused);
     assert_eq!(restore(&[true, false, true], &[]), refused);

@@ -7,7 +7,7 @@ use quorate_consistent_hash::{
 
 use crate::support::{every_algorithm, hashes, named, weighted};
 
-/// Owners of a thousand keys and their replicas as one number; computed by the first release.
+/// Owners of a thousand keys and their replicas as one number, computed by the first release.
 fn digest(placement: &dyn Placement) -> u64 {
     let n = placement.nodes().len().min(3);
     hashes(1000).fold(0, |sum, hash| {
@@ -48,7 +48,7 @@ fn placement_is_pinned() {
     );
 }
 
-/// As `tests/golden/specification.py` computes them, which reads the specification anew in another language.
+/// Values from `tests/golden/specification.py`, which implements the specification again in another language.
 #[test]
 fn the_first_keys_are_pinned_in_plain_sight() {
     let owners = |placement: &dyn Placement| -> Vec<String> {
@@ -62,8 +62,9 @@ fn the_first_keys_are_pinned_in_plain_sight() {
     assert_eq!(owners(&JumpBack::new(nodes()).unwrap()), ["c", "d", "a", "e", "a"]);
 }
 
-/// What a 32-bit or big-endian machine computes: words as limbs of 16 bits in a list, bytes put together by their place value, and
-/// nothing wider than a product of two limbs. If this agrees, no step depends on the width or order of the machine's words.
+/// Computes like a 32-bit or big-endian machine: words are lists of limbs of 16 bits, bytes are put together by their
+/// place value, and nothing is wider than a product of two limbs. If the results agree, no step depends on the width or
+/// byte order of the machine's words.
 mod limbs {
     type Word = [u32; 4];
 
@@ -109,7 +110,7 @@ fn no_step_depends_on_the_words_of_the_machine() {
         let entry = limbs::scale(hash, table.len() as u64);
         assert_eq!(maglev.owner_of(KeyHash(hash)), table[usize::try_from(entry).unwrap()]);
     }
-    // Bytes are read by place value, so that where they lie in memory makes no difference.
+    // Bytes are read by place value, so that their position in memory makes no difference.
     let bytes: Vec<u8> = (0..100).collect();
     for start in 0..9 {
         let copy = bytes[start..start + 64].to_vec();

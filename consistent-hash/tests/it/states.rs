@@ -1,4 +1,4 @@
-//! States that were altered, a byte or a field at a time, are refused or say the same as before.
+//! A state of which a byte or a field was altered is refused, or restores the same placement.
 #![cfg(feature = "serde")]
 
 use proptest::prelude::*;
@@ -48,7 +48,8 @@ fn resume(progress: &MigrationProgress) -> Result<Migration<Ring>, MigrationErro
     Migration::resume(before, after, progress)
 }
 
-/// Puts each other byte of a choice in the place of each byte, and leaves each byte out; `accepted` says whether a state is taken.
+/// Replaces each byte by each of several others, and leaves each byte out. `accepted` returns whether the state is
+/// accepted.
 fn check_every_byte<S>(state: &S, accepted: impl Fn(S) -> bool)
 where
     S: Serialize + DeserializeOwned + PartialEq + Clone + std::fmt::Debug,
@@ -132,7 +133,7 @@ fn what_decides_placement_cannot_be_altered() {
 fn the_progress_of_another_migration_is_refused() {
     let progress = migration().progress();
     assert_eq!(resume(&progress).unwrap().progress(), progress);
-    // As many steps, but other nodes.
+    // The same number of steps, but other nodes.
     let ring = |names: [&'static str; 3]| Ring::builder().virtual_nodes(4).build(Nodes::named(names).unwrap()).unwrap();
     for (names, new) in [(["node-0", "node-1", "node-2"], "newer"), (["node-0", "node-1", "other"], "new")] {
         let before = ring(names);
@@ -145,7 +146,7 @@ fn the_progress_of_another_migration_is_refused() {
     assert_eq!(resume(&edited).map(|_| ()), Err(MigrationError::FingerprintMismatch));
 }
 
-/// A restored ring numbers its nodes anew; the migration between its rings is the same.
+/// A restored ring renumbers its nodes; the migration between its rings stays the same.
 #[test]
 fn a_migration_goes_on_between_restored_rings() {
     let mut before = Ring::builder().virtual_nodes(4).build(named(5)).unwrap();

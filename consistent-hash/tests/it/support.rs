@@ -1,10 +1,10 @@
-//! What several tests share.
+//! Helpers of several tests.
 
 use quorate_consistent_hash::{
     Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, Node, NodeIndex, Nodes, Placement, Rendezvous, Ring, Weight,
 };
 
-/// Every algorithm on these nodes; those without weights only where all are equal.
+/// Every algorithm on these nodes. Algorithms without weights are left out unless all weights are equal.
 pub(crate) fn every_algorithm(nodes: &Nodes) -> Vec<(&'static str, Box<dyn Placement>)> {
     let mut all: Vec<(&str, Box<dyn Placement>)> = vec![
         ("ring", Box::new(Ring::new(nodes.clone()).unwrap())),
@@ -33,12 +33,12 @@ pub(crate) fn weighted(weights: &[f64]) -> Nodes {
     .unwrap()
 }
 
-/// Uniform hashes, the same in every run.
+/// Uniform hashes, equal in every run.
 pub(crate) fn hashes(count: u64) -> impl Iterator<Item = KeyHash> {
     (0..count).map(|i| Hasher::STABLE.hash(&i.to_le_bytes()))
 }
 
-/// How many of the hashes each node owns, by number.
+/// Number of the hashes that each node owns, by node number.
 pub(crate) fn loads(placement: &dyn Placement, hashes: impl Iterator<Item = KeyHash>) -> Vec<u64> {
     let mut loads = vec![0; placement.nodes().capacity()];
     for hash in hashes {

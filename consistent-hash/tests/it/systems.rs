@@ -1,4 +1,5 @@
-//! Placement against tables of many cases that other programs made; `tests/golden/systems/common.py` tells their form.
+//! Placement against tables of many cases that other programs made. `tests/golden/systems/common.py` describes their
+//! format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +16,7 @@ pub(crate) struct Case<'a> {
     pub(crate) name: &'a str,
     pub(crate) settings: Vec<&'a str>,
     pub(crate) servers: Vec<Server>,
-    /// Host and rack of each server, where there are such.
+    /// Host and rack of each server, if it has any.
     tiers: Vec<(i32, Option<i32>)>,
     digest: &'a str,
     sample: Vec<usize>,
@@ -96,7 +97,7 @@ pub(crate) fn keys(kind: Kind) -> Vec<Vec<u8>> {
 }
 
 impl Case<'_> {
-    /// Compares the places of all owners with what the program said.
+    /// Compares the positions of all owners with the program's output.
     pub(crate) fn check(&self, owners: &[usize]) {
         let sample: Vec<_> = owners.iter().step_by(125).copied().collect();
         assert_eq!(sample, self.sample, "case {}", self.name);
@@ -124,7 +125,7 @@ fn check_rings_on(table: &str, keys: &[Vec<u8>], system: impl Fn(&[&str]) -> Rin
         let ring = CompatRing::of_servers(system(&case.settings), &case.servers).unwrap();
         let owners: Vec<_> = keys.iter().map(|key| case.place(ring.owner(key).name())).collect();
         case.check(&owners);
-        // Who is said to own nothing owns nothing, and all others are nodes.
+        // Servers listed as keyless own nothing, and all others are nodes.
         let keyless: Vec<_> = ring.keyless().collect();
         for server in &case.servers {
             assert_ne!(
@@ -201,7 +202,7 @@ fn npm_consistent_hashing() {
     });
 }
 
-/// Cases whose owners are numbers, which `place` computes from the settings and a key.
+/// Cases whose owners are numbers. `place` computes them from the settings and a key.
 fn check_numbers<P: Fn(usize, &[u8]) -> usize>(table: &str, kind: Kind, prepare: impl Fn(&Case<'_>) -> P) {
     let keys = keys(kind);
     for case in cases(table) {
@@ -229,7 +230,7 @@ fn rabbitmq() {
         let partitions = Partitions::rabbitmq(numbered(case.settings[0])).unwrap();
         move |_, key| partitions.owner_of(partitions.hash(key)).get()
     });
-    // Queues have as many buckets as the binding key says: by a live broker.
+    // A queue has as many buckets as its binding key says, checked with a live broker.
     let queues = [("q0", 1.0), ("q1", 2.0), ("q2", 10.0)];
     let queues = queues.map(|(name, weight)| Node::new(name).with_weight(Weight::new(weight).unwrap()));
     let exchange = Partitions::rabbitmq(Nodes::new(queues).unwrap()).unwrap();
@@ -293,7 +294,7 @@ fn pymemcache() {
     });
 }
 
-/// Vectors made by the programs that are too few for a table: groupcache, Prometheus, Traffic Server, Swift, and modulo.
+/// Vectors from programs with too few cases for a table: groupcache, Prometheus, Traffic Server, Swift, and modulo.
 #[test]
 fn single_vectors() {
     let peers = Nodes::named((1..4).map(|i| format!("http://10.0.0.{i}:8080"))).unwrap();
@@ -332,13 +333,13 @@ fn servers_without_keys_are_named() {
     assert_eq!(refused, Err(BuildError::SameServer("id-1".into(), "id-1048577".into())));
     let none = CompatRing::of_servers(RingSystem::Nginx, &[weighted("a", 0.0)]);
     assert_eq!(none.map(|_| ()), Err(BuildError::NoNodes));
-    // One server under two names: the second has all its tokens in common with the first.
+    // One server under two names: the second name has the same tokens as the first.
     let both = [Server::new("cache"), Server::new("cache:11211"), Server::new("other")];
     let ring = CompatRing::of_servers(RingSystem::Libmemcached(LibmemcachedRing::default()), &both).unwrap();
     assert_eq!(ring.keyless().collect::<Vec<_>>(), ["cache:11211"]);
 }
 
-/// The map of a case: devices in hosts, hosts in racks if there are any, all under one root.
+/// The map of a case: devices in hosts, hosts in racks if there are any, and all of them under one root.
 fn crush_map(case: &Case<'_>) -> CrushMap {
     let mut hosts: BTreeMap<i32, Vec<(i32, u32)>> = BTreeMap::new();
     let mut racks: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
@@ -378,7 +379,7 @@ fn crush() {
             .iter()
             .map(|text| {
                 let (device, weight) = text.split_once('=').unwrap();
-                // Ceph cuts off what is below a step, a weight of ours is rounded.
+                // Ceph truncates a weight to a whole step; this crate rounds it.
                 let steps = weight.parse::<f64>().unwrap() * 65536.0;
                 (device.parse().unwrap(), (0..=65536_u32).rev().find(|&step| f64::from(step) <= steps).unwrap())
             })

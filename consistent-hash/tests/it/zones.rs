@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use quorate_consistent_hash::{Hasher, Maglev, Node, NodeIndex, Nodes, Placement, Rendezvous, Ring, ZoneReplicas};
 
-/// Cassandra's loop, as its source states it: per zone the replicas left, the racks seen and the repeats that are acceptable.
+/// Cassandra's loop, as its source states it: for each zone the replicas left, the racks seen and the repeats that are
+/// acceptable.
 fn reference(placement: &dyn Placement, key: &[u8], zones: &BTreeMap<String, usize>) -> Vec<String> {
     let mut order = vec![NodeIndex::default(); placement.nodes().len()];
     placement.fill_replicas(placement.hash(key), &mut order).unwrap();

@@ -1,19 +1,19 @@
-//! The logarithm by which straws are drawn, with the table that Ceph has.
+//! The logarithm that decides the length of straws, with the tables that Ceph uses.
 
-/// 2^44 times the logarithm to base two of `draw + 1`, for draws of 16 bits, as Ceph computes it: from tables, not all of whose values are
-/// right. Placement rests on them as they are.
+/// 2^44 times the logarithm to base two of `draw + 1`, for draws of 16 bits, as Ceph computes it: from tables in which
+/// some values are wrong. Placement depends on these values, so they are kept.
 pub(super) fn log2(draw: u32) -> u64 {
     let value = draw + 1;
     let shift = value.leading_zeros().saturating_sub(16);
     let value = value << shift;
-    // From 128 to 256, since the value may be 2^16.
+    // From 128 to 256, because the value may be 2^16.
     let high = value >> 8;
     let reciprocal = (1_u64 << 55).div_ceil(high.into());
     let [low, ..] = ((u64::from(value) * reciprocal) >> 48).to_le_bytes();
     (u64::from(15 - shift) << 44) + ((HIGH[high as usize - 128] + LOW[usize::from(low)]) >> 4)
 }
 
-/// 2^48 times the logarithm of `1 + i / 128`, but for the last, which is a little less than it should be.
+/// 2^48 times the logarithm of `1 + i / 128`, except for the last entry, which is slightly too small.
 #[rustfmt::skip]
 const HIGH: [u64; 129] = [
     0x0000_0000_0000, 0x02DF_CA16_DDE1, 0x05B9_E5A1_70B4, 0x088E_68EA_899A, 0x0B5D_69BA_C77E, 0x0E26_FD5C_8555,
@@ -40,7 +40,7 @@ const HIGH: [u64; 129] = [
     0xFD1A_708B_BE11, 0xFE8D_F263_F957, 0xFFFF_0000_0000,
 ];
 
-/// About 2^48 times the logarithm of `1 + i / 2^15`, and mostly 5493489664 more than that.
+/// About 2^48 times the logarithm of `1 + i / 2^15`; most entries are too large by 5493489664.
 #[rustfmt::skip]
 const LOW: [u64; 256] = [
     0x0000_0000_0000, 0x0002_E2A6_0A00, 0x0007_0CB6_4EC5, 0x0009_EF50_CE67, 0x000C_D1E5_88FD, 0x000F_B474_7E9C,
@@ -92,7 +92,7 @@ const LOW: [u64; 256] = [
 mod tests {
     use super::log2;
 
-    /// By Ceph 16.2.15.
+    /// Values computed by Ceph 16.2.15.
     #[test]
     fn agrees_with_ceph() {
         for (draw, logarithm) in [

@@ -1,5 +1,6 @@
-//! Ceph's CRUSH (Weil, Brandt, Miller, Maltzahn, "CRUSH: Controlled, Scalable, Decentralized Placement of Replicated Data", SC 2006), with
-//! buckets of the kind `straw2` and the tunables of the profile `jewel`, which have been the default since.
+//! Ceph's CRUSH (Weil, Brandt, Miller, Maltzahn, "CRUSH: Controlled, Scalable, Decentralized Placement of Replicated
+//! Data", SC 2006), with buckets of the kind `straw2` and the tunables of the profile `jewel`, which has been the
+//! default since Jewel.
 
 mod log;
 
@@ -11,12 +12,13 @@ use super::jenkins::{lookup2, mix};
 use crate::error::display;
 use log::log2;
 
-/// A bucket of a CRUSH map: what hosts, racks and roots are.
+/// A bucket of a CRUSH map, such as a host, a rack or a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrushBucket {
     /// The number of its type, above zero; devices have type zero.
     pub kind: u16,
-    /// Its items in order, each with its weight in steps of 1/65536: a device from zero on, or the negative id of a bucket.
+    /// Its items in order, each with its weight in steps of 1/65536. An item is a device, from zero on, or the negative
+    /// id of a bucket.
     pub items: Vec<(i32, u32)>,
 }
 
@@ -26,35 +28,35 @@ pub struct CrushBucket {
 pub enum CrushStep {
     /// `step take`: starts from this bucket.
     Take(i32),
-    /// `step choose firstn` or, with `leaf`, `step chooseleaf firstn`.
+    /// `step choose firstn`, or `step chooseleaf firstn` if `leaf` is set.
     ChooseFirstn {
-        /// How many: as many as replicas are wanted and this added to it, where it is zero or negative.
+        /// Number of items to choose. If it is zero or negative, it is added to the number of wanted replicas.
         count: i32,
-        /// The number of the type.
+        /// Number of the bucket type to choose.
         kind: u16,
-        /// Whether a device is chosen below each.
+        /// True to choose a device below each chosen item.
         leaf: bool,
     },
     /// `step emit`.
     Emit,
 }
 
-/// Why buckets are no CRUSH map. Nothing was built.
+/// Reason why buckets are not a CRUSH map. Nothing was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CrushError {
-    /// The bucket has an id that is not negative.
+    /// The bucket's id is not negative.
     BadId(i32),
-    /// The bucket has the type of devices, zero.
+    /// The bucket has type zero, which is that of devices.
     BadKind(i32),
-    /// The bucket has an item that is not there.
+    /// The bucket has an item that does not exist.
     UnknownItem {
         /// The bucket.
         bucket: i32,
         /// The item.
         item: i32,
     },
-    /// The bucket is within itself.
+    /// The bucket contains itself, directly or through other buckets.
     Circle(i32),
 }
 
@@ -63,14 +65,14 @@ display!(
     self,
     f,
     match self {
-        Self::BadId(id) => write!(f, "the id {id} is not that of a bucket, which is negative"),
-        Self::BadKind(id) => write!(f, "bucket {id} has the type of devices"),
-        Self::UnknownItem { bucket, item } => write!(f, "bucket {bucket} has the item {item}, which is not there"),
-        Self::Circle(id) => write!(f, "bucket {id} is within itself"),
+        Self::BadId(id) => write!(f, "the bucket id {id} is not negative"),
+        Self::BadKind(id) => write!(f, "bucket {id} has type zero, which is that of devices"),
+        Self::UnknownItem { bucket, item } => write!(f, "bucket {bucket} has the item {item}, which does not exist"),
+        Self::Circle(id) => write!(f, "bucket {id} contains itself"),
     }
 );
 
-/// The buckets of a Ceph cluster, by which it places placement groups on devices.
+/// The buckets of a Ceph cluster, which decide the devices of each placement group.
 ///
 /// ```
 /// use quorate_consistent_hash::compat::{CrushBucket, CrushMap, CrushStep};
@@ -93,7 +95,7 @@ pub struct CrushMap {
 }
 
 impl CrushMap {
-    /// A map of its buckets, each under its id.
+    /// Makes a map from its buckets, each with its id.
     ///
     /// # Errors
     ///
@@ -116,8 +118,9 @@ impl CrushMap {
         Ok(map)
     }
 
-    /// Where a rule places the input `x`, which for a placement group is [`ceph_input`]: up to `replicas` devices, fewer where the rule finds
-    /// no more. `reweight` says of a device how far it is in, in steps of 1/65536, from zero for out to one.
+    /// Applies a rule to the input `x`, which for a placement group is [`ceph_input`]. Returns up to `replicas`
+    /// devices, and fewer if the rule finds no more. `reweight` returns a device's reweight in steps of 1/65536, from
+    /// zero (out) to one.
     pub fn place(&self, rule: &[CrushStep], x: u32, replicas: usize, reweight: impl Fn(i32) -> u32) -> Vec<i32> {
         let (mut taken, mut placed) = (Vec::new(), Vec::new());
         for step in rule {
@@ -145,9 +148,9 @@ impl CrushMap {
         placed
     }
 
-    /// Refuses buckets within themselves, so that every descent ends.
+    /// Refuses buckets that contain themselves, so that every descent ends.
     fn check_depth(&self) -> Result<(), CrushError> {
-        // Whatever holds only buckets that are done is done; a circle never is.
+        // A bucket is done once all buckets in it are done. A bucket of a circle never is.
         let mut left: Vec<i32> = self.buckets.keys().copied().collect();
         loop {
             let before = left.len();
@@ -205,7 +208,7 @@ impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
         }
     }
 
-    /// Takes an item unless it is taken already, or out, or has no device that is neither.
+    /// Accepts an item unless it was chosen already, or is out, or has no device that is free and in.
     fn accept(&mut self, item: i32, r: u32, leaf: bool) -> bool {
         if self.found.contains(&item) || (item >= 0 && self.is_out(item)) {
             return false;
@@ -213,7 +216,7 @@ impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
         if leaf {
             let device = match self.map.buckets.get(&item) {
                 None => item,
-                // One try, with the number of the outer one.
+                // One try, with the number of the outer try.
                 Some(bucket) => match self.descend(bucket, r, 0) {
                     Descent::Found(device) if !self.leaves.contains(&device) && !self.is_out(device) => device,
                     _ => return false,
@@ -233,13 +236,13 @@ impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
 
 enum Descent {
     Found(i32),
-    /// A bucket without items, which counts as a failure.
+    /// The bucket has no items, which counts as a failure.
     Empty,
-    /// A device where a bucket was wanted, which ends the search for this replica.
+    /// The item is a device instead of a bucket, which ends the search for this replica.
     DeadEnd,
 }
 
-/// The item with the longest straw, of equal ones the first.
+/// The item with the longest straw. If several are equally long, the first of them.
 fn straw2(bucket: &CrushBucket, x: u32, r: u32) -> Option<i32> {
     let mut best: Option<(i64, i32)> = None;
     for &(item, weight) in &bucket.items {
@@ -273,7 +276,7 @@ fn hash3(a: u32, b: u32, c: u32) -> u32 {
     mix(y, c, hash).2
 }
 
-/// The object's placement group in a pool, of `pg_num`.
+/// The placement group of an object in a pool with `pg_num` groups.
 pub fn ceph_placement_group(object: &[u8], pg_num: u32) -> u32 {
     stable_modulo(lookup2(object, 0), pg_num)
 }
@@ -283,7 +286,7 @@ pub fn ceph_input(placement_group: u32, pgp_num: u32, pool: u32) -> u32 {
     hash2(stable_modulo(placement_group, pgp_num), pool)
 }
 
-/// A modulo that moves half of what one more takes, and nothing else.
+/// A modulo under which one more group moves half of the objects of one existing group, and no others.
 fn stable_modulo(value: u32, by: u32) -> u32 {
     let mask = by.max(1).next_power_of_two().wrapping_sub(1);
     if value & mask < by { value & mask } else { value & (mask >> 1) }
@@ -293,14 +296,14 @@ const SEED: u32 = 1_315_423_911;
 const X: u32 = 231_232;
 const Y: u32 = 1232;
 
-/// How often a replica is tried: `choose_total_tries` and once more.
+/// Number of tries for a replica: `choose_total_tries` plus one.
 const TRIES: u32 = 51;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// By Ceph 16.2.15.
+    /// Values computed by Ceph 16.2.15.
     #[test]
     fn hashes_as_ceph_does() {
         assert_eq!(hash2(1, 2), 0xB78D_EE9C);
@@ -320,7 +323,7 @@ mod tests {
         assert_eq!(refused(&[(-1, bucket(1, &[(-2, 1)]))]), CrushError::UnknownItem { bucket: -1, item: -2 });
         let circle = [(-1, bucket(1, &[(-2, 1), (0, 1)])), (-2, bucket(1, &[(-1, 1)]))];
         assert_eq!(refused(&circle), CrushError::Circle(-2));
-        // Empty buckets, steps without a start, and types that are not there place nothing, and end.
+        // Empty buckets, rules without a start, and types that do not exist place nothing, and the rule ends.
         let map = CrushMap::new([(-1, bucket(2, &[(-2, 1), (7, 1)])), (-2, bucket(1, &[]))]).unwrap();
         let choose = |kind, leaf| CrushStep::ChooseFirstn { count: 0, kind, leaf };
         let nowhere = [choose(1, true), CrushStep::Emit];
