@@ -102,7 +102,7 @@ fn bad_input_is_refused_by_line() {
         ),
         ("a x\n", "--algorithm ring", "@nodes, line 1: \"x\" is not a weight"),
         ("a 1 z r more\n", "--algorithm ring", "@nodes, line 1: \"more\" is one field too many"),
-        ("a\nb 2\n", "--algorithm jump", "the algorithm knows no weights, and those given differ"),
+        ("a\nb 2\n", "--algorithm jump", "the algorithm has no weights, but those given differ"),
         ("a\n", "--algorithm ring --replicas 2", "2 replicas wanted of 1 nodes"),
         ("a\n", "--algorithm jump --numeric", "@keys, line 2: \"x\" is not a number of 64 bits"),
         ("a\n", "--algorithm maglev --table-size 1000", "table size 1000 is not a prime that fits the nodes"),
