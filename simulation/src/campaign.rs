@@ -1,4 +1,4 @@
-//! Many seeds, on all cores, and what they came to.
+//! A campaign: many seeds, run on all cores, and a summary of the results.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,41 +13,41 @@ use crate::world::{Failure, Outcome, reached};
 /// A range of seeds to run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// Makes the schedules.
+    /// Generator of the schedules.
     pub generator: Generator,
-    /// The first seed, and the one behind the last.
+    /// The first seed, and the seed after the last.
     pub seeds: std::ops::Range<u64>,
-    /// How many threads run them.
+    /// Number of threads that run the seeds.
     pub threads: usize,
-    /// Whether every seed is run twice, to see that both runs are the same.
+    /// True to run every seed twice and check that both runs are equal.
     pub is_run_twice: bool,
-    /// After so many failed seeds no more are begun. All below the least of them were run.
+    /// Number of failed seeds after which no more are started. All seeds below the lowest failed one are always run.
     pub failures_max: usize,
 }
 
-/// What a campaign came to.
+/// Result of a campaign.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// How many seeds were run.
+    /// Number of seeds that were run.
     pub seeds: u64,
-    /// How many things happened.
+    /// Number of steps in all runs.
     pub steps: u64,
-    /// How much time passed in the simulated worlds, in microseconds.
+    /// Time that passed in the simulated worlds, in microseconds.
     pub simulated_us: u64,
-    /// How many calls were acknowledged a seed, in the middle of all seeds.
+    /// Median over all seeds of the number of acknowledged calls.
     pub acknowledged_median: u64,
-    /// How many faults of each kind took place.
+    /// Number of faults of each kind that took place.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// How often what ought to happen sometimes did.
+    /// Number of times that each rare event was reached.
     pub sometimes: BTreeMap<&'static str, u64>,
-    /// One number over the traces of all seeds.
+    /// Hash over the traces of all seeds.
     pub hash: u64,
-    /// The seeds that failed, with what went wrong.
+    /// The seeds that failed, with their failures.
     pub failures: Vec<(u64, Failure)>,
 }
 
 impl Campaign {
-    /// Runs every seed. `finished` is told of each seed that is done, in no particular order.
+    /// Runs every seed. Calls `finished` once for each seed that is done, in no particular order.
     pub fn run(&self, run: impl Fn(&Schedule) -> Outcome + Sync, finished: impl Fn() + Sync) -> Summary {
         let next = AtomicU64::new(self.seeds.start);
         let failed = AtomicUsize::new(0);
@@ -82,7 +82,7 @@ impl Campaign {
                 outcome.failure = Some(Failure { law, detail, at_us: outcome.simulated_us });
             }
         }
-        // What clients saw was judged; kept for every seed it would fill the memory.
+        // The history was already judged. Keeping it for every seed would fill the memory.
         outcome.history = Vec::new();
         Seed { outcome }
     }
@@ -117,7 +117,7 @@ fn summary(done: BTreeMap<u64, Seed>) -> Summary {
 }
 
 impl Summary {
-    /// What of `expected` and of what every world brings about was never reached.
+    /// Names of the events, among `expected` and those of every world, that were never reached.
     #[must_use]
     pub fn never_reached(&self, expected: &[&'static str]) -> Vec<&'static str> {
         let all = expected.iter().chain(&reached::OF_THE_WORLD);
@@ -145,26 +145,27 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What a campaign of a thousand seeds must have met: one in which little went wrong proves little. Of longer ones as much more is
-/// asked, of shorter ones nothing.
+/// Requirements for a campaign of a thousand seeds: a campaign in which little went wrong proves little. They grow in
+/// proportion for longer campaigns. Shorter ones have none.
 #[derive(Clone, Debug)]
 pub struct Requirements {
-    /// Acknowledged calls a seed, in the middle of all seeds.
+    /// Median over all seeds of the number of acknowledged calls.
     pub acknowledged_median: u64,
-    /// How often every kind of fault must have taken place that was switched on.
+    /// Number of times that each kind of fault must have taken place, if it was switched on.
     pub each_fault: u64,
-    /// How often these must have been reached.
+    /// Number of times that each of these events must have been reached.
     pub reached: Vec<(&'static str, u64)>,
 }
 
 impl Requirements {
-    /// Whether so many seeds are enough to ask anything.
+    /// True if this number of seeds is enough for the requirements to apply.
     #[must_use]
     pub fn apply_to(seeds: u64) -> bool {
         seeds >= SEEDS_ASKED
     }
 
-    /// What a campaign lacks, in words; of one with fewer than a thousand seeds, what it would lack at its pace.
+    /// Requirements that a campaign does not meet, in words. For fewer than a thousand seeds, those that it would miss
+    /// at its rate.
     #[must_use]
     pub fn shortfalls(&self, summary: &Summary, generator: &Generator) -> Vec<String> {
         let mut lacking = Vec::new();
@@ -186,5 +187,5 @@ impl Requirements {
     }
 }
 
-/// Fewer seeds need not meet the requirements.
+/// Number of seeds from which on the requirements apply.
 const SEEDS_ASKED: u64 = 1_000;

@@ -1,4 +1,4 @@
-//! A run as a picture: nodes as lines, time downwards, messages as arrows.
+//! A picture of a run: nodes are lines, time runs downwards, messages are arrows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,11 +7,12 @@ use crate::{Moment, MomentKind};
 
 /// Draws the end of a run, up to the first violation, as SVG.
 ///
-/// Time is not to scale: each row is one moment that shows, so that a burst stays legible and a silence costs nothing.
-/// The moments are at the left. A node that leads has a thick line, one that is down a dashed one, one that stands still
-/// a pale one. Lost messages end in a cross. A bar at the right shows how long a fault lasts. At most `moments_max` moments are drawn: the last ones, and of those before them
-/// whatever is more than a message (a fault, a stop, a change of leader) with what happened around it. Where moments
-/// are left out, a dotted line says how many.
+/// Time is not to scale: each row is one visible moment, so that a burst stays readable and a silence takes no room.
+/// The times are on the left. The line of a leader is thick, that of a node that is down is dashed, and that of a
+/// paused node is pale. Lost messages end in a cross. Bars on the right show how long faults last. At most
+/// `moments_max` moments are drawn: the last ones, and of those before them every moment that is more than a message (a
+/// fault, a stop, a change of leader) with the moments around it. A dotted line with a number stands for moments that
+/// are left out.
 #[must_use]
 pub fn svg(nodes: u64, moments: &[Moment], moments_max: usize) -> String {
     let merged = merged(moments);
@@ -32,7 +33,7 @@ pub fn svg(nodes: u64, moments: &[Moment], moments_max: usize) -> String {
     picture.finish(shown.len())
 }
 
-/// The places of the moments to draw, ascending.
+/// Positions of the moments to draw, ascending.
 fn chosen(all: &[&Moment], moments_max: usize) -> Vec<usize> {
     let last = all.len().saturating_sub(moments_max / 2);
     let mut chosen: std::collections::BTreeSet<usize> = (last..all.len()).collect();
@@ -47,7 +48,7 @@ fn chosen(all: &[&Moment], moments_max: usize) -> Vec<usize> {
     chosen.into_iter().collect()
 }
 
-/// What is worth a row. What one node lost at one time is told in one.
+/// The moments that get a row. Messages that one node lost at one time are merged into one moment.
 fn merged(moments: &[Moment]) -> Vec<Moment> {
     let mut merged: Vec<Moment> = Vec::new();
     for moment in moments.iter().filter(|moment| is_shown(moment)) {
@@ -69,7 +70,7 @@ fn merged(moments: &[Moment]) -> Vec<Moment> {
     merged
 }
 
-/// Client calls and answers would hide the rest, and at the beginning everybody starts.
+/// Client calls and answers would hide the rest, and at the beginning every node starts.
 fn is_shown(moment: &Moment) -> bool {
     match moment.what {
         MomentKind::Client(_) => false,
@@ -78,7 +79,7 @@ fn is_shown(moment: &Moment) -> bool {
     }
 }
 
-/// Where each moment of time stands: messages leave between the rows of what was shown before and after.
+/// The row of each moment. Messages leave between the rows of the moments before and after them.
 fn rows(shown: &[&Moment]) -> BTreeMap<u64, usize> {
     let mut rows = BTreeMap::new();
     for (row, moment) in shown.iter().enumerate() {
@@ -91,11 +92,11 @@ struct Picture {
     body: String,
     nodes: u64,
     rows: BTreeMap<u64, usize>,
-    /// Where the lowest words stand.
+    /// The row of the lowest text.
     bottom: usize,
 }
 
-/// How a node's line looks for a while.
+/// Style of a node's line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stroke {
     Up,
@@ -113,7 +114,7 @@ impl Picture {
         TOP + row * ROW
     }
 
-    /// The height of a moment that may lie between two rows.
+    /// The height of a moment, which may lie between two rows.
     fn y_of(&self, at_us: u64) -> usize {
         let row = self.rows.range(at_us..).next().map_or(self.rows.len(), |(_, row)| *row);
         Self::y(row).saturating_sub(if self.rows.contains_key(&at_us) { 0 } else { ROW / 2 })
@@ -123,7 +124,7 @@ impl Picture {
         for node in 1..=self.nodes {
             let mut stroke = Stroke::Up;
             let mut from = Self::y(0).saturating_sub(ROW);
-            // What happened before the picture begins decides how the line begins.
+            // Events before the first drawn moment decide the initial style of the line.
             for moment in moments.iter().filter(|moment| moment.node == node && moment.at_us < first_us) {
                 stroke = next_stroke(stroke, &moment.what);
             }
@@ -183,7 +184,7 @@ impl Picture {
             self.body,
             r#"<line class="m {class}" x1="{x1}" y1="{from_y}" x2="{short}" y2="{y}" marker-end="url(#a)"/>"#
         );
-        // Beside the arrow's head, where the line is that received it.
+        // Beside the head of the arrow, at the line of the receiver.
         let (x, anchor) = if x2 > x1 { (x2 - 10, "end") } else { (x2 + 10, "start") };
         let text = escaped(label);
         _ = writeln!(
@@ -206,7 +207,7 @@ impl Picture {
         );
     }
 
-    /// How long each fault lasts: bars beside each other, right of the nodes.
+    /// Draws the duration of each fault: bars side by side, to the right of the nodes.
     fn draw_bars(&mut self, moments: &[Moment], first_us: u64, shown: &[&Moment]) {
         let last_us = shown.last().map_or(0, |moment| moment.at_us);
         let mut free_us = [0; LANES];
@@ -232,14 +233,14 @@ impl Picture {
         _ = writeln!(self.body, r#"<text class="l {class}" x="{}" y="{}">{}</text>"#, x + 8, y + 3, escaped(text));
     }
 
-    /// Says that moments are left out above this row.
+    /// Draws a mark that moments are left out above this row.
     fn gap(&mut self, row: usize, count: usize) {
         let (y, right) = (Self::y(row) - ROW / 2, Self::x(self.nodes) + 40);
         _ = write!(self.body, r#"<line class="gap" x1="60" y1="{y}" x2="{right}" y2="{y}"/>"#);
         _ = writeln!(self.body, r#"<text class="t" x="{}" y="{}">{count} messages later</text>"#, right + 6, y + 3);
     }
 
-    /// A line across all nodes, with words at its right end, in as many lines as they take.
+    /// Draws a line across all nodes, with text at its right end, in as many lines as it needs.
     fn aside(&mut self, y: usize, class: &str, text: &str) {
         let right = Self::x(self.nodes) + 40;
         _ = write!(self.body, r#"<line class="{class}" x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}"/>"#);
@@ -274,7 +275,7 @@ fn next_stroke(stroke: Stroke, what: &MomentKind) -> Stroke {
     }
 }
 
-/// What a message is called, and its term: the first two words of its debug text that say anything.
+/// Name of a message and its term: the first two informative words of its debug text.
 fn label(text: &str) -> String {
     let name: String = text.chars().take_while(|letter| letter.is_alphanumeric()).collect();
     let field = |field: &str| {
@@ -310,7 +311,7 @@ fn class_of(label: &str) -> &'static str {
     }
 }
 
-/// Lines of words that fit beside the picture; what takes too many is cut off.
+/// Splits text into lines that fit beside the picture. Text that needs too many lines is cut off.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
@@ -340,12 +341,12 @@ const TOP: usize = 60;
 const COLUMN: u64 = 230;
 const ROW: usize = 18;
 const ASIDE_WIDTH: u64 = 600;
-/// How much of what happened around a moment is drawn with it.
+/// Number of moments that are drawn before a moment.
 const SHOWN_BEFORE: usize = 3;
 const SHOWN_AFTER: usize = 5;
 const LINE_CHARS: usize = 72;
 const LINES_MAX: usize = 14;
-/// Faults that are shown at the same time.
+/// Number of faults that can be drawn at the same time.
 const LANES: usize = 6;
 const STYLE: &str = "text{font:11px sans-serif;fill:#333;paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}.t{fill:#888;font-family:monospace}.n{font-weight:bold;font-size:15px}\
 .up{stroke:#555;stroke-width:1.5}.leads{stroke:#1a6fb5;stroke-width:5}.down{stroke:#bbb;stroke-dasharray:2 6}\

@@ -1,9 +1,10 @@
-//! Bits that flip in memory.
+//! Bit flips in memory.
 
 use bytes::{Bytes, BytesMut};
 use quorate_protocol::{Entry, Random};
 
-/// The same entries, back to back, with one bit of one payload flipped. Nothing when these are no entries, or none has a payload.
+/// Returns the same entries, back to back, with one bit of one payload flipped. Returns `None` if the bytes are not
+/// entries, or no entry has a payload.
 pub(crate) fn flip_bit_of_entries(entries: &Bytes, random: &mut Random) -> Option<Bytes> {
     let mut payloads = Vec::new();
     let mut rest = entries.clone();

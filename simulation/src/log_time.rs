@@ -1,24 +1,25 @@
-//! How fast log time may go.
+//! Checks the pace of log time.
 
 use std::collections::BTreeMap;
 
 use quorate_protocol::{Instant, LogIndex, LogStatus, LogTime, NodeId, Now, Role, Term, Violation};
 
-/// A time to live is a span: in an office, log time goes on at the pace of the leader's monotone clock, but for the little by which it is
-/// drawn to the wall clock. A new leader's clock counts for no more than the time that passed on it since the newest entry that it had
-/// was written; where it started later, nothing tells that span.
+/// A time to live is a span of time. While one leader leads (in one office), log time advances with the leader's
+/// monotone clock, except for a small correction towards the wall clock. At a new leader, log time advances by no more
+/// than the time that passed on its clock since the newest entry that it had was written. If the node started after
+/// that, this time is unknown.
 #[derive(Debug, Default)]
 pub(crate) struct LogTimePace {
     nodes: BTreeMap<NodeId, OfNode>,
-    /// What the clocks of all nodes showed when an entry was first somebody's newest one.
+    /// The clocks of all nodes at the moment when an entry was first the newest of some node.
     written: BTreeMap<(LogIndex, LogTime), BTreeMap<NodeId, Reading>>,
 }
 
-/// What is to be seen of one node.
+/// Observation of one node.
 pub(crate) struct Look {
-    /// Which start of the node.
+    /// Number of the node's start.
     pub(crate) start: u32,
-    /// When it took its last input.
+    /// Time of its last input.
     pub(crate) now: Now,
     pub(crate) status: LogStatus,
 }
@@ -30,12 +31,12 @@ struct Reading {
     at: Instant,
 }
 
-/// A node's newest entry when it was last looked at.
+/// A node's newest entry when it was last checked.
 #[derive(Clone, Copy, Debug)]
 struct OfNode {
     start: u32,
     last: (LogIndex, LogTime),
-    /// The first entry of the office under way.
+    /// The first entry of the current office.
     office: Option<Office>,
 }
 
@@ -47,10 +48,10 @@ struct Office {
 }
 
 impl LogTimePace {
-    /// Looks at all nodes that run.
+    /// Checks all nodes that run.
     ///
     /// # Errors
-    /// When a leader's entries go on at another pace than its clock.
+    /// When the log time of a leader's entries advances at another pace than its clock.
     pub(crate) fn check(&mut self, looks: &[Look]) -> Result<(), Violation> {
         for look in looks {
             self.check_node(look)?;
@@ -100,7 +101,7 @@ impl LogTimePace {
     }
 }
 
-/// Within an office log time goes on as the clock does.
+/// Within an office, log time advances with the clock.
 fn check_office(office: Office, to: LogTime, ended: Instant) -> Result<(), Violation> {
     let (grown_ms, passed_ms) = (to.0.saturating_sub(office.log_time.0), millis(office.at, ended));
     let is_near = grown_ms.abs_diff(passed_ms) <= SLACK_MS + passed_ms / DRAWN_ONE_IN;
@@ -117,11 +118,11 @@ fn violation(place: &str, grown_ms: u64, passed_ms: u64) -> Violation {
     Violation { law: "log time goes at the pace of the leader's clock", detail }
 }
 
-/// Nodes are not looked at the moment they write, and a clock may leap by five seconds meanwhile.
+/// Nodes are not checked at the moment of a write, and a clock may leap by five seconds meanwhile.
 const SLACK_MS: u64 = 8_000;
-/// Log time may be drawn to the wall clock by one millisecond in so many.
+/// Log time may be corrected towards the wall clock by one millisecond in this many.
 const DRAWN_ONE_IN: u64 = 1_000;
-/// Clocks that drift go at paces that differ by this factor at most.
+/// The paces of drifting clocks differ at most by this factor.
 const PACES_DIFFER: u64 = 20;
-/// So many entries are remembered.
+/// Number of entries that are remembered.
 const ENTRIES_MAX: usize = 4_096;

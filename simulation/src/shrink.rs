@@ -1,9 +1,9 @@
-//! Smaller schedules that still fail.
+//! Shrinks schedules that fail.
 
 use crate::schedule::{Fault, Schedule};
 
-/// Shrinks a failing schedule: leaves faults out, shortens them, and takes clients away, for as long as `fails` says that
-/// the rest still fails. Tries at most `runs_max` schedules.
+/// Shrinks a failing schedule: leaves out faults, shortens them, and removes clients, as long as `fails` returns true
+/// for the rest. Tries at most `runs_max` schedules.
 ///
 /// ```
 /// use quorate_simulation::schedule::Generator;
@@ -43,8 +43,8 @@ impl<F: FnMut(&Schedule) -> bool> Shrinking<F> {
         still_fails
     }
 
-    /// Leaves out ever smaller stretches (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", TSE
-    /// 2002).
+    /// Leaves out ever smaller ranges of faults (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
+    /// Input", TSE 2002).
     fn leave_faults_out(&mut self) {
         let mut stretch = self.best.faults.len();
         while stretch > 0 && self.runs_left > 0 {
@@ -66,7 +66,8 @@ impl<F: FnMut(&Schedule) -> bool> Shrinking<F> {
         }
     }
 
-    /// Lets everything begin earlier, as far as the rest still fails: what happens before the first fault says little.
+    /// Makes all faults begin earlier, as long as the rest still fails: the time before the first fault is of little
+    /// interest.
     fn begin_early(&mut self) {
         let first_us = self.best.faults.iter().map(|fault| fault.at_us).min().unwrap_or(0);
         for to_us in [1_000_000, 2_000_000, first_us / 4, first_us / 2, first_us / 4 * 3] {
@@ -82,7 +83,7 @@ impl<F: FnMut(&Schedule) -> bool> Shrinking<F> {
         }
     }
 
-    /// Ends the time of faults where the last fault ends.
+    /// Ends the time of faults at the end of the last fault.
     fn end_early(&mut self) {
         let ends = self.best.faults.iter().map(Fault::ends_us);
         let candidate = Schedule { faults_us: ends.max().unwrap_or(0), ..self.best.clone() };

@@ -1,8 +1,8 @@
-//! What happened in a run: as one number always, and as a list where somebody wants to look.
+//! The trace of a run: always as one hash, and on request as a list.
 
 use std::hash::{Hash, Hasher};
 
-/// A hash that is the same on every machine and in every version: multiply and rotate, as rustc's own does.
+/// A hash that is equal on every machine and in every version. It multiplies and rotates, like rustc's own hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TraceHasher {
     state: u64,
@@ -10,7 +10,7 @@ pub struct TraceHasher {
 
 impl Hasher for TraceHasher {
     fn finish(&self) -> u64 {
-        // The low bits know little of the high ones until they are mixed once more.
+        // The low bits depend little on the high bits until they are mixed once more.
         let mixed = (self.state ^ (self.state >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^ (mixed >> 29)
     }
@@ -32,64 +32,64 @@ impl Hasher for TraceHasher {
     }
 }
 
-/// What happened in a run.
+/// The trace of a run.
 #[derive(Debug)]
 pub(crate) struct Trace {
     hasher: TraceHasher,
-    /// Kept only where asked for.
+    /// `None` unless the moments are to be kept.
     moments: Option<Vec<Moment>>,
 }
 
-/// Something that happened, for the reader and the picture.
+/// An event of a run, for readers and pictures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// When, in microseconds.
+    /// Its time in microseconds.
     pub at_us: u64,
-    /// On which node; zero: to the cluster.
+    /// The node that it concerns; zero for the whole cluster.
     pub node: u64,
-    /// What.
+    /// The event.
     pub what: MomentKind,
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MomentKind {
     /// A message arrived.
     Arrived {
-        /// Who sent it.
+        /// Sender of the message.
         from: u64,
-        /// When, in microseconds.
+        /// Time at which it was sent, in microseconds.
         sent_us: u64,
-        /// What it says.
+        /// Text of the message.
         text: String,
     },
     /// A message was lost on its way.
     Lost {
-        /// To whom it was sent.
+        /// Receiver of the message.
         to: u64,
-        /// What it says.
+        /// Text of the message.
         text: String,
     },
     /// The node's term or leadership changed.
     Role {
         /// Its term.
         term: u64,
-        /// Whether it leads.
+        /// True if it leads.
         is_leader: bool,
     },
     /// The node stopped.
     Stopped,
     /// The node started.
     Started,
-    /// The node stands still.
+    /// The node was paused.
     Paused,
-    /// The node goes on.
+    /// The node continues after a pause.
     Resumed,
     /// A fault began.
     Fault(String),
-    /// The fault that was so described ended.
+    /// The fault with this description ended.
     FaultOver(String),
-    /// A client called or was answered.
+    /// A client made a call or got an answer.
     Client(String),
     /// A law was broken.
     Violation(String),
@@ -100,12 +100,12 @@ impl Trace {
         Self { hasher: TraceHasher::default(), moments: is_kept.then(Vec::new) }
     }
 
-    /// Counts something that happened into the hash.
+    /// Adds an event to the hash.
     pub(crate) fn count(&mut self, what: &impl Hash) {
         what.hash(&mut self.hasher);
     }
 
-    /// Notes a moment, if anybody wants it.
+    /// Adds a moment, if moments are kept.
     pub(crate) fn note(&mut self, at_us: u64, node: u64, what: impl FnOnce() -> MomentKind) {
         if let Some(moments) = &mut self.moments {
             moments.push(Moment { at_us, node, what: what() });

@@ -1,7 +1,8 @@
-//! Tests your own state machine: replicas of it under every fault, with clients that call it and laws that its states must keep.
+//! Tests of your own state machine: replicas of it run under every fault, with clients that call it and laws that its
+//! states must satisfy.
 //!
-//! A bank whose transfers may come twice, since its clients try again what they know no outcome of. It keeps the numbers of the
-//! transfers that it has done, and looks at them too late:
+//! The example is a bank whose clients try a transfer again when its outcome is unknown, so that a transfer may come
+//! twice. The bank keeps the numbers of completed transfers, but checks them too late:
 //!
 //! ```
 //! use std::collections::BTreeSet;
@@ -59,7 +60,7 @@ use crate::schedule::{Generator, Schedule};
 use crate::shrink::shrink;
 use crate::world::{Answer, Cluster, ClusterLaws, Failure, NodeView, Outcome, Recording, Workload, run};
 
-/// Replicas of a state machine `S` on the log `L`, to be run under faults. See the [module](self).
+/// Replicas of a state machine `S` on the log `L`, to run under faults. See the [module](self).
 pub struct Trial<L, S> {
     state: fn() -> S,
     laws: Vec<StateLaw<S>>,
@@ -68,7 +69,7 @@ pub struct Trial<L, S> {
     log: PhantomData<fn(L)>,
 }
 
-/// A law of every state: its name, and whether a state keeps it.
+/// A law of every state: its name, and a function that returns whether a state satisfies it.
 type StateLaw<S> = (&'static str, Box<dyn Fn(&S) -> bool>);
 
 /// A seed under which a law was broken.
@@ -76,9 +77,9 @@ type StateLaw<S> = (&'static str, Box<dyn Fn(&S) -> bool>);
 pub struct Finding {
     /// The seed.
     pub seed: u64,
-    /// Which law was broken, how, and when.
+    /// The law that was broken, with details and time.
     pub failure: Failure,
-    /// The run as it was, with as many faults left out as it takes: the same schedule gives the same run.
+    /// The schedule of the run, without the faults that are not needed for the failure. It gives the same run again.
     pub schedule: Schedule,
 }
 
@@ -87,38 +88,38 @@ where
     L: Launch + ReplicatedLog<Message: fmt::Debug> + Hostable,
     S: StateMachine,
 {
-    /// Replicas that begin with this state, under every fault for six simulated seconds a seed, and for as long as it
-    /// takes to heal.
+    /// Makes replicas that begin with this state, under every fault for six simulated seconds of each seed, followed by
+    /// the time that healing takes.
     #[must_use]
     pub fn new(state: fn() -> S) -> Self {
         let generator = Generator { faults_us: 6_000_000, ..Generator::of::<Machine<L, S>>() };
         Self { state, laws: Vec::new(), generator, is_careless: false, log: PhantomData }
     }
 
-    /// Clients propose again what they know no outcome of, outside of any session: it may be applied twice. Otherwise
-    /// they try again within a session, or not at all.
+    /// Makes clients propose again, outside of any session, when an outcome is unknown: the command may be applied
+    /// twice. By default they try again within a session, or not at all.
     pub fn careless_clients(mut self) -> Self {
         self.is_careless = true;
         self
     }
 
-    /// Something that holds for every state that any replica ever has.
+    /// Adds a law that every state of every replica must satisfy.
     pub fn law(mut self, name: &'static str, holds: impl Fn(&S) -> bool + 'static) -> Self {
         self.laws.push((name, Box::new(holds)));
         self
     }
 
-    /// Other faults, or more of them.
+    /// Sets other faults, or more of them.
     pub fn faults(mut self, generator: Generator) -> Self {
         self.generator = generator;
         self
     }
 
-    /// Runs these seeds, with clients whose commands are made by `command`, until a law is broken: one of those given, one of
-    /// the log's, or that equal logs give equal states.
+    /// Runs these seeds until a law is broken: one of those given, a law of the log, or the law that equal logs give
+    /// equal states. `command` makes the commands of the clients.
     ///
     /// # Errors
-    /// With the first seed that breaks a law, and what is left of its faults when those are left out that it does not take.
+    /// The first seed that breaks a law, without the faults that are not needed for it.
     pub fn run_bytes(&self, seeds: Range<u64>, command: impl Fn(&mut Random) -> Bytes) -> Result<(), Box<Finding>> {
         for seed in seeds {
             let schedule = self.generator.schedule(seed);
@@ -137,7 +138,7 @@ where
         let config =
             Arc::new(|start: &_| L::config(start).expect("the log below takes what the usual settings ask for"));
         let mut setup = NodeSetup::<Replicated<Plain<L, S>>>::replicated(schedule, config, self.state);
-        // The usual settings of a log go with the usual sizes of its messages.
+        // The default settings of a log need its default sizes of messages.
         setup.log.segment_bytes = 2 << 20;
         setup.log.batch_bytes_max = 5 << 18;
         if self.is_careless {
@@ -155,10 +156,10 @@ where
     L: Launch + ReplicatedLog<Message: fmt::Debug> + Hostable,
     S: TypedStateMachine,
 {
-    /// As [`Trial::run_bytes`], with commands of the state machine's own type.
+    /// Like [`Trial::run_bytes`], with commands of the state machine's own type.
     ///
     /// # Errors
-    /// As [`Trial::run_bytes`].
+    /// The errors of [`Trial::run_bytes`].
     ///
     /// # Panics
     /// When a command cannot be encoded.
@@ -184,7 +185,7 @@ impl std::error::Error for Finding {}
 
 type Machine<L, S> = NodeMachine<Replicated<Plain<L, S>>>;
 
-/// Commands as they are, answered with the response as it is.
+/// A service whose calls are commands and whose answers are responses, unchanged.
 struct Plain<L, S>(PhantomData<fn(L, S)>);
 
 impl<L, S> Service for Plain<L, S>
@@ -210,7 +211,7 @@ where
     }
 }
 
-/// Clients that call what the user's code makes.
+/// Clients whose calls are made by the user's code.
 struct Commands<'a> {
     random: Random,
     command: &'a dyn Fn(&mut Random) -> Bytes,
@@ -237,7 +238,7 @@ where
     }
 }
 
-/// The laws of replicas, and the user's.
+/// The laws of replicas, and those of the user.
 struct StateLaws<'a, L, S>
 where
     L: ReplicatedLog<Message: fmt::Debug> + Hostable,

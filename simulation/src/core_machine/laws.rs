@@ -1,4 +1,4 @@
-//! What must hold across nodes that run a core.
+//! Laws that hold across nodes that run a core.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use super::{CoreDisk, CoreMachine};
 use crate::log_time::{LogTimePace, Look};
 use crate::world::{ClusterLaws, Machine, NodeView, converged};
 
-/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum and stays so, who
-/// leads was elected by votes that are durable on a quorum, what it takes for acknowledged is durable, and equally far
-/// applied logs give equal states.
+/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum and stays so;
+/// a leader was elected by votes that are durable on a quorum; whatever a leader counts as acknowledged is durable; and
+/// logs applied up to the same index give equal states.
 pub struct CoreLaws<P: ReplicatedLog> {
     laws: Vec<Box<dyn Law<P>>>,
     vote_of: Option<VoteOf>,
-    /// The newest committed entry, and its term where a node that said so has it.
+    /// The newest committed entry, and its term if the node that reported it has the entry.
     committed: (LogIndex, Option<Term>),
-    /// The newest term in which each node was seen to lead.
+    /// The newest term in which each node was seen as leader.
     leads: BTreeMap<NodeId, u64>,
     looks: u64,
     log_time: LogTimePace,
-    /// The state at each applied index, as first seen.
+    /// The state at each applied index, as it was first seen.
     digests: BTreeMap<LogIndex, u64>,
-    /// How far each node was looked at.
+    /// The index up to which each node was checked.
     applied: BTreeMap<NodeId, LogIndex>,
 }
 
-/// Reads a state record: the term, and who got the vote in it.
+/// Decodes a state record: the term, and the node that got the vote in it.
 pub type VoteOf = fn(&[u8]) -> Option<(Term, Option<NodeId>)>;
 
 impl<P: ReplicatedLog> CoreLaws<P> {
-    /// These laws of the core, and the others.
+    /// Makes a set of the core's laws and the other laws.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<P>>>) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl<P: ReplicatedLog> CoreLaws<P> {
         }
     }
 
-    /// Looks at votes and acknowledgements too: this reads the terms and votes on disks.
+    /// Also checks votes and acknowledgements, for which it reads the terms and votes on disks.
     #[must_use]
     pub fn votes(mut self, vote_of: VoteOf) -> Self {
         self.vote_of = Some(vote_of);
@@ -104,7 +104,7 @@ where
     P: ReplicatedLog,
     CoreMachine<P>: Machine<Disk = CoreDisk>,
 {
-    /// Who leads has the votes of a quorum on its disks, or what came after them.
+    /// Checks that a leader has the votes of a quorum on its disks, or records of later terms there.
     fn check_votes(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
         let Some(vote_of) = self.vote_of else { return Ok(()) };
         for view in nodes {
@@ -127,7 +127,8 @@ where
         Ok(())
     }
 
-    /// A leader's term is on its disk, and what it knows of a peer's log on the peer's, unless the peer is in a later term.
+    /// Checks that a leader's term is on its disk, and that the entries it counts for a peer are on the peer's disk,
+    /// unless the peer is in a later term.
     fn check_leaders(&self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
         let Some(vote_of) = self.vote_of else { return Ok(()) };
         for view in nodes {
@@ -158,19 +159,20 @@ where
         Ok(())
     }
 
-    /// What is committed is durable on a quorum, from when it becomes known on.
+    /// Checks that committed entries are durable on a quorum, from the moment their commitment is known.
     fn check_durable(&mut self, nodes: &[NodeView<'_, CoreMachine<P>>]) -> Result<(), Violation> {
         for view in nodes {
             if let Some(machine) = view.machine
                 && machine.told.committed > self.committed.0.0
             {
                 let index = LogIndex(machine.told.committed);
-                // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
+                // The node that reports the index has the entry, unless it has compacted it. Another entry in its place
+                // does not count as a copy.
                 self.committed = (index, view.disk.stream.term_at(index));
             }
         }
         let (index, term) = self.committed;
-        // What a lost disk held is not known any more: it may have been one of the copies.
+        // The content of a lost disk is unknown: it may have been one of the copies.
         let has_it = |view: &&NodeView<'_, CoreMachine<P>>| {
             let here = view.disk.stream.term_at(index);
             view.is_lost || view.disk.stream.base() >= index || (here.is_some() && (term.is_none() || here == term))
@@ -184,5 +186,6 @@ where
     }
 }
 
-/// Leaders are looked at every so many steps: what one counts it does not forget.
+/// Number of steps between two checks of the leaders. A fault is not missed, because a leader does not forget what it
+/// counted.
 const LOOKS_APART: u64 = 32;

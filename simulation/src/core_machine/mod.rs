@@ -1,7 +1,7 @@
-//! A bare replicated-log core on a simple log, with registers as its state machine.
+//! A replicated-log core alone, on a simple log, with registers as its state machine.
 //!
-//! It stands in for everything around a core (replica, node, log, snapshot store), as simply as can be, so that what
-//! breaks is the core's.
+//! It replaces everything around a core (replica, node, log, snapshot store) by the simplest possible parts, so that a
+//! failure must be the core's.
 
 mod laws;
 mod outside;
@@ -24,70 +24,70 @@ use crate::registers::{Registers, Request, Response};
 use crate::schedule::FaultKind;
 use crate::world::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation, reached};
 
-/// What is equal for all nodes that run a core.
+/// Settings that all nodes with a core share.
 pub struct CoreSetup<P: ReplicatedLog> {
-    /// How many nodes there are: 1 to this, all of them voters.
+    /// Number of nodes. Their ids run from 1 to this number, and all are voters.
     pub nodes: u64,
-    /// What chance is drawn from.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// A snapshot is made after so many applied entries.
+    /// Number of applied entries after which a snapshot is made.
     pub snapshot_every: u64,
-    /// Bytes of the log that a core is given when it starts.
+    /// Number of bytes of its log that a core gets when it starts.
     pub tail_bytes_max: usize,
-    /// A node's configuration, drawing chance from a seed.
+    /// Makes a node's configuration, with this seed for its random numbers.
     pub config: fn(node: NodeId, nodes: u64, seed: u64) -> P::Config,
 }
 
-/// What survives a crash.
+/// State that survives a crash.
 #[derive(Clone, Debug)]
 pub struct CoreDisk {
     /// The log.
     pub stream: Stream,
-    /// The newest snapshot and what it holds.
+    /// The newest snapshot with its content.
     pub snapshot: Option<(SnapshotMeta, Registers)>,
-    /// The incarnations this node knows.
+    /// The incarnations that this node knows.
     known: BTreeMap<NodeId, u64>,
-    /// Its own. Above one: the disk was wiped, and the node is a stranger to itself as well.
+    /// The node's own incarnation. Above one, the disk was wiped, and the node is a stranger even to itself.
     incarnation: u64,
     starts: u32,
-    /// What is wrong with it.
+    /// Faults of the disk.
     trouble: Trouble,
 }
 
-/// What is wrong with a disk.
+/// Faults of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Trouble {
-    /// The next write fails, and nobody knows whether it is there.
+    /// The next write fails, and it is unknown whether it is on the disk.
     fails_next_write: bool,
     fails_reads: bool,
     is_full: bool,
 }
 
 impl CoreDisk {
-    /// Whether an earlier disk of this node was lost.
+    /// True if an earlier disk of this node was lost.
     #[must_use]
     pub fn is_wiped(&self) -> bool {
         self.incarnation > 1
     }
 }
 
-/// What nodes say to each other: the core's messages, and snapshots.
+/// Messages between nodes: those of the core, and snapshots.
 #[derive(Clone)]
 pub enum CoreMessage<M> {
-    /// The core's own.
+    /// A message of the core.
     Core(M),
     /// A whole snapshot, from a leader.
     Snapshot {
         /// The leader's term.
         term: Term,
-        /// What it stands for.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
-        /// What it holds.
+        /// Content of the snapshot.
         registers: Box<Registers>,
     },
-    /// The snapshot up to here is durable.
+    /// A snapshot is durable at the receiver.
     SnapshotTaken {
-        /// Up to here.
+        /// Last index that the snapshot covers.
         index: LogIndex,
     },
 }
@@ -114,48 +114,48 @@ impl<M: Hash> Hash for CoreMessage<M> {
     }
 }
 
-/// A core and what stands around it.
+/// A core and the parts around it.
 pub struct CoreMachine<P: ReplicatedLog> {
     node: NodeId,
     core: P,
     snapshot_every: u64,
-    /// So many entries are kept behind a snapshot for peers that lag.
+    /// Number of entries that are kept after a snapshot, for peers that lag.
     kept: u64,
     session: SessionId,
     registers: Registers,
-    /// The last applied entry and its term.
+    /// Index and term of the last applied entry.
     applied: (LogIndex, Term),
     log_time: quorate_protocol::LogTime,
-    /// The first applied entry whose log time was below that of the one before it.
+    /// Index of the first applied entry whose log time was below that of the entry before it.
     log_time_fell_at: Option<LogIndex>,
     next_number: u64,
-    /// Proposed, and not told where it stands.
+    /// Proposals that the core has not answered yet.
     proposed: BTreeMap<u64, (u64, Request)>,
-    /// Stands there in that term, and is not applied.
+    /// Proposals that were appended at this index in this term, and are not applied yet.
     appended: BTreeMap<LogIndex, (Term, u64)>,
     reads: BTreeMap<ReadId, (u64, u8)>,
-    /// Reads that wait until this is applied.
+    /// Reads that wait until this index is applied.
     ready: BTreeMap<LogIndex, Vec<(u64, u8)>>,
-    /// What the disk was asked to do, by token.
+    /// Pending operations of the disk, by token.
     work: BTreeMap<u64, Work>,
-    /// What was loaded to be applied is on its way.
+    /// True while entries to apply are being loaded.
     is_loading: bool,
     is_building: bool,
     receiving: Option<(Ticket, NodeId, Term, LogIndex)>,
-    /// A snapshot that came before the core had asked for it, by whom and in which term it was sent.
+    /// A snapshot that arrived before the core asked for it, with its sender and the sender's term.
     early: Option<(NodeId, Term, SnapshotMeta, Box<Registers>)>,
     sending: BTreeMap<NodeId, (Ticket, LogIndex, Instant)>,
-    /// How much room there is, if the core must still be told.
+    /// The storage level, if the core has not been told yet.
     storage: Option<StorageLevel>,
     outputs: VecDeque<MachineOutput<CoreMessage<P::Message>, Response>>,
-    /// Which start of its disk it is, and when it took its last input.
+    /// Number of the start of its disk, and the time of its last input.
     start: u32,
     now: Now,
-    /// As told last: term, whether it leads, and how far the log is committed.
+    /// The last observation that was reported: term, whether the node leads, and commit index.
     told: Observation,
 }
 
-/// What the disk was asked to do.
+/// A pending operation of the disk.
 enum Work {
     Persist { ticket: Ticket, operations: Vec<Operation> },
     LoadForCore { ticket: Ticket, range: quorate_protocol::LoadRange },
@@ -228,7 +228,7 @@ where
         }
     }
 
-    /// Takes in the snapshot that the core waits for, if it has come.
+    /// Takes in the snapshot that the core waits for, if it has arrived.
     pub(super) fn receive(&mut self) {
         let Some((ticket, leader, of_term, index)) = self.receiving else { return };
         let is_it = |(from, term, meta, _): &mut (NodeId, Term, SnapshotMeta, _)| {
@@ -252,7 +252,7 @@ where
             },
             Work::LoadToApply { range } => {
                 self.is_loading = false;
-                // What was compacted meanwhile comes as a snapshot.
+                // If entries were compacted meanwhile, a snapshot brings them.
                 if let Ok(quorate_protocol::Loaded::Entries(entries)) = disk.stream.load(&range) {
                     self.apply(entries);
                 }
@@ -278,7 +278,7 @@ where
         }
     }
 
-    /// What was asked of the disk was not done, or nobody knows whether it was.
+    /// An operation of the disk failed, or its outcome is unknown.
     fn on_failed(&mut self, now: Now, disk: &mut CoreDisk, work: Work, failure: PersistFailure) {
         match work {
             Work::Persist { ticket, operations } => {
@@ -291,7 +291,7 @@ where
                         disk.stream.write(&operations);
                     }
                 }
-                // With a write that fails all later ones fail.
+                // If a write fails, all later ones fail too.
                 self.work.retain(|_, later| !matches!(later, Work::Persist { .. }));
                 self.core.handle(now, Input::PersistFailed { ticket, failure });
             }
@@ -310,7 +310,7 @@ where
         }
     }
 
-    /// Makes sure who a peer is: another one than before may have come in its place.
+    /// Tells the core the standing of a peer, which may have another incarnation than before.
     fn meet(&mut self, now: Now, disk: &mut CoreDisk, peer: NodeId, incarnation: u64) {
         let standing = match disk.known.insert(peer, incarnation) {
             None => Standing::Member,
@@ -323,7 +323,7 @@ where
         self.core.handle(now, Input::PeerStanding { node: peer, standing });
     }
 
-    /// Gives up sending snapshots that nobody acknowledged in time.
+    /// Gives up snapshots that were not acknowledged in time.
     fn give_up_sending(&mut self, now: Now) {
         let is_late = |(_, (_, _, until)): &(&NodeId, &(Ticket, LogIndex, Instant))| *until <= now.instant;
         let late: Vec<NodeId> = self.sending.iter().filter(is_late).map(|(to, _)| *to).collect();
@@ -471,7 +471,8 @@ where
     }
 
     fn crash(self, disk: &mut CoreDisk, loss: Loss, random: &mut Random) {
-        // Writes reach the disk in the order they were handed to it: none of them did, all, or some.
+        // Writes reach the disk in the order in which they were queued: none of them did, all did, or the first ones
+        // did.
         for work in self.work.into_values() {
             let is_lost = match loss {
                 Loss::Nothing => false,
@@ -494,7 +495,7 @@ where
         disk.trouble.fails_next_write = false;
     }
 
-    /// The simple log knows neither sectors nor files: what is damaged there is for the real one to meet.
+    /// The simple log has neither sectors nor files. Damage to these is tested with the real log.
     fn bears(kind: FaultKind) -> bool {
         !matches!(
             kind,
@@ -573,10 +574,11 @@ const A_WRITE_REFUSED: &str = "a write was refused by a full disk";
 const A_READ_FAILED: &str = "a read of the log failed";
 const CLOCK_NOT_FOLLOWED: &str = "a jump of the wall clock was not followed";
 const TRANSFER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
-/// What a message has beside its payloads, about.
+/// Approximate size of a message without its payloads.
 const HEADER_BYTES: u64 = 64;
 
-/// Nodes differ in how far back their logs go: one can bring a peer up with entries where another must send a snapshot.
+/// Nodes keep different numbers of entries, so that one node can bring a peer up with entries while another must send a
+/// snapshot.
 fn kept_behind_snapshots<P: ReplicatedLog>(setup: &CoreSetup<P>, node: NodeId) -> u64 {
     let mut random = Random::new(setup.seed ^ (node.0 << 32) ^ 0x6b65_7074);
     match random.between(0, 4) {

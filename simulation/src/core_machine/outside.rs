@@ -1,4 +1,4 @@
-//! What a core is told by its application, and what it asks of it.
+//! Inputs from a core's application, and the core's requests to it.
 
 use quorate_protocol::{
     Committed, Entry, EntryKind, Input, LoadRange, LogCommand, LogEvent, LogIndex, LogRequest, Now, Output, Proposal,
@@ -10,7 +10,7 @@ use crate::registers::{Request, Response};
 use crate::world::{Answer, MachineOutput, reached};
 
 impl<P: ReplicatedLog> CoreMachine<P> {
-    /// A client calls: reads of registers go by the core's read index, all else through the log.
+    /// Handles a call of a client: reads of registers use the core's read index, all others go through the log.
     pub(super) fn call(&mut self, now: Now, call: u64, request: Request) {
         let number = self.number();
         if let Request::Read { key } = request {
@@ -121,7 +121,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         }
     }
 
-    /// Takes the state of the newest snapshot, if it is newer than what was applied.
+    /// Takes the state of the newest snapshot, if it is newer than the applied state.
     pub(super) fn restore(&mut self, disk: &CoreDisk) {
         let Some((meta, registers)) = &disk.snapshot else { return };
         if meta.index <= self.applied.0 {
@@ -130,14 +130,14 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         self.registers = registers.clone();
         self.applied = (meta.index, meta.term);
         self.log_time = meta.log_time;
-        // What was proposed here and is covered by the snapshot may have been applied or not.
+        // A proposal of this node that the snapshot covers may or may not have been applied.
         let later = self.appended.split_off(&meta.index.next());
         for (_, call) in std::mem::replace(&mut self.appended, later).into_values() {
             self.answer(call, Answer::Unknown);
         }
     }
 
-    /// Applies what is committed, and makes a snapshot now and then.
+    /// Applies committed entries, and makes a snapshot at times.
     pub(super) fn pull(&mut self, disk: &CoreDisk) {
         while !self.is_loading {
             match self.core.entries(self.applied.0.next(), PULL_BYTES_MAX) {
@@ -165,7 +165,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
 
     pub(super) fn apply(&mut self, entries: Vec<(LogIndex, Term, Entry)>) {
         for (index, term, entry) in entries {
-            // A load may bring what was meanwhile covered by a snapshot.
+            // A load may return entries that a snapshot covered meanwhile.
             if index <= self.applied.0 {
                 continue;
             }
@@ -182,7 +182,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             self.log_time = entry.header.log_time;
             match (self.appended.remove(&index), answer) {
                 (Some((of_term, call)), Some(answer)) if of_term == term => self.answer(call, answer),
-                // Another entry took its place, so that it never will be applied.
+                // Another entry took its place, so that the proposal will never be applied.
                 (Some((_, call)), _) => {
                     self.outputs.push_back(MachineOutput::Sometimes(OVERWRITTEN));
                     self.answer(call, Answer::NotDone);

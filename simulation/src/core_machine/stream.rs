@@ -1,11 +1,11 @@
-//! One group's stream of a log, as simple as can be: each write happens whole or not at all.
+//! A simple model of one group's stream of a log: each write is done completely or not at all.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quorate_protocol::{Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, Operation, Recovery, Term};
 
-/// What is durable of a replicated log.
+/// The durable content of a replicated log.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     state: Option<Bytes>,
@@ -15,13 +15,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The last entry; the base when there is none.
+    /// Index of the last entry; equal to the base if there are no entries.
     #[must_use]
     pub fn last(&self) -> LogIndex {
         self.base.0.plus(self.entries.len() as u64)
     }
 
-    /// The entry just before the first.
+    /// Index of the entry before the first one.
     #[must_use]
     pub fn base(&self) -> LogIndex {
         self.base.0
@@ -33,7 +33,7 @@ impl Stream {
         if index == self.base.0 { Some(self.base.1) } else { self.at(index).map(|(term, _)| *term) }
     }
 
-    /// The protocol's own state record, as it was written last.
+    /// The protocol's state record that was written last.
     #[must_use]
     pub fn state(&self) -> Option<&[u8]> {
         self.state.as_deref()
@@ -47,7 +47,7 @@ impl Stream {
     /// Carries out one write.
     ///
     /// # Panics
-    /// When the operations do not fit the log: a core must never ask for that.
+    /// When the operations do not fit the log, which a core must never cause.
     pub fn write(&mut self, operations: &[Operation]) {
         for operation in operations {
             match operation {
@@ -79,7 +79,7 @@ impl Stream {
         }
     }
 
-    /// What a core finds when it starts, but for its snapshot.
+    /// The content that a core gets when it starts, without its snapshot.
     #[must_use]
     pub fn recovery(&self, tail_bytes_max: usize) -> Recovery {
         let numbered = || (self.base.0.0 + 1..).map(LogIndex).zip(&self.entries);
@@ -112,10 +112,10 @@ impl Stream {
     /// Reads entries.
     ///
     /// # Errors
-    /// When they were compacted or never written.
+    /// When they were compacted or were never written.
     ///
     /// # Panics
-    /// When keys are asked for: a replicated log has none.
+    /// When keys are asked for, which a replicated log does not have.
     pub fn load(&self, range: &LoadRange) -> Result<Loaded, LoadFailure> {
         let LoadRange::Entries { range, bytes_max } = range else { panic!("a replicated log loads entries") };
         let mut loaded = Vec::new();

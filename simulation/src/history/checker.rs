@@ -17,17 +17,17 @@ use super::{Budget, Event, EventKind, Function, History, HistoryError, Judgement
 /// let register = Checker::register();
 /// register.write("x", 7).ok();
 /// let read = register.read("x");
-/// read.answered(6); // What the store under test said.
+/// read.answered(6); // The answer of the store under test.
 /// assert_eq!(register.judge()?.verdict(), Verdict::Violated);
 /// # Ok::<(), quorate_simulation::history::HistoryError>(())
 /// ```
 ///
-/// A call is made before the request leaves, and ended when its answer is there: with [`Pending::ok`] or
-/// [`Pending::answered`], or with [`Pending::fail`] if it certainly had no effect and never will. What is dropped, as by a client
-/// that gives up, is of unknown outcome. Calls may be made from any thread, each by a client of its own unless [`Pending::by`] says whose
-/// it is.
+/// A call is begun before its request is sent, and ended when its answer has arrived: with [`Pending::ok`] or
+/// [`Pending::answered`], or with [`Pending::fail`] if it certainly had no effect and never will. If it is dropped, for
+/// example because a client gave up, its outcome is unknown. Calls may be made from any thread. Each call has a client
+/// of its own unless [`Pending::by`] names one.
 ///
-/// Each kind of thing has a constructor, and the calls that it knows.
+/// Each kind of object has a constructor, and methods for its calls.
 #[derive(Debug)]
 pub struct Checker<K = ()> {
     recording: Mutex<Recording>,
@@ -39,26 +39,26 @@ pub struct Checker<K = ()> {
 struct Recording {
     began: Instant,
     events: Vec<Event>,
-    /// The next client; each call has one.
+    /// Number of the next client; each call has one.
     next: u64,
 }
 
-/// Registers, which are written, read, and compared and set.
+/// Registers with read, write, and compare-and-set.
 #[derive(Debug)]
 pub struct Registers;
-/// Lists, which transactions append to and read.
+/// Lists that transactions append to and read.
 #[derive(Debug)]
 pub struct Lists;
-/// Texts, which are put, appended to and got.
+/// Texts with put, append and get.
 #[derive(Debug)]
 pub struct Texts;
-/// Queues, first in, first out.
+/// Queues: first in, first out.
 #[derive(Debug)]
 pub struct Queues;
-/// Sets that grow.
+/// Sets that only grow.
 #[derive(Debug)]
 pub struct Sets;
-/// Counters that grow.
+/// Counters that only grow.
 #[derive(Debug)]
 pub struct Counters;
 /// Banks, whose total is conserved.
@@ -69,13 +69,13 @@ pub struct Banks;
 pub struct Locks;
 
 impl Checker {
-    /// Registers are linearizable.
+    /// Checks that registers are linearizable.
     #[must_use]
     pub fn register() -> Checker<Registers> {
         Checker::of(Kind::Register)
     }
 
-    /// Transactions over lists are strictly serializable.
+    /// Checks that transactions over lists are strictly serializable.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -94,7 +94,7 @@ impl Checker {
         Checker::of(Kind::Lists)
     }
 
-    /// Texts are linearizable.
+    /// Checks that texts are linearizable.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -111,7 +111,7 @@ impl Checker {
         Checker::of(Kind::Text)
     }
 
-    /// Queues are linearizable: first in, first out.
+    /// Checks that first-in-first-out queues are linearizable.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -128,7 +128,7 @@ impl Checker {
         Checker::of(Kind::Queue)
     }
 
-    /// Sets that grow are linearizable.
+    /// Checks that growing sets are linearizable.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -145,7 +145,7 @@ impl Checker {
         Checker::of(Kind::Set)
     }
 
-    /// Counters that grow are linearizable.
+    /// Checks that growing counters are linearizable.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -161,7 +161,7 @@ impl Checker {
         Checker::of(Kind::Counter)
     }
 
-    /// Every read of a bank finds the same total, and no account below zero.
+    /// Checks that every read of a bank finds the same total, and no account below zero.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -179,7 +179,7 @@ impl Checker {
         Checker::of(Kind::Bank)
     }
 
-    /// Locks are held by one at a time, and fencing tokens only grow.
+    /// Checks that a lock has one holder at a time, and that its fencing tokens only grow.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -195,7 +195,7 @@ impl Checker {
         Checker::of(Kind::Lock)
     }
 
-    /// A lock that may be taken from who holds it after a time: fencing tokens only grow.
+    /// Checks a lease, which another client may take after a time: its fencing tokens only grow.
     ///
     /// ```
     /// use quorate_simulation::history::{Checker, Verdict};
@@ -219,7 +219,7 @@ impl<K> Checker<K> {
     }
 
     fn recording(&self) -> MutexGuard<'_, Recording> {
-        // What is recorded is whole whoever panicked.
+        // The recording is intact even if a thread panicked.
         self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -233,29 +233,30 @@ impl<K> Checker<K> {
         Pending { checker: self, call }
     }
 
-    /// Judges what was called and answered so far, within the usual budget. Calls that are not ended count as of unknown outcome.
+    /// Judges the calls and answers so far, within the default budget. Calls that have not ended count as of unknown
+    /// outcome.
     ///
     /// # Errors
-    /// When an answer is none that such a thing can give: the value of a set that is no list, say.
+    /// When an answer cannot come from such an object, for example a value of a set that is not a list.
     pub fn judge(&self) -> Result<Judgement, HistoryError> {
         self.judge_within(Budget::default())
     }
 
-    /// As [`Checker::judge`], within this budget.
+    /// Like [`Checker::judge`], within this budget.
     ///
     /// # Errors
-    /// As [`Checker::judge`].
+    /// The errors of [`Checker::judge`].
     pub fn judge_within(&self, budget: Budget) -> Result<Judgement, HistoryError> {
         Ok(History::of_model(self.events(), Some(self.kind))?.judge(budget))
     }
 
-    /// What was recorded so far.
+    /// The events recorded so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.recording().events.clone()
     }
 
-    /// Writes what was recorded so far as a file that `simulate check` reads.
+    /// Writes the events recorded so far as a file that `simulate check` reads.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -271,7 +272,7 @@ impl Recording {
 }
 
 impl Checker<Registers> {
-    /// Reads a register; it answers a value, or null.
+    /// Reads a register. The answer is a value, or null.
     pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Registers> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
@@ -281,14 +282,15 @@ impl Checker<Registers> {
         self.call(Function::Write, Some(key.into()), value.into())
     }
 
-    /// Writes a register if it holds the old value. That it did not is [`Pending::fail`].
+    /// Writes a register if it holds the old value. If it does not, the call ends with [`Pending::fail`].
     pub fn cas(&self, key: impl Into<Key>, old: impl Into<Value>, new: impl Into<Value>) -> Pending<'_, Registers> {
         self.call(Function::Cas, Some(key.into()), json!([old.into(), new.into()]))
     }
 }
 
 impl Checker<Lists> {
-    /// Steps `["append", key, element]` and `["r", key, null]`; it answers the same with what was read.
+    /// A transaction of steps `["append", key, element]` and `["r", key, null]`. The answer has the same steps with the
+    /// values read.
     pub fn transaction(&self, steps: impl Into<Value>) -> Pending<'_, Lists> {
         self.call(Function::Txn, None, steps.into())
     }
@@ -312,12 +314,12 @@ impl Checker<Texts> {
 }
 
 impl Checker<Queues> {
-    /// Puts a value at the end of a queue.
+    /// Appends a value to a queue.
     pub fn enqueue(&self, key: impl Into<Key>, value: impl Into<Value>) -> Pending<'_, Queues> {
         self.call(Function::Enqueue, Some(key.into()), value.into())
     }
 
-    /// Takes what is at the head of a queue; it answers null if there is nothing.
+    /// Removes the value at the head of a queue. The answer is null if the queue is empty.
     pub fn dequeue(&self, key: impl Into<Key>) -> Pending<'_, Queues> {
         self.call(Function::Dequeue, Some(key.into()), Value::Null)
     }
@@ -329,19 +331,19 @@ impl Checker<Sets> {
         self.call(Function::Add, Some(key.into()), member.into())
     }
 
-    /// Reads a set; it answers the list of its members.
+    /// Reads a set. The answer is the list of its members.
     pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Sets> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
 }
 
 impl Checker<Counters> {
-    /// Adds this much; it does not answer the sum.
+    /// Adds this amount. The answer does not contain the sum.
     pub fn add(&self, key: impl Into<Key>, amount: u64) -> Pending<'_, Counters> {
         self.call(Function::Add, Some(key.into()), json!(amount))
     }
 
-    /// Adds this much; it answers the sum.
+    /// Adds this amount. The answer is the sum.
     pub fn increment(&self, key: impl Into<Key>, amount: u64) -> Pending<'_, Counters> {
         self.call(Function::Increment, Some(key.into()), json!(amount))
     }
@@ -353,7 +355,7 @@ impl Checker<Counters> {
 }
 
 impl Checker<Banks> {
-    /// Moves this much from one account to another.
+    /// Moves this amount from one account to another.
     pub fn transfer(
         &self,
         key: impl Into<Key>,
@@ -365,25 +367,26 @@ impl Checker<Banks> {
         self.call(Function::Transfer, Some(key.into()), value)
     }
 
-    /// Reads all accounts; it answers a map of their balances.
+    /// Reads all accounts. The answer is a map of their balances.
     pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Banks> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
 }
 
 impl Checker<Locks> {
-    /// Takes a lock; it answers the fencing token, if there are any.
+    /// Acquires a lock. The answer is the fencing token, if there is one.
     pub fn acquire(&self, key: impl Into<Key>) -> Pending<'_, Locks> {
         self.call(Function::Acquire, Some(key.into()), Value::Null)
     }
 
-    /// Lets go of a lock that was acquired with this token; without one, of what the same client holds ([`Pending::by`]).
+    /// Releases a lock that was acquired with this token; without a token, the lock that the same client holds
+    /// ([`Pending::by`]).
     pub fn release(&self, key: impl Into<Key>, token: Option<u64>) -> Pending<'_, Locks> {
         self.call(Function::Release, Some(key.into()), json!(token))
     }
 }
 
-/// A call that is under way. Dropped, it is of unknown outcome.
+/// A call that is under way. If it is dropped, its outcome is unknown.
 #[derive(Debug)]
 #[must_use = "a call that is dropped is of unknown outcome"]
 pub struct Pending<'a, K> {
@@ -392,8 +395,8 @@ pub struct Pending<'a, K> {
 }
 
 impl<K> Pending<'_, K> {
-    /// It is the call of this client, which has no other under way. Who acquired a lock without a token lets go of it as the same
-    /// client. Numbers are below 2^32; those of other calls are above.
+    /// Makes the call belong to this client, which has no other call under way. A client that acquired a lock without a
+    /// token must release it as the same client. Client numbers are below 2^32; automatic numbers are above.
     pub fn by(mut self, client: u32) -> Self {
         let process = u64::from(client);
         let mut recording = self.checker.recording();
@@ -406,18 +409,18 @@ impl<K> Pending<'_, K> {
         self
     }
 
-    /// It was done, and there is nothing to tell.
+    /// Ends the call: it was done, and has no answer.
     pub fn ok(self) {
         let value = self.call.value.clone();
         self.end(EventKind::Ok, value);
     }
 
-    /// It was done, with this answer.
+    /// Ends the call: it was done, with this answer.
     pub fn answered(self, answer: impl Into<Value>) {
         self.end(EventKind::Ok, answer.into());
     }
 
-    /// It certainly had no effect, and never will.
+    /// Ends the call: it certainly had no effect, and never will.
     pub fn fail(self) {
         let value = self.call.value.clone();
         self.end(EventKind::Fail, value);
@@ -430,5 +433,5 @@ impl<K> Pending<'_, K> {
     }
 }
 
-/// Clients that are not stated are numbered from here.
+/// Calls without a stated client get numbers from here on.
 const FIRST_CLIENT: u64 = 1 << 32;

@@ -1,4 +1,4 @@
-//! Values as a history has them: equal if they say the same, however they are written.
+//! Values of a history. They are equal if they mean the same, whatever their notation.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde_json::Value;
 
 use super::Key;
 
-/// What a call wrote or read. Numbers are kept as text, since those beyond 64 bits must not be rounded: a rounded one would equal
-/// its neighbours.
+/// A value that a call wrote or read. Large numbers are kept as text: a number beyond 64 bits would be rounded, and
+/// would then equal its neighbours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Datum {
     #[default]
     Null,
     Boolean(bool),
-    /// A whole number that fits.
+    /// A whole number that fits 64 bits.
     Integer(i64),
-    /// Any other number, in the form of [`canonical`].
+    /// Any other number, as [`canonical`] writes it.
     Number(Box<str>),
     Text(Box<str>),
-    /// A keyword, symbol, character or ratio of EDN, as it is written.
+    /// A keyword, symbol, character or ratio of EDN, in its original notation.
     Symbol(Box<str>),
     List(Vec<Datum>),
-    /// Each once, ascending.
+    /// Each value once, ascending.
     Set(Vec<Datum>),
-    /// By name, ascending; no name comes twice.
+    /// Ascending by name; each name once.
     Map(Vec<(Datum, Datum)>),
 }
 
@@ -47,9 +47,9 @@ impl Datum {
         }
     }
 
-    /// A number as JSON or EDN writes it.
+    /// A number in the notation of JSON or EDN.
     pub(super) fn number(text: &str) -> Self {
-        // What is short and written plainly is canonical.
+        // A short number in plain notation is canonical already.
         let is_plain = text.len() < 18 && !text.starts_with(['0', '-', '+']);
         if let Some(number) = text.parse().ok().filter(|_| is_plain) {
             return Self::Integer(number);
@@ -65,7 +65,7 @@ impl Datum {
         }
     }
 
-    /// The key that this names: a text, a symbol or a whole number.
+    /// The key that this value stands for: a text, a symbol or a whole number.
     pub(super) fn key(&self) -> Option<Key> {
         match self {
             Self::Text(text) => Some(Key::from(&**text)),
@@ -76,7 +76,7 @@ impl Datum {
         }
     }
 
-    /// What stands under a name, which EDN writes with a colon.
+    /// The value under a name. EDN writes the name with a colon.
     pub(super) fn part(&self, name: &str) -> Option<&Self> {
         let Self::Map(parts) = self else { return None };
         let is_named = |of: &Self| match of {
@@ -106,7 +106,7 @@ impl From<&Value> for Datum {
     }
 }
 
-/// As JSON; what JSON has not, as EDN.
+/// In JSON, or in EDN where JSON has no notation.
 impl fmt::Display for Datum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -134,12 +134,12 @@ impl fmt::Display for Datum {
     }
 }
 
-/// A text as JSON has it.
+/// A text in the notation of JSON.
 pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Reads values out of a line, which may be nested so deep that recursion must be bounded.
+/// Parses values from a line. They may be nested so deeply that recursion must be bounded.
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -181,7 +181,7 @@ impl Parser<'_> {
                     Ok(())
                 })?;
                 parts.sort_by(|(one, _): &(Datum, Datum), (other, _)| one.cmp(other));
-                // As serde_json has it, the last of equal names counts.
+                // Of equal names the last counts, as in serde_json.
                 parts.reverse();
                 parts.dedup_by(|(one, _), (other, _)| one == other);
                 parts.reverse();
@@ -191,7 +191,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands between brackets, with commas between.
+    /// Parses the values between brackets, separated by commas.
     fn each(&mut self, end: u8, mut part: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
         self.at += 1;
         self.skip_blanks();
@@ -255,7 +255,8 @@ impl Parser<'_> {
     }
 }
 
-/// A number of JSON so that two are the same text if they are the same number: `1.50`, `15e-1` and `1.5` are `1.5`.
+/// A canonical notation of a JSON number, so that equal numbers have equal texts: `1.50`, `15e-1` and `1.5` become
+/// `1.5`.
 pub(super) fn canonical(number: &str) -> Box<str> {
     let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     if is_whole && number.len() <= PLAIN_MAX {
@@ -264,7 +265,7 @@ pub(super) fn canonical(number: &str) -> Box<str> {
     rewritten(number).unwrap_or_else(|| number.into())
 }
 
-/// Nothing for an exponent that fits no number of 64 bits.
+/// `None` if the exponent does not fit 64 bits.
 fn rewritten(number: &str) -> Option<Box<str>> {
     let (sign, absolute) = number.strip_prefix('-').map_or(("", number), |rest| ("-", rest));
     let (mantissa, exponent) = absolute.split_once(['e', 'E']).unwrap_or((absolute, "0"));
@@ -291,9 +292,9 @@ fn rewritten(number: &str) -> Option<Box<str>> {
     Some(text.into())
 }
 
-/// Numbers of more digits are written with an exponent where that is shorter.
+/// Numbers with more digits are written with an exponent if that is shorter.
 const PLAIN_MAX: usize = 40;
-/// As serde_json.
+/// The limit of serde_json.
 const DEPTH_MAX: usize = 127;
 
 #[cfg(test)]

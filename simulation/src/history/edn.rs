@@ -1,6 +1,7 @@
-//! EDN, the notation of Clojure, as far as histories need it: every value becomes the [`Datum`] that says the same.
+//! EDN, the notation of Clojure, as far as histories use it: every value becomes the [`Datum`] with the same meaning.
 //!
-//! Keywords, symbols, characters and ratios are kept as they are written, and are no texts. Of a tagged value the tag is left out.
+//! Keywords, symbols, characters and ratios keep their notation and are not texts. The tag of a tagged value is
+//! dropped.
 
 use super::datum::Datum;
 
@@ -9,28 +10,28 @@ pub(super) struct Forms<'a> {
     text: &'a str,
     at: usize,
     line: usize,
-    /// What ends the list that was entered.
+    /// The character that ends the list that was entered.
     end: u8,
 }
 
 impl<'a> Forms<'a> {
-    /// Forms of a text whose first line has this number.
+    /// Reads a text whose first line has this number.
     pub(super) fn new(text: &'a str, line: usize) -> Self {
         Self { text, at: 0, line, end: b']' }
     }
 
-    /// The line of the next form.
+    /// The line number of the next form.
     pub(super) fn line(&self) -> usize {
         self.line
     }
 
-    /// The next form, or nothing at the end of the text.
+    /// The next form; `None` at the end of the text.
     pub(super) fn next_form(&mut self) -> Result<Option<Datum>, String> {
         self.skip_blanks(0)?;
         if self.peek().is_none() { Ok(None) } else { self.form(0).map(Some) }
     }
 
-    /// Goes into the list or vector that begins here, if one does.
+    /// Enters the list or vector that begins here. Returns false if none does.
     pub(super) fn enter(&mut self) -> Result<bool, String> {
         self.skip_blanks(0)?;
         self.end = match self.peek() {
@@ -42,7 +43,7 @@ impl<'a> Forms<'a> {
         Ok(true)
     }
 
-    /// The next form of the list entered, or nothing at its end, which is passed.
+    /// The next form of the list that was entered. At the end of the list it returns `None` and leaves the list.
     pub(super) fn next_in_list(&mut self) -> Result<Option<(usize, Datum)>, String> {
         self.skip_blanks(0)?;
         match self.peek() {
@@ -70,7 +71,7 @@ impl<'a> Forms<'a> {
                     Some(b'{') => self.list(b'}', depth).and_then(set),
                     // ##Inf, ##-Inf and ##NaN.
                     Some(b'#') => Ok(Datum::Symbol(format!("#{}", self.token()).into())),
-                    // A tag, or a value that the reader of Clojure would make: what follows is the value.
+                    // A tag, or a value that Clojure's reader would construct: the form after it is the value.
                     Some(_) => {
                         self.token();
                         self.form(depth + 1)
@@ -149,7 +150,7 @@ impl<'a> Forms<'a> {
         })
     }
 
-    /// What stands until the next blank or bracket.
+    /// The text up to the next blank or bracket.
     fn token(&mut self) -> &'a str {
         let rest = &self.text[self.at..];
         let is_end = |character: char| character.is_whitespace() || ",;\"()[]{}".contains(character);
@@ -158,7 +159,7 @@ impl<'a> Forms<'a> {
         token
     }
 
-    /// Blanks, commas, comments, and forms that are commented out.
+    /// Skips blanks, commas, comments, and forms that are commented out.
     fn skip_blanks(&mut self, depth: usize) -> Result<(), String> {
         loop {
             match self.peek() {
@@ -204,7 +205,7 @@ fn is_ratio(token: &str) -> bool {
     parts.is_some_and(|(above, below)| is_whole(above) && is_whole(below))
 }
 
-/// The number that a token is, without the letters that tell its type: `12`, `12N`, `-1.50M`, `1e3`.
+/// The number in a token, without the letters for its type: `12`, `12N`, `-1.50M`, `1e3`.
 fn number(token: &str) -> Option<&str> {
     let token = token.strip_suffix(['N', 'M']).unwrap_or(token);
     let token = token.strip_prefix('+').unwrap_or(token);
@@ -213,7 +214,7 @@ fn number(token: &str) -> Option<&str> {
     let (mantissa, exponent) = absolute.split_once(['e', 'E']).unwrap_or((absolute, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    // Zeros before a whole number would make it octal.
+    // A zero before a whole number would make it octal.
     let is_octal = whole.len() > 1 && whole.starts_with('0');
     let has_all = !whole.is_empty() && !exponent.is_empty();
     (has_all && !is_octal && [whole, fraction, exponent].into_iter().all(is_digits)).then_some(token)

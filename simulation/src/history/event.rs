@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::datum::{Datum, quoted};
 
-/// One line of a history file: a client called, or learned what became of its call.
+/// One line of a history file: a client's call, or the end of its call.
 ///
 /// ```
 /// use quorate_simulation::history::{Event, EventKind, Function};
@@ -20,27 +20,28 @@ use super::datum::{Datum, quoted};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Which client: it has at most one call under way. After `info` it may call again.
+    /// Number of the client. It has at most one call under way. After `info` it may call again.
     pub process: u64,
-    /// Whether this is the call or its end.
+    /// The call or a kind of its end.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// What was called.
+    /// The function that was called.
     #[serde(rename = "f")]
     pub function: Function,
-    /// Which register, or other thing. Nothing for transactions, and where there is but one queue, set, counter, bank or lock.
+    /// Name of the register or other object. `None` for transactions, and if there is only one queue, set, counter,
+    /// bank or lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
-    /// The value written or read (null: absent, or not yet known), `[old, new]` of a cas, the list of a transaction; for
-    /// others see [`Function`].
+    /// The value written or read (null if absent or not known yet), `[old, new]` of a cas, or the list of a
+    /// transaction. For other functions see [`Function`].
     #[serde(default)]
     pub value: Value,
-    /// When, in nanoseconds. People are told by it; what came before what, the order of the lines says.
+    /// Time in nanoseconds, for people only. The order of the lines is the order of the events.
     pub time: u64,
 }
 
-/// The name of a register or list: a text or a whole number. The text `"1"` and the number 1 are two keys. Files of Jepsen's
-/// may have keywords as well.
+/// The name of a register or other object: a text or a whole number. The text `"1"` and the number 1 are two keys.
+/// Files from Jepsen may have keywords too.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     kind: KeyKind,
@@ -51,18 +52,18 @@ pub struct Key {
 enum KeyKind {
     Text,
     Number,
-    /// Shown as it is written.
+    /// Printed in its original notation.
     Symbol,
 }
 
 impl Key {
-    /// The key of a whole number in its canonical form, of whatever size.
+    /// The key of a whole number of any size, in its canonical notation.
     pub(super) fn of_number(number: &str) -> Option<Self> {
         let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         is_whole.then(|| Self { kind: KeyKind::Number, text: number.to_owned() })
     }
 
-    /// The key of what is neither a text nor a number, as it is written.
+    /// The key of a value that is neither a text nor a number, in its original notation.
     pub(super) fn of_symbol(text: &str) -> Self {
         Self { kind: KeyKind::Symbol, text: text.to_owned() }
     }
@@ -73,7 +74,7 @@ impl Key {
         &self.text
     }
 
-    /// The key as JSON: a text in quotation marks, a number without.
+    /// The key in JSON: a text in quotation marks, a number without.
     pub(super) fn json(&self) -> String {
         if self.kind == KeyKind::Text { quoted(&self.text) } else { self.text.clone() }
     }
@@ -97,7 +98,7 @@ impl From<u64> for Key {
     }
 }
 
-/// A number as it is, and a text too unless it looks like a number or a keyword.
+/// Prints a number as it is, and a text as it is unless it looks like a number or a keyword.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let looks_otherwise = self.text.parse::<f64>().is_ok() || self.text.starts_with(':');
@@ -124,58 +125,59 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Whether an event is a call or what became of it.
+/// The call of a client, or one of its possible ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
-    /// The client calls.
+    /// The client made the call.
     Invoke,
     /// The call took effect, with this value.
     Ok,
     /// The call certainly took no effect and never will.
     Fail,
-    /// Nobody knows: it may take effect any time later, or never. A time-out is this.
+    /// The outcome is unknown: the call may take effect at any later time, or never. A time-out ends like this.
     Info,
 }
 
-/// What a client calls, and on what kind of thing. A read is of a register, set, counter or bank: whichever the other calls of
-/// its key tell.
+/// The function that a client calls, on a kind of object. A `read` may be of a register, set, counter or bank; the
+/// other calls on its key decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Function {
-    /// Reads a register (its value), a set (the list of its members), a counter (a number) or a bank (an account's balance each).
+    /// Reads a register (its value), a set (the list of its members), a counter (a number) or a bank (the balance of
+    /// each account).
     Read,
     /// Writes a register; null removes the value.
     Write,
     /// Writes a register if it holds the old value.
     Cas,
-    /// Appends to lists and reads lists, all at once. It has no key.
+    /// Appends to lists and reads lists in one transaction. It has no key.
     Txn,
-    /// Reads a text; an absent one is empty.
+    /// Reads a text; an absent text is empty.
     Get,
     /// Replaces a text.
     Put,
     /// Adds to the end of a text.
     Append,
-    /// Puts a value at the end of a queue.
+    /// Appends a value to a queue.
     Enqueue,
-    /// Takes the value at the head of a queue. That it was empty is told by null.
+    /// Removes the value at the head of a queue. The answer is null if the queue was empty.
     Dequeue,
-    /// Adds a member to a set, or this much to a counter.
+    /// Adds a member to a set, or an amount to a counter.
     Add,
-    /// Adds this much to a counter, 1 for null, and tells the new count; null if it is not told.
+    /// Adds an amount to a counter (1 for null) and answers the new count, or null if the system does not return it.
     Increment,
     /// Moves money: `{"from":account,"to":account,"amount":number}`.
     Transfer,
-    /// Takes a lock, and tells its fencing token, a number; null if there are none.
+    /// Acquires a lock and answers its fencing token, a number, or null if the system has no tokens.
     Acquire,
-    /// Lets go of a lock; the value is the token of the holder, null if there are none.
+    /// Releases a lock. The value is the holder's token, or null if the system has no tokens.
     Release,
 }
 
 impl Function {
-    /// The name, as it stands in a file.
+    /// Name of the function in a file.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -196,7 +198,7 @@ impl Function {
         }
     }
 
-    /// The function of this name.
+    /// The function with this name.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let all = [
             Self::Read,
@@ -217,7 +219,7 @@ impl Function {
         all.into_iter().find(|function| function.name() == name)
     }
 
-    /// Whether it takes nothing but the key.
+    /// True if the call has no argument except the key.
     pub(super) const fn asks_only(self) -> bool {
         matches!(self, Self::Read | Self::Get | Self::Dequeue | Self::Acquire)
     }

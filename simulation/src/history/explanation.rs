@@ -1,24 +1,24 @@
-//! The fewest calls that still admit no order.
+//! A smallest set of calls that has no order.
 
 use super::linearizability::{Seen, longest_order};
 use super::{Budget, Linearization, Model, Timed, linearize};
 
-/// Calls that admit no order by themselves: why a history has none.
+/// Calls that have no order by themselves, which explains why the whole history has none.
 ///
-/// Calls are only left out where every order of the whole would be one of the rest: reads, and calls whose effect no
-/// call of the rest can have seen. What is left is minimal in that leaving out any single one of them would leave
-/// a history that has an order, unless the budget ran out before.
+/// A call is left out only if every order of the history is also an order without it: this holds for reads, and for
+/// calls whose effect no remaining call can have seen. The result is minimal: without any single one of these calls,
+/// the rest has an order, unless the budget ran out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The calls that admit no order: positions in what was given, ascending.
+    /// The calls that have no order: positions in the input, ascending.
     pub operations: Vec<usize>,
-    /// The longest order of some of them that could be found; it leads up to the blocked answer.
+    /// The longest order of some of them that was found; it leads up to the blocked answer.
     pub order: Vec<usize>,
-    /// The call whose answer no order reaches, unless the budget ran out before it was found.
+    /// The call whose answer no order reaches; `None` if the budget ran out before it was found.
     pub blocked: Option<usize>,
 }
 
-/// Why `operations`, which have no order, have none. When the budget runs out, more calls are left than need be.
+/// Explains `operations`, which have no order. If the budget runs out, more calls are left than necessary.
 pub fn explain<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut Budget) -> Explanation
 where
     M::Operation: Clone,
@@ -27,7 +27,7 @@ where
     shrinking.end_early(budget);
     let kept = shrinking.shrink(budget);
     let chosen = shrinking.history(&kept);
-    // The rest is small as a rule; looking once more must not fail because shrinking took every step.
+    // The rest is usually small. It has a budget of its own, in case shrinking used up the other.
     let found = longest_order(model, &chosen, &mut Budget::of_steps(LAST_LOOK_STEPS));
     let (order, blocked) = found.map_or((Vec::new(), None), |(order, blocked)| {
         (order.into_iter().map(|position| kept[position]).collect(), Some(kept[blocked]))
@@ -38,7 +38,7 @@ where
 struct Shrinking<'a, M: Model> {
     model: &'a M,
     operations: &'a [Timed<M::Operation>],
-    /// Nothing after this answer is needed: what was not answered by then counts as of unknown outcome.
+    /// Answers after this one are not needed: calls without an answer by then count as of unknown outcome.
     until: u64,
 }
 
@@ -46,7 +46,7 @@ impl<M: Model> Shrinking<'_, M>
 where
     M::Operation: Clone,
 {
-    /// Finds the first answer up to which there is no order: with more answers there can only be fewer orders.
+    /// Finds the first answer up to which there is no order. More answers can only mean fewer orders.
     fn end_early(&mut self, budget: &mut Budget) {
         let mut answers: Vec<u64> = self.operations.iter().filter_map(|timed| timed.returned).collect();
         answers.sort_unstable();
@@ -73,7 +73,7 @@ where
         (0..self.operations.len()).filter(|position| is_in_time(&self.operations[*position])).collect()
     }
 
-    /// Leaves out ever smaller stretches of calls for as long as the rest has no order.
+    /// Leaves out ever smaller ranges of calls as long as the rest has no order.
     fn shrink(&self, budget: &mut Budget) -> Vec<usize> {
         let mut kept = self.made_in_time();
         let mut stretch = kept.len().div_ceil(2);
@@ -109,7 +109,7 @@ where
         matches!(linearize(self.model, &self.history(kept), budget), Linearization::Impossible)
     }
 
-    /// `kept` without those in the stretch that may be left out.
+    /// `kept` without the calls of the range that may be left out.
     fn without(&self, kept: &[usize], stretch: std::ops::Range<usize>, budget: &mut Budget) -> Vec<usize> {
         let mut is_kept: Vec<bool> = (0..kept.len()).map(|at| !stretch.contains(&at)).collect();
         loop {

@@ -1,4 +1,4 @@
-//! From the lines of a file to calls with their answers.
+//! Converts the lines of a file into calls with their answers.
 
 use std::fmt;
 use std::io::{self, BufRead, Write};
@@ -11,7 +11,7 @@ use super::object::{Kind, Object};
 use super::pairing::{Call, Pairing};
 use super::{Event, EventKind, Function, Key, Reading, jepsen};
 
-/// What clients called and learned, in the order it happened.
+/// The calls of clients and their answers, in the order in which they happened.
 ///
 /// ```
 /// use quorate_simulation::history::{Budget, History, Verdict};
@@ -29,26 +29,26 @@ use super::{Event, EventKind, Function, Key, Reading, jepsen};
 pub struct History {
     /// The calls, in the order they were made.
     pub(super) calls: Vec<Call>,
-    /// What they were made on, by the numbers that the calls bear.
+    /// The objects of the calls, by the numbers that the calls bear.
     pub(super) objects: Vec<Object>,
-    /// How many events bear an earlier time than the one before.
+    /// Number of events with an earlier time than the event before.
     pub(super) times_back: usize,
 }
 
 impl History {
-    /// Reads the lines of a file, in their order, whatever their times. Empty lines are skipped.
+    /// Reads the lines of a file in their order, whatever their times. Empty lines are skipped.
     ///
     /// # Errors
-    /// When a line is not an event, or does not follow from those before it: an answer without a call, a call of a process
-    /// that waits for an answer, or a call that makes two kinds of thing of one key.
+    /// When a line is not an event, or does not follow from those before it: an answer without a call, a call of a
+    /// process that waits for an answer, or a call that uses one key for two kinds of object.
     pub fn read(lines: impl BufRead) -> Result<Self, HistoryError> {
         Self::read_as(lines, Reading::default())
     }
 
-    /// As [`History::read`], with what a file leaves open.
+    /// Like [`History::read`], with settings for what a file leaves open.
     ///
     /// # Errors
-    /// As [`History::read`].
+    /// The errors of [`History::read`].
     pub fn read_as(mut lines: impl BufRead, reading: Reading) -> Result<Self, HistoryError> {
         let mut pairing = Pairing::new(reading.model, true);
         let mut line = String::new();
@@ -60,7 +60,7 @@ impl History {
             }
             let content = line[start..].trim();
             match Form::of(content) {
-                // Blank lines at the start are kept, so that those of what follows are counted right.
+                // Blank lines at the start are kept, so that later lines are numbered correctly.
                 None => continue,
                 Some(form) if form == Form::Json || is_json => {
                     is_json = true;
@@ -76,7 +76,7 @@ impl History {
                     lines.read_to_string(&mut line).map_err(HistoryError::Io)?;
                     let events = jepsen::console(&line, reading)?;
                     if events.is_empty() {
-                        // No line tells of an operation: it is no log either.
+                        // No line is an operation, so the file is not a log either.
                         return as_json.map_err(|problem| HistoryError::Line { line: number, problem });
                     }
                     return Self::of(events, reading.model);
@@ -87,15 +87,15 @@ impl History {
         pairing.finish()
     }
 
-    /// A history of these events.
+    /// Makes a history of these events.
     ///
     /// # Errors
-    /// As [`History::read`]; events are counted from 1, as lines are.
+    /// The errors of [`History::read`]. Events are numbered from 1, like lines.
     pub fn from_events(events: impl IntoIterator<Item = Event>) -> Result<Self, HistoryError> {
         Self::of_model(events, None)
     }
 
-    /// As [`History::from_events`], of things of this kind alone.
+    /// Like [`History::from_events`], for objects of this kind only.
     pub(super) fn of_model(events: impl IntoIterator<Item = Event>, model: Option<Kind>) -> Result<Self, HistoryError> {
         let mut pairing = Pairing::new(model, true);
         for (number, event) in (1..).zip(events) {
@@ -104,7 +104,7 @@ impl History {
         pairing.finish()
     }
 
-    /// What Jepsen wrote: there may be one register without a name.
+    /// Makes a history from a file of Jepsen, which may have one register without a name.
     fn of(events: Vec<(usize, Recorded)>, model: Option<Kind>) -> Result<Self, HistoryError> {
         let mut pairing = Pairing::new(model, false);
         for (line, event) in events {
@@ -113,20 +113,20 @@ impl History {
         pairing.finish()
     }
 
-    /// How many calls there are.
+    /// Number of calls.
     #[must_use]
     pub fn len(&self) -> usize {
         self.calls.len()
     }
 
-    /// Whether there is no call.
+    /// True if there are no calls.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 }
 
-/// How a file is written.
+/// Notation of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Json,
@@ -135,7 +135,7 @@ enum Form {
 }
 
 impl Form {
-    /// The form of a file with this first line; nothing for a blank one.
+    /// The notation of a file with this first line; `None` for a blank line.
     fn of(line: &str) -> Option<Self> {
         let mut characters = line.chars().filter(|character| !character.is_whitespace());
         let (first, second) = (characters.next()?, characters.next());
@@ -148,7 +148,7 @@ impl Form {
     }
 }
 
-/// An event with its value as it was written.
+/// An event with its value in the original notation.
 pub(super) struct Recorded {
     pub(super) process: u64,
     pub(super) kind: EventKind,
@@ -160,7 +160,7 @@ pub(super) struct Recorded {
 
 impl Recorded {
     fn read(line: &str) -> Result<Self, String> {
-        /// As [`Event`], but numbers are still text.
+        /// Like [`Event`], but with numbers as text.
         #[derive(Deserialize)]
         struct Line<'a> {
             process: u64,
@@ -182,9 +182,9 @@ impl Recorded {
     }
 }
 
-/// The key that stands in a line; nothing for null.
+/// The key in a line; `None` for null.
 fn key_of(text: &str) -> Result<Option<Key>, String> {
-    // As most keys are.
+    // Most keys have this form.
     let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|text| !text.contains('\\'));
     if let Some(plain) = plain {
         return Ok(Some(Key::from(plain)));
@@ -214,7 +214,7 @@ pub fn write_events<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'
     out.flush()
 }
 
-/// Why a file is not a history.
+/// Reason why a file is not a history.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HistoryError {
@@ -222,9 +222,9 @@ pub enum HistoryError {
     Io(io::Error),
     /// A line is not an event, or contradicts those before it.
     Line {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
     },
 }

@@ -1,14 +1,14 @@
-//! Histories as Jepsen and the checkers about it write them.
+//! Histories in the notations of Jepsen and of other checkers.
 //!
-//! - `history.edn`, and the test data of Knossos and Elle: maps one after another, or all in one vector or list; or vectors
-//!   `[process type f value]`.
-//! - The logs of key-value stores that Porcupine's tests come with: maps that have a `:key`.
-//! - Logs of the console: `INFO jepsen.util - 3 :invoke :read nil`, with blanks or tabs between, whatever stands before
+//! - `history.edn`, and the test data of Knossos and Elle: maps one after another, or all in one vector or list; or
+//!   vectors `[process type f value]`.
+//! - The logs of key-value stores in Porcupine's tests: maps with a `:key`.
+//! - Logs of the console: `INFO jepsen.util - 3 :invoke :read nil`, separated by blanks or tabs, with any text before
 //!   the process.
 //!
-//! Operations of what is no client, such as `:nemesis`, are left out: their process is a keyword. Everything else must be known,
-//! and is refused if it is not. A process that is not stated is always the same one. Where every operation has an `:index`, that is the
-//! order.
+//! Operations of processes that are not clients, such as `:nemesis`, are left out: their process is a keyword. Anything
+//! else that is unknown is an error. If a process is not stated, it is always the same one. If every operation has an
+//! `:index`, the indices are the order.
 
 use std::collections::HashMap;
 
@@ -17,29 +17,29 @@ use super::edn::Forms;
 use super::file::{HistoryError, Recorded};
 use super::{EventKind, Function, Key, Kind};
 
-/// What a file leaves open.
+/// Settings for what a file leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// What a successful read of nil found in a file of Jepsen's. Unless told, that it is not known in EDN, as Knossos has it, and
-    /// that there was nothing in logs of the console.
+    /// Meaning of a successful read of nil in a file of Jepsen. By default the value is unknown in EDN, as in Knossos,
+    /// and absent in logs of the console.
     pub nil: Option<NilRead>,
-    /// Whether a value in a file of Jepsen's is `[key value]`, of things that are independent of each other. Unless told, it is so
-    /// if what is asked is called with a key and nil.
+    /// True if values in a file of Jepsen are `[key value]`, for independent objects. By default this is assumed if
+    /// functions that only ask are called with a key and nil.
     pub is_independent: Option<bool>,
-    /// What is called, in files of any form. Unless told, what the calls tell.
+    /// Kind of the objects, in files of any notation. By default the calls decide.
     pub model: Option<Kind>,
 }
 
-/// What a successful read that tells nil has found.
+/// Meaning of a successful read that returns nil.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NilRead {
-    /// Whatever there was: it tells nothing.
+    /// Unknown: the read found some value, or none.
     Unknown,
-    /// That there is no value.
+    /// The read found no value.
     Absent,
 }
 
-/// An operation as it stands in the file.
+/// An operation as the file states it.
 struct Operation {
     line: usize,
     index: Option<i64>,
@@ -67,7 +67,7 @@ pub(super) fn edn(text: &str, reading: Reading) -> Result<Vec<(usize, Recorded)>
     events(operations, reading, NilRead::Unknown)
 }
 
-/// The events of a log of the console. Lines that tell of no operation are left out.
+/// The events of a log of the console. Lines that are not operations are left out.
 pub(super) fn console(text: &str, reading: Reading) -> Result<Vec<(usize, Recorded)>, HistoryError> {
     let mut operations = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
@@ -92,7 +92,7 @@ fn is_kind(word: &str) -> bool {
     [":invoke", ":ok", ":fail", ":info"].contains(&word)
 }
 
-/// Whether a line of a log is an operation: where its process stands.
+/// If a line of a log is an operation, the position of its process.
 fn start_of_operation(line: &str) -> Option<usize> {
     let mut before = None;
     for word in line.split_whitespace() {
@@ -104,7 +104,7 @@ fn start_of_operation(line: &str) -> Option<usize> {
     None
 }
 
-/// The operations of the next form: it is one, or a list of them.
+/// The operations of the next form, which is one operation or a list of them.
 fn next_operations(forms: &mut Forms<'_>) -> Result<Option<Vec<(usize, Datum)>>, String> {
     if !forms.enter()? {
         let line = forms.line();
@@ -122,7 +122,7 @@ fn next_operations(forms: &mut Forms<'_>) -> Result<Option<Vec<(usize, Datum)>>,
     Ok(Some(list))
 }
 
-/// Puts operations into the order of their indices, if every one has one.
+/// Sorts operations by their indices, if all have one.
 fn order(operations: &mut [Operation]) -> Result<(), HistoryError> {
     if operations.iter().any(|operation| operation.index.is_none()) {
         return Ok(());
@@ -138,7 +138,7 @@ fn order(operations: &mut [Operation]) -> Result<(), HistoryError> {
     }
 }
 
-/// Nothing for what is no client's.
+/// `None` for an operation of a process that is not a client.
 fn operation(line: usize, form: &Datum) -> Result<Option<Operation>, String> {
     let missing = Datum::Null;
     let part = |name: &str, place: usize| match form {
@@ -190,7 +190,7 @@ fn events(operations: Vec<Operation>, reading: Reading, nil: NilRead) -> Result<
         Some(is_independent) => is_independent,
         None => seem_independent(&operations)?,
     };
-    // An end that is no success may bear anything in the place of its value.
+    // An end other than success may have any value.
     let mut called: HashMap<u64, Option<Key>> = HashMap::new();
     let event = |operation: Operation| {
         let Operation { line, process, mut kind, function, key, value, time, .. } = operation;
@@ -217,8 +217,8 @@ fn events(operations: Vec<Operation>, reading: Reading, nil: NilRead) -> Result<
     operations.into_iter().map(event).collect()
 }
 
-/// Whether values are `[key value]`: what is asked is called with a key and nil. That is not told by a call with nothing, or by a
-/// call without a key.
+/// True if values are `[key value]`: functions that only ask are called with a key and nil. A call with no value or
+/// without a key decides nothing.
 fn seem_independent(operations: &[Operation]) -> Result<bool, HistoryError> {
     let is_call = |each: &&Operation| each.kind == EventKind::Invoke && each.function != Function::Txn;
     let calls = || operations.iter().filter(is_call);
@@ -244,7 +244,7 @@ fn key_and_value(pair: Vec<Datum>) -> (Option<Key>, Datum) {
     (Some(key.key().unwrap_or_else(|| Key::of_symbol(&key.to_string()))), value)
 }
 
-/// The steps of a transaction with names that are no keywords.
+/// The steps of a transaction, with texts instead of keywords as names.
 fn steps(value: Datum) -> Datum {
     let Datum::List(steps) = value else { return value };
     let step = |step: Datum| match step {

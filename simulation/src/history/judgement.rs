@@ -1,4 +1,4 @@
-//! The verdict over a whole history, in words.
+//! The verdict on a whole history, in words.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,54 +10,55 @@ use super::object::Object;
 use super::pairing::{Call, Outcome};
 use super::{Budget, History, Kind, transactions};
 
-/// What became of judging a history.
+/// Verdict on a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Everything is as its [`Kind`] demands: every register is linearizable, transactions are strictly serializable.
+    /// Every object behaves as its [`Kind`] demands: every register is linearizable, transactions are strictly
+    /// serializable.
     Holds,
-    /// No call succeeded, so that there was nothing to judge: whatever the system is, it could have done this.
+    /// No call succeeded, so that there was nothing to judge: any system could have produced this.
     NothingJudged,
-    /// The budget was used up before every key was judged; those that were are in order.
+    /// The budget ran out before every key was judged. Those that were judged are correct.
     Undecided,
-    /// Something is not as its [`Kind`] demands.
+    /// Some object does not behave as its [`Kind`] demands.
     Violated,
 }
 
 /// A judged history.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
-    /// How many calls were judged, failed ones included.
+    /// Number of calls that were judged, failed ones included.
     pub calls: usize,
-    /// How many registers there are.
+    /// Number of registers.
     pub registers: usize,
-    /// How many transactions there are.
+    /// Number of transactions.
     pub transactions: usize,
-    /// How many things of other kinds there are.
+    /// Number of objects of other kinds.
     pub others: BTreeMap<Kind, usize>,
-    /// What is wrong, each with the smallest explanation that was found.
+    /// The violations, each with the smallest explanation that was found.
     pub findings: Vec<Finding>,
     /// The keys that could not be judged within the budget.
     pub undecided: Vec<String>,
-    /// How many calls succeeded, and so told anything.
+    /// Number of calls that succeeded, and so contain information.
     pub succeeded: usize,
-    /// How many events bear an earlier time than the one before. The order of the events counts; many such may mean that
-    /// a file was put together from several.
+    /// Number of events with an earlier time than the event before. The order of the events counts. Many of these may
+    /// mean that a file was put together from several.
     pub times_back: usize,
 }
 
-/// Something wrong with a history.
+/// A violation in a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is: `not linearizable`, or the name of an anomaly, first as Elle has it.
+    /// Name of the violation: `not linearizable`, or the name of an anomaly in Elle's words.
     pub name: String,
-    /// Why, in words, over several lines.
+    /// The reason in words, over several lines.
     pub explanation: String,
     /// A cycle of transactions as a picture, in SVG.
     pub picture: Option<String>,
 }
 
 impl Finding {
-    /// Something wrong that is no cycle.
+    /// A violation that is not a cycle.
     pub(super) fn new(name: impl Into<String>, explanation: impl Into<String>) -> Self {
         Self { name: name.into(), explanation: explanation.into(), picture: None }
     }
@@ -78,11 +79,11 @@ impl Judgement {
         }
     }
 
-    /// The verdict as a run's law: every history must be decided, and hold. A run in which nothing succeeded breaks another law, if
-    /// one, than that its history is right.
+    /// The verdict as a law of a run: every history must be decided, and hold. A run in which no call succeeded does
+    /// not break this law, though it may break another.
     ///
     /// # Errors
-    /// When it is not, with what was found.
+    /// When a violation was found or the history is undecided, with the findings.
     pub fn check(&self) -> Result<(), Violation> {
         let law = match self.verdict() {
             Verdict::Holds | Verdict::NothingJudged => return Ok(()),
@@ -125,8 +126,8 @@ impl fmt::Display for Judgement {
 }
 
 impl History {
-    /// Judges every thing by itself (linearizability is local: Herlihy and Wing, TOPLAS 1990, theorem 1), and the transactions
-    /// together. Things of the same name are different if they have no call in common.
+    /// Judges every object by itself (linearizability is local: Herlihy and Wing, TOPLAS 1990, theorem 1), and the
+    /// transactions together. Objects with the same name are different if they have no call in common.
     #[must_use]
     pub fn judge(&self, mut budget: Budget) -> Judgement {
         let mut calls_of: Vec<Vec<&Call>> = vec![Vec::new(); self.objects.len()];
@@ -142,7 +143,7 @@ impl History {
             ..Judgement::default()
         };
         let mut explaining = Budget::of_steps(EXPLANATION_STEPS);
-        // What takes long must not keep what is judged at once from being judged.
+        // Objects that take long must not prevent the others from being judged.
         let mut hard = Vec::new();
         for (object, calls) in objects {
             judgement.count(object.kind, calls.len());
@@ -177,7 +178,7 @@ impl Judgement {
         }
     }
 
-    /// Judges one thing. Whether the budget sufficed.
+    /// Judges one object. Returns whether the budget was sufficient.
     fn add(&mut self, object: &Object, calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> bool {
         if object.kind == Kind::Lists {
             let findings = transactions::judge(calls, budget);
@@ -196,7 +197,7 @@ impl Judgement {
     }
 }
 
-/// About a tenth of a second: so much each thing is given before any is given more.
+/// About a tenth of a second. Each object gets this much before any gets more.
 const FIRST_TRY_STEPS: u64 = 1_000_000;
-/// About two seconds for all explanations of a history: one that is not minimal is better than none.
+/// About two seconds for all explanations of a history. An explanation that is not minimal is better than none.
 const EXPLANATION_STEPS: u64 = 20_000_000;

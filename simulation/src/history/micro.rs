@@ -1,4 +1,4 @@
-//! The values of calls, taken apart.
+//! Parts of the values of calls.
 
 use super::Key;
 use super::datum::Datum;
@@ -11,7 +11,7 @@ pub(super) fn old_and_new(value: &Datum) -> Result<(&Datum, &Datum), String> {
     }
 }
 
-/// One step of a transaction as it stands in the file.
+/// One step of a transaction as the file states it.
 pub(super) enum Micro<'a> {
     Append { key: Key, element: &'a Datum },
     Read { key: Key, list: Option<&'a [Datum]> },
@@ -39,7 +39,7 @@ fn micro(step: &Datum) -> Result<Micro<'_>, String> {
     }
 }
 
-/// Whether an answer has the steps that were called.
+/// Checks that an answer has the steps of its call.
 pub(super) fn check_answer(called: &Datum, answered: &Datum) -> Result<(), String> {
     let (called, answered) = (micros(called)?, micros(answered)?);
     let is_same = |pair: (&Micro<'_>, &Micro<'_>)| match pair {
@@ -56,7 +56,7 @@ pub(super) fn check_answer(called: &Datum, answered: &Datum) -> Result<(), Strin
     }
 }
 
-/// Who pays whom how much.
+/// The payer, the receiver and the amount of a transfer.
 pub(super) fn transfer(value: &Datum) -> Result<(&Datum, &Datum, i64), String> {
     let part = |name| value.part(name).filter(|part| !part.is_null());
     let amount = part("amount").and_then(Datum::integer);

@@ -1,9 +1,9 @@
-//! What clients saw, and whether it could have been.
+//! Histories of clients, and checks whether they were possible.
 //!
-//! A [`History`] is what clients called and were answered, under faults, on a simulated or a real cluster. It is judged
-//! without knowing anything of the system, each thing by what its [`Kind`] demands: registers must be *linearizable* (Herlihy and
-//! Wing, "Linearizability: A Correctness Condition for Concurrent Objects", TOPLAS 1990), and transactions over lists *strictly
-//! serializable*. What a thing is, its calls tell.
+//! A [`History`] is the calls of clients and their answers, under faults, on a simulated or a real cluster. It is
+//! judged without knowledge of the system. Each object is judged by the demands of its [`Kind`]: registers must be
+//! *linearizable* (Herlihy and Wing, "Linearizability: A Correctness Condition for Concurrent Objects", TOPLAS 1990),
+//! and transactions over lists *strictly serializable*. The calls on an object decide its kind.
 //!
 //! # In a test
 //!
@@ -22,25 +22,25 @@
 //! {"process":3,"type":"ok","f":"dequeue","key":"jobs","value":17,"time":6000}
 //! ```
 //!
-//! Files that Jepsen wrote are read as well, and known by what stands in them: `history.edn`, the histories of Knossos and Elle,
-//! logs of the console, and what Porcupine's tests come with. [`Reading`] says what such files leave open. What no reader here knows
-//! is an error that names the line: nothing that a client did is passed over.
+//! Files from Jepsen are read as well, and are recognised by their content: `history.edn`, the histories of Knossos and
+//! Elle, logs of the console, and the files in Porcupine's tests. [`Reading`] has settings for what such files leave
+//! open. Anything unknown is an error that names the line: no operation of a client is skipped.
 //!
-//! The order of the lines is the order of the events: times are only told to people, since recorders take them before they
-//! write, and clocks go back. A file put together from several must be brought into order before.
+//! The order of the lines is the order of the events. Times are for people only, because recorders take them before
+//! they write, and clocks go back. A file put together from several must be sorted first.
 //!
-//! `fail` means that the call certainly had no effect, for whatever reason; it is never taken as an observation, since
-//! recorders use it for refused calls as well as for a cas that did not match. A call that ends with `info`, or not
-//! at all, may take effect any time after it was made, or never. What an `info` transaction says that it read counts if
-//! somebody saw what it appended: then it took effect as a whole, reads included. Registers are absent (null), and
-//! lists, texts, queues and sets empty at first; counters are 0.
+//! `fail` means that the call certainly had no effect, for whatever reason. It is never taken as an observation,
+//! because recorders use it for refused calls as well as for a cas that did not match. A call that ends with `info`, or
+//! does not end, may take effect at any time after it was made, or never. The reads of an `info` transaction count if
+//! another transaction saw what it appended: then it took effect as a whole, reads included. At first registers are
+//! absent (null); lists, texts, queues and sets are empty; counters are 0.
 //!
-//! Keys are texts or whole numbers, and 1 is another key than `"1"`. Values are equal if they say the same: numbers of any
-//! size are compared by their digits, never rounded.
+//! Keys are texts or whole numbers, and 1 is another key than `"1"`. Values are equal if they mean the same. Numbers of
+//! any size are compared by their digits, never rounded.
 //!
 //! # Judging
 //!
-//! [`History::judge`] does it all; [`linearize`] judges calls of any sequential [`Model`] of your own.
+//! [`History::judge`] does all of this. [`linearize`] judges calls of your own sequential [`Model`].
 
 mod checker;
 mod datum;

@@ -1,13 +1,13 @@
-//! What one thing does when it is called by one client at a time.
+//! Sequential models of objects.
 
 use std::hash::Hash;
 
-/// A sequential specification: what the checked thing does when calls come one after another.
+/// A sequential specification: the behaviour of an object when calls come one after another.
 ///
 /// ```
 /// use quorate_simulation::history::{Budget, Linearization, Model, Timed, linearize};
 ///
-/// /// A counter that tells its new value.
+/// /// A counter that answers its new value.
 /// struct Counter;
 ///
 /// impl Model for Counter {
@@ -32,45 +32,46 @@ use std::hash::Hash;
 /// assert!(matches!(judged, Linearization::Impossible));
 /// ```
 pub trait Model {
-    /// What the thing remembers.
+    /// State of the object.
     type State: Clone + Eq + Hash;
-    /// A call together with its answer, as far as that is known.
+    /// A call together with its answer, if the answer is known.
     type Operation;
 
-    /// What it remembers before the first call.
+    /// State before the first call.
     fn initial(&self) -> Self::State;
 
-    /// What it remembers after the call; nothing when the call would not have been answered so in this state.
+    /// State after the call; `None` if the object would not have given this answer in this state.
     fn apply(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
 
-    /// Whether the call never changes the state. Such calls are put into the order as soon as they fit: a great help.
+    /// True if the call never changes the state. Such calls are put into the order as soon as they fit, which helps
+    /// much.
     fn reads_only(&self, _operation: &Self::Operation) -> bool {
         false
     }
 
-    /// Whether the call leaves the same state and answer whatever the state was before. Then a call of unknown outcome
-    /// need never come just before it.
+    /// True if the call leaves the same state and answer whatever the state was before. Then a call of unknown outcome
+    /// need not come just before it.
     fn overwrites(&self, _operation: &Self::Operation) -> bool {
         false
     }
 
-    /// The only state in which the call can have been answered so, if there is but one.
+    /// The only state in which the call can have had this answer, if there is only one.
     fn wants(&self, _operation: &Self::Operation) -> Option<Self::State> {
         None
     }
 
-    /// The state that the call leaves, if it is the same whatever was before. With [`Model::wants`] it tells which calls
-    /// nobody can have seen, so that an explanation may leave them out.
+    /// The state that the call leaves, if it does not depend on the state before. Together with [`Model::wants`] it
+    /// shows which calls no other call can have seen, so that an explanation may leave them out.
     fn leaves(&self, _operation: &Self::Operation) -> Option<Self::State> {
         None
     }
 }
 
-/// A register: the model of `read`, `write` and `cas` of one key. Values are numbers that stand for the real ones.
+/// A register: the model of `read`, `write` and `cas` of one key. Values are numbers that stand for the real values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Register;
 
-/// What is done to a [`Register`]. Values stand for the real ones; [`RegisterOperation::ABSENT`] is no value.
+/// A call on a [`Register`]. Values stand for the real ones; [`RegisterOperation::ABSENT`] stands for no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RegisterOperation {
     /// Found this value.
@@ -82,7 +83,7 @@ pub enum RegisterOperation {
 }
 
 impl RegisterOperation {
-    /// What a register holds before it is first written.
+    /// The content of a register before it is first written.
     pub const ABSENT: u32 = 0;
 
     fn wants(self) -> Option<u32> {

@@ -1,11 +1,11 @@
-//! What calls are made on.
+//! The objects that calls are made on.
 
 use std::fmt;
 
 use super::datum::Datum;
 use super::{Function, Key};
 
-/// A kind of thing that is called, and with it what is asked of its history.
+/// A kind of object. It decides which law the history must satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -25,12 +25,13 @@ pub enum Kind {
     Bank,
     /// `acquire`, `release`: linearizable, held by one at a time, and fencing tokens only grow.
     Lock,
-    /// A lock that may be taken from who holds it, after a time: fencing tokens only grow. No call tells it from a lock.
+    /// A lock that another client may take after a time: fencing tokens only grow. No call distinguishes it from a
+    /// lock.
     Lease,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::Register,
         Self::Lists,
@@ -43,7 +44,7 @@ impl Kind {
         Self::Lease,
     ];
 
-    /// The name, in small letters.
+    /// Name of the kind in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// What may be called.
+    /// The functions of this kind.
     pub(super) const fn functions(self) -> &'static [Function] {
         match self {
             Self::Register => &[Function::Read, Function::Write, Function::Cas],
@@ -73,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// What a call is of, if that tells.
+    /// The kind that a call belongs to, if the function decides it.
     const fn told_by(function: Function) -> Option<Self> {
         match function {
             Function::Read | Function::Add => None,
@@ -87,7 +88,7 @@ impl Kind {
         }
     }
 
-    /// Whether such a thing can have been read so.
+    /// Checks that a read of such an object can have this answer.
     pub(super) fn check_read(self, answer: &Datum) -> Result<(), String> {
         let is_of_kind = match (self, answer) {
             (Self::Set, Datum::List(_) | Datum::Set(_)) | (Self::Counter, Datum::Integer(_)) => true,
@@ -110,16 +111,16 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One thing that calls are made on.
+/// One object that calls are made on.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
     pub(super) kind: Kind,
-    /// Nothing where there is but one of its kind.
+    /// `None` if it is the only object of its kind.
     pub(super) key: Option<Key>,
 }
 
 impl Object {
-    /// What it is called where something is wrong with it.
+    /// Name of the object in explanations of violations.
     pub(super) fn name(&self) -> String {
         let kind = self.kind;
         match &self.key {
@@ -130,16 +131,16 @@ impl Object {
     }
 }
 
-/// As [`Object`], while not all its calls are known.
+/// An [`Object`] of which not all calls are known yet.
 pub(super) struct Guess {
     pub(super) key: Option<Key>,
     kind: Option<Kind>,
-    /// The first call that told the kind, and the first that adds.
+    /// The first call that decided the kind, and the first `add`.
     told: Option<(Function, usize)>,
     added: Option<usize>,
-    /// The first call that was made.
+    /// The first call.
     first: (Function, usize),
-    /// What the first read found that found anything.
+    /// The kind that the first non-null read indicates.
     read: Option<Kind>,
 }
 
@@ -148,7 +149,7 @@ impl Guess {
         Self { key, kind, told: None, added: None, first, read: None }
     }
 
-    /// Learns from a call what is called.
+    /// Learns the kind of the object from a call.
     pub(super) fn note_call(&mut self, function: Function, line: usize) -> Result<(), String> {
         if function == Function::Add {
             self.added.get_or_insert(line);
@@ -175,7 +176,7 @@ impl Guess {
         }
     }
 
-    /// Learns from what a read found.
+    /// Learns the kind of the object from the value of a read.
     pub(super) fn note_read(&mut self, found: &Datum) {
         let kind = match found {
             Datum::List(_) | Datum::Set(_) => Kind::Set,
@@ -185,7 +186,7 @@ impl Guess {
         self.read.get_or_insert(kind);
     }
 
-    /// What it is, with the line of a call for what is wrong with that.
+    /// Decides the kind. An error has the line of a call for the message.
     pub(super) fn settle(self, must_have_key: bool) -> Result<Object, (usize, String)> {
         let of_adds = self.read.filter(|_| self.added.is_some());
         let kind = self.kind.or(of_adds).or(self.added.map(|_| Kind::Set)).unwrap_or(Kind::Register);
@@ -198,10 +199,10 @@ impl Guess {
     }
 }
 
-/// Things of the same name are one if their calls are of the same family.
+/// Objects with the same name are one object if their calls belong to the same family.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Family {
-    /// Registers, sets, counters and banks, which are all read.
+    /// Registers, sets, counters and banks, all of which have `read`.
     Read,
     Lists,
     Text,

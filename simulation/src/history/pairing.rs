@@ -1,4 +1,4 @@
-//! From events to calls.
+//! Converts events into calls.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,22 +8,22 @@ use super::micro::{Micro, check_answer, micros, old_and_new, transfer};
 use super::object::{Family, Guess, Kind};
 use super::{EventKind, Function, Key};
 
-/// A call with what became of it.
+/// A call with its outcome.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) process: u64,
     pub(super) function: Function,
     pub(super) outcome: Outcome,
-    /// The number of what it was made on.
+    /// Number of the object that it was made on.
     pub(super) object: u32,
     pub(super) line: usize,
-    /// As called.
+    /// The value of the call.
     pub(super) called: Datum,
-    /// As answered `ok`, or as an `info` transaction says that it read; null otherwise.
+    /// The value of an `ok` answer, or the reads that an `info` transaction states; null otherwise.
     pub(super) answered: Datum,
-    /// The event's number, and its time in nanoseconds.
+    /// Number of the event, and its time in nanoseconds.
     pub(super) invoked: (u64, u64),
-    /// As `invoked`, of the answer.
+    /// The same for the answer.
     pub(super) returned: Option<(u64, u64)>,
 }
 
@@ -35,19 +35,19 @@ pub(super) enum Outcome {
 }
 
 impl Call {
-    /// The number of the event that answered it `ok`.
+    /// Number of the event that answered it `ok`.
     pub(super) fn answered_at(&self) -> Option<u64> {
         self.returned.filter(|_| self.outcome == Outcome::Ok).map(|(number, _)| number)
     }
 }
 
-/// Takes events one after another and makes calls of them.
+/// Takes events one after another and makes calls from them.
 pub(super) struct Pairing {
     history: History,
     objects: HashMap<(Family, Option<Key>), u32>,
     guesses: Vec<Guess>,
     waiting: BTreeMap<u64, usize>,
-    /// Where each element was appended to each list.
+    /// The line in which each element was appended to each list.
     appended: HashMap<(Key, Datum), usize>,
     model: Option<Kind>,
     must_have_key: bool,
@@ -56,7 +56,7 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    /// `model` is the kind of all things, where that is known.
+    /// `model` is the kind of all objects, if it is known.
     pub(super) fn new(model: Option<Kind>, must_have_key: bool) -> Self {
         Self {
             history: History::default(),
@@ -81,7 +81,7 @@ impl Pairing {
         taken.map_err(|problem| HistoryError::Line { line, problem })
     }
 
-    /// The history, when there are no more events.
+    /// Returns the history once there are no more events.
     pub(super) fn finish(self) -> Result<History, HistoryError> {
         let Self { mut history, guesses, must_have_key, .. } = self;
         let fault = |(line, problem)| HistoryError::Line { line, problem };
@@ -139,7 +139,7 @@ impl Pairing {
         Ok(number)
     }
 
-    /// Of an element that is appended twice to a list nobody could tell who appended it.
+    /// Refuses an element that is appended twice to a list, because a read could not tell which append it saw.
     fn note_appends(&mut self, line: usize, value: &Datum) -> Result<(), String> {
         for micro in micros(value)? {
             let Micro::Append { key, element } = micro else { continue };
@@ -176,7 +176,7 @@ impl Pairing {
         if call.function == Function::Read {
             guess.note_read(&event.value);
         }
-        // What only repeats the call need not be kept twice.
+        // An answer that only repeats the call need not be stored twice.
         if tells(call.function) {
             call.answered = event.value;
         }
@@ -184,7 +184,7 @@ impl Pairing {
     }
 }
 
-/// Whether an answer says more than that the call was done.
+/// True if an answer contains more information than that the call was done.
 fn tells(function: Function) -> bool {
     function.asks_only() || matches!(function, Function::Txn | Function::Increment)
 }
@@ -219,7 +219,7 @@ fn check_ok(call: &Call, answer: &Datum) -> Result<(), String> {
     }
 }
 
-/// How much is added: at least nothing, so that a counter only grows.
+/// Checks an amount: at least zero, so that a counter only grows.
 fn amount(function: Function, value: &Datum) -> Result<(), String> {
     let is_amount = value.integer().is_some_and(|amount| amount >= 0);
     let is_one = value.is_null() && function == Function::Increment;
@@ -231,7 +231,7 @@ fn token(value: &Datum) -> Result<(), String> {
     if is_token { Ok(()) } else { Err(format!("{value} is no fencing token, which is a whole number")) }
 }
 
-/// Keeps what a transaction of unknown outcome says that it read. Recorders that have nothing to say repeat the call, or write
+/// Keeps the reads that a transaction of unknown outcome states. Recorders that know of none repeat the call, or write
 /// something else in its place.
 fn note_reads(call: &mut Call, value: Datum) -> Result<(), String> {
     let Ok(steps) = micros(&value) else { return Ok(()) };

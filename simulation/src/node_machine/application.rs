@@ -1,4 +1,4 @@
-//! What runs on the nodes, beside the nodes themselves: the groups, and what clients want of them.
+//! The application on a node: its groups, and the calls of clients.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,66 +14,66 @@ use super::NodeMessage;
 use crate::schedule::FaultKind;
 use crate::world::{Answer, MachineOutput, Observation};
 
-/// What a [`NodeMachine`](super::NodeMachine) runs: which groups there are, and what becomes of a client's call.
+/// The application that a [`NodeMachine`](super::NodeMachine) runs: its groups, and the handling of clients' calls.
 ///
-/// It stands where the application's own code stands on a real node, and a crash takes it like everything else. What it
-/// must keep over a crash it keeps in [`Desk::kept`].
+/// It takes the place of the application's own code on a real node. A crash destroys it like everything else, except
+/// the state in [`Desk::kept`].
 pub trait Application: Sized {
-    /// What is equal for all nodes of a run.
+    /// Settings that all nodes of a run share.
     type Setup;
-    /// What a client asks.
+    /// A client's call.
     type Call: Clone + Debug + Hash;
-    /// What a client is told when what it asked is done.
+    /// The answer to a call that was done.
     type Answer: Clone + Debug;
-    /// What it reminds itself of with [`Desk::later`].
+    /// A reminder that it sets with [`Desk::later`].
     type Later;
-    /// What it keeps over a crash, durable as soon as it is changed.
+    /// State that it keeps over a crash, durable as soon as it is changed.
     type Kept: Clone + Default + Debug;
 
-    /// What a long enough campaign must reach.
+    /// Events that a long enough campaign must reach.
     const EXPECTED: &'static [&'static str];
 
-    /// Whether it can meet faults of this kind. Only the messages of a replicated log carry entries, whose bits may flip; only some
-    /// cores ask their application for work, which may be lost.
+    /// True if it can experience faults of this kind. Only the messages of a replicated log carry entries whose bits
+    /// may flip, and only some cores make requests of their application, which may be lost.
     fn bears(kind: FaultKind) -> bool {
         !matches!(kind, FaultKind::FlippedBits | FaultKind::LostRequests)
     }
 
-    /// The groups of a node, the same on every node.
+    /// The groups of a node, equal on every node.
     fn groups(setup: &Self::Setup, nodes: u64) -> BTreeMap<GroupId, MakeGroup>;
 
-    /// Starts on a node that was just opened.
+    /// Starts the application on a node that was just opened.
     fn start(setup: &Self::Setup, desk: &mut Desk<'_, Self>) -> Self;
 
-    /// A client calls. It is answered with [`Desk::answer`].
+    /// Handles a client's call. [`Desk::answer`] answers it.
     fn call(&mut self, desk: &mut Desk<'_, Self>, call: u64, what: Self::Call);
 
-    /// A group answers a call that was made under an id of [`Desk::call_id`].
+    /// Handles a group's answer to a call that was made under an id of [`Desk::call_id`].
     fn reply(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, id: CallId, reply: Reply);
 
-    /// What was put off with [`Desk::later`] is due.
+    /// Handles a reminder of [`Desk::later`] that is due.
     fn later(&mut self, desk: &mut Desk<'_, Self>, what: Self::Later);
 
-    /// An operator would see this in the log.
+    /// Handles a notice that an operator would see in the log.
     fn notice(&mut self, desk: &mut Desk<'_, Self>, group: Option<GroupId>, notice: &Notice) {
         let _ = (desk, group, notice);
     }
 
-    /// An operator asks that another node lead.
+    /// Handles an operator's request that another node lead.
     fn transfer(&mut self, desk: &mut Desk<'_, Self>, to: NodeId) {
         let _ = (desk, to);
     }
 
-    /// What is to be seen from outside.
+    /// The state that is visible from outside.
     fn observe(&self, node: &Node) -> Observation;
 
-    /// A frame in words, for traces.
+    /// Describes a frame, for traces.
     fn describe(frame: &Frame) -> String {
         describe_channel(frame)
     }
 }
 
-/// A frame in words, without what it says.
+/// Describes a frame without its content.
 #[must_use]
 pub fn describe_channel(frame: &Frame) -> String {
     let whose = match frame.channel() {
@@ -89,7 +89,7 @@ pub fn describe_channel(frame: &Frame) -> String {
 /// The outputs of a machine that runs `A`.
 pub(super) type Outputs<A> = VecDeque<MachineOutput<NodeMessage<A>, <A as Application>::Answer>>;
 
-/// Where an [`Application`] sits: the node that it runs on, and ways to clients and to itself.
+/// An [`Application`]'s access to its node, to clients and to reminders.
 pub struct Desk<'a, A: Application> {
     pub(super) now: Now,
     pub(super) node: &'a mut Node,
@@ -97,14 +97,14 @@ pub struct Desk<'a, A: Application> {
     pub(super) drawers: &'a mut Drawers<A>,
 }
 
-/// What a desk holds between two inputs.
+/// The state that a desk keeps between two inputs.
 pub(super) struct Drawers<A: Application> {
     pub(super) outputs: Outputs<A>,
     pub(super) random: Random,
-    /// What is put off, by when and in which order.
+    /// Reminders by time and order.
     pub(super) put_off: BTreeMap<(Instant, u64), A::Later>,
     last_id: u64,
-    /// What cores ask of the application is lost.
+    /// True while requests of cores are lost.
     pub(super) loses_requests: bool,
 }
 
@@ -114,7 +114,7 @@ impl<A: Application> Drawers<A> {
         Self { outputs, random: Random::new(seed), put_off, last_id: 0, loses_requests }
     }
 
-    /// A number that was not used since the node started: for calls of groups, and for work that the machine waits for.
+    /// A number that was not used since the node started, for calls of groups and for pending work of the machine.
     pub(super) fn number(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
@@ -128,28 +128,28 @@ impl<A: Application> Desk<'_, A> {
         self.now
     }
 
-    /// The node.
+    /// The node that the application runs on.
     #[must_use]
     pub fn node(&self) -> &Node {
         self.node
     }
 
-    /// What outlives a crash.
+    /// The state that outlives a crash.
     pub fn kept(&mut self) -> &mut A::Kept {
         self.kept
     }
 
-    /// Chance, drawn from the run's seed.
+    /// Random numbers from the run's seed.
     pub fn random(&mut self) -> &mut Random {
         &mut self.drawers.random
     }
 
-    /// An id for a call of a group.
+    /// A new id for a call of a group.
     pub fn call_id(&mut self) -> CallId {
         CallId(self.drawers.number())
     }
 
-    /// Runs `f` on a group of type `G`. Nothing when there is none, or it has panicked.
+    /// Runs `f` on a group of type `G`. Returns `None` if there is no such group, or it has panicked.
     pub fn enter<G: Group, R>(&mut self, group: GroupId, f: impl FnOnce(&mut G, Now) -> R) -> Option<R> {
         let now = self.now;
         let entered = self.node.enter(now, group, |group| {
@@ -164,24 +164,24 @@ impl<A: Application> Desk<'_, A> {
         self.drawers.outputs.push_back(MachineOutput::Answer { call, answer });
     }
 
-    /// Has [`Application::later`] called after this time, unless the node stops before.
+    /// Calls [`Application::later`] after this time, unless the node stops before.
     pub fn later(&mut self, after: Duration, what: A::Later) {
         let number = self.drawers.number();
         self.drawers.put_off.insert((self.now.instant.after(after), number), what);
     }
 
-    /// Something happened that a campaign ought to reach.
+    /// Notes an event that a campaign must reach.
     pub fn sometimes(&mut self, what: &'static str) {
         self.drawers.outputs.push_back(MachineOutput::Sometimes(what));
     }
 
-    /// Whether what cores ask of the application is lost at present.
+    /// True while requests of cores are lost.
     #[must_use]
     pub fn loses_requests(&self) -> bool {
         self.drawers.loses_requests
     }
 
-    /// The node stops, and is started again.
+    /// Stops the node, which is then started again.
     pub fn halt(&mut self, reason: String) {
         self.drawers.outputs.push_back(MachineOutput::Halt { reason });
     }

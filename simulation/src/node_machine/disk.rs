@@ -1,4 +1,4 @@
-//! What survives a crash of a node, and what a crash and rot do to it.
+//! The state of a node that survives a crash, and the effects of crashes and rot on it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,22 +14,22 @@ use super::ledger::Mismatch;
 use super::{Application, Ledger};
 use crate::world::{Damage, Folder, Loss};
 
-/// A node's disk: its files, what its application keeps, and what the log on it must hold.
+/// A node's disk: its files, the state that its application keeps, and the content that its log must have.
 pub struct NodeDisk<A: Application> {
     pub(super) files: MemoryDisk,
     pub(super) incarnation: u64,
-    /// Attempts to start from it.
+    /// Number of attempts to start from it.
     pub(super) starts: u32,
     /// The start counter of the last start.
     pub(super) start_counter: u32,
     pub(super) ledger: Ledger,
     streams: BTreeMap<GroupId, StreamId>,
     pub(super) kept: A::Kept,
-    /// What the last crash took, until the log was opened again.
+    /// The loss of the last crash, until the log was opened again.
     pub(super) last_loss: Option<Loss>,
-    /// What cores ask of the application is lost.
+    /// True while requests of cores are lost.
     pub(super) loses_requests: bool,
-    /// A write may have gone elsewhere, once.
+    /// True if a write may have gone to a wrong place, once.
     is_misdirected: bool,
 }
 
@@ -55,13 +55,13 @@ impl<A: Application> NodeDisk<A> {
         &self.files
     }
 
-    /// What the application keeps.
+    /// The state that the application keeps.
     #[must_use]
     pub fn kept(&self) -> &A::Kept {
         &self.kept
     }
 
-    /// What is durable of a group, if anything was ever written of it.
+    /// The durable content of a group, if anything was ever written for it.
     #[must_use]
     pub fn durable(&self, group: GroupId) -> Option<&super::Kept> {
         self.ledger.durable(*self.streams.get(&group)?)
@@ -77,11 +77,11 @@ impl<A: Application> NodeDisk<A> {
         }
     }
 
-    /// Opens the log by `open`, and holds it against what it must hold; says what is wrong with it.
+    /// Opens the log with `open`, and compares it with its required content. Returns the violation if they differ.
     ///
     /// # Errors
-    /// When it does not open. A write of the opening itself may land on what was read before it: the log names that damage once it
-    /// is read again, and the node does not start either.
+    /// When it does not open. A write during opening may damage bytes that were read before. The log reports this
+    /// damage the next time it reads them, and the node does not start then either.
     pub(super) fn verify(
         &mut self,
         open: impl FnOnce(&mut Self) -> Result<Opened<MemoryDisk>, String>,
@@ -113,15 +113,15 @@ impl<A: Application> NodeDisk<A> {
         outcome.map(|()| None)
     }
 
-    /// Before the disk is used again: a misdirected write is undone where it hit the last batch that was acknowledged, as rot spares it.
-    /// Behind that nothing testifies, and to lose it unseen is more than a protocol bears.
+    /// Called before the disk is used again: undoes a misdirected write if it hit the last acknowledged batch, which
+    /// rot spares too. The log cannot detect the loss of its last batch, and no protocol survives an undetected loss.
     pub(super) fn spare_newest(&self) {
         if self.is_misdirected {
             self.files.restore_newest();
         }
     }
 
-    /// Ends whoever used the disk.
+    /// Stops the process that used the disk.
     pub(super) fn crash(&mut self, loss: Loss, random: &mut Random) {
         self.last_loss = Some(loss);
         self.files.crash(match loss {
@@ -133,7 +133,7 @@ impl<A: Application> NodeDisk<A> {
         });
     }
 
-    /// Damages the disk; says whether there was anything to damage.
+    /// Damages the disk. Returns false if there was nothing to damage.
     pub(super) fn damage(&mut self, damage: Damage, random: &mut Random) -> bool {
         match damage {
             Damage::BitRot => return self.rot(random),
@@ -152,7 +152,7 @@ impl<A: Application> NodeDisk<A> {
         true
     }
 
-    /// Takes a folder away, with all that is in it. Says whether anything was.
+    /// Removes a folder with its content. Returns false if there was none.
     pub(super) fn lose_folder(&mut self, folder: Folder) -> bool {
         let root = Path::new(match folder {
             Folder::Log => "log",
@@ -170,7 +170,7 @@ impl<A: Application> NodeDisk<A> {
         !lost.is_empty()
     }
 
-    /// Ends what can be ended of it.
+    /// Ends the damage as far as it can be ended.
     pub(super) fn mend(&self, damage: Damage) {
         match damage {
             Damage::BitRot => {}
@@ -182,8 +182,8 @@ impl<A: Application> NodeDisk<A> {
         }
     }
 
-    /// Flips a bit of something durable, anywhere but where the log itself cannot tell rot from a torn tail: in the last batch that it
-    /// acknowledged, behind which nothing testifies.
+    /// Flips a bit of something durable, but not in the last batch that the log acknowledged: there the log cannot tell
+    /// rot from a torn tail, because no later batch proves that it was complete.
     fn rot(&self, random: &mut Random) -> bool {
         let paths = self.files.paths();
         let newest = paths.iter().rfind(|path| path.to_string_lossy().contains("segment-")).cloned();
@@ -214,5 +214,5 @@ impl<A: Application> fmt::Debug for NodeDisk<A> {
     }
 }
 
-/// Two of the largest batches: so much may have been acknowledged with one sync.
+/// The size of two of the largest batches, which may have been acknowledged with one sync.
 const UNPROVEN_BYTES: u64 = 2 * super::BATCH_BYTES_MAX;

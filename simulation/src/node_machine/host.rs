@@ -1,4 +1,5 @@
-//! A bare core hosted on the nodes, with the application around it that commands it, listens to it and does what it requests.
+//! A core hosted on the nodes, with an application around it that sends it commands, receives its events and answers
+//! its requests.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -16,55 +17,55 @@ use crate::world::{Answer, ClusterLaws, Movements, NodeView, Observation};
 
 /// A core that a node hosts, and the application around it.
 ///
-/// A crash takes the guest and leaves what it keeps ([`GuestDesk::kept`]).
+/// A crash destroys the guest, except the state in [`GuestDesk::kept`].
 pub trait Guest: Sized + 'static {
     /// The core.
     type Core: Protocol<Message: Debug> + Hostable;
-    /// What is equal for all nodes of a run.
+    /// Settings that all nodes of a run share.
     type Setup: Clone + Send + 'static;
-    /// What a client asks.
+    /// A client's call.
     type Call: Clone + Debug + Hash;
-    /// What a client is told when what it asked is done.
+    /// The answer to a call that was done.
     type Answer: Clone + Debug;
-    /// What it keeps over a crash, durable as soon as it is changed.
+    /// State that it keeps over a crash, durable as soon as it is changed.
     type Kept: Clone + Default + Debug;
 
-    /// What a long enough campaign must reach.
+    /// Events that a long enough campaign must reach.
     const EXPECTED: &'static [&'static str];
 
-    /// The core's configuration on a node.
+    /// Makes the core's configuration on a node.
     fn config(setup: &Self::Setup, start: &GroupStart) -> <Self::Core as Protocol>::Config;
 
-    /// Starts on a node that was just opened.
+    /// Starts the guest on a node that was just opened.
     fn start(setup: &Self::Setup, desk: &mut GuestDesk<'_, '_, Self>) -> Self;
 
-    /// A client calls: command the core, and answer now or later.
+    /// Handles a client's call: commands the core, and answers now or later.
     fn call(&mut self, desk: &mut GuestDesk<'_, '_, Self>, call: u64, what: Self::Call);
 
-    /// The core tells of something.
+    /// Handles an event of the core.
     fn event(&mut self, desk: &mut GuestDesk<'_, '_, Self>, event: <Self::Core as Protocol>::Event);
 
-    /// The core wants something done. What is returned answers it; nothing leaves it without an answer.
+    /// Carries out a request of the core and returns the answer; `None` leaves it without an answer.
     ///
-    /// Requests are done at once or after a while, in any order, and their answers take a while as well, or are lost.
+    /// Requests are carried out at once or after a while, in any order. Their answers take a while too, or are lost.
     fn request(
         &mut self,
         desk: &mut GuestDesk<'_, '_, Self>,
         request: <Self::Core as Protocol>::Request,
     ) -> Option<<Self::Core as Protocol>::Answer>;
 
-    /// What is to be seen of the core from outside.
+    /// The state of the core that is visible from outside.
     fn observe(&self, core: &Self::Core) -> Observation;
 }
 
-/// What is equal for all nodes that host a [`Guest`].
+/// Settings that all nodes with a [`Guest`] share.
 #[derive(Clone, Debug)]
 pub struct HostSetup<G: Guest> {
-    /// The guest's own.
+    /// Settings of the guest.
     pub guest: G::Setup,
-    /// A request is done, and answered, within so long. A few take ten times as long.
+    /// Longest time in which a request is carried out and answered. A few take ten times as long.
     pub within: Duration,
-    /// Of a hundred answers to requests, so many are lost.
+    /// Percentage of answers to requests that are lost.
     pub lost_percent: u64,
 }
 
@@ -75,7 +76,7 @@ pub struct Host<G: Guest> {
     lost_percent: u64,
 }
 
-/// What a host puts off.
+/// A reminder of a host.
 pub struct Due<G: Guest>(Put<G::Core>);
 
 enum Put<P: Protocol> {
@@ -83,7 +84,7 @@ enum Put<P: Protocol> {
     Complete(Ticket, P::Answer),
 }
 
-/// Where a [`Guest`] sits.
+/// A [`Guest`]'s access to its node.
 pub struct GuestDesk<'a, 'b, G: Guest> {
     desk: &'a mut Desk<'b, Host<G>>,
 }
@@ -95,24 +96,24 @@ impl<G: Guest> GuestDesk<'_, '_, G> {
         self.desk.now()
     }
 
-    /// Which node it is.
+    /// Id of the node.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.desk.node().identity().node
     }
 
-    /// The node that the core runs on, with all that it knows.
+    /// The node that the core runs on.
     #[must_use]
     pub fn whole_node(&self) -> &Node {
         self.desk.node()
     }
 
-    /// What outlives a crash.
+    /// The state that outlives a crash.
     pub fn kept(&mut self) -> &mut G::Kept {
         self.desk.kept()
     }
 
-    /// Chance, drawn from the run's seed.
+    /// Random numbers from the run's seed.
     pub fn random(&mut self) -> &mut Random {
         self.desk.random()
     }
@@ -122,13 +123,13 @@ impl<G: Guest> GuestDesk<'_, '_, G> {
         self.desk.call_id().0
     }
 
-    /// Commands the core.
+    /// Gives the core a command.
     pub fn command(&mut self, command: <G::Core as Protocol>::Command) {
-        // A group that has panicked has halted the node.
+        // If a group has panicked, the node has halted already.
         let _ = self.desk.enter(GROUP, |hosted: &mut Hosted<G::Core>, now| hosted.command(now, command));
     }
 
-    /// Looks at the core.
+    /// The core, if it has not panicked.
     pub fn core(&self) -> Option<&G::Core> {
         self.desk.node().group::<Hosted<G::Core>>(GROUP).map(Hosted::core)
     }
@@ -138,14 +139,15 @@ impl<G: Guest> GuestDesk<'_, '_, G> {
         self.desk.answer(call, answer);
     }
 
-    /// Something happened that a campaign ought to reach.
+    /// Notes an event that a campaign must reach.
     pub fn sometimes(&mut self, what: &'static str) {
         self.desk.sometimes(what);
     }
 }
 
 impl<G: Guest> NodeSetup<Host<G>> {
-    /// Nodes that host a guest as `schedule` has it, with a small log drawn from its seed. Requests take up to 20 ms.
+    /// Settings for nodes that host a guest under `schedule`, with a small log whose sizes are drawn from its seed.
+    /// Requests take up to 20 ms.
     #[must_use]
     pub fn hosted(schedule: &Schedule, guest: G::Setup) -> Self {
         let mut random = Random::new(schedule.seed ^ 0x686f_7374);
@@ -175,7 +177,7 @@ impl<G: Guest> Host<G> {
         let _ = desk.enter(GROUP, |hosted: &mut Hosted<G::Core>, _| hosted.listen(id));
     }
 
-    /// A while within which something is done.
+    /// A random time within which something is done.
     fn while_us(&self, desk: &mut Desk<'_, Self>) -> Duration {
         let most = u64::try_from(self.within.as_micros()).unwrap_or(u64::MAX).max(1);
         let times = if desk.random().between(0, 20) == 0 { 10 } else { 1 };
@@ -195,7 +197,8 @@ impl<G: Guest> Host<G> {
         let _ = desk.enter(GROUP, |hosted: &mut Hosted<G::Core>, now| hosted.complete(now, ticket, answer));
     }
 
-    /// It is done at once and told later, or done later: a crash in between finds it done, or not.
+    /// Carries out a request at once and answers later, or carries it out later, so that a crash in between finds it
+    /// done or not done.
     fn on_request(&mut self, desk: &mut Desk<'_, Self>, ticket: Ticket, request: <G::Core as Protocol>::Request) {
         if desk.loses_requests() {
             return desk.sometimes("a request was lost");
@@ -291,11 +294,12 @@ pub struct HostLaws<G: Guest> {
     movements: Movements,
 }
 
-/// A law of the end, over nodes that host a guest.
+/// A law that is checked at the end, over nodes that host a guest.
 pub type AtEnd<G> = Box<dyn FnMut(&[NodeView<'_, NodeMachine<Host<G>>>]) -> Result<(), Violation>>;
 
 impl<G: Guest> HostLaws<G> {
-    /// These laws of the core after every step, and this one when everything was healed for long.
+    /// Makes a set of laws of the core, which are checked after every step, and a law that is checked at the end, long
+    /// after everything was healed.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<G::Core>>>, at_end: AtEnd<G>) -> Self {
         Self { laws, at_end, movements: Movements::default() }

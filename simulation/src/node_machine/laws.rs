@@ -1,4 +1,4 @@
-//! What must hold across nodes that replicate a state machine.
+//! Laws that hold across nodes that replicate a state machine.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,24 @@ use super::{NodeMachine, check_nodes};
 use crate::log_time::{LogTimePace, Look};
 use crate::world::{ClusterLaws, Machine, NodeView, Observation, converged};
 
-/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum, equally far
-/// applied logs give equal states, and each node's log keeps what was acknowledged.
+/// The core's own laws, and those that need more than the cores: a committed entry is durable on a quorum; logs applied
+/// up to the same index give equal states; and each node's log keeps what was acknowledged.
 pub struct ReplicaLaws<V: Service> {
     laws: Vec<Box<dyn Law<V::Log>>>,
     committed: LogIndex,
-    /// The state at each applied index, as first seen.
+    /// The state at each applied index, as it was first seen.
     digests: BTreeMap<u64, u64>,
-    /// Each node as it was last looked at, and the changes it had seen by then.
+    /// Each node as it was last checked, with its number of changes at that time.
     seen: BTreeMap<NodeId, (u64, Observation)>,
-    /// Whether each node ran when it was last looked at: one that stopped may have forgotten what it had shown to nobody.
+    /// True for each node that ran when it was last checked. A node that stopped may have forgotten state that no other
+    /// node saw.
     is_up: BTreeMap<NodeId, bool>,
     looks: u64,
     log_time: LogTimePace,
 }
 
 impl<V: Service> ReplicaLaws<V> {
-    /// These laws of the core, and the others.
+    /// Makes a set of the core's laws and the other laws.
     #[must_use]
     pub fn new(laws: Vec<Box<dyn Law<V::Log>>>) -> Self {
         Self {
@@ -40,7 +41,7 @@ impl<V: Service> ReplicaLaws<V> {
         }
     }
 
-    /// What the node was when it was last looked at, and what it is, if that is not the same.
+    /// The node at the last check and now, if it has changed.
     fn has_moved(&mut self, view: &NodeView<'_, NodeMachine<Replicated<V>>>) -> Option<(Observation, Observation)> {
         let before = self.seen.get(&view.node);
         if before.is_some_and(|(changes, _)| *changes == view.changes) {
@@ -60,10 +61,11 @@ impl<V: Service> ReplicaLaws<V> {
         Err(Violation { law: "equal state at equal index", detail })
     }
 
-    /// Looks at all nodes, and says which applied something since they were last looked at, and up to where.
+    /// Checks all nodes. Returns the nodes that applied something since the last check, and the index that each
+    /// reached.
     ///
     /// # Errors
-    /// When a law is broken, and how.
+    /// When a law is broken; the violation says how.
     pub fn look(
         &mut self,
         nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
@@ -122,9 +124,10 @@ fn check_durable<V: Service>(
     nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
 ) -> Result<(), Violation> {
     let term_at = |view: &NodeView<'_, NodeMachine<Replicated<V>>>| view.disk.durable(REPLICA_GROUP)?.term_at(index);
-    // Whoever says so has it, unless it has compacted it. Another entry in its place is no copy.
+    // The node that reports the index has the entry, unless it has compacted it. Another entry in its place does not
+    // count as a copy.
     let term = nodes.iter().find(|view| view.node == by).and_then(term_at);
-    // What a lost disk held is not known any more: it may have been one of the copies.
+    // The content of a lost disk is unknown: it may have been one of the copies.
     let has_it = |view: &&NodeView<'_, NodeMachine<Replicated<V>>>| {
         let is_compacted = view.disk.durable(REPLICA_GROUP).is_some_and(|kept| kept.base() >= index);
         let here = term_at(view);
@@ -138,5 +141,5 @@ fn check_durable<V: Service>(
     Err(Violation { law: "committed is durable on a quorum", detail })
 }
 
-/// The cores are looked at when something shows, and otherwise every so many steps.
+/// The cores are checked when a node has visibly changed, and otherwise after this number of steps.
 const LOOKS_APART: u64 = 16;

@@ -1,4 +1,5 @@
-//! What a node's log must hold: what was acknowledged, and some of what was written after it, in order.
+//! The required content of a node's log: everything that was acknowledged, and the first part of what was written after
+//! it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,63 +9,63 @@ use quorate_runtime::StreamId;
 use quorate_wal::Wal;
 use quorate_wal::disk::MemoryDisk;
 
-/// What was given to a log, kept beside it as simply as can be, so that the log can be held against it.
+/// The operations given to a log, kept beside it in the simplest form, so that the log can be compared with them.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// What is durable, by stream.
+    /// The durable content, by stream.
     streams: BTreeMap<StreamId, Kept>,
-    /// What was written since, in the order it was: a crash keeps the first of it, each whole or not at all.
+    /// Writes since then, in order. A crash keeps the first ones, each completely or not at all.
     written: VecDeque<(StreamId, Vec<Operation>)>,
 }
 
-/// Why a log that was just opened is not as it must be.
+/// Reason why a log that was just opened is not as it must be.
 pub(super) enum Mismatch {
-    /// The log itself says that it cannot read something.
+    /// The log reports that it cannot read something.
     Unreadable(String),
-    /// Something that was acknowledged is missing, or something is there that was never written.
+    /// Acknowledged content is missing, or there is content that was never written.
     Different(String),
 }
 
-/// What one stream holds.
+/// Content of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     state: Option<Bytes>,
     commit_hint: LogIndex,
     base: (LogIndex, Term),
-    /// The term and the checksum of each entry behind the base.
+    /// The term and the checksum of each entry after the base.
     entries: VecDeque<(Term, u32)>,
-    /// The newest record of each key, and when it was written.
+    /// The newest record of each key, and the time at which it was written.
     journal: BTreeMap<u64, (u64, Bytes)>,
     checkpoint: Option<(u64, u64)>,
-    /// Checkpoints under way, and when each was begun.
+    /// Checkpoints under way, and the time at which each was begun.
     begun: BTreeMap<u64, u64>,
-    /// Goes up with every operation: when something was written.
+    /// A counter of operations, which serves as the time of a write.
     clock: u64,
 }
 
 impl Ledger {
-    /// What is durable of a stream.
+    /// The durable content of a stream.
     #[must_use]
     pub fn durable(&self, stream: StreamId) -> Option<&Kept> {
         self.streams.get(&stream)
     }
 
-    /// Something was handed to the log.
+    /// Notes that operations were given to the log.
     pub(super) fn wrote(&mut self, stream: StreamId, operations: Vec<Operation>) {
         self.written.push_back((stream, operations));
     }
 
-    /// All that was handed to the log is durable.
+    /// Notes that all operations given to the log are durable.
     pub(super) fn synced(&mut self) {
         for (stream, operations) in self.written.drain(..) {
             self.streams.entry(stream).or_default().write(&operations);
         }
     }
 
-    /// Holds a log that was just opened against what it must hold; from then on that is what it holds.
+    /// Compares a log that was just opened with its required content, and adopts its content from then on.
     ///
     /// # Errors
-    /// When it is not as it must be.
+    /// When they differ.
     pub(super) fn verify(&mut self, log: &Wal<MemoryDisk>, streams: &[StreamId]) -> Result<(), Mismatch> {
         let found = streams.iter().map(|stream| Found::read(log, *stream)).collect::<Result<Vec<_>, _>>();
         self.adopt(&found.map_err(Mismatch::Unreadable)?).map_err(Mismatch::Different)
@@ -90,7 +91,7 @@ impl Ledger {
         })
     }
 
-    /// A state record may be newer than all else: it is safe to adopt alone.
+    /// A state record may be newer than the rest: it is safe to adopt alone.
     fn adopt_states(&mut self, found: &[Found]) -> Result<(), String> {
         for Found { stream, recovery, .. } in found {
             let kept = self.streams.entry(*stream).or_default();
@@ -109,7 +110,7 @@ impl Ledger {
     }
 }
 
-/// What one stream of a log that was just opened holds.
+/// Content of one stream in a log that was just opened.
 struct Found {
     stream: StreamId,
     recovery: Recovery,
@@ -127,13 +128,13 @@ impl Found {
 }
 
 impl Kept {
-    /// The entry just before the first.
+    /// Index of the entry before the first one.
     #[must_use]
     pub fn base(&self) -> LogIndex {
         self.base.0
     }
 
-    /// The last entry; the base when there is none.
+    /// Index of the last entry; equal to the base if there are no entries.
     #[must_use]
     pub fn last(&self) -> LogIndex {
         self.base.0.plus(self.entries.len() as u64)
@@ -203,7 +204,7 @@ impl Kept {
         }
     }
 
-    /// What is other in a recovered stream, its state record left out.
+    /// The difference to a recovered stream, without its state record.
     fn difference(&self, found: &Found) -> Option<String> {
         let Found { recovery: found, journal, .. } = found;
         if found.base != self.base || found.last != self.last() {

@@ -1,4 +1,4 @@
-//! What nodes say to each other: frames, as they go over the real transport.
+//! Messages between nodes: frames, as they travel over the real transport.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,7 +12,7 @@ use quorate_transport::{ChannelId, Frame};
 use super::Application;
 use crate::flipped::flip_bit_of_entries;
 
-/// A frame on its way. Copies that the network makes of it know of each other.
+/// A frame on its way. The copies that the network makes of a frame share one flag.
 pub struct NodeMessage<A> {
     pub(super) frame: Frame,
     has_arrived: Rc<Cell<bool>>,
@@ -37,8 +37,8 @@ impl<A> NodeMessage<A> {
         true
     }
 
-    /// The frame, as far as the transport may hand it over: once. Cores are given it again, since they must bear more than the
-    /// transport does to them.
+    /// The frame if the transport may deliver it, which it may once. Frames for cores are delivered again, because
+    /// cores must tolerate more than the transport does.
     pub(super) fn arrive(self) -> Option<Frame> {
         let is_copy = self.has_arrived.replace(true);
         (!is_copy || self.frame.channel() >= ChannelId::FIRST_CORE).then_some(self.frame)

@@ -1,5 +1,5 @@
-//! The shipped node, whole: `Node` with its groups, the write-ahead log, the snapshot store, frames. Only the tokio shell, the
-//! files and the sockets are replaced.
+//! The shipped node, complete: `Node` with its groups, the write-ahead log, the snapshot store, and frames. Only the
+//! tokio shell, the files and the sockets are replaced.
 
 mod application;
 mod disk;
@@ -35,18 +35,18 @@ use crate::schedule::FaultKind;
 use crate::world::{Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation};
 use application::Drawers;
 
-/// What is equal for all nodes that run `A`.
+/// Settings that all nodes with the application `A` share.
 #[derive(Debug)]
 pub struct NodeSetup<A: Application> {
-    /// How many nodes there are: 1 to this, all of them voters.
+    /// Number of nodes. Their ids run from 1 to this number, and all are voters.
     pub nodes: u64,
-    /// What chance is drawn from.
+    /// Seed of the random numbers.
     pub seed: u64,
     /// Sizes of the log.
     pub log: quorate_wal::Settings,
-    /// Bytes of the log's newest entries that a group starts with in memory.
+    /// Number of bytes of the log's newest entries that a group has in memory at its start.
     pub tail_bytes_max: usize,
-    /// The application's own.
+    /// Settings of the application.
     pub application: A::Setup,
 }
 
@@ -57,24 +57,24 @@ pub struct NodeMachine<A: Application> {
     scribe: Scribe<MemoryDisk>,
     reader: Reader<MemoryDisk>,
     snapshots: Snapshots<MemoryDisk>,
-    /// What waits for the log while a set is on its way.
+    /// Writes that wait for the log while a set of writes is on its way to the disk.
     queue: VecDeque<Submission>,
-    /// The set on its way to the disk, and its token.
+    /// The set of writes on its way to the disk, and its token.
     writing: Option<(u64, Vec<WriteCompletion>)>,
-    /// When the log is next to look for room, while it is short of it.
+    /// Time at which the log next looks for room, while it has too little.
     room_at: Option<Instant>,
-    /// Snapshot operations of each lane that wait for the one under way there, in order.
+    /// Snapshot operations of each lane that wait for the current one, in order.
     snapshot_queues: BTreeMap<SnapshotLane, VecDeque<SnapshotWork>>,
     /// Lanes on which an operation is under way.
     busy_lanes: BTreeSet<SnapshotLane>,
-    /// What else the disk, or another thread, was asked, by token.
+    /// Other pending work of the disk or of other threads, by token.
     work: BTreeMap<u64, Work>,
-    /// Peers that nothing can be sent to.
+    /// Peers to which nothing can be sent.
     unlinked: BTreeSet<NodeId>,
-    /// Frames that could not be sent, told to the node before its deadline.
+    /// Frames that could not be sent. The node is told before its deadline.
     unsent: Vec<(NodeId, Origin)>,
     is_poisoned: bool,
-    /// Which start of its disk it is, and when it took its last input.
+    /// Number of the start of its disk, and the time of its last input.
     start: u32,
     now: Now,
     drawers: Drawers<A>,
@@ -85,7 +85,7 @@ pub struct NodeMachine<A: Application> {
 
 type SnapshotWork = (GroupId, Ticket, SnapshotOperation);
 
-/// What was asked, or its result where that was had at once and is only told later.
+/// Pending work, or a result that is known already but reported later.
 enum Work {
     Load { stream: StreamId, ticket: Ticket, range: LoadRange },
     Snapshot(SnapshotWork),
@@ -94,14 +94,14 @@ enum Work {
 }
 
 impl<A: Application> NodeSetup<A> {
-    /// The power that was cut is cut again while the node recovers, at whatever change of the disk, sometimes.
+    /// After a power cut, the power sometimes fails again while the node recovers, at any change of the disk.
     fn crash_while_opening(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) {
         let Some(loss) = disk.last_loss.take().filter(|loss| *loss != Loss::Nothing) else { return };
         let mut random = Random::new(self.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ RECOVERY);
         while random.between(0, 4) == 0 {
             disk.starts += 1;
             disk.files.power_off_after(random.between(0, CHANGES_OF_OPENING));
-            // Whether it was done before the power went does not matter.
+            // It does not matter whether opening was complete before the power failed.
             drop(self.open(node, now, disk));
             disk.crash(loss, &mut random);
         }
@@ -124,7 +124,7 @@ impl<A: Application> NodeSetup<A> {
         };
         let draw = || {
             let drawn = (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64());
-            // The first draw of a new directory is for its incarnation.
+            // The first random number of a new directory is its incarnation.
             let is_first = !std::mem::replace(&mut is_drawn, true) && disk.start_counter == 0;
             Ok(if is_first { incarnation.0 } else { drawn })
         };
@@ -145,10 +145,10 @@ impl<A: Application> NodeMachine<A> {
         &self.application
     }
 
-    /// What the node itself did wrong, whatever runs on it: its log lost what was acknowledged.
+    /// Checks the laws of the node itself, which do not depend on the application: its log keeps what was acknowledged.
     ///
     /// # Errors
-    /// When it did.
+    /// When a law was broken.
     pub fn check(&self) -> Result<(), Violation> {
         self.broken.clone().map_or(Ok(()), Err)
     }
@@ -267,7 +267,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         }
     }
 
-    /// What could not be sent is told in the next round, which begins at once.
+    /// Frames that could not be sent are reported in the next round, which begins at once.
     fn deadline(&self) -> Option<Instant> {
         if !self.unsent.is_empty() {
             return Some(Instant::ZERO);
@@ -320,22 +320,22 @@ impl<A: Application> Machine for NodeMachine<A> {
         self.application.observe(&self.node)
     }
 
-    /// Whether every initial voter has met this node, and it has met them: a voter that is wiped before that keeps those that it
-    /// had not met from voting.
+    /// True if this node has been introduced to every initial voter, and they to it. If a voter is wiped before that,
+    /// voters that had not met it cannot vote.
     fn is_founded(&self) -> bool {
         self.node.groups().all(|(group, _)| self.node.voting_bar(group).is_none())
     }
 }
 
-/// Looks at every node that runs for laws of its own: see [`NodeMachine::check`].
+/// Checks the laws of every running node itself: see [`NodeMachine::check`].
 ///
 /// # Errors
-/// When one is broken.
+/// When a law is broken.
 pub fn check_nodes<A: Application>(nodes: &[NodeView<'_, NodeMachine<A>>]) -> Result<(), Violation> {
     nodes.iter().filter_map(|view| view.machine).try_for_each(NodeMachine::check)
 }
 
-/// Sizes of a log in which segments are begun, freed and moved all the time.
+/// Sizes of a log in which segments are begun, freed and moved very often.
 pub fn small_log(random: &mut Random) -> quorate_wal::Settings {
     quorate_wal::Settings {
         segment_bytes: random.between(2, 9) * (16 << 10),
@@ -346,18 +346,18 @@ pub fn small_log(random: &mut Random) -> quorate_wal::Settings {
     }
 }
 
-/// The incarnation of a node's n-th disk.
+/// The incarnation of a node's disk with this number.
 fn incarnation_of(node: NodeId, number: u64) -> Incarnation {
     Incarnation((u128::from(node.0) << 64) | u128::from(number))
 }
 
 const CLUSTER: u128 = 0x7175_6f72_6174_6520_7369_6d75_6c61_7465;
-/// Frames are bounded by what groups put into them.
+/// Groups bound the size of frames by their content.
 const FRAME_BYTES_MAX: usize = 2 << 20;
 const BATCH_BYTES_MAX: u64 = 20 << 10;
 const DESK: u64 = 0x6465_736b;
 const RECOVERY: u64 = 0x7265_636f_7665_7279;
-/// So many changes of the disk lie at most between the moment of a crash and the one at which the power is gone.
+/// Largest number of disk changes between the moment of a crash and the moment when the power is gone.
 const CHANGES_BEFORE_CRASH: u64 = 16;
-/// About as many as opening makes.
+/// Approximate number of disk changes during opening.
 const CHANGES_OF_OPENING: u64 = 40;

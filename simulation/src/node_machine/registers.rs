@@ -1,4 +1,4 @@
-//! Registers and lists as a replicated service, for the clients that bare cores are run with as well.
+//! Registers and lists as a replicated service, for the same clients that run on bare cores.
 
 use std::io;
 use std::marker::PhantomData;
@@ -41,7 +41,7 @@ impl StateMachine for Registers {
     type Snapshot = Registers;
 
     /// # Panics
-    /// When the command is none of [`Request::encode`].
+    /// When the command was not made by [`Request::encode`].
     fn apply(&mut self, _: ApplyContext, command: Bytes) -> Bytes {
         encode(&Registers::apply(self, &Request::decode(&command).expect("a request")))
     }

@@ -21,62 +21,62 @@ use super::{Application, Desk, NodeSetup, small_log};
 use crate::schedule::{FaultKind, Schedule};
 use crate::world::{Answer, Observation, reached};
 
-/// A state machine on a replicated log, and what its clients ask of it.
+/// A state machine on a replicated log, and the calls of its clients.
 pub trait Service: 'static {
     /// The log.
     type Log: ReplicatedLog<Message: Debug> + Hostable;
     /// The state machine.
     type State: StateMachine;
-    /// What a client asks.
+    /// A client's call.
     type Call: Clone + Debug + Hash;
-    /// What a client is told when what it asked is done.
+    /// The answer to a call that was done.
     type Answer: Clone + Debug;
 
-    /// How a call is asked of a replica.
+    /// Converts a call into a request to a replica.
     fn ask(call: &Self::Call) -> Ask;
 
-    /// What a client is told, by the state machine's response to its command.
+    /// Converts the state machine's response to a command into the client's answer.
     fn response(call: &Self::Call, response: Bytes) -> Answer<Self::Answer>;
 
-    /// What a client is told, by the state that its read met.
+    /// Answers a client from the state that its read found.
     fn read(call: &Self::Call, state: &Self::State) -> Answer<Self::Answer>;
 }
 
-/// How a call is asked of a replica.
+/// A request to a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// With this command.
+    /// Propose this command.
     Propose(Bytes),
-    /// With a linearizable read.
+    /// Make a linearizable read.
     Read,
 }
 
 /// Makes a node's configuration of the log.
 pub type MakeConfig<L> = Arc<dyn Fn(&GroupStart) -> <L as Protocol>::Config + Send + Sync>;
 
-/// What is equal for all nodes that replicate a [`Service`].
+/// Settings that all nodes that replicate a [`Service`] share.
 pub struct ReplicaSetup<V: Service> {
     /// A node's configuration of the log.
     pub config: MakeConfig<V::Log>,
     /// Bounds and times of the replicas.
     pub settings: ReplicaSettings,
-    /// The state machine before the first command.
+    /// Makes the initial state of the state machine.
     pub state: fn() -> V::State,
-    /// Of a hundred commands, so many are proposed in a session, and tried again when their outcome is unknown.
+    /// Percentage of commands that are proposed in a session, and tried again when their outcome is unknown.
     pub session_percent: u64,
-    /// A session ends after so long without a command.
+    /// Time without a command after which a session ends.
     pub session_timeout: Duration,
-    /// Of a hundred commands outside of the session whose outcome is unknown, so many are simply proposed again, as careless
-    /// clients do: they may be applied twice.
+    /// Percentage of commands outside the session that are simply proposed again when their outcome is unknown, as
+    /// careless clients do. These may be applied twice.
     pub careless_percent: u64,
-    /// Commands of the session are tried again after up to so many times 200 ms.
+    /// Commands of the session are tried again after up to this number times 200 ms.
     pub retry_slowness: u32,
 }
 
 /// One replica of a [`Service`], and the clients that call its node.
 ///
-/// A command whose outcome is unknown is tried again in its session, a few times: for the client it stays one call. Commands
-/// outside of the session are proposed once.
+/// A command of unknown outcome is tried again a few times in its session; for the client it stays one call. Commands
+/// outside the session are proposed once.
 pub struct Replicated<V: Service> {
     asked: BTreeMap<CallId, Asked<V::Call>>,
     session: Session,
@@ -85,12 +85,12 @@ pub struct Replicated<V: Service> {
     careless_percent: u64,
     retry_slowness: u32,
     leads: (bool, u64),
-    /// The state's digest at this applied index, so that it is not made anew at every look.
+    /// The digest of the state at this applied index, so that it is not computed again at every check.
     digest: Cell<(LogIndex, u64)>,
     service: PhantomData<fn(V)>,
 }
 
-/// What a replica was asked.
+/// A pending request to a replica.
 enum Asked<C> {
     Session,
     Command(Command<C>),
@@ -111,11 +111,11 @@ struct Command<C> {
     call: u64,
     what: C,
     bytes: Bytes,
-    /// How often it was tried again.
+    /// Number of times that it was tried again.
     retries: u32,
 }
 
-/// What a replica's application puts off.
+/// A reminder of a replica's application.
 pub struct Later<C>(Put<C>);
 
 enum Put<C> {
@@ -124,8 +124,8 @@ enum Put<C> {
 }
 
 impl<V: Service> NodeSetup<Replicated<V>> {
-    /// Nodes that replicate a service as `schedule` has it, with small sizes and short times, drawn from its seed: what is rare on a
-    /// large log happens all the time on a small one.
+    /// Settings for nodes that replicate a service under `schedule`, with small sizes and short times drawn from its
+    /// seed: events that are rare on a large log are frequent on a small one.
     #[must_use]
     pub fn replicated(schedule: &Schedule, config: MakeConfig<V::Log>, state: fn() -> V::State) -> Self {
         let mut random = Random::new(schedule.seed ^ 0x0072_6570_6c69_6361);
@@ -140,7 +140,7 @@ impl<V: Service> NodeSetup<Replicated<V>> {
             catch_up_entries: 100,
             ..ReplicaSettings::default()
         };
-        // In every second run sessions end early, and clients try again so late that theirs may be over.
+        // In every second run sessions end early, and clients try again so late that their session may have ended.
         let is_hasty = !schedule.seed.is_multiple_of(2);
         let application = ReplicaSetup {
             config,
@@ -158,7 +158,7 @@ impl<V: Service> NodeSetup<Replicated<V>> {
 
 impl<V: Service> Replicated<V> {
     fn on_replica(desk: &mut Desk<'_, Self>, f: impl FnOnce(&mut Replica<V::Log, V::State>, quorate_protocol::Now)) {
-        // A group that has panicked has halted the node.
+        // If a group has panicked, the node has halted already.
         let _ = desk.enter(REPLICA_GROUP, f);
     }
 

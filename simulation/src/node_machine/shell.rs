@@ -1,4 +1,4 @@
-//! What the tokio shell does on a real node: carries out what the node wants, and tells it what became of it.
+//! The work of the tokio shell on a real node: it carries out the node's outputs and reports the results.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use quorate_wal::{Completions, Report, Submission, Work as LogWork};
 use super::{Application, Desk, NodeDisk, NodeMachine, NodeMessage, SnapshotWork, Work};
 use crate::world::{MachineOutput, reached};
 
-/// What nodes reach sooner or later, whatever runs on them.
+/// Events that nodes reach sooner or later, with any application.
 pub const EXPECTED_OF_NODES: &[&str] = &[
     reached::TAIL_TORN,
     reached::LOG_POISONED,
@@ -35,7 +35,7 @@ impl<A: Application> NodeMachine<A> {
             }
             NodeOutput::Write(writes) => self.submit(disk, writes),
             NodeOutput::Load { stream, ticket, range } => {
-                // It is read when it is asked for, or when the answer comes: the log may have moved on by then.
+                // The read happens now or when its answer is due; the log may have moved on by then.
                 let work = if self.flip() {
                     let result = self.reader.load(stream, &range);
                     Work::Tell(NodeInput::Loaded { stream, ticket, result })
@@ -95,15 +95,15 @@ impl<A: Application> NodeMachine<A> {
         self.node.handle(now, input);
     }
 
-    /// While the log is short of room it looks for some now and then, though nothing is written.
+    /// While the log has too little room, it looks for some at intervals, even if nothing is written.
     pub(super) fn look_for_room(&mut self, now: Now, disk: &mut NodeDisk<A>) {
-        // A set that is under way does it in the end.
+        // A set that is under way does it at its end.
         if self.room_at.take_if(|at| *at <= now.instant).is_some() && self.writing.is_none() {
             self.settle(now, disk);
         }
     }
 
-    /// What the log does when the writers of a set were told.
+    /// The log's work after the writers of a set were told.
     fn settle(&mut self, now: Now, disk: &mut NodeDisk<A>) {
         let changes = self.scribe.settle(self.queue.is_empty());
         self.tell(now, changes);
@@ -112,7 +112,7 @@ impl<A: Application> NodeMachine<A> {
         self.room_at = self.scribe.is_short_of_room().then(|| now.instant.after(pause));
     }
 
-    /// Goes on with what is under way for as long as the power lasts, and tells nobody.
+    /// Continues pending work as long as the power lasts, and reports nothing.
     pub(super) fn work_on(&mut self, disk: &mut NodeDisk<A>) {
         if let Some((_, mut writes)) = self.writing.take() {
             let _ = self.scribe.sync(&mut writes);
@@ -136,7 +136,7 @@ impl<A: Application> NodeMachine<A> {
         self.begin_set(disk);
     }
 
-    /// One set is on its way, and the next grows meanwhile.
+    /// Starts a set of writes, unless one is on its way. The next one grows meanwhile.
     fn begin_set(&mut self, disk: &mut NodeDisk<A>) {
         if self.writing.is_some() || self.queue.is_empty() {
             return;
@@ -145,7 +145,7 @@ impl<A: Application> NodeMachine<A> {
         let operations: Vec<_> = set.iter().map(|submission| (submission.stream, submission.work.clone())).collect();
         let writes = self.scribe.write(set);
         for ((stream, work), completion) in operations.into_iter().zip(&writes) {
-            // A write that failed half way may be there after a crash, and so may what came before it.
+            // A write that failed half-way may be there after a crash, and so may the writes before it.
             let is_refused = matches!(completion.result, Err(quorate_wal::WriteError::Refused(_)));
             if let LogWork::Write(operations) = work
                 && !is_refused
@@ -171,7 +171,7 @@ impl<A: Application> NodeMachine<A> {
             SnapshotOperation::Build { .. } => Asked::Build,
             _ => Asked::Write,
         };
-        // Done at once and told later, or done later: a crash in between finds it done, or not begun.
+        // Carried out at once and reported later, or carried out later: a crash in between finds it done, or not begun.
         let work = if self.flip() { Work::TellSnapshot(lane, self.perform(work)) } else { Work::Snapshot(work) };
         self.ask(work, asked);
     }
@@ -230,7 +230,7 @@ impl<A: Application> NodeMachine<A> {
     }
 }
 
-/// What opening the log found out.
+/// Notes the events that opening the log reports.
 pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &Report) {
     let found = [
         (report.cut.is_some(), reached::TAIL_TORN),
@@ -242,7 +242,7 @@ pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &Repor
     }
 }
 
-/// How long something takes.
+/// Kind of work, which decides how long it takes.
 #[derive(Clone, Copy)]
 enum Asked {
     Read,
@@ -250,7 +250,7 @@ enum Asked {
     Build,
 }
 
-/// How often a log that is short of room looks for some.
+/// Interval at which a log without room looks for some.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
-/// And while it makes a segment.
+/// Interval while it makes a segment.
 const MAKING_ROOM: Duration = Duration::from_millis(1);

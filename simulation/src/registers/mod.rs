@@ -1,6 +1,6 @@
-//! Registers and lists: a state machine that simulated clients talk to, and clients whose history can be judged.
+//! Registers and lists: a state machine for simulated clients, and clients whose history can be judged.
 //!
-//! Any [`Machine`](crate::world::Machine) that takes [`Request`]s and answers [`Response`]s can be run under
+//! Any [`Machine`](crate::world::Machine) that takes [`Request`]s and answers [`Response`]s can run with
 //! [`RegisterClients`].
 
 mod request;

@@ -1,49 +1,49 @@
-//! What clients ask, and what they are told.
+//! Requests of clients, and their responses.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// What a client asks: a register or some lists, of which there are few, so that calls meet.
+/// A client's request for a register or some lists. There are few of them, so that calls conflict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Read a register.
     Read {
-        /// Which.
+        /// The register.
         key: u8,
     },
     /// Write a register.
     Write {
-        /// Which.
+        /// The register.
         key: u8,
-        /// What: never zero, which is absence.
+        /// The value; never zero, which stands for an absent value.
         value: u64,
     },
-    /// Write a register if it holds the old value. One that does not match is not done.
+    /// Write a register if it holds the old value. If it does not, nothing is done.
     Cas {
-        /// Which.
+        /// The register.
         key: u8,
-        /// What it must hold.
+        /// The old value.
         old: u64,
-        /// What it shall hold.
+        /// The new value.
         new: u64,
     },
-    /// Append to lists and read lists, all at once.
+    /// Append to lists and read lists in one transaction.
     Txn {
-        /// The steps: a list, and what to append to it, or nothing to read it.
+        /// The steps: a list, and the value to append, or `None` to read it.
         steps: Vec<(u64, Option<u64>)>,
     },
 }
 
-/// What came of a [`Request`].
+/// Result of a [`Request`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
-    /// Of a read: the register's value; zero: absent.
+    /// Of a read: the register's value; zero if it is absent.
     pub value: u64,
     /// Of a transaction: the lists that it read, in order.
     pub lists: Vec<Vec<u64>>,
 }
 
 impl Request {
-    /// As bytes, for the payload of an entry.
+    /// Encodes the request for the payload of an entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
@@ -69,7 +69,7 @@ impl Request {
         out.freeze()
     }
 
-    /// The request in bytes that [`Request::encode`] made; nothing for other bytes.
+    /// Decodes a request that [`Request::encode`] encoded; `None` for other bytes.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let request = match bytes.try_get_u8().ok()? {

@@ -1,4 +1,4 @@
-//! The registers and lists themselves.
+//! The state of registers and lists.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -9,29 +9,29 @@ use super::{Request, Response};
 use crate::trace::TraceHasher;
 use crate::world::Answer;
 
-/// Registers and lists, as applied so far.
+/// Registers and lists with their current values.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
     values: BTreeMap<u8, u64>,
     lists: BTreeMap<u64, Vec<u64>>,
-    /// The sum of what every register and list holds, kept as it changes.
+    /// The sum over all registers and lists, updated with each change.
     digest: u64,
 }
 
 impl Registers {
-    /// A digest of the state: equal states have equal ones.
+    /// A digest of the state. Equal states have equal digests.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// What a register holds; zero when it was never written.
+    /// The value of a register; zero if it was never written.
     #[must_use]
     pub fn register(&self, key: u8) -> u64 {
         self.values.get(&key).copied().unwrap_or(0)
     }
 
-    /// Does what was asked.
+    /// Applies a request.
     pub fn apply(&mut self, request: &Request) -> Answer<Response> {
         let mut response = Response::default();
         match request {
@@ -51,14 +51,14 @@ impl Registers {
         Answer::Done(response)
     }
 
-    /// How many bytes the state takes when it is sent, about.
+    /// Approximate number of bytes of the state when it is sent.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let elements: usize = self.lists.values().map(Vec::len).sum();
         9 * self.values.len() + 8 * (self.lists.len() + elements)
     }
 
-    /// As bytes, for a snapshot.
+    /// Encodes the state for a snapshot.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(16 + self.bytes());
@@ -78,7 +78,7 @@ impl Registers {
         out.freeze()
     }
 
-    /// The state in bytes that [`Registers::encode`] made; nothing for other bytes.
+    /// Decodes a state that [`Registers::encode`] encoded; `None` for other bytes.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut registers = Self { digest: bytes.try_get_u64_le().ok()?, ..Self::default() };

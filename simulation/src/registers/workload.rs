@@ -1,4 +1,4 @@
-//! The clients: what they call, and the history of what they saw.
+//! The clients: their calls, and the history of their answers.
 
 use quorate_protocol::{NodeId, Random, Violation};
 use serde_json::{Value, json};
@@ -7,20 +7,20 @@ use super::{Request, Response};
 use crate::history::{Budget, Event, EventKind, Function, History, Key};
 use crate::world::{Answer, Cluster, Machine, Workload};
 
-/// Clients that read, write, compare and set registers, and run transactions on lists.
+/// Clients that read, write, and compare-and-set registers, and run transactions on lists.
 ///
-/// What they saw is judged by [`History::judge`]: each register must be linearizable, and the transactions strictly
+/// [`History::judge`] judges their history: each register must be linearizable, and the transactions strictly
 /// serializable.
 pub struct RegisterClients {
     random: Random,
-    /// The newest value of each register that a client knows of, to make a cas that can match.
+    /// The newest value of each register that a client knows, to make a cas that can match.
     seen: [u64; REGISTERS],
     next_value: u64,
     events: Vec<Event>,
 }
 
 impl RegisterClients {
-    /// The clients of a run with this seed.
+    /// Makes the clients of a run with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed ^ 0x636c_6965_6e74), seen: [0; REGISTERS], next_value: 0, events: Vec::new() }
@@ -36,7 +36,7 @@ impl RegisterClients {
             6 => Request::Cas { key, old: self.seen[usize::from(key)], new: value },
             _ => {
                 let count = self.random.between(1, 4);
-                // New lists all the time: long ones make the history large and prove no more.
+                // New lists are started all the time: long ones make the history large and prove no more.
                 let newest = self.next_value / CALLS_A_LIST;
                 let step = |number: u64| {
                     let list = newest + self.random.between(0, LISTS);
@@ -88,8 +88,8 @@ where
         !matches!(what, Request::Read { .. })
     }
 
-    /// A read that was given up costs nobody anything; a write that was may take effect at any time, and a history with
-    /// many of those is hard to judge.
+    /// Time after which a client gives up. A read that was given up has no further effect. A write that was given up
+    /// may take effect at any time, and a history with many of these is hard to judge.
     fn patience_us(&mut self, what: &Request) -> u64 {
         if matches!(what, Request::Read { .. }) { 250_000 } else { 2_000_000 }
     }
@@ -108,7 +108,7 @@ where
     }
 }
 
-/// A call and what came of it, as a history has them.
+/// A call and its response in the form of a history.
 fn words(request: &Request, response: Option<&Response>) -> (Function, Option<Key>, Value) {
     let register = |key: &u8| Some(Key::from(format!("r{key}")));
     let shown = |value: u64| if value == 0 { Value::Null } else { json!(value) };

@@ -1,4 +1,4 @@
-//! Schedules from seeds.
+//! Makes schedules from seeds.
 
 use quorate_protocol::Random;
 
@@ -7,29 +7,29 @@ use crate::world::{Damage, Folder, Loss, Machine};
 
 /// Makes schedules.
 ///
-/// Each seed switches kinds of faults on and off and weighs those that are on, so that some runs are full of one thing
-/// and free of another (swarm testing: Groce et al., ISSTA 2012). Some seeds also follow patterns: several faults
-/// aimed at whoever leads, one behind the other, as it takes to lose what only looked safe.
+/// Each seed switches kinds of faults on and off and weights those that are on, so that some runs are full of one kind
+/// and free of another (swarm testing: Groce et al., ISSTA 2012). Some seeds also follow patterns: several faults in
+/// sequence, aimed at the current leader, which can destroy data that only seemed safe.
 #[derive(Clone, Debug)]
 pub struct Generator {
     /// The kinds that may be switched on.
     pub kinds: Vec<FaultKind>,
-    /// How long the time of faults lasts, in microseconds.
+    /// Length of the time of faults, in microseconds.
     pub faults_us: u64,
-    /// How much may be lost for good.
+    /// Limit of permanent losses.
     pub budget: Budget,
-    /// What the schedules are to show.
+    /// Aim of the schedules.
     pub aim: Aim,
 }
 
-/// What schedules are to show.
+/// Aim of schedules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Aim {
-    /// That nothing goes wrong under faults, and that all is well when they are over.
+    /// Show that no law is broken under faults, and that the cluster serves when they are over.
     #[default]
     Safety,
-    /// That the cluster serves while a fault that a majority outlives lasts, one a seed: a partial partition, or one node that stands still
-    /// or whose disk stalls or is full.
+    /// Show that the cluster serves during a fault that a majority survives, one for each seed: a partial partition, or
+    /// one node that is paused or whose disk stalls or is full.
     Progress,
 }
 
@@ -42,13 +42,13 @@ impl Default for Generator {
 }
 
 impl Generator {
-    /// Every kind that this machine can meet, for twelve seconds, within the budget.
+    /// Every kind of fault that this machine can experience, for twelve seconds, within the budget.
     #[must_use]
     pub fn of<M: Machine>() -> Self {
         Self { kinds: FaultKind::ALL.iter().copied().filter(|kind| M::bears(*kind)).collect(), ..Self::default() }
     }
 
-    /// The schedule of this seed.
+    /// Makes the schedule of this seed.
     #[must_use]
     pub fn schedule(&self, seed: u64) -> Schedule {
         let mut random = Random::new(seed ^ 0x7363_6865_6475_6c65);
@@ -72,7 +72,7 @@ impl Generator {
         schedule
     }
 
-    /// The kinds that schedules may have: those that lie within the budget and show what is to be shown.
+    /// The kinds that schedules may have: those that are within the budget and serve the aim.
     #[must_use]
     pub fn switched_on(&self) -> Vec<FaultKind> {
         let can_be = |kind: &FaultKind| match self.aim {
@@ -115,7 +115,7 @@ impl Generator {
     }
 }
 
-/// A fault of this kind; nothing when the schedule can bear no more of it.
+/// Makes a fault of this kind; `None` if the schedule cannot take another one.
 fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<What> {
     let nodes = schedule.nodes;
     let node = if random.between(0, 3) == 0 { Who::LEADER } else { Who::Node(random.between(1, nodes + 1)) };
@@ -187,18 +187,18 @@ fn crash(random: &mut Random, node: Who, loss: Loss) -> What {
     What::Crash { node, point: CrashPoint::ALL[pick(random, CrashPoint::ALL.len())], loss }
 }
 
-/// What a power cut may do.
+/// A random loss of a power cut.
 pub(super) fn any_loss(random: &mut Random) -> Loss {
     [Loss::Nothing, Loss::Unsynced, Loss::Torn, Loss::Garbage, Loss::Names][pick(random, 5)]
 }
 
-/// By how much a clock is put wrong, or right: seconds, hours, a year.
+/// A random error of a clock, in either direction: seconds, hours, or a year.
 fn set_by_ms(random: &mut Random) -> i64 {
     let most = [10_000, 10_000, 4_000_000, 31_536_000_000][pick(random, 4)];
     signed(random, most)
 }
 
-/// A node that may lose what it acknowledged, if there is one: within the budget a minority at most may be lost.
+/// A node that may lose acknowledged data, if there is one: within the budget at most a minority may lose data.
 fn losing(random: &mut Random, schedule: &Schedule) -> Option<Who> {
     let node = random.between(1, schedule.nodes + 1);
     let mut lost: Vec<u64> = schedule.faults.iter().filter_map(|fault| lost_by(&fault.what)).collect();
@@ -216,7 +216,7 @@ fn lost_by(what: &What) -> Option<u64> {
     }
 }
 
-/// A partition of this kind, about this node if it is about one.
+/// Makes a partition of this kind, around this node if it needs one.
 pub(super) fn partition(random: &mut Random, kind: FaultKind, nodes: u64, node: Who) -> Partition {
     let order = shuffled(random, nodes);
     let side = || order[..order.len() / 2].to_vec();

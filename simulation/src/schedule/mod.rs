@@ -1,4 +1,4 @@
-//! What a run consists of, as data: everything that goes wrong, and when.
+//! The content of a run as data: every fault, and its time.
 
 mod generator;
 mod kind;
@@ -13,31 +13,31 @@ pub use what::{CrashPoint, Role, What, Who};
 
 use serde::{Deserialize, Serialize};
 
-/// One run, whole: the same schedule gives the same run, on every machine.
+/// One run: the same schedule gives the same run, on every machine.
 ///
-/// It is what a failing run leaves behind (as JSON), and what is run again.
+/// A failing run writes it as JSON, and a repetition reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// What chance is drawn from: delays, the moments of calls, time-outs.
+    /// Seed of the random numbers: for delays, the times of calls, and time-outs.
     pub seed: u64,
-    /// Nodes 1 to this.
+    /// Number of nodes. Their ids run from 1 to this number.
     pub nodes: u64,
-    /// Clients that call, each one thing at a time.
+    /// Number of clients, each with one call at a time.
     pub clients: u64,
-    /// Of a hundred calls so many go to the node that leads, if there is one; the others go anywhere.
+    /// Percentage of calls that go to the leader, if there is one. The others go to any node.
     pub at_leader_percent: u64,
-    /// A snapshot is made after so many applied entries.
+    /// Number of applied entries after which a snapshot is made.
     pub snapshot_every: u64,
-    /// How much may be lost for good.
+    /// Limit of permanent losses.
     pub budget: Budget,
-    /// How long the time of faults lasts, in microseconds. Then everything is healed, and the cluster must serve.
+    /// Length of the time of faults, in microseconds. After it everything is healed, and the cluster must serve.
     pub faults_us: u64,
-    /// What goes wrong, in the order it begins.
+    /// The faults, in the order of their beginnings.
     pub faults: Vec<Fault>,
 }
 
 impl Schedule {
-    /// How far a node's wall clock is ahead when it starts for the first time, in milliseconds.
+    /// Milliseconds by which a node's wall clock is ahead when it starts for the first time.
     pub(crate) fn wrong_from_the_start_ms(&self, id: u64) -> i64 {
         let set_at_once = self.faults.iter().filter(|fault| fault.at_us == 0).filter_map(|fault| match fault.what {
             What::SetClock { node: Who::Node(node), by_ms } if node == id => Some(by_ms),
@@ -47,39 +47,39 @@ impl Schedule {
     }
 }
 
-/// How much the faults of a run may take from the cluster for good.
+/// Limit of the permanent losses that the faults of a run may cause.
 ///
-/// A node that loses something it had acknowledged counts as down for good from then on.
+/// A node that loses acknowledged data counts as down for good from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
-    /// What every protocol here must bear: a minority may lose its disks (wiped or rotten), so that the last good copy of anything
-    /// is never destroyed, and none before every node says that the others can do without its disk; no disk goes back in time. A
-    /// fault that would take more does not take place.
+    /// Losses that every protocol here must tolerate. A minority may lose its disks (wiped or rotten), so that the last
+    /// good copy of anything is never destroyed, and only after every node confirms that the others do not depend on
+    /// its disk. No disk goes back in time. A fault that would cause more does not take place.
     #[default]
     Tolerated,
-    /// Anything. Then laws will be broken, and ought to be.
+    /// Any loss. Laws will then be broken, as they should be.
     Exceeded,
 }
 
-/// Something that goes wrong for a while. Each stands for itself, so that a schedule can be shrunk by leaving some out.
+/// A fault that lasts for a while. Each is independent, so that a schedule can be shrunk by leaving some out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// When it begins, in microseconds.
+    /// Time of its beginning, in microseconds.
     pub at_us: u64,
-    /// How long it lasts, in microseconds; what ends it is part of it: a crashed node starts again.
+    /// Its duration, in microseconds. Its end is part of it: a crashed node starts again.
     pub for_us: u64,
-    /// The cluster must serve all the same: writes are acknowledged within ten times the longest election time-out of its
-    /// beginning and from then on, and the leader changes seldom.
+    /// True if the cluster must serve during the fault: writes are acknowledged from ten times the longest election
+    /// time-out after its beginning on, and the leader changes rarely.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub demands_progress: bool,
-    /// What it is.
+    /// The fault itself.
     #[serde(flatten)]
     pub what: What,
 }
 
 impl Fault {
-    /// When it ends, in microseconds.
+    /// Time of its end, in microseconds.
     #[must_use]
     pub fn ends_us(&self) -> u64 {
         self.at_us.saturating_add(self.for_us)

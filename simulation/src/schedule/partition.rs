@@ -1,4 +1,4 @@
-//! Which links a partition cuts.
+//! Partitions and the links that they cut.
 
 use std::fmt;
 
@@ -9,67 +9,67 @@ use super::{FaultKind, Who};
 /// A one-way link: from the first node to the second.
 pub type Link = (u64, u64);
 
-/// A partition by its shape. In the partial ones only some nodes hear each other (Alfatafta et al., "Toward a Generic Fault
+/// A partition by its shape. In partial ones only some nodes can communicate (Alfatafta et al., "Toward a Generic Fault
 /// Tolerance Technique for Partial Network Partitioning", OSDI 2020; Omni-Paxos, EuroSys 2023, section 2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "shape", rename_all = "snake_case")]
 pub enum Partition {
-    /// One node is alone.
+    /// One node is cut off.
     Isolate {
-        /// Which.
+        /// The node.
         node: Who,
     },
-    /// Two sides that do not hear each other.
+    /// Two sides that are cut off from each other.
     Halves {
-        /// The nodes of one of them.
+        /// The nodes of one side.
         side: Vec<u64>,
     },
-    /// One node hears nobody, and all hear it.
+    /// One node receives nothing, but all others receive its messages.
     Deaf {
-        /// Which.
+        /// The node.
         node: Who,
     },
-    /// Nobody hears one node, and it hears all.
+    /// One node receives everything, but no other receives its messages.
     Mute {
-        /// Which.
+        /// The node.
         node: Who,
     },
-    /// Two sides that do not hear each other, and a node that is part of both.
+    /// Two sides that are cut off from each other, and a node that belongs to both.
     Bridge {
         /// The node between them.
         node: Who,
         /// The nodes of one side.
         side: Vec<u64>,
     },
-    /// Each node hears the hub only, and the hub hears all.
+    /// Each node communicates with the hub only, and the hub with all.
     Star {
         /// The hub.
         hub: Who,
     },
-    /// Each node hears the one before it and the one behind it.
+    /// Each node communicates with the one before it and the one after it.
     Chain {
         /// The nodes in a row.
         order: Vec<u64>,
     },
-    /// As a chain whose ends hear each other.
+    /// Like a chain whose ends are connected.
     Ring {
         /// The nodes in a row.
         order: Vec<u64>,
     },
-    /// Some nodes hear one other node only; all the rest hear each other.
+    /// Some nodes communicate with one other node only; all others communicate with each other.
     Leaves {
-        /// Each leaf, and the node that it hears.
+        /// Each leaf, and the node that it communicates with.
         leaves: Vec<(u64, u64)>,
     },
-    /// Just these links.
+    /// These links only.
     Links {
-        /// What is cut.
+        /// The links that are cut.
         links: Vec<Link>,
     },
 }
 
 impl Partition {
-    /// What it cuts among nodes 1 to `nodes`, where the node that it is about was found to be `node`.
+    /// The links that it cuts among nodes 1 to `nodes`, where `node` is the node that it concerns.
     #[must_use]
     pub fn links(&self, nodes: u64, node: u64) -> Vec<Link> {
         let place = |order: &[u64], node: u64| order.iter().position(|other| *other == node);
@@ -96,7 +96,7 @@ impl Partition {
         pairs.filter(|(from, to)| from != to).filter(is_cut).collect()
     }
 
-    /// Which kind of fault it is.
+    /// Its kind of fault.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
@@ -111,7 +111,7 @@ impl Partition {
         }
     }
 
-    /// The node that it is about, if there is one.
+    /// The node that it concerns, if there is one.
     #[must_use]
     pub fn who(&self) -> Option<Who> {
         match self {

@@ -1,4 +1,4 @@
-//! Several faults that belong together: what chance alone seldom puts in a row.
+//! Patterns of several faults that chance rarely produces in sequence.
 
 use quorate_protocol::Random;
 
@@ -6,7 +6,7 @@ use super::generator::{any_loss, partition, pick};
 use super::{CrashPoint, Fault, FaultKind, Partition, Schedule, What, Who};
 use crate::world::{Damage, Loss};
 
-/// Adds one pattern of faults to the schedule, from `at_us` on. Says how long it takes, in microseconds.
+/// Adds one pattern of faults to the schedule, from `at_us` on. Returns its duration in microseconds.
 pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule, at_us: u64) -> u64 {
     let mut pattern = Pattern { at_us, faults: Vec::new() };
     match random.between(0, 13) {
@@ -25,8 +25,8 @@ pub(super) fn one(random: &mut Random, kinds: &[FaultKind], schedule: &mut Sched
     takes_us
 }
 
-/// The disks of a majority, or of all, fail the first writes that their nodes make: torn by a power cut, or refused for want of room.
-/// What has begun with nothing must begin once more.
+/// The first writes of a majority of nodes, or of all, fail: a power cut tears them, or a full disk refuses them. Nodes
+/// that started without data must start once more.
 pub(super) fn first_writes(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
     let mut pattern = Pattern { at_us: 0, faults: Vec::new() };
     let spared = random.between(0, schedule.nodes.div_ceil(2));
@@ -59,7 +59,7 @@ impl Pattern {
         self.faults.push(Fault { at_us: self.at_us, for_us, demands_progress: false, what });
     }
 
-    /// Adds what may be to the schedule, within its time of faults.
+    /// Adds the faults that are switched on to the schedule, within its time of faults.
     fn enter(self, kinds: &[FaultKind], schedule: &mut Schedule) {
         let end_us = schedule.faults_us;
         let faults = self.faults.into_iter().filter(|fault| kinds.contains(&fault.what.kind()) && fault.at_us < end_us);
@@ -67,8 +67,8 @@ impl Pattern {
     }
 }
 
-/// A leader writes what only it has; the next one writes something of its own, and stops before it said so; the first
-/// leads again and passes its old entries on, slowly, and stops; and the second comes back (Raft figure 8).
+/// A leader writes entries that only it has. The next one writes an entry of its own, and stops before it sends it. The
+/// first leads again, sends its old entries slowly, and stops; then the second comes back (Raft figure 8).
 fn old_entries(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     let begun_us = pattern.at_us;
     let away_us = random.between(600_000, 1_600_000);
@@ -86,8 +86,8 @@ fn old_entries(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     pattern.at_us += again_us + 1_000_000;
 }
 
-/// All stop, and stand for election at about the same time; messages are late; nodes stop just when they have said
-/// something, lose what was not durable, and are back at once to hear the other candidate.
+/// All nodes stop, and become candidates at about the same time. Messages are late. Nodes stop just after they sent a
+/// message, lose writes that were not durable, and are back at once to receive the other candidate's request.
 fn forgotten_votes(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     let begun_us = pattern.at_us;
     let length_us = random.between(1_500_000, 4_000_000);
@@ -114,7 +114,7 @@ fn forgotten_votes(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     }
 }
 
-/// Nobody leads, and messages take longer than elections do: votes of one term arrive in the next.
+/// There is no leader, and messages take longer than elections: votes of one term arrive in the next.
 fn late_votes(random: &mut Random, pattern: &mut Pattern) {
     let length_us = random.between(2_500_000, 5_000_000);
     pattern.add(length_us, What::Delay { up_to_us: random.between(500_000, 2_500_000) });
@@ -130,7 +130,7 @@ fn late_votes(random: &mut Random, pattern: &mut Pattern) {
     pattern.at_us += length_us;
 }
 
-/// A leader whose clock is slow is cut off: when the others have another, it still believes that it leads.
+/// A leader with a slow clock is cut off: when the others have a new leader, it still believes that it leads.
 fn late_to_notice(random: &mut Random, pattern: &mut Pattern) {
     let ppm = -i64::try_from(random.between(300_000, 850_000)).expect("small");
     let length_us = random.between(1_500_000, 4_000_000);
@@ -139,7 +139,8 @@ fn late_to_notice(random: &mut Random, pattern: &mut Pattern) {
     pattern.at_us += length_us;
 }
 
-/// A node was away for long. The snapshot that it is sent crawls to it, while another node comes to lead and brings it up sooner.
+/// A node was away for long. A snapshot is sent to it very slowly, while another node becomes leader and brings it up
+/// sooner.
 fn late_snapshot(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     let late = random.between(1, nodes + 1);
     let others: Vec<u64> = (1..=nodes).filter(|node| *node != late).collect();
@@ -158,8 +159,8 @@ fn late_snapshot(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     pattern.at_us += length_us / 2;
 }
 
-/// A leader writes to one follower alone, is deposed and leads again. The follower hears nothing of that, and what it said comes
-/// once more.
+/// A leader writes to one follower only, is deposed and leads again. The follower learns nothing of that, and its
+/// messages arrive once more.
 fn old_acknowledgements(random: &mut Random, nodes: u64, pattern: &mut Pattern) {
     let leader = random.between(1, nodes + 1);
     let others: Vec<u64> = (1..=nodes).filter(|node| *node != leader).collect();
@@ -177,9 +178,9 @@ fn old_acknowledgements(random: &mut Random, nodes: u64, pattern: &mut Pattern) 
     pattern.at_us += alone_us;
 }
 
-/// A leader whose disk is slow has much left to write when it is cut off. It is back while it still writes that, a little at a
-/// time, and the next leader puts other entries in its place. One old write would not do: it ends before the new term is durable,
-/// and nothing is said in that term sooner.
+/// A leader with a slow disk has many writes left when it is cut off. It comes back while it still carries them out, a
+/// few at a time, and the next leader overwrites its entries. A single old write would not be enough: it ends before
+/// the new term is durable, and no message of that term is sent before.
 fn late_writes(random: &mut Random, pattern: &mut Pattern) {
     let (before_us, away_us) = (random.between(50_000, 500_000), random.between(600_000, 1_000_000));
     let by_us = random.between(300_000, 500_000);
@@ -189,7 +190,7 @@ fn late_writes(random: &mut Random, pattern: &mut Pattern) {
     pattern.at_us += away_us;
 }
 
-/// Whoever leads stops, again and again, and now and then all do.
+/// The leader stops, again and again, and at times all nodes do.
 fn leaders_restart(random: &mut Random, pattern: &mut Pattern) {
     for _ in 0..random.between(2, 7) {
         let point = CrashPoint::ALL[pick(random, CrashPoint::ALL.len())];
@@ -205,7 +206,7 @@ fn leaders_restart(random: &mut Random, pattern: &mut Pattern) {
     }
 }
 
-/// Whoever leads is cut off, one way or both, and the next one too.
+/// The leader is cut off, in one direction or both, and then the next leader too.
 fn leaders_cut_off(random: &mut Random, pattern: &mut Pattern) {
     for _ in 0..random.between(2, 6) {
         let node = Who::LEADER;
@@ -219,8 +220,8 @@ fn leaders_cut_off(random: &mut Random, pattern: &mut Pattern) {
     }
 }
 
-/// One fault, from the second second to the end, under which a majority can still work: a partial partition, or one node whose disk has no
-/// room or does nothing any more, or that stands still.
+/// One fault, from the second second to the end, under which a majority can still work: a partial partition, or one
+/// node whose disk is full or stalls, or that is paused.
 pub(super) fn steady_fault(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
     if kinds.is_empty() {
         return;
@@ -238,7 +239,7 @@ pub(super) fn steady_fault(random: &mut Random, kinds: &[FaultKind], schedule: &
             if let Partition::Links { .. } = shape {
                 shape = Partition::Mute { node };
             }
-            // A leader on one node that three others also hear, and nobody hears the fifth.
+            // The leader is a node that three others can also reach, and the fifth node is cut off.
             if let (Partition::Leaves { leaves }, 5) = (&mut shape, schedule.nodes)
                 && random.between(0, 2) == 0
             {
@@ -252,7 +253,7 @@ pub(super) fn steady_fault(random: &mut Random, kinds: &[FaultKind], schedule: &
     schedule.faults.push(Fault { at_us, for_us, demands_progress: true, what });
 }
 
-/// In each of these some node hears a majority, both ways, and a majority has disks that work.
+/// Under each of these, some node can communicate with a majority in both directions, and a majority has working disks.
 pub(super) const OF_A_MINORITY: [FaultKind; 10] = [
     FaultKind::Isolate,
     FaultKind::OneWay,

@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! The faults.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 use super::{FaultKind, Link, Partition};
 use crate::world::{Damage, Folder, Loss};
 
-/// A node, by its number or by what it does when the fault begins.
+/// A node, given by its id or by its role when the fault begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Who {
-    /// This one.
+    /// The node with this id.
     Node(u64),
-    /// The one in this role.
+    /// The node in this role.
     Role(Role),
 }
 
-/// What a node does.
+/// Role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// It leads; while nobody does, the one that did so last.
+    /// The leader; while there is none, the last one.
     Leader,
 }
 
 impl Who {
-    /// Whoever leads.
+    /// The current leader.
     pub const LEADER: Self = Self::Role(Role::Leader);
 }
 
@@ -40,198 +40,200 @@ impl fmt::Display for Who {
     }
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum What {
     /// The node stops at this point of its work, and starts again from its disk.
     Crash {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// Where in its work.
+        /// The point of its work.
         point: CrashPoint,
-        /// What becomes of what was on its way to the disk.
+        /// The fate of writes that were on their way to the disk.
         loss: Loss,
     },
-    /// As a crash, but the node is back soon after it stopped: what was under way to it meets it again.
+    /// Like a crash, but the node starts again soon: messages on their way to it still arrive.
     Blink {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// Where in its work.
+        /// The point of its work.
         point: CrashPoint,
-        /// What becomes of what was on its way to the disk.
+        /// The fate of writes that were on their way to the disk.
         loss: Loss,
-        /// How long it is down, in microseconds.
+        /// Time for which it is down, in microseconds.
         down_us: u64,
     },
-    /// The node that next begins to lead stops a little later, and starts again from its disk.
+    /// The next node that becomes leader stops a little later, and starts again from its disk.
     CrashNextLeader {
-        /// After so many microseconds.
+        /// Time after which it stops, in microseconds.
         after_us: u64,
-        /// What becomes of what was on its way to the disk.
+        /// The fate of writes that were on their way to the disk.
         loss: Loss,
     },
     /// All nodes stop at once, and start again one by one.
     CrashAll {
-        /// What becomes of what was on its way to the disks.
+        /// The fate of writes that were on their way to the disks.
         loss: Loss,
     },
-    /// The nodes are started anew one after another, as for a new version.
+    /// The nodes restart one after another, as for a new version.
     RollingRestart,
-    /// The node stands still, and then goes on where it stood.
+    /// The node is paused, and then continues where it stopped.
     Pause {
-        /// Which node.
+        /// The node.
         node: Who,
     },
-    /// The node stops and comes back with an empty disk: for its peers a stranger.
+    /// The node stops and comes back with an empty disk, as a stranger to its peers.
     Wipe {
-        /// Which node.
+        /// The node.
         node: Who,
     },
-    /// The node stops when this ends, and comes back with its disk as it was when this began.
+    /// The node stops when this fault ends, and comes back with its disk as it was when the fault began.
     OldCopy {
-        /// Which node.
+        /// The node.
         node: Who,
     },
-    /// Some links let nothing through.
+    /// Some links are cut.
     Partition {
-        /// Which.
+        /// The shape of the partition.
         #[serde(flatten)]
         partition: Partition,
     },
-    /// What goes from the first to the second of each pair takes longer.
+    /// Messages from the first to the second node of each pair take longer.
     Slow {
         /// One-way links.
         links: Vec<Link>,
-        /// By so many microseconds.
+        /// Additional time in microseconds.
         by_us: u64,
     },
-    /// Only so much goes from the first to the second of each pair; what would have to wait longer than a second is lost.
+    /// Messages from the first to the second node of each pair have a limited bandwidth. Messages that would wait
+    /// longer than a second are lost.
     Bandwidth {
         /// One-way links.
         links: Vec<Link>,
-        /// So many bytes a second.
+        /// Bandwidth in bytes a second.
         bytes_per_second: u64,
     },
     /// Messages are lost on every link.
     Lose {
-        /// Of a hundred, so many.
+        /// Percentage of messages lost.
         percent: u64,
     },
-    /// Messages come twice, on every link.
+    /// Messages are delivered twice, on every link.
     Duplicate {
-        /// Of a hundred, so many.
+        /// Percentage of messages delivered twice.
         percent: u64,
     },
-    /// Messages come once more, long after they did first: what was said in an earlier term is heard in a later one.
+    /// Messages are delivered once more, long after the first time, so that a message of an earlier term arrives in a
+    /// later one.
     Echo {
-        /// Of a hundred, so many.
+        /// Percentage of messages delivered once more.
         percent: u64,
-        /// Up to so much later, in microseconds.
+        /// Longest delay of the second delivery, in microseconds.
         up_to_us: u64,
     },
-    /// Messages take up to so much longer, on every link, each its own time: they overtake each other.
+    /// Messages take longer on every link, each by a time of its own, so that they overtake each other.
     Delay {
-        /// In microseconds.
+        /// Longest additional time, in microseconds.
         up_to_us: u64,
     },
     /// Every write takes longer.
     SlowDisk {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// By so many microseconds.
+        /// Additional time in microseconds.
         by_us: u64,
     },
-    /// No write ends before this does.
+    /// No write completes before this fault ends.
     StallDisk {
-        /// Which node.
+        /// The node.
         node: Who,
     },
-    /// The disk errs. A node that stops for it starts again when this ends.
+    /// The disk has a fault. A node that stops because of it starts again when the fault ends.
     Damage {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// What is wrong.
+        /// The fault of the disk.
         damage: Damage,
     },
-    /// The node's clocks go too fast, or too slow.
+    /// The node's clocks run too fast, or too slowly.
     Drift {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// By so many millionths.
+        /// Error of the clocks in millionths.
         ppm: i64,
     },
     /// The node's wall clock jumps, and jumps back.
     Jump {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// By so many milliseconds.
+        /// Size of the jump in milliseconds.
         by_ms: i64,
     },
-    /// Both clocks of the node leap ahead, for good: the machine slept.
+    /// Both clocks of the node leap ahead, for good, as after the machine slept.
     Leap {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// By so many milliseconds.
+        /// Size of the leap in milliseconds.
         by_ms: u64,
     },
-    /// The node's wall clock is set, and stays so. At the very beginning: it is wrong when the node starts.
+    /// The node's wall clock is set, and stays wrong. At time zero, it is wrong when the node starts.
     SetClock {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// By so many milliseconds.
+        /// Change in milliseconds.
         by_ms: i64,
     },
     /// Building a snapshot takes longer.
     SlowSnapshots {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// By so many microseconds.
+        /// Additional time in microseconds.
         by_us: u64,
     },
-    /// In messages of the node a bit of what they carry for clients is another than was meant: it flipped in the node's memory.
+    /// In some messages of the node, one bit of a client's data is wrong, because it flipped in the node's memory.
     FlippedBits {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// Of a hundred messages, so many.
+        /// Percentage of messages with a flipped bit.
         percent: u64,
     },
-    /// The node stops, and when it starts again a folder of its data directory is gone while the others are there.
+    /// The node stops. When it starts again, one folder of its data directory is gone and the others are there.
     LostFolder {
-        /// Which node.
+        /// The node.
         node: Who,
-        /// Which folder.
+        /// The folder.
         folder: Folder,
     },
-    /// What a core asks of its application is neither done nor answered: it is stuck, or does not listen.
+    /// Requests of a core to its application are neither carried out nor answered, as if the application was stuck.
     LostRequests {
-        /// Which node.
+        /// The node.
         node: Who,
     },
-    /// An operator asks the leader to hand over.
+    /// An operator asks the leader to transfer leadership.
     Transfer {
-        /// To this node.
+        /// Id of the new leader.
         to: u64,
     },
 }
 
-/// Where in its work a node stops.
+/// The point of its work at which a node stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CrashPoint {
     /// At once.
     Now,
-    /// When it next hands a write to its disk.
+    /// When it next gives a write to its disk.
     Persist,
     /// When a write has reached the disk, before the node learns of it.
     Persisted,
-    /// When it next sends, before that leaves.
+    /// When it next sends a message, before the message leaves.
     Send,
-    /// When it has next sent, and before anything else: what it said must be on its disk.
+    /// After it next sent a message, before anything else: the writes that the message depends on must be on its disk.
     Sent,
-    /// As `Sent`, while a write is on its way to the disk.
+    /// Like `Sent`, while a write is on its way to the disk.
     SentWhileWriting,
-    /// When something next reaches it, before it is looked at.
+    /// When a message next arrives, before it is handled.
     Receive,
 }
 
@@ -242,7 +244,7 @@ impl CrashPoint {
 }
 
 impl What {
-    /// Which kind of fault it is.
+    /// Its kind of fault.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
@@ -289,7 +291,8 @@ impl What {
         }
     }
 
-    /// Whether it counts only when it hits: it waits for its moment, or there may be nothing for it to take.
+    /// True if the fault counts only when it takes effect: it waits for its moment, or there may be nothing that it can
+    /// affect.
     pub(crate) fn may_miss(&self) -> bool {
         matches!(
             self,
@@ -301,7 +304,7 @@ impl What {
         )
     }
 
-    /// Whether the node that it happens to can no longer be counted on.
+    /// True if the affected node can no longer be relied on.
     #[must_use]
     pub fn destroys(&self) -> bool {
         match self {
@@ -311,7 +314,7 @@ impl What {
         }
     }
 
-    /// The node that it happens to, if it is one.
+    /// The node that it affects, if it affects a single one.
     #[must_use]
     pub fn who(&self) -> Option<Who> {
         match self {

@@ -7,14 +7,14 @@ use quorate_protocol::NodeId;
 use super::{Answer, Cluster, Happening, Machine, Workload, World};
 use crate::trace::MomentKind;
 
-/// What the clients of a run wait for.
+/// The open calls of a run's clients.
 pub(super) struct Calls<'a, M: Machine> {
     pub(super) workload: &'a mut dyn Workload<M>,
     open: BTreeMap<u64, Open<M::Call>>,
     made: u64,
     pub(super) acknowledged: u64,
     pub(super) acknowledged_writes: u64,
-    /// No client calls any more.
+    /// True once clients make no more calls.
     pub(super) are_over: bool,
 }
 
@@ -65,7 +65,7 @@ impl<M: Machine> World<'_, M> {
         self.plan(pause_us, Happening::Call { client });
     }
 
-    /// Nobody knows what became of the calls that wait for this node.
+    /// Ends the calls that wait for this node, with unknown outcome.
     pub(super) fn forget_calls(&mut self, node: u64) {
         let waiting: Vec<u64> =
             self.calls.open.iter().filter(|(_, open)| open.node == node).map(|(call, _)| *call).collect();

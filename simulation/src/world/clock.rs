@@ -1,16 +1,16 @@
-//! A node's clocks, and how they differ from everybody's.
+//! The clocks of a node, and their errors.
 
 use quorate_protocol::{Instant, Now};
 
 /// The clocks of one node over the run's own time.
 #[derive(Clone, Debug)]
 pub(super) struct NodeClock {
-    /// A moment of the run in microseconds, and the node's monotone clock then in nanoseconds.
+    /// A moment of the run in microseconds, and the node's monotone clock at that moment in nanoseconds.
     since_us: u64,
     local_ns: u64,
-    /// How much faster it goes, in millionths.
+    /// Error of its rate in millionths; positive if it runs too fast.
     ppm: i64,
-    /// How much the wall clock is ahead, in milliseconds.
+    /// Milliseconds by which the wall clock is ahead.
     wall_ahead_ms: i64,
 }
 
@@ -39,7 +39,7 @@ impl NodeClock {
         self.ppm += by_ppm;
     }
 
-    /// Both clocks go ahead at once, and stay there.
+    /// Advances both clocks at once, for good.
     pub(super) fn leap(&mut self, at_us: u64, by_ms: u64) {
         self.local_ns = self.now(at_us).instant.as_nanos() + by_ms * 1_000_000;
         self.since_us = at_us;
@@ -50,7 +50,7 @@ impl NodeClock {
     }
 
     fn rate(&self) -> u64 {
-        // Several faults at once must not make a clock stand still or go back.
+        // Several faults at once must not make a clock stop or go back.
         1_000_000_u64.saturating_add_signed(self.ppm.max(-900_000))
     }
 

@@ -1,4 +1,4 @@
-//! Faults as they begin and end.
+//! Beginning and end of faults.
 
 use quorate_protocol::NodeId;
 
@@ -6,21 +6,21 @@ use super::{Broken, Damage, Folder, Happening, Loss, Machine, MachineInput, Worl
 use crate::schedule::{Budget, CrashPoint, Link, What, Who};
 use crate::trace::MomentKind;
 
-/// A crash that waits for a node to come to this point of its work.
+/// A crash that waits until a node reaches this point of its work.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Armed {
     pub(super) point: CrashPoint,
     loss: Loss,
-    /// The fault's.
+    /// Number of the fault.
     number: usize,
 }
 
-/// A fault that has begun, with what it turned out to be about.
+/// A fault that has begun, with the nodes, links and disks that it affects.
 pub(super) struct Active<D> {
-    /// The node in the role that it names, as it began.
+    /// The node that had the named role when the fault began.
     node: u64,
     links: Vec<Link>,
-    /// The disk as it was, and its incarnation.
+    /// A copy of the disk from the beginning of the fault, and its incarnation.
     copy: Option<(u64, D)>,
 }
 
@@ -161,7 +161,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// Whether a fault would take more from the cluster for good than it must bear.
+    /// True if a fault would cause more permanent losses than the budget allows.
     fn is_too_much(&self, what: &What, node: u64) -> bool {
         if self.schedule.budget == Budget::Exceeded || !what.destroys() {
             return false;
@@ -180,7 +180,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// The node has come to the point at which it was to crash.
+    /// Crashes a node that has reached the point of its armed crash.
     pub(super) fn crash_armed(&mut self, id: u64, Armed { point, loss, number }: Armed) {
         self.count_fault(number);
         self.sometimes(reached::crash(point));
@@ -198,7 +198,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// The next leader has come that a fault waits for.
+    /// Begins the fault that waited for the next leader.
     pub(super) fn begin_hunt(&mut self, leader: u64) {
         let Some(number) = self.hunts.first().copied() else { return };
         self.hunts.remove(0);
@@ -228,7 +228,7 @@ impl<M: Machine> World<'_, M> {
         node.is_lost = true;
     }
 
-    /// What is wrong from the start was so before the node started.
+    /// A clock that is wrong at time zero was wrong before the node started.
     fn set_clock(&mut self, who: Who, id: u64, by_ms: i64) {
         if self.now_us > 0 || !matches!(who, Who::Node(_)) {
             self.node(id).clock.jump(by_ms);
@@ -261,7 +261,7 @@ impl<M: Machine> World<'_, M> {
         let node = self.node(id);
         node.pauses -= 1;
         if node.pauses == 0 {
-            // All that came in meanwhile is taken in one round, its deadlines last.
+            // All inputs that arrived meanwhile are handled in one round, with the deadline last.
             self.plan_round(id);
             self.trace.note(self.now_us, id, || MomentKind::Resumed);
         }
@@ -313,7 +313,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// After a while those that send over these links learn what became of them.
+    /// Lets nodes learn after a while whether these links are up or down.
     fn check_links(&mut self, links: &[Link]) {
         for (from, to) in links {
             self.plan_link(*from, *to);
@@ -321,7 +321,7 @@ impl<M: Machine> World<'_, M> {
     }
 }
 
-/// A fault in words, with the node that is in the role it names.
+/// Describes a fault, with the node that has the named role.
 fn words(what: &What, node: u64) -> String {
     match what.who() {
         Some(Who::Role(_)) => format!("{what} (n{node})"),

@@ -1,4 +1,4 @@
-//! What must hold across nodes.
+//! Laws that hold across nodes.
 
 use std::collections::BTreeMap;
 
@@ -6,39 +6,39 @@ use quorate_protocol::{NodeId, Violation};
 
 use super::Machine;
 
-/// What must hold across all nodes after every step, and at the end.
+/// Laws that hold across all nodes after every step, and at the end.
 pub trait ClusterLaws<M: Machine> {
-    /// Looks at all nodes after a step.
+    /// Checks all nodes after a step.
     ///
     /// # Errors
-    /// When a law is broken, and how.
+    /// When a law is broken; the violation says how.
     fn check(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation>;
 
-    /// Looks at all nodes when everything has been healed for long: they must agree. [`converged`] does for many. While they do
-    /// not it is asked again, for half a second.
+    /// Checks that all nodes agree, long after everything was healed. [`converged`] is enough for many machines. As
+    /// long as they do not agree, it is called again for half a second.
     ///
     /// # Errors
-    /// When they do not, and how.
+    /// When they do not agree; the violation says how.
     fn at_end(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation>;
 }
 
 /// A node, as laws see it.
 pub struct NodeView<'a, M: Machine> {
-    /// Which.
+    /// Id of the node.
     pub node: NodeId,
     /// The machine, if it runs.
     pub machine: Option<&'a M>,
     /// Its disk.
     pub disk: &'a M::Disk,
-    /// It lost something that was acknowledged, by a wiped, rotten or restored disk: it counts as down for good, whatever
-    /// it does.
+    /// True if it lost acknowledged data, because its disk was wiped, rotten or restored from a copy. It counts as down
+    /// for good from then on.
     pub is_lost: bool,
-    /// Goes up when anything happens to the node: one with the same number as before need not be looked at again.
+    /// Number of changes of the node. A node with the same number as before need not be checked again.
     pub changes: u64,
 }
 
 impl<'a, M: Machine> NodeView<'a, M> {
-    /// The node as laws of another machine see it, which `M` is built around.
+    /// The node as the laws of an inner machine see it, around which `M` is built.
     #[must_use]
     pub fn project<N: Machine>(
         &self,
@@ -58,15 +58,15 @@ impl<M: Machine> Clone for NodeView<'_, M> {
 
 impl<M: Machine> Copy for NodeView<'_, M> {}
 
-/// Tells whether anything happened to a node since it was last looked at: laws need not look at what stands still.
+/// Detects whether a node has changed since the last check: laws need not check unchanged nodes.
 #[derive(Debug, Default)]
 pub struct Movements {
-    /// How many changes each node had seen by then.
+    /// Number of changes of each node at the last check.
     seen: BTreeMap<NodeId, u64>,
 }
 
 impl Movements {
-    /// Looks at all nodes, and says whether anything happened to any.
+    /// Compares all nodes with the last check, and returns whether any has changed.
     pub fn have_moved<M: Machine>(&mut self, nodes: &[NodeView<'_, M>]) -> bool {
         let mut have_moved = false;
         for view in nodes {
@@ -76,7 +76,7 @@ impl Movements {
     }
 }
 
-/// Every node that counts runs, and they all applied the same, up to the same place.
+/// Checks that every node that counts runs, and that all have applied the same entries up to the same index.
 ///
 /// # Errors
 /// When a node is down, or two differ.

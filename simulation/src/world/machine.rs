@@ -1,4 +1,4 @@
-//! What runs on a simulated node.
+//! The interface of the software on a simulated node.
 
 use std::fmt::{self, Debug};
 use std::hash::Hash;
@@ -8,234 +8,234 @@ use serde::{Deserialize, Serialize};
 
 use crate::schedule::FaultKind;
 
-/// The software of one node, between its network, its disk and its clients: what is simulated.
+/// The software of one node, which is simulated between its network, its disk and its clients.
 ///
-/// A machine is pure, as the cores are. It starts from its disk, and when it crashes only the disk is left.
+/// A machine is pure, like the cores. It starts from its disk, and only the disk survives its crash.
 pub trait Machine: Sized {
-    /// What is equal for all nodes of a run.
+    /// Settings that all nodes of a run share.
     type Setup;
-    /// What nodes say to each other.
+    /// Messages between nodes.
     type Message: Clone + Debug + Hash;
-    /// What a client asks.
+    /// A client's call.
     type Call: Clone + Debug + Hash;
-    /// What a client is told when what it asked is done.
+    /// The answer to a call that was done.
     type Answer: Clone + Debug;
-    /// What survives a crash.
+    /// State that survives a crash.
     type Disk;
 
-    /// What a long enough campaign must reach: the names of some [`MachineOutput::Sometimes`]. Those that were never
-    /// reached are named in its report.
+    /// Events that a long enough campaign must reach: the names of some [`MachineOutput::Sometimes`]. The campaign's
+    /// report names those that were never reached.
     const EXPECTED: &'static [&'static str];
 
-    /// An empty disk in a node's `incarnation`, from 1.
+    /// Makes an empty disk for this incarnation of a node, counted from 1.
     fn fresh_disk(setup: &Self::Setup, node: NodeId, incarnation: u64) -> Self::Disk;
 
-    /// An independent copy of a disk: a backup.
+    /// Makes an independent copy of a disk, as a backup does.
     fn copy_disk(disk: &Self::Disk) -> Self::Disk;
 
     /// Starts from the disk.
     ///
     /// # Errors
-    /// When it refuses to start from what it finds.
+    /// When it refuses to start from the content of the disk.
     fn start(setup: &Self::Setup, node: NodeId, now: Now, disk: &mut Self::Disk) -> Result<Self, String>;
 
-    /// Takes one input.
+    /// Handles one input.
     fn handle(&mut self, now: Now, disk: &mut Self::Disk, input: MachineInput<Self::Message, Self::Call>);
 
     /// Gives the next output, if there is one.
     fn poll(&mut self, now: Now, disk: &mut Self::Disk) -> Option<MachineOutput<Self::Message, Self::Answer>>;
 
-    /// When [`MachineInput::Timeout`] is wanted next.
+    /// Time at which it next needs [`MachineInput::Timeout`].
     fn deadline(&self) -> Option<Instant>;
 
-    /// Stops at once. What was on its way to the disk fares as `loss` says.
+    /// Stops at once. `loss` decides the fate of writes that were on their way to the disk.
     fn crash(self, disk: &mut Self::Disk, loss: Loss, random: &mut Random);
 
-    /// Whether it can meet faults of this kind. Others are left out of its schedules.
+    /// True if it can experience faults of this kind. Other faults are left out of its schedules.
     fn bears(kind: FaultKind) -> bool;
 
-    /// Damages the disk, whether the node is down or runs on it. Says whether there was anything to damage.
+    /// Damages the disk, whether the node is down or runs on it. Returns false if there was nothing to damage.
     ///
-    /// [`Machine::mend`] ends it, unless it can never be mended.
+    /// [`Machine::mend`] ends the damage, unless it is permanent.
     fn damage(disk: &mut Self::Disk, running: Option<&mut Self>, damage: Damage, random: &mut Random) -> bool;
 
-    /// Ends what [`Machine::damage`] began and can end: errors, and a disk that is full.
+    /// Ends damage that [`Machine::damage`] began and that can end: errors, and a full disk.
     fn mend(disk: &mut Self::Disk, running: Option<&mut Self>, damage: Damage);
 
-    /// Takes a folder away from the disk of a node that is down. Says whether there was anything in it.
+    /// Removes a folder from the disk of a node that is down. Returns false if there was nothing in it.
     fn lose_folder(disk: &mut Self::Disk, folder: Folder) -> bool {
         let _ = (disk, folder);
         false
     }
 
-    /// From now on what cores ask of their application is lost, or no longer.
+    /// Begins or ends a time in which requests of cores to their application are lost.
     fn lose_requests(disk: &mut Self::Disk, running: Option<&mut Self>, are_lost: bool) {
         let _ = (disk, running, are_lost);
     }
 
-    /// Flips a bit of what the message carries for clients, as if that had happened in its sender's memory before it was framed.
-    /// Says whether it carries anything.
+    /// Flips a bit of a client's data in the message, as if it had flipped in the sender's memory before the message
+    /// was framed. Returns false if the message has no such data.
     fn flip_bit(message: &mut Self::Message, random: &mut Random) -> bool {
         let _ = (message, random);
         false
     }
 
-    /// How long a message is on its way over a slow link, in bytes.
+    /// Size of a message in bytes, which decides its time on a slow link.
     fn message_bytes(message: &Self::Message) -> u64;
 
-    /// What is to be seen from outside.
+    /// The state that is visible from outside.
     fn observe(&self) -> Observation;
 
-    /// Whether the others can do without any one disk from now on, as far as this node is concerned. Once it says so, that
-    /// stays; until every node has, faults that destroy do not take place within the budget.
+    /// True if, according to this node, the other nodes do not depend on any single disk from now on. Once true, it
+    /// stays true. Until every node returns true, destructive faults do not take place within the budget.
     fn is_founded(&self) -> bool {
         true
     }
 }
 
-/// What goes into a machine that is sent messages `T` and asked `C`.
+/// Input of a machine with messages `T` and calls `C`.
 #[derive(Clone, Debug)]
 pub enum MachineInput<T, C> {
-    /// A message came in.
+    /// A message arrived.
     Message {
-        /// Who sent it.
+        /// Sender of the message.
         from: NodeId,
-        /// The sender's incarnation: it changes when its disk is wiped.
+        /// The sender's incarnation, which changes when its disk is wiped.
         incarnation: u64,
-        /// What it says.
+        /// The message.
         message: T,
     },
-    /// What is sent to a peer gets through again.
+    /// Messages to a peer get through again.
     LinkUp {
-        /// Which peer.
+        /// Id of the peer.
         peer: NodeId,
         /// The peer's incarnation.
         incarnation: u64,
     },
-    /// Nothing that is sent to a peer gets through: it is down, or the link is cut.
+    /// Messages to a peer do not get through: it is down, or the link is cut.
     LinkDown {
-        /// Which peer.
+        /// Id of the peer.
         peer: NodeId,
     },
     /// The deadline has passed.
     Timeout,
-    /// A client calls.
+    /// A client made a call.
     Call {
-        /// Names the call.
+        /// Number of the call.
         call: u64,
-        /// What it asks.
+        /// The call.
         what: C,
     },
-    /// What was asked of the disk is done, or has failed: the machine looks by itself.
+    /// A disk operation is complete or has failed. The machine looks up the result itself.
     Done {
-        /// Which.
+        /// Number of the operation.
         token: u64,
     },
     /// An operator asks that another node lead.
     Transfer {
-        /// Which.
+        /// Id of the other node.
         to: NodeId,
     },
 }
 
-/// What comes out of a machine that sends messages `T` and answers `A`.
+/// Output of a machine with messages `T` and answers `A`.
 #[derive(Clone, Debug)]
 pub enum MachineOutput<T, A> {
     /// Send the message.
     Send {
-        /// To whom.
+        /// Receiver of the message.
         to: NodeId,
-        /// What it says.
+        /// The message.
         message: T,
     },
-    /// Something was handed to the disk; [`MachineInput::Done`] is wanted when it is done.
+    /// A write was given to the disk. [`MachineInput::Done`] must follow when it is complete.
     Write {
-        /// Names it.
+        /// Number of the operation.
         token: u64,
     },
-    /// As `Write`, and nothing of it need survive.
+    /// Like `Write`, for an operation that need not survive a crash.
     Read {
-        /// Names it.
+        /// Number of the operation.
         token: u64,
     },
-    /// A snapshot is built beside the loop and the log; [`MachineInput::Done`] is wanted when it is done.
+    /// A snapshot is built beside the loop and the log. [`MachineInput::Done`] must follow when it is complete.
     Build {
-        /// Names it.
+        /// Number of the operation.
         token: u64,
     },
-    /// A client is answered.
+    /// A client gets an answer.
     Answer {
-        /// Which call.
+        /// Number of the call.
         call: u64,
         /// The answer.
         answer: Answer<A>,
     },
-    /// Something happened that a campaign ought to reach sometimes: see [`reached`](super::reached).
+    /// An event happened that a campaign must reach: see [`reached`](super::reached).
     Sometimes(&'static str),
     /// The node stops and must be started again.
     Halt {
-        /// Why.
+        /// Reason of the stop.
         reason: String,
     },
 }
 
-/// What a client is told.
+/// Answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<A> {
-    /// It was done, with this result.
+    /// The call was done, with this result.
     Done(A),
-    /// It was not done and never will be.
+    /// The call was not done and never will be.
     NotDone,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
 }
 
-/// A machine as seen from outside.
+/// The state of a machine that is visible from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     /// Its term, or the round of its ballot.
     pub term: u64,
-    /// Whether it leads.
+    /// True if it leads.
     pub is_leader: bool,
-    /// How far it knows its log to be agreed on.
+    /// The index up to which it knows its log to be committed.
     pub committed: u64,
-    /// How far it applied its log.
+    /// The index up to which it has applied its log.
     pub applied: u64,
-    /// A digest of the state that it applied so far.
+    /// A digest of the applied state.
     pub digest: u64,
 }
 
-/// What becomes of the writes that were on their way to the disk when a node stopped.
+/// Fate of the writes that were on their way to the disk when a node stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// They are done: the process ended, and the machine went on.
+    /// They are done: the process ended, but the computer went on.
     Nothing,
-    /// All that was not synced is lost: the power was cut.
+    /// All unsynced writes are lost: the power was cut.
     Unsynced,
-    /// Of what was not synced any sectors are lost.
+    /// Some sectors of the unsynced writes are lost.
     Torn,
-    /// Of what was not synced any sectors are garbage.
+    /// Some sectors of the unsynced writes are garbage.
     Garbage,
-    /// What was not synced is lost, and so are the names of files whose directory was not synced.
+    /// Unsynced writes are lost, and so are the names of files whose directory was not synced.
     Names,
 }
 
-/// What goes wrong with a disk.
+/// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
-    /// A bit of what is durable flips.
+    /// A bit of durable data flips.
     BitRot,
-    /// The next write lands at another place, over something durable.
+    /// The next write goes to a wrong place, over durable data.
     MisdirectedWrite,
     /// Reads fail.
     ReadErrors,
     /// The next write fails.
     WriteError,
-    /// The next sync fails, and what it should have made durable is lost or not.
+    /// The next sync fails, and the data that it should have made durable may be lost.
     SyncError,
-    /// The disk has no room.
+    /// The disk is full.
     FullDisk,
 }
 
@@ -284,7 +284,7 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
-    /// Whether it takes something that was acknowledged: its node can no longer be counted on.
+    /// True if it destroys acknowledged data, so that its node can no longer be relied on.
     #[must_use]
     pub fn destroys(self) -> bool {
         matches!(self, Self::BitRot | Self::MisdirectedWrite)

@@ -1,4 +1,4 @@
-//! The simulated world: nodes, network, disks, clocks and clients, one thing after another.
+//! The simulated world: nodes, network, disks, clocks and clients, one event after another.
 
 mod calls;
 mod clock;
@@ -31,46 +31,46 @@ use network::Network;
 use node::{Node, Timing};
 use progress::Demand;
 
-/// What became of a run.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What went wrong, if anything did.
+    /// The failure, if there was one.
     pub failure: Option<Failure>,
-    /// One number over all that happened: equal for equal runs.
+    /// Hash over all events: equal for equal runs.
     pub hash: u64,
-    /// How many things happened.
+    /// Number of events.
     pub steps: u64,
-    /// How much time passed in the simulated world, in microseconds.
+    /// Time that passed in the simulated world, in microseconds.
     pub simulated_us: u64,
-    /// How many calls were acknowledged.
+    /// Number of acknowledged calls.
     pub acknowledged: u64,
-    /// How many faults of each kind took place.
+    /// Number of faults of each kind that took place.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// How often what ought to happen sometimes did.
+    /// Number of times that each rare event was reached.
     pub sometimes: BTreeMap<&'static str, u64>,
-    /// What the clients saw.
+    /// The history of the clients.
     pub history: Vec<Event>,
-    /// Everything that happened, if it was asked for.
+    /// All moments of the run, if they were recorded.
     pub moments: Vec<Moment>,
 }
 
-/// What went wrong in a run.
+/// The failure of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The law that was broken.
     pub law: String,
-    /// How.
+    /// Description of the violation.
     pub detail: String,
-    /// When, in microseconds.
+    /// Time in microseconds.
     pub at_us: u64,
 }
 
-/// What to keep of a run.
+/// Data to keep of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recording {
-    /// Only what it came to.
+    /// The result only.
     Nothing,
-    /// Everything that happened, to read and to draw.
+    /// All moments, to read and to draw.
     Everything,
 }
 
@@ -106,14 +106,14 @@ pub fn run<M: Machine>(
     }
 }
 
-/// A law's name, and how it was broken.
+/// A law's name, and a description of its violation.
 type Broken = (String, String);
 
 struct World<'a, M: Machine> {
     setup: &'a M::Setup,
     schedule: &'a Schedule,
     now_us: u64,
-    /// What will happen, the next thing first.
+    /// Future events, the next one first.
     queue: BinaryHeap<Planned<M::Message>>,
     planned: u64,
     steps: u64,
@@ -121,7 +121,7 @@ struct World<'a, M: Machine> {
     network: Network,
     /// The faults that have begun and not ended.
     active: BTreeMap<usize, Active<M::Disk>>,
-    /// The faults that wait for the next leader, and whom those that found it met.
+    /// The faults that wait for the next leader, and the leader that each of the others found.
     hunts: Vec<usize>,
     hunted: BTreeMap<usize, u64>,
     demand: Option<Demand>,
@@ -137,7 +137,7 @@ struct World<'a, M: Machine> {
     sometimes: BTreeMap<&'static str, u64>,
 }
 
-/// Something that will happen, when, and the how manieth thing that was planned it is: so it is ordered.
+/// A future event with its time. Events at the same time are ordered by the sequence number of their planning.
 struct Planned<T> {
     at_us: u64,
     number: u64,
@@ -145,7 +145,7 @@ struct Planned<T> {
 }
 
 impl<T> Ord for Planned<T> {
-    /// The earliest is the greatest, as the heap has it.
+    /// The heap puts the greatest first, so the earliest compares as the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at_us, other.number).cmp(&(self.at_us, self.number))
     }
@@ -165,22 +165,22 @@ impl<T> PartialEq for Planned<T> {
 
 impl<T> Eq for Planned<T> {}
 
-/// What stands on a message on its way.
+/// Addresses and times of a message on its way.
 #[derive(Clone, Copy, Debug)]
 struct Envelope {
     to: u64,
     from: u64,
-    /// The sender's.
+    /// The sender's incarnation.
     incarnation: u64,
     sent_us: u64,
-    /// When all of it has left the sender.
+    /// Time at which the whole message has left the sender.
     leaves_us: u64,
 }
 
-/// Something that will happen.
+/// An event.
 enum Happening<T> {
     Arrive(Envelope, Box<T>),
-    /// The disk of this start of a node has done what was asked.
+    /// The disk of this start of a node has completed an operation.
     DiskDone {
         node: u64,
         start: u64,
@@ -202,7 +202,7 @@ enum Happening<T> {
     CallExpires {
         call: u64,
     },
-    /// A node looks whether it is connected to a peer.
+    /// A node checks whether it is connected to a peer.
     Link {
         node: u64,
         peer: u64,
@@ -213,16 +213,16 @@ enum Happening<T> {
     Start {
         node: u64,
     },
-    /// A new leader stops, for the fault with this number.
+    /// A new leader stops, because of the fault with this number.
     Hunted {
         node: u64,
         start: u64,
         number: usize,
     },
-    /// A slice of time is over in which the cluster had to serve.
+    /// A slice of time in which the cluster had to serve is over.
     Slice,
     Healed,
-    /// Everything was healed for a while: clients that are served need not go on for long.
+    /// Everything was healed for a while: if clients are served, they need not go on for long.
     Serves,
     MustServe,
     ClientsStop,
@@ -278,7 +278,7 @@ impl<'a, M: Machine> World<'a, M> {
                 }
                 continue;
             }
-            // Only these change anything on a node: what else happens waits for its next round.
+            // Only these events change a node's state. The others wait for its next round.
             let is_loud = matches!(
                 happening,
                 Happening::FaultBegins(_)
@@ -303,7 +303,7 @@ impl<'a, M: Machine> World<'a, M> {
         self.calls.workload.judge().map_err(broken)
     }
 
-    /// Whether all nodes agree. What a node does of its own accord may be under way at any moment: it is waited for.
+    /// True if all nodes agree. At any moment a node may be busy with work of its own, whose end is awaited.
     fn is_over(&mut self, laws: &mut dyn ClusterLaws<M>, at_latest_us: u64) -> Result<bool, Broken> {
         let agreed = self.check_all_run().and_then(|()| laws.at_end(&self.views()).map_err(broken));
         if agreed.is_err() && self.now_us < at_latest_us {
@@ -390,7 +390,7 @@ impl<'a, M: Machine> World<'a, M> {
         *self.sometimes.entry(what).or_insert(0) += 1;
     }
 
-    /// Every node that counts must run by now.
+    /// Checks that every node that counts runs by now.
     fn check_all_run(&self) -> Result<(), Broken> {
         match self.nodes.iter().find(|(_, node)| !node.is_lost && node.machine.is_none()) {
             None => Ok(()),
@@ -412,7 +412,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 const SERVES_WITHIN_US: u64 = 10_000_000;
 const SERVES_FOR_US: u64 = 1_000_000;
 const CONVERGES_WITHIN_US: u64 = 4_000_000;
-/// What is under way at the end is done by then.
+/// Work that is under way at the end is complete after this time.
 const AGREES_WITHIN_US: u64 = 500_000;
 const LOOKS_AGAIN_US: u64 = 100_000;
 const STEPS_MAX: u64 = 20_000_000;

@@ -1,10 +1,10 @@
-//! What becomes of a message on its way.
+//! The fate of messages on their way.
 
 use quorate_protocol::Random;
 
 use crate::schedule::Link;
 
-/// The network between the nodes. Without faults each link keeps the order of what is sent.
+/// The network between the nodes. Without faults each link delivers messages in the order in which they were sent.
 #[derive(Debug)]
 pub(super) struct Network {
     random: Random,
@@ -12,7 +12,7 @@ pub(super) struct Network {
     links: Vec<LinkState>,
     pub(super) loss_percent: u64,
     pub(super) duplicate_percent: u64,
-    /// Of a hundred messages so many come again, up to so many microseconds later.
+    /// Faults that deliver messages once more: the percentage of messages, and the longest delay in microseconds.
     pub(super) echoes: Vec<(u64, u64)>,
     pub(super) delay_us: u64,
 }
@@ -20,28 +20,28 @@ pub(super) struct Network {
 /// One direction between two nodes.
 #[derive(Clone, Debug, Default)]
 struct LinkState {
-    /// How many faults cut it.
+    /// Number of faults that cut it.
     cuts: u32,
-    /// By how many microseconds it is slower.
+    /// Microseconds by which it is slower.
     slower_us: u64,
-    /// The bounds on what goes through, in bytes a second.
+    /// Its limits of bandwidth, in bytes a second.
     bytes_per_second: Vec<u64>,
-    /// When all that was sent under a bound is through.
+    /// Time at which everything sent under a limit is through.
     busy_until_us: u64,
-    /// When the newest message arrives.
+    /// Arrival time of the newest message.
     last_us: u64,
 }
 
-/// What becomes of a message.
+/// Fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It has left its sender then, and arrives later, perhaps once more.
+    /// It leaves its sender at one time and arrives later, perhaps once more.
     Arrives { leaves_us: u64, at_us: u64, again_us: Option<u64> },
     /// The link is cut.
     Cut,
     /// It is lost by chance.
     Lost,
-    /// It would have had to wait for too long.
+    /// It would have had to wait too long.
     Crowded,
 }
 
@@ -59,7 +59,7 @@ impl Network {
         }
     }
 
-    /// What becomes of a message that is sent now. Its length is asked for only where it matters.
+    /// Decides the fate of a message that is sent now. `bytes` is called only if its size matters.
     pub(super) fn send(&mut self, now_us: u64, link: Link, bytes: impl FnOnce() -> u64) -> Fate {
         let state = self.link(link);
         if state.cuts > 0 {
@@ -132,7 +132,7 @@ impl Network {
         }
     }
 
-    /// When a message that arrives then comes once more, if it does.
+    /// Time at which a message that arrives at `at_us` arrives once more, if it does.
     fn echo(&mut self, at_us: u64) -> Option<u64> {
         let (percent, up_to_us) = self.echoes.iter().copied().max()?;
         self.chance(percent).then(|| at_us + self.random.between(0, up_to_us))
@@ -159,5 +159,5 @@ impl Network {
     }
 }
 
-/// What has to wait longer on a slow link is lost.
+/// A message that would have to wait longer on a slow link is lost.
 const QUEUE_US_MAX: u64 = 1_000_000;

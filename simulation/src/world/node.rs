@@ -1,4 +1,4 @@
-//! One simulated node: its machine, its disk's queue, and what goes in and out.
+//! One simulated node: its machine, the queue of its disk, and its inputs and outputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,47 +20,47 @@ pub(super) struct Node<M: Machine> {
     pub(super) machine: Option<M>,
     pub(super) disk: M::Disk,
     pub(super) incarnation: u64,
-    /// Starts so far: what was asked of an earlier one is not answered to this one.
+    /// Number of starts so far. An operation of an earlier start is not answered to a later one.
     pub(super) start: u64,
     pub(super) clock: NodeClock,
-    /// The earliest timer that is planned.
+    /// Time of the earliest planned timer.
     pub(super) timer_us: Option<u64>,
     pub(super) is_round_planned: bool,
-    /// What waits for its loop.
+    /// Inputs that wait for its loop.
     pub(super) ready: Ready<M>,
-    /// Where in its work it will crash.
+    /// The crash that waits for it to reach a point of its work.
     pub(super) armed: Option<Armed>,
-    /// It has come to that place.
+    /// The armed crash whose point it has reached.
     pub(super) dying: Option<Armed>,
-    /// It lost something that was acknowledged: it is down for good, whatever it does.
+    /// It lost acknowledged data, and counts as down for good.
     pub(super) is_lost: bool,
-    /// It said once that the others can do without any one disk.
+    /// It reported once that the others do not depend on any single disk.
     pub(super) is_founded: bool,
-    /// How many faults of each sort are at work on its disk.
+    /// Number of active faults of each kind on its disk.
     pub(super) damages: BTreeMap<Damage, u32>,
-    /// Its disk was at fault since it started: it may halt.
+    /// Its disk had a fault since it started, so it may halt.
     pub(super) is_excused: bool,
-    /// When it last stopped.
+    /// Time at which it last stopped.
     pub(super) stopped_us: Option<u64>,
-    /// The peers that it was told to be connected to.
+    /// The peers that it believes to be connected to.
     linked: BTreeSet<u64>,
-    /// Writes that its disk has not done.
+    /// Number of writes that its disk has not completed.
     pub(super) writing: u32,
-    /// How often anything happened to it.
+    /// Number of changes.
     pub(super) changes: u64,
-    /// How many faults make its loop stand still.
+    /// Number of faults that pause its loop.
     pub(super) pauses: u32,
-    /// How many faults hold its disk up, and what the disk has done meanwhile.
+    /// Number of faults that stall its disk, and the operations that completed meanwhile.
     pub(super) stalls: u32,
     pub(super) held: Vec<Happening<M::Message>>,
     pub(super) disk_slower_us: u64,
-    /// By how much building a snapshot takes longer.
+    /// Additional time for building a snapshot, in microseconds.
     pub(super) builds_slower_us: u64,
-    /// How many faults make it lose what cores ask of their application.
+    /// Number of faults that make requests of its cores disappear.
     pub(super) requests_lost: u32,
-    /// Of a hundred messages that it sends, a bit flips in so many.
+    /// Percentage of its messages in which a bit flips.
     pub(super) flips_percent: u64,
-    /// When the disk has done all that it was asked.
+    /// Time at which the disk has completed all its operations.
     disk_free_us: u64,
     pub(super) seen: Observation,
 }
@@ -106,10 +106,10 @@ impl<M: Machine> Node<M> {
     }
 }
 
-/// How long things take that no fault makes longer.
+/// Durations without the influence of faults.
 pub(super) struct Timing {
     random: Random,
-    /// One round in so many is long: whatever else runs on its thread is busy. None, if nothing.
+    /// One round in this many is long, because another task on its thread is busy. `None` if no other task runs there.
     long_one_in: Option<u64>,
 }
 
@@ -125,7 +125,7 @@ impl Timing {
         NodeClock::new(self.random.between(1_000_000_000, 9_000_000_000), ahead_ms)
     }
 
-    /// How long after something came in the loop takes it.
+    /// Time until the loop handles an input that arrived.
     pub(super) fn loop_us(&mut self) -> u64 {
         match self.long_one_in {
             Some(one_in) if self.random.between(0, one_in) == 0 => self.random.between(60, 5_000),
@@ -137,12 +137,12 @@ impl Timing {
         self.random.between(200, 1_500)
     }
 
-    /// How long it takes until a connection is known to stand, or to be broken.
+    /// Time until a connection is known to stand, or to be broken.
     fn link_us(&mut self) -> u64 {
         self.random.between(1_000, 150_000)
     }
 
-    /// How long after the power has come back a machine is up.
+    /// Time from the return of the power until the node runs.
     pub(super) fn start_us(&mut self) -> u64 {
         self.random.between(0, 60_000)
     }
@@ -175,7 +175,8 @@ impl<M: Machine> World<'_, M> {
         let node = self.node(id);
         let machine = match M::start(setup, NodeId(id), now, &mut node.disk) {
             Ok(machine) => machine,
-            // It refuses what it finds, as it should: it stays down, or is started again when its disk works again.
+            // It refuses to start from what it finds, as it must. It stays down, or is started again when its disk
+            // works again.
             Err(_) if node.is_lost || node.is_excused => {
                 self.sometimes("a node refused to start from a damaged disk");
                 return Ok(());
@@ -203,7 +204,8 @@ impl<M: Machine> World<'_, M> {
         self.plan_links(id);
     }
 
-    /// Ends the node's round if a crash was armed for this point of its work: it crashes when laws have looked at what it was last.
+    /// Ends the node's round if a crash was armed for this point of its work. It crashes after the laws have checked
+    /// its last state.
     pub(super) fn crash_at(&mut self, id: u64, point: CrashPoint) -> bool {
         let node = self.node(id);
         let is_writing = node.writing > 0;
@@ -216,7 +218,7 @@ impl<M: Machine> World<'_, M> {
         true
     }
 
-    /// Who leads in the newest term.
+    /// The leader of the newest term.
     pub(super) fn leader(&self) -> Option<u64> {
         let leading = self.nodes.iter().filter(|(_, node)| node.machine.is_some() && node.seen.is_leader);
         leading.max_by_key(|(_, node)| node.seen.term).map(|(id, _)| *id)
@@ -237,7 +239,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// Carries an output out; no when the node is down for it, or about to crash.
+    /// Carries out an output. Returns false if the node is down because of it, or about to crash.
     pub(super) fn carry_out(&mut self, id: u64, output: MachineOutput<M::Message, M::Answer>) -> Result<bool, Broken> {
         match output {
             MachineOutput::Send { to, message } => {
@@ -269,7 +271,7 @@ impl<M: Machine> World<'_, M> {
         Ok(true)
     }
 
-    /// A node may stop by itself only when its disk was at fault. It is started again when the fault ends, or soon.
+    /// A node may halt only because of a disk fault. It is started again when the fault ends, or soon after.
     fn halt(&mut self, id: u64, reason: &str) -> Result<bool, Broken> {
         let node = self.node(id);
         if !node.is_excused && !node.is_lost {
@@ -309,7 +311,7 @@ impl<M: Machine> World<'_, M> {
         self.trace.note(self.now_us, from, || MomentKind::Lost { to, text: format!("{message:?}") });
     }
 
-    /// Once a node has stopped or started, its peers and it learn of that.
+    /// Lets a node that stopped or started, and its peers, learn of it.
     fn plan_links(&mut self, id: u64) {
         for peer in (1..=self.schedule.nodes).filter(|peer| *peer != id) {
             self.plan_link(id, peer);
@@ -322,7 +324,7 @@ impl<M: Machine> World<'_, M> {
         self.plan(in_us, Happening::Link { node: id, peer });
     }
 
-    /// The transport of a node finds out whether what it sends gets through to a peer.
+    /// The transport of a node finds out whether its messages reach a peer.
     pub(super) fn link(&mut self, id: u64, peer: u64) {
         let Some(other) = self.nodes.get(&peer) else { return };
         let (runs, incarnation) = (other.machine.is_some(), other.incarnation);
@@ -339,7 +341,7 @@ impl<M: Machine> World<'_, M> {
         self.plan_round(id);
     }
 
-    /// Writes are done one after another.
+    /// The disk completes writes one after another.
     fn ask_disk(&mut self, id: u64, token: u64) {
         let takes_us = self.timing.write_us();
         let now_us = self.now_us;
@@ -356,7 +358,7 @@ impl<M: Machine> World<'_, M> {
         self.plan(in_us, Happening::DiskDone { node: id, start, token, is_write: false });
     }
 
-    /// Notes what changed about the node, as seen from outside.
+    /// Notes changes of the node's visible state.
     pub(super) fn look_at(&mut self, id: u64) {
         let node = self.node(id);
         let Some(machine) = &node.machine else { return };
@@ -376,5 +378,5 @@ impl<M: Machine> World<'_, M> {
     }
 }
 
-/// After so long a node that halted is started again.
+/// Time after which a halted node is started again.
 const SUPERVISED_US: u64 = 500_000;

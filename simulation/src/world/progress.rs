@@ -1,16 +1,16 @@
-//! What a cluster must do while a fault lasts that it must bear.
+//! Demands on a cluster during a fault that it must survive.
 
 use super::{Broken, Happening, Machine, SERVES_WITHIN_US, World};
 
-/// A demand that is being watched.
+/// A demand that is being checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Demand {
     ends_us: u64,
-    /// Acknowledged writes, at the end of the slice before.
+    /// Acknowledged writes at the end of the previous slice.
     writes: u64,
     slices: u64,
     idle_slices: u64,
-    /// When the time to settle was over: leaders begun so far, and the newest term.
+    /// Number of leaders so far and the newest term, at the end of the time to settle.
     settled: Option<(u64, u64)>,
 }
 
@@ -21,7 +21,7 @@ impl<M: Machine> World<'_, M> {
         self.plan(SERVES_WITHIN_US, Happening::Slice);
     }
 
-    /// A slice of time is over: the first is the time to settle in, the others are short.
+    /// Ends a slice of time. The first is the time to settle, and the others are short.
     pub(super) fn end_slice(&mut self) -> Result<(), Broken> {
         let Some(mut demand) = self.demand else { return Ok(()) };
         if self.now_us > demand.ends_us {

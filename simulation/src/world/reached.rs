@@ -1,22 +1,22 @@
-//! What machines tell by [`MachineOutput::Sometimes`](super::MachineOutput::Sometimes) in the same words, so that campaigns
-//! can ask for it.
+//! Names of events that several machines report through [`MachineOutput::Sometimes`](super::MachineOutput::Sometimes),
+//! so that campaigns can require them.
 
 use crate::schedule::CrashPoint;
 
-/// A node began to lead.
+/// A node became leader.
 pub const LEADER_ELECTED: &str = "a leader was elected";
-/// A follower's state was replaced by a snapshot of the leader's.
+/// A follower's state was replaced by a snapshot of the leader.
 pub const SNAPSHOT_INSTALLED: &str = "a snapshot was installed";
-/// A log was recovered whose last write was not whole.
+/// A log was recovered whose last write was incomplete.
 pub const TAIL_TORN: &str = "a torn tail was cut";
-/// A failed write or sync made a log refuse everything that came after it.
+/// After a failed write or sync, a log refused all later writes.
 pub const LOG_POISONED: &str = "a log was poisoned";
-/// A bit of what a message carries flipped in the memory of its sender.
+/// A bit of a client's data in a message flipped in the sender's memory.
 pub const BIT_FLIPPED: &str = "a bit flipped in what a node sent";
 /// A node's loop found several messages at once.
 pub const SEVERAL_MESSAGES: &str = "a round took several messages";
 
-/// What every world brings about sooner or later, whatever runs in it.
+/// Events that every world reaches sooner or later, with any machine.
 pub(crate) const OF_THE_WORLD: [&str; 13] = [
     crash(CrashPoint::Now),
     crash(CrashPoint::Persist),

@@ -1,4 +1,5 @@
-//! The loop of a node: rounds that hand in all that is ready, in the order of the shipped driver, and then carry out what comes of it.
+//! The loop of a node: each round hands in all inputs that are ready, in the order of the shipped driver, and then
+//! carries out the outputs.
 
 use std::collections::VecDeque;
 
@@ -8,15 +9,15 @@ use super::{Answer, Broken, Envelope, Happening, Machine, MachineInput, World, r
 use crate::schedule::CrashPoint;
 use crate::trace::MomentKind;
 
-/// What waits for a node's loop, in the order in which a round hands it in; the deadline comes last.
+/// Inputs that wait for a node's loop, in the order in which a round hands them in. The deadline comes last.
 pub(super) struct Ready<M: Machine> {
-    /// Messages and news of links, as they came in.
+    /// Messages and changes of links, in the order of arrival.
     pub(super) frames: VecDeque<MachineInput<M::Message, M::Call>>,
-    /// What the disk has done: its token, and whether it was a write.
+    /// Completed disk operations: the token, and whether it was a write.
     news: VecDeque<(u64, bool)>,
-    /// What clients and operators ask.
+    /// Calls of clients and operators.
     pub(super) calls: VecDeque<MachineInput<M::Message, M::Call>>,
-    /// The round has handed the deadline in.
+    /// True once the round has handed in the deadline.
     is_timed_out: bool,
 }
 
@@ -29,7 +30,7 @@ impl<M: Machine> Default for Ready<M> {
 impl<M: Machine> World<'_, M> {
     pub(super) fn arrive(&mut self, envelope: Envelope, message: Box<M::Message>) {
         let Envelope { to, from, incarnation, sent_us, leaves_us } = envelope;
-        // What had not left yet when its sender stopped is gone with it.
+        // A part of a message that had not left when its sender stopped is lost.
         let is_gone = self.node(from).stopped_us.is_some_and(|at_us| (sent_us..leaves_us).contains(&at_us));
         if is_gone {
             self.sometimes("a message was lost with its sender");
@@ -49,11 +50,11 @@ impl<M: Machine> World<'_, M> {
         if self.node(id).machine.is_none() {
             return self.answer(call, &Answer::NotDone);
         }
-        // The client may long have given up when a node that stands still finds this in its socket.
+        // A paused node may find this call in its socket long after the client gave up.
         self.ask(id, MachineInput::Call { call, what });
     }
 
-    /// A client or an operator asks something of a node that runs.
+    /// A client or an operator asks something of a running node.
     pub(super) fn ask(&mut self, id: u64, what: MachineInput<M::Message, M::Call>) {
         self.node(id).ready.calls.push_back(what);
         self.plan_round(id);
@@ -94,7 +95,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// Begins a round of a node's loop, unless it stands still: then it has its round when it goes on.
+    /// Begins a round of a node's loop. A paused node has its round when it continues.
     pub(super) fn begin_round(&mut self, id: u64, start: u64) -> bool {
         let node = self.node(id);
         if node.start != start {
@@ -110,8 +111,9 @@ impl<M: Machine> World<'_, M> {
         true
     }
 
-    /// The next step of a round: one input, and in the end everything that comes of them. Says whether there is a further one. Laws are looked
-    /// at in between, since what a machine is for one step only may be what they are about: also when it crashes in the next one.
+    /// The next step of a round: one input, or at the end all outputs. Returns whether there is a further step. Laws
+    /// are checked in between, because a state that lasts for one step only may break them, even if the node crashes in
+    /// the next step.
     pub(super) fn step_of_round(&mut self, id: u64) -> Result<bool, Broken> {
         if let Some(armed) = self.node(id).dying.take() {
             self.crash_armed(id, armed);
@@ -128,7 +130,7 @@ impl<M: Machine> World<'_, M> {
             self.hand_in(id, MachineInput::Done { token });
             self.node(id).writing -= u32::from(is_write);
             if is_write {
-                // What the node learned it has no time to tell.
+                // The node has no time to report what it just learned.
                 self.crash_at(id, CrashPoint::Persisted);
             }
             return Ok(true);
@@ -158,7 +160,7 @@ impl<M: Machine> World<'_, M> {
         node.changes += 1;
     }
 
-    /// Takes everything out of a machine and carries it out.
+    /// Takes all outputs from a machine and carries them out.
     fn carry_all_out(&mut self, id: u64) -> Result<(), Broken> {
         let now = self.now_of(id);
         loop {

@@ -1,58 +1,58 @@
-//! What clients do.
+//! The behaviour of clients.
 
 use quorate_protocol::{NodeId, Random, Violation};
 
 use super::{Answer, Machine};
 use crate::history::Event;
 
-/// What the clients of a run call, and whether what they saw is as it must be.
+/// The calls of a run's clients, and the judgement of their answers.
 ///
-/// Chance is to be drawn from the run's seed alone.
+/// Random numbers must be drawn from the run's seed only.
 pub trait Workload<M: Machine> {
-    /// What a client calls now, and at which node. It has no other call under way.
+    /// The next call of a client, and the node that it calls. The client has no other call under way.
     fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, M::Call);
 
-    /// A client learns what became of its call.
+    /// Gives a client the answer to its call.
     fn answered(&mut self, client: u64, what: &M::Call, answer: &Answer<M::Answer>, at_us: u64);
 
-    /// Whether a call changes anything: a cluster that serves must do such ones.
+    /// True if a call changes state. A cluster that serves must carry out such calls.
     fn is_write(&self, _what: &M::Call) -> bool {
         true
     }
 
-    /// How long a client waits for this call, in microseconds: then it is told [`Answer::Unknown`] and goes on.
+    /// Time in microseconds that a client waits for this call. Then it gets [`Answer::Unknown`] and goes on.
     fn patience_us(&mut self, _what: &M::Call) -> u64 {
         2_000_000
     }
 
-    /// How long a client thinks before its next call, in microseconds.
+    /// Time in microseconds between an answer and the client's next call.
     fn pause_us(&mut self, client: u64) -> u64;
 
-    /// Judges at the end what the clients saw.
+    /// Judges the history of the clients at the end.
     ///
     /// # Errors
-    /// When it cannot have been, and why.
+    /// When the history is impossible; the violation says why.
     fn judge(&mut self) -> Result<(), Violation>;
 
-    /// What the clients saw, as it is written into a history file; nothing for a workload that has no such form.
+    /// The history of the clients as it is written into a file. Empty for a workload without this form.
     fn history(&self) -> Vec<Event> {
         Vec::new()
     }
 }
 
-/// What a client can know of the cluster that it calls.
+/// Information that a client can have about the cluster that it calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Nodes are 1 to this.
+    /// Number of nodes. Their ids run from 1 to this number.
     pub nodes: u64,
-    /// Of a hundred calls so many ought to go to the node that leads.
+    /// Percentage of calls that go to the leader.
     pub at_leader_percent: u64,
-    /// Who leads, if a running node says that it does.
+    /// The leader, if a running node says that it leads.
     pub leader: Option<NodeId>,
 }
 
 impl Cluster {
-    /// A node to call: the leader so often as the schedule says, otherwise any.
+    /// A node to call: the leader in the given percentage of calls, otherwise any node.
     pub fn choose(&self, random: &mut Random) -> NodeId {
         let any = NodeId(random.between(1, self.nodes + 1));
         let is_at_leader = random.between(0, 100) < self.at_leader_percent;

@@ -1,18 +1,18 @@
-//! The calls and answers that an order has still to reach.
+//! The calls and answers that an order has not reached yet.
 
 use super::{Budget, Spent, Timed};
 
-/// Calls and answers of the required operations in the order of time, as a list from which both are lifted together.
+/// Calls and answers of the required operations in the order of time, as a list from which both are removed together.
 pub(super) struct CallList {
     places: Vec<Place>,
-    /// Where each operation's call and answer stand.
+    /// Position of each operation's call and answer.
     of_operation: Vec<(usize, usize)>,
 }
 
-/// A call whose outcome is unknown: it may come anywhere behind its place, or nowhere.
+/// A call of unknown outcome: it may come anywhere after its position, or not at all.
 pub(super) struct Optional {
     pub(super) operation: usize,
-    /// The last place before it was called.
+    /// The last position before the call.
     pub(super) place: usize,
     pub(super) is_taken: bool,
 }
@@ -57,18 +57,18 @@ impl CallList {
         (list, optional)
     }
 
-    /// The place behind this one; [`HEAD`] is before the first.
+    /// The position after this one. [`HEAD`] is before the first.
     pub(super) fn next(&self, place: usize) -> usize {
         self.places[place].next
     }
 
-    /// The operation whose call stands here; nothing at an answer or the end.
+    /// The operation whose call is at this position; `None` at an answer or at the end.
     pub(super) fn call(&self, place: usize) -> Option<usize> {
         let place = self.places.get(place)?;
         place.is_call.then_some(place.operation)
     }
 
-    /// The operation whose call or answer stands here.
+    /// The operation whose call or answer is at this position.
     pub(super) fn operation(&self, place: usize) -> usize {
         self.places[place].operation
     }
@@ -77,7 +77,7 @@ impl CallList {
         self.of_operation[operation].1 == place
     }
 
-    /// The first answer that the order has to reach.
+    /// The first answer that the order must reach.
     pub(super) fn first_answer(&self, budget: &mut Budget) -> Result<Option<usize>, Spent> {
         let mut place = self.next(HEAD);
         while place != END {
@@ -90,7 +90,7 @@ impl CallList {
         Ok(None)
     }
 
-    /// Takes an operation's call and answer out of the list.
+    /// Removes an operation's call and answer from the list.
     pub(super) fn lift(&mut self, operation: usize) {
         let (call, answer) = self.of_operation[operation];
         for place in [call, answer] {
@@ -102,7 +102,7 @@ impl CallList {
         }
     }
 
-    /// Puts the operation back that was lifted last of those not put back.
+    /// Puts back the operation that was removed last and not put back yet.
     pub(super) fn unlift(&mut self, operation: usize) {
         let (call, answer) = self.of_operation[operation];
         for place in [answer, call] {
@@ -115,6 +115,6 @@ impl CallList {
     }
 }
 
-/// Before the first call.
+/// The position before the first call.
 pub(super) const HEAD: usize = 0;
 const END: usize = usize::MAX;

@@ -1,21 +1,22 @@
-//! Is there an order of the calls that one client alone could have seen?
+//! Search for an order of the calls that one client alone could have seen.
 //!
-//! Where no state is left twice, comparing intervals tells (see `zones`). For all else there is a search.
+//! If no state is left twice, a comparison of intervals decides (see `zones`). All other histories need a search.
 //!
 //! The search is that of Wing and Gong ("Testing and Verifying Concurrent Objects", JPDC 1993) with Lowe's memory of
-//! what was tried ("Testing for Linearizability", CCPE 2017), and five things that keep it fast:
+//! failed attempts ("Testing for Linearizability", CCPE 2017), and five things that keep it fast:
 //!
-//! - A call that only reads is put into the order as soon as it fits: if any order exists, one with it there does.
-//! - What was tried in vain is remembered when it is given up, not when it is begun: the calls in the order only grow
-//!   along a path, so none is met twice on it, and a history without detours leaves nothing to remember.
-//! - A call of unknown outcome is optional. What was in vain with some of them done is in vain with those and more, the
-//!   state being equal; one that is overwritten unseen is never tried; and of those with the same effect only the one
-//!   that was called first is, since whatever another would do, it does as well.
-//! - A state that a waiting call still wants is not left if no other call brings it back, and a write that nobody is
-//!   left to see comes as soon as nobody is left to see what it overwrites.
-//! - The set of required calls in the order is remembered as a 128-bit sum of random numbers, one a call (Zobrist,
-//!   "A New Hashing Method with Application for Game Playing", 1970). Two of 10^7 sets share one with a chance of
-//!   10^-25; then an order could be overlooked.
+//! - A call that only reads is put into the order as soon as it fits: if any order exists, one with the call at this
+//!   position exists.
+//! - A failed attempt is remembered when it is given up, not when it is begun. Along a path the calls in the order only
+//!   grow, so none is met twice on it, and a history without detours leaves nothing to remember.
+//! - A call of unknown outcome is optional. If an attempt failed with some optional calls done, it fails with more of
+//!   them done in an equal state. An optional call that is overwritten unseen is never tried. Of optional calls with
+//!   the same effect only the one that was made first is tried, because it can do whatever another would do.
+//! - A state that a waiting call still wants is not left if no other call restores it. A write that no remaining call
+//!   can see comes as soon as no remaining call can see the state that it overwrites.
+//! - The set of required calls in the order is remembered as a 128-bit sum of random numbers, one for each call
+//!   (Zobrist, "A New Hashing Method with Application for Game Playing", 1970). Two of 10^7 sets have the same sum with
+//!   a chance of 10^-25; then an order could be missed.
 
 mod call_list;
 mod uses;
@@ -31,27 +32,27 @@ use uses::Uses;
 
 pub(in crate::history) use uses::Seen;
 
-/// A call and its answer, and when they were.
+/// A call with its answer, and the times of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timed<O> {
     /// The call with its answer.
     pub operation: O,
-    /// When it was called.
+    /// Time of the call.
     pub invoked: u64,
-    /// When it was answered; nothing when its outcome is unknown: it may have taken effect any time since, or never.
-    /// A call made at the very time of an answer counts as made during the answered one.
+    /// Time of the answer. `None` if the outcome is unknown: the call may have taken effect at any time since, or
+    /// never. A call made at exactly the time of an answer counts as made before that answer.
     pub returned: Option<u64>,
 }
 
-/// How many steps a search may take, and what is left of them. All work is counted that grows with the search: calls and
-/// answers passed, and what is compared with what was tried before.
+/// Number of steps that a search may still take. All work that grows with the search is counted: calls and answers
+/// passed, and comparisons with earlier attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     steps: u64,
 }
 
 impl Budget {
-    /// A budget of so many steps: about ten million take a second.
+    /// A budget of this number of steps. About ten million take a second.
     #[must_use]
     pub const fn of_steps(steps: u64) -> Self {
         Self { steps }
@@ -63,7 +64,7 @@ impl Budget {
         self.steps
     }
 
-    /// Spends this much. What is left is spent as well when it is not enough.
+    /// Spends this number of steps. If fewer are left, all are spent.
     pub(in crate::history) fn charge(&mut self, steps: usize) -> Result<(), Spent> {
         let left = self.steps.checked_sub(steps as u64);
         self.steps = left.unwrap_or(0);
@@ -83,26 +84,27 @@ impl Default for Budget {
     }
 }
 
-/// Whether there is an order.
+/// Result of the search for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Linearization {
-    /// There is, and this is one: positions in what was given. Calls of unknown outcome that are not in it need not
+    /// There is an order, and this is one: positions in the input. Calls of unknown outcome that are not in it need not
     /// have taken effect.
     Possible {
         /// The order.
         order: Vec<usize>,
     },
-    /// There is none.
+    /// There is no order.
     Impossible,
-    /// The budget is used up.
+    /// The budget ran out.
     Undecided,
 }
 
-/// Looks for an order of `operations`, as one client alone could have seen them from `model`, that puts no call before
-/// one which was answered before it was made.
+/// Searches for an order of `operations` that one client alone could have seen from `model`, and that puts no call
+/// before a call which was answered before it was made.
 ///
-/// Where every call leaves a state that no other leaves, and [`Model::wants`] and [`Model::leaves`] tell of all, this takes a
-/// step a call. Else it is a search, whose steps may grow with the calls that are under way at once.
+/// If every call leaves a state that no other leaves, and [`Model::wants`] and [`Model::leaves`] know all calls, this
+/// takes one step for each call. Otherwise it is a search, whose steps may grow with the number of calls under way at
+/// the same time.
 pub fn linearize<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut Budget) -> Linearization {
     if budget.charge(operations.len()).is_err() {
         return Linearization::Undecided;
@@ -121,13 +123,13 @@ pub fn linearize<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget
     }
 }
 
-/// An order that gets as far as any, and the call whose answer none reaches; for histories that have no order.
+/// The longest order that was found, and the call whose answer no order reaches; for histories without an order.
 pub(super) fn longest_order<M: Model>(
     model: &M,
     operations: &[Timed<M::Operation>],
     budget: &mut Budget,
 ) -> Option<(Vec<usize>, usize)> {
-    // Conclusions from what later calls want would stop the search before the answer that cannot be.
+    // Conclusions from later calls would stop the search before the impossible answer.
     let mut search = Search::new(model, operations);
     search.uses.are_known = false;
     search.run(budget, None).ok()?;
@@ -138,7 +140,7 @@ pub(super) fn longest_order<M: Model>(
     Some((again.order(), again.calls.operation(furthest)))
 }
 
-/// The budget is used up.
+/// The budget ran out.
 pub(in crate::history) struct Spent;
 
 enum Found {
@@ -150,12 +152,12 @@ struct Search<'a, M: Model> {
     model: &'a M,
     operations: &'a [Timed<M::Operation>],
     calls: CallList,
-    /// The optional calls, in the order they were made, and whether each is in the order so far.
+    /// The optional calls in the order in which they were made, with a flag for those in the current order.
     optional: Vec<Optional>,
-    /// For each optional call the one before it with the same effect.
+    /// For each optional call, the previous one with the same effect.
     twins: Vec<Option<usize>>,
     state: M::State,
-    /// The last step took an optional call whose effect nothing has seen yet.
+    /// True if the last step took an optional call whose effect no call has seen yet.
     is_unseen: bool,
     path: Vec<Step<M::State>>,
     /// The sum over the required calls in the order.
@@ -164,10 +166,11 @@ struct Search<'a, M: Model> {
     /// The optional calls in the order, ascending.
     optional_taken: Vec<u32>,
     uses: Uses<M::State>,
-    /// What was tried in vain: required calls in the order, state, unseen or not; and with which optional ones.
+    /// Failed attempts: the required calls in the order, the state, and whether it is unseen; with the optional calls
+    /// of each.
     in_vain: HashMap<Tried<M::State>, Vec<Box<[u32]>>>,
     remembered: usize,
-    /// The furthest answer that could not be passed, as a place in the list.
+    /// The furthest answer that could not be passed, as a position in the list.
     furthest: usize,
 }
 
@@ -180,14 +183,14 @@ struct Step<S> {
     choice: Choice,
 }
 
-/// How a step was chosen, and so where to look for the next choice when it was in vain.
+/// Kind of a step, which says where to look for the next choice after it failed.
 #[derive(Clone, Copy)]
 enum Choice {
     /// A read that fitted: there is no other choice.
     Forced { call: usize },
-    /// The required call at this place.
+    /// The required call at this position.
     Required { call: usize },
-    /// The optional call of this number.
+    /// The optional call with this number.
     Optional { number: usize },
 }
 
@@ -195,7 +198,7 @@ impl<'a, M: Model> Search<'a, M> {
     fn new(model: &'a M, operations: &'a [Timed<M::Operation>]) -> Self {
         let (calls, mut optional) = CallList::new(operations);
         let seen = Seen::by(model, operations.iter().map(|timed| &timed.operation));
-        // What nobody can have seen need not have happened.
+        // An optional call that no call can have seen need not have happened.
         optional.retain(|optional| !seen.nothing_of(model, &operations[optional.operation].operation));
         let mut random = Random::new(0x51_6d_70_6c_65);
         let mut summand = || u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
@@ -218,7 +221,7 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Searches until there is an order, or nothing is left to try, or an order up to the answer at `until` is found.
+    /// Searches until there is an order, or no attempt is left, or an order up to the answer at `until` is found.
     fn run(&mut self, budget: &mut Budget, until: Option<usize>) -> Result<Found, Spent> {
         self.absorb(budget)?;
         let mut from = Choice::Required { call: HEAD };
@@ -245,7 +248,7 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Puts into the order what may come next whatever else does.
+    /// Puts calls into the order that may come next whatever the others do.
     fn absorb(&mut self, budget: &mut Budget) -> Result<(), Spent> {
         self.absorb_reads(budget)?;
         while let Some(call) = self.unseen_write(budget)? {
@@ -255,8 +258,8 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(())
     }
 
-    /// A required write that nobody is left to see, if nobody is left to see the state as it is either: any order goes
-    /// on as well with it next.
+    /// A required write that no remaining call can see, if no remaining call can see the current state either. Every
+    /// order can continue with it next.
     fn unseen_write(&self, budget: &mut Budget) -> Result<Option<usize>, Spent> {
         if !self.uses.are_known || self.is_unseen || self.uses.is_wanted(&self.state) {
             return Ok(None);
@@ -272,7 +275,7 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(None)
     }
 
-    /// Puts every read that fits the state into the order. One pass is enough: reads do not change the state.
+    /// Puts every read that fits the state into the order. One pass is enough, because reads do not change the state.
     fn absorb_reads(&mut self, budget: &mut Budget) -> Result<(), Spent> {
         let mut call = self.calls.next(HEAD);
         while let Some(operation) = self.calls.call(call) {
@@ -281,7 +284,7 @@ impl<'a, M: Model> Search<'a, M> {
             let operation_of = &self.operations[operation].operation;
             if self.model.reads_only(operation_of) && self.model.apply(&self.state, operation_of).is_some() {
                 self.take(Choice::Forced { call });
-                // Lifting the call may have lifted the answer that stood next.
+                // Removing the call may have removed the answer that was next.
                 call = if self.calls.is_answer_of(next, operation) { self.calls.next(next) } else { next };
                 continue;
             }
@@ -290,7 +293,7 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(())
     }
 
-    /// The next call that can come next: required ones first.
+    /// The next call that can come next; required calls first.
     fn next_choice(&self, from: Choice, blocked: usize, budget: &mut Budget) -> Result<Option<Choice>, Spent> {
         let mut number = 0;
         match from {
@@ -353,7 +356,7 @@ impl<'a, M: Model> Search<'a, M> {
         self.is_unseen = matches!(choice, Choice::Optional { .. });
     }
 
-    /// Undoes steps up to and including the last that had other choices, and gives that one.
+    /// Undoes steps up to and including the last that had other choices, and returns that one.
     fn give_up_last_choice(&mut self) -> Option<Choice> {
         while let Some(step) = self.path.pop() {
             self.state = step.state;
@@ -413,12 +416,13 @@ impl<'a, M: Model> Search<'a, M> {
     }
 }
 
-/// Whether every number of the ascending `smaller` is in the ascending `larger`.
+/// True if every number of the ascending `smaller` is in the ascending `larger`.
 fn is_subset(smaller: &[u32], larger: &[u32]) -> bool {
     smaller.len() <= larger.len() && smaller.iter().all(|number| larger.binary_search(number).is_ok())
 }
 
-/// For each optional call the last one before it, in the order they were made, that does the same to every state.
+/// For each optional call, the last earlier one (in the order in which they were made) that changes every state in the
+/// same way.
 fn twins<M: Model>(model: &M, operations: &[Timed<M::Operation>], optional: &[Optional]) -> Vec<Option<usize>> {
     let mut last = HashMap::new();
     let twin = |(number, optional): (usize, &Optional)| {
@@ -430,12 +434,12 @@ fn twins<M: Model>(model: &M, operations: &[Timed<M::Operation>], optional: &[Op
     optional.iter().enumerate().map(twin).collect()
 }
 
-/// About how many sets without elements take as much memory as this one.
+/// Approximate number of empty sets that take as much memory as this set.
 fn weight(set: &[u32]) -> usize {
     1 + set.len() / 16
 }
 
-/// Beyond so much, nothing more is remembered: the search goes on, slower.
+/// Above this size nothing more is remembered, and the search goes on more slowly.
 const REMEMBERED_BYTES_MAX: usize = 1_000_000_000;
-/// About what a set takes that has no elements.
+/// Approximate size of an empty set.
 const SET_BYTES: usize = 100;

@@ -1,4 +1,4 @@
-//! What calls can see of each other.
+//! The effects that calls can see of each other.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::call_list::Optional;
 use super::{Model, Timed};
 
-/// What the answers of some calls depend on.
+/// The states on which the answers of some calls depend.
 pub(in crate::history) struct Seen<S: Eq + Hash> {
     states: HashSet<S>,
     is_all: bool,
@@ -28,20 +28,20 @@ impl<S: Clone + Eq + Hash> Seen<S> {
         seen
     }
 
-    /// Whether none of the calls can have seen this one: with or without it, the rest has the same orders.
+    /// True if none of the calls can have seen this one: the rest has the same orders with or without it.
     pub(in crate::history) fn nothing_of<M: Model<State = S>>(&self, model: &M, operation: &M::Operation) -> bool {
         let is_unseen = |state| !self.is_all && !self.states.contains(&state);
         model.reads_only(operation) || model.leaves(operation).is_some_and(is_unseen)
     }
 }
 
-/// Which states the calls that are not in the order yet want and leave.
+/// The states that the calls not yet in the order want and leave.
 pub(super) struct Uses<S> {
-    /// Whether that is known of every call. If not, nothing is concluded from the rest.
+    /// True if this is known of every call. If not, nothing is concluded from the other fields.
     pub(super) are_known: bool,
     numbers: HashMap<S, usize>,
     of_operation: Vec<Use>,
-    /// For each state: calls that want it, those of them that are required, and calls that leave it.
+    /// For each state: the number of calls that want it, of required calls among them, and of calls that leave it.
     wanted: Vec<u32>,
     required: Vec<u32>,
     left: Vec<u32>,
@@ -115,7 +115,7 @@ impl<S: Clone + Eq + Hash> Uses<S> {
         }
     }
 
-    /// Whether a required call wants a state that none leaves.
+    /// True if a required call wants a state that no call leaves.
     pub(super) fn is_some_state_from_nowhere(&self, initial: &S) -> bool {
         let initial = self.numbers.get(initial).copied();
         (0..self.required.len())
@@ -130,7 +130,7 @@ impl<S: Clone + Eq + Hash> Uses<S> {
         self.of_operation[operation].leaves.is_some_and(|state| self.wanted[state] == 0)
     }
 
-    /// Whether a required call would be left wanting `state` for ever if this call came next.
+    /// True if a required call could never find `state` any more once this call came next.
     pub(super) fn would_strand(&self, operation: usize, state: &S) -> bool {
         let Some(state) = self.numbers.get(state).copied() else { return false };
         let Use { wants, leaves, is_required } = self.of_operation[operation];

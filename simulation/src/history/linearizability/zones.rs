@@ -1,25 +1,25 @@
-//! Histories in which no state is left twice, as those are whose clients write each value but once.
+//! Histories in which no state is left twice, such as those of clients that write each value only once.
 //!
-//! Then it is known which call saw which, and whether there is an order is a question of intervals (Gibbons and Korach,
-//! "Testing Shared Memories", SIAM Journal on Computing 26 (1997), section 4; here with calls that want one state and
-//! leave another, such as cas). It takes time in proportion to sorting, however many calls are under way at once and
-//! however many are of unknown outcome.
+//! In such a history it is known which call saw which, and intervals decide whether there is an order (Gibbons and
+//! Korach, "Testing Shared Memories", SIAM Journal on Computing 26 (1997), section 4; here with calls that want one
+//! state and leave another, such as cas). It takes as much time as sorting, however many calls are under way at once
+//! and however many are of unknown outcome.
 //!
 //! - A *cluster* is the call that left a state, and those that found it. A call that wants a state and leaves another
 //!   joins two clusters into a *chain*: nothing can come between them. The state before the first call begins a chain
-//!   as well.
-//! - Within a chain no call may have been answered before one that must come before it was made.
-//! - A chain must hold the thing from its first answer `first` to its last call `last`, where `first` is earlier:
-//!   a *forward* zone. No two of those overlap.
-//! - Where `last` is earlier, all its calls were under way at once, and the whole chain fits any moment between. That
-//!   *backward* zone must not lie within a forward one.
+//!   too.
+//! - Within a chain, no call may have been answered before an earlier call of the chain was made.
+//! - A chain must hold the object from its first answer `first` to its last call `last`, if `first` is earlier: a
+//!   *forward* zone. No two forward zones may overlap.
+//! - If `last` is earlier, all its calls were under way at once, and the whole chain fits any moment between. This
+//!   *backward* zone must not lie within a forward zone.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::{Linearization, Model, Timed};
 
-/// The verdict, if no state is left twice and all is known of every call; nothing otherwise.
+/// The verdict, if no state is left twice and every call is known; otherwise `None`.
 pub(super) fn judge<M: Model>(model: &M, operations: &[Timed<M::Operation>]) -> Option<Linearization> {
     let mut chains = match Chains::new(model, operations)? {
         Ok(chains) => chains,
@@ -36,7 +36,7 @@ pub(super) fn judge<M: Model>(model: &M, operations: &[Timed<M::Operation>]) -> 
 
 struct Impossible;
 
-/// A call as far as zones are concerned. Moments are places in the order of all calls and answers.
+/// The times of a call. Times are positions in the order of all calls and answers.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     operation: usize,
@@ -45,7 +45,7 @@ struct Span {
     answered: usize,
 }
 
-/// The call that left a state, if it was not there at first, and those that found it and left it as it was.
+/// The call that left a state (`None` for the initial state), and those that found it and left it unchanged.
 #[derive(Debug, Default)]
 struct Cluster {
     writer: Option<Span>,
@@ -66,11 +66,11 @@ impl Cluster {
 #[derive(Debug, Default)]
 struct Chain {
     clusters: Vec<Cluster>,
-    /// The first answer, or 0 for the chain that begins before any call.
+    /// The first answer; 0 for the chain that begins before any call.
     first: usize,
     /// The last call.
     last: usize,
-    /// Where it is put.
+    /// The point at which it is placed.
     point: usize,
 }
 
@@ -87,7 +87,7 @@ impl Chain {
         self.first < self.last
     }
 
-    /// Whether no call was answered before one that must come before it was made.
+    /// True if no call was answered before an earlier call of the chain was made.
     fn is_possible(&self) -> bool {
         let mut called_before = 0;
         for cluster in &self.clusters {
@@ -111,7 +111,7 @@ struct Chains {
 }
 
 impl Chains {
-    /// Nothing when a state is left twice, or not all is known of a call.
+    /// `None` if a state is left twice, or a call is not fully known.
     fn new<M: Model>(model: &M, operations: &[Timed<M::Operation>]) -> Option<Result<Self, Impossible>> {
         let mut effects: HashMap<M::State, Effect<M::State>> = HashMap::new();
         effects.insert(model.initial(), Effect::default());
@@ -142,7 +142,7 @@ impl Chains {
         Some(seen.into_clusters(&effects, &model.initial()).and_then(|clusters| join(clusters, &effects)))
     }
 
-    /// Finds a place for every chain, or that there is none.
+    /// Finds a point for every chain. Returns false if there is none.
     fn place(&mut self) -> bool {
         let mut forward: Vec<(usize, usize)> =
             self.list.iter().filter(|chain| chain.is_forward()).map(|chain| (chain.first, chain.last)).collect();
@@ -170,7 +170,7 @@ impl Chains {
     }
 }
 
-/// The call that leaves a state, and what it wants.
+/// The call that leaves a state, and the state that it wants.
 struct Effect<S> {
     writer: Option<Span>,
     wants: Option<S>,
@@ -182,10 +182,10 @@ impl<S> Default for Effect<S> {
     }
 }
 
-/// What answered calls found and left.
+/// The states that answered calls found and left.
 struct Seen<S> {
     states: HashSet<S>,
-    /// In the order in which they are met, so that the outcome depends on the history alone.
+    /// In the order in which they are met, so that the result depends on the history alone.
     waiting: Vec<S>,
     readers: HashMap<S, Vec<Span>>,
 }
@@ -208,8 +208,8 @@ impl<S: Clone + Eq + Hash> Seen<S> {
         }
     }
 
-    /// Every state that was certainly there, with the calls that found it. A call of unknown outcome counts if its state
-    /// was found; nobody need have made the others.
+    /// Every state that certainly occurred, with the calls that found it. A call of unknown outcome counts if its state
+    /// was found; the others need not have happened.
     fn into_clusters(mut self, effects: &HashMap<S, Effect<S>>, initial: &S) -> Result<Vec<(S, Cluster)>, Impossible> {
         let mut clusters = Vec::new();
         if self.states.insert(initial.clone()) {
@@ -235,7 +235,8 @@ impl<S: Clone + Eq + Hash> Seen<S> {
     }
 }
 
-/// Joins clusters to chains, each from a state that was there at first or was left by a call that wants none.
+/// Joins clusters into chains. Each chain begins with the initial state, or with a state left by a call that wants
+/// none.
 fn join<S: Clone + Eq + Hash>(
     clusters: Vec<(S, Cluster)>,
     effects: &HashMap<S, Effect<S>>,
@@ -263,12 +264,12 @@ fn join<S: Clone + Eq + Hash>(
         }
         list.push(Chain::new(chain));
     }
-    // What is left found each other's states in a circle.
+    // The remaining clusters found each other's states in a circle.
     if clusters.iter().any(Option::is_some) { Err(Impossible) } else { Ok(Chains { list }) }
 }
 
-/// Where each call and its answer stand in the order of all; a call at the time of an answer stands before it. Places
-/// begin with 1, so that 0 is before all.
+/// Position of each call and answer in the order of all. A call at the time of an answer comes before it. Positions
+/// begin with 1, so that 0 is before all of them.
 fn spans<O>(operations: &[Timed<O>]) -> Vec<Span> {
     let mut moments: Vec<(u64, bool, usize)> = Vec::with_capacity(operations.len() * 2);
     for (number, timed) in operations.iter().enumerate() {

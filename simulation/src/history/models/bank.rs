@@ -1,7 +1,7 @@
 //! Banks: `transfer`, `read`.
 //!
-//! Every read that is answered must find the total that the first found, and no account below zero. Nothing more is asked: which
-//! transfers a read has seen is not looked at, so that a store may answer from an older snapshot.
+//! Every answered read must find the same total as the first, and no account below zero. It is not checked which
+//! transfers a read has seen, so that a store may answer from an older snapshot.
 
 use super::super::datum::Datum;
 use super::super::{Budget, Function};

@@ -1,9 +1,10 @@
 //! Counters that only grow: `add`, `increment`, `read`.
 //!
-//! Where everybody adds one and is not told the count, there is an order if the following way through time finds one: an increment
-//! comes when it is answered and not earlier, unless a read that is answered needs more than there is. Then those come that were
-//! called, the first to be answered first. So the count is at every moment the least that it can be, and is wrong only where
-//! any would be. For all else there is a search.
+//! If every increment adds one and its answer does not contain the count, there is an order exactly if the following
+//! pass through time finds one: an increment comes when it is answered and not earlier, unless an answered read needs a
+//! higher count. Then the increments that were called come, in the order of their answers. So the count is at every
+//! moment as low as possible, and a read is impossible here only if it is impossible in every order. All other
+//! histories need a search.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -70,7 +71,7 @@ fn out_of_bounds<'a>(calls: &[&'a Call]) -> Option<(&'a Call, String)> {
     })
 }
 
-/// The first read to be answered that no order explains, with the count that there must have been.
+/// The answered read that comes first among those that no order explains, with the count at that time.
 fn first_wrong_read<'a>(calls: &[&'a Call]) -> Option<(&'a Call, i64)> {
     let mut moments: Vec<(u64, bool, usize)> = Vec::new();
     for (number, call) in calls.iter().enumerate() {
@@ -82,7 +83,7 @@ fn first_wrong_read<'a>(calls: &[&'a Call]) -> Option<(&'a Call, i64)> {
     }
     moments.sort_unstable();
     let mut count = 0;
-    // Increments that were called and have not come yet, by their answers.
+    // Increments that were called and have not come yet, by the times of their answers.
     let mut open: BTreeSet<(u64, usize)> = BTreeSet::new();
     let mut count_when_called: HashMap<usize, i64> = HashMap::new();
     for (_, is_answer, number) in moments {
@@ -106,7 +107,7 @@ fn first_wrong_read<'a>(calls: &[&'a Call]) -> Option<(&'a Call, i64)> {
     None
 }
 
-/// What a call did or may have done; nothing when it tells nothing.
+/// The effect that a call had or may have had; `None` if the call contains no information.
 fn operation(call: &Call) -> Option<CounterOperation> {
     let told = call.answered.integer();
     match (call.function, call.outcome) {
@@ -119,7 +120,7 @@ fn operation(call: &Call) -> Option<CounterOperation> {
 
 struct Counter;
 
-/// Adds so much, and finds the sum to be what is told.
+/// Adds an amount and, if `told` is set, finds this sum.
 #[derive(Clone, Copy)]
 struct CounterOperation {
     added: i64,

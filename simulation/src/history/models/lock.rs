@@ -1,17 +1,18 @@
 //! Locks with fencing tokens, and leases: `acquire`, `release`.
 //!
-//! Who holds a lock is the process that acquired it, or the token that it was told. A token is larger than all before.
+//! The holder of a lock is the process that acquired it, or the token of the acquire. A token is larger than all
+//! earlier ones.
 
 use super::super::{Budget, Function, Model, Timed};
 use super::searched::{Described, Searched, state_after};
 use super::{Call, Judged, Outcome};
 
-/// With `is_exclusive` nobody can acquire what another holds.
+/// If `is_exclusive` is set, a client cannot acquire a lock that another holds.
 pub(super) fn judge(calls: &[&Call], is_exclusive: bool, budget: &mut Budget, explaining: &mut Budget) -> Judged {
     Searched::new(Lock { is_exclusive }, calls, operation).judge(budget, explaining)
 }
 
-/// A call that failed did nothing. Without an answer nobody was told a token, but the lock may be held.
+/// A failed call had no effect. After an acquire without an answer the lock may be held, under an unknown token.
 fn operation(call: &Call) -> Option<LockOperation> {
     if call.outcome == Outcome::Fail {
         return None;
@@ -60,7 +61,7 @@ impl Model for Lock {
         }
         let is_holder = match (state.holder, token) {
             (Some((_, Some(held))), Some(token)) => held == token,
-            // The acquire was not answered: now the token is known.
+            // The acquire was not answered; now its token is known.
             (Some((_, None)), Some(_)) => is_newer,
             (Some((holder, _)), None) => holder == process,
             (None, _) => false,
@@ -68,7 +69,7 @@ impl Model for Lock {
         if is_holder {
             return Some(Holding { holder: None, newest: token.max(state.newest) });
         }
-        // Who lost a lease may not know it yet.
+        // A client that lost a lease may not know it yet.
         let is_late = !self.is_exclusive && (token.is_none() || token <= state.newest);
         is_late.then_some(*state)
     }

@@ -1,4 +1,4 @@
-//! What is judged beside transactions, a file each.
+//! Judges for the kinds of objects other than transactions, one file for each.
 
 mod bank;
 mod counter;
@@ -12,18 +12,18 @@ mod text;
 use super::pairing::{Call, Outcome};
 use super::{Budget, Kind};
 
-/// What became of one thing.
+/// Verdict on one object.
 pub(super) enum Judged {
     Holds,
     Undecided,
     Violated {
-        /// What it is not, or does, to be put behind its name.
+        /// The violation, in words that follow the object's name.
         what: &'static str,
         explanation: String,
     },
 }
 
-/// Judges the calls of one thing, which is no list.
+/// Judges the calls of one object that is not a list.
 pub(super) fn judge(kind: Kind, calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
     match kind {
         Kind::Register | Kind::Lists => register::judge(calls, budget, explaining),
@@ -39,7 +39,7 @@ pub(super) fn judge(kind: Kind, calls: &[&Call], budget: &mut Budget, explaining
 
 const NOT_LINEARIZABLE: &str = "is not linearizable";
 
-/// When a call was made and answered, as numbers of events; [`NEVER`] without an answer.
+/// The call and the answer of an operation, as numbers of events; [`NEVER`] without an answer.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     called: u64,
@@ -51,13 +51,13 @@ impl Span {
         Self { called: call.invoked.0, answered: call.answered_at().unwrap_or(NEVER) }
     }
 
-    /// Whether it was answered before the other was called.
+    /// True if it was answered before the other was called.
     fn is_before(self, other: Self) -> bool {
         self.answered < other.called
     }
 }
 
-/// A call in the words of a person who has the file at hand.
+/// Describes a call for a person who has the file at hand.
 fn call_words(call: &Call, what: &str) -> String {
     let until = match (call.outcome, call.returned) {
         (Outcome::Ok, Some((_, time))) => format!("answered at {time}"),

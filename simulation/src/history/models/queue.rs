@@ -1,13 +1,14 @@
 //! Queues, first in, first out: `enqueue`, `dequeue`.
 //!
-//! Where no value is enqueued twice, and every dequeue that may have happened says what it found, there is an order if and only if
-//! (Henzinger, Sezgin and Vafeiadis, "Aspect-Oriented Linearizability Proofs", CONCUR 2013, theorem 1):
+//! If no value is enqueued twice, and every dequeue that may have happened states the value it found, there is an order
+//! if and only if (Henzinger, Sezgin and Vafeiadis, "Aspect-Oriented Linearizability Proofs", CONCUR 2013, theorem 1):
 //!
 //! - every value that was found was enqueued, not later, and was found once;
 //! - of two values that were enqueued one after the other, the second is not found before the first, nor without it;
-//! - whoever found the queue empty can have done so: what had to be enqueued before could be dequeued before.
+//! - every dequeue that found the queue empty was possible: the values that must have been enqueued before could have
+//!   been dequeued before.
 //!
-//! It takes time in proportion to sorting. For all else there is a search.
+//! This takes as much time as sorting. All other histories need a search.
 
 use std::collections::HashMap;
 
@@ -43,12 +44,12 @@ fn violated(why: &[(&Call, String)]) -> Judged {
     Judged::Violated { what: NOT_LINEARIZABLE, explanation: lines.join("\n") }
 }
 
-/// What became of each value.
+/// The calls that concern each value.
 struct Values<'a> {
     list: Vec<Value<'a>>,
-    /// Dequeues that found nothing.
+    /// Dequeues that found the queue empty.
     empty: Vec<&'a Call>,
-    /// What is wrong already: a value found that nobody enqueued, or found twice.
+    /// A violation found so far: a value that was found without being enqueued, or was found twice.
     fault: Option<Why<'a>>,
 }
 
@@ -62,14 +63,14 @@ impl Value<'_> {
         Span::of(self.enqueue)
     }
 
-    /// Never called, if nobody found it.
+    /// Never called, if no dequeue found the value.
     fn dequeued(&self) -> Span {
         self.dequeue.map_or(Span { called: NEVER, answered: NEVER }, Span::of)
     }
 }
 
 impl<'a> Values<'a> {
-    /// Nothing where a search is needed.
+    /// `None` if a search is needed.
     fn of(calls: &[&'a Call]) -> Option<Self> {
         let mut numbers: HashMap<&Datum, usize> = HashMap::new();
         let mut values = Self { list: Vec::new(), empty: Vec::new(), fault: None };
@@ -102,12 +103,12 @@ impl<'a> Values<'a> {
                     .get_or_insert_with(|| vec![(earlier, words.clone()), (call, format!("{words} once more"))]);
             }
         }
-        // What may never have been enqueued and was not found, was not.
+        // A value that was not found and may not have been enqueued counts as not enqueued.
         values.list.retain(|value| value.dequeue.is_some() || value.enqueue.outcome == Outcome::Ok);
         Some(values)
     }
 
-    /// Nothing when the budget is used up.
+    /// `None` if the budget ran out.
     fn check(self, budget: &mut Budget) -> Option<Result<(), Why<'a>>> {
         if let Some(fault) = self.fault {
             return Some(Err(fault));
@@ -127,7 +128,7 @@ impl<'a> Values<'a> {
         self.check_empty(budget)
     }
 
-    /// Two values that were enqueued one after the other, and the second was found before the first, or without it.
+    /// Two values that were enqueued one after the other, where the second was found before the first, or without it.
     fn overtaken(&self) -> Option<(&Value<'a>, &Value<'a>)> {
         let mut by_call: Vec<&Value<'_>> = self.list.iter().collect();
         by_call.sort_unstable_by_key(|value| value.enqueued().called);
@@ -148,9 +149,10 @@ impl<'a> Values<'a> {
         None
     }
 
-    /// Whether each that found the queue empty can have.
+    /// Checks that every dequeue that found the queue empty was possible.
     fn check_empty(&self, budget: &mut Budget) -> Option<Result<(), Why<'a>>> {
-        // What is answered before a moment must come before it, and so must its counterpart, which was called at another.
+        // An event that is answered before a moment must come before it, and so must its counterpart, which was called
+        // at another.
         let mut pulls: Vec<(u64, u64)> = Vec::new();
         for value in &self.list {
             pulls.push((value.enqueued().answered, value.dequeued().called));
@@ -198,7 +200,7 @@ fn overtaken_words<'a>(first: &Value<'a>, second: &Value<'a>) -> Why<'a> {
     why
 }
 
-/// What a call did or may have done; nothing when it tells nothing.
+/// The effect that a call had or may have had; `None` if the call contains no information.
 fn operation(call: &Call) -> Option<QueueOperation<'_>> {
     match (call.function, call.outcome) {
         (_, Outcome::Fail) => None,
@@ -216,7 +218,7 @@ struct Queue<'a>(std::marker::PhantomData<&'a Datum>);
 enum QueueOperation<'a> {
     Enqueue(&'a Datum),
     Dequeue(&'a Datum),
-    /// Took what was at the head, if anything.
+    /// Removed the value at the head, if there was one.
     DequeueAny,
     FindEmpty,
 }
@@ -265,5 +267,5 @@ impl<'a> Described for Queue<'a> {
     }
 }
 
-/// As much as takes some hundred megabytes.
+/// Number of copied values that take some hundred megabytes.
 const COPIED_MAX: usize = 20_000_000;

@@ -81,7 +81,8 @@ impl NamedRegister<'_> {
     }
 }
 
-/// What a call did or may have done; nothing when it tells nothing: it failed, or it read and was not answered.
+/// The effect that a call had or may have had; `None` if the call contains no information: it failed, or it is a read
+/// without an answer.
 fn operation<'a>(call: &'a Call, numbers: &mut ValueNumbers<'a>) -> Option<RegisterOperation> {
     if call.outcome == Outcome::Fail {
         return None;
@@ -99,7 +100,7 @@ fn operation<'a>(call: &'a Call, numbers: &mut ValueNumbers<'a>) -> Option<Regis
     }
 }
 
-/// Small numbers for values: null is the first, [`RegisterOperation::ABSENT`].
+/// Small numbers for values. Null is the first, [`RegisterOperation::ABSENT`].
 struct ValueNumbers<'a> {
     numbers: HashMap<&'a Datum, u32>,
     values: Vec<&'a Datum>,

@@ -1,4 +1,4 @@
-//! Models for which an order is searched, and what is told when there is none.
+//! Models for which an order is searched, and the explanation if there is none.
 
 use std::fmt::Write;
 
@@ -7,14 +7,15 @@ use super::{Call, Judged, NOT_LINEARIZABLE, call_words};
 
 /// A model whose calls can be put into words.
 pub(super) trait Described: Model<Operation: Clone> {
-    /// What was called, and answered.
+    /// Describes a call and its answer.
     fn words(&self, operation: &Self::Operation) -> String;
 
-    /// Why `blocked` cannot come behind `order`: a clause that begins with what there is then. `all` are all calls.
+    /// Explains why `blocked` cannot come after `order`, in a clause that begins with the state at that point. `all`
+    /// are all calls.
     fn reason(&self, all: &[Timed<Self::Operation>], order: &[&Self::Operation], blocked: &Self::Operation) -> String;
 }
 
-/// Calls of one thing, as far as they can have had an effect or told anything.
+/// Calls of one object, without those that cannot have had an effect and contain no information.
 pub(super) struct Searched<'a, M: Described> {
     pub(super) model: M,
     timed: Vec<Timed<M::Operation>>,
@@ -22,7 +23,7 @@ pub(super) struct Searched<'a, M: Described> {
 }
 
 impl<'a, M: Described> Searched<'a, M> {
-    /// `operation` gives what a call did or may have done; nothing when it tells nothing.
+    /// `operation` returns the effect that a call had or may have had, and `None` for a call without information.
     pub(super) fn new(
         model: M,
         calls: &[&'a Call],
@@ -91,7 +92,7 @@ impl<'a, M: Described> Searched<'a, M> {
     }
 }
 
-/// The state behind `order`, which is one that the calls admit.
+/// The state after `order`, which is an order that the calls allow.
 pub(super) fn state_after<M: Model>(model: &M, order: &[&M::Operation]) -> M::State {
     order.iter().fold(model.initial(), |state, operation| model.apply(&state, operation).unwrap_or(state))
 }

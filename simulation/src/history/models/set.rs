@@ -1,8 +1,9 @@
 //! Sets that only grow: `add`, `read`.
 //!
-//! Each member says where its add comes: behind the last read without it, and before the first read with it. So the reads must be a
-//! chain, each a part of the next, and the order is known but for calls between the same two reads, which may come as they
-//! were called. It takes time in proportion to what was read.
+//! The position of each member's add is known: after the last read without the member, and before the first read with
+//! it. So the reads must form a chain, each a part of the next. The order is then known except for calls between the
+//! same two reads, which may come in the order of their calls. This takes time in proportion to the members that were
+//! read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +26,7 @@ pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Judged {
         }
         reads.push(Read { call, list: members, members: distinct });
     }
-    // The sort keeps what is equal in the order of the calls.
+    // The sort keeps equal reads in the order of their calls.
     reads.sort_by_key(|read| read.list.len());
     match order(calls, &reads).and_then(|order| in_time(&order)) {
         Ok(()) => Judged::Holds,
@@ -39,7 +40,7 @@ struct Read<'a> {
     members: HashSet<&'a Datum>,
 }
 
-/// Calls with what is to be told of them.
+/// Calls with a description of each.
 type Why<'a> = Vec<(&'a Call, String)>;
 
 fn violated(why: &[(&Call, String)]) -> Judged {
@@ -54,7 +55,7 @@ fn members(answer: &Datum) -> &[Datum] {
     }
 }
 
-/// The order that what was read leaves, but for the times of calls.
+/// The order that the reads allow, without regard to the times of calls.
 fn order<'a>(calls: &[&'a Call], reads: &[Read<'a>]) -> Result<Vec<&'a Call>, Why<'a>> {
     let is_add = |call: &&&Call| call.function == Function::Add && call.outcome != Outcome::Fail;
     let mut adds: HashMap<&Datum, Vec<&'a Call>> = HashMap::new();
@@ -74,7 +75,7 @@ fn order<'a>(calls: &[&'a Call], reads: &[Read<'a>]) -> Result<Vec<&'a Call>, Wh
                 return Err(vec![(read.call, format!("read {member}, which nobody added"))]);
             };
             added.push(*first);
-            // What adds a member once more may come any time later, but not before the reads without it.
+            // An add that adds a member again may come at any later time, but not before the reads without the member.
             let early = others.iter().find(|other| latest.is_some_and(|at| Span::of(other).is_before(Span::of(at))));
             if let (Some(early), Some(latest)) = (early, latest) {
                 return Err(vec![(*early, words(early)), (latest, must_be_before(latest))]);
@@ -88,13 +89,13 @@ fn order<'a>(calls: &[&'a Call], reads: &[Read<'a>]) -> Result<Vec<&'a Call>, Wh
         latest = latest.into_iter().chain(added.iter().copied()).max_by_key(|call| call.invoked);
         order.extend(added);
     }
-    // What nobody read stands behind all reads, if it happened.
+    // A member that was not read comes after all reads, if it was added.
     let is_unread = |call: &&&Call| call.outcome == Outcome::Ok && !known.contains(&call.called);
     order.extend(calls.iter().filter(is_add).filter(is_unread).copied());
     Ok(order)
 }
 
-/// Why the last of these reads cannot stand behind the others.
+/// Explains why the last of these reads cannot come after the others.
 fn no_chain<'a>(reads: &[Read<'a>]) -> Why<'a> {
     let Some((last, before)) = reads.split_last() else { return Vec::new() };
     for read in before.iter().rev() {
@@ -108,7 +109,7 @@ fn no_chain<'a>(reads: &[Read<'a>]) -> Why<'a> {
     Vec::new()
 }
 
-/// Whether no call in this order was answered before one that stands before it was made.
+/// Checks that no call in this order was answered before an earlier call of the order was made.
 fn in_time<'a>(order: &[&'a Call]) -> Result<(), Why<'a>> {
     let mut latest: Option<&Call> = None;
     for call in order {

@@ -1,9 +1,9 @@
 //! Texts: `get`, `put`, `append`.
 //!
-//! A text that is appended to grows with its history, so that the search must not carry it along. It carries the length and two
-//! sums of its bytes, from which the sums of what two texts make together follow (Karp and Rabin, "Efficient randomized
-//! pattern-matching algorithms", IBM Journal of Research and Development 31 (1987)). Two of 10^7 texts share theirs with a
-//! chance of about 10^-18.
+//! A text that is appended to grows with its history, so the search must not copy it. The search keeps its length and
+//! two sums of its bytes; the sums of two texts together follow from their own sums (Karp and Rabin, "Efficient
+//! randomized pattern-matching algorithms", IBM Journal of Research and Development 31 (1987)). Two of 10^7 texts have
+//! equal sums with a chance of about 10^-18.
 
 use std::marker::PhantomData;
 
@@ -20,7 +20,7 @@ pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budge
     Searched::new(TextModel(PhantomData), calls, operation).judge(budget, explaining)
 }
 
-/// What a call did or may have done; nothing when it tells nothing.
+/// The effect that a call had or may have had; `None` if the call contains no information.
 fn operation(call: &Call) -> Option<TextOperation<'_>> {
     let (does, text) = match (call.function, call.outcome) {
         (_, Outcome::Fail) | (Function::Get, Outcome::Unknown) => return None,
@@ -39,7 +39,7 @@ fn text(datum: &Datum) -> &str {
     }
 }
 
-/// A text that is replaced or added to.
+/// A text that is replaced or appended to.
 struct TextModel<'a>(PhantomData<&'a str>);
 
 #[derive(Clone, Copy)]
@@ -56,7 +56,7 @@ enum Does {
     Append,
 }
 
-/// What stands for a text. Equal texts have equal sums.
+/// Length and sums of a text. Equal texts have equal sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Sums {
     length: u64,
@@ -72,7 +72,7 @@ impl Sums {
         Self { length: text.len() as u64, sums }
     }
 
-    /// Of this text and then the other.
+    /// The sums of this text followed by the other.
     fn then(self, other: Self) -> Self {
         let mut both = Self { length: self.length + other.length, sums: [0; 2] };
         for (at, base) in BASES.into_iter().enumerate() {
@@ -159,7 +159,7 @@ impl<'a> Described for TextModel<'a> {
     }
 }
 
-/// The end of a long text tells more than its beginning.
+/// The end of a long text is more informative than its beginning.
 fn shortened(text: &str) -> String {
     let length = text.chars().count();
     if length <= SHOWN_MAX {

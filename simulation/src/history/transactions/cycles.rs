@@ -1,19 +1,20 @@
-//! Cycles among dependencies, the worst and shortest of each knot.
+//! Cycles among dependencies: for each knot the worst and shortest.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::super::linearizability::{Budget, Spent};
 use super::graph::{Edge, Graph, Kind};
 
-/// A cycle of dependencies: each transaction comes before the next, for the reason that stands beside it, and the last
-/// before the first.
+/// A cycle of dependencies: each transaction comes before the next for the stated reason, and the last comes before the
+/// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cycle {
     pub(super) name: String,
     pub(super) steps: Vec<(usize, Kind)>,
 }
 
-/// The worst cycle of each knot (strongly connected component), and of its kind a shortest; when the budget runs out, any.
+/// The worst cycle of each knot (strongly connected component), and a shortest one of its kind. If the budget runs out,
+/// any cycle.
 pub(super) fn find(graph: &Graph, budget: &mut Budget) -> Vec<Cycle> {
     let knots = Knots::of(graph);
     let knots_told = 0..knots.members.len().min(CYCLES_MAX);
@@ -24,7 +25,7 @@ pub(super) fn find(graph: &Graph, budget: &mut Budget) -> Vec<Cycle> {
     told.collect()
 }
 
-/// Some cycle of a knot, under the name of the worst kind that it is.
+/// Some cycle of a knot, under the name of the worst kind that it belongs to.
 fn any(graph: &Graph, knots: &Knots, knot: usize) -> Option<Cycle> {
     let from = knots.members[knot].iter().copied().find(|node| *node < graph.transactions)?;
     let mut ways = graph.edges[from].iter().filter(|edge| knots.of_node[edge.to] == knot);
@@ -39,21 +40,21 @@ fn any(graph: &Graph, knots: &Knots, knot: usize) -> Option<Cycle> {
     Some(Cycle { name, steps })
 }
 
-/// A kind of cycle: what it must have, and what it may have beside.
+/// A kind of cycle: the dependency that it must have, and those that it may have.
 struct Base {
     name: &'static str,
     words: &'static str,
-    /// In a session, and in real time.
+    /// The words for a cycle in a session or in real time.
     late_words: &'static str,
-    /// The dependency that it must have.
+    /// True for the dependency that the cycle must have.
     has: fn(Kind) -> bool,
     may_have: fn(Kind) -> bool,
-    /// Whether two anti-dependencies may follow each other.
+    /// True if two anti-dependencies may follow each other.
     may_follow: bool,
 }
 
-/// From the worst on. A kind is looked for only where no worse one was found, so that those with one anti-dependency come before
-/// those with several.
+/// From the worst kind on. A kind is searched only where no worse one was found, so that cycles with one
+/// anti-dependency come before cycles with several.
 const BASES: [Base; 5] = [
     Base {
         name: "G0",
@@ -97,7 +98,7 @@ const BASES: [Base; 5] = [
     },
 ];
 
-/// Which orders a cycle may use beside what was read and appended.
+/// The orders that a cycle may use in addition to reads and appends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     None,
@@ -110,7 +111,7 @@ struct Class {
     order: Order,
 }
 
-/// From the worst on: a cycle that needs no clock is worse than one that does.
+/// From the worst class on: a cycle that needs no clock is worse than one that does.
 fn classes() -> impl Iterator<Item = Class> {
     let of_order = |order| BASES.iter().map(move |base| Class { base, order });
     [Order::None, Order::Process, Order::RealTime].into_iter().flat_map(of_order)
@@ -134,7 +135,7 @@ impl Class {
         }
     }
 
-    /// Whether `kind` may come behind `before`.
+    /// True if `kind` may follow `before`.
     fn may_follow(&self, before: Kind, kind: Kind) -> bool {
         self.base.may_follow || !is_rw(before) || !is_rw(kind)
     }
@@ -182,14 +183,14 @@ fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &m
     best.map(|steps| Cycle { name: class.name(), steps })
 }
 
-/// Whether no transaction is met twice, as one can be where the way to it decides how to go on.
+/// True if no transaction occurs twice. One can, because the way to a transaction decides how the search continues.
 fn is_simple(steps: &[(usize, Kind)]) -> bool {
     let mut met: Vec<usize> = steps.iter().map(|(transaction, _)| *transaction).collect();
     met.sort_unstable();
     met.windows(2).all(|pair| pair[0] != pair[1])
 }
 
-/// A way with the fewest dependencies from behind the edge `first` to `goal` within their knot, if there is one.
+/// A path with the fewest dependencies from the end of the edge `first` to `goal` within their knot, if there is one.
 fn way_back(
     graph: &Graph,
     knots: &Knots,
@@ -198,16 +199,16 @@ fn way_back(
     class: &Class,
     budget: &mut Budget,
 ) -> Result<Option<Vec<(usize, Edge)>>, Spent> {
-    // Where one is, and by which kind of dependency one came, as far as that matters.
+    // The current node, and whether the last dependency was an anti-dependency, if that matters.
     type Place = (usize, bool);
     let place = |node, kind| (node, !class.base.may_follow && is_rw(kind));
     let start = place(first.to, first.kind);
     let mut came_by: HashMap<Place, Option<(Place, Edge)>> = [(start, None)].into();
-    // Going on from a node that only stands for something costs nothing, so it goes to the front.
+    // Continuing from an auxiliary node costs nothing, so it goes to the front.
     let mut queue = VecDeque::from([start]);
     while let Some(at) = queue.pop_front() {
         let (node, is_behind_rw) = at;
-        // The first edge comes behind the last.
+        // The first edge comes after the last.
         if node == goal && !is_behind_rw {
             let mut way = Vec::new();
             let mut at = at;
@@ -236,7 +237,7 @@ fn way_back(
     Ok(None)
 }
 
-/// Edges between transactions alone: the nodes between are left out.
+/// Edges between transactions only: auxiliary nodes are left out.
 fn dependencies(graph: &Graph, edges: &[(usize, Edge)]) -> Vec<(usize, Kind)> {
     let is_dependency = |(from, edge): &&(usize, Edge)| *from < graph.transactions && edge.kind != Kind::Through;
     edges.iter().filter(is_dependency).map(|(from, edge)| (*from, edge.kind)).collect()
@@ -245,7 +246,7 @@ fn dependencies(graph: &Graph, edges: &[(usize, Edge)]) -> Vec<(usize, Kind)> {
 /// Strongly connected components with more than one node (Tarjan, "Depth-First Search and Linear Graph Algorithms",
 /// SIAM J. Comput. 1972), without recursion.
 struct Knots {
-    /// The knot of each node; [`NONE`] for nodes in none.
+    /// The knot of each node; [`NONE`] for nodes outside knots.
     of_node: Vec<usize>,
     members: Vec<Vec<usize>>,
 }
@@ -325,5 +326,5 @@ impl Walk {
 
 const NONE: usize = usize::MAX;
 const CYCLES_MAX: usize = 8;
-/// So many dependencies of a knot are tried for the shortest cycle through them.
+/// Number of dependencies of a knot that are tried for the shortest cycle through them.
 const STARTS_MAX: usize = 256;

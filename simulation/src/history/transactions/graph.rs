@@ -6,34 +6,34 @@ use super::super::pairing::Outcome;
 use super::observations::Observations;
 use super::{Step, Transactions};
 
-/// A graph whose first nodes are the transactions. The others stand for a moment, or for the end of a list, so that the
-/// edges stay few: a way through them is one dependency.
+/// A graph whose first nodes are the transactions. The others are auxiliary: they stand for a moment, or for the end of
+/// a list, so that there are few edges. A path through them is one dependency.
 pub(super) struct Graph {
     pub(super) transactions: usize,
     pub(super) edges: Vec<Vec<Edge>>,
 }
 
-/// A dependency: the node it starts from comes before the one it leads to.
+/// A dependency: the node from which it starts comes before the node to which it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edge {
     pub(super) to: usize,
     pub(super) kind: Kind,
 }
 
-/// Why one comes before the other.
+/// Reason why one transaction comes before the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The other appended next to this key; this element is the earlier one.
     Ww { key: usize, element: usize },
-    /// The other read this element of this key last.
+    /// The last element that the other read of this key is this one.
     Wr { key: usize, element: usize },
-    /// It read this key without this much of the list that the other appended next.
+    /// It read this key with this length, without the element that the other appended next.
     Rw { key: usize, length: usize },
     /// The other is the next of the same process.
     Process,
     /// It was answered before the other was called.
     RealTime,
-    /// On from a node that stands for something.
+    /// An edge from an auxiliary node.
     Through,
 }
 
@@ -89,8 +89,8 @@ impl Graph {
         }
     }
 
-    /// What was appended and never read stands behind all that was: whoever read the longest list, or appended its last
-    /// element, comes before.
+    /// Appended elements that were never read come after all that were read: transactions that read the longest list,
+    /// or appended its last element, come before them.
     fn add_ends(&mut self, transactions: &Transactions<'_>, observations: &Observations) {
         let mut unread: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let read: BTreeSet<(usize, usize)> =
@@ -128,8 +128,9 @@ impl Graph {
         }
     }
 
-    /// A node for the end of one list. Transactions on both sides of it get edges of their own, lest they seem to come
-    /// before themselves; two such are a cycle already, so that more than a few tell nothing new.
+    /// Adds a node for the end of one list. Transactions on both sides of it get edges of their own, so that they do
+    /// not seem to come before themselves. Two of these are a cycle already, so that more than a few add no
+    /// information.
     fn add_end(&mut self, unread: &[usize], before: &[(usize, Kind)]) {
         let end = self.node();
         for to in unread {
@@ -148,8 +149,8 @@ impl Graph {
         }
     }
 
-    /// What a process called after an answer comes after what was answered. It does in real time as well: a cycle is worse
-    /// that needs no more than this.
+    /// A call of a process comes after the previous answer to the process. The same holds in real time; a cycle is
+    /// worse if it needs only the order of processes.
     fn add_processes(&mut self, transactions: &Transactions<'_>, observations: &Observations) {
         let mut answered: BTreeMap<u64, usize> = BTreeMap::new();
         for (number, transaction) in transactions.list.iter().enumerate() {
@@ -166,8 +167,8 @@ impl Graph {
         }
     }
 
-    /// A chain of the moments of answers: an answered transaction leads into it, and the newest moment before a call to
-    /// the called one.
+    /// A chain of the moments of answers: an answered transaction leads into it, and the newest moment before a call
+    /// leads to the called transaction.
     fn add_real_time(&mut self, transactions: &Transactions<'_>, observations: &Observations) {
         let committed = || (0..transactions.list.len()).filter(|number| observations.is_committed[*number]);
         let returned = |number: usize| transactions.list[number].call.returned.map(|(moment, _)| moment);

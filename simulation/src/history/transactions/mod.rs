@@ -1,22 +1,22 @@
-//! Transactions that append to lists and read them: is there an order of all, in the order of real time, that explains
-//! what every one of them read?
+//! Transactions that append to lists and read them. They are judged by searching for an order of all, consistent with
+//! real time, that explains every read.
 //!
-//! Lists tell their own history: whoever reads `[1, 2, 3]` has seen that 1 was appended before 2. From that the
-//! dependencies between transactions follow (Adya, "Weak Consistency", MIT 1999; inferred from lists as in Kingsbury
-//! and Alvaro, "Elle: Inferring Isolation Anomalies from Experimental Observations", VLDB 2020):
+//! Lists contain their own history: a read of `[1, 2, 3]` shows that 1 was appended before 2. The dependencies between
+//! transactions follow from this (Adya, "Weak Consistency", MIT 1999; inferred from lists as in Kingsbury and Alvaro,
+//! "Elle: Inferring Isolation Anomalies from Experimental Observations", VLDB 2020):
 //!
-//! - `ww`: it appended next behind what the other had appended;
-//! - `wr`: it read what the other had appended last;
+//! - `ww`: it appended next after the other's append;
+//! - `wr`: the last element that it read is the other's append;
 //! - `rw`: it read the list before the other appended next;
 //! - process: the other is the next of the same process;
 //! - real time: it was answered before the other was called.
 //!
-//! What is wrong bears the name that Elle has for it, if it has one.
+//! Violations have the names that Elle gives them, if it has any.
 //!
-//! Transactions are strictly serializable if and only if what they read fits together and the dependencies have no cycle:
-//! every list that was read is the beginning of the longest, and what nobody read can be put last. A transaction of
-//! unknown outcome counts if one that counts read what it appended, and then what it says to have read counts as well; else it
-//! never happened.
+//! Transactions are strictly serializable if and only if their reads fit together and the dependencies have no cycle:
+//! every list that was read is a prefix of the longest, and elements that were not read can come last. A transaction of
+//! unknown outcome counts if a transaction that counts read one of its appends; then its stated reads count too.
+//! Otherwise it did not happen.
 
 mod cycles;
 mod graph;
@@ -34,8 +34,8 @@ use super::{Budget, Finding, Key};
 use graph::Graph;
 use observations::Observations;
 
-/// What is wrong with the transactions; nothing when the budget does not suffice to tell. Whether there is a cycle takes steps in
-/// proportion to the history, and what is left goes into finding the worst and shortest.
+/// The violations of the transactions; `None` if the budget does not suffice. Deciding whether there is a cycle takes
+/// steps in proportion to the history. The rest of the budget serves to find the worst and shortest.
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Option<Vec<Finding>> {
     let transactions = Transactions::new(calls);
     budget.charge(transactions.size()).ok()?;
@@ -49,7 +49,7 @@ pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Option<Vec<Finding>
     Some(findings)
 }
 
-/// The transactions of a history, keys and elements as numbers.
+/// The transactions of a history, with numbers for keys and elements.
 struct Transactions<'a> {
     list: Vec<Transaction<'a>>,
     keys: Vec<Key>,
@@ -81,7 +81,8 @@ impl<'a> Transactions<'a> {
                 Micro::Append { key, element } => {
                     Some(Step::Append { key: keys.number(&key), element: elements.number(element) })
                 }
-                // An answer without a list found none; a transaction of unknown outcome did not say what it found.
+                // A successful read without a list found an empty one. A transaction of unknown outcome did not state
+                // what it found.
                 Micro::Read { list: None, .. } if !is_ok => None,
                 Micro::Read { key, list } => {
                     let list = list.unwrap_or_default().iter().map(|element| elements.number(element)).collect();
@@ -93,7 +94,7 @@ impl<'a> Transactions<'a> {
         Self { list, keys: keys.names, elements: elements.names }
     }
 
-    /// How many steps and elements there are.
+    /// Number of steps and elements.
     fn size(&self) -> usize {
         let of_step = |step: &Step| match step {
             Step::Append { .. } => 1,
@@ -114,7 +115,7 @@ impl<'a> Transactions<'a> {
     }
 }
 
-/// Small numbers for names, in the order they are met.
+/// Small numbers for names, in the order in which they occur.
 struct Numbers<T> {
     numbers: HashMap<T, usize>,
     names: Vec<T>,

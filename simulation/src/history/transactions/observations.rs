@@ -1,4 +1,4 @@
-//! What the reads say of each list, and where they contradict themselves.
+//! Information that reads contain about each list, and its contradictions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,15 @@ use super::super::Finding;
 use super::super::pairing::Outcome;
 use super::{Step, Transactions};
 
-/// What is known of the lists.
+/// Information about the lists.
 pub(super) struct Observations {
-    /// Whether each transaction happened: it was answered `ok`, or somebody read what it appended.
+    /// True for each transaction that happened: it was answered `ok`, or another transaction read one of its appends.
     pub(super) is_committed: Vec<bool>,
-    /// Who appended an element to a list.
+    /// The transaction that appended an element to a list.
     pub(super) appended_by: BTreeMap<(usize, usize), usize>,
     /// The longest list that was read, for each key.
     pub(super) longest: BTreeMap<usize, Vec<usize>>,
-    /// What each committed transaction found of others in the lists it read: key and length.
+    /// For each committed transaction, the lists that it found without its own appends: key and length.
     pub(super) reads: Vec<Vec<(usize, usize)>>,
     /// Contradictions.
     pub(super) findings: Vec<Finding>,
@@ -56,10 +56,10 @@ impl Observations {
         }
     }
 
-    /// Finds out which transactions of unknown outcome took effect: those whose elements were read by one that did.
+    /// Finds the transactions of unknown outcome that took effect: those whose elements were read by one that did.
     fn commit_seen(&mut self, transactions: &Transactions<'_>) {
         let mut readers: Vec<usize> = (0..transactions.list.len()).filter(|each| self.is_committed[*each]).collect();
-        // Most lists begin with what was gone through already.
+        // Most lists begin with a part that was checked already.
         let mut gone_through: BTreeMap<usize, &[usize]> = BTreeMap::new();
         while let Some(reader) = readers.pop() {
             for step in &transactions.list[reader].steps {
@@ -80,13 +80,13 @@ impl Observations {
         }
     }
 
-    /// The steps of those that took effect.
+    /// The steps of the transactions that took effect.
     fn committed<'t>(&self, transactions: &'t Transactions<'_>) -> impl Iterator<Item = (usize, &'t Step)> {
         let committed = transactions.list.iter().enumerate().filter(|(number, _)| self.is_committed[*number]);
         committed.flat_map(|(number, transaction)| transaction.steps.iter().map(move |step| (number, step)))
     }
 
-    /// Finds the longest list of each key, and that all others are its beginnings.
+    /// Finds the longest list of each key, and checks that all others are prefixes of it.
     fn note_longest(&mut self, transactions: &Transactions<'_>) {
         let mut longest: BTreeMap<usize, (usize, &Vec<usize>)> = BTreeMap::new();
         let mut contradictions = Vec::new();
@@ -115,7 +115,7 @@ impl Observations {
         self.longest = longest.into_iter().map(|(key, (_, list))| (key, list.clone())).collect();
     }
 
-    /// Follows one transaction's own steps: each read must be what it found first and then appended itself.
+    /// Follows the steps of one transaction: each read must be what it first found followed by its own appends.
     fn follow(&mut self, transactions: &Transactions<'_>, reader: usize) {
         let mut found: BTreeMap<usize, usize> = BTreeMap::new();
         let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -153,7 +153,7 @@ impl Observations {
         }
     }
 
-    /// A list must not end between two appends of one transaction (Adya's G1b).
+    /// Checks that a list does not end between two appends of one transaction (Adya's G1b).
     fn check_last(&mut self, transactions: &Transactions<'_>, reader: usize, key: usize, list: &[usize]) {
         let Some(last) = list.last() else { return };
         let Some(writer) = self.appended_by.get(&(key, *last)).copied() else { return };
@@ -170,7 +170,7 @@ impl Observations {
         }
     }
 
-    /// Every element that was read must have been appended, once, by a transaction that did not fail.
+    /// Checks that every element that was read was appended once, by a transaction that did not fail.
     fn check_elements(&mut self, transactions: &Transactions<'_>) {
         for (key, list) in self.longest.clone() {
             let mut seen = BTreeSet::new();
@@ -199,7 +199,7 @@ impl Observations {
         }
     }
 
-    /// What an answered transaction appended behind what a failed one had appended (Elle's dirty update).
+    /// Finds appends of answered transactions after an append of a failed one (Elle's dirty update).
     fn check_dirty_updates(&mut self, transactions: &Transactions<'_>) {
         for (key, list) in self.longest.clone() {
             let mut failed: Option<usize> = None;
@@ -220,7 +220,7 @@ impl Observations {
         }
     }
 
-    /// Two transactions that found the same list, and then appended to it (Elle's lost update).
+    /// Finds two transactions that read the same list and then both appended to it (Elle's lost update).
     fn check_lost_updates(&mut self, transactions: &Transactions<'_>) {
         let mut updated: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         let mut lost = Vec::new();

@@ -1,4 +1,4 @@
-//! Cycles as pictures: a box for each transaction, an arrow to the one that comes after it, and from the last back to the first.
+//! Pictures of cycles: a box for each transaction, an arrow to the next, and one from the last back to the first.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::cycles::Cycle;
 use super::graph::Kind;
 use super::words::{reason, step_words};
 
-/// The cycle in SVG.
+/// Draws the cycle as SVG.
 pub(super) fn of(transactions: &Transactions<'_>, cycle: &Cycle) -> String {
     let mut picture = Picture { body: String::new(), y: TOP, width: 0 };
     picture.text(LEFT, &cycle.name, "name");
@@ -40,7 +40,7 @@ pub(super) fn of(transactions: &Transactions<'_>, cycle: &Cycle) -> String {
     picture.finish()
 }
 
-/// As Elle writes it.
+/// Elle's name of a dependency.
 fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Ww { .. } => "ww",
@@ -53,7 +53,7 @@ fn name(kind: Kind) -> &'static str {
 
 struct Picture {
     body: String,
-    /// Where to go on.
+    /// The vertical position at which drawing continues.
     y: usize,
     width: usize,
 }
@@ -97,7 +97,7 @@ impl Picture {
         self.y = to;
     }
 
-    /// From the last transaction to the first, left of all.
+    /// Draws the arrow from the last transaction to the first, to the left of all others.
     fn way_back(&mut self, first: usize, last: usize) {
         let (out, to) = (last + LINE, first + LINE);
         let x = LEFT / 3;
@@ -134,7 +134,7 @@ const PAD: usize = 8;
 const LINE: usize = 17;
 const BOX: usize = 440;
 const ARROW: usize = 40;
-/// About how wide a character is.
+/// Approximate width of a character.
 const CHARACTER: usize = 8;
 const CHARACTERS_MAX: usize = 120;
 const STEPS_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Cycles in words.
+//! Descriptions of cycles in words.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::graph::Kind;
 use super::picture;
 use super::{Step, Transactions};
 
-/// What a cycle says: who comes before whom, and why that cannot be.
+/// Describes a cycle: which transaction comes before which, and why that is impossible.
 pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
     let mut text = String::new();
     let mut shown: Vec<usize> = cycle.steps.iter().map(|(transaction, _)| *transaction).collect();
@@ -30,7 +30,7 @@ pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
     Finding { name: cycle.name.clone(), explanation: text, picture: Some(picture::of(transactions, cycle)) }
 }
 
-/// Why one transaction comes before the next.
+/// Explains why one transaction comes before the next.
 pub(super) fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -> String {
     let (first, second) = (transactions.name(from), transactions.name(to));
     match kind {
