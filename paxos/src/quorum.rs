@@ -1,14 +1,16 @@
-//! Quorum systems: which sets of acceptors are enough.
+//! Quorum systems: the sets of acceptors that are sufficient.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use quorate_protocol::NodeId;
 
-/// Which acceptors must promise before a value is proposed, and which must accept before it is chosen.
+/// The sets of acceptors that must promise before a value is proposed, and the sets that must accept before it is
+/// chosen.
 ///
-/// Paxos needs no more of the two than that each quorum of the first kind meets each of the second (Howard, Malkhi, Spiegelman,
-/// "Flexible Paxos: Quorum Intersection Revisited", OPODIS 2016). A system in hand has this: what lacks it is refused when it is made.
+/// Paxos requires only that each quorum of the first kind intersects each quorum of the second (Howard, Malkhi,
+/// Spiegelman, "Flexible Paxos: Quorum Intersection Revisited", OPODIS 2016). Every system has this property: the
+/// constructors refuse all others.
 ///
 /// ```
 /// use quorate_paxos::{QuorumError, QuorumSystem};
@@ -27,9 +29,9 @@ pub struct QuorumSystem {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Shape {
-    /// So many of all acceptors.
+    /// These numbers of all acceptors.
     Sizes { prepare: usize, accept: usize },
-    /// A whole row prepares, a whole column accepts.
+    /// A whole row promises, a whole column accepts.
     Grid { rows: Vec<Vec<NodeId>> },
 }
 
@@ -37,7 +39,7 @@ impl QuorumSystem {
     /// More than half of the acceptors, in both phases.
     ///
     /// # Errors
-    /// Without acceptors, or with one named twice or too many.
+    /// When there are no acceptors or too many, or one is named twice.
     pub fn majority(acceptors: impl IntoIterator<Item = NodeId>) -> Result<Self, QuorumError> {
         let acceptors = distinct(acceptors)?;
         let size = acceptors.len() / 2 + 1;
@@ -47,7 +49,8 @@ impl QuorumSystem {
     /// Any `prepare` acceptors in the first phase and any `accept` in the second.
     ///
     /// # Errors
-    /// When two such sets need not meet, when a size is zero or above the number of acceptors, or when these cannot be used.
+    /// When two such sets need not intersect, when a size is zero or above the number of acceptors, or when the
+    /// acceptors cannot be used.
     pub fn flexible(
         acceptors: impl IntoIterator<Item = NodeId>,
         prepare: usize,
@@ -64,7 +67,7 @@ impl QuorumSystem {
         Ok(Self { acceptors, shape: Shape::Sizes { prepare, accept } })
     }
 
-    /// A grid: any whole row in the first phase, any whole column in the second. Every row meets every column.
+    /// A grid: any whole row in the first phase, any whole column in the second. Every row intersects every column.
     ///
     /// # Errors
     /// When the rows are not equally long, or the acceptors cannot be used.
@@ -76,12 +79,12 @@ impl QuorumSystem {
         Ok(Self { acceptors, shape: Shape::Grid { rows } })
     }
 
-    /// Who promises and accepts.
+    /// The acceptors.
     pub fn acceptors(&self) -> &BTreeSet<NodeId> {
         &self.acceptors
     }
 
-    /// Whether promises of all acceptors that `has` names are enough to propose a value.
+    /// True if the promises of all acceptors for which `has` is true suffice to propose a value.
     pub fn is_prepare_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
         match &self.shape {
             Shape::Sizes { prepare, .. } => self.count(has) >= *prepare,
@@ -89,7 +92,7 @@ impl QuorumSystem {
         }
     }
 
-    /// Whether a value is chosen that all acceptors that `has` names have accepted in one ballot.
+    /// True if a value is chosen once all acceptors for which `has` is true have accepted it in one ballot.
     pub fn is_accept_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
         match &self.shape {
             Shape::Sizes { accept, .. } => self.count(has) >= *accept,
@@ -101,7 +104,8 @@ impl QuorumSystem {
         self.acceptors.iter().filter(|node| has(**node)).count()
     }
 
-    /// Says what the system is, the same for equal ones on every node and release: part of what nodes compare before they believe each other.
+    /// Writes a description of the system. Equal systems have equal descriptions on every node and in every release.
+    /// Nodes compare descriptions before they accept each other's messages.
     pub(crate) fn describe(&self, out: &mut Vec<u8>) {
         let mut put = |number: usize| out.extend_from_slice(&(number as u64).to_le_bytes());
         match &self.shape {
@@ -117,7 +121,8 @@ impl QuorumSystem {
         }
     }
 
-    /// The system that [`describe`](Self::describe) told of; nothing when the bytes tell of none.
+    /// The system with this description, as [`describe`](Self::describe) wrote it; `None` if the bytes are not a
+    /// description.
     pub(crate) fn of_description(bytes: &[u8]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks::<8>();
         if !rest.is_empty() || bytes.len() > DESCRIPTION_BYTES_MAX {
@@ -137,17 +142,17 @@ impl QuorumSystem {
             }
             _ => return None,
         };
-        // Equal systems have one description.
+        // Each system has exactly one description.
         let mut again = Vec::new();
         system.describe(&mut again);
         (again == bytes).then_some(system)
     }
 }
 
-/// The most bytes of a description.
+/// Largest length of a description in bytes.
 pub(crate) const DESCRIPTION_BYTES_MAX: usize = 8 * (4 + ACCEPTORS_MAX);
 
-/// The most acceptors of a system: beyond it replication costs more than it can give.
+/// Largest number of acceptors in a system: above it, replication costs more than it gains.
 pub const ACCEPTORS_MAX: usize = 64;
 
 fn distinct(nodes: impl IntoIterator<Item = NodeId>) -> Result<BTreeSet<NodeId>, QuorumError> {
@@ -163,7 +168,7 @@ fn distinct(nodes: impl IntoIterator<Item = NodeId>) -> Result<BTreeSet<NodeId>,
     if acceptors.is_empty() { Err(QuorumError::Empty) } else { Ok(acceptors) }
 }
 
-/// Why a quorum system cannot be used. Nothing was changed.
+/// Reason why a quorum system cannot be used. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuorumError {
@@ -171,11 +176,11 @@ pub enum QuorumError {
     Empty,
     /// An acceptor is named twice.
     Repeated(NodeId),
-    /// More than [`ACCEPTORS_MAX`].
+    /// There are more than [`ACCEPTORS_MAX`] acceptors.
     TooMany,
-    /// A quorum of nobody, or of more than there are.
+    /// A quorum is empty, or larger than the number of acceptors.
     Size,
-    /// A quorum of the first phase and one of the second need not meet: two values could be chosen.
+    /// A quorum of the first phase and one of the second need not intersect: two values could be chosen.
     NotIntersecting,
     /// The rows of the grid are not equally long.
     Ragged,
@@ -187,8 +192,8 @@ impl fmt::Display for QuorumError {
             Self::Empty => f.write_str("there is no acceptor"),
             Self::Repeated(node) => write!(f, "acceptor {node} is named twice"),
             Self::TooMany => write!(f, "more than {ACCEPTORS_MAX} acceptors"),
-            Self::Size => f.write_str("a quorum of nobody, or of more acceptors than there are"),
-            Self::NotIntersecting => f.write_str("quorums of the two phases need not meet"),
+            Self::Size => f.write_str("a quorum is empty, or larger than the number of acceptors"),
+            Self::NotIntersecting => f.write_str("quorums of the two phases need not intersect"),
             Self::Ragged => f.write_str("the rows of the grid are not equally long"),
         }
     }

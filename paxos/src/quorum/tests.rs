@@ -1,4 +1,4 @@
-//! Every quorum of the first phase meets every one of the second.
+//! Every quorum of the first phase intersects every quorum of the second.
 
 use quorate_protocol::NodeId;
 
@@ -8,7 +8,7 @@ fn nodes(count: u64) -> Vec<NodeId> {
     (1..=count).map(NodeId).collect()
 }
 
-/// Whether each prepare quorum meets each accept quorum, over all subsets.
+/// True if each prepare quorum intersects each accept quorum, over all subsets.
 fn always_meets(system: &QuorumSystem) -> bool {
     let count = system.acceptors().len();
     let has = |set: u32, node: NodeId| set & (1 << (node.0 - 1)) != 0;

@@ -9,7 +9,7 @@ use crate::Ballot;
 use crate::ballot::{ROUND_LEAP_MAX, ROUND_MAX};
 
 impl Synod {
-    /// A proposer asks for a promise.
+    /// Handles a proposer's request for a promise.
     pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: Prepare) -> Result<(), Ignored> {
         self.check_request(from, prepare.ballot)?;
         if self.answer_with_chosen(from) {
@@ -27,12 +27,12 @@ impl Synod {
         }
         let accepted = self.accepted.as_ref().map(|accepted| (accepted.ballot, accepted.proposal.clone()));
         let promise = Promise { ballot: prepare.ballot, accepted };
-        // It states the promise and what was accepted.
+        // The answer states the promise and the accepted value, so it waits for both writes.
         self.outbox.send_after(self.state_ticket.max(self.accepted_ticket), from, Message::Promise(promise));
         Ok(())
     }
 
-    /// A proposer asks to accept. Accepting is a promise as well: a ballot below this one is refused from now on.
+    /// Handles a proposer's request to accept. Accepting is also a promise: lower ballots are refused from now on.
     pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) -> Result<(), Ignored> {
         self.check_request(from, accept.ballot)?;
         if self.answer_with_chosen(from) {
@@ -59,7 +59,7 @@ impl Synod {
         Ok(())
     }
 
-    /// Accepts a proposal, and promises its ballot, in one write.
+    /// Accepts a proposal and promises its ballot, in one write.
     pub(crate) fn accept(&mut self, ballot: Ballot, proposal: Proposal) {
         assert!(ballot >= self.state.promised, "what was promised is kept");
         assert!(self.accepted.as_ref().is_none_or(|before| before.ballot < ballot), "a ballot is accepted once");
@@ -70,7 +70,8 @@ impl Synod {
         self.arm_settling();
     }
 
-    /// A proposer that reads asks what was accepted. It is answered whatever it counts for: nothing follows from a question.
+    /// Handles a reading proposer's query. It is answered whatever the sender's standing is, because a query has no
+    /// effect.
     pub(crate) fn on_query(&mut self, from: NodeId, query: Query) -> Result<(), Ignored> {
         if !self.config.group().proposers().contains(&from) {
             return Err(Ignored::NotMember);
@@ -85,7 +86,7 @@ impl Synod {
         Ok(())
     }
 
-    /// What holds for every request to promise or accept.
+    /// The checks for every request to promise or accept.
     fn check_request(&self, from: NodeId, ballot: Ballot) -> Result<(), Ignored> {
         if !self.config.group().proposers().contains(&from) {
             return Err(Ignored::NotMember);
@@ -94,20 +95,21 @@ impl Synod {
             return Err(Ignored::ForeignBallot);
         }
         self.check_ballot(ballot)?;
-        // A proposer that lost its disk may have forgotten which ballots it used.
+        // A proposer that lost its disk may have forgotten the ballots that it used.
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         self.check_acceptor()
     }
 
-    /// Whether a correct node can have begun this ballot.
+    /// Checks that a correct node can have begun this ballot.
     pub(crate) fn check_ballot(&self, ballot: Ballot) -> Result<(), Ignored> {
         let reached = self.rounds_known().saturating_add(ROUND_LEAP_MAX).min(ROUND_MAX);
         if ballot.round == 0 || ballot.round > reached { Err(Ignored::AbsurdBallot) } else { Ok(()) }
     }
 
-    /// Whether this node is an acceptor that may speak. One that lost its disk has forgotten what it would speak of.
+    /// Checks that this node is an acceptor that may answer. An acceptor that lost its disk has forgotten what it
+    /// promised and accepted.
     fn check_acceptor(&self) -> Result<(), Ignored> {
         if !self.config.group().is_acceptor(self.config.node()) {
             return Err(Ignored::NotAcceptor);
@@ -118,12 +120,12 @@ impl Synod {
         Ok(())
     }
 
-    /// While the log stands still no more is taken than it can be told in a few writes.
+    /// While the log does not advance, refuses requests that it could not write down in a few writes.
     fn check_log(&self) -> Result<(), Ignored> {
         if self.outbox.queued_writes().count() >= QUEUED_WRITES_MAX { Err(Ignored::LogBehind) } else { Ok(()) }
     }
 
-    /// Nothing is left to be decided: who asks learns it.
+    /// Answers with the chosen value, if this node knows it: nothing is left to decide.
     fn answer_with_chosen(&mut self, to: NodeId) -> bool {
         let Some(chosen) = &self.chosen else { return false };
         let message = Chosen { system: self.config.system(), proposal: chosen.clone() };
@@ -137,5 +139,5 @@ impl Synod {
     }
 }
 
-/// Writes that may wait behind the one that is under way.
+/// Number of writes that may wait behind the one under way.
 const QUEUED_WRITES_MAX: usize = 2;

@@ -1,4 +1,4 @@
-//! The records: what this crate writes itself, byte by byte. All numbers are little-endian.
+//! The records that this crate writes, byte by byte. All numbers are little-endian.
 //!
 //! The state record:
 //!
@@ -9,10 +9,12 @@
 //! +---------+-------------------+------------------+----------+---------------+
 //! ```
 //!
-//! The quorum system is the one that the group was founded with: numbers of 8 bytes, namely its shape (0: sizes, 1: a grid), how many
-//! acceptors there are, the sizes of the quorums of both phases (or how many rows and columns), and the acceptors.
+//! The quorum system is the one with which the group was founded, as numbers of 8 bytes: its shape (0: sizes, 1: a
+//! grid), the number of acceptors, the quorum sizes of both phases (or the numbers of rows and columns), and the
+//! acceptors.
 //!
-//! A journal record of what was accepted (key 1); of what is chosen (key 2) it is the same with the ballot left out:
+//! The journal record of the accepted proposal (key 1). The record of the chosen proposal (key 2) is equal except that
+//! it has no ballot:
 //!
 //! ```text
 //!  0         1          9         17               33         37            45            49
@@ -31,7 +33,7 @@ use super::state::{AcceptedValue, DurableState};
 use crate::quorum::DESCRIPTION_BYTES_MAX;
 use crate::{Ballot, QuorumSystem};
 
-/// The bytes of a state record.
+/// Encodes a state record.
 pub(crate) fn encode_state(quorums: &[u8], state: &DurableState) -> Bytes {
     let mut out = BytesMut::with_capacity(STATE_BYTES + quorums.len());
     out.put_u8(VERSION);
@@ -41,7 +43,7 @@ pub(crate) fn encode_state(quorums: &[u8], state: &DurableState) -> Bytes {
     out.freeze()
 }
 
-/// The state record that `bytes` hold, and nothing else, with the quorum system that the group was founded with.
+/// Decodes a state record from all of `bytes`, with the quorum system with which the group was founded.
 pub(crate) fn decode_state(bytes: &Bytes) -> Result<(QuorumSystem, DurableState), StateError> {
     let mut rest = of_version(bytes)?;
     if bytes.len() < STATE_BYTES {
@@ -53,7 +55,7 @@ pub(crate) fn decode_state(bytes: &Bytes) -> Result<(QuorumSystem, DurableState)
     Ok((quorums, DurableState { promised, round }))
 }
 
-/// The journal record of what was accepted.
+/// Encodes the journal record of the accepted proposal.
 pub(crate) fn encode_accepted(accepted: &AcceptedValue) -> Bytes {
     let mut out = BytesMut::with_capacity(1 + BALLOT_BYTES + PROPOSAL_BYTES + accepted.proposal.value.len());
     out.put_u8(VERSION);
@@ -62,13 +64,13 @@ pub(crate) fn encode_accepted(accepted: &AcceptedValue) -> Bytes {
     out.freeze()
 }
 
-/// What was accepted. The value is a slice of `bytes`.
+/// Decodes the accepted proposal. The value is a slice of `bytes`.
 pub(crate) fn decode_accepted(bytes: &Bytes) -> Result<AcceptedValue, StateError> {
     let mut rest = of_version(bytes)?;
     Ok(AcceptedValue { ballot: get_ballot(&mut rest)?, proposal: get_proposal(rest)? })
 }
 
-/// The journal record of what is chosen.
+/// Encodes the journal record of the chosen proposal.
 pub(crate) fn encode_chosen(chosen: &Proposal) -> Bytes {
     let mut out = BytesMut::with_capacity(1 + PROPOSAL_BYTES + chosen.value.len());
     out.put_u8(VERSION);
@@ -76,16 +78,16 @@ pub(crate) fn encode_chosen(chosen: &Proposal) -> Bytes {
     out.freeze()
 }
 
-/// What is chosen. The value is a slice of `bytes`.
+/// Decodes the chosen proposal. The value is a slice of `bytes`.
 pub(crate) fn decode_chosen(bytes: &Bytes) -> Result<Proposal, StateError> {
     get_proposal(of_version(bytes)?)
 }
 
-/// The journal's key of what was accepted.
+/// Journal key of the accepted proposal.
 pub(crate) const ACCEPTED_KEY: u64 = 1;
-/// The journal's key of what is chosen.
+/// Journal key of the chosen proposal.
 pub(crate) const CHOSEN_KEY: u64 = 2;
-/// The most that a state record and a journal record beside it take, the value apart.
+/// Largest size of a state record and a journal record in one write, without the value.
 pub(crate) const RECORDS_OVERHEAD_BYTES: usize =
     STATE_BYTES + DESCRIPTION_BYTES_MAX + 1 + BALLOT_BYTES + PROPOSAL_BYTES;
 
@@ -133,5 +135,5 @@ fn get_proposal(mut rest: Bytes) -> Result<Proposal, StateError> {
 const VERSION: u8 = 1;
 const BALLOT_BYTES: usize = 16;
 const PROPOSAL_BYTES: usize = 32;
-/// Those of a state record before the quorum system.
+/// Size of a state record up to the quorum system.
 const STATE_BYTES: usize = 25;

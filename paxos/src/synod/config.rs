@@ -1,4 +1,4 @@
-//! Who takes part and how, checked when it is made.
+//! The roles, times and bounds of a group, checked when they are set.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use quorate_protocol::{NodeId, crc32c};
 use super::ConfigError;
 use crate::QuorumSystem;
 
-/// What one node needs to take part in one decision. A `Config` in hand is valid.
+/// Configuration of one node for one decision. A `Config` is always valid.
 ///
 /// ```
 /// use quorate_paxos::QuorumSystem;
@@ -30,7 +30,7 @@ pub struct Config {
     system: u32,
 }
 
-/// The roles of a group (Paxos Made Simple §2.1). One node may have several. Equal on all nodes.
+/// The roles of a group (Paxos Made Simple §2.1). One node may have several. It must be equal on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     quorums: QuorumSystem,
@@ -39,93 +39,95 @@ pub struct Group {
 }
 
 impl Group {
-    /// The acceptors of `quorums`, each of which proposes and learns as well.
+    /// The acceptors of `quorums`, each of which is also a proposer and a learner.
     pub fn of(quorums: QuorumSystem) -> Self {
         let all = quorums.acceptors().clone();
         Self { quorums, proposers: all.clone(), learners: all }
     }
 
-    /// With these proposers and no others: they try to have values chosen, and finish what others left behind. If none of them
-    /// runs for ever, what is chosen may stay unknown.
+    /// Sets the proposers: they try to have values chosen, and finish the attempts of others. If no proposer runs any
+    /// more, the chosen value may stay unknown.
     pub fn with_proposers(mut self, proposers: impl IntoIterator<Item = NodeId>) -> Self {
         self.proposers = proposers.into_iter().collect();
         self
     }
 
-    /// With these learners and no others: they are told what is chosen until they have confirmed it.
+    /// Sets the learners: they are told the chosen value until they confirm it.
     pub fn with_learners(mut self, learners: impl IntoIterator<Item = NodeId>) -> Self {
         self.learners = learners.into_iter().collect();
         self
     }
 
-    /// Who promises and accepts, and which sets of them are enough.
+    /// The acceptors and their quorums.
     pub fn quorums(&self) -> &QuorumSystem {
         &self.quorums
     }
 
-    /// Whether a node promises and accepts.
+    /// True if a node is an acceptor.
     pub fn is_acceptor(&self, node: NodeId) -> bool {
         self.quorums.acceptors().contains(&node)
     }
 
-    /// Who proposes.
+    /// The proposers.
     pub fn proposers(&self) -> &BTreeSet<NodeId> {
         &self.proposers
     }
 
-    /// Who is told what is chosen.
+    /// The learners.
     pub fn learners(&self) -> &BTreeSet<NodeId> {
         &self.learners
     }
 
-    /// Every node with a role; one with several comes several times.
+    /// Every node with a role. A node with several roles comes several times.
     pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.quorums.acceptors().iter().chain(&self.proposers).chain(&self.learners).copied()
     }
 
-    /// Whether a node has any role.
+    /// True if a node has any role.
     pub fn contains(&self, node: NodeId) -> bool {
         self.is_acceptor(node) || self.proposers.contains(&node) || self.learners.contains(&node)
     }
 }
 
-/// The longest wait, while no command waits, before a node that does not answer is asked or told again.
+/// Longest wait, while no command waits, before an unanswered request or announcement is repeated.
 pub const IDLE_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
-/// The most proposers, and the most learners.
+/// Largest number of proposers, and of learners.
 pub const MEMBERS_MAX: usize = 256;
 
 /// Times and bounds. `value_bytes_max` must be equal on all nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The longest value. Longer proposals are refused with `TooLarge`.
+    /// Longest value in bytes. Longer proposals are refused with `TooLarge`.
     pub value_bytes_max: usize,
-    /// How long a command waits for its outcome. Then a proposal is `Unknown`, or `NotTried` if nobody was asked to accept it, and a
-    /// read fails.
+    /// Time that a command waits for its outcome. Then a proposal is `Unknown`, or `NotTried` if no acceptor was asked
+    /// to accept it, and a read fails.
     pub command_timeout: Duration,
-    /// What was not answered is asked again after this long, then after twice as long, and so on.
+    /// Time after which an unanswered request is repeated. It doubles with each repetition.
     pub retry_interval_min: Duration,
-    /// The longest wait before asking again while a command waits. While none does, waits go on doubling up to
-    /// [`IDLE_INTERVAL_MAX`], and come back to this when a node that was lost is heard again.
+    /// Longest wait before a repetition while a command waits. While no command waits, waits continue to double up to
+    /// [`IDLE_INTERVAL_MAX`], and return to this length when a lost node is heard again.
     pub retry_interval_max: Duration,
-    /// A proposer that was outrun rests for a time drawn between half of this and all of it, then of twice this, and so on.
+    /// Pause of a proposer that was overtaken by a higher ballot, drawn between half of this time and all of it. It
+    /// doubles each time.
     pub backoff_min: Duration,
-    /// The longest that rest can become. Well above the time that a ballot takes, or proposers may outrun each other for ever.
+    /// Longest such pause. It must be well above the duration of a ballot, or proposers may overtake each other for
+    /// ever.
     pub backoff_max: Duration,
-    /// An acceptor that has accepted a value and heard nothing of the decision for a time between this and twice this sees to it
-    /// that it is made, then after twice as long, and so on up to [`IDLE_INTERVAL_MAX`].
+    /// Time after which an acceptor that accepted a value without learning of a decision makes sure that it is decided,
+    /// drawn between this time and twice this time. It doubles each time, up to [`IDLE_INTERVAL_MAX`].
     pub settle_after: Duration,
-    /// The most proposals, and the most reads, that wait; beyond it they are refused with `Overloaded`.
+    /// Number of waiting proposals, and of waiting reads, above which they are refused with `Overloaded`.
     pub commands_max: usize,
-    /// The most bytes of values of proposals that wait; beyond it they are refused with `Overloaded`.
+    /// Bytes of the values of waiting proposals above which they are refused with `Overloaded`.
     pub commands_bytes_max: usize,
-    /// The most messages that wait for writes; beyond it the oldest is dropped.
+    /// Number of messages that wait for writes; above it the oldest is dropped.
     pub held_messages_max: usize,
 }
 
 impl Default for Settings {
-    /// Values to 1 MiB less 4 KiB, 5 s a command, retries after 100 ms to 5 s, rests of 20 ms to 2 s, left-overs after 1 s, 1,024 commands
-    /// and 16 MiB of them.
+    /// Values up to 1 MiB less 4 KiB, 5 s for a command, repetitions after 100 ms to 5 s, pauses of 20 ms to 2 s,
+    /// settling after 1 s, 1,024 commands and 16 MiB of them.
     fn default() -> Self {
         Self {
             value_bytes_max: (1 << 20) - 4096,
@@ -143,7 +145,7 @@ impl Default for Settings {
 }
 
 impl Config {
-    /// Settings for `node`, whose chance is drawn from `seed` (give every node and start another one).
+    /// Makes the configuration of `node`. Its random numbers come from `seed`: give every node and start another one.
     ///
     /// # Errors
     /// When times or bounds contradict each other, or the node has no role. Nothing was changed.
@@ -164,12 +166,12 @@ impl Config {
         Ok(Self { node, seed, group, settings, quorums: quorums.into(), system })
     }
 
-    /// This node.
+    /// Id of this node.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// What chance is drawn from.
+    /// Seed of the random numbers.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -184,13 +186,14 @@ impl Config {
         &self.settings
     }
 
-    /// A checksum of the quorum system. It is in every message that safety hangs on: nodes that were given different systems do not
-    /// believe each other. The state record holds the system itself, and a node does not start with another one than it had.
+    /// A checksum of the quorum system. It is in every message that matters for safety: nodes with different systems
+    /// ignore each other's messages. The state record has the system itself, and a node does not start with another
+    /// system than it had.
     pub fn system(&self) -> u32 {
         self.system
     }
 
-    /// The quorum system, as the state record holds it.
+    /// Description of the quorum system, as the state record contains it.
     pub(crate) fn quorums(&self) -> &[u8] {
         &self.quorums
     }

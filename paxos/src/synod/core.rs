@@ -1,4 +1,4 @@
-//! The core: every input comes in here, and every output leaves.
+//! The core: it takes every input and gives every output.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,56 +19,57 @@ use crate::QuorumSystem;
 
 /// One node's part in one decision: Paxos (Lamport, Paxos Made Simple, 2001) as a pure state machine.
 ///
-/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output),
-/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. See the crate's documentation for the loop around it.
+/// [`handle`](Protocol::handle) takes inputs, [`poll_output`](Protocol::poll_output) gives outputs, and
+/// [`deadline`](Protocol::deadline) gives the time of the next [`Input::Timeout`]. The crate's documentation describes
+/// the loop around it.
 #[derive(Clone, Debug)]
 pub struct Synod {
     pub(crate) config: Config,
     pub(crate) random: Random,
     pub(crate) now: Instant,
-    /// The newest state that was asked to be made durable, by this write.
+    /// The newest state, and the write that makes it durable.
     pub(crate) state: DurableState,
     pub(crate) state_ticket: Ticket,
-    /// What was accepted last, made durable by this write, together with the promise that it implies.
+    /// The proposal accepted last, and the write that makes it durable together with its promise.
     pub(crate) accepted: Option<AcceptedValue>,
     pub(crate) accepted_ticket: Ticket,
-    /// What is chosen, made durable by this write. Never changes.
+    /// The chosen proposal, and the write that makes it durable. Never changes.
     pub(crate) chosen: Option<Proposal>,
     pub(crate) chosen_ticket: Ticket,
-    /// Whether the application was told what is chosen.
+    /// True once the application was told the chosen proposal.
     pub(crate) is_chosen_told: bool,
-    /// Learners that have not confirmed that they know what is chosen, and when they are told again.
+    /// Learners that have not confirmed that they know the chosen proposal, and the time at which they are told again.
     pub(crate) unaware: BTreeSet<NodeId>,
     pub(crate) announce_at: Option<Instant>,
     pub(crate) announcements: u32,
-    /// This node's own ballot under way. None once a value is known to be chosen.
+    /// This node's own ballot under way. `None` once a proposal is known to be chosen.
     pub(crate) attempt: Option<Attempt>,
-    /// An outrun proposer rests until then.
+    /// End of this proposer's pause after it was overtaken.
     pub(crate) rest_until: Option<Instant>,
-    /// How often this proposer was outrun in a row.
+    /// Number of times in a row that this proposer was overtaken.
     pub(crate) outrun: u32,
-    /// The highest round heard of: the next ballot is above it.
+    /// The highest round that this node has seen. The next ballot is above it.
     pub(crate) round_seen: u64,
-    /// Proposals that wait, the oldest first: it is the one that is tried.
+    /// Waiting proposals, the oldest first. The oldest is the one that is tried.
     pub(crate) proposals: VecDeque<WaitingProposal>,
     pub(crate) reads: VecDeque<WaitingRead>,
-    /// The questions to the acceptors that are under way for reads.
+    /// The queries to acceptors that are under way for reads.
     pub(crate) read_round: Option<ReadRound>,
-    /// Rounds of questions so far.
+    /// Number of rounds of queries so far.
     pub(crate) read_rounds: u64,
-    /// Rounds in a row that told nothing.
+    /// Number of rounds in a row without a conclusion.
     pub(crate) inconclusive: u32,
-    /// What a ballot is to finish, since reads wait for it.
+    /// The accepted proposal that a ballot must finish, because reads wait for it.
     pub(crate) read_newest: Option<AcceptedValue>,
-    /// When what was accepted and not decided is seen to.
+    /// Time at which an accepted but undecided proposal must be settled.
     pub(crate) settle_at: Option<Instant>,
-    /// How often proposers were asked to see to it, in a row.
+    /// Number of times in a row that proposers were asked to settle it.
     pub(crate) inquiries: u32,
-    /// Whether this proposer is to find out what is chosen, though no command asks for it.
+    /// True if this proposer must find the chosen value although no command asks for it.
     pub(crate) is_settling: bool,
-    /// What each node counts for; one that was not told of is a stranger.
+    /// The standing of each node. A node without an entry is a stranger.
     pub(crate) standings: BTreeMap<NodeId, Standing>,
-    /// Nodes that nothing could be sent to, and that were not heard since.
+    /// Nodes that could not be reached, and were not heard since.
     pub(crate) lost: BTreeSet<NodeId>,
     /// Nodes that were founded with another quorum system.
     pub(crate) foreign: BTreeSet<NodeId>,
@@ -76,11 +77,11 @@ pub struct Synod {
     pub(crate) halted: Option<HaltReason>,
     pub(crate) ignored: BTreeMap<Ignored, u64>,
     pub(crate) outbox: Outbox<Self>,
-    /// The log refused a write: it is written again at this time.
+    /// Time at which a write that the log refused is written again.
     pub(crate) rewrite_at: Option<Instant>,
-    /// The log asked for everything to be written again, while writes waited.
+    /// True if a write was refused while others waited, so that everything must be written again.
     pub(crate) is_rewrite_wanted: bool,
-    /// Whether an input came in since the last poll.
+    /// True if an input arrived since the last poll.
     is_dirty: bool,
 }
 
@@ -89,7 +90,7 @@ impl Protocol for Synod {
     type Message = Message;
     type Command = Command;
     type Event = Event;
-    /// There is nothing that only the application can do.
+    /// This core makes no requests.
     type Request = std::convert::Infallible;
     type Answer = std::convert::Infallible;
     type View = View;
@@ -128,7 +129,7 @@ impl Protocol for Synod {
             inquiries: 0,
             is_settling: false,
             standings: BTreeMap::new(),
-            // Nobody was heard in this start yet.
+            // No node was heard in this start yet.
             lost: config.group().members().filter(|node| *node != config.node()).collect(),
             foreign: BTreeSet::new(),
             storage: StorageLevel::Enough,
@@ -180,7 +181,7 @@ impl Protocol for Synod {
     }
 }
 
-/// What the log held.
+/// The content of the log.
 struct Found {
     state: DurableState,
     accepted: Option<AcceptedValue>,
@@ -213,10 +214,10 @@ impl Found {
 }
 
 impl Synod {
-    /// The quorum system that the group was founded with, which it keeps for ever; nothing when nothing was written yet.
+    /// The quorum system with which the group was founded, which it keeps for ever; `None` if nothing was written yet.
     ///
     /// # Errors
-    /// When the state record cannot be read.
+    /// When the state record cannot be decoded.
     pub fn founded(recovery: &Recovery) -> Result<Option<QuorumSystem>, RecoverError> {
         let founded = recovery.state.as_ref().map(decode_state).transpose();
         Ok(founded.map_err(RecoverError::State)?.map(|(quorums, _)| quorums))
@@ -241,7 +242,7 @@ impl Synod {
         Ok(())
     }
 
-    /// A group that stopped answers its own application only.
+    /// A stopped group only answers its own application.
     fn on_input_halted(&mut self, input: &Input<Self>) -> Result<(), Ignored> {
         match input {
             Input::Command(Command::Propose(Proposal { id, checksum, .. })) => {
@@ -256,7 +257,7 @@ impl Synod {
         Err(Ignored::Halted)
     }
 
-    /// Rules for all messages first, then what each says to each role.
+    /// First the checks for all messages, then the handler of each message.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
         if message.system().is_some_and(|system| system != self.config.system()) {
             return Err(self.on_other_system(from, &message));
@@ -284,12 +285,12 @@ impl Synod {
             Message::Inquire => self.on_inquire(from),
             Message::Query(message) => self.on_query(from, message),
             Message::Report(message) => self.on_report(from, message),
-            // It says that it has this node's.
+            // Such a message from a node with this node's own system has no meaning.
             Message::OtherSystem { .. } => Err(Ignored::Unasked),
         }
     }
 
-    /// A node that was founded with another quorum system. Both sides learn of it.
+    /// Handles a message of a node that was founded with another quorum system. Both sides learn of the difference.
     fn on_other_system(&mut self, from: NodeId, message: &Message) -> Ignored {
         if self.foreign.len() < MEMBERS_MAX {
             self.foreign.insert(from);
@@ -320,13 +321,14 @@ impl Synod {
         self.take_due(|core| &mut core.rest_until);
     }
 
-    /// Whether a time has come; then it is cleared.
+    /// True if this time has come. It is then cleared.
     fn take_due(&mut self, at: impl Fn(&mut Self) -> &mut Option<Instant>) -> bool {
         let now = self.now;
         at(self).take_if(|at| *at <= now).is_some()
     }
 
-    /// A node that counts for nothing any more is not counted; one that counts again has to say again what it said.
+    /// Applies a node's new standing. The answers of a node that no longer counts are dropped, and a node that counts
+    /// again must answer again.
     fn on_peer_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Ignored> {
         if !self.config.group().contains(node) {
             return Err(Ignored::NotMember);
@@ -367,8 +369,9 @@ impl Synod {
         self.tell();
     }
 
-    /// A write that was certainly not done is done again after a while, by what is then to be written; nothing of it was said.
-    /// After any other failure nothing is known of the disk.
+    /// Handles a failed write. If it was certainly not written, the current content is written again after a while, and
+    /// no output that depends on it leaves before. After any other failure the state of the disk is unknown, and the
+    /// group halts.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
         if failure != PersistFailure::NotWritten {
             self.halt(HaltReason::LogFailed(failure));
@@ -379,7 +382,7 @@ impl Synod {
         }
         self.outbox.refused();
         if !self.is_chosen_durable() {
-            // The write that comes next may hold less than they say: they are asked for again.
+            // The next write may hold less than these messages state. They will be asked for again.
             self.outbox
                 .drop_held(|_, message| matches!(message, Message::Chosen(_) | Message::Known | Message::Announce));
         }
@@ -388,7 +391,7 @@ impl Synod {
         Err(Ignored::LogRefuses)
     }
 
-    /// What the inputs since the last poll come to.
+    /// Acts on the inputs since the last poll.
     fn flush(&mut self) {
         if self.halted.is_some() {
             return;
@@ -401,12 +404,12 @@ impl Synod {
         self.pursue_reads();
     }
 
-    /// Makes the state durable. What states it is held until then.
+    /// Makes the state durable. Outputs that state it are held until then.
     pub(crate) fn persist_state(&mut self) {
         self.state_ticket = self.outbox.persist([self.put_state()]);
     }
 
-    /// Makes what was accepted durable, in one write with the promise that it implies.
+    /// Makes the accepted proposal durable, in one write with its promise.
     pub(crate) fn persist_accepted(&mut self) {
         let record = self.accepted.as_ref().map(encode_accepted);
         let journal = record.map(|bytes| Operation::Journal { key: ACCEPTED_KEY, bytes });
@@ -414,7 +417,7 @@ impl Synod {
         self.state_ticket = self.accepted_ticket;
     }
 
-    /// Makes what is chosen durable.
+    /// Makes the chosen proposal durable.
     pub(crate) fn persist_chosen(&mut self) {
         let record = self.chosen.as_ref().map(encode_chosen);
         let journal = record.map(|bytes| Operation::Journal { key: CHOSEN_KEY, bytes });
@@ -425,7 +428,7 @@ impl Synod {
         Operation::PutState { bytes: encode_state(self.config.quorums(), &self.state), commit_hint: LogIndex::ZERO }
     }
 
-    /// Writes all that this node holds: what an older write said may go then.
+    /// Writes everything that this node holds again, in place of earlier writes.
     fn write_all_again(&mut self) {
         self.persist_accepted();
         if self.chosen.is_some() {
@@ -433,17 +436,17 @@ impl Synod {
         }
     }
 
-    /// Whether this node may promise, accept and propose.
+    /// True if this node may promise, accept and propose.
     pub(crate) fn is_counting(&self) -> bool {
         self.standing(self.config.node()) == Standing::Member
     }
 
-    /// What a node counts for.
+    /// The standing of a node.
     pub(crate) fn standing(&self, node: NodeId) -> Standing {
         self.standings.get(&node).copied().unwrap_or_default()
     }
 
-    /// Every time at which something is due.
+    /// All deadlines of this node.
     pub(crate) fn times(&self) -> impl Iterator<Item = Instant> + '_ {
         let retry_at = self.attempt.as_ref().map(|attempt| attempt.retry_at);
         let read_at = self.read_round.as_ref().map(|round| round.retry_at);
@@ -453,7 +456,7 @@ impl Synod {
         rare.into_iter().flatten().chain(commands).chain(reads)
     }
 
-    /// Stops this group here for good. Nothing held is said any more.
+    /// Stops this group on this node. No held output leaves any more.
     pub(crate) fn halt(&mut self, reason: HaltReason) {
         self.outbox.poison();
         self.outbox.push(Output::Halt { reason: reason.clone() });
@@ -465,5 +468,5 @@ impl Synod {
     }
 }
 
-/// Room for the state record, and for the frames of both records, beside a value.
+/// Room for the state record, and for the headers of both records, besides a value.
 const WRITE_OVERHEAD_BYTES: usize = 512 + RECORDS_OVERHEAD_BYTES;

@@ -1,20 +1,20 @@
-//! What can be wrong, and why inputs are ignored.
+//! Errors of settings, and reasons to ignore inputs.
 
 use std::fmt;
 
 use quorate_protocol::NodeId;
 
-/// Why settings cannot be used. Nothing was changed.
+/// Reason why settings cannot be used. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Times or bounds contradict each other; the rule that does not hold.
+    /// Times or bounds contradict each other. The text is the broken rule.
     Contradiction(&'static str),
     /// The node has no role in the group.
     NotMember(NodeId),
-    /// Nobody may propose, so that nothing can ever be chosen.
+    /// There is no proposer, so that no value could ever be chosen.
     NoProposer,
-    /// More proposers or learners than [`MEMBERS_MAX`](super::MEMBERS_MAX).
+    /// There are more proposers or learners than [`MEMBERS_MAX`](super::MEMBERS_MAX).
     TooManyMembers,
 }
 
@@ -31,44 +31,44 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why an input changed nothing. Counted in [`Status::ignored`](super::Status::ignored).
+/// Reason why an input changed nothing. Counted in [`Status::ignored`](super::Status::ignored).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// A ballot of another node than the sender.
+    /// The ballot belongs to another node than the sender.
     ForeignBallot,
-    /// A round that no correct node reaches, or not at once.
+    /// No correct node reaches this round, or reaches it in one step.
     AbsurdBallot,
-    /// An answer to a ballot that is over, or never was.
+    /// The answer belongs to a ballot that is over or never existed.
     StaleAnswer,
-    /// From a node that believes in another quorum system.
+    /// The sender has another quorum system.
     OtherSystem,
-    /// From a node that counts for nothing until its incarnation is known.
+    /// The sender does not count until its incarnation is known.
     Stranger,
-    /// From a node without the role for it, or from this node itself.
+    /// The sender does not have the role for this message, or is this node itself.
     NotMember,
-    /// This node has not the role for it.
+    /// This node does not have the role for this message.
     NotAcceptor,
-    /// This node's disk was lost, or is not known yet to be the old one: it neither promises nor accepts.
+    /// This node's disk was lost, or is not confirmed as the old one yet: it neither promises nor accepts.
     Barred,
-    /// A value longer than `value_bytes_max`.
+    /// The value is longer than `value_bytes_max`.
     TooLarge,
-    /// A value that does not match its checksum: it changed on its way.
+    /// The value does not match its checksum: it changed on its way.
     Damaged,
-    /// Too many writes wait for the log: whoever asks asks again.
+    /// Too many writes wait for the log. The sender will ask again.
     LogBehind,
-    /// The value is not known here.
+    /// This node does not know the chosen value.
     NotKnown,
-    /// The log certainly did not write: it is tried again.
+    /// The log certainly did not write. The write is tried again.
     LogRefuses,
-    /// Nothing that this core ever asks for.
+    /// This core never asks for this.
     Unasked,
     /// The group has stopped on this node.
     Halted,
 }
 
 impl Ignored {
-    /// The name under which it is counted.
+    /// Name of the counter for this reason.
     pub fn name(self) -> &'static str {
         match self {
             Self::ForeignBallot => "foreign_ballot",

@@ -1,33 +1,34 @@
-//! What the application asks of a node, and what it is told.
+//! Commands of the application to a node, and events for it.
 
 use bytes::Bytes;
 use quorate_protocol::{ProposalId, ReadId, crc32c};
 
-/// A value and the proposal that it came with.
+/// A value with the id under which it was proposed.
 ///
-/// Two proposals with equal bytes are two: only one of them is chosen, so that each proposer learns whether it was his. An id names
-/// one value for ever: two values under one id are two proposals, of which at most one is chosen.
+/// Two proposals with equal bytes are different: only one of them is chosen, so that each proposer learns whether it
+/// was its own. An id belongs to one value for ever: two values under one id are two proposals, of which at most one is
+/// chosen.
 ///
-/// A proposal bears a checksum from its proposer on, in every message and record: a value that changed on its way, in the memory of some
-/// node, is taken by nobody.
+/// A proposal carries a checksum from its proposer on, in every message and record: if a value changed on its way or in
+/// the memory of a node, no node accepts it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Proposal {
-    /// Names the proposal for ever. A proposal that is tried again, on any node, keeps its id and its value.
+    /// Id of the proposal, unique for ever. A proposal that is tried again, on any node, keeps its id and its value.
     pub id: ProposalId,
-    /// Of the id and the value, as they were proposed.
+    /// Checksum of the id and the value, as they were proposed.
     pub checksum: u32,
-    /// The value: bytes that only the application understands.
+    /// The value: bytes that only the application interprets.
     pub value: Bytes,
 }
 
 impl Proposal {
-    /// A value to be proposed under this id.
+    /// Makes a proposal of this value under this id.
     pub fn new(id: ProposalId, value: impl Into<Bytes>) -> Self {
         let value = value.into();
         Self { id, checksum: checksum(id, &value), value }
     }
 
-    /// Whether id and value are what they were when they were proposed.
+    /// True if id and value match the checksum.
     pub fn is_intact(&self) -> bool {
         checksum(self.id, &self.value) == self.checksum
     }
@@ -42,76 +43,79 @@ fn checksum(id: ProposalId, value: &[u8]) -> u32 {
     crc32c(&name) ^ crc32c(value)
 }
 
-/// What the application asks of a node.
+/// Command of the application to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Have this value chosen, unless another is. Answered by [`Event::Proposed`].
+    /// Have this value chosen, unless another one is. The answer is [`Event::Proposed`].
     Propose(Proposal),
-    /// Which value is chosen? Answered by [`Event::Read`]: linearizable, see [`ReadOutcome`].
+    /// Ask for the chosen value. The answer is [`Event::Read`]; it is linearizable, see [`ReadOutcome`].
     Read {
-        /// Names the question.
+        /// Number of the read.
         id: ReadId,
     },
 }
 
-/// What the application is told.
+/// Event for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A value is chosen, and durable here. Told once a start, with or without a command.
+    /// A value is chosen, and durable here. Emitted once in each start, with or without a command.
     Chosen(Proposal),
-    /// What became of a proposal.
+    /// A proposal has an outcome.
     Proposed {
         /// Its id.
         id: ProposalId,
-        /// Its checksum: by it whoever proposed another value under the same id knows which of the two is meant.
+        /// Its checksum. A caller that proposed another value under the same id recognises by it which proposal is
+        /// meant.
         checksum: u32,
-        /// What became of it.
+        /// The outcome.
         outcome: Outcome,
     },
     /// The answer to a read.
     Read {
-        /// Which.
+        /// Number of the read.
         id: ReadId,
         /// The answer.
         outcome: ReadOutcome,
     },
 }
 
-/// What became of a proposal.
+/// Outcome of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// Its value is chosen.
     Chosen,
-    /// Another proposal is chosen: this one never will be.
+    /// Another proposal is chosen, so this one never will be.
     Superseded {
-        /// What is chosen.
+        /// The chosen proposal.
         chosen: Proposal,
     },
-    /// Another value is chosen under this proposal's id, and this one never will be. Somebody named two values by one id.
+    /// Another value is chosen under this proposal's id, so this one never will be. Two values were proposed under one
+    /// id.
     IdReused {
-        /// What is chosen.
+        /// The chosen proposal.
         chosen: Proposal,
     },
-    /// It was tried, and nothing was found out in time: it may be chosen, now or later.
+    /// The proposal was tried, but its outcome did not become known in time: it may be chosen, now or later.
     Unknown,
-    /// This node asked nobody to accept it, and will not. Earlier attempts under the same id, here or elsewhere, may still succeed.
+    /// This node asked no acceptor to accept it, and will not. Earlier attempts under the same id, here or on other
+    /// nodes, may still succeed.
     NotTried(RefuseReason),
 }
 
-/// The answer to a read. Each is linearizable: true at a moment between the question and the answer.
+/// Answer to a read. Each is linearizable: it was true at a moment between the command and the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadOutcome {
-    /// This is chosen, for ever.
+    /// This proposal is chosen, for ever.
     Chosen(Proposal),
-    /// When the read began nothing was chosen.
+    /// No proposal was chosen when the read began.
     NoneYet,
     /// No answer could be found.
     Failed(RefuseReason),
 }
 
-/// Why a node did not do what it was asked.
+/// Reason why a node did not carry out a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RefuseReason {
@@ -125,16 +129,17 @@ pub enum RefuseReason {
     Damaged,
     /// The disk is nearly full.
     StorageLow,
-    /// This node is no proposer.
+    /// This node is not a proposer.
     NotProposer,
     /// No quorum answered in time.
     TimedOut,
-    /// This node has not yet met every node of the group: until then it neither promises, accepts nor proposes. See
-    /// [`Synod::explain`](super::Synod::explain) for who is missing.
+    /// This node has not been introduced to every node of the group yet, so it does not promise, accept or propose.
+    /// [`Synod::explain`](super::Synod::explain) names the missing nodes.
     NotIntroduced,
-    /// A peer knows another disk under this node's id. It learns what is chosen and neither promises, accepts nor proposes.
+    /// A peer knows another disk under this node's id. This node learns the chosen value but does not promise, accept
+    /// or propose.
     Stranger,
-    /// This node has heard of a ballot of the last round: it can begin none any more.
+    /// This node knows of a ballot of the last round, so it can begin no further ballot.
     BallotsExhausted,
     /// The group has stopped on this node.
     Halted,

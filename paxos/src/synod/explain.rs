@@ -1,4 +1,4 @@
-//! Why nothing is decided: the questions operators ask when a decision stands still.
+//! Reasons why no value is decided, for operators.
 
 use std::collections::BTreeSet;
 
@@ -6,34 +6,35 @@ use quorate_protocol::{HaltReason, NodeId, Standing, StorageLevel};
 
 use super::Synod;
 
-/// What stands between a node and its part in the decision.
+/// An obstacle to a node's part in the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
     /// The group has stopped on this node.
     Halted(HaltReason),
-    /// This node has not yet met every node of the group, so it neither promises, accepts nor proposes. Every node must be met once in the life of a
-    /// data directory; none of them need run afterwards.
+    /// This node has not been introduced to every node of the group, so it does not promise, accept or propose. It must
+    /// meet every node once in the lifetime of its data directory; the others need not run afterwards.
     NotIntroduced {
-        /// Whom it has not met. Nobody: they have not yet said that they know this node.
+        /// The nodes that it has not met. If empty, the others have not confirmed yet that they know this node.
         missing: Vec<NodeId>,
     },
-    /// A peer knows another disk under this node's id: this node learns what is chosen and never votes on it.
+    /// A peer knows another disk under this node's id: this node learns the chosen value and never votes.
     Stranger,
-    /// These nodes were founded with another quorum system: neither side takes anything from the other.
+    /// These nodes were founded with another quorum system. Each side ignores the other's messages.
     OtherSystem(Vec<NodeId>),
-    /// This node has heard of a ballot of the last round: it can begin none any more.
+    /// This node knows of a ballot of the last round, so it can begin no further ballot.
     BallotsExhausted,
-    /// The disk's reserve is used up: no proposal is taken.
+    /// The disk's reserve is used up: proposals are refused.
     DiskFull,
-    /// The log had no room for a write: it is tried again.
+    /// The log had no room for a write, which is tried again.
     LogRefuses,
-    /// These acceptors were asked more than once by the ballot under way, and have not answered.
+    /// These acceptors were asked more than once by the current ballot, and have not answered.
     AcceptorsSilent(Vec<NodeId>),
 }
 
 impl Synod {
-    /// What stands between this node and its part in the decision, most weighty first. Nothing: it proposes and answers, or knows what is chosen.
+    /// The obstacles to this node's part in the decision, the most important first. Without obstacles, it proposes and
+    /// answers, or knows the chosen value.
     pub fn explain(&self) -> Vec<Obstacle> {
         if let Some(reason) = &self.halted {
             return vec![Obstacle::Halted(reason.clone())];
@@ -66,14 +67,14 @@ impl Synod {
         obstacles
     }
 
-    /// Nodes of the group that this one has not met under an incarnation that it knows.
+    /// Nodes of the group that this node has not met under a known incarnation.
     fn missing(&self) -> Vec<NodeId> {
         let is_missing = |node: &NodeId| *node != self.config.node() && self.standing(*node) == Standing::Stranger;
         let missing: BTreeSet<NodeId> = self.config.group().members().filter(is_missing).collect();
         missing.into_iter().collect()
     }
 
-    /// Acceptors that a ballot or a read has asked more than once in vain.
+    /// Acceptors that did not answer a ballot or a read although they were asked more than once.
     fn silent(&self) -> Vec<NodeId> {
         let node = self.config.node();
         let acceptors = self.config.group().quorums().acceptors().iter().copied();

@@ -4,7 +4,7 @@ use super::Synod;
 use super::state::Phase;
 
 impl Synod {
-    /// Checks what must hold between any two inputs, at length.
+    /// Thoroughly checks the laws that must hold between any two inputs.
     pub(crate) fn check_own_laws(&self) {
         let settings = self.config.settings();
         assert!(self.proposals.len() <= settings.commands_max, "waiting proposals are bounded");
@@ -50,5 +50,5 @@ impl Synod {
     }
 }
 
-/// Those that a peer may cause, the node's own acceptance, the decision, and everything written again.
+/// The writes that a peer may cause, the node's own acceptance, the decision, and everything written again.
 const QUEUED_MAX: usize = 6;

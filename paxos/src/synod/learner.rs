@@ -1,4 +1,4 @@
-//! The learner: what is chosen, and that everybody hears of it (Paxos Made Simple §2.3).
+//! The learner: it learns the chosen value and makes sure that all learners do (Paxos Made Simple §2.3).
 
 use quorate_protocol::{HaltReason, Instant, NodeId, Standing};
 
@@ -18,7 +18,7 @@ impl Synod {
         }
     }
 
-    /// A node that knows says what is chosen.
+    /// Handles the chosen value from a node that knows it.
     pub(crate) fn on_chosen(&mut self, from: NodeId, message: Chosen) -> Result<(), Ignored> {
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
@@ -31,7 +31,7 @@ impl Synod {
         Ok(())
     }
 
-    /// A node that knows asks whether this one does.
+    /// Handles the announcement of a node that knows the chosen value.
     pub(crate) fn on_announce(&mut self, from: NodeId) -> Result<(), Ignored> {
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
@@ -45,7 +45,7 @@ impl Synod {
         Ok(())
     }
 
-    /// A learner confirms.
+    /// Handles a learner's confirmation.
     pub(crate) fn on_known(&mut self, from: NodeId) -> Result<(), Ignored> {
         if self.chosen.is_none() {
             return Err(Ignored::NotKnown);
@@ -54,7 +54,7 @@ impl Synod {
         Ok(())
     }
 
-    /// A node does not know what is chosen.
+    /// Handles a question for the chosen value.
     pub(crate) fn on_inquire(&mut self, from: NodeId) -> Result<(), Ignored> {
         if let Some(chosen) = &self.chosen {
             let message = Chosen { system: self.config.system(), proposal: chosen.clone() };
@@ -72,7 +72,7 @@ impl Synod {
         Ok(())
     }
 
-    /// Notes what is chosen, and makes it durable. It never changes.
+    /// Notes the chosen proposal and makes it durable. It never changes.
     pub(crate) fn learn(&mut self, proposal: Proposal) {
         assert!(proposal.is_intact(), "a value is what it was when it was proposed");
         match &self.chosen {
@@ -91,12 +91,12 @@ impl Synod {
         }
     }
 
-    /// Whether what is chosen is known here and survives a crash.
+    /// True if the chosen proposal is known here and survives a crash.
     pub(crate) fn is_chosen_durable(&self) -> bool {
         self.chosen.is_some() && self.outbox.is_durable(self.chosen_ticket)
     }
 
-    /// Tells the application what is chosen, once it is durable, and answers every command.
+    /// Tells the application the chosen proposal, once it is durable, and answers every command.
     pub(crate) fn tell(&mut self) {
         if !self.is_chosen_durable() {
             return;
@@ -115,7 +115,7 @@ impl Synod {
         }
     }
 
-    /// From now on every learner is told until it confirms.
+    /// Begins to tell every learner until it confirms.
     pub(crate) fn announce_to_all(&mut self) {
         let node = self.config.node();
         self.unaware = self.config.group().learners().iter().copied().filter(|other| *other != node).collect();
@@ -123,7 +123,7 @@ impl Synod {
         self.arm_announcement();
     }
 
-    /// Tells learners that have not confirmed, and says when it is done again.
+    /// Tells the learners that have not confirmed, and sets the time of the next repetition.
     pub(crate) fn announce(&mut self) {
         for to in &self.unaware {
             self.outbox.send_after(self.chosen_ticket, *to, Message::Announce);
@@ -132,7 +132,8 @@ impl Synod {
         self.arm_announcement();
     }
 
-    /// Announces after a while if anybody is still unaware. The wait goes on doubling: who is away for long is told when it is back.
+    /// Sets the time of the next announcement if a learner has not confirmed. The wait continues to double: a node that
+    /// is away for long is told when it is back.
     pub(crate) fn arm_announcement(&mut self) {
         let settings = self.config.settings();
         let (base, max) = (settings.retry_interval_min, idle_max(settings.retry_interval_max));
@@ -140,19 +141,21 @@ impl Synod {
         self.announce_at = is_owed.then(|| self.draw_wait(base, self.announcements, max));
     }
 
-    /// What was accepted here and is not known to be chosen is seen to after a while in which nobody else did.
+    /// Sets the time after which an accepted proposal that is not known to be chosen is settled, if no other node does
+    /// so before.
     pub(crate) fn arm_settling(&mut self) {
         let is_open = self.accepted.is_some() && self.chosen.is_none() && !self.is_settling;
         self.settle_at = is_open.then(|| self.draw_settling());
     }
 
-    /// When what was accepted is seen to, if it is not decided by then. Proposers are asked less and less often.
+    /// The time at which an accepted proposal is settled if it is not decided by then. Proposers are asked less and
+    /// less often.
     pub(crate) fn draw_settling(&mut self) -> Instant {
         let longest = self.config.settings().settle_after.saturating_mul(2);
         self.draw_wait(longest, self.inquiries, idle_max(longest))
     }
 
-    /// Nobody decided what was accepted here.
+    /// Settles the proposal accepted here, which no other node has decided.
     pub(crate) fn settle(&mut self) {
         if self.is_proposer() && self.is_counting() {
             self.is_settling = true;

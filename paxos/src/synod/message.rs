@@ -1,14 +1,14 @@
-//! What nodes say to each other.
+//! Messages between the nodes of a group.
 //!
 //! | Message | from | to | answered by |
 //! | --- | --- | --- | --- |
 //! | [`Prepare`] | proposer | acceptor | [`Promise`] or [`Nack`], once durable; [`Chosen`] when it knows |
 //! | [`Accept`] | proposer | acceptor | [`Accepted`] or [`Nack`], once durable; [`Chosen`] when it knows |
 //! | [`Query`] | proposer that reads | acceptor | [`Report`], once durable; [`Chosen`] when it knows |
-//! | [`Chosen`] | who knows | learner, or who asked | [`Message::Known`], once durable |
-//! | [`Message::Announce`] | who knows | learner | [`Message::Known`], or [`Message::Inquire`] |
-//! | [`Message::Inquire`] | who does not know | who may | [`Chosen`]; a proposer that does not know finds out |
-//! | [`Message::OtherSystem`] | who has another quorum system | who sent it something | nothing |
+//! | [`Chosen`] | a node that knows | learner, or the sender of a request | [`Message::Known`], once durable |
+//! | [`Message::Announce`] | a node that knows | learner | [`Message::Known`], or [`Message::Inquire`] |
+//! | [`Message::Inquire`] | a node that does not know | a node that may know | [`Chosen`]; a proposer that does not know finds out |
+//! | [`Message::OtherSystem`] | a node with another quorum system | a node that sent it a message | nothing |
 //!
 //! ```text
 //!              Prepare          Accept                Chosen
@@ -17,7 +17,7 @@
 //!            Promise              Accepted             Known
 //! ```
 //!
-//! Every message can be lost, repeated and late.
+//! Every message can be lost, repeated or delayed.
 
 use bytes::Bytes;
 use quorate_protocol::{ProposalId, Wire, WireError};
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::Proposal;
 use crate::Ballot;
 
-/// What nodes of a group say to each other.
+/// A message between nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// See [`Prepare`].
@@ -41,9 +41,9 @@ pub enum Message {
     Nack(Nack),
     /// See [`Chosen`].
     Chosen(Chosen),
-    /// The sender knows the chosen value, durably. Ask if you do not.
+    /// The sender knows the chosen value durably. A receiver that does not know it asks.
     Announce,
-    /// The sender knows the chosen value, durably.
+    /// The sender knows the chosen value durably.
     Known,
     /// The sender does not know the chosen value.
     Inquire,
@@ -51,7 +51,7 @@ pub enum Message {
     Query(Query),
     /// See [`Report`].
     Report(Report),
-    /// The sender was founded with another quorum system, this one: it takes nothing from the receiver.
+    /// The sender was founded with this other quorum system: it ignores the receiver's messages.
     OtherSystem {
         /// The sender's quorum system: see [`Config::system`](super::Config::system).
         system: u32,
@@ -59,7 +59,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The sender's quorum system, in messages that safety hangs on.
+    /// The sender's quorum system, in messages that matter for safety.
     pub(crate) fn system(&self) -> Option<u32> {
         match self {
             Self::Prepare(Prepare { system, .. })
@@ -71,7 +71,7 @@ impl Message {
         }
     }
 
-    /// The proposal that it bears.
+    /// The proposal that the message carries.
     pub(crate) fn proposal(&self) -> Option<&Proposal> {
         match self {
             Self::Accept(Accept { proposal, .. }) | Self::Chosen(Chosen { proposal, .. }) => Some(proposal),
@@ -83,7 +83,8 @@ impl Message {
     }
 }
 
-/// Phase 1a: asks not to accept anything below `ballot` any more, and what was accepted (Paxos Made Simple §2.2).
+/// Phase 1a: asks the acceptor to accept nothing below `ballot` any more, and to report what it accepted (Paxos Made
+/// Simple §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prepare {
     /// The sender's quorum system: see [`Config::system`](super::Config::system).
@@ -92,12 +93,12 @@ pub struct Prepare {
     pub ballot: Ballot,
 }
 
-/// Phase 1b: nothing below `ballot` will be accepted here any more.
+/// Phase 1b: the acceptor accepts nothing below `ballot` any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Promise {
     /// The ballot that was prepared.
     pub ballot: Ballot,
-    /// What was accepted here last, and in which ballot.
+    /// The proposal that the acceptor accepted last, with its ballot.
     pub accepted: Option<(Ballot, Proposal)>,
 }
 
@@ -106,9 +107,9 @@ pub struct Promise {
 pub struct Accept {
     /// The sender's quorum system: see [`Config::system`](super::Config::system).
     pub system: u32,
-    /// The sender's ballot. All `Accept`s of a ballot bear one proposal.
+    /// The sender's ballot. All `Accept`s of a ballot carry the same proposal.
     pub ballot: Ballot,
-    /// What to accept.
+    /// The proposal to accept.
     pub proposal: Proposal,
 }
 
@@ -119,12 +120,12 @@ pub struct Accepted {
     pub ballot: Ballot,
 }
 
-/// A ballot that comes too late.
+/// Refusal of a ballot that came too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nack {
-    /// The ballot that was asked for.
+    /// The ballot of the request.
     pub ballot: Ballot,
-    /// The higher one that was promised.
+    /// The higher ballot that the acceptor has promised.
     pub promised: Ballot,
 }
 
@@ -133,33 +134,33 @@ pub struct Nack {
 pub struct Chosen {
     /// The sender's quorum system: see [`Config::system`](super::Config::system).
     pub system: u32,
-    /// What is chosen, for ever.
+    /// The chosen proposal.
     pub proposal: Proposal,
 }
 
-/// Asks what was accepted, for a read. Nothing is promised.
+/// Asks an acceptor what it has accepted, for a read. The acceptor promises nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Query {
     /// The sender's quorum system: see [`Config::system`](super::Config::system).
     pub system: u32,
-    /// The start of the sender: the seed of its [`Config`](super::Config).
+    /// The start of the sender, identified by the seed of its [`Config`](super::Config).
     pub start: u64,
-    /// Which question of this start.
+    /// Number of the query within this start.
     pub number: u64,
 }
 
-/// What was accepted when the question came.
+/// The proposal that an acceptor had accepted when the query arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
-    /// The start of the asker.
+    /// The start of the node that sent the query.
     pub start: u64,
-    /// Which question of that start.
+    /// Number of the query within that start.
     pub number: u64,
-    /// What was accepted here last, and in which ballot.
+    /// The proposal that the acceptor accepted last, with its ballot.
     pub accepted: Option<(Ballot, Proposal)>,
 }
 
-/// What stands of a proposal in the small section; the value is the raw section.
+/// The part of a proposal in the small section. The value is the raw section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// The proposal's id.
@@ -178,56 +179,57 @@ impl Name {
     }
 }
 
-/// The small section of a message; values are raw sections. Variants are only appended, and a variant's fields never change.
+/// The small section of a message; values are raw sections. Variants are only appended, and the fields of a variant
+/// never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Small {
-    /// All of it.
+    /// See [`Message::Prepare`].
     Prepare(Prepare),
-    /// Without the value.
+    /// See [`Message::Promise`]; the value is the raw section.
     Promise {
         /// The ballot that was prepared.
         ballot: Ballot,
-        /// What was accepted, and in which ballot.
+        /// The accepted proposal, with its ballot.
         accepted: Option<(Ballot, Name)>,
     },
-    /// Without the value.
+    /// See [`Message::Accept`]; the value is the raw section.
     Accept {
         /// The sender's quorum system.
         system: u32,
         /// The sender's ballot.
         ballot: Ballot,
-        /// What to accept.
+        /// The proposal to accept.
         name: Name,
     },
-    /// All of it.
+    /// See [`Message::Accepted`].
     Accepted(Accepted),
-    /// All of it.
+    /// See [`Message::Nack`].
     Nack(Nack),
-    /// Without the value.
+    /// See [`Message::Chosen`]; the value is the raw section.
     Chosen {
         /// The sender's quorum system.
         system: u32,
-        /// What is chosen.
+        /// The chosen proposal.
         name: Name,
     },
-    /// All of it.
+    /// See [`Message::Announce`].
     Announce,
-    /// All of it.
+    /// See [`Message::Known`].
     Known,
-    /// All of it.
+    /// See [`Message::Inquire`].
     Inquire,
-    /// All of it.
+    /// See [`Message::Query`].
     Query(Query),
-    /// Without the value.
+    /// See [`Message::Report`]; the value is the raw section.
     Report {
-        /// The start of the asker.
+        /// The start of the node that sent the query.
         start: u64,
-        /// Which question of that start.
+        /// Number of the query within that start.
         number: u64,
-        /// What was accepted, and in which ballot.
+        /// The accepted proposal, with its ballot.
         accepted: Option<(Ballot, Name)>,
     },
-    /// All of it.
+    /// See [`Message::OtherSystem`].
     OtherSystem {
         /// The sender's quorum system.
         system: u32,

@@ -1,9 +1,9 @@
-//! Single-decree Paxos: a group of nodes chooses one value, once, and everybody learns it.
+//! Single-decree Paxos: a group of nodes chooses one value, once, and all of them learn it.
 //!
-//! After Leslie Lamport, "Paxos Made Simple", 2001 (§2: the consensus algorithm). A proposer prepares a ballot with a quorum of
-//! acceptors, and then has them accept one value under it: the one that was accepted in the highest ballot they tell of, or its own when
-//! there is none. What a quorum has accepted in one ballot is chosen, and no other value can be. The messages are listed in
-//! [`message`], and what a node is told in [`Event`].
+//! After Leslie Lamport, "Paxos Made Simple", 2001 (§2: the consensus algorithm). A proposer prepares a ballot with a
+//! quorum of acceptors, and then asks them to accept one value under it: the value that was accepted in the highest
+//! ballot that they report, or its own value if they report none. A value that a quorum has accepted in one ballot is
+//! chosen, and no other value can be. [`message`] lists the messages, and [`Event`] the events for the application.
 
 mod acceptor;
 mod codec;

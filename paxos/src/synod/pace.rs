@@ -1,4 +1,4 @@
-//! How long a node waits before it asks or tells again: ever longer, and soon again when somebody who was lost is heard.
+//! Waits between repetitions: they double, and become short again when a lost node is heard.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::config::IDLE_INTERVAL_MAX;
 use super::{Ignored, Synod};
 
 impl Synod {
-    /// A wait that is drawn between half of `base * 2^doublings`, at most `max`, and all of it.
+    /// Draws the end of a wait between half of `base * 2^doublings`, limited to `max`, and all of it.
     pub(crate) fn draw_wait(&mut self, base: Duration, doublings: u32, max: Duration) -> Instant {
         let longest = base.saturating_mul(1 << doublings.min(DOUBLINGS_MAX)).min(max);
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(2);
@@ -16,19 +16,19 @@ impl Synod {
         self.now.after(Duration::from_nanos(drawn))
     }
 
-    /// The longest wait before asking again. What no command waits for has time.
+    /// Longest wait before a repetition. Without a waiting command there is no hurry.
     pub(crate) fn wait_max(&self) -> Duration {
         let max = self.config.settings().retry_interval_max;
         if self.has_commands() { max } else { idle_max(max) }
     }
 
-    /// A wait of the length that waits have while a command waits.
+    /// The end of a wait as long as the longest wait while a command waits.
     pub(crate) fn soon(&mut self) -> Instant {
         let max = self.config.settings().retry_interval_max;
         self.draw_wait(max, 0, max)
     }
 
-    /// So many times a wait has doubled when it is as long as it becomes while a command waits.
+    /// Number of doublings after which a wait is as long as the longest wait while a command waits.
     pub(crate) fn retries_soon(&self) -> u32 {
         let settings = self.config.settings();
         let is_below =
@@ -36,7 +36,7 @@ impl Synod {
         (0..DOUBLINGS_MAX).find(|doublings| !is_below(doublings)).unwrap_or(DOUBLINGS_MAX)
     }
 
-    /// Nothing can be sent to the node now. What it is owed waits ever longer.
+    /// Nothing can be sent to the node now. Repetitions for it wait longer and longer.
     pub(crate) fn on_unreachable(&mut self, node: NodeId) -> Result<(), Ignored> {
         if node == self.config.node() || !self.config.group().contains(node) {
             return Err(Ignored::NotMember);
@@ -45,18 +45,18 @@ impl Synod {
         Ok(())
     }
 
-    /// The node was heard. If it was lost, what it was not told or did not answer comes soon.
+    /// The node was heard. If it was lost, repetitions for it come soon.
     pub(crate) fn on_peer_alive(&mut self, node: NodeId) {
         if self.lost.remove(&node) {
             self.hurry_for(node);
         }
     }
 
-    /// A node is there that was not: it is asked and told soon.
+    /// A node can be reached again: repetitions for it come soon.
     pub(crate) fn hurry_for(&mut self, node: NodeId) {
         let is_learner = self.config.group().learners().contains(&node);
         if self.chosen.is_some() && is_learner && self.standing(node) == Standing::Stranger {
-            // It may be another disk than the one that confirmed.
+            // It may have another disk than the one that confirmed.
             self.unaware.insert(node);
         }
         let retries = self.retries_soon();
@@ -73,10 +73,10 @@ impl Synod {
     }
 }
 
-/// The longest wait while no command waits.
+/// Longest wait while no command waits.
 pub(crate) fn idle_max(retry_interval_max: Duration) -> Duration {
     retry_interval_max.max(IDLE_INTERVAL_MAX)
 }
 
-/// Beyond so many doublings every wait has reached its bound.
+/// After this number of doublings every wait has reached its bound.
 pub(crate) const DOUBLINGS_MAX: u32 = 30;

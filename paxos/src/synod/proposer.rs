@@ -1,4 +1,4 @@
-//! The proposer: ballots, one at a time (Paxos Made Simple §2.2, §2.4).
+//! The proposer: it makes ballots, one at a time (Paxos Made Simple §2.2, §2.4).
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::Ballot;
 use crate::ballot::ROUND_MAX;
 
 impl Synod {
-    /// The application proposes.
+    /// Handles a proposal of the application.
     pub(crate) fn on_propose(&mut self, proposal: Proposal) {
         let Proposal { id, checksum, .. } = proposal;
         if let Some(chosen) = self.chosen.as_ref().filter(|_| self.is_chosen_durable()) {
@@ -25,7 +25,7 @@ impl Synod {
             return;
         }
         let until = self.now.after(self.config.settings().command_timeout);
-        // The same proposal may be asked for twice, and be tried already.
+        // The same proposal may have been made before, and may be tried already.
         let is_tried = self.proposals.iter().any(|waiting| waiting.id() == id && waiting.is_tried);
         self.proposals.push_back(WaitingProposal { proposal, until, is_tried });
         self.hurry_attempt();
@@ -59,29 +59,30 @@ impl Synod {
         (waiting >= self.config.settings().commands_max).then_some(RefuseReason::Overloaded)
     }
 
-    /// Begins a ballot if something is to be decided and nothing stands against it.
+    /// Begins a ballot if something must be decided and no obstacle prevents it.
     pub(crate) fn pursue(&mut self) {
         let is_wanted = !self.proposals.is_empty() || self.is_settling || self.is_read_finishing();
         let is_free = self.attempt.is_none() && self.rest_until.is_none() && self.chosen.is_none();
         let may_propose = self.is_proposer() && self.is_counting() && !self.is_exhausted();
-        // While the log stands still a ballot would only add to what it is to write.
+        // While the log does not advance, a ballot would only add to its writes.
         let is_log_free = self.outbox.queued_writes().next().is_none();
         if is_wanted && is_free && may_propose && is_log_free {
             self.begin_ballot();
         }
     }
 
-    /// The highest round that this node has used, promised or heard of.
+    /// The highest round that this node has used, promised or seen.
     pub(crate) fn rounds_known(&self) -> u64 {
         self.state.round.max(self.state.promised.round).max(self.round_seen)
     }
 
-    /// Whether no ballot is left that this node could begin.
+    /// True if this node can begin no further ballot.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.rounds_known() >= ROUND_MAX
     }
 
-    /// Phase 1a. The ballot is above every one used or heard of, and its round is durable before anybody hears of it.
+    /// Phase 1a. The ballot is above every ballot used or seen, and its round is durable before other nodes learn of
+    /// it.
     fn begin_ballot(&mut self) {
         let node = self.config.node();
         let round = self.rounds_known() + 1;
@@ -106,7 +107,7 @@ impl Synod {
         self.ask();
     }
 
-    /// An acceptor promises.
+    /// Handles an acceptor's promise.
     pub(crate) fn on_promise(&mut self, from: NodeId, promise: Promise) -> Result<(), Ignored> {
         self.check_answer(from, promise.ballot)?;
         let Some(attempt) = &mut self.attempt else { return Err(Ignored::StaleAnswer) };
@@ -115,7 +116,7 @@ impl Synod {
             if ballot >= promise.ballot {
                 return Err(Ignored::AbsurdBallot);
             }
-            // Of what was accepted the newest is proposed again (§2.2, P2c).
+            // Of the accepted proposals, the one with the highest ballot is proposed again (§2.2, P2c).
             if newest.as_ref().is_none_or(|newest| newest.ballot < ballot) {
                 *newest = Some(AcceptedValue { ballot, proposal });
             }
@@ -126,7 +127,7 @@ impl Synod {
         Ok(())
     }
 
-    /// An acceptor accepts.
+    /// Handles an acceptor's acceptance.
     pub(crate) fn on_accepted(&mut self, from: NodeId, accepted: Accepted) -> Result<(), Ignored> {
         self.check_answer(from, accepted.ballot)?;
         let Some(attempt) = &mut self.attempt else { return Err(Ignored::StaleAnswer) };
@@ -139,7 +140,7 @@ impl Synod {
         Ok(())
     }
 
-    /// An acceptor has promised a higher ballot.
+    /// Handles the refusal of an acceptor that has promised a higher ballot.
     pub(crate) fn on_nack(&mut self, from: NodeId, nack: Nack) -> Result<(), Ignored> {
         self.check_answer(from, nack.ballot)?;
         if nack.promised <= nack.ballot {
@@ -148,14 +149,14 @@ impl Synod {
         self.check_ballot(nack.promised)?;
         self.round_seen = self.round_seen.max(nack.promised.round);
         if self.attempt.as_ref().is_some_and(|attempt| attempt.answered.contains(&from)) {
-            // It answered before it promised the higher ballot: its answer stands.
+            // The acceptor answered before it promised the higher ballot, so its answer stands.
             return Err(Ignored::StaleAnswer);
         }
         self.note_refusal(from);
         Ok(())
     }
 
-    /// What holds for every answer of an acceptor: it is one, it counts, and it answers the ballot under way.
+    /// The checks for every answer: the sender is an acceptor that counts, and answers the current ballot.
     fn check_answer(&self, from: NodeId, ballot: Ballot) -> Result<(), Ignored> {
         if !self.config.group().is_acceptor(from) {
             return Err(Ignored::NotMember);
@@ -198,15 +199,16 @@ impl Synod {
         }
     }
 
-    /// Whether an acceptor may still answer that is asked for the first time. Who settles waits for all: one of them has accepted what is to
-    /// be settled, and a quorum without it would tell of nothing.
+    /// True if an acceptor that was asked for the first time may still answer. A proposer that settles waits for all
+    /// acceptors: one of them has accepted the proposal to settle, and a quorum without it would not report the
+    /// proposal.
     fn is_promise_awaited(&self, attempt: &Attempt) -> bool {
         let acceptors = self.config.group().quorums().acceptors();
         let has_said = |node: &NodeId| attempt.answered.contains(node) || attempt.refused.contains(node);
         attempt.retries <= 1 && !acceptors.iter().all(has_said)
     }
 
-    /// Phase 2a: the promises allow one proposal only, if anything was accepted, or any.
+    /// Phase 2a: if the promises report an accepted proposal, only that may be proposed; otherwise any.
     fn propose(&mut self, adopted: Option<Proposal>) {
         let Some(mut attempt) = self.attempt.take() else { return };
         let own = || self.proposals.front().map(|waiting| waiting.proposal.clone());
@@ -234,16 +236,16 @@ impl Synod {
         self.ask();
     }
 
-    /// A quorum had accepted nothing, and nobody proposes anything.
+    /// A quorum had accepted nothing, and there is nothing to propose.
     fn end_without_value(&mut self) {
         self.attempt = None;
         self.is_settling = false;
         self.outrun = 0;
-        // Something may have been accepted here meanwhile, in a higher ballot.
+        // Meanwhile this node may have accepted a proposal in a higher ballot.
         self.arm_settling();
     }
 
-    /// Asks every acceptor that has not answered, and says when it is done again.
+    /// Asks every acceptor that has not answered, and sets the time of the next repetition.
     fn ask(&mut self) {
         let (base, max) = (self.config.settings().retry_interval_min, self.wait_max());
         let Some(attempt) = &mut self.attempt else { return };
@@ -264,7 +266,8 @@ impl Synod {
         }
     }
 
-    /// Not enough acceptors have answered in time. One that refused will not change its mind: the next ballot is higher.
+    /// Not enough acceptors have answered in time. An acceptor that refused will refuse again, so the next ballot is
+    /// higher.
     pub(crate) fn ask_again(&mut self) {
         let Some(attempt) = &self.attempt else { return };
         let is_wanted = self.has_commands() || self.is_settling;
@@ -273,17 +276,17 @@ impl Synod {
         if !attempt.refused.is_empty() {
             self.give_way();
         } else if is_preparing && self.config.group().quorums().is_prepare_quorum(has) {
-            // It waited for all, and who has not answered is not to be waited for.
+            // It waited for all acceptors, and does not wait longer for those that have not answered.
             self.end_without_value();
         } else if is_wanted {
             self.ask();
         } else {
-            // Whoever has accepted something sees to it.
+            // The acceptors that have accepted a proposal will settle it.
             self.attempt = None;
         }
     }
 
-    /// A command came: an attempt that asked seldom, since nobody waited for it, asks soon.
+    /// A command arrived: an attempt whose repetitions were rare repeats its requests soon.
     pub(crate) fn hurry_attempt(&mut self) {
         if self.attempt.is_none() {
             return;
@@ -306,15 +309,16 @@ impl Synod {
             Phase::Accept { .. } => quorums.is_accept_quorum(may),
         };
         if is_possible {
-            // Who settles may have waited for this one.
+            // A proposer that settles may have waited for this answer.
             self.count_answers();
         } else {
             self.give_way();
         }
     }
 
-    /// Another proposer is ahead: this one rests for a while, drawn by chance and longer each time, so that two do not outrun each
-    /// other for ever (§2.4 asks for one distinguished proposer; chance makes one).
+    /// Another proposer has a higher ballot: this one pauses for a random time that grows with each repetition, so that
+    /// two proposers do not overtake each other for ever (§2.4 asks for one distinguished proposer; chance selects
+    /// one).
     fn give_way(&mut self) {
         self.attempt = None;
         let settings = self.config.settings();
@@ -322,7 +326,7 @@ impl Synod {
         self.rest_until = Some(self.draw_wait(base, self.outrun, max));
         self.outrun = self.outrun.saturating_add(1);
         if !self.has_commands() {
-            // Who is ahead is likely to decide it.
+            // The proposer with the higher ballot is likely to decide it.
             self.is_settling = false;
             self.arm_settling();
         }
@@ -339,7 +343,7 @@ impl Synod {
         self.expire_reads();
     }
 
-    /// Why a proposal was not tried in time.
+    /// Reason why a proposal was not tried in time.
     fn obstacle_to_proposals(&self) -> RefuseReason {
         match self.standings.get(&self.config.node()) {
             None => RefuseReason::NotIntroduced,
@@ -358,7 +362,7 @@ impl Synod {
     }
 }
 
-/// What became of a proposal, now that it is known what is chosen.
+/// The outcome of a proposal once the chosen proposal is known.
 pub(crate) fn outcome_of(proposal: &Proposal, chosen: &Proposal) -> Outcome {
     if proposal == chosen {
         Outcome::Chosen

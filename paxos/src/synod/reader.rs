@@ -1,8 +1,9 @@
-//! Reads: what is chosen, asked of the acceptors without a ballot, so that readers stand in no proposer's way.
+//! Reads: they ask the acceptors for the chosen value without a ballot, so that readers do not disturb proposers.
 //!
-//! What is chosen was accepted by a quorum, and stays accepted or is followed by the same value. So if acceptors enough to meet every such
-//! quorum had accepted nothing when they were asked, nothing was chosen when the read began; and if a quorum had accepted something in
-//! one ballot, it is chosen. Anything between is left to who proposes for a while, and then finished by a ballot.
+//! A chosen proposal was accepted by a quorum, and each of its acceptors keeps it or later accepts the same value. So
+//! if enough acceptors to intersect every such quorum had accepted nothing when they were asked, nothing was chosen
+//! when the read began. If a quorum had accepted a proposal in one ballot, it is chosen. In all other cases the read
+//! waits for a while, because a proposer may be at work, and then finishes the proposal with a ballot.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use super::state::{AcceptedValue, ReadRound, WaitingRead};
 use super::{Event, Ignored, Message, ReadOutcome, RefuseReason, Synod};
 
 impl Synod {
-    /// The application asks what is chosen.
+    /// Handles a read of the application.
     pub(crate) fn on_read(&mut self, id: ReadId) {
         if let Some(chosen) = self.chosen.clone().filter(|_| self.is_chosen_durable()) {
             self.outbox.event(Event::Read { id, outcome: ReadOutcome::Chosen(chosen) });
@@ -29,7 +30,7 @@ impl Synod {
         self.hurry_attempt();
     }
 
-    /// Asks for the reads that wait, unless it is done already or a ballot will tell.
+    /// Begins to query for the waiting reads, unless a round is under way or a ballot will answer them.
     pub(crate) fn pursue_reads(&mut self) {
         let is_wanted = !self.reads.is_empty() && self.chosen.is_none();
         if is_wanted && self.read_round.is_none() && !self.is_read_finishing() {
@@ -37,12 +38,13 @@ impl Synod {
         }
     }
 
-    /// Whether reads wait for a ballot: what was accepted is not known to be chosen, and nobody seems to see to it.
+    /// True if reads wait for a ballot: a proposal was accepted but is not known to be chosen, and no other proposer
+    /// seems to finish it.
     pub(crate) fn is_read_finishing(&self) -> bool {
         !self.reads.is_empty() && self.read_newest.is_some() && self.is_counting()
     }
 
-    /// The question begins now: answers that were given before say nothing about it.
+    /// Begins a round. Answers that were given before it say nothing about it.
     fn begin_read_round(&mut self) {
         self.read_rounds += 1;
         let number = self.read_rounds;
@@ -56,7 +58,7 @@ impl Synod {
         if self.config.group().is_acceptor(node) && self.is_counting() {
             match self.accepted.clone() {
                 Some(own) if self.outbox.is_durable(self.accepted_ticket) => note(&mut round, node, Some(own)),
-                // What is on its way to the disk may be lost yet, and may be there.
+                // A value on its way to the disk may be there or may still be lost.
                 Some(_) => {}
                 None => note(&mut round, node, None),
             }
@@ -66,7 +68,7 @@ impl Synod {
         self.conclude_reads();
     }
 
-    /// Asks every acceptor that has not answered, and says when it is done again.
+    /// Asks every acceptor that has not answered, and sets the time of the next repetition.
     fn ask_for_reads(&mut self) {
         let settings = self.config.settings();
         let (base, max) = (settings.retry_interval_min, settings.retry_interval_max);
@@ -81,7 +83,7 @@ impl Synod {
         }
     }
 
-    /// An acceptor tells what it has accepted.
+    /// Handles an acceptor's report of what it has accepted.
     pub(crate) fn on_report(&mut self, from: NodeId, report: Report) -> Result<(), Ignored> {
         if !self.config.group().is_acceptor(from) {
             return Err(Ignored::NotMember);
@@ -105,11 +107,11 @@ impl Synod {
         Ok(())
     }
 
-    /// What follows from the answers.
+    /// Draws conclusions from the answers.
     fn conclude_reads(&mut self) {
         let Some(round) = &self.read_round else { return };
         let quorums = self.config.group().quorums();
-        // Whoever had accepted nothing is missing in every quorum that could have accepted.
+        // An acceptor that had accepted nothing is missing in every quorum that could have accepted.
         let may_have_accepted = |node: NodeId| round.answered.get(&node) != Some(&None);
         if !quorums.is_accept_quorum(may_have_accepted) {
             return self.end_reads_without_value();
@@ -122,7 +124,7 @@ impl Synod {
         }
         let is_inconclusive = quorums.is_prepare_quorum(|node| round.answered.contains_key(&node));
         if is_inconclusive && !round.is_inconclusive {
-            // Somebody is likely to be about it: later answers of this round may still tell.
+            // A proposer is probably at work: later answers of this round may still lead to a conclusion.
             let settings = self.config.settings();
             let (base, max) = (settings.backoff_min, settings.backoff_max);
             let again_at = self.draw_wait(base, self.inconclusive, max);
@@ -145,8 +147,8 @@ impl Synod {
         }
     }
 
-    /// The time of a round is over: who has not answered is asked again. When enough have answered and nothing follows, everybody is asked
-    /// anew, and after a few times a ballot finishes what was accepted.
+    /// The time of a round is over: acceptors that have not answered are asked again. If enough have answered without a
+    /// conclusion, all are asked again, and after a few rounds a ballot finishes the accepted proposal.
     pub(crate) fn repeat_read_round(&mut self) {
         let Some(round) = &mut self.read_round else { return };
         if self.reads.is_empty() {
@@ -176,7 +178,7 @@ impl Synod {
         }
     }
 
-    /// Nothing is asked any more.
+    /// Ends all queries.
     pub(crate) fn forget_reads(&mut self) {
         self.read_round = None;
         self.read_newest = None;
@@ -194,5 +196,5 @@ fn note(round: &mut ReadRound, node: NodeId, accepted: Option<AcceptedValue>) {
     }
 }
 
-/// So many rounds that tell nothing are left to who proposes, before a read begins a ballot.
+/// Number of rounds without a conclusion that are left to other proposers, before a read begins a ballot.
 const ROUNDS_BEFORE_BALLOT: u32 = 3;

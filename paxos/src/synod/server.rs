@@ -1,4 +1,4 @@
-//! A decision on a server of `quorate-runtime`.
+//! Hosts a decision on a server of `quorate-runtime`.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,12 @@ use quorate_runtime::{BoxError, GroupStart, Hosted};
 use super::{Config, Group, Settings, Synod};
 use crate::QuorumSystem;
 
-/// Makes the group from what it starts from, for
-/// [`ServerBuilder::group`](quorate_runtime::ServerBuilder::group): all nodes of the server propose, accept and learn, and majorities are quorums.
-/// A group that has written anything keeps the acceptors and quorums that it was founded with; nodes that are described later learn.
-/// Its messages travel on [`CHANNEL`].
+/// Makes the group for [`ServerBuilder::group`](quorate_runtime::ServerBuilder::group): all nodes of the server
+/// propose, accept and learn, and majorities are quorums. A group that has written anything keeps the acceptors and
+/// quorums with which it was founded; nodes that are added later are learners. Its messages travel on [`CHANNEL`].
 ///
 /// # Errors
-/// When the settings do not fit the node's transport and log, or what is on disk cannot be read.
+/// When the settings do not fit the node's transport and log, or the content of the disk cannot be decoded.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,15 +39,16 @@ pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_run
         None => QuorumSystem::majority(start.members.voters())?,
     };
     let group = Group::of(quorums);
-    // Who came later is told what is chosen.
+    // Nodes that were added later are learners.
     let learners: BTreeSet<NodeId> = group.learners().iter().copied().chain(start.members.nodes()).collect();
     host_with(start, group.with_learners(learners), settings)
 }
 
-/// As [`host`], with other roles and quorums.
+/// Like [`host`], with other roles and quorums.
 ///
 /// # Errors
-/// As [`host`], and when this node has no role, or the quorums are others than the group was founded with.
+/// The errors of [`host`], and when this node has no role, or the quorums differ from those with which the group was
+/// founded.
 pub fn host_with(
     start: GroupStart,
     group: Group,
@@ -63,8 +63,8 @@ pub fn host_with(
     Ok(Box::new(Hosted::new(start.group, CHANNEL, core)))
 }
 
-/// The channel on which nodes talk about decisions.
+/// The channel of messages about decisions.
 pub const CHANNEL: quorate_runtime::ChannelId = quorate_runtime::ChannelId(17);
 
-/// What stands beside the value in a message, and around it in a write.
+/// Bytes beside the value in a message, and around it in a write.
 const OVERHEAD_BYTES: usize = 4096;

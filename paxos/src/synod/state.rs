@@ -1,4 +1,4 @@
-//! What a node knows: what must survive a crash, and what it is at.
+//! The state of a node: the part that must survive a crash, and the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,18 @@ use quorate_protocol::{Instant, NodeId, ProposalId, ReadId, Ticket};
 use super::{Event, Outcome, Proposal};
 use crate::Ballot;
 
-/// What must survive a crash beside the journal. Safe to adopt alone: without the record that was written beside it, it promises more
-/// than was accepted and skips a round.
+/// The state that must survive a crash, besides the journal. It is safe to adopt without the record written beside it:
+/// it then promises more than was accepted, and skips a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct DurableState {
-    /// Nothing below is accepted here any more. Never goes back.
+    /// The highest ballot promised: nothing below it is accepted any more. Never decreases.
     pub(crate) promised: Ballot,
-    /// The last round of this node's own ballots. Never goes back.
+    /// The last round of this node's own ballots. Never decreases.
     pub(crate) round: u64,
 }
 
-/// What was accepted last: never of a higher ballot than was promised. One journal record, whole or absent.
+/// The proposal accepted last, with its ballot, which is never above the promised one. It is one journal record,
+/// complete or absent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AcceptedValue {
     pub(crate) ballot: Ballot,
@@ -29,28 +30,28 @@ pub(crate) struct AcceptedValue {
 pub(crate) struct Attempt {
     pub(crate) ballot: Ballot,
     pub(crate) phase: Phase,
-    /// Acceptors that promised or accepted, durably.
+    /// Acceptors that have promised or accepted durably.
     pub(crate) answered: BTreeSet<NodeId>,
     /// Acceptors that have promised a higher ballot.
     pub(crate) refused: BTreeSet<NodeId>,
-    /// The write that makes the ballot's round durable: nobody hears of the ballot before.
+    /// The write that makes the ballot's round durable. No message of the ballot leaves before.
     pub(crate) heard_after: Ticket,
     /// The write that makes this node's own promise or acceptance durable.
     pub(crate) own: Option<Ticket>,
-    /// Who has not answered is asked again at this time.
+    /// Time at which acceptors that have not answered are asked again.
     pub(crate) retry_at: Instant,
     pub(crate) retries: u32,
 }
 
-/// What the acceptors are asked for.
+/// Phase of a ballot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
-    /// Promises.
+    /// Acceptors are asked for promises.
     Prepare {
-        /// What was accepted in the highest ballot heard of.
+        /// The accepted proposal with the highest ballot among the answers.
         newest: Option<AcceptedValue>,
     },
-    /// To accept this, the one proposal of the ballot.
+    /// Acceptors are asked to accept this proposal, the only one of the ballot.
     Accept {
         /// The proposal.
         proposal: Proposal,
@@ -62,7 +63,7 @@ pub(crate) enum Phase {
 pub(crate) struct WaitingProposal {
     pub(crate) proposal: Proposal,
     pub(crate) until: Instant,
-    /// Whether this node has asked anybody, itself included, to accept a proposal of this id.
+    /// True if this node has asked an acceptor, itself included, to accept a proposal with this id.
     pub(crate) is_tried: bool,
 }
 
@@ -71,21 +72,22 @@ pub(crate) struct WaitingProposal {
 pub(crate) struct WaitingRead {
     pub(crate) id: ReadId,
     pub(crate) until: Instant,
-    /// The round of questions that began after the read: its answers can say that nothing was chosen.
+    /// The round of queries that began after the read. Its answers can show that nothing was chosen.
     pub(crate) round: Option<u64>,
 }
 
-/// Questions to the acceptors, for the reads that waited when they began.
+/// A round of queries to the acceptors, for the reads that waited when it began.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadRound {
     pub(crate) number: u64,
-    /// Who has answered, and the ballot in which something was accepted there.
+    /// The acceptors that have answered, with the ballot of their accepted proposal.
     pub(crate) answered: BTreeMap<NodeId, Option<Ballot>>,
-    /// What was accepted in the highest of these ballots.
+    /// The accepted proposal with the highest of these ballots.
     pub(crate) newest: Option<AcceptedValue>,
-    /// Enough have answered, and nothing follows from it.
+    /// True if enough acceptors have answered without a conclusion.
     pub(crate) is_inconclusive: bool,
-    /// Who has not answered is asked again at this time; if nothing follows from the answers, everybody is.
+    /// Time at which acceptors that have not answered are asked again; if the answers lead to no conclusion, all are
+    /// asked again.
     pub(crate) retry_at: Instant,
     pub(crate) retries: u32,
 }
@@ -95,7 +97,7 @@ impl WaitingProposal {
         self.proposal.id
     }
 
-    /// What the application is told of it at last.
+    /// The event that ends this proposal for the application.
     pub(crate) fn ended(&self, outcome: Outcome) -> Event {
         Event::Proposed { id: self.proposal.id, checksum: self.proposal.checksum, outcome }
     }

@@ -1,4 +1,4 @@
-//! What a node says of itself.
+//! The status of a node.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use super::state::Phase;
 use super::{Config, Proposal, Synod};
 use crate::Ballot;
 
-/// What a node knows and does, for operators and tests.
+/// State of a node for operators and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Nothing below is accepted here any more.
+    /// The promised ballot: nothing below it is accepted any more.
     pub promised: Ballot,
-    /// What was accepted last, and in which ballot.
+    /// The proposal accepted last, with its ballot.
     pub accepted: Option<(Ballot, Proposal)>,
-    /// What is known to be chosen, durable or not.
+    /// The proposal that is known to be chosen, durable or not.
     pub chosen: Option<Proposal>,
-    /// The ballot of this node that is under way.
+    /// This node's own ballot under way.
     pub attempt: Option<AttemptStatus>,
-    /// Learners that have not confirmed that they know what is chosen.
+    /// Learners that have not confirmed that they know the chosen proposal.
     pub unaware: Vec<NodeId>,
-    /// Commands that wait.
+    /// Number of waiting commands.
     pub waiting: usize,
-    /// Whether this node promises, accepts and proposes; learning it always does.
+    /// True if this node promises, accepts and proposes. It always learns.
     pub is_counting: bool,
-    /// Why the group stopped here.
+    /// Reason why the group stopped on this node; `None` if it runs.
     pub halted: Option<HaltReason>,
-    /// Inputs that changed nothing, by reason.
+    /// Number of inputs that changed nothing, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
 }
 
@@ -38,11 +38,11 @@ pub struct Status {
 pub struct AttemptStatus {
     /// The ballot.
     pub ballot: Ballot,
-    /// What the acceptors are asked to accept, once enough have promised.
+    /// The proposal that the acceptors are asked to accept; `None` until enough have promised.
     pub proposal: Option<Proposal>,
-    /// Who has promised or accepted.
+    /// Acceptors that have promised or accepted.
     pub answered: Vec<NodeId>,
-    /// Who has promised a higher ballot.
+    /// Acceptors that have promised a higher ballot.
     pub refused: Vec<NodeId>,
 }
 
@@ -53,18 +53,18 @@ impl Synod {
         self.outbox.in_flight()
     }
 
-    /// The start and the number of the question that is under way for reads.
+    /// The start and the number of the current round of queries.
     #[cfg(feature = "testing")]
     pub fn question(&self) -> Option<(u64, u64)> {
         self.read_round.as_ref().map(|round| (self.config.seed(), round.number))
     }
 
-    /// What this node is set up with.
+    /// The configuration of this node.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What this node knows and does.
+    /// The state of this node.
     pub fn status(&self) -> Status {
         let attempt = self.attempt.as_ref().map(|attempt| AttemptStatus {
             ballot: attempt.ballot,

@@ -1,8 +1,8 @@
-//! The state as far as it decides behaviour.
+//! The part of the state that decides behaviour.
 //!
-//! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it, so that
-//! what matters of a time is whether it has come, and which comes before which. Left out are the generator of chance, how
-//! long the next wait will be, and counters for operators.
+//! Of times and tickets only the order is included. A model checker lets any armed timer fire by moving the clock to
+//! it, so it matters only whether a time has come, and which time comes before which. The random number generator, the
+//! lengths of future waits and the counters for operators are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ use super::state::{AcceptedValue, DurableState, Phase};
 use super::{Message, Proposal, Synod};
 use crate::Ballot;
 
-/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input equally, at the
-/// time of their last input or at their deadline, as long as everything that waits in them was polled.
+/// The result of [`model_view`](quorate_protocol::Protocol::model_view). Nodes with equal views answer every input
+/// equally, at the time of their last input or at their deadline, if all waiting outputs were polled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     node: NodeId,
@@ -41,7 +41,7 @@ pub struct View {
     held: Vec<(Place, NodeId, Message)>,
 }
 
-/// The place of a time or ticket among those outstanding, from 1; zero when it has come.
+/// The position of a time or ticket among the outstanding ones, from 1; zero if it has come.
 type Place = usize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ struct AttemptView {
     heard_after: Place,
     own: Option<Place>,
     retry_at: Place,
-    /// Whether it was asked more than once.
+    /// True if it was asked more than once.
     is_repeated: bool,
 }
 
@@ -66,7 +66,7 @@ struct ReadRoundView {
     retry_at: Place,
 }
 
-/// An operation that waits to be written: this core knows two.
+/// An operation that waits to be written. This core uses two kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Write {
     State(Bytes),
@@ -135,7 +135,7 @@ fn write(operation: &Operation) -> Write {
 struct Places {
     /// The times that are still to come, ascending.
     times: Vec<Instant>,
-    /// The tickets that are still outstanding, ascending.
+    /// The outstanding tickets, ascending.
     tickets: Vec<Ticket>,
 }
 

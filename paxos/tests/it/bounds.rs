@@ -1,4 +1,4 @@
-//! Bounds and failures: what is refused, when nothing is known, and what a disk that fails does.
+//! Bounds and failures: refusals, unknown outcomes, and failing disks.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn values_that_wait_are_bounded_in_bytes() {
     assert_eq!(cluster.node(1).outcome(fits), None);
 }
 
-/// When it is known what is chosen commands are answered as they come: nothing waits for the next poll.
+/// A node that knows the chosen value answers commands as they come, without waiting for the next poll.
 #[test]
 fn what_is_decided_is_told_at_once() {
     let mut cluster = three();
@@ -116,7 +116,8 @@ fn what_is_decided_is_told_at_once() {
     assert_eq!(std::iter::from_fn(|| core.poll_output()).count(), 10_000);
 }
 
-/// Peers go on asking while the log stands still: what waits for it is bounded, and whoever is not answered asks again.
+/// Peers continue to ask while the log does not advance: the writes that wait are bounded, and a peer without an answer
+/// asks again.
 static LONG: [u8; 100_000] = [b'x'; 100_000];
 
 #[test]
@@ -139,7 +140,7 @@ fn a_log_that_stands_still_is_not_given_ever_more() {
     assert_eq!(cluster.node(2).disk.accepted().expect("it accepts again").0, ballot(1_000, 1));
 }
 
-/// Every constructor takes every number, or says why not.
+/// Every constructor accepts every number, or returns a reason.
 #[test]
 fn extremes_are_taken_or_refused() {
     let times = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX / 1_000), Duration::MAX];
@@ -171,7 +172,7 @@ fn extremes_are_taken_or_refused() {
     assert_eq!(QuorumSystem::grid(vec![vec![]; 1_000]), Err(QuorumError::Empty));
 }
 
-/// A core with this set-up accepts, proposes, reads, is timed out, and starts again.
+/// A core with this configuration accepts, proposes, reads, times out, and starts again.
 fn lives_with(config: &Config) {
     let mut now = Now::default();
     let mut core = Synod::recover(now, config.clone(), Recovery::default()).expect("a fresh disk");

@@ -55,7 +55,7 @@ fn unhex(text: &str) -> Bytes {
     (0..text.len()).step_by(2).map(digits).collect()
 }
 
-/// One line a message: its name, the small section, the raw section.
+/// One line for each message: its name, the small section, the raw section.
 #[test]
 fn messages_keep_their_bytes() {
     let mut text = String::new();
@@ -102,7 +102,7 @@ fn parts_that_do_not_make_a_message_are_refused() {
     }
 }
 
-/// What three nodes leave on the disk of the first that had "value" chosen.
+/// The content of the first node's disk after three nodes chose "value".
 fn disk() -> Disk {
     let mut cluster = Cluster::of_three(1);
     cluster.propose(1, b"value");
@@ -110,7 +110,8 @@ fn disk() -> Disk {
     cluster.node(1).disk.clone()
 }
 
-/// Version, promised ballot 1 of node 1, round 1; sizes, of three acceptors any two and any two, which are 1, 2 and 3.
+/// Version, promised ballot 1 of node 1, round 1; shape "sizes", three acceptors, quorums of two and two, acceptors 1,
+/// 2 and 3.
 const STATE: &str = "01 0100000000000000 0100000000000000 0100000000000000
     0000000000000000 0300000000000000 0200000000000000 0200000000000000
     0100000000000000 0200000000000000 0300000000000000";

@@ -1,4 +1,4 @@
-//! A group keeps the quorum system that it was founded with, whatever nodes are described later.
+//! A group keeps the quorum system with which it was founded, whatever nodes are added later.
 
 use std::any::Any;
 
@@ -24,7 +24,7 @@ fn start(node: u64, nodes: u64, disk: &Disk) -> GroupStart {
     }
 }
 
-/// Who accepts and who learns.
+/// The acceptors and the learners.
 fn roles(group: Result<Box<dyn Group>, BoxError>) -> (Vec<u64>, Vec<u64>) {
     let group: Box<dyn Any> = group.expect("it opens");
     let hosted: &Hosted<Synod> = group.downcast_ref().expect("a hosted core");
@@ -33,7 +33,7 @@ fn roles(group: Result<Box<dyn Group>, BoxError>) -> (Vec<u64>, Vec<u64>) {
     (ids(group.quorums().acceptors()), ids(group.learners()))
 }
 
-/// A fourth node in the description keeps no group of three from starting, decided or not.
+/// A fourth node in the description does not prevent a group of three from starting, decided or not.
 #[test]
 fn nodes_that_are_described_later_leave_the_quorums_as_they_were() {
     let mut cluster = three();
@@ -52,7 +52,7 @@ fn nodes_that_are_described_later_leave_the_quorums_as_they_were() {
     assert_eq!(is(4, 4, &Disk::default()), (four.clone(), four), "nothing was founded there");
 }
 
-/// Quorums that are given by hand are taken, or refused by name.
+/// Quorums that are given by hand are used, or refused by name.
 #[test]
 fn quorums_given_by_hand_are_those_of_the_founding() {
     let mut cluster = three();

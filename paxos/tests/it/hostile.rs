@@ -1,4 +1,5 @@
-//! Whatever a peer says, nothing panics, and what no correct peer says is ignored by name or stops the group.
+//! Whatever a peer sends, the core does not panic. A message that no correct peer sends is ignored by name or stops the
+//! group.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ fn hear(cluster: &mut Cluster, from: u64, message: Message) {
     cluster.deliver();
 }
 
-/// Why node 1 ignores a message.
+/// Reason why node 1 ignores a message.
 fn ignored(from: u64, message: Message) -> Vec<&'static str> {
     let mut cluster = three();
     hear(&mut cluster, from, message);
@@ -44,7 +45,7 @@ fn what_no_correct_peer_says_is_ignored_by_name() {
 fn a_round_near_the_end_of_numbers_wins_nothing() {
     let mut cluster = three();
     propose_parked(&mut cluster);
-    // Legal as a number; but no correct node comes there from round 1 within one message.
+    // Valid as a number, but no correct node gets there from round 1 with one message.
     for round in [u64::MAX, u64::MAX / 2, 1 << 33] {
         let nack = Nack { ballot: ballot(1, 1), promised: ballot(round, 2) };
         hear(&mut cluster, 2, Message::Nack(nack));
@@ -56,7 +57,7 @@ fn a_round_near_the_end_of_numbers_wins_nothing() {
     assert_eq!(status.attempt.expect("it goes on").answered, [NodeId(1)]);
 }
 
-/// One message from a peer that counts wrong does not use up the ballots.
+/// One message from a faulty peer does not use up the ballots.
 #[test]
 fn the_last_ballot_is_not_reached_by_a_leap() {
     let mut cluster = three();
@@ -74,7 +75,7 @@ fn the_last_ballot_is_not_reached_by_a_leap() {
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
 }
 
-/// A node that has come to the last ballot by whatever way says so, and takes part all the same.
+/// A node that has reached the last ballot in any way reports it, and takes part all the same.
 #[test]
 fn a_node_at_the_last_ballot_says_so() {
     let mut cluster = three();
@@ -97,7 +98,7 @@ fn a_node_at_the_last_ballot_says_so() {
     assert_eq!(cluster.node(1).core().explain(), []);
 }
 
-/// A value that changed in some node's memory after it was proposed: nobody takes it, whatever bears it.
+/// A value changed in some node's memory after it was proposed: no node accepts it, in any message.
 #[test]
 fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
     let mut cluster = three();
@@ -128,7 +129,7 @@ fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
     assert_eq!(cluster.node(1).outcome(damaged.id), Some(&Outcome::NotTried(RefuseReason::Damaged)));
 }
 
-/// Whatever bears a value that is too long: `value_bytes_max` differs between the nodes.
+/// A value that is too long, in any message: `value_bytes_max` differs between the nodes.
 #[test]
 fn a_value_that_is_too_long_is_taken_from_nobody() {
     let settings = Settings { value_bytes_max: 3, ..Settings::default() };
@@ -144,7 +145,7 @@ fn a_value_that_is_too_long_is_taken_from_nobody() {
     assert_eq!((status.ignored["too_large"], status.accepted, status.chosen), (3, None, None));
 }
 
-/// Both sides learn that they were founded apart.
+/// Both sides learn that they were founded with different systems.
 #[test]
 fn another_quorum_system_is_said_on_both_sides() {
     let mut cluster = three();
@@ -227,7 +228,7 @@ fn a_request_without_the_role_for_it_is_ignored() {
     assert_eq!((status.ignored["not_acceptor"], status.ignored["not_member"]), (1, 2));
 }
 
-/// Any message from anybody at any time: the core goes on, or stops with a reason.
+/// Any message from any node at any time: the core goes on, or stops with a reason.
 #[test]
 fn nothing_a_peer_says_panics() {
     for seed in 0..300 {
@@ -267,7 +268,7 @@ fn nothing_a_peer_says_panics() {
                     continue;
                 }
             };
-            // The laws across nodes do not hold among liars: the core is asked alone.
+            // The laws across nodes do not hold if nodes lie: the core is tested alone.
             let now = quorate_protocol::Now { instant: cluster.now(), wall_ms: 0 };
             let Some(core) = &mut cluster.node_mut(1).core else { break };
             alone(core, now, Input::Message { from: NodeId(from), message });

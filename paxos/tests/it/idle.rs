@@ -1,4 +1,4 @@
-//! Who has nothing to do says nothing, and who comes back is told.
+//! A node without work is silent, and a node that comes back is told the chosen value.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn sent_in(cluster: &mut Cluster, duration: Duration) -> u64 {
     cluster.sent - before
 }
 
-/// Each of the two that know tells the third twice an hour at most, once its waits are as long as they become.
+/// Each of the two nodes that know tells the third at most twice an hour, once its waits have reached their bound.
 #[test]
 fn a_decided_group_with_a_node_down_is_nearly_silent() {
     let mut cluster = Builder::new(3, 1).start();
@@ -34,7 +34,7 @@ fn a_decided_group_with_a_node_down_is_nearly_silent() {
     assert_eq!(sent_in(&mut cluster, HOUR * 24), 0, "when all know nobody talks");
 }
 
-/// One that hears and does not answer, or whose group has stopped, is no reason to talk either.
+/// A node that hears and does not answer, or whose group has stopped, also causes few messages.
 #[test]
 fn a_node_that_never_confirms_is_told_ever_less() {
     let mut cluster = three();
@@ -47,7 +47,7 @@ fn a_node_that_never_confirms_is_told_ever_less() {
     assert!(first <= 40, "{first} messages in the first hour");
 }
 
-/// What nobody can finish is not tried without end, and is finished when others are back.
+/// A decision that cannot be finished is not tried without end, and is finished when the others are back.
 #[test]
 fn an_open_decision_without_a_quorum_is_nearly_silent() {
     for proposers in [&[1, 2, 3][..], &[1]] {
@@ -75,7 +75,7 @@ fn an_open_decision_without_a_quorum_is_nearly_silent() {
     }
 }
 
-/// An acceptor that is slower than the others, and no proposer, has accepted something that only it knows of.
+/// An acceptor that is slower than the others, and is not a proposer, has accepted a proposal that only it knows.
 #[test]
 fn who_is_asked_to_settle_waits_for_all_promises() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
@@ -105,7 +105,7 @@ fn who_is_asked_to_settle_waits_for_all_promises() {
     assert_eq!(cluster.node(3).chosen().expect("it is decided").value, "one");
 }
 
-/// The same when one of those who might have accepted something is away: it is not waited for without end.
+/// The same when a node that might have accepted a proposal is away: the others do not wait for it without end.
 #[test]
 fn who_is_asked_to_settle_does_not_wait_for_who_is_away() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
@@ -120,7 +120,7 @@ fn who_is_asked_to_settle_does_not_wait_for_who_is_away() {
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
 }
 
-/// A disk is lost, and lost again: the others cannot tell the second stranger from the first.
+/// A disk is lost, and lost again: the others cannot distinguish the second stranger from the first.
 #[test]
 fn a_node_that_lost_its_disk_twice_learns_twice() {
     let mut cluster = three();

@@ -1,4 +1,4 @@
-//! What a proposer is told is true: whose value is chosen, and what was certainly not tried.
+//! A proposer learns the truth: whose value is chosen, and which proposal was certainly not tried.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use quorate_protocol::{NodeId, ProposalId};
 
 use crate::support::{is_accept, is_prepare, is_promise, three};
 
-/// Two clients name two values by one id. One of them has lost, and is told so.
+/// Two clients propose two values under one id. One of them has lost, and is told so.
 #[test]
 fn one_id_with_two_values_is_not_chosen_twice() {
     let mut told = Vec::new();
@@ -46,7 +46,7 @@ fn a_second_value_under_an_id_that_waits_is_refused() {
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(RefuseReason::IdReused)));
 }
 
-/// Who asks for both values on one node, before it hears of either, can tell the two answers apart.
+/// A client that proposes both values on one node, before it hears of either, can tell the two answers apart.
 #[test]
 fn an_outcome_names_its_value() {
     let mut cluster = three();
@@ -62,7 +62,7 @@ fn an_outcome_names_its_value() {
     assert_eq!(told.collect::<Vec<_>>(), [(checksum(b"other"), refused), (checksum(b"one"), Outcome::Chosen)]);
 }
 
-/// Only what somebody was asked to accept may be chosen yet.
+/// Only a proposal that some acceptor was asked to accept may still be chosen.
 #[test]
 fn what_was_asked_of_nobody_is_not_unknown() {
     let mut cluster = three();
@@ -85,7 +85,7 @@ fn what_was_asked_of_nobody_is_not_unknown() {
     assert_eq!(told(&cluster, second), [Outcome::NotTried(RefuseReason::TimedOut)]);
 }
 
-/// Every node is met once; until then nobody votes, and who asks hears why.
+/// Every node must be introduced once. Until then no node votes, and a proposer is told the reason.
 #[test]
 fn two_of_three_fresh_nodes_say_who_is_missing() {
     let mut cluster = Builder::new(3, 1).strangers().start();
@@ -103,7 +103,7 @@ fn two_of_three_fresh_nodes_say_who_is_missing() {
     assert_eq!(cluster.node(1).core().explain(), []);
 }
 
-/// Of a ballot: the round, the promise, the acceptance, the decision.
+/// The writes of a ballot: the round, the promise, the acceptance, the decision.
 #[test]
 fn a_decision_waits_for_four_syncs() {
     for count in [1, 3, 5] {
@@ -116,7 +116,7 @@ fn a_decision_waits_for_four_syncs() {
             syncs += 1;
             assert!(cluster.sync() > 0, "it waits for a write");
         }
-        // Alone the round is the promise as well.
+        // In a group of one, the write of the round is that of the promise too.
         assert_eq!(syncs, if count == 1 { 3 } else { 4 }, "{count} nodes");
         assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
         let others = (2..=count).all(|node| cluster.node(node).chosen().is_none());

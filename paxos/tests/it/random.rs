@@ -1,4 +1,4 @@
-//! Clusters under random faults: every law after every step, then life after healing.
+//! Clusters under random faults: every law after every step, then progress after healing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,9 +22,9 @@ struct Run {
     nodes: Vec<u64>,
     proposers: Vec<u64>,
     proposals: Vec<ProposalId>,
-    /// How often each was proposed.
+    /// Number of times that each was proposed.
     attempts: BTreeMap<ProposalId, usize>,
-    /// Whether anything was told to be chosen when each read began: then it must be answered with it.
+    /// Whether an application had been told a chosen value when each read began: the read must then return it.
     reads: BTreeMap<ReadId, Option<Proposal>>,
 }
 
@@ -116,12 +116,12 @@ impl Run {
         self.reads.insert(id, told);
     }
 
-    /// What some application was told is chosen.
+    /// The chosen value that some application was told.
     fn told(&self) -> Option<Proposal> {
         self.cluster.nodes.values().find_map(|node| node.chosen().cloned())
     }
 
-    /// Everything works again: what was accepted is decided, and all know it.
+    /// Everything works again: accepted proposals are decided, and all nodes know the decision.
     fn heal(&mut self) {
         self.cluster.heal();
         self.cluster.faults = Faults::default();

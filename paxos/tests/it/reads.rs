@@ -1,4 +1,4 @@
-//! Reads ask a quorum, and stand in no proposer's way.
+//! Reads ask a quorum, and do not disturb proposers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use quorate_protocol::NodeId;
 
 use crate::support::{is_accept, is_prepare, is_promise, is_report, prepare_with, propose_parked, three};
 
-/// Readers ask again as soon as they are answered, and proposals are decided as fast as a few rounds on these disks.
+/// Readers ask again as soon as they are answered, and proposals are still decided within a few rounds on these disks.
 #[test]
 fn readers_that_poll_starve_no_proposer() {
     for (write_us, readers) in [(500, &[1, 3][..]), (2_000, &[1, 3]), (8_000, &[1, 2, 3]), (20_000, &[1, 3])] {
@@ -49,7 +49,7 @@ fn a_read_writes_nothing_and_takes_one_round_trip() {
     assert!((1..=3).all(|node| cluster.node(node).writes_done == 0));
 }
 
-/// What a quorum has accepted in one ballot is chosen: no ballot is needed to find it.
+/// A proposal that a quorum has accepted in one ballot is chosen: a read finds it without a ballot.
 #[test]
 fn what_a_quorum_accepted_is_found_without_a_ballot() {
     let mut cluster = three();
@@ -66,7 +66,7 @@ fn what_a_quorum_accepted_is_found_without_a_ballot() {
     assert_eq!(cluster.node(3).disk.promised(), promised);
 }
 
-/// An acceptance that is on its way to the disk may be lost, so it is told of when it is there.
+/// An acceptance on its way to the disk may be lost, so it is reported only when it is durable.
 #[test]
 fn an_acceptance_is_reported_once_it_is_durable() {
     let mut cluster = three();
@@ -81,7 +81,7 @@ fn an_acceptance_is_reported_once_it_is_durable() {
     assert!(cluster.parked().iter().any(|(from, _, message)| from.0 == 2 && is_report(message)));
 }
 
-/// Where every acceptor must accept, one that has accepted nothing is enough to know; where one is enough, all must be asked.
+/// If every acceptor must accept, one that has accepted nothing is enough to know; if one is enough, all must be asked.
 #[test]
 fn an_answer_takes_those_who_meet_every_quorum() {
     for (accept, needed) in [(3, 1_u64), (2, 2), (1, 3)] {
@@ -102,7 +102,7 @@ fn an_answer_takes_those_who_meet_every_quorum() {
     }
 }
 
-/// Reports of an earlier start answer no question of this one.
+/// Reports for an earlier start answer no query of this start.
 #[test]
 fn reports_from_before_a_restart_count_for_nothing() {
     let mut cluster = three();

@@ -19,7 +19,7 @@ fn value_of(outcome: Option<&ReadOutcome>) -> Option<Vec<u8>> {
     }
 }
 
-/// Has node 1 prepare with nodes 1 and `with`, and its proposal accepted there, and nobody told.
+/// Makes node 1 prepare with nodes 1 and `with`, and has its proposal accepted there without telling any other node.
 fn accepted_at_two(cluster: &mut Cluster, with: u64) {
     prepare_with(cluster, with);
     cluster.release_if(|_, to, message| to == with && is_accept(message));
@@ -230,7 +230,7 @@ fn row_10_an_acceptance_is_there_as_a_whole_or_not_at_all() {
         let status = cluster.node(2).core().status();
         let expected = match left {
             PowerCut::Lost => (ballot(3, 1), (ballot(3, 1), old.clone())),
-            // A promise that nothing follows from is safe.
+            // A promise without an accepted value is safe.
             PowerCut::StateAlone => (ballot(5, 3), (ballot(3, 1), old.clone())),
             PowerCut::Whole => (ballot(5, 3), (ballot(5, 3), new.clone())),
         };
@@ -268,7 +268,7 @@ fn row_11_a_node_that_lost_its_disk_decides_nothing() {
 
 #[test]
 fn row_12_duelling_proposers_converge() {
-    /// A message takes twice the shortest rest: who rests is back before the other is through.
+    /// A message takes twice the shortest pause: a proposer that pauses is back before the other is done.
     const TICK: Duration = Duration::from_millis(40);
     let mut longest = 0;
     for seed in 0..100 {
@@ -276,7 +276,7 @@ fn row_12_duelling_proposers_converge() {
         cluster.park_all();
         cluster.propose(1, b"one");
         let is_decided = |cluster: &Cluster| [1, 2, 3].iter().all(|node| cluster.node(*node).chosen().is_some());
-        // Everything that was said in a tick is heard at its end: proposers go on in lockstep.
+        // Every message of a tick is delivered at its end, so that the proposers proceed in lockstep.
         let ticks = (0..1_000).find(|tick| {
             if *tick == seed % 8 {
                 cluster.propose(3, b"three");

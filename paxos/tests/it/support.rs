@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Helpers of several tests.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Three nodes that never see to what was left open, so that a test does it.
+/// Three nodes that never settle an undecided proposal by themselves, so that a test does it.
 pub(crate) fn three() -> Cluster {
     let settings = Settings { settle_after: Duration::from_hours(1), ..Settings::default() };
     Builder::new(3, 1).settings(settings).start()
 }
 
-/// Has node 1 propose `one`; its messages, and all that come, are held back.
+/// Makes node 1 propose `one`. Its messages, and all that follow, are held back.
 pub(crate) fn propose_parked(cluster: &mut Cluster) {
     cluster.park_all();
     cluster.propose(1, b"one");
     cluster.deliver();
 }
 
-/// And has it prepare with one other node; nobody has heard more.
+/// Makes it prepare with one other node as well. No other message is delivered.
 pub(crate) fn prepare_with(cluster: &mut Cluster, other: u64) {
     propose_parked(cluster);
     cluster.release_if(|_, to, message| to == other && is_prepare(message));

@@ -1,4 +1,4 @@
-//! Nodes with equal views answer every input equally, whatever brought them there.
+//! Nodes with equal views answer every input equally, however they came to them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use quorate_protocol::{
 
 use crate::support::{ballot, from_environment, proposal};
 
-/// A core as it was seen with a view.
+/// A core with the view at some time.
 struct Seen {
     core: Synod,
     now: Instant,
@@ -31,12 +31,12 @@ fn equal_views_react_alike() {
         for _ in 0..30 {
             act(&mut cluster, &mut messages);
             for node in 1..=3 {
-                // A view is of the time of the last input: this one does nothing else.
+                // A view is taken at the time of the last input; this input changes nothing else.
                 cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
                 let Some(core) = &cluster.node(node).core else { continue };
                 let now = cluster.now();
                 let view = core.model_view();
-                // A view has no order but that of its text.
+                // A view has no order except that of its text.
                 let text = format!("{view:?}");
                 match seen.get(&text) {
                     None if seen.len() < 20_000 => {
@@ -55,7 +55,7 @@ fn equal_views_react_alike() {
     assert!(compared > traces, "views do repeat: {compared}");
 }
 
-/// One thing that can happen, and no more time passes than it takes.
+/// One event. No more time passes than it needs.
 fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let node = 1 + cluster.choose(3);
     let other = 1 + cluster.choose(3);
@@ -135,7 +135,7 @@ fn in_flight(core: &Synod) -> Ticket {
     core.write_in_flight().unwrap_or_default()
 }
 
-/// What a core says to an input, which may depend on what it is at.
+/// The outputs of a core after an input, which may depend on its state.
 fn reaction(seen: &Seen, at: Instant, input: impl Fn(&Synod) -> Input<Synod>) -> Vec<String> {
     let mut core = seen.core.clone();
     core.handle(Now { instant: at, wall_ms: 0 }, input(&seen.core));
@@ -143,7 +143,7 @@ fn reaction(seen: &Seen, at: Instant, input: impl Fn(&Synod) -> Input<Synod>) ->
     while let Some(output) = core.poll_output() {
         said.push(match output {
             Output::Persist { operations, .. } => format!("persist {operations:?}"),
-            // Which start of the node it was is chance.
+            // The number of the node's start is random.
             Output::Send { to, message: Message::Query(query) } => format!("ask {to} {}", query.number),
             other => format!("{other:?}"),
         });

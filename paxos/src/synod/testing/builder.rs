@@ -1,4 +1,4 @@
-//! How a cluster is made.
+//! Builder of clusters.
 
 use quorate_protocol::NodeId;
 
@@ -7,7 +7,7 @@ use super::node::Node;
 use crate::QuorumSystem;
 use crate::synod::{Config, Group, Settings};
 
-/// What a cluster is made of.
+/// Settings of a cluster.
 #[derive(Debug)]
 pub struct Builder {
     group: Group,
@@ -17,7 +17,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A cluster of nodes 1 to `count`, all of which are proposer, acceptor and learner, with majorities as quorums.
+    /// A cluster of nodes 1 to `count`, each of which is proposer, acceptor and learner, with majorities as quorums.
     ///
     /// # Panics
     /// When the count is zero or very large.
@@ -26,25 +26,25 @@ impl Builder {
         Self { group: Group::of(quorums), seed, settings: Settings::default(), are_strangers: false }
     }
 
-    /// With these roles.
+    /// Sets the roles.
     pub fn group(mut self, group: Group) -> Self {
         self.group = group;
         self
     }
 
-    /// With these settings on every node.
+    /// Sets the settings of every node.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Whose nodes have not met: see [`Cluster::introduce`].
+    /// Makes nodes that have not met: see [`Cluster::introduce`].
     pub fn strangers(mut self) -> Self {
         self.are_strangers = true;
         self
     }
 
-    /// Starts every node, introduced to each other.
+    /// Starts every node. They are introduced to each other unless they are strangers.
     ///
     /// # Panics
     /// When the settings contradict each other.

@@ -1,4 +1,4 @@
-//! The loop: one queue of messages, writes and deadlines.
+//! The loop with one queue of messages, writes and deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,9 +19,9 @@ pub struct Cluster {
     /// Every node, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
     time: Timeline<Happening>,
-    /// What goes wrong.
+    /// Random faults of the network and the disks.
     pub faults: Faults,
-    /// How many messages were sent.
+    /// Number of messages sent.
     pub sent: u64,
     cut: BTreeSet<(NodeId, NodeId)>,
     parked_links: BTreeSet<(NodeId, NodeId)>,
@@ -30,7 +30,7 @@ pub struct Cluster {
     next_id: u64,
 }
 
-/// What is to happen to a node.
+/// An event of a node.
 #[derive(Clone, Debug)]
 pub enum Happening {
     Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
@@ -39,7 +39,7 @@ pub enum Happening {
 }
 
 impl Cluster {
-    /// No node yet.
+    /// A cluster without nodes.
     pub(super) fn empty(seed: u64) -> Self {
         Self {
             nodes: BTreeMap::new(),
@@ -64,7 +64,7 @@ impl Cluster {
         &self.nodes[&NodeId(node)]
     }
 
-    /// A node, to be changed.
+    /// A node, for changes.
     ///
     /// # Panics
     /// When there is no such node.
@@ -77,7 +77,7 @@ impl Cluster {
         self.time.now()
     }
 
-    /// Does everything that needs no time, and lets no deadline pass.
+    /// Carries out all events that are due now, without letting a deadline pass.
     pub fn deliver(&mut self) {
         testing::deliver(self);
     }
@@ -87,15 +87,15 @@ impl Cluster {
         testing::run(self, duration);
     }
 
-    /// Runs until `done`, at most `limit`. Says whether it is.
+    /// Runs until `done` returns true, at most for `limit`. Returns whether it did.
     pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         testing::run_until(self, limit, done)
     }
 
-    /// Lets the next deadline of a node pass, and nobody else's.
+    /// Lets the next deadline of a node pass, and no other node's.
     ///
     /// # Panics
-    /// When it waits for nothing.
+    /// When it has no deadline.
     pub fn time_out(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("it waits for something");
         self.time.pass_to(due);
@@ -103,7 +103,7 @@ impl Cluster {
         self.deliver();
     }
 
-    /// Gives a node one input and carries out what comes of it, with what waits for a round.
+    /// Gives a node one input and carries out its outputs, together with the inputs that wait for a round.
     pub fn input(&mut self, node: NodeId, input: Input<Synod>) {
         let now = self.time.clocks();
         let Some(state) = self.nodes.get_mut(&node) else { return };
@@ -113,7 +113,7 @@ impl Cluster {
         }
     }
 
-    /// Gives a node what came in by itself: at once, or in a round with what comes next.
+    /// Gives a node an input that arrived by itself: at once, or in a round with the next input.
     fn give(&mut self, node: NodeId, input: Input<Synod>) {
         let is_batched = self.time.strikes(self.faults.batch_percent);
         let Some(state) = self.nodes.get_mut(&node).filter(|state| state.core.is_some()) else { return };
@@ -130,7 +130,8 @@ impl Cluster {
         if is_frame { round.frames.push(input) } else { round.news.push(input) }
     }
 
-    /// Hands in a round as a driver does, and then carries out what comes of it. Either frames come first, or what became of writes.
+    /// Hands in a round like a driver, and then carries out the outputs. Either frames come first, or the results of
+    /// writes.
     fn end_round(&mut self, node: NodeId) {
         let now = self.time.clocks();
         let are_frames_first = self.time.choose(2) == 0;
@@ -162,7 +163,7 @@ impl Cluster {
         id
     }
 
-    /// Proposes on a node what was proposed before.
+    /// Proposes a proposal again on a node.
     pub fn propose_again(&mut self, node: u64, id: ProposalId, value: &[u8]) {
         let proposal = Proposal::new(id, Bytes::copy_from_slice(value));
         self.input(NodeId(node), Input::Command(Command::Propose(proposal)));
@@ -176,13 +177,13 @@ impl Cluster {
         id
     }
 
-    /// Loses everything from `from` to `to`.
+    /// Cuts the way from `from` to `to`.
     pub fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((NodeId(from), NodeId(to)));
         self.input(NodeId(from), Input::Unreachable(NodeId(to)));
     }
 
-    /// Loses everything between `node` and all others.
+    /// Cuts all ways between `node` and the others.
     pub fn isolate(&mut self, node: u64) {
         let others: Vec<u64> = self.nodes.keys().map(|other| other.0).filter(|other| *other != node).collect();
         for other in others {
@@ -191,7 +192,7 @@ impl Cluster {
         }
     }
 
-    /// Everybody hears everybody.
+    /// Restores all ways.
     pub fn heal(&mut self) {
         self.cut.clear();
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
@@ -200,7 +201,7 @@ impl Cluster {
         }
     }
 
-    /// A node and all that it can reach hear of each other, if they run.
+    /// Lets a node and all running nodes that it can reach hear each other.
     fn hear(&mut self, node: NodeId) {
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != node).collect();
         for other in others {
@@ -212,18 +213,19 @@ impl Cluster {
         }
     }
 
-    /// Keeps what `from` sends to `to` until it is released.
+    /// Keeps messages from `from` to `to` until they are released.
     pub fn park(&mut self, from: u64, to: u64) {
         self.parked_links.insert((NodeId(from), NodeId(to)));
     }
 
-    /// Keeps everything that is sent.
+    /// Keeps all messages.
     pub fn park_all(&mut self) {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         self.parked_links = nodes.iter().flat_map(|from| nodes.iter().map(|to| (*from, *to))).collect();
     }
 
-    /// Delivers what was kept and `chosen` picks (sender, receiver, message), in order, and goes on keeping. Says how many.
+    /// Delivers the kept messages for which `chosen` (sender, receiver, message) is true, in order, and keeps further
+    /// ones. Returns their number.
     pub fn release_if(&mut self, chosen: impl Fn(u64, u64, &Message) -> bool) -> usize {
         let parked = std::mem::take(&mut self.parked);
         let (picked, kept): (Vec<_>, Vec<_>) =
@@ -237,24 +239,24 @@ impl Cluster {
         count
     }
 
-    /// Delivers what was kept, in order, and keeps no more.
+    /// Delivers all kept messages, in order, and keeps no further ones.
     pub fn release(&mut self) {
         self.parked_links.clear();
         self.release_if(|_, _, _| true);
     }
 
-    /// Forgets what was kept, and keeps no more.
+    /// Drops all kept messages, and keeps no further ones.
     pub fn forget_parked(&mut self) {
         self.parked_links.clear();
         self.parked.clear();
     }
 
-    /// What is kept now.
+    /// The kept messages.
     pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
         &self.parked
     }
 
-    /// Stops a node at once; this is left of the write under way.
+    /// Stops a node at once. `left` is the part of the current write that reaches the disk.
     pub fn crash(&mut self, node: u64, left: PowerCut) {
         self.node_mut(node).stop(left);
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| other.0 != node).collect();
@@ -263,7 +265,7 @@ impl Cluster {
         }
     }
 
-    /// Everybody meets everybody, durably.
+    /// Introduces all nodes to each other, durably.
     pub fn introduce(&mut self) {
         let all: BTreeMap<NodeId, u64> = self.nodes.iter().map(|(node, state)| (*node, state.incarnation)).collect();
         for state in self.nodes.values_mut() {
@@ -288,7 +290,7 @@ impl Cluster {
         self.hear(NodeId(node));
     }
 
-    /// Tells a node what everybody counts for, and everybody what it counts for.
+    /// Tells a node the standings of all others, and all others its standing.
     fn tell_standings(&mut self, node: u64) {
         let mut inputs = Vec::new();
         for (peer, other) in self.nodes.iter().filter(|(peer, _)| peer.0 != node) {
@@ -297,7 +299,8 @@ impl Cluster {
             let standing = other.standing_of(NodeId(node), self.node(node).incarnation);
             inputs.push((*peer, Input::PeerStanding { node: NodeId(node), standing }));
         }
-        // A node that was wiped is known for another to the others, and so to itself. One that somebody has not met hears nothing yet.
+        // If a node was wiped, the others know it as another one, and it becomes a stranger to itself. A node that some
+        // other has not met is told nothing yet.
         let known: Vec<Option<&u64>> = self.nodes.values().map(|other| other.known.get(&NodeId(node))).collect();
         let incarnation = &self.node(node).incarnation;
         let own = if known.iter().flatten().any(|known| *known != incarnation) {
@@ -311,7 +314,7 @@ impl Cluster {
         }
     }
 
-    /// Takes a node's disk away while it is down: it comes back as another.
+    /// Wipes a node's disk while it is down: it comes back as another incarnation.
     pub fn wipe(&mut self, node: u64) {
         self.crash(node, PowerCut::Lost);
         let state = self.node_mut(node);
@@ -321,12 +324,12 @@ impl Cluster {
         state.known.insert(NodeId(node), incarnation);
     }
 
-    /// Writes of a node do not complete until they are released.
+    /// Holds back the completion of a node's writes until they are released.
     pub fn hold_disk(&mut self, node: u64) {
         self.node_mut(node).is_disk_held = true;
     }
 
-    /// Writes of a node complete again, those that waited at once.
+    /// Completes a node's writes again, those that waited at once.
     pub fn release_disk(&mut self, node: u64) {
         let state = self.node_mut(node);
         state.is_disk_held = false;
@@ -337,7 +340,7 @@ impl Cluster {
         self.deliver();
     }
 
-    /// Makes the write that is under way on each held disk durable, and none that comes of it. Says how many there were.
+    /// Makes the current write of each held disk durable, but none that follows from it. Returns the number of writes.
     pub fn sync(&mut self) -> usize {
         let under_way = |(node, state): (&NodeId, &Node)| Some((*node, state.starts, state.writes.front()?.0));
         let writes: Vec<(NodeId, u64, Ticket)> = self.nodes.iter().filter_map(under_way).collect();
@@ -350,7 +353,7 @@ impl Cluster {
         writes.len()
     }
 
-    /// A number below `high`, drawn from the cluster's seed.
+    /// A random number below `high` from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
         self.time.choose(high)
     }
@@ -412,7 +415,7 @@ impl Stage for Cluster {
     }
 
     fn deadline(&self) -> Option<(Instant, NodeId)> {
-        // Who waits for a round has its time-out in it.
+        // A node that waits for a round gets its time-out in that round.
         let waits = self.nodes.iter().filter(|(_, state)| state.round.is_none());
         waits.filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
     }
@@ -420,7 +423,7 @@ impl Stage for Cluster {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Deliver { from, incarnation, to, message } => {
-                // What a lost disk had sent is not of the node that is known now.
+                // Messages sent from a lost disk do not come from the node that is known now.
                 let is_of_now = self.nodes[&from].incarnation == incarnation;
                 if is_of_now && !self.cut.contains(&(from, to)) {
                     self.give(to, Input::Message { from, message });
@@ -442,7 +445,7 @@ impl Stage for Cluster {
         self.laws.check(&running);
         let learned = running.iter().find_map(|(_, core)| Some((core.config.group(), core.chosen.as_ref()?)));
         if let Some((group, chosen)) = learned {
-            // What a lost disk held is not known any more.
+            // The content of a lost disk is unknown.
             let holds = |node: NodeId| {
                 let state = &self.nodes[&node];
                 state.incarnation > 1 || state.disk.accepted().is_some_and(|(_, accepted)| accepted == *chosen)
@@ -452,5 +455,5 @@ impl Stage for Cluster {
     }
 }
 
-/// How long a round gathers.
+/// Time in which a round gathers inputs.
 const ROUND: Duration = Duration::from_micros(50);

@@ -1,4 +1,4 @@
-//! What one node's stream of the log holds.
+//! The content of one node's stream of the log.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::Ballot;
 use crate::synod::Proposal;
 use crate::synod::codec::{ACCEPTED_KEY, CHOSEN_KEY, decode_accepted, decode_chosen, decode_state};
 
-/// A stream of the log, as durable as its owner says: the cluster applies a write when it completes.
+/// A stream of the log. The cluster applies a write to it when the write completes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disk {
     /// The newest state record.
@@ -18,14 +18,14 @@ pub struct Disk {
     pub journal: BTreeMap<u64, Bytes>,
 }
 
-/// What a crash leaves of the write that was under way.
+/// The part of the current write that a crash leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PowerCut {
     /// Nothing.
     Lost,
-    /// The state record alone: it may be adopted from a batch that is cut.
+    /// The state record only: recovery may adopt it from an incomplete batch.
     StateAlone,
-    /// All of it, unknown to anybody.
+    /// The whole write, although no one was told that it is durable.
     Whole,
 }
 
@@ -33,7 +33,7 @@ impl Disk {
     /// Carries out one write.
     ///
     /// # Panics
-    /// When the core asks for what it has no business with.
+    /// When the core asks for operations that it must not use.
     pub fn write(&mut self, operations: &[Operation]) {
         for operation in operations {
             match operation {
@@ -50,7 +50,7 @@ impl Disk {
         }
     }
 
-    /// Carries out what a power cut leaves of one write.
+    /// Carries out the part of one write that a power cut leaves.
     pub fn cut(&mut self, operations: &[Operation], left: PowerCut) {
         match left {
             PowerCut::Lost => {}
@@ -63,7 +63,7 @@ impl Disk {
         }
     }
 
-    /// What a core finds when it starts.
+    /// The content that a core gets when it starts.
     pub fn recovery(&self) -> Recovery {
         let records: Vec<_> = self.journal.iter().map(|(key, bytes)| Ok((*key, bytes.clone()))).collect();
         Recovery { state: self.state.clone(), journal: Some(Box::new(records.into_iter())), ..Recovery::default() }
@@ -74,18 +74,18 @@ impl Disk {
         self.state.as_ref().and_then(|bytes| decode_state(bytes).ok()).map_or(Ballot::ZERO, |(_, state)| state.promised)
     }
 
-    /// The last round of the node's own ballots, as far as it is durable.
+    /// The last durable round of the node's own ballots.
     pub fn round(&self) -> u64 {
         self.state.as_ref().and_then(|bytes| decode_state(bytes).ok()).map_or(0, |(_, state)| state.round)
     }
 
-    /// What is durably accepted, and in which ballot.
+    /// The durably accepted proposal, with its ballot.
     pub fn accepted(&self) -> Option<(Ballot, Proposal)> {
         let accepted = decode_accepted(self.journal.get(&ACCEPTED_KEY)?).ok()?;
         Some((accepted.ballot, accepted.proposal))
     }
 
-    /// What is durably known to be chosen.
+    /// The proposal that is durably known to be chosen.
     pub fn chosen(&self) -> Option<Proposal> {
         decode_chosen(self.journal.get(&CHOSEN_KEY)?).ok()
     }

@@ -8,20 +8,20 @@ use crate::Ballot;
 use crate::synod::state::Phase;
 use crate::synod::{Proposal, Synod};
 
-/// Every law.
+/// All laws.
 pub fn laws() -> Vec<Box<dyn Law<Synod>>> {
     vec![Box::<OneChosen>::default(), Box::<PromisesKept>::default(), Box::<BallotsOfTheirOwn>::default()]
 }
 
-/// One proposal is chosen, whether anybody knows it or not, and nothing else is ever learned (Paxos Made Simple §2.1).
+/// One proposal is chosen, whether or not any node knows it, and no other is ever learned (Paxos Made Simple §2.1).
 ///
-/// What is chosen is counted from what acceptors have accepted, step by step, over crashes and lost disks.
+/// The chosen proposal is computed from the acceptances of acceptors, step by step, over crashes and lost disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OneChosen {
     ballots: BTreeMap<Ballot, Votes>,
-    /// The first that a quorum had accepted durably.
+    /// The first proposal that a quorum had accepted durably.
     chosen: Option<(Ballot, Proposal)>,
-    /// The first that was learned.
+    /// The first proposal that was learned.
     learned: Option<Proposal>,
 }
 
@@ -33,7 +33,7 @@ struct Votes {
 }
 
 impl OneChosen {
-    /// What a quorum has durably accepted, and in which ballot first, whether anybody knows it or not.
+    /// The proposal that a quorum has durably accepted, with its first such ballot, whether or not any node knows it.
     pub fn chosen(&self) -> Option<&(Ballot, Proposal)> {
         self.chosen.as_ref()
     }
@@ -100,8 +100,8 @@ fn broken(detail: String) -> Violation {
     Violation { law: "one chosen", detail }
 }
 
-/// What was durably promised is never taken back, nor what was accepted, over crashes as well. A node that lost its disk is looked at
-/// anew: it never counts again.
+/// A durable promise or acceptance is never taken back, even over crashes. For a node that lost its disk the check
+/// starts again, because that node never counts again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PromisesKept {
     seen: BTreeMap<NodeId, (Ballot, Option<Ballot>)>,
@@ -128,10 +128,10 @@ impl Law<Synod> for PromisesKept {
     }
 }
 
-/// A node begins a ballot once, over crashes as well, and proposes one thing in it (Paxos Made Simple §2.2).
+/// A node begins a ballot only once, even over crashes, and proposes one proposal in it (Paxos Made Simple §2.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BallotsOfTheirOwn {
-    /// The newest ballot of each node that others may have heard of, and whether it is still the same start of the node that pursues it.
+    /// The newest ballot of each node that others may know of, and whether the same start of the node still pursues it.
     heard: BTreeMap<NodeId, (Ballot, bool)>,
     proposed: BTreeMap<Ballot, Proposal>,
 }

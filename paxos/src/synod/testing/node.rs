@@ -1,4 +1,4 @@
-//! One node of a cluster under test: a core, its disk, and what its application was told.
+//! One node of a cluster under test: a core, its disk, and the events of its application.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,39 +13,39 @@ use crate::synod::{Config, Event, Message, Outcome, Proposal, ReadOutcome, Synod
 /// One node of a cluster under test.
 #[derive(Debug)]
 pub struct Node {
-    /// Its core while it runs.
+    /// Its core, while it runs.
     pub core: Option<Synod>,
-    /// What survives a crash.
+    /// State that survives a crash.
     pub disk: Disk,
     /// Every event so far, in order, over all starts.
     pub events: Vec<Event>,
-    /// Why it stopped, if it did.
+    /// Reason why it stopped; `None` if it did not.
     pub halted: Option<HaltReason>,
     /// The write on its way to the disk.
     pub(super) writes: VecDeque<(Ticket, Vec<Operation>)>,
-    /// Writes do not complete.
+    /// True while writes do not complete.
     pub(super) is_disk_held: bool,
-    /// What came in and is handed over in one round.
+    /// The inputs that are handed in together in the next round.
     pub(super) round: Option<Round>,
-    /// How many writes have become durable.
+    /// Number of writes that became durable.
     pub writes_done: u64,
     pub(super) incarnation: u64,
     /// The incarnations that this node knows.
     pub(super) known: BTreeMap<NodeId, u64>,
-    /// Starts so far: what was asked of an earlier one is not for this one.
+    /// Number of starts so far. Results for an earlier start do not belong to this one.
     pub(super) starts: u64,
     pub(super) config: Config,
 }
 
-/// What came in since the last round, as a driver gathers it.
+/// The inputs since the last round, as a driver gathers them.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) frames: Vec<Input<Synod>>,
-    /// What became of writes.
+    /// The results of writes.
     pub(super) news: Vec<Input<Synod>>,
 }
 
-/// What a node did that concerns others or takes time.
+/// An effect of a node that concerns others or takes time.
 #[derive(Debug)]
 pub(super) enum Effect {
     Send(NodeId, Message),
@@ -78,17 +78,17 @@ impl Node {
         self.core.as_ref().expect("the node runs")
     }
 
-    /// What it is set up with.
+    /// Its configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Forgets the writes on their way to the disk, for a test that refuses them itself.
+    /// Drops the writes on their way to the disk, for a test that refuses them itself.
     pub fn forget_writes(&mut self) {
         self.writes.clear();
     }
 
-    /// What its application was told is chosen.
+    /// The chosen proposal that its application was told.
     pub fn chosen(&self) -> Option<&Proposal> {
         self.events.iter().find_map(|event| match event {
             Event::Chosen(proposal) => Some(proposal),
@@ -96,7 +96,7 @@ impl Node {
         })
     }
 
-    /// What became of a proposal, as told last.
+    /// The last outcome of a proposal.
     pub fn outcome(&self, proposal: ProposalId) -> Option<&Outcome> {
         self.events.iter().rev().find_map(|event| match event {
             Event::Proposed { id, outcome, .. } if *id == proposal => Some(outcome),
@@ -112,7 +112,7 @@ impl Node {
         })
     }
 
-    /// What this node holds of another's incarnation.
+    /// The standing of another node's incarnation with this node.
     pub(super) fn standing_of(&self, node: NodeId, incarnation: u64) -> Standing {
         if self.known.get(&node) == Some(&incarnation) { Standing::Member } else { Standing::Stranger }
     }
@@ -120,7 +120,7 @@ impl Node {
     /// Starts from the disk.
     pub(super) fn start(&mut self, now: Now) {
         self.starts += 1;
-        // Chance of this start is another than that of the last.
+        // This start uses another seed than the last.
         let seed = self.config.seed().wrapping_add(self.starts << 32);
         let (group, settings) = (self.config.group().clone(), self.config.settings().clone());
         let config = Config::new(self.config.node(), seed, group, settings).expect("valid before");
@@ -128,7 +128,8 @@ impl Node {
         self.core = Some(core);
     }
 
-    /// Stops at once; of the writes under way the first is left so, and of those behind it nothing.
+    /// Stops at once. `left` is the part of the first pending write that reaches the disk; nothing of the later ones
+    /// does.
     pub(super) fn stop(&mut self, left: PowerCut) {
         self.core = None;
         self.round = None;
@@ -138,14 +139,14 @@ impl Node {
         self.writes.clear();
     }
 
-    /// What an input does to the running core.
+    /// Gives the running core an input.
     pub(super) fn handle(&mut self, now: Now, input: Input<Synod>) {
         let Some(core) = &mut self.core else { return };
         core.handle(now, input);
         core.check_invariants();
     }
 
-    /// Takes everything out of the core and carries out what concerns this node alone.
+    /// Takes all outputs from the core and carries out those that concern this node alone.
     pub(super) fn poll(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(output) = self.core.as_mut().and_then(Synod::poll_output) {
@@ -167,7 +168,7 @@ impl Node {
         effects
     }
 
-    /// Durable before said: what leaves is on the disk already.
+    /// Durable before said: the content of a message is on the disk when it leaves.
     fn check_said(&self, message: &Message) {
         match message {
             Message::Prepare(Prepare { ballot, .. }) | Message::Accept(Accept { ballot, .. }) => {
