@@ -1,7 +1,7 @@
-//! The state record and the journal's records: what this crate writes itself, byte by byte.
+//! The records that this crate writes, byte by byte: the state record, and the records of the journal.
 //!
-//! All begin with a version (1), all numbers are little-endian. A number of a transaction is its epoch (8) and sequence (8), an
-//! id the coordinator (8) and the number.
+//! All begin with a version (1), and all numbers are little-endian. A transaction number is an epoch (8) and a sequence
+//! (8). A transaction id is the coordinator (8) and the number.
 //!
 //! ```text
 //! state:     version | epoch (8) | forgotten below (number)
@@ -14,7 +14,7 @@
 //! unfinished: version | 7 | coordinator (8) | finished until (number) | the numbers that are not (the rest), ascending
 //! ```
 //!
-//! The key of a record is only its place: it is drawn anew for each transaction and role.
+//! The key of a record only identifies its place: each transaction and role gets a new one.
 
 use std::collections::BTreeSet;
 
@@ -25,30 +25,30 @@ use crate::message::Stamp;
 use crate::state::{BranchEnd, DurableState};
 use crate::{Decision, Epoch, TransactionId, TransactionNumber};
 
-/// What a record of the journal says.
+/// Content of a record of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// A coordinator's decision to commit. Its absence is a decision to abort, or none.
+    /// A coordinator's decision to commit. Without this record, the decision is abort, or there is none.
     Commit { number: TransactionNumber, writers: BTreeSet<NodeId> },
     /// Every writer has committed.
     Ended { number: TransactionNumber, writers: BTreeSet<NodeId> },
-    /// The decision is the participant's.
+    /// The coordinator left the decision to the participant.
     Delegated { number: TransactionNumber, participant: NodeId, payload: Bytes },
     /// A participant's vote of yes.
     Prepared { transaction: TransactionId, participants: BTreeSet<NodeId>, payload: Bytes },
-    /// How a participant's branch ended.
+    /// The end of a participant's branch.
     Settled { transaction: TransactionId, end: BranchEnd },
-    /// What a coordinator has said of itself.
+    /// The last stamp of a coordinator.
     Known { coordinator: NodeId, stamp: Stamp, is_forgotten: bool },
-    /// Which of a coordinator's transactions are finished although earlier ones are not: all below but these.
+    /// The finished transactions of a coordinator although earlier ones are not: all below `until` except these.
     Unfinished { coordinator: NodeId, until: TransactionNumber, unfinished: BTreeSet<TransactionNumber> },
 }
 
-/// Bytes of a record of [`Record::Known`].
+/// Size of a record of [`Record::Known`].
 pub(crate) const KNOWN_BYTES: usize = 2 + 8 + 8 + NUMBER_BYTES + 1;
-/// Bytes of a number in a record.
+/// Size of a transaction number in a record.
 pub(crate) const NUMBER_BYTES: usize = 16;
-/// Bytes of a state record.
+/// Size of a state record.
 pub(crate) const STATE_BYTES: usize = 1 + 8 + NUMBER_BYTES;
 
 impl Record {
@@ -111,7 +111,7 @@ impl Record {
         }
     }
 
-    /// The record that `bytes` hold, and nothing else.
+    /// Decodes a record from all of `bytes`.
     pub(crate) fn decode(mut bytes: Bytes) -> Result<Self, StateError> {
         take_version(&mut bytes)?;
         let rest = &mut bytes;
@@ -160,7 +160,7 @@ impl Record {
     }
 }
 
-/// The bytes of a state record.
+/// Encodes a state record.
 pub(crate) fn encode_state(state: &DurableState) -> Bytes {
     let mut out = BytesMut::with_capacity(STATE_BYTES);
     out.put_u8(VERSION);
@@ -169,7 +169,7 @@ pub(crate) fn encode_state(state: &DurableState) -> Bytes {
     out.freeze()
 }
 
-/// The state record that `bytes` hold, and nothing else.
+/// Decodes a state record from all of `bytes`.
 pub(crate) fn decode_state(mut bytes: Bytes) -> Result<DurableState, StateError> {
     take_version(&mut bytes)?;
     let epoch = Epoch(take_u64(&mut bytes)?);

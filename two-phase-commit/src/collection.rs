@@ -1,9 +1,11 @@
-//! What a participant keeps of ended transactions, and how long: tombstones, and what their coordinators say is finished.
+//! Garbage collection of ended transactions at a participant: tombstones, and the transactions that their coordinators
+//! report as finished.
 //!
-//! Every message of a coordinator bears a low watermark: below it everything is finished. Transactions do not end in the order in which
-//! they begin, so one that takes long would hold the watermark and with it everything behind. Hence a participant asks for more
-//! than the watermark: up to where everything is finished, and what is not. It remembers that in place of the tombstones, so
-//! that a prepare that comes late is known to be late.
+//! Every message of a coordinator has a low watermark, below which all its transactions are finished. Transactions do
+//! not end in the order in which they begin, so that one long transaction would hold back the watermark and all
+//! tombstones above it. Therefore a participant asks the coordinator for more than the watermark: a higher bound, and
+//! the transactions below it that are not finished. It stores this answer in place of the tombstones, so that it still
+//! recognises a prepare that comes late.
 
 use std::collections::BTreeSet;
 
@@ -17,17 +19,18 @@ use crate::state::{BranchEnd, COORDINATORS_MAX, Known, Stage, Tombstone};
 use crate::timers::Timer;
 use crate::{CommandId, Decision, Event, RefuseReason, TransactionId, TransactionNumber, TwoPhaseCommit};
 
-/// Whether a coordinator's stamp was taken in.
+/// Result of applying a coordinator's stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It is known now.
+    /// The coordinator is known now.
     Known,
     /// Too many coordinators are known.
     NoRoom,
 }
 
 impl TwoPhaseCommit {
-    /// A coordinator of an older epoch is not heard: what it knows is not in force. What is finished need not be kept.
+    /// Applies a coordinator's stamp. Messages of an older epoch are ignored, because they are out of date. Tombstones
+    /// of finished transactions are removed.
     pub(crate) fn on_stamp(&mut self, from: NodeId, stamp: Stamp) -> Result<Taken, Ignored> {
         if stamp.finished_below.epoch > stamp.epoch {
             return Err(Ignored::Absurd);
@@ -51,14 +54,15 @@ impl TwoPhaseCommit {
         Ok(Taken::Known)
     }
 
-    /// Tells a participant which of this coordinator's transactions are finished.
+    /// Tells a participant which transactions of this coordinator are finished.
     pub(crate) fn tell_finished(&mut self, to: NodeId) {
         let (stamp, until) = (self.stamp(), self.next_number());
         let unfinished = self.coordinated.keys().copied().collect();
         self.send(to, Message::Finished(Finished { stamp, until, unfinished }));
     }
 
-    /// A coordinator says what is finished. News may be older than what is known: what is finished stays so.
+    /// Handles a coordinator's report of finished transactions. The report may be older than what is known, but
+    /// finished transactions stay finished.
     pub(crate) fn on_finished(&mut self, from: NodeId, finished: Finished) -> Result<(), Ignored> {
         let Finished { stamp, mut until, unfinished } = finished;
         if until.epoch > stamp.epoch {
@@ -67,19 +71,19 @@ impl TwoPhaseCommit {
         let known = self.known.get(&from).cloned().unwrap_or_default();
         let was_open = |number: &TransactionNumber| !known.is_finished(*number);
         let mut unfinished: BTreeSet<TransactionNumber> = unfinished.range(..until).copied().filter(was_open).collect();
-        // What does not fit its record is left for later.
+        // The part that does not fit its record is left for later.
         let most = (self.config.settings().write_bytes_max - RECORD_OVERHEAD_BYTES) / NUMBER_BYTES;
         if let Some(first) = unfinished.iter().nth(most).copied() {
             until = first;
             unfinished = unfinished.range(..first).copied().collect();
         }
-        // With the same bound as before, some may have ended since.
+        // With the same bound as before, some more transactions may have ended.
         if until < known.until || until <= known.stamp.finished_below {
             return Ok(());
         }
         let newer = Known { until, unfinished, ..known };
         let (low, high) = (first_of(from), TransactionId { coordinator: from, number: until });
-        // It costs a write, so it must be of use.
+        // The report costs a write, so it must free at least one tombstone.
         if !self.tombstones.range(low..high).any(|(transaction, _)| newer.is_finished(transaction.number)) {
             return Ok(());
         }
@@ -91,7 +95,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// Asks the coordinators of settled branches which of them are finished.
+    /// Asks the coordinators of settled branches which of their transactions are finished.
     pub(crate) fn on_collect_timeout(&mut self) {
         let holdings = self.holdings.iter().filter(|(_, held)| held.tombstones > 0);
         let coordinators: Vec<NodeId> = holdings.map(|(coordinator, _)| *coordinator).collect();
@@ -111,8 +115,9 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// An operator says that a node will not come back with what it held. Nothing of it is waited for any more, and nothing that
-    /// it says is heard: should it come back all the same, its questions are not answered by a presumption that no longer holds.
+    /// Handles an operator's statement that a node will not come back with its data. This node no longer waits for it
+    /// and ignores all its messages: if it came back all the same, its questions could get a presumed abort that is no
+    /// longer true.
     pub(crate) fn on_forget(&mut self, command: CommandId, node: NodeId) -> Result<(), RefuseReason> {
         self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
         if node == self.config.node() || self.standings.get(&node) == Some(&Standing::Member) {
@@ -140,7 +145,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// A decision to abort came ahead of the prepare, which will be refused.
+    /// A decision to abort arrived before the prepare, which will be refused.
     pub(crate) fn fence(&mut self, transaction: TransactionId) -> Result<(), Ignored> {
         let is_refused_anyway = transaction.number.epoch < self.known_stamp(transaction.coordinator).epoch;
         if self.is_collected(transaction) || is_refused_anyway {
@@ -153,7 +158,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// Puts a tombstone in the place of a branch.
+    /// Replaces a branch by a tombstone.
     pub(crate) fn bury(&mut self, transaction: TransactionId, end: BranchEnd, key: Option<u64>) {
         if let Some(branch) = self.branches.remove(&transaction) {
             self.let_go(transaction.coordinator, branch.payload.len());
@@ -162,14 +167,15 @@ impl TwoPhaseCommit {
         self.keep_tombstone(transaction, Tombstone { end, key });
         let half = self.config.settings().tombstones_max / 2;
         if self.tombstones.len() == half.max(1) {
-            // There is no time for long waits, whatever made them long.
+            // Half of the tombstones are used, so coordinators are asked without long waits, whatever made the waits
+            // long.
             self.collect_attempt = 0;
             self.timers.cancel(Timer::Collect);
         }
         self.arm_collect();
     }
 
-    /// What is known to be finished of this coordinator's need not be kept.
+    /// Removes the tombstones of this coordinator's finished transactions.
     pub(crate) fn collect(&mut self, coordinator: NodeId) {
         let Some(known) = self.known.get(&coordinator) else { return };
         let number = known.until.max(known.stamp.finished_below);
@@ -180,23 +186,23 @@ impl TwoPhaseCommit {
             return;
         }
         self.collect_attempt = 0;
-        // Beside what is taken out stands what is finished, in the same write or one before.
+        // The record of the finished transactions is in the same write as the removal, or in an earlier one.
         for transaction in finished {
             self.unbury(transaction);
         }
     }
 
-    /// Whether nobody will be asked about it again.
+    /// True if no node will ask about the transaction again.
     pub(crate) fn is_collected(&self, transaction: TransactionId) -> bool {
         self.known.get(&transaction.coordinator).is_some_and(|known| known.is_finished(transaction.number))
     }
 
-    /// What a coordinator said of itself last.
+    /// The last stamp of a coordinator.
     pub(crate) fn known_stamp(&self, coordinator: NodeId) -> Stamp {
         self.known.get(&coordinator).map(|known| known.stamp).unwrap_or_default()
     }
 
-    /// Whether an operator has given a node up.
+    /// True if an operator has given a node up.
     pub(crate) fn is_forgotten(&self, node: NodeId) -> bool {
         self.known.get(&node).is_some_and(|known| known.is_forgotten)
     }
@@ -207,7 +213,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// The watermark has come as far as what was remembered beside it.
+    /// The watermark has reached the bound that was stored beside it.
     pub(crate) fn forget_unfinished(&mut self, coordinator: NodeId) {
         let Some(known) = self.known.get_mut(&coordinator) else { return };
         let below = known.stamp.finished_below;

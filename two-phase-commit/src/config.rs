@@ -1,4 +1,4 @@
-//! Settings, checked when they are made.
+//! Settings, checked when they are set.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use quorate_protocol::NodeId;
 
 use crate::ConfigError;
 
-/// What one node needs to take part. A `Config` in hand is valid.
+/// Configuration of one node. A `Config` is always valid.
 ///
 /// ```
 /// use quorate_protocol::NodeId;
@@ -25,73 +25,76 @@ pub struct Config {
 /// Times and bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// A transaction whose commit is not asked for within this is aborted, and so is a branch that was enlisted and not asked
-    /// to prepare.
+    /// Time within which the commit of a transaction must be asked for; then it is aborted. The same time applies to a
+    /// branch that was enlisted and not asked to prepare.
     pub begin_timeout: Duration,
-    /// A transaction that has not got every vote within this is aborted.
+    /// Time within which a transaction must get every vote; then it is aborted.
     pub vote_timeout: Duration,
-    /// The first wait before a message is sent again, a question asked again, a failed request made again; each further one
-    /// is twice as long, all of them jittered.
+    /// Wait before a message, a question or a failed request is repeated for the first time. Each further wait is twice
+    /// as long. All are jittered.
     pub retry_min: Duration,
-    /// The longest such wait.
+    /// Longest such wait.
     pub retry_max: Duration,
-    /// What the application does not answer within this it is asked again under the same ticket; then after twice as long, and
-    /// so on up to sixteen times.
+    /// Time after which an unanswered request to the application is repeated under the same ticket. The time doubles
+    /// with each repetition, up to sixteen times.
     pub request_timeout: Duration,
-    /// A transaction that is in doubt for this long is reported, and so is a commit that is not acknowledged and a request that the
-    /// application does not do.
+    /// Time after which a transaction in doubt, an unacknowledged commit, or a request that the application has not
+    /// carried out is reported.
     pub report_after: Duration,
-    /// How long a record that needs no sync waits for one that does.
+    /// Time that a record that needs no sync waits for a record that needs one.
     pub lazy_delay: Duration,
-    /// The most transactions that this node coordinates at a time; beyond it `Begin` is refused with `Overloaded`.
+    /// Number of transactions that this node coordinates at a time; above it `Begin` is refused with `Overloaded`.
     pub transactions_max: usize,
-    /// The most branches at this node at a time; beyond it a branch is answered with [`Unready::Branches`](crate::Unready), and its coordinator
-    /// sends it again. A coordinator that holds less than its share (the bound divided by the coordinators that hold anything, and one
-    /// branch at least) is still served.
+    /// Number of branches at this node at a time. Above it a branch is answered with
+    /// [`Unready::Branches`](crate::Unready), and its coordinator sends it again. A coordinator that holds less than
+    /// its share (the bound divided by the number of coordinators that hold anything, and at least one branch) is still
+    /// served.
     pub branches_max: usize,
-    /// The most participants of a transaction; more are refused with `Participants`.
+    /// Number of participants of a transaction; more are refused with `Participants`.
     pub participants_max: usize,
-    /// The longest payload of a branch; longer ones are refused with `TooLarge`.
+    /// Longest payload of a branch in bytes; longer ones are refused with `TooLarge`.
     pub payload_bytes_max: usize,
-    /// The most bytes of payloads at a time, in each of the two roles; beyond it as with `transactions_max` and
-    /// `branches_max` ([`Unready::Payloads`](crate::Unready)), also by shares. At least `payload_bytes_max`.
+    /// Bytes of all payloads at a time, in each of the two roles. Above it, new ones are refused as for
+    /// `transactions_max` and `branches_max` ([`Unready::Payloads`](crate::Unready)), also by shares. At least
+    /// `payload_bytes_max`.
     pub payload_bytes_total_max: usize,
-    /// How many committed transactions a coordinator remembers after they are finished, for those who ask later; the oldest
-    /// are forgotten first. At least one.
+    /// Number of committed and finished transactions that a coordinator remembers for later queries; the oldest are
+    /// forgotten first. At least one.
     pub outcomes_max: usize,
-    /// The most outcomes that a participant keeps until it hears that they are finished, and branches that will leave one; beyond
-    /// it a branch is answered with [`Unready::Outcomes`](crate::Unready), also by shares.
+    /// Number of outcomes that a participant keeps until it learns that their transactions are finished, and of
+    /// branches that will leave an outcome. Above it a branch is answered with [`Unready::Outcomes`](crate::Unready),
+    /// also by shares.
     pub tombstones_max: usize,
-    /// The most bytes of records that wait for the log. Beyond it nothing new is taken on: commands are refused with `LogBehind`,
-    /// branches answered with [`Unready::LogBehind`](crate::Unready). What is under way adds a few records for each
-    /// transaction. At least `write_bytes_max`.
+    /// Bytes of records that wait for the log. Above it no new work is accepted: commands are refused with `LogBehind`,
+    /// and branches are answered with [`Unready::LogBehind`](crate::Unready). Work under way adds a few records for
+    /// each transaction. At least `write_bytes_max`.
     pub journal_bytes_max: usize,
-    /// The most messages, and the most events, that wait for writes; beyond it the oldest message is dropped, and commands are
-    /// refused with `Overloaded`.
+    /// Number of messages, and of events, that wait for writes. Above it the oldest message is dropped, and commands
+    /// are refused with `Overloaded`.
     pub held_messages_max: usize,
-    /// The most bytes of one write, as the log takes it. At least `payload_bytes_max` and what stands beside it.
+    /// Bytes of one write that the log accepts. At least `payload_bytes_max` and the rest of its record.
     pub write_bytes_max: usize,
-    /// The longest frame, as the transport takes it. At least `payload_bytes_max` and what stands beside it, and the numbers of
-    /// `transactions_max` transactions.
+    /// Longest frame that the transport accepts, in bytes. At least `payload_bytes_max` and the rest of its message,
+    /// and the numbers of `transactions_max` transactions.
     pub frame_bytes_max: usize,
-    /// Whether a single participant decides alone: one message and two writes fewer, and the outcome is in doubt until it
-    /// answers.
+    /// Shortcut for a transaction with a single participant, which then decides alone. It saves one message and two
+    /// writes, but the outcome is in doubt until the participant answers.
     pub one_phase: OnePhase,
 }
 
-/// Whether the decision is left to a participant that is the only one.
+/// Choice whether the decision is left to a participant that is the only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnePhase {
-    /// It is.
+    /// The only participant decides.
     Shortcut,
     /// A single participant is asked to prepare like several.
     Never,
 }
 
 impl Default for Settings {
-    /// Begun transactions wait 10 s, votes 2 s; retries from 100 ms to 5 s; reports after 5 s; 4,096 transactions and branches,
-    /// 64 participants, payloads of 256 KiB and 64 MiB together; 10,000 outcomes remembered; 64 MiB wait for the log; writes of 1 MiB and
-    /// frames of 8 MiB.
+    /// Begun transactions wait 10 s, votes 2 s; waits before repetitions from 100 ms to 5 s; reports after 5 s; 4,096
+    /// transactions and branches, 64 participants, payloads of 256 KiB each and 64 MiB together; 10,000 outcomes
+    /// remembered; 64 MiB waiting for the log; writes of 1 MiB and frames of 8 MiB.
     fn default() -> Self {
         Self {
             begin_timeout: Duration::from_secs(10),
@@ -118,7 +121,7 @@ impl Default for Settings {
 }
 
 impl Config {
-    /// Settings for `node`, whose chance is drawn from `seed` (give every node and start another one).
+    /// Makes the configuration of `node`. Its random numbers come from `seed`: give every node and start another one.
     ///
     /// # Errors
     /// When times or bounds contradict each other. Nothing was changed.
@@ -127,12 +130,12 @@ impl Config {
         Ok(Self { node, seed, settings })
     }
 
-    /// This node.
+    /// Id of this node.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// What chance is drawn from.
+    /// Seed of the random numbers.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -180,10 +183,10 @@ impl Settings {
 }
 
 const PARTICIPANTS_MAX: usize = 1024;
-/// The most bytes of a node on the wire.
+/// Largest size of a node id on the wire.
 const NODE_BYTES: usize = 9;
-/// The most bytes of a transaction's number on the wire.
+/// Largest size of a transaction number on the wire.
 const WIRE_NUMBER_BYTES: usize = 18;
-/// What stands at most beside payload and participants in a record or a message, and around it in a write or a frame, a state record
-/// and news of a coordinator included.
+/// Largest size of everything besides payload and participants in a record or a message, and around it in a write or a
+/// frame, including a state record and the stamps of coordinators.
 pub(crate) const RECORD_OVERHEAD_BYTES: usize = 512;

@@ -1,4 +1,4 @@
-//! The coordinator: it collects votes, decides, and sees its commits through.
+//! The coordinator: it collects votes, decides, and makes sure that every participant commits.
 //!
 //! ```text
 //!             Commit             all votes in        durable           all acknowledged      durable
@@ -36,7 +36,8 @@ impl TwoPhaseCommit {
             return Err(RefuseReason::LogBehind);
         }
         let settings = self.config.settings();
-        // Nobody hears of a transaction before the epoch is durable: such events are bounded like messages.
+        // Begun transactions are announced only once the epoch is durable. These waiting events are bounded like
+        // messages.
         let untold = self.outbox.held_events().count();
         if self.coordinated.len() >= settings.transactions_max || untold >= settings.held_messages_max {
             return Err(RefuseReason::Overloaded);
@@ -103,7 +104,8 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// What is not known any more was aborted, unless it is so old that committed transactions are forgotten as well.
+    /// A transaction that is not known any more was aborted, unless it is so old that committed transactions may have
+    /// been forgotten too.
     pub(crate) fn on_query(&mut self, command: CommandId, transaction: TransactionId) -> Result<(), RefuseReason> {
         self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
         let number = self.own(transaction)?;
@@ -130,7 +132,7 @@ impl TwoPhaseCommit {
     pub(crate) fn on_vote(&mut self, from: NodeId, transaction: TransactionId, vote: Vote) -> Result<(), Ignored> {
         let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
         let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
-            // It comes too late. Who voted yes must hear what was decided without it.
+            // The vote comes too late. A participant that voted yes must learn the decision made without it.
             return if vote == Vote::Yes { self.on_inquire(from, number) } else { Err(Ignored::Stale) };
         };
         if !voting.payloads.contains_key(&from) {
@@ -143,7 +145,7 @@ impl TwoPhaseCommit {
                 self.abort_transaction(number, AbortReason::Refused(from), &told);
                 return Ok(());
             }
-            // Who voted read-only and crashed may be asked again and have something to write then.
+            // A participant that voted read-only and crashed may be asked again, and may then have something to write.
             (None, _) | (Some(Vote::ReadOnly), Vote::Yes) => voting.votes.insert(from, vote),
             (Some(_), _) => return Err(Ignored::Repeated),
         };
@@ -153,7 +155,8 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// A participant is in doubt. What this coordinator does not know it will never commit (presumed abort, §4.1).
+    /// Handles a question of a participant in doubt. A transaction that this coordinator does not know will never be
+    /// committed (presumed abort, §4.1).
     pub(crate) fn on_inquire(&mut self, from: NodeId, number: TransactionNumber) -> Result<(), Ignored> {
         if number >= self.next_number() {
             return Err(Ignored::Absurd);
@@ -194,7 +197,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// A writer of a committed transaction need not be told again.
+    /// Notes that a writer of a committed transaction need not be told again.
     pub(crate) fn count_acknowledgement(&mut self, number: TransactionNumber, node: NodeId) {
         let Some(Stage::Committed { key, writers, unacknowledged }) =
             self.coordinated.get_mut(&number).map(|it| &mut it.stage)
@@ -208,7 +211,8 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// A participant does not take its branch now. That is no vote: it is asked again until time is up.
+    /// Handles a participant's answer that it does not accept its branch now. This is not a vote: the participant is
+    /// asked again until the time is up.
     pub(crate) fn on_unready(&mut self, from: NodeId, transaction: TransactionId, why: Unready) -> Result<(), Ignored> {
         let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
         let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
@@ -228,7 +232,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// The participant that was left the decision says how it was.
+    /// Handles the outcome from the participant to which the decision was left.
     pub(crate) fn on_outcome(
         &mut self,
         from: NodeId,
@@ -258,7 +262,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// The decision to commit is durable, and so a fact.
+    /// The decision to commit is durable, and therefore final.
     pub(crate) fn on_decided(&mut self, number: TransactionNumber) {
         let Some(Stage::Deciding { key, writers }) = self.coordinated.get(&number).map(|it| &it.stage) else { return };
         let (key, writers) = (*key, writers.clone());
@@ -268,7 +272,7 @@ impl TwoPhaseCommit {
         self.tell_commit(number);
     }
 
-    /// That the participant decides is durable: it may be told to.
+    /// The delegation to the participant is durable: the participant may be asked to decide.
     pub(crate) fn on_delegated(&mut self, number: TransactionNumber) {
         let Some(Stage::Delegating { key, participant, payload }) = self.coordinated.get(&number).map(|it| &it.stage)
         else {
@@ -279,7 +283,7 @@ impl TwoPhaseCommit {
         self.ask_to_decide(number);
     }
 
-    /// That the transaction is over is durable: it need not be come back to.
+    /// The end of the transaction is durable: a restart need not return to it.
     pub(crate) fn on_ended(&mut self, number: TransactionNumber) {
         let Some(it) = self.coordinated.remove(&number) else { return };
         if let Stage::Ending { key, writers } = it.stage {
@@ -288,7 +292,7 @@ impl TwoPhaseCommit {
         self.forget_outcomes();
     }
 
-    /// Keeps the newest `outcomes_max` outcomes, and knows from where on it keeps all.
+    /// Keeps the newest `outcomes_max` outcomes, and notes the number from which on all are kept.
     pub(crate) fn forget_outcomes(&mut self) {
         while self.remembered.len() > self.config.settings().outcomes_max {
             let (oldest, it) = self.remembered.pop_first().expect("above a bound");
@@ -321,7 +325,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Nobody hears of the transaction but those who may have prepared: they need not wait to ask.
+    /// Aborts a transaction. Only participants that may have prepared are told, so that they need not ask.
     pub(crate) fn abort_transaction(&mut self, number: TransactionNumber, why: AbortReason, told: &BTreeSet<NodeId>) {
         let Some(it) = self.coordinated.remove(&number) else { return };
         self.coordinated_bytes -= it.stage.payload_bytes();
@@ -334,7 +338,7 @@ impl TwoPhaseCommit {
         self.outbox.event_after(self.epoch_ticket, Event::Ended { transaction, outcome });
     }
 
-    /// A node's disk is not the one that it voted from: what it voted does not count.
+    /// The node's disk is not the one that it voted from, so its votes do not count.
     pub(crate) fn forget_votes(&mut self, node: NodeId) {
         for it in self.coordinated.values_mut() {
             if let Stage::Voting(voting) = &mut it.stage {
@@ -348,7 +352,7 @@ impl TwoPhaseCommit {
         if is_own { Ok(transaction.number) } else { Err(RefuseReason::NotCoordinator) }
     }
 
-    /// Goes to the next stage.
+    /// Moves a transaction to the next stage.
     fn enter(&mut self, number: TransactionNumber, stage: Stage) {
         self.timers.cancel(Timer::Coordinated(number));
         let now = self.now.instant;
@@ -357,7 +361,7 @@ impl TwoPhaseCommit {
         *it = Coordinated { stage, since: now, attempt: 0, is_reported: false };
     }
 
-    /// Asks those who have not voted, and comes back before time is up.
+    /// Asks the participants that have not voted, and sets a timer that ends before the time is up.
     fn ask_for_votes(&mut self, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Voting(voting) = &it.stage else { return };
@@ -374,7 +378,7 @@ impl TwoPhaseCommit {
         self.timers.arm(Timer::Coordinated(number), again_at);
     }
 
-    /// Every participant has voted, none no.
+    /// Every participant has voted, and none has voted no.
     fn decide(&mut self, number: TransactionNumber) {
         let Stage::Voting(voting) = &self.coordinated[&number].stage else { return };
         let yes = voting.votes.iter().filter(|(_, vote)| **vote == Vote::Yes);
@@ -393,7 +397,7 @@ impl TwoPhaseCommit {
         self.write(key, &record, Some(Awaited::Decided(number)));
     }
 
-    /// Tells those who have not acknowledged, and comes back.
+    /// Tells the participants that have not acknowledged, and sets a timer to repeat it.
     fn tell_commit(&mut self, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Committed { unacknowledged, .. } = &it.stage else { return };
@@ -406,7 +410,7 @@ impl TwoPhaseCommit {
         self.timers.arm(Timer::Coordinated(number), again_at);
     }
 
-    /// Asks the only participant, and comes back.
+    /// Asks the only participant to decide, and sets a timer to repeat it.
     fn ask_to_decide(&mut self, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Delegated { participant, payload, .. } = &it.stage else { return };
@@ -443,7 +447,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// All have committed. Until that is durable the transaction counts as not finished.
+    /// All writers have committed. Until this is durable, the transaction counts as not finished.
     fn end(&mut self, number: TransactionNumber, key: u64, writers: BTreeSet<NodeId>) {
         let record = Record::Ended { number, writers: writers.clone() };
         self.enter(number, Stage::Ending { key, writers });
@@ -453,13 +457,13 @@ impl TwoPhaseCommit {
 }
 
 impl Voting {
-    /// Who may have prepared, or may yet.
+    /// The participants that may have prepared or may still prepare.
     fn interested(&self) -> BTreeSet<NodeId> {
         let is_interested = |node: &&NodeId| self.votes.get(node) != Some(&Vote::ReadOnly);
         self.payloads.keys().filter(is_interested).copied().collect()
     }
 
-    /// Why the votes are not in, as far as those say who have not voted.
+    /// Reason why votes are missing, according to the participants that have not voted.
     fn why_late(&self) -> AbortReason {
         let mut unready = self.unready.iter().filter(|(node, _)| !self.votes.contains_key(node));
         unready.next().map_or(AbortReason::TimedOut, |(node, why)| AbortReason::Unready(*node, *why))
@@ -467,7 +471,7 @@ impl Voting {
 }
 
 impl Stage {
-    /// Bytes of payloads that it holds.
+    /// Bytes of payloads that this stage holds.
     pub(crate) fn payload_bytes(&self) -> usize {
         match self {
             Self::Voting(voting) => voting.payloads.values().map(Bytes::len).sum(),
@@ -476,7 +480,7 @@ impl Stage {
         }
     }
 
-    /// Then a transaction that votes is aborted.
+    /// Time at which a transaction that collects votes is aborted.
     pub(crate) fn until(&self) -> Option<Instant> {
         if let Self::Voting(voting) = self { Some(voting.until) } else { None }
     }

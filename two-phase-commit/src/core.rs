@@ -1,4 +1,4 @@
-//! The core: every input comes in here, and every output leaves.
+//! The core: it takes every input and gives every output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,52 +17,55 @@ use crate::timers::{Timer, Timers};
 use crate::view::View;
 use crate::{Answer, Command, Config, Event, RefuseReason, Request, TransactionId, TransactionNumber, Unready};
 
-/// One node's part in atomic commit: two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, TODS 1986) as a pure
-/// state machine. The node coordinates its own transactions and takes part in its own and others'.
+/// One node's part in atomic commit: two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, TODS 1986) as a
+/// pure state machine. The node coordinates its own transactions and takes part in its own and in others'.
 ///
-/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output),
-/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. See the crate's documentation for the loop around it.
+/// [`handle`](Protocol::handle) takes inputs, [`poll_output`](Protocol::poll_output) gives outputs, and
+/// [`deadline`](Protocol::deadline) gives the time of the next [`Input::Timeout`]. The crate's documentation describes
+/// the loop around it.
 #[derive(Clone, Debug)]
 pub struct TwoPhaseCommit {
     pub(crate) config: Config,
     pub(crate) random: Random,
     pub(crate) now: Now,
-    /// The newest state, written or to be written with the next write.
+    /// The newest state, written or included in the next write.
     pub(crate) state: DurableState,
-    /// The write that raised the epoch: nothing of this epoch is said before it is durable.
+    /// The write that raised the epoch. No message of this epoch leaves before it is durable.
     pub(crate) epoch_ticket: Ticket,
-    /// The sequence of the next transaction. Grows.
+    /// The sequence number of the next transaction. Grows.
     pub(crate) next_sequence: u64,
-    /// The transactions that this node coordinates and that are not finished.
+    /// The unfinished transactions that this node coordinates.
     pub(crate) coordinated: BTreeMap<TransactionNumber, Coordinated>,
     /// Bytes of payloads in `coordinated`.
     pub(crate) coordinated_bytes: usize,
-    /// Committed and finished transactions, the newest `outcomes_max` of them.
+    /// Committed and finished transactions: the newest `outcomes_max` of them.
     pub(crate) remembered: BTreeMap<TransactionNumber, Remembered>,
-    /// Branches at this node that are not settled. None has a tombstone.
+    /// Branches at this node that are not settled. None of them has a tombstone.
     pub(crate) branches: BTreeMap<TransactionId, Branch>,
     /// Bytes of payloads in `branches`.
     pub(crate) branch_bytes: usize,
-    /// How branches ended, until their coordinator says that the transaction is finished.
+    /// The ends of branches, kept until their coordinator reports the transaction as finished.
     pub(crate) tombstones: BTreeMap<TransactionId, Tombstone>,
-    /// What each coordinator's branches and tombstones hold; those of whom nothing is held are left out.
+    /// The resources that each coordinator's branches and tombstones hold. Coordinators without any are left out.
     pub(crate) holdings: BTreeMap<NodeId, Holdings>,
-    /// What each coordinator has said of itself, this node included. At most [`COORDINATORS_MAX`](crate::state::COORDINATORS_MAX).
+    /// The last stamp of each coordinator, this node included. At most
+    /// [`COORDINATORS_MAX`](crate::state::COORDINATORS_MAX).
     pub(crate) known: BTreeMap<NodeId, Known>,
-    /// Why branches are not taken at present, as far as that was told.
+    /// The last reported reason why branches are not accepted at present.
     pub(crate) unready: Option<Unready>,
-    /// What the application is asked, and about what.
+    /// The open requests to the application, and the transaction of each.
     pub(crate) requests: BTreeMap<Ticket, TransactionId>,
-    /// Branches that were in doubt at the start and have not got their locks back.
+    /// Branches that were in doubt at the start and do not have their locks back yet.
     pub(crate) recovering: BTreeSet<TransactionId>,
-    /// Those of them about which the application has not said anything: until it has, it takes no new branch.
+    /// Those of them for which the application has not answered yet. Until it has answered for all, it gets no new
+    /// branch.
     pub(crate) unheard: BTreeSet<TransactionId>,
-    /// What each node counts for; one that was not told of is a stranger.
+    /// The standing of each node. A node without an entry is a stranger.
     pub(crate) standings: BTreeMap<NodeId, Standing>,
     pub(crate) storage: StorageLevel,
     pub(crate) journal: Journal,
     pub(crate) timers: Timers,
-    /// How often coordinators were asked in vain which outcomes need not be kept.
+    /// Number of times in a row that coordinators were asked in vain which outcomes may be dropped.
     pub(crate) collect_attempt: u32,
     pub(crate) halted: Option<HaltReason>,
     pub(crate) ignored: BTreeMap<Ignored, u64>,
@@ -121,7 +124,7 @@ impl Protocol for TwoPhaseCommit {
         self.count(handled);
     }
 
-    /// What a node says to itself does not leave: it coordinates and takes part in one.
+    /// Messages of a node to itself do not leave, because it coordinates and takes part in one core.
     fn poll_output(&mut self) -> Option<Output<Self>> {
         loop {
             match self.outbox.poll()? {
@@ -160,13 +163,13 @@ impl TwoPhaseCommit {
             Input::Persisted(ticket) => self.on_persisted(ticket),
             Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
             Input::Completed { ticket, answer } => return self.on_completed(ticket, answer),
-            // Retries follow times of their own, and nothing is ever loaded.
+            // Repetitions have timers of their own, and this core never loads anything.
             Input::PeerAlive(_) | Input::Unreachable(_) | Input::Loaded { .. } | Input::LoadFailed { .. } => {}
         }
         Ok(())
     }
 
-    /// A group that stopped answers its own application only.
+    /// A stopped group only answers its own application.
     fn on_input_halted(&mut self, input: Input<Self>) -> Result<(), Ignored> {
         if let Input::Command(command) = input {
             let reason = RefuseReason::Halted;
@@ -191,7 +194,7 @@ impl TwoPhaseCommit {
         })
     }
 
-    /// What holds for every message comes first: who may be heard, and whose transaction it is.
+    /// First the checks for every message: its sender, and the owner of its transaction.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
         self.check_standing(self.config.node()).map_err(|_| Ignored::NotIntroduced)?;
         self.check_standing(from)?;
@@ -247,7 +250,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// A peer that is met hears at once which epoch this is, so that nothing of an earlier one is taken up any more.
+    /// A peer that is introduced is told the current epoch at once, so that it takes up nothing of an earlier one.
     fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
         let before = self.standings.insert(node, standing);
         if before == Some(standing) {
@@ -259,12 +262,12 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Sends a message; it states at least the epoch, and so waits for its write.
+    /// Sends a message. Every message states at least the epoch, and therefore waits for its write.
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         self.outbox.send_after(self.epoch_ticket, to, message);
     }
 
-    /// What this node says of itself as a coordinator.
+    /// The stamp of this node as a coordinator.
     pub(crate) fn stamp(&self) -> Stamp {
         let unfinished = self.coordinated.keys().next().copied();
         Stamp { epoch: self.state.epoch, finished_below: unfinished.unwrap_or_else(|| self.next_number()) }
@@ -275,7 +278,7 @@ impl TwoPhaseCommit {
         TransactionNumber { epoch: self.state.epoch, sequence: self.next_sequence }
     }
 
-    /// The name of a transaction that this node coordinates.
+    /// The id of a transaction that this node coordinates.
     pub(crate) fn id_of(&self, number: TransactionNumber) -> TransactionId {
         TransactionId { coordinator: self.config.node(), number }
     }
@@ -287,7 +290,8 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// When to try again what was tried so often: doubled each time, capped, jittered by half.
+    /// Time of the next attempt after `attempt` earlier ones: the wait doubles each time, up to a limit, and is
+    /// jittered by half.
     pub(crate) fn retry_at(&mut self, attempt: u32) -> Instant {
         let settings = self.config.settings();
         let doubled = settings.retry_min.saturating_mul(1 << attempt.min(16));
@@ -296,7 +300,7 @@ impl TwoPhaseCommit {
         self.now.instant.after(Duration::from_nanos(jittered))
     }
 
-    /// Stops this group here for good. Nothing held is said any more; what is a fact and on its way to the application comes first.
+    /// Stops this group on this node. Outputs that are ready for the application still leave; held outputs do not.
     pub(crate) fn halt(&mut self, reason: HaltReason) {
         let ready: Vec<Output<Self>> = std::iter::from_fn(|| self.outbox.poll()).collect();
         self.outbox.poison();

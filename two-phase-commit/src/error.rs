@@ -1,12 +1,12 @@
-//! What can be wrong, and why messages are ignored.
+//! Errors of settings, and reasons to ignore messages.
 
 use std::fmt;
 
-/// Why settings cannot be used. Nothing was changed.
+/// Reason why settings cannot be used. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Times or bounds contradict each other; the rule that does not hold.
+    /// Times or bounds contradict each other. The text is the broken rule.
     Contradiction(&'static str),
 }
 
@@ -20,48 +20,48 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why an input changed nothing. Counted in [`Status::ignored`](crate::Status::ignored).
+/// Reason why an input changed nothing. Counted in [`Status::ignored`](crate::Status::ignored).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// From a node whose incarnation is not the known one: it may have forgotten what it said.
+    /// The sender's incarnation is not the known one: it may have forgotten what it said.
     Stranger,
-    /// This node is such a one itself: it neither votes nor answers.
+    /// This node's own incarnation is not known to its peers: it neither votes nor answers.
     NotIntroduced,
-    /// Of an earlier start of the coordinator.
+    /// The message belongs to an earlier start of the coordinator.
     OldEpoch,
-    /// Of a transaction that is finished and forgotten.
+    /// The transaction is finished and forgotten.
     Collected,
-    /// A number that no correct node sends.
+    /// No correct node sends this number.
     Absurd,
-    /// Of a coordinator's transaction, from somebody else.
+    /// The message concerns a coordinator's transaction but comes from another node.
     NotCoordinator,
-    /// From a node that does not take part in the transaction.
+    /// The sender does not take part in the transaction.
     NotParticipant,
-    /// A repetition of what is being done or is done.
+    /// The message repeats something that is being done or is done.
     Repeated,
-    /// It is decided already, or not known any more.
+    /// The transaction is decided already, or not known any more.
     Stale,
     /// The transaction is not decided yet.
     Undecided,
-    /// An answer to something that is no longer asked, or not an answer to what is asked.
+    /// The answer belongs to a request that is no longer open, or does not fit it.
     StaleAnswer,
-    /// Branches that were in doubt have not got their locks back yet.
+    /// Branches that were in doubt do not have their locks back yet.
     Recovering,
-    /// The branch is not taken now, and its coordinator is told why.
+    /// The branch is not accepted now, and its coordinator is told the reason.
     Unready,
     /// An operator has given the sender up.
     Forgotten,
-    /// The log certainly did not write: it is tried again.
+    /// The log certainly did not write. The write is tried again.
     LogRefuses,
-    /// The command was refused, and that was told.
+    /// The command was refused, and the application was told.
     Refused,
     /// The group has stopped on this node.
     Halted,
 }
 
 impl Ignored {
-    /// The name under which it is counted.
+    /// Name of the counter for this reason.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stranger => "stranger",

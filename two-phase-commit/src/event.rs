@@ -1,4 +1,4 @@
-//! What the application says to the core and hears from it.
+//! Commands and answers of the application to the core, and events and requests for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,56 +9,56 @@ use quorate_protocol::NodeId;
 
 use crate::{Decision, TransactionId, Unready, Vote};
 
-/// Ties a command to what becomes of it. Chosen by the application.
+/// Number of a command, chosen by the application. The events that answer the command have the same number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
 
-/// What the application asks of this node.
+/// Command of the application to this node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Begin a transaction that this node coordinates. Answered by [`Event::Begun`]. Without a [`Command::Commit`]
+    /// Begin a transaction that this node coordinates. The answer is [`Event::Begun`]. Without a [`Command::Commit`]
     /// within `begin_timeout` it is aborted.
     Begin {
-        /// Names the command.
+        /// Number of the command.
         command: CommandId,
     },
-    /// Have a begun transaction committed: each participant is asked to prepare its branch. Answered by [`Event::Ended`].
+    /// Commit a begun transaction: each participant is asked to prepare its branch. The answer is [`Event::Ended`].
     Commit {
-        /// Names the command.
+        /// Number of the command.
         command: CommandId,
-        /// Which transaction. This node coordinates it.
+        /// The transaction, which this node coordinates.
         transaction: TransactionId,
-        /// What each participant is to do; only applications read it. This node may be among them.
+        /// The work of each participant, which only applications interpret. This node may be a participant.
         branches: BTreeMap<NodeId, Bytes>,
     },
-    /// Have a transaction aborted that is not decided yet. Answered by [`Event::Ended`].
+    /// Abort a transaction that is not decided yet. The answer is [`Event::Ended`].
     Abort {
-        /// Names the command.
+        /// Number of the command.
         command: CommandId,
-        /// Which transaction. This node coordinates it.
+        /// The transaction, which this node coordinates.
         transaction: TransactionId,
     },
-    /// Say what became of a transaction that this node coordinates. Answered by [`Event::Known`].
+    /// Ask for the outcome of a transaction that this node coordinates. The answer is [`Event::Known`].
     Query {
-        /// Names the command.
+        /// Number of the command.
         command: CommandId,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// Work for a transaction goes on at this node, a participant, ahead of its prepare. When no prepare comes within
-    /// `begin_timeout` the branch is aborted with [`Request::Abort`].
+    /// Work for a transaction has begun at this node, a participant, before its prepare. If no prepare arrives within
+    /// `begin_timeout`, the branch is aborted with [`Request::Abort`].
     Enlist {
-        /// Names the command.
+        /// Number of the command.
         command: CommandId,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// A node will not come back with what its disk held: an operator says so, of a node that is no member at present. Commits no
-    /// longer wait for it, its ended transactions are forgotten, and nothing that it says is heard by this node, now or after
-    /// a restart. What is in doubt here stays so until its coordinator or another participant tells the decision. Answered by
-    /// [`Event::Forgotten`].
+    /// A node will not come back with the data of its disk. An operator states this of a node that is not a member at
+    /// present. Commits no longer wait for it, its ended transactions are forgotten, and this node ignores all its
+    /// messages, even after a restart. A transaction in doubt here stays in doubt until its coordinator or another
+    /// participant tells the decision. The answer is [`Event::Forgotten`].
     Forget {
-        /// Names the command.
+        /// Number of the command.
         command: CommandId,
         /// The node.
         node: NodeId,
@@ -66,7 +66,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The name it was given.
+    /// Number of the command.
     pub fn id(&self) -> CommandId {
         match self {
             Self::Begin { command }
@@ -79,150 +79,152 @@ impl Command {
     }
 }
 
-/// What the application is told.
+/// Event for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// Participant: the branches that were in doubt when this node stopped have their locks again. Nothing else of the
-    /// application may be served before. Told once a start, also when there was no such branch.
+    /// Participant: the branches that were in doubt when this node stopped have their locks again. The application must
+    /// serve nothing else before. Emitted once in each start, even without such a branch.
     Recovered {
-        /// The branches that the application failed to recover. They are asked for again, and others are served meanwhile: the
-        /// application keeps them from what these branches hold, as it knows from their payloads.
+        /// The branches that the application failed to recover. It is asked for them again, and serves others
+        /// meanwhile. It must protect what these branches hold, which it knows from their payloads.
         without: BTreeSet<TransactionId>,
     },
-    /// Coordinator: the transaction has a name.
+    /// Coordinator: the transaction has begun.
     Begun {
         /// The command.
         command: CommandId,
-        /// The name.
+        /// Id of the transaction.
         transaction: TransactionId,
     },
-    /// The command was not taken. Nothing has changed.
+    /// The command was refused. Nothing has changed.
     Refused {
         /// The command.
         command: CommandId,
-        /// Why.
+        /// Reason of the refusal.
         reason: RefuseReason,
     },
-    /// Coordinator: the outcome. It stands, whatever happens from now on.
+    /// Coordinator: the outcome of a transaction. It is final.
     Ended {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// What became of it.
+        /// The outcome.
         outcome: Outcome,
     },
-    /// Coordinator: every participant has committed, and said so.
+    /// Coordinator: every participant has committed and acknowledged it.
     Finished {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// Coordinator: a participant that must commit had no record of its branch. It has forgotten it after committing, its data
-    /// were put back to an earlier state, or an operator has given it up.
+    /// Coordinator: a participant that must commit has no record of its branch. It forgot the branch after committing,
+    /// its data were set back to an earlier state, or an operator gave it up.
     BranchForgotten {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
         /// The participant.
         participant: NodeId,
     },
-    /// Coordinator: answers a query.
+    /// Coordinator: the answer to a query.
     Known {
         /// The command.
         command: CommandId,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// What is known.
+        /// The coordinator's knowledge.
         knowledge: Knowledge,
     },
-    /// A transaction has been in doubt for `report_after`: a participant that voted yes has no decision, or a coordinator that
-    /// left the decision to the only participant has no answer. Told once a start for each.
+    /// A transaction has been in doubt for `report_after`: a participant that voted yes has no decision, or a
+    /// coordinator that left the decision to the only participant has no answer. Emitted once in each start for each
+    /// transaction.
     InDoubt {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// For how long, as far as this start knows.
+        /// Time in doubt, as far as this start knows.
         age: Duration,
     },
-    /// Coordinator: participants of a committed transaction have not acknowledged it for `report_after`. They are told again and
-    /// again; nothing else waits for them. Told once a start for each. The way out, for a node that is gone for good, is
-    /// [`Command::Forget`].
+    /// Coordinator: participants of a committed transaction have not acknowledged it for `report_after`. They are told
+    /// again and again, and nothing else waits for them. Emitted once in each start for each transaction. For a node
+    /// that is gone for good, [`Command::Forget`] ends it.
     Unacknowledged {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// Who is silent.
+        /// The participants that have not acknowledged.
         participants: BTreeSet<NodeId>,
-        /// Since the decision, as far as this start knows.
+        /// Time since the decision, as far as this start knows.
         age: Duration,
     },
-    /// Participant: the application has not done what it was asked for `report_after`: it fails, or does not answer. It is asked
-    /// again and again; only this branch waits for it. Told once for each request.
+    /// Participant: the application has not carried out a request for `report_after`, because it fails or does not
+    /// answer. It is asked again and again; only this branch waits for it. Emitted once for each request.
     RequestOverdue {
-        /// What it was asked.
+        /// Kind of the request.
         request: RequestKind,
-        /// Of which transaction.
+        /// Its transaction.
         transaction: TransactionId,
-        /// Since it was asked first, as far as this start knows.
+        /// Time since it was first asked, as far as this start knows.
         age: Duration,
-        /// How often it answered that it failed.
+        /// Number of times that it answered with a failure.
         failures: u32,
     },
-    /// Participant: branches are not taken now, and why. Told when the reason is another than the last time, or a branch was
-    /// taken since.
+    /// Participant: branches are not accepted now. Emitted when the reason changes, or again after a branch was
+    /// accepted.
     Unready {
-        /// Whose branch was the first.
+        /// The coordinator of the first refused branch.
         coordinator: NodeId,
-        /// Why.
+        /// The reason.
         why: Unready,
     },
-    /// The node is given up, durably: answers [`Command::Forget`].
+    /// The node is given up, durably: the answer to [`Command::Forget`].
     Forgotten {
         /// The command.
         command: CommandId,
         /// The node.
         node: NodeId,
     },
-    /// Participant: the decision is applied here and never asked for again; the application may forget that it applied it.
+    /// Participant: the decision is applied here and is never asked for again. The application may forget that it
+    /// applied it.
     Settled {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
         /// The decision.
         decision: Decision,
     },
 }
 
-/// What became of a transaction.
+/// Outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// All of it happens, at every participant.
+    /// Every participant commits.
     Committed,
-    /// No participant wrote anything. Nothing is recorded of such a transaction: when asked for later it counts as aborted, which
-    /// is as true.
+    /// No participant wrote anything. Such a transaction is not recorded: a later query reports it as aborted, which is
+    /// equally true.
     ReadOnly,
-    /// None of it happens.
+    /// Every participant aborts.
     Aborted(AbortReason),
 }
 
-/// Why a transaction was aborted.
+/// Reason why a transaction was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AbortReason {
     /// The application asked for it.
     Asked,
-    /// No commit was asked for within `begin_timeout`.
+    /// Its commit was not asked for within `begin_timeout`.
     Idle,
-    /// Not every vote came within `vote_timeout`, and the missing participants said nothing.
+    /// Not every vote arrived within `vote_timeout`, and the missing participants gave no reason.
     TimedOut,
-    /// Not every vote came within `vote_timeout`: this participant said why it did not take its branch.
+    /// Not every vote arrived within `vote_timeout`. This participant gave a reason why it did not accept its branch.
     Unready(NodeId, Unready),
     /// This participant voted no.
     Refused(NodeId),
-    /// The decision certainly could not be written, and nobody was told it.
+    /// The decision certainly could not be written, and no participant was told it.
     NotWritten,
 }
 
-/// What a coordinator knows of one of its transactions.
+/// A coordinator's knowledge of one of its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Knowledge {
     /// It is not decided yet.
     Undecided,
-    /// The decision was left to the only participant, whose answer has not come: it may be either.
+    /// The decision was left to the only participant, whose answer has not arrived: it may be either.
     InDoubt,
     /// It is committed.
     Committed,
@@ -232,31 +234,31 @@ pub enum Knowledge {
     Forgotten,
 }
 
-/// Why a command was not taken.
+/// Reason why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RefuseReason {
-    /// This node's incarnation is not known by its peers, or not any more: it may have forgotten its decisions.
+    /// This node's incarnation is not known to its peers, or no longer: it may have forgotten its decisions.
     NotIntroduced,
-    /// Too many transactions, payload bytes or untold events are in flight.
+    /// Too many transactions, payload bytes or waiting events are in flight.
     Overloaded,
     /// The disk's reserve is used up.
     StorageLow,
-    /// The log is so far behind that nothing new is taken on (`journal_bytes_max`).
+    /// The log is so far behind that no new work is accepted (`journal_bytes_max`).
     LogBehind,
-    /// This node, a participant, takes no branch now.
+    /// This node, a participant, accepts no branch now.
     Unready(Unready),
     /// An operator has given up this participant.
     ParticipantForgotten(NodeId),
-    /// The node is a member at present, or this node itself: it is not gone.
+    /// The node is a member at present, or is this node itself: it is not gone.
     StillMember,
     /// Another node coordinates it.
     NotCoordinator,
-    /// It is not known as one that waits for this: never begun, decided, or ended.
+    /// The transaction does not wait for this command: it was never begun, or is decided or ended.
     NotBegun,
-    /// It is decided, or about to be.
+    /// The transaction is decided, or about to be.
     AlreadyDeciding,
-    /// No participant, or more than `participants_max`.
+    /// There is no participant, or more than `participants_max`.
     Participants,
     /// A branch is longer than `payload_bytes_max`.
     TooLarge,
@@ -264,56 +266,60 @@ pub enum RefuseReason {
     Halted,
 }
 
-/// What only the application can do: the part of the resource manager. Each is asked again until it is answered: under the same
-/// ticket when no answer came within `request_timeout`, under another when the answer was [`Answer::Failed`] or the node was
-/// started again. So each must be idempotent under its transaction, and three rules hold for whoever does several at a time:
+/// Work that only the application can do: the role of the resource manager. Each request is repeated until it is
+/// answered: under the same ticket if no answer arrived within `request_timeout`, under a new ticket if the answer was
+/// [`Answer::Failed`] or the node restarted. So each request must be idempotent for its transaction. An application
+/// that carries out several at a time must follow three rules:
 ///
-/// 1. A ticket that comes again is the same request. One that was answered, or is being carried out, is not begun again.
-/// 2. Of one transaction, a request is not begun once a later one of it was begun. So no `Prepare` comes behind its `Abort`.
-/// 3. Nothing of a transaction is begun once its [`Event::Settled`] was told.
+/// 1. A ticket that comes again is the same request. If it was answered or is being carried out, it is not begun again.
+/// 2. Once a later request of a transaction was begun, an earlier one is not begun. So no `Prepare` comes after its
+///    `Abort`.
+/// 3. Nothing of a transaction is begun after its [`Event::Settled`].
 #[doc(alias = "resource manager")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Do the branch and make it ready for either decision, whatever happens to this node, and keep its locks.
-    /// Answered with [`Answer::Voted`].
+    /// Do the work of the branch and make it ready for either decision, whatever happens to this node, and keep its
+    /// locks. The answer is [`Answer::Voted`].
     Prepare {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// What to do.
+        /// The work.
         payload: Bytes,
     },
-    /// The branch was prepared before this node stopped, and is in doubt: take its locks again. Answered with [`Answer::Done`].
-    /// When the application had carried out the decision already there is nothing to take: the same decision comes again.
-    /// Comes ahead of new branches; a prepared branch that is not named before [`Event::Recovered`] never voted and is
-    /// to be aborted. No new branch comes before all of these are answered. An application that answers [`Answer::Failed`] is asked
-    /// again, and others are served meanwhile: it keeps them from what this branch holds.
+    /// The branch was prepared before this node stopped, and is in doubt: take its locks again. The answer is
+    /// [`Answer::Done`]. If the application had already carried out the decision, there is nothing to take, and the
+    /// same decision comes again. These requests come before new branches, and no new branch comes before all of them
+    /// are answered. A prepared branch that is not named before [`Event::Recovered`] never voted and must be aborted.
+    /// An application that answers [`Answer::Failed`] is asked again and serves others meanwhile; it must protect what
+    /// this branch holds.
     Recover {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// What it was to do.
+        /// The work of the branch.
         payload: Bytes,
     },
-    /// Commit the prepared branch, durably, and let go of its locks. Answered with [`Answer::Done`].
+    /// Commit the prepared branch durably and release its locks. The answer is [`Answer::Done`].
     Commit {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// Abort the branch, whatever has been done of it, and let go of its locks. May come while [`Request::Prepare`] is under way,
-    /// whose answer is not waited for then. Answered with [`Answer::Done`].
+    /// Abort the branch, whatever has been done of it, and release its locks. May come while [`Request::Prepare`] is
+    /// being carried out; the answer of the latter then no longer counts. The answer is [`Answer::Done`].
     Abort {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// Do the branch and commit it at once: this is the only participant. Answered with [`Answer::Decided`].
+    /// Do the work of the branch and commit it at once: this is the only participant. The answer is
+    /// [`Answer::Decided`].
     CommitOnePhase {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// What to do.
+        /// The work.
         payload: Bytes,
     },
 }
 
-/// Which [`Request`] it is.
+/// Kind of a [`Request`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "they are described at `Request`")]
 pub enum RequestKind {
@@ -325,7 +331,7 @@ pub enum RequestKind {
 }
 
 impl Request {
-    /// Which it is.
+    /// Kind of this request.
     pub fn kind(&self) -> RequestKind {
         match self {
             Self::Prepare { .. } => RequestKind::Prepare,
@@ -336,7 +342,7 @@ impl Request {
         }
     }
 
-    /// Which transaction it is about.
+    /// The transaction of this request.
     pub fn transaction(&self) -> TransactionId {
         match self {
             Self::Prepare { transaction, .. }
@@ -348,16 +354,16 @@ impl Request {
     }
 }
 
-/// What became of a request.
+/// The application's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// To [`Request::Prepare`]. After `No` and `ReadOnly` nothing of the branch is left.
+    /// To [`Request::Prepare`]. After `No` and `ReadOnly` the branch must have left no trace.
     Voted(Vote),
-    /// To [`Request::Recover`], [`Request::Commit`] and [`Request::Abort`]: done.
+    /// To [`Request::Recover`], [`Request::Commit`] and [`Request::Abort`]: it is done.
     Done,
-    /// To [`Request::CommitOnePhase`]: this is what was done.
+    /// To [`Request::CommitOnePhase`]: this decision was carried out.
     Decided(Decision),
-    /// Nothing is known of what was done. It is asked again after a while.
+    /// It is unknown what was done. The request is repeated after a while.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! The laws of a node's own state, checked at length.
+//! The laws of a node's own state, checked thoroughly.
 
 use std::collections::{BTreeMap, BTreeSet};
 

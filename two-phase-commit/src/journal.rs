@@ -1,7 +1,8 @@
-//! What is written, and what happens once it is durable.
+//! Writes, and the actions that follow once they are durable.
 //!
-//! Records that need no sync of their own (an End, the outcome of an aborted branch) wait for one that does, or for
-//! `lazy_delay`. So a commit costs the writes that presumed abort is known for: one at the coordinator, two at each writer.
+//! Records that need no sync of their own (an End, the outcome of an aborted branch) wait for a record that needs one,
+//! or for `lazy_delay`. So a commit costs only the writes that presumed abort needs: one at the coordinator, and two at
+//! each writer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,42 +18,42 @@ use crate::{AbortReason, Event, TransactionId, TransactionNumber, TwoPhaseCommit
 /// Writes that are not durable yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
-    /// The key of the next record. Above every key that is in use.
+    /// The key of the next record, above every key in use.
     pub(crate) next_key: u64,
     /// The id of the next checkpoint.
     pub(crate) next_checkpoint: u64,
     /// The write that ends the newest checkpoint.
     pub(crate) checkpoint: Ticket,
-    /// The state record differs from what was written last.
+    /// True if the state record has changed since it was last written.
     pub(crate) is_state_dirty: bool,
-    /// What these coordinators said of themselves differs from what was written last. It goes with the next write.
+    /// The coordinators whose stamps have changed since they were last written. They go with the next write.
     pub(crate) news_of: BTreeSet<NodeId>,
-    /// Waits for a write that needs a sync.
+    /// Operations that wait for a write that needs a sync.
     pub(crate) lazy: Vec<(Operation, Option<Awaited>)>,
     pub(crate) lazy_bytes: usize,
-    /// Given to the outbox and not durable, oldest first.
+    /// Operations given to the outbox that are not durable yet, oldest first.
     pub(crate) unsettled: VecDeque<(Ticket, Operation)>,
     pub(crate) unsettled_bytes: usize,
-    /// What happens then, oldest first.
+    /// The actions that follow once these writes are durable, oldest first.
     pub(crate) awaited: VecDeque<(Ticket, Awaited)>,
 }
 
 impl Journal {
-    /// What waits for the log, in bytes.
+    /// Number of bytes that wait for the log.
     pub(crate) fn bytes(&self) -> usize {
         self.lazy_bytes + self.unsettled_bytes
     }
 }
 
 impl TwoPhaseCommit {
-    /// A place for a new record.
+    /// A key for a new record.
     pub(crate) fn new_key(&mut self) -> u64 {
         let key = self.journal.next_key;
         self.journal.next_key += 1;
         key
     }
 
-    /// Writes a record, and with it all that waits.
+    /// Writes a record, together with all waiting ones.
     pub(crate) fn write(&mut self, key: u64, record: &Record, awaited: Option<Awaited>) -> Ticket {
         self.add(Operation::Journal { key, bytes: record.encode() }, awaited);
         self.flush()
@@ -64,19 +65,19 @@ impl TwoPhaseCommit {
         self.arm_lazy();
     }
 
-    /// Takes a record out with the next write, or after a while.
+    /// Erases a record with the next write, or after a while.
     pub(crate) fn erase_lazily(&mut self, key: u64, awaited: Option<Awaited>) {
         self.add(Operation::Journal { key, bytes: Bytes::new() }, awaited);
         self.arm_lazy();
     }
 
-    /// The state record changed: it goes with the next write, or after a while.
+    /// Writes the changed state record with the next write, or after a while.
     pub(crate) fn write_state_lazily(&mut self) {
         self.journal.is_state_dirty = true;
         self.arm_lazy();
     }
 
-    /// What a coordinator said of itself changed: it goes with the next write.
+    /// Writes a coordinator's changed stamp with the next write.
     pub(crate) fn write_known(&mut self, coordinator: NodeId) {
         if self.journal.news_of.contains(&coordinator) {
             return;
@@ -89,7 +90,7 @@ impl TwoPhaseCommit {
         self.journal.news_of.insert(coordinator);
     }
 
-    /// Hands over all that waits, and gives the write that covers everything so far.
+    /// Gives all waiting operations to the outbox, and returns the write that covers everything so far.
     pub(crate) fn flush(&mut self) -> Ticket {
         self.timers.cancel(Timer::Lazy);
         let lazy = std::mem::take(&mut self.journal.lazy);
@@ -114,7 +115,7 @@ impl TwoPhaseCommit {
         ticket
     }
 
-    /// This write is durable: what waited for it happens.
+    /// A write is durable: carries out the actions that waited for it.
     pub(crate) fn on_persisted(&mut self, ticket: Ticket) {
         self.outbox.persisted(ticket);
         while let Some((ticket, operation)) = self.journal.unsettled.front()
@@ -137,8 +138,9 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// A write that was certainly not done is done again after a while; what would have been decided or voted by it is not, and
-    /// nobody was told of it. After any other failure nothing is known of the disk, so nothing is said.
+    /// A write failed. If it was certainly not written, it is repeated after a while, except for the decisions and
+    /// votes in it: these are taken back, because no other node was told them. After any other failure the state of the
+    /// disk is unknown, and the group halts.
     pub(crate) fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
         if failure != PersistFailure::NotWritten {
             self.halt(HaltReason::LogFailed(failure));
@@ -152,7 +154,7 @@ impl TwoPhaseCommit {
         let (unsettled, awaited) =
             (std::mem::take(&mut self.journal.unsettled), std::mem::take(&mut self.journal.awaited));
         let withdrawn: BTreeSet<u64> = awaited.iter().filter_map(|(_, effect)| self.binding_key(*effect)).collect();
-        // What was one write stays one.
+        // Operations of one write stay in one write.
         let is_withdrawn =
             |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if withdrawn.contains(key));
         let mut writes: BTreeMap<Ticket, Vec<Operation>> = BTreeMap::new();
@@ -162,7 +164,7 @@ impl TwoPhaseCommit {
         for operations in writes.into_values() {
             self.persist(operations);
         }
-        // They may be more than one write now: what waits for any of them waits for all.
+        // There may be several writes now. Outputs that waited for one of them wait for all.
         let covered = self.outbox.newest_write();
         self.outbox.rebind_held(covered);
         for waits in [&mut self.epoch_ticket, &mut self.journal.checkpoint] {
@@ -181,7 +183,7 @@ impl TwoPhaseCommit {
         Err(Ignored::LogRefuses)
     }
 
-    /// Writes everything that counts anew, so that what was written before may go.
+    /// Writes every record that counts again, so that all earlier ones may be removed.
     pub(crate) fn checkpoint(&mut self) {
         if !self.outbox.is_durable(self.journal.checkpoint) {
             return;
@@ -197,7 +199,7 @@ impl TwoPhaseCommit {
         self.journal.checkpoint = self.persist(vec![state, Operation::CheckpointDone { id }]);
     }
 
-    /// Every record that counts, and its key.
+    /// Every record that counts, with its key.
     pub(crate) fn records(&self) -> Vec<(u64, Record)> {
         let of_stage = |(number, it): (&TransactionNumber, &Coordinated)| {
             let number = *number;
@@ -238,14 +240,14 @@ impl TwoPhaseCommit {
         records
     }
 
-    /// Whether the newest record of a place is durable.
+    /// True if the newest record with this key is durable.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_on_disk(&self, place: u64) -> bool {
         let is_of_it = |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if *key == place);
         if self.journal.lazy.iter().any(|(operation, _)| is_of_it(operation)) {
             return false;
         }
-        // What stands between the two marks of a checkpoint is a copy of what is durable or comes before it.
+        // Records between the two marks of a checkpoint are copies of records that are durable or come before it.
         let mut is_copy = false;
         for (_, operation) in self.journal.unsettled.iter().rev() {
             match operation {
@@ -265,7 +267,7 @@ impl TwoPhaseCommit {
         self.journal.lazy.push((operation, awaited));
     }
 
-    /// What waits goes first when this does not fit the same write. The state record always does.
+    /// Flushes the waiting operations first if `bytes` more do not fit the same write. The state record always fits.
     fn make_room(&mut self, bytes: usize) {
         if self.journal.lazy_bytes + bytes + STATE_WEIGHT > self.config.settings().write_bytes_max {
             self.flush();
@@ -285,7 +287,8 @@ impl TwoPhaseCommit {
         ticket
     }
 
-    /// The record that would bind this node, and must not be written any more once what it says is taken back.
+    /// Key of the record that would bind this node, and that must not be written once the action behind it is taken
+    /// back.
     fn binding_key(&self, effect: Awaited) -> Option<u64> {
         match effect {
             Awaited::Decided(number) | Awaited::Delegated(number) => match &self.coordinated.get(&number)?.stage {
@@ -297,7 +300,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// A decision that certainly was not written is none.
+    /// A decision that was certainly not written is taken back.
     fn undecide(&mut self, number: TransactionNumber) {
         let told = match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Deciding { writers, .. }) => writers.clone(),
@@ -307,7 +310,7 @@ impl TwoPhaseCommit {
         self.abort_transaction(number, AbortReason::NotWritten, &told);
     }
 
-    /// A vote that certainly was not written is a no.
+    /// A vote that was certainly not written becomes a no.
     fn unprepare(&mut self, transaction: TransactionId) {
         let Some(branch) = self.branches.get_mut(&transaction) else { return };
         branch.key = None;
@@ -319,14 +322,14 @@ impl TwoPhaseCommit {
 }
 
 impl Known {
-    /// What it said of itself, and where that stands.
+    /// The record of the stamp, with its key.
     fn record(&self, coordinator: NodeId) -> (u64, Record) {
         let key = self.key.expect("given a place when it is to be written first");
         (key, Record::Known { coordinator, stamp: self.stamp, is_forgotten: self.is_forgotten })
     }
 }
 
-/// About what an operation takes beside its bytes, as [`Operation::weight`] has it.
+/// Approximate size of an operation beside its bytes, as in [`Operation::weight`].
 const OPERATION_WEIGHT: usize = 64;
 const KNOWN_WEIGHT: usize = OPERATION_WEIGHT + KNOWN_BYTES;
 const STATE_WEIGHT: usize = OPERATION_WEIGHT + STATE_BYTES;

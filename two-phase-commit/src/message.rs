@@ -1,12 +1,12 @@
-//! What nodes say to each other.
+//! Messages between the nodes of a group.
 //!
 //! | Message | from | to | answered by |
 //! | --- | --- | --- | --- |
 //! | [`Prepare`] | coordinator | participant | [`Message::Vote`], once the vote is durable; [`Message::Unready`] |
-//! | [`Message::Vote`] | participant | coordinator | [`Decide`], when it is known; else silence |
-//! | [`Decide`] | coordinator | participant | [`Message::Acknowledge`] of a commit, once it is durable; silence of an abort |
+//! | [`Message::Vote`] | participant | coordinator | [`Decide`], once it is known; otherwise nothing |
+//! | [`Decide`] | coordinator | participant | [`Message::Acknowledge`] of a commit, once it is durable; nothing for an abort |
 //! | [`Message::Acknowledge`] | participant | coordinator | nothing |
-//! | [`Message::Inquire`] | participant in doubt | coordinator, then all participants | [`Decide`] or [`Message::Presume`] of the coordinator, [`Message::Outcome`] of a participant that knows; else silence |
+//! | [`Message::Inquire`] | participant in doubt | coordinator, then all participants | [`Decide`] or [`Message::Presume`] from the coordinator, [`Message::Outcome`] from a participant that knows; otherwise nothing |
 //! | [`CommitOnePhase`] | coordinator | the only participant | [`Message::Outcome`], once it is durable; [`Message::Unready`] |
 //! | [`Message::InquireFinished`] | participant | coordinator | [`Finished`] |
 //! | [`Message::Unready`] | participant | coordinator | nothing |
@@ -17,8 +17,8 @@
 //!                          (write, 1)              (write, 2)                (write, 3)              (End, no sync)
 //! ```
 //!
-//! An abort needs no write and no acknowledgement: who asks for a transaction that its coordinator does not know is told that it
-//! is aborted (presumed abort: Mohan, Lindsay, Obermarck, TODS 1986, §4.1).
+//! An abort needs no write and no acknowledgement: a node that asks for a transaction that its coordinator does not
+//! know is told that it is aborted (presumed abort: Mohan, Lindsay, Obermarck, TODS 1986, §4.1).
 
 use std::collections::BTreeSet;
 
@@ -28,65 +28,65 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
-/// What nodes of a group say to each other.
+/// A message between nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// See [`Prepare`].
     Prepare(Prepare),
-    /// A participant's vote. Yes is durable.
+    /// A participant's vote. A yes is durable.
     Vote {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
         /// The vote.
         vote: Vote,
     },
     /// See [`Decide`].
     Decide(Decide),
-    /// A participant has committed, durably.
+    /// A participant has committed durably.
     Acknowledge {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// How it came to that.
+        /// How the participant came to acknowledge it.
         how: Acknowledgement,
     },
-    /// Asks what was decided. Sent by participants that voted yes and hear nothing.
+    /// Asks for the decision. Participants send it that voted yes and hear nothing.
     Inquire {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// The coordinator knows nothing of a transaction, so it is aborted for who is in doubt about it. Who knows it to be
-    /// committed has asked before that and pays no heed.
+    /// The coordinator does not know the transaction, so it is aborted for a participant in doubt. A participant that
+    /// knows that it is committed sent its question before, and ignores this.
     Presume {
-        /// Who answers, and in which epoch.
+        /// Stamp of the coordinator.
         stamp: Stamp,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// What a participant durably knows to be decided: told to other participants that ask, and to the coordinator that left
+    /// A decision that a participant knows durably, for other participants that ask, and for the coordinator that left
     /// the decision to it.
     Outcome {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
         /// The decision.
         decision: Decision,
     },
     /// See [`CommitOnePhase`].
     CommitOnePhase(CommitOnePhase),
-    /// Asks how far the coordinator's transactions are finished, so that outcomes need not be kept.
+    /// Asks which transactions of the coordinator are finished, so that their outcomes need not be kept.
     InquireFinished,
     /// See [`Finished`].
     Finished(Finished),
-    /// A participant does not take a branch now. It has not voted.
+    /// A participant does not accept a branch now. It has not voted.
     Unready {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// Why.
+        /// The reason.
         why: Unready,
     },
 }
 
 impl Message {
-    /// What only a coordinator sends: about which of its transactions, and its stamp.
+    /// For messages that only a coordinator sends: the transaction, if there is one, and the stamp.
     pub(crate) fn of_coordinator(&self) -> Option<(Option<TransactionId>, Stamp)> {
         match self {
             Self::Prepare(prepare) => Some((Some(prepare.transaction), prepare.stamp)),
@@ -104,63 +104,64 @@ impl Message {
     }
 }
 
-/// What every message of a coordinator bears. One of an older epoch than the receiver knows is not heard.
+/// State of a coordinator, in every message that it sends as one. A receiver that knows a newer epoch ignores the
+/// message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// The coordinator's present epoch.
     pub epoch: Epoch,
-    /// All its transactions below are finished and durably forgotten: nobody will be asked about them again.
+    /// All its transactions below this number are finished and durably forgotten: no node will ask about them again.
     pub finished_below: TransactionNumber,
 }
 
 /// Asks a participant to prepare its branch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prepare {
-    /// Who asks.
+    /// Stamp of the coordinator.
     pub stamp: Stamp,
-    /// Which transaction.
+    /// The transaction.
     pub transaction: TransactionId,
-    /// Everybody who takes part, so that they can ask each other.
+    /// All participants, so that they can ask each other.
     pub participants: BTreeSet<NodeId>,
-    /// What to do.
+    /// The work of the branch.
     pub payload: Bytes,
 }
 
-/// Tells what the coordinator decided. A commit is durable.
+/// Tells the coordinator's decision. A commit is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Decide {
-    /// Who decided.
+    /// Stamp of the coordinator.
     pub stamp: Stamp,
-    /// Which transaction.
+    /// The transaction.
     pub transaction: TransactionId,
     /// The decision.
     pub decision: Decision,
 }
 
-/// Leaves the decision to the only participant. That it was left is durable.
+/// Leaves the decision to the only participant. The delegation is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CommitOnePhase {
-    /// Who asks.
+    /// Stamp of the coordinator.
     pub stamp: Stamp,
-    /// Which transaction.
+    /// The transaction.
     pub transaction: TransactionId,
-    /// What to do.
+    /// The work of the branch.
     pub payload: Bytes,
 }
 
-/// Tells which of the coordinator's transactions are finished. Transactions end in another order than they begin: one that takes
-/// long keeps nobody from forgetting those behind it.
+/// Tells which transactions of the coordinator are finished. Transactions do not end in the order in which they begin,
+/// and with this message one long transaction does not prevent participants from forgetting later ones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Finished {
-    /// Who tells it.
+    /// Stamp of the coordinator.
     pub stamp: Stamp,
-    /// All its transactions below are finished and durably forgotten, except those named next.
+    /// All its transactions below this number are finished and durably forgotten, except `unfinished`.
     pub until: TransactionNumber,
-    /// The transactions below `until` that are not finished. At most as many as it coordinates at a time.
+    /// The transactions below `until` that are not finished; at most as many as it coordinates at a time.
     pub unfinished: BTreeSet<TransactionNumber>,
 }
 
-/// How a participant came to acknowledge a commit. All of them let the coordinator forget.
+/// How a participant came to acknowledge a commit. After each of them the coordinator may forget the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Acknowledgement {
     /// It has just committed.
@@ -171,69 +172,69 @@ pub enum Acknowledgement {
     Forgotten,
 }
 
-/// The small section of a message. Variants are only appended, and a variant's fields never change.
+/// The small section of a message. Variants are only appended, and the fields of a variant never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Small {
-    /// The payload is the raw section.
+    /// See [`Message::Prepare`]; the payload is the raw section.
     Prepare {
-        /// Who asks.
+        /// Stamp of the coordinator.
         stamp: Stamp,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// Everybody who takes part.
+        /// All participants.
         participants: BTreeSet<NodeId>,
     },
-    /// All of it.
+    /// See [`Message::Vote`].
     Vote {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
         /// The vote.
         vote: Vote,
     },
-    /// All of it.
+    /// See [`Message::Decide`].
     Decide(Decide),
-    /// All of it.
+    /// See [`Message::Acknowledge`].
     Acknowledge {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// How it came to that.
+        /// How the participant came to acknowledge it.
         how: Acknowledgement,
     },
-    /// All of it.
+    /// See [`Message::Inquire`].
     Inquire {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// All of it.
+    /// See [`Message::Presume`].
     Presume {
-        /// Who answers.
+        /// Stamp of the coordinator.
         stamp: Stamp,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// All of it.
+    /// See [`Message::Outcome`].
     Outcome {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
         /// The decision.
         decision: Decision,
     },
-    /// The payload is the raw section.
+    /// See [`Message::CommitOnePhase`]; the payload is the raw section.
     CommitOnePhase {
-        /// Who asks.
+        /// Stamp of the coordinator.
         stamp: Stamp,
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
     },
-    /// All of it.
+    /// See [`Message::InquireFinished`].
     InquireFinished,
-    /// All of it.
+    /// See [`Message::Finished`].
     Finished(Finished),
-    /// All of it.
+    /// See [`Message::Unready`].
     Unready {
-        /// Which transaction.
+        /// The transaction.
         transaction: TransactionId,
-        /// Why.
+        /// The reason.
         why: Unready,
     },
 }

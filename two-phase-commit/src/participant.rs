@@ -1,4 +1,4 @@
-//! The participant: it votes, stays in doubt until it is told the decision, and has it applied.
+//! The participant: it votes, stays in doubt until it learns the decision, and has the decision applied.
 //!
 //! ```text
 //!            Prepare              yes             durable            Commit              applied, durable
@@ -7,8 +7,8 @@
 //!     └───────────────────┴──────────────┴────────────────────┴──────────► Aborting ─────────► tombstone
 //! ```
 //!
-//! A tombstone stays until the coordinator says that the transaction is finished. It answers what is sent again, and refuses a
-//! prepare that comes behind the decision.
+//! A tombstone stays until the coordinator reports the transaction as finished. It answers repeated messages, and
+//! refuses a prepare that arrives after the decision.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ impl TwoPhaseCommit {
 
     pub(crate) fn on_prepare(&mut self, prepare: Prepare) -> Result<(), Ignored> {
         let Prepare { stamp, transaction, participants, payload } = prepare;
-        // An older epoch's undecided transactions are aborted.
+        // Undecided transactions of an older epoch are aborted.
         if transaction.number.epoch != stamp.epoch {
             return Err(Ignored::OldEpoch);
         }
@@ -89,7 +89,7 @@ impl TwoPhaseCommit {
                 self.tell_outcome(transaction.coordinator, transaction, decision);
                 return Ok(());
             }
-            // It was enlisted, and given up before it was asked.
+            // The branch was enlisted, and given up before it was asked to prepare.
             Some(BranchEnd::Abandoned | BranchEnd::ReadOnly) => {
                 self.tell_outcome(transaction.coordinator, transaction, Decision::Abort);
                 return Ok(());
@@ -104,7 +104,7 @@ impl TwoPhaseCommit {
             return self.refuse(transaction.coordinator, Some(transaction), why);
         }
         if is_too_large {
-            // It will never be done, and nobody else may say so: the decision is this node's.
+            // It will never be accepted, and no other node may decide: the decision was left to this node.
             self.decline(transaction);
             return Ok(());
         }
@@ -152,7 +152,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// The coordinator knows nothing of it, and so will never commit it.
+    /// Handles the coordinator's statement that it does not know the transaction, and so will never commit it.
     pub(crate) fn on_presume(&mut self, transaction: TransactionId) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
         match self.branches.get(&transaction).map(|branch| branch.stage) {
@@ -164,8 +164,8 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Another participant is in doubt. It is told what the coordinator said here, and nothing that this node only concludes
-    /// (cooperative termination: Bernstein, Hadzilacos, Goodman 1987, §7.4).
+    /// Handles the question of another participant in doubt. The answer is only what the coordinator told this node,
+    /// not what this node concludes (cooperative termination: Bernstein, Hadzilacos, Goodman 1987, §7.4).
     pub(crate) fn on_peer_inquire(&mut self, from: NodeId, transaction: TransactionId) -> Result<(), Ignored> {
         let stage = self.branches.get(&transaction).map(|branch| branch.stage);
         let end = self.tombstones.get(&transaction).map(|tombstone| tombstone.end);
@@ -179,7 +179,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// Another participant was told the decision.
+    /// Handles a decision from another participant that knows it.
     pub(crate) fn on_peer_outcome(
         &mut self,
         from: NodeId,
@@ -201,7 +201,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// The vote is durable. From now on only a decision ends it.
+    /// The vote is durable. From now on only a decision ends the branch.
     pub(crate) fn on_prepared(&mut self, transaction: TransactionId) {
         let now = self.now.instant;
         let Some(branch) = self.branches.get_mut(&transaction) else { return };
@@ -211,7 +211,7 @@ impl TwoPhaseCommit {
         branch.stage = BranchStage::Prepared;
         branch.since = now;
         self.send_vote(transaction, Vote::Yes);
-        // The coordinator asks again for a vote that is lost; it is asked only when it could have decided.
+        // If the vote is lost, the coordinator asks again. This node asks only once the coordinator could have decided.
         self.timers.arm(Timer::Branch(transaction), now.after(self.config.settings().vote_timeout));
     }
 
@@ -221,7 +221,7 @@ impl TwoPhaseCommit {
             BranchStage::Enlisted => self.abort_branch(transaction, BranchEnd::Abandoned),
             BranchStage::Prepared if !self.recovering.contains(&transaction) => self.inquire(transaction),
             BranchStage::Prepared if !self.unheard.contains(&transaction) => {
-                // Without its locks it is in doubt all the same, and the decision ends that.
+                // Even without its locks the branch is in doubt, and the decision ends that.
                 self.inquire(transaction);
                 self.on_request_timeout(transaction);
             }
@@ -230,7 +230,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Aborts a branch that is not decided otherwise. Whatever the application is asked about it no longer counts.
+    /// Aborts a branch that is not decided otherwise. An open request to the application no longer counts.
     pub(crate) fn abort_branch(&mut self, transaction: TransactionId, end: BranchEnd) {
         self.change_stage(transaction, BranchStage::Aborting(end));
         self.ask(transaction);
@@ -240,7 +240,7 @@ impl TwoPhaseCommit {
         self.send(transaction.coordinator, Message::Vote { transaction, vote });
     }
 
-    /// Adopts a branch, or goes on with one that was enlisted.
+    /// Adds a branch, or continues one that was enlisted.
     pub(crate) fn add_branch(
         &mut self,
         transaction: TransactionId,
@@ -256,7 +256,7 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Still in doubt: asks the coordinator, and everybody who takes part if that was in vain.
+    /// Still in doubt: asks the coordinator, and all participants if the coordinator does not answer.
     fn inquire(&mut self, transaction: TransactionId) {
         let (now, report_after) = (self.now.instant, self.config.settings().report_after);
         let me = self.config.node();
@@ -303,12 +303,12 @@ impl TwoPhaseCommit {
             self.requests.remove(&ticket);
         }
         self.timers.cancel(Timer::Branch(transaction));
-        // It needs no locks any more but to be let go.
+        // The branch needs its locks only to release them.
         self.recovering.remove(&transaction);
         self.hear_of_recovery(transaction);
     }
 
-    /// The application has carried out this decision; that is written before it is said.
+    /// The application has carried out this decision. It is written before other nodes are told.
     pub(crate) fn settle(&mut self, transaction: TransactionId, decision: Decision) -> Ticket {
         let end = BranchEnd::Decided(decision);
         let key = self.place_of(transaction);
@@ -319,7 +319,7 @@ impl TwoPhaseCommit {
         written
     }
 
-    /// The branch is aborted. If that is lost in a crash, it is aborted again.
+    /// The branch is aborted. If a crash loses this record, it is aborted again.
     pub(crate) fn settle_aborted(&mut self, transaction: TransactionId, end: BranchEnd) {
         let key = self.place_of(transaction);
         self.bury(transaction, end, Some(key));
@@ -338,7 +338,7 @@ impl TwoPhaseCommit {
         self.outbox.send_after(covered, transaction.coordinator, Message::Acknowledge { transaction, how });
     }
 
-    /// Tells a decision once everything that it rests on is durable.
+    /// Tells a decision once every record that it depends on is durable.
     fn tell_outcome(&mut self, to: NodeId, transaction: TransactionId, decision: Decision) {
         let covered = self.flush();
         self.outbox.send_after(covered, to, Message::Outcome { transaction, decision });
@@ -349,10 +349,10 @@ impl TwoPhaseCommit {
         Err(Ignored::Repeated)
     }
 
-    /// The decision was left to this node, which decides against it.
+    /// Aborts a transaction whose decision was left to this node.
     fn decline(&mut self, transaction: TransactionId) {
         if self.branches.contains_key(&transaction) {
-            // The application has begun it. Asked again, this node says what it came to.
+            // The application has begun it. When asked again, this node tells the outcome.
             return self.abort_branch(transaction, BranchEnd::Decided(Decision::Abort));
         }
         let written = self.settle(transaction, Decision::Abort);
@@ -360,12 +360,12 @@ impl TwoPhaseCommit {
         self.outbox.send_after(written, transaction.coordinator, outcome);
     }
 
-    /// The application was told what a branch holds that is in doubt since the start, before it is told how it ends.
+    /// Checks that the application was told what a branch in doubt holds before it is told the branch's end.
     fn check_heard(&self, transaction: TransactionId) -> Result<(), Ignored> {
         if self.unheard.contains(&transaction) { Err(Ignored::Recovering) } else { Ok(()) }
     }
 
-    /// What holds for all new work.
+    /// The checks for all new work.
     fn check_new(&self, transaction: TransactionId, bytes: usize) -> Result<(), Unready> {
         if !self.unheard.is_empty() {
             return Err(Unready::Recovering);

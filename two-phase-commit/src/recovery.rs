@@ -1,4 +1,4 @@
-//! What a node finds when it starts.
+//! Recovery of a node's state at its start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,8 @@ use crate::timers::Timer;
 use crate::{Epoch, Event, TransactionId, TransactionNumber, TwoPhaseCommit};
 
 impl TwoPhaseCommit {
-    /// Takes in what the log held. What was undecided at a coordinator is aborted by not being there.
+    /// Reads the content of the log. Transactions without a decision at a coordinator are aborted, because they have no
+    /// record.
     pub(crate) fn adopt(&mut self, recovery: Recovery) -> Result<(), RecoverError> {
         let has_state = recovery.state.is_some();
         if let Some(bytes) = recovery.state {
@@ -18,7 +19,7 @@ impl TwoPhaseCommit {
         }
         let next_checkpoint = recovery.checkpoint.map_or(Some(0), |id| id.checked_add(1));
         self.journal.next_checkpoint = next_checkpoint.ok_or(RAN_OUT)?;
-        // What a key held before does not count, and the log may say it all the same.
+        // An older record of a key does not count, but the log may still return it.
         let mut newest = BTreeMap::new();
         for record in recovery.journal.into_iter().flatten() {
             let (key, bytes) = record?;
@@ -38,7 +39,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// Raises the epoch, and has those who are in doubt take their locks again before anything else happens.
+    /// Raises the epoch, and asks for the locks of branches in doubt before anything else happens.
     pub(crate) fn begin_epoch(&mut self) -> Result<(), RecoverError> {
         let raised = self.state.epoch.0.checked_add(1);
         self.state.epoch = Epoch(raised.ok_or(RecoverError::Inconsistent("the epoch has run out"))?);

@@ -1,7 +1,8 @@
-//! What the application is asked: once, and again until it answers.
+//! Requests to the application, repeated until it answers.
 //!
-//! A request whose answer does not come within `request_timeout` is made again under the same ticket, later and later. One that failed is
-//! made again under another. Whatever is not done within `report_after` is told once, and the branch alone waits for it.
+//! A request without an answer within `request_timeout` is repeated under the same ticket, at growing intervals. A
+//! request that failed is repeated under a new ticket. A request that is not carried out within `report_after` is
+//! reported once, and only its branch waits for it.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::timers::Timer;
 use crate::{Answer, Event, Request, TransactionId, TwoPhaseCommit, Vote};
 
 impl TwoPhaseCommit {
-    /// Has the application do what the stage wants.
+    /// Asks the application for the work of the current stage.
     pub(crate) fn ask(&mut self, transaction: TransactionId) {
         let Some(request) = self.request_of(transaction) else { return };
         let ticket = self.outbox.request(request);
@@ -24,7 +25,7 @@ impl TwoPhaseCommit {
         self.arm_request(transaction);
     }
 
-    /// A time has come for a branch that waits for its application: it did not answer, or it failed a while ago.
+    /// A timer of a branch that waits for its application: there was no answer, or it failed a while ago.
     pub(crate) fn on_request_timeout(&mut self, transaction: TransactionId) {
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
         let Some(ticket) = branch.request else {
@@ -39,7 +40,8 @@ impl TwoPhaseCommit {
         self.arm_request(transaction);
     }
 
-    /// The application has answered. A failure is nothing known: the same is asked again after a while.
+    /// Handles an answer of the application. After a failure nothing is known, and the request is repeated after a
+    /// while.
     pub(crate) fn on_completed(&mut self, ticket: Ticket, answer: Answer) -> Result<(), Ignored> {
         let transaction = self.requests.remove(&ticket).ok_or(Ignored::StaleAnswer)?;
         let branch = self.branches.get_mut(&transaction).expect("a request is about a branch");
@@ -76,7 +78,7 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
-    /// What a branch's stage wants of the application, if anything.
+    /// The request of a branch's stage, if it has one.
     pub(crate) fn request_of(&self, transaction: TransactionId) -> Option<Request> {
         let branch = self.branches.get(&transaction)?;
         let payload = || branch.payload.clone();
@@ -113,15 +115,15 @@ impl TwoPhaseCommit {
         self.hear_of_recovery(transaction);
     }
 
-    /// The application was heard of a branch that was in doubt, or the branch is decided. Once it was heard of all, whatever waits
-    /// may be served: it knows what those hold that it could not recover.
+    /// The application has answered for a branch in doubt, or the branch is decided. Once this is true for all, waiting
+    /// work may be served: the application knows what the branches that it could not recover hold.
     pub(crate) fn hear_of_recovery(&mut self, transaction: TransactionId) {
         if self.unheard.remove(&transaction) && self.unheard.is_empty() {
             self.outbox.event(Event::Recovered { without: self.recovering.clone() });
         }
     }
 
-    /// Tells, once, that the application does not do what it is asked.
+    /// Reports once that the application does not carry out its request.
     fn report_request(&mut self, transaction: TransactionId) {
         let (now, report_after) = (self.now.instant, self.config.settings().report_after);
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
@@ -138,7 +140,7 @@ impl TwoPhaseCommit {
 
     fn arm_request(&mut self, transaction: TransactionId) {
         let branch = &self.branches[&transaction];
-        // A failure is an answer: whoever fails may be asked anew without long waits.
+        // A failure is an answer, so that the request may be repeated without long waits.
         let attempt = branch.attempt.saturating_sub(branch.failures);
         let timeout = self.config.settings().request_timeout;
         let wait: Duration = timeout.saturating_mul(1 << attempt.min(REQUEST_DOUBLINGS_MAX));
@@ -146,5 +148,5 @@ impl TwoPhaseCommit {
     }
 }
 
-/// A request is made again after `request_timeout`, then after twice, and at most after sixteen times as long.
+/// A request is repeated after `request_timeout`, then after twice that time, and at most after sixteen times.
 const REQUEST_DOUBLINGS_MAX: u32 = 4;

@@ -1,8 +1,8 @@
-//! How much is taken on: bounds, shares of them, and refusals by name.
+//! Bounds of the work that a node accepts, shares of these bounds, and refusals by name.
 //!
-//! A bound is shared by all coordinators. When it is reached, one that holds less than its share (the bound, divided by the coordinators that
-//! hold anything, and one branch at least) is still served, so that nobody is locked out by what another has left behind. All
-//! together hold at most twice the bound, and one branch for each of them.
+//! A bound is shared by all coordinators. When it is reached, a coordinator that holds less than its share (the bound
+//! divided by the number of coordinators that hold anything, and at least one branch) is still served, so that none is
+//! locked out by what another left behind. All together hold at most twice the bound, and one branch for each of them.
 
 use quorate_protocol::{NodeId, StorageLevel};
 
@@ -12,7 +12,7 @@ use crate::state::{Holdings, Tombstone};
 use crate::{Event, TransactionId, TwoPhaseCommit, Unready};
 
 impl TwoPhaseCommit {
-    /// Whether a new branch of so many bytes is taken on.
+    /// Checks that there is room for a new branch with this number of bytes.
     pub(crate) fn check_room(&self, coordinator: NodeId, bytes: usize) -> Result<(), Unready> {
         if self.storage == StorageLevel::Low {
             return Err(Unready::StorageLow);
@@ -32,19 +32,19 @@ impl TwoPhaseCommit {
         self.check_bytes(coordinator, bytes)
     }
 
-    /// Whether a branch's payload is taken on.
+    /// Checks that there is room for a branch's payload.
     pub(crate) fn check_bytes(&self, coordinator: NodeId, bytes: usize) -> Result<(), Unready> {
         let (most, own) = (self.config.settings().payload_bytes_total_max, self.held(coordinator).payload_bytes);
         let has_room = self.has_room(coordinator, self.branch_bytes, own, most, bytes);
         if has_room { Ok(()) } else { Err(Unready::Payloads) }
     }
 
-    /// The log is so far behind that no new work is begun.
+    /// True if the log is so far behind that no new work is begun.
     pub(crate) fn is_log_behind(&self) -> bool {
         self.journal.bytes() >= self.config.settings().journal_bytes_max
     }
 
-    /// Tells a coordinator why its branch is not taken now; and the application, when it is told of the reason first.
+    /// Tells a coordinator why its branch is not accepted now. The application is told when the reason is new.
     pub(crate) fn refuse(
         &mut self,
         coordinator: NodeId,
@@ -60,7 +60,7 @@ impl TwoPhaseCommit {
         Err(Ignored::Unready)
     }
 
-    /// A branch holds its payload.
+    /// Counts a branch and its payload.
     pub(crate) fn take_on(&mut self, coordinator: NodeId, bytes: usize) {
         let held = self.holdings.entry(coordinator).or_default();
         held.branches += 1;
@@ -68,7 +68,7 @@ impl TwoPhaseCommit {
         self.branch_bytes += bytes;
     }
 
-    /// A branch does no longer.
+    /// Uncounts a branch and its payload.
     pub(crate) fn let_go(&mut self, coordinator: NodeId, bytes: usize) {
         self.branch_bytes -= bytes;
         self.change_holdings(coordinator, |held| {

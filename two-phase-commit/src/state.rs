@@ -1,4 +1,5 @@
-//! What a node knows: what must survive a crash, what it coordinates, what it takes part in.
+//! The state of a node: the part that must survive a crash, its transactions as coordinator, and its branches as
+//! participant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,43 +9,44 @@ use quorate_protocol::{Instant, NodeId, Ticket};
 use crate::message::Stamp;
 use crate::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
-/// What must survive a crash beside the records of transactions. Safe to adopt alone.
+/// The state that must survive a crash, besides the records of transactions. It is safe to adopt alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct DurableState {
-    /// This start of this node. Raised with every start.
+    /// Number of this start of the node. Raised with every start.
     pub(crate) epoch: Epoch,
-    /// Of the own transactions below, the committed and finished ones are forgotten. Never goes back.
+    /// Committed and finished transactions of this node below this number are forgotten. Never decreases.
     pub(crate) forgotten_below: TransactionNumber,
 }
 
-/// What a node knows of another as a coordinator: what must survive a crash, and where it is written.
+/// A node's knowledge of another node as a coordinator, which must survive a crash, and the keys of its records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Known {
-    /// The newest that it has said of itself. Neither part goes back.
+    /// The newest stamp. Neither part decreases.
     pub(crate) stamp: Stamp,
-    /// Its transactions below, except those in `unfinished`, are finished too. Never goes back.
+    /// Its transactions below this number are finished too, except those in `unfinished`. Never decreases.
     pub(crate) until: TransactionNumber,
-    /// Between `stamp.finished_below` and `until`.
+    /// The unfinished transactions between `stamp.finished_below` and `until`.
     pub(crate) unfinished: BTreeSet<TransactionNumber>,
-    /// An operator has given the node up: nothing that it says is heard.
+    /// True if an operator has given the node up: its messages are ignored.
     pub(crate) is_forgotten: bool,
-    /// Where the record of the stamp stands.
+    /// Key of the record of the stamp.
     pub(crate) key: Option<u64>,
-    /// Where the record of `until` and `unfinished` stands, while they say more than the stamp.
+    /// Key of the record of `until` and `unfinished`, while they contain more than the stamp.
     pub(crate) unfinished_key: Option<u64>,
 }
 
 impl Known {
-    /// Whether nobody will be asked about this transaction again.
+    /// True if no node will ask about this transaction again.
     pub(crate) fn is_finished(&self, number: TransactionNumber) -> bool {
         number < self.stamp.finished_below || (number < self.until && !self.unfinished.contains(&number))
     }
 }
 
-/// The most coordinators that a node knows: far above the nodes of a cluster, so that nobody is locked out by those that were.
+/// Largest number of coordinators that a node knows: far above the nodes of a cluster, so that earlier members do not
+/// lock out new ones.
 pub(crate) const COORDINATORS_MAX: usize = 65_536;
 
-/// What one coordinator's transactions hold at a participant.
+/// The resources that one coordinator's transactions hold at a participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Holdings {
     pub(crate) branches: usize,
@@ -52,48 +54,49 @@ pub(crate) struct Holdings {
     pub(crate) tombstones: usize,
 }
 
-/// A transaction that this node coordinates and that is not finished.
+/// An unfinished transaction that this node coordinates.
 #[derive(Clone, Debug)]
 pub(crate) struct Coordinated {
     pub(crate) stage: Stage,
-    /// When this stage was entered.
+    /// Time at which it entered this stage.
     pub(crate) since: Instant,
-    /// How often what waits for an answer was sent again.
+    /// Number of repetitions of the message that waits for an answer.
     pub(crate) attempt: u32,
     pub(crate) is_reported: bool,
 }
 
-/// How far a coordinator is with a transaction.
+/// Stage of a transaction at its coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
     /// Begun; the application works.
     Working,
     /// Participants are asked to prepare.
     Voting(Voting),
-    /// Every vote allows a commit, and some are yes; the decision is on its way to the disk. Nobody knows of it.
+    /// Every vote allows a commit, and some are yes. The decision is on its way to the disk, and no other node knows
+    /// it.
     Deciding { key: u64, writers: BTreeSet<NodeId> },
-    /// The decision is durable. It is told to the writers until they acknowledge it.
+    /// The decision is durable. The writers are told it until they acknowledge it.
     Committed { key: u64, writers: BTreeSet<NodeId>, unacknowledged: BTreeSet<NodeId> },
-    /// All have committed; that they have is on its way to the disk.
+    /// All writers have committed; the record of this is on its way to the disk.
     Ending { key: u64, writers: BTreeSet<NodeId> },
-    /// That the only participant decides is on its way to the disk.
+    /// The delegation to the only participant is on its way to the disk.
     Delegating { key: u64, participant: NodeId, payload: Bytes },
-    /// The only participant decides. It is asked until it says how.
+    /// The only participant decides. It is asked until it tells its decision.
     Delegated { key: u64, participant: NodeId, payload: Bytes },
-    /// The only participant has aborted; the record is on its way out.
+    /// The only participant has aborted; the removal of the record is on its way to the disk.
     Forgetting,
 }
 
-/// Votes so far.
+/// The votes of a transaction so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Voting {
-    /// Then the transaction is aborted.
+    /// Time at which the transaction is aborted.
     pub(crate) until: Instant,
-    /// What each participant is to do. Who takes part.
+    /// The participants, with the work of each.
     pub(crate) payloads: BTreeMap<NodeId, Bytes>,
-    /// Never a no: the first one aborts.
+    /// Votes so far; never a no, because the first no aborts.
     pub(crate) votes: BTreeMap<NodeId, Vote>,
-    /// Who said that it cannot take the branch now, and why.
+    /// The participants that do not accept the branch now, with their reasons.
     pub(crate) unready: BTreeMap<NodeId, Unready>,
 }
 
@@ -108,24 +111,24 @@ pub(crate) struct Remembered {
 #[derive(Clone, Debug)]
 pub(crate) struct Branch {
     pub(crate) stage: BranchStage,
-    /// Everybody who takes part, as the coordinator says.
+    /// All participants, as the coordinator named them.
     pub(crate) participants: BTreeSet<NodeId>,
     pub(crate) payload: Bytes,
-    /// Where its record stands, once it votes yes.
+    /// Key of its record, once it votes yes.
     pub(crate) key: Option<u64>,
-    /// What the application is asked. An answer to anything else is stale.
+    /// The open request to the application. An answer to another request is stale.
     pub(crate) request: Option<Ticket>,
-    /// When this node came to be in doubt, as far as this start knows.
+    /// Time since which this node has been in doubt, as far as this start knows.
     pub(crate) since: Instant,
-    /// When the application was first asked for what this stage wants.
+    /// Time at which the application was first asked for the work of this stage.
     pub(crate) asked_since: Instant,
-    /// How often what waits for an answer was asked again.
+    /// Number of repetitions of the message or request that waits for an answer.
     pub(crate) attempt: u32,
-    /// How often the application has failed to do what this stage wants.
+    /// Number of failures of the application in this stage.
     pub(crate) failures: u32,
-    /// It was told that the branch is in doubt.
+    /// True once the doubt was reported.
     pub(crate) is_reported: bool,
-    /// It was told that the application does not do what this stage wants.
+    /// True once it was reported that the application does not carry out this stage.
     pub(crate) is_overdue: bool,
 }
 
@@ -147,57 +150,57 @@ impl Branch {
     }
 }
 
-/// How far a participant is with its branch.
+/// Stage of a branch at its participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum BranchStage {
-    /// The application works; nothing was asked yet.
+    /// The application works; it has not been asked for anything yet.
     Enlisted,
-    /// The application prepares.
+    /// The application prepares the branch.
     Preparing,
-    /// It is prepared; the record of it is on its way to the disk. Nobody knows of it.
+    /// The branch is prepared, and its record is on its way to the disk. No other node knows of it.
     Writing,
-    /// The vote is yes, durably: in doubt. Only a decision ends it.
+    /// The vote is yes, durably: the branch is in doubt. Only a decision ends it.
     Prepared,
-    /// The decision is to commit; the application does.
+    /// The decision is commit; the application commits.
     Committing,
-    /// The application aborts, and why.
+    /// The application aborts the branch, which ends like this.
     Aborting(BranchEnd),
-    /// The application does it all and decides.
+    /// The application does the whole work and decides.
     Delegated,
 }
 
-/// What a participant remembers of a branch until its coordinator says that the transaction is finished.
+/// A participant's record of an ended branch, kept until its coordinator reports the transaction as finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tombstone {
     pub(crate) end: BranchEnd,
-    /// Where its record stands; a read-only branch has none.
+    /// Key of its record; a read-only branch has none.
     pub(crate) key: Option<u64>,
 }
 
-/// How a branch ended.
+/// The end of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum BranchEnd {
     /// The vote was read-only.
     ReadOnly,
-    /// As the coordinator decided, in so many words. This may be told to other participants.
+    /// The coordinator told this decision explicitly. Other participants may be told it.
     Decided(Decision),
-    /// Aborted, and the coordinator did not say why: the vote was no or was never cast, or the coordinator has forgotten
-    /// the transaction. A node that voted read-only before it crashed may come to this in a transaction that is
-    /// committed, so it is told to nobody.
+    /// The branch was aborted without an explicit decision of the coordinator: the vote was no or was never cast, or
+    /// the coordinator has forgotten the transaction. A node that voted read-only before it crashed may end like this
+    /// in a transaction that is committed, so other nodes are not told.
     Abandoned,
 }
 
-/// What happens when a write is durable.
+/// The action that follows once a write is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Awaited {
-    /// The coordinator's commit is a fact.
+    /// The coordinator's commit is final.
     Decided(TransactionNumber),
-    /// The participant may be told to decide.
+    /// The participant may be asked to decide.
     Delegated(TransactionNumber),
-    /// The coordinator need not come back to the transaction.
+    /// A restart of the coordinator need not return to the transaction.
     Ended(TransactionNumber),
-    /// The participant may say yes.
+    /// The participant may vote yes.
     Prepared(TransactionId),
-    /// The participant need not come back to the branch.
+    /// A restart of the participant need not return to the branch.
     Settled(TransactionId, Decision),
 }

@@ -1,4 +1,4 @@
-//! What an operator sees.
+//! The status of a node, for operators.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,47 +8,47 @@ use quorate_protocol::{HaltReason, NodeId};
 use crate::state::{BranchStage, Stage};
 use crate::{Epoch, RequestKind, TransactionId, TransactionNumber, TwoPhaseCommit, Unready};
 
-/// A node's part, to look at.
+/// State of a node's transactions and branches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The node.
+    /// Id of the node.
     pub node: NodeId,
-    /// Its present epoch as a coordinator.
+    /// Its current epoch as a coordinator.
     pub epoch: Epoch,
-    /// Transactions that it coordinates and that are not finished.
+    /// Number of unfinished transactions that it coordinates.
     pub coordinated: usize,
-    /// Committed transactions whose participants have not all said so, and who has not.
+    /// Committed transactions that are not fully acknowledged, with the participants that have not acknowledged.
     pub unacknowledged: BTreeMap<TransactionId, BTreeSet<NodeId>>,
-    /// Committed and finished transactions that are remembered.
+    /// Number of committed and finished transactions that are remembered.
     pub remembered: usize,
-    /// Branches at this node that are not settled.
+    /// Number of branches at this node that are not settled.
     pub branches: usize,
-    /// Branches that have voted yes and wait for the decision, and transactions whose only participant has not said what it
-    /// did: for how long, as far as this start knows.
+    /// Branches that have voted yes and wait for the decision, and transactions whose only participant has not told its
+    /// decision, each with the time in doubt, as far as this start knows.
     pub in_doubt: BTreeMap<TransactionId, Duration>,
-    /// Branches about which the application is asked, or is to be asked again after it failed: what, and for how long, as far as this
-    /// start knows.
+    /// Branches with an open request to the application, or with one to repeat after a failure: the kind of request and
+    /// its age, as far as this start knows.
     pub asked: BTreeMap<TransactionId, (RequestKind, Duration)>,
-    /// Settled branches that are remembered.
+    /// Number of settled branches that are remembered.
     pub tombstones: usize,
-    /// Bytes of payloads held in both roles.
+    /// Bytes of payloads in both roles.
     pub payload_bytes: usize,
     /// Bytes of records that wait for the log.
     pub journal_bytes: usize,
-    /// All transactions of this coordinator below are finished.
+    /// All transactions of this coordinator below this number are finished.
     pub finished_below: TransactionNumber,
     /// Nodes that an operator has given up.
     pub forgotten: BTreeSet<NodeId>,
-    /// Why branches are not taken, if the last one was not.
+    /// Reason why branches are not accepted; `None` if the last one was accepted.
     pub unready: Option<Unready>,
-    /// Why it stopped, if it did.
+    /// Reason why the group stopped on this node; `None` if it runs.
     pub halted: Option<HaltReason>,
-    /// How many inputs changed nothing, by the reason.
+    /// Number of inputs that changed nothing, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
 }
 
 impl TwoPhaseCommit {
-    /// What this node is doing.
+    /// The state of this node.
     pub fn status(&self) -> Status {
         let (now, mut in_doubt, mut unacknowledged) = (self.now.instant, BTreeMap::new(), BTreeMap::new());
         let asked = self.branches.iter().filter_map(|(transaction, branch)| {

@@ -1,8 +1,8 @@
-//! A cluster of cores in one loop, with a disk, a network and resource managers that tests rule, and the laws that hold
-//! across nodes.
+//! A cluster of cores in one loop, with a disk, a network and resource managers that tests control, and the laws that
+//! hold across nodes.
 //!
-//! Everything happens in an order that the seed decides: messages, writes, answers of applications and deadlines stand in one queue.
-//! Each of them is a step with a number, and a node can be crashed just before any step of its own.
+//! The seed decides the order of all events: messages, writes, answers of applications and deadlines are in one queue.
+//! Each event is a numbered step, and a node can be crashed just before any of its steps.
 
 mod cluster;
 mod disk;

@@ -1,4 +1,4 @@
-//! Everything that waits for a time.
+//! The table of all deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +6,22 @@ use quorate_protocol::Instant;
 
 use crate::{TransactionId, TransactionNumber};
 
-/// What a time is for.
+/// Purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
-    /// A transaction that this node coordinates: its time is up, or something is sent again.
+    /// A transaction that this node coordinates: its time is up, or a message is repeated.
     Coordinated(TransactionNumber),
-    /// A branch at this node: its time is up, or something is asked again.
+    /// A branch at this node: its time is up, or a question is repeated.
     Branch(TransactionId),
     /// Records that need no sync have waited long enough.
     Lazy,
-    /// The log refused a write: it is written again.
+    /// The log refused a write, which is written again.
     Rewrite,
-    /// Coordinators are asked which outcomes need not be kept.
+    /// Coordinators are asked which outcomes may be dropped.
     Collect,
 }
 
-/// At most one time for each timer.
+/// The deadlines; at most one for each timer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     by_time: BTreeSet<(Instant, Timer)>,
@@ -29,14 +29,14 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Has the timer fire at this time, and not at another that was set before.
+    /// Sets a timer to this time, in place of an earlier setting.
     pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
         self.cancel(timer);
         self.armed.insert(timer, at);
         self.by_time.insert((at, timer));
     }
 
-    /// The timer does not fire.
+    /// Cancels a timer.
     pub(crate) fn cancel(&mut self, timer: Timer) {
         if let Some(at) = self.armed.remove(&timer) {
             self.by_time.remove(&(at, timer));
@@ -47,12 +47,12 @@ impl Timers {
         self.armed.contains_key(&timer)
     }
 
-    /// When the next one fires.
+    /// Time of the next deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// The next one whose time has come; it is not armed any more.
+    /// Removes and returns the next timer whose time has come.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         let (at, timer) = *self.by_time.first()?;
         if at > now {
@@ -62,7 +62,7 @@ impl Timers {
         Some(timer)
     }
 
-    /// All that are armed, by time.
+    /// All armed timers, by time.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, Timer)> + '_ {
         self.by_time.iter().copied()
     }

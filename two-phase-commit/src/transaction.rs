@@ -1,40 +1,40 @@
-//! How transactions are named, and what can become of them.
+//! Ids of transactions, and their decisions and votes.
 
 use std::fmt;
 
 use quorate_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// One start of a coordinator: a counter that is durable before anything bears it. From 1.
+/// Number of one start of a coordinator, from 1. It is durable before any message carries it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
-/// A transaction's number at its coordinator. Numbers grow, over starts as well, and none is used again.
+/// Number of a transaction at its coordinator. Numbers grow, even over starts, and are never used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TransactionNumber {
     /// The start of the coordinator in which the transaction was begun.
     pub epoch: Epoch,
-    /// Its place within that start, from 1.
+    /// Its position within that start, from 1.
     pub sequence: u64,
 }
 
-/// Names a transaction for ever and says who coordinates it.
+/// Id of a transaction, unique for ever. It names the coordinator.
 #[doc(alias = "xid")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TransactionId {
-    /// The node that decides it.
+    /// Id of the coordinating node.
     pub coordinator: NodeId,
-    /// Its number there.
+    /// Its number at the coordinator.
     pub number: TransactionNumber,
 }
 
-/// What was decided.
+/// Decision on a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Decision {
-    /// All of it happens.
+    /// All of its work takes effect.
     Commit,
-    /// None of it happens.
+    /// None of its work takes effect.
     #[doc(alias = "rollback")]
     Abort,
 }
@@ -44,35 +44,36 @@ pub enum Decision {
 pub enum Vote {
     /// The branch can be committed and can be aborted, whatever happens to this node.
     Yes,
-    /// The branch changed nothing: the participant does not care for the decision and has let go of everything.
+    /// The branch changed nothing: the participant does not need the decision and has released everything.
     ReadOnly,
-    /// The branch is aborted here already.
+    /// The branch is already aborted here.
     No,
 }
 
-/// Why a participant does not take a branch now. It is no vote: asked again, it may take it.
+/// Reason why a participant does not accept a branch now. This is not a vote: asked again, it may accept it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Unready {
-    /// It has just started, and branches that were in doubt have not got their locks back.
+    /// It has just started, and branches that were in doubt do not have their locks back.
     Recovering,
     /// The reserve of its disk is used up.
     StorageLow,
-    /// It has as many branches as it may (`branches_max`).
+    /// It has the largest allowed number of branches (`branches_max`).
     Branches,
-    /// Its branches have as many bytes as they may (`payload_bytes_total_max`).
+    /// Its branches have the largest allowed number of bytes (`payload_bytes_total_max`).
     Payloads,
-    /// It keeps as many outcomes as it may (`tombstones_max`).
+    /// It keeps the largest allowed number of outcomes (`tombstones_max`).
     Outcomes,
-    /// Its log does not keep up (`journal_bytes_max`).
+    /// Its log is too far behind (`journal_bytes_max`).
     LogBehind,
-    /// It knows as many coordinators as it can.
+    /// It knows the largest possible number of coordinators.
     Coordinators,
-    /// The branch is above its `payload_bytes_max`, or has more participants than its `participants_max`. It never takes it.
+    /// The branch is longer than its `payload_bytes_max`, or has more participants than its `participants_max`. It will
+    /// never accept it.
     TooLarge,
 }
 
 impl TransactionNumber {
-    /// The number behind this one in the same epoch.
+    /// The number after this one in the same epoch.
     #[must_use]
     pub(crate) fn next(self) -> Self {
         Self { epoch: self.epoch, sequence: self.sequence.saturating_add(1) }

@@ -1,8 +1,8 @@
-//! The state as far as it decides behaviour.
+//! The part of the state that decides behaviour.
 //!
-//! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it, so that
-//! what matters of a time is whether it has come, and which comes before which. Left out are the generator of chance, how
-//! often something was tried as far as only the length of a wait hangs on it, and counters for operators.
+//! Of times and tickets only the order is included. A model checker lets any armed timer fire by moving the clock to
+//! it, so it matters only whether a time has come, and which time comes before which. The random number generator, the
+//! numbers of attempts if only the length of a wait depends on them, and the counters for operators are left out.
 
 use std::fmt::Write;
 
@@ -10,8 +10,8 @@ use quorate_protocol::{Instant, Ticket};
 
 use crate::TwoPhaseCommit;
 
-/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input equally, at the
-/// time of their last input or at their deadline, as long as everything that waits in them was polled.
+/// The result of [`model_view`](quorate_protocol::Protocol::model_view). Nodes with equal views answer every input
+/// equally, at the time of their last input or at their deadline, if all waiting outputs were polled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct View {
     text: String,
@@ -29,7 +29,7 @@ struct Writer<'a> {
     text: String,
     /// The times that are still to come, ascending.
     times: Vec<Instant>,
-    /// The tickets that are still outstanding, ascending.
+    /// The outstanding tickets, ascending.
     tickets: Vec<Ticket>,
     core: &'a TwoPhaseCommit,
 }
@@ -88,18 +88,18 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether it is still to be reported, and when.
+    /// The position of its report time; `None` if it was reported.
     fn report(&self, since: Instant, is_reported: bool) -> Option<usize> {
         let at = since.after(self.core.config.settings().report_after);
         (!is_reported).then(|| self.time(at))
     }
 
-    /// The place of a time among those to come; zero when it has come.
+    /// The position of a time among those to come; zero if it has come.
     fn time(&self, at: Instant) -> usize {
         self.times.binary_search(&at).map_or(0, |place| place + 1)
     }
 
-    /// The place of a ticket among those outstanding; zero when it is durable.
+    /// The position of a ticket among the outstanding ones; zero if it is durable.
     fn ticket(&self, ticket: Ticket) -> usize {
         self.tickets.binary_search(&ticket).map_or(0, |place| place + 1)
     }
@@ -109,7 +109,7 @@ impl Writer<'_> {
     }
 }
 
-/// Every time that something hangs on, as far as it is to come.
+/// Every future time that matters.
 fn times(core: &TwoPhaseCommit) -> Vec<Instant> {
     let report_after = core.config.settings().report_after;
     let mut times: Vec<Instant> = core.timers.iter().map(|(at, _)| at).collect();
@@ -123,7 +123,7 @@ fn times(core: &TwoPhaseCommit) -> Vec<Instant> {
     times
 }
 
-/// Every ticket that something hangs on, as far as it is outstanding.
+/// Every outstanding ticket that matters.
 fn tickets(core: &TwoPhaseCommit) -> Vec<Ticket> {
     let (outbox, journal) = (&core.outbox, &core.journal);
     let mut tickets = vec![core.epoch_ticket, journal.checkpoint];
@@ -134,7 +134,7 @@ fn tickets(core: &TwoPhaseCommit) -> Vec<Ticket> {
     tickets.extend(outbox.held_messages().map(|(ticket, ..)| *ticket));
     tickets.extend(outbox.held_events().map(|(ticket, _)| *ticket));
     tickets.retain(|ticket| !outbox.is_durable(*ticket));
-    // Requests share the numbers but are never made durable.
+    // Requests share the numbers but never become durable.
     tickets.extend(core.requests.keys());
     tickets.sort_unstable();
     tickets.dedup();

@@ -25,7 +25,7 @@ fn records_are_read_as_they_were_written_and_not_in_part() {
     for record in records() {
         let bytes = record.encode();
         assert_eq!(Record::decode(bytes.clone()), Ok(record.clone()));
-        // What a list of numbers holds may end behind each of them.
+        // A list of numbers may end after any of them.
         let has_payload =
             matches!(record, Record::Delegated { .. } | Record::Prepared { .. } | Record::Unfinished { .. });
         for length in 0..bytes.len() {

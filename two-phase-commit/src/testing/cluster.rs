@@ -1,4 +1,4 @@
-//! The loop: one queue of messages, writes, answers and deadlines.
+//! The loop with one queue of messages, writes, answers and deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,24 +16,24 @@ use crate::{
     Answer, Command, CommandId, Config, Event, Knowledge, Message, Request, Settings, TransactionId, TwoPhaseCommit,
 };
 
-/// What the network, the disks and the applications do to a cluster.
+/// Random faults of the network, the disks and the applications of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Of a hundred messages, so many are lost.
+    /// Percentage of messages lost.
     pub loss_percent: u64,
-    /// Of a hundred messages, so many come twice.
+    /// Percentage of messages delivered twice.
     pub duplicate_percent: u64,
-    /// The longest that a message takes. Above zero messages overtake each other.
+    /// Longest time that a message takes. Above zero, messages overtake each other.
     pub latency_max: Duration,
-    /// The longest that a write takes.
+    /// Longest time that a write takes.
     pub write_max: Duration,
-    /// The longest that an application takes to answer.
+    /// Longest time that an application takes to answer.
     pub answer_max: Duration,
-    /// Of a hundred writes, so many are certainly not done.
+    /// Percentage of writes that fail and are certainly not written.
     pub refusal_percent: u64,
-    /// Of a hundred answers, so many say that nothing is known.
+    /// Percentage of requests that the application answers with a failure.
     pub failure_percent: u64,
-    /// Of a hundred requests, so many are never heard by the application.
+    /// Percentage of requests that the application never receives.
     pub deafness_percent: u64,
 }
 
@@ -43,13 +43,13 @@ pub struct Cluster {
     /// Every node, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
     time: Timeline<Happening>,
-    /// What goes wrong.
+    /// Random faults.
     pub faults: Faults,
-    /// Steps so far.
+    /// Number of steps so far.
     pub steps: u64,
-    /// Nodes are crashed just before these steps of theirs, and started again after `restart_after`.
+    /// Steps just before which the node of the step is crashed. It is started again after `restart_after`.
     pub crashes: BTreeSet<u64>,
-    /// How long a node that is crashed by its step stays down.
+    /// Time for which a crashed node stays down.
     pub restart_after: Duration,
     next_command: u64,
     cut: BTreeSet<(NodeId, NodeId)>,
@@ -58,7 +58,7 @@ pub struct Cluster {
     laws: Laws<TwoPhaseCommit>,
 }
 
-/// What is to happen to a node.
+/// An event of a node.
 #[derive(Clone, Debug)]
 pub enum Happening {
     Deliver { from: NodeId, to: NodeId, message: Message },
@@ -67,7 +67,7 @@ pub enum Happening {
     Restart { node: NodeId },
 }
 
-/// Makes clusters.
+/// Builder of clusters.
 #[derive(Clone, Debug)]
 pub struct Builder {
     nodes: u64,
@@ -76,18 +76,18 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// So many nodes, numbered from 1.
+    /// A cluster with this number of nodes, numbered from 1.
     pub fn new(nodes: u64, seed: u64) -> Self {
         Self { nodes, seed, settings: Settings::default() }
     }
 
-    /// Other settings, on all nodes.
+    /// Sets the settings of all nodes.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Starts all nodes, which know each other.
+    /// Starts all nodes, introduced to each other.
     ///
     /// # Panics
     /// When the settings cannot be used.
@@ -128,12 +128,12 @@ impl Cluster {
         &self.nodes[&NodeId(node)]
     }
 
-    /// A node, to be changed.
+    /// A node, for changes.
     pub fn node_mut(&mut self, node: u64) -> &mut Node {
         self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
     }
 
-    /// Does everything that needs no time.
+    /// Carries out all events that need no time.
     pub fn settle(&mut self) {
         self.run(Duration::ZERO);
     }
@@ -148,7 +148,7 @@ impl Cluster {
         testing::run(self, duration);
     }
 
-    /// Gives a node one input and carries out what comes of it.
+    /// Gives a node one input and carries out its outputs.
     pub fn input(&mut self, node: NodeId, input: Input<TwoPhaseCommit>) {
         let now = self.time.clocks();
         let Some(core) = self.nodes.get_mut(&node).and_then(|it| it.core.as_mut()) else { return };
@@ -167,7 +167,7 @@ impl Cluster {
         id
     }
 
-    /// Begins a transaction at a node, and gives its name.
+    /// Begins a transaction at a node, and returns its id.
     ///
     /// # Panics
     /// When the node refuses.
@@ -180,26 +180,26 @@ impl Cluster {
         begun.expect("it is begun")
     }
 
-    /// Whether a node's epoch is durable, so that it can begin something.
+    /// True if a node's epoch is durable, so that it can begin transactions.
     pub fn is_ready(&self, node: u64) -> bool {
         let core = self.node(node).core.as_ref();
         core.is_some_and(|core| core.halted.is_none() && core.outbox.is_durable(core.epoch_ticket))
     }
 
-    /// Has a begun transaction committed.
+    /// Commits a begun transaction.
     pub fn commit(&mut self, transaction: TransactionId, branches: &[(u64, Work)]) -> CommandId {
         let branches = branches.iter().map(|(node, work)| (NodeId(*node), work.payload())).collect();
         self.command(transaction.coordinator.0, |command| Command::Commit { command, transaction, branches })
     }
 
-    /// Begins a transaction and has it committed.
+    /// Begins a transaction and commits it.
     pub fn transact(&mut self, coordinator: u64, branches: &[(u64, Work)]) -> TransactionId {
         let transaction = self.begin(coordinator);
         self.commit(transaction, branches);
         transaction
     }
 
-    /// What the coordinator says of a transaction when it is asked; nothing while it is down or refuses.
+    /// The coordinator's answer to a query for a transaction; `None` while it is down or refuses.
     pub fn query(&mut self, transaction: TransactionId) -> Option<Knowledge> {
         let coordinator = transaction.coordinator.0;
         let id = self.command(coordinator, |command| Command::Query { command, transaction });
@@ -210,28 +210,29 @@ impl Cluster {
         })
     }
 
-    /// Loses everything from `from` to `to`.
+    /// Cuts the way from `from` to `to`.
     pub fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((NodeId(from), NodeId(to)));
     }
 
-    /// Loses everything between the two.
+    /// Cuts both ways between two nodes.
     pub fn part(&mut self, one: u64, two: u64) {
         self.cut(one, two);
         self.cut(two, one);
     }
 
-    /// Everybody hears everybody.
+    /// Restores all ways.
     pub fn heal(&mut self) {
         self.cut.clear();
     }
 
-    /// Keeps what `from` sends to `to` until it is released.
+    /// Keeps messages from `from` to `to` until they are released.
     pub fn park(&mut self, from: u64, to: u64) {
         self.parked_links.insert((NodeId(from), NodeId(to)));
     }
 
-    /// Delivers what was kept, in order, and keeps no more. What was kept is given, so that it can be delivered again.
+    /// Delivers all kept messages, in order, and keeps no further ones. Returns them, so that they can be delivered
+    /// again.
     pub fn release(&mut self) -> Vec<(NodeId, NodeId, Message)> {
         self.parked_links.clear();
         let parked = std::mem::take(&mut self.parked);
@@ -242,17 +243,17 @@ impl Cluster {
         parked
     }
 
-    /// What is kept now.
+    /// The kept messages.
     pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
         &self.parked
     }
 
-    /// Writes of a node do not complete.
+    /// Holds back the completion of a node's writes.
     pub fn hold_disk(&mut self, node: u64) {
         self.node_mut(node).is_disk_held = true;
     }
 
-    /// Writes of a node complete again, and so do those that wait.
+    /// Completes a node's writes again, those that waited first.
     pub fn release_disk(&mut self, node: u64) {
         let it = self.node_mut(node);
         it.is_disk_held = false;
@@ -263,20 +264,20 @@ impl Cluster {
         self.settle();
     }
 
-    /// The oldest write of a node fails.
+    /// Makes the oldest write of a node fail.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no write.
     pub fn fail_write(&mut self, node: u64, failure: PersistFailure) {
         let it = self.node_mut(node);
         let (ticket, _) = it.writes.pop_front().expect("a write is on its way");
         self.input(NodeId(node), Input::PersistFailed { ticket, failure });
     }
 
-    /// The oldest write of a node reaches the disk, and the node does not hear of it.
+    /// Makes the oldest write of a node durable without telling the node.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no write.
     pub fn land_write(&mut self, node: u64) {
         let it = self.node_mut(node);
         let (_, operations) = it.writes.front().expect("a write is on its way");
@@ -289,12 +290,12 @@ impl Cluster {
         self.settle();
     }
 
-    /// What a node's application is asked waits.
+    /// Holds back the requests to a node's application.
     pub fn hold_requests(&mut self, node: u64) {
         self.node_mut(node).are_requests_held = true;
     }
 
-    /// A node's application is asked again, and what waited first.
+    /// Gives a node's application its requests again, those that waited first.
     pub fn release_requests(&mut self, node: u64) {
         let it = self.node_mut(node);
         it.are_requests_held = false;
@@ -305,12 +306,12 @@ impl Cluster {
         self.settle();
     }
 
-    /// What a node's application is asked and has not looked at.
+    /// The requests to a node's application that are held back.
     pub fn held_requests(&self, node: u64) -> Vec<Request> {
         self.node(node).held_requests.iter().map(|(_, request)| request.clone()).collect()
     }
 
-    /// Stops a node. What was not written is gone.
+    /// Stops a node. Its incomplete writes are lost.
     pub fn crash(&mut self, node: u64) {
         let it = self.node_mut(node);
         it.core = None;
@@ -319,11 +320,11 @@ impl Cluster {
         it.heard.clear();
         it.starts += 1;
         it.manager.crash();
-        // The laws must see that it is gone, even if it comes back at once.
+        // The laws must see that it is down, even if it comes back at once.
         self.check();
     }
 
-    /// Starts a node from its disk, and introduces it. One that runs is left alone.
+    /// Starts a node from its disk, and introduces it. A running node is left alone.
     ///
     /// # Panics
     /// When it cannot read what it wrote.
@@ -354,7 +355,7 @@ impl Cluster {
         (it.disk, it.is_wiped, it.manager) = (Disk::default(), true, Manager::default());
     }
 
-    /// Heals everything, starts everybody, and lets time pass until nothing is in doubt.
+    /// Ends all faults, starts all nodes, and lets time pass until nothing is in doubt.
     ///
     /// # Panics
     /// When something stays in doubt, locked, or on disk.
@@ -382,12 +383,12 @@ impl Cluster {
         }
     }
 
-    /// A number below `high`, drawn from the cluster's seed.
+    /// A random number below `high` from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
         self.time.choose(high)
     }
 
-    /// What all nodes together said and wrote.
+    /// The messages and writes of all nodes together.
     pub fn traffic(&self) -> Traffic {
         self.nodes.values().fold(Traffic::default(), |sum, it| Traffic {
             messages: sum.messages + it.traffic.messages,
@@ -399,13 +400,13 @@ impl Cluster {
         if self.nodes[&node].is_wiped { Standing::Stranger } else { Standing::Member }
     }
 
-    /// Counts a step of a node. A crash may come just before it.
+    /// Counts a step of a node, and crashes the node just before it if the step is marked. Returns false then.
     fn survives(&mut self, node: NodeId) -> bool {
         self.steps += 1;
         if !self.crashes.contains(&self.steps) {
             return true;
         }
-        // What it came to before it crashes may be known to others already.
+        // Other nodes may already know the effects of its last step before the crash.
         self.check();
         self.crash(node.0);
         self.time.schedule(self.restart_after, Happening::Restart { node });
@@ -471,7 +472,7 @@ impl Cluster {
                     if is_lost || !it.heard.insert(ticket) {
                         continue;
                     }
-                    // An application does one thing after the other.
+                    // An application carries out one request after another.
                     let busy_until = it.busy_until;
                     let delay = self.time.draw(self.faults.answer_max).max(busy_until.since(self.time.now()));
                     self.node_mut(node.0).busy_until = self.time.now().after(delay);

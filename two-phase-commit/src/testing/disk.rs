@@ -1,4 +1,4 @@
-//! What survives a crash: the newest record of each key, and the state record.
+//! State that survives a crash: the newest record of each key, and the state record.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::state::DurableState;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
     state: Option<Bytes>,
-    /// Each key's newest record and when it was written.
+    /// Each key's newest record, with the time of its write.
     records: BTreeMap<u64, (u64, Bytes)>,
-    /// What they say.
+    /// The decoded records.
     decoded: BTreeMap<u64, Record>,
     checkpoint: Option<u64>,
     begun: BTreeMap<u64, u64>,
@@ -24,7 +24,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes the operations durable, all of them.
+    /// Makes all operations durable.
     ///
     /// # Panics
     /// When they are not those of a journal.
@@ -57,7 +57,7 @@ impl Disk {
         }
     }
 
-    /// What a core finds here.
+    /// The content that a core gets when it starts.
     pub fn recovery(&self) -> Recovery {
         let mut records: Vec<(u64, u64, Bytes)> =
             self.records.iter().map(|(key, (written, bytes))| (*written, *key, bytes.clone())).collect();
@@ -71,17 +71,17 @@ impl Disk {
         }
     }
 
-    /// What the records say.
+    /// The decoded records.
     pub(super) fn decoded(&self) -> impl Iterator<Item = &Record> {
         self.decoded.values()
     }
 
-    /// What the state record says; nothing when there is none.
+    /// The decoded state record; the default if there is none.
     pub(super) fn decoded_state(&self) -> DurableState {
         self.state.clone().map(|bytes| decode_state(bytes).expect("a core wrote it")).unwrap_or_default()
     }
 
-    /// How many records of transactions there are.
+    /// Number of records of transactions.
     pub fn records(&self) -> usize {
         let is_of_one = |record: &&Record| !matches!(record, Record::Known { .. } | Record::Unfinished { .. });
         self.decoded().filter(|record| is_of_one(record)).count()

@@ -7,7 +7,7 @@ use quorate_protocol::{Law, NodeId, Violation};
 use crate::state::{BranchEnd, BranchStage, Stage, Tombstone};
 use crate::{Decision, TransactionId, TransactionNumber, TwoPhaseCommit};
 
-/// Every law.
+/// All laws.
 pub fn laws() -> Vec<Box<dyn Law<TwoPhaseCommit>>> {
     vec![
         Box::<OneOutcome>::default(),
@@ -18,15 +18,15 @@ pub fn laws() -> Vec<Box<dyn Law<TwoPhaseCommit>>> {
     ]
 }
 
-/// No participant commits a transaction that another aborts (Gray and Lamport 2006, §2, "TCommit"). Who voted read-only
-/// and comes back to the transaction after a crash does not count: it has written nothing. Nor does an abort without a decision that
-/// was forgotten with a crash: asked again, the participant may do it all the same.
+/// No participant commits a transaction that another aborts (Gray and Lamport 2006, §2, "TCommit"). A participant that
+/// voted read-only and returns to the transaction after a crash does not count, because it has written nothing. Nor
+/// does an abort without a decision that was lost in a crash: when asked again, the participant may commit.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct OneOutcome {
     committed: BTreeMap<TransactionId, NodeId>,
     aborted: BTreeMap<TransactionId, BTreeSet<NodeId>>,
     writers: BTreeMap<TransactionId, BTreeSet<NodeId>>,
-    /// Left to their only participant.
+    /// Transactions whose decision was left to their only participant.
     delegated: BTreeSet<TransactionId>,
 }
 
@@ -43,7 +43,7 @@ impl Law<TwoPhaseCommit> for OneOutcome {
             let delegated = core.coordinated.iter().filter(|(_, it)| matches!(it.stage, Stage::Delegated { .. }));
             self.delegated.extend(delegated.map(|(number, _)| core.id_of(*number)));
         }
-        // What is new, or may be undone, is judged once all nodes were looked at.
+        // New ends, and ends that may be undone, are judged once all nodes were checked.
         let mut suspects = Vec::new();
         for (node, core) in nodes {
             for (transaction, end) in ends(core) {
@@ -69,7 +69,7 @@ impl Law<TwoPhaseCommit> for OneOutcome {
 }
 
 impl OneOutcome {
-    /// The branch is aborted on this node.
+    /// Judges a branch that is aborted on this node.
     fn judge(&self, transaction: TransactionId, node: NodeId) -> Result<(), Violation> {
         let Some(other) = self.committed.get(&transaction) else { return Ok(()) };
         if self.writers.get(&transaction).is_some_and(|writers| !writers.contains(&node)) {
@@ -80,7 +80,7 @@ impl OneOutcome {
     }
 }
 
-/// No participant commits before the decision, or that the decision is the participant's, is durable at the coordinator
+/// No participant commits before the decision, or the delegation to the participant, is durable at the coordinator
 /// (Mohan, Lindsay, Obermarck 1986, §2).
 #[derive(Clone, Debug, Default, Hash)]
 pub struct DurableDecision {
@@ -96,7 +96,7 @@ impl Law<TwoPhaseCommit> for DurableDecision {
         for (_, core) in nodes {
             let durable = core.coordinated.iter().filter(|(_, it)| match it.stage {
                 Stage::Committed { key, .. } | Stage::Delegated { key, .. } => core.is_on_disk(key),
-                // The end may be on its way; the decision before it was seen.
+                // Its end may be on its way to the disk. The decision before it was seen earlier.
                 _ => false,
             });
             self.durable.extend(durable.map(|(number, _)| core.id_of(*number)));
@@ -111,13 +111,13 @@ impl Law<TwoPhaseCommit> for DurableDecision {
     }
 }
 
-/// A coordinator decides to commit only what every participant has durably prepared, or has nothing to write of (Gray and Lamport
-/// 2006, §3).
+/// A coordinator commits only transactions for which every participant has durably prepared or has nothing to write
+/// (Gray and Lamport 2006, §3).
 #[derive(Clone, Debug, Default, Hash)]
 pub struct UnanimousCommit {
     prepared: BTreeSet<(TransactionId, NodeId)>,
     read_only: BTreeSet<(TransactionId, NodeId)>,
-    /// Those who are asked for their votes.
+    /// The participants that are asked for their votes.
     participants: BTreeMap<TransactionId, BTreeSet<NodeId>>,
 }
 
@@ -163,7 +163,7 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
     }
 }
 
-/// A coordinator lets go of a committed transaction only when every writer has committed, durably.
+/// A coordinator forgets a committed transaction only once every writer has committed durably.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct CompleteCommit {
     committed: BTreeSet<(TransactionId, NodeId)>,
@@ -202,12 +202,12 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
     }
 }
 
-/// A coordinator never uses a number again.
+/// A coordinator never uses a number twice.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct NoNumberTwice {
-    /// Each coordinator's present epoch and next number; gone while it is down.
+    /// Each coordinator's current epoch and next number; removed while it is down.
     next: BTreeMap<NodeId, TransactionNumber>,
-    /// The highest number that was seen at work.
+    /// The highest number that was seen in use.
     used: BTreeMap<NodeId, TransactionNumber>,
 }
 
@@ -218,7 +218,7 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         self.next.retain(|node, _| nodes.iter().any(|(id, _)| id == node));
-        // Who was not introduced begins nothing.
+        // A node that was not introduced begins nothing.
         for (node, core) in nodes.iter().filter(|(node, core)| core.check_standing(*node).is_ok()) {
             let next = core.next_number();
             let before = self.next.insert(*node, next);
@@ -227,7 +227,7 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
                 let detail = format!("node {node} gives out {next} after {used}");
                 return Err(Violation { law: "no number twice", detail });
             }
-            // What only this node knows of is not in use: it may start again from there.
+            // A number that only this node knows is not in use: after a restart it may be used again.
             let known = core.coordinated.keys().next_back().copied().unwrap_or_default();
             if core.outbox.is_durable(core.epoch_ticket) {
                 *used = (*used).max(known);
@@ -237,7 +237,7 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
     }
 }
 
-/// What a node's branches came to.
+/// The ends of a node's branches.
 fn ends(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, BranchEnd)> + '_ {
     let live = core.branches.iter().filter_map(|(transaction, branch)| match branch.stage {
         BranchStage::Committing => Some((*transaction, BranchEnd::Decided(Decision::Commit))),
@@ -247,12 +247,12 @@ fn ends(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, BranchEnd
     live.chain(core.tombstones.iter().map(|(transaction, tombstone)| (*transaction, tombstone.end)))
 }
 
-/// What is committed on a node.
+/// The transactions that are committed on a node.
 fn committed(core: &TwoPhaseCommit) -> impl Iterator<Item = TransactionId> + '_ {
     ends(core).filter(|(_, end)| *end == BranchEnd::Decided(Decision::Commit)).map(|(transaction, _)| transaction)
 }
 
-/// What a coordinator has decided to commit, and who wrote.
+/// The transactions that a coordinator has decided to commit, with their writers.
 fn decided(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, &BTreeSet<NodeId>)> + '_ {
     let live = core.coordinated.iter().filter_map(|(number, it)| match &it.stage {
         Stage::Committed { writers, .. } | Stage::Ending { writers, .. } => Some((core.id_of(*number), writers)),

@@ -6,19 +6,19 @@ use bytes::Bytes;
 
 use crate::{Answer, Decision, Event, Request, TransactionId, Vote};
 
-/// What a branch does, as its payload says.
+/// Work of a branch, encoded in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Writes a key, and locks it until the decision. Votes no when another transaction holds the lock.
+    /// Writes a key, and locks it until the decision. Votes no if another transaction holds the lock.
     Write(u8),
     /// Reads only.
     Read,
-    /// Cannot be done.
+    /// Cannot be done: votes no.
     Refuse,
 }
 
 impl Work {
-    /// The payload that says so.
+    /// The payload with this work.
     pub fn payload(self) -> Bytes {
         match self {
             Self::Write(key) => Bytes::copy_from_slice(&[b'w', key]),
@@ -36,26 +36,26 @@ impl Work {
     }
 }
 
-/// A resource manager. What is not said to be volatile survives a crash.
+/// A resource manager. Its state survives a crash unless marked as volatile.
 #[derive(Clone, Debug, Default)]
 pub struct Manager {
     prepared: BTreeMap<TransactionId, Bytes>,
-    /// Committed, and may be asked for again.
+    /// Committed transactions whose commit may be asked for again.
     applied: BTreeSet<TransactionId>,
     /// Every write that took effect, in order: the transaction and the key.
     pub effects: Vec<(TransactionId, u8)>,
-    /// How each branch that wrote ended here.
+    /// The end of each branch that wrote.
     pub ended: BTreeMap<TransactionId, Decision>,
-    /// Volatile: who holds the lock of each key.
+    /// Volatile: the transaction that holds the lock of each key.
     pub locks: BTreeMap<u8, TransactionId>,
     /// Volatile: prepared branches that were named since the start.
     named: BTreeSet<TransactionId>,
-    /// Volatile: whether it may serve.
+    /// Volatile: true if it may serve.
     pub is_serving: bool,
 }
 
 impl Manager {
-    /// Loses what is volatile.
+    /// Loses its volatile state.
     pub fn crash(&mut self) {
         self.locks.clear();
         self.named.clear();
@@ -67,15 +67,15 @@ impl Manager {
         self.prepared.keys().copied()
     }
 
-    /// Does what is asked, all of it durable at once.
+    /// Carries out a request. All effects are durable at once.
     ///
     /// # Panics
-    /// When it is asked for what no core may ask.
+    /// When a core makes a request that it must not make.
     pub fn answer(&mut self, request: &Request) -> Answer {
         match request {
             Request::Prepare { transaction, payload } => Answer::Voted(self.prepare(*transaction, payload)),
             Request::Recover { transaction, payload } => {
-                // It may come again, when the answer was lost or was a failure.
+                // It may come again, if the answer was lost or was a failure.
                 if !self.named.contains(transaction) {
                     assert!(!self.is_serving, "what is in doubt is named before anything is served");
                     self.recover(*transaction, payload);
@@ -106,7 +106,7 @@ impl Manager {
         }
     }
 
-    /// Hears what the core tells.
+    /// Handles an event of the core.
     pub fn hear(&mut self, event: &Event) {
         match event {
             Event::Recovered { .. } => {
@@ -131,7 +131,7 @@ impl Manager {
                     return Vote::No;
                 }
                 self.prepared.insert(transaction, payload.clone());
-                // A no that was lost with a crash does not count: it is asked again before anything is decided.
+                // A no that was lost in a crash does not count: the branch is asked again before anything is decided.
                 self.ended.remove(&transaction);
                 Vote::Yes
             }
@@ -140,7 +140,7 @@ impl Manager {
 
     fn recover(&mut self, transaction: TransactionId, payload: &Bytes) {
         self.named.insert(transaction);
-        // What was carried out before the crash will be asked for again, and is done already.
+        // A decision that was carried out before the crash is asked for again, and is done already.
         if self.ended.contains_key(&transaction) {
             return;
         }

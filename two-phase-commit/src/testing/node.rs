@@ -1,4 +1,4 @@
-//! One node of a cluster under test: a core, its disk, its application, and what they said.
+//! One node of a cluster under test: a core, its disk, its application, and their events.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -8,39 +8,39 @@ use super::disk::Disk;
 use super::manager::Manager;
 use crate::{Config, Decision, Event, Outcome, Request, TransactionId, TwoPhaseCommit};
 
-/// What was said and written so far.
+/// Number of messages and writes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Messages sent to other nodes.
     pub messages: u64,
-    /// Writes handed to logs.
+    /// Writes given to logs.
     pub writes: u64,
 }
 
 /// One node of a cluster under test.
 #[derive(Debug)]
 pub struct Node {
-    /// Its core while it runs.
+    /// Its core, while it runs.
     pub core: Option<TwoPhaseCommit>,
-    /// What survives a crash.
+    /// State that survives a crash.
     pub disk: Disk,
     /// Its application.
     pub manager: Manager,
     /// Every event so far, in order.
     pub events: Vec<Event>,
-    /// Why it stopped, if it did.
+    /// Reason why it stopped; `None` if it did not.
     pub halted: Option<HaltReason>,
-    /// What was handed to the log.
+    /// Its messages and writes so far.
     pub traffic: Traffic,
     pub(super) config: Config,
     pub(super) writes: VecDeque<(Ticket, Vec<Operation>)>,
     pub(super) held_requests: Vec<(Ticket, Request)>,
-    /// Requests that the application heard of since the start: one that comes again is the same.
+    /// Requests that the application has received since the start. One that comes again is the same request.
     pub(super) heard: BTreeSet<Ticket>,
     pub(super) is_disk_held: bool,
     pub(super) are_requests_held: bool,
     pub(super) starts: u64,
-    /// Until then its application carries out what it was asked before.
+    /// Time until which its application is busy with earlier requests.
     pub(super) busy_until: Instant,
     pub(super) is_wiped: bool,
 }
@@ -74,7 +74,7 @@ impl Node {
         self.core.as_ref().expect("the node runs")
     }
 
-    /// The outcome that the application was told, if it was.
+    /// The outcome that the application was told, if it was told.
     pub fn outcome(&self, transaction: TransactionId) -> Option<Outcome> {
         self.events.iter().find_map(|event| match event {
             Event::Ended { transaction: id, outcome } if *id == transaction => Some(*outcome),
@@ -82,7 +82,7 @@ impl Node {
         })
     }
 
-    /// How the branch at this node ended, if it wrote and ended.
+    /// The end of the branch at this node, if it wrote and has ended.
     pub fn ended(&self, transaction: TransactionId) -> Option<Decision> {
         self.manager.ended.get(&transaction).copied()
     }

@@ -1,4 +1,4 @@
-//! Durable before said: what leaves a node is on its disk already.
+//! Durable before said: the content of a message or event is on the disk of its node when it leaves.
 
 use quorate_protocol::NodeId;
 
@@ -8,7 +8,7 @@ use crate::message::{Acknowledgement, Decide, Message, Prepare, Stamp};
 use crate::state::{BranchEnd, DurableState};
 use crate::{Decision, Event, Outcome, TransactionId, TransactionNumber, Vote};
 
-/// Whether what a node says rests on what its disk holds, and nothing newer.
+/// Checks that a node's messages and events depend only on the content of its disk.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
     disk: &'a Disk,
@@ -16,13 +16,13 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// By the node of this disk.
+    /// Makes a check for the node of this disk.
     pub(super) fn by(disk: &'a Disk) -> Self {
         Self { disk, state: disk.decoded_state() }
     }
 
     /// # Panics
-    /// When the message states what is not on the speaker's disk.
+    /// When the message states something that is not on the sender's disk.
     pub(super) fn check_message(&self, to: NodeId, message: &Message) {
         if let Some((_, stamp)) = message.of_coordinator() {
             self.check_stamp(stamp);
@@ -77,7 +77,7 @@ impl<'a> Said<'a> {
     }
 
     /// # Panics
-    /// When the event tells what is not on the node's disk.
+    /// When the event states something that is not on the node's disk.
     pub(super) fn check_event(&self, event: &Event) {
         match event {
             Event::Begun { transaction, .. } => {
@@ -100,7 +100,8 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Nothing of an epoch is said before the epoch is durable, and nothing is finished that a restart would come back to.
+    /// Nothing of an epoch is told before the epoch is durable, and no transaction is reported as finished to which a
+    /// restart would return.
     fn check_stamp(&self, stamp: Stamp) {
         assert!(stamp.epoch == self.state.epoch, "epoch {} was said before it was durable", stamp.epoch);
         self.check_finished(|number| number < stamp.finished_below);
@@ -130,7 +131,7 @@ impl<'a> Said<'a> {
         self.disk.decoded().any(is_it)
     }
 
-    /// It was once; how it ended may be there in its place.
+    /// True if the branch was prepared at some time. The record of its end may have replaced that record.
     fn is_prepared(&self, of: TransactionId) -> bool {
         let is_it = |it: &Record| matches!(it, Record::Settled { transaction, .. } if *transaction == of);
         self.is_in_doubt(of) || self.disk.decoded().any(is_it)
@@ -139,7 +140,7 @@ impl<'a> Said<'a> {
     fn is_settled(&self, of: TransactionId, decision: Decision) -> bool {
         self.disk.decoded().any(|record| match record {
             Record::Settled { transaction, end: BranchEnd::Decided(is) } if *transaction == of => *is == decision,
-            // One that was given up before the decision was left to it.
+            // The branch was given up before the decision was left to it.
             Record::Settled { transaction, end: BranchEnd::Abandoned } if *transaction == of => {
                 decision == Decision::Abort
             }
@@ -147,7 +148,7 @@ impl<'a> Said<'a> {
         })
     }
 
-    /// Its coordinator has said that it is finished, and this node has written that down.
+    /// True if its coordinator reported it as finished, and this node has written that down.
     fn is_finished(&self, transaction: TransactionId) -> bool {
         self.disk.decoded().any(|record| match record {
             Record::Known { coordinator, stamp, is_forgotten } if *coordinator == transaction.coordinator => {

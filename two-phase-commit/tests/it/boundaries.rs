@@ -1,10 +1,10 @@
-//! A crash at every boundary: before each message leaves or is taken, before each write is handed over, lands or is heard of,
-//! before each request is made, carried out or answered. Every run heals and must come to one outcome, with nothing in doubt, no
-//! lock held and the logs collected. And the messages and writes of runs without a crash are those of presumed abort
-//! (Mohan, Lindsay, Obermarck 1986, table 1).
+//! A crash at every boundary: before each message leaves or is received, before each write is queued, done or reported,
+//! before each request is made, carried out or answered. Every run heals and must reach one outcome, with nothing in
+//! doubt, no lock held and the logs collected. The messages and writes of runs without a crash are those of presumed
+//! abort (Mohan, Lindsay, Obermarck 1986, table 1).
 //!
-//! Pairs of crashes: `QUORATE_TWO_PHASE_COMMIT_PAIRS=1 cargo test --release -p quorate-two-phase-commit boundaries` takes all of them, without it
-//! every 23rd pair is taken.
+//! Pairs of crashes: `QUORATE_TWO_PHASE_COMMIT_PAIRS=1 cargo test --release -p quorate-two-phase-commit boundaries`
+//! runs all of them; by default every 23rd pair is run.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use quorate_two_phase_commit::{Command, Decision, Knowledge, OnePhase, Outcome, 
 
 const ONE: Work = Work::Write(1);
 
-/// What is done, and who takes part.
+/// The work of a transaction, and its participants.
 #[derive(Clone, Debug)]
 struct Scenario {
     nodes: u64,
     branches: Vec<(u64, Work)>,
     one_phase: OnePhase,
-    /// The application wants it aborted as soon as it has asked for the commit.
+    /// The application aborts it as soon as it has asked for the commit.
     is_aborted: bool,
 }
 
@@ -44,7 +44,7 @@ fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Runs a scenario with crashes before these steps, counted from its begin. Gives the steps it took.
+/// Runs a scenario with crashes before these steps, counted from its beginning. Returns the number of steps.
 fn run(scenario: &Scenario, crashes: &[u64], restart_after: Duration) -> u64 {
     let settings = Settings { one_phase: scenario.one_phase, outcomes_max: 1, ..Settings::default() };
     let mut cluster = Builder::new(scenario.nodes, 7).settings(settings).start();
@@ -118,7 +118,7 @@ fn two_crashes_at_any_boundaries_leave_one_outcome() {
     assert!(pairs > 100, "{pairs} pairs");
 }
 
-/// Without a crash, and without the writes that wait for others.
+/// Messages and writes without a crash, except writes that wait for others.
 fn cost(branches: &[(u64, Work)], one_phase: OnePhase) -> (Traffic, Vec<u64>) {
     let settings = Settings { one_phase, lazy_delay: Duration::from_hours(1), ..Settings::default() };
     let mut cluster = Builder::new(4, 1).settings(settings).start();
@@ -134,7 +134,7 @@ fn cost(branches: &[(u64, Work)], one_phase: OnePhase) -> (Traffic, Vec<u64>) {
 
 #[test]
 fn a_commit_costs_what_presumed_abort_promises() {
-    // Two messages each way and two forced writes a participant, one forced write at the coordinator.
+    // Two messages each way and two forced writes for each participant, one forced write at the coordinator.
     let (total, writes) = cost(&[(2, ONE), (3, ONE)], OnePhase::Never);
     assert_eq!((total, writes), (Traffic { messages: 8, writes: 5 }, vec![1, 2, 2, 0]));
     let (total, writes) = cost(&[(2, ONE), (3, ONE), (4, ONE)], OnePhase::Never);
@@ -142,11 +142,11 @@ fn a_commit_costs_what_presumed_abort_promises() {
     // A read-only participant: one message each way, no write, no second phase.
     let (total, writes) = cost(&[(2, ONE), (3, Work::Read)], OnePhase::Never);
     assert_eq!((total, writes), (Traffic { messages: 6, writes: 3 }, vec![1, 2, 0, 0]));
-    // A coordinator that writes is a participant like others, and only its messages do not leave it. Published is one forced write
-    // for it, the decision: its own branch is prepared by that.
+    // A coordinator that is also a writer is a participant like others, except that its messages do not leave it. The
+    // published cost is one forced write for it, the decision: its own branch is prepared by that write.
     let (total, writes) = cost(&[(1, ONE), (2, ONE)], OnePhase::Never);
     assert_eq!((total, writes), (Traffic { messages: 4, writes: 5 }, vec![3, 2, 0, 0]));
-    // All are read-only: nobody writes.
+    // All are read-only: no node writes.
     let (total, writes) = cost(&[(2, Work::Read), (3, Work::Read)], OnePhase::Never);
     assert_eq!((total, writes), (Traffic { messages: 4, writes: 0 }, vec![0, 0, 0, 0]));
 }
@@ -161,7 +161,8 @@ fn an_abort_costs_what_presumed_abort_promises() {
     cluster.settle();
     cluster.release_requests(2);
     let after = cluster.traffic();
-    // Two prepares, a yes and a no; who voted yes is told and does not acknowledge, who voted no is not told.
+    // Two prepares, a yes and a no. The participant that voted yes is told and does not acknowledge; the one that voted
+    // no is not told.
     assert_eq!(after.messages - before.messages, 5);
     // The one write is that of the yes.
     assert_eq!(after.writes - before.writes, 1);

@@ -1,4 +1,4 @@
-//! Everything is bounded, and says what happens when it is full; strangers count for nothing.
+//! Everything is bounded, with a stated behaviour at the bound; answers of strangers do not count.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -105,7 +105,7 @@ fn what_is_too_old_is_forgotten_and_not_guessed() {
     }
 }
 
-/// Outcomes are forgotten with a write that may be lost: what is on disk then is more than is to be remembered.
+/// Outcomes are forgotten with a write that may be lost: the disk may then have more than the node must remember.
 #[test]
 fn a_restart_remembers_no_more_than_it_may() {
     let settings = Settings { outcomes_max: 2, ..Settings::default() };
@@ -176,7 +176,7 @@ fn a_participant_that_lost_its_disk_does_not_vote() {
     cluster.hold_requests(2);
     let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
     cluster.settle();
-    // Its vote is in, and then its disk is gone.
+    // Its vote has arrived, and then its disk is lost.
     cluster.wipe(3);
     cluster.restart(3);
     cluster.release_requests(2);
@@ -206,7 +206,7 @@ fn settings_that_contradict_each_other_are_refused() {
     }
 }
 
-/// The longest times and the largest numbers are refused by name or taken, and what is taken works.
+/// The longest times and the largest numbers are refused by name or accepted, and accepted ones work.
 #[test]
 fn extreme_settings_neither_panic_nor_overflow() {
     let usual = Settings::default;

@@ -68,7 +68,7 @@ fn compare(file: &str, golden: &str, text: &str) {
     assert_eq!(text, golden);
 }
 
-/// One line a message: its name, the small section, the raw section.
+/// One line for each message: its name, the small section, the raw section.
 #[test]
 fn messages_keep_their_bytes() {
     let mut text = String::new();
@@ -108,7 +108,7 @@ fn parts_that_do_not_make_a_message_are_refused() {
     assert_eq!(Message::from_parts(prepare, vec![Bytes::new(); 2]), Err(WireError::Sections));
 }
 
-/// All that a cluster writes in which every kind of record is written, one line an operation.
+/// All writes of a cluster in which every kind of record is written, one line for each operation.
 fn written() -> String {
     let mut cluster = Cluster::of_three(1);
     let decided = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
@@ -166,7 +166,7 @@ fn released_records_are_read() {
     assert!(states >= 3);
 }
 
-/// A log may give what a key held before as well: only the newest counts.
+/// A log may also return older records of a key: only the newest counts.
 #[test]
 fn older_records_of_a_key_do_not_count() {
     let mut cluster = Cluster::of_three(1);

@@ -1,4 +1,4 @@
-//! Nothing that a peer, the disk or a user sends panics a core.
+//! Nothing that a peer, the disk or a user sends makes a core panic.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use quorate_two_phase_commit::{
     TwoPhaseCommit, Unready, Vote,
 };
 
-/// Numbers that matter: small ones, and the largest.
+/// Numbers at the limits: small ones, and the largest.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..5_u64, 1 => (u64::MAX - 2)..=u64::MAX, 1 => any::<u64>()]
 }
@@ -152,7 +152,7 @@ proptest! {
 #[test]
 fn a_decision_that_contradicts_another_stops_the_group() {
     let mut cluster = Cluster::of_three(1);
-    // As long as an earlier one is under way, outcomes are kept.
+    // As long as an earlier transaction is under way, outcomes are kept.
     cluster.begin(1);
     let transaction = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     cluster.settle();

@@ -11,7 +11,7 @@ mod solo;
 mod stuck;
 mod views;
 
-/// A number from the environment, or the one for a quick run.
+/// A number from the environment, or the default for a quick run.
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }

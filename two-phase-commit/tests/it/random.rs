@@ -38,7 +38,7 @@ fn run(seed: u64, reached: &mut Reached) {
     let nodes = 3 + seed % 3;
     let mut settings = Settings { outcomes_max: 3 + usize::try_from(seed % 5).expect("small"), ..Settings::default() };
     if seed.is_multiple_of(2) {
-        // A write holds a few records, so that what is queued is many writes.
+        // A write has room for a few records, so that queued records make many writes.
         settings = Settings { payload_bytes_max: 16, participants_max: 5, write_bytes_max: 700, ..settings };
     }
     let mut cluster = Builder::new(nodes, seed).settings(settings).start();

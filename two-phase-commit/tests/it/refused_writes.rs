@@ -1,4 +1,4 @@
-//! A log that refuses writes for want of room, and takes them later in several parts.
+//! A log that refuses writes because it has no room, and accepts them later in several parts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use quorate_two_phase_commit::{Answer, Decision, Event, Message, Request, Settin
 
 use crate::solo::{Solo, transaction_of};
 
-/// A write holds about twenty outcomes.
+/// A write has room for about twenty outcomes.
 fn small_writes() -> Settings {
     Settings { payload_bytes_max: 16, participants_max: 4, write_bytes_max: 2_000, ..Settings::default() }
 }
 
-/// The application has committed so many branches of node 1, and the first write of their outcomes was refused.
+/// The application has committed this number of branches of node 1, and the first write of their outcomes was refused.
 fn committed_and_refused(count: u64) -> Solo {
     let mut solo = Solo::new(2, small_writes());
     let transactions: Vec<TransactionId> = (1..=count).map(|sequence| transaction_of(1, sequence)).collect();
@@ -46,7 +46,7 @@ fn settled(solo: &Solo) -> usize {
     solo.events.iter().filter(|event| matches!(event, Event::Settled { .. })).count()
 }
 
-/// The coordinator forgets what is acknowledged. A branch that comes back from a crash as in doubt is then told that it is
+/// The coordinator forgets acknowledged commits. A branch that is in doubt after a crash would then be told that it is
 /// aborted, although it is committed.
 #[test]
 fn a_commit_is_acknowledged_once_its_own_part_is_durable() {
@@ -55,7 +55,7 @@ fn a_commit_is_acknowledged_once_its_own_part_is_durable() {
     assert!(first > 0 && first < 60, "{first} outcomes are durable, and others are not");
     let early = acknowledged(&mut solo);
     let told = settled(&solo);
-    // What a crash leaves is what counts.
+    // Only what a crash leaves counts.
     let mut copy = Solo::new(2, small_writes());
     copy.disk = solo.disk.clone();
     copy.restart();
@@ -67,7 +67,7 @@ fn a_commit_is_acknowledged_once_its_own_part_is_durable() {
     assert_eq!(settled(&solo), 60);
 }
 
-/// The epoch of a start may be refused as well, and nothing of it is said before it is durable.
+/// The write of a start's epoch may be refused too, and nothing of the epoch is told before it is durable.
 #[test]
 fn nothing_of_an_epoch_is_said_while_its_write_is_refused() {
     let mut solo = Solo::new(1, small_writes());

@@ -15,7 +15,7 @@ const ONE: Work = Work::Write(1);
 const BOTH: [(u64, Work); 2] = [(2, ONE), (3, ONE)];
 const LONG: Duration = Duration::from_secs(20);
 
-/// All votes are in, and the decision waits for C's disk.
+/// All votes have arrived, and the decision waits for C's disk.
 fn undecided(seed: u64) -> (Cluster, TransactionId) {
     let mut cluster = Cluster::of_three(seed);
     cluster.hold_disk(1);
@@ -31,7 +31,7 @@ fn ends(cluster: &Cluster, transaction: TransactionId) -> [Option<Decision>; 2] 
     [2, 3].map(|node| cluster.node(node).ended(transaction))
 }
 
-/// Messages that are kept from a node to another, of a transaction that ran its course otherwise.
+/// Messages from one node to another that are kept back while the rest of the transaction takes its course.
 fn kept(cluster: &Cluster, is_wanted: impl Fn(&Message) -> bool) -> Message {
     let found = cluster.parked().iter().find(|(_, _, message)| is_wanted(message));
     found.expect("it was sent").2.clone()
@@ -216,7 +216,7 @@ fn row_08_a_participant_that_forgot_lets_the_coordinator_forget() {
     let how = kept(&cluster, |message| matches!(message, Message::Acknowledge { .. }));
     assert_eq!(how, Message::Acknowledge { transaction, how: Acknowledgement::Forgotten });
 
-    // The coordinator takes it for what it is: the commit is through.
+    // The coordinator treats it correctly: the commit is complete.
     let (mut cluster, transaction) = undecided(8);
     cluster.cut(3, 1);
     cluster.release_disk(1);
@@ -331,7 +331,7 @@ fn row_12_a_commit_takes_effect_once() {
 #[test]
 fn row_13_an_abort_ahead_of_the_prepare_fences_it_off() {
     let mut cluster = Cluster::of_three(13);
-    // As long as an earlier one is under way, it is not known that this one is finished.
+    // As long as an earlier transaction is under way, it is not known that this one is finished.
     let earlier = cluster.begin(1);
     cluster.park(1, 3);
     let transaction = cluster.transact(1, &BOTH);
@@ -382,7 +382,7 @@ fn row_14_an_old_prepare_is_known_to_be_old() {
         assert_eq!(cluster.node(3).core().status().branches, 0, "no branch");
         assert!(cluster.node(3).manager.locks.is_empty(), "no lock");
         assert_eq!(cluster.node(3).core().status().ignored["collected"], 1);
-        // The same again after a restart: what it knows is on its disk.
+        // The same after a restart: the node's knowledge is on its disk.
         cluster.crash(3);
         cluster.restart(3);
         cluster.settle();
@@ -438,7 +438,7 @@ fn row_15_orphans_are_resolved_with_nothing_else_going_on() {
     }
 }
 
-/// The log will never take the write: it is not tried again, and nothing of it is said.
+/// The log will never accept the write: it is not tried again, and nothing that depends on it is told.
 #[test]
 fn row_04_a_decision_that_the_log_will_never_take_stops_the_group() {
     let (mut cluster, transaction) = undecided(16);
@@ -451,7 +451,7 @@ fn row_04_a_decision_that_the_log_will_never_take_stops_the_group() {
 #[test]
 fn row_16_an_old_coordinator_is_not_heard() {
     let (mut cluster, transaction) = undecided(16);
-    // Another process opened the log: this one's write is refused for good.
+    // Another process opened the log: this node's write is refused for good.
     cluster.fail_write(1, PersistFailure::Fenced);
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(PersistFailure::Fenced)));
     cluster.crash(1);
@@ -514,7 +514,7 @@ fn row_18_the_only_participant_is_in_doubt_until_it_answers() {
     cluster.run(LONG);
     assert_eq!(cluster.query(transaction), Some(Knowledge::InDoubt), "the coordinator never guesses");
     assert!(cluster.node(1).events.iter().any(|event| matches!(event, Event::InDoubt { .. })));
-    // Nor does it after a crash of its own.
+    // Nor does it after its own crash.
     cluster.crash(1);
     cluster.restart(1);
     assert_eq!(cluster.query(transaction), Some(Knowledge::InDoubt));

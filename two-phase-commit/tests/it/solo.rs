@@ -1,4 +1,4 @@
-//! One core whose every output a test holds in its hands: messages, writes, requests and events go nowhere by themselves.
+//! One core whose every output is handled by the test: messages, writes, requests and events go nowhere by themselves.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct Solo {
 }
 
 impl Solo {
-    /// A node with an empty disk that has met nodes 1 to 3, and has written all that it wants to write.
+    /// A node with an empty disk that was introduced to nodes 1 to 3, and has completed its first writes.
     pub(crate) fn new(node: u64, settings: Settings) -> Self {
         let config = Config::new(NodeId(node), node, settings).expect("usable settings");
         let (disk, now) = (Disk::default(), Now::default());
@@ -47,14 +47,14 @@ impl Solo {
         self.sent.clear();
     }
 
-    /// Gives it an input, and takes what comes of it.
+    /// Gives it an input, and takes its outputs.
     pub(crate) fn input(&mut self, input: Input<TwoPhaseCommit>) {
         self.core.handle(self.now, input);
         self.poll();
         self.core.check_invariants();
     }
 
-    /// Takes what it has to say.
+    /// Takes its outputs.
     pub(crate) fn poll(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
@@ -68,7 +68,7 @@ impl Solo {
         }
     }
 
-    /// Makes the oldest write durable, and says so. Gives how many operations it had.
+    /// Makes the oldest write durable, and tells the core. Returns its number of operations.
     pub(crate) fn write_one(&mut self) -> usize {
         let Some((ticket, operations)) = self.writes.pop_front() else { return 0 };
         self.disk.write(&operations);
@@ -81,13 +81,13 @@ impl Solo {
         while self.write_one() > 0 {}
     }
 
-    /// The oldest write fails.
+    /// Makes the oldest write fail.
     pub(crate) fn fail_write(&mut self, failure: PersistFailure) {
         let (ticket, _) = self.writes.pop_front().expect("a write is on its way");
         self.input(Input::PersistFailed { ticket, failure });
     }
 
-    /// Lets time pass, and deadlines with it.
+    /// Lets time pass, with its deadlines.
     pub(crate) fn advance(&mut self, duration: Duration) {
         let end = self.now.instant.after(duration);
         while let Some(at) = self.core.deadline().filter(|at| *at <= end) {
@@ -97,7 +97,7 @@ impl Solo {
         self.now.instant = end;
     }
 
-    /// Stops it and starts it from its disk. Whatever it had to say is gone.
+    /// Stops it and starts it from its disk. All its waiting outputs are lost.
     pub(crate) fn restart(&mut self) {
         let recovered = TwoPhaseCommit::recover(self.now, self.config.clone(), self.disk.recovery());
         self.core = recovered.expect("the disk holds what was written");
@@ -108,32 +108,32 @@ impl Solo {
         self.poll();
     }
 
-    /// A peer says something.
+    /// Gives it a message of a peer.
     pub(crate) fn hear(&mut self, from: u64, message: Message) {
         self.input(Input::Message { from: NodeId(from), message });
     }
 
-    /// A coordinator in its first epoch asks for the vote of a branch, over this node and node 3.
+    /// A coordinator in its first epoch asks for the vote of a branch of a transaction on this node and node 3.
     pub(crate) fn prepare(&mut self, transaction: TransactionId) {
         let participants = [self.config.node(), NodeId(3)].into();
         let (stamp, payload) = (stamp_of(0), Bytes::from_static(b"x"));
         self.hear(transaction.coordinator.0, Message::Prepare(Prepare { stamp, transaction, participants, payload }));
     }
 
-    /// A coordinator in its first epoch tells what it decided.
+    /// A coordinator in its first epoch tells its decision.
     pub(crate) fn decide(&mut self, transaction: TransactionId, decision: Decision) {
         let decide = Decide { stamp: stamp_of(0), transaction, decision };
         self.hear(transaction.coordinator.0, Message::Decide(decide));
     }
 
-    /// The branch is prepared and voted for, durably.
+    /// Has the branch prepared and voted for, durably.
     pub(crate) fn vote_yes(&mut self, transaction: TransactionId) {
         self.prepare(transaction);
         self.answer(Answer::Voted(Vote::Yes));
         self.sync();
     }
 
-    /// Answers all that it was asked in the same way, and gives what that was.
+    /// Answers all its requests with this answer, and returns the requests.
     pub(crate) fn answer(&mut self, answer: Answer) -> Vec<Request> {
         let asked = std::mem::take(&mut self.requests);
         for (ticket, _) in &asked {
@@ -144,24 +144,24 @@ impl Solo {
         asked.into_iter().map(|(_, request)| request).collect()
     }
 
-    /// What it was asked and has not answered.
+    /// The requests that are not answered yet.
     pub(crate) fn asked(&self) -> Vec<Request> {
         self.requests.iter().map(|(_, request)| request.clone()).collect()
     }
 
-    /// What it has sent since this was asked last.
+    /// The messages that it sent since the last call.
     pub(crate) fn take_sent(&mut self) -> Vec<(NodeId, Message)> {
         std::mem::take(&mut self.sent)
     }
 }
 
-/// The transaction of that number in a coordinator's first epoch.
+/// The transaction with this number in a coordinator's first epoch.
 pub(crate) fn transaction_of(coordinator: u64, sequence: u64) -> TransactionId {
     let number = TransactionNumber { epoch: Epoch(1), sequence };
     TransactionId { coordinator: NodeId(coordinator), number }
 }
 
-/// A coordinator in its first epoch says that everything below that number is finished.
+/// A coordinator in its first epoch reports that everything below this number is finished.
 pub(crate) fn stamp_of(finished_below: u64) -> Stamp {
     Stamp { epoch: Epoch(1), finished_below: TransactionNumber { epoch: Epoch(1), sequence: finished_below } }
 }

@@ -1,5 +1,5 @@
-//! One thing that is stuck stops no other, and is told: participants and coordinators that stay away, requests that are lost or fail for
-//! ever, a log that does not keep up.
+//! One stuck transaction stops no other, and is reported: participants and coordinators that stay away, requests that
+//! are lost or fail for ever, a log that is too far behind.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<RefuseReason> 
     })
 }
 
-/// Node 4 votes yes, is told of the commit and never comes back. Gives the transaction.
+/// Node 4 votes yes, is told of the commit and never comes back. Returns the transaction.
 fn leave_unacknowledged(cluster: &mut Cluster) -> TransactionId {
     cluster.hold_disk(1);
     let stuck = cluster.transact(1, &[(2, Work::Write(250)), (4, Work::Write(250))]);
@@ -34,7 +34,7 @@ fn leave_unacknowledged(cluster: &mut Cluster) -> TransactionId {
     stuck
 }
 
-/// seata#359, postgres-x2#240: what a participant keeps of ended transactions piled up behind one that does not end.
+/// seata#359, postgres-x2#240: a participant's records of ended transactions piled up behind one that does not end.
 #[test]
 fn a_participant_that_stays_away_does_not_stop_the_others() {
     let settings = Settings { tombstones_max: 32, branches_max: 16, ..Settings::default() };
@@ -69,14 +69,14 @@ fn a_transaction_that_only_works_holds_up_no_other() {
         cluster.run(Duration::from_millis(30));
         assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed), "transaction {number}");
     }
-    // It is asked for after all: what is finished behind it does not make it old.
+    // It is asked for after all: transactions that finished after it do not make it old.
     cluster.commit(idle, &[(2, Work::Write(200)), (3, Work::Write(200))]);
     cluster.run(Duration::from_secs(1));
     assert_eq!(cluster.node(1).outcome(idle), Some(Outcome::Committed));
     cluster.quiesce();
 }
 
-/// What is collected beside the watermark is fenced like what is below it, also after a restart.
+/// Outcomes that are collected above the watermark are fenced like those below it, even after a restart.
 #[test]
 fn a_prepare_of_what_is_finished_out_of_turn_is_known_to_be_old() {
     let mut solo = Solo::new(2, Settings::default());
@@ -88,7 +88,7 @@ fn a_prepare_of_what_is_finished_out_of_turn_is_known_to_be_old() {
     let number = |sequence| TransactionNumber { epoch: Epoch(1), sequence };
     let unfinished = [number(1)].into();
     let finished = Finished { stamp: stamp_of(1), until: number(3), unfinished };
-    // News of before is late: nothing of it counts that is known better.
+    // An earlier report arrives late: where more is known already, it does not count.
     let stale = Finished { stamp: stamp_of(1), until: number(3), unfinished: [number(1), number(2)].into() };
     for news in [finished.clone(), stale] {
         solo.hear(1, Message::Finished(news));
@@ -106,7 +106,7 @@ fn a_prepare_of_what_is_finished_out_of_turn_is_known_to_be_old() {
         solo.restart();
         solo.meet(&[1, 2, 3]);
     }
-    // The watermark comes past it: nothing is remembered beside it any more.
+    // The watermark passes it: nothing is stored beside the watermark any more.
     let past = Finished { stamp: stamp_of(9), until: number(9), unfinished: BTreeSet::new() };
     solo.hear(1, Message::Finished(past));
     solo.advance(Duration::from_secs(1));
@@ -117,7 +117,7 @@ fn a_prepare_of_what_is_finished_out_of_turn_is_known_to_be_old() {
     assert_eq!(solo.core.status().ignored["collected"], 1);
 }
 
-/// Nothing new is begun, so only the list of what is unfinished grows shorter.
+/// No transaction is begun, so the list of unfinished ones only gets shorter.
 #[test]
 fn what_ends_while_nothing_begins_is_let_go() {
     let mut solo = Solo::new(2, Settings::default());
@@ -137,7 +137,7 @@ fn what_ends_while_nothing_begins_is_let_go() {
     }
 }
 
-/// A coordinator that is gone leaves outcomes that nobody collects. They take no more than its share.
+/// A coordinator that is gone leaves outcomes that no node collects. They take no more than its share.
 #[test]
 fn a_coordinator_that_is_gone_does_not_use_up_the_room_of_others() {
     let settings = Settings { tombstones_max: 8, branches_max: 4, ..Settings::default() };
@@ -195,7 +195,7 @@ fn a_branch_that_is_never_taken_ends_its_transaction_at_once() {
     solo.hear(1, Message::Prepare(Prepare { stamp, transaction: both, participants, payload: payload.clone() }));
     let why = Unready::TooLarge;
     assert_eq!(solo.take_sent(), [(NodeId(1), Message::Unready { transaction: both, why })]);
-    // The decision was left to it: it says how it decides, once that is durable.
+    // The decision was left to it: it tells its decision once that is durable.
     solo.hear(1, Message::CommitOnePhase(CommitOnePhase { stamp, transaction: alone, payload }));
     assert!(solo.take_sent().is_empty());
     solo.sync();
@@ -258,7 +258,7 @@ fn a_branch_that_cannot_be_recovered_stops_no_other() {
     assert!(solo.take_sent().contains(&(NodeId(1), Message::Acknowledge { transaction: bad, how })));
 }
 
-/// Whoever listened dropped what it was told, or its answer was lost.
+/// The application dropped a request, or its answer was lost.
 #[test]
 fn a_request_is_made_again_under_its_ticket_until_it_is_answered() {
     let mut solo = Solo::new(2, Settings::default());
@@ -330,7 +330,7 @@ fn a_node_that_is_given_up_is_waited_for_no_longer() {
     let begun = cluster.begin(1);
     let id = cluster.commit(begun, &[(2, Work::Write(1)), (4, Work::Write(1))]);
     assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::ParticipantForgotten(NodeId(4))));
-    // The outcome is forgotten in time. Should the node come back in doubt, it is not told of an abort by presumption.
+    // The outcome is forgotten in time. If the node came back in doubt, it would not be told of a presumed abort.
     for _ in 0..2 {
         cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
         cluster.run(Duration::from_secs(2));
@@ -346,7 +346,7 @@ fn a_node_that_is_given_up_is_waited_for_no_longer() {
     assert_eq!(cluster.node(1).core().status().forgotten, [NodeId(4)].into());
 }
 
-/// The log stands still. What waits for it is bounded, and what is refused for it says so.
+/// The log does not advance. The records that wait are bounded, and refusals name this reason.
 #[test]
 fn a_log_that_stalls_is_not_waited_for_without_bound() {
     let settings = Settings {
@@ -385,7 +385,7 @@ fn a_log_that_stalls_is_not_waited_for_without_bound() {
     assert!(matches!(solo.events.last(), Some(Event::Begun { .. })));
 }
 
-/// Beyond a hundred nodes, those that came last were never heard.
+/// In a cluster above a hundred nodes, messages of those that came last were always ignored.
 #[test]
 fn every_coordinator_of_a_large_cluster_is_heard() {
     let mut solo = Solo::new(2, Settings::default());
@@ -399,7 +399,7 @@ fn every_coordinator_of_a_large_cluster_is_heard() {
     assert_eq!(solo.asked().len() as u64, last - 9);
 }
 
-/// What is decided is told, whatever happens in the same moment.
+/// Decisions are reported, whatever happens at the same moment.
 #[test]
 fn a_group_that_stops_tells_what_is_decided() {
     let mut solo = Solo::new(1, Settings { one_phase: OnePhase::Never, ..Settings::default() });
@@ -430,7 +430,8 @@ fn a_group_that_stops_tells_what_is_decided() {
     assert!(solo.take_sent().is_empty(), "and nothing else is said");
 }
 
-/// A participant is dead for good while others go on under load: every transaction without it commits, those with it end.
+/// A participant is dead for good while others go on under load: every transaction without it commits, and those with
+/// it end.
 #[test]
 fn a_participant_that_is_dead_for_good_costs_only_its_own_transactions() {
     let settings = Settings { tombstones_max: 40, transactions_max: 64, ..Settings::default() };

@@ -1,4 +1,4 @@
-//! Nodes with equal views answer every input equally, whatever brought them there.
+//! Nodes with equal views answer every input equally, however they came to them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use quorate_two_phase_commit::{
 
 use crate::from_environment;
 
-/// A core as it was seen with a view.
+/// A core with the view at some time.
 struct Seen {
     core: TwoPhaseCommit,
     now: Instant,
@@ -30,7 +30,7 @@ fn equal_views_react_alike() {
         for _ in 0..25 {
             act(&mut cluster, &mut messages);
             for node in 1..=3 {
-                // A view is of the time of the last input: this one does nothing else.
+                // A view is taken at the time of the last input; this input changes nothing else.
                 cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
                 let Some(core) = &cluster.node(node).core else { continue };
                 let now = cluster.now();
@@ -51,7 +51,7 @@ fn equal_views_react_alike() {
     assert!(compared > traces, "views do repeat: {compared}");
 }
 
-/// One thing that can happen, and no more time passes than it takes.
+/// One event. No more time passes than it needs.
 fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let node = 1 + cluster.choose(3);
     let other = 1 + cluster.choose(3);
@@ -109,7 +109,7 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     }
 }
 
-/// What a core says to an input, without the numbers of tickets and the lengths of waits.
+/// The outputs of a core after an input, without the numbers of tickets and the lengths of waits.
 fn reaction(seen: &Seen, at: Instant, input: Input<TwoPhaseCommit>) -> Vec<String> {
     let mut core = seen.core.clone();
     core.handle(Now { instant: at, wall_ms: 0 }, input);
