@@ -93,7 +93,7 @@ pub enum Input<P: Protocol> {
     PersistFailed {
         /// Ticket of the write.
         ticket: Ticket,
-        /// What is known about the operations.
+        /// Kind of the failure: it says whether the operations may have been written.
         failure: PersistFailure,
     },
     /// A `Load` has a result.

@@ -24,7 +24,7 @@ struct Run {
     proposals: Vec<ProposalId>,
     /// Number of times that each was proposed.
     attempts: BTreeMap<ProposalId, usize>,
-    /// Whether an application had been told a chosen value when each read began: the read must then return it.
+    /// For each read, true if an application had been told a chosen value when it began: the read must then return it.
     reads: BTreeMap<ReadId, Option<Proposal>>,
 }
 
