@@ -1,5 +1,5 @@
-//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018,
-//! first published 2016).
+//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads",
+//! SODA 2018, first published 2016).
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

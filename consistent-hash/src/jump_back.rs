@@ -1,5 +1,5 @@
-//! JumpBackHash (Ertl, "JumpBackHash: Say Goodbye to the Modulo Operation to Distribute Keys Uniformly to Buckets", 2024,
-//! algorithm 5).
+//! JumpBackHash (Ertl, "JumpBackHash: Say Goodbye to the Modulo Operation to Distribute Keys Uniformly to Buckets",
+//! 2024, algorithm 5).
 
 use crate::hash::{KeyHash, fold, splitmix};
 use crate::numbered::{InOrder, Numbering};

@@ -73,7 +73,8 @@ impl<N: Numbering> InOrder<N> {
     ///
     /// # Errors
     ///
-    /// [`RemoveError::UnknownNode`], [`RemoveError::LastNode`], and [`RemoveError::NotTheLastAdded`] for any node but the last.
+    /// [`RemoveError::UnknownNode`], [`RemoveError::LastNode`], and [`RemoveError::NotTheLastAdded`] for any node but
+    /// the last.
     pub fn remove(&mut self, name: &str) -> Result<Node, RemoveError> {
         remove_last(&mut self.nodes, name)
     }

@@ -20,11 +20,12 @@ use crate::placement::{Placement, REPLICAS_MAX, Replicas};
 /// ```
 /// use quorate_consistent_hash::{Node, Nodes, Placement, Ring, ZoneReplicas};
 ///
-/// let nodes = [("a", "east", "r1"), ("b", "east", "r1"), ("c", "east", "r2"), ("d", "west", "r1"), ("e", "west", "r2")];
+/// let (east, west) = ("east", "west");
+/// let nodes = [("a", east, "r1"), ("b", east, "r1"), ("c", east, "r2"), ("d", west, "r1"), ("e", west, "r2")];
 /// let nodes = nodes.map(|(name, zone, rack)| Node::new(name).with_zone(zone).with_rack(rack));
-/// let placement = ZoneReplicas::new(Ring::new(Nodes::new(nodes)?)?, [("east", 2), ("west", 1)])?;
+/// let placement = ZoneReplicas::new(Ring::new(Nodes::new(nodes)?)?, [(east, 2), (west, 1)])?;
 /// let zones: Vec<_> = placement.replicas(b"user:42").map(|node| node.zone()).collect();
-/// assert_eq!(zones.iter().filter(|&&zone| zone == "east").count(), 2);
+/// assert_eq!(zones.iter().filter(|&&zone| zone == east).count(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[doc(alias = "NetworkTopologyStrategy")]

@@ -1,5 +1,5 @@
-//! Three cores in one loop: nothing is synced and no socket is crossed. Prints entries a second of processor time, which a
-//! busy machine does not change much, and of the clock on the wall.
+//! Three cores in one loop: nothing is synced and no socket is crossed. Prints entries a second of processor time,
+//! which a busy machine does not change much, and of the clock on the wall.
 //!
 //! `cargo bench -p quorate-raft --bench core`
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]

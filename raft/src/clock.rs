@@ -9,9 +9,9 @@ use crate::message::ClockReading;
 /// This node's reading of the group's log time.
 ///
 /// A leader says with each heartbeat what log time it is. In between, and for a node that becomes leader, log time goes
-/// on with the node's monotone clock, so that neither a wall clock that is set nor a change of the leader moves it. Towards
-/// the wall clock of whoever reads it, it is drawn by at most a thousandth of the time that passes. Only where nobody of a
-/// quorum has a reading, because all were stopped, their wall clocks decide.
+/// on with the node's monotone clock, so that neither a wall clock that is set nor a change of the leader moves it.
+/// Towards the wall clock of whoever reads it, it is drawn by at most a thousandth of the time that passes. Only where
+/// nobody of a quorum has a reading, because all were stopped, their wall clocks decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     /// Nothing as long as this start of the node was not told the log time.
@@ -34,8 +34,8 @@ impl Clock {
         Self { reading: None, difference_max_ms, told_ms: None }
     }
 
-    /// This node becomes leader. What it does not know itself it takes from the voters that have elected it: the median of
-    /// what they know, else the median of all their wall clocks. Log time is never before that of the newest entry.
+    /// This node becomes leader. What it does not know itself it takes from the voters that have elected it: the median
+    /// of what they know, else the median of all their wall clocks. Log time is never before that of the newest entry.
     pub(crate) fn begin(&mut self, now: Now, last: LogTime, voters: &[ClockReading]) {
         let of_voters = || median(voters.iter().filter_map(|voter| voter.log_time).map(|time| time.0).collect());
         let walls = || median(voters.iter().map(|voter| voter.wall_ms).chain([now.wall_ms]).collect());
@@ -76,8 +76,8 @@ impl Clock {
         Some(i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }))
     }
 
-    /// Tells that the wall clock has come to differ by more than is allowed, that it no longer does, and that it was set
-    /// meanwhile: what was told is then off by more than half of itself. Drift alone is told a few times at most.
+    /// Tells that the wall clock has come to differ by more than is allowed, that it no longer does, and that it was
+    /// set meanwhile: what was told is then off by more than half of itself. Drift alone is told a few times at most.
     pub(crate) fn news(&mut self, now: Now) -> Option<LogEvent> {
         let ahead_ms = self.wall_ahead_ms(now)?;
         let allowed = self.difference_max_ms;

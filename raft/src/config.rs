@@ -36,8 +36,8 @@ pub enum Start {
 /// Times and bounds. Equal on all nodes of a group, as far as possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// A follower that hears nothing of its leader for this long may ask for an election; until then it votes for nobody
-    /// else. A leader that hears nothing of a quorum for this long steps down.
+    /// A follower that hears nothing of its leader for this long may ask for an election; until then it votes for
+    /// nobody else. A leader that hears nothing of a quorum for this long steps down.
     pub election_timeout_min: Duration,
     /// The longest that a follower waits; each wait is drawn anew between the two.
     pub election_timeout_max: Duration,
@@ -52,8 +52,8 @@ pub struct Settings {
     /// The most bytes that a leader has appended and not committed; beyond it proposals are refused with `Overloaded`.
     /// At least `entry_bytes_max`.
     pub uncommitted_bytes_max: usize,
-    /// The most received bytes that a follower keeps while its log is busy; beyond it entries are dropped, and the leader
-    /// sends them again. At least `batch_bytes_max`.
+    /// The most received bytes that a follower keeps while its log is busy; beyond it entries are dropped, and the
+    /// leader sends them again. At least `batch_bytes_max`.
     pub received_bytes_max: usize,
     /// The most bytes of durable entries that are kept in memory; older ones are loaded when they are needed.
     pub cache_bytes_max: usize,
@@ -64,15 +64,16 @@ pub struct Settings {
     /// How long a leader that has nothing to send keeps news of commitment to itself, so that the next entries
     /// can bear it.
     pub commit_notice_delay: Duration,
-    /// A wall clock that differs from log time by more than this is reported. It is not followed either way, save that log
-    /// time is drawn to the leader's by at most a thousandth of the time that passes.
+    /// A wall clock that differs from log time by more than this is reported. It is not followed either way, save that
+    /// log time is drawn to the leader's by at most a thousandth of the time that passes.
     pub clock_step_max: Duration,
     /// After so long without a command the group goes quiet: no heartbeats of its own, as long as
-    /// [`Input::PeerAlive`](quorate_protocol::Input::PeerAlive) vouches for the leader's node. Nothing: never. Set it only
-    /// where the shell reports the life of nodes at least each `heartbeat_interval`.
+    /// [`Input::PeerAlive`](quorate_protocol::Input::PeerAlive) vouches for the leader's node. Nothing: never. Set it
+    /// only where the shell reports the life of nodes at least each `heartbeat_interval`.
     pub quiet_after: Option<Duration>,
-    /// How long a quiet follower trusts the life of its leader's node without a word from the leader itself. It bounds how
-    /// long a group stays without a leader when only the leader's group died. At least twice `election_timeout_max`.
+    /// How long a quiet follower trusts the life of its leader's node without a word from the leader itself. It bounds
+    /// how long a group stays without a leader when only the leader's group died. At least twice
+    /// `election_timeout_max`.
     pub quiet_max: Duration,
 }
 

@@ -61,8 +61,8 @@ pub enum Ignored {
     NotMember,
     /// Entries that cannot be read or do not follow each other.
     MalformedEntries,
-    /// An entry whose payload is not the one that its checksum was made of: somebody's memory changed it. A follower refuses it, and
-    /// a leader that is told so reads it from disk again.
+    /// An entry whose payload is not the one that its checksum was made of: somebody's memory changed it. A follower
+    /// refuses it, and a leader that is told so reads it from disk again.
     CorruptEntries,
     /// The group of the sender was founded with other first members than this node's.
     OtherFounding,
@@ -70,8 +70,8 @@ pub enum Ignored {
     LogBusy,
     /// The log certainly did not write: it is tried again.
     LogRefuses,
-    /// A follower has no longer what it had acknowledged: its disk lost it, or an old one was put back. It is asked again at the
-    /// pace of heartbeats, and gets nothing that would cover that up.
+    /// A follower has no longer what it had acknowledged: its disk lost it, or an old one was put back. It is asked
+    /// again at the pace of heartbeats, and gets nothing that would cover that up.
     AcknowledgedLost,
     /// The snapshot is already on its way here.
     AlreadyReceiving,

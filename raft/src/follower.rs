@@ -131,8 +131,9 @@ impl Raft {
         Ok(last)
     }
 
-    /// Whether the content of entries is what was proposed, and the first of all entries the one that this node has, before any of
-    /// it is taken. One flipped bit in a leader's memory would otherwise be replicated, and stop every replica where it is applied.
+    /// Whether the content of entries is what was proposed, and the first of all entries the one that this node has,
+    /// before any of it is taken. One flipped bit in a leader's memory would otherwise be replicated, and stop every
+    /// replica where it is applied.
     fn check_content(&mut self, from: NodeId, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
         if let Some((index, ..)) = entries.iter().find(|(_, _, entry)| !entry.is_intact()) {
             let outcome = AppendOutcome::Corrupt { index: *index };

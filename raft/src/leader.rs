@@ -38,8 +38,8 @@ pub(crate) struct Leader {
     pub(crate) compaction: Option<LogIndex>,
     /// Failed loads since the last that succeeded.
     pub(crate) loads_failed: u32,
-    /// Transfers for which the own snapshot could not be read, since the last that was done. Counted apart from loads: a log
-    /// that is read well says nothing of the snapshot.
+    /// Transfers for which the own snapshot could not be read, since the last that was done. Counted apart from loads:
+    /// a log that is read well says nothing of the snapshot.
     pub(crate) snapshots_unread: u32,
     /// When the office began, or was last offered to another for the sake of this node's disk.
     pub(crate) offered_at: Instant,
@@ -121,8 +121,8 @@ impl Raft {
         self.become_follower(self.state.term, None);
     }
 
-    /// Stops leading because this node's disk does not let the office be filled. The others have the longest election time-out to stand
-    /// first: nothing else keeps this node from being elected again, and failing again.
+    /// Stops leading because this node's disk does not let the office be filled. The others have the longest election
+    /// time-out to stand first: nothing else keeps this node from being elected again, and failing again.
     pub(crate) fn give_way(&mut self) {
         self.step_down();
         self.election_at = self.election_at.after(self.config.settings().election_timeout_max);
@@ -173,7 +173,8 @@ impl Raft {
                     return Err(Ignored::StaleAnswer);
                 }
                 if prev_index <= progress.match_index && !progress.counts() {
-                    // Yet another disk under this id. What the last one had counted for nothing, and says nothing of this one.
+                    // Yet another disk under this id. What the last one had counted for nothing, and says nothing of
+                    // this one.
                     *progress = Progress::new(prev_index.next(), now, progress.standing);
                 } else if prev_index <= progress.match_index {
                     // The same question would be answered the same at once.
@@ -230,7 +231,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Sends again what got lost: the round of heartbeats in `probe` was sent behind it, and its answer does not know it.
+    /// Sends again what got lost: the round of heartbeats in `probe` was sent behind it, and its answer does not know
+    /// it.
     fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<(u64, LogIndex)>) {
         let (now, pause) = (self.now.instant, self.config.settings().heartbeat_interval / 2);
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -267,8 +269,8 @@ impl Raft {
         }
     }
 
-    /// Sends every peer a heartbeat of a new round, and gives its number. A round for reads does not put the next tick off: reads without a
-    /// pause would put off for ever what a leader looks after with each.
+    /// Sends every peer a heartbeat of a new round, and gives its number. A round for reads does not put the next tick
+    /// off: reads without a pause would put off for ever what a leader looks after with each.
     pub(crate) fn broadcast_heartbeat(&mut self) -> u64 {
         let log_time = self.next_log_time();
         let RoleState::Leader(leader) = &mut self.role else { return 0 };
@@ -308,8 +310,8 @@ impl Raft {
         now.since(heard_at) < self.config.settings().election_timeout_min || heard_at == now
     }
 
-    /// A tick that comes late shows that this node's own loop stood still: nobody was asked meanwhile, and nobody could be heard.
-    /// That time is not counted as the peers' silence.
+    /// A tick that comes late shows that this node's own loop stood still: nobody was asked meanwhile, and nobody could
+    /// be heard. That time is not counted as the peers' silence.
     pub(crate) fn forgive_own_absence(&mut self) {
         let (now, interval) = (self.now.instant, self.config.settings().heartbeat_interval);
         let RoleState::Leader(leader) = &mut self.role else { return };

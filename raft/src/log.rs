@@ -414,8 +414,8 @@ impl Log {
         LogIndex(self.last.0 + 1 - self.cache.len() as u64)
     }
 
-    /// Lets the entries up to and including `index` leave the cache if the one there is not what it was, so that it is read from
-    /// disk again.
+    /// Lets the entries up to and including `index` leave the cache if the one there is not what it was, so that it is
+    /// read from disk again.
     pub(crate) fn drop_corrupt(&mut self, index: LogIndex) {
         let is_cached = index >= self.cache_first() && index <= self.durable;
         if is_cached && self.cached(index).next().is_some_and(|entry| !entry.is_intact()) {
@@ -472,7 +472,8 @@ impl Log {
         Operation::Reset { index: snapshot.index, term: snapshot.term }
     }
 
-    /// Writes that are not durable yet: the ticket, the last entry made durable, the last left on disk, the base left there.
+    /// Writes that are not durable yet: the ticket, the last entry made durable, the last left on disk, the base left
+    /// there.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (Ticket, [LogIndex; 3])> + '_ {
         self.marks.iter().map(|mark| (mark.ticket, [mark.durable, mark.on_disk, mark.base_on_disk]))
     }

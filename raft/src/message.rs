@@ -10,8 +10,8 @@
 //! | [`ReadIndex`] | follower | leader | [`ReadIndexResponse`], after a round of heartbeats |
 //! | [`TimeoutNow`] | leader | the node it hands over to | [`RequestVote`] to everybody |
 //!
-//! Every message bears its sender's term. One of an earlier term is ignored, save that its sender is told the newer term
-//! where it would otherwise go on for ever (a leader, a candidate).
+//! Every message bears its sender's term. One of an earlier term is ignored, save that its sender is told the newer
+//! term where it would otherwise go on for ever (a leader, a candidate).
 //!
 //! ```text
 //!            RequestVote(Pre)      RequestVote(Full)     AppendEntries        CommitNotice
@@ -97,8 +97,8 @@ pub struct VoteResponse {
 /// What a voter's clocks say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClockReading {
-    /// The log time: what a leader told last, and the time that passed since. Nothing where no leader was heard of since the
-    /// voter's start.
+    /// The log time: what a leader told last, and the time that passed since. Nothing where no leader was heard of
+    /// since the voter's start.
     pub log_time: Option<LogTime>,
     /// The wall clock in Unix milliseconds.
     pub wall_ms: u64,
@@ -170,7 +170,8 @@ pub struct Heartbeat {
     pub term: Term,
     /// Committed, and known to be in the follower's log.
     pub commit_index: LogIndex,
-    /// Grows with every round of heartbeats in a term: a read waits for a quorum's answers to a round that began after it.
+    /// Grows with every round of heartbeats in a term: a read waits for a quorum's answers to a round that began after
+    /// it.
     pub round: u64,
     /// Whether heartbeats end here.
     pub pace: Pace,

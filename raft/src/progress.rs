@@ -26,8 +26,8 @@ pub(crate) struct Progress {
     pub(crate) loss_probe: Option<(u64, LogIndex)>,
     /// Entries for it are being loaded.
     pub(crate) loading: Option<Ticket>,
-    /// When it was asked last where the logs match, or why not: it is asked again at the pace of heartbeats, however many rounds of
-    /// them reads cause.
+    /// When it was asked last where the logs match, or why not: it is asked again at the pace of heartbeats, however
+    /// many rounds of them reads cause.
     pub(crate) asked_at: Instant,
     /// What its disk does, by its own word.
     pub(crate) disk: DiskState,

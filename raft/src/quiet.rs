@@ -4,15 +4,15 @@
 //! may rest on the life of nodes, which the shell reports to all groups at once
 //! ([`Input::PeerAlive`](quorate_protocol::Input::PeerAlive)). The rule:
 //!
-//! 1. **Leader.** After `quiet_after` without a command, once every peer that is alive has the whole log, durable,
-//!    and all of it is committed, heartbeats say [`Pace::Quiet`]. A peer that answers so gets no more. Life of its node now
+//! 1. **Leader.** After `quiet_after` without a command, once every peer that is alive has the whole log, durable, and
+//!    all of it is committed, heartbeats say [`Pace::Quiet`]. A peer that answers so gets no more. Life of its node now
 //!    counts for it in the quorum. Any command, vote request, lost connection or changed standing wakes the group.
 //! 2. **Follower.** It goes quiet when all of its log is committed and durable. Life of the leader's node then stands
 //!    in for heartbeats, and any word of the leader itself ends that.
-//! 3. **A leader that leads no more is noticed.** It stepped down or restarted: then it has no leader, campaigns within an
-//!    election time-out, and its own vote request tells the followers. Its disk was wiped: its standing changes. The
-//!    connection was lost: the follower is told. Its group alone died: nobody says so, hence a quiet follower trusts the
-//!    life of the node for `quiet_max` only, and a quiet leader speaks at least twice in that time.
+//! 3. **A leader that leads no more is noticed.** It stepped down or restarted: then it has no leader, campaigns within
+//!    an election time-out, and its own vote request tells the followers. Its disk was wiped: its standing changes. The
+//!    connection was lost: the follower is told. Its group alone died: nobody says so, hence a quiet follower trusts
+//!    the life of the node for `quiet_max` only, and a quiet leader speaks at least twice in that time.
 //! 4. **A follower that lost touch is noticed.** It restarted or timed out: it asks for votes, which are
 //!    refused, and the leader wakes. Its node is not heard of: the leader wakes, and steps down without a quorum.
 

@@ -22,8 +22,8 @@ use crate::{Config, Start};
 /// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
 ///
 /// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output),
-/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. What was proposed or received since the last poll
-/// leaves as one write and one message a peer. See the crate's documentation for the loop around it.
+/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. What was proposed or received since the
+/// last poll leaves as one write and one message a peer. See the crate's documentation for the loop around it.
 #[derive(Clone, Debug)]
 pub struct Raft {
     pub(crate) config: Config,
@@ -238,7 +238,8 @@ impl Raft {
         if from == self.config.node() {
             return Err(Ignored::NotMember);
         }
-        // A leader is known to all voters before it votes for itself. A stranger leads others, of a cluster that was founded twice.
+        // A leader is known to all voters before it votes for itself. A stranger leads others, of a cluster that was
+        // founded twice.
         if is_of_leader(&message) && self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
@@ -340,7 +341,8 @@ impl Raft {
     }
 
     /// A write that was certainly not done is done again after a while, by what is then to be written; nothing of it
-    /// was said. Who leads or wants to lets others lead meanwhile. After any other failure nothing is known of the disk.
+    /// was said. Who leads or wants to lets others lead meanwhile. After any other failure nothing is known of the
+    /// disk.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
         if failure != PersistFailure::NotWritten {
             self.halt(HaltReason::LogFailed(failure));
@@ -441,8 +443,8 @@ impl Raft {
         self.commit_index.min(self.log.durable())
     }
 
-    /// The newest entry that the application may take: until the log has started anew on disk, others stand there in the place
-    /// of those that a snapshot covers, and the application does not know of the snapshot yet.
+    /// The newest entry that the application may take: until the log has started anew on disk, others stand there in
+    /// the place of those that a snapshot covers, and the application does not know of the snapshot yet.
     pub(crate) fn may_be_applied(&self) -> LogIndex {
         if self.outbox.is_durable(self.reset_ticket) { self.told.committed } else { self.told.before_reset }
     }
@@ -516,7 +518,8 @@ impl Raft {
         self.halted = Some(reason);
     }
 
-    /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the first.
+    /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the
+    /// first.
     fn bootstrap(&mut self, configuration: Configuration) {
         let entry = bootstrap_entry(&configuration);
         self.state.founding = Some(entry.header.checksum);
@@ -562,8 +565,8 @@ fn is_pre_vote_granted(message: &Message) -> bool {
 
 /// Terms and indexes above this are no correct node's; below it no counter runs out.
 pub(crate) const TERM_MAX: Term = Term(u64::MAX / 2);
-/// A group that elects ten times a second needs thirteen years for so many terms: a message that is further ahead than that comes of a
-/// fault, and following it would bring every node of the group as far.
+/// A group that elects ten times a second needs thirteen years for so many terms: a message that is further ahead than
+/// that comes of a fault, and following it would bring every node of the group as far.
 const TERMS_AHEAD_MAX: u64 = 1 << 32;
 /// As [`TERM_MAX`].
 pub(crate) const INDEX_MAX: LogIndex = LogIndex(u64::MAX / 2);

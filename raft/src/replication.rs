@@ -113,8 +113,9 @@ impl Raft {
         Ok(())
     }
 
-    /// A follower got an entry whose payload is not the one that was proposed. Where it is this node's own copy that changed, it is
-    /// read from disk again, whose checksum tells whether it is sound there; a copy that changed on the way is made anew.
+    /// A follower got an entry whose payload is not the one that was proposed. Where it is this node's own copy that
+    /// changed, it is read from disk again, whose checksum tells whether it is sound there; a copy that changed on the
+    /// way is made anew.
     pub(crate) fn on_corrupt(&mut self, from: NodeId, index: LogIndex) -> Result<(), Ignored> {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };

@@ -16,8 +16,8 @@ pub(crate) struct DurableState {
     pub(crate) voted_for: Option<NodeId>,
     /// How often this node has started and asked a leader for a read index since: names its questions.
     pub(crate) starts: u32,
-    /// The checksum of the group's first configuration: entry 1 is written by each founder itself, and so compared. Unknown to who joins,
-    /// until a leader says it. Never changes once it is known.
+    /// The checksum of the group's first configuration: entry 1 is written by each founder itself, and so compared.
+    /// Unknown to who joins, until a leader says it. Never changes once it is known.
     pub(crate) founding: Option<u32>,
 }
 

@@ -1,9 +1,11 @@
-//! Handing over leadership: because somebody asks for it (Raft thesis §3.10), or because another node's disk does better.
+//! Handing over leadership: because somebody asks for it (Raft thesis §3.10), or because another node's disk does
+//! better.
 //!
-//! A leader whose disk stays short of room would refuse every command while others have room. One whose disk stands still answers
-//! nobody, although its heartbeats keep its office. Both hand over once it lasted for [`Raft::disk_patience`]. Who is short of
-//! room and finds nobody with room stays in office: reads are served, and commands again as soon as there is room. Whose disk
-//! stands still steps down where nobody can be handed the office, as long as there is anybody else to elect.
+//! A leader whose disk stays short of room would refuse every command while others have room. One whose disk stands
+//! still answers nobody, although its heartbeats keep its office. Both hand over once it lasted for
+//! [`Raft::disk_patience`]. Who is short of room and finds nobody with room stays in office: reads are served, and
+//! commands again as soon as there is room. Whose disk stands still steps down where nobody can be handed the office,
+//! as long as there is anybody else to elect.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -28,8 +30,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Tells the target of a hand-over to campaign once it has everything. While this node's disk stands still, everything is what
-    /// was sent: the rest waits for the disk and would hold the hand-over up for ever.
+    /// Tells the target of a hand-over to campaign once it has everything. While this node's disk stands still,
+    /// everything is what was sent: the rest waits for the disk and would hold the hand-over up for ever.
     pub(crate) fn continue_transfer(&mut self) {
         let goal = if self.is_stalled() { self.log.submitted() } else { self.log.last() };
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -42,7 +44,8 @@ impl Raft {
         }
     }
 
-    /// With each round of heartbeats: tells the target again, whose first order may be lost, and gives up on one that is gone.
+    /// With each round of heartbeats: tells the target again, whose first order may be lost, and gives up on one that
+    /// is gone.
     pub(crate) fn pursue_transfer(&mut self) {
         let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
         let RoleState::Leader(leader) = &mut self.role else { return };

@@ -1,9 +1,9 @@
 //! The state as far as it decides behaviour.
 //!
-//! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it, so that
-//! what matters of a time is whether it has come, and which comes before which. Left out are the generator of chance, how
-//! long waits are, the clocks that log time is made of (which a model lets stand still: its waits are far shorter than a
-//! millisecond), counters for operators, and what was told last of things that are told on change only.
+//! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it,
+//! so that what matters of a time is whether it has come, and which comes before which. Left out are the generator of
+//! chance, how long waits are, the clocks that log time is made of (which a model lets stand still: its waits are far
+//! shorter than a millisecond), counters for operators, and what was told last of things that are told on change only.
 
 use std::fmt::Write;
 
@@ -15,8 +15,8 @@ use crate::progress::{Progress, SendState};
 use crate::reads::Inquiry;
 use crate::state::{Ballot, Follower, RoleState};
 
-/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input equally, at the
-/// time of their last input or at their deadline, as long as everything that waits in them was polled.
+/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input
+/// equally, at the time of their last input or at their deadline, as long as everything that waits in them was polled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct View {
     text: String,

@@ -1,7 +1,7 @@
 //! What a replica costs an entry: from `propose` to the reply, on one node whose writes take no time.
 //!
-//! `cargo bench -p quorate-runtime --bench replica` prints commands a second and nanoseconds a command, for batches of 1,
-//! 64 and 256 commands of 256 bytes, outside and inside a session. The core's share is in the figures.
+//! `cargo bench -p quorate-runtime --bench replica` prints commands a second and nanoseconds a command, for batches of
+//! 1, 64 and 256 commands of 256 bytes, outside and inside a session. The core's share is in the figures.
 
 use std::io;
 use std::time::{Duration, Instant as Clock};

@@ -7,15 +7,16 @@
 //! <data>/<node id>/snapshots/ a folder for each group
 //! ```
 //!
-//! `identity` makes a disk the known one, so it must not outlive what it vouches for. It counts starts as the log does, one after
-//! it: a log that is missing, or that counts fewer, is not the one that was left here, and neither is an `identity` that counts far
-//! fewer than the log. Both are refused. With no start counted the directory was never used: its parts are still being made.
+//! `identity` makes a disk the known one, so it must not outlive what it vouches for. It counts starts as the log does,
+//! one after it: a log that is missing, or that counts fewer, is not the one that was left here, and neither is an
+//! `identity` that counts far fewer than the log. Both are refused. With no start counted the directory was never used:
+//! its parts are still being made.
 //!
-//! No file can tell that *all* of the directory is an older copy, or both `identity` and the log; nor that the log is a copy of the same
-//! start. The peers may.
+//! No file can tell that *all* of the directory is an older copy, or both `identity` and the log; nor that the log is a
+//! copy of the same start. The peers may.
 //!
-//! `identity` holds the same twice, in different pages; starts are written to one after the other, in place. Each is 4096 bytes, zeros
-//! behind what follows, all numbers little-endian:
+//! `identity` holds the same twice, in different pages; starts are written to one after the other, in place. Each is
+//! 4096 bytes, zeros behind what follows, all numbers little-endian:
 //!
 //! ```text
 //! magic "QUORATE\n" (8) | version (1) | cluster (16) | node (8) | incarnation (16) | starts (4) | CRC-32C (4)
@@ -63,12 +64,14 @@ pub struct Directory<D: Disk> {
 }
 
 impl<D: Disk> Directory<D> {
-    /// Locks the directory at the root of `disk` and reads whose it is; a new one, which must be empty, is made with the incarnation
-    /// that `draw` gives. Before the node says anything, [`Directory::check_log`] and [`Directory::note_start`] must be called.
+    /// Locks the directory at the root of `disk` and reads whose it is; a new one, which must be empty, is made with
+    /// the incarnation that `draw` gives. Before the node says anything, [`Directory::check_log`] and
+    /// [`Directory::note_start`] must be called.
     ///
     /// # Errors
-    /// When another process uses it, it is another node's or cluster's, it holds files and no `identity`, or the disk fails. Nothing
-    /// was changed then, but that a new directory may be there without an identity, as before it was made.
+    /// When another process uses it, it is another node's or cluster's, it holds files and no `identity`, or the disk
+    /// fails. Nothing was changed then, but that a new directory may be there without an identity, as before it was
+    /// made.
     pub fn open(
         disk: D,
         cluster: ClusterId,
@@ -98,7 +101,8 @@ impl<D: Disk> Directory<D> {
         Ok(Self { disk, file, identity, starts, lock })
     }
 
-    /// Whether no start was counted: the node has never run, and its parts may be missing because they were not made yet.
+    /// Whether no start was counted: the node has never run, and its parts may be missing because they were not made
+    /// yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.starts == 0
@@ -201,8 +205,8 @@ pub enum DirectoryError {
     /// Its identity cannot be read.
     #[error("the file `identity` of the data directory is damaged")]
     Damaged,
-    /// It holds files and no identity: `identity` was lost, or the directory is not a node's. To start as a new node, which counts for
-    /// nothing before its peers admit it, it must be empty.
+    /// It holds files and no identity: `identity` was lost, or the directory is not a node's. To start as a new node,
+    /// which counts for nothing before its peers admit it, it must be empty.
     #[error("the data directory holds `{found}` and no file `identity`")]
     IdentityMissing {
         /// What it holds.
@@ -211,7 +215,8 @@ pub enum DirectoryError {
     /// A part is missing that was there when the node ran.
     #[error("`{0}` of the data directory is missing")]
     Missing(&'static str),
-    /// A part is older than the rest: a copy of an earlier time was put in its place. What the node acknowledged since is not in it.
+    /// A part is older than the rest: a copy of an earlier time was put in its place. What the node acknowledged since
+    /// is not in it.
     #[error("`{part}` of the data directory is an older copy: it knows of {found} starts, and the rest of {known}")]
     Older {
         /// Which.

@@ -31,15 +31,16 @@ pub trait Group: Any + Send {
     /// When [`GroupInput::Timeout`] is wanted next.
     fn deadline(&self) -> Option<Instant>;
 
-    /// The group was halted from outside, after a panic: drop what is held, answer every waiting caller `Unknown`. Never
-    /// called again but for `poll_output` of those answers.
+    /// The group was halted from outside, after a panic: drop what is held, answer every waiting caller `Unknown`.
+    /// Never called again but for `poll_output` of those answers.
     fn halted(&mut self, reason: &HaltReason);
 
-    /// The channel on which its core speaks, equal on all nodes of the group. It stands for the protocol in the group's founding.
+    /// The channel on which its core speaks, equal on all nodes of the group. It stands for the protocol in the group's
+    /// founding.
     fn channel(&self) -> ChannelId;
 
-    /// Whether nothing keeps the node from stopping: after [`GroupInput::Shutdown`] leadership is handed over, or cannot be, and
-    /// no caller waits.
+    /// Whether nothing keeps the node from stopping: after [`GroupInput::Shutdown`] leadership is handed over, or
+    /// cannot be, and no caller waits.
     fn is_settled(&self) -> bool;
 
     /// Tells what there is to measure, with names of [`metrics`](crate::metrics). Called about once a second.
@@ -66,13 +67,13 @@ pub enum GroupInput {
         /// What it counts for.
         standing: Standing,
     },
-    /// Why this node may not vote as far as incarnations go, for those who ask; nothing when it may. Comes just before the
-    /// `PeerStanding` of this node. A group begins with `NotIntroduced`.
+    /// Why this node may not vote as far as incarnations go, for those who ask; nothing when it may. Comes just before
+    /// the `PeerStanding` of this node. A group begins with `NotIntroduced`.
     Barred(Option<VotingBar>),
     /// What this group was founded with, for those who ask. Comes first.
     Founded(Founding),
-    /// All peers that founded this group with other members or another protocol, for those who ask. They are strangers, nothing
-    /// comes from them and nothing goes to them.
+    /// All peers that founded this group with other members or another protocol, for those who ask. They are strangers,
+    /// nothing comes from them and nothing goes to them.
     FoundedOtherwise(BTreeSet<NodeId>),
     /// The disk's reserve is used up, or is there again.
     Storage(StorageLevel),
@@ -218,8 +219,8 @@ pub enum SnapshotOperation {
         /// What.
         bytes: Bytes,
     },
-    /// The content is whole: check it, sync, make a state machine from it, rename. What no state machine can be made from never
-    /// becomes a snapshot.
+    /// The content is whole: check it, sync, make a state machine from it, rename. What no state machine can be made
+    /// from never becomes a snapshot.
     Finish {
         /// CRC-32C of the whole content.
         checksum: u32,
@@ -256,8 +257,8 @@ pub enum SnapshotOperation {
     },
 }
 
-/// What operations on snapshots wait for each other: each lane has a thread of its own, so that what takes long in one holds up no
-/// other.
+/// What operations on snapshots wait for each other: each lane has a thread of its own, so that what takes long in one
+/// holds up no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SnapshotLane {
     /// Pieces on their way between nodes.
@@ -331,7 +332,8 @@ pub enum SnapshotFailure {
     Missing,
     /// Its bytes are not those that were written or sent.
     Damaged,
-    /// It is what was sent, and the state machine cannot be made from it; with what the state machine says. It was not kept.
+    /// It is what was sent, and the state machine cannot be made from it; with what the state machine says. It was not
+    /// kept.
     Unrestorable(String),
     /// The disk is full.
     DiskFull,

@@ -19,8 +19,8 @@ use crate::{
 
 /// Reaches a [`Replica`] from any thread and any executor. Cheap to clone.
 ///
-/// Every call ends within the handle's time-out (5 s unless set with [`timeout`](ReplicaHandle::timeout)). A call is under way as
-/// soon as the method has returned; dropping what it returned loses only the answer.
+/// Every call ends within the handle's time-out (5 s unless set with [`timeout`](ReplicaHandle::timeout)). A call is
+/// under way as soon as the method has returned; dropping what it returned loses only the answer.
 pub struct ReplicaHandle<L, S> {
     node: NodeHandle,
     group: GroupId,
@@ -252,8 +252,8 @@ impl From<CallError> for Outcome {
     }
 }
 
-/// What is said of a proposal that was tried again and whose try did not reach the replica: an earlier one may have been
-/// applied, so it is never `NotApplied`.
+/// What is said of a proposal that was tried again and whose try did not reach the replica: an earlier one may have
+/// been applied, so it is never `NotApplied`.
 fn lost_again(error: CallError) -> Outcome {
     match Outcome::from(error) {
         Outcome::NotApplied(reason) => Outcome::Unknown { reason: Unknown::TryFailed(reason), retry: None },

@@ -40,7 +40,8 @@ pub struct Hosted<P: Hostable> {
     id: GroupId,
     channel: ChannelId,
     core: P,
-    /// What the application has not said that it has, at most [`TOLD_MAX`]: beyond it the oldest is dropped and counted.
+    /// What the application has not said that it has, at most [`TOLD_MAX`]: beyond it the oldest is dropped and
+    /// counted.
     told: VecDeque<Told<P>>,
     /// The number of the oldest, counted from 1.
     told_from: u64,
@@ -63,8 +64,8 @@ pub enum Told<P: Protocol> {
         /// What to do.
         request: P::Request,
     },
-    /// The application listened too slowly: so many events and requests before the next were dropped. A core asks again for
-    /// what it needs only after it is recovered.
+    /// The application listened too slowly: so many events and requests before the next were dropped. A core asks again
+    /// for what it needs only after it is recovered.
     Lost(u64),
 }
 
@@ -101,8 +102,8 @@ impl<P: Hostable> Hosted<P> {
         self.core.handle(now, Input::Completed { ticket, answer });
     }
 
-    /// Answers `call` with [`Reply::Told`] as soon as there is something to [`take`](Hosted::take). A call that listened before
-    /// is answered at once.
+    /// Answers `call` with [`Reply::Told`] as soon as there is something to [`take`](Hosted::take). A call that
+    /// listened before is answered at once.
     pub fn listen(&mut self, call: CallId) {
         let before = self.listener.replace(call);
         self.outputs.extend(before.map(|call| GroupOutput::Reply { call, reply: Reply::Told }));

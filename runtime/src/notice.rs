@@ -20,10 +20,11 @@ pub enum Notice {
         /// Nothing when it may, else why not.
         barred: Option<VotingBar>,
     },
-    /// This node's wall clock has come to differ from log time by more than is allowed, was set while it did, or no longer does.
-    /// Log time does not follow it.
+    /// This node's wall clock has come to differ from log time by more than is allowed, was set while it did, or no
+    /// longer does. Log time does not follow it.
     ClockDiffers {
-        /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees again.
+        /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees
+        /// again.
         wall_ahead_ms: Option<i64>,
     },
     /// A snapshot of this node's state is durable.
@@ -81,7 +82,8 @@ pub enum Notice {
         /// The incarnation it knows.
         known: Incarnation,
     },
-    /// A peer knows a later start of this node: its disk is an older copy, such as a restored backup. The node stays a non-voter.
+    /// A peer knows a later start of this node: its disk is an older copy, such as a restored backup. The node stays a
+    /// non-voter.
     SelfOlder {
         /// Which peer says so.
         peer: NodeId,
@@ -113,8 +115,8 @@ pub enum Notice {
         /// The voters of today's description.
         described: Vec<NodeId>,
     },
-    /// What the node learned of its peers found no room on disk. It is written when there is room; until then peers that it
-    /// has not met do not count.
+    /// What the node learned of its peers found no room on disk. It is written when there is room; until then peers
+    /// that it has not met do not count.
     OwnStreamRefused,
     /// More peers than a node can remember asked to be introduced; this one was not.
     PeersFull {

@@ -19,8 +19,8 @@ pub struct Opening {
     pub cluster: ClusterId,
     /// Which node it is.
     pub node: NodeId,
-    /// The nodes of the cluster, this one included: what a new group is founded with. A group that was founded before keeps its
-    /// founding. The voters are the node's peers.
+    /// The nodes of the cluster, this one included: what a new group is founded with. A group that was founded before
+    /// keeps its founding. The voters are the node's peers.
     pub members: Configuration,
     /// Sizes of the log.
     pub log: quorate_wal::Settings,
@@ -47,12 +47,12 @@ pub struct Opened<D: Disk> {
 }
 
 impl Opening {
-    /// Opens the data directory at the root of `disk`, or makes it, and recovers every group. `draw` gives 128 bits of chance
-    /// at each call: the incarnation of a new directory, and what groups draw their own chance from.
+    /// Opens the data directory at the root of `disk`, or makes it, and recovers every group. `draw` gives 128 bits of
+    /// chance at each call: the incarnation of a new directory, and what groups draw their own chance from.
     ///
     /// # Errors
-    /// When the directory is another's, in use or damaged, a part of it is missing or older than the rest, the disk refuses, or a group
-    /// cannot start from what it left.
+    /// When the directory is another's, in use or damaged, a part of it is missing or older than the rest, the disk
+    /// refuses, or a group cannot start from what it left.
     pub fn open<D: Disk>(
         self,
         disk: D,

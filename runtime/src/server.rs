@@ -25,8 +25,8 @@ use crate::{
     draw_incarnation,
 };
 
-/// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on the current
-/// tokio runtime, [`ServerBuilder::spawn`] on a thread of its own.
+/// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on
+/// the current tokio runtime, [`ServerBuilder::spawn`] on a thread of its own.
 pub struct ServerBuilder {
     data: PathBuf,
     cluster: String,
@@ -49,8 +49,8 @@ pub struct GroupStart {
     pub identity: Identity,
     /// What its proposals of this start are named after.
     pub session: SessionId,
-    /// What the group was founded with. A new group is founded with all nodes of the builder as voters, their addresses as
-    /// context.
+    /// What the group was founded with. A new group is founded with all nodes of the builder as voters, their addresses
+    /// as context.
     pub members: Configuration,
     /// What its stream and its snapshots hold.
     pub recovery: Recovery,
@@ -201,8 +201,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Opens the data directory, recovers every group, and listens: the node `id`, on the current tokio runtime. Reads files
-    /// without yielding, before anything else can wait for it.
+    /// Opens the data directory, recovers every group, and listens: the node `id`, on the current tokio runtime. Reads
+    /// files without yielding, before anything else can wait for it.
     ///
     /// # Errors
     /// When the description does not hold, the directory is another's, in use or damaged, or the address is taken.

@@ -188,7 +188,8 @@ impl<D: Disk> OfGroup<D> {
             }
             Err(cause) => {
                 let _ = sealed.abort();
-                // Its checksum is right, so what fails is the state machine's own code, or a node that is about to stop.
+                // Its checksum is right, so what fails is the state machine's own code, or a node that is about to
+                // stop.
                 Err(if let SnapshotFailure::Io(text) = cause { SnapshotFailure::Unrestorable(text) } else { cause })
             }
         }

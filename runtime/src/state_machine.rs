@@ -1,4 +1,5 @@
-//! What a user writes: a deterministic state machine, to which every replica applies the same commands in the same order.
+//! What a user writes: a deterministic state machine, to which every replica applies the same commands in the same
+//! order.
 
 use std::io;
 
@@ -86,8 +87,8 @@ pub trait StateMachine: Send + Sized + 'static {
     /// Those of the reader, and any when the content cannot be understood. The group then halts on this node.
     fn restore(from: &mut dyn io::Read) -> io::Result<Self>;
 
-    /// Up to where the state is durable by the state machine's own means. `LogIndex::ZERO`, the default, for one that keeps
-    /// nothing itself: it is then restored from the newest snapshot and the log behind it.
+    /// Up to where the state is durable by the state machine's own means. `LogIndex::ZERO`, the default, for one that
+    /// keeps nothing itself: it is then restored from the newest snapshot and the log behind it.
     ///
     /// Asked once, at the start. Commands up to here are not applied again; their responses are lost.
     fn applied(&self) -> LogIndex {
@@ -97,8 +98,9 @@ pub trait StateMachine: Send + Sized + 'static {
     /// A number that is equal on all replicas that have applied the same log.
     fn digest(&self) -> u64;
 
-    /// When something is due without a command: a key expires, a lease ends. As soon as log time has reached it, the leader
-    /// appends a tick; at most one each `tick_interval_min`. Must be cheap: it is asked after every batch of commands.
+    /// When something is due without a command: a key expires, a lease ends. As soon as log time has reached it, the
+    /// leader appends a tick; at most one each `tick_interval_min`. Must be cheap: it is asked after every batch of
+    /// commands.
     fn next_deadline(&self) -> Option<LogTime> {
         None
     }

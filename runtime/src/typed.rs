@@ -12,8 +12,8 @@ use crate::{ApplyContext, StateMachine};
 
 /// A state machine in the words of its own types; [`Typed`] makes a [`StateMachine`] of it.
 ///
-/// The rules are those of [`StateMachine`]: it depends on its arguments alone. Its snapshot is a clone, so a large state
-/// should be cheap to clone (behind `Arc`s, or a persistent map); small ones need no thought.
+/// The rules are those of [`StateMachine`]: it depends on its arguments alone. Its snapshot is a clone, so a large
+/// state should be cheap to clone (behind `Arc`s, or a persistent map); small ones need no thought.
 ///
 /// Commands and states are kept on disk in the order of their fields and variants: append variants, and never change
 /// a field.
@@ -91,7 +91,8 @@ impl<S: TypedStateMachine> StateMachine for Typed<S> {
         codec::read_value(from).map(Self)
     }
 
-    /// FNV-1a over the encoded state: a state with a hash map in it has an order of its own on each node, and no digest.
+    /// FNV-1a over the encoded state: a state with a hash map in it has an order of its own on each node, and no
+    /// digest.
     fn digest(&self) -> u64 {
         let mut hash = Fnv(FNV_OFFSET);
         match codec::write_value(&self.0, &mut hash) {

@@ -1,8 +1,8 @@
 //! How long long histories take to be judged.
 //!
-//! `cargo bench -p quorate-simulation --bench history -- [calls]` judges histories in memory. With `file [calls]` one of a
-//! million calls of thirty clients on a hundred registers is written to a file, and a process of its own reads and judges it: that has
-//! to take two seconds and 400 MB at most.
+//! `cargo bench -p quorate-simulation --bench history -- [calls]` judges histories in memory. With `file [calls]` one
+//! of a million calls of thirty clients on a hundred registers is written to a file, and a process of its own reads and
+//! judges it: that has to take two seconds and 400 MB at most.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};

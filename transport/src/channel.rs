@@ -13,8 +13,8 @@ use crate::{ChannelId, ClaimError, Inbox, Incoming, SendError, Sender, Transport
 
 /// Sends and receives messages of one type on one channel, as the only reader of that channel on this node.
 ///
-/// It is for an application, or a core that runs without the runtime, whose messages of one kind need a channel of their
-/// own: they are encoded, decoded and checked here. A runtime that reads several channels through one inbox uses
+/// It is for an application, or a core that runs without the runtime, whose messages of one kind need a channel of
+/// their own: they are encoded, decoded and checked here. A runtime that reads several channels through one inbox uses
 /// [`codec`](crate::codec) itself.
 pub struct Channel<M> {
     transport: Arc<dyn Transport>,

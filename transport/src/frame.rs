@@ -84,7 +84,8 @@ pub const SECTIONS_MAX: usize = 255;
 /// use bytes::Bytes;
 /// use quorate_protocol::GroupId;
 /// use quorate_transport::{ChannelId, Frame};
-/// let frame = Frame::new(ChannelId::FIRST_CORE, GroupId(0), Bytes::from_static(b"small"), vec![Bytes::from_static(b"raw")])?;
+/// let (small, raw) = (Bytes::from_static(b"small"), Bytes::from_static(b"raw"));
+/// let frame = Frame::new(ChannelId::FIRST_CORE, GroupId(0), small, vec![raw])?;
 /// assert_eq!(frame.raw()[0], "raw");
 /// # Ok::<(), quorate_transport::FrameError>(())
 /// ```

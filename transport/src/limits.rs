@@ -10,8 +10,8 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Length of the longest frame in bytes, header included. `send` refuses a longer one. A longer one that arrives ends
-    /// its connection before memory is allocated for it. Default: 8 MiB.
+    /// Length of the longest frame in bytes, header included. `send` refuses a longer one. A longer one that arrives
+    /// ends its connection before memory is allocated for it. Default: 8 MiB.
     pub frame_bytes_max: usize,
     /// Number of frames that may wait for one peer on one lane; above it `send` refuses. Default: 16,384.
     pub queue_frames_max: usize,

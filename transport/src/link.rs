@@ -77,8 +77,8 @@ impl fmt::Display for DownReason {
 
 macro_rules! refusals {
     ($($(#[$meta:meta])* $name:ident = $code:literal, $text:literal, $message:literal;)*) => {
-        /// Reason why a connection is refused, or is ended because of the bytes that came over it. Each refusal is counted
-        /// and logged.
+        /// Reason why a connection is refused, or is ended because of the bytes that came over it. Each refusal is
+        /// counted and logged.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Refusal {

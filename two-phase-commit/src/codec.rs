@@ -10,7 +10,7 @@
 //! delegated: version | 3 | number | participant (8) | payload (the rest)
 //! prepared:  version | 4 | id | participants: count (2), node (8) each | payload (the rest)
 //! settled:   version | 5 | id | end: 0 abort, 1 commit, as decided; 2 abandoned
-//! known:     version | 6 | coordinator (8) | epoch (8) | finished below (number) | 1 if an operator has given it up, or 0
+//! known:     version | 6 | coordinator (8) | epoch (8) | finished below (number) | 1 if given up by an operator, or 0
 //! unfinished: version | 7 | coordinator (8) | finished until (number) | the numbers that are not (the rest), ascending
 //! ```
 //!

@@ -1,7 +1,7 @@
 //! How the log compares with a bare loop of `write` and `fdatasync` on the same disk, measured in turn in one run.
 //!
-//! `cargo bench -p quorate-wal --bench append -- [directory] [seconds a measurement]`. Absolute figures say little: look at
-//! the ratios.
+//! `cargo bench -p quorate-wal --bench append -- [directory] [seconds a measurement]`. Absolute figures say little:
+//! look at the ratios.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;

@@ -97,8 +97,8 @@ pub enum OpenError {
     /// Both copies of the checkpoint are damaged or missing. Term and vote may lie nowhere else.
     #[error("both copies of the log's checkpoint are damaged or missing")]
     CheckpointsLost,
-    /// The checkpoint is older than one that the log knows to have been durable: copies of an earlier time were put in its place.
-    /// They may lack a vote.
+    /// The checkpoint is older than one that the log knows to have been durable: copies of an earlier time were put in
+    /// its place. They may lack a vote.
     #[error("the log's checkpoint has generation {found}, and the log knows generation {known}: it is an older copy")]
     CheckpointOutdated {
         /// That of the newer copy.

@@ -12,7 +12,8 @@ use crate::format::{RECORD_HEADER_BYTES, Record, RecordKind, aligned};
 use crate::index::{Index, JournalPlace, Point};
 use crate::recovery::Window;
 
-/// Reads entries and journal records. Clones read the same log; they may outlive it. A load waits for no sync and no other load.
+/// Reads entries and journal records. Clones read the same log; they may outlive it. A load waits for no sync and no
+/// other load.
 pub struct Reader<D: Disk> {
     index: Arc<RwLock<Index<D::File>>>,
 }

@@ -9,9 +9,9 @@ use crate::disk::Disk;
 use crate::{StreamId, Wal};
 
 impl<D: Disk> Wal<D> {
-    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its configurations, and the
-    /// newest journal record of each key behind the checkpoint, in the order they were first written. A stream that never held anything gives the default. The
-    /// snapshot is left out: it lies elsewhere.
+    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its
+    /// configurations, and the newest journal record of each key behind the checkpoint, in the order they were first
+    /// written. A stream that never held anything gives the default. The snapshot is left out: it lies elsewhere.
     ///
     /// # Errors
     /// When an entry cannot be read.
@@ -49,14 +49,16 @@ impl<D: Disk> Wal<D> {
         }))
     }
 
-    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of its log.
+    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of
+    /// its log.
     fn tail(
         &self,
         stream: StreamId,
         recovery: &Recovery,
         bytes_max: usize,
     ) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
-        // What entries take on disk is known without reading them, and more than what they hold: look ever further back.
+        // What entries take on disk is known without reading them, and more than what they hold: look ever further
+        // back.
         let mut disk_bytes = bytes_max as u64;
         loop {
             let first = self.first_within(stream, disk_bytes).unwrap_or(recovery.last.0 + 1);

@@ -69,8 +69,8 @@ impl<D: Disk> Scribe<D> {
         completions
     }
 
-    /// Whether [`Scribe::settle`] is to be called again although nothing is written: the log is low on room, and only that call finds
-    /// out that there is room again. See [`Wal::is_making_room`] for when.
+    /// Whether [`Scribe::settle`] is to be called again although nothing is written: the log is low on room, and only
+    /// that call finds out that there is room again. See [`Wal::is_making_room`] for when.
     pub fn is_short_of_room(&self) -> bool {
         self.storage_level == StorageLevel::Low && self.wal.poisoned().is_none()
     }
@@ -92,8 +92,8 @@ impl<D: Disk> Scribe<D> {
         synced
     }
 
-    /// Does what can wait until the writers were told (see [`Wal::settle`]), and says what changed: the storage level, and who
-    /// should compact. A failure poisons the log, and the next set learns of it.
+    /// Does what can wait until the writers were told (see [`Wal::settle`]), and says what changed: the storage level,
+    /// and who should compact. A failure poisons the log, and the next set learns of it.
     pub fn settle(&mut self, is_idle: bool) -> Completions {
         let _ = self.wal.settle(is_idle);
         let mut changes = Completions::default();

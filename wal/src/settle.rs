@@ -7,10 +7,10 @@ use crate::format::RecordKind;
 use crate::{Poisoned, Refusal, StreamId, Wal, WriteError};
 
 impl<D: Disk> Wal<D> {
-    /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further, and when
-    /// the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`], when those who waited for
-    /// it were told; and now and then while the log is low on room, though nothing is written: only this call finds out that there is
-    /// room again.
+    /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further,
+    /// and when the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`],
+    /// when those who waited for it were told; and now and then while the log is low on room, though nothing is
+    /// written: only this call finds out that there is room again.
     ///
     /// # Errors
     /// When the log failed, now or before.

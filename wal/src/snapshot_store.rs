@@ -1,7 +1,7 @@
 //! Snapshots of one group, each a file that is there whole or not at all.
 //!
-//! A snapshot is written under a name with the suffix `.tmp`, synced, read back, renamed, and its directory synced. Only
-//! then may the log it covers be dropped. `FORMAT.md` has every byte.
+//! A snapshot is written under a name with the suffix `.tmp`, synced, read back, renamed, and its directory synced.
+//! Only then may the log it covers be dropped. `FORMAT.md` has every byte.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -46,8 +46,8 @@ pub struct SnapshotBuilder<D: Disk> {
     checksum: u32,
 }
 
-/// A snapshot whose content is whole, synced and read back, under a name that no later start takes for a snapshot's. Dropping it
-/// leaves a leftover that the next [`SnapshotStore::open`] removes.
+/// A snapshot whose content is whole, synced and read back, under a name that no later start takes for a snapshot's.
+/// Dropping it leaves a leftover that the next [`SnapshotStore::open`] removes.
 pub struct SealedSnapshot<D: Disk> {
     content: SnapshotContent<D>,
     store: SnapshotStore<D>,
@@ -146,8 +146,8 @@ impl<D: Disk> SnapshotStore<D> {
     pub fn open(disk: D, directory: &Path, cluster: ClusterId, group: GroupId) -> Result<Self, SnapshotError> {
         let store = Self { disk, directory: directory.to_owned(), cluster, group };
         at(directory, store.disk.create_dir(directory))?;
-        // Each directory above may be new as well, and its name is durable only once its parent is synced. What the last process
-        // renamed and had no time to sync counts from here on.
+        // Each directory above may be new as well, and its name is durable only once its parent is synced. What the
+        // last process renamed and had no time to sync counts from here on.
         for parent in directory.ancestors() {
             at(parent, store.disk.sync_dir(parent))?;
         }

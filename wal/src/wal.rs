@@ -19,9 +19,10 @@ use crate::{OpenError, Poisoned, Settings, StreamId};
 
 /// A log of many streams in one directory.
 ///
-/// [`Wal::write`] puts operations into the log, [`Wal::sync`] makes everything written durable, [`Wal::settle`] does what
-/// can wait until the writers were told. The first failure of the disk poisons the log: every later call fails alike, and only
-/// opening it anew tells what is there. Dropping a log is as good as a crash; [`Wal::close`] leaves proof of what was durable.
+/// [`Wal::write`] puts operations into the log, [`Wal::sync`] makes everything written durable, [`Wal::settle`] does
+/// what can wait until the writers were told. The first failure of the disk poisons the log: every later call fails
+/// alike, and only opening it anew tells what is there. Dropping a log is as good as a crash; [`Wal::close`] leaves
+/// proof of what was durable.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -91,7 +92,8 @@ pub(crate) struct Head<F> {
 pub struct Report {
     /// The log was made.
     pub is_new: bool,
-    /// What was cut off: batches that were being written when the process or machine stopped. They were acknowledged to nobody.
+    /// What was cut off: batches that were being written when the process or machine stopped. They were acknowledged to
+    /// nobody.
     pub cut: Option<Cut>,
     /// State records that were adopted from batches that were cut.
     pub adopted_states: u64,
@@ -111,13 +113,13 @@ pub struct Cut {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Opens the log in `settings.directory` of `disk`, which is made when it is missing. Whoever knows that there was one uses
-    /// [`Wal::open_existing`]: a log that is lost is not a new one.
+    /// Opens the log in `settings.directory` of `disk`, which is made when it is missing. Whoever knows that there was
+    /// one uses [`Wal::open_existing`]: a log that is lost is not a new one.
     ///
     /// # Errors
-    /// When somebody else has it open, it is somebody else's, there is no room for it, or anything in it that was durable is not what
-    /// was written. The disk is not changed then, but for a log that was being made or a recovery that was being done when the disk
-    /// failed. No half-made file stays for want of room.
+    /// When somebody else has it open, it is somebody else's, there is no room for it, or anything in it that was
+    /// durable is not what was written. The disk is not changed then, but for a log that was being made or a recovery
+    /// that was being done when the disk failed. No half-made file stays for want of room.
     pub fn open(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
@@ -198,8 +200,8 @@ impl<D: Disk> Wal<D> {
         metrics
     }
 
-    /// Bytes on disk that the entries and journal records of a stream keep, headers and padding included: what compacting it would
-    /// let go of. Many times the bytes of small entries that were each synced alone.
+    /// Bytes on disk that the entries and journal records of a stream keep, headers and padding included: what
+    /// compacting it would let go of. Many times the bytes of small entries that were each synced alone.
     pub fn stream_bytes(&self, stream: StreamId) -> u64 {
         self.index().streams.get(&stream.0).map_or(0, |known| known.bytes)
     }
@@ -209,13 +211,14 @@ impl<D: Disk> Wal<D> {
         if self.spares.is_low() { StorageLevel::Low } else { StorageLevel::Enough }
     }
 
-    /// Whether the log is low on room, and the next call of [`Wal::settle`] is likely to bring it nearer to enough: a segment is
-    /// being made. Otherwise a call a second is enough.
+    /// Whether the log is low on room, and the next call of [`Wal::settle`] is likely to bring it nearer to enough: a
+    /// segment is being made. Otherwise a call a second is enough.
     pub fn is_making_room(&self) -> bool {
         self.spares.is_low() && self.spares.is_filling()
     }
 
-    /// Streams that keep the oldest segment from being freed with more than the log moves for them: they should compact.
+    /// Streams that keep the oldest segment from being freed with more than the log moves for them: they should
+    /// compact.
     pub fn compaction_wanted(&self) -> &[StreamId] {
         &self.compaction_wanted
     }
@@ -234,8 +237,8 @@ impl<D: Disk> Wal<D> {
         self.write_marker()?;
         self.head.is_dirty = true;
         self.sync_all()?;
-        // The same proof outside the segment: it may be full, its end may be lost, or an older copy of it put back. In both copies, so that
-        // neither is needed alone.
+        // The same proof outside the segment: it may be full, its end may be lost, or an older copy of it put back. In
+        // both copies, so that neither is needed alone.
         self.write_both_checkpoints().map_err(|error| self.poison("write of the checkpoint", &error))
     }
 
@@ -284,7 +287,8 @@ impl<F> Head<F> {
 pub enum StorageLevel {
     /// The next segment is at hand, or can be.
     Enough,
-    /// It could not be made: new commands should be refused, so that what is left serves votes, truncation and compaction.
+    /// It could not be made: new commands should be refused, so that what is left serves votes, truncation and
+    /// compaction.
     Low,
 }
 
@@ -309,7 +313,8 @@ fn create_if_missing<D: Disk>(files: &Files<D>, settings: &Settings, identity: &
     match made {
         Ok(()) => Ok(true),
         Err(error) => {
-            // What was made would hold the room that others need. What cannot be removed is removed by the next attempt.
+            // What was made would hold the room that others need. What cannot be removed is removed by the next
+            // attempt.
             for name in unfinished.disk.list(&unfinished.directory).unwrap_or_default() {
                 let _ = unfinished.remove(&name);
             }

@@ -22,11 +22,12 @@ pub struct Written {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Writes submissions, in this order: the operations of one all or not at all. They are readable at once, and durable
-    /// after the next [`Wal::sync`]. Several submissions make one batch as long as they fit one. A stream begins to exist with
-    /// its first submission.
+    /// Writes submissions, in this order: the operations of one all or not at all. They are readable at once, and
+    /// durable after the next [`Wal::sync`]. Several submissions make one batch as long as they fit one. A stream
+    /// begins to exist with its first submission.
     ///
-    /// A submission that violates the log's rules, or that the disk has no room for, is refused alone: nothing of it is written.
+    /// A submission that violates the log's rules, or that the disk has no room for, is refused alone: nothing of it is
+    /// written.
     ///
     /// # Errors
     /// When the log failed, now or before. Nothing is known then of any submission since the last sync.
@@ -182,7 +183,8 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Leaves proof in the log of what is durable, without a sync. The next batch is written over it, and bears the same proof.
+    /// Leaves proof in the log of what is durable, without a sync. The next batch is written over it, and bears the
+    /// same proof.
     pub(crate) fn write_marker(&mut self) -> Result<(), Poisoned> {
         self.builder.start();
         let has_room = self.head.offset + self.builder.bytes_max() <= self.head.bytes;
@@ -197,8 +199,8 @@ impl<D: Disk> Wal<D> {
         written.map_err(|error| self.poison("write to the log", &error))
     }
 
-    /// Goes on in another segment, which is durable with all that is needed to find it before anything is written to it. The old one is synced:
-    /// what lies in it is not torn, whatever happens.
+    /// Goes on in another segment, which is durable with all that is needed to find it before anything is written to
+    /// it. The old one is synced: what lies in it is not torn, whatever happens.
     fn rotate(&mut self, spare: &str) -> Result<(), Poisoned> {
         self.sync_all()?;
         let id = self.head.segment + 1;

@@ -1,4 +1,5 @@
-//! What a damaged file says of lengths is not believed: the most memory that opening and looking take is bounded by what lies on the disk.
+//! What a damaged file says of lengths is not believed: the most memory that opening and looking take is bounded by
+//! what lies on the disk.
 //!
 //! A binary of its own, since it counts every byte that is allocated.
 

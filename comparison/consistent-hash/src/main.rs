@@ -1,7 +1,7 @@
 //! Look-ups, replicas, build, memory, balance and disruption of consistent hashing, side by side with other crates.
 //!
-//! All implementations are built on the same nodes and measured in turn, several rounds over; the least of the rounds counts.
-//! Ratios within one run are what can be compared: `compare-consistent-hash [ROUNDS [NODES...]] [--plot FILE]`.
+//! All implementations are built on the same nodes and measured in turn, several rounds over; the least of the rounds
+//! counts. Ratios within one run are what can be compared: `compare-consistent-hash [ROUNDS [NODES...]] [--plot FILE]`.
 
 mod candidates;
 mod measure;
@@ -92,7 +92,8 @@ fn round(subject: &mut dyn Subject, size: u32) -> (f64, f64, f64) {
     if probe.is_nan() {
         return (f64::NAN, f64::NAN, f64::NAN);
     }
-    // About 10 ms of look-ups: the cost of the clock does not show, and a scheduler on a busy machine mostly leaves them alone.
+    // About 10 ms of look-ups: the cost of the clock does not show, and a scheduler on a busy machine mostly leaves
+    // them alone.
     let lookups = ((1e7 / probe) as u64).clamp(200, 10_000_000);
     // The caches hold what the last subject left; what is measured is a subject at work, not one that starts.
     subject.owners_ns(lookups);

@@ -1,5 +1,5 @@
-//! Measures a three-process `kv` cluster beside a three-process etcd cluster (and a single redis-server that syncs every
-//! write), one after the other within each round, so that a change of the machine's speed falls on all of them.
+//! Measures a three-process `kv` cluster beside a three-process etcd cluster (and a single redis-server that syncs
+//! every write), one after the other within each round, so that a change of the machine's speed falls on all of them.
 //!
 //! ```text
 //! cargo build --release --bin kv && cd comparison && cargo run --release -p compare-kv -- --rounds 3

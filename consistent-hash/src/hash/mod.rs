@@ -3,8 +3,8 @@
 //! Version 1 ([`HASH_VERSION`]) is:
 //!
 //! - bytes: XXH64 with seed 0, or SipHash-2-4 when the hasher is [keyed](Hasher::keyed);
-//! - a `u64`: `fold(x ^ 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93)`, where `fold(a, b)` is the exclusive or of the two
-//!   halves of the 128-bit product; SipHash-2-4 of its eight little-endian bytes when keyed;
+//! - a `u64`: `fold(x ^ 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93)`, where `fold(a, b)` is the exclusive or of the
+//!   two halves of the 128-bit product; SipHash-2-4 of its eight little-endian bytes when keyed;
 //! - Values that an algorithm derives from a hash use `fold` or [SplitMix64][vigna] (Steele, Lea, Flood 2014), as the
 //!   algorithm states.
 //!

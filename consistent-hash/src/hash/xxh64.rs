@@ -1,4 +1,5 @@
-//! XXH64, written from the specification of the xxHash family (Yann Collet, "xxHash fast digest algorithm", section XXH64).
+//! XXH64, written from the specification of the xxHash family (Yann Collet, "xxHash fast digest algorithm", section
+//! XXH64).
 //!
 //! Every step is defined on 64-bit words read as little endian, so the digest is the same on every platform.
 

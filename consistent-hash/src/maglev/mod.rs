@@ -1,4 +1,5 @@
-//! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4).
+//! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section
+//! 3.4).
 
 use alloc::collections::BinaryHeap;
 use alloc::collections::binary_heap::PeekMut;

@@ -1,5 +1,5 @@
-//! MementoHash (Coluzzi, Brocco, Antonucci, Leidi, "MementoHash: A Stateful, Minimal Memory, Best Performing Consistent Hash
-//! Algorithm", 2023), over JumpBackHash.
+//! MementoHash (Coluzzi, Brocco, Antonucci, Leidi, "MementoHash: A Stateful, Minimal Memory, Best Performing Consistent
+//! Hash Algorithm", 2023), over JumpBackHash.
 
 use alloc::vec::Vec;
 

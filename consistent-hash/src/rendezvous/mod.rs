@@ -1,6 +1,6 @@
-//! Rendezvous hashing, or highest random weight (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates",
-//! IEEE/ACM Transactions on Networking, 1998), with weights by the logarithmic method (Schindelhauer and Schomaker,
-//! "Weighted Distributed Hash Tables", SPAA 2005).
+//! Rendezvous hashing, or highest random weight (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit
+//! Rates", IEEE/ACM Transactions on Networking, 1998), with weights by the logarithmic method (Schindelhauer and
+//! Schomaker, "Weighted Distributed Hash Tables", SPAA 2005).
 
 mod log;
 

@@ -1,5 +1,5 @@
-//! The ring of virtual nodes (Karger et al., "Consistent Hashing and Random Trees", STOC 1997; virtual nodes as in Dynamo,
-//! SOSP 2007, section 4.2).
+//! The ring of virtual nodes (Karger et al., "Consistent Hashing and Random Trees", STOC 1997; virtual nodes as in
+//! Dynamo, SOSP 2007, section 4.2).
 
 pub(crate) mod table;
 #[cfg(test)]

@@ -13,8 +13,9 @@ pub(crate) const TOKENS_MAX: u64 = 1 << 26;
 
 /// Tokens in order, each owned by a node.
 ///
-/// A look-up reads one word of `starts` and, in most cases, one cache line of `entries`. Each entry keeps the leading 40
-/// bits of a token beside the number of its node; only a hash that agrees with a token in all 40 bits needs `tokens`.
+/// A look-up reads one word of `starts` and, in most cases, one cache line of `entries`. Each entry keeps the leading
+/// 40 bits of a token beside the number of its node; only a hash that agrees with a token in all 40 bits needs
+/// `tokens`.
 #[derive(Clone, Debug)]
 pub struct TokenTable {
     /// Ascending; never empty.

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 /// The next connection.
 ///
-/// What a listener says while it is sound passes: file descriptors or memory ran out, or something is wrong with the one connection
-/// that was next (`accept(2)` names a dozen such errors). None of it ends a server.
+/// What a listener says while it is sound passes: file descriptors or memory ran out, or something is wrong with the
+/// one connection that was next (`accept(2)` names a dozen such errors). None of it ends a server.
 pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
     first(|context| listener.poll_accept(context)).await.0
 }

@@ -19,8 +19,8 @@ use super::store::Store;
 /// The group of all keys.
 pub const GROUP: GroupId = GroupId(0);
 
-/// Within this a command is answered, if only by an error. Longer than an election takes; a write that was on its way to a
-/// leader that died is unknown only then.
+/// Within this a command is answered, if only by an error. Longer than an election takes; a write that was on its way
+/// to a leader that died is unknown only then.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replica of [`GROUP`] on this loop's node.

@@ -16,7 +16,8 @@ use super::http::record_metrics;
 use super::node::{NodeError, NodeOptions, RunningNode};
 use super::status::{self, GroupStatus};
 
-/// Nodes on loopback, each on a thread of its own, with their data in one folder. Its `cluster.toml` is for `kv status`.
+/// Nodes on loopback, each on a thread of its own, with their data in one folder. Its `cluster.toml` is for `kv
+/// status`.
 #[derive(Debug)]
 pub struct LocalCluster {
     config: ClusterConfig,

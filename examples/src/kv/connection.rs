@@ -18,8 +18,8 @@ use super::store::{Outcome, SetAnswer, VALUE_BYTES_MAX, Write};
 pub struct ConnectionLimits {
     /// Bytes of requests that are not answered. Beyond them the socket is not read; one request may be larger.
     pub pipeline_bytes_max: usize,
-    /// Bytes of replies that are not sent. Beyond them no request is taken: a client that sends all of its pipeline before
-    /// it reads gets this far. One batch of replies may be larger.
+    /// Bytes of replies that are not sent. Beyond them no request is taken: a client that sends all of its pipeline
+    /// before it reads gets this far. One batch of replies may be larger.
     pub replies_bytes_max: usize,
     /// Bytes of one entry of the log. A larger write is refused.
     pub command_bytes_max: usize,
@@ -231,8 +231,8 @@ impl Connection {
         &mut self.output
     }
 
-    /// Whether the connection is to be closed, once [`next_work`](Self::next_work) gives nothing: all is answered and sent, and
-    /// nothing will follow.
+    /// Whether the connection is to be closed, once [`next_work`](Self::next_work) gives nothing: all is answered and
+    /// sent, and nothing will follow.
     pub fn is_done(&self) -> bool {
         (self.ended || self.session.closing) && self.slots.is_empty() && self.output.is_empty()
     }

@@ -15,8 +15,8 @@ pub fn raise_limit() -> io::Result<usize> {
     Ok(limit.maximum.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
-/// How many clients a node may have, when the process may open `limit` files and runs `nodes` nodes. The rest is kept for the
-/// nodes themselves: their log, their snapshots, their peers and the http port.
+/// How many clients a node may have, when the process may open `limit` files and runs `nodes` nodes. The rest is kept
+/// for the nodes themselves: their log, their snapshots, their peers and the http port.
 pub fn clients_max(limit: usize, nodes: usize) -> usize {
     let share = limit / nodes.max(1);
     share.saturating_sub(KEPT_MAX).max(share / 2).min(CLIENTS_MAX)

@@ -1,8 +1,8 @@
-//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`. Runs on a thread of its own, so that no
-//! scrape delays a client.
+//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`. Runs on a thread of its own, so
+//! that no scrape delays a client.
 //!
-//! A connection carries one request and has its end, and their number is bounded ([`HttpLimits`]): whoever connects and says
-//! nothing, or takes no answer, keeps no descriptor.
+//! A connection carries one request and has its end, and their number is bounded ([`HttpLimits`]): whoever connects and
+//! says nothing, or takes no answer, keeps no descriptor.
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,7 +44,8 @@ type ServesFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// What connections to the http port may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Open connections. A further one takes the place of the oldest, which says nothing or takes no answer: pages are short.
+    /// Open connections. A further one takes the place of the oldest, which says nothing or takes no answer: pages are
+    /// short.
     pub connections_max: usize,
     /// How long a connection may last, from its being accepted to the last byte of the answer.
     pub connection_timeout: Duration,
@@ -73,8 +74,8 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
 }
 
 impl Pages {
-    /// Pages that ask each time: `status` gives nothing when the node has stopped, and `serves` says whether a client that
-    /// comes now would be answered.
+    /// Pages that ask each time: `status` gives nothing when the node has stopped, and `serves` says whether a client
+    /// that comes now would be answered.
     pub fn new<F, G>(
         metrics: PrometheusHandle,
         status: impl Fn() -> F + Send + Sync + 'static,
@@ -189,8 +190,8 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
     }
 }
 
-/// 200 while a client of this node would be answered: it reaches a leader that has a quorum. For whoever spreads clients over
-/// nodes.
+/// 200 while a client of this node would be answered: it reaches a leader that has a quorum. For whoever spreads
+/// clients over nodes.
 async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
     if pages.serves().await {
         return (StatusCode::OK, "ok\n".to_owned());

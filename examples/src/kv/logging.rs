@@ -1,7 +1,7 @@
 //! Lines of the log, on standard error.
 //!
-//! A thread of its own writes them. When whoever reads them is slow, lines are dropped and counted; when nobody reads them any
-//! more, they are lost: a node never waits for the reader of its log, and never ends with it.
+//! A thread of its own writes them. When whoever reads them is slow, lines are dropped and counted; when nobody reads
+//! them any more, they are lost: a node never waits for the reader of its log, and never ends with it.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::OnceLock;
@@ -13,7 +13,8 @@ use tracing_subscriber::EnvFilter;
 #[must_use]
 pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
-/// Starts logging for this process, at `level` and above; the variable `RUST_LOG` says more than that, or less. To be called once.
+/// Starts logging for this process, at `level` and above; the variable `RUST_LOG` says more than that, or less. To be
+/// called once.
 pub fn log_to_stderr(level: &str) -> LogGuard {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX).finish(io::stderr());

@@ -220,8 +220,8 @@ fn run(
     })
 }
 
-/// Waits until the node's group has stopped, and says why. Nothing but a start can help such a node: it reads its log anew, or refuses
-/// it by name.
+/// Waits until the node's group has stopped, and says why. Nothing but a start can help such a node: it reads its log
+/// anew, or refuses it by name.
 async fn group_stopped(node: NodeHandle) -> String {
     let replica = ReplicaHandle::<Raft, Store>::new(node.clone(), GROUP);
     loop {

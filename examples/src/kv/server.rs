@@ -1,7 +1,8 @@
 //! The shell round [`Connection`]: sockets, and nothing that a test would want to see.
 //!
-//! Each connection is one task on the loop that also runs the node. A turn of a task starts all work that its input holds,
-//! takes all answers that are there, sends all replies in one write and reads once; so batches grow with the load.
+//! Each connection is one task on the loop that also runs the node. A turn of a task starts all work that its input
+//! holds, takes all answers that are there, sends all replies in one write and reads once; so batches grow with the
+//! load.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -25,8 +26,8 @@ use super::command::{About, Answer, At, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::store::Store;
 
-/// The replicated store, as connections use it. Its futures are polled in the order in which they were made, and dropping one
-/// loses only the answer.
+/// The replicated store, as connections use it. Its futures are polled in the order in which they were made, and
+/// dropping one loses only the answer.
 pub trait Backend: Clone + 'static {
     /// Proposes a batch of writes.
     fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static;
@@ -47,7 +48,8 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// What each may hold.
     pub connection: ConnectionLimits,
-    /// Bytes of replies that wait in all connections together. Beyond them each may hold no more than it may of requests.
+    /// Bytes of replies that wait in all connections together. Beyond them each may hold no more than it may of
+    /// requests.
     pub replies_bytes_max: usize,
     /// How long a client that has to take replies may take none. Then its connection ends.
     pub patience: Duration,
@@ -64,7 +66,8 @@ impl Default for ServerLimits {
     }
 }
 
-/// Accepts clients until it is dropped. To be run within a [`tokio::task::LocalSet`]; connections are tasks of their own.
+/// Accepts clients until it is dropped. To be run within a [`tokio::task::LocalSet`]; connections are tasks of their
+/// own.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -288,8 +291,8 @@ fn poll_turn(
     if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
-/// Takes all answers that are there up to the first that is not; only that one is worth a wake-up, since replies leave in
-/// order.
+/// Takes all answers that are there up to the first that is not; only that one is worth a wake-up, since replies leave
+/// in order.
 fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending: &mut VecDeque<Pending>) -> bool {
     let mut moved = false;
     while let Some(Pending { slot, answer }) = pending.front_mut() {

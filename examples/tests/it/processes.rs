@@ -229,8 +229,8 @@ fn a_second_process_on_the_same_data_is_refused() {
     assert!(said.contains("in use by another process"), "{said}");
 }
 
-/// A node is down while the others write so much that it counts as far behind. Snapshots are made meanwhile, the last of
-/// them when the leader has given up on that node and keeps nothing for it any more.
+/// A node is down while the others write so much that it counts as far behind. Snapshots are made meanwhile, the last
+/// of them when the leader has given up on that node and keeps nothing for it any more.
 fn write_while_down(cluster: &mut Cluster) -> u64 {
     let down = cluster.another_than(cluster.leader());
     cluster.kill(down);
@@ -304,7 +304,8 @@ const ENTRIES_A_ROUND: u64 = 500;
 const ROUNDS_WHILE_DOWN: u64 = 50;
 const KEYS: u64 = 5000;
 
-/// Whoever reads the log is slow, then gone, and the terminal is closed: the node serves on, and ends well when it is told to.
+/// Whoever reads the log is slow, then gone, and the terminal is closed: the node serves on, and ends well when it is
+/// told to.
 #[test]
 fn a_node_outlives_whoever_reads_its_log() {
     let mut cluster = Cluster::describe(1, "");

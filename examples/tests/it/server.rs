@@ -134,7 +134,8 @@ fn keys_are_searched_and_the_server_tells_about_itself() {
     }
 }
 
-/// A client that sends more than may wait and takes nothing is not read any further, and gets all its replies in the end.
+/// A client that sends more than may wait and takes nothing is not read any further, and gets all its replies in the
+/// end.
 #[test]
 fn a_client_that_takes_no_replies_is_not_read_and_loses_nothing() {
     let connection =

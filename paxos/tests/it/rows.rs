@@ -1,4 +1,5 @@
-//! Scenarios that any serious Paxos must pass, by their number in the project's list. The others concern a log of decisions.
+//! Scenarios that any serious Paxos must pass, by their number in the project's list. The others concern a log of
+//! decisions.
 
 use std::time::Duration;
 

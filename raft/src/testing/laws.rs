@@ -77,7 +77,8 @@ impl Law<Raft> for CommittedForever {
 }
 
 impl CommittedForever {
-    /// The term of the entry seen committed at each index, from 1 on. The largest there is: behind a snapshot, so unknown.
+    /// The term of the entry seen committed at each index, from 1 on. The largest there is: behind a snapshot, so
+    /// unknown.
     pub fn committed(&self) -> impl Iterator<Item = (LogIndex, Term)> + '_ {
         (1..).map(LogIndex).zip(self.committed.iter().map(|(term, _)| *term))
     }

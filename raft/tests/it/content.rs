@@ -1,4 +1,5 @@
-//! What entries say is what was proposed, and the first of them is everybody's: neither a flipped bit nor another founding spreads.
+//! What entries say is what was proposed, and the first of them is everybody's: neither a flipped bit nor another
+//! founding spreads.
 
 use bytes::Bytes;
 use quorate_protocol::{

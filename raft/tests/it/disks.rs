@@ -52,7 +52,8 @@ fn a_leader_that_stays_low_hands_over_to_one_with_room() {
     assert!((1..=3).all(|node| cluster.node(node).commands() == [b"x"]));
 }
 
-/// Each round of reads sends heartbeats. That put off what a leader looks after with a tick of its own, for as long as reads came.
+/// Each round of reads sends heartbeats. That put off what a leader looks after with a tick of its own, for as long as
+/// reads came.
 #[test]
 fn reads_without_a_pause_do_not_keep_a_low_leader_in_office() {
     let mut cluster = Cluster::of_three(36);
@@ -251,7 +252,8 @@ fn a_refused_compaction_is_written_again() {
     assert_eq!(node.operations.iter().filter(is_compaction).count(), 0, "{:?}", node.operations);
 }
 
-/// The first write was torn, and recovery adopted its state record alone: nothing was said, so the group begins all the same.
+/// The first write was torn, and recovery adopted its state record alone: nothing was said, so the group begins all the
+/// same.
 #[test]
 fn a_group_whose_first_write_was_torn_begins() {
     let first = Bench::new(1);

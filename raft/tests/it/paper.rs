@@ -188,7 +188,8 @@ fn a_command_is_committed_by_a_majority() {
     assert!(leader.events.contains(&LogEvent::Committed { index: LogIndex(3) }));
 }
 
-/// §10.2.1 of the thesis: the leader writes in parallel with its followers, and counts itself when its write is durable.
+/// §10.2.1 of the thesis: the leader writes in parallel with its followers, and counts itself when its write is
+/// durable.
 #[test]
 fn a_leader_writes_in_parallel() {
     let mut leader = Bench::new(3);

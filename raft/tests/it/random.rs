@@ -94,7 +94,8 @@ impl Run {
         self.cluster.run(Duration::from_millis(pause));
     }
 
-    /// Everything works again, but for one full disk where others have room: somebody leads who takes commands, everybody catches up.
+    /// Everything works again, but for one full disk where others have room: somebody leads who takes commands,
+    /// everybody catches up.
     fn heal(&mut self) {
         let full = if self.count >= 3 { 1 + self.cluster.choose(self.count) } else { 0 };
         self.cluster.heal();

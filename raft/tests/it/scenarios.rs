@@ -1,5 +1,5 @@
-//! Scenarios that broke other implementations, by number and name. Each states its setup, its faults and what must hold;
-//! the laws of `testing` are checked after every step of each.
+//! Scenarios that broke other implementations, by number and name. Each states its setup, its faults and what must
+//! hold; the laws of `testing` are checked after every step of each.
 
 use std::time::Duration;
 
@@ -456,7 +456,8 @@ fn scenario_16_rejoining_isolated_voter() {
     assert_eq!(term(&cluster, alone), before);
 }
 
-/// The old leader keeps one follower, which is the only bridge to the others: a new one is elected while links stay cut.
+/// The old leader keeps one follower, which is the only bridge to the others: a new one is elected while links stay
+/// cut.
 #[test]
 fn scenario_17_bridge_deadlock() {
     let mut cluster = Builder::new(5, 12).start();
@@ -748,7 +749,8 @@ fn a_dead_peer_holds_compaction_back_for_a_while_only() {
     assert_eq!(cluster.node(1).core().status().first_index, LogIndex(13));
 }
 
-/// A follower that lost what it had acknowledged is asked at the pace of heartbeats and not without a pause, and is reported.
+/// A follower that lost what it had acknowledged is asked at the pace of heartbeats and not without a pause, and is
+/// reported.
 #[test]
 fn a_follower_that_lost_what_it_acknowledged_is_asked_slowly() {
     let mut cluster = Cluster::of_three(13);
@@ -798,7 +800,8 @@ fn a_follower_that_lost_what_it_acknowledged_is_not_asked_at_the_pace_of_reads()
     assert!((5..=21).contains(&often), "asked {often} times in a second");
 }
 
-/// A disk replaced twice: the second stranger is brought up as the first was, though its leader hears of no other standing.
+/// A disk replaced twice: the second stranger is brought up as the first was, though its leader hears of no other
+/// standing.
 #[test]
 fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
     let mut cluster = Cluster::of_three(25);
@@ -816,7 +819,8 @@ fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
     }
 }
 
-/// Barred from voting is not barred from learning: whoever it was introduced to, it follows, and gets entries and snapshots.
+/// Barred from voting is not barred from learning: whoever it was introduced to, it follows, and gets entries and
+/// snapshots.
 #[test]
 fn scenario_24_a_node_that_may_not_vote_follows_a_leader_that_it_knows() {
     for is_behind_a_snapshot in [false, true] {

@@ -9,8 +9,8 @@ use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, In
 
 use crate::support::Bench;
 
-/// A deposed leader had entries of its own where a snapshot was installed. Until the log had started anew on disk, it handed
-/// those out as committed: `simulate --protocol raft-core`, seed 293.
+/// A deposed leader had entries of its own where a snapshot was installed. Until the log had started anew on disk, it
+/// handed those out as committed: `simulate --protocol raft-core`, seed 293.
 #[test]
 fn entries_that_a_snapshot_replaces_are_not_handed_out() {
     let mut bench = Bench::with_log(3, 2, &[0, 1, 2, 2, 2]);
@@ -42,8 +42,8 @@ fn entries_that_a_snapshot_replaces_are_not_handed_out() {
     assert!(bench.events.contains(&LogEvent::Installed { snapshot }));
 }
 
-/// A leader whose own disk does not give its snapshot steps down at the third time in a row, as for failed loads. What peers and
-/// connections fail at neither counts nor starts the count anew; a transfer that was done does.
+/// A leader whose own disk does not give its snapshot steps down at the third time in a row, as for failed loads. What
+/// peers and connections fail at neither counts nor starts the count anew; a transfer that was done does.
 #[test]
 fn a_leader_that_cannot_read_its_snapshot_steps_down() {
     let mut bench = leader_of_one_that_needs_a_snapshot();

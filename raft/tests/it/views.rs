@@ -25,7 +25,8 @@ fn equal_views_react_alike() {
     let mut seen: BTreeMap<View, Seen> = BTreeMap::new();
     let mut compared = 0;
     for seed in 0..traces {
-        // All waits of a trace together are shorter than a millisecond, so that log time, which decides nothing, stands still.
+        // All waits of a trace together are shorter than a millisecond, so that log time, which decides nothing, stands
+        // still.
         let settings = Settings {
             election_timeout_min: Duration::from_nanos(500),
             election_timeout_max: Duration::from_micros(1),

@@ -89,9 +89,9 @@ impl NodeHandle {
         Self { posts }
     }
 
-    /// Asks a group of type `G`: `ask` runs on the loop and starts what will be answered under the call's id, `answer` runs there
-    /// when the reply comes and makes of it what the caller gets. Both are short. `bytes` counts against the bound on waiting
-    /// calls.
+    /// Asks a group of type `G`: `ask` runs on the loop and starts what will be answered under the call's id, `answer`
+    /// runs there when the reply comes and makes of it what the caller gets. Both are short. `bytes` counts against the
+    /// bound on waiting calls.
     pub fn ask<G: Group, T: Send + 'static>(
         &self,
         group: GroupId,
@@ -104,8 +104,8 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Looks at a group of type `G`, or changes it: `f` runs on the loop and gives the answer at once. A panic of `f` may leave the
-    /// group half changed: it halts the group, and no other.
+    /// Looks at a group of type `G`, or changes it: `f` runs on the loop and gives the answer at once. A panic of `f`
+    /// may leave the group half changed: it halts the group, and no other.
     pub fn look<G: Group, T: Send + 'static>(
         &self,
         group: GroupId,
@@ -116,7 +116,8 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Looks at the node itself: `f` runs on the loop. A panic of `f` is told as [`CallError::Panicked`] and harms nobody.
+    /// Looks at the node itself: `f` runs on the loop. A panic of `f` is told as [`CallError::Panicked`] and harms
+    /// nobody.
     pub fn inspect<T: Send + 'static>(&self, f: impl FnOnce(&Node) -> T + Send + 'static) -> Answer<T> {
         let (sender, receiver) = oneshot::channel();
         let look = Box::new(move |node: &Node| {
@@ -129,10 +130,10 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Stops the node: leadership is handed over where it can be, callers are answered where that takes at most `patience`, what
-    /// is written is synced, and the data directory is free, when this returns [`Stopped::InOrder`]. A disk that stands still
-    /// is waited for until `patience` is over, and for a second at least. A second call waits for the same; a node that had stopped
-    /// before is in order.
+    /// Stops the node: leadership is handed over where it can be, callers are answered where that takes at most
+    /// `patience`, what is written is synced, and the data directory is free, when this returns [`Stopped::InOrder`]. A
+    /// disk that stands still is waited for until `patience` is over, and for a second at least. A second call waits
+    /// for the same; a node that had stopped before is in order.
     pub async fn shutdown(&self, patience: Duration) -> Stopped {
         // An error says that the loop is gone, and all it held with it.
         self.begin_shutdown(patience).await.unwrap_or(Stopped::InOrder)

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quorate_protocol::{Instant, Now};
 
-/// Makes the time that goes into a node: tokio's monotone clock, so that tests can pause it, and the system's wall clock.
+/// Makes the time that goes into a node: tokio's monotone clock, so that tests can pause it, and the system's wall
+/// clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: tokio::time::Instant,

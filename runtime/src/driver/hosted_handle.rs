@@ -32,11 +32,11 @@ impl<P: Hostable> HostedHandle<P> {
         self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.complete(now, ticket, answer))
     }
 
-    /// Waits until the core has told something beyond what the application has: `up_to` is [`Heard::up_to`] of the call before, and
-    /// 0 at first. Everything is told at least once: an answer that is dropped on its way, by `select!` or a time-out, is told
-    /// again to the next call with the same number. One listens at a time: an earlier call is answered with what there is, which
-    /// may be nothing. What the core tells while nobody listens is kept, up to [`TOLD_MAX`](crate::TOLD_MAX). Nothing comes
-    /// also when the core has stopped; the next call fails then.
+    /// Waits until the core has told something beyond what the application has: `up_to` is [`Heard::up_to`] of the call
+    /// before, and 0 at first. Everything is told at least once: an answer that is dropped on its way, by `select!` or
+    /// a time-out, is told again to the next call with the same number. One listens at a time: an earlier call is
+    /// answered with what there is, which may be nothing. What the core tells while nobody listens is kept, up to
+    /// [`TOLD_MAX`](crate::TOLD_MAX). Nothing comes also when the core has stopped; the next call fails then.
     pub fn listen(&self, up_to: u64) -> Answer<Heard<P>> {
         self.node.ask(
             self.group,

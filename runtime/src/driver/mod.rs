@@ -1,5 +1,5 @@
-//! The tokio shell round a [`Node`]: takes what is ready, hands it in, carries out what comes back, sleeps to the deadline.
-//! It knows no rule of any protocol.
+//! The tokio shell round a [`Node`]: takes what is ready, hands it in, carries out what comes back, sleeps to the
+//! deadline. It knows no rule of any protocol.
 
 use std::any::Any;
 use std::fmt;
@@ -202,8 +202,8 @@ impl Driver {
         has_any
     }
 
-    /// Hands over a time-out that is due, behind the frames that came before it: a loop that stood still has what it was waiting
-    /// for in its inbox. Frames without end hold it up for a few rounds only.
+    /// Hands over a time-out that is due, behind the frames that came before it: a loop that stood still has what it
+    /// was waiting for in its inbox. Frames without end hold it up for a few rounds only.
     fn poll_clock(&mut self, now: Now, has_more_frames: bool, context: &mut Context<'_>) -> bool {
         let mut wanted = self.node.deadline();
         if let Some(shutdown) = &self.shutdown {
@@ -279,7 +279,8 @@ impl Driver {
                         call.answer(Some(group), reply);
                     });
                     if let Some((call, reply)) = answering {
-                        // Whoever asked brought this code along. If it panics nobody hears an answer, which is told as lost.
+                        // Whoever asked brought this code along. If it panics nobody hears an answer, which is told as
+                        // lost.
                         let _ = catch_unwind(AssertUnwindSafe(|| call.answer(None, reply)));
                     }
                 }
@@ -289,8 +290,8 @@ impl Driver {
         self.transport.flush();
     }
 
-    /// Groups that have more to do at once go on for a moment. To them it is still the same time: nothing else falls due
-    /// before what has arrived meanwhile is taken in.
+    /// Groups that have more to do at once go on for a moment. To them it is still the same time: nothing else falls
+    /// due before what has arrived meanwhile is taken in.
     fn go_on(&mut self) {
         let begun = self.clock.now();
         for _ in 0..GO_ON_TIMES_MAX {

@@ -45,8 +45,8 @@ impl Driver {
         self.clock.now().instant >= shutdown.deadline || (self.node.is_settled() && self.waiting.is_empty())
     }
 
-    /// Ends everything in order: no more calls, what is queued is sent and synced, the threads end, the lock goes. A disk that
-    /// stands still is not waited for beyond the deadline, or [`CLOSING_TIME_MIN`] where less is left.
+    /// Ends everything in order: no more calls, what is queued is sent and synced, the threads end, the lock goes. A
+    /// disk that stands still is not waited for beyond the deadline, or [`CLOSING_TIME_MIN`] where less is left.
     pub(super) async fn stop(mut self) {
         let shutdown = self.shutdown.take();
         let left = shutdown.as_ref().map(|shutdown| shutdown.deadline.since(self.clock.now().instant));
@@ -83,8 +83,8 @@ impl Driver {
     }
 }
 
-/// Says [`News::Late`] after `patience`, by real time, unless what it returns is dropped before: whatever keeps a thread from
-/// ending may keep the runtime's clock from going on as well.
+/// Says [`News::Late`] after `patience`, by real time, unless what it returns is dropped before: whatever keeps a
+/// thread from ending may keep the runtime's clock from going on as well.
 fn watch(patience: Duration, news: Mailbox<News>) -> mpsc::Sender<()> {
     let (watch, dropped) = mpsc::channel();
     let wait = move || {

@@ -3,8 +3,8 @@
 use super::calls::Call;
 use crate::CallId;
 
-/// Each call has a slot, which its id names together with how often the slot was used, so that a late reply finds nobody
-/// else. As many slots as ever waited at once are kept: groups bound what waits.
+/// Each call has a slot, which its id names together with how often the slot was used, so that a late reply finds
+/// nobody else. As many slots as ever waited at once are kept: groups bound what waits.
 #[derive(Default)]
 pub(super) struct WaitingCalls {
     slots: Vec<Slot>,

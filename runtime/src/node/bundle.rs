@@ -31,8 +31,9 @@ impl Outgoing {
         self.frames.is_empty()
     }
 
-    /// Packs what was pushed: runs of small frames become bundles. What was pushed first leaves first, and as bundles travel on
-    /// the lane of the frames that go alone and arrive in the same inbox, the order of a group's frames within a lane stays.
+    /// Packs what was pushed: runs of small frames become bundles. What was pushed first leaves first, and as bundles
+    /// travel on the lane of the frames that go alone and arrive in the same inbox, the order of a group's frames
+    /// within a lane stays.
     pub(super) fn pack(&mut self) -> Vec<Packed> {
         let mut packed = Vec::with_capacity(self.frames.len().min(FRAMES_GUESS));
         let mut run = Vec::new();

@@ -16,8 +16,8 @@ use crate::{CallId, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure
 pub struct NodeConfig {
     /// The other nodes: introduced to, and kept alive.
     pub peers: BTreeSet<NodeId>,
-    /// Between two heartbeats to a peer that nothing else was sent to, and between two words to the groups that a peer is alive.
-    /// At least a millisecond.
+    /// Between two heartbeats to a peer that nothing else was sent to, and between two words to the groups that a peer
+    /// is alive. At least a millisecond.
     pub heartbeat_interval: Duration,
     /// Bytes of frames, and of outputs, that a group may use up in one turn. One frame and one output are always taken.
     pub turn_bytes_max: usize,
@@ -142,7 +142,8 @@ pub enum NodeOutput {
         /// Whose it is.
         origin: Origin,
     },
-    /// Make these durable, with one sync for all of them. Each is all or none, and stands behind all earlier ones of its stream.
+    /// Make these durable, with one sync for all of them. Each is all or none, and stands behind all earlier ones of
+    /// its stream.
     Write(Vec<Write>),
     /// Read from a stream.
     Load {
@@ -226,10 +227,11 @@ pub struct NodeCounters {
     pub messages_received: u64,
     /// Frames that came in.
     pub frames_received: u64,
-    /// Messages that were dropped: unknown group, stopped group, no room, a peer that has not said how it founded the group, or
-    /// founded it otherwise.
+    /// Messages that were dropped: unknown group, stopped group, no room, a peer that has not said how it founded the
+    /// group, or founded it otherwise.
     pub messages_dropped: u64,
-    /// Messages of groups that were not sent: the peer does not know this start of the node yet, or founded the group otherwise.
+    /// Messages of groups that were not sent: the peer does not know this start of the node yet, or founded the group
+    /// otherwise.
     pub messages_withheld: u64,
     /// Frames of the node's own channel that no correct peer sends.
     pub frames_malformed: u64,

@@ -1,21 +1,23 @@
-//! Who counts for what: the exchange that lets a wiped disk, an older copy of a disk and a cluster that was founded otherwise be
-//! told from what they used to be, or seem to be.
+//! Who counts for what: the exchange that lets a wiped disk, an older copy of a disk and a cluster that was founded
+//! otherwise be told from what they used to be, or seem to be.
 //!
 //! The rules, and why they suffice.
 //!
-//! - **Incarnations.** A node writes down the first incarnation it meets under an id and never another. It votes in a group only
-//!   when every voter that the group was founded with has it written down durably and it has them. So if a node ever voted, every
-//!   other founding voter knows its incarnation; when it comes back with an empty disk and another one, no founding voter
-//!   that kept its own disk introduces it, and it stays a non-voter. If a voter never met the old node, the old node never
-//!   voted, and nothing is forgotten.
-//! - **Starts.** A node says no word of a group to a peer before the peer has this start of it written down and says so. So whatever
-//!   a node ever promised or acknowledged to a peer, that peer knows a start at least as late. A node that runs on an older
-//!   copy of its disk begins with a start that is past: the first such peer tells it, before it could say anything to
-//!   that peer. It writes down that it is an older copy, and never counts again. Nobody else is waited for, so that this
-//!   costs a round trip and a write at each start and no liveness. What it cannot tell: a copy that was made during the
-//!   start which all peers know as the newest, or put back while those that know better are down.
-//! - **Foundings.** Each exchange bears what groups were founded with. From a peer that founded a group otherwise, or has not said
-//!   in this start of the node how it founded it, nothing is taken for the group, and nothing is sent to it.
+//! - **Incarnations.** A node writes down the first incarnation it meets under an id and never another. It votes in a
+//!   group only when every voter that the group was founded with has it written down durably and it has them. So if a
+//!   node ever voted, every other founding voter knows its incarnation; when it comes back with an empty disk and
+//!   another one, no founding voter that kept its own disk introduces it, and it stays a non-voter. If a voter never
+//!   met the old node, the old node never voted, and nothing is forgotten.
+//! - **Starts.** A node says no word of a group to a peer before the peer has this start of it written down and says
+//!   so. So whatever a node ever promised or acknowledged to a peer, that peer knows a start at least as late. A node
+//!   that runs on an older copy of its disk begins with a start that is past: the first such peer tells it, before it
+//!   could say anything to that peer. It writes down that it is an older copy, and never counts again. Nobody else is
+//!   waited for, so that this costs a round trip and a write at each start and no liveness. What it cannot tell: a copy
+//!   that was made during the start which all peers know as the newest, or put back while those that know better are
+//!   down.
+//! - **Foundings.** Each exchange bears what groups were founded with. From a peer that founded a group otherwise, or
+//!   has not said in this start of the node how it founded it, nothing is taken for the group, and nothing is sent to
+//!   it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -90,7 +92,8 @@ struct Writing {
 pub(super) enum Effect {
     Send(NodeId, NodeMessage),
     Persist(Ticket, Vec<Operation>),
-    /// What the peer counts for may have changed: ask [`Introductions::standing`] and [`Introductions::foreign`] for each group.
+    /// What the peer counts for may have changed: ask [`Introductions::standing`] and [`Introductions::foreign`] for
+    /// each group.
     Standing(NodeId),
     /// Another process speaks for the peer than before.
     NewVoice(NodeId),
@@ -242,8 +245,8 @@ impl Introductions {
         self.write();
     }
 
-    /// A write found no room and was not made: what it would have made durable is written when [`Introductions::write_anew`] is
-    /// called.
+    /// A write found no room and was not made: what it would have made durable is written when
+    /// [`Introductions::write_anew`] is called.
     pub(super) fn on_refused(&mut self, ticket: Ticket) {
         let Some(writing) = self.journal.writing.take_if(|writing| writing.ticket == ticket) else { return };
         self.journal.peers.extend(writing.changed);
@@ -272,14 +275,15 @@ impl Introductions {
         self.journal.writing = None;
     }
 
-    /// What a peer counts for in a group: the incarnation it was last heard under is the durably known one, it runs on the newest
-    /// disk of it, and it founded the group as this node did.
+    /// What a peer counts for in a group: the incarnation it was last heard under is the durably known one, it runs on
+    /// the newest disk of it, and it founded the group as this node did.
     pub(super) fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
         let is_member = !self.is_stranger(peer) && self.has_same_founding(peer, group);
         if is_member { Standing::Member } else { Standing::Stranger }
     }
 
-    /// Whether frames of a group are taken from a peer: it has said in this start how it founded the group, and founded it so.
+    /// Whether frames of a group are taken from a peer: it has said in this start how it founded the group, and founded
+    /// it so.
     pub(super) fn has_same_founding(&self, peer: NodeId, group: GroupId) -> bool {
         let foreign = self.seen.get(&peer).and_then(|seen| seen.foreign.as_ref());
         foreign.is_some_and(|foreign| !foreign.contains(&group))

@@ -14,8 +14,8 @@ use super::roster::Start;
 ///  | <--  Known { your newest start } | Mismatch    |   once that is durable
 /// ```
 ///
-/// Both ends do this at each start; a pair is introduced when each has the other's incarnation durable and knows that the other
-/// has its own.
+/// Both ends do this at each start; a pair is introduced when each has the other's incarnation durable and knows that
+/// the other has its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum NodeMessage {
     /// Asks to be introduced. From any node, until it is answered in this start; answered by `Known` or `Mismatch`.
@@ -51,8 +51,9 @@ pub(super) enum NodeMessage {
     Alive,
 }
 
-/// Small frames of several groups in one, on a channel of their own next to those of the groups: so they stay in order with the
-/// frames that go alone. The sections lie back to back in the raw section: of each frame first the small one, then the raw ones.
+/// Small frames of several groups in one, on a channel of their own next to those of the groups: so they stay in order
+/// with the frames that go alone. The sections lie back to back in the raw section: of each frame first the small one,
+/// then the raw ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bundle {
     /// The frames, in the order they were sent.

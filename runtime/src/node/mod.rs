@@ -39,9 +39,10 @@ pub(crate) use slot::panic_message;
 
 /// Many groups on one transport and one log: pure, as the cores are. The shell carries frames, writes and jobs.
 ///
-/// Groups take turns in a ring, each with a budget of bytes, so that a busy one does not starve the others. What several
-/// groups write in a turn is one submission to the log, and what they send to one peer is few frames. Every call of a group
-/// stands behind `catch_unwind`: a panic halts that group and no other, hence `panic = "unwind"` is required.
+/// Groups take turns in a ring, each with a budget of bytes, so that a busy one does not starve the others. What
+/// several groups write in a turn is one submission to the log, and what they send to one peer is few frames. Every
+/// call of a group stands behind `catch_unwind`: a panic halts that group and no other, hence `panic = "unwind"` is
+/// required.
 pub struct Node {
     config: NodeConfig,
     now: Now,
@@ -89,8 +90,8 @@ impl Node {
         }
     }
 
-    /// Takes a group in. This node does not vote in it before it has exchanged incarnations with all voters that the group was
-    /// founded with.
+    /// Takes a group in. This node does not vote in it before it has exchanged incarnations with all voters that the
+    /// group was founded with.
     ///
     /// # Panics
     /// When the group has no stream (see [`PendingStart::bind`]) or is there already.
@@ -117,8 +118,8 @@ impl Node {
         self.touch(index);
     }
 
-    /// Takes one input. Frames wait for their group's turn, and with them what must not overtake them: what peers count for, and
-    /// time-outs. All else is handled at once.
+    /// Takes one input. Frames wait for their group's turn, and with them what must not overtake them: what peers count
+    /// for, and time-outs. All else is handled at once.
     pub fn handle(&mut self, now: Now, input: NodeInput) {
         self.now = now;
         match input {
@@ -167,8 +168,8 @@ impl Node {
         result
     }
 
-    /// Gives the next output. When there is none left the ready groups have a turn first. The shell hands in all inputs that
-    /// are ready and then polls until `None`: so batches follow the load.
+    /// Gives the next output. When there is none left the ready groups have a turn first. The shell hands in all inputs
+    /// that are ready and then polls until `None`: so batches follow the load.
     pub fn poll_output(&mut self) -> Option<NodeOutput> {
         while self.outputs.is_empty() {
             if self.ready.is_empty() && self.gathered.is_empty() {
@@ -210,7 +211,8 @@ impl Node {
         }
     }
 
-    /// Peers that founded the group with other members or another protocol: nothing is taken from them for it, nor sent to them.
+    /// Peers that founded the group with other members or another protocol: nothing is taken from them for it, nor sent
+    /// to them.
     #[must_use]
     pub fn founded_otherwise(&self, group: GroupId) -> BTreeSet<NodeId> {
         self.introductions.foreign(group)

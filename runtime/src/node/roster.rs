@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use super::founding::Founding;
 
-/// The most peers a node remembers. One more takes the place of a peer that belongs to no group and never knew this node; if there
-/// is none it is not introduced, which is said.
+/// The most peers a node remembers. One more takes the place of a peer that belongs to no group and never knew this
+/// node; if there is none it is not introduced, which is said.
 pub const PEERS_MAX: usize = 4096;
 
 /// The node's own stream.
@@ -111,7 +111,8 @@ impl PendingStart {
         self.roster.start.counter
     }
 
-    /// What must be durable in stream 0 before [`PendingStart::durable`]: writes in their order, each of them all or none.
+    /// What must be durable in stream 0 before [`PendingStart::durable`]: writes in their order, each of them all or
+    /// none.
     ///
     /// # Panics
     /// When a group was bound and not founded.
@@ -187,8 +188,8 @@ impl Roster {
         self.groups.get(&group).map(|bound| &bound.founding)
     }
 
-    /// Remembers a peer under the incarnation that it bears. When there is no room a peer is forgotten that never knew this node
-    /// and is none of `kept`; false when there is none.
+    /// Remembers a peer under the incarnation that it bears. When there is no room a peer is forgotten that never knew
+    /// this node and is none of `kept`; false when there is none.
     pub(super) fn meet(&mut self, node: NodeId, incarnation: Incarnation, kept: &BTreeSet<NodeId>) -> bool {
         let slot = if self.peers.len() < PEERS_MAX {
             let taken: BTreeSet<u64> = self.peers.values().map(|peer| peer.slot).collect();
@@ -327,6 +328,7 @@ const PEER_KEYS: u64 = 1 << 63;
 const STATE_BYTES: usize = 22;
 const PEER_BYTES: usize = 38;
 const GROUP_BYTES_MIN: usize = 25;
-/// What one write of stream 0 weighs at most, unless a single record does more: below the least batch of a log (16 KiB).
+/// What one write of stream 0 weighs at most, unless a single record does more: below the least batch of a log (16
+/// KiB).
 const WRITE_BYTES: usize = 8 << 10;
 const RECORD_OVERHEAD_BYTES: usize = 64;

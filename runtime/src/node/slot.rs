@@ -37,8 +37,8 @@ pub(super) struct Slot {
     pub(super) last_ticket: Ticket,
 }
 
-/// What has its place among the frames. A group judges a message by what its sender counts for, so that changes of standing
-/// never overtake frames; and it judges silence by the frames that came, so that neither does a time-out.
+/// What has its place among the frames. A group judges a message by what its sender counts for, so that changes of
+/// standing never overtake frames; and it judges silence by the frames that came, so that neither does a time-out.
 #[derive(Debug)]
 enum Waiting {
     Frame(Received),
@@ -125,7 +125,8 @@ impl Slot {
         if self.state == State::Panicked { None } else { self.guard(f) }
     }
 
-    /// The group's turn: what waits for it, then its outputs, each up to `bytes_max`. True when something is left for the next.
+    /// The group's turn: what waits for it, then its outputs, each up to `bytes_max`. True when something is left for
+    /// the next.
     pub(super) fn take_turn(&mut self, now: Now, bytes_max: usize, outputs: &mut Vec<GroupOutput>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max
@@ -211,7 +212,8 @@ impl Slot {
         None
     }
 
-    /// Calls the group behind the wall. What a panic leaves of it is not used again, hence the assertion of unwind safety.
+    /// Calls the group behind the wall. What a panic leaves of it is not used again, hence the assertion of unwind
+    /// safety.
     fn guard<R>(&mut self, f: impl FnOnce(&mut dyn Group) -> R) -> Option<R> {
         let group = &mut *self.group;
         match catch_unwind(AssertUnwindSafe(|| f(group))) {

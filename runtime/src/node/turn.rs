@@ -1,4 +1,5 @@
-//! One turn: every group that is ready once, in a ring, each up to a budget of bytes; then what came of it leaves together.
+//! One turn: every group that is ready once, in a ring, each up to a budget of bytes; then what came of it leaves
+//! together.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +84,8 @@ impl Node {
     fn persist(&mut self, index: usize, ticket: Ticket, operations: Vec<Operation>) {
         let slot = &mut self.slots[index];
         slot.last_ticket = slot.last_ticket.max(ticket);
-        // Nothing of it was written, but nothing ever will be: a group that took it for a refusal would try again for ever.
+        // Nothing of it was written, but nothing ever will be: a group that took it for a refusal would try again for
+        // ever.
         if let Some(failure) = self.log_failed {
             slot.handle(self.now, GroupInput::PersistFailed { ticket, failure });
             return self.touch(index);
@@ -101,8 +103,8 @@ impl Node {
         }
     }
 
-    /// Everything that was gathered leaves: the writes of all groups as one, so that the log syncs once for them and works
-    /// while the frames are sent.
+    /// Everything that was gathered leaves: the writes of all groups as one, so that the log syncs once for them and
+    /// works while the frames are sent.
     fn leave(&mut self) {
         if !self.gathered.writes.is_empty() {
             let writes = std::mem::take(&mut self.gathered.writes);

@@ -21,7 +21,8 @@ pub enum Obstacle {
     ElectionUnderWay(Term),
     /// This node neither votes nor campaigns.
     MayNotVote(VotingBar),
-    /// These nodes founded the group with other members or another protocol: nothing is taken from them, nor sent to them.
+    /// These nodes founded the group with other members or another protocol: nothing is taken from them, nor sent to
+    /// them.
     FoundedOtherwise(Vec<NodeId>),
     /// Too few voters for a quorum were heard of lately; these were not.
     VotersSilent(Vec<NodeId>),
@@ -29,7 +30,8 @@ pub enum Obstacle {
     LeaderSilent(NodeId),
     /// The disk's reserve is used up: no command is taken.
     DiskFull,
-    /// A write of this node's log has been under way for far longer than writes take: what it leads or acknowledges waits.
+    /// A write of this node's log has been under way for far longer than writes take: what it leads or acknowledges
+    /// waits.
     DiskStalled,
     /// The state machine is being restored from the snapshot that covers this index.
     Restoring(LogIndex),
@@ -37,7 +39,8 @@ pub enum Obstacle {
     Loading(LogIndex),
     /// Committed entries could not be read from disk; it is tried again.
     LoadFailed(LogIndex),
-    /// A snapshot could not be made, sent or taken in; it is tried again. The service goes on, and the log grows meanwhile.
+    /// A snapshot could not be made, sent or taken in; it is tried again. The service goes on, and the log grows
+    /// meanwhile.
     SnapshotFailed {
         /// What it covers.
         index: LogIndex,
@@ -72,9 +75,9 @@ pub enum EntryState {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// What stands between this replica and its service, most weighty first, and then what is wrong although it serves. Nothing:
-    /// this node knows of no obstacle. What holds up another node is asked there: a full disk of the leader's, or leadership that
-    /// it is handing over.
+    /// What stands between this replica and its service, most weighty first, and then what is wrong although it serves.
+    /// Nothing: this node knows of no obstacle. What holds up another node is asked there: a full disk of the leader's,
+    /// or leadership that it is handing over.
     pub fn explain(&self) -> Vec<Obstacle> {
         if let Some(reason) = &self.halted {
             return vec![Obstacle::Halted(reason.clone())];

@@ -18,7 +18,8 @@ pub(super) struct Forwards {
     answering: Vec<Answering>,
     /// Which node proposes under which session: the newest of each node that forwarded something here.
     proposers: Vec<(SessionId, NodeId)>,
-    /// Proposals of other nodes that this one appended, in the order of their appending. The caller bounds their number.
+    /// Proposals of other nodes that this one appended, in the order of their appending. The caller bounds their
+    /// number.
     awaiting: VecDeque<Awaiting>,
     frames: VecDeque<(NodeId, Frame)>,
 }

@@ -55,7 +55,8 @@ impl Leading {
         self.introduction_bar.or(of_core)
     }
 
-    /// Whether a node counts for nothing: its disk was wiped, or it belongs to others who were founded under the same name.
+    /// Whether a node counts for nothing: its disk was wiped, or it belongs to others who were founded under the same
+    /// name.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         !self.members.contains(&node)
     }

@@ -53,9 +53,9 @@ pub const FEATURE_LEVEL: u32 = 0;
 
 /// A state machine `S` on a replicated log `L`: one node's member of a group.
 ///
-/// Pure, as the core in it: inputs and calls go in, [`GroupOutput`]s come out, and every caller's answer is one of them. What
-/// it adds to the core is all that an application would otherwise write again: outcomes, sessions, forwarding to
-/// the leader, reads, snapshots and their transfer, ticks.
+/// Pure, as the core in it: inputs and calls go in, [`GroupOutput`]s come out, and every caller's answer is one of
+/// them. What it adds to the core is all that an application would otherwise write again: outcomes, sessions,
+/// forwarding to the leader, reads, snapshots and their transfer, ticks.
 ///
 /// Everything that waits here is bounded by [`ReplicaSettings`]; what is beyond is told `Overloaded`.
 pub struct Replica<L, S: StateMachine> {
@@ -106,7 +106,8 @@ pub struct Seat {
     pub group: GroupId,
     /// Its node.
     pub node: NodeId,
-    /// What its proposals are named after: this start of the node. The start counter is durable before the first proposal.
+    /// What its proposals are named after: this start of the node. The start counter is durable before the first
+    /// proposal.
     pub session: SessionId,
 }
 
@@ -517,8 +518,8 @@ pub struct ReadContext {
     pub index: LogIndex,
     /// Its log time. Whether something exists depends on this alone.
     pub log_time: LogTime,
-    /// The log time at this moment, as far as this node knows it. It may shape a reply (how long a key still lives, at least
-    /// 0), never what exists.
+    /// The log time at this moment, as far as this node knows it. It may shape a reply (how long a key still lives, at
+    /// least 0), never what exists.
     pub now: LogTime,
     /// How long ago the leader was heard of; nothing if it never was, zero on the leader itself. What a local read
     /// returns may be older: a leader that was itself cut off is heard of as well.

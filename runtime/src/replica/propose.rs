@@ -1,4 +1,5 @@
-//! From a proposal to its outcome: the ways a command takes to the log, and what can be said when it does not get there.
+//! From a proposal to its outcome: the ways a command takes to the log, and what can be said when it does not get
+//! there.
 
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub struct ProposeOptions {
 /// What is promised of a command that may be proposed more than once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// The replica proposes it once: it is applied at most once. Who proposes it again after an unknown outcome may have it
-    /// applied twice.
+    /// The replica proposes it once: it is applied at most once. Who proposes it again after an unknown outcome may
+    /// have it applied twice.
     #[default]
     AtMostOnce,
     /// It belongs to the replica's session ([`Replica::open_session`]): after an unknown outcome it can be tried again.
@@ -76,8 +77,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.reply(call, Reply::Outcome(Outcome::NotApplied(reason)));
     }
 
-    /// Opens this replica's session, or opens it anew: the way to exactly-once. It ends when no command of it was applied for
-    /// `timeout` of log time. A process needs one, not one a client. Answered by [`Reply::Outcome`].
+    /// Opens this replica's session, or opens it anew: the way to exactly-once. It ends when no command of it was
+    /// applied for `timeout` of log time. A process needs one, not one a client. Answered by [`Reply::Outcome`].
     pub fn open_session(&mut self, now: Now, call: CallId, timeout: Duration, deadline: Instant) {
         let mut payload = BytesMut::with_capacity(8);
         payload.put_u64_le(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
@@ -137,8 +138,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// The oldest proposals of the session are given up when the next would be beyond its window with them: then no replica
-    /// applies them any more.
+    /// The oldest proposals of the session are given up when the next would be beyond its window with them: then no
+    /// replica applies them any more.
     fn make_room_in_session(&mut self) {
         while let Some(oldest) = self.proposals.beyond_window() {
             let is_certain = self.proposals.get(oldest).is_some_and(|slot| slot.stage == Stage::Waiting);
@@ -220,7 +221,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Tells who waits for a proposal, if somebody does, what became of it. A try that came to nothing says nothing of the tries before it.
+    /// Tells who waits for a proposal, if somebody does, what became of it. A try that came to nothing says nothing of
+    /// the tries before it.
     pub(super) fn resolve(&mut self, sequence: u64, outcome: Outcome) {
         let slot = self.proposals.get(sequence).filter(|slot| slot.call.is_some());
         let Some(slot) = slot else { return };

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSettings {
-    /// The most proposals that wait for their outcome here, and the most of other nodes that wait for theirs on a leader. The
-    /// next is `NotApplied(Overloaded)`. 65,536 unless set.
+    /// The most proposals that wait for their outcome here, and the most of other nodes that wait for theirs on a
+    /// leader. The next is `NotApplied(Overloaded)`. 65,536 unless set.
     pub proposals_max: usize,
     /// The most bytes of commands that wait for their outcome here; beyond it proposals are `NotApplied(Overloaded)`.
     /// 64 MiB unless set.
@@ -25,17 +25,20 @@ pub struct ReplicaSettings {
     pub reads_max: usize,
     /// How long a read waits before it asks again after it failed for want of a leader. 20 ms unless set.
     pub read_retry: Duration,
-    /// A hand-over of leadership, during which no command is taken, is given up after so long. Longer than an election takes. 2 s
-    /// unless set.
+    /// A hand-over of leadership, during which no command is taken, is given up after so long. Longer than an election
+    /// takes. 2 s unless set.
     pub hand_over_max: Duration,
     /// The least time between two ticks that a leader proposes. 100 ms unless set.
     pub tick_interval_min: Duration,
-    /// The bytes of committed entries that are applied before other groups, and messages, have their turn. 1 MiB unless set.
+    /// The bytes of committed entries that are applied before other groups, and messages, have their turn. 1 MiB unless
+    /// set.
     pub apply_bytes_max: usize,
-    /// The most entries that are applied before others have their turn, however small they are. So many of the costliest commands must
-    /// take well below an election time-out, or a leader with much to apply loses its office. 64 unless set.
+    /// The most entries that are applied before others have their turn, however small they are. So many of the
+    /// costliest commands must take well below an election time-out, or a leader with much to apply loses its office.
+    /// 64 unless set.
     pub apply_entries_max: usize,
-    /// A snapshot is made after entries that take so many bytes in the log, what fills its sectors included. 256 MiB unless set.
+    /// A snapshot is made after entries that take so many bytes in the log, what fills its sectors included. 256 MiB
+    /// unless set.
     pub snapshot_bytes: u64,
     /// A snapshot is made after so many entries. 1,000,000 unless set.
     pub snapshot_entries: u64,
@@ -48,7 +51,8 @@ pub struct ReplicaSettings {
     pub retry: Duration,
     /// Bytes of one piece of a snapshot on its way. Must fit a frame. 256 KiB unless set.
     pub chunk_bytes: usize,
-    /// Bytes of a snapshot that are on their way to one peer, or being written here, and not acknowledged. 2 MiB unless set.
+    /// Bytes of a snapshot that are on their way to one peer, or being written here, and not acknowledged. 2 MiB unless
+    /// set.
     pub window_bytes: usize,
     /// A piece that is not acknowledged for so long is sent again. 500 ms unless set.
     pub transfer_retry: Duration,

@@ -33,8 +33,8 @@ impl Sizes {
         }
     }
 
-    /// An index such that the entries behind it, up to `index`, are known to take at most `bytes_max`: what is older than the
-    /// oldest stretch is not known.
+    /// An index such that the entries behind it, up to `index`, are known to take at most `bytes_max`: what is older
+    /// than the oldest stretch is not known.
     pub(super) fn keep_from(&self, index: LogIndex, bytes_max: u64) -> LogIndex {
         let mut bytes = 0;
         let mut from = index;

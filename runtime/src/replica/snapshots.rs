@@ -38,7 +38,8 @@ pub(super) struct Snapshots {
     damaged: Option<LogIndex>,
     /// A snapshot of this node that a peer found damaged is being read.
     verifying: Option<(Ticket, LogIndex)>,
-    /// A snapshot from the leader is durable, and this is its state machine. It is in force once the log starts behind it.
+    /// A snapshot from the leader is durable, and this is its state machine. It is in force once the log starts behind
+    /// it.
     ready: Option<(SnapshotMeta, Box<dyn Any + Send>)>,
     /// The operation that failed last, where none of its kind was done since.
     pub(super) failure: Option<(LogIndex, String)>,
@@ -225,7 +226,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index, reason }));
     }
 
-    /// Whether the snapshot of this index must not be sent: its file is not what was written, or that is being looked at.
+    /// Whether the snapshot of this index must not be sent: its file is not what was written, or that is being looked
+    /// at.
     pub(super) fn is_doubtful(&self, index: LogIndex) -> bool {
         let snapshots = &self.snapshots;
         snapshots.damaged == Some(index) || snapshots.verifying.is_some_and(|(_, verifying)| verifying == index)

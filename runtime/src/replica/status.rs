@@ -13,7 +13,8 @@ pub struct ReplicaStatus {
     pub seat: Seat,
     /// What the core says, with the node's reason why it does not vote in the place of the core's.
     pub log: LogStatus,
-    /// What the group was founded with. Nodes where it differs take nothing from each other. Nothing where no node runs the replica.
+    /// What the group was founded with. Nodes where it differs take nothing from each other. Nothing where no node runs
+    /// the replica.
     pub founding: Option<Founding>,
     /// The last entry that the state machine has applied.
     pub applied_index: LogIndex,

@@ -95,7 +95,8 @@ impl Sessions {
 
     /// Opens a session, or opens it anew: nothing that was proposed before is applied in it.
     ///
-    /// Earlier starts of the same incarnation are over, so their sessions go; this bounds the table by the number of nodes.
+    /// Earlier starts of the same incarnation are over, so their sessions go; this bounds the table by the number of
+    /// nodes.
     pub(crate) fn open(&mut self, id: ProposalId, timeout_ms: u64, log_time: LogTime) {
         let SessionId { incarnation, start } = id.session;
         self.table.retain(|other, _| other.incarnation != incarnation || other.start > start);

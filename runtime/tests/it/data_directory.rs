@@ -72,8 +72,9 @@ enum Fate {
 const FATES: [Fate; 3] = [Fate::Kept, Fate::Lost, Fate::Older];
 const PARTS: [&str; 3] = ["identity", "log", "snapshots"];
 
-/// Each part kept, lost or older, in every combination, after every kind of end, back to either of two earlier times: what was
-/// acknowledged is there, or the node does not start and says which part is wrong, or nothing is left and it is another node.
+/// Each part kept, lost or older, in every combination, after every kind of end, back to either of two earlier times:
+/// what was acknowledged is there, or the node does not start and says which part is wrong, or nothing is left and it
+/// is another node.
 #[test]
 fn no_part_outlives_what_it_vouches_for() {
     let mut outcomes = BTreeMap::new();
@@ -158,7 +159,8 @@ fn a_crash_while_a_directory_is_made_keeps_no_node_from_starting() {
     }
 }
 
-/// A start with little room starts, or is refused by name; what it could not make it does not leave, and with room again it starts.
+/// A start with little room starts, or is refused by name; what it could not make it does not leave, and with room
+/// again it starts.
 #[test]
 fn a_start_with_little_room_leaves_nothing_half_made() {
     let (used, _) = used(Crash::LoseUnsynced);

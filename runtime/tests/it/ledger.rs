@@ -7,7 +7,8 @@ use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogTime};
 use quorate_runtime::{ApplyContext, StateMachine};
 
-/// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time, `every <ms>` for one after another.
+/// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time, `every <ms>` for one after
+/// another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     /// How often each command was applied.

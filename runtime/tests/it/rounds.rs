@@ -28,7 +28,8 @@ fn a_leader_whose_loop_stood_still_reads_its_answers_before_it_steps_down() {
     let leader = world.leader(1).expect("it leads");
     world.propose(1, b"keeps the group from falling silent");
     world.run(Duration::from_millis(20));
-    // Its heartbeats are sent and answered, the answers lie in its inbox, and it stands still for longer than an office lasts.
+    // Its heartbeats are sent and answered, the answers lie in its inbox, and it stands still for longer than an office
+    // lasts.
     world.pass(Settings::default().heartbeat_interval);
     world.round(leader);
     world.deliver();

@@ -113,7 +113,8 @@ fn a_session_survives_a_snapshot() {
     for _ in 0..50 {
         cluster.execute(N1, "other");
     }
-    // Everybody starts from a snapshot, node 3 gets one from its leader, and the retry finds what became of the first try.
+    // Everybody starts from a snapshot, node 3 gets one from its leader, and the retry finds what became of the first
+    // try.
     cluster.heal();
     cluster.run(3000);
     assert!(cluster.replica(N3).status().counters.snapshots_received > 0);

@@ -1,4 +1,5 @@
-//! Nodes with real cores on real logs, over disks and a network in memory, in a time that is moved from deadline to deadline.
+//! Nodes with real cores on real logs, over disks and a network in memory, in a time that is moved from deadline to
+//! deadline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -82,7 +82,8 @@ impl Checker {
     /// use serde_json::json;
     ///
     /// let lists = Checker::lists();
-    /// let [one, two] = ["x", "y"].map(|key| lists.transaction(json!([["append", key, 1], ["r", "x", null], ["r", "y", null]])));
+    /// let steps = |key| json!([["append", key, 1], ["r", "x", null], ["r", "y", null]]);
+    /// let [one, two] = ["x", "y"].map(|key| lists.transaction(steps(key)));
     /// one.answered(json!([["append", "x", 1], ["r", "x", [1]], ["r", "y", []]]));
     /// two.answered(json!([["append", "y", 1], ["r", "x", []], ["r", "y", [1]]]));
     /// let judgement = lists.judge()?;

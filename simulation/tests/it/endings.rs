@@ -19,7 +19,8 @@ impl ClusterLaws<Probe> for AgreeAt {
     }
 }
 
-/// Seed 754 of a raft: an entry that keeps log time going was on its way to two of four nodes at the last microsecond of the run.
+/// Seed 754 of a raft: an entry that keeps log time going was on its way to two of four nodes at the last microsecond
+/// of the run.
 #[test]
 fn what_is_under_way_at_the_end_is_waited_for() {
     assert_eq!(probe_under(&schedule([]), &mut AgreeAt(3)).failure, None);

@@ -130,7 +130,8 @@ fn a_paused_node_does_nothing_and_goes_on() {
     assert!(longest_gap_ms(&notes, 2) >= 990);
 }
 
-/// What came in while a node stood still it finds all at once, in the order of the shipped driver: frames, news, calls, the deadline.
+/// What came in while a node stood still it finds all at once, in the order of the shipped driver: frames, news, calls,
+/// the deadline.
 #[test]
 fn a_round_hands_in_all_that_is_ready_in_the_order_of_the_driver() {
     // Its disk has much to do when it begins to stand still, and goes on.

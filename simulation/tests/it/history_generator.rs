@@ -159,8 +159,8 @@ pub(crate) fn lists(random: &mut Random, shape: &Shape) -> Vec<Event> {
     generate(random, shape, call, effect)
 }
 
-/// Whether some order of the calls, those of unknown outcome done or not, satisfies `effect`, which gives whether a call
-/// can have been answered so in a state, and changes the state.
+/// Whether some order of the calls, those of unknown outcome done or not, satisfies `effect`, which gives whether a
+/// call can have been answered so in a state, and changes the state.
 pub(crate) fn some_order_fits<S: Clone>(
     calls: &[(u64, Option<u64>)],
     state: &S,

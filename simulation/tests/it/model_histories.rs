@@ -1,5 +1,5 @@
-//! Queues, sets, counters, texts, banks and locks: good histories hold, bad ones are found, and each judge agrees with trying
-//! every order.
+//! Queues, sets, counters, texts, banks and locks: good histories hold, bad ones are found, and each judge agrees with
+//! trying every order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::history_generator::{Shape, generate, pick, some_order_fits};
 
-/// `1 enqueue 5` is process 1 calling, `1 ok`, `1 ok 5`, `1 fail`, `1 info` are its ends. Steps are divided by semicolons.
+/// `1 enqueue 5` is process 1 calling, `1 ok`, `1 ok 5`, `1 fail`, `1 info` are its ends. Steps are divided by
+/// semicolons.
 fn script(steps: &str) -> String {
     let mut lines = Vec::new();
     let mut calls = BTreeMap::new();

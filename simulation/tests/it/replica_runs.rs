@@ -52,7 +52,8 @@ fn replicas_keep_their_laws_under_every_fault() {
 #[test]
 fn what_was_found_once_stays_mended() {
     let found = [
-        // Seed 232: a write went elsewhere and left a marker in its place, and the log took the vote behind it for damaged.
+        // Seed 232: a write went elsewhere and left a marker in its place, and the log took the vote behind it for
+        // damaged.
         include_str!("found/lost-write-behind-a-marker.json"),
         // Seed 278: the fault itself was too much: nothing testified to the batch that went elsewhere.
         include_str!("found/lost-write-before-a-crash.json"),
@@ -67,8 +68,8 @@ fn what_was_found_once_stays_mended() {
     }
 }
 
-/// Seed 2881: nodes 3 and 4 were wiped before nodes 2 and 5 had met them, so that four of five could not vote. No protocol bears
-/// that: such faults do not take place.
+/// Seed 2881: nodes 3 and 4 were wiped before nodes 2 and 5 had met them, so that four of five could not vote. No
+/// protocol bears that: such faults do not take place.
 #[test]
 fn nothing_is_destroyed_before_all_nodes_have_met() {
     let schedule = include_str!("found/wiped-before-all-had-met.json");
@@ -96,8 +97,8 @@ fn the_same_seed_gives_the_same_run_of_replicas() {
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
 }
 
-/// Node 5 voted for itself, stopped before that was durable or told anybody, and was back between two looks of the laws: they
-/// took it for a node that went back to term 0. Seed 32.
+/// Node 5 voted for itself, stopped before that was durable or told anybody, and was back between two looks of the
+/// laws: they took it for a node that went back to term 0. Seed 32.
 #[test]
 fn a_node_may_forget_a_term_that_it_had_told_nobody() {
     let schedule = r#"{

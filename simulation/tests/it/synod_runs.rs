@@ -25,8 +25,9 @@ fn decisions_keep_their_laws_under_every_fault() {
     assert!(summary.acknowledged_median > 500, "{} calls were acknowledged", summary.acknowledged_median);
 }
 
-/// Seed 7 asks promises of all nodes where it can. An acceptor whose disk is gone, or whose log refuses to open, promises nothing ever
-/// again: nobody was served after healing, until quorums that need it were kept for runs in which no disk loses anything.
+/// Seed 7 asks promises of all nodes where it can. An acceptor whose disk is gone, or whose log refuses to open,
+/// promises nothing ever again: nobody was served after healing, until quorums that need it were kept for runs in which
+/// no disk loses anything.
 #[test]
 fn a_node_that_is_lost_is_not_needed() {
     let lost = [

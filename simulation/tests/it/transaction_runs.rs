@@ -24,8 +24,8 @@ fn transactions_keep_their_laws_under_every_fault() {
     assert!(summary.acknowledged_median > 100, "{} calls were acknowledged", summary.acknowledged_median);
 }
 
-/// The participant that was left the decision aborted, crashed before that was durable, and committed when it was asked again. The law of one
-/// outcome took the first for an outcome.
+/// The participant that was left the decision aborted, crashed before that was durable, and committed when it was asked
+/// again. The law of one outcome took the first for an outcome.
 #[test]
 fn an_abort_of_its_own_that_was_lost_is_none() {
     let schedule = include_str!("found/an-abort-that-was-lost.json");
@@ -33,8 +33,8 @@ fn an_abort_of_its_own_that_was_lost_is_none() {
     assert_eq!(run_nothing_recorded(&schedule).failure, None);
 }
 
-/// A misdirected write damaged one batch of the log and left out the next; the first was repaired, and the log read on behind the second as if
-/// nothing were missing. Seed 131.
+/// A misdirected write damaged one batch of the log and left out the next; the first was repaired, and the log read on
+/// behind the second as if nothing were missing. Seed 131.
 #[test]
 fn a_batch_is_not_repaired_past_one_that_is_missing() {
     let schedule = include_str!("found/repaired-past-a-lost-batch.json");

@@ -10,8 +10,8 @@ use stateright::{Checker, HasDiscoveries, Model as _};
 use crate::model::{Budget, Model};
 use crate::subject::Subject;
 
-/// Explores everything that the budget allows; where more than the small one was asked for, at most [`STEPS_MAX`] steps of it. Gives how many
-/// distinct states there are.
+/// Explores everything that the budget allows; where more than the small one was asked for, at most [`STEPS_MAX`] steps
+/// of it. Gives how many distinct states there are.
 ///
 /// # Panics
 /// When what must always hold does not, with the steps that lead there, or one of these milestones is not reached.
@@ -69,8 +69,8 @@ pub(crate) fn find<S: Subject>(name: &str, subject: S, budget: Budget) -> &'stat
     law
 }
 
-/// The budget that was asked for: the small one, or with `QUORATE_MODEL=full` the large one, or what stands there by name, such as
-/// `QUORATE_MODEL=timeouts=2,crashes=1`.
+/// The budget that was asked for: the small one, or with `QUORATE_MODEL=full` the large one, or what stands there by
+/// name, such as `QUORATE_MODEL=timeouts=2,crashes=1`.
 pub(crate) fn asked(small: Budget, full: Budget) -> Budget {
     match asked_for() {
         None => small,

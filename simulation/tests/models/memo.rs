@@ -1,8 +1,8 @@
 //! What was found out of single nodes.
 //!
-//! States of a world differ in how those of its nodes combine. There are far fewer of the latter, so what becomes of a node when
-//! something happens to it is worked out once. That equal views react alike, which makes two states one, makes this right, too; and it is
-//! checked, on nodes that came to equal views in different ways.
+//! States of a world differ in how those of its nodes combine. There are far fewer of the latter, so what becomes of a
+//! node when something happens to it is worked out once. That equal views react alike, which makes two states one,
+//! makes this right, too; and it is checked, on nodes that came to equal views in different ways.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,8 @@ impl<S: Subject> Memo<S> {
         Self { shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
-    /// What becomes of `node` when that happens to it for which `identity` stands, worked out only when it is not known.
+    /// What becomes of `node` when that happens to it for which `identity` stands, worked out only when it is not
+    /// known.
     pub(crate) fn outcome(
         &self,
         subject: &S,
@@ -61,8 +62,8 @@ impl<S: Subject> Memo<S> {
         self.shards.iter().map(|shard| locked(shard).nodes.len()).sum()
     }
 
-    /// Whether nodes that count as equal react alike to all that happened to one of them: how many such pairs of reactions
-    /// were compared, or two that differ.
+    /// Whether nodes that count as equal react alike to all that happened to one of them: how many such pairs of
+    /// reactions were compared, or two that differ.
     pub(crate) fn compare_equal_nodes(&self, subject: &S) -> Result<usize, String> {
         let mut compared = 0;
         for shard in &self.shards {

@@ -1,12 +1,12 @@
 //! A small world: nodes, an unordered network, and a budget of what may go wrong, for stateright to exhaust.
 //!
-//! **What may happen.** Any message on the way arrives, in any order, or never: so loss needs no step of its own. A message
-//! arrives twice; a node learns that a connection was lost; a deadline comes; the oldest write of a node becomes durable or is refused; a
-//! node crashes, any number of its writes having reached the disk, and starts again; the application asks or answers.
-//! All but arrivals, writes and answers are rationed by a [`Budget`].
+//! **What may happen.** Any message on the way arrives, in any order, or never: so loss needs no step of its own. A
+//! message arrives twice; a node learns that a connection was lost; a deadline comes; the oldest write of a node
+//! becomes durable or is refused; a node crashes, any number of its writes having reached the disk, and starts again;
+//! the application asks or answers. All but arrivals, writes and answers are rationed by a [`Budget`].
 //!
-//! **When two states are one.** When the cores' views, the disks, the writes under way, the messages on the way, what laws
-//! remember and what is left of the budget are equal.
+//! **When two states are one.** When the cores' views, the disks, the writes under way, the messages on the way, what
+//! laws remember and what is left of the budget are equal.
 
 use std::fmt::{self, Debug};
 use std::hash::{DefaultHasher, Hash, Hasher};

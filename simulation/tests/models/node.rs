@@ -14,16 +14,16 @@ use crate::disk::Disk;
 use crate::envelope::Envelope;
 use crate::subject::Subject;
 
-/// A running node. A crash and the start that follows are one step: a node that is down is one to which nothing happens, and a
-/// model may let that be for as long as it likes.
+/// A running node. A crash and the start that follows are one step: a node that is down is one to which nothing
+/// happens, and a model may let that be for as long as it likes.
 pub(crate) struct Node<S: Subject> {
     pub(crate) id: NodeId,
     pub(crate) core: S::Core,
     pub(crate) disk: Disk,
     /// What the laws and milestones ask of a node, worked out once.
     pub(crate) facts: S::Facts,
-    /// Each node has a clock of its own, which moves when a deadline is wanted to have come. Not part of the identity: what matters
-    /// of times is in the core's view.
+    /// Each node has a clock of its own, which moves when a deadline is wanted to have come. Not part of the identity:
+    /// what matters of times is in the core's view.
     now: Instant,
     /// Handed to the disk, oldest first, and not durable.
     pub(crate) writes: VecDeque<(Ticket, Vec<Operation>)>,
@@ -271,7 +271,8 @@ impl<S: Subject> Debug for Node<S> {
     }
 }
 
-/// The law that a core does not break the laws of its own state: it neither panics nor halts, and starts from what it wrote.
+/// The law that a core does not break the laws of its own state: it neither panics nor halts, and starts from what it
+/// wrote.
 pub(crate) const OWN_LAWS: &str = "every node keeps its own laws";
 
 fn at(instant: Instant) -> Now {

@@ -103,8 +103,8 @@ impl RaftOfThree {
         Self { asks, has_drawn_waits: self.has_drawn_waits || asks == Asks::Reads, ..self }
     }
 
-    /// A follower that hears of its leader again while it writes waits for its disk and for the leader, and the second wait is
-    /// drawn.
+    /// A follower that hears of its leader again while it writes waits for its disk and for the leader, and the second
+    /// wait is drawn.
     fn heard_while_writing(self) -> Self {
         Self { has_drawn_waits: true, ..self }
     }
@@ -126,7 +126,8 @@ impl Subject for RaftOfThree {
     fn config(&self, node: NodeId) -> Config {
         let members = Configuration::of_voters(self.nodes());
         let settings = Settings {
-            // All waits of a run together are shorter than a millisecond, so that log time, which decides nothing, stands still.
+            // All waits of a run together are shorter than a millisecond, so that log time, which decides nothing,
+            // stands still.
             election_timeout_min: Duration::from_nanos(500),
             election_timeout_max: Duration::from_micros(1),
             // Two heartbeats that nobody answers end a leadership, and news of commitment needs no deadline of its own.
@@ -231,8 +232,8 @@ impl Subject for RaftOfThree {
         if self.opening == Opening::Led { vec![NodeId(1)] } else { Vec::new() }
     }
 
-    /// Answers to what the receiver asks no more, and will not again even if it crashes: in a term that it cannot fall behind it
-    /// stands and leads once at most.
+    /// Answers to what the receiver asks no more, and will not again even if it crashes: in a term that it cannot fall
+    /// behind it stands and leads once at most.
     fn is_dead(&self, receiver: &Node<Self>, message: &Message) -> bool {
         let Facts { role, term, durable_term, .. } = receiver.facts;
         if message.term() > durable_term {
@@ -504,7 +505,8 @@ fn with_transfers() {
     exhaust("with transfers", subject, budget, &["leadership is handed over"]);
 }
 
-/// Nobody else can lead: followers lose the leader and find it again, in its term, with and without what they knew of it.
+/// Nobody else can lead: followers lose the leader and find it again, in its term, with and without what they knew of
+/// it.
 #[test]
 fn with_a_leader_that_stays() {
     let budget = Budget { timeouts: 2, crashes: 1, ..NONE };

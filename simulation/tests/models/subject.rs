@@ -68,8 +68,8 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// What always holds (by [`State::keeps`]) and what must be reached.
     fn properties(&self) -> Vec<Property<Model<Self>>>;
 
-    /// The nodes whose deadlines come before the exploration begins, one by one, each followed by everything that comes of it: so that
-    /// the budget is spent on what comes after an undisturbed beginning.
+    /// The nodes whose deadlines come before the exploration begins, one by one, each followed by everything that comes
+    /// of it: so that the budget is spent on what comes after an undisturbed beginning.
     fn opening(&self) -> Vec<NodeId> {
         Vec::new()
     }
@@ -80,13 +80,14 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
         false
     }
 
-    /// Whether several waits run at a time on a node, each of a length that is drawn: which ends first is chance then, and equal
-    /// nodes that react alike may differ afterwards.
+    /// Whether several waits run at a time on a node, each of a length that is drawn: which ends first is chance then,
+    /// and equal nodes that react alike may differ afterwards.
     fn has_drawn_waits(&self) -> bool {
         false
     }
 
-    /// Whether this node's deadline may be the first to come. Where nodes at rest differ by their names alone, one of them will do.
+    /// Whether this node's deadline may be the first to come. Where nodes at rest differ by their names alone, one of
+    /// them will do.
     fn may_time_out_first(&self, _node: NodeId) -> bool {
         true
     }

@@ -1,6 +1,7 @@
 //! The bytes of every message and record, as released. Newer versions must read them for ever.
 //!
-//! To write a new file after adding a variant: `QUORATE_TWO_PHASE_COMMIT_WRITE_GOLDEN=1 cargo test -p quorate-two-phase-commit formats`.
+//! To write a new file after adding a variant: `QUORATE_TWO_PHASE_COMMIT_WRITE_GOLDEN=1 cargo test -p
+//! quorate-two-phase-commit formats`.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! The points at which two-phase commit is known to break, by number: crashes and partitions of a coordinator C (node 1) and
-//! participants P1 (node 2) and P2 (node 3).
+//! The points at which two-phase commit is known to break, by number: crashes and partitions of a coordinator C (node
+//! 1) and participants P1 (node 2) and P2 (node 3).
 
 use std::time::Duration;
 

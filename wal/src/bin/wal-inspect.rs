@@ -10,11 +10,11 @@ use quorate_wal::inspect::{Detail, Verdict, inspect};
 
 /// Looks at a log and says whether it is whole. Nothing is written, nothing is locked.
 ///
-/// The log of a running node changes while it is read: a batch that is being written looks like a torn tail, and a segment that is
-/// freed meanwhile like a missing one. Stop the node, or look at a copy.
+/// The log of a running node changes while it is read: a batch that is being written looks like a torn tail, and a
+/// segment that is freed meanwhile like a missing one. Stop the node, or look at a copy.
 ///
-/// Exit codes: 0 clean; 1 torn, opening the log will put it right and lose nothing that was acknowledged; 2 corrupt, the log will
-/// refuse to open; 3 cannot be judged: not readable, not a log, of a newer format, or wrong usage.
+/// Exit codes: 0 clean; 1 torn, opening the log will put it right and lose nothing that was acknowledged; 2 corrupt,
+/// the log will refuse to open; 3 cannot be judged: not readable, not a log, of a newer format, or wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "wal-inspect", version)]
 struct Arguments {

@@ -97,8 +97,8 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// Ends whoever uses the disk: what was not synced fares as `crash` says, every open file and lock is gone, and so are the
-    /// faults that were aimed at an operation by its number.
+    /// Ends whoever uses the disk: what was not synced fares as `crash` says, every open file and lock is gone, and so
+    /// are the faults that were aimed at an operation by its number.
     pub fn crash(&self, crash: Crash) {
         let seed = if let Crash::Seeded(seed) | Crash::Torn(seed) = crash { seed } else { 0 };
         let mut random = Random::new(seed);
@@ -116,8 +116,8 @@ impl MemoryDisk {
         );
     }
 
-    /// As [`MemoryDisk::crash`] with all names kept, and each unsynced sector faring as `fate` says of its file's number and
-    /// its place.
+    /// As [`MemoryDisk::crash`] with all names kept, and each unsynced sector faring as `fate` says of its file's
+    /// number and its place.
     pub fn tear(&self, fate: impl FnMut(u64, u64) -> Sector) {
         self.crash_with(fate, Crash::KeepAll);
     }
@@ -186,14 +186,14 @@ impl MemoryDisk {
         state.read_fails_at = Some((state.reads + number, error));
     }
 
-    /// Has the next write land on sectors of some file that nobody meant, as the seed has it, and be told as done; or takes
-    /// that back.
+    /// Has the next write land on sectors of some file that nobody meant, as the seed has it, and be told as done; or
+    /// takes that back.
     pub fn misdirect(&self, seed: Option<u64>) {
         self.lock().misdirected = seed;
     }
 
-    /// Undoes what misdirected writes did to the bytes that were synced last of each file: those went elsewhere, or others over them.
-    /// No later bytes testify to these yet, so that no reader of the files could know.
+    /// Undoes what misdirected writes did to the bytes that were synced last of each file: those went elsewhere, or
+    /// others over them. No later bytes testify to these yet, so that no reader of the files could know.
     pub fn restore_newest(&self) {
         self.lock().files.values_mut().for_each(Content::restore_newest);
     }
@@ -283,7 +283,8 @@ impl MemoryDisk {
         state.directories.get_mut(&parent).expect("just found").place(&name, None);
     }
 
-    /// Puts a file or a directory in place as another disk has it, durably, as one restores a copy: whatever had the name is gone.
+    /// Puts a file or a directory in place as another disk has it, durably, as one restores a copy: whatever had the
+    /// name is gone.
     ///
     /// # Panics
     /// When the other disk has none, or the directory for it is missing.
@@ -295,8 +296,8 @@ impl MemoryDisk {
         state.copy(parent, &name, &from, inode);
     }
 
-    /// Overwrites a part of what reads of a file give, past all faults, and leaves what is on the medium as it is: so a test can put
-    /// bytes where others should be and take them back.
+    /// Overwrites a part of what reads of a file give, past all faults, and leaves what is on the medium as it is: so a
+    /// test can put bytes where others should be and take them back.
     ///
     /// # Panics
     /// When the file is missing or shorter.

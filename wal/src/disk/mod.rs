@@ -72,7 +72,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// Whatever the disk says.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
-    /// Bytes that new files may take, where the disk can tell: so that nobody fills a disk to find out whether it is full.
+    /// Bytes that new files may take, where the disk can tell: so that nobody fills a disk to find out whether it is
+    /// full.
     ///
     /// # Errors
     /// Whatever the disk says.

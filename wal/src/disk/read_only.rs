@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile, RealDisk, RealFile};
 
-/// A directory of the operating system's file system, opened for reading alone: whatever would change it fails, and nothing is locked.
+/// A directory of the operating system's file system, opened for reading alone: whatever would change it fails, and
+/// nothing is locked.
 #[derive(Clone, Debug)]
 pub struct ReadOnlyDisk {
     disk: RealDisk,

@@ -3,7 +3,8 @@
 //! On Linux `fdatasync` and `fsync` reach the medium as far as the device keeps its word; the file system must not be
 //! mounted with barriers off. A file system over a network is not supported.
 //!
-//! What is made here is for its owner alone: directories have mode 0700, files 0600. Directories that are there keep theirs.
+//! What is made here is for its owner alone: directories have mode 0700, files 0600. Directories that are there keep
+//! theirs.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -172,8 +173,8 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
 }
 
-/// Makes the names of `directory` and of those above it durable, up to the root of their file system: they may have been made just now,
-/// or by a process that ended before it had synced them.
+/// Makes the names of `directory` and of those above it durable, up to the root of their file system: they may have
+/// been made just now, or by a process that ended before it had synced them.
 fn sync_names(directory: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let absolute = fs::canonicalize(directory)?;
     let device = fs::metadata(&absolute)?.dev();

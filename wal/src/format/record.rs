@@ -155,8 +155,8 @@ impl Record {
         Self::fields(bytes.get(..RECORD_HEADER_BYTES)?)
     }
 
-    /// Its LSN, or that of the record whose copy it is: by that state records are told older from newer, since copies stand behind all
-    /// originals of their batch.
+    /// Its LSN, or that of the record whose copy it is: by that state records are told older from newer, since copies
+    /// stand behind all originals of their batch.
     pub(crate) fn original_lsn(&self) -> u64 {
         if self.kind == RecordKind::State { self.lsn.min(self.mark) } else { self.lsn }
     }

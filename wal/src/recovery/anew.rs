@@ -1,9 +1,10 @@
 //! Writes batches anew that nothing shows to be durable.
 //!
-//! After a failed sync the operating system may hold what was written in memory, call it clean, and never write it: reads find it,
-//! further syncs succeed, and it is gone when the power goes. A process that ends and starts again cannot tell. So what it finds
-//! behind the last proof is not durable before it was written again. To write it in its place could destroy what was durable;
-//! so it goes to the next segment, which counts from its rename on, when all in it is durable. The old one ends where the proof ended.
+//! After a failed sync the operating system may hold what was written in memory, call it clean, and never write it:
+//! reads find it, further syncs succeed, and it is gone when the power goes. A process that ends and starts again
+//! cannot tell. So what it finds behind the last proof is not durable before it was written again. To write it in its
+//! place could destroy what was durable; so it goes to the next segment, which counts from its rename on, when all in
+//! it is durable. The old one ends where the proof ended.
 //!
 //! Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020.
 
@@ -21,8 +22,8 @@ use crate::format::{
 };
 
 impl<F: DiskFile> Recovered<F> {
-    /// Writes the batches in doubt to the next segment, with the state records that a torn tail still says, and proof that all of it
-    /// is durable. Says whether there were any.
+    /// Writes the batches in doubt to the next segment, with the state records that a torn tail still says, and proof
+    /// that all of it is durable. Says whether there were any.
     pub(super) fn write_anew<D: Disk<File = F>>(
         &mut self,
         files: &Files<D>,
@@ -79,8 +80,9 @@ impl<F: DiskFile> Recovered<F> {
         Ok(())
     }
 
-    /// A file of at least so many bytes: a spare one, else a new one, of the `usual` size where there is room for that. It has the
-    /// name of something unfinished, durably: what is written to it for the next segment must not be found there by a later attempt.
+    /// A file of at least so many bytes: a spare one, else a new one, of the `usual` size where there is room for that.
+    /// It has the name of something unfinished, durably: what is written to it for the next segment must not be found
+    /// there by a later attempt.
     fn file_for<D: Disk<File = F>>(&self, files: &Files<D>, needed: u64, usual: u64) -> io::Result<(F, u64)> {
         match files.remove(UNFINISHED) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -183,7 +183,8 @@ pub(crate) fn open_all<D: Disk>(
     Ok(opened)
 }
 
-/// Reads all segments into the index, which holds what was read until an error, too. Shows everything it comes by to `watch`.
+/// Reads all segments into the index, which holds what was read until an error, too. Shows everything it comes by to
+/// `watch`.
 pub(crate) fn scan_all<D: Disk>(
     files: &Files<D>,
     headers: &[Opened<D::File>],

@@ -19,11 +19,11 @@ pub(super) enum End {
     Durable(u64),
 }
 
-/// Takes note of the records of the damaged batch at `offset`, when it bears state records and all that is missing is such a
-/// record whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
+/// Takes note of the records of the damaged batch at `offset`, when it bears state records and all that is missing is
+/// such a record whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
 ///
-/// Only one batch may be damaged: batches share no sector, and a second damage is one too many. A write that landed elsewhere damages one and leaves
-/// out another: so each must follow the one before it.
+/// Only one batch may be damaged: batches share no sector, and a second damage is one too many. A write that landed
+/// elsewhere damages one and leaves out another: so each must follow the one before it.
 pub(super) fn repair<F: DiskFile>(
     scan: &mut Scan<'_, F>,
     offset: u64,
@@ -66,8 +66,8 @@ pub(super) fn repair<F: DiskFile>(
     Ok(Some(after))
 }
 
-/// Whether a batch at `offset` says that it follows another than the last one that was read: then that one is lost. It may have gone
-/// elsewhere on the disk, and left the marker in its place that it was to replace.
+/// Whether a batch at `offset` says that it follows another than the last one that was read: then that one is lost. It
+/// may have gone elsewhere on the disk, and left the marker in its place that it was to replace.
 fn follows_another<F: DiskFile>(scan: &Scan<'_, F>, offset: u64) -> Result<bool, Failure> {
     let mut head = [0; BATCH_HEADER_BYTES];
     let read = scan.file.read_at(offset, &mut head)?;
@@ -94,7 +94,8 @@ fn end_of<F: DiskFile>(scan: &Scan<'_, F>, found: &[Sound], offset: u64) -> Resu
     Ok(Some((offset + builder.bytes().len() as u64, progress)))
 }
 
-/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it best.
+/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it
+/// best.
 fn bounds(found: &[Sound], before: u64, after: u64) -> Option<(u64, u64)> {
     let of_kind = |kind| found.iter().find(|(record, ..)| record.kind == kind);
     if let Some((begin, _, payload)) = of_kind(RecordKind::Begin) {
@@ -107,8 +108,9 @@ fn bounds(found: &[Sound], before: u64, after: u64) -> Option<(u64, u64)> {
     Some((before.checked_add(1)?, after))
 }
 
-/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one, or state records
-/// whose copy is there. Lengths are known of all these, so each record must stand where the batch has it: else more is missing.
+/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one,
+/// or state records whose copy is there. Lengths are known of all these, so each record must stand where the batch has
+/// it: else more is missing.
 fn lacks_nothing(found: &[Sound], offset: u64, first: u64, last: u64) -> bool {
     let places: BTreeMap<u64, u64> = found.iter().map(|(record, at, _)| (record.lsn, *at)).collect();
     let mut lengths: BTreeMap<u64, u64> = found.iter().map(|(record, ..)| (record.lsn, record.stored_len())).collect();

@@ -21,11 +21,11 @@ use self::writer::Writer;
 use crate::disk::Disk;
 use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Submission, Wal, Work, WriteError};
 
-/// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it. While the log is
-/// low on room it looks once a second whether there is room again.
+/// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it. While
+/// the log is low on room it looks once a second whether there is room again.
 ///
-/// A panic within the log ends neither the threads nor the process: whoever waits, and all who come later, are told that the log is
-/// poisoned; a load during which the code panicked fails as one that the disk refused.
+/// A panic within the log ends neither the threads nor the process: whoever waits, and all who come later, are told
+/// that the log is poisoned; a load during which the code panicked fails as one that the disk refused.
 ///
 /// Dropping it closes it as [`LogThread::close`] does, and waits as long.
 pub struct LogThread {
@@ -110,8 +110,9 @@ pub enum CloseError {
     /// The log failed, now or before.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
-    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it answers or the
-    /// process ends, which may happen at any time. For what was under way there was no completion, and may yet be one.
+    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it
+    /// answers or the process ends, which may happen at any time. For what was under way there was no completion, and
+    /// may yet be one.
     #[error("the disk does not answer: the log could not be closed")]
     Stalled,
 }
@@ -123,8 +124,8 @@ pub struct ThreadMetrics {
     pub log: Metrics,
     /// Sets of submissions that were made durable together.
     pub sets: u64,
-    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all others. To begin
-    /// a segment takes several syncs, which count as one together with the write they held up.
+    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all
+    /// others. To begin a segment takes several syncs, which count as one together with the write they held up.
     pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Microseconds spent in syncs.
     pub sync_us: u64,
@@ -193,7 +194,8 @@ impl LogThread {
         self.shared.writes.push(Submission { stream, ticket, work: Work::Write(operations) }, weight)
     }
 
-    /// As [`LogThread::submit`] for several at once, which leave as one: one sync covers them, unless they do not fit one batch.
+    /// As [`LogThread::submit`] for several at once, which leave as one: one sync covers them, unless they do not fit
+    /// one batch.
     ///
     /// # Errors
     /// As [`LogThread::submit`], for all of them.
@@ -228,8 +230,8 @@ impl LogThread {
         *self.shared.metrics.lock().expect("nobody panics while holding the counters")
     }
 
-    /// Writes and syncs what waits, closes the log and lets go of its directory. All completions were told when it returns. It waits
-    /// for the disk as long as that takes.
+    /// Writes and syncs what waits, closes the log and lets go of its directory. All completions were told when it
+    /// returns. It waits for the disk as long as that takes.
     ///
     /// # Errors
     /// When the log failed, now or before.

@@ -33,7 +33,8 @@ impl<T> Queue<T> {
         self.push_all([(item, weight)])
     }
 
-    /// Adds all of these items, or none: the thread sees them at once. As with one, they are taken when the queue is empty.
+    /// Adds all of these items, or none: the thread sees them at once. As with one, they are taken when the queue is
+    /// empty.
     pub(super) fn push_all(&self, items: impl IntoIterator<Item = (T, usize)>) -> Result<(), SubmitError> {
         let items: Vec<(T, usize)> = items.into_iter().collect();
         let weight = items.iter().fold(0, |sum: usize, (_, weight)| sum.saturating_add(*weight));
@@ -55,8 +56,8 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Everything that waits, once anything does, or an empty set when nothing has come within `patience`; nothing when the queue is
-    /// closed and empty.
+    /// Everything that waits, once anything does, or an empty set when nothing has come within `patience`; nothing when
+    /// the queue is closed and empty.
     pub(super) fn drain(&self, patience: Option<Duration>) -> Option<VecDeque<T>> {
         let mut inner = self.lock();
         while inner.items.is_empty() {

@@ -47,7 +47,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Until the queue is closed and empty. A log that failed, be it by a panic, goes on to answer, so that nobody waits for ever.
+    /// Until the queue is closed and empty. A log that failed, be it by a panic, goes on to answer, so that nobody
+    /// waits for ever.
     pub(super) fn run(mut self) -> Result<(), Poisoned> {
         let shared = self.shared.clone();
         while let Some(set) = shared.writes.drain(self.patience()) {

@@ -26,7 +26,8 @@ pub(crate) fn records(bytes: &[u8], start: usize) -> Vec<usize> {
     found
 }
 
-/// Makes every checksum of the batch at `start` fit, behind a record whose header CRC is `chain`. Gives that of its last record.
+/// Makes every checksum of the batch at `start` fit, behind a record whose header CRC is `chain`. Gives that of its
+/// last record.
 pub(crate) fn reseal_batch(bytes: &mut [u8], segment: u64, start: usize, mut chain: u32) -> u32 {
     for at in records(bytes, start) {
         let length = number_32(bytes, at) as usize;

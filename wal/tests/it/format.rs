@@ -112,8 +112,8 @@ fn rule_03_a_record_copied_to_another_place_is_rejected() {
     assert!(matches!(try_open(&disk), Err(OpenError::Corrupt { .. })));
 }
 
-/// The same place in another segment, as recycling and misdirected writes have it: a read finds no record there, though the
-/// bytes are those of a record with the same stream and key.
+/// The same place in another segment, as recycling and misdirected writes have it: a read finds no record there, though
+/// the bytes are those of a record with the same stream and key.
 #[test]
 fn rule_03_a_record_of_another_segment_is_rejected() {
     let disk = MemoryDisk::new();

@@ -1,6 +1,7 @@
 //! The bytes of every released format, one directory each: they are read for ever, and those of the newest are written.
 //!
-//! `QUORATE_WAL_GOLDEN=write cargo test -p quorate-wal golden` writes them anew, which only an unreleased format may ask for.
+//! `QUORATE_WAL_GOLDEN=write cargo test -p quorate-wal golden` writes them anew, which only an unreleased format may
+//! ask for.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

@@ -398,8 +398,8 @@ impl History {
         self.restart(power_goes)
     }
 
-    /// Ends the process, and cuts the power where asked or where it is cut already; then opens the log again, losing power or
-    /// failing now and then meanwhile.
+    /// Ends the process, and cuts the power where asked or where it is cut already; then opens the log again, losing
+    /// power or failing now and then meanwhile.
     fn restart(&mut self, mut power_goes: bool) -> Result<(), Violation> {
         self.disk.fail_reads(None);
         self.note_misdirected(0);
@@ -448,8 +448,8 @@ impl History {
         }
     }
 
-    /// Ends the process, within an operation where the power is off, and mostly cuts the power then. Says whether all that was
-    /// in the files still is.
+    /// Ends the process, within an operation where the power is off, and mostly cuts the power then. Says whether all
+    /// that was in the files still is.
     fn end(&mut self, power_goes: bool) -> Result<bool, Violation> {
         let is_off = self.disk.list("".as_ref()).is_err();
         let is_machine_fine = self.weights.process > 0 && self.draw(3) == 0;

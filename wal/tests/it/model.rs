@@ -200,8 +200,8 @@ impl Model {
         Err(format!("the log holds {:?}\nand not {:#?}", summary(&found), summary(&self.streams)))
     }
 
-    /// Reads each entry and each key by itself. Those that are read must be what was written last; says how many were, and why the others
-    /// were not.
+    /// Reads each entry and each key by itself. Those that are read must be what was written last; says how many were,
+    /// and why the others were not.
     pub(crate) fn read_back_each<D: Disk>(&self, wal: &Wal<D>) -> Result<ReadBack, String> {
         let (mut read_back, reader) = (ReadBack::default(), wal.reader());
         for (stream, known) in &self.streams {

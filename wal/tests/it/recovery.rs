@@ -12,7 +12,8 @@ use crate::support::*;
 /// In a record: its length, kind, stream, LSN, position, mark, CRCs, padding, and payload.
 const PLACES: [usize; 13] = [0, 4, 9, 17, 30, 38, 41, 46, 50, 55, 56, 200, 1700];
 
-/// Flips bits in the header, the payload and the padding of every record but those of the last batch, over several segments.
+/// Flips bits in the header, the payload and the padding of every record but those of the last batch, over several
+/// segments.
 #[test]
 fn rule_09_and_10_a_flipped_bit_in_any_earlier_batch_is_corruption_that_is_named() {
     let disk = MemoryDisk::new();
@@ -360,8 +361,8 @@ fn rule_29_a_state_record_is_adopted_from_a_batch_that_is_cut() {
     assert_eq!(state_of(&open(&disk), A).as_deref(), Some("t3"));
 }
 
-/// A sync fails, and the process starts again on the same machine: what it reads is in memory alone. Once it was found and went on from
-/// there, it must not be gone when the power goes.
+/// A sync fails, and the process starts again on the same machine: what it reads is in memory alone. Once it was found
+/// and went on from there, it must not be gone when the power goes.
 #[test]
 fn rule_22_what_was_found_after_a_failed_sync_stays_when_the_power_goes() {
     for is_closed in [false, true] {
@@ -387,8 +388,8 @@ fn rule_22_what_was_found_after_a_failed_sync_stays_when_the_power_goes() {
     }
 }
 
-/// The same, and the power goes at each operation of the opening in between: what was durable before stays, whether or not anything
-/// had proved it.
+/// The same, and the power goes at each operation of the opening in between: what was durable before stays, whether or
+/// not anything had proved it.
 #[test]
 fn rule_22_what_is_in_doubt_is_written_anew_without_touching_the_old() {
     for step in 0.. {
@@ -414,7 +415,8 @@ fn rule_22_what_is_in_doubt_is_written_anew_without_touching_the_old() {
     }
 }
 
-/// A process ends when a new segment has its name and the directory was not synced; the power goes while the next one opens the log.
+/// A process ends when a new segment has its name and the directory was not synced; the power goes while the next one
+/// opens the log.
 #[test]
 fn rule_20_names_are_durable_before_a_checkpoint_speaks_of_them() {
     let full = MemoryDisk::new();
@@ -474,7 +476,8 @@ fn rule_29_entries_around_a_repaired_batch_are_read() {
     }
 }
 
-/// The damaged record that opens a batch has zeros in it, as a gap has; the entries behind it in the same page are read.
+/// The damaged record that opens a batch has zeros in it, as a gap has; the entries behind it in the same page are
+/// read.
 #[test]
 fn rule_29_entries_of_a_repaired_batch_are_read() {
     let disk = MemoryDisk::new();
@@ -509,7 +512,8 @@ fn rule_29_a_vote_behind_a_jump_of_lsns_survives_the_damage_of_any_one_page() {
     survives_any_page(&disk, torn, "t1");
 }
 
-/// A write that went elsewhere leaves the marker that it was to replace. The vote behind it lost nothing, and follows another batch.
+/// A write that went elsewhere leaves the marker that it was to replace. The vote behind it lost nothing, and follows
+/// another batch.
 #[test]
 fn rule_10_a_vote_behind_a_lost_write_does_not_stand_in_for_it() {
     for seed in 0..32 {
@@ -563,7 +567,8 @@ fn rule_29_a_vote_at_the_very_end_survives_the_damage_of_any_one_page() {
     }
 }
 
-/// Both copies stand behind both originals: the older one's copy must not be taken for newer than the newer one's original.
+/// Both copies stand behind both originals: the older one's copy must not be taken for newer than the newer one's
+/// original.
 #[test]
 fn rule_29_of_two_votes_in_one_batch_the_later_counts_whatever_copy_is_damaged() {
     let disk = MemoryDisk::new();
@@ -611,8 +616,8 @@ fn rule_29_a_vote_is_not_repaired_into_a_log_that_lacks_the_batch_behind_it() {
     }
 }
 
-/// A log of which one batch landed somewhere on the disk and was acknowledged, with so many batches behind it, after a power cut. Gives how many entries
-/// there were, and how many are found unless it is refused.
+/// A log of which one batch landed somewhere on the disk and was acknowledged, with so many batches behind it, after a
+/// power cut. Gives how many entries there were, and how many are found unless it is refused.
 fn landed_elsewhere(seed: u64, behind: u64) -> (u64, Option<usize>) {
     let disk = MemoryDisk::new();
     let mut wal = open(&disk);
@@ -640,8 +645,9 @@ fn rule_10_a_batch_that_landed_elsewhere_is_noticed_once_a_later_one_is_durable(
     }
 }
 
-/// What rule 12 is for, which is not kept yet: nothing shows that the newest batch was durable but the batch itself. Where it landed elsewhere, that is
-/// no different from a torn tail. It is lost, and what it overwrote may be with it: the newest batches, and never any but those.
+/// What rule 12 is for, which is not kept yet: nothing shows that the newest batch was durable but the batch itself.
+/// Where it landed elsewhere, that is no different from a torn tail. It is lost, and what it overwrote may be with it:
+/// the newest batches, and never any but those.
 #[test]
 fn rule_11_without_rule_12_the_newest_batch_is_lost_silently_where_it_landed_elsewhere() {
     let outcomes: Vec<_> = (0..400).map(|seed| landed_elsewhere(seed, 0)).collect();
@@ -703,8 +709,8 @@ fn a_log_whose_directory_lost_its_checkpoints_is_not_made_anew() {
     assert!(matches!(try_open(&disk), Err(OpenError::CheckpointsLost)));
 }
 
-/// A segment has its full size before it has its name: no crash makes it shorter, so that what is missing was there. Even where the
-/// batches are all there, and where a batch is torn as if it had been under way.
+/// A segment has its full size before it has its name: no crash makes it shorter, so that what is missing was there.
+/// Even where the batches are all there, and where a batch is torn as if it had been under way.
 #[test]
 fn rule_10_a_segment_shorter_than_its_header_says_is_corruption() {
     for is_closed in [false, true] {
@@ -735,8 +741,8 @@ fn rule_10_a_segment_shorter_than_its_header_says_is_corruption() {
     }
 }
 
-/// A vote from a torn tail lies in the checkpoint alone. Older copies in the place of both would take it back unseen, had later batches
-/// not known of newer ones.
+/// A vote from a torn tail lies in the checkpoint alone. Older copies in the place of both would take it back unseen,
+/// had later batches not known of newer ones.
 #[test]
 fn rule_29_two_older_copies_of_the_checkpoint_are_noticed() {
     let disk = MemoryDisk::new();
@@ -802,7 +808,8 @@ fn a_log_that_was_there_is_not_made_anew() {
     }
 }
 
-/// A log that cannot be made, a tail that cannot be kept, batches that cannot be written again: for want of room none is left half made.
+/// A log that cannot be made, a tail that cannot be kept, batches that cannot be written again: for want of room none
+/// is left half made.
 #[test]
 fn rule_23_opening_without_room_leaves_nothing_half_made() {
     let used = MemoryDisk::new();

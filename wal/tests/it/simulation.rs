@@ -1,7 +1,7 @@
 //! Random histories under every fault, held against the model.
 //!
-//! `QUORATE_WAL_SEEDS=1..1001 cargo test --release -p quorate-wal --test it simulation -- --nocapture` runs these seeds. A seed that breaks a
-//! law is named, with the law, in a line of its own.
+//! `QUORATE_WAL_SEEDS=1..1001 cargo test --release -p quorate-wal --test it simulation -- --nocapture` runs these
+//! seeds. A seed that breaks a law is named, with the law, in a line of its own.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -84,7 +84,8 @@ fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     assert_eq!(gate.callers().into_iter().collect::<Vec<_>>(), ["quorate-log", "quorate-log-reads"]);
 }
 
-/// A bug in the log ends neither its thread nor the process: those who wait and those who come later are told, and nobody hangs.
+/// A bug in the log ends neither its thread nor the process: those who wait and those who come later are told, and
+/// nobody hangs.
 #[test]
 fn a_panic_of_the_writer_poisons_the_log() {
     let (disk, gate) = SlowDisk::new();
@@ -174,7 +175,8 @@ fn closing_gives_a_stalled_disk_up() {
     assert_eq!(thread.close_within(Duration::from_mins(10)), Ok(()));
 }
 
-/// Nothing is written while the log is low on room, since whoever knows of it writes nothing: it is noticed all the same.
+/// Nothing is written while the log is low on room, since whoever knows of it writes nothing: it is noticed all the
+/// same.
 #[test]
 fn rule_23_room_again_is_noticed_without_a_write() {
     let disk = MemoryDisk::new();

@@ -25,8 +25,8 @@ pub(crate) struct Load {
     pub(crate) keys: u64,
 }
 
-/// Records into a new file until the time is over. Every line is written at once, so that the file is a history whenever
-/// this is interrupted.
+/// Records into a new file until the time is over. Every line is written at once, so that the file is a history
+/// whenever this is interrupted.
 ///
 /// The keys have names that no other recording uses: a register is absent at first. No value is written twice.
 pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), Box<dyn Error>> {
@@ -193,8 +193,8 @@ impl Call {
         words.split(' ').map(|word| word.as_bytes().to_vec()).collect()
     }
 
-    /// What became of it. Only an answer that says so means that nothing was done; a lost connection, or no answer in time,
-    /// means nothing.
+    /// What became of it. Only an answer that says so means that nothing was done; a lost connection, or no answer in
+    /// time, means nothing.
     fn outcome(&self, answer: io::Result<Answer>) -> Result<(EventKind, Value), RecordError> {
         let answer = match answer {
             Ok(answer) => answer,

@@ -13,7 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result<(), Box<dyn Error>> {
     let node = config.node(id, exposure)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    // From here on a terminal that is closed ends nothing. Until the node runs, being told to stop ends the process at once.
+    // From here on a terminal that is closed ends nothing. Until the node runs, being told to stop ends the process at
+    // once.
     let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let metrics = record_metrics()?;
     let options = NodeOptions {

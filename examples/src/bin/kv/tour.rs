@@ -219,8 +219,8 @@ fn show(client: &mut Client, node: usize, command: &[&str], expected: &Answer) -
     if answer == *expected { Ok(()) } else { Err(format!("{expected:?} was expected").into()) }
 }
 
-/// How long it takes until a write is acknowledged that begins from now on. A write that was on its way to the old leader waits
-/// for its time to run out, so one client that asks again and again would measure that.
+/// How long it takes until a write is acknowledged that begins from now on. A write that was on its way to the old
+/// leader waits for its time to run out, so one client that asks again and again would measure that.
 fn first_acknowledged(node: SocketAddr) -> Result<Duration, Box<dyn Error>> {
     let (acknowledge, acknowledged) = mpsc::channel();
     let start = Instant::now();

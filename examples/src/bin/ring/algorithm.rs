@@ -76,7 +76,8 @@ pub(crate) enum Algorithm {
     Hazelcast,
     /// Prometheus's relabelling by `hashmod`.
     Prometheus,
-    /// RabbitMQ's exchange `x-consistent-hash`; the nodes are queues in the order of their binding, weights the binding keys.
+    /// RabbitMQ's exchange `x-consistent-hash`; the nodes are queues in the order of their binding, weights the binding
+    /// keys.
     Rabbitmq,
 }
 
@@ -138,7 +139,8 @@ impl Built {
         Ok(Self::Other(other?))
     }
 
-    /// The placement on other nodes: what the algorithm makes of the change, which for Memento depends on what was before.
+    /// The placement on other nodes: what the algorithm makes of the change, which for Memento depends on what was
+    /// before.
     pub(crate) fn changed(&self, placing: &Placing, algorithm: Algorithm, nodes: Nodes) -> Result<Self, Failure> {
         let (Self::Memento(before), Algorithm::Memento) = (self, algorithm) else {
             return Self::new(placing, algorithm, nodes);

@@ -46,8 +46,8 @@ fn node(line: &str) -> Result<Option<Node>, String> {
     }
 }
 
-/// The lines of a file with their numbers, as bytes. A line ends with LF or CRLF, the last with the file too; a byte order mark
-/// at the start is no part of the first line.
+/// The lines of a file with their numbers, as bytes. A line ends with LF or CRLF, the last with the file too; a byte
+/// order mark at the start is no part of the first line.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);

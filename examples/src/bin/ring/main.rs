@@ -24,7 +24,8 @@ use error::Failure;
 
 /// Consistent hashing at the command line.
 ///
-/// Nodes are read from a file, one a line: `name [weight [zone [rack]]]`. Keys are read one a line. Lines end with LF or CRLF.
+/// Nodes are read from a file, one a line: `name [weight [zone [rack]]]`. Keys are read one a line. Lines end with LF
+/// or CRLF.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -65,8 +66,8 @@ struct Placing {
     #[arg(long, default_value_t = 1024)]
     ring_size: u64,
 
-    /// The hash of keys, as the system names it: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or `"wt6 avalanche"` and the
-    /// like (`haproxy`).
+    /// The hash of keys, as the system names it: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or `"wt6
+    /// avalanche"` and the like (`haproxy`).
     #[arg(long, value_name = "NAME")]
     hash: Option<String>,
 

@@ -17,7 +17,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     placing: Placing,
 
-    /// The nodes, one a line: `name [weight [zone [rack]]]`. Not needed for `redis-slot`, which prints the slot as owner.
+    /// The nodes, one a line: `name [weight [zone [rack]]]`. Not needed for `redis-slot`, which prints the slot as
+    /// owner.
     #[arg(long, value_name = "FILE")]
     nodes: Option<PathBuf>,
 

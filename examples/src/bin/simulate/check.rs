@@ -7,20 +7,23 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use quorate_simulation::history::{Budget, History, HistoryError, Judgement, Kind, NilRead, Reading, Verdict};
 
-/// Judge a history file: registers, texts, queues, sets, counters and locks must be linearizable, transactions over lists strictly
-/// serializable, banks keep their total.
+/// Judge a history file: registers, texts, queues, sets, counters and locks must be linearizable, transactions over
+/// lists strictly serializable, banks keep their total.
 ///
-/// The order of the lines counts, not their times. The exit code is 0 if they are, 1 if not, 2 if the file cannot be read or
-/// is no history, 3 if the budget was used up before it was clear, 4 if no call succeeded, so that nothing was judged.
+/// The order of the lines counts, not their times. The exit code is 0 if they are, 1 if not, 2 if the file cannot be
+/// read or is no history, 3 if the budget was used up before it was clear, 4 if no call succeeded, so that nothing was
+/// judged.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// JSON lines: {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn|...","key":"x","value":1,"time":NANOSECONDS};
+    /// JSON lines:
+    /// {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn|...","key":"x","value":1,"time":NANOSECONDS};
     /// or what Jepsen writes: history.edn, or a log of its console
     file: PathBuf,
     /// How many steps the search may take; about ten million take a second
     #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps_left())]
     budget: u64,
-    /// What a successful read of nil found in a file of Jepsen's; unknown unless told, but in logs of the console absent
+    /// What a successful read of nil found in a file of Jepsen's; unknown unless told, but in logs of the console
+    /// absent
     #[arg(long, value_enum)]
     nil: Option<Nil>,
     /// Whether values in a file of Jepsen's are [key value]; told by how reads are called unless stated

@@ -1,6 +1,8 @@
-//! Many decisions on the shipped node: each group decides once, on a value of its own; clients propose and read at any node.
+//! Many decisions on the shipped node: each group decides once, on a value of its own; clients propose and read at any
+//! node.
 //!
-//! To a client a decision is a register that is written once: a proposal is a cas from nothing, and only one of them matches.
+//! To a client a decision is a register that is written once: a proposal is a cas from nothing, and only one of them
+//! matches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,7 +40,8 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
     let mut random = Random::new(schedule.seed ^ 0x0073_796e_6f64);
     let nodes: Vec<NodeId> = (1..=schedule.nodes).map(NodeId).collect();
     let count = nodes.len();
-    // A disk that is lost takes its node's promises with it. Majorities bear that of a minority; where all must promise, nobody's may be.
+    // A disk that is lost takes its node's promises with it. Majorities bear that of a minority; where all must
+    // promise, nobody's may be.
     let may_lose = schedule.faults.iter().any(|fault| fault.what.destroys());
     let quorums = match random.between(0, 3) {
         0 if !may_lose => QuorumSystem::flexible(nodes, count, 1),
@@ -254,7 +257,8 @@ fn settings() -> Settings {
     }
 }
 
-/// Clients that propose and read. Decisions come up one after another, so that there are fresh ones at every time of the run.
+/// Clients that propose and read. Decisions come up one after another, so that there are fresh ones at every time of
+/// the run.
 pub(crate) struct Clients {
     random: Random,
     numbers: u64,
@@ -264,7 +268,8 @@ pub(crate) struct Clients {
     unknown: BTreeMap<u64, Call>,
     /// Clients whose call under way was made before.
     again: BTreeSet<u64>,
-    /// The first number that was proposed in each decision. Some clients propose others under its name, which no client should.
+    /// The first number that was proposed in each decision. Some clients propose others under its name, which no client
+    /// should.
     names: BTreeMap<u64, u64>,
     /// Where the call under way of a client begins in `events`.
     begun: BTreeMap<u64, usize>,

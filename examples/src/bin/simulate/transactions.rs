@@ -1,5 +1,5 @@
-//! Transactions over the shipped nodes: every node coordinates and takes part, with locks on keys; clients commit transactions at
-//! any node and ask later what became of them.
+//! Transactions over the shipped nodes: every node coordinates and takes part, with locks on keys; clients commit
+//! transactions at any node and ask later what became of them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,8 @@ use quorate_two_phase_commit::{
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Host<Vault>>;
 
-/// Every fault but those of leaders, since nobody leads. A node whose disk fails halts, and that is a crash like others to whatever
-/// it hosts.
+/// Every fault but those of leaders, since nobody leads. A node whose disk fails halts, and that is a crash like others
+/// to whatever it hosts.
 pub(crate) fn generator() -> Generator {
     let is_of_leaders = |kind: &FaultKind| matches!(kind, FaultKind::CrashNextLeader | FaultKind::Transfer);
     let mut generator = Generator::of::<Machine>();
@@ -362,8 +362,8 @@ impl Workload<Machine> for Clients {
     }
 }
 
-/// What was told is so; nothing is in doubt, locked or kept that need not be. A node that lost its disk is down for good: what
-/// hangs on it may stay.
+/// What was told is so; nothing is in doubt, locked or kept that need not be. A node that lost its disk is down for
+/// good: what hangs on it may stay.
 fn check_at_end(nodes: &[NodeView<'_, Machine>], told: &Committed) -> Result<(), Violation> {
     let lost: BTreeSet<NodeId> = nodes.iter().filter(|view| view.is_lost).map(|view| view.node).collect();
     let broken = |law, detail| Err(Violation { law, detail });

@@ -1,6 +1,7 @@
 //! Patterns of `KEYS` and `CONFIG GET`.
 
-/// Whether `text` matches: `*` any bytes, `?` one byte, `[a-c]` and `[^a-c]` one of a set, a backslash takes the next byte as it is.
+/// Whether `text` matches: `*` any bytes, `?` one byte, `[a-c]` and `[^a-c]` one of a set, a backslash takes the next
+/// byte as it is.
 ///
 /// Takes time proportional to the product of both lengths at worst, whatever the pattern.
 ///

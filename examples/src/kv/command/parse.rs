@@ -18,8 +18,8 @@ pub enum Command<'a> {
     Session(SessionCommand<'a>),
 }
 
-/// Understands a request; the first of the arguments, of which there is at least one, is the name. `wall_ms` is the wall clock
-/// in Unix ms: points of time that a client names become spans by it.
+/// Understands a request; the first of the arguments, of which there is at least one, is the name. `wall_ms` is the
+/// wall clock in Unix ms: points of time that a client names become spans by it.
 ///
 /// ```
 /// use quorate_examples::kv::command::{Command, Query, parse};

@@ -54,8 +54,8 @@ pub struct ReadBatch {
 /// What came of a batch.
 #[derive(Debug)]
 pub enum Answer {
-    /// Replies in order, encoded. The reads in `rest` are not answered yet, since the replies before them are many bytes;
-    /// they are asked again when those have been sent.
+    /// Replies in order, encoded. The reads in `rest` are not answered yet, since the replies before them are many
+    /// bytes; they are asked again when those have been sent.
     Replies {
         /// The replies.
         encoded: BytesMut,
@@ -177,8 +177,8 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Bytes of replies after which a batch is cut, so that a client which asks faster than it reads holds no more than this
-/// and one reply.
+/// Bytes of replies after which a batch is cut, so that a client which asks faster than it reads holds no more than
+/// this and one reply.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of values that one reply may carry.
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;

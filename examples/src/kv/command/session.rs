@@ -151,8 +151,8 @@ impl Session {
         })
     }
 
-    /// There is one database. A client that asks for another which Redis would have may go on in spite of the error, and
-    /// then it would change what belongs to others: its connection ends.
+    /// There is one database. A client that asks for another which Redis would have may go on in spite of the error,
+    /// and then it would change what belongs to others: its connection ends.
     fn select(&mut self, index: i64) -> Reply {
         match index {
             0 => Reply::OK,

@@ -1,9 +1,9 @@
 //! Finds requests in what a client sent.
 //!
 //! The scan goes over each byte once, however the bytes are cut into reads, holds every length against its limit before
-//! anything is reserved for it, and words its complaints as Redis does. A request that is too large for the store, and not
-//! for the protocol, is read without being kept, so that its client gets an answer on a connection that goes on. A request that is whole is then decoded by
-//! `redis-protocol`, in place.
+//! anything is reserved for it, and words its complaints as Redis does. A request that is too large for the store, and
+//! not for the protocol, is read without being kept, so that its client gets an answer on a connection that goes on. A
+//! request that is whole is then decoded by `redis-protocol`, in place.
 
 use redis_protocol::resp2::decode::decode_range;
 use redis_protocol::resp2::types::RangeFrame;

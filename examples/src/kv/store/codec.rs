@@ -54,7 +54,8 @@ impl<'a> Decoder<'a> {
         Ok(bytes)
     }
 
-    /// A count of fields, each of which takes at least one byte; so no count makes the reader reserve more than it read.
+    /// A count of fields, each of which takes at least one byte; so no count makes the reader reserve more than it
+    /// read.
     pub(super) fn count(&mut self) -> Result<usize, DecodeError> {
         let count = self.length()?;
         if count > self.rest.len() { Err(DecodeError::Short) } else { Ok(count) }

@@ -183,8 +183,8 @@ impl Store {
         self.digest
     }
 
-    /// The store as it is now. Costs a few hundred pointer copies for a million keys; what is written afterwards does not
-    /// change it.
+    /// The store as it is now. Costs a few hundred pointer copies for a million keys; what is written afterwards does
+    /// not change it.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.table.clone(), self.digest)
     }
@@ -483,8 +483,8 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// The log time so many milliseconds after another; `None` when it does not fit 64 bits. What lies before 1970 is as good as its
-/// first millisecond.
+/// The log time so many milliseconds after another; `None` when it does not fit 64 bits. What lies before 1970 is as
+/// good as its first millisecond.
 fn deadline_of(log_time: u64, in_ms: i64) -> Option<u64> {
     let ms = i64::try_from(log_time).ok()?.checked_add(in_ms)?;
     Some(u64::try_from(ms).unwrap_or(0))

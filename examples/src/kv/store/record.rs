@@ -57,8 +57,8 @@ impl Record {
         (self.0.len() - HEADER) as u64
     }
 
-    /// A stable number for the whole record, of which a store's digest is the wrapping sum. It stands in the record, so that
-    /// removing one reads no more than its head.
+    /// A stable number for the whole record, of which a store's digest is the wrapping sum. It stands in the record, so
+    /// that removing one reads no more than its head.
     pub(super) fn digest(&self) -> u64 {
         u64::from_le_bytes(self.0[..DIGEST].try_into().expect("eight bytes"))
     }

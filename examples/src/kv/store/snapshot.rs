@@ -1,7 +1,7 @@
 //! A store at one moment, and its bytes.
 //!
-//! Layout: `QKVS`, a version byte; then for each record 1, deadline as u64 (0: none), lengths of key and value as u32, key
-//! and value; then 0, the number of records and the digest as u64. Numbers are little-endian. Records stand in no
+//! Layout: `QKVS`, a version byte; then for each record 1, deadline as u64 (0: none), lengths of key and value as u32,
+//! key and value; then 0, the number of records and the digest as u64. Numbers are little-endian. Records stand in no
 //! particular order, so two snapshots of equal stores may differ in their bytes, but not in what they restore.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};

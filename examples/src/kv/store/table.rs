@@ -30,8 +30,8 @@ struct Slot {
 }
 
 impl Table {
-    /// An empty table. The seed decides where keys lie and nothing else, so each process draws its own and clients cannot
-    /// choose keys that collide.
+    /// An empty table. The seed decides where keys lie and nothing else, so each process draws its own and clients
+    /// cannot choose keys that collide.
     pub(super) fn new(seed: u64) -> Self {
         Self { segments: vec![Arc::new(vec![Arc::default()])], buckets: 1, len: 0, seed }
     }

@@ -89,8 +89,8 @@ pub enum Expiry {
     Never,
     /// The key keeps the one it has (`KEEPTTL`).
     Keep,
-    /// The key ends so many milliseconds after the log time of the entry. A span and no point of time: what clients mean by
-    /// one is turned into a span by the node that takes the command, by its wall clock.
+    /// The key ends so many milliseconds after the log time of the entry. A span and no point of time: what clients
+    /// mean by one is turned into a span by the node that takes the command, by its wall clock.
     In(i64),
 }
 

@@ -113,7 +113,8 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
     let mut world = World::introduced(1);
     world.wipe(2);
     world.start(2);
-    // Both peers say at once that they know another disk. The second must be met as well, or its entries are never taken.
+    // Both peers say at once that they know another disk. The second must be met as well, or its entries are never
+    // taken.
     for peer in [1, 3] {
         let known = NodeMessage::Mismatch { known: quorate_protocol::Incarnation(102), foundings: Vec::new() };
         let (now, from) = (world.now, world.sender(peer));

@@ -229,7 +229,8 @@ fn timers_of_groups_are_kept() {
     assert_eq!(world.fake(1, 1).deadline, None::<Instant>);
 }
 
-/// A group judges silence by what came: frames that lay in the inbox of a loop that stood still come before the time-out.
+/// A group judges silence by what came: frames that lay in the inbox of a loop that stood still come before the
+/// time-out.
 #[test]
 fn a_time_out_waits_behind_the_frames_that_came_before_it() {
     let mut world = World::introduced(1);

@@ -7,16 +7,17 @@
 //!  Sending ── Piece { offset, length, checksum } ──────────────► Receiving ── Create, Write ──► store
 //!          ◄────────────────────────── Progress { offset } ──────          ◄── Done ──
 //!          ── Piece … as far as the window reaches ────────────►
-//!          ◄────────────────────────────────────── Durable ──────          ◄── Durable ── Finish: checked, synced, renamed
+//!          ◄────────────────────────────────────── Durable ──────          ◄── Durable ── Finish: check, sync, rename
 //!    │ SnapshotSent                                                │ SnapshotDurable: the core starts its log anew
 //!    ▼                                                             ▼ Installed: restored
 //! ```
 //!
 //! Both sides forget everything when they stop; what was half taken in is then sent from its start.
 //!
-//! The receiver makes its new state machine before the snapshot counts, so that one that it cannot read costs it nothing: it goes
-//! on as it was, and is sent one again after [`retry`](crate::ReplicaSettings::retry). Where what arrived is not what the sender's
-//! checksum says, the sender reads its own copy, and makes a new one if that is damaged.
+//! The receiver makes its new state machine before the snapshot counts, so that one that it cannot read costs it
+//! nothing: it goes on as it was, and is sent one again after [`retry`](crate::ReplicaSettings::retry). Where what
+//! arrived is not what the sender's checksum says, the sender reads its own copy, and makes a new one if that is
+//! damaged.
 
 use bytes::Bytes;
 use quorate_protocol::{LogAnswer, NodeId, ReplicatedLog, SnapshotMeta, Term, Ticket};

@@ -47,8 +47,8 @@ impl Director for Barred {
     }
 }
 
-/// Raft 24: node 2 loses its disk while node 3 is down. With node 1 it makes no quorum: nothing is acknowledged until node 3 is
-/// back. It receives all the same, and is told why it does not vote.
+/// Raft 24: node 2 loses its disk while node 3 is down. With node 1 it makes no quorum: nothing is acknowledged until
+/// node 3 is back. It receives all the same, and is told why it does not vote.
 #[test]
 fn row_24_a_wiped_voter_does_not_vote() {
     for seed in 0..3 {
@@ -64,8 +64,8 @@ fn row_24_a_wiped_voter_does_not_vote() {
     }
 }
 
-/// Raft 24: everybody but node 1 is wiped, one after the other. Nobody is elected by those who forgot: what was acknowledged
-/// is not lost, because nothing is acknowledged any more.
+/// Raft 24: everybody but node 1 is wiped, one after the other. Nobody is elected by those who forgot: what was
+/// acknowledged is not lost, because nothing is acknowledged any more.
 #[test]
 fn row_24_forgetful_nodes_elect_nobody() {
     let script = Script::new(3, 7).exceeding().clients(8).hurry(0, 300, 1);
@@ -79,8 +79,8 @@ fn row_24_forgetful_nodes_elect_nobody() {
     }
 }
 
-/// Raft 24: an old copy of a disk that is put back cannot be told from the disk of a node that was down: it is counted, and
-/// what it acknowledged since is lost. No protocol without a trusted counter notices; this is shown, not borne.
+/// Raft 24: an old copy of a disk that is put back cannot be told from the disk of a node that was down: it is counted,
+/// and what it acknowledged since is lost. No protocol without a trusted counter notices; this is shown, not borne.
 #[test]
 fn row_24_an_old_copy_put_back_loses_what_it_had_acknowledged() {
     let script = Script::new(3, 3).exceeding().clients(8).hurry(0, 300, 1).crash(900, 4_000, 3);
@@ -104,8 +104,8 @@ fn founded_twice(seed: u64, clusters: [&str; 2], is_crossed: Range<Duration>, sc
     Foundings { setups: [setup(0), setup(1)], clusters, seed, is_crossed, seen: Rc::default() }
 }
 
-/// Runs it, with clients for each founding or with the same ones for both; says how many calls they were told to be done in a time,
-/// in milliseconds.
+/// Runs it, with clients for each founding or with the same ones for both; says how many calls they were told to be
+/// done in a time, in milliseconds.
 ///
 /// # Panics
 /// When a law is broken.
@@ -122,8 +122,9 @@ fn play_foundings(script: &Script, foundings: &Foundings, are_two: bool, within_
     clients.0.iter().map(|clients| acknowledged(&history(clients), within_ms.start, within_ms.end)).collect()
 }
 
-/// Raft 24: nodes of another cluster come to the addresses of ours, from the first moment on, and go on to ours where they look for
-/// their own. The transport refuses what they say; each cluster is founded and serves as if it were alone.
+/// Raft 24: nodes of another cluster come to the addresses of ours, from the first moment on, and go on to ours where
+/// they look for their own. The transport refuses what they say; each cluster is founded and serves as if it were
+/// alone.
 #[test]
 fn row_24_a_foreign_cluster_at_our_addresses() {
     for seed in 0..3 {
@@ -137,8 +138,8 @@ fn row_24_a_foreign_cluster_at_our_addresses() {
     }
 }
 
-/// Raft 24: a cluster was founded twice under one name, out of sight of each other; then addresses lead from one to the other.
-/// The transport cannot tell them apart. Their nodes can: strangers are neither counted nor followed nor served.
+/// Raft 24: a cluster was founded twice under one name, out of sight of each other; then addresses lead from one to the
+/// other. The transport cannot tell them apart. Their nodes can: strangers are neither counted nor followed nor served.
 #[test]
 fn row_24_two_clusters_of_one_name() {
     for seed in 0..3 {
@@ -151,8 +152,9 @@ fn row_24_two_clusters_of_one_name() {
     }
 }
 
-/// Raft 24: a cluster that runs is founded once more under its name, by nodes with empty disks at addresses of its nodes. They are
-/// told that they are strangers, like nodes whose disk was wiped: nobody of them leads, and to clients there is one cluster.
+/// Raft 24: a cluster that runs is founded once more under its name, by nodes with empty disks at addresses of its
+/// nodes. They are told that they are strangers, like nodes whose disk was wiped: nobody of them leads, and to clients
+/// there is one cluster.
 #[test]
 fn row_24_a_second_bootstrap_is_refused() {
     for seed in 0..3 {
@@ -168,8 +170,8 @@ fn row_24_a_second_bootstrap_is_refused() {
     }
 }
 
-/// Raft 24: a node that is started with the data of another cluster, or of another node, refuses them by name, and changes
-/// nothing. One that is started again keeps its identity.
+/// Raft 24: a node that is started with the data of another cluster, or of another node, refuses them by name, and
+/// changes nothing. One that is started again keeps its identity.
 #[test]
 fn row_24_foreign_data_and_a_second_start() {
     let disk = MemoryDisk::new();

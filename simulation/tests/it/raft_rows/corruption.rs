@@ -24,8 +24,9 @@ fn row_23_torn_last_record() {
     assert!(torn > 0, "torn tails were cut");
 }
 
-/// Raft 23 (e): while a node is down, bits flip in the identity of its directory, or in both copies of its log's checkpoint. It refuses to start, so
-/// that it votes for nobody: with the third node down nothing is acknowledged, until that is back.
+/// Raft 23 (e): while a node is down, bits flip in the identity of its directory, or in both copies of its log's
+/// checkpoint. It refuses to start, so that it votes for nobody: with the third node down nothing is acknowledged,
+/// until that is back.
 #[test]
 fn row_23_corrupt_metadata() {
     for seed in 0..4 {

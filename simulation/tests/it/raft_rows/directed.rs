@@ -1,5 +1,5 @@
-//! The shipped core with a director at its side, who rules what no schedule can: single messages. It runs wherever the core
-//! does: bare, and in a replica on the shipped node.
+//! The shipped core with a director at its side, who rules what no schedule can: single messages. It runs wherever the
+//! core does: bare, and in a replica on the shipped node.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -57,8 +57,8 @@ fn acknowledged_is_durable(
     Err(Violation { law: "acknowledged is durable", detail })
 }
 
-/// Raft 9: a leader's writes are under way when it is cut off. Others put other entries in their place, which it takes, and
-/// then its old writes complete, late. In half of the runs it crashes as they do, between vote and entries.
+/// Raft 9: a leader's writes are under way when it is cut off. Others put other entries in their place, which it takes,
+/// and then its old writes complete, late. In half of the runs it crashes as they do, between vote and entries.
 #[test]
 fn row_09_async_write_reorder() {
     let mut seen = [0; 2];
@@ -104,9 +104,9 @@ impl Director for WritesBehindACut {
     }
 }
 
-/// Raft 9: a leader has several writes before it, one behind the other, when it is cut off. It is back while they last, and its
-/// log is cut below the one that is under way; entries of the next leader come to stand there. That the old write is done says
-/// nothing of them.
+/// Raft 9: a leader has several writes before it, one behind the other, when it is cut off. It is back while they last,
+/// and its log is cut below the one that is under way; entries of the next leader come to stand there. That the old
+/// write is done says nothing of them.
 #[test]
 fn row_09_a_write_ends_behind_the_cut() {
     let mut seen = [0; 2];
@@ -141,8 +141,8 @@ impl Director for WithoutItself {
     }
 }
 
-/// Raft 10: the leader's disk stands still. With both followers entries are committed without it; with one they are not. It
-/// crashes before its disk has anything of it, and nothing that was acknowledged is lost.
+/// Raft 10: the leader's disk stands still. With both followers entries are committed without it; with one they are
+/// not. It crashes before its disk has anything of it, and nothing that was acknowledged is lost.
 #[test]
 fn row_10_leader_counts_only_durable_self() {
     for seed in 0..4 {
@@ -191,8 +191,8 @@ impl Director for RefusedTail {
     }
 }
 
-/// Raft 22: a follower comes back from a short leadership with a tail that nobody else has, and its disk has no room for the
-/// first writes. It catches up without a start: it must carry the quorum a little later.
+/// Raft 22: a follower comes back from a short leadership with a tail that nobody else has, and its disk has no room
+/// for the first writes. It catches up without a start: it must carry the quorum a little later.
 #[test]
 fn row_22_follower_append_failure_in_pipeline() {
     let mut refused = [0; 2];
@@ -256,9 +256,9 @@ impl Director for UnreadableLog {
     }
 }
 
-/// Raft 8: a follower is far behind, and the leader cannot read what it would have to send. It sends nothing in its place,
-/// the follower's log stays as it is, and the leader steps down; another brings the follower what it lacks while the disk still
-/// fails.
+/// Raft 8: a follower is far behind, and the leader cannot read what it would have to send. It sends nothing in its
+/// place, the follower's log stays as it is, and the leader steps down; another brings the follower what it lacks while
+/// the disk still fails.
 #[test]
 fn row_08_leader_log_read_error() {
     for seed in 0..3 {
@@ -273,8 +273,8 @@ fn row_08_leader_log_read_error() {
     }
 }
 
-/// Raft 8: the leader's log no longer reaches back to a follower, and it cannot read its snapshot either. It steps down, and
-/// another brings the follower its own while the disk still fails.
+/// Raft 8: the leader's log no longer reaches back to a follower, and it cannot read its snapshot either. It steps
+/// down, and another brings the follower its own while the disk still fails.
 #[test]
 fn row_08_leader_snapshot_read_error() {
     for seed in 0..3 {

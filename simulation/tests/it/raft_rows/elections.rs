@@ -79,8 +79,8 @@ impl Director for Votes {
     }
 }
 
-/// Raft 6: a leader has appended what nobody else has when it learns of a later term from candidates with older logs. It refuses
-/// them; pre-votes and votes cross.
+/// Raft 6: a leader has appended what nobody else has when it learns of a later term from candidates with older logs.
+/// It refuses them; pre-votes and votes cross.
 #[test]
 fn row_06_a_seen_vote_is_not_a_granted_vote() {
     let mut refused = [0; 2];
@@ -100,8 +100,8 @@ fn row_06_a_seen_vote_is_not_a_granted_vote() {
     assert!(refused.iter().all(|refused| *refused > 0), "the leader was asked and refused: {refused:?}");
 }
 
-/// Raft 6: two candidates of one term ask one voter, whom both have the log for. The second is refused, though it asks before
-/// the first has won.
+/// Raft 6: two candidates of one term ask one voter, whom both have the log for. The second is refused, though it asks
+/// before the first has won.
 #[test]
 fn row_06_two_candidates_of_one_term() {
     let mut second = [0; 2];
@@ -119,8 +119,8 @@ fn row_06_two_candidates_of_one_term() {
     assert!(second.iter().all(|second| *second > 0), "voters were asked twice in a term: {second:?}");
 }
 
-/// Raft 6: a leader that was cut off has appended more than the next one, in an earlier term. Its log is the older one, however
-/// long, and whoever knows the later term refuses it.
+/// Raft 6: a leader that was cut off has appended more than the next one, in an earlier term. Its log is the older one,
+/// however long, and whoever knows the later term refuses it.
 #[test]
 fn row_06_a_longer_log_may_be_older() {
     let mut refused = [0; 2];
@@ -181,8 +181,8 @@ fn row_15_a_leader_that_restarts_with_one_node_down() {
     }
 }
 
-/// Raft 15: a node whose clock runs ten times too fast and that hears nobody asks for votes all the time. The leader stays, and
-/// its term with it.
+/// Raft 15: a node whose clock runs ten times too fast and that hears nobody asks for votes all the time. The leader
+/// stays, and its term with it.
 #[test]
 fn row_15_a_node_that_asks_all_the_time() {
     for seed in 0..4 {
@@ -196,8 +196,8 @@ fn row_15_a_node_that_asks_all_the_time() {
     }
 }
 
-/// Raft 15: such a node cannot keep the others from electing a leader either, though they tell it all the time that it will
-/// not be: to be asked does not delay a node's own election.
+/// Raft 15: such a node cannot keep the others from electing a leader either, though they tell it all the time that it
+/// will not be: to be asked does not delay a node's own election.
 #[test]
 fn row_15_being_asked_delays_nobody() {
     for seed in 0..4 {
@@ -212,8 +212,8 @@ fn row_15_being_asked_delays_nobody() {
     }
 }
 
-/// Raft 15: nor can it when they promise it their votes all the time, of which it hears nothing: a promise does not delay a
-/// node's own election.
+/// Raft 15: nor can it when they promise it their votes all the time, of which it hears nothing: a promise does not
+/// delay a node's own election.
 #[test]
 fn row_15_a_promise_delays_nobody() {
     let mut promised = [0; 2];
@@ -231,7 +231,8 @@ fn row_15_a_promise_delays_nobody() {
     assert!(promised.iter().all(|count| *count > 0), "votes were promised to node 4: {promised:?}");
 }
 
-/// Raft 16: a voter that was alone for a hundred time-outs comes back. Leader and term stay, and writes go on all the time.
+/// Raft 16: a voter that was alone for a hundred time-outs comes back. Leader and term stay, and writes go on all the
+/// time.
 #[test]
 fn row_16_a_rejoining_voter() {
     let script = Script::new(5, 16).clients(2).at_leader(100).hurry(0, 300, 1);

@@ -1,5 +1,5 @@
-//! Six processes at three addresses: nodes 1 to 3 were founded twice. Each process goes on to the address of a node and finds
-//! this founding's node there, or the other's.
+//! Six processes at three addresses: nodes 1 to 3 were founded twice. Each process goes on to the address of a node and
+//! finds this founding's node there, or the other's.
 
 use std::cell::Cell;
 use std::ops::Range;

@@ -1,7 +1,7 @@
-//! Scenarios that broke other implementations of raft, each as a schedule of its own in the simulated world: all laws are
-//! checked after every step, what clients saw is judged at the end, and everything must be well again within ten of the
-//! longest election time-outs after healing. Each row also shows that its situation was reached; otherwise it would prove
-//! nothing.
+//! Scenarios that broke other implementations of raft, each as a schedule of its own in the simulated world: all laws
+//! are checked after every step, what clients saw is judged at the end, and everything must be well again within ten of
+//! the longest election time-outs after healing. Each row also shows that its situation was reached; otherwise it would
+//! prove nothing.
 
 mod amnesia;
 mod corruption;
@@ -70,7 +70,8 @@ impl Script {
         self
     }
 
-    /// Segments of the logs of whole nodes have this size: none of 8 MB is ever let go, and of small ones a new one is soon needed.
+    /// Segments of the logs of whole nodes have this size: none of 8 MB is ever let go, and of small ones a new one is
+    /// soon needed.
     pub(crate) fn segments(mut self, bytes: u64) -> Self {
         self.segment_bytes = Some(bytes);
         self
@@ -134,7 +135,8 @@ impl Script {
         self
     }
 
-    /// Runs it on bare cores and then on whole nodes, with a director each; gives what became of it and what the director saw.
+    /// Runs it on bare cores and then on whole nodes, with a director each; gives what became of it and what the
+    /// director saw.
     ///
     /// # Panics
     /// When a law is broken.

@@ -5,8 +5,8 @@ use quorate_protocol::Term;
 use super::elections::Leaders;
 use super::{Script, acknowledged, slices_with_writes};
 
-/// Raft 17: the old leader hears one follower only, which is the only bridge to two others; a fifth is alone. One of the three
-/// that hear each other leads and commits while the links stay cut.
+/// Raft 17: the old leader hears one follower only, which is the only bridge to two others; a fifth is alone. One of
+/// the three that hear each other leads and commits while the links stay cut.
 #[test]
 fn row_17_bridge_deadlock() {
     for seed in 0..2 {
@@ -45,8 +45,8 @@ fn row_18_quorum_loss_hub() {
     }
 }
 
-/// Raft 20: in a chain, in a graph of two triangles that share a node, and with a node that only hears or only speaks: in a
-/// hundred time-outs at most two changes of leader, and writes in 95 of 100 slices.
+/// Raft 20: in a chain, in a graph of two triangles that share a node, and with a node that only hears or only speaks:
+/// in a hundred time-outs at most two changes of leader, and writes in 95 of 100 slices.
 #[test]
 fn row_20_chains_and_one_way_links() {
     let chain = Script::new(3, 20).links(2_000, 102_000, &[(1, 2), (2, 3)]);

@@ -64,7 +64,8 @@ fn row_11_reused_read_token() {
         }
     }
     assert!(stale.iter().all(|count| *count > 0), "node 1 led on when its time was over: {stale:?}");
-    // A whole node looks at its clock before it hands on what came meanwhile: there it leads no more when it hears them.
+    // A whole node looks at its clock before it hands on what came meanwhile: there it leads no more when it hears
+    // them.
     assert!(old_answers[0] > 0, "answers to an old round came while reads waited at a leader whose time was over");
 }
 

@@ -11,8 +11,8 @@ use quorate_simulation::schedule::What;
 use super::Script;
 use super::directed::{Director, Here};
 
-/// Keeps node 5's first leadership to itself, and what node 1 appends in its second; sees the old entries on a majority,
-/// and then overwritten.
+/// Keeps node 5's first leadership to itself, and what node 1 appends in its second; sees the old entries on a
+/// majority, and then overwritten.
 #[derive(Default)]
 struct Figure8 {
     /// The last entry of term 1 that node 1, leading again, knew on three disks and did not commit.
@@ -67,7 +67,8 @@ fn only(append: &AppendEntries, wanted: impl Fn(LogIndex, Term) -> bool) -> Appe
 fn row_01_old_term_commit() {
     for seed in 0..4 {
         let script = Script::new(5, seed).clients(16).hurry(0, 300, 1);
-        // (a) Node 1 reaches node 2 only, and crashes. (b) Nodes 3 and 4 elect node 5, which reaches nobody, and crashes.
+        // (a) Node 1 reaches node 2 only, and crashes. (b) Nodes 3 and 4 elect node 5, which reaches nobody, and
+        // crashes.
         let script = script.links(500, 2_000, &[(1, 2), (3, 4), (3, 5), (4, 5)]).crash(800, 2_000, 1);
         let script = script.hurry(500, 1_500, 5).crash(2_000, 5_000, 5);
         // (c) Node 1 leads again, and node 3 gets the old entries. (d) Node 5 comes back and is elected once more.
@@ -80,8 +81,8 @@ fn row_01_old_term_commit() {
     }
 }
 
-/// Plays what node 2 was sent once more: each append two hundred appends later, and now and then forty entries from ten before
-/// the place up to which it compacted.
+/// Plays what node 2 was sent once more: each append two hundred appends later, and now and then forty entries from ten
+/// before the place up to which it compacted.
 #[derive(Default)]
 struct Replays {
     kept: VecDeque<Message>,
@@ -250,8 +251,9 @@ impl Director for Recount {
     }
 }
 
-/// Raft 5: acknowledgements are late, doubled, lost and out of order; the commit index is at every step what counting afresh
-/// gives. (`QUORATE_RAFT_SEQUENCES=1000000 cargo test -p quorate-raft scenario_05` does that with made-up sequences.)
+/// Raft 5: acknowledgements are late, doubled, lost and out of order; the commit index is at every step what counting
+/// afresh gives. (`QUORATE_RAFT_SEQUENCES=1000000 cargo test -p quorate-raft scenario_05` does that with made-up
+/// sequences.)
 #[test]
 fn row_05_sub_quorum_commit_order() {
     for (nodes, seed) in [(3, 0), (4, 1), (5, 2), (5, 3), (7, 4)] {

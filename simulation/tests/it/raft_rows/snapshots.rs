@@ -35,7 +35,8 @@ fn beside(lists: u64) -> Registers {
     registers
 }
 
-/// Everybody writes in sessions and tries again; snapshots travel in pieces of 256 KiB, and the log is let go behind them.
+/// Everybody writes in sessions and tries again; snapshots travel in pieces of 256 KiB, and the log is let go behind
+/// them.
 pub(super) fn play(script: &Script, state: fn() -> Registers) -> (Outcome, Record) {
     let schedule = &script.schedule;
     let Schedule { nodes, seed, .. } = *schedule;
@@ -59,8 +60,8 @@ pub(super) fn play(script: &Script, state: fn() -> Registers) -> (Outcome, Recor
     (outcome, record.take())
 }
 
-/// Node 3 is away for long enough to need a snapshot, and comes back over links on which that takes twenty times as long as
-/// a piece is waited for.
+/// Node 3 is away for long enough to need a snapshot, and comes back over links on which that takes twenty times as
+/// long as a piece is waited for.
 fn over_a_slow_link(seed: u64, bytes_per_second: u64) -> Script {
     let script = Script::new(3, seed).clients(8).at_leader(97).snapshot_every(150).hurry(0, 300, 1);
     let links = vec![(1, 3), (2, 3)];
@@ -88,9 +89,9 @@ fn row_25_snapshot_over_a_slow_link() {
     assert!(acknowledged(&outcome.history, 4_000, 12_000) > 500, "writes went on");
 }
 
-/// Raft 25: the receiver crashes at every write of the installation: each time the write is lost, torn or done. It begins again
-/// or goes on, is never half there, and each command of a session is applied once. (By default every tenth of these runs;
-/// all of them with `QUORATE_ROWS_ALL=1`.)
+/// Raft 25: the receiver crashes at every write of the installation: each time the write is lost, torn or done. It
+/// begins again or goes on, is never half there, and each command of a session is applied once. (By default every tenth
+/// of these runs; all of them with `QUORATE_ROWS_ALL=1`.)
 #[test]
 fn row_25_the_receiver_crashes_at_every_write() {
     let (_, record) = play(&over_a_slow_link(26, 1_200_000), bulky);

@@ -1,4 +1,5 @@
-//! The whole node, with a clock that tells when each node handed something to its disk, and rot of what everything else hangs on.
+//! The whole node, with a clock that tells when each node handed something to its disk, and rot of what everything else
+//! hangs on.
 
 use std::cell::RefCell;
 use std::path::Path;

@@ -10,7 +10,8 @@ use crate::craft::{PAGE, is_checkpoint, is_record, number_64, records};
 use crate::support::*;
 
 impl History {
-    /// Closes the log, which leaves proof of all that is in it; then damages copies of the disk and looks what opening them gives.
+    /// Closes the log, which leaves proof of all that is in it; then damages copies of the disk and looks what opening
+    /// them gives.
     pub(super) fn damage_closed(&mut self) -> Result<(), Violation> {
         self.note_misdirected(0);
         let closed = self.wal.take().expect("open").close();

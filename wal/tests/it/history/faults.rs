@@ -1,9 +1,10 @@
 //! Reads that fail, and writes that land elsewhere, while the log is in use.
 //!
-//! What is expected of a write that landed elsewhere: nothing that is read is wrong; and the next start refuses the log, or holds all of it, or
-//! has lost what nothing on the disk shows to have been durable. Proof of a batch is in the next one, so that once a later batch was written
-//! after a sync, and is durable too, nothing may be missing. Before that, the newest batches may be gone as if they had been torn: they were nowhere but
-//! in what was lost. Without a record of the last batch in another place (rule 12) nobody could tell.
+//! What is expected of a write that landed elsewhere: nothing that is read is wrong; and the next start refuses the
+//! log, or holds all of it, or has lost what nothing on the disk shows to have been durable. Proof of a batch is in the
+//! next one, so that once a later batch was written after a sync, and is durable too, nothing may be missing. Before
+//! that, the newest batches may be gone as if they had been torn: they were nowhere but in what was lost. Without a
+//! record of the last batch in another place (rule 12) nobody could tell.
 
 use std::io::ErrorKind;
 
@@ -15,7 +16,8 @@ use crate::model::{Model, ReadBack};
 use crate::support::*;
 
 impl History {
-    /// The next write will land elsewhere, unless one did since the log was opened: what one write does is said, two may do anything.
+    /// The next write will land elsewhere, unless one did since the log was opened: what one write does is said, two
+    /// may do anything.
     pub(super) fn misdirect_soon(&mut self) {
         self.note_misdirected(0);
         let seed = self.random.next_u64();

@@ -1,9 +1,10 @@
-//! Whole files of a log that are lost, cut short, or put back as they were at an earlier time, one or two of them, after any kind of end.
+//! Whole files of a log that are lost, cut short, or put back as they were at an earlier time, one or two of them,
+//! after any kind of end.
 //!
-//! What is expected: the log holds what it should, or opening it is refused and changes nothing. Two things nobody can tell from the files
-//! alone, when no copy of the checkpoint was written since: that the newest segment is an older copy, and, where another file is misused with
-//! it, that it is lost. Then a tail is missing, back to when the log was opened at most; in an older copy there may be another in its place,
-//! which a crash took.
+//! What is expected: the log holds what it should, or opening it is refused and changes nothing. Two things nobody can
+//! tell from the files alone, when no copy of the checkpoint was written since: that the newest segment is an older
+//! copy, and, where another file is misused with it, that it is lost. Then a tail is missing, back to when the log was
+//! opened at most; in an older copy there may be another in its place, which a crash took.
 
 use quorate_protocol::Random;
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};

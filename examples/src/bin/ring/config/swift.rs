@@ -1,4 +1,5 @@
-//! OpenStack Swift: a ring in a `.ring.gz` of version 1: a header in JSON, then for each replica the device of each partition.
+//! OpenStack Swift: a ring in a `.ring.gz` of version 1: a header in JSON, then for each replica the device of each
+//! partition.
 
 use std::io::Read;
 
