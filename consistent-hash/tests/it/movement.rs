@@ -196,6 +196,23 @@ fn plans_between_sets_across_zones_say_what_moves() {
 }
 
 #[test]
+fn movements_from_a_node_come_with_their_places_in_the_plan() {
+    let before = Ring::builder().virtual_nodes(8).build(named(5)).unwrap();
+    let mut after = before.clone();
+    after.add(Node::new("new")).unwrap();
+    let plan = MovementPlan::new(&before, &after, 1).unwrap();
+    let mut places = BTreeSet::new();
+    for (_, node) in before.nodes().iter() {
+        for (place, movement) in plan.movements_from(node.name()) {
+            assert_eq!(plan.movement(place), movement);
+            assert_eq!(movement.from.name(), node.name());
+            assert!(places.insert(place), "a movement has one source");
+        }
+    }
+    assert_eq!(places, (0..plan.len()).collect(), "every movement has a source");
+}
+
+#[test]
 fn a_source_that_died_has_others_in_its_place() {
     let before = Ring::builder().virtual_nodes(8).build(named(5)).unwrap();
     let mut after = before.clone();
