@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::files::Files;
 use crate::format::Checkpoint;
 use crate::index::Index;
-use crate::recovery::copy_of;
+use crate::opening::copy_of;
 use crate::wal::Head;
 
 /// The checkpoint as it was last written.

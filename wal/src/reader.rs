@@ -10,7 +10,7 @@ use crate::StreamId;
 use crate::disk::Disk;
 use crate::format::{RECORD_HEADER_BYTES, Record, RecordKind, aligned};
 use crate::index::{Index, JournalPlace, Point};
-use crate::recovery::Window;
+use crate::window::Window;
 
 /// Reads entries and journal records. Clones read the same log; they may outlive it. A load waits for no sync and no
 /// other load.

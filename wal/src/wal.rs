@@ -12,8 +12,8 @@ use crate::files::{Files, io_error, segment_name, zero};
 use crate::format::{ALIGNMENT_BYTES, BatchBuilder, Checkpoint, SEGMENT_DATA_START, SegmentHeader};
 use crate::index::Index;
 use crate::metrics::Metrics;
+use crate::opening::{Bounds, Progress, Recovered, recover};
 use crate::reader::Reader;
-use crate::recovery::{Bounds, Progress, Recovered, recover};
 use crate::spares::Spares;
 use crate::{OpenError, Poisoned, Settings, StreamId};
 

@@ -11,7 +11,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::files::{is_full, segment_name};
 use crate::format::{BatchBuilder, BatchView, RecordKind, SEGMENT_DATA_START, SegmentHeader, Witness};
 use crate::index::Segment;
-use crate::recovery::take_note;
+use crate::opening::take_note;
 use crate::{Poisoned, Refusal, StreamId, Wal};
 
 /// What became of the submissions of one [`Wal::write`]. Those not named were written.

@@ -16,7 +16,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::files::{CHECKPOINTS, Files, segment_name};
 use crate::format::{ALIGNMENT, Checkpoint, CheckpointError, SegmentHeader};
 use crate::index::Index;
-use crate::recovery::{Listing, Opened, check_sequence, list, open_all, read_checkpoint, scan_all};
+use crate::opening::{Listing, Opened, check_sequence, list, open_all, read_checkpoint, scan_all};
 
 use self::print::Printer;
 

@@ -8,7 +8,7 @@ use quorate_protocol::Identity;
 use super::{Detail, Read, Verdict, digits};
 use crate::format::{Checkpoint, CheckpointError, HeaderError, SegmentHeader};
 use crate::index::StreamIndex;
-use crate::recovery::{Listing, Seen, Tail};
+use crate::opening::{Listing, Seen, Tail};
 
 /// Prints one line after the other. The first that cannot be printed is the last.
 pub(super) struct Printer<'a> {

@@ -1,6 +1,7 @@
 //! The log on a thread of its own, and loads on another. Thin: every rule is in [`Wal`].
 
 mod queue;
+mod scribe;
 mod writer;
 
 #[cfg(test)]
@@ -16,10 +17,12 @@ use std::time::{Duration, Instant};
 
 use quorate_protocol::{LoadFailure, LoadRange, Loaded, Operation, Ticket};
 
+pub use scribe::{Scribe, Submission, Work};
+
 use self::queue::Queue;
 use self::writer::Writer;
 use crate::disk::Disk;
-use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Submission, Wal, Work, WriteError};
+use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Wal, WriteError};
 
 /// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it. While
 /// the log is low on room it looks once a second whether there is room again.

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::window::Window;
 use crate::disk::DiskFile;
 use crate::format::{BatchHeader, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory};
+use crate::window::Window;
 
 /// What a segment holds behind damage.
 #[derive(Debug, Default)]

@@ -5,13 +5,13 @@ use std::io;
 
 use super::evidence::{Finding, survey};
 use super::repair::{End, repair};
-use super::window::Window;
 use crate::disk::DiskFile;
 use crate::format::{
     BatchDamage, BatchHeader, BatchView, RECORD_HEADER_BYTES, Record, RecordKind, SEGMENT_DATA_START, SegmentHeader,
     aligned, in_memory,
 };
 use crate::index::{Index, Place};
+use crate::window::Window;
 use crate::{OpenError, StreamId};
 
 /// Where a scan stands: the last batch that counts.

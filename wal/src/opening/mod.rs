@@ -2,12 +2,11 @@
 //!
 //! Nothing is written before everything was read and accepted.
 
-mod anew;
 mod evidence;
 mod repair;
+mod rewrite;
 mod scan;
 mod tail;
-mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -18,7 +17,6 @@ use bytes::Bytes;
 use quorate_protocol::Identity;
 
 pub(crate) use scan::{Progress, Seen, Tail, take_note};
-pub(crate) use window::Window;
 
 use scan::{Failure, Scan};
 
