@@ -71,6 +71,13 @@ impl EntryKind {
         }
     }
 
+    /// The kind of the encoded entry at the start of `bytes`, without a look at the rest; nothing when the byte that
+    /// stands for the kind is missing or unknown.
+    #[must_use]
+    pub fn peek(bytes: &[u8]) -> Option<Self> {
+        bytes.get(KIND_AT).and_then(|code| Self::from_code(*code))
+    }
+
     fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
@@ -254,4 +261,5 @@ fn decode_header(bytes: &Bytes) -> Result<(EntryHeader, usize), EntryError> {
 }
 
 const VERSION: u8 = 1;
+const KIND_AT: usize = 1;
 const FLAG_ELIDED: u8 = 1;

@@ -4,10 +4,8 @@ use std::io;
 
 use crate::disk::Disk;
 use crate::files::Files;
-use crate::format::Checkpoint;
+use crate::format::{Checkpoint, Link};
 use crate::index::Index;
-use crate::opening::copy_of;
-use crate::wal::Head;
 
 /// The checkpoint as it was last written.
 #[derive(Debug)]
@@ -16,30 +14,52 @@ pub(crate) struct Checkpoints<D: Disk> {
     current: Checkpoint,
 }
 
+/// The part of the log that is durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durable {
+    pub(crate) newest_segment: u64,
+    /// The last record, which is durable with all before it.
+    pub(crate) last: Link,
+    /// The highest LSN that was ever written.
+    pub(crate) seen_lsn: u64,
+}
+
 impl<D: Disk> Checkpoints<D> {
     pub(crate) fn new(files: Files<D>, current: Checkpoint) -> Self {
         Self { files, current }
     }
 
-    /// Takes over what the log knows now, all of which must be durable.
-    pub(crate) fn update(&mut self, index: &Index<D::File>, oldest: u64, head: &Head<D::File>) {
-        self.current.oldest_segment = oldest;
-        self.current.newest_segment = head.segment;
-        self.current.durable_lsn = head.durable_lsn;
-        self.current.durable_chain = head.chain;
-        self.current.seen_lsn = self.current.seen_lsn.max(head.next_lsn - 1);
+    /// Takes over the state of the log, all of which must be durable.
+    pub(crate) fn update(&mut self, index: &Index<D::File>, durable: Durable) {
+        self.current.oldest_segment = index.oldest_segment().unwrap_or(durable.newest_segment);
+        self.current.newest_segment = durable.newest_segment;
+        self.current.durable_lsn = durable.last.lsn;
+        self.current.durable_chain = durable.last.chain;
+        self.current.seen_lsn = self.current.seen_lsn.max(durable.seen_lsn);
         self.current.deleted = index.deleted.ranges();
         self.current.streams = index.streams.iter().map(|(id, stream)| (*id, stream.to_checkpoint())).collect();
     }
 
-    /// Both copies are of this generation at least.
+    /// The highest LSN that was ever written, as of the last update.
+    pub(crate) fn seen_lsn(&self) -> u64 {
+        self.current.seen_lsn
+    }
+
+    /// A generation that both copies have reached.
     pub(crate) fn durable_generation(&self) -> u64 {
         self.current.generation.saturating_sub(1)
     }
 
-    /// Writes the copy that is older, durably.
+    /// Writes the older copy, durably.
     pub(crate) fn rewrite(&mut self) -> io::Result<()> {
         self.current.generation += 1;
-        self.files.write_checkpoint(copy_of(self.current.generation), &self.current)
+        self.files.write_checkpoint(&self.current)
+    }
+
+    /// Writes both copies, one after the other, so that a whole one is there at any moment. A record that lies nowhere
+    /// else must lie in both: one of them may rot.
+    pub(crate) fn rewrite_both(&mut self) -> io::Result<()> {
+        self.rewrite()?;
+        self.rewrite()
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use quorate_protocol::{PersistFailure, WriteRefusal};
 
-use crate::{SettingsError, StreamId};
+use crate::format::FORMAT_VERSION;
+use crate::settings::SettingsError;
+use crate::stream_id::StreamId;
 
 /// Why a log cannot be opened. Nothing was changed on disk, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +53,7 @@ pub enum OpenError {
         found: String,
     },
     /// Written by a newer version of the format.
-    #[error("{path} has format version {version}, this binary reads up to {}", crate::FORMAT_VERSION)]
+    #[error("{path} has format version {version}, this binary reads up to {FORMAT_VERSION}")]
     Newer {
         /// Which file.
         path: PathBuf,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use quorate_protocol::Identity;
 
-use crate::OpenError;
 use crate::disk::{Disk, DiskFile};
+use crate::error::OpenError;
 use crate::format::{ALIGNMENT_BYTES, Checkpoint, HeaderError, NUMBER_MAX, SegmentHeader};
 
 /// A directory on a disk.
@@ -60,8 +60,9 @@ impl<D: Disk> Files<D> {
         self.disk.remove(&self.path(name))
     }
 
-    /// Writes a copy of the checkpoint and syncs it.
-    pub(crate) fn write_checkpoint(&self, copy: usize, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Writes the copy of the checkpoint that its generation is for, and syncs it.
+    pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let copy = usize::from(!checkpoint.generation.is_multiple_of(2));
         let path = self.path(CHECKPOINTS[copy]);
         let file = match self.disk.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(&path)?,

@@ -4,31 +4,37 @@ pub mod disk;
 #[cfg(feature = "inspect")]
 pub mod inspect;
 
+mod admission;
+mod appender;
 mod checkpoints;
-mod cursor;
+mod creation;
 mod error;
 mod files;
 mod format;
+mod head;
 mod index;
 mod metrics;
 mod opening;
+mod poison;
 mod reader;
 mod recovery;
 mod relocation;
+mod report;
+mod roll;
 mod settings;
-mod settle;
 mod snapshots;
 mod spares;
 mod stream_id;
 mod thread;
 mod wal;
 mod window;
-mod write;
 
+pub use admission::Written;
 pub use error::{OpenError, Poisoned, Refusal, WriteError};
 pub use format::FORMAT_VERSION;
 pub use metrics::Metrics;
 pub use reader::Reader;
+pub use report::{Cut, Report};
 pub use settings::{Settings, SettingsError};
 pub use snapshots::{
     SealedSnapshot, SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot,
@@ -38,5 +44,4 @@ pub use thread::{
     CloseError, Completions, LoadCompletion, LogThread, SYNC_BUCKETS_US, Scribe, Submission, SubmitError,
     ThreadMetrics, ThreadSettings, Work, WriteCompletion,
 };
-pub use wal::{Cut, Report, StorageLevel, Wal};
-pub use write::Written;
+pub use wal::{StorageLevel, Wal};

@@ -1,21 +1,21 @@
 //! Reads what was written, on any thread.
 
 use std::ops::Range;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 
 use bytes::Bytes;
 use quorate_protocol::{Entry, LoadFailure, LoadRange, Loaded, LogIndex, Term};
 
-use crate::StreamId;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::format::{RECORD_HEADER_BYTES, Record, RecordKind, aligned};
-use crate::index::{Index, JournalPlace, Point};
+use crate::index::{Index, JournalPlace, Point, SharedIndex};
+use crate::stream_id::StreamId;
 use crate::window::Window;
 
 /// Reads entries and journal records. Clones read the same log; they may outlive it. A load waits for no sync and no
 /// other load.
 pub struct Reader<D: Disk> {
-    index: Arc<RwLock<Index<D::File>>>,
+    index: SharedIndex<D::File>,
 }
 
 impl<D: Disk> Clone for Reader<D> {
@@ -28,7 +28,7 @@ impl<D: Disk> Clone for Reader<D> {
 type Located<F> = Vec<(Point, Arc<F>)>;
 
 impl<D: Disk> Reader<D> {
-    pub(crate) fn new(index: Arc<RwLock<Index<D::File>>>) -> Self {
+    pub(crate) fn new(index: SharedIndex<D::File>) -> Self {
         Self { index }
     }
 
@@ -124,13 +124,13 @@ impl<D: Disk> Reader<D> {
 
     /// What lies where. The writer may have panicked over it: then nobody knows.
     fn index(&self) -> Result<RwLockReadGuard<'_, Index<D::File>>, LoadFailure> {
-        self.index.read().map_err(|_| LoadFailure::Io)
+        self.index.try_read().ok_or(LoadFailure::Io)
     }
 
     fn locate(&self, stream: StreamId, range: Range<u64>) -> Result<Located<D::File>, LoadFailure> {
         let index = self.index()?;
         let known = index.streams.get(&stream.0).ok_or(LoadFailure::Compacted)?;
-        if range.start <= known.base.0 {
+        if range.start <= known.base.position {
             return Err(LoadFailure::Compacted);
         }
         let points = known.points.from(range.start).take_while(|point| point.first < range.end).take(POINTS_AT_ONCE);
@@ -203,11 +203,7 @@ pub(crate) fn read_journal<D: Disk>(
     payload(&mut window, &record, offset)
 }
 
-fn payload<F: crate::disk::DiskFile>(
-    window: &mut Window<'_, F>,
-    record: &Record,
-    offset: u64,
-) -> Result<Bytes, LoadFailure> {
+fn payload<F: DiskFile>(window: &mut Window<'_, F>, record: &Record, offset: u64) -> Result<Bytes, LoadFailure> {
     let start = offset + RECORD_HEADER_BYTES as u64;
     let bytes = window.bytes(start, record.length as usize).map_err(|_| LoadFailure::Io)?;
     if bytes.len() < record.length as usize || crc32c::crc32c(bytes) != record.payload_crc {

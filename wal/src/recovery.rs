@@ -6,64 +6,73 @@ use std::ops::Range;
 use quorate_protocol::{Entry, JournalRecords, LoadFailure, LogIndex, RecoverError, Recovery, Term};
 
 use crate::disk::Disk;
-use crate::{StreamId, Wal};
+use crate::format::Base;
+use crate::index::SharedIndex;
+use crate::reader::Reader;
+use crate::stream_id::StreamId;
 
-impl<D: Disk> Wal<D> {
-    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its
-    /// configurations, and the newest journal record of each key behind the checkpoint, in the order they were first
-    /// written. A stream that never held anything gives the default. The snapshot is left out: it lies elsewhere.
-    ///
-    /// # Errors
-    /// When an entry cannot be read.
-    pub fn recover(&self, stream: StreamId, tail_bytes_max: usize) -> Result<Recovery, RecoverError> {
+/// Reads what a stream holds: see [`Wal::recover`](crate::Wal::recover).
+pub(crate) fn recover<D: Disk>(
+    index: &SharedIndex<D::File>,
+    reader: &Reader<D>,
+    stream: StreamId,
+    tail_bytes_max: usize,
+) -> Result<Recovery, RecoverError> {
+    StreamRecovery { index, reader, stream }.run(tail_bytes_max)
+}
+
+/// The recovery of one stream.
+struct StreamRecovery<'a, D: Disk> {
+    index: &'a SharedIndex<D::File>,
+    reader: &'a Reader<D>,
+    stream: StreamId,
+}
+
+impl<D: Disk> StreamRecovery<'_, D> {
+    fn run(&self, tail_bytes_max: usize) -> Result<Recovery, RecoverError> {
         let (mut recovery, positions) = {
-            let index = self.index();
-            let Some(known) = index.streams.get(&stream.0) else { return Ok(Recovery::default()) };
+            let index = self.index.read();
+            let Some(known) = index.streams.get(&self.stream.0) else { return Ok(Recovery::default()) };
             let mut records: Vec<(u64, u64)> = known.journal.iter().map(|(key, place)| (place.origin, *key)).collect();
             records.sort_unstable();
+            let Base { position, mark } = known.base;
             let recovery = Recovery {
-                state: known.state.as_ref().map(|(_, bytes)| bytes.clone()),
-                base: (LogIndex(known.base.0), Term(known.base.1)),
+                state: known.state.as_ref().map(|state| state.bytes.clone()),
+                base: (LogIndex(position), Term(mark)),
                 last: LogIndex(known.last()),
                 runs: known.runs().into_iter().map(|(first, term)| (LogIndex(first), Term(term))).collect(),
                 commit_hint: LogIndex(known.commit_hint),
-                checkpoint: known.checkpoint.map(|(id, _)| id),
-                journal: (!records.is_empty()).then(|| self.journal(stream, records)),
+                checkpoint: known.checkpoint.map(|checkpoint| checkpoint.id),
+                journal: (!records.is_empty()).then(|| self.journal(records)),
                 ..Recovery::default()
             };
             (recovery, known.configurations.clone())
         };
         for position in positions {
-            let entries = self.entries(stream, position, position + 1, 0)?;
+            let entries = self.entries(position..position + 1, 0)?;
             recovery.configurations.extend(entries);
         }
-        recovery.tail = self.tail(stream, &recovery, tail_bytes_max)?;
+        recovery.tail = self.tail(&recovery, tail_bytes_max)?;
         Ok(recovery)
     }
 
-    fn journal(&self, stream: StreamId, records: Vec<(u64, u64)>) -> JournalRecords {
-        let reader = self.reader();
+    fn journal(&self, records: Vec<(u64, u64)>) -> JournalRecords {
+        let (reader, stream) = (self.reader.clone(), self.stream);
         Box::new(records.into_iter().filter_map(move |(_, key)| match reader.key(stream, key) {
             Ok(bytes) => bytes.map(|bytes| Ok((key, bytes))),
             Err(failure) => Some(Err(unreadable(failure))),
         }))
     }
 
-    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of
-    /// its log.
-    fn tail(
-        &self,
-        stream: StreamId,
-        recovery: &Recovery,
-        bytes_max: usize,
-    ) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
-        // What entries take on disk is known without reading them, and more than what they hold: look ever further
-        // back.
+    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of its log.
+    fn tail(&self, recovery: &Recovery, bytes_max: usize) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
+        let Recovery { base: (base, _), last, .. } = recovery;
+        // What entries take on disk is known without reading them, and more than what they hold: look ever further back.
         let mut disk_bytes = bytes_max as u64;
         loop {
-            let first = self.first_within(stream, disk_bytes).unwrap_or(recovery.last.0 + 1);
-            let (tail, is_full) = self.newest(stream, first..recovery.last.0 + 1, bytes_max)?;
-            if is_full || first <= recovery.base.0.0 + 1 {
+            let first = self.first_within(disk_bytes).unwrap_or(last.0 + 1);
+            let (tail, is_full) = self.newest(first..last.0 + 1, bytes_max)?;
+            if is_full || first <= base.0 + 1 {
                 return Ok(tail.into());
             }
             disk_bytes = disk_bytes.saturating_mul(4).max(TAIL_STEP_BYTES as u64);
@@ -71,16 +80,11 @@ impl<D: Disk> Wal<D> {
     }
 
     /// The newest entries of a range that fit the bound, at least one, and whether there were more.
-    fn newest(
-        &self,
-        stream: StreamId,
-        range: Range<u64>,
-        bytes_max: usize,
-    ) -> Result<(VecDeque<(LogIndex, Entry)>, bool), RecoverError> {
+    fn newest(&self, range: Range<u64>, bytes_max: usize) -> Result<(VecDeque<(LogIndex, Entry)>, bool), RecoverError> {
         let (mut tail, mut bytes, mut is_full) = (VecDeque::new(), 0, false);
         let mut next = range.start;
         while next < range.end {
-            for (index, entry) in self.entries(stream, next, range.end, TAIL_STEP_BYTES)? {
+            for (index, entry) in self.entries(next..range.end, TAIL_STEP_BYTES)? {
                 next = index.0 + 1;
                 bytes += entry.encoded_len();
                 tail.push_back((index, entry));
@@ -95,9 +99,9 @@ impl<D: Disk> Wal<D> {
     }
 
     /// Where the points begin that together take at least these bytes on disk.
-    fn first_within(&self, stream: StreamId, disk_bytes: u64) -> Option<u64> {
-        let index = self.index();
-        let known = index.streams.get(&stream.0)?;
+    fn first_within(&self, disk_bytes: u64) -> Option<u64> {
+        let index = self.index.read();
+        let known = index.streams.get(&self.stream.0)?;
         let mut first = None;
         let mut bytes = 0;
         for point in known.points.iter().rev() {
@@ -110,14 +114,8 @@ impl<D: Disk> Wal<D> {
         first
     }
 
-    fn entries(
-        &self,
-        stream: StreamId,
-        first: u64,
-        end: u64,
-        bytes_max: usize,
-    ) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
-        let loaded = self.reader().entries(stream, first..end, bytes_max).map_err(unreadable)?;
+    fn entries(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
+        let loaded = self.reader.entries(self.stream, range, bytes_max).map_err(unreadable)?;
         Ok(loaded.into_iter().map(|(index, _, entry)| (index, entry)).collect())
     }
 }

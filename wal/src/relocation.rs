@@ -4,13 +4,39 @@ use std::sync::Arc;
 
 use quorate_protocol::LoadFailure;
 
+use crate::appender::Appender;
 use crate::disk::Disk;
+use crate::error::Refusal;
 use crate::format::{RECORD_HEADER_BYTES, RecordKind};
-use crate::index::{JournalPlace, Point};
+use crate::index::{Index, JournalPlace, Point};
+use crate::poison::Fault;
 use crate::reader::{read_journal, read_point};
-use crate::{Poisoned, Refusal, StreamId, Wal};
+use crate::settings::Settings;
+use crate::stream_id::StreamId;
 
-/// What one stream has in a segment.
+/// Decides when records are moved, and remembers what kept them in place.
+#[derive(Debug)]
+pub(crate) struct Relocation {
+    /// As [`Settings::pinned_bytes_max`].
+    pinned_bytes_max: u64,
+    /// As [`Settings::rewrite_bytes_max`].
+    rewrite_bytes_max: u64,
+    /// Streams that pin the oldest segment with more than is moved.
+    compaction_wanted: Vec<StreamId>,
+    /// The segments when the streams that pin the oldest one were last looked up.
+    pins_seen: Option<Span>,
+    /// The segments when a move failed: not tried again before one of them changes.
+    moves_blocked: Option<Span>,
+}
+
+/// The segments of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    oldest: u64,
+    newest: u64,
+}
+
+/// The live records of one stream in a segment.
 struct Pin {
     stream: StreamId,
     /// Bytes that it keeps there.
@@ -19,25 +45,25 @@ struct Pin {
     journal: Vec<(u64, JournalPlace)>,
 }
 
-/// Why records were not moved. The log goes on, and keeps the segment.
+/// Why records were not moved. But for a fault the log goes on, and keeps the segment.
 enum Obstacle {
-    Poisoned(Poisoned),
+    Fault(Fault),
     /// No room for the copies.
     Refused(Refusal),
     /// A record cannot be read.
     Unreadable(LoadFailure),
 }
 
-impl From<Poisoned> for Obstacle {
-    fn from(poisoned: Poisoned) -> Self {
-        Self::Poisoned(poisoned)
+impl From<Fault> for Obstacle {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
 impl Obstacle {
-    fn report(self, segment: u64) -> Result<(), Poisoned> {
+    fn report(self, segment: u64) -> Result<(), Fault> {
         match self {
-            Self::Poisoned(poisoned) => return Err(poisoned),
+            Self::Fault(fault) => return Err(fault),
             Self::Refused(refusal) => tracing::warn!(segment, %refusal, "a segment of the log cannot be freed"),
             Self::Unreadable(failure) => tracing::error!(segment, ?failure, "a segment of the log cannot be freed"),
         }
@@ -45,78 +71,101 @@ impl Obstacle {
     }
 }
 
-impl<D: Disk> Wal<D> {
-    /// Moves what pins the oldest segments, where the log takes twice as much as what lives in it, or more than
-    /// [`Settings::pinned_bytes_max`](crate::Settings::pinned_bytes_max) above that.
+impl Relocation {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            pinned_bytes_max: settings.pinned_bytes_max,
+            rewrite_bytes_max: settings.rewrite_bytes_max,
+            compaction_wanted: Vec::new(),
+            pins_seen: None,
+            moves_blocked: None,
+        }
+    }
+
+    /// Streams that pin the oldest segment with more than is moved.
+    pub(crate) fn compaction_wanted(&self) -> &[StreamId] {
+        &self.compaction_wanted
+    }
+
+    /// Moves the records that pin the oldest segments, where the log takes twice as many bytes as live in it, or
+    /// [`Settings::pinned_bytes_max`] more than live in it.
     ///
     /// Each move frees a segment, and costs at most what lives in it: over time no more is moved than was written.
-    pub(crate) fn relocate(&mut self) -> Result<(), Poisoned> {
+    pub(crate) fn run<D: Disk>(&mut self, appender: &mut Appender<D>) -> Result<(), Fault> {
         for _ in 0..SEGMENTS_AT_ONCE {
-            let (oldest, sealed, live) = {
-                let index = self.index();
-                let oldest = index.segments.keys().next().copied().unwrap_or(self.head.segment);
-                (oldest, index.disk_bytes() - self.head.bytes, index.live.total())
+            let newest = appender.head().segment();
+            let (span, sealed, live) = {
+                let index = appender.index().read();
+                let oldest = index.oldest_segment().unwrap_or(newest);
+                let sealed = index.disk_bytes() - appender.head().segment_bytes();
+                (Span { oldest, newest }, sealed, index.live.total())
             };
             let is_due = sealed > 2 * live;
-            let is_pinned = sealed.saturating_sub(live) > self.settings.pinned_bytes_max;
+            let is_pinned = sealed.saturating_sub(live) > self.pinned_bytes_max;
             if !is_due && !is_pinned {
                 self.compaction_wanted.clear();
                 return Ok(());
             }
             // Which streams pin a segment takes a look at all of them: not with every sync.
-            let span = Some((oldest, self.head.segment));
-            let was_seen = !is_due && self.pins_seen == span;
-            if oldest == self.head.segment || was_seen || self.moves_blocked == span {
+            let was_seen = !is_due && self.pins_seen == Some(span);
+            if span.oldest == span.newest || was_seen || self.moves_blocked == Some(span) {
                 return Ok(());
             }
-            self.pins_seen = span;
-            let pins = self.pins(oldest);
-            let large = pins.iter().filter(|pin| pin.bytes > self.settings.rewrite_bytes_max);
+            self.pins_seen = Some(span);
+            let pins = pins_of(&appender.index().read(), span.oldest);
+            let large = pins.iter().filter(|pin| pin.bytes > self.rewrite_bytes_max);
             self.compaction_wanted = large.map(|pin| pin.stream).collect();
             if !is_due && !self.compaction_wanted.is_empty() {
                 return Ok(());
             }
-            if let Err(obstacle) = self.move_forward(&pins) {
-                self.moves_blocked = span;
-                return obstacle.report(oldest);
+            if let Err(obstacle) = (Mover { appender: &mut *appender }).run(&pins) {
+                self.moves_blocked = Some(span);
+                return obstacle.report(span.oldest);
             }
-            self.free_segments()?;
+            appender.free_segments()?;
         }
         Ok(())
     }
+}
 
-    fn pins(&self, segment: u64) -> Vec<Pin> {
-        let index = self.index();
-        let pins = index.streams.iter().map(|(stream, known)| {
-            let points: Vec<Point> = known.points.iter().filter(|point| point.segment == segment).copied().collect();
-            let journal: Vec<(u64, JournalPlace)> = known
-                .journal
-                .iter()
-                .filter(|(_, place)| place.segment == segment)
-                .map(|(key, place)| (*key, *place))
-                .collect();
-            let bytes = points.iter().map(|point| u64::from(point.charge)).sum::<u64>()
-                + journal.iter().map(|(_, place)| u64::from(place.charge)).sum::<u64>();
-            Pin { stream: StreamId(*stream), bytes, points, journal }
-        });
-        pins.filter(|pin| pin.bytes > 0).collect()
-    }
+/// The streams with live records in a segment.
+fn pins_of<F>(index: &Index<F>, segment: u64) -> Vec<Pin> {
+    let pins = index.streams.iter().map(|(stream, known)| {
+        let points: Vec<Point> = known.points.iter().filter(|point| point.segment == segment).copied().collect();
+        let journal: Vec<(u64, JournalPlace)> = known
+            .journal
+            .iter()
+            .filter(|(_, place)| place.segment == segment)
+            .map(|(key, place)| (*key, *place))
+            .collect();
+        let bytes = points.iter().map(|point| u64::from(point.charge)).sum::<u64>()
+            + journal.iter().map(|(_, place)| u64::from(place.charge)).sum::<u64>();
+        Pin { stream: StreamId(*stream), bytes, points, journal }
+    });
+    pins.filter(|pin| pin.bytes > 0).collect()
+}
 
+/// Copies records to the head.
+struct Mover<'a, D: Disk> {
+    appender: &'a mut Appender<D>,
+}
+
+impl<D: Disk> Mover<'_, D> {
     /// Copies all of these to the head and makes the copies durable.
-    fn move_forward(&mut self, pins: &[Pin]) -> Result<(), Obstacle> {
-        self.builder.start();
+    fn run(&mut self, pins: &[Pin]) -> Result<(), Obstacle> {
+        self.appender.batch().start();
         for pin in pins {
             for point in &pin.points {
                 self.move_point(pin.stream, point)?;
             }
             for (key, place) in &pin.journal {
-                let bytes = read_journal::<D>(place, &self.file_of(place.segment), pin.stream, *key)
-                    .map_err(Obstacle::Unreadable)?;
-                self.add_moved(RecordKind::RelocatedJournal, pin.stream, *key, place.origin, &[&bytes])?;
+                let file = self.file_of(place.segment);
+                let bytes = read_journal::<D>(place, &file, pin.stream, *key).map_err(Obstacle::Unreadable)?;
+                self.add(RecordKind::RelocatedJournal, pin.stream, *key, place.origin, &[&bytes])?;
             }
         }
-        self.flush_moved()?;
-        Ok(self.sync_all()?)
+        self.flush()?;
+        Ok(self.appender.sync()?)
     }
 
     fn move_point(&mut self, stream: StreamId, point: &Point) -> Result<(), Obstacle> {
@@ -124,7 +173,7 @@ impl<D: Disk> Wal<D> {
         let mut outcome = Ok(());
         let read = read_point::<D>(point, &file, stream, point.first..point.end(), &mut |position, mark, entry| {
             let parts = [&entry.encode_header()[..], &entry.payload[..]];
-            outcome = self.add_moved(RecordKind::RelocatedEntry, stream, position, mark, &parts);
+            outcome = self.add(RecordKind::RelocatedEntry, stream, position, mark, &parts);
             outcome.is_ok()
         });
         outcome?;
@@ -132,7 +181,7 @@ impl<D: Disk> Wal<D> {
     }
 
     /// Adds a copy to the batch, which is written when it is full.
-    fn add_moved(
+    fn add(
         &mut self,
         kind: RecordKind,
         stream: StreamId,
@@ -141,27 +190,28 @@ impl<D: Disk> Wal<D> {
         parts: &[&[u8]],
     ) -> Result<(), Obstacle> {
         let bytes = parts.iter().map(|part| part.len()).sum::<usize>() + RECORD_HEADER_BYTES + RECORD_PADDING_MAX;
-        if self.builder.bytes_max() + bytes as u64 > self.settings.batch_bytes_max {
-            self.flush_moved()?;
-            self.builder.start();
+        if self.appender.batch().bytes_max() + bytes as u64 > self.appender.batch_bytes_max() {
+            self.flush()?;
+            self.appender.batch().start();
         }
-        self.builder.push(kind, stream.0, position, mark, parts);
-        self.metrics.relocated += 1;
+        self.appender.batch().push(kind, stream.0, position, mark, parts);
+        self.appender.counters().relocated += 1;
         Ok(())
     }
 
-    fn flush_moved(&mut self) -> Result<(), Obstacle> {
-        if self.builder.is_empty() {
+    fn flush(&mut self) -> Result<(), Obstacle> {
+        if self.appender.batch().is_empty() {
             return Ok(());
         }
-        self.make_room()?.map_err(Obstacle::Refused)?;
-        Ok(self.write_batch(true)?)
+        self.appender.make_room()?.map_err(Obstacle::Refused)?;
+        Ok(self.appender.write(true)?)
     }
 
     fn file_of(&self, segment: u64) -> Arc<D::File> {
-        self.index().segments[&segment].file.clone()
+        self.appender.index().read().segments[&segment].file.clone()
     }
 }
 
+/// Most segments that one call frees.
 const SEGMENTS_AT_ONCE: usize = 4;
 const RECORD_PADDING_MAX: usize = 8;

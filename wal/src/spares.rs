@@ -41,6 +41,12 @@ impl<D: Disk> Spares<D> {
         Ok(Self { files, segment_bytes, ready, filling: None, next_number, is_low: false })
     }
 
+    /// Size of a segment file in bytes.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Whether no file is ready, and the last attempt to make one failed for want of room.
     pub(crate) fn is_low(&self) -> bool {
         self.is_low && self.ready.is_empty()
     }

@@ -1,21 +1,27 @@
 //! The log: one writer, no thread, clock or chance of its own.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use quorate_protocol::{Identity, Operation, RecoverError, Recovery};
 
-use quorate_protocol::Identity;
-
-use crate::checkpoints::Checkpoints;
-use crate::disk::{Disk, DiskFile};
-use crate::files::{Files, io_error, segment_name, zero};
-use crate::format::{ALIGNMENT_BYTES, BatchBuilder, Checkpoint, SEGMENT_DATA_START, SegmentHeader};
-use crate::index::Index;
+use crate::admission::{Admission, Written};
+use crate::appender::Appender;
+use crate::creation::{create_if_missing, exists, lock};
+use crate::disk::Disk;
+use crate::error::{OpenError, Poisoned, Refusal, WriteError};
+use crate::files::{Files, io_error};
+use crate::format::RecordKind;
+use crate::head::{Head, HeadSegment};
+use crate::index::SharedIndex;
 use crate::metrics::Metrics;
-use crate::opening::{Bounds, Progress, Recovered, recover};
+use crate::opening::{Bounds, OpenedLog};
+use crate::poison::{Fault, Poison};
 use crate::reader::Reader;
+use crate::recovery;
+use crate::relocation::Relocation;
+use crate::report::Report;
+use crate::roll::Roll;
+use crate::settings::Settings;
 use crate::spares::Spares;
-use crate::{OpenError, Poisoned, Settings, StreamId};
+use crate::stream_id::StreamId;
 
 /// A log of many streams in one directory.
 ///
@@ -44,72 +50,10 @@ use crate::{OpenError, Poisoned, Settings, StreamId};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Wal<D: Disk> {
-    pub(crate) files: Files<D>,
-    pub(crate) settings: Settings,
-    pub(crate) identity: Identity,
-    pub(crate) index: Arc<RwLock<Index<D::File>>>,
-    pub(crate) builder: BatchBuilder,
-    pub(crate) head: Head<D::File>,
-    pub(crate) checkpoints: Checkpoints<D>,
-    pub(crate) spares: Spares<D>,
-    pub(crate) metrics: Metrics,
-    pub(crate) poisoned: Option<Poisoned>,
-    /// Streams that pin the oldest segment with more than is moved.
-    pub(crate) compaction_wanted: Vec<StreamId>,
-    /// The oldest and the newest segment when it was last looked who pins the oldest.
-    pub(crate) pins_seen: Option<(u64, u64)>,
-    /// The oldest and the newest segment when nothing could be moved: not tried again before one of them changes.
-    pub(crate) moves_blocked: Option<(u64, u64)>,
+    appender: Appender<D>,
+    relocation: Relocation,
+    poison: Poison,
     _lock: D::Lock,
-}
-
-/// Where the log is written.
-#[derive(Debug)]
-pub(crate) struct Head<F> {
-    pub(crate) segment: u64,
-    pub(crate) file: Arc<F>,
-    /// Bytes of the file.
-    pub(crate) bytes: u64,
-    /// Where the next batch will stand.
-    pub(crate) offset: u64,
-    /// The header CRC of the last record.
-    pub(crate) chain: u32,
-    pub(crate) next_lsn: u64,
-    /// The last LSN that was written.
-    pub(crate) written_lsn: u64,
-    /// The last LSN that is durable.
-    pub(crate) durable_lsn: u64,
-    /// The last LSN that a batch on disk knows to be durable.
-    pub(crate) evident_lsn: u64,
-    /// Something was written since the last sync.
-    pub(crate) is_dirty: bool,
-    /// Something was written that must be synced before it counts.
-    pub(crate) needs_sync: bool,
-}
-
-/// What opening a log found out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The log was made.
-    pub is_new: bool,
-    /// What was cut off: batches that were being written when the process or machine stopped. They were acknowledged to
-    /// nobody.
-    pub cut: Option<Cut>,
-    /// State records that were adopted from batches that were cut.
-    pub adopted_states: u64,
-    /// Batches that lost a sector with nothing in it that was not there twice.
-    pub repaired_batches: u64,
-}
-
-/// A torn tail. Its first bytes are kept in a file whose name begins with `cut-`, unless the disk has no room for that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// In which segment.
-    pub segment: u64,
-    /// From where on, in bytes.
-    pub offset: u64,
-    /// How many bytes.
-    pub bytes: u64,
 }
 
 impl<D: Disk> Wal<D> {
@@ -123,9 +67,8 @@ impl<D: Disk> Wal<D> {
     pub fn open(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
-        let files = Files { disk, directory: settings.directory.clone() };
-        let is_new = create_if_missing(&files, &settings, &identity)?;
-        Self::recovered(files, settings, identity, lock, is_new)
+        let is_new = create_if_missing(&disk, &settings, &identity)?;
+        Self::opened(disk, settings, identity, lock, is_new)
     }
 
     /// As [`Wal::open`] for a log that was made before: when it is missing, it is lost.
@@ -135,97 +78,164 @@ impl<D: Disk> Wal<D> {
     pub fn open_existing(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
-        let files = Files { disk, directory: settings.directory.clone() };
-        if !exists(&files)? {
-            return Err(OpenError::Missing { path: files.directory });
+        if !exists(&disk, &settings.directory)? {
+            return Err(OpenError::Missing { path: settings.directory });
         }
-        Self::recovered(files, settings, identity, lock, false)
+        Self::opened(disk, settings, identity, lock, false)
     }
 
-    fn recovered(
-        files: Files<D>,
+    fn opened(
+        disk: D,
         settings: Settings,
         identity: Identity,
         lock: D::Lock,
         is_new: bool,
     ) -> Result<(Self, Report), OpenError> {
+        let relocation = Relocation::new(&settings);
+        let files = Files { disk, directory: settings.directory };
         let bounds = Bounds {
             cut_bytes: settings.cut_bytes_max,
             cut_files: settings.cut_files_max,
             segment_bytes: settings.segment_bytes,
         };
-        let recovered = recover(&files, &identity, bounds)?;
-        let spares = Spares::open(files.clone(), settings.segment_bytes, &recovered.spares)
+        let log = OpenedLog::open(&files, &identity, bounds)?;
+        let spares = Spares::open(files.clone(), settings.segment_bytes, &log.spares)
             .map_err(|error| io_error(&files.directory, error))?;
-        let Recovered { index, mut report, active, progress, tail, checkpoint, .. } = recovered;
-        report.is_new = is_new;
-        let head = Head::at(&index, active, tail.offset, progress, &checkpoint);
-        let checkpoints = Checkpoints::new(files.clone(), checkpoint);
+        let segment = HeadSegment { id: log.last.header.id, file: log.last.file, bytes: log.last.header.bytes };
+        let head = Head::new(segment, log.tail.offset, log.last_record, log.checkpoints.seen_lsn());
+        let roll = Roll::new(files, identity, spares, log.checkpoints);
         let wal = Self {
-            files,
-            settings,
-            identity,
-            index: Arc::new(RwLock::new(index)),
-            builder: BatchBuilder::default(),
-            head,
-            checkpoints,
-            spares,
-            metrics: Metrics::default(),
-            poisoned: None,
-            compaction_wanted: Vec::new(),
-            pins_seen: None,
-            moves_blocked: None,
+            appender: Appender::new(SharedIndex::new(log.index), head, roll, settings.batch_bytes_max),
+            relocation,
+            poison: Poison::default(),
             _lock: lock,
         };
-        Ok((wal, report))
+        Ok((wal, Report { is_new, ..log.report }))
+    }
+
+    /// Writes submissions, in this order: the operations of one all or not at all. They are readable at once, and durable
+    /// after the next [`Wal::sync`]. Several submissions make one batch as long as they fit one. A stream begins to exist with
+    /// its first submission.
+    ///
+    /// A submission that violates the log's rules, or that the disk has no room for, is refused alone: nothing of it is written.
+    ///
+    /// # Errors
+    /// When the log failed, now or before. Nothing is known then of any submission since the last sync.
+    pub fn write(&mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, Poisoned> {
+        self.poison.check()?;
+        self.poison.note(Admission::new(&mut self.appender).write(submissions))
+    }
+
+    /// Makes everything written durable, if anything written needs it, and says how many syncs that took: none or one.
+    ///
+    /// # Errors
+    /// When the log failed, now or before. Nothing is known then of any submission since the last sync.
+    pub fn sync(&mut self) -> Result<u64, Poisoned> {
+        self.poison.check()?;
+        if !self.appender.head().needs_sync() {
+            return Ok(0);
+        }
+        self.poison.note(self.appender.sync()).map(|()| 1)
+    }
+
+    /// Whether anything was written since the last sync that is not durable before the next.
+    pub fn needs_sync(&self) -> bool {
+        self.appender.head().needs_sync()
+    }
+
+    /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further, and when
+    /// the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`], when those who waited for
+    /// it were told; and now and then while the log is low on room, though nothing is written: only this call finds out that there is
+    /// room again.
+    ///
+    /// # Errors
+    /// When the log failed, now or before.
+    pub fn settle(&mut self, is_idle: bool) -> Result<(), Poisoned> {
+        self.poison.check()?;
+        let outcome = self.try_settle(is_idle);
+        self.poison.note(outcome)
+    }
+
+    fn try_settle(&mut self, is_idle: bool) -> Result<(), Fault> {
+        self.appender.free_segments()?;
+        self.relocation.run(&mut self.appender)?;
+        self.appender.prepare_segment()?;
+        if is_idle { self.appender.write_marker() } else { Ok(()) }
+    }
+
+    /// Deletes a stream and all it holds. Its id is never used again. Durable after the next [`Wal::sync`].
+    ///
+    /// # Errors
+    /// When the stream was deleted before, the disk is full, or the log failed.
+    pub fn delete_stream(&mut self, stream: StreamId) -> Result<(), WriteError> {
+        self.poison.check()?;
+        if self.appender.index().read().deleted.contains(stream.0) {
+            return Err(Refusal::Deleted.into());
+        }
+        let batch = self.appender.batch();
+        batch.start();
+        batch.push(RecordKind::StreamDeleted, stream.0, 0, 0, &[]);
+        self.poison.note(self.appender.make_room())??;
+        Ok(self.poison.note(self.appender.write(true))?)
+    }
+
+    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its configurations, and the
+    /// newest journal record of each key behind the checkpoint, in the order they were first written. A stream that never held anything gives the default. The
+    /// snapshot is left out: it lies elsewhere.
+    ///
+    /// # Errors
+    /// When an entry cannot be read.
+    pub fn recover(&self, stream: StreamId, tail_bytes_max: usize) -> Result<Recovery, RecoverError> {
+        recovery::recover(self.appender.index(), &self.reader(), stream, tail_bytes_max)
     }
 
     /// The streams that hold anything, ascending.
     pub fn streams(&self) -> Vec<StreamId> {
-        self.index().streams.keys().copied().map(StreamId).collect()
+        self.appender.index().read().streams.keys().copied().map(StreamId).collect()
     }
 
     /// Reads entries and journal records, on any thread and while the log is written and synced.
     pub fn reader(&self) -> Reader<D> {
-        Reader::new(self.index.clone())
+        Reader::new(self.appender.index().clone())
     }
 
     /// Counters since the log was opened.
     pub fn metrics(&self) -> Metrics {
-        let mut metrics = self.metrics;
-        let index = self.index();
-        metrics.disk_bytes = index.disk_bytes() + self.spares.bytes();
-        metrics.live_bytes = index.live.total();
-        metrics.segments = index.segments.len() as u64;
-        metrics
+        self.appender.metrics()
+    }
+
+    /// Number of segments begun since the log was opened.
+    pub(crate) fn rotations(&self) -> u64 {
+        self.appender.rotations()
     }
 
     /// Bytes on disk that the entries and journal records of a stream keep, headers and padding included: what
     /// compacting it would let go of. Many times the bytes of small entries that were each synced alone.
     pub fn stream_bytes(&self, stream: StreamId) -> u64 {
-        self.index().streams.get(&stream.0).map_or(0, |known| known.bytes)
+        self.appender.index().read().streams.get(&stream.0).map_or(0, |known| known.bytes)
     }
 
     /// Whether the next segment is at hand.
     pub fn storage_level(&self) -> StorageLevel {
-        if self.spares.is_low() { StorageLevel::Low } else { StorageLevel::Enough }
+        if self.appender.roll().spares().is_low() { StorageLevel::Low } else { StorageLevel::Enough }
     }
 
     /// Whether the log is low on room, and the next call of [`Wal::settle`] is likely to bring it nearer to enough: a
     /// segment is being made. Otherwise a call a second is enough.
     pub fn is_making_room(&self) -> bool {
-        self.spares.is_low() && self.spares.is_filling()
+        let spares = self.appender.roll().spares();
+        spares.is_low() && spares.is_filling()
     }
 
     /// Streams that keep the oldest segment from being freed with more than the log moves for them: they should
     /// compact.
     pub fn compaction_wanted(&self) -> &[StreamId] {
-        &self.compaction_wanted
+        self.relocation.compaction_wanted()
     }
 
     /// Why the log takes no more writes, if it failed.
     pub fn poisoned(&self) -> Option<&Poisoned> {
-        self.poisoned.as_ref()
+        self.poison.first()
     }
 
     /// Makes everything durable, leaves proof of it in the log, and lets go of the directory.
@@ -233,52 +243,8 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When the log failed, now or before.
     pub fn close(mut self) -> Result<(), Poisoned> {
-        self.sync_all()?;
-        self.write_marker()?;
-        self.head.is_dirty = true;
-        self.sync_all()?;
-        // The same proof outside the segment: it may be full, its end may be lost, or an older copy of it put back. In
-        // both copies, so that neither is needed alone.
-        self.write_both_checkpoints().map_err(|error| self.poison("write of the checkpoint", &error))
-    }
-
-    pub(crate) fn index(&self) -> std::sync::RwLockReadGuard<'_, Index<D::File>> {
-        self.index.read().expect("nobody panics while holding the index")
-    }
-
-    pub(crate) fn index_mut(&self) -> std::sync::RwLockWriteGuard<'_, Index<D::File>> {
-        self.index.write().expect("nobody panics while holding the index")
-    }
-
-    /// Refuses everything after a failure.
-    pub(crate) fn check_poison(&self) -> Result<(), Poisoned> {
-        self.poisoned.clone().map_or(Ok(()), Err)
-    }
-
-    /// The first failure is the last thing the log does.
-    pub(crate) fn poison(&mut self, what: &str, error: &io::Error) -> Poisoned {
-        let poisoned = Poisoned { reason: format!("{what}: {error}") };
-        tracing::error!(reason = poisoned.reason, "the log failed and takes no more writes");
-        self.poisoned.get_or_insert(poisoned).clone()
-    }
-}
-
-impl<F> Head<F> {
-    fn at(index: &Index<F>, segment: u64, offset: u64, progress: Progress, checkpoint: &Checkpoint) -> Self {
-        let known = &index.segments[&segment];
-        Self {
-            segment,
-            file: known.file.clone(),
-            bytes: known.bytes,
-            offset,
-            chain: progress.chain,
-            next_lsn: checkpoint.seen_lsn.max(progress.lsn) + 1,
-            written_lsn: progress.lsn,
-            durable_lsn: progress.lsn,
-            evident_lsn: progress.lsn,
-            is_dirty: false,
-            needs_sync: false,
-        }
+        self.poison.check()?;
+        self.poison.note(self.appender.close())
     }
 }
 
@@ -291,68 +257,3 @@ pub enum StorageLevel {
     /// compaction.
     Low,
 }
-
-fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
-    let path = with_suffix(directory, ".lock");
-    disk.lock(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked,
-        _ => io_error(&path, error),
-    })
-}
-
-/// Makes the log under another name first, so that it is there whole or not at all.
-fn create_if_missing<D: Disk>(files: &Files<D>, settings: &Settings, identity: &Identity) -> Result<bool, OpenError> {
-    if exists(files)? {
-        return Ok(false);
-    }
-    let unfinished = Files { disk: files.disk.clone(), directory: with_suffix(&files.directory, ".tmp") };
-    let made = create(&unfinished, settings, identity).and_then(|()| {
-        files.disk.rename(&unfinished.directory, &files.directory)?;
-        files.disk.sync_dir(Path::new(""))
-    });
-    match made {
-        Ok(()) => Ok(true),
-        Err(error) => {
-            // What was made would hold the room that others need. What cannot be removed is removed by the next
-            // attempt.
-            for name in unfinished.disk.list(&unfinished.directory).unwrap_or_default() {
-                let _ = unfinished.remove(&name);
-            }
-            Err(io_error(&unfinished.directory, error))
-        }
-    }
-}
-
-fn exists<D: Disk>(files: &Files<D>) -> Result<bool, OpenError> {
-    match files.disk.list(&files.directory) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io_error(&files.directory, error)),
-    }
-}
-
-fn create<D: Disk>(files: &Files<D>, settings: &Settings, identity: &Identity) -> io::Result<()> {
-    files.disk.create_dir(&files.directory)?;
-    for name in files.disk.list(&files.directory)? {
-        files.remove(&name)?;
-    }
-    let header =
-        SegmentHeader { identity: *identity, id: FIRST_SEGMENT, first_lsn: 1, bytes: settings.segment_bytes, chain: 0 };
-    let segment = files.disk.create(&files.path(&segment_name(FIRST_SEGMENT)))?;
-    segment.write_at(0, &header.encode())?;
-    zero(&segment, SEGMENT_DATA_START, settings.segment_bytes)?;
-    segment.sync_all()?;
-    let mut checkpoints = Checkpoints::new(files.clone(), Checkpoint::of_new_log(*identity, FIRST_SEGMENT));
-    checkpoints.rewrite()?;
-    checkpoints.rewrite()?;
-    files.sync_dir()
-}
-
-fn with_suffix(directory: &Path, suffix: &str) -> PathBuf {
-    let mut name = directory.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-const FIRST_SEGMENT: u64 = 1;
-const _: () = assert!(SEGMENT_DATA_START == ALIGNMENT_BYTES);

@@ -37,6 +37,17 @@ fn an_internal_entry_is_nobodys() {
     assert_eq!((entry.header.id.sequence, entry.header.checksum, entry.encoded_len()), (0, 0, 56));
 }
 
+#[test]
+fn the_kind_of_an_encoded_entry_is_known_without_decoding_it() {
+    for code in 0..=8 {
+        let mut bytes = encoded().to_vec();
+        bytes[1] = code;
+        let decoded = Entry::decode(Bytes::from(bytes.clone())).map(|entry| entry.header.kind);
+        assert_eq!(EntryKind::peek(&bytes), decoded.ok(), "{code}");
+    }
+    assert_eq!(EntryKind::peek(&[1]), None);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -2,8 +2,10 @@
 
 use bytes::Buf;
 
-use super::record::{HEADER_CRC_AT, LSN_AT, MARK_AT, PAYLOAD_CRC_AT, POSITION_AT, PREDECESSOR_AT};
-use super::{ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory, record::place_crc};
+use super::layout::{ALIGNMENT, RECORD_HEADER_BYTES, aligned, in_memory};
+use super::record::{
+    HEADER_CRC_AT, LSN_AT, MARK_AT, PAYLOAD_CRC_AT, POSITION_AT, PREDECESSOR_AT, Record, RecordKind, place_crc,
+};
 
 /// Builds one batch in a buffer that is used again and again.
 #[derive(Debug, Default)]
@@ -17,10 +19,11 @@ pub(crate) struct BatchBuilder {
     state_bytes: usize,
 }
 
-/// What became of a batch when it got its place.
+/// A record as the next one refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    pub(crate) last_lsn: u64,
+pub(crate) struct Link {
+    pub(crate) lsn: u64,
+    /// The header CRC of the record.
     pub(crate) chain: u32,
 }
 
@@ -115,7 +118,7 @@ impl BatchBuilder {
     }
 
     /// Gives the batch its place: adds the second copies of state records and the commit record, and makes all CRCs.
-    pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, witness: Witness) -> Sealed {
+    pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, witness: Witness) -> Link {
         self.copy_states(first_lsn);
         let commit = self.bytes.len();
         let count = self.records.len() as u64 + 1;
@@ -136,7 +139,7 @@ impl BatchBuilder {
             header[HEADER_CRC_AT..][..4].copy_from_slice(&chain.to_le_bytes());
         }
         self.bytes.resize(in_memory(aligned(self.bytes.len() as u64)), 0);
-        Sealed { last_lsn: first_lsn + last as u64, chain }
+        Link { lsn: first_lsn + last as u64, chain }
     }
 
     /// The batch's bytes, once it is sealed: whole pages.
@@ -232,8 +235,17 @@ pub(crate) struct BatchView<'a> {
     /// From the first record to the end of the commit record.
     bytes: &'a [u8],
     offset: u64,
-    pub(crate) last_lsn: u64,
-    pub(crate) chain: u32,
+    /// The commit record.
+    pub(crate) last: Link,
+}
+
+/// A record as it lies in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredRecord<'a> {
+    pub(crate) record: Record,
+    /// Offset of the header in the segment.
+    pub(crate) offset: u64,
+    pub(crate) payload: &'a [u8],
 }
 
 /// Where a batch is not what was written.
@@ -277,7 +289,7 @@ impl<'a> BatchView<'a> {
                     && record.payload_crc == crc32c::crc32c(&bytes[..at])
                     && bytes[end..].iter().all(|byte| *byte == 0);
                 return if is_whole {
-                    Ok(Self { bytes: &bytes[..length], offset, last_lsn: lsn, chain })
+                    Ok(Self { bytes: &bytes[..length], offset, last: Link { lsn, chain } })
                 } else {
                     Err(damage(at))
                 };
@@ -291,12 +303,12 @@ impl<'a> BatchView<'a> {
     }
 
     /// A batch that was just sealed.
-    pub(crate) fn of_sealed(bytes: &'a [u8], offset: u64, sealed: Sealed) -> Self {
-        Self { bytes, offset, last_lsn: sealed.last_lsn, chain: sealed.chain }
+    pub(crate) fn of_sealed(bytes: &'a [u8], offset: u64, last: Link) -> Self {
+        Self { bytes, offset, last }
     }
 
-    /// Its records with their offsets in the segment and their payloads.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (Record, u64, &'a [u8])> + use<'a> {
+    /// Its records, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = StoredRecord<'a>> + use<'a> {
         let (bytes, offset) = (self.bytes, self.offset);
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -305,7 +317,7 @@ impl<'a> BatchView<'a> {
             let start = at;
             at += in_memory(record.stored_len());
             let payload = &bytes[start + RECORD_HEADER_BYTES..start + RECORD_HEADER_BYTES + record.length as usize];
-            Some((record, offset + start as u64, payload))
+            Some(StoredRecord { record, offset: offset + start as u64, payload })
         })
     }
 }
@@ -320,6 +332,8 @@ fn number(count: usize) -> u32 {
     u32::try_from(count).expect("batches are far below 4 GiB")
 }
 
+/// Bytes of the record that opens a batch.
+pub(crate) const BATCH_HEADER_BYTES: usize = RECORD_HEADER_BYTES + BEGIN_PAYLOAD_BYTES;
 const BEGIN_PAYLOAD_BYTES: usize = 8;
 /// The first record and the last.
 const MARKER_RECORDS: u64 = 2;

@@ -1,12 +1,13 @@
 //! The checkpoint file: what the log needs to know of records whose segments are gone. It is kept twice.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use bytes::{Buf, BufMut, Bytes};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
+use super::layout::{ALIGNMENT, FORMAT_VERSION, NUMBER_MAX};
 use super::segment::{HeaderError, check_identity};
-use super::{ALIGNMENT, FORMAT_VERSION, NUMBER_MAX};
 
 /// What the checkpoint says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,23 +25,46 @@ pub(crate) struct Checkpoint {
     pub(crate) seen_lsn: u64,
     /// The header CRC of the record with the durable LSN: another one there is of another time.
     pub(crate) durable_chain: u32,
-    /// Ids of deleted streams, as ranges from the first to the last.
-    pub(crate) deleted: Vec<(u64, u64)>,
+    /// Ids of deleted streams, ascending.
+    pub(crate) deleted: Vec<RangeInclusive<u64>>,
     pub(crate) streams: BTreeMap<u64, StreamCheckpoint>,
 }
 
 /// What the checkpoint says of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamCheckpoint {
-    /// The newest state record and its LSN.
-    pub(crate) state: Option<(u64, Bytes)>,
+    /// The newest state record.
+    pub(crate) state: Option<StateRecord>,
     pub(crate) commit_hint: u64,
-    /// What compaction or a reset reached: position and mark.
-    pub(crate) base: (u64, u64),
-    /// The newest checkpoint of the journal and the LSN of its mark.
-    pub(crate) journal: Option<(u64, u64)>,
-    /// Marks whose checkpoint is not yet done: id and LSN.
+    /// The entry that compaction or a reset reached.
+    pub(crate) base: Base,
+    /// The newest finished checkpoint of the journal.
+    pub(crate) journal: Option<JournalCheckpoint>,
+    /// Checkpoints of the journal under way: the LSN of each `CheckpointBegin` by id.
     pub(crate) pending: BTreeMap<u64, u64>,
+}
+
+/// A state record of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StateRecord {
+    /// The LSN of its first copy.
+    pub(crate) lsn: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// The place before the first entry of a stream, zero when nothing was compacted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Base {
+    pub(crate) position: u64,
+    pub(crate) mark: u64,
+}
+
+/// A finished checkpoint of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JournalCheckpoint {
+    pub(crate) id: u64,
+    /// The LSN of its `CheckpointBegin`: records up to it are not needed.
+    pub(crate) lsn: u64,
 }
 
 /// Why a copy of the checkpoint does not count.
@@ -81,9 +105,9 @@ impl Checkpoint {
         out.put_u64_le(self.seen_lsn);
         out.put_u32_le(self.durable_chain);
         put_count(&mut out, self.deleted.len());
-        for (first, last) in &self.deleted {
-            out.put_u64_le(*first);
-            out.put_u64_le(*last);
+        for ids in &self.deleted {
+            out.put_u64_le(*ids.start());
+            out.put_u64_le(*ids.end());
         }
         put_count(&mut out, self.streams.len());
         for (stream, checkpoint) in &self.streams {
@@ -143,15 +167,15 @@ impl Checkpoint {
     /// Whether its numbers can be.
     fn is_sensible(&self) -> bool {
         let own = [self.generation, self.oldest_segment, self.newest_segment, self.durable_lsn, self.seen_lsn];
-        let ranges = self.deleted.iter().all(|(first, last)| first <= last)
-            && self.deleted.windows(2).all(|pair| pair[0].1 < pair[1].0);
+        let ranges = self.deleted.iter().all(|ids| ids.start() <= ids.end())
+            && self.deleted.windows(2).all(|pair| pair[0].end() < pair[1].start());
         own.iter().all(|number| *number <= NUMBER_MAX / 2)
             && ranges
             && self.streams.values().all(|stream| {
-                let state = stream.state.as_ref().map_or(0, |(lsn, _)| *lsn);
-                let mark = stream.journal.map_or(0, |(_, lsn)| lsn);
+                let state = stream.state.as_ref().map_or(0, |state| state.lsn);
+                let mark = stream.journal.map_or(0, |checkpoint| checkpoint.lsn);
                 let pending = stream.pending.values().copied().max().unwrap_or(0);
-                [stream.base.0, state, mark, pending].iter().all(|number| *number <= NUMBER_MAX)
+                [stream.base.position, state, mark, pending].iter().all(|number| *number <= NUMBER_MAX)
             })
     }
 
@@ -165,7 +189,7 @@ impl Checkpoint {
         let durable_chain = rest.try_get_u32_le().ok()?;
         let mut deleted = Vec::new();
         for _ in 0..rest.try_get_u32_le().ok()? {
-            deleted.push((rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?));
+            deleted.push(rest.try_get_u64_le().ok()?..=rest.try_get_u64_le().ok()?);
         }
         let mut streams = BTreeMap::new();
         for _ in 0..rest.try_get_u32_le().ok()? {
@@ -189,15 +213,15 @@ impl Checkpoint {
 impl StreamCheckpoint {
     fn put(&self, out: &mut Vec<u8>) {
         out.put_u64_le(self.commit_hint);
-        out.put_u64_le(self.base.0);
-        out.put_u64_le(self.base.1);
+        out.put_u64_le(self.base.position);
+        out.put_u64_le(self.base.mark);
         out.put_u8(u8::from(self.state.is_some()) | u8::from(self.journal.is_some()) << 1);
-        if let Some((lsn, state)) = &self.state {
+        if let Some(StateRecord { lsn, bytes }) = &self.state {
             out.put_u64_le(*lsn);
-            put_count(out, state.len());
-            out.put_slice(state);
+            put_count(out, bytes.len());
+            out.put_slice(bytes);
         }
-        if let Some((id, lsn)) = self.journal {
+        if let Some(JournalCheckpoint { id, lsn }) = self.journal {
             out.put_u64_le(id);
             out.put_u64_le(lsn);
         }
@@ -210,19 +234,19 @@ impl StreamCheckpoint {
 
     fn take(rest: &mut &[u8]) -> Option<Self> {
         let commit_hint = rest.try_get_u64_le().ok()?;
-        let base = (rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
+        let base = Base { position: rest.try_get_u64_le().ok()?, mark: rest.try_get_u64_le().ok()? };
         let present = rest.try_get_u8().ok()?;
         let mut state = None;
         if present & 1 != 0 {
             let lsn = rest.try_get_u64_le().ok()?;
             let length = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
             let (bytes, behind) = rest.split_at_checked(length)?;
-            state = Some((lsn, Bytes::copy_from_slice(bytes)));
+            state = Some(StateRecord { lsn, bytes: Bytes::copy_from_slice(bytes) });
             *rest = behind;
         }
         let mut journal = None;
         if present & 2 != 0 {
-            journal = Some((rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?));
+            journal = Some(JournalCheckpoint { id: rest.try_get_u64_le().ok()?, lsn: rest.try_get_u64_le().ok()? });
         }
         let mut pending = BTreeMap::new();
         for _ in 0..rest.try_get_u32_le().ok()? {

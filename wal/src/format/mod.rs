@@ -2,39 +2,17 @@
 
 mod batch;
 mod checkpoint;
+mod layout;
 mod record;
 mod segment;
 
-pub(crate) use batch::{BatchBuilder, BatchDamage, BatchHeader, BatchView, Witness};
-pub(crate) use checkpoint::{Checkpoint, CheckpointError, StreamCheckpoint};
-pub(crate) use record::{Record, RecordKind};
-pub(crate) use segment::{HeaderError, SegmentHeader};
-
-/// The version that this binary writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
-
-/// Batches start on multiples of this: the page cache writes whole pages, so that a torn page holds one batch only.
-pub(crate) const ALIGNMENT_BYTES: u64 = 4096;
-
-/// [`ALIGNMENT_BYTES`] in memory.
-pub(crate) const ALIGNMENT: usize = 4096;
-
-/// Bytes of a record's header. Records start on multiples of 8.
-pub(crate) const RECORD_HEADER_BYTES: usize = 56;
-
-/// LSNs, positions of entries, segment ids and generations are no higher, and half as high where the log counts on from
-/// them: so that it cannot overflow, whatever a damaged file says.
-pub(crate) const NUMBER_MAX: u64 = 1 << 62;
-
-/// Where the first batch of a segment stands.
-pub(crate) const SEGMENT_DATA_START: u64 = ALIGNMENT_BYTES;
-
-/// The place in memory of an offset that lies within a segment.
-pub(crate) fn in_memory(offset: u64) -> usize {
-    usize::try_from(offset).expect("segments are below 4 GiB")
-}
-
-/// Rounds up to the next multiple of the alignment.
-pub(crate) fn aligned(bytes: u64) -> u64 {
-    bytes.next_multiple_of(ALIGNMENT_BYTES)
-}
+pub(crate) use self::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchDamage, BatchHeader, BatchView, Link, Witness};
+pub(crate) use self::checkpoint::{
+    Base, Checkpoint, CheckpointError, JournalCheckpoint, StateRecord, StreamCheckpoint,
+};
+pub use self::layout::FORMAT_VERSION;
+pub(crate) use self::layout::{
+    ALIGNMENT, ALIGNMENT_BYTES, NUMBER_MAX, RECORD_HEADER_BYTES, SEGMENT_DATA_START, aligned, in_memory,
+};
+pub(crate) use self::record::{Record, RecordKind};
+pub(crate) use self::segment::{HeaderError, SegmentHeader};

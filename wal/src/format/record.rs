@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::{NUMBER_MAX, RECORD_HEADER_BYTES};
+use super::layout::{NUMBER_MAX, RECORD_HEADER_BYTES};
 
 /// What a record says. Kinds are only appended; zero is invalid, since space that was never written is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

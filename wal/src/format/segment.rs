@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
-use super::{ALIGNMENT, ALIGNMENT_BYTES, FORMAT_VERSION, NUMBER_MAX};
+use super::layout::{ALIGNMENT, ALIGNMENT_BYTES, FORMAT_VERSION, NUMBER_MAX};
 
 /// What a segment says of itself.
 ///

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::Live;
+use super::live::Live;
+use super::place::Place;
 
 /// Consecutive entries that are found by reading forward from one place.
 ///
@@ -25,6 +26,10 @@ pub(crate) struct Point {
 }
 
 impl Point {
+    fn new(position: u64, Place { segment, offset, charge }: Place) -> Self {
+        Self { first: position, segment, count: 1, offset, charge, is_open: true }
+    }
+
     /// One behind the last position.
     pub(crate) fn end(&self) -> u64 {
         self.first + u64::from(self.count)
@@ -68,14 +73,14 @@ impl Points {
     }
 
     /// Adds the entry at `position`, behind all others.
-    pub(crate) fn append(&mut self, position: u64, segment: u64, offset: u32, charge: u32, live: &mut Live) {
-        live.add(segment, u64::from(charge));
+    pub(crate) fn append(&mut self, position: u64, place: Place, live: &mut Live) {
+        live.add(place.segment, u64::from(place.charge));
         match self.points.back_mut() {
-            Some(point) if extends(point, position, segment, offset, charge) => {
+            Some(point) if extends(point, position, place) => {
                 point.count += 1;
-                point.charge += charge;
+                point.charge += place.charge;
             }
-            _ => self.points.push_back(Point { first: position, segment, count: 1, offset, charge, is_open: true }),
+            _ => self.points.push_back(Point::new(position, place)),
         }
     }
 
@@ -116,18 +121,18 @@ impl Points {
     }
 
     /// Notes that the entry at `position` now lies elsewhere.
-    pub(crate) fn relocate(&mut self, position: u64, segment: u64, offset: u32, charge: u32, live: &mut Live) {
+    pub(crate) fn relocate(&mut self, position: u64, place: Place, live: &mut Live) {
         self.take_out(position, live);
-        live.add(segment, u64::from(charge));
+        live.add(place.segment, u64::from(place.charge));
         let at = self.points.partition_point(|point| point.first < position);
         if let Some(point) = at.checked_sub(1).and_then(|before| self.points.get_mut(before))
-            && extends(point, position, segment, offset, charge)
+            && extends(point, position, place)
         {
             point.count += 1;
-            point.charge += charge;
+            point.charge += place.charge;
             return;
         }
-        self.points.insert(at, Point { first: position, segment, count: 1, offset, charge, is_open: true });
+        self.points.insert(at, Point::new(position, place));
     }
 
     fn take_out(&mut self, position: u64, live: &mut Live) {
@@ -161,7 +166,7 @@ impl Points {
 }
 
 /// Whether an entry at this place is found by reading on from `point`.
-fn extends(point: &Point, position: u64, segment: u64, offset: u32, charge: u32) -> bool {
+fn extends(point: &Point, position: u64, Place { segment, offset, charge }: Place) -> bool {
     point.is_open
         && point.segment == segment
         && point.end() == position

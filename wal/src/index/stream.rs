@@ -3,29 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate_protocol::EntryKind;
 
+use super::live::Live;
+use super::place::Place;
 use super::points::Points;
-use super::{Live, Place};
-use crate::format::{Record, RecordKind, StreamCheckpoint};
+use crate::format::{Base, JournalCheckpoint, Record, RecordKind, StateRecord, StreamCheckpoint};
 
 /// One stream: entries by position, journal records by key, its state record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamIndex {
-    /// The position before the first entry, and its mark.
-    pub(crate) base: (u64, u64),
+    /// The place before the first entry.
+    pub(crate) base: Base,
     pub(crate) points: Points,
     /// Where each mark begins.
     marks: BTreeMap<u64, u64>,
     /// Positions of configuration entries.
     pub(crate) configurations: BTreeSet<u64>,
-    /// The newest state record and its LSN.
-    pub(crate) state: Option<(u64, Bytes)>,
+    /// The newest state record.
+    pub(crate) state: Option<StateRecord>,
     pub(crate) commit_hint: u64,
     /// The newest record of each key.
     pub(crate) journal: BTreeMap<u64, JournalPlace>,
-    /// The newest checkpoint and the LSN of its mark.
-    pub(crate) checkpoint: Option<(u64, u64)>,
-    /// Checkpoints under way: the LSN of each mark.
+    /// The newest finished checkpoint of the journal.
+    pub(crate) checkpoint: Option<JournalCheckpoint>,
+    /// Checkpoints of the journal under way: the LSN of each `CheckpointBegin` by id.
     pub(crate) pending: BTreeMap<u64, u64>,
     /// Bytes that its live records keep on disk, their share of padding included.
     pub(crate) bytes: u64,
@@ -67,15 +69,15 @@ impl StreamIndex {
 
     /// The last position, that of the base when there is no entry.
     pub(crate) fn last(&self) -> u64 {
-        self.points.last().unwrap_or(self.base.0)
+        self.points.last().unwrap_or(self.base.position)
     }
 
     /// The mark of the entry at `position`, or of the base.
     pub(crate) fn mark_at(&self, position: u64) -> Option<u64> {
-        if position == self.base.0 {
-            return Some(self.base.1);
+        if position == self.base.position {
+            return Some(self.base.mark);
         }
-        if position < self.base.0 || position > self.last() {
+        if position < self.base.position || position > self.last() {
             return None;
         }
         self.marks.range(..=position).next_back().map(|(_, mark)| *mark)
@@ -94,7 +96,7 @@ impl StreamIndex {
 
     /// The first position between base and last that lies nowhere.
     pub(crate) fn hole(&self) -> Option<u64> {
-        let mut next = self.base.0 + 1;
+        let mut next = self.base.position + 1;
         for point in self.points.iter() {
             if point.first != next {
                 return Some(next);
@@ -127,15 +129,15 @@ impl StreamIndex {
             RecordKind::Journal => self.journal(position, payload, record.lsn, place, live),
             RecordKind::RelocatedJournal => self.journal(position, payload, mark, place, live),
             RecordKind::CheckpointBegin => {
-                if self.checkpoint.is_none_or(|(_, done)| done < record.lsn) {
+                if self.checkpoint.is_none_or(|done| done.lsn < record.lsn) {
                     self.pending.insert(position, record.lsn);
                 }
             }
             RecordKind::CheckpointDone => self.finish_checkpoint(position, live),
             RecordKind::State => {
                 let written = record.original_lsn();
-                if self.state.as_ref().is_none_or(|(lsn, _)| *lsn < written) {
-                    self.state = Some((written, Bytes::copy_from_slice(payload)));
+                if self.state.as_ref().is_none_or(|state| state.lsn < written) {
+                    self.state = Some(StateRecord { lsn: written, bytes: Bytes::copy_from_slice(payload) });
                 }
                 self.commit_hint = self.commit_hint.max(position);
             }
@@ -146,10 +148,10 @@ impl StreamIndex {
 
     fn add_entry(&mut self, position: u64, mark: u64, payload: &[u8], place: Place, live: &mut Live) {
         self.remove_from(position, live);
-        if position <= self.base.0 {
+        if position <= self.base.position {
             return;
         }
-        self.points.append(position, place.segment, place.offset, place.charge, live);
+        self.points.append(position, place, live);
         if self.marks.values().next_back() != Some(&mark) {
             self.marks.insert(position, mark);
         }
@@ -159,10 +161,10 @@ impl StreamIndex {
     }
 
     fn move_entry(&mut self, position: u64, mark: u64, payload: &[u8], place: Place, live: &mut Live) {
-        if position <= self.base.0 {
+        if position <= self.base.position {
             return;
         }
-        self.points.relocate(position, place.segment, place.offset, place.charge, live);
+        self.points.relocate(position, place, live);
         if self.marks.range(..=position).next_back().map(|(_, mark)| *mark) != Some(mark) {
             self.marks.insert(position, mark);
         }
@@ -181,7 +183,7 @@ impl StreamIndex {
     }
 
     fn rebase(&mut self, position: u64, mark: u64, live: &mut Live) {
-        if position < self.base.0 {
+        if position < self.base.position {
             return;
         }
         let next = (self.last() > position).then(|| self.mark_at(position + 1)).flatten();
@@ -191,14 +193,14 @@ impl StreamIndex {
             self.marks.insert(position + 1, next);
         }
         self.configurations = self.configurations.split_off(&(position + 1));
-        self.base = (position, mark);
+        self.base = Base { position, mark };
     }
 
     fn journal(&mut self, key: u64, payload: &[u8], origin: u64, place: Place, live: &mut Live) {
         if let Some(old) = self.journal.remove(&key) {
             live.subtract(old.segment, u64::from(old.charge));
         }
-        if payload.is_empty() || self.checkpoint.is_some_and(|(_, mark)| origin <= mark) {
+        if payload.is_empty() || self.checkpoint.is_some_and(|done| origin <= done.lsn) {
             return;
         }
         live.add(place.segment, u64::from(place.charge));
@@ -209,7 +211,7 @@ impl StreamIndex {
     fn finish_checkpoint(&mut self, id: u64, live: &mut Live) {
         let Some(mark) = self.pending.remove(&id) else { return };
         self.pending.retain(|_, begun| *begun > mark);
-        self.checkpoint = Some((id, mark));
+        self.checkpoint = Some(JournalCheckpoint { id, lsn: mark });
         self.journal.retain(|_, place| {
             let is_needed = place.origin > mark;
             if !is_needed {
@@ -220,9 +222,6 @@ impl StreamIndex {
     }
 }
 
-/// Whether an entry's bytes are those of a configuration: the kind stands in their second byte.
 fn is_configuration(entry: &[u8]) -> bool {
-    entry.get(1) == Some(&CONFIGURATION_KIND)
+    EntryKind::peek(entry) == Some(EntryKind::Configuration)
 }
-
-const CONFIGURATION_KIND: u8 = 2;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use quorate_protocol::Random;
 
+use super::deleted::Deleted;
+use super::live::Live;
+use super::place::Place;
 use super::points::Points;
-use super::{Deleted, Live};
 
 /// Where each entry lies: segment and offset.
 type Model = BTreeMap<u64, (u64, u32)>;
@@ -35,11 +37,11 @@ fn points_agree_with_a_map_of_every_entry_and_keep_the_books() {
                 }
                 2..5 if next > base + 1 => {
                     let position = random.between(base + 1, next);
-                    points.relocate(position, segment, offset, 77, &mut live);
+                    points.relocate(position, Place { segment, offset, charge: 77 }, &mut live);
                     model.insert(position, (segment, offset));
                 }
                 _ => {
-                    points.append(next, segment, offset, 100, &mut live);
+                    points.append(next, Place { segment, offset, charge: 100 }, &mut live);
                     model.insert(next, (segment, offset));
                     next += 1;
                 }
@@ -75,6 +77,6 @@ fn deleted_ids_in_a_row_make_one_range() {
         deleted.insert(id);
         assert!(deleted.contains(id));
     }
-    assert_eq!(deleted.ranges(), [(0, 0), (3, 5), (9, 9), (u64::MAX, u64::MAX)]);
+    assert_eq!(deleted.ranges(), [0..=0, 3..=5, 9..=9, u64::MAX..=u64::MAX]);
     assert!(!deleted.contains(6));
 }

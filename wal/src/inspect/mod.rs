@@ -3,56 +3,22 @@
 //! It reads with the code that recovery reads with, and judges as it does.
 
 mod print;
+mod verdict;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
-use bytes::Bytes;
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
-use crate::OpenError;
-use crate::disk::{Disk, DiskFile};
-use crate::files::{CHECKPOINTS, Files, segment_name};
-use crate::format::{ALIGNMENT, Checkpoint, CheckpointError, SegmentHeader};
-use crate::index::Index;
-use crate::opening::{Listing, Opened, check_sequence, list, open_all, read_checkpoint, scan_all};
+pub use self::verdict::{Detail, Verdict};
 
 use self::print::Printer;
-
-/// What the state of a log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// It is as it was left.
-    Clean,
-    /// Opening it will put it right: a batch that was being written, or one of two copies of something, is damaged.
-    /// Nothing that was acknowledged is lost.
-    Torn,
-    /// It will not open: what was durable is damaged or missing, or files are not those of one log.
-    Corrupt,
-    /// It cannot be judged: the disk refuses, there is no log, or it is of a newer format.
-    Unreadable,
-}
-
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
-        Self::from(match verdict {
-            Verdict::Clean => 0,
-            Verdict::Torn => 1,
-            Verdict::Corrupt => 2,
-            Verdict::Unreadable => 3,
-        })
-    }
-}
-
-/// How much is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// Identity, files, checkpoints, segments, batches, streams, damage and verdict.
-    Everything,
-    /// Damage and verdict.
-    Verdict,
-}
+use crate::disk::{Disk, DiskFile};
+use crate::error::OpenError;
+use crate::files::{CHECKPOINTS, Files, segment_name};
+use crate::format::{ALIGNMENT, Checkpoint, SegmentHeader};
+use crate::index::Index;
+use crate::opening::{Listing, OpenSegment, read_checkpoint, scan_all};
 
 /// Looks at the log in `directory` of `disk` and prints what it finds. Changes nothing and takes no lock.
 ///
@@ -82,7 +48,7 @@ pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dy
     let verdict = match look(&files, &mut printer) {
         Ok(verdict) => verdict,
         Err(error) => {
-            let verdict = judge(&error);
+            let verdict = Verdict::of(&error);
             match verdict {
                 Verdict::Unreadable => printer.obstacle(&error),
                 _ => printer.problem(&error),
@@ -95,7 +61,7 @@ pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dy
 }
 
 fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Verdict, OpenError> {
-    let mut listing = list(files)?;
+    let mut listing = Listing::read(files)?;
     if listing.segments.is_empty() && listing.checkpoints == 0 {
         printer.obstacle(&"there is no log here");
         return Ok(Verdict::Unreadable);
@@ -119,25 +85,26 @@ fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Verdict,
     let freed = listing.take_freed(&checkpoint);
     printer.other_files(&listing, freed.len());
     printer.deleted(&checkpoint);
-    check_sequence(&listing.segments, &checkpoint)?;
-    let headers = open_all(files, &identity, &listing.segments)?;
-    Ok(verdict.max(scan(files, &headers, &checkpoint, printer)?))
+    listing.check_sequence(&checkpoint)?;
+    let segments = listing.open_segments(files, &identity)?;
+    Ok(verdict.max(scan(files, &segments, &checkpoint, printer)?))
 }
 
 fn scan<D: Disk>(
     files: &Files<D>,
-    headers: &[Opened<D::File>],
+    segments: &[OpenSegment<D::File>],
     checkpoint: &Checkpoint,
     printer: &mut Printer<'_>,
 ) -> Result<Verdict, OpenError> {
-    let mut index = Index::new();
-    let scanned = scan_all(files, headers, checkpoint, &mut index, &mut |seen| printer.seen(seen));
+    let mut index = Index::new(checkpoint);
+    let scanned = scan_all(files, segments, checkpoint, &mut index, &mut |seen| printer.seen(seen));
     for (stream, known) in &index.streams {
         printer.stream(*stream, known);
     }
     let scanned = scanned?;
-    let (_, header) = &headers[headers.len() - 1];
-    printer.tail(header, &scanned.tail);
+    if let Some(last) = segments.last() {
+        printer.tail(&last.header, &scanned.tail);
+    }
     let is_whole = scanned.tail.cut_end.is_none() && scanned.repaired == 0;
     Ok(if is_whole { Verdict::Clean } else { Verdict::Torn })
 }
@@ -159,21 +126,3 @@ fn owner<D: Disk>(files: &Files<D>, listing: &Listing) -> Identity {
         .or_else(|| (0..CHECKPOINTS.len()).find_map(of_checkpoint))
         .unwrap_or(nobody)
 }
-
-fn judge(error: &OpenError) -> Verdict {
-    match error {
-        OpenError::Io { .. } | OpenError::Newer { .. } | OpenError::Features { .. } => Verdict::Unreadable,
-        _ => Verdict::Corrupt,
-    }
-}
-
-/// What a copy of the checkpoint came to: nothing where it is missing.
-type Read<'a> = Option<Result<&'a Checkpoint, &'a CheckpointError>>;
-
-/// The first bytes of a state record, as digits.
-fn digits(bytes: &Bytes) -> String {
-    let shown: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
-    if bytes.len() > SHOWN_BYTES { format!("{shown}..") } else { shown }
-}
-
-const SHOWN_BYTES: usize = 32;

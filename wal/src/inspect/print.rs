@@ -3,12 +3,16 @@
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 
+use bytes::Bytes;
 use quorate_protocol::Identity;
 
-use super::{Detail, Read, Verdict, digits};
-use crate::format::{Checkpoint, CheckpointError, HeaderError, SegmentHeader};
+use super::verdict::{Detail, Verdict};
+use crate::format::{Base, Checkpoint, CheckpointError, HeaderError, JournalCheckpoint, SegmentHeader, StateRecord};
 use crate::index::StreamIndex;
 use crate::opening::{Listing, Seen, Tail};
+
+/// A copy of the checkpoint as it was read; nothing where it is missing.
+type Read<'a> = Option<Result<&'a Checkpoint, &'a CheckpointError>>;
 
 /// Prints one line after the other. The first that cannot be printed is the last.
 pub(super) struct Printer<'a> {
@@ -81,8 +85,8 @@ impl<'a> Printer<'a> {
     }
 
     pub(super) fn deleted(&mut self, checkpoint: &Checkpoint) {
-        for (first, last) in &checkpoint.deleted {
-            self.more(format_args!("deleted streams: {first} to {last}"));
+        for ids in &checkpoint.deleted {
+            self.more(format_args!("deleted streams: {} to {}", ids.start(), ids.end()));
         }
     }
 
@@ -106,7 +110,7 @@ impl<'a> Printer<'a> {
     }
 
     pub(super) fn stream(&mut self, stream: u64, known: &StreamIndex) {
-        let (base, mark) = known.base;
+        let Base { position: base, mark } = known.base;
         let entries = match known.last() {
             last if last == base => format!("no entries behind {base}"),
             last => format!("entries {} to {last}", base + 1),
@@ -118,13 +122,13 @@ impl<'a> Printer<'a> {
         if !known.configurations.is_empty() {
             self.more(format_args!("  configurations at {:?}", known.configurations));
         }
-        if let Some((lsn, state)) = &known.state {
-            self.more(format_args!("  state of LSN {lsn}, {} bytes: {}", state.len(), digits(state)));
+        if let Some(StateRecord { lsn, bytes }) = &known.state {
+            self.more(format_args!("  state of LSN {lsn}, {} bytes: {}", bytes.len(), digits(bytes)));
         }
         if let (Some((first, _)), Some((last, _))) = (known.journal.first_key_value(), known.journal.last_key_value()) {
             self.more(format_args!("  journal of {} keys, {first} to {last}", known.journal.len()));
         }
-        if let Some((id, lsn)) = known.checkpoint {
+        if let Some(JournalCheckpoint { id, lsn }) = known.checkpoint {
             self.more(format_args!("  journal's checkpoint {id}, marked at LSN {lsn}"));
         }
         for (id, lsn) in &known.pending {
@@ -166,3 +170,11 @@ fn refusal(error: &HeaderError) -> String {
         HeaderError::Damaged { field } => format!("is damaged: {field}"),
     }
 }
+
+/// The first bytes of a state record, as digits.
+fn digits(bytes: &Bytes) -> String {
+    let shown: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    if bytes.len() > SHOWN_BYTES { format!("{shown}..") } else { shown }
+}
+
+const SHOWN_BYTES: usize = 32;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::progress::SegmentFile;
 use crate::disk::DiskFile;
 use crate::format::{BatchHeader, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory};
 use crate::window::Window;
@@ -20,14 +21,15 @@ pub(super) struct Finding {
     /// Where batches start.
     pub(super) batches: Vec<u64>,
     /// State records, by LSN.
-    pub(super) states: Vec<(Record, Vec<u8>)>,
+    pub(super) states: Vec<SoundRecord>,
     /// The first record that names a stream.
     pub(super) nearest: Option<Record>,
 }
 
 /// Tries every multiple of 8 from `start` on: a record whose header was written for just this place and comes after
 /// `lsn` is one of ours, whatever lies between.
-pub(super) fn survey(file: &impl DiskFile, segment: u64, start: u64, length: u64, lsn: u64) -> io::Result<Finding> {
+pub(super) fn survey<F: DiskFile>(segment: SegmentFile<'_, F>, start: u64, lsn: u64) -> io::Result<Finding> {
+    let SegmentFile { file, id, length } = segment;
     let mut window = Window::new(file, SURVEY_BYTES);
     let mut finding = Finding::default();
     let mut offset = start;
@@ -39,48 +41,57 @@ pub(super) fn survey(file: &impl DiskFile, segment: u64, start: u64, length: u64
             break;
         }
         for at in (0..tried).step_by(8) {
-            let Some((record, _)) = Record::read(&piece[at..], segment, offset + at as u64) else { continue };
+            let Some((record, _)) = Record::read(&piece[at..], id, offset + at as u64) else { continue };
             if record.lsn > lsn {
-                note(&mut finding, &record, &piece[at..], segment, offset + at as u64, length);
+                finding.add(&record, &piece[at..], segment.id, offset + at as u64, length);
             }
         }
         offset += tried as u64;
     }
-    finding.states.sort_by_key(|(record, _)| record.original_lsn());
+    finding.states.sort_by_key(|found| found.record.original_lsn());
     Ok(finding)
 }
 
-fn note(finding: &mut Finding, record: &Record, bytes: &[u8], segment: u64, offset: u64, length: u64) {
-    finding.seen_lsn = finding.seen_lsn.max(record.lsn);
-    let mut end = offset + record.stored_len();
-    match record.kind {
-        RecordKind::Begin => {
-            if let Some(header) = BatchHeader::read(bytes, segment, offset) {
-                finding.durable_lsn = finding.durable_lsn.max(header.witness.prev_durable);
-                finding.checkpoint = finding.checkpoint.max(header.witness.checkpoint);
-                finding.batches.push(offset);
-                end = offset + aligned(header.bytes);
+impl Finding {
+    /// Adds a record at `offset` of a segment of `length` bytes; `bytes` begin with its header.
+    fn add(&mut self, record: &Record, bytes: &[u8], segment: u64, offset: u64, length: u64) {
+        self.seen_lsn = self.seen_lsn.max(record.lsn);
+        let mut end = offset + record.stored_len();
+        match record.kind {
+            RecordKind::Begin => {
+                if let Some(header) = BatchHeader::read(bytes, segment, offset) {
+                    self.durable_lsn = self.durable_lsn.max(header.witness.prev_durable);
+                    self.checkpoint = self.checkpoint.max(header.witness.checkpoint);
+                    self.batches.push(offset);
+                    end = offset + aligned(header.bytes);
+                }
+            }
+            RecordKind::Commit => {}
+            _ => {
+                self.nearest.get_or_insert(*record);
+                let payload = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + record.length as usize);
+                if record.kind == RecordKind::State
+                    && let Some(payload) = payload.filter(|payload| crc32c::crc32c(payload) == record.payload_crc)
+                {
+                    self.states.push(SoundRecord { record: *record, offset, payload: payload.to_vec() });
+                }
             }
         }
-        RecordKind::Commit => {}
-        _ => {
-            finding.nearest.get_or_insert(*record);
-            let payload = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + record.length as usize);
-            if record.kind == RecordKind::State
-                && let Some(payload) = payload.filter(|payload| crc32c::crc32c(payload) == record.payload_crc)
-            {
-                finding.states.push((*record, payload.to_vec()));
-            }
-        }
+        self.end = self.end.max(Some(aligned(end).min(length)));
     }
-    finding.end = finding.end.max(Some(aligned(end).min(length)));
 }
 
-/// A record that is what was written, its offset in the segment, and its payload.
-pub(super) type Sound = (Record, u64, Vec<u8>);
+/// A record whose header and payload are those that were written.
+#[derive(Clone, Debug)]
+pub(crate) struct SoundRecord {
+    pub(super) record: Record,
+    /// Offset of the header in the segment.
+    pub(super) offset: u64,
+    pub(super) payload: Vec<u8>,
+}
 
 /// The records of a damaged batch that are sound, and where they stand.
-pub(super) fn sound_records(file: &impl DiskFile, segment: u64, start: u64, end: u64) -> io::Result<Vec<Sound>> {
+pub(super) fn sound_records(file: &impl DiskFile, segment: u64, start: u64, end: u64) -> io::Result<Vec<SoundRecord>> {
     let mut bytes = vec![0; in_memory(end - start)];
     let read = file.read_at(start, &mut bytes)?;
     bytes.truncate(read);
@@ -94,7 +105,7 @@ pub(super) fn sound_records(file: &impl DiskFile, segment: u64, start: u64, end:
         });
         match sound {
             Some((record, payload)) => {
-                found.push((record, start + at as u64, payload.to_vec()));
+                found.push(SoundRecord { record, offset: start + at as u64, payload: payload.to_vec() });
                 at += in_memory(record.stored_len());
             }
             None => at += 8,

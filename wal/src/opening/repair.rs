@@ -2,120 +2,150 @@
 
 use std::collections::BTreeMap;
 
-use super::evidence::{Finding, Sound, sound_records};
-use super::scan::{BATCH_HEADER_BYTES, Failure, Progress, Scan, place_of};
+use super::evidence::{Finding, SoundRecord, sound_records};
+use super::progress::{Failure, Resume, SegmentFile};
 use crate::disk::DiskFile;
 use crate::format::{
-    ALIGNMENT_BYTES, BatchBuilder, BatchHeader, BatchView, RECORD_HEADER_BYTES, Record, RecordKind, Witness, aligned,
-    in_memory,
+    ALIGNMENT_BYTES, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchView, Link, RECORD_HEADER_BYTES, Record,
+    RecordKind, Witness, aligned, in_memory,
 };
+use crate::index::{Index, Place};
 
 /// What is known of the end of the damaged batch, where no whole batch follows it in its segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
     /// Another segment follows, which says where this one ended.
-    Sealed(Progress),
+    Sealed(Link),
     /// The checkpoint says that everything up to this LSN was durable.
     Durable(u64),
 }
 
-/// Takes note of the records of the damaged batch at `offset`, when it bears state records and all that is missing is
-/// such a record whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
-///
-/// Only one batch may be damaged: batches share no sector, and a second damage is one too many. A write that landed
-/// elsewhere damages one and leaves out another: so each must follow the one before it.
-pub(super) fn repair<F: DiskFile>(
-    scan: &mut Scan<'_, F>,
-    offset: u64,
-    finding: &Finding,
-    end: End,
-) -> Result<Option<(u64, Progress)>, Failure> {
-    if follows_another(scan, offset)? {
-        return Ok(None);
-    }
-    let next = next_batch(scan, offset, finding)?;
-    let (region_end, last_lsn) = match (next, end) {
-        (Some((start, before)), _) => (start, before.lsn),
-        (None, End::Sealed(progress)) => (scan.length, progress.lsn),
-        (None, End::Durable(lsn)) => (scan.length, lsn),
-    };
-    if region_end <= offset {
-        return Ok(None);
-    }
-    let mut found = sound_records(scan.file, scan.segment, offset, region_end)?;
-    found.retain(|(record, ..)| scan.progress.lsn < record.lsn && record.lsn <= last_lsn);
-    let Some((first, last)) = bounds(&found, scan.progress.lsn, last_lsn) else { return Ok(None) };
-    if first <= scan.progress.lsn || last > last_lsn || !lacks_nothing(&found, offset, first, last) {
-        return Ok(None);
-    }
-    let Some((ended_at, ended)) = end_of(scan, &found, offset)? else { return Ok(None) };
-    // What comes next must follow this batch, and not one behind it that is missing.
-    let (after, is_followed) = match (next, end) {
-        (Some(next), _) => (next, (ended_at, ended.chain) == (next.0, next.1.chain)),
-        (None, End::Sealed(progress)) => ((region_end, progress), ended.chain == progress.chain),
-        (None, End::Durable(_)) => ((ended_at, ended), ended.lsn == last),
-    };
-    if !is_followed {
-        return Ok(None);
-    }
-    let batch_bytes = found.last().map_or(1, |(record, at, ..)| at + record.stored_len() - offset);
-    for (record, at, payload) in &found {
-        let place = place_of(record, scan.segment, *at, batch_bytes);
-        scan.index.apply(record, payload, place);
-    }
-    Ok(Some(after))
+/// A batch that was durable and is damaged.
+pub(super) struct DamagedBatch<'a, F> {
+    pub(super) segment: SegmentFile<'a, F>,
+    /// Offset of the batch in the segment.
+    pub(super) offset: u64,
+    /// The last record before the batch.
+    pub(super) before: Link,
+    pub(super) finding: &'a Finding,
+    pub(super) end: End,
 }
 
-/// Whether a batch at `offset` says that it follows another than the last one that was read: then that one is lost. It
-/// may have gone elsewhere on the disk, and left the marker in its place that it was to replace.
-fn follows_another<F: DiskFile>(scan: &Scan<'_, F>, offset: u64) -> Result<bool, Failure> {
-    let mut head = [0; BATCH_HEADER_BYTES];
-    let read = scan.file.read_at(offset, &mut head)?;
-    let header = BatchHeader::read(&head[..read], scan.segment, offset);
-    Ok(header.is_some_and(|header| header.predecessor != scan.progress.chain))
-}
-
-/// Where a batch that lacks nothing ends: its last record says it, or else it is what the others make it.
-fn end_of<F: DiskFile>(scan: &Scan<'_, F>, found: &[Sound], offset: u64) -> Result<Option<(u64, Progress)>, Failure> {
-    let of_kind = |kind| found.iter().find(|(record, ..)| record.kind == kind);
-    if let Some((commit, at, _)) = of_kind(RecordKind::Commit) {
-        let mut header = [0; RECORD_HEADER_BYTES];
-        scan.file.read_exact_at(*at, &mut header)?;
-        let chain = Record::read(&header, scan.segment, *at).map(|(_, crc)| Progress { lsn: commit.lsn, chain: crc });
-        return Ok(chain.map(|progress| (aligned(at + commit.stored_len()), progress)));
+impl<F: DiskFile> DamagedBatch<'_, F> {
+    /// Adds the records of the batch to the index, when it bears state records and all that is missing is such a record
+    /// whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
+    ///
+    /// Only one batch may be damaged: batches share no sector, and a second damage is one too many. A write that landed
+    /// elsewhere damages one and leaves out another: so each must follow the one before it.
+    pub(super) fn repair(&self, index: &mut Index<F>) -> Result<Option<Resume>, Failure> {
+        if self.follows_another()? {
+            return Ok(None);
+        }
+        let (offset, before) = (self.offset, self.before.lsn);
+        let next = self.next_batch()?;
+        let (region_end, last_lsn) = match (next, self.end) {
+            (Some(next), _) => (next.offset, next.progress.lsn),
+            (None, End::Sealed(progress)) => (self.segment.length, progress.lsn),
+            (None, End::Durable(lsn)) => (self.segment.length, lsn),
+        };
+        if region_end <= offset {
+            return Ok(None);
+        }
+        let mut found = sound_records(self.segment.file, self.segment.id, offset, region_end)?;
+        found.retain(|sound| before < sound.record.lsn && sound.record.lsn <= last_lsn);
+        let Some((first, last)) = bounds(&found, before, last_lsn) else { return Ok(None) };
+        if first <= before || last > last_lsn || !lacks_nothing(&found, offset, first, last) {
+            return Ok(None);
+        }
+        let Some(ended) = self.end_of(&found)? else { return Ok(None) };
+        // What comes next must follow this batch, and not one behind it that is missing.
+        let (after, is_followed) = match (next, self.end) {
+            (Some(next), _) => (next, (ended.offset, ended.progress.chain) == (next.offset, next.progress.chain)),
+            (None, End::Sealed(progress)) => {
+                (Resume { offset: region_end, progress }, ended.progress.chain == progress.chain)
+            }
+            (None, End::Durable(_)) => (ended, ended.progress.lsn == last),
+        };
+        if !is_followed {
+            return Ok(None);
+        }
+        let batch_bytes = found.last().map_or(1, |last| last.offset + last.record.stored_len() - offset);
+        for SoundRecord { record, offset, payload } in &found {
+            index.add(record, payload, Place::of(record, self.segment.id, *offset, batch_bytes));
+        }
+        Ok(Some(after))
     }
-    let Some((begin, ..)) = of_kind(RecordKind::Begin) else { return Ok(None) };
-    let mut builder = BatchBuilder::default();
-    builder.start();
-    builder.push_again(found.iter().map(|(record, _, payload)| (record, &payload[..])));
-    let witness = Witness { prev_durable: begin.mark, checkpoint: begin.position };
-    let sealed = builder.seal(scan.segment, offset, begin.lsn, scan.progress.chain, witness);
-    let progress = Progress { lsn: sealed.last_lsn, chain: sealed.chain };
-    Ok(Some((offset + builder.bytes().len() as u64, progress)))
+
+    /// Whether the batch says that it follows another than the last one that was read: then that one is lost. It may have
+    /// gone elsewhere on the disk, and left the marker in its place that it was to replace.
+    fn follows_another(&self) -> Result<bool, Failure> {
+        let mut head = [0; BATCH_HEADER_BYTES];
+        let read = self.segment.file.read_at(self.offset, &mut head)?;
+        let header = BatchHeader::read(&head[..read], self.segment.id, self.offset);
+        Ok(header.is_some_and(|header| header.predecessor != self.before.chain))
+    }
+
+    /// The end of a batch that lacks nothing: its last record says it, or else it is what the others make it.
+    fn end_of(&self, found: &[SoundRecord]) -> Result<Option<Resume>, Failure> {
+        if let Some(SoundRecord { record: commit, offset: at, .. }) = of_kind(found, RecordKind::Commit) {
+            let mut header = [0; RECORD_HEADER_BYTES];
+            self.segment.file.read_exact_at(*at, &mut header)?;
+            return Ok(Record::read(&header, self.segment.id, *at).map(|(_, chain)| Resume {
+                offset: aligned(at + commit.stored_len()),
+                progress: Link { lsn: commit.lsn, chain },
+            }));
+        }
+        let Some(SoundRecord { record: begin, .. }) = of_kind(found, RecordKind::Begin) else { return Ok(None) };
+        let mut builder = BatchBuilder::default();
+        builder.start();
+        builder.push_again(found.iter().map(|sound| (&sound.record, &sound.payload[..])));
+        let witness = Witness { prev_durable: begin.mark, checkpoint: begin.position };
+        let sealed = builder.seal(self.segment.id, self.offset, begin.lsn, self.before.chain, witness);
+        Ok(Some(Resume { offset: self.offset + builder.bytes().len() as u64, progress: sealed }))
+    }
+
+    /// The first whole batch behind the damage, and the last record before it.
+    fn next_batch(&self) -> Result<Option<Resume>, Failure> {
+        let SegmentFile { file, id, length } = self.segment;
+        for start in self.finding.batches.iter().copied().filter(|start| *start > self.offset) {
+            let mut head = [0; BATCH_HEADER_BYTES];
+            file.read_exact_at(start, &mut head)?;
+            let Some(header) = BatchHeader::read(&head, id, start) else { continue };
+            let end = start + aligned(header.bytes);
+            if !start.is_multiple_of(ALIGNMENT_BYTES) || end > length {
+                continue;
+            }
+            let mut bytes = vec![0; in_memory(end - start)];
+            file.read_exact_at(start, &mut bytes)?;
+            if BatchView::read(&bytes, &header, id, start, header.predecessor).is_ok() {
+                let progress = Link { lsn: header.first_lsn.saturating_sub(1), chain: header.predecessor };
+                return Ok(Some(Resume { offset: start, progress }));
+            }
+        }
+        Ok(None)
+    }
 }
 
-/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it
-/// best.
-fn bounds(found: &[Sound], before: u64, after: u64) -> Option<(u64, u64)> {
-    let of_kind = |kind| found.iter().find(|(record, ..)| record.kind == kind);
-    if let Some((begin, _, payload)) = of_kind(RecordKind::Begin) {
+/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it best.
+fn bounds(found: &[SoundRecord], before: u64, after: u64) -> Option<(u64, u64)> {
+    if let Some(SoundRecord { record: begin, payload, .. }) = of_kind(found, RecordKind::Begin) {
         let count = u64::from(payload.get(4..8)?.try_into().map(u32::from_le_bytes).ok()?);
         return Some((begin.lsn, begin.lsn.checked_add(count)?.checked_sub(1)?));
     }
-    if let Some((commit, ..)) = of_kind(RecordKind::Commit) {
+    if let Some(SoundRecord { record: commit, .. }) = of_kind(found, RecordKind::Commit) {
         return Some((commit.lsn.checked_add(1)?.checked_sub(commit.position)?, commit.lsn));
     }
     Some((before.checked_add(1)?, after))
 }
 
-/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one,
-/// or state records whose copy is there. Lengths are known of all these, so each record must stand where the batch has
-/// it: else more is missing.
-fn lacks_nothing(found: &[Sound], offset: u64, first: u64, last: u64) -> bool {
-    let places: BTreeMap<u64, u64> = found.iter().map(|(record, at, _)| (record.lsn, *at)).collect();
-    let mut lengths: BTreeMap<u64, u64> = found.iter().map(|(record, ..)| (record.lsn, record.stored_len())).collect();
+/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one, or state records
+/// whose copy is there. Lengths are known of all these, so each record must stand where the batch has it: else more is missing.
+fn lacks_nothing(found: &[SoundRecord], offset: u64, first: u64, last: u64) -> bool {
+    let places: BTreeMap<u64, u64> = found.iter().map(|sound| (sound.record.lsn, sound.offset)).collect();
+    let lengths = found.iter().map(|sound| (sound.record.lsn, sound.record.stored_len()));
+    let mut lengths: BTreeMap<u64, u64> = lengths.collect();
     let (mut last_original, mut first_copy) = (0, u64::MAX);
-    for (record, ..) in found.iter().filter(|(record, ..)| record.kind == RecordKind::State) {
+    for SoundRecord { record, .. } in found.iter().filter(|sound| sound.record.kind == RecordKind::State) {
         lengths.insert(record.mark, record.stored_len());
         last_original = last_original.max(record.lsn.min(record.mark));
         first_copy = first_copy.min(record.lsn.max(record.mark));
@@ -146,26 +176,6 @@ fn lacks_nothing(found: &[Sound], offset: u64, first: u64, last: u64) -> bool {
     true
 }
 
-/// The first whole batch behind the damage, and where the damaged one ended according to it.
-fn next_batch<F: DiskFile>(
-    scan: &Scan<'_, F>,
-    offset: u64,
-    finding: &Finding,
-) -> Result<Option<(u64, Progress)>, Failure> {
-    for start in finding.batches.iter().copied().filter(|start| *start > offset) {
-        let mut head = [0; BATCH_HEADER_BYTES];
-        scan.file.read_exact_at(start, &mut head)?;
-        let Some(header) = BatchHeader::read(&head, scan.segment, start) else { continue };
-        let end = start + aligned(header.bytes);
-        if !start.is_multiple_of(ALIGNMENT_BYTES) || end > scan.length {
-            continue;
-        }
-        let mut bytes = vec![0; in_memory(end - start)];
-        scan.file.read_exact_at(start, &mut bytes)?;
-        if BatchView::read(&bytes, &header, scan.segment, start, header.predecessor).is_ok() {
-            let before = Progress { lsn: header.first_lsn.saturating_sub(1), chain: header.predecessor };
-            return Ok(Some((start, before)));
-        }
-    }
-    Ok(None)
+fn of_kind(found: &[SoundRecord], kind: RecordKind) -> Option<&SoundRecord> {
+    found.iter().find(|sound| sound.record.kind == kind)
 }

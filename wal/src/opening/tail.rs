@@ -1,42 +1,61 @@
-//! What is done to a torn tail: kept aside, then cleared.
+//! A torn tail: kept aside, then cleared.
 
 use std::io;
-use std::sync::Arc;
 
-use super::scan::Tail;
+use super::evidence::SoundRecord;
 use crate::disk::{Disk, DiskFile};
 use crate::files::{FileName, Files, TMP, cut_name, zero};
+use crate::format::Link;
+use crate::report::Cut;
 
-/// How much recovery writes at most.
+/// What stands behind the last batch of the last segment.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// The offset of the next batch.
+    pub(crate) offset: u64,
+    /// The end of the last batch that is cut; nothing when none is.
+    pub(crate) cut_end: Option<u64>,
+    /// The highest LSN behind the last batch.
+    pub(crate) seen_lsn: u64,
+    /// State records behind the last batch, oldest first.
+    pub(crate) states: Vec<SoundRecord>,
+    /// The first whole batch that nothing shows to be durable.
+    pub(crate) doubt: Option<Doubt>,
+}
+
+/// A batch that is whole, and that nothing shows to be durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    pub(super) offset: u64,
+    /// The last record before it.
+    pub(super) before: Link,
+    pub(super) last_lsn: u64,
+}
+
+/// Bounds of what opening a log writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Of what is cut.
+    /// Bytes kept of a tail that is cut.
     pub(crate) cut_bytes: u64,
+    /// Number of files that keep such bytes.
     pub(crate) cut_files: usize,
-    /// To the segment that takes what is written anew, unless that needs more.
+    /// Bytes of the segment that takes the batches in doubt, unless they need more.
     pub(crate) segment_bytes: u64,
 }
 
 /// Keeps the first bytes of a cut tail in a file of their own, and the newest such files.
-pub(super) fn keep_cut<D: Disk>(
-    files: &Files<D>,
-    file: &Arc<D::File>,
-    segment: u64,
-    start: u64,
-    end: u64,
-    bounds: Bounds,
-) -> io::Result<()> {
+pub(super) fn keep_cut<D: Disk>(files: &Files<D>, file: &D::File, cut: Cut, bounds: Bounds) -> io::Result<()> {
     let mut cuts = files.disk.list(&files.directory)?;
     cuts.retain(|name| FileName::parse(name) == FileName::Cut);
-    let name = cut_name(segment, start);
+    let name = cut_name(cut.segment, cut.offset);
     if !cuts.contains(&name) {
         let excess = (cuts.len() + 1).saturating_sub(bounds.cut_files);
         for oldest in cuts.iter().take(excess) {
             files.remove(oldest)?;
         }
     }
-    let mut bytes = vec![0; usize::try_from((end - start).min(bounds.cut_bytes)).unwrap_or(0)];
-    let read = file.read_at(start, &mut bytes)?;
+    let mut bytes = vec![0; usize::try_from(cut.bytes.min(bounds.cut_bytes)).unwrap_or(0)];
+    let read = file.read_at(cut.offset, &mut bytes)?;
     bytes.truncate(read);
     let unfinished = format!("{name}{TMP}");
     match files.remove(&unfinished) {
@@ -53,7 +72,7 @@ pub(super) fn keep_cut<D: Disk>(
     files.sync_dir()
 }
 
-/// Clears everything behind the last batch, where something of this segment was found there.
+/// Overwrites everything behind the last batch with zeros, where a record of this segment stands there.
 pub(super) fn clear(file: &impl DiskFile, tail: &Tail, bytes: u64) -> io::Result<()> {
     if tail.cut_end.is_none() {
         return Ok(());

@@ -1,7 +1,11 @@
 //! The log on a thread of its own, and loads on another. Thin: every rule is in [`Wal`].
 
+mod completion;
+mod error;
+mod metrics;
 mod queue;
 mod scribe;
+mod shared;
 mod writer;
 
 #[cfg(test)]
@@ -9,20 +13,26 @@ mod tests;
 
 use std::convert::Infallible;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use quorate_protocol::{LoadFailure, LoadRange, Loaded, Operation, Ticket};
+use quorate_protocol::{LoadFailure, LoadRange, Operation, Ticket};
 
-pub use scribe::{Scribe, Submission, Work};
+pub use self::completion::{Completions, LoadCompletion, WriteCompletion};
+pub use self::error::{CloseError, SubmitError};
+pub use self::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
+pub use self::scribe::{Scribe, Submission, Work};
 
 use self::queue::Queue;
+use self::shared::{Load, Shared, catching};
 use self::writer::Writer;
 use crate::disk::Disk;
-use crate::{Metrics, Poisoned, Reader, StorageLevel, StreamId, Wal, WriteError};
+use crate::error::Poisoned;
+use crate::reader::Reader;
+use crate::stream_id::StreamId;
+use crate::wal::Wal;
 
 /// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it. While
 /// the log is low on room it looks once a second whether there is room again.
@@ -55,102 +65,6 @@ impl Default for ThreadSettings {
     fn default() -> Self {
         Self { queue_bytes_max: 64 << 20, loads_max: 4096, slow_sync: Duration::from_secs(1) }
     }
-}
-
-/// What became of what was submitted: one call for all submissions that one sync covered, one for each load.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Completions {
-    /// Submissions, in the order they were made.
-    pub writes: Vec<WriteCompletion>,
-    /// Loads.
-    pub loads: Vec<LoadCompletion>,
-    /// Set when it changed.
-    pub storage_level: Option<StorageLevel>,
-    /// Streams that should compact, when others than before. See [`Wal::compaction_wanted`].
-    pub compaction_wanted: Vec<StreamId>,
-}
-
-/// What became of one submission.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WriteCompletion {
-    /// Whose.
-    pub stream: StreamId,
-    /// Which.
-    pub ticket: Ticket,
-    /// Durable, or why not.
-    pub result: Result<(), WriteError>,
-    /// What [`Wal::stream_bytes`] says of the stream now.
-    pub stream_bytes: u64,
-}
-
-/// What a load brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadCompletion {
-    /// Whose.
-    pub stream: StreamId,
-    /// Which.
-    pub ticket: Ticket,
-    /// What it brought, or why nothing.
-    pub result: Result<Loaded, LoadFailure>,
-}
-
-/// Why a submission was not taken. Nothing of it will be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// More waits than the bound allows.
-    #[error("the log's queue is full")]
-    Full,
-    /// The log is being closed.
-    #[error("the log is closed")]
-    Closed,
-}
-
-/// Why a log was not closed in order.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseError {
-    /// The log failed, now or before.
-    #[error(transparent)]
-    Poisoned(#[from] Poisoned),
-    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it
-    /// answers or the process ends, which may happen at any time. For what was under way there was no completion, and
-    /// may yet be one.
-    #[error("the disk does not answer: the log could not be closed")]
-    Stalled,
-}
-
-/// Counters of the thread, beside those of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ThreadMetrics {
-    /// What the log did.
-    pub log: Metrics,
-    /// Sets of submissions that were made durable together.
-    pub sets: u64,
-    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all
-    /// others. To begin a segment takes several syncs, which count as one together with the write they held up.
-    pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
-    /// Microseconds spent in syncs.
-    pub sync_us: u64,
-    /// Syncs above [`ThreadSettings::slow_sync`].
-    pub slow_syncs: u64,
-}
-
-/// Upper bounds of [`ThreadMetrics::sync_buckets`], in microseconds.
-pub const SYNC_BUCKETS_US: [u64; 12] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
-
-/// What the loop and the threads share.
-struct Shared {
-    writes: Queue<Submission>,
-    loads: Queue<Load>,
-    metrics: Mutex<ThreadMetrics>,
-}
-
-struct Load {
-    stream: StreamId,
-    ticket: Ticket,
-    range: LoadRange,
 }
 
 impl LogThread {
@@ -293,12 +207,4 @@ fn run_loads<D: Disk>(shared: &Shared, reader: &Reader<D>, on_completion: &(dyn 
             }
         }
     }
-}
-
-/// Calls `f`. When it panics, gives what it said; what it was at work on must not be used any more.
-fn catching<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "for no stated reason".to_owned())
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::SubmitError;
+use super::error::SubmitError;
 
 /// Items wait here until the thread takes all of them at once. A full queue refuses.
 #[derive(Debug)]

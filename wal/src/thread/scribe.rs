@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 
 use quorate_protocol::{Operation, Ticket};
 
+use super::completion::{Completions, WriteCompletion};
 use crate::disk::Disk;
-use crate::{Completions, Poisoned, StorageLevel, StreamId, Wal, WriteCompletion, WriteError};
+use crate::error::{Poisoned, WriteError};
+use crate::stream_id::StreamId;
+use crate::wal::{StorageLevel, Wal};
 
 /// Carries out sets of submissions on a [`Wal`], and keeps in mind what was told of it.
 ///

@@ -9,11 +9,15 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+use super::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
 use super::queue::Queue;
+use super::scribe::{Submission, Work};
+use super::shared::Shared;
 use super::writer::Writer;
-use super::{SYNC_BUCKETS_US, Shared, ThreadMetrics};
 use crate::disk::MemoryDisk;
-use crate::{Settings, StreamId, Submission, Wal, Work};
+use crate::settings::Settings;
+use crate::stream_id::StreamId;
+use crate::wal::Wal;
 
 /// Warnings as text.
 #[derive(Clone, Default)]

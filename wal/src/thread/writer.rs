@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 
 use quorate_protocol::Ticket;
 
-use super::{Completions, SYNC_BUCKETS_US, Shared, ThreadMetrics, WriteCompletion, catching};
+use super::completion::{Completions, WriteCompletion};
+use super::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
+use super::scribe::{Scribe, Submission};
+use super::shared::{Shared, catching};
 use crate::disk::Disk;
-use crate::{Poisoned, Scribe, StreamId, Submission, Wal, WriteError};
+use crate::error::{Poisoned, WriteError};
+use crate::stream_id::StreamId;
+use crate::wal::Wal;
 
 pub(super) struct Writer<D: Disk> {
     scribe: Scribe<D>,
@@ -106,9 +111,9 @@ impl<D: Disk> Writer<D> {
     }
 
     fn write(&mut self, set: VecDeque<Submission>) -> Vec<WriteCompletion> {
-        let (start, rotations) = ((self.clock)(), self.scribe.wal().metrics.rotations);
+        let (start, rotations) = ((self.clock)(), self.scribe.wal().rotations());
         let writes = self.scribe.write(set);
-        if self.scribe.wal().metrics.rotations > rotations {
+        if self.scribe.wal().rotations() > rotations {
             self.note_sync(start);
         }
         writes

@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use quorate_protocol::Random;
 
+use super::fault::{DiskOperation, SECTOR_BYTES, Sector};
 use super::sectors::Sectors;
-use super::{DiskOperation, SECTOR_BYTES, Sector};
 
 #[derive(Clone, Debug)]
 pub(super) struct State {

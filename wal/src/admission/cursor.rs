@@ -4,31 +4,37 @@ use std::collections::BTreeSet;
 
 use quorate_protocol::{LogIndex, Operation, STATE_BYTES_MAX, Term};
 
-use crate::Refusal;
-use crate::error::CHECKPOINTS_PENDING_MAX;
-use crate::format::NUMBER_MAX;
+use crate::error::{CHECKPOINTS_PENDING_MAX, Refusal};
+use crate::format::{Base, NUMBER_MAX};
 use crate::index::StreamIndex;
 
 /// A stream's state as it will be after the operations checked so far.
 #[derive(Clone, Debug)]
-pub(crate) struct Cursor {
-    base: (u64, u64),
+pub(super) struct Cursor {
+    base: Base,
     last: u64,
     last_term: u64,
     commit_hint: u64,
-    /// What this batch appended: where each term begins. Positions below the first lie in the index.
-    appended: Vec<(u64, u64)>,
+    /// The runs of one term that this batch appended. Positions below the first lie in the index.
+    appended: Vec<Run>,
     /// Positions from here on are not those of the index any more.
     replaced_from: u64,
     pending: BTreeSet<u64>,
-    pub(crate) is_deleted: bool,
+    is_deleted: bool,
+}
+
+/// Consecutive entries of one term.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    term: u64,
 }
 
 impl Cursor {
-    pub(crate) fn new(stream: Option<&StreamIndex>, is_deleted: bool) -> Self {
+    pub(super) fn new(stream: Option<&StreamIndex>, is_deleted: bool) -> Self {
         let last = stream.map_or(0, StreamIndex::last);
         Self {
-            base: stream.map_or((0, 0), |stream| stream.base),
+            base: stream.map_or_else(Base::default, |stream| stream.base),
             last,
             last_term: stream.and_then(|stream| stream.mark_at(last)).unwrap_or(0),
             commit_hint: stream.map_or(0, |stream| stream.commit_hint),
@@ -40,7 +46,7 @@ impl Cursor {
     }
 
     /// Checks one operation and takes its effect in.
-    pub(crate) fn check(&mut self, stream: Option<&StreamIndex>, operation: &Operation) -> Result<(), Refusal> {
+    pub(super) fn check(&mut self, stream: Option<&StreamIndex>, operation: &Operation) -> Result<(), Refusal> {
         if self.is_deleted {
             return Err(Refusal::Deleted);
         }
@@ -84,8 +90,8 @@ impl Cursor {
             return Err(Refusal::TermRegression { last: self.last_term, found: term });
         }
         if count > 0 {
-            if self.appended.last().is_none_or(|(_, last)| *last != term) {
-                self.appended.push((index, term));
+            if self.appended.last().is_none_or(|run| run.term != term) {
+                self.appended.push(Run { first: index, term });
             }
             self.replaced_from = self.replaced_from.min(index);
             self.last += count;
@@ -101,29 +107,29 @@ impl Cursor {
         self.within(index, self.last.saturating_add(1).min(NUMBER_MAX))?;
         let term = self.term_at(stream, index - 1);
         self.last_term = term.expect("the position before one in the log is in it or its base");
-        self.appended.retain(|(first, _)| *first < index);
+        self.appended.retain(|run| run.first < index);
         self.replaced_from = self.replaced_from.min(index);
         self.last = index - 1;
         Ok(())
     }
 
     fn compact(&mut self, stream: Option<&StreamIndex>, index: u64, term: u64) -> Result<(), Refusal> {
-        if index <= self.base.0 {
+        if index <= self.base.position {
             return Ok(());
         }
         self.within(index, self.last)?;
         if self.term_at(stream, index) != Some(term) {
             return Err(Refusal::TermMismatch { position: index, found: term });
         }
-        self.base = (index, term);
+        self.base = Base { position: index, mark: term };
         Ok(())
     }
 
     fn reset(&mut self, index: u64, term: u64) -> Result<(), Refusal> {
-        if index < self.base.0 || index > NUMBER_MAX {
-            return Err(Refusal::OutOfRange { position: index, base: self.base.0, last: self.last });
+        if index < self.base.position || index > NUMBER_MAX {
+            return Err(Refusal::OutOfRange { position: index, base: self.base.position, last: self.last });
         }
-        self.base = (index, term);
+        self.base = Base { position: index, mark: term };
         self.last = index;
         self.last_term = term;
         self.commit_hint = self.commit_hint.max(index);
@@ -133,18 +139,18 @@ impl Cursor {
     }
 
     fn within(&self, index: u64, last: u64) -> Result<(), Refusal> {
-        if (self.base.0 + 1..=last).contains(&index) {
+        if (self.base.position + 1..=last).contains(&index) {
             return Ok(());
         }
-        Err(Refusal::OutOfRange { position: index, base: self.base.0, last: self.last })
+        Err(Refusal::OutOfRange { position: index, base: self.base.position, last: self.last })
     }
 
     fn term_at(&self, stream: Option<&StreamIndex>, index: u64) -> Option<u64> {
-        if index == self.base.0 {
-            return Some(self.base.1);
+        if index == self.base.position {
+            return Some(self.base.mark);
         }
         if index >= self.replaced_from {
-            return self.appended.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term);
+            return self.appended.iter().rev().find(|run| run.first <= index).map(|run| run.term);
         }
         stream.and_then(|stream| stream.mark_at(index))
     }

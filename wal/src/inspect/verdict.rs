@@ -1,0 +1,49 @@
+//! The result of an inspection.
+
+use std::process::ExitCode;
+
+use crate::error::OpenError;
+
+/// What the state of a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It is as it was left.
+    Clean,
+    /// Opening it will put it right: a batch that was being written, or one of two copies of something, is damaged. Nothing that was
+    /// acknowledged is lost.
+    Torn,
+    /// It will not open: what was durable is damaged or missing, or files are not those of one log.
+    Corrupt,
+    /// It cannot be judged: the disk refuses, there is no log, or it is of a newer format.
+    Unreadable,
+}
+
+impl Verdict {
+    /// The verdict over a log that does not open for this reason.
+    pub(super) fn of(error: &OpenError) -> Self {
+        match error {
+            OpenError::Io { .. } | OpenError::Newer { .. } | OpenError::Features { .. } => Self::Unreadable,
+            _ => Self::Corrupt,
+        }
+    }
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        Self::from(match verdict {
+            Verdict::Clean => 0,
+            Verdict::Torn => 1,
+            Verdict::Corrupt => 2,
+            Verdict::Unreadable => 3,
+        })
+    }
+}
+
+/// How much is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Identity, files, checkpoints, segments, batches, streams, damage and verdict.
+    Everything,
+    /// Damage and verdict.
+    Verdict,
+}
