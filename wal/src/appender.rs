@@ -75,8 +75,8 @@ impl<D: Disk> Appender<D> {
         }
     }
 
-    /// Makes sure that the batch fits the segment; begins another segment where it does not. Refuses when the disk has no
-    /// room for one.
+    /// Makes sure that the batch fits the segment; begins another segment where it does not. Refuses when the disk has
+    /// no room for one.
     pub(crate) fn make_room(&mut self) -> Result<Result<(), Refusal>, Fault> {
         if self.head.has_room(&self.batch) {
             return Ok(Ok(()));
@@ -151,8 +151,8 @@ impl<D: Disk> Appender<D> {
         self.roll.free(&freed, &self.index, &self.head).map_err(Fault::during("freeing a segment"))
     }
 
-    /// Goes on in another segment, which is durable with all that is needed to find it before anything is written to it. The
-    /// old one is synced first: no batch in it can be torn, whatever happens.
+    /// Goes on in another segment, which is durable with all that is needed to find it before anything is written to
+    /// it. The old one is synced first: no batch in it can be torn, whatever happens.
     fn rotate(&mut self, spare: &str) -> Result<(), Fault> {
         self.sync()?;
         let next = self.roll.begin(spare, &self.head).map_err(Fault::during("beginning a segment"))?;

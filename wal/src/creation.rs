@@ -21,8 +21,8 @@ pub(crate) fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenE
     })
 }
 
-/// Creates the log if it is missing, and says whether it did. The log is made under another name first, so that it is there
-/// whole or not at all.
+/// Creates the log if it is missing, and says whether it did. The log is made under another name first, so that it is
+/// there whole or not at all.
 pub(crate) fn create_if_missing<D: Disk>(
     disk: &D,
     settings: &Settings,
@@ -40,7 +40,8 @@ pub(crate) fn create_if_missing<D: Disk>(
     match made {
         Ok(()) => Ok(true),
         Err(error) => {
-            // What was made would hold the room that others need. What cannot be removed is removed by the next attempt.
+            // What was made would hold the room that others need. What cannot be removed is removed by the next
+            // attempt.
             for name in disk.list(&unfinished.directory).unwrap_or_default() {
                 let _ = unfinished.remove(&name);
             }

@@ -113,8 +113,8 @@ impl<F: DiskFile> Head<F> {
         Ok(Written { offset, last })
     }
 
-    /// Writes a marker where the next batch will stand, if there is room and proof to leave. The next batch is written over
-    /// it, and bears the same proof.
+    /// Writes a marker where the next batch will stand, if there is room and proof to leave. The next batch is written
+    /// over it, and bears the same proof.
     pub(crate) fn write_marker(&mut self, batch: &mut BatchBuilder, checkpoint: u64) -> io::Result<()> {
         batch.start();
         if !self.has_room(batch) || self.evident_lsn >= self.durable_lsn {

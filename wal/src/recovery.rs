@@ -64,10 +64,12 @@ impl<D: Disk> StreamRecovery<'_, D> {
         }))
     }
 
-    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of its log.
+    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of
+    /// its log.
     fn tail(&self, recovery: &Recovery, bytes_max: usize) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
         let Recovery { base: (base, _), last, .. } = recovery;
-        // What entries take on disk is known without reading them, and more than what they hold: look ever further back.
+        // What entries take on disk is known without reading them, and more than what they hold: look ever further
+        // back.
         let mut disk_bytes = bytes_max as u64;
         loop {
             let first = self.first_within(disk_bytes).unwrap_or(last.0 + 1);

@@ -5,8 +5,8 @@
 pub struct Report {
     /// The log was missing and was created.
     pub is_new: bool,
-    /// The torn tail that was cut off: batches that were being written when the process or machine stopped. None of them
-    /// was acknowledged.
+    /// The torn tail that was cut off: batches that were being written when the process or machine stopped. None of
+    /// them was acknowledged.
     pub cut: Option<Cut>,
     /// Number of state records that were adopted from batches that were cut.
     pub adopted_states: u64,

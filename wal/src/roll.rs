@@ -61,7 +61,8 @@ impl<D: Disk> Roll<D> {
         Ok(HeadSegment { id, file: Arc::new(file), bytes })
     }
 
-    /// Frees segments that the index lacks, once both copies of the checkpoint say so. Everything written must be durable.
+    /// Frees segments that the index lacks, once both copies of the checkpoint say so. Everything written must be
+    /// durable.
     pub(crate) fn free(
         &mut self,
         freed: &BTreeMap<u64, Segment<D::File>>,

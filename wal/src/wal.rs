@@ -113,11 +113,12 @@ impl<D: Disk> Wal<D> {
         Ok((wal, Report { is_new, ..log.report }))
     }
 
-    /// Writes submissions, in this order: the operations of one all or not at all. They are readable at once, and durable
-    /// after the next [`Wal::sync`]. Several submissions make one batch as long as they fit one. A stream begins to exist with
-    /// its first submission.
+    /// Writes submissions, in this order: the operations of one all or not at all. They are readable at once, and
+    /// durable after the next [`Wal::sync`]. Several submissions make one batch as long as they fit one. A stream
+    /// begins to exist with its first submission.
     ///
-    /// A submission that violates the log's rules, or that the disk has no room for, is refused alone: nothing of it is written.
+    /// A submission that violates the log's rules, or that the disk has no room for, is refused alone: nothing of it is
+    /// written.
     ///
     /// # Errors
     /// When the log failed, now or before. Nothing is known then of any submission since the last sync.
@@ -143,10 +144,10 @@ impl<D: Disk> Wal<D> {
         self.appender.head().needs_sync()
     }
 
-    /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further, and when
-    /// the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`], when those who waited for
-    /// it were told; and now and then while the log is low on room, though nothing is written: only this call finds out that there is
-    /// room again.
+    /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further,
+    /// and when the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`],
+    /// when those who waited for it were told; and now and then while the log is low on room, though nothing is
+    /// written: only this call finds out that there is room again.
     ///
     /// # Errors
     /// When the log failed, now or before.
@@ -179,9 +180,9 @@ impl<D: Disk> Wal<D> {
         Ok(self.poison.note(self.appender.write(true))?)
     }
 
-    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its configurations, and the
-    /// newest journal record of each key behind the checkpoint, in the order they were first written. A stream that never held anything gives the default. The
-    /// snapshot is left out: it lies elsewhere.
+    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its
+    /// configurations, and the newest journal record of each key behind the checkpoint, in the order they were first
+    /// written. A stream that never held anything gives the default. The snapshot is left out: it lies elsewhere.
     ///
     /// # Errors
     /// When an entry cannot be read.

@@ -41,8 +41,8 @@ impl<'a, D: Disk> Admission<'a, D> {
         Self { appender, cursors, first_of_batch: 0, needs_sync: false, written: Written::default() }
     }
 
-    /// Writes submissions, in this order: the operations of one all or not at all, and as many submissions in a batch as
-    /// fit.
+    /// Writes submissions, in this order: the operations of one all or not at all, and as many submissions in a batch
+    /// as fit.
     pub(crate) fn write(mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, Fault> {
         for (number, (stream, operations)) in submissions.iter().enumerate() {
             match self.admit(number, *stream, operations)? {

@@ -12,8 +12,8 @@ pub(crate) const ALIGNMENT: usize = 4096;
 /// Bytes of a record's header. Records start on multiples of 8.
 pub(crate) const RECORD_HEADER_BYTES: usize = 56;
 
-/// LSNs, positions of entries, segment ids and generations are no higher, and half as high where the log counts on from them: so that it cannot
-/// overflow, whatever a damaged file says.
+/// LSNs, positions of entries, segment ids and generations are no higher, and half as high where the log counts on from
+/// them: so that it cannot overflow, whatever a damaged file says.
 pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
 /// Where the first batch of a segment stands.

@@ -9,8 +9,8 @@ use crate::error::OpenError;
 pub enum Verdict {
     /// It is as it was left.
     Clean,
-    /// Opening it will put it right: a batch that was being written, or one of two copies of something, is damaged. Nothing that was
-    /// acknowledged is lost.
+    /// Opening it will put it right: a batch that was being written, or one of two copies of something, is damaged.
+    /// Nothing that was acknowledged is lost.
     Torn,
     /// It will not open: what was durable is damaged or missing, or files are not those of one log.
     Corrupt,

@@ -76,8 +76,8 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
         Ok(Some(after))
     }
 
-    /// Whether the batch says that it follows another than the last one that was read: then that one is lost. It may have
-    /// gone elsewhere on the disk, and left the marker in its place that it was to replace.
+    /// Whether the batch says that it follows another than the last one that was read: then that one is lost. It may
+    /// have gone elsewhere on the disk, and left the marker in its place that it was to replace.
     fn follows_another(&self) -> Result<bool, Failure> {
         let mut head = [0; BATCH_HEADER_BYTES];
         let read = self.segment.file.read_at(self.offset, &mut head)?;
@@ -126,7 +126,8 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
     }
 }
 
-/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it best.
+/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it
+/// best.
 fn bounds(found: &[SoundRecord], before: u64, after: u64) -> Option<(u64, u64)> {
     if let Some(SoundRecord { record: begin, payload, .. }) = of_kind(found, RecordKind::Begin) {
         let count = u64::from(payload.get(4..8)?.try_into().map(u32::from_le_bytes).ok()?);
@@ -138,8 +139,9 @@ fn bounds(found: &[SoundRecord], before: u64, after: u64) -> Option<(u64, u64)> 
     Some((before.checked_add(1)?, after))
 }
 
-/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one, or state records
-/// whose copy is there. Lengths are known of all these, so each record must stand where the batch has it: else more is missing.
+/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one,
+/// or state records whose copy is there. Lengths are known of all these, so each record must stand where the batch has
+/// it: else more is missing.
 fn lacks_nothing(found: &[SoundRecord], offset: u64, first: u64, last: u64) -> bool {
     let places: BTreeMap<u64, u64> = found.iter().map(|sound| (sound.record.lsn, sound.offset)).collect();
     let lengths = found.iter().map(|sound| (sound.record.lsn, sound.record.stored_len()));

@@ -1,10 +1,10 @@
 //! Writes batches again that nothing shows to be durable.
 //!
-//! After a failed sync the operating system may hold what was written in memory, call it clean, and never write it: reads
-//! find it, further syncs succeed, and it is gone when the power goes. A process that ends and starts again cannot tell. So
-//! what it finds behind the last proof is not durable before it was written again. To write it in its place could destroy
-//! what was durable; so it goes to the next segment, which counts from its rename on, when all in it is durable. The old
-//! one ends where the proof ended.
+//! After a failed sync the operating system may hold what was written in memory, call it clean, and never write it:
+//! reads find it, further syncs succeed, and it is gone when the power goes. A process that ends and starts again
+//! cannot tell. So what it finds behind the last proof is not durable before it was written again. To write it in its
+//! place could destroy what was durable; so it goes to the next segment, which counts from its rename on, when all in
+//! it is durable. The old one ends where the proof ended.
 //!
 //! Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020.
 
@@ -42,8 +42,8 @@ pub(super) struct Rewrite<'a, D: Disk> {
 }
 
 impl<D: Disk> Rewrite<'_, D> {
-    /// Writes the batches in doubt to the next segment, with the state records of the torn tail, and proof that all of it
-    /// is durable.
+    /// Writes the batches in doubt to the next segment, with the state records of the torn tail, and proof that all of
+    /// it is durable.
     pub(super) fn run(&self) -> Result<(), OpenError> {
         let written = self.next_segment();
         if written.as_ref().is_err_and(is_full) {
@@ -84,9 +84,9 @@ impl<D: Disk> Rewrite<'_, D> {
         self.files.sync_dir()
     }
 
-    /// A file of at least `needed` bytes, and its size: a spare one, else a new one, of the usual size where there is room
-    /// for that. It has the name of something unfinished, durably: what is written to it for the next segment must not be
-    /// found there by a later attempt.
+    /// A file of at least `needed` bytes, and its size: a spare one, else a new one, of the usual size where there is
+    /// room for that. It has the name of something unfinished, durably: what is written to it for the next segment must
+    /// not be found there by a later attempt.
     fn file_for(&self, needed: u64) -> io::Result<(D::File, u64)> {
         let files = self.files;
         match files.remove(UNFINISHED) {

@@ -70,7 +70,8 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         Self { segment, index, progress, anchor, checkpoint: 0, repaired: 0, watch, doubts, marker: None }
     }
 
-    /// Scans a segment that others follow: its last record's header CRC is `end_chain`, and its records lie below `end_lsn`.
+    /// Scans a segment that others follow: its last record's header CRC is `end_chain`, and its records lie below
+    /// `end_lsn`.
     pub(super) fn sealed(&mut self, end_chain: u32, end_lsn: u64) -> Result<(), Failure> {
         let mut window = Window::new(self.segment.file, WINDOW_BYTES);
         let mut offset = SEGMENT_DATA_START;
@@ -150,8 +151,8 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         }
     }
 
-    /// The batch at `offset` counts and ends here. It must not lead past the last durable record, nor to another one in its place: then this
-    /// file is from a time whose tail was lost, and the log went on otherwise.
+    /// The batch at `offset` counts and ends here. It must not lead past the last durable record, nor to another one in
+    /// its place: then this file is from a time whose tail was lost, and the log went on otherwise.
     fn go_on(&mut self, offset: u64, to: Link) -> Result<(), Failure> {
         let is_passed = (self.progress.lsn + 1..=to.lsn).contains(&self.anchor.lsn);
         self.progress = to;

@@ -21,8 +21,9 @@ pub enum CloseError {
     /// The log failed, now or before.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
-    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it answers or the
-    /// process ends, which may happen at any time. For what was under way there was no completion, and may yet be one.
+    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it
+    /// answers or the process ends, which may happen at any time. For what was under way there was no completion, and
+    /// may yet be one.
     #[error("the disk does not answer: the log could not be closed")]
     Stalled,
 }

@@ -9,8 +9,8 @@ pub struct ThreadMetrics {
     pub log: Metrics,
     /// Sets of submissions that were made durable together.
     pub sets: u64,
-    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all others. To begin
-    /// a segment takes several syncs, which count as one together with the write they held up.
+    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all
+    /// others. To begin a segment takes several syncs, which count as one together with the write they held up.
     pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Microseconds spent in syncs.
     pub sync_us: u64,
