@@ -15,7 +15,8 @@ pub struct Completions {
     pub loads: Vec<LoadCompletion>,
     /// Set when it changed.
     pub storage_level: Option<StorageLevel>,
-    /// Streams that should compact, when others than before. See [`Wal::compaction_wanted`].
+    /// Streams that should compact, when others than before. See
+    /// [`Wal::compaction_wanted`](crate::Wal::compaction_wanted).
     pub compaction_wanted: Vec<StreamId>,
 }
 
@@ -28,7 +29,7 @@ pub struct WriteCompletion {
     pub ticket: Ticket,
     /// Durable, or why not.
     pub result: Result<(), WriteError>,
-    /// What [`Wal::stream_bytes`] says of the stream now.
+    /// What [`Wal::stream_bytes`](crate::Wal::stream_bytes) says of the stream now.
     pub stream_bytes: u64,
 }
 

@@ -14,7 +14,7 @@ pub struct ThreadMetrics {
     pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Microseconds spent in syncs.
     pub sync_us: u64,
-    /// Syncs above [`ThreadSettings::slow_sync`].
+    /// Syncs above [`ThreadSettings::slow_sync`](super::ThreadSettings::slow_sync).
     pub slow_syncs: u64,
 }
 
