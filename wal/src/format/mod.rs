@@ -10,9 +10,11 @@ pub(crate) use self::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchDamage, Batc
 pub(crate) use self::checkpoint::{
     Base, Checkpoint, CheckpointError, JournalCheckpoint, StateRecord, StreamCheckpoint,
 };
+#[cfg(feature = "inspect")]
+pub(crate) use self::layout::ALIGNMENT;
 pub use self::layout::FORMAT_VERSION;
 pub(crate) use self::layout::{
-    ALIGNMENT, ALIGNMENT_BYTES, NUMBER_MAX, RECORD_HEADER_BYTES, SEGMENT_DATA_START, aligned, in_memory,
+    ALIGNMENT_BYTES, NUMBER_MAX, RECORD_HEADER_BYTES, SEGMENT_DATA_START, aligned, in_memory,
 };
 pub(crate) use self::record::{Record, RecordKind};
 pub(crate) use self::segment::{HeaderError, SegmentHeader};
