@@ -60,6 +60,14 @@ impl<D: Disk> Files<D> {
         self.disk.remove(&self.path(name))
     }
 
+    /// Removes a file, if there is one.
+    pub(crate) fn remove_if_there(&self, name: &str) -> io::Result<()> {
+        match self.remove(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     /// Writes the copy of the checkpoint that its generation is for, and syncs it.
     pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let copy = usize::from(!checkpoint.generation.is_multiple_of(2));

@@ -12,7 +12,6 @@ mod segments;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use quorate_protocol::Identity;
@@ -136,12 +135,7 @@ impl<D: Disk> OpenedLog<D> {
         self.checkpoints.rewrite_both().map_err(at)?;
         tail::clear(&*self.last.file, &self.tail, self.last.header.bytes).map_err(at)?;
         for name in leftovers {
-            match files.remove(name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error(&files.path(name), error));
-                }
-                _ => {}
-            }
+            files.remove_if_there(name).map_err(|error| io_error(&files.path(name), error))?;
         }
         files.sync_dir().map_err(|error| io_error(&files.directory, error))
     }

@@ -89,10 +89,7 @@ impl<D: Disk> Rewrite<'_, D> {
     /// not be found there by a later attempt.
     fn file_for(&self, needed: u64) -> io::Result<(D::File, u64)> {
         let files = self.files;
-        match files.remove(UNFINISHED) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files.remove_if_there(UNFINISHED)?;
         if let Some(number) = self.spares.first() {
             let name = spare_name(*number);
             let spare = files.disk.open(&files.path(&name))?;

@@ -58,10 +58,7 @@ pub(super) fn keep_cut<D: Disk>(files: &Files<D>, file: &D::File, cut: Cut, boun
     let read = file.read_at(cut.offset, &mut bytes)?;
     bytes.truncate(read);
     let unfinished = format!("{name}{TMP}");
-    match files.remove(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    files.remove_if_there(&unfinished)?;
     let kept = files.disk.create(&files.path(&unfinished))?;
     if let Err(error) = kept.write_at(0, &bytes).and_then(|()| kept.sync_all()) {
         // Half of it is of no use, and holds room.
