@@ -124,6 +124,7 @@ async fn bind(node: u64) -> Outcome<Arc<TcpTransport>> {
     Ok(TcpTransport::bind(identity, "127.0.0.1:0", TcpSettings::default()).await?)
 }
 
+/// Sends until the link is up, which it comes to be in the background, and the frame has arrived. Nothing is timed yet.
 async fn connect(from: &TcpTransport, to: NodeId, frame: &Frame, at: &mut Inbox) {
     while let Err(SendError::NotConnected(_)) = from.send(to, frame.clone()) {
         tokio::time::sleep(Duration::from_millis(1)).await;

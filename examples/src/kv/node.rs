@@ -225,6 +225,7 @@ fn run(
 async fn group_stopped(node: NodeHandle) -> String {
     let replica = ReplicaHandle::<Raft, Store>::new(node.clone(), GROUP);
     loop {
+        // The runtime has no call that waits for the end of a group: it is looked at now and then.
         tokio::time::sleep(LOOK_INTERVAL).await;
         let has_stopped = |node: &Node| node.groups().any(|(_, runs)| !runs);
         // Who cannot be asked does not run, which is seen elsewhere.

@@ -286,7 +286,8 @@ fn a_full_mailbox_gives_back_what_does_not_fit() {
     assert!(matches!(mailbox.push('c', 1), Err(PushError::Closed('c'))));
 }
 
-/// Asks until it is so.
+/// Asks until it is so. The group that is asked does not tell when that changes; the pauses leave the loop to the work
+/// that is waited for, and their length decides nothing.
 async fn until(handle: &NodeHandle, is_so: impl Fn(&mut Fake, Now) -> bool + Copy + Send + 'static) {
     while !handle.look(GROUP, is_so).await.expect("it runs") {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -106,6 +106,7 @@ fn a_node_publishes_every_metric() {
                 counter.execute(&1).await.expect("applied");
                 let is_published =
                     || seen.value("quorate_group_applied_index{node=1,group=7}").is_some_and(|index| index >= 2.0);
+                // The node publishes as time goes by, and tells nobody: the length of a pause decides nothing.
                 while !is_published() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }

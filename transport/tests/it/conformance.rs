@@ -82,6 +82,7 @@ impl Harness for Tcp {
             if until() {
                 return true;
             }
+            // No event stands for any condition that a test has. The pause only lets the transport's tasks run.
             self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
         }
         false

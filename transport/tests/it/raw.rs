@@ -156,7 +156,8 @@ pub(crate) async fn closed(stream: &mut TcpStream) {
     while patiently(stream.read(&mut rest)).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
-/// Waits until the condition holds.
+/// Waits until the condition holds. No event stands for any condition that a test has: it is looked at after pauses
+/// that let the transport's tasks run, and whose length decides nothing.
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     patiently(async {
         while !holds() {
