@@ -20,7 +20,6 @@ use crate::{Job, Node, NodeInput, NodeOutput, Origin};
 mod calls;
 mod clock;
 mod hosted_handle;
-mod lines;
 mod log;
 mod mailbox;
 mod report;
@@ -284,7 +283,7 @@ impl Driver {
                         let _ = catch_unwind(AssertUnwindSafe(|| call.answer(None, reply)));
                     }
                 }
-                NodeOutput::Notice { group, notice } => self.report.notice(group, notice),
+                NodeOutput::Notice { group, notice } => self.report.notice(group, &notice),
             }
         }
         self.transport.flush();

@@ -1,6 +1,5 @@
 //! What an operator sees of a node: lines of the log from notices, and metrics. Never a line a message.
 
-use std::io;
 use std::time::Duration;
 
 use metrics::{Histogram, Label, counter, gauge, histogram};
@@ -10,14 +9,12 @@ use quorate_wal::{LogThread, SYNC_BUCKETS_US, WriteCompletion, WriteError};
 use tracing::{error, info, warn};
 
 use super::Stopped;
-use super::lines::Lines;
 use crate::metrics::{self as names, as_gauge};
 use crate::{Node, Notice};
 
 /// Tells operators of one node.
 pub(super) struct Report {
     node: NodeId,
-    lines: Lines,
     label: Label,
     writes_a_sync: Histogram,
     is_poisoned: bool,
@@ -26,17 +23,16 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(node: NodeId) -> io::Result<Self> {
+    pub(super) fn new(node: NodeId) -> Self {
         let label = Label::new("node", node.to_string());
-        Ok(Self {
+        Self {
             node,
-            lines: Lines::new()?,
             writes_a_sync: histogram!(names::WRITES_A_SYNC, vec![label.clone()]),
             label,
             is_poisoned: false,
             storage: StorageLevel::Enough,
             next: Instant::ZERO,
-        })
+        }
     }
 
     /// One round of the log: these became durable, or did not, with one sync.
@@ -49,13 +45,10 @@ impl Report {
             match &write.result {
                 Err(WriteError::Poisoned(poisoned)) if !self.is_poisoned => {
                     self.is_poisoned = true;
-                    let poisoned = poisoned.to_string();
-                    self.lines
-                        .say(move || error!(node, poisoned, "the log has failed: this node takes no more writes"));
+                    error!(node, %poisoned, "the log has failed: this node takes no more writes");
                 }
                 Err(WriteError::Refused(refusal)) => {
-                    let (stream, refusal) = (write.stream.0, refusal.to_string());
-                    self.lines.say(move || error!(node, stream, refusal, "the log refuses a write"));
+                    error!(node, stream = write.stream.0, %refusal, "the log refuses a write");
                 }
                 _ => {}
             }
@@ -65,26 +58,21 @@ impl Report {
     pub(super) fn storage(&mut self, level: StorageLevel) {
         self.storage = level;
         let node = self.node.0;
-        self.lines.say(move || match level {
+        match level {
             StorageLevel::Low => warn!(node, "the disk's reserve is used up: new commands are refused"),
             StorageLevel::Enough => info!(node, "the disk's reserve is there again"),
-        });
-    }
-
-    /// The node has stopped: what is still to be said is said.
-    pub(super) fn stopped(&mut self, stopped: Stopped) {
-        let node = self.node.0;
-        if stopped == Stopped::DiskStalled {
-            self.lines.say(move || {
-                error!(node, "the node has stopped before its disk had finished: the directory stays locked");
-            });
         }
-        self.lines.end();
     }
 
-    pub(super) fn notice(&self, group: Option<GroupId>, notice: Notice) {
-        let (node, group) = (self.node.0, group.map(|group| group.0));
-        self.lines.say(move || say(node, group, &notice));
+    pub(super) fn stopped(&self, stopped: Stopped) {
+        if stopped == Stopped::DiskStalled {
+            let node = self.node.0;
+            error!(node, "the node has stopped before its disk had finished: the directory stays locked");
+        }
+    }
+
+    pub(super) fn notice(&self, group: Option<GroupId>, notice: &Notice) {
+        say(self.node.0, group.map(|group| group.0), notice);
     }
 
     /// Publishes the counters, at most once a second.

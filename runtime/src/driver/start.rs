@@ -59,7 +59,7 @@ impl Driver {
         let control = parts.transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS)?;
         let groups = parts.transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX))?;
         Ok(Self {
-            report: Report::new(parts.node.identity().node)?,
+            report: Report::new(parts.node.identity().node),
             node: parts.node,
             sleep: Box::pin(tokio::time::sleep_until(parts.clock.moment(Instant::ZERO))),
             clock: parts.clock,
