@@ -31,7 +31,7 @@ pub use node::{
     Roster, Write,
 };
 pub use notice::Notice;
-pub use opening::{Opened, Opening};
+pub use opening::{Opened, Opening, Recovered};
 pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
 pub use quorate_transport::ChannelId;
 pub use quorate_wal::StreamId;

@@ -11,7 +11,7 @@ use quorate_wal::{Report, Wal, WriteError};
 
 use crate::directory::SNAPSHOTS;
 use crate::server::{GroupStart, MakeGroup, OpenError};
-use crate::{Directory, Founding, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
+use crate::{Directory, Founding, Group, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
 
 /// What a node is opened with. The shell brings the disk, the clock and the chance.
 pub struct Opening {
@@ -30,6 +30,18 @@ pub struct Opening {
     pub tail_bytes_max: usize,
     /// The groups that the node runs.
     pub groups: BTreeMap<GroupId, MakeGroup>,
+}
+
+/// A node that is recovered, and whose start is not yet counted. Dropping it leaves the directory as it was found, or
+/// new.
+pub struct Recovered<D: Disk> {
+    members: Configuration,
+    directory: Directory<D>,
+    pending: PendingStart,
+    groups: Vec<(GroupId, Box<dyn Group>)>,
+    log: Wal<D>,
+    snapshots: Snapshots<D>,
+    report: Report,
 }
 
 /// A node that is open: its start counter is durable, and every group is recovered.
@@ -57,14 +69,28 @@ impl Opening {
         self,
         disk: D,
         now: impl Fn() -> Now,
-        mut draw: impl FnMut() -> io::Result<u128>,
+        draw: impl FnMut() -> io::Result<u128>,
     ) -> Result<Opened<D>, OpenError> {
+        self.recover(disk, &now, draw)?.start(now())
+    }
+
+    /// The part of [`Opening::open`] that counts no start: a node that may yet be refused what it needs, its port for
+    /// one, does that before [`Recovered::start`].
+    ///
+    /// # Errors
+    /// As [`Opening::open`].
+    pub fn recover<D: Disk>(
+        self,
+        disk: D,
+        now: impl Fn() -> Now,
+        mut draw: impl FnMut() -> io::Result<u128>,
+    ) -> Result<Recovered<D>, OpenError> {
         let mut directory = Directory::open(disk.clone(), self.cluster, self.node, || draw().map(Incarnation))?;
         let identity = directory.identity();
         let write_bytes_max = usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX);
         directory.check_snapshots()?;
         let open_log = if directory.is_new() { Wal::open } else { Wal::open_existing };
-        let (mut log, report) = open_log(disk.clone(), self.log, identity)?;
+        let (log, report) = open_log(disk.clone(), self.log, identity)?;
         let mut pending = PendingStart::recover(identity, now().wall_ms, log.recover(NODE_STREAM, 0)?)?;
         directory.check_log(pending.start() - 1)?;
         let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
@@ -93,13 +119,25 @@ impl Opening {
             pending.found(group, Founding::new(made.channel(), self.members.clone()));
             groups.push((group, made));
         }
+        Ok(Recovered { members: self.members, directory, pending, groups, log, snapshots, report })
+    }
+}
+
+impl<D: Disk> Recovered<D> {
+    /// Makes the start durable, and the node.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn start(self, now: Now) -> Result<Opened<D>, OpenError> {
+        let Self { members, mut directory, pending, groups, mut log, snapshots, report } = self;
         write_start(&mut log, &pending)?;
         directory.note_start(pending.start())?;
-        let peers = self.members.voters().filter(|node| *node != identity.node);
-        let mut node = Node::new(now(), NodeConfig::new(peers), pending.durable());
+        let own = directory.identity().node;
+        let peers = members.voters().filter(|node| *node != own);
+        let mut node = Node::new(now, NodeConfig::new(peers), pending.durable());
         for (group, made) in groups {
-            node.add(now(), group, made);
-            node.note_description(group, &self.members);
+            node.add(now, group, made);
+            node.note_description(group, &members);
         }
         Ok(Opened { node, log, snapshots, lock: directory.into_lock(), report })
     }
@@ -124,6 +162,12 @@ impl fmt::Debug for Opening {
             .field("node", &self.node)
             .field("groups", &self.groups.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk> fmt::Debug for Recovered<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recovered").field("directory", &self.directory.identity()).finish_non_exhaustive()
     }
 }
 

@@ -18,10 +18,11 @@ use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{Peer, PeerError, Transport};
 use quorate_wal::disk::RealDisk;
 use quorate_wal::{OpenError as LogError, SnapshotError, WriteError};
+use tokio::net::TcpListener;
 
 use crate::{
     Clock, DirectoryError, Driver, Group, Hostable, LocalHandle, LocalReplicaHandle, NodeHandle, Opened, Opening,
-    Parts, Replica, ReplicaHandle, ReplicaSettings, Seat, StartError, StateMachine, Stopped, cluster_id,
+    Parts, Recovered, Replica, ReplicaHandle, ReplicaSettings, Seat, StartError, StateMachine, Stopped, cluster_id,
     draw_incarnation,
 };
 
@@ -216,14 +217,22 @@ impl ServerBuilder {
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
         let settings = self.tcp;
-        let prepared = self.prepare(id)?;
-        // Only now is the start counter durable, before which there are no connections.
-        let tcp = TcpSettings { start: prepared.opened.node.roster().start(), ..settings };
-        let transport = TcpTransport::bind(prepared.opened.node.identity(), address, tcp).await?;
+        settings.check().map_err(BindError::Settings)?;
+        let Prepared { recovered, clock } = self.prepare(id)?;
+        // The port comes before the start is counted: a start that fails for want of it is none.
+        let listener = match TcpListener::bind(&address).await {
+            Ok(listener) => listener,
+            Err(error) => return Err(OpenError::Listen { address, error }),
+        };
+        let Opened { node, log, snapshots, lock, report } = recovered.start(clock.now())?;
+        let identity = node.identity();
+        tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
+        // Only now is the start counter durable. Connections made before this wait unanswered.
+        let tcp = TcpSettings { start: node.roster().start(), ..settings };
+        let transport = TcpTransport::with_listener(identity, listener, tcp)?;
         for peer in peers {
             transport.set_peer(peer)?;
         }
-        let Prepared { opened: Opened { node, log, snapshots, lock, .. }, clock } = prepared;
         let lock = Arc::new(lock);
         let driver = Driver::new(Parts { node, clock, transport: transport.clone(), log, snapshots, lock })?;
         Ok(Server { driver, transport })
@@ -276,7 +285,7 @@ impl ServerBuilder {
         Ok(())
     }
 
-    /// Everything up to the first connection: after this the start counter is durable.
+    /// Recovers what the data directory holds.
     fn prepare(self, id: NodeId) -> Result<Prepared, OpenError> {
         let disk = RealDisk::new(self.data.join(id.to_string()))
             .map_err(|error| OpenError::Directory(DirectoryError::Io(error)))?;
@@ -290,10 +299,8 @@ impl ServerBuilder {
             groups: self.groups,
         };
         let clock = Clock::start();
-        let opened = opening.open(disk, || clock.now(), || draw_incarnation().map(|drawn| drawn.0))?;
-        let identity = opened.node.identity();
-        tracing::info!(node = id.0, %identity.incarnation, report = ?opened.report, "the data directory is open");
-        Ok(Prepared { opened, clock })
+        let recovered = opening.recover(disk, || clock.now(), || draw_incarnation().map(|drawn| drawn.0))?;
+        Ok(Prepared { recovered, clock })
     }
 
     fn members(&self) -> Configuration {
@@ -336,7 +343,7 @@ impl Running {
 }
 
 struct Prepared {
-    opened: Opened<RealDisk>,
+    recovered: Recovered<RealDisk>,
     clock: Clock,
 }
 
@@ -399,7 +406,16 @@ pub enum OpenError {
         /// Why.
         error: BoxError,
     },
-    /// The address cannot be listened at.
+    /// The node cannot listen at its address. The start is not counted: the data directory is as it was, or new and
+    /// empty.
+    #[error("cannot listen for peers at {address}: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The error of the system.
+        error: io::Error,
+    },
+    /// The settings of the transport do not fit each other.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A peer's address cannot be one.

@@ -84,7 +84,23 @@ impl TcpTransport {
         settings: TcpSettings,
     ) -> Result<Arc<Self>, BindError> {
         settings.check()?;
-        let listener = TcpListener::bind(address).await?;
+        Self::with_listener(identity, TcpListener::bind(address).await?, settings)
+    }
+
+    /// As [`TcpTransport::bind`], on a socket that listens already: a program can own the port before it knows its
+    /// identity. Peers that connect earlier wait for this call.
+    ///
+    /// # Errors
+    /// When the settings do not fit each other, or the socket has no address.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
+    pub fn with_listener(
+        identity: Identity,
+        listener: TcpListener,
+        settings: TcpSettings,
+    ) -> Result<Arc<Self>, BindError> {
+        settings.check()?;
         let local_address = listener.local_addr()?;
         let core = Arc::new(Core::new(identity, settings));
         let accept = tokio::spawn(accept::accept(core.clone(), listener));

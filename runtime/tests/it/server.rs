@@ -176,6 +176,20 @@ fn a_directory_in_use_or_of_another_is_refused() {
 }
 
 #[test]
+fn a_start_without_its_port_is_not_counted() {
+    let place = Place::new();
+    place.start_alone().expect("it opens").shutdown(PATIENCE);
+    let taken = TcpListener::bind(&place.addresses[0]).expect("it was free a moment ago");
+    let refused = place.start_alone().expect_err("the port is taken");
+    assert!(matches!(&refused, OpenError::Listen { address, .. } if *address == place.addresses[0]), "{refused}");
+    drop(taken);
+    let node = place.start_alone().expect("the port is free");
+    let starts = node.handle().inspect(|node| node.roster().start()).wait();
+    assert_eq!(starts, Ok(2), "the refused start does not count");
+    node.shutdown(PATIENCE);
+}
+
+#[test]
 fn a_flipped_bit_in_the_middle_of_the_log_is_refused_by_place() {
     let place = Place::new();
     let node = place.start_alone().expect("it opens");
