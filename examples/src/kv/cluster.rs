@@ -127,7 +127,7 @@ impl LocalCluster {
             match RunningNode::start(options) {
                 Ok(node) => break node,
                 // A node that was killed a moment ago may still be writing.
-                Err(NodeError::Open(OpenError::Directory(DirectoryError::Locked))) if start.elapsed() < PATIENCE => {
+                Err(NodeError::Open { error, .. }) if is_locked(&error) && start.elapsed() < PATIENCE => {
                     thread::sleep(GLANCE);
                 }
                 Err(error) => return Err(ClusterError::Node { id, error }),
@@ -174,6 +174,10 @@ impl NodePorts {
         let [peer, client, http] = &self.0;
         Ok([peer.local_addr()?, client.local_addr()?, http.local_addr()?])
     }
+}
+
+fn is_locked(error: &OpenError) -> bool {
+    matches!(error, OpenError::Directory(DirectoryError::Locked))
 }
 
 fn describe(name: &str, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {

@@ -53,8 +53,13 @@ pub struct NodeOptions {
 #[non_exhaustive]
 pub enum NodeError {
     /// Its data, its log or its peers' port.
-    #[error(transparent)]
-    Open(#[from] OpenError),
+    #[error("{}: {error}", folder.display())]
+    Open {
+        /// The node's folder.
+        folder: PathBuf,
+        /// The reason.
+        error: Box<OpenError>,
+    },
     /// A thread or a listener could not be set up.
     #[error("the node cannot be set up: {0}")]
     Io(#[from] io::Error),
@@ -83,6 +88,7 @@ impl RunningNode {
     /// When its data cannot be used, or a port or a thread cannot be had.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
         let builder = builder(&options);
+        let folder = options.data.join(options.id.to_string());
         let NodeOptions { cluster, id, client: listener, http, clients, clients_max, .. } = options;
         let client = listener.local_addr()?;
         listener.set_nonblocking(true)?;
@@ -92,7 +98,7 @@ impl RunningNode {
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
             let clients = Clients { listener, addresses: clients, count_max: clients_max };
             // Whoever started the node may not wait for it any more.
-            let _ = match run(builder, id, clients, &opened, crashed) {
+            let _ = match run(builder, id, folder, clients, &opened, crashed) {
                 Ok(()) => ends.send("its loop ended".to_owned()),
                 Err(error) => {
                     tracing::error!(node = id, %error, "the node stopped");
@@ -192,6 +198,7 @@ struct Clients {
 fn run(
     builder: ServerBuilder,
     id: u64,
+    folder: PathBuf,
     clients: Clients,
     opened: &mpsc::Sender<Result<NodeHandle, NodeError>>,
     crashed: oneshot::Receiver<()>,
@@ -201,7 +208,7 @@ fn run(
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()?;
     LocalSet::new().block_on(&runtime, async {
-        let server = builder.open(id).await?;
+        let server = builder.open(id).await.map_err(|error| NodeError::Open { folder, error: error.into() })?;
         let listener = tokio::net::TcpListener::from_std(clients.listener)?;
         let backend = ReplicaBackend::new(server.local_handle(), clients.addresses);
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
