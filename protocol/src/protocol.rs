@@ -51,6 +51,13 @@ pub trait Protocol: Sized + Clone + Debug {
     /// random state nor caches. Two cores with equal views answer every input equally.
     fn model_view(&self) -> Self::View;
 
+    /// The peer that this event shows to run on an older copy of its disk, if the event is of that kind. The shell then
+    /// gives the peer the standing of a stranger.
+    #[must_use]
+    fn older_copy(_event: &Self::Event) -> Option<NodeId> {
+        None
+    }
+
     /// Checks the laws of this node's own state thoroughly. Tests and simulation call it after every input.
     ///
     /// # Panics

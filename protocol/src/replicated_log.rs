@@ -150,6 +150,12 @@ pub enum LogEvent {
         /// Reason why the node may not vote; `None` if it may.
         barred: Option<VotingBar>,
     },
+    /// A node no longer has what it acknowledged to this leader: it runs on an older copy of its disk and must not
+    /// count. Reported with each of its answers until [`Input::PeerStanding`](crate::Input::PeerStanding) takes it out.
+    AcknowledgedLost {
+        /// The node.
+        node: NodeId,
+    },
     /// This node's wall clock now differs from log time by more than the bound, or was set while it did, or agrees
     /// again. Log time does not follow the wall clock.
     ClockDiffers {

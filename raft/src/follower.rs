@@ -68,9 +68,10 @@ impl Raft {
         self.commit_up_to(message.commit_index);
         let pace = self.settle(message);
         let received_index = self.matched.max(self.commit_index);
-        let match_index = self.matched.min(self.log.durable());
-        let (term, round) = (self.state.term, message.round);
-        let response = HeartbeatResponse { term, round, received_index, match_index, pace, disk: self.disk_state() };
+        let durable_index = self.log.durable();
+        let match_index = self.matched.min(durable_index);
+        let (term, round, disk) = (self.state.term, message.round, self.disk_state());
+        let response = HeartbeatResponse { term, round, received_index, match_index, durable_index, pace, disk };
         self.send(from, Message::HeartbeatResponse(response));
     }
 

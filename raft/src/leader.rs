@@ -13,7 +13,7 @@ use crate::log::no_op;
 use crate::message::{
     AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse, Message,
 };
-use crate::progress::{Progress, SendState};
+use crate::progress::{LossProbe, Progress, SendState};
 use crate::quiet::Quiet;
 use crate::quorum::reached_by_quorum;
 use crate::state::RoleState;
@@ -204,7 +204,10 @@ impl Raft {
         progress.heard_at = now;
         progress.disk = message.disk;
         progress.round_answered = progress.round_answered.max(message.round);
-        let probe = progress.loss_probe.take_if(|(round, _)| message.round >= *round);
+        let probe = progress.loss_probe.take_if(|probe| message.round >= probe.round);
+        if progress.counts() && probe.is_some_and(|probe| message.durable_index < probe.match_index) {
+            self.outbox.event(LogEvent::AcknowledgedLost { node: from });
+        }
         self.note_match(from, message.match_index)?;
         self.note_loss(from, message, probe);
         self.note_pace(from, message);
@@ -233,10 +236,12 @@ impl Raft {
 
     /// Sends again what got lost: the round of heartbeats in `probe` was sent behind it, and its answer does not know
     /// it.
-    fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<(u64, LogIndex)>) {
+    fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<LossProbe>) {
         let (now, pause) = (self.now.instant, self.config.settings().heartbeat_interval / 2);
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let (Some((_, next_index)), Some(progress)) = (probe, leader.progress.get_mut(&from)) else { return };
+        let (Some(LossProbe { next_index, .. }), Some(progress)) = (probe, leader.progress.get_mut(&from)) else {
+            return;
+        };
         match &mut progress.pace {
             // It has started anew and does not know how far its log matches, so it commits nothing that it is told of.
             SendState::Replicate if message.received_index < progress.match_index && progress.in_flight.is_empty() => {
@@ -279,7 +284,8 @@ impl Raft {
         for (node, progress) in &mut leader.progress {
             let commit_index = self.commit_index.min(progress.match_index);
             progress.commit_told = commit_index;
-            progress.loss_probe.get_or_insert((round, progress.next_index));
+            let Progress { next_index, match_index, .. } = *progress;
+            progress.loss_probe.get_or_insert(LossProbe { round, next_index, match_index });
             let heartbeat = Heartbeat { term, commit_index, round, pace, log_time };
             self.outbox.send(*node, Message::Heartbeat(heartbeat));
         }

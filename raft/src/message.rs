@@ -200,6 +200,9 @@ pub struct HeartbeatResponse {
     pub received_index: LogIndex,
     /// How much of the leader's log is durable at the follower: an acknowledgement that got lost is made good here.
     pub match_index: LogIndex,
+    /// The follower's newest durable entry, the leader's or not. Below what it acknowledged earlier in the term, it
+    /// runs on an older copy of its disk.
+    pub durable_index: LogIndex,
     /// Whether the follower went quiet.
     pub pace: Pace,
     /// What the follower's disk does: leadership is handed to one whose disk does better than the leader's.

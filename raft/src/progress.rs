@@ -22,8 +22,8 @@ pub(crate) struct Progress {
     pub(crate) commit_told: LogIndex,
     /// The latest round of heartbeats that it answered.
     pub(crate) round_answered: u64,
-    /// A round of heartbeats, and the next entry when it was sent: its answer shows what got lost before.
-    pub(crate) loss_probe: Option<(u64, LogIndex)>,
+    /// The oldest round of heartbeats that the peer has not answered. Its answer shows what got lost before.
+    pub(crate) loss_probe: Option<LossProbe>,
     /// Entries for it are being loaded.
     pub(crate) loading: Option<Ticket>,
     /// When it was asked last where the logs match, or why not: it is asked again at the pace of heartbeats, however
@@ -35,6 +35,16 @@ pub(crate) struct Progress {
     pub(crate) is_quiet: bool,
     /// What its acknowledgements count for.
     pub(crate) standing: Standing,
+}
+
+/// A round of heartbeats, and how far a peer was when it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LossProbe {
+    pub(crate) round: u64,
+    /// The next entry to send.
+    pub(crate) next_index: LogIndex,
+    /// What the peer had acknowledged. Every later answer comes from a disk that has it.
+    pub(crate) match_index: LogIndex,
 }
 
 /// How entries reach a peer.

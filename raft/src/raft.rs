@@ -180,6 +180,13 @@ impl Protocol for Raft {
         View::of(self)
     }
 
+    fn older_copy(event: &LogEvent) -> Option<NodeId> {
+        match event {
+            LogEvent::AcknowledgedLost { node } => Some(*node),
+            _ => None,
+        }
+    }
+
     fn check_invariants(&self) {
         self.check_own_laws();
     }

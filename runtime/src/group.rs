@@ -161,6 +161,12 @@ pub enum GroupOutput {
         /// The answer.
         reply: crate::Reply,
     },
+    /// A peer has less than it acknowledged in this start of the node: it runs on an older copy of its disk. The node
+    /// takes it for a stranger in all groups, and tells it.
+    OlderCopy {
+        /// The peer.
+        peer: NodeId,
+    },
     /// Something an operator may want to see in the log.
     Notice(crate::Notice),
     /// This group stops on this node.

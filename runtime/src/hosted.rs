@@ -215,7 +215,10 @@ impl<P: Hostable> Group for Hosted<P> {
                 Output::Persist { ticket, operations } => return Some(GroupOutput::Persist { ticket, operations }),
                 Output::Load { ticket, range } => return Some(GroupOutput::Load { ticket, range }),
                 Output::Halt { reason } => return Some(GroupOutput::Halt { reason }),
-                Output::Event(event) => self.tell(Told::Event(event)),
+                Output::Event(event) => {
+                    self.outputs.extend(P::older_copy(&event).map(|peer| GroupOutput::OlderCopy { peer }));
+                    self.tell(Told::Event(event));
+                }
                 Output::Request { ticket, request } => self.tell(Told::Request { ticket, request }),
             }
         }

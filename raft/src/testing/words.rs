@@ -136,6 +136,7 @@ pub fn event_words(event: &LogEvent) -> String {
         LogEvent::Installed { snapshot } => format!("the log starts anew behind {}", at(snapshot.index, snapshot.term)),
         LogEvent::Voting { barred: None } => "may vote".to_owned(),
         LogEvent::Voting { barred: Some(bar) } => format!("may not vote: {bar:?}"),
+        LogEvent::AcknowledgedLost { node } => format!("n{node} has lost what it acknowledged"),
         LogEvent::ClockDiffers { wall_ahead_ms: Some(ahead_ms) } => {
             format!("the wall clock is {ahead_ms} ms ahead of log time")
         }

@@ -60,6 +60,7 @@ fn messages() -> Vec<Message> {
             round: 5,
             received_index: LogIndex(13),
             match_index: LogIndex(12),
+            durable_index: LogIndex(14),
             pace: Pace::Quiet,
             disk: DiskState::Low,
         }),

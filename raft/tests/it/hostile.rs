@@ -86,9 +86,10 @@ fn message() -> impl Strategy<Value = Message> {
         (term(), index(), number(), pace.clone(), log_time).prop_map(|(term, commit_index, round, pace, log_time)| {
             Message::Heartbeat(Heartbeat { term, commit_index, round, pace, log_time })
         }),
-        (term(), number(), index(), index(), pace, disk).prop_map(
-            |(term, round, received_index, match_index, pace, disk)| {
-                Message::HeartbeatResponse(HeartbeatResponse { term, round, received_index, match_index, pace, disk })
+        (term(), number(), [(); 3].map(|()| index()), pace, disk).prop_map(
+            |(term, round, [received_index, match_index, durable_index], pace, disk)| {
+                let answer = HeartbeatResponse { term, round, received_index, match_index, durable_index, pace, disk };
+                Message::HeartbeatResponse(answer)
             }
         ),
         (term(), index()).prop_map(|(term, commit_index)| Message::CommitNotice(CommitNotice { term, commit_index })),

@@ -378,6 +378,7 @@ fn one_round_serves_all_reads_that_wait() {
             round,
             received_index,
             match_index,
+            durable_index: match_index,
             pace: Pace::Lively,
             disk: DiskState::Ready,
         })

@@ -88,8 +88,9 @@ fn end_transfer(bench: &mut Bench, answer: LogAnswer) {
             if to == 3 {
                 let (received_index, match_index) = (LogIndex(1), LogIndex::ZERO);
                 let (term, round, pace) = (heartbeat.term, heartbeat.round, heartbeat.pace);
+                let (durable_index, disk) = (LogIndex(1), DiskState::Ready);
                 let response =
-                    HeartbeatResponse { term, round, received_index, match_index, pace, disk: DiskState::Ready };
+                    HeartbeatResponse { term, round, received_index, match_index, durable_index, pace, disk };
                 bench.hear(3, Message::HeartbeatResponse(response));
             }
         }

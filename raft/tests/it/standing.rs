@@ -18,12 +18,18 @@ fn matched(match_index: u64) -> Message {
 }
 
 fn alive(round: u64) -> Message {
+    alive_with(round, 9)
+}
+
+/// An answer to a round of heartbeats of a node whose log is durable up to this entry.
+fn alive_with(round: u64, durable_index: u64) -> Message {
     let (received_index, match_index) = (LogIndex(0), LogIndex(0));
     Message::HeartbeatResponse(HeartbeatResponse {
         term: Term(1),
         round,
         received_index,
         match_index,
+        durable_index: LogIndex(durable_index),
         pace: Pace::Lively,
         disk: DiskState::Ready,
     })
@@ -52,6 +58,37 @@ fn it_is_not_followed() {
     node.input(standing(2, Standing::Member));
     node.hear(2, append(5, (1, 0), 0, &[5]));
     assert_eq!((node.term(), node.last()), (5, 2));
+}
+
+#[test]
+fn who_lost_what_it_acknowledged_is_told_of() {
+    let mut leader = Bench::new(3);
+    leader.lead();
+    let beat = |leader: &mut Bench| {
+        let sent = leader.time_out();
+        let heartbeat = sent.into_iter().find_map(|(to, message)| match message {
+            Message::Heartbeat(heartbeat) if to == 2 => Some(heartbeat),
+            _ => None,
+        });
+        heartbeat.expect("a heartbeat is due").round
+    };
+    let early = beat(&mut leader);
+    leader.hear(2, matched(1));
+    leader.events.clear();
+    let lost = [LogEvent::AcknowledgedLost { node: NodeId(2) }];
+    leader.hear(2, alive_with(early, 0));
+    assert_eq!(leader.events, [], "the answer may be older than the acknowledgement");
+    let late = beat(&mut leader);
+    leader.hear(2, alive_with(late, 1));
+    assert_eq!(leader.events, [], "all is there");
+    let last = beat(&mut leader);
+    leader.hear(2, alive_with(last, 0));
+    assert_eq!(leader.events, lost);
+    leader.events.clear();
+    leader.input(standing(2, Standing::Stranger));
+    let after = beat(&mut leader);
+    leader.hear(2, alive_with(after, 0));
+    assert_eq!(leader.events, [], "a stranger need not have anything");
 }
 
 #[test]

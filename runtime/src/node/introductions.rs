@@ -220,6 +220,18 @@ impl Introductions {
         self.write();
     }
 
+    /// A peer has lost what it acknowledged: it runs on an older copy of its disk. It hears so once that is durable
+    /// here.
+    pub(super) fn note_older(&mut self, peer: NodeId) {
+        let incarnation = self.seen.get(&peer).map(|seen| seen.incarnation);
+        let known = self.roster.peers.get_mut(&peer).filter(|known| Some(known.incarnation) == incarnation);
+        let Some(known) = known.filter(|known| !known.is_older) else { return };
+        known.is_older = true;
+        self.journal.peers.insert(peer);
+        self.unanswered.insert(peer);
+        self.write();
+    }
+
     /// Stream 0 pins the log's oldest segment: write it anew.
     pub(super) fn on_compact_requested(&mut self) {
         self.journal.wants_checkpoint = true;

@@ -170,6 +170,12 @@ impl Roster {
         self.identity
     }
 
+    /// Returns true if a node, this one or a peer, is known to run on an older copy of its disk.
+    #[must_use]
+    pub fn is_older_copy(&self, node: NodeId) -> bool {
+        if node == self.identity.node { self.is_older } else { self.peers.get(&node).is_some_and(|peer| peer.is_older) }
+    }
+
     /// How often the node has been started, this start included.
     #[must_use]
     pub fn start(&self) -> u32 {

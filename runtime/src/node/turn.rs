@@ -66,6 +66,7 @@ impl Node {
             GroupOutput::Snapshot { ticket, operation } => NodeOutput::Snapshot { group, ticket, operation },
             GroupOutput::Job { ticket, job } => NodeOutput::Job { group, ticket, job },
             GroupOutput::Reply { call, reply } => NodeOutput::Reply { group, call, reply },
+            GroupOutput::OlderCopy { peer } => return self.introductions.note_older(peer),
             GroupOutput::Notice(notice) => NodeOutput::Notice { group: Some(group), notice },
             GroupOutput::Halt { .. } => unreachable!("the slot keeps halts to itself"),
         };

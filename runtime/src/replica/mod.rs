@@ -338,6 +338,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 let barred = self.leading.voting_bar(barred);
                 self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred }));
             }
+            LogEvent::AcknowledgedLost { node } => self.outputs.push_back(GroupOutput::OlderCopy { peer: node }),
             LogEvent::ClockDiffers { wall_ahead_ms } => {
                 self.clock_differs = wall_ahead_ms;
                 self.outputs.push_back(GroupOutput::Notice(Notice::ClockDiffers { wall_ahead_ms }));

@@ -410,6 +410,7 @@ impl Cluster {
                 GroupOutput::Reply { call, reply } => {
                     assert!(machine.replies.insert(call, reply).is_none(), "a call is answered once");
                 }
+                GroupOutput::OlderCopy { peer } => panic!("node {peer} has lost nothing"),
                 GroupOutput::Notice(notice) => machine.notices.push(notice),
                 GroupOutput::Halt { reason } => machine.halted = Some(reason),
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, ReplicatedLog, VotingBar};
+use quorate_protocol::{GroupId, NodeId, ReplicatedLog, VotingBar};
 use quorate_raft::Settings;
 use quorate_runtime::Notice;
 
@@ -125,6 +125,30 @@ fn a_backup_put_back_after_a_restart_counts_for_nothing() {
     world.kill(other);
     world.run(LONG);
     assert_eq!(world.leader(GROUP), None);
+}
+
+/// The copy is of the start that the peers know, so the start alone says nothing: what the leader knows to be
+/// acknowledged does.
+#[test]
+fn a_copy_of_the_newest_start_counts_for_nothing_once_its_leader_misses_what_it_acknowledged() {
+    let mut world = settled();
+    let leader = world.leader(GROUP).expect("it leads");
+    let copied = NODES.into_iter().find(|id| *id != leader).expect("three");
+    let backup = world.backup(copied);
+    world.propose(GROUP, b"acknowledged since the backup");
+    world.run(Duration::from_secs(1));
+    world.kill(copied);
+    world.restore(copied, backup);
+    world.restart(copied);
+    world.run(Duration::from_secs(5));
+    assert_eq!(bar(&world, copied), Some(VotingBar::OlderCopy));
+    assert!(world.notices.contains(&(leader, Notice::PeerOlder { peer: NodeId(copied) })));
+    assert_eq!(world.leader(GROUP), Some(leader), "two are a quorum");
+    assert_eq!(world.commit_index(copied, GROUP), world.commit_index(leader, GROUP), "it learns");
+    let other = NODES.into_iter().find(|id| *id != copied && *id != leader).expect("three");
+    world.kill(other);
+    world.run(LONG);
+    assert_eq!(world.leader(GROUP), None, "the copy does not make up for a lost node");
 }
 
 #[test]

@@ -78,9 +78,9 @@ fn acknowledged_by_a_stranger(is_followed_by_the_known_one: bool) {
     let acknowledgement = Message::AppendResponse(AppendResponse { term: before.term, outcome });
     let mut messages = vec![(from(Incarnation(999)), acknowledgement)];
     if is_followed_by_the_known_one {
-        let (received_index, match_index) = (LogIndex(0), LogIndex(0));
+        let (received_index, match_index, durable_index) = (LogIndex(0), LogIndex(0), index);
         let (term, pace, disk) = (before.term, Pace::Lively, DiskState::Ready);
-        let alive = HeartbeatResponse { term, round: 0, received_index, match_index, pace, disk };
+        let alive = HeartbeatResponse { term, round: 0, received_index, match_index, durable_index, pace, disk };
         messages.push((from(known), Message::HeartbeatResponse(alive)));
     }
     world.hand_in(leader, messages);

@@ -69,6 +69,10 @@ where
                 let detail = format!("node {node} applied entry {index} of an earlier log time than the one before it");
                 return Err(Violation { law: "log time never goes back", detail });
             }
+            if let Some(other) = nodes.iter().find(|other| !other.is_lost && machine.accused.contains(&other.node)) {
+                let detail = format!("node {node} reports that node {} lost what it acknowledged", other.node);
+                return Err(Violation { law: "nobody is taken for an older copy without reason", detail });
+            }
             let index = machine.applied.0;
             if self.applied.insert(node, index) != Some(index) {
                 let digest = machine.registers.digest();

@@ -10,7 +10,7 @@ mod stream;
 pub use laws::{CoreLaws, VoteOf};
 pub use stream::Stream;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::hash::Hash;
 
@@ -128,6 +128,8 @@ pub struct CoreMachine<P: ReplicatedLog> {
     log_time: quorate_protocol::LogTime,
     /// Index of the first applied entry whose log time was below that of the entry before it.
     log_time_fell_at: Option<LogIndex>,
+    /// Nodes that the core reported to have lost what they acknowledged.
+    accused: BTreeSet<NodeId>,
     next_number: u64,
     /// Proposals that the core has not answered yet.
     proposed: BTreeMap<u64, (u64, Request)>,
@@ -391,6 +393,7 @@ where
             applied: (LogIndex::ZERO, Term(0)),
             log_time: quorate_protocol::LogTime(0),
             log_time_fell_at: None,
+            accused: BTreeSet::new(),
             next_number: 0,
             proposed: BTreeMap::new(),
             appended: BTreeMap::new(),

@@ -117,6 +117,9 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             LogEvent::ClockDiffers { .. } => {
                 self.outputs.push_back(MachineOutput::Sometimes(CLOCK_NOT_FOLLOWED));
             }
+            LogEvent::AcknowledgedLost { node } => {
+                self.accused.insert(*node);
+            }
             LogEvent::Voting { .. } => {}
         }
     }

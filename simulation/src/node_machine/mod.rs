@@ -332,7 +332,15 @@ impl<A: Application> Machine for NodeMachine<A> {
 /// # Errors
 /// When a law is broken.
 pub fn check_nodes<A: Application>(nodes: &[NodeView<'_, NodeMachine<A>>]) -> Result<(), Violation> {
-    nodes.iter().filter_map(|view| view.machine).try_for_each(NodeMachine::check)
+    for (node, machine) in nodes.iter().filter_map(|view| Some((view.node, view.machine?))) {
+        machine.check()?;
+        let roster = machine.node.roster();
+        if let Some(other) = nodes.iter().find(|other| !other.is_lost && roster.is_older_copy(other.node)) {
+            let detail = format!("node {node} takes node {} for an older copy", other.node);
+            return Err(Violation { law: "nobody is taken for an older copy without reason", detail });
+        }
+    }
+    Ok(())
 }
 
 /// Sizes of a log in which segments are begun, freed and moved very often.

@@ -269,9 +269,10 @@ impl Subject for RaftOfThree {
                 if answer.outcome == AppendOutcome::Stale =>
             {
                 let (term, none) = (core.status().term, LogIndex::ZERO);
-                let (received_index, match_index) = (none, none);
+                let (received_index, match_index, durable_index) = (none, none, none);
                 let (pace, disk) = (Pace::Lively, DiskState::Ready);
-                let answer = HeartbeatResponse { term, round: 1, received_index, match_index, pace, disk };
+                let answer =
+                    HeartbeatResponse { term, round: 1, received_index, match_index, durable_index, pace, disk };
                 Input::Message { from, message: Message::HeartbeatResponse(answer) }
             }
             (Some(Bug::IgnoresCandidatesLog), Input::Message { from, message: Message::RequestVote(request) }) => {
