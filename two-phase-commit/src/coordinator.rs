@@ -16,7 +16,6 @@ use bytes::Bytes;
 use quorate_protocol::{Instant, NodeId, StorageLevel};
 
 use crate::codec::Record;
-use crate::config::OnePhase;
 use crate::error::Ignored;
 use crate::message::{Acknowledgement, CommitOnePhase, Decide, Message, Prepare};
 use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
@@ -79,8 +78,8 @@ impl TwoPhaseCommit {
             return Err(RefuseReason::LogBehind);
         }
         let until = self.now.instant.after(settings.vote_timeout);
-        let is_delegated = branches.len() == 1 && settings.one_phase == OnePhase::Shortcut;
-        if is_delegated {
+        let only = branches.first_key_value().filter(|_| branches.len() == 1);
+        if only.is_some_and(|(participant, payload)| self.may_delegate(*participant, payload.len())) {
             let (participant, payload) = branches.into_iter().next().expect("one");
             let key = self.new_key();
             let record = Record::Delegated { number, participant, payload: payload.clone() };
@@ -247,6 +246,7 @@ impl TwoPhaseCommit {
             return Err(Ignored::NotParticipant);
         }
         let transaction = self.id_of(number);
+        self.note_late(participant, false);
         match decision {
             Decision::Commit => {
                 self.outbox.event(Event::Ended { transaction, outcome: Outcome::Committed });
@@ -328,7 +328,7 @@ impl TwoPhaseCommit {
     /// Aborts a transaction. Only participants that may have prepared are told, so that they need not ask.
     pub(crate) fn abort_transaction(&mut self, number: TransactionNumber, why: AbortReason, told: &BTreeSet<NodeId>) {
         let Some(it) = self.coordinated.remove(&number) else { return };
-        self.coordinated_bytes -= it.stage.payload_bytes();
+        self.release(&it.stage);
         self.timers.cancel(Timer::Coordinated(number));
         let (stamp, transaction) = (self.stamp(), self.id_of(number));
         for node in told {
@@ -355,10 +355,10 @@ impl TwoPhaseCommit {
     /// Moves a transaction to the next stage.
     fn enter(&mut self, number: TransactionNumber, stage: Stage) {
         self.timers.cancel(Timer::Coordinated(number));
-        let now = self.now.instant;
-        let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
-        self.coordinated_bytes = self.coordinated_bytes - it.stage.payload_bytes() + stage.payload_bytes();
-        *it = Coordinated { stage, since: now, attempt: 0, is_reported: false };
+        self.hold(&stage);
+        let it = Coordinated { stage, since: self.now.instant, attempt: 0, is_reported: false };
+        let before = self.coordinated.insert(number, it).expect("looked up by the caller");
+        self.release(&before.stage);
     }
 
     /// Asks the participants that have not voted, and sets a timer that ends before the time is up.
@@ -385,7 +385,7 @@ impl TwoPhaseCommit {
         let writers: BTreeSet<NodeId> = yes.map(|(node, _)| *node).collect();
         if writers.is_empty() {
             let it = self.coordinated.remove(&number).expect("just seen");
-            self.coordinated_bytes -= it.stage.payload_bytes();
+            self.release(&it.stage);
             self.timers.cancel(Timer::Coordinated(number));
             let transaction = self.id_of(number);
             self.outbox.event(Event::Ended { transaction, outcome: Outcome::ReadOnly });
@@ -426,9 +426,13 @@ impl TwoPhaseCommit {
         let report_after = self.config.settings().report_after;
         let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
         let age = now.since(it.since);
-        if age >= report_after && !it.is_reported {
+        if let Stage::Delegated { participant, .. } = it.stage
+            && age >= report_after
+            && !it.is_reported
+        {
             it.is_reported = true;
             self.outbox.event(Event::InDoubt { transaction, age });
+            self.note_late(participant, true);
         }
     }
 
@@ -477,6 +481,14 @@ impl Stage {
             Self::Voting(voting) => voting.payloads.values().map(Bytes::len).sum(),
             Self::Delegating { payload, .. } | Self::Delegated { payload, .. } => payload.len(),
             _ => 0,
+        }
+    }
+
+    /// The participant that the decision is left to.
+    pub(crate) fn delegate(&self) -> Option<NodeId> {
+        match self {
+            Self::Delegating { participant, .. } | Self::Delegated { participant, .. } => Some(*participant),
+            _ => None,
         }
     }
 

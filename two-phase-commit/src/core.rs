@@ -12,7 +12,7 @@ use crate::collection::Taken;
 use crate::error::Ignored;
 use crate::journal::Journal;
 use crate::message::{Message, Stamp};
-use crate::state::{Branch, Coordinated, DurableState, Holdings, Known, Remembered, Tombstone};
+use crate::state::{Branch, Coordinated, Delegations, DurableState, Holdings, Known, Remembered, Tombstone};
 use crate::timers::{Timer, Timers};
 use crate::view::View;
 use crate::{Answer, Command, Config, Event, RefuseReason, Request, TransactionId, TransactionNumber, Unready};
@@ -38,6 +38,8 @@ pub struct TwoPhaseCommit {
     pub(crate) coordinated: BTreeMap<TransactionNumber, Coordinated>,
     /// Bytes of payloads in `coordinated`.
     pub(crate) coordinated_bytes: usize,
+    /// The decisions in `coordinated` that are left to each participant. Participants without any are left out.
+    pub(crate) delegations: BTreeMap<NodeId, Delegations>,
     /// Committed and finished transactions: the newest `outcomes_max` of them.
     pub(crate) remembered: BTreeMap<TransactionNumber, Remembered>,
     /// Branches at this node that are not settled. None of them has a tombstone.
@@ -94,6 +96,7 @@ impl Protocol for TwoPhaseCommit {
             next_sequence: 1,
             coordinated: BTreeMap::new(),
             coordinated_bytes: 0,
+            delegations: BTreeMap::new(),
             remembered: BTreeMap::new(),
             branches: BTreeMap::new(),
             branch_bytes: 0,

@@ -28,6 +28,13 @@ impl TwoPhaseCommit {
     fn check_coordinated(&self) {
         let bytes: usize = self.coordinated.values().map(|it| it.stage.payload_bytes()).sum();
         assert!(bytes == self.coordinated_bytes, "payloads at the coordinator are counted");
+        let mut left: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
+        for (participant, stage) in self.coordinated.values().filter_map(|it| Some((it.stage.delegate()?, &it.stage))) {
+            let (count, bytes) = left.entry(participant).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + stage.payload_bytes());
+        }
+        let counted = self.delegations.iter().map(|(node, left)| (*node, (left.count, left.payload_bytes)));
+        assert!(counted.eq(left), "decisions that are left to participants are counted");
         for (number, it) in &self.coordinated {
             assert!(*number < self.next_number(), "only what was begun is coordinated");
             assert!(!self.remembered.contains_key(number), "what is finished is not under way");

@@ -5,6 +5,7 @@ mod collection;
 mod config;
 mod coordinator;
 mod core;
+mod delegation;
 mod error;
 mod event;
 mod invariants;

@@ -102,7 +102,7 @@ impl TwoPhaseCommit {
         if number.epoch > self.state.epoch {
             return Err(RecoverError::Inconsistent("a decision is of a later epoch than the state record"));
         }
-        self.coordinated_bytes += stage.payload_bytes();
+        self.hold(&stage);
         let it = Coordinated { stage, since: self.now.instant, attempt: 0, is_reported: false };
         if self.coordinated.insert(number, it).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
     }

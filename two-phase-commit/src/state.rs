@@ -100,6 +100,15 @@ pub(crate) struct Voting {
     pub(crate) unready: BTreeMap<NodeId, Unready>,
 }
 
+/// The decisions that are left to a participant and not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Delegations {
+    pub(crate) count: usize,
+    pub(crate) payload_bytes: usize,
+    /// One of them was reported as in doubt, and the participant has answered none since.
+    pub(crate) is_late: bool,
+}
+
 /// A committed and finished transaction that is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Remembered {

@@ -39,7 +39,7 @@ impl Writer<'_> {
         let core = self.core;
         self.put(&(core.config.node(), &core.state, core.next_sequence, self.ticket(core.epoch_ticket)));
         self.put(&(&core.standings, core.storage, &core.halted, &core.recovering, &core.unheard));
-        self.put(&(&core.known, core.unready));
+        self.put(&(&core.known, core.unready, &core.delegations));
         for (number, it) in &core.coordinated {
             let until = it.stage.until().map(|at| self.time(at));
             self.put(&(number, until, self.report(it.since, it.is_reported)));

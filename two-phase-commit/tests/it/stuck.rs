@@ -461,3 +461,35 @@ fn a_participant_that_is_dead_for_good_costs_only_its_own_transactions() {
     }
     cluster.quiesce();
 }
+
+/// A dead node is the only participant of one transaction after another, and of many at once. Its coordinator does not
+/// know how those end whose decision was left to it, and goes on to serve others.
+#[test]
+fn an_only_participant_that_is_dead_does_not_use_up_its_coordinator() {
+    let settings = Settings { transactions_max: 16, ..Settings::default() };
+    let report_after = settings.report_after;
+    for first_burst in [1, 12] {
+        let mut cluster = Builder::new(4, 1).settings(settings.clone()).start();
+        cluster.crash(3);
+        for number in 0..40 {
+            for key in 0..if number == 0 { first_burst } else { 2 } {
+                cluster.transact(1, &[(3, Work::Write(key))]);
+            }
+            cluster.run(report_after);
+            let other = cluster.transact(1, &[(2, Work::Write(number)), (4, Work::Write(number))]);
+            cluster.run(Duration::from_secs(1));
+            assert_eq!(cluster.node(1).outcome(other), Some(Outcome::Committed), "beside {number}");
+        }
+        assert!(cluster.node(1).core().status().coordinated <= 8, "{:?}", cluster.node(1).core().status());
+        let told = |event: &&Event| matches!(event, Event::InDoubt { .. });
+        assert!(cluster.node(1).events.iter().filter(told).count() > 0);
+        let last = cluster.transact(1, &[(3, Work::Write(250))]);
+        cluster.run(Duration::from_secs(3));
+        let timed_out = Outcome::Aborted(AbortReason::TimedOut);
+        assert_eq!(cluster.node(1).outcome(last), Some(timed_out), "it is asked for its vote, which has a time");
+        cluster.quiesce();
+        let alone = cluster.transact(1, &[(3, Work::Write(251))]);
+        cluster.run(Duration::from_secs(1));
+        assert_eq!(cluster.node(1).outcome(alone), Some(Outcome::Committed));
+    }
+}
