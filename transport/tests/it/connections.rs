@@ -3,10 +3,10 @@
 use bytes::BytesMut;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
-use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, put_head};
+use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, VERSION_MAX, put_head};
 use quorate_transport::{ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, SendError, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::raw::{Node, answer, bytes_of, closed, frame, hello, identity, settings, shake, until};
 
@@ -162,6 +162,30 @@ async fn a_full_bulk_lane_does_not_delay_the_control_lane() {
     let mut buffer = Vec::new();
     while !contains(&buffer, &frame(5, 1)) {
         control.read_buf(&mut buffer).await.expect("it is open");
+    }
+    assert!(!contains(&buffer, &chunk), "nothing of the other lane comes before it");
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_holds_up_no_other() {
+    let mut node = Node::start(settings()).await;
+    let mut silent = node.accept(Lane::Control).await;
+    silent.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    until(|| node.transport.send(NodeId(2), frame(1, 60_000)) == Err(SendError::QueueFull(NodeId(2)))).await;
+
+    let other = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = other.local_addr().expect("it is bound").to_string();
+    let _listens = std::mem::replace(&mut node.peer, other);
+    node.transport.set_peer(Peer::new(NodeId(3), address)).expect("a right peer");
+    let mut taking = node.accept(Lane::Control).await;
+    let answer = Answer::Accepted { version: VERSION_MAX, from: identity(3), start: 0, frame_bytes_max: 1 << 20 };
+    taking.write_all(&answer.encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { peer } if peer.node == NodeId(3)) {}
+    node.transport.send(NodeId(3), frame(3, 1)).expect("nothing waits for this peer");
+    let mut buffer = Vec::new();
+    while !contains(&buffer, &frame(3, 1)) {
+        taking.read_buf(&mut buffer).await.expect("it is open");
     }
 }
 
