@@ -183,7 +183,8 @@ impl<A: Application> NodeDisk<A> {
     }
 
     /// Flips a bit of something durable, but not in the last batch that the log acknowledged: there the log cannot tell
-    /// rot from a torn tail, because no later batch proves that it was complete.
+    /// rot from a torn tail, because no later batch proves that it was complete. Only bytes that are not zero are hit:
+    /// most bytes of a log are padding, whose rot changes nothing.
     fn rot(&self, random: &mut Random) -> bool {
         let paths = self.files.paths();
         let newest = paths.iter().rfind(|path| path.to_string_lossy().contains("segment-")).cloned();
@@ -191,11 +192,10 @@ impl<A: Application> NodeDisk<A> {
         let content = self.files.durable_content(path).unwrap_or_default();
         let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         let end = if Some(path) == newest.as_ref() { used.saturating_sub(UNPROVEN_BYTES) } else { used };
-        if end == 0 {
-            return false;
-        }
+        let places: Vec<u64> = (0..end).zip(content).filter(|(_, byte)| *byte != 0).map(|(place, _)| place).collect();
         let bit = u8::try_from(random.between(0, 8)).expect("small");
-        self.files.rot(path, random.between(0, end), bit);
+        let Some(place) = pick(random, &places) else { return false };
+        self.files.rot(path, *place, bit);
         true
     }
 }
