@@ -31,6 +31,9 @@ pub enum Aim {
     /// Show that the cluster serves during a fault that a majority survives, one for each seed: a partial partition, or
     /// one node that is paused or whose disk stalls or is full.
     Progress,
+    /// That the cluster goes on beside one node that stops early and does not start again before all is healed. The
+    /// network may lose, repeat and delay a few messages meanwhile.
+    BesideTheDead,
 }
 
 impl Default for Generator {
@@ -67,6 +70,7 @@ impl Generator {
         match self.aim {
             Aim::Safety => self.add_faults(&mut random, &mut schedule),
             Aim::Progress => patterns::steady_fault(&mut random, &self.switched_on(), &mut schedule),
+            Aim::BesideTheDead => patterns::dead_for_good(&mut random, &self.switched_on(), &mut schedule),
         }
         schedule.faults.sort_by_key(|fault| fault.at_us);
         schedule
@@ -78,6 +82,7 @@ impl Generator {
         let can_be = |kind: &FaultKind| match self.aim {
             Aim::Safety => self.budget == Budget::Exceeded || *kind != FaultKind::OldCopy,
             Aim::Progress => patterns::OF_A_MINORITY.contains(kind),
+            Aim::BesideTheDead => patterns::OF_THE_DEAD.contains(kind),
         };
         self.kinds.iter().copied().filter(can_be).collect()
     }

@@ -253,6 +253,42 @@ pub(super) fn steady_fault(random: &mut Random, kinds: &[FaultKind], schedule: &
     schedule.faults.push(Fault { at_us, for_us, demands_progress: true, what });
 }
 
+/// One node stops, at any point of its work, and stays down to the end. Meanwhile a few messages may be lost, come
+/// twice or be late.
+pub(super) fn dead_for_good(random: &mut Random, kinds: &[FaultKind], schedule: &mut Schedule) {
+    let node = Who::Node(random.between(1, schedule.nodes + 1));
+    let point = CrashPoint::ALL[pick(random, CrashPoint::ALL.len())];
+    let (at_us, for_us) = (random.between(1_000_000, 3_000_000), schedule.faults_us);
+    let what = What::Crash { node, point, loss: any_loss(random) };
+    if !kinds.contains(&what.kind()) {
+        return;
+    }
+    schedule.faults_us += at_us;
+    schedule.faults.push(Fault { at_us, for_us, demands_progress: true, what });
+    let noise = [
+        What::Lose { percent: random.between(1, 5) },
+        What::Duplicate { percent: random.between(1, 20) },
+        What::Delay { up_to_us: random.between(1_000, 30_000) },
+    ];
+    for what in noise.into_iter().filter(|what| kinds.contains(&what.kind())) {
+        if random.between(0, 2) == 0 {
+            schedule.faults.push(Fault { at_us: 0, for_us: schedule.faults_us, demands_progress: false, what });
+        }
+    }
+}
+
+/// The ways in which a node stops, and faults that networks have at any time.
+pub(super) const OF_THE_DEAD: [FaultKind; 8] = [
+    FaultKind::Crash,
+    FaultKind::LostWrites,
+    FaultKind::TornWrites,
+    FaultKind::GarbageSectors,
+    FaultKind::LostNames,
+    FaultKind::Lose,
+    FaultKind::Duplicate,
+    FaultKind::Delay,
+];
+
 /// Under each of these, some node can communicate with a majority in both directions, and a majority has working disks.
 pub(super) const OF_A_MINORITY: [FaultKind; 10] = [
     FaultKind::Isolate,

@@ -1,5 +1,7 @@
 //! The public surface under test.
 
+#[path = "../../../examples/src/bin/simulate/beside.rs"]
+mod beside;
 #[path = "../../../examples/src/bin/simulate/decisions.rs"]
 mod decisions;
 mod endings;

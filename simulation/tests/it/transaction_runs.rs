@@ -1,7 +1,7 @@
 //! The shipped node with two-phase commit under every fault.
 
 use quorate_simulation::campaign::Campaign;
-use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
+use quorate_simulation::schedule::{Aim, FaultKind, Generator, Schedule};
 use quorate_simulation::world::{Machine as _, Outcome, Recording};
 
 use crate::transactions::{Machine, generator, run_schedule};
@@ -22,6 +22,17 @@ fn transactions_keep_their_laws_under_every_fault() {
     let missed: Vec<_> = Machine::EXPECTED.iter().filter(|what| !summary.sometimes.contains_key(**what)).collect();
     assert!(seeds < 100 || missed.is_empty(), "never: {missed:?}");
     assert!(summary.acknowledged_median > 100, "{} calls were acknowledged", summary.acknowledged_median);
+}
+
+/// What a node that is dead leaves behind, as a participant and as a coordinator, is in nobody's way.
+#[test]
+fn transactions_go_on_beside_a_node_that_is_dead() {
+    let generator = Generator { aim: Aim::BesideTheDead, ..generator() };
+    let campaign = Campaign { generator, seeds: 0..6, threads: 2, is_run_twice: false, failures_max: 5 };
+    let summary = campaign.run(run_nothing_recorded, || {});
+    println!("{summary}");
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+    assert!(summary.sometimes.contains_key("a commit was not acknowledged for long"), "{:?}", summary.sometimes);
 }
 
 /// The participant that was left the decision aborted, crashed before that was durable, and committed when it was asked

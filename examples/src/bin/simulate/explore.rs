@@ -32,6 +32,9 @@ pub(crate) struct Explore {
     /// Demand that the cluster serves while one fault lasts that a majority outlives, instead of when all is healed
     #[arg(long)]
     progress: bool,
+    /// Demand that the cluster goes on while one node is dead from early on to the end, instead of when all is healed
+    #[arg(long, conflicts_with = "progress")]
+    beside_dead: bool,
     /// Destroy more than the protocol can bear: laws will be broken
     #[arg(long)]
     exceed_budget: bool,
@@ -84,6 +87,9 @@ impl Explore {
         if self.progress {
             generator.aim = Aim::Progress;
         }
+        if self.beside_dead {
+            generator.aim = Aim::BesideTheDead;
+        }
         if self.exceed_budget {
             generator.budget = Budget::Exceeded;
         }
@@ -123,7 +129,8 @@ impl Explore {
 
     /// Says what was never reached, and what a campaign of this length had to meet and did not.
     fn told_what_is_lacking(&self, protocol: &Protocol, campaign: &Campaign, summary: &Summary) -> bool {
-        let is_whole = !(self.progress || self.exceed_budget || self.first) && self.faults.is_empty();
+        let has_aim = self.progress || self.beside_dead;
+        let is_whole = !(has_aim || self.exceed_budget || self.first) && self.faults.is_empty();
         if !is_whole || !summary.failures.is_empty() {
             return false;
         }

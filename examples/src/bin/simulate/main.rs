@@ -1,6 +1,8 @@
 //! `simulate`: protocols under faults, from seeds, and what clients saw of them.
 
-// The simulator's own tests run `decisions` and `transactions` too; they stand here so that this package is whole.
+// The simulator's own tests run `beside`, `decisions` and `transactions` too; they stand here so that this package is
+// whole.
+mod beside;
 mod check;
 mod decisions;
 mod diagnosis;

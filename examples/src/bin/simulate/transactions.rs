@@ -17,6 +17,8 @@ use quorate_two_phase_commit::{
     Request, RequestKind, Settings, TransactionId, TwoPhaseCommit,
 };
 
+use crate::beside::Beside;
+
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Host<Vault>>;
 
@@ -37,7 +39,7 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
     let mut setup = NodeSetup::<Host<Vault>>::hosted(schedule, guest);
     setup.application.lost_percent = 2;
     let told = Rc::new(RefCell::new(BTreeMap::new()));
-    let mut clients = Clients { random, told: Rc::clone(&told), lie: None };
+    let mut clients = Clients { random, told: Rc::clone(&told), lie: None, beside: Beside::of(schedule) };
     let mut laws = HostLaws::new(laws(), Box::new(move |nodes| check_at_end(nodes, &told.borrow())));
     run::<Machine>(&setup, schedule, &mut laws, &mut clients, recording)
 }
@@ -289,6 +291,8 @@ struct Clients {
     told: Rc<RefCell<Committed>>,
     /// What was said of a committed transaction that is not so.
     lie: Option<String>,
+    /// What is seen of the transactions beside a node that is dead.
+    beside: Option<Beside>,
 }
 
 impl Clients {
@@ -317,17 +321,24 @@ impl Clients {
 }
 
 impl Workload<Machine> for Clients {
-    fn call(&mut self, _client: u64, cluster: Cluster, _at_us: u64) -> (NodeId, Call) {
+    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Call) {
         let count = self.told.borrow().len() as u64;
         if count > 0 && self.random.between(0, 8) == 0 {
             let place = usize::try_from(self.random.between(0, count)).expect("small");
             let transaction = *self.told.borrow().keys().nth(place).expect("below the count");
             return (transaction.coordinator, Call::Query(transaction));
         }
-        (NodeId(self.random.between(1, cluster.nodes + 1)), self.transaction(cluster.nodes))
+        let coordinator = NodeId(self.random.between(1, cluster.nodes + 1));
+        if let Some(beside) = &mut self.beside {
+            beside.called(client, coordinator, at_us);
+        }
+        (coordinator, self.transaction(cluster.nodes))
     }
 
-    fn answered(&mut self, _client: u64, what: &Call, answer: &Answer<Told>, _at_us: u64) {
+    fn answered(&mut self, client: u64, what: &Call, answer: &Answer<Told>, at_us: u64) {
+        if let (Call::Transact { branches, .. }, Some(beside)) = (what, &mut self.beside) {
+            beside.answered(client, branches, answer, at_us);
+        }
         match (what, answer) {
             (Call::Transact { branches, .. }, Answer::Done(Told::Committed(transaction))) => {
                 let writes = branches.iter().filter(|(_, job)| matches!(job, Job::Write(_)));
@@ -357,7 +368,7 @@ impl Workload<Machine> for Clients {
     fn judge(&mut self) -> Result<(), Violation> {
         match self.lie.take() {
             Some(detail) => Err(Violation { law: "what is committed stays so", detail }),
-            None => Ok(()),
+            None => self.beside.as_ref().map_or(Ok(()), Beside::judge),
         }
     }
 }
