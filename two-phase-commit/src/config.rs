@@ -85,8 +85,8 @@ pub struct Settings {
 /// Choice whether the decision is left to a participant that is the only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnePhase {
-    /// The only participant decides. It is asked to prepare all the same while it leaves an earlier decision unanswered,
-    /// or while such decisions take up half of `transactions_max` or `payload_bytes_total_max`.
+    /// The only participant decides. It is asked to prepare all the same while it leaves an earlier decision
+    /// unanswered, or while such decisions take up half of `transactions_max` or `payload_bytes_total_max`.
     Shortcut,
     /// A single participant is asked to prepare like several.
     Never,

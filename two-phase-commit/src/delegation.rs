@@ -1,9 +1,10 @@
 //! How many decisions are left to participants at a time.
 //!
-//! A transaction whose decision is left to its only participant cannot be ended by its coordinator. So that a participant
-//! that does not answer cannot use up the coordinator's room, such transactions take at most half of it. To a participant
-//! that has left one unanswered for `report_after`, no further decision is left. In both cases the participant is asked for
-//! its vote, like several would be: then the transaction ends at the latest when the time for votes is over.
+//! A transaction whose decision is left to its only participant cannot be ended by its coordinator. So that a
+//! participant that does not answer cannot use up the coordinator's room, such transactions take at most half of it. To
+//! a participant that has left one unanswered for `report_after`, no further decision is left. In both cases the
+//! participant is asked for its vote, like several would be: then the transaction ends at the latest when the time for
+//! votes is over.
 
 use quorate_protocol::NodeId;
 
