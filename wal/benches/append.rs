@@ -1,7 +1,7 @@
-//! How the log compares with a bare loop of `write` and `fdatasync` on the same disk, measured in turn in one run.
+//! Compares the log with a bare loop of `write` and `fdatasync` on the same disk. Both are measured in turn in one run.
 //!
-//! `cargo bench -p quorate-wal --bench append -- [directory] [seconds a measurement]`. Absolute figures say little:
-//! look at the ratios.
+//! `cargo bench -p quorate-wal --bench append -- [directory] [seconds a measurement]`. Absolute figures mean little;
+//! the ratios matter.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use quorate_wal::disk::RealDisk;
 use quorate_wal::{LogThread, Settings, StreamId, ThreadSettings, Wal};
 
 const ENTRY_BYTES: usize = 256;
-/// Contenders take turns this short, so that a neighbour's load hits all alike.
+/// The contenders take turns, which are short so that the load of other processes affects all alike.
 const SYNCS_A_TURN: u32 = 8;
 /// Writers that wait for each other's syncs need a little longer.
 const THREADS_TURN: Duration = Duration::from_millis(50);
@@ -55,13 +55,13 @@ fn main() -> Result<(), Failure> {
     Ok(thread_many.log.close()?)
 }
 
-/// What was written in how much time.
+/// Amount written, and the time it took.
 #[derive(Default)]
 struct Score {
     entries: u64,
     syncs: u64,
     taken: Duration,
-    /// Time from handing an entry over until it was durable, where it was measured one by one.
+    /// Time from submitting an entry until it was durable, if measured for each entry.
     waits: Vec<Duration>,
 }
 
@@ -129,7 +129,7 @@ impl Raw {
     }
 }
 
-/// The log on the caller's thread. It compacts as it goes, so that segments are recycled as they are in service.
+/// The log on the caller's thread. It compacts regularly, so that segments are recycled as in service.
 struct Inline {
     wal: Wal<RealDisk>,
     entry: Entry,
@@ -168,7 +168,7 @@ impl Inline {
 /// Writers that each wait for their entry before the next, on one log thread.
 struct Threads {
     log: LogThread,
-    /// For each writer what wakes it, and its next index.
+    /// For each writer the channel that wakes it, and its next index.
     writers: Vec<(mpsc::Receiver<()>, u64)>,
     score: Score,
 }
@@ -205,7 +205,7 @@ impl Threads {
     }
 }
 
-/// One writer's turn: how long it waited for each entry.
+/// One writer's turn: the time it waited for each entry.
 fn write_alone(
     log: &LogThread,
     stream: StreamId,

@@ -1,4 +1,4 @@
-//! Puts batches at the head of the log and keeps the index, the segments and the checkpoint in step.
+//! Writes batches at the head of the log, and updates the index, the segments and the checkpoint.
 
 use crate::disk::Disk;
 use crate::error::Refusal;
@@ -54,7 +54,7 @@ impl<D: Disk> Appender<D> {
         self.batch_bytes_max
     }
 
-    /// The counters that others count on.
+    /// The counters, for callers to add to.
     pub(crate) fn counters(&mut self) -> &mut Metrics {
         &mut self.metrics
     }
@@ -64,7 +64,7 @@ impl<D: Disk> Appender<D> {
         self.metrics.rotations
     }
 
-    /// Counters, and what the log holds.
+    /// Counters, and the log's present size.
     pub(crate) fn metrics(&self) -> Metrics {
         let index = self.index.read();
         Metrics {
@@ -75,7 +75,7 @@ impl<D: Disk> Appender<D> {
         }
     }
 
-    /// Makes sure that the batch fits the segment; begins another segment where it does not. Refuses when the disk has
+    /// Makes sure that the batch fits the segment, and begins another segment if it does not. Refuses if the disk has
     /// no room for one.
     pub(crate) fn make_room(&mut self) -> Result<Result<(), Refusal>, Fault> {
         if self.head.has_room(&self.batch) {
@@ -119,11 +119,11 @@ impl<D: Disk> Appender<D> {
         self.write_marker()?;
         self.head.require_sync();
         self.sync()?;
-        // The same proof outside the segment: it may be full, its end may be lost, or an older copy of it put back.
+        // The same proof outside the segment, which may be full, lose its end, or be replaced by an older copy.
         self.roll.write_both_checkpoints(&self.index, &self.head).map_err(Fault::during(CHECKPOINT))
     }
 
-    /// Prepares the next segment a little further, where it is due soon or the log is low on room.
+    /// Prepares the next segment a little further, if it is needed soon or the log is low on room.
     pub(crate) fn prepare_segment(&mut self) -> Result<(), Fault> {
         if self.head.is_half_full() || self.roll.spares().is_low() {
             self.roll.fill(FILL_BYTES).map_err(Fault::during("making a segment"))?;
@@ -131,7 +131,7 @@ impl<D: Disk> Appender<D> {
         Ok(())
     }
 
-    /// Frees the oldest segments as far as they hold no live record.
+    /// Frees the oldest segments, up to the first that holds a live record.
     pub(crate) fn free_segments(&mut self) -> Result<(), Fault> {
         let (oldest, needed) = {
             let index = self.index.read();
@@ -151,8 +151,8 @@ impl<D: Disk> Appender<D> {
         self.roll.free(&freed, &self.index, &self.head).map_err(Fault::during("freeing a segment"))
     }
 
-    /// Goes on in another segment, which is durable with all that is needed to find it before anything is written to
-    /// it. The old one is synced first: no batch in it can be torn, whatever happens.
+    /// Goes on in another segment, which is durable, with everything needed to find it, before a batch is written to
+    /// it. The old one is synced first, so that no batch in it can be torn.
     fn rotate(&mut self, spare: &str) -> Result<(), Fault> {
         self.sync()?;
         let next = self.roll.begin(spare, &self.head).map_err(Fault::during("beginning a segment"))?;
@@ -166,5 +166,5 @@ impl<D: Disk> Appender<D> {
 
 const WRITE: &str = "write to the log";
 const CHECKPOINT: &str = "write of the checkpoint";
-/// Bytes of the next segment that are written at once: few enough not to hold up the next batch.
+/// Bytes of the next segment that are written at once. They are few enough not to hold up the next batch.
 const FILL_BYTES: u64 = 256 * 1024;

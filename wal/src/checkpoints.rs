@@ -1,4 +1,4 @@
-//! Keeps the two copies of the checkpoint.
+//! Maintains the two copies of the checkpoint.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub(crate) struct Checkpoints<D: Disk> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Durable {
     pub(crate) newest_segment: u64,
-    /// The last record, which is durable with all before it.
+    /// The last record. It and all records before it are durable.
     pub(crate) last: Link,
     /// The highest LSN that was ever written.
     pub(crate) seen_lsn: u64,
@@ -29,7 +29,7 @@ impl<D: Disk> Checkpoints<D> {
         Self { files, current }
     }
 
-    /// Takes over the state of the log, all of which must be durable.
+    /// Updates the checkpoint in memory with the state of the log, all of which must be durable.
     pub(crate) fn update(&mut self, index: &Index<D::File>, durable: Durable) {
         self.current.oldest_segment = index.oldest_segment().unwrap_or(durable.newest_segment);
         self.current.newest_segment = durable.newest_segment;
@@ -56,8 +56,8 @@ impl<D: Disk> Checkpoints<D> {
         self.files.write_checkpoint(&self.current)
     }
 
-    /// Writes both copies, one after the other, so that a whole one is there at any moment. A record that lies nowhere
-    /// else must lie in both: one of them may rot.
+    /// Writes both copies, one after the other, so that an intact one exists at any moment. A record that is stored
+    /// nowhere else must be in both, since one of them may rot.
     pub(crate) fn rewrite_both(&mut self) -> io::Result<()> {
         self.rewrite()?;
         self.rewrite()

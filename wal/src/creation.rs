@@ -21,8 +21,8 @@ pub(crate) fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenE
     })
 }
 
-/// Creates the log if it is missing, and says whether it did. The log is made under another name first, so that it is
-/// there whole or not at all.
+/// Creates the log if it is missing, and returns true if it did. The log is created under another name first, so that
+/// it is there whole or not at all.
 pub(crate) fn create_if_missing<D: Disk>(
     disk: &D,
     settings: &Settings,
@@ -40,8 +40,8 @@ pub(crate) fn create_if_missing<D: Disk>(
     match made {
         Ok(()) => Ok(true),
         Err(error) => {
-            // What was made would hold the room that others need. What cannot be removed is removed by the next
-            // attempt.
+            // The unfinished files would hold room that is needed elsewhere. The next attempt removes those that cannot
+            // be removed here.
             for name in disk.list(&unfinished.directory).unwrap_or_default() {
                 let _ = unfinished.remove(&name);
             }
@@ -50,7 +50,7 @@ pub(crate) fn create_if_missing<D: Disk>(
     }
 }
 
-/// Whether the directory of the log is there.
+/// Returns true if the directory of the log exists.
 pub(crate) fn exists<D: Disk>(disk: &D, directory: &Path) -> Result<bool, OpenError> {
     match disk.list(directory) {
         Ok(_) => Ok(true),

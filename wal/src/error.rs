@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of the log.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,53 +9,53 @@ use crate::format::FORMAT_VERSION;
 use crate::settings::SettingsError;
 use crate::stream_id::StreamId;
 
-/// Why a log cannot be opened. Nothing was changed on disk, unless the variant says so.
+/// Reason why a log cannot be opened. Nothing was changed on disk, unless the variant states it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The settings do not fit together.
     #[error("settings of the log: {0}")]
     Settings(#[from] SettingsError),
-    /// Somebody else has the log open.
+    /// Another process has the log open.
     #[error("the log is locked: another process has it open")]
     Locked,
-    /// The disk refused. A recovery that had begun may be half done; it starts again at the next open.
+    /// The disk failed. A recovery that had begun may be half done; the next open starts it again.
     #[error("{path}: {error}")]
     Io {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the disk said.
+        /// The error of the disk.
         #[source]
         error: io::Error,
     },
-    /// The disk has no room for what opening must write. A file that was being made is gone again.
+    /// The disk has no room for what opening must write. The file that was being made was removed.
     #[error("{path}: the disk has no room")]
     DiskFull {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// There is no log, though there was one.
+    /// There is no log, though one was created before.
     #[error("the log `{path}` is missing, though it was made")]
     Missing {
         /// Its directory.
         path: PathBuf,
     },
-    /// The files belong to somebody else.
+    /// The files belong to another identity.
     #[error("{path} belongs to another {field}: {found}, and not {expected}")]
     Foreign {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// `cluster`, `node`, `incarnation` or `segment id`.
         field: &'static str,
-        /// Who opens it.
+        /// The value that the caller expects.
         expected: String,
-        /// Whose it is.
+        /// The value in the file.
         found: String,
     },
     /// Written by a newer version of the format.
     #[error("{path} has format version {version}, this binary reads up to {FORMAT_VERSION}")]
     Newer {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its version.
         version: u32,
@@ -63,7 +63,7 @@ pub enum OpenError {
     /// Needs features that this binary lacks.
     #[error("{path} needs features {bits:#x} that this binary lacks")]
     Features {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The unknown bits.
         bits: u32,
@@ -71,7 +71,7 @@ pub enum OpenError {
     /// A segment's first sector is not what was written.
     #[error("the header of {path} is damaged: {field}")]
     DamagedHeader {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The class of the first field that looks wrong.
         field: &'static str,
@@ -79,113 +79,113 @@ pub enum OpenError {
     /// A record that was durable is not what was written. Restore the node from its peers.
     #[error("the log is corrupt: stream {stream}, position {position}, segment {segment}, offset {offset}: {what}")]
     Corrupt {
-        /// Whose record, as far as its header or its neighbours tell.
+        /// The stream of the record, as far as its header or its neighbours show it.
         stream: StreamId,
-        /// Its position (index or key), as far as its header or its neighbours tell.
+        /// Its position (index or key), as far as its header or its neighbours show it.
         position: u64,
-        /// In which segment.
+        /// Id of the segment.
         segment: u64,
-        /// Where in the segment, in bytes.
+        /// Offset in the segment, in bytes.
         offset: u64,
-        /// How the damage shows.
+        /// The sign of the damage.
         what: &'static str,
     },
     /// A segment is missing.
     #[error("segment {segment} of the log is missing")]
     MissingSegment {
-        /// Which.
+        /// The one in question.
         segment: u64,
     },
-    /// Both copies of the checkpoint are damaged or missing. Term and vote may lie nowhere else.
+    /// Both copies of the checkpoint are damaged or missing. Term and vote may be stored nowhere else.
     #[error("both copies of the log's checkpoint are damaged or missing")]
     CheckpointsLost,
-    /// The checkpoint is older than one that the log knows to have been durable: copies of an earlier time were put in
-    /// its place. They may lack a vote.
+    /// The checkpoint is older than one that was durable according to the log: older copies were put in its place. They
+    /// may lack a vote.
     #[error("the log's checkpoint has generation {found}, and the log knows generation {known}: it is an older copy")]
     CheckpointOutdated {
-        /// That of the newer copy.
+        /// The generation of the newer copy.
         found: u64,
-        /// What both copies had at least.
+        /// The generation that both copies had at least.
         known: u64,
     },
-    /// A file that the log did not make.
+    /// A file that the log did not create.
     #[error("unknown file {path} in the log's directory")]
     UnknownFile {
-        /// Which.
+        /// The one in question.
         path: PathBuf,
     },
 }
 
-/// The log failed and takes no more writes: what was not yet durable may or may not be there after a restart.
+/// The log failed and takes no more writes. Data that was not yet durable may or may not be there after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log failed and must be opened anew: {reason}")]
+#[error("the log failed and must be opened again: {reason}")]
 pub struct Poisoned {
-    /// What failed first.
+    /// The first failure.
     pub reason: String,
 }
 
-/// Why the operations of one submission were refused. Nothing of them was written, and the log goes on.
+/// Reason why the operations of one submission were refused. None of them was written, and the log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Entries do not follow the last one.
-    #[error("an entry for position {found} where {expected} comes next")]
+    #[error("an entry for position {found}, where position {expected} comes next")]
     Gap {
-        /// What comes next.
+        /// The position that comes next.
         expected: u64,
-        /// What was given.
+        /// The given value.
         found: u64,
     },
     /// A term below that of an entry before it.
     #[error("term {found} behind term {last}")]
     TermRegression {
-        /// The term before.
+        /// The term of the last entry.
         last: u64,
-        /// What was given.
+        /// The given value.
         found: u64,
     },
     /// A position that the log does not have.
     #[error("position {position} is outside the log, {base} to {last}")]
     OutOfRange {
-        /// What was given.
+        /// The given value.
         position: u64,
         /// The position before the first entry.
         base: u64,
         /// The last position.
         last: u64,
     },
-    /// The term given is not that of the entry.
+    /// The given term is not that of the entry.
     #[error("position {position} has another term than {found}")]
     TermMismatch {
-        /// Which position.
+        /// The position.
         position: u64,
-        /// What was given.
+        /// The given value.
         found: u64,
     },
-    /// Committed entries would go.
+    /// Committed entries would be removed.
     #[error("position {position} is committed up to {commit_hint} and cannot be truncated")]
     Committed {
-        /// Which position.
+        /// The position.
         position: u64,
         /// The highest commit hint given.
         commit_hint: u64,
     },
-    /// A checkpoint of a journal that was not begun, or is not the newest.
+    /// A checkpoint of a journal that is not under way: it was not begun, was finished, or a later one was finished.
     #[error("checkpoint {id} was not begun")]
     UnknownCheckpoint {
-        /// Which.
+        /// The one in question.
         id: u64,
     },
-    /// More checkpoints under way than anybody needs.
+    /// Too many checkpoints of one journal under way.
     #[error("more than {CHECKPOINTS_PENDING_MAX} checkpoints under way")]
     TooManyCheckpoints,
     /// A state record above its bound.
-    #[error("a state record of {bytes} bytes")]
+    #[error("a state record of {bytes} bytes is too large")]
     StateTooLarge {
         /// Its size.
         bytes: usize,
     },
-    /// More than one batch holds.
+    /// The operations do not fit one batch.
     #[error("operations of {bytes} bytes do not fit one batch")]
     TooLarge {
         /// Their size in a batch.
@@ -200,7 +200,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What a core is told: only the want of room passes, every other refusal would be given again.
+    /// The failure that the core gets. Only lack of room passes; every other refusal would come again.
     #[must_use]
     pub fn failure(&self) -> PersistFailure {
         let reason = match self {
@@ -219,10 +219,10 @@ impl Refusal {
     }
 }
 
-/// Why a submission did not become durable.
+/// Reason why a submission did not become durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// It was refused, alone; the log goes on.
+    /// The submission was refused; the log goes on.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The log failed.
@@ -231,7 +231,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// What a core is told.
+    /// The failure that the core gets.
     #[must_use]
     pub fn failure(&self) -> PersistFailure {
         match self {
@@ -241,5 +241,5 @@ impl WriteError {
     }
 }
 
-/// Checkpoints of one journal that may be under way at once.
+/// Maximum number of checkpoints of one journal under way at once.
 pub(crate) const CHECKPOINTS_PENDING_MAX: usize = 8;

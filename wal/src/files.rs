@@ -1,4 +1,4 @@
-//! The log's directory: names, and what is done to whole files.
+//! The log's directory: file names, and operations on whole files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(crate) struct Files<D: Disk> {
     pub(crate) directory: PathBuf,
 }
 
-/// What a name in the directory stands for.
+/// The kind of a file in the directory, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileName {
     Segment(u64),
@@ -60,7 +60,7 @@ impl<D: Disk> Files<D> {
         self.disk.remove(&self.path(name))
     }
 
-    /// Removes a file, if there is one.
+    /// Removes a file, if it exists.
     pub(crate) fn remove_if_there(&self, name: &str) -> io::Result<()> {
         match self.remove(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -68,7 +68,7 @@ impl<D: Disk> Files<D> {
         }
     }
 
-    /// Writes the copy of the checkpoint that its generation is for, and syncs it.
+    /// Writes and syncs the copy of the checkpoint that belongs to its generation.
     pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let copy = usize::from(!checkpoint.generation.is_multiple_of(2));
         let path = self.path(CHECKPOINTS[copy]);
@@ -80,7 +80,7 @@ impl<D: Disk> Files<D> {
         file.sync_all()
     }
 
-    /// A copy of the checkpoint, read whole; nothing when the file is missing.
+    /// Reads a copy of the checkpoint whole. `None` if the file is missing.
     pub(crate) fn read_checkpoint(&self, copy: usize) -> Result<Option<Vec<u8>>, OpenError> {
         let path = self.path(CHECKPOINTS[copy]);
         let file = match self.disk.open(&path) {
@@ -122,7 +122,7 @@ pub(crate) fn io_error(path: &Path, error: io::Error) -> OpenError {
     if is_full(&error) { OpenError::DiskFull { path } } else { OpenError::Io { path, error } }
 }
 
-/// Whether the disk refused for want of room.
+/// Returns true if the disk refused for lack of room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -157,12 +157,13 @@ fn parse_number(digits: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok().filter(|number| *number <= NUMBER_MAX / 2)
 }
 
-/// What is under construction bears this; what bears it at open was never finished.
+/// Suffix of a file under construction. A file that has it when the log is opened was never finished.
 pub(crate) const TMP: &str = ".tmp";
 pub(crate) const CHECKPOINTS: [&str; 2] = ["checkpoint-a", "checkpoint-b"];
 const SEGMENT: &str = "segment-";
 const SPARE: &str = "spare-";
 const CUT: &str = "cut-";
 const ZERO_BYTES: usize = 1 << 20;
-/// Room for a million streams of ordinary state; bounds what a damaged directory can make recovery allocate.
+/// Enough for a million streams of ordinary state. Bounds the memory that a damaged directory can make recovery
+/// allocate.
 const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;

@@ -25,9 +25,9 @@ pub(crate) struct Head<F> {
     durable_lsn: u64,
     /// The highest LSN that a batch on disk states to be durable. At most [`Head::durable_lsn`].
     evident_lsn: u64,
-    /// Whether anything was written since the last sync.
+    /// True if anything was written since the last sync.
     is_dirty: bool,
-    /// Whether anything was written since the last sync that counts only once it is durable.
+    /// True if anything was written since the last sync that counts only once it is durable.
     needs_sync: bool,
 }
 
@@ -78,27 +78,27 @@ impl<F: DiskFile> Head<F> {
         Link { lsn: self.written_lsn, chain: self.chain }
     }
 
-    /// Whether anything was written since the last sync.
+    /// True if anything was written since the last sync.
     pub(crate) fn is_dirty(&self) -> bool {
         self.is_dirty
     }
 
-    /// Whether anything was written since the last sync that counts only once it is durable.
+    /// True if anything was written since the last sync that counts only once it is durable.
     pub(crate) fn needs_sync(&self) -> bool {
         self.needs_sync
     }
 
-    /// Whether more than half of the segment is written.
+    /// Returns true if more than half of the segment is written.
     pub(crate) fn is_half_full(&self) -> bool {
         self.offset * 2 > self.bytes
     }
 
-    /// Whether the batch fits the segment.
+    /// Returns true if the batch fits the segment.
     pub(crate) fn has_room(&self, batch: &BatchBuilder) -> bool {
         self.offset + batch.bytes_max() <= self.bytes
     }
 
-    /// Seals a batch that fits the segment, and writes it. Says where.
+    /// Seals a batch that fits the segment, and writes it. Returns its place.
     pub(crate) fn write(&mut self, batch: &mut BatchBuilder, checkpoint: u64, needs_sync: bool) -> io::Result<Written> {
         let offset = self.offset;
         let last = batch.seal(self.segment, offset, self.next_lsn, self.chain, self.witness(checkpoint));
@@ -113,8 +113,8 @@ impl<F: DiskFile> Head<F> {
         Ok(Written { offset, last })
     }
 
-    /// Writes a marker where the next batch will stand, if there is room and proof to leave. The next batch is written
-    /// over it, and bears the same proof.
+    /// Writes a marker at the place of the next batch, if there is room and no batch on disk has this proof. The next
+    /// batch is written over it, and carries the same proof.
     pub(crate) fn write_marker(&mut self, batch: &mut BatchBuilder, checkpoint: u64) -> io::Result<()> {
         batch.start();
         if !self.has_room(batch) || self.evident_lsn >= self.durable_lsn {
@@ -125,7 +125,7 @@ impl<F: DiskFile> Head<F> {
         self.file.write_at(self.offset, batch.bytes())
     }
 
-    /// Makes everything written durable. Says whether that took a sync.
+    /// Makes everything written durable. Returns true if that took a sync.
     pub(crate) fn sync(&mut self) -> io::Result<bool> {
         let is_due = self.is_dirty;
         if is_due {
@@ -137,7 +137,7 @@ impl<F: DiskFile> Head<F> {
         Ok(is_due)
     }
 
-    /// Makes the next sync happen whether or not a batch was written: a marker was.
+    /// Makes the next sync happen even if no batch was written, since a marker was.
     pub(crate) fn require_sync(&mut self) {
         self.is_dirty = true;
     }

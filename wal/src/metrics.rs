@@ -1,6 +1,6 @@
-//! Counters, plain numbers.
+//! Counters as plain numbers.
 
-/// What a log did since it was opened, and what it holds.
+/// Counters since the log was opened, and its present size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// Syncs of the segment being written.
@@ -21,7 +21,7 @@ pub struct Metrics {
     pub relocated: u64,
     /// Bytes of all segment files, spare ones included.
     pub disk_bytes: u64,
-    /// Bytes that live records keep, padding included.
+    /// Bytes that live records take, padding included.
     pub live_bytes: u64,
     /// Segments in use.
     pub segments: u64,

@@ -1,4 +1,4 @@
-//! The first failure of the disk, which is the last thing that the log does.
+//! The first failure of the disk, after which the log does nothing more.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Reads what was written, on any thread.
+//! Reads entries and journal records, on any thread.
 
 use std::ops::Range;
 use std::sync::{Arc, RwLockReadGuard};
@@ -12,8 +12,8 @@ use crate::index::{Index, JournalPlace, Point, SharedIndex};
 use crate::stream_id::StreamId;
 use crate::window::Window;
 
-/// Reads entries and journal records. Clones read the same log; they may outlive it. A load waits for no sync and no
-/// other load.
+/// A reader of entries and journal records. Clones read the same log, and may outlive it. A load waits for no sync and
+/// no other load.
 pub struct Reader<D: Disk> {
     index: SharedIndex<D::File>,
 }
@@ -24,7 +24,7 @@ impl<D: Disk> Clone for Reader<D> {
     }
 }
 
-/// Some of a stream's points, with the files they lead to.
+/// Some of a stream's points, with the files in which they are.
 type Located<F> = Vec<(Point, Arc<F>)>;
 
 impl<D: Disk> Reader<D> {
@@ -32,10 +32,11 @@ impl<D: Disk> Reader<D> {
         Self { index }
     }
 
-    /// Reads what `range` asks for. Every byte is checked against its record's CRC, every time.
+    /// Reads the entries or keys of `range`. Every byte is checked against its record's CRC, every time.
     ///
     /// # Errors
-    /// When nothing of the range is there, the bytes are not those that were written, or the disk refuses.
+    /// When no entry of the range exists, the bytes are not those that were written, or the disk refuses. Keys that do
+    /// not exist are no error.
     pub fn load(&self, stream: StreamId, range: &LoadRange) -> Result<Loaded, LoadFailure> {
         match range {
             LoadRange::Entries { range, bytes_max } => {
@@ -45,7 +46,7 @@ impl<D: Disk> Reader<D> {
         }
     }
 
-    /// Entries from the start of the range on, until `bytes_max` is passed; at least one.
+    /// Entries from the start of the range on, until they have `bytes_max` bytes or more; at least one.
     pub(crate) fn entries(
         &self,
         stream: StreamId,
@@ -75,7 +76,7 @@ impl<D: Disk> Reader<D> {
                 match outcome {
                     Ok(true) => {}
                     Ok(false) => return Ok(loaded),
-                    // The segment may have been freed meanwhile: ask anew where the entry lies.
+                    // The segment may have been freed meanwhile: look the entry up again.
                     Err(LoadFailure::Damaged) if attempts < ATTEMPTS_MAX => {
                         attempts += 1;
                         break;
@@ -122,7 +123,7 @@ impl<D: Disk> Reader<D> {
         outcome
     }
 
-    /// What lies where. The writer may have panicked over it: then nobody knows.
+    /// The index. Fails if the writer panicked while it changed the index.
     fn index(&self) -> Result<RwLockReadGuard<'_, Index<D::File>>, LoadFailure> {
         self.index.try_read().ok_or(LoadFailure::Io)
     }
@@ -138,7 +139,8 @@ impl<D: Disk> Reader<D> {
     }
 }
 
-/// Reads the entries of a point that lie in the range, until `take` has enough. Says whether it wants more.
+/// Reads the entries of a point that are in the range, until `take` returns false. Returns false then, and true if all
+/// were read.
 pub(crate) fn read_point<D: Disk>(
     point: &Point,
     file: &D::File,
@@ -162,7 +164,8 @@ pub(crate) fn read_point<D: Disk>(
             continue;
         }
         let Some((record, _)) = Record::read(start, point.segment, offset) else {
-            // A record of somebody else, or one that is there twice: what is asked for may stand whole behind it.
+            // A damaged record of another stream, or one with a second copy: the requested record may be intact behind
+            // it.
             offset += RECORD_ALIGNMENT_BYTES;
             is_lost = true;
             continue;

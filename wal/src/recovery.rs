@@ -1,4 +1,4 @@
-//! What a stream held when the log was opened, as its core wants it.
+//! Recovers the content of a stream for its core.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::index::SharedIndex;
 use crate::reader::Reader;
 use crate::stream_id::StreamId;
 
-/// Reads what a stream holds: see [`Wal::recover`](crate::Wal::recover).
+/// Reads the content of a stream: see [`Wal::recover`](crate::Wal::recover).
 pub(crate) fn recover<D: Disk>(
     index: &SharedIndex<D::File>,
     reader: &Reader<D>,
@@ -64,12 +64,12 @@ impl<D: Disk> StreamRecovery<'_, D> {
         }))
     }
 
-    /// The newest entries that fit the bound; the newest one of all whether or not it does: a core must know the end of
-    /// its log.
+    /// The newest entries that fit the bound. The newest one of all is included even if it does not fit, since a core
+    /// must know the end of its log.
     fn tail(&self, recovery: &Recovery, bytes_max: usize) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
         let Recovery { base: (base, _), last, .. } = recovery;
-        // What entries take on disk is known without reading them, and more than what they hold: look ever further
-        // back.
+        // The size of entries on disk is known without reading them, and is above their own size. So the search goes
+        // back further in each round.
         let mut disk_bytes = bytes_max as u64;
         loop {
             let first = self.first_within(disk_bytes).unwrap_or(last.0 + 1);
@@ -81,7 +81,8 @@ impl<D: Disk> StreamRecovery<'_, D> {
         }
     }
 
-    /// The newest entries of a range that fit the bound, at least one, and whether there were more.
+    /// The newest entries of a range that fit the bound, at least one, and true if they reach the bound or more were
+    /// left out.
     fn newest(&self, range: Range<u64>, bytes_max: usize) -> Result<(VecDeque<(LogIndex, Entry)>, bool), RecoverError> {
         let (mut tail, mut bytes, mut is_full) = (VecDeque::new(), 0, false);
         let mut next = range.start;
@@ -100,7 +101,7 @@ impl<D: Disk> StreamRecovery<'_, D> {
         Ok((tail, is_full || bytes >= bytes_max))
     }
 
-    /// Where the points begin that together take at least these bytes on disk.
+    /// The first position of the newest points that together take at least these bytes on disk.
     fn first_within(&self, disk_bytes: u64) -> Option<u64> {
         let index = self.index.read();
         let known = index.streams.get(&self.stream.0)?;

@@ -1,4 +1,4 @@
-//! Moves the few records that pin the oldest segment to the head, so that it can be freed.
+//! Moves the few live records of the oldest segment to the head, so that it can be freed.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::reader::{read_journal, read_point};
 use crate::settings::Settings;
 use crate::stream_id::StreamId;
 
-/// Decides when records are moved, and remembers what kept them in place.
+/// Decides when records are moved, and remembers why they were not.
 #[derive(Debug)]
 pub(crate) struct Relocation {
     /// As [`Settings::pinned_bytes_max`].
     pinned_bytes_max: u64,
     /// As [`Settings::rewrite_bytes_max`].
     rewrite_bytes_max: u64,
-    /// Streams that pin the oldest segment with more than is moved.
+    /// Streams that keep the oldest segment in use with more bytes than are moved.
     compaction_wanted: Vec<StreamId>,
-    /// The segments when the streams that pin the oldest one were last looked up.
+    /// The segments at the time when the streams with records in the oldest one were last looked up.
     pins_seen: Option<Span>,
-    /// The segments when a move failed: not tried again before one of them changes.
+    /// The segments at the time when a move failed. It is not tried again before one of them changes.
     moves_blocked: Option<Span>,
 }
 
@@ -39,13 +39,13 @@ struct Span {
 /// The live records of one stream in a segment.
 struct Pin {
     stream: StreamId,
-    /// Bytes that it keeps there.
+    /// Bytes that they take there.
     bytes: u64,
     points: Vec<Point>,
     journal: Vec<(u64, JournalPlace)>,
 }
 
-/// Why records were not moved. But for a fault the log goes on, and keeps the segment.
+/// Reason why records were not moved. Except after a fault the log goes on, and keeps the segment.
 enum Obstacle {
     Fault(Fault),
     /// No room for the copies.
@@ -82,15 +82,15 @@ impl Relocation {
         }
     }
 
-    /// Streams that pin the oldest segment with more than is moved.
+    /// Streams that keep the oldest segment in use with more bytes than are moved.
     pub(crate) fn compaction_wanted(&self) -> &[StreamId] {
         &self.compaction_wanted
     }
 
-    /// Moves the records that pin the oldest segments, where the log takes twice as many bytes as live in it, or
-    /// [`Settings::pinned_bytes_max`] more than live in it.
+    /// Moves the live records of the oldest segments, if the sealed segments take more than twice the live bytes, or
+    /// exceed them by more than [`Settings::pinned_bytes_max`].
     ///
-    /// Each move frees a segment, and costs at most what lives in it: over time no more is moved than was written.
+    /// Each move frees a segment, and costs at most its live bytes: over time no more is moved than was written.
     pub(crate) fn run<D: Disk>(&mut self, appender: &mut Appender<D>) -> Result<(), Fault> {
         for _ in 0..SEGMENTS_AT_ONCE {
             let newest = appender.head().segment();
@@ -106,7 +106,7 @@ impl Relocation {
                 self.compaction_wanted.clear();
                 return Ok(());
             }
-            // Which streams pin a segment takes a look at all of them: not with every sync.
+            // To find the streams of a segment, all streams are searched: not with every sync.
             let was_seen = !is_due && self.pins_seen == Some(span);
             if span.oldest == span.newest || was_seen || self.moves_blocked == Some(span) {
                 return Ok(());

@@ -1,6 +1,6 @@
 //! The result of opening a log.
 
-/// What was found and put right when a log was opened.
+/// Findings and repairs when a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The log was missing and was created.

@@ -1,4 +1,4 @@
-//! The sequence of segment files: the next one is begun, the oldest ones are freed, and the checkpoint follows.
+//! The sequence of segment files: begins the next one, frees the oldest ones, and updates the checkpoint.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::head::{Head, HeadSegment};
 use crate::index::{Segment, SharedIndex};
 use crate::spares::Spares;
 
-/// Makes, renames and frees the segments of a log.
+/// Creates, renames and frees the segments of a log.
 pub(crate) struct Roll<D: Disk> {
     files: Files<D>,
     identity: Identity,
@@ -27,7 +27,7 @@ impl<D: Disk> Roll<D> {
         Self { files, identity, spares, checkpoints }
     }
 
-    /// The segment files made ahead.
+    /// The segment files prepared in advance.
     pub(crate) fn spares(&self) -> &Spares<D> {
         &self.spares
     }
@@ -37,17 +37,17 @@ impl<D: Disk> Roll<D> {
         self.checkpoints.durable_generation()
     }
 
-    /// The name of a file for the next segment, made now if none is at hand.
+    /// The name of a file for the next segment, which is made now if none is ready.
     pub(crate) fn take_spare(&mut self) -> io::Result<String> {
         self.spares.take()
     }
 
-    /// Makes the next segment a little further.
+    /// Prepares the next segment a little further.
     pub(crate) fn fill(&mut self, bytes: u64) -> io::Result<()> {
         self.spares.fill(bytes)
     }
 
-    /// Turns a spare file into the segment behind the head, durably with all that is needed to find it.
+    /// Turns a spare file into the segment behind the head, durably, with everything needed to find it.
     pub(crate) fn begin(&self, spare: &str, head: &Head<D::File>) -> io::Result<HeadSegment<D::File>> {
         let id = head.segment() + 1;
         let bytes = self.spares.segment_bytes();
@@ -61,8 +61,8 @@ impl<D: Disk> Roll<D> {
         Ok(HeadSegment { id, file: Arc::new(file), bytes })
     }
 
-    /// Frees segments that the index lacks, once both copies of the checkpoint say so. Everything written must be
-    /// durable.
+    /// Writes both copies of the checkpoint, and then frees segments that are no longer in the index. Everything
+    /// written must be durable.
     pub(crate) fn free(
         &mut self,
         freed: &BTreeMap<u64, Segment<D::File>>,

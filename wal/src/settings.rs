@@ -1,11 +1,11 @@
-//! What can be set.
+//! The settings of a log.
 
 use std::path::PathBuf;
 
 use crate::format::ALIGNMENT_BYTES;
 
-/// How a log behaves. Open fields with sound defaults; [`Settings::check`] says what does not fit together, and
-/// [`Wal::open`](crate::Wal::open) asks it.
+/// Settings of a log. The fields are open and have usable defaults. [`Settings::check`] finds values that do not fit
+/// together, and [`Wal::open`](crate::Wal::open) calls it.
 ///
 /// ```
 /// use quorate_wal::Settings;
@@ -14,20 +14,21 @@ use crate::format::ALIGNMENT_BYTES;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the log lies, a single name below the disk's root. Its lock lies beside it, with the suffix `.lock`.
+    /// The log's directory, a single name below the disk's root. Its lock file is beside it, with the suffix `.lock`.
     pub directory: PathBuf,
-    /// Bytes of a new segment file, a multiple of 4096. Segments that are there keep their size.
+    /// Bytes of a new segment file, a multiple of 4096. Existing segments keep their size.
     pub segment_bytes: u64,
-    /// The most bytes of one batch on disk, padding included. Operations that do not fit one batch alone are refused.
+    /// Maximum bytes of one batch on disk, padding included. A submission that does not fit one batch alone is refused.
     pub batch_bytes_max: u64,
-    /// When segments hold this many bytes more than the live records in them, the streams that pin the oldest are moved
-    /// or asked to compact.
+    /// When sealed segments hold this number of bytes more than the live records, the streams that keep the oldest
+    /// segment in use are moved or asked to compact.
     pub pinned_bytes_max: u64,
-    /// The most bytes of one stream that are moved out of a segment before the stream is asked to compact instead.
+    /// Maximum bytes of one stream that are moved out of a segment. A stream with more is asked to compact instead.
     pub rewrite_bytes_max: u64,
-    /// The most bytes kept of a torn tail that is cut, in one side file. None are where the disk has no room for them.
+    /// Maximum bytes of a torn tail that are kept in a side file when it is cut. None are kept if the disk has no room
+    /// for them.
     pub cut_bytes_max: u64,
-    /// The most side files of cut tails; the oldest go.
+    /// Maximum number of side files of cut tails; the oldest are removed.
     pub cut_files_max: usize,
 }
 
@@ -49,7 +50,7 @@ impl Settings {
     /// Checks that the sizes fit together.
     ///
     /// # Errors
-    /// When they do not; the message says which.
+    /// When they do not; the message names the rule that is broken.
     pub fn check(&self) -> Result<(), SettingsError> {
         let is_name = self.directory.components().count() == 1 && self.directory.file_name().is_some();
         let rules = [

@@ -1,4 +1,5 @@
-//! Segment files made ahead: zero-filled, or freed and used again, since a file that grows costs more with every sync.
+//! Segment files prepared in advance: filled with zeros, or freed and used again. A file that grows makes every sync
+//! slower.
 
 use std::io;
 
@@ -14,7 +15,7 @@ pub(crate) struct Spares<D: Disk> {
     ready: Vec<u64>,
     filling: Option<Filling<D::File>>,
     next_number: u64,
-    /// The last attempt to make one failed for want of room.
+    /// The last attempt to make one failed for lack of room.
     is_low: bool,
 }
 
@@ -25,7 +26,7 @@ struct Filling<F> {
 }
 
 impl<D: Disk> Spares<D> {
-    /// Takes over what is there, and removes what has another size.
+    /// Takes over existing spare files, and removes those of another size or above the maximum number.
     pub(crate) fn open(files: Files<D>, segment_bytes: u64, found: &[u64]) -> io::Result<Self> {
         let mut ready = Vec::new();
         for number in found {
@@ -46,12 +47,12 @@ impl<D: Disk> Spares<D> {
         self.segment_bytes
     }
 
-    /// Whether no file is ready, and the last attempt to make one failed for want of room.
+    /// Returns true if no file is ready, and the last attempt to make one failed for lack of room.
     pub(crate) fn is_low(&self) -> bool {
         self.is_low && self.ready.is_empty()
     }
 
-    /// Whether one is under construction: the next call of [`Spares::fill`] brings it further.
+    /// Returns true if a file is under construction, which the next call of [`Spares::fill`] continues.
     pub(crate) fn is_filling(&self) -> bool {
         self.filling.is_some()
     }
@@ -65,7 +66,8 @@ impl<D: Disk> Spares<D> {
         self.ready.len() as u64 * self.segment_bytes + self.filling.as_ref().map_or(0, |filling| filling.filled)
     }
 
-    /// Fills the next one a little further. No room is not an error: the log is low then, until a later call succeeds.
+    /// Fills the next file a little further. Lack of room is not an error: the log is low then, until a later call
+    /// succeeds.
     pub(crate) fn fill(&mut self, bytes: u64) -> io::Result<()> {
         if self.has_ready() {
             self.is_low = false;
@@ -82,7 +84,7 @@ impl<D: Disk> Spares<D> {
         if self.is_low { Ok(()) } else { outcome }
     }
 
-    /// The name of a file that is ready, made now if there is none.
+    /// The name of a ready file, which is made now if there is none.
     pub(crate) fn take(&mut self) -> io::Result<String> {
         if let Err(error) = self.try_fill(self.segment_bytes) {
             self.is_low |= is_full(&error);
@@ -93,7 +95,7 @@ impl<D: Disk> Spares<D> {
         Ok(spare_name(number))
     }
 
-    /// Takes over a segment that nobody needs, or removes it. The directory is not yet synced then.
+    /// Takes over a segment that is not needed, or removes it. The caller must sync the directory.
     pub(crate) fn offer(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
         if bytes != self.segment_bytes || self.ready.len() >= SPARES_MAX {
             return self.files.remove(&segment_name(segment));
@@ -111,7 +113,7 @@ impl<D: Disk> Spares<D> {
         }
         let mut filling = match self.filling.take() {
             Some(filling) => filling,
-            // To fill what room there is, and give it back, would take it from those who could make more.
+            // Filling the free space and giving it back would take room from snapshots, which could make more.
             None if self.files.disk.available()?.is_some_and(|bytes| bytes < self.segment_bytes) => {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -122,7 +124,7 @@ impl<D: Disk> Spares<D> {
         filling.filled = end;
         let filling = self.filling.insert(filling);
         outcome?;
-        // Synced bit by bit: one sync of a whole segment would hold up the batches behind it.
+        // Synced in parts, since one sync of a whole segment would hold up the batches behind it.
         filling.file.sync_all()?;
         if end < self.segment_bytes {
             return Ok(());
@@ -134,7 +136,7 @@ impl<D: Disk> Spares<D> {
         self.files.sync_dir()
     }
 
-    /// Gives up the one under construction.
+    /// Removes the file under construction.
     fn abandon(&mut self) -> io::Result<()> {
         match self.filling.take() {
             Some(_) => self.files.remove(FILLING),
@@ -148,6 +150,6 @@ impl<D: Disk> Spares<D> {
     }
 }
 
-/// One to go on with, one to come.
+/// One for the next segment, one for the segment after it.
 const SPARES_MAX: usize = 2;
 const FILLING: &str = "spare.tmp";

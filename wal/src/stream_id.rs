@@ -1,8 +1,8 @@
-//! Names a stream.
+//! The id of a stream.
 
 use std::fmt;
 
-/// One of the streams that share the log. Never used again once it was deleted.
+/// Id of one of the streams that share the log. The id of a deleted stream is never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 

@@ -1,4 +1,4 @@
-//! The log: one writer, no thread, clock or chance of its own.
+//! The log: one writer, without a thread, clock or randomness of its own.
 
 use quorate_protocol::{Identity, Operation, RecoverError, Recovery};
 
@@ -26,9 +26,9 @@ use crate::stream_id::StreamId;
 /// A log of many streams in one directory.
 ///
 /// [`Wal::write`] puts operations into the log, [`Wal::sync`] makes everything written durable, [`Wal::settle`] does
-/// what can wait until the writers were told. The first failure of the disk poisons the log: every later call fails
-/// alike, and only opening it anew tells what is there. Dropping a log is as good as a crash; [`Wal::close`] leaves
-/// proof of what was durable.
+/// the work that can wait until the writers were notified. The first failure of the disk poisons the log: every later
+/// call that writes or syncs fails with the same error, and only opening the log again shows what is on disk. Dropping
+/// a log leaves it as a crash does; [`Wal::close`] leaves proof of what was durable.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -57,13 +57,13 @@ pub struct Wal<D: Disk> {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Opens the log in `settings.directory` of `disk`, which is made when it is missing. Whoever knows that there was
-    /// one uses [`Wal::open_existing`]: a log that is lost is not a new one.
+    /// Opens the log in `settings.directory` of `disk`, and creates it if it is missing. A caller that knows that the
+    /// log existed uses [`Wal::open_existing`], which does not take a lost log for a new one.
     ///
     /// # Errors
-    /// When somebody else has it open, it is somebody else's, there is no room for it, or anything in it that was
-    /// durable is not what was written. The disk is not changed then, but for a log that was being made or a recovery
-    /// that was being done when the disk failed. No half-made file stays for want of room.
+    /// When another process has the log open, it belongs to another identity, the disk has no room for it, or anything
+    /// in it that was durable is not what was written. The disk is not changed then, except that the creation or
+    /// recovery of a log may be half done when the disk failed. If room runs out, no half-made file stays.
     pub fn open(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
@@ -71,7 +71,7 @@ impl<D: Disk> Wal<D> {
         Self::opened(disk, settings, identity, lock, is_new)
     }
 
-    /// As [`Wal::open`] for a log that was made before: when it is missing, it is lost.
+    /// As [`Wal::open`] for a log that was created before: if it is missing, this is an error.
     ///
     /// # Errors
     /// As [`Wal::open`], and [`OpenError::Missing`].
@@ -113,24 +113,24 @@ impl<D: Disk> Wal<D> {
         Ok((wal, Report { is_new, ..log.report }))
     }
 
-    /// Writes submissions, in this order: the operations of one all or not at all. They are readable at once, and
-    /// durable after the next [`Wal::sync`]. Several submissions make one batch as long as they fit one. A stream
-    /// begins to exist with its first submission.
+    /// Writes submissions in the given order. The operations of one are written all or not at all. They are readable at
+    /// once, and durable after the next [`Wal::sync`]. Several submissions share a batch as long as they fit one. A
+    /// stream begins to exist with its first submission.
     ///
-    /// A submission that violates the log's rules, or that the disk has no room for, is refused alone: nothing of it is
-    /// written.
+    /// A submission that violates the log's rules, or that the disk has no room for, is refused, and nothing of it is
+    /// written. The others are written.
     ///
     /// # Errors
-    /// When the log failed, now or before. Nothing is known then of any submission since the last sync.
+    /// When the log failed, now or before. Then it is unknown whether any submission since the last sync was written.
     pub fn write(&mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, Poisoned> {
         self.poison.check()?;
         self.poison.note(Admission::new(&mut self.appender).write(submissions))
     }
 
-    /// Makes everything written durable, if anything written needs it, and says how many syncs that took: none or one.
+    /// Makes everything written durable, if anything written needs it, and returns the number of syncs: zero or one.
     ///
     /// # Errors
-    /// When the log failed, now or before. Nothing is known then of any submission since the last sync.
+    /// When the log failed, now or before. Then it is unknown whether any submission since the last sync was written.
     pub fn sync(&mut self) -> Result<u64, Poisoned> {
         self.poison.check()?;
         if !self.appender.head().needs_sync() {
@@ -139,15 +139,17 @@ impl<D: Disk> Wal<D> {
         self.poison.note(self.appender.sync()).map(|()| 1)
     }
 
-    /// Whether anything was written since the last sync that is not durable before the next.
+    /// Returns true if anything was written since the last sync that must be made durable. Commit hints alone need no
+    /// sync.
     pub fn needs_sync(&self) -> bool {
         self.appender.head().needs_sync()
     }
 
-    /// Does what can wait: frees segments nobody needs, moves what pins one, prepares the next one a little further,
-    /// and when the log `is_idle` leaves proof of what is durable, at no sync. To be called after each [`Wal::sync`],
-    /// when those who waited for it were told; and now and then while the log is low on room, though nothing is
-    /// written: only this call finds out that there is room again.
+    /// Does the work that can wait: frees segments without live records, moves records that keep the oldest segment in
+    /// use, and prepares the next segment a little further. If the log `is_idle`, it also leaves proof of what is
+    /// durable, without a sync. To be called after each [`Wal::sync`], when those who waited for it were notified. To
+    /// be called from time to time as well while the log is low on room, even if nothing is written: only this call
+    /// notices that there is room again.
     ///
     /// # Errors
     /// When the log failed, now or before.
@@ -164,7 +166,7 @@ impl<D: Disk> Wal<D> {
         if is_idle { self.appender.write_marker() } else { Ok(()) }
     }
 
-    /// Deletes a stream and all it holds. Its id is never used again. Durable after the next [`Wal::sync`].
+    /// Deletes a stream and all its records. Its id is never used again. Durable after the next [`Wal::sync`].
     ///
     /// # Errors
     /// When the stream was deleted before, the disk is full, or the log failed.
@@ -180,9 +182,10 @@ impl<D: Disk> Wal<D> {
         Ok(self.poison.note(self.appender.write(true))?)
     }
 
-    /// What `stream` holds: its tail up to `tail_bytes_max` bytes of entries, but always the newest one, its
-    /// configurations, and the newest journal record of each key behind the checkpoint, in the order they were first
-    /// written. A stream that never held anything gives the default. The snapshot is left out: it lies elsewhere.
+    /// Recovers the content of `stream`: its newest entries up to `tail_bytes_max` bytes, but at least the newest one;
+    /// its configurations; and the newest journal record of each key behind the checkpoint, in the order in which they
+    /// were first written. A stream without any record gives the default. The snapshot is left out, since it is stored
+    /// elsewhere.
     ///
     /// # Errors
     /// When an entry cannot be read.
@@ -190,12 +193,12 @@ impl<D: Disk> Wal<D> {
         recovery::recover(self.appender.index(), &self.reader(), stream, tail_bytes_max)
     }
 
-    /// The streams that hold anything, ascending.
+    /// Ids of the existing streams, ascending.
     pub fn streams(&self) -> Vec<StreamId> {
         self.appender.index().read().streams.keys().copied().map(StreamId).collect()
     }
 
-    /// Reads entries and journal records, on any thread and while the log is written and synced.
+    /// A reader of entries and journal records. It works on any thread, and while the log is written and synced.
     pub fn reader(&self) -> Reader<D> {
         Reader::new(self.appender.index().clone())
     }
@@ -210,31 +213,30 @@ impl<D: Disk> Wal<D> {
         self.appender.rotations()
     }
 
-    /// Bytes on disk that the entries and journal records of a stream keep, headers and padding included: what
-    /// compacting it would let go of. Many times the bytes of small entries that were each synced alone.
+    /// Bytes that the entries and journal records of a stream take on disk, headers and padding included. Compacting
+    /// the stream lets go of them. Small entries that were each synced alone take many times their own bytes.
     pub fn stream_bytes(&self, stream: StreamId) -> u64 {
         self.appender.index().read().streams.get(&stream.0).map_or(0, |known| known.bytes)
     }
 
-    /// Whether the next segment is at hand.
+    /// Returns [`StorageLevel::Low`] if no file for the next segment is ready and the disk had no room to make one.
     pub fn storage_level(&self) -> StorageLevel {
         if self.appender.roll().spares().is_low() { StorageLevel::Low } else { StorageLevel::Enough }
     }
 
-    /// Whether the log is low on room, and the next call of [`Wal::settle`] is likely to bring it nearer to enough: a
-    /// segment is being made. Otherwise a call a second is enough.
+    /// Returns true if the log is low on room and a segment is being made. Then the next call of [`Wal::settle`] is
+    /// likely to bring the log nearer to enough room. Otherwise one call a second is enough.
     pub fn is_making_room(&self) -> bool {
         let spares = self.appender.roll().spares();
         spares.is_low() && spares.is_filling()
     }
 
-    /// Streams that keep the oldest segment from being freed with more than the log moves for them: they should
-    /// compact.
+    /// Streams that keep the oldest segment in use with more bytes than the log moves for them: they should compact.
     pub fn compaction_wanted(&self) -> &[StreamId] {
         self.relocation.compaction_wanted()
     }
 
-    /// Why the log takes no more writes, if it failed.
+    /// The failure after which the log takes no more writes, if there was one.
     pub fn poisoned(&self) -> Option<&Poisoned> {
         self.poison.first()
     }
@@ -249,12 +251,12 @@ impl<D: Disk> Wal<D> {
     }
 }
 
-/// Whether the disk has room for the log to go on.
+/// The room that the disk has for further segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageLevel {
-    /// The next segment is at hand, or can be.
+    /// The next segment is ready, or the disk has not refused to make one.
     Enough,
-    /// It could not be made: new commands should be refused, so that what is left serves votes, truncation and
-    /// compaction.
+    /// The next segment could not be made. New commands should be refused, so that the remaining room serves votes,
+    /// truncation and compaction.
     Low,
 }

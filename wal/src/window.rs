@@ -9,7 +9,7 @@ pub(crate) struct Window<'a, F> {
     file: &'a F,
     buffer: Vec<u8>,
     start: u64,
-    /// Bytes read at least at once.
+    /// Minimum number of bytes that are read at once.
     step: usize,
 }
 
@@ -18,7 +18,7 @@ impl<'a, F: DiskFile> Window<'a, F> {
         Self { file, buffer: Vec::new(), start: 0, step }
     }
 
-    /// The `length` bytes at `offset`; fewer where the file ends.
+    /// The `length` bytes at `offset`, or fewer if the file ends before.
     pub(crate) fn bytes(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
         let is_held = offset >= self.start && offset + length as u64 <= self.start + self.buffer.len() as u64;
         if !is_held {

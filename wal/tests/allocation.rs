@@ -1,5 +1,5 @@
-//! What a damaged file says of lengths is not believed: the most memory that opening and looking take is bounded by
-//! what lies on the disk.
+//! Lengths in a damaged file are not trusted: the memory that opening and inspecting take is bounded by the size of the
+//! files.
 //!
 //! A binary of its own, since it counts every byte that is allocated.
 
@@ -55,7 +55,7 @@ fn rule_06_and_40_memory_is_bounded_by_what_lies_on_the_disk() {
     println!("at most {} bytes", most.get());
 }
 
-/// A batch, a record and a checkpoint that say they are as long as can be, with sound checksums.
+/// A batch, a record and a checkpoint that state the greatest possible length, with matching checksums.
 #[test]
 fn rule_06_lengths_that_checksums_vouch_for_are_not_believed() {
     let _alone = ALONE.lock();

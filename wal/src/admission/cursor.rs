@@ -8,7 +8,7 @@ use crate::error::{CHECKPOINTS_PENDING_MAX, Refusal};
 use crate::format::{Base, NUMBER_MAX};
 use crate::index::StreamIndex;
 
-/// A stream's state as it will be after the operations checked so far.
+/// The state of a stream after the operations checked so far.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     base: Base,
@@ -17,7 +17,7 @@ pub(super) struct Cursor {
     commit_hint: u64,
     /// The runs of one term that this batch appended. Positions below the first lie in the index.
     appended: Vec<Run>,
-    /// Positions from here on are not those of the index any more.
+    /// The first position whose entry is no longer that of the index.
     replaced_from: u64,
     pending: BTreeSet<u64>,
     is_deleted: bool,
@@ -45,7 +45,7 @@ impl Cursor {
         }
     }
 
-    /// Checks one operation and takes its effect in.
+    /// Checks one operation and applies its effect.
     pub(super) fn check(&mut self, stream: Option<&StreamIndex>, operation: &Operation) -> Result<(), Refusal> {
         if self.is_deleted {
             return Err(Refusal::Deleted);

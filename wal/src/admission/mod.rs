@@ -1,4 +1,4 @@
-//! Decides which submissions are written, and puts them together to batches.
+//! Decides which submissions are written, and builds batches of them.
 
 mod cursor;
 mod records;
@@ -18,18 +18,18 @@ use crate::stream_id::StreamId;
 /// The outcome of one [`Wal::write`](crate::Wal::write).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The submissions that were refused, by their place in the call, ascending. The others were written.
+    /// The refused submissions, by their place in the call, ascending. The others were written.
     pub refused: Vec<(usize, Refusal)>,
 }
 
 /// Submissions on their way into batches.
 pub(crate) struct Admission<'a, D: Disk> {
     appender: &'a mut Appender<D>,
-    /// The state of each stream behind the submissions in the batch.
+    /// The state of each stream after the submissions in the batch.
     cursors: BTreeMap<StreamId, Cursor>,
     /// The number of the first submission that the batch may hold.
     first_of_batch: usize,
-    /// Whether an operation in the batch counts only once it is durable.
+    /// True if an operation in the batch counts only once it is durable.
     needs_sync: bool,
     written: Written,
 }
@@ -41,8 +41,8 @@ impl<'a, D: Disk> Admission<'a, D> {
         Self { appender, cursors, first_of_batch: 0, needs_sync: false, written: Written::default() }
     }
 
-    /// Writes submissions, in this order: the operations of one all or not at all, and as many submissions in a batch
-    /// as fit.
+    /// Writes submissions in the given order. The operations of one are written all or not at all, and a batch takes as
+    /// many submissions as fit.
     pub(crate) fn write(mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, Fault> {
         for (number, (stream, operations)) in submissions.iter().enumerate() {
             match self.admit(number, *stream, operations)? {
@@ -94,7 +94,7 @@ impl<'a, D: Disk> Admission<'a, D> {
 
     /// Adds a submission to the batch, if the stream's state allows all of it.
     fn add(&mut self, stream: StreamId, operations: &[Operation]) -> Result<(), Refusal> {
-        // Nothing that cannot fit is put together first: it may be of any size.
+        // Refused before it is copied into the batch, since it may be of any size.
         let bytes = records::content_bytes(operations);
         if bytes > self.appender.batch_bytes_max() {
             return Err(Refusal::TooLarge { bytes });
@@ -115,7 +115,7 @@ impl<'a, D: Disk> Admission<'a, D> {
         Ok(())
     }
 
-    /// Writes the batch, if there is anything in it; refuses its submissions where the disk has no room for it.
+    /// Writes the batch, if it is not empty. Refuses its submissions if the disk has no room for it.
     fn flush(&mut self, submissions: Range<usize>) -> Result<(), Fault> {
         if self.appender.batch().is_empty() {
             return Ok(());

@@ -1,15 +1,15 @@
-//! The records that operations become.
+//! Converts operations to records.
 
 use quorate_protocol::Operation;
 
 use crate::format::{BatchBuilder, RecordKind};
 
-/// Whether an operation counts only once it is durable.
+/// Returns true if an operation counts only once it is durable.
 pub(super) fn must_sync(operation: &Operation) -> bool {
     !matches!(operation, Operation::CommitHint { .. })
 }
 
-/// Bytes of entries and records, without what a batch adds to them.
+/// Bytes of entries and records, without the bytes that a batch adds.
 pub(super) fn content_bytes(operations: &[Operation]) -> u64 {
     let bytes = operations.iter().map(|operation| match operation {
         Operation::Append { entries, .. } => entries.iter().map(|entry| entry.encoded_len() as u64).sum(),

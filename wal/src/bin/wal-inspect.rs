@@ -1,4 +1,4 @@
-//! Looks at the log of a node that is stopped, and says whether it is whole. Changes nothing and locks nothing.
+//! Inspects the log of a stopped node, and reports whether it is intact. Changes nothing and takes no lock.
 
 use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use clap::Parser;
 use quorate_wal::disk::ReadOnlyDisk;
 use quorate_wal::inspect::{Detail, Verdict, inspect};
 
-/// Looks at a log and says whether it is whole. Nothing is written, nothing is locked.
+/// Inspects a log and reports whether it is intact. Nothing is written, and no lock is taken.
 ///
 /// The log of a running node changes while it is read: a batch that is being written looks like a torn tail, and a
 /// segment that is freed meanwhile like a missing one. Stop the node, or look at a copy.
 ///
-/// Exit codes: 0 clean; 1 torn, opening the log will put it right and lose nothing that was acknowledged; 2 corrupt,
+/// Exit codes: 0 clean; 1 torn, opening the log will repair it and lose nothing that was acknowledged; 2 corrupt,
 /// the log will refuse to open; 3 cannot be judged: not readable, not a log, of a newer format, or wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "wal-inspect", version)]
 struct Arguments {
     /// The log's directory, or the node's directory that holds it under the name `log`.
     directory: PathBuf,
-    /// Prints the verdict and the first damage alone.
+    /// Prints damage and the verdict alone.
     #[arg(long)]
     verify: bool,
 }
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Whoever closed the output does not want to read it.
+            // If the output is closed, the message is not wanted.
             let _ = error.print();
             return if error.use_stderr() { Verdict::Unreadable.into() } else { ExitCode::SUCCESS };
         }

@@ -1,4 +1,4 @@
-//! What the log needs of a disk, and no more: so that a simulated disk can stand in for files.
+//! The operations of a disk that the log needs, and no more, so that a simulated disk can replace files.
 
 #[cfg(feature = "inspect")]
 mod read_only;
@@ -23,89 +23,89 @@ pub use memory::{Crash, DiskOperation, MemoryDisk, MemoryFile, MemoryLock, SECTO
 /// A directory tree. Paths are relative to its root and never leave it.
 ///
 /// Nothing is durable before it is synced: a file's content by [`DiskFile::sync_data`], its size too by
-/// [`DiskFile::sync_all`], its name by [`Disk::sync_dir`] of the directory it lies in.
+/// [`DiskFile::sync_all`], its name by [`Disk::sync_dir`] of its directory.
 pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
-    /// Holds a lock until it is dropped, or its process ends.
+    /// A lock, held until it is dropped or its process ends.
     type Lock: Send + Sync + 'static;
 
-    /// Makes a new, empty file.
+    /// Creates a new, empty file.
     ///
     /// # Errors
-    /// `AlreadyExists` when there is one of that name, and whatever the disk says.
+    /// `AlreadyExists` when a file has that name, and any error of the disk.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Opens a file for reading and writing.
     ///
     /// # Errors
-    /// `NotFound` when there is none, and whatever the disk says.
+    /// `NotFound` when there is none, and any error of the disk.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Gives a file another name, replacing one that has it.
     ///
     /// # Errors
-    /// `NotFound` when there is none, and whatever the disk says.
+    /// `NotFound` when there is none, and any error of the disk.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// `NotFound` when there is none, and whatever the disk says.
+    /// `NotFound` when there is none, and any error of the disk.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, sorted.
     ///
     /// # Errors
-    /// `NotFound` when there is no such directory, and whatever the disk says.
+    /// `NotFound` when there is no such directory, and any error of the disk.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a directory and those above it, as far as they are missing.
+    /// Creates a directory and those above it that are missing.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn create_dir(&self, directory: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
-    /// Bytes that new files may take, where the disk can tell: so that nobody fills a disk to find out whether it is
-    /// full.
+    /// Bytes that new files may take, or `None` if the disk cannot tell. With it a caller need not fill a disk to find
+    /// out whether it is full.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn available(&self) -> io::Result<Option<u64>> {
         Ok(None)
     }
 
-    /// Takes the exclusive lock that a file of this name stands for; makes the file when it is missing.
+    /// Takes the exclusive lock on the file of this name, which is created if it is missing.
     ///
     /// # Errors
-    /// `WouldBlock` when somebody holds it, and whatever the disk says.
+    /// `WouldBlock` when another holder has it, and any error of the disk.
     fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
 }
 
-/// An open file. Reads go on while a sync runs.
+/// An open file. Reads do not wait for a running sync.
 pub trait DiskFile: Send + Sync + 'static {
-    /// Reads from `offset` on until `into` is full or the file ends, and says how many bytes.
+    /// Reads from `offset` on until `into` is full or the file ends, and returns the number of bytes.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `offset`, growing the file where needed. Not durable before a sync.
     ///
     /// # Errors
-    /// Whatever the disk says; part of the bytes may be written then.
+    /// Any error of the disk; part of the bytes may be written then.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes the content durable, and the size as far as reading the content needs it.
     ///
     /// # Errors
-    /// Whatever the disk says. The content since the last sync may be lost then, even if a later sync succeeds.
+    /// Any error of the disk. The content since the last sync may be lost then, even if a later sync succeeds.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Makes content, size and attributes durable.
@@ -117,19 +117,19 @@ pub trait DiskFile: Send + Sync + 'static {
     /// The size in bytes.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn len(&self) -> io::Result<u64>;
 
-    /// Cuts the file off, or extends it with zeros.
+    /// Sets the size: cuts the file off, or extends it with zeros.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
-    /// Whether the file is empty.
+    /// Returns true if the file is empty.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// Any error of the disk.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -137,7 +137,7 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Reads exactly `into.len()` bytes.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the file ends before that, and whatever the disk says.
+    /// `UnexpectedEof` when the file ends before that, and any error of the disk.
     fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         if self.read_at(offset, into)? == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }

@@ -1,12 +1,12 @@
-//! Files of the operating system that nobody changes.
+//! Files of the operating system, opened for reading alone.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile, RealDisk, RealFile};
 
-/// A directory of the operating system's file system, opened for reading alone: whatever would change it fails, and
-/// nothing is locked.
+/// A directory of the operating system's file system, opened for reading alone: every change fails, and nothing is
+/// locked.
 #[derive(Clone, Debug)]
 pub struct ReadOnlyDisk {
     disk: RealDisk,
@@ -19,7 +19,7 @@ pub struct ReadOnlyFile {
 }
 
 impl ReadOnlyDisk {
-    /// The directory `root`. Whether it is there shows when it is read.
+    /// The directory `root`, which is not opened before it is read.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { disk: RealDisk::at(root.into()) }
     }

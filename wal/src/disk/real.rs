@@ -3,8 +3,8 @@
 //! On Linux `fdatasync` and `fsync` reach the medium as far as the device keeps its word; the file system must not be
 //! mounted with barriers off. A file system over a network is not supported.
 //!
-//! What is made here is for its owner alone: directories have mode 0700, files 0600. Directories that are there keep
-//! theirs.
+//! Directories and files that are created here are for their owner alone: directories have mode 0700, files 0600.
+//! Existing directories keep their mode.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -28,17 +28,17 @@ pub struct RealFile {
     file: File,
 }
 
-/// An exclusive lock on a file. The operating system lets go of it when the process ends, however it ends.
+/// An exclusive lock on a file. The operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct RealLock {
     _file: File,
 }
 
 impl RealDisk {
-    /// The directory `root`, which is made when it is missing, durably, with those above it.
+    /// The directory `root`, which is created durably if it is missing, with those above it.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// Any error of the operating system.
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
         Self::made(root.into(), &mut |directory| File::open(directory)?.sync_all())
     }
@@ -55,13 +55,13 @@ impl RealDisk {
         &self.root
     }
 
-    /// As [`RealDisk::new`], but makes nothing.
+    /// As [`RealDisk::new`], but creates nothing.
     #[cfg(feature = "inspect")]
     pub(super) fn at(root: PathBuf) -> Self {
         Self { root: Arc::new(root) }
     }
 
-    /// A file opened for reading alone. What is no file may keep whoever opens it waiting for ever, as a pipe does.
+    /// Opens a file for reading alone. Anything but a file is refused, since opening a pipe may wait for ever.
     #[cfg(feature = "inspect")]
     pub(super) fn open_to_read(&self, path: &Path) -> io::Result<RealFile> {
         let place = self.place(path);
@@ -168,13 +168,13 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Makes a directory and those above it, as far as they are missing.
+/// Creates a directory and those above it that are missing.
 fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
 }
 
-/// Makes the names of `directory` and of those above it durable, up to the root of their file system: they may have
-/// been made just now, or by a process that ended before it had synced them.
+/// Makes the names of `directory` and of those above it durable, up to the root. They may be new, or created by a
+/// process that ended before it had synced them.
 fn sync_names(directory: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let absolute = fs::canonicalize(directory)?;
     let device = fs::metadata(&absolute)?.dev();
@@ -183,7 +183,7 @@ fn sync_names(directory: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -
             break;
         }
         match sync(parent) {
-            // Whoever may not read a directory has not made one in it.
+            // A process that may not read a directory has not created one in it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
             outcome => outcome?,
         }
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// The name of a directory lies in the one above it, which may be as new.
+    /// The name of a directory is stored in the one above it, which may be as new.
     #[test]
     fn every_name_above_the_root_is_synced() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::{Crash, Disk, DiskFile, DiskOperation, MemoryDisk, RealDisk, Sector};
 
-/// What both disks promise.
+/// Checks the contract that all disks keep.
 fn keeps_the_contract(disk: &impl Disk) {
     let (name, other) = (Path::new("d/a"), Path::new("d/b"));
     disk.create_dir(Path::new("d")).expect("made");
@@ -109,7 +109,7 @@ fn the_power_is_off_from_the_chosen_operation_on() {
     assert_eq!(disk.list(Path::new("")).expect("it runs again"), ["a"]);
 }
 
-/// Otherwise a copy that is put back in the place of a running node's disk could never be opened.
+/// Otherwise a copy of a running node's disk could never be opened.
 #[test]
 fn nobody_holds_a_lock_on_a_copy() {
     let disk = MemoryDisk::new();
@@ -246,7 +246,7 @@ fn what_was_synced_last_is_restored_where_it_was_meant_to_be() {
         file.write_at(0, &[1; 512]).expect("written");
         file.sync_data().expect("synced");
     }
-    // Whichever file it lands in, nothing of it is left.
+    // Nothing of it is left in any file.
     for seed in 0..4 {
         disk.misdirect(Some(seed));
         lost.write_at(0, &[2; 512]).expect("as far as it knows");

@@ -1,4 +1,4 @@
-//! Batches: what is written at once and is there whole or not at all.
+//! Batches: groups of records that are written at once and count whole or not at all.
 
 use bytes::Buf;
 
@@ -11,9 +11,9 @@ use super::record::{
 #[derive(Debug, Default)]
 pub(crate) struct BatchBuilder {
     bytes: Vec<u8>,
-    /// Where each record starts.
+    /// Offset of each record in `bytes`.
     records: Vec<u32>,
-    /// Which records are state records, by their number.
+    /// Numbers of the state records, as places in `records`.
     states: Vec<u32>,
     /// Bytes of the state records.
     state_bytes: usize,
@@ -27,16 +27,16 @@ pub(crate) struct Link {
     pub(crate) chain: u32,
 }
 
-/// What a batch says of the log that it joins.
+/// Statements of a batch about the log at the time of its write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Witness {
     /// Everything up to this LSN was durable when the batch was written.
     pub(crate) prev_durable: u64,
-    /// A checkpoint of this generation, or a later one, was durable in both copies.
+    /// Both copies of the checkpoint had this generation or a later one, durably.
     pub(crate) checkpoint: u64,
 }
 
-/// A point in a batch to go back to.
+/// A state of a batch under construction, to return to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Savepoint {
     bytes: usize,
@@ -55,7 +55,7 @@ impl BatchBuilder {
         self.push(RecordKind::Begin, 0, 0, 0, &[&[0; BEGIN_PAYLOAD_BYTES]]);
     }
 
-    /// Adds a record whose payload is `parts`, one behind the other: the one copy that they see.
+    /// Adds a record whose payload is `parts`, one behind the other. They are copied here only.
     pub(crate) fn push(&mut self, kind: RecordKind, stream: u64, position: u64, mark: u64, parts: &[&[u8]]) {
         let start = self.bytes.len();
         if kind == RecordKind::State {
@@ -76,7 +76,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Adds the records of a batch that was sealed before, without what sealing added to it.
+    /// Adds the records of a batch that was sealed before, without the records that sealing added.
     pub(crate) fn push_again<'a>(&mut self, records: impl IntoIterator<Item = (&'a Record, &'a [u8])>) {
         for (record, payload) in records {
             match record.kind {
@@ -88,7 +88,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Where the batch stands now.
+    /// The present state, for [`BatchBuilder::go_back`].
     pub(crate) fn savepoint(&self) -> Savepoint {
         Savepoint {
             bytes: self.bytes.len(),
@@ -98,7 +98,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Forgets what was added since.
+    /// Removes the records that were added since.
     pub(crate) fn go_back(&mut self, to: Savepoint) {
         self.bytes.truncate(to.bytes);
         self.records.truncate(to.records);
@@ -106,7 +106,7 @@ impl BatchBuilder {
         self.state_bytes = to.state_bytes;
     }
 
-    /// Whether nothing was added.
+    /// Returns true if nothing was added.
     pub(crate) fn is_empty(&self) -> bool {
         self.records.len() <= 1
     }
@@ -117,7 +117,7 @@ impl BatchBuilder {
         aligned((self.bytes.len() + copies + RECORD_HEADER_BYTES) as u64)
     }
 
-    /// Gives the batch its place: adds the second copies of state records and the commit record, and makes all CRCs.
+    /// Gives the batch its place: adds the second copies of state records and the commit record, and fills in all CRCs.
     pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, witness: Witness) -> Link {
         self.copy_states(first_lsn);
         let commit = self.bytes.len();
@@ -153,7 +153,8 @@ impl BatchBuilder {
         u64::from(last) + RECORD_HEADER_BYTES as u64
     }
 
-    /// Writes each state record once more, in sectors that hold none of the first copies, and ties the two by LSN.
+    /// Adds a second copy of each state record, in pages that hold none of the first copies. The two refer to each
+    /// other by LSN.
     fn copy_states(&mut self, first_lsn: u64) {
         if self.states.is_empty() {
             return;
@@ -175,7 +176,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Fills in what the first record says of the whole batch.
+    /// Fills in the fields of the first record that describe the whole batch.
     fn describe(&mut self, witness: Witness) {
         let (length, count) = (number(self.bytes.len()), number(self.records.len()));
         let payload = RECORD_HEADER_BYTES;
@@ -193,7 +194,7 @@ impl BatchBuilder {
     }
 }
 
-/// What the first record of a batch says of it.
+/// The description of a batch in its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchHeader {
     /// From the first record to the end of the commit record.
@@ -206,7 +207,7 @@ pub(crate) struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Whether the batch holds nothing but the proof of what was durable before it.
+    /// Returns true if the batch is a marker: it holds nothing but the proof of what was durable before it.
     pub(crate) fn is_marker(&self) -> bool {
         self.records == MARKER_RECORDS
     }
@@ -229,7 +230,7 @@ impl BatchHeader {
     }
 }
 
-/// A batch as it lies in a segment.
+/// A batch in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchView<'a> {
     /// From the first record to the end of the commit record.
@@ -239,7 +240,7 @@ pub(crate) struct BatchView<'a> {
     pub(crate) last: Link,
 }
 
-/// A record as it lies in a segment.
+/// A record in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoredRecord<'a> {
     pub(crate) record: Record,
@@ -248,17 +249,17 @@ pub(crate) struct StoredRecord<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// Where a batch is not what was written.
+/// The first place where the bytes of a batch are not those that were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchDamage {
     /// Offset in the segment.
     pub(crate) offset: u64,
-    /// What the bytes there say, though nothing vouches for it.
+    /// The record header that the bytes there contain, unverified.
     pub(crate) record: Option<Record>,
 }
 
 impl<'a> BatchView<'a> {
-    /// The batch at the start of `bytes`, which reach to the end of its last page, fully checked.
+    /// Checks the batch at the start of `bytes` in full. `bytes` reach to the end of its last page.
     pub(crate) fn read(
         bytes: &'a [u8],
         header: &BatchHeader,
@@ -322,7 +323,7 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// Where the next record stands: a gap of zeros reaches to the next page.
+/// Offset of the next record: zeros where a record could start reach to the next page.
 pub(crate) fn skip_gap(bytes: &[u8], at: usize) -> usize {
     let is_gap = !at.is_multiple_of(ALIGNMENT) && bytes.get(at..at + 8).is_some_and(|start| start == [0; 8]);
     if is_gap { at.next_multiple_of(ALIGNMENT) } else { at }

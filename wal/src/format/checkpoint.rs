@@ -1,4 +1,4 @@
-//! The checkpoint file: what the log needs to know of records whose segments are gone. It is kept twice.
+//! The checkpoint file: the log's knowledge of records whose segments are gone. There are two copies of it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 use super::layout::{ALIGNMENT, FORMAT_VERSION, NUMBER_MAX};
 use super::segment::{HeaderError, check_identity};
 
-/// What the checkpoint says.
+/// The content of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     pub(crate) identity: Identity,
@@ -21,16 +21,16 @@ pub(crate) struct Checkpoint {
     pub(crate) newest_segment: u64,
     /// Every record up to this LSN was durable: none of them may be missing.
     pub(crate) durable_lsn: u64,
-    /// The highest LSN ever seen: later batches lie above it.
+    /// The highest LSN ever seen: later batches have higher ones.
     pub(crate) seen_lsn: u64,
-    /// The header CRC of the record with the durable LSN: another one there is of another time.
+    /// The header CRC of the record with the durable LSN. A record with another CRC there is from another time.
     pub(crate) durable_chain: u32,
     /// Ids of deleted streams, ascending.
     pub(crate) deleted: Vec<RangeInclusive<u64>>,
     pub(crate) streams: BTreeMap<u64, StreamCheckpoint>,
 }
 
-/// What the checkpoint says of one stream.
+/// The state of one stream in the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamCheckpoint {
     /// The newest state record.
@@ -67,17 +67,17 @@ pub(crate) struct JournalCheckpoint {
     pub(crate) lsn: u64,
 }
 
-/// Why a copy of the checkpoint does not count.
+/// Reason why a copy of the checkpoint does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CheckpointError {
-    /// The bytes are not those that were written, or were never all written.
+    /// The bytes are not those that were written, or were written only in part.
     Damaged,
-    /// The copy is whole, and not for this binary or node.
+    /// The copy is intact, but not for this binary or node.
     Refused(HeaderError),
 }
 
 impl Checkpoint {
-    /// What a log that holds nothing knows.
+    /// The checkpoint of an empty log.
     pub(crate) fn of_new_log(identity: Identity, segment: u64) -> Self {
         Self {
             identity,
@@ -158,13 +158,13 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Whose checkpoint this says to be, though nothing vouches for it.
+    /// The identity that the bytes contain, unverified.
     #[cfg(feature = "inspect")]
     pub(crate) fn owner(bytes: &[u8]) -> Option<Identity> {
         take_identity(&mut bytes.get(PREFIX_BYTES..)?)
     }
 
-    /// Whether its numbers can be.
+    /// Returns true if its numbers are within their bounds.
     fn is_sensible(&self) -> bool {
         let own = [self.generation, self.oldest_segment, self.newest_segment, self.durable_lsn, self.seen_lsn];
         let ranges = self.deleted.iter().all(|ids| ids.start() <= ids.end())

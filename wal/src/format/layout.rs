@@ -12,11 +12,11 @@ pub(crate) const ALIGNMENT: usize = 4096;
 /// Bytes of a record's header. Records start on multiples of 8.
 pub(crate) const RECORD_HEADER_BYTES: usize = 56;
 
-/// LSNs, positions of entries, segment ids and generations are no higher, and half as high where the log counts on from
-/// them: so that it cannot overflow, whatever a damaged file says.
+/// Upper bound of positions of entries. LSNs, segment ids and generations, from which the log counts on, are at most
+/// half of it, so that counting cannot overflow, whatever a damaged file contains.
 pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
-/// Where the first batch of a segment stands.
+/// Offset of the first batch of a segment.
 pub(crate) const SEGMENT_DATA_START: u64 = ALIGNMENT_BYTES;
 
 /// The place in memory of an offset that lies within a segment.

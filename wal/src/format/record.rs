@@ -1,10 +1,10 @@
-//! The header that every record bears.
+//! The header of every record.
 
 use bytes::{Buf, BufMut};
 
 use super::layout::{NUMBER_MAX, RECORD_HEADER_BYTES};
 
-/// What a record says. Kinds are only appended; zero is invalid, since space that was never written is zero.
+/// The kind of a record. Kinds are only appended; zero is invalid, since space that was never written is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordKind {
     /// Opens a batch.
@@ -17,11 +17,11 @@ pub(crate) enum RecordKind {
     TruncateFrom,
     /// The entries up to the position are gone.
     CompactTo,
-    /// The log starts anew behind the position.
+    /// The log starts again behind the position.
     Reset,
     /// The newest record of a key; without a payload, the key is gone.
     Journal,
-    /// Marks where a checkpoint of the journal holds from.
+    /// Marks the place up to which a checkpoint of the journal covers it.
     CheckpointBegin,
     /// A checkpoint of the journal is durable elsewhere.
     CheckpointDone,
@@ -31,7 +31,7 @@ pub(crate) enum RecordKind {
     CommitHint,
     /// An entry that was copied forward so that its old segment can be freed.
     RelocatedEntry,
-    /// A journal record that was copied forward; its mark is the LSN it first had.
+    /// A journal record that was copied forward; its mark is the LSN with which it was first written.
     RelocatedJournal,
     /// The stream is gone for good.
     StreamDeleted,
@@ -82,15 +82,15 @@ impl RecordKind {
 /// A record's header.
 ///
 /// ```text
-///  0                4      5      6                 8
+///  0                4      5                        8
 /// +----------------+------+------+-----------------+-----------------+
-/// | payload length | kind | flags| reserved        | stream (8)      |  16
+/// | payload length | kind | zero                   | stream (8)      |  16
 /// +----------------+------+------+-----------------+-----------------+
 /// | LSN (8)                      | position (8)                      |  32
 /// +------------------------------+------------------+----------------+
 /// | mark (8)                     | payload crc      | predecessor's  |  48
 /// +----------------+-------------+------------------+----------------+
-/// | header crc     | reserved    |                                      56
+/// | header crc     | zero        |                                      56
 /// +----------------+-------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Appends the header with its CRC still missing.
+    /// Appends the header without its CRC, which is filled in later.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32_le(self.length);
         out.put_u8(self.kind.code());
@@ -123,7 +123,7 @@ impl Record {
         out.put_u64_le(0);
     }
 
-    /// The header at the start of `bytes` and its CRC, when it is one that was written for this place.
+    /// The header at the start of `bytes` and its CRC, if it was written for this place.
     pub(crate) fn read(bytes: &[u8], segment: u64, offset: u64) -> Option<(Self, u32)> {
         let header = bytes.get(..RECORD_HEADER_BYTES)?;
         // A cheap look first: recovery tries every multiple of 8 in a torn tail.
@@ -137,7 +137,7 @@ impl Record {
         Self::fields(header).filter(Self::is_sensible).map(|record| (record, stored))
     }
 
-    /// Whether its numbers can be.
+    /// Returns true if its numbers are within their bounds.
     fn is_sensible(&self) -> bool {
         let is_index = matches!(
             self.kind,
@@ -150,13 +150,13 @@ impl Record {
         self.lsn <= NUMBER_MAX / 2 && (!is_index || self.position <= NUMBER_MAX)
     }
 
-    /// What a header says, though nothing vouches for it: to name damage.
+    /// Decodes a header without any check, to name damage.
     pub(crate) fn guess(bytes: &[u8]) -> Option<Self> {
         Self::fields(bytes.get(..RECORD_HEADER_BYTES)?)
     }
 
-    /// Its LSN, or that of the record whose copy it is: by that state records are told older from newer, since copies
-    /// stand behind all originals of their batch.
+    /// Its LSN, or that of the record of which it is a copy. State records are compared by it, since copies stand
+    /// behind all originals of their batch.
     pub(crate) fn original_lsn(&self) -> u64 {
         if self.kind == RecordKind::State { self.lsn.min(self.mark) } else { self.lsn }
     }
@@ -184,8 +184,8 @@ impl Record {
     }
 }
 
-/// The header CRC: over the header without itself, the segment's id and the header's offset in it, so that a record
-/// found anywhere but where it was written does not pass.
+/// The header CRC: over the header up to this CRC, the segment's id and the header's offset in it. So a record passes
+/// only at the place for which it was written.
 pub(crate) fn place_crc(header: &[u8], segment: u64, offset: u64) -> u32 {
     let mut covered = [0; HEADER_CRC_AT + 16];
     covered[..HEADER_CRC_AT].copy_from_slice(&header[..HEADER_CRC_AT]);

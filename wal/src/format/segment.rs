@@ -5,7 +5,7 @@ use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
 use super::layout::{ALIGNMENT, ALIGNMENT_BYTES, FORMAT_VERSION, NUMBER_MAX};
 
-/// What a segment says of itself.
+/// The header of a segment.
 ///
 /// ```text
 ///   0  magic "QRTE-WAL"   8
@@ -20,7 +20,7 @@ use super::layout::{ALIGNMENT, ALIGNMENT_BYTES, FORMAT_VERSION, NUMBER_MAX};
 pub(crate) struct SegmentHeader {
     pub(crate) identity: Identity,
     pub(crate) id: u64,
-    /// The LSN that the segment's first record has at least.
+    /// Lower bound of the LSN of the segment's first record.
     pub(crate) first_lsn: u64,
     /// Bytes of the file.
     pub(crate) bytes: u64,
@@ -28,14 +28,14 @@ pub(crate) struct SegmentHeader {
     pub(crate) chain: u32,
 }
 
-/// Why a segment's header is not accepted.
+/// Reason why a segment's header is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
     /// Written by a newer version of the format.
     Newer { version: u32 },
     /// Needs features that this binary lacks.
     Features { bits: u32 },
-    /// Written by somebody else; the class of the field, what was expected and what was found.
+    /// Written with another identity: the class of the field, the expected and the found value.
     Foreign { field: &'static str, expected: String, found: String },
     /// The bytes are not those that were written; the class of the first field that looks wrong.
     Damaged { field: &'static str },
@@ -111,7 +111,7 @@ impl SegmentHeader {
         if is_sound { Ok(header) } else { Err(HeaderError::Damaged { field: "geometry" }) }
     }
 
-    /// Whose segment this is, if its header is sound.
+    /// The identity in the header, if the header's CRC matches.
     #[cfg(feature = "inspect")]
     pub(crate) fn owner(sector: &[u8]) -> Option<Identity> {
         let covered = sector.get(..CRC_AT).filter(|covered| covered.starts_with(MAGIC))?;
@@ -139,7 +139,7 @@ impl SegmentHeader {
     }
 }
 
-/// Whether data belong to who opens them.
+/// Checks that data belong to the identity that opens them.
 pub(super) fn check_identity(found: &Identity, expected: &Identity) -> Result<(), HeaderError> {
     let foreign = |field, expected: String, found: String| Err(HeaderError::Foreign { field, expected, found });
     if found.cluster != expected.cluster {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// Ids of deleted streams, which are never used again. Ids given out in order make one range when all are deleted.
+/// Ids of deleted streams, which are never used again. Consecutive ids make one range when all of them are deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Deleted {
     /// The last id of each range by its first.

@@ -1,8 +1,8 @@
-//! How many bytes of each segment are still needed.
+//! Number of bytes of each segment that are still needed.
 
 use std::collections::BTreeMap;
 
-/// Bytes that live records keep, by segment.
+/// Bytes that live records take, by segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Live {
     segments: BTreeMap<u64, u64>,

@@ -1,4 +1,4 @@
-//! Where each record lies, without reading it.
+//! The place of each record, known without reading it.
 
 mod deleted;
 mod live;
@@ -22,7 +22,7 @@ use self::deleted::Deleted;
 use self::live::Live;
 use crate::format::{BatchView, Checkpoint, Record, RecordKind};
 
-/// Streams, segments, and where each record lies.
+/// Streams, segments, and the place of each record.
 #[derive(Debug)]
 pub(crate) struct Index<F> {
     pub(crate) streams: BTreeMap<u64, StreamIndex>,
@@ -40,7 +40,7 @@ pub(crate) struct Segment<F> {
 }
 
 impl<F> Index<F> {
-    /// An index of a log whose freed segments left this checkpoint.
+    /// An index with the content of this checkpoint.
     pub(crate) fn new(checkpoint: &Checkpoint) -> Self {
         let streams = checkpoint.streams.iter();
         Self {

@@ -1,13 +1,13 @@
-//! Where a record lies.
+//! The place of a record.
 
 use crate::format::{Record, aligned};
 
-/// Where a record lies, and the bytes it keeps on disk.
+/// The place of a record, and the bytes that it takes on disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
-    /// Bytes that the record keeps on disk, its share of the padding of its batch included.
+    /// Bytes that the record takes on disk, its share of the padding of its batch included.
     pub(crate) charge: u32,
 }
 

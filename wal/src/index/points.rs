@@ -1,4 +1,4 @@
-//! Where a stream's entries lie: one point for each span of the log, not one for each entry.
+//! The places of a stream's entries: one point for each span of the log, not one for each entry.
 
 use std::collections::VecDeque;
 
@@ -7,21 +7,21 @@ use super::place::Place;
 
 /// Consecutive entries that are found by reading forward from one place.
 ///
-/// A point is 32 bytes and stands for all entries of its stream that begin within [`SPAN_BYTES`] behind it in the
-/// same segment: 16 entries where each was synced alone, hundreds where they were written together, one in the worst
-/// case.
+/// A point is 32 bytes and stands for all entries of its stream that begin within [`SPAN_BYTES`] behind it in the same
+/// segment. These are 16 small entries if each was synced alone, hundreds if they were written together, and one in the
+/// worst case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
     /// Position of the first entry.
     pub(crate) first: u64,
     pub(crate) segment: u64,
-    /// How many entries.
+    /// Number of entries.
     pub(crate) count: u32,
-    /// Where to begin to read: at the first entry or before it.
+    /// Offset at which to begin to read: at the first entry or before it.
     pub(crate) offset: u32,
-    /// Bytes that these entries keep on disk.
+    /// Bytes that these entries take on disk.
     pub(crate) charge: u32,
-    /// Whether the next entry may be added: not once something was taken off its end.
+    /// True if the next entry may be added. False once an entry was removed from its end.
     is_open: bool,
 }
 
@@ -35,12 +35,12 @@ impl Point {
         self.first + u64::from(self.count)
     }
 
-    /// Whether one of its entries may begin at `offset` of its segment.
+    /// Returns true if one of its entries may begin at `offset` of its segment.
     pub(crate) fn reaches(&self, offset: u64) -> bool {
         offset < u64::from(self.offset) + u64::from(SPAN_BYTES)
     }
 
-    /// Takes `count` entries off, and off the books.
+    /// Removes `count` entries, and subtracts their bytes from `live`.
     fn discharge(&mut self, count: u32, live: &mut Live) {
         let share = u64::from(self.charge) * u64::from(count) / u64::from(self.count);
         let share = u32::try_from(share).expect("no more than all of it");
@@ -84,7 +84,7 @@ impl Points {
         }
     }
 
-    /// Takes the entries from `position` on away.
+    /// Removes the entries from `position` on.
     pub(crate) fn remove_from(&mut self, position: u64, live: &mut Live) {
         while let Some(point) = self.points.back_mut() {
             if point.end() <= position {
@@ -103,7 +103,7 @@ impl Points {
         }
     }
 
-    /// Takes the entries up to and including `position` away.
+    /// Removes the entries up to and including `position`.
     pub(crate) fn remove_to(&mut self, position: u64, live: &mut Live) {
         while let Some(point) = self.points.front_mut() {
             if point.first > position {
@@ -120,7 +120,7 @@ impl Points {
         }
     }
 
-    /// Notes that the entry at `position` now lies elsewhere.
+    /// Notes the new place of the entry at `position`.
     pub(crate) fn relocate(&mut self, position: u64, place: Place, live: &mut Live) {
         self.take_out(position, live);
         live.add(place.segment, u64::from(place.charge));
@@ -165,7 +165,7 @@ impl Points {
     }
 }
 
-/// Whether an entry at this place is found by reading on from `point`.
+/// Returns true if an entry at this place is found by reading on from `point`.
 fn extends(point: &Point, position: u64, Place { segment, offset, charge }: Place) -> bool {
     point.is_open
         && point.segment == segment

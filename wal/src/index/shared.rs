@@ -1,10 +1,10 @@
-//! The index as the writer and all readers of a log share it.
+//! The index, shared by the writer and all readers of a log.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Index;
 
-/// An index that one writer changes and many readers look into. Clones share it.
+/// An index that one writer changes and many readers read. Clones share it.
 #[derive(Debug)]
 pub(crate) struct SharedIndex<F> {
     index: Arc<RwLock<Index<F>>>,
@@ -21,7 +21,7 @@ impl<F> SharedIndex<F> {
         Self { index: Arc::new(RwLock::new(index)) }
     }
 
-    /// The index as the writer sees it.
+    /// The index, to be read by the writer.
     ///
     /// # Panics
     /// When the writer panicked while it changed the index.
@@ -29,7 +29,7 @@ impl<F> SharedIndex<F> {
         self.index.read().expect("nobody panics while holding the index")
     }
 
-    /// The index as a reader sees it; nothing when the writer panicked while it changed the index, which leaves it in
+    /// The index, to be read by a reader. `None` if the writer panicked while it changed the index, which leaves it in
     /// an unknown state.
     pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, Index<F>>> {
         self.index.read().ok()

@@ -1,4 +1,4 @@
-//! What the log knows of one stream.
+//! The log's knowledge of one stream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub(crate) struct StreamIndex {
     /// The place before the first entry.
     pub(crate) base: Base,
     pub(crate) points: Points,
-    /// Where each mark begins.
+    /// The mark of each run of entries, by the run's first position.
     marks: BTreeMap<u64, u64>,
     /// Positions of configuration entries.
     pub(crate) configurations: BTreeSet<u64>,
@@ -29,22 +29,22 @@ pub(crate) struct StreamIndex {
     pub(crate) checkpoint: Option<JournalCheckpoint>,
     /// Checkpoints of the journal under way: the LSN of each `CheckpointBegin` by id.
     pub(crate) pending: BTreeMap<u64, u64>,
-    /// Bytes that its live records keep on disk, their share of padding included.
+    /// Bytes that its live records take on disk, their share of padding included.
     pub(crate) bytes: u64,
 }
 
-/// Where a journal record lies.
+/// The place of a journal record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JournalPlace {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
     pub(crate) charge: u32,
-    /// The LSN it had when it was first written.
+    /// The LSN with which it was first written.
     pub(crate) origin: u64,
 }
 
 impl StreamIndex {
-    /// What a checkpoint knows of a stream.
+    /// The index of a stream with the content of a checkpoint.
     pub(super) fn adopt(known: &StreamCheckpoint) -> Self {
         Self {
             base: known.base,
@@ -56,7 +56,7 @@ impl StreamIndex {
         }
     }
 
-    /// What a checkpoint must know of the stream.
+    /// The state of the stream that a checkpoint stores.
     pub(crate) fn to_checkpoint(&self) -> StreamCheckpoint {
         StreamCheckpoint {
             state: self.state.clone(),
@@ -83,7 +83,7 @@ impl StreamIndex {
         self.marks.range(..=position).next_back().map(|(_, mark)| *mark)
     }
 
-    /// Where each mark begins, each one once.
+    /// The first position and the mark of each run of entries with one mark.
     pub(crate) fn runs(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for (first, mark) in &self.marks {
@@ -94,7 +94,7 @@ impl StreamIndex {
         runs
     }
 
-    /// The first position between base and last that lies nowhere.
+    /// The first position between base and last whose entry has no known place.
     pub(crate) fn hole(&self) -> Option<u64> {
         let mut next = self.base.position + 1;
         for point in self.points.iter() {

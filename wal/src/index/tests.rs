@@ -9,7 +9,7 @@ use super::live::Live;
 use super::place::Place;
 use super::points::Points;
 
-/// Where each entry lies: segment and offset.
+/// The place of each entry: segment and offset.
 type Model = BTreeMap<u64, (u64, u32)>;
 
 #[test]

@@ -1,6 +1,6 @@
-//! Looks at a log without changing it: what is there, and what the log would say to it when it was opened.
+//! Inspects a log without changing it: prints its content, and the result that opening it would have.
 //!
-//! It reads with the code that recovery reads with, and judges as it does.
+//! It reads and judges with the code of recovery.
 
 mod print;
 mod verdict;
@@ -20,7 +20,7 @@ use crate::format::{ALIGNMENT, Checkpoint, SegmentHeader};
 use crate::index::Index;
 use crate::opening::{Listing, OpenSegment, read_checkpoint, scan_all};
 
-/// Looks at the log in `directory` of `disk` and prints what it finds. Changes nothing and takes no lock.
+/// Inspects the log in `directory` of `disk` and prints the findings to `out`. Changes nothing and takes no lock.
 ///
 /// ```
 /// # #[cfg(feature = "testing")] {
@@ -41,7 +41,7 @@ use crate::opening::{Listing, OpenSegment, read_checkpoint, scan_all};
 /// ```
 ///
 /// # Errors
-/// When `out` takes no more. That the log cannot be read is a [`Verdict`].
+/// When writing to `out` fails. A log that cannot be read is no error, but a [`Verdict`].
 pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dyn Write) -> io::Result<Verdict> {
     let files = Files { disk: disk.clone(), directory: directory.to_owned() };
     let mut printer = Printer::new(out, detail);
@@ -109,7 +109,7 @@ fn scan<D: Disk>(
     Ok(if is_whole { Verdict::Clean } else { Verdict::Torn })
 }
 
-/// Whose log it is, by the first file with a sound header. Files of others are found by that.
+/// The identity of the log, from the first file with an intact header. Files of another identity are found by it.
 fn owner<D: Disk>(files: &Files<D>, listing: &Listing) -> Identity {
     let of_segment = |id: &u64| {
         let file = files.disk.open(&files.path(&segment_name(*id))).ok()?;

@@ -1,4 +1,4 @@
-//! How it is said.
+//! Prints the findings of an inspection.
 
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
@@ -11,10 +11,10 @@ use crate::format::{Base, Checkpoint, CheckpointError, HeaderError, JournalCheck
 use crate::index::StreamIndex;
 use crate::opening::{Listing, Seen, Tail};
 
-/// A copy of the checkpoint as it was read; nothing where it is missing.
+/// A copy of the checkpoint as it was read. `None` if it is missing.
 type Read<'a> = Option<Result<&'a Checkpoint, &'a CheckpointError>>;
 
-/// Prints one line after the other. The first that cannot be printed is the last.
+/// Prints lines. After the first failure it prints no more.
 pub(super) struct Printer<'a> {
     out: &'a mut dyn Write,
     detail: Detail,
@@ -26,7 +26,7 @@ impl<'a> Printer<'a> {
         Self { out, detail, outcome: Ok(()) }
     }
 
-    /// Whether all was printed.
+    /// Returns the first failure to print, if there was one.
     pub(super) fn finish(self) -> io::Result<()> {
         self.outcome
     }
@@ -35,7 +35,7 @@ impl<'a> Printer<'a> {
         self.line(format_args!("damage: {problem}"));
     }
 
-    /// What keeps the log from being judged.
+    /// Prints the reason why the log cannot be judged.
     pub(super) fn obstacle(&mut self, obstacle: &dyn Display) {
         self.line(format_args!("error: {obstacle}"));
     }
@@ -76,7 +76,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Files that hold nothing that counts.
+    /// Prints the numbers of files without content of the log.
     pub(super) fn other_files(&mut self, listing: &Listing, freed: usize) {
         let (spares, cuts, leftovers) = (listing.spares.len(), listing.cuts.len(), listing.leftovers.len());
         self.more(format_args!(
@@ -148,7 +148,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// What is printed with [`Detail::Everything`] alone.
+    /// Prints a line only with [`Detail::Everything`].
     fn more(&mut self, line: Arguments<'_>) {
         if self.detail == Detail::Everything {
             self.line(line);

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use crate::error::OpenError;
 
-/// What the state of a log is.
+/// The state of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It is as it was left.
     Clean,
-    /// Opening it will put it right: a batch that was being written, or one of two copies of something, is damaged.
-    /// Nothing that was acknowledged is lost.
+    /// Opening it will repair it: a batch that was being written, or one of two copies of something, is damaged.
+    /// Nothing that was acknowledged is lost, as far as the files show.
     Torn,
-    /// It will not open: what was durable is damaged or missing, or files are not those of one log.
+    /// It will not open: durable data is damaged or missing, or files are not those of one log.
     Corrupt,
     /// It cannot be judged: the disk refuses, there is no log, or it is of a newer format.
     Unreadable,
@@ -39,7 +39,7 @@ impl From<Verdict> for ExitCode {
     }
 }
 
-/// How much is printed.
+/// The amount of detail that is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// Identity, files, checkpoints, segments, batches, streams, damage and verdict.

@@ -1,4 +1,4 @@
-//! Looks behind damage for records that testify.
+//! Searches the bytes behind damage for records that prove what was durable.
 
 use std::io;
 
@@ -7,27 +7,27 @@ use crate::disk::DiskFile;
 use crate::format::{BatchHeader, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory};
 use crate::window::Window;
 
-/// What a segment holds behind damage.
+/// The records of a segment behind damage.
 #[derive(Debug, Default)]
 pub(super) struct Finding {
-    /// The highest LSN that a later batch knew to be durable.
+    /// The highest LSN that a later batch states to be durable.
     pub(super) durable_lsn: u64,
-    /// The highest generation of the checkpoint that a later batch knew to be durable.
+    /// The highest generation of the checkpoint that a later batch states to be durable.
     pub(super) checkpoint: u64,
     /// The highest LSN.
     pub(super) seen_lsn: u64,
     /// One behind the last byte that belongs to a record of this segment.
     pub(super) end: Option<u64>,
-    /// Where batches start.
+    /// Offsets of batches.
     pub(super) batches: Vec<u64>,
-    /// State records, by LSN.
+    /// State records, ascending by LSN.
     pub(super) states: Vec<SoundRecord>,
     /// The first record that names a stream.
     pub(super) nearest: Option<Record>,
 }
 
-/// Tries every multiple of 8 from `start` on: a record whose header was written for just this place and comes after
-/// `lsn` is one of ours, whatever lies between.
+/// Tries every multiple of 8 from `start` on. A record whose header was written for exactly this place, and whose LSN
+/// is above `lsn`, belongs to the log, whatever lies between.
 pub(super) fn survey<F: DiskFile>(segment: SegmentFile<'_, F>, start: u64, lsn: u64) -> io::Result<Finding> {
     let SegmentFile { file, id, length } = segment;
     let mut window = Window::new(file, SURVEY_BYTES);
@@ -90,7 +90,7 @@ pub(crate) struct SoundRecord {
     pub(super) payload: Vec<u8>,
 }
 
-/// The records of a damaged batch that are sound, and where they stand.
+/// The intact records of a damaged batch, with their offsets.
 pub(super) fn sound_records(file: &impl DiskFile, segment: u64, start: u64, end: u64) -> io::Result<Vec<SoundRecord>> {
     let mut bytes = vec![0; in_memory(end - start)];
     let read = file.read_at(start, &mut bytes)?;

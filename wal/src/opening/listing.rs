@@ -1,4 +1,4 @@
-//! The files of a log: which are there, and which must be.
+//! The files of a log: those that exist, and those that must.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) struct OpenSegment<F> {
     pub(crate) header: SegmentHeader,
 }
 
-/// How many copies of the checkpoint are whole.
+/// The number of intact copies of the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copies {
     Both,
@@ -90,7 +90,7 @@ impl Listing {
     }
 }
 
-/// The newer one of the copies of the checkpoint that are whole, and whether both are.
+/// The newer of the intact copies of the checkpoint, and whether both are intact.
 pub(crate) fn read_checkpoint<D: Disk>(
     files: &Files<D>,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! From the files of a directory to a log that can be written.
+//! Opens a log: reads the files of its directory and prepares it for writing.
 //!
 //! Nothing is written before everything was read and accepted.
 
@@ -35,7 +35,7 @@ use crate::format::{Link, StateRecord};
 use crate::index::Index;
 use crate::report::{Cut, Report};
 
-/// A log that was read, accepted and, where needed, put right.
+/// A log that was read, accepted and, if needed, repaired.
 pub(crate) struct OpenedLog<D: Disk> {
     pub(crate) index: Index<D::File>,
     pub(crate) report: Report,
@@ -49,7 +49,7 @@ pub(crate) struct OpenedLog<D: Disk> {
 }
 
 impl<D: Disk> OpenedLog<D> {
-    /// Reads the whole log, refuses what cannot be, and puts a torn tail right.
+    /// Reads the whole log, refuses an invalid one, and cuts a torn tail.
     pub(crate) fn open(files: &Files<D>, identity: &Identity, bounds: Bounds) -> Result<Self, OpenError> {
         let mut listing = listing::Listing::read(files)?;
         if let Some(name) = listing.unknown.first() {
@@ -63,7 +63,7 @@ impl<D: Disk> OpenedLog<D> {
         let Scanned { progress, tail, repaired } =
             segments::scan_all(files, &segments, &checkpoint, &mut index, &mut |_| {})?;
         if copies == Copies::Both {
-            // The newer one may be in memory alone, after a sync of it that failed: it is written again first.
+            // The newer one may be in memory alone, after a sync of it that failed. So it is written again first.
             checkpoint.generation += 1;
         }
         let report = Report { repaired_batches: repaired, ..Report::default() };
@@ -82,7 +82,7 @@ impl<D: Disk> OpenedLog<D> {
         Ok(log)
     }
 
-    /// Keeps a torn tail aside, for people.
+    /// Copies a torn tail to a side file, for people.
     fn keep_cut(&mut self, files: &Files<D>, bounds: Bounds) -> Result<(), OpenError> {
         let Some(end) = self.tail.cut_end else { return Ok(()) };
         let segment = self.last.header.id;
@@ -90,14 +90,14 @@ impl<D: Disk> OpenedLog<D> {
         tracing::warn!(segment, offset = cut.offset, bytes = cut.bytes, "torn tail of the log cut");
         self.report.cut = Some(cut);
         match tail::keep_cut(files, &*self.last.file, cut, bounds) {
-            // They are for people to look at: no reason not to start.
-            Err(error) if is_full(&error) => tracing::warn!("no room to keep what was cut"),
+            // The file is only for people to look at, so the log opens without it.
+            Err(error) if is_full(&error) => tracing::warn!("no room to keep the bytes of the torn tail"),
             outcome => outcome.map_err(|error| io_error(&files.path(&segment_name(segment)), error))?,
         }
         Ok(())
     }
 
-    /// Writes the batches in doubt to the next segment. Says whether there were any.
+    /// Writes the batches in doubt to the next segment. Returns true if there were any.
     fn write_again(&mut self, files: &Files<D>, bounds: Bounds) -> Result<bool, OpenError> {
         let Some(doubt) = self.tail.doubt else { return Ok(false) };
         let states = self.newer_states();
@@ -116,12 +116,12 @@ impl<D: Disk> OpenedLog<D> {
         Ok(true)
     }
 
-    /// Makes what was accepted durable, adopts what a torn tail still says, and cuts it. Each step may be the last one
-    /// before a crash: the next open does the same again.
+    /// Makes what was accepted durable, adopts the state records of a torn tail, and cuts it. Each step may be the last
+    /// one before a crash: the next open repeats them.
     fn put_right(&mut self, files: &Files<D>, leftovers: &[String]) -> Result<(), OpenError> {
         let path = files.path(&segment_name(self.last.header.id));
         let at = |error| io_error(&path, error);
-        // What the last process wrote, renamed and did not sync counts from here on, so it must be durable.
+        // Writes and renames of the last process that were not synced count from here on, so they must be durable.
         self.last.file.sync_data().map_err(at)?;
         files.sync_dir().map_err(|error| io_error(&files.directory, error))?;
         files.disk.sync_dir(Path::new("")).map_err(|error| io_error(&files.directory, error))?;
@@ -140,7 +140,7 @@ impl<D: Disk> OpenedLog<D> {
         files.sync_dir().map_err(|error| io_error(&files.directory, error))
     }
 
-    /// A state record is safe to adopt alone, from a batch that is cut. Says how many were adopted.
+    /// Adopts state records of batches that are cut: a state record is safe to adopt alone. Returns the number adopted.
     fn adopt_states(&mut self) -> u64 {
         let adopted = self.newer_states();
         for SoundRecord { record, payload, .. } in &adopted {

@@ -1,4 +1,4 @@
-//! Where a scan stands.
+//! The progress of a scan.
 
 use std::io;
 
@@ -29,7 +29,7 @@ pub(super) struct Resume {
     pub(super) progress: Link,
 }
 
-/// Why a scan ended.
+/// Reason why a scan ended.
 pub(super) enum Failure {
     Io(io::Error),
     Corrupt(OpenError),

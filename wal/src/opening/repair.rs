@@ -1,4 +1,4 @@
-//! Goes on past a batch that was durable and lost a sector, where all it lost is there twice.
+//! Goes on past a durable batch that lost a sector, if everything lost has another copy.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::format::{
 };
 use crate::index::{Index, Place};
 
-/// What is known of the end of the damaged batch, where no whole batch follows it in its segment.
+/// Knowledge of the end of the damaged batch, if no intact batch follows it in its segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
-    /// Another segment follows, which says where this one ended.
+    /// Another segment follows, whose header states the last record of this one.
     Sealed(Link),
-    /// The checkpoint says that everything up to this LSN was durable.
+    /// The checkpoint states that everything up to this LSN was durable.
     Durable(u64),
 }
 
@@ -32,11 +32,12 @@ pub(super) struct DamagedBatch<'a, F> {
 }
 
 impl<F: DiskFile> DamagedBatch<'_, F> {
-    /// Adds the records of the batch to the index, when it bears state records and all that is missing is such a record
-    /// whose copy is sound, or the first or last record of the batch. Says where the scan goes on.
+    /// Adds the records of the batch to the index, if it holds state records and nothing is missing but such records
+    /// whose copy is intact, and the first or the last record of the batch. Returns the place at which the scan goes
+    /// on.
     ///
     /// Only one batch may be damaged: batches share no sector, and a second damage is one too many. A write that landed
-    /// elsewhere damages one and leaves out another: so each must follow the one before it.
+    /// elsewhere damages one batch and leaves out another. So each batch must follow the one before it.
     pub(super) fn repair(&self, index: &mut Index<F>) -> Result<Option<Resume>, Failure> {
         if self.follows_another()? {
             return Ok(None);
@@ -58,7 +59,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
             return Ok(None);
         }
         let Some(ended) = self.end_of(&found)? else { return Ok(None) };
-        // What comes next must follow this batch, and not one behind it that is missing.
+        // The next batch must follow this one, and not a missing one in between.
         let (after, is_followed) = match (next, self.end) {
             (Some(next), _) => (next, (ended.offset, ended.progress.chain) == (next.offset, next.progress.chain)),
             (None, End::Sealed(progress)) => {
@@ -76,8 +77,9 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
         Ok(Some(after))
     }
 
-    /// Whether the batch says that it follows another than the last one that was read: then that one is lost. It may
-    /// have gone elsewhere on the disk, and left the marker in its place that it was to replace.
+    /// Returns true if the header of the batch names another predecessor than the last batch that was read. Then its
+    /// predecessor is lost. It may have been written elsewhere on the disk, and the marker that it was to replace is
+    /// still in its place.
     fn follows_another(&self) -> Result<bool, Failure> {
         let mut head = [0; BATCH_HEADER_BYTES];
         let read = self.segment.file.read_at(self.offset, &mut head)?;
@@ -85,7 +87,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
         Ok(header.is_some_and(|header| header.predecessor != self.before.chain))
     }
 
-    /// The end of a batch that lacks nothing: its last record says it, or else it is what the others make it.
+    /// The end of a batch that lacks nothing: its last record states it, or the other records determine it.
     fn end_of(&self, found: &[SoundRecord]) -> Result<Option<Resume>, Failure> {
         if let Some(SoundRecord { record: commit, offset: at, .. }) = of_kind(found, RecordKind::Commit) {
             let mut header = [0; RECORD_HEADER_BYTES];
@@ -104,7 +106,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
         Ok(Some(Resume { offset: self.offset + builder.bytes().len() as u64, progress: sealed }))
     }
 
-    /// The first whole batch behind the damage, and the last record before it.
+    /// The first intact batch behind the damage, and the last record before it.
     fn next_batch(&self) -> Result<Option<Resume>, Failure> {
         let SegmentFile { file, id, length } = self.segment;
         for start in self.finding.batches.iter().copied().filter(|start| *start > self.offset) {
@@ -126,8 +128,8 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
     }
 }
 
-/// The LSNs of the batch's first and last record: LSNs may jump from batch to batch, so that its own records say it
-/// best.
+/// The LSNs of the batch's first and last record. LSNs may jump from batch to batch, so the batch's own records are
+/// used first.
 fn bounds(found: &[SoundRecord], before: u64, after: u64) -> Option<(u64, u64)> {
     if let Some(SoundRecord { record: begin, payload, .. }) = of_kind(found, RecordKind::Begin) {
         let count = u64::from(payload.get(4..8)?.try_into().map(u32::from_le_bytes).ok()?);
@@ -139,9 +141,9 @@ fn bounds(found: &[SoundRecord], before: u64, after: u64) -> Option<(u64, u64)> 
     Some((before.checked_add(1)?, after))
 }
 
-/// Whether these are the records of one batch at `offset`, and what is missing of it is its first record, its last one,
-/// or state records whose copy is there. Lengths are known of all these, so each record must stand where the batch has
-/// it: else more is missing.
+/// Returns true if these are the records of one batch at `offset`, and nothing is missing but its first record, its
+/// last one, or state records whose copy exists. The lengths of all these are known, so each record must stand at the
+/// computed offset. Otherwise more is missing.
 fn lacks_nothing(found: &[SoundRecord], offset: u64, first: u64, last: u64) -> bool {
     let places: BTreeMap<u64, u64> = found.iter().map(|sound| (sound.record.lsn, sound.offset)).collect();
     let lengths = found.iter().map(|sound| (sound.record.lsn, sound.record.stored_len()));

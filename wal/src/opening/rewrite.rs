@@ -1,10 +1,10 @@
 //! Writes batches again that nothing shows to be durable.
 //!
-//! After a failed sync the operating system may hold what was written in memory, call it clean, and never write it:
+//! After a failed sync the operating system may keep the written data in memory, mark it clean, and never write it:
 //! reads find it, further syncs succeed, and it is gone when the power goes. A process that ends and starts again
-//! cannot tell. So what it finds behind the last proof is not durable before it was written again. To write it in its
-//! place could destroy what was durable; so it goes to the next segment, which counts from its rename on, when all in
-//! it is durable. The old one ends where the proof ended.
+//! cannot tell. So the batches behind the last proof are not durable before they were written again. To write them in
+//! place could destroy what was durable, so they go to the next segment. That segment counts from its rename on, when
+//! everything in it is durable. The old one ends at the last batch that was proven durable.
 //!
 //! Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020.
 
@@ -47,7 +47,7 @@ impl<D: Disk> Rewrite<'_, D> {
     pub(super) fn run(&self) -> Result<(), OpenError> {
         let written = self.next_segment();
         if written.as_ref().is_err_and(is_full) {
-            // What was made of it would hold the room that others need.
+            // The unfinished file would hold room that is needed elsewhere.
             let _ = self.files.remove(UNFINISHED);
         }
         written.map_err(|error| io_error(&self.files.path(&segment_name(self.from.header.id + 1)), error))
@@ -57,7 +57,7 @@ impl<D: Disk> Rewrite<'_, D> {
         let mut builder = BatchBuilder::default();
         builder.start();
         for SoundRecord { record, payload, .. } in self.states {
-            // Adopted alone: its commit hint may speak of entries that were cut.
+            // Adopted without its commit hint, which may be the index of an entry that was cut.
             builder.push(RecordKind::State, record.stream, 0, 0, &[payload]);
         }
         let needed = SEGMENT_DATA_START + (self.end - self.doubt.offset) + builder.bytes_max() + MARKER_BYTES;
@@ -66,7 +66,7 @@ impl<D: Disk> Rewrite<'_, D> {
         }
         let (next, bytes) = self.file_for(needed)?;
         let id = self.from.header.id + 1;
-        // Above all that was ever seen: what lies in the old segment behind its end cannot be taken for later.
+        // Above every LSN ever seen, so that records in the old segment behind its end cannot be taken for later ones.
         let first_lsn = self.seen_lsn + 1;
         let before = self.doubt.before;
         let header = SegmentHeader { id, first_lsn, bytes, chain: before.chain, ..self.from.header };
@@ -84,9 +84,9 @@ impl<D: Disk> Rewrite<'_, D> {
         self.files.sync_dir()
     }
 
-    /// A file of at least `needed` bytes, and its size: a spare one, else a new one, of the usual size where there is
-    /// room for that. It has the name of something unfinished, durably: what is written to it for the next segment must
-    /// not be found there by a later attempt.
+    /// A file of at least `needed` bytes, and its size: a spare one, else a new one, of the usual size if there is room
+    /// for that. It durably has the name of an unfinished file: a later attempt must not find records of the next
+    /// segment in a spare file.
     fn file_for(&self, needed: u64) -> io::Result<(D::File, u64)> {
         let files = self.files;
         files.remove_if_there(UNFINISHED)?;
@@ -126,7 +126,7 @@ struct Copy<'a, F> {
 }
 
 impl<F: DiskFile> Copy<'_, F> {
-    /// Copies batches, which were found whole just now.
+    /// Copies batches, which were just found intact.
     fn batches(&mut self, from: &F, segment: u64, places: Range<u64>) -> io::Result<()> {
         let mut builder = BatchBuilder::default();
         let mut at = places.start;
@@ -161,6 +161,6 @@ impl<F: DiskFile> Copy<'_, F> {
     }
 }
 
-/// What is under construction has this name until it is durable.
+/// Name of the segment under construction until it is durable.
 const UNFINISHED: &str = "anew.tmp";
 const MARKER_BYTES: u64 = ALIGNMENT_BYTES;

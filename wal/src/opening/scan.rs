@@ -1,4 +1,4 @@
-//! Reads segments batch by batch and takes note of what they hold.
+//! Reads segments batch by batch and adds their records to the index.
 
 use std::collections::VecDeque;
 
@@ -21,38 +21,38 @@ pub(super) struct Scan<'a, F> {
     segment: SegmentFile<'a, F>,
     index: &'a mut Index<F>,
     pub(super) progress: Link,
-    /// The last record that the checkpoint knows to have been durable.
+    /// The last record that was durable according to the checkpoint.
     anchor: Link,
-    /// The highest generation of the checkpoint that a batch of the segment knows to have been durable.
+    /// The highest generation of the checkpoint that a batch of the segment states to have been durable.
     pub(super) checkpoint: u64,
     /// Number of batches whose damage hit only records with another copy.
     pub(super) repaired: u64,
     watch: &'a mut dyn FnMut(&Seen),
-    /// Batches that nothing shows to be durable yet, oldest first.
+    /// Batches that nothing shows to be durable so far, oldest first.
     doubts: VecDeque<Doubt>,
     /// The place of the last batch, when it is a marker.
     marker: Option<Resume>,
 }
 
-/// What a scan comes by, in the order of the log.
+/// A finding of a scan, in the order of the log.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "inspect"), expect(dead_code, reason = "only `inspect` looks at it"))]
 pub(crate) enum Seen {
     /// A segment; its batches follow.
     Segment {
         header: SegmentHeader,
-        /// Bytes of the file as it is.
+        /// Actual size of the file in bytes.
         length: u64,
     },
     /// A batch that counts.
     Batch { offset: u64, last_lsn: u64, header: BatchHeader },
-    /// A batch that lost nothing but what was there twice.
+    /// A batch that lost only records of which another copy is intact.
     Repaired { offset: u64, last_lsn: u64 },
 }
 
-/// What stands where a batch should.
+/// The result of reading at the place of a batch.
 enum Found {
-    /// A batch; where the next one stands.
+    /// A batch; offset of the next one.
     Batch(u64),
     /// Not a batch that counts.
     Damage(BatchDamage),
@@ -100,7 +100,8 @@ impl<'a, F: DiskFile> Scan<'a, F> {
                     if durable_lsn.max(finding.durable_lsn) <= self.progress.lsn {
                         self.dispel(durable_lsn.max(finding.durable_lsn));
                         let seen_lsn = finding.seen_lsn.max(self.progress.lsn);
-                        // Nothing may refer to a marker, which was not synced: the next batch takes its place.
+                        // Nothing may refer to a marker, which may not have been synced: the next batch takes its
+                        // place.
                         if let Some(marker) = self.marker {
                             (offset, self.progress) = (marker.offset, marker.progress);
                         }
@@ -118,7 +119,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         }
     }
 
-    /// Looks behind damage.
+    /// Looks for evidence behind damage.
     fn survey(&mut self, offset: u64) -> Result<Finding, Failure> {
         let finding = survey(self.segment, offset, self.progress.lsn)?;
         self.checkpoint = self.checkpoint.max(finding.checkpoint);
@@ -151,13 +152,13 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         }
     }
 
-    /// The batch at `offset` counts and ends here. It must not lead past the last durable record, nor to another one in
-    /// its place: then this file is from a time whose tail was lost, and the log went on otherwise.
+    /// Moves on behind the batch at `offset`, which counts. It must end with the last durable record or leave it ahead.
+    /// If it leads past that record, or another record has its LSN, this file is from a time whose tail was lost.
     fn go_on(&mut self, offset: u64, to: Link) -> Result<(), Failure> {
         let is_passed = (self.progress.lsn + 1..=to.lsn).contains(&self.anchor.lsn);
         self.progress = to;
         if is_passed && to != self.anchor {
-            let what = "the bytes are not those that the checkpoint knows to have been durable here";
+            let what = "the bytes are not those that were durable here according to the checkpoint";
             let segment = self.segment.id;
             return Err(Failure::Corrupt(OpenError::Corrupt {
                 stream: StreamId(0),
@@ -170,14 +171,15 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         Ok(())
     }
 
-    /// What was durable is in doubt no more.
+    /// Removes from the doubts the batches that were durable.
     fn dispel(&mut self, durable_lsn: u64) {
         while self.doubts.front().is_some_and(|doubt| doubt.last_lsn <= durable_lsn) {
             self.doubts.pop_front();
         }
     }
 
-    /// Gets past damage below what was durable, where it hit nothing that has no sound copy. Says where to go on.
+    /// Goes on past damage to what was durable, if everything lost has another intact copy. Returns the offset at which
+    /// to go on.
     fn mend(&mut self, offset: u64, damage: &BatchDamage, finding: &Finding, end: End) -> Result<u64, Failure> {
         let batch = DamagedBatch { segment: self.segment, offset, before: self.progress, finding, end };
         if let Some(Resume { offset: next, progress }) = batch.repair(self.index)? {
@@ -191,10 +193,10 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         Err(Failure::Corrupt(self.corrupt(damage, finding)))
     }
 
-    /// Names the damage: by the record it hit, or by the nearest one that can be read.
+    /// Describes the damage by the record it hit, or by the nearest one that can be read.
     fn corrupt(&self, damage: &BatchDamage, finding: &Finding) -> OpenError {
         let names_stream = |record: &&Record| !matches!(record.kind, RecordKind::Begin | RecordKind::Commit);
-        // A damaged header may name a stream that never was; its neighbours tell better then.
+        // A damaged header may name a stream that never existed. Then its neighbours are more reliable.
         let is_known = |record: &&Record| self.index.streams.contains_key(&record.stream);
         let guess = damage.record.as_ref().filter(names_stream);
         let record = guess.filter(is_known).or(finding.nearest.as_ref()).or(guess);

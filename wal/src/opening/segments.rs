@@ -23,7 +23,7 @@ pub(crate) struct Scanned {
     pub(crate) repaired: u64,
 }
 
-/// Reads all segments into the index, and reports all it reads to `watch`. After an error the index holds the records
+/// Reads all segments into the index, and reports each finding to `watch`. After an error the index holds the records
 /// before it.
 pub(crate) fn scan_all<D: Disk>(
     files: &Files<D>,
@@ -50,7 +50,7 @@ pub(crate) fn scan_all<D: Disk>(
         watch(&Seen::Segment { header: *header, length });
         let segment = header.id;
         if length < header.bytes {
-            // It was made at its full size, durably, before it had its name: no crash makes it shorter.
+            // The file had its full size, durably, before it had its name: no crash makes it shorter.
             let what = "the file ends here, and its header says that it is longer";
             return Err(OpenError::Corrupt { stream: StreamId(0), position: 0, segment, offset: length, what });
         }
@@ -78,7 +78,7 @@ pub(crate) fn scan_all<D: Disk>(
 fn check_holes<F>(index: &Index<F>, segment: u64) -> Result<(), OpenError> {
     for (stream, known) in &index.streams {
         if let Some(position) = known.hole() {
-            let what = "the entry lies in no segment";
+            let what = "the entry is in no segment";
             return Err(OpenError::Corrupt { stream: StreamId(*stream), position, segment, offset: 0, what });
         }
     }

@@ -1,4 +1,4 @@
-//! A torn tail: kept aside, then cleared.
+//! A torn tail: copied to a side file, then cleared.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use crate::files::{FileName, Files, TMP, cut_name, zero};
 use crate::format::Link;
 use crate::report::Cut;
 
-/// What stands behind the last batch of the last segment.
+/// The content of the last segment behind its last batch.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     /// The offset of the next batch.
     pub(crate) offset: u64,
-    /// The end of the last batch that is cut; nothing when none is.
+    /// The end of the last batch that is cut. `None` if none is cut.
     pub(crate) cut_end: Option<u64>,
     /// The highest LSN behind the last batch.
     pub(crate) seen_lsn: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Doubt {
     pub(super) last_lsn: u64,
 }
 
-/// Bounds of what opening a log writes.
+/// Bounds on what opening a log writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Bytes kept of a tail that is cut.
@@ -61,7 +61,7 @@ pub(super) fn keep_cut<D: Disk>(files: &Files<D>, file: &D::File, cut: Cut, boun
     files.remove_if_there(&unfinished)?;
     let kept = files.disk.create(&files.path(&unfinished))?;
     if let Err(error) = kept.write_at(0, &bytes).and_then(|()| kept.sync_all()) {
-        // Half of it is of no use, and holds room.
+        // A partial copy is of no use and takes up room.
         let _ = files.remove(&unfinished);
         return Err(error);
     }
@@ -69,7 +69,7 @@ pub(super) fn keep_cut<D: Disk>(files: &Files<D>, file: &D::File, cut: Cut, boun
     files.sync_dir()
 }
 
-/// Overwrites everything behind the last batch with zeros, where a record of this segment stands there.
+/// Overwrites everything behind the last batch with zeros, if a record of this segment stands there.
 pub(super) fn clear(file: &impl DiskFile, tail: &Tail, bytes: u64) -> io::Result<()> {
     if tail.cut_end.is_none() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Snapshots of one group, each a file that is there whole or not at all.
 //!
 //! A snapshot is written under a name with the suffix `.tmp`, synced, read back, renamed, and its directory synced.
-//! Only then may the log it covers be dropped. `FORMAT.md` has every byte.
+//! Only then may the part of the log that it covers be dropped. `FORMAT.md` describes every byte.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct SnapshotStore<D: Disk> {
 /// A snapshot that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSnapshot {
-    /// What it stands for.
+    /// Its metadata.
     pub meta: SnapshotMeta,
     /// Bytes of its content.
     pub length: u64,
@@ -61,38 +61,38 @@ pub struct SnapshotFile<D: Disk> {
     content_start: u64,
 }
 
-/// Reads a snapshot's content from its start and fails at the end when its checksum is not the written one.
+/// Reads a snapshot's content from its start, and fails at the end if the checksum does not match.
 pub struct SnapshotContent<D: Disk> {
     snapshot: SnapshotFile<D>,
     offset: u64,
     checksum: u32,
 }
 
-/// Why a snapshot cannot be written or read. Those that are durable stay.
+/// Reason why a snapshot cannot be written or read. Durable snapshots stay as they are.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// The disk refused.
     #[error("snapshot {path}: {error}")]
     Io {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the disk said.
+        /// The error of the disk.
         #[source]
         error: io::Error,
     },
     /// The bytes are not those that were written.
     #[error("snapshot {path} is damaged: {what}")]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where the damage shows.
+        /// The part that is damaged.
         what: &'static str,
     },
     /// Written by a newer version of the format. Nothing was changed.
     #[error("snapshot {path} has format version {version}, newer than {VERSION}")]
     Version {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its version.
         version: u16,
@@ -100,13 +100,13 @@ pub enum SnapshotError {
     /// It belongs to another cluster or group. Nothing was changed.
     #[error("snapshot {path} belongs to another cluster or group")]
     Foreign {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// A file that no snapshot store wrote. Nothing was changed.
     #[error("{path} is not a snapshot")]
     Unknown {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// No snapshot covers that index.
@@ -115,23 +115,23 @@ pub enum SnapshotError {
     /// A piece does not follow the one before it. Nothing was written.
     #[error("a piece at {offset} does not follow the {length} bytes before it")]
     Gap {
-        /// Where it should go.
+        /// The offset of the piece.
         offset: u64,
-        /// Where the content ends.
+        /// The end of the content so far.
         length: u64,
     },
-    /// The content is not what its sender said. Nothing became a snapshot.
+    /// The content's checksum is not the one its sender stated. No snapshot was created.
     #[error("the content's checksum is {found:08x}, not {expected:08x}")]
     Checksum {
-        /// What the sender said.
+        /// The checksum that the sender stated.
         expected: u32,
-        /// What was written.
+        /// The checksum of the written content.
         found: u32,
     },
 }
 
 impl SnapshotError {
-    /// Whether the disk is full.
+    /// Returns true if the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { error, .. } if is_full(error))
@@ -139,15 +139,15 @@ impl SnapshotError {
 }
 
 impl<D: Disk> SnapshotStore<D> {
-    /// Opens the directory, makes it when it is missing, and removes what was left half written.
+    /// Opens the directory, creates it if it is missing, and removes unfinished snapshots.
     ///
     /// # Errors
     /// When the disk refuses, or the directory holds a file that no snapshot store wrote; then nothing is removed.
     pub fn open(disk: D, directory: &Path, cluster: ClusterId, group: GroupId) -> Result<Self, SnapshotError> {
         let store = Self { disk, directory: directory.to_owned(), cluster, group };
         at(directory, store.disk.create_dir(directory))?;
-        // Each directory above may be new as well, and its name is durable only once its parent is synced. What the
-        // last process renamed and had no time to sync counts from here on.
+        // Each directory above may be new as well, and its name is durable only once its parent is synced. A rename
+        // that the last process had no time to sync counts from here on.
         for parent in directory.ancestors() {
             at(parent, store.disk.sync_dir(parent))?;
         }
@@ -163,7 +163,8 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(store)
     }
 
-    /// The newest snapshot, its content verified. Damage is an error: an older one may not reach the log.
+    /// The newest snapshot, with its content verified. A damaged one is an error, since the log may not go back to an
+    /// older one.
     ///
     /// # Errors
     /// When the disk refuses, or the newest snapshot is damaged, foreign or of a newer format.
@@ -276,7 +277,7 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(SnapshotFile { stored: StoredSnapshot { meta, length, checksum }, file, content_start })
     }
 
-    /// Judges the part of the header whose size is fixed, and gives the size of the metadata behind it.
+    /// Checks the part of the header whose size is fixed, and returns the size of the metadata behind it.
     fn check_fixed(&self, path: &Path, fixed: &Bytes) -> Result<u32, SnapshotError> {
         let mut fixed = fixed.clone();
         let mut magic = [0; MAGIC.len()];
@@ -318,12 +319,12 @@ impl<D: Disk> SnapshotBuilder<D> {
     ///
     /// # Errors
     /// When the content's checksum is not the `expected` one (where one is given), the disk refuses, or what is read
-    /// back is not what was written. Nothing became a snapshot then.
+    /// back is not what was written. No snapshot was created then.
     pub fn finish(self, expected: Option<u32>) -> Result<StoredSnapshot, SnapshotError> {
         self.seal(expected)?.keep()
     }
 
-    /// As [`SnapshotBuilder::finish`] up to the rename: what it is can be looked at before it counts.
+    /// As [`SnapshotBuilder::finish`] up to the rename, so that the content can be examined before it counts.
     ///
     /// # Errors
     /// As [`SnapshotBuilder::finish`].
@@ -347,7 +348,7 @@ impl<D: Disk> SnapshotBuilder<D> {
         Ok(SealedSnapshot { content, store, path })
     }
 
-    /// Gives the snapshot up and removes what was written.
+    /// Gives the snapshot up and removes its file.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -363,7 +364,7 @@ impl<D: Disk> SealedSnapshot<D> {
         &mut self.content
     }
 
-    /// Makes it a snapshot: rename, sync of the directory.
+    /// Makes it count as a snapshot: rename, sync of the directory.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -375,7 +376,7 @@ impl<D: Disk> SealedSnapshot<D> {
         Ok(stored)
     }
 
-    /// Gives the snapshot up and removes what was written.
+    /// Gives the snapshot up and removes its file.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -405,7 +406,7 @@ impl<D: Disk> Write for SnapshotBuilder<D> {
 }
 
 impl<D: Disk> SnapshotFile<D> {
-    /// What it stands for, and how long it is.
+    /// Its metadata, length and checksum.
     #[must_use]
     pub fn stored(&self) -> &StoredSnapshot {
         &self.stored

@@ -36,7 +36,7 @@ fn refuses_pieces_with_a_gap_and_content_of_another_checksum() {
     builder.finish(Some(crc32c::crc32c(b"abcd"))).expect("the same");
 }
 
-/// Found by simulated crashes: the log was compacted behind a snapshot whose folder's folder was lost.
+/// The log was compacted behind a snapshot, and the parent of its folder was lost in a crash.
 #[test]
 fn a_snapshot_survives_in_folders_that_were_just_made() {
     let disk = MemoryDisk::new();

@@ -1,4 +1,4 @@
-//! What comes back for a submission or a load.
+//! Results of submissions and loads.
 
 use quorate_protocol::{LoadFailure, Loaded, Ticket};
 
@@ -6,40 +6,41 @@ use crate::error::WriteError;
 use crate::stream_id::StreamId;
 use crate::wal::StorageLevel;
 
-/// What became of what was submitted: one call for all submissions that one sync covered, one for each load.
+/// Results that the log's threads report: in one call for all submissions that one sync covered, and in one call for
+/// each load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completions {
-    /// Submissions, in the order they were made.
+    /// Results of submissions, in the order of submission.
     pub writes: Vec<WriteCompletion>,
-    /// Loads.
+    /// Results of loads.
     pub loads: Vec<LoadCompletion>,
-    /// Set when it changed.
+    /// The storage level, if it changed.
     pub storage_level: Option<StorageLevel>,
-    /// Streams that should compact, when others than before. See
+    /// Streams that should compact. Empty if they have not changed, or if none should compact any more. See
     /// [`Wal::compaction_wanted`](crate::Wal::compaction_wanted).
     pub compaction_wanted: Vec<StreamId>,
 }
 
-/// What became of one submission.
+/// The result of one submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteCompletion {
-    /// Whose.
+    /// The stream.
     pub stream: StreamId,
-    /// Which.
+    /// The ticket.
     pub ticket: Ticket,
-    /// Durable, or why not.
+    /// `Ok` when the operations are durable, else the error.
     pub result: Result<(), WriteError>,
-    /// What [`Wal::stream_bytes`](crate::Wal::stream_bytes) says of the stream now.
+    /// [`Wal::stream_bytes`](crate::Wal::stream_bytes) of the stream after this write. Zero if the log's code panicked.
     pub stream_bytes: u64,
 }
 
-/// What a load brought.
+/// The result of one load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadCompletion {
-    /// Whose.
+    /// The stream.
     pub stream: StreamId,
-    /// Which.
+    /// The ticket.
     pub ticket: Ticket,
-    /// What it brought, or why nothing.
+    /// The loaded entries or records, or the failure.
     pub result: Result<Loaded, LoadFailure>,
 }

@@ -2,11 +2,11 @@
 
 use crate::error::Poisoned;
 
-/// Why a submission was not taken. Nothing of it will be written.
+/// Reason why a submission or load was not accepted. Nothing of it will be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// More waits than the bound allows.
+    /// The queue is full.
     #[error("the log's queue is full")]
     Full,
     /// The log is being closed.
@@ -14,16 +14,16 @@ pub enum SubmitError {
     Closed,
 }
 
-/// Why a log was not closed in order.
+/// Reason why a log was not closed in order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {
     /// The log failed, now or before.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
-    /// The disk has not answered in time. The threads go on to wait for it, and hold the log's directory until it
-    /// answers or the process ends, which may happen at any time. For what was under way there was no completion, and
-    /// may yet be one.
+    /// The disk has not answered in time. The threads keep waiting for it, and hold the log's directory until it
+    /// answers or the process ends. The process may end at any time. Submissions under way have had no completion, and
+    /// may still get one.
     #[error("the disk does not answer: the log could not be closed")]
     Stalled,
 }

@@ -2,19 +2,20 @@
 
 use crate::metrics::Metrics;
 
-/// Counters of the thread, beside those of the log.
+/// Counters of the thread and of its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadMetrics {
-    /// What the log did.
+    /// Counters of the log.
     pub log: Metrics,
     /// Sets of submissions that were made durable together.
     pub sets: u64,
-    /// Syncs by how long they took: how many took at most [`SYNC_BUCKETS_US`] microseconds, and in the last place all
-    /// others. To begin a segment takes several syncs, which count as one together with the write they held up.
+    /// Number of syncs by duration: the place of a sync is that of the lowest bound in [`SYNC_BUCKETS_US`] that it does
+    /// not exceed, and the last place counts all longer ones. A write that begins a segment takes several syncs. They
+    /// count as one, with the duration of the whole write.
     pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Microseconds spent in syncs.
     pub sync_us: u64,
-    /// Syncs above [`ThreadSettings::slow_sync`](super::ThreadSettings::slow_sync).
+    /// Number of syncs above [`ThreadSettings::slow_sync`](super::ThreadSettings::slow_sync).
     pub slow_syncs: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The log on a thread of its own, and loads on another. Thin: every rule is in [`Wal`].
+//! Runs the log on a thread of its own, and loads on another. All rules are in [`Wal`].
 
 mod completion;
 mod error;
@@ -34,11 +34,11 @@ use crate::reader::Reader;
 use crate::stream_id::StreamId;
 use crate::wal::Wal;
 
-/// Runs a [`Wal`]: takes submissions without waiting, makes all that wait durable with one sync, and tells of it. While
-/// the log is low on room it looks once a second whether there is room again.
+/// Runs a [`Wal`]: accepts submissions without waiting, makes all waiting ones durable with one sync, and reports them
+/// to a callback. While the log is low on room, it checks once a second whether there is room again.
 ///
-/// A panic within the log ends neither the threads nor the process: whoever waits, and all who come later, are told
-/// that the log is poisoned; a load during which the code panicked fails as one that the disk refused.
+/// A panic within the log ends neither the threads nor the process. All waiting and all later submissions fail with the
+/// error that the log is poisoned. A load during which the code panicked fails like one that the disk refused.
 ///
 /// Dropping it closes it as [`LogThread::close`] does, and waits as long.
 pub struct LogThread {
@@ -49,15 +49,15 @@ pub struct LogThread {
     ended: Mutex<Receiver<Infallible>>,
 }
 
-/// How the threads behave.
+/// Settings of the log's threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadSettings {
-    /// The most bytes of operations that wait for the log; more are refused. What waits is written at once, in as many
-    /// batches as it takes, under one sync.
+    /// Maximum bytes of operations that wait for the log; more are refused. Everything that waits is written at once,
+    /// in the needed number of batches, under one sync.
     pub queue_bytes_max: usize,
-    /// The most loads that wait; more are refused.
+    /// Maximum number of loads that wait; more are refused.
     pub loads_max: usize,
-    /// A sync that takes longer is warned of.
+    /// A sync that takes longer causes a warning.
     pub slow_sync: Duration,
 }
 
@@ -68,10 +68,11 @@ impl Default for ThreadSettings {
 }
 
 impl LogThread {
-    /// Starts the threads. `on_completion` is called on them, and should only hand on.
+    /// Starts the threads. `on_completion` is called on them. It should only pass the completions on, since it holds up
+    /// the log.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the operating system cannot start a thread.
     pub fn spawn<D: Disk>(
         wal: Wal<D>,
         settings: &ThreadSettings,
@@ -95,24 +96,24 @@ impl LogThread {
         let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader), ended: Mutex::new(ended) };
         let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now));
         thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || {
-            // Dropped last: whoever hears of the end finds the directory free.
+            // Dropped last: when the end is noticed, the directory is free.
             let _runs = runs;
             writer.run()
         })?);
         Ok(thread)
     }
 
-    /// Hands operations over, all or none of which become durable, behind all that were submitted before. Never waits.
+    /// Submits operations, which become durable all or not at all, after all that were submitted before. Never waits.
     ///
     /// # Errors
-    /// When too much waits already, or the log is closed. Nothing is written then, and no completion comes.
+    /// When the queue is full, or the log is closed. Nothing is written then, and no completion comes.
     pub fn submit(&self, stream: StreamId, ticket: Ticket, operations: Vec<Operation>) -> Result<(), SubmitError> {
         let weight = operations.iter().map(Operation::weight).sum();
         self.shared.writes.push(Submission { stream, ticket, work: Work::Write(operations) }, weight)
     }
 
-    /// As [`LogThread::submit`] for several at once, which leave as one: one sync covers them, unless they do not fit
-    /// one batch.
+    /// As [`LogThread::submit`] for several at once. They enter the queue together, so that one sync covers them,
+    /// unless another segment is begun among them.
     ///
     /// # Errors
     /// As [`LogThread::submit`], for all of them.
@@ -126,7 +127,7 @@ impl LogThread {
         }))
     }
 
-    /// As [`Wal::delete_stream`], in turn with the submissions.
+    /// As [`Wal::delete_stream`], in order with the submissions.
     ///
     /// # Errors
     /// As [`LogThread::submit`].
@@ -134,10 +135,10 @@ impl LogThread {
         self.shared.writes.push(Submission { stream, ticket, work: Work::Delete }, 1)
     }
 
-    /// Asks for a load. It waits for no write. Never waits.
+    /// Submits a load, which waits for no write. Never waits itself.
     ///
     /// # Errors
-    /// When too many wait already, or the log is closed. No completion comes then.
+    /// When too many loads wait, or the log is closed. No completion comes then.
     pub fn load(&self, stream: StreamId, ticket: Ticket, range: LoadRange) -> Result<(), SubmitError> {
         self.shared.loads.push(Load { stream, ticket, range }, 1)
     }
@@ -147,8 +148,8 @@ impl LogThread {
         *self.shared.metrics.lock().expect("nobody panics while holding the counters")
     }
 
-    /// Writes and syncs what waits, closes the log and lets go of its directory. All completions were told when it
-    /// returns. It waits for the disk as long as that takes.
+    /// Writes and syncs everything that waits, closes the log and releases its directory. All completions were reported
+    /// when it returns. It waits for the disk without a limit.
     ///
     /// # Errors
     /// When the log failed, now or before.
@@ -156,7 +157,7 @@ impl LogThread {
         self.stop()
     }
 
-    /// As [`LogThread::close`], and waits so long at most for a disk that does not answer.
+    /// As [`LogThread::close`], but waits at most `patience` for a disk that does not answer.
     ///
     /// # Errors
     /// When the log failed, now or before, or the disk has not answered by then.
@@ -164,7 +165,7 @@ impl LogThread {
         self.close_queues();
         let waited = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience);
         if waited == Err(RecvTimeoutError::Timeout) {
-            // Nobody joins them any more: they end by themselves.
+            // The threads are not joined: they end by themselves.
             self.writer = None;
             self.loader = None;
             return Err(CloseError::Stalled);
@@ -188,7 +189,7 @@ impl LogThread {
 
 impl Drop for LogThread {
     fn drop(&mut self) {
-        // Whoever wants to know the outcome calls `close`.
+        // A caller that needs the outcome calls `close`.
         let _ = self.stop();
     }
 }
@@ -203,7 +204,7 @@ fn run_loads<D: Disk>(shared: &Shared, reader: &Reader<D>, on_completion: &(dyn 
             let load = LoadCompletion { stream, ticket, result };
             let told = catching(|| on_completion(Completions { loads: vec![load], ..Completions::default() }));
             if let Err(panic) = told {
-                tracing::error!(panic, "whoever was told of a load panicked");
+                tracing::error!(panic, "the callback panicked on the completion of a load");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A bounded queue between the loop and a thread.
+//! A bounded queue from the callers to a thread.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::SubmitError;
 
-/// Items wait here until the thread takes all of them at once. A full queue refuses.
+/// A queue of items, all of which the thread takes at once. A full queue refuses.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     inner: Mutex<Inner<T>>,
@@ -22,19 +22,19 @@ struct Inner<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue that refuses once what waits weighs `weight_max` or more.
+    /// A queue that refuses items which would bring its weight above `weight_max`, unless it is empty.
     pub(super) fn new(weight_max: usize) -> Self {
         let inner = Inner { items: VecDeque::new(), weight: 0, is_closed: false };
         Self { inner: Mutex::new(inner), filled: Condvar::new(), weight_max }
     }
 
-    /// Adds an item. One that is heavier than the queue alone is taken when the queue is empty.
+    /// Adds an item. An empty queue accepts an item of any weight.
     pub(super) fn push(&self, item: T, weight: usize) -> Result<(), SubmitError> {
         self.push_all([(item, weight)])
     }
 
-    /// Adds all of these items, or none: the thread sees them at once. As with one, they are taken when the queue is
-    /// empty.
+    /// Adds all of these items, or none, so that the thread takes them together. An empty queue accepts items of any
+    /// weight.
     pub(super) fn push_all(&self, items: impl IntoIterator<Item = (T, usize)>) -> Result<(), SubmitError> {
         let items: Vec<(T, usize)> = items.into_iter().collect();
         let weight = items.iter().fold(0, |sum: usize, (_, weight)| sum.saturating_add(*weight));
@@ -56,7 +56,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Everything that waits, once anything does, or an empty set when nothing has come within `patience`; nothing when
+    /// Waits for items and returns all of them. Returns an empty set if none has come within `patience`, and `None` if
     /// the queue is closed and empty.
     pub(super) fn drain(&self, patience: Option<Duration>) -> Option<VecDeque<T>> {
         let mut inner = self.lock();
@@ -84,7 +84,7 @@ impl<T> Queue<T> {
         self.lock().items.is_empty()
     }
 
-    /// Takes nothing new. What waits is still handed out.
+    /// Refuses new items. Those that wait are still handed out.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.filled.notify_all();

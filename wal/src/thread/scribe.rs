@@ -1,4 +1,4 @@
-//! What the log's thread does with what is submitted, without the thread: so that a simulator does the same.
+//! The work of the log's thread on submissions, without the thread, so that a simulator does the same.
 
 use std::collections::VecDeque;
 
@@ -10,27 +10,27 @@ use crate::error::{Poisoned, WriteError};
 use crate::stream_id::StreamId;
 use crate::wal::{StorageLevel, Wal};
 
-/// Carries out sets of submissions on a [`Wal`], and keeps in mind what was told of it.
+/// Carries out sets of submissions on a [`Wal`], and remembers the last reported storage level and compaction requests.
 ///
-/// For each set: [`Scribe::write`], [`Scribe::sync`], tell who waits, [`Scribe::settle`], tell what changed.
+/// For each set: [`Scribe::write`], [`Scribe::sync`], report the completions, [`Scribe::settle`], report the changes.
 pub struct Scribe<D: Disk> {
     wal: Wal<D>,
     storage_level: StorageLevel,
     compaction_wanted: Vec<StreamId>,
 }
 
-/// What is submitted under one ticket.
+/// Work that is submitted under one ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// Whose.
+    /// The stream.
     pub stream: StreamId,
-    /// Names it within the stream.
+    /// Identifies the submission within the stream.
     pub ticket: Ticket,
-    /// What is to be done.
+    /// The work.
     pub work: Work,
 }
 
-/// What is to be done with a stream.
+/// Work on a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Write these operations, all or none.
@@ -40,7 +40,7 @@ pub enum Work {
 }
 
 impl<D: Disk> Scribe<D> {
-    /// Takes a log over.
+    /// Takes ownership of a log.
     pub fn new(wal: Wal<D>) -> Self {
         let storage_level = wal.storage_level();
         Self { wal, storage_level, compaction_wanted: Vec::new() }
@@ -51,7 +51,7 @@ impl<D: Disk> Scribe<D> {
         &self.wal
     }
 
-    /// Writes a set, in its order. What is told `Ok` here is durable after [`Scribe::sync`], and not before.
+    /// Writes a set, in its order. A submission whose result is `Ok` is durable after [`Scribe::sync`], and not before.
     pub fn write(&mut self, set: VecDeque<Submission>) -> Vec<WriteCompletion> {
         let mut completions: Vec<WriteCompletion> = Vec::with_capacity(set.len());
         let mut pending: Vec<(StreamId, Vec<Operation>)> = Vec::with_capacity(set.len());
@@ -72,16 +72,16 @@ impl<D: Disk> Scribe<D> {
         completions
     }
 
-    /// Whether [`Scribe::settle`] is to be called again although nothing is written: the log is low on room, and only
-    /// that call finds out that there is room again. See [`Wal::is_making_room`] for when.
+    /// Returns true if [`Scribe::settle`] must be called again although nothing is written: the log is low on room, and
+    /// only that call notices that there is room again. [`Wal::is_making_room`] gives the interval.
     pub fn is_short_of_room(&self) -> bool {
         self.storage_level == StorageLevel::Low && self.wal.poisoned().is_none()
     }
 
-    /// Makes what was written durable: now the completions are what is to be told.
+    /// Makes the written submissions durable. After this call the completions are final and can be reported.
     ///
     /// # Errors
-    /// When the log failed, now or before. The completions say so as well.
+    /// When the log failed, now or before. The completions hold the error as well.
     pub fn sync(&mut self, completions: &mut [WriteCompletion]) -> Result<(), Poisoned> {
         let synced = self.wal.sync().map(|_| ());
         if let Err(poisoned) = &synced {
@@ -95,8 +95,8 @@ impl<D: Disk> Scribe<D> {
         synced
     }
 
-    /// Does what can wait until the writers were told (see [`Wal::settle`]), and says what changed: the storage level,
-    /// and who should compact. A failure poisons the log, and the next set learns of it.
+    /// Does the work that can wait until the writers were notified (see [`Wal::settle`]), and returns the changes: the
+    /// storage level, and the streams that should compact. A failure poisons the log, and the next set fails with it.
     pub fn settle(&mut self, is_idle: bool) -> Completions {
         let _ = self.wal.settle(is_idle);
         let mut changes = Completions::default();
@@ -120,7 +120,7 @@ impl<D: Disk> Scribe<D> {
         self.wal.close()
     }
 
-    /// Writes what stands at the end of `completions`.
+    /// Writes the pending submissions, whose completions are the last ones in `completions`.
     fn flush(&mut self, pending: &mut Vec<(StreamId, Vec<Operation>)>, completions: &mut [WriteCompletion]) {
         let first = completions.len() - pending.len();
         match self.wal.write(pending) {

@@ -1,4 +1,4 @@
-//! What the caller and the threads share.
+//! State that the callers and the threads share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use super::queue::Queue;
 use super::scribe::Submission;
 use crate::stream_id::StreamId;
 
-/// What the loop and the threads share.
+/// State that the callers and the threads share.
 pub(super) struct Shared {
     pub(super) writes: Queue<Submission>,
     pub(super) loads: Queue<Load>,
@@ -23,7 +23,7 @@ pub(super) struct Load {
     pub(super) range: LoadRange,
 }
 
-/// Calls `f`. When it panics, gives what it said; what it was at work on must not be used any more.
+/// Calls `f`. If it panics, returns the panic's message; then the state on which it worked must not be used any more.
 pub(super) fn catching<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::stream_id::StreamId;
 use crate::wal::Wal;
 
-/// Warnings as text.
+/// Collects warnings as text.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -50,7 +50,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// Each reading of the clock is so many microseconds after the one before: so each sync takes just that long.
+/// Each reading of the clock is this number of microseconds after the one before, so each sync takes exactly that long.
 fn run_with_syncs_of(micros: u64, slow_sync: Duration, submissions: u64) -> (ThreadMetrics, Vec<String>) {
     let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(1) };
     let settings = Settings { segment_bytes: 64 << 10, batch_bytes_max: 32 << 10, ..Settings::default() };
@@ -93,7 +93,7 @@ fn rule_27_an_ordinary_sync_is_counted_and_not_warned_of() {
     }
 }
 
-/// Syncs that a write had to wait for count as well: they hold up as much.
+/// Syncs for which a write had to wait count as well, since they delay as much.
 #[test]
 fn rule_27_beginning_a_segment_counts_as_a_sync() {
     let (metrics, warnings) = run_with_syncs_of(2_000_000, Duration::from_secs(1), 1000);

@@ -20,16 +20,16 @@ pub(super) struct Writer<D: Disk> {
     shared: Arc<Shared>,
     on_completion: Arc<dyn Fn(Completions) + Send + Sync>,
     slow_sync: Duration,
-    /// Tells the time, for those who watch. Nothing depends on it.
+    /// The clock, for metrics and warnings. No decision depends on it.
     clock: Clock,
     metrics: ThreadMetrics,
-    /// Submissions of the set at hand that were not answered yet.
+    /// Submissions of the current set that were not answered yet.
     unanswered: Vec<(StreamId, Ticket)>,
-    /// The log's code panicked: what it holds is not used any more.
+    /// Set if the log's code panicked. Its state is not used any more.
     panicked: Option<Poisoned>,
 }
 
-/// How the time is told.
+/// A source of the time.
 pub(super) type Clock = Box<dyn FnMut() -> Instant + Send>;
 
 impl<D: Disk> Writer<D> {
@@ -52,7 +52,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Until the queue is closed and empty. A log that failed, be it by a panic, goes on to answer, so that nobody
+    /// Runs until the queue is closed and empty. A log that failed, also by a panic, keeps answering, so that no caller
     /// waits for ever.
     pub(super) fn run(mut self) -> Result<(), Poisoned> {
         let shared = self.shared.clone();
@@ -75,7 +75,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// How long to wait for submissions before it is time to look for room: for ever, unless the log is low on it.
+    /// Maximum time to wait for submissions before looking for room. `None`, without a limit, unless the log is low on
+    /// room.
     fn patience(&self) -> Option<Duration> {
         let is_wanted = self.panicked.is_none() && self.scribe.is_short_of_room();
         is_wanted.then(|| if self.scribe.wal().is_making_room() { Duration::ZERO } else { ROOM_INTERVAL })
@@ -96,7 +97,7 @@ impl<D: Disk> Writer<D> {
         self.publish();
     }
 
-    /// Tells those whose set was not carried out to its end.
+    /// Answers the submissions of a set that was not carried out to its end.
     fn refuse_unanswered(&mut self) {
         let (Some(poisoned), false) = (&self.panicked, self.unanswered.is_empty()) else { return };
         let refused = self.unanswered.drain(..).map(|(stream, ticket)| {
@@ -106,7 +107,7 @@ impl<D: Disk> Writer<D> {
         let writes = refused.collect();
         let told = catching(|| (self.on_completion)(Completions { writes, ..Completions::default() }));
         if let Err(panic) = told {
-            tracing::error!(panic, "whoever was told of writes panicked");
+            tracing::error!(panic, "the callback panicked on the completion of writes");
         }
     }
 
@@ -149,5 +150,5 @@ fn panicked(panic: &str) -> Poisoned {
     Poisoned { reason: format!("the log's code panicked: {panic}") }
 }
 
-/// How often a log that is low on room looks whether there is room again.
+/// Interval at which a log that is low on room checks whether there is room again.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What is written is there.
+//! Written data can be read and recovered.
 
 use quorate_protocol::{LogIndex, Term};
 use quorate_wal::disk::{Crash, MemoryDisk, RealDisk};
@@ -42,7 +42,7 @@ fn a_stream_is_recovered_as_its_core_wants_it() {
     }
 }
 
-/// However large it is: without the end of its log a core cannot start.
+/// The newest entry is recovered however large it is: without the end of its log a core cannot start.
 #[test]
 fn the_newest_entry_is_always_handed_over() {
     let disk = MemoryDisk::new();

@@ -1,4 +1,4 @@
-//! Changes what lies on disk and makes the checksums fit again, so that tests reach what checksums guard.
+//! Changes bytes on disk and makes the checksums match again, so that tests reach code that checksums protect.
 
 use quorate_wal::disk::MemoryDisk;
 
@@ -8,7 +8,7 @@ pub(crate) const PAGE: usize = 4096;
 const HEADER: usize = 56;
 const COMMIT: u8 = 2;
 
-/// Where the records of the batch at `start` stand, as their lengths have it.
+/// Offsets of the records of the batch at `start`, computed from their lengths.
 pub(crate) fn records(bytes: &[u8], start: usize) -> Vec<usize> {
     let mut found = Vec::new();
     let mut at = start;
@@ -26,8 +26,8 @@ pub(crate) fn records(bytes: &[u8], start: usize) -> Vec<usize> {
     found
 }
 
-/// Makes every checksum of the batch at `start` fit, behind a record whose header CRC is `chain`. Gives that of its
-/// last record.
+/// Makes every checksum of the batch at `start` match, behind a record whose header CRC is `chain`. Returns the header
+/// CRC of its last record.
 pub(crate) fn reseal_batch(bytes: &mut [u8], segment: u64, start: usize, mut chain: u32) -> u32 {
     for at in records(bytes, start) {
         let length = number_32(bytes, at) as usize;
@@ -43,12 +43,12 @@ pub(crate) fn reseal_batch(bytes: &mut [u8], segment: u64, start: usize, mut cha
     chain
 }
 
-/// Whether a record was written for this place.
+/// Returns true if a record was written for this place.
 pub(crate) fn is_record(bytes: &[u8], segment: u64, at: usize) -> bool {
     number_32(bytes, at + 48) == place_crc(bytes, segment, at)
 }
 
-/// Makes the header CRC of the record at `at` fit and gives it.
+/// Makes the header CRC of the record at `at` match, and returns it.
 pub(crate) fn reseal_record(bytes: &mut [u8], segment: u64, at: usize) -> u32 {
     let crc = place_crc(bytes, segment, at);
     put_32(bytes, at + 48, crc);
@@ -62,7 +62,7 @@ fn place_crc(bytes: &[u8], segment: u64, at: usize) -> u32 {
     crc32c::crc32c(&covered)
 }
 
-/// Makes every checksum of a segment fit, and gives the header CRC of its last record.
+/// Makes every checksum of a segment match, and returns the header CRC of its last record.
 pub(crate) fn reseal_segment(bytes: &mut [u8], segment: u64, chain: u32) -> u32 {
     if bytes.len() < PAGE {
         return chain;
@@ -78,20 +78,20 @@ pub(crate) fn reseal_segment(bytes: &mut [u8], segment: u64, chain: u32) -> u32 
     chain
 }
 
-/// Makes the CRC of a segment's header fit.
+/// Makes the CRC of a segment's header match.
 pub(crate) fn reseal_header(bytes: &mut [u8]) {
     let crc = crc32c::crc32c(&bytes[..88]);
     put_32(bytes, 88, crc);
 }
 
-/// Makes the CRC of a checkpoint fit.
+/// Makes the CRC of a checkpoint match.
 pub(crate) fn reseal_checkpoint(bytes: &mut [u8]) {
     if let Some(crc) = checkpoint_crc(bytes) {
         put_32(bytes, 24, crc);
     }
 }
 
-/// Whether a checkpoint is what was written.
+/// Returns true if a checkpoint's CRC matches.
 pub(crate) fn is_checkpoint(bytes: &[u8]) -> bool {
     checkpoint_crc(bytes).is_some_and(|crc| crc == number_32(bytes, 24))
 }
@@ -101,7 +101,7 @@ fn checkpoint_crc(bytes: &[u8]) -> Option<u32> {
     Some(crc32c::crc32c_append(crc32c::crc32c(&bytes[..24]), bytes.get(32..length)?))
 }
 
-/// Makes every checksum of a log fit.
+/// Makes every checksum of a log match.
 pub(crate) fn reseal_log(disk: &MemoryDisk) {
     let mut chain = None;
     for name in names(disk, "segment-") {

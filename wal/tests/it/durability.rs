@@ -1,4 +1,4 @@
-//! Rules on when a write counts, and what happens when the disk fails.
+//! Rules on the time from which a write counts, and on failures of the disk.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -94,7 +94,7 @@ fn rule_21_the_first_failed_operation_poisons_for_good() {
         }
         assert!(wal_failed || !matches!(failed, DiskOperation::Sync | DiskOperation::SyncDir | DiskOperation::Write));
         disk.crash(Crash::LoseUnsynced);
-        // Rule 22: what was being written may be there or not.
+        // Rule 22: data that was being written may be there or not.
         let wal = open(&disk);
         let found = texts(&wal, A, 1).unwrap_or_default().len() as u64;
         assert!((acknowledged..=acknowledged + 1).contains(&found), "step {step}: {found} of {acknowledged}");
@@ -169,12 +169,12 @@ fn rule_23_a_full_disk_is_told_early_loses_nothing_and_service_comes_back() {
         }
         if wal.storage_level() == StorageLevel::Low {
             told += 1;
-            // What is left serves votes and compaction.
+            // The remaining room serves votes and compaction.
             assert!(!refused, "{capacity}: told before anything is refused");
             put(&mut wal, B, vec![state("vote")]);
             put(&mut wal, A, vec![compact(index - 1, 1)]);
         }
-        // Filled to the brim: submissions are refused, nothing is poisoned.
+        // The disk is full: submissions are refused, and the log is not poisoned.
         loop {
             let written = wal.write(&[(B, vec![state("more")])]).unwrap();
             wal.sync().unwrap();
@@ -293,7 +293,7 @@ fn rule_30_and_31_a_vote_is_durable_with_everything_written_before_it() {
     assert_eq!(texts(&wal, A, 1).unwrap(), ["1@1"]);
 }
 
-/// Whatever the last step before the power goes, a suffix that was acknowledged as gone does not come back.
+/// At whichever step the power goes, a suffix whose truncation was acknowledged does not come back.
 #[test]
 fn rule_32_a_truncated_suffix_never_comes_back() {
     let base = MemoryDisk::new();

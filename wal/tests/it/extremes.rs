@@ -1,4 +1,4 @@
-//! Numbers at which code breaks, in everything that a caller gives: an error or an ordinary answer, never a panic.
+//! Extreme numbers in all arguments of a caller: the result is an error or an ordinary answer, never a panic.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ fn pick(random: &mut Random, count: usize) -> usize {
     usize::try_from(random.between(0, count as u64)).expect("small")
 }
 
-/// Five gigabytes that are one megabyte of memory: refused before they are put together.
+/// Five gigabytes that are one megabyte of memory: refused before they are copied.
 #[test]
 fn a_submission_beyond_all_bounds_is_refused() {
     let mut wal = open(&MemoryDisk::new());

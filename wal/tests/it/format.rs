@@ -1,4 +1,4 @@
-//! Rules on what stands on disk.
+//! Rules on the bytes on disk.
 
 use quorate_protocol::{ClusterId, Identity, Incarnation, LoadFailure, LoadRange, NodeId};
 use quorate_wal::disk::{Crash, MemoryDisk};
@@ -102,7 +102,8 @@ fn rule_02_a_newer_version_or_an_unknown_feature_is_refused_without_a_write() {
 fn rule_03_a_record_copied_to_another_place_is_rejected() {
     let disk = closed_log();
     let sound = disk.content(segment(1)).unwrap();
-    // The second batch takes the place of the third: same stream kinds, whole, and not where it was written.
+    // The second batch takes the place of the third: it has the same kinds of records and is intact, but was written
+    // for another place.
     let mut moved = sound.clone();
     let batches = batch_starts(&sound);
     let (second, third) = (batches[1], batches[2]);
@@ -112,8 +113,8 @@ fn rule_03_a_record_copied_to_another_place_is_rejected() {
     assert!(matches!(try_open(&disk), Err(OpenError::Corrupt { .. })));
 }
 
-/// The same place in another segment, as recycling and misdirected writes have it: a read finds no record there, though
-/// the bytes are those of a record with the same stream and key.
+/// A record at the same offset of another segment, as after recycling or a misdirected write. A read finds no record
+/// there, though the bytes are those of a record with the same stream and key.
 #[test]
 fn rule_03_a_record_of_another_segment_is_rejected() {
     let disk = MemoryDisk::new();
@@ -132,7 +133,7 @@ fn rule_03_a_record_of_another_segment_is_rejected() {
     assert_eq!(wal.reader().load(A, &range), Err(LoadFailure::Damaged));
     drop(wal);
     disk.crash(Crash::KeepAll);
-    // Nothing says that the batch was ever durable: it is cut, and nothing of the other segment counts in its place.
+    // Nothing shows that the batch was durable: it is cut, and nothing of the other segment counts in its place.
     let (wal, _) = try_open(&disk).unwrap();
     assert_eq!(keys(&wal, A), [(1, "old".to_owned())]);
 }
@@ -155,7 +156,7 @@ fn rule_04_two_swapped_payloads_of_equal_length_are_detected() {
     assert_eq!((stream, position, segment), (A, 1, 1));
 }
 
-/// Each record is sound for the place where it now stands; only the chain tells.
+/// Each record passes at its new place; only the chain shows the change.
 #[test]
 fn rule_04_two_swapped_records_and_a_replaced_one_are_detected_by_the_chain() {
     let disk = MemoryDisk::new();
@@ -196,7 +197,7 @@ fn rule_04_records_behind_damage_still_testify() {
     drop(wal);
     disk.crash(Crash::KeepAll);
     let bytes = disk.content(segment(1)).unwrap();
-    // Two batches in a row are lost whole; the last one alone bears witness.
+    // Two batches in a row are lost whole; only the last one proves that they were durable.
     for batch in [1, 2] {
         let start = batch_starts(&bytes)[batch];
         disk.replace(segment(1), &with_zeros(disk.content(segment(1)).unwrap(), start, start + PAGE));
@@ -208,7 +209,7 @@ fn rule_04_records_behind_damage_still_testify() {
 fn rule_05_space_that_was_never_written_is_no_record() {
     let disk = MemoryDisk::new();
     for operations in 0..60 {
-        // The power goes while the log is made; then it is made anew, or is there whole and empty.
+        // The power goes while the log is created. Then the log is created again, or is there whole and empty.
         let disk = disk.fork();
         disk.power_off_after(operations);
         let _ = try_open(&disk);
@@ -218,7 +219,7 @@ fn rule_05_space_that_was_never_written_is_no_record() {
     }
 }
 
-/// Kind 0 is invalid even with a sound checksum; and a segment that was made ready and never written to holds nothing.
+/// Kind 0 is invalid even with a matching checksum; and a segment that was prepared and never written to holds nothing.
 #[test]
 fn rule_05_kind_zero_is_no_record_and_a_fresh_segment_is_empty() {
     let disk = closed_log();
@@ -253,7 +254,7 @@ fn rule_06_a_length_beyond_the_file_is_not_believed() {
     let bytes = disk.content(segment(1)).unwrap();
     let start = batch_starts(&bytes)[0];
     for length in [u32::MAX, 1 << 30, 70_000] {
-        // The length of the batch, then that of its first record, with all checksums made to fit.
+        // The length of the batch, then that of its first record, with all checksums made to match.
         for at in [start + 56, start + 64] {
             let mut bytes = bytes.clone();
             put_32(&mut bytes, at, length);
@@ -267,7 +268,7 @@ fn rule_06_a_length_beyond_the_file_is_not_believed() {
             damaged.replace(segment(1), &bytes);
             match try_open(&damaged) {
                 Err(OpenError::Corrupt { .. }) => {}
-                // The lie was in the first record alone, and the log went by the others.
+                // The false length was in the first record alone, and the log used the others.
                 Ok((wal, report)) => {
                     assert_eq!((at, report.repaired_batches), (start + 56, 1));
                     assert_eq!(texts(&wal, A, 1).unwrap().len(), 6);

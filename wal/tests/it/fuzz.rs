@@ -1,4 +1,4 @@
-//! Whatever lies in the files: no panic, no writing where the log refuses, and one judgement.
+//! Files with any content cause no panic, no write if the log refuses, and the same judgement of log and inspector.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use quorate_wal::inspect::{Detail, Verdict, inspect};
 use crate::mutation::{corpus, mutate, mutations};
 use crate::support::*;
 
-/// A runner of so many cases, the same ones each time.
+/// A runner of this number of cases, the same ones each time.
 fn runner(usual: u64) -> TestRunner {
     let config = Config { cases: u32::try_from(cases(usual)).unwrap(), failure_persistence: None, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]))
@@ -48,7 +48,7 @@ fn rule_40_changed_files_are_no_panic_and_a_refusal_changes_nothing() {
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// What the inspector says, which must not change anything.
+/// Returns the inspector's verdict. The inspector must not change anything.
 fn look(disk: &MemoryDisk) -> Verdict {
     let operations = disk.operations();
     let mut text = Vec::new();
@@ -57,7 +57,7 @@ fn look(disk: &MemoryDisk) -> Verdict {
     verdict
 }
 
-/// Reads and writes what can be.
+/// Reads everything and writes something, if possible.
 fn use_it(mut wal: quorate_wal::Wal<MemoryDisk>) {
     for stream in wal.streams() {
         let last = match wal.recover(stream, 1 << 16) {
@@ -101,7 +101,7 @@ fn rule_40_changed_snapshots_are_typed_errors_and_stay_as_they_are() {
             bytes[*at] = *byte;
         }
         if fits {
-            // The length of the metadata is a lie that the checksum vouches for.
+            // The length of the metadata is false, and the checksum matches it.
             bytes[36..40].copy_from_slice(&stated.to_le_bytes());
             let end = bytes.len().min(40 + stated as usize);
             let crc = crc32c::crc32c(&bytes[..end]).to_le_bytes();
@@ -124,7 +124,7 @@ fn rule_40_changed_snapshots_are_typed_errors_and_stay_as_they_are() {
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Names that nobody gave, of directories and files.
+/// Names of directories and files that the log did not give.
 #[test]
 fn rule_40_directories_where_files_should_be_are_no_panic() {
     for name in ["segment-0000000000000009", "spare-0000000000000000", "cut-1", "checkpoint-a", "notes"] {

@@ -1,7 +1,8 @@
-//! The bytes of every released format, one directory each: they are read for ever, and those of the newest are written.
+//! The bytes of every released format, one directory each: every later version reads them, and those of the newest are
+//! written.
 //!
-//! `QUORATE_WAL_GOLDEN=write cargo test -p quorate-wal golden` writes them anew, which only an unreleased format may
-//! ask for.
+//! `QUORATE_WAL_GOLDEN=write cargo test -p quorate-wal golden` writes them again, which is allowed for an unreleased
+//! format only.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ fn check_plain(wal: &Wal<MemoryDisk>) {
     assert_eq!(wal.recover(C, 0).unwrap().base, (LogIndex(10), Term(4)));
 }
 
-/// Records that were moved, and what only the checkpoint knows.
+/// Records that were moved, and data that only the checkpoint holds.
 fn moved(disk: &MemoryDisk) {
     let mut wal = open(disk);
     write(&mut wal, B, vec![append(1, 1, 3), journal(1, "one"), state("kept")]);
@@ -129,7 +130,7 @@ fn rule_02_snapshots_of_version_1_are_read_and_written_as_ever() {
     assert_eq!(content, "everything that was applied");
 }
 
-/// A disk with the golden files of a log. The zeros at their ends are left out of them.
+/// A disk with the golden files of a log. The golden files leave out the zeros at their ends.
 pub(crate) fn golden_disk(version: u32, name: &str) -> MemoryDisk {
     let disk = MemoryDisk::new();
     disk.create_dir("log".as_ref()).unwrap();

@@ -1,4 +1,4 @@
-//! `wal-inspect` and what it is made of.
+//! `wal-inspect` and the function behind it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::craft::{PAGE, put_32, reseal_header};
 use crate::golden::golden_disk;
 use crate::support::*;
 
-/// What is said of a log, which stays as it is.
+/// The result of inspecting a log, which must not change.
 fn look(disk: &MemoryDisk, detail: Detail) -> (Verdict, String) {
     let operations = disk.operations();
     let mut text = Vec::new();
@@ -19,7 +19,7 @@ fn look(disk: &MemoryDisk, detail: Detail) -> (Verdict, String) {
     (verdict, String::from_utf8(text).unwrap())
 }
 
-/// A log whose last batch lost a sector, and which bears a vote.
+/// A log with a vote, whose last batch lost a sector.
 fn torn() -> MemoryDisk {
     let disk = golden_disk(1, "plain");
     let mut wal = open(&disk);
@@ -32,7 +32,7 @@ fn torn() -> MemoryDisk {
     disk
 }
 
-/// A log that was durable where it is damaged.
+/// A log whose durable part is damaged.
 fn corrupt() -> MemoryDisk {
     let disk = golden_disk(1, "plain");
     disk.flip(segment(1), PAGE as u64 + 200, 1);
@@ -51,7 +51,7 @@ fn halved() -> MemoryDisk {
     disk
 }
 
-/// `QUORATE_WAL_GOLDEN=write` writes the expected texts anew.
+/// `QUORATE_WAL_GOLDEN=write` writes the expected texts again.
 #[test]
 fn rule_39_a_log_is_described_in_full() {
     let logs = [
@@ -109,7 +109,7 @@ fn rule_39_files_that_do_not_fit_are_named() {
     assert_eq!(look(&lost, Detail::Verdict).0, Verdict::Corrupt);
 }
 
-/// A file that is shorter than its header says lost what was there, whatever else it looks like.
+/// A file that is shorter than its header states lost data, whatever else it looks like.
 #[test]
 fn rule_39_a_segment_that_was_cut_short_is_corrupt() {
     let disk = golden_disk(1, "plain");
@@ -182,7 +182,7 @@ fn rule_39_what_is_no_file_is_neither_read_nor_waited_for() {
     }
 }
 
-/// Looking needs no lock, and a node that runs does not notice.
+/// Inspection needs no lock, and does not affect a running node.
 #[test]
 fn rule_39_a_running_nodes_log_can_be_looked_at() {
     let disk = MemoryDisk::new();

@@ -1,4 +1,4 @@
-//! What a log should hold, kept in memory, and which states a crash may leave.
+//! The expected content of a log, kept in memory, and the states that a crash may leave.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(crate) struct ModelStream {
     pub(crate) entries: Vec<(u64, Bytes)>,
     pub(crate) state: Option<Bytes>,
     pub(crate) hint: u64,
-    /// Key: when it was written, and what.
+    /// For each key the time of the write, and the record.
     pub(crate) journal: BTreeMap<u64, (u64, Bytes)>,
     pub(crate) checkpoint: Option<u64>,
     pub(crate) pending: BTreeMap<u64, u64>,
@@ -72,23 +72,23 @@ impl ModelStream {
     }
 }
 
-/// Everything that a log holds.
+/// The whole content of a log.
 pub(crate) type Streams = BTreeMap<StreamId, ModelStream>;
 
 /// The whole log, and every state it went through since it was last durable.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) streams: Streams,
-    /// What may be found after a crash: the durable state and every later one, oldest first.
+    /// The states that may be found after a crash: the durable state and every later one, oldest first.
     possible: Window,
-    /// The same since the log was opened, which leaves proof of all that it found.
+    /// All states since the log was opened. Opening leaves proof of the state that it found.
     since_open: Window,
     /// The place in `possible` of the last state that is in the files, durable or not.
     in_files: usize,
     pub(crate) clock: u64,
 }
 
-/// A stretch of the log's life.
+/// A period of the log's life.
 #[derive(Clone, Debug, Default)]
 struct Window {
     /// The states it went through, oldest first.
@@ -114,7 +114,7 @@ impl Model {
         self.streams.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// A submission was written, or was being written when the disk failed.
+    /// Notes that a submission was written, or was being written when the disk failed.
     pub(crate) fn write(&mut self, stream: StreamId, operations: &[Operation]) {
         let known = self.streams.entry(stream).or_default();
         for operation in operations {
@@ -139,30 +139,30 @@ impl Model {
         self.since_open.states.push(streams);
     }
 
-    /// What was written last is in the files, whole.
+    /// Notes that the last write is in the files, whole.
     pub(crate) fn written(&mut self) {
         self.in_files = self.possible.states.len() - 1;
     }
 
-    /// Everything written is durable.
+    /// Notes that everything written is durable.
     pub(crate) fn sync(&mut self) {
         self.possible = Window::from(&self.streams);
         self.in_files = 0;
     }
 
-    /// Goes on from what a log holds, which must be one of the states that may be found; else says what it holds.
+    /// Goes on from the content of a log, which must be one of the possible states; else returns a description of it.
     pub(crate) fn adopt<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
         let window = self.possible.clone();
         self.adopt_one_of(wal, &window.states, &window.records)
     }
 
-    /// As [`Model::adopt`], where nothing of what was in the files may be missing.
+    /// As [`Model::adopt`], but nothing that was in the files may be missing.
     pub(crate) fn adopt_all<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
         let window = self.possible.clone();
         self.adopt_one_of(wal, &window.states[self.in_files..], &window.records)
     }
 
-    /// As [`Model::adopt`], where everything since the log was opened may be missing from some point on.
+    /// As [`Model::adopt`], but everything since the log was opened may be missing from some point on.
     pub(crate) fn adopt_any_since_open<D: Disk>(&mut self, wal: &Wal<D>) -> Result<(), String> {
         let window = self.since_open.clone();
         self.adopt_one_of(wal, &window.states, &window.records)
@@ -191,7 +191,7 @@ impl Model {
         Ok(())
     }
 
-    /// Reads everything; it must be what was written last.
+    /// Reads everything, which must be the data that was written last.
     pub(crate) fn read_back<D: Disk>(&self, wal: &Wal<D>) -> Result<(), String> {
         let found = read(wal)?;
         if matches(&self.streams, &found, &[]) {
@@ -200,8 +200,8 @@ impl Model {
         Err(format!("the log holds {:?}\nand not {:#?}", summary(&found), summary(&self.streams)))
     }
 
-    /// Reads each entry and each key by itself. Those that are read must be what was written last; says how many were,
-    /// and why the others were not.
+    /// Reads each entry and each key by itself. Those that can be read must be the data that was written last. Returns
+    /// their number, and the reasons for the others.
     pub(crate) fn read_back_each<D: Disk>(&self, wal: &Wal<D>) -> Result<ReadBack, String> {
         let (mut read_back, reader) = (ReadBack::default(), wal.reader());
         for (stream, known) in &self.streams {
@@ -233,19 +233,19 @@ impl Model {
     }
 }
 
-/// What came of reading everything piece by piece.
+/// The result of reading everything piece by piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadBack {
-    /// What was written.
+    /// Number of reads that returned the written data.
     pub(crate) right: u64,
-    /// Refused, as other than what was written.
+    /// Number of reads that failed because of damage.
     pub(crate) damaged: u64,
-    /// The disk failed.
+    /// Number of reads that failed with the disk.
     pub(crate) failed: u64,
 }
 
 impl ReadBack {
-    /// Counts one answer. Says whether it may be given at all.
+    /// Counts one answer. Returns false if it is not allowed.
     fn counts(&mut self, is_right: bool, loaded: &Result<Loaded, LoadFailure>) -> bool {
         let count = match loaded {
             Ok(_) if is_right => &mut self.right,
@@ -258,7 +258,7 @@ impl ReadBack {
     }
 }
 
-/// Everything a log holds.
+/// Reads the whole content of a log.
 fn read<D: Disk>(wal: &Wal<D>) -> Result<Streams, String> {
     let mut streams = Streams::new();
     for stream in wal.streams() {
@@ -295,7 +295,7 @@ fn read<D: Disk>(wal: &Wal<D>) -> Result<Streams, String> {
     Ok(streams)
 }
 
-/// Whether a log holds this: state records may be newer than the rest.
+/// Returns true if the content of a log matches. State records may be newer than the rest.
 fn matches(candidate: &Streams, found: &Streams, states: &[(StreamId, Bytes)]) -> bool {
     let empty = ModelStream::default();
     let names: std::collections::BTreeSet<_> = candidate.keys().chain(found.keys()).collect();

@@ -1,4 +1,4 @@
-//! Changes of a log's files: blind ones, and ones that know the format, with checksums that fit afterwards.
+//! Changes of a log's files: blind ones, and ones that follow the format, with checksums that match afterwards.
 
 use proptest::prelude::*;
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
@@ -6,7 +6,7 @@ use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 use crate::craft::{PAGE, put_32, put_64, records, reseal_log};
 use crate::support::*;
 
-/// One change. Numbers choose among what is there.
+/// One change. Numbers choose among the existing files, batches and records.
 #[derive(Clone, Debug)]
 pub(crate) enum Mutation {
     /// One bit.
@@ -35,7 +35,7 @@ pub(crate) enum Mutation {
     Rename { file: usize, name: usize },
 }
 
-/// Some changes, and whether checksums fit afterwards.
+/// Some changes, and true if checksums are made to match afterwards.
 pub(crate) fn mutations() -> impl Strategy<Value = (Vec<Mutation>, bool)> {
     (prop::collection::vec(mutation(), 1..5), any::<bool>())
 }
@@ -64,7 +64,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// Numbers at which code breaks.
+/// Extreme numbers, at which code may break.
 fn value() -> impl Strategy<Value = u64> {
     let edges = prop::sample::select(vec![
         u64::MAX,
@@ -122,7 +122,7 @@ pub(crate) fn corpus() -> Vec<MemoryDisk> {
     vec![long, mixed, torn, moved]
 }
 
-/// Carries the changes out on a copy.
+/// Applies the changes to a copy.
 pub(crate) fn mutate(disk: &MemoryDisk, mutations: &[Mutation], fits: bool) -> MemoryDisk {
     let disk = disk.fork();
     disk.crash(Crash::KeepAll);

@@ -1,4 +1,4 @@
-//! Rules on what is found after a crash, and what is refused.
+//! Rules on the content of a log after a crash, and on refusals.
 
 use std::io::ErrorKind;
 
@@ -42,7 +42,7 @@ fn rule_09_and_10_a_flipped_bit_in_any_earlier_batch_is_corruption_that_is_named
             let error = try_open(&damaged).map(|_| ()).expect_err("damage");
             let OpenError::Corrupt { stream, segment, offset: at, .. } = &error else { panic!("{error}") };
             assert_eq!((*segment, *at / PAGE as u64), (id, (offset / PAGE) as u64), "{error}");
-            // Where kind or stream itself is damaged and no neighbour bears the name, nobody can tell it.
+            // If kind or stream itself is damaged and no neighbour has the stream, it cannot be named.
             assert!(*stream == A || matches!(place, 4 | 9), "{error}");
             let text = error.to_string();
             assert!(["stream ", "position", "segment", "offset"].iter().all(|word| text.contains(word)), "{text}");
@@ -354,15 +354,15 @@ fn rule_29_a_state_record_is_adopted_from_a_batch_that_is_cut() {
     let (mut wal, report) = try_open(&disk).unwrap();
     assert_eq!((report.adopted_states, state_of(&wal, A).as_deref()), (1, Some("t2")));
     assert_eq!(texts(&wal, A, 1), Err(LoadFailure::Compacted));
-    // What comes later wins, though the adopted record's LSN was high.
+    // The later record wins, though the adopted record's LSN was high.
     put(&mut wal, A, vec![state("t3")]);
     drop(wal);
     disk.crash(Crash::LoseUnsynced);
     assert_eq!(state_of(&open(&disk), A).as_deref(), Some("t3"));
 }
 
-/// A sync fails, and the process starts again on the same machine: what it reads is in memory alone. Once it was found
-/// and went on from there, it must not be gone when the power goes.
+/// A sync fails, and the process starts again on the same machine: the data it reads is in memory alone. Once the log
+/// was opened with that data, the data must not be gone when the power goes.
 #[test]
 fn rule_22_what_was_found_after_a_failed_sync_stays_when_the_power_goes() {
     for is_closed in [false, true] {
@@ -388,8 +388,8 @@ fn rule_22_what_was_found_after_a_failed_sync_stays_when_the_power_goes() {
     }
 }
 
-/// The same, and the power goes at each operation of the opening in between: what was durable before stays, whether or
-/// not anything had proved it.
+/// The same, and the power goes at each operation of the opening in between: data that was durable before stays,
+/// whether or not anything had proved it.
 #[test]
 fn rule_22_what_is_in_doubt_is_written_anew_without_touching_the_old() {
     for step in 0.. {
@@ -525,7 +525,7 @@ fn rule_10_a_vote_behind_a_lost_write_does_not_stand_in_for_it() {
         put(&mut wal, A, vec![append(2, 1, 1)]);
         put(&mut wal, A, vec![state("t1")]);
         wal.close().unwrap();
-        // What went elsewhere may have hit a header there.
+        // The write that went elsewhere may have hit a header.
         match try_open(&disk) {
             Err(OpenError::Corrupt { .. } | OpenError::DamagedHeader { .. }) => {}
             Err(error) => panic!("seed {seed}: {error}"),
@@ -534,7 +534,7 @@ fn rule_10_a_vote_behind_a_lost_write_does_not_stand_in_for_it() {
     }
 }
 
-/// That the last vote was durable is known from the checkpoint alone: no batch follows it.
+/// Only the checkpoint shows that the last vote was durable: no batch follows it.
 #[test]
 fn rule_29_a_vote_at_the_very_end_survives_the_damage_of_any_one_page() {
     let disk = MemoryDisk::new();
@@ -586,7 +586,7 @@ fn rule_29_of_two_votes_in_one_batch_the_later_counts_whatever_copy_is_damaged()
     }
 }
 
-/// A write that landed elsewhere hits a page of a vote, whichever, and is missing where it should be.
+/// A write that landed elsewhere hits any page of a vote, and is missing at its own place.
 #[test]
 fn rule_29_a_vote_is_not_repaired_into_a_log_that_lacks_the_batch_behind_it() {
     for is_sealed in [false, true] {
@@ -616,8 +616,8 @@ fn rule_29_a_vote_is_not_repaired_into_a_log_that_lacks_the_batch_behind_it() {
     }
 }
 
-/// A log of which one batch landed somewhere on the disk and was acknowledged, with so many batches behind it, after a
-/// power cut. Gives how many entries there were, and how many are found unless it is refused.
+/// A log after a power cut, of which one batch landed at a wrong place on the disk and was acknowledged, with this
+/// number of batches behind it. Returns the number of entries written, and the number found unless the log is refused.
 fn landed_elsewhere(seed: u64, behind: u64) -> (u64, Option<usize>) {
     let disk = MemoryDisk::new();
     let mut wal = open(&disk);
@@ -640,14 +640,14 @@ fn landed_elsewhere(seed: u64, behind: u64) -> (u64, Option<usize>) {
 fn rule_10_a_batch_that_landed_elsewhere_is_noticed_once_a_later_one_is_durable() {
     for (seed, behind) in (0..200).zip([1, 2, 3].into_iter().cycle()) {
         let (written, found) = landed_elsewhere(seed, behind);
-        // Some land where they should, by chance.
+        // Some land at their own place by chance.
         assert!(found.is_none_or(|found| found as u64 == written), "seed {seed}: {found:?} of {written} are found");
     }
 }
 
-/// What rule 12 is for, which is not kept yet: nothing shows that the newest batch was durable but the batch itself.
-/// Where it landed elsewhere, that is no different from a torn tail. It is lost, and what it overwrote may be with it:
-/// the newest batches, and never any but those.
+/// The gap that rule 12 will close, which is not kept yet: only the newest batch itself shows that it was durable. If
+/// it landed elsewhere, this looks like a torn tail. It is lost, and the data it overwrote may be lost with it: only
+/// the newest batches, and never others.
 #[test]
 fn rule_11_without_rule_12_the_newest_batch_is_lost_silently_where_it_landed_elsewhere() {
     let outcomes: Vec<_> = (0..400).map(|seed| landed_elsewhere(seed, 0)).collect();
@@ -657,7 +657,7 @@ fn rule_11_without_rule_12_the_newest_batch_is_lost_silently_where_it_landed_els
     assert!(count(None) > 0, "it overwrote what a later batch knew to be durable: {outcomes:?}");
 }
 
-/// Damages each page of the batch at `start` in turn, which bears a vote and no more.
+/// Damages each page of the batch at `start` in turn. The batch holds a vote and nothing else.
 fn survives_any_page(disk: &MemoryDisk, start: usize, vote: &str) {
     for page in [start, start + PAGE] {
         let damaged = disk.fork();
@@ -709,8 +709,8 @@ fn a_log_whose_directory_lost_its_checkpoints_is_not_made_anew() {
     assert!(matches!(try_open(&disk), Err(OpenError::CheckpointsLost)));
 }
 
-/// A segment has its full size before it has its name: no crash makes it shorter, so that what is missing was there.
-/// Even where the batches are all there, and where a batch is torn as if it had been under way.
+/// A segment has its full size before it has its name: no crash makes it shorter, so the missing part was there. It is
+/// refused even if all batches are there, and if a batch is torn as if it had been under way.
 #[test]
 fn rule_10_a_segment_shorter_than_its_header_says_is_corruption() {
     for is_closed in [false, true] {
@@ -741,8 +741,8 @@ fn rule_10_a_segment_shorter_than_its_header_says_is_corruption() {
     }
 }
 
-/// A vote from a torn tail lies in the checkpoint alone. Older copies in the place of both would take it back unseen,
-/// had later batches not known of newer ones.
+/// A vote from a torn tail is stored in the checkpoint alone. Older copies in place of both would undo it unnoticed if
+/// later batches did not state a newer generation.
 #[test]
 fn rule_29_two_older_copies_of_the_checkpoint_are_noticed() {
     let disk = MemoryDisk::new();
@@ -808,8 +808,8 @@ fn a_log_that_was_there_is_not_made_anew() {
     }
 }
 
-/// A log that cannot be made, a tail that cannot be kept, batches that cannot be written again: for want of room none
-/// is left half made.
+/// If room runs out while a log is created, a tail is kept aside or batches are written again, no half-made file is
+/// left.
 #[test]
 fn rule_23_opening_without_room_leaves_nothing_half_made() {
     let used = MemoryDisk::new();
@@ -866,7 +866,7 @@ fn a_lost_sync_is_not_believed_by_a_checkpoint() {
     put(&mut wal, A, vec![append(1, 1, 1)]);
     drop(wal);
     drop(open(&disk));
-    // The checkpoint that opening wrote knows what was durable then.
+    // The checkpoint that opening wrote states what was durable then.
     let last = names(&disk, "segment-").len() as u64;
     let bytes = disk.content(segment(last)).unwrap();
     let start = batch_starts(&bytes)[0];

@@ -30,7 +30,7 @@ fn rule_42_few_pinning_records_are_moved_and_keep_position_and_mark() {
     let disk = MemoryDisk::new();
     let mut wal = open(&disk);
     let (begin, done) = (Operation::CheckpointBegin { id: 1 }, Operation::CheckpointDone { id: 1 });
-    // The records behind a checkpoint's mark are those written behind it, wherever they are moved.
+    // The records behind a checkpoint's mark are those written behind it, even if they were moved.
     put(&mut wal, B, vec![journal(4, "four"), begin, journal(5, "five"), journal(6, "six"), done]);
     put(&mut wal, B, vec![append(1, 3, 2), append(3, 4, 2), state("b")]);
     churn(&mut wal, A, 1, 200);
@@ -67,7 +67,7 @@ fn rule_42_a_stream_with_much_to_move_is_named_and_moved_only_when_space_runs_ou
     assert_eq!(wal.compaction_wanted(), []);
 }
 
-/// Appends and compacts at once, so that all it leaves is garbage.
+/// Appends and compacts at once, which leaves only garbage.
 fn churn<D: Disk>(wal: &mut Wal<D>, stream: StreamId, first: u64, count: u64) {
     for index in first..first + count {
         put(wal, stream, vec![append_sized(index, 1, 1, 3000), compact(index, 1)]);
@@ -161,7 +161,7 @@ fn rule_44_a_deleted_stream_stays_deleted() {
         assert_eq!(wal.delete_stream(B), Err(WriteError::Refused(Refusal::Deleted)));
         let written = wal.write(&[(B, vec![append(1, 1, 1)])]).unwrap();
         assert_eq!(written.refused, [(0, Refusal::Deleted)]);
-        // Also when no segment holds anything of it any more.
+        // This holds as well when no segment holds a record of the stream any more.
         let first = wal.recover(A, 0).unwrap().last.0 + 1;
         churn(&mut wal, A, first, 60);
         drop(wal);

@@ -1,4 +1,4 @@
-//! Random histories under every fault, held against the model.
+//! Random histories under every fault, compared with the model.
 //!
 //! `QUORATE_WAL_SEEDS=1..1001 cargo test --release -p quorate-wal --test it simulation -- --nocapture` runs these
 //! seeds. A seed that breaks a law is named, with the law, in a line of its own.
@@ -40,7 +40,7 @@ fn a_simulation_does_the_same_again() {
     }
 }
 
-/// Those that `QUORATE_WAL_SEEDS` names, as `first..end`, or a few.
+/// The seeds in `QUORATE_WAL_SEEDS`, as `first..end`, or a few by default.
 fn seeds() -> Range<u64> {
     let named = std::env::var("QUORATE_WAL_SEEDS").ok();
     let range = named.as_deref().and_then(|range| {

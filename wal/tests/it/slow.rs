@@ -1,4 +1,4 @@
-//! A disk that keeps callers waiting, or panics on them, and knows who called.
+//! A disk that can make callers wait or panic, and records the calling threads.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,7 +20,7 @@ pub(crate) struct SlowFile {
     gate: Arc<Gate>,
 }
 
-/// What all syncs of content go through.
+/// The gate through which all syncs of content pass.
 #[derive(Default)]
 pub(crate) struct Gate {
     is_shut: AtomicBool,
@@ -31,22 +31,22 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// From now on syncs wait.
+    /// Makes syncs wait from now on.
     pub(crate) fn shut(&self) {
         self.is_shut.store(true, Ordering::Release);
     }
 
-    /// Lets all through that wait, and those that come.
+    /// Lets waiting and later syncs pass.
     pub(crate) fn open(&self) {
         self.is_shut.store(false, Ordering::Release);
     }
 
-    /// The next sync of content panics.
+    /// Makes the next sync of content panic.
     pub(crate) fn panic_at_sync(&self) {
         self.panics_at_sync.store(true, Ordering::Release);
     }
 
-    /// The next read panics.
+    /// Makes the next read panic.
     pub(crate) fn panic_at_read(&self) {
         self.panics_at_read.store(true, Ordering::Release);
     }
@@ -58,7 +58,7 @@ impl Gate {
         }
     }
 
-    /// The names of the threads that read, wrote or synced since this was asked last.
+    /// The names of the threads that read, wrote or synced since the last call.
     pub(crate) fn callers(&self) -> BTreeSet<String> {
         std::mem::take(&mut self.callers.lock().unwrap())
     }
@@ -70,13 +70,13 @@ impl Gate {
 }
 
 impl SlowDisk {
-    /// An empty one, and its gate.
+    /// An empty disk, and its gate.
     pub(crate) fn new() -> (Self, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
         (Self { disk: MemoryDisk::new(), gate: gate.clone() }, gate)
     }
 
-    /// The files alone.
+    /// The files without the gate.
     pub(crate) fn files(&self) -> &MemoryDisk {
         &self.disk
     }

@@ -1,4 +1,4 @@
-//! Short ways to say what the tests need.
+//! Short helpers for the tests.
 
 use std::sync::mpsc;
 
@@ -17,7 +17,7 @@ pub(crate) fn identity() -> Identity {
     Identity { cluster: ClusterId(0xc1), node: NodeId(3), incarnation: Incarnation(0x1c) }
 }
 
-/// Small segments, so that little makes many.
+/// Settings with small segments, so that little data makes many.
 pub(crate) fn small() -> Settings {
     Settings {
         segment_bytes: 64 << 10,
@@ -42,12 +42,12 @@ pub(crate) fn entry(payload: &[u8]) -> Entry {
     Entry::internal(EntryKind::Command, LogTime(7), Bytes::copy_from_slice(payload))
 }
 
-/// Entries that say where they stand.
+/// Entries whose payload contains their index.
 pub(crate) fn append(index: u64, term: u64, count: u64) -> Operation {
     append_sized(index, term, count, 0)
 }
 
-/// As [`append`], each with so many bytes more.
+/// As [`append`], each entry with this number of bytes more.
 pub(crate) fn append_sized(index: u64, term: u64, count: u64, bytes: usize) -> Operation {
     let entries = (index..index + count).map(|index| entry(&payload(index, term, bytes))).collect();
     Operation::Append { index: LogIndex(index), term: Term(term), entries }
@@ -130,24 +130,24 @@ pub(crate) fn segment(id: u64) -> String {
     format!("log/segment-{id:016x}")
 }
 
-/// The names in the log's directory that begin so.
+/// The names in the log's directory that begin with `prefix`.
 pub(crate) fn names(disk: &MemoryDisk, prefix: &str) -> Vec<String> {
     let names = disk.list("log".as_ref()).expect("the log's directory");
     names.into_iter().filter(|name| name.starts_with(prefix)).collect()
 }
 
-/// A callback and what it was called with.
+/// A callback, and the receiver of its arguments.
 pub(crate) fn completions() -> (impl Fn(Completions) + Send + Sync + 'static, mpsc::Receiver<Completions>) {
     let (sender, receiver) = mpsc::channel();
     (move |completions| drop(sender.send(completions)), receiver)
 }
 
-/// How many cases a random test tries: so many, or what `QUORATE_WAL_CASES` says.
+/// Number of cases of a random test: `usual`, or the number in `QUORATE_WAL_CASES`.
 pub(crate) fn cases(usual: u64) -> u64 {
     std::env::var("QUORATE_WAL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }
 
-/// Where the batches of a new segment start: pages that begin with a record that opens a batch.
+/// Offsets of the batches of a new segment: pages that begin with a record that opens a batch.
 pub(crate) fn batch_starts(segment: &[u8]) -> Vec<usize> {
     (4096..segment.len()).step_by(4096).filter(|page| segment[*page] == 8 && segment[page + 4] == 1).collect()
 }

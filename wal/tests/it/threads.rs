@@ -62,7 +62,7 @@ fn a_full_queue_refuses_and_takes_again_when_the_disk_goes_on() {
     thread.close().unwrap();
 }
 
-/// Whoever submits, writes, syncs and reads happen on the log's two threads alone.
+/// Writes, syncs and reads happen only on the log's two threads, whichever thread submits.
 #[test]
 fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     let (disk, gate) = SlowDisk::new();
@@ -84,8 +84,7 @@ fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     assert_eq!(gate.callers().into_iter().collect::<Vec<_>>(), ["quorate-log", "quorate-log-reads"]);
 }
 
-/// A bug in the log ends neither its thread nor the process: those who wait and those who come later are told, and
-/// nobody hangs.
+/// A bug in the log ends neither its thread nor the process: waiting and later callers get an error, and none hangs.
 #[test]
 fn a_panic_of_the_writer_poisons_the_log() {
     let (disk, gate) = SlowDisk::new();
@@ -152,7 +151,7 @@ fn a_panic_of_a_load_answers_it_and_the_next_one_is_carried_out() {
     thread.close().unwrap();
 }
 
-/// The disk answers when the process is long gone, or never: whoever closes the log does not wait for that.
+/// A disk may answer late or never: closing the log does not wait for that.
 #[test]
 fn closing_gives_a_stalled_disk_up() {
     let (disk, gate) = SlowDisk::new();
@@ -175,8 +174,8 @@ fn closing_gives_a_stalled_disk_up() {
     assert_eq!(thread.close_within(Duration::from_mins(10)), Ok(()));
 }
 
-/// Nothing is written while the log is low on room, since whoever knows of it writes nothing: it is noticed all the
-/// same.
+/// While the log is low on room nothing is written, since commands are refused. That there is room again is noticed all
+/// the same.
 #[test]
 fn rule_23_room_again_is_noticed_without_a_write() {
     let disk = MemoryDisk::new();
@@ -203,7 +202,7 @@ fn rule_23_room_again_is_noticed_without_a_write() {
     thread.close().unwrap();
 }
 
-/// What compacting a stream would let go of: sectors, not bytes of entries.
+/// The bytes that compacting a stream would free: pages, not bytes of entries.
 #[test]
 fn completions_tell_what_a_stream_keeps_on_disk() {
     let wal = open(&MemoryDisk::new());

@@ -1,9 +1,9 @@
-//! What a disk in memory can lose, and the operations that can fail.
+//! Losses of a disk in memory, and the operations that can fail.
 
-/// Bytes of a sector: what is torn is torn at its borders.
+/// Bytes of a sector. A torn write is torn at sector borders.
 pub const SECTOR_BYTES: u64 = 512;
 
-/// What a crash does to everything that was not synced.
+/// The effect of a crash on everything that was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
     /// All of it is lost.
@@ -12,26 +12,27 @@ pub enum Crash {
     LoseBytes,
     /// All of it is kept, and durable from then on.
     KeepAll,
-    /// Nothing happens to it, neither good nor bad: a process ends, and the machine goes on.
+    /// It stays as it is: the process ends, and the machine keeps running.
     Process,
-    /// Each sector is kept or lost, and each directory keeps some of its newest names, as the seed has it.
+    /// Each sector is kept or lost, and each directory keeps the first few of its unsynced changes, drawn from the
+    /// seed.
     Torn(u64),
     /// As [`Crash::Torn`], and a sector may be garbage as well.
     Seeded(u64),
 }
 
-/// What becomes of one unsynced sector.
+/// The fate of one unsynced sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sector {
     /// It reached the medium.
     Keep,
     /// The medium has what was there before.
     Drop,
-    /// The medium has neither.
+    /// The medium has other bytes.
     Garbage,
 }
 
-/// A change of the disk, as faults are aimed at them.
+/// A kind of change of the disk, for which a fault can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiskOperation {
     /// A file was made.

@@ -1,4 +1,4 @@
-//! A disk in memory that loses what a real one may lose.
+//! A disk in memory with the losses that a real one may have.
 
 mod fault;
 mod sectors;
@@ -17,15 +17,15 @@ use super::{Disk, DiskFile};
 
 /// A disk in memory. Clones are the same disk.
 ///
-/// What was not synced is lost in a [`MemoryDisk::crash`], or kept, or garbage, sector by sector; names whose directory
-/// was not synced are lost likewise. A failed sync loses for good what it should have written, as Linux does. The n-th
-/// operation can be made to fail or to be the last one before the power is cut.
+/// In a [`MemoryDisk::crash`] each sector that was not synced is lost, kept or becomes garbage. Names whose directory
+/// was not synced may be lost as well. A failed sync loses for good the data it should have written, as on Linux. The
+/// n-th operation can be made to fail, or to be the last one before the power is cut.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
 }
 
-/// An open file of a [`MemoryDisk`]. After a crash it is good for nothing.
+/// An open file of a [`MemoryDisk`]. After a crash every operation on it fails.
 #[derive(Debug)]
 pub struct MemoryFile {
     state: Arc<Mutex<State>>,
@@ -33,7 +33,7 @@ pub struct MemoryFile {
     epoch: u64,
 }
 
-/// A lock on a [`MemoryDisk`]; a crash lets go of it.
+/// A lock on a [`MemoryDisk`]; a crash releases it.
 #[derive(Debug)]
 pub struct MemoryLock {
     state: Arc<Mutex<State>>,
@@ -48,8 +48,8 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// Ends whoever uses the disk: what was not synced fares as `crash` says, every open file and lock is gone, and so
-    /// are the faults that were aimed at an operation by its number.
+    /// Crashes all users of the disk. `crash` decides the fate of data that was not synced. Every open file and lock is
+    /// gone, and so are the faults that were set for an operation by its number.
     pub fn crash(&self, crash: Crash) {
         let seed = if let Crash::Seeded(seed) | Crash::Torn(seed) = crash { seed } else { 0 };
         let mut random = Random::new(seed);
@@ -67,8 +67,8 @@ impl MemoryDisk {
         );
     }
 
-    /// As [`MemoryDisk::crash`] with all names kept, and each unsynced sector faring as `fate` says of its file's
-    /// number and its place.
+    /// As [`MemoryDisk::crash`] with all names kept. `fate` decides the fate of each unsynced sector, from the number
+    /// of its file and the number of the sector.
     pub fn tear(&self, fate: impl FnMut(u64, u64) -> Sector) {
         self.crash_with(fate, Crash::KeepAll);
     }
@@ -90,7 +90,7 @@ impl MemoryDisk {
         state.restart();
     }
 
-    /// An independent copy, unsynced parts and all. Nobody holds a lock on it.
+    /// An independent copy, unsynced parts included. No lock on it is held.
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut copy = self.lock().clone();
@@ -98,13 +98,13 @@ impl MemoryDisk {
         Self { state: Arc::new(Mutex::new(copy)) }
     }
 
-    /// Changes made so far, those that failed included.
+    /// Number of changes so far, failed ones included.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
 
-    /// What the changes were.
+    /// The changes so far, in order.
     #[must_use]
     pub fn history(&self) -> Vec<DiskOperation> {
         self.lock().history.clone()
@@ -117,7 +117,7 @@ impl MemoryDisk {
         state.fail_at.insert(at, error);
     }
 
-    /// Makes the next operation of this sort fail, or takes that back. A write that fails leaves its first half.
+    /// Makes the next operation of this kind fail; `None` takes that back. A write that fails leaves its first half.
     pub fn fail_next(&self, operation: DiskOperation, error: Option<io::ErrorKind>) {
         let mut state = self.lock();
         match error {
@@ -126,7 +126,7 @@ impl MemoryDisk {
         };
     }
 
-    /// Makes every read fail, until it is taken back.
+    /// Makes every read fail; `None` takes that back.
     pub fn fail_reads(&self, error: Option<io::ErrorKind>) {
         self.lock().reads_fail = error;
     }
@@ -137,25 +137,26 @@ impl MemoryDisk {
         state.read_fails_at = Some((state.reads + number, error));
     }
 
-    /// Has the next write land on sectors of some file that nobody meant, as the seed has it, and be told as done; or
-    /// takes that back.
+    /// Makes the next write land on wrong sectors of some file, drawn from the seed, and report success; `None` takes
+    /// that back.
     pub fn misdirect(&self, seed: Option<u64>) {
         self.lock().misdirected = seed;
     }
 
-    /// Undoes what misdirected writes did to the bytes that were synced last of each file: those went elsewhere, or
-    /// others over them. No later bytes testify to these yet, so that no reader of the files could know.
+    /// Undoes the effect of misdirected writes on the bytes of each file that were synced last: those that went
+    /// elsewhere, and those that were overwritten. No later bytes prove that these were durable, so no reader of the
+    /// files could notice the loss.
     pub fn restore_newest(&self) {
         self.lock().files.values_mut().for_each(Content::restore_newest);
     }
 
-    /// Whether the next write is to land elsewhere.
+    /// Returns true if the next write will land elsewhere.
     #[must_use]
     pub fn is_misdirecting(&self) -> bool {
         self.lock().misdirected.is_some()
     }
 
-    /// Flips one bit of what is on the medium, while the file may be open. Newer bytes that wait to be written stay.
+    /// Flips one bit on the medium, also while the file is open. Newer bytes that wait to be written stay.
     ///
     /// # Panics
     /// When the file is missing or shorter.
@@ -168,7 +169,7 @@ impl MemoryDisk {
         content.overwrite(place, &[byte]);
     }
 
-    /// What is durable of a file's content, past all faults.
+    /// The durable content of a file, read without faults.
     #[must_use]
     pub fn durable_content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.lock();
@@ -176,7 +177,7 @@ impl MemoryDisk {
         state.files.get(&inode).map(|content| content.durable.clone())
     }
 
-    /// Every file, by its path.
+    /// The paths of all files.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
         self.lock().paths()
@@ -199,7 +200,7 @@ impl MemoryDisk {
         self.lock().used()
     }
 
-    /// The current content of a file, past all faults.
+    /// The current content of a file, read without faults.
     #[must_use]
     pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.lock();
@@ -207,7 +208,7 @@ impl MemoryDisk {
         state.files.get(&inode).map(|content| content.current.clone())
     }
 
-    /// Replaces a file's content on the medium, as rot and operators do; makes the file when it is missing.
+    /// Replaces a file's content on the medium, as rot and operators do. Creates the file if it is missing.
     ///
     /// # Panics
     /// When the directory is missing.
@@ -223,7 +224,7 @@ impl MemoryDisk {
         directory.settle(pending);
     }
 
-    /// Takes a file or a directory away, durably, as operators and lost mounts do.
+    /// Removes a file or a directory, durably, as operators and lost mounts do.
     ///
     /// # Panics
     /// When it is missing.
@@ -234,11 +235,11 @@ impl MemoryDisk {
         state.directories.get_mut(&parent).expect("just found").place(&name, None);
     }
 
-    /// Puts a file or a directory in place as another disk has it, durably, as one restores a copy: whatever had the
+    /// Copies a file or a directory from another disk, durably, as an operator restores a copy. Anything that had the
     /// name is gone.
     ///
     /// # Panics
-    /// When the other disk has none, or the directory for it is missing.
+    /// When the other disk has none, or its parent directory is missing.
     pub fn restore(&self, path: impl AsRef<Path>, from: &Self) {
         let from = from.lock().clone();
         let inode = from.find(path.as_ref()).expect("a file or directory to copy");
@@ -247,8 +248,8 @@ impl MemoryDisk {
         state.copy(parent, &name, &from, inode);
     }
 
-    /// Overwrites a part of what reads of a file give, past all faults, and leaves what is on the medium as it is: so a
-    /// test can put bytes where others should be and take them back.
+    /// Overwrites a part of the bytes that reads of a file return, without faults, and leaves the medium as it is. So a
+    /// test can replace bytes and put them back.
     ///
     /// # Panics
     /// When the file is missing or shorter.
@@ -414,7 +415,7 @@ impl DiskFile for MemoryFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.enter()?;
-        // A sync that the power interrupts has written any part of it: that is for the crash to say.
+        // A sync that a power cut interrupts may have written any part of the data: the crash decides.
         state.powered()?;
         let outcome = state.change(DiskOperation::Sync);
         let content = state.files.get_mut(&self.inode).expect("an open file has content");

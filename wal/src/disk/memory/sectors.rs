@@ -1,6 +1,6 @@
 //! A set of sectors of one file.
 
-/// Which sectors, one bit each.
+/// A set of sectors, one bit each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sectors(Vec<u64>);
 
@@ -38,7 +38,7 @@ impl Sectors {
         self.0.clear();
     }
 
-    /// The sectors, ascending, of which none is left.
+    /// Removes all sectors and returns them, ascending.
     pub(super) fn take(&mut self) -> impl Iterator<Item = u64> + use<> {
         let words = std::mem::take(&mut self.0);
         words.into_iter().zip(0_u64..).filter(|(word, _)| *word != 0).flat_map(|(word, number)| {

@@ -1,4 +1,4 @@
-//! What a disk in memory holds, and what of it is durable.
+//! The content of a disk in memory, and its durable part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,15 +19,15 @@ pub(super) struct State {
     pub(super) operations: u64,
     pub(super) history: Vec<DiskOperation>,
     pub(super) fail_at: BTreeMap<u64, io::ErrorKind>,
-    /// The next operation of a sort fails so.
+    /// The error with which the next operation of a kind fails.
     pub(super) fail_next: BTreeMap<DiskOperation, io::ErrorKind>,
-    /// Every read fails so.
+    /// The error with which every read fails.
     pub(super) reads_fail: Option<io::ErrorKind>,
     /// Reads so far.
     pub(super) reads: u64,
-    /// The read of this number fails so.
+    /// The number of a read, and the error with which it fails.
     pub(super) read_fails_at: Option<(u64, io::ErrorKind)>,
-    /// The next write lands elsewhere; where is drawn from this.
+    /// The seed for the place of the next write, if that is to land elsewhere.
     pub(super) misdirected: Option<u64>,
     pub(super) power_off_at: Option<u64>,
     pub(super) capacity: Option<u64>,
@@ -56,7 +56,7 @@ pub(super) struct Content {
     pub(super) dirty: Sectors,
     /// Sectors whose sync failed: the medium will never have them.
     pub(super) doomed: Sectors,
-    /// Where bytes were meant to go since the last sync, and the bytes.
+    /// Writes since the last sync: the intended offset, and the bytes.
     pub(super) meant: Vec<(usize, Vec<u8>)>,
     /// The same of the last sync that had anything to write.
     pub(super) newest: Vec<(usize, Vec<u8>)>,
@@ -85,7 +85,7 @@ impl Default for State {
 }
 
 impl State {
-    /// Counts a change, and fails where a fault is aimed at it.
+    /// Counts a change, and fails if a fault is set for it.
     pub(super) fn change(&mut self, operation: DiskOperation) -> io::Result<()> {
         self.powered()?;
         let number = self.operations;
@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    /// Counts a read, and fails where a fault is aimed at it.
+    /// Counts a read, and fails if a fault is set for it.
     pub(super) fn read(&mut self) -> io::Result<()> {
         self.powered()?;
         let number = self.reads;
@@ -106,7 +106,7 @@ impl State {
         self.reads_fail.or(aimed).map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Puts bytes down at a place that nobody meant, past all caches. Says whether there was one.
+    /// Writes bytes to a wrong place on the medium. Returns false if the medium has no sectors.
     pub(super) fn misdirect(&mut self, bytes: &[u8], seed: u64) -> bool {
         let mut random = Random::new(seed);
         let sectors = |content: &Content| content.durable.len() as u64 / SECTOR_BYTES;
@@ -127,7 +127,7 @@ impl State {
         false
     }
 
-    /// Whoever used the disk is gone.
+    /// Ends all users of the disk.
     pub(super) fn restart(&mut self) {
         self.epoch += 1;
         self.locks.clear();
@@ -158,13 +158,13 @@ impl State {
         Ok(())
     }
 
-    /// Bytes of the files that have a name: what was removed takes no room.
+    /// Bytes of the files that have a name: removed files take no room.
     pub(super) fn used(&self) -> u64 {
         let named = self.directories.values().flat_map(|directory| directory.current.values());
         named.filter_map(|inode| self.files.get(inode)).map(|content| content.current.len() as u64).sum()
     }
 
-    /// Copies what `from` has there, and all below it, into a directory of this disk.
+    /// Copies a file or directory of `from`, with everything below it, into a directory of this disk.
     pub(super) fn copy(&mut self, parent: u64, name: &str, from: &Self, inode: u64) {
         let copy = self.next_inode;
         self.next_inode += 1;
@@ -226,7 +226,7 @@ impl State {
 }
 
 impl Directory {
-    /// Gives a name to a file, or takes it away, durably.
+    /// Gives a name to a file, or removes the name, durably.
     pub(super) fn place(&mut self, name: &str, inode: Option<u64>) {
         let pending = self.pending.len();
         self.settle(pending);
@@ -276,7 +276,7 @@ impl Content {
         }
     }
 
-    /// Puts what was synced last where it was meant to go.
+    /// Writes the data that was synced last to its intended place.
     pub(super) fn restore_newest(&mut self) {
         let newest = std::mem::take(&mut self.newest);
         for (start, bytes) in &newest {
@@ -287,14 +287,14 @@ impl Content {
         self.newest = newest;
     }
 
-    /// A sync failed: what it should have written is lost, though it can still be read.
+    /// Marks the data of a failed sync as lost, though it can still be read.
     pub(super) fn doom(&mut self) {
         self.doomed.extend(&self.dirty);
         self.dirty.clear();
         self.meant.clear();
     }
 
-    /// Changes what is on the medium, and what is read of it where no newer bytes wait to be written.
+    /// Changes bytes on the medium, and in reads of them unless newer bytes wait to be written.
     pub(super) fn overwrite(&mut self, start: usize, bytes: &[u8]) {
         let end = self.durable.len().min(start + bytes.len());
         for place in start..end {

@@ -10,8 +10,8 @@ use crate::craft::{PAGE, is_checkpoint, is_record, number_64, records};
 use crate::support::*;
 
 impl History {
-    /// Closes the log, which leaves proof of all that is in it; then damages copies of the disk and looks what opening
-    /// them gives.
+    /// Closes the log, which leaves proof of all that is in it; then damages copies of the disk and checks the result
+    /// of opening them.
     pub(super) fn damage_closed(&mut self) -> Result<(), Violation> {
         self.note_misdirected(0);
         let closed = self.wal.take().expect("open").close();
@@ -29,7 +29,7 @@ impl History {
         self.restart(false)
     }
 
-    /// Damages batches of copies of the disk after a crash, of which later batches say that they were durable.
+    /// After a crash, damages batches in copies of the disk that were durable according to later batches.
     pub(super) fn damage_crashed(&mut self) -> Result<(), Violation> {
         if self.weights.damage == 0 || self.draw(4) > 0 || self.misdirected.is_some() || self.disk.is_misdirecting() {
             return Ok(());
@@ -57,7 +57,7 @@ impl History {
         Ok(())
     }
 
-    /// Damages one copy of the checkpoint, where both are whole.
+    /// Damages one copy of the checkpoint, if both are intact.
     fn damage_checkpoint(&mut self) -> Result<(), Violation> {
         let copies = ["log/checkpoint-a", "log/checkpoint-b"];
         let is_whole = |path: &&str| self.disk.content(path).is_some_and(|bytes| is_checkpoint(&bytes));
@@ -98,7 +98,7 @@ impl History {
         Ok(())
     }
 
-    /// Damages one thing. Says what, and whether it must be survived.
+    /// Damages one place. Returns its description, and true if the log must survive the damage.
     fn damage(&mut self, disk: &MemoryDisk) -> (String, bool) {
         let files = names(disk, "");
         let name = files[self.pick(files.len())].clone();
@@ -142,7 +142,7 @@ impl History {
         (what, !is_needed || bytes == before)
     }
 
-    /// Puts pages where others should be while the log is open, and reads.
+    /// Replaces pages by others while the log is open, and reads.
     pub(super) fn misplace_pages(&mut self) -> Result<(), Violation> {
         if self.disk.list("log".as_ref()).is_err() {
             return Ok(());
@@ -169,7 +169,7 @@ impl History {
         Ok(())
     }
 
-    /// A page of some file, at the same place where that can be.
+    /// A page of some file, at the same place if possible.
     fn other_page(&mut self, disk: &MemoryDisk, place: usize) -> (String, Vec<u8>) {
         let files = names(disk, "s");
         let name = files[self.pick(files.len())].clone();
@@ -179,14 +179,14 @@ impl History {
         (format!("{name} at {place}"), bytes.get(place..place + PAGE).map_or(vec![0; PAGE], <[u8]>::to_vec))
     }
 
-    /// The start of a page, of one that holds something rather than of an empty one.
+    /// The start of a page, preferably of one that is not empty.
     fn pick_page(&mut self, bytes: &[u8]) -> usize {
         let used = bytes.chunks_exact(PAGE).rposition(|page| page.iter().any(|byte| *byte != 0)).unwrap_or(0);
         PAGE * self.pick(used + 1)
     }
 }
 
-/// The batches that a later record of the same segment knows to have been durable, by file.
+/// The batches that were durable according to a later record of the same segment, by file.
 fn proven(disk: &MemoryDisk) -> Vec<(String, Range<usize>)> {
     let mut found = Vec::new();
     for name in names(disk, "segment-") {
@@ -209,7 +209,7 @@ fn proven(disk: &MemoryDisk) -> Vec<(String, Range<usize>)> {
     found
 }
 
-/// Whether the page at `place` of a segment belongs to a batch with state records and no others, or to none.
+/// Returns true if the page at `place` of a segment belongs to a batch with state records only, or to no batch.
 fn bears_state_alone(bytes: &[u8], place: usize) -> bool {
     if place == 0 {
         return false;

@@ -1,10 +1,10 @@
 //! Reads that fail, and writes that land elsewhere, while the log is in use.
 //!
-//! What is expected of a write that landed elsewhere: nothing that is read is wrong; and the next start refuses the
-//! log, or holds all of it, or has lost what nothing on the disk shows to have been durable. Proof of a batch is in the
-//! next one, so that once a later batch was written after a sync, and is durable too, nothing may be missing. Before
-//! that, the newest batches may be gone as if they had been torn: they were nowhere but in what was lost. Without a
-//! record of the last batch in another place (rule 12) nobody could tell.
+//! Expected of a write that landed elsewhere: no read returns wrong data. The next start refuses the log, finds all of
+//! it, or has lost only data that nothing on the disk shows to have been durable. Proof of a batch is in the next one.
+//! Once a later batch was written after a sync and is durable too, nothing may be missing. Before that, the newest
+//! batches may be gone as if they had been torn, since they were only in the lost place. Without a record of the last
+//! batch in another place (rule 12) this cannot be noticed.
 
 use std::io::ErrorKind;
 
@@ -16,8 +16,8 @@ use crate::model::{Model, ReadBack};
 use crate::support::*;
 
 impl History {
-    /// The next write will land elsewhere, unless one did since the log was opened: what one write does is said, two
-    /// may do anything.
+    /// Makes the next write land elsewhere, unless one did since the log was opened: the effect of one such write is
+    /// specified, that of two is not.
     pub(super) fn misdirect_soon(&mut self) {
         self.note_misdirected(0);
         let seed = self.random.next_u64();
@@ -27,7 +27,7 @@ impl History {
         }
     }
 
-    /// Looks whether a write landed elsewhere; if one did before, so many syncs of later ones followed.
+    /// Checks whether a write landed elsewhere. If one did before, counts this number of syncs of later writes.
     pub(super) fn note_misdirected(&mut self, syncs: u64) {
         if self.is_misdirecting && !self.disk.is_misdirecting() {
             self.is_misdirecting = false;
@@ -38,7 +38,7 @@ impl History {
         }
     }
 
-    /// Whether a write landed elsewhere while the log was opened. None will from here on.
+    /// Returns true if a write landed elsewhere while the log was opened. From here on none will.
     pub(super) fn is_opening_misdirected(&mut self) -> bool {
         let before = self.misdirected;
         self.note_misdirected(0);
@@ -49,12 +49,13 @@ impl History {
         is_new
     }
 
-    /// Whether a write landed elsewhere, and what is lost by it need not be noticed.
+    /// Returns true if a write landed elsewhere, and its loss need not be noticed.
     pub(super) fn is_unproven(&self) -> bool {
         self.misdirected.is_some_and(|syncs| syncs < PROOF)
     }
 
-    /// A log that opens although a write landed elsewhere, and nothing shows what was durable, has lost a tail at most.
+    /// Checks that a log which opens although a write landed elsewhere, without proof of what was durable, has lost a
+    /// tail at most.
     pub(super) fn judge_unproven(&mut self, wal: &Wal<MemoryDisk>) -> Result<(), Violation> {
         let what = match self.model.clone().adopt(wal) {
             Ok(()) => "misdirected write survived",
@@ -66,7 +67,7 @@ impl History {
         adopted.or_else(|found| broken("a misdirected write takes a tail at most", found))
     }
 
-    /// Another disk.
+    /// Goes on with another disk.
     pub(super) fn start_over(&mut self) {
         self.disk = MemoryDisk::new();
         self.wal = Some(open(&self.disk));
@@ -76,7 +77,7 @@ impl History {
         self.parts.forget();
     }
 
-    /// For a while nothing can be read: loads say so, and writers do not mind.
+    /// Makes all reads fail for a while: loads report the failure, and writers are not affected.
     pub(super) fn fail_reads(&mut self) -> Result<(), Violation> {
         if self.disk.list("log".as_ref()).is_err() {
             return Ok(());
@@ -96,7 +97,7 @@ impl History {
         self.check_reads()
     }
 
-    /// Opens the log while nothing can be read: that is no corruption, and changes nothing.
+    /// Opens the log while all reads fail: this is reported as no corruption, and changes nothing.
     pub(super) fn open_unreadable(&mut self) -> Result<(), Violation> {
         if self.weights.reads == 0 || self.draw(4) > 0 || self.disk.list("log".as_ref()).is_err() {
             return Ok(());
@@ -114,7 +115,8 @@ impl History {
     }
 }
 
-/// A sync proves a batch that was written before one: it makes the next batch durable, which says so.
+/// Number of syncs after which a batch is proven: the second sync makes a later batch durable, which states that the
+/// first was.
 pub(super) const PROOF: u64 = 2;
-/// Nothing else fails so: a log that failed for this failed for a read.
+/// An error that nothing else returns, so that a failure of the log can be ascribed to a read.
 pub(super) const READS_FAIL: ErrorKind = ErrorKind::TimedOut;

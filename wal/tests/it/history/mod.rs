@@ -1,4 +1,4 @@
-//! One random history: operations, faults, and what must hold.
+//! One random history: operations, faults, and the laws that must hold.
 
 mod damage;
 mod faults;
@@ -23,12 +23,12 @@ pub(crate) struct Violation {
     pub(crate) what: String,
 }
 
-/// Says which law was broken.
+/// Returns the violation of a law.
 fn broken<T>(law: &'static str, what: impl Into<String>) -> Result<T, Violation> {
     Err(Violation { law, what: what.into() })
 }
 
-/// How often the histories came by what.
+/// Number of times that the histories reached each case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen(BTreeMap<&'static str, u64>);
 
@@ -49,7 +49,7 @@ impl Seen {
     }
 }
 
-/// What must be reached by a run of seeds.
+/// The cases that a run of seeds must reach.
 const SOMETIMES: [&str; 32] = [
     "rotated",
     "freed a segment",
@@ -85,10 +85,10 @@ const SOMETIMES: [&str; 32] = [
     "older part not told from a torn tail",
 ];
 
-/// Something that a history does.
+/// A step of a history.
 type Step = fn(&mut History) -> Result<(), Violation>;
 
-/// What one history does, drawn from its seed: each kind of fault is on or off, so that they meet in all combinations.
+/// The plan of one history, drawn from its seed. Each kind of fault is on or off, so that all combinations occur.
 #[derive(Clone, Copy, Debug)]
 struct Weights {
     power: u64,
@@ -131,9 +131,9 @@ pub(crate) struct History {
     model: Model,
     deleted: Vec<StreamId>,
     next_checkpoint: u64,
-    /// A write landed elsewhere since the log was opened, and so many syncs of later ones followed.
+    /// Set if a write landed elsewhere since the log was opened: the number of syncs of later writes.
     misdirected: Option<u64>,
-    /// The next write was to land elsewhere.
+    /// True if the next write was set to land elsewhere.
     is_misdirecting: bool,
     parts: Parts,
     seen: Seen,
@@ -161,7 +161,7 @@ impl History {
         }
     }
 
-    /// Runs so many steps, and says what it came by.
+    /// Runs this number of steps, and returns the cases that it reached.
     pub(crate) fn run(mut self, steps: u64) -> Result<Seen, Violation> {
         for _ in 0..steps {
             self.take_copy();
@@ -243,7 +243,7 @@ impl History {
         self.note_failure()
     }
 
-    /// One to three operations that the log must take.
+    /// One to three operations that the log must accept.
     fn operations(&mut self, stream: StreamId) -> Vec<Operation> {
         let mut preview = Model::new();
         preview.clock = self.model.clock;
@@ -314,7 +314,7 @@ impl History {
         }
         self.note_failure()?;
         self.sync()?;
-        // Whether the deletion outlived a crash shows in why an impossible entry is refused.
+        // The refusal of an impossible entry shows whether the deletion survived a crash.
         let Ok(probe) = self.wal().write(&[(stream, vec![append(1 << 40, 1, 1)])]) else { return self.note_failure() };
         if probe.refused == [(0, Refusal::Deleted)] {
             self.seen.count("deleted a stream", 1);
@@ -335,13 +335,13 @@ impl History {
         self.note_failure()
     }
 
-    /// Whether or not anything was written since the last sync.
+    /// Settles the log, whether or not anything was written since the last sync.
     fn settle(&mut self) -> Result<(), Violation> {
         let _ = self.wal().settle(false);
         self.note_failure()
     }
 
-    /// What is read is what was written last, whether or not it is durable.
+    /// Checks that reads return the data that was written last, whether or not it is durable.
     fn check_reads(&mut self) -> Result<(), Violation> {
         if self.disk.list("log".as_ref()).is_err() {
             return Ok(());
@@ -357,20 +357,20 @@ impl History {
         read.or_else(|what| broken("reads give what was written", what))
     }
 
-    /// The power goes at one of the next disk operations.
+    /// Makes the power go at one of the next disk operations.
     fn cut_power_soon(&mut self) {
         let operations = self.draw(12);
         self.disk.power_off_after(operations);
     }
 
-    /// One of the next disk operations fails.
+    /// Makes one of the next disk operations fail.
     fn fail_soon(&mut self) {
         let (operations, kind) = (self.draw(12), self.draw(3));
         self.disk.fail(operations, if kind == 0 { ErrorKind::StorageFull } else { ErrorKind::Other });
         self.seen.count("operation failed", 1);
     }
 
-    /// There is little room from now on, or enough again.
+    /// Leaves little room from now on, or enough again.
     fn fill_disk(&mut self) {
         let room = self.draw(5) * 20_000;
         if room == 80_000 {
@@ -381,7 +381,7 @@ impl History {
         }
     }
 
-    /// If the log failed, it stays so, and is opened anew.
+    /// If the log failed, checks that it stays poisoned, and opens it again.
     fn note_failure(&mut self) -> Result<(), Violation> {
         let Some(reason) = self.wal().poisoned().cloned() else { return Ok(()) };
         self.seen.count("poisoned", 1);
@@ -398,8 +398,8 @@ impl History {
         self.restart(power_goes)
     }
 
-    /// Ends the process, and cuts the power where asked or where it is cut already; then opens the log again, losing
-    /// power or failing now and then meanwhile.
+    /// Ends the process, and cuts the power if asked or if it is cut already. Then opens the log again, with power cuts
+    /// and failures at times.
     fn restart(&mut self, mut power_goes: bool) -> Result<(), Violation> {
         self.disk.fail_reads(None);
         self.note_misdirected(0);
@@ -417,7 +417,7 @@ impl History {
             let operations = self.disk.operations();
             let outcome = try_open(&self.disk);
             if self.is_opening_misdirected() {
-                // What it overwrote may be what is read next: the log is looked at after one more start.
+                // The write may have overwritten data that is read next: the log is checked after one more start.
                 power_goes = self.draw(2) == 0;
                 continue;
             }
@@ -448,8 +448,8 @@ impl History {
         }
     }
 
-    /// Ends the process, within an operation where the power is off, and mostly cuts the power then. Says whether all
-    /// that was in the files still is.
+    /// Ends the process, within an operation if the power is off, and mostly cuts the power then. Returns true if
+    /// everything that was in the files still is.
     fn end(&mut self, power_goes: bool) -> Result<bool, Violation> {
         let is_off = self.disk.list("".as_ref()).is_err();
         let is_machine_fine = self.weights.process > 0 && self.draw(3) == 0;
@@ -472,7 +472,7 @@ impl History {
         Ok(false)
     }
 
-    /// The next opening may lose power, or the disk may fail it.
+    /// Sets a power cut or a fault of the disk for the next opening, at times.
     fn aim_at_opening(&mut self) {
         match self.draw(8) {
             0 | 1 if self.weights.power > 0 => {
@@ -492,7 +492,7 @@ impl History {
         }
     }
 
-    /// Goes on with a log that was opened, which must hold what it should.
+    /// Goes on with a log that was opened, after checking its content.
     fn go_on(&mut self, wal: Wal<MemoryDisk>, report: &Report, is_all_there: bool) -> Result<(), Violation> {
         self.seen.count("cut a torn tail", u64::from(report.cut.is_some()));
         self.seen.count("adopted a state", report.adopted_states);

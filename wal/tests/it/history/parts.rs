@@ -1,10 +1,10 @@
 //! Whole files of a log that are lost, cut short, or put back as they were at an earlier time, one or two of them,
 //! after any kind of end.
 //!
-//! What is expected: the log holds what it should, or opening it is refused and changes nothing. Two things nobody can
-//! tell from the files alone, when no copy of the checkpoint was written since: that the newest segment is an older
-//! copy, and, where another file is misused with it, that it is lost. Then a tail is missing, back to when the log was
-//! opened at most; in an older copy there may be another in its place, which a crash took.
+//! Expected: the log holds the right content, or opening it is refused and changes nothing. Two losses cannot be seen
+//! in the files if no copy of the checkpoint was written since: the newest segment is replaced by an older copy, or, if
+//! another file is misused with it, it is lost. Then a tail is missing, back to the opening of the log at most. In an
+//! older copy another tail may be in its place, which a crash had removed.
 
 use quorate_protocol::Random;
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
@@ -14,7 +14,7 @@ use super::{History, Violation, broken};
 use crate::craft::is_checkpoint;
 use crate::support::*;
 
-/// What was done to a file.
+/// The misuse of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Lost,
@@ -22,10 +22,10 @@ enum Fate {
     Older,
 }
 
-/// Draws of its own, so that histories are the same with and without it.
+/// The misuse of files. It has random draws of its own, so that histories are the same with and without it.
 pub(super) struct Parts {
     random: Random,
-    /// How often, of 8 times.
+    /// Number of times out of 8.
     weight: u64,
     /// The disk as it was at an earlier time.
     copy: Option<MemoryDisk>,
@@ -38,7 +38,7 @@ impl Parts {
         Self { random, weight, copy: None }
     }
 
-    /// The copy is of another disk.
+    /// Drops the copy, which is of another disk.
     pub(super) fn forget(&mut self) {
         self.copy = None;
     }
@@ -60,7 +60,7 @@ impl History {
         }
     }
 
-    /// Misuses files of copies of the disk, on which nobody works now, and looks what opening them gives.
+    /// Misuses files of copies of the disk, which is not in use now, and checks the result of opening them.
     pub(super) fn misuse_parts(&mut self, is_closed: bool) -> Result<(), Violation> {
         if self.parts.draw(8) >= self.parts.weight || self.misdirected.is_some() || self.disk.is_misdirecting() {
             return Ok(());
@@ -72,7 +72,7 @@ impl History {
         for _ in 0..MISUSES {
             let disk = self.disk.fork();
             if is_closed {
-                // Faults may still be aimed at what comes next.
+                // Faults may still be set for later operations.
                 disk.crash(Crash::KeepAll);
             }
             disk.set_capacity(None);
@@ -85,7 +85,7 @@ impl History {
         Ok(())
     }
 
-    /// A log that was there is not made anew.
+    /// A lost log is not created again.
     fn lose_folder(&mut self) -> Result<(), Violation> {
         let disk = self.disk.fork();
         disk.set_capacity(None);
@@ -151,7 +151,7 @@ impl History {
         broken("a lost or older part is noticed", format!("{done:?}: {found}"))
     }
 
-    /// Files that hold nothing that counts, and one of two copies.
+    /// Returns true if the log must open: only files without content of the log, or one of two copies, were misused.
     fn must_open(&self, done: &[(String, Fate)]) -> bool {
         let is_whole = |name: &str| self.disk.content(format!("log/{name}")).is_some_and(|bytes| is_checkpoint(&bytes));
         let are_whole = is_whole("checkpoint-a") && is_whole("checkpoint-b");
