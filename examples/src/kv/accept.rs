@@ -1,4 +1,4 @@
-//! Takes connections from a listener, whatever goes wrong with some of them.
+//! Accepts connections from a listener, in spite of errors.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,20 +10,20 @@ use tokio::time::sleep;
 
 /// The next connection.
 ///
-/// What a listener says while it is sound passes: file descriptors or memory ran out, or something is wrong with the
-/// one connection that was next (`accept(2)` names a dozen such errors). None of it ends a server.
+/// Errors of a working listener pass: file descriptors or memory ran out, or the next connection alone has failed
+/// (`accept(2)` names a dozen such errors). None of them ends a server.
 pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
     first(|context| listener.poll_accept(context)).await.0
 }
 
-/// The first that is not an error.
+/// Returns the first result that is not an error.
 async fn first<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> T {
     loop {
         match poll_fn(&mut poll).await {
             Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                // To try at once would only burn the processor.
+                // Trying again at once would only waste processor time.
                 sleep(PAUSE).await;
             }
         }
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
 
-    /// Numbers of Linux: no room for buffers, and a firewall.
+    /// Error numbers of Linux: no room for buffers, and refused by a firewall.
     #[test]
     fn no_error_ends_it() {
         let mut errors = vec![105, 1];

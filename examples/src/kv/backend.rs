@@ -1,4 +1,4 @@
-//! Connections' way to the replica that runs on the same loop.
+//! Connects client connections to the replica on the same loop.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,20 +19,20 @@ use super::store::Store;
 /// The group of all keys.
 pub const GROUP: GroupId = GroupId(0);
 
-/// Within this a command is answered, if only by an error. Longer than an election takes; a write that was on its way
-/// to a leader that died is unknown only then.
+/// Maximum time until a command is answered, if only by an error. It is longer than an election takes. A write that was
+/// on its way to a leader that died has an unknown outcome only after this time.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replica of [`GROUP`] on this loop's node.
 #[derive(Debug, Clone)]
 pub struct ReplicaBackend {
     replica: LocalReplicaHandle<Raft, Store>,
-    /// Where the clients of each node come in.
+    /// The address for clients of each node.
     clients: Rc<BTreeMap<u64, SocketAddr>>,
 }
 
 impl ReplicaBackend {
-    /// The replica that `node` runs, in a cluster whose nodes take clients at these addresses.
+    /// The replica that `node` runs. `clients` are the addresses for clients of all nodes.
     pub fn new(node: LocalHandle, clients: BTreeMap<u64, SocketAddr>) -> Self {
         let replica = LocalReplicaHandle::new(node, GROUP).timeout(COMMAND_TIMEOUT);
         Self { replica, clients: Rc::new(clients) }

@@ -1,4 +1,4 @@
-//! A client of one connection that waits for its answers: what the tour and the tests use. Not meant to be fast.
+//! A client of one connection that waits for its answers, for the tour and the tests. Not meant to be fast.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ pub struct Client {
     input: BytesMut,
 }
 
-/// What a server answered.
+/// An answer of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// A short text such as `OK`.
@@ -26,7 +26,7 @@ pub enum Answer {
     Integer(i64),
     /// Bytes.
     Bulk(Bytes),
-    /// Nothing.
+    /// No value.
     Nil,
     /// A list.
     Array(Vec<Answer>),
@@ -36,7 +36,7 @@ impl Client {
     /// Connects; waits at most `patience` for this and for each answer.
     ///
     /// # Errors
-    /// When the server is not reached.
+    /// When the server cannot be reached.
     pub fn connect(address: SocketAddr, patience: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_read_timeout(Some(patience))?;
@@ -48,7 +48,7 @@ impl Client {
     /// Sends a command and waits for its answer.
     ///
     /// # Errors
-    /// When the connection fails; whether the command took effect is then unknown.
+    /// When the connection fails. Then it is unknown whether the command took effect.
     pub fn ask(&mut self, command: &[&[u8]]) -> io::Result<Answer> {
         self.send(&[command])?;
         self.receive()
@@ -74,7 +74,7 @@ impl Client {
     /// Waits for the next answer.
     ///
     /// # Errors
-    /// When the connection fails, or what comes is no answer.
+    /// When the connection fails, or the received bytes are not an answer.
     pub fn receive(&mut self) -> io::Result<Answer> {
         loop {
             match decode_bytes_mut(&mut self.input) {

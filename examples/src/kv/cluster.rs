@@ -16,8 +16,8 @@ use super::http::record_metrics;
 use super::node::{NodeError, NodeOptions, RunningNode};
 use super::status::{self, GroupStatus};
 
-/// Nodes on loopback, each on a thread of its own, with their data in one folder. Its `cluster.toml` is for `kv
-/// status`.
+/// Nodes on loopback, each on a thread of its own, with their data in one folder. The folder's `cluster.toml` is for
+/// `kv status`.
 #[derive(Debug)]
 pub struct LocalCluster {
     config: ClusterConfig,
@@ -26,11 +26,11 @@ pub struct LocalCluster {
     nodes: BTreeMap<u64, Option<RunningNode>>,
 }
 
-/// Why a cluster did not start.
+/// Reason why a cluster did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
-    /// The folder has a cluster file that is none.
+    /// The folder's cluster file is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A node did not start.
@@ -38,10 +38,10 @@ pub enum ClusterError {
     Node {
         /// The node.
         id: u64,
-        /// Why.
+        /// The reason.
         error: NodeError,
     },
-    /// A file or a port.
+    /// A file or a port could not be used.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The process has another recorder of metrics.
@@ -59,7 +59,7 @@ impl LocalCluster {
         let path = folder.join("cluster.toml");
         let name = if path.exists() { ClusterConfig::read(&path)?.name } else { draw_name()? };
         let ids = 1..=nodes as u64;
-        // All ports are held at once, so that they differ, and let go just before they are used.
+        // All ports are held at once, so that they differ, and released just before they are used.
         let held: Vec<_> = ids.clone().map(|_| NodePorts::hold()).collect::<io::Result<_>>()?;
         let addresses = ids.clone().zip(held.iter().map(NodePorts::addresses));
         let addresses =
@@ -75,12 +75,12 @@ impl LocalCluster {
         Ok(cluster)
     }
 
-    /// Where clients of the running nodes come in, by node.
+    /// The addresses for clients of the running nodes, in the order of node ids.
     pub fn clients(&self) -> Vec<SocketAddr> {
         self.running().into_iter().map(|id| self.client_of(id)).collect()
     }
 
-    /// Where a node's clients come in.
+    /// A node's address for clients.
     ///
     /// # Panics
     /// When there is no such node.
@@ -93,7 +93,7 @@ impl LocalCluster {
         self.nodes.iter().filter(|(_, node)| node.is_some()).map(|(id, _)| *id).collect()
     }
 
-    /// A node that does not run.
+    /// A node that does not run, if there is one.
     pub fn stopped(&self) -> Option<u64> {
         self.nodes.iter().find(|(_, node)| node.is_none()).map(|(id, _)| *id)
     }
@@ -106,7 +106,7 @@ impl LocalCluster {
         (agreed && self.nodes.get(&first)?.is_some()).then_some(first)
     }
 
-    /// What a running node says about its group.
+    /// A running node's status of its group.
     pub fn group_of(&self, id: u64) -> Option<GroupStatus> {
         status::fetch(self.config.nodes.get(&id)?.http).ok()?.groups.pop()
     }
@@ -140,7 +140,7 @@ impl LocalCluster {
     /// Shuts all nodes down, one after the other.
     ///
     /// # Errors
-    /// Those of a node.
+    /// Errors of a node.
     pub fn shutdown(self) -> io::Result<()> {
         self.nodes.into_values().flatten().try_for_each(RunningNode::shutdown)
     }

@@ -1,4 +1,4 @@
-//! `cluster.toml`: who the nodes are and where they listen.
+//! `cluster.toml`: the nodes of a cluster and their addresses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,18 +10,18 @@ use serde::Deserialize;
 /// A checked cluster file. All addresses differ, and so do all ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
-    /// The cluster's name, of which its identity is made.
+    /// The cluster's name, from which its identity is derived.
     pub name: String,
-    /// Where node data lie, each in a folder named by the node's id.
+    /// The folder of all data. Each node's data are in a subfolder named by the node's id.
     pub data: PathBuf,
-    /// A node makes a snapshot after so many entries of its log (`snapshot_entries`, a million unless set), and keeps a
+    /// Number of log entries after which a node makes a snapshot (`snapshot_entries`, a million unless set). It keeps a
     /// hundredth of them for nodes that lag a little.
     pub snapshot_entries: u64,
     /// The nodes by id.
     pub nodes: BTreeMap<u64, NodeConfig>,
 }
 
-/// Where one node listens.
+/// Addresses on which one node listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeConfig {
     /// For other nodes.
@@ -32,7 +32,7 @@ pub struct NodeConfig {
     pub http: SocketAddr,
 }
 
-/// What is wrong with a cluster file. Nothing was changed.
+/// Errors of a cluster file. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -41,15 +41,15 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// The file is no TOML, lacks something, or has something that is not known.
+    /// The file is not TOML, lacks a field, or has an unknown one.
     #[error("{}: {error}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The place and the reason.
         error: Box<toml::de::Error>,
     },
     /// The cluster has no name, or one that is too long.
@@ -67,22 +67,22 @@ pub enum ConfigError {
     /// Two nodes have the same id.
     #[error("node {0} stands there twice")]
     DuplicateId(u64),
-    /// An address is none.
+    /// An address is invalid.
     #[error("node {node}: `{field}` is an IP address and a port such as 127.0.0.1:7001, not {text:?}")]
     Address {
         /// The node.
         node: u64,
-        /// Which address.
+        /// The field of the address.
         field: &'static str,
-        /// What stands there.
+        /// The text of the field.
         text: String,
     },
-    /// A port is 0, which means any free one: nobody could find the node there.
+    /// A port is 0, which means any free one: other nodes could not find the node.
     #[error("node {node}: `{field}` {address} has no port: 0 is none that others can dial")]
     NoPort {
         /// The node.
         node: u64,
-        /// Which address.
+        /// The field of the address.
         field: &'static str,
         /// The address.
         address: SocketAddr,
@@ -92,7 +92,7 @@ pub enum ConfigError {
     DuplicateAddress {
         /// The later of the nodes.
         node: u64,
-        /// Which address.
+        /// The field of the address.
         field: &'static str,
         /// The address.
         address: SocketAddr,
@@ -100,12 +100,12 @@ pub enum ConfigError {
     /// The node that is to be started is not in the file.
     #[error("there is no node {0} in the file")]
     UnknownNode(u64),
-    /// A node listens where others than this machine reach it, without encryption.
+    /// A node's address can be reached from other machines, without encryption.
     #[error("node {node}: `{field}` {address} can be reached from other machines, unencrypted; --insecure allows it")]
     NotLoopback {
         /// The node.
         node: u64,
-        /// Which address.
+        /// The field of the address.
         field: &'static str,
         /// The address.
         address: SocketAddr,
@@ -144,17 +144,17 @@ impl ClusterConfig {
         Self::check(raw, path.parent().unwrap_or(Path::new("")))
     }
 
-    /// Where the nodes reach each other.
+    /// The addresses for other nodes, by node id.
     pub fn peers(&self) -> BTreeMap<u64, SocketAddr> {
         self.nodes.iter().map(|(id, node)| (*id, node.peer)).collect()
     }
 
-    /// Where the clients of each node come in.
+    /// The addresses for clients, by node id.
     pub fn clients(&self) -> BTreeMap<u64, SocketAddr> {
         self.nodes.iter().map(|(id, node)| (*id, node.client)).collect()
     }
 
-    /// The node that is to be started, if it may.
+    /// The node that is to be started, if `exposure` allows its addresses.
     ///
     /// # Errors
     /// When there is no such node, or it would listen to other machines and `exposure` does not allow it.
@@ -203,7 +203,7 @@ impl ClusterConfig {
     }
 }
 
-/// From where a node may be reached.
+/// The machines from which a node may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposure {
     /// From this machine.

@@ -1,9 +1,9 @@
 //! One client's connection, without its socket.
 //!
-//! Bytes go in, work for the store comes out; answers go in, in any order, and replies come out, in the order of the
-//! requests. A client sees its own commands take effect in the order in which it sent them: reads wait until the writes
-//! before them are answered, and writes until the reads before them are, while any number of either kind is on its way
-//! at once. Writes that stand in the input together become one entry of the log, and reads one read.
+//! Bytes go in, and work for the store comes out. Answers go in, in any order, and replies come out, in the order of
+//! the requests. A client sees its own commands take effect in the order in which it sent them: reads wait until the
+//! writes before them are answered, and writes until the reads before them are, while any number of either kind is on
+//! its way at once. Consecutive writes in the input become one entry of the log, and consecutive reads one read.
 
 use std::collections::VecDeque;
 
@@ -13,15 +13,15 @@ use super::command::{Answer, Command, Query, ReadBatch, Session, SessionEffect, 
 use super::resp::{Encoder, Limits, Reply, Request, RequestReader, Version};
 use super::store::{Outcome, SetAnswer, VALUE_BYTES_MAX, Write};
 
-/// What a connection may hold.
+/// Limits of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Bytes of requests that are not answered. Beyond them the socket is not read; one request may be larger.
+    /// Maximum bytes of unanswered requests. Beyond them the socket is not read. One request may be larger.
     pub pipeline_bytes_max: usize,
-    /// Bytes of replies that are not sent. Beyond them no request is taken: a client that sends all of its pipeline
-    /// before it reads gets this far. One batch of replies may be larger.
+    /// Maximum bytes of unsent replies. Beyond them no request is taken. So a client can send its whole pipeline before
+    /// it reads, up to this limit. One batch of replies may be larger.
     pub replies_bytes_max: usize,
-    /// Bytes of one entry of the log. A larger write is refused.
+    /// Maximum bytes of one entry of the log. A larger write is refused.
     pub command_bytes_max: usize,
 }
 
@@ -35,64 +35,64 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Something the store has to do for a connection.
+/// Work of the store for a connection.
 #[derive(Debug)]
 pub enum Work {
     /// Propose a batch of writes.
     Write {
-        /// To be given back with the answer.
+        /// Number to be passed back with the answer.
         slot: u64,
         /// The entry's payload.
         batch: Bytes,
     },
     /// Answer a batch of reads.
     Read {
-        /// To be given back with the answer.
+        /// Number to be passed back with the answer.
         slot: u64,
         /// The reads.
         batch: ReadBatch,
-        /// How fresh the answer must be.
+        /// The required freshness of the answer.
         freshness: Freshness,
     },
 }
 
-/// How fresh a read is.
+/// The freshness of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// It sees every write that was acknowledged before it was asked.
+    /// The read sees every write that was acknowledged before the read was submitted.
     Linearizable,
-    /// It sees what this node has applied.
+    /// The read sees the entries that this node has applied.
     Local,
 }
 
-/// What became of a batch of writes.
+/// The result of a batch of writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
-    /// It was applied, with these outcomes.
+    /// The batch was applied, with these outcomes.
     Applied(Bytes),
-    /// It certainly was not applied, and never will be.
+    /// The batch certainly was not applied, and never will be.
     NotApplied(Reason),
-    /// It may have been applied, or may yet be.
+    /// The batch may have been applied, or may yet be.
     Unknown,
 }
 
-/// Why a command certainly had no effect.
+/// Reason why a command certainly had no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
     /// No leader with a quorum was found in time.
     #[error("NOQUORUM not applied")]
     NoQuorum,
-    /// More is waiting than may wait.
+    /// Too many commands wait.
     #[error("OVERLOADED not applied")]
     Overloaded,
     /// The log's disk is full.
     #[error("DISKFULL not applied")]
     DiskFull,
-    /// The entry is larger than one may be.
+    /// The entry is above the maximum size.
     #[error("TOOLARGE not applied")]
     TooLarge,
-    /// The node is going down.
+    /// The node is shutting down.
     #[error("SHUTDOWN not applied")]
     Shutdown,
 }
@@ -117,13 +117,13 @@ pub struct Connection {
     reader: RequestReader,
     input: BytesMut,
     output: BytesMut,
-    /// What is not answered, or answered behind something that is not.
+    /// Requests that are not answered, or are answered but follow one that is not.
     slots: VecDeque<Slot>,
     /// The number of the first slot.
     first_slot: u64,
     /// Slots whose writes wait for an answer.
     writing: usize,
-    /// Slots whose reads do.
+    /// Slots whose reads wait for an answer.
     reading: usize,
     /// Bytes of the requests in all slots.
     unanswered_bytes: usize,
@@ -147,17 +147,17 @@ struct Slot {
 
 #[derive(Debug)]
 enum State {
-    /// So many writes are on their way.
+    /// This number of writes is on its way.
     Writes(usize),
-    /// So many reads are on their way.
+    /// This number of reads is on its way.
     Reads { count: usize, freshness: Freshness },
-    /// Some of the reads were answered, and the others are asked again when those replies were sent.
+    /// Some of the reads were answered. The others are submitted again once those replies were sent.
     Rest { replies: BytesMut, batch: ReadBatch, freshness: Freshness },
     /// The replies.
     Ready(BytesMut),
 }
 
-/// Commands that stand in the input together and take effect together.
+/// Consecutive commands of the input that take effect together.
 enum Group {
     Writes { batch: BytesMut, count: usize, is_full: bool },
     Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
@@ -189,50 +189,50 @@ impl Connection {
         }
     }
 
-    /// Where received bytes are to be appended, if [`wants_input`](Self::wants_input).
+    /// The buffer to which received bytes are to be appended, if [`wants_input`](Self::wants_input).
     pub fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
 
-    /// Whether the socket is to be read.
+    /// Returns true if the socket is to be read.
     pub fn wants_input(&self) -> bool {
         let fits = self.slots.is_empty() || self.input.len() + self.unanswered_bytes < self.limits.pipeline_bytes_max;
         !self.ended && !self.session.closing && fits && self.output.len() < self.replies_room
     }
 
-    /// Whether the client has to take replies before anything else happens.
+    /// Returns true if the client has to take replies before anything else happens.
     pub fn waits_for_client(&self) -> bool {
         let takes_nothing_more = self.ended || self.session.closing;
         self.output.len() >= self.replies_room || (takes_nothing_more && !self.output.is_empty())
     }
 
-    /// Bytes of replies that are not sent.
+    /// Bytes of unsent replies.
     pub fn replies_bytes(&self) -> usize {
         self.output.len() + self.held_bytes
     }
 
-    /// Sets how many bytes of replies may wait, up to the limit.
+    /// Sets the maximum bytes of replies that may wait, up to the limit.
     pub fn set_replies_room(&mut self, bytes: usize) {
         self.replies_room = bytes.min(self.limits.replies_bytes_max);
     }
 
-    /// Tells the wall clock, in Unix ms. Points of time that the client names become spans by it.
+    /// Sets the wall clock, in Unix ms. It converts points of time that the client names to spans.
     pub fn set_wall(&mut self, wall_ms: u64) {
         self.wall_ms = wall_ms;
     }
 
-    /// The client sends no more. What it sent is still answered.
+    /// Notes that the client sends no more. Its earlier requests are still answered.
     pub fn end_input(&mut self) {
         self.ended = true;
     }
 
-    /// What is to be sent. The caller takes from its front what it has sent.
+    /// Bytes to be sent. The caller removes sent bytes from the front.
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.output
     }
 
-    /// Whether the connection is to be closed, once [`next_work`](Self::next_work) gives nothing: all is answered and
-    /// sent, and nothing will follow.
+    /// Returns true if the connection is to be closed, once [`next_work`](Self::next_work) gives nothing: all requests
+    /// are answered, all replies are sent, and no request will follow.
     pub fn is_done(&self) -> bool {
         (self.ended || self.session.closing) && self.slots.is_empty() && self.output.is_empty()
     }
@@ -266,10 +266,10 @@ impl Connection {
         group.map(|group| self.begin(group, group_bytes))
     }
 
-    /// A batch of writes was answered.
+    /// Takes the answer to a batch of writes.
     ///
     /// # Panics
-    /// When the slot does not wait for one.
+    /// When the slot does not wait for such an answer.
     pub fn on_written(&mut self, slot: u64, written: &Written) {
         let slot = self.slot_mut(slot);
         let State::Writes(count) = slot.state else {
@@ -289,10 +289,10 @@ impl Connection {
         self.release();
     }
 
-    /// A batch of reads was answered.
+    /// Takes the answer to a batch of reads.
     ///
     /// # Panics
-    /// When the slot does not wait for one.
+    /// When the slot does not wait for such an answer.
     pub fn on_read(&mut self, slot: u64, answer: Result<Answer, Reason>) {
         let slot = self.slot_mut(slot);
         let State::Reads { count, freshness } = slot.state else {
@@ -323,7 +323,7 @@ impl Connection {
         !self.session.closing && self.replies_bytes() < self.replies_room
     }
 
-    /// Takes the first request of the input and returns its length. `None`: it is not whole, or does not begin yet.
+    /// Takes the first request of the input and returns its length. `None` if it is incomplete, or must not begin yet.
     fn take_request(&mut self, input: &[u8], group: &mut Option<Group>) -> Option<usize> {
         let request = match self.reader.request(input) {
             Ok(request) => request?,
@@ -351,7 +351,7 @@ impl Connection {
                 self.join_writes(group, &write)?;
             }
             Ok(Command::Read(query)) => self.join_reads(group, query)?,
-            // What follows is answered here, so what came before must have its place among the replies first.
+            // This request is answered here, so the earlier ones must have their place among the replies first.
             _ if group.is_some() => return None,
             Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
             Ok(Command::Session(command)) => match self.session.execute(command) {
@@ -364,9 +364,9 @@ impl Connection {
         Some(self.reader.consume())
     }
 
-    /// Adds a write to the group, or says that it must not begin yet.
+    /// Adds a write to the group. `None` if it must not begin yet.
     fn join_writes(&self, group: &mut Option<Group>, write: &Write<'_>) -> Option<()> {
-        // A value that is answered may be long, so it must not be one of many.
+        // The old value in the answer may be long, so such a write has a group of its own.
         let is_alone = matches!(write, Write::Set { answer: SetAnswer::Old, .. });
         if self.reading > 0 || (is_alone && group.is_some()) {
             return None;
@@ -392,9 +392,9 @@ impl Connection {
         Some(())
     }
 
-    /// Adds a read to the group, or says that it must not begin yet.
+    /// Adds a read to the group. `None` if it must not begin yet.
     fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
-        // `KEYS` is answered elsewhere, and what is about the node must be answered without a quorum.
+        // `KEYS` is answered elsewhere, and reads about the node must be answered without a quorum.
         let is_alone = matches!(query, Query::Keys(_)) || query.is_about_node();
         if self.writing > 0 || (is_alone && group.is_some()) {
             return None;
@@ -436,7 +436,7 @@ impl Connection {
         work
     }
 
-    /// Asks for the rest of a batch of reads, if its turn has come.
+    /// Submits the rest of a batch of reads, if its turn has come.
     fn ask_again(&mut self) -> Option<Work> {
         if self.output.len() >= self.replies_room {
             return None;
@@ -452,7 +452,7 @@ impl Connection {
         Some(Work::Read { slot, batch, freshness })
     }
 
-    /// Adds a reply behind all that is not answered yet.
+    /// Adds a reply behind all unanswered requests.
     fn reply(&mut self, request_bytes: usize, reply: &Reply) {
         let version = self.session.version;
         let before = self.held_bytes;
@@ -518,11 +518,11 @@ fn encode_outcomes(encoder: &mut Encoder<'_>, outcomes: &[u8], count: usize) {
     assert_eq!(encoded, count, "each write of a batch has an outcome");
 }
 
-/// Commands that become one entry of the log, or one read.
+/// Maximum number of commands that become one entry of the log, or one read.
 const GROUP_COMMANDS_MAX: usize = 128;
-/// Bytes of writes that become one entry of the log; a write of more has one to itself.
+/// Maximum bytes of writes that become one entry of the log. A larger write has an entry of its own.
 const GROUP_BYTES_MAX: usize = 64 * 1024;
-/// A larger input is given back to the allocator once it is used up.
+/// A larger input buffer is returned to the allocator once it is used up.
 const INPUT_BYTES_KEPT: usize = 64 * 1024;
 
 #[cfg(test)]

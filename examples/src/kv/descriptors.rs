@@ -1,13 +1,13 @@
-//! File descriptors: how many the process may have, and how many of them clients may take.
+//! File descriptors: the limit of the process, and the number that clients may take.
 
 use std::io;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit of open files as far as the system allows without asking, and returns it.
+/// Raises the limit of open files as far as the system allows without privileges, and returns it.
 ///
 /// # Errors
-/// When the system refuses what it says it allows.
+/// When the system refuses the limit that it states.
 pub fn raise_limit() -> io::Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -15,16 +15,16 @@ pub fn raise_limit() -> io::Result<usize> {
     Ok(limit.maximum.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
-/// How many clients a node may have, when the process may open `limit` files and runs `nodes` nodes. The rest is kept
-/// for the nodes themselves: their log, their snapshots, their peers and the http port.
+/// Maximum number of clients of a node, if the process may open `limit` files and runs `nodes` nodes. The other
+/// descriptors are kept for the nodes: their log, their snapshots, their peers and the http port.
 pub fn clients_max(limit: usize, nodes: usize) -> usize {
     let share = limit / nodes.max(1);
     share.saturating_sub(KEPT_MAX).max(share / 2).min(CLIENTS_MAX)
 }
 
-/// Descriptors of a node that clients never get, unless there are too few in all.
+/// Descriptors of a node that clients never get. If the node has fewer than twice this number, clients get half.
 const KEPT_MAX: usize = 256;
-/// Redis's own limit, unless it is told another.
+/// Redis's default limit.
 const CLIENTS_MAX: usize = 10_000;
 
 #[cfg(test)]

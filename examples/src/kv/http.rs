@@ -1,8 +1,8 @@
 //! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`. Runs on a thread of its own, so
 //! that no scrape delays a client.
 //!
-//! A connection carries one request and has its end, and their number is bounded ([`HttpLimits`]): whoever connects and
-//! says nothing, or takes no answer, keeps no descriptor.
+//! A connection carries one request and has a time limit, and the number of connections is bounded ([`HttpLimits`]). So
+//! a client that sends no request, or takes no answer, does not keep a descriptor.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,7 +30,7 @@ use super::accept::accept;
 use super::logging;
 use super::status::{NodeStatus, STOPPED};
 
-/// What the pages show.
+/// The sources of the pages.
 #[derive(Clone)]
 pub struct Pages {
     status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
@@ -41,13 +41,13 @@ pub struct Pages {
 type StatusFuture = Pin<Box<dyn Future<Output = Option<NodeStatus>> + Send>>;
 type ServesFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// What connections to the http port may take.
+/// Limits of connections to the http port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Open connections. A further one takes the place of the oldest, which says nothing or takes no answer: pages are
-    /// short.
+    /// Maximum number of open connections. A further one takes the place of the oldest, which probably sends no request
+    /// or takes no answer, since pages are short.
     pub connections_max: usize,
-    /// How long a connection may last, from its being accepted to the last byte of the answer.
+    /// Maximum duration of a connection, from its acceptance to the last byte of the answer.
     pub connection_timeout: Duration,
 }
 
@@ -74,8 +74,8 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
 }
 
 impl Pages {
-    /// Pages that ask each time: `status` gives nothing when the node has stopped, and `serves` says whether a client
-    /// that comes now would be answered.
+    /// Pages that call these functions for each request: `status` gives `None` if the node has stopped, and `serves`
+    /// gives true if a client would be answered now.
     pub fn new<F, G>(
         metrics: PrometheusHandle,
         status: impl Fn() -> F + Send + Sync + 'static,
@@ -89,12 +89,12 @@ impl Pages {
         Self { status, serves: Arc::new(move || Box::pin(serves())), metrics }
     }
 
-    /// The status, unless the node has stopped or its loop does not turn.
+    /// The status. `None` if the node has stopped or its loop does not answer in time.
     async fn status(&self) -> Option<NodeStatus> {
         timeout(PATIENCE, (self.status)()).await.ok().flatten()
     }
 
-    /// Whether a client that comes now would be answered.
+    /// Returns true if a client would be answered now.
     async fn serves(&self) -> bool {
         timeout(PATIENCE, (self.serves)()).await.unwrap_or(false)
     }
@@ -131,7 +131,7 @@ impl HttpServer {
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -141,7 +141,7 @@ impl Drop for HttpServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic was reported by the thread itself; there is nobody else to tell.
+            // A panic was reported by the thread itself.
             let _ = thread.join();
         }
     }
@@ -163,7 +163,7 @@ async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io:
         let connection = tokio::spawn(async move {
             let mut http = http1::Builder::new();
             let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            // Whatever went wrong with it concerns the client alone.
+            // An error of the connection concerns its client alone.
             let _ = timeout(limits.connection_timeout, connection).await;
         });
         open.push_back(connection.abort_handle());
@@ -179,7 +179,7 @@ fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-/// 200 while the node's groups run; a node without a quorum is healthy, for restarting it would not help.
+/// 200 while the node's groups run. A node without a quorum is healthy, since restarting it would not help.
 async fn health(State(pages): State<Pages>) -> impl IntoResponse {
     let Some(status) = pages.status().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the node does not answer\n".to_owned());
@@ -190,8 +190,7 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
     }
 }
 
-/// 200 while a client of this node would be answered: it reaches a leader that has a quorum. For whoever spreads
-/// clients over nodes.
+/// 200 while a client of this node would be answered: it reaches a leader that has a quorum. For load balancers.
 async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
     if pages.serves().await {
         return (StatusCode::OK, "ok\n".to_owned());

@@ -1,7 +1,7 @@
-//! Lines of the log, on standard error.
+//! Writes the lines of the log to standard error.
 //!
-//! A thread of its own writes them. When whoever reads them is slow, lines are dropped and counted; when nobody reads
-//! them any more, they are lost: a node never waits for the reader of its log, and never ends with it.
+//! A thread of its own writes them. If the reader is slow, lines are dropped and counted. If there is no reader any
+//! more, they are lost. A node never waits for the reader of its log, and does not end when the reader does.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::OnceLock;
@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Writes what is left when dropped.
+/// Writes the remaining lines when dropped.
 #[must_use]
 pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
-/// Starts logging for this process, at `level` and above; the variable `RUST_LOG` says more than that, or less. To be
-/// called once.
+/// Starts logging for this process, at `level` and above. The variable `RUST_LOG` changes the levels. To be called
+/// once.
 pub fn log_to_stderr(level: &str) -> LogGuard {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX).finish(io::stderr());
@@ -26,11 +26,11 @@ pub fn log_to_stderr(level: &str) -> LogGuard {
     LogGuard(guard)
 }
 
-/// Lines that were dropped because nobody took them in time.
+/// Number of lines that were dropped because they were not read in time.
 pub fn lines_lost() -> usize {
     LOST.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
-/// Lines that wait to be written.
+/// Maximum number of lines that wait to be written.
 const LINES_MAX: usize = 10_000;

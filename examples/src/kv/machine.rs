@@ -50,7 +50,7 @@ impl StateMachine for Store {
     }
 }
 
-/// Drawn once a process, so that clients cannot know which keys lie together.
+/// Drawn once a process, so that clients cannot know which keys share a bucket.
 fn seed() -> io::Result<u64> {
     static SEED: OnceLock<u64> = OnceLock::new();
     if let Some(seed) = SEED.get() {
@@ -60,10 +60,10 @@ fn seed() -> io::Result<u64> {
     Ok(*SEED.get_or_init(|| drawn))
 }
 
-/// Frees many keys on a thread of their own, so that the loop does not stand still for them.
+/// Frees many keys on a thread of their own, so that the loop is not held up.
 fn discard(garbage: Garbage) {
     if garbage.keys() > KEYS_FREED_AT_ONCE {
-        // When no thread can be had the closure is dropped, and the keys with it, here.
+        // If no thread can be started, the closure is dropped here, and the keys with it.
         let _ = std::thread::Builder::new().name("free".to_owned()).spawn(move || drop(garbage));
     }
 }

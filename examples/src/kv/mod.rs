@@ -1,10 +1,10 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 //!
-//! [`store`] is the replicated state machine; [`resp`] the protocol of clients; [`command`] what they may ask for;
-//! [`connection`] orders one client's requests and replies; [`server`] gives connections their sockets. [`config`] is
-//! the cluster file, [`http`] the port for people, [`status`] what it tells, [`logging`] the lines of the log,
-//! [`descriptors`] the bound of open files; [`backend`] binds connections to a replica, [`node`] is all of it on one
-//! loop, [`cluster`] three of them. [`client`] is the other end of a connection.
+//! [`store`] is the replicated state machine, [`resp`] the protocol of clients, [`command`] their commands.
+//! [`connection`] orders one client's requests and replies, and [`server`] gives connections their sockets. [`config`]
+//! is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`logging`] the lines of the
+//! log, and [`descriptors`] the limit of open files. [`backend`] connects connections to a replica, [`node`] runs all
+//! of it on one loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection.
 
 mod accept;
 pub mod backend;

@@ -25,34 +25,34 @@ use super::server::{ServerLimits, serve};
 use super::status::{GroupStatus, NodeStatus};
 use super::store::Store;
 
-/// What a node is to be.
+/// The options of a node.
 #[derive(Debug)]
 pub struct NodeOptions {
     /// The cluster's name.
     pub cluster: String,
     /// This node's id.
     pub id: u64,
-    /// Where the nodes reach each other, this one included.
+    /// The addresses for other nodes, by node id, this one included.
     pub peers: BTreeMap<u64, SocketAddr>,
-    /// Where the clients of each node come in, to be told to clients that ask for the leader.
+    /// The addresses for clients, by node id. Clients that ask for the leader get its address.
     pub clients: BTreeMap<u64, SocketAddr>,
-    /// Clients that may be connected at once.
+    /// Maximum number of connected clients.
     pub clients_max: usize,
-    /// The folder of all data; this node's lie in a folder of it named by its id.
+    /// The folder of all data. This node's data are in a subfolder named by its id.
     pub data: PathBuf,
-    /// Entries after which a snapshot is made.
+    /// Number of entries after which a snapshot is made.
     pub snapshot_entries: u64,
-    /// Where clients come in.
+    /// The listener for clients.
     pub client: TcpListener,
-    /// Where people come in, and what `/metrics` shows.
+    /// The listener of the http port, and the metrics that `/metrics` shows.
     pub http: Option<(TcpListener, PrometheusHandle)>,
 }
 
-/// Why a node did not start, or ended. Nothing runs.
+/// Reason why a node did not start, or ended. Nothing of it runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// Its data, its log or its peers' port.
+    /// Its data, its log or its port for peers cannot be used.
     #[error("{}: {error}", folder.display())]
     Open {
         /// The node's folder.
@@ -63,7 +63,7 @@ pub enum NodeError {
     /// A thread or a listener could not be set up.
     #[error("the node cannot be set up: {0}")]
     Io(#[from] io::Error),
-    /// It ran, and its group has stopped: its log has failed, or what it was told cannot be.
+    /// It ran, and its group has stopped: its log has failed, or its data or a message contradicts the protocol.
     #[error("its group has stopped: {0}")]
     GroupStopped(String),
 }
@@ -85,7 +85,7 @@ impl RunningNode {
     /// Starts a node and returns once it listens.
     ///
     /// # Errors
-    /// When its data cannot be used, or a port or a thread cannot be had.
+    /// When its data or a port cannot be used, or a thread cannot be started.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
         let builder = builder(&options);
         let folder = options.data.join(options.id.to_string());
@@ -97,7 +97,7 @@ impl RunningNode {
         let (ends, ended) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
             let clients = Clients { listener, addresses: clients, count_max: clients_max };
-            // Whoever started the node may not wait for it any more.
+            // The caller that started the node may not wait any more.
             let _ = match run(builder, id, folder, clients, &opened, crashed) {
                 Ok(()) => ends.send("its loop ended".to_owned()),
                 Err(error) => {
@@ -117,20 +117,20 @@ impl RunningNode {
         Ok(node)
     }
 
-    /// Where its clients come in.
+    /// Its address for clients.
     pub fn client(&self) -> SocketAddr {
         self.client
     }
 
-    /// Waits until the node has stopped, and says why.
+    /// Waits until the node has stopped, and returns the reason.
     pub async fn stopped(&mut self) -> String {
         (&mut self.ended).await.unwrap_or_else(|_| "its thread panicked".to_owned())
     }
 
-    /// Hands leadership over, answers who waits, syncs, and frees the data directory.
+    /// Hands leadership over, answers waiting clients, syncs, and releases the data directory.
     ///
     /// # Errors
-    /// When the system refuses what it takes to wait.
+    /// When the runtime for waiting cannot be set up.
     pub fn shutdown(mut self) -> io::Result<()> {
         drop(self.http.take());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -150,7 +150,7 @@ impl RunningNode {
                 Some(NodeStatus { node: id, cluster, groups: vec![group.ok()?] })
             }
         };
-        // What a client would ask: a read that a quorum has a part in.
+        // Does the work of a client's request: a read that needs a quorum.
         let serves = move || {
             let read = reader.read(|_, _| ());
             async { read.await.is_ok() }
@@ -187,7 +187,7 @@ fn replica(start: GroupStart, settings: ReplicaSettings) -> Result<Box<dyn Group
     Ok(Box::new(replica))
 }
 
-/// What a node knows of clients, its own and the other nodes'.
+/// A node's listener and limits for clients, and the other nodes' addresses for clients.
 struct Clients {
     listener: TcpListener,
     addresses: BTreeMap<u64, SocketAddr>,
@@ -213,7 +213,7 @@ fn run(
         let backend = ReplicaBackend::new(server.local_handle(), clients.addresses);
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
         let clients = serve(listener, backend, limits);
-        // Whoever started the node waits for this; if it is gone nobody wants the node.
+        // The caller waits for this. If it is gone, the node is not wanted.
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());
         }
@@ -227,15 +227,15 @@ fn run(
     })
 }
 
-/// Waits until the node's group has stopped, and says why. Nothing but a start can help such a node: it reads its log
-/// anew, or refuses it by name.
+/// Waits until the node's group has stopped, and returns the reason. Only a restart can help such a node: it reads its
+/// log again, or refuses it with an error that names the cause.
 async fn group_stopped(node: NodeHandle) -> String {
     let replica = ReplicaHandle::<Raft, Store>::new(node.clone(), GROUP);
     loop {
-        // The runtime has no call that waits for the end of a group: it is looked at now and then.
+        // The runtime has no call that waits for the end of a group, so it is polled.
         tokio::time::sleep(LOOK_INTERVAL).await;
         let has_stopped = |node: &Node| node.groups().any(|(_, runs)| !runs);
-        // Who cannot be asked does not run, which is seen elsewhere.
+        // A node that does not answer is not running, which is noticed elsewhere.
         if node.inspect(has_stopped).await == Ok(true) {
             let reason = replica.status().await.ok().and_then(|status| status.halted);
             return reason.map_or_else(|| "it panicked".to_owned(), |reason| reason.to_string());
@@ -243,10 +243,10 @@ async fn group_stopped(node: NodeHandle) -> String {
     }
 }
 
-/// One in so many entries of a snapshot stays in the log.
+/// One in this number of a snapshot's entries stays in the log.
 const KEPT_SHARE: u64 = 100;
-/// Threads for `KEYS`; one more search waits.
+/// Maximum number of threads for `KEYS`. Further searches wait.
 const BLOCKING_THREADS_MAX: usize = 2;
-/// How often a node looks whether its group still runs.
+/// Interval at which a node checks whether its group still runs.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);

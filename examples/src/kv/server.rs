@@ -1,8 +1,7 @@
-//! The shell round [`Connection`]: sockets, and nothing that a test would want to see.
+//! The shell around [`Connection`]: sockets, without logic that needs tests of its own.
 //!
-//! Each connection is one task on the loop that also runs the node. A turn of a task starts all work that its input
-//! holds, takes all answers that are there, sends all replies in one write and reads once; so batches grow with the
-//! load.
+//! Each connection is one task on the loop that also runs the node. A turn of a task starts all work in its input,
+//! takes all ready answers, sends all replies in one write and reads once. So batches grow with the load.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -26,13 +25,13 @@ use super::command::{About, Answer, At, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::store::Store;
 
-/// The replicated store, as connections use it. Its futures are polled in the order in which they were made, and
-/// dropping one loses only the answer.
+/// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
+/// Dropping one loses only the answer.
 pub trait Backend: Clone + 'static {
     /// Proposes a batch of writes.
     fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static;
 
-    /// Looks at the store. All reads that are pending share what it takes to be linearizable.
+    /// Reads the store. All pending reads share one round for linearizability.
     fn read<F>(&self, freshness: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
     where
         F: FnOnce(&Store, At) -> Answer + Send + 'static;
@@ -41,17 +40,17 @@ pub trait Backend: Clone + 'static {
     fn about(&self) -> impl Future<Output = About> + 'static;
 }
 
-/// What a server may hold.
+/// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Open connections. Further ones are told so and closed.
+    /// Maximum number of open connections. Further ones get an error and are closed.
     pub connections_max: usize,
-    /// What each may hold.
+    /// Limits of each connection.
     pub connection: ConnectionLimits,
-    /// Bytes of replies that wait in all connections together. Beyond them each may hold no more than it may of
-    /// requests.
+    /// Maximum bytes of replies that wait in all connections together. Beyond them each connection may hold only as
+    /// many bytes of replies as of requests.
     pub replies_bytes_max: usize,
-    /// How long a client that has to take replies may take none. Then its connection ends.
+    /// Maximum time for which a client that has to take replies may take none. Then its connection ends.
     pub patience: Duration,
 }
 
@@ -84,7 +83,7 @@ pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: Server
     }
 }
 
-/// What the connections of one listener share.
+/// State shared by the connections of one listener.
 struct Server<B> {
     backend: B,
     limits: ServerLimits,
@@ -95,14 +94,14 @@ struct Server<B> {
     commands: Cell<u64>,
     /// Bytes of replies that wait in all connections.
     replies_bytes: Cell<usize>,
-    /// Connections that ended because their client took no replies.
+    /// Number of connections that ended because their client took no replies.
     given_up: Cell<u64>,
     connected_gauge: Gauge,
     received_counter: Counter,
     commands_counter: Counter,
 }
 
-/// Counts a connection, and the replies that wait in it, while it lives.
+/// Counts a connection, and the bytes of replies that wait in it, until it is dropped.
 struct Connected<'a, B> {
     server: &'a Server<B>,
     replies_bytes: usize,
@@ -181,7 +180,7 @@ impl<B: Backend> Server<B> {
         if is_scarce { connection.pipeline_bytes_max } else { connection.replies_bytes_max }
     }
 
-    /// The error of a client that takes no replies. Many of them are logged at the powers of two of their number.
+    /// The error of a client that takes no replies. It is logged when the number of such clients is a power of two.
     fn give_up(&self) -> io::Error {
         self.given_up.set(self.given_up.get() + 1);
         let times = self.given_up.get();
@@ -199,7 +198,7 @@ impl<B: Backend> Server<B> {
             }
             Work::Read { slot, batch, freshness } => {
                 let begun = Pending { slot, answer: PendingAnswer::Read(self.read(batch, freshness)) };
-                // The rest of a batch that was answered in part comes before all that was begun later.
+                // The rest of a batch that was answered in part comes before all work that was begun later.
                 let place = pending.partition_point(|other| other.slot < slot);
                 pending.insert(place, begun);
             }
@@ -264,7 +263,7 @@ fn wall_ms() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Takes answers, sends and reads, each as far as it goes; ready when any of them went.
+/// Takes answers, sends and reads, each as far as possible. Ready if any of them made progress.
 fn poll_turn(
     context: &mut Context<'_>,
     stream: &mut TcpStream,
@@ -291,8 +290,8 @@ fn poll_turn(
     if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
-/// Takes all answers that are there up to the first that is not; only that one is worth a wake-up, since replies leave
-/// in order.
+/// Takes all ready answers up to the first that is missing. Only that one has to wake the task, since replies leave in
+/// order.
 fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending: &mut VecDeque<Pending>) -> bool {
     let mut moved = false;
     while let Some(Pending { slot, answer }) = pending.front_mut() {

@@ -1,4 +1,4 @@
-//! What a node says about itself over HTTP, and the table that `kv status` makes of it.
+//! A node's status over HTTP, and the table that `kv status` shows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::command::{About, Role};
 use super::config::ClusterConfig;
 use super::store::Store;
 
-/// `/status` of a node.
+/// The content of `/status` of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// The node's id.
@@ -30,11 +30,12 @@ pub struct NodeStatus {
 pub struct GroupStatus {
     /// The group's id.
     pub group: u64,
-    /// Stands for what the node founded it with; in hexadecimal. Nodes where it differs take nothing from each other.
+    /// A digest of the settings with which the node founded the group, in hexadecimal. Nodes whose digests differ
+    /// accept no messages from each other.
     pub founding: String,
     /// The voters that it was founded with on this node.
     pub founded_with: Vec<u64>,
-    /// What the node is in it: `leader`, `follower` and so on.
+    /// The node's role in it: `leader`, `follower` and so on.
     pub role: String,
     /// The leader, as far as the node knows.
     pub leader: Option<u64>,
@@ -48,15 +49,15 @@ pub struct GroupStatus {
     pub commit_index: u64,
     /// The last entry its store has applied.
     pub applied_index: u64,
-    /// What the newest snapshot covers.
+    /// The last entry that the newest snapshot covers.
     pub snapshot_index: u64,
-    /// How often this node was far behind since its start and caught up by the log alone.
+    /// Number of times since its start that this node was far behind and caught up by the log alone.
     pub caught_up_by_log: u64,
-    /// How often it took a snapshot from a peer.
+    /// Number of times that it took a snapshot from a peer.
     pub caught_up_by_snapshot: u64,
-    /// How often a peer was far behind while this node led, and caught up by the log alone.
+    /// Number of times that a peer was far behind while this node led, and caught up by the log alone.
     pub peers_caught_up_by_log: u64,
-    /// How often one did by a snapshot.
+    /// Number of times that a peer did so by a snapshot.
     pub peers_caught_up_by_snapshot: u64,
     /// Equal on nodes whose stores are equal; in hexadecimal.
     pub digest: String,
@@ -64,12 +65,12 @@ pub struct GroupStatus {
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// Why the group stopped on this node, or cannot make progress; empty when all is well.
+    /// Reason why the group stopped on this node, or cannot make progress. Empty if there is none.
     pub trouble: String,
 }
 
 impl GroupStatus {
-    /// A replica's own account, with what stands in its way.
+    /// The status of a replica, with its obstacles.
     pub fn new(status: &ReplicaStatus, obstacles: &[Obstacle], store: &Store) -> Self {
         let log = &status.log;
         let founding = status.founding.as_ref();
@@ -98,7 +99,7 @@ impl GroupStatus {
     }
 }
 
-/// What `INFO` and `HELLO` tell of the node.
+/// The node's part in `INFO` and `HELLO`.
 pub(super) fn about(status: &ReplicaStatus, clients: &BTreeMap<u64, SocketAddr>) -> About {
     let log = &status.log;
     let role = match log.role {
@@ -121,17 +122,17 @@ fn role(status: &ReplicaStatus) -> String {
     if status.halted.is_some() { STOPPED.to_owned() } else { status.log.role.to_string() }
 }
 
-/// The role of a group that runs no more on its node.
+/// The role of a group that has stopped on its node.
 pub(super) const STOPPED: &str = "stopped";
 
-/// Why a node's status is not known.
+/// Reason why a node's status is unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatusError {
-    /// The node was not reached, or went away.
+    /// The node was not reached, or closed the connection.
     #[error("not reached: {0}")]
     Unreachable(#[from] io::Error),
-    /// Something else than a node answered.
+    /// The answer was not the status of a node.
     #[error("no status came back")]
     Foreign,
 }
@@ -190,6 +191,6 @@ fn line(id: u64, group: &GroupStatus, committed: u64) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So much of a founding tells it from others.
+/// Number of digits of a founding that are shown.
 const FOUNDING_DIGITS: usize = 8;
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;

@@ -17,10 +17,10 @@ use quorate_examples::kv::config::{ClusterConfig, NodeConfig};
 use quorate_examples::kv::status::{self, GroupStatus};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-/// How long a test waits for what must come. It only ends tests that would hang.
+/// Maximum time for which a test waits for an expected event. It only ends tests that would hang.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Processes of `kv serve` with their data in a folder that goes with this.
+/// Processes of `kv serve`, with their data in a folder that is removed when this is dropped.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     config: ClusterConfig,
@@ -36,7 +36,7 @@ impl Cluster {
     pub(crate) fn describe_at(nodes: u64, data: &Path, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut text = format!("cluster = \"test\"\ndata = \"{}\"\n{more}\n", data.display());
-        // Held until all are drawn, so that they differ.
+        // Held until all ports are drawn, so that they differ.
         let mut held = Vec::new();
         let mut address = || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -75,19 +75,19 @@ impl Cluster {
         self.launch_with(id, "info", errors.into());
     }
 
-    /// Starts a node whose log goes elsewhere, at a level of its own.
+    /// Starts a node with another destination and level of its log.
     pub(crate) fn launch_with(&mut self, id: u64, level: &str, errors: Stdio) {
         self.launch_by(Command::new(env!("CARGO_BIN_EXE_kv")), id, level, errors);
     }
 
-    /// Starts a node that is told by errors, not by a signal, when files must not be as long as it wants them.
+    /// Starts a node that gets errors, and no signal, when a file would exceed the size limit.
     pub(crate) fn launch_limited(&mut self, id: u64) {
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kv")]);
         self.launch_by(shell, id, "info", Stdio::piped());
     }
 
-    /// From now on a node can write to no file.
+    /// Makes all further writes of a node to files fail.
     pub(crate) fn refuse_writes(&self, id: u64) {
         let none = Rlimit { current: Some(0), maximum: Some(0) };
         prlimit(Some(Pid::from_child(&self.processes[&id])), Resource::Fsize, none).unwrap();
@@ -105,19 +105,19 @@ impl Cluster {
         assert!(self.processes.insert(id, process).is_none(), "node {id} runs already");
     }
 
-    /// Takes the other end of a node's log, which was launched with a pipe.
+    /// Takes the reading end of the log of a node that was launched with a pipe.
     pub(crate) fn log_reader(&mut self, id: u64) -> ChildStderr {
         self.processes.get_mut(&id).unwrap().stderr.take().unwrap()
     }
 
-    /// Waits until a node that was launched with a pipe ends by itself; returns its exit code and what it has said.
+    /// Waits until a node that was launched with a pipe ends by itself. Returns its exit code and its log.
     pub(crate) fn end(&mut self, id: u64) -> (Option<i32>, String) {
         let mut said = String::new();
         self.log_reader(id).read_to_string(&mut said).unwrap();
         (self.processes.remove(&id).unwrap().wait().unwrap().code(), said)
     }
 
-    /// Waits for a node that must refuse to start, and returns what it says.
+    /// Waits for a node that must refuse to start, and returns its message.
     pub(crate) fn refusal(&mut self, id: u64) -> String {
         fs::write(self.errors_path(id), "").unwrap();
         self.launch(id);
@@ -188,7 +188,7 @@ impl Cluster {
         self.running().into_iter().find(|id| *id != leader).unwrap()
     }
 
-    /// Waits until all nodes have applied the same and hold the same.
+    /// Waits until all nodes have applied the same entries and have equal stores.
     pub(crate) fn converge(&self) {
         self.wait("all nodes are equal", || {
             let states: Vec<_> = self.ids().into_iter().map(|id| self.group(id)).collect();
@@ -205,7 +205,7 @@ impl Cluster {
         process.wait().unwrap();
     }
 
-    /// Tells a process to stop, and waits until it has.
+    /// Sends a process the signal to stop, and waits until it has ended.
     pub(crate) fn terminate(&mut self, id: u64) {
         self.signal(id, "TERM");
         let status = self.processes.remove(&id).unwrap().wait().unwrap();
@@ -248,14 +248,14 @@ impl Drop for Cluster {
     }
 }
 
-/// The file of a folder with the greatest name that begins so.
+/// The file of a folder with the greatest name that begins with `start`.
 pub(crate) fn newest_file(folder: &Path, start: &str) -> PathBuf {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let named = entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(start));
     named.max().unwrap()
 }
 
-/// Clients that write numbered keys at all nodes until told to stop, and know what was acknowledged.
+/// Clients that write numbered keys at all nodes until they are stopped, and record which were acknowledged.
 pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
@@ -277,7 +277,7 @@ impl Writers {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    // An error is a node that is down, and the next is tried.
+                    // An error means that the node is down, and the next is tried.
                     let _ = write_at(*node, writer, &mut number, &stop, &mut |key| {
                         acknowledged.lock().unwrap().push(key);
                         counter.fetch_add(1, Ordering::Relaxed);
@@ -288,7 +288,7 @@ impl Writers {
         Self { threads: threads.collect(), stop, count: counter, acknowledged }
     }
 
-    /// Writes acknowledged so far.
+    /// Number of writes acknowledged so far.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }

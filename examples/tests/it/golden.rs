@@ -1,15 +1,15 @@
-//! Replies are Redis's, byte for byte.
+//! Compares replies with those of Redis, byte for byte.
 //!
-//! `tests/golden/*.txt` hold requests and what redis-server 7.0 answered. To record them anew (needs `redis-server` on
-//! the path; it is started on a free port and stopped afterwards):
+//! `tests/golden/*.txt` hold requests and the answers of redis-server 7.0. To record them again (needs `redis-server`
+//! on the path; it is started on a free port and stopped afterwards):
 //!
 //! ```text
 //! KV_GOLDEN_RECORD=1 cargo test -p quorate-examples --test it golden::record
 //! ```
 //!
-//! A line that begins with `>` is a request as one would type it into `redis-cli`, sent as an array; `>>` is sent as it
-//! stands, escapes resolved; `<` is all that came back for it; `< EOF` means that the server closed the connection; and
-//! `! reconnect` opens a new one. Each file starts with an empty store and a fresh connection.
+//! A line that begins with `>` is a request as typed into `redis-cli`, sent as an array; `>>` is sent unchanged, with
+//! escapes resolved; `<` is the whole answer to it; `< EOF` means that the server closed the connection; and `!
+//! reconnect` opens a new one. Each file starts with an empty store and a fresh connection.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -23,10 +23,10 @@ use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Writt
 use quorate_examples::kv::resp::split_inline;
 use quorate_examples::kv::store::Store;
 
-/// Someone who answers requests: a real server, or the code under test.
+/// A server: a real one, or the code under test.
 trait Speaker {
     fn connect(&mut self);
-    /// All that comes back, and whether the connection was closed.
+    /// The answer, and true if the connection was closed.
     fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool);
 }
 
@@ -54,7 +54,7 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// Plays a file's requests and returns the file with what was answered.
+/// Plays a file's requests and returns the file with the answers.
 fn play(text: &str, speaker: &mut dyn Speaker) -> String {
     speaker.connect();
     let mut played = String::new();
@@ -91,7 +91,7 @@ fn array(arguments: &[Vec<u8>]) -> Vec<u8> {
     request
 }
 
-/// The number of a connection in `HELLO`'s reply depends on how many there were before.
+/// The number of a connection in `HELLO`'s reply depends on the number of earlier ones.
 fn mask_id(reply: Vec<u8>) -> Vec<u8> {
     let before = b"$2\r\nid\r\n:";
     let Some(start) = reply.windows(before.len()).position(|window| window == before) else {
@@ -140,7 +140,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A redis-server of our own, without persistence.
+/// A redis-server process without persistence, stopped when dropped.
 struct RedisServer {
     process: Child,
     port: u16,
@@ -175,7 +175,7 @@ impl Speaker for RedisServer {
         self.try_connect().unwrap();
     }
 
-    /// Reads until the server has been silent for a while, then asks for a sign of life.
+    /// Reads until the server has been silent for a while, then checks that it still answers.
     fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {
         let stream = self.stream.as_mut().unwrap();
         stream.write_all(request).unwrap();
@@ -239,7 +239,7 @@ impl Speaker for OneStore {
     }
 }
 
-/// Some moment of 2026.
+/// A moment of 2026.
 const NOW: u64 = 1_790_000_000_000;
 
 #[test]

@@ -1,4 +1,4 @@
-//! What must hold whatever is done to processes and files.
+//! Guarantees that hold in spite of killed processes and damaged files.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -88,7 +88,7 @@ fn nodes_that_are_told_to_stop_come_back_with_everything() {
     assert_eq!(cluster.client(2).ask(&[b"GET", b"key"]).unwrap(), bulk("value"));
 }
 
-/// Reads at a leader that slept through its own deposition. They are sent after the new value was acknowledged.
+/// Reads at a leader that was paused while it was deposed. They are sent after the new value was acknowledged.
 #[test]
 fn a_leader_that_was_paused_serves_no_old_value() {
     let cluster = Cluster::start();
@@ -129,7 +129,7 @@ fn without_a_majority_commands_fail_and_local_reads_go_on() {
     }
     let mut client = cluster.client(last);
     let mut write = || client.ask(&[b"SET", b"key", b"other"]).unwrap();
-    // The first may have been on its way to somebody when all others went.
+    // The first write may have been on its way to another node when the others went down.
     let first = write();
     assert!(
         ["NOQUORUM not applied", "TIMEOUT outcome unknown"].map(|text| Answer::Error(text.to_owned())).contains(&first)
@@ -156,7 +156,8 @@ fn keys_end_on_every_node() {
     }
 }
 
-/// Writes something, stops a node, lets `damage` at the newest file of its log, and gives the cluster back.
+/// Writes data, stops a node, applies `damage` to the newest file of its log, and returns the cluster and the node's
+/// id.
 fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> (Cluster, u64) {
     let mut cluster = Cluster::start();
     let mut client = cluster.client(1);
@@ -195,7 +196,7 @@ fn a_node_whose_last_record_is_torn_starts() {
 #[test]
 fn a_node_with_a_flipped_bit_in_its_log_refuses_and_names_the_place() {
     let (mut cluster, victim) = damaged(|bytes| {
-        // In the midst of a value of some record that many later ones follow.
+        // In the middle of a record's value, with many later records behind it.
         let middle = last_used(bytes) / 2;
         let place = middle + bytes[middle..].windows(16).position(|window| window == [b'x'; 16]).unwrap();
         bytes[place + 3] ^= 0x10;
@@ -204,7 +205,7 @@ fn a_node_with_a_flipped_bit_in_its_log_refuses_and_names_the_place() {
     for word in ["stream", "segment", "offset"] {
         assert!(said.contains(word), "{word} is not named: {said}");
     }
-    // The others do not need it.
+    // The other nodes work without it.
     let other = cluster.another_than(victim);
     assert_eq!(cluster.client(other).ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
 }
@@ -229,13 +230,13 @@ fn a_second_process_on_the_same_data_is_refused() {
     assert!(said.contains("in use by another process"), "{said}");
 }
 
-/// A node is down while the others write so much that it counts as far behind. Snapshots are made meanwhile, the last
-/// of them when the leader has given up on that node and keeps nothing for it any more.
+/// Keeps a node down while the others write so much that it counts as far behind. Snapshots are made meanwhile, the
+/// last of them when the leader no longer keeps entries for that node.
 fn write_while_down(cluster: &mut Cluster) -> u64 {
     let down = cluster.another_than(cluster.leader());
     cluster.kill(down);
     let mut client = cluster.client(cluster.leader());
-    // The leader looks after lagging peers once a second, so it must see this one lag for longer.
+    // The leader checks for lagging peers once a second, so this one must lag for longer.
     let start = Instant::now();
     for round in 0.. {
         if round >= ROUNDS_WHILE_DOWN && start.elapsed() > Duration::from_secs(3) {
@@ -275,7 +276,7 @@ fn a_node_that_was_down_too_long_catches_up_by_a_snapshot_however_often_it_is_ki
     let down = write_while_down(&mut cluster);
     for point in 1..=3 {
         cluster.launch(down);
-        // Killed somewhere between listening and being there; the place differs from time to time.
+        // Killed at some point between listening and being ready; the point differs from time to time.
         for _ in 0..point {
             cluster.wait("the node listens", || cluster.group(down).is_some());
         }
@@ -287,7 +288,7 @@ fn a_node_that_was_down_too_long_catches_up_by_a_snapshot_however_often_it_is_ki
     assert_eq!(cluster.client(down).ask(&[b"DBSIZE"]).unwrap(), Answer::Integer(i64::try_from(KEYS).unwrap()));
 }
 
-/// Writes so many entries; the old value is asked for, so that each write is an entry of its own.
+/// Writes a number of entries. Each write requests the old value, so that it is an entry of its own.
 fn write_entries(client: &mut Client, first: u64) {
     let names: Vec<_> = (first..first + ENTRIES_A_ROUND).map(|number| format!("key:{}", number % KEYS)).collect();
     let commands: Vec<[&[u8]; 4]> =
@@ -304,15 +305,15 @@ const ENTRIES_A_ROUND: u64 = 500;
 const ROUNDS_WHILE_DOWN: u64 = 50;
 const KEYS: u64 = 5000;
 
-/// Whoever reads the log is slow, then gone, and the terminal is closed: the node serves on, and ends well when it is
-/// told to.
+/// The reader of the log is slow, then gone, and the terminal is closed. The node keeps serving, and ends in order on a
+/// signal.
 #[test]
 fn a_node_outlives_whoever_reads_its_log() {
     let mut cluster = Cluster::describe(1, "");
     cluster.launch_with(1, "trace", Stdio::piped());
     let reader = cluster.log_reader(1);
     let mut client = cluster.client(1);
-    // Far more lines than a pipe holds, and nobody takes them.
+    // Far more lines than a pipe holds, and no reader takes them.
     for number in 0..2_000 {
         assert_eq!(client.ask(&[b"SET", b"key", format!("{number}").as_bytes()]).unwrap(), ok());
     }
@@ -324,7 +325,7 @@ fn a_node_outlives_whoever_reads_its_log() {
     cluster.terminate(1);
 }
 
-/// There is nothing that such a node can still do: whoever watches it starts it again.
+/// Such a node cannot do anything any more: a supervisor has to start it again.
 #[test]
 fn a_node_whose_log_fails_ends_and_says_why() {
     let mut cluster = Cluster::describe(1, "");

@@ -1,4 +1,4 @@
-//! Histories recorded from real processes are judged.
+//! Judges histories that are recorded from real processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ impl Recording {
         Self { process, file }
     }
 
-    /// Waits until so many more calls were answered.
+    /// Waits until `count` more calls were answered.
     fn wait_for_answers(&self, cluster: &Cluster, count: usize) {
         let target = self.answers() + count;
         cluster.wait("calls are answered", || self.answers() >= target);
@@ -32,7 +32,7 @@ impl Recording {
         lines.matches(r#""type":"ok""#).count()
     }
 
-    /// Kills the recorder where it stands.
+    /// Kills the recorder at any point.
     fn cut_off(mut self) -> PathBuf {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -47,7 +47,7 @@ fn recorder(cluster: &Cluster, seconds: u64, file: &Path) -> Command {
     command
 }
 
-/// The exit code of `simulate check`, and what it says.
+/// The exit code and output of `simulate check`.
 fn judge(file: &Path) -> (Option<i32>, String) {
     let judged = Command::new(env!("CARGO_BIN_EXE_simulate")).arg("check").arg(file).output().unwrap();
     let said = [judged.stdout, judged.stderr].concat();
@@ -75,7 +75,7 @@ fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
     assert!(said.contains("is not linearizable"), "{said}");
 }
 
-/// Lets the last read that found something find what was first written to its key, which others have overwritten since.
+/// Changes the last read that found a value: it finds the first value of its key, which was overwritten since.
 fn make_last_read_stale(file: &Path) {
     let lines = fs::read_to_string(file).unwrap();
     let mut events: Vec<Event> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

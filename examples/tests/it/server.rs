@@ -134,7 +134,7 @@ fn keys_are_searched_and_the_server_tells_about_itself() {
     }
 }
 
-/// A client that sends more than may wait and takes nothing is not read any further, and gets all its replies in the
+/// From a client that sends more than the limit and takes no replies, no more is read. It gets all its replies in the
 /// end.
 #[test]
 fn a_client_that_takes_no_replies_is_not_read_and_loses_nothing() {
@@ -161,7 +161,8 @@ fn a_client_that_takes_no_replies_is_not_read_and_loses_nothing() {
     writer.join().unwrap();
 }
 
-/// As clients' own pipelines do: all requests first, then all replies. More than the kernel's buffers hold.
+/// As pipelines of clients do: sends all requests, then reads all replies, which are more than the kernel's buffers
+/// hold.
 #[test]
 fn a_long_pipeline_may_be_sent_before_a_reply_is_read() {
     let server = Server::start(ServerLimits::default());
@@ -184,7 +185,7 @@ fn a_client_that_never_takes_its_replies_is_given_up() {
     server.client().ask(&[b"SET", b"key", &[b'x'; 1000]]).unwrap();
     let mut stream = server.stream();
     let pipeline = b"GET key\r\n".repeat(1_000);
-    // Ends with the connection, since nobody reads.
+    // Ends with the connection, since no replies are read.
     while stream.write_all(&pipeline).is_ok() {}
     let mut client = server.client();
     let alone = |client: &mut Client| {
@@ -203,6 +204,6 @@ fn a_connection_beyond_the_limit_is_told_so() {
     server.stream().read_to_string(&mut told).unwrap();
     assert_eq!(told, "-ERR max number of clients reached\r\n");
     drop(first);
-    // The place is free as soon as the server has seen the first one go.
+    // The place is free as soon as the server has noticed the end of the first connection.
     while !matches!(server.client().ask(&[b"PING"]), Ok(Reply::Status(_))) {}
 }

@@ -1,4 +1,4 @@
-//! Clients that write and remember what was acknowledged.
+//! Clients that write and remember which writes were acknowledged.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,14 +9,14 @@ use std::{fmt, io};
 
 use quorate_examples::kv::client::{Answer, Client};
 
-/// What clients have learnt.
+/// Counts of the outcomes that clients have seen.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Writes that were acknowledged.
+    /// Number of writes that were acknowledged.
     pub(crate) acknowledged: AtomicU64,
-    /// Writes that certainly did not happen.
+    /// Number of writes that certainly had no effect.
     pub(crate) refused: AtomicU64,
-    /// Writes of which it is not known.
+    /// Number of writes with an unknown outcome.
     pub(crate) unknown: AtomicU64,
     /// Numbers of the acknowledged keys, writer by writer.
     keys: Mutex<Vec<(usize, u64)>>,
@@ -29,7 +29,7 @@ pub(crate) struct Load {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How long commands took.
+/// Durations of commands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Latency {
     pub(crate) per_second: f64,
@@ -38,7 +38,7 @@ pub(crate) struct Latency {
 }
 
 impl Load {
-    /// Starts writers, each with a connection to one of the nodes. When that breaks they go on at the next.
+    /// Starts writers, each with a connection to one of the nodes. When it breaks, they go on at the next node.
     pub(crate) fn start(writers: usize, nodes: &[SocketAddr]) -> Self {
         let tally = Arc::new(Tally::default());
         let stop = Arc::new(AtomicBool::new(false));
@@ -53,11 +53,11 @@ impl Load {
         &self.tally
     }
 
-    /// Stops the writers and returns what they know.
+    /// Stops the writers and returns their counts.
     pub(crate) fn stop(self) -> Arc<Tally> {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
-            // A writer that panicked has said so; what it had acknowledged is in the tally.
+            // A writer that panicked has printed it; its acknowledged writes are in the tally.
             let _ = thread.join();
         }
         self.tally
@@ -99,7 +99,7 @@ impl fmt::Display for Latency {
     }
 }
 
-/// Sends one command after the other for a while, and measures each.
+/// Sends one command after the other for `span`, and measures each.
 pub(crate) fn measure(node: SocketAddr, span: Duration, command: impl Fn(u64) -> Vec<Vec<u8>>) -> io::Result<Latency> {
     let mut client = Client::connect(node, PATIENCE)?;
     let mut took = Vec::new();
@@ -127,7 +127,7 @@ fn write_until(stop: &AtomicBool, writer: usize, nodes: &[SocketAddr], tally: &T
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        // An error is a node that is down: what was on its way is counted, and the next node tried.
+        // An error means that the node is down: the writes on their way are counted, and the next node is tried.
         let _ = write_at(*node, stop, writer, &mut number, &mut acknowledged, tally);
     }
     let mut keys = tally.keys.lock().unwrap_or_else(PoisonError::into_inner);

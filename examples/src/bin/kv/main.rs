@@ -14,7 +14,8 @@ mod record;
 mod serve;
 mod tour;
 
-/// A replicated key-value store that speaks the Redis protocol. Alone it takes you through a cluster of three.
+/// A replicated key-value store that speaks the Redis protocol. Without a command it gives a tour of a cluster of three
+/// nodes.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -26,13 +27,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Three nodes in one process: elects, writes, kills the leader, shows what is left, brings it back (the default)
+    /// A tour of three nodes in one process: an election, writes, a killed leader, the remaining data, the restart (the
+    /// default)
     Demo(DemoArguments),
-    /// Runs one node of a cluster until it is told to stop
+    /// Runs one node of a cluster until a signal stops it
     Serve(ServeArguments),
-    /// Shows what each node of a cluster says about itself
+    /// Shows the status of each node of a cluster
     Status(StatusArguments),
-    /// Records what clients of a running cluster are answered under load; `simulate check` judges it
+    /// Records the answers to clients of a running cluster under load; `simulate check` judges them
     Record(RecordArguments),
 }
 
@@ -41,7 +43,7 @@ struct DemoArguments {
     /// Goes on serving after the tour, until it is interrupted
     #[arg(long)]
     serve: bool,
-    /// Where node data go; a temporary directory unless given
+    /// Folder for node data; a temporary directory unless given
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -51,10 +53,10 @@ struct ServeArguments {
     /// The cluster file
     #[arg(long)]
     config: PathBuf,
-    /// Which of its nodes this is
+    /// The id of this node in the cluster file
     #[arg(long)]
     node: u64,
-    /// Allows to listen where other machines reach it, unencrypted
+    /// Allows addresses that other machines can reach, unencrypted
     #[arg(long)]
     insecure: bool,
 }
@@ -71,16 +73,16 @@ struct RecordArguments {
     /// The cluster file
     #[arg(long)]
     config: PathBuf,
-    /// How long to record
+    /// Duration of the recording in seconds
     #[arg(long)]
     seconds: u64,
-    /// Where to write the history; must not exist yet
+    /// File for the history; must not exist yet
     #[arg(long)]
     out: PathBuf,
-    /// How many clients there are, each with one call at a time
+    /// Number of clients, each with one call at a time
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
     processes: u64,
-    /// How many keys they share
+    /// Number of keys that they share
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     keys: u64,
 }
@@ -97,7 +99,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be there to read it; the exit code says it all the same.
+            // Standard error may be closed; the exit code reports the failure as well.
             let _ = writeln!(io::stderr(), "kv: {error}");
             ExitCode::FAILURE
         }
@@ -121,7 +123,7 @@ fn serve(arguments: &ServeArguments) -> Outcome {
 fn print_status(arguments: &StatusArguments) -> Outcome {
     let config = ClusterConfig::read(&arguments.config)?;
     let (table, reached) = status::table(&config);
-    // Whoever reads it may have seen enough before its end.
+    // The reader may close the pipe before the end.
     let _ = io::stdout().write_all(table.as_bytes());
     if reached == 0 {
         return Err("no node was reached".into());

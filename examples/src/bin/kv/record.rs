@@ -1,4 +1,4 @@
-//! `kv record`: what clients of a running cluster called and were answered, as a history for `simulate check`.
+//! `kv record`: records the calls and answers of clients of a running cluster, as a history for `simulate check`.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use quorate_protocol::Random;
 use quorate_simulation::history::{Event, EventKind, Function, write_events};
 use serde_json::{Value, json};
 
-/// How much load there is, and for how long.
+/// The amount of load, and its duration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) seconds: u64,
@@ -25,10 +25,11 @@ pub(crate) struct Load {
     pub(crate) keys: u64,
 }
 
-/// Records into a new file until the time is over. Every line is written at once, so that the file is a history
-/// whenever this is interrupted.
+/// Records into a new file until the time is over. Every line is written immediately, so that the file is a valid
+/// history when this is interrupted.
 ///
-/// The keys have names that no other recording uses: a register is absent at first. No value is written twice.
+/// The keys have names that no other recording uses, so that each register is absent at first. No value is written
+/// twice.
 pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), Box<dyn Error>> {
     let file = File::create_new(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let run = getrandom::u64().map_err(io::Error::other)?;
@@ -69,7 +70,7 @@ impl Recorder {
         Self { began: Instant::now(), file: Mutex::new(file), counts: Default::default() }
     }
 
-    /// The time is taken here: a call is recorded before it is sent, and an answer after it has come.
+    /// The time is taken here: a call is recorded before it is sent, and an answer after it has arrived.
     fn record(&self, process: u64, kind: EventKind, call: &Call, value: Value) -> io::Result<()> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let time = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -95,7 +96,7 @@ impl fmt::Display for Recorder {
     }
 }
 
-/// A client that makes one call after the other, at one node for as long as that answers.
+/// A client that makes one call after the other, at one node as long as that node answers.
 struct Process<'a> {
     number: u64,
     written: u64,
@@ -120,7 +121,7 @@ impl Process<'_> {
         Ok(())
     }
 
-    /// Makes one call and records it with its outcome. False when the next call had better go to another node.
+    /// Makes one call and records it with its outcome. Returns false if the next call should go to another node.
     fn is_served(&mut self, client: &mut Client) -> Result<bool, RecordError> {
         let call = self.next_call();
         self.recorder.record(self.number, EventKind::Invoke, &call, call.value())?;
@@ -148,7 +149,7 @@ impl Process<'_> {
     }
 }
 
-/// What is asked of one key.
+/// A call on one key.
 struct Call {
     key: String,
     what: What,
@@ -159,9 +160,9 @@ enum What {
     Read,
     /// `SET`
     Write(u64),
-    /// `DEL`: a write of nothing.
+    /// `DEL`: a write of no value.
     Remove,
-    /// `SET NX`: a cas from nothing.
+    /// `SET NX`: a cas from no value.
     WriteIfAbsent(u64),
 }
 
@@ -193,8 +194,8 @@ impl Call {
         words.split(' ').map(|word| word.as_bytes().to_vec()).collect()
     }
 
-    /// What became of it. Only an answer that says so means that nothing was done; a lost connection, or no answer in
-    /// time, means nothing.
+    /// The outcome of the call. Only an answer that states it means that nothing was done. A lost connection, or no
+    /// answer in time, leaves the outcome unknown.
     fn outcome(&self, answer: io::Result<Answer>) -> Result<(EventKind, Value), RecordError> {
         let answer = match answer {
             Ok(answer) => answer,
@@ -215,26 +216,26 @@ impl Call {
     }
 }
 
-/// A number as it was written; anything else as text, which nobody wrote.
+/// A number as it was written. Anything else becomes a text, which no client wrote.
 fn read_value(text: &[u8]) -> Value {
     let text = String::from_utf8_lossy(text);
     text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
 }
 
-/// Why a recording ended early. What was recorded is a history.
+/// Reason why a recording ended early. The file is a valid history.
 #[derive(Debug, thiserror::Error)]
 enum RecordError {
-    /// The file cannot be written, or what came is no answer.
+    /// The file cannot be written, or the received bytes are not an answer.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A node answered what this call is never answered.
+    /// A node gave an answer that this call cannot have.
     #[error("a node answered {0:?}")]
     Answer(Answer),
 }
 
-/// Longer than any node takes to answer, if only by an error.
+/// Maximum time to wait for an answer. Longer than a node takes to answer, if only by an error.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Before a process asks the next node, when one is down or serves nobody.
+/// Pause before a process tries the next node, if one is down or serves no clients.
 const PAUSE: Duration = Duration::from_millis(10);
-/// A process writes fewer values; all numbers stay below 2^53, which other readers of JSON need.
+/// Upper bound of the values of one process. All numbers stay below 2^53, as other readers of JSON require.
 const VALUES_A_PROCESS: u64 = 1_000_000_000;

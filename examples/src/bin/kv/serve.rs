@@ -9,12 +9,12 @@ use quorate_examples::kv::http::record_metrics;
 use quorate_examples::kv::node::{NodeOptions, RunningNode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs the node until it is told to stop. That it stops by itself is an error.
+/// Runs the node until a signal stops it. If it stops by itself, that is an error.
 pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result<(), Box<dyn Error>> {
     let node = config.node(id, exposure)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    // From here on a terminal that is closed ends nothing. Until the node runs, being told to stop ends the process at
-    // once.
+    // From here on closing the terminal does not end the process. Until the node runs, a signal to stop ends the
+    // process at once.
     let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let metrics = record_metrics()?;
     let options = NodeOptions {
@@ -41,7 +41,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result
     Ok(running.shutdown()?)
 }
 
-/// There is nothing to read anew, so a hang-up changes nothing. It is said once a signal.
+/// There is nothing to reload, so a hang-up changes nothing. Each signal is logged.
 async fn ignore(mut hangups: Signal) -> Result<(), Box<dyn Error>> {
     while hangups.recv().await.is_some() {
         tracing::info!("SIGHUP changes nothing: the cluster file is read when a node starts");

@@ -1,4 +1,4 @@
-//! What `kv` alone does: a cluster of three in one process, shown at work and under a failure.
+//! The tour of `kv`: a cluster of three in one process, shown at work and during a failure.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -14,16 +14,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{Load, Tally, measure};
 
-/// What comes after the tour.
+/// The state after the tour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// All nodes are shut down.
     Stop,
-    /// They serve on, until the process is interrupted.
+    /// All nodes keep serving, until the process is interrupted.
     Serve,
 }
 
-/// Takes the visitor through. An error is what went otherwise than it must.
+/// Runs the tour. An error describes a result that differs from the expected one.
 pub(crate) fn run(folder: Option<&Path>, end: End) -> Result<(), Box<dyn Error>> {
     let temporary = if folder.is_none() { Some(tempfile::Builder::new().prefix("kv-").tempdir()?) } else { None };
     let folder = match (folder, &temporary) {
@@ -188,7 +188,7 @@ impl Tour {
         Ok(())
     }
 
-    /// Waits until the running nodes agree on a leader, another than the given.
+    /// Waits until the running nodes agree on a leader other than `other_than`.
     fn await_leader(&self, other_than: Option<u64>) -> Result<u64, Box<dyn Error>> {
         let bar = spinner("   waiting for a leader");
         let mut leader = None;
@@ -205,7 +205,7 @@ fn connect(address: SocketAddr) -> Result<Client, Box<dyn Error>> {
     Ok(Client::connect(address, PATIENCE)?)
 }
 
-/// Sends a command, prints it with its answer, and holds that against what must come.
+/// Sends a command, prints it with its answer, and compares that with the expected one.
 fn show(client: &mut Client, node: usize, command: &[&str], expected: &Answer) -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&[u8]> = command.iter().map(|argument| argument.as_bytes()).collect();
     let answer = client.ask(&arguments)?;
@@ -219,8 +219,8 @@ fn show(client: &mut Client, node: usize, command: &[&str], expected: &Answer) -
     if answer == *expected { Ok(()) } else { Err(format!("{expected:?} was expected").into()) }
 }
 
-/// How long it takes until a write is acknowledged that begins from now on. A write that was on its way to the old
-/// leader waits for its time to run out, so one client that asks again and again would measure that.
+/// Measures the time until a write is acknowledged that begins from now on. A write that was on its way to the old
+/// leader waits until its timeout. A single client that retries would measure that instead.
 fn first_acknowledged(node: SocketAddr) -> Result<Duration, Box<dyn Error>> {
     let (acknowledge, acknowledged) = mpsc::channel();
     let start = Instant::now();
@@ -229,7 +229,7 @@ fn first_acknowledged(node: SocketAddr) -> Result<Duration, Box<dyn Error>> {
         thread::spawn(move || {
             let answer = Client::connect(node, PATIENCE).and_then(|mut client| client.ask(&[b"SET", b"probe", b"1"]));
             if matches!(answer, Ok(Answer::Status(_))) {
-                // Only the first is waited for.
+                // Only the first result is used.
                 let _ = acknowledge.send(start.elapsed());
             }
         });

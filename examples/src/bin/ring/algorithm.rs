@@ -41,7 +41,7 @@ pub(crate) enum Algorithm {
     Libketama,
     /// nginx's `hash KEY consistent`.
     Nginx,
-    /// HAProxy's `hash-type consistent`; `--hash` is what may follow there.
+    /// HAProxy's `hash-type consistent`; `--hash` takes the words that may follow it there.
     Haproxy,
     /// Varnish's shard director.
     Varnish,
@@ -90,7 +90,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A placement of the kind that was asked for.
+/// A placement of the requested kind.
 pub(crate) enum Built {
     Ring(Ring),
     Compat(CompatRing),
@@ -100,7 +100,7 @@ pub(crate) enum Built {
 }
 
 impl Built {
-    /// The placement that the options ask for: of a configuration, or of an algorithm on the nodes of a file.
+    /// The placement that the options request: of a configuration, or of an algorithm on the nodes of a file.
     pub(crate) fn asked(placing: &Placing, nodes: Option<&Path>) -> Result<Self, Failure> {
         if let Some(built) = placing.config.read()? {
             return Ok(built);
@@ -139,14 +139,14 @@ impl Built {
         Ok(Self::Other(other?))
     }
 
-    /// The placement on other nodes: what the algorithm makes of the change, which for Memento depends on what was
-    /// before.
+    /// The placement on other nodes. For Memento the result of the change depends on the placement before.
     pub(crate) fn changed(&self, placing: &Placing, algorithm: Algorithm, nodes: Nodes) -> Result<Self, Failure> {
         let (Self::Memento(before), Algorithm::Memento) = (self, algorithm) else {
             return Self::new(placing, algorithm, nodes);
         };
         let mut after = before.clone();
-        // Nodes first come, so that the last one never goes; what comes after a removal takes the number of who went.
+        // If only one node is left, a new one is added first, so that the last one is never removed. A node that is
+        // added after a removal takes the number of the removed one.
         let gone: Vec<_> =
             before.nodes().iter().map(|(_, node)| node.name()).filter(|name| nodes.index_of(name).is_none()).collect();
         let mut new = nodes.iter().map(|(_, node)| node).filter(|node| before.nodes().index_of(node.name()).is_none());
@@ -192,7 +192,7 @@ impl Placing {
         self.algorithm.ok_or_else(|| Failure::Usage("--algorithm is needed".into()))
     }
 
-    /// What places, to be shown.
+    /// The name of the algorithm, or the words for a configuration.
     pub(crate) fn shown(&self) -> String {
         self.algorithm.map_or_else(|| "the configuration".into(), |algorithm| algorithm.to_string())
     }
@@ -248,7 +248,7 @@ pub(crate) fn memcached_hash(name: &str) -> Result<MemcachedHash, String> {
     MemcachedHash::named(name).ok_or_else(|| format!("{name:?} is no hash of memcached's clients"))
 }
 
-/// What follows `hash-type consistent`.
+/// Parses the words behind `hash-type consistent`.
 pub(crate) fn haproxy_hash(text: Option<&str>) -> Result<HaproxyHash, Failure> {
     let words: Vec<_> = text.unwrap_or_default().split_whitespace().collect();
     let function = match words.first() {

@@ -23,17 +23,17 @@ pub(crate) struct Options {
     sampling: Sampling,
 }
 
-/// What one node holds of a sample.
+/// The share of one node in a sample.
 pub(crate) struct Load {
     pub(crate) name: String,
     pub(crate) weight: f64,
     pub(crate) keys: u64,
-    /// What it would hold by its weight.
+    /// The number of keys that it would hold by its weight.
     pub(crate) fair: f64,
 }
 
 impl Load {
-    /// One where the load is fair.
+    /// The load divided by the fair load: one if it is fair.
     pub(crate) fn relative(&self) -> f64 {
         ratio(self.keys) / self.fair
     }

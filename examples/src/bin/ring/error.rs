@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of the tool.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use quorate_consistent_hash::{BuildError, PlanError, RemoveError, ReplicaError, ZoneError};
 use thiserror::Error;
 
-/// Why the tool stops. All but `Output` are mistakes in what it was given.
+/// Reason why the tool stops. All but `Output` are mistakes in its input.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     #[error("{path}: {source}")]

@@ -80,7 +80,7 @@ fn explain(built: &Built, algorithm: Option<Algorithm>, key: &[u8]) -> String {
     text
 }
 
-/// The place of a hash among the parts of a ring, with what stands before and behind.
+/// Prints the place of a hash among the parts of a ring, with the neighbours before and behind it.
 fn on_ring(
     tokens: impl Iterator<Item = (Token, NodeIndex)>,
     placement: &dyn Placement,
@@ -149,5 +149,5 @@ fn rule(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// How many nodes of the order of preference are shown.
+/// Number of nodes of the order of preference that are shown.
 const ORDER: usize = 4;

@@ -46,8 +46,8 @@ fn node(line: &str) -> Result<Option<Node>, String> {
     }
 }
 
-/// The lines of a file with their numbers, as bytes. A line ends with LF or CRLF, the last with the file too; a byte
-/// order mark at the start is no part of the first line.
+/// The lines of a file with their numbers, as bytes. A line ends with LF or CRLF, and the last one may end with the
+/// file. A byte order mark at the start is not part of the first line.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
@@ -60,7 +60,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|source| Failure::Read { path: path.into(), source })
 }
 
-/// A decimal number as the hash it is in this placement.
+/// A decimal number, taken as a hash of this placement.
 pub(crate) fn numeric(built: &Built, line: &[u8]) -> Result<KeyHash, String> {
     let text = String::from_utf8_lossy(line);
     let number: u64 = text.trim().parse().map_err(|_| format!("{text:?} is not a number of 64 bits"))?;
@@ -73,7 +73,7 @@ pub(crate) fn numeric(built: &Built, line: &[u8]) -> Result<KeyHash, String> {
     }
 }
 
-/// The keys load is measured on, for those that hash them themselves.
+/// The keys on which load is measured, for callers that hash them.
 pub(crate) fn sample_keys(sampling: &Sampling) -> Result<Vec<Vec<u8>>, Failure> {
     match &sampling.keys {
         None => Ok((0..sampling.samples).map(|i| i.to_string().into_bytes()).collect()),
@@ -81,7 +81,7 @@ pub(crate) fn sample_keys(sampling: &Sampling) -> Result<Vec<Vec<u8>>, Failure> 
     }
 }
 
-/// The hashes load is measured on.
+/// The hashes on which load is measured.
 pub(crate) fn sample(sampling: &Sampling, built: &Built) -> Result<Vec<KeyHash>, Failure> {
     let placement = built.placement();
     let Some(path) = &sampling.keys else {

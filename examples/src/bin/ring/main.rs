@@ -1,5 +1,5 @@
-//! `ring`: who owns a key, how even the load is, and what moves when the nodes change, by any of the algorithms of
-//! `quorate-consistent-hash`.
+//! `ring`: shows the owner of a key, the balance of the load, and the keys that move when the nodes change, for each
+//! algorithm of `quorate-consistent-hash`.
 
 mod algorithm;
 mod balance;
@@ -41,13 +41,13 @@ enum Command {
     Explain(explain::Options),
     /// Prints the load of each node beside its fair share.
     Balance(balance::Options),
-    /// Prints what moves between two sets of nodes, and the share moved beside the minimum.
+    /// Prints the keys that move between two sets of nodes, and the share moved beside the minimum.
     Move(movement::Options),
-    /// Draws the load of each node, and with `--to` what moves, as SVG.
+    /// Draws the load of each node, and with `--to` the keys that move, as SVG.
     Plot(plot::Options),
 }
 
-/// How to place.
+/// The options of placement.
 #[derive(Debug, Args)]
 struct Placing {
     /// The algorithm.
@@ -66,7 +66,7 @@ struct Placing {
     #[arg(long, default_value_t = 1024)]
     ring_size: u64,
 
-    /// The hash of keys, as the system names it: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or `"wt6
+    /// The hash of keys, by its name in the system: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or `"wt6
     /// avalanche"` and the like (`haproxy`).
     #[arg(long, value_name = "NAME")]
     hash: Option<String>,
@@ -79,7 +79,7 @@ struct Placing {
     config: config::Source,
 }
 
-/// Where load is measured: on the keys of a file, or on a sample of all hashes.
+/// The keys on which load is measured: those of a file, or a sample.
 #[derive(Debug, Args)]
 struct Sampling {
     /// Measure on these keys, one a line.
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
     match run(&cli, &mut out).and_then(|()| out.flush().map_err(Failure::Output)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("ring: {failure}");

@@ -25,11 +25,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 
-    /// What places before; `--algorithm` unless given.
+    /// The algorithm before; `--algorithm` unless given.
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     from_system: Option<Algorithm>,
 
-    /// What places after; `--algorithm` unless given.
+    /// The algorithm after; `--algorithm` unless given.
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     to_system: Option<Algorithm>,
 
@@ -109,14 +109,14 @@ fn summary(what: &str, moved: f64, minimum: f64, out: &mut dyn Write) -> io::Res
     if minimum > 0.0 { writeln!(out, ", moved/minimum {:.4}", moved / minimum) } else { writeln!(out) }
 }
 
-/// What a sample of keys does between two placements.
+/// The movement of a sample of keys between two placements.
 pub(crate) struct Flows {
     pub(crate) keys: u64,
-    /// Keys by old and new owner, where those differ.
+    /// Number of keys by old and new owner, if those differ.
     pub(crate) moved: BTreeMap<(String, String), u64>,
-    /// What nodes hold more than before, summed.
+    /// The sum over all nodes of the keys that they hold more than before.
     pub(crate) minimum: u64,
-    /// Keys of each node before and after.
+    /// Number of keys of each node before and after.
     held: BTreeMap<String, (u64, u64)>,
 }
 

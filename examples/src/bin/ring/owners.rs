@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure>
     Ok(())
 }
 
-/// The slots of keys, which stand for their owners where no nodes are wanted.
+/// Prints the slots of keys instead of owners, when no nodes are given.
 fn slots(options: &Options, bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
     for (line, key) in input::lines(bytes) {
         let slot = if options.numeric {
@@ -84,7 +84,7 @@ fn hashes(options: &Options, built: &Built, bytes: &[u8]) -> Result<Vec<KeyHash>
 
 type Owners = Box<dyn FnMut(KeyHash) -> Result<String, Failure>>;
 
-/// What prints the owners of a hashed key.
+/// Returns a function that prints the owners of a hashed key.
 fn owners(options: &Options, built: Built) -> Result<Owners, Failure> {
     if !options.zones.is_empty() {
         let wanted: Vec<_> = options.zones.iter().map(|(zone, count)| (zone.as_str(), *count)).collect();

@@ -1,4 +1,4 @@
-//! `ring plot`: bars of load, and of what each node loses and gains.
+//! `ring plot`: bars of each node's load, and of the keys that it loses and gains.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,11 +23,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     nodes: Option<PathBuf>,
 
-    /// Draw what moves to these nodes as well.
+    /// Draws the movement to these nodes as well.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
 
-    /// Where to write the picture; standard output unless given.
+    /// File for the picture; standard output unless given.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -70,7 +70,7 @@ struct Picture {
 }
 
 impl Picture {
-    /// A bar a node: its load over the fair one, with a line where that is one.
+    /// A bar a node: its load divided by the fair one, with a line at one.
     fn loads(&mut self, what: &str, loads: &[Load]) {
         let most = loads.iter().map(Load::relative).fold(1.0, f64::max);
         let tick = tick(most);
@@ -101,7 +101,7 @@ impl Picture {
         self.names(loads.iter().map(|load| load.name.as_str()), slot);
     }
 
-    /// Two bars a node that changes: what it loses, to the left, and what it gains, to the right.
+    /// Two bars for each node that changes: the keys it loses, to the left, and those it gains, to the right.
     fn flows(&mut self, flows: &Flows, order: &[String]) {
         let mut change: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for ((from, to), &keys) in &flows.moved {
@@ -145,7 +145,7 @@ impl Picture {
         self.height += 12.0;
     }
 
-    /// The names below bars, turned, and only as many as fit.
+    /// The names below bars, rotated, and only as many as fit.
     fn names<'n>(&mut self, names: impl Iterator<Item = &'n str>, slot: f64) {
         let every = (12.0 / slot).ceil().max(1.0);
         let mut next = 0.0;
@@ -226,6 +226,6 @@ fn escape(text: &str) -> String {
 const LEFT: f64 = 120.0;
 const PLOT_WIDTH: f64 = 900.0;
 const PLOT_HEIGHT: f64 = 260.0;
-/// Room for a name, across or turned.
+/// Room for a name, horizontal or rotated.
 const NAME_WIDTH: f64 = 80.0;
 const FLOW_ROWS: usize = 50;

@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 
 use super::{Algorithm, Cli, run};
 
-/// What the tool prints, or its complaint. `@name` stands for a file made of what `files` gives under that name.
+/// The output of the tool, or its error. `@name` stands for a file with the content of `name` in `files`.
 fn ring(files: &[(&str, &str)], command: &str) -> Result<String, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -118,7 +118,7 @@ fn bad_input_is_refused_by_line() {
     assert_eq!(large.unwrap_err(), "@keys, line 1: 4294967296 is above 32 bits, which is all the system hashes to");
 }
 
-/// What stands behind a name and a tab.
+/// The text behind a name and a tab.
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'))
@@ -148,7 +148,7 @@ fn configurations_place_as_lists_of_the_same_servers_do() {
         run("owners --config @nginx --format nginx --section app --keys @keys"),
         run("owners --algorithm nginx --nodes @nodes --keys @keys")
     );
-    // By HAProxy the weight of zero gets no keys, and the id counts.
+    // In HAProxy a weight of zero gets no keys, and the id counts.
     let placed = run("owners --config @haproxy --format haproxy --keys @keys");
     assert!(placed.contains("\ta\n") && placed.contains("\tc\n") && !placed.contains("\tb\n"), "{placed}");
     let placed = run("owners --config @twemproxy --format twemproxy --section alpha --keys @keys");
@@ -237,7 +237,7 @@ fn moving_between_systems_is_priced_on_keys() {
     let files = [("nodes", "a\nb\nc\n"), ("keys", keys.as_str())];
     let priced =
         ring(&files, "move --from-system ketama --to-system ring --from @nodes --to @nodes --keys @keys").unwrap();
-    // Every node is told with what it held, what goes and what comes; nothing is lost between them.
+    // Every node is listed with the keys it held, lost and gained; none is lost between them.
     let table = priced.split_once("node\tbefore\tafter\tgoes\tcomes\n").unwrap().1;
     let nodes = ["a", "b", "c"]
         .map(|name| -> Vec<u64> { field(table, name).split('\t').map(|number| number.parse().unwrap()).collect() });

@@ -1,4 +1,4 @@
-//! Transactions go on beside a node that is dead for good: those that leave it out commit, and those that do not end.
+//! Checks that transactions go on beside a node that is dead for good: those without it commit, and those with it end.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use quorate_simulation::world::Answer;
 
 use crate::transactions::{Job, Told};
 
-/// What clients see of the transactions beside a node that is dead.
+/// Observations of clients about transactions while a node is dead.
 pub(crate) struct Beside {
     dead: NodeId,
-    /// The nodes that run, each with the commits that it told of in each part of the time.
+    /// The running nodes, each with its number of reported results in each part of the time.
     committed: BTreeMap<NodeId, Vec<u64>>,
-    /// From when on everybody has to go on, and until when, in microseconds.
+    /// Start of the period in which all running nodes must make progress, in microseconds. `until_us` is its end.
     from_us: u64,
     until_us: u64,
-    /// The coordinator of each client's last transaction, and when it was asked.
+    /// The coordinator of each client's last transaction, and the time of the request.
     asked: BTreeMap<u64, (NodeId, u64)>,
-    /// A transaction that a running coordinator left without an end.
+    /// A transaction whose end a running coordinator did not report.
     endless: Option<String>,
 }
 
 impl Beside {
-    /// What is to be watched in this schedule, if a node is dead in it.
+    /// The observer of this schedule, if a node is dead in it.
     pub(crate) fn of(schedule: &Schedule) -> Option<Self> {
         let died = schedule.faults.iter().filter(|fault| fault.demands_progress).find_map(|fault| match fault.what {
             What::Crash { node: Who::Node(node), .. } => Some((NodeId(node), fault)),
@@ -37,12 +37,12 @@ impl Beside {
         Some(Self { dead, committed, from_us, until_us, asked: BTreeMap::new(), endless: None })
     }
 
-    /// A client asks for a transaction.
+    /// Notes that a client requests a transaction.
     pub(crate) fn called(&mut self, client: u64, coordinator: NodeId, at_us: u64) {
         self.asked.insert(client, (coordinator, at_us));
     }
 
-    /// The client is told how it ended, or waits no longer.
+    /// Notes that the client gets the result, or waits no longer.
     pub(crate) fn answered(
         &mut self,
         client: u64,
@@ -60,7 +60,7 @@ impl Beside {
                 let parts = self.committed.get_mut(&coordinator).expect("one that runs");
                 parts.get_mut(part).into_iter().for_each(|count| *count += 1);
             }
-            // Whoever is the only participant decides, and nobody else knows how.
+            // The only participant decides, and no other node knows the decision.
             Answer::Unknown if branches.len() > 1 => {
                 let nodes: Vec<u64> = branches.keys().map(|node| node.0).collect();
                 let detail = format!("node {coordinator} was asked at {asked_us} us to commit at {nodes:?}");
@@ -70,10 +70,10 @@ impl Beside {
         }
     }
 
-    /// Whether every node that runs went on.
+    /// Checks that every running node made progress.
     ///
     /// # Errors
-    /// When one did not, and how.
+    /// When one did not, with the details.
     pub(crate) fn judge(&self) -> Result<(), Violation> {
         let law = "others go on beside the dead";
         if let Some(detail) = self.endless.clone() {
@@ -91,7 +91,7 @@ impl Beside {
     }
 }
 
-/// What was under way when the node died ends within this.
+/// Time within which transactions under way at the node's death end.
 const SETTLES_US: u64 = 3_000_000;
-/// In each such part of the time every node that runs has to commit something.
+/// Length of a part of the time. In each part every running node has to commit something.
 const PART_US: u64 = 3_000_000;

@@ -7,32 +7,31 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use quorate_simulation::history::{Budget, History, HistoryError, Judgement, Kind, NilRead, Reading, Verdict};
 
-/// Judge a history file: registers, texts, queues, sets, counters and locks must be linearizable, transactions over
-/// lists strictly serializable, banks keep their total.
+/// Judges a history file: registers, texts, queues, sets, counters and locks must be linearizable, transactions over
+/// lists must be strictly serializable, and banks must keep their total.
 ///
-/// The order of the lines counts, not their times. The exit code is 0 if they are, 1 if not, 2 if the file cannot be
-/// read or is no history, 3 if the budget was used up before it was clear, 4 if no call succeeded, so that nothing was
+/// The order of the lines counts, not their times. The exit code is 0 if all this holds, 1 if not, 2 if the file cannot
+/// be read or is no history, 3 if the budget was used up before a result, 4 if no call succeeded, so that nothing was
 /// judged.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// JSON lines:
     /// {"process":1,"type":"invoke|ok|fail|info","f":"read|write|cas|txn|...","key":"x","value":1,"time":NANOSECONDS};
-    /// or what Jepsen writes: history.edn, or a log of its console
+    /// or a file of Jepsen: history.edn, or a log of its console
     file: PathBuf,
-    /// How many steps the search may take; about ten million take a second
+    /// Maximum number of steps of the search; ten million take about a second
     #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps_left())]
     budget: u64,
-    /// What a successful read of nil found in a file of Jepsen's; unknown unless told, but in logs of the console
-    /// absent
+    /// Meaning of a successful read of nil in a file of Jepsen; unknown by default, but absent in logs of the console
     #[arg(long, value_enum)]
     nil: Option<Nil>,
-    /// Whether values in a file of Jepsen's are [key value]; told by how reads are called unless stated
+    /// True if values in a file of Jepsen are [key value]; recognized by the calls of reads unless given
     #[arg(long, value_name = "BOOL")]
     independent: Option<bool>,
-    /// What is called, where the calls do not tell: a lease looks like a lock, and reads alone look like a register
+    /// The model, if the calls do not show it: a lease looks like a lock, and reads alone look like a register
     #[arg(long, value_name = "KIND", value_parser = kind)]
     model: Option<Kind>,
-    /// A folder to draw cycles of transactions in, one SVG file each
+    /// Folder for drawings of cycles of transactions, one SVG file each
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
 }
@@ -44,14 +43,14 @@ fn kind(name: &str) -> Result<Kind, String> {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Nil {
-    /// Whatever there was
+    /// Any value
     Unknown,
     /// No value
     Absent,
 }
 
 impl Check {
-    /// Judges the file, says what it found, and gives the exit code.
+    /// Judges the file, prints the result, and returns the exit code.
     pub(crate) fn run(&self) -> u8 {
         let history = match self.read() {
             Ok(history) => history,
@@ -98,7 +97,7 @@ impl Check {
 
 const HOLDS: u8 = 0;
 const VIOLATED: u8 = 1;
-/// As clap's for arguments that make no sense.
+/// The same as clap's for invalid arguments.
 const UNREADABLE: u8 = 2;
 const UNDECIDED: u8 = 3;
 const NOTHING_JUDGED: u8 = 4;

@@ -1,7 +1,7 @@
 //! Many decisions on the shipped node: each group decides once, on a value of its own; clients propose and read at any
 //! node.
 //!
-//! To a client a decision is a register that is written once: a proposal is a cas from nothing, and only one of them
+//! To a client a decision is a register that is written once: a proposal is a cas from no value, and only one of them
 //! matches.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Decisions>;
 
-/// Every fault that a node can meet: one whose disk fails halts, and that is a crash like others to whatever it hosts.
+/// Every fault of a node. A node whose disk fails halts, which is a crash like others for the hosted group.
 pub(crate) fn generator() -> Generator {
     Generator::of::<Machine>()
 }
@@ -40,8 +40,8 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
     let mut random = Random::new(schedule.seed ^ 0x0073_796e_6f64);
     let nodes: Vec<NodeId> = (1..=schedule.nodes).map(NodeId).collect();
     let count = nodes.len();
-    // A disk that is lost takes its node's promises with it. Majorities bear that of a minority; where all must
-    // promise, nobody's may be.
+    // A lost disk takes its node's promises with it. Majorities tolerate this for a minority. If all must promise, no
+    // disk may be lost.
     let may_lose = schedule.faults.iter().any(|fault| fault.what.destroys());
     let quorums = match random.between(0, 3) {
         0 if !may_lose => QuorumSystem::flexible(nodes, count, 1),
@@ -60,19 +60,19 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
     run::<Machine>(&setup, schedule, &mut DecisionLaws::default(), &mut clients, recording)
 }
 
-/// What runs on a node: a group a decision.
+/// The groups on a node: one for each decision.
 pub(crate) struct Decisions {
-    /// Which calls wait for a proposal, by its id and checksum; which waits for a read.
+    /// The calls that wait for a proposal, by its id and checksum. `reads` has the call that waits for each read.
     proposals: BTreeMap<(GroupId, ProposalId, u32), Vec<u64>>,
     reads: BTreeMap<(GroupId, ReadId), u64>,
     listeners: BTreeMap<CallId, GroupId>,
     known: u64,
 }
 
-/// What a client asks of one decision.
+/// A client's request for one decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
-    /// To have `number` chosen, under the name of the same number or of another.
+    /// Proposes `number`, under the name of the same number or of another.
     Propose {
         decision: u64,
         number: u64,
@@ -83,12 +83,12 @@ pub(crate) enum Call {
     },
 }
 
-/// What it is told: the number that is chosen, if any.
+/// The answer: the chosen number, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// The client's own proposal.
     Own,
-    /// This, and whatever the client proposed never will be.
+    /// This number. The client's own proposal will never be chosen.
     Number(u64),
     Nothing,
 }
@@ -257,8 +257,8 @@ fn settings() -> Settings {
     }
 }
 
-/// Clients that propose and read. Decisions come up one after another, so that there are fresh ones at every time of
-/// the run.
+/// Clients that propose and read. Decisions are opened one after another, so that there are fresh ones throughout the
+/// run.
 pub(crate) struct Clients {
     random: Random,
     numbers: u64,
@@ -266,12 +266,12 @@ pub(crate) struct Clients {
     events: Vec<Event>,
     /// A proposal whose outcome its client does not know, to be tried again under the same name: still one call.
     unknown: BTreeMap<u64, Call>,
-    /// Clients whose call under way was made before.
+    /// Clients that repeat an earlier call.
     again: BTreeSet<u64>,
-    /// The first number that was proposed in each decision. Some clients propose others under its name, which no client
-    /// should.
+    /// The first number that was proposed in each decision. Some clients propose other numbers under its name, which is
+    /// misuse.
     names: BTreeMap<u64, u64>,
-    /// Where the call under way of a client begins in `events`.
+    /// The place in `events` at which a client's current call begins.
     begun: BTreeMap<u64, usize>,
 }
 
@@ -330,7 +330,7 @@ impl Workload<Machine> for Clients {
                 self.end(client, EventKind::Ok, what, json!([null, number]), at_us);
             }
             (Call::Propose { decision, .. }, Answer::Done(Reading::Number(other))) => {
-                // It took no effect, and it says what did: that is a read.
+                // The proposal had no effect, and the answer has the chosen number: this counts as a read.
                 let read = Call::Read { decision: *decision };
                 if let Some(invoked) = self.begun.get(&client).and_then(|begun| self.events.get_mut(*begun)) {
                     invoked.function = Function::Read;
@@ -344,7 +344,7 @@ impl Workload<Machine> for Clients {
             (Call::Propose { number, .. }, Answer::NotDone) if !self.again.contains(&client) => {
                 self.end(client, EventKind::Fail, what, json!([null, number]), at_us);
             }
-            // It was tried, now or before.
+            // The proposal was tried, now or before.
             (Call::Propose { number, .. }, _) => {
                 self.end(client, EventKind::Info, what, json!([null, number]), at_us);
             }
@@ -395,7 +395,7 @@ impl ClusterLaws<Machine> for DecisionLaws {
         Ok(())
     }
 
-    /// What anybody had accepted is decided, and every node that counts has learned it.
+    /// Checks that each decision with an accepted value is decided, and that every node that counts has learned it.
     fn at_end(&mut self, nodes: &[NodeView<'_, Machine>]) -> Result<(), Violation> {
         check_nodes(nodes)?;
         for group in (1..=DECISIONS).map(GroupId) {
@@ -419,5 +419,5 @@ fn core_of<'a>(view: &NodeView<'a, Machine>, group: GroupId) -> Option<&'a Synod
 const SHARED_NAME: &str = "two values had one name";
 const DECISIONS: u64 = 32;
 const VALUE_BYTES_MAX: usize = 5_000;
-/// How long clients go on when the faults are over.
+/// Time for which clients go on after the faults.
 const AFTER_FAULTS_US: u64 = 11_000_000;

@@ -1,4 +1,4 @@
-//! What is left behind of a run that broke a law.
+//! Writes the files about a run that broke a law.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,7 +13,7 @@ use quorate_simulation::{Moment, diagram};
 use crate::protocols::Protocol;
 use crate::replay;
 
-/// Shrinks a schedule that breaks `law`, and writes what the smallest one does.
+/// Shrinks a schedule that breaks `law`, and writes the run of the smallest one.
 pub(crate) fn shrink_and_write(
     folder: &Path,
     name: &str,

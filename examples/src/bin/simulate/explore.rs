@@ -1,4 +1,4 @@
-//! `simulate`: a range of seeds, or one schedule once more.
+//! `simulate`: runs a range of seeds, or one schedule again.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::{diagnosis, replay};
 #[derive(Debug, Args)]
 #[command(after_help = protocols::list())]
 pub(crate) struct Explore {
-    /// What to run: raft if nothing is said, and what a schedule to be run again was made for
+    /// The protocol: raft by default, and the schedule's own protocol when one is run again
     #[arg(long, value_name = "NAME", value_parser = protocols::protocol)]
     protocol: Option<Protocol>,
-    /// Only name the protocols, one a line
+    /// Prints the names of the protocols, one a line
     #[arg(long)]
     list: bool,
     /// The seeds to run, the last one included
@@ -29,31 +29,32 @@ pub(crate) struct Explore {
     /// The kinds of faults that may be switched on; all if none is named
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     faults: Vec<FaultKind>,
-    /// Demand that the cluster serves while one fault lasts that a majority outlives, instead of when all is healed
+    /// Demands that the cluster serves while one fault lasts that a majority survives, instead of after all faults
     #[arg(long)]
     progress: bool,
-    /// Demand that the cluster goes on while one node is dead from early on to the end, instead of when all is healed
+    /// Demands that the cluster makes progress while one node is dead from early on to the end, instead of after all
+    /// faults
     #[arg(long, conflicts_with = "progress")]
     beside_dead: bool,
-    /// Destroy more than the protocol can bear: laws will be broken
+    /// Destroys more than the protocol tolerates: laws will be broken
     #[arg(long)]
     exceed_budget: bool,
-    /// How long the time of faults lasts, in simulated seconds
+    /// Duration of the time of faults, in simulated seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 12)]
     seconds: u64,
-    /// Run every seed twice, and see that both runs are the same
+    /// Runs every seed twice, and checks that both runs are the same
     #[arg(long)]
     twice: bool,
-    /// Stop at the first seed that breaks a law, and leave its schedule as it is
+    /// Stops at the first seed that breaks a law, without shrinking its schedule
     #[arg(long)]
     first: bool,
-    /// How many threads to use; all cores if not given
+    /// Number of threads; all cores unless given
     #[arg(long)]
     threads: Option<usize>,
-    /// Where to write what is known of failed seeds
+    /// Folder for the files about failed seeds
     #[arg(long, value_name = "FOLDER", default_value = "failed-seeds")]
     out: PathBuf,
-    /// Run this schedule instead, and draw it
+    /// Runs this schedule instead, and draws it
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     replay: Option<PathBuf>,
 }
@@ -66,7 +67,7 @@ impl Explore {
             }
             return HELD;
         }
-        // A panic of a core is a finding like others, and told in its place.
+        // A panic of a core is a finding like others, and is reported as one.
         std::panic::set_hook(Box::new(|_| {}));
         let result = match &self.replay {
             Some(file) => self.replay(file),
@@ -127,7 +128,8 @@ impl Explore {
         Ok(!summary.failures.is_empty())
     }
 
-    /// Says what was never reached, and what a campaign of this length had to meet and did not.
+    /// Prints the expected events that were never reached, and the required ones that occurred too seldom. Returns true
+    /// if the campaign is long enough for the requirements and misses one.
     fn told_what_is_lacking(&self, protocol: &Protocol, campaign: &Campaign, summary: &Summary) -> bool {
         let has_aim = self.progress || self.beside_dead;
         let is_whole = !(has_aim || self.exceed_budget || self.first) && self.faults.is_empty();
@@ -162,7 +164,7 @@ impl Explore {
     }
 }
 
-/// `A..B`, both included, as the command line counts.
+/// Parses `A..B`, both included.
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (first, last) = text.split_once("..").ok_or("two numbers with .. between them")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
@@ -173,7 +175,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     Ok(first..last + 1)
 }
 
-/// After so many failed seeds no more are begun.
+/// Number of failed seeds after which no more are begun.
 const FAILURES_MAX: usize = 5;
 
 const HELD: u8 = 0;

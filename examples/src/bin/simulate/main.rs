@@ -1,7 +1,7 @@
-//! `simulate`: protocols under faults, from seeds, and what clients saw of them.
+//! `simulate`: runs protocols under faults from seeds, and judges the histories of clients.
 
-// The simulator's own tests run `beside`, `decisions` and `transactions` too; they stand here so that this package is
-// whole.
+// The simulator's own tests run `beside`, `decisions` and `transactions` too. They are in this package so that it is
+// complete by itself.
 mod beside;
 mod check;
 mod decisions;

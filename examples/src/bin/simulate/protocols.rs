@@ -1,4 +1,4 @@
-//! What can be simulated: one line a protocol.
+//! The protocols that can be simulated, one line each.
 
 use quorate_simulation::campaign::Requirements;
 use quorate_simulation::schedule::{Generator, Schedule};
@@ -6,20 +6,20 @@ use quorate_simulation::world::{Outcome, Recording};
 
 use crate::{raft, synod, two_phase_commit};
 
-/// A protocol and what stands around it.
+/// A protocol and its simulation.
 #[derive(Clone, Copy)]
 pub(crate) struct Protocol {
     /// Its name on the command line.
     pub(crate) name: &'static str,
-    /// What it is, in a few words.
+    /// A description in a few words.
     pub(crate) about: &'static str,
-    /// Every fault that it can meet.
+    /// The generator of its faults.
     pub(crate) generator: fn() -> Generator,
     /// Runs one schedule.
     pub(crate) run: fn(&Schedule, Recording) -> Outcome,
-    /// What a long campaign must reach: of the protocol, and of what it runs on.
+    /// The events that a long campaign must reach: those of the protocol, and those of the layers below.
     pub(crate) expected: &'static [&'static [&'static str]],
-    /// What a thousand seeds must have met.
+    /// The requirements for a thousand seeds.
     pub(crate) requirements: fn() -> Requirements,
 }
 

@@ -1,4 +1,4 @@
-//! Raft, as it ships and bare: with small bounds, so that every one of them is met.
+//! Raft, on the shipped node and as the bare core, with small bounds so that each of them is reached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) const RAFT: Protocol = Protocol {
     },
 };
 
-/// The core alone: what breaks there is the core's.
+/// The core alone: a broken law there is a bug of the core.
 pub(crate) const RAFT_CORE: Protocol = Protocol {
     name: "raft-core",
     about: "the bare raft core on a simple log",
@@ -41,7 +41,7 @@ pub(crate) const RAFT_CORE: Protocol = Protocol {
     requirements,
 };
 
-/// What a thousand seeds of either must have met. The simple log under the bare core has no tail to tear.
+/// The requirements for a thousand seeds of either. The simple log under the bare core has no tail that could be torn.
 fn requirements() -> Requirements {
     Requirements {
         acknowledged_median: 2_000,
@@ -82,7 +82,7 @@ fn run_shipped(schedule: &Schedule, recording: Recording) -> Outcome {
     run::<Shipped>(&setup, schedule, &mut laws, &mut clients, recording)
 }
 
-/// In every second run groups without work fall silent.
+/// In every second run idle groups stop sending.
 fn shipped_config(seed: u64) -> MakeConfig<Raft> {
     let is_quiet = Random::new(seed).between(0, 2) == 0;
     let quiet_after = is_quiet.then_some(Duration::from_millis(300));

@@ -1,4 +1,4 @@
-//! A schedule in a file, with the protocol that it is for.
+//! A schedule in a file, with its protocol.
 
 use std::io;
 use std::path::Path;
@@ -9,17 +9,17 @@ use thiserror::Error;
 
 use crate::protocols::{self, Protocol};
 
-/// What a file holds: a [`Schedule`], and beside its fields the protocol's name.
+/// The content of a file: the fields of a [`Schedule`], and the protocol's name.
 #[derive(Serialize, Deserialize)]
 struct Named<S> {
-    /// Absent in a schedule that somebody wrote by other means.
+    /// Absent in a schedule that was written by other means.
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<String>,
     #[serde(flatten)]
     schedule: S,
 }
 
-/// Why a file cannot be replayed.
+/// Reason why a file cannot be replayed.
 #[derive(Debug, Error)]
 pub(crate) enum ReplayError {
     #[error("{0}")]
@@ -39,7 +39,7 @@ pub(crate) fn to_json(protocol: &Protocol, schedule: &Schedule) -> serde_json::R
     serde_json::to_string_pretty(&Named { protocol: Some(protocol.name.to_owned()), schedule })
 }
 
-/// Reads a schedule, and says which protocol it is for: the one that the file names, and `asked` if it names none.
+/// Reads a schedule and its protocol: the one that the file names, or `asked` if it names none.
 pub(crate) fn read(file: &Path, asked: Option<Protocol>) -> Result<(Protocol, Schedule), ReplayError> {
     let Named { protocol, schedule } = serde_json::from_str(&std::fs::read_to_string(file)?)?;
     let named = protocol.map(|name| protocols::protocol(&name).map_err(ReplayError::UnknownProtocol)).transpose()?;

@@ -1,5 +1,5 @@
 //! Transactions over the shipped nodes: every node coordinates and takes part, with locks on keys; clients commit
-//! transactions at any node and ask later what became of them.
+//! transactions at any node and query their outcomes later.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +22,8 @@ use crate::beside::Beside;
 /// The machine that is simulated.
 pub(crate) type Machine = NodeMachine<Host<Vault>>;
 
-/// Every fault but those of leaders, since nobody leads. A node whose disk fails halts, and that is a crash like others
-/// to whatever it hosts.
+/// Every fault but those of leaders, since there is no leader. A node whose disk fails halts, which is a crash like
+/// others for the hosted group.
 pub(crate) fn generator() -> Generator {
     let is_of_leaders = |kind: &FaultKind| matches!(kind, FaultKind::CrashNextLeader | FaultKind::Transfer);
     let mut generator = Generator::of::<Machine>();
@@ -44,35 +44,36 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome
     run::<Machine>(&setup, schedule, &mut laws, &mut clients, recording)
 }
 
-/// A resource manager and whoever calls it, on one node.
+/// A resource manager and its callers, on one node.
 pub(crate) struct Vault {
-    /// What waits for each command.
+    /// The continuation of each command.
     commands: BTreeMap<CommandId, Waiting>,
-    /// Who waits for each transaction.
+    /// The call that waits for each transaction.
     calls: BTreeMap<TransactionId, u64>,
-    /// What was answered since the start: a request that comes again is not done again.
+    /// The answers since the start: a repeated request is not carried out again.
     answered: BTreeMap<(TransactionId, RequestKind), Reply>,
-    /// Told how they end since the start: what they were asked before, and was overtaken, is not done.
+    /// Transactions that were notified of their end since the start: an earlier request that arrives afterwards is not
+    /// carried out.
     ending: BTreeSet<TransactionId>,
 }
 
-/// What is equal for all nodes.
+/// Settings that are equal on all nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     outcomes_max: usize,
     write_bytes_max: usize,
 }
 
-/// What a client asks.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
-    /// Commit this at these nodes, or abort it at once.
+    /// Commits this at these nodes, or aborts it at once.
     Transact { branches: BTreeMap<NodeId, Job>, then: Then },
-    /// Say what became of an earlier one.
+    /// Asks for the outcome of an earlier one.
     Query(TransactionId),
 }
 
-/// What a branch does.
+/// The work of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Job {
     Write(u8),
@@ -80,14 +81,14 @@ pub(crate) enum Job {
     Refuse,
 }
 
-/// What a client does when it has asked for a commit.
+/// The client's next step after a request to commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Then {
     Wait,
     Abort,
 }
 
-/// What it is told.
+/// The answer to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Committed(TransactionId),
@@ -101,7 +102,7 @@ enum Waiting {
     Nobody,
 }
 
-/// Transactions that clients know to be committed, and where they wrote.
+/// Transactions that clients know to be committed, and the nodes on which they wrote.
 type Committed = BTreeMap<TransactionId, BTreeSet<NodeId>>;
 
 impl Guest for Vault {
@@ -144,7 +145,7 @@ impl Guest for Vault {
             payload_bytes_max: 64,
             payload_bytes_total_max: 4_000,
             outcomes_max: setup.outcomes_max,
-            // So few that what stays behind one stuck transaction would stop everything.
+            // So small that one stuck transaction would stop everything, if its tombstones stayed.
             tombstones_max: 150,
             journal_bytes_max: 60_000,
             held_messages_max: 1_000,
@@ -289,9 +290,9 @@ impl Job {
 struct Clients {
     random: Random,
     told: Rc<RefCell<Committed>>,
-    /// What was said of a committed transaction that is not so.
+    /// A false answer about a committed transaction.
     lie: Option<String>,
-    /// What is seen of the transactions beside a node that is dead.
+    /// The observer of transactions beside a dead node.
     beside: Option<Beside>,
 }
 
@@ -347,7 +348,7 @@ impl Workload<Machine> for Clients {
                     self.told.borrow_mut().insert(*transaction, writers);
                 }
             }
-            // A coordinator that crashed may have to ask the only participant once more.
+            // A coordinator that crashed may have to ask the only participant again.
             (Call::Query(_), Answer::Done(Told::Known(transaction, knowledge)))
                 if !matches!(knowledge, Knowledge::Committed | Knowledge::Forgotten | Knowledge::InDoubt) =>
             {
@@ -373,8 +374,8 @@ impl Workload<Machine> for Clients {
     }
 }
 
-/// What was told is so; nothing is in doubt, locked or kept that need not be. A node that lost its disk is down for
-/// good: what hangs on it may stay.
+/// Checks that all answers to clients were true, and that nothing is in doubt, locked or kept without need. A node that
+/// lost its disk is down for good: transactions that depend on it may stay.
 fn check_at_end(nodes: &[NodeView<'_, Machine>], told: &Committed) -> Result<(), Violation> {
     let lost: BTreeSet<NodeId> = nodes.iter().filter(|view| view.is_lost).map(|view| view.node).collect();
     let broken = |law, detail| Err(Violation { law, detail });
@@ -386,7 +387,7 @@ fn check_at_end(nodes: &[NodeView<'_, Machine>], told: &Committed) -> Result<(),
         let status = core.status();
         for (transaction, _) in told.iter().filter(|(_, writers)| writers.contains(&node)) {
             let effects = manager.effects.iter().filter(|(id, _)| id == transaction).count();
-            // Who could have told it the decision may be gone for good.
+            // The node with the decision may be gone for good.
             let is_in_doubt = lost.contains(&transaction.coordinator) && status.in_doubt.contains_key(transaction);
             if effects != 1 && !is_in_doubt {
                 return broken(TOLD, format!("{transaction} was committed, and on node {node} done {effects} times"));
@@ -411,7 +412,7 @@ fn check_at_end(nodes: &[NodeView<'_, Machine>], told: &Committed) -> Result<(),
     one_decision(nodes)
 }
 
-/// No branch that wrote is committed on one node and aborted on another.
+/// Checks that no branch that wrote is committed on one node and aborted on another.
 fn one_decision(nodes: &[NodeView<'_, Machine>]) -> Result<(), Violation> {
     let mut ends: BTreeMap<TransactionId, (Decision, NodeId)> = BTreeMap::new();
     for view in nodes.iter().filter(|view| !view.is_lost) {

@@ -1,9 +1,9 @@
 //! Patterns of `KEYS` and `CONFIG GET`.
 
-/// Whether `text` matches: `*` any bytes, `?` one byte, `[a-c]` and `[^a-c]` one of a set, a backslash takes the next
-/// byte as it is.
+/// Returns true if `text` matches: `*` stands for any bytes, `?` for one byte, `[a-c]` and `[^a-c]` for one of a set,
+/// and a backslash for the next byte itself.
 ///
-/// Takes time proportional to the product of both lengths at worst, whatever the pattern.
+/// Takes time proportional to the product of both lengths at worst, for any pattern.
 ///
 /// ```
 /// use quorate_examples::kv::command::matches;
@@ -13,7 +13,7 @@
 /// ```
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // Where to go on when the text fails to match after the latest `*`, which then takes a byte more.
+    // The place to go on if the text fails to match after the latest `*`, which then takes a byte more.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', after @ ..] = pattern {
@@ -35,7 +35,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// What is left of a pattern once its first element, which is no `*`, took `byte`.
+/// The rest of a pattern after its first element, which is no `*`, has matched `byte`.
 fn one(pattern: &[u8], byte: Option<u8>) -> Option<&[u8]> {
     let byte = byte?;
     match pattern {
@@ -46,7 +46,7 @@ fn one(pattern: &[u8], byte: Option<u8>) -> Option<&[u8]> {
     }
 }
 
-/// What follows a set that holds `byte`. A set that is not closed ends with the pattern.
+/// The rest of a pattern after a set that contains `byte`. A set that is not closed ends with the pattern.
 fn set(mut pattern: &[u8], byte: u8) -> Option<&[u8]> {
     let negated = pattern.first() == Some(&b'^');
     if negated {

@@ -8,7 +8,7 @@ use crate::kv::store::Store;
 
 use super::query::At;
 
-/// What `INFO` tells about a server beside its keys. Gathered when it is asked for.
+/// The data of `INFO` about a server, apart from its keys. Gathered for each request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerInfo {
     /// The port for clients.
@@ -25,16 +25,16 @@ pub struct ServerInfo {
     pub about: About,
 }
 
-/// What a node says about its part in its group.
+/// A node's part in its group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
-    /// Whether it leads.
+    /// Its role.
     pub role: Role,
     /// Further lines: name and value.
     pub lines: Vec<(&'static str, String)>,
 }
 
-/// A node's role in Redis's words. Each node takes writes and answers reads, whatever it is.
+/// A node's role in Redis's words. Each node takes writes and answers reads, in any role.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Role {
     /// It leads.
@@ -42,7 +42,7 @@ pub enum Role {
     Master,
     /// It does not lead.
     Replica {
-        /// Where the leader's clients come in, if a leader is known.
+        /// The leader's address for clients, if a leader is known.
         master: Option<SocketAddr>,
     },
 }
@@ -137,5 +137,5 @@ impl ServerInfo {
     }
 }
 
-/// The Redis whose replies these are; clients look at it to see what a server can do.
+/// The version of Redis whose replies these are. Clients use it to decide which features a server has.
 const REDIS_VERSION: &str = "7.0.15";

@@ -1,7 +1,7 @@
-//! The commands: what a client may ask for, and what it means for the store.
+//! The commands of clients, and their meaning for the store.
 //!
 //! A command is a write, which goes through the log; a read, which needs the store and changes nothing; or it concerns
-//! the connection alone. [`parse`] tells which, and checks all that can be checked without the store.
+//! the connection alone. [`parse`] decides which it is, and checks everything that can be checked without the store.
 
 mod glob;
 mod info;

@@ -1,4 +1,4 @@
-//! From arguments to commands. Texts of errors are Redis's.
+//! Converts arguments to commands. Texts of errors are Redis's.
 
 use crate::kv::resp::Reply;
 use crate::kv::store::{ExpireCondition, Expiry, SetAnswer, SetCondition, Unit, VALUE_BYTES_MAX, Write, parse_integer};
@@ -7,19 +7,19 @@ use super::query::Query;
 use super::session::SessionCommand;
 use super::spec::{Kind, Spec};
 
-/// What a request asks for.
+/// The command of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Changes the store; goes through the log.
     Write(Write<'a>),
-    /// Looks at the store.
+    /// Reads the store.
     Read(Query),
     /// Concerns the connection alone.
     Session(SessionCommand<'a>),
 }
 
-/// Understands a request; the first of the arguments, of which there is at least one, is the name. `wall_ms` is the
-/// wall clock in Unix ms: points of time that a client names become spans by it.
+/// Parses a request. The first argument, of which there must be at least one, is the name. `wall_ms` is the wall clock
+/// in Unix ms, by which points of time that a client names become spans.
 ///
 /// ```
 /// use quorate_examples::kv::command::{Command, Query, parse};
@@ -28,7 +28,7 @@ pub enum Command<'a> {
 /// ```
 ///
 /// # Errors
-/// The reply that tells the client what is wrong with it.
+/// The reply with the error, for the client.
 pub fn parse<'a>(arguments: &[&'a [u8]], wall_ms: u64) -> Result<Command<'a>, Reply> {
     let (name, rest) = arguments.split_first().expect("a request has a name");
     let Some(spec) = Spec::find(name) else {
@@ -218,7 +218,7 @@ fn invalid_time(command: &str) -> Reply {
     Reply::error(format!("ERR invalid expire time in '{command}' command"))
 }
 
-/// Bytes of a client's own words that an error repeats.
+/// Maximum bytes of a client's own words that an error repeats.
 const SHOWN_BYTES_MAX: usize = 128;
 
 const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as usize);

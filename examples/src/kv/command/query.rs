@@ -1,4 +1,4 @@
-//! Reads: asked when a request arrives, answered once the store is fresh enough.
+//! Reads: created when a request arrives, answered once the store is fresh enough.
 
 use bytes::BytesMut;
 
@@ -8,26 +8,26 @@ use crate::kv::store::{Lifetime, Snapshot, Store, Unit};
 use super::glob;
 use super::info::ServerInfo;
 
-/// A question to the store. It holds copies of its keys, for the client's bytes are gone when it is answered.
+/// A question to the store. It holds copies of its keys, since the client's bytes are gone when it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
     /// The value of a key.
     Get(Box<[u8]>),
     /// The values of keys.
     GetMany(Vec<Box<[u8]>>),
-    /// How many of the keys exist; one that is named twice counts twice.
+    /// The number of these keys that exist. A key that is named twice counts twice.
     Exists(Vec<Box<[u8]>>),
-    /// Bytes of a value.
+    /// The length of a value in bytes.
     Length(Box<[u8]>),
-    /// Time left to a key.
+    /// The remaining time of a key.
     TimeToLive(Box<[u8]>, Unit),
     /// The type of a key's value.
     Type(Box<[u8]>),
-    /// How many keys there are.
+    /// The number of keys.
     Size,
     /// Keys that match a pattern. Answered off the loop.
     Keys(Box<[u8]>),
-    /// Sections about the server; none: all.
+    /// Sections about the server; all of them if the list is empty.
     Info(Vec<Box<[u8]>>),
     /// The reply to `HELLO` on the connection of this number.
     Hello(i64),
@@ -36,9 +36,9 @@ pub enum Query {
 /// The moment at which a read is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
-    /// The log's time in Unix ms, which alone decides what exists.
+    /// The log's time in Unix ms, which alone decides which keys exist.
     pub log_time: u64,
-    /// The log time at this moment in Unix ms, which shapes the time left to a key.
+    /// The log time at this moment in Unix ms, by which the remaining time of a key is computed.
     pub now: u64,
 }
 
@@ -51,18 +51,18 @@ pub struct ReadBatch {
     pub version: Version,
 }
 
-/// What came of a batch.
+/// The answer to a batch.
 #[derive(Debug)]
 pub enum Answer {
-    /// Replies in order, encoded. The reads in `rest` are not answered yet, since the replies before them are many
-    /// bytes; they are asked again when those have been sent.
+    /// Replies in order, encoded. The reads in `rest` are not answered yet, since the replies before them are large.
+    /// They are submitted again once those have been sent.
     Replies {
         /// The replies.
         encoded: BytesMut,
         /// Reads without a reply.
         rest: Option<ReadBatch>,
     },
-    /// Long work on a store that stands still, to be done elsewhere.
+    /// Long work on a snapshot of the store, to be done off the loop.
     Scan(Scan),
 }
 
@@ -76,7 +76,7 @@ pub struct Scan {
 }
 
 impl ReadBatch {
-    /// Whether answering needs to know about the server.
+    /// Returns true if the answer needs data about the server.
     pub fn wants_info(&self) -> bool {
         matches!(&*self.queries, [query] if query.is_about_node())
     }
@@ -108,7 +108,7 @@ impl ReadBatch {
 }
 
 impl Query {
-    /// Whether the node itself is asked, which answers with or without a quorum.
+    /// Returns true if the question is about the node itself, which answers with or without a quorum.
     pub fn is_about_node(&self) -> bool {
         matches!(self, Self::Info(_) | Self::Hello(_))
     }
@@ -159,7 +159,7 @@ impl Scan {
     }
 }
 
-/// -2 without a key, -1 without a deadline; else what log time leaves of it, rounded as Redis does.
+/// -2 without a key, -1 without a deadline, else the remaining time by log time, rounded as in Redis.
 fn time_to_live(lifetime: Lifetime, at: At, unit: Unit) -> i64 {
     match (lifetime, unit) {
         (Lifetime::Absent, _) => -2,
@@ -177,8 +177,8 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Bytes of replies after which a batch is cut, so that a client which asks faster than it reads holds no more than
+/// Bytes of replies after which a batch is cut, so that a client which sends faster than it reads takes up no more than
 /// this and one reply.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of values that one reply may carry.
+/// Maximum bytes of values in one reply.
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! What belongs to one connection, and the commands about it.
+//! The state of one connection, and the commands about it.
 
 use bytes::Bytes;
 
@@ -17,11 +17,11 @@ pub struct Session {
     pub id: i64,
     /// The protocol of replies.
     pub version: Version,
-    /// The name the client gave itself.
+    /// The name that the client gave itself.
     pub name: Option<Bytes>,
     /// Reads are answered from this node as it is (`READONLY`).
     pub local_reads: bool,
-    /// Nothing further is taken from the client: it wants no more, or must not go on.
+    /// No further request is taken from the client: it quit, or must not go on.
     pub closing: bool,
 }
 
@@ -47,15 +47,15 @@ pub enum SessionCommand<'a> {
     Readwrite,
     Reset,
     Quit,
-    /// A transaction is wanted. What follows in the pipeline would take effect outside of one.
+    /// A request for a transaction. Commands that follow in the pipeline would take effect outside of one.
     Transaction,
-    /// Somebody made a browser send a request here: close, say nothing.
+    /// An HTTP request, which a browser was made to send here: the connection is closed without a reply.
     HttpRequest,
     /// A reply that depends on nothing.
     Constant(Reply),
 }
 
-/// What carrying out a [`SessionCommand`] leads to.
+/// The effect of a [`SessionCommand`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEffect {
     /// This is the reply.
@@ -151,8 +151,8 @@ impl Session {
         })
     }
 
-    /// There is one database. A client that asks for another which Redis would have may go on in spite of the error,
-    /// and then it would change what belongs to others: its connection ends.
+    /// There is one database. A client that selects another which Redis would have may ignore the error, and would then
+    /// change other clients' keys. So its connection ends.
     fn select(&mut self, index: i64) -> Reply {
         match index {
             0 => Reply::OK,
@@ -239,7 +239,7 @@ fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
     }
 }
 
-/// There are no functions, hence nothing to flush.
+/// Succeeds without effect, since there are no functions.
 fn parse_function(name: &[u8], rest: &[&[u8]]) -> Result<Reply, Reply> {
     if !name.eq_ignore_ascii_case(b"flush") {
         return Err(unknown_subcommand("function", name));
@@ -292,7 +292,7 @@ fn config_set(pairs: &[&[u8]]) -> Reply {
     Reply::Error([&b"ERR Unknown option or number of arguments for CONFIG SET - '"[..], name, b"'"].concat())
 }
 
-/// What clients and benchmarks look for, with what is true here in Redis's words.
+/// The settings that clients and benchmarks look for, with the values that apply here.
 fn settings() -> [(&'static str, String); 7] {
     [
         ("save", String::new()),
@@ -317,5 +317,5 @@ fn wrong_password() -> Reply {
     Reply::error("WRONGPASS invalid username-password pair or user is disabled.")
 }
 
-/// Databases that a Redis has unless it is told otherwise.
+/// Number of databases of a Redis server by default.
 const DATABASES: i64 = 16;

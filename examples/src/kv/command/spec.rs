@@ -2,26 +2,26 @@
 
 use crate::kv::resp::Reply;
 
-/// What a client may know of a command, as `COMMAND` tells it.
+/// The description of a command, as in the reply to `COMMAND`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
     /// The name, in lower case.
     pub name: &'static str,
-    /// Which command it is.
+    /// The command.
     pub kind: Kind,
-    /// Arguments with the name; negative: at least so many.
+    /// Number of arguments, the name included. If negative, the minimum number.
     pub arity: i64,
     /// Redis's flags.
     pub flags: &'static [&'static str],
-    /// Where keys stand: first, last (negative: from the end), step. All 0: none.
+    /// Places of keys: first, last (from the end if negative), step. All 0 if there are none.
     pub keys: (i64, i64, i64),
-    /// Redis's name for the commands that belong together.
+    /// Redis's name for the group of the command.
     pub group: &'static str,
-    /// What the command does, for `COMMAND DOCS`; empty for a name that is known only to be refused.
+    /// A summary for `COMMAND DOCS`. Empty for a name that is known only to be refused.
     pub summary: &'static str,
 }
 
-/// Every command there is.
+/// All commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -65,7 +65,7 @@ pub enum Kind {
 }
 
 impl Spec {
-    /// The command of a name in any case.
+    /// The command of this name, in upper or lower case.
     pub fn find(name: &[u8]) -> Option<&'static Self> {
         let mut lower = [0; NAME_BYTES_MAX];
         let lower = lower.get_mut(..name.len())?;
@@ -75,17 +75,17 @@ impl Spec {
         Some(&COMMANDS[position])
     }
 
-    /// Whether a request with this many arguments, the name included, can be this command.
+    /// Returns true if a request with this number of arguments, the name included, can be this command.
     pub fn takes(&self, arguments: usize) -> bool {
         takes(self.arity, arguments)
     }
 
-    /// The commands that clients are told of.
+    /// The commands that are listed to clients.
     pub fn listed() -> impl Iterator<Item = &'static Self> {
         COMMANDS.iter().filter(|spec| spec.is_listed())
     }
 
-    /// Whether clients are told of it. A name that is known only to be refused is not.
+    /// Returns true if the command is listed to clients. A name that is known only to be refused is not.
     pub fn is_listed(&self) -> bool {
         !self.summary.is_empty()
     }
@@ -116,7 +116,7 @@ impl Spec {
     }
 }
 
-/// Whether `arity` allows this many arguments.
+/// Returns true if `arity` allows this number of arguments.
 pub(super) fn takes(arity: i64, arguments: usize) -> bool {
     let wanted = usize::try_from(arity.unsigned_abs()).expect("arities are small");
     if arity < 0 { arguments >= wanted } else { arguments == wanted }

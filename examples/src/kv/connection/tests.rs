@@ -6,7 +6,7 @@ const LIMITS: ConnectionLimits =
     ConnectionLimits { pipeline_bytes_max: 1000, replies_bytes_max: 1000, command_bytes_max: 4096 };
 const NOW: At = At { log_time: 1_000, now: 1_000 };
 
-/// A connection whose work is carried out when the test says so.
+/// A connection whose work is carried out when the test asks for it.
 struct Client {
     connection: Connection,
     store: Store,
@@ -58,7 +58,7 @@ impl Client {
         String::from_utf8(self.connection.output().split().to_vec()).unwrap()
     }
 
-    /// Sends, carries all out, and returns the replies.
+    /// Sends a text, carries out all work, and returns the replies.
     fn ask(&mut self, text: &str) -> String {
         self.send(text);
         while let Some(work) = self.connection.next_work() {
@@ -229,7 +229,7 @@ fn nothing_behind_a_transaction_or_another_database_is_carried_out() {
     }
 }
 
-/// The log's time may be far from any wall clock; how long the key lives is what the client meant.
+/// The log's time may be far from any wall clock. The key still lives for the span that the client meant.
 #[test]
 fn a_point_of_time_becomes_a_span_by_the_wall_clock_of_this_node() {
     let mut client = Client::new();
@@ -249,7 +249,7 @@ fn a_value_that_is_too_large_is_refused_and_the_connection_goes_on() {
     assert_eq!(replies, "+OK\r\n-TOOLARGE not applied\r\n$1\r\n1\r\n");
 }
 
-/// It is read in pieces, as from a socket, and no more than a piece of it is kept.
+/// A request that is too large is read in pieces, as from a socket, and no more than a piece of it is kept.
 #[test]
 fn a_value_that_is_too_large_is_not_kept() {
     let mut client = Client::new();

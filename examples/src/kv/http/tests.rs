@@ -90,15 +90,15 @@ fn unfinished(server: &HttpServer) -> TcpStream {
     stream
 }
 
-/// Waits for the end of a connection that asked nothing.
+/// Waits for the end of a connection without a complete request.
 fn is_given_up(mut stream: TcpStream) {
     let mut answer = Vec::new();
-    // The end comes as a reset where what was sent had not been read.
+    // The end comes as a reset if sent bytes were not read.
     let _ = stream.read_to_end(&mut answer);
     assert!(answer.is_empty(), "nothing was asked");
 }
 
-/// Each of them holds a descriptor until its time is over.
+/// Each such connection holds a descriptor until its time is over.
 #[test]
 fn heads_that_never_end_are_given_up() {
     let limits = HttpLimits { connections_max: 3, connection_timeout: Duration::from_millis(100) };
@@ -107,14 +107,14 @@ fn heads_that_never_end_are_given_up() {
     silent.into_iter().for_each(is_given_up);
 }
 
-/// Whoever looks after the process would take a node for dead whose port is full of strangers.
+/// A supervisor would take a node for dead if its port were full of idle connections.
 #[test]
 fn who_says_nothing_keeps_nobody_from_being_answered() {
     let limits = HttpLimits { connections_max: 3, connection_timeout: Duration::from_hours(1) };
     let server = serve_with("leader", limits);
     let mut silent: Vec<_> = (0..2 * limits.connections_max).map(|_| unfinished(&server)).collect();
     assert!(get(&server, "/healthz").starts_with("HTTP/1.1 200 "));
-    // Those that were there last are still waited for.
+    // The newest connections are still open.
     silent.truncate(limits.connections_max + 1);
     silent.into_iter().for_each(is_given_up);
 }

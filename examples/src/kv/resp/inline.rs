@@ -1,4 +1,4 @@
-//! Commands as plain text, as one types them into a terminal.
+//! Commands as plain text, as typed into a terminal.
 
 /// A quote was opened and not closed, or closed in the middle of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ fn skip_blanks(line: &[u8]) -> &[u8] {
     &line[start.unwrap_or(line.len())..]
 }
 
-/// What C's `isspace` holds to be one.
+/// Returns true for the blanks of C's `isspace`.
 fn is_blank(byte: u8) -> bool {
     byte == 0x0b || byte.is_ascii_whitespace()
 }
@@ -57,7 +57,7 @@ fn word(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), UnbalancedQuotes> {
     }
 }
 
-/// Adds what stands up to the closing quote; after it must come a blank or the end.
+/// Adds the bytes up to the closing quote. A blank or the end must follow the quote.
 fn quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>, quote: u8) -> Result<&'a [u8], UnbalancedQuotes> {
     loop {
         let (byte, after) = match rest {

@@ -8,7 +8,7 @@ use redis_protocol::resp3::types::{FrameMap, VerbatimStringFormat};
 /// The version of the protocol a connection speaks. `HELLO` switches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {
-    /// RESP2, what a connection starts with.
+    /// RESP2, with which a connection starts.
     #[default]
     Resp2,
     /// RESP3.
@@ -26,7 +26,7 @@ pub enum Reply {
     Integer(i64),
     /// Bytes.
     Bulk(Bytes),
-    /// Nothing.
+    /// No value.
     Null,
     /// A list.
     Array(Vec<Reply>),
@@ -69,12 +69,12 @@ impl<'a> Encoder<'a> {
         self.version
     }
 
-    /// Bytes written so far, with what stood there before.
+    /// Length of the output buffer, earlier content included.
     pub fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// Whether nothing stands there.
+    /// Returns true if the output buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
@@ -84,9 +84,9 @@ impl<'a> Encoder<'a> {
         self.frame(&resp2::types::BorrowedFrame::SimpleString(text.as_bytes()));
     }
 
-    /// An error. Bytes that would end the line become blanks, as Redis has it.
+    /// An error. Bytes that would end the line become blanks, as in Redis.
     pub fn error(&mut self, text: &[u8]) {
-        // By hand, since `redis-protocol` wants text, and a client may have named a command that is none.
+        // Encoded here, since `redis-protocol` needs text, and the name of an unknown command may be other bytes.
         self.out.reserve(text.len() + 3);
         self.out.put_u8(b'-');
         for byte in text {
@@ -105,7 +105,7 @@ impl<'a> Encoder<'a> {
         self.frame(&resp2::types::BorrowedFrame::BulkString(bytes));
     }
 
-    /// Nothing.
+    /// No value.
     pub fn null(&mut self) {
         match self.version {
             Version::Resp2 => self.frame(&resp2::types::BorrowedFrame::Null),
@@ -113,7 +113,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Bytes, or nothing.
+    /// Bytes, or no value.
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bulk(bytes),

@@ -1,9 +1,9 @@
-//! Finds requests in what a client sent.
+//! Finds requests in the bytes that a client sent.
 //!
-//! The scan goes over each byte once, however the bytes are cut into reads, holds every length against its limit before
-//! anything is reserved for it, and words its complaints as Redis does. A request that is too large for the store, and
-//! not for the protocol, is read without being kept, so that its client gets an answer on a connection that goes on. A
-//! request that is whole is then decoded by `redis-protocol`, in place.
+//! The scan reads each byte once, however the bytes are cut into reads. It checks every length against its limit before
+//! memory is reserved, and its errors have Redis's texts. A request that is too large for the store, but not for the
+//! protocol, is read without being kept, so that its client gets an answer and the connection goes on. A complete
+//! request is then decoded by `redis-protocol`, in place.
 
 use redis_protocol::resp2::decode::decode_range;
 use redis_protocol::resp2::types::RangeFrame;
@@ -12,38 +12,38 @@ use crate::kv::store::parse_integer;
 
 use super::inline;
 
-/// How much a request may ask for.
+/// Limits of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes an argument may have. A request with a longer one is read to its end and refused.
+    /// Maximum bytes of an argument. A request with a longer one is read to its end and refused.
     pub argument_bytes_max: usize,
-    /// Bytes a whole request may have. A longer one is read to its end and refused.
+    /// Maximum bytes of a whole request. A longer one is read to its end and refused.
     pub request_bytes_max: usize,
 }
 
-/// Why a client's bytes are no request. The connection is closed after the answer.
+/// Reason why a client's bytes are not a request. The connection is closed after the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// The number of arguments is not a number, or more than a request may have.
+    /// The number of arguments is not a number, or above the limit.
     #[error("invalid multibulk length")]
     Count,
-    /// The length of an argument is not a number, or more than one may have.
+    /// The length of an argument is not a number, or above the limit.
     #[error("invalid bulk length")]
     Length,
-    /// Something else stands where an argument should begin.
+    /// An argument does not begin with `$`.
     #[error("expected '$', got '{}'", char::from(*.0))]
     Kind(u8),
-    /// A line without end.
+    /// An inline command is too long.
     #[error("too big inline request")]
     InlineTooLong,
-    /// A count without end.
+    /// The line with the number of arguments is too long.
     #[error("too big mbulk count string")]
     CountTooLong,
-    /// A length without end.
+    /// The line with the length of an argument is too long.
     #[error("too big bulk count string")]
     LengthTooLong,
-    /// Quotes of an inline command.
+    /// The quotes of an inline command are unbalanced.
     #[error(transparent)]
     Quotes(#[from] inline::UnbalancedQuotes),
 }
@@ -70,8 +70,8 @@ impl Request<'_> {
     }
 }
 
-/// Where in the input the scan stands. The same input, only ever longer, is given to each call until [`consume`] says
-/// that its first request is done with. What [`pass_over`] counts is taken from its front meanwhile.
+/// The progress of the scan. Each call gets the same input, which may only grow, until [`consume`] ends its first
+/// request. Only the bytes that [`pass_over`] counts are removed from its front in between.
 ///
 /// [`consume`]: Self::consume
 /// [`pass_over`]: Self::pass_over
@@ -82,15 +82,15 @@ pub struct RequestReader {
     at: usize,
     /// Arguments that are still to come, once their number is known.
     arguments_left: Option<usize>,
-    /// The first request exceeds the limits: its bytes are not kept.
+    /// True if the first request exceeds the limits: its bytes are not kept.
     is_too_large: bool,
     /// Bytes of an argument of such a request that are still to come.
     skipped_left: usize,
-    /// Bytes of the first request, once it is whole.
+    /// Bytes of the first request, once it is complete.
     whole: Option<usize>,
 }
 
-/// What a step of the scan found.
+/// The result of a step of the scan.
 enum Step {
     Again,
     Incomplete,
@@ -103,10 +103,10 @@ impl RequestReader {
         Self { limits, at: 0, arguments_left: None, is_too_large: false, skipped_left: 0, whole: None }
     }
 
-    /// The first request of the input, or `None` while it is not whole. Asked again it gives the same one.
+    /// The first request of the input, or `None` while it is incomplete. A further call gives the same one.
     ///
     /// # Errors
-    /// When the input is no request, or asks for more than the protocol allows.
+    /// When the input is not a request, or exceeds the limits of the protocol.
     pub fn request<'a>(&mut self, input: &'a [u8]) -> Result<Option<Request<'a>>, ProtocolError> {
         let Some(length) = self.scan(input)? else {
             return Ok(None);
@@ -139,7 +139,8 @@ impl RequestReader {
         self.whole.expect("only of a request that was given")
     }
 
-    /// Ends the request that [`request`](Self::request) gave, and returns its length: what follows is the next one's.
+    /// Ends the request that [`request`](Self::request) gave, and returns its length. The next request begins behind
+    /// it.
     ///
     /// # Panics
     /// When there is no such request.
@@ -149,7 +150,7 @@ impl RequestReader {
         length
     }
 
-    /// How many bytes at the front of the input belong to a request that is too large, and are to be taken away.
+    /// Number of bytes at the front of the input that belong to a request which is too large, and are to be removed.
     pub fn pass_over(&mut self) -> usize {
         if self.is_too_large && self.whole.is_none() { std::mem::take(&mut self.at) } else { 0 }
     }
@@ -225,7 +226,7 @@ impl RequestReader {
         Ok(self.argument_ends())
     }
 
-    /// Goes over bytes of an argument that nobody will see.
+    /// Skips bytes of an argument that is not kept.
     fn skip(&mut self, input: &[u8]) -> Step {
         let there = self.skipped_left.min(input.len() - self.at);
         self.at += there;
@@ -240,7 +241,7 @@ impl RequestReader {
     }
 }
 
-/// The bytes up to CRLF, and where the next line begins.
+/// The bytes up to CRLF, and the start of the next line.
 fn line(input: &[u8], too_long: ProtocolError) -> Result<Option<(&[u8], usize)>, ProtocolError> {
     match input.iter().take(LINE_BYTES_MAX).position(|byte| *byte == b'\r') {
         Some(position) if position + 1 < input.len() => Ok(Some((&input[..position], position + 2))),
@@ -249,11 +250,11 @@ fn line(input: &[u8], too_long: ProtocolError) -> Result<Option<(&[u8], usize)>,
     }
 }
 
-/// Redis's own limit of a line.
+/// Redis's limit of a line.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Redis's own limit of a request's arguments.
+/// Redis's limit of a request's arguments.
 const ARGUMENTS_MAX: usize = 1024 * 1024;
-/// Redis's own limit of an argument's bytes, `proto-max-bulk-len`.
+/// Redis's limit of an argument's bytes, `proto-max-bulk-len`.
 const ARGUMENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// `$0`, CRLF, CRLF.
 const ARGUMENT_BYTES_MIN: usize = 6;

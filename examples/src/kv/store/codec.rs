@@ -1,8 +1,8 @@
-//! The primitives of the hand-written encodings.
+//! The primitives of the store's own encodings.
 
 use bytes::{BufMut, BytesMut};
 
-/// Why bytes of the log or of a snapshot could not be read.
+/// Reason why bytes of the log or of a snapshot could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -18,7 +18,7 @@ pub enum DecodeError {
     /// A newer program wrote them.
     #[error("flags {0:#010b} are not known to this program")]
     Flags(u8),
-    /// A length that no writer makes.
+    /// A length that the encoder never writes.
     #[error("a length is out of range")]
     Length,
 }
@@ -54,8 +54,8 @@ impl<'a> Decoder<'a> {
         Ok(bytes)
     }
 
-    /// A count of fields, each of which takes at least one byte; so no count makes the reader reserve more than it
-    /// read.
+    /// A count of fields, each of which takes at least one byte. So no count makes the reader reserve more than the
+    /// bytes that are left.
     pub(super) fn count(&mut self) -> Result<usize, DecodeError> {
         let count = self.length()?;
         if count > self.rest.len() { Err(DecodeError::Short) } else { Ok(count) }

@@ -1,8 +1,8 @@
 //! The keyspace: a deterministic state machine.
 //!
-//! Everything that changes the store comes through [`Store::apply`] with the log time of the entry, and depends on
-//! nothing else: two stores that applied the same entries hold the same keys and have the same [`Store::digest`]. A key
-//! with a deadline exists while the log time is before it, whatever a wall clock says.
+//! All changes come through [`Store::apply`] and [`Store::tick`] with a log time, and depend on nothing else: two
+//! stores that applied the same entries hold the same keys and have the same [`Store::digest`]. A key with a deadline
+//! exists while the log time is before the deadline. Wall clocks have no influence.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -26,14 +26,15 @@ pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, SetAnswer, SetCon
 use record::Record;
 use table::Table;
 
-/// Bytes a key or a value may have. `SET` of more is refused before it is proposed, `APPEND` beyond it when applied.
+/// Maximum bytes of a key or a value. A longer `SET` is refused before it is proposed, and an `APPEND` beyond it when
+/// it is applied.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 
-/// Keys an entry of the log removes, on top of what it does, because their deadline has passed.
+/// Maximum number of expired keys that an entry of the log removes, besides its own effect.
 pub const EXPIRED_PER_ENTRY_MAX: usize = 32;
 
-/// Keys a tick removes because their deadline has passed. While more are due, [`Store::next_deadline`] lies in the past
-/// and further ticks follow.
+/// Maximum number of expired keys that a tick removes. While more are due, [`Store::next_deadline`] is in the past and
+/// further ticks follow.
 pub const EXPIRED_PER_TICK_MAX: usize = 10_000;
 
 /// Keys, values and deadlines.
@@ -63,23 +64,24 @@ pub struct Store {
     deadlines: BTreeSet<Due>,
     /// Bytes of all keys and values.
     weight: u64,
-    /// Wrapping sum of the records' digests, so that it does not depend on an order.
+    /// Wrapping sum of the records' digests, which does not depend on their order.
     digest: u64,
     scratch: Vec<u8>,
     discard: Discard,
 }
 
-/// Takes what is no longer needed; dropping it may take long.
+/// A function that disposes of keys that are no longer needed. Dropping them may take long.
 pub type Discard = fn(Garbage);
 
-/// Keys that were flushed, or whose store was dropped. Dropping it frees them, a tenth of a second for a million.
+/// Keys that were flushed, or whose store was dropped. Dropping this frees them, which takes a tenth of a second for a
+/// million.
 pub struct Garbage {
     table: Table,
     _deadlines: BTreeSet<Due>,
 }
 
 impl Garbage {
-    /// Keys that will be freed.
+    /// Number of keys that will be freed.
     pub fn keys(&self) -> usize {
         self.table.len()
     }
@@ -91,7 +93,7 @@ impl fmt::Debug for Garbage {
     }
 }
 
-/// When a key ends.
+/// The end of a key's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// There is no such key.
@@ -103,7 +105,8 @@ pub enum Lifetime {
 }
 
 impl Store {
-    /// An empty store. The seed decides where keys lie in memory and is seen nowhere; draw it anew in each process.
+    /// An empty store. The seed decides the places of keys in memory and has no other effect. Each process should draw
+    /// its own.
     pub fn new(seed: u64) -> Self {
         Self {
             table: Table::new(seed),
@@ -115,14 +118,14 @@ impl Store {
         }
     }
 
-    /// Says where flushed keys go to be freed; by default they are freed on the spot.
+    /// Sets the function that frees flushed keys. By default they are freed at once.
     #[must_use]
     pub fn with_discard(mut self, discard: Discard) -> Self {
         self.discard = discard;
         self
     }
 
-    /// Applies a batch of [`Write`]s and returns their [`Outcome`]s. `log_time` is the entry's, in Unix ms.
+    /// Applies a batch of [`Write`]s and returns their [`Outcome`]s. `log_time` is that of the entry, in Unix ms.
     ///
     /// # Panics
     /// When the batch cannot be decoded: it was proposed by a newer program, and skipping it would make this replica
@@ -148,7 +151,7 @@ impl Store {
         Some(self.find(log_time, self.table.hash(key), key)?.value())
     }
 
-    /// When a key ends.
+    /// The end of a key's life.
     pub fn lifetime(&self, log_time: u64, key: &[u8]) -> Lifetime {
         match self.find(log_time, self.table.hash(key), key).map(Record::deadline) {
             None => Lifetime::Absent,
@@ -157,13 +160,13 @@ impl Store {
         }
     }
 
-    /// Keys that exist. Costs a step for each key whose deadline has passed and that no tick removed yet.
+    /// Number of keys that exist. Costs a step for each expired key that is not removed yet.
     pub fn len(&self, log_time: u64) -> usize {
         let gone = self.deadlines.iter().take_while(|due| due.deadline <= log_time).count();
         self.table.len() - gone
     }
 
-    /// Keys with a deadline, those that passed and were not removed yet included.
+    /// Number of keys with a deadline, including expired ones that are not removed yet.
     pub fn deadlines(&self) -> usize {
         self.deadlines.len()
     }
@@ -183,13 +186,13 @@ impl Store {
         self.digest
     }
 
-    /// The store as it is now. Costs a few hundred pointer copies for a million keys; what is written afterwards does
-    /// not change it.
+    /// The present state of the store. Costs a few hundred pointer copies for a million keys. Later writes do not
+    /// change it.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.table.clone(), self.digest)
     }
 
-    /// A store from what [`Snapshot::write`] wrote. Holds no more than one record beside what it builds.
+    /// A store from the bytes of [`Snapshot::write`]. Holds no more than one record besides the new store.
     ///
     /// # Errors
     /// When the reader fails, or the bytes are not a whole snapshot of a known version.
@@ -240,7 +243,7 @@ impl Store {
         answers: &mut Answers,
     ) {
         if (condition, expiry, answer) == (SetCondition::Always, Expiry::Never, SetAnswer::Outcome) {
-            // By far the commonest, and the only one to which it is all the same what was there.
+            // By far the most common write, and the only one that does not depend on the old value.
             answers.push(&Outcome::Ok);
             self.put_parts(key, &[value], None);
             return;
@@ -338,7 +341,7 @@ impl Store {
         Outcome::Integer(1)
     }
 
-    /// Removes a key; false when it did not exist, or existed no more.
+    /// Removes a key. Returns false if it did not exist, or had expired.
     fn delete(&mut self, log_time: u64, key: &[u8]) -> bool {
         let hash = self.table.hash(key);
         let Some(removed) = self.table.remove(hash, key) else {
@@ -365,7 +368,7 @@ impl Store {
         }
     }
 
-    /// Undoes what a record that left the table had added elsewhere.
+    /// Removes a record that left the table from the deadlines and the sums.
     fn forget(&mut self, removed: &Record) {
         self.weight -= removed.weight();
         self.digest = self.digest.wrapping_sub(removed.digest());
@@ -375,7 +378,8 @@ impl Store {
         }
     }
 
-    /// Goes by deadline and then by key, so that replicas which remove only some of what is due remove the same.
+    /// Removes expired keys by deadline and then by key, so that replicas which remove only some of them remove the
+    /// same ones.
     fn expire(&mut self, log_time: u64, count_max: usize) {
         for _ in 0..count_max {
             let Some(due) = self.deadlines.first().filter(|due| due.deadline <= log_time) else {
@@ -400,13 +404,13 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// What a snapshot replaces takes as long to free as what is flushed.
+    /// A store that a snapshot replaces takes as long to free as flushed keys.
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-/// A record in the order in which deadlines pass.
+/// A record, ordered by its deadline.
 #[derive(Debug, Clone)]
 struct Due {
     deadline: u64,
@@ -433,7 +437,7 @@ impl PartialEq for Due {
 
 impl Eq for Due {}
 
-/// Gathers the outcomes of a batch; a lone `Ok` or `Nil`, by far the commonest, costs no allocation.
+/// Collects the outcomes of a batch. A single `Ok` or `Nil`, by far the most common case, costs no allocation.
 #[derive(Default)]
 struct Answers {
     first: Option<Bytes>,
@@ -483,8 +487,8 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// The log time so many milliseconds after another; `None` when it does not fit 64 bits. What lies before 1970 is as
-/// good as its first millisecond.
+/// The log time `in_ms` milliseconds after `log_time`. `None` if it does not fit 64 bits. A time before 1970 counts as
+/// the first millisecond of 1970.
 fn deadline_of(log_time: u64, in_ms: i64) -> Option<u64> {
     let ms = i64::try_from(log_time).ok()?.checked_add(in_ms)?;
     Some(u64::try_from(ms).unwrap_or(0))

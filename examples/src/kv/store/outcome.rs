@@ -1,4 +1,4 @@
-//! What a write answered: independent of the client's protocol, since the log keeps it.
+//! The answer of a write. It is independent of the client's protocol, since replicas keep it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -7,9 +7,9 @@ use super::codec::{DecodeError, Decoder, put_bytes};
 /// The result of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// Nothing to tell: no such value, or a condition did not hold.
+    /// No value, or a condition did not hold.
     Nil,
-    /// Done.
+    /// The write was done.
     Ok,
     /// A number.
     Integer(i64),
@@ -19,7 +19,7 @@ pub enum Outcome<'a> {
     Refused(Refusal),
 }
 
-/// Why a write changed nothing.
+/// Reason why a write changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The value is not a number in decimal, or does not fit 64 bits.
@@ -37,7 +37,7 @@ pub enum Refusal {
     /// The deadline does not fit 64 bits.
     #[error("ERR invalid expire time in 'pexpire' command")]
     PexpireTime,
-    /// The value would be longer than one may be.
+    /// The value would exceed its maximum length.
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     TooLong,
 }
@@ -70,7 +70,7 @@ impl<'a> Outcome<'a> {
         std::iter::from_fn(move || (!decoder.is_empty()).then(|| Self::decode(&mut decoder)))
     }
 
-    /// The commonest outcomes of a batch of one, without an allocation.
+    /// The most common outcomes of a batch of one, without an allocation.
     pub(super) fn encoded_alone(&self) -> Option<Bytes> {
         match self {
             Self::Nil => Some(Bytes::from_static(&[NIL])),
@@ -101,7 +101,7 @@ const INTEGER: u8 = 2;
 const VALUE: u8 = 3;
 const REFUSED: u8 = 4;
 
-/// Codes are given once and never change.
+/// The codes of refusals. A code never changes.
 const REFUSALS: [(u8, Refusal); 6] = [
     (1, Refusal::NotAnInteger),
     (2, Refusal::Overflow),

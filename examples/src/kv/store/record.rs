@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-/// A key, its value and when it ends. Cloning shares the bytes.
+/// A key, its value and its deadline. Cloning shares the bytes.
 ///
-/// The bytes are always the record's own: nothing that is stored keeps the buffer alive in which it came from the
-/// network or the log, so a store's memory is what its keys and values weigh and no more. The price is one copy of each
-/// value, which for a value of 256 bytes is a few nanoseconds.
+/// The bytes are always the record's own. A slice would keep alive the whole buffer in which it came from the network
+/// or the log. So a store's memory is that of its keys and values. The price is one copy of each value, which takes a
+/// few nanoseconds for 256 bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Record(Arc<[u8]>);
 
@@ -47,7 +47,7 @@ impl Record {
         (deadline != NEVER).then_some(deadline)
     }
 
-    /// Whether the key still exists at `log_time`.
+    /// Returns true if the key still exists at `log_time`.
     pub(super) fn lives_at(&self, log_time: u64) -> bool {
         self.deadline().is_none_or(|deadline| deadline > log_time)
     }
@@ -57,8 +57,8 @@ impl Record {
         (self.0.len() - HEADER) as u64
     }
 
-    /// A stable number for the whole record, of which a store's digest is the wrapping sum. It stands in the record, so
-    /// that removing one reads no more than its head.
+    /// A stable digest of the whole record. A store's digest is the wrapping sum of these. It is stored in the record,
+    /// so that removing one reads only its head.
     pub(super) fn digest(&self) -> u64 {
         u64::from_le_bytes(self.0[..DIGEST].try_into().expect("eight bytes"))
     }
@@ -80,7 +80,7 @@ fn digest(bytes: &[u8]) -> u64 {
     mix(mix(state, u64::from_le_bytes(last)), DIGEST_START)
 }
 
-/// Folds one word in by a full multiplication, whose halves both count.
+/// Mixes in one word by a full multiplication, of which both halves count.
 fn mix(state: u64, word: u64) -> u64 {
     let product = u128::from(state ^ word) * u128::from(DIGEST_MULTIPLIER);
     #[allow(clippy::cast_possible_truncation)]
@@ -92,7 +92,7 @@ fn mix(state: u64, word: u64) -> u64 {
 const DIGEST: usize = 8;
 /// Bytes before the key: digest, deadline, length of the key.
 const HEADER: usize = DIGEST + 8 + 4;
-/// A deadline no log time reaches.
+/// A deadline that no log time reaches.
 const NEVER: u64 = u64::MAX;
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 const DIGEST_START: u64 = 0x243f_6a88_85a3_08d3;

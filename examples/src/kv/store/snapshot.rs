@@ -1,8 +1,8 @@
 //! A store at one moment, and its bytes.
 //!
 //! Layout: `QKVS`, a version byte; then for each record 1, deadline as u64 (0: none), lengths of key and value as u32,
-//! key and value; then 0, the number of records and the digest as u64. Numbers are little-endian. Records stand in no
-//! particular order, so two snapshots of equal stores may differ in their bytes, but not in what they restore.
+//! key and value; then 0, the number of records and the digest as u64. Numbers are little-endian. Records have no
+//! particular order, so two snapshots of equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
@@ -20,7 +20,7 @@ pub struct Snapshot {
     digest: u64,
 }
 
-/// Why bytes were not restored. The store is as it was before.
+/// Reason why bytes were not restored. No store was built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
@@ -30,10 +30,10 @@ pub enum RestoreError {
     /// A newer program wrote them.
     #[error("snapshot version {0} is not known to this program")]
     Version(u8),
-    /// A record is longer than one can be, or of an unknown kind.
+    /// A record is too long, or of an unknown kind.
     #[error("a record of the snapshot is malformed")]
     Malformed,
-    /// The records do not add up to what the snapshot says it holds.
+    /// The records do not match the number and digest at the end of the snapshot.
     #[error("the snapshot's records do not match its digest")]
     Mismatch,
     /// The bytes could not be read, or end too early.
@@ -46,12 +46,12 @@ impl Snapshot {
         Self { table, digest }
     }
 
-    /// Keys in the snapshot, those included whose deadline had passed and that no tick had removed.
+    /// Number of keys in the snapshot, including expired ones that were not removed yet.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether the snapshot holds no keys.
+    /// Returns true if the snapshot holds no keys.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -61,10 +61,10 @@ impl Snapshot {
         self.table.iter().filter(move |record| record.lives_at(log_time)).map(Record::key)
     }
 
-    /// Writes the snapshot and returns the bytes written.
+    /// Writes the snapshot and returns the number of bytes written.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write(&self, writer: &mut dyn Write) -> io::Result<u64> {
         let mut writer = BufWriter::with_capacity(BUFFER_BYTES, writer);
         let mut written = HEADER_BYTES + TRAILER_BYTES;
@@ -87,13 +87,13 @@ impl Snapshot {
     }
 }
 
-/// What a snapshot says of itself at its end.
+/// The number of records and the digest at the end of a snapshot.
 pub(super) struct Announced {
     pub(super) records: u64,
     pub(super) digest: u64,
 }
 
-/// Reads a snapshot record by record; holds one record at a time.
+/// Reads a snapshot record by record, and holds one record at a time.
 pub(super) fn read(
     reader: &mut dyn Read,
     mut record: impl FnMut(&[u8], &[u8], Option<u64>),

@@ -30,8 +30,8 @@ struct Slot {
 }
 
 impl Table {
-    /// An empty table. The seed decides where keys lie and nothing else, so each process draws its own and clients
-    /// cannot choose keys that collide.
+    /// An empty table. The seed decides the places of keys and nothing else. Each process draws its own, so that
+    /// clients cannot choose keys that collide.
     pub(super) fn new(seed: u64) -> Self {
         Self { segments: vec![Arc::new(vec![Arc::default()])], buckets: 1, len: 0, seed }
     }
@@ -41,12 +41,12 @@ impl Table {
         Self::new(self.seed)
     }
 
-    /// Keys held.
+    /// Number of keys.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The place of a key, to be given to the other methods.
+    /// The hash of a key, to be passed to the other methods.
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.seed);
@@ -60,7 +60,7 @@ impl Table {
         Some(&slot.record)
     }
 
-    /// Puts a record in and returns the one it replaces.
+    /// Inserts a record and returns the one that it replaces.
     pub(super) fn insert(&mut self, hash: u64, record: Record) -> Option<Record> {
         let bucket = self.bucket_mut(hash);
         let same = |slot: &&mut Slot| slot.hash == hash && slot.record.key() == record.key();
@@ -75,7 +75,7 @@ impl Table {
         None
     }
 
-    /// Takes the record of a key out.
+    /// Removes the record of a key and returns it.
     pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Record> {
         let mut slots = self.bucket(hash).iter();
         let position = slots.position(|slot| slot.hash == hash && slot.record.key() == key)?;
@@ -87,7 +87,7 @@ impl Table {
         Some(removed.record)
     }
 
-    /// All records, in an order that means nothing.
+    /// All records, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
         self.segments
             .iter()
@@ -110,7 +110,7 @@ impl Table {
         Arc::make_mut(&mut segment[index % SEGMENT_BUCKETS])
     }
 
-    /// Adds a bucket and moves to it what now belongs there, all from one other bucket.
+    /// Adds a bucket and moves to it the records that belong there now, all from one other bucket.
     fn split(&mut self) {
         let added = self.buckets;
         let buckets = self.buckets + 1;
@@ -147,12 +147,12 @@ fn address(hash: u64, buckets: usize) -> usize {
     if address < buckets { address } else { address & (mask >> 1) }
 }
 
-/// The bucket from which bucket `added` splits off: the same without its highest bit.
+/// The bucket from which bucket `added` splits off: the same number without its highest bit.
 fn buddy(added: usize) -> usize {
     added ^ (1 << added.ilog2())
 }
 
-/// Records a bucket on average before one is split.
+/// Average number of records a bucket before one is split.
 const BUCKET_RECORDS: usize = 12;
 const SEGMENT_BUCKETS: usize = 256;
 

@@ -29,7 +29,7 @@ fn apply(store: &mut Store, log_time: u64, write: &Write<'_>) -> String {
     format!("{:?}", outcomes[0])
 }
 
-/// What must hold between the parts of a store.
+/// Checks the invariants between the parts of a store.
 fn check(store: &Store) {
     let records: Vec<_> = store.table.iter().collect();
     let with_deadline = records.iter().filter(|record| record.deadline().is_some());
@@ -107,7 +107,7 @@ fn an_entry_removes_some_of_what_is_due_and_a_tick_more() {
     check(&store);
 }
 
-/// Replicas place keys differently, and still remove the same ones when they remove only some.
+/// Replicas place keys differently, but remove the same ones when they remove only some.
 #[test]
 fn what_is_removed_does_not_depend_on_the_seed() {
     let mut stores = [Store::new(1), Store::new(2)];
@@ -300,7 +300,8 @@ proptest! {
         let _ = Store::restore(0, &mut &bytes[..]);
     }
 
-    /// Against a plain map, on two replicas with different seeds, one of which is restored from a snapshot midway.
+    /// Compares the store with a plain map, on two replicas with different seeds, one of which is restored from a
+    /// snapshot midway.
     #[test]
     fn behaves_like_a_map_and_replicas_agree(steps in proptest::collection::vec(step(), 1..120), midway in 0_usize..120) {
         let (mut store, mut other) = (Store::new(1), Store::new(2));
@@ -382,7 +383,7 @@ impl Step {
     }
 }
 
-/// The obvious store.
+/// A simple model of the store.
 #[derive(Default)]
 struct Model(BTreeMap<u8, (Vec<u8>, Option<u64>)>);
 

@@ -1,8 +1,9 @@
-//! What the log carries: writes to the store, encoded by hand.
+//! Writes to the store, and their bytes in the log.
 //!
 //! A command of the log is a batch: one version byte, then one or more writes back to back. All of a batch is applied
 //! at one index. Layout of a write: one byte for its kind, then its fields; lengths and counts are LEB128, numbers are
-//! little-endian. A kind's layout never changes and new kinds are only added, as `tests/golden/` holds them to.
+//! little-endian. A kind's layout never changes, and new kinds are only added. Tests compare the bytes with those of
+//! the first release.
 
 use bytes::{BufMut, BytesMut};
 
@@ -20,14 +21,14 @@ pub enum Write<'a> {
         key: &'a [u8],
         /// Its new value.
         value: &'a [u8],
-        /// When to set it at all.
+        /// The condition for setting it.
         condition: SetCondition,
-        /// What becomes of the key's deadline.
+        /// The key's deadline afterwards.
         expiry: Expiry,
-        /// Answers with the value that stood there.
+        /// The content of the answer.
         answer: SetAnswer,
     },
-    /// Removes keys. Answers how many existed.
+    /// Removes keys. Answers the number that existed.
     Delete {
         /// The keys.
         keys: Vec<&'a [u8]>,
@@ -36,33 +37,33 @@ pub enum Write<'a> {
     Add {
         /// The key; an absent one counts as 0.
         key: &'a [u8],
-        /// What is added.
+        /// The number to add.
         by: i64,
     },
     /// Appends to a value. Answers its new length in bytes.
     Append {
         /// The key; an absent one counts as empty.
         key: &'a [u8],
-        /// What is appended.
+        /// The bytes to append.
         value: &'a [u8],
     },
-    /// Sets several keys and forgets their deadlines. Answers `Ok`.
+    /// Sets several keys and removes their deadlines. Answers `Ok`.
     SetMany {
-        /// Keys and values; of a key that stands there twice the last counts.
+        /// Keys and values. For a key that occurs twice the last value counts.
         pairs: Vec<(&'a [u8], &'a [u8])>,
     },
     /// Gives a key a deadline. Answers 1, or 0 when there is no such key or the condition does not hold.
     Expire {
         /// The key.
         key: &'a [u8],
-        /// Milliseconds after the log time of the entry at which it ends.
+        /// Milliseconds from the log time of the entry to the deadline.
         in_ms: i64,
-        /// When to do it at all.
+        /// The condition for the deadline.
         condition: ExpireCondition,
         /// The unit in which the client asked; only an error's text depends on it.
         unit: Unit,
     },
-    /// Forgets a key's deadline. Answers 1, or 0 when it had none.
+    /// Removes a key's deadline. Answers 1, or 0 when it had none.
     Persist {
         /// The key.
         key: &'a [u8],
@@ -71,7 +72,7 @@ pub enum Write<'a> {
     FlushAll,
 }
 
-/// When `SET` sets.
+/// Condition for `SET`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetCondition {
     /// In any case.
@@ -82,41 +83,41 @@ pub enum SetCondition {
     Present,
 }
 
-/// What `SET` does to the deadline.
+/// Effect of `SET` on the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// The key has none afterwards.
     Never,
-    /// The key keeps the one it has (`KEEPTTL`).
+    /// The key keeps its deadline (`KEEPTTL`).
     Keep,
-    /// The key ends so many milliseconds after the log time of the entry. A span and no point of time: what clients
-    /// mean by one is turned into a span by the node that takes the command, by its wall clock.
+    /// The key ends this number of milliseconds after the log time of the entry. This is a span. The node that takes
+    /// the command converts a client's point of time to a span, by its own wall clock.
     In(i64),
 }
 
-/// What `SET` answers.
+/// Answer of `SET`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetAnswer {
-    /// Whether it was set.
+    /// `Ok` if it was set, else `Nil`.
     Outcome,
     /// The value before (`GET`).
     Old,
 }
 
-/// When `EXPIRE` sets a deadline. Several may be asked for at once.
+/// Conditions for `EXPIRE`. Several may be given at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExpireCondition {
     /// Only if the key has none (`NX`).
     pub absent: bool,
     /// Only if the key has one (`XX`).
     pub present: bool,
-    /// Only if the new one is later (`GT`); none is later than any.
+    /// Only if the new one is later (`GT`). A key without a deadline counts as having the latest.
     pub later: bool,
     /// Only if the new one is earlier (`LT`).
     pub earlier: bool,
 }
 
-/// The unit of a time that a client named.
+/// The unit of a time in a client's command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Seconds.
@@ -176,7 +177,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// An upper bound of what [`encode`](Self::encode) adds, to reserve it at once.
+    /// An upper bound of the bytes that [`encode`](Self::encode) adds, to reserve them at once.
     pub fn encoded_len_max(&self) -> usize {
         let fields = match self {
             Self::Set { key, value, .. } | Self::Append { key, value } => key.len() + value.len(),
@@ -307,5 +308,5 @@ const EXPIRE: u8 = 6;
 const PERSIST: u8 = 7;
 const FLUSH_ALL: u8 = 8;
 
-/// Bytes a LEB128 length takes at most here.
+/// Maximum bytes of a LEB128 length here.
 const LENGTH_MAX: usize = 5;

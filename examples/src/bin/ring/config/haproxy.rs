@@ -9,14 +9,14 @@ use crate::error::Failure;
 
 #[derive(Clone, Default)]
 struct Section {
-    /// The hash, once `hash-type` says that it is consistent, and nothing if it says otherwise.
+    /// The hash, if `hash-type` is consistent. `None` otherwise.
     hash: Option<HaproxyHash>,
     servers: Vec<Server>,
-    /// The weight that `default-server` gives.
+    /// The weight in `default-server`.
     weight: Option<Written>,
 }
 
-/// A weight as it was written: none is zero.
+/// A weight as it was written. `None` stands for a weight of zero.
 #[derive(Clone, Copy)]
 struct Written(Option<Weight>);
 
@@ -79,7 +79,7 @@ pub(super) fn read(file: &File<'_>) -> Result<SystemRing, Failure> {
     }
 }
 
-/// A server, with the weight that `default-server` gives unless it has one of its own.
+/// A server, with the weight of `default-server` unless it has one of its own.
 fn server(name: &str, settings: &[&str], default: Option<Written>) -> Result<Server, String> {
     let mut server = Server::new(name);
     if let Some(Written(weight)) = default {

@@ -17,7 +17,7 @@ use crate::algorithm::Built;
 use crate::error::Failure;
 use crate::input;
 
-/// Whose file it is.
+/// The program of a configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// nginx: an `upstream` with `hash ... consistent`.
@@ -34,15 +34,15 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// Place as the program whose configuration this is.
+    /// Places as the program with this configuration does.
     #[arg(long, value_name = "FILE", requires = "format")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Whose configuration it is.
+    /// The program of the configuration.
     #[arg(long, value_enum, requires = "config")]
     format: Option<Format>,
 
-    /// The pool, backend or upstream of the configuration, where there are several.
+    /// The pool, backend or upstream of the configuration, if there are several.
     #[arg(long, value_name = "NAME", requires = "config")]
     section: Option<String>,
 
@@ -75,7 +75,7 @@ impl Source {
 struct File<'a> {
     path: &'a Path,
     bytes: &'a [u8],
-    /// The section that is wanted.
+    /// The requested section.
     section: Option<&'a str>,
 }
 
@@ -93,12 +93,12 @@ impl File<'_> {
         Failure::Line { path: self.path.into(), line, reason: reason.into() }
     }
 
-    /// A complaint about the whole file.
+    /// An error about the whole file.
     fn refuse(&self, reason: impl Into<String>) -> Failure {
         Failure::File { path: self.path.into(), reason: reason.into() }
     }
 
-    /// The one section that is wanted, of those that the file has: by its name, or because there is no other.
+    /// The requested section of the file: by its name, or because there is no other.
     fn only<T>(&self, what: &str, sections: Vec<(String, T)>) -> Result<T, Failure> {
         let names = sections.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         let mut wanted: Vec<_> =
@@ -128,7 +128,7 @@ fn whole_weight(text: &str) -> Result<Option<Weight>, String> {
     Ok(Weight::new(weight.into()).ok())
 }
 
-/// Servers as nodes, for placements that know no others.
+/// Servers as nodes, for placements that take nodes.
 fn nodes(servers: &[Server]) -> Result<Nodes, Failure> {
     let node = |server: &Server| Some(Node::new(server.name.clone()).with_weight(server.weight?));
     Ok(Nodes::new(servers.iter().filter_map(node))?)

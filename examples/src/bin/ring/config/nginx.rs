@@ -35,7 +35,7 @@ pub(super) fn read(file: &File<'_>) -> Result<SystemRing, Failure> {
     Ok((RingSystem::Nginx, upstream.servers))
 }
 
-/// Reads up to the closing brace, and returns what follows.
+/// Reads up to the closing brace, and returns the words behind it.
 fn upstream<'w>(file: &File<'_>, mut words: &'w [Word]) -> Result<(Upstream, &'w [Word]), Failure> {
     let mut upstream = Upstream::default();
     loop {
@@ -63,7 +63,7 @@ fn upstream<'w>(file: &File<'_>, mut words: &'w [Word]) -> Result<(Upstream, &'w
     }
 }
 
-/// A server, unless it is a backup, which is none of the ring.
+/// A server. `None` for a backup, which is not on the ring.
 fn server(name: &str, parameters: &[&str]) -> Result<Option<Server>, String> {
     let mut server = Server::new(name);
     for parameter in parameters {
@@ -75,7 +75,7 @@ fn server(name: &str, parameters: &[&str]) -> Result<Option<Server>, String> {
                 }
             }
             None if *parameter == "backup" => return Ok(None),
-            // A server that is down keeps its place; its keys go on to the next, which is no matter of placement.
+            // A server that is down keeps its place. That its keys go to the next one does not concern placement.
             _ => {}
         }
     }
@@ -94,7 +94,7 @@ fn words(file: &File<'_>) -> Result<Vec<Word>, Failure> {
                     Some(end) => end + 2,
                     None => return Err(file.fail(line, "a quote has no end on its line")),
                 },
-                // A brace within a word is of a variable, `${name}`.
+                // A brace within a word belongs to a variable, `${name}`.
                 _ => {
                     let ends = |(at, letter): (usize, char)| {
                         letter.is_whitespace() || letter == ';' || (letter == '{' && !rest[..at].ends_with('$'))

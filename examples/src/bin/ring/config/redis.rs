@@ -7,7 +7,7 @@ use super::File;
 use crate::algorithm::Built;
 use crate::error::Failure;
 
-/// A node is a master with slots, named by its address `ip:port`, or by its id where it has none.
+/// Each master with slots is a node, named by its address `ip:port`, or by its id if it has none.
 pub(super) fn read(file: &File<'_>) -> Result<Built, Failure> {
     let mut owners: Vec<Option<u32>> = vec![None; usize::from(REDIS_SLOTS)];
     let mut names: Vec<String> = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn read(file: &File<'_>) -> Result<Built, Failure> {
         let [id, address, flags, _, _, _, _, _, slots @ ..] = &fields[..] else {
             return Err(file.fail(line, "this is no line of CLUSTER NODES: fields are missing"));
         };
-        // What is in migration stays with its owner until it is set to the other.
+        // A slot in migration stays with its owner until it is assigned to the other node.
         let owned: Vec<_> = slots.iter().filter(|range| !range.starts_with('[')).collect();
         if owned.is_empty() || !flags.split(',').any(|flag| flag == "master") {
             continue;

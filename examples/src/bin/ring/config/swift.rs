@@ -42,7 +42,8 @@ fn one() -> u32 {
 
 pub(super) fn read(file: &File<'_>, prefix: &[u8], suffix: &[u8]) -> Result<Built, Failure> {
     let mut bytes = Vec::new();
-    // No ring has more than 2^32 partitions of two bytes; far less fits here, and what is longer is no ring of today.
+    // No ring has more than 2^32 partitions of two bytes. Far less is allowed here, which is more than rings have
+    // today.
     let decoded = MultiGzDecoder::new(file.bytes).take(BYTES_MAX).read_to_end(&mut bytes);
     decoded.map_err(|error| file.refuse(format!("this is no gzip: {error}")))?;
     let rest = bytes.strip_prefix(b"R1NG").ok_or_else(|| file.refuse("this is no ring of Swift"))?;

@@ -1,4 +1,4 @@
-//! twemproxy: a pool of a YAML file, in the form that its documentation has.
+//! twemproxy: a pool of a YAML file, in the form of its documentation.
 
 use quorate_consistent_hash::compat::{Partitions, RingSystem, Server, TwemproxyRing};
 

@@ -67,7 +67,7 @@ fn a_request_that_is_too_large_is_read_to_its_end_and_the_next_one_is_understood
     }
 }
 
-/// Of a request of a hundred megabytes no more is held than of one that may be.
+/// A request of a hundred megabytes takes no more memory than an allowed one.
 #[test]
 fn a_request_that_is_too_large_is_not_kept() {
     let mut pieces = vec![&b"*2\r\n$3\r\nGET\r\n$100000000\r\n"[..]];

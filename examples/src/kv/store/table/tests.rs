@@ -13,7 +13,7 @@ fn contents(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
     table.iter().map(|record| (record.key().to_vec(), record.value().to_vec())).collect()
 }
 
-/// The shape that linear hashing promises, however the table came about.
+/// Checks the shape that linear hashing promises, after any operations.
 fn check(table: &Table) {
     let held: usize = table.segments.iter().map(|segment| segment.len()).sum();
     assert_eq!(held, table.buckets);
