@@ -18,11 +18,11 @@ pub(crate) struct Appender<D: Disk> {
     index: SharedIndex<D::File>,
     /// The batch that is being built, in a buffer that is used again and again.
     batch: BatchBuilder,
-    /// Most bytes of a batch, padding included.
+    /// Maximum bytes of a batch, padding included.
     batch_bytes_max: u64,
     head: Head<D::File>,
     roll: Roll<D>,
-    /// Counters; the fields that describe the present are filled in by [`Appender::metrics`].
+    /// Counters. The fields for the present size are filled in by [`Appender::metrics`].
     metrics: Metrics,
 }
 
@@ -49,7 +49,7 @@ impl<D: Disk> Appender<D> {
         &mut self.batch
     }
 
-    /// Most bytes of a batch, padding included.
+    /// Maximum bytes of a batch, padding included.
     pub(crate) fn batch_bytes_max(&self) -> u64 {
         self.batch_bytes_max
     }

@@ -93,7 +93,7 @@ pub enum OpenError {
     /// A segment is missing.
     #[error("segment {segment} of the log is missing")]
     MissingSegment {
-        /// The one in question.
+        /// Id of the segment.
         segment: u64,
     },
     /// Both copies of the checkpoint are damaged or missing. Term and vote may be stored nowhere else.
@@ -111,7 +111,7 @@ pub enum OpenError {
     /// A file that the log did not create.
     #[error("unknown file {path} in the log's directory")]
     UnknownFile {
-        /// The one in question.
+        /// The file.
         path: PathBuf,
     },
 }
@@ -173,7 +173,7 @@ pub enum Refusal {
     /// A checkpoint of a journal that is not under way: it was not begun, was finished, or a later one was finished.
     #[error("checkpoint {id} was not begun")]
     UnknownCheckpoint {
-        /// The one in question.
+        /// Id of the checkpoint.
         id: u64,
     },
     /// Too many checkpoints of one journal under way.

@@ -17,7 +17,7 @@ pub(crate) struct Head<F> {
     offset: u64,
     /// The header CRC of the last record.
     chain: u32,
-    /// The LSN of the next record. Above [`Head::written_lsn`], by more than one after a cut.
+    /// The LSN of the next record. Above [`Head::written_lsn`], and by more than one after a cut.
     next_lsn: u64,
     /// The LSN of the last record.
     written_lsn: u64,

@@ -212,6 +212,6 @@ impl<D: Disk> Mover<'_, D> {
     }
 }
 
-/// Most segments that one call frees.
+/// Maximum number of segments that one call frees.
 const SEGMENTS_AT_ONCE: usize = 4;
 const RECORD_PADDING_MAX: usize = 8;

@@ -6,7 +6,7 @@ pub struct Report {
     /// The log was missing and was created.
     pub is_new: bool,
     /// The torn tail that was cut off: batches that were being written when the process or machine stopped. None of
-    /// them was acknowledged.
+    /// them was acknowledged, unless the disk lost the newest batch and nothing on it shows that.
     pub cut: Option<Cut>,
     /// Number of state records that were adopted from batches that were cut.
     pub adopted_states: u64,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::format::ALIGNMENT_BYTES;
 
-/// Settings of a log. The fields are open and have usable defaults. [`Settings::check`] finds values that do not fit
+/// Settings of a log. The fields are public and have usable defaults. [`Settings::check`] finds values that do not fit
 /// together, and [`Wal::open`](crate::Wal::open) calls it.
 ///
 /// ```

@@ -20,7 +20,7 @@ use super::store::Store;
 pub const GROUP: GroupId = GroupId(0);
 
 /// Maximum time until a command is answered, if only by an error. It is longer than an election takes. A write that was
-/// on its way to a leader that died has an unknown outcome only after this time.
+/// on its way to a leader that died is reported as unknown only after this time.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replica of [`GROUP`] on this loop's node.

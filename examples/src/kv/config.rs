@@ -55,7 +55,7 @@ pub enum ConfigError {
     /// The cluster has no name, or one that is too long.
     #[error("`cluster` is a name of 1 to {CLUSTER_NAME_BYTES_MAX} bytes")]
     Name,
-    /// There would be a snapshot after every entry.
+    /// `snapshot_entries` is below its minimum.
     #[error("`snapshot_entries` is at least {SNAPSHOT_ENTRIES_MIN}")]
     SnapshotEntries,
     /// There are no nodes, or too many.

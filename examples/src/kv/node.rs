@@ -63,7 +63,7 @@ pub enum NodeError {
     /// A thread or a listener could not be set up.
     #[error("the node cannot be set up: {0}")]
     Io(#[from] io::Error),
-    /// It ran, and its group has stopped: its log has failed, or its data or a message contradicts the protocol.
+    /// It ran, and its group has stopped: its log has failed, or it received data that contradicts the protocol.
     #[error("its group has stopped: {0}")]
     GroupStopped(String),
 }

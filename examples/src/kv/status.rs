@@ -59,7 +59,7 @@ pub struct GroupStatus {
     pub peers_caught_up_by_log: u64,
     /// Number of times that a peer did so by a snapshot.
     pub peers_caught_up_by_snapshot: u64,
-    /// Equal on nodes whose stores are equal; in hexadecimal.
+    /// The store's digest in hexadecimal. Equal on nodes whose stores are equal.
     pub digest: String,
     /// Keys that exist.
     pub keys: u64,

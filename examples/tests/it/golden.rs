@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A line that begins with `>` is a request as typed into `redis-cli`, sent as an array; `>>` is sent unchanged, with
-//! escapes resolved; `<` is the whole answer to it; `< EOF` means that the server closed the connection; and `!
-//! reconnect` opens a new one. Each file starts with an empty store and a fresh connection.
+//! escapes resolved; `<` is the whole answer to it; `< EOF` means that the server closed the connection; and
+//! `! reconnect` opens a new one. Each file starts with an empty store and a fresh connection.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};

@@ -15,7 +15,7 @@ pub(super) struct Cursor {
     last: u64,
     last_term: u64,
     commit_hint: u64,
-    /// The runs of one term that this batch appended. Positions below the first lie in the index.
+    /// The runs of one term that this batch appended. Positions below the first are in the index.
     appended: Vec<Run>,
     /// The first position whose entry is no longer that of the index.
     replaced_from: u64,

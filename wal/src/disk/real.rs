@@ -173,8 +173,8 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
 }
 
-/// Makes the names of `directory` and of those above it durable, up to the root. They may be new, or created by a
-/// process that ended before it had synced them.
+/// Makes the names of `directory` and of those above it durable, up to the root of their file system. They may be new,
+/// or created by a process that ended before it had synced them.
 fn sync_names(directory: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let absolute = fs::canonicalize(directory)?;
     let device = fs::metadata(&absolute)?.dev();

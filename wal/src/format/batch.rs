@@ -19,7 +19,7 @@ pub(crate) struct BatchBuilder {
     state_bytes: usize,
 }
 
-/// A record as the next one refers to it.
+/// The identity of a record, to which the next one refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) lsn: u64,
@@ -197,9 +197,9 @@ impl BatchBuilder {
 /// The description of a batch in its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchHeader {
-    /// From the first record to the end of the commit record.
+    /// Bytes from the first record to the end of the commit record.
     pub(crate) bytes: u64,
-    /// Records, the first and the commit record included.
+    /// Number of records, the first and the commit record included.
     pub(crate) records: u64,
     pub(crate) first_lsn: u64,
     pub(crate) witness: Witness,
@@ -233,7 +233,7 @@ impl BatchHeader {
 /// A batch in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchView<'a> {
-    /// From the first record to the end of the commit record.
+    /// Bytes from the first record to the end of the commit record.
     bytes: &'a [u8],
     offset: u64,
     /// The commit record.
@@ -336,5 +336,5 @@ fn number(count: usize) -> u32 {
 /// Bytes of the record that opens a batch.
 pub(crate) const BATCH_HEADER_BYTES: usize = RECORD_HEADER_BYTES + BEGIN_PAYLOAD_BYTES;
 const BEGIN_PAYLOAD_BYTES: usize = 8;
-/// The first record and the last.
+/// Number of records in a marker: the first and the last.
 const MARKER_RECORDS: u64 = 2;

@@ -21,7 +21,7 @@ pub(crate) enum RecordKind {
     Reset,
     /// The newest record of a key; without a payload, the key is gone.
     Journal,
-    /// Marks the place up to which a checkpoint of the journal covers it.
+    /// Marks the place up to which a checkpoint of the journal will cover it.
     CheckpointBegin,
     /// A checkpoint of the journal is durable elsewhere.
     CheckpointDone,

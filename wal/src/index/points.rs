@@ -30,7 +30,7 @@ impl Point {
         Self { first: position, segment, count: 1, offset, charge, is_open: true }
     }
 
-    /// One behind the last position.
+    /// The position behind the last one.
     pub(crate) fn end(&self) -> u64 {
         self.first + u64::from(self.count)
     }

@@ -16,7 +16,7 @@ pub(super) struct Finding {
     pub(super) checkpoint: u64,
     /// The highest LSN.
     pub(super) seen_lsn: u64,
-    /// One behind the last byte that belongs to a record of this segment.
+    /// The offset behind the last byte that belongs to a record of this segment.
     pub(super) end: Option<u64>,
     /// Offsets of batches.
     pub(super) batches: Vec<u64>,

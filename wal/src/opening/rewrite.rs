@@ -22,7 +22,7 @@ use crate::format::{
     SegmentHeader, Witness, aligned, in_memory,
 };
 
-/// The batches in doubt, and what is needed to write them to the next segment.
+/// The batches in doubt, and everything needed to write them to the next segment.
 pub(super) struct Rewrite<'a, D: Disk> {
     pub(super) files: &'a Files<D>,
     /// The last segment.

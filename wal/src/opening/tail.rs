@@ -19,11 +19,11 @@ pub(crate) struct Tail {
     pub(crate) seen_lsn: u64,
     /// State records behind the last batch, oldest first.
     pub(crate) states: Vec<SoundRecord>,
-    /// The first whole batch that nothing shows to be durable.
+    /// The first intact batch that nothing shows to be durable.
     pub(crate) doubt: Option<Doubt>,
 }
 
-/// A batch that is whole, and that nothing shows to be durable.
+/// An intact batch that nothing shows to be durable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doubt {
     pub(super) offset: u64,
@@ -35,15 +35,16 @@ pub(crate) struct Doubt {
 /// Bounds on what opening a log writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Bytes kept of a tail that is cut.
+    /// Maximum bytes kept of a tail that is cut.
     pub(crate) cut_bytes: u64,
-    /// Number of files that keep such bytes.
+    /// Maximum number of files that keep such bytes.
     pub(crate) cut_files: usize,
     /// Bytes of the segment that takes the batches in doubt, unless they need more.
     pub(crate) segment_bytes: u64,
 }
 
-/// Keeps the first bytes of a cut tail in a file of their own, and the newest such files.
+/// Copies the first bytes of a cut tail to a file of their own, and removes the oldest such files above the maximum
+/// number.
 pub(super) fn keep_cut<D: Disk>(files: &Files<D>, file: &D::File, cut: Cut, bounds: Bounds) -> io::Result<()> {
     let mut cuts = files.disk.list(&files.directory)?;
     cuts.retain(|name| FileName::parse(name) == FileName::Cut);

@@ -38,7 +38,7 @@ pub struct SnapshotBuilder<D: Disk> {
     meta: SnapshotMeta,
     file: D::File,
     path: PathBuf,
-    /// Content not yet handed to the file.
+    /// Content not yet written to the file.
     buffer: BytesMut,
     content_start: u64,
     /// Bytes of content so far, the buffer included.
@@ -46,8 +46,8 @@ pub struct SnapshotBuilder<D: Disk> {
     checksum: u32,
 }
 
-/// A snapshot whose content is whole, synced and read back, under a name that no later start takes for a snapshot's.
-/// Dropping it leaves a leftover that the next [`SnapshotStore::open`] removes.
+/// A snapshot whose content is complete, synced and read back, still under its temporary name. Dropping it leaves a
+/// leftover that the next [`SnapshotStore::open`] removes.
 pub struct SealedSnapshot<D: Disk> {
     content: SnapshotContent<D>,
     store: SnapshotStore<D>,
@@ -72,7 +72,7 @@ pub struct SnapshotContent<D: Disk> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// The disk refused.
+    /// The disk failed.
     #[error("snapshot {path}: {error}")]
     Io {
         /// The file or directory.
@@ -89,7 +89,7 @@ pub enum SnapshotError {
         /// The part that is damaged.
         what: &'static str,
     },
-    /// Written by a newer version of the format. Nothing was changed.
+    /// Written by a newer version of the format, or with unknown feature bits. Nothing was changed.
     #[error("snapshot {path} has format version {version}, newer than {VERSION}")]
     Version {
         /// The file.

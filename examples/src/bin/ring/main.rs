@@ -66,8 +66,8 @@ struct Placing {
     #[arg(long, default_value_t = 1024)]
     ring_size: u64,
 
-    /// The hash of keys, by its name in the system: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or `"wt6
-    /// avalanche"` and the like (`haproxy`).
+    /// The hash of keys, by its name in the system: `md5`, `fnv1a_64` and others (libmemcached, twemproxy), or words
+    /// such as `"wt6 avalanche"` (`haproxy`).
     #[arg(long, value_name = "NAME")]
     hash: Option<String>,
 
@@ -82,15 +82,15 @@ struct Placing {
 /// The keys on which load is measured: those of a file, or a sample.
 #[derive(Debug, Args)]
 struct Sampling {
-    /// Measure on these keys, one a line.
+    /// Measures on these keys, one a line.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 
-    /// The keys are decimal numbers, taken as hashes as they are.
+    /// The keys are decimal numbers, which are the hashes themselves.
     #[arg(long, requires = "keys")]
     numeric: bool,
 
-    /// Without a file of keys, measure on this many keys `0`, `1`, `2`, ...
+    /// Without a file of keys, measures on this number of keys `0`, `1`, `2`, ...
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     samples: u64,
 }

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     to_system: Option<Algorithm>,
 
-    /// Plan for sets of this many replicas (algorithms with tokens).
+    /// Plans for sets of this number of replicas (algorithms with tokens).
     #[arg(long, default_value_t = 1)]
     replicas: usize,
 

@@ -26,15 +26,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     keys: PathBuf,
 
-    /// The keys are decimal numbers, taken as hashes as they are.
+    /// The keys are decimal numbers, which are the hashes themselves.
     #[arg(long)]
     numeric: bool,
 
-    /// Print this many distinct nodes a key, the owner first, with commas between.
+    /// Prints this number of distinct nodes for each key, the owner first, with commas between.
     #[arg(long, default_value_t = 1, conflicts_with = "zones")]
     replicas: usize,
 
-    /// Print the replicas of each zone, such as `east=2,west=1`, with commas between.
+    /// Prints the replicas of each zone, such as `east=2,west=1`, with commas between.
     #[arg(long, value_name = "ZONE=N,...", value_delimiter = ',', value_parser = zone)]
     zones: Vec<(String, usize)>,
 }

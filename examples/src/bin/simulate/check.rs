@@ -1,4 +1,4 @@
-//! `simulate check`: is this history linearizable?
+//! `simulate check`: judges whether a history is linearizable.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};

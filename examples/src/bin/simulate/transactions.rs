@@ -286,7 +286,7 @@ impl Job {
     }
 }
 
-/// Clients that commit transactions, and ask what became of earlier ones.
+/// Clients that commit transactions, and query the outcomes of earlier ones.
 struct Clients {
     random: Random,
     told: Rc<RefCell<Committed>>,

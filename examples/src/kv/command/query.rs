@@ -45,7 +45,7 @@ pub struct At {
 /// Consecutive reads of one connection, answered together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadBatch {
-    /// The questions; `Keys` stands alone.
+    /// The questions. `Keys` is always alone in its batch.
     pub queries: Vec<Query>,
     /// The protocol of the replies.
     pub version: Version,
@@ -81,7 +81,7 @@ impl ReadBatch {
         matches!(&*self.queries, [query] if query.is_about_node())
     }
 
-    /// Answers from the store as it is.
+    /// Answers from the present state of the store.
     pub fn answer(mut self, store: &Store, at: At, server: &ServerInfo) -> Answer {
         if let [Query::Keys(pattern)] = &mut *self.queries {
             return Answer::Scan(Scan {

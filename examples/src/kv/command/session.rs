@@ -19,7 +19,7 @@ pub struct Session {
     pub version: Version,
     /// The name that the client gave itself.
     pub name: Option<Bytes>,
-    /// Reads are answered from this node as it is (`READONLY`).
+    /// Reads are answered from this node's own state (`READONLY`).
     pub local_reads: bool,
     /// No further request is taken from the client: it quit, or must not go on.
     pub closing: bool,
@@ -51,7 +51,7 @@ pub enum SessionCommand<'a> {
     Transaction,
     /// An HTTP request, which a browser was made to send here: the connection is closed without a reply.
     HttpRequest,
-    /// A reply that depends on nothing.
+    /// A fixed reply.
     Constant(Reply),
 }
 

@@ -15,7 +15,7 @@ pub enum Version {
     Resp3,
 }
 
-/// A reply of any shape. The commonest are written by [`Encoder`] without building one.
+/// A reply of any shape. The most common ones are written by [`Encoder`] without building one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// A short text such as `OK`.
@@ -32,7 +32,7 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// Keys and values in a given order; under RESP2 a flat list.
     Map(Vec<(Reply, Reply)>),
-    /// Text for people; under RESP2 bytes as any other.
+    /// Text for people; under RESP2 ordinary bytes.
     Text(String),
 }
 

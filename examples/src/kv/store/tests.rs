@@ -215,7 +215,7 @@ fn a_damaged_snapshot_is_refused() {
     assert!(matches!(Store::restore(0, &mut &bytes[..]), Err(RestoreError::Malformed)));
 }
 
-/// Bytes of the first release; they may be added to, never changed.
+/// Bytes of the first release. New ones may be added, but none may change.
 #[test]
 fn encodings_are_those_of_the_first_release() {
     let expiry = Expiry::In(0x0102);

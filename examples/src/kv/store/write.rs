@@ -15,7 +15,8 @@ pub const BATCH_VERSION: u8 = 1;
 /// A change to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write<'a> {
-    /// Sets a key. Answers `Ok`, or `Nil` when the condition does not hold; with `answer_old` the old value or `Nil`.
+    /// Sets a key. Answers `Ok`, or `Nil` when the condition does not hold; with [`SetAnswer::Old`] the old value or
+    /// `Nil`.
     Set {
         /// The key.
         key: &'a [u8],

@@ -26,7 +26,7 @@ pub enum Crash {
 pub enum Sector {
     /// It reached the medium.
     Keep,
-    /// The medium has what was there before.
+    /// The medium keeps the earlier bytes.
     Drop,
     /// The medium has other bytes.
     Garbage,
@@ -35,13 +35,13 @@ pub enum Sector {
 /// A kind of change of the disk, for which a fault can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiskOperation {
-    /// A file was made.
+    /// A file was created.
     Create,
     /// A file was renamed.
     Rename,
     /// A file was removed.
     Remove,
-    /// A directory was made.
+    /// A directory was created.
     CreateDir,
     /// A directory was synced.
     SyncDir,

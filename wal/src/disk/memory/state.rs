@@ -23,7 +23,7 @@ pub(super) struct State {
     pub(super) fail_next: BTreeMap<DiskOperation, io::ErrorKind>,
     /// The error with which every read fails.
     pub(super) reads_fail: Option<io::ErrorKind>,
-    /// Reads so far.
+    /// Number of reads so far.
     pub(super) reads: u64,
     /// The number of a read, and the error with which it fails.
     pub(super) read_fails_at: Option<(u64, io::ErrorKind)>,
@@ -58,7 +58,7 @@ pub(super) struct Content {
     pub(super) doomed: Sectors,
     /// Writes since the last sync: the intended offset, and the bytes.
     pub(super) meant: Vec<(usize, Vec<u8>)>,
-    /// The same of the last sync that had anything to write.
+    /// The writes of the last sync that had any.
     pub(super) newest: Vec<(usize, Vec<u8>)>,
 }
 

@@ -71,7 +71,7 @@ impl Source {
     }
 }
 
-/// A file that is read.
+/// A configuration file.
 struct File<'a> {
     path: &'a Path,
     bytes: &'a [u8],
