@@ -1,4 +1,4 @@
-//! A node's data directory: who it belongs to, who may use it, and whether its parts belong together.
+//! //! A node's data directory: its owner, its lock, and the check that its parts belong together.
 //!
 //! ```text
 //! <data>/<node id>/lock       held while a process uses the directory
@@ -7,16 +7,16 @@
 //! <data>/<node id>/snapshots/ a folder for each group
 //! ```
 //!
-//! `identity` makes a disk the known one, so it must not outlive what it vouches for. It counts starts as the log does,
-//! one after it: a log that is missing, or that counts fewer, is not the one that was left here, and neither is an
-//! `identity` that counts far fewer than the log. Both are refused. With no start counted the directory was never used:
-//! its parts are still being made.
+//! `identity` identifies a disk to the peers, so it must not outlive the data that it vouches for. It counts starts as
+//! the log does, one step later. A log that is missing or counts fewer starts is not the log that was left here, and an
+//! `identity` that counts far fewer than the log is not the one that was left here. Both are refused. With no start
+//! counted the directory was never used, and its parts are still being made.
 //!
-//! No file can tell that *all* of the directory is an older copy, or both `identity` and the log; nor that the log is a
-//! copy of the same start. The peers may.
+//! No file can show that *all* of the directory is an older copy, or both `identity` and the log, nor that the log is a
+//! copy made during the same start. The peers may notice it.
 //!
-//! `identity` holds the same twice, in different pages; starts are written to one after the other, in place. Each is
-//! 4096 bytes, zeros behind what follows, all numbers little-endian:
+//! `identity` holds the same content twice, in two pages. Starts are written in place, to one page after the other.
+//! Each page has 4096 bytes with zeros at the end, and all numbers are little-endian:
 //!
 //! ```text
 //! magic "QUORATE\n" (8) | version (1) | cluster (16) | node (8) | incarnation (16) | starts (4) | CRC-32C (4)
@@ -31,7 +31,7 @@ use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId, crc32c};
 use quorate_wal::disk::{Disk, DiskFile};
 use sha2::{Digest, Sha256};
 
-/// The id of the cluster of this name: the first half of SHA-256 over `quorate-cluster` and the name.
+/// Returns the id of the cluster with this name: the first half of SHA-256 over `quorate-cluster` and the name.
 ///
 /// ```
 /// use quorate_runtime::cluster_id;
@@ -43,10 +43,10 @@ pub fn cluster_id(name: &str) -> ClusterId {
     ClusterId(u128::from_be_bytes(*half))
 }
 
-/// A new incarnation from the system's source of randomness.
+/// Draws a new incarnation from the system's source of randomness.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such source.
 pub fn draw_incarnation() -> io::Result<Incarnation> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
@@ -58,20 +58,19 @@ pub struct Directory<D: Disk> {
     disk: D,
     file: D::File,
     identity: Identity,
-    /// How many starts `identity` counts.
+    /// Number of starts that `identity` counts.
     starts: u32,
     lock: D::Lock,
 }
 
 impl<D: Disk> Directory<D> {
-    /// Locks the directory at the root of `disk` and reads whose it is; a new one, which must be empty, is made with
-    /// the incarnation that `draw` gives. Before the node says anything, [`Directory::check_log`] and
+    /// Locks the directory at the root of `disk` and reads its identity. A new directory, which must be empty, is made
+    /// with the incarnation that `draw` returns. Before the node sends anything, [`Directory::check_log`] and
     /// [`Directory::note_start`] must be called.
     ///
     /// # Errors
-    /// When another process uses it, it is another node's or cluster's, it holds files and no `identity`, or the disk
-    /// fails. Nothing was changed then, but that a new directory may be there without an identity, as before it was
-    /// made.
+    /// When another process uses it, it belongs to another node or cluster, it holds files but no `identity`, or the
+    /// disk fails. Nothing was changed then, except that a new directory without an identity may exist.
     pub fn open(
         disk: D,
         cluster: ClusterId,
@@ -101,14 +100,14 @@ impl<D: Disk> Directory<D> {
         Ok(Self { disk, file, identity, starts, lock })
     }
 
-    /// Whether no start was counted: the node has never run, and its parts may be missing because they were not made
+    /// Returns true if no start was counted: the node has never run, so parts may be missing because they were not made
     /// yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.starts == 0
     }
 
-    /// Makes the folder of the snapshots in a new directory; in one that was used before it must be there.
+    /// Makes the folder of the snapshots in a new directory. In a used directory the folder must exist.
     ///
     /// # Errors
     /// When it is missing, or the disk fails.
@@ -125,22 +124,23 @@ impl<D: Disk> Directory<D> {
         }
     }
 
-    /// Holds the starts that the log has counted against those that `identity` counts.
+    /// Compares the number of starts that the log has counted with the number in `identity`.
     ///
     /// # Errors
-    /// When one of the two is older than the other. The disk fails.
+    /// When one of the two is older than the other, or the disk fails.
     pub fn check_log(&mut self, starts: u32) -> Result<(), DirectoryError> {
         if starts < self.starts {
             return Err(DirectoryError::Older { part: "log", found: starts, known: self.starts });
         }
-        // A start is counted in the log first; a crash may come before it is counted here, once.
+        // A start is counted in the log first. A crash may come before it is counted here, so the log may be one ahead.
         if starts > self.starts.saturating_add(1) {
             return Err(DirectoryError::Older { part: IDENTITY, found: self.starts, known: starts });
         }
         if starts > self.starts { self.note_start(starts) } else { Ok(()) }
     }
 
-    /// Counts a start, durably, which must be durable in the log. From the first one on the directory is no longer new.
+    /// Counts a start durably. It must already be durable in the log. After the first one the directory is no longer
+    /// new.
     ///
     /// # Errors
     /// When the disk fails.
@@ -151,19 +151,19 @@ impl<D: Disk> Directory<D> {
         Ok(())
     }
 
-    /// Whose it is.
+    /// Returns the owner of the directory.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// The disk whose root it is.
+    /// Returns the disk whose root the directory is.
     #[must_use]
     pub fn disk(&self) -> &D {
         &self.disk
     }
 
-    /// Gives the lock alone: the directory is free once it is dropped.
+    /// Returns the lock alone. The directory is free once it is dropped.
     #[must_use]
     pub fn into_lock(self) -> D::Lock {
         self.lock
@@ -176,7 +176,7 @@ impl<D: Disk> fmt::Debug for Directory<D> {
     }
 }
 
-/// Why a data directory cannot be used. Nothing in it was changed.
+/// Reason why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
@@ -186,44 +186,44 @@ pub enum DirectoryError {
     /// It belongs to another cluster.
     #[error("the data directory belongs to cluster {found}, and this node to cluster {wanted}")]
     ForeignCluster {
-        /// Whose it is.
+        /// The owner.
         found: ClusterId,
-        /// Whose it should be.
+        /// The expected owner.
         wanted: ClusterId,
     },
     /// It belongs to another node.
     #[error("the data directory belongs to node {found}, and this is node {wanted}")]
     ForeignNode {
-        /// Whose it is.
+        /// The owner.
         found: NodeId,
-        /// Whose it should be.
+        /// The expected owner.
         wanted: NodeId,
     },
     /// Its identity was written by a newer version.
     #[error("the data directory has version {0}, and this binary knows {VERSION}")]
     Version(u8),
-    /// Its identity cannot be read.
+    /// Its identity is damaged.
     #[error("the file `identity` of the data directory is damaged")]
     Damaged,
-    /// It holds files and no identity: `identity` was lost, or the directory is not a node's. To start as a new node,
-    /// which counts for nothing before its peers admit it, it must be empty.
+    /// It holds files but no identity: `identity` was lost, or the directory is not a node's. To start as a new node,
+    /// which does not count before its peers admit it, it must be empty.
     #[error("the data directory holds `{found}` and no file `identity`")]
     IdentityMissing {
-        /// What it holds.
+        /// One of the files.
         found: String,
     },
-    /// A part is missing that was there when the node ran.
+    /// A part that existed when the node ran is missing.
     #[error("`{0}` of the data directory is missing")]
     Missing(&'static str),
-    /// A part is older than the rest: a copy of an earlier time was put in its place. What the node acknowledged since
-    /// is not in it.
+    /// A part is older than the rest: it was replaced by an earlier copy. Data that the node acknowledged since are not
+    /// in it.
     #[error("`{part}` of the data directory is an older copy: it knows of {found} starts, and the rest of {known}")]
     Older {
-        /// Which.
+        /// The older part.
         part: &'static str,
-        /// The starts that it counts.
+        /// Number of starts that this part counts.
         found: u32,
-        /// The starts that were counted.
+        /// Number of starts that were counted.
         known: u32,
     },
     /// The disk failed.
@@ -231,7 +231,8 @@ pub enum DirectoryError {
     Io(io::Error),
 }
 
-/// Nobody makes a node's directory of one that holds something, but for what file systems and an earlier attempt leave.
+/// Refuses a directory that is not empty, except for files of the file system and of an earlier attempt: no node's
+/// directory is made of it.
 fn check_empty<D: Disk>(disk: &D) -> Result<(), DirectoryError> {
     let names = disk.list(Path::new("")).map_err(DirectoryError::Io)?;
     let is_ours =
@@ -242,7 +243,7 @@ fn check_empty<D: Disk>(disk: &D) -> Result<(), DirectoryError> {
     }
 }
 
-/// Who the directory belongs to, and its starts, by the newer of the two places that are whole.
+/// Returns the owner of the directory and its starts, from the newer of the two valid pages.
 fn read(file: &impl DiskFile) -> Result<(Identity, u32), DirectoryError> {
     let places = [place_of(0), place_of(1)].map(|place| {
         let mut bytes = [0; IDENTITY_BYTES];
@@ -252,7 +253,7 @@ fn read(file: &impl DiskFile) -> Result<(Identity, u32), DirectoryError> {
     match places {
         [Ok((first, of_first)), Ok((second, of_second))] if first == second => Ok((first, of_first.max(of_second))),
         [Ok(_), Ok(_)] => Err(DirectoryError::Damaged),
-        // One may have been torn when the power went, or rot; the other is at most one start older.
+        // A power failure may have torn one page, or it may have rotted. The other is at most one start older.
         [Ok(found), Err(DirectoryError::Damaged)] | [Err(DirectoryError::Damaged), Ok(found)] => Ok(found),
         [Err(error), _] | [_, Err(error)] => Err(error),
     }
@@ -284,12 +285,12 @@ fn encode(identity: Identity, starts: u32) -> Bytes {
     out.freeze()
 }
 
-/// Where that many starts are written: never over the place that counts.
+/// Returns the offset of the page for this number of starts. It is never the page that counts now.
 fn place_of(starts: u32) -> u64 {
     u64::from(starts % 2) * PAGE_BYTES
 }
 
-/// Writes beside and renames, so that a crash leaves no directory with half an identity.
+/// Writes a temporary file and renames it, so that a crash leaves no directory with half an identity.
 fn make<D: Disk>(disk: &D, identity: Identity) -> io::Result<D::File> {
     let beside = Path::new(IDENTITY_TMP);
     match disk.remove(beside) {
@@ -297,10 +298,10 @@ fn make<D: Disk>(disk: &D, identity: Identity) -> io::Result<D::File> {
         _ => {}
     }
     let file = disk.create(beside)?;
-    // At its full size at once: a start needs no room, so that a full disk does not keep a node from starting.
+    // Writes the full size at once, so that a later start needs no room and a full disk does not prevent it.
     let page = [&encode(identity, 0)[..], &[0; PAGE_LENGTH - IDENTITY_BYTES]].concat();
     if let Err(error) = file.write_at(0, &page.repeat(2)).and_then(|()| file.sync_all()) {
-        // Half of it is of no use. What cannot be removed is removed by the next attempt.
+        // Half a file is of no use. If it cannot be removed now, the next attempt removes it.
         let _ = disk.remove(beside);
         return Err(error);
     }
@@ -315,7 +316,7 @@ const IDENTITY: &str = "identity";
 const IDENTITY_TMP: &str = "identity.tmp";
 /// The folder of the snapshots.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
-/// Where file systems put what they find, at their root.
+/// The directory in which file systems put recovered files, at their root.
 const LOST_AND_FOUND: &str = "lost+found";
 const MAGIC: &[u8] = b"QUORATE\n";
 const VERSION: u8 = 1;

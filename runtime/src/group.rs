@@ -1,4 +1,4 @@
-//! The seam between a node and what runs on it: one group, whatever protocol is inside.
+//! //! The interface between a node and one group on it, whatever the protocol of the group.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -17,180 +17,179 @@ use crate::Founding;
 use crate::metrics::MetricKind;
 use crate::node::panic_message;
 
-/// One group on a node: frames, durable operations and jobs, no types of any protocol.
+/// One group on a node. The node knows its frames, durable operations and jobs, but no type of its protocol.
 ///
-/// Pure, as everything below it: no clock, no I/O. `Hosted` runs a bare core, and
-/// `Replica` a state machine on a replicated log.
+/// Pure: no clock, no I/O. `Hosted` runs a bare core, and `Replica` runs a state machine on a replicated log.
 pub trait Group: Any + Send {
     /// Takes one input. A panic halts this group alone.
     fn handle(&mut self, now: Now, input: GroupInput);
 
-    /// Gives the next output, if there is one.
+    /// Returns the next output, if there is one.
     fn poll_output(&mut self) -> Option<GroupOutput>;
 
-    /// When [`GroupInput::Timeout`] is wanted next.
+    /// Returns the time at which the group wants the next [`GroupInput::Timeout`].
     fn deadline(&self) -> Option<Instant>;
 
-    /// The group was halted from outside, after a panic: drop what is held, answer every waiting caller `Unknown`.
-    /// Never called again but for `poll_output` of those answers.
+    /// Called after the node has halted the group because of a panic. Drops everything that is held and answers every
+    /// waiting caller `Unknown`. After this only `poll_output` is called, for those answers.
     fn halted(&mut self, reason: &HaltReason);
 
-    /// The channel on which its core speaks, equal on all nodes of the group. It stands for the protocol in the group's
-    /// founding.
+    /// Returns the channel of the group's core, equal on all nodes of the group. In the group's founding it stands for
+    /// the protocol.
     fn channel(&self) -> ChannelId;
 
-    /// Whether nothing keeps the node from stopping: after [`GroupInput::Shutdown`] leadership is handed over, or
-    /// cannot be, and no caller waits.
+    /// Returns true if the group does not keep the node from stopping: after [`GroupInput::Shutdown`] leadership is
+    /// transferred, or cannot be, and no caller waits.
     fn is_settled(&self) -> bool;
 
-    /// Tells what there is to measure, with names of [`metrics`](crate::metrics). Called about once a second.
+    /// Reports the group's metrics, with names of [`metrics`](crate::metrics). Called about once a second.
     fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         let _ = tell;
     }
 }
 
-/// What goes into a group.
+/// An input of a group.
 #[derive(Debug)]
 pub enum GroupInput {
-    /// A frame of this group came in.
+    /// A frame of this group was received.
     Frame(Received),
     /// The deadline has passed.
     Timeout,
-    /// Something was heard from the peer, by whatever group.
+    /// Something was received from the peer, for any group.
     PeerAlive(NodeId),
     /// The connection to the peer was lost, or something sent to it was dropped.
     Unreachable(NodeId),
-    /// What a node, this one included, counts for from now on.
+    /// The standing of a node, this one included, from now on.
     PeerStanding {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What it counts for.
+        /// Its standing.
         standing: Standing,
     },
-    /// Why this node may not vote as far as incarnations go, for those who ask; nothing when it may. Comes just before
-    /// the `PeerStanding` of this node. A group begins with `NotIntroduced`.
+    /// Reason why this node may not vote according to the incarnations, for status reports; `None` if it may. Comes
+    /// just before the `PeerStanding` of this node. A group starts with `NotIntroduced`.
     Barred(Option<VotingBar>),
-    /// What this group was founded with, for those who ask. Comes first.
+    /// The founding of this group, for status reports. Comes first.
     Founded(Founding),
-    /// All peers that founded this group with other members or another protocol, for those who ask. They are strangers,
-    /// nothing comes from them and nothing goes to them.
+    /// All peers that founded this group with other members or another protocol, for status reports. They are
+    /// strangers: the group receives nothing from them and sends nothing to them.
     FoundedOtherwise(BTreeSet<NodeId>),
-    /// The disk's reserve is used up, or is there again.
+    /// The disk's reserve is used up, or is available again.
     Storage(StorageLevel),
-    /// This group pins the log's oldest segment.
+    /// This group keeps the log's oldest segment from being deleted.
     CompactRequested,
     /// Every write of this group up to this ticket is durable.
     Persisted(Ticket),
-    /// A write failed, and with it all later ones.
+    /// A write failed, and all later ones with it.
     PersistFailed {
-        /// Which.
+        /// The write.
         ticket: Ticket,
-        /// What is known of it.
+        /// The kind of failure.
         failure: PersistFailure,
     },
-    /// What a load brought.
+    /// The result of a load.
     Loaded {
-        /// Which.
+        /// The load.
         ticket: Ticket,
-        /// What it brought, or why nothing.
+        /// The loaded data, or the reason of the failure.
         result: Result<Loaded, LoadFailure>,
     },
-    /// The node is about to stop: hand leadership over if it can be, and take nothing new. See [`Group::is_settled`].
+    /// The node is about to stop: transfer leadership if possible, and accept no new calls. See [`Group::is_settled`].
     Shutdown {
-        /// When the node stops waiting.
+        /// The time at which the node stops waiting.
         deadline: Instant,
     },
     /// A snapshot operation is done.
     Snapshot {
-        /// Which.
+        /// The operation.
         ticket: Ticket,
-        /// What became of it.
+        /// Its result.
         result: Result<SnapshotDone, SnapshotFailure>,
     },
     /// A job is done.
     Job {
-        /// Which.
+        /// The job.
         ticket: Ticket,
-        /// What it gave.
+        /// Its result.
         result: JobResult,
     },
 }
 
-/// What comes out of a group.
+/// An output of a group.
 #[derive(Debug)]
 pub enum GroupOutput {
-    /// Send the frame; a full queue is told back as `Unreachable`.
+    /// Send the frame. If the queue is full, the group gets `Unreachable`.
     Send {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The frame.
         frame: Frame,
     },
-    /// Make the operations durable in the group's stream, all or none, behind all earlier ones.
+    /// Make the operations durable in the group's stream, all or none, after all earlier ones.
     Persist {
         /// Names the write.
         ticket: Ticket,
-        /// What to write.
+        /// The operations.
         operations: Vec<Operation>,
     },
     /// Read from the group's stream.
     Load {
         /// Names the read.
         ticket: Ticket,
-        /// What to read.
+        /// The range to read.
         range: LoadRange,
     },
-    /// Do something with the group's snapshots, off the loop: what shares a [`SnapshotLane`] in the order asked.
+    /// Perform an operation on the group's snapshots, off the loop. Operations of one [`SnapshotLane`] run in order.
     Snapshot {
         /// Names the operation.
         ticket: Ticket,
-        /// What to do.
+        /// The operation.
         operation: SnapshotOperation,
     },
-    /// Run this off the loop.
+    /// Run a job off the loop.
     Job {
         /// Names the job.
         ticket: Ticket,
-        /// What to run.
+        /// The job.
         job: Job,
     },
     /// Answer a caller.
     Reply {
-        /// Which call.
+        /// The call.
         call: CallId,
         /// The answer.
         reply: crate::Reply,
     },
-    /// A peer has less than it acknowledged in this start of the node: it runs on an older copy of its disk. The node
-    /// takes it for a stranger in all groups, and tells it.
+    /// A peer has less than it acknowledged in this start of the node, so it runs on an older copy of its disk. The
+    /// node treats it as a stranger in all groups and notifies it.
     OlderCopy {
         /// The peer.
         peer: NodeId,
     },
-    /// Something an operator may want to see in the log.
+    /// A fact for the operator's log.
     Notice(crate::Notice),
     /// This group stops on this node.
     Halt {
-        /// Why.
+        /// The reason.
         reason: HaltReason,
     },
 }
 
-/// Ties a caller's question to its answer. Unique within one start of a node.
+/// Ties a call to its answer. Unique within one start of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// What a job gives: a value that only its group understands, or the text of its panic.
+/// Result of a job: a value that only its group understands, or the text of its panic.
 pub type JobResult = Result<Box<dyn Any + Send>, String>;
 
 /// Work that must not hold up the loop.
 pub struct Job(pub Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>);
 
 impl Job {
-    /// Does it, on whatever thread. A panic stays within it.
+    /// Runs the job on the current thread. A panic does not leave this function.
     ///
     /// # Errors
-    /// With the text of its panic.
+    /// If the job panicked: the text of its panic.
     pub fn run(self) -> JobResult {
         catch_unwind(AssertUnwindSafe(self.0)).map_err(|payload| panic_message(&*payload))
     }
@@ -202,58 +201,58 @@ pub type SnapshotWriter = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> +
 /// Reads a snapshot's content into a new state machine, off the loop.
 pub type SnapshotReader = Box<dyn FnOnce(&mut dyn io::Read) -> io::Result<Box<dyn Any + Send>> + Send>;
 
-/// What a group wants done with its snapshots. A snapshot is named by the index it covers.
+/// An operation on a group's snapshots. A snapshot is named by the index that it covers.
 pub enum SnapshotOperation {
     /// Make a snapshot from this node's state: write, sync, verify, rename.
     Build {
-        /// What it stands for.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
         /// Writes its content.
         write: SnapshotWriter,
     },
-    /// Begin to take in a snapshot from a peer; one under way is given up.
+    /// Begin to receive a snapshot from a peer. An unfinished one is discarded.
     Create {
-        /// What it stands for.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
         /// Bytes of its content.
         length: u64,
     },
-    /// Write a piece of the snapshot being taken in.
+    /// Write a piece of the snapshot that is being received.
     Write {
-        /// Where in the content.
+        /// Offset in the content.
         offset: u64,
-        /// What.
+        /// The piece.
         bytes: Bytes,
     },
-    /// The content is whole: check it, sync, make a state machine from it, rename. What no state machine can be made
-    /// from never becomes a snapshot.
+    /// The content is complete: check it, sync, make a state machine from it, rename. If no state machine can be made
+    /// from it, it never becomes a snapshot.
     Finish {
         /// CRC-32C of the whole content.
         checksum: u32,
         /// Reads its content.
         read: SnapshotReader,
     },
-    /// Give up the snapshot being taken in.
+    /// Discard the snapshot that is being received.
     Abort,
-    /// Read a piece of a snapshot's content, to send it.
+    /// Read a piece of a snapshot's content in order to send it.
     Read {
-        /// Which snapshot.
+        /// The snapshot.
         index: LogIndex,
-        /// Where in the content.
+        /// Offset in the content.
         offset: u64,
-        /// At most so many bytes.
+        /// Maximum length of the piece.
         bytes_max: usize,
     },
     /// Make a state machine from a snapshot.
     Restore {
-        /// Which snapshot.
+        /// The snapshot.
         index: LogIndex,
         /// Reads its content.
         read: SnapshotReader,
     },
-    /// Read a snapshot from start to end, to see whether it is still what was written.
+    /// Read a snapshot from start to end and check that it is unchanged since it was written.
     Verify {
-        /// Which snapshot.
+        /// The snapshot.
         index: LogIndex,
     },
     /// Delete every snapshot that covers less than this one.
@@ -263,25 +262,25 @@ pub enum SnapshotOperation {
     },
 }
 
-/// What operations on snapshots wait for each other: each lane has a thread of its own, so that what takes long in one
-/// holds up no other.
+/// Groups of snapshot operations that wait for each other. Each lane has a thread of its own, so that a long operation
+/// in one lane does not delay another lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SnapshotLane {
-    /// Pieces on their way between nodes.
+    /// Pieces of snapshots that are sent or received.
     Transfer,
-    /// Snapshots being made of this node's own states.
+    /// Snapshots that are made from this node's own state.
     Build,
-    /// Snapshots being read from start to end.
+    /// Snapshots that are read from start to end.
     Whole,
 }
 
 impl SnapshotLane {
-    /// All of them.
+    /// All lanes.
     pub const ALL: [Self; 3] = [Self::Transfer, Self::Build, Self::Whole];
 }
 
 impl SnapshotOperation {
-    /// What it waits for.
+    /// Returns the lane of the operation.
     #[must_use]
     pub fn lane(&self) -> SnapshotLane {
         match self {
@@ -294,30 +293,30 @@ impl SnapshotOperation {
     }
 }
 
-/// What became of a snapshot operation.
+/// The result of a snapshot operation that succeeded.
 #[derive(Debug)]
 pub enum SnapshotDone {
-    /// The snapshot is durable and was read back whole.
+    /// The snapshot is durable and was read back completely.
     Durable {
-        /// What it stands for.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
         /// Bytes of its content.
         length: u64,
         /// CRC-32C of its content.
         checksum: u32,
     },
-    /// A peer's snapshot is durable, was read back whole, and this is the state machine that it makes.
+    /// A peer's snapshot is durable and was read back completely.
     Received {
-        /// What it stands for.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
-        /// The new state machine.
+        /// The state machine that was made from it.
         state: Box<dyn Any + Send>,
     },
-    /// Begun, written, given up, verified or deleted.
+    /// The operation was begun, or it wrote, discarded, verified or deleted.
     Done,
     /// A piece of content.
     Piece {
-        /// Where in the content.
+        /// Offset in the content.
         offset: u64,
         /// The piece; empty at the end.
         bytes: Bytes,
@@ -330,16 +329,16 @@ pub enum SnapshotDone {
     Restored(Box<dyn Any + Send>),
 }
 
-/// Why a snapshot operation failed. The log and older snapshots are as before.
+/// Reason why a snapshot operation failed. The log and older snapshots are unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotFailure {
     /// No snapshot covers that index.
     Missing,
-    /// Its bytes are not those that were written or sent.
+    /// Its bytes differ from those that were written or sent.
     Damaged,
-    /// It is what was sent, and the state machine cannot be made from it; with what the state machine says. It was not
-    /// kept.
+    /// Its bytes are those that were sent, but the state machine cannot be made from it; with the state machine's
+    /// error. It was not kept.
     Unrestorable(String),
     /// The disk is full.
     DiskFull,

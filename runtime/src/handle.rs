@@ -1,4 +1,4 @@
-//! The typed way to a replica: from any thread, or from the loop that it runs on.
+//! //! Typed handles to a replica: one for any thread, one for the thread of the node's loop.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,8 +19,8 @@ use crate::{
 
 /// Reaches a [`Replica`] from any thread and any executor. Cheap to clone.
 ///
-/// Every call ends within the handle's time-out (5 s unless set with [`timeout`](ReplicaHandle::timeout)). A call is
-/// under way as soon as the method has returned; dropping what it returned loses only the answer.
+/// Every call ends within the handle's time-out (5 s unless set with [`timeout`](ReplicaHandle::timeout)). A call has
+/// started as soon as the method returns; dropping the returned future loses only the answer.
 pub struct ReplicaHandle<L, S> {
     node: NodeHandle,
     group: GroupId,
@@ -28,7 +28,8 @@ pub struct ReplicaHandle<L, S> {
     replica: PhantomData<fn(L, S)>,
 }
 
-/// As [`ReplicaHandle`], on the loop's own thread: nothing crosses a thread, and what is read need not be `Send`.
+/// As [`ReplicaHandle`], but on the loop's own thread: no call crosses a thread, and the result of a read need not be
+/// `Send`.
 pub struct LocalReplicaHandle<L, S> {
     node: LocalHandle,
     group: GroupId,
@@ -36,24 +37,25 @@ pub struct LocalReplicaHandle<L, S> {
     replica: PhantomData<fn(L, S)>,
 }
 
-/// An answer on its way. Dropping it loses only the answer.
+/// The answer to a call that has started. Dropping it loses only the answer.
 #[must_use = "the call is under way; this is its answer"]
 pub struct Pending<T> {
     answer: Answer<T>,
-    /// What is said when the node gives none.
+    /// Makes the result if the node gives no answer.
     lost: fn(CallError) -> T,
 }
 
-/// The methods that both handles have. On the loop's own thread nothing need be `Send`.
+/// The methods that both handles have. On the loop's own thread no argument need be `Send`.
 macro_rules! replica_handle {
     ($handle:ident, $node:ident $(, $send:ident)?) => {
         impl<L: ReplicatedLog + Hostable, S: StateMachine> $handle<L, S> {
-            /// The replica of that group. Calls fail with `NoGroup` when the node runs no such replica there.
+            /// Returns a handle to the replica of that group. Calls fail with `NoGroup` if the node runs no such
+            /// replica there.
             pub fn new(node: $node, group: GroupId) -> Self {
                 Self { node, group, timeout: TIMEOUT, replica: PhantomData }
             }
 
-            /// The same with another time-out for its calls.
+            /// Returns the same handle with another time-out for its calls.
             pub fn timeout(&self, timeout: Duration) -> Self {
                 Self { timeout, ..self.clone() }
             }
@@ -63,7 +65,7 @@ macro_rules! replica_handle {
                 self.propose_as(command, Delivery::AtMostOnce)
             }
 
-            /// Proposes a command, or tries one of the session again. See [`Outcome`].
+            /// Proposes a command, or retries a proposal of the session. See [`Outcome`].
             pub fn propose_as(&self, command: Bytes, delivery: Delivery) -> Pending<Outcome> {
                 let bytes = command.len();
                 let pending = self.start(bytes, move |replica, now, call, deadline| {
@@ -85,7 +87,7 @@ macro_rules! replica_handle {
                 self.start(0, |replica, now, call, deadline| replica.close_session(now, call, deadline))
             }
 
-            /// Reads from a state that has applied everything that was acknowledged anywhere before this call.
+            /// Reads from a state to which everything is applied that was acknowledged by any node before this call.
             pub fn read<R: $($send +)? 'static>(
                 &self,
                 read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
@@ -106,8 +108,8 @@ macro_rules! replica_handle {
                 Pending { answer, lost: |error| Err(error.into()) }
             }
 
-            /// Reads what this replica has, which may be old: [`ReadContext`] says how far it is, and since when it has
-            /// not heard of the leader.
+            /// Reads the state of this replica, which may be old: [`ReadContext`] holds its last applied index and the
+            /// time since it last heard from the leader.
             pub fn read_local<R: $($send +)? 'static>(
                 &self,
                 read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
@@ -119,7 +121,7 @@ macro_rules! replica_handle {
                 Pending { answer, lost: |error| Err(error.into()) }
             }
 
-            /// Hands leadership over, to the best candidate if nobody is named.
+            /// Transfers leadership to `to`, or to the best candidate if `to` is `None`.
             pub fn transfer(&self, to: Option<NodeId>) -> Pending<Result<(), TransferError>> {
                 let timeout = self.timeout;
                 let answer = self.node.ask(
@@ -136,17 +138,17 @@ macro_rules! replica_handle {
                 Pending { answer, lost: |_| Err(TransferError::Stopped) }
             }
 
-            /// What an operator wants to know of the replica.
+            /// Returns the status of the replica for an operator.
             pub fn status(&self) -> Answer<ReplicaStatus> {
                 self.node.look(self.group, |replica: &mut Replica<L, S>, _| replica.status())
             }
 
-            /// What stands between the replica and its service; see [`Replica::explain`].
+            /// Lists the obstacles that keep the replica from serving; see [`Replica::explain`].
             pub fn explain(&self) -> Answer<Vec<Obstacle>> {
                 self.node.look(self.group, |replica: &mut Replica<L, S>, _| replica.explain())
             }
 
-            /// How far an entry is, and what it waits for.
+            /// Returns the state of an entry, and what it waits for.
             pub fn explain_entry(&self, index: quorate_protocol::LogIndex) -> Answer<EntryState> {
                 self.node.look(self.group, move |replica: &mut Replica<L, S>, _| replica.explain_entry(index))
             }
@@ -170,7 +172,7 @@ macro_rules! replica_handle {
         }
 
         impl<L: ReplicatedLog + Hostable, S: TypedStateMachine> $handle<L, Typed<S>> {
-            /// Proposes a command and gives the state machine's response.
+            /// Proposes a command and returns the state machine's response.
             pub fn execute(&self, command: &S::Command) -> Pending<Result<S::Response, ProposeError>>
             where
                 S::Response: $($send +)? 'static,
@@ -217,7 +219,7 @@ replica_handle!(ReplicaHandle, NodeHandle, Send);
 replica_handle!(LocalReplicaHandle, LocalHandle);
 
 impl<T> Pending<T> {
-    /// Waits for the answer on a thread of its own, outside of any executor.
+    /// Blocks the calling thread until the answer is there. For threads outside of any executor.
     ///
     /// # Panics
     /// Within an async task.
@@ -252,8 +254,8 @@ impl From<CallError> for Outcome {
     }
 }
 
-/// What is said of a proposal that was tried again and whose try did not reach the replica: an earlier one may have
-/// been applied, so it is never `NotApplied`.
+/// Outcome of a retried proposal whose retry did not reach the replica. It is never `NotApplied`, because an earlier
+/// try may have been applied.
 fn lost_again(error: CallError) -> Outcome {
     match Outcome::from(error) {
         Outcome::NotApplied(reason) => Outcome::Unknown { reason: Unknown::TryFailed(reason), retry: None },
@@ -272,7 +274,8 @@ impl From<CallError> for ReadError {
     }
 }
 
-/// Runs a caller's read. It has the state for reading alone, so its panic is its own affair and not the replica's.
+/// Runs a caller's read. The read cannot change the state, so its panic fails only this call and does not halt the
+/// replica.
 fn guarded<R>(read: impl FnOnce() -> R) -> Result<R, ReadError> {
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| ReadError::Panicked)
 }
@@ -284,7 +287,7 @@ fn outcome(reply: Reply) -> Outcome {
     }
 }
 
-/// Within this a call ends unless the handle says otherwise.
+/// Default deadline of a call.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A bare core as a group: its application answers its requests and listens to its events.
+//! //! A bare core as a group: the application answers its requests and listens to its events.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{CallId, Group, GroupInput, GroupOutput, Reply};
 
-/// A protocol that a node can host: its messages have a serde part, and it can move to the node's thread.
+/// A protocol that a node can host: its messages have a serde part, and it can be moved to the node's thread.
 pub trait Hostable:
     Protocol<
         Message: Wire<Small: Serialize + DeserializeOwned> + Send,
@@ -35,54 +35,55 @@ impl<P> Hostable for P where
 {
 }
 
-/// A bare core as a [`Group`]. What it tells waits here for its handle.
+/// A bare core as a [`Group`]. Its events and requests wait here until its handle takes them.
 pub struct Hosted<P: Hostable> {
     id: GroupId,
     channel: ChannelId,
     core: P,
-    /// What the application has not said that it has, at most [`TOLD_MAX`]: beyond it the oldest is dropped and
-    /// counted.
+    /// Events and requests that the application has not acknowledged, at most [`TOLD_MAX`]. Beyond that the oldest is
+    /// dropped and counted.
     told: VecDeque<Told<P>>,
-    /// The number of the oldest, counted from 1.
+    /// The number of the oldest of them, counted from 1.
     told_from: u64,
-    /// What the application has, or never will: everything up to this number.
+    /// The application has, or never will get, everything up to this number.
     acknowledged: u64,
     listener: Option<CallId>,
     outputs: VecDeque<GroupOutput>,
     malformed: u64,
 }
 
-/// What a core tells its application.
+/// An event or a request that a core has for its application.
 #[derive(Clone, Debug)]
 pub enum Told<P: Protocol> {
-    /// Something happened.
+    /// An event.
     Event(P::Event),
-    /// Something is to be done, and answered with [`Hosted::complete`].
+    /// A request, to be answered with [`Hosted::complete`].
     Request {
         /// Names the request.
         ticket: Ticket,
-        /// What to do.
+        /// The requested work.
         request: P::Request,
     },
-    /// The application listened too slowly: so many events and requests before the next were dropped. A core asks again
-    /// for what it needs only after it is recovered.
+    /// The application listened too slowly: this number of events and requests before the next one was dropped. A core
+    /// repeats the requests that it needs only after it is recovered.
     Lost(u64),
 }
 
-/// What a core has told, and up to which number: an application that has it says that number when it listens again.
+/// Events and requests of a core, and the number of the last one. An application that has them passes that number when
+/// it listens again.
 #[derive(Clone, Debug)]
 pub struct Heard<P: Protocol> {
-    /// What was told and not acknowledged before, oldest first.
+    /// The events and requests that are not acknowledged yet, oldest first.
     pub told: Vec<Told<P>>,
-    /// The number of the last of these, for [`HostedHandle::listen`](crate::HostedHandle::listen).
+    /// The number of the last of them, for [`HostedHandle::listen`](crate::HostedHandle::listen).
     pub up_to: u64,
 }
 
-/// How much a core may tell before its application listens.
+/// Maximum number of events and requests that wait until the application listens.
 pub const TOLD_MAX: usize = 65_536;
 
 impl<P: Hostable> Hosted<P> {
-    /// The core as the group `id`, whose messages travel on `channel` (16 or up, the same on every node).
+    /// Makes the group `id` from the core. Its messages travel on `channel` (16 or above, the same on every node).
     ///
     /// # Panics
     /// When the channel is below 16.
@@ -102,15 +103,15 @@ impl<P: Hostable> Hosted<P> {
         self.core.handle(now, Input::Completed { ticket, answer });
     }
 
-    /// Answers `call` with [`Reply::Told`] as soon as there is something to [`take`](Hosted::take). A call that
-    /// listened before is answered at once.
+    /// Answers `call` with [`Reply::Told`] as soon as there is something to [`take`](Hosted::take). An earlier call
+    /// that still listens is answered at once.
     pub fn listen(&mut self, call: CallId) {
         let before = self.listener.replace(call);
         self.outputs.extend(before.map(|call| GroupOutput::Reply { call, reply: Reply::Told }));
         self.wake();
     }
 
-    /// Takes what the core has told, oldest first: for an application that cannot lose it on the way.
+    /// Takes the waiting events and requests, oldest first. For an application that cannot lose them on the way.
     pub fn take(&mut self) -> Vec<Told<P>> {
         let lost = self.lost();
         self.told_from += self.told.len() as u64;
@@ -118,13 +119,13 @@ impl<P: Hostable> Hosted<P> {
         lost.into_iter().chain(self.told.drain(..)).collect()
     }
 
-    /// What the core has told and the application has not acknowledged. It stays here until it is.
+    /// Returns the events and requests that the application has not acknowledged. They stay here until it does.
     pub fn heard(&self) -> Heard<P> {
         let told = self.lost().into_iter().chain(self.told.iter().cloned()).collect();
         Heard { told, up_to: self.told_from - 1 + self.told.len() as u64 }
     }
 
-    /// The application has everything up to this number: it is let go.
+    /// Removes everything up to this number, because the application has it.
     pub fn acknowledge(&mut self, up_to: u64) {
         let last = self.told_from - 1 + self.told.len() as u64;
         self.acknowledged = self.acknowledged.max(up_to.min(last));
@@ -133,12 +134,12 @@ impl<P: Hostable> Hosted<P> {
         }
     }
 
-    /// The core, to look at.
+    /// Returns the core for inspection.
     pub fn core(&self) -> &P {
         &self.core
     }
 
-    /// Messages that could not be decoded.
+    /// Number of messages that could not be decoded.
     pub fn malformed(&self) -> u64 {
         self.malformed
     }
@@ -152,7 +153,7 @@ impl<P: Hostable> Hosted<P> {
         }
     }
 
-    /// What was dropped before the application had it.
+    /// The number of events and requests that were dropped before the application had them.
     fn lost(&self) -> Option<Told<P>> {
         let lost = self.told_from - 1 - self.acknowledged;
         (lost > 0).then_some(Told::Lost(lost))
@@ -190,8 +191,8 @@ impl<P: Hostable> Group for Hosted<P> {
             GroupInput::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
             GroupInput::Loaded { ticket, result: Ok(loaded) } => Input::Loaded { ticket, loaded },
             GroupInput::Loaded { ticket, result: Err(failure) } => Input::LoadFailed { ticket, failure },
-            // A bare core asks for neither snapshots nor jobs, and what it does at a shutdown its application commands.
-            // Why it may not vote, and what it was founded with, is for the shell to say.
+            // A bare core uses neither snapshots nor jobs, and its application commands what it does at a shutdown. The
+            // shell reports why the node may not vote and what the group was founded with.
             GroupInput::Snapshot { .. }
             | GroupInput::Job { .. }
             | GroupInput::Shutdown { .. }

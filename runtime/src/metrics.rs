@@ -1,6 +1,7 @@
-//! The names of all metrics, in one place. They are part of the public interface: dashboards hang on them.
+//! //! The names of all metrics, in one place. They are part of the public interface, because dashboards depend on
+//! them.
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// Only grows.
@@ -11,14 +12,14 @@ pub enum MetricKind {
     Histogram,
 }
 
-/// One metric. All bear the label `node`, those of a group `group` as well.
+/// One metric. All have the label `node`; those of a group also have the label `group`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What it is.
+    /// The kind.
     pub kind: MetricKind,
-    /// What it says, with the unit.
+    /// The description, with the unit.
     pub help: &'static str,
 }
 
@@ -75,14 +76,14 @@ metrics! {
     PEERS_CAUGHT_UP_BY_SNAPSHOT = Counter "quorate_group_peers_caught_up_by_snapshot_total", "Times that a peer of this leader was brought up by a snapshot.";
 }
 
-/// A number as a gauge has it, exact up to 2^53.
+/// Converts a number to the type of a gauge. Exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 #[must_use]
 pub fn as_gauge(value: u64) -> f64 {
     value as f64
 }
 
-/// Tells the recorder what the metrics mean. Once a process is enough, after the recorder is installed.
+/// Describes the metrics to the recorder. Call it once in a process, after the recorder is installed.
 pub fn describe() {
     for metric in METRICS {
         match metric.kind {

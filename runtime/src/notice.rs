@@ -1,8 +1,8 @@
-//! What an operator may want to see in the log: facts as plain data, which only the shell turns into `tracing` events.
+//! //! Facts for the operator's log, as plain data. Only the shell turns them into `tracing` events.
 
 use quorate_protocol::{GroupId, HaltReason, Incarnation, LogIndex, NodeId, Role, Term, VotingBar};
 
-/// One fact worth a line in the log. Rare by nature: never one a message.
+/// One fact that deserves a line in the log. Notices are rare: there is never one for each message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -12,50 +12,49 @@ pub enum Notice {
         role: Role,
         /// The term.
         term: Term,
-        /// Who leads, as far as is known.
+        /// The leader, as far as it is known.
         leader: Option<NodeId>,
     },
-    /// Whether the node may vote changed.
+    /// The node's right to vote changed.
     Voting {
-        /// Nothing when it may, else why not.
+        /// The reason why it may not vote; `None` if it may.
         barred: Option<VotingBar>,
     },
-    /// This node's wall clock has come to differ from log time by more than is allowed, was set while it did, or no
-    /// longer does. Log time does not follow it.
+    /// This node's wall clock now differs from log time by more than the bound, or was set while it did, or agrees
+    /// again. Log time does not follow the wall clock.
     ClockDiffers {
-        /// By how many milliseconds the wall clock is ahead, below zero where it is behind; nothing when it agrees
-        /// again.
+        /// Milliseconds by which the wall clock is ahead, negative if it is behind; `None` if it agrees again.
         wall_ahead_ms: Option<i64>,
     },
     /// A snapshot of this node's state is durable.
     SnapshotBuilt {
-        /// What it covers.
+        /// The index that it covers.
         index: LogIndex,
         /// Bytes of its content.
         bytes: u64,
     },
-    /// A snapshot goes to a peer.
+    /// A snapshot is being sent to a peer.
     SnapshotSending {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What it covers.
+        /// The index that it covers.
         index: LogIndex,
     },
-    /// A snapshot from a peer is in force.
+    /// A snapshot from a peer has replaced this node's state.
     SnapshotInstalled {
-        /// What it covers.
+        /// The index that it covers.
         index: LogIndex,
     },
-    /// A snapshot could not be built, sent, taken in or restored.
+    /// A snapshot could not be built, sent, received or restored.
     SnapshotFailed {
-        /// What it covers.
+        /// The index that it covers.
         index: LogIndex,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The group stopped on this node.
     Halted {
-        /// Why.
+        /// The reason.
         reason: HaltReason,
     },
     /// The node and a peer know each other's incarnations, durably on both sides.
@@ -65,60 +64,61 @@ pub enum Notice {
         /// Its incarnation.
         incarnation: Incarnation,
     },
-    /// A peer counts for nothing: its incarnation is another than the known one.
+    /// A peer does not count, because its incarnation differs from the known one.
     PeerStranger {
         /// The peer.
         peer: NodeId,
-        /// The incarnation it bears.
+        /// The incarnation that it has now.
         found: Incarnation,
-        /// The incarnation it is known under.
+        /// The incarnation under which it is known.
         known: Incarnation,
     },
-    /// A peer knows this node under another incarnation: this data directory is not the one the node began with, and
-    /// the node stays a non-voter.
+    /// A peer knows this node under another incarnation: this data directory is not the one with which the node began.
+    /// The node stays a non-voter.
     SelfStranger {
-        /// Which peer says so.
+        /// The peer.
         peer: NodeId,
-        /// The incarnation it knows.
+        /// The incarnation that the peer knows.
         known: Incarnation,
     },
     /// A peer knows a later start of this node: its disk is an older copy, such as a restored backup. The node stays a
     /// non-voter.
     SelfOlder {
-        /// Which peer says so.
+        /// The peer.
         peer: NodeId,
-        /// The start counter that it knows.
+        /// The start counter that the peer knows.
         known_start: u32,
         /// The start counter of this node.
         start: u32,
     },
-    /// A peer runs on an older copy of its disk: it counts for nothing.
+    /// A peer runs on an older copy of its disk. It does not count.
     PeerOlder {
-        /// Which peer.
+        /// The peer.
         peer: NodeId,
     },
-    /// A peer founded groups with other members or another protocol: nothing is taken from it for them, nor sent to it.
+    /// A peer founded groups with other members or another protocol. For them nothing is accepted from it or sent to
+    /// it.
     FoundedOtherwise {
-        /// Which peer.
+        /// The peer.
         peer: NodeId,
-        /// Which groups.
+        /// The groups.
         groups: Vec<GroupId>,
-        /// The voters that they were founded with here.
+        /// The voters with which they were founded on this node.
         ours: Vec<NodeId>,
-        /// The voters that they were founded with there.
+        /// The voters with which they were founded on the peer.
         theirs: Vec<NodeId>,
     },
-    /// The node was opened with other members than the group was founded with. The founding stands.
+    /// The node was opened with other members than those with which the group was founded. The founding stays in force.
     DescribedOtherwise {
-        /// The voters that the group was founded with.
+        /// The voters with which the group was founded.
         founded: Vec<NodeId>,
-        /// The voters of today's description.
+        /// The voters of the present description.
         described: Vec<NodeId>,
     },
-    /// What the node learned of its peers found no room on disk. It is written when there is room; until then peers
-    /// that it has not met do not count.
+    /// The disk has no room for what the node learned of its peers. It is written when there is room. Until then new
+    /// peers do not count.
     OwnStreamRefused,
-    /// More peers than a node can remember asked to be introduced; this one was not.
+    /// More peers than a node can remember asked to be introduced. This one was refused.
     PeersFull {
         /// The peer.
         peer: NodeId,

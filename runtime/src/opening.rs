@@ -1,4 +1,4 @@
-//! From a data directory to a node that can run: what every shell does before its first connection.
+//! //! Opens a data directory and makes a node that can run. Every shell does this before its first connection.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +13,18 @@ use crate::directory::SNAPSHOTS;
 use crate::server::{GroupStart, MakeGroup, OpenError};
 use crate::{Directory, Founding, Group, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
 
-/// What a node is opened with. The shell brings the disk, the clock and the chance.
+/// Description of the node to open. The shell supplies the disk, the clock and the randomness.
 pub struct Opening {
     /// The cluster that it belongs to.
     pub cluster: ClusterId,
-    /// Which node it is.
+    /// The id of the node.
     pub node: NodeId,
-    /// The nodes of the cluster, this one included: what a new group is founded with. A group that was founded before
+    /// The nodes of the cluster, this one included. A new group is founded with them; a group that was founded before
     /// keeps its founding. The voters are the node's peers.
     pub members: Configuration,
-    /// Sizes of the log.
+    /// Settings of the log.
     pub log: quorate_wal::Settings,
-    /// The longest frame, in bytes.
+    /// Length of the longest frame in bytes.
     pub frame_bytes_max: usize,
     /// Bytes of the log's newest entries that a group starts with in memory.
     pub tail_bytes_max: usize,
@@ -32,7 +32,7 @@ pub struct Opening {
     pub groups: BTreeMap<GroupId, MakeGroup>,
 }
 
-/// A node that is recovered, and whose start is not yet counted. Dropping it leaves the directory as it was found, or
+/// A node that is recovered but whose start is not counted yet. Dropping it leaves the directory as it was found, or
 /// new.
 pub struct Recovered<D: Disk> {
     members: Configuration,
@@ -54,17 +54,17 @@ pub struct Opened<D: Disk> {
     pub snapshots: Snapshots<D>,
     /// The data directory's lock.
     pub lock: D::Lock,
-    /// What opening the log found out.
+    /// Report of the log's recovery.
     pub report: Report,
 }
 
 impl Opening {
-    /// Opens the data directory at the root of `disk`, or makes it, and recovers every group. `draw` gives 128 bits of
-    /// chance at each call: the incarnation of a new directory, and what groups draw their own chance from.
+    /// Opens the data directory at the root of `disk`, or makes it, and recovers every group. Each call of `draw`
+    /// returns 128 random bits, for the incarnation of a new directory and for the seeds of the groups.
     ///
     /// # Errors
-    /// When the directory is another's, in use or damaged, a part of it is missing or older than the rest, the disk
-    /// refuses, or a group cannot start from what it left.
+    /// When the directory belongs to another node, is in use or damaged, a part of it is missing or older than the
+    /// rest, the disk fails, or a group cannot start from its recovered data.
     pub fn open<D: Disk>(
         self,
         disk: D,
@@ -74,8 +74,8 @@ impl Opening {
         self.recover(disk, &now, draw)?.start(now())
     }
 
-    /// The part of [`Opening::open`] that counts no start: a node that may yet be refused what it needs, its port for
-    /// one, does that before [`Recovered::start`].
+    /// The part of [`Opening::open`] that counts no start. A node that may fail to get something else that it needs,
+    /// such as its port, gets it before [`Recovered::start`].
     ///
     /// # Errors
     /// As [`Opening::open`].
@@ -124,10 +124,10 @@ impl Opening {
 }
 
 impl<D: Disk> Recovered<D> {
-    /// Makes the start durable, and the node.
+    /// Makes the start durable and makes the node.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk fails.
     pub fn start(self, now: Now) -> Result<Opened<D>, OpenError> {
         let Self { members, mut directory, pending, groups, mut log, snapshots, report } = self;
         write_start(&mut log, &pending)?;
@@ -143,7 +143,8 @@ impl<D: Disk> Recovered<D> {
     }
 }
 
-/// Makes the start durable. Nothing has left the groups before that, for the node that could carry it does not exist.
+/// Makes the start durable. Nothing has left the groups before that, because the node that could send it does not exist
+/// yet.
 fn write_start<D: Disk>(log: &mut Wal<D>, pending: &PendingStart) -> Result<(), OpenError> {
     for operations in pending.operations() {
         let written = log.write(&[(NODE_STREAM, operations)]).map_err(WriteError::from)?;

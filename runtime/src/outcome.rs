@@ -1,21 +1,21 @@
-//! What became of a proposal or a read: never more certain than is true.
+//! //! The outcomes of proposals and reads. An outcome is never more certain than the replica can prove.
 
 use std::fmt;
 
 use bytes::Bytes;
 use quorate_protocol::{HaltReason, NodeId, ReadFailure, RefuseReason};
 
-/// What became of a proposal.
+/// The outcome of a proposal.
 ///
-/// | what happened | outcome |
+/// | case | outcome |
 /// |---|---|
-/// | applied, on whichever leader in the end | `Applied` |
+/// | applied, by any leader | `Applied` |
 /// | nobody led until the deadline | `NotApplied(NoLeader)` |
-/// | this node, or the leader it was forwarded to, did not lead any more | `NotApplied(Refused(NotLeader))` |
+/// | this node, or the leader it was forwarded to, no longer led | `NotApplied(Refused(NotLeader))` |
 /// | the leader changed, and another entry was committed in its place | `NotApplied(Superseded)` |
-/// | the leader changed, and its place is not known, as with a forward that was lost | `Unknown(DeadlinePassed)` at the deadline |
+/// | the leader changed, and the entry at its index is not known, as after a lost forward | `Unknown(DeadlinePassed)` at the deadline |
 /// | the deadline passed while it was on its way | `Unknown(DeadlinePassed)` |
-/// | the future was dropped | it goes on; only the answer is lost |
+/// | the future was dropped | the proposal continues; only the answer is lost |
 /// | too many proposals wait here, or at the leader | `NotApplied(Overloaded)`, `NotApplied(Refused(Overloaded))` |
 /// | the leader's disk is full | `NotApplied(Refused(DiskFull))` |
 /// | it is larger than commands may be | `NotApplied(TooLarge)` |
@@ -25,61 +25,62 @@ use quorate_protocol::{HaltReason, NodeId, ReadFailure, RefuseReason};
 /// | the same, before it was proposed | `NotApplied(Halted)` |
 /// | its session had expired when its turn came | `NotApplied(SessionExpired)` |
 /// | the session had expired when it was tried again | `Unknown(SessionExpired)`: the first try may have been applied |
-/// | this replica was brought up with a snapshot that covers it, and it has no session | `Unknown(CoveredBySnapshot)` |
+/// | this replica caught up by a snapshot that covers it, and it has no session | `Unknown(CoveredBySnapshot)` |
 ///
-/// A proposal that is tried again under its sequence is never `NotApplied`, since only the try is known not to be.
+/// A proposal that is retried under its sequence is never `NotApplied`: only the retry is known not to be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Applied, once. The state machine's response.
+    /// Applied exactly once. Holds the state machine's response.
     Applied(Bytes),
-    /// Certainly not applied, and never will be: proposing it again is safe.
+    /// Not applied, and never will be. It is safe to propose the command again.
     NotApplied(NotApplied),
-    /// May have been applied, may still be, or never.
+    /// May have been applied, or may still be applied, or never.
     Unknown {
-        /// Why it is not known.
+        /// Reason why the outcome is not known.
         reason: Unknown,
-        /// With this a proposal of a session can be tried again, and is applied once however often it is tried.
+        /// Allows a retry of a session's proposal, which is applied once however often it is retried. `None` if it
+        /// cannot be retried.
         retry: Option<Retry>,
     },
 }
 
-/// Names a proposal of this replica's session whose outcome is unknown, to try it again.
+/// Names a proposal of this replica's session whose outcome is unknown, so that it can be retried.
 ///
-/// A replica remembers the newest 1,024 such proposals, and as long as the session's window (65,536 proposals)
-/// reaches back to them.
+/// A replica remembers the newest 1,024 such proposals, and each only as long as it is within the session's window
+/// (65,536 proposals).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Retry {
     pub(crate) sequence: u64,
 }
 
-/// Why a proposal was certainly not applied.
+/// Reason why a proposal was not applied and never will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotApplied {
-    /// Nobody led until the deadline, as far as this node knows. Nothing was sent.
+    /// No node led until the deadline, as far as this node knows. Nothing was sent.
     NoLeader,
-    /// The log refused it.
+    /// The log refused the proposal.
     Refused {
-        /// Why.
+        /// The reason.
         reason: RefuseReason,
-        /// Who leads, as far as who refused it knows.
+        /// The leader, as far as the refusing node knows it.
         leader: Option<NodeId>,
     },
     /// Another entry was committed in its place.
     Superseded,
-    /// More proposals, or bytes of them, wait on this replica than the configured bound.
+    /// The number or the bytes of the proposals that wait on this replica exceed the configured bound.
     Overloaded,
-    /// Above the configured bound.
+    /// The command exceeds the configured bound.
     TooLarge,
-    /// The replica has no open session; open one.
+    /// The replica has no open session. Open one.
     NoSession,
-    /// The session had expired when its turn came: open a new one.
+    /// The session had expired before the command was applied. Open a new one.
     SessionExpired,
-    /// It came behind 65,536 younger proposals of its session, and was given up.
+    /// More than 65,536 younger proposals of the session came before it, so it was given up.
     WindowPassed,
     /// The leader runs at another feature level.
     FeatureLevel {
-        /// The leader's.
+        /// The feature level of the leader.
         level: u32,
     },
     /// The node is shutting down.
@@ -92,35 +93,35 @@ pub enum NotApplied {
     Stopped,
 }
 
-/// Why the outcome of a proposal is not known.
+/// Reason why the outcome of a proposal is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unknown {
-    /// The deadline passed while it was on its way.
+    /// The deadline passed before the outcome was known.
     DeadlinePassed,
-    /// The group stopped on this node while it was on its way.
+    /// The group stopped on this node before the outcome was known.
     Halted(HaltReason),
-    /// A snapshot from the leader covers its place, and it has no session that would tell.
+    /// A snapshot from the leader covers its index, and without a session the outcome cannot be looked up.
     CoveredBySnapshot,
-    /// It was applied, and its response is forgotten: too large to keep, or acknowledged.
+    /// It was applied, but its response is no longer kept: it was too large, or was acknowledged.
     ResponseForgotten,
-    /// It was tried again after its session had expired; the first try may have been applied.
+    /// It was retried after its session had expired. The first try may have been applied.
     SessionExpired,
-    /// It was tried again, and this try was certainly not applied; an earlier one may have been.
+    /// It was retried and the retry was not applied. An earlier try may have been.
     TryFailed(NotApplied),
-    /// It cannot be tried again: too many younger proposals are unresolved.
+    /// It cannot be retried: too many younger proposals are unresolved.
     Forgotten,
-    /// The node, or the group on it, stopped while it was on its way.
+    /// The node, or the group on it, stopped before the outcome was known.
     Stopped,
 }
 
-/// Why a read was not answered. Nothing happened.
+/// Reason why a read was not answered. A failed read has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// More reads wait than the configured bound.
+    /// The number of waiting reads exceeds the configured bound.
     Overloaded,
-    /// The deadline passed before it was certain what is newest, and what stood in the way last, if it is known.
+    /// The deadline passed before the newest index was known. Holds the last obstacle if it is known.
     DeadlinePassed(Option<ReadFailure>),
     /// The node is shutting down.
     ShuttingDown,
@@ -130,24 +131,24 @@ pub enum ReadError {
     NoGroup,
     /// The node, or the group on it, has stopped.
     Stopped,
-    /// What was to be read with panicked. The state is as before, and the replica goes on.
+    /// The closure of the read panicked. The state is unchanged, and the replica continues.
     Panicked,
 }
 
-/// Why leadership was not handed over.
+/// Reason why leadership was not transferred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransferError {
     /// This node does not lead.
     NotLeader {
-        /// Who does, as far as is known.
+        /// The leader, as far as it is known.
         leader: Option<NodeId>,
     },
     /// Another transfer is under way.
     Pending,
-    /// That node was not heard of lately.
+    /// That node was not heard from lately.
     Unreachable(NodeId),
-    /// Still leading at the deadline, or after [`hand_over_max`](crate::ReplicaSettings::hand_over_max).
+    /// This node still leads at the deadline, or after [`hand_over_max`](crate::ReplicaSettings::hand_over_max).
     DeadlinePassed,
     /// The group has stopped on this node.
     Halted(HaltReason),
@@ -155,28 +156,28 @@ pub enum TransferError {
     Stopped,
 }
 
-/// Why a command has no response: an [`Outcome`] that is not `Applied`, as an error.
+/// An [`Outcome`] other than `Applied`, as an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProposeError {
-    /// Certainly not applied.
+    /// Not applied, and never will be.
     NotApplied(NotApplied),
-    /// Nobody knows.
+    /// The outcome is not known.
     Unknown {
-        /// Why.
+        /// The reason.
         reason: Unknown,
         /// See [`Outcome::Unknown`].
         retry: Option<Retry>,
     },
-    /// Applied; the response is not of the type that this program expects.
+    /// Applied, but the response is not of the type that this program expects.
     ResponseUnreadable,
 }
 
 impl Outcome {
-    /// The response, or why there is none.
+    /// Returns the response of an applied proposal.
     ///
     /// # Errors
-    /// When the proposal was not applied, or nobody knows.
+    /// When the proposal was not applied, or its outcome is not known.
     pub fn into_result(self) -> Result<Bytes, ProposeError> {
         match self {
             Self::Applied(response) => Ok(response),

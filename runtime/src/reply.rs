@@ -1,21 +1,22 @@
-//! What a caller is told.
+//! //! Answers to callers.
 
 use crate::{Outcome, ReadError, TransferError};
 
-/// The answer to one call on a group. Plain data; typed handles make their own answers of it.
+/// The answer to one call on a group. Plain data, from which typed handles make their own answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
-    /// The group stopped before the outcome was known: what was asked may or may not happen, or have happened.
+    /// The group stopped before the outcome was known. The requested work may have been done, may still be done, or
+    /// never.
     Unknown,
-    /// A hosted core has told something: take it from `Hosted`.
+    /// A hosted core has events or requests: take them from `Hosted`.
     Told,
-    /// What became of a proposal, or of opening or closing a session.
+    /// The outcome of a proposal, or of opening or closing a session.
     Outcome(Outcome),
-    /// The state machine as it is now may answer the read.
+    /// The present state of the state machine may answer the read.
     ReadReady,
-    /// The read is not answered.
+    /// The read failed.
     ReadFailed(ReadError),
-    /// Whether leadership was handed over.
+    /// The result of a transfer of leadership.
     Transfer(Result<(), TransferError>),
 }

@@ -26,7 +26,7 @@ use crate::{
     draw_incarnation,
 };
 
-/// Describes a node: where its data lie, who the nodes are, which groups it runs. [`ServerBuilder::open`] starts it on
+/// Describes a node: its data directory, the nodes of the cluster, and its groups. [`ServerBuilder::open`] starts it on
 /// the current tokio runtime, [`ServerBuilder::spawn`] on a thread of its own.
 pub struct ServerBuilder {
     data: PathBuf,
@@ -39,7 +39,7 @@ pub struct ServerBuilder {
     tail_bytes_max: usize,
 }
 
-/// What a group starts from.
+/// The data that a group starts from.
 #[derive(Debug)]
 pub struct GroupStart {
     /// The time.
@@ -48,43 +48,43 @@ pub struct GroupStart {
     pub group: GroupId,
     /// The node that it starts on.
     pub identity: Identity,
-    /// What its proposals of this start are named after.
+    /// Name of the session for proposals of this start.
     pub session: SessionId,
-    /// What the group was founded with. A new group is founded with all nodes of the builder as voters, their addresses
-    /// as context.
+    /// Configuration that the group was founded with. A new group is founded with all nodes of the builder as voters
+    /// and their addresses as context.
     pub members: Configuration,
-    /// What its stream and its snapshots hold.
+    /// Content of the group's stream, and its newest snapshot.
     pub recovery: Recovery,
-    /// A number that no other group, node or start has: for chance.
+    /// Seed for random numbers. No other group, node or start has the same one.
     pub seed: u64,
-    /// The longest frame, in bytes: a message must fit.
+    /// Length of the longest frame in bytes. Each message must fit into it.
     pub frame_bytes_max: usize,
-    /// The most bytes of one write to the log.
+    /// Maximum number of bytes in one write to the log.
     pub write_bytes_max: usize,
 }
 
-/// Makes a group from what it starts from.
+/// Makes a group from the data that it starts from.
 pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send>;
 
 /// A replicated log that can be started with its usual settings, as [`ServerBuilder::replica`] does.
 pub trait Launch: ReplicatedLog + Hostable {
-    /// The usual settings for a group that starts from this.
+    /// Returns the usual settings for a group that starts from this data.
     ///
     /// # Errors
-    /// When they do not fit what the node's transport and log take.
+    /// When the settings exceed the limits of the node's transport or log.
     fn config(start: &GroupStart) -> Result<Self::Config, BoxError>;
 }
 
-/// Whatever keeps a group from starting.
+/// The error that keeps a group from starting.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A node that is open and not yet running.
+/// A node that is open but not yet running.
 pub struct Server {
     driver: Driver,
     transport: Arc<dyn Transport>,
 }
 
-/// A node that runs on a thread of its own. It goes on when this is dropped.
+/// A node that runs on a thread of its own. It keeps running when this value is dropped.
 #[derive(Debug)]
 pub struct Running {
     handle: NodeHandle,
@@ -92,7 +92,7 @@ pub struct Running {
 }
 
 impl Server {
-    /// Begins to describe a node of the cluster of this name, whose data lie in `<data>/<node id>`.
+    /// Starts the description of a node in the cluster with this name. The node's data are in `<data>/<node id>`.
     pub fn builder(cluster: impl Into<String>, data: impl Into<PathBuf>) -> ServerBuilder {
         ServerBuilder {
             data: data.into(),
@@ -106,25 +106,25 @@ impl Server {
         }
     }
 
-    /// A handle for any thread and executor.
+    /// Returns a handle for any thread and executor.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         self.driver.handle()
     }
 
-    /// A handle for the thread that [`Server::run`] runs on; nothing crosses a thread.
+    /// Returns a handle for the thread that [`Server::run`] runs on. Its calls cross no thread.
     #[must_use]
     pub fn local_handle(&self) -> LocalHandle {
         self.driver.local_handle()
     }
 
-    /// A typed handle to a replica, for any thread and executor.
+    /// Returns a typed handle to a replica, for any thread and executor.
     #[must_use]
     pub fn replica<L: ReplicatedLog + Hostable, S: StateMachine>(&self, group: GroupId) -> ReplicaHandle<L, S> {
         ReplicaHandle::new(self.handle(), group)
     }
 
-    /// A typed handle to a replica, for the thread that [`Server::run`] runs on.
+    /// Returns a typed handle to a replica, for the thread that [`Server::run`] runs on.
     #[must_use]
     pub fn local_replica<L: ReplicatedLog + Hostable, S: StateMachine>(
         &self,
@@ -133,7 +133,7 @@ impl Server {
         LocalReplicaHandle::new(self.local_handle(), group)
     }
 
-    /// The transport: to claim the channel of rpc, and to read its counters.
+    /// Returns the transport, for claiming the rpc channel and for reading its counters.
     #[must_use]
     pub fn transport(&self) -> &Arc<dyn Transport> {
         &self.transport
@@ -146,7 +146,7 @@ impl Server {
 }
 
 impl ServerBuilder {
-    /// Adds a node of the cluster, this one included: its id and where its peers reach it, as `host:port`.
+    /// Adds a node of the cluster, also this one: its id, and the address at which its peers reach it, as `host:port`.
     pub fn node(mut self, id: u64, address: impl Into<String>) -> Self {
         if self.nodes.insert(NodeId(id), address.into()).is_some() {
             self.repeated = Some(ConfigError::RepeatedNode(NodeId(id)));
@@ -154,7 +154,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds a group. Every node of the cluster has the same groups, with all nodes as their first voters.
+    /// Adds a group. Every node of the cluster must have the same groups. All nodes are the first voters of each.
     pub fn group(
         mut self,
         id: GroupId,
@@ -166,12 +166,12 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds a group that replicates this state machine with the log `L` and its usual settings.
+    /// Adds a group that replicates this state machine with the log `L` and the usual settings of `L`.
     pub fn replica<L: Launch, S: StateMachine>(self, id: GroupId, state: S) -> Self {
         self.replica_with::<L, S>(id, ReplicaSettings::default(), L::config, state)
     }
 
-    /// As [`ServerBuilder::replica`] with settings of its own.
+    /// As [`ServerBuilder::replica`], with the given settings.
     pub fn replica_with<L: ReplicatedLog + Hostable, S: StateMachine>(
         self,
         id: GroupId,
@@ -190,23 +190,24 @@ impl ServerBuilder {
         })
     }
 
-    /// Other sizes of the log.
+    /// Replaces the settings of the log.
     pub fn log(mut self, settings: quorate_wal::Settings) -> Self {
         self.log = settings;
         self
     }
 
-    /// Other bounds and times of the transport.
+    /// Replaces the settings of the transport.
     pub fn tcp(mut self, settings: TcpSettings) -> Self {
         self.tcp = settings;
         self
     }
 
-    /// Opens the data directory, recovers every group, and listens: the node `id`, on the current tokio runtime. Reads
-    /// files without yielding, before anything else can wait for it.
+    /// Opens the data directory, recovers every group, and listens as the node `id`, on the current tokio runtime.
+    /// Files are read without yielding, before any other task can wait for the node.
     ///
     /// # Errors
-    /// When the description does not hold, the directory is another's, in use or damaged, or the address is taken.
+    /// When the description is invalid, the directory belongs to another node, is in use or damaged, or the address is
+    /// taken.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
@@ -219,7 +220,7 @@ impl ServerBuilder {
         let settings = self.tcp;
         settings.check().map_err(BindError::Settings)?;
         let Prepared { recovered, clock } = self.prepare(id)?;
-        // The port comes before the start is counted: a start that fails for want of it is none.
+        // The port is taken before the start is counted, so that a start that fails because of the port does not count.
         let listener = match TcpListener::bind(&address).await {
             Ok(listener) => listener,
             Err(error) => return Err(OpenError::Listen { address, error }),
@@ -227,7 +228,7 @@ impl ServerBuilder {
         let Opened { node, log, snapshots, lock, report } = recovered.start(clock.now())?;
         let identity = node.identity();
         tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
-        // Only now is the start counter durable. Connections made before this wait unanswered.
+        // The start counter is durable from here on. Connections made before have got no answer yet.
         let tcp = TcpSettings { start: node.roster().start(), ..settings };
         let transport = TcpTransport::with_listener(identity, listener, tcp)?;
         for peer in peers {
@@ -238,7 +239,7 @@ impl ServerBuilder {
         Ok(Server { driver, transport })
     }
 
-    /// As [`ServerBuilder::open`], and runs the node on a thread of its own. Returns when it is open.
+    /// As [`ServerBuilder::open`], and runs the node on a thread of its own. Returns when the node is open.
     ///
     /// # Errors
     /// As [`ServerBuilder::open`], and when the thread cannot be started.
@@ -252,7 +253,7 @@ impl ServerBuilder {
             runtime.block_on(async {
                 match self.open(id).await {
                     Ok(server) => {
-                        // Whoever spawned it waits for this; if it is gone nobody wants the node.
+                        // The caller of `spawn` waits for this result. If the caller is gone, the node is not wanted.
                         if tell.send(Ok(server.handle())).is_ok() {
                             server.run().await;
                         }
@@ -285,7 +286,7 @@ impl ServerBuilder {
         Ok(())
     }
 
-    /// Recovers what the data directory holds.
+    /// Recovers the content of the data directory.
     fn prepare(self, id: NodeId) -> Result<Prepared, OpenError> {
         let disk = RealDisk::new(self.data.join(id.to_string()))
             .map_err(|error| OpenError::Directory(DirectoryError::Io(error)))?;
@@ -316,27 +317,27 @@ impl ServerBuilder {
 }
 
 impl Running {
-    /// A handle for any thread and executor.
+    /// Returns a handle for any thread and executor.
     #[must_use]
     pub fn handle(&self) -> &NodeHandle {
         &self.handle
     }
 
-    /// A typed handle to a replica.
+    /// Returns a typed handle to a replica.
     #[must_use]
     pub fn replica<L: ReplicatedLog + Hostable, S: StateMachine>(&self, group: GroupId) -> ReplicaHandle<L, S> {
         ReplicaHandle::new(self.handle.clone(), group)
     }
 
-    /// Stops the node and waits for it: see [`NodeHandle::shutdown`].
+    /// Stops the node and waits until it has stopped; see [`NodeHandle::shutdown`].
     ///
     /// # Panics
-    /// Within an async task: there use [`NodeHandle::shutdown`].
+    /// Within an async task. Use [`NodeHandle::shutdown`] there.
     pub fn shutdown(self, patience: Duration) -> Stopped {
         let stopped = self.handle.begin_shutdown(patience);
-        // An error says that the loop is gone, and all it held with it.
+        // An error means that the loop has ended and has released everything that it held.
         let stopped = stopped.blocking_recv().unwrap_or(Stopped::InOrder);
-        // A panic of the loop was printed where it happened.
+        // The panic hook has already printed a panic of the loop.
         let _ = self.thread.join();
         stopped
     }
@@ -347,7 +348,7 @@ struct Prepared {
     clock: Clock,
 }
 
-/// A description of a node that does not hold. Nothing was touched.
+/// An invalid description of a node. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -360,28 +361,28 @@ pub enum ConfigError {
     /// A group was given twice.
     #[error("group {0} is given twice")]
     RepeatedGroup(GroupId),
-    /// The node to open is none of those given.
+    /// The node to open is not among the given nodes.
     #[error("node {0} is not a node of the cluster")]
     UnknownNode(NodeId),
-    /// There is nothing to run.
+    /// No group was given.
     #[error("the node has no group")]
     NoGroup,
-    /// What comes in one frame could not be written in one batch.
+    /// The content of one frame might not fit into one batch of the log.
     #[error("the longest frame is above the log's largest batch")]
     FrameAboveBatch,
 }
 
-/// Why a node cannot be opened. Its data directory is as it was, but for what the parts' errors say.
+/// Reason why a node cannot be opened. Its data directory is unchanged except as the errors of the parts state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The description does not hold.
+    /// The description is invalid.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
-    /// The data directory is in use, another's, or cannot be read.
+    /// The data directory is in use, belongs to another node, or cannot be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The log is corrupt, another's, or cannot be read.
+    /// The log is corrupt, belongs to another node, or cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The node's own stream cannot be read.
@@ -390,35 +391,35 @@ pub enum OpenError {
     /// The start could not be made durable.
     #[error("the start cannot be written to the log: {0}")]
     Write(#[from] WriteError),
-    /// A group's newest snapshot is damaged, another's, or cannot be read.
+    /// A group's newest snapshot is damaged, belongs to another group, or cannot be read.
     #[error("group {group}: {error}")]
     Snapshot {
-        /// Whose.
+        /// The group.
         group: GroupId,
-        /// Why.
+        /// The reason.
         error: SnapshotError,
     },
-    /// A group cannot start from what it left.
+    /// A group cannot start from its recovered data.
     #[error("group {group}: {error}")]
     Group {
-        /// Which.
+        /// The group.
         group: GroupId,
-        /// Why.
+        /// The reason.
         error: BoxError,
     },
-    /// The node cannot listen at its address. The start is not counted: the data directory is as it was, or new and
+    /// The node cannot listen at its address. The start is not counted: the data directory is unchanged, or new and
     /// empty.
     #[error("cannot listen for peers at {address}: {error}")]
     Listen {
         /// The address.
         address: String,
-        /// The error of the system.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The settings of the transport do not fit each other.
+    /// The settings of the transport contradict each other.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// A peer's address cannot be one.
+    /// A peer's address is invalid.
     #[error(transparent)]
     Peer(#[from] PeerError),
     /// The loop cannot be started.
@@ -448,5 +449,5 @@ impl fmt::Debug for Server {
 
 /// Bytes of the log's newest entries that a group starts with in memory.
 const TAIL_BYTES_MAX: usize = 16 << 20;
-/// What stands in a frame beside a piece of a snapshot.
+/// Bytes of a frame beside a piece of a snapshot.
 const FRAME_OVERHEAD_BYTES: usize = 4096;

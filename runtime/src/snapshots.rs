@@ -1,4 +1,4 @@
-//! Carries out what groups want done with their snapshots: plain code over a disk, run by a thread or by a simulator.
+//! //! Carries out the snapshot operations of groups: plain code over a disk, run by a thread or by a simulator.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use quorate_wal::{SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile,
 use crate::node::panic_message;
 use crate::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
 
-/// The snapshots of all groups of a node, below one directory, a folder for each group.
+/// The snapshots of all groups of a node. One directory has a folder for each group.
 ///
-/// One thread a [`SnapshotLane`](crate::SnapshotLane) may be at work here at a time.
+/// At most one thread for each [`SnapshotLane`](crate::SnapshotLane) may work here at a time.
 pub struct Snapshots<D: Disk> {
     disk: D,
     directory: PathBuf,
@@ -27,40 +27,40 @@ pub struct Snapshots<D: Disk> {
     stop: StopFlag,
 }
 
-/// Makes long snapshot operations end early, with an error: the node is about to stop.
+/// Makes long snapshot operations end early with an error, because the node is about to stop.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 struct OfGroup<D: Disk> {
     store: SnapshotStore<D>,
-    /// Held for the length of a piece, never for that of a snapshot.
+    /// Locked while one piece is read or written, never for a whole snapshot.
     open: Mutex<Open<D>>,
 }
 
-/// What is open between two operations.
+/// Files that stay open between two operations.
 struct Open<D: Disk> {
-    /// The snapshot that is being taken in, and its length.
+    /// The snapshot that is being received, and its length.
     incoming: Option<(SnapshotBuilder<D>, SnapshotMeta, u64)>,
-    /// The snapshot that was read from last.
+    /// The snapshot that was last read from.
     outgoing: Option<(LogIndex, SnapshotFile<D>)>,
-    /// Snapshots that are being built or finished: their files bear the same names as those of a transfer would.
+    /// Snapshots that are being built or finished. Their files have the same names as those of a transfer would have.
     claimed: BTreeSet<LogIndex>,
 }
 
-/// Nobody else writes a snapshot of this index.
+/// While this value lives, no other operation writes a snapshot of this index.
 struct Claim<'a, D: Disk> {
     of_group: &'a OfGroup<D>,
     index: LogIndex,
 }
 
 impl<D: Disk> Snapshots<D> {
-    /// The snapshots below `directory` of the disk.
+    /// Makes the set of snapshots below `directory` of the disk.
     pub fn new(disk: D, directory: &Path, cluster: ClusterId) -> Self {
         let stop = StopFlag::default();
         Self { disk, directory: directory.to_owned(), cluster, groups: BTreeMap::new(), stop }
     }
 
-    /// Opens a group's folder, removes what was left half written, and tells the newest snapshot, verified.
+    /// Opens a group's folder, removes unfinished files, and returns the newest snapshot, verified.
     ///
     /// # Errors
     /// When the disk refuses, or the newest snapshot is damaged or foreign.
@@ -73,19 +73,19 @@ impl<D: Disk> Snapshots<D> {
         Ok(newest)
     }
 
-    /// Ends operations that are under way on another thread, and all later ones that take long.
+    /// Returns a flag that ends the operations that are under way on another thread, and all later long ones.
     #[must_use]
     pub fn stop_flag(&self) -> StopFlag {
         self.stop.clone()
     }
 
-    /// Carries out one operation. Takes as long as it takes: never on the loop.
+    /// Carries out one operation. It may take long, so it must not run on the loop.
     ///
     /// # Errors
-    /// When it was not done; see [`SnapshotFailure`].
+    /// When the operation failed; see [`SnapshotFailure`].
     pub fn perform(&self, group: GroupId, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
         let Some(of_group) = self.groups.get(&group) else { return Err(SnapshotFailure::Missing) };
-        // What the state machine's own code panics with stays a failure of the operation.
+        // A panic in the state machine's code fails only the operation.
         catch_unwind(AssertUnwindSafe(|| of_group.perform(operation, &self.stop)))
             .unwrap_or_else(|payload| Err(SnapshotFailure::Io(format!("panicked: {}", panic_message(&*payload)))))
     }
@@ -136,7 +136,7 @@ impl<D: Disk> OfGroup<D> {
         stop: &StopFlag,
     ) -> Result<SnapshotDone, SnapshotFailure> {
         let claim = self.claim(meta.index)?;
-        // Both would be written under one name: what is built here is as good as what a peer sends.
+        // Both would be written under one name. The snapshot that is built here is as good as one from a peer.
         let incoming = self.open().incoming.take_if(|(_, incoming, _)| incoming.index == meta.index);
         if let Some((builder, ..)) = incoming {
             builder.abort().map_err(failure)?;
@@ -144,7 +144,7 @@ impl<D: Disk> OfGroup<D> {
         let mut builder = self.store.begin(meta).map_err(failure)?;
         if let Err(error) = write(&mut Stoppable { inner: &mut builder, stop }) {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
-            // The leftover is removed at the next start if not now.
+            // If this fails, the next start removes the leftover.
             let _ = builder.abort();
             return Err(if is_full { SnapshotFailure::DiskFull } else { SnapshotFailure::Io(error.to_string()) });
         }
@@ -166,7 +166,7 @@ impl<D: Disk> OfGroup<D> {
         Ok(SnapshotDone::Done)
     }
 
-    /// A state machine is made before the snapshot counts: one that cannot be read must not take the place of the log.
+    /// Makes a state machine before the snapshot counts: a snapshot that cannot be read must not replace the log.
     fn finish(&self, checksum: u32, read: SnapshotReader, stop: &StopFlag) -> Result<SnapshotDone, SnapshotFailure> {
         let (builder, claim) = {
             let mut open = self.open();
@@ -188,8 +188,7 @@ impl<D: Disk> OfGroup<D> {
             }
             Err(cause) => {
                 let _ = sealed.abort();
-                // Its checksum is right, so what fails is the state machine's own code, or a node that is about to
-                // stop.
+                // The checksum is right, so the state machine's own code failed, or the node is about to stop.
                 Err(if let SnapshotFailure::Io(text) = cause { SnapshotFailure::Unrestorable(text) } else { cause })
             }
         }
@@ -212,13 +211,13 @@ impl<D: Disk> OfGroup<D> {
     }
 
     fn open(&self) -> MutexGuard<'_, Open<D>> {
-        // A panic leaves what is open as it was between two of its steps.
+        // A panic leaves the open files in the state between two steps.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<D: Disk> Claim<'_, D> {
-    /// The file that is open for reading is no longer the one of that name.
+    /// Closes the file that is open for reading, because it is no longer the one of that name.
     fn forget_outgoing(&self) {
         self.of_group.open().outgoing.take_if(|(index, _)| *index == self.index);
     }
@@ -230,7 +229,7 @@ impl<D: Disk> Drop for Claim<'_, D> {
     }
 }
 
-/// Has `read` read the content, and then the rest of it, at whose end its checksum is verified.
+/// Lets `read` read the content, and then reads the rest, at whose end the checksum is verified.
 fn read_whole<D: Disk>(
     content: &mut SnapshotContent<D>,
     read: SnapshotReader,
@@ -250,7 +249,7 @@ fn being_written() -> SnapshotFailure {
 }
 
 impl StopFlag {
-    /// Raises it.
+    /// Raises the flag.
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

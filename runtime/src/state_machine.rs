@@ -1,22 +1,22 @@
-//! What a user writes: a deterministic state machine, to which every replica applies the same commands in the same
-//! order.
+//! //! The trait that a user implements: a deterministic state machine, to which every replica applies the same
+//! commands in the same order.
 
 use std::io;
 
 use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogTime};
 
-/// A state machine that a `Replica` keeps equal on every node.
+/// A deterministic state machine. A `Replica` keeps its state equal on every node.
 ///
-/// It depends on its arguments alone: the commands, their place in the log and their log time. It asks no clock and
-/// draws no random number (the proposer draws what is needed and puts it into the command), and it never depends on the
-/// order of a hash map. Equal commands then give equal states everywhere, which [`digest`](StateMachine::digest) lets a
-/// test or an operator see.
+/// It depends on its arguments alone: the commands, their log indexes and their log time. It reads no clock and draws
+/// no random number (the proposer draws it and puts it into the command), and it never depends on the order of a hash
+/// map. Equal commands then give equal states on every node, which a test or an operator can check with
+/// [`digest`](StateMachine::digest).
 ///
 /// A panic in [`apply`](StateMachine::apply) or [`tick`](StateMachine::tick) halts the group on that node. The command
-/// is never skipped: a replica that skipped it would differ from the others without anybody noticing.
+/// is never skipped: a replica that skipped it would silently differ from the others.
 ///
-/// With commands and responses that serde knows, [`Typed`](crate::Typed) is the shorter road.
+/// If serde can encode the commands and responses, [`Typed`](crate::Typed) needs less code.
 ///
 /// ```
 /// use std::io;
@@ -54,63 +54,67 @@ use quorate_protocol::{LogIndex, LogTime};
 /// }
 /// ```
 pub trait StateMachine: Send + Sized + 'static {
-    /// The state at one moment, made within the loop and written elsewhere: a copy of a few pointers, not of the data.
+    /// The state at one moment, made within the loop and written on another thread. It should copy a few pointers, not
+    /// the data.
     type Snapshot: Send + 'static;
 
-    /// Carries out a command and gives the response. Called once for every command, in the order of the log.
+    /// Applies a command and returns the response. Called once for every command, in the order of the log.
     ///
-    /// `command` is a slice of a larger buffer that lives as long as any slice of it: copy what is kept for long.
+    /// `command` is a slice of a larger buffer, which stays in memory as long as any slice of it. Copy data that is
+    /// kept for long.
     ///
     /// # Panics
-    /// On a command that cannot be read: it was proposed by a newer program. The group halts on this node.
+    /// On a command that cannot be read, because a newer program proposed it. The group then halts on this node.
     fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes;
 
-    /// Log time has moved without a command, because [`next_deadline`](StateMachine::next_deadline) had passed: do what
-    /// is due at `context.log_time`, a bounded part of it if it is much, and the next tick brings the rest.
+    /// Called when log time has reached [`next_deadline`](StateMachine::next_deadline) and no command did the work.
+    /// Does the work that is due at `context.log_time`. If it is much, it does a bounded part, and the next tick does
+    /// the rest.
     fn tick(&mut self, context: ApplyContext) {
         let _ = context;
     }
 
-    /// A handle on the state as it is now. Called within the loop, so it must be cheap.
+    /// Returns a handle on the present state. Called within the loop, so it must be cheap.
     fn snapshot(&self) -> Self::Snapshot;
 
     /// Writes a snapshot's content, off the loop. `out` is buffered.
     ///
     /// # Errors
-    /// Those of the writer. The snapshot is then given up; the log stays as it was.
+    /// Those of the writer. The snapshot is then discarded, and the log is unchanged.
     fn write(snapshot: Self::Snapshot, out: &mut dyn io::Write) -> io::Result<()>;
 
-    /// Makes a state machine from what [`write`](StateMachine::write) wrote, on any replica and by any version that is
-    /// still supported, off the loop. `from` is buffered and ends where the content ends.
+    /// Makes a state machine from the output of [`write`](StateMachine::write), which may come from any replica and any
+    /// version that is still supported. Runs off the loop. `from` is buffered and ends where the content ends.
     ///
     /// # Errors
-    /// Those of the reader, and any when the content cannot be understood. The group then halts on this node.
+    /// Those of the reader, and an error of its own if the content cannot be decoded.
     fn restore(from: &mut dyn io::Read) -> io::Result<Self>;
 
-    /// Up to where the state is durable by the state machine's own means. `LogIndex::ZERO`, the default, for one that
-    /// keeps nothing itself: it is then restored from the newest snapshot and the log behind it.
+    /// Returns the index up to which the state machine has made its state durable itself. The default is
+    /// `LogIndex::ZERO`, for a state machine that stores nothing itself: it is restored from the newest snapshot and
+    /// the log behind it.
     ///
-    /// Asked once, at the start. Commands up to here are not applied again; their responses are lost.
+    /// Called once, at the start. Commands up to this index are not applied again, and their responses are lost.
     fn applied(&self) -> LogIndex {
         LogIndex::ZERO
     }
 
-    /// A number that is equal on all replicas that have applied the same log.
+    /// Returns a number that is equal on all replicas that have applied the same log.
     fn digest(&self) -> u64;
 
-    /// When something is due without a command: a key expires, a lease ends. As soon as log time has reached it, the
-    /// leader appends a tick; at most one each `tick_interval_min`. Must be cheap: it is asked after every batch of
-    /// commands.
+    /// Returns the time at which work is due without a command: a key expires, a lease ends. When log time reaches it,
+    /// the leader appends a tick, at most one in each `tick_interval_min`. Called after every batch of commands, so it
+    /// must be cheap.
     fn next_deadline(&self) -> Option<LogTime> {
         None
     }
 }
 
-/// What a state machine may know beside the command. It is the same on every replica.
+/// Context of a command. It is the same on every replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplyContext {
-    /// The command's place in the log: grows from command to command, with gaps.
+    /// The log index of the command. It grows from command to command, with gaps.
     pub index: LogIndex,
-    /// When the leader appended the command: Unix milliseconds that never go back.
+    /// The time at which the leader appended the command: Unix milliseconds that never go back.
     pub log_time: LogTime,
 }

@@ -1,4 +1,4 @@
-//! State machines whose commands, responses and state serde knows.
+//! //! State machines whose commands, responses and state serde can encode.
 
 use std::io;
 
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{ApplyContext, StateMachine};
 
-/// A state machine in the words of its own types; [`Typed`] makes a [`StateMachine`] of it.
+/// A state machine with commands and responses of its own types. [`Typed`] makes a [`StateMachine`] of it.
 ///
 /// The rules are those of [`StateMachine`]: it depends on its arguments alone. Its snapshot is a clone, so a large
-/// state should be cheap to clone (behind `Arc`s, or a persistent map); small ones need no thought.
+/// state should be cheap to clone (behind `Arc`s, or a persistent map). A small state needs no such care.
 ///
-/// Commands and states are kept on disk in the order of their fields and variants: append variants, and never change
-/// a field.
+/// Commands and states are stored on disk in the order of their fields and variants. Append new variants, and never
+/// change a field.
 ///
 /// ```
 /// use quorate_runtime::{ApplyContext, TypedStateMachine};
@@ -35,9 +35,9 @@ use crate::{ApplyContext, StateMachine};
 /// }
 /// ```
 pub trait TypedStateMachine: Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// What is asked of it.
+    /// Type of its commands.
     type Command: Serialize + DeserializeOwned;
-    /// What it answers.
+    /// Type of its responses.
     type Response: Serialize + DeserializeOwned;
 
     /// As [`StateMachine::apply`].
@@ -62,7 +62,8 @@ impl<S: TypedStateMachine> StateMachine for Typed<S> {
     type Snapshot = S;
 
     /// # Panics
-    /// When the command cannot be decoded, or the response cannot be encoded (above 1 MiB, or a value serde refuses).
+    /// When the command cannot be decoded, or the response cannot be encoded (above 1 MiB, or a value that serde
+    /// refuses).
     fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes {
         let command = match codec::decode_small(&command) {
             Ok(command) => command,
@@ -91,8 +92,8 @@ impl<S: TypedStateMachine> StateMachine for Typed<S> {
         codec::read_value(from).map(Self)
     }
 
-    /// FNV-1a over the encoded state: a state with a hash map in it has an order of its own on each node, and no
-    /// digest.
+    /// Computes FNV-1a over the encoded state. A state that contains a hash map has another order on each node, so its
+    /// digests differ.
     fn digest(&self) -> u64 {
         let mut hash = Fnv(FNV_OFFSET);
         match codec::write_value(&self.0, &mut hash) {

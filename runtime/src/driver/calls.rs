@@ -1,4 +1,4 @@
-//! How callers reach a group on the loop, from any thread or from the loop's own.
+//! //! Calls to groups on the loop, from any thread or from the loop's own.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -23,25 +23,25 @@ pub struct NodeHandle {
     posts: Mailbox<Post>,
 }
 
-/// Reaches the groups of a node from the loop that it runs on: nothing crosses a thread. Cheap to clone.
+/// Reaches the groups of a node from the thread of its loop: no call crosses a thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LocalHandle {
     calls: Rc<RefCell<LocalCalls>>,
 }
 
-/// A question to one group, as the loop sees it.
+/// A call to one group, as the loop sees it.
 pub(crate) trait Call {
-    /// Asks. Answered later under `call` if it says so.
+    /// Makes the call. If it returns `Waits`, the answer comes later under `call`.
     fn ask(&mut self, group: &mut dyn Group, now: Now, call: CallId) -> Asked;
 
-    /// The answer; without the group when that has panicked.
+    /// Answers the caller. `group` is `None` if the group has panicked.
     fn answer(self: Box<Self>, group: Option<&mut dyn Group>, reply: Reply);
 
-    /// It was never asked.
+    /// Refuses a call that was not made.
     fn refuse(self: Box<Self>, reason: CallError);
 }
 
-/// Whether a call waits for a reply.
+/// State of a call after it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Answered,
@@ -50,35 +50,35 @@ pub(crate) enum Asked {
     NotOfThisGroup,
 }
 
-/// What comes over a [`NodeHandle`].
+/// A message over a [`NodeHandle`].
 pub(crate) enum Post {
     Call(GroupId, Box<dyn Call + Send>),
     Inspect(Box<dyn FnOnce(&Node) + Send>),
     Shutdown { patience: Duration, done: oneshot::Sender<Stopped> },
 }
 
-/// Why there is no answer.
+/// Reason why a call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// More calls wait than the configured bound. It was not asked.
+    /// The weight of the waiting calls exceeds the bound. The call was not made.
     #[error("too many calls wait")]
     Overloaded,
-    /// The node has no such group, one of another type, or one that has panicked. It was not asked.
+    /// The node has no such group, or one of another type, or the group has panicked. The call was not made.
     #[error("the node has no such group, or it has stopped")]
     NoGroup,
-    /// The node has stopped. It was not asked.
+    /// The node has stopped. The call was not made.
     #[error("the node has stopped")]
     Stopped,
     /// The node or the group stopped while the call was waiting: its outcome is unknown.
     #[error("the node or the group stopped before the answer was known")]
     Lost,
-    /// The code that the call brought along panicked.
+    /// The closure of the call panicked.
     #[error("the code of the call panicked")]
     Panicked,
 }
 
-/// The answer to a call, once there is one. Dropping it loses only the answer.
+/// The future answer to a call. Dropping it loses only the answer.
 #[derive(Debug)]
 pub struct Answer<T> {
     receiver: oneshot::Receiver<Result<T, CallError>>,
@@ -89,9 +89,9 @@ impl NodeHandle {
         Self { posts }
     }
 
-    /// Asks a group of type `G`: `ask` runs on the loop and starts what will be answered under the call's id, `answer`
-    /// runs there when the reply comes and makes of it what the caller gets. Both are short. `bytes` counts against the
-    /// bound on waiting calls.
+    /// Calls a group of type `G`. `ask` runs on the loop and starts the work that is answered under the call's id.
+    /// `answer` runs on the loop when the reply comes, and makes the caller's result from it. Both must be short.
+    /// `bytes` counts against the bound on waiting calls.
     pub fn ask<G: Group, T: Send + 'static>(
         &self,
         group: GroupId,
@@ -104,8 +104,8 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Looks at a group of type `G`, or changes it: `f` runs on the loop and gives the answer at once. A panic of `f`
-    /// may leave the group half changed: it halts the group, and no other.
+    /// Reads or changes a group of type `G`: `f` runs on the loop and returns the answer at once. A panic of `f` may
+    /// leave the group half changed, so it halts the group, and no other.
     pub fn look<G: Group, T: Send + 'static>(
         &self,
         group: GroupId,
@@ -116,33 +116,33 @@ impl NodeHandle {
         Answer { receiver }
     }
 
-    /// Looks at the node itself: `f` runs on the loop. A panic of `f` is told as [`CallError::Panicked`] and harms
-    /// nobody.
+    /// Reads the node itself: `f` runs on the loop. A panic of `f` is reported as [`CallError::Panicked`] and affects
+    /// nothing else.
     pub fn inspect<T: Send + 'static>(&self, f: impl FnOnce(&Node) -> T + Send + 'static) -> Answer<T> {
         let (sender, receiver) = oneshot::channel();
         let look = Box::new(move |node: &Node| {
             let looked = catch_unwind(AssertUnwindSafe(|| f(node))).map_err(|_| CallError::Panicked);
-            // Nobody may listen any more, which is the caller's right.
+            // The caller may have dropped its answer.
             let _ = sender.send(looked);
         });
-        // A refused one is dropped, which its answer tells.
+        // If the call is refused it is dropped, and its answer then ends with an error.
         let _ = self.posts.push(Post::Inspect(look), CALL_WEIGHT);
         Answer { receiver }
     }
 
-    /// Stops the node: leadership is handed over where it can be, callers are answered where that takes at most
-    /// `patience`, what is written is synced, and the data directory is free, when this returns [`Stopped::InOrder`]. A
-    /// disk that stands still is waited for until `patience` is over, and for a second at least. A second call waits
-    /// for the same; a node that had stopped before is in order.
+    /// Stops the node. Leadership is transferred where possible, and callers are answered if that takes at most
+    /// `patience`. When this returns [`Stopped::InOrder`], all writes are synced and the data directory is free. A
+    /// stalled disk is waited for until `patience` is over, and for at least one second. A second call waits for the
+    /// same shutdown. If the node had stopped before, the result is `InOrder`.
     pub async fn shutdown(&self, patience: Duration) -> Stopped {
-        // An error says that the loop is gone, and all it held with it.
+        // An error means that the loop has ended and has released everything that it held.
         self.begin_shutdown(patience).await.unwrap_or(Stopped::InOrder)
     }
 
-    /// Tells the loop to stop; the receiver ends when it has.
+    /// Makes the loop stop. The receiver resolves when it has.
     pub(crate) fn begin_shutdown(&self, patience: Duration) -> oneshot::Receiver<Stopped> {
         let (done, stopped) = oneshot::channel();
-        // A loop that is gone drops the sender, which says the same.
+        // A loop that has ended drops the sender, which has the same effect.
         let _ = self.posts.push(Post::Shutdown { patience, done }, 0);
         stopped
     }
@@ -200,7 +200,7 @@ impl LocalHandle {
     }
 }
 
-/// Calls of the loop's own thread. Bounded as those of other threads are.
+/// Calls of the loop's own thread. They have the same bound as those of other threads.
 #[derive(Default)]
 pub(crate) struct LocalCalls {
     pub(super) waiting: Vec<(GroupId, Box<dyn Call>)>,
@@ -211,7 +211,7 @@ pub(crate) struct LocalCalls {
 }
 
 impl LocalCalls {
-    /// Swaps what waits into `into`, or has the loop woken once something comes.
+    /// Swaps the waiting calls into `into`. If there are none, the loop is woken when one comes.
     pub(super) fn poll_take(&mut self, context: &mut Context<'_>, into: &mut Vec<(GroupId, Box<dyn Call>)>) -> bool {
         if self.waiting.is_empty() {
             self.waker = Some(context.waker().clone());
@@ -230,7 +230,7 @@ impl LocalCalls {
     }
 }
 
-/// The loop's end of both ways in. Closed when the loop is gone, however it went, so that nobody waits in vain.
+/// The loop's end of both queues. It is closed when the loop ends for any reason, so that no caller waits in vain.
 #[derive(Debug)]
 pub(super) struct Doors {
     pub(super) posts: Mailbox<Post>,
@@ -238,13 +238,13 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Doors behind which calls of so many bytes may wait, each.
+    /// Makes two queues, each with this bound on the bytes of waiting calls.
     pub(super) fn new(calls_bytes_max: usize) -> Self {
         let local = LocalCalls { weight_max: calls_bytes_max, ..LocalCalls::default() };
         Self { posts: Mailbox::new(calls_bytes_max), local: Rc::new(RefCell::new(local)) }
     }
 
-    /// Refuses all that waits and all that comes. Gives those who wait for a shutdown.
+    /// Refuses all waiting and all later calls. Returns the senders of those who wait for a shutdown.
     pub(super) fn close(&self) -> Vec<oneshot::Sender<Stopped>> {
         let mut stopping = Vec::new();
         let mut local = self.local.borrow_mut();
@@ -272,10 +272,10 @@ impl Drop for Doors {
 }
 
 impl<T> Answer<T> {
-    /// Waits for the answer on a thread of its own, outside of any executor.
+    /// Blocks the calling thread until the answer is there. For threads outside of any executor.
     ///
     /// # Errors
-    /// As awaiting it.
+    /// As for awaiting it.
     ///
     /// # Panics
     /// Within an async task.
@@ -307,7 +307,7 @@ struct Looking<G, F, T> {
     group: PhantomData<fn(G)>,
 }
 
-/// The group as one of type `G`.
+/// Returns the group as one of type `G`, if it is.
 fn of_type<G: Group>(group: &mut dyn Group) -> Option<&mut G> {
     let group: &mut dyn Any = group;
     group.downcast_mut()
@@ -327,7 +327,7 @@ where
 
     fn answer(self: Box<Self>, group: Option<&mut dyn Group>, reply: Reply) {
         let Self { answer, sender, .. } = *self;
-        // Nobody may listen any more, which is the caller's right.
+        // The caller may have dropped its answer.
         let _ = sender.send(Ok(answer(group.and_then(of_type), reply)));
     }
 
@@ -374,5 +374,5 @@ impl fmt::Debug for LocalCalls {
     }
 }
 
-/// What a waiting call costs beside its bytes.
+/// Weight of a waiting call beside its bytes.
 const CALL_WEIGHT: usize = 256;

@@ -4,34 +4,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quorate_protocol::{Instant, Now};
 
-/// Makes the time that goes into a node: tokio's monotone clock, so that tests can pause it, and the system's wall
-/// clock.
+/// Makes the time that is passed to a node: tokio's monotone clock, which tests can pause, and the system's wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: tokio::time::Instant,
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Makes a clock that starts now.
     #[must_use]
     pub fn start() -> Self {
         Self { start: tokio::time::Instant::now() }
     }
 
-    /// The time now.
+    /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Now {
         let nanoseconds = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // A wall clock before 1970 is as good as one at 1970: log time never goes back for it.
+        // A wall clock before 1970 counts as 1970. Log time does not go back because of it.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         Now { instant: Instant::from_nanos(nanoseconds), wall_ms }
     }
 
-    /// The moment as tokio has it.
+    /// Converts an instant to tokio's type.
     pub(super) fn moment(&self, instant: Instant) -> tokio::time::Instant {
         let nanoseconds = Duration::from_nanos(instant.as_nanos());
-        // Beyond what the platform can say: as good as never.
+        // An instant that the platform cannot represent counts as never.
         self.start.checked_add(nanoseconds).unwrap_or_else(|| self.start + Duration::from_hours(8760))
     }
 }

@@ -1,4 +1,4 @@
-//! The typed way to a bare core that a node hosts.
+//! //! Typed handle to a bare core that a node hosts.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,13 +16,13 @@ pub struct HostedHandle<P> {
 }
 
 impl<P: Hostable> HostedHandle<P> {
-    /// The core of that group. Calls fail with `NoGroup` when the node hosts no such core there.
+    /// Makes a handle to the core of that group. Calls fail with `NoGroup` if the node hosts no such core there.
     #[must_use]
     pub fn new(node: NodeHandle, group: GroupId) -> Self {
         Self { node, group, core: PhantomData }
     }
 
-    /// Gives the core a command. What becomes of it is told as events.
+    /// Gives the core a command. Its effects are reported as events.
     pub fn command(&self, command: P::Command) -> Answer<()> {
         self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.command(now, command))
     }
@@ -32,11 +32,12 @@ impl<P: Hostable> HostedHandle<P> {
         self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.complete(now, ticket, answer))
     }
 
-    /// Waits until the core has told something beyond what the application has: `up_to` is [`Heard::up_to`] of the call
-    /// before, and 0 at first. Everything is told at least once: an answer that is dropped on its way, by `select!` or
-    /// a time-out, is told again to the next call with the same number. One listens at a time: an earlier call is
-    /// answered with what there is, which may be nothing. What the core tells while nobody listens is kept, up to
-    /// [`TOLD_MAX`](crate::TOLD_MAX). Nothing comes also when the core has stopped; the next call fails then.
+    /// Waits until the core has events or requests beyond those that the application has. `up_to` is [`Heard::up_to`]
+    /// of the call before, and 0 at first. Everything is delivered at least once: if an answer is dropped on its way,
+    /// by `select!` or a time-out, the next call with the same number gets it again. Only one call listens at a time:
+    /// an earlier call is answered with what there is, which may be nothing. Events and requests are kept while no call
+    /// listens, up to [`TOLD_MAX`](crate::TOLD_MAX). The answer is also empty when the core has stopped; the next call
+    /// fails then.
     pub fn listen(&self, up_to: u64) -> Answer<Heard<P>> {
         self.node.ask(
             self.group,

@@ -1,9 +1,10 @@
-//! A queue into the loop, from any thread: what several threads push in a row is taken with one lock and one wake-up.
+//! //! A queue into the loop, from any thread. Items that several threads push in a row are taken with one lock and one
+//! wake-up.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-/// Clones are the same queue.
+/// A queue of items with a bound on their weight. Clones are the same queue.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
     inner: Arc<Mutex<Inner<T>>>,
@@ -18,7 +19,7 @@ struct Inner<T> {
     is_closed: bool,
 }
 
-/// Why something was not pushed. It is given back.
+/// Reason why an item was not pushed. It is returned in the error.
 #[derive(Debug)]
 pub(crate) enum PushError<T> {
     /// The queue is full.
@@ -28,7 +29,8 @@ pub(crate) enum PushError<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// Holds items until their weights pass `weight_max`; what comes then is refused, unless it weighs nothing.
+    /// Makes a queue that holds items until their weights exceed `weight_max`. Later items are refused unless they
+    /// weigh nothing.
     pub(crate) fn new(weight_max: usize) -> Self {
         let inner = Inner { items: Vec::new(), weight: 0, weight_max, waker: None, is_closed: false };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -52,7 +54,7 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Swaps what waits into `into`, which must be empty. When nothing does the task is woken once something comes.
+    /// Swaps the waiting items into `into`, which must be empty. If there are none, the task is woken when one comes.
     pub(crate) fn poll_take(&self, context: &mut Context<'_>, into: &mut Vec<T>) -> bool {
         debug_assert!(into.is_empty(), "what was taken before was used up");
         let mut inner = self.lock();
@@ -68,7 +70,7 @@ impl<T> Mailbox<T> {
         true
     }
 
-    /// Takes nothing more, and gives what waits.
+    /// Closes the queue and returns the waiting items.
     pub(crate) fn close(&self) -> Vec<T> {
         let mut inner = self.lock();
         inner.is_closed = true;

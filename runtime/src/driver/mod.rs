@@ -1,4 +1,4 @@
-//! The tokio shell round a [`Node`]: takes what is ready, hands it in, carries out what comes back, sleeps to the
+//! //! The tokio shell of a [`Node`]: passes all ready inputs to it, carries out its outputs, and sleeps until its
 //! deadline. It knows no rule of any protocol.
 
 use std::any::Any;
@@ -43,10 +43,11 @@ pub use stop::Stopped;
 use waiting::WaitingCalls;
 use worker::{SnapshotThreads, Worker};
 
-/// The shell round a [`Node`]. Its loop is a future: it can share a current-thread runtime with an application's own
-/// sockets, which then reach the node with a [`LocalHandle`] that crosses no thread.
+/// The tokio shell of a [`Node`]. Its loop is a future, so it can share a current-thread runtime with an application's
+/// own sockets. These then reach the node with a [`LocalHandle`], whose calls cross no thread.
 ///
-/// Each round drains all inputs that are ready and then all outputs, so that batches follow the load; nothing lingers.
+/// Each round takes all inputs that are ready and then carries out all outputs, so that batches follow the load. There
+/// is no linger timer.
 pub struct Driver {
     node: Node,
     clock: Clock,
@@ -57,35 +58,35 @@ pub struct Driver {
     jobs: Worker<(GroupId, Ticket, Job)>,
     news: Mailbox<News>,
     doors: Doors,
-    /// Calls that wait for a reply; bounded by what their groups take.
+    /// Calls that wait for a reply. The groups bound their number.
     waiting: WaitingCalls,
-    /// Frames that could not be sent, told to the node in the next round.
+    /// Frames that could not be sent. The node is notified in the next round.
     unsent: Vec<(NodeId, Origin)>,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
-    /// When the round began.
+    /// The time at which the round began.
     round: Instant,
-    /// Rounds in a row in which a time-out was due and waited for frames that had come before it.
+    /// Number of rounds in a row in which a due time-out waited for frames that had come before it.
     overdue_rounds: u32,
     shutdown: Option<Shutdown>,
     report: Report,
     scratch: Scratch,
-    /// The data directory's lock. The threads that write there hold it as well.
+    /// The data directory's lock. The threads that write to the directory hold it as well.
     lock: Arc<dyn Any + Send + Sync>,
 }
 
-/// What other threads tell the loop.
+/// Messages of other threads to the loop.
 #[derive(Debug)]
 pub(crate) enum News {
     Node(NodeInput),
     Log(Completions),
     /// One of the threads that hold the data directory has ended.
     Ended,
-    /// They should have ended by now.
+    /// The threads have not ended in time.
     Late,
 }
 
-/// Kept between rounds for its capacity.
+/// Vectors that are kept between rounds for their capacity.
 #[derive(Default)]
 struct Scratch {
     news: Vec<News>,
@@ -94,20 +95,20 @@ struct Scratch {
 }
 
 impl Driver {
-    /// A handle for other threads and executors.
+    /// Returns a handle for other threads and executors.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         NodeHandle::new(self.doors.posts.clone())
     }
 
-    /// A handle for the loop's own thread.
+    /// Returns a handle for the loop's own thread.
     #[must_use]
     pub fn local_handle(&self) -> LocalHandle {
         LocalHandle::new(self.doors.local.clone())
     }
 
-    /// Runs the node until it is shut down. Everything is in order and free when this returns, unless the shutdown says
-    /// [`Stopped::DiskStalled`]; dropping the future stops the node as a crash would.
+    /// Runs the node until it is shut down. When this returns, all writes are synced and the directory is free, unless
+    /// the result of the shutdown is [`Stopped::DiskStalled`]. Dropping the future stops the node as a crash would.
     pub async fn run(mut self) {
         loop {
             let mut has_waited = false;
@@ -122,7 +123,8 @@ impl Driver {
             if self.is_done() {
                 break;
             }
-            // Under load the loop never waits: others on its thread, sockets above all, must have their turn.
+            // Under load the loop never waits, so it must yield to the other tasks of its thread, above all the
+            // sockets.
             if !has_waited {
                 tokio::task::yield_now().await;
             }
@@ -130,7 +132,7 @@ impl Driver {
         self.stop().await;
     }
 
-    /// Hands everything that is ready to the node.
+    /// Passes all ready inputs to the node.
     fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
         self.round = now.instant;
@@ -159,7 +161,7 @@ impl Driver {
                     Incoming::Link(LinkEvent::Down { peer, .. }) => {
                         self.node.handle(now, NodeInput::LinkDown(peer.node));
                     }
-                    // The transport counts refusals and logs them by their number.
+                    // The transport counts refusals and logs them.
                     Incoming::Link(_) => {}
                 }
             }
@@ -189,7 +191,7 @@ impl Driver {
         for post in posts.drain(..) {
             match post {
                 Post::Call(group, call) => self.ask(now, group, call),
-                // Its caller learns of a panic; the node is not changed by a look.
+                // A panic is reported to the caller. It cannot change the node, which is borrowed immutably.
                 Post::Inspect(look) => look(&self.node),
                 Post::Shutdown { patience, done } => self.begin_shutdown(now, now.instant.after(patience), done),
             }
@@ -201,8 +203,8 @@ impl Driver {
         has_any
     }
 
-    /// Hands over a time-out that is due, behind the frames that came before it: a loop that stood still has what it
-    /// was waiting for in its inbox. Frames without end hold it up for a few rounds only.
+    /// Passes a due time-out to the node after the frames that came before it: after the loop was blocked, the frames
+    /// that it waited for are in its inbox. An endless stream of frames delays the time-out by a few rounds only.
     fn poll_clock(&mut self, now: Now, has_more_frames: bool, context: &mut Context<'_>) -> bool {
         let mut wanted = self.node.deadline();
         if let Some(shutdown) = &self.shutdown {
@@ -244,7 +246,7 @@ impl Driver {
         self.waiting.release(id);
     }
 
-    /// Carries out everything that the node wants.
+    /// Carries out all outputs of the node.
     fn carry_out(&mut self) {
         let now = self.clock.now();
         while let Some(output) = self.node.poll_output() {
@@ -278,8 +280,8 @@ impl Driver {
                         call.answer(Some(group), reply);
                     });
                     if let Some((call, reply)) = answering {
-                        // Whoever asked brought this code along. If it panics nobody hears an answer, which is told as
-                        // lost.
+                        // The closure belongs to the caller. If it panics, no answer is sent, and the caller gets
+                        // `Lost`.
                         let _ = catch_unwind(AssertUnwindSafe(|| call.answer(None, reply)));
                     }
                 }
@@ -289,8 +291,8 @@ impl Driver {
         self.transport.flush();
     }
 
-    /// Groups that have more to do at once go on for a moment. To them it is still the same time: nothing else falls
-    /// due before what has arrived meanwhile is taken in.
+    /// Lets groups with a backlog continue for a moment. Their time does not advance meanwhile, so that nothing else
+    /// falls due before the inputs that have arrived are taken.
     fn go_on(&mut self) {
         let begun = self.clock.now();
         for _ in 0..GO_ON_TIMES_MAX {
@@ -303,9 +305,9 @@ impl Driver {
         }
     }
 
-    /// Tells the node something in the next round.
+    /// Passes an input to the node in the next round.
     fn tell(&self, input: NodeInput) {
-        // The loop owns the queue, so it is not closed while there is anybody to tell.
+        // The loop owns the queue, so the queue is open as long as the loop runs.
         let _ = self.news.push(News::Node(input), 0);
     }
 }
@@ -316,11 +318,11 @@ impl fmt::Debug for Driver {
     }
 }
 
-/// Groups with a backlog go on for so long before the next round.
+/// Maximum time for which groups with a backlog continue before the next round.
 const GO_ON_MAX: Duration = Duration::from_millis(4);
-/// And so often, for a clock that stands still.
+/// Maximum number of such turns, for a clock that stands still.
 const GO_ON_TIMES_MAX: usize = 256;
-/// So many frames are taken in one round, before what came of them leaves.
+/// Maximum number of frames that are taken in one round, before the outputs are carried out.
 const FRAMES_A_ROUND: usize = 4096;
-/// For so many rounds full of frames a time-out waits.
+/// Maximum number of rounds full of frames for which a time-out waits.
 const OVERDUE_ROUNDS_MAX: u32 = 8;

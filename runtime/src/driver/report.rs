@@ -1,4 +1,4 @@
-//! What an operator sees of a node: lines of the log from notices, and metrics. Never a line a message.
+//! //! The operator's view of a node: log lines from notices, and metrics. There is never a line for each message.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::Stopped;
 use crate::metrics::{self as names, as_gauge};
 use crate::{Node, Notice};
 
-/// Tells operators of one node.
+/// Writes log lines and metrics of one node.
 pub(super) struct Report {
     node: NodeId,
     label: Label,
@@ -35,7 +35,7 @@ impl Report {
         }
     }
 
-    /// One round of the log: these became durable, or did not, with one sync.
+    /// Reports one round of the log: one sync made these writes durable, or failed.
     pub(super) fn written(&mut self, writes: &[WriteCompletion]) {
         if !writes.is_empty() {
             self.writes_a_sync.record(u32::try_from(writes.len()).unwrap_or(u32::MAX));
@@ -128,7 +128,7 @@ impl Report {
     }
 }
 
-/// The line of one notice.
+/// Writes the log line of one notice.
 fn say(node: u64, group: Option<u64>, notice: &Notice) {
     match notice {
         Notice::Role { role, term, leader } => {

@@ -1,4 +1,4 @@
-//! How a driver is put together.
+//! //! Construction of a driver.
 
 use std::any::Any;
 use std::io;
@@ -17,23 +17,23 @@ use super::worker::{SnapshotThreads, WORK_MAX, Worker};
 use super::{Clock, Driver, News, Scratch, log};
 use crate::{Job, Node, NodeInput, Snapshots};
 
-/// What a [`Driver`] drives.
+/// The parts of a [`Driver`].
 pub struct Parts<D: Disk> {
     /// The node, with its groups.
     pub node: Node,
     /// The clock that the node was made with.
     pub clock: Clock,
-    /// The transport; the driver claims all channels but that of rpc.
+    /// The transport. The driver claims all channels except that of rpc.
     pub transport: Arc<dyn Transport>,
-    /// The log, which becomes a thread.
+    /// The log. It gets a thread of its own.
     pub log: Wal<D>,
-    /// The snapshots, which become a thread for each lane.
+    /// The snapshots. They get a thread for each lane.
     pub snapshots: Snapshots<D>,
-    /// The data directory's lock: held until the node has stopped and its threads have ended.
+    /// The data directory's lock. It is held until the node has stopped and its threads have ended.
     pub lock: Arc<dyn Any + Send + Sync>,
 }
 
-/// Why a driver cannot be started. Nothing was changed.
+/// Reason why a driver cannot be started. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -84,7 +84,7 @@ impl Driver {
 
 type JobWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, Job);
 
-/// Jobs hold nothing of the data directory, so that nobody waits for the end of their thread.
+/// Starts the thread of the jobs. It does not use the data directory, so no shutdown waits for its end.
 fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
     let work = move |(group, ticket, job): JobWork| {
         let _ = news.push(News::Node(NodeInput::Job { group, ticket, result: job.run() }), 0);
@@ -92,7 +92,7 @@ fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
     Worker::spawn("quorate-jobs", WORK_MAX, work, || ())
 }
 
-/// The threads of the log and of the snapshots.
+/// Number of threads that use the data directory: those of the log and of the snapshots.
 pub(super) const THREADS_WITH_THE_DIRECTORY: usize = 1 + SnapshotThreads::COUNT;
-/// Bytes of calls that wait for the loop, on each of its two ways in; beyond it calls are refused as `Overloaded`.
+/// Maximum bytes of waiting calls in each of the loop's two queues. Further calls are refused as `Overloaded`.
 const CALLS_BYTES_MAX: usize = 64 << 20;

@@ -1,4 +1,4 @@
-//! How a node stops: in order, and within a time that the caller sets.
+//! //! Shutdown of a node: in order, and within the time that the caller sets.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,17 +15,17 @@ use super::start::THREADS_WITH_THE_DIRECTORY;
 use super::{Driver, News, log};
 use crate::NodeInput;
 
-/// How a node has stopped.
+/// The result of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stopped {
-    /// All that was written is synced, and the data directory is free.
+    /// All writes are synced, and the data directory is free.
     InOrder,
-    /// The disk did not finish in time. The data directory stays locked until it does, or the process ends. What was
-    /// acknowledged is durable all the same.
+    /// The disk did not finish in time. The data directory stays locked until it does, or the process ends.
+    /// Acknowledged data are durable nevertheless.
     DiskStalled,
 }
 
-/// A shutdown that was asked for.
+/// A shutdown that was requested.
 #[derive(Debug)]
 pub(super) struct Shutdown {
     pub(super) deadline: Instant,
@@ -45,8 +45,9 @@ impl Driver {
         self.clock.now().instant >= shutdown.deadline || (self.node.is_settled() && self.waiting.is_empty())
     }
 
-    /// Ends everything in order: no more calls, what is queued is sent and synced, the threads end, the lock goes. A
-    /// disk that stands still is not waited for beyond the deadline, or [`CLOSING_TIME_MIN`] where less is left.
+    /// Ends everything in order: no more calls are accepted, queued frames are sent, queued writes are synced, the
+    /// threads end, the lock is released. A stalled disk is waited for until the deadline, or for [`CLOSING_TIME_MIN`]
+    /// if less time is left.
     pub(super) async fn stop(mut self) {
         let shutdown = self.shutdown.take();
         let left = shutdown.as_ref().map(|shutdown| shutdown.deadline.since(self.clock.now().instant));
@@ -83,8 +84,8 @@ impl Driver {
     }
 }
 
-/// Says [`News::Late`] after `patience`, by real time, unless what it returns is dropped before: whatever keeps a
-/// thread from ending may keep the runtime's clock from going on as well.
+/// Pushes [`News::Late`] after `patience` unless the returned sender is dropped before. It uses real time, because the
+/// cause that keeps a thread from ending may also stop the runtime's clock.
 fn watch(patience: Duration, news: Mailbox<News>) -> mpsc::Sender<()> {
     let (watch, dropped) = mpsc::channel();
     let wait = move || {
@@ -92,10 +93,11 @@ fn watch(patience: Duration, news: Mailbox<News>) -> mpsc::Sender<()> {
             let _ = news.push(News::Late, 0);
         }
     };
-    // Without a thread for it the end is waited for as long as it takes.
+    // If this thread cannot be started, the shutdown waits without a limit.
     drop(thread::Builder::new().name("quorate-end".to_owned()).spawn(wait));
     watch
 }
 
-/// So long the end of the threads is waited for even when the caller's patience is used up: a sync takes its time.
+/// Minimum time for which a shutdown waits for the threads, even when the caller's patience is used up: a sync takes
+/// time.
 const CLOSING_TIME_MIN: Duration = Duration::from_secs(1);

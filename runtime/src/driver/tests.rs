@@ -1,4 +1,4 @@
-//! The shell: calls, threads, shutdown. Time is paused, so that nothing waits for a clock.
+//! //! Tests of the shell: calls, threads, shutdown. Time is paused, so that no test waits for a clock.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -27,7 +27,7 @@ mod stalling;
 
 use stalling::Stalling;
 
-/// A group that keeps what it is given and says what it is told to say.
+/// A group that records its inputs and returns the outputs that it is given.
 #[derive(Default)]
 struct Fake {
     seen: Vec<String>,
@@ -84,7 +84,7 @@ fn network() -> Network {
     Network::new(Limits::default(), Delivery::Immediate).expect("sound limits")
 }
 
-/// A node with two groups, and what tells that its directory is free.
+/// A node with two groups, and a flag that is set when its directory is free.
 fn driver(network: &Network, id: u64) -> (Driver, Arc<AtomicBool>) {
     driver_on(network, id, MemoryDisk::new())
 }
@@ -205,7 +205,7 @@ async fn a_look_that_panics_harms_nobody() {
         let looked = handle.inspect(|_| panic!("in a caller's closure")).await;
         assert_eq!(looked, Err::<(), _>(CallError::Panicked));
         assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Ok(()));
-        // What is made of the answer of a group that is gone is the caller's as well.
+        // The closure that makes the answer of a stopped group belongs to the caller as well.
         let answer = handle.ask(OTHER, 0, |_: &mut Fake, _, _| (), |_, _| panic!("in an answer"));
         handle.look(OTHER, |_: &mut Fake, _| panic!("the group stops")).await.expect_err("lost");
         assert_eq!(handle.shutdown(Duration::ZERO).await, Stopped::InOrder);
@@ -286,8 +286,8 @@ fn a_full_mailbox_gives_back_what_does_not_fit() {
     assert!(matches!(mailbox.push('c', 1), Err(PushError::Closed('c'))));
 }
 
-/// Asks until it is so. The group that is asked does not tell when that changes; the pauses leave the loop to the work
-/// that is waited for, and their length decides nothing.
+/// Repeats the question until the answer is true. The group does not report its changes; the pauses let the loop do the
+/// work, and their length does not affect the result.
 async fn until(handle: &NodeHandle, is_so: impl Fn(&mut Fake, Now) -> bool + Copy + Send + 'static) {
     while !handle.look(GROUP, is_so).await.expect("it runs") {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -3,8 +3,9 @@
 use super::calls::Call;
 use crate::CallId;
 
-/// Each call has a slot, which its id names together with how often the slot was used, so that a late reply finds
-/// nobody else. As many slots as ever waited at once are kept: groups bound what waits.
+/// Each call has a slot. Its id names the slot and the number of times that the slot was used, so that a late reply
+/// does not reach another call. The slots are never freed; their number is bounded because groups bound the calls that
+/// wait.
 #[derive(Default)]
 pub(super) struct WaitingCalls {
     slots: Vec<Slot>,
@@ -18,7 +19,7 @@ struct Slot {
 }
 
 impl WaitingCalls {
-    /// An id for a call that is about to be asked; then it is either put or released.
+    /// Reserves an id for a call that is about to be made. It is then either put or released.
     pub(super) fn reserve(&mut self) -> CallId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -29,17 +30,17 @@ impl WaitingCalls {
         CallId(u64::from(slot.uses) << 32 | u64::from(index))
     }
 
-    /// The call waits.
+    /// Stores a call that waits.
     pub(super) fn put(&mut self, id: CallId, call: Box<dyn Call>) {
         self.slots[index(id)].call = Some(call);
     }
 
-    /// The call does not wait.
+    /// Frees the slot of a call that does not wait.
     pub(super) fn release(&mut self, id: CallId) {
         self.free.push(low(id));
     }
 
-    /// The call of this id, if it still waits.
+    /// Takes the call of this id, if it still waits.
     pub(super) fn take(&mut self, id: CallId) -> Option<Box<dyn Call>> {
         let slot = self.slots.get_mut(index(id)).filter(|slot| u64::from(slot.uses) == id.0 >> 32)?;
         let call = slot.call.take()?;
@@ -51,7 +52,7 @@ impl WaitingCalls {
         self.free.len() == self.slots.len()
     }
 
-    /// Nobody is answered any more.
+    /// Drops all calls without an answer.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -61,7 +62,7 @@ fn index(id: CallId) -> usize {
     low(id) as usize
 }
 
-/// The lower half of the id names the slot.
+/// Returns the lower half of the id, which names the slot.
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 fn low(id: CallId) -> u32 {
     id.0 as u32

@@ -1,4 +1,4 @@
-//! Threads for work that must not hold up the loop, behind bounded queues.
+//! //! Threads for work that must not block the loop, behind bounded queues.
 
 use std::any::Any;
 use std::io;
@@ -34,24 +34,25 @@ impl<T: Send + 'static> Worker<T> {
             while let Ok(item) = receiver.recv() {
                 work(item);
             }
-            // What the work holds is gone before anybody hears of the end.
+            // The work's data are dropped before the end is reported.
             drop(work);
         })?;
         Ok(Self { queue: Some(queue) })
     }
 
-    /// Queues a piece of work. False when the queue is full or closed: the work is dropped.
+    /// Queues a piece of work. Returns false if the queue is full or closed; the work is then dropped.
     pub(crate) fn offer(&self, item: T) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.try_send(item).is_ok())
     }
 
-    /// Takes no more work; the thread ends when it has done what waits.
+    /// Accepts no more work. The thread ends when it has done the waiting work.
     pub(crate) fn close(&mut self) {
         self.queue = None;
     }
 }
 
-/// The threads that work on snapshots, one a lane: a snapshot that takes long to make keeps no other from being sent.
+/// The threads that work on snapshots, one for each lane, so that making a large snapshot does not delay sending
+/// another.
 #[derive(Debug)]
 pub(crate) struct SnapshotThreads {
     lanes: [Worker<SnapshotWork>; SnapshotThreads::COUNT],
@@ -61,10 +62,10 @@ pub(crate) struct SnapshotThreads {
 type SnapshotWork = (GroupId, Ticket, SnapshotOperation);
 
 impl SnapshotThreads {
-    /// How many there are; each tells [`News::Ended`] once.
+    /// Number of threads. Each sends [`News::Ended`] once.
     pub(crate) const COUNT: usize = SnapshotLane::ALL.len();
 
-    /// Starts them. They hold `lock` until they end.
+    /// Starts the threads. They hold `lock` until they end.
     pub(crate) fn spawn<D: Disk>(
         snapshots: Snapshots<D>,
         lock: &Arc<dyn Any + Send + Sync>,
@@ -77,7 +78,7 @@ impl SnapshotThreads {
             let work = move |(group, ticket, operation): SnapshotWork| {
                 let _lock = &lock;
                 let result = snapshots.perform(group, operation);
-                // Nobody listens any more when the loop has ended.
+                // Fails only if the loop has ended.
                 let _ = tell.push(News::Node(NodeInput::Snapshot { group, ticket, result }), 0);
             };
             Worker::spawn(name, WORK_MAX, work, move || drop(ended.push(News::Ended, 0)))
@@ -89,7 +90,7 @@ impl SnapshotThreads {
     /// Queues an operation on its lane.
     ///
     /// # Errors
-    /// When the lane's queue is full: the operation is dropped.
+    /// When the lane's queue is full. The operation is dropped.
     pub(crate) fn offer(
         &self,
         group: GroupId,
@@ -105,7 +106,7 @@ impl SnapshotThreads {
         is_queued.then_some(()).ok_or_else(|| SnapshotFailure::Io("too many snapshot operations wait".to_owned()))
     }
 
-    /// Ends what is under way early, takes no more, and lets the threads end.
+    /// Makes running operations end early, accepts no more, and lets the threads end.
     pub(crate) fn close(&mut self) {
         self.stop.raise();
         for lane in &mut self.lanes {
@@ -114,7 +115,7 @@ impl SnapshotThreads {
     }
 }
 
-/// Operations on snapshots, or jobs, that wait for their thread; one more fails at once.
+/// Maximum number of snapshot operations, or jobs, that wait for their thread. One more fails at once.
 pub(super) const WORK_MAX: usize = 4096;
 
 struct OnDrop<F: FnOnce()>(Option<F>);

@@ -1,4 +1,4 @@
-//! Frames on their way out: small ones of several groups to one peer leave as one.
+//! //! Outgoing frames. Small frames of several groups to one peer leave as one frame.
 
 use bytes::{Bytes, BytesMut};
 use quorate_protocol::GroupId;
@@ -8,13 +8,13 @@ use super::Origin;
 use super::message::{Bundle, Bundled};
 use super::turn::is_of_group;
 
-/// Frames of one turn to one peer, in the order they were sent.
+/// Frames of one turn to one peer, in the order in which they were sent.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     frames: Vec<Frame>,
 }
 
-/// One frame to send, and how many frames of groups are in it.
+/// One frame to send, with the number of groups' frames in it.
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) frame: Frame,
@@ -31,9 +31,9 @@ impl Outgoing {
         self.frames.is_empty()
     }
 
-    /// Packs what was pushed: runs of small frames become bundles. What was pushed first leaves first, and as bundles
-    /// travel on the lane of the frames that go alone and arrive in the same inbox, the order of a group's frames
-    /// within a lane stays.
+    /// Packs the pushed frames: runs of small frames become bundles. The frames leave in the order in which they were
+    /// pushed. Bundles travel on the lane of the frames that go alone and arrive in the same inbox, so the order of a
+    /// group's frames within a lane is kept.
     pub(super) fn pack(&mut self) -> Vec<Packed> {
         let mut packed = Vec::with_capacity(self.frames.len().min(FRAMES_GUESS));
         let mut run = Vec::new();
@@ -68,7 +68,8 @@ impl Packed {
     }
 }
 
-/// The frames of a bundle; none when a length does not fit, which no correct peer sends. Their sections are slices.
+/// Returns the frames of a bundle, or `None` if a length does not fit, which no correct peer sends. Their sections are
+/// slices of the bundle.
 pub(super) fn unpack(frames: &[Bundled], mut bytes: Bytes) -> Option<Vec<Frame>> {
     let mut unpacked = Vec::with_capacity(frames.len().min(FRAMES_GUESS));
     for bundled in frames {
@@ -115,9 +116,9 @@ fn length(section: &Bytes) -> u32 {
     u32::try_from(section.len()).expect("a small frame's section is small")
 }
 
-/// Frames below this size are worth a copy to save a header, a checksum and a queue entry.
+/// Below this size the copy of a frame costs less than a header, a checksum and a queue entry.
 const SMALL_BYTES_MAX: usize = 1 << 10;
-/// With fewer the transport's own coalescing is as good.
+/// For fewer frames the transport's own coalescing is as good.
 const BUNDLE_FRAMES_MIN: usize = 3;
 const BUNDLE_BYTES_MAX: usize = 64 << 10;
 const FRAMES_GUESS: usize = 1024;

@@ -1,4 +1,4 @@
-//! What a group was founded with: the first configuration and the protocol, as they were first written.
+//! //! The founding of a group: its first configuration and its protocol, as they were first written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::roster::Bound;
 
-/// The founding of a group. It is written once, when the group is first bound to a stream, and never made anew from a
-/// description of today: two nodes whose foundings of a group differ have different entries at equal places of its log.
+/// The founding of a group. It is written once, when the group is first bound to a stream, and is never made again from
+/// a later description. Two nodes whose foundings of a group differ have different entries at equal indexes of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founding {
     digest: u128,
@@ -19,9 +19,10 @@ pub struct Founding {
 }
 
 impl Founding {
-    /// The founding of a group whose core speaks on `channel`, which stands for its protocol, with these first members.
+    /// Makes the founding of a group with these first members. Its core speaks on `channel`, which stands for its
+    /// protocol.
     ///
-    /// Addresses are left out of what is compared: they may be spelled differently on two nodes, and move.
+    /// Addresses are not compared: they may be spelled differently on two nodes, and they may change.
     #[must_use]
     pub fn new(channel: ChannelId, configuration: Configuration) -> Self {
         let mut bytes = BytesMut::new();
@@ -42,36 +43,36 @@ impl Founding {
         Self { digest, configuration }
     }
 
-    /// The number that nodes compare.
+    /// Returns the number that nodes compare.
     #[must_use]
     pub fn digest(&self) -> u128 {
         self.digest
     }
 
-    /// The first configuration.
+    /// Returns the first configuration.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
     }
 
-    /// The first voters.
+    /// Returns the first voters.
     #[must_use]
     pub fn voters(&self) -> BTreeSet<NodeId> {
         self.configuration.voters().collect()
     }
 }
 
-/// Groups of ascending ids without a gap whose foundings are equal, as one node tells another.
+/// Groups with consecutive ids whose foundings are equal, as one node sends them to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FoundingRun {
     first: GroupId,
     count: u64,
     digest: u128,
-    /// The first voters, to be shown to operators.
+    /// The first voters, for operators.
     voters: Vec<NodeId>,
 }
 
-/// Groups that two nodes founded differently.
+/// Groups that two nodes founded differently, with the first voters on both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) groups: Vec<GroupId>,
@@ -79,7 +80,7 @@ pub(super) struct Difference {
     pub(super) theirs: Vec<NodeId>,
 }
 
-/// What this node tells of its groups.
+/// Returns the foundings of this node's groups, as they are sent to peers.
 pub(super) fn runs(groups: &BTreeMap<GroupId, Bound>) -> Vec<FoundingRun> {
     let mut runs: Vec<FoundingRun> = Vec::new();
     for (group, bound) in groups {
@@ -97,7 +98,7 @@ pub(super) fn runs(groups: &BTreeMap<GroupId, Bound>) -> Vec<FoundingRun> {
     runs
 }
 
-/// The groups of both nodes whose foundings differ. A group that one of them does not have is not compared.
+/// Returns the groups of both nodes whose foundings differ. A group that only one of them has is not compared.
 pub(super) fn differences(ours: &BTreeMap<GroupId, Bound>, theirs: &[FoundingRun]) -> Vec<Difference> {
     let of_run = |run: &FoundingRun| {
         let last = GroupId(run.first.0.saturating_add(run.count.saturating_sub(1)));
@@ -121,7 +122,8 @@ fn role_code(role: MemberRole) -> u8 {
 }
 
 const DOMAIN: &[u8] = b"quorate-founding";
-/// Raised when logs that were begun with the former value can no longer be led by nodes that began with this one.
+/// Must be raised if logs that were begun with the present value can no longer be led by nodes that begin with the new
+/// one.
 const FORMAT: u8 = 1;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a node is set up with, what goes in and what comes out.
+//! //! Settings, inputs and outputs of a node.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,19 +14,20 @@ use crate::{CallId, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure
 /// Settings of a [`Node`](crate::Node).
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The other nodes: introduced to, and kept alive.
+    /// The other nodes. This node introduces itself to them and sends heartbeats to them.
     pub peers: BTreeSet<NodeId>,
-    /// Between two heartbeats to a peer that nothing else was sent to, and between two words to the groups that a peer
-    /// is alive. At least a millisecond.
+    /// Interval between two heartbeats to a peer to which nothing else was sent, and between two reports to the groups
+    /// that a peer is alive. At least one millisecond.
     pub heartbeat_interval: Duration,
-    /// Bytes of frames, and of outputs, that a group may use up in one turn. One frame and one output are always taken.
+    /// Maximum bytes of frames, and of outputs, that a group uses in one turn. One frame and one output are always
+    /// taken.
     pub turn_bytes_max: usize,
-    /// Bytes of frames that wait for one group's turn; beyond it the newest are dropped and counted.
+    /// Maximum bytes of frames that wait for one group's turn. Beyond it the newest are dropped and counted.
     pub frames_bytes_max: usize,
 }
 
 impl NodeConfig {
-    /// The defaults: 50 ms, 1 MiB a turn, 32 MiB waiting.
+    /// The defaults: a heartbeat interval of 50 ms, 1 MiB in a turn, 32 MiB waiting.
     pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Self {
         Self {
             peers: peers.into_iter().collect(),
@@ -37,10 +38,10 @@ impl NodeConfig {
     }
 }
 
-/// What goes into a node.
+/// An input of a node.
 #[derive(Debug)]
 pub enum NodeInput {
-    /// A frame came in, on any channel from 1 on but that of rpc.
+    /// A frame was received, on any channel from 1 on except that of rpc.
     Frame(Received),
     /// The deadline has passed.
     Timeout,
@@ -50,67 +51,67 @@ pub enum NodeInput {
     LinkDown(NodeId),
     /// A frame could not be sent.
     SendFailed {
-        /// To whom.
+        /// The intended receiver.
         to: NodeId,
-        /// Whose it was.
+        /// The owner of the frame.
         origin: Origin,
     },
     /// Every write of the stream up to this ticket is durable.
     Persisted {
-        /// Which stream.
+        /// The stream.
         stream: StreamId,
-        /// Which write.
+        /// The write.
         ticket: Ticket,
     },
     /// A write failed. Unless it was certainly not written, the log is poisoned for all groups.
     PersistFailed {
-        /// Which stream.
+        /// The stream.
         stream: StreamId,
-        /// Which write.
+        /// The write.
         ticket: Ticket,
-        /// What is known of it.
+        /// The kind of failure.
         failure: PersistFailure,
     },
-    /// What a load brought.
+    /// The result of a load.
     Loaded {
-        /// Which stream.
+        /// The stream.
         stream: StreamId,
-        /// Which load.
+        /// The load.
         ticket: Ticket,
-        /// What it brought, or why nothing.
+        /// The loaded data, or the reason of the failure.
         result: Result<Loaded, LoadFailure>,
     },
     /// A snapshot operation is done.
     Snapshot {
-        /// Whose.
+        /// The group.
         group: GroupId,
-        /// Which.
+        /// The operation.
         ticket: Ticket,
-        /// What became of it.
+        /// Its result.
         result: Result<SnapshotDone, SnapshotFailure>,
     },
     /// A job is done.
     Job {
-        /// Whose.
+        /// The group.
         group: GroupId,
-        /// Which.
+        /// The job.
         ticket: Ticket,
-        /// What it gave.
+        /// Its result.
         result: JobResult,
     },
-    /// The disk's reserve is used up, or is there again.
+    /// The disk's reserve is used up, or is available again.
     Storage(StorageLevel),
-    /// The stream pins the log's oldest segment.
+    /// The stream keeps the log's oldest segment from being deleted.
     CompactRequested(StreamId),
     /// The node is about to stop. See [`Node::is_settled`](crate::Node::is_settled).
     Shutdown {
-        /// When it stops waiting.
+        /// The time at which it stops waiting.
         deadline: Instant,
     },
 }
 
 impl NodeInput {
-    /// What a node is told of what its log has done.
+    /// Makes the inputs of a node from the results of its log.
     pub fn of_log(done: Completions) -> impl Iterator<Item = Self> {
         let writes = done.writes.into_iter().map(|WriteCompletion { stream, ticket, result, .. }| match result {
             Ok(()) => Self::Persisted { stream, ticket },
@@ -130,105 +131,105 @@ impl NodeInput {
     }
 }
 
-/// What comes out of a node. The shell carries outputs out in their order.
+/// An output of a node. The shell carries outputs out in their order.
 #[derive(Debug)]
 pub enum NodeOutput {
-    /// Send the frame; if that fails say [`NodeInput::SendFailed`].
+    /// Send the frame. If that fails, the node needs [`NodeInput::SendFailed`].
     Send {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The frame.
         frame: Frame,
-        /// Whose it is.
+        /// The owner of the frame.
         origin: Origin,
     },
-    /// Make these durable, with one sync for all of them. Each is all or none, and stands behind all earlier ones of
-    /// its stream.
+    /// Make these writes durable, with one sync for all of them. Each is written completely or not at all, and after
+    /// all earlier writes of its stream.
     Write(Vec<Write>),
     /// Read from a stream.
     Load {
-        /// Which stream.
+        /// The stream.
         stream: StreamId,
         /// Names the load.
         ticket: Ticket,
-        /// What to read.
+        /// The range to read.
         range: LoadRange,
     },
-    /// Do something with a group's snapshots, off the loop, in the order asked.
+    /// Perform an operation on a group's snapshots, off the loop, in the order of these outputs.
     Snapshot {
-        /// Whose.
+        /// The group.
         group: GroupId,
         /// Names the operation.
         ticket: Ticket,
-        /// What to do.
+        /// The operation.
         operation: SnapshotOperation,
     },
-    /// Run this off the loop.
+    /// Run a job off the loop.
     Job {
-        /// Whose.
+        /// The group.
         group: GroupId,
         /// Names the job.
         ticket: Ticket,
-        /// What to run.
+        /// The job.
         job: Job,
     },
     /// Answer a caller.
     Reply {
-        /// Whose answer.
+        /// The group.
         group: GroupId,
-        /// Which call.
+        /// The call.
         call: CallId,
         /// The answer.
         reply: Reply,
     },
-    /// Something an operator may want to see in the log.
+    /// A fact for the operator's log.
     Notice {
-        /// Which group; nothing when it is the node's own.
+        /// The group; `None` if it concerns the node itself.
         group: Option<GroupId>,
-        /// What.
+        /// The fact.
         notice: Notice,
     },
 }
 
-/// Whose a frame is.
+/// The owner of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The node's own: nobody is told when it is lost.
+    /// The node itself. No group is notified if the frame is lost.
     Node,
-    /// One group's.
+    /// One group.
     Group(GroupId),
-    /// A bundle of several groups'.
+    /// Several groups, whose frames are in one bundle.
     Groups,
 }
 
 /// The write of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Where to.
+    /// The stream.
     pub stream: StreamId,
     /// Names the write within the stream.
     pub ticket: Ticket,
-    /// What to write.
+    /// The operations.
     pub operations: Vec<Operation>,
 }
 
-/// What a node has counted since it started.
+/// Counters of a node since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounters {
     /// Writes of groups.
     pub writes: u64,
-    /// Submissions to the log that they went in.
+    /// Submissions to the log that contained them.
     pub write_batches: u64,
     /// Messages of groups that were sent.
     pub messages_sent: u64,
-    /// Frames that they went in, those of the node itself included.
+    /// Frames that contained them, and frames of the node itself.
     pub frames_sent: u64,
-    /// Messages of groups that came in.
+    /// Messages of groups that were received.
     pub messages_received: u64,
-    /// Frames that came in.
+    /// Frames that were received.
     pub frames_received: u64,
-    /// Messages that were dropped: unknown group, stopped group, no room, a peer that has not said how it founded the
-    /// group, or founded it otherwise.
+    /// Messages that were dropped: unknown group, stopped group, no room, or a peer that has not stated how it founded
+    /// the group or founded it otherwise.
     pub messages_dropped: u64,
     /// Messages of groups that were not sent: the peer does not know this start of the node yet, or founded the group
     /// otherwise.

@@ -1,23 +1,23 @@
-//! Who counts for what: the exchange that lets a wiped disk, an older copy of a disk and a cluster that was founded
-//! otherwise be told from what they used to be, or seem to be.
+//! //! The standing of nodes. An exchange between nodes detects a wiped disk, an older copy of a disk, and a peer that
+//! founded a group otherwise.
 //!
-//! The rules, and why they suffice.
+//! //! The rules, and the reasons why they suffice:
 //!
-//! - **Incarnations.** A node writes down the first incarnation it meets under an id and never another. It votes in a
-//!   group only when every voter that the group was founded with has it written down durably and it has them. So if a
-//!   node ever voted, every other founding voter knows its incarnation; when it comes back with an empty disk and
-//!   another one, no founding voter that kept its own disk introduces it, and it stays a non-voter. If a voter never
-//!   met the old node, the old node never voted, and nothing is forgotten.
-//! - **Starts.** A node says no word of a group to a peer before the peer has this start of it written down and says
-//!   so. So whatever a node ever promised or acknowledged to a peer, that peer knows a start at least as late. A node
-//!   that runs on an older copy of its disk begins with a start that is past: the first such peer tells it, before it
-//!   could say anything to that peer. It writes down that it is an older copy, and never counts again. Nobody else is
-//!   waited for, so that this costs a round trip and a write at each start and no liveness. What it cannot tell: a copy
-//!   that was made during the start which all peers know as the newest, or put back while those that know better are
-//!   down.
-//! - **Foundings.** Each exchange bears what groups were founded with. From a peer that founded a group otherwise, or
-//!   has not said in this start of the node how it founded it, nothing is taken for the group, and nothing is sent to
-//!   it.
+//! //! - **Incarnations.** A node writes down the first incarnation that it meets under an id, and never another. It
+//! votes in a group only if every voter that the group was founded with has its incarnation durable and it has theirs.
+//! So if a node ever voted, every other founding voter knows its incarnation. If it comes back with an empty disk and
+//! another incarnation, no founding voter that kept its own disk introduces it, and it stays a non-voter. If a voter
+//! never met the old node, the old node never voted, and nothing is forgotten.
+//! //! - **Starts.** A node sends no message of a group to a peer before the peer has stated that it has this start of
+//! the node durable. So if a node ever promised or acknowledged something to a peer, that peer knows this start or a
+//! later one. A node that runs on an older copy of its disk begins with a past start. The first peer that knows a later
+//! one notifies it, before it could send a message of a group to that peer. It writes down that it is an older copy,
+//! and never counts again. The node waits for no other peer, so this costs a round trip and a write at each start, but
+//! no liveness. Two cases are not detected: a copy that was made during the start which all peers know as the newest,
+//! and a copy that is put back while the peers that know a later start are down.
+//! //! - **Foundings.** Each exchange contains the foundings of the sender's groups. If a peer founded a group
+//! otherwise, or has not stated in this start of the node how it founded it, nothing is accepted from it or sent to it
+//! for that group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -29,48 +29,48 @@ use super::message::NodeMessage;
 use super::roster::{Acquaintance, Roster, Start};
 use crate::Notice;
 
-/// The node's knowledge of its peers, and the exchange that makes it.
+/// The node's knowledge of its peers, and the exchange that produces it.
 #[derive(Debug)]
 pub(super) struct Introductions {
     roster: Roster,
-    /// What this node tells of its groups.
+    /// The foundings of this node's groups, as sent to peers.
     foundings: Vec<FoundingRun>,
-    /// Peers that are never forgotten: those that the node was told of, and founding voters.
+    /// Peers that are never forgotten: the configured peers, and founding voters.
     kept: BTreeSet<NodeId>,
     /// The part of the roster's peers that is durable.
     durable: BTreeMap<NodeId, Acquaintance>,
-    /// What was heard of each peer in this start.
+    /// State of each peer as heard in this start.
     seen: BTreeMap<NodeId, Seen>,
-    /// Peers whose `Hello` waits until they are durably known. A subset of the known peers, hence bounded.
+    /// Peers whose `Hello` is not answered until they are durably known. A subset of the known peers, hence bounded.
     unanswered: BTreeSet<NodeId>,
-    /// A peer that knows this node under another incarnation, and which.
+    /// A peer that knows this node under another incarnation, with that incarnation.
     barred: Option<(NodeId, Incarnation)>,
     journal: Journal,
     effects: VecDeque<Effect>,
 }
 
-/// A peer as it was last heard.
+/// A peer as it was last heard from.
 #[derive(Debug)]
 struct Seen {
     incarnation: Incarnation,
-    /// It has this start of this node durable, or knows that the node counts for nothing.
+    /// The peer has this start of this node durable, or knows that this node does not count.
     knows_us: bool,
-    /// Groups that it founded otherwise; nothing as long as it has not said how it founded them.
+    /// Groups that it founded otherwise; `None` as long as it has not stated how it founded them.
     foreign: Option<BTreeSet<GroupId>>,
 }
 
-/// What goes into stream 0, one write at a time; what changes meanwhile goes into the next.
+/// The writes to stream 0, one at a time. Changes during a write go into the next one.
 #[derive(Debug, Default)]
 struct Journal {
-    /// Peers whose record is to be written.
+    /// Peers whose record must be written.
     peers: BTreeSet<NodeId>,
     wants_state: bool,
     wants_checkpoint: bool,
     writing: Option<Writing>,
     last_ticket: Ticket,
-    /// The log takes no more writes.
+    /// The log accepts no more writes.
     has_failed: bool,
-    /// The newest write was refused: it is made anew when the node says so.
+    /// The newest write was refused. It is written again when the node asks for it.
     is_refused: bool,
 }
 
@@ -80,24 +80,24 @@ struct Writing {
     ticket: Ticket,
     /// Further parts, each of which is written once those before it are durable.
     rest: VecDeque<Vec<Operation>>,
-    /// What is durable then.
+    /// The peers that are durable after this write.
     peers: BTreeMap<NodeId, Acquaintance>,
     changed: BTreeSet<NodeId>,
     has_state: bool,
     is_checkpoint: bool,
 }
 
-/// What follows from an introduction.
+/// An effect of an introduction.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Send(NodeId, NodeMessage),
     Persist(Ticket, Vec<Operation>),
-    /// What the peer counts for may have changed: ask [`Introductions::standing`] and [`Introductions::foreign`] for
-    /// each group.
+    /// The peer's standing may have changed: ask [`Introductions::standing`] and [`Introductions::foreign`] for each
+    /// group.
     Standing(NodeId),
-    /// Another process speaks for the peer than before.
+    /// Another process than before speaks for the peer.
     NewVoice(NodeId),
-    /// What this node counts for itself may have changed: ask [`Introductions::voting_bar`] for each group.
+    /// This node's own standing may have changed: ask [`Introductions::voting_bar`] for each group.
     SelfStanding,
     Notice(Notice),
 }
@@ -122,7 +122,7 @@ impl Introductions {
         &self.roster
     }
 
-    /// Notes under which incarnation a peer was heard, before anything it said is passed on.
+    /// Notes the incarnation under which a peer was heard from, before any of its messages is passed on.
     pub(super) fn on_frame(&mut self, from: Sender) {
         if self.seen.get(&from.node).is_some_and(|seen| seen.incarnation == from.incarnation) {
             return;
@@ -138,7 +138,7 @@ impl Introductions {
         }
     }
 
-    /// Asks to be introduced to a peer, unless both know of each other what there is to know.
+    /// Asks a peer for an introduction, unless both already know everything of each other.
     pub(super) fn greet(&mut self, peer: NodeId) {
         let is_acquainted = self.seen.get(&peer).is_some_and(|seen| seen.knows_us && seen.foreign.is_some());
         let is_final = self.is_introduced(peer) || self.is_stranger(peer) || self.barred.is_some();
@@ -150,7 +150,7 @@ impl Introductions {
         }
     }
 
-    /// A peer asks to be introduced.
+    /// Handles a peer's request for an introduction.
     pub(super) fn on_hello(&mut self, from: Sender, hello: &Hello<'_>) {
         if !self.meet(from) {
             return;
@@ -158,7 +158,8 @@ impl Introductions {
         self.compare(from.node, hello.foundings);
         let known = self.roster.peers.get_mut(&from.node).expect("just met");
         if known.incarnation == from.incarnation {
-            // A smaller counter may be a greeting that was long under way: the answer tells. One counter is used once.
+            // A smaller counter may come from a greeting that was long under way; the answer shows it. A counter is
+            // used only once.
             let is_newer = hello.start.counter > known.start.counter;
             let is_forked = hello.start.counter == known.start.counter && hello.start != known.start;
             let is_older = known.is_older || hello.is_older || is_forked;
@@ -187,14 +188,14 @@ impl Introductions {
         self.note_mutual(from);
         let (known, own) = (hello.start, self.roster.start);
         let is_later = known.counter > own.counter || (known.counter == own.counter && known.begun_ms != own.begun_ms);
-        // What a stranger says of us counts for nothing, and nothing that we tell it does.
+        // A stranger's statement about this node does not count, and this node's messages do not count there either.
         let is_vouched_for = self.roster.peers[&from.node].incarnation == from.incarnation;
         if is_vouched_for && (is_later || hello.is_older) && !self.roster.is_older {
             self.roster.is_older = true;
             self.journal.wants_state = true;
             let notice = Notice::SelfOlder { peer: from.node, known_start: known.counter, start: own.counter };
             self.effects.extend([Effect::Notice(notice), Effect::SelfStanding]);
-            // Everybody must hear it.
+            // Every peer must be notified.
             self.seen.values_mut().for_each(|seen| seen.knows_us = false);
         }
         let knows_start = known == own && (hello.is_older || !self.roster.is_older);
@@ -213,15 +214,15 @@ impl Introductions {
         }
         self.compare(from.node, foundings);
         self.bar(from, known);
-        // It takes us for a stranger: what we say does not count there.
+        // The peer takes this node for a stranger, so this node's messages do not count there.
         if let Some(seen) = self.seen.get_mut(&from.node) {
             seen.knows_us = true;
         }
         self.write();
     }
 
-    /// A peer has lost what it acknowledged: it runs on an older copy of its disk. It hears so once that is durable
-    /// here.
+    /// A peer has lost data that it acknowledged, so it runs on an older copy of its disk. It is notified once that is
+    /// durable here.
     pub(super) fn note_older(&mut self, peer: NodeId) {
         let incarnation = self.seen.get(&peer).map(|seen| seen.incarnation);
         let known = self.roster.peers.get_mut(&peer).filter(|known| Some(known.incarnation) == incarnation);
@@ -232,7 +233,7 @@ impl Introductions {
         self.write();
     }
 
-    /// Stream 0 pins the log's oldest segment: write it anew.
+    /// Stream 0 keeps the log's oldest segment from being deleted: writes the whole stream again.
     pub(super) fn on_compact_requested(&mut self) {
         self.journal.wants_checkpoint = true;
         self.write();
@@ -257,8 +258,7 @@ impl Introductions {
         self.write();
     }
 
-    /// A write found no room and was not made: what it would have made durable is written when
-    /// [`Introductions::write_anew`] is called.
+    /// A write found no room and was not made. Its content is written when [`Introductions::write_anew`] is called.
     pub(super) fn on_refused(&mut self, ticket: Ticket) {
         let Some(writing) = self.journal.writing.take_if(|writing| writing.ticket == ticket) else { return };
         self.journal.peers.extend(writing.changed);
@@ -269,50 +269,50 @@ impl Introductions {
         }
     }
 
-    /// Whether a write was refused and is to be made anew.
+    /// Returns true if a write was refused and must be made again.
     pub(super) fn is_refused(&self) -> bool {
         self.journal.is_refused && self.journal.writing.is_none()
     }
 
-    /// Tries again what was refused.
+    /// Retries a refused write.
     pub(super) fn write_anew(&mut self) {
         if self.is_refused() {
             self.submit();
         }
     }
 
-    /// The log takes no more writes: nothing new becomes known in this start.
+    /// The log accepts no more writes, so nothing new becomes known in this start.
     pub(super) fn on_persist_failed(&mut self) {
         self.journal.has_failed = true;
         self.journal.writing = None;
     }
 
-    /// What a peer counts for in a group: the incarnation it was last heard under is the durably known one, it runs on
-    /// the newest disk of it, and it founded the group as this node did.
+    /// Returns a peer's standing in a group. A member's last incarnation is the durably known one, it runs on its
+    /// newest disk, and it founded the group as this node did.
     pub(super) fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
         let is_member = !self.is_stranger(peer) && self.has_same_founding(peer, group);
         if is_member { Standing::Member } else { Standing::Stranger }
     }
 
-    /// Whether frames of a group are taken from a peer: it has said in this start how it founded the group, and founded
-    /// it so.
+    /// Returns true if frames of a group are accepted from a peer: it has stated in this start how it founded the
+    /// group, and founded it as this node did.
     pub(super) fn has_same_founding(&self, peer: NodeId, group: GroupId) -> bool {
         let foreign = self.seen.get(&peer).and_then(|seen| seen.foreign.as_ref());
         foreign.is_some_and(|foreign| !foreign.contains(&group))
     }
 
-    /// Whether frames of a group may go to a peer: it knows this start of the node as well.
+    /// Returns true if frames of a group may be sent to a peer: it also knows this start of the node.
     pub(super) fn may_speak(&self, peer: NodeId, group: GroupId) -> bool {
         self.seen.get(&peer).is_some_and(|seen| seen.knows_us) && self.has_same_founding(peer, group)
     }
 
-    /// Peers that founded the group otherwise.
+    /// Returns the peers that founded the group otherwise.
     pub(super) fn foreign(&self, group: GroupId) -> BTreeSet<NodeId> {
         let is_foreign = |seen: &Seen| seen.foreign.as_ref().is_some_and(|foreign| foreign.contains(&group));
         self.seen.iter().filter(|(_, seen)| is_foreign(seen)).map(|(peer, _)| *peer).collect()
     }
 
-    /// Why this node may not vote in a group of these founding voters; nothing when it may.
+    /// Returns the reason why this node may not vote in a group with these founding voters; `None` if it may.
     pub(super) fn voting_bar(&self, group: GroupId, voters: &BTreeSet<NodeId>) -> Option<VotingBar> {
         if self.barred.is_some() {
             return Some(VotingBar::WipedDisk);
@@ -332,12 +332,12 @@ impl Introductions {
         self.effects.pop_front()
     }
 
-    /// Whether both sides durably know each other.
+    /// Returns true if both sides durably know each other.
     fn is_introduced(&self, peer: NodeId) -> bool {
         self.durable.get(&peer).is_some_and(|known| known.is_mutual)
     }
 
-    /// Whether the peer, as it was last heard, is not durably known, or known to run on an older copy.
+    /// Returns true if the peer, as it was last heard from, is not durably known, or is known to run on an older copy.
     fn is_stranger(&self, peer: NodeId) -> bool {
         let Some(known) = self.durable.get(&peer) else { return true };
         known.is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
@@ -352,7 +352,7 @@ impl Introductions {
             return false;
         }
         if !self.roster.meet(from.node, from.incarnation, &self.kept) {
-            // Once is enough: it goes on greeting.
+            // One notice is enough, because the peer continues to greet.
             if self.seen.get(&from.node).is_some_and(|seen| seen.foreign.is_none()) {
                 self.effects.push_back(Effect::Notice(Notice::PeersFull { peer: from.node }));
                 self.compare(from.node, &[]);
@@ -363,7 +363,7 @@ impl Introductions {
         true
     }
 
-    /// Compares what a peer says of its groups with what this node keeps of them.
+    /// Compares the foundings of a peer's groups with those of this node.
     fn compare(&mut self, peer: NodeId, theirs: &[FoundingRun]) {
         let Some(seen) = self.seen.get_mut(&peer) else { return };
         let differences = founding::differences(&self.roster.groups, theirs);
@@ -388,7 +388,7 @@ impl Introductions {
         }
     }
 
-    /// The peer knows this node under another incarnation. What a stranger says of us counts for nothing.
+    /// The peer knows this node under another incarnation. A stranger's statement does not count.
     fn bar(&mut self, from: Sender, known: Incarnation) {
         if self.barred.is_none() && self.roster.peers[&from.node].incarnation == from.incarnation {
             self.barred = Some((from.node, known));
@@ -397,7 +397,7 @@ impl Introductions {
         }
     }
 
-    /// Tells what became durable of one peer.
+    /// Reports the part of a peer's record that has become durable.
     fn announce(&mut self, peer: NodeId, known: Acquaintance, before: Option<&Acquaintance>) {
         if before.is_none_or(|before| before.is_older != known.is_older) {
             self.effects.push_back(Effect::Standing(peer));
@@ -414,7 +414,7 @@ impl Introductions {
         }
     }
 
-    /// Answers every `Hello` once what it said of its sender is durable.
+    /// Answers every `Hello` whose content is durable.
     fn answer(&mut self) {
         let is_durable = |peer: &NodeId| {
             let (durable, known) = (self.durable.get(peer), self.roster.peers.get(peer));
@@ -437,7 +437,7 @@ impl Introductions {
         }
     }
 
-    /// Writes what has changed, unless a write is under way or was refused.
+    /// Writes the changes, unless a write is under way or was refused.
     fn write(&mut self) {
         if !self.journal.is_refused {
             self.submit();
@@ -475,15 +475,15 @@ impl Journal {
     }
 }
 
-/// What both a greeting and its answer say, of their sender or its receiver.
+/// Content of a greeting and of its answer.
 #[derive(Debug)]
 pub(super) struct Hello<'a> {
-    /// In a greeting: the sender's incarnation of the receiver, if it has one durable.
+    /// In a greeting: the sender's known incarnation of the receiver, if it is durable.
     pub(super) known: Option<Incarnation>,
-    /// In a greeting the start of the sender, in an answer the newest known start of the receiver.
+    /// In a greeting: the start of the sender. In an answer: the newest known start of the receiver.
     pub(super) start: Start,
-    /// The same node runs on an older copy of its disk.
+    /// That node runs on an older copy of its disk.
     pub(super) is_older: bool,
-    /// What the sender's groups were founded with.
+    /// The foundings of the sender's groups.
     pub(super) foundings: &'a [FoundingRun],
 }

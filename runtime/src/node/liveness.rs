@@ -1,11 +1,11 @@
-//! Who was heard and spoken to when: one heartbeat between two nodes, whatever number of groups they share.
+//! //! Times of contact with peers. There is one heartbeat between two nodes, whatever number of groups they share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_protocol::{Instant, NodeId};
 
-/// When each peer was last heard and spoken to.
+/// The last contact with each peer, in both directions.
 #[derive(Debug)]
 pub(super) struct Liveness {
     interval: Duration,
@@ -19,12 +19,12 @@ struct Contact {
     last_sent: Option<Instant>,
 }
 
-/// What a beat brings about.
+/// The result of a beat.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Beat {
-    /// Peers that were heard since the last beat.
+    /// Peers that were heard from since the last beat.
     pub(super) alive: Vec<NodeId>,
-    /// Peers that nothing was sent to for an interval.
+    /// Peers to which nothing was sent for an interval.
     pub(super) silent: Vec<NodeId>,
 }
 
@@ -44,7 +44,7 @@ impl Liveness {
         }
     }
 
-    /// Another process speaks for the peer, or the same for the first time: what was heard before was not from it.
+    /// Another process speaks for the peer, or this one for the first time. Earlier contact was not with it.
     pub(super) fn forget(&mut self, peer: NodeId) {
         if let Some(contact) = self.peers.get_mut(&peer) {
             contact.was_heard = false;
@@ -61,7 +61,7 @@ impl Liveness {
         self.next_beat
     }
 
-    /// The beat that is due, if one is.
+    /// Returns the beat if it is due.
     pub(super) fn beat(&mut self, now: Instant) -> Option<Beat> {
         if now < self.next_beat {
             return None;

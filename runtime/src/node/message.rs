@@ -1,4 +1,4 @@
-//! What nodes say to each other on channel 1, below all groups.
+//! //! Messages between nodes on channel 1, below all groups.
 
 use quorate_protocol::{GroupId, Incarnation};
 use serde::{Deserialize, Serialize};
@@ -13,54 +13,54 @@ use super::roster::Start;
 ///  | Hello { what I know of you, my start }  -->    |   writes n1's incarnation and start down, unless it has another
 ///  | <--  Known { your newest start } | Mismatch    |   once that is durable
 /// ```
-///
-/// Both ends do this at each start; a pair is introduced when each has the other's incarnation durable and knows that
+/// Both nodes do this at each start. Two nodes are introduced when each has the other's incarnation durable and knows
+/// that the other has its own.
 /// the other has its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum NodeMessage {
-    /// Asks to be introduced. From any node, until it is answered in this start; answered by `Known` or `Mismatch`.
+    /// Requests an introduction. Sent by any node until it is answered in this start, by `Known` or `Mismatch`.
     Hello {
-        /// What the sender durably knows of the receiver.
+        /// The receiver's incarnation, if the sender has it durable.
         known: Option<Incarnation>,
         /// The sender's start.
         start: Start,
         /// The sender runs on an older copy of its disk.
         is_older: bool,
-        /// What the sender's groups were founded with.
+        /// The foundings of the sender's groups.
         foundings: Vec<FoundingRun>,
     },
     /// The sender has the receiver durable under this incarnation.
     Known {
-        /// The receiver's incarnation; an answer to its predecessor bears another.
+        /// The receiver's incarnation. An answer to its predecessor has another.
         incarnation: Incarnation,
         /// The newest start of the receiver that the sender has durable.
         start: Start,
-        /// The sender has it durable that the receiver runs on an older copy of its disk.
+        /// The sender has durably noted that the receiver runs on an older copy of its disk.
         is_older: bool,
-        /// What the sender's groups were founded with.
+        /// The foundings of the sender's groups.
         foundings: Vec<FoundingRun>,
     },
     /// The sender durably knows another incarnation under the receiver's id.
     Mismatch {
         /// That incarnation.
         known: Incarnation,
-        /// What the sender's groups were founded with.
+        /// The foundings of the sender's groups.
         foundings: Vec<FoundingRun>,
     },
-    /// Nothing else was to say for a heartbeat interval. Stands in for all idle groups.
+    /// Nothing else was sent for a heartbeat interval. It counts for all idle groups.
     Alive,
 }
 
-/// Small frames of several groups in one, on a channel of their own next to those of the groups: so they stay in order
-/// with the frames that go alone. The sections lie back to back in the raw section: of each frame first the small one,
-/// then the raw ones.
+/// Small frames of several groups in one frame. The channel of bundles is next to those of the groups, so bundles stay
+/// in order with the frames that go alone. The raw section holds all sections in a row: of each frame first the small
+/// section, then the raw ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bundle {
-    /// The frames, in the order they were sent.
+    /// The frames, in the order in which they were sent.
     pub(super) frames: Vec<Bundled>,
 }
 
-/// Where a frame of a bundle goes, and how long its sections are.
+/// The address of a frame in a bundle, and the lengths of its sections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bundled {
     /// The frame's channel.

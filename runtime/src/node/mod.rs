@@ -37,11 +37,11 @@ pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::Slot;
 pub(crate) use slot::panic_message;
 
-/// Many groups on one transport and one log: pure, as the cores are. The shell carries frames, writes and jobs.
+/// Many groups on one transport and one log. Pure, like the cores: the shell carries frames, writes and jobs.
 ///
-/// Groups take turns in a ring, each with a budget of bytes, so that a busy one does not starve the others. What
-/// several groups write in a turn is one submission to the log, and what they send to one peer is few frames. Every
-/// call of a group stands behind `catch_unwind`: a panic halts that group and no other, hence `panic = "unwind"` is
+/// Groups take turns in a ring, each with a budget of bytes, so that a busy group does not starve the others. The
+/// writes of several groups in a turn are one submission to the log, and their frames to one peer are packed into few.
+/// Every call of a group is guarded by `catch_unwind`: a panic halts that group and no other, so `panic = "unwind"` is
 /// required.
 pub struct Node {
     config: NodeConfig,
@@ -49,14 +49,14 @@ pub struct Node {
     slots: Vec<Slot>,
     groups: BTreeMap<GroupId, usize>,
     streams: BTreeMap<StreamId, usize>,
-    /// Slots with something to do, each at most once.
+    /// Slots with pending work, each at most once.
     ready: VecDeque<usize>,
     timers: BTreeSet<(Instant, usize)>,
     introductions: Introductions,
     liveness: Liveness,
     storage: StorageLevel,
     log_failed: Option<PersistFailure>,
-    /// When a refused write of the node's own stream is tried again.
+    /// The time at which a refused write of the node's own stream is retried.
     rewrite_at: Instant,
     gathered: turn::Gathered,
     outputs: VecDeque<NodeOutput>,
@@ -64,10 +64,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without groups, which runs as of now.
+    /// Makes a node without groups, which runs from `now` on.
     #[must_use]
     pub fn new(now: Now, mut config: NodeConfig, roster: Roster) -> Self {
-        // With zero there would be no end of beats, and no turn would get anything done.
+        // With zero, beats would never end, and no turn would make progress.
         config.heartbeat_interval = config.heartbeat_interval.max(HEARTBEAT_INTERVAL_LEAST);
         config.turn_bytes_max = config.turn_bytes_max.max(1);
         let liveness = Liveness::new(config.heartbeat_interval, now.instant, config.peers.iter().copied());
@@ -90,11 +90,11 @@ impl Node {
         }
     }
 
-    /// Takes a group in. This node does not vote in it before it has exchanged incarnations with all voters that the
-    /// group was founded with.
+    /// Adds a group. This node does not vote in it before it has exchanged incarnations with all voters that the group
+    /// was founded with.
     ///
     /// # Panics
-    /// When the group has no stream (see [`PendingStart::bind`]) or is there already.
+    /// When the group has no stream (see [`PendingStart::bind`]) or was already added.
     pub fn add(&mut self, now: Now, id: GroupId, group: Box<dyn Group>) {
         self.now = now;
         let bound = self.introductions.roster().groups.get(&id).expect("a group is bound before the node runs");
@@ -118,8 +118,8 @@ impl Node {
         self.touch(index);
     }
 
-    /// Takes one input. Frames wait for their group's turn, and with them what must not overtake them: what peers count
-    /// for, and time-outs. All else is handled at once.
+    /// Takes one input. Frames wait for their group's turn, and so do the inputs that must not overtake them: standings
+    /// of peers, and time-outs. All other inputs are handled at once.
     pub fn handle(&mut self, now: Now, input: NodeInput) {
         self.now = now;
         match input {
@@ -159,7 +159,8 @@ impl Node {
         self.carry_effects();
     }
 
-    /// Runs `f` on a group, for its handles. Nothing when the node has no such group, it has panicked, or does so now.
+    /// Runs `f` on a group, for its handles. Returns `None` if the node has no such group, or it has panicked, or `f`
+    /// panics.
     pub fn enter<R>(&mut self, now: Now, group: GroupId, f: impl FnOnce(&mut dyn Group) -> R) -> Option<R> {
         self.now = now;
         let index = *self.groups.get(&group)?;
@@ -168,8 +169,8 @@ impl Node {
         result
     }
 
-    /// Gives the next output. When there is none left the ready groups have a turn first. The shell hands in all inputs
-    /// that are ready and then polls until `None`: so batches follow the load.
+    /// Returns the next output. If there is none, the ready groups have a turn first. The shell passes all ready inputs
+    /// to the node and then polls until `None`, so that batches follow the load.
     pub fn poll_output(&mut self) -> Option<NodeOutput> {
         while self.outputs.is_empty() {
             if self.ready.is_empty() && self.gathered.is_empty() {
@@ -180,27 +181,27 @@ impl Node {
         self.outputs.pop_front()
     }
 
-    /// When [`NodeInput::Timeout`] is wanted next.
+    /// Returns the time at which the node wants the next [`NodeInput::Timeout`].
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let beat = self.liveness.deadline();
         self.timers.first().map_or(beat, |(deadline, _)| beat.min(*deadline))
     }
 
-    /// Who the node is.
+    /// Returns the identity of the node.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.introductions.roster().identity()
     }
 
-    /// What is durably known: the start counter, the streams of the groups.
+    /// Returns the durable state of the node: the start counter, the peers, the streams of the groups.
     #[must_use]
     pub fn roster(&self) -> &Roster {
         self.introductions.roster()
     }
 
-    /// Says that the group is described otherwise today than it was founded. Its founding stands; whoever changed the
-    /// description may think otherwise.
+    /// Reports if the group's description now differs from its founding. The founding stays in force, which may
+    /// surprise those who changed the description.
     pub fn note_description(&mut self, group: GroupId, described: &Configuration) {
         let Some(founding) = self.introductions.roster().founding(group) else { return };
         let (founded, described): (Vec<_>, Vec<_>) =
@@ -211,53 +212,54 @@ impl Node {
         }
     }
 
-    /// Peers that founded the group with other members or another protocol: nothing is taken from them for it, nor sent
-    /// to them.
+    /// Returns the peers that founded the group with other members or another protocol. For this group nothing is
+    /// accepted from them or sent to them.
     #[must_use]
     pub fn founded_otherwise(&self, group: GroupId) -> BTreeSet<NodeId> {
         self.introductions.foreign(group)
     }
 
-    /// Why this node may not vote in the group as far as introductions go; nothing when it may, or has no such group.
+    /// Returns the reason why this node may not vote in the group according to the introductions; `None` if it may, or
+    /// has no such group.
     #[must_use]
     pub fn voting_bar(&self, group: GroupId) -> Option<VotingBar> {
         let slot = &self.slots[*self.groups.get(&group)?];
         self.introductions.voting_bar(group, &slot.voters)
     }
 
-    /// What a peer counts for in a group.
+    /// Returns a peer's standing in a group.
     #[must_use]
     pub fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
         self.introductions.standing(peer, group)
     }
 
-    /// The groups, in the order of their ids, and whether each still runs.
+    /// Returns the groups in the order of their ids, and for each true if it still runs.
     pub fn groups(&self) -> impl Iterator<Item = (GroupId, bool)> + '_ {
         self.groups.iter().map(|(group, index)| (*group, !self.slots[*index].has_stopped()))
     }
 
-    /// A group, to look at; nothing when it is of another type.
+    /// Returns a group for inspection; `None` if there is none, or it is of another type.
     #[must_use]
     pub fn group<G: Group>(&self, group: GroupId) -> Option<&G> {
         let group: &dyn Any = self.slots[*self.groups.get(&group)?].group();
         group.downcast_ref()
     }
 
-    /// Tells what there is to measure of a group that still runs.
+    /// Reports the metrics of a group that still runs.
     pub fn measure(&self, group: GroupId, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         let slot = self.groups.get(&group).map(|index| &self.slots[*index]);
         if let Some(slot) = slot.filter(|slot| !slot.has_stopped()) {
-            // It may ask a state machine; a panic of that shows again where it does harm.
+            // The group may call a state machine. If that panics, the panic shows again where it does harm.
             let _ = catch_unwind(AssertUnwindSafe(|| slot.group().measure(tell)));
         }
     }
 
-    /// Whether every group is ready for the node to stop.
+    /// Returns true if no group keeps the node from stopping.
     pub fn is_settled(&mut self) -> bool {
         self.slots.iter_mut().all(Slot::is_settled)
     }
 
-    /// What was counted since the node started.
+    /// Returns the counters since the node started.
     #[must_use]
     pub fn counters(&self) -> NodeCounters {
         self.counters
@@ -356,7 +358,8 @@ impl Node {
             self.introductions.on_refused(ticket);
             self.rewrite_at = self.now.instant.after(REWRITE_INTERVAL);
         }
-        // What stream 0 is refused for good counts as a failure of the log: a node must be able to learn.
+        // If the log refuses stream 0 for good, that counts as a failure of the log, because a node must be able to
+        // learn.
         let is_alone = matches!(failure, PersistFailure::Refused { .. }) && stream != NODE_STREAM;
         if failure == PersistFailure::NotWritten || is_alone || self.log_failed.is_some() {
             return;
@@ -445,7 +448,7 @@ impl Node {
         self.touch(index);
     }
 
-    /// The group has its turn when its place in the ring comes.
+    /// Puts the group into the ring, where it has its turn.
     fn touch(&mut self, index: usize) {
         if !std::mem::replace(&mut self.slots[index].is_ready, true) {
             self.ready.push_back(index);
@@ -479,10 +482,10 @@ impl std::fmt::Debug for Node {
 }
 
 const HEARTBEAT_INTERVAL_LEAST: Duration = Duration::from_millis(1);
-/// Between two tries of a write of the node's own stream that found no room.
+/// Interval between two tries of a write of the node's own stream that found no room.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A frame of the node's own channel.
+/// Makes a frame of the node's own channel.
 fn node_frame(message: &NodeMessage, raw: Vec<Bytes>) -> Frame {
     let small = codec::encode_small(message).expect("the node's own messages are bounded");
     Frame::new(ChannelId::NODE, GroupId(0), small, raw).expect("the node's own frames are bounded")

@@ -1,12 +1,12 @@
-//! What a node keeps of itself in stream 0: its starts, the peers it has met, and which stream belongs to which group.
+//! //! The node's own state in stream 0: its starts, the peers that it has met, and the stream of each group.
 //!
-//! The state record holds what must survive any single damaged sector:
+//! //! The state record holds the data that must survive any single damaged sector:
 //!
 //! ```text
 //! version (1) | start counter (4) | start's wall clock in ms (8) | next stream (8) | flags (1)
 //! ```
 //!
-//! The rest is a journal. Its keys below 2^63 are streams, those above are places for peers:
+//! //! The rest is a journal. Its keys below 2^63 are streams, those from 2^63 on are slots for peers:
 //!
 //! ```text
 //! stream      version (1) | group (8) | digest of the founding (16) | first configuration
@@ -26,36 +26,37 @@ use serde::{Deserialize, Serialize};
 
 use super::founding::Founding;
 
-/// The most peers a node remembers. One more takes the place of a peer that belongs to no group and never knew this
-/// node; if there is none it is not introduced, which is said.
+/// Maximum number of peers that a node remembers. One more takes the place of a peer that belongs to no group and never
+/// knew this node. If there is none, the new peer is not introduced, and the node reports that.
 pub const PEERS_MAX: usize = 4096;
 
 /// The node's own stream.
 pub const NODE_STREAM: StreamId = StreamId(0);
 
-/// One start of a node. A node that runs on an older copy of its disk bears a start that its peers know to be past.
+/// One start of a node. A node that runs on an older copy of its disk has a start that its peers know as past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Start {
-    /// How often the node has been started, this start included.
+    /// Number of starts of the node, this one included.
     pub(super) counter: u32,
-    /// What its wall clock showed, in Unix milliseconds: two starts with one counter differ in it.
+    /// The wall clock at the start, in Unix milliseconds. It distinguishes two starts with the same counter.
     pub(super) begun_ms: u64,
 }
 
-/// A start that is not yet durable: what the log's stream 0 held, and what must be written there before anything else.
+/// A start that is not yet durable: the content of stream 0, and the operations that must be written there before
+/// anything else.
 ///
-/// The shell writes [`PendingStart::operations`], syncs, and only then has a [`Roster`] in hand, without which there
-/// is no [`Node`](crate::Node): so no proposal, rpc or connection can precede the raised start counter.
+/// The shell writes [`PendingStart::operations`], syncs, and only then gets a [`Roster`], without which there is no
+/// [`Node`](crate::Node). So no proposal, rpc or connection can precede the raised start counter.
 #[derive(Debug)]
 pub struct PendingStart {
     roster: Roster,
-    /// Streams that were given out in this start, of groups that are not founded yet.
+    /// Streams that were assigned in this start to groups that are not founded yet.
     unfounded: BTreeMap<GroupId, StreamId>,
     founded: Vec<GroupId>,
 }
 
 impl PendingStart {
-    /// Reads what stream 0 held and raises the start counter. `wall_ms` is the wall clock, in Unix milliseconds.
+    /// Reads the content of stream 0 and raises the start counter. `wall_ms` is the wall clock, in Unix milliseconds.
     ///
     /// # Errors
     /// When it cannot be read. Nothing was changed.
@@ -78,7 +79,7 @@ impl PendingStart {
         Ok(Self { roster, unfounded: BTreeMap::new(), founded: Vec::new() })
     }
 
-    /// The stream of `group`: the one it has had since it was first bound, else a new one that no group ever had.
+    /// Returns the stream of `group`: the one that it was first bound to, or a new one that no group ever had.
     pub fn bind(&mut self, group: GroupId) -> StreamId {
         if let Some(bound) = self.roster.groups.get(&group) {
             return bound.stream;
@@ -91,13 +92,13 @@ impl PendingStart {
         })
     }
 
-    /// What the group was founded with; nothing when it is new.
+    /// Returns the founding of the group; `None` if it is new.
     #[must_use]
     pub fn founding(&self, group: GroupId) -> Option<&Founding> {
         self.roster.founding(group)
     }
 
-    /// Founds a group that was bound and is new. An old one keeps its founding.
+    /// Founds a new group that was bound. An old group keeps its founding.
     pub fn found(&mut self, group: GroupId, founding: Founding) {
         if let Some(stream) = self.unfounded.remove(&group) {
             self.roster.groups.insert(group, Bound { stream, founding });
@@ -105,17 +106,17 @@ impl PendingStart {
         }
     }
 
-    /// The raised start counter, for what is built before the node runs.
+    /// Returns the raised start counter, for parts that are made before the node runs.
     #[must_use]
     pub fn start(&self) -> u32 {
         self.roster.start.counter
     }
 
-    /// What must be durable in stream 0 before [`PendingStart::durable`]: writes in their order, each of them all or
-    /// none.
+    /// Returns the operations that must be durable in stream 0 before [`PendingStart::durable`]: writes in their order,
+    /// each of them all or none.
     ///
     /// # Panics
-    /// When a group was bound and not founded.
+    /// When a group was bound but not founded.
     #[must_use]
     pub fn operations(&self) -> Vec<Vec<Operation>> {
         assert!(self.unfounded.is_empty(), "a group is founded when it is first bound");
@@ -123,48 +124,48 @@ impl PendingStart {
         in_writes(std::iter::once(self.roster.state()).chain(bindings))
     }
 
-    /// The roster, now that [`PendingStart::operations`] are durable.
+    /// Returns the roster, after [`PendingStart::operations`] have become durable.
     #[must_use]
     pub fn durable(self) -> Roster {
         self.roster
     }
 }
 
-/// What a node durably knows of itself and its peers.
+/// The durable knowledge of a node about itself and its peers.
 #[derive(Clone, Debug)]
 pub struct Roster {
     pub(super) identity: Identity,
     pub(super) start: Start,
-    /// A peer knows a later start: this disk is an older copy.
+    /// A peer knows a later start, so this disk is an older copy.
     pub(super) is_older: bool,
     next_stream: u64,
     pub(super) peers: BTreeMap<NodeId, Acquaintance>,
     pub(super) groups: BTreeMap<GroupId, Bound>,
 }
 
-/// Where a group's log lies, and what it was founded with.
+/// The stream of a group's log, and the group's founding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bound {
     pub(super) stream: StreamId,
     pub(super) founding: Founding,
 }
 
-/// What is known of a peer. Only ever grows: the first incarnation met stays the known one.
+/// The knowledge about a peer. It only grows: the first incarnation met stays the known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Acquaintance {
     pub(super) incarnation: Incarnation,
-    /// The peer said that it has this node's incarnation durable.
+    /// The peer has stated that it has this node's incarnation durable.
     pub(super) is_mutual: bool,
     /// Its newest start.
     pub(super) start: Start,
-    /// It said that it runs on an older copy of its disk.
+    /// The peer is known to run on an older copy of its disk.
     pub(super) is_older: bool,
-    /// Its place in the journal.
+    /// Its slot in the journal.
     slot: u64,
 }
 
 impl Roster {
-    /// Who the node is.
+    /// Returns the identity of the node.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
@@ -176,26 +177,26 @@ impl Roster {
         if node == self.identity.node { self.is_older } else { self.peers.get(&node).is_some_and(|peer| peer.is_older) }
     }
 
-    /// How often the node has been started, this start included.
+    /// Number of starts of the node, this one included.
     #[must_use]
     pub fn start(&self) -> u32 {
         self.start.counter
     }
 
-    /// The stream bound to `group`.
+    /// Returns the stream bound to `group`.
     #[must_use]
     pub fn stream(&self, group: GroupId) -> Option<StreamId> {
         self.groups.get(&group).map(|bound| bound.stream)
     }
 
-    /// What `group` was founded with.
+    /// Returns the founding of `group`.
     #[must_use]
     pub fn founding(&self, group: GroupId) -> Option<&Founding> {
         self.groups.get(&group).map(|bound| &bound.founding)
     }
 
-    /// Remembers a peer under the incarnation that it bears. When there is no room a peer is forgotten that never knew
-    /// this node and is none of `kept`; false when there is none.
+    /// Remembers a peer under its incarnation. If there is no room, a peer is forgotten that never knew this node and
+    /// is not in `kept`. Returns false if there is no such peer.
     pub(super) fn meet(&mut self, node: NodeId, incarnation: Incarnation, kept: &BTreeSet<NodeId>) -> bool {
         let slot = if self.peers.len() < PEERS_MAX {
             let taken: BTreeSet<u64> = self.peers.values().map(|peer| peer.slot).collect();
@@ -210,7 +211,7 @@ impl Roster {
         true
     }
 
-    /// The state record.
+    /// Returns the state record.
     pub(super) fn state(&self) -> Operation {
         let mut out = BytesMut::with_capacity(STATE_BYTES);
         out.put_u8(VERSION);
@@ -221,7 +222,7 @@ impl Roster {
         Operation::PutState { bytes: out.freeze(), commit_hint: LogIndex::ZERO }
     }
 
-    /// The record of one peer, which is known.
+    /// Returns the record of one known peer.
     pub(super) fn peer(&self, node: NodeId) -> Operation {
         let known = &self.peers[&node];
         let mut out = BytesMut::with_capacity(PEER_BYTES);
@@ -235,7 +236,8 @@ impl Roster {
         Operation::Journal { key: PEER_KEYS | known.slot, bytes: out.freeze() }
     }
 
-    /// Everything anew, between the two marks of a checkpoint: older records may go then. As writes, each all or none.
+    /// Returns all records between the two marks of a checkpoint, after which older records may be deleted. As writes,
+    /// each of them all or none.
     pub(super) fn checkpoint(&self, id: u64) -> Vec<Vec<Operation>> {
         let groups = self.groups.iter().map(|(group, bound)| encode_group(*group, bound));
         let peers = self.peers.keys().map(|node| self.peer(*node));
@@ -299,7 +301,7 @@ fn encode_group(group: GroupId, bound: &Bound) -> Operation {
     Operation::Journal { key: bound.stream.0, bytes: out.freeze() }
 }
 
-/// What stands behind the version of a record whose length may be this.
+/// Checks the version and the length of a record, and returns the bytes behind the version.
 fn check(bytes: &[u8], length: std::ops::RangeInclusive<usize>) -> Result<&[u8], StateError> {
     match bytes.first() {
         Some(&version) if version != VERSION => Err(StateError::Version(version)),
@@ -308,7 +310,7 @@ fn check(bytes: &[u8], length: std::ops::RangeInclusive<usize>) -> Result<&[u8],
     }
 }
 
-/// Cuts operations into writes that fit every log.
+/// Splits operations into writes that fit every log.
 fn in_writes(operations: impl IntoIterator<Item = Operation>) -> Vec<Vec<Operation>> {
     let mut writes: Vec<Vec<Operation>> = Vec::new();
     let mut bytes = 0;
@@ -329,12 +331,12 @@ fn in_writes(operations: impl IntoIterator<Item = Operation>) -> Vec<Vec<Operati
 const VERSION: u8 = 2;
 const FLAG_MUTUAL: u8 = 1;
 const FLAG_OLDER: u8 = 2;
-/// Keys of the journal from here on are places for peers.
+/// Keys of the journal from here on are slots for peers.
 const PEER_KEYS: u64 = 1 << 63;
 const STATE_BYTES: usize = 22;
 const PEER_BYTES: usize = 38;
 const GROUP_BYTES_MIN: usize = 25;
-/// What one write of stream 0 weighs at most, unless a single record does more: below the least batch of a log (16
+/// Maximum weight of one write of stream 0, unless a single record is larger. It is below the least batch of a log (16
 /// KiB).
 const WRITE_BYTES: usize = 8 << 10;
 const RECORD_OVERHEAD_BYTES: usize = 64;

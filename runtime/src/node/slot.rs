@@ -1,4 +1,4 @@
-//! A group's place on a node: what waits for it, and the wall that keeps its panics from the others.
+//! //! A group's slot on a node: its waiting inputs, and the guard that contains its panics.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,31 +14,32 @@ use crate::{Group, GroupInput, GroupOutput};
 pub(super) struct Slot {
     pub(super) id: GroupId,
     pub(super) stream: StreamId,
-    /// The voters that the group was founded with: until this node is introduced to all of them it does not vote.
+    /// The voters that the group was founded with. The node does not vote before it is introduced to all of them.
     pub(super) voters: BTreeSet<NodeId>,
     group: Box<dyn Group>,
-    /// What waits for the group's turn, in the order it came. Frames are bounded in bytes, the newest are dropped.
+    /// Inputs that wait for the group's turn, in the order of arrival. Frames are bounded in bytes; the newest are
+    /// dropped.
     waiting: VecDeque<Waiting>,
     frames_bytes: usize,
-    /// A time-out waits.
+    /// True while a time-out waits.
     is_due: bool,
     state: State,
-    /// A halt that was not told yet.
+    /// The reason of a halt that was not reported yet.
     news: Option<HaltReason>,
-    /// Why this node does not vote in the group, as the group was last told. Every group begins barred.
+    /// Reason why this node does not vote in the group, as last passed to the group. Every group starts barred.
     pub(super) barred: Option<VotingBar>,
-    /// What peers count for, as it was last queued. Nobody counts at first.
+    /// The standings of peers, as last queued. At first no peer counts.
     standings: BTreeMap<NodeId, Standing>,
-    /// Peers that founded the group otherwise, as the group was last told.
+    /// Peers that founded the group otherwise, as last passed to the group.
     pub(super) foreign: BTreeSet<NodeId>,
     pub(super) is_ready: bool,
     pub(super) armed: Option<Instant>,
-    /// The newest write it asked for.
+    /// The ticket of its newest write.
     pub(super) last_ticket: Ticket,
 }
 
-/// What has its place among the frames. A group judges a message by what its sender counts for, so that changes of
-/// standing never overtake frames; and it judges silence by the frames that came, so that neither does a time-out.
+/// An input that is ordered with the frames. A group judges a message by its sender's standing, so changes of standing
+/// must not overtake frames. It detects silence by the frames that came, so a time-out must not overtake them either.
 #[derive(Debug)]
 enum Waiting {
     Frame(Received),
@@ -50,9 +51,9 @@ enum Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Running,
-    /// It stopped by itself: it may still be asked, and gives what it has left.
+    /// The group stopped by itself. It may still be called, and its remaining outputs are taken.
     Halted,
-    /// It panicked: only the answers that wait in it may still come out.
+    /// The group panicked. Only the answers that wait in it are still taken.
     Panicked,
 }
 
@@ -77,7 +78,7 @@ impl Slot {
         }
     }
 
-    /// Queues a frame for the group's next turn. False when there is no room, or the group has stopped.
+    /// Queues a frame for the group's next turn. Returns false if there is no room, or the group has stopped.
     pub(super) fn queue(&mut self, received: Received, frames_bytes_max: usize) -> bool {
         let bytes = received.frame.wire_bytes();
         if self.state != State::Running || self.frames_bytes + bytes > frames_bytes_max {
@@ -88,19 +89,19 @@ impl Slot {
         true
     }
 
-    /// Queues what a peer counts for from its next frame on, when that has changed.
+    /// Queues the standing of a peer that holds from its next frame on, if it has changed.
     pub(super) fn queue_standing(&mut self, node: NodeId, standing: Standing) {
         if self.standings.insert(node, standing) != Some(standing) {
             self.queue_news(Waiting::Standing(node, standing));
         }
     }
 
-    /// Queues that something was heard from a peer.
+    /// Queues that a peer was heard from.
     pub(super) fn queue_alive(&mut self, peer: NodeId) {
         self.queue_news(Waiting::Alive(peer));
     }
 
-    /// Queues a time-out behind the frames that came before it; one waits at a time.
+    /// Queues a time-out behind the frames that came before it. Only one waits at a time.
     pub(super) fn queue_timeout(&mut self) {
         if !std::mem::replace(&mut self.is_due, true) {
             self.queue_news(Waiting::Timeout);
@@ -113,20 +114,20 @@ impl Slot {
         }
     }
 
-    /// Gives the group an input at once, unless it has stopped.
+    /// Passes an input to the group at once, unless it has stopped.
     pub(super) fn handle(&mut self, now: Now, input: GroupInput) {
         if self.state == State::Running {
             self.guard(|group| group.handle(now, input));
         }
     }
 
-    /// Runs `f` on the group, unless it has panicked or does so now.
+    /// Runs `f` on the group. Returns `None` if it has panicked or does so now.
     pub(super) fn enter<R>(&mut self, f: impl FnOnce(&mut dyn Group) -> R) -> Option<R> {
         if self.state == State::Panicked { None } else { self.guard(f) }
     }
 
-    /// The group's turn: what waits for it, then its outputs, each up to `bytes_max`. True when something is left for
-    /// the next.
+    /// The group's turn: passes its waiting inputs and takes its outputs, each up to `bytes_max`. Returns true if
+    /// something is left for the next turn.
     pub(super) fn take_turn(&mut self, now: Now, bytes_max: usize, outputs: &mut Vec<GroupOutput>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max
@@ -152,7 +153,7 @@ impl Slot {
         !is_exhausted || !self.waiting.is_empty()
     }
 
-    /// When the group wants a time-out; nothing while one waits for its turn.
+    /// Returns the time at which the group wants a time-out; `None` while one waits for its turn.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         if self.state != State::Running || self.is_due {
             return None;
@@ -160,7 +161,7 @@ impl Slot {
         self.guard(|group| group.deadline()).flatten()
     }
 
-    /// Why the group stopped, told once.
+    /// Returns the reason why the group stopped, once.
     pub(super) fn take_news(&mut self) -> Option<HaltReason> {
         self.news.take()
     }
@@ -177,7 +178,7 @@ impl Slot {
         &*self.group
     }
 
-    /// True when the group has no more outputs.
+    /// Takes outputs up to `bytes_max`. Returns true if the group has no more.
     fn poll(&mut self, bytes_max: usize, outputs: &mut Vec<GroupOutput>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -192,7 +193,7 @@ impl Slot {
                     bytes += output_weight(&output);
                     outputs.push(output);
                 }
-                // It panicked while it was polled: what it has left are answers.
+                // The group panicked while it was polled. From now on only its answers are taken.
                 None if self.state != before => {}
                 None => return true,
             }
@@ -200,7 +201,7 @@ impl Slot {
         false
     }
 
-    /// What a panicked group may still say: answers to those who wait. A second panic silences it.
+    /// Returns the next answer of a panicked group to a waiting caller. After a second panic nothing more is taken.
     fn poll_answer(&mut self) -> Option<GroupOutput> {
         for _ in 0..HELD_OUTPUTS_MAX {
             let group = &mut self.group;
@@ -212,8 +213,7 @@ impl Slot {
         None
     }
 
-    /// Calls the group behind the wall. What a panic leaves of it is not used again, hence the assertion of unwind
-    /// safety.
+    /// Calls the group and catches a panic. After a panic the group's state is not used, hence `AssertUnwindSafe`.
     fn guard<R>(&mut self, f: impl FnOnce(&mut dyn Group) -> R) -> Option<R> {
         let group = &mut *self.group;
         match catch_unwind(AssertUnwindSafe(|| f(group))) {
@@ -221,7 +221,7 @@ impl Slot {
             Err(payload) => {
                 let reason = HaltReason::Panicked(panic_message(&*payload));
                 let group = &mut self.group;
-                // A panic within `halted` leaves callers without an answer: their handles say `Unknown` by themselves.
+                // A panic within `halted` leaves callers without an answer. Their handles then return `Unknown`.
                 let _ = catch_unwind(AssertUnwindSafe(|| group.halted(&reason)));
                 self.halt(State::Panicked, reason);
                 None
@@ -238,12 +238,13 @@ impl Slot {
     }
 }
 
-/// The text of a panic.
+/// Returns the text of a panic.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     let owned = payload.downcast_ref::<String>().map(String::as_str);
     text.or(owned).unwrap_or("a panic without a text").to_owned()
 }
 
-/// How many held outputs of a panicked group are thrown away on the way to its next answer, before it is given up.
+/// Maximum number of held outputs of a panicked group that are dropped before its next answer. Beyond it the group is
+/// not polled again.
 const HELD_OUTPUTS_MAX: usize = 1 << 20;

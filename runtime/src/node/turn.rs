@@ -1,4 +1,4 @@
-//! One turn: every group that is ready once, in a ring, each up to a budget of bytes; then what came of it leaves
+//! //! A turn: it serves every ready group once, in a ring, each up to a budget of bytes. The outputs then leave
 //! together.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::bundle::Outgoing;
 use super::{Node, NodeOutput, Write};
 use crate::{GroupInput, GroupOutput, Notice};
 
-/// What one turn gathers from the groups before it leaves.
+/// Outputs of the groups that one turn gathers before they leave.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     writes: Vec<Write>,
@@ -35,7 +35,7 @@ impl Gathered {
 }
 
 impl Node {
-    /// Gives every ready group its turn. What is left over waits for the next one.
+    /// Gives every ready group its turn. The rest waits for the next turn.
     pub(super) fn turn(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(index) = self.ready.pop_front() else { break };
@@ -73,7 +73,7 @@ impl Node {
         self.outputs.push_back(output);
     }
 
-    /// What a peer must not hear yet, or never, is dropped: groups bear that, and send again.
+    /// A frame that the peer must not get yet, or ever, is dropped. Groups tolerate that and send again.
     fn send(&mut self, to: NodeId, group: GroupId, frame: Frame) {
         if self.introductions.may_speak(to, group) {
             self.gathered.send(to, frame);
@@ -85,8 +85,8 @@ impl Node {
     fn persist(&mut self, index: usize, ticket: Ticket, operations: Vec<Operation>) {
         let slot = &mut self.slots[index];
         slot.last_ticket = slot.last_ticket.max(ticket);
-        // Nothing of it was written, but nothing ever will be: a group that took it for a refusal would try again for
-        // ever.
+        // Nothing of the write was made, but no later write will be either. A group that took this for a refusal would
+        // retry for ever.
         if let Some(failure) = self.log_failed {
             slot.handle(self.now, GroupInput::PersistFailed { ticket, failure });
             return self.touch(index);
@@ -104,8 +104,8 @@ impl Node {
         }
     }
 
-    /// Everything that was gathered leaves: the writes of all groups as one, so that the log syncs once for them and
-    /// works while the frames are sent.
+    /// Passes everything that was gathered to the shell. The writes of all groups are one submission, so that the log
+    /// syncs once for them, and works while the frames are sent.
     fn leave(&mut self) {
         if !self.gathered.writes.is_empty() {
             let writes = std::mem::take(&mut self.gathered.writes);
@@ -124,7 +124,7 @@ impl Node {
     }
 }
 
-/// About how many bytes an output costs whoever carries it out.
+/// Returns an estimate of the bytes that an output costs the shell.
 pub(super) fn output_weight(output: &GroupOutput) -> usize {
     match output {
         GroupOutput::Send { frame, .. } => frame.wire_bytes(),
@@ -133,7 +133,7 @@ pub(super) fn output_weight(output: &GroupOutput) -> usize {
     }
 }
 
-/// Whether frames of this channel belong to a group.
+/// Returns true if frames of this channel belong to a group.
 pub(super) fn is_of_group(channel: ChannelId) -> bool {
     matches!(channel, ChannelId::SNAPSHOTS | ChannelId::REPLICA) || channel >= ChannelId::FIRST_CORE
 }

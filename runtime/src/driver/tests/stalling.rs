@@ -1,4 +1,4 @@
-//! A disk whose syncs stand still for as long as a test says.
+//! //! A disk whose syncs block for as long as a test wants.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl Stalling {
         Self { disk: MemoryDisk::new(), gate: Arc::default() }
     }
 
-    /// From now on syncs stand still, or go on.
+    /// Makes syncs block, or lets them continue.
     pub(super) fn stall(&self, is_stalled: bool) {
         *self.gate.is_shut.lock().expect("no panic holds it") = is_stalled;
         self.gate.opened.notify_all();

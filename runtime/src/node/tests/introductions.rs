@@ -1,4 +1,4 @@
-//! The incarnation rules: who counts for what after a start, a restart, a wiped disk.
+//! //! The incarnation rules: the standing of nodes after a start, a restart, a wiped disk.
 
 use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Standing, VotingBar};
 use quorate_transport::Received;
@@ -36,7 +36,7 @@ fn nothing_counts_before_it_is_durable() {
     world.run();
     assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
-    // Node 2 must not say that it knows the others, so they do not vote either.
+    // Node 2 must not state that it knows the others, so they do not vote either.
     assert_eq!(world.node(1).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
 }
 
@@ -48,7 +48,7 @@ fn restarted_nodes_vote_at_once_though_they_are_alone() {
     world.settle();
     assert_eq!(world.node(2).voting_bar(GROUP), None);
     assert!(world.fake(2, 1).seen.contains(&"Barred(None)".to_owned()));
-    // The others count once they have said in this start how they founded the group.
+    // The others count once they have stated in this start how they founded the group.
     assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
     world.start(1);
     world.run();
@@ -66,7 +66,7 @@ fn a_wiped_voter_does_not_vote_while_the_third_node_is_down() {
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
     assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Stranger);
     assert!(world.notices.contains(&(NodeId(2), Notice::SelfStranger { peer: NodeId(1), known })));
-    // Nor when all are there again: it takes an operator.
+    // It does not vote either when all nodes are there again: an operator has to act.
     world.start(3);
     world.run();
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
@@ -85,7 +85,7 @@ fn a_wiped_voter_that_one_node_never_met_does_not_vote() {
     world.start(2);
     world.start(1);
     world.run();
-    // Node 1 takes the new node 2 for the only one there ever was, and that is not enough.
+    // Node 1 takes the new node 2 for the only one that ever existed, and that is not enough.
     assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Member);
     assert_eq!(world.node(1).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
     assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::NotIntroduced));
@@ -113,8 +113,8 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
     let mut world = World::introduced(1);
     world.wipe(2);
     world.start(2);
-    // Both peers say at once that they know another disk. The second must be met as well, or its entries are never
-    // taken.
+    // Both peers answer at once that they know another disk. The second must be met as well, or its entries are never
+    // accepted.
     for peer in [1, 3] {
         let known = NodeMessage::Mismatch { known: quorate_protocol::Incarnation(102), foundings: Vec::new() };
         let (now, from) = (world.now, world.sender(peer));
@@ -154,7 +154,7 @@ fn what_a_stranger_says_of_us_counts_for_nothing() {
     assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
 }
 
-/// Node 1 is greeted by whoever has the id 2 now.
+/// Node 1 is greeted by the present owner of id 2.
 fn greet_1_as_2(world: &mut World) {
     let start = Start::default();
     let hello = NodeMessage::Hello { known: None, start, is_older: false, foundings: Vec::new() };
@@ -162,7 +162,7 @@ fn greet_1_as_2(world: &mut World) {
     world.node(1).handle(now, NodeInput::Frame(Received { from, frame: node_frame(&hello, Vec::new()) }));
 }
 
-/// Two processes run under one id, and the node that is known speaks behind the stranger, in one round.
+/// Two processes run under one id. In one round the known node's frame comes after the stranger's.
 #[test]
 fn each_frame_is_judged_by_its_own_sender() {
     let mut world = World::introduced(1);
@@ -186,7 +186,7 @@ fn a_stranger_is_one_from_its_first_frame_on() {
     world.wipe(2);
     world.incarnations.insert(NodeId(2), Incarnation(999));
     world.give(1, 1, 2, "too early");
-    // It says how it founded the group; from then on it is heard, and counts for nothing.
+    // It states how it founded the group. From then on its frames are passed on, but it does not count.
     greet_1_as_2(&mut world);
     world.give(1, 1, 2, "hello");
     world.settle();
@@ -211,7 +211,7 @@ fn introductions_end_when_they_are_done() {
     assert_eq!(world.frames - frames, 3 * 6);
 }
 
-/// Starts a node anew on what its disk held at an earlier time.
+/// Restarts a node with the content that its disk had at an earlier time.
 fn restart_on(world: &mut World, id: u64, disk: Disk) {
     world.stop(id);
     world.disks.insert(NodeId(id), disk);
@@ -227,7 +227,7 @@ fn an_older_copy_of_a_disk_is_told_before_it_says_a_word_and_never_counts_again(
     world.run();
     assert_eq!(world.node(2).voting_bar(GROUP), None, "a start more is no older copy");
     restart_on(&mut world, 2, copy);
-    // Its group wants to speak at once, as a candidate would that remembers nothing.
+    // Its group tries to send at once, as a candidate would that remembers nothing.
     let now = world.now;
     for peer in [1, 3] {
         let outputs = |group: &mut dyn Group| {
@@ -245,7 +245,7 @@ fn an_older_copy_of_a_disk_is_told_before_it_says_a_word_and_never_counts_again(
     let notices = world.notices.iter();
     assert!(notices.clone().any(|(node, notice)| node.0 == 2 && matches!(notice, Notice::SelfOlder { .. })));
     assert_eq!(notices.filter(|(_, notice)| matches!(notice, Notice::PeerOlder { .. })).count(), 2);
-    // It still learns, and goes on counting for nothing however often it is started.
+    // It still learns, but does not count, however often it is started.
     for _ in 0..3 {
         world.stop(2);
         world.start(2);

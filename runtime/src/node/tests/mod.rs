@@ -1,4 +1,4 @@
-//! Nodes in a world of their own: a network that is a queue, disks that are maps, time that is moved by hand.
+//! //! Nodes in a small simulated world: the network is a queue, disks are maps, and time is advanced by the test.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -21,7 +21,7 @@ mod turns;
 /// The groups of these tests have this channel.
 const CHANNEL: ChannelId = ChannelId::FIRST_CORE;
 
-/// A group that notes what it is given and does what frames tell it.
+/// A group that records its inputs and does what the frames command.
 #[derive(Debug, Default)]
 struct Fake {
     id: GroupId,
@@ -107,7 +107,7 @@ impl Group for Fake {
     }
 }
 
-/// What is durable on one node.
+/// The durable content of one node.
 #[derive(Clone, Debug, Default)]
 struct Disk {
     states: BTreeMap<StreamId, Bytes>,
@@ -152,11 +152,11 @@ struct World {
     now: Now,
     drawn: u128,
     groups: u64,
-    /// Nodes whose writes wait.
+    /// Nodes whose writes do not complete.
     stalled: BTreeSet<NodeId>,
-    /// Nodes whose writes are refused for want of room.
+    /// Nodes whose writes are refused because there is no room.
     full: BTreeSet<NodeId>,
-    /// The voters that nodes are told to found new groups with; all three unless said.
+    /// The voters with which nodes found new groups; all three unless set.
     founders: BTreeMap<NodeId, Vec<u64>>,
     frames: u64,
 }
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// Three nodes that have introduced themselves.
+    /// Three nodes that are introduced to each other.
     fn introduced(groups: u64) -> Self {
         let mut world = Self::new(groups);
         (1..=3).for_each(|node| world.start(node));
@@ -237,14 +237,14 @@ impl World {
         Sender { node: NodeId(node), incarnation: self.incarnations[&NodeId(node)] }
     }
 
-    /// Hands a node a frame of a group.
+    /// Passes a frame of a group to a node.
     fn give(&mut self, node: u64, group: u64, from: u64, text: &str) {
         let (now, from) = (self.now, self.sender(from));
         let received = Received { from, frame: frame(GroupId(group), text) };
         self.node(node).handle(now, NodeInput::Frame(received));
     }
 
-    /// Carries out what nodes want and moves frames until all is quiet, without time passing.
+    /// Carries out outputs of the nodes and moves frames until nothing is left, without time passing.
     fn settle(&mut self) {
         loop {
             let ids: Vec<NodeId> = self.nodes.keys().copied().collect();

@@ -1,4 +1,4 @@
-//! What stream 0 holds.
+//! //! Tests of the content of stream 0.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn restart(disk: &Disk) -> PendingStart {
     PendingStart::recover(identity(), 9, disk.recover(StreamId(0))).expect("readable")
 }
 
-/// Binds a group, and founds it when it is new.
+/// Binds a group, and founds it if it is new.
 fn bind(pending: &mut PendingStart, group: u64) -> StreamId {
     let stream = pending.bind(GroupId(group));
     pending.found(GroupId(group), founding(3));
@@ -97,7 +97,7 @@ fn at_the_bound_a_peer_that_belongs_to_nothing_makes_room() {
         assert!(roster.meet(NodeId(100 + peer), Incarnation(1), &BTreeSet::new()));
         roster.peers.get_mut(&NodeId(100 + peer)).expect("met").is_mutual = peer != 7 && peer != 9;
     }
-    // The one is still named by somebody, the other is not.
+    // A founding voter is kept, the other peer is not.
     let kept = BTreeSet::from([NodeId(107)]);
     assert!(roster.meet(NodeId(1), Incarnation(2), &kept));
     assert!(roster.peers.contains_key(&NodeId(107)) && !roster.peers.contains_key(&NodeId(109)));

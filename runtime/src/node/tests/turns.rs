@@ -1,4 +1,4 @@
-//! Turns, budgets, what is shared between groups, and the wall between them.
+//! //! Turns, budgets, resources that groups share, and the isolation between groups.
 
 use std::time::Duration;
 
@@ -229,7 +229,7 @@ fn timers_of_groups_are_kept() {
     assert_eq!(world.fake(1, 1).deadline, None::<Instant>);
 }
 
-/// A group judges silence by what came: frames that lay in the inbox of a loop that stood still come before the
+/// A group detects silence by the frames that came: frames that lay in the inbox of a blocked loop come before the
 /// time-out.
 #[test]
 fn a_time_out_waits_behind_the_frames_that_came_before_it() {
