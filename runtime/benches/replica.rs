@@ -1,7 +1,7 @@
-//! What a replica costs an entry: from `propose` to the reply, on one node whose writes take no time.
+//! The cost of an entry in a replica: from `propose` to the reply, on one node whose writes take no time.
 //!
-//! `cargo bench -p quorate-runtime --bench replica` prints commands a second and nanoseconds a command, for batches of
-//! 1, 64 and 256 commands of 256 bytes, outside and inside a session. The core's share is in the figures.
+//! `cargo bench -p quorate-runtime --bench replica` prints commands per second and nanoseconds per command, for batches
+//! of 1, 64 and 256 commands of 256 bytes, outside and inside a session. The core's share is included.
 
 use std::io;
 use std::time::{Duration, Instant as Clock};
@@ -103,7 +103,7 @@ impl Bench {
         }
     }
 
-    /// Nanoseconds a command.
+    /// Nanoseconds per command.
     fn run(&mut self, batch: u64, delivery: Delivery) -> f64 {
         let command = Bytes::from(vec![7; 256]);
         let before = self.applied;
@@ -138,5 +138,5 @@ fn main() {
 
 const COMMANDS: u64 = 200_000;
 
-/// The least of so many rounds: what the machine does beside only adds.
+/// The minimum of this number of rounds, because other work of the machine can only add time.
 const ROUNDS: usize = 5;

@@ -1,4 +1,4 @@
-//! //! A node's data directory: its owner, its lock, and the check that its parts belong together.
+//! A node's data directory: its owner, its lock, and the check that its parts belong together.
 //!
 //! ```text
 //! <data>/<node id>/lock       held while a process uses the directory

@@ -1,4 +1,4 @@
-//! //! The interface between a node and one group on it, whatever the protocol of the group.
+//! The interface between a node and one group on it, whatever the protocol of the group.
 
 use std::any::Any;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! //! Typed handles to a replica: one for any thread, one for the thread of the node's loop.
+//! Typed handles to a replica: one for any thread, one for the thread of the node's loop.
 
 use std::fmt;
 use std::marker::PhantomData;

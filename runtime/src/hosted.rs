@@ -1,4 +1,4 @@
-//! //! A bare core as a group: the application answers its requests and listens to its events.
+//! A bare core as a group: the application answers its requests and listens to its events.
 
 use std::collections::VecDeque;
 use std::fmt;

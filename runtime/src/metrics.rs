@@ -1,4 +1,4 @@
-//! //! The names of all metrics, in one place. They are part of the public interface, because dashboards depend on
+//! The names of all metrics, in one place. They are part of the public interface, because dashboards depend on
 //! them.
 
 /// The kind of a metric.

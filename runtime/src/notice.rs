@@ -1,4 +1,4 @@
-//! //! Facts for the operator's log, as plain data. Only the shell turns them into `tracing` events.
+//! Facts for the operator's log, as plain data. Only the shell turns them into `tracing` events.
 
 use quorate_protocol::{GroupId, HaltReason, Incarnation, LogIndex, NodeId, Role, Term, VotingBar};
 

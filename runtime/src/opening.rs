@@ -1,4 +1,4 @@
-//! //! Opens a data directory and makes a node that can run. Every shell does this before its first connection.
+//! Opens a data directory and makes a node that can run. Every shell does this before its first connection.
 
 use std::collections::BTreeMap;
 use std::fmt;

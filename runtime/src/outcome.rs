@@ -1,4 +1,4 @@
-//! //! The outcomes of proposals and reads. An outcome is never more certain than the replica can prove.
+//! The outcomes of proposals and reads. An outcome is never more certain than the replica can prove.
 
 use std::fmt;
 

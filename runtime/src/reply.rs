@@ -1,4 +1,4 @@
-//! //! Answers to callers.
+//! Answers to callers.
 
 use crate::{Outcome, ReadError, TransferError};
 

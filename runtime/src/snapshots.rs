@@ -1,4 +1,4 @@
-//! //! Carries out the snapshot operations of groups: plain code over a disk, run by a thread or by a simulator.
+//! Carries out the snapshot operations of groups: plain code over a disk, run by a thread or by a simulator.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! //! The trait that a user implements: a deterministic state machine, to which every replica applies the same
+//! The trait that a user implements: a deterministic state machine, to which every replica applies the same
 //! commands in the same order.
 
 use std::io;
@@ -87,7 +87,8 @@ pub trait StateMachine: Send + Sized + 'static {
     /// version that is still supported. Runs off the loop. `from` is buffered and ends where the content ends.
     ///
     /// # Errors
-    /// Those of the reader, and an error of its own if the content cannot be decoded.
+    /// Those of the reader, and an error of its own if the content cannot be decoded. A peer's snapshot is then
+    /// discarded; otherwise the group halts on this node.
     fn restore(from: &mut dyn io::Read) -> io::Result<Self>;
 
     /// Returns the index up to which the state machine has made its state durable itself. The default is

@@ -1,4 +1,4 @@
-//! //! State machines whose commands, responses and state serde can encode.
+//! State machines whose commands, responses and state serde can encode.
 
 use std::io;
 

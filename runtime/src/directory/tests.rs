@@ -50,7 +50,7 @@ fn a_foreign_directory_is_refused() {
     assert!(matches!(open(&disk, "a", 2, 7), Err(DirectoryError::ForeignNode { .. })));
 }
 
-/// It stands there twice: one damaged place is survived, two are noticed.
+/// The identity is stored twice: one damaged page is survived, two are detected.
 #[test]
 fn every_flipped_bit_of_the_identity_is_noticed() {
     let disk = MemoryDisk::new();
@@ -79,14 +79,14 @@ fn an_identity_that_was_cut_short_is_refused() {
     }
 }
 
-/// Every crash at every step: the count of starts is that of the log, or one behind it.
+/// Every crash at every step: the count of starts is equal to that of the log, or one behind it.
 #[test]
 fn starts_are_counted_one_behind_the_log_at_most() {
     for number in 0..12 {
         for seed in 0..20 {
             let disk = MemoryDisk::new();
             drop(open(&disk, "a", 1, 7).expect("made"));
-            // The log counts first, and keeps what it counted.
+            // The log counts first, and keeps its count.
             let mut log = 0;
             disk.power_off_after(number);
             for _ in 0..4 {

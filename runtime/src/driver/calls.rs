@@ -1,4 +1,4 @@
-//! //! Calls to groups on the loop, from any thread or from the loop's own.
+//! Calls to groups on the loop, from any thread or from the loop's own.
 
 use std::any::Any;
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! //! Typed handle to a bare core that a node hosts.
+//! Typed handle to a bare core that a node hosts.
 
 use std::fmt;
 use std::marker::PhantomData;

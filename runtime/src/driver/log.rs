@@ -1,4 +1,4 @@
-//! //! The log as the loop sees it: a thread that accepts writes and reports when they are durable.
+//! The log as the loop sees it: a thread that accepts writes and reports when they are durable.
 
 use std::any::Any;
 use std::io;

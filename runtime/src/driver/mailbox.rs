@@ -1,4 +1,4 @@
-//! //! A queue into the loop, from any thread. Items that several threads push in a row are taken with one lock and one
+//! A queue into the loop, from any thread. Items that several threads push in a row are taken with one lock and one
 //! wake-up.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! //! The tokio shell of a [`Node`]: passes all ready inputs to it, carries out its outputs, and sleeps until its
+//! The tokio shell of a [`Node`]: passes all ready inputs to it, carries out its outputs, and sleeps until its
 //! deadline. It knows no rule of any protocol.
 
 use std::any::Any;

@@ -1,4 +1,4 @@
-//! //! The operator's view of a node: log lines from notices, and metrics. There is never a line for each message.
+//! The operator's view of a node: log lines from notices, and metrics. There is never a line for each message.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! //! Construction of a driver.
+//! Construction of a driver.
 
 use std::any::Any;
 use std::io;

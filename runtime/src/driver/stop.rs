@@ -1,4 +1,4 @@
-//! //! Shutdown of a node: in order, and within the time that the caller sets.
+//! Shutdown of a node: in order, and within the time that the caller sets.
 
 use std::future::poll_fn;
 use std::pin::pin;

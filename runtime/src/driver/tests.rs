@@ -1,4 +1,4 @@
-//! //! Tests of the shell: calls, threads, shutdown. Time is paused, so that no test waits for a clock.
+//! Tests of the shell: calls, threads, shutdown. Time is paused, so that no test waits for a clock.
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! //! Threads for work that must not block the loop, behind bounded queues.
+//! Threads for work that must not block the loop, behind bounded queues.
 
 use std::any::Any;
 use std::io;

@@ -163,7 +163,7 @@ fn what_was_told_is_told_again_until_it_is_acknowledged() {
     one.complete(now, Ticket(1), 1);
     one.complete(now, Ticket(1), 2);
     outputs(&mut one);
-    // An answer that was dropped on its way took nothing along.
+    // An answer that was dropped on its way has removed nothing.
     drop(one.heard());
     let heard = one.heard();
     assert_eq!((notes(heard.told), heard.up_to), (vec!["1".to_owned(), "2".to_owned()], 2));
@@ -174,7 +174,7 @@ fn what_was_told_is_told_again_until_it_is_acknowledged() {
     assert!(matches!(outputs(&mut one)[..], [GroupOutput::Reply { call: CallId(1), reply: Reply::Told }]));
     let heard = one.heard();
     assert_eq!((notes(heard.told), heard.up_to), (vec!["3".to_owned()], 3));
-    // A number that was never told acknowledges what there is, and nothing that comes later.
+    // A number that was never given acknowledges what there is, and nothing that comes later.
     one.acknowledge(99);
     one.complete(now, Ticket(1), 4);
     outputs(&mut one);

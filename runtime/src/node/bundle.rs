@@ -1,4 +1,4 @@
-//! //! Outgoing frames. Small frames of several groups to one peer leave as one frame.
+//! Outgoing frames. Small frames of several groups to one peer leave as one frame.
 
 use bytes::{Bytes, BytesMut};
 use quorate_protocol::GroupId;

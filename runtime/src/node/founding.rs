@@ -1,4 +1,4 @@
-//! //! The founding of a group: its first configuration and its protocol, as they were first written.
+//! The founding of a group: its first configuration and its protocol, as they were first written.
 
 use std::collections::{BTreeMap, BTreeSet};
 

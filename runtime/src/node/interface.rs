@@ -1,4 +1,4 @@
-//! //! Settings, inputs and outputs of a node.
+//! Settings, inputs and outputs of a node.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,23 +1,23 @@
-//! //! The standing of nodes. An exchange between nodes detects a wiped disk, an older copy of a disk, and a peer that
+//! The standing of nodes. An exchange between nodes detects a wiped disk, an older copy of a disk, and a peer that
 //! founded a group otherwise.
 //!
-//! //! The rules, and the reasons why they suffice:
+//! The rules, and the reasons why they suffice:
 //!
-//! //! - **Incarnations.** A node writes down the first incarnation that it meets under an id, and never another. It
-//! votes in a group only if every voter that the group was founded with has its incarnation durable and it has theirs.
-//! So if a node ever voted, every other founding voter knows its incarnation. If it comes back with an empty disk and
-//! another incarnation, no founding voter that kept its own disk introduces it, and it stays a non-voter. If a voter
-//! never met the old node, the old node never voted, and nothing is forgotten.
-//! //! - **Starts.** A node sends no message of a group to a peer before the peer has stated that it has this start of
-//! the node durable. So if a node ever promised or acknowledged something to a peer, that peer knows this start or a
-//! later one. A node that runs on an older copy of its disk begins with a past start. The first peer that knows a later
-//! one notifies it, before it could send a message of a group to that peer. It writes down that it is an older copy,
-//! and never counts again. The node waits for no other peer, so this costs a round trip and a write at each start, but
-//! no liveness. Two cases are not detected: a copy that was made during the start which all peers know as the newest,
-//! and a copy that is put back while the peers that know a later start are down.
-//! //! - **Foundings.** Each exchange contains the foundings of the sender's groups. If a peer founded a group
-//! otherwise, or has not stated in this start of the node how it founded it, nothing is accepted from it or sent to it
-//! for that group.
+//! - **Incarnations.** A node writes down the first incarnation that it meets under an id, and never another. It votes
+//!   in a group only if every voter that the group was founded with has its incarnation durable and it has theirs. So
+//!   if a node ever voted, every other founding voter knows its incarnation. If it comes back with an empty disk and
+//!   another incarnation, no founding voter that kept its own disk introduces it, and it stays a non-voter. If a voter
+//!   never met the old node, the old node never voted, and nothing is forgotten.
+//! - **Starts.** A node sends no message of a group to a peer before the peer has stated that it has this start of the
+//!   node durable. So if a node ever promised or acknowledged something to a peer, that peer knows this start or a
+//!   later one. A node that runs on an older copy of its disk begins with a past start. The first peer that knows a
+//!   later one notifies it, before it could send a message of a group to that peer. It writes down that it is an older
+//!   copy, and never counts again. The node waits for no other peer, so this costs a round trip and a write at each
+//!   start, but no liveness. Two cases are not detected: a copy that was made during the start which all peers know as
+//!   the newest, and a copy that is put back while the peers that know a later start are down.
+//! - **Foundings.** Each exchange contains the foundings of the sender's groups. If a peer founded a group otherwise,
+//!   or has not stated in this start of the node how it founded it, nothing is accepted from it or sent to it for that
+//!   group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -78,7 +78,7 @@ struct Journal {
 #[derive(Debug)]
 struct Writing {
     ticket: Ticket,
-    /// Further parts, each of which is written once those before it are durable.
+    /// Further parts. Each is written once those before it are durable.
     rest: VecDeque<Vec<Operation>>,
     /// The peers that are durable after this write.
     peers: BTreeMap<NodeId, Acquaintance>,
@@ -343,7 +343,7 @@ impl Introductions {
         known.is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
     }
 
-    /// Remembers a peer that was never met. False when there is no room for it.
+    /// Remembers a peer that was never met. Returns false if there is no room for it.
     fn meet(&mut self, from: Sender) -> bool {
         if self.roster.peers.contains_key(&from.node) {
             return true;

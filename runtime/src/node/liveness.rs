@@ -1,4 +1,4 @@
-//! //! Times of contact with peers. There is one heartbeat between two nodes, whatever number of groups they share.
+//! Times of contact with peers. There is one heartbeat between two nodes, whatever number of groups they share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! //! Messages between nodes on channel 1, below all groups.
+//! Messages between nodes on channel 1, below all groups.
 
 use quorate_protocol::{GroupId, Incarnation};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use super::roster::Start;
 ///  | Hello { what I know of you, my start }  -->    |   writes n1's incarnation and start down, unless it has another
 ///  | <--  Known { your newest start } | Mismatch    |   once that is durable
 /// ```
+///
 /// Both nodes do this at each start. Two nodes are introduced when each has the other's incarnation durable and knows
 /// that the other has its own.
-/// the other has its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum NodeMessage {
     /// Requests an introduction. Sent by any node until it is answered in this start, by `Known` or `Mismatch`.

@@ -1,12 +1,12 @@
-//! //! The node's own state in stream 0: its starts, the peers that it has met, and the stream of each group.
+//! The node's own state in stream 0: its starts, the peers that it has met, and the stream of each group.
 //!
-//! //! The state record holds the data that must survive any single damaged sector:
+//! The state record holds the data that must survive any single damaged sector:
 //!
 //! ```text
 //! version (1) | start counter (4) | start's wall clock in ms (8) | next stream (8) | flags (1)
 //! ```
 //!
-//! //! The rest is a journal. Its keys below 2^63 are streams, those from 2^63 on are slots for peers:
+//! The rest is a journal. Its keys below 2^63 are streams, those from 2^63 on are slots for peers:
 //!
 //! ```text
 //! stream      version (1) | group (8) | digest of the founding (16) | first configuration

@@ -1,4 +1,4 @@
-//! //! A group's slot on a node: its waiting inputs, and the guard that contains its panics.
+//! A group's slot on a node: its waiting inputs, and the guard that contains its panics.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,4 +1,4 @@
-//! //! A turn: it serves every ready group once, in a ring, each up to a budget of bytes. The outputs then leave
+//! A turn: it serves every ready group once, in a ring, each up to a budget of bytes. The outputs then leave
 //! together.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Applying what is committed, in its order, as much as a turn allows.
+//! Applies committed entries in their order, as many as a turn allows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,27 +15,27 @@ use crate::node::panic_message;
 use crate::sessions::Admission;
 use crate::{ApplyContext, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, StateMachine, Unknown};
 
-/// How far the replica is, and what it knows from there.
+/// The last applied entry, and the state that follows from the entries up to it.
 #[derive(Clone, Debug)]
 pub(super) struct Applied {
     pub(super) index: LogIndex,
     pub(super) term: Term,
     pub(super) log_time: LogTime,
-    /// The members as of `index`; not known before the first configuration entry behind an unknown start.
+    /// The members as of `index`. Not known before the first configuration entry after an unknown start.
     pub(super) configuration: Option<Configuration>,
     pub(super) level: u32,
-    /// The state machine had this much by itself when it started: it is not applied again.
+    /// The index up to which the state machine had state of its own at the start. It is not applied again.
     pub(super) state_index: LogIndex,
 }
 
-/// What a turn may still apply.
+/// The bytes and entries that a turn may still apply.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     bytes: usize,
     entries: usize,
 }
 
-/// What became of one entry.
+/// The effect of one entry.
 enum Effect {
     Applied(Bytes),
     ResponseForgotten,
@@ -65,7 +65,7 @@ impl Applied {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// Whether there is more to apply than this turn allowed.
+    /// Returns true if there is more to apply than this turn allowed.
     pub(super) fn has_backlog(&self) -> bool {
         self.budget.is_spent() && self.may_apply()
     }
@@ -92,7 +92,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// What was read from disk. It may have been overtaken by a snapshot.
+    /// Takes entries that were read from disk. A snapshot may have overtaken them.
     pub(super) fn on_loaded(&mut self, ticket: Ticket, result: Result<Loaded, LoadFailure>) {
         if self.loading.take_if(|loading| *loading == ticket).is_none() {
             return;
@@ -118,7 +118,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         is_free && !is_waiting && self.applied.index < self.committed
     }
 
-    /// Entries were taken from the core or the disk and are no longer the next: a snapshot has overtaken them.
+    /// Drops entries that were taken from the core or the disk but are no longer the next, because a snapshot has
+    /// overtaken them.
     pub(super) fn forget_loaded(&mut self) {
         self.taken.clear();
         self.loading = None;
@@ -191,7 +192,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         Ok(())
     }
 
-    /// Applies a command, unless its session says otherwise.
+    /// Applies a command, unless its session forbids it.
     fn apply_command(&mut self, context: ApplyContext, entry: &Entry) -> Result<Effect, HaltReason> {
         let (header, command) = (&entry.header, entry.payload.clone());
         let is_known = context.index <= self.applied.state_index;
@@ -218,7 +219,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Tells whoever waits for this entry here, and the node that forwarded it.
+    /// Answers the caller on this node that waits for this entry, or the node that forwarded it.
     fn tell(&mut self, index: LogIndex, term: Term, entry: &Entry, effect: Effect) {
         let id = entry.header.id;
         if id.session == self.seat.session {
@@ -244,7 +245,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 }
 
-/// Runs the state machine's own code: its panic halts the group, and the entry is not skipped.
+/// Runs the state machine's own code. A panic halts the group, and the entry is not skipped.
 fn guarded<R>(index: LogIndex, run: impl FnOnce() -> R) -> Result<R, HaltReason> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let message = panic_message(&*panic);
@@ -252,5 +253,5 @@ fn guarded<R>(index: LogIndex, run: impl FnOnce() -> R) -> Result<R, HaltReason>
     })
 }
 
-/// So many bytes of entries are taken from the core, or read from disk, at a time.
+/// Bytes of entries that are taken from the core, or read from disk, at a time.
 const BATCH_BYTES: usize = 256 << 10;

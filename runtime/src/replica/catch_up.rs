@@ -1,4 +1,4 @@
-//! How often replicas that lagged far behind caught up, and by what: the log or a snapshot.
+//! Counts of replicas that lagged far behind and caught up, by the log or by a snapshot.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use quorate_protocol::{Instant, LogIndex, LogStatus, NodeId, Role};
 
 use super::ReplicaSettings;
 
-/// How often a replica that was more than `catch_up_entries` behind caught up, since this one started.
+/// Number of times that a replica was more than `catch_up_entries` behind and caught up, since this replica started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatchUp {
-    /// This one, by the entries of the log.
+    /// This replica, by the entries of the log.
     pub by_log: u64,
-    /// This one, by a snapshot and the entries behind it.
+    /// This replica, by a snapshot and the entries after it.
     pub by_snapshot: u64,
-    /// Peers of this one while it led, by the entries of the log.
+    /// Peers of this replica while it led, by the entries of the log.
     pub peers_by_log: u64,
-    /// Peers of this one while it led, by a snapshot.
+    /// Peers of this replica while it led, by a snapshot.
     pub peers_by_snapshot: u64,
 }
 
-/// Watches for it.
+/// Detects and counts catching up.
 #[derive(Debug, Default)]
 pub(super) struct CatchUpWatch {
     pub(super) counts: CatchUp,
-    /// This replica lags far behind, and what brings it up.
+    /// The way in which this replica catches up; `None` if it does not lag far behind.
     own: Option<Road>,
     /// Peers that lag far behind.
     lagging: Vec<NodeId>,
@@ -63,7 +63,7 @@ impl CatchUpWatch {
         self.lagging.retain(|lagging| *lagging != to);
     }
 
-    /// Looks after the peers of a leader, once a second at most.
+    /// Checks the peers of a leader, at most once a second.
     pub(super) fn sample(
         &mut self,
         now: Instant,

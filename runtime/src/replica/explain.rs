@@ -1,4 +1,4 @@
-//! Why something does not happen: the questions operators ask when a group stands still.
+//! Explanations for operators of a group that makes no progress.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use quorate_protocol::{DiskState, HaltReason, LogIndex, NodeId, ReplicatedLog, R
 use super::Replica;
 use crate::{Hostable, StateMachine};
 
-/// What stands between a replica and its service.
+/// An obstacle between a replica and its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
@@ -15,69 +15,70 @@ pub enum Obstacle {
     Halted(HaltReason),
     /// The node is shutting down.
     ShuttingDown,
-    /// Nobody leads, as far as this node knows. What else is known stands beside it.
+    /// There is no leader, as far as this node knows. Other obstacles may be listed beside it.
     NoLeader,
     /// This node asks for votes in this term.
     ElectionUnderWay(Term),
     /// This node neither votes nor campaigns.
     MayNotVote(VotingBar),
-    /// These nodes founded the group with other members or another protocol: nothing is taken from them, nor sent to
+    /// These nodes founded the group with other members or another protocol. Nothing is accepted from them or sent to
     /// them.
     FoundedOtherwise(Vec<NodeId>),
-    /// Too few voters for a quorum were heard of lately; these were not.
+    /// Too few voters for a quorum were heard from lately. These were not.
     VotersSilent(Vec<NodeId>),
-    /// The leader was not heard of lately.
+    /// The leader was not heard from lately.
     LeaderSilent(NodeId),
-    /// The disk's reserve is used up: no command is taken.
+    /// The disk's reserve is used up, so no command is accepted.
     DiskFull,
-    /// A write of this node's log has been under way for far longer than writes take: what it leads or acknowledges
-    /// waits.
+    /// A write of this node's log has been under way for far longer than writes usually take. Entries that this node
+    /// leads or acknowledges wait for it.
     DiskStalled,
     /// The state machine is being restored from the snapshot that covers this index.
     Restoring(LogIndex),
-    /// Committed entries are read from disk before they can be applied.
+    /// Committed entries are being read from disk before they can be applied.
     Loading(LogIndex),
-    /// Committed entries could not be read from disk; it is tried again.
+    /// Committed entries could not be read from disk. The replica retries.
     LoadFailed(LogIndex),
-    /// A snapshot could not be made, sent or taken in; it is tried again. The service goes on, and the log grows
+    /// A snapshot could not be made, sent or received. The replica retries. The service continues, and the log grows
     /// meanwhile.
     SnapshotFailed {
-        /// What it covers.
+        /// The index that it covers.
         index: LogIndex,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// This node's wall clock is far from log time. The service goes on, and log time does not follow the wall clock.
+    /// This node's wall clock differs from log time by more than the bound. The service continues, and log time does
+    /// not follow the wall clock.
     ClockDiffers {
-        /// By how many milliseconds the wall clock is ahead; below zero where it is behind.
+        /// Milliseconds by which the wall clock is ahead; negative if it is behind.
         wall_ahead_ms: i64,
     },
 }
 
-/// How far an entry is.
+/// The state of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryState {
     /// The state machine has applied it.
     Applied,
-    /// It is committed and waits to be applied; see [`Replica::explain`] for what holds it up.
+    /// It is committed and waits to be applied. [`Replica::explain`] lists the obstacles.
     Committed,
-    /// This node's log does not reach there.
+    /// This node's log ends before this index.
     NotReached,
     /// This node's own write is not durable yet.
     WaitsForOwnDisk,
-    /// A quorum does not have it yet: these voters do not.
+    /// A quorum does not have it yet. These voters do not have it.
     WaitsForPeers(Vec<NodeId>),
-    /// The leader decides, and tells this node.
+    /// The leader decides whether it is committed, and notifies this node.
     WaitsForLeader(NodeId),
-    /// Nobody leads who could commit it; see [`Replica::explain`].
+    /// There is no leader that could commit it; see [`Replica::explain`].
     NoLeader,
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// What stands between this replica and its service, most weighty first, and then what is wrong although it serves.
-    /// Nothing: this node knows of no obstacle. What holds up another node is asked there: a full disk of the leader's,
-    /// or leadership that it is handing over.
+    /// Lists the obstacles between this replica and its service, the most important first, and then problems that exist
+    /// although it serves. An empty list means that this node knows of no obstacle. Ask another node for its own
+    /// obstacles, such as a full disk of the leader or a transfer of leadership under way.
     pub fn explain(&self) -> Vec<Obstacle> {
         if let Some(reason) = &self.halted {
             return vec![Obstacle::Halted(reason.clone())];
@@ -90,7 +91,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         match leader {
             None => self.explain_no_leader(role, term, &mut obstacles),
             Some(leader) => {
-                // A leader is no comfort: a node that does not count is one failure less that the group stands.
+                // This is reported even if there is a leader, because a node that does not count reduces the number of
+                // failures that the group tolerates.
                 obstacles.extend(self.leading.introduction_bar.map(Obstacle::MayNotVote));
                 if leader != self.seat.node && self.is_silent(leader) {
                     obstacles.push(Obstacle::LeaderSilent(leader));
@@ -122,7 +124,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         obstacles
     }
 
-    /// How far the entry at `index` is, and what it waits for.
+    /// Returns the state of the entry at `index`, and what it waits for.
     pub fn explain_entry(&self, index: LogIndex) -> EntryState {
         if index <= self.applied.index {
             return EntryState::Applied;
@@ -166,5 +168,5 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 }
 
-/// A node that was not heard of for so long is called silent.
+/// A node that was not heard from for this time is called silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);

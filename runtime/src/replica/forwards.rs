@@ -1,4 +1,4 @@
-//! Proposals on their way to the leader and answers on their way back, each gathered into few frames.
+//! Proposals that go to the leader and answers that come back, each gathered into few frames.
 
 use std::collections::VecDeque;
 
@@ -8,18 +8,17 @@ use quorate_transport::{ChannelId, Frame, codec};
 
 use super::message::{Answer, Forwarded, ForwardedKind, ReplicaEnvelope, ReplicaMessage, Verdict};
 
-/// What is gathered until the end of a turn, and what this node was asked to propose for others.
+/// Proposals and answers that are gathered until the end of a turn, and the proposals that this node made for others.
 #[derive(Debug)]
 pub(super) struct Forwards {
     group: GroupId,
     session: SessionId,
     outgoing: Option<Outgoing>,
-    /// One a node that is being answered; emptied each turn.
+    /// One for each node that is being answered. Emptied in each turn.
     answering: Vec<Answering>,
-    /// Which node proposes under which session: the newest of each node that forwarded something here.
+    /// The node that proposes under each session: the newest session of each node that forwarded something here.
     proposers: Vec<(SessionId, NodeId)>,
-    /// Proposals of other nodes that this one appended, in the order of their appending. The caller bounds their
-    /// number.
+    /// Proposals of other nodes that this node appended, in that order. The caller bounds their number.
     awaiting: VecDeque<Awaiting>,
     frames: VecDeque<(NodeId, Frame)>,
 }
@@ -41,7 +40,7 @@ struct Answering {
     payloads: Gathered,
 }
 
-/// A proposal of another node that stands in the log.
+/// A proposal of another node that is in the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Awaiting {
     pub(super) index: LogIndex,
@@ -51,7 +50,7 @@ pub(super) struct Awaiting {
     pub(super) to: NodeId,
 }
 
-/// Payloads back to back; a single one is not copied.
+/// Payloads in a row. A single one is not copied.
 #[derive(Debug, Default)]
 enum Gathered {
     #[default]
@@ -87,7 +86,7 @@ impl Forwards {
         outgoing.payloads.push(payload);
     }
 
-    /// Adds an answer to the frame for who forwarded the proposal.
+    /// Adds an answer to the frame for the node that forwarded the proposal.
     pub(super) fn answer(
         &mut self,
         (to, session, sequence): (NodeId, SessionId, u64),
@@ -110,7 +109,7 @@ impl Forwards {
         }
     }
 
-    /// Notes who proposes under a session.
+    /// Notes the node that proposes under a session.
     pub(super) fn note_proposer(&mut self, session: SessionId, node: NodeId) {
         match self.proposers.iter_mut().find(|(_, known)| *known == node) {
             Some((known, _)) => *known = session,
@@ -118,34 +117,34 @@ impl Forwards {
         }
     }
 
-    /// Who proposes under a session, if it forwarded something here.
+    /// Returns the node that proposes under a session, if it forwarded something here.
     pub(super) fn proposer(&self, session: SessionId) -> Option<NodeId> {
         self.proposers.iter().find(|(known, _)| *known == session).map(|(_, node)| *node)
     }
 
-    /// A proposal of another node stands in the log.
+    /// Notes a proposal of another node that is in the log.
     pub(super) fn await_outcome(&mut self, awaiting: Awaiting) {
         self.awaiting.push_back(awaiting);
     }
 
-    /// The proposal of another node that stands at this place, if there is one.
+    /// Takes the proposal of another node at this index and term, if there is one.
     pub(super) fn take_at(&mut self, index: LogIndex, term: Term) -> Option<Awaiting> {
         self.awaiting.pop_front_if(|awaiting| awaiting.index == index && awaiting.term == term)
     }
 
-    /// The proposals of other nodes that a test holds for; they are awaited no longer.
+    /// Takes the proposals of other nodes for which a test holds.
     pub(super) fn take_if(&mut self, mut test: impl FnMut(&Awaiting) -> bool) -> Vec<Awaiting> {
         let taken = self.awaiting.iter().filter(|awaiting| test(awaiting)).copied().collect();
         self.awaiting.retain(|awaiting| !test(awaiting));
         taken
     }
 
-    /// How many proposals of other nodes stand in the log without an outcome.
+    /// Number of proposals of other nodes in the log without an outcome.
     pub(super) fn awaiting(&self) -> usize {
         self.awaiting.len()
     }
 
-    /// The turn is over: what was gathered goes.
+    /// Returns the gathered frames at the end of a turn.
     pub(super) fn finish(&mut self) -> impl Iterator<Item = (NodeId, Frame)> + '_ {
         self.finish_outgoing();
         for answering in std::mem::take(&mut self.answering) {
@@ -189,7 +188,7 @@ impl Gathered {
         }
     }
 
-    /// Whether the next one goes into another frame.
+    /// Returns true if the next payload belongs into another frame.
     fn is_full(&self, count: usize) -> bool {
         let bytes = match self {
             Self::None => 0,
@@ -209,7 +208,7 @@ impl Gathered {
 }
 
 impl ForwardedKind {
-    /// The kind as it is forwarded; nothing for what only a leader proposes.
+    /// Returns the kind as it is forwarded; `None` for kinds that only a leader proposes.
     pub(super) fn of(kind: EntryKind) -> Option<Self> {
         match kind {
             EntryKind::Command => Some(Self::Command),
@@ -219,7 +218,7 @@ impl ForwardedKind {
         }
     }
 
-    /// The kind as it is proposed.
+    /// Returns the kind as it is proposed.
     pub(super) fn entry_kind(self) -> EntryKind {
         match self {
             Self::Command => EntryKind::Command,
@@ -229,8 +228,8 @@ impl ForwardedKind {
     }
 }
 
-/// A frame takes no more once its payloads have so many bytes.
+/// A frame accepts no more payloads once they have this many bytes.
 const FRAME_BYTES: usize = 256 << 10;
 
-/// A frame takes so many proposals or answers.
+/// Maximum number of proposals or answers in a frame.
 const FRAME_COUNT: usize = 4096;

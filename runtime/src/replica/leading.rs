@@ -1,4 +1,4 @@
-//! What hangs on who leads: ticks, handing leadership over, letting go what waited for a leader.
+//! Work that depends on leadership: ticks, transfers of leadership, and calls that end when the leader changes.
 
 use std::collections::BTreeSet;
 
@@ -14,27 +14,27 @@ use crate::{CallId, GroupOutput, Hostable, Notice, Reply, StateMachine, Transfer
 /// Ticks and transfers of leadership.
 #[derive(Debug, Default)]
 pub(super) struct Leading {
-    /// When other nodes were last heard of, each once.
+    /// The time at which each other node was last heard from.
     heard: Vec<(NodeId, Instant)>,
-    /// Nodes that count: their incarnations are the known ones.
+    /// Nodes that count, because their incarnations are the known ones.
     members: BTreeSet<NodeId>,
-    /// Why this node may not vote, as the node knows it.
+    /// Reason why this node may not vote according to the introductions.
     pub(super) introduction_bar: Option<VotingBar>,
     /// Peers that founded the group otherwise.
     pub(super) founded_otherwise: BTreeSet<NodeId>,
-    /// A tick was proposed and is not applied. At most one is.
+    /// True if a tick was proposed and is not applied yet. There is at most one.
     pub(super) tick_in_flight: bool,
-    /// When the next tick is due, on a leader.
+    /// The time at which the next tick is due, on a leader.
     tick_at: Option<Instant>,
     ticked_at: Option<Instant>,
-    /// Who waits until leadership is handed over, and until when.
+    /// The call that waits until leadership is transferred, and its deadline.
     pub(super) transfer: Option<(CallId, Instant)>,
-    /// The node stops, and hands over again if it still leads then.
+    /// While the node stops: the time at which it transfers leadership again if it still leads.
     hand_over_again: Option<Instant>,
 }
 
 impl Leading {
-    /// Something came from a node, or its life is vouched for.
+    /// Notes that a node was heard from, or that it is alive.
     pub(super) fn note_heard(&mut self, node: NodeId, now: Instant) {
         match self.heard.iter_mut().find(|(known, _)| *known == node) {
             Some((_, at)) => *at = now,
@@ -42,7 +42,7 @@ impl Leading {
         }
     }
 
-    /// A node counts from now on, or does not.
+    /// Notes a change of a node's standing.
     pub(super) fn note_standing(&mut self, node: NodeId, standing: Standing) {
         match standing {
             Standing::Member => _ = self.members.insert(node),
@@ -50,18 +50,19 @@ impl Leading {
         }
     }
 
-    /// Why this node may not vote. The node knows better why introductions bar it; the core why the configuration does.
+    /// Returns the reason why this node may not vote. The node knows best about introductions, the core about the
+    /// configuration.
     pub(super) fn voting_bar(&self, of_core: Option<VotingBar>) -> Option<VotingBar> {
         self.introduction_bar.or(of_core)
     }
 
-    /// Whether a node counts for nothing: its disk was wiped, or it belongs to others who were founded under the same
-    /// name.
+    /// Returns true if a node does not count: its disk was wiped, or it belongs to another cluster that was founded
+    /// under the same name.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         !self.members.contains(&node)
     }
 
-    /// When a node was last heard of.
+    /// Returns the time at which a node was last heard from.
     pub(super) fn heard_at(&self, node: NodeId) -> Option<Instant> {
         self.heard.iter().find(|(known, _)| *known == node).map(|(_, at)| *at)
     }
@@ -72,7 +73,7 @@ impl Leading {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// Hands leadership over, to the best candidate if nobody is named. Answered by [`Reply::Transfer`].
+    /// Transfers leadership to `to`, or to the best candidate if `to` is `None`. Answered by [`Reply::Transfer`].
     pub fn transfer(&mut self, now: Now, call: CallId, to: Option<NodeId>, deadline: Instant) {
         self.set_now(now);
         let refused = match &self.halted {
@@ -85,13 +86,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some(error) = refused {
             return self.reply(call, Reply::Transfer(Err(error)));
         }
-        // No command is taken meanwhile: whoever asks may have the time, the others have not.
+        // No command is accepted meanwhile. The caller may be patient, but other clients may not.
         let until = deadline.min(self.now.instant.after(self.settings.hand_over_max));
         self.leading.transfer = Some((call, until));
         self.hand_over(to, until);
     }
 
-    /// The node to hand over to, if it is known not to be there.
+    /// Returns the intended new leader if it was not heard from lately.
     fn unreachable(&self, to: Option<NodeId>) -> Option<NodeId> {
         let is_there = |heard_at: Instant| self.now.instant.since(heard_at) < self.settings.hand_over_max / 2;
         to.filter(|to| *to != self.seat.node && !self.leading.heard_at(*to).is_some_and(is_there))
@@ -122,7 +123,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.hand_over_to_stop();
     }
 
-    /// Hands over before the node stops; to another, if the one that was chosen does not take it.
+    /// Transfers leadership before the node stops, and again if the chosen node does not take it.
     fn hand_over_to_stop(&mut self) {
         let Some(deadline) = self.stopping.filter(|_| self.is_leader() && !self.is_alone()) else { return };
         let until = deadline.min(self.now.instant.after(self.settings.hand_over_max));
@@ -130,7 +131,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.hand_over(None, until);
     }
 
-    /// Whether there is nobody to hand leadership over to.
+    /// Returns true if there is no other voter to lead.
     pub(super) fn is_alone(&self) -> bool {
         let configuration = self.core.status().configuration;
         configuration.voters().all(|voter| voter == self.seat.node)
@@ -145,7 +146,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             self.hand_over_to_stop();
         }
         let is_time = self.leading.tick_at.take_if(|at| *at <= now).is_some();
-        // Log time may go a little slower than this node's clock: then the tick is planned anew.
+        // Log time may run slightly slower than this node's clock. Then the tick is planned again.
         if is_time && self.is_leader() && self.next_due().is_some_and(|due| due <= self.core.log_time(self.now)) {
             self.leading.tick_in_flight = true;
             self.leading.ticked_at = Some(now);
@@ -155,7 +156,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Plans the tick that brings log time to the next moment at which something is due without a command.
+    /// Plans the tick that brings log time to the next time at which something is due without a command.
     pub(super) fn plan_tick(&mut self) {
         self.leading.tick_at = None;
         if !self.is_leader() || self.leading.tick_in_flight || self.halted.is_some() {
@@ -169,7 +170,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.leading.tick_at = Some(self.now.instant.after(wait).max(earliest));
     }
 
-    /// The log time at which something is due without a command.
+    /// Returns the log time at which something is due without a command.
     fn next_due(&self) -> Option<LogTime> {
         self.state.next_deadline().into_iter().chain(self.sessions.next_expiry()).min()
     }

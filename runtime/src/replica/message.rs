@@ -1,14 +1,14 @@
-//! What replicas say to each other: forwarded proposals on channel 4, snapshots on channel 2.
+//! Messages between replicas: forwarded proposals on channel 4, snapshots on channel 2.
 //!
 //! | Message | from | to | answered by |
 //! | --- | --- | --- | --- |
 //! | [`ReplicaMessage::Forward`] | a replica with a proposal | the leader | `Answers`, once each outcome is known |
-//! | [`ReplicaMessage::Answers`] | who was the leader | who forwarded | nothing |
-//! | [`SnapshotMessage::Piece`] | the leader | who lags | `Progress`, once it is written |
-//! | [`SnapshotMessage::Progress`] | who lags | the leader | the pieces from there on |
-//! | [`SnapshotMessage::Durable`] | who lags | the leader | nothing |
-//! | [`SnapshotMessage::GivenUp`] | who lags | the leader | nothing |
-//! | [`SnapshotMessage::Damaged`] | who lags | the leader | nothing |
+//! | [`ReplicaMessage::Answers`] | the former or present leader | the replica that forwarded | nothing |
+//! | [`SnapshotMessage::Piece`] | the leader | a lagging replica | `Progress`, once it is written |
+//! | [`SnapshotMessage::Progress`] | a lagging replica | the leader | the pieces from there on |
+//! | [`SnapshotMessage::Durable`] | a lagging replica | the leader | nothing |
+//! | [`SnapshotMessage::GivenUp`] | a lagging replica | the leader | nothing |
+//! | [`SnapshotMessage::Damaged`] | a lagging replica | the leader | nothing |
 //!
 //! Variants are only appended, and a variant's fields never change.
 
@@ -19,30 +19,30 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 mod tests;
 
-/// A message on the replicas' channel: the small part, and what the lengths in it cut up.
+/// A message on the replicas' channel: the small part, and the payloads that the lengths in it divide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReplicaEnvelope {
     pub(super) message: ReplicaMessage,
-    /// The commands or responses, back to back.
+    /// The commands or responses in a row.
     pub(super) payloads: Bytes,
 }
 
-/// See the module.
+/// Messages about forwarded proposals, listed in the docs of the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ReplicaMessage {
-    /// Proposals of one replica, for the leader. It proposes them, or says why not; it never passes them on.
+    /// Proposals of one replica for the leader. It proposes them, or answers why it does not. It never forwards them.
     Forward {
-        /// The feature level that the commands were made at.
+        /// The feature level at which the commands were made.
         level: u32,
-        /// Whose they are.
+        /// The session that proposes them.
         session: SessionId,
         proposals: Vec<Forwarded>,
     },
-    /// What became of proposals that were forwarded.
+    /// The outcomes of forwarded proposals.
     Answers {
-        /// The feature level that the responses were made at.
+        /// The feature level at which the responses were made.
         level: u32,
-        /// Whose they were.
+        /// The session that proposed them.
         session: SessionId,
         answers: Vec<Answer>,
     },
@@ -60,7 +60,7 @@ pub(super) struct Forwarded {
     pub(super) length: u32,
 }
 
-/// What may be forwarded.
+/// The kinds that may be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ForwardedKind {
     Command,
@@ -68,33 +68,33 @@ pub(super) enum ForwardedKind {
     SessionClose,
 }
 
-/// What became of one forwarded proposal.
+/// The outcome of one forwarded proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub(super) sequence: u64,
     pub(super) verdict: Verdict,
 }
 
-/// What became of a forwarded proposal.
+/// The outcome of a forwarded proposal, without its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Verdict {
     /// Applied, with a response of this length.
     Applied { length: u32 },
-    /// Applied before; the response is forgotten.
+    /// Applied before. The response is no longer kept.
     ResponseForgotten,
-    /// Not applied: there was no such session when its turn came.
+    /// Not applied: there was no such session when the entry was reached.
     SessionExpired,
     /// Not applied: it was behind or beyond the session's window.
     OutsideWindow,
     /// Not applied: another entry was committed in its place.
     Superseded,
-    /// Not applied: the leader runs at the answer's feature level.
+    /// Not applied: the leader runs at the feature level of the answer.
     FeatureLevel,
     /// Not appended.
     Refused { reason: Refusal, leader: Option<NodeId> },
 }
 
-/// A [`RefuseReason`] as it goes over the wire.
+/// A [`RefuseReason`] in the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Refusal {
     NotLeader,
@@ -114,18 +114,18 @@ pub(super) struct SnapshotEnvelope {
     pub(super) term: Term,
     pub(super) id: SnapshotId,
     pub(super) message: SnapshotMessage,
-    /// The content of a piece; nothing in other messages.
+    /// The content of a piece; empty in other messages.
     pub(super) content: Bytes,
 }
 
-/// Which snapshot.
+/// The identity of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SnapshotId {
     pub(super) index: LogIndex,
     pub(super) term: Term,
 }
 
-/// See the module.
+/// Messages about snapshots, listed in the docs of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SnapshotMessage {
     /// A piece of the content.
@@ -136,22 +136,22 @@ pub(super) enum SnapshotMessage {
         /// CRC-32C of the whole content.
         checksum: u32,
     },
-    /// The content is here up to `offset`: go on from there.
+    /// The content has arrived up to `offset`. The sender continues from there.
     Progress { offset: u64, flow: Flow },
-    /// The snapshot is durable, verified.
+    /// The snapshot is durable and verified.
     Durable,
-    /// It could not be kept. It may be sent anew.
+    /// The snapshot could not be kept. It may be sent again.
     GivenUp,
-    /// All of it arrived, and is not what its checksum says: the sender looks at its own copy.
+    /// All of it arrived, but the checksum does not match. The sender verifies its own copy.
     Damaged,
 }
 
-/// Whether what is on its way is still of use.
+/// State of the pieces that are on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Flow {
-    /// It is.
+    /// They are still of use.
     Steady,
-    /// A piece is missing: everything behind it must be sent again.
+    /// A piece is missing, so everything after it must be sent again.
     Broken,
 }
 
@@ -221,7 +221,7 @@ impl From<RefuseReason> for Refusal {
             RefuseReason::ConfigurationPending => Self::ConfigurationPending,
             RefuseReason::ConfigurationInvalid => Self::ConfigurationInvalid,
             RefuseReason::Halted => Self::Halted,
-            // The others mean nothing to a node that does not know them, but that this one does not take proposals.
+            // To a node that does not know the other reasons, they mean only that this node accepts no proposals.
             _ => Self::NotLeader,
         }
     }

@@ -1,4 +1,5 @@
-//! A state machine on a replicated log: one member of a group of replicas, as a pure state machine itself.
+//! A state machine on a replicated log: one member of a group of replicas. The member is itself a pure state
+//! machine.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -48,22 +49,23 @@ use propose::Waiting;
 use reads::Reads;
 use snapshots::Snapshots;
 
-/// The newest feature level that this binary knows. A committed entry that asks for a higher one halts the group here.
+/// The newest feature level that this binary supports. A committed entry that requires a higher one halts the group on
+/// this node.
 pub const FEATURE_LEVEL: u32 = 0;
 
-/// A state machine `S` on a replicated log `L`: one node's member of a group.
+/// A state machine `S` on a replicated log `L`: the member of a group on one node.
 ///
-/// Pure, as the core in it: inputs and calls go in, [`GroupOutput`]s come out, and every caller's answer is one of
-/// them. What it adds to the core is all that an application would otherwise write again: outcomes, sessions,
+/// Pure, like its core: inputs and calls go in, [`GroupOutput`]s come out, and the answer to each caller is one of
+/// them. It adds to the core the parts that each application would otherwise have to write: outcomes, sessions,
 /// forwarding to the leader, reads, snapshots and their transfer, ticks.
 ///
-/// Everything that waits here is bounded by [`ReplicaSettings`]; what is beyond is told `Overloaded`.
+/// Everything that waits here is bounded by [`ReplicaSettings`]. Calls beyond the bounds are refused as `Overloaded`.
 pub struct Replica<L, S: StateMachine> {
     seat: Seat,
     settings: ReplicaSettings,
     now: Now,
     core: L,
-    /// As the core told it last.
+    /// Role, term and leader, as last reported by the core.
     role: (Role, Term, Option<NodeId>),
     /// Entries up to here may be applied.
     committed: LogIndex,
@@ -71,49 +73,49 @@ pub struct Replica<L, S: StateMachine> {
     applied: Applied,
     sessions: Sessions,
     proposals: Proposals,
-    /// Proposals that wait for a leader, oldest first; those whose slot is gone are skipped.
+    /// Proposals that wait for a leader, oldest first. Those without a slot are skipped.
     waiting: VecDeque<Waiting>,
     forwards: Forwards,
     reads: Reads,
     snapshots: Snapshots,
     leading: Leading,
-    /// What the group was founded with, once the node has said it.
+    /// The founding of the group, once the node has passed it.
     founding: Option<Founding>,
     catch_up: CatchUpWatch,
-    /// Entries that were taken from the core or the disk and are the next to apply.
+    /// The next entries to apply, taken from the core or the disk.
     taken: VecDeque<(LogIndex, Term, Entry)>,
-    /// A read of entries that left the core's cache.
+    /// A read of entries that are no longer in the core's cache.
     loading: Option<Ticket>,
-    /// Applying is tried again then: entries could not be read.
+    /// The time at which applying is retried after entries could not be read.
     load_retry_at: Option<Instant>,
-    /// What may still be applied in this turn.
+    /// The work that may still be done in this turn.
     budget: Budget,
     last_ticket: u64,
     storage: StorageLevel,
-    /// By how many milliseconds the wall clock is ahead of log time, while that is too far.
+    /// Milliseconds by which the wall clock is ahead of log time, while the difference is too large.
     clock_differs: Option<i64>,
     halted: Option<HaltReason>,
-    /// The node stops; then at the latest.
+    /// While the node stops: the time by which it has stopped.
     stopping: Option<Instant>,
     counters: ReplicaCounters,
     outputs: VecDeque<GroupOutput>,
 }
 
-/// Which replica this is.
+/// The identity of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seat {
     /// Its group.
     pub group: GroupId,
     /// Its node.
     pub node: NodeId,
-    /// What its proposals are named after: this start of the node. The start counter is durable before the first
+    /// Name of the session for its proposals in this start of the node. The start counter is durable before the first
     /// proposal.
     pub session: SessionId,
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// Starts from what the log held. `state` is the state machine before the first entry, or one that kept itself
-    /// ([`StateMachine::applied`]); a newer snapshot replaces it.
+    /// Recovers a replica from the content of its log. `state` is the state machine before the first entry, or one that
+    /// has stored its own state ([`StateMachine::applied`]). A newer snapshot replaces it.
     ///
     /// # Errors
     /// Those of the core, when the settings contradict each other, and when the state machine panics.
@@ -172,12 +174,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         Ok(replica)
     }
 
-    /// The state machine as it is now.
+    /// Returns the present state machine.
     pub fn state(&self) -> &S {
         &self.state
     }
 
-    /// What the state machine has applied, and what a read of it may know.
+    /// Returns the context of a read of the present state.
     pub fn read_context(&self) -> ReadContext {
         ReadContext {
             index: self.applied.index,
@@ -187,14 +189,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// As [`Replica::read_context`], with the clocks as they are `now`.
+    /// As [`Replica::read_context`], with the clocks at `now`.
     pub fn read_context_at(&mut self, now: Now) -> ReadContext {
         self.set_now(now);
         self.read_context()
     }
 
-    /// Asks when the state machine will have applied everything that was acknowledged anywhere before now: then
-    /// [`Reply::ReadReady`] comes out, on any replica. Reads that come between two turns share one round.
+    /// Starts a linearizable read. [`Reply::ReadReady`] comes out once the state machine has applied everything that
+    /// was acknowledged by any node before `now`. Works on any replica. Reads that come between two turns share one
+    /// round.
     pub fn read(&mut self, now: Now, call: CallId, deadline: Instant) {
         self.set_now(now);
         if let Some(reason) = &self.halted {
@@ -210,17 +213,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.reads.add(call, deadline);
     }
 
-    /// The last entry that may be applied: committed, and durable here.
+    /// Returns the index of the last entry that may be applied: committed, and durable on this node.
     pub fn committed(&self) -> LogIndex {
         self.committed
     }
 
-    /// The core, to look at.
+    /// Returns the core for inspection.
     pub fn core(&self) -> &L {
         &self.core
     }
 
-    /// Which replica this is.
+    /// Returns the identity of this replica.
     pub fn seat(&self) -> Seat {
         self.seat
     }
@@ -271,7 +274,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.catch_up.sample(self.now.instant, &self.settings, self.role.0, || self.core.status());
     }
 
-    /// Does what there is to do: everything the core wants, then as much applying as the turn allows.
+    /// Carries out everything that the core wants, and then applies as much as the turn allows.
     fn turn(&mut self) {
         if self.halted.is_some() {
             return;
@@ -358,7 +361,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// This group stops here: nothing is lost, and everybody who waits is told what is known.
+    /// Stops the group on this node. Nothing is lost, and every caller that waits gets the known outcome.
     fn halt(&mut self, reason: &HaltReason) {
         if self.halted.is_none() {
             self.outputs.push_back(GroupOutput::Halt { reason: reason.clone() });
@@ -385,7 +388,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.outputs.push_back(GroupOutput::Reply { call, reply });
     }
 
-    /// A ticket of this replica's own, told from the core's by its highest bit.
+    /// Returns a ticket of this replica's own. Its highest bit distinguishes it from the core's tickets.
     fn ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket | OWN)
@@ -396,7 +399,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.budget = Budget::new(&self.settings);
     }
 
-    /// How long ago the leader was heard of.
+    /// Returns the time since the leader was last heard from.
     fn leader_heard(&self) -> Option<Duration> {
         if self.is_leader() {
             return Some(Duration::ZERO);
@@ -422,7 +425,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             GroupInput::Snapshot { ticket, result } => return self.on_snapshot_done(ticket, result),
             GroupInput::Loaded { ticket, result } if ticket.0 & OWN != 0 => return self.on_loaded(ticket, result),
             GroupInput::Shutdown { deadline } => return self.on_shutdown(deadline),
-            // The only job is to free an old state.
+            // The only kind of job frees an old state, and needs no answer.
             GroupInput::Job { .. } => return,
             GroupInput::Barred(bar) => return self.leading.introduction_bar = bar,
             GroupInput::FoundedOtherwise(peers) => return self.leading.founded_otherwise = peers,
@@ -442,7 +445,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             }
             GroupInput::Storage(level) => {
                 if level == StorageLevel::Low && self.storage != level {
-                    // What the log holds and a snapshot can stand for is all that this group can give back.
+                    // This group can free only the part of the log that a snapshot can replace.
                     self.snapshots.is_wanted = true;
                 }
                 self.storage = level;
@@ -512,20 +515,20 @@ impl<L: fmt::Debug, S: StateMachine> fmt::Debug for Replica<L, S> {
     }
 }
 
-/// What a read knows beside the state machine.
+/// Context of a read beside the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadContext {
-    /// The last entry that the state machine has applied.
+    /// The index of the last entry that the state machine has applied.
     pub index: LogIndex,
-    /// Its log time. Whether something exists depends on this alone.
+    /// The log time of that entry. The existence of data, such as a key with an expiry, depends on this alone.
     pub log_time: LogTime,
-    /// The log time at this moment, as far as this node knows it. It may shape a reply (how long a key still lives, at
-    /// least 0), never what exists.
+    /// The log time now, as far as this node knows it. It may affect a reply (the remaining life of a key, at least 0),
+    /// but never the existence of data.
     pub now: LogTime,
-    /// How long ago the leader was heard of; nothing if it never was, zero on the leader itself. What a local read
-    /// returns may be older: a leader that was itself cut off is heard of as well.
+    /// Time since the leader was last heard from: `None` if it never was, zero on the leader itself. The result of a
+    /// local read may be older than this, because a leader that is itself cut off is heard from as well.
     pub leader_heard: Option<Duration>,
 }
 
-/// Marks the tickets that are not the core's.
+/// The bit that marks the tickets of the replica itself.
 const OWN: u64 = 1 << 63;

@@ -1,7 +1,7 @@
-//! This replica's own proposals that wait for their outcome.
+//! This replica's own proposals that wait for their outcomes.
 //!
-//! They are numbered without gaps, so a ring finds the slot of a sequence at once. What stays long after its neighbours
-//! have gone (a forward that was lost) moves to a small tree, so that it does not hold the ring up.
+//! They are numbered without gaps, so the slot of a sequence is found in a ring at once. A proposal that stays long
+//! after its neighbours have gone (a lost forward) moves to a small tree, so that it does not make the ring grow.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,19 +12,19 @@ use crate::{CallId, SESSION_WINDOW};
 #[cfg(test)]
 mod tests;
 
-/// A proposal that waits for its outcome, or whose unknown outcome may still be asked for again.
+/// A proposal that waits for its outcome, or whose unknown outcome may be asked for again.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
-    /// Who waits. Nobody once the outcome was told to be unknown.
+    /// The call that waits; `None` after it was answered that the outcome is unknown.
     pub(super) call: Option<CallId>,
     pub(super) deadline: Instant,
-    /// Bytes of the command, while somebody waits.
+    /// Bytes of the command, while a call waits.
     pub(super) bytes: usize,
     pub(super) delivery: Kind,
     pub(super) stage: Stage,
 }
 
-/// What may be said of a proposal, by how it was proposed.
+/// The kind of a proposal, which decides the answers that are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Outside any session.
@@ -33,48 +33,50 @@ pub(super) enum Kind {
     Session,
     /// In the session, for the first time.
     First,
-    /// In the session, again: what is said of this try says nothing of the earlier ones.
+    /// In the session, as a retry. The outcome of the retry does not decide the outcome of the earlier tries.
     Again,
 }
 
 impl Kind {
-    /// Whether it is a command of the session.
+    /// Returns true for a command of the session.
     pub(super) fn is_in_session(self) -> bool {
         matches!(self, Self::First | Self::Again)
     }
 }
 
-/// Where a proposal is.
+/// The stage of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Here: nobody leads.
+    /// On this node, because there is no leader.
     Waiting,
     /// In this node's own core.
     Proposed,
-    /// In the log, where this node led.
+    /// In the log, at a time when this node led.
     Appended { index: LogIndex, term: Term },
     /// On its way to the leader, or lost.
     Forwarded { to: NodeId },
 }
 
-/// All of them. The caller bounds their number; those nobody waits for are bounded here.
+/// All proposals of this replica. The caller bounds the number of those for which a call waits; the number of the
+/// others is bounded here.
 #[derive(Debug)]
 pub(super) struct Proposals {
-    /// From `base` on, one a sequence. The front is never empty.
+    /// The slots from `base` on, one for each sequence. The front is never empty.
     ring: VecDeque<Option<Slot>>,
     base: u64,
-    /// Below `base`.
+    /// The slots below `base`.
     stragglers: BTreeMap<u64, Slot>,
     /// Slots in the ring that are in use.
     ring_live: usize,
-    /// Slots that somebody waits for, and the bytes of their commands.
+    /// Number of slots for which a call waits, and the bytes of their commands.
     waiting: usize,
     bytes: usize,
-    /// Sequences of the session, ascending; those that are resolved go when they come to the front.
+    /// Sequences of the session, ascending. Resolved ones are removed when they reach the front.
     in_session: VecDeque<u64>,
-    /// Sequences whose outcome was told to be unknown, oldest first, at most [`UNRESOLVED_MAX`] that still are.
+    /// Sequences whose outcome was reported as unknown, oldest first. At most [`UNRESOLVED_MAX`] of them are still
+    /// unresolved.
     unresolved: VecDeque<u64>,
-    /// No deadline is earlier.
+    /// No deadline is earlier than this.
     expiry_from: Option<Instant>,
 }
 
@@ -93,7 +95,7 @@ impl Proposals {
         }
     }
 
-    /// Takes a proposal in and numbers it.
+    /// Adds a proposal and returns its sequence.
     pub(super) fn add(&mut self, slot: Slot) -> u64 {
         let sequence = self.next_sequence();
         self.note_waiting(&slot);
@@ -106,7 +108,7 @@ impl Proposals {
         sequence
     }
 
-    /// A number for an entry of the session that nobody waits for here.
+    /// Returns a sequence for an entry of the session for which no call waits here.
     pub(super) fn next_sequence(&self) -> u64 {
         self.base + u64::try_from(self.ring.len()).expect("a ring is shorter than 2^64")
     }
@@ -118,7 +120,7 @@ impl Proposals {
         }
     }
 
-    /// Resolves a proposal: its slot is free.
+    /// Resolves a proposal and frees its slot.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Slot> {
         let slot = match sequence.checked_sub(self.base) {
             Some(place) => {
@@ -136,7 +138,7 @@ impl Proposals {
         Some(slot)
     }
 
-    /// Nobody waits for a proposal any more, but it may be tried again. Gives who waited.
+    /// Marks a proposal as unresolved: no call waits for it, but it may be retried. Returns the call that waited.
     pub(super) fn leave_unresolved(&mut self, sequence: u64) -> Option<CallId> {
         let slot = self.get(sequence)?;
         let call = slot.call.take()?;
@@ -153,7 +155,7 @@ impl Proposals {
         Some(call)
     }
 
-    /// An unresolved proposal is tried again: somebody waits for it once more. Says whether it could be.
+    /// Lets a call wait for an unresolved proposal that is retried. Returns false if it cannot be retried.
     pub(super) fn try_again(&mut self, sequence: u64, call: CallId, deadline: Instant, bytes: usize) -> bool {
         let Some(slot) = self.get(sequence).filter(|slot| slot.call.is_none()) else { return false };
         *slot = Slot { call: Some(call), deadline, bytes, delivery: Kind::Again, stage: Stage::Waiting };
@@ -163,7 +165,7 @@ impl Proposals {
         true
     }
 
-    /// Every proposal of the session below was resolved.
+    /// Returns the sequence below which every proposal of the session was resolved.
     pub(super) fn acknowledged_below(&mut self) -> u64 {
         while let Some(sequence) = self.in_session.front().copied() {
             if self.get(sequence).is_some() {
@@ -174,13 +176,13 @@ impl Proposals {
         self.next_sequence()
     }
 
-    /// The oldest proposal of the session, if the next one would be beyond the window with it.
+    /// Returns the oldest proposal of the session if the next one would be beyond the window because of it.
     pub(super) fn beyond_window(&mut self) -> Option<u64> {
         let below = self.acknowledged_below();
         (self.next_sequence() - below >= SESSION_WINDOW).then_some(below)
     }
 
-    /// The proposals whose deadline has passed, ascending.
+    /// Returns the proposals whose deadline has passed, ascending.
     pub(super) fn expired(&mut self, now: Instant) -> Vec<u64> {
         if self.expiry_from.is_none_or(|from| now < from) {
             return Vec::new();
@@ -197,22 +199,22 @@ impl Proposals {
         expired
     }
 
-    /// When to look for expired ones next.
+    /// Returns the time of the next check for expired proposals.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.expiry_from
     }
 
-    /// All sequences that a test holds for, ascending.
+    /// Returns all sequences for which a test holds, ascending.
     pub(super) fn matching(&self, mut test: impl FnMut(&Slot) -> bool) -> Vec<u64> {
         self.iter().filter(|(_, slot)| test(slot)).map(|(sequence, _)| sequence).collect()
     }
 
-    /// How many somebody waits for.
+    /// Number of proposals for which a call waits.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Bytes of the commands that somebody waits for.
+    /// Bytes of the commands for which a call waits.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -228,7 +230,7 @@ impl Proposals {
         self.expiry_from = Some(self.expiry_from.map_or(slot.deadline, |from| from.min(slot.deadline)));
     }
 
-    /// Lets free slots at the front go, and moves one that holds up many free ones out of the way.
+    /// Removes free slots at the front. Moves a used slot to the tree if it keeps many free ones in the ring.
     fn shorten(&mut self) {
         while !self.ring.is_empty() {
             let is_sparse = self.ring_live * 4 + RING_SLACK < self.ring.len();
@@ -246,8 +248,8 @@ impl Proposals {
     }
 }
 
-/// How many proposals of unknown outcome may be tried again; older ones are forgotten.
+/// Maximum number of proposals with unknown outcome that may be retried. Older ones are forgotten.
 pub(super) const UNRESOLVED_MAX: usize = 1024;
 
-/// So many free slots in the ring are nothing to worry about.
+/// Number of free slots in the ring that are tolerated.
 const RING_SLACK: usize = 1024;

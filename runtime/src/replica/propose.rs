@@ -1,5 +1,5 @@
-//! From a proposal to its outcome: the ways a command takes to the log, and what can be said when it does not get
-//! there.
+//! The way of a proposal to its outcome: the paths of a command to the log, and the possible answers if it does not
+//! get there.
 
 use std::time::Duration;
 
@@ -17,25 +17,26 @@ use super::proposals::{Kind, Slot, Stage};
 use crate::sessions::Known;
 use crate::{CallId, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, Reply, Retry, StateMachine, Unknown};
 
-/// How to propose.
+/// Options of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProposeOptions {
-    /// When the caller wants an answer at the latest.
+    /// The time by which the caller wants an answer.
     pub deadline: Instant,
-    /// What is promised if it is proposed more than once.
+    /// The guarantee if it is proposed more than once.
     pub delivery: Delivery,
 }
 
-/// What is promised of a command that may be proposed more than once.
+/// The guarantee for a command that may be proposed more than once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// The replica proposes it once: it is applied at most once. Who proposes it again after an unknown outcome may
-    /// have it applied twice.
+    /// The replica proposes the command once, so it is applied at most once. A caller that proposes it again after an
+    /// unknown outcome may have it applied twice.
     #[default]
     AtMostOnce,
-    /// It belongs to the replica's session ([`Replica::open_session`]): after an unknown outcome it can be tried again.
+    /// The command belongs to the replica's session ([`Replica::open_session`]). After an unknown outcome it can be
+    /// retried.
     ExactlyOnce,
-    /// Tries a proposal of the session again, whose outcome was unknown. The command must be the same.
+    /// Retries a proposal of the session whose outcome was unknown. The command must be the same.
     Again(Retry),
 }
 
@@ -48,9 +49,10 @@ pub(super) struct Waiting {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// Proposes a command. Its outcome comes as [`Reply::Outcome`]; see [`Outcome`] for what it may be.
+    /// Proposes a command. The outcome comes as [`Reply::Outcome`]; [`Outcome`] lists the possible outcomes.
     ///
-    /// On a replica that does not lead it is forwarded to the leader, once; while nobody leads it waits here.
+    /// On a replica that does not lead, the command is forwarded to the leader, once. While there is no leader it waits
+    /// here.
     pub fn propose(&mut self, now: Now, call: CallId, command: Bytes, options: ProposeOptions) {
         self.set_now(now);
         if let Some(reason) = self.refusal(command.len()) {
@@ -77,15 +79,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.reply(call, Reply::Outcome(Outcome::NotApplied(reason)));
     }
 
-    /// Opens this replica's session, or opens it anew: the way to exactly-once. It ends when no command of it was
-    /// applied for `timeout` of log time. A process needs one, not one a client. Answered by [`Reply::Outcome`].
+    /// Opens this replica's session, or opens it again. A session is required for exactly-once. It ends when no command
+    /// of it was applied for `timeout` of log time. A process needs one session, not one for each client. Answered by
+    /// [`Reply::Outcome`].
     pub fn open_session(&mut self, now: Now, call: CallId, timeout: Duration, deadline: Instant) {
         let mut payload = BytesMut::with_capacity(8);
         payload.put_u64_le(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         self.propose_for_session(now, call, EntryKind::SessionOpen, payload.freeze(), deadline);
     }
 
-    /// Closes this replica's session: what is still on its way in it is not applied. Answered by [`Reply::Outcome`].
+    /// Closes this replica's session. Its commands that are still on their way are not applied. Answered by
+    /// [`Reply::Outcome`].
     pub fn close_session(&mut self, now: Now, call: CallId, deadline: Instant) {
         self.propose_for_session(now, call, EntryKind::SessionClose, Bytes::new(), deadline);
     }
@@ -98,7 +102,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Why nothing is taken in, if so.
+    /// Returns the reason why no command of this size is accepted, if there is one.
     fn refusal(&self, bytes: usize) -> Option<NotApplied> {
         if let Some(reason) = &self.halted {
             return Some(NotApplied::Halted(reason.clone()));
@@ -120,7 +124,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.dispatch(Waiting { sequence, kind, payload });
     }
 
-    /// A response that the session still has needs no new entry.
+    /// Retries a proposal. If the session still has its response, no new entry is needed.
     fn try_again(&mut self, retry: Retry, call: CallId, command: Bytes, deadline: Instant) {
         let sequence = retry.sequence;
         let id = ProposalId { session: self.seat.session, sequence };
@@ -138,8 +142,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// The oldest proposals of the session are given up when the next would be beyond its window with them: then no
-    /// replica applies them any more.
+    /// Gives up the oldest proposals of the session when the next one would be beyond its window because of them. After
+    /// that no replica applies them.
     fn make_room_in_session(&mut self) {
         while let Some(oldest) = self.proposals.beyond_window() {
             let is_certain = self.proposals.get(oldest).is_some_and(|slot| slot.stage == Stage::Waiting);
@@ -150,7 +154,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Sends a proposal on its way: into the own core, to the leader, or into the queue for one.
+    /// Dispatches a proposal: to this node's core, to the leader, or to the queue of those that wait for a leader.
     fn dispatch(&mut self, proposal: Waiting) {
         let (role, leader) = (self.is_leader(), self.role.2);
         let sequence = proposal.sequence;
@@ -184,7 +188,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.core.handle(self.now, Input::Command(LogCommand::Propose(proposal)));
     }
 
-    /// A leader is known: what waited for one goes.
+    /// Dispatches the waiting proposals once a leader is known.
     pub(super) fn dispatch_waiting(&mut self) {
         if !self.is_leader() && self.role.2.is_none() {
             return;
@@ -276,7 +280,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// What waits for a leader will not be sent any more.
+    /// Refuses the proposals that wait for a leader, because they will not be sent.
     pub(super) fn refuse_waiting(&mut self) {
         self.waiting.clear();
         for sequence in self.proposals.matching(|slot| slot.stage == Stage::Waiting && slot.call.is_some()) {
@@ -284,7 +288,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// An entry of a later term is committed at `index`: what stood from there on in an earlier term is gone for good.
+    /// An entry of a later term is committed at `index`, so entries of an earlier term from there on are gone for good.
     pub(super) fn on_later_term(&mut self, index: LogIndex, term: Term) {
         let is_gone = |stage: Stage| match stage {
             Stage::Appended { index: place, term: placed } => placed < term && place >= index,
@@ -298,8 +302,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// A snapshot took the place of entries up to `index`: what stood there has its outcome in the session, or nobody
-    /// knows it.
+    /// A snapshot replaced the entries up to `index`. The outcome of a proposal among them is in the session, or it is
+    /// unknown.
     pub(super) fn on_covered(&mut self, index: LogIndex) {
         for sequence in self.proposals.matching(|slot| slot.call.is_some()) {
             let Some(slot) = self.proposals.get(sequence) else { continue };
@@ -348,10 +352,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Why this node proposes nothing for others, if so. It never passes a forwarded proposal on.
+    /// Returns the reason why this node proposes nothing for others, if there is one. It never forwards a forwarded
+    /// proposal.
     fn forward_refusal(&self, from: NodeId, level: u32) -> Option<Verdict> {
         let leader = self.role.2;
-        // What a stranger passes on may be meant for another leader, of those that it belongs to.
+        // A stranger may have intended its proposal for the leader of another cluster.
         if !self.is_leader() || self.leading.is_stranger(from) {
             return Some(Verdict::Refused { reason: Refusal::NotLeader, leader });
         }
@@ -396,7 +401,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             return;
         };
         if slot.delivery == Kind::Session && matches!(verdict, Verdict::Applied { .. }) {
-            // Who is told that the session is open proposes in it: this replica must know of it then.
+            // After this answer the caller proposes in the session, so this replica must know the session first.
             return;
         }
         let outcome = match verdict {
@@ -423,7 +428,8 @@ pub(super) fn unknown(reason: Unknown) -> Outcome {
     Outcome::Unknown { reason, retry: None }
 }
 
-/// Nothing was done with it: neither now nor, when it is tried again, is anything said of the tries before.
+/// Outcome of a proposal that was refused at once. If it is a retry, the refusal does not decide the outcome of the
+/// earlier tries.
 fn refused_at_once(delivery: Delivery, reason: NotApplied) -> Outcome {
     match delivery {
         Delivery::Again(retry) => Outcome::Unknown { reason: Unknown::TryFailed(reason), retry: Some(retry) },
@@ -431,7 +437,7 @@ fn refused_at_once(delivery: Delivery, reason: NotApplied) -> Outcome {
     }
 }
 
-/// Whether trying again may bring the outcome.
+/// Returns true if a retry may bring the outcome.
 fn is_open(reason: &Unknown) -> bool {
     matches!(reason, Unknown::DeadlinePassed | Unknown::CoveredBySnapshot | Unknown::TryFailed(_))
 }

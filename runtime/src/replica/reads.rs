@@ -1,4 +1,4 @@
-//! Linearizable reads that wait. All that come between two turns share one round of the core.
+//! Linearizable reads that wait. All reads that come between two turns share one round of the core.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use crate::CallId;
 /// Reads that wait. The caller bounds their number.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// Not asked for yet, or to be asked for again.
+    /// Reads that were not passed to the core yet, or must be passed again.
     gathered: Vec<Reader>,
-    /// Asked of the core, in the order of asking.
+    /// Reads that were passed to the core, in that order.
     asked: VecDeque<(ReadId, Vec<Reader>)>,
-    /// May be answered once the index is applied.
+    /// Reads that may be answered once the index is applied.
     ready: VecDeque<(LogIndex, Vec<Reader>)>,
     count: usize,
     last_id: ReadId,
-    /// Nothing is asked before this moment: the last question failed.
+    /// No read is passed to the core before this time, because the last one failed.
     retry_at: Option<Instant>,
     last_failure: Option<ReadFailure>,
-    /// No deadline is earlier.
+    /// No deadline is earlier than this.
     expiry_from: Option<Instant>,
 }
 
@@ -33,14 +33,14 @@ struct Reader {
 }
 
 impl Reads {
-    /// Takes a read in.
+    /// Adds a read.
     pub(super) fn add(&mut self, call: CallId, deadline: Instant) {
         self.gathered.push(Reader { call, deadline });
         self.count += 1;
         self.expiry_from = Some(self.expiry_from.map_or(deadline, |from| from.min(deadline)));
     }
 
-    /// What to ask the core, if anything.
+    /// Returns the next read to pass to the core, if there is one.
     pub(super) fn ask(&mut self, now: Instant) -> Option<ReadId> {
         if self.gathered.is_empty() || self.retry_at.is_some_and(|at| now < at) {
             return None;
@@ -51,12 +51,12 @@ impl Reads {
         Some(self.last_id)
     }
 
-    /// Somebody may lead: failed reads need not wait longer.
+    /// Ends the pause after a failed read, because there may be a leader.
     pub(super) fn hurry(&mut self) {
         self.retry_at = None;
     }
 
-    /// The core has an index.
+    /// The core has returned an index.
     pub(super) fn on_ready(&mut self, id: ReadId, index: LogIndex) {
         let Some(readers) = self.take(id) else { return };
         self.last_failure = None;
@@ -67,7 +67,7 @@ impl Reads {
         }
     }
 
-    /// The core has none; it is asked again after a while, for what has not expired by then.
+    /// The core returned none. It is asked again after a while, for the reads that have not expired by then.
     pub(super) fn on_failed(&mut self, id: ReadId, reason: ReadFailure, now: Instant, retry: Duration) {
         let Some(mut readers) = self.take(id) else { return };
         self.gathered.append(&mut readers);
@@ -75,14 +75,14 @@ impl Reads {
         self.retry_at = Some(now.after(retry));
     }
 
-    /// Calls that may be answered now that `applied` is.
+    /// Returns calls that may be answered after `applied` was applied.
     pub(super) fn answerable(&mut self, applied: LogIndex) -> Option<impl Iterator<Item = CallId> + use<>> {
         let (_, readers) = self.ready.pop_front_if(|(index, _)| *index <= applied)?;
         self.count -= readers.len();
         Some(readers.into_iter().map(|reader| reader.call))
     }
 
-    /// Calls whose deadline has passed, and what stood in the way last.
+    /// Returns the calls whose deadline has passed, and the last obstacle.
     pub(super) fn expired(&mut self, now: Instant) -> (Vec<CallId>, Option<ReadFailure>) {
         if self.expiry_from.is_none_or(|from| now < from) {
             return (Vec::new(), None);
@@ -104,7 +104,7 @@ impl Reads {
         (expired, self.last_failure)
     }
 
-    /// All calls; none waits any more.
+    /// Removes and returns all calls.
     pub(super) fn drain(&mut self) -> Vec<CallId> {
         let all = std::mem::take(self);
         self.last_id = all.last_id;
@@ -113,13 +113,13 @@ impl Reads {
         all.gathered.into_iter().chain(asked).chain(ready).map(|reader| reader.call).collect()
     }
 
-    /// When a turn is wanted next.
+    /// Returns the time at which the next turn is wanted.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let retry_at = self.retry_at.filter(|_| !self.gathered.is_empty());
         self.expiry_from.into_iter().chain(retry_at).min()
     }
 
-    /// How many wait.
+    /// Number of waiting reads.
     pub(super) fn len(&self) -> usize {
         self.count
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Bounds and times of a [`Replica`](crate::Replica). What must be equal on all nodes is not here but in the log.
+/// Bounds and times of a [`Replica`](crate::Replica). Values that must be equal on all nodes are not here but in the
+/// log.
 ///
 /// ```
 /// use quorate_runtime::ReplicaSettings;
@@ -12,61 +13,60 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSettings {
-    /// The most proposals that wait for their outcome here, and the most of other nodes that wait for theirs on a
-    /// leader. The next is `NotApplied(Overloaded)`. 65,536 unless set.
+    /// Maximum number of proposals that wait for their outcome here, and the maximum of other nodes' proposals that
+    /// wait on a leader. The next one is `NotApplied(Overloaded)`. Default: 65,536.
     pub proposals_max: usize,
-    /// The most bytes of commands that wait for their outcome here; beyond it proposals are `NotApplied(Overloaded)`.
-    /// 64 MiB unless set.
+    /// Maximum bytes of commands that wait for their outcome here. Beyond it, proposals are `NotApplied(Overloaded)`.
+    /// Default: 64 MiB.
     pub proposals_bytes_max: usize,
-    /// The longest command. Longer ones are `NotApplied(TooLarge)`. Set it below what the core takes as an entry.
-    /// 1 MiB less 8 KiB unless set.
+    /// Maximum length of a command. Longer ones are `NotApplied(TooLarge)`. Set it below the longest entry that the
+    /// core accepts. Default: 1 MiB less 8 KiB.
     pub command_bytes_max: usize,
-    /// The most reads that wait; the next fails with `Overloaded`. 65,536 unless set.
+    /// Maximum number of waiting reads. The next one fails with `Overloaded`. Default: 65,536.
     pub reads_max: usize,
-    /// How long a read waits before it asks again after it failed for want of a leader. 20 ms unless set.
+    /// Pause before a read is passed to the core again after it failed because there was no leader. Default: 20 ms.
     pub read_retry: Duration,
-    /// A hand-over of leadership, during which no command is taken, is given up after so long. Longer than an election
-    /// takes. 2 s unless set.
+    /// Time after which a transfer of leadership is given up. No command is accepted meanwhile. It should be longer
+    /// than an election takes. Default: 2 s.
     pub hand_over_max: Duration,
-    /// The least time between two ticks that a leader proposes. 100 ms unless set.
+    /// Minimum time between two ticks that a leader proposes. Default: 100 ms.
     pub tick_interval_min: Duration,
-    /// The bytes of committed entries that are applied before other groups, and messages, have their turn. 1 MiB unless
-    /// set.
+    /// Maximum bytes of committed entries that are applied before other groups, and messages, have their turn. Default:
+    /// 1 MiB.
     pub apply_bytes_max: usize,
-    /// The most entries that are applied before others have their turn, however small they are. So many of the
-    /// costliest commands must take well below an election time-out, or a leader with much to apply loses its office.
-    /// 64 unless set.
+    /// Maximum number of entries that are applied before others have their turn, however small they are. This number of
+    /// the most expensive commands must take well below an election time-out, or a leader with much to apply loses its
+    /// office. Default: 64.
     pub apply_entries_max: usize,
-    /// A snapshot is made after entries that take so many bytes in the log, what fills its sectors included. 256 MiB
-    /// unless set.
+    /// A snapshot is made after entries that take this many bytes in the log, including the padding of its sectors.
+    /// Default: 256 MiB.
     pub snapshot_bytes: u64,
-    /// A snapshot is made after so many entries. 1,000,000 unless set.
+    /// A snapshot is made after this many entries. Default: 1,000,000.
     pub snapshot_entries: u64,
-    /// So many entries before a snapshot stay in the log, for peers that lag a little. 10,000 unless set.
+    /// Maximum number of entries before a snapshot that stay in the log, for peers that lag slightly. Default: 10,000.
     pub keep_entries: u64,
-    /// And no more of them than so many bytes. 64 MiB unless set.
+    /// Maximum bytes of these entries. Default: 64 MiB.
     pub keep_bytes: u64,
-    /// How long to wait before a snapshot that could not be made, or entries that could not be read, are tried again.
-    /// 5 s unless set.
+    /// Pause before a retry when a snapshot could not be made, or entries could not be read. Default: 5 s.
     pub retry: Duration,
-    /// Bytes of one piece of a snapshot on its way. Must fit a frame. 256 KiB unless set.
+    /// Bytes of one piece of a snapshot that is sent. It must fit into a frame. Default: 256 KiB.
     pub chunk_bytes: usize,
-    /// Bytes of a snapshot that are on their way to one peer, or being written here, and not acknowledged. 2 MiB unless
-    /// set.
+    /// Bytes of a snapshot that are on their way to one peer, or are being written here, and are not acknowledged.
+    /// Default: 2 MiB.
     pub window_bytes: usize,
-    /// A piece that is not acknowledged for so long is sent again. 500 ms unless set.
+    /// A piece that is not acknowledged for this time is sent again. Default: 500 ms.
     pub transfer_retry: Duration,
-    /// A transfer of a snapshot that makes no progress for so long is given up, on both sides. 15 s unless set.
+    /// A transfer of a snapshot that makes no progress for this time is given up on both sides. Default: 15 s.
     pub transfer_timeout: Duration,
-    /// A replica that is so many entries behind, and then is not, is counted as having caught up. 10,000 unless set.
+    /// A replica that was this many entries behind, and then is not, is counted as having caught up. Default: 10,000.
     pub catch_up_entries: u64,
 }
 
 impl ReplicaSettings {
-    /// Whether the bounds fit each other.
+    /// Checks that the bounds do not contradict each other.
     ///
     /// # Errors
-    /// When one is zero where something must fit, or two contradict each other.
+    /// When a value is zero that must not be, or two values contradict each other.
     pub fn check(&self) -> Result<(), ReplicaSettingsError> {
         let rules = [
             (self.proposals_max > 0, "proposals_max is above zero"),

@@ -1,26 +1,26 @@
-//! How large the newest entries are, roughly, in little memory.
+//! The approximate sizes of the newest entries, in little memory.
 
 use std::collections::VecDeque;
 
 use quorate_protocol::LogIndex;
 
-/// Bytes of the newest applied entries, a sum for each stretch of some length.
+/// Bytes of the newest applied entries, summed over stretches of consecutive entries.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
-    /// Stretches that follow each other, oldest first.
+    /// Consecutive stretches, oldest first.
     stretches: VecDeque<Stretch>,
 }
 
 /// Consecutive entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
-    /// The entry just before the first.
+    /// The index just before the first entry.
     before: LogIndex,
     bytes: u64,
 }
 
 impl Sizes {
-    /// The next entry.
+    /// Adds the next entry.
     pub(super) fn push(&mut self, index: LogIndex, bytes: u64) {
         match self.stretches.back_mut() {
             Some(newest) if newest.bytes < STRETCH_BYTES => newest.bytes += bytes,
@@ -33,8 +33,8 @@ impl Sizes {
         }
     }
 
-    /// An index such that the entries behind it, up to `index`, are known to take at most `bytes_max`: what is older
-    /// than the oldest stretch is not known.
+    /// Returns an index such that the entries after it, up to `index`, are known to take at most `bytes_max`. Sizes
+    /// before the oldest stretch are not known.
     pub(super) fn keep_from(&self, index: LogIndex, bytes_max: u64) -> LogIndex {
         let mut bytes = 0;
         let mut from = index;
@@ -56,9 +56,9 @@ impl Sizes {
     }
 }
 
-/// Entries are told apart to this many bytes.
+/// A new stretch begins after this many bytes.
 const STRETCH_BYTES: u64 = 256 << 10;
-/// 16 GiB of entries.
+/// Maximum number of stretches: they cover at least 16 GiB of entries.
 const STRETCHES_MAX: usize = 65_536;
 
 #[cfg(test)]

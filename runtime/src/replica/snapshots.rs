@@ -1,4 +1,4 @@
-//! Snapshots of this replica's own state: when one is made, what follows once it is durable, and how one is restored.
+//! Snapshots of this replica's own state: when they are made, the work after they are durable, and their restore.
 
 use std::any::Any;
 use std::io::{BufReader, BufWriter, Write};
@@ -16,47 +16,46 @@ use crate::{
     SnapshotWriter, StateMachine,
 };
 
-/// Snapshots being made, restored, sent and taken in.
+/// Snapshots that are made, restored, sent and received.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
-    /// The newest that is durable here.
+    /// The newest snapshot that is durable on this node.
     pub(super) newest: Option<SnapshotMeta>,
     building: Option<(Ticket, SnapshotMeta)>,
     restoring: Option<(Ticket, SnapshotMeta)>,
-    /// Entries applied since the newest snapshot, and the bytes that they and what surrounds them take in the log.
+    /// Number of entries applied since the newest snapshot, and the bytes that they and their padding take in the log.
     entries: u64,
     bytes: u64,
-    /// Bytes of the newest entries.
+    /// Sizes of the newest entries.
     sizes: Sizes,
-    /// The log wants one, whatever was applied since.
+    /// True if the log wants a snapshot, however little was applied since the last one.
     pub(super) is_wanted: bool,
-    /// The last could not be made; not before then.
+    /// After a failure: the time before which no snapshot is made.
     retry_at: Option<Instant>,
     /// Snapshots below this index are deleted.
     deleted_before: LogIndex,
-    /// The newest snapshot's file is not what was written: it is not sent, and a new one takes its place.
+    /// The newest snapshot if its file is damaged. It is not sent, and a new one replaces it.
     damaged: Option<LogIndex>,
-    /// A snapshot of this node that a peer found damaged is being read.
+    /// A snapshot of this node that a peer found damaged and that is being verified.
     verifying: Option<(Ticket, LogIndex)>,
-    /// A snapshot from the leader is durable, and this is its state machine. It is in force once the log starts behind
-    /// it.
+    /// A durable snapshot from the leader and its state machine. It takes effect once the log starts after it.
     ready: Option<(SnapshotMeta, Box<dyn Any + Send>)>,
-    /// The operation that failed last, where none of its kind was done since.
+    /// The last failed operation, as long as none of its kind succeeded since.
     pub(super) failure: Option<(LogIndex, String)>,
-    /// One a peer.
+    /// Transfers to peers, one for each peer.
     pub(super) sending: Vec<Sending>,
     pub(super) receiving: Option<Receiving>,
-    /// What could not be taken in last: not again before then.
+    /// The snapshot that could not be received last, and the time before which it is not received again.
     pub(super) refused: Option<(SnapshotMeta, Instant)>,
-    /// What was taken in last, so that its sender can be told again.
+    /// The snapshot that was received last, so that its sender can be answered again.
     pub(super) received: Option<Received>,
 }
 
-/// What comes back from a restore.
+/// Result of a restore.
 struct Restored<S> {
     level: u32,
     sessions: Sessions,
-    /// Nothing when the state machine has more by itself.
+    /// `None` if the state machine itself has stored a newer state.
     state: Option<S>,
 }
 
@@ -67,23 +66,23 @@ impl Snapshots {
         self.sizes.push(index, bytes as u64);
     }
 
-    /// A write goes to the log, which begins it in a sector of its own. What fills its last one counts as well.
+    /// Counts the padding of a write to the log: each write starts in a new sector and fills its last one.
     pub(super) fn note_written(&mut self, operations: &[Operation]) {
         let bytes: usize = operations.iter().map(Operation::weight).sum();
         self.bytes += (bytes.next_multiple_of(SECTOR_BYTES) - bytes) as u64;
     }
 
-    /// The snapshot that is being restored.
+    /// Index of the snapshot that is being restored.
     pub(super) fn restoring(&self) -> Option<LogIndex> {
         self.restoring.as_ref().map(|(_, snapshot)| snapshot.index)
     }
 
-    /// The snapshot that is being made.
+    /// Index of the snapshot that is being made.
     pub(super) fn building(&self) -> Option<LogIndex> {
         self.building.as_ref().map(|(_, snapshot)| snapshot.index)
     }
 
-    /// When something here is due.
+    /// Returns the next time at which work is due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let sending = self.sending.iter().map(Sending::deadline);
         let receiving = self.receiving.as_ref().map(Receiving::deadline);
@@ -96,7 +95,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.snapshots.restoring.is_some()
     }
 
-    /// Makes a snapshot when enough was applied since the last, or the log wants one.
+    /// Makes a snapshot if enough was applied since the last one, or the log wants one.
     pub(super) fn build_snapshot_if_due(&mut self) {
         let snapshots = &mut self.snapshots;
         if snapshots.retry_at.is_some_and(|at| at <= self.now.instant) {
@@ -130,8 +129,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.operate(ticket, SnapshotOperation::Build { meta, write });
     }
 
-    /// Makes the state machine what a snapshot says, off the loop; nothing is applied meanwhile. A restore under way is
-    /// overtaken.
+    /// Restores the state machine from a snapshot, off the loop. Nothing is applied meanwhile. A restore that is under
+    /// way is superseded.
     pub(super) fn restore(&mut self, snapshot: SnapshotMeta) {
         let index = snapshot.index;
         if index <= self.applied.index || self.snapshots.restoring().is_some_and(|restoring| index <= restoring) {
@@ -148,7 +147,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.operate(ticket, SnapshotOperation::Restore { index, read });
     }
 
-    /// Reads a snapshot that covers `index`.
+    /// Returns a reader for the content of a snapshot that covers `index`.
     pub(super) fn reader(&self, index: LogIndex) -> SnapshotReader {
         let has_more = self.applied.state_index >= index;
         Box::new(move |from| {
@@ -159,13 +158,14 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         })
     }
 
-    /// A snapshot from the leader is durable, and this is its state machine.
+    /// Keeps a durable snapshot from the leader with its state machine until the log starts after it.
     pub(super) fn keep_ready(&mut self, snapshot: SnapshotMeta, state: Box<dyn Any + Send>) {
         self.forget_ready(LogIndex(u64::MAX));
         self.snapshots.ready = Some((snapshot, state));
     }
 
-    /// Everything up to `index` is known to be committed: a state machine that waits for less is not wanted any more.
+    /// Frees a state machine that waits for an index up to `index`, because everything up to there is known to be
+    /// committed.
     pub(super) fn forget_ready(&mut self, index: LogIndex) {
         if let Some((_, state)) = self.snapshots.ready.take_if(|(ready, _)| ready.index <= index) {
             self.free(state);
@@ -188,7 +188,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_built(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
         let is_in_place = self.snapshots.damaged == Some(meta.index);
         if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index >= meta.index) && !is_in_place {
-            // One from the leader has overtaken it.
+            // A snapshot from the leader has superseded it.
             return;
         }
         match result {
@@ -204,7 +204,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 let command = LogCommand::Compact { snapshot: meta, keep_from };
                 self.core.handle(self.now, Input::Command(command));
                 if self.storage == StorageLevel::Low {
-                    // Room counts for more than peers that lag: they are sent the snapshot.
+                    // Free space is more important than peers that lag: they are sent the snapshot.
                     self.core.handle(self.now, Input::CompactRequested);
                 }
                 self.delete_old_snapshots();
@@ -220,20 +220,19 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.note_failure(meta.index, reason);
     }
 
-    /// Something could not be done with a snapshot.
+    /// Reports a failed operation on a snapshot.
     pub(super) fn note_failure(&mut self, index: LogIndex, reason: String) {
         self.snapshots.failure = Some((index, reason.clone()));
         self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index, reason }));
     }
 
-    /// Whether the snapshot of this index must not be sent: its file is not what was written, or that is being looked
-    /// at.
+    /// Returns true if the snapshot of this index must not be sent: its file is damaged, or is being verified.
     pub(super) fn is_doubtful(&self, index: LogIndex) -> bool {
         let snapshots = &self.snapshots;
         snapshots.damaged == Some(index) || snapshots.verifying.is_some_and(|(_, verifying)| verifying == index)
     }
 
-    /// A peer found a snapshot of this node damaged: either this copy is, or what carried it.
+    /// Verifies a snapshot that a peer found damaged: either this copy is damaged, or its transfer was.
     pub(super) fn verify(&mut self, index: LogIndex) {
         if self.snapshots.verifying.is_none() {
             let ticket = self.ticket();
@@ -250,7 +249,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// The file of a snapshot is not what was written. The state is in memory, and so a new one can be made.
+    /// Replaces a snapshot whose file is damaged. The state is in memory, so a new snapshot can be made.
     pub(super) fn replace_damaged(&mut self, index: LogIndex) {
         if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index == index) {
             self.snapshots.damaged = Some(index);
@@ -294,7 +293,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.snapshots.failure = None;
         self.delete_old_snapshots();
         self.on_covered(index);
-        // What follows is of this term or a later one.
+        // The entries that follow are of this term or a later one.
         self.on_later_term(index.next(), term);
     }
 
@@ -309,7 +308,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// What stays in the log behind a snapshot at `index`, for peers that lag a little.
+    /// Returns the index after which entries stay in the log although a snapshot covers them, for peers that lag
+    /// slightly.
     fn keep_from(&self, index: LogIndex) -> LogIndex {
         if self.snapshots.is_wanted || self.storage == StorageLevel::Low {
             return index;
@@ -322,7 +322,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.outputs.push_back(GroupOutput::Snapshot { ticket, operation });
     }
 
-    /// Freeing a large state takes long, and so is not done within the loop.
+    /// Frees an old state off the loop, because freeing a large state takes long.
     fn free(&mut self, old: impl Send + 'static) {
         let ticket = self.ticket();
         let job = Job(Box::new(move || {
@@ -335,5 +335,5 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
 /// A write takes whole sectors of the log.
 const SECTOR_BYTES: usize = 4096;
-/// State machines write and read small pieces; the store is given large ones.
+/// State machines write and read small pieces, but the store needs large ones.
 const BUFFER_BYTES: usize = 256 << 10;

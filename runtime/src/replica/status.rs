@@ -1,4 +1,4 @@
-//! What an operator sees of a replica.
+//! The status of a replica for operators.
 
 use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, ReplicatedLog, Role};
 
@@ -6,60 +6,60 @@ use super::{CatchUp, Replica, Seat};
 use crate::metrics::{self, MetricKind};
 use crate::{Founding, Hostable, Outcome, StateMachine};
 
-/// What an operator wants to know of a replica.
+/// The status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
-    /// Which replica.
+    /// The identity of the replica.
     pub seat: Seat,
-    /// What the core says, with the node's reason why it does not vote in the place of the core's.
+    /// The status of the core. If the node does not vote, it holds the node's reason instead of the core's.
     pub log: LogStatus,
-    /// What the group was founded with. Nodes where it differs take nothing from each other. Nothing where no node runs
+    /// The founding of the group. Nodes with different foundings accept nothing from each other. `None` if no node runs
     /// the replica.
     pub founding: Option<Founding>,
-    /// The last entry that the state machine has applied.
+    /// The index of the last entry that the state machine has applied.
     pub applied_index: LogIndex,
-    /// Its log time.
+    /// The log time of that entry.
     pub applied_log_time: LogTime,
     /// The feature level in force.
     pub feature_level: u32,
     /// Open sessions of all nodes.
     pub sessions: usize,
-    /// Proposals that wait for their outcome here.
+    /// Proposals of this node that wait for their outcome.
     pub proposals_waiting: usize,
     /// Bytes of their commands.
     pub proposals_bytes: usize,
-    /// Proposals of other nodes that wait for their outcome here.
+    /// Proposals of other nodes that wait here for their outcome.
     pub forwards_waiting: usize,
-    /// Reads that wait.
+    /// Waiting reads.
     pub reads_waiting: usize,
-    /// The newest durable snapshot.
+    /// The index of the newest durable snapshot.
     pub snapshot_index: Option<LogIndex>,
-    /// The snapshot being made.
+    /// The index of the snapshot that is being made.
     pub snapshot_building: Option<LogIndex>,
-    /// The snapshot being restored.
+    /// The index of the snapshot that is being restored.
     pub snapshot_restoring: Option<LogIndex>,
-    /// Snapshots on their way to peers.
+    /// Snapshots that are being sent to peers.
     pub sending: Vec<TransferProgress>,
-    /// The snapshot being taken in.
+    /// The snapshot that is being received.
     pub receiving: Option<TransferProgress>,
-    /// How often replicas caught up, and how.
+    /// Counts of replicas that caught up.
     pub catch_up: CatchUp,
-    /// What was counted since the start.
+    /// Counters since the start.
     pub counters: ReplicaCounters,
-    /// Why the group stopped on this node, if it did.
+    /// Reason why the group stopped on this node; `None` if it runs.
     pub halted: Option<HaltReason>,
 }
 
-/// A snapshot on its way.
+/// Progress of a snapshot that is being sent or received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferProgress {
-    /// To whom, or from whom.
+    /// The receiver, or the sender.
     pub peer: NodeId,
-    /// What it covers.
+    /// The index that it covers.
     pub index: LogIndex,
     /// Bytes that have arrived.
     pub bytes: u64,
-    /// Bytes of the whole; 0 as long as it is not known.
+    /// Bytes of the whole content; 0 as long as that is not known.
     pub length: u64,
 }
 
@@ -98,36 +98,37 @@ impl ReplicaStatus {
     }
 }
 
-/// What a replica has counted since it started.
+/// Counters of a replica since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaCounters {
-    /// Proposals of this node whose response was told.
+    /// Proposals of this node that were applied and answered.
     pub applied: u64,
-    /// Proposals of this node that were told to be not applied.
+    /// Proposals of this node that were answered as not applied.
     pub not_applied: u64,
-    /// Proposals of this node whose outcome was told to be unknown.
+    /// Proposals of this node that were answered as unknown.
     pub unknown: u64,
     /// Proposals of this node that were forwarded to a leader.
     pub forwarded: u64,
     /// Linearizable reads that were answered.
     pub reads: u64,
-    /// Answers to forwarded proposals that nobody waited for.
+    /// Answers to forwarded proposals for which no call waited.
     pub answers_ignored: u64,
     /// Frames and proposals that no correct peer sends.
     pub frames_malformed: u64,
     /// Reads of entries from disk that failed.
     pub loads_failed: u64,
-    /// Snapshots made.
+    /// Snapshots that this node made.
     pub snapshots_built: u64,
-    /// Snapshots that a peer has whole.
+    /// Snapshots that a peer has received completely.
     pub snapshots_sent: u64,
-    /// Snapshots taken in whole.
+    /// Snapshots that this node has received completely.
     pub snapshots_received: u64,
-    /// Bytes of snapshots sent, what was sent again included.
+    /// Bytes of snapshots that were sent, including repetitions.
     pub snapshot_bytes_sent: u64,
-    /// Bytes of snapshots taken in.
+    /// Bytes of snapshots that were received.
     pub snapshot_bytes_received: u64,
-    /// Pieces of snapshots that were refused: not from the admitted leader or term, out of order, beyond the window.
+    /// Pieces of snapshots that were refused: from another leader or term than the admitted one, out of order, or
+    /// beyond the window.
     pub pieces_refused: u64,
 }
 
@@ -142,7 +143,7 @@ impl ReplicaCounters {
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// What an operator wants to know. Not for every turn: it is gathered anew each time.
+    /// Returns the status for an operator. It is computed at each call, so do not call it in every turn.
     pub fn status(&self) -> ReplicaStatus {
         let sending = self.snapshots.sending.iter().map(|sending| {
             let (peer, bytes, length) = sending.progress();

@@ -1,4 +1,4 @@
-//! The head of a snapshot's content: what a replica knows beside the state machine.
+//! The head of a snapshot's content: the state of a replica beside the state machine.
 //!
 //! All numbers are little-endian.
 //!

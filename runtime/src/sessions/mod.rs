@@ -1,8 +1,8 @@
-//! Who proposed what, so that a command that comes twice is applied once.
+//! Sessions: a record of proposals by which a command that comes twice is applied once.
 //!
-//! The table is part of the replicated state: it depends on the entries alone, is equal on every replica, and stands at
-//! the head of every snapshot. A session is opened by an entry and lives as long as its entries follow each other
-//! within its time-out, in log time.
+//! The table is part of the replicated state: it depends on the entries alone, is equal on every replica, and is at
+//! the head of every snapshot. A session is opened by an entry and stays alive as long as the log time between its
+//! entries is below its time-out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -17,18 +17,19 @@ pub(crate) use codec::{read_header, write_header};
 #[cfg(test)]
 mod tests;
 
-/// The most proposals of a session whose responses are kept, unacknowledged. A proposal further ahead is never applied.
+/// Maximum number of unacknowledged proposals of a session whose responses are kept. A proposal further ahead is never
+/// applied.
 pub const SESSION_WINDOW: u64 = 65_536;
 
-/// The most bytes of responses that a session keeps. Beyond it the oldest are forgotten: it stays known that their
-/// proposals were applied.
+/// Maximum bytes of responses that a session keeps. Beyond it the oldest responses are dropped; it stays known that
+/// their proposals were applied.
 pub const SESSION_RESPONSE_BYTES_MAX: usize = 16 << 20;
 
 /// The sessions of a group, as of the last applied entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sessions {
     table: BTreeMap<SessionId, Session>,
-    /// No session expires before this moment. Not part of the state: made anew when a table is decoded.
+    /// No session expires before this time. Not part of the state: computed again when a table is decoded.
     expiry_from: Option<LogTime>,
 }
 
@@ -37,54 +38,54 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     timeout_ms: u64,
     last_seen: LogTime,
-    /// Every proposal below was answered or given up; none of them is applied any more. Never goes back.
+    /// Every proposal below this was answered or given up, and none of them is applied any more. Never goes back.
     acknowledged_below: u64,
-    /// What became of the proposals from `acknowledged_below` on. At most [`SESSION_WINDOW`].
+    /// State of the proposals from `acknowledged_below` on. At most [`SESSION_WINDOW`].
     records: VecDeque<Record>,
     /// Bytes of the responses in `records`. At most [`SESSION_RESPONSE_BYTES_MAX`].
     bytes: usize,
-    /// No response is kept below this sequence. Not part of the state: it only shortens a search.
+    /// No response is kept below this sequence. Not part of the state: it only speeds up a search.
     forgotten_below: u64,
 }
 
-/// What became of one proposal of a session.
+/// State of one proposal of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Record {
     /// It was not applied.
     Open,
     /// It was applied, with this response.
     Applied(Bytes),
-    /// It was applied; the response is forgotten.
+    /// It was applied, but the response is no longer kept.
     Forgotten,
 }
 
-/// Whether a command of a session may be applied.
+/// Decision about a command of a session.
 pub(crate) enum Admission<'a> {
-    /// It may; record the response in the session.
+    /// It may be applied. Its response must be recorded in the session.
     Apply(&'a mut Session),
-    /// It was applied before, with this response if it is still known.
+    /// It was applied before, with this response if it is still kept.
     Duplicate(Option<Bytes>),
-    /// Its session is not there: expired, closed, or never opened.
+    /// Its session does not exist: expired, closed, or never opened.
     Expired,
     /// It is behind the window: acknowledged, given up, or older than the session.
     Behind,
-    /// It is beyond the window, where no correct proposer goes.
+    /// It is beyond the window, where no correct proposer proposes.
     Beyond,
 }
 
-/// What a table knows of a proposal, without changing anything.
+/// The known state of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// It was applied, with this response if it is still known.
+    /// It was applied, with this response if it is still kept.
     Applied(Option<Bytes>),
     /// It was not applied.
     NotApplied,
-    /// It is behind the window, or its session is not there.
+    /// It is behind the window, or its session does not exist.
     Nothing,
 }
 
 impl Sessions {
-    /// Lets go the sessions whose time-out has passed. Called before each entry with its log time.
+    /// Removes the sessions whose time-out has passed. Called before each entry with its log time.
     pub(crate) fn expire(&mut self, log_time: LogTime) {
         if self.expiry_from.is_none_or(|from| log_time < from) {
             return;
@@ -93,10 +94,10 @@ impl Sessions {
         self.expiry_from = self.table.values().map(Session::expiry).min();
     }
 
-    /// Opens a session, or opens it anew: nothing that was proposed before is applied in it.
+    /// Opens a session, or opens it again: nothing that was proposed before is applied in it.
     ///
-    /// Earlier starts of the same incarnation are over, so their sessions go; this bounds the table by the number of
-    /// nodes.
+    /// Earlier starts of the same incarnation have ended, so their sessions are removed. This bounds the table by the
+    /// number of nodes.
     pub(crate) fn open(&mut self, id: ProposalId, timeout_ms: u64, log_time: LogTime) {
         let SessionId { incarnation, start } = id.session;
         self.table.retain(|other, _| other.incarnation != incarnation || other.start > start);
@@ -114,12 +115,12 @@ impl Sessions {
         self.table.insert(id.session, session);
     }
 
-    /// Closes a session. Says whether it was there.
+    /// Closes a session. Returns true if it existed.
     pub(crate) fn close(&mut self, id: SessionId) -> bool {
         self.table.remove(&id).is_some()
     }
 
-    /// Judges a command of a session, and keeps the session alive.
+    /// Decides about a command of a session, and keeps the session alive.
     pub(crate) fn admit(&mut self, id: ProposalId, acknowledged_below: u64, log_time: LogTime) -> Admission<'_> {
         let Some(session) = self.table.get_mut(&id.session) else { return Admission::Expired };
         session.last_seen = log_time;
@@ -134,7 +135,7 @@ impl Sessions {
         }
     }
 
-    /// What is known of a proposal.
+    /// Returns the known state of a proposal.
     pub(crate) fn known(&self, id: ProposalId) -> Known {
         let Some(session) = self.table.get(&id.session) else { return Known::Nothing };
         let Some(place) = session.place(id.sequence) else { return Known::Nothing };
@@ -145,17 +146,17 @@ impl Sessions {
         }
     }
 
-    /// The sequence from which on proposals belong to the session, if it is open.
+    /// Returns the sequence from which on proposals belong to the session, if it is open.
     pub(crate) fn opened(&self, id: SessionId) -> Option<u64> {
         self.table.get(&id).map(|session| session.acknowledged_below)
     }
 
-    /// A moment before which no session expires; the leader sees to it that log time gets there.
+    /// Returns a time before which no session expires. The leader makes log time reach it.
     pub(crate) fn next_expiry(&self) -> Option<LogTime> {
         self.expiry_from
     }
 
-    /// How many there are.
+    /// Number of sessions.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -172,7 +173,7 @@ impl Session {
         }
     }
 
-    /// Notes that a proposal was applied whose response nobody knows.
+    /// Notes that a proposal was applied whose response is not known.
     pub(crate) fn record_forgotten(&mut self, sequence: u64) {
         self.keep(sequence, Record::Forgotten);
     }
@@ -200,7 +201,7 @@ impl Session {
         }
     }
 
-    /// Forgets the oldest response that is still kept.
+    /// Drops the oldest response that is still kept.
     fn forget_oldest(&mut self) {
         let mut sequence = self.forgotten_below.max(self.acknowledged_below);
         loop {

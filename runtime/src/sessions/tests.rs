@@ -17,7 +17,7 @@ fn opened() -> Sessions {
     sessions
 }
 
-/// Applies a proposal as a replica would; what came of it in a word.
+/// Applies a proposal as a replica would. Returns the result in a word.
 fn apply(sessions: &mut Sessions, sequence: u64, below: u64, log_time: u64, response: &'static str) -> String {
     sessions.expire(LogTime(log_time));
     match sessions.admit(id(sequence), below, LogTime(log_time)) {
@@ -136,7 +136,7 @@ fn a_table_survives_its_bytes_and_goes_on_equally() {
     }
 }
 
-/// The head of a snapshot as it has been since the first release.
+/// The head of a snapshot has not changed since the first release.
 #[test]
 fn the_format_is_as_it_was() {
     let mut sessions = opened();

@@ -169,7 +169,7 @@ fn older_snapshots_are_deleted_also_while_they_are_read() {
     assert_eq!(snapshots.perform(GroupId(99), read()).err(), Some(SnapshotFailure::Missing));
 }
 
-/// Nothing of it counts, now or after the next start: the log goes on as it was.
+/// The unreadable snapshot does not count, now or after the next start, and the log is unchanged.
 #[test]
 fn a_snapshot_that_no_state_machine_can_be_made_from_is_not_kept() {
     let disk = MemoryDisk::new();
@@ -212,7 +212,7 @@ fn a_file_that_rots_is_found_and_replaced_by_one_of_the_same_index() {
     assert_eq!(&bytes[..], b"content", "the damaged file is not read any more");
 }
 
-/// While the state machine writes for as long as it likes, pieces are read and taken in.
+/// While the state machine writes for as long as it needs, pieces are read and received.
 #[test]
 fn a_snapshot_being_built_keeps_no_other_from_being_sent() {
     let snapshots = Arc::new(open(&MemoryDisk::new()));

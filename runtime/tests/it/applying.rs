@@ -1,4 +1,4 @@
-//! What is applied, what never is, and what stops a replica.
+//! Entries that are applied, entries that are not, and failures that halt a replica.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ fn a_long_backlog_is_applied_in_turns() {
     assert!((10..20).contains(&turns), "{turns} turns of 10 kB for 156 kB");
 }
 
-/// What the core knows of its disk is named, and only while it lasts.
+/// The state of the disk that the core knows is reported, and only while it lasts.
 #[test]
 fn a_disk_that_stands_still_is_named() {
     let mut bench = leader();
@@ -135,7 +135,7 @@ fn status_says_what_the_group_was_founded_with() {
     assert_eq!(bench.replica.status().founding, Some(founding));
 }
 
-/// However small they are, since what they cost is not known.
+/// This holds however small the entries are, because their cost is not known.
 #[test]
 fn a_turn_applies_no_more_than_so_many_entries() {
     let settings = ReplicaSettings { apply_entries_max: 10, ..ReplicaSettings::default() };
@@ -149,7 +149,7 @@ fn a_turn_applies_no_more_than_so_many_entries() {
     assert_eq!(bench.replica.status().applied_index, LogIndex(100));
 }
 
-/// What was read from disk at once is applied in turns as well.
+/// Entries that were read from disk at once are applied in several turns as well.
 #[test]
 fn entries_that_were_read_are_applied_in_turns() {
     let settings = ReplicaSettings { apply_entries_max: 10, ..ReplicaSettings::default() };
@@ -164,7 +164,7 @@ fn entries_that_were_read_are_applied_in_turns() {
     assert_eq!(bench.outputs.iter().filter_map(load).count(), 1);
 }
 
-/// A read of entries that failed says nothing of those behind a snapshot.
+/// A failed read of entries does not affect entries behind a snapshot.
 #[test]
 fn after_a_snapshot_nothing_waits_for_an_earlier_failure() {
     let mut bench = leader();
@@ -245,7 +245,7 @@ fn a_hand_over_to_a_node_that_is_not_there_fails_at_once() {
     };
     assert_eq!(answer(&mut bench), Some(Err(TransferError::Unreachable(LEADER))));
     assert!(bench.script().commands.is_empty(), "commands are taken all the time");
-    // It was heard of: commands wait for it, but not until the deadline.
+    // The node was heard from: commands wait for it, but not until the deadline.
     bench.give(GroupInput::PeerAlive(LEADER));
     bench.replica.transfer(bench.now, CallId(2), Some(LEADER), deadline);
     bench.settle();
@@ -326,7 +326,8 @@ fn a_restore_that_fails_halts_the_group() {
     assert!(matches!(halt_of(&bench), Some(HaltReason::Restore(_))));
 }
 
-/// The log is of a later term from the snapshot on, so what was appended behind it in an earlier term is gone.
+/// The log is of a later term from the snapshot on, so entries that were appended behind it in an earlier term are
+/// gone.
 #[test]
 fn a_snapshot_of_a_later_term_supersedes_what_stood_behind_it() {
     let mut bench = leader();

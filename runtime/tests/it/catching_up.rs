@@ -1,4 +1,4 @@
-//! Replicas that lag: brought up by the log, or by a snapshot that may break off anywhere.
+//! Replicas that lag: they catch up by the log, or by a snapshot whose transfer may be interrupted at any point.
 
 use quorate_protocol::{LogIndex, StorageLevel};
 use quorate_raft::Settings;
@@ -18,12 +18,12 @@ fn small() -> ReplicaSettings {
     }
 }
 
-/// Node 3 was down while so much happened that the log does not reach back to it.
+/// Node 3 was down for so long that the log no longer reaches back to it.
 fn with_laggard() -> Cluster {
     let mut cluster = Cluster::start_with(3, small(), Settings::default());
     cluster.elect(N1);
     cluster.crash(N3);
-    // The leader keeps the log for whoever it still counts as alive.
+    // The leader keeps the log for every node that it still counts as alive.
     cluster.run(1500);
     for number in 0..300 {
         assert!(matches!(cluster.execute(N1, &format!("command {number}")), Outcome::Applied(_)));
@@ -87,7 +87,7 @@ fn no_more_than_the_window_is_on_its_way() {
     cluster.machine(N3).holds_snapshots = true;
     cluster.boot(N3);
     cluster.run(1000);
-    // The store of node 3 does nothing, so nothing is acknowledged: three pieces fill the window.
+    // The store of node 3 performs no operation, so nothing is acknowledged: three pieces fill the window.
     assert_eq!(cluster.nodes[&N3].held.len(), 4, "{:?}", cluster.nodes[&N3].held);
     cluster.release_snapshots(N3, 2);
     cluster.run(10);
@@ -165,7 +165,7 @@ fn what_cannot_be_written_is_given_up_and_tried_again() {
     assert!(is_caught_up(&cluster));
 }
 
-/// The leader's own store fails, so it leaves the office to whoever can bring the snapshot.
+/// The leader's own store fails, so it leaves its office to a node that can send the snapshot.
 #[test]
 fn what_the_leader_cannot_read_is_brought_by_another() {
     let mut cluster = with_laggard();
@@ -248,7 +248,8 @@ fn a_laggard_is_brought_up_while_its_leader_makes_a_snapshot() {
     assert_eq!(cluster.replica(N3).status().catch_up.by_snapshot, 1);
 }
 
-/// The peer finds it out, so the leader looks at its own copy and makes another, though nothing was applied since.
+/// The peer detects the damage, so the leader verifies its own copy and makes another, though nothing was applied
+/// since.
 #[test]
 fn a_snapshot_that_rots_is_replaced() {
     let mut cluster = with_laggard();
@@ -280,7 +281,7 @@ fn a_rotten_snapshot_of_the_newest_entry_is_made_anew_in_its_place() {
     assert_eq!(cluster.leader(), Some(N1));
 }
 
-/// The follower keeps its own log and state, says what is wrong, and does not take the same again at once.
+/// The follower keeps its own log and state, reports the failure, and does not accept the same snapshot again at once.
 #[test]
 fn a_snapshot_that_cannot_be_restored_costs_a_follower_nothing() {
     let mut cluster = with_laggard();
@@ -297,13 +298,13 @@ fn a_snapshot_that_cannot_be_restored_costs_a_follower_nothing() {
     let failures = |notice: &&Notice| matches!(notice, Notice::SnapshotFailed { .. });
     let failures = cluster.nodes[&N3].notices.iter().filter(failures).count();
     assert!((1..=3).contains(&failures), "{failures} tries in 12 s");
-    // It starts again from what it had, and takes the next.
+    // It starts again from its old state, and accepts the next snapshot.
     cluster.crash(N3);
     cluster.boot(N3);
     for number in 0..200 {
         cluster.execute(N1, &format!("more {number}"));
     }
-    // What is on its way is given up first.
+    // The transfer that is under way is given up first.
     cluster.run(20_000);
     assert!(is_caught_up(&cluster));
 }

@@ -1,4 +1,4 @@
-//! Replicas on Raft in one loop: time, network, disks and crashes are the test's.
+//! Replicas on Raft in one loop. The test controls time, network, disks and crashes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::store::Store;
 
 pub(crate) const GROUP: GroupId = GroupId(7);
 
-/// One node: what survives a crash, and what does not.
+/// One node: the parts that survive a crash, and the parts that do not.
 pub(crate) struct Machine {
     pub(crate) replica: Option<Replica<Raft, Ledger>>,
     pub(crate) disk: Disk,
     pub(crate) store: Store,
     /// Snapshot operations wait until they are released.
     pub(crate) holds_snapshots: bool,
-    /// So do those that make snapshots.
+    /// Operations that make snapshots wait until they are released.
     pub(crate) holds_builds: bool,
     pub(crate) held: VecDeque<(quorate_protocol::Ticket, SnapshotOperation)>,
     pub(crate) replies: BTreeMap<CallId, Reply>,
@@ -37,11 +37,11 @@ pub(crate) struct Machine {
     inputs: VecDeque<GroupInput>,
 }
 
-/// See the module.
+/// A simulated cluster of replicas.
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Machine>,
     pub(crate) now: Now,
-    /// How far nodes' wall clocks are ahead, in milliseconds.
+    /// Milliseconds by which the nodes' wall clocks are ahead.
     pub(crate) wall_ahead_ms: BTreeMap<NodeId, i64>,
     pub(crate) settings: ReplicaSettings,
     pub(crate) raft: Settings,
@@ -51,7 +51,7 @@ pub(crate) struct Cluster {
     pub(crate) parked_links: BTreeSet<(NodeId, NodeId)>,
     /// Frames on these channels are lost.
     pub(crate) lost_channels: BTreeSet<ChannelId>,
-    /// So many frames of the snapshots' channel may still pass.
+    /// Number of frames of the snapshots' channel that may still pass.
     pub(crate) pieces_left: usize,
     /// Every frame that was sent.
     pub(crate) sent: Vec<(NodeId, NodeId, ChannelId)>,
@@ -139,7 +139,7 @@ impl Cluster {
         self.settle();
     }
 
-    /// The node stops without a word; frames on their way to it, and what it had not finished, are lost.
+    /// Crashes the node. Frames on their way to it, and its unfinished work, are lost.
     pub(crate) fn crash(&mut self, node: NodeId) {
         let machine = self.machine(node);
         machine.replica = None;
@@ -162,7 +162,7 @@ impl Cluster {
         self.nodes[&node].replica.as_ref().expect("a running node").state()
     }
 
-    /// Has `node` win an election: for as long as it takes nobody else campaigns.
+    /// Makes `node` win an election. No other node campaigns until it has won.
     pub(crate) fn elect(&mut self, node: NodeId) {
         for _ in 0..100 {
             self.run(100);
@@ -188,13 +188,13 @@ impl Cluster {
         leading.max_by_key(|(_, log)| log.term).map(|(node, _)| node)
     }
 
-    /// Both clocks of a node.
+    /// Returns both clocks of a node.
     pub(crate) fn clocks(&self, node: NodeId) -> Now {
         let ahead_ms = self.wall_ahead_ms.get(&node).copied().unwrap_or_default();
         Now { wall_ms: self.now.wall_ms.saturating_add_signed(ahead_ms), ..self.now }
     }
 
-    /// No frame passes between `node` and the others, in either direction.
+    /// Isolates `node`: no frame passes between it and the others, in either direction.
     pub(crate) fn isolate(&mut self, node: NodeId) {
         for peer in self.nodes.keys().copied().filter(|peer| *peer != node) {
             self.cut.insert((node, peer));
@@ -206,7 +206,7 @@ impl Cluster {
         self.cut.clear();
     }
 
-    /// Frames to `node` wait until they are released.
+    /// Makes frames to `node` wait until they are released.
     pub(crate) fn park_inbound(&mut self, node: NodeId) {
         let peers = self.nodes.keys().copied().filter(|peer| *peer != node);
         self.parked_links.extend(peers.map(|peer| (peer, node)));
@@ -218,7 +218,7 @@ impl Cluster {
         self.settle();
     }
 
-    /// Drops what waits on parked links.
+    /// Drops the frames that wait on parked links.
     pub(crate) fn drop_parked(&mut self) {
         self.parked_links.clear();
         self.parked.clear();
@@ -293,7 +293,7 @@ impl Cluster {
         call
     }
 
-    /// Reads linearizably: how often a command was applied.
+    /// Reads linearizably. Returns the number of times that a command was applied.
     pub(crate) fn read(&mut self, node: NodeId, command: &str) -> Result<u64, ReadError> {
         let call = self.start_read(node);
         match self.answer(node, call) {
@@ -303,13 +303,13 @@ impl Cluster {
         }
     }
 
-    /// Gives a node an input.
+    /// Passes an input to a node.
     pub(crate) fn give(&mut self, node: NodeId, input: GroupInput) {
         self.machine(node).inputs.push_back(input);
         self.settle();
     }
 
-    /// Lets so many milliseconds pass.
+    /// Advances time by this number of milliseconds.
     pub(crate) fn run(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds {
             self.now.instant = self.now.instant.after(Duration::from_millis(1));
@@ -318,7 +318,7 @@ impl Cluster {
         }
     }
 
-    /// Carries everything out that wants to happen now.
+    /// Carries out everything that is due now.
     pub(crate) fn settle(&mut self) {
         loop {
             let mut is_busy = false;
@@ -335,7 +335,7 @@ impl Cluster {
         }
     }
 
-    /// What was held of a node's snapshot operations is carried out.
+    /// Carries out the snapshot operations of a node that were held.
     pub(crate) fn release_snapshots(&mut self, node: NodeId, count: usize) {
         let machine = self.machine(node);
         for _ in 0..count {
@@ -368,7 +368,7 @@ impl Cluster {
         }
     }
 
-    /// Hands in what waits and carries out what comes; says whether there was anything.
+    /// Passes waiting inputs and carries out outputs. Returns true if there was anything to do.
     fn turn(&mut self, node: NodeId) -> bool {
         let now = self.clocks(node);
         let machine = self.nodes.get_mut(&node).expect("a node of the cluster");

@@ -1,4 +1,4 @@
-//! Parts of a data directory that are lost, or put back as they were at an earlier time.
+//! Parts of a data directory that are lost, or replaced by copies of an earlier time.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ fn acknowledge(opened: &mut Opened<MemoryDisk>, index: u64) {
     opened.log.settle(false).expect("a disk that works");
 }
 
-/// How many entries there are, all of them read.
+/// Number of entries that can be read.
 fn acknowledged(opened: &Opened<MemoryDisk>) -> u64 {
     let range = LoadRange::Entries { range: LogIndex(1)..LogIndex(u64::MAX), bytes_max: usize::MAX };
     match opened.log.reader().load(STREAM, &range) {
@@ -72,9 +72,9 @@ enum Fate {
 const FATES: [Fate; 3] = [Fate::Kept, Fate::Lost, Fate::Older];
 const PARTS: [&str; 3] = ["identity", "log", "snapshots"];
 
-/// Each part kept, lost or older, in every combination, after every kind of end, back to either of two earlier times:
-/// what was acknowledged is there, or the node does not start and says which part is wrong, or nothing is left and it
-/// is another node.
+/// Each part is kept, lost or older, in every combination, after every kind of end, with either of two earlier times.
+/// In each case the acknowledged entries are there, or the node does not start and names the wrong part, or nothing is
+/// left and the node is a new one.
 #[test]
 fn no_part_outlives_what_it_vouches_for() {
     let mut outcomes = BTreeMap::new();
@@ -99,7 +99,7 @@ fn no_part_outlives_what_it_vouches_for() {
                     }
                     Ok(opened) if acknowledged(&opened) == 30 => "all is there",
                     Ok(_) => {
-                        // No file is left that knows of the last start. Peers are.
+                        // No remaining file records the last start. Only the peers know it.
                         assert_eq!(fates[..2], [Fate::Older; 2], "what was acknowledged is lost unseen");
                         "an older copy"
                     }
@@ -107,7 +107,7 @@ fn no_part_outlives_what_it_vouches_for() {
                         let said = error.to_string();
                         assert!(PARTS.iter().any(|part| said.contains(part)), "{fates:?}: {said}");
                         assert!(fates.iter().any(|fate| *fate != Fate::Kept), "{said}");
-                        // What can be told before the log is opened changes nothing.
+                        // A fault that is detected before the log is opened changes nothing.
                         let is_told_late = fates[..2].contains(&Fate::Older);
                         assert!(is_told_late || disk.operations() == before, "{fates:?}: nothing was changed");
                         "refused"
@@ -117,13 +117,14 @@ fn no_part_outlives_what_it_vouches_for() {
             }
         }
     }
-    // Of 27: nothing lost with everything kept, with older snapshots, and with an `identity` that is one start older.
+    // Of 27: nothing is lost with everything kept, with older snapshots, and with an `identity` that is one start
+    // older.
     assert_eq!(outcomes["another node"], 8);
     assert_eq!(outcomes["an older copy"], 16, "identity and log, with or without the snapshots");
     assert!(outcomes["all is there"] >= 16 && outcomes["refused"] > 150, "{outcomes:?}");
 }
 
-/// The log that is lost is not made anew under the incarnation that its entries were acknowledged by.
+/// A lost log is not made again under the incarnation under which its entries were acknowledged.
 #[test]
 fn a_lost_log_is_named() {
     let (disk, _) = used(Crash::LoseUnsynced);
@@ -133,7 +134,7 @@ fn a_lost_log_is_named() {
     assert!(disk.list("log".as_ref()).is_err(), "and none is made");
 }
 
-/// Power goes at every step of the first starts: the directory is usable, and its parts are in step.
+/// Power fails at every step of the first starts: the directory is usable, and its parts agree.
 #[test]
 fn a_crash_while_a_directory_is_made_keeps_no_node_from_starting() {
     let steps = {
@@ -159,8 +160,7 @@ fn a_crash_while_a_directory_is_made_keeps_no_node_from_starting() {
     }
 }
 
-/// A start with little room starts, or is refused by name; what it could not make it does not leave, and with room
-/// again it starts.
+/// With little room a node starts, or is refused by name. It leaves no half-made files, and with room again it starts.
 #[test]
 fn a_start_with_little_room_leaves_nothing_half_made() {
     let (used, _) = used(Crash::LoseUnsynced);

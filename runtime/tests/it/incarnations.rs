@@ -1,4 +1,4 @@
-//! Wiped disks under real cores: a node that forgot its votes casts none.
+//! Wiped disks under real cores: a node that has lost its votes does not vote again.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn settled() -> World {
     settle(World::new(1, Settings::default()))
 }
 
-/// Starts all nodes and has one command committed.
+/// Starts all nodes and commits one command.
 fn settle(mut world: World) -> World {
     world.start(1);
     world.start(2);
@@ -120,15 +120,15 @@ fn a_backup_put_back_after_a_restart_counts_for_nothing() {
         world.commit_index(leader, GROUP),
         "it is barred from deciding, not from learning"
     );
-    // One of the two that count goes away: the copy does not make up for it.
+    // One of the two nodes that count stops: the copy does not replace it.
     let other = NODES.into_iter().find(|id| *id != 2 && *id != leader).expect("three");
     world.kill(other);
     world.run(LONG);
     assert_eq!(world.leader(GROUP), None);
 }
 
-/// The copy is of the start that the peers know, so the start alone says nothing: what the leader knows to be
-/// acknowledged does.
+/// The copy is of the start that the peers know, so the start does not reveal it. The leader detects it, because it
+/// knows the acknowledged entries.
 #[test]
 fn a_copy_of_the_newest_start_counts_for_nothing_once_its_leader_misses_what_it_acknowledged() {
     let mut world = settled();
@@ -179,7 +179,7 @@ fn a_node_whose_own_stream_found_no_room_once_goes_on() {
     let mut world = settled();
     let leader = world.leader(GROUP).expect("it leads");
     let restarted = NODES.into_iter().find(|id| *id != leader).expect("three");
-    // What the restarted node says of its start is refused by the leader's disk, once.
+    // The leader's disk refuses the record of the restarted node's start, once.
     world.refuse_own_write(leader);
     world.kill(restarted);
     world.restart(restarted);

@@ -1,4 +1,4 @@
-//! A state machine that counts what was applied to it.
+//! A state machine that counts the commands that were applied to it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,19 +7,19 @@ use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogTime};
 use quorate_runtime::{ApplyContext, StateMachine};
 
-/// Counts each command. `panic` panics, `due <ms>` asks for a tick at that log time, `every <ms>` for one after
-/// another.
+/// Counts each command. `panic` panics, `due <ms>` requests a tick at that log time, `every <ms>` requests repeated
+/// ticks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
-    /// How often each command was applied.
+    /// Number of times that each command was applied.
     pub(crate) counts: BTreeMap<Vec<u8>, u64>,
-    /// When a tick is wanted.
+    /// The log time at which a tick is wanted.
     pub(crate) due: Option<LogTime>,
-    /// How long after a tick the next is wanted.
+    /// The interval from a tick to the next one.
     pub(crate) every: Option<u64>,
-    /// The log times of the ticks that came.
+    /// The log times of the ticks.
     pub(crate) ticks: Vec<u64>,
-    /// What it says to keep by itself.
+    /// The index that it returns as stored by itself.
     pub(crate) keeps: LogIndex,
 }
 
@@ -32,7 +32,7 @@ impl Ledger {
 impl StateMachine for Ledger {
     type Snapshot = Self;
 
-    /// How often the command has been applied, as text.
+    /// Number of times that the command has been applied, as text.
     fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes {
         assert_ne!(command, "panic", "it was asked to");
         if let Some(due) = command.strip_prefix(b"due ") {

@@ -1,4 +1,4 @@
-//! What a running node publishes.
+//! The metrics that a running node publishes.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -106,7 +106,8 @@ fn a_node_publishes_every_metric() {
                 counter.execute(&1).await.expect("applied");
                 let is_published =
                     || seen.value("quorate_group_applied_index{node=1,group=7}").is_some_and(|index| index >= 2.0);
-                // The node publishes as time goes by, and tells nobody: the length of a pause decides nothing.
+                // The node publishes as time passes, and gives no signal. The length of a pause does not affect the
+                // result.
                 while !is_published() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }

@@ -62,7 +62,7 @@ fn not_applied_when_the_leader_it_was_forwarded_to_leads_no_more() {
     assert_eq!(cluster.ledger(N1).count("a"), 0);
 }
 
-/// It may be meant for another node 1: that of those whom the stranger belongs to.
+/// The proposal may be intended for another node 1, that of the stranger's cluster.
 #[test]
 fn not_applied_when_the_leader_takes_who_forwards_for_a_stranger() {
     let mut cluster = Cluster::led();
@@ -88,7 +88,7 @@ fn not_applied_when_another_entry_took_its_place() {
 #[test]
 fn a_deposed_leader_tells_who_forwarded_that_it_came_to_nothing() {
     let mut cluster = Cluster::led();
-    // Node 2 reaches the leader, whose entries reach nobody.
+    // Node 2 reaches the leader, whose entries reach no node.
     cluster.parked_links.extend([(N1, N2), (N1, N3), (N3, N1)]);
     let deadline = cluster.deadline(60_000);
     let call = cluster.propose_until(N2, "lost", Delivery::AtMostOnce, deadline);

@@ -1,4 +1,4 @@
-//! Random faults, and the promises of the outcomes held against what was applied in the end.
+//! Random faults. The outcomes that were promised are compared with the entries that were applied in the end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use quorate_runtime::{CallId, Delivery, NotApplied, Outcome, ReplicaSettings, Re
 
 use crate::cluster::{Cluster, N1};
 
-/// One run: what was proposed, and what was said of it.
+/// One run: the proposals, and their outcomes.
 struct Run {
     cluster: Cluster,
     random: Random,
     waiting: BTreeMap<CallId, (NodeId, String)>,
-    /// Proposals of a node's open session that can be tried again.
+    /// Proposals of a node's open session that can be retried.
     open: Vec<(NodeId, String, Retry)>,
     said: BTreeMap<String, Said>,
     seen: Seen,
 }
 
-/// The most certain thing that was said of a command.
+/// The most certain outcome that was reported for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
     Applied,
@@ -28,7 +28,7 @@ enum Said {
     Unknown,
 }
 
-/// Whether a run reached what it is there for.
+/// The cases that a run must reach to be of use.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     applied: u64,
@@ -102,7 +102,7 @@ impl Run {
         self.cluster.nodes.values().all(|machine| machine.replica.is_some())
     }
 
-    /// Tries something again whose outcome is unknown.
+    /// Retries a proposal whose outcome is unknown.
     fn retry(&mut self) {
         let Some((node, command, retry)) = self.open.pop() else { return };
         let deadline = self.cluster.deadline(3000);
@@ -144,7 +144,7 @@ impl Run {
         self.seen.installs += self.cluster.replica(node).status().counters.snapshots_received;
     }
 
-    /// Lets everything come to rest, tries again what can be, and holds what was said against what was applied.
+    /// Lets the cluster come to rest, retries what can be retried, and compares the outcomes with the applied entries.
     fn judge(mut self, seed: u64) -> Seen {
         self.cluster.heal();
         self.cluster.release();
@@ -187,7 +187,7 @@ impl Run {
     }
 }
 
-/// `QUORATE_SEEDS` says how many seeds; 40 unless set.
+/// `QUORATE_SEEDS` is the number of seeds; 40 unless set.
 #[test]
 fn what_is_said_of_a_command_is_true() {
     let seeds = std::env::var("QUORATE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);

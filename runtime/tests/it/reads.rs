@@ -1,4 +1,4 @@
-//! Reads: linearizable on any replica, or old and said to be so.
+//! Reads: linearizable on any replica, or possibly old and marked as such.
 
 use quorate_protocol::{HaltReason, ReadFailure};
 use quorate_raft::Settings;
@@ -18,7 +18,7 @@ fn a_read_on_any_replica_sees_what_was_acknowledged_before() {
     }
 }
 
-/// The old leader, cut off from all news, has the old value; a linearizable read does not return it.
+/// The old leader is isolated and has the old value. A linearizable read does not return it.
 #[test]
 fn a_local_read_returns_the_old_value_where_a_read_does_not() {
     let mut cluster = Cluster::led();

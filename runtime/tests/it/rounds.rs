@@ -1,4 +1,4 @@
-//! Rounds of the loop: several frames, then a time-out, then what comes of them.
+//! Rounds of the loop: several frames, then a time-out, then their outputs.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::world::{NODES, World};
 
 const LONG: Duration = Duration::from_mins(1);
 
-/// Three nodes with so many groups, each of which has a leader.
+/// Three nodes with this number of groups, each of which has a leader.
 fn led(groups: u64) -> World {
     let mut world = World::new(groups, Settings::default());
     for id in NODES {
@@ -28,8 +28,8 @@ fn a_leader_whose_loop_stood_still_reads_its_answers_before_it_steps_down() {
     let leader = world.leader(1).expect("it leads");
     world.propose(1, b"keeps the group from falling silent");
     world.run(Duration::from_millis(20));
-    // Its heartbeats are sent and answered, the answers lie in its inbox, and it stands still for longer than an office
-    // lasts.
+    // The leader's heartbeats are sent and answered, and the answers lie in its inbox. Its loop is blocked for longer
+    // than a leader keeps its office without answers.
     world.pass(Settings::default().heartbeat_interval);
     world.round(leader);
     world.deliver();

@@ -1,4 +1,4 @@
-//! A replicated log that does what a test says: for what a correct log never shows.
+//! A replicated log that follows a script of the test, for behaviour that a correct log never shows.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,11 +17,11 @@ use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
 use crate::ledger::Ledger;
 use crate::store::Store;
 
-/// See the module. What it does stands in a script that the test holds as well.
+/// The scripted log. The test holds its script as well.
 #[derive(Clone, Debug)]
 pub(crate) struct Scripted(Arc<Mutex<Script>>);
 
-/// It leads from the start if it does at all, and commits at once what is proposed.
+/// If it leads at all, it leads from the start, and commits proposals at once.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) entries: Vec<(Term, Entry)>,
@@ -29,7 +29,7 @@ pub(crate) struct Script {
     pub(crate) cache_from: LogIndex,
     pub(crate) disk: DiskState,
     pub(crate) barred: Option<VotingBar>,
-    /// Proposals stand here, and are not committed.
+    /// Proposals are appended here, and are not committed.
     pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
     pub(crate) commands: Vec<LogCommand>,
@@ -37,7 +37,7 @@ pub(crate) struct Script {
     is_leader: bool,
 }
 
-/// A message that says nothing.
+/// A message without content.
 #[derive(Clone, Debug)]
 pub(crate) struct Nothing;
 
@@ -172,7 +172,7 @@ impl Script {
     }
 }
 
-/// A replica on such a log, and what came out of it.
+/// A replica on such a log, with its outputs.
 pub(crate) struct Bench {
     pub(crate) replica: Replica<Scripted, Ledger>,
     script: Arc<Mutex<Script>>,
@@ -190,7 +190,7 @@ impl Bench {
         Self::start(settings, false, Recovery::default(), Ledger::default(), Store::default())
     }
 
-    /// With a state machine that has so much by itself.
+    /// Makes a replica with a state machine that has stored its state up to this index.
     pub(crate) fn start_keeping(keeps: LogIndex) -> Self {
         let ledger = Ledger { keeps, ..Ledger::default() };
         Self::start(ReplicaSettings::default(), true, Recovery::default(), ledger, Store::default())
@@ -206,7 +206,7 @@ impl Bench {
         Self::make(settings, is_leader, recovery, state, store).expect("it has no reason")
     }
 
-    /// Why it does not start, if it does not.
+    /// Returns the reason why the replica does not start, if it does not.
     pub(crate) fn try_start(settings: ReplicaSettings, state: Ledger) -> Option<RecoverError> {
         Self::make(settings, true, Recovery::default(), state, Store::default()).err()
     }
@@ -237,12 +237,12 @@ impl Bench {
         Ok(Self { replica, script, store, now, outputs: Vec::new() })
     }
 
-    /// What the log does and was told.
+    /// Returns the script of the log, with its inputs.
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().expect("no panic holds it")
     }
 
-    /// Has the log do something.
+    /// Makes the log do something.
     pub(crate) fn log(&mut self, act: impl FnOnce(&mut Script)) {
         act(&mut self.script());
         self.settle();
@@ -253,7 +253,7 @@ impl Bench {
         self.settle();
     }
 
-    /// Polls one turn: what it wants of its snapshots is done at once.
+    /// Polls one turn, and carries out its snapshot operations at once.
     pub(crate) fn settle(&mut self) {
         while let Some(output) = self.replica.poll_output() {
             if let GroupOutput::Snapshot { ticket, operation } = output {
@@ -287,7 +287,7 @@ pub(crate) const ME: NodeId = NodeId(1);
 pub(crate) const LEADER: NodeId = NodeId(2);
 pub(crate) const NOW: LogTime = LogTime(1_000_000);
 
-/// A piece of a snapshot as it comes over the wire, with the checksum of that content.
+/// A piece of a snapshot in the wire format, with the checksum of that content.
 pub(crate) fn piece(term: Term, meta: &SnapshotMeta, offset: u64, content: &'static [u8], length: u64) -> Frame {
     piece_with(term, meta, offset, content, length, crc32c(content))
 }

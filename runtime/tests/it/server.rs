@@ -1,4 +1,4 @@
-//! Servers on real files and sockets: what they refuse, and what they keep.
+//! Servers on real files and sockets: errors of their descriptions, and data that survive.
 
 use std::fs;
 use std::net::TcpListener;
@@ -29,7 +29,7 @@ impl TypedStateMachine for Counter {
     }
 }
 
-/// Where three nodes listen and keep their data.
+/// Addresses and data directories of three nodes.
 struct Place {
     data: TempDir,
     addresses: [String; 3],
@@ -63,7 +63,7 @@ impl Place {
         self.builder("test", 1).spawn(1)
     }
 
-    /// The newest segment of node 1's log that holds anything.
+    /// The newest segment of node 1's log that is not empty.
     fn segment(&self) -> PathBuf {
         let segments = fs::read_dir(self.data.path().join("1/log")).expect("a log");
         let paths = segments.map(|entry| entry.expect("readable").path());
@@ -72,7 +72,7 @@ impl Place {
     }
 }
 
-/// A command that is found again in the log, and the bytes that it has there: signed numbers are doubled.
+/// A command that can be found in the log, and its bytes there: signed numbers are doubled.
 const MARKED: i64 = 0x0123_4567_89ab_cdef;
 const MARK: &[u8] = &(2 * MARKED).to_le_bytes();
 
@@ -93,7 +93,7 @@ fn what_was_acknowledged_is_there_after_all_were_stopped() {
     let place = Place::new();
     let nodes = [1, 2, 3].map(|id| place.start(id));
     for (node, sum) in nodes.iter().zip([1, 3, 6]) {
-        // Whoever leads, each node takes commands.
+        // Each node accepts commands, whichever node leads.
         assert_eq!(counter(node).execute(&node_number(node)).wait().expect("applied"), sum);
     }
     for node in nodes {
@@ -214,7 +214,7 @@ fn a_torn_last_record_is_cut_off() {
     let place = Place::new();
     let node = place.start_alone().expect("it opens");
     counter(&node).execute(&MARKED).wait().expect("applied");
-    // A copy of the running node's files is what a crash leaves.
+    // A copy of the running node's files is equal to the state after a crash.
     let crashed = Place { data: tempfile::tempdir().expect("a directory"), addresses: Place::new().addresses };
     copy(place.data.path(), crashed.data.path());
     node.shutdown(PATIENCE);

@@ -1,4 +1,4 @@
-//! Exactly once, across retries, failover, snapshots and time.
+//! Exactly-once across retries, failover, snapshots and time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, N1, N2, N3};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Proposes in the session so that the outcome stays unknown, though it was applied.
+/// Proposes in the session. The outcome stays unknown, though the command was applied.
 fn lose_answer(cluster: &mut Cluster, command: &str) -> Retry {
     cluster.lost_channels.insert(ChannelId::REPLICA);
     cluster.park_inbound(N2);
@@ -113,7 +113,7 @@ fn a_session_survives_a_snapshot() {
     for _ in 0..50 {
         cluster.execute(N1, "other");
     }
-    // Everybody starts from a snapshot, node 3 gets one from its leader, and the retry finds what became of the first
+    // Each node starts from a snapshot, node 3 gets one from its leader, and the retry finds the outcome of the first
     // try.
     cluster.heal();
     cluster.run(3000);
@@ -171,7 +171,7 @@ fn a_closed_session_applies_nothing() {
 #[test]
 fn a_forward_that_is_answered_twice_is_answered_once() {
     let mut cluster = Cluster::led();
-    // The entry reaches node 2 by the log first, then the leader's answer comes.
+    // The entry reaches node 2 by the log first. Then the leader's answer comes.
     cluster.parked_links.insert((N1, N2));
     let call = cluster.propose(N2, "a", Delivery::AtMostOnce);
     cluster.run(200);
@@ -182,7 +182,7 @@ fn a_forward_that_is_answered_twice_is_answered_once() {
     assert_eq!((counters.applied, counters.answers_ignored), (1, 0));
     cluster.parked_links.insert((N1, N2));
     cluster.propose(N2, "b", Delivery::AtMostOnce);
-    // Only frames of the core are let through before the answer.
+    // Only frames of the core pass before the answer.
     cluster.run(500);
     cluster.release();
     cluster.run(10);

@@ -1,4 +1,4 @@
-//! The snapshots of one node, in memory: what is finished survives, what is half taken in does not.
+//! The snapshots of one node, in memory: finished ones survive a crash, half received ones do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,16 @@ use bytes::Bytes;
 use quorate_protocol::{LogIndex, SnapshotMeta, crc32c};
 use quorate_runtime::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 
-/// See the module.
+/// A store of snapshots in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// Whole, with their content.
+    /// Finished snapshots with their content.
     pub(crate) durable: BTreeMap<LogIndex, (SnapshotMeta, Vec<u8>)>,
-    /// Being taken in.
+    /// The snapshot that is being received.
     pub(crate) incoming: Option<(SnapshotMeta, u64, Vec<u8>)>,
-    /// Their content is not what was written.
+    /// Snapshots whose content was damaged after it was written.
     pub(crate) rotten: BTreeSet<LogIndex>,
-    /// Every operation fails so.
+    /// The failure of every operation; `None` if they succeed.
     pub(crate) failure: Option<SnapshotFailure>,
 }
 

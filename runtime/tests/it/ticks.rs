@@ -1,4 +1,4 @@
-//! Log time passes without commands, at the pace of monotone clocks, and ticks are only as many as it takes.
+//! Log time passes without commands, at the pace of monotone clocks, with no more ticks than needed.
 
 use quorate_protocol::NodeId;
 use quorate_runtime::{Notice, Obstacle, Outcome};
@@ -7,13 +7,13 @@ use crate::cluster::{Cluster, N1, N2, N3};
 
 const HOUR: i64 = 3_600_000;
 
-/// The log time as a read on a node is told it.
+/// The log time that a read on a node returns.
 fn log_time(cluster: &mut Cluster, node: NodeId) -> u64 {
     let now = cluster.clocks(node);
     cluster.replica(node).read_context_at(now).now.0
 }
 
-/// Three nodes with these wall clocks, of which the first leads.
+/// Three nodes with these wall clocks. The first one leads.
 fn led_with(wall_ahead_ms: [i64; 3]) -> Cluster {
     let mut cluster = Cluster::start(3);
     cluster.wall_ahead_ms = [N1, N2, N3].into_iter().zip(wall_ahead_ms).collect();
@@ -73,7 +73,7 @@ fn an_idle_group_without_deadlines_appends_nothing() {
     assert_eq!(cluster.replica(N1).status().log.last_index, before);
 }
 
-/// A wall clock that is set neither ends what lives, nor holds it, nor has the leader tick for nothing.
+/// If a wall clock is set, sessions and keys neither end early nor stay, and the leader appends no needless ticks.
 #[test]
 fn a_span_is_as_long_as_it_is_when_the_leaders_clock_is_set() {
     for step in [HOUR, -HOUR] {
@@ -113,7 +113,7 @@ fn a_span_is_as_long_as_it_is_when_a_leader_follows_whose_clock_is_wrong() {
     }
 }
 
-/// It was stopped, so that it knows no span itself; those who elect it do.
+/// The node was stopped, so it does not know the time span itself. The nodes that elect it do.
 #[test]
 fn a_leader_that_has_just_started_takes_log_time_from_its_voters() {
     let mut cluster = led_with([0, HOUR, 0]);
@@ -149,12 +149,12 @@ fn log_time_goes_on_from_the_wall_clocks_when_all_were_stopped() {
     for node in [N1, N2, N3] {
         cluster.crash(node);
     }
-    // A monotone clock says nothing of the time in which nobody ran.
+    // A monotone clock does not show the time in which no node ran.
     cluster.now.wall_ms += 600_000;
     start_all(&mut cluster);
     let after = log_time(&mut cluster, N1);
     assert!(after >= before + 600_000, "{before} {after}");
-    // Their clocks are set back while they are stopped: log time stands where it was.
+    // Their clocks are set back while they are stopped. Log time stays unchanged.
     let last = cluster.replica(N1).status().log.log_time.0;
     for node in [N1, N2, N3] {
         cluster.crash(node);

@@ -1,5 +1,4 @@
-//! Nodes with real cores on real logs, over disks and a network in memory, in a time that is moved from deadline to
-//! deadline.
+//! Nodes with real cores on real logs, over disks and a network in memory. Time advances from deadline to deadline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,17 +32,17 @@ pub(crate) struct World {
     sequence: u64,
     groups: u64,
     settings: Settings,
-    /// The nodes that descriptions name; all three unless said.
+    /// The nodes that descriptions name; all three unless set.
     pub(crate) descriptions: BTreeMap<u64, Vec<u64>>,
 }
 
-/// A process: gone when it is stopped.
+/// A process. It is gone when it is stopped.
 struct Machine {
     node: Node,
     wal: Wal<MemoryDisk>,
     transport: Arc<MemoryTransport>,
     inboxes: [Inbox; 2],
-    /// What other threads would tell the loop.
+    /// Messages that other threads would send to the loop.
     news: Vec<NodeInput>,
     syncs: u64,
     /// The next write of stream 0 is refused.
@@ -113,7 +112,7 @@ impl World {
         self.machines.insert(id, machine);
     }
 
-    /// The nodes that a node's description names today.
+    /// The nodes that a node's description names now.
     fn described(&self, id: u64) -> Vec<u64> {
         self.descriptions.get(&id).cloned().unwrap_or_else(|| NODES.to_vec())
     }
@@ -126,12 +125,12 @@ impl World {
         Raft::recover(self.now, config, wal.recover(stream, 1 << 20).expect("sound")).expect("sound")
     }
 
-    /// The process ends and takes nothing with it that was not synced.
+    /// Ends the process. Only synced data survive.
     pub(crate) fn kill(&mut self, id: u64) {
         let machine = self.machines.remove(&id).expect("it runs");
         drop(machine);
         self.disks[&id].crash(quorate_wal::disk::Crash::LoseUnsynced);
-        // A transport that is dropped stays in the network until its successor joins, so the ways are cut.
+        // A transport that is dropped stays in the network until its successor joins, so its links are cut.
         for peer in NODES.into_iter().filter(|peer| *peer != id) {
             self.network.cut(NodeId(id), NodeId(peer));
             self.network.cut(NodeId(peer), NodeId(id));
@@ -147,24 +146,24 @@ impl World {
         self.start(id);
     }
 
-    /// Gives the machine, which does not run, an empty disk.
+    /// Gives a stopped machine an empty disk.
     pub(crate) fn wipe(&mut self, id: u64) {
         assert!(!self.machines.contains_key(&id), "it does not run");
         self.disks.insert(id, MemoryDisk::new());
     }
 
-    /// A copy of the disk of a machine, as a backup has it.
+    /// Returns a copy of the disk of a machine, like a backup.
     pub(crate) fn backup(&self, id: u64) -> MemoryDisk {
         self.disks[&id].fork()
     }
 
-    /// Puts a backup in the place of the disk of a machine, which does not run.
+    /// Replaces the disk of a stopped machine by a backup.
     pub(crate) fn restore(&mut self, id: u64, disk: MemoryDisk) {
         assert!(!self.machines.contains_key(&id), "it does not run");
         self.disks.insert(id, disk);
     }
 
-    /// The node's own stream finds no room for one write.
+    /// Makes one write of the node's own stream find no room.
     pub(crate) fn refuse_own_write(&mut self, id: u64) {
         self.machines.get_mut(&id).expect("it runs").refuses_own_write = true;
     }
@@ -178,13 +177,13 @@ impl World {
         hosted.core()
     }
 
-    /// The node that leads the group and knows it, if there is one.
+    /// Returns the node that leads the group and knows it, if there is one.
     pub(crate) fn leader(&self, group: u64) -> Option<u64> {
         let leads = |id: &&u64| self.raft(**id, group).status().role == Role::Leader;
         self.machines.keys().find(leads).copied()
     }
 
-    /// Has the leader of the group append a command.
+    /// Makes the leader of the group append a command.
     pub(crate) fn propose(&mut self, group: u64, payload: &'static [u8]) {
         let leader = self.leader(group).expect("somebody leads");
         self.sequence += 1;
@@ -240,7 +239,7 @@ impl World {
         self.pass_to(end);
     }
 
-    /// Runs until it is so, for at most `limit`.
+    /// Runs until the condition holds, for at most `limit`.
     pub(crate) fn run_until(&mut self, limit: Duration, is_so: impl Fn(&Self) -> bool) -> bool {
         let end = self.now.instant.after(limit);
         while self.now.instant < end {
@@ -252,18 +251,18 @@ impl World {
         is_so(self)
     }
 
-    /// One round of one machine. What came of it is on the network, and is not delivered.
+    /// One round of one machine. Its outputs are on the network, and are not delivered.
     pub(crate) fn round(&mut self, id: u64) {
         let machine = self.machines.get_mut(&id).expect("it runs");
         machine.round(self.now, |notice| self.notices.push((id, notice)));
     }
 
-    /// What is on the network comes into inboxes, and stays there.
+    /// Moves frames from the network into inboxes, where they stay.
     pub(crate) fn deliver(&mut self) {
         self.network.settle();
     }
 
-    /// Hands in messages of raft to the first group as they lay in one inbox, and runs a round.
+    /// Passes messages of raft to the first group as if they lay in one inbox, and runs a round.
     pub(crate) fn hand_in(&mut self, id: u64, messages: Vec<(Sender, Message)>) {
         let node = &mut self.machines.get_mut(&id).expect("it runs").node;
         for (from, message) in messages {
@@ -273,7 +272,7 @@ impl World {
         self.round(id);
     }
 
-    /// Syncs of the logs, and what the nodes have counted, summed over the machines.
+    /// Syncs of the logs, and counters of the nodes, summed over the machines.
     pub(crate) fn totals(&self) -> (u64, NodeCounters) {
         let mut sum = NodeCounters::default();
         for counters in self.machines.values().map(|machine| machine.node.counters()) {
@@ -284,7 +283,7 @@ impl World {
         (self.machines.values().map(|machine| machine.syncs).sum(), sum)
     }
 
-    /// Time passes and nobody has a turn.
+    /// Lets time pass while no machine has a turn.
     pub(crate) fn pass(&mut self, duration: Duration) {
         self.pass_to(self.now.instant.after(duration));
     }

@@ -1,4 +1,4 @@
-//! //! A disk whose syncs block for as long as a test wants.
+//! A disk whose syncs block for as long as a test wants.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! //! The incarnation rules: the standing of nodes after a start, a restart, a wiped disk.
+//! The incarnation rules: the standing of nodes after a start, a restart, a wiped disk.
 
 use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Standing, VotingBar};
 use quorate_transport::Received;

@@ -1,4 +1,4 @@
-//! //! Nodes in a small simulated world: the network is a queue, disks are maps, and time is advanced by the test.
+//! Nodes in a small simulated world: the network is a queue, disks are maps, and time is advanced by the test.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! //! Tests of the content of stream 0.
+//! Tests of the content of stream 0.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! //! Turns, budgets, resources that groups share, and the isolation between groups.
+//! Turns, budgets, resources that groups share, and the isolation between groups.
 
 use std::time::Duration;
 

@@ -88,7 +88,7 @@ fn messages_survive_their_bytes() {
     snapshot_messages().iter().for_each(survives);
 }
 
-/// The messages as they have been since the first release.
+/// The messages have not changed since the first release.
 #[test]
 fn the_formats_are_as_they_were() {
     assert_eq!(hex(&replica_messages()), include_str!("../../../tests/golden/replica_messages_1.hex").trim_end());

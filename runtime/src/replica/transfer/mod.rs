@@ -1,4 +1,4 @@
-//! Snapshots on their way between replicas, on the bulk lane: in pieces, within a window that the receiver moves.
+//! Transfers of snapshots between replicas, on the bulk lane: in pieces, within a window that the receiver moves.
 //!
 //! ```text
 //!  core of the leader                                            core of who lags
@@ -12,12 +12,12 @@
 //!    ▼                                                             ▼ Installed: restored
 //! ```
 //!
-//! Both sides forget everything when they stop; what was half taken in is then sent from its start.
+//! Both sides forget everything when they stop. A snapshot that was half received is then sent from its start.
 //!
-//! The receiver makes its new state machine before the snapshot counts, so that one that it cannot read costs it
-//! nothing: it goes on as it was, and is sent one again after [`retry`](crate::ReplicaSettings::retry). Where what
-//! arrived is not what the sender's checksum says, the sender reads its own copy, and makes a new one if that is
-//! damaged.
+//! The receiver makes its new state machine before the snapshot counts. So a snapshot that it cannot read does no
+//! harm: the replica continues with its old state, and is sent a snapshot again after
+//! [`retry`](crate::ReplicaSettings::retry). If the received content does not match the sender's checksum, the sender
+//! verifies its own copy, and makes a new snapshot if that is damaged.
 
 use bytes::Bytes;
 use quorate_protocol::{LogAnswer, NodeId, ReplicatedLog, SnapshotMeta, Term, Ticket};
@@ -36,11 +36,11 @@ pub(super) use sending::Sending;
 use receiving::Verdict;
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// The core wants a peer to have the newest snapshot.
+    /// Sends the newest snapshot to a peer, as the core requests.
     pub(super) fn send_snapshot(&mut self, request: Ticket, to: NodeId, term: Term, meta: &SnapshotMeta) {
         self.snapshots.sending.retain(|sending| sending.to != to);
         if self.is_doubtful(meta.index) {
-            // The core asks again, and then for what was made in its place.
+            // The core asks again later, for the snapshot that replaces this one.
             return self.complete(request, LogAnswer::SnapshotSendFailed { to });
         }
         let sending = Sending::new(request, to, term, meta, self.now.instant.after(self.settings.transfer_retry));
@@ -50,7 +50,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.read_pieces();
     }
 
-    /// The core admits a sender.
+    /// Receives a snapshot from the sender that the core admits.
     pub(super) fn receive_snapshot(&mut self, request: Ticket, from: NodeId, term: Term, meta: SnapshotMeta) {
         let now = self.now.instant;
         let under_way = &mut self.snapshots.receiving;
@@ -58,7 +58,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             (same.request, same.term) = (request, term);
             same.moved(now, &self.settings);
         } else if self.snapshots.refused.as_ref().is_some_and(|(refused, until)| *refused == meta && now < *until) {
-            // The sender goes on meanwhile, and is answered when it is time to try again.
+            // The sender continues meanwhile, and is answered when it is time to retry.
             return self.complete(request, LogAnswer::SnapshotReceiveFailed);
         } else {
             self.abort_receiving();
@@ -67,7 +67,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.tell_progress(Flow::Steady);
     }
 
-    /// This node no longer leads, or leads in another term: what it was sending is the next leader's to send.
+    /// Drops all transfers, because this node no longer leads in this term. The next leader sends snapshots.
     pub(super) fn drop_sendings(&mut self) {
         self.snapshots.sending.clear();
         self.delete_old_snapshots();
@@ -198,7 +198,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_piece(&mut self, from: NodeId, term: Term, id: SnapshotId, offset: u64, content: (u64, u32), bytes: Bytes) {
         let received = Received { from, id };
         let Some(receiving) = &mut self.snapshots.receiving else {
-            // The sender has not heard that it is all here.
+            // The sender has not received the message that the snapshot is durable.
             if self.snapshots.received == Some(received) {
                 return self.send_snapshot_message(from, term, id, SnapshotMessage::Durable);
             }

@@ -8,46 +8,47 @@ use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
 use crate::ReplicaSettings;
 use crate::replica::message::{Flow, SnapshotId};
 
-/// A snapshot that the core admitted, as far as it has arrived. At most `window_bytes` of it wait to be written.
+/// A snapshot that the core admitted, with the part of it that has arrived. At most `window_bytes` of it wait to be
+/// written.
 #[derive(Debug)]
 pub(crate) struct Receiving {
     /// The core's request.
     pub(super) request: Ticket,
     /// The leader that may send it.
     pub(super) from: NodeId,
-    /// Its term: pieces that bear another are refused.
+    /// The leader's term. Pieces with another term are refused.
     pub(super) term: Term,
     pub(super) meta: SnapshotMeta,
-    /// Bytes and CRC-32C of the whole, once the first piece has come.
+    /// Bytes and CRC-32C of the whole content, once the first piece has come.
     content: Option<(u64, u32)>,
-    /// Everything before was given to the store.
+    /// Everything before this offset was passed to the store.
     accepted: u64,
-    /// Everything before is written. Not above `accepted`.
+    /// Everything before this offset is written. Not above `accepted`.
     written: u64,
-    /// Writes under way, and where they end.
+    /// Writes under way, with the offsets at which they end.
     writes: VecDeque<(Ticket, u64)>,
     pub(super) finishing: Option<Ticket>,
-    /// A gap was told of; not again before the next piece fits.
+    /// True if a gap was reported. It is not reported again before the next piece fits.
     is_gap_told: bool,
-    /// Given up then, unless it gets further.
+    /// The time at which the transfer is given up, unless it makes progress.
     deadline: Instant,
 }
 
-/// A snapshot that was taken in whole.
+/// A snapshot that was received completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(super) from: NodeId,
     pub(super) id: SnapshotId,
 }
 
-/// What to do with a piece.
+/// The reaction to a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Begin, and write it.
+    /// Begin a snapshot, and write the piece.
     Begin,
     /// Write it.
     Write,
-    /// Say how far the content is here.
+    /// Report the offset up to which the content has arrived.
     Tell(Flow),
     /// Nothing.
     Drop,
@@ -81,7 +82,8 @@ impl Receiving {
         SnapshotId { index: self.meta.index, term: self.meta.term }
     }
 
-    /// What is being taken in covers the log up to here; how much of it is here, of how much.
+    /// Returns the sender, the index that the snapshot covers, and the bytes that have arrived and that there are in
+    /// total.
     pub(crate) fn progress(&self) -> (NodeId, LogIndex, u64, u64) {
         (self.from, self.meta.index, self.written, self.content.map_or(0, |(length, _)| length))
     }
@@ -90,17 +92,18 @@ impl Receiving {
         self.deadline
     }
 
-    /// Whether the store holds a part of it.
+    /// Returns true if the store holds a part of it.
     pub(super) fn has_begun(&self) -> bool {
         self.content.is_some()
     }
 
-    /// The content is here up to this offset.
+    /// Returns the offset up to which the content is written.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Judges a piece. Pieces of other content than what came first begin it anew.
+    /// Decides about a piece. If its content differs from that of the first piece, the snapshot is received from the
+    /// start again.
     pub(super) fn judge(&mut self, offset: u64, content: (u64, u32), bytes: &Bytes, window_bytes: usize) -> Verdict {
         if self.finishing.is_some() {
             return Verdict::Tell(Flow::Steady);
@@ -122,19 +125,19 @@ impl Receiving {
         if self.content.is_none() { Verdict::Begin } else { Verdict::Write }
     }
 
-    /// A piece goes to the store.
+    /// Notes that a piece is passed to the store.
     pub(super) fn accept(&mut self, ticket: Ticket, content: (u64, u32), bytes: &Bytes) {
         self.content = Some(content);
         self.accepted += bytes.len() as u64;
         self.writes.push_back((ticket, self.accepted));
     }
 
-    /// Whether this is one of the writes under way.
+    /// Returns true if this is one of the writes under way.
     pub(super) fn is_write(&self, ticket: Ticket) -> bool {
         self.writes.iter().any(|(write, _)| *write == ticket)
     }
 
-    /// A write is done; they are done in their order. Gives the checksum when everything is written.
+    /// Notes that a write is done. Writes complete in their order. Returns the checksum once everything is written.
     pub(super) fn wrote(&mut self, ticket: Ticket, now: Instant, settings: &ReplicaSettings) -> Option<u32> {
         while let Some((write, end)) = self.writes.pop_front() {
             self.written = end;
@@ -151,7 +154,8 @@ impl Receiving {
         self.deadline = now.after(settings.transfer_timeout);
     }
 
-    /// Whether it is given up: it did not get further for too long, and nothing is being done about it here.
+    /// Returns true if the transfer is given up: it made no progress for too long, and no work for it is under way
+    /// here.
     pub(super) fn is_given_up(&mut self, now: Instant, settings: &ReplicaSettings) -> bool {
         if self.deadline > now {
             return false;

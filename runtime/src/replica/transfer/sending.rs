@@ -6,7 +6,8 @@ use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
 use crate::ReplicaSettings;
 use crate::replica::message::{Flow, SnapshotId};
 
-/// A snapshot on its way to one peer. At most `window_bytes` of it are unacknowledged, and one piece is read at a time.
+/// A snapshot that is being sent to one peer. At most `window_bytes` are unacknowledged, and one piece is read at a
+/// time.
 #[derive(Debug)]
 pub(crate) struct Sending {
     /// The core's request.
@@ -15,18 +16,18 @@ pub(crate) struct Sending {
     /// The leader's term.
     pub(super) term: Term,
     pub(super) id: SnapshotId,
-    /// Bytes of the whole, once a piece was read.
+    /// Bytes of the whole content, once a piece was read.
     length: Option<u64>,
-    /// The peer has everything before.
+    /// The peer has everything before this offset.
     acknowledged: u64,
     /// The next byte to read. Not below `acknowledged`.
     next: u64,
     reading: Option<Ticket>,
-    /// The peer takes part: until then only one piece is on its way.
+    /// True once the peer has answered. Until then only one piece is on its way.
     is_awaited: bool,
-    /// When it last got further.
+    /// The time of the last progress.
     moved_at: Instant,
-    /// When what is unacknowledged is sent again.
+    /// The time at which unacknowledged content is sent again.
     retry_at: Instant,
 }
 
@@ -55,12 +56,12 @@ impl Sending {
         }
     }
 
-    /// What is sent covers the log up to here.
+    /// Returns the index up to which the snapshot covers the log.
     pub(crate) fn index(&self) -> LogIndex {
         self.id.index
     }
 
-    /// To whom, how much the peer has, of how much.
+    /// Returns the receiver, and the bytes that it has and that there are in total.
     pub(crate) fn progress(&self) -> (NodeId, u64, u64) {
         (self.to, self.acknowledged, self.length.unwrap_or(0))
     }
@@ -69,7 +70,7 @@ impl Sending {
         self.retry_at
     }
 
-    /// The next piece to read, if the window has room and none is being read.
+    /// Returns the next piece to read, if the window has room and no piece is being read.
     pub(super) fn wants(&self, settings: &ReplicaSettings) -> Option<Piece> {
         let window = if self.is_awaited { settings.window_bytes } else { settings.chunk_bytes };
         let on_the_way = usize::try_from(self.next - self.acknowledged).unwrap_or(usize::MAX);
@@ -84,12 +85,12 @@ impl Sending {
         self.reading = Some(ticket);
     }
 
-    /// Whether this is the read under way; then it no longer is.
+    /// Returns true if this is the read under way, and marks it as done.
     pub(super) fn take_read(&mut self, ticket: Ticket) -> bool {
         self.reading.take_if(|reading| *reading == ticket).is_some()
     }
 
-    /// A piece was read. Says whether it is still the next to send.
+    /// Takes a piece that was read. Returns true if it is still the next to send.
     pub(super) fn read(&mut self, offset: u64, bytes: &Bytes, length: u64, retry_at: Instant) -> bool {
         self.length = Some(length);
         if offset != self.next || bytes.is_empty() {
@@ -100,7 +101,7 @@ impl Sending {
         true
     }
 
-    /// The peer has everything up to `offset`. It goes back only when the peer began anew.
+    /// The peer has everything up to `offset`. The offset goes back only if the peer started again.
     pub(super) fn on_progress(&mut self, offset: u64, flow: Flow, now: Instant, settings: &ReplicaSettings) {
         if self.length.is_none_or(|length| offset > length) {
             return;
@@ -116,7 +117,7 @@ impl Sending {
         self.acknowledged = offset;
     }
 
-    /// What is unacknowledged is sent again, if it is time. Says whether the transfer is given up.
+    /// Sends unacknowledged content again if it is time. Returns true if the transfer is given up.
     pub(super) fn on_timeout(&mut self, now: Instant, settings: &ReplicaSettings) -> bool {
         if self.retry_at > now {
             return false;
@@ -125,7 +126,7 @@ impl Sending {
         self.is_awaited = false;
         self.next = self.acknowledged;
         if self.length == Some(self.acknowledged) {
-            // Everything arrived; asking for its end needs a piece to send.
+            // Everything has arrived. A question for the end of the transfer needs a piece to send.
             self.next = self.acknowledged.saturating_sub(1);
             self.acknowledged = self.next;
         }
