@@ -156,16 +156,16 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
             info!(node, peer = peer.0, %incarnation, "introduced to a peer");
         }
         Notice::PeerStranger { peer, found, known } => {
-            warn!(node, peer = peer.0, %found, %known, "the peer's disk is another than the known one: it counts for nothing");
+            warn!(node, peer = peer.0, %found, %known, "the peer's disk is not the known one: the peer does not count");
         }
         Notice::SelfStranger { peer, known } => {
-            error!(node, peer = peer.0, %known, "a peer knows this node with another disk: it does not vote");
+            error!(node, peer = peer.0, %known, "a peer knows this node with another disk: this node does not vote");
         }
         Notice::SelfOlder { peer, known_start, start } => {
-            error!(node, peer = peer.0, known_start, start, "this node's disk is an older copy: it does not vote");
+            error!(node, peer = peer.0, known_start, start, "this node's disk is an older copy: the node does not vote");
         }
         Notice::PeerOlder { peer } => {
-            warn!(node, peer = peer.0, "the peer's disk is an older copy: it counts for nothing");
+            warn!(node, peer = peer.0, "the peer's disk is an older copy: the peer does not count");
         }
         Notice::FoundedOtherwise { peer, groups, ours, theirs } => {
             error!(
@@ -183,11 +183,11 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
                 group,
                 ?founded,
                 ?described,
-                "the group was founded with other members than described: those stand"
+                "the group was founded with other members than described: the founding stays in force"
             );
         }
-        Notice::OwnStreamRefused => error!(node, "what the node learned of its peers found no room on disk"),
-        Notice::PeersFull { peer } => warn!(node, peer = peer.0, "more peers than a node remembers"),
+        Notice::OwnStreamRefused => error!(node, "the disk has no room for what the node learned of its peers"),
+        Notice::PeersFull { peer } => warn!(node, peer = peer.0, "a peer is refused: the node remembers no more peers"),
     }
 }
 
