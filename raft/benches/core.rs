@@ -1,5 +1,5 @@
-//! Three cores in one loop: nothing is synced and no socket is crossed. Prints entries a second of processor time,
-//! which a busy machine does not change much, and of the clock on the wall.
+//! Three cores in one loop, without syncs or sockets. Prints entries per second of processor time, which other work of
+//! the machine affects little, and per second of elapsed time.
 //!
 //! `cargo bench -p quorate-raft --bench core`
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -25,7 +25,7 @@ fn main() {
     }
 }
 
-/// Nanoseconds that this thread was on a processor.
+/// Nanoseconds for which this thread was on a processor.
 fn on_processor() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts");
     text.split(' ').next().and_then(|first| first.parse().ok()).expect("a number")

@@ -1,4 +1,4 @@
-//! Elections: asking for votes, and giving them (Raft §5.2, §5.4.1; thesis §9.6 for pre-votes).
+//! Elections: requesting votes, and granting them (Raft §5.2, §5.4.1; thesis §9.6 for pre-votes).
 
 use quorate_protocol::{LogIndex, Member, MemberRole, NodeId, ReadFailure, Standing, Term};
 
@@ -9,7 +9,7 @@ use crate::quorum::{Tally, tally};
 use crate::state::{Ballot, Follower, RoleState};
 
 impl Raft {
-    /// Nothing was heard of a leader for long enough.
+    /// Handles an election time-out: nothing was heard from a leader for long enough.
     pub(crate) fn on_election_timeout(&mut self) -> Result<(), Ignored> {
         self.arm_election_timer();
         self.lose_leader();
@@ -20,7 +20,7 @@ impl Raft {
         Ok(())
     }
 
-    /// The leader hands over to this node.
+    /// The leader transfers leadership to this node.
     pub(crate) fn on_timeout_now(&mut self) -> Result<(), Ignored> {
         if !self.may_campaign() {
             return Err(Ignored::NoCandidate);
@@ -29,18 +29,18 @@ impl Raft {
         Ok(())
     }
 
-    /// Somebody asks for this node's vote.
+    /// A node requests this node's vote.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) -> Result<(), Ignored> {
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         self.check_founding(request.founding)?;
         if self.leader == Some(from) && request.term > self.state.term {
-            // Whoever asks to lead a later term leads no more: a quiet follower learns it here.
+            // A node that wants to lead a later term no longer leads this one. A quiet follower learns it here.
             self.lose_leader();
         }
         if request.kind != VoteKind::Transfer && self.is_leader_alive() {
-            // It may have lost touch with a leader that is quiet.
+            // The candidate may have lost contact with a leader that is quiet.
             self.wake();
             return Err(Ignored::LeaderAlive);
         }
@@ -51,7 +51,7 @@ impl Raft {
         if request.kind != VoteKind::Pre && request.term > self.state.term {
             self.become_follower(request.term, None);
         }
-        // The log of the candidate must be at least as long as this one's, later terms being longer (Raft §5.4.1).
+        // The candidate's log must be at least as up-to-date as this one (Raft §5.4.1).
         let is_up_to_date = (request.last_term, request.last_index) >= (self.log.last_term(), self.log.last());
         let is_granted =
             is_current && is_up_to_date && self.barred().is_none() && self.may_vote_for(from, request.kind);
@@ -69,7 +69,7 @@ impl Raft {
         Ok(())
     }
 
-    /// A voter answers.
+    /// A voter answers a request.
     pub(crate) fn on_vote_response(&mut self, from: NodeId, response: VoteResponse) -> Result<(), Ignored> {
         if self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
@@ -80,7 +80,7 @@ impl Raft {
             RoleState::Candidate(ballot) if !is_pre && response.asked == self.state.term => ballot,
             _ => return Err(Ignored::StaleAnswer),
         };
-        // The first answer stands: a candidate asks once, and a duplicate changes nothing.
+        // The first answer counts: a candidate asks once, and a duplicate changes nothing.
         if *ballot.votes.entry(from).or_insert(response.verdict == Verdict::Granted) {
             ballot.clocks.entry(from).or_insert(response.clock);
         }
@@ -99,7 +99,7 @@ impl Raft {
         }
     }
 
-    /// Whether this node may ask to lead. One whose disk stands still could not fill the office.
+    /// Returns true if this node may campaign. A node whose disk is stalled could not serve as leader.
     pub(crate) fn may_campaign(&self) -> bool {
         let node = self.config.node();
         let is_eligible =
@@ -110,7 +110,7 @@ impl Raft {
             && configuration.members().iter().chain(configuration.outgoing()).any(is_eligible)
     }
 
-    /// Whether a leader is known to be alive: then nobody else is elected (Raft §6).
+    /// Returns true if a leader is known to be alive. Then no other node is elected (Raft §6).
     pub(crate) fn is_leader_alive(&self) -> bool {
         let lease_end = self.leader_heard_at.after(self.config.settings().election_timeout_min);
         match &self.role {
@@ -119,7 +119,7 @@ impl Raft {
         }
     }
 
-    /// The leader is gone: reads that wait for it fail.
+    /// Forgets the leader. Reads that wait for it fail.
     pub(crate) fn lose_leader(&mut self) {
         if let RoleState::Follower(follower) = &mut self.role {
             follower.quiet_since = None;
@@ -129,7 +129,7 @@ impl Raft {
         }
     }
 
-    /// Enters `term`, or stays in it, as a follower of `leader`, if one is known.
+    /// Enters `term`, or stays in it, as a follower of `leader`, if it is known.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
         assert!(term >= self.state.term, "a term never goes back");
         if term > self.state.term {
@@ -146,7 +146,7 @@ impl Raft {
         if !matches!(self.role, RoleState::Follower(_)) {
             self.arm_election_timer();
         }
-        // What was owed to an earlier leader, or in an earlier stretch under this one, is not owed any more.
+        // Acknowledgements that were owed to an earlier leader, or earlier to this one, are no longer owed.
         self.role = RoleState::Follower(Follower::default());
     }
 
@@ -172,7 +172,8 @@ impl Raft {
         self.ask_for_votes(kind, self.state.term);
     }
 
-    /// Asks every other voter. The question states this log and waits until all of it is durable.
+    /// Requests the vote of every other voter. The request describes this log, so it waits until all of the log is
+    /// durable.
     fn ask_for_votes(&mut self, kind: VoteKind, term: Term) {
         self.write_whole_log();
         let (last_index, last_term) = (self.log.last(), self.log.last_term());
@@ -195,12 +196,13 @@ impl Raft {
         }
     }
 
-    /// One vote a term (Raft §5.2). A pre-vote binds nobody.
+    /// Returns true if this node may vote for the candidate: there is one vote in a term (Raft §5.2). A pre-vote binds
+    /// no node.
     fn may_vote_for(&self, candidate: NodeId, kind: VoteKind) -> bool {
         kind == VoteKind::Pre || (self.leader.is_none() && self.state.voted_for.is_none_or(|node| node == candidate))
     }
 
-    /// What is held states the term that is over: its acknowledgements and votes are dropped by name.
+    /// Drops held messages by name: their acknowledgements and votes belong to the term that is over.
     fn drop_held_messages(&mut self) {
         let term = self.state.term;
         self.outbox.drop_held(|_, message| message.term() < term);

@@ -1,4 +1,4 @@
-//! Log time: one clock of the group, which goes on at the pace of monotone clocks and is never set.
+//! Log time: the clock of a group. It advances at the pace of monotone clocks and is never set.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use crate::message::ClockReading;
 
 /// This node's reading of the group's log time.
 ///
-/// A leader says with each heartbeat what log time it is. In between, and for a node that becomes leader, log time goes
-/// on with the node's monotone clock, so that neither a wall clock that is set nor a change of the leader moves it.
-/// Towards the wall clock of whoever reads it, it is drawn by at most a thousandth of the time that passes. Only where
-/// nobody of a quorum has a reading, because all were stopped, their wall clocks decide.
+/// A leader sends the log time with each heartbeat. In between, and on a node that becomes leader, log time advances
+/// with the node's monotone clock. So neither a wall clock that is set nor a change of the leader moves it. On each
+/// node log time is corrected towards the node's wall clock by at most a thousandth of the time that passes. Only if no
+/// node of a quorum has a reading, because all were stopped, their wall clocks decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// Nothing as long as this start of the node was not told the log time.
+    /// `None` until this start of the node has learned the log time.
     reading: Option<Reading>,
     difference_max_ms: u64,
-    /// By how many milliseconds the wall clock was last told to be ahead of log time; nothing when they agreed.
+    /// Milliseconds by which the wall clock was ahead of log time in the last report; `None` if they agreed.
     told_ms: Option<i64>,
 }
 
-/// Log time in nanoseconds, and the moment at which it was that.
+/// A log time in nanoseconds, and the instant at which it was read.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     at: Instant,
@@ -34,8 +34,9 @@ impl Clock {
         Self { reading: None, difference_max_ms, told_ms: None }
     }
 
-    /// This node becomes leader. What it does not know itself it takes from the voters that have elected it: the median
-    /// of what they know, else the median of all their wall clocks. Log time is never before that of the newest entry.
+    /// Starts the clock of a new leader. If it does not know the log time, it takes the median of the log times that
+    /// its voters know, or the median of all wall clocks if none knows it. Log time is never before that of the newest
+    /// entry.
     pub(crate) fn begin(&mut self, now: Now, last: LogTime, voters: &[ClockReading]) {
         let of_voters = || median(voters.iter().filter_map(|voter| voter.log_time).map(|time| time.0).collect());
         let walls = || median(voters.iter().map(|voter| voter.wall_ms).chain([now.wall_ms]).collect());
@@ -45,39 +46,39 @@ impl Clock {
         self.reading = Some(Reading { at: now.instant, log_ns });
     }
 
-    /// The leader says what log time it is.
+    /// Sets the reading to the leader's log time.
     pub(crate) fn set(&mut self, now: Now, log_time: LogTime) {
         self.reading = Some(Reading { at: now.instant, log_ns: u128::from(log_time.0) * NS_A_MS });
     }
 
-    /// An entry of this log time was taken in. It may be an old one, so it never sets the clock back.
+    /// Notes the log time of a received entry. The entry may be old, so it never sets the clock back.
     pub(crate) fn note_entry(&mut self, now: Now, log_time: LogTime) {
         if self.log_time(now).is_some_and(|reading| reading < log_time) {
             self.set(now, log_time);
         }
     }
 
-    /// Goes on to `now`, for good: what comes later is reckoned from here.
+    /// Advances the reading to `now` permanently. Later times are computed from it.
     pub(crate) fn advance(&mut self, now: Now) {
         if let Some(reading) = &mut self.reading {
             *reading = Reading { at: reading.at.max(now.instant), log_ns: reading.advanced(now) };
         }
     }
 
-    /// The log time now; nothing where this node does not know it.
+    /// Returns the log time at `now`; `None` if this node does not know it.
     pub(crate) fn log_time(&self, now: Now) -> Option<LogTime> {
         let log_ms = self.reading?.advanced(now) / NS_A_MS;
         Some(LogTime(u64::try_from(log_ms).unwrap_or(u64::MAX)))
     }
 
-    /// By how many milliseconds the wall clock is ahead of log time.
+    /// Milliseconds by which the wall clock is ahead of log time.
     pub(crate) fn wall_ahead_ms(&self, now: Now) -> Option<i64> {
         let ahead = i128::from(now.wall_ms) - i128::from(self.log_time(now)?.0);
         Some(i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }))
     }
 
-    /// Tells that the wall clock has come to differ by more than is allowed, that it no longer does, and that it was
-    /// set meanwhile: what was told is then off by more than half of itself. Drift alone is told a few times at most.
+    /// Returns an event if the wall clock now differs by more than the bound, or agrees again, or was set meanwhile:
+    /// then the reported difference is wrong by more than half of itself. Drift alone causes only a few reports.
     pub(crate) fn news(&mut self, now: Now) -> Option<LogEvent> {
         let ahead_ms = self.wall_ahead_ms(now)?;
         let allowed = self.difference_max_ms;
@@ -93,7 +94,7 @@ impl Clock {
         Some(LogEvent::ClockDiffers { wall_ahead_ms })
     }
 
-    /// What decides behaviour beside the time itself.
+    /// The state that affects behaviour, except the time itself.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + use<> {
         (self.reading.is_some(), self.told_ms)
     }
@@ -109,14 +110,15 @@ impl Reading {
     }
 }
 
-/// The middle one; of two in the middle the earlier, for what ends too late does less harm than what ends too early.
+/// The median. Of two values in the middle it is the earlier: to end a time span too late does less harm than to end it
+/// too early.
 fn median(mut times: Vec<u64>) -> Option<u64> {
     times.sort_unstable();
     let middle = times.len().checked_sub(1)? / 2;
     times.get(middle).copied()
 }
 
-/// Log time is drawn to the wall clock by one millisecond in so many: an hour in six weeks.
+/// Log time is corrected towards the wall clock by one millisecond in this number: an hour in six weeks.
 const DRAWN_ONE_IN: u128 = 1000;
 const NS_A_MS: u128 = 1_000_000;
 

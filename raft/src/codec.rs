@@ -1,4 +1,4 @@
-//! The state record: what this crate writes itself, byte by byte.
+//! The state record, which this crate encodes itself, byte by byte.
 //!
 //! ```text
 //!  0         1              9        10              18         22         23            27
@@ -14,7 +14,7 @@ use quorate_protocol::{NodeId, StateError, Term};
 
 use crate::state::DurableState;
 
-/// The bytes of a state record.
+/// Encodes a state record.
 pub(crate) fn encode_state(state: &DurableState) -> Bytes {
     let mut out = BytesMut::with_capacity(STATE_BYTES);
     out.put_u8(VERSION);
@@ -27,7 +27,7 @@ pub(crate) fn encode_state(state: &DurableState) -> Bytes {
     out.freeze()
 }
 
-/// The state record that `bytes` hold, and nothing else.
+/// Decodes the state record in `bytes`, which must hold nothing else.
 pub(crate) fn decode_state(bytes: &[u8]) -> Result<DurableState, StateError> {
     let mut rest = bytes;
     let version = rest.try_get_u8().map_err(|_| StateError::Malformed)?;

@@ -1,4 +1,4 @@
-//! Settings, checked when they are made.
+//! Settings, which are checked when they are made.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use quorate_protocol::{Configuration, ENTRY_HEADER_BYTES, NodeId};
 
 use crate::ConfigError;
 
-/// What one node needs to take part in one group. A `Config` in hand is valid.
+/// Configuration of one node in one group. A `Config` value is always valid.
 ///
 /// ```
 /// use quorate_protocol::{Configuration, NodeId};
@@ -24,62 +24,63 @@ pub struct Config {
     settings: Settings,
 }
 
-/// How a node begins that finds nothing of the group on its disk. Otherwise this is not looked at.
+/// The first state of a node that finds nothing of the group on its disk. Otherwise it is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// As one of the first members. All of them must be given the same configuration.
+    /// The node is one of the first members. All of them must be given the same configuration.
     Initial(Configuration),
-    /// With nothing: it learns everything from the leader.
+    /// The node has nothing and learns everything from the leader.
     Join,
 }
 
-/// Times and bounds. Equal on all nodes of a group, as far as possible.
+/// Times and bounds. They should be equal on all nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// A follower that hears nothing of its leader for this long may ask for an election; until then it votes for
-    /// nobody else. A leader that hears nothing of a quorum for this long steps down.
+    /// A follower that has received nothing from its leader for this long may start an election; until then it votes
+    /// for no other node. A leader that has received nothing from a quorum for this long steps down.
     pub election_timeout_min: Duration,
-    /// The longest that a follower waits; each wait is drawn anew between the two.
+    /// The longest wait of a follower. Each wait is drawn at random between the two.
     pub election_timeout_max: Duration,
-    /// How often a leader is heard of. At most half of `election_timeout_min`.
+    /// Interval of a leader's heartbeats. At most half of `election_timeout_min`.
     pub heartbeat_interval: Duration,
-    /// The longest encoded entry. Longer proposals are refused with `TooLarge`.
+    /// Maximum length of an encoded entry. Longer proposals are refused with `TooLarge`.
     pub entry_bytes_max: usize,
-    /// The most bytes of entries in one message, and about as many in one write. At least `entry_bytes_max`.
+    /// Maximum bytes of entries in one message, and approximately in one write. At least `entry_bytes_max`.
     pub batch_bytes_max: usize,
-    /// The most unacknowledged bytes on the way to one peer; beyond it sending waits. At least `batch_bytes_max`.
+    /// Maximum unacknowledged bytes on the way to one peer. Beyond it sending waits. At least `batch_bytes_max`.
     pub window_bytes_max: usize,
-    /// The most bytes that a leader has appended and not committed; beyond it proposals are refused with `Overloaded`.
+    /// Maximum bytes that a leader has appended and not committed. Beyond it proposals are refused with `Overloaded`.
     /// At least `entry_bytes_max`.
     pub uncommitted_bytes_max: usize,
-    /// The most received bytes that a follower keeps while its log is busy; beyond it entries are dropped, and the
+    /// Maximum received bytes that a follower keeps while its log is busy. Beyond it entries are dropped, and the
     /// leader sends them again. At least `batch_bytes_max`.
     pub received_bytes_max: usize,
-    /// The most bytes of durable entries that are kept in memory; older ones are loaded when they are needed.
+    /// Maximum bytes of durable entries that are kept in memory. Older ones are loaded when they are needed.
     pub cache_bytes_max: usize,
-    /// The most reads that wait; beyond it they fail with `Overloaded`.
+    /// Maximum number of waiting reads. Beyond it they fail with `Overloaded`.
     pub reads_max: usize,
-    /// The most messages that wait for writes; beyond it the oldest is dropped.
+    /// Maximum number of messages that wait for writes. Beyond it the oldest is dropped.
     pub held_messages_max: usize,
-    /// How long a leader that has nothing to send keeps news of commitment to itself, so that the next entries
-    /// can bear it.
+    /// Delay after which a leader that has nothing else to send announces a new commit index. Until then the next
+    /// entries can carry it.
     pub commit_notice_delay: Duration,
-    /// A wall clock that differs from log time by more than this is reported. It is not followed either way, save that
-    /// log time is drawn to the leader's by at most a thousandth of the time that passes.
+    /// A wall clock that differs from log time by more than this is reported. Log time does not follow it in either
+    /// case, except that log time is corrected towards the leader's wall clock by at most a thousandth of the time that
+    /// passes.
     pub clock_step_max: Duration,
-    /// After so long without a command the group goes quiet: no heartbeats of its own, as long as
-    /// [`Input::PeerAlive`](quorate_protocol::Input::PeerAlive) vouches for the leader's node. Nothing: never. Set it
-    /// only where the shell reports the life of nodes at least each `heartbeat_interval`.
+    /// Time without a command after which the group goes quiet: it sends no heartbeats of its own, as long as
+    /// [`Input::PeerAlive`](quorate_protocol::Input::PeerAlive) shows that the leader's node is alive. `None`: never.
+    /// Set it only if the shell reports living nodes at least every `heartbeat_interval`.
     pub quiet_after: Option<Duration>,
-    /// How long a quiet follower trusts the life of its leader's node without a word from the leader itself. It bounds
-    /// how long a group stays without a leader when only the leader's group died. At least twice
+    /// Maximum time for which a quiet follower relies on the life of its leader's node without a message from the
+    /// leader itself. It bounds the time that a group has no leader if only the leader's group died. At least twice
     /// `election_timeout_max`.
     pub quiet_max: Duration,
 }
 
 impl Default for Settings {
-    /// Election time-outs of 0.5 to 1 s, heartbeats each 100 ms, entries to 1 MiB, batches to 1 MiB, windows of 4 MiB,
-    /// 64 MiB uncommitted, 16 MiB of cache; never quiet.
+    /// Election time-outs of 0.5 to 1 s, heartbeats every 100 ms, entries up to 1 MiB, batches up to 1 MiB, windows of
+    /// 4 MiB, 64 MiB uncommitted, 16 MiB of cache; never quiet.
     fn default() -> Self {
         Self {
             election_timeout_min: Duration::from_millis(500),
@@ -102,10 +103,11 @@ impl Default for Settings {
 }
 
 impl Config {
-    /// Settings for `node`, whose chance is drawn from `seed` (give every node and start another one).
+    /// Makes the configuration of `node`. Its random numbers are drawn from `seed`, which must differ for every node
+    /// and start.
     ///
     /// # Errors
-    /// When times or bounds contradict each other, or the initial configuration cannot be used. Nothing was changed.
+    /// When times or bounds contradict each other, or the initial configuration is invalid. Nothing was changed.
     pub fn new(node: NodeId, seed: u64, start: Start, settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
         if let Start::Initial(configuration) = &start {
@@ -124,22 +126,22 @@ impl Config {
         Ok(Self { node, seed, start, settings })
     }
 
-    /// This node.
+    /// Returns the id of this node.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Times and bounds.
+    /// Returns the times and bounds.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// How a node begins that finds nothing.
+    /// Returns the first state of a node that finds nothing on its disk.
     pub fn start(&self) -> &Start {
         &self.start
     }
 
-    /// What chance is drawn from.
+    /// Returns the seed of the node's random numbers.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -173,5 +175,5 @@ impl Settings {
     }
 }
 
-/// Nobody waits longer for a leader, and no sum of times near this one overflows.
+/// Upper limit of `election_timeout_max`. No sum of times near it overflows.
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_hours(24);

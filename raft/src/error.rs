@@ -1,24 +1,24 @@
-//! What can be wrong, and why messages are ignored.
+//! Errors, and reasons why messages are ignored.
 
 use std::fmt;
 
 use quorate_protocol::{ConfigurationError, NodeId};
 
-/// Why settings cannot be used. Nothing was changed.
+/// Reason why settings cannot be used. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Times or bounds contradict each other; the rule that does not hold.
+    /// Times or bounds contradict each other. Holds the rule that is broken.
     Contradiction(&'static str),
-    /// The node is not a member of the initial configuration it was given.
+    /// The node is not a member of its initial configuration.
     NotMember(NodeId),
-    /// The initial configuration is none, and why.
+    /// The initial configuration is invalid.
     Configuration(ConfigurationError),
     /// A group cannot start in a joint configuration.
     JointStart,
     /// The initial configuration does not fit one entry.
     ConfigurationTooLarge {
-        /// Its bytes as an entry.
+        /// Its length as an entry, in bytes.
         bytes: usize,
     },
 }
@@ -39,45 +39,45 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why an input changed nothing. Counted in [`LogStatus::ignored`](quorate_protocol::LogStatus::ignored).
+/// Reason why an input changed nothing. Counted in [`LogStatus::ignored`](quorate_protocol::LogStatus::ignored).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// Of an earlier term.
+    /// The message is of an earlier term.
     StaleTerm,
-    /// Of a term that no election reaches, or further ahead than a group gets while one of its nodes is away.
+    /// The term is one that no election reaches, or further ahead than a group gets while one of its nodes is away.
     AbsurdTerm,
-    /// An index that no log reaches, or that this leader never had.
+    /// The index is one that no log reaches, or that this leader never had.
     AbsurdIndex,
-    /// An answer to something that is no longer asked.
+    /// The answer is to a question that is no longer asked.
     StaleAnswer,
-    /// A question that only a leader answers, or an answer that only a leader awaits.
+    /// The question is one that only a leader answers, or the answer is one that only a leader awaits.
     NotLeading,
-    /// A vote was asked for while a leader is alive (Raft §6, "disruptive servers").
+    /// A vote was requested while a leader is alive (Raft §6, "disruptive servers").
     LeaderAlive,
-    /// From a node that counts for nothing until its incarnation is known.
+    /// The sender does not count until its incarnation is known.
     Stranger,
-    /// From a node that is not in the configuration.
+    /// The sender is not in the configuration.
     NotMember,
-    /// Entries that cannot be read or do not follow each other.
+    /// The entries cannot be read or are not consecutive.
     MalformedEntries,
-    /// An entry whose payload is not the one that its checksum was made of: somebody's memory changed it. A follower
-    /// refuses it, and a leader that is told so reads it from disk again.
+    /// The payload of an entry does not match its checksum: it changed in the memory of a node. A follower refuses it,
+    /// and a leader that is notified of it reads it from disk again.
     CorruptEntries,
-    /// The group of the sender was founded with other first members than this node's.
+    /// The sender's group was founded with other first members than this node's.
     OtherFounding,
-    /// Entries that arrive faster than the log takes them.
+    /// The entries arrive faster than the log accepts them.
     LogBusy,
-    /// The log certainly did not write: it is tried again.
+    /// The log reported that it did not write. The write is retried.
     LogRefuses,
-    /// A follower has no longer what it had acknowledged: its disk lost it, or an old one was put back. It is asked
-    /// again at the pace of heartbeats, and gets nothing that would cover that up.
+    /// A follower no longer has entries that it acknowledged: its disk lost them, or was replaced by an old copy. It is
+    /// asked again at the pace of heartbeats, and gets no entries that would conceal the loss.
     AcknowledgedLost,
-    /// The snapshot is already on its way here.
+    /// The snapshot is already being received.
     AlreadyReceiving,
-    /// A snapshot that is older than what is known, or ahead of what is committed.
+    /// The snapshot is older than the newest one, or ahead of the committed entries.
     UselessSnapshot,
-    /// This node may not lead, or nobody may whom leadership could be handed to.
+    /// This node may not lead, or there is no node to which leadership could be transferred.
     NoCandidate,
     /// The group has stopped on this node.
     Halted,

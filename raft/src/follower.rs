@@ -1,4 +1,4 @@
-//! Following a leader: entries, heartbeats, news of commitment (Raft §5.3).
+//! Following a leader: entries, heartbeats, commit notices (Raft §5.3).
 
 use quorate_protocol::{Entry, HaltReason, LogIndex, NodeId, Term};
 
@@ -10,7 +10,7 @@ use crate::raft::INDEX_MAX;
 use crate::state::RoleState;
 
 impl Raft {
-    /// Something came from the leader of this term: follows it.
+    /// Follows the sender, which is the leader of this term.
     pub(crate) fn follow(&mut self, from: NodeId) -> Result<(), Ignored> {
         let is_leading = matches!(self.role, RoleState::Leader(_));
         if is_leading || self.leader.is_some_and(|leader| leader != from) {
@@ -28,13 +28,13 @@ impl Raft {
         Ok(())
     }
 
-    /// Takes entries that follow what is here, and says where the logs part if they do not.
+    /// Takes entries that follow the log here. If the logs do not match, it answers with a hint where they diverge.
     pub(crate) fn on_append_entries(&mut self, from: NodeId, message: &AppendEntries) -> Result<(), Ignored> {
         if message.prev_index > INDEX_MAX {
             return Err(Ignored::AbsurdIndex);
         }
         let base = self.log.base().0;
-        // What was compacted is committed, and so equal everywhere.
+        // Compacted entries are committed, and so equal on all nodes.
         let is_matching = message.prev_index < base || self.log.term_at(message.prev_index) == Some(message.prev_term);
         if !is_matching {
             if message.prev_index <= self.commit_index {
@@ -54,14 +54,14 @@ impl Raft {
         self.matched = self.matched.max(last);
         if let RoleState::Follower(follower) = &mut self.role {
             follower.owes_acknowledgement = true;
-            // What is durable before these entries is no news that deserves a message of its own.
+            // Entries that were durable before these need no message of their own.
             follower.acknowledged = follower.acknowledged.max(last.min(self.log.durable()));
         }
         self.commit_up_to(message.commit_index);
         Ok(())
     }
 
-    /// The leader is alive; says so of this node.
+    /// Notes that the leader is alive, and answers that this node is alive.
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, message: Heartbeat) {
         self.clock.set(self.now, message.log_time);
         self.report_clock();
@@ -75,7 +75,7 @@ impl Raft {
         self.send(from, Message::HeartbeatResponse(response));
     }
 
-    /// Tells the leader how much of what it sent is durable, once for all of it.
+    /// Acknowledges the durable part of the received entries, once for all of them.
     pub(crate) fn acknowledge(&mut self) {
         let durable = self.log.durable();
         let RoleState::Follower(follower) = &mut self.role else { return };
@@ -89,7 +89,7 @@ impl Raft {
         }
     }
 
-    /// Appends what is new, behind taking away what contradicts it. Gives the last entry of the batch.
+    /// Appends new entries, after truncating entries that contradict them. Returns the last index of the batch.
     fn take_entries(&mut self, from: NodeId, message: &AppendEntries) -> Result<LogIndex, Ignored> {
         if message.batch.is_empty() {
             return Ok(message.prev_index);
@@ -132,9 +132,9 @@ impl Raft {
         Ok(last)
     }
 
-    /// Whether the content of entries is what was proposed, and the first of all entries the one that this node has,
-    /// before any of it is taken. One flipped bit in a leader's memory would otherwise be replicated, and stop every
-    /// replica where it is applied.
+    /// Checks, before any entry is accepted, that each payload matches its checksum, and that the first entry of all is
+    /// the one that this node has. Otherwise one flipped bit in a leader's memory would be replicated, and stop every
+    /// replica that applies the entry.
     fn check_content(&mut self, from: NodeId, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
         if let Some((index, ..)) = entries.iter().find(|(_, _, entry)| !entry.is_intact()) {
             let outcome = AppendOutcome::Corrupt { index: *index };
@@ -148,7 +148,7 @@ impl Raft {
         if entries.iter().all(is_readable) { Ok(()) } else { Err(Ignored::MalformedEntries) }
     }
 
-    /// Whether the sender's group was founded as this node's was, as far as both know.
+    /// Checks that the sender's group was founded as this node's was, as far as both know it.
     pub(crate) fn check_founding(&self, founding: Option<u32>) -> Result<(), Ignored> {
         match (self.state.founding, founding) {
             (Some(own), Some(theirs)) if own != theirs => Err(Ignored::OtherFounding),
@@ -157,7 +157,7 @@ impl Raft {
     }
 }
 
-/// Whether a batch is one that a log holds behind `prev_index`, before any of it is taken.
+/// Checks, before any entry is accepted, that a log can hold the batch after `prev_index`.
 fn check_batch(message: &AppendEntries) -> Result<(), Ignored> {
     let starts_right = message.batch.header().first == message.prev_index.next();
     let runs = &message.batch.header().runs;

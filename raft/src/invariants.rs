@@ -1,10 +1,10 @@
-//! The laws of a node's own state, checked at length.
+//! The invariants of a node's own state, all checked in full.
 
 use crate::Raft;
 use crate::state::RoleState;
 
 impl Raft {
-    /// Checks every law that this node's state alone can break.
+    /// Checks every invariant that this node's state alone can violate.
     pub(crate) fn check_own_laws(&self) {
         self.log.check_invariants();
         assert!(self.log.base().0 <= self.commit_index, "only what is committed is compacted");

@@ -1,4 +1,4 @@
-//! Leading: taking proposals, counting acknowledgements, keeping a quorum, handing over (Raft §5.3, §5.4.2).
+//! Leading: proposals, acknowledgements, the check for a quorum, transfers of leadership (Raft §5.3, §5.4.2).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,51 +18,51 @@ use crate::quiet::Quiet;
 use crate::quorum::reached_by_quorum;
 use crate::state::RoleState;
 
-/// What only a leader knows (Raft figure 2, "volatile state on leaders").
+/// State that only a leader has (Raft figure 2, "volatile state on leaders").
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
-    /// How far every other node is.
+    /// The progress of every other node.
     pub(crate) progress: BTreeMap<NodeId, Progress>,
-    /// Rounds of heartbeats begun in this term.
+    /// Number of rounds of heartbeats that were started in this term.
     pub(crate) round: u64,
-    /// When heartbeats are due and the quorum is looked after.
+    /// The time of the next tick: heartbeats are due, and the quorum is checked.
     pub(crate) tick_at: Instant,
-    /// When news of commitment must go out at the latest.
+    /// The time by which the commit index must be announced.
     pub(crate) notice_at: Option<Instant>,
-    /// Leadership is being handed over.
+    /// The transfer of leadership that is under way.
     pub(crate) transfer: Option<Transfer>,
     /// Batches that this leader appended and that are not committed: the last entry of each, and its bytes.
     uncommitted: VecDeque<(LogIndex, usize)>,
     uncommitted_bytes: usize,
-    /// The application let the log go up to here, and a living peer needed it.
+    /// The index up to which the application allowed compaction while a living peer still needed the entries.
     pub(crate) compaction: Option<LogIndex>,
-    /// Failed loads since the last that succeeded.
+    /// Number of failed loads since the last successful one.
     pub(crate) loads_failed: u32,
-    /// Transfers for which the own snapshot could not be read, since the last that was done. Counted apart from loads:
-    /// a log that is read well says nothing of the snapshot.
+    /// Number of transfers for which this node's snapshot could not be read, since the last successful one. Counted
+    /// apart from loads, because a readable log does not show that the snapshot is readable.
     pub(crate) snapshots_unread: u32,
-    /// When the office began, or was last offered to another for the sake of this node's disk.
+    /// The time at which the leadership began, or was last offered to another node because of this node's disk.
     pub(crate) offered_at: Instant,
     pub(crate) quiet: Quiet,
 }
 
-/// A hand-over under way.
+/// A transfer of leadership that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
     pub(crate) until: Instant,
-    /// Whether the target was told to campaign. It is told again with each round of heartbeats.
+    /// True if the target was asked to campaign. It is asked again with each round of heartbeats.
     pub(crate) is_told: bool,
 }
 
 impl Leader {
-    /// When the leader wants to be woken.
+    /// Returns the time at which the leader wants a time-out.
     pub(crate) fn deadline(&self) -> Instant {
         let transfer = self.transfer.map(|transfer| transfer.until);
         [self.notice_at, transfer].into_iter().flatten().fold(self.tick_at, Instant::min)
     }
 
-    /// Entries of `bytes` up to `last` were given to the log.
+    /// Notes that entries of `bytes` up to `last` were passed to the log.
     pub(crate) fn note_submitted(&mut self, last: LogIndex, bytes: usize) {
         if bytes > 0 {
             self.uncommitted.push_back((last, bytes));
@@ -70,7 +70,7 @@ impl Leader {
         }
     }
 
-    /// Batches that are not committed.
+    /// Returns the batches that are not committed.
     pub(crate) fn uncommitted(&self) -> &VecDeque<(LogIndex, usize)> {
         &self.uncommitted
     }
@@ -86,7 +86,7 @@ impl Leader {
 }
 
 impl Raft {
-    /// A quorum has voted for this node: it leads, and marks it with an entry of its term (Raft §8).
+    /// Becomes leader after a quorum has voted for this node, and appends an entry of its term (Raft §8).
     pub(crate) fn become_leader(&mut self) {
         if let RoleState::Candidate(ballot) = &self.role {
             let voters: Vec<ClockReading> = ballot.clocks.values().copied().collect();
@@ -116,19 +116,19 @@ impl Raft {
         self.log.append(self.state.term, no_op(log_time));
     }
 
-    /// Stops leading without anybody else being known to lead.
+    /// Stops leading although no other leader is known.
     pub(crate) fn step_down(&mut self) {
         self.become_follower(self.state.term, None);
     }
 
-    /// Stops leading because this node's disk does not let the office be filled. The others have the longest election
-    /// time-out to stand first: nothing else keeps this node from being elected again, and failing again.
+    /// Stops leading because this node's disk does not let it serve. The other nodes have the longest election time-out
+    /// to campaign first. Without this pause the node could be elected again, and fail again.
     pub(crate) fn give_way(&mut self) {
         self.step_down();
         self.election_at = self.election_at.after(self.config.settings().election_timeout_max);
     }
 
-    /// Appends a proposal, or says why not.
+    /// Appends a proposal, or refuses it with a reason.
     pub(crate) fn on_propose(&mut self, proposal: Proposal) {
         if let Some(reason) = self.refusal(&proposal) {
             return self.refuse(proposal.id, reason);
@@ -145,7 +145,7 @@ impl Raft {
         self.outbox.event(LogEvent::Refused { id, reason, leader: self.leader });
     }
 
-    /// Heartbeats, news of commitment and the end of a hand-over, whichever is due.
+    /// Carries out what is due: heartbeats, the announcement of the commit index, the end of a transfer.
     pub(crate) fn on_leader_timeout(&mut self) {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -155,7 +155,7 @@ impl Raft {
         }
     }
 
-    /// A follower says how far it is, or where its log parts from this one.
+    /// A follower reports its matching index, or the index at which its log differs.
     pub(crate) fn on_append_response(&mut self, from: NodeId, message: AppendResponse) -> Result<(), Ignored> {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
@@ -173,21 +173,21 @@ impl Raft {
                     return Err(Ignored::StaleAnswer);
                 }
                 if prev_index <= progress.match_index && !progress.counts() {
-                    // Yet another disk under this id. What the last one had counted for nothing, and says nothing of
-                    // this one.
+                    // Yet another disk under this id. The last one did not count, and its acknowledgements do not hold
+                    // for this one.
                     *progress = Progress::new(prev_index.next(), now, progress.standing);
                 } else if prev_index <= progress.match_index {
-                    // The same question would be answered the same at once.
+                    // The same question would get the same answer at once.
                     progress.become_probe(prev_index.next());
                     progress.pause(now);
                     return Err(Ignored::AcknowledgedLost);
                 }
-                // Terms above the hint's cannot match before it: one round trip skips a whole term (Raft §5.3).
+                // Terms above the hint's cannot match before it, so one round trip skips a whole term (Raft §5.3).
                 let (candidate, _) = self.log.newest_at_most(hint_index, hint_term);
                 progress.become_probe(candidate.min(prev_index.previous()).next());
                 Ok(())
             }
-            // A later term would have ended this leadership.
+            // A later term would have ended this leadership already.
             AppendOutcome::Stale => Err(Ignored::StaleAnswer),
             AppendOutcome::Corrupt { index } => self.on_corrupt(from, index),
         }
@@ -215,7 +215,7 @@ impl Raft {
         Ok(())
     }
 
-    /// A follower has everything up to `match_index`, durably.
+    /// A follower has durably everything up to `match_index`.
     fn note_match(&mut self, from: NodeId, match_index: LogIndex) -> Result<(), Ignored> {
         if match_index > self.log.last() {
             return Err(Ignored::AbsurdIndex);
@@ -224,7 +224,8 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         let is_news = progress.matched(match_index);
-        // A snapshot under way is done with once the log reaches the peer again. Zero says nothing of where logs match.
+        // A snapshot transfer ends once the log reaches the peer again. A match index of zero does not show where the
+        // logs match.
         if match_index >= base && match_index > LogIndex::ZERO && progress.pace != SendState::Replicate {
             progress.become_replicate();
         }
@@ -234,8 +235,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Sends again what got lost: the round of heartbeats in `probe` was sent behind it, and its answer does not know
-    /// it.
+    /// Sends lost entries again. The round of heartbeats in `probe` was sent after them, but its answer does not
+    /// include them.
     fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<LossProbe>) {
         let (now, pause) = (self.now.instant, self.config.settings().heartbeat_interval / 2);
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -243,21 +244,21 @@ impl Raft {
             return;
         };
         match &mut progress.pace {
-            // It has started anew and does not know how far its log matches, so it commits nothing that it is told of.
+            // The peer has restarted and does not know its matching index, so it does not advance its commit index.
             SendState::Replicate if message.received_index < progress.match_index && progress.in_flight.is_empty() => {
                 progress.become_probe(progress.match_index.next());
             }
             SendState::Replicate if message.received_index < next_index.previous() => {
                 progress.resend_behind(message.received_index);
             }
-            // Reads cause rounds of heartbeats as well: a question is not asked again for each of those.
+            // Reads cause rounds of heartbeats as well, so a question is not repeated for each round.
             SendState::Probe { is_waiting } => *is_waiting = now.since(progress.asked_at) < pause,
             SendState::Replicate | SendState::Snapshot { .. } => {}
         }
     }
 
-    /// Commits what a quorum has durably, if it is of this term (Raft §5.4.2). This node counts as far as its own log
-    /// is durable.
+    /// Commits entries of this term that a quorum has durably (Raft §5.4.2). This node's own log counts up to its
+    /// durable index.
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (me, durable) = (self.config.node(), self.log.durable());
@@ -274,8 +275,8 @@ impl Raft {
         }
     }
 
-    /// Sends every peer a heartbeat of a new round, and gives its number. A round for reads does not put the next tick
-    /// off: reads without a pause would put off for ever what a leader looks after with each.
+    /// Sends every peer a heartbeat of a new round, and returns its number. A round for reads does not delay the next
+    /// tick, or continuous reads would delay the leader's periodic checks for ever.
     pub(crate) fn broadcast_heartbeat(&mut self) -> u64 {
         let log_time = self.next_log_time();
         let RoleState::Leader(leader) = &mut self.role else { return 0 };
@@ -293,7 +294,7 @@ impl Raft {
         round
     }
 
-    /// The latest round that a quorum has answered.
+    /// Returns the latest round that a quorum has answered.
     pub(crate) fn round_of_quorum(&self) -> u64 {
         let RoleState::Leader(leader) = &self.role else { return 0 };
         let me = self.config.node();
@@ -304,7 +305,8 @@ impl Raft {
         })
     }
 
-    /// Whether a quorum was heard of within an election time-out (Raft thesis §6.2): without it this node goes silent.
+    /// Returns true if a quorum was heard from within an election time-out (Raft thesis §6.2). Without a quorum this
+    /// node steps down.
     pub(crate) fn has_quorum(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let (me, now) = (self.config.node(), self.now.instant);
@@ -316,8 +318,8 @@ impl Raft {
         now.since(heard_at) < self.config.settings().election_timeout_min || heard_at == now
     }
 
-    /// A tick that comes late shows that this node's own loop stood still: nobody was asked meanwhile, and nobody could
-    /// be heard. That time is not counted as the peers' silence.
+    /// A late tick shows that this node's own loop was blocked: no peer was asked meanwhile, and none could be heard.
+    /// That time is not counted as silence of the peers.
     pub(crate) fn forgive_own_absence(&mut self) {
         let (now, interval) = (self.now.instant, self.config.settings().heartbeat_interval);
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -329,7 +331,7 @@ impl Raft {
         }
     }
 
-    /// Tells peers what is committed when entries did not, and no entries are about to.
+    /// Announces the commit index to peers if entries did not carry it and none are about to be sent.
     pub(crate) fn notice_commit(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         if leader.notice_at.is_none_or(|notice_at| notice_at > self.now.instant) {
@@ -372,7 +374,7 @@ impl Raft {
         self.clock.log_time(self.now).unwrap_or_default().max(self.log.log_time())
     }
 
-    /// Says once that this node's wall clock is far from log time, and once that it no longer is.
+    /// Reports once that this node's wall clock differs too much from log time, and once that it agrees again.
     pub(crate) fn report_clock(&mut self) {
         if let Some(news) = self.clock.news(self.now) {
             self.outbox.event(news);

@@ -32,6 +32,6 @@ pub use message::Message;
 pub use raft::Raft;
 pub use view::View;
 
-/// The server side: `Node`, `Replica`, the tokio shell.
+/// The server side: `Node`, `Replica`, and the tokio shell.
 #[cfg(feature = "server")]
 pub use quorate_runtime as runtime;

@@ -1,4 +1,4 @@
-//! The log as the core knows it: where it starts and ends, its terms, its newest entries, what is durable of it.
+//! The log as the core knows it: its start and end, its terms, its newest entries, and its durable part.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use quorate_protocol::{
     Recovery, SnapshotMeta, Term, Ticket,
 };
 
-/// The log without its disk. Entries that are durable may leave the cache; their terms stay known.
+/// The log without its disk. Durable entries may leave the cache; their terms stay known.
 ///
 /// ```text
 ///   base | compacted ... | first .. cache_first .. durable .. submitted .. last
@@ -16,50 +16,50 @@ use quorate_protocol::{
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "log time is one word of the trade")]
 pub(crate) struct Log {
-    /// The entry just before the first, and its term. Never above the commit index.
+    /// The index just before the first entry, and its term. Never above the commit index.
     base: (LogIndex, Term),
-    /// Where each term begins, ascending, from the entry behind the base on.
+    /// The first index of each term, ascending, from the entry after the base on.
     runs: VecDeque<(LogIndex, Term)>,
-    /// The newest entries, up to `last`. Whatever is not durable is here.
+    /// The newest entries, up to `last`. Entries that are not durable are always here.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     cache_bytes_max: usize,
-    /// The newest entry.
+    /// The index of the newest entry.
     last: LogIndex,
-    /// Entries up to here were given to the outbox. At most `last`.
+    /// Entries up to here were passed to the outbox. At most `last`.
     submitted: LogIndex,
-    /// Entries up to here are on disk, and are those of this log. At most `submitted`.
+    /// Entries up to here are on disk and belong to this log. At most `submitted`.
     durable: LogIndex,
-    /// Entries from here on must leave the disk before anything is appended.
+    /// Entries from here on must be removed from the disk before anything is appended.
     truncate_from: Option<LogIndex>,
     /// Writes that are not durable yet, ascending.
     marks: VecDeque<Mark>,
-    /// The last entry on disk, be it still of this log or not.
+    /// The last entry on disk, even if it no longer belongs to this log.
     on_disk: LogIndex,
-    /// The entry just before the first on disk: compaction that is not durable yet is not there.
+    /// The index just before the first entry on disk. It does not include compaction that is not durable yet.
     base_on_disk: LogIndex,
-    /// The configurations in force from their index on, ascending; the first stands at or before the base.
+    /// The configurations with the indexes from which they are in force, ascending. The first is at or before the base.
     configurations: Vec<(LogIndex, Configuration)>,
     /// At least the log time of the newest entry.
     log_time: LogTime,
-    /// Bytes of the entries behind `submitted`.
+    /// Bytes of the entries after `submitted`.
     unsubmitted_bytes: usize,
 }
 
-/// What a write does once it is durable.
+/// The effect of a write once it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Mark {
     ticket: Ticket,
-    /// The last entry of this log that it makes durable: what was truncated since does not count.
+    /// The last entry of this log that it makes durable. Entries that were truncated since do not count.
     durable: LogIndex,
-    /// The last entry that it leaves on disk.
+    /// The last entry on disk after it.
     on_disk: LogIndex,
-    /// The entry just before the first that it leaves on disk.
+    /// The index just before the first entry on disk after it.
     base_on_disk: LogIndex,
 }
 
 impl Log {
-    /// The log that recovery found.
+    /// Makes the log from the recovered data.
     pub(crate) fn recover(recovery: &Recovery, cache_bytes_max: usize) -> Result<Self, RecoverError> {
         let mut log = Self {
             base: recovery.base,
@@ -79,7 +79,7 @@ impl Log {
             unsubmitted_bytes: 0,
         };
         log.check_recovered(recovery)?;
-        // The snapshot's configuration is the newest at or below its index; later ones follow from the log itself.
+        // The snapshot's configuration is the newest at or below its index. Later ones follow from the log itself.
         if let Some(snapshot) = &recovery.snapshot {
             log.configurations[0].1 = snapshot.configuration.clone();
             log.log_time = snapshot.log_time;
@@ -112,7 +112,7 @@ impl Log {
         if self.runs.back().is_some_and(|run| run.0 > self.last) {
             return Err(RecoverError::Inconsistent("a term begins behind the end of the log"));
         }
-        // A newest entry that is longer than the bound given to recovery leaves no tail at all.
+        // If the newest entry is longer than the bound given to recovery, there is no tail at all.
         let cached = u64::try_from(self.cache.len()).unwrap_or(u64::MAX);
         if cached > count {
             return Err(RecoverError::Inconsistent("the tail is not the end of the log"));
@@ -124,53 +124,53 @@ impl Log {
         Ok(())
     }
 
-    /// The entry just before the first, and its term.
+    /// Returns the index just before the first entry, and its term.
     pub(crate) fn base(&self) -> (LogIndex, Term) {
         self.base
     }
 
-    /// The first entry, or where it would stand.
+    /// Returns the index of the first entry, or the index that it would have.
     pub(crate) fn first(&self) -> LogIndex {
         self.base.0.next()
     }
 
-    /// The newest entry, durable or not; the base when there is none.
+    /// Returns the index of the newest entry, durable or not; the base if there is none.
     pub(crate) fn last(&self) -> LogIndex {
         self.last
     }
 
-    /// The term of the newest entry.
+    /// Returns the term of the newest entry.
     pub(crate) fn last_term(&self) -> Term {
         self.runs.back().map_or(self.base.1, |run| run.1)
     }
 
-    /// The last entry that is durable here.
+    /// Returns the last entry that is durable on this node.
     pub(crate) fn durable(&self) -> LogIndex {
         self.durable
     }
 
-    /// The last entry that was given to the outbox.
+    /// Returns the last entry that was passed to the outbox.
     pub(crate) fn submitted(&self) -> LogIndex {
         self.submitted
     }
 
-    /// Bytes of the entries that were not given to the outbox yet.
+    /// Bytes of the entries that were not passed to the outbox yet.
     pub(crate) fn unsubmitted_bytes(&self) -> usize {
         self.unsubmitted_bytes
     }
 
-    /// At least the log time of the newest entry.
+    /// Returns at least the log time of the newest entry.
     pub(crate) fn log_time(&self) -> LogTime {
         self.log_time
     }
 
-    /// The configuration in force: the newest in the log, committed or not. Nobody's while none is known.
+    /// Returns the configuration in force: the newest in the log, committed or not. It is empty while none is known.
     pub(crate) fn configuration(&self) -> &Configuration {
         let (_, newest) = self.configurations.last().expect("the first is never taken away");
         newest
     }
 
-    /// The term of the entry at `index`, from the base to the last.
+    /// Returns the term of the entry at `index`, from the base to the last entry.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
         if index == self.base.0 {
             return Some(self.base.1);
@@ -178,11 +178,11 @@ impl Log {
         if index < self.base.0 || index > self.last {
             return None;
         }
-        // The newest terms are asked for most.
+        // The newest terms are requested most often.
         self.runs.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term)
     }
 
-    /// The newest entry at or before `index` whose term is at most `term` (or the base), and its term.
+    /// Returns the newest entry at or before `index` whose term is at most `term` (or the base), with its term.
     pub(crate) fn newest_at_most(&self, index: LogIndex, term: Term) -> (LogIndex, Term) {
         let mut end = index.min(self.last);
         for (first, run_term) in self.runs.iter().rev() {
@@ -196,7 +196,7 @@ impl Log {
         self.base
     }
 
-    /// Appends behind the last entry.
+    /// Appends an entry after the last one.
     pub(crate) fn append(&mut self, term: Term, entry: Entry) -> LogIndex {
         let index = self.last.next();
         let newest = self.last_term();
@@ -220,7 +220,7 @@ impl Log {
         }
     }
 
-    /// Takes the entries from `index` on away.
+    /// Removes the entries from `index` on.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         assert!(index > self.base.0, "what was compacted is committed and cannot be truncated");
         let kept = index.previous();
@@ -242,7 +242,8 @@ impl Log {
         while self.configurations.len() > 1 && self.configurations.last().is_some_and(|(at, _)| *at > kept) {
             self.configurations.pop();
         }
-        // Where the newest entry left is not cached its log time is unknown: then the bound stays as it was.
+        // If the newest remaining entry is not cached, its log time is unknown, and the old value stays as an upper
+        // bound.
         if let Some(newest) = self.cache.back() {
             self.log_time = newest.header.log_time;
         }
@@ -250,19 +251,19 @@ impl Log {
             self.truncate_from = Some(self.truncate_from.map_or(index, |earlier| earlier.min(index)));
             self.submitted = kept;
         }
-        // A late completion must not pass for the durability of an entry that comes to stand in the same place.
+        // The late completion of a write must not count for a new entry at the same index.
         self.durable = self.durable.min(kept);
         for mark in &mut self.marks {
             mark.durable = mark.durable.min(kept);
         }
     }
 
-    /// Whether anything waits to be written.
+    /// Returns true if there is anything to write.
     pub(crate) fn wants_writing(&self) -> bool {
         self.truncate_from.is_some() || self.submitted < self.last
     }
 
-    /// The operations that bring the disk up to date, as many as fit `bytes_max` (at least one entry).
+    /// Returns the operations that bring the disk up to date, as many as fit `bytes_max` (at least one entry).
     pub(crate) fn hand_over(&mut self, bytes_max: usize) -> Vec<Operation> {
         let mut operations = Vec::with_capacity(2);
         operations.extend(self.truncate_from.take().map(|index| Operation::TruncateFrom { index }));
@@ -299,14 +300,14 @@ impl Log {
         operations
     }
 
-    /// Notes that what was handed over so far is durable once `ticket` is.
+    /// Notes that everything handed over so far is durable once `ticket` is.
     pub(crate) fn mark(&mut self, ticket: Ticket) {
         self.marks.pop_back_if(|newest| newest.ticket == ticket);
         let (durable, on_disk) = (self.submitted, self.submitted);
         self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.0 });
     }
 
-    /// Notes that what was compacted is gone from disk once `ticket` is durable. It says nothing of the log's end.
+    /// Notes that compacted entries are gone from disk once `ticket` is durable. It does not change the end of the log.
     pub(crate) fn mark_base(&mut self, ticket: Ticket) {
         let newest = self.marks.back();
         let (durable, on_disk) = newest.map_or((self.durable, self.on_disk), |mark| (mark.durable, mark.on_disk));
@@ -314,7 +315,7 @@ impl Log {
         self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.0 });
     }
 
-    /// Notes which writes are durable by now. Says whether more entries are.
+    /// Notes which writes are durable by now. Returns true if more entries are durable.
     pub(crate) fn persisted(&mut self, is_durable: impl Fn(Ticket) -> bool) -> bool {
         let before = self.durable;
         while let Some(mark) = self.marks.front()
@@ -329,8 +330,9 @@ impl Log {
         self.durable > before
     }
 
-    /// Nothing that is not durable was written: all of it is to be handed over again, behind taking away what
-    /// is on disk and no longer of this log. Gives the compaction that was lost, to be written before.
+    /// Handles a refused write: no entry that is not durable was written. All of them are handed over again, after
+    /// removing the entries on disk that no longer belong to this log. Returns the compaction that was lost, which must
+    /// be written before.
     pub(crate) fn rewind(&mut self) -> Option<Operation> {
         self.rewind_entries();
         let (index, term) = self.base;
@@ -344,15 +346,15 @@ impl Log {
         self.unsubmitted_bytes = self.cached(self.durable.next()).map(Entry::encoded_len).sum();
     }
 
-    /// As [`Log::rewind`], where starting anew behind a snapshot was not written either.
+    /// As [`Log::rewind`], if the reset of the log after a snapshot was not written either.
     pub(crate) fn rewind_reset(&mut self) -> Operation {
         (self.on_disk, self.base_on_disk) = (self.base.0, self.base.0);
         self.rewind_entries();
         Operation::Reset { index: self.base.0, term: self.base.1 }
     }
 
-    /// Entries from `index` on up to `end`, encoded, as many as fit `bytes_max` (at least one); the last of them.
-    /// Nothing if the first left the cache.
+    /// Returns the encoded entries from `index` up to `end`, as many as fit `bytes_max` (at least one), and the last
+    /// index. Returns `None` if the first is not in the cache.
     pub(crate) fn batch(&self, index: LogIndex, end: LogIndex, bytes_max: usize) -> Option<(EntryBatch, LogIndex)> {
         if index < self.cache_first() || index > end {
             return None;
@@ -377,8 +379,8 @@ impl Log {
         Some((batch, last))
     }
 
-    /// The entries from `index` up to `end` that are cached and fit `bytes_max` (at least one). Nothing if the first
-    /// left the cache.
+    /// Returns the cached entries from `index` up to `end`, as many as fit `bytes_max` (at least one). Returns `None`
+    /// if the first is not in the cache.
     pub(crate) fn read(
         &self,
         index: LogIndex,
@@ -409,12 +411,12 @@ impl Log {
         Some(entries)
     }
 
-    /// The first entry that is cached, or where the next one will stand.
+    /// Returns the index of the first cached entry, or the index that the next entry will have.
     pub(crate) fn cache_first(&self) -> LogIndex {
         LogIndex(self.last.0 + 1 - self.cache.len() as u64)
     }
 
-    /// Lets the entries up to and including `index` leave the cache if the one there is not what it was, so that it is
+    /// Removes the entries up to and including `index` from the cache if the one at `index` is corrupt, so that it is
     /// read from disk again.
     pub(crate) fn drop_corrupt(&mut self, index: LogIndex) {
         let is_cached = index >= self.cache_first() && index <= self.durable;
@@ -423,7 +425,7 @@ impl Log {
         }
     }
 
-    /// Flips a bit of the cached entry at `index`, as bad memory does.
+    /// Flips a bit of the cached entry at `index`, like faulty memory does.
     #[cfg(feature = "testing")]
     pub(crate) fn flip_cached(&mut self, index: LogIndex) {
         let place = usize::try_from(index.0 - self.cache_first().0).expect("a small cache");
@@ -432,7 +434,7 @@ impl Log {
         self.cache[place].payload = payload.into();
     }
 
-    /// Lets the entries up to and including `index` go.
+    /// Compacts the log up to and including `index`.
     pub(crate) fn compact_to(&mut self, index: LogIndex) -> Option<Operation> {
         let index = index.min(self.durable);
         if index <= self.base.0 {
@@ -455,7 +457,7 @@ impl Log {
         Some(Operation::CompactTo { index, term })
     }
 
-    /// Lets everything go and starts anew behind a snapshot.
+    /// Drops all entries and starts the log again after a snapshot.
     pub(crate) fn reset(&mut self, snapshot: &SnapshotMeta) -> Operation {
         self.base = (snapshot.index, snapshot.term);
         self.runs.clear();
@@ -472,20 +474,20 @@ impl Log {
         Operation::Reset { index: snapshot.index, term: snapshot.term }
     }
 
-    /// Writes that are not durable yet: the ticket, the last entry made durable, the last left on disk, the base left
-    /// there.
+    /// Returns the writes that are not durable yet: the ticket, the last entry that it makes durable, the last entry on
+    /// disk after it, and the base on disk after it.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (Ticket, [LogIndex; 3])> + '_ {
         self.marks.iter().map(|mark| (mark.ticket, [mark.durable, mark.on_disk, mark.base_on_disk]))
     }
 
-    /// Everything else that decides behaviour. What is cached does: the rest must be loaded.
+    /// The rest of the state that affects behaviour. The cache does, because entries outside of it must be loaded.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
         let on_disk = (self.base_on_disk, self.on_disk);
         let places = (self.base, self.last, self.submitted, self.durable, on_disk, self.truncate_from);
         (places, &self.runs, &self.cache, &self.configurations, self.log_time)
     }
 
-    /// Checks that the parts of the log fit each other.
+    /// Checks that the parts of the log are consistent.
     pub(crate) fn check_invariants(&self) {
         assert!(self.base.0 <= self.durable, "the base is durable");
         assert!(self.durable <= self.submitted, "only what was submitted is durable");
@@ -504,7 +506,7 @@ impl Log {
         assert!(self.configurations.windows(2).all(|pair| pair[0].0 < pair[1].0), "configurations ascend");
     }
 
-    /// The term of the entry at `index`, and the last entry of its run.
+    /// Returns the term of the entry at `index`, and the last entry of its run.
     fn run_of(&self, index: LogIndex) -> (Term, LogIndex) {
         let mut end = self.last;
         for (first, term) in self.runs.iter().rev() {
@@ -521,7 +523,7 @@ impl Log {
         usize::try_from((end.0 + 1).saturating_sub(index.0)).unwrap_or(usize::MAX)
     }
 
-    /// The cached entries from `index` on, which is cached or one behind the last.
+    /// Returns the cached entries from `index` on. `index` must be cached or one after the last.
     fn cached(&self, index: LogIndex) -> std::collections::vec_deque::Iter<'_, Entry> {
         let skipped = index.0.saturating_sub(self.cache_first().0);
         let start = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.cache.len());
@@ -548,7 +550,7 @@ impl Log {
     }
 }
 
-/// The configuration that an entry of this kind bears, if it is one.
+/// Returns the configuration in an entry, if the entry is one.
 pub(crate) fn configuration_of(entry: &Entry) -> Result<Option<Configuration>, ConfigurationError> {
     if entry.header.kind == EntryKind::Configuration {
         Configuration::decode(&entry.payload).map(Some)
@@ -557,20 +559,20 @@ pub(crate) fn configuration_of(entry: &Entry) -> Result<Option<Configuration>, C
     }
 }
 
-/// The entry at index 1 of every initial member's log: equal bytes everywhere.
+/// Makes the entry at index 1 of every initial member's log: equal bytes on all of them.
 pub(crate) fn bootstrap_entry(configuration: &Configuration) -> Entry {
     Entry::internal(EntryKind::Configuration, LogTime(0), configuration.encode())
 }
 
-/// Where the group's first configuration stands.
+/// The index of the group's first configuration.
 pub(crate) const FOUNDING_INDEX: LogIndex = LogIndex(1);
 
-/// An entry without content.
+/// Makes an entry without content.
 pub(crate) fn no_op(log_time: LogTime) -> Entry {
     Entry::internal(EntryKind::NoOp, log_time, Bytes::new())
 }
 
-/// What an entry may take in the log beside its encoded bytes.
+/// Bytes that an entry may take in the log beside its encoding.
 const WRITE_OVERHEAD_BYTES: usize = 64;
 
 #[cfg(test)]

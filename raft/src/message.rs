@@ -1,4 +1,4 @@
-//! What nodes say to each other.
+//! Messages between the nodes of a group.
 //!
 //! | Message | from | to | answered by |
 //! | --- | --- | --- | --- |
@@ -8,10 +8,10 @@
 //! | [`CommitNotice`] | leader | follower | nothing |
 //! | [`InstallSnapshot`] | leader | follower | [`AppendResponse`], once the snapshot is in force |
 //! | [`ReadIndex`] | follower | leader | [`ReadIndexResponse`], after a round of heartbeats |
-//! | [`TimeoutNow`] | leader | the node it hands over to | [`RequestVote`] to everybody |
+//! | [`TimeoutNow`] | leader | the node that is to lead | [`RequestVote`] to every voter |
 //!
-//! Every message bears its sender's term. One of an earlier term is ignored, save that its sender is told the newer
-//! term where it would otherwise go on for ever (a leader, a candidate).
+//! Every message contains its sender's term. A message of an earlier term is ignored. But its sender is notified of the
+//! newer term if it would otherwise continue for ever (a leader, a candidate).
 //!
 //! ```text
 //!            RequestVote(Pre)      RequestVote(Full)     AppendEntries        CommitNotice
@@ -26,56 +26,57 @@ use quorate_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What nodes of a group say to each other.
+/// A message between nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// See [`RequestVote`].
+    /// Wraps [`RequestVote`].
     RequestVote(RequestVote),
-    /// See [`VoteResponse`].
+    /// Wraps [`VoteResponse`].
     VoteResponse(VoteResponse),
-    /// See [`AppendEntries`].
+    /// Wraps [`AppendEntries`].
     AppendEntries(AppendEntries),
-    /// See [`AppendResponse`].
+    /// Wraps [`AppendResponse`].
     AppendResponse(AppendResponse),
-    /// See [`Heartbeat`].
+    /// Wraps [`Heartbeat`].
     Heartbeat(Heartbeat),
-    /// See [`HeartbeatResponse`].
+    /// Wraps [`HeartbeatResponse`].
     HeartbeatResponse(HeartbeatResponse),
-    /// See [`CommitNotice`].
+    /// Wraps [`CommitNotice`].
     CommitNotice(CommitNotice),
-    /// See [`InstallSnapshot`].
+    /// Wraps [`InstallSnapshot`].
     InstallSnapshot(InstallSnapshot),
-    /// See [`ReadIndex`].
+    /// Wraps [`ReadIndex`].
     ReadIndex(ReadIndex),
-    /// See [`ReadIndexResponse`].
+    /// Wraps [`ReadIndexResponse`].
     ReadIndexResponse(ReadIndexResponse),
-    /// See [`TimeoutNow`].
+    /// Wraps [`TimeoutNow`].
     TimeoutNow(TimeoutNow),
 }
 
-/// Asks for a vote (Raft §5.2), or whether there would be one (Raft thesis §9.6).
+/// Requests a vote (Raft §5.2), or asks whether the vote would be given (Raft thesis §9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestVote {
-    /// The term to lead in. A pre-vote's is one above the sender's own, and changes nobody's.
+    /// The term in which the sender wants to lead. In a pre-vote it is one above the sender's own term, and changes no
+    /// node's term.
     pub term: Term,
-    /// What is asked.
+    /// The kind of vote.
     pub kind: VoteKind,
-    /// The last entry of the sender's log.
+    /// The index of the last entry in the sender's log.
     pub last_index: LogIndex,
-    /// Its term.
+    /// The term of that entry.
     pub last_term: Term,
-    /// The checksum of the group's first configuration, as the sender knows it.
+    /// The checksum of the group's first configuration, if the sender knows it.
     pub founding: Option<u32>,
 }
 
-/// What is asked of a voter.
+/// The kind of a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum VoteKind {
-    /// Whether it would vote. Binds nobody.
+    /// A pre-vote: the voter answers whether it would vote, and is not bound by the answer.
     Pre,
-    /// Its vote.
+    /// The vote itself.
     Full,
-    /// Its vote, although the leader is alive: the leader itself asked for this (Raft thesis §3.10).
+    /// The vote itself, although the leader is alive, because the leader transfers leadership (Raft thesis §3.10).
     Transfer,
 }
 
@@ -84,27 +85,27 @@ pub enum VoteKind {
 pub struct VoteResponse {
     /// The voter's own term.
     pub term: Term,
-    /// The term that was asked for.
+    /// The term of the request.
     pub asked: Term,
-    /// What was asked.
+    /// The kind of the request.
     pub kind: VoteKind,
-    /// The answer.
+    /// The voter's decision.
     pub verdict: Verdict,
-    /// What time it is, for a leader that does not know the log time itself.
+    /// The voter's clocks, for a leader that does not know the log time itself.
     pub clock: ClockReading,
 }
 
-/// What a voter's clocks say.
+/// The clocks of a voter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClockReading {
-    /// The log time: what a leader told last, and the time that passed since. Nothing where no leader was heard of
-    /// since the voter's start.
+    /// The log time: the last one received from a leader, plus the time that has passed since. `None` if the voter has
+    /// received nothing from a leader since its start.
     pub log_time: Option<LogTime>,
     /// The wall clock in Unix milliseconds.
     pub wall_ms: u64,
 }
 
-/// A voter's answer.
+/// The decision of a voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// Yes.
@@ -113,16 +114,16 @@ pub enum Verdict {
     Refused,
 }
 
-/// Brings entries (Raft §5.3); without any it asks whether the logs match at `prev_index`.
+/// Brings entries (Raft §5.3). Without entries it asks whether the logs match at `prev_index`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppendEntries {
     /// The leader's term.
     pub term: Term,
-    /// The entry just before the first.
+    /// The index just before the first entry.
     pub prev_index: LogIndex,
-    /// Its term.
+    /// The term of the entry at `prev_index`.
     pub prev_term: Term,
-    /// What the leader knows to be committed.
+    /// The commit index that the leader knows.
     pub commit_index: LogIndex,
     /// The entries.
     pub batch: EntryBatch,
@@ -133,32 +134,33 @@ pub struct AppendEntries {
 pub struct AppendResponse {
     /// The follower's term.
     pub term: Term,
-    /// What became of it.
+    /// The result.
     pub outcome: AppendOutcome,
 }
 
-/// What became of entries.
+/// The result of [`AppendEntries`] or [`InstallSnapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AppendOutcome {
-    /// The logs match up to here, and all of it is durable at the follower.
+    /// The logs match up to this index, and everything up to it is durable at the follower.
     Matched {
-        /// The last such entry.
+        /// The index of the last matching entry.
         match_index: LogIndex,
     },
-    /// The logs do not match just before the entries (Raft §5.3; the hint skips a term a round trip).
+    /// The logs do not match just before the entries (Raft §5.3). The hint lets the leader skip one term in each round
+    /// trip.
     Conflict {
         /// The `prev_index` that did not match.
         prev_index: LogIndex,
-        /// The follower's newest entry at or before `prev_index` whose term is not above `prev_term`.
+        /// The index of the follower's newest entry at or before `prev_index` whose term is not above `prev_term`.
         hint_index: LogIndex,
-        /// Its term.
+        /// The term of that entry.
         hint_term: Term,
     },
     /// The sender no longer leads: this node knows a later term.
     Stale,
-    /// The payload of an entry is not the one that its checksum was made of. Nothing of the message was taken.
+    /// The payload of an entry does not match its checksum. Nothing of the message was accepted.
     Corrupt {
-        /// The first such entry.
+        /// The index of the first such entry.
         index: LogIndex,
     },
 }
@@ -168,24 +170,24 @@ pub enum AppendOutcome {
 pub struct Heartbeat {
     /// The leader's term.
     pub term: Term,
-    /// Committed, and known to be in the follower's log.
+    /// An index that is committed and known to be in the follower's log.
     pub commit_index: LogIndex,
-    /// Grows with every round of heartbeats in a term: a read waits for a quorum's answers to a round that began after
-    /// it.
+    /// Grows with every round of heartbeats in a term. A read waits for a quorum's answers to a round that began after
+    /// the read.
     pub round: u64,
-    /// Whether heartbeats end here.
+    /// State of the group: active, or about to go quiet.
     pub pace: Pace,
-    /// The log time: an entry that was appended now would bear it.
+    /// The log time. An entry that was appended now would have it.
     pub log_time: LogTime,
 }
 
-/// Whether a group lives on heartbeats of its own or on the life of nodes.
+/// The source of a group's signs of life: heartbeats of its own, or the life of the nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Pace {
-    /// Heartbeats go on.
+    /// Heartbeats continue.
     #[default]
     Lively,
-    /// Everything is replicated and committed; no heartbeat follows while the nodes are alive.
+    /// Everything is replicated and committed. No heartbeat follows while the nodes are alive.
     Quiet,
 }
 
@@ -196,25 +198,27 @@ pub struct HeartbeatResponse {
     pub term: Term,
     /// The round that it answers.
     pub round: u64,
-    /// How far the follower has received the leader's log, durable or not: what was sent beyond is lost.
+    /// The index up to which the follower has received the leader's log, durable or not. Entries sent beyond it are
+    /// lost.
     pub received_index: LogIndex,
-    /// How much of the leader's log is durable at the follower: an acknowledgement that got lost is made good here.
+    /// The index up to which the leader's log is durable at the follower. It replaces acknowledgements that got lost.
     pub match_index: LogIndex,
-    /// The follower's newest durable entry, the leader's or not. Below what it acknowledged earlier in the term, it
-    /// runs on an older copy of its disk.
+    /// The index of the follower's newest durable entry, even if the leader does not have it. If it is below the index
+    /// that the follower acknowledged earlier in the term, the follower runs on an older copy of its disk.
     pub durable_index: LogIndex,
-    /// Whether the follower went quiet.
+    /// [`Pace::Quiet`] if the follower went quiet.
     pub pace: Pace,
-    /// What the follower's disk does: leadership is handed to one whose disk does better than the leader's.
+    /// The state of the follower's disk. Leadership is transferred to a node whose disk is in a better state than the
+    /// leader's.
     pub disk: DiskState,
 }
 
-/// Tells what is committed, when no entries go out that could.
+/// Announces the commit index if no entries are sent that could carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CommitNotice {
     /// The leader's term.
     pub term: Term,
-    /// Committed, and known to be in the follower's log.
+    /// An index that is committed and known to be in the follower's log.
     pub commit_index: LogIndex,
 }
 
@@ -223,18 +227,18 @@ pub struct CommitNotice {
 pub struct InstallSnapshot {
     /// The leader's term.
     pub term: Term,
-    /// What the snapshot stands for.
+    /// The metadata of the snapshot.
     pub snapshot: SnapshotMeta,
-    /// The checksum of the group's first configuration, as the leader knows it.
+    /// The checksum of the group's first configuration, if the leader knows it.
     pub founding: Option<u32>,
 }
 
-/// A follower asks which index a linearizable read must have applied (Raft thesis §6.4).
+/// A follower asks for the index that must be applied before a linearizable read (Raft thesis §6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadIndex {
     /// The follower's term.
     pub term: Term,
-    /// Names the question, once for all starts of the follower. Repeated when no answer comes.
+    /// The number of the question, unique over all starts of the follower. The question is repeated if no answer comes.
     pub number: u64,
 }
 
@@ -243,7 +247,7 @@ pub struct ReadIndex {
 pub struct ReadIndexResponse {
     /// The sender's term.
     pub term: Term,
-    /// The question.
+    /// The number of the question.
     pub number: u64,
     /// The answer.
     pub outcome: ReadOutcome,
@@ -252,16 +256,16 @@ pub struct ReadIndexResponse {
 /// The answer to a follower's question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReadOutcome {
-    /// The index. It is committed.
+    /// The index, which is committed.
     Index(LogIndex),
-    /// The node asked does not lead, or lost its leadership meanwhile.
+    /// The receiver does not lead, or lost its leadership meanwhile.
     NotLeader,
     /// Too many reads wait.
     Overloaded,
 }
 
 impl ReadOutcome {
-    /// How the failure is told to the application.
+    /// Returns the failure as the application gets it; `None` for an index.
     pub(crate) fn failure(self) -> Option<ReadFailure> {
         match self {
             Self::Index(_) => None,
@@ -271,7 +275,7 @@ impl ReadOutcome {
     }
 }
 
-/// The leader hands over: the receiver campaigns at once (Raft thesis §3.10).
+/// The leader transfers leadership: the receiver campaigns at once (Raft thesis §3.10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TimeoutNow {
     /// The leader's term.
@@ -279,7 +283,7 @@ pub struct TimeoutNow {
 }
 
 impl Message {
-    /// The term that the message bears.
+    /// Returns the term of the message.
     pub fn term(&self) -> Term {
         match self {
             Self::RequestVote(message) => message.term,
@@ -300,43 +304,43 @@ impl Message {
 /// The small section of a message. Variants are only appended, and a variant's fields never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Small {
-    /// All of it.
+    /// The complete message.
     RequestVote(RequestVote),
-    /// All of it.
+    /// The complete message.
     VoteResponse(VoteResponse),
-    /// What stands beside the entries, which are the raw section.
+    /// The fields beside the entries, which are the raw section.
     AppendEntries {
         /// The leader's term.
         term: Term,
-        /// The entry just before the first.
+        /// The index just before the first entry.
         prev_index: LogIndex,
-        /// Its term.
+        /// The term of the entry at `prev_index`.
         prev_term: Term,
-        /// What the leader knows to be committed.
+        /// The commit index that the leader knows.
         commit_index: LogIndex,
-        /// Place and terms of the entries.
+        /// First index and terms of the entries.
         header: BatchHeader,
     },
-    /// All of it.
+    /// The complete message.
     AppendResponse(AppendResponse),
-    /// All of it.
+    /// The complete message.
     Heartbeat(Heartbeat),
-    /// All of it.
+    /// The complete message.
     HeartbeatResponse(HeartbeatResponse),
-    /// All of it.
+    /// The complete message.
     CommitNotice(CommitNotice),
-    /// The term; the metadata's own bytes are the raw section.
+    /// The term and the founding. The bytes of the metadata are the raw section.
     InstallSnapshot {
         /// The leader's term.
         term: Term,
-        /// The checksum of the group's first configuration, as the leader knows it.
+        /// The checksum of the group's first configuration, if the leader knows it.
         founding: Option<u32>,
     },
-    /// All of it.
+    /// The complete message.
     ReadIndex(ReadIndex),
-    /// All of it.
+    /// The complete message.
     ReadIndexResponse(ReadIndexResponse),
-    /// All of it.
+    /// The complete message.
     TimeoutNow(TimeoutNow),
 }
 

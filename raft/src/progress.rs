@@ -1,75 +1,76 @@
-//! How far a peer is, as its leader sees it, and how much may be on the way to it.
+//! The progress of a peer as its leader sees it, and the window of entries on the way to it.
 
 use std::collections::VecDeque;
 
 use quorate_protocol::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
 
-/// How far one peer is. The leader's own log is not among these.
+/// The progress of one peer. The leader's own log is not among these.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    /// The peer's log is known to match up to here, durably. Never goes back while the peer keeps its incarnation.
+    /// The index up to which the peer's log is known to match durably. Never goes back while the peer keeps its
+    /// incarnation.
     pub(crate) match_index: LogIndex,
     /// The next entry to send. Above `match_index`.
     pub(crate) next_index: LogIndex,
-    /// How entries reach it.
+    /// The way in which entries are sent to the peer.
     pub(crate) pace: SendState,
     /// Messages on the way: the last entry of each, and its bytes. Ascending.
     pub(crate) in_flight: VecDeque<(LogIndex, usize)>,
     pub(crate) in_flight_bytes: usize,
-    /// When it was last heard of in this term.
+    /// The time at which the peer was last heard from in this term.
     pub(crate) heard_at: Instant,
-    /// The commit index that it was told last.
+    /// The commit index that was last sent to the peer.
     pub(crate) commit_told: LogIndex,
-    /// The latest round of heartbeats that it answered.
+    /// The latest round of heartbeats that the peer answered.
     pub(crate) round_answered: u64,
-    /// The oldest round of heartbeats that the peer has not answered. Its answer shows what got lost before.
+    /// The oldest round of heartbeats that the peer has not answered. Its answer shows which entries got lost before.
     pub(crate) loss_probe: Option<LossProbe>,
-    /// Entries for it are being loaded.
+    /// The load of entries for the peer that is under way.
     pub(crate) loading: Option<Ticket>,
-    /// When it was asked last where the logs match, or why not: it is asked again at the pace of heartbeats, however
-    /// many rounds of them reads cause.
+    /// The time at which the peer was last asked for its matching index, or at which that was postponed. It is asked at
+    /// the pace of heartbeats, however many rounds of heartbeats reads cause.
     pub(crate) asked_at: Instant,
-    /// What its disk does, by its own word.
+    /// The state of the peer's disk, as the peer reported it.
     pub(crate) disk: DiskState,
-    /// Whether it went quiet.
+    /// True if the peer went quiet.
     pub(crate) is_quiet: bool,
-    /// What its acknowledgements count for.
+    /// The standing of the peer: it decides whether its acknowledgements count.
     pub(crate) standing: Standing,
 }
 
-/// A round of heartbeats, and how far a peer was when it was sent.
+/// A round of heartbeats, and the progress of a peer when it was sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LossProbe {
     pub(crate) round: u64,
     /// The next entry to send.
     pub(crate) next_index: LogIndex,
-    /// What the peer had acknowledged. Every later answer comes from a disk that has it.
+    /// The index that the peer had acknowledged. Every later answer should come from a disk that has it.
     pub(crate) match_index: LogIndex,
 }
 
-/// How entries reach a peer.
+/// The way in which entries are sent to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SendState {
-    /// One message at a time, until it is known where the logs match.
+    /// One message at a time, until the matching index is known.
     Probe {
-        /// Whether one is on the way.
+        /// True while a message is on the way.
         is_waiting: bool,
     },
     /// A stream, bounded in bytes.
     Replicate,
-    /// A snapshot up to this index is on its way.
+    /// A snapshot up to this index is being sent.
     Snapshot {
-        /// The last entry that it covers. The log behind it is kept.
+        /// The last entry that it covers. The log after it is kept.
         index: LogIndex,
         /// The request to the application, while it is not answered.
         request: Option<Ticket>,
-        /// When the transfer began or ended.
+        /// The time at which the transfer began or ended.
         since: Instant,
     },
 }
 
 impl Progress {
-    /// A peer of which nothing is known yet: its log is taken to be as long as the leader's (Raft §5.3).
+    /// Makes the progress of an unknown peer. Its log is assumed to be as long as the leader's (Raft §5.3).
     pub(crate) fn new(next_index: LogIndex, now: Instant, standing: Standing) -> Self {
         Self {
             match_index: LogIndex::ZERO,
@@ -89,11 +90,11 @@ impl Progress {
         }
     }
 
-    /// Whether another message of entries may go, with `window_bytes_max` on the way at most.
+    /// Returns true if another message of entries may be sent, with at most `window_bytes_max` on the way.
     pub(crate) fn may_send(&self, window_bytes_max: usize) -> bool {
         match self.pace {
             SendState::Probe { is_waiting } => !is_waiting,
-            // A message is sent whole once there is any room, so the window may be passed by one message.
+            // A message is sent whole once there is any room, so the window may be exceeded by one message.
             SendState::Replicate => self.in_flight_bytes < window_bytes_max,
             SendState::Snapshot { .. } => false,
         }
@@ -112,7 +113,7 @@ impl Progress {
         }
     }
 
-    /// The peer has everything up to `index`, durably. Says whether that is news.
+    /// Notes that the peer durably has everything up to `index`. Returns true if that is new.
     pub(crate) fn matched(&mut self, index: LogIndex) -> bool {
         while let Some((last, bytes)) = self.in_flight.front()
             && *last <= index
@@ -124,44 +125,44 @@ impl Progress {
         self.match_index = self.match_index.max(index);
         if self.next_index <= index {
             self.next_index = index.next();
-            // What is being loaded is not what is wanted any more.
+            // The load is no longer wanted.
             self.loading = None;
         }
         is_news
     }
 
-    /// Sends in a stream from the next entry on.
+    /// Sends entries in a stream from the next entry on.
     pub(crate) fn become_replicate(&mut self) {
         self.clear_flight();
         self.next_index = self.match_index.next();
         self.pace = SendState::Replicate;
     }
 
-    /// Asks where the logs match, beginning just before `next_index`.
+    /// Asks for the matching index, starting just before `next_index`.
     pub(crate) fn become_probe(&mut self, next_index: LogIndex) {
         self.clear_flight();
         self.next_index = next_index.max(self.match_index.next());
         self.pace = SendState::Probe { is_waiting: false };
     }
 
-    /// Asks nothing before a heartbeat that is answered then.
+    /// Asks nothing before the next heartbeat is answered.
     pub(crate) fn pause(&mut self, now: Instant) {
         self.pace = SendState::Probe { is_waiting: true };
         self.asked_at = now;
     }
 
-    /// What was sent behind `received` is lost: sends it again.
+    /// Sends everything after `received` again, because it was lost.
     pub(crate) fn resend_behind(&mut self, received: LogIndex) {
         self.clear_flight();
         self.next_index = received.max(self.match_index).next();
     }
 
-    /// Whether the peer's acknowledgements and answers count.
+    /// Returns true if the peer's acknowledgements and answers count.
     pub(crate) fn counts(&self) -> bool {
         self.standing == Standing::Member
     }
 
-    /// The snapshot on its way to the peer.
+    /// Returns the index of the snapshot that is being sent to the peer.
     pub(crate) fn snapshot_index(&self) -> Option<LogIndex> {
         match self.pace {
             SendState::Snapshot { index, .. } => Some(index),

@@ -1,20 +1,22 @@
-//! Quiet groups: no heartbeats of their own while the nodes are alive.
+//! Quiet groups: they send no heartbeats of their own while the nodes are alive.
 //!
-//! With a thousand groups on a node, heartbeats of each would cost more than the work. So a group without work
-//! may rest on the life of nodes, which the shell reports to all groups at once
-//! ([`Input::PeerAlive`](quorate_protocol::Input::PeerAlive)). The rule:
+//! With a thousand groups on a node, the heartbeats of each would cost more than the work. So a group without work may
+//! rely on the life of nodes, which the shell reports to all groups at once
+//! ([`Input::PeerAlive`](quorate_protocol::Input::PeerAlive)). The rules:
 //!
-//! 1. **Leader.** After `quiet_after` without a command, once every peer that is alive has the whole log, durable, and
-//!    all of it is committed, heartbeats say [`Pace::Quiet`]. A peer that answers so gets no more. Life of its node now
-//!    counts for it in the quorum. Any command, vote request, lost connection or changed standing wakes the group.
-//! 2. **Follower.** It goes quiet when all of its log is committed and durable. Life of the leader's node then stands
-//!    in for heartbeats, and any word of the leader itself ends that.
-//! 3. **A leader that leads no more is noticed.** It stepped down or restarted: then it has no leader, campaigns within
-//!    an election time-out, and its own vote request tells the followers. Its disk was wiped: its standing changes. The
-//!    connection was lost: the follower is told. Its group alone died: nobody says so, hence a quiet follower trusts
-//!    the life of the node for `quiet_max` only, and a quiet leader speaks at least twice in that time.
-//! 4. **A follower that lost touch is noticed.** It restarted or timed out: it asks for votes, which are
-//!    refused, and the leader wakes. Its node is not heard of: the leader wakes, and steps down without a quorum.
+//! 1. **Leader.** After `quiet_after` without a command, once every living peer has the whole log durable and all of it
+//!    is committed, heartbeats carry [`Pace::Quiet`]. A peer that answers with the same pace gets no more heartbeats.
+//!    From then on the life of its node counts as its answer for the quorum. Any command, vote request, lost connection
+//!    or changed standing wakes the group.
+//! 2. **Follower.** It goes quiet when all of its log is committed and durable. The life of the leader's node then
+//!    replaces heartbeats. Any message of the leader itself ends that.
+//! 3. **A leader that no longer leads is detected.** If it stepped down or restarted, it has no leader, campaigns
+//!    within an election time-out, and its own vote request shows it to the followers. If its disk was wiped, its
+//!    standing changes. If the connection was lost, the follower is notified. If its group alone died, no message shows
+//!    it. So a quiet follower relies on the life of the node for `quiet_max` only, and a quiet leader sends a heartbeat
+//!    at least twice in that time.
+//! 4. **A follower that lost contact is detected.** If it restarted or timed out, it requests votes, which are refused,
+//!    and the leader wakes. If its node is not heard from, the leader wakes, and steps down without a quorum.
 
 use quorate_protocol::{DiskState, Instant, NodeId};
 
@@ -24,22 +26,22 @@ use crate::message::{Heartbeat, HeartbeatResponse, Pace};
 use crate::progress::{Progress, SendState};
 use crate::state::{Follower, RoleState};
 
-/// A leader's way to quiet.
+/// The way of a leader to quiet.
 #[derive(Clone, Debug)]
 pub(crate) struct Quiet {
-    /// The last thing that was more than a heartbeat.
+    /// The time of the last activity other than heartbeats.
     pub(crate) busy_at: Instant,
-    /// The last heartbeat to quiet peers.
+    /// The time of the last heartbeat to quiet peers.
     pub(crate) spoken_at: Instant,
     pub(crate) stage: Stage,
 }
 
-/// How far on the way.
+/// The stage on the way to quiet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
-    /// Heartbeats go on.
+    /// Heartbeats continue.
     Lively,
-    /// Heartbeats ask peers to go quiet; answers count from this round on.
+    /// Heartbeats ask peers to go quiet. Answers count from this round on.
     Settling { round: u64 },
     /// Every peer that is alive is quiet.
     Quiet,
@@ -56,7 +58,7 @@ impl Quiet {
 }
 
 impl Raft {
-    /// Looks after the quorum and sends heartbeats, unless the group is quiet.
+    /// Checks the quorum and sends heartbeats, unless the group is quiet.
     pub(crate) fn tick(&mut self) {
         self.forgive_own_absence();
         if !self.has_quorum() {
@@ -87,7 +89,7 @@ impl Raft {
         self.broadcast_heartbeat();
     }
 
-    /// Ends quiet, because something happens.
+    /// Ends quiet because of an activity.
     pub(crate) fn wake(&mut self) {
         let now = self.now.instant;
         if let RoleState::Leader(leader) = &mut self.role {
@@ -100,7 +102,7 @@ impl Raft {
         }
     }
 
-    /// A node is alive. That says nothing of its groups, save of a quiet one.
+    /// Notes that a node is alive. That says nothing about its groups, except about a quiet one.
     pub(crate) fn on_peer_alive(&mut self, node: NodeId) {
         let now = self.now.instant;
         let quiet_max = self.config.settings().quiet_max;
@@ -109,7 +111,7 @@ impl Raft {
                 let is_quiet = leader.quiet.stage == Stage::Quiet;
                 match leader.progress.get_mut(&node) {
                     Some(peer) if peer.is_quiet => peer.heard_at = now,
-                    // It is back.
+                    // The node has come back.
                     Some(_) if is_quiet => self.wake(),
                     _ => {}
                 }
@@ -124,7 +126,7 @@ impl Raft {
         }
     }
 
-    /// The connection to a node was lost, or something sent to it: what is on the way to it is gone.
+    /// The connection to a node was lost, or a message to it: everything on the way to it is lost.
     pub(crate) fn on_unreachable(&mut self, node: NodeId) -> Result<(), Ignored> {
         match &mut self.role {
             RoleState::Leader(leader) => {
@@ -140,7 +142,7 @@ impl Raft {
         Ok(())
     }
 
-    /// A follower goes quiet with its leader, if it has everything.
+    /// Goes quiet with the leader if this follower has everything.
     pub(crate) fn settle(&mut self, message: Heartbeat) -> Pace {
         let last = self.log.last();
         let has_all = self.committed_here() == last && message.commit_index == last;
@@ -154,7 +156,7 @@ impl Raft {
         Pace::Lively
     }
 
-    /// A follower says whether it went quiet.
+    /// Notes a follower's answer whether it went quiet.
     pub(crate) fn note_pace(&mut self, from: NodeId, message: HeartbeatResponse) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let first = match leader.quiet.stage {
@@ -169,7 +171,7 @@ impl Raft {
         }
     }
 
-    /// Whether nothing is left to do, for long enough.
+    /// Returns true if there has been nothing to do for long enough.
     fn is_at_rest(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let Some(quiet_after) = self.config.settings().quiet_after else { return false };

@@ -1,9 +1,9 @@
-//! Majorities: what a configuration's voters have agreed on.
+//! Majorities: values that a quorum of a configuration's voters has reached.
 
 use quorate_protocol::{Configuration, NodeId};
 
-/// The greatest value that a quorum has reached, where `reached` says how far each voter is. In a joint
-/// configuration a quorum of both sets is needed (Raft §6). The smallest value when nobody votes.
+/// Returns the greatest value that a quorum has reached. `reached` returns the value of a voter. In a joint
+/// configuration a quorum of both sets is needed (Raft §6). Without voters it is the smallest value.
 pub(crate) fn reached_by_quorum<T: Ord + Copy + Default>(
     configuration: &Configuration,
     reached: impl Fn(NodeId) -> T,
@@ -12,18 +12,18 @@ pub(crate) fn reached_by_quorum<T: Ord + Copy + Default>(
     if configuration.is_joint() { newer.min(majority_of(configuration.outgoing_voters().map(&reached))) } else { newer }
 }
 
-/// What the votes cast so far mean.
+/// State of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tally {
-    /// A quorum said yes.
+    /// A quorum has granted its votes.
     Won,
-    /// No quorum can say yes any more.
+    /// No quorum can grant its votes any more.
     Lost,
-    /// Neither yet.
+    /// Not decided yet.
     Open,
 }
 
-/// Counts votes: `vote` gives each voter's, if it was cast.
+/// Counts votes. `vote` returns a voter's vote, if it was cast.
 pub(crate) fn tally(configuration: &Configuration, vote: impl Fn(NodeId) -> Option<bool>) -> Tally {
     if reached_by_quorum(configuration, |node| vote(node) == Some(true)) {
         return Tally::Won;
@@ -32,7 +32,7 @@ pub(crate) fn tally(configuration: &Configuration, vote: impl Fn(NodeId) -> Opti
     if still_possible { Tally::Open } else { Tally::Lost }
 }
 
-/// The greatest value that more than half of `values` have reached.
+/// Returns the greatest value that more than half of `values` have reached.
 fn majority_of<T: Ord + Copy + Default>(values: impl Iterator<Item = T>) -> T {
     let mut few = [T::default(); FEW];
     let mut count = 0;
@@ -53,11 +53,11 @@ fn majority_of<T: Ord + Copy + Default>(values: impl Iterator<Item = T>) -> T {
         return T::default();
     }
     values.sort_unstable();
-    // Of n values the one at (n - 1) / 2 is reached by all above it and itself: n / 2 + 1 of them.
+    // Of n sorted values, the one at (n - 1) / 2 is reached by itself and all above it: n / 2 + 1 values.
     values[(count - 1) / 2]
 }
 
-/// Up to so many voters are counted without allocating.
+/// Up to this number of voters are counted without an allocation.
 const FEW: usize = 9;
 
 #[cfg(test)]

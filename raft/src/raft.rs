@@ -1,4 +1,4 @@
-//! The core: every input comes in here, and every output leaves.
+//! The core: it takes every input and returns every output.
 
 use std::collections::BTreeMap;
 
@@ -21,43 +21,45 @@ use crate::{Config, Start};
 
 /// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
 ///
-/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output),
-/// [`deadline`](Protocol::deadline) says when [`Input::Timeout`] is wanted. What was proposed or received since the
-/// last poll leaves as one write and one message a peer. See the crate's documentation for the loop around it.
+/// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output), and
+/// [`deadline`](Protocol::deadline) returns the time of the next [`Input::Timeout`]. Entries that were proposed or
+/// received since the last poll leave as one write and one message to each peer. The crate's documentation shows the
+/// loop around it.
 #[derive(Clone, Debug)]
 pub struct Raft {
     pub(crate) config: Config,
     pub(crate) random: Random,
     pub(crate) now: Now,
-    /// The newest state that was asked to be made durable, by this write.
+    /// The newest state that was passed to the disk, and the write that makes it durable.
     pub(crate) state: DurableState,
     pub(crate) state_ticket: Ticket,
     pub(crate) role: RoleState,
-    /// Who leads in the current term, as far as is known.
+    /// The leader of the current term, as far as it is known.
     pub(crate) leader: Option<NodeId>,
-    /// When the leader was last heard of.
+    /// The time at which the leader was last heard from.
     pub(crate) leader_heard_at: Instant,
-    /// The wait before an election that was drawn last, and when it ends. Leaders do not look at it.
+    /// The last random wait before an election, and its end. Leaders do not use it.
     pub(crate) election_timeout_ns: u64,
     pub(crate) election_at: Instant,
     pub(crate) log: Log,
-    /// The write that started the log anew behind the newest installed snapshot.
+    /// The write that started the log again after the newest installed snapshot.
     pub(crate) reset_ticket: Ticket,
-    /// Received from the leader of the current term, so equal to its log, durable or not. Zero on a leader.
+    /// Entries up to here were received from the leader of the current term, so they are equal to its log, durable or
+    /// not. Zero on a leader.
     pub(crate) matched: LogIndex,
-    /// Known to be committed. Never goes back.
+    /// The index up to which entries are known to be committed. Never goes back.
     pub(crate) commit_index: LogIndex,
-    /// The commit index that the disk was told last.
+    /// The commit index that was last written to the disk.
     pub(crate) commit_hinted: LogIndex,
     /// The newest durable snapshot.
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) receiving: Option<Receiving>,
-    /// What each node counts for; one that was not told of is a stranger.
+    /// The standing of each node. A node without an entry is a stranger.
     pub(crate) standings: BTreeMap<NodeId, Standing>,
     pub(crate) storage: StorageLevel,
-    /// Since when.
+    /// The time of the last change of `storage`.
     pub(crate) storage_since: Instant,
-    /// When the write under way was handed out, if one is.
+    /// The time at which the write under way was handed out, if there is one.
     pub(crate) writing_since: Option<Instant>,
     pub(crate) reads: Reads,
     pub(crate) clock: Clock,
@@ -65,9 +67,9 @@ pub struct Raft {
     pub(crate) halted: Option<HaltReason>,
     pub(crate) ignored: BTreeMap<Ignored, u64>,
     pub(crate) outbox: Outbox<Self>,
-    /// The log refused a write: it is written again at this time.
+    /// The time at which the log writes again after it refused a write.
     pub(crate) rewrite_at: Option<Instant>,
-    /// Whether an input came in since the last poll.
+    /// True if an input came in since the last poll.
     is_dirty: bool,
 }
 
@@ -136,7 +138,8 @@ impl Protocol for Raft {
         if let Some(snapshot) = recovery.snapshot {
             core.adopt_recovered(snapshot);
         }
-        // The first write may have been torn, and its state record found all the same: nothing of it was said.
+        // The first write may have been torn so that only its state record was found. Nothing that depends on it was
+        // sent.
         let is_begun = core.log.last() > LogIndex::ZERO || core.state.term > Term(0);
         if !is_begun && let Start::Initial(configuration) = core.config.start().clone() {
             core.bootstrap(configuration);
@@ -212,7 +215,7 @@ impl Raft {
         Ok(())
     }
 
-    /// A group that stopped answers its own application only.
+    /// Handles an input of a group that has stopped: it answers its own application only.
     fn on_input_halted(&mut self, input: Input<Self>) -> Result<(), Ignored> {
         match input {
             Input::Command(LogCommand::Propose(proposal)) => self.refuse(proposal.id, RefuseReason::Halted),
@@ -236,7 +239,7 @@ impl Raft {
         Ok(())
     }
 
-    /// Rules for all servers (Raft figure 2) first, then what each kind of message says to each role.
+    /// Applies the rules for all servers (Raft figure 2) first, then the rules for the kind of message and the role.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
         let term = message.term();
         if term > TERM_MAX || term.0 > self.state.term.0.saturating_add(TERMS_AHEAD_MAX) {
@@ -245,8 +248,8 @@ impl Raft {
         if from == self.config.node() {
             return Err(Ignored::NotMember);
         }
-        // A leader is known to all voters before it votes for itself. A stranger leads others, of a cluster that was
-        // founded twice.
+        // A leader is known to all voters before it votes for itself. A stranger leads other nodes, of a cluster that
+        // was founded twice.
         if is_of_leader(&message) && self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
@@ -281,8 +284,8 @@ impl Raft {
         Ok(())
     }
 
-    /// A message of an earlier term is not acted on. A leader of that term must hear that it is over, or a node that
-    /// knows a later one could never be brought back in by a leader whose followers do not time out.
+    /// Does not act on a message of an earlier term. A leader of that term must be notified that it is over. Otherwise
+    /// a node that knows a later term could never be included again by a leader whose followers do not time out.
     fn on_stale(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
         let term = self.state.term;
         if is_of_leader(message) {
@@ -317,7 +320,7 @@ impl Raft {
         match &mut self.role {
             RoleState::Leader(_) if node == self.config.node() => self.step_down(),
             RoleState::Leader(leader) => {
-                // What it acknowledged was another's, or did not count: it is asked anew.
+                // Its acknowledgements came from another process, or did not count. The leader asks again.
                 if let Some(progress) = leader.progress.get_mut(&node) {
                     *progress = Progress::new(next_index, progress.heard_at, standing);
                 }
@@ -347,9 +350,9 @@ impl Raft {
         }
     }
 
-    /// A write that was certainly not done is done again after a while, by what is then to be written; nothing of it
-    /// was said. Who leads or wants to lets others lead meanwhile. After any other failure nothing is known of the
-    /// disk.
+    /// A write that was certainly not made is made again after a while, with the content of that time; no output
+    /// depended on it. A leader or candidate lets other nodes lead meanwhile. After any other failure the state of the
+    /// disk is not known.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
         if failure != PersistFailure::NotWritten {
             self.halt(HaltReason::LogFailed(failure));
@@ -374,7 +377,8 @@ impl Raft {
         Err(Ignored::LogRefuses)
     }
 
-    /// What the inputs since the last poll come to: one write, one message a peer, one event of a kind.
+    /// Produces the outputs for the inputs since the last poll: one write, one message to each peer, one event of each
+    /// kind.
     fn flush(&mut self) {
         if self.halted.is_some() {
             return;
@@ -396,14 +400,14 @@ impl Raft {
         self.tell();
     }
 
-    /// Hands entries to the log, unless it is busy: then the batch grows meanwhile.
+    /// Passes entries to the log unless it is busy; then the batch grows meanwhile.
     fn write_log(&mut self) {
         if !self.outbox.is_writing() && self.log.wants_writing() {
             self.write_batch();
         }
     }
 
-    /// Hands everything to the log, busy or not: what comes next states all of it.
+    /// Passes all entries to the log, busy or not, because the next output states all of them.
     pub(crate) fn write_whole_log(&mut self) {
         while self.log.wants_writing() {
             self.write_batch();
@@ -425,7 +429,7 @@ impl Raft {
         }
     }
 
-    /// Tells the application what changed.
+    /// Notifies the application of changes.
     fn tell(&mut self) {
         let committed = self.committed_here();
         if committed > self.told.committed {
@@ -445,25 +449,25 @@ impl Raft {
         }
     }
 
-    /// The newest entry that is committed and durable here.
+    /// The newest entry that is committed and durable on this node.
     pub(crate) fn committed_here(&self) -> LogIndex {
         self.commit_index.min(self.log.durable())
     }
 
-    /// The newest entry that the application may take: until the log has started anew on disk, others stand there in
+    /// The newest entry that the application may take. Until the log has started again on disk, other entries are in
     /// the place of those that a snapshot covers, and the application does not know of the snapshot yet.
     pub(crate) fn may_be_applied(&self) -> LogIndex {
         if self.outbox.is_durable(self.reset_ticket) { self.told.committed } else { self.told.before_reset }
     }
 
-    /// The role as the application is told it.
+    /// The role as it is reported to the application.
     pub(crate) fn role_name(&self) -> Role {
         let name = self.role.name();
         let is_learner = name == Role::Follower && !self.log.configuration().is_voter(self.config.node());
         if is_learner { Role::Learner } else { name }
     }
 
-    /// Why this node neither votes nor campaigns, if so.
+    /// Returns the reason why this node neither votes nor campaigns, if there is one.
     pub(crate) fn barred(&self) -> Option<VotingBar> {
         let node = self.config.node();
         match self.standings.get(&node) {
@@ -474,34 +478,35 @@ impl Raft {
         }
     }
 
-    /// What a node counts for.
+    /// Returns the standing of a node.
     pub(crate) fn standing(&self, node: NodeId) -> Standing {
         self.standings.get(&node).copied().unwrap_or_default()
     }
 
-    /// Makes the state durable. What states it is held until then.
+    /// Makes the state durable. Messages that state it are held until then.
     pub(crate) fn persist_state(&mut self) {
         self.persist_state_behind(None);
     }
 
-    /// The same behind another operation of one write.
+    /// As [`Self::persist_state`], after another operation in the same write.
     pub(crate) fn persist_state_behind(&mut self, operation: Option<Operation>) {
         self.commit_hinted = self.committed_here();
         let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: self.commit_hinted };
         self.state_ticket = self.outbox.persist(operation.into_iter().chain([state]));
     }
 
-    /// Sends a message; it states the term, and so waits for its write.
+    /// Sends a message. It states the term, so it waits for the write of the term.
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         self.outbox.send_after(self.state_ticket.max(self.reset_ticket), to, message);
     }
 
-    /// The leader says that the log is committed up to `index`. It is, as far as the leader's log is known to be here.
+    /// The leader states that the log is committed up to `index`. That holds here as far as the leader's log is known
+    /// to be here.
     pub(crate) fn commit_up_to(&mut self, index: LogIndex) {
         self.commit_index = self.commit_index.max(index.min(self.matched));
     }
 
-    /// Draws a wait and starts it anew.
+    /// Draws a random wait and starts it.
     pub(crate) fn arm_election_timer(&mut self) {
         let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2);
         let settings = self.config.settings();
@@ -510,12 +515,12 @@ impl Raft {
         self.restart_election_timer();
     }
 
-    /// Starts the wait drawn last anew.
+    /// Starts the last random wait again.
     pub(crate) fn restart_election_timer(&mut self) {
         self.election_at = self.now.instant.after(std::time::Duration::from_nanos(self.election_timeout_ns));
     }
 
-    /// Stops this group here for good. Nothing held is said any more.
+    /// Stops this group on this node permanently. Held outputs are dropped.
     pub(crate) fn halt(&mut self, reason: HaltReason) {
         self.outbox.poison();
         self.outbox.push(Output::Halt { reason: reason.clone() });
@@ -526,7 +531,7 @@ impl Raft {
     }
 
     /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the
-    /// first.
+    /// start.
     fn bootstrap(&mut self, configuration: Configuration) {
         let entry = bootstrap_entry(&configuration);
         self.state.founding = Some(entry.header.checksum);
@@ -536,7 +541,7 @@ impl Raft {
     }
 }
 
-/// The state record, and the founding that the log knows as well, as long as it has its first entry.
+/// Returns the state record. The founding is taken from the log as well, as long as the log has its first entry.
 fn recover_state(recovery: &Recovery) -> Result<DurableState, RecoverError> {
     let state = recovery.state.as_ref().map(|bytes| decode_state(bytes)).transpose();
     let mut state = state.map_err(RecoverError::State)?.unwrap_or_default();
@@ -553,7 +558,7 @@ fn recover_state(recovery: &Recovery) -> Result<DurableState, RecoverError> {
     Ok(state)
 }
 
-/// Whether only a leader sends such messages.
+/// Returns true if only a leader sends such messages.
 fn is_of_leader(message: &Message) -> bool {
     matches!(
         message,
@@ -565,17 +570,18 @@ fn is_of_leader(message: &Message) -> bool {
     )
 }
 
-/// A pre-vote counts whatever the voter's own term, which may be the earlier one.
+/// Returns true for a granted pre-vote. It counts whatever the voter's own term, which may be earlier.
 fn is_pre_vote_granted(message: &Message) -> bool {
     matches!(message, Message::VoteResponse(vote) if vote.kind == VoteKind::Pre && vote.verdict == Verdict::Granted)
 }
 
-/// Terms and indexes above this are no correct node's; below it no counter runs out.
+/// Terms and indexes above this do not come from a correct node. Below it no counter overflows.
 pub(crate) const TERM_MAX: Term = Term(u64::MAX / 2);
-/// A group that elects ten times a second needs thirteen years for so many terms: a message that is further ahead than
-/// that comes of a fault, and following it would bring every node of the group as far.
+/// Maximum number of terms that a message may be ahead. A group that elects ten times a second needs thirteen years for
+/// them. A message from further ahead comes from a fault, and following it would bring every node of the group to that
+/// term.
 const TERMS_AHEAD_MAX: u64 = 1 << 32;
-/// As [`TERM_MAX`].
+/// The same bound for indexes.
 pub(crate) const INDEX_MAX: LogIndex = LogIndex(u64::MAX / 2);
 
 /// Room for a state record beside a batch of entries.

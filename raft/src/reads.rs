@@ -1,7 +1,7 @@
 //! Linearizable reads by rounds (Raft thesis §6.4): one round of heartbeats serves all reads that wait for it.
 //!
 //! A read that begins while a round is under way waits for the next one: only a round that began after the read shows
-//! that nobody else led in between. A follower does the same with questions to its leader in place of rounds.
+//! that no other node led in between. A follower does the same with questions to its leader instead of rounds.
 
 use std::collections::VecDeque;
 
@@ -15,19 +15,19 @@ use crate::state::RoleState;
 /// Reads that wait. Bounded by `reads_max`: beyond it they fail with `Overloaded`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
-    /// Began after the round or question under way.
+    /// Reads that began after the round or question under way.
     pub(crate) waiting: VecDeque<Reader>,
-    /// Served by the round or question under way.
+    /// Reads that are served by the round or question under way.
     pub(crate) asked: VecDeque<Reader>,
-    /// What is under way, if anything.
+    /// The round or question under way, if there is one.
     pub(crate) inquiry: Option<Inquiry>,
-    /// A follower's questions since its start.
+    /// Number of a follower's questions since its start.
     pub(crate) questions: u32,
-    /// Whether this start is durably counted, so that its questions bear numbers of their own.
+    /// True if this start is durably counted, so that the numbers of its questions are unique.
     pub(crate) is_start_counted: bool,
 }
 
-/// Who wants to read.
+/// The origin of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reader {
     /// This node's application.
@@ -36,12 +36,12 @@ pub(crate) enum Reader {
     Remote(NodeId, u64),
 }
 
-/// What reads wait for.
+/// The answer that reads wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Inquiry {
-    /// A leader: a quorum's answers to this round or a later one. The index was committed when it began.
+    /// On a leader: a quorum's answers to this round or a later one. The index was committed when the round began.
     Round { number: u64, index: LogIndex },
-    /// A follower: the leader's answer to this question, asked again at the time given.
+    /// On a follower: the leader's answer to this question, which is asked again at the given time.
     Question { number: u64, again_at: Instant },
 }
 
@@ -50,7 +50,7 @@ impl Reads {
         self.waiting.len() + self.asked.len()
     }
 
-    /// When a follower asks again.
+    /// Returns the time at which a follower asks again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.inquiry {
             Some(Inquiry::Question { again_at, .. }) => Some(again_at),
@@ -60,7 +60,7 @@ impl Reads {
 }
 
 impl Raft {
-    /// The application wants to read.
+    /// Handles a read of this node's application.
     pub(crate) fn on_read(&mut self, id: ReadId) {
         if self.reads.len() >= self.config.settings().reads_max {
             self.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::Overloaded });
@@ -71,7 +71,7 @@ impl Raft {
         }
     }
 
-    /// A follower wants to read.
+    /// Handles a read of a follower.
     pub(crate) fn on_read_index(&mut self, from: NodeId, message: ReadIndex) -> Result<(), Ignored> {
         let number = message.number;
         if !matches!(self.role, RoleState::Leader(_)) {
@@ -82,7 +82,7 @@ impl Raft {
             self.answer_read(from, number, ReadOutcome::Overloaded);
             return Ok(());
         }
-        // A question that is repeated while it waits is answered once.
+        // A question that is repeated while it waits gets one answer.
         let reader = Reader::Remote(from, number);
         if self.reads.waiting.contains(&reader) || self.reads.asked.contains(&reader) {
             return Err(Ignored::StaleAnswer);
@@ -91,7 +91,7 @@ impl Raft {
         Ok(())
     }
 
-    /// The leader's answer to this follower's question.
+    /// Handles the leader's answer to this follower's question.
     pub(crate) fn on_read_index_response(&mut self, from: NodeId, message: ReadIndexResponse) -> Result<(), Ignored> {
         match self.reads.inquiry {
             Some(Inquiry::Question { number, .. }) if number == message.number && self.leader == Some(from) => {}
@@ -100,7 +100,7 @@ impl Raft {
         self.reads.inquiry = None;
         match message.outcome {
             ReadOutcome::Index(index) => {
-                // The index is committed: followers learn it here sooner than with the next entries.
+                // The index is committed. Followers learn it here earlier than with the next entries.
                 self.commit_up_to(index);
                 self.finish_asked(index);
             }
@@ -120,7 +120,7 @@ impl Raft {
             return;
         }
         if matches!(self.role, RoleState::Leader(_)) {
-            // Until an entry of its own term is committed, a leader does not know what is (Raft §8).
+            // A leader does not know the commit index before an entry of its own term is committed (Raft §8).
             if self.log.term_at(self.commit_index) == Some(self.state.term) {
                 self.reads.asked = std::mem::take(&mut self.reads.waiting);
                 let number = self.broadcast_heartbeat();
@@ -135,7 +135,7 @@ impl Raft {
         }
     }
 
-    /// Asks the leader again when no answer came.
+    /// Asks the leader again if no answer came.
     pub(crate) fn ask_again(&mut self) {
         if let Some(Inquiry::Question { number, again_at }) = self.reads.inquiry
             && again_at <= self.now.instant
@@ -154,7 +154,7 @@ impl Raft {
         }
     }
 
-    /// Nobody can confirm what reads wait for any more.
+    /// Fails all reads, because no node can confirm their index any more.
     pub(crate) fn fail_reads(&mut self, reason: ReadFailure) {
         self.reads.inquiry = None;
         let asked = std::mem::take(&mut self.reads.asked);
@@ -193,7 +193,8 @@ impl Raft {
         }
     }
 
-    /// The number of this start: an answer to a question of an earlier one must not pass for an answer to a new one.
+    /// Returns the number of this start. It distinguishes an answer to an earlier start's question from an answer to a
+    /// new one.
     fn starts(&mut self) -> u32 {
         if !self.reads.is_start_counted {
             self.reads.is_start_counted = true;

@@ -1,4 +1,5 @@
-//! Bringing entries to peers: batches encoded once, windows bounded in bytes, loads of what left the cache.
+//! Replication of entries to peers: batches that are encoded once, windows bounded in bytes, loads of entries that are
+//! not in the cache.
 
 use quorate_protocol::{
     Entry, EntryBatch, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Ticket,
@@ -11,7 +12,7 @@ use crate::message::{AppendEntries, Message};
 use crate::progress::{Progress, SendState};
 use crate::state::RoleState;
 
-/// The batch encoded last: followers that are equally far share it.
+/// The batch that was encoded last. Followers with the same progress share it.
 #[derive(Default)]
 struct Encoded {
     first: LogIndex,
@@ -20,7 +21,8 @@ struct Encoded {
 }
 
 impl Raft {
-    /// Sends every peer what was given to the own log and is not on its way yet, as far as its window allows.
+    /// Sends every peer the entries that were passed to this node's log and are not on their way yet, as far as its
+    /// window allows.
     pub(crate) fn replicate(&mut self) {
         let (settings, now) = (self.config.settings(), self.now.instant);
         let submitted = self.log.submitted();
@@ -37,7 +39,7 @@ impl Raft {
                     && progress.match_index == LogIndex::ZERO
                     && self.log.first() == FOUNDING_INDEX
                 {
-                    // Every founder wrote the first entry itself: it goes along, to be compared.
+                    // Every founder wrote the first entry itself, so it is sent along to be compared.
                     progress.next_index = FOUNDING_INDEX;
                 }
                 let prev_index = progress.next_index.previous();
@@ -69,7 +71,7 @@ impl Raft {
         }
     }
 
-    /// Entries that had left the cache are here: sends them.
+    /// Sends entries that were loaded because they were not in the cache.
     pub(crate) fn on_loaded(&mut self, ticket: Ticket, loaded: Loaded) -> Result<(), Ignored> {
         let batch_bytes_max = self.config.settings().batch_bytes_max;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
@@ -79,7 +81,7 @@ impl Raft {
         leader.loads_failed = 0;
         let first = progress.next_index;
         let Some(prev_term) = self.log.term_at(first.previous()) else {
-            // Compacted meanwhile: the next flush sends a snapshot.
+            // The entries were compacted meanwhile. The next flush sends a snapshot.
             return Err(Ignored::StaleAnswer);
         };
         let Loaded::Entries(mut entries) = loaded else {
@@ -90,7 +92,7 @@ impl Raft {
             index.0 == at && self.log.term_at(*index) == Some(*term) && entry.is_intact()
         };
         if entries.is_empty() || !entries.iter().zip(first.0..).all(expected) {
-            // What the disk gives is not what was written: nothing of it may reach a peer.
+            // The loaded entries differ from those that were written. None of them may be sent.
             self.halt(HaltReason::Damaged { index: first });
             return Err(Ignored::Halted);
         }
@@ -113,9 +115,8 @@ impl Raft {
         Ok(())
     }
 
-    /// A follower got an entry whose payload is not the one that was proposed. Where it is this node's own copy that
-    /// changed, it is read from disk again, whose checksum tells whether it is sound there; a copy that changed on the
-    /// way is made anew.
+    /// A follower received an entry whose payload does not match its checksum. If this node's own copy changed, it is
+    /// read from disk again, where a checksum shows whether it is sound. If it changed on the way, it is sent again.
     pub(crate) fn on_corrupt(&mut self, from: NodeId, index: LogIndex) -> Result<(), Ignored> {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
@@ -129,13 +130,13 @@ impl Raft {
         Err(Ignored::CorruptEntries)
     }
 
-    /// Entries that had left the cache could not be read. Nothing is sent in their place.
+    /// Entries that were not in the cache could not be loaded. Nothing is sent in their place.
     pub(crate) fn on_load_failed(&mut self, ticket: Ticket, failure: LoadFailure) -> Result<(), Ignored> {
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
         let waiting = leader.progress.values_mut().find(|progress| progress.loading == Some(ticket));
         let progress = waiting.ok_or(Ignored::StaleAnswer)?;
         let index = progress.next_index;
-        // The peer waits until a heartbeat is answered: a disk that fails is not asked again at once.
+        // The peer waits until a heartbeat is answered, so that a failing disk is not read again at once.
         progress.become_probe(index);
         progress.pause(self.now.instant);
         leader.loads_failed += 1;
@@ -155,7 +156,7 @@ fn note_sent(progress: &mut Progress, message: &AppendEntries, last: LogIndex, n
     progress.commit_told = progress.commit_told.max(message.commit_index.min(last));
 }
 
-/// Has the batch from `first` on at hand; empty when there is nothing from there on.
+/// Makes `encoded` hold the batch from `first` on; the batch is empty if there are no entries from there on.
 fn encode(encoded: &mut Encoded, log: &Log, first: LogIndex, end: LogIndex, bytes_max: usize) {
     if encoded.first == first {
         return;
@@ -164,5 +165,5 @@ fn encode(encoded: &mut Encoded, log: &Log, first: LogIndex, end: LogIndex, byte
     *encoded = Encoded { first, last, batch };
 }
 
-/// A leader whose disk fails so many loads in a row, or reads of its snapshot, steps down.
+/// Number of consecutive failed loads, or failed reads of its snapshot, after which a leader steps down.
 pub(crate) const READS_FAILED_MAX: u32 = 3;

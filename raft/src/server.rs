@@ -18,5 +18,5 @@ impl Launch for Raft {
     }
 }
 
-/// What stands beside the entries in a message, and around them in a write.
+/// Bytes beside the entries in a message, and around them in a write.
 const OVERHEAD_BYTES: usize = 64 << 10;

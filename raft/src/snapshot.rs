@@ -1,4 +1,5 @@
-//! Compaction and snapshots (Raft §7): the core decides when and for whom, the application carries the content.
+//! Compaction and snapshots (Raft §7): the core decides when and for which peer, and the application carries the
+//! content.
 
 use quorate_protocol::{HaltReason, LogAnswer, LogEvent, LogIndex, LogRequest, NodeId, SnapshotMeta, Ticket};
 
@@ -10,19 +11,19 @@ use crate::raft::{INDEX_MAX, TERM_MAX};
 use crate::replication::READS_FAILED_MAX;
 use crate::state::{Receiving, RoleState};
 
-/// How a transfer to a peer ended.
+/// The result of a transfer to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// The peer has the snapshot.
     Done,
-    /// The peer or the connection did not do its part.
+    /// The peer or the connection failed.
     GivenUp,
     /// This node could not read its own snapshot.
     Unread,
 }
 
 impl Raft {
-    /// A snapshot is durable here: what it covers may go, as far as peers do not need it.
+    /// A snapshot is durable on this node: compacts the entries that it covers, except those that peers need.
     pub(crate) fn on_compact(&mut self, snapshot: SnapshotMeta, keep_from: LogIndex) -> Result<(), Ignored> {
         self.adopt_snapshot(snapshot)?;
         let slowest = self.slowest_alive();
@@ -33,7 +34,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Lets go what a peer held back that has caught up or died since: nothing else would until the next snapshot.
+    /// Compacts entries that were kept for a peer that has caught up or died since. Otherwise they would stay until the
+    /// next snapshot.
     pub(crate) fn compact_again(&mut self) {
         let slowest = self.slowest_alive();
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -43,7 +45,7 @@ impl Raft {
         }
     }
 
-    /// How far the slowest peer is that is alive; nothing where no peer is, or this node does not lead.
+    /// Returns the match index of the slowest living peer; `None` if there is none, or this node does not lead.
     fn slowest_alive(&self) -> Option<LogIndex> {
         let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
         let RoleState::Leader(leader) = &self.role else { return None };
@@ -51,12 +53,13 @@ impl Raft {
         alive.map(|progress| progress.match_index).min()
     }
 
-    /// The log's oldest segment waits for this group: all that the newest snapshot covers goes, whoever lags.
+    /// The log's oldest segment waits for this group: compacts everything that the newest snapshot covers, even if
+    /// peers lag.
     pub(crate) fn on_compact_requested(&mut self) {
         self.compact(INDEX_MAX);
     }
 
-    /// The leader has a snapshot for this node.
+    /// Handles the leader's announcement of a snapshot for this node.
     pub(crate) fn on_install_snapshot(&mut self, from: NodeId, message: InstallSnapshot) -> Result<(), Ignored> {
         let InstallSnapshot { term, snapshot, founding } = message;
         if snapshot.index > INDEX_MAX || snapshot.term > TERM_MAX || snapshot.term > term {
@@ -78,7 +81,7 @@ impl Raft {
         Ok(())
     }
 
-    /// The application has done what was asked, or not.
+    /// Handles the application's answer to a request.
     pub(crate) fn on_completed(&mut self, ticket: Ticket, answer: LogAnswer) -> Result<(), Ignored> {
         match answer {
             LogAnswer::SnapshotDurable { snapshot } => {
@@ -100,14 +103,15 @@ impl Raft {
         }
     }
 
-    /// Sends a peer the newest snapshot, because the log does not reach back to it.
+    /// Sends a peer the newest snapshot, because the log does not contain its next entries.
     pub(crate) fn send_snapshot(&mut self, node: NodeId) {
         let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
         let Some(snapshot) = self.snapshot.clone() else { return };
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
         if now.since(progress.heard_at) >= timeout {
-            // Whoever is not there gets nothing, and holds up no compaction. A heartbeat that it answers changes that.
+            // A peer that is away gets nothing and does not delay compaction. Its next answer to a heartbeat changes
+            // that.
             progress.pause(now);
             return;
         }
@@ -120,7 +124,7 @@ impl Raft {
         progress.pace = SendState::Snapshot { index, request: Some(request), since: now };
     }
 
-    /// With each round of heartbeats: repeats announcements, and gives up on peers that are gone.
+    /// With each round of heartbeats: repeats announcements, and gives up transfers to peers that are gone.
     pub(crate) fn announce_snapshots(&mut self) {
         let now = self.now.instant;
         let settings = self.config.settings();
@@ -141,7 +145,8 @@ impl Raft {
         }
     }
 
-    /// A snapshot that recovery found. It may be ahead of the log: the node stopped between having it and saying so.
+    /// Adopts a recovered snapshot. It may be ahead of the log, if the node stopped before it reported the snapshot to
+    /// the core.
     pub(crate) fn adopt_recovered(&mut self, snapshot: SnapshotMeta) {
         if snapshot.term > self.state.term {
             self.state.term = snapshot.term;
@@ -155,7 +160,7 @@ impl Raft {
         self.snapshot = Some(snapshot);
     }
 
-    /// The transfer to a peer has ended, well or not.
+    /// Handles the end of a transfer to a peer, successful or not.
     fn on_send_ended(&mut self, ticket: Ticket, to: NodeId, ending: Ending) -> Result<(), Ignored> {
         let now = self.now.instant;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
@@ -171,7 +176,7 @@ impl Raft {
             leader.snapshots_unread = 0;
             return Ok(());
         }
-        // Tried anew once the peer answers a heartbeat.
+        // The transfer is retried once the peer answers a heartbeat.
         progress.become_probe(progress.match_index.next());
         progress.pause(now);
         if ending == Ending::Unread {
@@ -184,7 +189,7 @@ impl Raft {
         Ok(())
     }
 
-    /// The snapshot is durable and verified: the log starts anew behind it.
+    /// Installs a durable and verified snapshot: the log starts again after it.
     fn install(&mut self, snapshot: SnapshotMeta) {
         if self.is_covered(&snapshot) {
             return self.note_covered(&snapshot);
@@ -205,12 +210,12 @@ impl Raft {
         self.snapshot = Some(snapshot);
     }
 
-    /// Whether the log has all that the snapshot stands for: then it must not be thrown away for it.
+    /// Returns true if the log has everything that the snapshot covers. Then the log must not be replaced by it.
     fn is_covered(&self, snapshot: &SnapshotMeta) -> bool {
         snapshot.index <= self.commit_index || self.log.term_at(snapshot.index) == Some(snapshot.term)
     }
 
-    /// What a snapshot covers is committed, and the leader need not send it.
+    /// Notes that everything in a snapshot is committed and need not be sent.
     fn note_covered(&mut self, snapshot: &SnapshotMeta) {
         self.commit_index = self.commit_index.max(snapshot.index);
         self.matched = self.matched.max(snapshot.index);
@@ -227,7 +232,7 @@ impl Raft {
         self.log.mark(self.reset_ticket);
     }
 
-    /// Notes a snapshot that the application made of what is committed here.
+    /// Adopts a snapshot that the application made from committed entries.
     fn adopt_snapshot(&mut self, snapshot: SnapshotMeta) -> Result<(), Ignored> {
         let is_newer = self.snapshot.as_ref().is_none_or(|newest| newest.index < snapshot.index);
         let is_committed = snapshot.index <= self.committed_here();
@@ -238,8 +243,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Lets entries up to `index` go, as far as the newest snapshot covers them and no snapshot on its way to a peer
-    /// needs them behind it.
+    /// Compacts the log up to `index`, as far as the newest snapshot covers it and no snapshot that is being sent to a
+    /// peer needs the entries after it.
     fn compact(&mut self, index: LogIndex) {
         let Some(snapshot) = &self.snapshot else { return };
         let mut index = index.min(snapshot.index);

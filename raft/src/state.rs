@@ -1,4 +1,4 @@
-//! What a node knows: what must survive a crash, and its role.
+//! The state of a node: the part that must survive a crash, and its role.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,30 @@ use quorate_protocol::{Instant, LogIndex, NodeId, Role, SnapshotMeta, Term, Tick
 use crate::leader::Leader;
 use crate::message::ClockReading;
 
-/// What must survive a crash beside the log (Raft figure 2, "persistent state"). Safe to adopt alone.
+/// State that must survive a crash beside the log (Raft figure 2, "persistent state"). Each record is safe to adopt
+/// alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct DurableState {
     /// The latest term seen. Never goes back.
     pub(crate) term: Term,
-    /// Who got this node's vote in `term`. Never changes within a term.
+    /// The node that got this node's vote in `term`. Never changes within a term.
     pub(crate) voted_for: Option<NodeId>,
-    /// How often this node has started and asked a leader for a read index since: names its questions.
+    /// Number of starts in which this node has asked a leader for a read index. It makes the numbers of its questions
+    /// unique.
     pub(crate) starts: u32,
-    /// The checksum of the group's first configuration: entry 1 is written by each founder itself, and so compared.
-    /// Unknown to who joins, until a leader says it. Never changes once it is known.
+    /// The checksum of the group's first configuration. Each founder writes entry 1 itself, so the entry is compared. A
+    /// joining node does not know it until it learns it from a leader. Never changes once it is known.
     pub(crate) founding: Option<u32>,
 }
 
-/// What a node does at present.
+/// The present role of a node.
 #[derive(Clone, Debug)]
 pub(crate) enum RoleState {
-    /// Follows, or waits.
+    /// Follows a leader, or waits for one.
     Follower(Follower),
     /// Asks whether it would be elected.
     PreCandidate(Ballot),
-    /// Asks to be elected.
+    /// Requests votes.
     Candidate(Ballot),
     /// Leads.
     Leader(Box<Leader>),
@@ -45,29 +47,29 @@ impl RoleState {
     }
 }
 
-/// What a follower owes its leader.
+/// State of a follower towards its leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Follower {
-    /// Whether the leader waits to hear how much of what it sent is durable.
+    /// True while the leader waits for an acknowledgement of entries that it sent.
     pub(crate) owes_acknowledgement: bool,
-    /// What it was told last.
+    /// The last acknowledged index.
     pub(crate) acknowledged: LogIndex,
-    /// Since when the group is quiet: the last word from the leader itself. See `quiet.rs`.
+    /// The time of the last message from the leader itself, if the group is quiet. See `quiet.rs`.
     pub(crate) quiet_since: Option<Instant>,
 }
 
-/// Votes that a (pre-)candidate has got.
+/// Votes that a (pre-)candidate has received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ballot {
-    /// Each voter's answer; a candidate's own counts once it is durable.
+    /// The answer of each voter. A candidate's own vote counts once it is durable.
     pub(crate) votes: BTreeMap<NodeId, bool>,
-    /// What time it is at those who said yes.
+    /// The clocks of those who granted the vote.
     pub(crate) clocks: BTreeMap<NodeId, ClockReading>,
     /// The write that makes the candidate's own vote durable.
     pub(crate) own_vote: Ticket,
 }
 
-/// A snapshot that is on its way here.
+/// A snapshot that is being received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Receiving {
     pub(crate) ticket: Ticket,
@@ -77,12 +79,12 @@ pub(crate) struct Receiving {
     pub(crate) founding: Option<u32>,
 }
 
-/// What the application was told last, so that it is told changes only.
+/// State that the application was last notified of, so that it gets changes only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Committed and durable here. Never goes back.
+    /// The index that is committed and durable on this node. Never goes back.
     pub(crate) committed: LogIndex,
-    /// The same just before the log last started anew behind a snapshot.
+    /// The same index just before the log last started again after a snapshot.
     pub(crate) before_reset: LogIndex,
     pub(crate) role: (Role, Term, Option<NodeId>),
     pub(crate) barred: Option<VotingBar>,

@@ -1,4 +1,4 @@
-//! What a replica pulls and an operator sees.
+//! Reads of the log by a replica, and the status for operators.
 
 use quorate_protocol::{Committed, LogIndex, LogStatus, LogTime, Now, PeerProgress, ReplicatedLog};
 

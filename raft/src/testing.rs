@@ -1,6 +1,7 @@
-//! A cluster of cores in one loop, with a disk and a network that tests rule, and the laws that hold across nodes.
+//! A cluster of cores in one loop, with a disk and a network that tests control, and the invariants that hold across
+//! nodes.
 //!
-//! Everything happens in an order that the seed decides: messages, writes and deadlines stand in one queue.
+//! The seed determines the order of all events: messages, writes and deadlines are in one queue.
 
 mod builder;
 mod cluster;

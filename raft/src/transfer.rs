@@ -1,11 +1,11 @@
-//! Handing over leadership: because somebody asks for it (Raft thesis §3.10), or because another node's disk does
-//! better.
+//! Transfers of leadership: at the request of the application (Raft thesis §3.10), or because another node's disk is in
+//! a better state.
 //!
-//! A leader whose disk stays short of room would refuse every command while others have room. One whose disk stands
-//! still answers nobody, although its heartbeats keep its office. Both hand over once it lasted for
-//! [`Raft::disk_patience`]. Who is short of room and finds nobody with room stays in office: reads are served, and
-//! commands again as soon as there is room. Whose disk stands still steps down where nobody can be handed the office,
-//! as long as there is anybody else to elect.
+//! A leader whose disk has too little room would refuse every command although others have room. A leader whose disk is
+//! stalled answers no proposal, although its heartbeats keep it in office. Both transfer leadership after this has
+//! lasted for [`Raft::disk_patience`]. A leader with too little room that finds no voter with room stays in office: it
+//! serves reads, and commands again as soon as there is room. A leader with a stalled disk steps down if it finds no
+//! target, as long as there are other voters to elect.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::state::RoleState;
 
 impl Raft {
-    /// Hands leadership to `to`, or to the voter with the longest log, first of all to one whose disk takes writes.
+    /// Transfers leadership to `to`, or to the voter with the longest log, preferring voters whose disk accepts writes.
     pub(crate) fn on_transfer(&mut self, to: Option<NodeId>, timeout: Duration) -> Result<(), Ignored> {
         if !matches!(self.role, RoleState::Leader(_)) {
             return Err(Ignored::NotLeading);
@@ -30,8 +30,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Tells the target of a hand-over to campaign once it has everything. While this node's disk stands still,
-    /// everything is what was sent: the rest waits for the disk and would hold the hand-over up for ever.
+    /// Asks the target of a transfer to campaign once it has everything. While this node's disk is stalled, that means
+    /// everything that was sent: the rest waits for the disk and would delay the transfer for ever.
     pub(crate) fn continue_transfer(&mut self) {
         let goal = if self.is_stalled() { self.log.submitted() } else { self.log.last() };
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -44,8 +44,8 @@ impl Raft {
         }
     }
 
-    /// With each round of heartbeats: tells the target again, whose first order may be lost, and gives up on one that
-    /// is gone.
+    /// With each round of heartbeats: asks the target again, because the first request may be lost, and gives up a
+    /// transfer to a target that is gone.
     pub(crate) fn pursue_transfer(&mut self) {
         let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -57,7 +57,7 @@ impl Raft {
         }
     }
 
-    /// The disk's reserve is used up, or is there again.
+    /// Notes that the disk's reserve is used up, or is available again.
     pub(crate) fn on_storage(&mut self, level: StorageLevel) {
         if level != self.storage {
             self.storage = level;
@@ -66,7 +66,7 @@ impl Raft {
         }
     }
 
-    /// What this node's disk does.
+    /// Returns the state of this node's disk.
     pub(crate) fn disk_state(&self) -> DiskState {
         match self.storage {
             _ if self.is_stalled() => DiskState::Stalled,
@@ -75,24 +75,24 @@ impl Raft {
         }
     }
 
-    /// Whether a write has been under way for longer than the disk is given.
+    /// Returns true if a write has been under way for longer than the disk may take.
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled_at().is_some_and(|at| at <= self.now.instant)
     }
 
-    /// When the write under way makes the disk count as stalled.
+    /// Returns the time at which the write under way makes the disk count as stalled.
     pub(crate) fn stalled_at(&self) -> Option<Instant> {
         self.writing_since.map(|since| since.after(self.disk_patience()))
     }
 
-    /// When a leader that is short of room offers the office to another.
+    /// Returns the time at which a leader with too little room offers leadership to another node.
     pub(crate) fn low_until(&self) -> Option<Instant> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let since = self.storage_since.max(leader.offered_at);
         (self.storage == StorageLevel::Low).then(|| since.after(self.disk_patience()))
     }
 
-    /// With each tick of a leader: leaves the office to another where this node's disk does not let it be filled.
+    /// With each tick of a leader: gives leadership to another node if this node's disk does not let it serve.
     pub(crate) fn look_after_disk(&mut self) {
         let now = self.now.instant;
         let is_low = self.low_until().is_some_and(|until| until <= now);
@@ -113,7 +113,7 @@ impl Raft {
         }
     }
 
-    /// How long a disk may be short of room, or a write be under way, before another node leads.
+    /// Time for which a disk may have too little room, or a write may be under way, before another node should lead.
     pub(crate) fn disk_patience(&self) -> Duration {
         self.config.settings().election_timeout_max * 2
     }
@@ -126,7 +126,7 @@ impl Raft {
         }
     }
 
-    /// The best of those who may lead, were heard of within an election time-out and are `wanted`.
+    /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`.
     fn successor(&self, wanted: impl Fn(NodeId, &Progress) -> bool) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);

@@ -1,9 +1,10 @@
-//! The state as far as it decides behaviour.
+//! The part of the state that affects behaviour.
 //!
-//! Times and tickets enter by their order alone: a model checker lets any armed timer fire by moving the clock to it,
-//! so that what matters of a time is whether it has come, and which comes before which. Left out are the generator of
-//! chance, how long waits are, the clocks that log time is made of (which a model lets stand still: its waits are far
-//! shorter than a millisecond), counters for operators, and what was told last of things that are told on change only.
+//! Times and tickets are included only by their order: a model checker lets any armed timer fire by moving the clock to
+//! it, so a time matters only by whether it has come, and by its order among the others. Not included are the random
+//! generator, the lengths of waits, the clocks that log time is made from (a model lets them stand still: its waits are
+//! far shorter than a millisecond), counters for operators, and the last reports of values that are reported on change
+//! only.
 
 use std::fmt::Write;
 
@@ -15,8 +16,8 @@ use crate::progress::{Progress, SendState};
 use crate::reads::Inquiry;
 use crate::state::{Ballot, Follower, RoleState};
 
-/// What [`model_view`](quorate_protocol::Protocol::model_view) gives: nodes with equal views answer every input
-/// equally, at the time of their last input or at their deadline, as long as everything that waits in them was polled.
+/// The result of [`model_view`](quorate_protocol::Protocol::model_view). Nodes with equal views answer every input
+/// equally, at the time of their last input or at their deadline, as long as all their outputs were polled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct View {
     text: String,
@@ -32,9 +33,9 @@ impl View {
 
 struct Writer<'a> {
     text: String,
-    /// The times that are still to come, ascending.
+    /// The future times, ascending.
     times: Vec<Instant>,
-    /// The tickets that are still outstanding, ascending.
+    /// The outstanding tickets, ascending.
     tickets: Vec<Ticket>,
     core: &'a Raft,
 }
@@ -131,12 +132,12 @@ impl Writer<'_> {
         }
     }
 
-    /// The place of a time among those to come; zero when it has come.
+    /// Returns the position of a time among the future ones; zero if it has come.
     fn time(&self, at: Instant) -> usize {
         self.times.iter().position(|time| *time == at).map_or(0, |place| place + 1)
     }
 
-    /// The place of a ticket among those outstanding; zero when it is durable.
+    /// Returns the position of a ticket among the outstanding ones; zero if it is durable.
     fn ticket(&self, ticket: Ticket) -> usize {
         self.tickets.iter().position(|other| *other == ticket).map_or(0, |place| place + 1)
     }
@@ -146,7 +147,7 @@ impl Writer<'_> {
     }
 }
 
-/// Every time that something hangs on, as far as it is to come.
+/// Returns every future time that affects behaviour.
 fn times(core: &Raft) -> Vec<Instant> {
     let mut times = vec![core.election_at, lease_end(core)];
     times.extend(core.reads.deadline());
@@ -204,7 +205,7 @@ fn overdue(core: &Raft, since: Instant) -> Instant {
     since.after(core.config.settings().election_timeout_max)
 }
 
-/// Every ticket that something hangs on, as far as it is outstanding.
+/// Returns every outstanding ticket that affects behaviour.
 fn tickets(core: &Raft) -> Vec<Ticket> {
     let outbox = &core.outbox;
     let mut tickets = vec![core.state_ticket, core.reset_ticket];

@@ -108,7 +108,7 @@ fn a_difference_is_told_when_it_comes_and_when_it_goes() {
     assert_eq!(clock.wall_ahead_ms(at(500, 100_600)), Some(100));
 }
 
-/// What is shown of a clock must not point an operator the wrong way.
+/// The reported difference must not mislead an operator.
 #[test]
 fn a_clock_that_is_set_while_it_differs_is_told_anew() {
     let differs = |wall_ahead_ms| Some(LogEvent::ClockDiffers { wall_ahead_ms: Some(wall_ahead_ms) });

@@ -11,7 +11,7 @@ fn entry(number: u64) -> Entry {
     Entry::internal(EntryKind::Command, LogTime(number), Bytes::from(vec![7; 10]))
 }
 
-/// Entries of these terms, from index 1, durable.
+/// A log of entries with these terms, from index 1, durable.
 fn log(terms: &[u64]) -> Log {
     let mut log = Log::recover(&Recovery::default(), usize::MAX).expect("fresh");
     for term in terms {
@@ -199,7 +199,7 @@ fn contradictory_recoveries_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
-    /// The log beside a plain list of terms, and a disk that gets its writes late or not at all.
+    /// Compares the log with a plain list of terms, and with a disk whose writes complete late or not at all.
     #[test]
     fn a_log_is_its_list_of_terms(steps in prop::collection::vec((0..7_u8, 0..8_u64), 1..80)) {
         let mut log = Log::recover(&Recovery::default(), 300).expect("fresh");

@@ -1,4 +1,4 @@
-//! How a cluster is made.
+//! Construction of a cluster.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::cluster::Cluster;
 use super::node::Node;
 use crate::{Config, Settings, Start};
 
-/// What a cluster is made of.
+/// Description of a cluster.
 #[derive(Debug)]
 pub struct Builder {
     nodes: Vec<NodeId>,
@@ -19,31 +19,31 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A cluster of nodes 1 to `count`.
+    /// Starts the description of a cluster of nodes 1 to `count`.
     pub fn new(count: u64, seed: u64) -> Self {
         let nodes = (1..=count).map(NodeId).collect();
         Self { nodes, seed, settings: Settings::default(), beat: None, tail_bytes_max: usize::MAX }
     }
 
-    /// With these settings on every node.
+    /// Sets the settings of every node.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// With news of living nodes this often.
+    /// Sets the interval at which living nodes are reported.
     pub fn beat(mut self, interval: Duration) -> Self {
         self.beat = Some(interval);
         self
     }
 
-    /// With so many bytes of the log given to a core that recovers.
+    /// Sets the maximum bytes of the log that a recovering core gets.
     pub fn tail_bytes_max(mut self, bytes: usize) -> Self {
         self.tail_bytes_max = bytes;
         self
     }
 
-    /// Starts every node, introduced to each other.
+    /// Starts every node. All nodes are introduced to each other.
     ///
     /// # Panics
     /// When the settings contradict each other.

@@ -17,20 +17,20 @@ use super::node::{Effect, Node};
 use super::record::{Fate, Happening};
 use crate::{Message, Raft};
 
-/// Cores in one loop. After every step all laws are checked.
+/// Cores in one loop. All laws are checked after every step.
 #[derive(Debug)]
 pub struct Cluster {
     /// Every node, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
     pub(super) time: Timeline<Event>,
-    /// What goes wrong.
+    /// The faults of the network and the disks.
     pub faults: Faults,
-    /// How many messages were sent.
+    /// Number of messages that were sent.
     pub sent: u64,
     pub(super) cut: BTreeSet<(NodeId, NodeId)>,
     pub(super) holds: Vec<Pick>,
     pub(super) parked: Vec<(NodeId, NodeId, Message)>,
-    /// What happened since it was taken last, if anybody wants it.
+    /// The events since the record was last taken; `None` if nothing is recorded.
     pub(super) record: Option<Vec<Happening>>,
     laws: Laws<Raft>,
     has_lost_disk: bool,
@@ -39,7 +39,7 @@ pub struct Cluster {
     beat: Option<Duration>,
 }
 
-/// What is to happen to a node.
+/// A scheduled event.
 #[derive(Clone, Debug)]
 pub enum Event {
     Deliver { from: NodeId, incarnation: u64, to: NodeId, message: Message },
@@ -51,7 +51,7 @@ pub enum Event {
 }
 
 impl Cluster {
-    /// No node yet.
+    /// Makes a cluster without nodes.
     pub(super) fn empty(seed: u64, tail_bytes_max: usize, beat: Option<Duration>) -> Self {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
@@ -74,32 +74,32 @@ impl Cluster {
         cluster
     }
 
-    /// Three nodes with default settings.
+    /// Starts three nodes with default settings.
     pub fn of_three(seed: u64) -> Self {
         Builder::new(3, seed).start()
     }
 
-    /// A node.
+    /// Returns a node.
     pub fn node(&self, node: u64) -> &Node {
         &self.nodes[&NodeId(node)]
     }
 
-    /// A node, to be changed.
+    /// Returns a node, to be changed.
     pub fn node_mut(&mut self, node: u64) -> &mut Node {
         self.nodes.get_mut(&NodeId(node)).expect("a node of the cluster")
     }
 
-    /// The time on every node.
+    /// Returns the time, which is equal on every node.
     pub fn now(&self) -> Instant {
         self.time.now()
     }
 
-    /// Does everything that needs no time.
+    /// Carries out everything that needs no time.
     pub fn settle(&mut self) {
         self.run(Duration::ZERO);
     }
 
-    /// Does everything that needs no time, and lets no deadline pass.
+    /// Carries out everything that needs no time, and lets no deadline pass.
     pub fn deliver(&mut self) {
         testing::deliver(self);
     }
@@ -109,12 +109,12 @@ impl Cluster {
         testing::run(self, duration);
     }
 
-    /// Runs until `done`, at most `limit`. Says whether it is.
+    /// Runs until `done`, for at most `limit`. Returns true if it is done.
     pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         testing::run_until(self, limit, done)
     }
 
-    /// Gives a node one input and carries out what comes of it.
+    /// Passes an input to a node and carries out its outputs.
     pub fn input(&mut self, node: NodeId, input: Input<Raft>) {
         let now = self.time.clocks();
         let batch_percent = self.faults.batch_percent;
@@ -134,7 +134,7 @@ impl Cluster {
         }
     }
 
-    /// Proposes on a node, and gives the proposal's id.
+    /// Proposes on a node, and returns the proposal's id.
     pub fn propose(&mut self, node: u64, payload: &[u8]) -> ProposalId {
         self.next_id += 1;
         let id = ProposalId { sequence: self.next_id, ..ProposalId::default() };
@@ -145,7 +145,7 @@ impl Cluster {
         id
     }
 
-    /// Asks for a read on a node, and gives the read's id.
+    /// Starts a read on a node, and returns the read's id.
     pub fn read(&mut self, node: u64) -> ReadId {
         self.next_id += 1;
         let id = ReadId(self.next_id);
@@ -153,7 +153,7 @@ impl Cluster {
         id
     }
 
-    /// The index at which a read may be answered, if it may.
+    /// Returns the index at which a read may be answered, if it may.
     pub fn read_index(&self, node: u64, read: ReadId) -> Option<LogIndex> {
         self.node(node).events.iter().find_map(|event| match event {
             LogEvent::ReadReady { id, index } if *id == read => Some(*index),
@@ -168,10 +168,10 @@ impl Cluster {
         }
     }
 
-    /// Runs until some node leads that a quorum follows, and gives it.
+    /// Runs until a node leads that a quorum follows, and returns it.
     ///
     /// # Panics
-    /// When none does in ten of the longest election time-outs.
+    /// When there is none within ten of the longest election time-outs.
     pub fn elect(&mut self) -> u64 {
         let limit = self.nodes.values().next().expect("a node").config.settings().election_timeout_max * 10;
         assert!(self.run_until(limit, |cluster| cluster.leader().is_some()), "a leader is elected");
@@ -179,7 +179,7 @@ impl Cluster {
         self.leader().expect("just seen")
     }
 
-    /// Makes node `node` the leader: nobody else's deadline passes first.
+    /// Makes node `node` the leader. No other node's deadline passes before.
     ///
     /// # Panics
     /// When it is not elected.
@@ -188,7 +188,7 @@ impl Cluster {
         assert_eq!(self.leader(), Some(node), "it leads");
     }
 
-    /// Lets the deadline of `node` pass, and nobody else's.
+    /// Lets the deadline of `node` pass, and no other.
     ///
     /// # Panics
     /// When it is down.
@@ -199,7 +199,7 @@ impl Cluster {
         self.deliver();
     }
 
-    /// The leader of the latest term, if it has committed an entry of that term.
+    /// Returns the leader of the latest term, if it has committed an entry of that term.
     pub fn leader(&self) -> Option<u64> {
         let running = self.nodes.iter().filter_map(|(node, state)| Some((*node, state.core.as_ref()?)));
         let leading = running.filter(|(_, core)| core.role.name() == Role::Leader);
@@ -207,13 +207,13 @@ impl Cluster {
         (core.log.term_at(core.commit_index) == Some(core.state.term)).then_some(node.0)
     }
 
-    /// Stops a node. What was not written is gone.
+    /// Crashes a node. Writes that did not complete are lost.
     pub fn crash(&mut self, node: u64) {
         let state = self.node_mut(node);
         state.core = None;
         state.writes.clear();
         state.starts += 1;
-        // The laws must see that it is gone, even if it comes back at once.
+        // The laws must notice that it is gone, even if it comes back at once.
         self.check();
     }
 
@@ -244,7 +244,7 @@ impl Cluster {
         }
     }
 
-    /// Stops a node and empties its disk: it comes back as another incarnation.
+    /// Crashes a node and empties its disk. It comes back as another incarnation.
     pub fn wipe(&mut self, node: u64) {
         self.crash(node);
         self.has_lost_disk = true;
@@ -259,20 +259,20 @@ impl Cluster {
         state.known.insert(NodeId(node), incarnation);
     }
 
-    /// Has `node` take `peer`'s present incarnation for the one it always had.
+    /// Makes `node` accept `peer`'s present incarnation as the known one.
     pub fn introduce(&mut self, node: u64, peer: u64) {
         let incarnation = self.node(peer).incarnation;
         self.node_mut(node).known.insert(NodeId(peer), incarnation);
     }
 
-    /// Starts a node from its disk without introducing anybody.
+    /// Starts a node from its disk without introducing any node.
     pub fn start_alone(&mut self, node: u64) {
         let (now, tail_bytes_max) = (self.time.clocks(), self.tail_bytes_max);
         self.node_mut(node).start(now, tail_bytes_max);
         self.poll(NodeId(node));
     }
 
-    /// What is committed is on the disks of a quorum.
+    /// Checks that committed entries are on the disks of a quorum.
     fn check_durable_quorum(&self, running: &[(NodeId, &Raft)]) {
         let Some((_, core)) = running.iter().max_by_key(|(_, core)| core.commit_index) else { return };
         let (index, term) = (core.commit_index, core.log.term_at(core.commit_index));
@@ -281,7 +281,7 @@ impl Cluster {
             state.disk.base.0.max(snapshot) >= index || state.disk.term_at(index) == term
         };
         let copies = self.nodes.values().filter(holds).count();
-        // The bootstrap entry is everybody's before it is anybody's.
+        // Every member writes the bootstrap entry itself, so it may be committed before a quorum has it.
         assert!(index <= LogIndex(1) || copies > self.nodes.len() / 2, "entry {index} is durable on {copies} only");
     }
 
@@ -330,7 +330,7 @@ impl Cluster {
         self.input(from, Input::Completed { ticket, answer });
     }
 
-    /// Every node hears of every other that it can hear.
+    /// Reports to every node the other nodes from which messages reach it.
     fn beat(&mut self) {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         for from in &nodes {
@@ -396,12 +396,12 @@ impl Cluster {
         self.time.schedule(delay, Event::Deliver { from, incarnation, to, message });
     }
 
-    /// A number below `high`, drawn from the cluster's seed.
+    /// Returns a number below `high`, drawn from the cluster's seed.
     pub fn choose(&mut self, high: u64) -> u64 {
         self.time.choose(high)
     }
 
-    /// Has loads of this entry fail on a node.
+    /// Makes loads of this entry fail on a node.
     pub fn spoil(&mut self, node: u64, index: u64, failure: LoadFailure) {
         self.node_mut(node).disk.bad_entry = Some((LogIndex(index), failure));
     }

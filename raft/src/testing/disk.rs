@@ -1,4 +1,4 @@
-//! What one node's stream of the log holds.
+//! The content of one node's stream of the log.
 
 use std::collections::VecDeque;
 
@@ -7,32 +7,32 @@ use quorate_protocol::{
     Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, Operation, Recovery, SnapshotMeta, Term,
 };
 
-/// A stream of the log, as durable as its owner says: the cluster applies a write when it completes.
+/// A stream of the log. Everything in it is durable: the cluster applies a write when it completes.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     /// The newest state record.
     pub state: Option<Bytes>,
-    /// The entry just before the first, and its term.
+    /// The index just before the first entry, and its term.
     pub base: (LogIndex, Term),
-    /// The entries behind the base.
+    /// The entries after the base.
     pub entries: VecDeque<(Term, Entry)>,
     /// The highest commit hint.
     pub commit_hint: LogIndex,
     /// The newest durable snapshot.
     pub snapshot: Option<SnapshotMeta>,
-    /// Loads that touch this entry fail so.
+    /// An entry, and the failure of every load that contains it.
     pub bad_entry: Option<(LogIndex, LoadFailure)>,
-    /// The snapshot cannot be read.
+    /// True if the snapshot cannot be read.
     pub is_snapshot_unreadable: bool,
 }
 
 impl Disk {
-    /// The last entry; the base when there is none.
+    /// Returns the index of the last entry; the base if there is none.
     pub fn last(&self) -> LogIndex {
         self.base.0.plus(self.entries.len() as u64)
     }
 
-    /// The term of the entry at `index`.
+    /// Returns the term of the entry at `index`.
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
         if index == self.base.0 {
             return Some(self.base.1);
@@ -43,7 +43,7 @@ impl Disk {
     /// Carries out one write.
     ///
     /// # Panics
-    /// When the operations do not fit the log: a core must never ask for that.
+    /// When the operations do not fit the log. A core must never request that.
     pub fn write(&mut self, operations: Vec<Operation>) {
         for operation in operations {
             match operation {
@@ -85,7 +85,7 @@ impl Disk {
         assert!(self.commit_hint <= self.last(), "what is committed is in the log");
     }
 
-    /// What a core finds when it starts, with a tail of at most `tail_bytes_max` (at least one entry).
+    /// Returns the data that a starting core recovers, with a tail of at most `tail_bytes_max` (at least one entry).
     pub fn recovery(&self, tail_bytes_max: usize) -> Recovery {
         let numbered = || (self.base.0.0 + 1..).map(LogIndex).zip(&self.entries);
         let mut runs: Vec<(LogIndex, Term)> = Vec::new();
@@ -118,10 +118,10 @@ impl Disk {
     /// Reads entries.
     ///
     /// # Errors
-    /// When they were compacted or never written, or where the disk was told to fail.
+    /// When they were compacted or never written, or when the disk is set to fail.
     ///
     /// # Panics
-    /// When keys are asked for: a replicated log has none.
+    /// When keys are requested. A replicated log has none.
     pub fn load(&self, range: &LoadRange) -> Result<Loaded, LoadFailure> {
         let LoadRange::Entries { range, bytes_max } = range else { panic!("a replicated log loads entries") };
         let mut loaded = Vec::new();

@@ -8,12 +8,12 @@ use super::cluster::{Cluster, Event};
 use super::record::Happening;
 
 impl Cluster {
-    /// Writes of a node do not complete.
+    /// Keeps the writes of a node from completing.
     pub fn hold_disk(&mut self, node: u64) {
         self.node_mut(node).is_disk_held = true;
     }
 
-    /// Writes of a node complete again, and so do those that wait.
+    /// Lets the writes of a node complete again, also those that wait.
     pub fn release_disk(&mut self, node: u64) {
         let state = self.node_mut(node);
         state.is_disk_held = false;
@@ -25,16 +25,17 @@ impl Cluster {
         self.settle();
     }
 
-    /// A bit flips in the memory of a node: in its copy of the entry at `index`, which is cached and has a payload.
+    /// Flips a bit in the memory of a node: in its copy of the entry at `index`, which must be cached and have a
+    /// payload.
     pub fn flip_cached(&mut self, node: u64, index: u64) {
         let core = self.node_mut(node).core.as_mut().expect("the node runs");
         core.log.flip_cached(LogIndex(index));
     }
 
-    /// The oldest write of a node whose disk is held completes.
+    /// Completes the oldest write of a node whose disk is held.
     ///
     /// # Panics
-    /// When none is on its way.
+    /// When there is no write.
     pub fn persist_oldest(&mut self, node: u64) {
         let (ticket, operations) = self.node_mut(node).writes.pop_front().expect("a write is on its way");
         self.node_mut(node).disk.write(operations);
@@ -43,10 +44,10 @@ impl Cluster {
         self.deliver();
     }
 
-    /// The oldest write of a node whose disk is held fails, and with it all that were handed over behind it.
+    /// Fails the oldest write of a node whose disk is held, and all writes after it.
     ///
     /// # Panics
-    /// When none is on its way.
+    /// When there is no write.
     pub fn fail_oldest(&mut self, node: u64, failure: PersistFailure) {
         let writes = std::mem::take(&mut self.node_mut(node).writes);
         let (ticket, _) = writes.front().expect("a write is on its way");

@@ -7,7 +7,7 @@ use quorate_protocol::{Entry, Law, LogIndex, NodeId, Role, Term, Violation};
 use crate::Raft;
 use crate::codec::decode_state;
 
-/// Every law.
+/// Returns every law.
 pub fn laws() -> Vec<Box<dyn Law<Raft>>> {
     vec![
         Box::<OneLeaderATerm>::default(),
@@ -17,7 +17,8 @@ pub fn laws() -> Vec<Box<dyn Law<Raft>>> {
     ]
 }
 
-/// The term in a durable state record, and who got the vote in it; nothing for bytes that are none.
+/// Returns the term in a durable state record, and the node that got the vote in it; `None` if the bytes are not a
+/// state record.
 #[must_use]
 pub fn durable_vote(state: &[u8]) -> Option<(Term, Option<NodeId>)> {
     decode_state(state).ok().map(|state| (state.term, state.voted_for))
@@ -46,13 +47,13 @@ impl Law<Raft> for OneLeaderATerm {
     }
 }
 
-/// What is committed at an index is the same everywhere and for ever (Raft §5.4, "state machine safety"): logs match
-/// on their committed prefixes.
+/// A committed entry is the same on all nodes and for ever (Raft §5.4, "state machine safety"): logs match on their
+/// committed prefixes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CommittedForever {
-    /// What was first seen committed at each index, from 1.
+    /// The entry that was first seen committed at each index, from 1 on.
     committed: Vec<(Term, Option<Entry>)>,
-    /// How far each node was looked at.
+    /// The index up to which each node was checked.
     checked: BTreeMap<NodeId, LogIndex>,
 }
 
@@ -63,7 +64,7 @@ impl Law<Raft> for CommittedForever {
 
     fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
         for (node, core) in nodes {
-            // A node that restarted is looked at again from where it takes up.
+            // A node that restarted is checked again from its new commit index.
             let checked = self.checked.get(node).copied().unwrap_or_default().min(core.commit_index);
             let mut index = checked.max(core.log.base().0).next();
             while index <= core.commit_index {
@@ -77,8 +78,8 @@ impl Law<Raft> for CommittedForever {
 }
 
 impl CommittedForever {
-    /// The term of the entry seen committed at each index, from 1 on. The largest there is: behind a snapshot, so
-    /// unknown.
+    /// Returns the term of the entry that was seen committed at each index, from 1 on. It is the largest possible term
+    /// if a snapshot covers the entry, so that it is unknown.
     pub fn committed(&self) -> impl Iterator<Item = (LogIndex, Term)> + '_ {
         (1..).map(LogIndex).zip(self.committed.iter().map(|(term, _)| *term))
     }
@@ -89,7 +90,7 @@ impl CommittedForever {
         let entry = entry.map(|(_, _, entry)| entry);
         let position = usize::try_from(index.0 - 1).expect("a small log");
         if self.committed.len() <= position {
-            // Behind a snapshot the entries themselves are unknown, and so not comparable.
+            // Entries that a snapshot covers are unknown, so they cannot be compared.
             self.committed.resize(position + 1, (Term(u64::MAX), None));
         }
         let known = &mut self.committed[position];
@@ -111,8 +112,8 @@ impl CommittedForever {
 pub struct LeaderCompleteness {
     /// The highest index seen committed, its term, and the highest term in which that was seen.
     committed: Vec<(LogIndex, Term, Term)>,
-    /// The term in which each node leads, and how many of the above it was seen to have: it never loses one (Raft §5.3,
-    /// "leader append-only").
+    /// The term in which each node leads, and the number of the above entries that it was seen to have. It never loses
+    /// one (Raft §5.3, "leader append-only").
     checked: BTreeMap<NodeId, (Term, usize)>,
 }
 
@@ -149,7 +150,7 @@ impl Law<Raft> for LeaderCompleteness {
     }
 }
 
-/// Term and vote never go back while a node runs, nor does what it knows to be committed.
+/// Term, vote and commit index of a node never go back while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MonotoneState {
     seen: BTreeMap<NodeId, (Term, Option<NodeId>, LogIndex)>,
@@ -163,7 +164,7 @@ impl Law<Raft> for MonotoneState {
     fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
         let gone: Vec<NodeId> =
             self.seen.keys().copied().filter(|node| nodes.iter().all(|(id, _)| id != node)).collect();
-        // What a node had not made durable when it stopped, it may forget: nothing of it was said.
+        // A node may forget state that was not durable when it stopped, because no output depended on it.
         for node in gone {
             self.seen.remove(&node);
         }

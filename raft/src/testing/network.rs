@@ -7,7 +7,7 @@ use super::record::{Fate, Happening};
 use super::words::kind;
 use crate::Message;
 
-/// Picks messages by where they come from and go to, and by what they are. What is not said is anything.
+/// Selects messages by sender, receiver and kind. A field that is `None` selects all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pick {
     /// The sender.
@@ -19,31 +19,31 @@ pub struct Pick {
 }
 
 impl Pick {
-    /// Whether it picks this message.
+    /// Returns true if it selects this message.
     pub fn picks(&self, from: NodeId, to: NodeId, message: &Message) -> bool {
         let is_kind = self.kind.is_none_or(|wanted| wanted == kind(message));
         is_kind && self.from.is_none_or(|wanted| wanted == from) && self.to.is_none_or(|wanted| wanted == to)
     }
 }
 
-/// What becomes of messages that were held.
+/// The fate of held messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// They arrive.
     Deliver,
     /// They are lost.
     Drop,
-    /// They arrive, and are held as well: they may arrive again.
+    /// They arrive, and stay held as well, so that they may arrive again.
     Duplicate,
 }
 
 impl Cluster {
-    /// Loses everything from `from` to `to`.
+    /// Loses all messages from `from` to `to`.
     pub fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((NodeId(from), NodeId(to)));
     }
 
-    /// Loses everything between `node` and all others.
+    /// Loses all messages between `node` and all others.
     pub fn isolate(&mut self, node: u64) {
         let others: Vec<u64> = self.nodes.keys().map(|other| other.0).filter(|other| *other != node).collect();
         for other in others {
@@ -52,7 +52,7 @@ impl Cluster {
         }
     }
 
-    /// Only these pairs hear each other.
+    /// Loses all messages except between these pairs.
     pub fn only_links(&mut self, links: &[(u64, u64)]) {
         let nodes: Vec<u64> = self.nodes.keys().map(|node| node.0).collect();
         self.cut.clear();
@@ -65,22 +65,22 @@ impl Cluster {
         }
     }
 
-    /// Everybody hears everybody.
+    /// Restores all links.
     pub fn heal(&mut self) {
         self.cut.clear();
     }
 
-    /// Keeps what `from` sends to `to` until it is released.
+    /// Holds the messages from `from` to `to` until they are released.
     pub fn park(&mut self, from: u64, to: u64) {
         self.hold(Pick { from: Some(NodeId(from)), to: Some(NodeId(to)), kind: None });
     }
 
-    /// Keeps the messages that are picked until they are released.
+    /// Holds the selected messages until they are released.
     pub fn hold(&mut self, pick: Pick) {
         self.holds.push(pick);
     }
 
-    /// Delivers what was kept, in order, and keeps no more.
+    /// Delivers the held messages in order, and holds no more.
     pub fn release(&mut self) {
         self.holds.clear();
         for (from, to, message) in std::mem::take(&mut self.parked) {
@@ -89,12 +89,12 @@ impl Cluster {
         self.settle();
     }
 
-    /// Delivers what was kept and `chosen` picks, in order, and goes on keeping.
+    /// Delivers the held messages for which `chosen` is true, in order, and continues to hold.
     pub fn release_if(&mut self, chosen: impl Fn(&Message) -> bool) {
         self.release_as(Release::Deliver, |_, _, message| chosen(message));
     }
 
-    /// Does this to what was kept and `chosen` picks by sender, receiver and content, in order, and goes on keeping.
+    /// Does this to the held messages for which `chosen` is true, in order, and continues to hold.
     pub fn release_as(&mut self, release: Release, chosen: impl Fn(NodeId, NodeId, &Message) -> bool) {
         let parked = std::mem::take(&mut self.parked);
         let is_chosen = |(from, to, message): &(NodeId, NodeId, Message)| chosen(*from, *to, message);
@@ -117,13 +117,13 @@ impl Cluster {
         self.input(to, Input::Message { from, message });
     }
 
-    /// Forgets what was kept, and keeps no more.
+    /// Drops the held messages, and holds no more.
     pub fn forget_parked(&mut self) {
         self.holds.clear();
         self.parked.clear();
     }
 
-    /// What is kept now.
+    /// Returns the held messages.
     pub fn parked(&self) -> &[(NodeId, NodeId, Message)] {
         &self.parked
     }

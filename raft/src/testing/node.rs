@@ -1,4 +1,4 @@
-//! One node of a cluster under test: a core, its disk, and what its application saw.
+//! One node of a cluster under test: a core, its disk, and the events that its application saw.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,33 +17,33 @@ pub type Applied = (LogIndex, Term, Entry);
 pub struct Node {
     /// Its core while it runs.
     pub core: Option<Raft>,
-    /// What survives a crash.
+    /// The part that survives a crash.
     pub disk: Disk,
     /// Every event so far, in order.
     pub events: Vec<LogEvent>,
-    /// What was applied, in order. A node that restarts begins from its newest snapshot.
+    /// The applied entries, in order. A node that restarts begins from its newest snapshot.
     pub applied: Vec<Applied>,
-    /// Why it stopped, if it did.
+    /// Reason why it halted, if it did.
     pub halted: Option<HaltReason>,
     /// Writes on their way to the disk.
     pub(super) writes: VecDeque<(Ticket, Vec<Operation>)>,
-    /// Writes do not complete.
+    /// True if writes do not complete.
     pub(super) is_disk_held: bool,
-    /// Inputs are not followed by a poll until `poll` is called.
+    /// The incarnation of this node's disk.
     pub(super) incarnation: u64,
     /// The incarnations that this node knows.
     pub(super) known: BTreeMap<NodeId, u64>,
-    /// Starts so far: what was sent to an earlier one is not for this one.
+    /// Number of starts so far. Results that belong to an earlier start are ignored.
     pub(super) starts: u64,
     pub(super) receiving: Option<(Ticket, NodeId, Term, SnapshotMeta)>,
-    /// What each snapshot on this node's disk holds.
+    /// The content of the snapshot on this node's disk.
     pub(super) snapshot_content: Vec<Applied>,
     pub(super) config: Config,
 }
 
 use super::disk::Disk;
 
-/// What a node did that concerns others or takes time.
+/// An effect of a node that concerns others or takes time.
 #[derive(Debug)]
 pub(super) enum Effect {
     Send(NodeId, Message),
@@ -81,23 +81,23 @@ impl Node {
         self.core.as_ref().expect("the node runs")
     }
 
-    /// The newest write that is on its way to the disk.
+    /// Returns the newest write that is on its way to the disk.
     pub fn pending_write(&self) -> Option<Ticket> {
         self.writes.back().map(|(ticket, _)| *ticket)
     }
 
-    /// What is applied, but for what the protocol wrote itself.
+    /// Returns the payloads of the applied commands.
     pub fn commands(&self) -> Vec<&[u8]> {
         let is_command = |(_, _, entry): &&Applied| entry.header.kind == EntryKind::Command;
         self.applied.iter().filter(is_command).map(|(_, _, entry)| &entry.payload[..]).collect()
     }
 
-    /// What this node holds of another's incarnation.
+    /// Returns the standing of another node's incarnation on this node.
     pub(super) fn standing_of(&self, node: NodeId, incarnation: u64) -> Standing {
         if self.known.get(&node) == Some(&incarnation) { Standing::Member } else { Standing::Stranger }
     }
 
-    /// Starts from the disk.
+    /// Starts the node from its disk.
     pub(super) fn start(&mut self, now: Now, tail_bytes_max: usize) {
         self.writes.clear();
         self.receiving = None;
@@ -107,7 +107,7 @@ impl Node {
         self.core = Some(Raft::recover(now, self.config.clone(), recovery).expect("the disk holds what was written"));
     }
 
-    /// Takes everything out of the core and carries out what concerns this node alone.
+    /// Polls all outputs of the core and carries out those that concern this node alone.
     pub(super) fn poll(&mut self) -> Vec<Effect> {
         use quorate_protocol::Output;
         let mut effects = Vec::new();
@@ -152,7 +152,7 @@ impl Node {
         effects
     }
 
-    /// Makes a snapshot of what is applied and lets the core compact, keeping `keep` entries.
+    /// Makes a snapshot of the applied entries and lets the core compact, keeping `keep` entries.
     pub(super) fn snapshot(&mut self, keep: u64) -> Option<(SnapshotMeta, LogIndex)> {
         let (index, term, entry) = self.applied.last()?;
         let configuration = self.core().status().configuration;
@@ -176,7 +176,7 @@ impl Node {
                 Committed::NeedsLoad(range) => {
                     match self.disk.load(&LoadRange::Entries { range, bytes_max: 4096 }) {
                         Ok(Loaded::Entries(entries)) => entries,
-                        // A snapshot is on its way into the application instead.
+                        // The application gets a snapshot instead.
                         _ => return,
                     }
                 }

@@ -1,70 +1,70 @@
-//! What happens in a cluster, for whoever wants to read it.
+//! A record of the events in a cluster, for tests that show it.
 
 use quorate_protocol::{HaltReason, LogEvent, NodeId, Operation};
 
 use super::cluster::Cluster;
 use crate::Message;
 
-/// Something that happened.
+/// An event in a cluster.
 #[derive(Clone, Debug)]
 pub enum Happening {
     /// A node's deadline passed.
     TimedOut {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
-    /// A node sent.
+    /// A node sent a message.
     Sent {
-        /// Who.
+        /// The sender.
         from: NodeId,
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
-        /// And what became of it.
+        /// The fate of the message.
         fate: Fate,
     },
-    /// What was held arrived.
+    /// A held message arrived.
     Released {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// A node handed a write to its disk.
+    /// A node passed a write to its disk.
     Wrote {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What is written, all of it or nothing.
+        /// The operations, which are written completely or not at all.
         operations: Vec<Operation>,
     },
-    /// The oldest write that a node's disk had is durable, and the node knows it.
+    /// The oldest write of a node's disk is durable, and the node was notified.
     Persisted {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
-    /// A node told its application.
+    /// A node passed an event to its application.
     Told {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What.
+        /// The event.
         event: LogEvent,
     },
     /// A node's group stopped.
     Halted {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// Why.
+        /// The reason.
         reason: HaltReason,
     },
 }
 
-/// What becomes of a message when it is sent.
+/// The fate of a message that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It arrives in its time.
+    /// It arrives after the usual delay.
     Sent,
     /// It waits until it is released.
     Held,
@@ -73,17 +73,17 @@ pub enum Fate {
 }
 
 impl Cluster {
-    /// Keeps from now on what happens.
+    /// Records the events from now on.
     pub fn start_recording(&mut self) {
         self.record.get_or_insert_default();
     }
 
-    /// What happened since this was asked last.
+    /// Takes the events since this was last called.
     pub fn take_record(&mut self) -> Vec<Happening> {
         self.record.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Notes what happened, if anybody wants it.
+    /// Records an event, if events are recorded.
     pub(super) fn note(&mut self, what: impl FnOnce() -> Happening) {
         if let Some(record) = &mut self.record {
             record.push(what());

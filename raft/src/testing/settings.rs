@@ -1,11 +1,11 @@
-//! Settings under which bounds are met.
+//! Settings with small bounds.
 
 use quorate_protocol::Random;
 
 use crate::Settings;
 
-/// Small bounds, so that every one of them is met in a short run. In every second one (by the seed) entries travel a
-/// few at a time: a log that lags is then caught up in many steps, and something may go wrong between any two.
+/// Small bounds, so that a short run reaches every one of them. In every second run (by the seed) a message holds only
+/// a few entries: a log that lags then catches up in many steps, with possible faults between any two.
 pub fn small_settings(seed: u64) -> Settings {
     let batch_bytes_max = if Random::new(seed).between(0, 2) == 0 { 500 } else { 2_000 };
     Settings {

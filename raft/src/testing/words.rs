@@ -1,4 +1,4 @@
-//! Messages, writes and events in words.
+//! Descriptions of messages, writes and events in words.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::Message;
 use crate::codec::decode_state;
 use crate::message::{AppendOutcome, Pace, ReadOutcome, Verdict, VoteKind};
 
-/// The names of messages, as [`kind`] gives them.
+/// The names of messages, as [`kind`] returns them.
 pub const KINDS: [&str; 12] = [
     "pre-vote",
     "vote",
@@ -24,7 +24,7 @@ pub const KINDS: [&str; 12] = [
     "timeout-now",
 ];
 
-/// What a message is.
+/// Returns the kind of a message.
 pub fn kind(message: &Message) -> &'static str {
     match message {
         Message::RequestVote(request) if request.kind == VoteKind::Pre => "pre-vote",
@@ -42,7 +42,7 @@ pub fn kind(message: &Message) -> &'static str {
     }
 }
 
-/// A message in one line.
+/// Describes a message in one line.
 pub fn message_words(message: &Message) -> String {
     let content = match message {
         Message::RequestVote(request) => {
@@ -98,13 +98,13 @@ pub fn message_words(message: &Message) -> String {
     format!("{} term={}: {content}", kind(message), message.term())
 }
 
-/// A write in one line.
+/// Describes a write in one line.
 pub fn operations_words(operations: &[Operation]) -> String {
     let words: Vec<String> = operations.iter().map(operation_words).collect();
     words.join("; ")
 }
 
-/// An entry in a few words.
+/// Describes an entry in a few words.
 pub fn entry_words(index: LogIndex, term: Term, entry: &Entry) -> String {
     let content = match entry.header.kind {
         EntryKind::Command => format!("{:?}", String::from_utf8_lossy(&entry.payload)),
@@ -115,7 +115,7 @@ pub fn entry_words(index: LogIndex, term: Term, entry: &Entry) -> String {
     format!("{index}/{term} {content}")
 }
 
-/// What an application is told, in one line.
+/// Describes an event for the application, in one line.
 pub fn event_words(event: &LogEvent) -> String {
     match event {
         LogEvent::Appended { id, index, term } => format!("proposal {} stands at {}", id.sequence, at(*index, *term)),
@@ -165,12 +165,12 @@ fn operation_words(operation: &Operation) -> String {
     }
 }
 
-/// A question's number: the start of the node, and the question of that start.
+/// Describes a question's number: the start of the node, and the question of that start.
 fn question_words(number: u64) -> String {
     format!("{}.{}", number >> 32, number & u64::from(u32::MAX))
 }
 
-/// A place in the log: index and term.
+/// Describes a position in the log: index and term.
 fn at(index: LogIndex, term: Term) -> String {
     format!("{index}/{term}")
 }

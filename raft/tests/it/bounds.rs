@@ -1,4 +1,4 @@
-//! What happens when something is full, too large, or not to be had.
+//! Bounds: something is full, too large, or not available.
 
 use std::time::Duration;
 
@@ -207,7 +207,7 @@ fn is_refused_or_works(settings: Settings) {
     cluster.node(1).core().model_view();
 }
 
-/// More members than the format holds, and nobody who votes: neither is found out by a panic.
+/// More members than the format can hold, and no voters: both are refused without a panic.
 #[test]
 fn impossible_configurations_are_refused() {
     let config = |members| Config::new(NodeId(1), 7, Start::Initial(members), Settings::default()).err();
@@ -218,7 +218,7 @@ fn impossible_configurations_are_refused() {
     assert_eq!(config(large), None, "its entry takes 786 kB");
 }
 
-/// What no log of any group holds is refused when it is found, and does not end in an overflow later.
+/// Recovered data that no log of any group holds are refused at recovery, and cause no overflow later.
 #[test]
 fn absurd_recoveries_are_refused() {
     let recover = |recovery| {

@@ -1,4 +1,4 @@
-//! What entries say is what was proposed, and the first of them is everybody's: neither a flipped bit nor another
+//! Entries contain what was proposed, and the first entry is equal on all members: neither a flipped bit nor another
 //! founding spreads.
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ fn counted(core: &Raft, reason: &str) -> u64 {
     core.status().ignored.iter().find(|(name, _)| *name == reason).map_or(0, |(_, count)| *count)
 }
 
-/// Entry 1, as nodes 1 to `members` write it when they found their group, behind nothing.
+/// Entry 1, as nodes 1 to `members` write it when they found their group, at the start of a log.
 fn first_of(members: u64) -> Message {
     let payload = Configuration::of_voters((1..=members).map(NodeId)).encode();
     let first = Entry::internal(EntryKind::Configuration, LogTime(0), payload);
@@ -75,7 +75,7 @@ fn a_leader_reads_from_disk_what_changed_in_its_memory() {
     assert!((1..=3).all(|node| cluster.node(node).halted.is_none()));
 }
 
-/// The entry had changed before it was written: the leader alone stops, by name, and others lead.
+/// The entry had changed before it was written: the leader alone halts with its index, and others lead.
 #[test]
 fn a_leader_whose_disk_holds_what_changed_stops_alone() {
     let mut cluster = Cluster::of_three(42);
@@ -92,7 +92,7 @@ fn a_leader_whose_disk_holds_what_changed_stops_alone() {
     assert_eq!(cluster.node(3).commands(), [b"first"], "from the node that has it sound");
 }
 
-/// A copy that changed on its way is made anew, at the pace of heartbeats.
+/// A copy that changed on its way is sent again, at the pace of heartbeats.
 #[test]
 fn a_refused_copy_is_sent_again() {
     let mut leader = Bench::new(3);
@@ -103,7 +103,7 @@ fn a_refused_copy_is_sent_again() {
     assert_eq!(count(&leader, "corrupt_entries"), 1);
 }
 
-/// Nobody proposed the first entry, and every founder wrote its own: it goes along with the second, to be compared.
+/// The first entry was not proposed; every founder wrote its own. It is sent along with the second, to be compared.
 #[test]
 fn a_leader_sends_the_first_entry_along() {
     let mut leader = Bench::new(3);
@@ -148,7 +148,8 @@ fn votes_and_snapshots_of_another_founding_are_refused_by_name() {
     assert_eq!(node.requests.len(), 1, "members may have changed since the founding");
 }
 
-/// A node that joins learns the founding with the first entry, and from then on holds others to it.
+/// A node that joins learns the founding with the first entry, and from then on compares the founding of others with
+/// it.
 #[test]
 fn who_joins_learns_the_founding() {
     let config = Config::new(NodeId(4), 7, Start::Join, Settings::default()).expect("valid");

@@ -1,4 +1,5 @@
-//! Disks that are full, stand still, or refuse: another leads where one can, and nothing is stale when they recover.
+//! Disks that are full, stalled, or refuse writes: another node leads if one can, and no state is stale when they
+//! recover.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use quorate_raft::testing::{Builder, Cluster};
 
 use crate::support::{Bench, recovery};
 
-/// Longer than a disk may be low or stand still, and a hand-over after it.
+/// Longer than the time for which a disk may be low or stalled, plus a transfer of leadership.
 const LONG: Duration = Duration::from_secs(5);
 
 fn storage(cluster: &mut Cluster, node: u64, level: StorageLevel) {
@@ -52,8 +53,7 @@ fn a_leader_that_stays_low_hands_over_to_one_with_room() {
     assert!((1..=3).all(|node| cluster.node(node).commands() == [b"x"]));
 }
 
-/// Each round of reads sends heartbeats. That put off what a leader looks after with a tick of its own, for as long as
-/// reads came.
+/// Each round of reads sends heartbeats. That delayed the leader's periodic checks for as long as reads came.
 #[test]
 fn reads_without_a_pause_do_not_keep_a_low_leader_in_office() {
     let mut cluster = Cluster::of_three(36);
@@ -99,7 +99,7 @@ fn where_nobody_has_room_the_leader_stays_and_serves_reads() {
     assert!(is_taken(&mut cluster, 1, b"x"), "whoever has room again takes commands again");
 }
 
-/// A write was refused while the disk was low. When it has room, nothing is left of either.
+/// A write was refused while the disk was low. When there is room again, no trace of either is left.
 #[test]
 fn a_refused_write_leaves_nothing_low_behind() {
     let mut cluster = Builder::new(1, 34).start();
@@ -118,7 +118,7 @@ fn a_refused_write_leaves_nothing_low_behind() {
     assert_eq!(cluster.node(leader).commands(), [b"x", b"y"]);
 }
 
-/// Heartbeats are answered before the disk, so they would keep the office of a leader whose disk stands still.
+/// Heartbeats are answered before the disk, so they would keep a leader in office whose disk is stalled.
 #[test]
 fn scenario_28_a_leader_whose_disk_stands_still_hands_over() {
     let mut cluster = Cluster::of_three(35);
@@ -144,7 +144,7 @@ fn scenario_28_a_leader_whose_disk_stands_still_hands_over() {
     assert_eq!(term(&cluster, leader), before + 1);
 }
 
-/// Nobody can take the office, since all disks stand still: it is left, and nobody campaigns meanwhile.
+/// No node can take the office, because all disks are stalled: the leader steps down, and no node campaigns meanwhile.
 #[test]
 fn scenario_28_where_all_disks_stand_still_nobody_leads_or_campaigns() {
     let mut cluster = Cluster::of_three(36);
@@ -167,7 +167,7 @@ fn scenario_28_where_all_disks_stand_still_nobody_leads_or_campaigns() {
     assert!((1..=3).all(|node| cluster.node(node).commands() == [b"x"]));
 }
 
-/// Another that leads would help nobody: there is none.
+/// There is no other node that could lead.
 #[test]
 fn scenario_28_a_single_node_keeps_its_office() {
     let mut cluster = Builder::new(1, 37).start();
@@ -182,7 +182,7 @@ fn scenario_28_a_single_node_keeps_its_office() {
     assert_eq!(cluster.node(leader).commands(), [b"x"]);
 }
 
-/// A follower hears and does not persist: its leader shows it, and goes on with the others.
+/// A follower receives but does not persist: its leader shows this, and continues with the other nodes.
 #[test]
 fn scenario_28_a_follower_whose_disk_stands_still_is_named() {
     let mut cluster = Cluster::of_three(38);
@@ -217,7 +217,8 @@ fn scenario_21_a_short_stall_costs_no_office() {
     assert_eq!((cluster.leader(), term(&cluster, 1)), (Some(1), before));
 }
 
-/// A compaction that found no room is written when there is some: the disk would hold the old entries for ever.
+/// A compaction that found no room is written when there is room. Otherwise the disk would keep the old entries for
+/// ever.
 #[test]
 fn a_refused_compaction_is_written_again() {
     let mut node = Bench::new(1);
@@ -239,7 +240,7 @@ fn a_refused_compaction_is_written_again() {
     let is_compaction =
         |operation: &&Operation| matches!(operation, Operation::CompactTo { index: at, .. } if *at == index);
     assert_eq!(node.operations.iter().filter(is_compaction).count(), 1, "{:?}", node.operations);
-    // What was written is not written again with the next refusal.
+    // Entries that were written are not written again with the next refusal.
     node.writes_complete = false;
     node.propose(b"y");
     let ticket = node.pending.pop().expect("it writes");
@@ -252,8 +253,8 @@ fn a_refused_compaction_is_written_again() {
     assert_eq!(node.operations.iter().filter(is_compaction).count(), 0, "{:?}", node.operations);
 }
 
-/// The first write was torn, and recovery adopted its state record alone: nothing was said, so the group begins all the
-/// same.
+/// The first write was torn, and recovery adopted its state record alone. No output depended on it, so the group begins
+/// nevertheless.
 #[test]
 fn a_group_whose_first_write_was_torn_begins() {
     let first = Bench::new(1);
@@ -267,7 +268,7 @@ fn a_group_whose_first_write_was_torn_begins() {
     assert_eq!((node.role(), node.commit()), (Role::Leader, 2));
 }
 
-/// A node that was in a term had its first entry. It lost it, and makes up no other.
+/// A node that was in a term had its first entry. It has lost the entry, and makes no other.
 #[test]
 fn a_node_that_voted_does_not_begin_anew() {
     let state = recovery(1, 5, &[]).state;
@@ -276,7 +277,7 @@ fn a_node_that_voted_does_not_begin_anew() {
     assert_eq!((status.last_index, status.barred), (LogIndex(0), Some(VotingBar::NotVoter)));
 }
 
-/// The newest entry is longer than the tail that recovery is given.
+/// The newest entry is longer than the tail that recovery gets.
 #[test]
 fn a_log_without_a_cached_tail_is_recovered() {
     let mut found = recovery(1, 1, &[0, 1, 1]);

@@ -1,4 +1,4 @@
-//! The bytes of every message and record, as released. Newer versions must read them for ever.
+//! The bytes of every message and record, as released. Newer versions must always be able to read them.
 //!
 //! To write a new file after adding a variant: `QUORATE_RAFT_WRITE_GOLDEN=1 cargo test -p quorate-raft formats`.
 
@@ -90,7 +90,7 @@ fn unhex(text: &str) -> Bytes {
     (0..text.len()).step_by(2).map(digits).collect()
 }
 
-/// One line a message: its name, the small section, the raw section.
+/// One line for each message: its name, the small section, the raw section.
 #[test]
 fn messages_keep_their_bytes() {
     let mut text = String::new();
@@ -132,7 +132,7 @@ fn parts_that_do_not_make_a_message_are_refused() {
     assert_eq!(Message::from_parts(small, vec![Bytes::from_static(b"x")]), malformed);
 }
 
-/// Version, term 1, a vote for node 1, no starts counted: all that a first election leaves.
+/// Version, term 1, a vote for node 1, no starts counted: the state record after a first election.
 const STATE: &str = "0101000000000000000101000000000000000000000001fb0a8d65";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Nothing that a peer, the disk or a user sends panics a core.
+//! No message of a peer, content of the disk or input of a user panics a core.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use quorate_raft::message::{
 use quorate_raft::testing::Cluster;
 use quorate_raft::{Message, Raft};
 
-/// Numbers that matter: small ones, those about the limits, and anything.
+/// Important numbers: small ones, those near the limits, and arbitrary ones.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![6 => 0..8_u64, 1 => (u64::MAX / 2 - 2)..=(u64::MAX / 2 + 2), 1 => (u64::MAX - 2)..=u64::MAX, 1 => any::<u64>()]
 }

@@ -1,5 +1,5 @@
-//! One test a rule of the paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", extended
-//! version) and of the thesis, named after it: inputs and exact outputs.
+//! One test for each rule of the paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm",
+//! extended version) and of the thesis, named after it: inputs and exact outputs.
 
 use quorate_protocol::{
     DiskState, Input, LogCommand, LogEvent, LogIndex, LogTime, Operation, ReadId, RefuseReason, Role, Term,
@@ -50,7 +50,7 @@ fn heartbeat(term: u64, commit: u64, round: u64) -> Message {
     })
 }
 
-/// §5.1: a server that sees a later term takes it over and follows.
+/// §5.1: a server that sees a later term adopts it and follows.
 #[test]
 fn a_later_term_is_taken_over() {
     let mut leader = Bench::new(3);
@@ -59,7 +59,7 @@ fn a_later_term_is_taken_over() {
     assert_eq!((leader.term(), leader.role()), (5, Role::Follower));
 }
 
-/// §5.1: a request of an earlier term is rejected; a leader is told that its term is over.
+/// §5.1: a request of an earlier term is rejected; a leader is notified that its term is over.
 #[test]
 fn an_earlier_term_is_rejected() {
     let mut follower = Bench::with_log(3, 5, &[0]);
@@ -70,7 +70,7 @@ fn an_earlier_term_is_rejected() {
     assert_eq!(follower.last(), 1);
 }
 
-/// §5.2: servers start as followers and stay so as long as they hear of a leader.
+/// §5.2: servers start as followers and stay so as long as they hear from a leader.
 #[test]
 fn a_follower_stays_one_while_it_hears_of_a_leader() {
     let mut follower = Bench::new(3);
@@ -82,7 +82,8 @@ fn a_follower_stays_one_while_it_hears_of_a_leader() {
     assert_eq!((follower.role(), follower.term()), (Role::Follower, 1));
 }
 
-/// §5.2: an election begins with a vote for oneself, and asks everybody; thesis §9.6: after a pre-vote at no cost.
+/// §5.2: an election begins with the candidate's vote for itself, and requests the votes of all; thesis §9.6: after a
+/// pre-vote, which changes nothing.
 #[test]
 fn an_election_asks_everybody() {
     let mut node = Bench::new(3);
@@ -94,7 +95,7 @@ fn an_election_asks_everybody() {
     assert_eq!((node.term(), node.role()), (1, Role::Candidate));
 }
 
-/// §5.2 and durability: neither the question nor the vote leaves before term and vote are durable.
+/// §5.2 and durability: neither the request nor the vote leaves before term and vote are durable.
 #[test]
 fn a_candidate_says_nothing_before_its_vote_is_durable() {
     let mut node = Bench::new(3);
@@ -108,7 +109,7 @@ fn a_candidate_says_nothing_before_its_vote_is_durable() {
     assert_eq!(node.role(), Role::Leader);
 }
 
-/// §5.2: one vote a term, first come first served.
+/// §5.2: one vote in a term, first come first served.
 #[test]
 fn one_vote_a_term() {
     let mut voter = Bench::new(3);
@@ -118,7 +119,7 @@ fn one_vote_a_term() {
     assert_eq!(voter.hear(2, ask(1, VoteKind::Full, (1, 0))), [(2, yes)], "the same again");
 }
 
-/// §5.2 and durability: a vote is said when it is durable.
+/// §5.2 and durability: a vote is sent when it is durable.
 #[test]
 fn a_vote_is_durable_before_it_is_said() {
     let mut voter = Bench::new(3);
@@ -127,7 +128,7 @@ fn a_vote_is_durable_before_it_is_said() {
     assert_eq!(voter.complete(), [(2, answer(1, 1, VoteKind::Full, Verdict::Granted))]);
 }
 
-/// §5.2: a majority wins, and the winner tells everybody at once.
+/// §5.2: a majority wins, and the winner notifies all at once.
 #[test]
 fn a_majority_wins() {
     let mut node = Bench::new(5);
@@ -142,7 +143,7 @@ fn a_majority_wins() {
     assert!(said.iter().all(|(_, message)| matches!(message, Message::AppendEntries(_))));
 }
 
-/// §5.2: a candidate that hears of the term's leader follows it.
+/// §5.2: a candidate that hears from the term's leader follows it.
 #[test]
 fn a_candidate_yields_to_the_leader_of_its_term() {
     let mut node = Bench::new(3);
@@ -153,7 +154,7 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
     assert_eq!((node.role(), node.term()), (Role::Follower, 1));
 }
 
-/// §5.2: a split vote ends by a new, randomised time-out and a new term.
+/// §5.2: a split vote ends with a new, randomised time-out and a new term.
 #[test]
 fn a_split_vote_is_tried_again_in_a_new_term() {
     let mut node = Bench::new(3);
@@ -174,7 +175,8 @@ fn a_split_vote_is_tried_again_in_a_new_term() {
     assert!(waits.len() > 15, "waits are drawn anew");
 }
 
-/// §5.3: the leader appends, replicates in parallel, commits when a majority has it, and tells the application.
+/// §5.3: the leader appends, replicates in parallel, commits when a majority has the entry, and notifies the
+/// application.
 #[test]
 fn a_command_is_committed_by_a_majority() {
     let mut leader = Bench::new(3);
@@ -213,7 +215,7 @@ fn entries_that_do_not_follow_are_refused() {
     assert_eq!(follower.last(), 5);
 }
 
-/// §5.3, figure 2: a contradicting tail is taken away, and the rest appended, in one write.
+/// §5.3, figure 2: a contradicting tail is removed, and the rest appended, in one write.
 #[test]
 fn a_contradicting_tail_is_replaced() {
     let mut follower = Bench::with_log(3, 4, &[0, 1, 1, 4, 4]);
@@ -234,7 +236,7 @@ fn a_contradicting_tail_is_replaced() {
     );
 }
 
-/// §5.3: what is there already is not taken away, whatever overtook it.
+/// §5.3: matching entries are not removed, even if a message was overtaken.
 #[test]
 fn an_old_message_takes_nothing_away() {
     let mut follower = Bench::with_log(3, 4, &[0, 1, 1, 4, 4]);
@@ -243,7 +245,7 @@ fn an_old_message_takes_nothing_away() {
     assert_eq!((follower.last(), follower.operations.len()), (5, 0));
 }
 
-/// §5.3: a follower acknowledges what is durable, once for all that came meanwhile.
+/// §5.3: a follower acknowledges durable entries, once for all that came meanwhile.
 #[test]
 fn an_acknowledgement_covers_what_is_durable() {
     let mut follower = Bench::new(3);
@@ -256,7 +258,7 @@ fn an_acknowledgement_covers_what_is_durable() {
     assert_eq!(follower.complete(), [(2, matched(1, 2)), (2, matched(1, 4))]);
 }
 
-/// §5.3: the leader goes back to where the logs match, a term a round trip, and sends from there.
+/// §5.3: the leader goes back to the matching index, one term in each round trip, and sends from there.
 #[test]
 fn a_leader_finds_where_the_logs_match() {
     let mut leader = Bench::with_log(3, 6, &[0, 1, 1, 4, 4, 5, 5, 6, 6, 6]);
@@ -269,7 +271,7 @@ fn a_leader_finds_where_the_logs_match() {
     assert_eq!(leader.hear(2, conflict(7, 10, (10, 3))), [], "the same again is stale");
 }
 
-/// §5.3: followers learn what is committed, and never beyond what they have.
+/// §5.3: followers learn the commit index, and never beyond their own log.
 #[test]
 fn a_follower_commits_what_the_leader_has_committed() {
     let mut follower = Bench::new(3);
@@ -281,7 +283,7 @@ fn a_follower_commits_what_the_leader_has_committed() {
     assert_eq!(behind.commit(), 0, "it is not known yet that its entries are the leader's");
 }
 
-/// §5.4.1: a vote needs a log at least as up to date: the later last term, then the longer log.
+/// §5.4.1: a vote needs a log that is at least as up-to-date: the later last term, then the longer log.
 #[test]
 fn a_vote_needs_an_up_to_date_log() {
     for (last, verdict) in
@@ -314,7 +316,7 @@ fn messages_are_idempotent() {
     assert_eq!(follower.last(), 3);
 }
 
-/// §6: a vote is not given while a leader is alive, and the term stays.
+/// §6: a vote is not granted while a leader is alive, and the term stays.
 #[test]
 fn a_disruptive_server_is_not_heard() {
     let mut follower = Bench::new(3);
@@ -323,7 +325,7 @@ fn a_disruptive_server_is_not_heard() {
         assert_eq!(follower.hear(3, ask(9, kind, (9, 9))), []);
     }
     assert_eq!(follower.term(), 1);
-    // Thesis §3.10: unless the leader itself asked for it.
+    // Thesis §3.10: a vote is granted if the leader itself requested the election.
     let answers = follower.hear(3, ask(2, VoteKind::Transfer, (9, 9)));
     let is_yes = |message: &Message| matches!(message, Message::VoteResponse(vote) if vote.kind == VoteKind::Transfer && vote.verdict == Verdict::Granted);
     assert!(matches!(&answers[..], [(3, message)] if is_yes(message)), "{answers:?}");
@@ -345,7 +347,8 @@ fn a_pre_vote_binds_nobody() {
     assert_eq!((voter.term(), voter.operations.len()), (0, 0));
 }
 
-/// Thesis §6.2: a leader that hears of no majority within an election time-out steps down, and says nothing more.
+/// Thesis §6.2: a leader that hears from no majority within an election time-out steps down, and sends no more
+/// heartbeats.
 #[test]
 fn a_leader_without_a_quorum_goes_silent() {
     let mut leader = Bench::new(3);
@@ -404,7 +407,7 @@ fn reads_wait_for_the_leaders_first_commit() {
     assert_eq!(said.iter().filter(|message| is_round(message)).count(), 2);
 }
 
-/// A single node needs nobody, but its disk.
+/// A single node needs no other node, but its disk.
 #[test]
 fn a_single_node_commits_with_its_write() {
     let mut node = Bench::new(1);

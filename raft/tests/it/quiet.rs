@@ -1,4 +1,4 @@
-//! Groups without work rest on the life of nodes, and wake when they must.
+//! Groups without work rely on the life of nodes, and wake when they must.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn term(cluster: &Cluster) -> u64 {
 fn a_quiet_group_says_next_to_nothing() {
     let mut cluster = quiet_cluster(1);
     let before = term(&cluster);
-    // Two words to two peers and their answers in twenty seconds, where heartbeats would take eight hundred.
+    // Two heartbeats to two peers and their answers in twenty seconds, instead of eight hundred.
     let sent = sent_in(&mut cluster, SECOND * 100);
     assert!(sent <= 48, "{sent} messages in 100 s");
     assert_eq!((cluster.leader(), term(&cluster)), (Some(1), before));
@@ -64,7 +64,7 @@ fn a_leader_that_restarted_is_noticed() {
     let mut cluster = quiet_cluster(4);
     cluster.crash(1);
     cluster.restart(NodeId(1));
-    // Its node is alive all the time; it campaigns, and the others learn that it leads no more.
+    // Its node is alive all the time. It campaigns, and the others learn that it no longer leads.
     assert!(cluster.run_until(SECOND * 4, |cluster| cluster.leader().is_some()));
 }
 

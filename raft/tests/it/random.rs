@@ -33,7 +33,7 @@ fn small() -> Settings {
 struct Run {
     cluster: Cluster,
     count: u64,
-    /// What was committed somewhere when each read began: its answer must not be older.
+    /// The commit index that existed somewhere when each read began. Its answer must not be older.
     floors: BTreeMap<ReadId, LogIndex>,
 }
 
@@ -94,8 +94,8 @@ impl Run {
         self.cluster.run(Duration::from_millis(pause));
     }
 
-    /// Everything works again, but for one full disk where others have room: somebody leads who takes commands,
-    /// everybody catches up.
+    /// Everything works again, except one full disk while others have room: a node leads that accepts commands, and all
+    /// nodes catch up.
     fn heal(&mut self) {
         let full = if self.count >= 3 { 1 + self.cluster.choose(self.count) } else { 0 };
         self.cluster.heal();

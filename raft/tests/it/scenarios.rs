@@ -1,5 +1,5 @@
-//! Scenarios that broke other implementations, by number and name. Each states its setup, its faults and what must
-//! hold; the laws of `testing` are checked after every step of each.
+//! Scenarios that broke other implementations, by number and name. Each states its setup, its faults and the required
+//! result. The laws of `testing` are checked after every step of each.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn scenario_01_old_term_commit() {
     cluster.propose(1, b"old");
     cluster.deliver();
     cluster.crash(1);
-    // (b) Node 5 is elected by 3 and 4, writes another entry 3, and crashes before anybody gets it.
+    // (b) Node 5 is elected by 3 and 4, writes another entry 3, and crashes before any node gets it.
     cluster.only_links(&[(5, 3), (5, 4)]);
     cluster.park(5, 3);
     cluster.park(5, 4);
@@ -54,12 +54,12 @@ fn scenario_01_old_term_commit() {
     cluster.deliver();
     cluster.crash(5);
     cluster.forget_parked();
-    // (c) Node 1 is elected again, and brings node 3 the old entry; its own does not get out.
+    // (c) Node 1 is elected again, and brings node 3 the old entry. Its own new entry does not leave.
     cluster.restart(NodeId(1));
     cluster.only_links(&[(1, 2), (1, 3)]);
     cluster.park(1, 2);
     cluster.park(1, 3);
-    // Node 3 is in a later term than node 1 by now: the first attempt tells it so.
+    // Node 3 is in a later term than node 1 by now. The first attempt notifies node 1 of it.
     for _ in 0..3 {
         if role(&cluster, 1) != Role::Leader {
             cluster.campaign(1);
@@ -100,7 +100,7 @@ fn scenario_01_old_term_commit() {
     assert!((1..=5).all(|node| cluster.node(node).commands().is_empty()), "nobody was told that it was committed");
 }
 
-/// Acknowledgements in any order, doubled, stale, of any voter: the commit index is what counting afresh gives.
+/// Acknowledgements in any order, duplicated, stale, of any voter: the commit index is equal to a new count.
 #[test]
 fn scenario_05_sub_quorum_commit_order() {
     let sequences = from_environment("QUORATE_RAFT_SEQUENCES", 2000);
@@ -129,7 +129,7 @@ fn scenario_05_sub_quorum_commit_order() {
     }
 }
 
-/// A leader that learns of a later term still looks at the candidate's log before it votes.
+/// A leader that learns of a later term still compares the candidate's log before it votes.
 #[test]
 fn scenario_06_a_seen_vote_is_not_a_granted_vote() {
     let mut cluster = Cluster::of_three(2);
@@ -152,7 +152,7 @@ fn scenario_06_a_seen_vote_is_not_a_granted_vote() {
     let before = term(&cluster, 2);
     cluster.input(NodeId(2), Input::Message { from: NodeId(3), message: ask(VoteKind::Pre) });
     assert_eq!(term(&cluster, 2), before);
-    // The vote itself is refused for the shorter log, and the term is taken over.
+    // The vote itself is refused because of the shorter log, and the later term is adopted.
     cluster.input(NodeId(1), Input::Message { from: NodeId(3), message: ask(VoteKind::Transfer) });
     assert_eq!((term(&cluster, 1), role(&cluster, 1)), (9, Role::Follower));
     cluster.settle();
@@ -184,7 +184,7 @@ fn scenario_07_append_behind_the_purge_point() {
     assert_eq!(after.first_index, before.first_index);
 }
 
-/// A leader that cannot read its log sends nothing malformed, and stops or steps down.
+/// A leader that cannot read its log sends nothing malformed, and halts or steps down.
 #[test]
 fn scenario_08_leader_log_read_error() {
     for failure in [LoadFailure::Damaged, LoadFailure::Io] {
@@ -211,7 +211,7 @@ fn scenario_08_leader_log_read_error() {
     }
 }
 
-/// Node 1 leads 20 commands on, of which its log begins behind a snapshot, and node 3 heard of none.
+/// Node 1 leads. Its log has 20 more commands and begins after a snapshot, and node 3 has none of them.
 fn behind_a_snapshot(seed: u64) -> Cluster {
     let mut cluster = Cluster::of_three(seed);
     cluster.elect_node(1);
@@ -227,7 +227,7 @@ fn behind_a_snapshot(seed: u64) -> Cluster {
     cluster
 }
 
-/// A leader that cannot read its snapshot leaves it to another to bring up the follower that needs one.
+/// A leader that cannot read its snapshot lets another node lead, which can bring up the follower that needs one.
 #[test]
 fn scenario_08_leader_snapshot_read_error() {
     let mut cluster = behind_a_snapshot(4);
@@ -238,7 +238,7 @@ fn scenario_08_leader_snapshot_read_error() {
     assert!(!cluster.node(1).events.iter().any(|event| matches!(event, LogEvent::Installed { .. })));
 }
 
-/// It lets the others stand first, or it would win again, fail again, and so on.
+/// It lets the others campaign first. Otherwise it would win again, fail again, and so on.
 #[test]
 fn a_leader_that_steps_down_for_its_disk_does_not_stand_at_once() {
     for seed in 0..20 {
@@ -251,7 +251,7 @@ fn a_leader_that_steps_down_for_its_disk_does_not_stand_at_once() {
     }
 }
 
-/// A late completion of a write does not pass for an entry that came to stand in the same place.
+/// A late completion of a write does not count for a new entry at the same index.
 #[test]
 fn scenario_09_async_write_reorder() {
     let mut cluster = Cluster::of_three(5);
@@ -270,7 +270,7 @@ fn scenario_09_async_write_reorder() {
     cluster.run(millis(50));
     cluster.heal();
     cluster.run(millis(300));
-    // Node 1 has taken the new entries in place of its own; all its writes are still on their way.
+    // Node 1 has replaced its own entries by the new ones. All its writes are still under way.
     let status = cluster.node(1).core().status();
     assert!(status.durable_index < status.last_index);
     let acknowledged = cluster.node(leader).core().status().peers;
@@ -297,7 +297,8 @@ fn scenario_10_leader_counts_only_durable_self() {
     assert_eq!(commit(&cluster, 1), before, "one durable copy of three");
     cluster.release_disk(1);
     assert_eq!(commit(&cluster, 1), before + 1);
-    // With both followers a quorum is there without the leader, and it is told only what it has itself.
+    // With both followers there is a quorum without the leader. The leader's application gets only entries that are
+    // durable there.
     cluster.restart(NodeId(3));
     cluster.run(millis(300));
     cluster.hold_disk(1);
@@ -311,14 +312,14 @@ fn scenario_10_leader_counts_only_durable_self() {
     assert_eq!(cluster.node(leader).commands(), [&b"x"[..], b"y"], "what two had is not lost");
 }
 
-/// Answers to an old round of heartbeats do not serve a read that began after somebody else led.
+/// Answers to an old round of heartbeats do not serve a read that began after another node led.
 #[test]
 fn scenario_11_reused_read_token() {
     let mut cluster = Cluster::of_three(7);
     cluster.elect_node(1);
     cluster.propose(1, b"old");
     cluster.run(millis(10));
-    // A round is under way when node 1 is paused: its answers are kept by the network.
+    // A round is under way when node 1 is paused. The network holds its answers.
     cluster.park(2, 1);
     cluster.park(3, 1);
     let first = cluster.read(1);
@@ -330,7 +331,7 @@ fn scenario_11_reused_read_token() {
     cluster.propose(leader, b"new");
     cluster.run(millis(10));
     let written = cluster.node(leader).core().status().commit_index;
-    // It goes on as if nothing had happened, is asked again, and then the old answers come.
+    // It continues as if nothing had happened and gets a read. Then the old answers come.
     cluster.node_mut(1).core = old;
     let again = cluster.read(1);
     cluster.release();
@@ -348,7 +349,7 @@ fn scenario_12_read_before_first_commit_of_term() {
     let is_vote = |message: &Message| matches!(message, Message::RequestVote(_));
     let mut cluster = Cluster::of_three(8);
     cluster.elect_node(1);
-    // Node 2 has the entry and does not know that it is committed.
+    // Node 2 has the entry but does not know that it is committed.
     cluster.propose(1, b"x");
     cluster.deliver();
     let committed = commit(&cluster, 1);
@@ -359,7 +360,7 @@ fn scenario_12_read_before_first_commit_of_term() {
     cluster.release_if(is_vote);
     cluster.release_if(is_vote);
     assert_eq!(role(&cluster, 2), Role::Leader);
-    // Its first entry does not get out, but heartbeats do.
+    // Its first entry is not delivered, but heartbeats are.
     let is_entry = |message: &Message| matches!(message, Message::AppendEntries(_));
     cluster.run(millis(150));
     cluster.release_if(|message| !is_entry(message));
@@ -377,7 +378,8 @@ fn scenario_12_read_before_first_commit_of_term() {
     assert!(cluster.read_index(3, through_follower) > Some(LogIndex(committed)));
 }
 
-/// Hand-over: the target gets what it lacks; one that cannot be reached ends at the deadline, and writes go on.
+/// Transfer of leadership: the target gets its missing entries; a transfer to an unreachable target ends at the
+/// deadline, and writes continue.
 #[test]
 fn scenario_14_transfer_under_stress() {
     let mut cluster = Cluster::of_three(9);
@@ -403,7 +405,7 @@ fn scenario_14_transfer_under_stress() {
     assert_eq!(cluster.node(2).commands(), [b"x", b"y", b"z"]);
 }
 
-/// A node that asks for votes all the time neither disturbs a healthy leader nor delays anybody's time-out.
+/// A node that continuously requests votes neither disturbs a healthy leader nor delays any node's time-out.
 #[test]
 fn scenario_15_pre_vote_corner_set() {
     let mut cluster = Cluster::of_three(10);
@@ -414,7 +416,7 @@ fn scenario_15_pre_vote_corner_set() {
         cluster.run(millis(50));
     }
     assert_eq!((cluster.leader(), term(&cluster, 1)), (Some(1), before), "node 3 asks in vain");
-    // One down, and the leader forgets that it leads: somebody is elected again.
+    // With one node down, the leader forgets that it leads: a leader is elected again.
     cluster.heal();
     cluster.crash(2);
     cluster.crash(1);
@@ -456,7 +458,7 @@ fn scenario_16_rejoining_isolated_voter() {
     assert_eq!(term(&cluster, alone), before);
 }
 
-/// The old leader keeps one follower, which is the only bridge to the others: a new one is elected while links stay
+/// The old leader keeps one follower, which is the only bridge to the others. A new leader is elected while links stay
 /// cut.
 #[test]
 fn scenario_17_bridge_deadlock() {
@@ -474,7 +476,7 @@ fn scenario_17_bridge_deadlock() {
     assert_ne!(role(&cluster, 1), Role::Leader, "the old leader went silent");
 }
 
-/// Every node hears one hub only: the hub leads.
+/// Every node is connected to one hub only: the hub leads.
 #[test]
 fn scenario_18_quorum_loss_hub() {
     let mut cluster = Builder::new(5, 13).start();
@@ -489,7 +491,7 @@ fn scenario_18_quorum_loss_hub() {
     assert_eq!((cluster.leader(), term(&cluster, 3)), (Some(3), before), "terms do not grow");
 }
 
-/// Chains and links of one direction: few changes of leader, and writes go on.
+/// Chains and links of one direction: few changes of leader, and writes continue.
 #[test]
 fn scenario_20_chain_and_one_way_links() {
     let writes = |cluster: &mut Cluster| {
@@ -516,7 +518,7 @@ fn scenario_20_chain_and_one_way_links() {
     leaves.elect_node(1);
     leaves.only_links(&[(1, 3), (2, 3), (3, 4), (3, 5), (1, 2), (4, 5)]);
     writes(&mut leaves);
-    // A node that hears and cannot speak, and one that speaks and cannot hear.
+    // A node that can only receive, and a node that can only send.
     for deaf in [false, true] {
         let mut cluster = Cluster::of_three(16);
         cluster.elect_node(1);
@@ -546,7 +548,7 @@ fn scenario_22_follower_append_failure_in_pipeline() {
     let ignored = cluster.node(2).core().status().ignored;
     assert!(ignored.contains(&("log_refuses", 1)), "its write failed: {ignored:?}");
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(2).commands() == [b"x"]));
-    // A short leadership leaves a tail that nobody else has.
+    // A short leadership leaves a tail that no other node has.
     cluster.isolate(1);
     cluster.propose(1, b"tail");
     cluster.propose(1, b"tail");
@@ -558,7 +560,7 @@ fn scenario_22_follower_append_failure_in_pipeline() {
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(1).commands() == [b"x", b"y"]));
 }
 
-/// After a failure of which nothing is known, and after a refusal that would be given again, nothing held is said.
+/// After a failure with an unknown result, and after a refusal that would be repeated, no held output leaves.
 #[test]
 fn scenario_22_what_a_failed_write_means_to_a_leader() {
     a_failed_write_stops_the_leader(PersistFailure::Unknown);
@@ -595,7 +597,7 @@ fn scenario_24_a_wiped_voter_does_not_vote() {
     cluster.run(millis(10));
     cluster.wipe(2);
     cluster.crash(1);
-    // Were the wiped node to vote, it and node 3 could elect one that never had the entry.
+    // If the wiped node voted, it and node 3 could elect a node that never had the entry.
     cluster.restart(NodeId(3));
     cluster.restart(NodeId(2));
     cluster.run(LIVENESS);
@@ -603,7 +605,8 @@ fn scenario_24_a_wiped_voter_does_not_vote() {
     assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::Stranger));
     let told = LogEvent::Voting { barred: Some(VotingBar::Stranger) };
     assert!(cluster.node(2).events.contains(&told));
-    // With node 1 and the wiped one alone there is a leader to be, but no commit: it receives and does not count.
+    // With node 1 and the wiped node alone, one could lead, but nothing is committed: the wiped node receives and does
+    // not count.
     cluster.crash(3);
     cluster.restart(NodeId(1));
     let before = commit(&cluster, 1);
@@ -620,7 +623,7 @@ fn scenario_24_a_wiped_voter_does_not_vote() {
     assert_ne!(role(&cluster, 1), Role::Leader, "the wiped node's answers keep nobody in office");
 }
 
-/// Wipe node 2 where node 1 never met the old one: node 3 knows better, and node 2 does not vote for node 1.
+/// Wipe node 2 when node 1 has never met the old one: node 3 knows the old one, and node 2 does not vote for node 1.
 #[test]
 fn scenario_24_a_wiped_voter_whom_one_never_met() {
     let mut cluster = Cluster::of_three(20);
@@ -637,7 +640,7 @@ fn scenario_24_a_wiped_voter_whom_one_never_met() {
     assert_eq!(cluster.leader(), None, "node 2 does not vote, though node 1 would count it");
 }
 
-/// A fresh node that was not introduced to everybody neither votes nor campaigns.
+/// A fresh node that was not introduced to all others neither votes nor campaigns.
 #[test]
 fn scenario_24_nobody_votes_before_introductions() {
     let mut cluster = Cluster::of_three(21);
@@ -693,7 +696,7 @@ fn scenario_25_a_snapshot_that_is_covered_resets_nothing() {
     assert_eq!((after.first_index, after.last_index), (before.first_index, before.last_index));
 }
 
-/// One message a peer and one write for all that was proposed since the last poll.
+/// One message to each peer and one write for everything that was proposed since the last poll.
 #[test]
 fn batches_follow_the_load() {
     let mut cluster = Cluster::of_three(24);
@@ -717,7 +720,8 @@ fn batches_follow_the_load() {
     assert_eq!(entries, [100]);
 }
 
-/// A follower that restarts in an idle group learns what is committed without another entry: reads would wait for it.
+/// A follower that restarts in an idle group learns the commit index without another entry. Otherwise reads would wait
+/// for it.
 #[test]
 fn a_follower_that_restarts_learns_the_last_commit() {
     let mut cluster = Cluster::of_three(11);
@@ -733,7 +737,7 @@ fn a_follower_that_restarts_learns_the_last_commit() {
     assert_eq!(cluster.node(3).core().status().commit_index, committed);
 }
 
-/// A peer that has just died holds the log back no longer than it counts as alive, although no other snapshot is made.
+/// A peer that has just died delays compaction only as long as it counts as alive, although no other snapshot is made.
 #[test]
 fn a_dead_peer_holds_compaction_back_for_a_while_only() {
     let mut cluster = Cluster::of_three(12);
@@ -749,8 +753,7 @@ fn a_dead_peer_holds_compaction_back_for_a_while_only() {
     assert_eq!(cluster.node(1).core().status().first_index, LogIndex(13));
 }
 
-/// A follower that lost what it had acknowledged is asked at the pace of heartbeats and not without a pause, and is
-/// reported.
+/// A follower that lost acknowledged entries is asked at the pace of heartbeats and not continuously, and is reported.
 #[test]
 fn a_follower_that_lost_what_it_acknowledged_is_asked_slowly() {
     let mut cluster = Cluster::of_three(13);
@@ -774,7 +777,7 @@ fn a_follower_that_lost_what_it_acknowledged_is_asked_slowly() {
     assert_eq!(cluster.node(3).core().status().last_index, LogIndex(2), "it gets nothing that would cover it up");
 }
 
-/// The same while reads go on: each causes a round of heartbeats, and none of them another question.
+/// The same while reads continue: each causes a round of heartbeats, and none of them another question.
 #[test]
 fn a_follower_that_lost_what_it_acknowledged_is_not_asked_at_the_pace_of_reads() {
     let mut cluster = Cluster::of_three(13);
@@ -800,8 +803,8 @@ fn a_follower_that_lost_what_it_acknowledged_is_not_asked_at_the_pace_of_reads()
     assert!((5..=21).contains(&often), "asked {often} times in a second");
 }
 
-/// A disk replaced twice: the second stranger is brought up as the first was, though its leader hears of no other
-/// standing.
+/// A disk that is replaced twice: the second stranger is brought up like the first, though its leader learns of no
+/// other standing.
 #[test]
 fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
     let mut cluster = Cluster::of_three(25);
@@ -819,8 +822,8 @@ fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
     }
 }
 
-/// Barred from voting is not barred from learning: whoever it was introduced to, it follows, and gets entries and
-/// snapshots.
+/// A node that is barred from voting is not barred from learning: whichever nodes it was introduced to, it follows, and
+/// gets entries and snapshots.
 #[test]
 fn scenario_24_a_node_that_may_not_vote_follows_a_leader_that_it_knows() {
     for is_behind_a_snapshot in [false, true] {
@@ -845,7 +848,7 @@ fn scenario_24_a_node_that_may_not_vote_follows_a_leader_that_it_knows() {
     }
 }
 
-/// The order to campaign is lost: it is given again until the target's term shows.
+/// The request to campaign is lost. It is repeated until the target's term shows.
 #[test]
 fn scenario_14_an_order_that_is_lost_is_given_again() {
     let mut cluster = Cluster::of_three(27);
@@ -861,7 +864,7 @@ fn scenario_14_an_order_that_is_lost_is_given_again() {
     assert_eq!(cluster.leader(), Some(2));
 }
 
-/// Nobody waits out the time-out of a hand-over to a node that is not there.
+/// A transfer to a node that is gone is not waited for until its deadline.
 #[test]
 fn scenario_14_a_hand_over_to_a_node_that_is_gone_ends_early() {
     let taken = |cluster: &mut Cluster| {
@@ -883,7 +886,7 @@ fn scenario_14_a_hand_over_to_a_node_that_is_gone_ends_early() {
     assert!(taken(&mut cluster), "it is not even tried");
 }
 
-/// The loop of a leader stood still, so nobody could be heard: it asks before it steps down.
+/// The loop of a leader was blocked, so it could hear from no node. It asks before it steps down.
 #[test]
 fn a_leader_whose_own_loop_stood_still_asks_first() {
     let mut leader = Bench::new(3);
@@ -892,7 +895,7 @@ fn a_leader_whose_own_loop_stood_still_asks_first() {
     let said = leader.time_out();
     assert_eq!(role_of(&leader), Role::Leader);
     assert_eq!(said.iter().filter(|(_, message)| matches!(message, Message::Heartbeat(_))).count(), 2);
-    // No answer comes: its time is over as it would have been.
+    // No answer comes, so it steps down as it would have before.
     for _ in 0..6 {
         leader.time_out();
     }
@@ -903,7 +906,7 @@ fn role_of(bench: &Bench) -> Role {
     bench.core.status().role
 }
 
-/// A term beyond what a group gets to while one of its nodes is away comes of a fault: nobody follows it there.
+/// A term further ahead than a group gets while one of its nodes is away comes from a fault. No node follows it.
 #[test]
 fn a_term_that_no_election_reaches_is_not_followed() {
     let heartbeat = |term| {
@@ -927,7 +930,7 @@ fn a_term_that_no_election_reaches_is_not_followed() {
     assert_eq!(node.term(), 1 << 32);
 }
 
-/// In the last term that there is nobody can be elected, and that is what the node says.
+/// In the last possible term no node can be elected, and the node reports that.
 #[test]
 fn the_last_term_is_named() {
     let mut node = Bench::with_log(1, u64::MAX / 2, &[0, 1]);

@@ -1,4 +1,4 @@
-//! What stands in the log while a snapshot takes its place, and what becomes of a leader that cannot send one.
+//! The log while a snapshot replaces it, and leaders that cannot send a snapshot.
 
 use quorate_protocol::{
     Committed, Configuration, DiskState, Input, LogAnswer, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Output,
@@ -9,8 +9,8 @@ use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, In
 
 use crate::support::Bench;
 
-/// A deposed leader had entries of its own where a snapshot was installed. Until the log had started anew on disk, it
-/// handed those out as committed: `simulate --protocol raft-core`, seed 293.
+/// A deposed leader had entries of its own at the indexes that a snapshot replaced. Until the log had started again on
+/// disk, it returned those as committed: `simulate --protocol raft-core`, seed 293.
 #[test]
 fn entries_that_a_snapshot_replaces_are_not_handed_out() {
     let mut bench = Bench::with_log(3, 2, &[0, 1, 2, 2, 2]);
@@ -42,8 +42,8 @@ fn entries_that_a_snapshot_replaces_are_not_handed_out() {
     assert!(bench.events.contains(&LogEvent::Installed { snapshot }));
 }
 
-/// A leader whose own disk does not give its snapshot steps down at the third time in a row, as for failed loads. What
-/// peers and connections fail at neither counts nor starts the count anew; a transfer that was done does.
+/// A leader that cannot read its snapshot from its own disk steps down at the third failure in a row, as for failed
+/// loads. Failures of peers and connections neither count nor reset the count; a successful transfer resets it.
 #[test]
 fn a_leader_that_cannot_read_its_snapshot_steps_down() {
     let mut bench = leader_of_one_that_needs_a_snapshot();
@@ -59,7 +59,7 @@ fn a_leader_that_cannot_read_its_snapshot_steps_down() {
     assert_eq!((bench.role(), bench.term()), (Role::Follower, 3));
 }
 
-/// Node 1 leads in term 3. Node 2 has everything; node 3 has an entry alone, and the log begins behind it.
+/// Node 1 leads in term 3. Node 2 has everything. Node 3 has only one entry of its own, and the log begins after it.
 fn leader_of_one_that_needs_a_snapshot() -> Bench {
     let mut bench = Bench::with_log(3, 2, &[0, 1, 2, 2, 2]);
     bench.lead();
@@ -76,7 +76,7 @@ fn leader_of_one_that_needs_a_snapshot() -> Bench {
     bench
 }
 
-/// Waits for the leader to ask for a transfer while node 3 answers its heartbeats, and ends that.
+/// Waits until the leader requests a transfer while node 3 answers its heartbeats, and ends that transfer.
 fn end_transfer(bench: &mut Bench, answer: LogAnswer) {
     for _ in 0..1_000 {
         if let Some((ticket, _)) = bench.requests.pop() {

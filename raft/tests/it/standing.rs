@@ -1,4 +1,4 @@
-//! What a stranger says counts for nothing, though it is brought up like anybody.
+//! Messages of a stranger do not count, though it gets entries like any other node.
 
 use quorate_protocol::{
     DiskState, Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, Role, Standing, Term, VotingBar,
@@ -47,7 +47,7 @@ fn its_request_for_a_vote_is_not_heard() {
     }
 }
 
-/// It leads others, of a cluster that was founded under the same name: their entries are not ours.
+/// The stranger leads other nodes, of a cluster that was founded under the same name. Their entries are not accepted.
 #[test]
 fn it_is_not_followed() {
     let mut node = Bench::new(3);

@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Helpers that several tests need.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Node 1 of three (or more), alone with a test that plays its peers, its disk and its application.
+/// Node 1 of three (or more), alone with a test that simulates its peers, its disk and its application.
 pub(crate) struct Bench {
     pub(crate) core: Raft,
     pub(crate) now: Now,
-    /// Whether writes complete at once.
+    /// True if writes complete at once.
     pub(crate) writes_complete: bool,
     pub(crate) pending: Vec<Ticket>,
     pub(crate) operations: Vec<Operation>,
@@ -33,7 +33,7 @@ impl Bench {
         Self::recovered(count, Recovery::default())
     }
 
-    /// Node 1 with this log. Everybody is a member.
+    /// Node 1 with this log. All nodes are members.
     pub(crate) fn recovered(count: u64, recovery: Recovery) -> Self {
         let members = Configuration::of_voters((1..=count).map(NodeId));
         let settings = Settings { commit_notice_delay: Duration::ZERO, ..Settings::default() };
@@ -53,13 +53,13 @@ impl Bench {
         Self::recovered(count, recovery(count, term, terms))
     }
 
-    /// Gives the core one input, and gives what it says.
+    /// Passes one input to the core, and returns its outputs.
     pub(crate) fn input(&mut self, input: Input<Raft>) -> Vec<(u64, Message)> {
         self.core.handle(self.now, input);
         self.poll()
     }
 
-    /// What the core says.
+    /// Returns the outputs of the core.
     pub(crate) fn poll(&mut self) -> Vec<(u64, Message)> {
         let mut sent = Vec::new();
         while let Some(output) = self.core.poll_output() {
@@ -107,7 +107,7 @@ impl Bench {
         self.now.instant = self.now.instant.after(Duration::from_millis(millis));
     }
 
-    /// Makes it the leader of the next term, with the votes of node 2 and as many others as it needs.
+    /// Makes the node the leader of the next term, with the votes of node 2 and as many others as it needs.
     pub(crate) fn lead(&mut self) -> Vec<(u64, Message)> {
         self.time_out();
         let own = self.term();
@@ -149,7 +149,7 @@ impl Bench {
     }
 }
 
-/// What a disk holds with entries of these terms, from index 1, the first of which is the configuration.
+/// The content of a disk with entries of these terms, from index 1. The first entry is the configuration.
 pub(crate) fn recovery(count: u64, term: u64, terms: &[u64]) -> Recovery {
     let members = Configuration::of_voters((1..=count).map(NodeId));
     let configuration = Entry::internal(EntryKind::Configuration, LogTime(0), members.encode());
@@ -190,7 +190,7 @@ pub(crate) fn granted(term: u64, asked: u64, kind: VoteKind) -> Message {
     Message::VoteResponse(VoteResponse { term, asked, kind, verdict: Verdict::Granted, clock: ClockReading::default() })
 }
 
-/// Entries of these terms behind `prev`, an index and its term.
+/// Entries of these terms after `prev`, an index and its term.
 pub(crate) fn append(term: u64, prev: (u64, u64), commit: u64, terms: &[u64]) -> Message {
     let entries: Vec<Entry> = terms.iter().map(|term| entry(*term)).collect();
     let numbered: Vec<(Term, &Entry)> = terms.iter().map(|term| Term(*term)).zip(&entries).collect();

@@ -1,4 +1,4 @@
-//! Nodes with equal views answer every input equally, whatever brought them there.
+//! Nodes with equal views answer every input equally, however they got there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use quorate_raft::{Message, Raft, Settings, View};
 
 use crate::support::from_environment;
 
-/// A core as it was seen with a view, and messages that were on their way to it then.
+/// A core that was seen with a view, and the messages that were on their way to it.
 struct Seen {
     core: Raft,
     now: Instant,
@@ -25,8 +25,8 @@ fn equal_views_react_alike() {
     let mut seen: BTreeMap<View, Seen> = BTreeMap::new();
     let mut compared = 0;
     for seed in 0..traces {
-        // All waits of a trace together are shorter than a millisecond, so that log time, which decides nothing, stands
-        // still.
+        // All waits of a trace together are shorter than a millisecond, so that log time, which affects no decision,
+        // stands still.
         let settings = Settings {
             election_timeout_min: Duration::from_nanos(500),
             election_timeout_max: Duration::from_micros(1),
@@ -41,7 +41,7 @@ fn equal_views_react_alike() {
         for _ in 0..30 {
             act(&mut cluster, &mut messages);
             for node in 1..=3 {
-                // A view is of the time of the last input: this one does nothing else.
+                // A view belongs to the time of the last input. This input has no other effect.
                 cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
                 let Some(core) = &cluster.node(node).core else { continue };
                 let now = cluster.now();
@@ -62,7 +62,7 @@ fn equal_views_react_alike() {
     assert!(compared > traces, "views do repeat: {compared}");
 }
 
-/// One thing that can happen, and no more time passes than it takes.
+/// One possible event. No more time passes than it takes.
 fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let node = 1 + cluster.choose(3);
     let other = 1 + cluster.choose(3);
@@ -127,7 +127,7 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     }
 }
 
-/// What a core says to an input, its tickets numbered from the first.
+/// The outputs of a core for an input. Tickets are numbered from the first one.
 fn reaction(seen: &Seen, at: Instant, input: Input<Raft>) -> Vec<String> {
     let mut core = seen.core.clone();
     core.handle(Now { instant: at, wall_ms: WALL_MS }, input);
@@ -143,5 +143,5 @@ fn reaction(seen: &Seen, at: Instant, input: Input<Raft>) -> Vec<String> {
     said
 }
 
-/// The wall clock of a cluster's first moment.
+/// The wall clock at the start of a cluster.
 const WALL_MS: u64 = 1_700_000_001_000;

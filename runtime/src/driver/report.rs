@@ -162,7 +162,7 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
             error!(node, peer = peer.0, %known, "a peer knows this node with another disk: this node does not vote");
         }
         Notice::SelfOlder { peer, known_start, start } => {
-            error!(node, peer = peer.0, known_start, start, "this node's disk is an older copy: the node does not vote");
+            error!(node, peer = peer.0, known_start, start, "this node's disk is an older copy: it does not vote");
         }
         Notice::PeerOlder { peer } => {
             warn!(node, peer = peer.0, "the peer's disk is an older copy: the peer does not count");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// The lines that only one of them has, with their numbers there.
+/// Returns the lines that only one of the texts has, with their numbers.
 pub(super) fn diff(before: &str, after: &str) -> String {
     let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let common = common_behind(&before, &after);
@@ -22,7 +22,7 @@ pub(super) fn diff(before: &str, after: &str) -> String {
     shown
 }
 
-/// How many lines the texts have in common behind each pair of places, in order.
+/// Number of lines that the texts have in common after each pair of positions, in order.
 fn common_behind(before: &[&str], after: &[&str]) -> Vec<Vec<usize>> {
     let mut common = vec![vec![0; after.len() + 1]; before.len() + 1];
     for i in (0..before.len()).rev() {

@@ -1,5 +1,5 @@
-//! Scenarios as texts: what the nodes of a cluster send, write and tell, command by command. The texts and their
-//! format stand in `tests/scenarios`.
+//! Scenarios as texts: the messages, writes and events of the nodes of a cluster, command by command. The texts and
+//! their format are in `tests/scenarios`.
 
 mod diff;
 mod stage;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use diff::diff;
 use stage::Stage;
 
-/// Every text says what happens. `QUORATE_REWRITE=1` writes the texts anew instead.
+/// Every text matches the events of its commands. `QUORATE_REWRITE=1` writes the texts again instead.
 #[test]
 fn texts_say_what_happens() {
     let is_rewriting = std::env::var_os("QUORATE_REWRITE").is_some();
@@ -34,7 +34,7 @@ fn texts_say_what_happens() {
     assert!(wrong.is_empty(), "these texts say something else; QUORATE_REWRITE=1 writes them anew{wrong}");
 }
 
-/// The text with what happens in the place of what it says to happen.
+/// Returns the text with the real events in place of the expected ones.
 fn play(text: &str, name: &str) -> String {
     let mut stage = Stage::default();
     let mut played = String::new();
@@ -45,7 +45,7 @@ fn play(text: &str, name: &str) -> String {
         while lines.peek().is_some_and(|(_, line)| !is_of_the_writer(line)) {
             lines.next();
         }
-        // Where a law is broken, this says at which command.
+        // If a law is broken, this shows the command.
         println!("{name}:{}: {command}", number + 1);
         match stage.obey(command) {
             Ok(happened) => played.extend(happened.iter().map(|line| format!("{line}\n"))),
@@ -55,7 +55,7 @@ fn play(text: &str, name: &str) -> String {
     played
 }
 
-/// Whether a line was written by hand: a command, a remark or an empty line.
+/// Returns true if a line was written by hand: a command, a remark or an empty line.
 fn is_of_the_writer(line: &str) -> bool {
     line.starts_with('>') || line.starts_with('#') || line.is_empty()
 }

@@ -1,4 +1,4 @@
-//! The cluster that a text plays on, and what it obeys.
+//! The cluster on which a text plays, and the commands that it understands.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use quorate_raft::testing::{
     Builder, Cluster, Fate, Happening, KINDS, Pick, Release, entry_words, event_words, message_words, operations_words,
 };
 
-/// A cluster, once a text has asked for one.
+/// A cluster, once a text has created one.
 #[derive(Default)]
 pub(super) struct Stage {
     cluster: Option<Cluster>,
@@ -17,7 +17,7 @@ pub(super) struct Stage {
 type Obeyed = Result<Vec<String>, String>;
 
 impl Stage {
-    /// Does what a command says, and gives what happens, line by line.
+    /// Carries out a command, and returns the events line by line.
     pub(super) fn obey(&mut self, command: &str) -> Obeyed {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[..] {
@@ -46,7 +46,7 @@ fn cluster(count: u64, options: &[&str]) -> Result<Cluster, String> {
     for option in options {
         match option.split_once('=') {
             Some(("cache", bytes)) => settings.cache_bytes_max = size(bytes)?,
-            // An entry a message.
+            // One entry in each message.
             Some(("batch", bytes)) => {
                 (settings.entry_bytes_max, settings.batch_bytes_max) = (size(bytes)?, size(bytes)?);
             }
@@ -58,7 +58,7 @@ fn cluster(count: u64, options: &[&str]) -> Result<Cluster, String> {
     Ok(cluster)
 }
 
-/// Carries a command out. What happens is in the record; what is shown beside it is given back.
+/// Carries out a command. The events are in the record; other lines to show are returned.
 fn act(cluster: &mut Cluster, words: &[&str]) -> Obeyed {
     match *words {
         ["timeout", node] => cluster.campaign(number(node)?),
@@ -191,7 +191,7 @@ fn deadline_words(cluster: &Cluster, node: u64) -> Option<String> {
     Some(format!("n{node} in {} ms", wait.as_millis()))
 }
 
-/// What is on a node's disk.
+/// Describes the content of a node's disk.
 fn log_words(cluster: &Cluster, node: u64) -> Vec<String> {
     let disk = &cluster.node(node).disk;
     let first = disk.base.0.next();
