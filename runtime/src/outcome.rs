@@ -10,7 +10,7 @@ use quorate_protocol::{HaltReason, NodeId, ReadFailure, RefuseReason};
 /// | case | outcome |
 /// |---|---|
 /// | applied, by any leader | `Applied` |
-/// | nobody led until the deadline | `NotApplied(NoLeader)` |
+/// | there was no leader until the deadline | `NotApplied(NoLeader)` |
 /// | this node, or the leader it was forwarded to, no longer led | `NotApplied(Refused(NotLeader))` |
 /// | the leader changed, and another entry was committed in its place | `NotApplied(Superseded)` |
 /// | the leader changed, and the entry at its index is not known, as after a lost forward | `Unknown(DeadlinePassed)` at the deadline |

@@ -1,4 +1,4 @@
-//! A small core as a group: every write is told to the application and to one peer once it is durable.
+//! A small core as a group: it reports every write to the application and to one peer once the write is durable.
 
 use bytes::Bytes;
 use quorate_protocol::{
