@@ -108,9 +108,9 @@ pub struct ClockReading {
 /// The decision of a voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Verdict {
-    /// Yes.
+    /// The vote is granted.
     Granted,
-    /// No.
+    /// The vote is refused.
     Refused,
 }
 

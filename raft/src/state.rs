@@ -32,7 +32,7 @@ pub(crate) enum RoleState {
     PreCandidate(Ballot),
     /// Requests votes.
     Candidate(Ballot),
-    /// Leads.
+    /// Leads the group.
     Leader(Box<Leader>),
 }
 

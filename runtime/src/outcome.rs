@@ -210,7 +210,7 @@ impl fmt::Display for Outcome {
 impl fmt::Display for NotApplied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoLeader => f.write_str("nobody led until the deadline"),
+            Self::NoLeader => f.write_str("there was no leader until the deadline"),
             Self::Refused { reason, leader: Some(leader) } => write!(f, "refused ({reason:?}), node {leader} leads"),
             Self::Refused { reason, leader: None } => write!(f, "refused ({reason:?})"),
             Self::Superseded => f.write_str("another entry was committed in its place"),

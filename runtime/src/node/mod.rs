@@ -358,7 +358,7 @@ impl Node {
             self.introductions.on_refused(ticket);
             self.rewrite_at = self.now.instant.after(REWRITE_INTERVAL);
         }
-        // If the log refuses stream 0 for good, that counts as a failure of the log, because a node must be able to
+        // If the log refuses stream 0 permanently, that counts as a failure of the log, because a node must be able to
         // learn.
         let is_alone = matches!(failure, PersistFailure::Refused { .. }) && stream != NODE_STREAM;
         if failure == PersistFailure::NotWritten || is_alone || self.log_failed.is_some() {

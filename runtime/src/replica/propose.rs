@@ -225,8 +225,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
-    /// Tells who waits for a proposal, if somebody does, what became of it. A try that came to nothing says nothing of
-    /// the tries before it.
+    /// Answers the call that waits for a proposal, if there is one. A retry that was not applied does not decide the
+    /// outcome of the earlier tries.
     pub(super) fn resolve(&mut self, sequence: u64, outcome: Outcome) {
         let slot = self.proposals.get(sequence).filter(|slot| slot.call.is_some());
         let Some(slot) = slot else { return };

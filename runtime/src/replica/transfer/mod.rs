@@ -1,14 +1,14 @@
 //! Transfers of snapshots between replicas, on the bulk lane: in pieces, within a window that the receiver moves.
 //!
 //! ```text
-//!  core of the leader                                            core of who lags
+//!  core of the leader                                            core of the lagging follower
 //!    │ SendSnapshot                                                │ ReceiveSnapshot: admits sender and term
 //!    ▼                                                             ▼
 //!  Sending ── Piece { offset, length, checksum } ──────────────► Receiving ── Create, Write ──► store
 //!          ◄────────────────────────── Progress { offset } ──────          ◄── Done ──
 //!          ── Piece … as far as the window reaches ────────────►
 //!          ◄────────────────────────────────────── Durable ──────          ◄── Durable ── Finish: check, sync, rename
-//!    │ SnapshotSent                                                │ SnapshotDurable: the core starts its log anew
+//!    │ SnapshotSent                                                │ SnapshotDurable: the core resets its log
 //!    ▼                                                             ▼ Installed: restored
 //! ```
 //!
@@ -127,7 +127,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some(receiving) = &mut self.snapshots.receiving
             && receiving.is_given_up(now, &self.settings)
         {
-            self.give_up_receiving("nothing came for too long".into(), SnapshotMessage::GivenUp);
+            self.give_up_receiving("no piece came for too long".into(), SnapshotMessage::GivenUp);
         }
         let mut given_up = Vec::new();
         for sending in &mut self.snapshots.sending {
@@ -138,7 +138,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         for (to, term, id) in given_up {
             if let Some(sending) = self.end_sending(to, term, id) {
                 let answer = LogAnswer::SnapshotSendFailed { to: sending.to };
-                self.on_sending_failed(&sending, answer, "the peer took nothing for too long".into());
+                self.on_sending_failed(&sending, answer, "the peer accepted no piece for too long".into());
             }
         }
         self.read_pieces();
@@ -258,7 +258,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.complete(receiving.request, LogAnswer::SnapshotDurable { snapshot: receiving.meta });
             }
             Err(SnapshotFailure::Damaged) => {
-                self.give_up_receiving("it is not what its sender says".into(), SnapshotMessage::Damaged);
+                self.give_up_receiving("it does not match the checksum of its sender".into(), SnapshotMessage::Damaged);
             }
             other => {
                 let refused = self.snapshots.receiving.as_ref().map(|receiving| receiving.meta.clone());

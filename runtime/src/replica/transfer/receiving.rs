@@ -46,11 +46,11 @@ pub(crate) struct Received {
 pub(super) enum Verdict {
     /// Begin a snapshot, and write the piece.
     Begin,
-    /// Write it.
+    /// Write the piece.
     Write,
     /// Report the offset up to which the content has arrived.
     Tell(Flow),
-    /// Nothing.
+    /// Ignore the piece.
     Drop,
 }
 
