@@ -257,8 +257,8 @@ impl Raft {
         }
     }
 
-    /// Commits entries of this term that a quorum has durably (Raft §5.4.2). This node's own log counts up to its
-    /// durable index.
+    /// Commits the entries that a quorum has durably, if the newest of them is of this term (Raft §5.4.2). This node's
+    /// own log counts up to its durable index.
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (me, durable) = (self.config.node(), self.log.durable());

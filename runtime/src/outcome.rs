@@ -121,7 +121,8 @@ pub enum Unknown {
 pub enum ReadError {
     /// The number of waiting reads exceeds the configured bound.
     Overloaded,
-    /// The deadline passed before the newest index was known. Holds the last obstacle if it is known.
+    /// The deadline passed before the newest index was known and applied. Holds the reason of the last failed attempt
+    /// to learn that index, if there was one.
     DeadlinePassed(Option<ReadFailure>),
     /// The node is shutting down.
     ShuttingDown,

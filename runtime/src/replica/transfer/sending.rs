@@ -23,7 +23,7 @@ pub(crate) struct Sending {
     /// The next byte to read. Not below `acknowledged`.
     next: u64,
     reading: Option<Ticket>,
-    /// True once the peer has answered. Until then only one piece is on its way.
+    /// True if the peer has answered since the last time-out. Otherwise only one piece is on its way.
     is_awaited: bool,
     /// The time of the last progress.
     moved_at: Instant,
