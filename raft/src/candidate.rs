@@ -51,7 +51,7 @@ impl Raft {
         if request.kind != VoteKind::Pre && request.term > self.state.term {
             self.become_follower(request.term, None);
         }
-        // The candidate's log must be at least as up-to-date as this one (Raft §5.4.1).
+        // The candidate's log must be at least as up-to-date: first its last term counts, then its length (§5.4.1).
         let is_up_to_date = (request.last_term, request.last_index) >= (self.log.last_term(), self.log.last());
         let is_granted =
             is_current && is_up_to_date && self.barred().is_none() && self.may_vote_for(from, request.kind);
