@@ -246,6 +246,15 @@ pub enum VotingBar {
     TermsUsedUp,
 }
 
+impl VotingBar {
+    /// Returns true if the other nodes treat this node as a stranger. It receives the log, but it neither votes nor
+    /// proposes.
+    #[must_use]
+    pub fn is_stranger(self) -> bool {
+        matches!(self, Self::Stranger | Self::WipedDisk | Self::OlderCopy | Self::FoundedOtherwise)
+    }
+}
+
 /// Request for work that only the application can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogRequest {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, NodeId, ReadFailure, RefuseReason};
+use quorate_protocol::{HaltReason, NodeId, ReadFailure, RefuseReason, VotingBar};
 
 /// The outcome of a proposal.
 ///
@@ -83,6 +83,8 @@ pub enum NotApplied {
         /// The feature level of the leader.
         level: u32,
     },
+    /// The other nodes treat this node as a stranger, for this reason. Propose at another node.
+    Stranger(VotingBar),
     /// The node is shutting down.
     ShuttingDown,
     /// The group has stopped on this node.
@@ -221,6 +223,7 @@ impl fmt::Display for NotApplied {
             Self::SessionExpired => f.write_str("the session has expired"),
             Self::WindowPassed => f.write_str("too many younger proposals of the session came before it"),
             Self::FeatureLevel { level } => write!(f, "the leader runs at feature level {level}"),
+            Self::Stranger(bar) => write!(f, "the node is a stranger to the others ({bar:?})"),
             Self::ShuttingDown => f.write_str("the node is shutting down"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
             Self::NoGroup => f.write_str("the node has no such group"),

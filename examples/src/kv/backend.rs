@@ -75,6 +75,7 @@ fn written(outcome: Outcome) -> Written {
             NotApplied::Overloaded | NotApplied::Refused { reason: RefuseReason::Overloaded, .. } => Reason::Overloaded,
             NotApplied::Refused { reason: RefuseReason::DiskFull, .. } => Reason::DiskFull,
             NotApplied::TooLarge | NotApplied::Refused { reason: RefuseReason::TooLarge, .. } => Reason::TooLarge,
+            NotApplied::Stranger(_) => Reason::ReadOnly,
             NotApplied::ShuttingDown | NotApplied::Halted(_) | NotApplied::Stopped | NotApplied::NoGroup => {
                 Reason::Shutdown
             }

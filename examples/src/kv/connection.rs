@@ -92,6 +92,9 @@ pub enum Reason {
     /// The entry is above the maximum size.
     #[error("TOOLARGE not applied")]
     TooLarge,
+    /// The other nodes treat this node as a stranger: its disk was replaced.
+    #[error("READONLY not applied: the disk of this node was replaced, write to another node")]
+    ReadOnly,
     /// The node is shutting down.
     #[error("SHUTDOWN not applied")]
     Shutdown,

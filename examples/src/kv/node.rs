@@ -150,10 +150,13 @@ impl RunningNode {
                 Some(NodeStatus { node: id, cluster, groups: vec![group.ok()?] })
             }
         };
-        // Does the work of a client's request: a read that needs a quorum.
+        // Does the work of a client's request: a read that needs a quorum. A stranger takes no writes.
         let serves = move || {
-            let read = reader.read(|_, _| ());
-            async { read.await.is_ok() }
+            let (status, read) = (reader.status(), reader.read(|_, _| ()));
+            async {
+                let takes_writes = status.await.is_ok_and(|it| it.log.barred.is_none_or(|bar| !bar.is_stranger()));
+                takes_writes && read.await.is_ok()
+            }
         };
         Pages::new(metrics, status, serves)
     }

@@ -221,6 +221,23 @@ fn a_foreign_directory_is_refused() {
 }
 
 #[test]
+fn a_node_whose_disk_was_replaced_answers_reads_and_refuses_writes() {
+    let mut cluster = Cluster::start();
+    let lost = cluster.another_than(cluster.leader());
+    assert_eq!(cluster.client(lost).ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
+    cluster.terminate(lost);
+    fs::remove_dir_all(cluster.data(lost)).unwrap();
+    cluster.launch(lost);
+    let get = |cluster: &Cluster| cluster.client(lost).ask(&[b"GET", b"key"]).ok();
+    cluster.wait("the others fill it", || get(&cluster) == Some(bulk("value")));
+    let Ok(Answer::Error(refused)) = cluster.client(lost).ask(&[b"SET", b"key", b"other"]) else {
+        panic!("a stranger")
+    };
+    assert!(refused.starts_with("READONLY not applied"), "{refused}");
+    assert_eq!(get(&cluster), Some(bulk("value")));
+}
+
+#[test]
 fn a_second_process_on_the_same_data_is_refused() {
     let mut cluster = Cluster::describe(1, "");
     cluster.launch(1);

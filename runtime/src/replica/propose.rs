@@ -110,6 +110,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if self.stopping.is_some() {
             return Some(NotApplied::ShuttingDown);
         }
+        // The leader would refuse it. The session of an older copy may also be one that was used before.
+        if let Some(bar) = self.leading.introduction_bar.filter(|bar| bar.is_stranger()) {
+            return Some(NotApplied::Stranger(bar));
+        }
         if bytes > self.settings.command_bytes_max {
             return Some(NotApplied::TooLarge);
         }

@@ -1,6 +1,6 @@
 //! One test for each row of the table of outcomes.
 
-use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, Standing, StorageLevel, Ticket};
+use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, Standing, StorageLevel, Ticket, VotingBar};
 use quorate_raft::Settings;
 use quorate_runtime::{Delivery, Group, GroupInput, NotApplied, Outcome, ReplicaSettings, Unknown};
 use quorate_transport::ChannelId;
@@ -70,6 +70,18 @@ fn not_applied_when_the_leader_takes_who_forwards_for_a_stranger() {
     assert_eq!(cluster.execute(N2, "a"), refused(RefuseReason::NotLeader));
     cluster.run(1000);
     assert_eq!(cluster.ledger(N1).count("a"), 0);
+}
+
+/// Its commands are refused before they are sent: the session of an older copy may have been used before.
+#[test]
+fn not_applied_when_the_node_knows_that_it_is_a_stranger() {
+    let mut cluster = Cluster::led();
+    for bar in [VotingBar::WipedDisk, VotingBar::OlderCopy, VotingBar::FoundedOtherwise] {
+        cluster.give(N2, GroupInput::Barred(Some(bar)));
+        assert_eq!(cluster.execute(N2, "a"), Outcome::NotApplied(NotApplied::Stranger(bar)));
+    }
+    cluster.give(N2, GroupInput::Barred(Some(VotingBar::NotIntroduced)));
+    assert_eq!(cluster.execute(N2, "a"), Outcome::Applied("1".into()), "this passes by itself");
 }
 
 #[test]
