@@ -253,21 +253,7 @@ impl Raft {
         if is_of_leader(&message) && self.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
-        if let Message::RequestVote(request) = message {
-            return self.on_request_vote(from, request);
-        }
-        if term < self.state.term && !is_pre_vote_granted(&message) {
-            return self.on_stale(from, &message);
-        }
-        if term > self.state.term {
-            if !is_of_leader(&message) && !self.log.configuration().contains(from) {
-                return Err(Ignored::NotMember);
-            }
-            self.become_follower(term, None);
-        }
-        if is_of_leader(&message) {
-            self.follow(from)?;
-        }
+        self.enter_term_of(from, &message)?;
         match message {
             Message::RequestVote(message) => return self.on_request_vote(from, message),
             Message::VoteResponse(message) => return self.on_vote_response(from, message),
@@ -282,6 +268,25 @@ impl Raft {
             Message::TimeoutNow(_) => return self.on_timeout_now(),
         }
         Ok(())
+    }
+
+    /// Takes over the term of a message, and follows its sender if that is the leader. A request for a vote is left
+    /// out: the voter decides whether it takes over the candidate's term.
+    fn enter_term_of(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
+        let term = message.term();
+        if matches!(message, Message::RequestVote(_)) {
+            return Ok(());
+        }
+        if term < self.state.term && !is_pre_vote_granted(message) {
+            return self.on_stale(from, message);
+        }
+        if term > self.state.term {
+            if !is_of_leader(message) && !self.log.configuration().contains(from) {
+                return Err(Ignored::NotMember);
+            }
+            self.become_follower(term, None);
+        }
+        if is_of_leader(message) { self.follow(from) } else { Ok(()) }
     }
 
     /// Does not act on a message of an earlier term. A leader of that term must be notified that it is over. Otherwise

@@ -130,7 +130,7 @@ impl Raft {
         } else {
             self.reads.asked = std::mem::take(&mut self.reads.waiting);
             self.reads.questions += 1;
-            let number = (u64::from(self.starts()) << 32) | u64::from(self.reads.questions);
+            let number = (u64::from(self.count_start()) << 32) | u64::from(self.reads.questions);
             self.ask(number);
         }
     }
@@ -193,9 +193,9 @@ impl Raft {
         }
     }
 
-    /// Returns the number of this start. It distinguishes an answer to an earlier start's question from an answer to a
-    /// new one.
-    fn starts(&mut self) -> u32 {
+    /// Counts this start once, and returns its number. The number distinguishes an answer to an earlier start's
+    /// question from an answer to a new one.
+    fn count_start(&mut self) -> u32 {
         if !self.reads.is_start_counted {
             self.reads.is_start_counted = true;
             self.state.starts = self.state.starts.wrapping_add(1);
