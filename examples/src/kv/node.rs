@@ -1,7 +1,6 @@
 //! One node: its replica, its clients and its http port, on a thread of its own.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -10,11 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use quorate_raft::{Config, Raft, Settings, Start};
-use quorate_runtime::{
-    Group, GroupStart, Node, NodeHandle, OpenError, Replica, ReplicaHandle, ReplicaSettings, Seat, Server,
-    ServerBuilder,
-};
+use quorate_raft::Raft;
+use quorate_runtime::{Launch, Node, NodeHandle, OpenError, ReplicaHandle, ReplicaSettings, Server, ServerBuilder};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -87,7 +83,7 @@ impl RunningNode {
     /// # Errors
     /// When its data or a port cannot be used, or a thread cannot be started.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
-        let builder = builder(&options);
+        let builder = builder(&options)?;
         let folder = options.data.join(options.id.to_string());
         let NodeOptions { cluster, id, client: listener, http, clients, clients_max, .. } = options;
         let client = listener.local_addr()?;
@@ -172,22 +168,16 @@ impl Drop for RunningNode {
     }
 }
 
-fn builder(options: &NodeOptions) -> ServerBuilder {
+fn builder(options: &NodeOptions) -> io::Result<ServerBuilder> {
     let NodeOptions { cluster, peers, data, snapshot_entries, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
         ..ReplicaSettings::default()
     };
-    let builder = Server::builder(cluster, data).group(GROUP, |start| replica(start, settings));
-    peers.iter().fold(builder, |builder, (id, address)| builder.node(*id, address.to_string()))
-}
-
-fn replica(start: GroupStart, settings: ReplicaSettings) -> Result<Box<dyn Group>, Box<dyn Error + Send + Sync>> {
-    let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
-    let config = Config::new(start.identity.node, start.seed, Start::Initial(start.members), Settings::default())?;
-    let replica = Replica::<Raft, Store>::recover(start.now, seat, settings, config, start.recovery, new_store()?)?;
-    Ok(Box::new(replica))
+    let builder = Server::builder(cluster, data);
+    let builder = builder.replica_with::<Raft, Store>(GROUP, settings, <Raft as Launch>::config, new_store()?);
+    Ok(peers.iter().fold(builder, |builder, (id, address)| builder.node(*id, address.to_string())))
 }
 
 /// A node's listener and limits for clients, and the other nodes' addresses for clients.
