@@ -33,6 +33,7 @@ pub use node::{
 pub use notice::Notice;
 pub use opening::{Opened, Opening, Recovered};
 pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use quorate_protocol::GroupId;
 pub use quorate_transport::ChannelId;
 pub use quorate_wal::StreamId;
 pub use replica::{
