@@ -23,7 +23,7 @@ impl TwoPhaseCommit {
         let count: usize = self.delegations.values().map(|left| left.count).sum();
         let held: usize = self.delegations.values().map(|left| left.payload_bytes).sum();
         let fits = held.checked_add(bytes).is_some_and(|held| held <= settings.payload_bytes_total_max / 2);
-        fits && count < (settings.transactions_max / 2).max(1)
+        fits && count < settings.transactions_max / 2
     }
 
     /// Counts what a transaction in this stage holds.

@@ -493,3 +493,16 @@ fn an_only_participant_that_is_dead_does_not_use_up_its_coordinator() {
         assert_eq!(cluster.node(1).outcome(alone), Some(Outcome::Committed));
     }
 }
+
+/// Half of a room of one is nothing: the only participant is asked for its vote, which has a time.
+#[test]
+fn a_room_of_one_is_not_used_up_by_one_dead_participant() {
+    let settings = Settings { transactions_max: 1, ..Settings::default() };
+    let mut cluster = Builder::new(4, 1).settings(settings).start();
+    cluster.crash(3);
+    cluster.transact(1, &[(3, Work::Write(1))]);
+    cluster.run(MINUTE);
+    let other = cluster.transact(1, &[(2, Work::Write(1)), (4, Work::Write(1))]);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.node(1).outcome(other), Some(Outcome::Committed));
+}
