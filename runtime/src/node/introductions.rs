@@ -26,7 +26,7 @@ use quorate_transport::Sender;
 
 use super::founding::{self, FoundingRun};
 use super::message::NodeMessage;
-use super::roster::{Acquaintance, Roster, Start};
+use super::roster::{Acquaintance, Roster, Start, in_writes};
 use crate::Notice;
 
 /// The node's knowledge of its peers, and the exchange that produces it.
@@ -228,6 +228,7 @@ impl Introductions {
         let known = self.roster.peers.get_mut(&peer).filter(|known| Some(known.incarnation) == incarnation);
         let Some(known) = known.filter(|known| !known.is_older) else { return };
         known.is_older = true;
+        self.effects.push_back(Effect::Standing(peer));
         self.journal.peers.insert(peer);
         self.unanswered.insert(peer);
         self.write();
@@ -320,7 +321,7 @@ impl Introductions {
         if self.roster.is_older {
             return Some(VotingBar::OlderCopy);
         }
-        if self.foreign(group).iter().any(|peer| voters.contains(peer)) {
+        if self.foreign(group).iter().any(|peer| voters.contains(peer) && !self.is_replaced(*peer)) {
             return Some(VotingBar::FoundedOtherwise);
         }
         let me = self.roster.identity.node;
@@ -337,10 +338,19 @@ impl Introductions {
         self.durable.get(&peer).is_some_and(|known| known.is_mutual)
     }
 
-    /// Returns true if the peer, as it was last heard from, is not durably known, or is known to run on an older copy.
+    /// Returns true if the peer, as it was last heard from, is not durably known, or runs on an older copy. The latter
+    /// counts before it is durable here: the disk may have no room for it.
     fn is_stranger(&self, peer: NodeId) -> bool {
         let Some(known) = self.durable.get(&peer) else { return true };
-        known.is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
+        let is_older = known.is_older || self.roster.peers.get(&peer).is_some_and(|known| known.is_older);
+        is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
+    }
+
+    /// Returns true if the peer was introduced on another disk than the one it was last heard from on. Then it says
+    /// nothing about the founding: the disk that did is gone, and the new one was started with any description.
+    fn is_replaced(&self, peer: NodeId) -> bool {
+        let (known, seen) = (self.durable.get(&peer), self.seen.get(&peer));
+        known.zip(seen).is_some_and(|(known, seen)| known.is_mutual && known.incarnation != seen.incarnation)
     }
 
     /// Remembers a peer that was never met. Returns false if there is no room for it.
@@ -459,7 +469,7 @@ impl Introductions {
         } else {
             let state = has_state.then(|| self.roster.state());
             let peers = changed.iter().filter(|peer| self.roster.peers.contains_key(peer));
-            [state.into_iter().chain(peers.map(|peer| self.roster.peer(*peer))).collect()].into()
+            in_writes(state.into_iter().chain(peers.map(|peer| self.roster.peer(*peer)))).into()
         };
         let first = rest.pop_front().expect("something has changed");
         let peers = self.roster.peers.clone();

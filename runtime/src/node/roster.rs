@@ -311,7 +311,7 @@ fn check(bytes: &[u8], length: std::ops::RangeInclusive<usize>) -> Result<&[u8],
 }
 
 /// Splits operations into writes that fit every log.
-fn in_writes(operations: impl IntoIterator<Item = Operation>) -> Vec<Vec<Operation>> {
+pub(super) fn in_writes(operations: impl IntoIterator<Item = Operation>) -> Vec<Vec<Operation>> {
     let mut writes: Vec<Vec<Operation>> = Vec::new();
     let mut bytes = 0;
     for operation in operations {

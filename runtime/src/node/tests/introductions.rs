@@ -358,3 +358,28 @@ fn a_refused_write_of_the_own_stream_is_said_and_made_when_there_is_room() {
         assert_eq!(world.node(id).voting_bar(GROUP), None, "node {id}");
     }
 }
+
+/// The disk that founded the group is gone, and the new one counts for nothing.
+#[test]
+fn a_replaced_voter_with_another_description_stops_no_other() {
+    let mut world = World::introduced(1);
+    world.wipe(3);
+    world.founders.insert(NodeId(3), vec![1, 2, 3, 4]);
+    world.start(3);
+    world.run();
+    assert_eq!(world.node(1).standing(NodeId(3), GROUP), Standing::Stranger);
+    assert_eq!(world.node(3).voting_bar(GROUP), Some(VotingBar::WipedDisk));
+    assert_eq!((world.node(1).voting_bar(GROUP), world.node(2).voting_bar(GROUP)), (None, None));
+    world.stop(3);
+    world.run();
+    assert_eq!((world.node(1).voting_bar(GROUP), world.node(2).voting_bar(GROUP)), (None, None));
+}
+
+#[test]
+fn an_older_copy_counts_no_longer_when_it_is_noticed_though_the_disk_is_full() {
+    let mut world = World::introduced(1);
+    world.full.insert(NodeId(1));
+    world.node(1).introductions.note_older(NodeId(2));
+    world.run();
+    assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Stranger);
+}
