@@ -101,6 +101,8 @@ pub enum NotApplied {
 pub enum Unknown {
     /// The deadline passed before the outcome was known.
     DeadlinePassed,
+    /// The other nodes began to treat this node as a stranger, for this reason, before the outcome was known.
+    Stranger(VotingBar),
     /// The group stopped on this node before the outcome was known.
     Halted(HaltReason),
     /// A snapshot from the leader covers its index, and without a session the outcome cannot be looked up.
@@ -236,6 +238,7 @@ impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeadlinePassed => f.write_str("the deadline passed"),
+            Self::Stranger(bar) => write!(f, "the node became a stranger to the others ({bar:?})"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
             Self::CoveredBySnapshot => f.write_str("a snapshot covers its place"),
             Self::ResponseForgotten => f.write_str("it was applied and its response is forgotten"),

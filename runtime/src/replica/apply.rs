@@ -229,7 +229,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 Effect::SessionExpired => Outcome::NotApplied(NotApplied::SessionExpired),
                 Effect::OutsideWindow => Outcome::NotApplied(NotApplied::WindowPassed),
             };
-            self.resolve(id.sequence, outcome);
+            self.on_own_entry(id.sequence, outcome);
         } else if let Some(awaiting) = self.forwards.take_at(index, term) {
             let (verdict, response) = match effect {
                 Effect::Applied(response) => {

@@ -427,7 +427,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             GroupInput::Shutdown { deadline } => return self.on_shutdown(deadline),
             // The only kind of job frees an old state, and needs no answer.
             GroupInput::Job { .. } => return,
-            GroupInput::Barred(bar) => return self.leading.introduction_bar = bar,
+            GroupInput::Barred(bar) => return self.on_barred(bar),
             GroupInput::FoundedOtherwise(peers) => return self.leading.founded_otherwise = peers,
             GroupInput::Founded(founding) => return self.founding = Some(founding),
             GroupInput::PeerAlive(peer) => {

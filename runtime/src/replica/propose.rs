@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_protocol::{
     EntryKind, HaltReason, Input, Instant, LogCommand, LogIndex, NodeId, Now, Proposal, ProposalId, RefuseReason,
-    ReplicatedLog, Term,
+    ReplicatedLog, Term, VotingBar,
 };
 use quorate_transport::Sender;
 
@@ -289,6 +289,29 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.waiting.clear();
         for sequence in self.proposals.matching(|slot| slot.stage == Stage::Waiting && slot.call.is_some()) {
             self.resolve(sequence, Outcome::NotApplied(NotApplied::ShuttingDown));
+        }
+    }
+
+    /// The node may no longer vote in the group, or may again, according to the incarnations. A stranger's proposals
+    /// end: an older copy of a disk has a session that was used before, and its entries are not those proposals.
+    pub(super) fn on_barred(&mut self, bar: Option<VotingBar>) {
+        self.leading.introduction_bar = bar;
+        let Some(bar) = bar.filter(|bar| bar.is_stranger()) else { return };
+        self.waiting.clear();
+        for sequence in self.proposals.matching(|slot| slot.call.is_some()) {
+            let is_waiting = self.proposals.get(sequence).is_some_and(|slot| slot.stage == Stage::Waiting);
+            let certain = Outcome::NotApplied(NotApplied::Stranger(bar));
+            let outcome = if is_waiting { certain } else { unknown(Unknown::Stranger(bar)) };
+            self.resolve(sequence, outcome);
+        }
+    }
+
+    /// Answers the call that waits for an entry of this session. A proposal that was never sent has no entry: then the
+    /// session was used before, by a disk of which this one is an older copy.
+    pub(super) fn on_own_entry(&mut self, sequence: u64, outcome: Outcome) {
+        let is_unsent = |slot: &mut Slot| slot.stage == Stage::Waiting && slot.delivery != Kind::Again;
+        if !self.proposals.get(sequence).is_some_and(is_unsent) {
+            self.resolve(sequence, outcome);
         }
     }
 

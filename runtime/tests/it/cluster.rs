@@ -33,7 +33,7 @@ pub(crate) struct Machine {
     pub(crate) replies: BTreeMap<CallId, Reply>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) halted: Option<HaltReason>,
-    start: u32,
+    pub(crate) start: u32,
     inputs: VecDeque<GroupInput>,
 }
 

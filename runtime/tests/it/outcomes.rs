@@ -260,3 +260,45 @@ fn a_replica_halted_from_outside_answers_everybody() {
     cluster.replica(N1).halted(&reason);
     assert_eq!(cluster.outcome(N1, call), unknown(Unknown::Halted(reason)));
 }
+
+/// Node 2 runs on an older copy of its disk, whose session was used before. A client writes before the node is told.
+#[test]
+fn an_older_copy_does_not_take_an_entry_of_its_former_life_for_its_own() {
+    let mut cluster = Cluster::led();
+    cluster.run(200);
+    let (copy, start) = (cluster.machine(N2).disk.clone(), cluster.machine(N2).start);
+    cluster.crash(N2);
+    cluster.boot(N2);
+    cluster.run(200);
+    assert_eq!(cluster.execute(N2, "early"), Outcome::Applied("1".into()));
+    cluster.run(200);
+    cluster.crash(N2);
+    // The copy is put back, so its next start has the same number.
+    cluster.machine(N2).disk = copy;
+    cluster.machine(N2).start = start;
+    cluster.isolate(N2);
+    cluster.boot(N2);
+    let unsent = cluster.propose(N2, "late", Delivery::AtMostOnce);
+    cluster.heal();
+    cluster.cut.insert((N2, N1));
+    cluster.run(20);
+    let forwarded = cluster.propose(N2, "later", Delivery::AtMostOnce);
+    // A peer tells it. Its frames are held back from then on; what peers say arrives.
+    let bar = VotingBar::OlderCopy;
+    cluster.give(N2, GroupInput::Barred(Some(bar)));
+    for node in [N1, N2, N3] {
+        cluster.give(node, GroupInput::PeerStanding { node: N2, standing: Standing::Stranger });
+    }
+    assert!(cluster.lost_channels.insert(ChannelId::REPLICA));
+    cluster.cut.clear();
+    let outcomes = [unsent, forwarded].map(|call| cluster.outcome(N2, call));
+    for outcome in outcomes {
+        let is_told = matches!(
+            outcome,
+            Outcome::NotApplied(NotApplied::Stranger(_)) | Outcome::Unknown { reason: Unknown::Stranger(_), .. }
+        );
+        assert!(is_told, "{outcome:?}");
+    }
+    cluster.run(1000);
+    assert_eq!((cluster.ledger(N1).count("late"), cluster.ledger(N1).count("later")), (0, 0));
+}
