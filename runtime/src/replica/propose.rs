@@ -150,10 +150,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// that no replica applies them.
     fn make_room_in_session(&mut self) {
         while let Some(oldest) = self.proposals.beyond_window() {
-            let is_certain = self.proposals.get(oldest).is_some_and(|slot| slot.stage == Stage::Waiting);
-            let certain = Outcome::NotApplied(NotApplied::WindowPassed);
-            let outcome = if is_certain { certain } else { unknown(Unknown::Forgotten) };
-            self.resolve(oldest, outcome);
+            self.give_up(oldest, NotApplied::WindowPassed, Unknown::Forgotten);
             self.proposals.take(oldest);
         }
     }
@@ -253,16 +250,19 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
+    /// Ends a proposal whose outcome is not waited for any longer. It was certainly not applied if it was never sent.
+    fn give_up(&mut self, sequence: u64, unsent: NotApplied, sent: Unknown) {
+        let is_waiting = self.proposals.get(sequence).is_some_and(|slot| slot.stage == Stage::Waiting);
+        self.resolve(sequence, if is_waiting { Outcome::NotApplied(unsent) } else { unknown(sent) });
+    }
+
     pub(super) fn expire_proposals(&mut self) {
         let expired = self.proposals.expired(self.now.instant);
         if expired.is_empty() {
             return;
         }
         for sequence in expired {
-            let is_waiting = self.proposals.get(sequence).is_some_and(|slot| slot.stage == Stage::Waiting);
-            let certain = Outcome::NotApplied(NotApplied::NoLeader);
-            let outcome = if is_waiting { certain } else { unknown(Unknown::DeadlinePassed) };
-            self.resolve(sequence, outcome);
+            self.give_up(sequence, NotApplied::NoLeader, Unknown::DeadlinePassed);
         }
         let proposals = &mut self.proposals;
         self.waiting.retain(|waiting| proposals.get(waiting.sequence).is_some_and(|slot| slot.call.is_some()));
@@ -299,10 +299,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let Some(bar) = bar.filter(|bar| bar.is_stranger()) else { return };
         self.waiting.clear();
         for sequence in self.proposals.matching(|slot| slot.call.is_some()) {
-            let is_waiting = self.proposals.get(sequence).is_some_and(|slot| slot.stage == Stage::Waiting);
-            let certain = Outcome::NotApplied(NotApplied::Stranger(bar));
-            let outcome = if is_waiting { certain } else { unknown(Unknown::Stranger(bar)) };
-            self.resolve(sequence, outcome);
+            self.give_up(sequence, NotApplied::Stranger(bar), Unknown::Stranger(bar));
         }
     }
 
