@@ -3,12 +3,12 @@
 use bytes::BytesMut;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
-use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, VERSION_MAX, put_head};
+use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, put_head};
 use quorate_transport::{ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, SendError, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::raw::{Node, answer, bytes_of, closed, frame, hello, identity, settings, shake, until};
+use crate::raw::{Node, answer, answer_of, bytes_of, closed, frame, hello, identity, settings, shake, until};
 
 /// Sends a hello without its last byte.
 async fn begin(node: &Node, start: u32) -> (TcpStream, u8) {
@@ -81,10 +81,7 @@ async fn what_waits_is_dropped_with_its_connection() {
     stream.write_all(&answer().encode()).await.expect("it listens");
     while !matches!(node.link().await, LinkEvent::Up { .. }) {}
     until(|| node.transport.send(NodeId(2), frame(2, 1)).is_ok()).await;
-    let mut buffer = Vec::new();
-    while !contains(&buffer, &frame(2, 1)) {
-        stream.read_buf(&mut buffer).await.expect("it is open");
-    }
+    let buffer = read_to(&mut stream, &frame(2, 1)).await;
     assert!(!contains(&buffer, &frame(1, 60_000)));
 }
 
@@ -139,6 +136,15 @@ async fn a_flush_writes_before_it_returns() {
     assert_eq!(node.counted(Count::Writes), before + 1);
 }
 
+/// Reads until the frame has come, and returns all that came.
+async fn read_to(stream: &mut TcpStream, frame: &Frame) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    while !contains(&buffer, frame) {
+        stream.read_buf(&mut buffer).await.expect("it is open");
+    }
+    buffer
+}
+
 /// True if these bytes contain the frame as node 1 sends it.
 fn contains(bytes: &[u8], frame: &Frame) -> bool {
     let mut head = BytesMut::new();
@@ -159,10 +165,7 @@ async fn a_full_bulk_lane_does_not_delay_the_control_lane() {
     let chunk = chunk.expect("a small frame");
     until(|| node.transport.send(NodeId(2), chunk.clone()) == Err(SendError::QueueFull(NodeId(2)))).await;
     node.transport.send(NodeId(2), frame(5, 1)).expect("the control lane is free");
-    let mut buffer = Vec::new();
-    while !contains(&buffer, &frame(5, 1)) {
-        control.read_buf(&mut buffer).await.expect("it is open");
-    }
+    let buffer = read_to(&mut control, &frame(5, 1)).await;
     assert!(!contains(&buffer, &chunk), "nothing of the other lane comes before it");
 }
 
@@ -179,14 +182,10 @@ async fn a_peer_that_takes_nothing_holds_up_no_other() {
     let _listens = std::mem::replace(&mut node.peer, other);
     node.transport.set_peer(Peer::new(NodeId(3), address)).expect("a right peer");
     let mut taking = node.accept(Lane::Control).await;
-    let answer = Answer::Accepted { version: VERSION_MAX, from: identity(3), start: 0, frame_bytes_max: 1 << 20 };
-    taking.write_all(&answer.encode()).await.expect("it listens");
+    taking.write_all(&answer_of(3).encode()).await.expect("it listens");
     while !matches!(node.link().await, LinkEvent::Up { peer } if peer.node == NodeId(3)) {}
     node.transport.send(NodeId(3), frame(3, 1)).expect("nothing waits for this peer");
-    let mut buffer = Vec::new();
-    while !contains(&buffer, &frame(3, 1)) {
-        taking.read_buf(&mut buffer).await.expect("it is open");
-    }
+    read_to(&mut taking, &frame(3, 1)).await;
 }
 
 #[tokio::test]

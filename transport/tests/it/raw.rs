@@ -120,7 +120,12 @@ pub(crate) fn hello() -> Hello {
 
 /// The answer of node 2 to node 1.
 pub(crate) fn answer() -> Answer {
-    Answer::Accepted { version: VERSION_MAX, from: identity(2), start: 0, frame_bytes_max: 1 << 20 }
+    answer_of(2)
+}
+
+/// The answer of a node to node 1.
+pub(crate) fn answer_of(node: u64) -> Answer {
+    Answer::Accepted { version: VERSION_MAX, from: identity(node), start: 0, frame_bytes_max: 1 << 20 }
 }
 
 pub(crate) async fn shake(stream: &mut TcpStream, hello: &Hello) -> Answer {
