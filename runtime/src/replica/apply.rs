@@ -12,7 +12,7 @@ use super::message::Verdict;
 use super::propose::unknown;
 use super::{Replica, ReplicaSettings};
 use crate::node::panic_message;
-use crate::sessions::Admission;
+use crate::replica::sessions::Admission;
 use crate::{ApplyContext, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, StateMachine, Unknown};
 
 /// The last applied entry, and the state that follows from the entries up to it.

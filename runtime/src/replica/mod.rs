@@ -14,10 +14,7 @@ use quorate_transport::{ChannelId, Received, codec};
 
 use crate::metrics::MetricKind;
 use crate::node::panic_message;
-use crate::sessions::Sessions;
-use crate::{
-    CallId, Founding, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, StateMachine, TransferError,
-};
+use crate::{CallId, Founding, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, TransferError};
 
 mod apply;
 mod catch_up;
@@ -28,17 +25,23 @@ mod message;
 mod proposals;
 mod propose;
 mod reads;
+mod sessions;
 mod settings;
 mod sizes;
 mod snapshots;
+mod state_machine;
 mod status;
 mod transfer;
+mod typed;
 
 pub use catch_up::CatchUp;
 pub use explain::{EntryState, Obstacle};
 pub use propose::{Delivery, ProposeOptions};
+pub use sessions::{SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW};
 pub use settings::{ReplicaSettings, ReplicaSettingsError};
+pub use state_machine::{ApplyContext, StateMachine};
 pub use status::{ReplicaCounters, ReplicaStatus, TransferProgress};
+pub use typed::{Typed, TypedStateMachine};
 
 use apply::{Applied, Budget};
 use catch_up::CatchUpWatch;
@@ -47,6 +50,7 @@ use leading::Leading;
 use proposals::Proposals;
 use propose::Waiting;
 use reads::Reads;
+use sessions::Sessions;
 use snapshots::Snapshots;
 
 /// The newest feature level that this binary supports. A committed entry that requires a higher one halts the group on

@@ -14,7 +14,7 @@ use super::Replica;
 use super::forwards::Awaiting;
 use super::message::{Answer, Forwarded, ForwardedKind, Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
 use super::proposals::{Kind, Slot, Stage};
-use crate::sessions::Known;
+use crate::replica::sessions::Known;
 use crate::{CallId, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, Reply, Retry, StateMachine, Unknown};
 
 /// Options of a proposal.

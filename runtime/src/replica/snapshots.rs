@@ -10,7 +10,7 @@ use quorate_protocol::{
 use super::Replica;
 use super::sizes::Sizes;
 use super::transfer::{Received, Receiving, Sending};
-use crate::sessions::{Sessions, read_header, write_header};
+use crate::replica::sessions::{Sessions, read_header, write_header};
 use crate::{
     GroupOutput, Hostable, Job, Notice, SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader,
     SnapshotWriter, StateMachine,

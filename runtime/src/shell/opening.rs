@@ -9,8 +9,8 @@ use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, NodeId, N
 use quorate_wal::disk::Disk;
 use quorate_wal::{Report, Wal, WriteError};
 
-use crate::directory::SNAPSHOTS;
-use crate::server::{GroupStart, MakeGroup, OpenError};
+use crate::shell::directory::SNAPSHOTS;
+use crate::shell::server::{GroupStart, MakeGroup, OpenError};
 use crate::{Directory, Founding, Group, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
 
 /// Description of the node to open. The shell supplies the disk, the clock and the randomness.

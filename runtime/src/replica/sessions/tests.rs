@@ -148,5 +148,5 @@ fn the_format_is_as_it_was() {
     for byte in encoded(&sessions) {
         write!(hex, "{byte:02x}").expect("a string takes all");
     }
-    assert_eq!(hex, include_str!("../../tests/golden/snapshot_head_1.hex").trim_end());
+    assert_eq!(hex, include_str!("../../../tests/golden/snapshot_head_1.hex").trim_end());
 }

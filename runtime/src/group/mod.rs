@@ -17,6 +17,16 @@ use crate::Founding;
 use crate::metrics::MetricKind;
 use crate::node::panic_message;
 
+mod hosted;
+mod notice;
+mod outcome;
+mod reply;
+
+pub use hosted::{Heard, Hostable, Hosted, TOLD_MAX, Told};
+pub use notice::Notice;
+pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use reply::Reply;
+
 /// One group on a node. The node knows its frames, durable operations and jobs, but no type of its protocol.
 ///
 /// Pure: no clock, no I/O. `Hosted` runs a bare core, and `Replica` runs a state machine on a replicated log.
@@ -158,7 +168,7 @@ pub enum GroupOutput {
         /// The call.
         call: CallId,
         /// The answer.
-        reply: crate::Reply,
+        reply: Reply,
     },
     /// A peer has less than it acknowledged in this start of the node, so it runs on an older copy of its disk. The
     /// node treats it as a stranger in all groups and notifies it.
@@ -167,7 +177,7 @@ pub enum GroupOutput {
         peer: NodeId,
     },
     /// A fact for the operator's log.
-    Notice(crate::Notice),
+    Notice(Notice),
     /// This group stops on this node.
     Halt {
         /// The reason.

@@ -71,7 +71,7 @@ fn low(id: CallId) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::WaitingCalls;
-    use crate::driver::calls::{Asked, Call, CallError};
+    use crate::shell::driver::calls::{Asked, Call, CallError};
     use crate::{CallId, Group, Reply};
 
     struct Nobody;
