@@ -11,7 +11,7 @@ use crate::{
 /// A protocol as a pure state machine: no clock, socket, disk, thread, `async` or random source of its own.
 ///
 /// [`handle`](Protocol::handle) takes inputs, [`poll_output`](Protocol::poll_output) gives outputs, and
-/// [`deadline`](Protocol::deadline) gives the time of the next [`Input::Timeout`]. The same inputs give the same
+/// [`deadline`](Protocol::deadline) gives the time of the next [`Signal::Timeout`]. The same inputs give the same
 /// outputs on every platform. The crate's documentation has the rules and a small protocol in full.
 pub trait Protocol: Sized + Clone + Debug {
     /// Validated settings, with the seed of all random numbers.
@@ -44,7 +44,7 @@ pub trait Protocol: Sized + Clone + Debug {
     /// that the outputs of several inputs leave as one batch.
     fn poll_output(&mut self) -> Option<Output<Self>>;
 
-    /// Time at which the core next needs [`Input::Timeout`].
+    /// Time at which the core next needs [`Signal::Timeout`].
     fn deadline(&self) -> Option<Instant>;
 
     /// The part of the state that decides behaviour: whether each deadline is armed but not its time, and neither
@@ -77,6 +77,20 @@ pub enum Input<P: Protocol> {
     },
     /// A command of the application.
     Command(P::Command),
+    /// A request has an answer. Answers come in any order, and some never come.
+    Completed {
+        /// Ticket of the request.
+        ticket: Ticket,
+        /// The answer.
+        answer: P::Answer,
+    },
+    /// A signal of the node, its clock or its log.
+    Signal(Signal),
+}
+
+/// Input that is the same for every protocol. The node passes it unchanged to the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
     /// The deadline has passed.
     Timeout,
     /// The node received something from the peer. All groups share this signal, so that idle groups stay silent.
@@ -103,26 +117,12 @@ pub enum Input<P: Protocol> {
         /// Kind of the failure: it says whether the operations may have been written.
         failure: PersistFailure,
     },
-    /// A `Load` has a result.
+    /// A `Load` has ended.
     Loaded {
         /// Ticket of the load.
         ticket: Ticket,
-        /// The result.
-        loaded: Loaded,
-    },
-    /// A `Load` failed.
-    LoadFailed {
-        /// Ticket of the load.
-        ticket: Ticket,
-        /// Reason of the failure.
-        failure: LoadFailure,
-    },
-    /// A request has an answer. Answers come in any order, and some never come.
-    Completed {
-        /// Ticket of the request.
-        ticket: Ticket,
-        /// The answer.
-        answer: P::Answer,
+        /// The content, or the reason why it could not be read.
+        result: Result<Loaded, LoadFailure>,
     },
 }
 

@@ -151,7 +151,8 @@ pub enum LogEvent {
         barred: Option<VotingBar>,
     },
     /// A node no longer has what it acknowledged to this leader: it runs on an older copy of its disk and must not
-    /// count. Reported with each of its answers until [`Input::PeerStanding`](crate::Input::PeerStanding) takes it out.
+    /// count. Reported with each of its answers until [`Signal::PeerStanding`](crate::Signal::PeerStanding) takes it
+    /// out.
     AcknowledgedLost {
         /// The node.
         node: NodeId,

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, EntryKind, Input, LogCommand, LogEvent, NodeId, Now, Output, Proposal, ProposalId, Protocol,
-    Recovery, ReplicatedLog, Role, Standing,
+    Recovery, ReplicatedLog, Role, Signal, Standing,
 };
 use quorate_raft::{Config, Raft, Settings, Start};
 
@@ -67,14 +67,14 @@ impl Group {
             let config = Config::new(node, node.0, Start::Initial(members.clone()), settings.clone()).expect("valid");
             let mut core = Raft::recover(now, config, Recovery::default()).expect("fresh");
             for peer in nodes {
-                core.handle(now, Input::PeerStanding { node: peer, standing: Standing::Member });
+                core.handle(now, Input::Signal(Signal::PeerStanding { node: peer, standing: Standing::Member }));
             }
             core
         };
         let mut group = Self { cores: nodes.map(recover).into(), now, committed: 0 };
         group.settle();
         group.now.instant = group.cores[0].deadline().expect("a follower waits");
-        group.input(0, Input::Timeout);
+        group.input(0, Input::Signal(Signal::Timeout));
         group.settle();
         assert_eq!(group.cores[0].status().role, Role::Leader);
         group
@@ -98,7 +98,7 @@ impl Group {
                         }
                         Output::Persist { ticket, operations } => {
                             drop(operations);
-                            self.input(core, Input::Persisted(ticket));
+                            self.input(core, Input::Signal(Signal::Persisted(ticket)));
                         }
                         Output::Event(LogEvent::Committed { index }) if core == 0 => self.committed = index.0,
                         _ => {}

@@ -69,7 +69,7 @@ pub struct Settings {
     /// passes.
     pub clock_step_max: Duration,
     /// Time without a command after which the group goes quiet: it sends no heartbeats of its own, as long as
-    /// [`Input::PeerAlive`](quorate_protocol::Input::PeerAlive) shows that the leader's node is alive. `None`: never.
+    /// [`Signal::PeerAlive`](quorate_protocol::Signal::PeerAlive) shows that the leader's node is alive. `None`: never.
     /// Set it only if the shell reports living nodes at least every `heartbeat_interval`.
     pub quiet_after: Option<Duration>,
     /// Maximum time for which a quiet follower relies on the life of its leader's node without a message from the

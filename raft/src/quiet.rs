@@ -2,7 +2,7 @@
 //!
 //! With a thousand groups on a node, the heartbeats of each would cost more than the work. So a group without work may
 //! rely on the life of nodes, which the shell reports to all groups at once
-//! ([`Input::PeerAlive`](quorate_protocol::Input::PeerAlive)). The rules:
+//! ([`Signal::PeerAlive`](quorate_protocol::Signal::PeerAlive)). The rules:
 //!
 //! 1. **Leader.** After `quiet_after` without a command, once every living peer has the whole log durable and all of it
 //!    is committed, heartbeats carry [`Pace::Quiet`]. A peer that answers with the same pace gets no more heartbeats.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{
     Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox,
     OutboxLimits, Output, PersistFailure, Protocol, Random, ReadFailure, RecoverError, Recovery, RefuseReason, Role,
-    SnapshotMeta, Standing, StorageLevel, Term, Ticket, VotingBar,
+    Signal, SnapshotMeta, Standing, StorageLevel, Term, Ticket, VotingBar,
 };
 
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ use crate::{Config, Start};
 /// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
 ///
 /// Inputs go in through [`handle`](Protocol::handle), outputs come out of [`poll_output`](Protocol::poll_output), and
-/// [`deadline`](Protocol::deadline) returns the time of the next [`Input::Timeout`]. Entries that were proposed or
+/// [`deadline`](Protocol::deadline) returns the time of the next [`Signal::Timeout`]. Entries that were proposed or
 /// received since the last poll leave as one write and one message to each peer. The crate's documentation shows the
 /// loop around it.
 #[derive(Clone, Debug)]
@@ -198,19 +198,25 @@ impl Protocol for Raft {
 impl Raft {
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
         match input {
-            Input::Message { from, message } => return self.on_message(from, message),
-            Input::Command(command) => return self.on_command(command),
-            Input::Timeout => return self.on_timeout(),
-            Input::PeerAlive(node) => self.on_peer_alive(node),
-            Input::Unreachable(node) => return self.on_unreachable(node),
-            Input::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
-            Input::Storage(level) => self.on_storage(level),
-            Input::CompactRequested => self.on_compact_requested(),
-            Input::Persisted(ticket) => self.on_persisted(ticket),
-            Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
-            Input::Loaded { ticket, loaded } => return self.on_loaded(ticket, loaded),
-            Input::LoadFailed { ticket, failure } => return self.on_load_failed(ticket, failure),
-            Input::Completed { ticket, answer } => return self.on_completed(ticket, answer),
+            Input::Message { from, message } => self.on_message(from, message),
+            Input::Command(command) => self.on_command(command),
+            Input::Completed { ticket, answer } => self.on_completed(ticket, answer),
+            Input::Signal(signal) => self.on_signal(signal),
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
+        match signal {
+            Signal::Timeout => return self.on_timeout(),
+            Signal::PeerAlive(node) => self.on_peer_alive(node),
+            Signal::Unreachable(node) => return self.on_unreachable(node),
+            Signal::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
+            Signal::Storage(level) => self.on_storage(level),
+            Signal::CompactRequested => self.on_compact_requested(),
+            Signal::Persisted(ticket) => self.on_persisted(ticket),
+            Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
+            Signal::Loaded { ticket, result: Ok(loaded) } => return self.on_loaded(ticket, loaded),
+            Signal::Loaded { ticket, result: Err(failure) } => return self.on_load_failed(ticket, failure),
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as Clock};
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, GroupId, Incarnation, Instant, NodeId, Now, Recovery, SessionId, Standing, Ticket,
+    Configuration, GroupId, Incarnation, Instant, NodeId, Now, Recovery, SessionId, Signal, Standing, Ticket,
 };
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_runtime::{
@@ -63,10 +63,10 @@ impl Bench {
         let now = Now { instant: Instant::ZERO, wall_ms: 1 };
         let replica = Replica::recover(now, seat, settings, config, Recovery::default(), Sum::default());
         let mut bench = Self { replica: replica.expect("a fresh log"), now, persisted: None, applied: 0 };
-        bench.give(GroupInput::PeerStanding { node, standing: Standing::Member });
+        bench.give(GroupInput::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         for _ in 0..10 {
             bench.now.instant = bench.now.instant.after(Duration::from_secs(1));
-            bench.give(GroupInput::Timeout);
+            bench.give(GroupInput::Signal(Signal::Timeout));
         }
         let deadline = bench.deadline();
         bench.replica.open_session(bench.now, CallId(0), Duration::from_hours(1), deadline);
@@ -94,9 +94,9 @@ impl Bench {
                 }
             }
             match self.persisted.take() {
-                Some(ticket) => self.replica.handle(self.now, GroupInput::Persisted(ticket)),
+                Some(ticket) => self.replica.handle(self.now, GroupInput::Signal(Signal::Persisted(ticket))),
                 None if self.replica.deadline() == Some(self.now.instant) => {
-                    self.replica.handle(self.now, GroupInput::Timeout);
+                    self.replica.handle(self.now, GroupInput::Signal(Signal::Timeout));
                 }
                 None => return,
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     HaltReason, Input, Instant, NodeId, Now, Outbox, OutboxLimits, Output, Protocol, Random, RecoverError, Recovery,
-    Standing, StorageLevel, Ticket,
+    Signal, Standing, StorageLevel, Ticket,
 };
 
 use crate::collection::Taken;
@@ -21,7 +21,7 @@ use crate::{Answer, Command, Config, Event, RefuseReason, Request, TransactionId
 /// pure state machine. The node coordinates its own transactions and takes part in its own and in others'.
 ///
 /// [`handle`](Protocol::handle) takes inputs, [`poll_output`](Protocol::poll_output) gives outputs, and
-/// [`deadline`](Protocol::deadline) gives the time of the next [`Input::Timeout`]. The crate's documentation describes
+/// [`deadline`](Protocol::deadline) gives the time of the next [`Signal::Timeout`]. The crate's documentation describes
 /// the loop around it.
 #[derive(Clone, Debug)]
 pub struct TwoPhaseCommit {
@@ -156,18 +156,24 @@ impl Protocol for TwoPhaseCommit {
 impl TwoPhaseCommit {
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
         match input {
-            Input::Message { from, message } if from != self.config.node() => return self.on_message(from, message),
-            Input::Message { .. } => return Err(Ignored::Absurd),
-            Input::Command(command) => return self.on_command(command),
-            Input::Timeout => self.on_timeout(),
-            Input::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
-            Input::Storage(level) => self.storage = level,
-            Input::CompactRequested => self.checkpoint(),
-            Input::Persisted(ticket) => self.on_persisted(ticket),
-            Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
-            Input::Completed { ticket, answer } => return self.on_completed(ticket, answer),
+            Input::Message { from, message } if from != self.config.node() => self.on_message(from, message),
+            Input::Message { .. } => Err(Ignored::Absurd),
+            Input::Command(command) => self.on_command(command),
+            Input::Completed { ticket, answer } => self.on_completed(ticket, answer),
+            Input::Signal(signal) => self.on_signal(signal),
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
+        match signal {
+            Signal::Timeout => self.on_timeout(),
+            Signal::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
+            Signal::Storage(level) => self.storage = level,
+            Signal::CompactRequested => self.checkpoint(),
+            Signal::Persisted(ticket) => self.on_persisted(ticket),
+            Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
             // Repetitions have timers of their own, and this core never loads anything.
-            Input::PeerAlive(_) | Input::Unreachable(_) | Input::Loaded { .. } | Input::LoadFailed { .. } => {}
+            Signal::PeerAlive(_) | Signal::Unreachable(_) | Signal::Loaded { .. } => {}
         }
         Ok(())
     }

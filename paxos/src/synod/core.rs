@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_protocol::{
     HaltReason, Input, Instant, LogIndex, NodeId, Now, Operation, Outbox, OutboxLimits, Output, PersistFailure,
-    Protocol, Random, RecoverError, Recovery, Standing, StorageLevel, Ticket,
+    Protocol, Random, RecoverError, Recovery, Signal, Standing, StorageLevel, Ticket,
 };
 
 use super::codec::{
@@ -20,7 +20,7 @@ use crate::QuorumSystem;
 /// One node's part in one decision: Paxos (Lamport, Paxos Made Simple, 2001) as a pure state machine.
 ///
 /// [`handle`](Protocol::handle) takes inputs, [`poll_output`](Protocol::poll_output) gives outputs, and
-/// [`deadline`](Protocol::deadline) gives the time of the next [`Input::Timeout`]. The crate's documentation describes
+/// [`deadline`](Protocol::deadline) gives the time of the next [`Signal::Timeout`]. The crate's documentation describes
 /// the loop around it.
 #[derive(Clone, Debug)]
 pub struct Synod {
@@ -228,16 +228,23 @@ impl Synod {
             Input::Message { from, message } => return self.on_message(from, message),
             Input::Command(Command::Propose(proposal)) => self.on_propose(proposal),
             Input::Command(Command::Read { id }) => self.on_read(id),
-            Input::Timeout => self.on_timeout(),
-            Input::PeerStanding { node, standing } => return self.on_peer_standing(node, standing),
-            Input::Storage(level) => self.storage = level,
-            Input::CompactRequested => self.is_rewrite_wanted = true,
-            Input::Persisted(ticket) => self.on_persisted(ticket),
-            Input::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
-            Input::PeerAlive(peer) => self.on_peer_alive(peer),
-            Input::Unreachable(peer) => return self.on_unreachable(peer),
-            Input::Loaded { .. } | Input::LoadFailed { .. } => return Err(Ignored::Unasked),
             Input::Completed { answer, .. } => match answer {},
+            Input::Signal(signal) => return self.on_signal(signal),
+        }
+        Ok(())
+    }
+
+    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
+        match signal {
+            Signal::Timeout => self.on_timeout(),
+            Signal::PeerStanding { node, standing } => return self.on_peer_standing(node, standing),
+            Signal::Storage(level) => self.storage = level,
+            Signal::CompactRequested => self.is_rewrite_wanted = true,
+            Signal::Persisted(ticket) => self.on_persisted(ticket),
+            Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
+            Signal::PeerAlive(peer) => self.on_peer_alive(peer),
+            Signal::Unreachable(peer) => return self.on_unreachable(peer),
+            Signal::Loaded { .. } => return Err(Ignored::Unasked),
         }
         Ok(())
     }

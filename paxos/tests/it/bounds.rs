@@ -8,8 +8,8 @@ use quorate_paxos::synod::{
 };
 use quorate_paxos::{QuorumError, QuorumSystem};
 use quorate_protocol::{
-    HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Recovery, Standing, StorageLevel, Ticket,
-    WriteRefusal,
+    HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Recovery, Signal, Standing, StorageLevel,
+    Ticket, WriteRefusal,
 };
 
 use crate::support::{accept, ballot, prepare, proposal, three};
@@ -130,7 +130,7 @@ fn a_log_that_stands_still_is_not_given_ever_more() {
         let message = accept(system, ballot(round, 1), proposal(1, &LONG));
         cluster.input(NodeId(2), Input::Message { from: NodeId(1), message });
         cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: prepare(system, ballot(round, 1)) });
-        cluster.input(NodeId(2), Input::CompactRequested);
+        cluster.input(NodeId(2), Input::Signal(Signal::CompactRequested));
     }
     assert!(cluster.node(2).core().status().ignored["log_behind"] > 900);
     cluster.release_disk(2);
@@ -181,23 +181,23 @@ fn lives_with(config: &Config) {
         core.check_invariants();
         while let Some(output) = core.poll_output() {
             if let Output::Persist { ticket, .. } = output {
-                core.handle(now, Input::Persisted(ticket));
+                core.handle(now, Input::Signal(Signal::Persisted(ticket)));
             }
         }
         now.instant = core.deadline().unwrap_or(now.instant);
     };
     for node in [1, 2, 3].map(NodeId) {
-        step(Input::PeerStanding { node, standing: Standing::Member });
-        step(Input::Unreachable(node));
+        step(Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
+        step(Input::Signal(Signal::Unreachable(node)));
     }
     step(Input::Message { from: NodeId(2), message: accept(config.system(), ballot(1, 2), proposal(1, b"")) });
     step(Input::Command(Command::Propose(proposal(2, b"x"))));
     step(Input::Command(Command::Read { id: ReadId(1) }));
     for _ in 0..40 {
-        step(Input::Timeout);
+        step(Input::Signal(Signal::Timeout));
     }
-    step(Input::PeerAlive(NodeId(2)));
-    step(Input::Timeout);
+    step(Input::Signal(Signal::PeerAlive(NodeId(2))));
+    step(Input::Signal(Signal::Timeout));
     assert_eq!(core.status().accepted.expect("it accepted").1.value, "");
 }
 
@@ -205,7 +205,7 @@ fn lives_with(config: &Config) {
 fn a_disk_that_is_nearly_full_takes_no_proposals_and_goes_on_voting() {
     let mut cluster = three();
     for node in [1, 2] {
-        cluster.input(NodeId(node), Input::Storage(StorageLevel::Low));
+        cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Low)));
     }
     let id = cluster.propose(1, b"one");
     assert_eq!(refused(cluster.node(1).outcome(id)), RefuseReason::StorageLow);
@@ -214,7 +214,7 @@ fn a_disk_that_is_nearly_full_takes_no_proposals_and_goes_on_voting() {
     assert_eq!(cluster.node(3).outcome(id), Some(&Outcome::Chosen));
     cluster.propose_again(1, id, b"three");
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen), "what is decided costs nothing to tell");
-    cluster.input(NodeId(1), Input::Storage(StorageLevel::Enough));
+    cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Enough)));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_failure_stops_the_group(failure: PersistFailure) {
     cluster.hold_disk(1);
     let id = cluster.propose(1, b"one");
     let ticket = cluster.node(1).core().write_in_flight().expect("it writes first");
-    cluster.input(NodeId(1), Input::PersistFailed { ticket, failure });
+    cluster.input(NodeId(1), Input::Signal(Signal::PersistFailed { ticket, failure }));
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     assert_eq!(cluster.node(1).outcome(id), None, "its caller learns nothing from the core");
     let late = cluster.propose(1, b"late");
@@ -287,8 +287,8 @@ fn a_refused_write_is_written_again_as_a_whole() {
     let mut refusals = 0;
     while let Some(ticket) = cluster.node(2).core().write_in_flight().filter(|_| refusals < 3) {
         cluster.node_mut(2).forget_writes();
-        cluster.input(NodeId(2), Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
-        cluster.input(NodeId(2), Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+        cluster.input(NodeId(2), Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
+        cluster.input(NodeId(2), Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
         refusals += 1;
         cluster.run(Settings::default().retry_interval_min);
     }
@@ -297,7 +297,7 @@ fn a_refused_write_is_written_again_as_a_whole() {
     cluster.release_disk(2);
     cluster.run(Duration::from_secs(30));
     assert_eq!(cluster.node(2).disk.chosen().expect("it learned").value, "one");
-    cluster.input(NodeId(2), Input::Persisted(Ticket(1)));
+    cluster.input(NodeId(2), Input::Signal(Signal::Persisted(Ticket(1))));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use quorate_paxos::synod::message::{Accepted, Chosen, Nack, Promise, Query, Repo
 use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
 use quorate_paxos::synod::{Command, Event, Group, Message, Obstacle, Outcome, ReadOutcome, RefuseReason, Settings};
 use quorate_paxos::{Ballot, QuorumSystem};
-use quorate_protocol::{HaltReason, Input, NodeId, Random, Standing};
+use quorate_protocol::{HaltReason, Input, NodeId, Random, Signal, Standing};
 
 use crate::support::{accept, ballot, prepare, proposal, propose_parked, three};
 
@@ -166,7 +166,7 @@ fn what_strangers_say_counts_for_nothing() {
     let mut cluster = three();
     let system = cluster.node(1).config().system();
     propose_parked(&mut cluster);
-    cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(2), standing: Standing::Stranger });
+    cluster.input(NodeId(1), Input::Signal(Signal::PeerStanding { node: NodeId(2), standing: Standing::Stranger }));
     hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
     hear(&mut cluster, 2, prepare(system, ballot(9, 2)));
     hear(&mut cluster, 2, Message::Chosen(Chosen { system, proposal: proposal(3, b"three") }));
@@ -186,7 +186,7 @@ fn what_a_node_promised_before_it_became_a_stranger_does_not_count() {
     let mut cluster = Builder::new(5, 1).start();
     propose_parked(&mut cluster);
     hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
-    cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(2), standing: Standing::Stranger });
+    cluster.input(NodeId(1), Input::Signal(Signal::PeerStanding { node: NodeId(2), standing: Standing::Stranger }));
     hear(&mut cluster, 3, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
     let attempt = cluster.node(1).core().status().attempt.expect("it prepares");
     assert_eq!((attempt.proposal, attempt.answered), (None, vec![NodeId(1), NodeId(3)]));
@@ -286,7 +286,7 @@ fn alone(
     core.check_invariants();
     while let Some(output) = core.poll_output() {
         if let Output::Persist { ticket, .. } = output {
-            core.handle(now, Input::Persisted(ticket));
+            core.handle(now, Input::Signal(Signal::Persisted(ticket)));
             core.check_invariants();
         }
     }

@@ -7,7 +7,7 @@ use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
 use quorate_paxos::synod::{Event, Group, Outcome, Proposal, ReadOutcome, Settings};
 use quorate_protocol::testing::Faults;
-use quorate_protocol::{Input, NodeId, ProposalId, ReadId, StorageLevel};
+use quorate_protocol::{Input, NodeId, ProposalId, ReadId, Signal, StorageLevel};
 
 use crate::support::from_environment;
 
@@ -89,9 +89,9 @@ impl Run {
             8..=10 => self.cluster.heal(),
             11 => self.cluster.hold_disk(node),
             12 | 13 => self.cluster.release_disk(node),
-            14 => self.cluster.input(NodeId(node), Input::CompactRequested),
-            15 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Low)),
-            16 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough)),
+            14 => self.cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested)),
+            15 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Low))),
+            16 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough))),
             17 | 18 => self.read(proposer),
             19 if !self.proposals.is_empty() => {
                 let at = usize::try_from(self.cluster.choose(self.proposals.len() as u64)).expect("small");
@@ -128,7 +128,7 @@ impl Run {
         for node in self.nodes.clone() {
             self.restart_if_down(node);
             self.cluster.release_disk(node);
-            self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough));
+            self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough)));
         }
         self.cluster.run(Duration::from_secs(20));
         let is_accepted = self.cluster.nodes.values().any(|node| node.disk.accepted().is_some());

@@ -7,7 +7,7 @@ use quorate_paxos::synod::message::Report;
 use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
 use quorate_paxos::synod::{Command, Message, Settings, Synod, View};
 use quorate_protocol::{
-    Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Standing, StorageLevel, Ticket,
+    Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Signal, Standing, StorageLevel, Ticket,
 };
 
 use crate::support::{ballot, from_environment, proposal};
@@ -32,7 +32,7 @@ fn equal_views_react_alike() {
             act(&mut cluster, &mut messages);
             for node in 1..=3 {
                 // A view is taken at the time of the last input; this input changes nothing else.
-                cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
+                cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(99))));
                 let Some(core) = &cluster.node(node).core else { continue };
                 let now = cluster.now();
                 let view = core.model_view();
@@ -60,8 +60,8 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let node = 1 + cluster.choose(3);
     let other = 1 + cluster.choose(3);
     match cluster.choose(16) {
-        12 => cluster.input(NodeId(node), Input::Unreachable(NodeId(other))),
-        13 => cluster.input(NodeId(node), Input::PeerAlive(NodeId(other))),
+        12 => cluster.input(NodeId(node), Input::Signal(Signal::Unreachable(NodeId(other)))),
+        13 => cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(other)))),
         0 => cluster.crash(node, PowerCut::Whole),
         1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
         3 => cluster.hold_disk(node),
@@ -75,7 +75,7 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
             messages.extend(cluster.parked().iter().map(|(from, _, message)| (*from, message.clone())));
             cluster.release();
         }
-        10 => cluster.input(NodeId(node), Input::Storage(StorageLevel::Low)),
+        10 => cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Low))),
         _ => {
             // The next deadline passes.
             let due = cluster.nodes.values().filter_map(|state| state.core.as_ref()?.deadline()).min();
@@ -93,16 +93,16 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     let mut inputs: Vec<Input<Synod>> = vec![
         Input::Command(Command::Read { id: ReadId(77) }),
         Input::Command(Command::Propose(proposal(99, b"new"))),
-        Input::CompactRequested,
+        Input::Signal(Signal::CompactRequested),
     ];
     for node in [NodeId(1), NodeId(2), NodeId(3)] {
         inputs.push(Input::Message { from: node, message: Message::Announce });
         inputs.push(Input::Message { from: node, message: Message::Inquire });
         inputs.push(Input::Message { from: node, message: Message::Known });
-        inputs.push(Input::PeerStanding { node, standing: Standing::Stranger });
+        inputs.push(Input::Signal(Signal::PeerStanding { node, standing: Standing::Stranger }));
     }
-    inputs.push(Input::PeerAlive(NodeId(2)));
-    inputs.push(Input::Unreachable(NodeId(2)));
+    inputs.push(Input::Signal(Signal::PeerAlive(NodeId(2))));
+    inputs.push(Input::Signal(Signal::Unreachable(NodeId(2))));
     let chosen = messages.iter().rev().take(20);
     inputs.extend(chosen.map(|(from, message)| Input::Message { from: *from, message: message.clone() }));
     for input in inputs {
@@ -117,13 +117,15 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
         };
         assert_eq!(reaction(one, one.now, report), reaction(two, two.now, report), "to a report\nwith {view}");
     }
-    let persisted = |core: &Synod| Input::Persisted(in_flight(core));
+    let persisted = |core: &Synod| Input::Signal(Signal::Persisted(in_flight(core)));
     assert_eq!(reaction(one, one.now, persisted), reaction(two, two.now, persisted), "to a write\nwith {view}");
-    let refused = |core: &Synod| Input::PersistFailed { ticket: in_flight(core), failure: PersistFailure::NotWritten };
+    let refused = |core: &Synod| {
+        Input::Signal(Signal::PersistFailed { ticket: in_flight(core), failure: PersistFailure::NotWritten })
+    };
     assert_eq!(reaction(one, one.now, refused), reaction(two, two.now, refused), "to a refusal\nwith {view}");
     let deadlines = (one.core.deadline(), two.core.deadline());
     if let (Some(first), Some(second)) = deadlines {
-        let timeout = |_: &Synod| Input::Timeout;
+        let timeout = |_: &Synod| Input::Signal(Signal::Timeout);
         let (first, second) = (reaction(one, first, timeout), reaction(two, second, timeout));
         assert_eq!(first, second, "to the deadline\nwith {view}");
     } else {

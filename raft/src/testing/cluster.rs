@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_protocol::testing::{self, Faults, Laws, Stage, Timeline};
 use quorate_protocol::{
     EntryKind, Input, Instant, LoadFailure, LoadRange, LogAnswer, LogCommand, LogEvent, LogIndex, NodeId,
-    PersistFailure, Proposal, ProposalId, Protocol, ReadId, Role, SnapshotMeta, Standing, Term, Ticket,
+    PersistFailure, Proposal, ProposalId, Protocol, ReadId, Role, Signal, SnapshotMeta, Standing, Term, Ticket,
 };
 
 use super::builder::Builder;
@@ -119,7 +119,7 @@ impl Cluster {
         let now = self.time.clocks();
         let batch_percent = self.faults.batch_percent;
         let is_batched = self.time.strikes(batch_percent);
-        if matches!(input, Input::Timeout) {
+        if matches!(input, Input::Signal(Signal::Timeout)) {
             self.note(|| Happening::TimedOut { node });
         }
         let Some(state) = self.nodes.get_mut(&node) else { return };
@@ -195,7 +195,7 @@ impl Cluster {
     pub fn campaign(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("a follower waits");
         self.time.pass_to(due);
-        self.input(NodeId(node), Input::Timeout);
+        self.input(NodeId(node), Input::Signal(Signal::Timeout));
         self.deliver();
     }
 
@@ -232,15 +232,15 @@ impl Cluster {
             }
             let seen_by_peer = self.nodes[&peer].standing_of(node, incarnation);
             let seen_by_node = self.nodes[&node].standing_of(peer, self.nodes[&peer].incarnation);
-            self.input(peer, Input::PeerStanding { node, standing: seen_by_peer });
-            self.input(node, Input::PeerStanding { node: peer, standing: seen_by_node });
+            self.input(peer, Input::Signal(Signal::PeerStanding { node, standing: seen_by_peer }));
+            self.input(node, Input::Signal(Signal::PeerStanding { node: peer, standing: seen_by_node }));
         }
         let knows_all = self.nodes[&node].known.len() == self.nodes.len();
         let is_known = self.nodes.values().all(|peer| peer.standing_of(node, incarnation) == Standing::Member);
         if !is_known {
-            self.input(node, Input::PeerStanding { node, standing: Standing::Stranger });
+            self.input(node, Input::Signal(Signal::PeerStanding { node, standing: Standing::Stranger }));
         } else if knows_all {
-            self.input(node, Input::PeerStanding { node, standing: Standing::Member });
+            self.input(node, Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         }
     }
 
@@ -293,7 +293,7 @@ impl Cluster {
         }
         if is_refused && state.writes.front().is_some_and(|(oldest, _)| *oldest == ticket) {
             state.writes.clear();
-            self.input(node, Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+            self.input(node, Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
             return;
         }
         while let Some((oldest, _)) = state.writes.front()
@@ -303,7 +303,7 @@ impl Cluster {
             state.disk.write(operations);
         }
         self.note(|| Happening::Persisted { node });
-        self.input(node, Input::Persisted(ticket));
+        self.input(node, Input::Signal(Signal::Persisted(ticket)));
     }
 
     fn transfer(&mut self, from: NodeId, ticket: Ticket, to: NodeId, term: Term, snapshot: &SnapshotMeta) {
@@ -337,7 +337,7 @@ impl Cluster {
             for to in &nodes {
                 let is_up = self.nodes[from].core.is_some();
                 if from != to && is_up && !self.cut.contains(&(*from, *to)) {
-                    self.input(*to, Input::PeerAlive(*from));
+                    self.input(*to, Input::Signal(Signal::PeerAlive(*from)));
                 }
             }
         }
@@ -431,8 +431,8 @@ impl Stage for Cluster {
                 let state = &self.nodes[&node];
                 if state.starts == starts && state.core.is_some() {
                     let input = match state.disk.load(&range) {
-                        Ok(loaded) => Input::Loaded { ticket, loaded },
-                        Err(failure) => Input::LoadFailed { ticket, failure },
+                        Ok(loaded) => Input::Signal(Signal::Loaded { ticket, result: Ok(loaded) }),
+                        Err(failure) => Input::Signal(Signal::Loaded { ticket, result: Err(failure) }),
                     };
                     self.input(node, input);
                 }
@@ -450,7 +450,7 @@ impl Stage for Cluster {
     }
 
     fn time_out(&mut self, node: NodeId) {
-        self.input(node, Input::Timeout);
+        self.input(node, Input::Signal(Signal::Timeout));
     }
 
     fn check(&mut self) {

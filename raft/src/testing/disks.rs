@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{Input, LogIndex, NodeId, PersistFailure, Ticket};
+use quorate_protocol::{Input, LogIndex, NodeId, PersistFailure, Signal, Ticket};
 
 use super::cluster::{Cluster, Event};
 use super::record::Happening;
@@ -40,7 +40,7 @@ impl Cluster {
         let (ticket, operations) = self.node_mut(node).writes.pop_front().expect("a write is on its way");
         self.node_mut(node).disk.write(operations);
         self.note(|| Happening::Persisted { node: NodeId(node) });
-        self.input(NodeId(node), Input::Persisted(ticket));
+        self.input(NodeId(node), Input::Signal(Signal::Persisted(ticket)));
         self.deliver();
     }
 
@@ -51,7 +51,7 @@ impl Cluster {
     pub fn fail_oldest(&mut self, node: u64, failure: PersistFailure) {
         let writes = std::mem::take(&mut self.node_mut(node).writes);
         let (ticket, _) = writes.front().expect("a write is on its way");
-        self.input(NodeId(node), Input::PersistFailed { ticket: *ticket, failure });
+        self.input(NodeId(node), Input::Signal(Signal::PersistFailed { ticket: *ticket, failure }));
         self.deliver();
     }
 }

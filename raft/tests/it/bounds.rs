@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, ConfigurationError, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Now,
-    Proposal, ProposalId, Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog,
+    Proposal, ProposalId, Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal,
     SnapshotMeta, StorageLevel, Term,
 };
 use quorate_raft::testing::{Builder, Cluster};
@@ -43,10 +43,10 @@ fn proposals_are_refused_for_a_reason() {
     cluster.run(Duration::from_millis(200));
     let after = cluster.propose(1, &[0; 44]);
     assert_eq!(refused(&cluster, after), None, "what is committed makes room");
-    cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
+    cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Low)));
     let full = cluster.propose(1, b"x");
     assert_eq!(refused(&cluster, full), Some(RefuseReason::DiskFull));
-    cluster.input(NodeId(1), Input::Storage(StorageLevel::Enough));
+    cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Enough)));
     let id = ProposalId { sequence: 99, ..ProposalId::default() };
     let proposal =
         Proposal { id, kind: EntryKind::Configuration, acknowledged_below: 0, payload: Bytes::new(), checksum: 0 };
@@ -196,7 +196,7 @@ fn is_refused_or_works(settings: Settings) {
     cluster.campaign(1);
     cluster.propose(1, b"x");
     cluster.read(1);
-    cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
+    cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Low)));
     for timeout in [Duration::ZERO, Duration::MAX] {
         cluster.input(NodeId(1), Input::Command(LogCommand::Transfer { to: None, timeout }));
         cluster.deliver();

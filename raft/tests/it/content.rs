@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, Entry, EntryBatch, EntryKind, HaltReason, Input, LogIndex, LogTime, NodeId, Now, Protocol, Recovery,
-    ReplicatedLog, SnapshotMeta, Standing, Term,
+    ReplicatedLog, Signal, SnapshotMeta, Standing, Term,
 };
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, InstallSnapshot, RequestVote, VoteKind};
 use quorate_raft::testing::Cluster;
@@ -156,7 +156,7 @@ fn who_joins_learns_the_founding() {
     let now = Now::default();
     let mut core = Raft::recover(now, config, Recovery::default()).expect("fresh");
     for node in 1..=4 {
-        core.handle(now, Input::PeerStanding { node: NodeId(node), standing: Standing::Member });
+        core.handle(now, Input::Signal(Signal::PeerStanding { node: NodeId(node), standing: Standing::Member }));
     }
     core.handle(now, Input::Message { from: NodeId(1), message: first_of(3) });
     assert_eq!(core.status().last_index, LogIndex(1));

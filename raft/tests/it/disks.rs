@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     Committed, DiskState, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Operation, PersistFailure, Recovery,
-    RefuseReason, ReplicatedLog, Role, SnapshotMeta, StorageLevel, Term, VotingBar,
+    RefuseReason, ReplicatedLog, Role, Signal, SnapshotMeta, StorageLevel, Term, VotingBar,
 };
 use quorate_raft::testing::{Builder, Cluster};
 
@@ -15,7 +15,7 @@ use crate::support::{Bench, recovery};
 const LONG: Duration = Duration::from_secs(5);
 
 fn storage(cluster: &mut Cluster, node: u64, level: StorageLevel) {
-    cluster.input(NodeId(node), Input::Storage(level));
+    cluster.input(NodeId(node), Input::Signal(Signal::Storage(level)));
 }
 
 fn role(cluster: &Cluster, node: u64) -> Role {
@@ -231,7 +231,7 @@ fn a_refused_compaction_is_written_again() {
     node.writes_complete = false;
     node.input(Input::Command(LogCommand::Compact { snapshot, keep_from: index }));
     let ticket = node.pending.pop().expect("it compacts");
-    node.input(Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+    node.input(Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
     node.operations.clear();
     node.writes_complete = true;
     for _ in 0..5 {
@@ -244,7 +244,7 @@ fn a_refused_compaction_is_written_again() {
     node.writes_complete = false;
     node.propose(b"y");
     let ticket = node.pending.pop().expect("it writes");
-    node.input(Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+    node.input(Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
     node.operations.clear();
     node.writes_complete = true;
     for _ in 0..5 {

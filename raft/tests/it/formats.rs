@@ -9,7 +9,7 @@ use quorate_protocol::{
     Configuration, DiskState, Entry, EntryBatch, EntryKind, LogIndex, LogTime, NodeId, Now, Operation, Output,
     Protocol, Recovery, SnapshotMeta, Standing, Term, Wire, WireError,
 };
-use quorate_protocol::{Input, RecoverError, StateError};
+use quorate_protocol::{Input, RecoverError, Signal, StateError};
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
     InstallSnapshot, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, RequestVote, Small, TimeoutNow, Verdict,
@@ -165,10 +165,10 @@ fn candidate() -> (Raft, Bytes) {
     let mut core = recover(None).expect("fresh");
     let mut state = Bytes::new();
     for node in [NodeId(1), NodeId(2), NodeId(3)] {
-        core.handle(Now::default(), Input::PeerStanding { node, standing: Standing::Member });
+        core.handle(Now::default(), Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
     }
     let now = Now { instant: core.deadline().expect("it waits"), wall_ms: 0 };
-    core.handle(now, Input::Timeout);
+    core.handle(now, Input::Signal(Signal::Timeout));
     let (kind, verdict, clock) = (VoteKind::Pre, Verdict::Granted, ClockReading::default());
     let answer = VoteResponse { term: Term(0), asked: Term(1), kind, verdict, clock };
     core.handle(now, Input::Message { from: NodeId(2), message: Message::VoteResponse(answer) });
@@ -179,7 +179,7 @@ fn candidate() -> (Raft, Bytes) {
                 state = bytes;
             }
         }
-        core.handle(now, Input::Persisted(ticket));
+        core.handle(now, Input::Signal(Signal::Persisted(ticket)));
     }
     (core, state)
 }

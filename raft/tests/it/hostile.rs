@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_protocol::{
     BatchHeader, Configuration, DiskState, Entry, EntryBatch, EntryKind, Input, LoadFailure, Loaded, LogAnswer,
-    LogCommand, LogIndex, LogTime, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Run, SnapshotMeta,
-    Standing, StorageLevel, Term, Ticket,
+    LogCommand, LogIndex, LogTime, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Run, Signal,
+    SnapshotMeta, Standing, StorageLevel, Term, Ticket,
 };
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
@@ -113,26 +113,26 @@ fn input() -> impl Strategy<Value = Input<Raft>> {
     let message = (node.clone(), message()).prop_map(|(from, message)| Input::Message { from, message });
     let loaded = (ticket(), index()).prop_map(|(ticket, index)| {
         let entry = Entry::internal(EntryKind::NoOp, LogTime(0), Bytes::new());
-        Input::Loaded { ticket, loaded: Loaded::Entries(vec![(index, Term(1), entry)]) }
+        Input::Signal(Signal::Loaded { ticket, result: Ok(Loaded::Entries(vec![(index, Term(1), entry)])) })
     });
     let durable = (ticket(), snapshot())
         .prop_map(|(ticket, snapshot)| Input::Completed { ticket, answer: LogAnswer::SnapshotDurable { snapshot } });
     let rare = prop_oneof![
-        ticket().prop_map(Input::Persisted),
-        node.clone().prop_map(Input::PeerAlive),
-        node.clone().prop_map(Input::Unreachable),
-        (node.clone(), standing).prop_map(|(node, standing)| Input::PeerStanding { node, standing }),
-        Just(Input::CompactRequested),
-        Just(Input::Storage(StorageLevel::Low)),
-        Just(Input::Storage(StorageLevel::Enough)),
+        ticket().prop_map(|it| Input::Signal(Signal::Persisted(it))),
+        node.clone().prop_map(|it| Input::Signal(Signal::PeerAlive(it))),
+        node.clone().prop_map(|it| Input::Signal(Signal::Unreachable(it))),
+        (node.clone(), standing).prop_map(|(node, standing)| Input::Signal(Signal::PeerStanding { node, standing })),
+        Just(Input::Signal(Signal::CompactRequested)),
+        Just(Input::Signal(Signal::Storage(StorageLevel::Low))),
+        Just(Input::Signal(Signal::Storage(StorageLevel::Enough))),
         loaded,
-        ticket().prop_map(|ticket| Input::Loaded { ticket, loaded: Loaded::Keys(Vec::new()) }),
-        ticket().prop_map(|ticket| Input::LoadFailed { ticket, failure: LoadFailure::Io }),
+        ticket().prop_map(|ticket| Input::Signal(Signal::Loaded { ticket, result: Ok(Loaded::Keys(Vec::new())) })),
+        ticket().prop_map(|ticket| Input::Signal(Signal::Loaded { ticket, result: Err(LoadFailure::Io) })),
         (ticket(), node)
             .prop_map(|(ticket, to)| Input::Completed { ticket, answer: LogAnswer::SnapshotUnreadable { to } }),
         durable,
     ];
-    prop_oneof![6 => message, 1 => Just(Input::Timeout), 2 => rare, 2 => command().prop_map(Input::Command)]
+    prop_oneof![6 => message, 1 => Just(Input::Signal(Signal::Timeout)), 2 => rare, 2 => command().prop_map(Input::Command)]
 }
 
 fn command() -> impl Strategy<Value = LogCommand> {
@@ -164,13 +164,13 @@ proptest! {
         let mut core = cluster.node_mut(node).core.take().expect("it runs");
         let mut now = Now { instant: cluster.now(), wall_ms: 0 };
         for input in inputs {
-            if matches!(input, Input::Timeout) && let Some(deadline) = core.deadline() {
+            if matches!(input, Input::Signal(Signal::Timeout)) && let Some(deadline) = core.deadline() {
                 now.instant = now.instant.max(deadline);
             }
             core.handle(now, input);
             while let Some(output) = core.poll_output() {
                 if let Output::Persist { ticket, .. } = output && complete {
-                    core.handle(now, Input::Persisted(ticket));
+                    core.handle(now, Input::Signal(Signal::Persisted(ticket)));
                 }
             }
             core.check_invariants();

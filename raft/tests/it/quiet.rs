@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{HaltReason, Input, NodeId, PersistFailure, ReplicatedLog, Role, Standing};
+use quorate_protocol::{HaltReason, Input, NodeId, PersistFailure, ReplicatedLog, Role, Signal, Standing};
 use quorate_raft::Settings;
 use quorate_raft::testing::{Builder, Cluster};
 
@@ -71,9 +71,9 @@ fn a_leader_that_restarted_is_noticed() {
 #[test]
 fn a_leader_that_stepped_down_is_noticed() {
     let mut cluster = quiet_cluster(5);
-    cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(1), standing: Standing::Stranger });
-    cluster.input(NodeId(2), Input::PeerStanding { node: NodeId(1), standing: Standing::Stranger });
-    cluster.input(NodeId(3), Input::PeerStanding { node: NodeId(1), standing: Standing::Stranger });
+    cluster.input(NodeId(1), Input::Signal(Signal::PeerStanding { node: NodeId(1), standing: Standing::Stranger }));
+    cluster.input(NodeId(2), Input::Signal(Signal::PeerStanding { node: NodeId(1), standing: Standing::Stranger }));
+    cluster.input(NodeId(3), Input::Signal(Signal::PeerStanding { node: NodeId(1), standing: Standing::Stranger }));
     assert!(cluster.run_until(SECOND * 4, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
 }
 
@@ -81,7 +81,7 @@ fn a_leader_that_stepped_down_is_noticed() {
 fn a_leader_whose_group_alone_died_is_noticed_in_bounded_time() {
     let mut cluster = quiet_cluster(6);
     let ticket = quorate_protocol::Ticket(1);
-    cluster.input(NodeId(1), Input::PersistFailed { ticket, failure: PersistFailure::Unknown });
+    cluster.input(NodeId(1), Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::Unknown }));
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(PersistFailure::Unknown)));
     cluster.run(SECOND * 5);
     assert_ne!(cluster.node(2).core().status().role, Role::Leader, "the node is alive");
@@ -111,8 +111,8 @@ fn a_leader_that_hears_of_no_node_steps_down() {
 #[test]
 fn a_lost_connection_wakes_both_ends() {
     let mut cluster = quiet_cluster(9);
-    cluster.input(NodeId(1), Input::Unreachable(NodeId(2)));
-    cluster.input(NodeId(2), Input::Unreachable(NodeId(1)));
+    cluster.input(NodeId(1), Input::Signal(Signal::Unreachable(NodeId(2))));
+    cluster.input(NodeId(2), Input::Signal(Signal::Unreachable(NodeId(1))));
     assert!(sent_in(&mut cluster, Duration::from_millis(500)) > 8);
     cluster.run(SECOND * 5);
     assert!(sent_in(&mut cluster, SECOND * 5) <= 12, "and it goes quiet again");

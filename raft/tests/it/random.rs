@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_protocol::testing::Faults;
-use quorate_protocol::{Input, LogCommand, LogEvent, LogIndex, LogStatus, NodeId, ReadId, ReplicatedLog, StorageLevel};
+use quorate_protocol::{
+    Input, LogCommand, LogEvent, LogIndex, LogStatus, NodeId, ReadId, ReplicatedLog, Signal, StorageLevel,
+};
 use quorate_raft::Settings;
 use quorate_raft::testing::{Builder, Cluster};
 
@@ -72,10 +74,10 @@ impl Run {
                 let transfer = LogCommand::Transfer { to: None, timeout: Duration::from_millis(500) };
                 self.cluster.input(NodeId(node), Input::Command(transfer));
             }
-            13 => self.cluster.input(NodeId(node), Input::Unreachable(NodeId(other))),
-            14 => self.cluster.input(NodeId(node), Input::CompactRequested),
-            15 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Low)),
-            16 => self.cluster.input(NodeId(node), Input::Storage(StorageLevel::Enough)),
+            13 => self.cluster.input(NodeId(node), Input::Signal(Signal::Unreachable(NodeId(other)))),
+            14 => self.cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested)),
+            15 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Low))),
+            16 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough))),
             17..=20 => {
                 let floor = self.newest_committed();
                 let id = self.cluster.read(node);
@@ -104,7 +106,7 @@ impl Run {
             self.restart_if_down(node);
             self.cluster.release_disk(node);
             let level = if node == full { StorageLevel::Low } else { StorageLevel::Enough };
-            self.cluster.input(NodeId(node), Input::Storage(level));
+            self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(level)));
         }
         self.cluster.run(Duration::from_secs(15));
         let leader = self.cluster.leader().unwrap_or_else(|| panic!("somebody leads: {}", self.describe()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     HaltReason, Input, LoadFailure, LogCommand, LogEvent, LogIndex, NodeId, PersistFailure, Random, ReplicatedLog,
-    Role, Standing, Term, VotingBar, WriteRefusal,
+    Role, Signal, Standing, Term, VotingBar, WriteRefusal,
 };
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, VoteKind};
 use quorate_raft::testing::{Builder, Cluster, Pick};
@@ -577,7 +577,7 @@ fn a_failed_write_stops_the_leader(failure: PersistFailure) {
     let ticket = cluster.node(1).core().status().last_index;
     assert!(ticket > LogIndex(0));
     let written = cluster.node(1).pending_write().expect("a write is on its way");
-    cluster.input(NodeId(1), Input::PersistFailed { ticket: written, failure });
+    cluster.input(NodeId(1), Input::Signal(Signal::PersistFailed { ticket: written, failure }));
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     cluster.propose(1, b"after");
     assert!(matches!(
@@ -665,7 +665,7 @@ fn scenario_25_snapshot_while_writing() {
     for number in 20..40_u8 {
         cluster.propose(1, &[number]);
         cluster.run(millis(20));
-        cluster.input(NodeId(1), Input::CompactRequested);
+        cluster.input(NodeId(1), Input::Signal(Signal::CompactRequested));
         if number == 22 {
             cluster.crash(3);
             cluster.restart(NodeId(3));
@@ -839,7 +839,7 @@ fn scenario_24_a_node_that_may_not_vote_follows_a_leader_that_it_knows() {
         cluster.wipe(3);
         cluster.start_alone(3);
         for (node, other, standing) in [(1, 3, Standing::Stranger), (3, 1, Standing::Member)] {
-            cluster.input(NodeId(node), Input::PeerStanding { node: NodeId(other), standing });
+            cluster.input(NodeId(node), Input::Signal(Signal::PeerStanding { node: NodeId(other), standing }));
         }
         cluster.run(Duration::from_secs(2));
         assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::NotIntroduced));

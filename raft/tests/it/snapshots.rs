@@ -2,7 +2,7 @@
 
 use quorate_protocol::{
     Committed, Configuration, DiskState, Input, LogAnswer, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Output,
-    Protocol, ReplicatedLog, Role, SnapshotMeta, Term,
+    Protocol, ReplicatedLog, Role, Signal, SnapshotMeta, Term,
 };
 use quorate_raft::Message;
 use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, InstallSnapshot};
@@ -69,7 +69,7 @@ fn leader_of_one_that_needs_a_snapshot() -> Bench {
     let configuration = Configuration::of_voters((1..=3).map(NodeId));
     let snapshot = SnapshotMeta { index: LogIndex(5), term: Term(2), log_time: LogTime(0), configuration };
     bench.input(Input::Command(LogCommand::Compact { snapshot, keep_from: LogIndex(5) }));
-    bench.input(Input::CompactRequested);
+    bench.input(Input::Signal(Signal::CompactRequested));
     assert_eq!(bench.core.status().first_index, LogIndex(6));
     let (prev_index, hint_index, hint_term) = (LogIndex(5), LogIndex(1), Term(0));
     bench.hear(3, answer(AppendOutcome::Conflict { prev_index, hint_index, hint_term }));

@@ -1,7 +1,7 @@
 //! Messages of a stranger do not count, though it gets entries like any other node.
 
 use quorate_protocol::{
-    DiskState, Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, Role, Standing, Term, VotingBar,
+    DiskState, Input, LogCommand, LogEvent, LogIndex, NodeId, ReadId, Role, Signal, Standing, Term, VotingBar,
 };
 use quorate_raft::Message;
 use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, Pace, RequestVote, VoteKind};
@@ -9,7 +9,7 @@ use quorate_raft::message::{AppendOutcome, AppendResponse, HeartbeatResponse, Pa
 use crate::support::{Bench, append, granted};
 
 fn standing(node: u64, standing: Standing) -> Input<quorate_raft::Raft> {
-    Input::PeerStanding { node: NodeId(node), standing }
+    Input::Signal(Signal::PeerStanding { node: NodeId(node), standing })
 }
 
 fn matched(match_index: u64) -> Message {

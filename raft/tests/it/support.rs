@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, Entry, EntryBatch, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
-    Now, Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Standing, Term, Ticket,
+    Now, Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Signal, Standing, Term,
+    Ticket,
 };
 use quorate_raft::message::{AppendEntries, ClockReading, Verdict, VoteKind, VoteResponse};
 use quorate_raft::{Config, Message, Raft, Settings, Start};
@@ -43,7 +44,7 @@ impl Bench {
         let (pending, operations, events) = (Vec::new(), Vec::new(), Vec::new());
         let mut bench = Self { core, now, writes_complete: true, pending, operations, events, requests: Vec::new() };
         for node in 1..=count {
-            bench.input(Input::PeerStanding { node: NodeId(node), standing: Standing::Member });
+            bench.input(Input::Signal(Signal::PeerStanding { node: NodeId(node), standing: Standing::Member }));
         }
         bench
     }
@@ -68,7 +69,7 @@ impl Bench {
                 Output::Persist { ticket, operations } => {
                     self.operations.extend(operations);
                     if self.writes_complete {
-                        self.core.handle(self.now, Input::Persisted(ticket));
+                        self.core.handle(self.now, Input::Signal(Signal::Persisted(ticket)));
                     } else {
                         self.pending.push(ticket);
                     }
@@ -91,7 +92,7 @@ impl Bench {
     pub(crate) fn complete(&mut self) -> Vec<(u64, Message)> {
         self.writes_complete = true;
         for ticket in std::mem::take(&mut self.pending) {
-            self.core.handle(self.now, Input::Persisted(ticket));
+            self.core.handle(self.now, Input::Signal(Signal::Persisted(ticket)));
         }
         self.poll()
     }
@@ -99,7 +100,7 @@ impl Bench {
     /// Moves the clock to the deadline.
     pub(crate) fn time_out(&mut self) -> Vec<(u64, Message)> {
         self.now.instant = self.now.instant.max(self.core.deadline().expect("it waits"));
-        self.input(Input::Timeout)
+        self.input(Input::Signal(Signal::Timeout))
     }
 
     /// Lets time pass, without any deadline.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    EntryKind, Input, Instant, LogCommand, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Standing,
+    EntryKind, Input, Instant, LogCommand, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Signal,
+    Standing,
 };
 use quorate_raft::testing::{Builder, Cluster};
 use quorate_raft::{Message, Raft, Settings, View};
@@ -42,7 +43,7 @@ fn equal_views_react_alike() {
             act(&mut cluster, &mut messages);
             for node in 1..=3 {
                 // A view belongs to the time of the last input. This input has no other effect.
-                cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
+                cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(99))));
                 let Some(core) = &cluster.node(node).core else { continue };
                 let now = cluster.now();
                 let view = core.model_view();
@@ -82,7 +83,7 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
             messages.extend(cluster.parked().iter().map(|(from, _, message)| (*from, message.clone())));
             cluster.release();
         }
-        9 => cluster.input(NodeId(node), Input::PeerAlive(NodeId(other))),
+        9 => cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(other)))),
         _ => {
             // The next deadline of this node passes, unless another's comes first.
             let due = cluster.nodes.values().filter_map(|state| state.core.as_ref()?.deadline()).min();
@@ -108,9 +109,9 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     };
     inputs.push(Input::Command(LogCommand::Propose(proposal)));
     for node in [NodeId(1), NodeId(2), NodeId(3)] {
-        inputs.push(Input::PeerAlive(node));
-        inputs.push(Input::Unreachable(node));
-        inputs.push(Input::PeerStanding { node, standing: Standing::Stranger });
+        inputs.push(Input::Signal(Signal::PeerAlive(node)));
+        inputs.push(Input::Signal(Signal::Unreachable(node)));
+        inputs.push(Input::Signal(Signal::PeerStanding { node, standing: Standing::Stranger }));
     }
     let chosen = messages.iter().rev().take(20);
     inputs.extend(chosen.map(|(from, message)| Input::Message { from: *from, message: message.clone() }));
@@ -120,7 +121,10 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     }
     let deadlines = (one.core.deadline(), two.core.deadline());
     if let (Some(first), Some(second)) = deadlines {
-        let (first, second) = (reaction(one, first, Input::Timeout), reaction(two, second, Input::Timeout));
+        let (first, second) = (
+            reaction(one, first, Input::Signal(Signal::Timeout)),
+            reaction(two, second, Input::Signal(Signal::Timeout)),
+        );
         assert_eq!(first, second, "to the deadline\nwith {view}");
     } else {
         assert_eq!(deadlines.0.is_some(), deadlines.1.is_some(), "both wait or none\nwith {view}");

@@ -8,8 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use quorate_protocol::{
-    HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Now, Operation, PersistFailure,
-    SnapshotMeta, Standing, StorageLevel, Ticket, VotingBar,
+    HaltReason, Instant, LoadRange, LogIndex, NodeId, Now, Operation, Signal, SnapshotMeta, Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Frame, Received};
 
@@ -37,7 +36,7 @@ pub trait Group: Any + Send {
     /// Returns the next output, if there is one.
     fn poll_output(&mut self) -> Option<GroupOutput>;
 
-    /// Returns the time at which the group wants the next [`GroupInput::Timeout`].
+    /// Returns the time at which the group wants the next [`Signal::Timeout`].
     fn deadline(&self) -> Option<Instant>;
 
     /// Called after the node has halted the group because of a panic. Drops everything that is held and answers every
@@ -63,47 +62,16 @@ pub trait Group: Any + Send {
 pub enum GroupInput {
     /// A frame of this group was received.
     Frame(Received),
-    /// The deadline has passed.
-    Timeout,
-    /// Something was received from the peer, for any group.
-    PeerAlive(NodeId),
-    /// The connection to the peer was lost, or something sent to it was dropped.
-    Unreachable(NodeId),
-    /// The standing of a node, this one included, from now on.
-    PeerStanding {
-        /// The node.
-        node: NodeId,
-        /// Its standing.
-        standing: Standing,
-    },
+    /// A signal for the group's core. A host that needs it as well looks at it and passes it on.
+    Signal(Signal),
     /// Reason why this node may not vote according to the incarnations, for status reports; `None` if it may. Comes
-    /// just before the `PeerStanding` of this node. A group starts with `NotIntroduced`.
+    /// just before the [`Signal::PeerStanding`] of this node. A group starts with `NotIntroduced`.
     Barred(Option<VotingBar>),
     /// The founding of this group, for status reports. Comes first.
     Founded(Founding),
     /// All peers that founded this group with other members or another protocol, for status reports. They are
     /// strangers: the group receives nothing from them and sends nothing to them.
     FoundedOtherwise(BTreeSet<NodeId>),
-    /// The disk's reserve is used up, or is available again.
-    Storage(StorageLevel),
-    /// This group keeps the log's oldest segment from being deleted.
-    CompactRequested,
-    /// Every write of this group up to this ticket is durable.
-    Persisted(Ticket),
-    /// A write failed, and all later ones with it.
-    PersistFailed {
-        /// The write.
-        ticket: Ticket,
-        /// The kind of failure.
-        failure: PersistFailure,
-    },
-    /// The result of a load.
-    Loaded {
-        /// The load.
-        ticket: Ticket,
-        /// The loaded data, or the reason of the failure.
-        result: Result<Loaded, LoadFailure>,
-    },
     /// The node is about to stop: transfer leadership if possible, and accept no new calls. See [`Group::is_settled`].
     Shutdown {
         /// The time at which the node stops waiting.

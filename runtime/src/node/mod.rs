@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, GroupId, Identity, Instant, NodeId, Now, PersistFailure, Standing, StorageLevel, Ticket, VotingBar,
+    Configuration, GroupId, Identity, Instant, NodeId, Now, PersistFailure, Signal, Standing, StorageLevel, Ticket,
+    VotingBar,
 };
 use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
@@ -113,7 +114,7 @@ impl Node {
         }
         self.tell_own_standing(index);
         if self.storage == StorageLevel::Low {
-            self.give(index, GroupInput::Storage(StorageLevel::Low));
+            self.give(index, GroupInput::Signal(Signal::Storage(StorageLevel::Low)));
         }
         self.touch(index);
     }
@@ -129,17 +130,21 @@ impl Node {
                 self.introductions.on_frame(peer);
                 self.introductions.greet(peer.node);
             }
-            NodeInput::LinkDown(peer) => self.give_all(|| GroupInput::Unreachable(peer)),
+            NodeInput::LinkDown(peer) => self.give_all(|| GroupInput::Signal(Signal::Unreachable(peer))),
             NodeInput::SendFailed { origin: Origin::Node, .. } => {}
             NodeInput::SendFailed { to, origin: Origin::Group(group) } => {
-                self.give_group(group, GroupInput::Unreachable(to));
+                self.give_group(group, GroupInput::Signal(Signal::Unreachable(to)));
             }
-            NodeInput::SendFailed { to, origin: Origin::Groups } => self.give_all(|| GroupInput::Unreachable(to)),
+            NodeInput::SendFailed { to, origin: Origin::Groups } => {
+                self.give_all(|| GroupInput::Signal(Signal::Unreachable(to)))
+            }
             NodeInput::Persisted { stream: NODE_STREAM, ticket } => self.introductions.on_persisted(ticket),
-            NodeInput::Persisted { stream, ticket } => self.give_stream(stream, GroupInput::Persisted(ticket)),
+            NodeInput::Persisted { stream, ticket } => {
+                self.give_stream(stream, GroupInput::Signal(Signal::Persisted(ticket)))
+            }
             NodeInput::PersistFailed { stream, ticket, failure } => self.on_persist_failed(stream, ticket, failure),
             NodeInput::Loaded { stream, ticket, result } => {
-                self.give_stream(stream, GroupInput::Loaded { ticket, result });
+                self.give_stream(stream, GroupInput::Signal(Signal::Loaded { ticket, result }));
             }
             NodeInput::Snapshot { group, ticket, result } => {
                 self.give_group(group, GroupInput::Snapshot { ticket, result });
@@ -150,10 +155,12 @@ impl Node {
                 if level == StorageLevel::Enough {
                     self.introductions.write_anew();
                 }
-                self.give_all(|| GroupInput::Storage(level));
+                self.give_all(|| GroupInput::Signal(Signal::Storage(level)));
             }
             NodeInput::CompactRequested(NODE_STREAM) => self.introductions.on_compact_requested(),
-            NodeInput::CompactRequested(stream) => self.give_stream(stream, GroupInput::CompactRequested),
+            NodeInput::CompactRequested(stream) => {
+                self.give_stream(stream, GroupInput::Signal(Signal::CompactRequested))
+            }
             NodeInput::Shutdown { deadline } => self.give_all(|| GroupInput::Shutdown { deadline }),
         }
         self.carry_effects();
@@ -352,7 +359,7 @@ impl Node {
 
     fn on_persist_failed(&mut self, stream: StreamId, ticket: Ticket, failure: PersistFailure) {
         if let Some(index) = self.streams.get(&stream).copied() {
-            self.give(index, GroupInput::PersistFailed { ticket, failure });
+            self.give(index, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
         }
         if failure == PersistFailure::NotWritten && stream == NODE_STREAM {
             self.introductions.on_refused(ticket);
@@ -369,7 +376,7 @@ impl Node {
         for index in 0..self.slots.len() {
             if self.slots[index].stream != stream {
                 let ticket = self.slots[index].last_ticket.max(Ticket(1));
-                self.give(index, GroupInput::PersistFailed { ticket, failure });
+                self.give(index, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
             }
         }
     }
@@ -415,7 +422,7 @@ impl Node {
         self.give(index, GroupInput::Barred(bar));
         let standing = if bar.is_none() { Standing::Member } else { Standing::Stranger };
         let node = self.identity().node;
-        self.give(index, GroupInput::PeerStanding { node, standing });
+        self.give(index, GroupInput::Signal(Signal::PeerStanding { node, standing }));
     }
 
     fn give_group(&mut self, group: GroupId, input: GroupInput) {

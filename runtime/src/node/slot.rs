@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Standing, Ticket, VotingBar};
+use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Signal, Standing, Ticket, VotingBar};
 use quorate_transport::Received;
 use quorate_wal::StreamId;
 
@@ -140,11 +140,11 @@ impl Slot {
                     bytes += length;
                     GroupInput::Frame(received)
                 }
-                Waiting::Standing(node, standing) => GroupInput::PeerStanding { node, standing },
-                Waiting::Alive(peer) => GroupInput::PeerAlive(peer),
+                Waiting::Standing(node, standing) => GroupInput::Signal(Signal::PeerStanding { node, standing }),
+                Waiting::Alive(peer) => GroupInput::Signal(Signal::PeerAlive(peer)),
                 Waiting::Timeout => {
                     self.is_due = false;
-                    GroupInput::Timeout
+                    GroupInput::Signal(Signal::Timeout)
                 }
             };
             self.handle(now, input);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_protocol::{GroupId, NodeId, Operation, Ticket};
+use quorate_protocol::{GroupId, NodeId, Operation, Signal, Ticket};
 use quorate_transport::{ChannelId, Frame};
 use quorate_wal::StreamId;
 
@@ -88,7 +88,7 @@ impl Node {
         // Nothing of the write was made, but no later write will be either. A group that took this for a refusal would
         // retry for ever.
         if let Some(failure) = self.log_failed {
-            slot.handle(self.now, GroupInput::PersistFailed { ticket, failure });
+            slot.handle(self.now, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
             return self.touch(index);
         }
         let stream = slot.stream;

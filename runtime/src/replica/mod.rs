@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     Entry, GroupId, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
-    Now, Output, RecoverError, Recovery, ReplicatedLog, Role, SessionId, StorageLevel, Term, Ticket,
+    Now, Output, RecoverError, Recovery, ReplicatedLog, Role, SessionId, Signal, StorageLevel, Term, Ticket,
 };
 use quorate_transport::{ChannelId, Received, codec};
 
@@ -263,10 +263,28 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.counters.frames_malformed += u64::from(!is_understood);
     }
 
+    /// Notes what a signal means to the replica, and passes it on to the core. Loads of the replica are not the core's.
+    fn on_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Timeout => return self.on_timeout(),
+            Signal::Loaded { ticket, result } if ticket.0 & OWN != 0 => return self.on_loaded(ticket, result),
+            Signal::PeerAlive(peer) => self.leading.note_heard(peer, self.now.instant),
+            Signal::CompactRequested => self.snapshots.is_wanted = true,
+            Signal::PeerStanding { node, standing } => self.leading.note_standing(node, standing),
+            Signal::Storage(level) => {
+                // This group can free only the part of the log that a snapshot can replace.
+                self.snapshots.is_wanted |= level == StorageLevel::Low && self.storage != level;
+                self.storage = level;
+            }
+            _ => {}
+        }
+        self.core.handle(self.now, Input::Signal(signal));
+    }
+
     fn on_timeout(&mut self) {
         let now = self.now.instant;
         if self.core.deadline().is_some_and(|deadline| deadline <= now) {
-            self.core.handle(self.now, Input::Timeout);
+            self.core.handle(self.now, Input::Signal(Signal::Timeout));
         }
         self.expire_proposals();
         let (expired, failure) = self.reads.expired(now);
@@ -423,44 +441,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
         if self.halted.is_some() {
             return;
         }
-        let input = match input {
-            GroupInput::Frame(received) => return self.on_frame(received),
-            GroupInput::Timeout => return self.on_timeout(),
-            GroupInput::Snapshot { ticket, result } => return self.on_snapshot_done(ticket, result),
-            GroupInput::Loaded { ticket, result } if ticket.0 & OWN != 0 => return self.on_loaded(ticket, result),
-            GroupInput::Shutdown { deadline } => return self.on_shutdown(deadline),
+        match input {
+            GroupInput::Frame(received) => self.on_frame(received),
+            GroupInput::Signal(signal) => self.on_signal(signal),
+            GroupInput::Snapshot { ticket, result } => self.on_snapshot_done(ticket, result),
+            GroupInput::Shutdown { deadline } => self.on_shutdown(deadline),
             // The only kind of job frees an old state, and needs no answer.
-            GroupInput::Job { .. } => return,
-            GroupInput::Barred(bar) => return self.on_barred(bar),
-            GroupInput::FoundedOtherwise(peers) => return self.leading.founded_otherwise = peers,
-            GroupInput::Founded(founding) => return self.founding = Some(founding),
-            GroupInput::PeerAlive(peer) => {
-                self.leading.note_heard(peer, self.now.instant);
-                Input::PeerAlive(peer)
-            }
-            GroupInput::CompactRequested => {
-                self.snapshots.is_wanted = true;
-                Input::CompactRequested
-            }
-            GroupInput::Unreachable(peer) => Input::Unreachable(peer),
-            GroupInput::PeerStanding { node, standing } => {
-                self.leading.note_standing(node, standing);
-                Input::PeerStanding { node, standing }
-            }
-            GroupInput::Storage(level) => {
-                if level == StorageLevel::Low && self.storage != level {
-                    // This group can free only the part of the log that a snapshot can replace.
-                    self.snapshots.is_wanted = true;
-                }
-                self.storage = level;
-                Input::Storage(level)
-            }
-            GroupInput::Persisted(ticket) => Input::Persisted(ticket),
-            GroupInput::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
-            GroupInput::Loaded { ticket, result: Ok(loaded) } => Input::Loaded { ticket, loaded },
-            GroupInput::Loaded { ticket, result: Err(failure) } => Input::LoadFailed { ticket, failure },
-        };
-        self.core.handle(self.now, input);
+            GroupInput::Job { .. } => {}
+            GroupInput::Barred(bar) => self.on_barred(bar),
+            GroupInput::FoundedOtherwise(peers) => self.leading.founded_otherwise = peers,
+            GroupInput::Founded(founding) => self.founding = Some(founding),
+        }
     }
 
     fn poll_output(&mut self) -> Option<GroupOutput> {

@@ -4,7 +4,8 @@ use std::any::Any;
 use std::io::{BufReader, BufWriter, Write};
 
 use quorate_protocol::{
-    HaltReason, Input, Instant, LogCommand, LogIndex, Operation, ReplicatedLog, SnapshotMeta, StorageLevel, Ticket,
+    HaltReason, Input, Instant, LogCommand, LogIndex, Operation, ReplicatedLog, Signal, SnapshotMeta, StorageLevel,
+    Ticket,
 };
 
 use super::Replica;
@@ -205,7 +206,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.core.handle(self.now, Input::Command(command));
                 if self.storage == StorageLevel::Low {
                     // Free space is more important than peers that lag: they are sent the snapshot.
-                    self.core.handle(self.now, Input::CompactRequested);
+                    self.core.handle(self.now, Input::Signal(Signal::CompactRequested));
                 }
                 self.delete_old_snapshots();
             }

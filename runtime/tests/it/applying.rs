@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer,
-    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, SnapshotMeta, Term, Ticket, VotingBar,
+    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, Signal, SnapshotMeta, Term, Ticket,
+    VotingBar,
 };
 use quorate_runtime::{
     CallId, Delivery, Founding, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions,
@@ -94,7 +95,7 @@ fn a_long_backlog_is_applied_in_turns() {
     let mut turns = 0;
     while bench.replica.deadline() == Some(bench.now.instant) {
         turns += 1;
-        bench.give(GroupInput::Timeout);
+        bench.give(GroupInput::Signal(Signal::Timeout));
     }
     assert_eq!(bench.replica.status().applied_index, LogIndex(1000));
     assert!((10..20).contains(&turns), "{turns} turns of 10 kB for 156 kB");
@@ -144,7 +145,7 @@ fn a_turn_applies_no_more_than_so_many_entries() {
     for turn in 1..=10 {
         assert_eq!(bench.replica.status().applied_index, LogIndex(turn * 10));
         assert_eq!(bench.replica.deadline(), (turn < 10).then_some(bench.now.instant), "the rest follows at once");
-        bench.give(GroupInput::Timeout);
+        bench.give(GroupInput::Signal(Signal::Timeout));
     }
     assert_eq!(bench.replica.status().applied_index, LogIndex(100));
 }
@@ -156,10 +157,10 @@ fn entries_that_were_read_are_applied_in_turns() {
     let mut bench = Bench::leader(settings);
     let (ticket, _) = commit_beyond_cache(&mut bench, 25);
     let loaded = (1..=25).map(|index| (LogIndex(index), Term(1), foreign(b"a"))).collect();
-    bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
+    bench.give(GroupInput::Signal(Signal::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) }));
     for applied in [10, 20, 25] {
         assert_eq!(bench.replica.status().applied_index, LogIndex(applied));
-        bench.give(GroupInput::Timeout);
+        bench.give(GroupInput::Signal(Signal::Timeout));
     }
     assert_eq!(bench.outputs.iter().filter_map(load).count(), 1);
 }
@@ -169,7 +170,7 @@ fn entries_that_were_read_are_applied_in_turns() {
 fn after_a_snapshot_nothing_waits_for_an_earlier_failure() {
     let mut bench = leader();
     let (ticket, _) = commit_beyond_cache(&mut bench, 1);
-    bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Io) });
+    bench.give(GroupInput::Signal(Signal::Loaded { ticket, result: Err(LoadFailure::Io) }));
     let snapshot = snapshot_meta(1);
     bench.store.durable.insert(snapshot.index, (snapshot.clone(), vec![1, 0, 0, 0, 0, 0, 0, 0, 0]));
     bench.log(|log| {
@@ -224,8 +225,8 @@ fn settings_without_bounds_are_no_trap() {
     bench.give(received(LEADER, piece(Term(1), &snapshot_meta(500), 0, b"cont", u64::MAX)));
     let request = LogRequest::SendSnapshot { to: LEADER, term: Term(1), snapshot: snapshot_meta(1) };
     bench.log(|log| log.request(request));
-    bench.give(GroupInput::CompactRequested);
-    bench.give(GroupInput::Timeout);
+    bench.give(GroupInput::Signal(Signal::CompactRequested));
+    bench.give(GroupInput::Signal(Signal::Timeout));
     bench.give(GroupInput::Shutdown { deadline: Instant::from_nanos(u64::MAX) });
     assert_eq!(halt_of(&bench), None);
     assert_eq!(bench.replica.status().applied_index, LogIndex(101));
@@ -246,13 +247,13 @@ fn a_hand_over_to_a_node_that_is_not_there_fails_at_once() {
     assert_eq!(answer(&mut bench), Some(Err(TransferError::Unreachable(LEADER))));
     assert!(bench.script().commands.is_empty(), "commands are taken all the time");
     // The node was heard from: commands wait for it, but not until the deadline.
-    bench.give(GroupInput::PeerAlive(LEADER));
+    bench.give(GroupInput::Signal(Signal::PeerAlive(LEADER)));
     bench.replica.transfer(bench.now, CallId(2), Some(LEADER), deadline);
     bench.settle();
     let timeout = ReplicaSettings::default().hand_over_max;
     assert_eq!(bench.script().commands, [LogCommand::Transfer { to: Some(LEADER), timeout }]);
     bench.now.instant = bench.now.instant.after(timeout);
-    bench.give(GroupInput::Timeout);
+    bench.give(GroupInput::Signal(Signal::Timeout));
     assert_eq!(answer(&mut bench), Some(Err(TransferError::DeadlinePassed)));
 }
 
@@ -263,7 +264,7 @@ fn a_node_that_stops_hands_over_again_when_nobody_took_it() {
     bench.give(GroupInput::Shutdown { deadline });
     for _ in 0..10 {
         bench.now.instant = bench.now.instant.after(Duration::from_secs(1));
-        bench.give(GroupInput::Timeout);
+        bench.give(GroupInput::Signal(Signal::Timeout));
     }
     assert_eq!(bench.script().commands.len(), 3, "at 0, 2 and 4 s of 5");
 }
@@ -276,7 +277,7 @@ fn entries_that_left_the_cache_are_read_once() {
     assert!(matches!(range, LoadRange::Entries { range, .. } if range == (LogIndex(1)..LogIndex(3))));
     assert_eq!(bench.replica.explain(), [Obstacle::Loading(LogIndex(1))]);
     let loaded = [1, 2].map(|index| (LogIndex(index), Term(1), foreign(b"a"))).to_vec();
-    bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
+    bench.give(GroupInput::Signal(Signal::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) }));
     assert_eq!(bench.replica.status().applied_index, LogIndex(3));
     assert_eq!(bench.outputs.iter().filter_map(load).count(), 1);
 }
@@ -291,7 +292,7 @@ fn a_read_waits_until_its_index_is_applied() {
     let is_ready = |output: &GroupOutput| matches!(output, GroupOutput::Reply { reply: Reply::ReadReady, .. });
     assert!(!bench.outputs.iter().any(is_ready), "entry 1 is still being read");
     let loaded = vec![(LogIndex(1), Term(1), foreign(b"a"))];
-    bench.give(GroupInput::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) });
+    bench.give(GroupInput::Signal(Signal::Loaded { ticket, result: Ok(Loaded::Entries(loaded)) }));
     assert!(bench.outputs.iter().any(is_ready));
 }
 
@@ -299,14 +300,14 @@ fn a_read_waits_until_its_index_is_applied() {
 fn entries_that_cannot_be_read_are_tried_again_and_damaged_ones_halt() {
     let mut bench = leader();
     let (ticket, _) = commit_beyond_cache(&mut bench, 1);
-    bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Io) });
+    bench.give(GroupInput::Signal(Signal::Loaded { ticket, result: Err(LoadFailure::Io) }));
     assert_eq!(bench.replica.explain(), [Obstacle::LoadFailed(LogIndex(1))]);
     bench.outputs.clear();
     let retry_at = bench.replica.deadline().expect("it is tried again");
     bench.now.instant = retry_at;
-    bench.give(GroupInput::Timeout);
+    bench.give(GroupInput::Signal(Signal::Timeout));
     let (ticket, _) = bench.outputs.iter().find_map(load).expect("another load");
-    bench.give(GroupInput::Loaded { ticket, result: Err(LoadFailure::Damaged) });
+    bench.give(GroupInput::Signal(Signal::Loaded { ticket, result: Err(LoadFailure::Damaged) }));
     assert_eq!(halt_of(&bench), Some(&HaltReason::Damaged { index: LogIndex(1) }));
 }
 

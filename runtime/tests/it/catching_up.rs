@@ -1,6 +1,6 @@
 //! Replicas that lag: they catch up by the log, or by a snapshot whose transfer may be interrupted at any point.
 
-use quorate_protocol::{LogIndex, StorageLevel};
+use quorate_protocol::{LogIndex, Signal, StorageLevel};
 use quorate_raft::Settings;
 use quorate_runtime::{Delivery, GroupInput, Notice, Obstacle, Outcome, ReplicaSettings, SnapshotFailure};
 use quorate_transport::ChannelId;
@@ -128,7 +128,7 @@ fn a_transfer_goes_on_where_the_connection_broke() {
     assert!(progress.bytes > 500 && progress.bytes < progress.length, "{progress:?}");
     let sent_before = cluster.replica(N1).status().counters.snapshot_bytes_sent;
     cluster.pieces_left = usize::MAX;
-    cluster.give(N1, GroupInput::Unreachable(N3));
+    cluster.give(N1, GroupInput::Signal(Signal::Unreachable(N3)));
     cluster.run(3000);
     assert!(is_caught_up(&cluster));
     let sent = cluster.replica(N1).status().counters.snapshot_bytes_sent - sent_before;
@@ -213,7 +213,7 @@ fn a_snapshot_that_cannot_be_made_is_made_later() {
 fn a_pinned_segment_makes_a_snapshot_before_its_time() {
     let mut cluster = Cluster::led();
     cluster.execute(N1, "a");
-    cluster.give(N1, GroupInput::CompactRequested);
+    cluster.give(N1, GroupInput::Signal(Signal::CompactRequested));
     cluster.run(100);
     let status = cluster.replica(N1).status();
     assert_eq!(status.snapshot_index, Some(status.applied_index));
@@ -270,7 +270,7 @@ fn a_snapshot_that_rots_is_replaced() {
 #[test]
 fn a_rotten_snapshot_of_the_newest_entry_is_made_anew_in_its_place() {
     let mut cluster = with_laggard();
-    cluster.give(N1, GroupInput::CompactRequested);
+    cluster.give(N1, GroupInput::Signal(Signal::CompactRequested));
     cluster.run(10);
     let status = cluster.replica(N1).status();
     assert_eq!(status.snapshot_index, Some(status.applied_index));
@@ -317,13 +317,13 @@ fn a_low_disk_makes_a_snapshot_and_lets_the_log_go() {
         cluster.execute(N1, "a");
     }
     assert_eq!(cluster.replica(N1).status().log.first_index, LogIndex(1), "all is kept for peers that lag");
-    cluster.give(N1, GroupInput::Storage(StorageLevel::Low));
+    cluster.give(N1, GroupInput::Signal(Signal::Storage(StorageLevel::Low)));
     cluster.run(100);
     let status = cluster.replica(N1).status();
     assert_eq!(status.snapshot_index, Some(status.applied_index));
     assert_eq!(status.log.first_index, status.applied_index.next());
     assert!(matches!(cluster.execute(N1, "a"), Outcome::NotApplied(_)));
-    cluster.give(N1, GroupInput::Storage(StorageLevel::Enough));
+    cluster.give(N1, GroupInput::Signal(Signal::Storage(StorageLevel::Enough)));
     assert!(matches!(cluster.execute(N1, "a"), Outcome::Applied(_)), "there is room again");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, GroupId, HaltReason, Incarnation, Instant, NodeId, Now, Role, SessionId, Standing,
+    Configuration, GroupId, HaltReason, Incarnation, Instant, NodeId, Now, Role, SessionId, Signal, Standing,
 };
 use quorate_raft::testing::Disk;
 use quorate_raft::{Config, Raft, Settings, Start};
@@ -134,7 +134,7 @@ impl Cluster {
         machine.inputs.push_back(GroupInput::Barred(None));
         for peer in everybody {
             let standing = Standing::Member;
-            machine.inputs.push_back(GroupInput::PeerStanding { node: peer, standing });
+            machine.inputs.push_back(GroupInput::Signal(Signal::PeerStanding { node: peer, standing }));
         }
         self.settle();
     }
@@ -379,7 +379,7 @@ impl Cluster {
             replica.handle(now, input);
         }
         if replica.deadline().is_some_and(|deadline| deadline <= now.instant) {
-            replica.handle(now, GroupInput::Timeout);
+            replica.handle(now, GroupInput::Signal(Signal::Timeout));
         }
         while let Some(output) = replica.poll_output() {
             is_busy = true;
@@ -388,11 +388,11 @@ impl Cluster {
                 GroupOutput::Persist { ticket, operations } => {
                     machine.disk.snapshot = machine.store.newest();
                     machine.disk.write(operations);
-                    machine.inputs.push_back(GroupInput::Persisted(ticket));
+                    machine.inputs.push_back(GroupInput::Signal(Signal::Persisted(ticket)));
                 }
                 GroupOutput::Load { ticket, range } => {
                     let result = machine.disk.load(&range);
-                    machine.inputs.push_back(GroupInput::Loaded { ticket, result });
+                    machine.inputs.push_back(GroupInput::Signal(Signal::Loaded { ticket, result }));
                 }
                 GroupOutput::Snapshot { ticket, operation }
                     if machine.holds_snapshots || (machine.holds_builds && operation.lane() == SnapshotLane::Build) =>

@@ -1,6 +1,6 @@
 //! One test for each row of the table of outcomes.
 
-use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, Standing, StorageLevel, Ticket, VotingBar};
+use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, Signal, Standing, StorageLevel, Ticket, VotingBar};
 use quorate_raft::Settings;
 use quorate_runtime::{Delivery, Group, GroupInput, NotApplied, Outcome, ReplicaSettings, Unknown};
 use quorate_transport::ChannelId;
@@ -66,7 +66,7 @@ fn not_applied_when_the_leader_it_was_forwarded_to_leads_no_more() {
 #[test]
 fn not_applied_when_the_leader_takes_who_forwards_for_a_stranger() {
     let mut cluster = Cluster::led();
-    cluster.give(N1, GroupInput::PeerStanding { node: N2, standing: Standing::Stranger });
+    cluster.give(N1, GroupInput::Signal(Signal::PeerStanding { node: N2, standing: Standing::Stranger }));
     assert_eq!(cluster.execute(N2, "a"), refused(RefuseReason::NotLeader));
     cluster.run(1000);
     assert_eq!(cluster.ledger(N1).count("a"), 0);
@@ -188,10 +188,10 @@ fn not_applied_when_too_much_waits_at_the_leader() {
 #[test]
 fn not_applied_when_the_leaders_disk_is_full() {
     let mut cluster = Cluster::led();
-    cluster.give(N1, GroupInput::Storage(StorageLevel::Low));
+    cluster.give(N1, GroupInput::Signal(Signal::Storage(StorageLevel::Low)));
     assert_eq!(cluster.execute(N1, "a"), refused(RefuseReason::DiskFull));
     assert_eq!(cluster.execute(N2, "a"), refused(RefuseReason::DiskFull));
-    cluster.give(N1, GroupInput::Storage(StorageLevel::Enough));
+    cluster.give(N1, GroupInput::Signal(Signal::Storage(StorageLevel::Enough)));
     assert_eq!(cluster.execute(N2, "a"), Outcome::Applied("1".into()));
 }
 
@@ -221,7 +221,10 @@ fn unknown_when_the_log_fails_on_its_way_and_not_applied_afterwards() {
     let mut cluster = Cluster::led();
     cluster.isolate(N1);
     let call = cluster.propose(N1, "a", Delivery::AtMostOnce);
-    cluster.give(N1, GroupInput::PersistFailed { ticket: Ticket(u64::MAX), failure: PersistFailure::Unknown });
+    cluster.give(
+        N1,
+        GroupInput::Signal(Signal::PersistFailed { ticket: Ticket(u64::MAX), failure: PersistFailure::Unknown }),
+    );
     let reason = HaltReason::LogFailed(PersistFailure::Unknown);
     assert_eq!(cluster.outcome(N1, call), unknown(Unknown::Halted(reason.clone())));
     assert_eq!(cluster.machine(N1).halted, Some(reason.clone()));
@@ -287,7 +290,7 @@ fn an_older_copy_does_not_take_an_entry_of_its_former_life_for_its_own() {
     let bar = VotingBar::OlderCopy;
     cluster.give(N2, GroupInput::Barred(Some(bar)));
     for node in [N1, N2, N3] {
-        cluster.give(node, GroupInput::PeerStanding { node: N2, standing: Standing::Stranger });
+        cluster.give(node, GroupInput::Signal(Signal::PeerStanding { node: N2, standing: Standing::Stranger }));
     }
     assert!(cluster.lost_channels.insert(ChannelId::REPLICA));
     cluster.cut.clear();

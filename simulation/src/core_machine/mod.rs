@@ -16,7 +16,7 @@ use std::hash::Hash;
 
 use quorate_protocol::{
     Incarnation, Input, Instant, LoadFailure, LogAnswer, LogCommand, LogIndex, NodeId, Now, Operation, PersistFailure,
-    Random, ReadId, ReplicatedLog, SessionId, SnapshotMeta, Standing, StorageLevel, Term, Ticket, Wire,
+    Random, ReadId, ReplicatedLog, SessionId, Signal, SnapshotMeta, Standing, StorageLevel, Term, Ticket, Wire,
 };
 
 use crate::flipped::flip_bit_of_entries;
@@ -246,11 +246,11 @@ where
         match work {
             Work::Persist { ticket, operations } => {
                 disk.stream.write(&operations);
-                self.core.handle(now, Input::Persisted(ticket));
+                self.core.handle(now, Input::Signal(Signal::Persisted(ticket)));
             }
             Work::LoadForCore { ticket, range } => match disk.stream.load(&range) {
-                Ok(loaded) => self.core.handle(now, Input::Loaded { ticket, loaded }),
-                Err(failure) => self.core.handle(now, Input::LoadFailed { ticket, failure }),
+                Ok(loaded) => self.core.handle(now, Input::Signal(Signal::Loaded { ticket, result: Ok(loaded) })),
+                Err(failure) => self.core.handle(now, Input::Signal(Signal::Loaded { ticket, result: Err(failure) })),
             },
             Work::LoadToApply { range } => {
                 self.is_loading = false;
@@ -295,7 +295,7 @@ where
                 }
                 // If a write fails, all later ones fail too.
                 self.work.retain(|_, later| !matches!(later, Work::Persist { .. }));
-                self.core.handle(now, Input::PersistFailed { ticket, failure });
+                self.core.handle(now, Input::Signal(Signal::PersistFailed { ticket, failure }));
             }
             Work::Build { .. } => self.is_building = false,
             Work::Receive { ticket, .. } => {
@@ -303,7 +303,7 @@ where
             }
             Work::LoadForCore { ticket, .. } => {
                 self.outputs.push_back(MachineOutput::Sometimes(A_READ_FAILED));
-                self.core.handle(now, Input::LoadFailed { ticket, failure: LoadFailure::Io });
+                self.core.handle(now, Input::Signal(Signal::Loaded { ticket, result: Err(LoadFailure::Io) }));
             }
             Work::LoadToApply { .. } => {
                 self.outputs.push_back(MachineOutput::Sometimes(A_READ_FAILED));
@@ -322,7 +322,7 @@ where
                 Standing::Stranger
             }
         };
-        self.core.handle(now, Input::PeerStanding { node: peer, standing });
+        self.core.handle(now, Input::Signal(Signal::PeerStanding { node: peer, standing }));
     }
 
     /// Gives up snapshots that were not acknowledged in time.
@@ -415,7 +415,7 @@ where
         for (known, incarnation) in &disk.known {
             let is_known = *known != node || *incarnation == 1;
             let standing = if is_known { Standing::Member } else { Standing::Stranger };
-            machine.core.handle(now, Input::PeerStanding { node: *known, standing });
+            machine.core.handle(now, Input::Signal(Signal::PeerStanding { node: *known, standing }));
         }
         Ok(machine)
     }
@@ -429,9 +429,9 @@ where
             }
             MachineInput::LinkUp { peer, incarnation } => {
                 self.meet(now, disk, peer, incarnation);
-                self.core.handle(now, Input::PeerAlive(peer));
+                self.core.handle(now, Input::Signal(Signal::PeerAlive(peer)));
             }
-            MachineInput::LinkDown { peer } => self.core.handle(now, Input::Unreachable(peer)),
+            MachineInput::LinkDown { peer } => self.core.handle(now, Input::Signal(Signal::Unreachable(peer))),
             MachineInput::Transfer { to } => {
                 let transfer = LogCommand::Transfer { to: Some(to), timeout: TRANSFER_TIMEOUT };
                 self.core.handle(now, Input::Command(transfer));
@@ -439,7 +439,7 @@ where
             MachineInput::Timeout => {
                 self.give_up_sending(now);
                 if self.core.deadline().is_some_and(|deadline| deadline <= now.instant) {
-                    self.core.handle(now, Input::Timeout);
+                    self.core.handle(now, Input::Signal(Signal::Timeout));
                 }
             }
             MachineInput::Call { call, what } => self.call(now, call, what),
@@ -456,7 +456,7 @@ where
 
     fn poll(&mut self, now: Now, disk: &mut CoreDisk) -> Option<MachineOutput<Self::Message, Response>> {
         if let Some(level) = self.storage.take() {
-            self.core.handle(now, Input::Storage(level));
+            self.core.handle(now, Input::Signal(Signal::Storage(level)));
         }
         while self.outputs.is_empty() {
             let Some(output) = self.core.poll_output() else {

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use quorate_protocol::{
-    Input, Instant, NodeId, Now, Operation, Output, PersistFailure, Protocol, Standing, Ticket, Violation,
+    Input, Instant, NodeId, Now, Operation, Output, PersistFailure, Protocol, Signal, Standing, Ticket, Violation,
 };
 
 use crate::disk::Disk;
@@ -155,17 +155,17 @@ impl<'a, S: Subject> Step<'a, S> {
             }
             Happening::Timeout => {
                 self.wait();
-                self.input(Input::Timeout);
+                self.input(Input::Signal(Signal::Timeout));
             }
             Happening::Written => self.written(),
             Happening::Refused => {
                 let (ticket, _) = self.node.writes.pop_front().expect("a write is under way");
                 self.node.writes.clear();
                 let failure = PersistFailure::NotWritten;
-                self.input(Input::PersistFailed { ticket, failure });
+                self.input(Input::Signal(Signal::PersistFailed { ticket, failure }));
             }
             Happening::Crash { written } => self.crash(written),
-            Happening::Unreachable(peer) => self.input(Input::Unreachable(peer)),
+            Happening::Unreachable(peer) => self.input(Input::Signal(Signal::Unreachable(peer))),
             Happening::Command(command) => self.input(Input::Command(command)),
             Happening::Answer { place, answer } => {
                 let (ticket, _) = self.node.requests.remove(place);
@@ -183,7 +183,7 @@ impl<'a, S: Subject> Step<'a, S> {
     fn written(&mut self) {
         let (ticket, operations) = self.node.writes.pop_front().expect("a write is under way");
         self.node.disk.write(&operations);
-        self.node.core.handle(at(self.node.now), Input::Persisted(ticket));
+        self.node.core.handle(at(self.node.now), Input::Signal(Signal::Persisted(ticket)));
     }
 
     fn crash(&mut self, written: usize) {
@@ -205,7 +205,7 @@ impl<'a, S: Subject> Step<'a, S> {
     /// Tells the core that all nodes are who they were.
     fn introduce(&mut self) {
         for node in self.subject.nodes() {
-            self.input(Input::PeerStanding { node, standing: Standing::Member });
+            self.input(Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         }
     }
 
@@ -222,14 +222,14 @@ impl<'a, S: Subject> Step<'a, S> {
                     Output::Send { to, message } => self.sent.push(Arc::new(Envelope::new(self.node.id, to, message))),
                     Output::Persist { ticket, operations } => {
                         if self.subject.says_written_too_early() {
-                            self.node.core.handle(at(self.node.now), Input::Persisted(ticket));
+                            self.node.core.handle(at(self.node.now), Input::Signal(Signal::Persisted(ticket)));
                         }
                         self.node.writes.push_back((ticket, operations));
                     }
                     Output::Load { ticket, range } => {
                         let answer = match self.node.disk.load(&range) {
-                            Ok(loaded) => Input::Loaded { ticket, loaded },
-                            Err(failure) => Input::LoadFailed { ticket, failure },
+                            Ok(loaded) => Input::Signal(Signal::Loaded { ticket, result: Ok(loaded) }),
+                            Err(failure) => Input::Signal(Signal::Loaded { ticket, result: Err(failure) }),
                         };
                         self.input(answer);
                     }

@@ -7,7 +7,9 @@ use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::message::{Accepted, Promise};
 use quorate_paxos::synod::testing::{BallotsOfTheirOwn, OneChosen, PromisesKept};
 use quorate_paxos::synod::{Command, Config, Event, Group, Message, Proposal, ReadOutcome, Settings, Status, Synod};
-use quorate_protocol::{Input, Law, NodeId, Now, Output, ProposalId, Protocol, ReadId, Recovery, Standing, Violation};
+use quorate_protocol::{
+    Input, Law, NodeId, Now, Output, ProposalId, Protocol, ReadId, Recovery, Signal, Standing, Violation,
+};
 use stateright::Property;
 
 use crate::check::{exhaust, find, is_full};
@@ -105,7 +107,7 @@ impl Subject for SynodOfThree {
         let mut again =
             Synod::recover(Now::default(), self.config(node), disk.recovery()).expect("it was written by a core");
         let durable = again.status();
-        again.handle(Now::default(), Input::PeerStanding { node, standing: Standing::Member });
+        again.handle(Now::default(), Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         again.handle(Now::default(), Input::Command(Command::Propose(proposal_of(node))));
         while again.poll_output().is_some() {}
         // A ballot that it would begin now is one round above all that is durable.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{Input, Law, NodeId, Recovery, Violation};
+use quorate_protocol::{Input, Law, NodeId, Recovery, Signal, Violation};
 use quorate_two_phase_commit::message::Stamp;
 use quorate_two_phase_commit::testing::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit};
 use quorate_two_phase_commit::{
@@ -193,9 +193,9 @@ impl Subject for Transaction {
 
     fn on_input(&self, core: &TwoPhaseCommit, input: Input<TwoPhaseCommit>) -> Input<TwoPhaseCommit> {
         match (self.bug, input) {
-            (Some(Bug::DecidesAlone), Input::Timeout) => {
+            (Some(Bug::DecidesAlone), Input::Signal(Signal::Timeout)) => {
                 let in_doubt = core.status().in_doubt.into_keys().next();
-                let Some(transaction) = in_doubt else { return Input::Timeout };
+                let Some(transaction) = in_doubt else { return Input::Signal(Signal::Timeout) };
                 let stamp = Stamp { epoch: Epoch(9), ..Stamp::default() };
                 let message = Message::Presume { stamp, transaction };
                 Input::Message { from: transaction.coordinator, message }

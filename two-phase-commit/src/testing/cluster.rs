@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_protocol::testing::{self, Laws, Stage, Timeline};
-use quorate_protocol::{Input, Instant, NodeId, Output, PersistFailure, Protocol, Standing, Ticket};
+use quorate_protocol::{Input, Instant, NodeId, Output, PersistFailure, Protocol, Signal, Standing, Ticket};
 
 use super::disk::Disk;
 use super::laws::laws;
@@ -271,7 +271,7 @@ impl Cluster {
     pub fn fail_write(&mut self, node: u64, failure: PersistFailure) {
         let it = self.node_mut(node);
         let (ticket, _) = it.writes.pop_front().expect("a write is on its way");
-        self.input(NodeId(node), Input::PersistFailed { ticket, failure });
+        self.input(NodeId(node), Input::Signal(Signal::PersistFailed { ticket, failure }));
     }
 
     /// Makes the oldest write of a node durable without telling the node.
@@ -341,9 +341,9 @@ impl Cluster {
         self.poll(id);
         let peers: Vec<NodeId> = self.nodes.keys().copied().collect();
         for peer in peers {
-            self.input(peer, Input::PeerStanding { node: id, standing: self.standing(id) });
+            self.input(peer, Input::Signal(Signal::PeerStanding { node: id, standing: self.standing(id) }));
             if peer != id {
-                self.input(id, Input::PeerStanding { node: peer, standing: self.standing(peer) });
+                self.input(id, Input::Signal(Signal::PeerStanding { node: peer, standing: self.standing(peer) }));
             }
         }
     }
@@ -423,11 +423,12 @@ impl Cluster {
         let it = self.nodes.get_mut(&node).expect("just seen");
         let (_, operations) = it.writes.pop_front().expect("just seen");
         if is_refused {
-            return self.input(node, Input::PersistFailed { ticket, failure: PersistFailure::NotWritten });
+            return self
+                .input(node, Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
         }
         it.disk.write(&operations);
         if self.survives(node) {
-            self.input(node, Input::Persisted(ticket));
+            self.input(node, Input::Signal(Signal::Persisted(ticket)));
         }
     }
 
@@ -532,7 +533,7 @@ impl Stage for Cluster {
     }
 
     fn time_out(&mut self, node: NodeId) {
-        self.input(node, Input::Timeout);
+        self.input(node, Input::Signal(Signal::Timeout));
     }
 
     fn check(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{Input, NodeId, StorageLevel};
+use quorate_protocol::{Input, NodeId, Signal, StorageLevel};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
     AbortReason, Command, CommandId, Config, ConfigError, Event, Knowledge, Outcome, RefuseReason, Settings,
@@ -67,13 +67,13 @@ fn commands_beyond_a_bound_are_refused_for_a_reason() {
 #[test]
 fn a_full_disk_refuses_what_is_new() {
     let mut cluster = Cluster::of_three(1);
-    cluster.input(NodeId(1), Input::Storage(StorageLevel::Low));
+    cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Low)));
     let id = cluster.command(1, |command| Command::Begin { command });
     assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::StorageLow));
     let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
     assert_eq!(cluster.node(2).outcome(transaction), Some(aborted_for(1, Unready::StorageLow)));
-    cluster.input(NodeId(1), Input::Storage(StorageLevel::Enough));
+    cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Enough)));
     let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
     assert_eq!(cluster.node(2).outcome(transaction), Some(Outcome::Committed));
@@ -130,13 +130,13 @@ fn a_checkpoint_holds_everything_that_counts() {
     let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
     cluster.settle();
     for node in 1..=3 {
-        cluster.input(NodeId(node), Input::CompactRequested);
+        cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested));
     }
     cluster.settle();
     cluster.part(1, 2);
     cluster.release_disk(1);
     for node in 1..=3 {
-        cluster.input(NodeId(node), Input::CompactRequested);
+        cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested));
         cluster.settle();
         cluster.crash(node);
         cluster.restart(node);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_protocol::{
-    HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, Recovery, Standing, StorageLevel, Ticket,
+    HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, Recovery, Signal, Standing, StorageLevel, Ticket,
 };
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Prepare, Stamp};
 use quorate_two_phase_commit::testing::{Cluster, Work};
@@ -110,13 +110,13 @@ fn input() -> impl Strategy<Value = Input<TwoPhaseCommit>> {
     prop_oneof![
         8 => (node(), message()).prop_map(|(from, message)| Input::Message { from, message }),
         4 => command().prop_map(Input::Command),
-        2 => Just(Input::Timeout),
-        4 => ticket().prop_map(Input::Persisted),
+        2 => Just(Input::Signal(Signal::Timeout)),
+        4 => ticket().prop_map(|it| Input::Signal(Signal::Persisted(it))),
         4 => (ticket(), answer).prop_map(|(ticket, answer)| Input::Completed { ticket, answer }),
-        1 => (ticket(), failure).prop_map(|(ticket, failure)| Input::PersistFailed { ticket, failure }),
-        1 => (node(), standing).prop_map(|(node, standing)| Input::PeerStanding { node, standing }),
-        1 => Just(Input::CompactRequested),
-        1 => prop_oneof![Just(StorageLevel::Low), Just(StorageLevel::Enough)].prop_map(Input::Storage),
+        1 => (ticket(), failure).prop_map(|(ticket, failure)| Input::Signal(Signal::PersistFailed { ticket, failure })),
+        1 => (node(), standing).prop_map(|(node, standing)| Input::Signal(Signal::PeerStanding { node, standing })),
+        1 => Just(Input::Signal(Signal::CompactRequested)),
+        1 => prop_oneof![Just(StorageLevel::Low), Just(StorageLevel::Enough)].prop_map(|it| Input::Signal(Signal::Storage(it))),
     ]
 }
 
@@ -129,10 +129,10 @@ proptest! {
         let mut now = Now::default();
         let mut core = TwoPhaseCommit::recover(now, config, Recovery::default()).expect("fresh");
         for node in (1..=4).map(NodeId) {
-            core.handle(now, Input::PeerStanding { node, standing: Standing::Member });
+            core.handle(now, Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         }
         for input in inputs {
-            if matches!(input, Input::Timeout) {
+            if matches!(input, Input::Signal(Signal::Timeout)) {
                 now.instant = core.deadline().unwrap_or(now.instant);
             }
             core.handle(now, input);

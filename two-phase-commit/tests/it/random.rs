@@ -74,7 +74,10 @@ fn act(cluster: &mut Cluster, nodes: u64, asked: &mut BTreeMap<TransactionId, Ve
         3 => cluster.part(node, other),
         4 => cluster.cut(node, other),
         5 => cluster.heal(),
-        6 if is_up => cluster.input(quorate_protocol::NodeId(node), quorate_protocol::Input::CompactRequested),
+        6 if is_up => cluster.input(
+            quorate_protocol::NodeId(node),
+            quorate_protocol::Input::Signal(quorate_protocol::Signal::CompactRequested),
+        ),
         7 => {
             if let Some(transaction) = asked.keys().next_back().copied() {
                 cluster.command(transaction.coordinator.0, |command| Command::Abort { command, transaction });

@@ -74,7 +74,10 @@ fn nothing_of_an_epoch_is_said_while_its_write_is_refused() {
     solo.restart();
     for node in [1, 2] {
         let standing = quorate_protocol::Standing::Member;
-        solo.input(quorate_protocol::Input::PeerStanding { node: quorate_protocol::NodeId(node), standing });
+        solo.input(quorate_protocol::Input::Signal(quorate_protocol::Signal::PeerStanding {
+            node: quorate_protocol::NodeId(node),
+            standing,
+        }));
     }
     for _ in 0..3 {
         solo.fail_write(PersistFailure::NotWritten);

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, Input, NodeId, Now, Operation, Output, PersistFailure, Protocol, Standing, Ticket};
+use quorate_protocol::{
+    HaltReason, Input, NodeId, Now, Operation, Output, PersistFailure, Protocol, Signal, Standing, Ticket,
+};
 use quorate_two_phase_commit::message::{Decide, Prepare, Stamp};
 use quorate_two_phase_commit::testing::Disk;
 use quorate_two_phase_commit::{
@@ -41,7 +43,7 @@ impl Solo {
     pub(crate) fn meet(&mut self, nodes: &[u64]) {
         self.poll();
         for node in nodes.iter().copied().map(NodeId) {
-            self.input(Input::PeerStanding { node, standing: Standing::Member });
+            self.input(Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         }
         self.sync();
         self.sent.clear();
@@ -72,7 +74,7 @@ impl Solo {
     pub(crate) fn write_one(&mut self) -> usize {
         let Some((ticket, operations)) = self.writes.pop_front() else { return 0 };
         self.disk.write(&operations);
-        self.input(Input::Persisted(ticket));
+        self.input(Input::Signal(Signal::Persisted(ticket)));
         operations.len()
     }
 
@@ -84,7 +86,7 @@ impl Solo {
     /// Makes the oldest write fail.
     pub(crate) fn fail_write(&mut self, failure: PersistFailure) {
         let (ticket, _) = self.writes.pop_front().expect("a write is on its way");
-        self.input(Input::PersistFailed { ticket, failure });
+        self.input(Input::Signal(Signal::PersistFailed { ticket, failure }));
     }
 
     /// Lets time pass, with its deadlines.
@@ -92,7 +94,7 @@ impl Solo {
         let end = self.now.instant.after(duration);
         while let Some(at) = self.core.deadline().filter(|at| *at <= end) {
             self.now.instant = self.now.instant.max(at);
-            self.input(Input::Timeout);
+            self.input(Input::Signal(Signal::Timeout));
         }
         self.now.instant = end;
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quorate_protocol::{Input, NodeId, PersistFailure, Protocol, Standing};
+use quorate_protocol::{Input, NodeId, PersistFailure, Protocol, Signal, Standing};
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Finished, Prepare};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
@@ -320,7 +320,7 @@ fn a_node_that_is_given_up_is_waited_for_no_longer() {
     let stuck = leave_unacknowledged(&mut cluster);
     cluster.run(MINUTE);
     assert_eq!(cluster.node(1).core().status().unacknowledged.len(), 1);
-    cluster.input(NodeId(1), Input::PeerStanding { node: NodeId(4), standing: Standing::Stranger });
+    cluster.input(NodeId(1), Input::Signal(Signal::PeerStanding { node: NodeId(4), standing: Standing::Stranger }));
     let command = cluster.command(1, |command| Command::Forget { command, node: NodeId(4) });
     cluster.settle();
     let events = &cluster.node(1).events;
@@ -391,7 +391,7 @@ fn every_coordinator_of_a_large_cluster_is_heard() {
     let mut solo = Solo::new(2, Settings::default());
     let last = 400;
     for coordinator in 10..=last {
-        solo.input(Input::PeerStanding { node: NodeId(coordinator), standing: Standing::Member });
+        solo.input(Input::Signal(Signal::PeerStanding { node: NodeId(coordinator), standing: Standing::Member }));
         solo.vote_yes(transaction_of(coordinator, 1));
     }
     assert_eq!(solo.core.status().in_doubt.len() as u64, last - 9);
@@ -419,9 +419,9 @@ fn a_group_that_stops_tells_what_is_decided() {
     // Both in one round: the first decision is durable, and then the log fails.
     let (first, operations) = solo.writes.pop_front().expect("the first decision is on its way");
     solo.disk.write(&operations);
-    solo.core.handle(solo.now, Input::Persisted(first));
+    solo.core.handle(solo.now, Input::Signal(Signal::Persisted(first)));
     let failure = PersistFailure::Unknown;
-    solo.core.handle(solo.now, Input::PersistFailed { ticket: quorate_protocol::Ticket(99), failure });
+    solo.core.handle(solo.now, Input::Signal(Signal::PersistFailed { ticket: quorate_protocol::Ticket(99), failure }));
     solo.poll();
     assert!(solo.halted.is_some());
     let ended: Vec<&Event> = solo.events.iter().filter(|event| matches!(event, Event::Ended { .. })).collect();

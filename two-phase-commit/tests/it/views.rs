@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_protocol::{Input, Instant, NodeId, Now, Output, Protocol, Standing, StorageLevel};
+use quorate_protocol::{Input, Instant, NodeId, Now, Output, Protocol, Signal, Standing, StorageLevel};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
     Command, CommandId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, View,
@@ -31,7 +31,7 @@ fn equal_views_react_alike() {
             act(&mut cluster, &mut messages);
             for node in 1..=3 {
                 // A view is taken at the time of the last input; this input changes nothing else.
-                cluster.input(NodeId(node), Input::PeerAlive(NodeId(99)));
+                cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(99))));
                 let Some(core) = &cluster.node(node).core else { continue };
                 let now = cluster.now();
                 let view = core.model_view();
@@ -82,15 +82,18 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
 fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     let view = format!("{:?}", one.core.model_view());
     let command = CommandId(99);
-    let mut inputs: Vec<Input<TwoPhaseCommit>> =
-        vec![Input::Command(Command::Begin { command }), Input::CompactRequested, Input::Storage(StorageLevel::Low)];
+    let mut inputs: Vec<Input<TwoPhaseCommit>> = vec![
+        Input::Command(Command::Begin { command }),
+        Input::Signal(Signal::CompactRequested),
+        Input::Signal(Signal::Storage(StorageLevel::Low)),
+    ];
     for node in [NodeId(1), NodeId(2), NodeId(3)] {
         let number = TransactionNumber { epoch: Epoch(1), sequence: 1 };
         let transaction = TransactionId { coordinator: node, number };
         inputs.push(Input::Command(Command::Abort { command, transaction }));
         inputs.push(Input::Command(Command::Query { command, transaction }));
         inputs.push(Input::Command(Command::Enlist { command, transaction }));
-        inputs.push(Input::PeerStanding { node, standing: Standing::Stranger });
+        inputs.push(Input::Signal(Signal::PeerStanding { node, standing: Standing::Stranger }));
         inputs.push(Input::Message { from: node, message: Message::Inquire { transaction } });
         inputs.push(Input::Message { from: node, message: Message::InquireFinished });
     }
@@ -102,7 +105,10 @@ fn compare(one: &Seen, two: &Seen, messages: &[(NodeId, Message)]) {
     }
     let deadlines = (one.core.deadline(), two.core.deadline());
     if let (Some(first), Some(second)) = deadlines {
-        let (first, second) = (reaction(one, first, Input::Timeout), reaction(two, second, Input::Timeout));
+        let (first, second) = (
+            reaction(one, first, Input::Signal(Signal::Timeout)),
+            reaction(two, second, Input::Signal(Signal::Timeout)),
+        );
         assert_eq!(first, second, "to the deadline\nwith {view}");
     } else {
         assert_eq!(deadlines.0.is_some(), deadlines.1.is_some(), "both wait or none\nwith {view}");

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::testing::{self, Faults, Laws, Stage, Timeline};
-use quorate_protocol::{Input, Instant, NodeId, PersistFailure, ProposalId, Protocol, ReadId, Standing, Ticket};
+use quorate_protocol::{
+    Input, Instant, NodeId, PersistFailure, ProposalId, Protocol, ReadId, Signal, Standing, Ticket,
+};
 
 use super::builder::Builder;
 use super::disk::{Disk, PowerCut};
@@ -99,7 +101,7 @@ impl Cluster {
     pub fn time_out(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("it waits for something");
         self.time.pass_to(due);
-        self.input(NodeId(node), Input::Timeout);
+        self.input(NodeId(node), Input::Signal(Signal::Timeout));
         self.deliver();
     }
 
@@ -144,13 +146,13 @@ impl Cluster {
         let is_due =
             |state: &Node| state.core.as_ref().and_then(Protocol::deadline).is_some_and(|due| due <= now.instant);
         if is_due(state) && !are_frames_first {
-            state.handle(now, Input::Timeout);
+            state.handle(now, Input::Signal(Signal::Timeout));
         }
         for input in then {
             state.handle(now, input);
         }
         if is_due(state) {
-            state.handle(now, Input::Timeout);
+            state.handle(now, Input::Signal(Signal::Timeout));
         }
         self.poll(node);
     }
@@ -180,7 +182,7 @@ impl Cluster {
     /// Cuts the way from `from` to `to`.
     pub fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((NodeId(from), NodeId(to)));
-        self.input(NodeId(from), Input::Unreachable(NodeId(to)));
+        self.input(NodeId(from), Input::Signal(Signal::Unreachable(NodeId(to))));
     }
 
     /// Cuts all ways between `node` and the others.
@@ -207,7 +209,7 @@ impl Cluster {
         for other in others {
             for (from, to) in [(node, other), (other, node)] {
                 if self.nodes[&from].core.is_some() && !self.cut.contains(&(from, to)) {
-                    self.input(to, Input::PeerAlive(from));
+                    self.input(to, Input::Signal(Signal::PeerAlive(from)));
                 }
             }
         }
@@ -261,7 +263,7 @@ impl Cluster {
         self.node_mut(node).stop(left);
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| other.0 != node).collect();
         for other in others {
-            self.input(other, Input::Unreachable(NodeId(node)));
+            self.input(other, Input::Signal(Signal::Unreachable(NodeId(node))));
         }
     }
 
@@ -295,9 +297,9 @@ impl Cluster {
         let mut inputs = Vec::new();
         for (peer, other) in self.nodes.iter().filter(|(peer, _)| peer.0 != node) {
             let standing = self.node(node).standing_of(*peer, other.incarnation);
-            inputs.push((NodeId(node), Input::PeerStanding { node: *peer, standing }));
+            inputs.push((NodeId(node), Input::Signal(Signal::PeerStanding { node: *peer, standing })));
             let standing = other.standing_of(NodeId(node), self.node(node).incarnation);
-            inputs.push((*peer, Input::PeerStanding { node: NodeId(node), standing }));
+            inputs.push((*peer, Input::Signal(Signal::PeerStanding { node: NodeId(node), standing })));
         }
         // If a node was wiped, the others know it as another one, and it becomes a stranger to itself. A node that some
         // other has not met is told nothing yet.
@@ -308,7 +310,9 @@ impl Cluster {
         } else {
             known.iter().all(Option::is_some).then_some(Standing::Member)
         };
-        inputs.extend(own.map(|standing| (NodeId(node), Input::PeerStanding { node: NodeId(node), standing })));
+        inputs.extend(
+            own.map(|standing| (NodeId(node), Input::Signal(Signal::PeerStanding { node: NodeId(node), standing }))),
+        );
         for (to, input) in inputs {
             self.input(to, input);
         }
@@ -368,11 +372,11 @@ impl Cluster {
         let (_, operations) = state.writes.pop_front().expect("just seen");
         if is_refused {
             let failure = PersistFailure::NotWritten;
-            return self.give(node, Input::PersistFailed { ticket, failure });
+            return self.give(node, Input::Signal(Signal::PersistFailed { ticket, failure }));
         }
         state.disk.write(&operations);
         state.writes_done += 1;
-        self.give(node, Input::Persisted(ticket));
+        self.give(node, Input::Signal(Signal::Persisted(ticket)));
     }
 
     fn poll(&mut self, node: NodeId) {
@@ -436,7 +440,7 @@ impl Stage for Cluster {
     }
 
     fn time_out(&mut self, node: NodeId) {
-        self.input(node, Input::Timeout);
+        self.input(node, Input::Signal(Signal::Timeout));
     }
 
     fn check(&mut self) {

@@ -181,16 +181,7 @@ impl<P: Hostable> Group for Hosted<P> {
     fn handle(&mut self, now: Now, input: GroupInput) {
         let input = match input {
             GroupInput::Frame(received) => return self.on_frame(now, received),
-            GroupInput::Timeout => Input::Timeout,
-            GroupInput::PeerAlive(peer) => Input::PeerAlive(peer),
-            GroupInput::Unreachable(peer) => Input::Unreachable(peer),
-            GroupInput::PeerStanding { node, standing } => Input::PeerStanding { node, standing },
-            GroupInput::Storage(level) => Input::Storage(level),
-            GroupInput::CompactRequested => Input::CompactRequested,
-            GroupInput::Persisted(ticket) => Input::Persisted(ticket),
-            GroupInput::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
-            GroupInput::Loaded { ticket, result: Ok(loaded) } => Input::Loaded { ticket, loaded },
-            GroupInput::Loaded { ticket, result: Err(failure) } => Input::LoadFailed { ticket, failure },
+            GroupInput::Signal(signal) => Input::Signal(signal),
             // A bare core uses neither snapshots nor jobs, and its application commands what it does at a shutdown. The
             // shell reports why the node may not vote and what the group was founded with.
             GroupInput::Snapshot { .. }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_protocol::{
     GroupId, HaltReason, Incarnation, Input, Instant, LoadFailure, LoadRange, NodeId, Now, Operation, Outbox,
-    OutboxLimits, Output, Protocol, RecoverError, Recovery, Ticket, Wire, WireError,
+    OutboxLimits, Output, Protocol, RecoverError, Recovery, Signal, Ticket, Wire, WireError,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 
@@ -56,8 +56,8 @@ impl Protocol for Notes {
                 self.outbox.load(LoadRange::Keys { range: 0..9 });
             }
             Input::Message { message, .. } => self.outbox.event(message),
-            Input::Persisted(ticket) => self.outbox.persisted(ticket),
-            Input::LoadFailed { failure, .. } => self.failures.push(failure),
+            Input::Signal(Signal::Persisted(ticket)) => self.outbox.persisted(ticket),
+            Input::Signal(Signal::Loaded { result: Err(failure), .. }) => self.failures.push(failure),
             Input::Completed { answer, .. } => self.outbox.event(Note(Bytes::from(answer.to_string()))),
             _ => {}
         }
@@ -109,9 +109,9 @@ fn what_a_core_wants_comes_out_and_what_it_waits_for_goes_in() {
     };
     let GroupOutput::Load { ticket: loading, .. } = load else { panic!("not a load: {load:?}") };
     assert_eq!(notes(one.take()), ["count it"]);
-    one.handle(now, GroupInput::Loaded { ticket: *loading, result: Err(LoadFailure::Io) });
+    one.handle(now, GroupInput::Signal(Signal::Loaded { ticket: *loading, result: Err(LoadFailure::Io) }));
     assert_eq!(one.core().failures, [LoadFailure::Io]);
-    one.handle(now, GroupInput::Persisted(*ticket));
+    one.handle(now, GroupInput::Signal(Signal::Persisted(*ticket)));
     let second = outputs(&mut one);
     let [GroupOutput::Send { to: NodeId(2), frame }] = &second[..] else { panic!("not these: {second:?}") };
     assert_eq!(notes(one.take()), ["hello"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation,
-    PersistFailure, Recovery, Ticket,
+    PersistFailure, Recovery, Signal, Ticket,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 use quorate_wal::StreamId;
@@ -70,12 +70,12 @@ impl Group for Fake {
     fn handle(&mut self, _now: Now, input: GroupInput) {
         match input {
             GroupInput::Frame(received) => self.on_frame(&received),
-            GroupInput::Timeout => {
+            GroupInput::Signal(Signal::Timeout) => {
                 self.deadline = None;
                 self.seen.push("timeout".to_owned());
             }
             GroupInput::Shutdown { .. } => self.is_leading = false,
-            GroupInput::PersistFailed { failure, .. } => {
+            GroupInput::Signal(Signal::PersistFailed { failure, .. }) => {
                 self.outputs.push_back(GroupOutput::Halt { reason: HaltReason::LogFailed(failure) });
             }
             other => self.seen.push(format!("{other:?}")),

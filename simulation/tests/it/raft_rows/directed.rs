@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_protocol::{
     Committed, Input, Instant, Law, LogCommand, LogIndex, LogStatus, LogTime, NodeId, Now, Output, Protocol,
-    RecoverError, Recovery, ReplicatedLog, Role, Violation,
+    RecoverError, Recovery, ReplicatedLog, Role, Signal, Violation,
 };
 use quorate_raft::{Config, Message, Raft};
 use quorate_simulation::core_machine::CoreMachine;
@@ -196,16 +196,24 @@ fn plain(input: Input<Directed>) -> Input<Raft> {
     match input {
         Input::Message { from, message } => Input::Message { from, message },
         Input::Command(command) => Input::Command(command),
-        Input::Timeout => Input::Timeout,
-        Input::PeerAlive(node) => Input::PeerAlive(node),
-        Input::Unreachable(node) => Input::Unreachable(node),
-        Input::PeerStanding { node, standing } => Input::PeerStanding { node, standing },
-        Input::Storage(level) => Input::Storage(level),
-        Input::CompactRequested => Input::CompactRequested,
-        Input::Persisted(ticket) => Input::Persisted(ticket),
-        Input::PersistFailed { ticket, failure } => Input::PersistFailed { ticket, failure },
-        Input::Loaded { ticket, loaded } => Input::Loaded { ticket, loaded },
-        Input::LoadFailed { ticket, failure } => Input::LoadFailed { ticket, failure },
+        Input::Signal(Signal::Timeout) => Input::Signal(Signal::Timeout),
+        Input::Signal(Signal::PeerAlive(node)) => Input::Signal(Signal::PeerAlive(node)),
+        Input::Signal(Signal::Unreachable(node)) => Input::Signal(Signal::Unreachable(node)),
+        Input::Signal(Signal::PeerStanding { node, standing }) => {
+            Input::Signal(Signal::PeerStanding { node, standing })
+        }
+        Input::Signal(Signal::Storage(level)) => Input::Signal(Signal::Storage(level)),
+        Input::Signal(Signal::CompactRequested) => Input::Signal(Signal::CompactRequested),
+        Input::Signal(Signal::Persisted(ticket)) => Input::Signal(Signal::Persisted(ticket)),
+        Input::Signal(Signal::PersistFailed { ticket, failure }) => {
+            Input::Signal(Signal::PersistFailed { ticket, failure })
+        }
+        Input::Signal(Signal::Loaded { ticket, result: Ok(loaded) }) => {
+            Input::Signal(Signal::Loaded { ticket, result: Ok(loaded) })
+        }
+        Input::Signal(Signal::Loaded { ticket, result: Err(failure) }) => {
+            Input::Signal(Signal::Loaded { ticket, result: Err(failure) })
+        }
         Input::Completed { ticket, answer } => Input::Completed { ticket, answer },
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery,
-    Ticket,
+    Signal, Ticket,
 };
 use quorate_transport::memory::{Delivery, Network};
 use quorate_transport::{ChannelId, Limits, Peer, Transport};
@@ -45,7 +45,7 @@ impl Group for Fake {
             }
             GroupInput::Snapshot { result, .. } => self.results.push(result),
             GroupInput::Shutdown { .. } => self.seen.push("shutdown".to_owned()),
-            GroupInput::Timeout => {}
+            GroupInput::Signal(Signal::Timeout) => {}
             other => self.seen.push(format!("{other:?}")),
         }
     }
