@@ -1,19 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod group;
+mod hosted;
 pub mod metrics;
 mod node;
+mod panics;
 mod replica;
 mod shell;
 
 pub use group::{
-    CallId, Group, GroupInput, GroupOutput, Heard, Hostable, Hosted, Job, JobResult, NotApplied, Notice, Outcome,
-    ProposeError, ReadError, Reply, Retry, SnapshotDone, SnapshotFailure, SnapshotLane, SnapshotOperation,
-    SnapshotReader, SnapshotWriter, TOLD_MAX, Told, TransferError, Unknown,
+    BoxError, CallId, Founding, Group, GroupInput, GroupOutput, GroupStart, Hostable, Job, JobResult, MakeGroup,
+    NotApplied, Notice, Outcome, ProposeError, ReadError, Reply, Retry, SnapshotDone, SnapshotFailure, SnapshotLane,
+    SnapshotOperation, SnapshotReader, SnapshotWriter, TransferError, Unknown,
 };
+pub use hosted::{Heard, Hosted, HostedHandle, TOLD_MAX, Told};
 pub use node::{
-    Founding, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart,
-    Roster, Write,
+    NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,
 };
 pub use quorate_protocol::GroupId;
 pub use quorate_transport::ChannelId;
@@ -24,8 +26,7 @@ pub use replica::{
     Seat, StateMachine, TransferProgress, Typed, TypedStateMachine,
 };
 pub use shell::{
-    Answer, BoxError, CallError, Clock, ConfigError, Directory, DirectoryError, Driver, GroupStart, HostedHandle,
-    Launch, LocalHandle, LocalReplicaHandle, MakeGroup, NodeHandle, OpenError, Opened, Opening, Parts, Pending,
-    Recovered, ReplicaHandle, Running, Server, ServerBuilder, Snapshots, StartError, StopFlag, Stopped, cluster_id,
-    draw_incarnation,
+    Answer, CallError, Clock, ConfigError, Directory, DirectoryError, Driver, Launch, LocalHandle, LocalReplicaHandle,
+    NodeHandle, OpenError, Opened, Opening, Parts, Pending, Recovered, ReplicaHandle, Running, Server, ServerBuilder,
+    Snapshots, StartError, StopFlag, Stopped, cluster_id, draw_incarnation,
 };

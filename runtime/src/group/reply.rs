@@ -1,6 +1,6 @@
 //! Answers to callers.
 
-use crate::{Outcome, ReadError, TransferError};
+use crate::group::outcome::{Outcome, ReadError, TransferError};
 
 /// The answer to one call on a group. Plain data, from which typed handles make their own answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

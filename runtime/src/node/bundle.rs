@@ -4,9 +4,8 @@ use bytes::{Bytes, BytesMut};
 use quorate_protocol::GroupId;
 use quorate_transport::{ChannelId, Frame, Lane, SECTIONS_MAX, codec};
 
-use super::Origin;
-use super::message::{Bundle, Bundled};
-use super::turn::is_of_group;
+use super::interface::Origin;
+use super::message::{Bundle, Bundled, is_of_group};
 
 /// Frames of one turn to one peer, in the order in which they were sent.
 #[derive(Debug, Default)]

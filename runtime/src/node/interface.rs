@@ -9,9 +9,13 @@ use quorate_protocol::{
 use quorate_transport::{Frame, Received, Sender};
 use quorate_wal::{Completions, LoadCompletion, StorageLevel as LogLevel, StreamId, WriteCompletion};
 
-use crate::{CallId, Job, JobResult, Notice, Reply, SnapshotDone, SnapshotFailure, SnapshotOperation};
+use crate::group::interface::CallId;
+use crate::group::job::{Job, JobResult};
+use crate::group::notice::Notice;
+use crate::group::reply::Reply;
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 
-/// Settings of a [`Node`](crate::Node).
+/// Settings of a [`Node`](crate::node::Node).
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// The other nodes. This node introduces itself to them and sends heartbeats to them.
@@ -103,7 +107,7 @@ pub enum NodeInput {
     Storage(StorageLevel),
     /// The stream keeps the log's oldest segment from being deleted.
     CompactRequested(StreamId),
-    /// The node is about to stop. See [`Node::is_settled`](crate::Node::is_settled).
+    /// The node is about to stop. See [`Node::is_settled`](crate::node::Node::is_settled).
     Shutdown {
         /// The time at which it stops waiting.
         deadline: Instant,

@@ -24,10 +24,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use quorate_protocol::{GroupId, Incarnation, NodeId, Operation, Standing, Ticket, VotingBar};
 use quorate_transport::Sender;
 
-use super::founding::{self, FoundingRun};
+use super::foundings::{self, FoundingRun};
 use super::message::NodeMessage;
 use super::roster::{Acquaintance, Roster, Start, in_writes};
-use crate::Notice;
+use crate::group::notice::Notice;
 
 /// The node's knowledge of its peers, and the exchange that produces it.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Introductions {
     pub(super) fn new(roster: Roster, peers: &BTreeSet<NodeId>) -> Self {
         let founding_voters = roster.groups.values().flat_map(|bound| bound.founding.voters());
         Self {
-            foundings: founding::runs(&roster.groups),
+            foundings: foundings::runs(&roster.groups),
             kept: peers.iter().copied().chain(founding_voters).collect(),
             durable: roster.peers.clone(),
             roster,
@@ -376,14 +376,14 @@ impl Introductions {
     /// Compares the foundings of a peer's groups with those of this node.
     fn compare(&mut self, peer: NodeId, theirs: &[FoundingRun]) {
         let Some(seen) = self.seen.get_mut(&peer) else { return };
-        let differences = founding::differences(&self.roster.groups, theirs);
+        let differences = foundings::differences(&self.roster.groups, theirs);
         let foreign = Some(differences.iter().flat_map(|difference| difference.groups.iter().copied()).collect());
         if seen.foreign == foreign {
             return;
         }
         seen.foreign = foreign;
         for difference in differences {
-            let founding::Difference { groups, ours, theirs } = difference;
+            let foundings::Difference { groups, ours, theirs } = difference;
             self.effects.push_back(Effect::Notice(Notice::FoundedOtherwise { peer, groups, ours, theirs }));
         }
         self.effects.extend([Effect::Standing(peer), Effect::SelfStanding]);

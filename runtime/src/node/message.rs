@@ -1,9 +1,10 @@
 //! Messages between nodes on channel 1, below all groups.
 
 use quorate_protocol::{GroupId, Incarnation};
+use quorate_transport::ChannelId;
 use serde::{Deserialize, Serialize};
 
-use super::founding::FoundingRun;
+use super::foundings::FoundingRun;
 use super::roster::Start;
 
 /// A message between nodes. Variants are only appended, and a variant's fields never change.
@@ -71,4 +72,9 @@ pub(super) struct Bundled {
     pub(super) small: u32,
     /// Bytes of each raw section.
     pub(super) raw: Vec<u32>,
+}
+
+/// Returns true if frames of this channel belong to a group.
+pub(super) fn is_of_group(channel: ChannelId) -> bool {
+    matches!(channel, ChannelId::SNAPSHOTS | ChannelId::REPLICA) || channel >= ChannelId::FIRST_CORE
 }

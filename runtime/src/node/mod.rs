@@ -13,30 +13,31 @@ use quorate_protocol::{
 use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
+use crate::group::interface::{Group, GroupInput};
+use crate::group::notice::Notice;
 use crate::metrics::MetricKind;
-use crate::{Group, GroupInput, Notice};
 
 mod bundle;
-mod founding;
-mod interface;
+mod foundings;
+mod gathered;
+pub(crate) mod interface;
 mod introductions;
 mod liveness;
 mod message;
-mod roster;
+pub(crate) mod roster;
 mod slot;
 mod turn;
 
 #[cfg(test)]
 mod tests;
 
-pub use founding::Founding;
+use gathered::Gathered;
 pub use interface::{NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, Write};
 use introductions::{Effect, Hello, Introductions};
 use liveness::Liveness;
-use message::{Bundle, NodeMessage};
+use message::{Bundle, NodeMessage, is_of_group};
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::Slot;
-pub(crate) use slot::panic_message;
 
 /// Many groups on one transport and one log. Pure, like the cores: the shell carries frames, writes and jobs.
 ///
@@ -59,7 +60,7 @@ pub struct Node {
     log_failed: Option<PersistFailure>,
     /// The time at which a refused write of the node's own stream is retried.
     rewrite_at: Instant,
-    gathered: turn::Gathered,
+    gathered: Gathered,
     outputs: VecDeque<NodeOutput>,
     counters: NodeCounters,
 }
@@ -84,7 +85,7 @@ impl Node {
             storage: StorageLevel::Enough,
             log_failed: None,
             rewrite_at: now.instant,
-            gathered: turn::Gathered::default(),
+            gathered: Gathered::default(),
             outputs: VecDeque::new(),
             counters: NodeCounters::default(),
             config,
@@ -136,11 +137,11 @@ impl Node {
                 self.give_group(group, GroupInput::Signal(Signal::Unreachable(to)));
             }
             NodeInput::SendFailed { to, origin: Origin::Groups } => {
-                self.give_all(|| GroupInput::Signal(Signal::Unreachable(to)))
+                self.give_all(|| GroupInput::Signal(Signal::Unreachable(to)));
             }
             NodeInput::Persisted { stream: NODE_STREAM, ticket } => self.introductions.on_persisted(ticket),
             NodeInput::Persisted { stream, ticket } => {
-                self.give_stream(stream, GroupInput::Signal(Signal::Persisted(ticket)))
+                self.give_stream(stream, GroupInput::Signal(Signal::Persisted(ticket)));
             }
             NodeInput::PersistFailed { stream, ticket, failure } => self.on_persist_failed(stream, ticket, failure),
             NodeInput::Loaded { stream, ticket, result } => {
@@ -159,7 +160,7 @@ impl Node {
             }
             NodeInput::CompactRequested(NODE_STREAM) => self.introductions.on_compact_requested(),
             NodeInput::CompactRequested(stream) => {
-                self.give_stream(stream, GroupInput::Signal(Signal::CompactRequested))
+                self.give_stream(stream, GroupInput::Signal(Signal::CompactRequested));
             }
             NodeInput::Shutdown { deadline } => self.give_all(|| GroupInput::Shutdown { deadline }),
         }
@@ -322,8 +323,8 @@ impl Node {
     fn queue(&mut self, received: Received) {
         self.counters.messages_received += 1;
         let frame = &received.frame;
-        let is_wanted = turn::is_of_group(frame.channel())
-            && self.introductions.has_same_founding(received.from.node, frame.group());
+        let is_wanted =
+            is_of_group(frame.channel()) && self.introductions.has_same_founding(received.from.node, frame.group());
         let index = self.groups.get(&frame.group()).copied().filter(|_| is_wanted);
         let is_queued = index.is_some_and(|index| self.slots[index].queue(received, self.config.frames_bytes_max));
         match index {

@@ -24,7 +24,7 @@ use quorate_protocol::{
 use quorate_wal::StreamId;
 use serde::{Deserialize, Serialize};
 
-use super::founding::Founding;
+use crate::group::founding::Founding;
 
 /// Maximum number of peers that a node remembers. One more takes the place of a peer that belongs to no group and never
 /// knew this node. If there is none, the new peer is not introduced, and the node reports that.
@@ -46,7 +46,7 @@ pub(super) struct Start {
 /// anything else.
 ///
 /// The shell writes [`PendingStart::operations`], syncs, and only then gets a [`Roster`], without which there is no
-/// [`Node`](crate::Node). So no proposal, rpc or connection can precede the raised start counter.
+/// [`Node`](crate::node::Node). So no proposal, rpc or connection can precede the raised start counter.
 #[derive(Debug)]
 pub struct PendingStart {
     roster: Roster,

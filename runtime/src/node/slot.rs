@@ -1,15 +1,14 @@
 //! A group's slot on a node: its waiting inputs, and the guard that contains its panics.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Signal, Standing, Ticket, VotingBar};
+use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Operation, Signal, Standing, Ticket, VotingBar};
 use quorate_transport::Received;
 use quorate_wal::StreamId;
 
-use super::turn::output_weight;
-use crate::{Group, GroupInput, GroupOutput};
+use crate::group::interface::{Group, GroupInput, GroupOutput};
+use crate::panics::panic_message;
 
 pub(super) struct Slot {
     pub(super) id: GroupId,
@@ -238,13 +237,18 @@ impl Slot {
     }
 }
 
-/// Returns the text of a panic.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let owned = payload.downcast_ref::<String>().map(String::as_str);
-    text.or(owned).unwrap_or("a panic without a text").to_owned()
-}
-
 /// Maximum number of held outputs of a panicked group that are dropped before its next answer. Beyond it the group is
 /// not polled again.
 const HELD_OUTPUTS_MAX: usize = 1 << 20;
+
+/// Returns an estimate of the bytes that an output costs the shell.
+fn output_weight(output: &GroupOutput) -> usize {
+    match output {
+        GroupOutput::Send { frame, .. } => frame.wire_bytes(),
+        GroupOutput::Persist { operations, .. } => operations.iter().map(Operation::weight).sum(),
+        _ => OUTPUT_WEIGHT,
+    }
+}
+
+/// Weight of an output whose bytes are not counted.
+const OUTPUT_WEIGHT: usize = 64;

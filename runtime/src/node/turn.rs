@@ -1,38 +1,13 @@
 //! A turn: it serves every ready group once, in a ring, each up to a budget of bytes. The outputs then leave
 //! together.
 
-use std::collections::BTreeMap;
-
 use quorate_protocol::{GroupId, NodeId, Operation, Signal, Ticket};
-use quorate_transport::{ChannelId, Frame};
-use quorate_wal::StreamId;
+use quorate_transport::Frame;
 
-use super::bundle::Outgoing;
-use super::{Node, NodeOutput, Write};
-use crate::{GroupInput, GroupOutput, Notice};
-
-/// Outputs of the groups that one turn gathers before they leave.
-#[derive(Debug, Default)]
-pub(super) struct Gathered {
-    writes: Vec<Write>,
-    frames: BTreeMap<NodeId, Outgoing>,
-    /// Kept between turns for its capacity.
-    outputs: Vec<GroupOutput>,
-}
-
-impl Gathered {
-    pub(super) fn write(&mut self, stream: StreamId, ticket: Ticket, operations: Vec<Operation>) {
-        self.writes.push(Write { stream, ticket, operations });
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.frames.values().all(Outgoing::is_empty)
-    }
-
-    pub(super) fn send(&mut self, to: NodeId, frame: Frame) {
-        self.frames.entry(to).or_default().push(frame);
-    }
-}
+use super::Node;
+use super::interface::NodeOutput;
+use crate::group::interface::{GroupInput, GroupOutput};
+use crate::group::notice::Notice;
 
 impl Node {
     /// Gives every ready group its turn. The rest waits for the next turn.
@@ -123,19 +98,3 @@ impl Node {
         }
     }
 }
-
-/// Returns an estimate of the bytes that an output costs the shell.
-pub(super) fn output_weight(output: &GroupOutput) -> usize {
-    match output {
-        GroupOutput::Send { frame, .. } => frame.wire_bytes(),
-        GroupOutput::Persist { operations, .. } => operations.iter().map(Operation::weight).sum(),
-        _ => OUTPUT_WEIGHT,
-    }
-}
-
-/// Returns true if frames of this channel belong to a group.
-pub(super) fn is_of_group(channel: ChannelId) -> bool {
-    matches!(channel, ChannelId::SNAPSHOTS | ChannelId::REPLICA) || channel >= ChannelId::FIRST_CORE
-}
-
-const OUTPUT_WEIGHT: usize = 64;

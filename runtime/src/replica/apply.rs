@@ -11,9 +11,13 @@ use quorate_protocol::{
 use super::message::Verdict;
 use super::propose::unknown;
 use super::{Replica, ReplicaSettings};
-use crate::node::panic_message;
+use crate::group::hostable::Hostable;
+use crate::group::interface::GroupOutput;
+use crate::group::outcome::{NotApplied, Outcome, Unknown};
+use crate::panics::panic_message;
+use crate::replica::FEATURE_LEVEL;
 use crate::replica::sessions::Admission;
-use crate::{ApplyContext, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, StateMachine, Unknown};
+use crate::replica::state_machine::{ApplyContext, StateMachine};
 
 /// The last applied entry, and the state that follows from the entries up to it.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use quorate_protocol::{DiskState, HaltReason, LogIndex, NodeId, ReplicatedLog, Role, StorageLevel, Term, VotingBar};
 
 use super::Replica;
-use crate::{Hostable, StateMachine};
+use crate::group::hostable::Hostable;
+use crate::replica::state_machine::StateMachine;
 
 /// An obstacle between a replica and its service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,12 @@ use quorate_protocol::{
 };
 
 use super::Replica;
-use crate::{CallId, GroupOutput, Hostable, Notice, Reply, StateMachine, TransferError};
+use crate::group::hostable::Hostable;
+use crate::group::interface::{CallId, GroupOutput};
+use crate::group::notice::Notice;
+use crate::group::outcome::TransferError;
+use crate::group::reply::Reply;
+use crate::replica::state_machine::StateMachine;
 
 /// Ticks and transfers of leadership.
 #[derive(Debug, Default)]

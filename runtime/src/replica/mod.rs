@@ -12,27 +12,32 @@ use quorate_protocol::{
 };
 use quorate_transport::{ChannelId, Received, codec};
 
+use crate::group::founding::Founding;
+use crate::group::hostable::Hostable;
+use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
+use crate::group::notice::Notice;
+use crate::group::outcome::{ReadError, TransferError};
+use crate::group::reply::Reply;
 use crate::metrics::MetricKind;
-use crate::node::panic_message;
-use crate::{CallId, Founding, Group, GroupInput, GroupOutput, Hostable, Notice, ReadError, Reply, TransferError};
+use crate::panics::panic_message;
 
 mod apply;
-mod catch_up;
-mod explain;
+pub(crate) mod catch_up;
+pub(crate) mod explain;
 mod forwards;
 mod leading;
 mod message;
 mod proposals;
-mod propose;
+pub(crate) mod propose;
 mod reads;
-mod sessions;
-mod settings;
+pub(crate) mod sessions;
+pub(crate) mod settings;
 mod sizes;
 mod snapshots;
-mod state_machine;
-mod status;
+pub(crate) mod state_machine;
+pub(crate) mod status;
 mod transfer;
-mod typed;
+pub(crate) mod typed;
 
 pub use catch_up::CatchUp;
 pub use explain::{EntryState, Obstacle};

@@ -14,8 +14,13 @@ use super::Replica;
 use super::forwards::Awaiting;
 use super::message::{Answer, Forwarded, ForwardedKind, Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
 use super::proposals::{Kind, Slot, Stage};
+use crate::group::hostable::Hostable;
+use crate::group::interface::{CallId, GroupOutput};
+use crate::group::outcome::{NotApplied, Outcome, Retry, Unknown};
+use crate::group::reply::Reply;
+use crate::replica::FEATURE_LEVEL;
 use crate::replica::sessions::Known;
-use crate::{CallId, FEATURE_LEVEL, GroupOutput, Hostable, NotApplied, Outcome, Reply, Retry, StateMachine, Unknown};
+use crate::replica::state_machine::StateMachine;
 
 /// Options of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

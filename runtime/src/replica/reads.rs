@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{Instant, LogIndex, ReadFailure, ReadId};
 
-use crate::CallId;
+use crate::group::interface::CallId;
 
 /// Reads that wait. The caller bounds their number.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds and times of a [`Replica`](crate::Replica). Values that must be equal on all nodes are not here but in the
+/// Bounds and times of a [`Replica`](super::Replica). Values that must be equal on all nodes are not here but in the
 /// log.
 ///
 /// ```

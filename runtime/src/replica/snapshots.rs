@@ -11,11 +11,13 @@ use quorate_protocol::{
 use super::Replica;
 use super::sizes::Sizes;
 use super::transfer::{Received, Receiving, Sending};
+use crate::group::hostable::Hostable;
+use crate::group::interface::GroupOutput;
+use crate::group::job::Job;
+use crate::group::notice::Notice;
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
 use crate::replica::sessions::{Sessions, read_header, write_header};
-use crate::{
-    GroupOutput, Hostable, Job, Notice, SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader,
-    SnapshotWriter, StateMachine,
-};
+use crate::replica::state_machine::StateMachine;
 
 /// Snapshots that are made, restored, sent and received.
 #[derive(Debug, Default)]
@@ -270,7 +272,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             return self.halt(&HaltReason::Restore("the store gave another state machine".into()));
         };
         let Restored { level, sessions, state } = *restored;
-        if level > crate::FEATURE_LEVEL {
+        if level > crate::replica::FEATURE_LEVEL {
             return self.halt(&HaltReason::FeatureLevel { index: meta.index, level });
         }
         if let Some(state) = state {

@@ -3,8 +3,11 @@
 use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, ReplicatedLog, Role};
 
 use super::{CatchUp, Replica, Seat};
+use crate::group::founding::Founding;
+use crate::group::hostable::Hostable;
+use crate::group::outcome::Outcome;
 use crate::metrics::{self, MetricKind};
-use crate::{Founding, Hostable, Outcome, StateMachine};
+use crate::replica::state_machine::StateMachine;
 
 /// The status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]

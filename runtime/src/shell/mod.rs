@@ -1,15 +1,21 @@
 //! The tokio shell of a node: opens the data directory, starts the threads, runs the loop, and gives out the handles.
 
-mod directory;
-mod driver;
-mod handle;
-mod opening;
-mod server;
-mod snapshots;
+pub(crate) mod directory;
+pub(crate) mod driver;
+pub(crate) mod error;
+pub(crate) mod opening;
+pub(crate) mod replica_handle;
+pub(crate) mod server;
+pub(crate) mod snapshots;
 
 pub use directory::{Directory, DirectoryError, cluster_id, draw_incarnation};
-pub use driver::{Answer, CallError, Clock, Driver, HostedHandle, LocalHandle, NodeHandle, Parts, StartError, Stopped};
-pub use handle::{LocalReplicaHandle, Pending, ReplicaHandle};
+pub use driver::Driver;
+pub use driver::calls::{Answer, CallError, LocalHandle, NodeHandle};
+pub use driver::clock::Clock;
+pub use driver::shutdown::Stopped;
+pub use driver::start::{Parts, StartError};
+pub use error::{ConfigError, OpenError};
 pub use opening::{Opened, Opening, Recovered};
-pub use server::{BoxError, ConfigError, GroupStart, Launch, MakeGroup, OpenError, Running, Server, ServerBuilder};
+pub use replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle};
+pub use server::{Launch, Running, Server, ServerBuilder};
 pub use snapshots::{Snapshots, StopFlag};

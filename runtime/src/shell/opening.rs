@@ -9,9 +9,16 @@ use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, NodeId, N
 use quorate_wal::disk::Disk;
 use quorate_wal::{Report, Wal, WriteError};
 
+use crate::group::founding::Founding;
+use crate::group::interface::Group;
+use crate::group::start::{GroupStart, MakeGroup};
+use crate::node::Node;
+use crate::node::interface::NodeConfig;
+use crate::node::roster::{NODE_STREAM, PendingStart};
+use crate::shell::directory::Directory;
 use crate::shell::directory::SNAPSHOTS;
-use crate::shell::server::{GroupStart, MakeGroup, OpenError};
-use crate::{Directory, Founding, Group, NODE_STREAM, Node, NodeConfig, PendingStart, Snapshots};
+use crate::shell::error::OpenError;
+use crate::shell::snapshots::Snapshots;
 
 /// Description of the node to open. The shell supplies the disk, the clock and the randomness.
 pub struct Opening {

@@ -1,7 +1,6 @@
 //! A node of a cluster in a few lines: the data directory, the log, the transport, the groups, the loop.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -11,20 +10,27 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{
-    Configuration, GroupId, Identity, Member, MemberRole, NodeId, Now, RecoverError, Recovery, ReplicatedLog, SessionId,
-};
+use quorate_protocol::{Configuration, GroupId, Member, MemberRole, NodeId, ReplicatedLog};
 use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
-use quorate_transport::{Peer, PeerError, Transport};
+use quorate_transport::{Peer, Transport};
 use quorate_wal::disk::RealDisk;
-use quorate_wal::{OpenError as LogError, SnapshotError, WriteError};
 use tokio::net::TcpListener;
 
-use crate::{
-    Clock, DirectoryError, Driver, Group, Hostable, LocalHandle, LocalReplicaHandle, NodeHandle, Opened, Opening,
-    Parts, Recovered, Replica, ReplicaHandle, ReplicaSettings, Seat, StartError, StateMachine, Stopped, cluster_id,
-    draw_incarnation,
-};
+use crate::group::hostable::Hostable;
+use crate::group::interface::Group;
+use crate::group::start::{BoxError, GroupStart, MakeGroup};
+use crate::replica::settings::ReplicaSettings;
+use crate::replica::state_machine::StateMachine;
+use crate::replica::{Replica, Seat};
+use crate::shell::directory::{DirectoryError, cluster_id, draw_incarnation};
+use crate::shell::driver::Driver;
+use crate::shell::driver::calls::{LocalHandle, NodeHandle};
+use crate::shell::driver::clock::Clock;
+use crate::shell::driver::shutdown::Stopped;
+use crate::shell::driver::start::Parts;
+use crate::shell::error::{ConfigError, OpenError};
+use crate::shell::opening::{Opened, Opening, Recovered};
+use crate::shell::replica_handle::{LocalReplicaHandle, ReplicaHandle};
 
 /// Describes a node: its data directory, the nodes of the cluster, and its groups. [`ServerBuilder::open`] starts it on
 /// the current tokio runtime, [`ServerBuilder::spawn`] on a thread of its own.
@@ -39,33 +45,6 @@ pub struct ServerBuilder {
     tail_bytes_max: usize,
 }
 
-/// The data that a group starts from.
-#[derive(Debug)]
-pub struct GroupStart {
-    /// The time.
-    pub now: Now,
-    /// The group.
-    pub group: GroupId,
-    /// The node that it starts on.
-    pub identity: Identity,
-    /// Name of the session for proposals of this start.
-    pub session: SessionId,
-    /// Configuration that the group was founded with. A new group is founded with all nodes of the builder as voters
-    /// and their addresses as context.
-    pub members: Configuration,
-    /// Content of the group's stream, and its newest snapshot.
-    pub recovery: Recovery,
-    /// Seed for random numbers. No other group, node or start has the same one.
-    pub seed: u64,
-    /// Length of the longest frame in bytes. Each message must fit into it.
-    pub frame_bytes_max: usize,
-    /// Maximum number of bytes in one write to the log.
-    pub write_bytes_max: usize,
-}
-
-/// Makes a group from the data that it starts from.
-pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send>;
-
 /// A replicated log that can be started with its usual settings, as [`ServerBuilder::replica`] does.
 pub trait Launch: ReplicatedLog + Hostable {
     /// Returns the usual settings for a group that starts from this data.
@@ -74,9 +53,6 @@ pub trait Launch: ReplicatedLog + Hostable {
     /// When the settings exceed the limits of the node's transport or log.
     fn config(start: &GroupStart) -> Result<Self::Config, BoxError>;
 }
-
-/// The error that keeps a group from starting.
-pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A node that is open but not yet running.
 pub struct Server {
@@ -346,88 +322,6 @@ impl Running {
 struct Prepared {
     recovered: Recovered<RealDisk>,
     clock: Clock,
-}
-
-/// An invalid description of a node. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The cluster's name is empty.
-    #[error("the cluster has no name")]
-    NoCluster,
-    /// A node was given twice.
-    #[error("node {0} is given twice")]
-    RepeatedNode(NodeId),
-    /// A group was given twice.
-    #[error("group {0} is given twice")]
-    RepeatedGroup(GroupId),
-    /// The node to open is not among the given nodes.
-    #[error("node {0} is not a node of the cluster")]
-    UnknownNode(NodeId),
-    /// No group was given.
-    #[error("the node has no group")]
-    NoGroup,
-    /// The content of one frame might not fit into one batch of the log.
-    #[error("the longest frame is above the log's largest batch")]
-    FrameAboveBatch,
-}
-
-/// Reason why a node cannot be opened. Its data directory is unchanged except as the errors of the parts state.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The description is invalid.
-    #[error("configuration: {0}")]
-    Config(#[from] ConfigError),
-    /// The data directory is in use, belongs to another node, or cannot be read.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// The log is corrupt, belongs to another node, or cannot be read.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The node's own stream cannot be read.
-    #[error("the node's own stream: {0}")]
-    Roster(#[from] RecoverError),
-    /// The start could not be made durable.
-    #[error("the start cannot be written to the log: {0}")]
-    Write(#[from] WriteError),
-    /// A group's newest snapshot is damaged, belongs to another group, or cannot be read.
-    #[error("group {group}: {error}")]
-    Snapshot {
-        /// The group.
-        group: GroupId,
-        /// The reason.
-        error: SnapshotError,
-    },
-    /// A group cannot start from its recovered data.
-    #[error("group {group}: {error}")]
-    Group {
-        /// The group.
-        group: GroupId,
-        /// The reason.
-        error: BoxError,
-    },
-    /// The node cannot listen at its address. The start is not counted: the data directory is unchanged, or new and
-    /// empty.
-    #[error("cannot listen for peers at {address}: {error}")]
-    Listen {
-        /// The address.
-        address: String,
-        /// The error of the operating system.
-        error: io::Error,
-    },
-    /// The settings of the transport contradict each other.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// A peer's address is invalid.
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    /// The loop cannot be started.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A thread cannot be started, or there is no source of randomness.
-    #[error("the system refuses: {0}")]
-    Thread(io::Error),
 }
 
 impl fmt::Debug for ServerBuilder {

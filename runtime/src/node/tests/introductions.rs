@@ -4,10 +4,11 @@ use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Standing, Vo
 use quorate_transport::Received;
 
 use super::{Disk, Fake, World};
+use crate::group::interface::Group;
+use crate::group::notice::Notice;
 use crate::node::message::NodeMessage;
 use crate::node::roster::Start;
 use crate::node::{NodeInput, NodeOutput, node_frame};
-use crate::{Group, Notice};
 
 const GROUP: GroupId = GroupId(1);
 

@@ -11,8 +11,11 @@ use quorate_protocol::{
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 use quorate_wal::StreamId;
 
-use super::{Founding, Node, NodeConfig, NodeInput, NodeOutput, PendingStart, Write};
-use crate::{CallId, Group, GroupInput, GroupOutput, Notice, Reply};
+use super::{Node, NodeConfig, NodeInput, NodeOutput, PendingStart, Write};
+use crate::group::founding::Founding;
+use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
+use crate::group::notice::Notice;
+use crate::group::reply::Reply;
 
 mod introductions;
 mod roster;

@@ -8,9 +8,9 @@ use quorate_protocol::{
 };
 use quorate_wal::StreamId;
 
-use super::super::Founding;
 use super::super::roster::{PEERS_MAX, PendingStart, Start};
 use super::{CHANNEL, Disk};
+use crate::group::founding::Founding;
 
 fn identity() -> Identity {
     Identity { cluster: ClusterId(1), node: NodeId(2), incarnation: Incarnation(3) }

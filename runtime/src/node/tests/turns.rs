@@ -8,9 +8,11 @@ use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
 use super::{CHANNEL, Fake, World};
+use crate::group::interface::{CallId, GroupOutput};
+use crate::group::notice::Notice;
+use crate::group::reply::Reply;
 use crate::node::message::{Bundle, Bundled};
 use crate::node::{NodeInput, NodeOutput};
-use crate::{CallId, GroupOutput, Notice, Reply};
 
 fn enter(world: &mut World, node: u64, group: u64, f: impl FnOnce(&mut Fake)) {
     let now = world.now;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use quorate_protocol::{Instant, LogIndex, NodeId, Term};
 
-use crate::{CallId, SESSION_WINDOW};
+use crate::group::interface::CallId;
+use crate::replica::sessions::SESSION_WINDOW;
 
 #[cfg(test)]
 mod tests;

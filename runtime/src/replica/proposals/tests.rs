@@ -1,7 +1,8 @@
 use quorate_protocol::Instant;
 
 use super::{Kind, Proposals, Slot, Stage, UNRESOLVED_MAX};
-use crate::{CallId, SESSION_WINDOW};
+use crate::group::interface::CallId;
+use crate::replica::sessions::SESSION_WINDOW;
 
 fn slot(call: u64, delivery: Kind) -> Slot {
     let deadline = Instant::from_nanos(call);

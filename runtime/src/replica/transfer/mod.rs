@@ -25,7 +25,11 @@ use quorate_transport::{ChannelId, codec};
 
 use super::Replica;
 use super::message::{Flow, SnapshotEnvelope, SnapshotId, SnapshotMessage};
-use crate::{GroupOutput, Hostable, Notice, SnapshotDone, SnapshotFailure, SnapshotOperation, StateMachine};
+use crate::group::hostable::Hostable;
+use crate::group::interface::GroupOutput;
+use crate::group::notice::Notice;
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
+use crate::replica::state_machine::StateMachine;
 
 mod receiving;
 mod sending;

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
 
-use crate::ReplicaSettings;
 use crate::replica::message::{Flow, SnapshotId};
+use crate::replica::settings::ReplicaSettings;
 
 /// A snapshot that the core admitted, with the part of it that has arrived. At most `window_bytes` of it wait to be
 /// written.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
 
-use crate::ReplicaSettings;
 use crate::replica::message::{Flow, SnapshotId};
+use crate::replica::settings::ReplicaSettings;
 
 /// A snapshot that is being sent to one peer. At most `window_bytes` are unacknowledged, and one piece is read at a
 /// time.

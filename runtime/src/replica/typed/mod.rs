@@ -8,7 +8,7 @@ use quorate_transport::codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ApplyContext, StateMachine};
+use crate::replica::state_machine::{ApplyContext, StateMachine};
 
 /// A state machine with commands and responses of its own types. [`Typed`] makes a [`StateMachine`] of it.
 ///

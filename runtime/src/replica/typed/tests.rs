@@ -5,7 +5,7 @@ use quorate_protocol::{LogIndex, LogTime};
 use quorate_transport::codec;
 
 use super::{Typed, TypedStateMachine};
-use crate::{ApplyContext, StateMachine};
+use crate::replica::state_machine::{ApplyContext, StateMachine};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Tally(BTreeMap<String, u64>);

@@ -13,9 +13,11 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, Now};
 use tokio::sync::oneshot;
 
-use super::Stopped;
 use super::mailbox::{Mailbox, PushError};
-use crate::{CallId, Group, Node, Reply};
+use super::shutdown::Stopped;
+use crate::group::interface::{CallId, Group};
+use crate::group::reply::Reply;
+use crate::node::Node;
 
 /// Reaches the groups of a running node from any thread and any executor. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use std::thread;
 use quorate_wal::disk::Disk;
 use quorate_wal::{Completions, LogThread, ThreadSettings, Wal};
 
-use super::News;
 use super::mailbox::Mailbox;
+use super::news::News;
 use super::report::Report;
-use crate::{NodeInput, Write};
+use crate::node::interface::{NodeInput, Write};
 
 /// Starts the log's threads, which report their results to the loop.
 pub(super) fn spawn<D: Disk>(wal: Wal<D>, news: Mailbox<News>) -> io::Result<LogThread> {

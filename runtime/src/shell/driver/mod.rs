@@ -11,19 +11,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, Instant, NodeId, Now, Ticket};
-use quorate_transport::{Inbox, Incoming, LinkEvent, Transport};
-use quorate_wal::{Completions, LogThread};
+use quorate_transport::{ChannelId, Inbox, Incoming, LinkEvent, Transport};
+use quorate_wal::LogThread;
+use quorate_wal::disk::Disk;
 use tokio::time::Sleep;
 
-use crate::{Job, Node, NodeInput, NodeOutput, Origin};
+use crate::group::job::Job;
+use crate::node::Node;
+use crate::node::interface::{NodeInput, NodeOutput, Origin};
 
-mod calls;
-mod clock;
-mod hosted_handle;
+pub(crate) mod calls;
+pub(crate) mod clock;
 mod log;
 mod mailbox;
+mod news;
 mod report;
-mod start;
+pub(crate) mod shutdown;
+pub(crate) mod start;
 mod stop;
 mod waiting;
 mod worker;
@@ -31,15 +35,13 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{Answer, CallError, LocalHandle, NodeHandle};
-use calls::{Asked, Call, Doors, Post};
-pub use clock::Clock;
-pub use hosted_handle::HostedHandle;
+use calls::{Asked, Call, CallError, Doors, LocalHandle, NodeHandle, Post};
+use clock::Clock;
 use mailbox::Mailbox;
+use news::News;
 use report::Report;
-pub use start::{Parts, StartError};
-use stop::Shutdown;
-pub use stop::Stopped;
+use shutdown::Shutdown;
+use start::{Parts, StartError, job_thread};
 use waiting::WaitingCalls;
 use worker::{SnapshotThreads, Worker};
 
@@ -75,17 +77,6 @@ pub struct Driver {
     lock: Arc<dyn Any + Send + Sync>,
 }
 
-/// Messages of other threads to the loop.
-#[derive(Debug)]
-pub(crate) enum News {
-    Node(NodeInput),
-    Log(Completions),
-    /// One of the threads that hold the data directory has ended.
-    Ended,
-    /// The threads have not ended in time.
-    Late,
-}
-
 /// Vectors that are kept between rounds for their capacity.
 #[derive(Default)]
 struct Scratch {
@@ -95,6 +86,41 @@ struct Scratch {
 }
 
 impl Driver {
+    /// Claims the channels and starts the threads of the log, the snapshots and the jobs.
+    ///
+    /// # Errors
+    /// When a channel is claimed already, or a thread cannot be started.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time.
+    pub fn new<D: Disk>(parts: Parts<D>) -> Result<Self, StartError> {
+        let news = Mailbox::new(usize::MAX);
+        let log = log::spawn(parts.log, news.clone())?;
+        let control = parts.transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS)?;
+        let groups = parts.transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX))?;
+        Ok(Self {
+            report: Report::new(parts.node.identity().node),
+            node: parts.node,
+            sleep: Box::pin(tokio::time::sleep_until(parts.clock.moment(Instant::ZERO))),
+            clock: parts.clock,
+            transport: parts.transport,
+            inboxes: [control, groups],
+            log,
+            snapshots: SnapshotThreads::spawn(parts.snapshots, &parts.lock, &news)?,
+            jobs: job_thread(news.clone())?,
+            news,
+            doors: Doors::new(CALLS_BYTES_MAX),
+            waiting: WaitingCalls::default(),
+            unsent: Vec::new(),
+            armed: Instant::ZERO,
+            round: Instant::ZERO,
+            overdue_rounds: 0,
+            shutdown: None,
+            scratch: Scratch::default(),
+            lock: parts.lock,
+        })
+    }
+
     /// Returns a handle for other threads and executors.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
@@ -326,3 +352,5 @@ const GO_ON_TIMES_MAX: usize = 256;
 const FRAMES_A_ROUND: usize = 4096;
 /// Maximum number of rounds full of frames for which a time-out waits.
 const OVERDUE_ROUNDS_MAX: u32 = 8;
+/// Maximum bytes of waiting calls in each of the loop's two queues. Further calls are refused as `Overloaded`.
+const CALLS_BYTES_MAX: usize = 64 << 20;

@@ -8,9 +8,10 @@ use quorate_transport::Transport;
 use quorate_wal::{LogThread, SYNC_BUCKETS_US, WriteCompletion, WriteError};
 use tracing::{error, info, warn};
 
-use super::Stopped;
+use super::shutdown::Stopped;
+use crate::group::notice::Notice;
 use crate::metrics::{self as names, as_gauge};
-use crate::{Node, Notice};
+use crate::node::Node;
 
 /// Writes log lines and metrics of one node.
 pub(super) struct Report {

@@ -1,23 +1,23 @@
-//! Construction of a driver.
+//! The parts that a driver is made of.
 
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-use quorate_protocol::Instant;
-use quorate_transport::{ChannelId, ClaimError, Transport};
+use quorate_transport::{ClaimError, Transport};
 use quorate_wal::Wal;
 use quorate_wal::disk::Disk;
 
-use super::calls::Doors;
+use super::clock::Clock;
 use super::mailbox::Mailbox;
-use super::report::Report;
-use super::waiting::WaitingCalls;
+use super::news::News;
 use super::worker::{SnapshotThreads, WORK_MAX, Worker};
-use super::{Clock, Driver, News, Scratch, log};
-use crate::{Job, Node, NodeInput, Snapshots};
+use crate::group::job::Job;
+use crate::node::Node;
+use crate::node::interface::NodeInput;
+use crate::shell::snapshots::Snapshots;
 
-/// The parts of a [`Driver`].
+/// The parts of a [`Driver`](super::Driver).
 pub struct Parts<D: Disk> {
     /// The node, with its groups.
     pub node: Node,
@@ -45,47 +45,10 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-impl Driver {
-    /// Claims the channels and starts the threads of the log, the snapshots and the jobs.
-    ///
-    /// # Errors
-    /// When a channel is claimed already, or a thread cannot be started.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with time.
-    pub fn new<D: Disk>(parts: Parts<D>) -> Result<Self, StartError> {
-        let news = Mailbox::new(usize::MAX);
-        let log = log::spawn(parts.log, news.clone())?;
-        let control = parts.transport.claim(ChannelId::TRANSPORT..=ChannelId::SNAPSHOTS)?;
-        let groups = parts.transport.claim(ChannelId::REPLICA..=ChannelId(u16::MAX))?;
-        Ok(Self {
-            report: Report::new(parts.node.identity().node),
-            node: parts.node,
-            sleep: Box::pin(tokio::time::sleep_until(parts.clock.moment(Instant::ZERO))),
-            clock: parts.clock,
-            transport: parts.transport,
-            inboxes: [control, groups],
-            log,
-            snapshots: SnapshotThreads::spawn(parts.snapshots, &parts.lock, &news)?,
-            jobs: job_thread(news.clone())?,
-            news,
-            doors: Doors::new(CALLS_BYTES_MAX),
-            waiting: WaitingCalls::default(),
-            unsent: Vec::new(),
-            armed: Instant::ZERO,
-            round: Instant::ZERO,
-            overdue_rounds: 0,
-            shutdown: None,
-            scratch: Scratch::default(),
-            lock: parts.lock,
-        })
-    }
-}
-
-type JobWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, Job);
+pub(super) type JobWork = (quorate_protocol::GroupId, quorate_protocol::Ticket, Job);
 
 /// Starts the thread of the jobs. It does not use the data directory, so no shutdown waits for its end.
-fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
+pub(super) fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
     let work = move |(group, ticket, job): JobWork| {
         let _ = news.push(News::Node(NodeInput::Job { group, ticket, result: job.run() }), 0);
     };
@@ -94,5 +57,3 @@ fn job_thread(news: Mailbox<News>) -> io::Result<Worker<JobWork>> {
 
 /// Number of threads that use the data directory: those of the log and of the snapshots.
 pub(super) const THREADS_WITH_THE_DIRECTORY: usize = 1 + SnapshotThreads::COUNT;
-/// Maximum bytes of waiting calls in each of the loop's two queues. Further calls are refused as `Overloaded`.
-const CALLS_BYTES_MAX: usize = 64 << 20;

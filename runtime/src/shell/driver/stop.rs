@@ -11,26 +11,11 @@ use quorate_protocol::{Instant, Now};
 use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
+use super::news::News;
+use super::shutdown::{Shutdown, Stopped};
 use super::start::THREADS_WITH_THE_DIRECTORY;
-use super::{Driver, News, log};
-use crate::NodeInput;
-
-/// The result of a shutdown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stopped {
-    /// All writes are synced, and the data directory is free.
-    InOrder,
-    /// The disk did not finish in time. The data directory stays locked until it does, or the process ends.
-    /// Acknowledged data are durable nevertheless.
-    DiskStalled,
-}
-
-/// A shutdown that was requested.
-#[derive(Debug)]
-pub(super) struct Shutdown {
-    pub(super) deadline: Instant,
-    done: Vec<oneshot::Sender<Stopped>>,
-}
+use super::{Driver, log};
+use crate::node::interface::NodeInput;
 
 impl Driver {
     pub(super) fn begin_shutdown(&mut self, now: Now, deadline: Instant, done: oneshot::Sender<Stopped>) {

@@ -1,7 +1,7 @@
 //! Calls that wait for a reply.
 
 use super::calls::Call;
-use crate::CallId;
+use crate::group::interface::CallId;
 
 /// Each call has a slot. Its id names the slot and the number of times that the slot was used, so that a late reply
 /// does not reach another call. The slots are never freed; their number is bounded because groups bound the calls that
@@ -71,8 +71,9 @@ fn low(id: CallId) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::WaitingCalls;
+    use crate::group::interface::{CallId, Group};
+    use crate::group::reply::Reply;
     use crate::shell::driver::calls::{Asked, Call, CallError};
-    use crate::{CallId, Group, Reply};
 
     struct Nobody;
 

@@ -9,9 +9,11 @@ use std::thread;
 use quorate_protocol::{GroupId, Ticket};
 use quorate_wal::disk::Disk;
 
-use super::News;
 use super::mailbox::Mailbox;
-use crate::{NodeInput, SnapshotFailure, SnapshotLane, SnapshotOperation, Snapshots, StopFlag};
+use super::news::News;
+use crate::group::snapshot::{SnapshotFailure, SnapshotLane, SnapshotOperation};
+use crate::node::interface::NodeInput;
+use crate::shell::snapshots::{Snapshots, StopFlag};
 
 /// A thread that does one piece of work after another.
 #[derive(Debug)]

@@ -13,12 +13,12 @@ use quorate_protocol::{ClusterId, GroupId, LogIndex, SnapshotMeta};
 use quorate_wal::disk::Disk;
 use quorate_wal::{SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot};
 
-use crate::node::panic_message;
-use crate::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
+use crate::panics::panic_message;
 
 /// The snapshots of all groups of a node. One directory has a folder for each group.
 ///
-/// At most one thread for each [`SnapshotLane`](crate::SnapshotLane) may work here at a time.
+/// At most one thread for each [`SnapshotLane`](crate::group::snapshot::SnapshotLane) may work here at a time.
 pub struct Snapshots<D: Disk> {
     disk: D,
     directory: PathBuf,

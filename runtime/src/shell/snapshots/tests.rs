@@ -8,7 +8,7 @@ use quorate_protocol::{ClusterId, Configuration, GroupId, LogIndex, LogTime, Nod
 use quorate_wal::disk::MemoryDisk;
 
 use super::Snapshots;
-use crate::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
 
 const GROUP: GroupId = GroupId(3);
 

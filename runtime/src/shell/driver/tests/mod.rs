@@ -17,11 +17,17 @@ use quorate_wal::disk::{Disk, MemoryDisk};
 use quorate_wal::{Settings, Wal};
 
 use super::mailbox::{Mailbox, PushError};
-use super::{CallError, Clock, Driver, NodeHandle, Parts, Stopped};
-use crate::{
-    CallId, Founding, Group, GroupInput, GroupOutput, Job, Node, NodeConfig, PendingStart, Reply, SnapshotDone,
-    SnapshotFailure, SnapshotOperation, Snapshots,
-};
+use super::shutdown::Stopped;
+use super::{CallError, Clock, Driver, NodeHandle, Parts};
+use crate::group::founding::Founding;
+use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
+use crate::group::job::Job;
+use crate::group::reply::Reply;
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
+use crate::node::Node;
+use crate::node::interface::NodeConfig;
+use crate::node::roster::PendingStart;
+use crate::shell::snapshots::Snapshots;
 
 mod stalling;
 

@@ -1,39 +1,21 @@
-//! A bare core as a group: the application answers its requests and listens to its events.
+//! Bare cores as groups, for protocols without a state machine, such as two-phase commit.
+//!
+//! [`Hosted`] makes a group of a core. The application reaches it through a [`HostedHandle`]: it gives commands,
+//! listens to events, and answers the core's requests.
 
 use std::collections::VecDeque;
 use std::fmt;
 
-use quorate_protocol::{GroupId, HaltReason, Input, Instant, Now, Output, Protocol, Ticket, Wire};
+use quorate_protocol::{GroupId, HaltReason, Input, Instant, Now, Output, Protocol, Ticket};
 use quorate_transport::{ChannelId, Received, codec};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::{CallId, Group, GroupInput, GroupOutput, Reply};
+use crate::group::hostable::Hostable;
+use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
+use crate::group::reply::Reply;
 
-/// A protocol that a node can host: its messages have a serde part, and it can be moved to the node's thread.
-pub trait Hostable:
-    Protocol<
-        Message: Wire<Small: Serialize + DeserializeOwned> + Send,
-        Command: Send,
-        Event: Send,
-        Request: Send,
-        Answer: Send,
-    > + Send
-    + 'static
-{
-}
+mod handle;
 
-impl<P> Hostable for P where
-    P: Protocol<
-            Message: Wire<Small: Serialize + DeserializeOwned> + Send,
-            Command: Send,
-            Event: Send,
-            Request: Send,
-            Answer: Send,
-        > + Send
-        + 'static
-{
-}
+pub use handle::HostedHandle;
 
 /// A bare core as a [`Group`]. Its events and requests wait here until its handle takes them.
 pub struct Hosted<P: Hostable> {
@@ -75,7 +57,7 @@ pub enum Told<P: Protocol> {
 pub struct Heard<P: Protocol> {
     /// The events and requests that are not acknowledged yet, oldest first.
     pub told: Vec<Told<P>>,
-    /// The number of the last of them, for [`HostedHandle::listen`](crate::HostedHandle::listen).
+    /// The number of the last of them, for [`HostedHandle::listen`].
     pub up_to: u64,
 }
 

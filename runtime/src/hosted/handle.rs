@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 
 use quorate_protocol::{GroupId, Ticket};
 
-use super::{Answer, NodeHandle};
-use crate::{Heard, Hostable, Hosted};
+use crate::group::hostable::Hostable;
+use crate::hosted::{Heard, Hosted};
+use crate::shell::driver::calls::{Answer, NodeHandle};
 
 /// Reaches a core `P` that runs as a group of a node, from any thread and any executor. Cheap to clone.
 pub struct HostedHandle<P> {
@@ -36,7 +37,7 @@ impl<P: Hostable> HostedHandle<P> {
     /// of the call before, and 0 at first. Everything is delivered at least once: if an answer is dropped on its way,
     /// by `select!` or a time-out, the next call with the same number gets it again. Only one call listens at a time:
     /// an earlier call is answered with what there is, which may be nothing. Events and requests are kept while no call
-    /// listens, up to [`TOLD_MAX`](crate::TOLD_MAX). The answer is also empty when the core has stopped; the next call
+    /// listens, up to [`TOLD_MAX`](super::TOLD_MAX). The answer is also empty when the core has stopped; the next call
     /// fails then.
     pub fn listen(&self, up_to: u64) -> Answer<Heard<P>> {
         self.node.ask(

@@ -8,7 +8,8 @@ use quorate_protocol::{
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 
 use super::{Hosted, TOLD_MAX, Told};
-use crate::{CallId, Group, GroupInput, GroupOutput, Reply};
+use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
+use crate::group::reply::Reply;
 
 #[derive(Clone, Debug)]
 struct Notes {

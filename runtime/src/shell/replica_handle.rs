@@ -11,11 +11,17 @@ use bytes::Bytes;
 use quorate_protocol::{GroupId, NodeId, Now, ReplicatedLog};
 use quorate_transport::codec;
 
-use crate::{
-    Answer, CallError, CallId, Delivery, EntryState, Hostable, LocalHandle, NodeHandle, NotApplied, Obstacle, Outcome,
-    ProposeError, ProposeOptions, ReadContext, ReadError, Replica, ReplicaStatus, Reply, StateMachine, TransferError,
-    Typed, TypedStateMachine, Unknown,
-};
+use crate::group::hostable::Hostable;
+use crate::group::interface::CallId;
+use crate::group::outcome::{NotApplied, Outcome, ProposeError, ReadError, TransferError, Unknown};
+use crate::group::reply::Reply;
+use crate::replica::explain::{EntryState, Obstacle};
+use crate::replica::propose::{Delivery, ProposeOptions};
+use crate::replica::state_machine::StateMachine;
+use crate::replica::status::ReplicaStatus;
+use crate::replica::typed::{Typed, TypedStateMachine};
+use crate::replica::{ReadContext, Replica};
+use crate::shell::driver::calls::{Answer, CallError, LocalHandle, NodeHandle};
 
 /// Reaches a [`Replica`] from any thread and any executor. Cheap to clone.
 ///

@@ -1,0 +1,145 @@
+//! A group as its node sees it: the trait, its inputs and its outputs.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+
+use quorate_protocol::{HaltReason, Instant, LoadRange, NodeId, Now, Operation, Signal, Ticket, VotingBar};
+use quorate_transport::{ChannelId, Frame, Received};
+
+use crate::group::founding::Founding;
+use crate::group::job::{Job, JobResult};
+use crate::group::notice::Notice;
+use crate::group::reply::Reply;
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
+use crate::metrics::MetricKind;
+
+/// One group on a node. The node knows its frames, durable operations and jobs, but no type of its protocol.
+///
+/// Pure: no clock, no I/O. `Hosted` runs a bare core, and `Replica` runs a state machine on a replicated log.
+pub trait Group: Any + Send {
+    /// Takes one input. A panic halts this group alone.
+    fn handle(&mut self, now: Now, input: GroupInput);
+
+    /// Returns the next output, if there is one.
+    fn poll_output(&mut self) -> Option<GroupOutput>;
+
+    /// Returns the time at which the group wants the next [`Signal::Timeout`].
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Called after the node has halted the group because of a panic. Drops everything that is held and answers every
+    /// waiting caller `Unknown`. After this only `poll_output` is called, for those answers.
+    fn halted(&mut self, reason: &HaltReason);
+
+    /// Returns the channel of the group's core, equal on all nodes of the group. In the group's founding it stands for
+    /// the protocol.
+    fn channel(&self) -> ChannelId;
+
+    /// Returns true if the group does not keep the node from stopping: after [`GroupInput::Shutdown`] leadership is
+    /// transferred, or cannot be, and no caller waits.
+    fn is_settled(&self) -> bool;
+
+    /// Reports the group's metrics, with names of [`metrics`](crate::metrics). Called about once a second.
+    fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
+        let _ = tell;
+    }
+}
+
+/// An input of a group.
+#[derive(Debug)]
+pub enum GroupInput {
+    /// A frame of this group was received.
+    Frame(Received),
+    /// A signal for the group's core. A host that needs it as well looks at it and passes it on.
+    Signal(Signal),
+    /// Reason why this node may not vote according to the incarnations, for status reports; `None` if it may. Comes
+    /// just before the [`Signal::PeerStanding`] of this node. A group starts with `NotIntroduced`.
+    Barred(Option<VotingBar>),
+    /// The founding of this group, for status reports. Comes first.
+    Founded(Founding),
+    /// All peers that founded this group with other members or another protocol, for status reports. They are
+    /// strangers: the group receives nothing from them and sends nothing to them.
+    FoundedOtherwise(BTreeSet<NodeId>),
+    /// The node is about to stop: transfer leadership if possible, and accept no new calls. See [`Group::is_settled`].
+    Shutdown {
+        /// The time at which the node stops waiting.
+        deadline: Instant,
+    },
+    /// A snapshot operation is done.
+    Snapshot {
+        /// The operation.
+        ticket: Ticket,
+        /// Its result.
+        result: Result<SnapshotDone, SnapshotFailure>,
+    },
+    /// A job is done.
+    Job {
+        /// The job.
+        ticket: Ticket,
+        /// Its result.
+        result: JobResult,
+    },
+}
+
+/// An output of a group.
+#[derive(Debug)]
+pub enum GroupOutput {
+    /// Send the frame. If the queue is full, the group gets `Unreachable`.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// Make the operations durable in the group's stream, all or none, after all earlier ones.
+    Persist {
+        /// Names the write.
+        ticket: Ticket,
+        /// The operations.
+        operations: Vec<Operation>,
+    },
+    /// Read from the group's stream.
+    Load {
+        /// Names the read.
+        ticket: Ticket,
+        /// The range to read.
+        range: LoadRange,
+    },
+    /// Perform an operation on the group's snapshots, off the loop. Operations of one [`SnapshotLane`] run in order.
+    Snapshot {
+        /// Names the operation.
+        ticket: Ticket,
+        /// The operation.
+        operation: SnapshotOperation,
+    },
+    /// Run a job off the loop.
+    Job {
+        /// Names the job.
+        ticket: Ticket,
+        /// The job.
+        job: Job,
+    },
+    /// Answer a caller.
+    Reply {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// A peer has less than it acknowledged in this start of the node, so it runs on an older copy of its disk. The
+    /// node treats it as a stranger in all groups and notifies it.
+    OlderCopy {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A fact for the operator's log.
+    Notice(Notice),
+    /// This group stops on this node.
+    Halt {
+        /// The reason.
+        reason: HaltReason,
+    },
+}
+
+/// Ties a call to its answer. Unique within one start of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);

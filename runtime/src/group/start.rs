@@ -1,0 +1,37 @@
+//! The start of a group: its data, and the function that makes the group from them.
+
+use std::error::Error;
+
+use quorate_protocol::{Configuration, GroupId, Identity, Now, Recovery, SessionId};
+
+use crate::group::interface::Group;
+
+/// The data that a group starts from.
+#[derive(Debug)]
+pub struct GroupStart {
+    /// The time.
+    pub now: Now,
+    /// The group.
+    pub group: GroupId,
+    /// The node that it starts on.
+    pub identity: Identity,
+    /// Name of the session for proposals of this start.
+    pub session: SessionId,
+    /// Configuration that the group was founded with. A new group is founded with all nodes of the builder as voters
+    /// and their addresses as context.
+    pub members: Configuration,
+    /// Content of the group's stream, and its newest snapshot.
+    pub recovery: Recovery,
+    /// Seed for random numbers. No other group, node or start has the same one.
+    pub seed: u64,
+    /// Length of the longest frame in bytes. Each message must fit into it.
+    pub frame_bytes_max: usize,
+    /// Maximum number of bytes in one write to the log.
+    pub write_bytes_max: usize,
+}
+
+/// Makes a group from the data that it starts from.
+pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send>;
+
+/// The error that keeps a group from starting.
+pub type BoxError = Box<dyn Error + Send + Sync>;
