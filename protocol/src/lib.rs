@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod chassis;
 mod checksum;
 mod configuration;
 mod entry;
@@ -19,6 +20,7 @@ mod time;
 mod wire;
 
 pub use batch::{BatchError, BatchHeader, EntryBatch, Run};
+pub use chassis::{Chassis, FailedWrite};
 pub use checksum::crc32c;
 pub use configuration::{Configuration, ConfigurationError, Member, MemberRole};
 pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};

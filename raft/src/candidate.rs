@@ -31,7 +31,7 @@ impl Raft {
 
     /// A node requests this node's vote.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) -> Result<(), Ignored> {
-        if self.standing(from) == Standing::Stranger {
+        if self.chassis.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         self.check_founding(request.founding)?;
@@ -63,7 +63,8 @@ impl Raft {
             self.arm_election_timer();
         }
         let verdict = if is_granted { Verdict::Granted } else { Verdict::Refused };
-        let clock = ClockReading { log_time: self.clock.log_time(self.now), wall_ms: self.now.wall_ms };
+        let clock =
+            ClockReading { log_time: self.clock.log_time(self.chassis.now()), wall_ms: self.chassis.now().wall_ms };
         let response = VoteResponse { term: self.state.term, asked: request.term, kind: request.kind, verdict, clock };
         self.send(from, Message::VoteResponse(response));
         Ok(())
@@ -71,7 +72,7 @@ impl Raft {
 
     /// A voter answers a request.
     pub(crate) fn on_vote_response(&mut self, from: NodeId, response: VoteResponse) -> Result<(), Ignored> {
-        if self.standing(from) == Standing::Stranger {
+        if self.chassis.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         let is_pre = response.kind == VoteKind::Pre;
@@ -92,7 +93,7 @@ impl Raft {
     pub(crate) fn count_own_vote(&mut self) {
         let node = self.config.node();
         if let RoleState::Candidate(ballot) = &mut self.role
-            && self.outbox.is_durable(ballot.own_vote)
+            && self.chassis.outbox.is_durable(ballot.own_vote)
             && ballot.votes.insert(node, true).is_none()
         {
             self.count_votes();
@@ -115,7 +116,7 @@ impl Raft {
         let lease_end = self.leader_heard_at.after(self.config.settings().election_timeout_min);
         match &self.role {
             RoleState::Leader(_) => true,
-            _ => self.leader.is_some() && self.now.instant < lease_end,
+            _ => self.leader.is_some() && self.chassis.instant() < lease_end,
         }
     }
 
@@ -178,10 +179,10 @@ impl Raft {
         self.write_whole_log();
         let (last_index, last_term) = (self.log.last(), self.log.last_term());
         let request = RequestVote { term, kind, last_index, last_term, founding: self.state.founding };
-        let newest_write = self.outbox.newest_write();
+        let newest_write = self.chassis.outbox.newest_write();
         let configuration = self.log.configuration();
         for node in configuration.nodes().filter(|node| configuration.is_voter(*node) && *node != self.config.node()) {
-            self.outbox.send_after(newest_write, node, Message::RequestVote(request));
+            self.chassis.outbox.send_after(newest_write, node, Message::RequestVote(request));
         }
     }
 
@@ -205,6 +206,6 @@ impl Raft {
     /// Drops held messages by name: their acknowledgements and votes belong to the term that is over.
     fn drop_held_messages(&mut self) {
         let term = self.state.term;
-        self.outbox.drop_held(|_, message| message.term() < term);
+        self.chassis.outbox.drop_held(|_, message| message.term() < term);
     }
 }

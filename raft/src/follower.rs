@@ -20,7 +20,7 @@ impl Raft {
         if self.leader.is_none() || !matches!(self.role, RoleState::Follower(_)) {
             self.become_follower(self.state.term, Some(from));
         }
-        self.leader_heard_at = self.now.instant;
+        self.leader_heard_at = self.chassis.instant();
         self.restart_election_timer();
         if let RoleState::Follower(follower) = &mut self.role {
             follower.quiet_since = None;
@@ -63,7 +63,7 @@ impl Raft {
 
     /// Notes that the leader is alive, and answers that this node is alive.
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, message: Heartbeat) {
-        self.clock.set(self.now, message.log_time);
+        self.clock.set(self.chassis.now(), message.log_time);
         self.report_clock();
         self.commit_up_to(message.commit_index);
         let pace = self.settle(message);
@@ -99,7 +99,7 @@ impl Raft {
         self.check_content(from, &entries)?;
         let last = entries.last().map_or(message.prev_index, |(index, ..)| *index);
         if let Some((.., newest)) = entries.last() {
-            self.clock.note_entry(self.now, newest.header.log_time);
+            self.clock.note_entry(self.chassis.now(), newest.header.log_time);
         }
         for (index, term, entry) in entries {
             if index < self.log.base().0 {

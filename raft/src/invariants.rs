@@ -20,7 +20,7 @@ impl Raft {
             RoleState::Leader(leader) => {
                 assert!(self.leader == Some(me), "a leader knows that it leads");
                 assert!(self.state.voted_for == Some(me), "a leader voted for itself");
-                assert!(self.outbox.is_durable(self.state_ticket), "a leader's term is durable");
+                assert!(self.chassis.outbox.is_durable(self.state_ticket), "a leader's term is durable");
                 for progress in leader.progress.values() {
                     progress.check_invariants();
                     assert!(progress.match_index <= self.log.last(), "no peer matches beyond the log");

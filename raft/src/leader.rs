@@ -90,16 +90,17 @@ impl Raft {
     pub(crate) fn become_leader(&mut self) {
         if let RoleState::Candidate(ballot) = &self.role {
             let voters: Vec<ClockReading> = ballot.clocks.values().copied().collect();
-            self.clock.begin(self.now, self.log.log_time(), &voters);
+            self.clock.begin(self.chassis.now(), self.log.log_time(), &voters);
         }
         let me = self.config.node();
         let next_index = self.log.last().next();
         let others = self.log.configuration().nodes().filter(|node| *node != me);
-        let progress = others.map(|node| (node, Progress::new(next_index, self.now.instant, self.standing(node))));
+        let progress =
+            others.map(|node| (node, Progress::new(next_index, self.chassis.instant(), self.chassis.standing(node))));
         let leader = Leader {
             progress: progress.collect(),
             round: 0,
-            tick_at: self.now.instant.after(self.config.settings().heartbeat_interval),
+            tick_at: self.chassis.instant().after(self.config.settings().heartbeat_interval),
             notice_at: None,
             transfer: None,
             uncommitted: VecDeque::new(),
@@ -107,8 +108,8 @@ impl Raft {
             compaction: None,
             loads_failed: 0,
             snapshots_unread: 0,
-            offered_at: self.now.instant,
-            quiet: Quiet::new(self.now.instant),
+            offered_at: self.chassis.instant(),
+            quiet: Quiet::new(self.chassis.instant()),
         };
         self.role = RoleState::Leader(Box::new(leader));
         self.leader = Some(me);
@@ -137,17 +138,17 @@ impl Raft {
         let log_time = self.next_log_time();
         let header = EntryHeader { kind, id, acknowledged_below, log_time, checksum, elided_length: None };
         let index = self.log.append(self.state.term, Entry { header, payload });
-        self.outbox.event(LogEvent::Appended { id, index, term: self.state.term });
+        self.chassis.outbox.event(LogEvent::Appended { id, index, term: self.state.term });
         self.wake();
     }
 
     pub(crate) fn refuse(&mut self, id: ProposalId, reason: RefuseReason) {
-        self.outbox.event(LogEvent::Refused { id, reason, leader: self.leader });
+        self.chassis.outbox.event(LogEvent::Refused { id, reason, leader: self.leader });
     }
 
     /// Carries out what is due: heartbeats, the announcement of the commit index, the end of a transfer.
     pub(crate) fn on_leader_timeout(&mut self) {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.transfer.take_if(|transfer| transfer.until <= now);
         if leader.tick_at <= now {
@@ -157,7 +158,7 @@ impl Raft {
 
     /// A follower reports its matching index, or the index at which its log differs.
     pub(crate) fn on_append_response(&mut self, from: NodeId, message: AppendResponse) -> Result<(), Ignored> {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         progress.heard_at = now;
@@ -195,7 +196,7 @@ impl Raft {
 
     /// A follower answers a round of heartbeats.
     pub(crate) fn on_heartbeat_response(&mut self, from: NodeId, message: HeartbeatResponse) -> Result<(), Ignored> {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         if message.round > leader.round {
             return Err(Ignored::AbsurdIndex);
@@ -206,7 +207,7 @@ impl Raft {
         progress.round_answered = progress.round_answered.max(message.round);
         let probe = progress.loss_probe.take_if(|probe| message.round >= probe.round);
         if progress.counts() && probe.is_some_and(|probe| message.durable_index < probe.match_index) {
-            self.outbox.event(LogEvent::AcknowledgedLost { node: from });
+            self.chassis.outbox.event(LogEvent::AcknowledgedLost { node: from });
         }
         self.note_match(from, message.match_index)?;
         self.note_loss(from, message, probe);
@@ -238,7 +239,7 @@ impl Raft {
     /// Sends lost entries again. The round of heartbeats in `probe` was sent after them, but its answer does not
     /// include them.
     fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<LossProbe>) {
-        let (now, pause) = (self.now.instant, self.config.settings().heartbeat_interval / 2);
+        let (now, pause) = (self.chassis.instant(), self.config.settings().heartbeat_interval / 2);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (Some(LossProbe { next_index, .. }), Some(progress)) = (probe, leader.progress.get_mut(&from)) else {
             return;
@@ -270,7 +271,7 @@ impl Raft {
         if index > self.commit_index && self.log.term_at(index) == Some(self.state.term) {
             self.commit_index = index;
             leader.note_committed(index);
-            let notice_at = self.now.instant.after(self.config.settings().commit_notice_delay);
+            let notice_at = self.chassis.instant().after(self.config.settings().commit_notice_delay);
             leader.notice_at.get_or_insert(notice_at);
         }
     }
@@ -288,7 +289,7 @@ impl Raft {
             let Progress { next_index, match_index, .. } = *progress;
             progress.loss_probe.get_or_insert(LossProbe { round, next_index, match_index });
             let heartbeat = Heartbeat { term, commit_index, round, pace, log_time };
-            self.outbox.send(*node, Message::Heartbeat(heartbeat));
+            self.chassis.outbox.send(*node, Message::Heartbeat(heartbeat));
         }
         self.announce_snapshots();
         round
@@ -309,7 +310,7 @@ impl Raft {
     /// node steps down.
     pub(crate) fn has_quorum(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
-        let (me, now) = (self.config.node(), self.now.instant);
+        let (me, now) = (self.config.node(), self.chassis.instant());
         let heard_at = reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
             Some(progress) if progress.counts() => progress.heard_at,
             None if node == me => now,
@@ -321,7 +322,7 @@ impl Raft {
     /// A late tick shows that this node's own loop was blocked: no peer was asked meanwhile, and none could be heard.
     /// That time is not counted as silence of the peers.
     pub(crate) fn forgive_own_absence(&mut self) {
-        let (now, interval) = (self.now.instant, self.config.settings().heartbeat_interval);
+        let (now, interval) = (self.chassis.instant(), self.config.settings().heartbeat_interval);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let late = now.since(leader.tick_at);
         if late >= interval {
@@ -334,7 +335,7 @@ impl Raft {
     /// Announces the commit index to peers if entries did not carry it and none are about to be sent.
     pub(crate) fn notice_commit(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
-        if leader.notice_at.is_none_or(|notice_at| notice_at > self.now.instant) {
+        if leader.notice_at.is_none_or(|notice_at| notice_at > self.chassis.instant()) {
             return;
         }
         leader.notice_at = None;
@@ -343,7 +344,7 @@ impl Raft {
             if commit_index > progress.commit_told {
                 progress.commit_told = commit_index;
                 let notice = CommitNotice { term: self.state.term, commit_index };
-                self.outbox.send(*node, Message::CommitNotice(notice));
+                self.chassis.outbox.send(*node, Message::CommitNotice(notice));
             }
         }
     }
@@ -359,7 +360,7 @@ impl Raft {
             Some(RefuseReason::ConfigurationInvalid)
         } else if bytes > settings.entry_bytes_max {
             Some(RefuseReason::TooLarge)
-        } else if self.storage == StorageLevel::Low {
+        } else if self.chassis.storage() == StorageLevel::Low {
             Some(RefuseReason::DiskFull)
         } else if waiting_bytes + bytes > settings.uncommitted_bytes_max {
             Some(RefuseReason::Overloaded)
@@ -369,15 +370,15 @@ impl Raft {
     }
 
     fn next_log_time(&mut self) -> LogTime {
-        self.clock.advance(self.now);
+        self.clock.advance(self.chassis.now());
         self.report_clock();
-        self.clock.log_time(self.now).unwrap_or_default().max(self.log.log_time())
+        self.clock.log_time(self.chassis.now()).unwrap_or_default().max(self.log.log_time())
     }
 
     /// Reports once that this node's wall clock differs too much from log time, and once that it agrees again.
     pub(crate) fn report_clock(&mut self) {
-        if let Some(news) = self.clock.news(self.now) {
-            self.outbox.event(news);
+        if let Some(news) = self.clock.news(self.chassis.now()) {
+            self.chassis.outbox.event(news);
         }
     }
 }

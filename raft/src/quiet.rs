@@ -67,7 +67,7 @@ impl Raft {
         self.look_after_disk();
         self.pursue_transfer();
         self.compact_again();
-        let (now, settings) = (self.now.instant, self.config.settings());
+        let (now, settings) = (self.chassis.instant(), self.config.settings());
         let is_resting = self.is_at_rest();
         let last_word_due = settings.quiet_max / 2;
         let (heartbeat, timeout) = (settings.heartbeat_interval, settings.election_timeout_min);
@@ -91,7 +91,7 @@ impl Raft {
 
     /// Ends quiet because of an activity.
     pub(crate) fn wake(&mut self) {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         if let RoleState::Leader(leader) = &mut self.role {
             leader.quiet.busy_at = now;
             if leader.quiet.stage != Stage::Lively {
@@ -104,7 +104,7 @@ impl Raft {
 
     /// Notes that a node is alive. That says nothing about its groups, except about a quiet one.
     pub(crate) fn on_peer_alive(&mut self, node: NodeId) {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let quiet_max = self.config.settings().quiet_max;
         match &mut self.role {
             RoleState::Leader(leader) => {
@@ -150,7 +150,7 @@ impl Raft {
             && message.pace == Pace::Quiet
             && has_all
         {
-            follower.quiet_since = Some(self.now.instant);
+            follower.quiet_since = Some(self.chassis.instant());
             return Pace::Quiet;
         }
         Pace::Lively
@@ -175,7 +175,7 @@ impl Raft {
     fn is_at_rest(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let Some(quiet_after) = self.config.settings().quiet_after else { return false };
-        let (now, last) = (self.now.instant, self.log.last());
+        let (now, last) = (self.chassis.instant(), self.log.last());
         let timeout = self.config.settings().election_timeout_min;
         let has_all =
             |peer: &Progress| peer.match_index == last && peer.commit_told == last && peer.pace == SendState::Replicate;

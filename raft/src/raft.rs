@@ -1,11 +1,9 @@
 //! The core: it takes every input and returns every output.
 
-use std::collections::BTreeMap;
-
 use quorate_protocol::{
-    Configuration, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now, Operation, Outbox,
-    OutboxLimits, Output, PersistFailure, Protocol, Random, ReadFailure, RecoverError, Recovery, RefuseReason, Role,
-    Signal, SnapshotMeta, Standing, StorageLevel, Term, Ticket, VotingBar,
+    Chassis, Configuration, FailedWrite, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now,
+    Operation, OutboxLimits, Output, PersistFailure, Protocol, Random, ReadFailure, RecoverError, Recovery,
+    RefuseReason, Role, Signal, SnapshotMeta, Standing, Term, Ticket, VotingBar,
 };
 
 use crate::clock::Clock;
@@ -29,7 +27,7 @@ use crate::{Config, Start};
 pub struct Raft {
     pub(crate) config: Config,
     pub(crate) random: Random,
-    pub(crate) now: Now,
+    pub(crate) chassis: Chassis<Self, Ignored>,
     /// The newest state that was passed to the disk, and the write that makes it durable.
     pub(crate) state: DurableState,
     pub(crate) state_ticket: Ticket,
@@ -54,23 +52,13 @@ pub struct Raft {
     /// The newest durable snapshot.
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) receiving: Option<Receiving>,
-    /// The standing of each node. A node without an entry is a stranger.
-    pub(crate) standings: BTreeMap<NodeId, Standing>,
-    pub(crate) storage: StorageLevel,
-    /// The time of the last change of `storage`.
+    /// The time of the last change of the room on the disk.
     pub(crate) storage_since: Instant,
     /// The time at which the write under way was handed out, if there is one.
     pub(crate) writing_since: Option<Instant>,
     pub(crate) reads: Reads,
     pub(crate) clock: Clock,
     pub(crate) told: Told,
-    pub(crate) halted: Option<HaltReason>,
-    pub(crate) ignored: BTreeMap<Ignored, u64>,
-    pub(crate) outbox: Outbox<Self>,
-    /// The time at which the log writes again after it refused a write.
-    pub(crate) rewrite_at: Option<Instant>,
-    /// True if an input came in since the last poll.
-    is_dirty: bool,
 }
 
 impl Protocol for Raft {
@@ -102,7 +90,7 @@ impl Protocol for Raft {
             random: Random::new(config.seed()),
             clock: Clock::new(settings.clock_step_max),
             config,
-            now,
+            chassis: Chassis::new(now, limits),
             state,
             state_ticket: Ticket(0),
             role: RoleState::Follower(Follower::default()),
@@ -117,8 +105,6 @@ impl Protocol for Raft {
             commit_hinted: recovery.commit_hint,
             snapshot: None,
             receiving: None,
-            standings: BTreeMap::new(),
-            storage: StorageLevel::Enough,
             storage_since: now.instant,
             writing_since: None,
             reads: Reads::default(),
@@ -128,11 +114,6 @@ impl Protocol for Raft {
                 role: (Role::Follower, state.term, None),
                 barred: None,
             },
-            halted: None,
-            ignored: BTreeMap::new(),
-            outbox: Outbox::new(limits),
-            rewrite_at: None,
-            is_dirty: true,
         };
         core.arm_election_timer();
         if let Some(snapshot) = recovery.snapshot {
@@ -148,35 +129,28 @@ impl Protocol for Raft {
     }
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
-        self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
-        self.is_dirty = true;
-        let handled = if self.halted.is_some() { self.on_input_halted(input) } else { self.on_input(input) };
-        if let Err(ignored) = handled {
-            *self.ignored.entry(ignored).or_default() += 1;
-        }
+        self.chassis.begin(now);
+        let handled = if self.chassis.is_halted() { self.on_input_halted(input) } else { self.on_input(input) };
+        self.chassis.count(handled);
     }
 
     fn poll_output(&mut self) -> Option<Output<Self>> {
-        if self.is_dirty {
-            self.is_dirty = false;
+        if self.chassis.take_dirty() {
             self.flush();
         }
-        let output = self.outbox.poll();
+        let output = self.chassis.outbox.poll();
         if matches!(output, Some(Output::Persist { .. })) {
-            self.writing_since = Some(self.now.instant);
+            self.writing_since = Some(self.chassis.instant());
         }
         output
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if self.halted.is_some() {
-            return None;
-        }
-        let deadline = match &self.role {
+        let of_role = match &self.role {
             RoleState::Leader(leader) => leader.deadline(),
             _ => self.election_at,
         };
-        Some([self.reads.deadline(), self.rewrite_at].into_iter().flatten().fold(deadline, Instant::min))
+        self.chassis.deadline([of_role].into_iter().chain(self.reads.deadline()))
     }
 
     fn model_view(&self) -> View {
@@ -227,7 +201,7 @@ impl Raft {
             Input::Command(LogCommand::Propose(proposal)) => self.refuse(proposal.id, RefuseReason::Halted),
             Input::Command(LogCommand::ChangeConfiguration { id, .. }) => self.refuse(id, RefuseReason::Halted),
             Input::Command(LogCommand::Read { id }) => {
-                self.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::NoLeader });
+                self.chassis.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::NoLeader });
             }
             _ => {}
         }
@@ -256,7 +230,7 @@ impl Raft {
         }
         // A leader is known to all voters before it votes for itself. A stranger leads other nodes, of a cluster that
         // was founded twice.
-        if is_of_leader(&message) && self.standing(from) == Standing::Stranger {
+        if is_of_leader(&message) && self.chassis.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         self.enter_term_of(from, &message)?;
@@ -308,14 +282,12 @@ impl Raft {
     }
 
     fn on_timeout(&mut self) -> Result<(), Ignored> {
-        if self.rewrite_at.take_if(|at| *at <= self.now.instant).is_some() {
-            self.outbox.resume_writes();
-        }
+        self.chassis.resume_due_writes();
         if matches!(self.role, RoleState::Leader(_)) {
             self.on_leader_timeout();
         } else {
             self.ask_again();
-            if self.election_at <= self.now.instant {
+            if self.election_at <= self.chassis.instant() {
                 return self.on_election_timeout();
             }
         }
@@ -323,8 +295,7 @@ impl Raft {
     }
 
     fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
-        let before = self.standings.insert(node, standing);
-        if before == Some(standing) {
+        if !self.chassis.set_standing(node, standing) {
             return;
         }
         let next_index = self.log.last().next();
@@ -350,9 +321,9 @@ impl Raft {
     }
 
     fn on_persisted(&mut self, ticket: Ticket) {
-        self.outbox.persisted(ticket);
-        self.writing_since.take_if(|_| self.outbox.in_flight().is_none());
-        let outbox = &self.outbox;
+        self.chassis.outbox.persisted(ticket);
+        self.writing_since.take_if(|_| self.chassis.outbox.in_flight().is_none());
+        let outbox = &self.chassis.outbox;
         let is_longer = self.log.persisted(|ticket| outbox.is_durable(ticket));
         match &self.role {
             RoleState::Leader(_) if is_longer => self.advance_commit(),
@@ -365,18 +336,19 @@ impl Raft {
     /// depended on it. A leader or candidate lets other nodes lead meanwhile. After any other failure the state of the
     /// disk is not known.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
-        if failure != PersistFailure::NotWritten {
-            self.halt(HaltReason::LogFailed(failure));
-            return Err(Ignored::Halted);
-        }
-        if self.outbox.in_flight() != Some(ticket) {
-            return Err(Ignored::StaleAnswer);
+        match self.chassis.failed_write(ticket, failure) {
+            FailedWrite::Refused => {}
+            FailedWrite::Stale => return Err(Ignored::StaleAnswer),
+            FailedWrite::Fatal(reason) => {
+                self.halt(reason);
+                return Err(Ignored::Halted);
+            }
         }
         if !matches!(self.role, RoleState::Follower(_)) {
             self.step_down();
         }
-        let is_reset_lost = !self.outbox.is_durable(self.reset_ticket);
-        self.outbox.refused();
+        let is_reset_lost = !self.chassis.outbox.is_durable(self.reset_ticket);
+        self.chassis.outbox.refused();
         self.writing_since = None;
         let lost = if is_reset_lost { Some(self.log.rewind_reset()) } else { self.log.rewind() };
         self.persist_state_behind(lost);
@@ -384,16 +356,13 @@ impl Raft {
             self.reset_ticket = self.state_ticket;
         }
         self.log.mark_base(self.state_ticket);
-        self.rewrite_at = Some(self.now.instant.after(self.config.settings().heartbeat_interval));
+        self.chassis.write_again_at(self.chassis.instant().after(self.config.settings().heartbeat_interval));
         Err(Ignored::LogRefuses)
     }
 
     /// Produces the outputs for the inputs since the last poll: one write, one message to each peer, one event of each
     /// kind.
     fn flush(&mut self) {
-        if self.halted.is_some() {
-            return;
-        }
         self.write_log();
         match self.role {
             RoleState::Leader(_) => {
@@ -413,7 +382,7 @@ impl Raft {
 
     /// Passes entries to the log unless it is busy; then the batch grows meanwhile.
     fn write_log(&mut self) {
-        if !self.outbox.is_writing() && self.log.wants_writing() {
+        if !self.chassis.outbox.is_writing() && self.log.wants_writing() {
             self.write_batch();
         }
     }
@@ -433,7 +402,7 @@ impl Raft {
             self.commit_hinted = committed;
             operations.push(Operation::CommitHint { index: committed });
         }
-        let ticket = self.outbox.persist(operations);
+        let ticket = self.chassis.outbox.persist(operations);
         self.log.mark(ticket);
         if let RoleState::Leader(leader) = &mut self.role {
             leader.note_submitted(self.log.submitted(), unsubmitted_bytes - self.log.unsubmitted_bytes());
@@ -445,18 +414,18 @@ impl Raft {
         let committed = self.committed_here();
         if committed > self.told.committed {
             self.told.committed = committed;
-            self.outbox.event_after(self.reset_ticket, LogEvent::Committed { index: committed });
+            self.chassis.outbox.event_after(self.reset_ticket, LogEvent::Committed { index: committed });
         }
         let role = (self.role_name(), self.state.term, self.leader);
         if role != self.told.role {
             self.told.role = role;
             let (role, term, leader) = role;
-            self.outbox.event_after(self.state_ticket, LogEvent::Role { role, term, leader });
+            self.chassis.outbox.event_after(self.state_ticket, LogEvent::Role { role, term, leader });
         }
         let barred = self.barred();
         if barred != self.told.barred {
             self.told.barred = barred;
-            self.outbox.event(LogEvent::Voting { barred });
+            self.chassis.outbox.event(LogEvent::Voting { barred });
         }
     }
 
@@ -468,7 +437,7 @@ impl Raft {
     /// The newest entry that the application may take. Until the log has started again on disk, other entries are in
     /// the place of those that a snapshot covers, and the application does not know of the snapshot yet.
     pub(crate) fn may_be_applied(&self) -> LogIndex {
-        if self.outbox.is_durable(self.reset_ticket) { self.told.committed } else { self.told.before_reset }
+        if self.chassis.outbox.is_durable(self.reset_ticket) { self.told.committed } else { self.told.before_reset }
     }
 
     /// The role as it is reported to the application.
@@ -481,17 +450,12 @@ impl Raft {
     /// Returns the reason why this node neither votes nor campaigns, if there is one.
     pub(crate) fn barred(&self) -> Option<VotingBar> {
         let node = self.config.node();
-        match self.standings.get(&node) {
+        match self.chassis.standings().get(&node) {
             None => Some(VotingBar::NotIntroduced),
             Some(Standing::Stranger) => Some(VotingBar::Stranger),
             Some(Standing::Member) if self.state.term >= TERM_MAX => Some(VotingBar::TermsUsedUp),
             Some(Standing::Member) => (!self.log.configuration().is_voter(node)).then_some(VotingBar::NotVoter),
         }
-    }
-
-    /// Returns the standing of a node.
-    pub(crate) fn standing(&self, node: NodeId) -> Standing {
-        self.standings.get(&node).copied().unwrap_or_default()
     }
 
     /// Makes the state durable. Messages that state it are held until then.
@@ -503,12 +467,12 @@ impl Raft {
     pub(crate) fn persist_state_behind(&mut self, operation: Option<Operation>) {
         self.commit_hinted = self.committed_here();
         let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: self.commit_hinted };
-        self.state_ticket = self.outbox.persist(operation.into_iter().chain([state]));
+        self.state_ticket = self.chassis.outbox.persist(operation.into_iter().chain([state]));
     }
 
     /// Sends a message. It states the term, so it waits for the write of the term.
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
-        self.outbox.send_after(self.state_ticket.max(self.reset_ticket), to, message);
+        self.chassis.outbox.send_after(self.state_ticket.max(self.reset_ticket), to, message);
     }
 
     /// The leader states that the log is committed up to `index`. That holds here as far as the leader's log is known
@@ -528,17 +492,15 @@ impl Raft {
 
     /// Starts the last random wait again.
     pub(crate) fn restart_election_timer(&mut self) {
-        self.election_at = self.now.instant.after(std::time::Duration::from_nanos(self.election_timeout_ns));
+        self.election_at = self.chassis.instant().after(std::time::Duration::from_nanos(self.election_timeout_ns));
     }
 
     /// Stops this group on this node permanently. Held outputs are dropped.
     pub(crate) fn halt(&mut self, reason: HaltReason) {
-        self.outbox.poison();
-        self.outbox.push(Output::Halt { reason: reason.clone() });
+        self.chassis.halt(reason);
         self.role = RoleState::Follower(Follower::default());
         self.leader = None;
         self.reads = Reads::default();
-        self.halted = Some(reason);
     }
 
     /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the

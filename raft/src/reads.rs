@@ -63,9 +63,9 @@ impl Raft {
     /// Handles a read of this node's application.
     pub(crate) fn on_read(&mut self, id: ReadId) {
         if self.reads.len() >= self.config.settings().reads_max {
-            self.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::Overloaded });
+            self.chassis.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::Overloaded });
         } else if self.leader.is_none() {
-            self.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::NoLeader });
+            self.chassis.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::NoLeader });
         } else {
             self.reads.waiting.push_back(Reader::Local(id));
         }
@@ -138,7 +138,7 @@ impl Raft {
     /// Asks the leader again if no answer came.
     pub(crate) fn ask_again(&mut self) {
         if let Some(Inquiry::Question { number, again_at }) = self.reads.inquiry
-            && again_at <= self.now.instant
+            && again_at <= self.chassis.instant()
         {
             self.ask(number);
         }
@@ -167,7 +167,7 @@ impl Raft {
     fn finish_asked(&mut self, index: LogIndex) {
         for reader in std::mem::take(&mut self.reads.asked) {
             match reader {
-                Reader::Local(id) => self.outbox.event(LogEvent::ReadReady { id, index }),
+                Reader::Local(id) => self.chassis.outbox.event(LogEvent::ReadReady { id, index }),
                 Reader::Remote(to, number) => self.answer_read(to, number, ReadOutcome::Index(index)),
             }
         }
@@ -175,7 +175,7 @@ impl Raft {
 
     fn fail_reader(&mut self, reader: Reader, reason: ReadFailure) {
         match reader {
-            Reader::Local(id) => self.outbox.event(LogEvent::ReadFailed { id, reason }),
+            Reader::Local(id) => self.chassis.outbox.event(LogEvent::ReadFailed { id, reason }),
             Reader::Remote(to, number) => self.answer_read(to, number, ReadOutcome::NotLeader),
         }
     }
@@ -187,7 +187,7 @@ impl Raft {
 
     fn ask(&mut self, number: u64) {
         if let Some(leader) = self.leader {
-            let again_at = self.now.instant.after(self.config.settings().heartbeat_interval);
+            let again_at = self.chassis.instant().after(self.config.settings().heartbeat_interval);
             self.reads.inquiry = Some(Inquiry::Question { number, again_at });
             self.send(leader, Message::ReadIndex(ReadIndex { term: self.state.term, number }));
         }

@@ -24,7 +24,7 @@ impl Raft {
     /// Sends every peer the entries that were passed to this node's log and are not on their way yet, as far as its
     /// window allows.
     pub(crate) fn replicate(&mut self) {
-        let (settings, now) = (self.config.settings(), self.now.instant);
+        let (settings, now) = (self.config.settings(), self.chassis.instant());
         let submitted = self.log.submitted();
         let mut encoded = Encoded::default();
         let mut unreachable = Vec::new();
@@ -51,7 +51,7 @@ impl Raft {
                     let end = self.log.cache_first().min(submitted.next());
                     let range = progress.next_index..end;
                     let range = LoadRange::Entries { range, bytes_max: settings.batch_bytes_max };
-                    progress.loading = Some(self.outbox.load(range));
+                    progress.loading = Some(self.chassis.outbox.load(range));
                     break;
                 }
                 encode(&mut encoded, &self.log, progress.next_index, submitted, settings.batch_bytes_max);
@@ -63,7 +63,7 @@ impl Raft {
                     batch: encoded.batch.clone(),
                 };
                 note_sent(progress, &message, encoded.last, now);
-                self.outbox.send(*node, Message::AppendEntries(message));
+                self.chassis.outbox.send(*node, Message::AppendEntries(message));
             }
         }
         for node in unreachable {
@@ -110,15 +110,15 @@ impl Raft {
             commit_index: self.commit_index,
             batch: EntryBatch::encode(first, entries.iter().map(|(_, term, entry)| (*term, entry))),
         };
-        note_sent(progress, &message, last, self.now.instant);
-        self.outbox.send(*node, Message::AppendEntries(message));
+        note_sent(progress, &message, last, self.chassis.instant());
+        self.chassis.outbox.send(*node, Message::AppendEntries(message));
         Ok(())
     }
 
     /// A follower received an entry whose payload does not match its checksum. If this node's own copy changed, it is
     /// read from disk again, where a checksum shows whether it is sound. If it changed on the way, it is sent again.
     pub(crate) fn on_corrupt(&mut self, from: NodeId, index: LogIndex) -> Result<(), Ignored> {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         if index <= progress.match_index || index > self.log.last() {
@@ -138,7 +138,7 @@ impl Raft {
         let index = progress.next_index;
         // The peer waits until a heartbeat is answered, so that a failing disk is not read again at once.
         progress.become_probe(index);
-        progress.pause(self.now.instant);
+        progress.pause(self.chassis.instant());
         leader.loads_failed += 1;
         match failure {
             LoadFailure::Damaged => self.halt(HaltReason::Damaged { index }),

@@ -47,7 +47,7 @@ impl Raft {
 
     /// Returns the match index of the slowest living peer; `None` if there is none, or this node does not lead.
     fn slowest_alive(&self) -> Option<LogIndex> {
-        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let (now, timeout) = (self.chassis.instant(), self.config.settings().election_timeout_min);
         let RoleState::Leader(leader) = &self.role else { return None };
         let alive = leader.progress.values().filter(|progress| now.since(progress.heard_at) < timeout);
         alive.map(|progress| progress.match_index).min()
@@ -76,7 +76,7 @@ impl Raft {
             return Err(Ignored::AlreadyReceiving);
         }
         let request = LogRequest::ReceiveSnapshot { from, term, snapshot: snapshot.clone() };
-        let ticket = self.outbox.request(request);
+        let ticket = self.chassis.outbox.request(request);
         self.receiving = Some(Receiving { ticket, from, term, snapshot, founding });
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Raft {
 
     /// Sends a peer the newest snapshot, because the log does not contain its next entries.
     pub(crate) fn send_snapshot(&mut self, node: NodeId) {
-        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let (now, timeout) = (self.chassis.instant(), self.config.settings().election_timeout_min);
         let Some(snapshot) = self.snapshot.clone() else { return };
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
@@ -118,15 +118,15 @@ impl Raft {
         let index = snapshot.index;
         let term = self.state.term;
         let message = InstallSnapshot { term, snapshot: snapshot.clone(), founding: self.state.founding };
-        self.outbox.send(node, Message::InstallSnapshot(message));
-        let request = self.outbox.request(LogRequest::SendSnapshot { to: node, term, snapshot });
+        self.chassis.outbox.send(node, Message::InstallSnapshot(message));
+        let request = self.chassis.outbox.request(LogRequest::SendSnapshot { to: node, term, snapshot });
         progress.become_probe(index.next());
         progress.pace = SendState::Snapshot { index, request: Some(request), since: now };
     }
 
     /// With each round of heartbeats: repeats announcements, and gives up transfers to peers that are gone.
     pub(crate) fn announce_snapshots(&mut self) {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let settings = self.config.settings();
         let RoleState::Leader(leader) = &mut self.role else { return };
         for (node, progress) in &mut leader.progress {
@@ -137,7 +137,7 @@ impl Raft {
                 Some(snapshot) if snapshot.index == index && !is_gone && !is_overdue => {
                     let (term, founding) = (self.state.term, self.state.founding);
                     let message = InstallSnapshot { term, snapshot: snapshot.clone(), founding };
-                    self.outbox.send(*node, Message::InstallSnapshot(message));
+                    self.chassis.outbox.send(*node, Message::InstallSnapshot(message));
                 }
                 Some(snapshot) if snapshot.index > index && !is_gone && !is_overdue => {}
                 _ => progress.become_probe(progress.match_index.next()),
@@ -162,7 +162,7 @@ impl Raft {
 
     /// Handles the end of a transfer to a peer, successful or not.
     fn on_send_ended(&mut self, ticket: Ticket, to: NodeId, ending: Ending) -> Result<(), Ignored> {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
         let progress = leader.progress.get_mut(&to).ok_or(Ignored::StaleAnswer)?;
         match &mut progress.pace {
@@ -197,7 +197,7 @@ impl Raft {
         if snapshot.index <= self.commit_index {
             return self.halt(HaltReason::LawBroken("a snapshot contradicts the committed log"));
         }
-        if self.outbox.is_durable(self.reset_ticket) {
+        if self.chassis.outbox.is_durable(self.reset_ticket) {
             self.told.before_reset = self.told.committed;
         }
         self.reset_log(&snapshot);
@@ -205,7 +205,7 @@ impl Raft {
         if let RoleState::Follower(follower) = &mut self.role {
             follower.owes_acknowledgement = true;
         }
-        self.outbox.event_after(self.reset_ticket, LogEvent::Installed { snapshot: snapshot.clone() });
+        self.chassis.outbox.event_after(self.reset_ticket, LogEvent::Installed { snapshot: snapshot.clone() });
         self.told.committed = snapshot.index;
         self.snapshot = Some(snapshot);
     }
@@ -253,7 +253,7 @@ impl Raft {
             index = on_the_way.fold(index, LogIndex::min);
         }
         if let Some(operation) = self.log.compact_to(index) {
-            let ticket = self.outbox.persist([operation]);
+            let ticket = self.chassis.outbox.persist([operation]);
             self.log.mark_base(ticket);
         }
     }

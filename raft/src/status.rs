@@ -32,13 +32,13 @@ impl ReplicatedLog for Raft {
             durable_index: self.log.durable(),
             commit_index: self.commit_index,
             log_time: self.log.log_time(),
-            wall_ahead_ms: self.clock.wall_ahead_ms(self.now),
+            wall_ahead_ms: self.clock.wall_ahead_ms(self.chassis.now()),
             configuration: self.log.configuration().clone(),
             barred: self.barred(),
             disk: self.disk_state(),
-            halted: self.halted.clone(),
+            halted: self.chassis.halted().cloned(),
             peers: self.peers(),
-            ignored: self.ignored.iter().map(|(ignored, count)| (ignored.name(), *count)).collect(),
+            ignored: self.chassis.ignored().map(|(ignored, count)| (ignored.name(), count)).collect(),
         }
     }
 }
@@ -46,7 +46,7 @@ impl ReplicatedLog for Raft {
 impl Raft {
     fn peers(&self) -> Vec<PeerProgress> {
         let RoleState::Leader(leader) = &self.role else { return Vec::new() };
-        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let (now, timeout) = (self.chassis.instant(), self.config.settings().election_timeout_min);
         let peer = |(node, progress): (&quorate_protocol::NodeId, &crate::progress::Progress)| PeerProgress {
             node: *node,
             match_index: progress.match_index,

@@ -40,14 +40,14 @@ impl Raft {
             && leader.progress.get(&transfer.to).is_some_and(|progress| progress.match_index >= goal)
         {
             transfer.is_told = true;
-            self.outbox.send(transfer.to, Message::TimeoutNow(TimeoutNow { term: self.state.term }));
+            self.chassis.outbox.send(transfer.to, Message::TimeoutNow(TimeoutNow { term: self.state.term }));
         }
     }
 
     /// With each round of heartbeats: asks the target again, because the first request may be lost, and gives up a
     /// transfer to a target that is gone.
     pub(crate) fn pursue_transfer(&mut self) {
-        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let (now, timeout) = (self.chassis.instant(), self.config.settings().election_timeout_min);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let is_there = leader.progress.get(&transfer.to).is_some_and(|peer| now.since(peer.heard_at) < timeout);
@@ -59,16 +59,15 @@ impl Raft {
 
     /// Notes that the disk's reserve is used up, or is available again.
     pub(crate) fn on_storage(&mut self, level: StorageLevel) {
-        if level != self.storage {
-            self.storage = level;
-            self.storage_since = self.now.instant;
+        if self.chassis.set_storage(level) {
+            self.storage_since = self.chassis.instant();
             self.wake();
         }
     }
 
     /// Returns the state of this node's disk.
     pub(crate) fn disk_state(&self) -> DiskState {
-        match self.storage {
+        match self.chassis.storage() {
             _ if self.is_stalled() => DiskState::Stalled,
             StorageLevel::Low => DiskState::Low,
             StorageLevel::Enough => DiskState::Ready,
@@ -77,7 +76,7 @@ impl Raft {
 
     /// Returns true if a write has been under way for longer than the disk may take.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled_at().is_some_and(|at| at <= self.now.instant)
+        self.stalled_at().is_some_and(|at| at <= self.chassis.instant())
     }
 
     /// Returns the time at which the write under way makes the disk count as stalled.
@@ -89,12 +88,12 @@ impl Raft {
     pub(crate) fn low_until(&self) -> Option<Instant> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let since = self.storage_since.max(leader.offered_at);
-        (self.storage == StorageLevel::Low).then(|| since.after(self.disk_patience()))
+        (self.chassis.storage() == StorageLevel::Low).then(|| since.after(self.disk_patience()))
     }
 
     /// With each tick of a leader: gives leadership to another node if this node's disk does not let it serve.
     pub(crate) fn look_after_disk(&mut self) {
-        let now = self.now.instant;
+        let now = self.chassis.instant();
         let is_low = self.low_until().is_some_and(|until| until <= now);
         let is_stalled = self.is_stalled();
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -119,7 +118,7 @@ impl Raft {
     }
 
     fn begin_transfer(&mut self, to: NodeId, timeout: Duration) {
-        let until = self.now.instant.after(timeout);
+        let until = self.chassis.instant().after(timeout);
         if let RoleState::Leader(leader) = &mut self.role {
             leader.transfer = Some(Transfer { to, until, is_told: false });
             self.wake();
@@ -129,7 +128,7 @@ impl Raft {
     /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`.
     fn successor(&self, wanted: impl Fn(NodeId, &Progress) -> bool) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
-        let (now, timeout) = (self.now.instant, self.config.settings().election_timeout_min);
+        let (now, timeout) = (self.chassis.instant(), self.config.settings().election_timeout_min);
         let members = self.log.configuration().members();
         let eligible = members.iter().filter(|member| member.role == MemberRole::Voter && member.priority > 0);
         let known = eligible.filter_map(|member| Some((member.node, leader.progress.get(&member.node)?)));

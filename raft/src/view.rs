@@ -44,7 +44,13 @@ impl Writer<'_> {
     fn write_all(&mut self) {
         let core = self.core;
         self.put(&(core.config.node(), &core.state, core.leader, core.matched, core.commit_index, core.commit_hinted));
-        self.put(&(&core.snapshot, &core.standings, core.storage, &core.halted, core.told.committed));
+        self.put(&(
+            &core.snapshot,
+            core.chassis.standings(),
+            core.chassis.storage(),
+            core.chassis.halted(),
+            core.told.committed,
+        ));
         self.put(&core.stalled_at().map(|at| self.time(at)));
         self.put(&core.may_be_applied());
         self.put(&(core.told.role, core.told.barred, core.clock.view()));
@@ -61,7 +67,7 @@ impl Writer<'_> {
             Some(Inquiry::Question { number, again_at }) => self.put(&("question", number, self.time(again_at))),
             other => self.put(&other),
         }
-        self.put(&core.rewrite_at.map(|at| self.time(at)));
+        self.put(&core.chassis.rewrite_at().map(|at| self.time(at)));
         match &core.role {
             RoleState::Follower(follower) => self.follower(follower),
             RoleState::PreCandidate(ballot) => self.ballot("pre-candidate", ballot),
@@ -119,7 +125,7 @@ impl Writer<'_> {
     }
 
     fn outbox(&mut self) {
-        let outbox = &self.core.outbox;
+        let outbox = &self.core.chassis.outbox;
         self.put(&(outbox.is_writing(), outbox.in_flight().map(|ticket| self.ticket(ticket))));
         for (ticket, operations) in outbox.queued_writes() {
             self.put(&(self.ticket(ticket), operations));
@@ -151,13 +157,13 @@ impl Writer<'_> {
 fn times(core: &Raft) -> Vec<Instant> {
     let mut times = vec![core.election_at, lease_end(core)];
     times.extend(core.reads.deadline());
-    times.extend(core.rewrite_at);
+    times.extend(core.chassis.rewrite_at());
     match &core.role {
         RoleState::Follower(follower) => times.extend(follower.quiet_since.map(|since| quiet_end(core, since))),
         RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
         RoleState::Leader(leader) => {
             times.clear();
-            times.extend(core.rewrite_at);
+            times.extend(core.chassis.rewrite_at());
             times.extend(core.low_until());
             times.extend(leader_times(core, leader));
             times.extend(leader.notice_at);
@@ -172,7 +178,7 @@ fn times(core: &Raft) -> Vec<Instant> {
         }
     }
     times.extend(core.stalled_at());
-    times.retain(|at| *at > core.now.instant);
+    times.retain(|at| *at > core.chassis.instant());
     times.sort_unstable();
     times.dedup();
     times
@@ -207,7 +213,7 @@ fn overdue(core: &Raft, since: Instant) -> Instant {
 
 /// Returns every outstanding ticket that affects behaviour.
 fn tickets(core: &Raft) -> Vec<Ticket> {
-    let outbox = &core.outbox;
+    let outbox = &core.chassis.outbox;
     let mut tickets = vec![core.state_ticket, core.reset_ticket];
     tickets.extend(core.log.marks().map(|(ticket, ..)| ticket));
     tickets.extend(outbox.in_flight());

@@ -1,6 +1,7 @@
 //! The contract's formats and helpers through their public API.
 
 mod batch;
+mod chassis;
 mod configuration;
 mod entry;
 mod golden;

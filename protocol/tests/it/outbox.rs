@@ -7,10 +7,10 @@ use quorate_protocol::{
 
 /// A protocol without behaviour; the tests use its outbox only.
 #[derive(Clone, Debug)]
-struct Probe;
+pub(crate) struct Probe;
 
 #[derive(Clone, Debug, PartialEq)]
-struct Said(u64);
+pub(crate) struct Said(u64);
 
 impl Wire for Said {
     type Small = u64;
