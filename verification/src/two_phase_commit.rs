@@ -8,7 +8,7 @@ use crate::protocols::Protocol;
 use crate::transactions::{Machine, generator, run_schedule};
 
 /// Transactions over all nodes, with locks on keys.
-pub(crate) const TWO_PHASE_COMMIT: Protocol = Protocol {
+pub const TWO_PHASE_COMMIT: Protocol = Protocol {
     name: "two-phase-commit",
     about: "atomic commit with presumed abort on the shipped node",
     generator,

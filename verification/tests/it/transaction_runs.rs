@@ -2,15 +2,18 @@
 
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::schedule::{Aim, FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Machine as _, Outcome, Recording};
+use quorate_simulation::world::{Outcome, Recording};
+use quorate_verification::TWO_PHASE_COMMIT;
 
-use crate::transactions::{Machine, generator, run_schedule};
-
-fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
-    run_schedule(schedule, Recording::Nothing)
+fn generator() -> Generator {
+    (TWO_PHASE_COMMIT.generator)()
 }
 
-/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release transactions_keep`.
+fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
+    (TWO_PHASE_COMMIT.run)(schedule, Recording::Nothing)
+}
+
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-verification --release transactions_keep`.
 #[test]
 fn transactions_keep_their_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(8);
@@ -19,7 +22,8 @@ fn transactions_keep_their_laws_under_every_fault() {
     let summary = campaign.run(run_nothing_recorded, || {});
     println!("{summary}");
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
-    let missed: Vec<_> = Machine::EXPECTED.iter().filter(|what| !summary.sometimes.contains_key(**what)).collect();
+    let missed: Vec<_> =
+        TWO_PHASE_COMMIT.expected[0].iter().filter(|what| !summary.sometimes.contains_key(**what)).collect();
     assert!(seeds < 100 || missed.is_empty(), "never: {missed:?}");
     assert!(summary.acknowledged_median > 100, "{} calls were acknowledged", summary.acknowledged_median);
 }

@@ -1,18 +1,9 @@
 //! `simulate`: runs protocols under faults from seeds, and judges the histories of clients.
 
-// The simulator's own tests run `beside`, `decisions` and `transactions` too. They are in this package so that it is
-// complete by itself.
-mod beside;
 mod check;
-mod decisions;
 mod diagnosis;
 mod explore;
-mod protocols;
-mod raft;
 mod replay;
-mod synod;
-mod transactions;
-mod two_phase_commit;
 
 use std::process::ExitCode;
 
@@ -22,7 +13,7 @@ use clap::{Parser, Subcommand};
 ///
 /// The exit code is 0 if every law held, 1 if not, 2 if something could not be read or written.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(name = "simulate", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

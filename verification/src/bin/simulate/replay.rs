@@ -4,10 +4,9 @@ use std::io;
 use std::path::Path;
 
 use quorate_simulation::schedule::Schedule;
+use quorate_verification::protocols::{self, Protocol};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::protocols::{self, Protocol};
 
 /// The content of a file: the fields of a [`Schedule`], and the protocol's name.
 #[derive(Serialize, Deserialize)]
@@ -57,9 +56,9 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use quorate_simulation::schedule::{Generator, Schedule};
+    use quorate_verification::protocols::{Protocol, protocol};
 
     use super::{ReplayError, read, to_json};
-    use crate::protocols::{Protocol, protocol};
 
     fn written(json: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_schedule_that_is_shown_names_its_protocol() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulation/docs/late-pre-votes.json");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/late-pre-votes.json");
         let (named, schedule) = read(&file, None).expect("readable");
         assert_eq!((named.name, schedule.seed), ("raft-core", 45));
     }

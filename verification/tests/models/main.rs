@@ -1,7 +1,7 @@
 //! Small worlds, exhausted: the shipped cores under every order of events that a budget allows, with stateright.
 //!
-//! `cargo test -p quorate-simulation --test models` explores small budgets. With `QUORATE_MODEL=full` (in release, and
-//! with `--nocapture` to see the counts) it explores large ones.
+//! `cargo test -p quorate-verification --test models` explores small budgets. With `QUORATE_MODEL=full` (in release,
+//! and with `--nocapture` to see the counts) it explores large ones.
 
 mod check;
 mod disk;

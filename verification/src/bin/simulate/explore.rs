@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quorate_simulation::campaign::{Campaign, Requirements, Summary};
 use quorate_simulation::schedule::{Aim, Budget, FaultKind};
 use quorate_simulation::world::Recording;
+use quorate_verification::protocols::{self, Protocol};
 
-use crate::protocols::{self, Protocol};
 use crate::{diagnosis, replay};
 
 /// Runs a protocol under faults.

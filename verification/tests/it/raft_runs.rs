@@ -43,7 +43,7 @@ fn short() -> Generator {
     Generator { faults_us: 6_000_000, ..Generator::of::<CoreMachine<Raft>>() }
 }
 
-/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release raft`.
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-verification --release raft`.
 #[test]
 fn raft_keeps_its_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);

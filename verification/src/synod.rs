@@ -8,7 +8,7 @@ use crate::decisions::{Machine, generator, run_schedule};
 use crate::protocols::Protocol;
 
 /// Many decisions on the shipped node, each a group of its own.
-pub(crate) const SYNOD: Protocol = Protocol {
+pub const SYNOD: Protocol = Protocol {
     name: "synod",
     about: "single-decree Paxos: many decisions on the shipped node",
     generator,

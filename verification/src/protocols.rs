@@ -4,38 +4,40 @@ use quorate_simulation::campaign::Requirements;
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Outcome, Recording};
 
-use crate::{raft, synod, two_phase_commit};
+use crate::{RAFT, RAFT_CORE, SYNOD, TWO_PHASE_COMMIT};
 
 /// A protocol and its simulation.
 #[derive(Clone, Copy)]
-pub(crate) struct Protocol {
+pub struct Protocol {
     /// Its name on the command line.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// A description in a few words.
-    pub(crate) about: &'static str,
+    pub about: &'static str,
     /// The generator of its faults.
-    pub(crate) generator: fn() -> Generator,
+    pub generator: fn() -> Generator,
     /// Runs one schedule.
-    pub(crate) run: fn(&Schedule, Recording) -> Outcome,
+    pub run: fn(&Schedule, Recording) -> Outcome,
     /// The events that a long campaign must reach: those of the protocol, and those of the layers below.
-    pub(crate) expected: &'static [&'static [&'static str]],
+    pub expected: &'static [&'static [&'static str]],
     /// The requirements for a thousand seeds.
-    pub(crate) requirements: fn() -> Requirements,
+    pub requirements: fn() -> Requirements,
 }
 
 /// Every protocol; the first is the default.
-pub(crate) const PROTOCOLS: &[Protocol] =
-    &[raft::RAFT, raft::RAFT_CORE, synod::SYNOD, two_phase_commit::TWO_PHASE_COMMIT];
+pub const PROTOCOLS: &[Protocol] = &[RAFT, RAFT_CORE, SYNOD, TWO_PHASE_COMMIT];
 
 /// The protocol of this name.
-pub(crate) fn protocol(name: &str) -> Result<Protocol, String> {
+///
+/// # Errors
+/// When none has it, with the names that there are.
+pub fn protocol(name: &str) -> Result<Protocol, String> {
     let known = || PROTOCOLS.iter().map(|protocol| protocol.name).collect::<Vec<_>>().join(", ");
     let found = PROTOCOLS.iter().copied().find(|protocol| protocol.name == name);
     found.ok_or_else(|| format!("{name} is not one of {}", known()))
 }
 
 /// The protocols, a line each.
-pub(crate) fn list() -> String {
+pub fn list() -> String {
     let line = |protocol: &Protocol| format!("  {:<18} {}", protocol.name, protocol.about);
     format!("Protocols:\n{}", PROTOCOLS.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

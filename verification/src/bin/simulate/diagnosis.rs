@@ -9,8 +9,8 @@ use quorate_simulation::schedule::Schedule;
 use quorate_simulation::shrink::shrink;
 use quorate_simulation::world::{Outcome, Recording};
 use quorate_simulation::{Moment, diagram};
+use quorate_verification::Protocol;
 
-use crate::protocols::Protocol;
 use crate::replay;
 
 /// Shrinks a schedule that breaks `law`, and writes the run of the smallest one.

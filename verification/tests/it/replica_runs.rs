@@ -36,7 +36,7 @@ fn short() -> Generator {
     Generator { faults_us: 6_000_000, ..Generator::of::<Machine>() }
 }
 
-/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release replicas`.
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-verification --release replicas`.
 #[test]
 fn replicas_keep_their_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);

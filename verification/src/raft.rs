@@ -18,7 +18,7 @@ use quorate_simulation::world::{Machine, Outcome, Recording, reached, run};
 use crate::protocols::Protocol;
 
 /// A replicated state machine on the shipped node, its log and its snapshots.
-pub(crate) const RAFT: Protocol = Protocol {
+pub const RAFT: Protocol = Protocol {
     name: "raft",
     about: "replicas on the shipped node, with its log and its snapshots",
     generator: Generator::of::<Shipped>,
@@ -32,7 +32,7 @@ pub(crate) const RAFT: Protocol = Protocol {
 };
 
 /// The core alone: a broken law there is a bug of the core.
-pub(crate) const RAFT_CORE: Protocol = Protocol {
+pub const RAFT_CORE: Protocol = Protocol {
     name: "raft-core",
     about: "the bare raft core on a simple log",
     generator: Generator::of::<Bare>,

@@ -2,15 +2,18 @@
 
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Machine as _, Outcome, Recording};
+use quorate_simulation::world::{Outcome, Recording};
+use quorate_verification::SYNOD;
 
-use crate::decisions::{Machine, generator, run_schedule};
-
-fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
-    run_schedule(schedule, Recording::Nothing)
+fn generator() -> Generator {
+    (SYNOD.generator)()
 }
 
-/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-simulation --release decisions`.
+fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
+    (SYNOD.run)(schedule, Recording::Nothing)
+}
+
+/// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-verification --release decisions`.
 #[test]
 fn decisions_keep_their_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(8);
@@ -19,7 +22,7 @@ fn decisions_keep_their_laws_under_every_fault() {
     let summary = campaign.run(run_nothing_recorded, || {});
     println!("{summary}");
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
-    for what in Machine::EXPECTED {
+    for what in SYNOD.expected[0] {
         assert!(summary.sometimes.contains_key(what), "{what}: never");
     }
     assert!(summary.acknowledged_median > 500, "{} calls were acknowledged", summary.acknowledged_median);

@@ -1,0 +1,15 @@
+//! The shipped protocols as the simulator runs them: the application round each of them, its clients, its laws, and
+//! settings that reach every bound. The program `simulate` and the tests run the same code.
+
+mod beside;
+mod decisions;
+pub mod protocols;
+mod raft;
+mod synod;
+mod transactions;
+mod two_phase_commit;
+
+pub use protocols::Protocol;
+pub use raft::{RAFT, RAFT_CORE};
+pub use synod::SYNOD;
+pub use two_phase_commit::TWO_PHASE_COMMIT;

@@ -1,0 +1,9 @@
+//! The shipped protocols under faults.
+
+mod command;
+mod host_runs;
+mod raft_rows;
+mod raft_runs;
+mod replica_runs;
+mod synod_runs;
+mod transaction_runs;
