@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+// The example of the README needs a protocol, so it is compiled in `verification`, which has one.
+#![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
 
 mod group;
 mod hosted;
@@ -7,6 +8,8 @@ mod node;
 mod panics;
 mod replica;
 mod shell;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use group::{
     BoxError, CallId, Founding, Group, GroupInput, GroupOutput, GroupStart, Hostable, Job, JobResult, MakeGroup,

@@ -13,3 +13,8 @@ pub use protocols::Protocol;
 pub use raft::{RAFT, RAFT_CORE};
 pub use synod::SYNOD;
 pub use two_phase_commit::TWO_PHASE_COMMIT;
+
+/// The example of the runtime's README, compiled and run here because it needs a protocol.
+#[cfg(doctest)]
+#[doc = include_str!("../../runtime/README.md")]
+struct ReadmeOfRuntime;

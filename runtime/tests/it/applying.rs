@@ -8,16 +8,14 @@ use quorate_protocol::{
     LogCommand, LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, Signal, SnapshotMeta, Term, Ticket,
     VotingBar,
 };
+use quorate_runtime::testing::{Ledger, MemorySnapshots};
 use quorate_runtime::{
     CallId, Delivery, Founding, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions,
     ReplicaSettings, Reply, TransferError,
 };
-
 use quorate_transport::ChannelId;
 
-use crate::ledger::Ledger;
 use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};
-use crate::store::Store;
 
 fn halt_of(bench: &Bench) -> Option<&HaltReason> {
     bench.outputs.iter().find_map(|output| match output {
@@ -322,7 +320,8 @@ fn a_state_machine_that_keeps_itself_is_given_only_what_it_does_not_have() {
 #[test]
 fn a_restore_that_fails_halts_the_group() {
     let recovery = Recovery { snapshot: Some(snapshot_meta(5)), ..Recovery::default() };
-    let mut bench = Bench::start(ReplicaSettings::default(), true, recovery, Ledger::default(), Store::default());
+    let mut bench =
+        Bench::start(ReplicaSettings::default(), true, recovery, Ledger::default(), MemorySnapshots::default());
     bench.settle();
     assert!(matches!(halt_of(&bench), Some(HaltReason::Restore(_))));
 }

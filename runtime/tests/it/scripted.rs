@@ -11,11 +11,9 @@ use quorate_protocol::{
     ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket,
     VotingBar, Wire, WireError, crc32c,
 };
+use quorate_runtime::testing::{Ledger, MemorySnapshots};
 use quorate_runtime::{Group, GroupInput, GroupOutput, Replica, ReplicaSettings, Seat};
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
-
-use crate::ledger::Ledger;
-use crate::store::Store;
 
 /// The scripted log. The test holds its script as well.
 #[derive(Clone, Debug)]
@@ -176,24 +174,24 @@ impl Script {
 pub(crate) struct Bench {
     pub(crate) replica: Replica<Scripted, Ledger>,
     script: Arc<Mutex<Script>>,
-    pub(crate) store: Store,
+    pub(crate) store: MemorySnapshots,
     pub(crate) now: Now,
     pub(crate) outputs: Vec<GroupOutput>,
 }
 
 impl Bench {
     pub(crate) fn leader(settings: ReplicaSettings) -> Self {
-        Self::start(settings, true, Recovery::default(), Ledger::default(), Store::default())
+        Self::start(settings, true, Recovery::default(), Ledger::default(), MemorySnapshots::default())
     }
 
     pub(crate) fn follower(settings: ReplicaSettings) -> Self {
-        Self::start(settings, false, Recovery::default(), Ledger::default(), Store::default())
+        Self::start(settings, false, Recovery::default(), Ledger::default(), MemorySnapshots::default())
     }
 
     /// Makes a replica with a state machine that has stored its state up to this index.
     pub(crate) fn start_keeping(keeps: LogIndex) -> Self {
         let ledger = Ledger { keeps, ..Ledger::default() };
-        Self::start(ReplicaSettings::default(), true, Recovery::default(), ledger, Store::default())
+        Self::start(ReplicaSettings::default(), true, Recovery::default(), ledger, MemorySnapshots::default())
     }
 
     pub(crate) fn start(
@@ -201,14 +199,14 @@ impl Bench {
         is_leader: bool,
         recovery: Recovery,
         state: Ledger,
-        store: Store,
+        store: MemorySnapshots,
     ) -> Self {
         Self::make(settings, is_leader, recovery, state, store).expect("it has no reason")
     }
 
     /// Returns the reason why the replica does not start, if it does not.
     pub(crate) fn try_start(settings: ReplicaSettings, state: Ledger) -> Option<RecoverError> {
-        Self::make(settings, true, Recovery::default(), state, Store::default()).err()
+        Self::make(settings, true, Recovery::default(), state, MemorySnapshots::default()).err()
     }
 
     fn make(
@@ -216,7 +214,7 @@ impl Bench {
         is_leader: bool,
         recovery: Recovery,
         state: Ledger,
-        store: Store,
+        store: MemorySnapshots,
     ) -> Result<Self, RecoverError> {
         let now = Now { instant: Instant::from_nanos(1_000_000_000), wall_ms: NOW.0 };
         let session = SessionId { incarnation: Incarnation(1), start: 1 };

@@ -9,14 +9,12 @@ use quorate_protocol::{
 };
 use quorate_raft::testing::Disk;
 use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_runtime::testing::{Ledger, MemorySnapshots};
 use quorate_runtime::{
     CallId, Delivery, Group, GroupInput, GroupOutput, Notice, Outcome, ProposeOptions, ReadError, Replica,
     ReplicaSettings, Reply, Seat, SnapshotLane, SnapshotOperation,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
-
-use crate::ledger::Ledger;
-use crate::store::Store;
 
 pub(crate) const GROUP: GroupId = GroupId(7);
 
@@ -24,7 +22,7 @@ pub(crate) const GROUP: GroupId = GroupId(7);
 pub(crate) struct Machine {
     pub(crate) replica: Option<Replica<Raft, Ledger>>,
     pub(crate) disk: Disk,
-    pub(crate) store: Store,
+    pub(crate) store: MemorySnapshots,
     /// Snapshot operations wait until they are released.
     pub(crate) holds_snapshots: bool,
     /// Operations that make snapshots wait until they are released.
@@ -90,7 +88,7 @@ impl Cluster {
             let machine = Machine {
                 replica: None,
                 disk: Disk::default(),
-                store: Store::default(),
+                store: MemorySnapshots::default(),
                 holds_snapshots: false,
                 holds_builds: false,
                 held: VecDeque::new(),

@@ -5,26 +5,28 @@ use std::io;
 
 use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogTime};
-use quorate_runtime::{ApplyContext, StateMachine};
+
+use crate::replica::state_machine::{ApplyContext, StateMachine};
 
 /// Counts each command. `panic` panics, `due <ms>` requests a tick at that log time, `every <ms>` requests repeated
 /// ticks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     /// Number of times that each command was applied.
-    pub(crate) counts: BTreeMap<Vec<u8>, u64>,
+    pub counts: BTreeMap<Vec<u8>, u64>,
     /// The log time at which a tick is wanted.
-    pub(crate) due: Option<LogTime>,
+    pub due: Option<LogTime>,
     /// The interval from a tick to the next one.
-    pub(crate) every: Option<u64>,
+    pub every: Option<u64>,
     /// The log times of the ticks.
-    pub(crate) ticks: Vec<u64>,
+    pub ticks: Vec<u64>,
     /// The index that it returns as stored by itself.
-    pub(crate) keeps: LogIndex,
+    pub keeps: LogIndex,
 }
 
 impl Ledger {
-    pub(crate) fn count(&self, command: &str) -> u64 {
+    /// Number of times that this command was applied.
+    pub fn count(&self, command: &str) -> u64 {
         self.counts.get(command.as_bytes()).copied().unwrap_or(0)
     }
 }

@@ -1,7 +1,7 @@
 //! The cost of an entry in a replica: from `propose` to the reply, on one node whose writes take no time.
 //!
-//! `cargo bench -p quorate-runtime --bench replica` prints commands per second and nanoseconds per command, for batches
-//! of 1, 64 and 256 commands of 256 bytes, outside and inside a session. The core's share is included.
+//! `cargo bench -p quorate-verification --bench replica` prints commands per second and nanoseconds per command, for
+//! batches of 1, 64 and 256 commands of 256 bytes, outside and inside a session. The core's share is included.
 
 use std::io;
 use std::time::{Duration, Instant as Clock};

@@ -4,27 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_protocol::{LogIndex, SnapshotMeta, crc32c};
-use quorate_runtime::{SnapshotDone, SnapshotFailure, SnapshotOperation};
+
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 
 /// A store of snapshots in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Store {
+pub struct MemorySnapshots {
     /// Finished snapshots with their content.
-    pub(crate) durable: BTreeMap<LogIndex, (SnapshotMeta, Vec<u8>)>,
+    pub durable: BTreeMap<LogIndex, (SnapshotMeta, Vec<u8>)>,
     /// The snapshot that is being received.
-    pub(crate) incoming: Option<(SnapshotMeta, u64, Vec<u8>)>,
+    pub incoming: Option<(SnapshotMeta, u64, Vec<u8>)>,
     /// Snapshots whose content was damaged after it was written.
-    pub(crate) rotten: BTreeSet<LogIndex>,
+    pub rotten: BTreeSet<LogIndex>,
     /// The failure of every operation; `None` if they succeed.
-    pub(crate) failure: Option<SnapshotFailure>,
+    pub failure: Option<SnapshotFailure>,
 }
 
-impl Store {
-    pub(crate) fn newest(&self) -> Option<SnapshotMeta> {
+impl MemorySnapshots {
+    /// The newest finished snapshot.
+    pub fn newest(&self) -> Option<SnapshotMeta> {
         self.durable.values().next_back().map(|(meta, _)| meta.clone())
     }
 
-    pub(crate) fn perform(&mut self, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
+    /// Performs an operation at once.
+    ///
+    /// # Errors
+    /// When the operation fails, as it would on a disk, or when all are to fail.
+    pub fn perform(&mut self, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }

@@ -1,0 +1,8 @@
+//! Parts for tests that run a [`Replica`](crate::Replica) without a node: a state machine and a store of snapshots,
+//! both in memory and open to the test.
+
+mod ledger;
+mod snapshots;
+
+pub use ledger::Ledger;
+pub use snapshots::MemorySnapshots;

@@ -1,0 +1,15 @@
+//! The shipped runtime with a real protocol: replicas, nodes and servers, through their public interface.
+
+mod catching_up;
+mod cluster;
+mod incarnations;
+mod measured;
+mod outcomes;
+mod random;
+mod reads;
+mod rounds;
+mod server;
+mod sessions;
+mod thousand;
+mod ticks;
+mod world;
