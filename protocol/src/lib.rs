@@ -17,6 +17,8 @@ mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+mod timers;
+mod view;
 mod wire;
 
 pub use batch::{BatchError, BatchHeader, EntryBatch, Run};
@@ -39,4 +41,6 @@ pub use replicated_log::{
 };
 pub use snapshot::{SnapshotMeta, SnapshotMetaError};
 pub use time::{Instant, LogTime, Now};
+pub use timers::Timers;
+pub use view::{View, ViewWriter};
 pub use wire::{Wire, WireError};

@@ -30,7 +30,6 @@ pub use config::{Config, Settings, Start};
 pub use error::{ConfigError, Ignored};
 pub use message::Message;
 pub use raft::Raft;
-pub use view::View;
 
 /// The server side: `Node`, `Replica`, and the tokio shell.
 #[cfg(feature = "server")]

@@ -3,7 +3,7 @@
 use quorate_protocol::{
     Chassis, Configuration, FailedWrite, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now,
     Operation, OutboxLimits, Output, PersistFailure, Protocol, Random, ReadFailure, RecoverError, Recovery,
-    RefuseReason, Role, Signal, SnapshotMeta, Standing, Term, Ticket, VotingBar,
+    RefuseReason, Role, Signal, SnapshotMeta, Standing, Term, Ticket, View, VotingBar,
 };
 
 use crate::clock::Clock;
@@ -14,8 +14,7 @@ use crate::message::{AppendOutcome, AppendResponse, Message, ReadOutcome, Verdic
 use crate::progress::Progress;
 use crate::reads::Reads;
 use crate::state::{DurableState, Follower, Receiving, RoleState, Told};
-use crate::view::View;
-use crate::{Config, Start};
+use crate::{Config, Start, view};
 
 /// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
 ///
@@ -154,7 +153,7 @@ impl Protocol for Raft {
     }
 
     fn model_view(&self) -> View {
-        View::of(self)
+        view::view(self)
     }
 
     fn older_copy(event: &LogEvent) -> Option<NodeId> {

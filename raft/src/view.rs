@@ -1,14 +1,10 @@
 //! The part of the state that affects behaviour.
 //!
-//! Times and tickets are included only by their order: a model checker lets any armed timer fire by moving the clock to
-//! it, so a time matters only by whether it has come, and by its order among the others. Not included are the random
-//! generator, the lengths of waits, the clocks that log time is made from (a model lets them stand still: its waits are
-//! far shorter than a millisecond), counters for operators, and the last reports of values that are reported on change
-//! only.
+//! Not included are the random generator, the lengths of waits, the clocks that log time is made from (a model lets
+//! them stand still: its waits are far shorter than a millisecond), counters for operators, and the last reports of
+//! values that are reported on change only.
 
-use std::fmt::Write;
-
-use quorate_protocol::{Instant, Ticket};
+use quorate_protocol::{Instant, Ticket, View, ViewWriter};
 
 use crate::Raft;
 use crate::leader::Leader;
@@ -16,144 +12,93 @@ use crate::progress::{Progress, SendState};
 use crate::reads::Inquiry;
 use crate::state::{Ballot, Follower, RoleState};
 
-/// The result of [`model_view`](quorate_protocol::Protocol::model_view). Nodes with equal views answer every input
-/// equally, at the time of their last input or at their deadline, as long as all their outputs were polled.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct View {
-    text: String,
+/// The view of this node.
+pub(crate) fn view(core: &Raft) -> View {
+    let mut out =
+        ViewWriter::new(core.chassis.instant(), times(core), &core.chassis.outbox, writes(core), requests(core));
+    put_all(&mut out, core);
+    out.finish()
 }
 
-impl View {
-    pub(crate) fn of(core: &Raft) -> Self {
-        let mut writer = Writer { text: String::new(), times: times(core), tickets: tickets(core), core };
-        writer.write_all();
-        Self { text: writer.text }
+fn put_all(out: &mut ViewWriter, core: &Raft) {
+    out.put(&(core.config.node(), &core.state, core.leader, core.matched, core.commit_index, core.commit_hinted));
+    out.put(&(
+        &core.snapshot,
+        core.chassis.standings(),
+        core.chassis.storage(),
+        core.chassis.halted(),
+        core.told.committed,
+    ));
+    out.put(&core.stalled_at().map(|at| out.time(at)));
+    out.put(&core.may_be_applied());
+    out.put(&(core.told.role, core.told.barred, core.clock.view()));
+    out.put(&(core.log.view(), out.ticket(core.state_ticket), out.ticket(core.reset_ticket)));
+    let marks: Vec<_> = core.log.marks().map(|(ticket, places)| (out.ticket(ticket), places)).collect();
+    out.put(&marks);
+    if let Some(receiving) = &core.receiving {
+        out.put(&(out.ticket(receiving.ticket), receiving.from, receiving.term, &receiving.snapshot));
+        out.put(&receiving.founding);
     }
+    let reads = &core.reads;
+    out.put(&(&reads.waiting, &reads.asked, reads.questions, reads.is_start_counted));
+    match reads.inquiry {
+        Some(Inquiry::Question { number, again_at }) => out.put(&("question", number, out.time(again_at))),
+        other => out.put(&other),
+    }
+    out.put(&core.chassis.rewrite_at().map(|at| out.time(at)));
+    match &core.role {
+        RoleState::Follower(follower) => put_follower(out, core, follower),
+        RoleState::PreCandidate(ballot) => put_ballot(out, core, "pre-candidate", ballot),
+        RoleState::Candidate(ballot) => put_ballot(out, core, "candidate", ballot),
+        RoleState::Leader(leader) => put_leader(out, core, leader),
+    }
+    out.put_outbox(&core.chassis.outbox);
 }
 
-struct Writer<'a> {
-    text: String,
-    /// The future times, ascending.
-    times: Vec<Instant>,
-    /// The outstanding tickets, ascending.
-    tickets: Vec<Ticket>,
-    core: &'a Raft,
+fn put_follower(out: &mut ViewWriter, core: &Raft, follower: &Follower) {
+    let quiet_end = follower.quiet_since.map(|since| out.time(quiet_end(core, since)));
+    out.put(&("follower", follower.owes_acknowledgement, follower.acknowledged, quiet_end));
+    put_waiting(out, core);
 }
 
-impl Writer<'_> {
-    fn write_all(&mut self) {
-        let core = self.core;
-        self.put(&(core.config.node(), &core.state, core.leader, core.matched, core.commit_index, core.commit_hinted));
-        self.put(&(
-            &core.snapshot,
-            core.chassis.standings(),
-            core.chassis.storage(),
-            core.chassis.halted(),
-            core.told.committed,
-        ));
-        self.put(&core.stalled_at().map(|at| self.time(at)));
-        self.put(&core.may_be_applied());
-        self.put(&(core.told.role, core.told.barred, core.clock.view()));
-        self.put(&(core.log.view(), self.ticket(core.state_ticket), self.ticket(core.reset_ticket)));
-        let marks: Vec<_> = core.log.marks().map(|(ticket, places)| (self.ticket(ticket), places)).collect();
-        self.put(&marks);
-        if let Some(receiving) = &core.receiving {
-            self.put(&(self.ticket(receiving.ticket), receiving.from, receiving.term, &receiving.snapshot));
-            self.put(&receiving.founding);
-        }
-        let reads = &core.reads;
-        self.put(&(&reads.waiting, &reads.asked, reads.questions, reads.is_start_counted));
-        match reads.inquiry {
-            Some(Inquiry::Question { number, again_at }) => self.put(&("question", number, self.time(again_at))),
-            other => self.put(&other),
-        }
-        self.put(&core.chassis.rewrite_at().map(|at| self.time(at)));
-        match &core.role {
-            RoleState::Follower(follower) => self.follower(follower),
-            RoleState::PreCandidate(ballot) => self.ballot("pre-candidate", ballot),
-            RoleState::Candidate(ballot) => self.ballot("candidate", ballot),
-            RoleState::Leader(leader) => self.leader(leader),
-        }
-        self.outbox();
-    }
+fn put_ballot(out: &mut ViewWriter, core: &Raft, name: &str, ballot: &Ballot) {
+    out.put(&(name, &ballot.votes, &ballot.clocks, out.ticket(ballot.own_vote)));
+    put_waiting(out, core);
+}
 
-    fn follower(&mut self, follower: &Follower) {
-        let quiet_end = follower.quiet_since.map(|since| self.time(quiet_end(self.core, since)));
-        self.put(&("follower", follower.owes_acknowledgement, follower.acknowledged, quiet_end));
-        self.waiting();
-    }
+fn put_waiting(out: &mut ViewWriter, core: &Raft) {
+    out.put(&(out.time(core.election_at), out.time(lease_end(core))));
+}
 
-    fn ballot(&mut self, name: &str, ballot: &Ballot) {
-        self.put(&(name, &ballot.votes, &ballot.clocks, self.ticket(ballot.own_vote)));
-        self.waiting();
-    }
-
-    fn waiting(&mut self) {
-        self.put(&(self.time(self.core.election_at), self.time(lease_end(self.core))));
-    }
-
-    fn leader(&mut self, leader: &Leader) {
-        let times = leader_times(self.core, leader).map(|at| self.time(at));
-        self.put(&("leader", leader.round, times, leader.notice_at.map(|at| self.time(at)), leader.quiet.stage));
-        self.put(&leader.transfer.map(|it| (it.to, it.is_told, self.time(it.until))));
-        self.put(&(leader.loads_failed, leader.snapshots_unread));
-        self.put(&self.core.low_until().map(|at| self.time(at)));
-        self.put(&self.core.writing_since.map(|since| leader.offered_at > since));
-        self.put(&(leader.uncommitted(), leader.compaction));
-        for (node, progress) in &leader.progress {
-            self.put(node);
-            self.progress(progress);
-        }
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        let loading = progress.loading.map(|ticket| self.ticket(ticket));
-        self.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
-        self.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
-        self.put(&(
-            self.time(active_end(self.core, progress)),
-            self.time(pause_end(self.core, progress)),
-            progress.disk,
-        ));
-        match progress.pace {
-            SendState::Snapshot { index, request, since } => {
-                let request = request.map(|ticket| self.ticket(ticket));
-                self.put(&(index, request, self.time(overdue(self.core, since))));
-            }
-            other => self.put(&other),
-        }
-    }
-
-    fn outbox(&mut self) {
-        let outbox = &self.core.chassis.outbox;
-        self.put(&(outbox.is_writing(), outbox.in_flight().map(|ticket| self.ticket(ticket))));
-        for (ticket, operations) in outbox.queued_writes() {
-            self.put(&(self.ticket(ticket), operations));
-        }
-        for (ticket, to, message) in outbox.held_messages() {
-            self.put(&(self.ticket(*ticket), to, message));
-        }
-        for (ticket, event) in outbox.held_events() {
-            self.put(&(self.ticket(*ticket), event));
-        }
-    }
-
-    /// Returns the position of a time among the future ones; zero if it has come.
-    fn time(&self, at: Instant) -> usize {
-        self.times.iter().position(|time| *time == at).map_or(0, |place| place + 1)
-    }
-
-    /// Returns the position of a ticket among the outstanding ones; zero if it is durable.
-    fn ticket(&self, ticket: Ticket) -> usize {
-        self.tickets.iter().position(|other| *other == ticket).map_or(0, |place| place + 1)
-    }
-
-    fn put(&mut self, part: &dyn std::fmt::Debug) {
-        writeln!(self.text, "{part:?}").expect("a string takes everything");
+fn put_leader(out: &mut ViewWriter, core: &Raft, leader: &Leader) {
+    let times = leader_times(core, leader).map(|at| out.time(at));
+    out.put(&("leader", leader.round, times, leader.notice_at.map(|at| out.time(at)), leader.quiet.stage));
+    out.put(&leader.transfer.map(|it| (it.to, it.is_told, out.time(it.until))));
+    out.put(&(leader.loads_failed, leader.snapshots_unread));
+    out.put(&core.low_until().map(|at| out.time(at)));
+    out.put(&core.writing_since.map(|since| leader.offered_at > since));
+    out.put(&(leader.uncommitted(), leader.compaction));
+    for (node, progress) in &leader.progress {
+        out.put(node);
+        put_progress(out, core, progress);
     }
 }
 
-/// Returns every future time that affects behaviour.
+fn put_progress(out: &mut ViewWriter, core: &Raft, progress: &Progress) {
+    let loading = progress.loading.map(|ticket| out.ticket(ticket));
+    out.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
+    out.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
+    out.put(&(out.time(active_end(core, progress)), out.time(pause_end(core, progress)), progress.disk));
+    match progress.pace {
+        SendState::Snapshot { index, request, since } => {
+            let request = request.map(|ticket| out.ticket(ticket));
+            out.put(&(index, request, out.time(overdue(core, since))));
+        }
+        other => out.put(&other),
+    }
+}
+
+/// Returns every time that affects behaviour.
 fn times(core: &Raft) -> Vec<Instant> {
     let mut times = vec![core.election_at, lease_end(core)];
     times.extend(core.reads.deadline());
@@ -178,9 +123,6 @@ fn times(core: &Raft) -> Vec<Instant> {
         }
     }
     times.extend(core.stalled_at());
-    times.retain(|at| *at > core.chassis.instant());
-    times.sort_unstable();
-    times.dedup();
     times
 }
 
@@ -211,21 +153,19 @@ fn overdue(core: &Raft, since: Instant) -> Instant {
     since.after(core.config.settings().election_timeout_max)
 }
 
-/// Returns every outstanding ticket that affects behaviour.
-fn tickets(core: &Raft) -> Vec<Ticket> {
-    let outbox = &core.chassis.outbox;
+/// Returns the tickets of the writes that more waits for than outputs.
+fn writes(core: &Raft) -> Vec<Ticket> {
     let mut tickets = vec![core.state_ticket, core.reset_ticket];
     tickets.extend(core.log.marks().map(|(ticket, ..)| ticket));
-    tickets.extend(outbox.in_flight());
-    tickets.extend(outbox.queued_writes().map(|(ticket, _)| ticket));
-    tickets.extend(outbox.held_messages().map(|(ticket, ..)| *ticket));
-    tickets.extend(outbox.held_events().map(|(ticket, _)| *ticket));
     if let RoleState::Candidate(ballot) = &core.role {
         tickets.push(ballot.own_vote);
     }
-    tickets.retain(|ticket| !outbox.is_durable(*ticket));
-    // Loads and requests share the numbers but are never made durable.
-    tickets.extend(core.receiving.as_ref().map(|receiving| receiving.ticket));
+    tickets
+}
+
+/// Returns the tickets of open loads and requests.
+fn requests(core: &Raft) -> Vec<Ticket> {
+    let mut tickets: Vec<Ticket> = core.receiving.iter().map(|receiving| receiving.ticket).collect();
     if let RoleState::Leader(leader) = &core.role {
         tickets.extend(leader.progress.values().filter_map(|progress| progress.loading));
         let request = |progress: &Progress| match progress.pace {
@@ -234,7 +174,5 @@ fn tickets(core: &Raft) -> Vec<Ticket> {
         };
         tickets.extend(leader.progress.values().filter_map(request));
     }
-    tickets.sort_unstable();
-    tickets.dedup();
     tickets
 }

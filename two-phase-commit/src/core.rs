@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     HaltReason, Input, Instant, NodeId, Now, Outbox, OutboxLimits, Output, Protocol, Random, RecoverError, Recovery,
-    Signal, Standing, StorageLevel, Ticket,
+    Signal, Standing, StorageLevel, Ticket, View,
 };
 
 use crate::collection::Taken;
@@ -14,7 +14,6 @@ use crate::journal::Journal;
 use crate::message::{Message, Stamp};
 use crate::state::{Branch, Coordinated, Delegations, DurableState, Holdings, Known, Remembered, Tombstone};
 use crate::timers::{Timer, Timers};
-use crate::view::View;
 use crate::{Answer, Command, Config, Event, RefuseReason, Request, TransactionId, TransactionNumber, Unready};
 
 /// One node's part in atomic commit: two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, TODS 1986) as a
@@ -145,7 +144,7 @@ impl Protocol for TwoPhaseCommit {
     }
 
     fn model_view(&self) -> View {
-        View::of(self)
+        self.view()
     }
 
     fn check_invariants(&self) {

@@ -32,7 +32,6 @@ pub use event::{
 pub use message::Message;
 pub use status::Status;
 pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
-pub use view::View;
 
 /// The server side: `Node`, `Hosted`, the tokio shell.
 #[cfg(feature = "server")]

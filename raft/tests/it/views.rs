@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     EntryKind, Input, Instant, LogCommand, NodeId, Now, Output, Proposal, ProposalId, Protocol, ReadId, Signal,
-    Standing,
+    Standing, View,
 };
 use quorate_raft::testing::{Builder, Cluster};
-use quorate_raft::{Message, Raft, Settings, View};
+use quorate_raft::{Message, Raft, Settings};
 
 use crate::support::from_environment;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_protocol::{Input, Instant, NodeId, Now, Output, Protocol, Signal, Standing, StorageLevel};
+use quorate_protocol::{Input, Instant, NodeId, Now, Output, Protocol, Signal, Standing, StorageLevel, View};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
 use quorate_two_phase_commit::{
-    Command, CommandId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, View,
+    Command, CommandId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit,
 };
 
 use crate::from_environment;
