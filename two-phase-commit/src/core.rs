@@ -159,12 +159,12 @@ impl TwoPhaseCommit {
             Input::Message { .. } => Err(Ignored::Absurd),
             Input::Command(command) => self.on_command(command),
             Input::Completed { ticket, answer } => self.on_completed(ticket, answer),
-            Input::Signal(signal) => self.on_signal(signal),
+            Input::Signal(signal) => self.on_signal(&signal),
         }
     }
 
-    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
-        match signal {
+    fn on_signal(&mut self, signal: &Signal) -> Result<(), Ignored> {
+        match *signal {
             Signal::Timeout => self.on_timeout(),
             Signal::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
             Signal::Storage(level) => self.storage = level,
