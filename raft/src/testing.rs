@@ -1,25 +1,20 @@
-//! A cluster of cores in one loop, with a disk and a network that tests control, and the invariants that hold across
-//! nodes.
-//!
-//! The seed determines the order of all events: messages, writes and deadlines are in one queue.
+//! Raft on the bench of the contract's crate: clusters of cores, the laws that hold across nodes, and their messages,
+//! writes and events in words.
 
-mod builder;
-mod cluster;
-mod disk;
-mod disks;
 mod laws;
-mod network;
-mod node;
-mod record;
 mod settings;
+mod subject;
 mod words;
 
-pub use builder::Builder;
-pub use cluster::Cluster;
-pub use disk::Disk;
+use crate::Raft;
+
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
-pub use network::{Pick, Release};
-pub use node::{Applied, Node};
-pub use record::{Fate, Happening};
 pub use settings::small_settings;
+pub use subject::flip_cached;
 pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};
+
+/// A cluster of Raft cores.
+pub type Cluster = quorate_protocol::testing::Cluster<Raft>;
+
+/// The description of such a cluster.
+pub type Builder = quorate_protocol::testing::Builder<Raft>;

@@ -1,18 +1,25 @@
-//! A cluster of cores in one loop, with a disk, a network and resource managers that tests control, and the laws that
-//! hold across nodes.
-//!
-//! The seed decides the order of all events: messages, writes, answers of applications and deadlines are in one queue.
-//! Each event is a numbered step, and a node can be crashed just before any of its steps.
+//! Two-phase commit on the bench of the contract's crate: clusters of cores with resource managers, the laws that hold
+//! across nodes, and what tests ask of them.
 
-mod cluster;
-mod disk;
 mod laws;
 mod manager;
-mod node;
 mod said;
+mod subject;
+mod words;
 
-pub use cluster::{Builder, Cluster, Faults};
-pub use disk::Disk;
+use crate::TwoPhaseCommit;
+
 pub use laws::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, laws};
 pub use manager::{Manager, Work};
-pub use node::{Node, Traffic};
+pub use said::records;
+pub use subject::Site;
+pub use words::{Ends, Transactions};
+
+/// A cluster of cores of two-phase commit.
+pub type Cluster = quorate_protocol::testing::Cluster<TwoPhaseCommit>;
+
+/// The description of such a cluster.
+pub type Builder = quorate_protocol::testing::Builder<TwoPhaseCommit>;
+
+/// A node of such a cluster.
+pub type Node = quorate_protocol::testing::Node<TwoPhaseCommit>;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_paxos::synod::testing::Builder;
+use quorate_paxos::synod::testing::{Answers, Builder, Calls, Records};
 use quorate_paxos::synod::{
     Command, Config, ConfigError, Group, MEMBERS_MAX, Outcome, ReadOutcome, RefuseReason, Settings, Synod,
 };
@@ -70,7 +70,7 @@ fn groups_that_cannot_decide_are_refused() {
 #[test]
 fn what_is_too_much_is_refused() {
     let settings = Settings { value_bytes_max: 8, commands_max: 2, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     let long = cluster.propose(1, b"nine byte");
     assert_eq!(refused(cluster.node(1).outcome(long)), RefuseReason::TooLarge);
     cluster.isolate(1);
@@ -89,7 +89,7 @@ fn what_is_too_much_is_refused() {
 #[test]
 fn values_that_wait_are_bounded_in_bytes() {
     let settings = Settings { value_bytes_max: 8, commands_bytes_max: 20, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     cluster.isolate(1);
     let waiting = [cluster.propose(1, b"12345678"), cluster.propose(1, b"12345678")];
     let over = cluster.propose(1, b"12345");
@@ -123,7 +123,7 @@ static LONG: [u8; 100_000] = [b'x'; 100_000];
 #[test]
 fn a_log_that_stands_still_is_not_given_ever_more() {
     let mut cluster = three();
-    let system = cluster.node(2).config().system();
+    let system = cluster.node(2).core().config().system();
     cluster.hold_disk(2);
     cluster.park_all();
     for round in 1..1_000 {
@@ -220,7 +220,7 @@ fn a_disk_that_is_nearly_full_takes_no_proposals_and_goes_on_voting() {
 #[test]
 fn who_is_no_proposer_answers_only_what_it_knows() {
     let group = group().with_proposers([NodeId(1)]);
-    let mut cluster = Builder::new(3, 1).group(group).start();
+    let mut cluster = Builder::new(3, 1).settings(group.into()).start();
     let (id, read) = (cluster.propose(2, b"two"), cluster.read(2));
     assert_eq!(refused(cluster.node(2).outcome(id)), RefuseReason::NotProposer);
     assert_eq!(failed(cluster.node(2).read(read)), RefuseReason::NotProposer);
@@ -238,9 +238,9 @@ fn without_a_quorum_nothing_is_known_in_time() {
     cluster.run(Settings::default().command_timeout);
     assert_eq!(refused(cluster.node(1).outcome(id)), RefuseReason::TimedOut, "nobody was asked to accept it");
     assert_eq!(failed(cluster.node(1).read(read)), RefuseReason::TimedOut);
-    let before = cluster.sent;
+    let before = cluster.traffic().messages;
     cluster.run(Duration::from_mins(10));
-    assert!(cluster.sent < before + 10, "who waits for nothing asks nobody");
+    assert!(cluster.traffic().messages < before + 10, "who waits for nothing asks nobody");
     cluster.heal();
     let other = cluster.propose(2, b"two");
     cluster.run(Duration::from_secs(1));
@@ -286,7 +286,7 @@ fn a_refused_write_is_written_again_as_a_whole() {
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen), "1 and 3 are enough");
     let mut refusals = 0;
     while let Some(ticket) = cluster.node(2).core().write_in_flight().filter(|_| refusals < 3) {
-        cluster.node_mut(2).forget_writes();
+        cluster.node_mut(2).writes.clear();
         cluster.input(NodeId(2), Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
         cluster.input(NodeId(2), Input::Signal(Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten }));
         refusals += 1;

@@ -7,8 +7,9 @@ use std::fmt::Write;
 use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Query, Report, Small};
-use quorate_paxos::synod::testing::{Cluster, Disk};
+use quorate_paxos::synod::testing::{Calls, Cluster};
 use quorate_paxos::synod::{Config, Group, Message, Proposal, Settings, Synod};
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Incarnation, NodeId, Now, ProposalId, Protocol, RecoverError, SessionId, StateError, Wire, WireError,
 };
@@ -103,7 +104,7 @@ fn parts_that_do_not_make_a_message_are_refused() {
 }
 
 /// The content of the first node's disk after three nodes chose "value".
-fn disk() -> Disk {
+fn disk() -> Stream {
     let mut cluster = Cluster::of_three(1);
     cluster.propose(1, b"value");
     cluster.deliver();
@@ -128,14 +129,14 @@ fn packed(text: &str) -> String {
 fn records_keep_their_bytes() {
     let disk = disk();
     assert_eq!(hex(disk.state.as_ref().expect("a state record")), packed(STATE));
-    assert_eq!(hex(&disk.journal[&1]), packed(ACCEPTED));
-    assert_eq!(hex(&disk.journal[&2]), packed(CHOSEN));
+    assert_eq!(hex(disk.newest()[&1]), packed(ACCEPTED));
+    assert_eq!(hex(disk.newest()[&2]), packed(CHOSEN));
 }
 
-fn recover(disk: &Disk) -> Result<Synod, RecoverError> {
+fn recover(disk: &Stream) -> Result<Synod, RecoverError> {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
     let config = Config::new(NodeId(1), 1, Group::of(quorums), Settings::default()).expect("valid");
-    Synod::recover(Now::default(), config, disk.recovery())
+    Synod::recover(Now::default(), config, disk.recovery(usize::MAX))
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn records_are_read() {
 
 #[test]
 fn records_that_cannot_be_read_are_refused() {
-    let refused = |change: &dyn Fn(&mut Disk)| {
+    let refused = |change: &dyn Fn(&mut Stream)| {
         let mut disk = disk();
         change(&mut disk);
         recover(&disk).expect_err("it must not start from this")
@@ -166,20 +167,20 @@ fn records_that_cannot_be_read_are_refused() {
     for (key, lengths) in [(1, [1, 16, 48, 50]), (2, [1, 16, 32, 34])] {
         for length in lengths {
             let error = refused(&|disk| {
-                let cut = disk.journal[&key].slice(..length);
-                disk.journal.insert(key, cut);
+                let cut = disk.newest()[&key].slice(..length);
+                disk.put(key, cut);
             });
             assert_eq!(error, malformed, "{length} bytes of record {key}");
         }
         let error = refused(&|disk| {
-            let mut flipped = disk.journal[&key].to_vec();
+            let mut flipped = disk.newest()[&key].to_vec();
             *flipped.last_mut().expect("a value") ^= 1;
-            disk.journal.insert(key, flipped.into());
+            disk.put(key, flipped.into());
         });
         assert_eq!(error, malformed, "the value of record {key} is another than was proposed");
         let error = refused(&|disk| {
-            let changed = of_version_two(&disk.journal[&key]);
-            disk.journal.insert(key, changed);
+            let changed = of_version_two(disk.newest()[&key]);
+            disk.put(key, changed);
         });
         assert_eq!(error, newer);
     }
@@ -191,11 +192,11 @@ fn what_contradicts_itself_is_refused() {
     lost.state = None;
     assert!(matches!(recover(&lost), Err(RecoverError::Inconsistent(_))), "accepted, and not promised");
     let mut foreign = disk();
-    foreign.journal.insert(3, Bytes::from_static(b"what"));
+    foreign.put(3, Bytes::from_static(b"what"));
     assert!(matches!(recover(&foreign), Err(RecoverError::Inconsistent(_))), "a key that nobody writes");
     let quorums = QuorumSystem::flexible([1, 2, 3].map(NodeId), 3, 1).expect("they meet");
     let config = Config::new(NodeId(1), 1, Group::of(quorums), Settings::default()).expect("valid");
-    let other = Synod::recover(Now::default(), config, disk().recovery());
+    let other = Synod::recover(Now::default(), config, disk().recovery(usize::MAX));
     assert!(
         matches!(other, Err(RecoverError::Inconsistent(_))),
         "another quorum system than the promise was made under"

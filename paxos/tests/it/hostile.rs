@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use quorate_paxos::synod::message::{Accepted, Chosen, Nack, Promise, Query, Report};
-use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster};
 use quorate_paxos::synod::{Command, Event, Group, Message, Obstacle, Outcome, ReadOutcome, RefuseReason, Settings};
 use quorate_paxos::{Ballot, QuorumSystem};
 use quorate_protocol::{HaltReason, Input, NodeId, Random, Signal, Standing};
@@ -25,7 +25,7 @@ fn ignored(from: u64, message: Message) -> Vec<&'static str> {
 
 #[test]
 fn what_no_correct_peer_says_is_ignored_by_name() {
-    let system = three().node(1).config().system();
+    let system = three().node(1).core().config().system();
     let value = proposal(1, b"one");
     assert_eq!(ignored(2, prepare(system, ballot(1, 3))), ["foreign_ballot"]);
     assert_eq!(ignored(2, prepare(system, ballot(0, 2))), ["absurd_ballot"]);
@@ -61,7 +61,7 @@ fn a_round_near_the_end_of_numbers_wins_nothing() {
 #[test]
 fn the_last_ballot_is_not_reached_by_a_leap() {
     let mut cluster = three();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     for message in
         [prepare(system, ballot(u64::MAX / 2, 2)), accept(system, ballot(u64::MAX / 2, 2), proposal(9, b"x"))]
     {
@@ -79,9 +79,9 @@ fn the_last_ballot_is_not_reached_by_a_leap() {
 #[test]
 fn a_node_at_the_last_ballot_says_so() {
     let mut cluster = three();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     hear(&mut cluster, 2, prepare(system, ballot(1, 2)));
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     let state = cluster.node(1).disk.state.clone().expect("a promise");
     let last = [&state[..1], &(u64::MAX / 2).to_le_bytes(), &state[9..]].concat();
     cluster.node_mut(1).disk.state = Some(last.into());
@@ -106,7 +106,7 @@ fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
     cluster.propose(1, b"one");
     cluster.read(1);
     cluster.deliver();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
     let (start, number) = cluster.node(1).core().question().expect("it asks");
     let mut flipped = proposal(1, b"one");
@@ -133,9 +133,9 @@ fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
 #[test]
 fn a_value_that_is_too_long_is_taken_from_nobody() {
     let settings = Settings { value_bytes_max: 3, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     propose_parked(&mut cluster);
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     let own = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
     let long = proposal(1, b"four");
     hear(&mut cluster, 2, accept(system, ballot(7, 2), long.clone()));
@@ -149,7 +149,7 @@ fn a_value_that_is_too_long_is_taken_from_nobody() {
 #[test]
 fn another_quorum_system_is_said_on_both_sides() {
     let mut cluster = three();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     let (other, asked) = (system + 1, Message::Query(Query { system: system + 1, start: 1, number: 1 }));
     cluster.park_all();
     hear(&mut cluster, 7, prepare(other, ballot(1, 7)));
@@ -164,7 +164,7 @@ fn another_quorum_system_is_said_on_both_sides() {
 #[test]
 fn what_strangers_say_counts_for_nothing() {
     let mut cluster = three();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     propose_parked(&mut cluster);
     cluster.input(NodeId(1), Input::Signal(Signal::PeerStanding { node: NodeId(2), standing: Standing::Stranger }));
     hear(&mut cluster, 2, Message::Promise(Promise { ballot: ballot(1, 1), accepted: None }));
@@ -195,7 +195,7 @@ fn what_a_node_promised_before_it_became_a_stranger_does_not_count() {
 #[test]
 fn two_proposals_in_one_ballot_stop_the_group() {
     let mut cluster = three();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     hear(&mut cluster, 2, accept(system, ballot(4, 2), proposal(1, b"one")));
     hear(&mut cluster, 2, accept(system, ballot(4, 2), proposal(2, b"one")));
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LawBroken("two proposals in one ballot")));
@@ -204,7 +204,7 @@ fn two_proposals_in_one_ballot_stop_the_group() {
 #[test]
 fn two_decisions_stop_the_group() {
     let mut cluster = three();
-    let system = cluster.node(1).config().system();
+    let system = cluster.node(1).core().config().system();
     cluster.propose(2, b"two");
     cluster.deliver();
     let other = Chosen { system, proposal: proposal(9, b"another") };
@@ -217,8 +217,8 @@ fn two_decisions_stop_the_group() {
 fn a_request_without_the_role_for_it_is_ignored() {
     let quorums = QuorumSystem::majority([2, 3, 4].map(NodeId)).expect("distinct");
     let group = Group::of(quorums).with_proposers([NodeId(1), NodeId(2)]).with_learners([NodeId(5)]);
-    let mut cluster = Builder::new(1, 1).group(group).start();
-    let system = cluster.node(1).config().system();
+    let mut cluster = Builder::new(5, 1).settings(group.into()).start();
+    let system = cluster.node(1).core().config().system();
     hear(&mut cluster, 2, prepare(system, ballot(1, 2)));
     hear(&mut cluster, 3, prepare(system, ballot(1, 3)));
     propose_parked(&mut cluster);
@@ -234,7 +234,7 @@ fn nothing_a_peer_says_panics() {
     for seed in 0..300 {
         let mut random = Random::new(seed);
         let mut cluster = three();
-        let system = cluster.node(1).config().system();
+        let system = cluster.node(1).core().config().system();
         for _ in 0..100 {
             let mut any = |high: u64| {
                 if random.between(0, 20) == 0 { u64::MAX - random.between(0, 2) } else { random.between(0, high) }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
-use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster, Records};
 use quorate_paxos::synod::{Group, Message, Obstacle, Outcome};
 use quorate_protocol::{Input, NodeId};
 
@@ -12,16 +12,16 @@ use crate::support::{ballot, is_accept, is_prepare, is_promise, propose_parked, 
 const HOUR: Duration = Duration::from_hours(1);
 
 fn sent_in(cluster: &mut Cluster, duration: Duration) -> u64 {
-    let before = cluster.sent;
+    let before = cluster.traffic().messages;
     cluster.run(duration);
-    cluster.sent - before
+    cluster.traffic().messages - before
 }
 
 /// Each of the two nodes that know tells the third at most twice an hour, once its waits have reached their bound.
 #[test]
 fn a_decided_group_with_a_node_down_is_nearly_silent() {
     let mut cluster = Builder::new(3, 1).start();
-    cluster.crash(3, PowerCut::Lost);
+    cluster.crash(3);
     cluster.propose(1, b"one");
     cluster.run(Duration::from_mins(1));
     let first = sent_in(&mut cluster, HOUR);
@@ -53,7 +53,7 @@ fn an_open_decision_without_a_quorum_is_nearly_silent() {
     for proposers in [&[1, 2, 3][..], &[1]] {
         let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
         let group = Group::of(quorums).with_proposers(proposers.iter().copied().map(NodeId));
-        let mut cluster = Builder::new(3, 1).group(group).start();
+        let mut cluster = Builder::new(3, 1).settings(group.into()).start();
         cluster.park_all();
         cluster.propose(1, b"one");
         cluster.deliver();
@@ -61,8 +61,8 @@ fn an_open_decision_without_a_quorum_is_nearly_silent() {
         cluster.release_if(|_, _, message| is_promise(message));
         cluster.release_if(|_, to, message| to == 2 && is_accept(message));
         cluster.forget_parked();
-        cluster.crash(1, PowerCut::Lost);
-        cluster.crash(3, PowerCut::Lost);
+        cluster.crash(1);
+        cluster.crash(3);
         cluster.run(Duration::from_mins(1));
         let first = sent_in(&mut cluster, HOUR);
         assert!(first <= 30, "{first} messages in the first hour");
@@ -80,7 +80,7 @@ fn an_open_decision_without_a_quorum_is_nearly_silent() {
 fn who_is_asked_to_settle_waits_for_all_promises() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
     let group = Group::of(quorums).with_proposers([1, 2].map(NodeId));
-    let mut cluster = Builder::new(3, 1).group(group).start();
+    let mut cluster = Builder::new(3, 1).settings(group.into()).start();
     propose_parked(&mut cluster);
     cluster.release_if(|_, to, message| to == 3 && is_prepare(message));
     cluster.hold_disk(1);
@@ -89,7 +89,7 @@ fn who_is_asked_to_settle_waits_for_all_promises() {
     cluster.forget_parked();
     // Its own acceptance is lost with the power.
     assert!(cluster.node(3).disk.accepted().is_some() && cluster.node(1).disk.accepted().is_none());
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.restart(1);
     cluster.release_disk(1);
     cluster.park_all();
@@ -109,8 +109,8 @@ fn who_is_asked_to_settle_waits_for_all_promises() {
 #[test]
 fn who_is_asked_to_settle_does_not_wait_for_who_is_away() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
-    let mut cluster = Builder::new(3, 1).group(Group::of(quorums).with_proposers([NodeId(1)])).start();
-    cluster.crash(3, PowerCut::Lost);
+    let mut cluster = Builder::new(3, 1).settings(Group::of(quorums).with_proposers([NodeId(1)]).into()).start();
+    cluster.crash(3);
     cluster.input(NodeId(1), Input::Message { from: NodeId(2), message: Message::Inquire });
     cluster.run(Duration::from_secs(1));
     let status = cluster.node(1).core().status();

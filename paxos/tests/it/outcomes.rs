@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_paxos::synod::testing::{Builder, Cluster};
+use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster};
 use quorate_paxos::synod::{Event, Obstacle, Outcome, Proposal, ReadOutcome, RefuseReason};
 use quorate_protocol::{NodeId, ProposalId};
 
@@ -95,9 +95,9 @@ fn two_of_three_fresh_nodes_say_who_is_missing() {
     cluster.run(Duration::from_secs(5));
     assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(RefuseReason::NotIntroduced)));
     assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::Failed(RefuseReason::NotIntroduced)));
-    assert!((1..=3).all(|node| cluster.node(node).writes_done == 0), "nobody promised anything");
+    assert!((1..=3).all(|node| cluster.node(node).traffic.writes == 0), "nobody promised anything");
     let early = cluster.propose(1, b"early");
-    cluster.introduce();
+    cluster.introduce_all();
     cluster.run(Duration::from_secs(1));
     assert_eq!(cluster.node(1).outcome(early), Some(&Outcome::Chosen), "it waited for them");
     assert_eq!(cluster.node(1).core().explain(), []);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
-use quorate_paxos::synod::testing::{Builder, PowerCut};
+use quorate_paxos::synod::testing::{Answers, Builder, Calls, Records};
 use quorate_paxos::synod::{Group, Outcome, ReadOutcome};
 use quorate_protocol::NodeId;
 
@@ -45,8 +45,8 @@ fn a_read_writes_nothing_and_takes_one_round_trip() {
     let read = cluster.read(1);
     cluster.deliver();
     assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::NoneYet));
-    assert_eq!(cluster.sent, 4, "two questions and two answers");
-    assert!((1..=3).all(|node| cluster.node(node).writes_done == 0));
+    assert_eq!(cluster.traffic().messages, 4, "two questions and two answers");
+    assert!((1..=3).all(|node| cluster.node(node).traffic.writes == 0));
 }
 
 /// A proposal that a quorum has accepted in one ballot is chosen: a read finds it without a ballot.
@@ -57,7 +57,7 @@ fn what_a_quorum_accepted_is_found_without_a_ballot() {
     cluster.release_if(|_, _, message| is_prepare(message));
     cluster.release_if(|_, _, message| is_promise(message));
     cluster.release_if(|_, _, message| is_accept(message));
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.forget_parked();
     let promised = cluster.node(3).disk.promised();
     let read = cluster.read(2);
@@ -86,15 +86,15 @@ fn an_acceptance_is_reported_once_it_is_durable() {
 fn an_answer_takes_those_who_meet_every_quorum() {
     for (accept, needed) in [(3, 1_u64), (2, 2), (1, 3)] {
         let quorums = QuorumSystem::flexible([1, 2, 3].map(NodeId), 4 - accept, accept).expect("they meet");
-        let mut cluster = Builder::new(3, 1).group(Group::of(quorums)).start();
+        let mut cluster = Builder::new(3, 1).settings(Group::of(quorums).into()).start();
         for node in (needed + 1)..=3 {
-            cluster.crash(node, PowerCut::Lost);
+            cluster.crash(node);
         }
         let read = cluster.read(1);
         cluster.run(Duration::from_secs(1));
         assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::NoneYet), "{accept} must accept");
         if needed > 1 {
-            cluster.crash(needed, PowerCut::Lost);
+            cluster.crash(needed);
             let read = cluster.read(1);
             cluster.run(Duration::from_secs(1));
             assert_eq!(cluster.node(1).read(read), None, "{accept} must accept");
@@ -110,7 +110,7 @@ fn reports_from_before_a_restart_count_for_nothing() {
     cluster.read(1);
     cluster.deliver();
     cluster.release_if(|_, _, message| !is_report(message));
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.restart(1);
     let read = cluster.read(1);
     cluster.deliver();

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster, Records};
 use quorate_paxos::synod::{Message, Outcome, ReadOutcome, RefuseReason};
+use quorate_protocol::testing::PowerCut;
 use quorate_protocol::{Input, NodeId};
 
 use crate::support::{
@@ -31,7 +32,7 @@ fn accepted_at_two(cluster: &mut Cluster, with: u64) {
 fn row_05_what_is_chosen_and_known_to_nobody_is_found() {
     let mut cluster = three();
     accepted_at_two(&mut cluster, 2);
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.forget_parked();
     let id = cluster.propose(2, b"two");
     cluster.run(Duration::from_secs(1));
@@ -48,7 +49,7 @@ fn row_05_what_is_chosen_and_known_to_nobody_is_found() {
 fn row_05_nobody_needs_to_ask() {
     let mut cluster = Builder::new(3, 1).start();
     accepted_at_two(&mut cluster, 2);
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.forget_parked();
     cluster.run(Duration::from_secs(10));
     for node in [2, 3] {
@@ -61,13 +62,13 @@ fn row_06_a_minority_that_accepted_and_reads_of_other_quorums() {
     let mut cluster = three();
     prepare_with(&mut cluster, 2);
     assert!(cluster.node(1).disk.accepted().is_some(), "accepted at 1 and nowhere else");
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.forget_parked();
 
     let first = cluster.read(2);
     cluster.run(Duration::from_secs(1));
     assert_eq!(value_of(cluster.node(2).read(first)), None, "2 and 3 know of nothing");
-    cluster.crash(3, PowerCut::Lost);
+    cluster.crash(3);
     cluster.restart(1);
     let second = cluster.read(2);
     cluster.run(Duration::from_secs(5));
@@ -77,7 +78,7 @@ fn row_06_a_minority_that_accepted_and_reads_of_other_quorums() {
         "1 and 2 choose what 1 had accepted"
     );
 
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.restart(3);
     for node in [2, 3] {
         let third = cluster.read(node);
@@ -121,12 +122,12 @@ fn row_07_to_accept_is_to_promise() {
         let answer = hear(&mut cluster, 1, message);
         assert!(matches!(answer, Message::Nack(nack) if nack.promised == promised), "{answer:?}");
     }
-    cluster.crash(3, PowerCut::Lost);
+    cluster.crash(3);
     assert_eq!(cluster.node(3).disk.promised(), promised, "the promise is durable with what was accepted");
 }
 
 fn system(cluster: &Cluster) -> u32 {
-    cluster.node(1).config().system()
+    cluster.node(1).core().config().system()
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn row_08_promises_of_before_a_restart_count_for_nothing() {
     propose_parked(&mut cluster);
     cluster.release_if(|_, _, message| is_prepare(message));
     let first = cluster.node(1).core().status().attempt.expect("it prepares").ballot;
-    cluster.crash(1, PowerCut::Lost);
+    cluster.crash(1);
     cluster.restart(1);
     cluster.deliver();
     cluster.propose(1, b"other");
@@ -161,7 +162,7 @@ fn row_08_a_round_that_was_not_durable_was_heard_of_by_nobody() {
     cluster.propose(1, b"one");
     cluster.deliver();
     assert!(cluster.parked().is_empty(), "nothing leaves before the round is durable");
-    cluster.crash(1, PowerCut::StateAlone);
+    cluster.crash_leaving(1, PowerCut::StateAlone);
     assert_eq!(cluster.node(1).disk.round(), 1, "the state record may be adopted alone");
     cluster.restart(1);
     cluster.release_disk(1);
@@ -177,7 +178,7 @@ fn row_09_what_was_said_outlives_a_power_cut() {
     let mut said = Vec::new();
     for stop in 0..2 {
         cluster.release_if(|_, to, message| to == 2 && (is_prepare(message) || is_accept(message)));
-        cluster.crash(2, PowerCut::Lost);
+        cluster.crash(2);
         cluster.restart(2);
         cluster.deliver();
         let status = cluster.node(2).core().status();
@@ -200,7 +201,7 @@ fn row_09_nothing_is_said_before_the_sync() {
         cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: message.clone() });
         cluster.deliver();
         assert!(cluster.parked().is_empty(), "no answer to {message:?}");
-        cluster.crash(2, PowerCut::Lost);
+        cluster.crash(2);
         assert_eq!((cluster.node(2).disk.promised().round, cluster.node(2).disk.accepted()), (0, None));
         cluster.restart(2);
         cluster.release_disk(2);
@@ -226,7 +227,7 @@ fn row_10_an_acceptance_is_there_as_a_whole_or_not_at_all() {
         cluster.hold_disk(2);
         let second = accept(system, ballot(5, 3), new.clone());
         cluster.input(NodeId(2), Input::Message { from: NodeId(3), message: second });
-        cluster.crash(2, left);
+        cluster.crash_leaving(2, left);
         cluster.restart(2);
         let status = cluster.node(2).core().status();
         let expected = match left {

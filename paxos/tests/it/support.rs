@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_paxos::Ballot;
 use quorate_paxos::synod::message::{Accept, Prepare};
-use quorate_paxos::synod::testing::{Builder, Cluster};
+use quorate_paxos::synod::testing::{Builder, Calls, Cluster};
 use quorate_paxos::synod::{Message, Proposal, Settings};
 use quorate_protocol::{NodeId, ProposalId};
 
@@ -17,7 +17,7 @@ pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
 /// Three nodes that never settle an undecided proposal by themselves, so that a test does it.
 pub(crate) fn three() -> Cluster {
     let settings = Settings { settle_after: Duration::from_hours(1), ..Settings::default() };
-    Builder::new(3, 1).settings(settings).start()
+    Builder::new(3, 1).settings(settings.into()).start()
 }
 
 /// Makes node 1 propose `one`. Its messages, and all that follow, are held back.

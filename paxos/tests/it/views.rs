@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_paxos::synod::message::Report;
-use quorate_paxos::synod::testing::{Builder, Cluster, PowerCut};
+use quorate_paxos::synod::testing::{Builder, Calls, Cluster};
 use quorate_paxos::synod::{Command, Message, Settings, Synod, View};
+use quorate_protocol::testing::PowerCut;
 use quorate_protocol::{
     Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Signal, Standing, StorageLevel, Ticket,
 };
@@ -26,7 +27,7 @@ fn equal_views_react_alike() {
     let mut compared = 0;
     for seed in 0..traces {
         let settings = Settings { settle_after: Duration::from_millis(50), ..Settings::default() };
-        let mut cluster = Builder::new(3, seed).settings(settings).start();
+        let mut cluster = Builder::new(3, seed).settings(settings.into()).start();
         let mut messages: Vec<(NodeId, Message)> = Vec::new();
         for _ in 0..30 {
             act(&mut cluster, &mut messages);
@@ -62,7 +63,7 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     match cluster.choose(16) {
         12 => cluster.input(NodeId(node), Input::Signal(Signal::Unreachable(NodeId(other)))),
         13 => cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(other)))),
-        0 => cluster.crash(node, PowerCut::Whole),
+        0 => cluster.crash_leaving(node, PowerCut::Whole),
         1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
         3 => cluster.hold_disk(node),
         4 => cluster.release_disk(node),

@@ -8,3 +8,4 @@ mod golden;
 mod outbox;
 mod recovery;
 mod stage;
+mod stream;

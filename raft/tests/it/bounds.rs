@@ -193,7 +193,7 @@ fn is_refused_or_works(settings: Settings) {
     let members = Configuration::of_voters([NodeId(1), NodeId(2), NodeId(3)]);
     let Ok(_) = Config::new(NodeId(1), 7, Start::Initial(members), settings.clone()) else { return };
     let mut cluster = Builder::new(3, 1).settings(settings).start();
-    cluster.campaign(1);
+    cluster.time_out(1);
     cluster.propose(1, b"x");
     cluster.read(1);
     cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Low)));
@@ -202,7 +202,7 @@ fn is_refused_or_works(settings: Settings) {
         cluster.deliver();
     }
     for _ in 0..3 {
-        cluster.campaign(1);
+        cluster.time_out(1);
     }
     cluster.node(1).core().model_view();
 }

@@ -7,7 +7,7 @@ use quorate_protocol::{
     ReplicatedLog, Signal, SnapshotMeta, Standing, Term,
 };
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, InstallSnapshot, RequestVote, VoteKind};
-use quorate_raft::testing::Cluster;
+use quorate_raft::testing::{Cluster, flip_cached};
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn a_leader_reads_from_disk_what_changed_in_its_memory() {
     cluster.propose(1, b"first");
     cluster.propose(1, b"second");
     cluster.settle();
-    cluster.flip_cached(1, 3);
+    flip_cached(&mut cluster, 1, 3);
     cluster.heal();
     cluster.run(LONG);
     assert_eq!(cluster.node(3).commands(), [&b"first"[..], b"second"]);
@@ -83,7 +83,7 @@ fn a_leader_whose_disk_holds_what_changed_stops_alone() {
     cluster.isolate(3);
     cluster.propose(1, b"first");
     cluster.settle();
-    cluster.flip_cached(1, 3);
+    flip_cached(&mut cluster, 1, 3);
     cluster.node_mut(1).disk.entries[2].1.payload = Bytes::from_static(b"other");
     cluster.heal();
     cluster.run(LONG);

@@ -19,9 +19,9 @@ fn quiet_cluster(seed: u64) -> Cluster {
 }
 
 fn sent_in(cluster: &mut Cluster, duration: Duration) -> u64 {
-    let before = cluster.sent;
+    let before = cluster.traffic().messages;
     cluster.run(duration);
-    cluster.sent - before
+    cluster.traffic().messages - before
 }
 
 fn term(cluster: &Cluster) -> u64 {
@@ -63,7 +63,7 @@ fn a_leader_whose_node_dies_is_replaced() {
 fn a_leader_that_restarted_is_noticed() {
     let mut cluster = quiet_cluster(4);
     cluster.crash(1);
-    cluster.restart(NodeId(1));
+    cluster.restart(1);
     // Its node is alive all the time. It campaigns, and the others learn that it no longer leads.
     assert!(cluster.run_until(SECOND * 4, |cluster| cluster.leader().is_some()));
 }
@@ -94,7 +94,7 @@ fn a_follower_that_restarted_finds_its_leader() {
     let before = term(&cluster);
     cluster.crash(3);
     cluster.run(SECOND * 3);
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     cluster.run(SECOND * 3);
     assert_eq!(cluster.node(3).core().status().leader, Some(NodeId(1)));
     assert_eq!((cluster.leader(), term(&cluster)), (Some(1), before));
@@ -125,7 +125,7 @@ fn one_dead_node_does_not_keep_the_group_awake() {
     cluster.run(SECOND * 5);
     let sent = sent_in(&mut cluster, SECOND * 100);
     assert!(sent <= 48, "{sent} messages in 100 s");
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     cluster.propose(1, b"y");
     cluster.run(SECOND * 2);
     assert_eq!(cluster.node(3).commands(), [b"x", b"y"]);

@@ -54,6 +54,7 @@ impl Run {
             write_max: Duration::from_micros(cluster.choose(40_000)),
             batch_percent: cluster.choose(60),
             refusal_percent: cluster.choose(3),
+            ..Faults::default()
         };
         Self { cluster, count, floors: BTreeMap::new() }
     }
@@ -114,11 +115,11 @@ impl Run {
         let floor = self.newest_committed();
         let reads: Vec<ReadId> = (1..=self.count).map(|node| self.cluster.read(node)).collect();
         self.cluster.run(Duration::from_secs(2));
-        let expected = self.cluster.node(leader).applied.clone();
+        let expected = self.cluster.node(leader).application.applied.clone();
         for node in 1..=self.count {
             let state = self.cluster.node(node);
             assert_eq!(state.commands().last(), Some(&&b"after healing"[..]), "node {node} has caught up");
-            assert!(state.applied == expected, "node {node} applied the same");
+            assert!(state.application.applied == expected, "node {node} applied the same");
             assert_eq!(state.halted, None, "node {node} did not stop");
             let read = reads[usize::try_from(node - 1).expect("small")];
             assert!(self.cluster.read_index(node, read) >= Some(floor), "node {node} can read");
@@ -155,7 +156,7 @@ impl Run {
 
     fn restart_if_down(&mut self, node: u64) {
         if self.cluster.node(node).core.is_none() {
-            self.cluster.restart(NodeId(node));
+            self.cluster.restart(node);
         }
     }
 

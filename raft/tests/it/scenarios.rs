@@ -8,7 +8,7 @@ use quorate_protocol::{
     Role, Signal, Standing, Term, VotingBar, WriteRefusal,
 };
 use quorate_raft::message::{AppendEntries, AppendOutcome, AppendResponse, VoteKind};
-use quorate_raft::testing::{Builder, Cluster, Pick};
+use quorate_raft::testing::{Builder, Cluster};
 use quorate_raft::{Message, Settings};
 
 use crate::support::{Bench, from_environment};
@@ -47,24 +47,24 @@ fn scenario_01_old_term_commit() {
     cluster.only_links(&[(5, 3), (5, 4)]);
     cluster.park(5, 3);
     cluster.park(5, 4);
-    cluster.campaign(5);
-    cluster.release_if(is_vote);
-    cluster.release_if(is_vote);
+    cluster.time_out(5);
+    cluster.release_if(|_, _, message| is_vote(message));
+    cluster.release_if(|_, _, message| is_vote(message));
     assert_eq!(role(&cluster, 5), Role::Leader);
     cluster.deliver();
     cluster.crash(5);
     cluster.forget_parked();
     // (c) Node 1 is elected again, and brings node 3 the old entry. Its own new entry does not leave.
-    cluster.restart(NodeId(1));
+    cluster.restart(1);
     cluster.only_links(&[(1, 2), (1, 3)]);
     cluster.park(1, 2);
     cluster.park(1, 3);
     // Node 3 is in a later term than node 1 by now. The first attempt notifies node 1 of it.
     for _ in 0..3 {
         if role(&cluster, 1) != Role::Leader {
-            cluster.campaign(1);
-            cluster.release_if(is_vote);
-            cluster.release_if(is_vote);
+            cluster.time_out(1);
+            cluster.release_if(|_, _, message| is_vote(message));
+            cluster.release_if(|_, _, message| is_vote(message));
         }
     }
     assert_eq!(role(&cluster, 1), Role::Leader);
@@ -85,17 +85,17 @@ fn scenario_01_old_term_commit() {
     // (d) Node 5 is elected by 3 and 4, whose logs end in an earlier term, and overwrites it.
     cluster.crash(1);
     cluster.forget_parked();
-    cluster.restart(NodeId(5));
+    cluster.restart(5);
     cluster.only_links(&[(5, 3), (5, 4)]);
     for _ in 0..3 {
         if role(&cluster, 5) != Role::Leader {
-            cluster.campaign(5);
+            cluster.time_out(5);
         }
     }
     assert_eq!(cluster.leader(), Some(5));
     assert_ne!(cluster.node(3).disk.term_at(LogIndex(3)), Some(old.0));
     cluster.heal();
-    cluster.restart(NodeId(1));
+    cluster.restart(1);
     cluster.run(LIVENESS);
     assert!((1..=5).all(|node| cluster.node(node).commands().is_empty()), "nobody was told that it was committed");
 }
@@ -196,7 +196,7 @@ fn scenario_08_leader_log_read_error() {
             cluster.propose(1, &[number; 50]);
             cluster.settle();
         }
-        cluster.spoil(1, 12, failure);
+        cluster.node_mut(1).disk.bad_entry = Some((LogIndex(12), failure));
         cluster.heal();
         cluster.run(millis(1500));
         let last = cluster.node(3).core().status().last_index;
@@ -231,7 +231,7 @@ fn behind_a_snapshot(seed: u64) -> Cluster {
 #[test]
 fn scenario_08_leader_snapshot_read_error() {
     let mut cluster = behind_a_snapshot(4);
-    cluster.node_mut(1).disk.is_snapshot_unreadable = true;
+    cluster.node_mut(1).application.is_snapshot_unreadable = true;
     cluster.heal();
     assert!(cluster.run_until(LIVENESS, |cluster| role(cluster, 1) == Role::Follower), "it steps down");
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(3).commands().len() == 20), "another brings it");
@@ -243,7 +243,7 @@ fn scenario_08_leader_snapshot_read_error() {
 fn a_leader_that_steps_down_for_its_disk_does_not_stand_at_once() {
     for seed in 0..20 {
         let mut cluster = behind_a_snapshot(seed);
-        cluster.node_mut(1).disk.is_snapshot_unreadable = true;
+        cluster.node_mut(1).application.is_snapshot_unreadable = true;
         cluster.heal();
         assert!(cluster.run_until(LIVENESS, |cluster| role(cluster, 1) == Role::Follower), "it steps down");
         assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
@@ -280,8 +280,8 @@ fn scenario_09_async_write_reorder() {
     cluster.run(millis(300));
     assert_eq!(cluster.node(1).commands(), [b"kept"]);
     cluster.crash(1);
-    cluster.restart(NodeId(1));
-    assert!(term(&cluster, 1) >= cluster.node(1).disk.entries.back().map_or(0, |(term, _)| term.0));
+    cluster.restart(1);
+    assert!(term(&cluster, 1) >= cluster.node(1).disk.entries.last().map_or(0, |(term, _)| term.0));
 }
 
 /// A leader's own copy counts when it is durable, and not before.
@@ -299,7 +299,7 @@ fn scenario_10_leader_counts_only_durable_self() {
     assert_eq!(commit(&cluster, 1), before + 1);
     // With both followers there is a quorum without the leader. The leader's application gets only entries that are
     // durable there.
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     cluster.run(millis(300));
     cluster.hold_disk(1);
     cluster.propose(1, b"y");
@@ -356,18 +356,18 @@ fn scenario_12_read_before_first_commit_of_term() {
     assert!(commit(&cluster, 2) < committed);
     cluster.crash(1);
     cluster.park(2, 3);
-    cluster.campaign(2);
-    cluster.release_if(is_vote);
-    cluster.release_if(is_vote);
+    cluster.time_out(2);
+    cluster.release_if(|_, _, message| is_vote(message));
+    cluster.release_if(|_, _, message| is_vote(message));
     assert_eq!(role(&cluster, 2), Role::Leader);
     // Its first entry is not delivered, but heartbeats are.
     let is_entry = |message: &Message| matches!(message, Message::AppendEntries(_));
     cluster.run(millis(150));
-    cluster.release_if(|message| !is_entry(message));
+    cluster.release_if(|_, _, message| !is_entry(message));
     let at_leader = cluster.read(2);
     let through_follower = cluster.read(3);
     cluster.run(millis(150));
-    cluster.release_if(|message| !is_entry(message));
+    cluster.release_if(|_, _, message| !is_entry(message));
     cluster.deliver();
     assert_eq!((role(&cluster, 2), cluster.leader()), (Role::Leader, None));
     assert_eq!(cluster.read_index(2, at_leader), None);
@@ -420,11 +420,11 @@ fn scenario_15_pre_vote_corner_set() {
     cluster.heal();
     cluster.crash(2);
     cluster.crash(1);
-    cluster.restart(NodeId(1));
+    cluster.restart(1);
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
     // Granting a pre-vote does not delay the voter's own election.
     let deadline = |cluster: &Cluster| cluster.node(2).core.as_ref().and_then(quorate_protocol::Protocol::deadline);
-    cluster.restart(NodeId(2));
+    cluster.restart(2);
     cluster.isolate(2);
     cluster.run(millis(400));
     let before = deadline(&cluster);
@@ -576,7 +576,7 @@ fn a_failed_write_stops_the_leader(failure: PersistFailure) {
     cluster.propose(1, b"x");
     let ticket = cluster.node(1).core().status().last_index;
     assert!(ticket > LogIndex(0));
-    let written = cluster.node(1).pending_write().expect("a write is on its way");
+    let written = cluster.node(1).writes.back().expect("a write is on its way").0;
     cluster.input(NodeId(1), Input::Signal(Signal::PersistFailed { ticket: written, failure }));
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     cluster.propose(1, b"after");
@@ -598,8 +598,8 @@ fn scenario_24_a_wiped_voter_does_not_vote() {
     cluster.wipe(2);
     cluster.crash(1);
     // If the wiped node voted, it and node 3 could elect a node that never had the entry.
-    cluster.restart(NodeId(3));
-    cluster.restart(NodeId(2));
+    cluster.restart(3);
+    cluster.restart(2);
     cluster.run(LIVENESS);
     assert_eq!(cluster.leader(), None);
     assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::Stranger));
@@ -608,13 +608,13 @@ fn scenario_24_a_wiped_voter_does_not_vote() {
     // With node 1 and the wiped node alone, one could lead, but nothing is committed: the wiped node receives and does
     // not count.
     cluster.crash(3);
-    cluster.restart(NodeId(1));
+    cluster.restart(1);
     let before = commit(&cluster, 1);
     cluster.propose(1, b"never");
     cluster.run(LIVENESS);
     assert_eq!((cluster.leader(), commit(&cluster, 1)), (None, before));
     // The third brings a quorum of members, and the wiped one is caught up without counting.
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.leader().is_some()));
     cluster.run(millis(500));
     assert_eq!(cluster.node(2).commands(), [b"on 1 and 2"]);
@@ -633,7 +633,7 @@ fn scenario_24_a_wiped_voter_whom_one_never_met() {
     cluster.wipe(2);
     // Node 1 takes the new incarnation for the first.
     cluster.introduce(1, 2);
-    cluster.restart(NodeId(2));
+    cluster.restart(2);
     assert_eq!(cluster.node(2).core().status().barred, Some(VotingBar::Stranger));
     cluster.crash(3);
     cluster.run(LIVENESS);
@@ -668,7 +668,7 @@ fn scenario_25_snapshot_while_writing() {
         cluster.input(NodeId(1), Input::Signal(Signal::CompactRequested));
         if number == 22 {
             cluster.crash(3);
-            cluster.restart(NodeId(3));
+            cluster.restart(3);
         }
     }
     assert!(cluster.run_until(LIVENESS, |cluster| cluster.node(3).commands().len() == 40));
@@ -730,7 +730,7 @@ fn a_follower_that_restarts_learns_the_last_commit() {
     cluster.run(Duration::from_secs(1));
     let committed = cluster.node(1).core().status().commit_index;
     cluster.crash(3);
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     cluster.run(Duration::from_secs(1));
     assert_eq!(cluster.leader(), Some(1), "nothing was appended meanwhile");
     assert_eq!(cluster.node(1).core().status().last_index, committed);
@@ -766,11 +766,11 @@ fn a_follower_that_lost_what_it_acknowledged_is_asked_slowly() {
     cluster.run(millis(300));
     cluster.crash(3);
     cluster.node_mut(3).disk = old;
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     cluster.run(millis(200));
-    let before = cluster.sent;
+    let before = cluster.traffic().messages;
     cluster.run(Duration::from_secs(1));
-    let sent = cluster.sent - before;
+    let sent = cluster.traffic().messages - before;
     assert!(sent < 100, "{sent} messages in a second without a command");
     let ignored = cluster.node(1).core().status().ignored;
     assert!(ignored.iter().any(|(reason, count)| *reason == "acknowledged_lost" && *count >= 9), "{ignored:?}");
@@ -788,7 +788,7 @@ fn a_follower_that_lost_what_it_acknowledged_is_not_asked_at_the_pace_of_reads()
     cluster.run(millis(300));
     cluster.crash(3);
     cluster.node_mut(3).disk = old;
-    cluster.restart(NodeId(3));
+    cluster.restart(3);
     cluster.run(millis(200));
     let asked = |cluster: &Cluster| {
         let ignored = cluster.node(1).core().status().ignored;
@@ -815,7 +815,7 @@ fn scenario_24_a_disk_that_is_replaced_twice_is_filled_twice() {
     cluster.run(millis(300));
     for _ in 0..2 {
         cluster.wipe(3);
-        cluster.restart(NodeId(3));
+        cluster.restart(3);
         cluster.run(Duration::from_secs(2));
         assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::Stranger));
         assert_eq!(cluster.node(3).commands().len(), 10);
@@ -854,7 +854,7 @@ fn scenario_14_an_order_that_is_lost_is_given_again() {
     let mut cluster = Cluster::of_three(27);
     cluster.elect_node(1);
     cluster.run(millis(300));
-    cluster.hold(Pick { from: None, to: None, kind: Some("timeout-now") });
+    cluster.hold(|_, _, message| matches!(message, Message::TimeoutNow(_)));
     let transfer = LogCommand::Transfer { to: Some(NodeId(2)), timeout: Duration::from_secs(2) };
     cluster.input(NodeId(1), Input::Command(transfer));
     cluster.deliver();

@@ -69,7 +69,7 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let other = 1 + cluster.choose(3);
     match cluster.choose(14) {
         0 => cluster.crash(node),
-        1 | 2 if cluster.node(node).core.is_none() => cluster.restart(NodeId(node)),
+        1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
         3 => cluster.hold_disk(node),
         4 => cluster.release_disk(node),
         5 => {

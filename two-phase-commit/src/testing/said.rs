@@ -1,24 +1,27 @@
 //! Durable before said: the content of a message or event is on the disk of its node when it leaves.
 
-use quorate_protocol::NodeId;
+use std::collections::BTreeSet;
 
-use super::disk::Disk;
-use crate::codec::Record;
+use quorate_protocol::NodeId;
+use quorate_protocol::testing::Stream;
+
+use crate::codec::{Record, decode_state};
 use crate::message::{Acknowledgement, Decide, Message, Prepare, Stamp};
 use crate::state::{BranchEnd, DurableState};
 use crate::{Decision, Event, Outcome, TransactionId, TransactionNumber, Vote};
 
 /// Checks that a node's messages and events depend only on the content of its disk.
 #[derive(Debug)]
-pub(super) struct Said<'a> {
-    disk: &'a Disk,
+pub(super) struct Said {
+    records: Vec<Record>,
     state: DurableState,
 }
 
-impl<'a> Said<'a> {
+impl Said {
     /// Makes a check for the node of this disk.
-    pub(super) fn by(disk: &'a Disk) -> Self {
-        Self { disk, state: disk.decoded_state() }
+    pub(super) fn by(disk: &Stream) -> Self {
+        let state = disk.state.clone().map(|bytes| decode_state(bytes).expect("a core wrote it"));
+        Self { records: decoded(disk), state: state.unwrap_or_default() }
     }
 
     /// # Panics
@@ -48,7 +51,7 @@ impl<'a> Said<'a> {
                 let transaction = request.transaction;
                 let is_left =
                     |it: &Record| matches!(it, Record::Delegated { number, .. } if *number == transaction.number);
-                assert!(self.disk.decoded().any(is_left), "{transaction} was left to {to} before that was durable");
+                assert!(self.records.iter().any(is_left), "{transaction} was left to {to} before that was durable");
             }
             Message::Acknowledge { transaction, how: Acknowledgement::Forgotten } => {
                 assert!(!self.is_in_doubt(*transaction), "{transaction} was said to be forgotten, and is in doubt");
@@ -89,7 +92,7 @@ impl<'a> Said<'a> {
             Event::Ended { transaction, outcome: Outcome::Committed } => {
                 let number = transaction.number;
                 let is_left = |it: &Record| matches!(it, Record::Delegated { number: left, .. } if *left == number);
-                let is_there = self.is_decided(number) || self.disk.decoded().any(is_left);
+                let is_there = self.is_decided(number) || self.records.iter().any(is_left);
                 assert!(is_there, "{transaction}: a commit was told before it was durable");
             }
             Event::Settled { transaction, decision: Decision::Commit } => {
@@ -108,15 +111,15 @@ impl<'a> Said<'a> {
     }
 
     fn check_finished(&self, is_finished: impl Fn(TransactionNumber) -> bool) {
-        let unfinished = self.disk.decoded().find(|record| match record {
+        let unfinished = self.records.iter().find(|record| match record {
             Record::Commit { number, .. } | Record::Delegated { number, .. } => is_finished(*number),
             _ => false,
         });
         assert!(unfinished.is_none(), "it was said to be finished: {unfinished:?}");
     }
 
-    fn writers(&self, of: TransactionNumber) -> impl Iterator<Item = &std::collections::BTreeSet<NodeId>> {
-        self.disk.decoded().filter_map(move |record| match record {
+    fn writers(&self, of: TransactionNumber) -> impl Iterator<Item = &BTreeSet<NodeId>> {
+        self.records.iter().filter_map(move |record| match record {
             Record::Commit { number, writers } | Record::Ended { number, writers } if *number == of => Some(writers),
             _ => None,
         })
@@ -128,17 +131,17 @@ impl<'a> Said<'a> {
 
     fn is_in_doubt(&self, of: TransactionId) -> bool {
         let is_it = |it: &Record| matches!(it, Record::Prepared { transaction, .. } if *transaction == of);
-        self.disk.decoded().any(is_it)
+        self.records.iter().any(is_it)
     }
 
     /// True if the branch was prepared at some time. The record of its end may have replaced that record.
     fn is_prepared(&self, of: TransactionId) -> bool {
         let is_it = |it: &Record| matches!(it, Record::Settled { transaction, .. } if *transaction == of);
-        self.is_in_doubt(of) || self.disk.decoded().any(is_it)
+        self.is_in_doubt(of) || self.records.iter().any(is_it)
     }
 
     fn is_settled(&self, of: TransactionId, decision: Decision) -> bool {
-        self.disk.decoded().any(|record| match record {
+        self.records.iter().any(|record| match record {
             Record::Settled { transaction, end: BranchEnd::Decided(is) } if *transaction == of => *is == decision,
             // The branch was given up before the decision was left to it.
             Record::Settled { transaction, end: BranchEnd::Abandoned } if *transaction == of => {
@@ -150,7 +153,7 @@ impl<'a> Said<'a> {
 
     /// True if its coordinator reported it as finished, and this node has written that down.
     fn is_finished(&self, transaction: TransactionId) -> bool {
-        self.disk.decoded().any(|record| match record {
+        self.records.iter().any(|record| match record {
             Record::Known { coordinator, stamp, is_forgotten } if *coordinator == transaction.coordinator => {
                 *is_forgotten || transaction.number < stamp.finished_below
             }
@@ -160,4 +163,16 @@ impl<'a> Said<'a> {
             _ => false,
         })
     }
+}
+
+/// Number of a disk's records of transactions.
+#[must_use]
+pub fn records(disk: &Stream) -> usize {
+    let is_of_one = |record: &&Record| !matches!(record, Record::Known { .. } | Record::Unfinished { .. });
+    decoded(disk).iter().filter(is_of_one).count()
+}
+
+/// The newest record of each key.
+fn decoded(disk: &Stream) -> Vec<Record> {
+    disk.newest().into_values().map(|bytes| Record::decode(bytes.clone()).expect("a core wrote it")).collect()
 }

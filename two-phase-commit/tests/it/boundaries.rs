@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use quorate_protocol::NodeId;
-use quorate_two_phase_commit::testing::{Builder, Cluster, Traffic, Work};
+use quorate_protocol::testing::Traffic;
+use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
 use quorate_two_phase_commit::{Command, Decision, Knowledge, OnePhase, Outcome, Settings, TransactionId};
 
 const ONE: Work = Work::Write(1);
@@ -80,7 +81,8 @@ fn check_outcome(cluster: &mut Cluster, scenario: &Scenario, transaction: Transa
         None => {}
     }
     for node in writers {
-        let effects = cluster.node(node).manager.effects.iter().filter(|(id, _)| *id == transaction).count();
+        let effects =
+            cluster.node(node).application.manager.effects.iter().filter(|(id, _)| *id == transaction).count();
         assert_eq!(effects, usize::from(committed > 0), "at node {node} it takes effect once");
     }
 }
@@ -166,7 +168,7 @@ fn an_abort_costs_what_presumed_abort_promises() {
     assert_eq!(after.messages - before.messages, 5);
     // The one write is that of the yes.
     assert_eq!(after.writes - before.writes, 1);
-    assert_eq!(cluster.node(1).disk.records(), 0, "the coordinator writes nothing");
+    assert_eq!(records(&cluster.node(1).disk), 0, "the coordinator writes nothing");
 }
 
 #[test]
@@ -193,5 +195,5 @@ fn decisions_that_come_together_are_one_write() {
     cluster.settle();
     assert_eq!(cluster.node(1).traffic.writes - before, 1, "twenty decisions, one write");
     assert_eq!(cluster.node(1).outcome(first), Some(Outcome::Committed));
-    assert_eq!(cluster.nodes[&NodeId(2)].manager.effects.len(), 21);
+    assert_eq!(cluster.nodes[&NodeId(2)].application.manager.effects.len(), 21);
 }

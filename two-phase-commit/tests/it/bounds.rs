@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{Input, NodeId, Signal, StorageLevel};
-use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
+use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
 use quorate_two_phase_commit::{
     AbortReason, Command, CommandId, Config, ConfigError, Event, Knowledge, Outcome, RefuseReason, Settings,
     TransactionId, Unready,
@@ -96,7 +96,7 @@ fn what_is_too_old_is_forgotten_and_not_guessed() {
         let (forgotten, committed) = (Some(Knowledge::Forgotten), Some(Knowledge::Committed));
         assert_eq!(known, [forgotten, forgotten, committed, committed]);
         assert_eq!(cluster.query(aborted), Some(Knowledge::Aborted));
-        assert_eq!(cluster.node(1).disk.records(), 2, "the log does not grow");
+        assert_eq!(records(&cluster.node(1).disk), 2, "the log does not grow");
         if !restarted {
             cluster.crash(1);
             cluster.restart(1);
@@ -114,7 +114,7 @@ fn a_restart_remembers_no_more_than_it_may() {
         cluster.transact(1, &[(2, ONE), (3, ONE)]);
         cluster.run(Duration::from_millis(600));
     }
-    assert_eq!(cluster.node(1).disk.records(), 3, "the third has ended, and the first is still there");
+    assert_eq!(records(&cluster.node(1).disk), 3, "the third has ended, and the first is still there");
     cluster.crash(1);
     cluster.restart(1);
     assert_eq!(cluster.node(1).core().status().remembered, 2);
@@ -143,7 +143,7 @@ fn a_checkpoint_holds_everything_that_counts() {
     }
     cluster.quiesce();
     assert_eq!(cluster.query(transaction), Some(Knowledge::Committed));
-    assert_eq!(cluster.node(2).manager.effects.len(), 2);
+    assert_eq!(cluster.node(2).application.manager.effects.len(), 2);
 }
 
 #[test]

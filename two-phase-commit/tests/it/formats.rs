@@ -6,9 +6,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use quorate_protocol::testing::Happening;
 use quorate_protocol::{NodeId, Now, Operation, Protocol, RecoverError, Recovery, StateError, Wire, WireError};
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Prepare, Small, Stamp};
-use quorate_two_phase_commit::testing::{Cluster, Work};
+use quorate_two_phase_commit::testing::{Builder, Transactions, Work};
 use quorate_two_phase_commit::{
     Config, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, Unready, Vote,
 };
@@ -109,17 +110,27 @@ fn parts_that_do_not_make_a_message_are_refused() {
     assert_eq!(Message::from_parts(prepare, vec![Bytes::new(); 2]), Err(WireError::Sections));
 }
 
+/// The operations that a node wrote, in order.
+fn written_by(node: NodeId, record: &[Happening<TwoPhaseCommit>]) -> impl Iterator<Item = &Operation> {
+    let writes = record.iter().filter_map(move |happening| match happening {
+        Happening::Wrote { node: of, operations } if *of == node => Some(operations),
+        _ => None,
+    });
+    writes.flatten()
+}
+
 /// All writes of a cluster in which every kind of record is written, one line for each operation.
 fn written() -> String {
-    let mut cluster = Cluster::of_three(1);
+    let mut cluster = Builder::new(3, 1).recorded().start();
     let decided = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     cluster.transact(1, &[(2, Work::Refuse), (3, Work::Write(2))]);
     cluster.transact(2, &[(3, Work::Write(3))]);
     cluster.quiesce();
     assert_eq!(decided.number.sequence, 1);
     let mut text = String::new();
-    for (node, it) in &cluster.nodes {
-        for operation in &it.disk.history {
+    let record = cluster.take_record();
+    for node in cluster.nodes.keys() {
+        for operation in written_by(*node, &record) {
             match operation {
                 Operation::Journal { key, bytes } => writeln!(text, "{node} record {key} {}", hex(bytes)),
                 Operation::PutState { bytes, .. } => writeln!(text, "{node} state {}", hex(bytes)),
@@ -170,12 +181,13 @@ fn released_records_are_read() {
 /// A log may also return older records of a key: only the newest counts.
 #[test]
 fn older_records_of_a_key_do_not_count() {
-    let mut cluster = Cluster::of_three(1);
+    let mut cluster = Builder::new(3, 1).recorded().start();
     cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     cluster.quiesce();
-    for it in cluster.nodes.values() {
+    let record = cluster.take_record();
+    for (node, it) in &cluster.nodes {
         let (mut state, mut records) = (None, Vec::new());
-        for operation in it.disk.history.clone() {
+        for operation in written_by(*node, &record).cloned() {
             match operation {
                 Operation::Journal { key, bytes } => records.push(Ok((key, bytes))),
                 Operation::PutState { bytes, .. } => state = Some(bytes),

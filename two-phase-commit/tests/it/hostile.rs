@@ -8,7 +8,7 @@ use quorate_protocol::{
     HaltReason, Input, NodeId, Now, Output, PersistFailure, Protocol, Recovery, Signal, Standing, StorageLevel, Ticket,
 };
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Prepare, Stamp};
-use quorate_two_phase_commit::testing::{Cluster, Work};
+use quorate_two_phase_commit::testing::{Cluster, Transactions, Work};
 use quorate_two_phase_commit::{
     Answer, Command, CommandId, Config, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber,
     TwoPhaseCommit, Unready, Vote,

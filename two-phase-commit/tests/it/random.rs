@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
+use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work};
 use quorate_two_phase_commit::{Command, Decision, Knowledge, Outcome, Settings, TransactionId};
 
 use crate::from_environment;
@@ -128,7 +128,8 @@ fn judge(cluster: &mut Cluster, transaction: TransactionId, branches: &[(u64, Wo
         None => reached.untold += 1,
     }
     for (node, _) in branches {
-        let effects = cluster.node(*node).manager.effects.iter().filter(|(id, _)| *id == transaction).count();
+        let effects =
+            cluster.node(*node).application.manager.effects.iter().filter(|(id, _)| *id == transaction).count();
         assert!(effects <= 1, "{transaction} takes effect once at node {node}");
     }
 }

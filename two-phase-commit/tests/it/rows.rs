@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{HaltReason, NodeId, PersistFailure, WriteRefusal};
 use quorate_two_phase_commit::message::{Acknowledgement, Decide, Stamp};
-use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
+use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
 use quorate_two_phase_commit::{
     AbortReason, Command, Decision, Epoch, Event, Knowledge, Message, Outcome, Request, Settings, TransactionId,
     TransactionNumber, Vote,
@@ -58,7 +58,7 @@ fn row_01_the_coordinator_crashes_before_any_prepare() {
     for node in [2, 3] {
         assert_eq!(cluster.node(node).core().status().branches, 0, "still unprepared, it aborts alone");
     }
-    assert_eq!(cluster.node(1).disk.records(), 0, "nothing is in the coordinator's log");
+    assert_eq!(records(&cluster.node(1).disk), 0, "nothing is in the coordinator's log");
     cluster.restart(1);
     assert_eq!(cluster.query(transaction), Some(Knowledge::Aborted));
     cluster.quiesce();
@@ -105,9 +105,9 @@ fn row_04_a_decision_whose_write_fails_is_not_told_either_way() {
         let (mut cluster, transaction) = undecided(4);
         let sent = cluster.node(1).traffic.messages;
         if is_there {
-            cluster.land_write(1);
+            cluster.land_oldest(1);
         }
-        cluster.fail_write(1, PersistFailure::Unknown);
+        cluster.fail_oldest(1, PersistFailure::Unknown);
         cluster.run(LONG);
         assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(PersistFailure::Unknown)));
         assert_eq!(cluster.node(1).traffic.messages, sent, "neither commit nor abort is sent");
@@ -125,7 +125,7 @@ fn row_04_a_decision_whose_write_fails_is_not_told_either_way() {
 #[test]
 fn row_04_a_decision_that_certainly_was_not_written_is_abort() {
     let (mut cluster, transaction) = undecided(4);
-    cluster.fail_write(1, PersistFailure::NotWritten);
+    cluster.fail_oldest(1, PersistFailure::NotWritten);
     cluster.run(LONG);
     let reason = AbortReason::NotWritten;
     assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(reason)));
@@ -140,7 +140,7 @@ fn row_04_a_decision_that_certainly_was_not_written_is_abort() {
 #[test]
 fn row_05_the_coordinator_crashes_before_any_commit_is_sent() {
     let (mut cluster, transaction) = undecided(5);
-    cluster.land_write(1);
+    cluster.land_oldest(1);
     cluster.crash(1);
     cluster.restart(1);
     assert_eq!(cluster.query(transaction), Some(Knowledge::Committed));
@@ -171,7 +171,7 @@ fn row_06_with_nobody_to_ask_it_stays_in_doubt_and_says_so() {
     cluster.crash(2);
     cluster.run(LONG * 5);
     assert_eq!(cluster.node(3).ended(transaction), None);
-    assert_eq!(cluster.node(3).manager.locks.get(&1), Some(&transaction), "it holds its lock");
+    assert_eq!(cluster.node(3).application.manager.locks.get(&1), Some(&transaction), "it holds its lock");
     let told = cluster.node(3).events.iter().filter(|event| matches!(event, Event::InDoubt { .. })).count();
     assert_eq!(told, 1, "and says so");
     cluster.quiesce();
@@ -195,7 +195,7 @@ fn row_07_the_coordinator_crashes_before_the_end_record() {
     cluster.quiesce();
     assert_eq!(cluster.node(1).core().status().remembered, 1);
     for node in [2, 3] {
-        assert_eq!(cluster.node(node).manager.effects, [(transaction, 1)]);
+        assert_eq!(cluster.node(node).application.manager.effects, [(transaction, 1)]);
     }
 }
 
@@ -265,14 +265,14 @@ fn row_10_a_participant_crashes_before_its_vote_leaves() {
     cluster.hold_disk(3);
     let transaction = cluster.transact(1, &BOTH);
     cluster.settle();
-    cluster.land_write(3);
+    cluster.land_oldest(3);
     cluster.crash(3);
     cluster.run(Duration::from_secs(3));
     assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
     cluster.cut(3, 1);
     cluster.restart(3);
     cluster.settle();
-    assert_eq!(cluster.node(3).manager.locks.get(&1), Some(&transaction), "it has its lock again");
+    assert_eq!(cluster.node(3).application.manager.locks.get(&1), Some(&transaction), "it has its lock again");
     cluster.heal();
     cluster.run(LONG);
     assert_eq!(ends(&cluster, transaction), [Some(Decision::Abort); 2]);
@@ -324,7 +324,7 @@ fn row_12_a_commit_takes_effect_once() {
     let is_acknowledgement = |message: &Message| matches!(message, Message::Acknowledge { .. });
     let acknowledged = cluster.parked().iter().filter(|(_, _, message)| is_acknowledgement(message)).count();
     assert_eq!(acknowledged, 2, "both are acknowledged");
-    assert_eq!(cluster.node(3).manager.effects, [(transaction, 1)]);
+    assert_eq!(cluster.node(3).application.manager.effects, [(transaction, 1)]);
     cluster.quiesce();
 }
 
@@ -345,7 +345,10 @@ fn row_13_an_abort_ahead_of_the_prepare_fences_it_off() {
     cluster.inject(1, 3, prepare);
     let vote = kept(&cluster, |message| matches!(message, Message::Vote { .. }));
     assert_eq!(vote, Message::Vote { transaction, vote: Vote::No });
-    assert_eq!((cluster.node(3).core().status().branches, cluster.node(3).manager.prepared().count()), (0, 0));
+    assert_eq!(
+        (cluster.node(3).core().status().branches, cluster.node(3).application.manager.prepared().count()),
+        (0, 0)
+    );
     cluster.release();
     cluster.command(1, |command| Command::Abort { command, transaction: earlier });
     cluster.quiesce();
@@ -361,8 +364,8 @@ fn row_13_an_abort_while_the_branch_still_works_leaves_no_orphan() {
     cluster.settle();
     assert_eq!(cluster.held_requests(3).len(), 2, "the prepare, and behind it the abort");
     cluster.release_requests(3);
-    assert_eq!(cluster.node(3).manager.prepared().count(), 0);
-    assert!(cluster.node(3).manager.locks.is_empty());
+    assert_eq!(cluster.node(3).application.manager.prepared().count(), 0);
+    assert!(cluster.node(3).application.manager.locks.is_empty());
     assert_eq!(cluster.node(3).core().status().ignored["stale_answer"], 1, "its yes comes too late");
     cluster.quiesce();
 }
@@ -376,11 +379,11 @@ fn row_14_an_old_prepare_is_known_to_be_old() {
     let prepare = kept(&cluster, is_prepare);
     cluster.release();
     cluster.quiesce();
-    assert_eq!(cluster.node(3).disk.records(), 0, "its record is collected");
+    assert_eq!(records(&cluster.node(3).disk), 0, "its record is collected");
     for _ in 0..2 {
         cluster.inject(1, 3, prepare.clone());
         assert_eq!(cluster.node(3).core().status().branches, 0, "no branch");
-        assert!(cluster.node(3).manager.locks.is_empty(), "no lock");
+        assert!(cluster.node(3).application.manager.locks.is_empty(), "no lock");
         assert_eq!(cluster.node(3).core().status().ignored["collected"], 1);
         // The same after a restart: the node's knowledge is on its disk.
         cluster.crash(3);
@@ -443,7 +446,7 @@ fn row_15_orphans_are_resolved_with_nothing_else_going_on() {
 fn row_04_a_decision_that_the_log_will_never_take_stops_the_group() {
     let (mut cluster, transaction) = undecided(16);
     let failure = PersistFailure::Refused { reason: WriteRefusal::TooLarge };
-    cluster.fail_write(1, failure);
+    cluster.fail_oldest(1, failure);
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     assert_eq!(cluster.node(1).outcome(transaction), None);
 }
@@ -452,7 +455,7 @@ fn row_04_a_decision_that_the_log_will_never_take_stops_the_group() {
 fn row_16_an_old_coordinator_is_not_heard() {
     let (mut cluster, transaction) = undecided(16);
     // Another process opened the log: this node's write is refused for good.
-    cluster.fail_write(1, PersistFailure::Fenced);
+    cluster.fail_oldest(1, PersistFailure::Fenced);
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(PersistFailure::Fenced)));
     cluster.crash(1);
     cluster.restart(1);
@@ -509,7 +512,7 @@ fn row_18_the_only_participant_is_in_doubt_until_it_answers() {
     cluster.hold_disk(2);
     let transaction = cluster.transact(1, &[(2, ONE)]);
     cluster.settle();
-    assert_eq!(cluster.node(2).manager.effects.len(), 1, "it has committed, and not written it down");
+    assert_eq!(cluster.node(2).application.manager.effects.len(), 1, "it has committed, and not written it down");
     cluster.crash(2);
     cluster.run(LONG);
     assert_eq!(cluster.query(transaction), Some(Knowledge::InDoubt), "the coordinator never guesses");
@@ -521,6 +524,6 @@ fn row_18_the_only_participant_is_in_doubt_until_it_answers() {
     cluster.restart(2);
     cluster.run(LONG);
     assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
-    assert_eq!(cluster.node(2).manager.effects, [(transaction, 1)]);
+    assert_eq!(cluster.node(2).application.manager.effects, [(transaction, 1)]);
     cluster.quiesce();
 }

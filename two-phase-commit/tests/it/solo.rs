@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     HaltReason, Input, NodeId, Now, Operation, Output, PersistFailure, Protocol, Signal, Standing, Ticket,
 };
 use quorate_two_phase_commit::message::{Decide, Prepare, Stamp};
-use quorate_two_phase_commit::testing::Disk;
 use quorate_two_phase_commit::{
     Answer, Config, Decision, Epoch, Event, Message, Request, Settings, TransactionId, TransactionNumber,
     TwoPhaseCommit, Vote,
@@ -17,7 +17,7 @@ use quorate_two_phase_commit::{
 /// A node alone.
 pub(crate) struct Solo {
     pub(crate) core: TwoPhaseCommit,
-    pub(crate) disk: Disk,
+    pub(crate) disk: Stream,
     config: Config,
     pub(crate) now: Now,
     pub(crate) writes: VecDeque<(Ticket, Vec<Operation>)>,
@@ -31,8 +31,8 @@ impl Solo {
     /// A node with an empty disk that was introduced to nodes 1 to 3, and has completed its first writes.
     pub(crate) fn new(node: u64, settings: Settings) -> Self {
         let config = Config::new(NodeId(node), node, settings).expect("usable settings");
-        let (disk, now) = (Disk::default(), Now::default());
-        let core = TwoPhaseCommit::recover(now, config.clone(), disk.recovery()).expect("an empty disk");
+        let (disk, now) = (Stream::default(), Now::default());
+        let core = TwoPhaseCommit::recover(now, config.clone(), disk.recovery(usize::MAX)).expect("an empty disk");
         let (writes, sent, requests, events) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
         let mut solo = Self { core, disk, config, now, writes, sent, requests, events, halted: None };
         solo.meet(&[1, 2, 3]);
@@ -101,7 +101,7 @@ impl Solo {
 
     /// Stops it and starts it from its disk. All its waiting outputs are lost.
     pub(crate) fn restart(&mut self) {
-        let recovered = TwoPhaseCommit::recover(self.now, self.config.clone(), self.disk.recovery());
+        let recovered = TwoPhaseCommit::recover(self.now, self.config.clone(), self.disk.recovery(usize::MAX));
         self.core = recovered.expect("the disk holds what was written");
         self.writes.clear();
         self.sent.clear();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate_protocol::{Input, NodeId, PersistFailure, Protocol, Signal, Standing};
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Finished, Prepare};
-use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
+use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work};
 use quorate_two_phase_commit::{
     AbortReason, Answer, Command, CommandId, Decision, Epoch, Event, Knowledge, Message, OnePhase, Outcome,
     RefuseReason, Request, RequestKind, Settings, TransactionId, TransactionNumber, Unready, Vote,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_protocol::{Input, Instant, NodeId, Now, Output, Protocol, Signal, Standing, StorageLevel, View};
-use quorate_two_phase_commit::testing::{Builder, Cluster, Work};
+use quorate_two_phase_commit::testing::{Builder, Cluster, Transactions, Work};
 use quorate_two_phase_commit::{
     Command, CommandId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit,
 };
@@ -57,7 +57,7 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let other = 1 + cluster.choose(3);
     match cluster.choose(14) {
         0 => cluster.crash(node),
-        1 | 2 => cluster.restart(node),
+        1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
         3 => cluster.hold_disk(node),
         4 => cluster.release_disk(node),
         5 => cluster.hold_requests(node),

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Configuration, GroupId, HaltReason, Incarnation, Instant, NodeId, Now, Role, SessionId, Signal, Standing,
 };
-use quorate_raft::testing::Disk;
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
 use quorate_runtime::{
@@ -21,7 +21,7 @@ pub(crate) const GROUP: GroupId = GroupId(7);
 /// One node: the parts that survive a crash, and the parts that do not.
 pub(crate) struct Machine {
     pub(crate) replica: Option<Replica<Raft, Ledger>>,
-    pub(crate) disk: Disk,
+    pub(crate) disk: Stream,
     pub(crate) store: MemorySnapshots,
     /// Snapshot operations wait until they are released.
     pub(crate) holds_snapshots: bool,
@@ -87,7 +87,7 @@ impl Cluster {
         for node in (1..=count).map(NodeId) {
             let machine = Machine {
                 replica: None,
-                disk: Disk::default(),
+                disk: Stream::default(),
                 store: MemorySnapshots::default(),
                 holds_snapshots: false,
                 holds_builds: false,
@@ -385,7 +385,7 @@ impl Cluster {
                 GroupOutput::Send { to, frame } => self.wires.push_back((node, to, frame)),
                 GroupOutput::Persist { ticket, operations } => {
                     machine.disk.snapshot = machine.store.newest();
-                    machine.disk.write(operations);
+                    machine.disk.write(&operations);
                     machine.inputs.push_back(GroupInput::Signal(Signal::Persisted(ticket)));
                 }
                 GroupOutput::Load { ticket, range } => {

@@ -1,15 +1,21 @@
-//! A cluster of cores in one loop, with disks and a network that tests control, and the laws that hold across nodes.
-//!
-//! The seed decides the order of all events: messages, writes and deadlines are in one queue.
+//! Synod on the bench of the contract's crate: clusters of cores, the laws that hold across nodes, and what tests ask
+//! of them.
 
-mod builder;
-mod cluster;
-mod disk;
 mod laws;
-mod node;
+mod subject;
+mod words;
 
-pub use builder::Builder;
-pub use cluster::Cluster;
-pub use disk::{Disk, PowerCut};
+use super::Synod;
+
 pub use laws::{BallotsOfTheirOwn, OneChosen, PromisesKept, laws};
-pub use node::Node;
+pub use subject::Setup;
+pub use words::{Answers, Calls, Records};
+
+/// A cluster of synod cores.
+pub type Cluster = quorate_protocol::testing::Cluster<Synod>;
+
+/// The description of such a cluster.
+pub type Builder = quorate_protocol::testing::Builder<Synod>;
+
+/// A node of such a cluster.
+pub type Node = quorate_protocol::testing::Node<Synod>;

@@ -2,16 +2,30 @@
 
 use std::time::Duration;
 
+use quorate_protocol::testing::{Fate, Happening, Release};
 use quorate_protocol::{Input, LogCommand, NodeId, PersistFailure, Protocol, ReplicatedLog};
-use quorate_raft::Settings;
-use quorate_raft::testing::{
-    Builder, Cluster, Fate, Happening, KINDS, Pick, Release, entry_words, event_words, message_words, operations_words,
-};
+use quorate_raft::testing::{Builder, Cluster, KINDS, entry_words, event_words, kind, message_words, operations_words};
+use quorate_raft::{Message, Raft, Settings};
 
 /// A cluster, once a text has created one.
 #[derive(Default)]
 pub(super) struct Stage {
     cluster: Option<Cluster>,
+}
+
+/// Selects messages by sender, receiver and kind. A field that is `None` selects all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pick {
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+    kind: Option<&'static str>,
+}
+
+impl Pick {
+    fn picks(&self, from: NodeId, to: NodeId, message: &Message) -> bool {
+        let is_kind = self.kind.is_none_or(|wanted| wanted == kind(message));
+        is_kind && self.from.is_none_or(|wanted| wanted == from) && self.to.is_none_or(|wanted| wanted == to)
+    }
 }
 
 type Obeyed = Result<Vec<String>, String>;
@@ -61,7 +75,7 @@ fn cluster(count: u64, options: &[&str]) -> Result<Cluster, String> {
 /// Carries out a command. The events are in the record; other lines to show are returned.
 fn act(cluster: &mut Cluster, words: &[&str]) -> Obeyed {
     match *words {
-        ["timeout", node] => cluster.campaign(number(node)?),
+        ["timeout", node] => cluster.time_out(number(node)?),
         ["run", millis] => cluster.run(Duration::from_millis(number(millis)?)),
         ["propose", node, ref payload @ ..] => {
             cluster.propose(number(node)?, payload.join(" ").as_bytes());
@@ -83,7 +97,7 @@ fn act(cluster: &mut Cluster, words: &[&str]) -> Obeyed {
         }
         ["crash", node] => cluster.crash(number(node)?),
         ["restart", node] => {
-            cluster.restart(NodeId(number(node)?));
+            cluster.restart(number(node)?);
             cluster.deliver();
         }
         ["wipe", node] => cluster.wipe(number(node)?),
@@ -99,11 +113,16 @@ fn act(cluster: &mut Cluster, words: &[&str]) -> Obeyed {
         ["persist", node] => cluster.persist_oldest(number(node)?),
         ["refuse", node] => cluster.fail_oldest(number(node)?, PersistFailure::NotWritten),
         ["break", node] => cluster.fail_oldest(number(node)?, PersistFailure::Unknown),
-        ["hold", ref what @ ..] => cluster.hold(pick(what)?),
+        ["hold", ref what @ ..] => {
+            let pick = pick(what)?;
+            cluster.hold(move |from, to, message| pick.picks(from, to, message));
+        }
         ["deliver", ref what @ ..] => release(cluster, Release::Deliver, what)?,
         ["drop", ref what @ ..] => release(cluster, Release::Drop, what)?,
         ["duplicate", ref what @ ..] => release(cluster, Release::Duplicate, what)?,
-        ["release"] => cluster.release(),
+        ["release"] => {
+            cluster.release();
+        }
         ["held"] => {
             let held = cluster.parked().iter();
             return Ok(held
@@ -159,7 +178,7 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
 }
 
-fn happening_words(happening: &Happening) -> String {
+fn happening_words(happening: &Happening<Raft>) -> String {
     match happening {
         Happening::TimedOut { node } => format!("n{node} deadline"),
         Happening::Sent { from, to, message, fate } => {

@@ -1,13 +1,11 @@
 //! A record of the events in a cluster, for tests that show it.
 
-use quorate_protocol::{HaltReason, LogEvent, NodeId, Operation};
-
-use super::cluster::Cluster;
-use crate::Message;
+use super::{Cluster, Subject};
+use crate::{HaltReason, NodeId, Operation, Protocol};
 
 /// An event in a cluster.
 #[derive(Clone, Debug)]
-pub enum Happening {
+pub enum Happening<P: Protocol> {
     /// A node's deadline passed.
     TimedOut {
         /// The node.
@@ -20,7 +18,7 @@ pub enum Happening {
         /// The receiver.
         to: NodeId,
         /// The message.
-        message: Message,
+        message: P::Message,
         /// The fate of the message.
         fate: Fate,
     },
@@ -31,7 +29,7 @@ pub enum Happening {
         /// The receiver.
         to: NodeId,
         /// The message.
-        message: Message,
+        message: P::Message,
     },
     /// A node passed a write to its disk.
     Wrote {
@@ -50,7 +48,7 @@ pub enum Happening {
         /// The node.
         node: NodeId,
         /// The event.
-        event: LogEvent,
+        event: P::Event,
     },
     /// A node's group stopped.
     Halted {
@@ -72,19 +70,19 @@ pub enum Fate {
     Lost,
 }
 
-impl Cluster {
+impl<P: Subject> Cluster<P> {
     /// Records the events from now on.
     pub fn start_recording(&mut self) {
         self.record.get_or_insert_default();
     }
 
     /// Takes the events since this was last called.
-    pub fn take_record(&mut self) -> Vec<Happening> {
+    pub fn take_record(&mut self) -> Vec<Happening<P>> {
         self.record.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Records an event, if events are recorded.
-    pub(super) fn note(&mut self, what: impl FnOnce() -> Happening) {
+    pub(super) fn note(&mut self, what: impl FnOnce() -> Happening<P>) {
         if let Some(record) = &mut self.record {
             record.push(what());
         }

@@ -1,0 +1,69 @@
+//! Raft in a cluster under test.
+
+use quorate_protocol::testing::{self, Node, Replica, Subject};
+use quorate_protocol::{Configuration, Law, LogEvent, LogIndex, LogRequest, NodeId, Ticket};
+
+use super::laws::laws;
+use super::{Builder, Cluster};
+use crate::{Config, Raft, Settings, Start};
+
+impl Subject for Raft {
+    type Settings = Settings;
+    type Application = Replica;
+
+    fn config(cluster: &Builder, node: NodeId, _start: u64) -> Config {
+        let members = Configuration::of_voters((1..=cluster.nodes).map(NodeId));
+        let seed = cluster.seed.wrapping_mul(1000) + node.0;
+        Config::new(node, seed, Start::Initial(members), cluster.settings.clone()).expect("valid settings")
+    }
+
+    fn laws() -> Vec<Box<dyn Law<Self>>> {
+        laws()
+    }
+
+    /// Committed entries are on the disks of a quorum. The content of a lost disk is unknown.
+    fn check_disks(cluster: &Cluster) {
+        if cluster.nodes.values().any(Node::is_wiped) {
+            return;
+        }
+        let running = cluster.nodes.values().filter_map(|node| node.core.as_ref());
+        let Some(core) = running.max_by_key(|core| core.commit_index) else { return };
+        let (index, term) = (core.commit_index, core.log.term_at(core.commit_index));
+        let holds = |node: &&Node<Self>| {
+            let snapshot = node.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
+            node.disk.base.0.max(snapshot) >= index || node.disk.term_at(index) == term
+        };
+        let copies = cluster.nodes.values().filter(holds).count();
+        // Every member writes the bootstrap entry itself, so it may be committed before a quorum has it.
+        assert!(index <= LogIndex(1) || copies > cluster.nodes.len() / 2, "entry {index} is durable on {copies} only");
+    }
+
+    fn on_event(node: &mut Node<Self>, event: &LogEvent) {
+        node.application.hear(event);
+    }
+
+    fn on_polled(node: &mut Node<Self>) {
+        node.apply();
+    }
+
+    fn on_request(cluster: &mut Cluster, node: NodeId, ticket: Ticket, request: LogRequest) {
+        testing::on_snapshot_request(cluster, node, ticket, request);
+    }
+
+    fn on_asked(cluster: &mut Cluster, node: NodeId, ticket: Ticket, request: LogRequest) {
+        testing::send_snapshot(cluster, node, ticket, request);
+    }
+
+    fn on_crash(application: &mut Replica) {
+        application.crash();
+    }
+}
+
+/// Flips a bit in the memory of a node: in its copy of the entry at `index`, which must be cached and have a payload.
+///
+/// # Panics
+/// When the node is down.
+pub fn flip_cached(cluster: &mut Cluster, node: u64, index: u64) {
+    let core = cluster.node_mut(node).core.as_mut().expect("the node runs");
+    core.log.flip_cached(LogIndex(index));
+}
