@@ -81,16 +81,16 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.apply_next(index, term, &entry);
                 continue;
             }
-            match self.core.entries(self.applied.index.next(), self.budget.bytes.min(BATCH_BYTES)) {
+            match self.context.core.entries(self.applied.index.next(), self.budget.bytes.min(BATCH_BYTES)) {
                 Committed::Cached(entries) => {
                     assert!(!entries.is_empty(), "what is committed is there");
                     self.taken = entries.into();
                 }
                 Committed::NeedsLoad(range) => {
-                    let ticket = self.ticket();
+                    let ticket = self.context.ticket();
                     self.loading = Some(ticket);
                     let range = LoadRange::Entries { range, bytes_max: BATCH_BYTES };
-                    self.outputs.push_back(GroupOutput::Load { ticket, range });
+                    self.context.push(GroupOutput::Load { ticket, range });
                 }
             }
         }
@@ -110,15 +110,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             Ok(_) => {}
             Err(LoadFailure::Damaged) => self.halt(&HaltReason::Damaged { index: self.applied.index.next() }),
             Err(_) => {
-                self.counters.loads_failed += 1;
-                self.load_retry_at = Some(self.now.instant.after(self.settings.retry));
+                self.context.counters.loads_failed += 1;
+                self.load_retry_at = Some(self.context.instant().after(self.context.settings.retry));
             }
         }
     }
 
     fn may_apply(&self) -> bool {
         let is_free = self.loading.is_none() && !self.is_restoring() && self.halted.is_none();
-        let is_waiting = self.load_retry_at.is_some_and(|at| self.now.instant < at);
+        let is_waiting = self.load_retry_at.is_some_and(|at| self.context.instant() < at);
         is_free && !is_waiting && self.applied.index < self.committed
     }
 
@@ -168,7 +168,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 Effect::Applied(Bytes::new())
             }
             EntryKind::Tick => {
-                self.leading.tick_in_flight = false;
+                self.ticks.on_ended();
                 if index > self.applied.state_index {
                     guarded(index, || self.state.tick(context))?;
                 }
@@ -226,7 +226,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Answers the caller on this node that waits for this entry, or the node that forwarded it.
     fn tell(&mut self, index: LogIndex, term: Term, entry: &Entry, effect: Effect) {
         let id = entry.header.id;
-        if id.session == self.seat.session {
+        if id.session == self.context.seat.session {
             let outcome = match effect {
                 Effect::Applied(response) => Outcome::Applied(response),
                 Effect::ResponseForgotten => unknown(Unknown::ResponseForgotten),

@@ -1,10 +1,9 @@
 //! Explanations for operators of a group that makes no progress.
 
-use std::time::Duration;
-
 use quorate_protocol::{DiskState, HaltReason, LogIndex, NodeId, ReplicatedLog, Role, StorageLevel, Term, VotingBar};
 
 use super::Replica;
+use super::context::Leadership;
 use crate::group::hostable::Hostable;
 use crate::replica::state_machine::StateMachine;
 
@@ -85,28 +84,29 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             return vec![Obstacle::Halted(reason.clone())];
         }
         let mut obstacles = Vec::new();
-        if self.stopping.is_some() {
+        if self.hand_over.is_stopping() {
             obstacles.push(Obstacle::ShuttingDown);
         }
-        let (role, term, leader) = self.role;
+        let Leadership { role, term, leader } = self.context.leadership;
         match leader {
             None => self.explain_no_leader(role, term, &mut obstacles),
             Some(leader) => {
                 // This is reported even if there is a leader, because a node that does not count reduces the number of
                 // failures that the group tolerates.
-                obstacles.extend(self.leading.introduction_bar.map(Obstacle::MayNotVote));
-                if leader != self.seat.node && self.is_silent(leader) {
+                obstacles.extend(self.peers.introduction_bar().map(Obstacle::MayNotVote));
+                if leader != self.context.seat.node && self.is_silent(leader) {
                     obstacles.push(Obstacle::LeaderSilent(leader));
                 }
             }
         }
-        if !self.leading.founded_otherwise.is_empty() {
-            obstacles.push(Obstacle::FoundedOtherwise(self.leading.founded_otherwise.iter().copied().collect()));
+        let founded_otherwise = self.peers.founded_otherwise();
+        if !founded_otherwise.is_empty() {
+            obstacles.push(Obstacle::FoundedOtherwise(founded_otherwise.iter().copied().collect()));
         }
         if self.storage == StorageLevel::Low {
             obstacles.push(Obstacle::DiskFull);
         }
-        if self.core.status().disk == DiskState::Stalled {
+        if self.context.core.status().disk == DiskState::Stalled {
             obstacles.push(Obstacle::DiskStalled);
         }
         if let Some(index) = self.snapshots.restoring() {
@@ -133,15 +133,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if index <= self.committed {
             return EntryState::Committed;
         }
-        let log = self.core.status();
+        let log = self.context.core.status();
         if index > log.last_index {
             return EntryState::NotReached;
         }
         if index > log.durable_index {
             return EntryState::WaitsForOwnDisk;
         }
-        if !self.is_leader() {
-            return self.role.2.map_or(EntryState::NoLeader, EntryState::WaitsForLeader);
+        if !self.context.is_leader() {
+            return self.context.leadership.leader.map_or(EntryState::NoLeader, EntryState::WaitsForLeader);
         }
         let behind = log.peers.iter().filter(|peer| peer.match_index < index);
         let voters = behind.filter(|peer| log.configuration.is_voter(peer.node));
@@ -150,13 +150,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     fn explain_no_leader(&self, role: Role, term: Term, obstacles: &mut Vec<Obstacle>) {
         obstacles.push(Obstacle::NoLeader);
-        let log = self.core.status();
-        obstacles.extend(self.leading.voting_bar(log.barred).map(Obstacle::MayNotVote));
+        let log = self.context.core.status();
+        obstacles.extend(self.peers.voting_bar(log.barred).map(Obstacle::MayNotVote));
         if matches!(role, Role::Candidate | Role::PreCandidate) {
             obstacles.push(Obstacle::ElectionUnderWay(term));
         }
         let voters: Vec<NodeId> = log.configuration.voters().collect();
-        let is_silent = |voter: &NodeId| *voter != self.seat.node && self.is_silent(*voter);
+        let is_silent = |voter: &NodeId| *voter != self.context.seat.node && self.is_silent(*voter);
         let silent: Vec<NodeId> = voters.iter().copied().filter(is_silent).collect();
         if silent.len() * 2 >= voters.len() && !silent.is_empty() {
             obstacles.push(Obstacle::VotersSilent(silent));
@@ -164,10 +164,6 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn is_silent(&self, node: NodeId) -> bool {
-        let heard_at = self.leading.heard_at(node);
-        heard_at.is_none_or(|heard_at| self.now.instant.since(heard_at) >= SILENT_AFTER)
+        self.peers.is_silent(node, self.context.instant())
     }
 }
-
-/// A node that was not heard from for this time is called silent.
-const SILENT_AFTER: Duration = Duration::from_secs(2);

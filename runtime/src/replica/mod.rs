@@ -7,12 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use quorate_protocol::{
-    Entry, GroupId, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
-    Now, Output, RecoverError, Recovery, ReplicatedLog, Role, SessionId, Signal, StorageLevel, Term, Ticket,
+    Entry, GroupId, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId, Now,
+    Output, RecoverError, Recovery, ReplicatedLog, SessionId, Signal, StorageLevel, Term, Ticket,
 };
 use quorate_transport::{ChannelId, Received, codec};
 
-use crate::group::founding::Founding;
 use crate::group::hostable::Hostable;
 use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
 use crate::group::notice::Notice;
@@ -23,10 +22,12 @@ use crate::panics::panic_message;
 
 mod apply;
 pub(crate) mod catch_up;
+mod context;
 pub(crate) mod explain;
 mod forwards;
-mod leading;
+mod hand_over;
 mod message;
+mod peers;
 mod proposals;
 pub(crate) mod propose;
 mod reads;
@@ -36,6 +37,7 @@ mod sizes;
 mod snapshots;
 pub(crate) mod state_machine;
 pub(crate) mod status;
+mod ticks;
 mod transfer;
 pub(crate) mod typed;
 
@@ -50,13 +52,16 @@ pub use typed::{Typed, TypedStateMachine};
 
 use apply::{Applied, Budget};
 use catch_up::CatchUpWatch;
+use context::{Context, Leadership};
 use forwards::Forwards;
-use leading::Leading;
+use hand_over::HandOver;
+use peers::Peers;
 use proposals::Proposals;
 use propose::Waiting;
 use reads::Reads;
 use sessions::Sessions;
 use snapshots::Snapshots;
+use ticks::Ticks;
 
 /// The newest feature level that this binary supports. A committed entry that requires a higher one halts the group on
 /// this node.
@@ -70,12 +75,7 @@ pub const FEATURE_LEVEL: u32 = 0;
 ///
 /// Everything that waits here is bounded by [`ReplicaSettings`]. Calls beyond the bounds are refused as `Overloaded`.
 pub struct Replica<L, S: StateMachine> {
-    seat: Seat,
-    settings: ReplicaSettings,
-    now: Now,
-    core: L,
-    /// Role, term and leader, as last reported by the core.
-    role: (Role, Term, Option<NodeId>),
+    context: Context<L>,
     /// Entries up to here may be applied.
     committed: LogIndex,
     state: S,
@@ -87,9 +87,9 @@ pub struct Replica<L, S: StateMachine> {
     forwards: Forwards,
     reads: Reads,
     snapshots: Snapshots,
-    leading: Leading,
-    /// The founding of the group, once the node has passed it.
-    founding: Option<Founding>,
+    peers: Peers,
+    ticks: Ticks,
+    hand_over: HandOver,
     catch_up: CatchUpWatch,
     /// The next entries to apply, taken from the core or the disk.
     taken: VecDeque<(LogIndex, Term, Entry)>,
@@ -99,15 +99,10 @@ pub struct Replica<L, S: StateMachine> {
     load_retry_at: Option<Instant>,
     /// The work that may still be done in this turn.
     budget: Budget,
-    last_ticket: u64,
     storage: StorageLevel,
     /// Milliseconds by which the wall clock is ahead of log time, while the difference is too large.
     clock_differs: Option<i64>,
     halted: Option<HaltReason>,
-    /// While the node stops: the time by which it has stopped.
-    stopping: Option<Instant>,
-    counters: ReplicaCounters,
-    outputs: VecDeque<GroupOutput>,
 }
 
 /// The identity of a replica.
@@ -148,11 +143,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             applied.configuration = Some(status.configuration);
         }
         let mut replica = Self {
-            seat,
-            now,
-            role: (status.role, status.term, status.leader),
             committed: LogIndex::ZERO,
-            core,
             state,
             applied,
             sessions: Sessions::default(),
@@ -161,21 +152,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             forwards: Forwards::new(seat.group, seat.session),
             reads: Reads::default(),
             snapshots: Snapshots::default(),
-            leading: Leading::default(),
-            founding: None,
+            peers: Peers::default(),
+            ticks: Ticks::default(),
+            hand_over: HandOver::default(),
             catch_up: CatchUpWatch::default(),
             taken: VecDeque::new(),
             loading: None,
             load_retry_at: None,
             budget: Budget::new(&settings),
-            last_ticket: 0,
             storage: StorageLevel::Enough,
             clock_differs: None,
             halted: None,
-            stopping: None,
-            counters: ReplicaCounters::default(),
-            outputs: VecDeque::new(),
-            settings,
+            context: Context::new(now, seat, settings, core),
         };
         if let Some(snapshot) = snapshot {
             replica.restore(snapshot);
@@ -193,7 +181,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         ReadContext {
             index: self.applied.index,
             log_time: self.applied.log_time,
-            now: self.core.log_time(self.now).max(self.applied.log_time),
+            now: self.context.core.log_time(self.context.now()).max(self.applied.log_time),
             leader_heard: self.leader_heard(),
         }
     }
@@ -211,13 +199,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.set_now(now);
         if let Some(reason) = &self.halted {
             let failure = ReadError::Halted(reason.clone());
-            return self.reply(call, Reply::ReadFailed(failure));
+            return self.context.reply(call, Reply::ReadFailed(failure));
         }
-        if self.stopping.is_some() {
-            return self.reply(call, Reply::ReadFailed(ReadError::ShuttingDown));
+        if self.hand_over.is_stopping() {
+            return self.context.reply(call, Reply::ReadFailed(ReadError::ShuttingDown));
         }
-        if self.reads.len() >= self.settings.reads_max {
-            return self.reply(call, Reply::ReadFailed(ReadError::Overloaded));
+        if self.reads.len() >= self.context.settings.reads_max {
+            return self.context.reply(call, Reply::ReadFailed(ReadError::Overloaded));
         }
         self.reads.add(call, deadline);
     }
@@ -229,17 +217,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     /// Returns the core for inspection.
     pub fn core(&self) -> &L {
-        &self.core
+        &self.context.core
     }
 
     /// Returns the identity of this replica.
     pub fn seat(&self) -> Seat {
-        self.seat
+        self.context.seat
     }
 
     fn on_frame(&mut self, received: Received) {
         let from = received.from;
-        self.leading.note_heard(from.node, self.now.instant);
+        self.peers.on_heard(from.node, self.context.instant());
         let channel = received.frame.channel();
         let is_understood = match channel {
             ChannelId::REPLICA => match codec::decode(received.frame) {
@@ -258,24 +246,24 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             },
             ChannelId::FIRST_CORE => match codec::decode(received.frame) {
                 Ok(message) => {
-                    self.core.handle(self.now, Input::Message { from: from.node, message });
+                    self.context.input(Input::Message { from: from.node, message });
                     true
                 }
                 Err(_) => false,
             },
             _ => false,
         };
-        self.counters.frames_malformed += u64::from(!is_understood);
+        self.context.counters.frames_malformed += u64::from(!is_understood);
     }
 
     /// Notes what a signal means to the replica, and passes it on to the core. Loads of the replica are not the core's.
     fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Timeout => return self.on_timeout(),
-            Signal::Loaded { ticket, result } if ticket.0 & OWN != 0 => return self.on_loaded(ticket, result),
-            Signal::PeerAlive(peer) => self.leading.note_heard(peer, self.now.instant),
+            Signal::Loaded { ticket, result } if context::is_own(ticket) => return self.on_loaded(ticket, result),
+            Signal::PeerAlive(peer) => self.peers.on_heard(peer, self.context.instant()),
             Signal::CompactRequested => self.snapshots.is_wanted = true,
-            Signal::PeerStanding { node, standing } => self.leading.note_standing(node, standing),
+            Signal::PeerStanding { node, standing } => self.peers.on_standing(node, standing),
             Signal::Storage(level) => {
                 // This group can free only the part of the log that a snapshot can replace.
                 self.snapshots.is_wanted |= level == StorageLevel::Low && self.storage != level;
@@ -283,22 +271,25 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             }
             _ => {}
         }
-        self.core.handle(self.now, Input::Signal(signal));
+        self.context.input(Input::Signal(signal));
     }
 
     fn on_timeout(&mut self) {
-        let now = self.now.instant;
-        if self.core.deadline().is_some_and(|deadline| deadline <= now) {
-            self.core.handle(self.now, Input::Signal(Signal::Timeout));
+        let now = self.context.instant();
+        if self.context.core.deadline().is_some_and(|deadline| deadline <= now) {
+            self.context.input(Input::Signal(Signal::Timeout));
         }
         self.expire_proposals();
         let (expired, failure) = self.reads.expired(now);
         for call in expired {
-            self.reply(call, Reply::ReadFailed(ReadError::DeadlinePassed(failure)));
+            self.context.reply(call, Reply::ReadFailed(ReadError::DeadlinePassed(failure)));
         }
-        self.on_leading_timeout();
+        self.hand_over.on_timeout(&mut self.context);
+        self.ticks.on_timeout(&mut self.context, || next_due(&self.state, &self.sessions));
         self.on_transfer_timeout();
-        self.catch_up.sample(self.now.instant, &self.settings, self.role.0, || self.core.status());
+        self.catch_up.sample(self.context.instant(), &self.context.settings, self.context.leadership.role, || {
+            self.context.core.status()
+        });
     }
 
     /// Carries out everything that the core wants, and then applies as much as the turn allows.
@@ -306,25 +297,27 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if self.halted.is_some() {
             return;
         }
-        if let Some(id) = self.reads.ask(self.now.instant) {
-            self.core.handle(self.now, Input::Command(LogCommand::Read { id }));
+        if let Some(id) = self.reads.ask(self.context.instant()) {
+            self.context.input(Input::Command(LogCommand::Read { id }));
         }
-        while let Some(output) = self.core.poll_output() {
+        while let Some(output) = self.context.core.poll_output() {
             self.on_core_output(output);
         }
         self.apply_committed();
         self.answer_reads();
         self.build_snapshot_if_due();
-        self.plan_tick();
+        if self.halted.is_none() {
+            self.ticks.plan(&self.context, self.applied.log_time, || next_due(&self.state, &self.sessions));
+        }
         for (to, frame) in self.forwards.finish() {
-            self.outputs.push_back(GroupOutput::Send { to, frame });
+            self.context.send(to, frame);
         }
     }
 
     fn on_core_output(&mut self, output: Output<L>) {
         let output = match output {
             Output::Send { to, message } => {
-                let frame = codec::encode(ChannelId::FIRST_CORE, self.seat.group, &message);
+                let frame = codec::encode(ChannelId::FIRST_CORE, self.context.seat.group, &message);
                 GroupOutput::Send { to, frame: frame.expect("a core bounds its messages") }
             }
             Output::Persist { ticket, operations } => {
@@ -341,7 +334,34 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             Output::Event(event) => return self.on_event(event),
             Output::Halt { reason } => return self.halt(&reason),
         };
-        self.outputs.push_back(output);
+        self.context.push(output);
+    }
+
+    /// Transfers leadership to `to`, or to the best candidate if `to` is `None`. Answered by [`Reply::Transfer`].
+    pub fn transfer(&mut self, now: Now, call: CallId, to: Option<NodeId>, deadline: Instant) {
+        self.set_now(now);
+        match &self.halted {
+            Some(reason) => self.context.reply(call, Reply::Transfer(Err(TransferError::Halted(reason.clone())))),
+            None => self.hand_over.transfer(&mut self.context, &self.peers, call, to, deadline),
+        }
+    }
+
+    fn on_role(&mut self, leadership: Leadership) {
+        let before = std::mem::replace(&mut self.context.leadership, leadership);
+        let Leadership { role, term, leader } = leadership;
+        self.context.notice(Notice::Role { role, term, leader });
+        if term != before.term || before.is_own() != leadership.is_own() {
+            self.ticks.reset();
+            self.drop_sendings();
+        }
+        self.hand_over.on_role(&mut self.context);
+        self.reads.hurry();
+        self.dispatch_waiting();
+    }
+
+    fn on_shutdown(&mut self, deadline: Instant) {
+        self.refuse_waiting();
+        self.hand_over.on_shutdown(&mut self.context, deadline);
     }
 
     fn on_event(&mut self, event: LogEvent) {
@@ -352,26 +372,26 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 assert!(index >= self.committed, "what is committed stays committed");
                 self.committed = index;
                 self.forget_ready(index);
-                self.catch_up.on_committed(self.applied.index, index, &self.settings);
+                self.catch_up.on_committed(self.applied.index, index, &self.context.settings);
             }
             LogEvent::ReadReady { id, index } => self.reads.on_ready(id, index),
             LogEvent::ReadFailed { id, reason } => {
-                self.reads.on_failed(id, reason, self.now.instant, self.settings.read_retry);
+                self.reads.on_failed(id, reason, self.context.instant(), self.context.settings.read_retry);
             }
-            LogEvent::Role { role, term, leader } => self.on_role(role, term, leader),
+            LogEvent::Role { role, term, leader } => self.on_role(Leadership { role, term, leader }),
             LogEvent::Installed { snapshot } => {
                 self.committed = self.committed.max(snapshot.index);
                 self.catch_up.on_installed();
                 self.restore(snapshot);
             }
             LogEvent::Voting { barred } => {
-                let barred = self.leading.voting_bar(barred);
-                self.outputs.push_back(GroupOutput::Notice(Notice::Voting { barred }));
+                let barred = self.peers.voting_bar(barred);
+                self.context.notice(Notice::Voting { barred });
             }
-            LogEvent::AcknowledgedLost { node } => self.outputs.push_back(GroupOutput::OlderCopy { peer: node }),
+            LogEvent::AcknowledgedLost { node } => self.context.push(GroupOutput::OlderCopy { peer: node }),
             LogEvent::ClockDiffers { wall_ahead_ms } => {
                 self.clock_differs = wall_ahead_ms;
-                self.outputs.push_back(GroupOutput::Notice(Notice::ClockDiffers { wall_ahead_ms }));
+                self.context.notice(Notice::ClockDiffers { wall_ahead_ms });
             }
         }
     }
@@ -382,8 +402,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
         while let Some(calls) = self.reads.answerable(self.applied.index) {
             for call in calls {
-                self.counters.reads += 1;
-                self.reply(call, Reply::ReadReady);
+                self.context.counters.reads += 1;
+                self.context.reply(call, Reply::ReadReady);
             }
         }
     }
@@ -391,7 +411,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Stops the group on this node. Nothing is lost, and every caller that waits gets the known outcome.
     fn halt(&mut self, reason: &HaltReason) {
         if self.halted.is_none() {
-            self.outputs.push_back(GroupOutput::Halt { reason: reason.clone() });
+            self.context.push(GroupOutput::Halt { reason: reason.clone() });
             self.fail_all(reason);
         }
     }
@@ -400,43 +420,22 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.halted = Some(reason.clone());
         self.fail_proposals(reason);
         for call in self.reads.drain() {
-            self.reply(call, Reply::ReadFailed(ReadError::Halted(reason.clone())));
+            self.context.reply(call, Reply::ReadFailed(ReadError::Halted(reason.clone())));
         }
-        if let Some((call, _)) = self.leading.transfer.take() {
-            self.reply(call, Reply::Transfer(Err(TransferError::Halted(reason.clone()))));
-        }
-    }
-
-    fn complete(&mut self, ticket: Ticket, answer: LogAnswer) {
-        self.core.handle(self.now, Input::Completed { ticket, answer });
-    }
-
-    fn reply(&mut self, call: CallId, reply: Reply) {
-        self.outputs.push_back(GroupOutput::Reply { call, reply });
-    }
-
-    /// Returns a ticket of this replica's own. Its highest bit distinguishes it from the core's tickets.
-    fn ticket(&mut self) -> Ticket {
-        self.last_ticket += 1;
-        Ticket(self.last_ticket | OWN)
+        self.hand_over.on_halted(&mut self.context, reason);
     }
 
     fn set_now(&mut self, now: Now) {
-        self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
-        self.budget = Budget::new(&self.settings);
+        self.context.set_now(now);
+        self.budget = Budget::new(&self.context.settings);
     }
 
     /// Returns the time since the leader was last heard from.
     fn leader_heard(&self) -> Option<Duration> {
-        if self.is_leader() {
+        if self.context.is_leader() {
             return Some(Duration::ZERO);
         }
-        let heard_at = self.leading.heard_at(self.role.2?)?;
-        Some(self.now.instant.since(heard_at))
-    }
-
-    fn is_leader(&self) -> bool {
-        self.role.0 == Role::Leader
+        self.peers.silence(self.context.leadership.leader?, self.context.instant())
     }
 }
 
@@ -454,29 +453,30 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             // The only kind of job frees an old state, and needs no answer.
             GroupInput::Job { .. } => {}
             GroupInput::Barred(bar) => self.on_barred(bar),
-            GroupInput::FoundedOtherwise(peers) => self.leading.founded_otherwise = peers,
-            GroupInput::Founded(founding) => self.founding = Some(founding),
+            GroupInput::FoundedOtherwise(peers) => self.peers.on_founded_otherwise(peers),
+            GroupInput::Founded(founding) => self.peers.on_founded(founding),
         }
     }
 
     fn poll_output(&mut self) -> Option<GroupOutput> {
-        if self.outputs.is_empty() {
+        if !self.context.has_outputs() {
             self.turn();
         }
-        self.outputs.pop_front()
+        self.context.poll_output()
     }
 
     fn deadline(&self) -> Option<Instant> {
         if self.halted.is_some() {
             return None;
         }
-        let backlog = self.has_backlog().then_some(self.now.instant);
+        let backlog = self.has_backlog().then_some(self.context.instant());
         let deadlines = [
             backlog,
-            self.core.deadline(),
+            self.context.core.deadline(),
             self.proposals.deadline(),
             self.reads.deadline(),
-            self.leading.deadline(),
+            self.ticks.deadline(),
+            self.hand_over.deadline(),
             self.snapshots.deadline(),
             self.load_retry_at,
         ];
@@ -484,7 +484,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
     }
 
     fn halted(&mut self, reason: &HaltReason) {
-        self.outputs.retain(|output| matches!(output, GroupOutput::Reply { .. }));
+        self.context.keep_replies();
         self.fail_all(reason);
     }
 
@@ -493,7 +493,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
     }
 
     fn is_settled(&self) -> bool {
-        let is_handed_over = self.halted.is_some() || !self.is_leader() || self.is_alone();
+        let is_handed_over = self.halted.is_some() || !self.context.is_leader() || self.context.is_alone();
         is_handed_over && self.proposals.waiting() == 0 && self.reads.len() == 0
     }
 
@@ -505,12 +505,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
 impl<L: fmt::Debug, S: StateMachine> fmt::Debug for Replica<L, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica")
-            .field("seat", &self.seat)
-            .field("role", &self.role)
+            .field("seat", &self.context.seat)
+            .field("leadership", &self.context.leadership)
             .field("committed", &self.committed)
             .field("applied", &self.applied)
             .field("halted", &self.halted)
-            .field("core", &self.core)
+            .field("core", &self.context.core)
             .finish_non_exhaustive()
     }
 }
@@ -530,5 +530,7 @@ pub struct ReadContext {
     pub leader_heard: Option<Duration>,
 }
 
-/// The bit that marks the tickets of the replica itself.
-const OWN: u64 = 1 << 63;
+/// Returns the log time at which something is due without a command.
+fn next_due<S: StateMachine>(state: &S, sessions: &Sessions) -> Option<LogTime> {
+    state.next_deadline().into_iter().chain(sessions.next_expiry()).min()
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_protocol::{
-    EntryKind, HaltReason, Input, Instant, LogCommand, LogIndex, NodeId, Now, Proposal, ProposalId, RefuseReason,
-    ReplicatedLog, Term, VotingBar,
+    EntryKind, HaltReason, Instant, LogIndex, NodeId, Now, Proposal, ProposalId, RefuseReason, ReplicatedLog, Term,
+    VotingBar,
 };
 use quorate_transport::Sender;
 
@@ -15,7 +15,7 @@ use super::forwards::Awaiting;
 use super::message::{Answer, Forwarded, ForwardedKind, Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
 use super::proposals::{Kind, Slot, Stage};
 use crate::group::hostable::Hostable;
-use crate::group::interface::{CallId, GroupOutput};
+use crate::group::interface::CallId;
 use crate::group::outcome::{NotApplied, Outcome, Retry, Unknown};
 use crate::group::reply::Reply;
 use crate::replica::FEATURE_LEVEL;
@@ -62,14 +62,14 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.set_now(now);
         if let Some(reason) = self.refusal(command.len()) {
             let outcome = refused_at_once(options.delivery, reason);
-            return self.reply(call, Reply::Outcome(outcome));
+            return self.context.reply(call, Reply::Outcome(outcome));
         }
         match options.delivery {
             Delivery::AtMostOnce => {
                 self.start(EntryKind::Command, command, call, options.deadline, Kind::Loose);
             }
-            Delivery::ExactlyOnce if self.sessions.opened(self.seat.session).is_none() => {
-                self.reply(call, Reply::Outcome(Outcome::NotApplied(NotApplied::NoSession)));
+            Delivery::ExactlyOnce if self.sessions.opened(self.context.seat.session).is_none() => {
+                self.context.reply(call, Reply::Outcome(Outcome::NotApplied(NotApplied::NoSession)));
             }
             Delivery::ExactlyOnce => {
                 self.make_room_in_session();
@@ -81,7 +81,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     /// Answers a call without proposing anything.
     pub(crate) fn refuse(&mut self, call: CallId, reason: NotApplied) {
-        self.reply(call, Reply::Outcome(Outcome::NotApplied(reason)));
+        self.context.reply(call, Reply::Outcome(Outcome::NotApplied(reason)));
     }
 
     /// Opens this replica's session, or opens it again. A session is required for exactly-once. It ends when no command
@@ -102,7 +102,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn propose_for_session(&mut self, now: Now, call: CallId, kind: EntryKind, payload: Bytes, deadline: Instant) {
         self.set_now(now);
         match self.refusal(payload.len()) {
-            Some(reason) => self.reply(call, Reply::Outcome(Outcome::NotApplied(reason))),
+            Some(reason) => self.context.reply(call, Reply::Outcome(Outcome::NotApplied(reason))),
             None => self.start(kind, payload, call, deadline, Kind::Session),
         }
     }
@@ -112,18 +112,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if let Some(reason) = &self.halted {
             return Some(NotApplied::Halted(reason.clone()));
         }
-        if self.stopping.is_some() {
+        if self.hand_over.is_stopping() {
             return Some(NotApplied::ShuttingDown);
         }
         // The leader would refuse it. The session of an older copy may also be one that was used before.
-        if let Some(bar) = self.leading.introduction_bar.filter(|bar| bar.is_stranger()) {
+        if let Some(bar) = self.peers.stranger_bar() {
             return Some(NotApplied::Stranger(bar));
         }
-        if bytes > self.settings.command_bytes_max {
+        if bytes > self.context.settings.command_bytes_max {
             return Some(NotApplied::TooLarge);
         }
-        let is_full = self.proposals.waiting() >= self.settings.proposals_max
-            || self.proposals.bytes() + bytes > self.settings.proposals_bytes_max;
+        let is_full = self.proposals.waiting() >= self.context.settings.proposals_max
+            || self.proposals.bytes() + bytes > self.context.settings.proposals_bytes_max;
         is_full.then_some(NotApplied::Overloaded)
     }
 
@@ -136,12 +136,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Retries a proposal. If the session still has its response, no new entry is needed.
     fn try_again(&mut self, retry: Retry, call: CallId, command: Bytes, deadline: Instant) {
         let sequence = retry.sequence;
-        let id = ProposalId { session: self.seat.session, sequence };
+        let id = ProposalId { session: self.context.seat.session, sequence };
         if !self.proposals.try_again(sequence, call, deadline, command.len()) {
             let outcome = Outcome::Unknown { reason: Unknown::Forgotten, retry: None };
-            return self.reply(call, Reply::Outcome(outcome));
+            return self.context.reply(call, Reply::Outcome(outcome));
         }
-        match (self.sessions.opened(self.seat.session), self.sessions.known(id)) {
+        match (self.sessions.opened(self.context.seat.session), self.sessions.known(id)) {
             (_, Known::Applied(Some(response))) => self.resolve(sequence, Outcome::Applied(response)),
             (_, Known::Applied(None)) => self.resolve(sequence, unknown(Unknown::ResponseForgotten)),
             (Some(_), Known::NotApplied) => {
@@ -162,11 +162,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     /// Dispatches a proposal: to this node's core, to the leader, or to the queue of those that wait for a leader.
     fn dispatch(&mut self, proposal: Waiting) {
-        let (role, leader) = (self.is_leader(), self.role.2);
+        let (role, leader) = (self.context.is_leader(), self.context.leadership.leader);
         let sequence = proposal.sequence;
         let stage = match leader {
             _ if role => Stage::Proposed,
-            Some(to) if to != self.seat.node => Stage::Forwarded { to },
+            Some(to) if to != self.context.seat.node => Stage::Forwarded { to },
             _ => Stage::Waiting,
         };
         let Some(slot) = self.proposals.get(sequence) else { return };
@@ -183,20 +183,16 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             let kind = ForwardedKind::of(kind).expect("only what may be forwarded is proposed here");
             let forwarded = Forwarded { kind, sequence, acknowledged_below, checksum, length };
             self.forwards.forward(to, self.applied.level, forwarded, payload);
-            self.counters.forwarded += 1;
+            self.context.counters.forwarded += 1;
         } else {
-            let id = ProposalId { session: self.seat.session, sequence };
-            self.propose_to_core(Proposal { id, kind, acknowledged_below, payload, checksum });
+            let id = ProposalId { session: self.context.seat.session, sequence };
+            self.context.propose(Proposal { id, kind, acknowledged_below, payload, checksum });
         }
-    }
-
-    pub(super) fn propose_to_core(&mut self, proposal: Proposal) {
-        self.core.handle(self.now, Input::Command(LogCommand::Propose(proposal)));
     }
 
     /// Dispatches the waiting proposals once a leader is known.
     pub(super) fn dispatch_waiting(&mut self) {
-        if !self.is_leader() && self.role.2.is_none() {
+        if !self.context.is_leader() && self.context.leadership.leader.is_none() {
             return;
         }
         for proposal in std::mem::take(&mut self.waiting) {
@@ -208,7 +204,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     pub(super) fn on_appended(&mut self, id: ProposalId, index: LogIndex, term: Term) {
-        if id.session == self.seat.session {
+        if id.session == self.context.seat.session {
             if let Some(slot) = self.proposals.get(id.sequence)
                 && slot.stage == Stage::Proposed
             {
@@ -222,8 +218,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     pub(super) fn on_refused(&mut self, id: ProposalId, reason: RefuseReason, leader: Option<NodeId>) {
         if id == ProposalId::default() {
-            self.leading.tick_in_flight = false;
-        } else if id.session == self.seat.session {
+            self.ticks.on_ended();
+        } else if id.session == self.context.seat.session {
             self.resolve(id.sequence, Outcome::NotApplied(NotApplied::Refused { reason, leader }));
         } else if let Some(to) = self.forwards.proposer(id.session) {
             let verdict = Verdict::Refused { reason: reason.into(), leader };
@@ -250,8 +246,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             outcome => (self.proposals.take(sequence).and_then(|slot| slot.call), outcome),
         };
         if let Some(call) = call {
-            self.counters.note(&outcome);
-            self.outputs.push_back(GroupOutput::Reply { call, reply: Reply::Outcome(outcome) });
+            self.context.counters.note(&outcome);
+            self.context.reply(call, Reply::Outcome(outcome));
         }
     }
 
@@ -262,7 +258,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     pub(super) fn expire_proposals(&mut self) {
-        let expired = self.proposals.expired(self.now.instant);
+        let expired = self.proposals.expired(self.context.instant());
         if expired.is_empty() {
             return;
         }
@@ -283,9 +279,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 }
                 _ => unknown(Unknown::Halted(reason.clone())),
             };
-            self.counters.note(&outcome);
+            self.context.counters.note(&outcome);
             let reply = Reply::Outcome(outcome);
-            self.outputs.extend(slot.call.map(|call| GroupOutput::Reply { call, reply }));
+            if let Some(call) = slot.call {
+                self.context.reply(call, reply);
+            }
         }
     }
 
@@ -300,8 +298,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// The node may no longer vote in the group, or may again, according to the incarnations. A stranger's proposals
     /// end: an older copy of a disk has a session that was used before, and its entries are not those proposals.
     pub(super) fn on_barred(&mut self, bar: Option<VotingBar>) {
-        self.leading.introduction_bar = bar;
-        let Some(bar) = bar.filter(|bar| bar.is_stranger()) else { return };
+        self.peers.on_barred(bar);
+        let Some(bar) = self.peers.stranger_bar() else { return };
         self.waiting.clear();
         for sequence in self.proposals.matching(|slot| slot.call.is_some()) {
             self.give_up(sequence, NotApplied::Stranger(bar), Unknown::Stranger(bar));
@@ -338,7 +336,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             let Some(slot) = self.proposals.get(sequence) else { continue };
             let is_covered = matches!(slot.stage, Stage::Appended { index: place, .. } if place <= index);
             let is_in_session = slot.delivery.is_in_session();
-            let id = ProposalId { session: self.seat.session, sequence };
+            let id = ProposalId { session: self.context.seat.session, sequence };
             let outcome = match if is_in_session { self.sessions.known(id) } else { Known::Nothing } {
                 Known::Applied(Some(response)) => Outcome::Applied(response),
                 Known::Applied(None) => unknown(Unknown::ResponseForgotten),
@@ -356,7 +354,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         match envelope.message {
             ReplicaMessage::Forward { level, session, proposals } => {
                 if session.incarnation != from.incarnation {
-                    self.counters.frames_malformed += 1;
+                    self.context.counters.frames_malformed += 1;
                     return;
                 }
                 self.forwards.note_proposer(session, from.node);
@@ -369,8 +367,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 }
             }
             ReplicaMessage::Answers { level, session, answers } => {
-                if session != self.seat.session || level > FEATURE_LEVEL {
-                    self.counters.answers_ignored += answers.len() as u64;
+                if session != self.context.seat.session || level > FEATURE_LEVEL {
+                    self.context.counters.answers_ignored += answers.len() as u64;
                     return;
                 }
                 let mut payloads = payloads;
@@ -384,18 +382,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Returns the reason why this node proposes nothing for others, if there is one. It never forwards a forwarded
     /// proposal.
     fn forward_refusal(&self, from: NodeId, level: u32) -> Option<Verdict> {
-        let leader = self.role.2;
+        let leader = self.context.leadership.leader;
         // A stranger may have intended its proposal for the leader of another cluster.
-        if !self.is_leader() || self.leading.is_stranger(from) {
+        if !self.context.is_leader() || self.peers.is_stranger(from) {
             return Some(Verdict::Refused { reason: Refusal::NotLeader, leader });
         }
-        if self.stopping.is_some() {
+        if self.hand_over.is_stopping() {
             return Some(Verdict::Refused { reason: Refusal::Transferring, leader });
         }
         if level != self.applied.level {
             return Some(Verdict::FeatureLevel);
         }
-        let is_full = self.forwards.awaiting() >= self.settings.proposals_max;
+        let is_full = self.forwards.awaiting() >= self.context.settings.proposals_max;
         is_full.then_some(Verdict::Refused { reason: Refusal::Overloaded, leader })
     }
 
@@ -412,10 +410,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
         let Forwarded { kind, acknowledged_below, checksum, .. } = proposal;
         if crc32c::crc32c(&payload) != checksum {
-            self.counters.frames_malformed += 1;
+            self.context.counters.frames_malformed += 1;
             return;
         }
-        self.propose_to_core(Proposal { id, kind: kind.entry_kind(), acknowledged_below, payload, checksum });
+        self.context.propose(Proposal { id, kind: kind.entry_kind(), acknowledged_below, payload, checksum });
     }
 
     fn on_answer(&mut self, from: NodeId, level: u32, answer: Answer, payloads: &mut Bytes) {
@@ -426,7 +424,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         };
         let slot = self.proposals.get(sequence).filter(|slot| slot.call.is_some());
         let Some(slot) = slot.filter(|slot| slot.stage == Stage::Forwarded { to: from }) else {
-            self.counters.answers_ignored += 1;
+            self.context.counters.answers_ignored += 1;
             return;
         };
         if slot.delivery == Kind::Session && matches!(verdict, Verdict::Applied { .. }) {

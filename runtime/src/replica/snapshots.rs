@@ -101,11 +101,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Makes a snapshot if enough was applied since the last one, or the log wants one.
     pub(super) fn build_snapshot_if_due(&mut self) {
         let snapshots = &mut self.snapshots;
-        if snapshots.retry_at.is_some_and(|at| at <= self.now.instant) {
+        if snapshots.retry_at.is_some_and(|at| at <= self.context.instant()) {
             snapshots.retry_at = None;
         }
-        let is_large = snapshots.entries >= self.settings.snapshot_entries;
-        let is_due = is_large || snapshots.bytes >= self.settings.snapshot_bytes || snapshots.is_wanted;
+        let is_large = snapshots.entries >= self.context.settings.snapshot_entries;
+        let is_due = is_large || snapshots.bytes >= self.context.settings.snapshot_bytes || snapshots.is_wanted;
         let is_free = snapshots.building.is_none() && snapshots.restoring.is_none() && snapshots.retry_at.is_none();
         if !is_due || !is_free || self.halted.is_some() {
             return;
@@ -126,10 +126,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             S::write(state, &mut out)?;
             out.flush()
         });
-        let ticket = self.ticket();
+        let ticket = self.context.operate(SnapshotOperation::Build { meta: meta.clone(), write });
         (self.snapshots.entries, self.snapshots.bytes) = (0, 0);
-        self.snapshots.building = Some((ticket, meta.clone()));
-        self.operate(ticket, SnapshotOperation::Build { meta, write });
+        self.snapshots.building = Some((ticket, meta));
     }
 
     /// Restores the state machine from a snapshot, off the loop. Nothing is applied meanwhile. A restore that is under
@@ -145,9 +144,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             return self.on_restored(snapshot, Ok(SnapshotDone::Restored(state)));
         }
         let read = self.reader(index);
-        let ticket = self.ticket();
+        let ticket = self.context.operate(SnapshotOperation::Restore { index, read });
         self.snapshots.restoring = Some((ticket, snapshot));
-        self.operate(ticket, SnapshotOperation::Restore { index, read });
     }
 
     /// Returns a reader for the content of a snapshot that covers `index`.
@@ -201,14 +199,14 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.snapshots.damaged = None;
                 self.snapshots.failure = None;
                 self.snapshots.newest = Some(meta.clone());
-                self.counters.snapshots_built += 1;
+                self.context.counters.snapshots_built += 1;
                 let notice = Notice::SnapshotBuilt { index: meta.index, bytes: length };
-                self.outputs.push_back(GroupOutput::Notice(notice));
+                self.context.notice(notice);
                 let command = LogCommand::Compact { snapshot: meta, keep_from };
-                self.core.handle(self.now, Input::Command(command));
+                self.context.command(command);
                 if self.storage == StorageLevel::Low {
                     // Free space is more important than peers that lag: they are sent the snapshot.
-                    self.core.handle(self.now, Input::Signal(Signal::CompactRequested));
+                    self.context.input(Input::Signal(Signal::CompactRequested));
                 }
                 self.delete_old_snapshots();
             }
@@ -218,15 +216,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn on_build_failed(&mut self, meta: &SnapshotMeta, reason: String) {
-        self.snapshots.retry_at = Some(self.now.instant.after(self.settings.retry));
-        self.snapshots.entries = self.settings.snapshot_entries;
+        self.snapshots.retry_at = Some(self.context.instant().after(self.context.settings.retry));
+        self.snapshots.entries = self.context.settings.snapshot_entries;
         self.note_failure(meta.index, reason);
     }
 
     /// Reports a failed operation on a snapshot.
     pub(super) fn note_failure(&mut self, index: LogIndex, reason: String) {
         self.snapshots.failure = Some((index, reason.clone()));
-        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotFailed { index, reason }));
+        self.context.notice(Notice::SnapshotFailed { index, reason });
     }
 
     /// Returns true if the snapshot of this index must not be sent: its file is damaged, or is being verified.
@@ -238,9 +236,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Verifies a snapshot that a peer found damaged: either this copy is damaged, or its transfer was.
     pub(super) fn verify(&mut self, index: LogIndex) {
         if self.snapshots.verifying.is_none() {
-            let ticket = self.ticket();
+            let ticket = self.context.operate(SnapshotOperation::Verify { index });
             self.snapshots.verifying = Some((ticket, index));
-            self.operate(ticket, SnapshotOperation::Verify { index });
         }
     }
 
@@ -289,7 +286,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.snapshots.sizes.clear();
         self.committed = self.committed.max(meta.index);
         self.catch_up.on_applied(meta.index, self.committed);
-        self.outputs.push_back(GroupOutput::Notice(Notice::SnapshotInstalled { index: meta.index }));
+        self.context.notice(Notice::SnapshotInstalled { index: meta.index });
         let (index, term) = (meta.index, meta.term);
         self.snapshots.newest = Some(meta);
         self.snapshots.damaged = None;
@@ -306,8 +303,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let index = self.snapshots.sending.iter().map(Sending::index).fold(newest.index, LogIndex::min);
         if index > self.snapshots.deleted_before {
             self.snapshots.deleted_before = index;
-            let ticket = self.ticket();
-            self.operate(ticket, SnapshotOperation::DeleteBefore { index });
+            self.context.operate(SnapshotOperation::DeleteBefore { index });
         }
     }
 
@@ -317,22 +313,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if self.snapshots.is_wanted || self.storage == StorageLevel::Low {
             return index;
         }
-        let by_count = LogIndex(index.0.saturating_sub(self.settings.keep_entries));
-        by_count.max(self.snapshots.sizes.keep_from(index, self.settings.keep_bytes))
-    }
-
-    pub(super) fn operate(&mut self, ticket: Ticket, operation: SnapshotOperation) {
-        self.outputs.push_back(GroupOutput::Snapshot { ticket, operation });
+        let by_count = LogIndex(index.0.saturating_sub(self.context.settings.keep_entries));
+        by_count.max(self.snapshots.sizes.keep_from(index, self.context.settings.keep_bytes))
     }
 
     /// Frees an old state off the loop, because freeing a large state takes long.
     fn free(&mut self, old: impl Send + 'static) {
-        let ticket = self.ticket();
+        let ticket = self.context.ticket();
         let job = Job(Box::new(move || {
             drop(old);
             Box::new(())
         }));
-        self.outputs.push_back(GroupOutput::Job { ticket, job });
+        self.context.push(GroupOutput::Job { ticket, job });
     }
 }
 

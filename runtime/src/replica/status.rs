@@ -156,12 +156,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             let (peer, index, bytes, length) = receiving.progress();
             TransferProgress { peer, index, bytes, length }
         });
-        let mut log = self.core.status();
-        log.barred = self.leading.voting_bar(log.barred);
+        let mut log = self.context.core.status();
+        log.barred = self.peers.voting_bar(log.barred);
         ReplicaStatus {
-            seat: self.seat,
+            seat: self.context.seat,
             log,
-            founding: self.founding.clone(),
+            founding: self.peers.founding().cloned(),
             applied_index: self.applied.index,
             applied_log_time: self.applied.log_time,
             feature_level: self.applied.level,
@@ -176,7 +176,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             sending: sending.collect(),
             receiving,
             catch_up: self.catch_up.counts,
-            counters: self.counters,
+            counters: self.context.counters,
             halted: self.halted.clone(),
         }
     }

@@ -45,28 +45,29 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.snapshots.sending.retain(|sending| sending.to != to);
         if self.is_doubtful(meta.index) {
             // The core asks again later, for the snapshot that replaces this one.
-            return self.complete(request, LogAnswer::SnapshotSendFailed { to });
+            return self.context.complete(request, LogAnswer::SnapshotSendFailed { to });
         }
-        let sending = Sending::new(request, to, term, meta, self.now.instant.after(self.settings.transfer_retry));
+        let sending =
+            Sending::new(request, to, term, meta, self.context.instant().after(self.context.settings.transfer_retry));
         self.snapshots.sending.push(sending);
         let notice = Notice::SnapshotSending { to, index: meta.index };
-        self.outputs.push_back(GroupOutput::Notice(notice));
+        self.context.notice(notice);
         self.read_pieces();
     }
 
     /// Receives a snapshot from the sender that the core admits.
     pub(super) fn receive_snapshot(&mut self, request: Ticket, from: NodeId, term: Term, meta: SnapshotMeta) {
-        let now = self.now.instant;
+        let now = self.context.instant();
         let under_way = &mut self.snapshots.receiving;
         if let Some(same) = under_way.as_mut().filter(|under_way| under_way.from == from && under_way.meta == meta) {
             (same.request, same.term) = (request, term);
-            same.moved(now, &self.settings);
+            same.moved(now, &self.context.settings);
         } else if self.snapshots.refused.as_ref().is_some_and(|(refused, until)| *refused == meta && now < *until) {
             // The sender continues meanwhile, and is answered when it is time to retry.
-            return self.complete(request, LogAnswer::SnapshotReceiveFailed);
+            return self.context.complete(request, LogAnswer::SnapshotReceiveFailed);
         } else {
             self.abort_receiving();
-            self.snapshots.receiving = Some(Receiving::new(request, from, term, meta, now, &self.settings));
+            self.snapshots.receiving = Some(Receiving::new(request, from, term, meta, now, &self.context.settings));
         }
         self.tell_progress(Flow::Steady);
     }
@@ -84,7 +85,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.on_piece(from, term, id, offset, (length, checksum), content);
             }
             SnapshotMessage::Progress { offset, flow } => {
-                let (now, settings) = (self.now.instant, &self.settings);
+                let (now, settings) = (self.context.instant(), &self.context.settings);
                 if let Some(sending) = find(&mut self.snapshots.sending, from, term, id) {
                     sending.on_progress(offset, flow, now, settings);
                 }
@@ -92,10 +93,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             }
             SnapshotMessage::Durable => {
                 if let Some(sending) = self.end_sending(from, term, id) {
-                    self.counters.snapshots_sent += 1;
+                    self.context.counters.snapshots_sent += 1;
                     self.snapshots.failure = None;
                     self.catch_up.on_snapshot_sent(from);
-                    self.complete(sending.request, LogAnswer::SnapshotSent { to: from, index: id.index });
+                    self.context.complete(sending.request, LogAnswer::SnapshotSent { to: from, index: id.index });
                 }
             }
             SnapshotMessage::GivenUp => {
@@ -127,15 +128,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     pub(super) fn on_transfer_timeout(&mut self) {
-        let now = self.now.instant;
+        let now = self.context.instant();
         if let Some(receiving) = &mut self.snapshots.receiving
-            && receiving.is_given_up(now, &self.settings)
+            && receiving.is_given_up(now, &self.context.settings)
         {
             self.give_up_receiving("no piece came for too long".into(), SnapshotMessage::GivenUp);
         }
         let mut given_up = Vec::new();
         for sending in &mut self.snapshots.sending {
-            if sending.on_timeout(now, &self.settings) {
+            if sending.on_timeout(now, &self.context.settings) {
                 given_up.push((sending.to, sending.term, sending.id));
             }
         }
@@ -151,23 +152,22 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn read_pieces(&mut self) {
         for place in 0..self.snapshots.sending.len() {
             let sending = &self.snapshots.sending[place];
-            let Some(piece) = sending.wants(&self.settings) else { continue };
+            let Some(piece) = sending.wants(&self.context.settings) else { continue };
             let index = sending.index();
-            let ticket = self.ticket();
-            self.snapshots.sending[place].reads(ticket);
             let (offset, bytes_max) = (piece.offset, piece.bytes_max);
-            self.operate(ticket, SnapshotOperation::Read { index, offset, bytes_max });
+            let ticket = self.context.operate(SnapshotOperation::Read { index, offset, bytes_max });
+            self.snapshots.sending[place].reads(ticket);
         }
     }
 
     fn on_piece_read(&mut self, place: usize, result: Result<SnapshotDone, SnapshotFailure>) {
-        let retry_at = self.now.instant.after(self.settings.transfer_retry);
+        let retry_at = self.context.instant().after(self.context.settings.transfer_retry);
         let sending = &mut self.snapshots.sending[place];
         match result {
             Ok(SnapshotDone::Piece { offset, bytes, length, checksum }) => {
                 let (to, term, id) = (sending.to, sending.term, sending.id);
                 if sending.read(offset, &bytes, length, retry_at) {
-                    self.counters.snapshot_bytes_sent += bytes.len() as u64;
+                    self.context.counters.snapshot_bytes_sent += bytes.len() as u64;
                     let message = SnapshotMessage::Piece { offset, length, checksum };
                     self.send_envelope(to, &SnapshotEnvelope { term, id, message, content: bytes });
                 }
@@ -196,7 +196,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     fn on_sending_failed(&mut self, sending: &Sending, answer: LogAnswer, reason: String) {
         self.note_failure(sending.index(), reason);
-        self.complete(sending.request, answer);
+        self.context.complete(sending.request, answer);
     }
 
     fn on_piece(&mut self, from: NodeId, term: Term, id: SnapshotId, offset: u64, content: (u64, u32), bytes: Bytes) {
@@ -206,28 +206,27 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             if self.snapshots.received == Some(received) {
                 return self.send_snapshot_message(from, term, id, SnapshotMessage::Durable);
             }
-            self.counters.pieces_refused += 1;
+            self.context.counters.pieces_refused += 1;
             return;
         };
         if (receiving.from, receiving.term, receiving.id()) != (from, term, id) {
-            self.counters.pieces_refused += 1;
+            self.context.counters.pieces_refused += 1;
             return;
         }
-        match receiving.judge(offset, content, &bytes, self.settings.window_bytes) {
-            Verdict::Drop => return self.counters.pieces_refused += 1,
+        match receiving.judge(offset, content, &bytes, self.context.settings.window_bytes) {
+            Verdict::Drop => return self.context.counters.pieces_refused += 1,
             Verdict::Tell(flow) => return self.tell_progress(flow),
             Verdict::Begin => {
                 let operation = SnapshotOperation::Create { meta: receiving.meta.clone(), length: content.0 };
-                let ticket = self.ticket();
-                self.operate(ticket, operation);
+                self.context.operate(operation);
             }
             Verdict::Write => {}
         }
-        let ticket = self.ticket();
+        let length = bytes.len();
+        self.context.counters.snapshot_bytes_received += length as u64;
+        let ticket = self.context.operate(SnapshotOperation::Write { offset, bytes });
         let receiving = self.snapshots.receiving.as_mut().expect("just judged");
-        receiving.accept(ticket, content, &bytes);
-        self.counters.snapshot_bytes_received += bytes.len() as u64;
-        self.operate(ticket, SnapshotOperation::Write { offset, bytes });
+        receiving.accept(ticket, content, length);
     }
 
     fn on_written(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
@@ -235,17 +234,16 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             let reason = format!("it could not be written ({failure:?})");
             return self.give_up_receiving(reason, SnapshotMessage::GivenUp);
         }
-        let now = self.now.instant;
+        let now = self.context.instant();
         let Some(receiving) = &mut self.snapshots.receiving else { return };
-        let whole = receiving.wrote(ticket, now, &self.settings);
+        let index = receiving.meta.index;
+        let whole = receiving.wrote(ticket, now, &self.context.settings);
         self.tell_progress(Flow::Steady);
         if let Some(checksum) = whole {
-            let ticket = self.ticket();
+            let read = self.reader(index);
+            let ticket = self.context.operate(SnapshotOperation::Finish { checksum, read });
             let receiving = self.snapshots.receiving.as_mut().expect("just written");
             receiving.finishing = Some(ticket);
-            let index = receiving.meta.index;
-            let read = self.reader(index);
-            self.operate(ticket, SnapshotOperation::Finish { checksum, read });
         }
     }
 
@@ -255,18 +253,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 let Some(receiving) = self.snapshots.receiving.take() else { return };
                 let (from, term, id) = (receiving.from, receiving.term, receiving.id());
                 self.snapshots.received = Some(Received { from, id });
-                self.counters.snapshots_received += 1;
+                self.context.counters.snapshots_received += 1;
                 self.snapshots.failure = None;
                 self.keep_ready(receiving.meta.clone(), state);
                 self.send_snapshot_message(from, term, id, SnapshotMessage::Durable);
-                self.complete(receiving.request, LogAnswer::SnapshotDurable { snapshot: receiving.meta });
+                self.context.complete(receiving.request, LogAnswer::SnapshotDurable { snapshot: receiving.meta });
             }
             Err(SnapshotFailure::Damaged) => {
                 self.give_up_receiving("it does not match the checksum of its sender".into(), SnapshotMessage::Damaged);
             }
             other => {
                 let refused = self.snapshots.receiving.as_ref().map(|receiving| receiving.meta.clone());
-                let until = self.now.instant.after(self.settings.retry);
+                let until = self.context.instant().after(self.context.settings.retry);
                 self.snapshots.refused = refused.map(|meta| (meta, until));
                 let reason = format!("it could not be finished ({:?})", other.err());
                 self.give_up_receiving(reason, SnapshotMessage::GivenUp);
@@ -280,13 +278,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.abort_receiving();
         self.note_failure(id.index, reason);
         self.send_snapshot_message(from, term, id, message);
-        self.complete(request, LogAnswer::SnapshotReceiveFailed);
+        self.context.complete(request, LogAnswer::SnapshotReceiveFailed);
     }
 
     fn abort_receiving(&mut self) {
         if self.snapshots.receiving.take().is_some_and(|receiving| receiving.has_begun()) {
-            let ticket = self.ticket();
-            self.operate(ticket, SnapshotOperation::Abort);
+            self.context.operate(SnapshotOperation::Abort);
         }
     }
 
@@ -301,8 +298,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn send_envelope(&mut self, to: NodeId, envelope: &SnapshotEnvelope) {
-        let frame = codec::encode(ChannelId::SNAPSHOTS, self.seat.group, envelope).expect("pieces are bounded");
-        self.outputs.push_back(GroupOutput::Send { to, frame });
+        let frame = codec::encode(ChannelId::SNAPSHOTS, self.context.seat.group, envelope).expect("pieces are bounded");
+        self.context.push(GroupOutput::Send { to, frame });
     }
 }
 

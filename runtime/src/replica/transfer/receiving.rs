@@ -126,9 +126,9 @@ impl Receiving {
     }
 
     /// Notes that a piece is passed to the store.
-    pub(super) fn accept(&mut self, ticket: Ticket, content: (u64, u32), bytes: &Bytes) {
+    pub(super) fn accept(&mut self, ticket: Ticket, content: (u64, u32), length: usize) {
         self.content = Some(content);
-        self.accepted += bytes.len() as u64;
+        self.accepted += length as u64;
         self.writes.push_back((ticket, self.accepted));
     }
 
