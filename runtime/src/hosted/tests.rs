@@ -60,7 +60,7 @@ impl Protocol for Notes {
             Input::Signal(Signal::Persisted(ticket)) => self.outbox.persisted(ticket),
             Input::Signal(Signal::Loaded { result: Err(failure), .. }) => self.failures.push(failure),
             Input::Completed { answer, .. } => self.outbox.event(Note(Bytes::from(answer.to_string()))),
-            _ => {}
+            Input::Signal(_) => {}
         }
     }
 

@@ -2,31 +2,21 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{Instant, LogIndex, LogStatus, NodeId, Role};
+use quorate_protocol::{Instant, LogIndex, NodeId, ReplicatedLog};
 
-use super::ReplicaSettings;
-
-/// Number of times that a replica was more than `catch_up_entries` behind and caught up, since this replica started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CatchUp {
-    /// This replica, by the entries of the log.
-    pub by_log: u64,
-    /// This replica, by a snapshot and the entries after it.
-    pub by_snapshot: u64,
-    /// Peers of this replica while it led, by the entries of the log.
-    pub peers_by_log: u64,
-    /// Peers of this replica while it led, by a snapshot.
-    pub peers_by_snapshot: u64,
-}
+use super::context::Context;
+use super::status::CatchUp;
+use crate::replica::settings::ReplicaSettings;
 
 /// Detects and counts catching up.
 #[derive(Debug, Default)]
 pub(super) struct CatchUpWatch {
-    pub(super) counts: CatchUp,
+    counts: CatchUp,
     /// The way in which this replica catches up; `None` if it does not lag far behind.
     own: Option<Road>,
-    /// Peers that lag far behind.
+    /// Peers that lag far behind. Only on a leader.
     lagging: Vec<NodeId>,
+    /// The time from which on the peers are checked again.
     sample_at: Instant,
 }
 
@@ -37,6 +27,10 @@ enum Road {
 }
 
 impl CatchUpWatch {
+    pub(super) fn counts(&self) -> CatchUp {
+        self.counts
+    }
+
     pub(super) fn on_committed(&mut self, applied: LogIndex, committed: LogIndex, settings: &ReplicaSettings) {
         if self.own.is_none() && committed.0 - applied.0.min(committed.0) > settings.catch_up_entries {
             self.own = Some(Road::Log);
@@ -64,14 +58,9 @@ impl CatchUpWatch {
     }
 
     /// Checks the peers of a leader, at most once a second.
-    pub(super) fn sample(
-        &mut self,
-        now: Instant,
-        settings: &ReplicaSettings,
-        role: Role,
-        status: impl FnOnce() -> LogStatus,
-    ) {
-        if role != Role::Leader {
+    pub(super) fn sample<L: ReplicatedLog>(&mut self, context: &Context<L>) {
+        let (now, settings) = (context.instant(), &context.settings);
+        if !context.is_leader() {
             self.lagging.clear();
             return;
         }
@@ -79,7 +68,7 @@ impl CatchUpWatch {
             return;
         }
         self.sample_at = now.after(SAMPLE_INTERVAL);
-        let status = status();
+        let status = context.core.status();
         for peer in &status.peers {
             let behind = status.commit_index.0.saturating_sub(peer.match_index.0);
             let known = self.lagging.iter().position(|lagging| *lagging == peer.node);

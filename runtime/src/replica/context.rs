@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 
 use quorate_protocol::{
-    Input, Instant, LogAnswer, LogCommand, LogStatus, NodeId, Now, Proposal, ReplicatedLog, Role, Term, Ticket,
+    Input, Instant, LogAnswer, LogCommand, LogStatus, NodeId, Now, Proposal, ReplicatedLog, Role, Term, Ticket, Wire,
 };
-use quorate_transport::Frame;
+use quorate_transport::{ChannelId, codec};
+use serde::Serialize;
 
-use super::Seat;
 use crate::group::interface::{CallId, GroupOutput};
+use crate::group::job::Job;
 use crate::group::notice::Notice;
 use crate::group::reply::Reply;
 use crate::group::snapshot::SnapshotOperation;
+use crate::replica::seat::Seat;
 use crate::replica::settings::ReplicaSettings;
 use crate::replica::status::ReplicaCounters;
 
@@ -113,7 +115,12 @@ impl<L: ReplicatedLog> Context<L> {
         self.outputs.push_back(output);
     }
 
-    pub(super) fn send(&mut self, to: NodeId, frame: Frame) {
+    /// Sends a message of bounded length.
+    pub(super) fn send<M>(&mut self, channel: ChannelId, to: NodeId, message: &M)
+    where
+        M: Wire<Small: Serialize>,
+    {
+        let frame = codec::encode(channel, self.seat.group, message).expect("messages are bounded where they are made");
         self.push(GroupOutput::Send { to, frame });
     }
 
@@ -130,6 +137,16 @@ impl<L: ReplicatedLog> Context<L> {
         let ticket = self.ticket();
         self.push(GroupOutput::Snapshot { ticket, operation });
         ticket
+    }
+
+    /// Frees an old state off the loop, because freeing a large state takes long.
+    pub(super) fn free(&mut self, old: impl Send + 'static) {
+        let ticket = self.ticket();
+        let job = Job(Box::new(move || {
+            drop(old);
+            Box::new(())
+        }));
+        self.push(GroupOutput::Job { ticket, job });
     }
 
     /// Returns a ticket of the replica's own.

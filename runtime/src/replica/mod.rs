@@ -1,71 +1,69 @@
 //! A state machine on a replicated log: one member of a group of replicas. The member is itself a pure state
 //! machine.
+//!
+//! A replica consists of parts that own what belongs together. [`Replica`] passes each input to its part, and with it
+//! the other parts that it needs.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use quorate_protocol::{
-    Entry, GroupId, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId, Now,
-    Output, RecoverError, Recovery, ReplicatedLog, SessionId, Signal, StorageLevel, Term, Ticket,
+    Entry, EntryKind, HaltReason, Input, Instant, LoadFailure, Loaded, LogEvent, LogIndex, LogRequest, NodeId, Now,
+    Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal, SnapshotMeta, Term, Ticket,
+    VotingBar,
 };
-use quorate_transport::{ChannelId, Received, codec};
+use quorate_transport::{ChannelId, Received, Sender, codec};
 
 use crate::group::hostable::Hostable;
-use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
+use crate::group::interface::{Group, GroupInput, GroupOutput};
 use crate::group::notice::Notice;
-use crate::group::outcome::{ReadError, TransferError};
-use crate::group::reply::Reply;
+use crate::group::snapshot::{SnapshotDone, SnapshotFailure};
 use crate::metrics::MetricKind;
 use crate::panics::panic_message;
 
-mod apply;
-pub(crate) mod catch_up;
+mod application;
+mod calls;
+mod catch_up;
+mod content;
 mod context;
 pub(crate) mod explain;
-mod forwards;
+mod foreign;
 mod hand_over;
 mod message;
+mod payloads;
 mod peers;
-mod proposals;
-pub(crate) mod propose;
+pub(crate) mod proposals;
 mod reads;
+pub(crate) mod seat;
 pub(crate) mod sessions;
 pub(crate) mod settings;
-mod sizes;
 mod snapshots;
 pub(crate) mod state_machine;
 pub(crate) mod status;
 mod ticks;
-mod transfer;
 pub(crate) mod typed;
 
-pub use catch_up::CatchUp;
+pub use application::FEATURE_LEVEL;
 pub use explain::{EntryState, Obstacle};
-pub use propose::{Delivery, ProposeOptions};
+pub use proposals::{Delivery, ProposeOptions};
+pub use seat::Seat;
 pub use sessions::{SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW};
 pub use settings::{ReplicaSettings, ReplicaSettingsError};
 pub use state_machine::{ApplyContext, StateMachine};
-pub use status::{ReplicaCounters, ReplicaStatus, TransferProgress};
+pub use status::{CatchUp, ReadContext, ReplicaCounters, ReplicaStatus, TransferProgress};
 pub use typed::{Typed, TypedStateMachine};
 
-use apply::{Applied, Budget};
+use application::{Application, Effect};
 use catch_up::CatchUpWatch;
 use context::{Context, Leadership};
-use forwards::Forwards;
+use foreign::{ForeignProposals, Proposer};
 use hand_over::HandOver;
+use message::{Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
 use peers::Peers;
 use proposals::Proposals;
-use propose::Waiting;
 use reads::Reads;
-use sessions::Sessions;
 use snapshots::Snapshots;
 use ticks::Ticks;
-
-/// The newest feature level that this binary supports. A committed entry that requires a higher one halts the group on
-/// this node.
-pub const FEATURE_LEVEL: u32 = 0;
 
 /// A state machine `S` on a replicated log `L`: the member of a group on one node.
 ///
@@ -76,45 +74,19 @@ pub const FEATURE_LEVEL: u32 = 0;
 /// Everything that waits here is bounded by [`ReplicaSettings`]. Calls beyond the bounds are refused as `Overloaded`.
 pub struct Replica<L, S: StateMachine> {
     context: Context<L>,
-    /// Entries up to here may be applied.
-    committed: LogIndex,
-    state: S,
-    applied: Applied,
-    sessions: Sessions,
+    application: Application<S>,
     proposals: Proposals,
-    /// Proposals that wait for a leader, oldest first. Those without a slot are skipped.
-    waiting: VecDeque<Waiting>,
-    forwards: Forwards,
+    foreign: ForeignProposals,
     reads: Reads,
     snapshots: Snapshots,
     peers: Peers,
     ticks: Ticks,
     hand_over: HandOver,
     catch_up: CatchUpWatch,
-    /// The next entries to apply, taken from the core or the disk.
-    taken: VecDeque<(LogIndex, Term, Entry)>,
-    /// A read of entries that are no longer in the core's cache.
-    loading: Option<Ticket>,
-    /// The time at which applying is retried after entries could not be read.
-    load_retry_at: Option<Instant>,
-    /// The work that may still be done in this turn.
-    budget: Budget,
-    storage: StorageLevel,
     /// Milliseconds by which the wall clock is ahead of log time, while the difference is too large.
     clock_differs: Option<i64>,
+    /// Set once: nothing is accepted or applied any more.
     halted: Option<HaltReason>,
-}
-
-/// The identity of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seat {
-    /// Its group.
-    pub group: GroupId,
-    /// Its node.
-    pub node: NodeId,
-    /// Name of the session for its proposals in this start of the node. The start counter is durable before the first
-    /// proposal.
-    pub session: SessionId,
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
@@ -137,33 +109,20 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let snapshot = recovery.snapshot.clone();
         let is_first = recovery.configurations.is_empty() && snapshot.is_none();
         let core = L::recover(now, config, recovery)?;
-        let status = core.status();
-        let mut applied = Applied::new(state_index);
-        if is_first {
-            applied.configuration = Some(status.configuration);
-        }
+        let configuration = is_first.then(|| core.status().configuration);
         let mut replica = Self {
-            committed: LogIndex::ZERO,
-            state,
-            applied,
-            sessions: Sessions::default(),
+            application: Application::new(state, state_index, configuration, &settings),
+            context: Context::new(now, seat, settings, core),
             proposals: Proposals::new(),
-            waiting: VecDeque::new(),
-            forwards: Forwards::new(seat.group, seat.session),
+            foreign: ForeignProposals::default(),
             reads: Reads::default(),
-            snapshots: Snapshots::default(),
+            snapshots: Snapshots::new(),
             peers: Peers::default(),
             ticks: Ticks::default(),
             hand_over: HandOver::default(),
             catch_up: CatchUpWatch::default(),
-            taken: VecDeque::new(),
-            loading: None,
-            load_retry_at: None,
-            budget: Budget::new(&settings),
-            storage: StorageLevel::Enough,
             clock_differs: None,
             halted: None,
-            context: Context::new(now, seat, settings, core),
         };
         if let Some(snapshot) = snapshot {
             replica.restore(snapshot);
@@ -171,107 +130,80 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         Ok(replica)
     }
 
-    /// Returns the present state machine.
-    pub fn state(&self) -> &S {
-        &self.state
-    }
-
-    /// Returns the context of a read of the present state.
-    pub fn read_context(&self) -> ReadContext {
-        ReadContext {
-            index: self.applied.index,
-            log_time: self.applied.log_time,
-            now: self.context.core.log_time(self.context.now()).max(self.applied.log_time),
-            leader_heard: self.leader_heard(),
-        }
-    }
-
-    /// As [`Replica::read_context`], with the clocks at `now`.
-    pub fn read_context_at(&mut self, now: Now) -> ReadContext {
-        self.set_now(now);
-        self.read_context()
-    }
-
-    /// Starts a linearizable read. [`Reply::ReadReady`] comes out once the state machine has applied everything that
-    /// was acknowledged by any node before `now`. Works on any replica. Reads that come between two turns share one
-    /// round.
-    pub fn read(&mut self, now: Now, call: CallId, deadline: Instant) {
-        self.set_now(now);
-        if let Some(reason) = &self.halted {
-            let failure = ReadError::Halted(reason.clone());
-            return self.context.reply(call, Reply::ReadFailed(failure));
-        }
-        if self.hand_over.is_stopping() {
-            return self.context.reply(call, Reply::ReadFailed(ReadError::ShuttingDown));
-        }
-        if self.reads.len() >= self.context.settings.reads_max {
-            return self.context.reply(call, Reply::ReadFailed(ReadError::Overloaded));
-        }
-        self.reads.add(call, deadline);
-    }
-
-    /// Returns the index of the last entry that may be applied: committed, and durable on this node.
-    pub fn committed(&self) -> LogIndex {
-        self.committed
-    }
-
-    /// Returns the core for inspection.
-    pub fn core(&self) -> &L {
-        &self.context.core
-    }
-
-    /// Returns the identity of this replica.
-    pub fn seat(&self) -> Seat {
-        self.context.seat
+    /// Begins an input or a call.
+    fn begin(&mut self, now: Now) {
+        self.context.set_now(now);
+        self.application.renew_budget(&self.context.settings);
     }
 
     fn on_frame(&mut self, received: Received) {
         let from = received.from;
         self.peers.on_heard(from.node, self.context.instant());
-        let channel = received.frame.channel();
-        let is_understood = match channel {
-            ChannelId::REPLICA => match codec::decode(received.frame) {
-                Ok(envelope) => {
-                    self.on_envelope(from, envelope);
-                    true
-                }
-                Err(_) => false,
-            },
-            ChannelId::SNAPSHOTS => match codec::decode(received.frame) {
-                Ok(envelope) => {
-                    self.on_snapshot_envelope(from.node, envelope);
-                    true
-                }
-                Err(_) => false,
-            },
-            ChannelId::FIRST_CORE => match codec::decode(received.frame) {
-                Ok(message) => {
-                    self.context.input(Input::Message { from: from.node, message });
-                    true
-                }
-                Err(_) => false,
-            },
-            _ => false,
+        let frame = received.frame;
+        let decoded = match frame.channel() {
+            ChannelId::REPLICA => codec::decode(frame).map(|envelope| self.on_envelope(from, envelope)),
+            ChannelId::SNAPSHOTS => codec::decode(frame).map(|envelope| {
+                self.snapshots.on_envelope(&mut self.context, &mut self.catch_up, from.node, envelope);
+            }),
+            ChannelId::FIRST_CORE => codec::decode(frame).map(|message| {
+                self.context.input(Input::Message { from: from.node, message });
+            }),
+            _ => return self.context.counters.frames_malformed += 1,
         };
-        self.context.counters.frames_malformed += u64::from(!is_understood);
+        self.context.counters.frames_malformed += u64::from(decoded.is_err());
     }
 
-    /// Notes what a signal means to the replica, and passes it on to the core. Loads of the replica are not the core's.
+    fn on_envelope(&mut self, from: Sender, envelope: ReplicaEnvelope) {
+        let ReplicaEnvelope { message, payloads } = envelope;
+        match message {
+            ReplicaMessage::Forward { level, session, proposals } if session.incarnation == from.incarnation => {
+                let refused = self.forward_refusal(from.node, level);
+                let (applied, proposer) = (self.application.applied(), Proposer { node: from.node, session });
+                self.foreign.on_forward(&mut self.context, applied, proposer, proposals, payloads, refused);
+            }
+            ReplicaMessage::Forward { .. } => self.context.counters.frames_malformed += 1,
+            ReplicaMessage::Answers { level, session, answers } => {
+                self.proposals.on_answers(&mut self.context, from.node, level, session, answers, payloads);
+            }
+        }
+    }
+
+    /// Returns the reason why this node proposes nothing for another one, if there is one. It never forwards a
+    /// forwarded proposal.
+    fn forward_refusal(&self, from: NodeId, level: u32) -> Option<Verdict> {
+        let leader = self.context.leadership.leader;
+        // A stranger may have intended its proposal for the leader of another cluster.
+        if !self.context.is_leader() || self.peers.is_stranger(from) {
+            return Some(Verdict::Refused { reason: Refusal::NotLeader, leader });
+        }
+        if self.hand_over.is_stopping() {
+            return Some(Verdict::Refused { reason: Refusal::Transferring, leader });
+        }
+        if level != self.application.applied().level() {
+            return Some(Verdict::FeatureLevel);
+        }
+        let is_full = self.foreign.awaiting() >= self.context.settings.proposals_max;
+        is_full.then_some(Verdict::Refused { reason: Refusal::Overloaded, leader })
+    }
+
+    /// Passes a signal to the parts that need it, and on to the core. Loads of the replica are not the core's.
     fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Timeout => return self.on_timeout(),
             Signal::Loaded { ticket, result } if context::is_own(ticket) => return self.on_loaded(ticket, result),
             Signal::PeerAlive(peer) => self.peers.on_heard(peer, self.context.instant()),
-            Signal::CompactRequested => self.snapshots.is_wanted = true,
+            Signal::CompactRequested => self.snapshots.on_compact_requested(),
             Signal::PeerStanding { node, standing } => self.peers.on_standing(node, standing),
-            Signal::Storage(level) => {
-                // This group can free only the part of the log that a snapshot can replace.
-                self.snapshots.is_wanted |= level == StorageLevel::Low && self.storage != level;
-                self.storage = level;
-            }
-            _ => {}
+            Signal::Storage(level) => self.snapshots.on_storage(level),
+            Signal::Unreachable(_) | Signal::Persisted(_) | Signal::PersistFailed { .. } | Signal::Loaded { .. } => {}
         }
         self.context.input(Input::Signal(signal));
+    }
+
+    fn on_loaded(&mut self, ticket: Ticket, result: Result<Loaded, LoadFailure>) {
+        if let Err(reason) = self.application.on_loaded(&mut self.context, ticket, result) {
+            self.halt(&reason);
+        }
     }
 
     fn on_timeout(&mut self) {
@@ -279,17 +211,32 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if self.context.core.deadline().is_some_and(|deadline| deadline <= now) {
             self.context.input(Input::Signal(Signal::Timeout));
         }
-        self.expire_proposals();
-        let (expired, failure) = self.reads.expired(now);
-        for call in expired {
-            self.context.reply(call, Reply::ReadFailed(ReadError::DeadlinePassed(failure)));
-        }
+        self.proposals.expire(&mut self.context);
+        self.reads.expire(&mut self.context);
         self.hand_over.on_timeout(&mut self.context);
-        self.ticks.on_timeout(&mut self.context, || next_due(&self.state, &self.sessions));
-        self.on_transfer_timeout();
-        self.catch_up.sample(self.context.instant(), &self.context.settings, self.context.leadership.role, || {
-            self.context.core.status()
-        });
+        self.ticks.on_timeout(&mut self.context, || self.application.next_due());
+        self.snapshots.on_timeout(&mut self.context);
+        self.catch_up.sample(&self.context);
+    }
+
+    fn on_snapshot_done(&mut self, ticket: Ticket, result: Result<SnapshotDone, SnapshotFailure>) {
+        match self.snapshots.take_restored(ticket) {
+            Some(meta) => self.on_restored(meta, result),
+            None => self.snapshots.on_done(&mut self.context, &self.application, ticket, result),
+        }
+    }
+
+    fn on_shutdown(&mut self, deadline: Instant) {
+        self.proposals.on_shutdown(&mut self.context);
+        self.hand_over.on_shutdown(&mut self.context, deadline);
+    }
+
+    /// The node may no longer vote in the group, or may again, according to the introductions.
+    fn on_barred(&mut self, bar: Option<VotingBar>) {
+        self.peers.on_barred(bar);
+        if let Some(bar) = self.peers.stranger_bar() {
+            self.proposals.on_stranger(&mut self.context, bar);
+        }
     }
 
     /// Carries out everything that the core wants, and then applies as much as the turn allows.
@@ -297,115 +244,170 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if self.halted.is_some() {
             return;
         }
-        if let Some(id) = self.reads.ask(self.context.instant()) {
-            self.context.input(Input::Command(LogCommand::Read { id }));
-        }
+        self.reads.ask(&mut self.context);
         while let Some(output) = self.context.core.poll_output() {
             self.on_core_output(output);
         }
         self.apply_committed();
-        self.answer_reads();
-        self.build_snapshot_if_due();
+        if !self.snapshots.is_restoring() {
+            self.reads.answer(&mut self.context, self.application.applied().index());
+        }
         if self.halted.is_none() {
-            self.ticks.plan(&self.context, self.applied.log_time, || next_due(&self.state, &self.sessions));
+            self.snapshots.build_if_due(&mut self.context, &self.application);
+            self.ticks.plan(&self.context, self.application.applied(), || self.application.next_due());
         }
-        for (to, frame) in self.forwards.finish() {
-            self.context.send(to, frame);
-        }
+        self.proposals.send_forwards(&mut self.context);
+        self.foreign.send_answers(&mut self.context);
     }
 
     fn on_core_output(&mut self, output: Output<L>) {
-        let output = match output {
-            Output::Send { to, message } => {
-                let frame = codec::encode(ChannelId::FIRST_CORE, self.context.seat.group, &message);
-                GroupOutput::Send { to, frame: frame.expect("a core bounds its messages") }
-            }
+        let context = &mut self.context;
+        match output {
+            Output::Send { to, message } => context.send(ChannelId::FIRST_CORE, to, &message),
             Output::Persist { ticket, operations } => {
-                self.snapshots.note_written(&operations);
-                GroupOutput::Persist { ticket, operations }
+                self.snapshots.on_written(&operations);
+                context.push(GroupOutput::Persist { ticket, operations });
             }
-            Output::Load { ticket, range } => GroupOutput::Load { ticket, range },
+            Output::Load { ticket, range } => context.push(GroupOutput::Load { ticket, range }),
             Output::Request { ticket, request: LogRequest::SendSnapshot { to, term, snapshot } } => {
-                return self.send_snapshot(ticket, to, term, &snapshot);
+                self.snapshots.send(context, ticket, to, term, &snapshot);
             }
             Output::Request { ticket, request: LogRequest::ReceiveSnapshot { from, term, snapshot } } => {
-                return self.receive_snapshot(ticket, from, term, snapshot);
+                self.snapshots.receive(context, ticket, from, term, snapshot);
             }
-            Output::Event(event) => return self.on_event(event),
-            Output::Halt { reason } => return self.halt(&reason),
-        };
-        self.context.push(output);
+            Output::Event(event) => self.on_event(event),
+            Output::Halt { reason } => self.halt(&reason),
+        }
     }
 
-    /// Transfers leadership to `to`, or to the best candidate if `to` is `None`. Answered by [`Reply::Transfer`].
-    pub fn transfer(&mut self, now: Now, call: CallId, to: Option<NodeId>, deadline: Instant) {
-        self.set_now(now);
-        match &self.halted {
-            Some(reason) => self.context.reply(call, Reply::Transfer(Err(TransferError::Halted(reason.clone())))),
-            None => self.hand_over.transfer(&mut self.context, &self.peers, call, to, deadline),
+    fn on_event(&mut self, event: LogEvent) {
+        let context = &mut self.context;
+        match event {
+            LogEvent::Appended { id, index, term } if id.session == context.seat.session => {
+                self.proposals.on_appended(id.sequence, index, term);
+            }
+            LogEvent::Appended { id, index, term } => self.foreign.on_appended(id, index, term),
+            LogEvent::Refused { id, reason, leader } => self.on_refused(id, reason, leader),
+            LogEvent::Committed { index } => {
+                self.application.on_committed(index);
+                self.snapshots.on_committed(context, index);
+                self.catch_up.on_committed(self.application.applied().index(), index, &context.settings);
+            }
+            LogEvent::ReadReady { id, index } => self.reads.on_ready(id, index),
+            LogEvent::ReadFailed { id, reason } => self.reads.on_failed(context, id, reason),
+            LogEvent::Role { role, term, leader } => self.on_role(Leadership { role, term, leader }),
+            LogEvent::Installed { snapshot } => {
+                self.application.on_installed(snapshot.index);
+                self.catch_up.on_installed();
+                self.restore(snapshot);
+            }
+            LogEvent::Voting { barred } => context.notice(Notice::Voting { barred: self.peers.voting_bar(barred) }),
+            LogEvent::AcknowledgedLost { node } => context.push(GroupOutput::OlderCopy { peer: node }),
+            LogEvent::ClockDiffers { wall_ahead_ms } => {
+                self.clock_differs = wall_ahead_ms;
+                context.notice(Notice::ClockDiffers { wall_ahead_ms });
+            }
+        }
+    }
+
+    fn on_refused(&mut self, id: ProposalId, reason: RefuseReason, leader: Option<NodeId>) {
+        if id == ProposalId::default() {
+            self.ticks.on_ended();
+        } else if id.session == self.context.seat.session {
+            self.proposals.on_refused(&mut self.context, id.sequence, reason, leader);
+        } else {
+            self.foreign.on_refused(self.application.applied(), id, reason, leader);
         }
     }
 
     fn on_role(&mut self, leadership: Leadership) {
-        let before = std::mem::replace(&mut self.context.leadership, leadership);
+        let context = &mut self.context;
+        let before = std::mem::replace(&mut context.leadership, leadership);
         let Leadership { role, term, leader } = leadership;
-        self.context.notice(Notice::Role { role, term, leader });
+        context.notice(Notice::Role { role, term, leader });
         if term != before.term || before.is_own() != leadership.is_own() {
             self.ticks.reset();
-            self.drop_sendings();
+            self.snapshots.on_leader_changed(context);
         }
-        self.hand_over.on_role(&mut self.context);
+        self.hand_over.on_role(context);
         self.reads.hurry();
-        self.dispatch_waiting();
+        self.proposals.dispatch_waiting(context, self.application.applied());
     }
 
-    fn on_shutdown(&mut self, deadline: Instant) {
-        self.refuse_waiting();
-        self.hand_over.on_shutdown(&mut self.context, deadline);
-    }
-
-    fn on_event(&mut self, event: LogEvent) {
-        match event {
-            LogEvent::Appended { id, index, term } => self.on_appended(id, index, term),
-            LogEvent::Refused { id, reason, leader } => self.on_refused(id, reason, leader),
-            LogEvent::Committed { index } => {
-                assert!(index >= self.committed, "what is committed stays committed");
-                self.committed = index;
-                self.forget_ready(index);
-                self.catch_up.on_committed(self.applied.index, index, &self.context.settings);
-            }
-            LogEvent::ReadReady { id, index } => self.reads.on_ready(id, index),
-            LogEvent::ReadFailed { id, reason } => {
-                self.reads.on_failed(id, reason, self.context.instant(), self.context.settings.read_retry);
-            }
-            LogEvent::Role { role, term, leader } => self.on_role(Leadership { role, term, leader }),
-            LogEvent::Installed { snapshot } => {
-                self.committed = self.committed.max(snapshot.index);
-                self.catch_up.on_installed();
-                self.restore(snapshot);
-            }
-            LogEvent::Voting { barred } => {
-                let barred = self.peers.voting_bar(barred);
-                self.context.notice(Notice::Voting { barred });
-            }
-            LogEvent::AcknowledgedLost { node } => self.context.push(GroupOutput::OlderCopy { peer: node }),
-            LogEvent::ClockDiffers { wall_ahead_ms } => {
-                self.clock_differs = wall_ahead_ms;
-                self.context.notice(Notice::ClockDiffers { wall_ahead_ms });
+    /// Applies committed entries, as many as the turn allows.
+    fn apply_committed(&mut self) {
+        while self.may_apply() && !self.application.is_turn_over() {
+            let Some((index, term, entry)) = self.application.next(&mut self.context) else { continue };
+            if let Err(reason) = self.apply(index, term, &entry) {
+                self.halt(&reason);
             }
         }
     }
 
-    fn answer_reads(&mut self) {
-        if self.is_restoring() {
+    fn may_apply(&self) -> bool {
+        let is_free = !self.snapshots.is_restoring() && self.halted.is_none();
+        is_free && self.application.may_apply(self.context.instant())
+    }
+
+    fn apply(&mut self, index: LogIndex, term: Term, entry: &Entry) -> Result<(), HaltReason> {
+        application::check(index, entry)?;
+        if term > self.application.applied().term() {
+            self.on_later_term(index, term);
+        }
+        let effect = self.application.apply(index, term, entry)?;
+        if entry.header.kind == EntryKind::Tick {
+            self.ticks.on_ended();
+        }
+        self.tell(entry.header.id, index, term, effect);
+        self.snapshots.on_applied(index, entry.encoded_len());
+        self.catch_up.on_applied(index, self.application.committed());
+        Ok(())
+    }
+
+    /// Answers the caller on this node that waits for this entry, or the node that forwarded it.
+    fn tell(&mut self, id: ProposalId, index: LogIndex, term: Term, effect: Effect) {
+        if id.session == self.context.seat.session {
+            self.proposals.on_own_entry(&mut self.context, id.sequence, effect.into());
+        } else {
+            self.foreign.on_applied(self.application.applied(), index, term, effect);
+        }
+    }
+
+    /// An entry of a later term is committed at `index`, so entries of an earlier term from there on are gone for good.
+    fn on_later_term(&mut self, index: LogIndex, term: Term) {
+        self.proposals.on_later_term(&mut self.context, index, term);
+        self.foreign.on_later_term(self.application.applied(), index, term);
+    }
+
+    /// Restores the state machine from a snapshot, off the loop. Nothing is applied meanwhile. A restore that is under
+    /// way is superseded.
+    fn restore(&mut self, snapshot: SnapshotMeta) {
+        let is_old = |newest: LogIndex| snapshot.index <= newest;
+        if is_old(self.application.applied().index()) || self.snapshots.restoring().is_some_and(is_old) {
             return;
         }
-        while let Some(calls) = self.reads.answerable(self.applied.index) {
-            for call in calls {
-                self.context.counters.reads += 1;
-                self.context.reply(call, Reply::ReadReady);
-            }
+        self.application.forget_taken();
+        if let Some(state) = self.snapshots.restore(&mut self.context, &self.application, &snapshot) {
+            self.on_restored(snapshot, Ok(SnapshotDone::Restored(state)));
         }
+    }
+
+    fn on_restored(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
+        let restored = content::restored(result).and_then(|restored| self.application.install(&meta, restored));
+        let old = match restored {
+            Ok(old) => old,
+            Err(reason) => return self.halt(&reason),
+        };
+        if let Some(old) = old {
+            self.context.free(old);
+        }
+        let (index, term) = (meta.index, meta.term);
+        self.catch_up.on_applied(index, self.application.committed());
+        self.snapshots.on_restored(&mut self.context, meta);
+        self.proposals.on_covered(&mut self.context, self.application.applied(), index);
+        self.foreign.on_covered(index);
+        // The entries that follow are of this term or a later one.
+        self.on_later_term(index.next(), term);
     }
 
     /// Stops the group on this node. Nothing is lost, and every caller that waits gets the known outcome.
@@ -418,30 +420,15 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     fn fail_all(&mut self, reason: &HaltReason) {
         self.halted = Some(reason.clone());
-        self.fail_proposals(reason);
-        for call in self.reads.drain() {
-            self.context.reply(call, Reply::ReadFailed(ReadError::Halted(reason.clone())));
-        }
+        self.proposals.on_halted(&mut self.context, reason);
+        self.reads.on_halted(&mut self.context, reason);
         self.hand_over.on_halted(&mut self.context, reason);
-    }
-
-    fn set_now(&mut self, now: Now) {
-        self.context.set_now(now);
-        self.budget = Budget::new(&self.context.settings);
-    }
-
-    /// Returns the time since the leader was last heard from.
-    fn leader_heard(&self) -> Option<Duration> {
-        if self.context.is_leader() {
-            return Some(Duration::ZERO);
-        }
-        self.peers.silence(self.context.leadership.leader?, self.context.instant())
     }
 }
 
 impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
     fn handle(&mut self, now: Now, input: GroupInput) {
-        self.set_now(now);
+        self.begin(now);
         if self.halted.is_some() {
             return;
         }
@@ -469,16 +456,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
         if self.halted.is_some() {
             return None;
         }
-        let backlog = self.has_backlog().then_some(self.context.instant());
+        // There is more to apply than this turn allowed.
+        let has_backlog = self.application.is_turn_over() && self.may_apply();
         let deadlines = [
-            backlog,
+            has_backlog.then_some(self.context.instant()),
             self.context.core.deadline(),
             self.proposals.deadline(),
             self.reads.deadline(),
             self.ticks.deadline(),
             self.hand_over.deadline(),
             self.snapshots.deadline(),
-            self.load_retry_at,
+            self.application.retry_at(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -507,30 +495,10 @@ impl<L: fmt::Debug, S: StateMachine> fmt::Debug for Replica<L, S> {
         f.debug_struct("Replica")
             .field("seat", &self.context.seat)
             .field("leadership", &self.context.leadership)
-            .field("committed", &self.committed)
-            .field("applied", &self.applied)
+            .field("committed", &self.application.committed())
+            .field("applied", &self.application.applied())
             .field("halted", &self.halted)
             .field("core", &self.context.core)
             .finish_non_exhaustive()
     }
-}
-
-/// Context of a read beside the state machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadContext {
-    /// The index of the last entry that the state machine has applied.
-    pub index: LogIndex,
-    /// The log time of that entry. The existence of data, such as a key with an expiry, depends on this alone.
-    pub log_time: LogTime,
-    /// The log time now, as far as this node knows it. It may affect a reply (the remaining life of a key, at least 0),
-    /// but never the existence of data.
-    pub now: LogTime,
-    /// Time since the leader was last heard from: `None` if it never was, zero on the leader itself. The result of a
-    /// local read may be older than this, because a leader that is itself cut off is heard from as well.
-    pub leader_heard: Option<Duration>,
-}
-
-/// Returns the log time at which something is due without a command.
-fn next_due<S: StateMachine>(state: &S, sessions: &Sessions) -> Option<LogTime> {
-    state.next_deadline().into_iter().chain(sessions.next_expiry()).min()
 }

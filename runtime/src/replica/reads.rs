@@ -1,28 +1,46 @@
 //! Linearizable reads that wait. All reads that come between two turns share one round of the core.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use quorate_protocol::{Instant, LogIndex, ReadFailure, ReadId};
+use quorate_protocol::{HaltReason, Instant, LogCommand, LogIndex, ReadFailure, ReadId, ReplicatedLog};
 
+use super::context::Context;
 use crate::group::interface::CallId;
+use crate::group::outcome::ReadError;
+use crate::group::reply::Reply;
 
-/// Reads that wait. The caller bounds their number.
+/// Reads that wait, at most `reads_max`.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     /// Reads that were not passed to the core yet, or must be passed again.
     gathered: Vec<Reader>,
     /// Reads that were passed to the core, in that order.
-    asked: VecDeque<(ReadId, Vec<Reader>)>,
-    /// Reads that may be answered once the index is applied.
-    ready: VecDeque<(LogIndex, Vec<Reader>)>,
+    asked: VecDeque<Round>,
+    /// Reads that may be answered once their index is applied, with ascending indexes.
+    ready: VecDeque<Ready>,
+    /// Number of reads in the three queues.
     count: usize,
+    /// The newest read that was passed to the core. Only grows, so a late result finds no other read.
     last_id: ReadId,
     /// No read is passed to the core before this time, because the last one failed.
     retry_at: Option<Instant>,
     last_failure: Option<ReadFailure>,
     /// No deadline is earlier than this.
     expiry_from: Option<Instant>,
+}
+
+/// Reads that share one round of the core.
+#[derive(Debug)]
+struct Round {
+    id: ReadId,
+    readers: Vec<Reader>,
+}
+
+/// Reads that wait until an index is applied.
+#[derive(Debug)]
+struct Ready {
+    index: LogIndex,
+    readers: Vec<Reader>,
 }
 
 /// One call and its deadline.
@@ -33,22 +51,26 @@ struct Reader {
 }
 
 impl Reads {
-    /// Adds a read.
-    pub(super) fn add(&mut self, call: CallId, deadline: Instant) {
+    /// Adds a read, or refuses it if too many wait.
+    pub(super) fn add<L: ReplicatedLog>(&mut self, context: &mut Context<L>, call: CallId, deadline: Instant) {
+        if self.count >= context.settings.reads_max {
+            return context.reply(call, Reply::ReadFailed(ReadError::Overloaded));
+        }
         self.gathered.push(Reader { call, deadline });
         self.count += 1;
         self.expiry_from = Some(self.expiry_from.map_or(deadline, |from| from.min(deadline)));
     }
 
-    /// Returns the next read to pass to the core, if there is one.
-    pub(super) fn ask(&mut self, now: Instant) -> Option<ReadId> {
-        if self.gathered.is_empty() || self.retry_at.is_some_and(|at| now < at) {
-            return None;
+    /// Passes the gathered reads to the core.
+    pub(super) fn ask<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        if self.gathered.is_empty() || self.retry_at.is_some_and(|at| context.instant() < at) {
+            return;
         }
         self.retry_at = None;
         self.last_id = self.last_id.next();
-        self.asked.push_back((self.last_id, std::mem::take(&mut self.gathered)));
-        Some(self.last_id)
+        let round = Round { id: self.last_id, readers: std::mem::take(&mut self.gathered) };
+        context.command(LogCommand::Read { id: round.id });
+        self.asked.push_back(round);
     }
 
     /// Ends the pause after a failed read, because there may be a leader.
@@ -60,32 +82,37 @@ impl Reads {
     pub(super) fn on_ready(&mut self, id: ReadId, index: LogIndex) {
         let Some(readers) = self.take(id) else { return };
         self.last_failure = None;
-        let place = self.ready.partition_point(|(other, _)| *other <= index);
+        let place = self.ready.partition_point(|ready| ready.index <= index);
         match place.checked_sub(1).and_then(|before| self.ready.get_mut(before)) {
-            Some((other, waiting)) if *other == index => waiting.extend(readers),
-            _ => self.ready.insert(place, (index, readers)),
+            Some(ready) if ready.index == index => ready.readers.extend(readers),
+            _ => self.ready.insert(place, Ready { index, readers }),
         }
     }
 
     /// The core returned none. It is asked again after a while, for the reads that have not expired by then.
-    pub(super) fn on_failed(&mut self, id: ReadId, reason: ReadFailure, now: Instant, retry: Duration) {
+    pub(super) fn on_failed<L: ReplicatedLog>(&mut self, context: &Context<L>, id: ReadId, reason: ReadFailure) {
         let Some(mut readers) = self.take(id) else { return };
         self.gathered.append(&mut readers);
         self.last_failure = Some(reason);
-        self.retry_at = Some(now.after(retry));
+        self.retry_at = Some(context.instant().after(context.settings.read_retry));
     }
 
-    /// Returns calls that may be answered after `applied` was applied.
-    pub(super) fn answerable(&mut self, applied: LogIndex) -> Option<impl Iterator<Item = CallId> + use<>> {
-        let (_, readers) = self.ready.pop_front_if(|(index, _)| *index <= applied)?;
-        self.count -= readers.len();
-        Some(readers.into_iter().map(|reader| reader.call))
+    /// Answers the reads whose index is applied.
+    pub(super) fn answer<L: ReplicatedLog>(&mut self, context: &mut Context<L>, applied: LogIndex) {
+        while let Some(Ready { readers, .. }) = self.ready.pop_front_if(|ready| ready.index <= applied) {
+            self.count -= readers.len();
+            context.counters.reads += readers.len() as u64;
+            for reader in readers {
+                context.reply(reader.call, Reply::ReadReady);
+            }
+        }
     }
 
-    /// Returns the calls whose deadline has passed, and the last obstacle.
-    pub(super) fn expired(&mut self, now: Instant) -> (Vec<CallId>, Option<ReadFailure>) {
+    /// Fails the reads whose deadline has passed.
+    pub(super) fn expire<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        let now = context.instant();
         if self.expiry_from.is_none_or(|from| now < from) {
-            return (Vec::new(), None);
+            return;
         }
         let (mut expired, mut expiry_from) = (Vec::new(), None);
         let mut keep = |reader: &Reader| {
@@ -97,20 +124,24 @@ impl Reads {
             true
         };
         self.gathered.retain(&mut keep);
-        self.asked.iter_mut().for_each(|(_, readers)| readers.retain(&mut keep));
-        self.ready.iter_mut().for_each(|(_, readers)| readers.retain(&mut keep));
+        self.asked.iter_mut().for_each(|round| round.readers.retain(&mut keep));
+        self.ready.iter_mut().for_each(|ready| ready.readers.retain(&mut keep));
         self.count -= expired.len();
         self.expiry_from = expiry_from;
-        (expired, self.last_failure)
+        for call in expired {
+            context.reply(call, Reply::ReadFailed(ReadError::DeadlinePassed(self.last_failure)));
+        }
     }
 
-    /// Removes and returns all calls.
-    pub(super) fn drain(&mut self) -> Vec<CallId> {
+    /// Fails all reads, because the group has stopped on this node.
+    pub(super) fn on_halted<L: ReplicatedLog>(&mut self, context: &mut Context<L>, reason: &HaltReason) {
         let all = std::mem::take(self);
         self.last_id = all.last_id;
-        let asked = all.asked.into_iter().flat_map(|(_, readers)| readers);
-        let ready = all.ready.into_iter().flat_map(|(_, readers)| readers);
-        all.gathered.into_iter().chain(asked).chain(ready).map(|reader| reader.call).collect()
+        let asked = all.asked.into_iter().flat_map(|round| round.readers);
+        let ready = all.ready.into_iter().flat_map(|ready| ready.readers);
+        for reader in all.gathered.into_iter().chain(asked).chain(ready) {
+            context.reply(reader.call, Reply::ReadFailed(ReadError::Halted(reason.clone())));
+        }
     }
 
     /// Returns the time at which the next turn is wanted.
@@ -125,7 +156,7 @@ impl Reads {
     }
 
     fn take(&mut self, id: ReadId) -> Option<Vec<Reader>> {
-        let place = self.asked.iter().position(|(asked, _)| *asked == id)?;
-        self.asked.remove(place).map(|(_, readers)| readers)
+        let place = self.asked.iter().position(|round| round.id == id)?;
+        self.asked.remove(place).map(|round| round.readers)
     }
 }

@@ -1,13 +1,13 @@
-//! The status of a replica for operators.
+//! The status of a replica for operators, and the context of a read.
 
-use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, ReplicatedLog, Role};
+use std::time::Duration;
 
-use super::{CatchUp, Replica, Seat};
+use quorate_protocol::{HaltReason, LogIndex, LogStatus, LogTime, NodeId, Role};
+
 use crate::group::founding::Founding;
-use crate::group::hostable::Hostable;
 use crate::group::outcome::Outcome;
 use crate::metrics::{self, MetricKind};
-use crate::replica::state_machine::StateMachine;
+use crate::replica::seat::Seat;
 
 /// The status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,19 @@ pub struct ReplicaStatus {
     pub counters: ReplicaCounters,
     /// Reason why the group stopped on this node; `None` if it runs.
     pub halted: Option<HaltReason>,
+}
+
+/// Number of times that a replica was more than `catch_up_entries` behind and caught up, since this replica started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CatchUp {
+    /// This replica, by the entries of the log.
+    pub by_log: u64,
+    /// This replica, by a snapshot and the entries after it.
+    pub by_snapshot: u64,
+    /// Peers of this replica while it led, by the entries of the log.
+    pub peers_by_log: u64,
+    /// Peers of this replica while it led, by a snapshot.
+    pub peers_by_snapshot: u64,
 }
 
 /// Progress of a snapshot that is being sent or received.
@@ -145,39 +158,17 @@ impl ReplicaCounters {
     }
 }
 
-impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
-    /// Returns the status for an operator. It is computed at each call, so do not call it in every turn.
-    pub fn status(&self) -> ReplicaStatus {
-        let sending = self.snapshots.sending.iter().map(|sending| {
-            let (peer, bytes, length) = sending.progress();
-            TransferProgress { peer, index: sending.index(), bytes, length }
-        });
-        let receiving = self.snapshots.receiving.as_ref().map(|receiving| {
-            let (peer, index, bytes, length) = receiving.progress();
-            TransferProgress { peer, index, bytes, length }
-        });
-        let mut log = self.context.core.status();
-        log.barred = self.peers.voting_bar(log.barred);
-        ReplicaStatus {
-            seat: self.context.seat,
-            log,
-            founding: self.peers.founding().cloned(),
-            applied_index: self.applied.index,
-            applied_log_time: self.applied.log_time,
-            feature_level: self.applied.level,
-            sessions: self.sessions.len(),
-            proposals_waiting: self.proposals.waiting(),
-            proposals_bytes: self.proposals.bytes(),
-            forwards_waiting: self.forwards.awaiting(),
-            reads_waiting: self.reads.len(),
-            snapshot_index: self.snapshots.newest.as_ref().map(|newest| newest.index),
-            snapshot_building: self.snapshots.building(),
-            snapshot_restoring: self.snapshots.restoring(),
-            sending: sending.collect(),
-            receiving,
-            catch_up: self.catch_up.counts,
-            counters: self.context.counters,
-            halted: self.halted.clone(),
-        }
-    }
+/// Context of a read beside the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadContext {
+    /// The index of the last entry that the state machine has applied.
+    pub index: LogIndex,
+    /// The log time of that entry. The existence of data, such as a key with an expiry, depends on this alone.
+    pub log_time: LogTime,
+    /// The log time now, as far as this node knows it. It may affect a reply (the remaining life of a key, at least 0),
+    /// but never the existence of data.
+    pub now: LogTime,
+    /// Time since the leader was last heard from: `None` if it never was, zero on the leader itself. The result of a
+    /// local read may be older than this, because a leader that is itself cut off is heard from as well.
+    pub leader_heard: Option<Duration>,
 }

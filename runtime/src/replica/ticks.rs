@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{EntryKind, Instant, LogTime, Proposal, ProposalId, ReplicatedLog};
 
+use super::application::Applied;
 use super::context::Context;
 
 /// The next tick, and the one on its way.
@@ -32,11 +33,11 @@ impl Ticks {
     }
 
     /// Plans the tick that brings log time to `next_due`, the next log time at which something is due without a
-    /// command. `applied` is the log time of the last applied entry.
+    /// command.
     pub(super) fn plan<L: ReplicatedLog>(
         &mut self,
         context: &Context<L>,
-        applied: LogTime,
+        applied: &Applied,
         next_due: impl FnOnce() -> Option<LogTime>,
     ) {
         self.due_at = None;
@@ -44,7 +45,7 @@ impl Ticks {
             return;
         }
         let Some(LogTime(due)) = next_due() else { return };
-        let reached = context.core.log_time(context.now()).max(applied);
+        let reached = context.core.log_time(context.now()).max(applied.log_time());
         let wait = Duration::from_millis(due.saturating_sub(reached.0));
         let interval = context.settings.tick_interval_min;
         let earliest = self.proposed_at.map_or(Instant::ZERO, |at| at.after(interval));

@@ -15,12 +15,13 @@ use crate::group::hostable::Hostable;
 use crate::group::interface::CallId;
 use crate::group::outcome::{NotApplied, Outcome, ProposeError, ReadError, TransferError, Unknown};
 use crate::group::reply::Reply;
+use crate::replica::Replica;
 use crate::replica::explain::{EntryState, Obstacle};
-use crate::replica::propose::{Delivery, ProposeOptions};
+use crate::replica::proposals::{Delivery, ProposeOptions};
 use crate::replica::state_machine::StateMachine;
+use crate::replica::status::ReadContext;
 use crate::replica::status::ReplicaStatus;
 use crate::replica::typed::{Typed, TypedStateMachine};
-use crate::replica::{ReadContext, Replica};
 use crate::shell::driver::calls::{Answer, CallError, LocalHandle, NodeHandle};
 
 /// Reaches a [`Replica`] from any thread and any executor. Cheap to clone.

@@ -13,7 +13,7 @@
 //! Variants are only appended, and a variant's fields never change.
 
 use bytes::Bytes;
-use quorate_protocol::{LogIndex, NodeId, RefuseReason, SessionId, Term, Wire, WireError};
+use quorate_protocol::{EntryKind, LogIndex, NodeId, RefuseReason, SessionId, Term, Wire, WireError};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -208,6 +208,27 @@ impl Wire for SnapshotEnvelope {
             }
         }
         Ok(Self { term, id, message, content })
+    }
+}
+
+impl ForwardedKind {
+    /// Returns the kind as it is forwarded; `None` for kinds that only a leader proposes.
+    pub(super) fn of(kind: EntryKind) -> Option<Self> {
+        match kind {
+            EntryKind::Command => Some(Self::Command),
+            EntryKind::SessionOpen => Some(Self::SessionOpen),
+            EntryKind::SessionClose => Some(Self::SessionClose),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind as it is proposed.
+    pub(super) fn entry_kind(self) -> EntryKind {
+        match self {
+            Self::Command => EntryKind::Command,
+            Self::SessionOpen => EntryKind::SessionOpen,
+            Self::SessionClose => EntryKind::SessionClose,
+        }
     }
 }
 

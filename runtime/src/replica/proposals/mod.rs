@@ -1,256 +1,473 @@
-//! This replica's own proposals that wait for their outcomes.
-//!
-//! They are numbered without gaps, so the slot of a sequence is found in a ring at once. A proposal that stays long
-//! after its neighbours have gone (a lost forward) moves to a small tree, so that it does not make the ring grow.
+//! The way of this replica's own proposals to their outcomes: the paths of a command to the log, and the possible
+//! answers if it does not get there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use quorate_protocol::{Instant, LogIndex, NodeId, Term};
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_protocol::{
+    EntryKind, HaltReason, Instant, LogIndex, NodeId, Proposal, ProposalId, RefuseReason, ReplicatedLog, SessionId,
+    Term, VotingBar,
+};
 
+use super::application::{Applied, FEATURE_LEVEL};
+use super::context::Context;
+use super::message::{Answer, Forwarded, ForwardedKind, Verdict};
+use super::sessions::Known;
 use crate::group::interface::CallId;
-use crate::replica::sessions::SESSION_WINDOW;
+use crate::group::outcome::{NotApplied, Outcome, Retry, Unknown};
+use crate::group::reply::Reply;
 
-#[cfg(test)]
-mod tests;
+mod forwards;
+mod open;
 
-/// A proposal that waits for its outcome, or whose unknown outcome may be asked for again.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    /// The call that waits; `None` after it was answered that the outcome is unknown.
-    pub(super) call: Option<CallId>,
-    pub(super) deadline: Instant,
-    /// Bytes of the command, while a call waits.
-    pub(super) bytes: usize,
-    pub(super) delivery: Kind,
-    pub(super) stage: Stage,
-}
+use forwards::Forwards;
+use open::{Kind, OpenProposal, OpenProposals, Stage};
 
-/// The kind of a proposal, which decides the answers that are allowed.
+/// Options of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Outside any session.
-    Loose,
-    /// Opens or closes the session.
-    Session,
-    /// In the session, for the first time.
-    First,
-    /// In the session, as a retry. The outcome of the retry does not decide the outcome of the earlier tries.
-    Again,
+pub struct ProposeOptions {
+    /// The time by which the caller wants an answer.
+    pub deadline: Instant,
+    /// The guarantee if it is proposed more than once.
+    pub delivery: Delivery,
 }
 
-impl Kind {
-    /// Returns true for a command of the session.
-    pub(super) fn is_in_session(self) -> bool {
-        matches!(self, Self::First | Self::Again)
-    }
+/// The guarantee for a command that may be proposed more than once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// The replica proposes the command once, so it is applied at most once. A caller that proposes it again after an
+    /// unknown outcome may have it applied twice.
+    #[default]
+    AtMostOnce,
+    /// The command belongs to the replica's session ([`Replica::open_session`](super::Replica::open_session)). After an
+    /// unknown outcome it can be retried.
+    ExactlyOnce,
+    /// Retries a proposal of the session whose outcome was unknown. The command must be the same.
+    Again(Retry),
 }
 
-/// The stage of a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// On this node, because there is no leader.
-    Waiting,
-    /// In this node's own core.
-    Proposed,
-    /// In the log, at a time when this node led.
-    Appended { index: LogIndex, term: Term },
-    /// On its way to the leader, or lost.
-    Forwarded { to: NodeId },
-}
-
-/// All proposals of this replica. The caller bounds the number of those for which a call waits; the number of the
-/// others is bounded here.
+/// This replica's own proposals.
 #[derive(Debug)]
 pub(super) struct Proposals {
-    /// The slots from `base` on, one for each sequence. The front is never empty.
-    ring: VecDeque<Option<Slot>>,
-    base: u64,
-    /// The slots below `base`.
-    stragglers: BTreeMap<u64, Slot>,
-    /// Slots in the ring that are in use.
-    ring_live: usize,
-    /// Number of slots for which a call waits, and the bytes of their commands.
-    waiting: usize,
-    bytes: usize,
-    /// Sequences of the session, ascending. Resolved ones are removed when they reach the front.
-    in_session: VecDeque<u64>,
-    /// Sequences whose outcome was reported as unknown, oldest first. At most [`UNRESOLVED_MAX`] of them are still
-    /// unresolved.
-    unresolved: VecDeque<u64>,
-    /// No deadline is earlier than this.
-    expiry_from: Option<Instant>,
+    /// All proposals without an outcome. At most `proposals_max` calls wait for them, with at most
+    /// `proposals_bytes_max` bytes of commands.
+    open: OpenProposals,
+    /// Proposals that wait for a leader, oldest first. Those that are no longer open are skipped.
+    waiting: VecDeque<Waiting>,
+    /// Proposals that go to the leader at the end of the turn.
+    forwards: Forwards,
+}
+
+/// A proposal that waits for a leader.
+#[derive(Debug)]
+struct Waiting {
+    sequence: u64,
+    kind: EntryKind,
+    payload: Bytes,
+}
+
+/// An entry that a call wants to be proposed.
+#[derive(Debug)]
+struct Request {
+    call: CallId,
+    deadline: Instant,
+    kind: EntryKind,
+    payload: Bytes,
 }
 
 impl Proposals {
     pub(super) fn new() -> Self {
-        Self {
-            ring: VecDeque::new(),
-            base: 1,
-            stragglers: BTreeMap::new(),
-            ring_live: 0,
-            waiting: 0,
-            bytes: 0,
-            in_session: VecDeque::new(),
-            unresolved: VecDeque::new(),
-            expiry_from: None,
+        Self { open: OpenProposals::new(), waiting: VecDeque::new(), forwards: Forwards::default() }
+    }
+
+    /// Proposes a command.
+    pub(super) fn propose<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        applied: &Applied,
+        call: CallId,
+        command: Bytes,
+        options: ProposeOptions,
+    ) {
+        if let Some(reason) = self.refusal(context, command.len()) {
+            return context.reply(call, Reply::Outcome(options.delivery.refused(reason)));
         }
-    }
-
-    /// Adds a proposal and returns its sequence.
-    pub(super) fn add(&mut self, slot: Slot) -> u64 {
-        let sequence = self.next_sequence();
-        self.note_waiting(&slot);
-        if slot.delivery.is_in_session() {
-            self.in_session.push_back(sequence);
-        }
-        self.ring.push_back(Some(slot));
-        self.ring_live += 1;
-        self.shorten();
-        sequence
-    }
-
-    /// Returns a sequence for an entry of the session for which no call waits here.
-    pub(super) fn next_sequence(&self) -> u64 {
-        self.base + u64::try_from(self.ring.len()).expect("a ring is shorter than 2^64")
-    }
-
-    pub(super) fn get(&mut self, sequence: u64) -> Option<&mut Slot> {
-        match sequence.checked_sub(self.base) {
-            Some(place) => self.ring.get_mut(usize::try_from(place).ok()?)?.as_mut(),
-            None => self.stragglers.get_mut(&sequence),
-        }
-    }
-
-    /// Resolves a proposal and frees its slot.
-    pub(super) fn take(&mut self, sequence: u64) -> Option<Slot> {
-        let slot = match sequence.checked_sub(self.base) {
-            Some(place) => {
-                let slot = self.ring.get_mut(usize::try_from(place).ok()?)?.take()?;
-                self.ring_live -= 1;
-                self.shorten();
-                slot
+        let request = Request { call, deadline: options.deadline, kind: EntryKind::Command, payload: command };
+        match options.delivery {
+            Delivery::AtMostOnce => self.start(context, applied, request, Kind::Loose),
+            Delivery::ExactlyOnce if applied.sessions().opened(context.seat.session).is_none() => {
+                context.reply(call, Reply::Outcome(Outcome::NotApplied(NotApplied::NoSession)));
             }
-            None => self.stragglers.remove(&sequence)?,
+            Delivery::ExactlyOnce => {
+                self.make_room_in_session(context);
+                self.start(context, applied, request, Kind::First);
+            }
+            Delivery::Again(retry) => self.try_again(context, applied, retry, request),
+        }
+    }
+
+    /// Proposes to open this replica's session.
+    pub(super) fn open_session<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        applied: &Applied,
+        call: CallId,
+        timeout: Duration,
+        deadline: Instant,
+    ) {
+        let mut payload = BytesMut::with_capacity(8);
+        payload.put_u64_le(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        let request = Request { call, deadline, kind: EntryKind::SessionOpen, payload: payload.freeze() };
+        self.propose_for_session(context, applied, request);
+    }
+
+    /// Proposes to close this replica's session.
+    pub(super) fn close_session<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        applied: &Applied,
+        call: CallId,
+        deadline: Instant,
+    ) {
+        let request = Request { call, deadline, kind: EntryKind::SessionClose, payload: Bytes::new() };
+        self.propose_for_session(context, applied, request);
+    }
+
+    fn propose_for_session<L: ReplicatedLog>(&mut self, context: &mut Context<L>, applied: &Applied, request: Request) {
+        match self.refusal(context, request.payload.len()) {
+            Some(reason) => context.reply(request.call, Reply::Outcome(Outcome::NotApplied(reason))),
+            None => self.start(context, applied, request, Kind::Session),
+        }
+    }
+
+    /// Returns the reason why no command of this size is accepted, if there is one.
+    fn refusal<L: ReplicatedLog>(&self, context: &Context<L>, bytes: usize) -> Option<NotApplied> {
+        let settings = &context.settings;
+        if bytes > settings.command_bytes_max {
+            return Some(NotApplied::TooLarge);
+        }
+        let is_full =
+            self.open.waiting() >= settings.proposals_max || self.open.bytes() + bytes > settings.proposals_bytes_max;
+        is_full.then_some(NotApplied::Overloaded)
+    }
+
+    fn start<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        applied: &Applied,
+        request: Request,
+        delivery: Kind,
+    ) {
+        let Request { call, deadline, kind, payload } = request;
+        let stage = Stage::Waiting;
+        let proposal = OpenProposal { call: Some(call), deadline, bytes: payload.len(), delivery, stage };
+        let sequence = self.open.add(proposal);
+        self.dispatch(context, applied, Waiting { sequence, kind, payload });
+    }
+
+    /// Retries a proposal. If the session still has its response, no new entry is needed.
+    fn try_again<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        applied: &Applied,
+        retry: Retry,
+        request: Request,
+    ) {
+        let (sequence, session) = (retry.sequence, context.seat.session);
+        let Request { call, deadline, kind, payload } = request;
+        if !self.open.try_again(sequence, call, deadline, payload.len()) {
+            return context.reply(call, Reply::Outcome(unknown(Unknown::Forgotten)));
+        }
+        let sessions = applied.sessions();
+        match (sessions.opened(session), sessions.known(ProposalId { session, sequence })) {
+            (_, Known::Applied(Some(response))) => self.resolve(context, sequence, Outcome::Applied(response)),
+            (_, Known::Applied(None)) => self.resolve(context, sequence, unknown(Unknown::ResponseForgotten)),
+            (Some(_), Known::NotApplied) => self.dispatch(context, applied, Waiting { sequence, kind, payload }),
+            _ => self.resolve(context, sequence, unknown(Unknown::SessionExpired)),
+        }
+    }
+
+    /// Gives up the oldest proposals of the session when the next one would be beyond its window because of them. After
+    /// that no replica applies them.
+    fn make_room_in_session<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        while let Some(oldest) = self.open.beyond_window() {
+            self.give_up(context, oldest, NotApplied::WindowPassed, Unknown::Forgotten);
+            self.open.take(oldest);
+        }
+    }
+
+    /// Dispatches a proposal: to this node's core, to the leader, or to the queue of those that wait for a leader.
+    fn dispatch<L: ReplicatedLog>(&mut self, context: &mut Context<L>, applied: &Applied, proposal: Waiting) {
+        let sequence = proposal.sequence;
+        let stage = match context.leadership.leader {
+            _ if context.is_leader() => Stage::Proposed,
+            Some(to) if to != context.seat.node => Stage::Forwarded { to },
+            _ => Stage::Waiting,
         };
-        if slot.call.is_some() {
-            self.waiting -= 1;
-            self.bytes -= slot.bytes;
+        let Some(open) = self.open.get(sequence) else { return };
+        open.stage = stage;
+        let is_in_session = open.delivery.is_in_session();
+        if stage == Stage::Waiting {
+            return self.waiting.push_back(proposal);
         }
-        Some(slot)
+        let acknowledged_below = if is_in_session { self.open.acknowledged_below() } else { 0 };
+        let Waiting { kind, payload, .. } = proposal;
+        let checksum = crc32c::crc32c(&payload);
+        if let Stage::Forwarded { to } = stage {
+            let length = u32::try_from(payload.len()).expect("commands are bounded below 4 GiB");
+            let kind = ForwardedKind::of(kind).expect("only what may be forwarded is proposed here");
+            let forwarded = Forwarded { kind, sequence, acknowledged_below, checksum, length };
+            self.forwards.add(to, applied.level(), forwarded, payload);
+            context.counters.forwarded += 1;
+        } else {
+            let id = ProposalId { session: context.seat.session, sequence };
+            context.propose(Proposal { id, kind, acknowledged_below, payload, checksum });
+        }
     }
 
-    /// Marks a proposal as unresolved: no call waits for it, but it may be retried. Returns the call that waited.
-    pub(super) fn leave_unresolved(&mut self, sequence: u64) -> Option<CallId> {
-        let slot = self.get(sequence)?;
-        let call = slot.call.take()?;
-        let bytes = std::mem::take(&mut slot.bytes);
-        self.waiting -= 1;
-        self.bytes -= bytes;
-        self.unresolved.push_back(sequence);
-        while self.unresolved.len() > UNRESOLVED_MAX {
-            let Some(oldest) = self.unresolved.pop_front() else { break };
-            if self.get(oldest).is_some_and(|slot| slot.call.is_none()) {
-                self.take(oldest);
+    /// Dispatches the waiting proposals once a leader is known.
+    pub(super) fn dispatch_waiting<L: ReplicatedLog>(&mut self, context: &mut Context<L>, applied: &Applied) {
+        if !context.is_leader() && context.leadership.leader.is_none() {
+            return;
+        }
+        for proposal in std::mem::take(&mut self.waiting) {
+            let open = self.open.get(proposal.sequence);
+            if open.is_some_and(|open| open.stage == Stage::Waiting && open.call.is_some()) {
+                self.dispatch(context, applied, proposal);
             }
         }
-        Some(call)
     }
 
-    /// Lets a call wait for an unresolved proposal that is retried. Returns false if it cannot be retried.
-    pub(super) fn try_again(&mut self, sequence: u64, call: CallId, deadline: Instant, bytes: usize) -> bool {
-        let Some(slot) = self.get(sequence).filter(|slot| slot.call.is_none()) else { return false };
-        *slot = Slot { call: Some(call), deadline, bytes, delivery: Kind::Again, stage: Stage::Waiting };
-        let again = slot.clone();
-        self.unresolved.retain(|unresolved| *unresolved != sequence);
-        self.note_waiting(&again);
-        true
+    /// Sends the gathered forwards at the end of a turn.
+    pub(super) fn send_forwards<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        self.forwards.send(context);
     }
 
-    /// Returns the sequence below which every proposal of the session was resolved.
-    pub(super) fn acknowledged_below(&mut self) -> u64 {
-        while let Some(sequence) = self.in_session.front().copied() {
-            if self.get(sequence).is_some() {
-                return sequence;
+    /// This node's core has appended a proposal.
+    pub(super) fn on_appended(&mut self, sequence: u64, index: LogIndex, term: Term) {
+        if let Some(open) = self.open.get(sequence)
+            && open.stage == Stage::Proposed
+        {
+            open.stage = Stage::Appended { index, term };
+        }
+    }
+
+    /// This node's core has refused a proposal.
+    pub(super) fn on_refused<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        sequence: u64,
+        reason: RefuseReason,
+        leader: Option<NodeId>,
+    ) {
+        self.resolve(context, sequence, Outcome::NotApplied(NotApplied::Refused { reason, leader }));
+    }
+
+    /// Answers the call that waits for a proposal, if there is one. A retry that was not applied does not decide the
+    /// outcome of the earlier tries.
+    fn resolve<L: ReplicatedLog>(&mut self, context: &mut Context<L>, sequence: u64, outcome: Outcome) {
+        let Some(open) = self.open.get(sequence).filter(|open| open.call.is_some()) else { return };
+        let outcome = match (outcome, open.delivery) {
+            (Outcome::NotApplied(NotApplied::SessionExpired), Kind::Again) => unknown(Unknown::SessionExpired),
+            (Outcome::NotApplied(reason), Kind::Again) => unknown(Unknown::TryFailed(reason)),
+            (outcome, _) => outcome,
+        };
+        let may_retry = open.delivery.is_in_session();
+        let (call, outcome) = match outcome {
+            Outcome::Unknown { reason, .. } if may_retry && is_open(&reason) => {
+                let retry = Some(Retry { sequence });
+                (self.open.leave_unresolved(sequence), Outcome::Unknown { reason, retry })
             }
-            self.in_session.pop_front();
+            outcome => (self.open.take(sequence).and_then(|open| open.call), outcome),
+        };
+        if let Some(call) = call {
+            context.counters.note(&outcome);
+            context.reply(call, Reply::Outcome(outcome));
         }
-        self.next_sequence()
     }
 
-    /// Returns the oldest proposal of the session if the next one would be beyond the window because of it.
-    pub(super) fn beyond_window(&mut self) -> Option<u64> {
-        let below = self.acknowledged_below();
-        (self.next_sequence() - below >= SESSION_WINDOW).then_some(below)
+    /// Ends a proposal whose outcome is not waited for any longer. It was certainly not applied if it was never sent.
+    fn give_up<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        sequence: u64,
+        unsent: NotApplied,
+        sent: Unknown,
+    ) {
+        let is_waiting = self.open.get(sequence).is_some_and(|open| open.stage == Stage::Waiting);
+        self.resolve(context, sequence, if is_waiting { Outcome::NotApplied(unsent) } else { unknown(sent) });
     }
 
-    /// Returns the proposals whose deadline has passed, ascending.
-    pub(super) fn expired(&mut self, now: Instant) -> Vec<u64> {
-        if self.expiry_from.is_none_or(|from| now < from) {
-            return Vec::new();
+    /// Ends the proposals whose deadline has passed.
+    pub(super) fn expire<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        let expired = self.open.expired(context.instant());
+        if expired.is_empty() {
+            return;
         }
-        let (mut expired, mut expiry_from) = (Vec::new(), None);
-        for (sequence, slot) in self.iter().filter(|(_, slot)| slot.call.is_some()) {
-            if slot.deadline <= now {
-                expired.push(sequence);
-            } else {
-                expiry_from = Some(expiry_from.map_or(slot.deadline, |from: Instant| from.min(slot.deadline)));
+        for sequence in expired {
+            self.give_up(context, sequence, NotApplied::NoLeader, Unknown::DeadlinePassed);
+        }
+        let open = &mut self.open;
+        self.waiting.retain(|waiting| open.get(waiting.sequence).is_some_and(|open| open.call.is_some()));
+    }
+
+    /// Answers all calls, because the group has stopped on this node.
+    pub(super) fn on_halted<L: ReplicatedLog>(&mut self, context: &mut Context<L>, reason: &HaltReason) {
+        self.waiting.clear();
+        for sequence in self.open.matching(|open| open.call.is_some()) {
+            let Some(open) = self.open.take(sequence) else { continue };
+            let outcome = match (open.stage, open.delivery) {
+                (Stage::Waiting, Kind::Loose | Kind::Session | Kind::First) => {
+                    Outcome::NotApplied(NotApplied::Halted(reason.clone()))
+                }
+                _ => unknown(Unknown::Halted(reason.clone())),
+            };
+            context.counters.note(&outcome);
+            if let Some(call) = open.call {
+                context.reply(call, Reply::Outcome(outcome));
             }
         }
-        self.expiry_from = expiry_from;
-        expired
+    }
+
+    /// Refuses the proposals that wait for a leader, because they will not be sent.
+    pub(super) fn on_shutdown<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        self.waiting.clear();
+        for sequence in self.open.matching(|open| open.stage == Stage::Waiting && open.call.is_some()) {
+            self.resolve(context, sequence, Outcome::NotApplied(NotApplied::ShuttingDown));
+        }
+    }
+
+    /// Ends all proposals, because the other nodes treat this node as a stranger: an older copy of a disk has a session
+    /// that was used before, and its entries are not those proposals.
+    pub(super) fn on_stranger<L: ReplicatedLog>(&mut self, context: &mut Context<L>, bar: VotingBar) {
+        self.waiting.clear();
+        for sequence in self.open.matching(|open| open.call.is_some()) {
+            self.give_up(context, sequence, NotApplied::Stranger(bar), Unknown::Stranger(bar));
+        }
+    }
+
+    /// Answers the call that waits for an entry of this session. A proposal that was never sent has no entry: then the
+    /// session was used before, by a disk of which this one is an older copy.
+    pub(super) fn on_own_entry<L: ReplicatedLog>(&mut self, context: &mut Context<L>, sequence: u64, outcome: Outcome) {
+        let is_unsent = |open: &mut OpenProposal| open.stage == Stage::Waiting && open.delivery != Kind::Again;
+        if !self.open.get(sequence).is_some_and(is_unsent) {
+            self.resolve(context, sequence, outcome);
+        }
+    }
+
+    /// An entry of a later term is committed at `index`, so entries of an earlier term from there on are gone for good.
+    pub(super) fn on_later_term<L: ReplicatedLog>(&mut self, context: &mut Context<L>, index: LogIndex, term: Term) {
+        let is_gone = |stage: Stage| match stage {
+            Stage::Appended { index: place, term: placed } => placed < term && place >= index,
+            _ => false,
+        };
+        for sequence in self.open.matching(|open| is_gone(open.stage) && open.call.is_some()) {
+            self.resolve(context, sequence, Outcome::NotApplied(NotApplied::Superseded));
+        }
+    }
+
+    /// A snapshot replaced the entries up to `index`. The outcome of a proposal among them is in the session, or it is
+    /// unknown.
+    pub(super) fn on_covered<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        applied: &Applied,
+        index: LogIndex,
+    ) {
+        for sequence in self.open.matching(|open| open.call.is_some()) {
+            let Some(open) = self.open.get(sequence) else { continue };
+            let is_covered = matches!(open.stage, Stage::Appended { index: place, .. } if place <= index);
+            let is_in_session = open.delivery.is_in_session();
+            let id = ProposalId { session: context.seat.session, sequence };
+            let outcome = match if is_in_session { applied.sessions().known(id) } else { Known::Nothing } {
+                Known::Applied(Some(response)) => Outcome::Applied(response),
+                Known::Applied(None) => unknown(Unknown::ResponseForgotten),
+                Known::NotApplied if is_covered => Outcome::NotApplied(NotApplied::Superseded),
+                Known::Nothing if is_covered => unknown(Unknown::CoveredBySnapshot),
+                Known::NotApplied | Known::Nothing => continue,
+            };
+            self.resolve(context, sequence, outcome);
+        }
+    }
+
+    /// Takes the answers of a leader to proposals that were forwarded to it.
+    pub(super) fn on_answers<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        from: NodeId,
+        level: u32,
+        session: SessionId,
+        answers: Vec<Answer>,
+        mut payloads: Bytes,
+    ) {
+        if session != context.seat.session || level > FEATURE_LEVEL {
+            context.counters.answers_ignored += answers.len() as u64;
+            return;
+        }
+        for Answer { sequence, verdict } in answers {
+            let response = match verdict {
+                Verdict::Applied { length } => payloads.split_to(usize::try_from(length).unwrap_or(usize::MAX)),
+                _ => Bytes::new(),
+            };
+            let open = self.open.get(sequence).filter(|open| open.call.is_some());
+            let Some(open) = open.filter(|open| open.stage == Stage::Forwarded { to: from }) else {
+                context.counters.answers_ignored += 1;
+                continue;
+            };
+            // After this answer the caller proposes in the session, so this replica must know the session first.
+            if open.delivery != Kind::Session || !matches!(verdict, Verdict::Applied { .. }) {
+                self.resolve(context, sequence, outcome_of(verdict, level, response));
+            }
+        }
     }
 
     /// Returns the time of the next check for expired proposals.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.expiry_from
-    }
-
-    /// Returns all sequences for which a test holds, ascending.
-    pub(super) fn matching(&self, mut test: impl FnMut(&Slot) -> bool) -> Vec<u64> {
-        self.iter().filter(|(_, slot)| test(slot)).map(|(sequence, _)| sequence).collect()
+        self.open.deadline()
     }
 
     /// Number of proposals for which a call waits.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.open.waiting()
     }
 
     /// Bytes of the commands for which a call waits.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.open.bytes()
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = (u64, &Slot)> {
-        let ring = (self.base..).zip(&self.ring).filter_map(|(sequence, slot)| Some((sequence, slot.as_ref()?)));
-        self.stragglers.iter().map(|(sequence, slot)| (*sequence, slot)).chain(ring)
-    }
-
-    fn note_waiting(&mut self, slot: &Slot) {
-        self.waiting += 1;
-        self.bytes += slot.bytes;
-        self.expiry_from = Some(self.expiry_from.map_or(slot.deadline, |from| from.min(slot.deadline)));
-    }
-
-    /// Removes free slots at the front. Moves a used slot to the tree if it keeps many free ones in the ring.
-    fn shorten(&mut self) {
-        while !self.ring.is_empty() {
-            let is_sparse = self.ring_live * 4 + RING_SLACK < self.ring.len();
-            let Some(front) = self.ring.front_mut() else { return };
-            if front.is_some() && !is_sparse {
-                return;
-            }
-            if let Some(slot) = front.take() {
-                self.ring_live -= 1;
-                self.stragglers.insert(self.base, slot);
-            }
-            self.ring.pop_front();
-            self.base += 1;
+impl Delivery {
+    /// Returns the outcome of a proposal that is refused at once. If it is a retry, the refusal does not decide the
+    /// outcome of the earlier tries.
+    pub(super) fn refused(self, reason: NotApplied) -> Outcome {
+        match self {
+            Self::Again(retry) => Outcome::Unknown { reason: Unknown::TryFailed(reason), retry: Some(retry) },
+            Self::AtMostOnce | Self::ExactlyOnce => Outcome::NotApplied(reason),
         }
     }
 }
 
-/// Maximum number of proposals with unknown outcome that may be retried. Older ones are forgotten.
-pub(super) const UNRESOLVED_MAX: usize = 1024;
+/// Returns the outcome that a leader's answer means. The leader runs at `level`.
+fn outcome_of(verdict: Verdict, level: u32, response: Bytes) -> Outcome {
+    let reason = match verdict {
+        Verdict::Applied { .. } => return Outcome::Applied(response),
+        Verdict::ResponseForgotten => return unknown(Unknown::ResponseForgotten),
+        Verdict::SessionExpired => NotApplied::SessionExpired,
+        Verdict::OutsideWindow => NotApplied::WindowPassed,
+        Verdict::Superseded => NotApplied::Superseded,
+        Verdict::FeatureLevel => NotApplied::FeatureLevel { level },
+        Verdict::Refused { reason, leader } => NotApplied::Refused { reason: reason.into(), leader },
+    };
+    Outcome::NotApplied(reason)
+}
 
-/// Number of free slots in the ring that are tolerated.
-const RING_SLACK: usize = 1024;
+fn unknown(reason: Unknown) -> Outcome {
+    Outcome::Unknown { reason, retry: None }
+}
+
+/// Returns true if a retry may bring the outcome.
+fn is_open(reason: &Unknown) -> bool {
+    matches!(reason, Unknown::DeadlinePassed | Unknown::CoveredBySnapshot | Unknown::TryFailed(_))
+}

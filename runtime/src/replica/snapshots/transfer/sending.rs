@@ -1,27 +1,27 @@
 //! The sending side of one transfer.
 
 use bytes::Bytes;
-use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
+use quorate_protocol::{Instant, LogIndex, Ticket};
 
-use crate::replica::message::{Flow, SnapshotId};
+use super::id::TransferId;
+use crate::replica::message::Flow;
 use crate::replica::settings::ReplicaSettings;
+use crate::replica::status::TransferProgress;
 
 /// A snapshot that is being sent to one peer. At most `window_bytes` are unacknowledged, and one piece is read at a
 /// time.
 #[derive(Debug)]
-pub(crate) struct Sending {
+pub(in crate::replica::snapshots) struct Sending {
     /// The core's request.
-    pub(super) request: Ticket,
-    pub(super) to: NodeId,
-    /// The leader's term.
-    pub(super) term: Term,
-    pub(super) id: SnapshotId,
+    pub(in crate::replica::snapshots) request: Ticket,
+    pub(in crate::replica::snapshots) transfer: TransferId,
     /// Bytes of the whole content, once a piece was read.
     length: Option<u64>,
-    /// The peer has everything before this offset.
+    /// The peer has everything before this offset. Goes back only if the peer starts again.
     acknowledged: u64,
     /// The next byte to read. Not below `acknowledged`.
     next: u64,
+    /// The read under way. At most one.
     reading: Option<Ticket>,
     /// True if the peer has answered since the last time-out. Otherwise only one piece is on its way.
     is_awaited: bool,
@@ -39,13 +39,10 @@ pub(super) struct Piece {
 }
 
 impl Sending {
-    pub(super) fn new(request: Ticket, to: NodeId, term: Term, meta: &SnapshotMeta, now: Instant) -> Self {
-        let id = SnapshotId { index: meta.index, term: meta.term };
+    pub(super) fn new(request: Ticket, transfer: TransferId, now: Instant) -> Self {
         Self {
             request,
-            to,
-            term,
-            id,
+            transfer,
             length: None,
             acknowledged: 0,
             next: 0,
@@ -57,16 +54,16 @@ impl Sending {
     }
 
     /// Returns the index up to which the snapshot covers the log.
-    pub(crate) fn index(&self) -> LogIndex {
-        self.id.index
+    pub(in crate::replica::snapshots) fn index(&self) -> LogIndex {
+        self.transfer.id.index
     }
 
-    /// Returns the receiver, and the bytes that it has and that there are in total.
-    pub(crate) fn progress(&self) -> (NodeId, u64, u64) {
-        (self.to, self.acknowledged, self.length.unwrap_or(0))
+    pub(super) fn progress(&self) -> TransferProgress {
+        let (peer, index) = (self.transfer.peer, self.index());
+        TransferProgress { peer, index, bytes: self.acknowledged, length: self.length.unwrap_or(0) }
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.retry_at
     }
 

@@ -1,17 +1,17 @@
 use quorate_protocol::Instant;
 
-use super::{Kind, Proposals, Slot, Stage, UNRESOLVED_MAX};
+use super::{Kind, OpenProposal, OpenProposals, Stage, UNRESOLVED_MAX};
 use crate::group::interface::CallId;
 use crate::replica::sessions::SESSION_WINDOW;
 
-fn slot(call: u64, delivery: Kind) -> Slot {
+fn slot(call: u64, delivery: Kind) -> OpenProposal {
     let deadline = Instant::from_nanos(call);
-    Slot { call: Some(CallId(call)), deadline, bytes: 10, delivery, stage: Stage::Waiting }
+    OpenProposal { call: Some(CallId(call)), deadline, bytes: 10, delivery, stage: Stage::Waiting }
 }
 
 #[test]
 fn sequences_begin_at_one_and_are_never_used_again() {
-    let mut proposals = Proposals::new();
+    let mut proposals = OpenProposals::new();
     let first = proposals.add(slot(1, Kind::Loose));
     let second = proposals.add(slot(2, Kind::Loose));
     assert_eq!((first, second), (1, 2));
@@ -24,7 +24,7 @@ fn sequences_begin_at_one_and_are_never_used_again() {
 
 #[test]
 fn one_that_stays_does_not_hold_up_the_ring() {
-    let mut proposals = Proposals::new();
+    let mut proposals = OpenProposals::new();
     let lost = proposals.add(slot(1, Kind::Loose));
     for call in 2..100_000 {
         let sequence = proposals.add(slot(call, Kind::Loose));
@@ -39,7 +39,7 @@ fn one_that_stays_does_not_hold_up_the_ring() {
 
 #[test]
 fn the_oldest_unresolved_of_the_session_holds_the_acknowledgement() {
-    let mut proposals = Proposals::new();
+    let mut proposals = OpenProposals::new();
     proposals.add(slot(1, Kind::Loose));
     assert_eq!(proposals.acknowledged_below(), 2);
     let second = proposals.add(slot(2, Kind::First));
@@ -56,7 +56,7 @@ fn the_oldest_unresolved_of_the_session_holds_the_acknowledgement() {
 
 #[test]
 fn beyond_the_window_the_oldest_is_named() {
-    let mut proposals = Proposals::new();
+    let mut proposals = OpenProposals::new();
     let oldest = proposals.add(slot(1, Kind::First));
     for _ in 1..SESSION_WINDOW {
         assert_eq!(proposals.beyond_window(), None);
@@ -68,7 +68,7 @@ fn beyond_the_window_the_oldest_is_named() {
 
 #[test]
 fn the_oldest_of_too_many_unresolved_is_given_up() {
-    let mut proposals = Proposals::new();
+    let mut proposals = OpenProposals::new();
     for call in 0..=UNRESOLVED_MAX {
         let sequence = proposals.add(slot(u64::try_from(call).expect("small"), Kind::First));
         proposals.leave_unresolved(sequence);
@@ -80,7 +80,7 @@ fn the_oldest_of_too_many_unresolved_is_given_up() {
 
 #[test]
 fn deadlines_come_in_any_order() {
-    let mut proposals = Proposals::new();
+    let mut proposals = OpenProposals::new();
     let late = proposals.add(slot(50, Kind::Loose));
     let early = proposals.add(slot(20, Kind::Loose));
     assert_eq!(proposals.deadline(), Some(Instant::from_nanos(20)));

@@ -50,10 +50,6 @@ impl Sizes {
         }
         from
     }
-
-    pub(super) fn clear(&mut self) {
-        self.stretches.clear();
-    }
 }
 
 /// A new stretch begins after this many bytes.

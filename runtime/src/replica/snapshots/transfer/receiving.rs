@@ -3,30 +3,33 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quorate_protocol::{Instant, LogIndex, NodeId, SnapshotMeta, Term, Ticket};
+use quorate_protocol::{Instant, ReplicatedLog, SnapshotMeta, Ticket};
 
-use crate::replica::message::{Flow, SnapshotId};
+use super::id::TransferId;
+use crate::group::snapshot::SnapshotOperation;
+use crate::replica::context::Context;
+use crate::replica::message::{Flow, SnapshotMessage};
 use crate::replica::settings::ReplicaSettings;
+use crate::replica::status::TransferProgress;
 
 /// A snapshot that the core admitted, with the part of it that has arrived. At most `window_bytes` of it wait to be
 /// written.
 #[derive(Debug)]
-pub(crate) struct Receiving {
+pub(super) struct Receiving {
     /// The core's request.
     pub(super) request: Ticket,
-    /// The leader that may send it.
-    pub(super) from: NodeId,
-    /// The leader's term. Pieces with another term are refused.
-    pub(super) term: Term,
+    /// The only transfer whose pieces are accepted: of this leader, in this term.
+    pub(super) transfer: TransferId,
     pub(super) meta: SnapshotMeta,
-    /// Bytes and CRC-32C of the whole content, once the first piece has come.
-    content: Option<(u64, u32)>,
+    /// The whole content, once the first piece has come.
+    content: Option<Content>,
     /// Everything before this offset was passed to the store.
     accepted: u64,
     /// Everything before this offset is written. Not above `accepted`.
     written: u64,
-    /// Writes under way, with the offsets at which they end.
-    writes: VecDeque<(Ticket, u64)>,
+    /// Writes under way, in their order.
+    writes: VecDeque<Write>,
+    /// Set once everything is written: the check of the whole content. No piece is accepted after that.
     pub(super) finishing: Option<Ticket>,
     /// True if a gap was reported. It is not reported again before the next piece fits.
     is_gap_told: bool,
@@ -34,16 +37,25 @@ pub(crate) struct Receiving {
     deadline: Instant,
 }
 
-/// A snapshot that was received completely.
+/// The whole content of a snapshot, according to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Received {
-    pub(super) from: NodeId,
-    pub(super) id: SnapshotId,
+pub(in crate::replica::snapshots) struct Content {
+    pub(in crate::replica::snapshots) length: u64,
+    /// CRC-32C.
+    pub(in crate::replica::snapshots) checksum: u32,
+}
+
+/// A write of one piece.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    ticket: Ticket,
+    /// The offset at which the piece ends.
+    end: u64,
 }
 
 /// The reaction to a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Reaction {
     /// Begin a snapshot, and write the piece.
     Begin,
     /// Write the piece.
@@ -57,16 +69,14 @@ pub(super) enum Verdict {
 impl Receiving {
     pub(super) fn new(
         request: Ticket,
-        from: NodeId,
-        term: Term,
+        transfer: TransferId,
         meta: SnapshotMeta,
         now: Instant,
         settings: &ReplicaSettings,
     ) -> Self {
         Self {
             request,
-            from,
-            term,
+            transfer,
             meta,
             content: None,
             accepted: 0,
@@ -78,35 +88,21 @@ impl Receiving {
         }
     }
 
-    pub(super) fn id(&self) -> SnapshotId {
-        SnapshotId { index: self.meta.index, term: self.meta.term }
+    pub(super) fn progress(&self) -> TransferProgress {
+        let (peer, index) = (self.transfer.peer, self.meta.index);
+        let length = self.content.map_or(0, |content| content.length);
+        TransferProgress { peer, index, bytes: self.written, length }
     }
 
-    /// Returns the sender, the index that the snapshot covers, and the bytes that have arrived and that there are in
-    /// total.
-    pub(crate) fn progress(&self) -> (NodeId, LogIndex, u64, u64) {
-        (self.from, self.meta.index, self.written, self.content.map_or(0, |(length, _)| length))
-    }
-
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.deadline
-    }
-
-    /// Returns true if the store holds a part of it.
-    pub(super) fn has_begun(&self) -> bool {
-        self.content.is_some()
-    }
-
-    /// Returns the offset up to which the content is written.
-    pub(super) fn written(&self) -> u64 {
-        self.written
     }
 
     /// Decides about a piece. If its content differs from that of the first piece, the snapshot is received from the
     /// start again.
-    pub(super) fn judge(&mut self, offset: u64, content: (u64, u32), bytes: &Bytes, window_bytes: usize) -> Verdict {
+    pub(super) fn judge(&mut self, offset: u64, content: Content, bytes: usize, window_bytes: usize) -> Reaction {
         if self.finishing.is_some() {
-            return Verdict::Tell(Flow::Steady);
+            return Reaction::Tell(Flow::Steady);
         }
         if self.content.is_some_and(|known| known != content) || (self.content.is_none() && offset > 0) {
             self.forget_content();
@@ -115,38 +111,38 @@ impl Receiving {
             }
         }
         if offset != self.accepted {
-            return if offset > self.accepted { self.gap() } else { Verdict::Tell(Flow::Steady) };
+            return if offset > self.accepted { self.gap() } else { Reaction::Tell(Flow::Steady) };
         }
         let waiting = usize::try_from(self.accepted - self.written).unwrap_or(usize::MAX);
-        if waiting.saturating_add(bytes.len()) > window_bytes.saturating_mul(2) {
-            return Verdict::Drop;
+        if waiting.saturating_add(bytes) > window_bytes.saturating_mul(2) {
+            return Reaction::Drop;
         }
         self.is_gap_told = false;
-        if self.content.is_none() { Verdict::Begin } else { Verdict::Write }
+        if self.content.is_none() { Reaction::Begin } else { Reaction::Write }
     }
 
     /// Notes that a piece is passed to the store.
-    pub(super) fn accept(&mut self, ticket: Ticket, content: (u64, u32), length: usize) {
+    pub(super) fn accept(&mut self, ticket: Ticket, content: Content, bytes: usize) {
         self.content = Some(content);
-        self.accepted += length as u64;
-        self.writes.push_back((ticket, self.accepted));
+        self.accepted += bytes as u64;
+        self.writes.push_back(Write { ticket, end: self.accepted });
     }
 
     /// Returns true if this is one of the writes under way.
     pub(super) fn is_write(&self, ticket: Ticket) -> bool {
-        self.writes.iter().any(|(write, _)| *write == ticket)
+        self.writes.iter().any(|write| write.ticket == ticket)
     }
 
     /// Notes that a write is done. Writes complete in their order. Returns the checksum once everything is written.
     pub(super) fn wrote(&mut self, ticket: Ticket, now: Instant, settings: &ReplicaSettings) -> Option<u32> {
-        while let Some((write, end)) = self.writes.pop_front() {
-            self.written = end;
-            if write == ticket {
+        while let Some(write) = self.writes.pop_front() {
+            self.written = write.end;
+            if write.ticket == ticket {
                 break;
             }
         }
         self.moved(now, settings);
-        let (length, checksum) = self.content?;
+        let Content { length, checksum } = self.content?;
         (self.written == length).then_some(checksum)
     }
 
@@ -167,6 +163,18 @@ impl Receiving {
         true
     }
 
+    /// Reports the offset up to which the content is written.
+    pub(super) fn tell_progress<L: ReplicatedLog>(&self, context: &mut Context<L>, flow: Flow) {
+        self.transfer.send(context, SnapshotMessage::Progress { offset: self.written, flow }, Bytes::new());
+    }
+
+    /// Discards the part that the store holds.
+    pub(super) fn abort<L: ReplicatedLog>(&self, context: &mut Context<L>) {
+        if self.content.is_some() {
+            context.operate(SnapshotOperation::Abort);
+        }
+    }
+
     fn forget_content(&mut self) {
         self.content = None;
         self.accepted = 0;
@@ -174,7 +182,7 @@ impl Receiving {
         self.writes.clear();
     }
 
-    fn gap(&mut self) -> Verdict {
-        if std::mem::replace(&mut self.is_gap_told, true) { Verdict::Drop } else { Verdict::Tell(Flow::Broken) }
+    fn gap(&mut self) -> Reaction {
+        if std::mem::replace(&mut self.is_gap_told, true) { Reaction::Drop } else { Reaction::Tell(Flow::Broken) }
     }
 }
