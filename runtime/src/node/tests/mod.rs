@@ -81,6 +81,7 @@ impl Group for Fake {
             GroupInput::Signal(Signal::PersistFailed { failure, .. }) => {
                 self.outputs.push_back(GroupOutput::Halt { reason: HaltReason::LogFailed(failure) });
             }
+            GroupInput::Signal(other) => self.seen.push(format!("{other:?}")),
             other => self.seen.push(format!("{other:?}")),
         }
     }

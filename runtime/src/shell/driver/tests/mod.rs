@@ -52,6 +52,7 @@ impl Group for Fake {
             GroupInput::Snapshot { result, .. } => self.results.push(result),
             GroupInput::Shutdown { .. } => self.seen.push("shutdown".to_owned()),
             GroupInput::Signal(Signal::Timeout) => {}
+            GroupInput::Signal(other) => self.seen.push(format!("{other:?}")),
             other => self.seen.push(format!("{other:?}")),
         }
     }
