@@ -8,8 +8,12 @@ use quorate_protocol::{GroupId, NodeId, Wire};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::claims::ClaimError;
 use crate::codec::{self, DecodeError, EncodeError};
-use crate::{ChannelId, ClaimError, Inbox, Incoming, SendError, Sender, Transport};
+use crate::frame::{ChannelId, Sender};
+use crate::inbox::Inbox;
+use crate::queue::Incoming;
+use crate::transport::{SendError, Transport};
 
 /// Sends and receives messages of one type on one channel, as the only reader of that channel on this node.
 ///

@@ -14,7 +14,7 @@ use quorate_protocol::{GroupId, Wire, WireError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ChannelId, Frame, FrameError};
+use crate::frame::{ChannelId, Frame, FrameError};
 
 /// Longest small section that is encoded or decoded, in bytes. Larger values belong into a raw section.
 pub const SMALL_BYTES_MAX: usize = 1 << 20;

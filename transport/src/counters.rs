@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Refusal;
+use crate::link::Refusal;
 
 macro_rules! counts {
     ($($(#[$meta:meta])* $name:ident, $text:literal;)*) => {

@@ -73,6 +73,12 @@ impl fmt::Display for Lane {
     }
 }
 
+/// Length of a frame's header in bytes.
+pub const HEADER_BYTES: usize = 40;
+
+/// Length of one entry of the table of section lengths, in bytes.
+pub(crate) const SECTION_LENGTH_BYTES: usize = 4;
+
 /// Largest number of raw sections in a frame.
 pub const SECTIONS_MAX: usize = 255;
 
@@ -172,7 +178,7 @@ impl Frame {
     /// Number of bytes that the frame takes on the wire. Queues and inboxes count these.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
-        crate::wire::HEADER_BYTES + self.body_bytes()
+        HEADER_BYTES + self.body_bytes()
     }
 }
 
@@ -222,10 +228,10 @@ pub struct Received {
 }
 
 fn body_len(small: &Bytes, raw: &[Bytes]) -> usize {
-    let lengths = (1 + raw.len()) * crate::wire::SECTION_LENGTH_BYTES;
+    let lengths = (1 + raw.len()) * SECTION_LENGTH_BYTES;
     lengths + small.len() + raw.iter().map(Bytes::len).sum::<usize>()
 }
 
-fn length_bytes(section: &Bytes) -> [u8; crate::wire::SECTION_LENGTH_BYTES] {
+fn length_bytes(section: &Bytes) -> [u8; SECTION_LENGTH_BYTES] {
     u32::try_from(section.len()).expect("a frame's length was checked, and a section is within it").to_le_bytes()
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod channel;
+mod claims;
 pub mod codec;
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -10,6 +11,7 @@ mod inbox;
 mod limits;
 mod link;
 pub mod memory;
+mod queue;
 mod router;
 pub mod rpc;
 pub mod tcp;
@@ -17,10 +19,12 @@ mod transport;
 pub mod wire;
 
 pub use channel::{Channel, ChannelError};
+pub use claims::ClaimError;
 pub use counters::{Count, Counters, Counts};
 pub use frame::{ChannelId, Frame, FrameError, Lane, Received, SECTIONS_MAX, Sender};
-pub use inbox::{Inbox, Incoming};
+pub use inbox::Inbox;
 pub use limits::{Limits, LimitsError};
 pub use link::{DownReason, LinkEvent, Refusal, RefusedBy};
-pub use router::{ClaimError, Router};
+pub use queue::Incoming;
+pub use router::Router;
 pub use transport::{Peer, PeerError, SendError, Transport};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use quorate_protocol::NodeId;
 
-use crate::Sender;
+use crate::frame::Sender;
 
 /// A change of a link, for the inbox that claimed [`ChannelId::TRANSPORT`](crate::ChannelId::TRANSPORT).
 ///

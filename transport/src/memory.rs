@@ -29,10 +29,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use quorate_protocol::{Identity, NodeId};
 
-use crate::{
-    ChannelId, ClaimError, Count, Counters, Counts, DownReason, Frame, Inbox, Limits, LimitsError, LinkEvent, Peer,
-    PeerError, Received, Router, SendError, Sender, Transport,
-};
+use crate::claims::ClaimError;
+use crate::counters::{Count, Counters, Counts};
+use crate::frame::{ChannelId, Frame, Received, Sender};
+use crate::inbox::Inbox;
+use crate::limits::{Limits, LimitsError};
+use crate::link::{DownReason, LinkEvent};
+use crate::router::Router;
+use crate::transport::{Peer, PeerError, SendError, Transport};
 
 /// Time at which frames move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -48,8 +48,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::claims::ClaimError;
 use crate::codec::{self, EncodeError};
-use crate::{ChannelId, ClaimError, Inbox, Incoming, Received, SendError, Sender, Transport};
+use crate::frame::{ChannelId, Received, Sender};
+use crate::inbox::Inbox;
+use crate::queue::Incoming;
+use crate::transport::{SendError, Transport};
 
 /// Bounds of request and response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

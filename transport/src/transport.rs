@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use async_trait::async_trait;
 use quorate_protocol::{Identity, Incarnation, NodeId};
 
-use crate::{ChannelId, ClaimError, Count, Counts, Frame, Inbox};
+use crate::claims::ClaimError;
+use crate::counters::{Count, Counts};
+use crate::frame::{ChannelId, Frame};
+use crate::inbox::Inbox;
 
 /// Carries frames between the nodes of a cluster. Object safe: shared as `Arc<dyn Transport>`.
 ///

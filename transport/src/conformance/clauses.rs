@@ -12,8 +12,14 @@ use super::end::{
     CHANNEL, End, Outcome, READ_MAX, await_number, connect, ensure, identity, identity_of_life, introduce, number_of,
     numbered, pair, send, set_peer,
 };
-use super::{Harness, LIMITS};
-use crate::{ChannelId, ClaimError, Count, Frame, Inbox, Incoming, LinkEvent, Peer, PeerError, SendError, Sender};
+use super::harness::{Harness, LIMITS};
+use crate::claims::ClaimError;
+use crate::counters::Count;
+use crate::frame::{ChannelId, Frame, Sender};
+use crate::inbox::Inbox;
+use crate::link::LinkEvent;
+use crate::queue::Incoming;
+use crate::transport::{Peer, PeerError, SendError};
 
 pub(super) fn at_most_once(harness: &mut dyn Harness) -> Outcome {
     let (one, mut two) = pair(harness)?;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
 
-use super::Harness;
-use crate::{ChannelId, Frame, Inbox, Incoming, Peer, Received, Transport};
+use super::harness::Harness;
+use crate::frame::{ChannelId, Frame, Received};
+use crate::inbox::Inbox;
+use crate::queue::Incoming;
+use crate::transport::{Peer, Transport};
 
 /// Result of a check; the error describes how the transport breaks the clause.
 pub(super) type Outcome = Result<(), String>;

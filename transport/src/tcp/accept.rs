@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use quorate_protocol::NodeId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -16,11 +13,14 @@ use super::core::{Core, missed_max};
 use super::heartbeat::Heartbeat;
 use super::inbound::{Inbound, Life};
 use super::reader::FrameReader;
+use super::socket::{Listener, ReadHalf, Socket, WriteHalf};
+use crate::counters::Count;
+use crate::frame::{ChannelId, Lane, Received, Sender};
+use crate::link::Refusal;
 use crate::wire::{Answer, HELLO_BYTES, Hello, MAGIC};
-use crate::{ChannelId, Count, Lane, Received, Refusal, Sender};
 
 /// Accepts connections until the task is aborted. Its connections then end too.
-pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
+pub(super) async fn accept(core: Arc<Core>, listener: Listener) {
     let handshakes = Arc::new(Semaphore::new(core.settings.handshakes_max));
     let mut connections: JoinSet<()> = JoinSet::new();
     loop {
@@ -28,7 +28,7 @@ pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        let (stream, remote) = match accepted {
+        let (socket, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Most likely the process has no descriptors left: trying again at once would only use up the
@@ -48,7 +48,7 @@ pub(super) async fn accept(core: Arc<Core>, listener: TcpListener) {
         let (handle, own_handle) = tokio::sync::oneshot::channel();
         let task = connections.spawn(async move {
             if let Ok(own) = own_handle.await {
-                acceptor.run(stream, permit, own).await;
+                acceptor.run(socket, permit, own).await;
             }
         });
         let _ = handle.send(task);
@@ -63,8 +63,8 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self, mut stream: TcpStream, permit: OwnedSemaphorePermit, own: AbortHandle) {
-        let handshake = timeout(self.core.settings.handshake_timeout, self.handshake(&mut stream, own)).await;
+    async fn run(self, mut socket: Socket, permit: OwnedSemaphorePermit, own: AbortHandle) {
+        let handshake = timeout(self.core.settings.handshake_timeout, self.handshake(&mut socket, own)).await;
         drop(permit);
         let (hello, inbound) = match handshake {
             Ok(Ok(accepted)) => accepted,
@@ -75,7 +75,7 @@ impl Acceptor {
         self.hurry(hello.from.node);
         let from = Sender { node: hello.from.node, incarnation: hello.from.incarnation };
         let _lost = Lost { core: &self.core };
-        let (read, write) = stream.into_split();
+        let (read, write) = socket.into_split();
         let frame_bytes_max = self.core.settings.limits.frame_bytes_max;
         let accepted = Accepted {
             core: &self.core,
@@ -99,14 +99,14 @@ impl Acceptor {
     /// protocol.
     async fn handshake(
         &self,
-        stream: &mut TcpStream,
+        socket: &mut Socket,
         own: AbortHandle,
     ) -> Result<(Hello, Arc<Inbound>), (Option<NodeId>, Refusal)> {
-        let hello = match read_hello(stream).await {
+        let hello = match read_hello(socket).await {
             Ok(hello) => hello,
             Err(refusal) => {
                 if refusal == Refusal::Version {
-                    self.answer_refusal(stream, refusal).await;
+                    self.answer_refusal(socket, refusal).await;
                 }
                 return Err((None, refusal));
             }
@@ -120,19 +120,19 @@ impl Acceptor {
         let (answer, inbound) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.answer_refusal(stream, refusal).await;
+                self.answer_refusal(socket, refusal).await;
                 return Err((peer, refusal));
             }
         };
-        let written = stream.write_all(&answer.encode()).await;
+        let written = socket.write_all(&answer.encode()).await;
         written.map_err(|_| (peer, Refusal::HandshakeCut))?;
         Ok((hello, inbound))
     }
 
     /// Sends the reason of a refusal, if the dialer still listens. The connection is refused either way.
-    async fn answer_refusal(&self, stream: &mut TcpStream, refusal: Refusal) {
-        if stream.write_all(&Answer::Refused(refusal).encode()).await.is_ok() {
-            let _ = stream.shutdown().await;
+    async fn answer_refusal(&self, socket: &mut Socket, refusal: Refusal) {
+        if socket.write_all(&Answer::Refused(refusal).encode()).await.is_ok() {
+            let _ = socket.shutdown().await;
         }
     }
 
@@ -154,8 +154,8 @@ struct Accepted<'a> {
     epoch: u64,
     inbound: Arc<Inbound>,
     reader: FrameReader,
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
+    read: ReadHalf,
+    write: WriteHalf,
     /// The unwritten rest of the answer to a heartbeat. There is at most one answer, because the dialer waits for it.
     answer: Bytes,
     /// True if nothing was received since the last tick.
@@ -239,16 +239,16 @@ impl Drop for Lost<'_> {
 
 /// Reads the hello. The magic is checked as soon as it has arrived, because a peer of another protocol may never send
 /// the rest.
-async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Refusal> {
+async fn read_hello(socket: &mut Socket) -> Result<Hello, Refusal> {
     let cut = |_| Refusal::HandshakeCut;
-    stream.set_nodelay(true).map_err(cut)?;
+    socket.set_nodelay().map_err(cut)?;
     let mut bytes = [0; HELLO_BYTES];
     let (magic, rest) = bytes.split_at_mut(MAGIC.len());
-    stream.read_exact(magic).await.map_err(cut)?;
+    socket.read_exact(magic).await.map_err(cut)?;
     if magic != MAGIC {
         return Err(Refusal::Magic);
     }
-    stream.read_exact(rest).await.map_err(cut)?;
+    socket.read_exact(rest).await.map_err(cut)?;
     Hello::decode(&bytes)
 }
 

@@ -14,8 +14,12 @@ use super::heartbeat::Heartbeat;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
 use super::settings::TcpSettings;
+use crate::counters::Counters;
+use crate::frame::{Lane, Sender};
+use crate::link::{DownReason, LinkEvent, Refusal, RefusedBy};
+use crate::router::Router;
+use crate::transport::Peer;
 use crate::wire::{Answer, Hello, VERSION_MAX, VERSION_MIN};
-use crate::{Counters, DownReason, Lane, LinkEvent, Peer, Refusal, RefusedBy, Router, Sender};
 
 /// The shared part of a transport.
 #[derive(Debug)]
@@ -107,6 +111,12 @@ impl Core {
 
     pub(super) fn next_epoch(&self) -> u64 {
         self.epochs.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Makes the queue of `lane` to `node`.
+    pub(super) fn outbound(&self, node: NodeId, lane: Lane) -> Outbound {
+        let (counters, router) = (self.counters.clone(), self.router.clone());
+        Outbound::new(self.identity, node, lane, self.settings.limits, counters, router)
     }
 
     /// The hello with which this node dials `peer`.

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_protocol::Random;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::core::{Core, Rejected, missed_max};
 use super::heartbeat::Heartbeat;
 use super::outbound::{Outbound, Written};
 use super::reader::FrameReader;
-use crate::wire::{ANSWER_BYTES, Answer, HEADER_BYTES};
-use crate::{ChannelId, Count, DownReason, Lane, Peer, Refusal, Sender};
+use super::socket::{ReadHalf, Socket, WriteHalf};
+use crate::counters::Count;
+use crate::frame::{ChannelId, Lane, Sender};
+use crate::link::{DownReason, Refusal};
+use crate::transport::Peer;
+use crate::wire::{ANSWER_BYTES, Answer};
 
 /// One lane to one peer.
 pub(super) struct Dialer {
@@ -27,7 +28,7 @@ pub(super) struct Dialer {
 
 /// A connection that passed the handshake.
 struct Dialled {
-    stream: TcpStream,
+    socket: Socket,
     peer: Sender,
     frame_bytes_max: usize,
 }
@@ -79,34 +80,34 @@ impl Dialer {
 
     async fn dial(&self) -> Result<Dialled, DialError> {
         let settings = &self.core.settings;
-        let connect = timeout(settings.dial_timeout, TcpStream::connect(self.peer.address.as_str())).await;
-        let stream = connect.map_err(|_| DialError::Unreachable(ErrorKind::TimedOut))?;
-        let mut stream = stream.map_err(|error| DialError::Unreachable(error.kind()))?;
+        let connect = timeout(settings.dial_timeout, Socket::connect(self.peer.address.as_str())).await;
+        let socket = connect.map_err(|_| DialError::Unreachable(ErrorKind::TimedOut))?;
+        let mut socket = socket.map_err(|error| DialError::Unreachable(error.kind()))?;
         let refused = |refusal: Refusal| DialError::Rejected(refusal.into());
-        let answer = timeout(settings.handshake_timeout, self.introduce(&mut stream)).await;
+        let answer = timeout(settings.handshake_timeout, self.introduce(&mut socket)).await;
         let answer = answer.map_err(|_| refused(Refusal::HandshakeTimeout))?.map_err(refused)?;
         let (peer, frame_bytes_max) = self.core.judge(answer, &self.peer).map_err(DialError::Rejected)?;
         self.core.counters.add(Count::ConnectionsDialled);
-        Ok(Dialled { stream, peer, frame_bytes_max })
+        Ok(Dialled { socket, peer, frame_bytes_max })
     }
 
-    async fn introduce(&self, stream: &mut TcpStream) -> Result<Answer, Refusal> {
+    async fn introduce(&self, socket: &mut Socket) -> Result<Answer, Refusal> {
         let cut = |_| Refusal::HandshakeCut;
-        stream.set_nodelay(true).map_err(cut)?;
-        stream.write_all(&self.core.hello(&self.peer, self.lane).encode()).await.map_err(cut)?;
+        socket.set_nodelay().map_err(cut)?;
+        socket.write_all(&self.core.hello(&self.peer, self.lane).encode()).await.map_err(cut)?;
         let mut answer = [0; ANSWER_BYTES];
-        stream.read_exact(&mut answer).await.map_err(cut)?;
+        socket.read_exact(&mut answer).await.map_err(cut)?;
         Answer::decode(&answer)
     }
 
     /// Uses a connection until it ends.
     async fn serve(&self, dialled: Dialled) {
-        let Dialled { stream, peer, frame_bytes_max } = dialled;
-        let (read, write) = stream.into_split();
-        let socket = Arc::new(write);
-        self.outbound.connect(peer, socket.clone(), frame_bytes_max);
+        let Dialled { socket, peer, frame_bytes_max } = dialled;
+        let (read, write) = socket.into_split();
+        let write = Arc::new(write);
+        self.outbound.connect(peer, write.clone(), frame_bytes_max);
         let reader = FrameReader::new(ANSWERS_BYTES_MAX, peer.incarnation, self.lane, ANSWERS_BYTES_MAX);
-        let connected = Connected { dialer: self, read, socket, reader, is_asked: false, missed: 0 };
+        let connected = Connected { dialer: self, read, write, reader, is_asked: false, missed: 0 };
         let reason = connected.run().await;
         self.outbound.disconnect(reason);
     }
@@ -115,8 +116,8 @@ impl Dialer {
 /// A connection in use.
 struct Connected<'a> {
     dialer: &'a Dialer,
-    read: OwnedReadHalf,
-    socket: Arc<OwnedWriteHalf>,
+    read: ReadHalf,
+    write: Arc<WriteHalf>,
     reader: FrameReader,
     /// True if the peer owes an answer to a heartbeat.
     is_asked: bool,
@@ -137,7 +138,7 @@ impl Connected<'_> {
             }
             let done = tokio::select! {
                 () = outbound.wake.notified() => failed(outbound.flush()),
-                ready = self.socket.writable(), if is_full => self.on_writable(ready),
+                ready = self.write.writable(), if is_full => self.on_writable(ready),
                 read = self.reader.read(&mut self.read) => self.on_read(read),
                 _ = ticks.tick() => self.on_tick(),
             };
@@ -189,9 +190,8 @@ impl Connected<'_> {
     /// All frames are written: closes this direction, and waits until the peer has read everything and closes too.
     async fn finish(mut self) -> DownReason {
         self.dialer.outbound.disconnect(DownReason::Shutdown);
-        drop(self.socket);
-        let mut rest = [0; HEADER_BYTES];
-        while self.read.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
+        drop(self.write);
+        self.read.read_to_close().await;
         DownReason::Shutdown
     }
 }

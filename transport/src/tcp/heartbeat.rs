@@ -3,7 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use quorate_protocol::{GroupId, Incarnation};
 
-use crate::{ChannelId, Frame, Refusal, wire};
+use crate::frame::{ChannelId, Frame};
+use crate::link::Refusal;
+use crate::wire;
 
 /// Content of a frame on the transport's own channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use quorate_protocol::Incarnation;
 use tokio::task::AbortHandle;
 
-use crate::{Lane, Refusal};
+use crate::frame::Lane;
+use crate::link::Refusal;
 
 /// The connections of a peer that may deliver frames: the newest of each lane, all of one start of the peer.
 #[derive(Debug, Default)]

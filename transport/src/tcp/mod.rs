@@ -19,6 +19,7 @@ mod outbound;
 mod outgoing;
 mod reader;
 mod settings;
+mod socket;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -36,11 +37,14 @@ use tokio::time::timeout;
 use self::core::{Core, Known, LaneTask};
 use self::dial::Dialer;
 use self::inbound::Inbound;
-use self::outbound::Outbound;
 pub use self::settings::{TcpSettings, TcpSettingsError};
-use crate::{
-    ChannelId, ClaimError, Count, Counts, DownReason, Frame, Inbox, Lane, Peer, PeerError, SendError, Transport,
-};
+use self::socket::Listener;
+use crate::claims::ClaimError;
+use crate::counters::{Count, Counts};
+use crate::frame::{ChannelId, Frame, Lane};
+use crate::inbox::Inbox;
+use crate::link::DownReason;
+use crate::transport::{Peer, PeerError, SendError, Transport};
 
 /// A [`Transport`] over TCP.
 ///
@@ -101,7 +105,8 @@ impl TcpTransport {
         settings: TcpSettings,
     ) -> Result<Arc<Self>, BindError> {
         settings.check()?;
-        let local_address = listener.local_addr()?;
+        let listener = Listener::from(listener);
+        let local_address = listener.local_address()?;
         let core = Arc::new(Core::new(identity, settings));
         let accept = tokio::spawn(accept::accept(core.clone(), listener));
         tracing::info!(node = identity.node.0, %local_address, "listening");
@@ -117,7 +122,7 @@ impl TcpTransport {
     fn start(&self, peer: Peer) -> Known {
         let core = &self.core;
         let lanes = Lane::ALL.map(|lane| {
-            let outbound = Arc::new(Outbound::new(core, peer.node, lane));
+            let outbound = Arc::new(core.outbound(peer.node, lane));
             let dialer = Dialer { core: core.clone(), peer: peer.clone(), lane, outbound: outbound.clone() };
             let (end, ended) = watch::channel(());
             let task = self.runtime.spawn(async move {

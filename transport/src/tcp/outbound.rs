@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quorate_protocol::{Identity, Incarnation, NodeId};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
-use super::core::Core;
 use super::outgoing::Outgoing;
-use crate::{Count, Counters, DownReason, Frame, Lane, Limits, LinkEvent, Router, SendError, Sender};
+use super::socket::WriteHalf;
+use crate::counters::{Count, Counters};
+use crate::frame::{Frame, Lane, Sender};
+use crate::limits::Limits;
+use crate::link::{DownReason, LinkEvent};
+use crate::router::Router;
+use crate::transport::SendError;
 
 /// State that `send` and the lane's own task share.
 ///
@@ -49,7 +53,7 @@ struct State {
 #[derive(Debug)]
 struct Link {
     peer: Sender,
-    socket: Arc<OwnedWriteHalf>,
+    write: Arc<WriteHalf>,
     frame_bytes_max: usize,
 }
 
@@ -65,14 +69,22 @@ pub(super) enum Written {
 }
 
 impl Outbound {
-    pub(super) fn new(core: &Core, node: NodeId, lane: Lane) -> Self {
+    /// Makes the queue of `lane` from this node to `node`.
+    pub(super) fn new(
+        own: Identity,
+        node: NodeId,
+        lane: Lane,
+        limits: Limits,
+        counters: Arc<Counters>,
+        router: Router,
+    ) -> Self {
         Self {
-            own: core.identity,
+            own,
             node,
             lane,
-            limits: core.settings.limits,
-            counters: core.counters.clone(),
-            router: core.router.clone(),
+            limits,
+            counters,
+            router,
             state: Mutex::default(),
             wake: Notify::new(),
             hurry: Notify::new(),
@@ -137,12 +149,12 @@ impl Outbound {
     }
 
     /// Starts to use a new connection.
-    pub(super) fn connect(&self, peer: Sender, socket: Arc<OwnedWriteHalf>, frame_bytes_max: usize) {
+    pub(super) fn connect(&self, peer: Sender, write: Arc<WriteHalf>, frame_bytes_max: usize) {
         let mut state = self.lock();
         if state.is_stopped {
             return;
         }
-        state.link = Some(Link { peer, socket, frame_bytes_max });
+        state.link = Some(Link { peer, write, frame_bytes_max });
         let (node, peer_id, lane) = (self.own.node.0, peer.node.0, self.lane);
         tracing::info!(node, peer = peer_id, incarnation = %peer.incarnation, %lane, "connected");
         if lane == Lane::Control {
@@ -211,7 +223,7 @@ impl State {
             }
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = self.outgoing.fill(&mut slices);
-            match link.socket.try_write_vectored(&slices[..filled]) {
+            match link.write.try_write_vectored(&slices[..filled]) {
                 Ok(0) => return Written::Failed(ErrorKind::WriteZero),
                 Ok(written) => self.outgoing.advance(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -2,10 +2,11 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::Incarnation;
-use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::socket::ReadHalf;
+use crate::frame::{ChannelId, Frame, Lane};
+use crate::link::Refusal;
 use crate::wire::{HEADER_BYTES, Header};
-use crate::{ChannelId, Frame, Lane, Refusal};
 
 /// Cuts the byte stream of one connection into frames.
 ///
@@ -31,14 +32,14 @@ impl FrameReader {
     }
 
     /// Waits for bytes and returns their number; 0 means the end of the stream. Dropping the future loses nothing.
-    pub(super) async fn read<R: AsyncRead + Unpin>(&mut self, stream: &mut R) -> std::io::Result<usize> {
+    pub(super) async fn read(&mut self, socket: &mut ReadHalf) -> std::io::Result<usize> {
         if let Some((header, body)) = &mut self.partial {
             let missing = body_bytes(header) - body.len();
-            return stream.read_buf(&mut body.limit(missing)).await;
+            return socket.read_buf(&mut body.limit(missing)).await;
         }
         // The rest is shorter than a header and moves to the front, so that the buffer never grows.
         self.buffer.reserve(self.buffer_bytes.saturating_sub(self.buffer.len()));
-        stream.read_buf(&mut self.buffer).await
+        socket.read_buf(&mut self.buffer).await
     }
 
     /// The next complete frame among the bytes that were read.

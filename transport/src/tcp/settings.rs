@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Limits, LimitsError};
+use crate::limits::{Limits, LimitsError};
 
 /// Settings of a [`TcpTransport`](crate::tcp::TcpTransport). All times are real time of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

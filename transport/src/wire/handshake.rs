@@ -3,7 +3,8 @@
 use bytes::{Buf, BufMut};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
-use crate::{Lane, Refusal};
+use crate::frame::Lane;
+use crate::link::Refusal;
 
 /// The first bytes of every connection, in both directions.
 pub const MAGIC: [u8; 8] = *b"quorate\n";

@@ -2,18 +2,14 @@
 
 mod handshake;
 
-pub use handshake::{ANSWER_BYTES, Answer, HELLO_BYTES, Hello, MAGIC, VERSION_MAX, VERSION_MIN};
+pub use self::handshake::{ANSWER_BYTES, Answer, HELLO_BYTES, Hello, MAGIC, VERSION_MAX, VERSION_MIN};
+pub use crate::frame::HEADER_BYTES;
 
 use bytes::{Buf, BufMut, Bytes};
 use quorate_protocol::{GroupId, Incarnation};
 
-use crate::{ChannelId, Frame, Refusal};
-
-/// Length of a frame's header in bytes.
-pub const HEADER_BYTES: usize = 40;
-
-/// Length of one entry of the table of section lengths, in bytes.
-pub const SECTION_LENGTH_BYTES: usize = 4;
+use crate::frame::{ChannelId, Frame, SECTION_LENGTH_BYTES};
+use crate::link::Refusal;
 
 /// The version of a frame's header and body.
 pub const FRAME_VERSION: u8 = 1;

@@ -9,7 +9,8 @@ use std::io::IoSlice;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::Incarnation;
 
-use crate::{Frame, wire};
+use crate::frame::Frame;
+use crate::wire;
 
 /// Whole frames as a list of byte runs. Short runs are copied together into a buffer that is used again; long ones are
 /// written from where they are.

@@ -5,7 +5,8 @@ use proptest::prelude::{any, prop, prop_oneof, proptest};
 use quorate_protocol::{GroupId, Incarnation};
 
 use super::{COPIED_BYTES_MAX, Outgoing};
-use crate::{ChannelId, Frame, wire};
+use crate::frame::{ChannelId, Frame};
+use crate::wire;
 
 proptest! {
     /// Whatever the layout of the frames, and wherever writes stop, the bytes leave once and in order.
