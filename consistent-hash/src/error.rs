@@ -97,6 +97,8 @@ pub enum ReplicaError {
     TooManyReplicas {
         /// Number of replicas wanted.
         wanted: usize,
+        /// Largest number.
+        max: usize,
     },
 }
 
@@ -168,8 +170,8 @@ display!(
     f,
     match self {
         Self::TooFewNodes { wanted, nodes } => write!(f, "{wanted} replicas wanted of {nodes} nodes"),
-        Self::TooManyReplicas { wanted } => {
-            write!(f, "{wanted} replicas wanted, at most {} are given at once", crate::REPLICAS_MAX)
+        Self::TooManyReplicas { wanted, max } => {
+            write!(f, "{wanted} replicas wanted, at most {max} are given at once")
         }
     }
 );

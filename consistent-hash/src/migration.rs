@@ -9,8 +9,9 @@ use core::fmt;
 use crate::digest::Digest;
 use crate::error::display;
 use crate::hash::KeyHash;
-use crate::movement::{Movement, MovementPlan, PlanError, TokenPlacement};
+use crate::movement::{Movement, MovementPlan, PlanError};
 use crate::node::Node;
+use crate::token_placement::TokenPlacement;
 
 /// Number of changes of a migration. A request that was routed by an older generation may have gone to the wrong node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,30 +5,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::compat::CompatRing;
 use crate::digest::Digest;
 use crate::error::{ReplicaError, display};
 use crate::hash::KeyHash;
 use crate::node::{Node, NodeIndex, Nodes};
-use crate::placement::{Placement, REPLICAS_MAX};
-use crate::ring::table::TokenTable;
-use crate::ring::{Ring, Token};
+use crate::placement::REPLICAS_MAX;
+use crate::ring::Token;
+use crate::token_placement::TokenPlacement;
 use crate::zones::ZoneReplicas;
-
-/// A placement by tokens, in which a node therefore owns ranges of key hashes. [`Ring`] and [`CompatRing`] implement
-/// it.
-pub trait TokenPlacement: Placement + sealed::Table {}
-
-impl TokenPlacement for Ring {}
-impl TokenPlacement for CompatRing {}
-
-pub(crate) mod sealed {
-    /// Keeps [`TokenPlacement`](super::TokenPlacement) within this crate, because plans depend on how its rings break
-    /// ties.
-    pub trait Table {
-        fn table(&self) -> &super::TokenTable;
-    }
-}
 
 /// The key hashes after one token up to and including another. The range wraps around if the second token is not
 /// greater; a range from a token to itself has all hashes.

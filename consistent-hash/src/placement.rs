@@ -99,7 +99,7 @@ pub trait Placement {
     /// [`fill_replicas`](Placement::fill_replicas) for more.
     fn replicas_of(&self, hash: KeyHash, n: usize) -> Result<Replicas<'_>, ReplicaError> {
         if n > REPLICAS_MAX {
-            return Err(ReplicaError::TooManyReplicas { wanted: n });
+            return Err(ReplicaError::TooManyReplicas { wanted: n, max: REPLICAS_MAX });
         }
         let mut indexes = [NodeIndex::default(); REPLICAS_MAX];
         self.fill_replicas(hash, &mut indexes[..n])?;

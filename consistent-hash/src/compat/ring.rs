@@ -8,13 +8,13 @@ use core::ops::ControlFlow;
 
 use super::points::{Listed, Points};
 use super::server::{self, require_distinct};
-use super::system::RingSystem;
+use super::system::{RingSystem, of_32_bits};
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::KeyHash;
-use crate::movement::sealed;
 use crate::node::{Node, NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
 use crate::ring::table::TokenTable;
+use crate::token_placement::{TokenPlacement, sealed};
 
 /// A ring that agrees bit for bit with another program: in keys, in tokens, and in the owner of a token that two nodes
 /// share.
@@ -177,7 +177,7 @@ impl CompatRing {
 
     /// Makes a [`KeyHash`] from a 32-bit hash of the other program.
     pub fn key_hash(hash: u32) -> KeyHash {
-        KeyHash(u64::from(hash) << 32)
+        of_32_bits(hash)
     }
 
     /// The system whose ring this is.
@@ -206,6 +206,8 @@ impl sealed::Table for CompatRing {
         &self.table
     }
 }
+
+impl TokenPlacement for CompatRing {}
 
 impl Placement for CompatRing {
     fn nodes(&self) -> &Nodes {

@@ -145,7 +145,7 @@ pub(super) const ENVOY_TOKENS_MAX: u64 = 8 << 20;
 impl RingSystem {
     /// The hash of a key.
     pub fn hash(self, key: &[u8]) -> KeyHash {
-        let of_32_bits = match self {
+        let hash = match self {
             Self::Envoy(_) => return KeyHash(xxh64(key, 0)),
             Self::TrafficServer => return KeyHash(siphash24(key, [0, 0])),
             Self::Uhashring | Self::NpmConsistentHashing { .. } => return KeyHash(md5_of_64_bits(key)),
@@ -156,13 +156,18 @@ impl RingSystem {
             Self::Haproxy(hash) => hash.hash(key),
             Self::Varnish => varnish(key),
         };
-        super::CompatRing::key_hash(of_32_bits)
+        of_32_bits(hash)
     }
 
     /// True if the program hashes to 64 bits or more; false if it hashes to 32.
     pub fn is_64_bit(self) -> bool {
         matches!(self, Self::Envoy(_) | Self::TrafficServer | Self::Uhashring | Self::NpmConsistentHashing { .. })
     }
+}
+
+/// A hash of 32 bits as that of a key: it is the upper half.
+pub(super) fn of_32_bits(hash: u32) -> KeyHash {
+    KeyHash(u64::from(hash) << 32)
 }
 
 /// The first half of an MD5 digest as a number; its first byte is the highest.

@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
 use crate::hash::{Hasher, KeyHash, splitmix};
-use crate::movement::sealed;
 use crate::node::{Node, NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
+use crate::token_placement::{TokenPlacement, sealed};
 use table::{TOKENS_MAX, TokenTable};
 
 /// A ring: each node has tokens, and a key belongs to the node with the first token at or after its hash.
@@ -132,6 +132,8 @@ impl sealed::Table for Ring {
         &self.table
     }
 }
+
+impl TokenPlacement for Ring {}
 
 impl Placement for Ring {
     fn nodes(&self) -> &Nodes {

@@ -47,7 +47,7 @@ fn more_replicas_than_there_are() {
     let ring = Ring::new(named(40)).unwrap();
     let wanted = REPLICAS_MAX + 1;
     let refused = ring.replicas(b"key", wanted).map(|_| ());
-    assert_eq!(refused, Err(ReplicaError::TooManyReplicas { wanted }));
+    assert_eq!(refused, Err(ReplicaError::TooManyReplicas { wanted, max: REPLICAS_MAX }));
 }
 
 #[test]
