@@ -19,7 +19,7 @@ pub enum OpenError {
     /// Another process has the log open.
     #[error("the log is locked: another process has it open")]
     Locked,
-    /// The disk failed. A recovery that had begun may be half done; the next open starts it again.
+    /// The disk failed. A repair that had begun may be half done; the next open starts it again.
     #[error("{path}: {error}")]
     Io {
         /// The file or directory.
@@ -68,7 +68,7 @@ pub enum OpenError {
         /// The unknown bits.
         bits: u32,
     },
-    /// A segment's first sector is not what was written.
+    /// A segment's first sector is not what was written, or a file names a format version that no release has.
     #[error("the header of {path} is damaged: {field}")]
     DamagedHeader {
         /// The file.

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
 use super::layout::{ALIGNMENT, FORMAT_VERSION, NUMBER_MAX};
-use super::segment::{HeaderError, check_identity};
+use super::segment::{HeaderError, check_identity, check_version};
 
 /// The content of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,12 +143,7 @@ impl Checkpoint {
         if stored != crc32c::crc32c_append(crc, &bytes[PREFIX_BYTES..length]) {
             return Err(CheckpointError::Damaged);
         }
-        if version > FORMAT_VERSION {
-            return Err(CheckpointError::Refused(HeaderError::Newer { version }));
-        }
-        if features != 0 {
-            return Err(CheckpointError::Refused(HeaderError::Features { bits: features }));
-        }
+        check_version(version, features).map_err(CheckpointError::Refused)?;
         let mut rest = &bytes[PREFIX_BYTES..length];
         let checkpoint = Self::take(&mut rest).ok_or(CheckpointError::Damaged)?;
         if !rest.is_empty() || !checkpoint.is_sensible() {

@@ -28,7 +28,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) chain: u32,
 }
 
-/// Reason why a segment's header is not accepted.
+/// Reason why the header of a segment or checkpoint is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
     /// Written by a newer version of the format.
@@ -87,12 +87,7 @@ impl SegmentHeader {
             let field = header.suspect(version, features, alignment, id, expected);
             return Err(HeaderError::Damaged { field });
         }
-        if version > FORMAT_VERSION {
-            return Err(HeaderError::Newer { version });
-        }
-        if features & !FEATURES != 0 {
-            return Err(HeaderError::Features { bits: features & !FEATURES });
-        }
+        check_version(version, features)?;
         check_identity(&header.identity, expected)?;
         if header.id != id {
             return Err(HeaderError::Foreign {
@@ -104,8 +99,7 @@ impl SegmentHeader {
         if sector[CRC_AT + 4..ALIGNMENT].iter().any(|byte| *byte != 0) {
             return Err(HeaderError::Damaged { field: "padding" });
         }
-        let is_sound = version > 0
-            && u64::from(alignment) == ALIGNMENT_BYTES
+        let is_sound = u64::from(alignment) == ALIGNMENT_BYTES
             && is_segment_size(header.bytes)
             && header.id.max(header.first_lsn) <= NUMBER_MAX / 2;
         if is_sound { Ok(header) } else { Err(HeaderError::Damaged { field: "geometry" }) }
@@ -136,6 +130,16 @@ impl SegmentHeader {
             (u64::from(alignment) != ALIGNMENT_BYTES || !is_segment_size(self.bytes), "geometry"),
         ];
         classes.iter().find(|(wrong, _)| *wrong).map_or("sequence, chain or checksum", |(_, field)| *field)
+    }
+}
+
+/// Checks that this binary reads the format version, and has all features. Releases count their versions from 1.
+pub(super) fn check_version(version: u32, features: u32) -> Result<(), HeaderError> {
+    match version {
+        0 => Err(HeaderError::Damaged { field: "version" }),
+        1..=FORMAT_VERSION if features & !FEATURES == 0 => Ok(()),
+        1..=FORMAT_VERSION => Err(HeaderError::Features { bits: features & !FEATURES }),
+        _ => Err(HeaderError::Newer { version }),
     }
 }
 

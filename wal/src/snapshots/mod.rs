@@ -287,6 +287,9 @@ impl<D: Disk> SnapshotStore<D> {
         if magic != MAGIC {
             return Err(SnapshotError::Damaged { path: path.to_owned(), what: "magic" });
         }
+        if version == 0 {
+            return Err(SnapshotError::Damaged { path: path.to_owned(), what: "version" });
+        }
         if version > VERSION || features != 0 {
             return Err(SnapshotError::Version { path: path.to_owned(), version });
         }

@@ -119,6 +119,9 @@ fn refuses_what_is_foreign_newer_or_unknown_and_changes_nothing() {
     let path = "snapshots/00000000000000000005.snapshot";
     disk.flip(path, 8, 1);
     assert!(matches!(open(&disk).newest(), Err(SnapshotError::Version { version: 3, .. })));
+    disk.flip(path, 8, 1);
+    disk.flip(path, 8, 0);
+    assert!(matches!(open(&disk).newest(), Err(SnapshotError::Damaged { what: "version", .. })));
     assert!(
         disk.history()[usize::try_from(operations).expect("few")..]
             .iter()

@@ -98,6 +98,30 @@ fn rule_02_a_newer_version_or_an_unknown_feature_is_refused_without_a_write() {
     assert!(try_open(&disk).is_ok());
 }
 
+/// Releases count their versions from 1. A file with version 0 and matching checksums was written by none of them.
+#[test]
+fn rule_02_version_zero_is_refused_without_a_write() {
+    let disk = closed_log();
+    for path in [segment(1), "log/checkpoint-a".to_owned(), "log/checkpoint-b".to_owned()] {
+        let odd = disk.fork();
+        odd.crash(Crash::KeepAll);
+        let mut bytes = odd.content(&path).unwrap();
+        put_32(&mut bytes, 8, 0);
+        if path == segment(1) {
+            reseal_header(&mut bytes);
+        } else {
+            reseal_checkpoint(&mut bytes);
+        }
+        odd.replace(&path, &bytes);
+        let before = odd.operations();
+        let refusal = try_open(&odd).map(|_| ()).unwrap_err();
+        let is_named =
+            matches!(&refusal, OpenError::DamagedHeader { path: at, field: "version" } if at.ends_with(&path));
+        assert!(is_named, "{path}: {refusal}");
+        assert_eq!(odd.operations(), before, "nothing was written");
+    }
+}
+
 #[test]
 fn rule_03_a_record_copied_to_another_place_is_rejected() {
     let disk = closed_log();
