@@ -20,7 +20,7 @@ use quorate_wal::inspect::{Detail, Verdict, inspect};
 struct Arguments {
     /// The log's directory, or the node's directory that holds it under the name `log`.
     directory: PathBuf,
-    /// Prints damage and the verdict alone.
+    /// Prints damage, batches that opening will write again, and the verdict alone.
     #[arg(long)]
     verify: bool,
 }

@@ -1,6 +1,6 @@
 //! Inspects a log without changing it: prints its content, and the result that opening it would have.
 //!
-//! It reads and judges with the code of recovery.
+//! It reads and judges with the code that opens a log.
 
 mod print;
 mod verdict;
@@ -104,6 +104,9 @@ fn scan<D: Disk>(
     let scanned = scanned?;
     if let Some(last) = segments.last() {
         printer.tail(&last.header, &scanned.tail);
+        if let Some(doubt) = scanned.tail.doubt {
+            printer.doubt(last.header.id, doubt.offset, scanned.tail.offset);
+        }
     }
     let is_whole = scanned.tail.cut_end.is_none() && scanned.repaired == 0;
     Ok(if is_whole { Verdict::Clean } else { Verdict::Torn })

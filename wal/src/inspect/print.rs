@@ -148,6 +148,14 @@ impl<'a> Printer<'a> {
         }
     }
 
+    /// Prints the batches of the last segment that opening will write again, from `start` to `end`.
+    pub(super) fn doubt(&mut self, segment: u64, start: u64, end: u64) {
+        self.line(format_args!(
+            "in doubt: nothing shows that the batches of segment {segment} from offset {start} to {end} are durable; \
+             opening the log will write them again"
+        ));
+    }
+
     /// Prints a line only with [`Detail::Everything`].
     fn more(&mut self, line: Arguments<'_>) {
         if self.detail == Detail::Everything {

@@ -7,7 +7,7 @@ use crate::error::OpenError;
 /// The state of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It is as it was left.
+    /// It is as it was left. Opening it may write batches again that nothing shows to be durable; the text names them.
     Clean,
     /// Opening it will repair it: a batch that was being written, or one of two copies of something, is damaged.
     /// Nothing that was acknowledged is lost, as far as the files show.
@@ -42,8 +42,8 @@ impl From<Verdict> for ExitCode {
 /// The amount of detail that is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Identity, files, checkpoints, segments, batches, streams, damage and verdict.
+    /// Identity, files, checkpoints, segments, batches, streams, damage, batches in doubt and verdict.
     Everything,
-    /// Damage and verdict.
+    /// Damage, batches in doubt and verdict.
     Verdict,
 }

@@ -15,7 +15,7 @@ pub(crate) struct Tail {
     pub(crate) offset: u64,
     /// The end of the last batch that is cut. `None` if none is cut.
     pub(crate) cut_end: Option<u64>,
-    /// The highest LSN behind the last batch.
+    /// The highest LSN that was found anywhere in the log.
     pub(crate) seen_lsn: u64,
     /// State records behind the last batch, oldest first.
     pub(crate) states: Vec<SoundRecord>,
@@ -26,7 +26,7 @@ pub(crate) struct Tail {
 /// An intact batch that nothing shows to be durable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doubt {
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// The last record before it.
     pub(super) before: Link,
     pub(super) last_lsn: u64,

@@ -192,3 +192,32 @@ fn rule_39_a_running_nodes_log_can_be_looked_at() {
     put(&mut wal, A, vec![append(4, 1, 3)]);
     assert_eq!(texts(&wal, A, 1).unwrap().len(), 6);
 }
+
+/// The newest batch of a log that was not closed may be in memory alone. Opening writes it again, and inspection says
+/// so; it is no damage.
+#[test]
+fn rule_39_batches_that_opening_writes_again_are_named() {
+    let disk = MemoryDisk::new();
+    let mut wal = open(&disk);
+    put(&mut wal, A, vec![append(1, 1, 3)]);
+    put(&mut wal, A, vec![append(4, 1, 3)]);
+    drop(wal);
+    disk.crash(Crash::KeepAll);
+    let batches = batch_starts(&disk.content(segment(1)).unwrap());
+    let (start, end) = (batches[1], batches[1] + PAGE);
+    let expected = format!(
+        "in doubt: nothing shows that the batches of segment 1 from offset {start} to {end} are durable; opening the \
+         log will write them again\nclean\n"
+    );
+    assert_eq!(look(&disk, Detail::Verdict), (Verdict::Clean, expected.clone()));
+    assert!(look(&disk, Detail::Everything).1.ends_with(&expected));
+    let (_folder, directory) = to_files(&disk);
+    assert_eq!(run(&["--verify", directory.to_str().unwrap()]), (Some(0), expected));
+
+    let mut wal = open(&disk);
+    assert_eq!(names(&disk, "segment-").len(), 2, "the batch is in the next segment");
+    assert_eq!(texts(&wal, A, 1).unwrap().len(), 6);
+    wal.settle(true).unwrap();
+    wal.close().unwrap();
+    assert_eq!(look(&disk, Detail::Verdict), (Verdict::Clean, "clean\n".to_owned()));
+}
