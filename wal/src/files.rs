@@ -164,6 +164,6 @@ const SEGMENT: &str = "segment-";
 const SPARE: &str = "spare-";
 const CUT: &str = "cut-";
 const ZERO_BYTES: usize = 1 << 20;
-/// Enough for a million streams of ordinary state. Bounds the memory that a damaged directory can make recovery
+/// Enough for a million streams of ordinary state. Bounds the memory that a damaged directory can make opening
 /// allocate.
 const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;

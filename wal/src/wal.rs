@@ -63,7 +63,7 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When another process has the log open, it belongs to another identity, the disk has no room for it, or anything
     /// in it that was durable is not what was written. The disk is not changed then, except that the creation or
-    /// recovery of a log may be half done when the disk failed. If room runs out, no half-made file stays.
+    /// repair of a log may be half done when the disk failed. If room runs out, no half-made file stays.
     pub fn open(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
@@ -166,7 +166,8 @@ impl<D: Disk> Wal<D> {
         if is_idle { self.appender.write_marker() } else { Ok(()) }
     }
 
-    /// Deletes a stream and all its records. Its id is never used again. Durable after the next [`Wal::sync`].
+    /// Deletes a stream and all its records, for a node that gives up one of its groups: the segments that only this
+    /// stream needed become free. Its id is never used again. Durable after the next [`Wal::sync`].
     ///
     /// # Errors
     /// When the stream was deleted before, the disk is full, or the log failed.

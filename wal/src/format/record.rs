@@ -126,7 +126,7 @@ impl Record {
     /// The header at the start of `bytes` and its CRC, if it was written for this place.
     pub(crate) fn read(bytes: &[u8], segment: u64, offset: u64) -> Option<(Self, u32)> {
         let header = bytes.get(..RECORD_HEADER_BYTES)?;
-        // A cheap look first: recovery tries every multiple of 8 in a torn tail.
+        // A cheap look first: opening tries every multiple of 8 in a torn tail.
         if RecordKind::from_code(header[4]).is_none() || header[5..8] != [0; 3] || header[52..56] != [0; 4] {
             return None;
         }

@@ -50,7 +50,7 @@ impl Point {
     }
 }
 
-/// The points of one stream, by position. They may leave gaps while a log is being recovered.
+/// The points of one stream, by position. They may leave gaps while a log is being opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Points {
     points: VecDeque<Point>,

@@ -106,7 +106,7 @@ impl<D: Disk> OpenedLog<D> {
             from: &self.last,
             doubt,
             end: self.tail.offset,
-            seen_lsn: self.last_record.lsn.max(self.tail.seen_lsn),
+            seen_lsn: self.tail.seen_lsn,
             states: &states,
             spares: &self.spares,
             segment_bytes: bounds.segment_bytes,
@@ -126,11 +126,8 @@ impl<D: Disk> OpenedLog<D> {
         files.sync_dir().map_err(|error| io_error(&files.directory, error))?;
         files.disk.sync_dir(Path::new("")).map_err(|error| io_error(&files.directory, error))?;
         self.report.adopted_states += self.adopt_states();
-        let durable = Durable {
-            newest_segment: self.last.header.id,
-            last: self.last_record,
-            seen_lsn: self.last_record.lsn.max(self.tail.seen_lsn),
-        };
+        let (last, seen_lsn) = (self.last_record, self.tail.seen_lsn);
+        let durable = Durable { newest_segment: self.last.header.id, last, seen_lsn };
         self.checkpoints.update(&self.index, durable);
         self.checkpoints.rewrite_both().map_err(at)?;
         tail::clear(&*self.last.file, &self.tail, self.last.header.bytes).map_err(at)?;

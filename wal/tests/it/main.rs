@@ -11,7 +11,7 @@ mod history;
 mod inspect;
 mod model;
 mod mutation;
-mod recovery;
+mod opening;
 mod shared;
 mod simulation;
 mod slow;

@@ -121,7 +121,7 @@ fn rule_13_a_torn_tail_of_any_kind_is_cut_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
-fn rule_14_recovery_may_be_cut_short_anywhere_and_cut_bytes_stay_away() {
+fn rule_14_opening_may_be_cut_short_anywhere_and_cut_bytes_stay_away() {
     let disk = MemoryDisk::new();
     let mut wal = open(&disk);
     put(&mut wal, A, vec![append(1, 1, 1)]);
