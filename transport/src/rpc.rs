@@ -2,7 +2,7 @@
 //! something that is not replicated, over the connections that exist already.
 //!
 //! A request is carried out at most once: a call is never repeated automatically. A call without an answer may or may
-//! not have been carried out; [`CallError::is_certain`] tells the two cases apart.
+//! not have been carried out; [`RpcError::is_certain`] tells the two cases apart.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -10,7 +10,7 @@
 //! use bytes::Bytes;
 //! use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
 //! use quorate_transport::memory::{Delivery, Network};
-//! use quorate_transport::rpc::{self, Rpc};
+//! use quorate_transport::rpc::{Rpc, RpcSettings};
 //! use quorate_transport::{Limits, Peer, Transport};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -21,8 +21,8 @@
 //! one.set_peer(Peer::new(NodeId(2), ""))?;
 //! two.set_peer(Peer::new(NodeId(1), ""))?;
 //!
-//! let (caller, mut idle) = Rpc::open(one, rpc::Settings::default())?;
-//! let (_, mut requests) = Rpc::open(two, rpc::Settings::default())?;
+//! let (caller, mut idle) = Rpc::open(one, RpcSettings::default())?;
+//! let (_, mut requests) = Rpc::open(two, RpcSettings::default())?;
 //! tokio::spawn(async move { while idle.next().await.is_some() {} });
 //! tokio::spawn(async move {
 //!     while let Some(request) = requests.next().await {
@@ -57,7 +57,7 @@ use crate::transport::{SendError, Transport};
 
 /// Bounds of request and response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RpcSettings {
     /// Number of this start of the node's process, like [`TcpSettings::start`](crate::tcp::TcpSettings::start): it
     /// tells answers to calls of an earlier start from those of this one. Default: 0.
     pub start: u32,
@@ -68,7 +68,7 @@ pub struct Settings {
     pub requests_max: usize,
 }
 
-impl Default for Settings {
+impl Default for RpcSettings {
     fn default() -> Self {
         Self { start: 0, calls_max: 1024, requests_max: 1024 }
     }
@@ -86,7 +86,7 @@ impl Rpc {
     ///
     /// # Errors
     /// The errors of [`Transport::claim`].
-    pub fn open(transport: Arc<dyn Transport>, settings: Settings) -> Result<(Self, Requests), ClaimError> {
+    pub fn open(transport: Arc<dyn Transport>, settings: RpcSettings) -> Result<(Self, Requests), ClaimError> {
         let inbox = transport.claim(ChannelId::RPC..=ChannelId::RPC)?;
         let session = SessionId { incarnation: transport.identity().incarnation, start: settings.start };
         let calls = Mutex::new(Calls { sequence: 0, waiting: BTreeMap::new() });
@@ -97,12 +97,12 @@ impl Rpc {
     /// Sends a request to `to`, and waits for the answer for at most `patience`. The request tells the peer this time.
     ///
     /// # Errors
-    /// See [`CallError`], which says whether the request may have been carried out. Dropping the future only loses the
+    /// See [`RpcError`], which says whether the request may have been carried out. Dropping the future only loses the
     /// answer.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time.
-    pub async fn call(&self, to: NodeId, group: GroupId, body: Bytes, patience: Duration) -> Result<Bytes, CallError> {
+    pub async fn call(&self, to: NodeId, group: GroupId, body: Bytes, patience: Duration) -> Result<Bytes, RpcError> {
         let (call, answer) = self.shared.begin(to)?;
         let _waiting = Waiting { shared: &self.shared, sequence: call.sequence };
         let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
@@ -110,8 +110,8 @@ impl Rpc {
         self.shared.transport.flush();
         match timeout(patience, answer).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::Closed),
-            Err(_) => Err(CallError::Deadline),
+            Ok(Err(_)) => Err(RpcError::Closed),
+            Err(_) => Err(RpcError::Deadline),
         }
     }
 }
@@ -154,8 +154,8 @@ impl Requests {
         match message.small {
             Small::Request { call, patience_ms } => self.accept(from, group, call, patience_ms, message.body),
             Small::Answer { call } => self.shared.end(from.node, call, Ok(message.body)),
-            Small::Overloaded { call } => self.shared.end(from.node, call, Err(CallError::PeerOverloaded)),
-            Small::Unanswered { call } => self.shared.end(from.node, call, Err(CallError::Unanswered)),
+            Small::Overloaded { call } => self.shared.end(from.node, call, Err(RpcError::PeerOverloaded)),
+            Small::Unanswered { call } => self.shared.end(from.node, call, Err(RpcError::Unanswered)),
         }
     }
 
@@ -219,7 +219,7 @@ impl Request {
 /// Reason why a call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum RpcError {
     /// The request was not sent and not carried out.
     #[error("not sent: {0}")]
     NotSent(#[from] SendError),
@@ -243,7 +243,7 @@ pub enum CallError {
     Closed,
 }
 
-impl CallError {
+impl RpcError {
     /// True if the request was certainly not carried out, so that it may be repeated without harm.
     #[must_use]
     pub fn is_certain(&self) -> bool {
@@ -253,7 +253,7 @@ impl CallError {
 
 struct Shared {
     transport: Arc<dyn Transport>,
-    settings: Settings,
+    settings: RpcSettings,
     session: SessionId,
     calls: Mutex<Calls>,
     /// Number of requests that were taken and are neither answered nor dropped.
@@ -268,14 +268,14 @@ struct Calls {
 
 struct Call {
     to: NodeId,
-    answer: oneshot::Sender<Result<Bytes, CallError>>,
+    answer: oneshot::Sender<Result<Bytes, RpcError>>,
 }
 
 impl Shared {
-    fn begin(&self, to: NodeId) -> Result<(CallId, oneshot::Receiver<Result<Bytes, CallError>>), CallError> {
+    fn begin(&self, to: NodeId) -> Result<(CallId, oneshot::Receiver<Result<Bytes, RpcError>>), RpcError> {
         let mut calls = self.calls();
         if calls.waiting.len() >= self.settings.calls_max {
-            return Err(CallError::Overloaded);
+            return Err(RpcError::Overloaded);
         }
         calls.sequence += 1;
         let sequence = calls.sequence;
@@ -285,7 +285,7 @@ impl Shared {
     }
 
     /// Ends a call that this start made to this node. Other answers are late or false, and are ignored.
-    fn end(&self, from: NodeId, call: CallId, outcome: Result<Bytes, CallError>) -> Option<Request> {
+    fn end(&self, from: NodeId, call: CallId, outcome: Result<Bytes, RpcError>) -> Option<Request> {
         let mut calls = self.calls();
         let is_own =
             call.session == self.session && calls.waiting.get(&call.sequence).is_some_and(|call| call.to == from);
@@ -296,7 +296,7 @@ impl Shared {
         None
     }
 
-    fn send(&self, to: NodeId, group: GroupId, message: &Message) -> Result<(), CallError> {
+    fn send(&self, to: NodeId, group: GroupId, message: &Message) -> Result<(), RpcError> {
         let frame = codec::encode(ChannelId::RPC, group, message)?;
         Ok(self.transport.send(to, frame)?)
     }

@@ -1,7 +1,7 @@
 //! Writes batches at the head of the log, and updates the index, the segments and the checkpoint.
 
 use crate::disk::Disk;
-use crate::error::Refusal;
+use crate::error::SubmissionRefusal;
 use crate::files::is_full;
 use crate::format::{BatchBuilder, BatchView};
 use crate::head::Head;
@@ -77,13 +77,13 @@ impl<D: Disk> Appender<D> {
 
     /// Makes sure that the batch fits the segment, and begins another segment if it does not. Refuses if the disk has
     /// no room for one.
-    pub(crate) fn make_room(&mut self) -> Result<Result<(), Refusal>, Fault> {
+    pub(crate) fn make_room(&mut self) -> Result<Result<(), SubmissionRefusal>, Fault> {
         if self.head.has_room(&self.batch) {
             return Ok(Ok(()));
         }
         let spare = match self.roll.take_spare() {
             Ok(spare) => spare,
-            Err(error) if is_full(&error) => return Ok(Err(Refusal::DiskFull)),
+            Err(error) if is_full(&error) => return Ok(Err(SubmissionRefusal::DiskFull)),
             Err(error) => return Err(Fault::during("making a segment")(error)),
         };
         self.rotate(&spare).map(Ok)

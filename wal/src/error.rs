@@ -127,7 +127,7 @@ pub struct Poisoned {
 /// Reason why the operations of one submission were refused. None of them was written, and the log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum SubmissionRefusal {
     /// Entries do not follow the last one.
     #[error("an entry for position {found}, where position {expected} comes next")]
     Gap {
@@ -199,7 +199,7 @@ pub enum Refusal {
     Deleted,
 }
 
-impl Refusal {
+impl SubmissionRefusal {
     /// The failure that the core gets. Only lack of room passes; every other refusal would come again.
     #[must_use]
     pub fn failure(&self) -> PersistFailure {
@@ -224,7 +224,7 @@ impl Refusal {
 pub enum WriteError {
     /// The submission was refused; the log goes on.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] SubmissionRefusal),
     /// The log failed.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),

@@ -30,7 +30,7 @@ mod wal;
 mod window;
 
 pub use admission::Written;
-pub use error::{OpenError, Poisoned, Refusal, WriteError};
+pub use error::{OpenError, Poisoned, SubmissionRefusal, WriteError};
 pub use format::FORMAT_VERSION;
 pub use metrics::Metrics;
 pub use reader::Reader;

@@ -6,7 +6,7 @@ use quorate_protocol::LoadFailure;
 
 use crate::appender::Appender;
 use crate::disk::Disk;
-use crate::error::Refusal;
+use crate::error::SubmissionRefusal;
 use crate::format::{RECORD_HEADER_BYTES, RecordKind};
 use crate::index::{Index, JournalPlace, Point};
 use crate::poison::Fault;
@@ -49,7 +49,7 @@ struct Pin {
 enum Obstacle {
     Fault(Fault),
     /// No room for the copies.
-    Refused(Refusal),
+    Refused(SubmissionRefusal),
     /// A record cannot be read.
     Unreadable(LoadFailure),
 }

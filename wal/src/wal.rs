@@ -6,7 +6,7 @@ use crate::admission::{Admission, Written};
 use crate::appender::Appender;
 use crate::creation::{create_if_missing, exists, lock};
 use crate::disk::Disk;
-use crate::error::{OpenError, Poisoned, Refusal, WriteError};
+use crate::error::{OpenError, Poisoned, SubmissionRefusal, WriteError};
 use crate::files::{Files, io_error};
 use crate::format::RecordKind;
 use crate::head::{Head, HeadSegment};
@@ -174,7 +174,7 @@ impl<D: Disk> Wal<D> {
     pub fn delete_stream(&mut self, stream: StreamId) -> Result<(), WriteError> {
         self.poison.check()?;
         if self.appender.index().read().deleted.contains(stream.0) {
-            return Err(Refusal::Deleted.into());
+            return Err(SubmissionRefusal::Deleted.into());
         }
         let batch = self.appender.batch();
         batch.start();

@@ -150,10 +150,11 @@ async fn calls() {
     let [one, two] = [1, 2].map(|node| network.join(raw::identity(node)));
     one.set_peer(Peer::new(NodeId(2), "")).expect("a right peer");
     two.set_peer(Peer::new(NodeId(1), "")).expect("a right peer");
-    let (caller, idle) = Rpc::open(one.clone(), rpc::Settings { start: 9, ..rpc::Settings::default() }).expect("free");
+    let (caller, idle) =
+        Rpc::open(one.clone(), rpc::RpcSettings { start: 9, ..rpc::RpcSettings::default() }).expect("free");
     let mut seen = two.claim(ChannelId::RPC..=ChannelId::RPC).expect("free");
     let outcome = caller.call(NodeId(2), GroupId(3), Bytes::from_static(b"body"), Duration::from_millis(1500)).await;
-    assert_eq!(outcome, Err(rpc::CallError::Deadline));
+    assert_eq!(outcome, Err(rpc::RpcError::Deadline));
     let Some(Incoming::Frame(request)) = seen.try_recv() else { panic!("the request arrived") };
     golden("rpc-v1-request.bin", request.frame.small());
     assert_eq!(request.frame.raw(), [Bytes::from_static(b"body")]);
@@ -161,7 +162,7 @@ async fn calls() {
 
     // Node 2 serves, and its answers arrive at node 1.
     let (_, mut requests) =
-        Rpc::open(two, rpc::Settings { requests_max: 1, ..rpc::Settings::default() }).expect("free");
+        Rpc::open(two, rpc::RpcSettings { requests_max: 1, ..rpc::RpcSettings::default() }).expect("free");
     drop((caller, idle));
     let mut seen = one.claim(ChannelId::RPC..=ChannelId::RPC).expect("free");
     for _ in 0..2 {

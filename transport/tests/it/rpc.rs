@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::memory::{Delivery, MemoryTransport, Network};
-use quorate_transport::rpc::{CallError, Request, Requests, Rpc, Settings};
+use quorate_transport::rpc::{Request, Requests, Rpc, RpcError, RpcSettings};
 use quorate_transport::{Limits, Peer, SendError, Transport};
 
 use crate::raw::identity;
@@ -19,7 +19,7 @@ struct Pair {
 }
 
 /// Node 1 calls, node 2 serves.
-fn pair(settings: Settings) -> Pair {
+fn pair(settings: RpcSettings) -> Pair {
     let network = Network::new(Limits::default(), Delivery::Immediate).expect("the limits fit");
     let ends = [1, 2].map(|node| network.join(identity(node)));
     ends[0].set_peer(Peer::new(NodeId(2), "")).expect("a right peer");
@@ -31,7 +31,7 @@ fn pair(settings: Settings) -> Pair {
 }
 
 /// Calls node 2 in a task of its own.
-fn call(caller: &Rpc, body: &'static str) -> tokio::task::JoinHandle<Result<Bytes, CallError>> {
+fn call(caller: &Rpc, body: &'static str) -> tokio::task::JoinHandle<Result<Bytes, RpcError>> {
     let caller = caller.clone();
     tokio::spawn(async move { caller.call(NodeId(2), GroupId(3), Bytes::from(body), PATIENCE).await })
 }
@@ -42,7 +42,7 @@ async fn next(pair: &mut Pair) -> Request {
 
 #[tokio::test(start_paused = true)]
 async fn answers_find_their_calls_in_any_order() {
-    let mut pair = pair(Settings::default());
+    let mut pair = pair(RpcSettings::default());
     let calls = ["a", "b"].map(|body| call(&pair.caller, body));
     let (first, second) = (next(&mut pair).await, next(&mut pair).await);
     assert_eq!((first.from().node, first.group(), first.patience()), (NodeId(1), GroupId(3), PATIENCE));
@@ -57,12 +57,12 @@ async fn answers_find_their_calls_in_any_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_ends_at_its_deadline_and_a_late_answer_is_ignored() {
-    let mut pair = pair(Settings::default());
+    let mut pair = pair(RpcSettings::default());
     let call_outcome = call(&pair.caller, "a");
     let request = next(&mut pair).await;
     let outcome = call_outcome.await.expect("it does not panic");
-    assert_eq!(outcome, Err(CallError::Deadline));
-    assert!(!CallError::Deadline.is_certain());
+    assert_eq!(outcome, Err(RpcError::Deadline));
+    assert!(!RpcError::Deadline.is_certain());
     let again = call(&pair.caller, "b");
     let other = next(&mut pair).await;
     request.answer(Bytes::from_static(b"late"));
@@ -72,24 +72,24 @@ async fn a_call_ends_at_its_deadline_and_a_late_answer_is_ignored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_dropped_is_told() {
-    let mut pair = pair(Settings::default());
+    let mut pair = pair(RpcSettings::default());
     let call = call(&pair.caller, "a");
     drop(next(&mut pair).await);
-    assert_eq!(call.await.expect("it does not panic"), Err(CallError::Unanswered));
-    assert!(!CallError::Unanswered.is_certain());
+    assert_eq!(call.await.expect("it does not panic"), Err(RpcError::Unanswered));
+    assert!(!RpcError::Unanswered.is_certain());
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_in_hand_are_bounded() {
-    let mut pair = pair(Settings { requests_max: 1, ..Settings::default() });
+    let mut pair = pair(RpcSettings { requests_max: 1, ..RpcSettings::default() });
     let first = call(&pair.caller, "a");
     let request = next(&mut pair).await;
     let second = call(&pair.caller, "b");
     let mut requests = pair.requests;
     let serving = tokio::spawn(async move { requests.next().await.map(|request| request.answer(Bytes::new())) });
     let refused = second.await.expect("it does not panic");
-    assert_eq!(refused, Err(CallError::PeerOverloaded));
-    assert!(CallError::PeerOverloaded.is_certain());
+    assert_eq!(refused, Err(RpcError::PeerOverloaded));
+    assert!(RpcError::PeerOverloaded.is_certain());
     request.answer(Bytes::new());
     assert_eq!(first.await.expect("it does not panic"), Ok(Bytes::new()));
     let third = call(&pair.caller, "c");
@@ -99,30 +99,30 @@ async fn requests_in_hand_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_calls_are_bounded() {
-    let pair = pair(Settings { calls_max: 1, ..Settings::default() });
+    let pair = pair(RpcSettings { calls_max: 1, ..RpcSettings::default() });
     let first = call(&pair.caller, "a");
     tokio::task::yield_now().await;
     let second = call(&pair.caller, "b").await.expect("it does not panic");
-    assert_eq!(second, Err(CallError::Overloaded));
-    assert_eq!(first.await.expect("it does not panic"), Err(CallError::Deadline));
+    assert_eq!(second, Err(RpcError::Overloaded));
+    assert_eq!(first.await.expect("it does not panic"), Err(RpcError::Deadline));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_not_sent_is_certain() {
-    let pair = pair(Settings::default());
+    let pair = pair(RpcSettings::default());
     pair.network.cut(NodeId(1), NodeId(2));
     let outcome = call(&pair.caller, "a").await.expect("it does not panic");
-    assert_eq!(outcome, Err(CallError::NotSent(SendError::NotConnected(NodeId(2)))));
+    assert_eq!(outcome, Err(RpcError::NotSent(SendError::NotConnected(NodeId(2)))));
     assert!(outcome.is_err_and(|error| error.is_certain()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_the_calls() {
-    let mut pair = pair(Settings::default());
+    let mut pair = pair(RpcSettings::default());
     let call = call(&pair.caller, "a");
     let request = next(&mut pair).await;
     pair.ends[0].shutdown().await;
-    assert_eq!(call.await.expect("it does not panic"), Err(CallError::Closed));
+    assert_eq!(call.await.expect("it does not panic"), Err(RpcError::Closed));
     drop(request);
     pair.ends[1].shutdown().await;
     assert!(pair.requests.next().await.is_none());

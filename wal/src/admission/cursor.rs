@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_protocol::{LogIndex, Operation, STATE_BYTES_MAX, Term};
 
-use crate::error::{CHECKPOINTS_PENDING_MAX, Refusal};
+use crate::error::{CHECKPOINTS_PENDING_MAX, SubmissionRefusal};
 use crate::format::{Base, NUMBER_MAX};
 use crate::index::StreamIndex;
 
@@ -46,9 +46,13 @@ impl Cursor {
     }
 
     /// Checks one operation and applies its effect.
-    pub(super) fn check(&mut self, stream: Option<&StreamIndex>, operation: &Operation) -> Result<(), Refusal> {
+    pub(super) fn check(
+        &mut self,
+        stream: Option<&StreamIndex>,
+        operation: &Operation,
+    ) -> Result<(), SubmissionRefusal> {
         if self.is_deleted {
-            return Err(Refusal::Deleted);
+            return Err(SubmissionRefusal::Deleted);
         }
         match operation {
             Operation::Append { index, term, entries } => self.append(*index, *term, entries.len() as u64),
@@ -56,7 +60,7 @@ impl Cursor {
             Operation::CompactTo { index, term } => self.compact(stream, index.0, term.0),
             Operation::Reset { index, term } => self.reset(index.0, term.0),
             Operation::PutState { bytes, .. } if bytes.len() > STATE_BYTES_MAX => {
-                Err(Refusal::StateTooLarge { bytes: bytes.len() })
+                Err(SubmissionRefusal::StateTooLarge { bytes: bytes.len() })
             }
             Operation::PutState { commit_hint: LogIndex(hint), .. }
             | Operation::CommitHint { index: LogIndex(hint) } => {
@@ -65,7 +69,7 @@ impl Cursor {
             }
             Operation::CheckpointBegin { id } => {
                 if self.pending.len() >= CHECKPOINTS_PENDING_MAX {
-                    return Err(Refusal::TooManyCheckpoints);
+                    return Err(SubmissionRefusal::TooManyCheckpoints);
                 }
                 self.pending.insert(*id);
                 Ok(())
@@ -74,20 +78,20 @@ impl Cursor {
                 if self.pending.remove(id) {
                     Ok(())
                 } else {
-                    Err(Refusal::UnknownCheckpoint { id: *id })
+                    Err(SubmissionRefusal::UnknownCheckpoint { id: *id })
                 }
             }
             Operation::Journal { .. } => Ok(()),
         }
     }
 
-    fn append(&mut self, LogIndex(index): LogIndex, Term(term): Term, count: u64) -> Result<(), Refusal> {
+    fn append(&mut self, LogIndex(index): LogIndex, Term(term): Term, count: u64) -> Result<(), SubmissionRefusal> {
         let expected = self.last.saturating_add(1);
         if index != expected || index.checked_add(count).is_none_or(|end| end > NUMBER_MAX) {
-            return Err(Refusal::Gap { expected, found: index });
+            return Err(SubmissionRefusal::Gap { expected, found: index });
         }
         if term < self.last_term {
-            return Err(Refusal::TermRegression { last: self.last_term, found: term });
+            return Err(SubmissionRefusal::TermRegression { last: self.last_term, found: term });
         }
         if count > 0 {
             if self.appended.last().is_none_or(|run| run.term != term) {
@@ -100,9 +104,9 @@ impl Cursor {
         Ok(())
     }
 
-    fn truncate(&mut self, stream: Option<&StreamIndex>, index: u64) -> Result<(), Refusal> {
+    fn truncate(&mut self, stream: Option<&StreamIndex>, index: u64) -> Result<(), SubmissionRefusal> {
         if index <= self.commit_hint {
-            return Err(Refusal::Committed { position: index, commit_hint: self.commit_hint });
+            return Err(SubmissionRefusal::Committed { position: index, commit_hint: self.commit_hint });
         }
         self.within(index, self.last.saturating_add(1).min(NUMBER_MAX))?;
         let term = self.term_at(stream, index - 1);
@@ -113,21 +117,21 @@ impl Cursor {
         Ok(())
     }
 
-    fn compact(&mut self, stream: Option<&StreamIndex>, index: u64, term: u64) -> Result<(), Refusal> {
+    fn compact(&mut self, stream: Option<&StreamIndex>, index: u64, term: u64) -> Result<(), SubmissionRefusal> {
         if index <= self.base.position {
             return Ok(());
         }
         self.within(index, self.last)?;
         if self.term_at(stream, index) != Some(term) {
-            return Err(Refusal::TermMismatch { position: index, found: term });
+            return Err(SubmissionRefusal::TermMismatch { position: index, found: term });
         }
         self.base = Base { position: index, mark: term };
         Ok(())
     }
 
-    fn reset(&mut self, index: u64, term: u64) -> Result<(), Refusal> {
+    fn reset(&mut self, index: u64, term: u64) -> Result<(), SubmissionRefusal> {
         if index < self.base.position || index > NUMBER_MAX {
-            return Err(Refusal::OutOfRange { position: index, base: self.base.position, last: self.last });
+            return Err(SubmissionRefusal::OutOfRange { position: index, base: self.base.position, last: self.last });
         }
         self.base = Base { position: index, mark: term };
         self.last = index;
@@ -138,11 +142,11 @@ impl Cursor {
         Ok(())
     }
 
-    fn within(&self, index: u64, last: u64) -> Result<(), Refusal> {
+    fn within(&self, index: u64, last: u64) -> Result<(), SubmissionRefusal> {
         if (self.base.position + 1..=last).contains(&index) {
             return Ok(());
         }
-        Err(Refusal::OutOfRange { position: index, base: self.base.position, last: self.last })
+        Err(SubmissionRefusal::OutOfRange { position: index, base: self.base.position, last: self.last })
     }
 
     fn term_at(&self, stream: Option<&StreamIndex>, index: u64) -> Option<u64> {

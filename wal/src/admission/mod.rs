@@ -11,7 +11,7 @@ use quorate_protocol::Operation;
 use self::cursor::Cursor;
 use crate::appender::Appender;
 use crate::disk::Disk;
-use crate::error::Refusal;
+use crate::error::SubmissionRefusal;
 use crate::poison::Fault;
 use crate::stream_id::StreamId;
 
@@ -19,7 +19,7 @@ use crate::stream_id::StreamId;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// The refused submissions, by their place in the call, ascending. The others were written.
-    pub refused: Vec<(usize, Refusal)>,
+    pub refused: Vec<(usize, SubmissionRefusal)>,
 }
 
 /// Submissions on their way into batches.
@@ -63,7 +63,7 @@ impl<'a, D: Disk> Admission<'a, D> {
         number: usize,
         stream: StreamId,
         operations: &[Operation],
-    ) -> Result<Result<(), Refusal>, Fault> {
+    ) -> Result<Result<(), SubmissionRefusal>, Fault> {
         let before = self.appender.batch().savepoint();
         let outcome = self.add(stream, operations);
         if outcome.is_err() || self.batch_fits() {
@@ -79,7 +79,7 @@ impl<'a, D: Disk> Admission<'a, D> {
         }
         let bytes = self.appender.batch().bytes_max();
         self.start_batch();
-        Ok(Err(Refusal::TooLarge { bytes }))
+        Ok(Err(SubmissionRefusal::TooLarge { bytes }))
     }
 
     fn start_batch(&mut self) {
@@ -93,11 +93,11 @@ impl<'a, D: Disk> Admission<'a, D> {
     }
 
     /// Adds a submission to the batch, if the stream's state allows all of it.
-    fn add(&mut self, stream: StreamId, operations: &[Operation]) -> Result<(), Refusal> {
+    fn add(&mut self, stream: StreamId, operations: &[Operation]) -> Result<(), SubmissionRefusal> {
         // Refused before it is copied into the batch, since it may be of any size.
         let bytes = records::content_bytes(operations);
         if bytes > self.appender.batch_bytes_max() {
-            return Err(Refusal::TooLarge { bytes });
+            return Err(SubmissionRefusal::TooLarge { bytes });
         }
         {
             let index = self.appender.index().read();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use quorate_wal::disk::ReadOnlyDisk;
-use quorate_wal::inspect::{Detail, Verdict, inspect};
+use quorate_wal::inspect::{Condition, Detail, inspect};
 
 /// Inspects a log and reports whether it is intact. Nothing is written, and no lock is taken.
 ///
@@ -20,7 +20,7 @@ use quorate_wal::inspect::{Detail, Verdict, inspect};
 struct Arguments {
     /// The log's directory, or the node's directory that holds it under the name `log`.
     directory: PathBuf,
-    /// Prints damage, batches that opening will write again, and the verdict alone.
+    /// Prints damage, batches that opening will write again, and the condition alone.
     #[arg(long)]
     verify: bool,
 }
@@ -31,23 +31,23 @@ fn main() -> ExitCode {
         Err(error) => {
             // If the output is closed, the message is not wanted.
             let _ = error.print();
-            return if error.use_stderr() { Verdict::Unreadable.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { Condition::Unreadable.into() } else { ExitCode::SUCCESS };
         }
     };
     let within = arguments.directory.join("log");
     let directory = if within.is_dir() { within } else { arguments.directory };
     if let Err(error) = std::fs::read_dir(&directory) {
         eprintln!("wal-inspect: {}: {error}", directory.display());
-        return Verdict::Unreadable.into();
+        return Condition::Unreadable.into();
     }
-    let detail = if arguments.verify { Detail::Verdict } else { Detail::Everything };
+    let detail = if arguments.verify { Detail::Condition } else { Detail::Everything };
     let mut out = BufWriter::new(stdout().lock());
     let looked = inspect(&ReadOnlyDisk::new(directory), Path::new(""), detail, &mut out);
-    match looked.and_then(|verdict| out.flush().map(|()| verdict)) {
-        Ok(verdict) => verdict.into(),
+    match looked.and_then(|condition| out.flush().map(|()| condition)) {
+        Ok(condition) => condition.into(),
         Err(error) => {
             eprintln!("wal-inspect: {error}");
-            Verdict::Unreadable.into()
+            Condition::Unreadable.into()
         }
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! It reads and judges with the code that opens a log.
 
+mod condition;
 mod print;
-mod verdict;
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 
-pub use self::verdict::{Detail, Verdict};
+pub use self::condition::{Condition, Detail};
 
 use self::print::Printer;
 use crate::disk::{Disk, DiskFile};
@@ -26,7 +26,7 @@ use crate::opening::{Listing, OpenSegment, read_checkpoint, scan_all};
 /// # #[cfg(feature = "testing")] {
 /// use std::path::Path;
 /// use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
-/// use quorate_wal::inspect::{Detail, Verdict, inspect};
+/// use quorate_wal::inspect::{Detail, Condition, inspect};
 /// use quorate_wal::{Settings, Wal, disk::MemoryDisk};
 ///
 /// let disk = MemoryDisk::new();
@@ -34,50 +34,50 @@ use crate::opening::{Listing, OpenSegment, read_checkpoint, scan_all};
 /// let settings = Settings { segment_bytes: 64 << 10, batch_bytes_max: 16 << 10, ..Settings::default() };
 /// Wal::open(disk.clone(), settings, identity)?.0.close()?;
 /// let mut text = Vec::new();
-/// assert_eq!(inspect(&disk, Path::new("log"), Detail::Verdict, &mut text)?, Verdict::Clean);
+/// assert_eq!(inspect(&disk, Path::new("log"), Detail::Condition, &mut text)?, Condition::Clean);
 /// assert_eq!(text, b"clean\n");
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// When writing to `out` fails. A log that cannot be read is no error, but a [`Verdict`].
-pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dyn Write) -> io::Result<Verdict> {
+/// When writing to `out` fails. A log that cannot be read is no error, but a [`Condition`].
+pub fn inspect<D: Disk>(disk: &D, directory: &Path, detail: Detail, out: &mut dyn Write) -> io::Result<Condition> {
     let files = Files { disk: disk.clone(), directory: directory.to_owned() };
     let mut printer = Printer::new(out, detail);
-    let verdict = match look(&files, &mut printer) {
-        Ok(verdict) => verdict,
+    let condition = match look(&files, &mut printer) {
+        Ok(condition) => condition,
         Err(error) => {
-            let verdict = Verdict::of(&error);
-            match verdict {
-                Verdict::Unreadable => printer.obstacle(&error),
+            let condition = Condition::of(&error);
+            match condition {
+                Condition::Unreadable => printer.obstacle(&error),
                 _ => printer.problem(&error),
             }
-            verdict
+            condition
         }
     };
-    printer.verdict(verdict);
-    printer.finish().map(|()| verdict)
+    printer.condition(condition);
+    printer.finish().map(|()| condition)
 }
 
-fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Verdict, OpenError> {
+fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Condition, OpenError> {
     let mut listing = Listing::read(files)?;
     if listing.segments.is_empty() && listing.checkpoints == 0 {
         printer.obstacle(&"there is no log here");
-        return Ok(Verdict::Unreadable);
+        return Ok(Condition::Unreadable);
     }
     let identity = owner(files, &listing);
     printer.identity(&identity);
-    let mut verdict = Verdict::Clean;
+    let mut condition = Condition::Clean;
     for name in &listing.unknown {
-        verdict = Verdict::Corrupt;
+        condition = Condition::Corrupt;
         printer.problem(&OpenError::UnknownFile { path: name.into() });
     }
     for (copy, name) in CHECKPOINTS.iter().enumerate() {
         let bytes = files.read_checkpoint(copy)?;
         let read = bytes.map(|bytes| Checkpoint::decode(&bytes, &identity));
         if !matches!(read, Some(Ok(_))) {
-            verdict = verdict.max(Verdict::Torn);
+            condition = condition.max(Condition::Torn);
         }
         printer.checkpoint(name, read.as_ref().map(Result::as_ref));
     }
@@ -87,7 +87,7 @@ fn look<D: Disk>(files: &Files<D>, printer: &mut Printer<'_>) -> Result<Verdict,
     printer.deleted(&checkpoint);
     listing.check_sequence(&checkpoint)?;
     let segments = listing.open_segments(files, &identity)?;
-    Ok(verdict.max(scan(files, &segments, &checkpoint, printer)?))
+    Ok(condition.max(scan(files, &segments, &checkpoint, printer)?))
 }
 
 fn scan<D: Disk>(
@@ -95,7 +95,7 @@ fn scan<D: Disk>(
     segments: &[OpenSegment<D::File>],
     checkpoint: &Checkpoint,
     printer: &mut Printer<'_>,
-) -> Result<Verdict, OpenError> {
+) -> Result<Condition, OpenError> {
     let mut index = Index::new(checkpoint);
     let scanned = scan_all(files, segments, checkpoint, &mut index, &mut |seen| printer.seen(seen));
     for (stream, known) in &index.streams {
@@ -109,7 +109,7 @@ fn scan<D: Disk>(
         }
     }
     let is_whole = scanned.tail.cut_end.is_none() && scanned.repaired == 0;
-    Ok(if is_whole { Verdict::Clean } else { Verdict::Torn })
+    Ok(if is_whole { Condition::Clean } else { Condition::Torn })
 }
 
 /// The identity of the log, from the first file with an intact header. Files of another identity are found by it.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use quorate_protocol::Identity;
 
-use super::verdict::{Detail, Verdict};
+use super::condition::{Condition, Detail};
 use crate::format::{Base, Checkpoint, CheckpointError, HeaderError, JournalCheckpoint, SegmentHeader, StateRecord};
 use crate::index::StreamIndex;
 use crate::opening::{Listing, Seen, Tail};
@@ -40,14 +40,14 @@ impl<'a> Printer<'a> {
         self.line(format_args!("error: {obstacle}"));
     }
 
-    pub(super) fn verdict(&mut self, verdict: Verdict) {
+    pub(super) fn condition(&mut self, condition: Condition) {
         self.line(format_args!(
             "{}",
-            match verdict {
-                Verdict::Clean => "clean",
-                Verdict::Torn => "torn: opening the log will put it right",
-                Verdict::Corrupt => "corrupt: the log will not open",
-                Verdict::Unreadable => "cannot be judged",
+            match condition {
+                Condition::Clean => "clean",
+                Condition::Torn => "torn: opening the log will put it right",
+                Condition::Corrupt => "corrupt: the log will not open",
+                Condition::Unreadable => "cannot be judged",
             }
         ));
     }

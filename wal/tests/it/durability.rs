@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use quorate_protocol::{Entry, EntryKind, LoadFailure, LogIndex, LogTime, Operation, PersistFailure, Term, Ticket};
 use quorate_wal::disk::{Crash, DiskOperation, MemoryDisk};
-use quorate_wal::{LogThread, Refusal, StorageLevel, StreamId, ThreadSettings, Wal};
+use quorate_wal::{LogThread, StorageLevel, StreamId, SubmissionRefusal, ThreadSettings, Wal};
 
 use crate::slow::SlowDisk;
 use crate::support::*;
@@ -178,7 +178,7 @@ fn rule_23_a_full_disk_is_told_early_loses_nothing_and_service_comes_back() {
         loop {
             let written = wal.write(&[(B, vec![state("more")])]).unwrap();
             wal.sync().unwrap();
-            if written.refused == [(0, Refusal::DiskFull)] || wal.metrics().batches > 2000 {
+            if written.refused == [(0, SubmissionRefusal::DiskFull)] || wal.metrics().batches > 2000 {
                 break;
             }
         }
@@ -248,12 +248,12 @@ fn rule_25_gaps_and_falling_terms_are_refused_alone() {
         ])
         .unwrap();
     let refused = [
-        (0, Refusal::Gap { expected: 3, found: 4 }),
-        (1, Refusal::TermRegression { last: 3, found: 2 }),
-        (3, Refusal::Gap { expected: 4, found: 5 }),
-        (4, Refusal::TermMismatch { position: 2, found: 9 }),
-        (5, Refusal::OutOfRange { position: 7, base: 0, last: 2 }),
-        (6, Refusal::UnknownCheckpoint { id: 1 }),
+        (0, SubmissionRefusal::Gap { expected: 3, found: 4 }),
+        (1, SubmissionRefusal::TermRegression { last: 3, found: 2 }),
+        (3, SubmissionRefusal::Gap { expected: 4, found: 5 }),
+        (4, SubmissionRefusal::TermMismatch { position: 2, found: 9 }),
+        (5, SubmissionRefusal::OutOfRange { position: 7, base: 0, last: 2 }),
+        (6, SubmissionRefusal::UnknownCheckpoint { id: 1 }),
     ];
     assert_eq!(written.refused, refused);
     wal.sync().unwrap();
@@ -331,7 +331,7 @@ fn rule_33_committed_entries_are_not_truncated() {
     put(&mut wal, A, vec![append(1, 1, 6), Operation::CommitHint { index: LogIndex(3) }]);
     put(&mut wal, A, vec![state_with_hint("t", 4)]);
     let written = wal.write(&[(A, vec![truncate(4)]), (A, vec![truncate(1)]), (A, vec![truncate(5)])]).unwrap();
-    let refused = [4, 1].map(|position| Refusal::Committed { position, commit_hint: 4 });
+    let refused = [4, 1].map(|position| SubmissionRefusal::Committed { position, commit_hint: 4 });
     assert_eq!(written.refused, [(0, refused[0]), (1, refused[1])]);
     wal.sync().unwrap();
     drop(wal);
@@ -390,7 +390,7 @@ fn a_submission_too_large_for_a_batch_is_refused_and_others_are_spread() {
         (B, vec![append_sized(1, 1, 8, 2500)]),
     ];
     let written = wal.write(&submissions).unwrap();
-    assert!(matches!(written.refused[..], [(1, Refusal::TooLarge { .. })]));
+    assert!(matches!(written.refused[..], [(1, SubmissionRefusal::TooLarge { .. })]));
     wal.sync().unwrap();
     drop(wal);
     disk.crash(Crash::LoseUnsynced);

@@ -10,7 +10,7 @@ use quorate_protocol::{
     SnapshotMeta, Term, Ticket,
 };
 use quorate_wal::disk::{Crash, MemoryDisk};
-use quorate_wal::{LogThread, Refusal, Settings, SnapshotStore, StreamId, ThreadSettings, Wal};
+use quorate_wal::{LogThread, Settings, SnapshotStore, StreamId, SubmissionRefusal, ThreadSettings, Wal};
 
 use crate::support::*;
 
@@ -121,7 +121,7 @@ fn a_submission_beyond_all_bounds_is_refused() {
     let entries = vec![entry; 5000];
     let append = Operation::Append { index: LogIndex(1), term: Term(1), entries };
     let written = wal.write(&[(A, vec![append])]).unwrap();
-    assert!(matches!(written.refused[..], [(0, Refusal::TooLarge { bytes })] if bytes > 5000 << 20));
+    assert!(matches!(written.refused[..], [(0, SubmissionRefusal::TooLarge { bytes })] if bytes > 5000 << 20));
 }
 
 #[test]

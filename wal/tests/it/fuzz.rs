@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use quorate_protocol::{ClusterId, Configuration, GroupId, LogIndex, LogTime, NodeId, SnapshotMeta, Term};
 use quorate_wal::SnapshotStore;
 use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk};
-use quorate_wal::inspect::{Detail, Verdict, inspect};
+use quorate_wal::inspect::{Condition, Detail, inspect};
 
 use crate::mutation::{corpus, mutate, mutations};
 use crate::support::*;
@@ -24,16 +24,16 @@ fn rule_40_changed_files_are_no_panic_and_a_refusal_changes_nothing() {
     let mut runner = runner(500);
     let outcome = runner.run(&(0..corpus.len(), mutations()), |(log, (changes, fits))| {
         let disk = mutate(&corpus[log], &changes, fits);
-        let verdict = look(&disk);
+        let condition = look(&disk);
         let operations = disk.operations();
         match try_open(&disk) {
             Err(error) => {
                 prop_assert_eq!(disk.operations(), operations, "a refusal changes nothing: {}", error);
-                prop_assert!(verdict >= Verdict::Corrupt, "{:?}, though {}", verdict, error);
+                prop_assert!(condition >= Condition::Corrupt, "{:?}, though {}", condition, error);
             }
             Ok((wal, report)) => {
-                prop_assert!(verdict < Verdict::Corrupt, "{:?}, though it opens", verdict);
-                prop_assert!(verdict == Verdict::Torn || report.cut.is_none());
+                prop_assert!(condition < Condition::Corrupt, "{:?}, though it opens", condition);
+                prop_assert!(condition == Condition::Torn || report.cut.is_none());
                 use_it(wal);
                 disk.crash(Crash::LoseUnsynced);
                 prop_assert_eq!(
@@ -48,13 +48,13 @@ fn rule_40_changed_files_are_no_panic_and_a_refusal_changes_nothing() {
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Returns the inspector's verdict. The inspector must not change anything.
-fn look(disk: &MemoryDisk) -> Verdict {
+/// Returns the inspector's condition. The inspector must not change anything.
+fn look(disk: &MemoryDisk) -> Condition {
     let operations = disk.operations();
     let mut text = Vec::new();
-    let verdict = inspect(disk, Path::new("log"), Detail::Everything, &mut text).unwrap();
+    let condition = inspect(disk, Path::new("log"), Detail::Everything, &mut text).unwrap();
     assert_eq!(disk.operations(), operations, "looking changes nothing");
-    verdict
+    condition
 }
 
 /// Reads everything and writes something, if possible.

@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::inspect::{Detail, Verdict, inspect};
+use quorate_wal::inspect::{Condition, Detail, inspect};
 
 use crate::craft::{PAGE, put_32, reseal_header};
 use crate::golden::golden_disk;
 use crate::support::*;
 
 /// The result of inspecting a log, which must not change.
-fn look(disk: &MemoryDisk, detail: Detail) -> (Verdict, String) {
+fn look(disk: &MemoryDisk, detail: Detail) -> (Condition, String) {
     let operations = disk.operations();
     let mut text = Vec::new();
-    let verdict = inspect(disk, Path::new("log"), detail, &mut text).unwrap();
+    let condition = inspect(disk, Path::new("log"), detail, &mut text).unwrap();
     assert_eq!(disk.operations(), operations, "nothing was written");
-    (verdict, String::from_utf8(text).unwrap())
+    (condition, String::from_utf8(text).unwrap())
 }
 
 /// A log with a vote, whose last batch lost a sector.
@@ -55,30 +55,30 @@ fn halved() -> MemoryDisk {
 #[test]
 fn rule_39_a_log_is_described_in_full() {
     let logs = [
-        ("plain", golden_disk(1, "plain"), Verdict::Clean),
-        ("moved", golden_disk(1, "moved"), Verdict::Clean),
-        ("torn", torn(), Verdict::Torn),
-        ("halved", halved(), Verdict::Torn),
-        ("corrupt", corrupt(), Verdict::Corrupt),
+        ("plain", golden_disk(1, "plain"), Condition::Clean),
+        ("moved", golden_disk(1, "moved"), Condition::Clean),
+        ("torn", torn(), Condition::Torn),
+        ("halved", halved(), Condition::Torn),
+        ("corrupt", corrupt(), Condition::Corrupt),
     ];
     for (name, disk, expected) in logs {
-        let (verdict, text) = look(&disk, Detail::Everything);
+        let (condition, text) = look(&disk, Detail::Everything);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/inspect").join(format!("{name}.txt"));
         if std::env::var_os("QUORATE_WAL_GOLDEN").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &text).unwrap();
         }
         assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");
-        assert_eq!(verdict, expected, "{name}");
+        assert_eq!(condition, expected, "{name}");
         let opens = try_open(&disk).is_ok();
-        assert_eq!(opens, verdict < Verdict::Corrupt, "{name}: the log judges alike");
+        assert_eq!(opens, condition < Condition::Corrupt, "{name}: the log judges alike");
     }
 }
 
 #[test]
-fn rule_39_verify_says_the_verdict_and_the_first_damage_alone() {
-    assert_eq!(look(&golden_disk(1, "plain"), Detail::Verdict), (Verdict::Clean, "clean\n".to_owned()));
-    let (_, text) = look(&corrupt(), Detail::Verdict);
+fn rule_39_verify_says_the_condition_and_the_first_damage_alone() {
+    assert_eq!(look(&golden_disk(1, "plain"), Detail::Condition), (Condition::Clean, "clean\n".to_owned()));
+    let (_, text) = look(&corrupt(), Detail::Condition);
     let expected = "damage: the log is corrupt: stream 1, position 2, segment 1, offset 4280: the bytes are not those \
                     that were written, and later records show that they were durable\ncorrupt: the log will not open\n";
     assert_eq!(text, expected);
@@ -88,12 +88,12 @@ fn rule_39_verify_says_the_verdict_and_the_first_damage_alone() {
 fn rule_39_files_that_do_not_fit_are_named() {
     let missing = golden_disk(1, "moved");
     missing.remove(segment(2).as_ref()).unwrap();
-    assert_eq!(look(&missing, Detail::Verdict).0, Verdict::Corrupt);
+    assert_eq!(look(&missing, Detail::Condition).0, Condition::Corrupt);
 
     let unknown = golden_disk(1, "plain");
     unknown.replace("log/notes.txt", b"mine");
-    let (verdict, text) = look(&unknown, Detail::Verdict);
-    assert_eq!(verdict, Verdict::Corrupt);
+    let (condition, text) = look(&unknown, Detail::Condition);
+    assert_eq!(condition, Condition::Corrupt);
     assert!(text.contains("notes.txt"), "{text}");
 
     let newer = golden_disk(1, "plain");
@@ -101,12 +101,12 @@ fn rule_39_files_that_do_not_fit_are_named() {
     put_32(&mut bytes, 8, 2);
     reseal_header(&mut bytes);
     newer.replace(segment(1), &bytes);
-    assert_eq!(look(&newer, Detail::Verdict).0, Verdict::Unreadable);
+    assert_eq!(look(&newer, Detail::Condition).0, Condition::Unreadable);
 
     let lost = golden_disk(1, "plain");
     lost.flip("log/checkpoint-a", 50, 1);
     lost.flip("log/checkpoint-b", 50, 1);
-    assert_eq!(look(&lost, Detail::Verdict).0, Verdict::Corrupt);
+    assert_eq!(look(&lost, Detail::Condition).0, Condition::Corrupt);
 }
 
 /// A file that is shorter than its header states lost data, whatever else it looks like.
@@ -116,8 +116,8 @@ fn rule_39_a_segment_that_was_cut_short_is_corrupt() {
     let bytes = disk.content(segment(1)).unwrap();
     for end in [2 * PAGE, batch_starts(&bytes)[2] + 100, bytes.len() - 1] {
         disk.replace(segment(1), &bytes[..end]);
-        let (verdict, text) = look(&disk, Detail::Verdict);
-        assert_eq!(verdict, Verdict::Corrupt, "{end}: {text}");
+        let (condition, text) = look(&disk, Detail::Condition);
+        assert_eq!(condition, Condition::Corrupt, "{end}: {text}");
         assert!(text.contains("its header says that it is longer"), "{text}");
         let (_folder, directory) = to_files(&disk);
         assert_eq!(run(&["--verify", directory.to_str().unwrap()]).0, Some(2));
@@ -153,10 +153,10 @@ fn rule_39_the_exit_code_tells_clean_torn_corrupt_and_unreadable_apart() {
         }
         let (node, log) = (folder.path().to_str().unwrap(), directory.to_str().unwrap());
         let (_, text) = look(disk, Detail::Everything);
-        let (_, verdict) = look(disk, Detail::Verdict);
+        let (_, condition) = look(disk, Detail::Condition);
         assert_eq!(run(&[log]), (Some(*code), text.clone()));
         assert_eq!(run(&[node]), (Some(*code), text), "the node's directory does as well");
-        assert_eq!(run(&["--verify", log]), (Some(*code), verdict));
+        assert_eq!(run(&["--verify", log]), (Some(*code), condition));
     }
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();
@@ -188,7 +188,7 @@ fn rule_39_a_running_nodes_log_can_be_looked_at() {
     let disk = MemoryDisk::new();
     let mut wal = open(&disk);
     put(&mut wal, A, vec![append(1, 1, 3)]);
-    assert_eq!(look(&disk, Detail::Verdict).0, Verdict::Clean);
+    assert_eq!(look(&disk, Detail::Condition).0, Condition::Clean);
     put(&mut wal, A, vec![append(4, 1, 3)]);
     assert_eq!(texts(&wal, A, 1).unwrap().len(), 6);
 }
@@ -209,7 +209,7 @@ fn rule_39_batches_that_opening_writes_again_are_named() {
         "in doubt: nothing shows that the batches of segment 1 from offset {start} to {end} are durable; opening the \
          log will write them again\nclean\n"
     );
-    assert_eq!(look(&disk, Detail::Verdict), (Verdict::Clean, expected.clone()));
+    assert_eq!(look(&disk, Detail::Condition), (Condition::Clean, expected.clone()));
     assert!(look(&disk, Detail::Everything).1.ends_with(&expected));
     let (_folder, directory) = to_files(&disk);
     assert_eq!(run(&["--verify", directory.to_str().unwrap()]), (Some(0), expected));
@@ -219,5 +219,5 @@ fn rule_39_batches_that_opening_writes_again_are_named() {
     assert_eq!(texts(&wal, A, 1).unwrap().len(), 6);
     wal.settle(true).unwrap();
     wal.close().unwrap();
-    assert_eq!(look(&disk, Detail::Verdict), (Verdict::Clean, "clean\n".to_owned()));
+    assert_eq!(look(&disk, Detail::Condition), (Condition::Clean, "clean\n".to_owned()));
 }

@@ -2,7 +2,7 @@
 
 use quorate_protocol::{LoadRange, LogIndex, Operation, Ticket};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::{LogThread, Refusal, Settings, StreamId, ThreadSettings, Wal, WriteError};
+use quorate_wal::{LogThread, Settings, StreamId, SubmissionRefusal, ThreadSettings, Wal, WriteError};
 
 use crate::slow::SlowDisk;
 use crate::support::*;
@@ -158,9 +158,9 @@ fn rule_44_a_deleted_stream_stays_deleted() {
     wal.sync().unwrap();
     for _ in 0..3 {
         assert_eq!(wal.streams(), [A]);
-        assert_eq!(wal.delete_stream(B), Err(WriteError::Refused(Refusal::Deleted)));
+        assert_eq!(wal.delete_stream(B), Err(WriteError::Refused(SubmissionRefusal::Deleted)));
         let written = wal.write(&[(B, vec![append(1, 1, 1)])]).unwrap();
-        assert_eq!(written.refused, [(0, Refusal::Deleted)]);
+        assert_eq!(written.refused, [(0, SubmissionRefusal::Deleted)]);
         // This holds as well when no segment holds a record of the stream any more.
         let first = wal.recover(A, 0).unwrap().last.0 + 1;
         churn(&mut wal, A, first, 60);

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 
 use quorate_protocol::{LogIndex, Operation, Random};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::{OpenError, Poisoned, Refusal, Report, StreamId, Wal, WriteError};
+use quorate_wal::{OpenError, Poisoned, Report, StreamId, SubmissionRefusal, Wal, WriteError};
 
 use self::faults::READS_FAIL;
 use self::parts::Parts;
@@ -218,7 +218,7 @@ impl History {
         let stream = StreamId(1 + self.draw(4));
         if self.deleted.contains(&stream) {
             let refused = self.wal().write(&[(stream, vec![append(1, 1, 1)])]);
-            if refused.is_ok_and(|written| written.refused != [(0, Refusal::Deleted)]) {
+            if refused.is_ok_and(|written| written.refused != [(0, SubmissionRefusal::Deleted)]) {
                 return broken("a deleted stream stays deleted", format!("{stream} took an entry"));
             }
             return self.note_failure();
@@ -227,7 +227,7 @@ impl History {
         let written = self.wal().write(&[(stream, operations.clone())]);
         let is_in_files = written.is_ok();
         match written {
-            Ok(written) if written.refused == [(0, Refusal::DiskFull)] => {
+            Ok(written) if written.refused == [(0, SubmissionRefusal::DiskFull)] => {
                 self.seen.count("refused for want of room", 1);
                 return Ok(());
             }
@@ -298,7 +298,7 @@ impl History {
             return Ok(());
         }
         match self.wal().delete_stream(stream) {
-            Err(WriteError::Refused(Refusal::DiskFull)) => {
+            Err(WriteError::Refused(SubmissionRefusal::DiskFull)) => {
                 self.seen.count("refused for want of room", 1);
                 return Ok(());
             }
@@ -316,7 +316,7 @@ impl History {
         self.sync()?;
         // The refusal of an impossible entry shows whether the deletion survived a crash.
         let Ok(probe) = self.wal().write(&[(stream, vec![append(1 << 40, 1, 1)])]) else { return self.note_failure() };
-        if probe.refused == [(0, Refusal::Deleted)] {
+        if probe.refused == [(0, SubmissionRefusal::Deleted)] {
             self.seen.count("deleted a stream", 1);
             self.deleted.push(stream);
         }

@@ -6,7 +6,7 @@ use crate::error::OpenError;
 
 /// The state of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum Condition {
     /// It is as it was left. Opening it may write batches again that nothing shows to be durable; the text names them.
     Clean,
     /// Opening it will repair it: a batch that was being written, or one of two copies of something, is damaged.
@@ -18,8 +18,8 @@ pub enum Verdict {
     Unreadable,
 }
 
-impl Verdict {
-    /// The verdict over a log that does not open for this reason.
+impl Condition {
+    /// The condition of a log that does not open for this reason.
     pub(super) fn of(error: &OpenError) -> Self {
         match error {
             OpenError::Io { .. } | OpenError::Newer { .. } | OpenError::Features { .. } => Self::Unreadable,
@@ -28,13 +28,13 @@ impl Verdict {
     }
 }
 
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
-        Self::from(match verdict {
-            Verdict::Clean => 0,
-            Verdict::Torn => 1,
-            Verdict::Corrupt => 2,
-            Verdict::Unreadable => 3,
+impl From<Condition> for ExitCode {
+    fn from(condition: Condition) -> Self {
+        Self::from(match condition {
+            Condition::Clean => 0,
+            Condition::Torn => 1,
+            Condition::Corrupt => 2,
+            Condition::Unreadable => 3,
         })
     }
 }
@@ -42,8 +42,8 @@ impl From<Verdict> for ExitCode {
 /// The amount of detail that is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Identity, files, checkpoints, segments, batches, streams, damage, batches in doubt and verdict.
+    /// Identity, files, checkpoints, segments, batches, streams, damage, batches in doubt and condition.
     Everything,
-    /// Damage, batches in doubt and verdict.
-    Verdict,
+    /// Damage, batches in doubt and condition.
+    Condition,
 }
