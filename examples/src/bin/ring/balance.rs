@@ -8,7 +8,7 @@ use quorate_consistent_hash::{KeyHash, Placement};
 
 use crate::algorithm::Built;
 use crate::error::Failure;
-use crate::{Placing, Sampling, input};
+use crate::{Placing, Sampling, sample};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -42,7 +42,7 @@ impl Load {
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let built = Built::asked(&options.placing, options.nodes.as_deref())?;
     let placement = built.placement();
-    let hashes = input::sample(&options.sampling, &built)?;
+    let hashes = sample::hashes(&options.sampling, &built)?;
     if hashes.is_empty() {
         return Err(Failure::Usage("there are no keys to measure on".into()));
     }

@@ -10,6 +10,7 @@ mod input;
 mod movement;
 mod owners;
 mod plot;
+mod sample;
 #[cfg(test)]
 mod tests;
 

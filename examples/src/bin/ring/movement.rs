@@ -10,7 +10,7 @@ use quorate_consistent_hash::{KeyHash, MovementPlan, Placement};
 use crate::algorithm::{Algorithm, Built};
 use crate::balance::ratio;
 use crate::error::Failure;
-use crate::{Placing, Sampling, input};
+use crate::{Placing, Sampling, input, sample};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -68,14 +68,14 @@ pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure>
 /// Each key as it is hashed before and after.
 fn hashes(options: &Options, before: &Built, after: &Built, same: bool) -> Result<Vec<(KeyHash, KeyHash)>, Failure> {
     if same {
-        return Ok(input::sample(&options.sampling, before)?.into_iter().map(|hash| (hash, hash)).collect());
+        return Ok(sample::hashes(&options.sampling, before)?.into_iter().map(|hash| (hash, hash)).collect());
     }
     if options.sampling.numeric {
         return Err(Failure::Usage(
             "two systems hash a key differently, so that --numeric says nothing of both".into(),
         ));
     }
-    let keys = input::sample_keys(&options.sampling)?;
+    let keys = sample::keys(&options.sampling)?;
     Ok(keys.iter().map(|key| (before.placement().hash(key), after.placement().hash(key))).collect())
 }
 

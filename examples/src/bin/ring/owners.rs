@@ -10,7 +10,7 @@ use quorate_consistent_hash::{KeyHash, Node, NodeIndex, Placement, ReplicaError,
 use crate::Placing;
 use crate::algorithm::{Algorithm, Built};
 use crate::error::Failure;
-use crate::input;
+use crate::{input, sample};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -77,7 +77,7 @@ fn hashes(options: &Options, built: &Built, bytes: &[u8]) -> Result<Vec<KeyHash>
         if !options.numeric {
             return Ok(built.placement().hash(key));
         }
-        input::numeric(built, key).map_err(|reason| Failure::Line { path: options.keys.clone(), line, reason })
+        sample::numeric(built, key).map_err(|reason| Failure::Line { path: options.keys.clone(), line, reason })
     };
     input::lines(bytes).map(hash).collect()
 }

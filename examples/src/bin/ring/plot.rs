@@ -12,7 +12,7 @@ use crate::algorithm::Built;
 use crate::balance::{Load, loads, ratio};
 use crate::error::Failure;
 use crate::movement::Flows;
-use crate::{Placing, Sampling, input};
+use crate::{Placing, Sampling, input, sample};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let before = Built::asked(&options.placing, options.nodes.as_deref())?;
-    let hashes = input::sample(&options.sampling, &before)?;
+    let hashes = sample::hashes(&options.sampling, &before)?;
     if hashes.is_empty() {
         return Err(Failure::Usage("there are no keys to measure on".into()));
     }

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use crate::kv::resp::{Reply, Version};
 use crate::kv::store::Store;
 
-use super::query::At;
-
 /// The data of `INFO` about a server, apart from its keys. Gathered for each request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerInfo {
@@ -83,14 +81,14 @@ impl ServerInfo {
         ])
     }
 
-    pub(super) fn text(&self, sections: &[Box<[u8]>], store: &Store, at: At) -> String {
+    pub(super) fn text(&self, sections: &[Box<[u8]>], store: &Store, log_time: u64) -> String {
         let wanted = |name: &str| {
             let all = [name, "all", "everything", "default"];
             sections.is_empty()
                 || sections.iter().any(|section| all.iter().any(|name| section.eq_ignore_ascii_case(name.as_bytes())))
         };
         let mut text = String::new();
-        for (name, lines) in self.sections(store, at) {
+        for (name, lines) in self.sections(store, log_time) {
             if !wanted(&name.to_ascii_lowercase()) {
                 continue;
             }
@@ -105,8 +103,8 @@ impl ServerInfo {
         text
     }
 
-    fn sections(&self, store: &Store, at: At) -> [(&'static str, Vec<(&'static str, String)>); 7] {
-        let keys = store.len(at.log_time);
+    fn sections(&self, store: &Store, log_time: u64) -> [(&'static str, Vec<(&'static str, String)>); 7] {
+        let keys = store.len(log_time);
         let keyspace = format!("keys={keys},expires={},avg_ttl=0", store.deadlines());
         [
             (

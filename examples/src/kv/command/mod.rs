@@ -3,6 +3,7 @@
 //! A command is a write, which goes through the log; a read, which needs the store and changes nothing; or it concerns
 //! the connection alone. [`parse`] decides which it is, and checks everything that can be checked without the store.
 
+mod errors;
 mod glob;
 mod info;
 mod parse;

@@ -135,7 +135,7 @@ impl Query {
             Self::Type(key) => encoder.status(if store.get(at.log_time, key).is_some() { "string" } else { "none" }),
             Self::Size => encoder.integer(count(store.len(at.log_time))),
             Self::Keys(_) => unreachable!("`KEYS` is answered off the loop"),
-            Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, store, at))),
+            Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, store, at.log_time))),
             Self::Hello(id) => {
                 let version = encoder.version();
                 encoder.reply(&server.hello(*id, version));

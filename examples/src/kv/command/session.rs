@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::kv::resp::{Reply, Version};
 use crate::kv::store::{VALUE_BYTES_MAX, parse_integer};
 
+use super::errors::{integer, syntax_error, unknown_subcommand, wrong_arity};
 use super::glob;
-use super::parse::{integer, syntax_error, unknown_subcommand, wrong_arity};
 use super::query::Query;
 use super::spec::{self, Kind, Spec};
 

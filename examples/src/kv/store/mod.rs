@@ -20,15 +20,12 @@ mod write;
 
 pub use codec::DecodeError;
 pub use outcome::{Outcome, Refusal};
+pub use record::VALUE_BYTES_MAX;
 pub use snapshot::{RestoreError, Snapshot};
 pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, SetAnswer, SetCondition, Unit, Write};
 
 use record::Record;
 use table::Table;
-
-/// Maximum bytes of a key or a value. A longer `SET` is refused before it is proposed, and an `APPEND` beyond it when
-/// it is applied.
-pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 
 /// Maximum number of expired keys that an entry of the log removes, besides its own effect.
 pub const EXPIRED_PER_ENTRY_MAX: usize = 32;

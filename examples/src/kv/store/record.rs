@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+/// Maximum bytes of a key or a value. A longer `SET` is refused before it is proposed, and an `APPEND` beyond it when
+/// it is applied.
+pub const VALUE_BYTES_MAX: usize = 512 * 1024;
+
 /// A key, its value and its deadline. Cloning shares the bytes.
 ///
 /// The bytes are always the record's own. A slice would keep alive the whole buffer in which it came from the network

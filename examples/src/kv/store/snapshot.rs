@@ -6,8 +6,7 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-use super::VALUE_BYTES_MAX;
-use super::record::Record;
+use super::record::{Record, VALUE_BYTES_MAX};
 use super::table::Table;
 
 /// The version that this program writes, and the newest it reads.

@@ -3,7 +3,7 @@
 use quorate_consistent_hash::Weight;
 use quorate_consistent_hash::compat::{HaproxyHash, RingSystem, Server};
 
-use super::{File, SystemRing, whole_weight};
+use super::file::{File, SystemRing, whole_weight};
 use crate::algorithm::haproxy_hash;
 use crate::error::Failure;
 

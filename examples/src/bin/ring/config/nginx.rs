@@ -2,7 +2,7 @@
 
 use quorate_consistent_hash::compat::{RingSystem, Server};
 
-use super::{File, SystemRing, whole_weight};
+use super::file::{File, SystemRing, whole_weight};
 use crate::error::Failure;
 
 /// A word of the configuration with the number of its line; `{`, `}` and `;` are words of their own.

@@ -3,7 +3,7 @@
 use quorate_consistent_hash::compat::{REDIS_SLOTS, RedisSlots};
 use quorate_consistent_hash::{Node, NodeIndex, Nodes};
 
-use super::File;
+use super::file::File;
 use crate::algorithm::Built;
 use crate::error::Failure;
 

@@ -8,7 +8,7 @@ use quorate_consistent_hash::compat::{SwiftDevice, SwiftRing};
 use quorate_consistent_hash::{Node, Weight};
 use serde::Deserialize;
 
-use super::File;
+use super::file::File;
 use crate::algorithm::Built;
 use crate::error::Failure;
 

@@ -2,7 +2,7 @@
 
 use quorate_consistent_hash::compat::{Partitions, RingSystem, Server, TwemproxyRing};
 
-use super::{File, nodes, ring, whole_weight};
+use super::file::{File, nodes, ring, whole_weight};
 use crate::algorithm::{Built, hash_tag, memcached_hash};
 use crate::error::Failure;
 
