@@ -22,5 +22,6 @@ pub mod resp;
 pub mod server;
 pub mod status;
 pub mod store;
+mod trouble;
 
 pub use machine::new_store;

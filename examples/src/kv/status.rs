@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{About, Role};
 use super::config::ClusterConfig;
 use super::store::Store;
+use super::trouble;
 
 /// The content of `/status` of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub struct GroupStatus {
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// Reason why the group stopped on this node, or cannot make progress. Empty if there is none.
+    /// Reasons why the group stopped on this node, or cannot make progress. Empty if there are none.
     pub trouble: String,
 }
 
@@ -74,7 +75,6 @@ impl GroupStatus {
     pub fn new(status: &ReplicaStatus, obstacles: &[Obstacle], store: &Store) -> Self {
         let log = &status.log;
         let founding = status.founding.as_ref();
-        let trouble: Vec<_> = obstacles.iter().map(|obstacle| format!("{obstacle:?}")).collect();
         Self {
             group: status.seat.group.0,
             founding: founding.map_or_else(String::new, |founding| format!("{:032x}", founding.digest())),
@@ -94,7 +94,7 @@ impl GroupStatus {
             digest: format!("{:016x}", store.digest()),
             keys: store.len(status.applied_log_time.0) as u64,
             bytes: store.weight(),
-            trouble: trouble.join(", "),
+            trouble: trouble::text(obstacles),
         }
     }
 }

@@ -209,14 +209,19 @@ fn connect(address: SocketAddr) -> Result<Client, Box<dyn Error>> {
 fn show(client: &mut Client, node: usize, command: &[&str], expected: &Answer) -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&[u8]> = command.iter().map(|argument| argument.as_bytes()).collect();
     let answer = client.ask(&arguments)?;
-    let shown = match &answer {
+    println!("   node {node}> {:<24} {}", command.join(" "), shown(&answer));
+    if answer == *expected { Ok(()) } else { Err(format!("{} was expected", shown(expected)).into()) }
+}
+
+/// An answer as `redis-cli` prints it.
+fn shown(answer: &Answer) -> String {
+    match answer {
         Answer::Status(text) | Answer::Error(text) => text.clone(),
         Answer::Integer(number) => number.to_string(),
         Answer::Bulk(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
-        other => format!("{other:?}"),
-    };
-    println!("   node {node}> {:<24} {shown}", command.join(" "));
-    if answer == *expected { Ok(()) } else { Err(format!("{expected:?} was expected").into()) }
+        Answer::Nil => "(nil)".to_owned(),
+        Answer::Array(answers) => answers.iter().map(shown).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// Measures the time until a write is acknowledged that begins from now on. A write that was on its way to the old
