@@ -1,48 +1,25 @@
 //! The shipped node, whole, with raft replicas under every fault.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use quorate_protocol::Random;
-use quorate_raft::testing::{laws, small_settings};
-use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Campaign;
-use quorate_simulation::node_machine::{MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated};
-use quorate_simulation::registers::{RegisterClients, Registers};
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording, run};
+use quorate_simulation::world::{Outcome, Recording};
+use quorate_verification::RAFT;
 
-type Service = RegisterService<Raft>;
-type Machine = NodeMachine<Replicated<Service>>;
-
-/// Small bounds, and quiet groups in every second run.
-fn config(seed: u64) -> MakeConfig<Raft> {
-    let is_quiet = Random::new(seed).between(0, 2) == 0;
-    Arc::new(move |start| {
-        let quiet_after = is_quiet.then_some(Duration::from_millis(300));
-        let settings = Settings { quiet_after, ..small_settings(seed) };
-        let node = start.identity.node;
-        Config::new(node, start.seed, Start::Initial(start.members.clone()), settings).expect("valid settings")
-    })
-}
-
-fn run_replicas(schedule: &Schedule, recording: Recording) -> Outcome {
-    let setup = NodeSetup::<Replicated<Service>>::replicated(schedule, config(schedule.seed), Registers::default);
-    let mut clients = RegisterClients::new(schedule.seed);
-    run::<Machine>(&setup, schedule, &mut ReplicaLaws::new(laws()), &mut clients, recording)
+fn run_replicas(schedule: &Schedule) -> Outcome {
+    (RAFT.run)(schedule, Recording::Nothing)
 }
 
 fn short() -> Generator {
-    Generator { faults_us: 6_000_000, ..Generator::of::<Machine>() }
+    Generator { faults_us: 6_000_000, ..(RAFT.generator)() }
 }
 
 /// More seeds: `QUORATE_SIMULATION_SEEDS=1000 cargo test -p quorate-verification --release replicas`.
 #[test]
 fn replicas_keep_their_laws_under_every_fault() {
     let seeds = std::env::var("QUORATE_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
-    let generator = if seeds > 100 { Generator::of::<Machine>() } else { short() };
+    let generator = if seeds > 100 { (RAFT.generator)() } else { short() };
     let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false, failures_max: 5 };
-    let summary = campaign.run(|schedule| run_replicas(schedule, Recording::Nothing), || {});
+    let summary = campaign.run(run_replicas, || {});
     println!("{summary}");
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
     assert!(summary.acknowledged_median > 300, "{} calls were acknowledged", summary.acknowledged_median);
@@ -62,7 +39,7 @@ fn what_was_found_once_stays_mended() {
     ];
     for schedule in found {
         let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
-        let outcome = run_replicas(&schedule, Recording::Nothing);
+        let outcome = run_replicas(&schedule);
         assert_eq!(outcome.failure, None, "seed {}", schedule.seed);
         assert!(outcome.faults.contains_key(&FaultKind::MisdirectedWrite), "seed {}", schedule.seed);
     }
@@ -74,18 +51,18 @@ fn what_was_found_once_stays_mended() {
 fn nothing_is_destroyed_before_all_nodes_have_met() {
     let schedule = include_str!("found/wiped-before-all-had-met.json");
     let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
-    let outcome = run_replicas(&schedule, Recording::Nothing);
+    let outcome = run_replicas(&schedule);
     assert_eq!(outcome.failure, None);
     assert_eq!(outcome.faults.get(&FaultKind::Wipe), None);
     let undisturbed = Schedule { faults: vec![schedule.faults[2].clone()], ..schedule };
-    let outcome = run_replicas(&undisturbed, Recording::Nothing);
+    let outcome = run_replicas(&undisturbed);
     assert_eq!(outcome.faults.get(&FaultKind::Wipe), Some(&1), "all have met by then, if nothing keeps them from it");
 }
 
 #[test]
 fn without_faults_everything_is_served() {
     let generator = Generator { kinds: Vec::new(), ..short() };
-    let outcome = run_replicas(&generator.schedule(1), Recording::Nothing);
+    let outcome = run_replicas(&generator.schedule(1));
     assert_eq!(outcome.failure, None);
     assert!(outcome.acknowledged > 300, "{}", outcome.acknowledged);
 }
@@ -93,7 +70,7 @@ fn without_faults_everything_is_served() {
 #[test]
 fn the_same_seed_gives_the_same_run_of_replicas() {
     let campaign = Campaign { generator: short(), seeds: 100..104, threads: 2, is_run_twice: true, failures_max: 5 };
-    let summary = campaign.run(|schedule| run_replicas(schedule, Recording::Nothing), || {});
+    let summary = campaign.run(run_replicas, || {});
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
 }
 
@@ -111,5 +88,5 @@ fn a_node_may_forget_a_term_that_it_had_told_nobody() {
              "loss": "unsynced"}
         ]}"#;
     let schedule: Schedule = serde_json::from_str(schedule).expect("a schedule");
-    assert_eq!(run_replicas(&schedule, Recording::Nothing).failure, None);
+    assert_eq!(run_replicas(&schedule).failure, None);
 }
