@@ -3,15 +3,14 @@
 use quorate_protocol::{Configuration, Instant, LogIndex, NodeId, Now, Random, Violation};
 use quorate_raft::testing::{laws, small_settings};
 use quorate_raft::{Config, Raft, Start};
-use quorate_simulation::campaign::{Campaign, Requirements, Summary};
+use quorate_simulation::campaign::Campaign;
 use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreSetup, Stream};
 use quorate_simulation::diagram::svg;
 use quorate_simulation::registers::{RegisterClients, Request, Response};
 use quorate_simulation::schedule::{Aim, Budget, Fault, FaultKind, Generator, Partition, Schedule, What, Who};
 use quorate_simulation::shrink::shrink;
 use quorate_simulation::world::{
-    ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Outcome, Recording,
-    reached, run,
+    ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Outcome, Recording, run,
 };
 
 fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
@@ -78,13 +77,6 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(others.run(run_raft, || {}).hash, summary.hash);
 }
 
-#[test]
-fn a_schedule_survives_being_written_down() {
-    let schedule = Generator::default().schedule(3);
-    let text = serde_json::to_string(&schedule).expect("plain data");
-    assert_eq!(serde_json::from_str::<Schedule>(&text).expect("as written"), schedule);
-}
-
 /// Within the budget no old copy of a disk comes back; where one does, what was promised is forgotten.
 #[test]
 fn old_copies_of_disks_break_laws() {
@@ -114,20 +106,6 @@ fn a_cluster_that_does_not_serve_under_a_demand_is_found() {
     assert_eq!(failure.law, "progress while a fault lasts");
     // Ten seconds after it began; some seconds later when a write that was under way then counts as served.
     assert!((11_000_000..=14_000_000).contains(&failure.at_us), "{failure:?}");
-}
-
-#[test]
-fn a_campaign_in_which_little_went_wrong_is_told_what_it_lacks() {
-    let generator = Generator { kinds: vec![FaultKind::Crash, FaultKind::Pause, FaultKind::OldCopy], ..short() };
-    let requirements =
-        Requirements { acknowledged_median: 2_000, each_fault: 100, reached: vec![(reached::LEADER_ELECTED, 3_000)] };
-    let mut summary = Summary { seeds: 2_000, acknowledged_median: 2_000, ..Summary::default() };
-    summary.faults.insert(FaultKind::Crash, 200);
-    summary.sometimes.insert(reached::LEADER_ELECTED, 5_999);
-    let lacking = requirements.shortfalls(&summary, &generator);
-    assert_eq!(lacking, ["pause: 0 of 200", "a leader was elected: 5999 of 6000"]);
-    assert!(Requirements::apply_to(1_000) && !Requirements::apply_to(999));
-    assert_eq!(summary.never_reached(&["a miracle"])[0], "a miracle");
 }
 
 /// The shipped core on a disk that says a write is durable and loses it in a crash.
