@@ -181,6 +181,21 @@ impl Config {
         &self.group
     }
 
+    /// True if this node is an acceptor.
+    pub(crate) fn is_acceptor(&self) -> bool {
+        self.group.is_acceptor(self.node)
+    }
+
+    /// True if this node is a proposer.
+    pub(crate) fn is_proposer(&self) -> bool {
+        self.group.proposers.contains(&self.node)
+    }
+
+    /// The acceptors except this node.
+    pub(crate) fn other_acceptors(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.group.quorums.acceptors().iter().copied().filter(|other| *other != self.node)
+    }
+
     /// Times and bounds.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -1,20 +1,18 @@
 //! The core: it takes every input and gives every output.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
 use quorate_protocol::{
-    HaltReason, Input, Instant, LogIndex, NodeId, Now, Operation, Outbox, OutboxLimits, Output, PersistFailure,
-    Protocol, Random, RecoverError, Recovery, Signal, Standing, StorageLevel, Ticket,
+    FailedWrite, Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, RecoverError, Recovery, Signal,
+    Standing, Ticket, View, ViewWriter,
 };
 
-use super::codec::{
-    ACCEPTED_KEY, CHOSEN_KEY, RECORDS_OVERHEAD_BYTES, decode_accepted, decode_chosen, decode_state, encode_accepted,
-    encode_chosen, encode_state,
-};
-use super::config::MEMBERS_MAX;
-use super::state::{AcceptedValue, Attempt, DurableState, ReadRound, WaitingProposal, WaitingRead};
-use super::view::View;
-use super::{Command, Config, Event, Ignored, Message, Outcome, Proposal, ReadOutcome, RefuseReason};
+use super::acceptor::Acceptor;
+use super::base::Base;
+use super::codec::decode_state;
+use super::learner::Learner;
+use super::proposer::Proposer;
+use super::reader::Reader;
+use super::state::Found;
+use super::{Command, Config, Event, Ignored, Message, Obstacle, Outcome, ReadOutcome, RefuseReason, Status};
 use crate::QuorumSystem;
 
 /// One node's part in one decision: Paxos (Lamport, Paxos Made Simple, 2001) as a pure state machine.
@@ -24,65 +22,13 @@ use crate::QuorumSystem;
 /// the loop around it.
 #[derive(Clone, Debug)]
 pub struct Synod {
-    pub(crate) config: Config,
-    pub(crate) random: Random,
-    pub(crate) now: Instant,
-    /// The newest state, and the write that makes it durable.
-    pub(crate) state: DurableState,
-    pub(crate) state_ticket: Ticket,
-    /// The proposal accepted last, and the write that makes it durable together with its promise.
-    pub(crate) accepted: Option<AcceptedValue>,
-    pub(crate) accepted_ticket: Ticket,
-    /// The chosen proposal, and the write that makes it durable. Never changes.
-    pub(crate) chosen: Option<Proposal>,
-    pub(crate) chosen_ticket: Ticket,
-    /// True once the application was told the chosen proposal.
-    pub(crate) is_chosen_told: bool,
-    /// Learners that have not confirmed that they know the chosen proposal, and the time at which they are told again.
-    pub(crate) unaware: BTreeSet<NodeId>,
-    pub(crate) announce_at: Option<Instant>,
-    pub(crate) announcements: u32,
-    /// This node's own ballot under way. `None` once a proposal is known to be chosen.
-    pub(crate) attempt: Option<Attempt>,
-    /// End of this proposer's pause after it was overtaken.
-    pub(crate) rest_until: Option<Instant>,
-    /// Number of times in a row that this proposer was overtaken.
-    pub(crate) outrun: u32,
-    /// The highest round that this node has seen. The next ballot is above it.
-    pub(crate) round_seen: u64,
-    /// Waiting proposals, the oldest first. The oldest is the one that is tried.
-    pub(crate) proposals: VecDeque<WaitingProposal>,
-    pub(crate) reads: VecDeque<WaitingRead>,
-    /// The queries to acceptors that are under way for reads.
-    pub(crate) read_round: Option<ReadRound>,
-    /// Number of rounds of queries so far.
-    pub(crate) read_rounds: u64,
-    /// Number of rounds in a row without a conclusion.
-    pub(crate) inconclusive: u32,
-    /// The accepted proposal that a ballot must finish, because reads wait for it.
-    pub(crate) read_newest: Option<AcceptedValue>,
-    /// Time at which an accepted but undecided proposal must be settled.
-    pub(crate) settle_at: Option<Instant>,
-    /// Number of times in a row that proposers were asked to settle it.
-    pub(crate) inquiries: u32,
-    /// True if this proposer must find the chosen value although no command asks for it.
-    pub(crate) is_settling: bool,
-    /// The standing of each node. A node without an entry is a stranger.
-    pub(crate) standings: BTreeMap<NodeId, Standing>,
-    /// Nodes that could not be reached, and were not heard since.
-    pub(crate) lost: BTreeSet<NodeId>,
-    /// Nodes that were founded with another quorum system.
-    pub(crate) foreign: BTreeSet<NodeId>,
-    pub(crate) storage: StorageLevel,
-    pub(crate) halted: Option<HaltReason>,
-    pub(crate) ignored: BTreeMap<Ignored, u64>,
-    pub(crate) outbox: Outbox<Self>,
-    /// Time at which a write that the log refused is written again.
-    pub(crate) rewrite_at: Option<Instant>,
-    /// True if a write was refused while others waited, so that everything must be written again.
-    pub(crate) is_rewrite_wanted: bool,
-    /// True if an input arrived since the last poll.
-    is_dirty: bool,
+    pub(super) base: Base,
+    pub(super) acceptor: Acceptor,
+    pub(super) proposer: Proposer,
+    pub(super) reader: Reader,
+    pub(super) learner: Learner,
+    /// True if everything must be written again, because the log asked to be compacted.
+    is_rewrite_wanted: bool,
 }
 
 impl Protocol for Synod {
@@ -97,119 +43,56 @@ impl Protocol for Synod {
 
     fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
         let found = Found::read(&config, recovery)?;
-        let settings = config.settings();
-        let limits = OutboxLimits {
-            held_messages_max: settings.held_messages_max,
-            write_bytes_max: settings.value_bytes_max.saturating_add(WRITE_OVERHEAD_BYTES),
-        };
-        let mut core = Self {
-            random: Random::new(config.seed()),
-            now: now.instant,
-            state: found.state,
-            state_ticket: Ticket(0),
-            accepted: found.accepted,
-            accepted_ticket: Ticket(0),
-            chosen: found.chosen,
-            chosen_ticket: Ticket(0),
-            is_chosen_told: false,
-            unaware: BTreeSet::new(),
-            announce_at: None,
-            announcements: 0,
-            attempt: None,
-            rest_until: None,
-            outrun: 0,
-            round_seen: 0,
-            proposals: VecDeque::new(),
-            reads: VecDeque::new(),
-            read_round: None,
-            read_rounds: 0,
-            inconclusive: 0,
-            read_newest: None,
-            settle_at: None,
-            inquiries: 0,
-            is_settling: false,
-            standings: BTreeMap::new(),
-            // No node was heard in this start yet.
-            lost: config.group().members().filter(|node| *node != config.node()).collect(),
-            foreign: BTreeSet::new(),
-            storage: StorageLevel::Enough,
-            halted: None,
-            ignored: BTreeMap::new(),
-            outbox: Outbox::new(limits),
-            rewrite_at: None,
-            is_rewrite_wanted: false,
-            is_dirty: true,
-            config,
-        };
-        if core.chosen.is_some() {
-            core.announce_to_all();
+        let mut base = Base::new(now, config);
+        let learner = Learner::new(&mut base, found.chosen);
+        let mut acceptor = Acceptor::new(found.state, found.accepted);
+        if learner.chosen().is_none() {
+            acceptor.arm_settling(&mut base);
         }
-        core.arm_settling();
-        Ok(core)
+        let (proposer, reader) = (Proposer::default(), Reader::default());
+        Ok(Self { base, acceptor, proposer, reader, learner, is_rewrite_wanted: false })
     }
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
-        self.now = self.now.max(now.instant);
-        self.is_dirty = true;
-        let handled = if self.halted.is_some() { self.on_input_halted(&input) } else { self.on_input(input) };
-        if let Err(ignored) = handled {
-            *self.ignored.entry(ignored).or_default() += 1;
-        }
+        self.base.chassis.begin(now);
+        let handled = if self.base.chassis.is_halted() { self.on_input_halted(&input) } else { self.on_input(input) };
+        self.base.chassis.count(handled);
+        self.conclude();
     }
 
     fn poll_output(&mut self) -> Option<Output<Self>> {
-        if self.is_dirty {
-            self.is_dirty = false;
+        if self.base.chassis.take_dirty() {
             self.flush();
         }
-        self.outbox.poll()
+        self.base.chassis.outbox.poll()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if self.halted.is_some() {
-            return None;
-        }
-        self.times().min()
+        self.base.chassis.deadline(self.times())
     }
 
+    /// Not included are the random generator, the lengths of future waits and the counters for operators.
     fn model_view(&self) -> View {
-        View::of(self)
+        let chassis = &self.base.chassis;
+        let times = self.times().chain(chassis.rewrite_at());
+        let tickets = self.proposer.tickets().chain(self.acceptor.tickets()).chain([self.learner.chosen_ticket()]);
+        let mut writer = ViewWriter::new(chassis.instant(), times, &chassis.outbox, tickets, []);
+        self.base.view(&mut writer);
+        self.acceptor.view(&mut writer);
+        self.proposer.view(&mut writer);
+        self.reader.view(&mut writer);
+        self.learner.view(&mut writer);
+        writer.put(&self.is_rewrite_wanted);
+        writer.finish()
     }
 
     fn check_invariants(&self) {
-        self.check_own_laws();
-    }
-}
-
-/// The content of the log.
-struct Found {
-    state: DurableState,
-    accepted: Option<AcceptedValue>,
-    chosen: Option<Proposal>,
-}
-
-impl Found {
-    fn read(config: &Config, recovery: Recovery) -> Result<Self, RecoverError> {
-        let mut found = Self { state: DurableState::default(), accepted: None, chosen: None };
-        if let Some(bytes) = &recovery.state {
-            let (quorums, state) = decode_state(bytes).map_err(RecoverError::State)?;
-            if quorums != *config.group().quorums() {
-                return Err(RecoverError::Inconsistent("the quorum system is another than the group was founded with"));
-            }
-            found.state = state;
-        }
-        for record in recovery.journal.into_iter().flatten() {
-            let (key, bytes) = record?;
-            match key {
-                ACCEPTED_KEY => found.accepted = Some(decode_accepted(&bytes).map_err(RecoverError::State)?),
-                CHOSEN_KEY => found.chosen = Some(decode_chosen(&bytes).map_err(RecoverError::State)?),
-                _ => return Err(RecoverError::Inconsistent("the journal has a key that no release writes")),
-            }
-        }
-        if found.accepted.as_ref().is_some_and(|accepted| accepted.ballot > found.state.promised) {
-            return Err(RecoverError::Inconsistent("a ballot was accepted above the one that was promised"));
-        }
-        Ok(found)
+        let queued = self.base.chassis.outbox.queued_writes().count();
+        assert!(queued <= QUEUED_MAX, "writes that wait for the log are bounded: {queued}");
+        self.acceptor.check_invariants(&self.learner);
+        self.proposer.check_invariants(&self.base, &self.acceptor, &self.learner);
+        self.reader.check_invariants(&self.base, &self.learner);
+        self.learner.check_invariants();
     }
 }
 
@@ -223,57 +106,59 @@ impl Synod {
         Ok(founded.map_err(RecoverError::State)?.map(|(quorums, _)| quorums))
     }
 
+    /// The configuration of this node.
+    pub fn config(&self) -> &Config {
+        &self.base.config
+    }
+
+    /// The state of this node.
+    pub fn status(&self) -> Status {
+        Status::of(self)
+    }
+
+    /// The obstacles to this node's part in the decision, the most important first. Without obstacles, it proposes and
+    /// answers, or knows the chosen value.
+    pub fn explain(&self) -> Vec<Obstacle> {
+        Obstacle::all_of(self)
+    }
+
+    /// The write that was handed out and is not durable yet.
+    #[cfg(feature = "testing")]
+    pub fn write_in_flight(&self) -> Option<Ticket> {
+        self.base.chassis.outbox.in_flight()
+    }
+
+    /// The start and the number of the current round of queries.
+    #[cfg(feature = "testing")]
+    pub fn question(&self) -> Option<(u64, u64)> {
+        self.reader.round_number().map(|number| (self.base.config.seed(), number))
+    }
+
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
+        let Self { base, acceptor, proposer, reader, learner, .. } = self;
         match input {
             Input::Message { from, message } => return self.on_message(from, message),
-            Input::Command(Command::Propose(proposal)) => self.on_propose(proposal),
-            Input::Command(Command::Read { id }) => self.on_read(id),
+            Input::Signal(signal) => return self.on_signal(&signal),
+            Input::Command(Command::Propose(proposal)) => {
+                proposer.on_propose(base, acceptor, reader, learner, proposal);
+            }
+            Input::Command(Command::Read { id }) => reader.on_read(base, learner, proposer, id),
             Input::Completed { answer, .. } => match answer {},
-            Input::Signal(signal) => return self.on_signal(signal),
         }
         Ok(())
-    }
-
-    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
-        match signal {
-            Signal::Timeout => self.on_timeout(),
-            Signal::PeerStanding { node, standing } => return self.on_peer_standing(node, standing),
-            Signal::Storage(level) => self.storage = level,
-            Signal::CompactRequested => self.is_rewrite_wanted = true,
-            Signal::Persisted(ticket) => self.on_persisted(ticket),
-            Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
-            Signal::PeerAlive(peer) => self.on_peer_alive(peer),
-            Signal::Unreachable(peer) => return self.on_unreachable(peer),
-            Signal::Loaded { .. } => return Err(Ignored::Unasked),
-        }
-        Ok(())
-    }
-
-    /// A stopped group only answers its own application.
-    fn on_input_halted(&mut self, input: &Input<Self>) -> Result<(), Ignored> {
-        match input {
-            Input::Command(Command::Propose(Proposal { id, checksum, .. })) => {
-                let outcome = Outcome::NotTried(RefuseReason::Halted);
-                self.outbox.event(Event::Proposed { id: *id, checksum: *checksum, outcome });
-            }
-            Input::Command(Command::Read { id }) => {
-                self.outbox.event(Event::Read { id: *id, outcome: ReadOutcome::Failed(RefuseReason::Halted) });
-            }
-            _ => {}
-        }
-        Err(Ignored::Halted)
     }
 
     /// First the checks for all messages, then the handler of each message.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
-        if message.system().is_some_and(|system| system != self.config.system()) {
-            return Err(self.on_other_system(from, &message));
+        let Self { base, acceptor, proposer, reader, learner, .. } = self;
+        if message.system().is_some_and(|system| system != base.config.system()) {
+            return Err(base.on_other_system(from, &message));
         }
-        if from == self.config.node() || !self.config.group().contains(from) {
+        if from == base.config.node() || !base.config.group().contains(from) {
             return Err(Ignored::NotMember);
         }
         if let Some(proposal) = message.proposal() {
-            if proposal.value.len() > self.config.settings().value_bytes_max {
+            if proposal.value.len() > base.config.settings().value_bytes_max {
                 return Err(Ignored::TooLarge);
             }
             if !proposal.is_intact() {
@@ -281,98 +166,98 @@ impl Synod {
             }
         }
         match message {
-            Message::Prepare(message) => self.on_prepare(from, message),
-            Message::Accept(message) => self.on_accept(from, message),
-            Message::Promise(message) => self.on_promise(from, message),
-            Message::Accepted(message) => self.on_accepted(from, message),
-            Message::Nack(message) => self.on_nack(from, message),
-            Message::Chosen(message) => self.on_chosen(from, message),
-            Message::Announce => self.on_announce(from),
-            Message::Known => self.on_known(from),
-            Message::Inquire => self.on_inquire(from),
-            Message::Query(message) => self.on_query(from, message),
-            Message::Report(message) => self.on_report(from, message),
+            Message::Prepare(message) => acceptor.on_prepare(base, learner, from, message),
+            Message::Accept(message) => acceptor.on_accept(base, learner, from, message),
+            Message::Query(message) => acceptor.on_query(base, learner, from, message),
+            Message::Promise(message) => proposer.on_promise(base, acceptor, reader, from, message),
+            Message::Accepted(message) => proposer.on_accepted(base, from, message),
+            Message::Nack(message) => proposer.on_nack(base, acceptor, reader, from, message),
+            Message::Report(message) => reader.on_report(base, acceptor, from, message),
+            Message::Chosen(message) => learner.on_chosen(base, from, message),
+            Message::Announce => learner.on_announce(base, from),
+            Message::Known => learner.on_known(from),
+            Message::Inquire => learner.on_inquire(base, acceptor, from),
             // Such a message from a node with this node's own system has no meaning.
             Message::OtherSystem { .. } => Err(Ignored::Unasked),
         }
     }
 
-    /// Handles a message of a node that was founded with another quorum system. Both sides learn of the difference.
-    fn on_other_system(&mut self, from: NodeId, message: &Message) -> Ignored {
-        if self.foreign.len() < MEMBERS_MAX {
-            self.foreign.insert(from);
+    fn on_signal(&mut self, signal: &Signal) -> Result<(), Ignored> {
+        match *signal {
+            Signal::PeerStanding { node, standing } => return self.on_peer_standing(node, standing),
+            Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
+            Signal::Unreachable(peer) => return self.base.on_unreachable(peer),
+            Signal::Loaded { .. } => return Err(Ignored::Unasked),
+            Signal::Timeout => self.on_timeout(),
+            Signal::Persisted(ticket) => self.on_persisted(ticket),
+            Signal::PeerAlive(peer) if self.base.note_heard(peer) => self.hurry_for(peer),
+            Signal::PeerAlive(_) => {}
+            Signal::CompactRequested => self.is_rewrite_wanted = true,
+            Signal::Storage(level) => {
+                self.base.chassis.set_storage(level);
+            }
         }
-        if !matches!(message, Message::OtherSystem { .. }) && from != self.config.node() {
-            self.outbox.send(from, Message::OtherSystem { system: self.config.system() });
+        Ok(())
+    }
+
+    /// A stopped group only answers its own application.
+    fn on_input_halted(&mut self, input: &Input<Self>) -> Result<(), Ignored> {
+        let outbox = &mut self.base.chassis.outbox;
+        match input {
+            Input::Command(Command::Propose(proposal)) => {
+                outbox.event(proposal.ended(Outcome::NotTried(RefuseReason::Halted)));
+            }
+            Input::Command(Command::Read { id }) => {
+                outbox.event(Event::Read { id: *id, outcome: ReadOutcome::Failed(RefuseReason::Halted) });
+            }
+            _ => {}
         }
-        Ignored::OtherSystem
+        Err(Ignored::Halted)
     }
 
     fn on_timeout(&mut self) {
-        if self.take_due(|core| &mut core.rewrite_at) {
-            self.outbox.resume_writes();
-        }
-        self.expire_commands();
-        if self.take_due(|core| &mut core.settle_at) {
-            self.settle();
-        }
-        if self.take_due(|core| &mut core.announce_at) {
-            self.announce();
-        }
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.retry_at <= self.now) {
-            self.ask_again();
-        }
-        if self.read_round.as_ref().is_some_and(|round| round.retry_at <= self.now) {
-            self.repeat_read_round();
-        }
-        self.take_due(|core| &mut core.rest_until);
-    }
-
-    /// True if this time has come. It is then cleared.
-    fn take_due(&mut self, at: impl Fn(&mut Self) -> &mut Option<Instant>) -> bool {
-        let now = self.now;
-        at(self).take_if(|at| *at <= now).is_some()
+        let Self { base, acceptor, proposer, reader, learner, .. } = self;
+        base.chassis.resume_due_writes();
+        proposer.expire(base, acceptor);
+        reader.expire(base);
+        acceptor.settle_due(base);
+        learner.announce_due(base);
+        proposer.ask_due(base, acceptor, reader);
+        reader.repeat_due(base);
+        proposer.end_rest_due(base);
     }
 
     /// Applies a node's new standing. The answers of a node that no longer counts are dropped, and a node that counts
     /// again must answer again.
     fn on_peer_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Ignored> {
-        if !self.config.group().contains(node) {
+        let Self { base, acceptor, proposer, reader, learner, .. } = self;
+        if !base.config.group().contains(node) {
             return Err(Ignored::NotMember);
         }
-        if self.standings.insert(node, standing) == Some(standing) {
+        if !base.chassis.set_standing(node, standing) {
             return Ok(());
         }
-        if let Some(round) = &mut self.read_round {
-            round.answered.remove(&node);
+        reader.on_standing(base, node);
+        proposer.on_standing(base, node);
+        if node != base.config.node() {
+            learner.on_standing(base, node);
+            self.hurry_for(node);
+        } else if learner.chosen().is_none() {
+            acceptor.on_own_standing(base);
         }
-        if node == self.config.node() {
-            if standing == Standing::Stranger {
-                self.attempt = None;
-                self.read_newest = None;
-                self.is_settling = false;
-            }
-            self.inquiries = 0;
-            self.arm_settling();
-            return Ok(());
-        }
-        if let Some(attempt) = &mut self.attempt {
-            attempt.answered.remove(&node);
-            attempt.refused.remove(&node);
-        }
-        if self.chosen.is_some() && self.config.group().learners().contains(&node) {
-            // Under another incarnation it may have forgotten what it confirmed.
-            self.unaware.insert(node);
-            self.announcements = 0;
-            self.arm_announcement();
-        }
-        self.hurry_for(node);
         Ok(())
     }
 
+    /// A node can be reached again: repetitions for it come soon.
+    fn hurry_for(&mut self, node: NodeId) {
+        self.learner.hurry_for(&mut self.base, node);
+        self.acceptor.hurry_settling(&mut self.base);
+        self.proposer.hurry(&mut self.base);
+    }
+
     fn on_persisted(&mut self, ticket: Ticket) {
-        self.outbox.persisted(ticket);
-        self.count_own_answer();
+        self.base.chassis.outbox.persisted(ticket);
+        self.proposer.on_persisted(&mut self.base, &mut self.acceptor, &self.reader);
         self.tell();
     }
 
@@ -380,100 +265,80 @@ impl Synod {
     /// no output that depends on it leaves before. After any other failure the state of the disk is unknown, and the
     /// group halts.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
-        if failure != PersistFailure::NotWritten {
-            self.halt(HaltReason::LogFailed(failure));
-            return Err(Ignored::Halted);
+        let Base { chassis, config, .. } = &mut self.base;
+        match chassis.failed_write(ticket, failure) {
+            FailedWrite::Fatal(reason) => {
+                chassis.halt(reason);
+                return Err(Ignored::Halted);
+            }
+            FailedWrite::Stale => return Err(Ignored::StaleAnswer),
+            FailedWrite::Refused => {}
         }
-        if self.outbox.in_flight() != Some(ticket) {
-            return Err(Ignored::StaleAnswer);
-        }
-        self.outbox.refused();
-        if !self.is_chosen_durable() {
+        chassis.outbox.refused();
+        chassis.write_again_at(chassis.instant().after(config.settings().retry_interval_min));
+        if self.learner.durable(&self.base).is_none() {
             // The next write may hold less than these messages state. They will be asked for again.
-            self.outbox
-                .drop_held(|_, message| matches!(message, Message::Chosen(_) | Message::Known | Message::Announce));
+            let is_of_chosen =
+                |message: &Message| matches!(message, Message::Chosen(_) | Message::Known | Message::Announce);
+            self.base.chassis.outbox.drop_held(|_, message| is_of_chosen(message));
         }
         self.write_all_again();
-        self.rewrite_at = Some(self.now.after(self.config.settings().retry_interval_min));
         Err(Ignored::LogRefuses)
-    }
-
-    /// Acts on the inputs since the last poll.
-    fn flush(&mut self) {
-        if self.halted.is_some() {
-            return;
-        }
-        if self.outbox.queued_writes().next().is_none() && std::mem::take(&mut self.is_rewrite_wanted) {
-            self.write_all_again();
-        }
-        self.tell();
-        self.pursue();
-        self.pursue_reads();
-    }
-
-    /// Makes the state durable. Outputs that state it are held until then.
-    pub(crate) fn persist_state(&mut self) {
-        self.state_ticket = self.outbox.persist([self.put_state()]);
-    }
-
-    /// Makes the accepted proposal durable, in one write with its promise.
-    pub(crate) fn persist_accepted(&mut self) {
-        let record = self.accepted.as_ref().map(encode_accepted);
-        let journal = record.map(|bytes| Operation::Journal { key: ACCEPTED_KEY, bytes });
-        self.accepted_ticket = self.outbox.persist([self.put_state()].into_iter().chain(journal));
-        self.state_ticket = self.accepted_ticket;
-    }
-
-    /// Makes the chosen proposal durable.
-    pub(crate) fn persist_chosen(&mut self) {
-        let record = self.chosen.as_ref().map(encode_chosen);
-        let journal = record.map(|bytes| Operation::Journal { key: CHOSEN_KEY, bytes });
-        self.chosen_ticket = self.outbox.persist(journal);
-    }
-
-    fn put_state(&self) -> Operation {
-        Operation::PutState { bytes: encode_state(self.config.quorums(), &self.state), commit_hint: LogIndex::ZERO }
     }
 
     /// Writes everything that this node holds again, in place of earlier writes.
     fn write_all_again(&mut self) {
-        self.persist_accepted();
-        if self.chosen.is_some() {
-            self.persist_chosen();
+        self.acceptor.persist(&mut self.base);
+        self.learner.persist(&mut self.base);
+    }
+
+    /// Acts on the inputs since the last poll.
+    fn flush(&mut self) {
+        if self.base.chassis.outbox.queued_writes().next().is_none() && std::mem::take(&mut self.is_rewrite_wanted) {
+            self.write_all_again();
+        }
+        self.tell();
+        if self.learner.chosen().is_none() {
+            self.proposer.pursue(&mut self.base, &mut self.acceptor, &self.reader);
+            self.reader.pursue(&mut self.base, &self.acceptor);
+        }
+        self.conclude();
+    }
+
+    /// Learns the proposal that the answers to this node show to be chosen. Nothing is proposed, asked for or settled
+    /// once the chosen proposal is known, or once the group has stopped.
+    fn conclude(&mut self) {
+        let quorums = self.base.config.group().quorums();
+        if let Some(proposal) = self.proposer.chosen(quorums).cloned() {
+            self.learner.learn_first(&mut self.base, proposal);
+        } else if let Some(proposal) = self.reader.chosen(quorums).cloned() {
+            self.learner.learn(&mut self.base, proposal);
+        }
+        if self.learner.chosen().is_some() {
+            self.proposer.on_chosen_known();
+            self.reader.end_queries();
+            self.acceptor.on_chosen_known();
+        }
+        if self.base.chassis.is_halted() {
+            self.proposer.on_halted();
+            self.reader.on_halted();
         }
     }
 
-    /// True if this node may promise, accept and propose.
-    pub(crate) fn is_counting(&self) -> bool {
-        self.standing(self.config.node()) == Standing::Member
+    /// Tells the application the chosen proposal, once it is durable, and answers every command.
+    fn tell(&mut self) {
+        if let Some(chosen) = self.learner.tell(&mut self.base) {
+            self.proposer.tell(&mut self.base, &chosen);
+            self.reader.tell(&mut self.base, &chosen);
+        }
     }
 
-    /// The standing of a node.
-    pub(crate) fn standing(&self, node: NodeId) -> Standing {
-        self.standings.get(&node).copied().unwrap_or_default()
-    }
-
-    /// All deadlines of this node.
-    pub(crate) fn times(&self) -> impl Iterator<Item = Instant> + '_ {
-        let retry_at = self.attempt.as_ref().map(|attempt| attempt.retry_at);
-        let read_at = self.read_round.as_ref().map(|round| round.retry_at);
-        let rare = [self.rewrite_at, self.announce_at, self.settle_at, self.rest_until, retry_at, read_at];
-        let commands = self.proposals.iter().map(|waiting| waiting.until);
-        let reads = self.reads.iter().map(|waiting| waiting.until);
-        rare.into_iter().flatten().chain(commands).chain(reads)
-    }
-
-    /// Stops this group on this node. No held output leaves any more.
-    pub(crate) fn halt(&mut self, reason: HaltReason) {
-        self.outbox.poison();
-        self.outbox.push(Output::Halt { reason: reason.clone() });
-        self.attempt = None;
-        self.proposals.clear();
-        self.reads.clear();
-        self.forget_reads();
-        self.halted = Some(reason);
+    /// The deadlines of all roles.
+    fn times(&self) -> impl Iterator<Item = Instant> + '_ {
+        let rare = self.acceptor.deadline().into_iter().chain(self.learner.deadline());
+        rare.chain(self.proposer.times()).chain(self.reader.times())
     }
 }
 
-/// Room for the state record, and for the headers of both records, besides a value.
-const WRITE_OVERHEAD_BYTES: usize = 512 + RECORDS_OVERHEAD_BYTES;
+/// The writes that a peer may cause, the node's own acceptance, the decision, and everything written again.
+const QUEUED_MAX: usize = 6;

@@ -32,6 +32,11 @@ impl Proposal {
     pub fn is_intact(&self) -> bool {
         checksum(self.id, &self.value) == self.checksum
     }
+
+    /// The event that ends this proposal for the application.
+    pub(crate) fn ended(&self, outcome: Outcome) -> Event {
+        Event::Proposed { id: self.id, checksum: self.checksum, outcome }
+    }
 }
 
 /// CRC-32C of the id and of the value, together.

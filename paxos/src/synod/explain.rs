@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use quorate_protocol::{HaltReason, NodeId, Standing, StorageLevel};
 
 use super::Synod;
+use super::base::Base;
 
 /// An obstacle to a node's part in the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,60 +33,55 @@ pub enum Obstacle {
     AcceptorsSilent(Vec<NodeId>),
 }
 
-impl Synod {
-    /// The obstacles to this node's part in the decision, the most important first. Without obstacles, it proposes and
-    /// answers, or knows the chosen value.
-    pub fn explain(&self) -> Vec<Obstacle> {
-        if let Some(reason) = &self.halted {
-            return vec![Obstacle::Halted(reason.clone())];
+impl Obstacle {
+    /// The obstacles of a node, the most important first.
+    pub(super) fn all_of(core: &Synod) -> Vec<Self> {
+        let (base, chassis) = (&core.base, &core.base.chassis);
+        if let Some(reason) = chassis.halted() {
+            return vec![Self::Halted(reason.clone())];
         }
+        let is_decided = core.learner.durable(base).is_some();
         let mut obstacles = Vec::new();
-        match self.standings.get(&self.config.node()) {
-            Some(Standing::Stranger) => obstacles.push(Obstacle::Stranger),
-            None if !self.is_chosen_durable() => obstacles.push(Obstacle::NotIntroduced { missing: self.missing() }),
+        match chassis.standings().get(&base.config.node()) {
+            Some(Standing::Stranger) => obstacles.push(Self::Stranger),
+            None if !is_decided => obstacles.push(Self::NotIntroduced { missing: missing(base) }),
             Some(Standing::Member) | None => {}
         }
-        if !self.foreign.is_empty() {
-            obstacles.push(Obstacle::OtherSystem(self.foreign.iter().copied().collect()));
+        if !base.foreign().is_empty() {
+            obstacles.push(Self::OtherSystem(base.foreign().iter().copied().collect()));
         }
-        if self.is_chosen_durable() {
+        if is_decided {
             return obstacles;
         }
-        if self.is_exhausted() {
-            obstacles.push(Obstacle::BallotsExhausted);
+        if core.acceptor.is_exhausted() {
+            obstacles.push(Self::BallotsExhausted);
         }
-        if self.storage == StorageLevel::Low {
-            obstacles.push(Obstacle::DiskFull);
+        if chassis.storage() == StorageLevel::Low {
+            obstacles.push(Self::DiskFull);
         }
-        if self.rewrite_at.is_some() {
-            obstacles.push(Obstacle::LogRefuses);
+        if chassis.rewrite_at().is_some() {
+            obstacles.push(Self::LogRefuses);
         }
-        let silent = self.silent();
+        let silent = silent(core);
         if !silent.is_empty() {
-            obstacles.push(Obstacle::AcceptorsSilent(silent));
+            obstacles.push(Self::AcceptorsSilent(silent));
         }
         obstacles
     }
+}
 
-    /// Nodes of the group that this node has not met under a known incarnation.
-    fn missing(&self) -> Vec<NodeId> {
-        let is_missing = |node: &NodeId| *node != self.config.node() && self.standing(*node) == Standing::Stranger;
-        let missing: BTreeSet<NodeId> = self.config.group().members().filter(is_missing).collect();
-        missing.into_iter().collect()
-    }
+/// Nodes of the group that this node has not met under a known incarnation.
+fn missing(base: &Base) -> Vec<NodeId> {
+    let is_missing = |node: &NodeId| *node != base.config.node() && !base.chassis.is_member(*node);
+    let missing: BTreeSet<NodeId> = base.config.group().members().filter(is_missing).collect();
+    missing.into_iter().collect()
+}
 
-    /// Acceptors that did not answer a ballot or a read although they were asked more than once.
-    fn silent(&self) -> Vec<NodeId> {
-        let node = self.config.node();
-        let acceptors = self.config.group().quorums().acceptors().iter().copied();
-        let others = acceptors.filter(|other| *other != node);
-        if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.retries > 1) {
-            let has_said = |other: &NodeId| attempt.answered.contains(other) || attempt.refused.contains(other);
-            return others.filter(|other| !has_said(other)).collect();
-        }
-        match self.read_round.as_ref().filter(|round| round.retries > 1) {
-            Some(round) => others.filter(|other| !round.answered.contains_key(other)).collect(),
-            None => Vec::new(),
-        }
-    }
+/// Acceptors that did not answer a ballot or a read although they were asked more than once.
+fn silent(core: &Synod) -> Vec<NodeId> {
+    let is_silent = |other: &NodeId| match core.proposer.attempt().filter(|attempt| attempt.is_repeated()) {
+        Some(attempt) => !attempt.has_said(*other),
+        None => core.reader.is_silent(*other),
+    };
+    core.base.config.other_acceptors().filter(is_silent).collect()
 }

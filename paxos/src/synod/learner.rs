@@ -1,48 +1,74 @@
 //! The learner: it learns the chosen value and makes sure that all learners do (Paxos Made Simple §2.3).
 
-use quorate_protocol::{HaltReason, Instant, NodeId, Standing};
+use std::collections::BTreeSet;
 
+use quorate_protocol::{HaltReason, Instant, NodeId, Operation, Standing, Ticket, ViewWriter};
+
+use super::acceptor::Acceptor;
+use super::base::{Base, idle_max};
+use super::codec::{CHOSEN_KEY, encode_chosen};
 use super::message::Chosen;
-use super::pace::idle_max;
-use super::proposer::outcome_of;
-use super::{Event, Ignored, Message, Proposal, ReadOutcome, Synod};
+use super::{Event, Ignored, Message, Proposal};
 
-impl Synod {
-    /// A quorum has accepted this proposal in this node's ballot: it is chosen, and this node is the first to know.
-    pub(crate) fn learn_first(&mut self, proposal: Proposal) {
-        self.learn(proposal);
-        let Some(chosen) = &self.chosen else { return };
-        let message = Message::Chosen(Chosen { system: self.config.system(), proposal: chosen.clone() });
-        for to in &self.unaware {
-            self.outbox.send_after(self.chosen_ticket, *to, message.clone());
+/// The chosen proposal, and the learners that are told of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Learner {
+    /// The chosen proposal. Never changes once it is known.
+    chosen: Option<Proposal>,
+    /// The write that makes it durable.
+    chosen_ticket: Ticket,
+    /// True once the application was told the chosen proposal. False while it is not durable.
+    is_told: bool,
+    /// Learners that have not confirmed that they know the chosen proposal. Empty while it is not known.
+    unaware: BTreeSet<NodeId>,
+    /// Time at which the unaware learners are told again. There is one while a learner is unaware.
+    announce_at: Option<Instant>,
+    /// Number of times in a row that they were told.
+    announcements: u32,
+}
+
+impl Learner {
+    /// The learner of a node that starts.
+    pub(crate) fn new(base: &mut Base, chosen: Option<Proposal>) -> Self {
+        let mut learner = Self {
+            chosen,
+            chosen_ticket: Ticket(0),
+            is_told: false,
+            unaware: BTreeSet::new(),
+            announce_at: None,
+            announcements: 0,
+        };
+        if learner.chosen.is_some() {
+            learner.announce_to_all(base);
         }
+        learner
     }
 
     /// Handles the chosen value from a node that knows it.
-    pub(crate) fn on_chosen(&mut self, from: NodeId, message: Chosen) -> Result<(), Ignored> {
-        if self.standing(from) == Standing::Stranger {
-            return Err(Ignored::Stranger);
-        }
-        self.learn(message.proposal);
-        if self.halted.is_none() {
-            self.unaware.remove(&from);
-            self.outbox.send_after(self.chosen_ticket, from, Message::Known);
+    pub(crate) fn on_chosen(&mut self, base: &mut Base, from: NodeId, message: Chosen) -> Result<(), Ignored> {
+        base.check_known(from)?;
+        self.learn(base, message.proposal);
+        if !base.chassis.is_halted() {
+            self.confirm(base, from);
         }
         Ok(())
     }
 
     /// Handles the announcement of a node that knows the chosen value.
-    pub(crate) fn on_announce(&mut self, from: NodeId) -> Result<(), Ignored> {
-        if self.standing(from) == Standing::Stranger {
-            return Err(Ignored::Stranger);
+    pub(crate) fn on_announce(&mut self, base: &mut Base, from: NodeId) -> Result<(), Ignored> {
+        base.check_known(from)?;
+        if self.chosen.is_some() {
+            self.confirm(base, from);
+        } else {
+            base.chassis.outbox.send(from, Message::Inquire);
         }
-        if self.chosen.is_none() {
-            self.outbox.send(from, Message::Inquire);
-            return Ok(());
-        }
-        self.unaware.remove(&from);
-        self.outbox.send_after(self.chosen_ticket, from, Message::Known);
         Ok(())
+    }
+
+    /// Tells a node that knows the chosen value that this one knows it too.
+    fn confirm(&mut self, base: &mut Base, to: NodeId) {
+        self.unaware.remove(&to);
+        base.chassis.outbox.send_after(self.chosen_ticket, to, Message::Known);
     }
 
     /// Handles a learner's confirmation.
@@ -54,118 +80,155 @@ impl Synod {
         Ok(())
     }
 
-    /// Handles a question for the chosen value.
-    pub(crate) fn on_inquire(&mut self, from: NodeId) -> Result<(), Ignored> {
-        if let Some(chosen) = &self.chosen {
-            let message = Chosen { system: self.config.system(), proposal: chosen.clone() };
-            self.outbox.send_after(self.chosen_ticket, from, Message::Chosen(message));
+    /// Handles a question for the chosen value. A proposer that does not know it finds out.
+    pub(crate) fn on_inquire(&self, base: &mut Base, acceptor: &mut Acceptor, from: NodeId) -> Result<(), Ignored> {
+        if self.answer(base, from) {
             return Ok(());
         }
-        if self.standing(from) == Standing::Stranger {
-            return Err(Ignored::Stranger);
-        }
-        if !self.is_proposer() || !self.is_counting() {
+        base.check_known(from)?;
+        if !base.config.is_proposer() || !base.is_counting() {
             return Err(Ignored::NotKnown);
         }
-        self.is_settling = true;
-        self.settle_at = None;
+        acceptor.begin_settling();
         Ok(())
     }
 
+    /// Answers with the chosen value, if this node knows it: nothing is left to decide.
+    pub(crate) fn answer(&self, base: &mut Base, to: NodeId) -> bool {
+        let Some(chosen) = &self.chosen else { return false };
+        let message = Chosen { system: base.config.system(), proposal: chosen.clone() };
+        base.chassis.outbox.send_after(self.chosen_ticket, to, Message::Chosen(message));
+        true
+    }
+
+    /// A quorum has accepted this proposal in this node's ballot: it is chosen, and this node is the first to know.
+    pub(crate) fn learn_first(&mut self, base: &mut Base, proposal: Proposal) {
+        self.learn(base, proposal);
+        for to in &self.unaware {
+            self.answer(base, *to);
+        }
+    }
+
     /// Notes the chosen proposal and makes it durable. It never changes.
-    pub(crate) fn learn(&mut self, proposal: Proposal) {
+    pub(crate) fn learn(&mut self, base: &mut Base, proposal: Proposal) {
         assert!(proposal.is_intact(), "a value is what it was when it was proposed");
         match &self.chosen {
             Some(chosen) if *chosen == proposal => {}
-            Some(_) => self.halt(HaltReason::LawBroken("two proposals are chosen")),
+            Some(_) => base.chassis.halt(HaltReason::LawBroken("two proposals are chosen")),
             None => {
                 self.chosen = Some(proposal);
-                self.persist_chosen();
-                self.attempt = None;
-                self.forget_reads();
-                self.rest_until = None;
-                self.settle_at = None;
-                self.is_settling = false;
-                self.announce_to_all();
+                self.persist(base);
+                self.announce_to_all(base);
             }
         }
     }
 
-    /// True if the chosen proposal is known here and survives a crash.
-    pub(crate) fn is_chosen_durable(&self) -> bool {
-        self.chosen.is_some() && self.outbox.is_durable(self.chosen_ticket)
+    /// Makes the chosen proposal durable, if it is known.
+    pub(crate) fn persist(&mut self, base: &mut Base) {
+        if let Some(chosen) = &self.chosen {
+            let journal = Operation::Journal { key: CHOSEN_KEY, bytes: encode_chosen(chosen) };
+            self.chosen_ticket = base.chassis.outbox.persist([journal]);
+        }
     }
 
-    /// Tells the application the chosen proposal, once it is durable, and answers every command.
-    pub(crate) fn tell(&mut self) {
-        if !self.is_chosen_durable() {
-            return;
+    /// The chosen proposal, durable or not.
+    pub(crate) fn chosen(&self) -> Option<&Proposal> {
+        self.chosen.as_ref()
+    }
+
+    /// The chosen proposal, if it is known here and survives a crash.
+    pub(crate) fn durable(&self, base: &Base) -> Option<&Proposal> {
+        self.chosen.as_ref().filter(|_| base.chassis.outbox.is_durable(self.chosen_ticket))
+    }
+
+    /// The write that makes the chosen proposal durable.
+    pub(crate) fn chosen_ticket(&self) -> Ticket {
+        self.chosen_ticket
+    }
+
+    /// Tells the application the chosen proposal, once it is durable, and returns it.
+    pub(crate) fn tell(&mut self, base: &mut Base) -> Option<Proposal> {
+        let chosen = self.durable(base)?.clone();
+        if !self.is_told {
+            self.is_told = true;
+            base.chassis.outbox.event(Event::Chosen(chosen.clone()));
         }
-        let Some(chosen) = self.chosen.clone() else { return };
-        if !self.is_chosen_told {
-            self.is_chosen_told = true;
-            self.outbox.event(Event::Chosen(chosen.clone()));
-        }
-        for waiting in self.proposals.drain(..) {
-            let outcome = outcome_of(&waiting.proposal, &chosen);
-            self.outbox.event(waiting.ended(outcome));
-        }
-        for read in self.reads.drain(..) {
-            self.outbox.event(Event::Read { id: read.id, outcome: ReadOutcome::Chosen(chosen.clone()) });
-        }
+        Some(chosen)
+    }
+
+    /// Learners that have not confirmed that they know the chosen proposal.
+    pub(crate) fn unaware(&self) -> &BTreeSet<NodeId> {
+        &self.unaware
     }
 
     /// Begins to tell every learner until it confirms.
-    pub(crate) fn announce_to_all(&mut self) {
-        let node = self.config.node();
-        self.unaware = self.config.group().learners().iter().copied().filter(|other| *other != node).collect();
+    fn announce_to_all(&mut self, base: &mut Base) {
+        let node = base.config.node();
+        self.unaware = base.config.group().learners().iter().copied().filter(|other| *other != node).collect();
         self.announcements = 0;
-        self.arm_announcement();
+        self.arm_announcement(base);
     }
 
-    /// Tells the learners that have not confirmed, and sets the time of the next repetition.
-    pub(crate) fn announce(&mut self) {
+    /// Tells the learners that have not confirmed, if it is time, and sets the time of the next repetition.
+    pub(crate) fn announce_due(&mut self, base: &mut Base) {
+        let now = base.chassis.instant();
+        if self.announce_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
         for to in &self.unaware {
-            self.outbox.send_after(self.chosen_ticket, *to, Message::Announce);
+            base.chassis.outbox.send_after(self.chosen_ticket, *to, Message::Announce);
         }
         self.announcements = self.announcements.saturating_add(1);
-        self.arm_announcement();
+        self.arm_announcement(base);
     }
 
     /// Sets the time of the next announcement if a learner has not confirmed. The wait continues to double: a node that
     /// is away for long is told when it is back.
-    pub(crate) fn arm_announcement(&mut self) {
-        let settings = self.config.settings();
-        let (base, max) = (settings.retry_interval_min, idle_max(settings.retry_interval_max));
+    fn arm_announcement(&mut self, base: &mut Base) {
+        let settings = base.config.settings();
+        let (shortest, max) = (settings.retry_interval_min, idle_max(settings.retry_interval_max));
         let is_owed = !self.unaware.is_empty();
-        self.announce_at = is_owed.then(|| self.draw_wait(base, self.announcements, max));
+        self.announce_at = is_owed.then(|| base.draw_wait(shortest, self.announcements, max));
     }
 
-    /// Sets the time after which an accepted proposal that is not known to be chosen is settled, if no other node does
-    /// so before.
-    pub(crate) fn arm_settling(&mut self) {
-        let is_open = self.accepted.is_some() && self.chosen.is_none() && !self.is_settling;
-        self.settle_at = is_open.then(|| self.draw_settling());
-    }
-
-    /// The time at which an accepted proposal is settled if it is not decided by then. Proposers are asked less and
-    /// less often.
-    pub(crate) fn draw_settling(&mut self) -> Instant {
-        let longest = self.config.settings().settle_after.saturating_mul(2);
-        self.draw_wait(longest, self.inquiries, idle_max(longest))
-    }
-
-    /// Settles the proposal accepted here, which no other node has decided.
-    pub(crate) fn settle(&mut self) {
-        if self.is_proposer() && self.is_counting() {
-            self.is_settling = true;
-            return;
+    /// Another node has a new standing. Under another incarnation it may have forgotten what it confirmed.
+    pub(crate) fn on_standing(&mut self, base: &mut Base, node: NodeId) {
+        if self.chosen.is_some() && base.config.group().learners().contains(&node) {
+            self.unaware.insert(node);
+            self.announcements = 0;
+            self.arm_announcement(base);
         }
-        let node = self.config.node();
-        for to in self.config.group().proposers().iter().filter(|to| **to != node) {
-            self.outbox.send(*to, Message::Inquire);
+    }
+
+    /// A node can be reached again. If it has not confirmed, it is told soon.
+    pub(crate) fn hurry_for(&mut self, base: &mut Base, node: NodeId) {
+        let is_learner = base.config.group().learners().contains(&node);
+        if self.chosen.is_some() && is_learner && base.chassis.standing(node) == Standing::Stranger {
+            // It may have another disk than the one that confirmed.
+            self.unaware.insert(node);
         }
-        self.inquiries = self.inquiries.saturating_add(1);
-        self.arm_settling();
+        if self.unaware.contains(&node) {
+            let soon = base.draw_soon();
+            self.announcements = self.announcements.min(base.retries_soon());
+            self.announce_at = Some(self.announce_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.announce_at
+    }
+
+    /// Checks the laws of this part.
+    pub(crate) fn check_invariants(&self) {
+        if self.chosen.is_none() {
+            assert!(self.unaware.is_empty(), "what is not known is told to nobody");
+            assert!(!self.is_told, "what is not known is told to nobody");
+        }
+        assert!(self.unaware.is_empty() || self.announce_at.is_some(), "who is unaware will be told");
+    }
+
+    pub(crate) fn view(&self, writer: &mut ViewWriter) {
+        writer.put(&(&self.chosen, writer.ticket(self.chosen_ticket), self.is_told));
+        writer.put(&(&self.unaware, self.announce_at.map(|at| writer.time(at))));
     }
 }

@@ -6,16 +6,16 @@
 //! chosen, and no other value can be. [`message`] lists the messages, and [`Event`] the events for the application.
 
 mod acceptor;
+mod attempt;
+mod base;
 mod codec;
 mod config;
 mod core;
 mod error;
 mod event;
 mod explain;
-mod invariants;
 mod learner;
 pub mod message;
-mod pace;
 mod proposer;
 mod reader;
 #[cfg(feature = "server")]
@@ -24,7 +24,6 @@ mod state;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod view;
 
 pub use self::core::Synod;
 pub use config::{Config, Group, IDLE_INTERVAL_MAX, MEMBERS_MAX, Settings};
@@ -35,4 +34,3 @@ pub use message::Message;
 #[cfg(feature = "server")]
 pub use server::{CHANNEL, host, host_with};
 pub use status::{AttemptStatus, Status};
-pub use view::View;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use quorate_protocol::{HaltReason, NodeId};
 
-use super::state::Phase;
-use super::{Config, Proposal, Synod};
+use super::attempt::Attempt;
+use super::{Proposal, Synod};
 use crate::Ballot;
 
 /// State of a node for operators and tests.
@@ -46,46 +46,20 @@ pub struct AttemptStatus {
     pub refused: Vec<NodeId>,
 }
 
-impl Synod {
-    /// The write that was handed out and is not durable yet.
-    #[cfg(feature = "testing")]
-    pub fn write_in_flight(&self) -> Option<quorate_protocol::Ticket> {
-        self.outbox.in_flight()
-    }
-
-    /// The start and the number of the current round of queries.
-    #[cfg(feature = "testing")]
-    pub fn question(&self) -> Option<(u64, u64)> {
-        self.read_round.as_ref().map(|round| (self.config.seed(), round.number))
-    }
-
-    /// The configuration of this node.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The state of this node.
-    pub fn status(&self) -> Status {
-        let attempt = self.attempt.as_ref().map(|attempt| AttemptStatus {
-            ballot: attempt.ballot,
-            proposal: match &attempt.phase {
-                Phase::Prepare { .. } => None,
-                Phase::Accept { proposal } => Some(proposal.clone()),
-            },
-            answered: attempt.answered.iter().copied().collect(),
-            refused: attempt.refused.iter().copied().collect(),
-        });
-        Status {
-            node: self.config.node(),
-            promised: self.state.promised,
-            accepted: self.accepted.as_ref().map(|accepted| (accepted.ballot, accepted.proposal.clone())),
-            chosen: self.chosen.clone(),
-            attempt,
-            unaware: self.unaware.iter().copied().collect(),
-            waiting: self.proposals.len() + self.reads.len(),
-            is_counting: self.is_counting(),
-            halted: self.halted.clone(),
-            ignored: self.ignored.iter().map(|(reason, count)| (reason.name(), *count)).collect(),
+impl Status {
+    pub(super) fn of(core: &Synod) -> Self {
+        let chassis = &core.base.chassis;
+        Self {
+            node: core.base.config.node(),
+            promised: core.acceptor.promised(),
+            accepted: core.acceptor.accepted_pair(),
+            chosen: core.learner.chosen().cloned(),
+            attempt: core.proposer.attempt().map(Attempt::status),
+            unaware: core.learner.unaware().iter().copied().collect(),
+            waiting: core.proposer.waiting() + core.reader.waiting(),
+            is_counting: core.base.is_counting(),
+            halted: chassis.halted().cloned(),
+            ignored: chassis.ignored().map(|(reason, count)| (reason.name(), count)).collect(),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use quorate_paxos::synod::message::Report;
 use quorate_paxos::synod::testing::{Builder, Calls, Cluster};
-use quorate_paxos::synod::{Command, Message, Settings, Synod, View};
+use quorate_paxos::synod::{Command, Message, Settings, Synod};
 use quorate_protocol::testing::PowerCut;
 use quorate_protocol::{
-    Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Signal, Standing, StorageLevel, Ticket,
+    Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, ReadId, Signal, Standing, StorageLevel, Ticket, View,
 };
 
 use crate::support::{ballot, from_environment, proposal};

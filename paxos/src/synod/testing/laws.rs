@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_protocol::{Law, NodeId, Standing, Violation};
+use quorate_protocol::{Law, NodeId, Violation};
 
 use crate::Ballot;
-use crate::synod::state::Phase;
 use crate::synod::{Proposal, Synod};
 
 /// All laws.
@@ -39,7 +38,7 @@ impl OneChosen {
     }
 
     fn count(&mut self, node: NodeId, core: &Synod) -> Result<(), Violation> {
-        let Some(accepted) = &core.accepted else { return Ok(()) };
+        let Some(accepted) = core.acceptor.accepted() else { return Ok(()) };
         let ballot = accepted.ballot;
         let votes = self.ballots.entry(ballot).or_insert_with(|| Votes {
             proposal: accepted.proposal.clone(),
@@ -52,10 +51,10 @@ impl OneChosen {
             return Err(broken(detail));
         }
         votes.accepted.insert(node);
-        if !core.outbox.is_durable(core.accepted_ticket) || !votes.durable.insert(node) {
+        if !core.acceptor.is_accepted_durable(&core.base) || !votes.durable.insert(node) {
             return Ok(());
         }
-        if core.config.group().quorums().is_accept_quorum(|other| votes.durable.contains(&other)) {
+        if core.config().group().quorums().is_accept_quorum(|other| votes.durable.contains(&other)) {
             let (first, chosen) = self.chosen.get_or_insert_with(|| (ballot, votes.proposal.clone()));
             if *chosen != votes.proposal {
                 let detail = format!("{chosen:?} is chosen in ballot {first}, and {:?} in {ballot}", votes.proposal);
@@ -66,9 +65,9 @@ impl OneChosen {
     }
 
     fn compare(&mut self, node: NodeId, core: &Synod) -> Result<(), Violation> {
-        let Some(learned) = &core.chosen else { return Ok(()) };
+        let Some(learned) = core.learner.chosen() else { return Ok(()) };
         if self.learned.as_ref() != Some(learned) {
-            let quorums = core.config.group().quorums();
+            let quorums = core.config().group().quorums();
             let is_chosen = |votes: &Votes| {
                 votes.proposal == *learned && quorums.is_accept_quorum(|other| votes.accepted.contains(&other))
             };
@@ -113,11 +112,11 @@ impl Law<Synod> for PromisesKept {
     }
 
     fn check(&mut self, nodes: &[(NodeId, &Synod)]) -> Result<(), Violation> {
-        for (node, core) in nodes.iter().filter(|(node, core)| core.standing(*node) == Standing::Member) {
-            if !core.outbox.is_durable(core.state_ticket) || !core.outbox.is_durable(core.accepted_ticket) {
+        for (node, core) in nodes.iter().filter(|(node, core)| core.base.chassis.is_member(*node)) {
+            if !core.acceptor.is_durable(&core.base) {
                 continue;
             }
-            let now = (core.state.promised, core.accepted.as_ref().map(|accepted| accepted.ballot));
+            let now = (core.acceptor.promised(), core.acceptor.accepted().map(|accepted| accepted.ballot));
             let before = self.seen.insert(*node, now).unwrap_or_default();
             if now.0 < before.0 || now.1 < before.1 {
                 let detail = format!("node {node} went from promised and accepted {before:?} to {now:?}");
@@ -144,22 +143,22 @@ impl Law<Synod> for BallotsOfTheirOwn {
     fn check(&mut self, nodes: &[(NodeId, &Synod)]) -> Result<(), Violation> {
         let broken = |detail| Err(Violation { law: "ballots of their own", detail });
         for (node, core) in nodes {
-            let attempt = core.attempt.as_ref().filter(|_| core.outbox.is_durable(core.state_ticket));
+            let attempt = core.proposer.attempt().filter(|_| core.acceptor.is_durable(&core.base));
             let heard = self.heard.entry(*node).or_default();
             let Some(attempt) = attempt else { continue };
-            if attempt.ballot < heard.0 || attempt.ballot == heard.0 && !heard.1 {
-                return broken(format!("node {node} begins ballot {} after it was heard of", attempt.ballot));
+            if attempt.ballot() < heard.0 || attempt.ballot() == heard.0 && !heard.1 {
+                return broken(format!("node {node} begins ballot {} after it was heard of", attempt.ballot()));
             }
-            *heard = (attempt.ballot, true);
-            if let Phase::Accept { proposal } = &attempt.phase {
-                let first = self.proposed.entry(attempt.ballot).or_insert_with(|| proposal.clone());
+            *heard = (attempt.ballot(), true);
+            if let Some(proposal) = attempt.proposal() {
+                let first = self.proposed.entry(attempt.ballot()).or_insert_with(|| proposal.clone());
                 if first != proposal {
-                    return broken(format!("ballot {} proposes {first:?} and {proposal:?}", attempt.ballot));
+                    return broken(format!("ballot {} proposes {first:?} and {proposal:?}", attempt.ballot()));
                 }
             }
         }
         for (node, heard) in &mut self.heard {
-            let is_under_way = nodes.iter().any(|(other, core)| other == node && core.attempt.is_some());
+            let is_under_way = nodes.iter().any(|(other, core)| other == node && core.proposer.attempt().is_some());
             heard.1 &= is_under_way;
         }
         Ok(())

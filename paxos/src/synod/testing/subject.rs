@@ -55,7 +55,8 @@ impl Subject for Synod {
     /// A proposal that is known to be chosen is on the disks of a quorum. The content of a lost disk is unknown.
     fn check_disks(cluster: &Cluster) {
         let mut running = cluster.nodes.values().filter_map(|node| node.core.as_ref());
-        let Some((group, chosen)) = running.find_map(|core| Some((core.config.group(), core.chosen.as_ref()?))) else {
+        let Some((group, chosen)) = running.find_map(|core| Some((core.config().group(), core.learner.chosen()?)))
+        else {
             return;
         };
         let holds = |node: NodeId| {
