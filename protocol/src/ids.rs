@@ -126,6 +126,17 @@ impl LogIndex {
     }
 }
 
+/// Position of an entry: its index, and the term in which it was made. Two logs that both have an entry at a position
+/// are equal up to it (Raft §5.3, "log matching").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct LogPosition {
+    /// Index of the entry.
+    pub index: LogIndex,
+    /// Term of the entry.
+    pub term: Term,
+}
+
 /// Identity of a node, as its log, its handshake and its proposals state it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

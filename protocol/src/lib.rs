@@ -27,7 +27,8 @@ pub use checksum::crc32c;
 pub use configuration::{Configuration, ConfigurationError, Member, MemberRole};
 pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
 pub use ids::{
-    ClusterId, GroupId, Identity, Incarnation, LogIndex, NodeId, ProposalId, ReadId, SessionId, Term, Ticket,
+    ClusterId, GroupId, Identity, Incarnation, LogIndex, LogPosition, NodeId, ProposalId, ReadId, SessionId, Term,
+    Ticket,
 };
 pub use law::{Law, Violation};
 pub use operation::{LoadFailure, LoadRange, Loaded, Operation, PersistFailure, STATE_BYTES_MAX, WriteRefusal};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{Entry, EntryError, LogIndex, SnapshotMeta, Term};
+use crate::{Entry, EntryError, LogIndex, LogPosition, SnapshotMeta, Term};
 
 /// Content of a group's stream of the log when the node starts. A fresh stream gives [`Recovery::default`].
 ///
@@ -13,13 +13,13 @@ use crate::{Entry, EntryError, LogIndex, SnapshotMeta, Term};
 pub struct Recovery {
     /// The newest state record.
     pub state: Option<Bytes>,
-    /// Index and term of the entry before the first one, up to which the log was compacted or covered by a snapshot.
-    /// Zero on a fresh stream.
-    pub base: (LogIndex, Term),
+    /// Position just before the first entry, up to which the log was compacted or covered by a snapshot. Zero on a
+    /// fresh stream.
+    pub base: LogPosition,
     /// Index of the last entry; equal to the base if there are no entries.
     pub last: LogIndex,
-    /// The first index of each term, ascending, over all entries of the log.
-    pub runs: Vec<(LogIndex, Term)>,
+    /// Position of the first entry of each term, ascending, over all entries of the log.
+    pub runs: Vec<LogPosition>,
     /// The newest entries that fit the byte bound given to recovery, up to the last one. Empty if the last entry alone
     /// does not fit.
     pub tail: Vec<(LogIndex, Entry)>,
@@ -50,13 +50,13 @@ impl Recovery {
     /// The term of the entry at `index`, if it is in the log or just before it.
     #[must_use]
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 {
-            return Some(self.base.1);
+        if index == self.base.index {
+            return Some(self.base.term);
         }
-        if index < self.base.0 || index > self.last {
+        if index < self.base.index || index > self.last {
             return None;
         }
-        self.runs.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term)
+        self.runs.iter().rev().find(|first| first.index <= index).map(|first| first.term)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Following a leader: entries, heartbeats, commit notices (Raft §5.3).
 
-use quorate_protocol::{Entry, HaltReason, LogIndex, NodeId, Term};
+use quorate_protocol::{Entry, HaltReason, LogIndex, LogPosition, NodeId, Term};
 
 use crate::Raft;
 use crate::error::Ignored;
@@ -33,7 +33,7 @@ impl Raft {
         if message.prev_index > INDEX_MAX {
             return Err(Ignored::AbsurdIndex);
         }
-        let base = self.log.base().0;
+        let base = self.log.base().index;
         // Compacted entries are committed, and so equal on all nodes.
         let is_matching = message.prev_index < base || self.log.term_at(message.prev_index) == Some(message.prev_term);
         if !is_matching {
@@ -41,8 +41,13 @@ impl Raft {
                 self.halt(HaltReason::LawBroken("a committed entry changed"));
                 return Err(Ignored::Halted);
             }
-            let (hint_index, hint_term) = self.log.newest_at_most(message.prev_index, message.prev_term);
-            let outcome = AppendOutcome::Conflict { prev_index: message.prev_index, hint_index, hint_term };
+            let previous = LogPosition { index: message.prev_index, term: message.prev_term };
+            let hint = self.log.newest_at_most(previous);
+            let outcome = AppendOutcome::Conflict {
+                prev_index: message.prev_index,
+                hint_index: hint.index,
+                hint_term: hint.term,
+            };
             self.send(from, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
             return Ok(());
         }
@@ -102,7 +107,7 @@ impl Raft {
             self.clock.note_entry(self.chassis.now(), newest.header.log_time);
         }
         for (index, term, entry) in entries {
-            if index < self.log.base().0 {
+            if index < self.log.base().index {
                 continue;
             }
             if index <= self.log.last() {

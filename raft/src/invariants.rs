@@ -7,13 +7,13 @@ impl Raft {
     /// Checks every invariant that this node's state alone can violate.
     pub(crate) fn check_own_laws(&self) {
         self.log.check_invariants();
-        assert!(self.log.base().0 <= self.commit_index, "only what is committed is compacted");
+        assert!(self.log.base().index <= self.commit_index, "only what is committed is compacted");
         assert!(self.commit_index <= self.log.last(), "what is committed is in the log");
         assert!(self.told.committed <= self.commit_index, "what was told is committed");
         assert!(self.log.last_term() <= self.state.term, "no entry is of a later term");
         assert!(self.matched <= self.log.last(), "what the leader sent is in the log");
         let snapshot_index = self.snapshot.as_ref().map(|snapshot| snapshot.index);
-        assert!(snapshot_index.unwrap_or_default() >= self.log.base().0, "what was compacted is in a snapshot");
+        assert!(snapshot_index.unwrap_or_default() >= self.log.base().index, "what was compacted is in a snapshot");
         assert!(self.reads.len() <= self.config.settings().reads_max, "waiting reads are bounded");
         let me = self.config.node();
         match &self.role {

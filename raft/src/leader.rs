@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_protocol::{
-    Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogTime, NodeId, Proposal, ProposalId, RefuseReason,
-    StorageLevel,
+    Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, LogTime, NodeId, Proposal, ProposalId,
+    RefuseReason, StorageLevel,
 };
 
 use crate::Raft;
@@ -184,8 +184,9 @@ impl Raft {
                     return Err(Ignored::AcknowledgedLost);
                 }
                 // Terms above the hint's cannot match before it, so one round trip skips a whole term (Raft §5.3).
-                let (candidate, _) = self.log.newest_at_most(hint_index, hint_term);
-                progress.become_probe(candidate.min(prev_index.previous()).next());
+                let hint = LogPosition { index: hint_index, term: hint_term };
+                let candidate = self.log.newest_at_most(hint);
+                progress.become_probe(candidate.index.min(prev_index.previous()).next());
                 Ok(())
             }
             // A later term would have ended this leadership already.
@@ -221,7 +222,7 @@ impl Raft {
         if match_index > self.log.last() {
             return Err(Ignored::AbsurdIndex);
         }
-        let base = self.log.base().0;
+        let base = self.log.base().index;
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
         let is_news = progress.matched(match_index);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, ConfigurationError, Entry, EntryBatch, EntryKind, LogIndex, LogTime, Operation, RecoverError,
-    Recovery, SnapshotMeta, Term, Ticket,
+    Configuration, ConfigurationError, Entry, EntryBatch, EntryKind, LogIndex, LogPosition, LogTime, Operation,
+    RecoverError, Recovery, SnapshotMeta, Term, Ticket,
 };
 
 /// The log without its disk. Durable entries may leave the cache; their terms stay known.
@@ -16,10 +16,10 @@ use quorate_protocol::{
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "log time is one word of the trade")]
 pub(crate) struct Log {
-    /// The index just before the first entry, and its term. Never above the commit index.
-    base: (LogIndex, Term),
-    /// The first index of each term, ascending, from the entry after the base on.
-    runs: VecDeque<(LogIndex, Term)>,
+    /// The position just before the first entry. Never above the commit index.
+    base: LogPosition,
+    /// The position of the first entry of each term, ascending, from the entry after the base on.
+    runs: VecDeque<LogPosition>,
     /// The newest entries, up to `last`. Entries that are not durable are always here.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
@@ -71,10 +71,10 @@ impl Log {
             submitted: recovery.last,
             durable: recovery.last,
             on_disk: recovery.last,
-            base_on_disk: recovery.base.0,
+            base_on_disk: recovery.base.index,
             truncate_from: None,
             marks: VecDeque::new(),
-            configurations: vec![(recovery.base.0, Configuration::default())],
+            configurations: vec![(recovery.base.index, Configuration::default())],
             log_time: LogTime(0),
             unsubmitted_bytes: 0,
         };
@@ -98,18 +98,18 @@ impl Log {
 
     fn check_recovered(&self, recovery: &Recovery) -> Result<(), RecoverError> {
         let ends_early = RecoverError::Inconsistent("the log ends before it starts");
-        let count = self.last.0.checked_sub(self.base.0.0).ok_or(ends_early)?;
-        if self.base.0 > LogIndex::ZERO && recovery.snapshot.as_ref().is_none_or(|newest| newest.index < self.base.0) {
+        let count = self.last.0.checked_sub(self.base.index.0).ok_or(ends_early)?;
+        let is_covered = recovery.snapshot.as_ref().is_some_and(|newest| newest.index >= self.base.index);
+        if self.base.index > LogIndex::ZERO && !is_covered {
             return Err(RecoverError::Inconsistent("the log was compacted beyond the newest snapshot"));
         }
-        if self.runs.front().map(|run| run.0) != (count > 0).then(|| self.base.0.next()) {
+        if self.runs.front().map(|run| run.index) != (count > 0).then(|| self.base.index.next()) {
             return Err(RecoverError::Inconsistent("the terms do not begin where the log does"));
         }
-        let ascending = |pair: (&(LogIndex, Term), &(LogIndex, Term))| pair.0.0 < pair.1.0 && pair.0.1 < pair.1.1;
-        if !self.runs.iter().zip(self.runs.iter().skip(1)).all(ascending) {
+        if !self.runs_ascend() {
             return Err(RecoverError::Inconsistent("the terms of the log do not ascend"));
         }
-        if self.runs.back().is_some_and(|run| run.0 > self.last) {
+        if self.runs.back().is_some_and(|run| run.index > self.last) {
             return Err(RecoverError::Inconsistent("a term begins behind the end of the log"));
         }
         // If the newest entry is longer than the bound given to recovery, there is no tail at all.
@@ -124,14 +124,14 @@ impl Log {
         Ok(())
     }
 
-    /// Returns the index just before the first entry, and its term.
-    pub(crate) fn base(&self) -> (LogIndex, Term) {
+    /// Returns the position just before the first entry.
+    pub(crate) fn base(&self) -> LogPosition {
         self.base
     }
 
     /// Returns the index of the first entry, or the index that it would have.
     pub(crate) fn first(&self) -> LogIndex {
-        self.base.0.next()
+        self.base.index.next()
     }
 
     /// Returns the index of the newest entry, durable or not; the base if there is none.
@@ -141,7 +141,7 @@ impl Log {
 
     /// Returns the term of the newest entry.
     pub(crate) fn last_term(&self) -> Term {
-        self.runs.back().map_or(self.base.1, |run| run.1)
+        self.runs.back().map_or(self.base.term, |run| run.term)
     }
 
     /// Returns the last entry that is durable on this node.
@@ -172,25 +172,26 @@ impl Log {
 
     /// Returns the term of the entry at `index`, from the base to the last entry.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 {
-            return Some(self.base.1);
+        if index == self.base.index {
+            return Some(self.base.term);
         }
-        if index < self.base.0 || index > self.last {
+        if index < self.base.index || index > self.last {
             return None;
         }
         // The newest terms are requested most often.
-        self.runs.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term)
+        self.runs.iter().rev().find(|first| first.index <= index).map(|first| first.term)
     }
 
-    /// Returns the newest entry at or before `index` whose term is at most `term` (or the base), with its term.
-    pub(crate) fn newest_at_most(&self, index: LogIndex, term: Term) -> (LogIndex, Term) {
-        let mut end = index.min(self.last);
-        for (first, run_term) in self.runs.iter().rev() {
-            if *first <= end {
-                if *run_term <= term {
-                    return (end, *run_term);
+    /// Returns the position of the newest entry at or before `at.index` whose term is at most `at.term`; the base if
+    /// there is none.
+    pub(crate) fn newest_at_most(&self, at: LogPosition) -> LogPosition {
+        let mut end = at.index.min(self.last);
+        for first in self.runs.iter().rev() {
+            if first.index <= end {
+                if first.term <= at.term {
+                    return LogPosition { index: end, term: first.term };
                 }
-                end = first.previous();
+                end = first.index.previous();
             }
         }
         self.base
@@ -202,7 +203,7 @@ impl Log {
         let newest = self.last_term();
         assert!(term >= newest, "a log's terms never fall");
         if term > newest || self.runs.is_empty() {
-            self.runs.push_back((index, term));
+            self.runs.push_back(LogPosition { index, term });
         }
         let bytes = entry.encoded_len();
         self.cache_bytes += bytes;
@@ -222,7 +223,7 @@ impl Log {
 
     /// Removes the entries from `index` on.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
-        assert!(index > self.base.0, "what was compacted is committed and cannot be truncated");
+        assert!(index > self.base.index, "what was compacted is committed and cannot be truncated");
         let kept = index.previous();
         if kept >= self.last {
             return;
@@ -236,7 +237,7 @@ impl Log {
             }
             self.last = self.last.previous();
         }
-        while self.runs.back().is_some_and(|(first, _)| *first > kept) {
+        while self.runs.back().is_some_and(|first| first.index > kept) {
             self.runs.pop_back();
         }
         while self.configurations.len() > 1 && self.configurations.last().is_some_and(|(at, _)| *at > kept) {
@@ -304,7 +305,7 @@ impl Log {
     pub(crate) fn mark(&mut self, ticket: Ticket) {
         self.marks.pop_back_if(|newest| newest.ticket == ticket);
         let (durable, on_disk) = (self.submitted, self.submitted);
-        self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.0 });
+        self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.index });
     }
 
     /// Notes that compacted entries are gone from disk once `ticket` is durable. It does not change the end of the log.
@@ -312,7 +313,7 @@ impl Log {
         let newest = self.marks.back();
         let (durable, on_disk) = newest.map_or((self.durable, self.on_disk), |mark| (mark.durable, mark.on_disk));
         self.marks.pop_back_if(|newest| newest.ticket == ticket);
-        self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.0 });
+        self.marks.push_back(Mark { ticket, durable, on_disk, base_on_disk: self.base.index });
     }
 
     /// Notes which writes are durable by now. Returns true if more entries are durable.
@@ -335,7 +336,7 @@ impl Log {
     /// be written before.
     pub(crate) fn rewind(&mut self) -> Option<Operation> {
         self.rewind_entries();
-        let (index, term) = self.base;
+        let LogPosition { index, term } = self.base;
         (self.base_on_disk < index).then_some(Operation::CompactTo { index, term })
     }
 
@@ -348,9 +349,10 @@ impl Log {
 
     /// As [`Log::rewind`], if the reset of the log after a snapshot was not written either.
     pub(crate) fn rewind_reset(&mut self) -> Operation {
-        (self.on_disk, self.base_on_disk) = (self.base.0, self.base.0);
+        let LogPosition { index, term } = self.base;
+        (self.on_disk, self.base_on_disk) = (index, index);
         self.rewind_entries();
-        Operation::Reset { index: self.base.0, term: self.base.1 }
+        Operation::Reset { index, term }
     }
 
     /// Returns the encoded entries from `index` up to `end`, as many as fit `bytes_max` (at least one), and the last
@@ -437,29 +439,29 @@ impl Log {
     /// Compacts the log up to and including `index`.
     pub(crate) fn compact_to(&mut self, index: LogIndex) -> Option<Operation> {
         let index = index.min(self.durable);
-        if index <= self.base.0 {
+        if index <= self.base.index {
             return None;
         }
         let term = self.term_at(index).expect("an index between base and last has a term");
         self.uncache(index);
-        while self.runs.len() > 1 && self.runs[1].0 <= index.next() {
+        while self.runs.len() > 1 && self.runs[1].index <= index.next() {
             self.runs.pop_front();
         }
         if index == self.last {
             self.runs.clear();
         } else if let Some(run) = self.runs.front_mut() {
-            run.0 = run.0.max(index.next());
+            run.index = run.index.max(index.next());
         }
         while self.configurations.len() > 1 && self.configurations[1].0 <= index {
             self.configurations.remove(0);
         }
-        self.base = (index, term);
+        self.base = LogPosition { index, term };
         Some(Operation::CompactTo { index, term })
     }
 
     /// Drops all entries and starts the log again after a snapshot.
     pub(crate) fn reset(&mut self, snapshot: &SnapshotMeta) -> Operation {
-        self.base = (snapshot.index, snapshot.term);
+        self.base = LogPosition { index: snapshot.index, term: snapshot.term };
         self.runs.clear();
         self.cache.clear();
         self.cache_bytes = 0;
@@ -489,19 +491,18 @@ impl Log {
 
     /// Checks that the parts of the log are consistent.
     pub(crate) fn check_invariants(&self) {
-        assert!(self.base.0 <= self.durable, "the base is durable");
+        assert!(self.base.index <= self.durable, "the base is durable");
         assert!(self.durable <= self.submitted, "only what was submitted is durable");
         assert!(self.submitted <= self.last, "only what is there was submitted");
-        assert!(self.cache_first() > self.base.0, "what was compacted is not cached");
+        assert!(self.cache_first() > self.base.index, "what was compacted is not cached");
         assert!(self.cache_first() <= self.durable.next(), "what is not durable is cached");
         let bytes = self.cache.iter().map(Entry::encoded_len).sum::<usize>();
         assert!(bytes == self.cache_bytes, "the cache's bytes are counted");
         let unsubmitted = self.cached(self.submitted.next()).map(Entry::encoded_len).sum::<usize>();
         assert!(unsubmitted == self.unsubmitted_bytes, "the unsubmitted bytes are counted");
-        let starts: Vec<_> = self.runs.iter().collect();
-        assert!(starts.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1), "runs ascend");
-        assert!(self.runs.front().is_none_or(|run| run.0 == self.base.0.next()), "runs start behind the base");
-        assert!(self.runs.is_empty() == (self.last == self.base.0), "entries have terms");
+        assert!(self.runs_ascend(), "runs ascend");
+        assert!(self.runs.front().is_none_or(|run| run.index == self.base.index.next()), "runs start behind the base");
+        assert!(self.runs.is_empty() == (self.last == self.base.index), "entries have terms");
         assert!(self.marks.iter().all(|mark| mark.durable <= self.submitted), "marks follow truncation");
         assert!(self.configurations.windows(2).all(|pair| pair[0].0 < pair[1].0), "configurations ascend");
     }
@@ -509,13 +510,18 @@ impl Log {
     /// Returns the term of the entry at `index`, and the last entry of its run.
     fn run_of(&self, index: LogIndex) -> (Term, LogIndex) {
         let mut end = self.last;
-        for (first, term) in self.runs.iter().rev() {
-            if *first <= index {
-                return (*term, end);
+        for first in self.runs.iter().rev() {
+            if first.index <= index {
+                return (first.term, end);
             }
-            end = first.previous();
+            end = first.index.previous();
         }
-        (self.base.1, end)
+        (self.base.term, end)
+    }
+
+    fn runs_ascend(&self) -> bool {
+        let pairs = self.runs.iter().zip(self.runs.iter().skip(1));
+        pairs.into_iter().all(|(run, next)| run.index < next.index && run.term < next.term)
     }
 
     fn count(&self, index: LogIndex, end: LogIndex) -> usize {

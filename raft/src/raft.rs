@@ -80,7 +80,7 @@ impl Protocol for Raft {
         if recovery.commit_hint > log.last().max(snapshot_index) {
             return Err(RecoverError::Inconsistent("the log ends before what was known to be committed"));
         }
-        let commit_index = log.base().0.max(recovery.commit_hint.min(log.last()));
+        let commit_index = log.base().index.max(recovery.commit_hint.min(log.last()));
         let limits = OutboxLimits {
             held_messages_max: settings.held_messages_max,
             write_bytes_max: settings.batch_bytes_max.saturating_add(STATE_WRITE_BYTES),

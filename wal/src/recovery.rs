@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use quorate_protocol::{Entry, JournalRecords, LoadFailure, LogIndex, RecoverError, Recovery, Term};
+use quorate_protocol::{Entry, JournalRecords, LoadFailure, LogIndex, LogPosition, RecoverError, Recovery, Term};
 
 use crate::disk::Disk;
 use crate::format::Base;
@@ -38,9 +38,9 @@ impl<D: Disk> StreamRecovery<'_, D> {
             let Base { position, mark } = known.base;
             let recovery = Recovery {
                 state: known.state.as_ref().map(|state| state.bytes.clone()),
-                base: (LogIndex(position), Term(mark)),
+                base: log_position(position, mark),
                 last: LogIndex(known.last()),
-                runs: known.runs().into_iter().map(|(first, term)| (LogIndex(first), Term(term))).collect(),
+                runs: known.runs().into_iter().map(|(first, term)| log_position(first, term)).collect(),
                 commit_hint: LogIndex(known.commit_hint),
                 checkpoint: known.checkpoint.map(|checkpoint| checkpoint.id),
                 journal: (!records.is_empty()).then(|| self.journal(records)),
@@ -67,14 +67,14 @@ impl<D: Disk> StreamRecovery<'_, D> {
     /// The newest entries that fit the bound. The newest one of all is included even if it does not fit, since a core
     /// must know the end of its log.
     fn tail(&self, recovery: &Recovery, bytes_max: usize) -> Result<Vec<(LogIndex, Entry)>, RecoverError> {
-        let Recovery { base: (base, _), last, .. } = recovery;
+        let Recovery { base, last, .. } = recovery;
         // The size of entries on disk is known without reading them, and is above their own size. So the search goes
         // back further in each round.
         let mut disk_bytes = bytes_max as u64;
         loop {
             let first = self.first_within(disk_bytes).unwrap_or(last.0 + 1);
             let (tail, is_full) = self.newest(first..last.0 + 1, bytes_max)?;
-            if is_full || first <= base.0 + 1 {
+            if is_full || first <= base.index.0 + 1 {
                 return Ok(tail.into());
             }
             disk_bytes = disk_bytes.saturating_mul(4).max(TAIL_STEP_BYTES as u64);
@@ -121,6 +121,10 @@ impl<D: Disk> StreamRecovery<'_, D> {
         let loaded = self.reader.entries(self.stream, range, bytes_max).map_err(unreadable)?;
         Ok(loaded.into_iter().map(|(index, _, entry)| (index, entry)).collect())
     }
+}
+
+fn log_position(position: u64, mark: u64) -> LogPosition {
+    LogPosition { index: LogIndex(position), term: Term(mark) }
 }
 
 fn unreadable(failure: LoadFailure) -> RecoverError {

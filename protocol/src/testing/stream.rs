@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::PowerCut;
 use crate::{
-    Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, Operation, RecoverError, Recovery, STATE_BYTES_MAX,
-    SnapshotMeta, Term,
+    Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, Operation, RecoverError, Recovery,
+    STATE_BYTES_MAX, SnapshotMeta, Term,
 };
 
 /// The durable content of one stream: indexed entries or a journal, and a state record. Each write is done completely
@@ -16,8 +16,8 @@ use crate::{
 pub struct Stream {
     /// The newest state record.
     pub state: Option<Bytes>,
-    /// The index just before the first entry, and its term.
-    pub base: (LogIndex, Term),
+    /// The position just before the first entry.
+    pub base: LogPosition,
     /// The entries after the base.
     pub entries: Vec<(Term, Entry)>,
     /// The highest commit hint.
@@ -41,13 +41,13 @@ impl Stream {
     /// Index of the last entry; the base if there are no entries.
     #[must_use]
     pub fn last(&self) -> LogIndex {
-        self.base.0.plus(self.entries.len() as u64)
+        self.base.index.plus(self.entries.len() as u64)
     }
 
     /// The term of the entry at `index`.
     #[must_use]
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 { Some(self.base.1) } else { self.at(index).map(|(term, _)| *term) }
+        if index == self.base.index { Some(self.base.term) } else { self.at(index).map(|(term, _)| *term) }
     }
 
     /// The newest journal record of each key that was not removed.
@@ -101,11 +101,11 @@ impl Stream {
     /// The content that a core gets when it starts, with a tail of at most `tail_bytes_max` but at least one entry.
     #[must_use]
     pub fn recovery(&self, tail_bytes_max: usize) -> Recovery {
-        let numbered = || (self.base.0.0 + 1..).map(LogIndex).zip(&self.entries);
-        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+        let numbered = || (self.base.index.0 + 1..).map(LogIndex).zip(&self.entries);
+        let mut runs: Vec<LogPosition> = Vec::new();
         for (index, (term, _)) in numbered() {
-            if runs.last().is_none_or(|run| run.1 != *term) {
-                runs.push((index, *term));
+            if runs.last().is_none_or(|run| run.term != *term) {
+                runs.push(LogPosition { index, term: *term });
             }
         }
         let mut bytes = 0;
@@ -161,7 +161,7 @@ impl Stream {
     }
 
     fn at(&self, index: LogIndex) -> Option<&(Term, Entry)> {
-        let offset = index.0.checked_sub(self.base.0.0 + 1)?;
+        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?)
     }
 
@@ -174,21 +174,21 @@ impl Stream {
             }
             Operation::TruncateFrom { index } => {
                 assert!(*index > self.commit_hint, "what is committed is not truncated");
-                assert!(*index > self.base.0 && *index <= self.last(), "only what is there is truncated");
-                self.entries.truncate(distance(self.base.0.next(), *index));
+                assert!(*index > self.base.index && *index <= self.last(), "only what is there is truncated");
+                self.entries.truncate(distance(self.base.index.next(), *index));
             }
             Operation::CompactTo { index, term } => {
                 assert_eq!(self.term_at(*index), Some(*term), "only what is there is compacted");
                 let snapshot = self.snapshot.as_ref();
                 assert!(snapshot.is_some_and(|snapshot| snapshot.index >= *index), "a snapshot covers it");
-                self.entries.drain(..distance(self.base.0, *index));
-                self.base = (*index, *term);
+                self.entries.drain(..distance(self.base.index, *index));
+                self.base = LogPosition { index: *index, term: *term };
             }
             Operation::Reset { index, term } => {
                 let snapshot = self.snapshot.as_ref();
                 assert!(snapshot.is_some_and(|snapshot| snapshot.index >= *index), "a snapshot is there first");
                 self.entries.clear();
-                self.base = (*index, *term);
+                self.base = LogPosition { index: *index, term: *term };
             }
             Operation::Journal { key, bytes } => self.put(*key, bytes.clone()),
             Operation::CheckpointBegin { id } => self.journal.push(Record::Mark { id: *id }),

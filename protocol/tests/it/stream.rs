@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use quorate_protocol::testing::{PowerCut, Stream};
-use quorate_protocol::{Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, LogTime, Operation, Term};
+use quorate_protocol::{
+    Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, LogTime, Operation, Term,
+};
 
 fn entries(index: u64, term: u64, count: usize) -> Operation {
     let entry = Entry::internal(EntryKind::NoOp, LogTime(0), Bytes::new());
@@ -24,7 +26,8 @@ fn a_core_recovers_what_was_written() {
     stream.write(&[Operation::TruncateFrom { index: LogIndex(4) }]);
     let recovery = stream.recovery(0);
     assert_eq!((recovery.last, recovery.commit_hint), (LogIndex(3), LogIndex(2)));
-    assert_eq!(recovery.runs, [(LogIndex(1), Term(1)), (LogIndex(3), Term(4))]);
+    let run = |index, term| LogPosition { index: LogIndex(index), term: Term(term) };
+    assert_eq!(recovery.runs, [run(1, 1), run(3, 4)]);
     assert_eq!(recovery.tail.len(), 1, "at least one entry");
     assert_eq!(recovery.state.as_deref(), Some(&b"state"[..]));
     assert!(recovery.journal.is_none());

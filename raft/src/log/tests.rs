@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_protocol::{
-    Configuration, Entry, EntryKind, LogIndex, LogTime, NodeId, Operation, RecoverError, Recovery, SnapshotMeta, Term,
-    Ticket,
+    Configuration, Entry, EntryKind, LogIndex, LogPosition, LogTime, NodeId, Operation, RecoverError, Recovery,
+    SnapshotMeta, Term, Ticket,
 };
 
 use super::{Log, bootstrap_entry};
@@ -29,6 +29,10 @@ fn write(log: &mut Log, ticket: u64) -> Vec<Operation> {
     operations
 }
 
+fn position(index: u64, term: u64) -> LogPosition {
+    LogPosition { index: LogIndex(index), term: Term(term) }
+}
+
 fn snapshot(index: u64, term: u64) -> SnapshotMeta {
     let configuration = Configuration::of_voters([NodeId(1)]);
     SnapshotMeta { index: LogIndex(index), term: Term(term), log_time: LogTime(99), configuration }
@@ -46,7 +50,7 @@ fn terms_are_known_from_the_base_to_the_last() {
 #[test]
 fn the_newest_entry_of_a_term_at_most() {
     let log = log(&[1, 1, 3, 3, 4]);
-    let newest = |index, term| log.newest_at_most(LogIndex(index), Term(term)).0.0;
+    let newest = |index, term| log.newest_at_most(position(index, term)).index.0;
     assert_eq!(newest(9, 9), 5);
     assert_eq!(newest(5, 3), 4);
     assert_eq!(newest(3, 3), 3);
@@ -171,12 +175,7 @@ fn a_truncated_configuration_is_not_in_force() {
 #[test]
 fn contradictory_recoveries_are_refused() {
     let tail = vec![(LogIndex(2), entry(2))];
-    let good = || Recovery {
-        last: LogIndex(2),
-        runs: vec![(LogIndex(1), Term(1))],
-        tail: tail.clone(),
-        ..Recovery::default()
-    };
+    let good = || Recovery { last: LogIndex(2), runs: vec![position(1, 1)], tail: tail.clone(), ..Recovery::default() };
     assert!(Log::recover(&good(), 1000).is_ok());
     let refused = |recovery: Recovery| match Log::recover(&recovery, 1000) {
         Err(RecoverError::Inconsistent(why)) => why,
@@ -186,13 +185,13 @@ fn contradictory_recoveries_are_refused() {
     refused(Recovery { tail: vec![(LogIndex(1), entry(1)), (LogIndex(3), entry(3))], ..good() });
     refused(Recovery { tail: vec![(LogIndex(1), entry(1))], ..good() });
     refused(Recovery { runs: Vec::new(), ..good() });
-    refused(Recovery { runs: vec![(LogIndex(2), Term(1))], ..good() });
-    refused(Recovery { runs: vec![(LogIndex(1), Term(2)), (LogIndex(2), Term(1))], ..good() });
-    refused(Recovery { runs: vec![(LogIndex(1), Term(1)), (LogIndex(3), Term(2))], ..good() });
-    refused(Recovery { base: (LogIndex(3), Term(1)), ..good() });
-    refused(Recovery { base: (LogIndex(1), Term(1)), runs: vec![(LogIndex(2), Term(1))], ..good() });
+    refused(Recovery { runs: vec![position(2, 1)], ..good() });
+    refused(Recovery { runs: vec![position(1, 2), position(2, 1)], ..good() });
+    refused(Recovery { runs: vec![position(1, 1), position(3, 2)], ..good() });
+    refused(Recovery { base: position(3, 1), ..good() });
+    refused(Recovery { base: position(1, 1), runs: vec![position(2, 1)], ..good() });
     let snapshot = Some(snapshot(1, 1));
-    let compacted = Recovery { base: (LogIndex(1), Term(1)), runs: vec![(LogIndex(2), Term(1))], snapshot, ..good() };
+    let compacted = Recovery { base: position(1, 1), runs: vec![position(2, 1)], snapshot, ..good() };
     assert!(Log::recover(&compacted, 1000).is_ok());
 }
 
@@ -214,7 +213,7 @@ proptest! {
                     model.push(term);
                 }
                 3 => {
-                    let from = log.base().0.0 + 1 + amount;
+                    let from = log.base().index.0 + 1 + amount;
                     if from <= log.last().0 {
                         log.truncate_from(LogIndex(from));
                         model.truncate(usize::try_from(from).expect("small"));

@@ -66,7 +66,7 @@ impl Law<Raft> for CommittedForever {
         for (node, core) in nodes {
             // A node that restarted is checked again from its new commit index.
             let checked = self.checked.get(node).copied().unwrap_or_default().min(core.commit_index);
-            let mut index = checked.max(core.log.base().0).next();
+            let mut index = checked.max(core.log.base().index).next();
             while index <= core.commit_index {
                 self.look_at(*node, core, index)?;
                 index = index.next();
@@ -138,7 +138,7 @@ impl Law<Raft> for LeaderCompleteness {
                 *known = (core.state.term, 0);
             }
             for (index, term, seen) in &self.committed[known.1..] {
-                let is_there = *index <= core.log.base().0 || core.log.term_at(*index) == Some(*term);
+                let is_there = *index <= core.log.base().index || core.log.term_at(*index) == Some(*term);
                 if *seen <= core.state.term && !is_there {
                     let detail = format!("node {node} leads in term {} without entry {index}", core.state.term);
                     return Err(Violation { law: "leader completeness", detail });

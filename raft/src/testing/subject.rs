@@ -31,7 +31,7 @@ impl Subject for Raft {
         let (index, term) = (core.commit_index, core.log.term_at(core.commit_index));
         let holds = |node: &&Node<Self>| {
             let snapshot = node.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
-            node.disk.base.0.max(snapshot) >= index || node.disk.term_at(index) == term
+            node.disk.base.index.max(snapshot) >= index || node.disk.term_at(index) == term
         };
         let copies = cluster.nodes.values().filter(holds).count();
         // Every member writes the bootstrap entry itself, so it may be committed before a quorum has it.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, ConfigurationError, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogTime, NodeId, Now,
-    Proposal, ProposalId, Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal,
-    SnapshotMeta, StorageLevel, Term,
+    Configuration, ConfigurationError, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogPosition, LogTime, NodeId,
+    Now, Proposal, ProposalId, Protocol, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason, ReplicatedLog,
+    Signal, SnapshotMeta, StorageLevel, Term,
 };
 use quorate_raft::testing::{Builder, Cluster};
 use quorate_raft::{Config, ConfigError, Message, Raft, Settings, Start};
@@ -226,7 +226,7 @@ fn absurd_recoveries_are_refused() {
         let config = Config::new(NodeId(1), 7, Start::Initial(members), Settings::default()).expect("valid");
         Raft::recover(Now::default(), config, recovery)
     };
-    let runs = vec![(LogIndex(1), Term(1))];
+    let runs = vec![LogPosition { index: LogIndex(1), term: Term(1) }];
     let endless = Recovery { last: LogIndex(u64::MAX), runs, ..recovery(1, 1, &[0, 1]) };
     assert!(matches!(recover(endless), Err(RecoverError::Inconsistent(_))));
     assert!(matches!(recover(recovery(1, u64::MAX, &[0, 1])), Err(RecoverError::Inconsistent(_))));

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, Entry, EntryBatch, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogRequest, LogTime, NodeId,
-    Now, Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Signal, Standing, Term,
-    Ticket,
+    Configuration, Entry, EntryBatch, EntryKind, Input, LogCommand, LogEvent, LogIndex, LogPosition, LogRequest,
+    LogTime, NodeId, Now, Operation, Output, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, Signal,
+    Standing, Term, Ticket,
 };
 use quorate_raft::message::{AppendEntries, ClockReading, Verdict, VoteKind, VoteResponse};
 use quorate_raft::{Config, Message, Raft, Settings, Start};
@@ -154,11 +154,11 @@ impl Bench {
 pub(crate) fn recovery(count: u64, term: u64, terms: &[u64]) -> Recovery {
     let members = Configuration::of_voters((1..=count).map(NodeId));
     let configuration = Entry::internal(EntryKind::Configuration, LogTime(0), members.encode());
-    let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+    let mut runs: Vec<LogPosition> = Vec::new();
     let mut tail = Vec::new();
     for (index, term) in (1..).map(LogIndex).zip(terms) {
-        if runs.last().is_none_or(|run| run.1 != Term(*term)) {
-            runs.push((index, Term(*term)));
+        if runs.last().is_none_or(|run| run.term != Term(*term)) {
+            runs.push(LogPosition { index, term: Term(*term) });
         }
         tail.push((index, if index == LogIndex(1) { configuration.clone() } else { entry(*term) }));
     }

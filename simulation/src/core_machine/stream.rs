@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quorate_protocol::{Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, Operation, Recovery, Term};
+use quorate_protocol::{
+    Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, Operation, Recovery, Term,
+};
 
 /// The durable content of a replicated log.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     state: Option<Bytes>,
-    base: (LogIndex, Term),
+    base: LogPosition,
     entries: VecDeque<(Term, Entry)>,
     commit_hint: LogIndex,
 }
@@ -18,19 +20,19 @@ impl Stream {
     /// Index of the last entry; equal to the base if there are no entries.
     #[must_use]
     pub fn last(&self) -> LogIndex {
-        self.base.0.plus(self.entries.len() as u64)
+        self.base.index.plus(self.entries.len() as u64)
     }
 
     /// Index of the entry before the first one.
     #[must_use]
     pub fn base(&self) -> LogIndex {
-        self.base.0
+        self.base.index
     }
 
     /// The term of the entry at `index`.
     #[must_use]
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 { Some(self.base.1) } else { self.at(index).map(|(term, _)| *term) }
+        if index == self.base.index { Some(self.base.term) } else { self.at(index).map(|(term, _)| *term) }
     }
 
     /// The protocol's state record that was written last.
@@ -40,7 +42,7 @@ impl Stream {
     }
 
     fn at(&self, index: LogIndex) -> Option<&(Term, Entry)> {
-        let offset = index.0.checked_sub(self.base.0.0 + 1)?;
+        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?)
     }
 
@@ -57,17 +59,17 @@ impl Stream {
                 }
                 Operation::TruncateFrom { index } => {
                     assert!(*index > self.commit_hint, "what is committed is not truncated");
-                    assert!(*index > self.base.0, "what was compacted is not truncated");
-                    self.entries.truncate(offset(self.base.0.next(), *index));
+                    assert!(*index > self.base.index, "what was compacted is not truncated");
+                    self.entries.truncate(offset(self.base.index.next(), *index));
                 }
                 Operation::CompactTo { index, term } => {
                     assert_eq!(self.term_at(*index), Some(*term), "only what is there is compacted");
-                    self.entries.drain(..offset(self.base.0, *index));
-                    self.base = (*index, *term);
+                    self.entries.drain(..offset(self.base.index, *index));
+                    self.base = LogPosition { index: *index, term: *term };
                 }
                 Operation::Reset { index, term } => {
                     self.entries.clear();
-                    self.base = (*index, *term);
+                    self.base = LogPosition { index: *index, term: *term };
                 }
                 Operation::PutState { bytes, commit_hint } => {
                     self.state = Some(bytes.clone());
@@ -82,11 +84,11 @@ impl Stream {
     /// The content that a core gets when it starts, without its snapshot.
     #[must_use]
     pub fn recovery(&self, tail_bytes_max: usize) -> Recovery {
-        let numbered = || (self.base.0.0 + 1..).map(LogIndex).zip(&self.entries);
-        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+        let numbered = || (self.base.index.0 + 1..).map(LogIndex).zip(&self.entries);
+        let mut runs: Vec<LogPosition> = Vec::new();
         for (index, (term, _)) in numbered() {
-            if runs.last().is_none_or(|run| run.1 != *term) {
-                runs.push((index, *term));
+            if runs.last().is_none_or(|run| run.term != *term) {
+                runs.push(LogPosition { index, term: *term });
             }
         }
         let mut bytes = 0;

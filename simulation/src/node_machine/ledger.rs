@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate_protocol::{LogIndex, Operation, Recovery, Term};
+use quorate_protocol::{LogIndex, LogPosition, Operation, Recovery, Term};
 use quorate_runtime::StreamId;
 use quorate_wal::Wal;
 use quorate_wal::disk::MemoryDisk;
@@ -31,7 +31,7 @@ pub(super) enum Mismatch {
 pub struct Kept {
     state: Option<Bytes>,
     commit_hint: LogIndex,
-    base: (LogIndex, Term),
+    base: LogPosition,
     /// The term and the checksum of each entry after the base.
     entries: VecDeque<(Term, u32)>,
     /// The newest record of each key, and the time at which it was written.
@@ -131,23 +131,23 @@ impl Kept {
     /// Index of the entry before the first one.
     #[must_use]
     pub fn base(&self) -> LogIndex {
-        self.base.0
+        self.base.index
     }
 
     /// Index of the last entry; equal to the base if there are no entries.
     #[must_use]
     pub fn last(&self) -> LogIndex {
-        self.base.0.plus(self.entries.len() as u64)
+        self.base.index.plus(self.entries.len() as u64)
     }
 
     /// The term of the entry at `index`, if it is there or is the base.
     #[must_use]
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 { Some(self.base.1) } else { self.at(index).map(|(term, _)| term) }
+        if index == self.base.index { Some(self.base.term) } else { self.at(index).map(|(term, _)| term) }
     }
 
     fn at(&self, index: LogIndex) -> Option<(Term, u32)> {
-        let offset = index.0.checked_sub(self.base.0.0 + 1)?;
+        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?).copied()
     }
 
@@ -163,7 +163,7 @@ impl Kept {
                 Operation::CompactTo { index, term } => self.rebase(*index, *term),
                 Operation::Reset { index, term } => {
                     self.entries.clear();
-                    self.base = (*index, *term);
+                    self.base = LogPosition { index: *index, term: *term };
                     self.commit_hint = self.commit_hint.max(*index);
                 }
                 Operation::Journal { key, bytes } if bytes.is_empty() => {
@@ -191,16 +191,16 @@ impl Kept {
     }
 
     fn truncate(&mut self, from: LogIndex) {
-        let kept = from.0.saturating_sub(self.base.0.0 + 1);
+        let kept = from.0.saturating_sub(self.base.index.0 + 1);
         self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
     }
 
     fn rebase(&mut self, index: LogIndex, term: Term) {
-        let gone = index.0.saturating_sub(self.base.0.0);
+        let gone = index.0.saturating_sub(self.base.index.0);
         let gone = usize::try_from(gone).unwrap_or(usize::MAX).min(self.entries.len());
         self.entries.drain(..gone);
-        if index > self.base.0 {
-            self.base = (index, term);
+        if index > self.base.index {
+            self.base = LogPosition { index, term };
         }
     }
 
@@ -208,8 +208,11 @@ impl Kept {
     fn difference(&self, found: &Found) -> Option<String> {
         let Found { recovery: found, journal, .. } = found;
         if found.base != self.base || found.last != self.last() {
-            let (base, last) = (self.base.0, self.last());
-            return Some(format!("entries {base} to {last} were kept, {} to {} are there", found.base.0, found.last));
+            let (base, last) = (self.base.index, self.last());
+            return Some(format!(
+                "entries {base} to {last} were kept, {} to {} are there",
+                found.base.index, found.last
+            ));
         }
         for (index, entry) in &found.tail {
             if self.at(*index) != found.term_at(*index).map(|term| (term, entry.header.checksum)) {

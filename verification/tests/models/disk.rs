@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, Operation, RecoverError, Recovery, Term,
+    Entry, EntryKind, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, Operation, RecoverError, Recovery, Term,
 };
 
 /// A stream of the log, indexed entries and journal alike. Part of a state's identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Disk {
     state: Option<Bytes>,
-    base: (LogIndex, Term),
+    base: LogPosition,
     entries: Vec<(Term, Entry)>,
     commit_hint: LogIndex,
     checkpoint: Option<u64>,
@@ -30,7 +30,7 @@ impl Disk {
 
     /// The last entry; the base when there is none.
     pub(crate) fn last(&self) -> LogIndex {
-        self.base.0.plus(self.entries.len() as u64)
+        self.base.index.plus(self.entries.len() as u64)
     }
 
     /// The entries behind the base, from the first on.
@@ -40,10 +40,10 @@ impl Disk {
 
     /// The term of the entry at `index`, if it is there.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 {
-            return Some(self.base.1);
+        if index == self.base.index {
+            return Some(self.base.term);
         }
-        let offset = index.0.checked_sub(self.base.0.0 + 1)?;
+        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?).map(|(term, _)| *term)
     }
 
@@ -67,17 +67,17 @@ impl Disk {
             }
             Operation::TruncateFrom { index } => {
                 assert!(*index > self.commit_hint, "what is committed is not truncated");
-                assert!(*index > self.base.0 && *index <= self.last(), "only what is there is truncated");
-                self.entries.truncate(offset(self.base.0.next(), *index));
+                assert!(*index > self.base.index && *index <= self.last(), "only what is there is truncated");
+                self.entries.truncate(offset(self.base.index.next(), *index));
             }
             Operation::CompactTo { index, term } => {
                 assert_eq!(self.term_at(*index), Some(*term), "only what is there is compacted");
-                self.entries.drain(..offset(self.base.0, *index));
-                self.base = (*index, *term);
+                self.entries.drain(..offset(self.base.index, *index));
+                self.base = LogPosition { index: *index, term: *term };
             }
             Operation::Reset { index, term } => {
                 self.entries.clear();
-                self.base = (*index, *term);
+                self.base = LogPosition { index: *index, term: *term };
             }
             Operation::Journal { key, bytes } => {
                 self.journal.push(Record::Written { key: *key, bytes: bytes.clone() });
@@ -98,11 +98,11 @@ impl Disk {
 
     /// What a core finds when it starts: all of it.
     pub(crate) fn recovery(&self) -> Recovery {
-        let numbered = || (self.base.0.0 + 1..).map(LogIndex).zip(&self.entries);
-        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+        let numbered = || (self.base.index.0 + 1..).map(LogIndex).zip(&self.entries);
+        let mut runs: Vec<LogPosition> = Vec::new();
         for (index, (term, _)) in numbered() {
-            if runs.last().is_none_or(|run| run.1 != *term) {
-                runs.push((index, *term));
+            if runs.last().is_none_or(|run| run.term != *term) {
+                runs.push(LogPosition { index, term: *term });
             }
         }
         let entries = || numbered().map(|(index, (_, entry))| (index, entry.clone()));
@@ -127,8 +127,8 @@ impl Disk {
             LoadRange::Entries { range, .. } => {
                 let wanted = (range.start.0..range.end.0).map(LogIndex);
                 let found = wanted.map_while(|index| {
-                    let offset = offset(self.base.0.next(), index);
-                    let (term, entry) = self.entries.get(offset).filter(|_| index > self.base.0)?;
+                    let offset = offset(self.base.index.next(), index);
+                    let (term, entry) = self.entries.get(offset).filter(|_| index > self.base.index)?;
                     Some((index, *term, entry.clone()))
                 });
                 let found: Vec<_> = found.collect();

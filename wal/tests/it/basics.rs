@@ -1,6 +1,6 @@
 //! Written data can be read and recovered.
 
-use quorate_protocol::{LogIndex, Term};
+use quorate_protocol::LogIndex;
 use quorate_wal::disk::{Crash, MemoryDisk, RealDisk};
 use quorate_wal::{OpenError, Wal};
 
@@ -32,9 +32,9 @@ fn a_stream_is_recovered_as_its_core_wants_it() {
     let tail_bytes = entry(&payload(20, 5, 0)).encoded_len() * 3;
     for _ in 0..2 {
         let recovery = wal.recover(A, tail_bytes).unwrap();
-        assert_eq!(recovery.base, (LogIndex(5), Term(1)));
+        assert_eq!(recovery.base, position(5, 1));
         assert_eq!(recovery.last, LogIndex(20));
-        assert_eq!(recovery.runs, [(LogIndex(6), Term(1)), (LogIndex(11), Term(2)), (LogIndex(16), Term(5))]);
+        assert_eq!(recovery.runs, [position(6, 1), position(11, 2), position(16, 5)]);
         assert_eq!(recovery.tail.iter().map(|(index, _)| index.0).collect::<Vec<_>>(), [18, 19, 20]);
         assert_eq!(recovery.commit_hint, LogIndex(12));
         wal.close().unwrap();

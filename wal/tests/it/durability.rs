@@ -372,8 +372,8 @@ fn rule_34_compaction_leaves_old_or_new_and_never_a_hole() {
             let (wal, _) = try_open(&disk).unwrap_or_else(|error| panic!("step {step}, seed {seed}: {error}"));
             let recovery = wal.recover(A, 0).unwrap();
             assert_eq!(recovery.last, LogIndex(40));
-            assert!([LogIndex(0), LogIndex(35)].contains(&recovery.base.0));
-            assert_eq!(texts(&wal, A, recovery.base.0.0 + 1).unwrap().len() as u64, 40 - recovery.base.0.0);
+            assert!([LogIndex(0), LogIndex(35)].contains(&recovery.base.index));
+            assert_eq!(texts(&wal, A, recovery.base.index.0 + 1).unwrap().len() as u64, 40 - recovery.base.index.0);
             assert_eq!(keys(&wal, B).len(), 1);
         }
     }
@@ -410,7 +410,7 @@ fn a_reset_starts_the_log_anew_behind_a_snapshot() {
     disk.crash(Crash::LoseUnsynced);
     let wal = open(&disk);
     assert_eq!(texts(&wal, A, 101).unwrap(), ["101@7", "102@7"]);
-    assert_eq!(wal.recover(A, 0).unwrap().base, (LogIndex(100), Term(7)));
+    assert_eq!(wal.recover(A, 0).unwrap().base, position(100, 7));
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn check_plain(wal: &Wal<MemoryDisk>) {
     assert_eq!(texts(wal, A, 2).unwrap(), ["2@1", "3@1", "4@2", "5@3"]);
     assert_eq!((state_of(wal, A).as_deref(), wal.recover(A, 0).unwrap().commit_hint), (Some("vote"), LogIndex(2)));
     assert_eq!((keys(wal, B), wal.recover(B, 0).unwrap().checkpoint), (vec![(8, "eight".to_owned())], Some(1)));
-    assert_eq!(wal.recover(C, 0).unwrap().base, (LogIndex(10), Term(4)));
+    assert_eq!(wal.recover(C, 0).unwrap().base, position(10, 4));
 }
 
 /// Records that were moved, and data that only the checkpoint holds.
@@ -56,7 +56,7 @@ fn check_moved(wal: &Wal<MemoryDisk>) {
     assert_eq!(texts(wal, B, 1).unwrap(), ["1@1", "2@1", "3@1"]);
     assert_eq!(keys(wal, B), [(1, "one".to_owned())]);
     assert_eq!(state_of(wal, B).as_deref(), Some("kept"));
-    assert_eq!(wal.recover(A, 0).unwrap().base, (LogIndex(16), Term(1)));
+    assert_eq!(wal.recover(A, 0).unwrap().base, position(16, 1));
 }
 
 type Scenario = (&'static str, fn(&MemoryDisk), fn(&Wal<MemoryDisk>));

@@ -264,7 +264,7 @@ fn read<D: Disk>(wal: &Wal<D>) -> Result<Streams, String> {
     for stream in wal.streams() {
         let recovery = wal.recover(stream, usize::MAX).map_err(|error| format!("{stream}: {error}"))?;
         let mut found = ModelStream {
-            base: (recovery.base.0.0, recovery.base.1.0),
+            base: (recovery.base.index.0, recovery.base.term.0),
             state: recovery.state.clone(),
             hint: recovery.commit_hint.0,
             checkpoint: recovery.checkpoint,

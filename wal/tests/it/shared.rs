@@ -40,7 +40,7 @@ fn rule_42_few_pinning_records_are_moved_and_keep_position_and_mark() {
         assert_eq!(texts(&wal, B, 1).unwrap(), ["1@3", "2@3", "3@4", "4@4", "5@4"]);
         assert_eq!(keys(&wal, B), [(5, "five".to_owned()), (6, "six".to_owned())]);
         let recovery = wal.recover(B, 0).unwrap();
-        assert_eq!(recovery.runs.iter().map(|(first, term)| (first.0, term.0)).collect::<Vec<_>>(), [(1, 3), (3, 4)]);
+        assert_eq!(recovery.runs, [position(1, 3), position(3, 4)]);
         drop(wal);
         disk.crash(Crash::LoseUnsynced);
         wal = open(&disk);

@@ -4,8 +4,8 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    ClusterId, Entry, EntryKind, Identity, Incarnation, LoadFailure, LoadRange, Loaded, LogIndex, LogTime, NodeId,
-    Operation, Term,
+    ClusterId, Entry, EntryKind, Identity, Incarnation, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, LogTime,
+    NodeId, Operation, Term,
 };
 use quorate_wal::disk::{Disk, MemoryDisk};
 use quorate_wal::{Completions, OpenError, Report, Settings, StreamId, Wal};
@@ -73,6 +73,10 @@ pub(crate) fn journal(key: u64, text: &str) -> Operation {
 
 pub(crate) fn truncate(index: u64) -> Operation {
     Operation::TruncateFrom { index: LogIndex(index) }
+}
+
+pub(crate) fn position(index: u64, term: u64) -> LogPosition {
+    LogPosition { index: LogIndex(index), term: Term(term) }
 }
 
 pub(crate) fn compact(index: u64, term: u64) -> Operation {

@@ -213,9 +213,9 @@ fn deadline_words(cluster: &Cluster, node: u64) -> Option<String> {
 /// Describes the content of a node's disk.
 fn log_words(cluster: &Cluster, node: u64) -> Vec<String> {
     let disk = &cluster.node(node).disk;
-    let first = disk.base.0.next();
+    let first = disk.base.index.next();
     let entries = (first.0..).zip(&disk.entries);
-    let base = (disk.base.0.0 > 0).then(|| format!("behind {}/{}", disk.base.0, disk.base.1));
+    let base = (disk.base.index.0 > 0).then(|| format!("behind {}/{}", disk.base.index, disk.base.term));
     let entries = entries.map(|(index, (term, entry))| entry_words(quorate_protocol::LogIndex(index), *term, entry));
     base.into_iter().chain(entries).collect()
 }
