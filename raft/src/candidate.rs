@@ -1,19 +1,59 @@
 //! Elections: requesting votes, and granting them (Raft §5.2, §5.4.1; thesis §9.6 for pre-votes).
 
-use quorate_protocol::{LogIndex, Member, MemberRole, NodeId, ReadFailure, Standing, Term};
+use std::collections::BTreeMap;
+
+use quorate_protocol::{NodeId, ReadFailure, Standing, Term, Ticket};
 
 use crate::Raft;
 use crate::error::Ignored;
+use crate::leader::Leader;
 use crate::message::{ClockReading, Message, RequestVote, Verdict, VoteKind, VoteResponse};
 use crate::quorum::{Tally, tally};
-use crate::state::{Ballot, Follower, RoleState};
+use crate::role::RoleState;
+use crate::shared::Shared;
 
+/// Votes that a (pre-)candidate has received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Ballot {
+    /// The answer of each voter. A candidate's own vote counts once it is durable.
+    votes: BTreeMap<NodeId, bool>,
+    /// The clocks of those who granted the vote.
+    clocks: BTreeMap<NodeId, ClockReading>,
+    /// The write that makes the candidate's own vote durable.
+    own_vote: Ticket,
+}
+
+impl Ballot {
+    /// Notes an answer. The first one counts: a candidate asks once, and a duplicate changes nothing.
+    fn note(&mut self, from: NodeId, verdict: Verdict, clock: ClockReading) {
+        if *self.votes.entry(from).or_insert(verdict == Verdict::Granted) {
+            self.clocks.entry(from).or_insert(clock);
+        }
+    }
+
+    /// Forgets the answer of a node whose standing changed.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.votes.remove(&node);
+        self.clocks.remove(&node);
+    }
+
+    pub(crate) fn own_vote(&self) -> Ticket {
+        self.own_vote
+    }
+
+    /// The state that affects behaviour, except the ticket.
+    pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
+        (&self.votes, &self.clocks)
+    }
+}
+
+/// Campaigns, votes, and changes of the role.
 impl Raft {
     /// Handles an election time-out: nothing was heard from a leader for long enough.
     pub(crate) fn on_election_timeout(&mut self) -> Result<(), Ignored> {
-        self.arm_election_timer();
+        self.shared.election.arm(self.shared.now());
         self.lose_leader();
-        if !self.may_campaign() {
+        if !self.shared.may_campaign() {
             return Err(Ignored::NoCandidate);
         }
         self.become_pre_candidate();
@@ -22,7 +62,7 @@ impl Raft {
 
     /// The leader transfers leadership to this node.
     pub(crate) fn on_timeout_now(&mut self) -> Result<(), Ignored> {
-        if !self.may_campaign() {
+        if !self.shared.may_campaign() {
             return Err(Ignored::NoCandidate);
         }
         self.become_candidate(VoteKind::Transfer);
@@ -31,11 +71,11 @@ impl Raft {
 
     /// A node requests this node's vote.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) -> Result<(), Ignored> {
-        if self.chassis.standing(from) == Standing::Stranger {
+        if self.shared.chassis.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
-        self.check_founding(request.founding)?;
-        if self.leader == Some(from) && request.term > self.state.term {
+        self.shared.durable.check_founding(request.founding)?;
+        if self.shared.election.leader() == Some(from) && request.term > self.shared.term() {
             // A node that wants to lead a later term no longer leads this one. A quiet follower learns it here.
             self.lose_leader();
         }
@@ -45,167 +85,150 @@ impl Raft {
             return Err(Ignored::LeaderAlive);
         }
         let is_current = match request.kind {
-            VoteKind::Pre => request.term > self.state.term,
-            VoteKind::Full | VoteKind::Transfer => request.term >= self.state.term,
+            VoteKind::Pre => request.term > self.shared.term(),
+            VoteKind::Full | VoteKind::Transfer => request.term >= self.shared.term(),
         };
-        if request.kind != VoteKind::Pre && request.term > self.state.term {
+        if request.kind != VoteKind::Pre && request.term > self.shared.term() {
             self.become_follower(request.term, None);
         }
-        // The candidate's log must be at least as up-to-date: first its last term counts, then its length (§5.4.1).
-        let is_up_to_date = (request.last_term, request.last_index) >= (self.log.last_term(), self.log.last());
-        let is_granted =
-            is_current && is_up_to_date && self.barred().is_none() && self.may_vote_for(from, request.kind);
+        let is_granted = is_current && may_grant(&self.shared, from, request);
         if is_granted && request.kind != VoteKind::Pre {
-            if self.state.voted_for.is_none() {
-                self.state.voted_for = Some(from);
-                self.persist_state();
+            if self.shared.durable.vote(from) {
+                self.shared.persist_state();
             }
-            self.arm_election_timer();
+            self.shared.election.arm(self.shared.now());
         }
         let verdict = if is_granted { Verdict::Granted } else { Verdict::Refused };
-        let clock =
-            ClockReading { log_time: self.clock.log_time(self.chassis.now()), wall_ms: self.chassis.now().wall_ms };
-        let response = VoteResponse { term: self.state.term, asked: request.term, kind: request.kind, verdict, clock };
-        self.send(from, Message::VoteResponse(response));
+        let now = self.shared.chassis.now();
+        let clock = ClockReading { log_time: self.shared.clock.log_time(now), wall_ms: now.wall_ms };
+        let (term, asked, kind) = (self.shared.term(), request.term, request.kind);
+        self.shared.send(from, Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock }));
         Ok(())
     }
 
     /// A voter answers a request.
     pub(crate) fn on_vote_response(&mut self, from: NodeId, response: VoteResponse) -> Result<(), Ignored> {
-        if self.chassis.standing(from) == Standing::Stranger {
+        if self.shared.chassis.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         let is_pre = response.kind == VoteKind::Pre;
+        let term = self.shared.term();
         let ballot = match &mut self.role {
-            RoleState::PreCandidate(ballot) if is_pre && response.asked == self.state.term.next() => ballot,
-            RoleState::Candidate(ballot) if !is_pre && response.asked == self.state.term => ballot,
+            RoleState::PreCandidate(ballot) if is_pre && response.asked == term.next() => ballot,
+            RoleState::Candidate(ballot) if !is_pre && response.asked == term => ballot,
             _ => return Err(Ignored::StaleAnswer),
         };
-        // The first answer counts: a candidate asks once, and a duplicate changes nothing.
-        if *ballot.votes.entry(from).or_insert(response.verdict == Verdict::Granted) {
-            ballot.clocks.entry(from).or_insert(response.clock);
-        }
+        ballot.note(from, response.verdict, response.clock);
         self.count_votes();
         Ok(())
     }
 
     /// Counts a candidate's vote for itself once it is durable.
     pub(crate) fn count_own_vote(&mut self) {
-        let node = self.config.node();
+        let node = self.shared.config.node();
         if let RoleState::Candidate(ballot) = &mut self.role
-            && self.chassis.outbox.is_durable(ballot.own_vote)
+            && self.shared.chassis.outbox.is_durable(ballot.own_vote)
             && ballot.votes.insert(node, true).is_none()
         {
             self.count_votes();
         }
     }
 
-    /// Returns true if this node may campaign. A node whose disk is stalled could not serve as leader.
-    pub(crate) fn may_campaign(&self) -> bool {
-        let node = self.config.node();
-        let is_eligible =
-            |member: &Member| member.node == node && member.role == MemberRole::Voter && member.priority > 0;
-        let configuration = self.log.configuration();
-        self.barred().is_none()
-            && !self.is_stalled()
-            && configuration.members().iter().chain(configuration.outgoing()).any(is_eligible)
-    }
-
-    /// Returns true if a leader is known to be alive. Then no other node is elected (Raft §6).
-    pub(crate) fn is_leader_alive(&self) -> bool {
-        let lease_end = self.leader_heard_at.after(self.config.settings().election_timeout_min);
-        match &self.role {
-            RoleState::Leader(_) => true,
-            _ => self.leader.is_some() && self.chassis.instant() < lease_end,
-        }
-    }
-
     /// Forgets the leader. Reads that wait for it fail.
     pub(crate) fn lose_leader(&mut self) {
         if let RoleState::Follower(follower) = &mut self.role {
-            follower.quiet_since = None;
+            follower.end_quiet();
         }
-        if self.leader.take().is_some() {
-            self.fail_reads(ReadFailure::LeadershipLost);
+        if self.shared.election.set_leader(None) {
+            self.shared.fail_reads(ReadFailure::LeadershipLost);
         }
     }
 
     /// Enters `term`, or stays in it, as a follower of `leader`, if it is known.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
-        assert!(term >= self.state.term, "a term never goes back");
-        if term > self.state.term {
-            self.state.term = term;
-            self.state.voted_for = None;
-            self.matched = LogIndex::ZERO;
-            self.drop_held_messages();
-            self.persist_state();
+        assert!(term >= self.shared.term(), "a term never goes back");
+        if term > self.shared.term() {
+            self.shared.enter_term(term);
+            self.shared.persist_state();
         }
-        if self.leader != leader {
-            self.fail_reads(ReadFailure::LeadershipLost);
+        if self.shared.election.leader() != leader {
+            self.shared.fail_reads(ReadFailure::LeadershipLost);
         }
-        self.leader = leader;
+        self.shared.election.set_leader(leader);
         if !matches!(self.role, RoleState::Follower(_)) {
-            self.arm_election_timer();
+            self.shared.election.arm(self.shared.now());
         }
         // Acknowledgements that were owed to an earlier leader, or earlier to this one, are no longer owed.
-        self.role = RoleState::Follower(Follower::default());
+        self.role = RoleState::follower();
+    }
+
+    /// Stops leading or campaigning although no leader is known.
+    pub(crate) fn step_down(&mut self) {
+        self.become_follower(self.shared.term(), None);
     }
 
     fn become_pre_candidate(&mut self) {
         let mut ballot = Ballot::default();
-        ballot.votes.insert(self.config.node(), true);
+        ballot.votes.insert(self.shared.config.node(), true);
         self.role = RoleState::PreCandidate(ballot);
-        self.ask_for_votes(VoteKind::Pre, self.state.term.next());
+        let term = self.shared.term().next();
+        ask_for_votes(&mut self.shared, VoteKind::Pre, term);
         self.count_votes();
     }
 
     fn become_candidate(&mut self, kind: VoteKind) {
-        self.fail_reads(ReadFailure::LeadershipLost);
-        self.leader = None;
-        self.state.term = self.state.term.next();
-        self.state.voted_for = Some(self.config.node());
-        self.matched = LogIndex::ZERO;
-        self.drop_held_messages();
-        self.write_whole_log();
-        self.persist_state();
-        self.role = RoleState::Candidate(Ballot { own_vote: self.state_ticket, ..Ballot::default() });
-        self.arm_election_timer();
-        self.ask_for_votes(kind, self.state.term);
+        let shared = &mut self.shared;
+        shared.fail_reads(ReadFailure::LeadershipLost);
+        shared.election.set_leader(None);
+        let term = shared.term().next();
+        shared.enter_term(term);
+        shared.durable.vote(shared.config.node());
+        shared.write_whole_log();
+        shared.persist_state();
+        self.role = RoleState::Candidate(Ballot { own_vote: shared.durable.ticket(), ..Ballot::default() });
+        shared.election.arm(shared.now());
+        ask_for_votes(shared, kind, term);
     }
 
-    /// Requests the vote of every other voter. The request describes this log, so it waits until all of the log is
-    /// durable.
-    fn ask_for_votes(&mut self, kind: VoteKind, term: Term) {
-        self.write_whole_log();
-        let (last_index, last_term) = (self.log.last(), self.log.last_term());
-        let request = RequestVote { term, kind, last_index, last_term, founding: self.state.founding };
-        let newest_write = self.chassis.outbox.newest_write();
-        let configuration = self.log.configuration();
-        for node in configuration.nodes().filter(|node| configuration.is_voter(*node) && *node != self.config.node()) {
-            self.chassis.outbox.send_after(newest_write, node, Message::RequestVote(request));
+    /// Becomes leader after a quorum has voted for this node.
+    fn become_leader(&mut self) {
+        if let RoleState::Candidate(ballot) = &self.role {
+            let voters: Vec<ClockReading> = ballot.clocks.values().copied().collect();
+            self.shared.clock.begin(self.shared.chassis.now(), self.shared.log.log_time(), &voters);
         }
+        self.role = RoleState::Leader(Box::new(Leader::begin(&mut self.shared)));
     }
 
     fn count_votes(&mut self) {
         let (RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot)) = &self.role else { return };
-        let outcome = tally(self.log.configuration(), |node| ballot.votes.get(&node).copied());
+        let outcome = tally(self.shared.log.configuration(), |node| ballot.votes.get(&node).copied());
         match (outcome, &self.role) {
             (Tally::Won, RoleState::PreCandidate(_)) => self.become_candidate(VoteKind::Full),
             (Tally::Won, _) => self.become_leader(),
-            (Tally::Lost, _) => self.role = RoleState::Follower(Follower::default()),
+            (Tally::Lost, _) => self.role = RoleState::follower(),
             (Tally::Open, _) => {}
         }
     }
+}
 
-    /// Returns true if this node may vote for the candidate: there is one vote in a term (Raft §5.2). A pre-vote binds
-    /// no node.
-    fn may_vote_for(&self, candidate: NodeId, kind: VoteKind) -> bool {
-        kind == VoteKind::Pre || (self.leader.is_none() && self.state.voted_for.is_none_or(|node| node == candidate))
-    }
+/// Returns true if this node, in the candidate's term, may vote for it: its log must be at least as up-to-date (Raft
+/// §5.4.1), and there is one vote in a term (§5.2). A pre-vote binds no node.
+fn may_grant(shared: &Shared, candidate: NodeId, request: RequestVote) -> bool {
+    // First the last term counts, then the length.
+    let is_up_to_date = (request.last_term, request.last_index) >= (shared.log.last_term(), shared.log.last());
+    let is_free =
+        request.kind == VoteKind::Pre || (shared.election.leader().is_none() && shared.durable.may_vote_for(candidate));
+    is_up_to_date && shared.barred().is_none() && is_free
+}
 
-    /// Drops held messages by name: their acknowledgements and votes belong to the term that is over.
-    fn drop_held_messages(&mut self) {
-        let term = self.state.term;
-        self.chassis.outbox.drop_held(|_, message| message.term() < term);
+/// Requests the vote of every other voter. The request describes this log, so it waits until all of the log is durable.
+fn ask_for_votes(shared: &mut Shared, kind: VoteKind, term: Term) {
+    shared.write_whole_log();
+    let (last_index, last_term) = (shared.log.last(), shared.log.last_term());
+    let request = RequestVote { term, kind, last_index, last_term, founding: shared.durable.founding() };
+    let newest_write = shared.chassis.outbox.newest_write();
+    let (me, configuration) = (shared.config.node(), shared.log.configuration());
+    for node in configuration.nodes().filter(|node| configuration.is_voter(*node) && *node != me) {
+        shared.chassis.outbox.send_after(newest_write, node, Message::RequestVote(request));
     }
 }

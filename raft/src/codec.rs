@@ -12,7 +12,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{NodeId, StateError, Term};
 
-use crate::state::DurableState;
+use crate::durable::DurableState;
 
 /// Encodes a state record.
 pub(crate) fn encode_state(state: &DurableState) -> Bytes {

@@ -1,165 +1,212 @@
 //! Following a leader: entries, heartbeats, commit notices (Raft §5.3).
 
-use quorate_protocol::{Entry, HaltReason, LogIndex, LogPosition, NodeId, Term};
+use quorate_protocol::{Entry, HaltReason, Instant, LogIndex, LogPosition, NodeId, Term};
 
-use crate::Raft;
 use crate::error::Ignored;
 use crate::log::{FOUNDING_INDEX, configuration_of};
-use crate::message::{AppendEntries, AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, Message};
+use crate::message::{
+    AppendEntries, AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot, Message, Pace,
+};
 use crate::raft::INDEX_MAX;
-use crate::state::RoleState;
+use crate::shared::Shared;
 
-impl Raft {
-    /// Follows the sender, which is the leader of this term.
-    pub(crate) fn follow(&mut self, from: NodeId) -> Result<(), Ignored> {
-        let is_leading = matches!(self.role, RoleState::Leader(_));
-        if is_leading || self.leader.is_some_and(|leader| leader != from) {
-            self.halt(HaltReason::LawBroken("two leaders in a term"));
-            return Err(Ignored::Halted);
-        }
-        if self.leader.is_none() || !matches!(self.role, RoleState::Follower(_)) {
-            self.become_follower(self.state.term, Some(from));
-        }
-        self.leader_heard_at = self.chassis.instant();
-        self.restart_election_timer();
-        if let RoleState::Follower(follower) = &mut self.role {
-            follower.quiet_since = None;
-        }
-        Ok(())
-    }
+/// State of a follower towards its leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Follower {
+    /// True while the leader waits for an acknowledgement of entries that it sent.
+    owes_acknowledgement: bool,
+    /// The last acknowledged index.
+    acknowledged: LogIndex,
+    /// The time of the last message from the leader itself, if the group is quiet. See `quiet.rs`.
+    quiet_since: Option<Instant>,
+}
 
+impl Follower {
     /// Takes entries that follow the log here. If the logs do not match, it answers with a hint where they diverge.
-    pub(crate) fn on_append_entries(&mut self, from: NodeId, message: &AppendEntries) -> Result<(), Ignored> {
+    pub(crate) fn on_append_entries(
+        &mut self,
+        shared: &mut Shared,
+        from: NodeId,
+        message: &AppendEntries,
+    ) -> Result<(), Ignored> {
         if message.prev_index > INDEX_MAX {
             return Err(Ignored::AbsurdIndex);
         }
-        let base = self.log.base().index;
         // Compacted entries are committed, and so equal on all nodes.
-        let is_matching = message.prev_index < base || self.log.term_at(message.prev_index) == Some(message.prev_term);
+        let is_matching = message.prev_index < shared.log.base().index
+            || shared.log.term_at(message.prev_index) == Some(message.prev_term);
         if !is_matching {
-            if message.prev_index <= self.commit_index {
-                self.halt(HaltReason::LawBroken("a committed entry changed"));
-                return Err(Ignored::Halted);
-            }
-            let previous = LogPosition { index: message.prev_index, term: message.prev_term };
-            let hint = self.log.newest_at_most(previous);
-            let outcome = AppendOutcome::Conflict {
-                prev_index: message.prev_index,
-                hint_index: hint.index,
-                hint_term: hint.term,
-            };
-            self.send(from, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
-            return Ok(());
+            return refuse_entries(shared, from, message);
         }
-        let waiting_bytes = self.log.unsubmitted_bytes().saturating_add(message.batch.raw().len());
-        if waiting_bytes > self.config.settings().received_bytes_max {
+        let waiting_bytes = shared.log.unsubmitted_bytes().saturating_add(message.batch.raw().len());
+        if waiting_bytes > shared.settings().received_bytes_max {
             return Err(Ignored::LogBusy);
         }
-        let last = self.take_entries(from, message)?;
-        self.matched = self.matched.max(last);
-        if let RoleState::Follower(follower) = &mut self.role {
-            follower.owes_acknowledgement = true;
-            // Entries that were durable before these need no message of their own.
-            follower.acknowledged = follower.acknowledged.max(last.min(self.log.durable()));
-        }
-        self.commit_up_to(message.commit_index);
+        let last = take_entries(shared, from, message)?;
+        shared.commitment.note_matched(last);
+        self.owes_acknowledgement = true;
+        // Entries that were durable before these need no message of their own.
+        self.acknowledged = self.acknowledged.max(last.min(shared.log.durable()));
+        shared.commitment.follow(message.commit_index);
         Ok(())
     }
 
     /// Notes that the leader is alive, and answers that this node is alive.
-    pub(crate) fn on_heartbeat(&mut self, from: NodeId, message: Heartbeat) {
-        self.clock.set(self.chassis.now(), message.log_time);
-        self.report_clock();
-        self.commit_up_to(message.commit_index);
-        let pace = self.settle(message);
-        let received_index = self.matched.max(self.commit_index);
-        let durable_index = self.log.durable();
-        let match_index = self.matched.min(durable_index);
-        let (term, round, disk) = (self.state.term, message.round, self.disk_state());
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        shared: &mut Shared,
+        from: NodeId,
+        message: Heartbeat,
+    ) -> Result<(), Ignored> {
+        shared.clock.set(shared.chassis.now(), message.log_time);
+        shared.report_clock();
+        shared.commitment.follow(message.commit_index);
+        let pace = self.settle(shared, message);
+        let received_index = shared.commitment.matched().max(shared.commitment.index());
+        let durable_index = shared.log.durable();
+        let match_index = shared.commitment.matched().min(durable_index);
+        let (term, round, disk) = (shared.term(), message.round, shared.disk_state());
         let response = HeartbeatResponse { term, round, received_index, match_index, durable_index, pace, disk };
-        self.send(from, Message::HeartbeatResponse(response));
+        shared.send(from, Message::HeartbeatResponse(response));
+        Ok(())
+    }
+
+    /// Handles the leader's announcement of a snapshot for this node.
+    pub(crate) fn on_install_snapshot(
+        &mut self,
+        shared: &mut Shared,
+        from: NodeId,
+        message: InstallSnapshot,
+    ) -> Result<(), Ignored> {
+        self.owes_acknowledgement |= shared.on_install_snapshot(from, message)?;
+        Ok(())
+    }
+
+    /// A snapshot was installed or found covered. The leader does not know that its entries are here.
+    pub(crate) fn owe_acknowledgement(&mut self) {
+        self.owes_acknowledgement = true;
     }
 
     /// Acknowledges the durable part of the received entries, once for all of them.
-    pub(crate) fn acknowledge(&mut self) {
-        let durable = self.log.durable();
-        let RoleState::Follower(follower) = &mut self.role else { return };
-        let Some(leader) = self.leader else { return };
-        let match_index = self.matched.min(durable);
-        if follower.owes_acknowledgement && (match_index == self.matched || match_index > follower.acknowledged) {
-            follower.owes_acknowledgement = match_index < self.matched;
-            follower.acknowledged = match_index;
+    pub(crate) fn acknowledge(&mut self, shared: &mut Shared) {
+        let durable = shared.log.durable();
+        let Some(leader) = shared.election.leader() else { return };
+        let matched = shared.commitment.matched();
+        let match_index = matched.min(durable);
+        if self.owes_acknowledgement && (match_index == matched || match_index > self.acknowledged) {
+            self.owes_acknowledgement = match_index < matched;
+            self.acknowledged = match_index;
             let outcome = AppendOutcome::Matched { match_index };
-            self.send(leader, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
+            shared.send(leader, Message::AppendResponse(AppendResponse { term: shared.term(), outcome }));
         }
     }
 
-    /// Appends new entries, after truncating entries that contradict them. Returns the last index of the batch.
-    fn take_entries(&mut self, from: NodeId, message: &AppendEntries) -> Result<LogIndex, Ignored> {
-        if message.batch.is_empty() {
-            return Ok(message.prev_index);
+    /// Notes that a node is alive. For a quiet follower that is as good as a heartbeat of its leader.
+    pub(crate) fn on_peer_alive(&mut self, shared: &mut Shared, node: NodeId) -> Result<(), Ignored> {
+        let (now, quiet_max) = (shared.now(), shared.settings().quiet_max);
+        let is_quiet = self.quiet_since.is_some_and(|since| now.since(since) < quiet_max);
+        if is_quiet && shared.election.leader() == Some(node) {
+            shared.election.hear_leader(now);
         }
-        let entries = message.batch.decode().map_err(|_| Ignored::MalformedEntries)?;
-        check_batch(message)?;
-        self.check_content(from, &entries)?;
-        let last = entries.last().map_or(message.prev_index, |(index, ..)| *index);
-        if let Some((.., newest)) = entries.last() {
-            self.clock.note_entry(self.chassis.now(), newest.header.log_time);
+        Ok(())
+    }
+
+    /// Relies on messages of the leader itself again.
+    pub(crate) fn end_quiet(&mut self) {
+        self.quiet_since = None;
+    }
+
+    /// The time from which on the follower relies on the life of its leader's node, if the group is quiet.
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
+        self.quiet_since
+    }
+
+    /// The state that affects behaviour, except the time.
+    pub(crate) fn view(&self) -> impl std::fmt::Debug + use<> {
+        (self.owes_acknowledgement, self.acknowledged)
+    }
+
+    /// Goes quiet with the leader if this follower has everything.
+    fn settle(&mut self, shared: &Shared, message: Heartbeat) -> Pace {
+        let last = shared.log.last();
+        let has_all = shared.committed_here() == last && message.commit_index == last;
+        if message.pace == Pace::Quiet && has_all {
+            self.quiet_since = Some(shared.now());
+            return Pace::Quiet;
         }
-        for (index, term, entry) in entries {
-            if index < self.log.base().index {
+        Pace::Lively
+    }
+}
+
+/// Answers that the entry before those of the message is not here, with a hint where the logs diverge.
+fn refuse_entries(shared: &mut Shared, from: NodeId, message: &AppendEntries) -> Result<(), Ignored> {
+    if message.prev_index <= shared.commitment.index() {
+        shared.halt(HaltReason::LawBroken("a committed entry changed"));
+        return Err(Ignored::Halted);
+    }
+    let prev_index = message.prev_index;
+    let hint = shared.log.newest_at_most(LogPosition { index: prev_index, term: message.prev_term });
+    let outcome = AppendOutcome::Conflict { prev_index, hint_index: hint.index, hint_term: hint.term };
+    shared.send(from, Message::AppendResponse(AppendResponse { term: shared.term(), outcome }));
+    Ok(())
+}
+
+/// Appends new entries, after truncating entries that contradict them. Returns the last index of the batch.
+fn take_entries(shared: &mut Shared, from: NodeId, message: &AppendEntries) -> Result<LogIndex, Ignored> {
+    if message.batch.is_empty() {
+        return Ok(message.prev_index);
+    }
+    let entries = message.batch.decode().map_err(|_| Ignored::MalformedEntries)?;
+    check_batch(message)?;
+    check_content(shared, from, &entries)?;
+    let last = entries.last().map_or(message.prev_index, |(index, ..)| *index);
+    if let Some((.., newest)) = entries.last() {
+        shared.clock.note_entry(shared.chassis.now(), newest.header.log_time);
+    }
+    for (index, term, entry) in entries {
+        if index < shared.log.base().index {
+            continue;
+        }
+        if index <= shared.log.last() {
+            if shared.log.term_at(index) == Some(term) {
                 continue;
             }
-            if index <= self.log.last() {
-                if self.log.term_at(index) == Some(term) {
-                    continue;
-                }
-                if index <= self.commit_index {
-                    self.halt(HaltReason::LawBroken("a committed entry changed"));
-                    return Err(Ignored::Halted);
-                }
-                self.log.truncate_from(index);
+            if index <= shared.commitment.index() {
+                shared.halt(HaltReason::LawBroken("a committed entry changed"));
+                return Err(Ignored::Halted);
             }
-            if term < self.log.last_term() {
-                return Err(Ignored::MalformedEntries);
-            }
-            let configuration = configuration_of(&entry).map_err(|_| Ignored::MalformedEntries)?;
-            let checksum = entry.header.checksum;
-            let index = self.log.append(term, entry);
-            if index == FOUNDING_INDEX && self.state.founding.is_none() {
-                self.state.founding = Some(checksum);
-                self.persist_state();
-            }
-            if let Some(configuration) = configuration {
-                self.log.note_configuration(index, configuration);
-            }
+            shared.log.truncate_from(index);
         }
-        Ok(last)
+        if term < shared.log.last_term() {
+            return Err(Ignored::MalformedEntries);
+        }
+        let configuration = configuration_of(&entry).map_err(|_| Ignored::MalformedEntries)?;
+        let checksum = entry.header.checksum;
+        let index = shared.log.append(term, entry);
+        if index == FOUNDING_INDEX && shared.durable.note_founding(Some(checksum)) {
+            shared.persist_state();
+        }
+        if let Some(configuration) = configuration {
+            shared.log.note_configuration(index, configuration);
+        }
     }
+    Ok(last)
+}
 
-    /// Checks, before any entry is accepted, that each payload matches its checksum, and that the first entry of all is
-    /// the one that this node has. Otherwise one flipped bit in a leader's memory would be replicated, and stop every
-    /// replica that applies the entry.
-    fn check_content(&mut self, from: NodeId, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
-        if let Some((index, ..)) = entries.iter().find(|(_, _, entry)| !entry.is_intact()) {
-            let outcome = AppendOutcome::Corrupt { index: *index };
-            self.send(from, Message::AppendResponse(AppendResponse { term: self.state.term, outcome }));
-            return Err(Ignored::CorruptEntries);
-        }
-        if let Some((FOUNDING_INDEX, _, first)) = entries.first() {
-            self.check_founding(Some(first.header.checksum))?;
-        }
-        let is_readable = |(_, _, entry): &(LogIndex, Term, Entry)| configuration_of(entry).is_ok();
-        if entries.iter().all(is_readable) { Ok(()) } else { Err(Ignored::MalformedEntries) }
+/// Checks, before any entry is accepted, that each payload matches its checksum, and that the first entry of all is the
+/// one that this node has. Otherwise one flipped bit in a leader's memory would be replicated, and stop every replica
+/// that applies the entry.
+fn check_content(shared: &mut Shared, from: NodeId, entries: &[(LogIndex, Term, Entry)]) -> Result<(), Ignored> {
+    if let Some((index, ..)) = entries.iter().find(|(_, _, entry)| !entry.is_intact()) {
+        let outcome = AppendOutcome::Corrupt { index: *index };
+        shared.send(from, Message::AppendResponse(AppendResponse { term: shared.term(), outcome }));
+        return Err(Ignored::CorruptEntries);
     }
-
-    /// Checks that the sender's group was founded as this node's was, as far as both know it.
-    pub(crate) fn check_founding(&self, founding: Option<u32>) -> Result<(), Ignored> {
-        match (self.state.founding, founding) {
-            (Some(own), Some(theirs)) if own != theirs => Err(Ignored::OtherFounding),
-            _ => Ok(()),
-        }
+    if let Some((FOUNDING_INDEX, _, first)) = entries.first() {
+        shared.durable.check_founding(Some(first.header.checksum))?;
     }
+    let is_readable = |(_, _, entry): &(LogIndex, Term, Entry)| configuration_of(entry).is_ok();
+    if entries.iter().all(is_readable) { Ok(()) } else { Err(Ignored::MalformedEntries) }
 }
 
 /// Checks, before any entry is accepted, that a log can hold the batch after `prev_index`.

@@ -1,367 +1,433 @@
-//! Leading: proposals, acknowledgements, the check for a quorum, transfers of leadership (Raft §5.3, §5.4.2).
+//! Leading: proposals, acknowledgements, rounds of heartbeats, the check for a quorum (Raft §5.3, §5.4.2).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use quorate_protocol::{
-    Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, LogTime, NodeId, Proposal, ProposalId,
-    RefuseReason, StorageLevel,
+    DiskState, Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, NodeId, Proposal, RefuseReason,
+    Standing, StorageLevel,
 };
 
-use crate::Raft;
 use crate::error::Ignored;
 use crate::log::no_op;
 use crate::message::{
-    AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse, Message,
+    AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message, Pace, TimeoutNow,
 };
+use crate::peers::Peers;
 use crate::progress::{LossProbe, Progress, SendState};
-use crate::quiet::Quiet;
-use crate::quorum::reached_by_quorum;
-use crate::state::RoleState;
+use crate::quiet::{Quiet, Stage};
+use crate::reads::Inquiry;
+use crate::shared::Shared;
+use crate::transfer::{DiskCare, Transfers};
 
 /// State that only a leader has (Raft figure 2, "volatile state on leaders").
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
-    /// The progress of every other node.
-    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    pub(crate) peers: Peers,
     /// Number of rounds of heartbeats that were started in this term.
-    pub(crate) round: u64,
+    round: u64,
     /// The time of the next tick: heartbeats are due, and the quorum is checked.
-    pub(crate) tick_at: Instant,
+    tick_at: Instant,
     /// The time by which the commit index must be announced.
-    pub(crate) notice_at: Option<Instant>,
-    /// The transfer of leadership that is under way.
-    pub(crate) transfer: Option<Transfer>,
-    /// Batches that this leader appended and that are not committed: the last entry of each, and its bytes.
-    uncommitted: VecDeque<(LogIndex, usize)>,
-    uncommitted_bytes: usize,
+    notice_at: Option<Instant>,
+    pub(crate) transfers: Transfers,
+    uncommitted: Uncommitted,
     /// The index up to which the application allowed compaction while a living peer still needed the entries.
-    pub(crate) compaction: Option<LogIndex>,
-    /// Number of failed loads since the last successful one.
-    pub(crate) loads_failed: u32,
-    /// Number of transfers for which this node's snapshot could not be read, since the last successful one. Counted
-    /// apart from loads, because a readable log does not show that the snapshot is readable.
-    pub(crate) snapshots_unread: u32,
-    /// The time at which the leadership began, or was last offered to another node because of this node's disk.
-    pub(crate) offered_at: Instant,
+    compaction: Option<LogIndex>,
     pub(crate) quiet: Quiet,
 }
 
-/// A transfer of leadership that is under way.
+/// The effect of an input on a leader's office.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transfer {
-    pub(crate) to: NodeId,
-    pub(crate) until: Instant,
-    /// True if the target was asked to campaign. It is asked again with each round of heartbeats.
-    pub(crate) is_told: bool,
+#[must_use]
+pub(crate) enum Office {
+    /// It leads on.
+    Stays,
+    /// It has no quorum, and stops leading although no other leader is known.
+    StepsDown,
+    /// Its disk does not let it serve. The other nodes get the longest election time-out to campaign first. Without
+    /// this pause the node could be elected again, and fail again.
+    GivesWay,
+}
+
+/// Batches that a leader appended and that are not committed: the last entry of each, and its bytes.
+#[derive(Clone, Debug, Default)]
+struct Uncommitted {
+    batches: VecDeque<(LogIndex, usize)>,
+    bytes: usize,
+}
+
+impl Uncommitted {
+    /// Notes that entries of `bytes` up to `last` were passed to the log.
+    fn add(&mut self, last: LogIndex, bytes: usize) {
+        if bytes > 0 {
+            self.batches.push_back((last, bytes));
+            self.bytes += bytes;
+        }
+    }
+
+    fn remove_to(&mut self, index: LogIndex) {
+        while let Some((last, bytes)) = self.batches.front()
+            && *last <= index
+        {
+            self.bytes -= bytes;
+            self.batches.pop_front();
+        }
+    }
 }
 
 impl Leader {
+    /// Begins to lead, and appends an entry of the term (Raft §8).
+    pub(crate) fn begin(shared: &mut Shared) -> Self {
+        let now = shared.now();
+        let leader = Self {
+            peers: Peers::new(shared),
+            round: 0,
+            tick_at: now.after(shared.settings().heartbeat_interval),
+            notice_at: None,
+            transfers: Transfers::new(now),
+            uncommitted: Uncommitted::default(),
+            compaction: None,
+            quiet: Quiet::new(now),
+        };
+        shared.election.set_leader(Some(shared.config.node()));
+        let log_time = shared.next_log_time();
+        shared.log.append(shared.durable.term(), no_op(log_time));
+        leader
+    }
+
     /// Returns the time at which the leader wants a time-out.
     pub(crate) fn deadline(&self) -> Instant {
-        let transfer = self.transfer.map(|transfer| transfer.until);
+        let transfer = self.transfers.current().map(|transfer| transfer.until);
         [self.notice_at, transfer].into_iter().flatten().fold(self.tick_at, Instant::min)
     }
 
-    /// Notes that entries of `bytes` up to `last` were passed to the log.
-    pub(crate) fn note_submitted(&mut self, last: LogIndex, bytes: usize) {
-        if bytes > 0 {
-            self.uncommitted.push_back((last, bytes));
-            self.uncommitted_bytes += bytes;
+    /// Produces the outputs for the inputs since the last poll, after `submitted_bytes` of entries were passed to the
+    /// log.
+    pub(crate) fn flush(&mut self, shared: &mut Shared, submitted_bytes: usize) {
+        self.uncommitted.add(shared.log.submitted(), submitted_bytes);
+        self.peers.replicate(shared);
+        self.start_round_of_reads(shared);
+        self.notice_commit(shared);
+        if let Some(to) = self.transfers.take_due(shared, &self.peers) {
+            shared.chassis.outbox.send(to, Message::TimeoutNow(TimeoutNow { term: shared.durable.term() }));
         }
-    }
-
-    /// Returns the batches that are not committed.
-    pub(crate) fn uncommitted(&self) -> &VecDeque<(LogIndex, usize)> {
-        &self.uncommitted
-    }
-
-    fn note_committed(&mut self, index: LogIndex) {
-        while let Some((last, bytes)) = self.uncommitted.front()
-            && *last <= index
-        {
-            self.uncommitted_bytes -= bytes;
-            self.uncommitted.pop_front();
-        }
-    }
-}
-
-impl Raft {
-    /// Becomes leader after a quorum has voted for this node, and appends an entry of its term (Raft §8).
-    pub(crate) fn become_leader(&mut self) {
-        if let RoleState::Candidate(ballot) = &self.role {
-            let voters: Vec<ClockReading> = ballot.clocks.values().copied().collect();
-            self.clock.begin(self.chassis.now(), self.log.log_time(), &voters);
-        }
-        let me = self.config.node();
-        let next_index = self.log.last().next();
-        let others = self.log.configuration().nodes().filter(|node| *node != me);
-        let progress =
-            others.map(|node| (node, Progress::new(next_index, self.chassis.instant(), self.chassis.standing(node))));
-        let leader = Leader {
-            progress: progress.collect(),
-            round: 0,
-            tick_at: self.chassis.instant().after(self.config.settings().heartbeat_interval),
-            notice_at: None,
-            transfer: None,
-            uncommitted: VecDeque::new(),
-            uncommitted_bytes: 0,
-            compaction: None,
-            loads_failed: 0,
-            snapshots_unread: 0,
-            offered_at: self.chassis.instant(),
-            quiet: Quiet::new(self.chassis.instant()),
-        };
-        self.role = RoleState::Leader(Box::new(leader));
-        self.leader = Some(me);
-        let log_time = self.next_log_time();
-        self.log.append(self.state.term, no_op(log_time));
-    }
-
-    /// Stops leading although no other leader is known.
-    pub(crate) fn step_down(&mut self) {
-        self.become_follower(self.state.term, None);
-    }
-
-    /// Stops leading because this node's disk does not let it serve. The other nodes have the longest election time-out
-    /// to campaign first. Without this pause the node could be elected again, and fail again.
-    pub(crate) fn give_way(&mut self) {
-        self.step_down();
-        self.election_at = self.election_at.after(self.config.settings().election_timeout_max);
     }
 
     /// Appends a proposal, or refuses it with a reason.
-    pub(crate) fn on_propose(&mut self, proposal: Proposal) {
-        if let Some(reason) = self.refusal(&proposal) {
-            return self.refuse(proposal.id, reason);
+    pub(crate) fn on_propose(&mut self, shared: &mut Shared, proposal: Proposal) -> Result<(), Ignored> {
+        if let Some(reason) = self.refusal(shared, &proposal) {
+            shared.refuse(proposal.id, reason);
+            return Ok(());
         }
         let Proposal { id, kind, acknowledged_below, payload, checksum } = proposal;
-        let log_time = self.next_log_time();
+        let log_time = shared.next_log_time();
         let header = EntryHeader { kind, id, acknowledged_below, log_time, checksum, elided_length: None };
-        let index = self.log.append(self.state.term, Entry { header, payload });
-        self.chassis.outbox.event(LogEvent::Appended { id, index, term: self.state.term });
-        self.wake();
-    }
-
-    pub(crate) fn refuse(&mut self, id: ProposalId, reason: RefuseReason) {
-        self.chassis.outbox.event(LogEvent::Refused { id, reason, leader: self.leader });
+        let term = shared.term();
+        let index = shared.log.append(term, Entry { header, payload });
+        shared.chassis.outbox.event(LogEvent::Appended { id, index, term });
+        self.wake(shared.now());
+        Ok(())
     }
 
     /// Carries out what is due: heartbeats, the announcement of the commit index, the end of a transfer.
-    pub(crate) fn on_leader_timeout(&mut self) {
-        let now = self.chassis.instant();
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        leader.transfer.take_if(|transfer| transfer.until <= now);
-        if leader.tick_at <= now {
-            self.tick();
-        }
+    pub(crate) fn on_timeout(&mut self, shared: &mut Shared) -> Office {
+        self.transfers.end_overdue(shared.now());
+        if self.tick_at <= shared.now() { self.tick(shared) } else { Office::Stays }
     }
 
     /// A follower reports its matching index, or the index at which its log differs.
-    pub(crate) fn on_append_response(&mut self, from: NodeId, message: AppendResponse) -> Result<(), Ignored> {
-        let now = self.chassis.instant();
-        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
-        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
+    pub(crate) fn on_append_response(
+        &mut self,
+        shared: &mut Shared,
+        from: NodeId,
+        message: AppendResponse,
+    ) -> Result<(), Ignored> {
+        let now = shared.now();
+        let progress = self.peers.get_mut(from)?;
         progress.heard_at = now;
         match message.outcome {
-            AppendOutcome::Matched { match_index } => self.note_match(from, match_index),
+            AppendOutcome::Matched { match_index } => self.note_match(shared, from, match_index),
             AppendOutcome::Conflict { prev_index, hint_index, hint_term } => {
-                let is_answer = match progress.pace {
-                    SendState::Probe { .. } => prev_index == progress.next_index.previous(),
-                    SendState::Replicate => prev_index > progress.match_index && prev_index < progress.next_index,
-                    SendState::Snapshot { .. } => false,
-                };
-                if !is_answer || hint_index > prev_index {
-                    return Err(Ignored::StaleAnswer);
-                }
-                if prev_index <= progress.match_index && !progress.counts() {
-                    // Yet another disk under this id. The last one did not count, and its acknowledgements do not hold
-                    // for this one.
-                    *progress = Progress::new(prev_index.next(), now, progress.standing);
-                } else if prev_index <= progress.match_index {
-                    // The same question would get the same answer at once.
-                    progress.become_probe(prev_index.next());
-                    progress.pause(now);
-                    return Err(Ignored::AcknowledgedLost);
-                }
-                // Terms above the hint's cannot match before it, so one round trip skips a whole term (Raft §5.3).
                 let hint = LogPosition { index: hint_index, term: hint_term };
-                let candidate = self.log.newest_at_most(hint);
-                progress.become_probe(candidate.index.min(prev_index.previous()).next());
-                Ok(())
+                note_conflict(progress, shared, prev_index, hint)
             }
             // A later term would have ended this leadership already.
             AppendOutcome::Stale => Err(Ignored::StaleAnswer),
-            AppendOutcome::Corrupt { index } => self.on_corrupt(from, index),
+            AppendOutcome::Corrupt { index } => self.peers.on_corrupt(shared, from, index),
         }
     }
 
     /// A follower answers a round of heartbeats.
-    pub(crate) fn on_heartbeat_response(&mut self, from: NodeId, message: HeartbeatResponse) -> Result<(), Ignored> {
-        let now = self.chassis.instant();
-        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
-        if message.round > leader.round {
+    pub(crate) fn on_heartbeat_response(
+        &mut self,
+        shared: &mut Shared,
+        from: NodeId,
+        message: HeartbeatResponse,
+    ) -> Result<(), Ignored> {
+        if message.round > self.round {
             return Err(Ignored::AbsurdIndex);
         }
-        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
-        progress.heard_at = now;
+        let progress = self.peers.get_mut(from)?;
+        progress.heard_at = shared.now();
         progress.disk = message.disk;
         progress.round_answered = progress.round_answered.max(message.round);
         let probe = progress.loss_probe.take_if(|probe| message.round >= probe.round);
         if progress.counts() && probe.is_some_and(|probe| message.durable_index < probe.match_index) {
-            self.chassis.outbox.event(LogEvent::AcknowledgedLost { node: from });
+            shared.chassis.outbox.event(LogEvent::AcknowledgedLost { node: from });
         }
-        self.note_match(from, message.match_index)?;
-        self.note_loss(from, message, probe);
-        self.note_pace(from, message);
-        self.finish_round();
+        self.note_match(shared, from, message.match_index)?;
+        let progress = self.peers.get_mut(from)?;
+        note_loss(progress, shared, message, probe);
+        if self.quiet.is_asked_in(message.round) {
+            progress.is_quiet = message.pace == Pace::Quiet;
+        }
+        self.finish_round_of_reads(shared);
         Ok(())
     }
 
-    /// A follower has durably everything up to `match_index`.
-    fn note_match(&mut self, from: NodeId, match_index: LogIndex) -> Result<(), Ignored> {
-        if match_index > self.log.last() {
-            return Err(Ignored::AbsurdIndex);
+    /// Transfers leadership to `to`, or to the voter with the longest log, preferring voters whose disk accepts writes.
+    pub(crate) fn on_transfer(
+        &mut self,
+        shared: &Shared,
+        to: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<(), Ignored> {
+        let to = self.peers.successor(shared, |node, _| to.is_none_or(|to| to == node)).ok_or(Ignored::NoCandidate)?;
+        self.begin_transfer(shared, to, timeout);
+        Ok(())
+    }
+
+    /// The application allows compaction up to `keep_from`. Entries that a living peer needs are kept.
+    pub(crate) fn on_compact(&mut self, shared: &mut Shared, keep_from: LogIndex) {
+        let slowest = self.peers.slowest_alive(shared);
+        self.compaction = slowest.is_some_and(|slowest| slowest < keep_from).then_some(keep_from);
+        self.compact(shared, keep_from.min(slowest.unwrap_or(keep_from)));
+    }
+
+    /// Compacts the log up to `index`, as far as no snapshot that is being sent to a peer needs the entries after it.
+    pub(crate) fn compact(&self, shared: &mut Shared, index: LogIndex) {
+        shared.compact(self.peers.oldest_snapshot().map_or(index, |oldest| oldest.min(index)));
+    }
+
+    /// The standing of a peer changed. Its acknowledgements came from another process, or did not count. The leader
+    /// asks again.
+    pub(crate) fn on_peer_standing(&mut self, shared: &Shared, node: NodeId, standing: Standing) {
+        if let Ok(progress) = self.peers.get_mut(node) {
+            *progress = Progress::new(shared.log.last().next(), progress.heard_at, standing);
         }
-        let base = self.log.base().index;
-        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
-        let progress = leader.progress.get_mut(&from).ok_or(Ignored::NotMember)?;
-        let is_news = progress.matched(match_index);
-        // A snapshot transfer ends once the log reaches the peer again. A match index of zero does not show where the
-        // logs match.
-        if match_index >= base && match_index > LogIndex::ZERO && progress.pace != SendState::Replicate {
-            progress.become_replicate();
-        }
-        if is_news && progress.counts() {
-            self.advance_commit();
+        self.wake(shared.now());
+    }
+
+    /// Notes that a node is alive. That says nothing about its groups, except about a quiet one.
+    pub(crate) fn on_peer_alive(&mut self, now: Instant, node: NodeId) -> Result<(), Ignored> {
+        match self.peers.get_mut(node) {
+            Ok(peer) if peer.is_quiet => peer.heard_at = now,
+            // The node has come back.
+            Ok(_) if self.quiet.stage() == Stage::Quiet => self.wake(now),
+            _ => {}
         }
         Ok(())
     }
 
-    /// Sends lost entries again. The round of heartbeats in `probe` was sent after them, but its answer does not
-    /// include them.
-    fn note_loss(&mut self, from: NodeId, message: HeartbeatResponse, probe: Option<LossProbe>) {
-        let (now, pause) = (self.chassis.instant(), self.config.settings().heartbeat_interval / 2);
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let (Some(LossProbe { next_index, .. }), Some(progress)) = (probe, leader.progress.get_mut(&from)) else {
-            return;
-        };
-        match &mut progress.pace {
-            // The peer has restarted and does not know its matching index, so it does not advance its commit index.
-            SendState::Replicate if message.received_index < progress.match_index && progress.in_flight.is_empty() => {
-                progress.become_probe(progress.match_index.next());
-            }
-            SendState::Replicate if message.received_index < next_index.previous() => {
-                progress.resend_behind(message.received_index);
-            }
-            // Reads cause rounds of heartbeats as well, so a question is not repeated for each round.
-            SendState::Probe { is_waiting } => *is_waiting = now.since(progress.asked_at) < pause,
-            SendState::Replicate | SendState::Snapshot { .. } => {}
+    /// The connection to a node was lost, or a message to it: everything on the way to it is lost.
+    pub(crate) fn on_unreachable(&mut self, now: Instant, node: NodeId) -> Result<(), Ignored> {
+        let progress = self.peers.get_mut(node)?;
+        if progress.pace == SendState::Replicate {
+            progress.become_probe(progress.match_index.next());
+        }
+        self.wake(now);
+        Ok(())
+    }
+
+    /// Ends quiet because of an activity.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if self.quiet.wake(now) {
+            self.tick_at = now;
+            self.peers.wake();
         }
     }
 
     /// Commits the entries that a quorum has durably, if the newest of them is of this term (Raft §5.4.2). This node's
     /// own log counts up to its durable index.
-    pub(crate) fn advance_commit(&mut self) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let (me, durable) = (self.config.node(), self.log.durable());
-        let index = reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
-            Some(progress) if progress.counts() => progress.match_index,
-            None if node == me => durable,
-            _ => LogIndex::ZERO,
-        });
-        if index > self.commit_index && self.log.term_at(index) == Some(self.state.term) {
-            self.commit_index = index;
-            leader.note_committed(index);
-            let notice_at = self.chassis.instant().after(self.config.settings().commit_notice_delay);
-            leader.notice_at.get_or_insert(notice_at);
+    pub(crate) fn advance_commit(&mut self, shared: &mut Shared) {
+        let durable = shared.log.durable();
+        let index = self.peers.reached_by_quorum(shared, durable, |progress| progress.match_index);
+        if index > shared.commitment.index() && shared.log.term_at(index) == Some(shared.term()) {
+            shared.commitment.advance(index);
+            self.uncommitted.remove_to(index);
+            let notice_at = shared.now().after(shared.settings().commit_notice_delay);
+            self.notice_at.get_or_insert(notice_at);
         }
+    }
+
+    /// The counts and indexes that affect behaviour.
+    pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
+        (self.round, self.quiet.stage(), self.peers.failures(), &self.uncommitted.batches, self.compaction)
+    }
+
+    /// The times of the next tick and of the next announcement of the commit index.
+    pub(crate) fn times(&self) -> (Instant, Option<Instant>) {
+        (self.tick_at, self.notice_at)
+    }
+
+    /// Checks the quorum and sends heartbeats, unless the group is quiet.
+    fn tick(&mut self, shared: &mut Shared) -> Office {
+        self.forgive_own_absence(shared);
+        if !self.has_quorum(shared) {
+            return Office::StepsDown;
+        }
+        match self.transfers.look_after_disk(shared, &self.peers) {
+            DiskCare::Serves => {}
+            DiskCare::HandsOver(to) => self.begin_transfer(shared, to, shared.settings().election_timeout_max),
+            DiskCare::GivesWay => return Office::GivesWay,
+        }
+        self.transfers.pursue(shared, &self.peers);
+        self.compact_again(shared);
+        let (now, settings) = (shared.now(), shared.settings());
+        let (timeout, quiet_max) = (settings.election_timeout_min, settings.quiet_max);
+        let is_settled = self.peers.iter().all(|(_, peer)| peer.is_quiet || now.since(peer.heard_at) >= timeout);
+        self.quiet.advance(self.is_at_rest(shared), is_settled, self.round + 1);
+        self.tick_at = now.after(settings.heartbeat_interval);
+        if self.quiet.stage() != Stage::Quiet || now >= self.quiet.speak_at(quiet_max) {
+            self.quiet.note_spoken(now);
+            self.broadcast_heartbeat(shared);
+        }
+        Office::Stays
+    }
+
+    /// A late tick shows that this node's own loop was blocked: no peer was asked meanwhile, and none could be heard.
+    fn forgive_own_absence(&mut self, shared: &Shared) {
+        let late = shared.now().since(self.tick_at);
+        if late >= shared.settings().heartbeat_interval {
+            self.peers.forgive(late, shared.now());
+        }
+    }
+
+    /// Returns true if a quorum was heard from within an election time-out (Raft thesis §6.2).
+    fn has_quorum(&self, shared: &Shared) -> bool {
+        let now = shared.now();
+        let heard_at = self.peers.reached_by_quorum(shared, now, |progress| progress.heard_at);
+        now.since(heard_at) < shared.settings().election_timeout_min || heard_at == now
+    }
+
+    fn begin_transfer(&mut self, shared: &Shared, to: NodeId, timeout: Duration) {
+        self.transfers.begin(to, shared.now().after(timeout));
+        self.wake(shared.now());
+    }
+
+    /// Compacts entries that were kept for a peer that has caught up or died since. Otherwise they would stay until the
+    /// next snapshot.
+    fn compact_again(&mut self, shared: &mut Shared) {
+        let slowest = self.peers.slowest_alive(shared);
+        let is_free = |index: &mut LogIndex| slowest.is_none_or(|slowest| slowest >= *index);
+        if let Some(index) = self.compaction.take_if(is_free) {
+            self.compact(shared, index);
+        }
+    }
+
+    /// Returns true if there has been nothing to do for long enough.
+    fn is_at_rest(&self, shared: &Shared) -> bool {
+        let Some(quiet_after) = shared.settings().quiet_after else { return false };
+        let (now, last) = (shared.now(), shared.log.last());
+        let timeout = shared.settings().election_timeout_min;
+        let has_all =
+            |peer: &Progress| peer.match_index == last && peer.commit_told == last && peer.pace == SendState::Replicate;
+        now >= self.quiet.rest_at(quiet_after)
+            && shared.committed_here() == last
+            && shared.reads.len() == 0
+            && !self.transfers.is_under_way()
+            && shared.disk_state() == DiskState::Ready
+            && self.peers.iter().all(|(_, peer)| has_all(peer) || now.since(peer.heard_at) >= timeout)
+    }
+
+    /// A follower has durably everything up to `match_index`.
+    fn note_match(&mut self, shared: &mut Shared, from: NodeId, match_index: LogIndex) -> Result<(), Ignored> {
+        if match_index > shared.log.last() {
+            return Err(Ignored::AbsurdIndex);
+        }
+        let progress = self.peers.get_mut(from)?;
+        let is_news = progress.matched(match_index);
+        // A snapshot transfer ends once the log reaches the peer again. A match index of zero does not show where the
+        // logs match.
+        let is_in_log = match_index >= shared.log.base().index && match_index > LogIndex::ZERO;
+        if is_in_log && progress.pace != SendState::Replicate {
+            progress.become_replicate();
+        }
+        if is_news && progress.counts() {
+            self.advance_commit(shared);
+        }
+        Ok(())
     }
 
     /// Sends every peer a heartbeat of a new round, and returns its number. A round for reads does not delay the next
     /// tick, or continuous reads would delay the leader's periodic checks for ever.
-    pub(crate) fn broadcast_heartbeat(&mut self) -> u64 {
-        let log_time = self.next_log_time();
-        let RoleState::Leader(leader) = &mut self.role else { return 0 };
-        leader.round += 1;
-        let (term, round, pace) = (self.state.term, leader.round, leader.quiet.pace());
-        for (node, progress) in &mut leader.progress {
-            let commit_index = self.commit_index.min(progress.match_index);
+    fn broadcast_heartbeat(&mut self, shared: &mut Shared) -> u64 {
+        let log_time = shared.next_log_time();
+        self.round += 1;
+        let (term, round, pace) = (shared.term(), self.round, self.quiet.pace());
+        for (node, progress) in self.peers.iter_mut() {
+            let commit_index = shared.commitment.index().min(progress.match_index);
             progress.commit_told = commit_index;
             let Progress { next_index, match_index, .. } = *progress;
             progress.loss_probe.get_or_insert(LossProbe { round, next_index, match_index });
             let heartbeat = Heartbeat { term, commit_index, round, pace, log_time };
-            self.chassis.outbox.send(*node, Message::Heartbeat(heartbeat));
+            shared.chassis.outbox.send(*node, Message::Heartbeat(heartbeat));
         }
-        self.announce_snapshots();
+        self.peers.announce_snapshots(shared);
         round
     }
 
-    /// Returns the latest round that a quorum has answered.
-    pub(crate) fn round_of_quorum(&self) -> u64 {
-        let RoleState::Leader(leader) = &self.role else { return 0 };
-        let me = self.config.node();
-        reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
-            Some(progress) if progress.counts() => progress.round_answered,
-            None if node == me => leader.round,
-            _ => 0,
-        })
-    }
-
-    /// Returns true if a quorum was heard from within an election time-out (Raft thesis §6.2). Without a quorum this
-    /// node steps down.
-    pub(crate) fn has_quorum(&self) -> bool {
-        let RoleState::Leader(leader) = &self.role else { return false };
-        let (me, now) = (self.config.node(), self.chassis.instant());
-        let heard_at = reached_by_quorum(self.log.configuration(), |node| match leader.progress.get(&node) {
-            Some(progress) if progress.counts() => progress.heard_at,
-            None if node == me => now,
-            _ => Instant::ZERO,
-        });
-        now.since(heard_at) < self.config.settings().election_timeout_min || heard_at == now
-    }
-
-    /// A late tick shows that this node's own loop was blocked: no peer was asked meanwhile, and none could be heard.
-    /// That time is not counted as silence of the peers.
-    pub(crate) fn forgive_own_absence(&mut self) {
-        let (now, interval) = (self.chassis.instant(), self.config.settings().heartbeat_interval);
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let late = now.since(leader.tick_at);
-        if late >= interval {
-            for progress in leader.progress.values_mut() {
-                progress.heard_at = progress.heard_at.after(late).min(now);
-            }
-        }
-    }
-
     /// Announces the commit index to peers if entries did not carry it and none are about to be sent.
-    pub(crate) fn notice_commit(&mut self) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        if leader.notice_at.is_none_or(|notice_at| notice_at > self.chassis.instant()) {
+    fn notice_commit(&mut self, shared: &mut Shared) {
+        if self.notice_at.take_if(|notice_at| *notice_at <= shared.now()).is_none() {
             return;
         }
-        leader.notice_at = None;
-        for (node, progress) in &mut leader.progress {
-            let commit_index = self.commit_index.min(progress.match_index);
+        for (node, progress) in self.peers.iter_mut() {
+            let commit_index = shared.commitment.index().min(progress.match_index);
             if commit_index > progress.commit_told {
                 progress.commit_told = commit_index;
-                let notice = CommitNotice { term: self.state.term, commit_index };
-                self.chassis.outbox.send(*node, Message::CommitNotice(notice));
+                let notice = CommitNotice { term: shared.durable.term(), commit_index };
+                shared.chassis.outbox.send(*node, Message::CommitNotice(notice));
             }
         }
     }
 
-    fn refusal(&self, proposal: &Proposal) -> Option<RefuseReason> {
-        let RoleState::Leader(leader) = &self.role else { return Some(RefuseReason::NotLeader) };
-        let settings = self.config.settings();
+    /// Starts a round if reads wait and none is under way.
+    fn start_round_of_reads(&mut self, shared: &mut Shared) {
+        let commit_index = shared.commitment.index();
+        // A leader does not know the commit index before an entry of its own term is committed (Raft §8).
+        if shared.reads.is_round_wanted() && shared.log.term_at(commit_index) == Some(shared.term()) {
+            shared.reads.take_waiting();
+            let number = self.broadcast_heartbeat(shared);
+            shared.reads.begin_inquiry(Inquiry::Round { number, index: commit_index });
+            self.finish_round_of_reads(shared);
+        }
+    }
+
+    /// Serves the reads of the round under way if a quorum has answered it.
+    fn finish_round_of_reads(&self, shared: &mut Shared) {
+        if let Some(Inquiry::Round { number, index }) = shared.reads.inquiry()
+            && self.peers.reached_by_quorum(shared, self.round, |progress| progress.round_answered) >= number
+        {
+            let asked = shared.reads.end_inquiry();
+            for reader in asked {
+                shared.serve_read(reader, index);
+            }
+        }
+    }
+
+    fn refusal(&self, shared: &Shared, proposal: &Proposal) -> Option<RefuseReason> {
+        let settings = shared.settings();
         let bytes = quorate_protocol::ENTRY_HEADER_BYTES + proposal.payload.len();
-        let waiting_bytes = leader.uncommitted_bytes + self.log.unsubmitted_bytes();
-        if leader.transfer.is_some() {
+        let waiting_bytes = self.uncommitted.bytes + shared.log.unsubmitted_bytes();
+        if self.transfers.is_under_way() {
             Some(RefuseReason::Transferring)
         } else if proposal.kind == EntryKind::Configuration {
             Some(RefuseReason::ConfigurationInvalid)
         } else if bytes > settings.entry_bytes_max {
             Some(RefuseReason::TooLarge)
-        } else if self.chassis.storage() == StorageLevel::Low {
+        } else if shared.chassis.storage() == StorageLevel::Low {
             Some(RefuseReason::DiskFull)
         } else if waiting_bytes + bytes > settings.uncommitted_bytes_max {
             Some(RefuseReason::Overloaded)
@@ -369,17 +435,55 @@ impl Raft {
             None
         }
     }
+}
 
-    fn next_log_time(&mut self) -> LogTime {
-        self.clock.advance(self.chassis.now());
-        self.report_clock();
-        self.clock.log_time(self.chassis.now()).unwrap_or_default().max(self.log.log_time())
+/// A follower's log differs at `prev_index` or ends before it. Its newest entry that may match is at `hint`.
+fn note_conflict(
+    progress: &mut Progress,
+    shared: &Shared,
+    prev_index: LogIndex,
+    hint: LogPosition,
+) -> Result<(), Ignored> {
+    let now = shared.now();
+    let is_answer = match progress.pace {
+        SendState::Probe { .. } => prev_index == progress.next_index.previous(),
+        SendState::Replicate => prev_index > progress.match_index && prev_index < progress.next_index,
+        SendState::Snapshot { .. } => false,
+    };
+    if !is_answer || hint.index > prev_index {
+        return Err(Ignored::StaleAnswer);
     }
+    if prev_index <= progress.match_index && !progress.counts() {
+        // Yet another disk under this id. The last one did not count, and its acknowledgements do not hold for this
+        // one.
+        *progress = Progress::new(prev_index.next(), now, progress.standing);
+    } else if prev_index <= progress.match_index {
+        // The same question would get the same answer at once.
+        progress.become_probe(prev_index.next());
+        progress.pause(now);
+        return Err(Ignored::AcknowledgedLost);
+    }
+    // Terms above the hint's cannot match before it, so one round trip skips a whole term (Raft §5.3).
+    let candidate = shared.log.newest_at_most(hint);
+    progress.become_probe(candidate.index.min(prev_index.previous()).next());
+    Ok(())
+}
 
-    /// Reports once that this node's wall clock differs too much from log time, and once that it agrees again.
-    pub(crate) fn report_clock(&mut self) {
-        if let Some(news) = self.clock.news(self.chassis.now()) {
-            self.chassis.outbox.event(news);
+/// Sends lost entries again. The round of heartbeats in `probe` was sent after them, but its answer does not include
+/// them.
+fn note_loss(progress: &mut Progress, shared: &Shared, message: HeartbeatResponse, probe: Option<LossProbe>) {
+    let (now, pause) = (shared.now(), shared.settings().heartbeat_interval / 2);
+    let Some(LossProbe { next_index, .. }) = probe else { return };
+    match &mut progress.pace {
+        // The peer has restarted and does not know its matching index, so it does not advance its commit index.
+        SendState::Replicate if message.received_index < progress.match_index && progress.in_flight.is_empty() => {
+            progress.become_probe(progress.match_index.next());
         }
+        SendState::Replicate if message.received_index < next_index.previous() => {
+            progress.resend_behind(message.received_index);
+        }
+        // Reads cause rounds of heartbeats as well, so a question is not repeated for each round.
+        SendState::Probe { is_waiting } => *is_waiting = now.since(progress.asked_at) < pause,
+        SendState::Replicate | SendState::Snapshot { .. } => {}
     }
 }

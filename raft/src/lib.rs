@@ -1,25 +1,31 @@
 #![doc = include_str!("../README.md")]
+#![allow(clippy::unnecessary_wraps, reason = "handlers all return the same, so that the router passes it on")]
 
 mod candidate;
 mod clock;
 mod codec;
+mod commitment;
 mod config;
+mod disk;
+mod durable;
+mod election;
 mod error;
 mod follower;
 mod invariants;
 mod leader;
 mod log;
 pub mod message;
+mod peers;
 mod progress;
 mod quiet;
 mod quorum;
 mod raft;
 mod reads;
-mod replication;
+mod role;
 #[cfg(feature = "server")]
 mod server;
-mod snapshot;
-mod state;
+mod shared;
+mod snapshots;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -18,22 +18,20 @@
 //! 4. **A follower that lost contact is detected.** If it restarted or timed out, it requests votes, which are refused,
 //!    and the leader wakes. If its node is not heard from, the leader wakes, and steps down without a quorum.
 
-use quorate_protocol::{DiskState, Instant, NodeId};
+use std::time::Duration;
 
-use crate::Raft;
-use crate::error::Ignored;
-use crate::message::{Heartbeat, HeartbeatResponse, Pace};
-use crate::progress::{Progress, SendState};
-use crate::state::{Follower, RoleState};
+use quorate_protocol::Instant;
+
+use crate::message::Pace;
 
 /// The way of a leader to quiet.
 #[derive(Clone, Debug)]
 pub(crate) struct Quiet {
     /// The time of the last activity other than heartbeats.
-    pub(crate) busy_at: Instant,
+    busy_at: Instant,
     /// The time of the last heartbeat to quiet peers.
-    pub(crate) spoken_at: Instant,
-    pub(crate) stage: Stage,
+    spoken_at: Instant,
+    stage: Stage,
 }
 
 /// The stage on the way to quiet.
@@ -52,138 +50,53 @@ impl Quiet {
         Self { busy_at: now, spoken_at: now, stage: Stage::Lively }
     }
 
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Returns the pace that heartbeats carry.
     pub(crate) fn pace(&self) -> Pace {
         if self.stage == Stage::Lively { Pace::Lively } else { Pace::Quiet }
     }
-}
 
-impl Raft {
-    /// Checks the quorum and sends heartbeats, unless the group is quiet.
-    pub(crate) fn tick(&mut self) {
-        self.forgive_own_absence();
-        if !self.has_quorum() {
-            return self.step_down();
-        }
-        self.look_after_disk();
-        self.pursue_transfer();
-        self.compact_again();
-        let (now, settings) = (self.chassis.instant(), self.config.settings());
-        let is_resting = self.is_at_rest();
-        let last_word_due = settings.quiet_max / 2;
-        let (heartbeat, timeout) = (settings.heartbeat_interval, settings.election_timeout_min);
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        if !is_resting {
-            leader.quiet.stage = Stage::Lively;
-        } else if leader.quiet.stage == Stage::Lively {
-            leader.quiet.stage = Stage::Settling { round: leader.round + 1 };
-        }
-        let is_settled = leader.progress.values().all(|peer| peer.is_quiet || now.since(peer.heard_at) >= timeout);
-        if is_resting && is_settled {
-            leader.quiet.stage = Stage::Quiet;
-        }
-        leader.tick_at = now.after(heartbeat);
-        if leader.quiet.stage == Stage::Quiet && now.since(leader.quiet.spoken_at) < last_word_due {
-            return;
-        }
-        leader.quiet.spoken_at = now;
-        self.broadcast_heartbeat();
+    /// Returns the time at which the group may rest, if nothing happens until then.
+    pub(crate) fn rest_at(&self, quiet_after: Duration) -> Instant {
+        self.busy_at.after(quiet_after)
     }
 
-    /// Ends quiet because of an activity.
-    pub(crate) fn wake(&mut self) {
-        let now = self.chassis.instant();
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.quiet.busy_at = now;
-            if leader.quiet.stage != Stage::Lively {
-                leader.quiet.stage = Stage::Lively;
-                leader.tick_at = now;
-                leader.progress.values_mut().for_each(|progress| progress.is_quiet = false);
-            }
-        }
+    /// Returns the time at which quiet peers get a heartbeat again. They rely on the life of the node for `quiet_max`.
+    pub(crate) fn speak_at(&self, quiet_max: Duration) -> Instant {
+        self.spoken_at.after(quiet_max / 2)
     }
 
-    /// Notes that a node is alive. That says nothing about its groups, except about a quiet one.
-    pub(crate) fn on_peer_alive(&mut self, node: NodeId) {
-        let now = self.chassis.instant();
-        let quiet_max = self.config.settings().quiet_max;
-        match &mut self.role {
-            RoleState::Leader(leader) => {
-                let is_quiet = leader.quiet.stage == Stage::Quiet;
-                match leader.progress.get_mut(&node) {
-                    Some(peer) if peer.is_quiet => peer.heard_at = now,
-                    // The node has come back.
-                    Some(_) if is_quiet => self.wake(),
-                    _ => {}
-                }
-            }
-            RoleState::Follower(Follower { quiet_since: Some(since), .. })
-                if self.leader == Some(node) && now.since(*since) < quiet_max =>
-            {
-                self.leader_heard_at = now;
-                self.restart_election_timer();
-            }
-            _ => {}
-        }
+    /// Notes an activity. Returns true if that ends quiet, or the way to it.
+    pub(crate) fn wake(&mut self, now: Instant) -> bool {
+        self.busy_at = now;
+        std::mem::replace(&mut self.stage, Stage::Lively) != Stage::Lively
     }
 
-    /// The connection to a node was lost, or a message to it: everything on the way to it is lost.
-    pub(crate) fn on_unreachable(&mut self, node: NodeId) -> Result<(), Ignored> {
-        match &mut self.role {
-            RoleState::Leader(leader) => {
-                let progress = leader.progress.get_mut(&node).ok_or(Ignored::NotMember)?;
-                if progress.pace == SendState::Replicate {
-                    progress.become_probe(progress.match_index.next());
-                }
-                self.wake();
-            }
-            RoleState::Follower(follower) if self.leader == Some(node) => follower.quiet_since = None,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Goes quiet with the leader if this follower has everything.
-    pub(crate) fn settle(&mut self, message: Heartbeat) -> Pace {
-        let last = self.log.last();
-        let has_all = self.committed_here() == last && message.commit_index == last;
-        if let RoleState::Follower(follower) = &mut self.role
-            && message.pace == Pace::Quiet
-            && has_all
-        {
-            follower.quiet_since = Some(self.chassis.instant());
-            return Pace::Quiet;
-        }
-        Pace::Lively
-    }
-
-    /// Notes a follower's answer whether it went quiet.
-    pub(crate) fn note_pace(&mut self, from: NodeId, message: HeartbeatResponse) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let first = match leader.quiet.stage {
-            Stage::Lively => return,
-            Stage::Settling { round } => round,
-            Stage::Quiet => 0,
+    /// With each tick: goes the next step if there has been nothing to do for long enough (`is_resting`), to quiet once
+    /// every living peer is quiet (`is_settled`). Answers to the heartbeats of `next_round` and later ones count.
+    pub(crate) fn advance(&mut self, is_resting: bool, is_settled: bool, next_round: u64) {
+        self.stage = match self.stage {
+            _ if !is_resting => Stage::Lively,
+            _ if is_settled => Stage::Quiet,
+            Stage::Lively => Stage::Settling { round: next_round },
+            stage => stage,
         };
-        if let Some(progress) = leader.progress.get_mut(&from)
-            && message.round >= first
-        {
-            progress.is_quiet = message.pace == Pace::Quiet;
-        }
     }
 
-    /// Returns true if there has been nothing to do for long enough.
-    fn is_at_rest(&self) -> bool {
-        let RoleState::Leader(leader) = &self.role else { return false };
-        let Some(quiet_after) = self.config.settings().quiet_after else { return false };
-        let (now, last) = (self.chassis.instant(), self.log.last());
-        let timeout = self.config.settings().election_timeout_min;
-        let has_all =
-            |peer: &Progress| peer.match_index == last && peer.commit_told == last && peer.pace == SendState::Replicate;
-        now.since(leader.quiet.busy_at) >= quiet_after
-            && self.committed_here() == last
-            && self.reads.len() == 0
-            && leader.transfer.is_none()
-            && self.disk_state() == DiskState::Ready
-            && leader.progress.values().all(|peer| has_all(peer) || now.since(peer.heard_at) >= timeout)
+    /// Notes that heartbeats are sent.
+    pub(crate) fn note_spoken(&mut self, now: Instant) {
+        self.spoken_at = now;
+    }
+
+    /// Returns true if an answer to the heartbeats of `round` shows whether a peer is quiet.
+    pub(crate) fn is_asked_in(&self, round: u64) -> bool {
+        match self.stage {
+            Stage::Lively => false,
+            Stage::Settling { round: first } => round >= first,
+            Stage::Quiet => true,
+        }
     }
 }

@@ -1,20 +1,20 @@
-//! The core: it takes every input and returns every output.
+//! The core: it takes every input, passes it to the present role, and returns every output.
+
+use std::time::Duration;
 
 use quorate_protocol::{
-    Chassis, Configuration, FailedWrite, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, NodeId, Now,
-    Operation, OutboxLimits, Output, PersistFailure, Protocol, Random, ReadFailure, RecoverError, Recovery,
-    RefuseReason, Role, Signal, SnapshotMeta, Standing, Term, Ticket, View, VotingBar,
+    FailedWrite, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, NodeId, Now, Output,
+    PersistFailure, Proposal, Protocol, RecoverError, Recovery, RefuseReason, Role, Signal, SnapshotMeta, Standing,
+    StorageLevel, Term, Ticket, View, VotingBar,
 };
 
-use crate::clock::Clock;
-use crate::codec::{decode_state, encode_state};
 use crate::error::Ignored;
-use crate::log::{FOUNDING_INDEX, Log, bootstrap_entry};
+use crate::leader::Office;
 use crate::message::{AppendOutcome, AppendResponse, Message, ReadOutcome, Verdict, VoteKind};
-use crate::progress::Progress;
-use crate::reads::Reads;
-use crate::state::{DurableState, Follower, Receiving, RoleState, Told};
-use crate::{Config, Start, view};
+use crate::peers::replication::Ending;
+use crate::role::RoleState;
+use crate::shared::Shared;
+use crate::{Config, view};
 
 /// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
 ///
@@ -24,40 +24,16 @@ use crate::{Config, Start, view};
 /// loop around it.
 #[derive(Clone, Debug)]
 pub struct Raft {
-    pub(crate) config: Config,
-    pub(crate) random: Random,
-    pub(crate) chassis: Chassis<Self, Ignored>,
-    /// The newest state that was passed to the disk, and the write that makes it durable.
-    pub(crate) state: DurableState,
-    pub(crate) state_ticket: Ticket,
+    pub(crate) shared: Shared,
     pub(crate) role: RoleState,
-    /// The leader of the current term, as far as it is known.
-    pub(crate) leader: Option<NodeId>,
-    /// The time at which the leader was last heard from.
-    pub(crate) leader_heard_at: Instant,
-    /// The last random wait before an election, and its end. Leaders do not use it.
-    pub(crate) election_timeout_ns: u64,
-    pub(crate) election_at: Instant,
-    pub(crate) log: Log,
-    /// The write that started the log again after the newest installed snapshot.
-    pub(crate) reset_ticket: Ticket,
-    /// Entries up to here were received from the leader of the current term, so they are equal to its log, durable or
-    /// not. Zero on a leader.
-    pub(crate) matched: LogIndex,
-    /// The index up to which entries are known to be committed. Never goes back.
-    pub(crate) commit_index: LogIndex,
-    /// The commit index that was last written to the disk.
-    pub(crate) commit_hinted: LogIndex,
-    /// The newest durable snapshot.
-    pub(crate) snapshot: Option<SnapshotMeta>,
-    pub(crate) receiving: Option<Receiving>,
-    /// The time of the last change of the room on the disk.
-    pub(crate) storage_since: Instant,
-    /// The time at which the write under way was handed out, if there is one.
-    pub(crate) writing_since: Option<Instant>,
-    pub(crate) reads: Reads,
-    pub(crate) clock: Clock,
-    pub(crate) told: Told,
+    pub(crate) reported: Reported,
+}
+
+/// State that was last reported to the application, so that it gets changes only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub(crate) role: (Role, Term, Option<NodeId>),
+    pub(crate) barred: Option<VotingBar>,
 }
 
 impl Protocol for Raft {
@@ -66,80 +42,38 @@ impl Protocol for Raft {
     type Command = LogCommand;
     type Event = LogEvent;
     type Request = quorate_protocol::LogRequest;
-    type Answer = quorate_protocol::LogAnswer;
+    type Answer = LogAnswer;
     type View = View;
 
     fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
-        let state = recover_state(&recovery)?;
-        let settings = config.settings().clone();
-        let log = Log::recover(&recovery, settings.cache_bytes_max)?;
-        if log.last_term() > state.term {
-            return Err(RecoverError::Inconsistent("the log is of a later term than the state record"));
-        }
-        let snapshot_index = recovery.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
-        if recovery.commit_hint > log.last().max(snapshot_index) {
-            return Err(RecoverError::Inconsistent("the log ends before what was known to be committed"));
-        }
-        let commit_index = log.base().index.max(recovery.commit_hint.min(log.last()));
-        let limits = OutboxLimits {
-            held_messages_max: settings.held_messages_max,
-            write_bytes_max: settings.batch_bytes_max.saturating_add(STATE_WRITE_BYTES),
-        };
-        let mut core = Self {
-            random: Random::new(config.seed()),
-            clock: Clock::new(settings.clock_step_max),
-            config,
-            chassis: Chassis::new(now, limits),
-            state,
-            state_ticket: Ticket(0),
-            role: RoleState::Follower(Follower::default()),
-            leader: None,
-            leader_heard_at: now.instant,
-            election_timeout_ns: 0,
-            election_at: now.instant,
-            log,
-            reset_ticket: Ticket(0),
-            matched: LogIndex::ZERO,
-            commit_index,
-            commit_hinted: recovery.commit_hint,
-            snapshot: None,
-            receiving: None,
-            storage_since: now.instant,
-            writing_since: None,
-            reads: Reads::default(),
-            told: Told {
-                committed: snapshot_index,
-                before_reset: snapshot_index,
-                role: (Role::Follower, state.term, None),
-                barred: None,
-            },
-        };
-        core.arm_election_timer();
-        if let Some(snapshot) = recovery.snapshot {
-            core.adopt_recovered(snapshot);
-        }
-        // The first write may have been torn so that only its state record was found. Nothing that depends on it was
-        // sent.
-        let is_begun = core.log.last() > LogIndex::ZERO || core.state.term > Term(0);
-        if !is_begun && let Start::Initial(configuration) = core.config.start().clone() {
-            core.bootstrap(configuration);
-        }
-        Ok(core)
+        let mut shared = Shared::recover(now, config, &recovery)?;
+        let reported = Reported { role: (Role::Follower, shared.term(), None), barred: None };
+        shared.begin(recovery.snapshot);
+        Ok(Self { shared, role: RoleState::follower(), reported })
     }
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
-        self.chassis.begin(now);
-        let handled = if self.chassis.is_halted() { self.on_input_halted(input) } else { self.on_input(input) };
-        self.chassis.count(handled);
+        self.shared.chassis.begin(now);
+        let handled = match input {
+            input if self.shared.chassis.is_halted() => self.shared.on_input_halted(input),
+            Input::Message { from, message } => self.on_message(from, message),
+            Input::Command(command) => self.on_command(command),
+            Input::Completed { ticket, answer } => self.on_completed(ticket, answer),
+            Input::Signal(signal) => self.on_signal(signal),
+        };
+        if self.shared.chassis.is_halted() {
+            self.role = RoleState::follower();
+        }
+        self.shared.chassis.count(handled);
     }
 
     fn poll_output(&mut self) -> Option<Output<Self>> {
-        if self.chassis.take_dirty() {
+        if self.shared.chassis.take_dirty() {
             self.flush();
         }
-        let output = self.chassis.outbox.poll();
+        let output = self.shared.chassis.outbox.poll();
         if matches!(output, Some(Output::Persist { .. })) {
-            self.writing_since = Some(self.chassis.instant());
+            self.shared.disk.note_write(self.shared.now());
         }
         output
     }
@@ -147,9 +81,9 @@ impl Protocol for Raft {
     fn deadline(&self) -> Option<Instant> {
         let of_role = match &self.role {
             RoleState::Leader(leader) => leader.deadline(),
-            _ => self.election_at,
+            _ => self.shared.election.at(),
         };
-        self.chassis.deadline([of_role].into_iter().chain(self.reads.deadline()))
+        self.shared.chassis.deadline([of_role].into_iter().chain(self.shared.reads.deadline()))
     }
 
     fn model_view(&self) -> View {
@@ -164,103 +98,74 @@ impl Protocol for Raft {
     }
 
     fn check_invariants(&self) {
-        self.check_own_laws();
+        crate::invariants::check(self);
     }
 }
 
+/// The rules for all servers (Raft figure 2), and the way of each input to the present role.
 impl Raft {
-    fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
-        match input {
-            Input::Message { from, message } => self.on_message(from, message),
-            Input::Command(command) => self.on_command(command),
-            Input::Completed { ticket, answer } => self.on_completed(ticket, answer),
-            Input::Signal(signal) => self.on_signal(signal),
-        }
-    }
-
-    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
-        match signal {
-            Signal::Timeout => return self.on_timeout(),
-            Signal::PeerAlive(node) => self.on_peer_alive(node),
-            Signal::Unreachable(node) => return self.on_unreachable(node),
-            Signal::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
-            Signal::Storage(level) => self.on_storage(level),
-            Signal::CompactRequested => self.on_compact_requested(),
-            Signal::Persisted(ticket) => self.on_persisted(ticket),
-            Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
-            Signal::Loaded { ticket, result: Ok(loaded) } => return self.on_loaded(ticket, loaded),
-            Signal::Loaded { ticket, result: Err(failure) } => return self.on_load_failed(ticket, failure),
-        }
-        Ok(())
-    }
-
-    /// Handles an input of a group that has stopped: it answers its own application only.
-    fn on_input_halted(&mut self, input: Input<Self>) -> Result<(), Ignored> {
-        match input {
-            Input::Command(LogCommand::Propose(proposal)) => self.refuse(proposal.id, RefuseReason::Halted),
-            Input::Command(LogCommand::ChangeConfiguration { id, .. }) => self.refuse(id, RefuseReason::Halted),
-            Input::Command(LogCommand::Read { id }) => {
-                self.chassis.outbox.event(LogEvent::ReadFailed { id, reason: ReadFailure::NoLeader });
-            }
-            _ => {}
-        }
-        Err(Ignored::Halted)
-    }
-
-    fn on_command(&mut self, command: LogCommand) -> Result<(), Ignored> {
-        match command {
-            LogCommand::Propose(proposal) => self.on_propose(proposal),
-            LogCommand::Read { id } => self.on_read(id),
-            LogCommand::Compact { snapshot, keep_from } => return self.on_compact(snapshot, keep_from),
-            LogCommand::Transfer { to, timeout } => return self.on_transfer(to, timeout),
-            LogCommand::ChangeConfiguration { id, .. } => self.refuse(id, RefuseReason::ConfigurationInvalid),
-        }
-        Ok(())
-    }
-
-    /// Applies the rules for all servers (Raft figure 2) first, then the rules for the kind of message and the role.
+    /// Applies the rules for all servers first, then the rules for the kind of message and the role.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
         let term = message.term();
-        if term > TERM_MAX || term.0 > self.state.term.0.saturating_add(TERMS_AHEAD_MAX) {
+        if term > TERM_MAX || term.0 > self.shared.term().0.saturating_add(TERMS_AHEAD_MAX) {
             return Err(Ignored::AbsurdTerm);
         }
-        if from == self.config.node() {
+        if from == self.shared.config.node() {
             return Err(Ignored::NotMember);
         }
         // A leader is known to all voters before it votes for itself. A stranger leads other nodes, of a cluster that
         // was founded twice.
-        if is_of_leader(&message) && self.chassis.standing(from) == Standing::Stranger {
+        if is_of_leader(&message) && self.shared.chassis.standing(from) == Standing::Stranger {
             return Err(Ignored::Stranger);
         }
         self.enter_term_of(from, &message)?;
-        match message {
-            Message::RequestVote(message) => return self.on_request_vote(from, message),
-            Message::VoteResponse(message) => return self.on_vote_response(from, message),
-            Message::AppendEntries(message) => return self.on_append_entries(from, &message),
-            Message::AppendResponse(message) => return self.on_append_response(from, message),
-            Message::Heartbeat(message) => self.on_heartbeat(from, message),
-            Message::HeartbeatResponse(message) => return self.on_heartbeat_response(from, message),
-            Message::CommitNotice(message) => self.commit_up_to(message.commit_index),
-            Message::InstallSnapshot(message) => return self.on_install_snapshot(from, message),
-            Message::ReadIndex(message) => return self.on_read_index(from, message),
-            Message::ReadIndexResponse(message) => return self.on_read_index_response(from, message),
-            Message::TimeoutNow(_) => return self.on_timeout_now(),
+        let shared = &mut self.shared;
+        match (message, &mut self.role) {
+            (Message::RequestVote(message), _) => self.on_request_vote(from, message),
+            (Message::VoteResponse(message), _) => self.on_vote_response(from, message),
+            (Message::TimeoutNow(_), _) => self.on_timeout_now(),
+            (Message::CommitNotice(message), _) => {
+                shared.commitment.follow(message.commit_index);
+                Ok(())
+            }
+            (Message::ReadIndexResponse(message), _) => shared.on_read_index_response(from, message),
+            // Everyone follows the sender of a leader's message by now.
+            (Message::AppendEntries(message), RoleState::Follower(follower)) => {
+                follower.on_append_entries(shared, from, &message)
+            }
+            (Message::Heartbeat(message), RoleState::Follower(follower)) => {
+                follower.on_heartbeat(shared, from, message)
+            }
+            (Message::InstallSnapshot(message), RoleState::Follower(follower)) => {
+                follower.on_install_snapshot(shared, from, message)
+            }
+            (Message::AppendResponse(message), RoleState::Leader(leader)) => {
+                leader.on_append_response(shared, from, message)
+            }
+            (Message::HeartbeatResponse(message), RoleState::Leader(leader)) => {
+                leader.on_heartbeat_response(shared, from, message)
+            }
+            (Message::ReadIndex(message), RoleState::Leader(_)) => shared.on_read_index(from, message),
+            (Message::ReadIndex(message), _) => {
+                shared.answer_read(from, message.number, ReadOutcome::NotLeader);
+                Err(Ignored::NotLeading)
+            }
+            _ => Err(Ignored::NotLeading),
         }
-        Ok(())
     }
 
     /// Takes over the term of a message, and follows its sender if that is the leader. A request for a vote is left
     /// out: the voter decides whether it takes over the candidate's term.
     fn enter_term_of(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
-        let term = message.term();
+        let (term, current) = (message.term(), self.shared.term());
         if matches!(message, Message::RequestVote(_)) {
             return Ok(());
         }
-        if term < self.state.term && !is_pre_vote_granted(message) {
+        if term < current && !is_pre_vote_granted(message) {
             return self.on_stale(from, message);
         }
-        if term > self.state.term {
-            if !is_of_leader(message) && !self.log.configuration().contains(from) {
+        if term > current {
+            if !is_of_leader(message) && !self.shared.log.configuration().contains(from) {
                 return Err(Ignored::NotMember);
             }
             self.become_follower(term, None);
@@ -271,263 +176,262 @@ impl Raft {
     /// Does not act on a message of an earlier term. A leader of that term must be notified that it is over. Otherwise
     /// a node that knows a later term could never be included again by a leader whose followers do not time out.
     fn on_stale(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
-        let term = self.state.term;
+        let term = self.shared.term();
         if is_of_leader(message) {
-            self.send(from, Message::AppendResponse(AppendResponse { term, outcome: AppendOutcome::Stale }));
+            let outcome = AppendOutcome::Stale;
+            self.shared.send(from, Message::AppendResponse(AppendResponse { term, outcome }));
         } else if let Message::ReadIndex(question) = message {
-            self.answer_read(from, question.number, ReadOutcome::NotLeader);
+            self.shared.answer_read(from, question.number, ReadOutcome::NotLeader);
         }
         Err(Ignored::StaleTerm)
     }
 
+    /// Follows the sender, which is the leader of this term.
+    fn follow(&mut self, from: NodeId) -> Result<(), Ignored> {
+        let leader = self.shared.election.leader();
+        if matches!(self.role, RoleState::Leader(_)) || leader.is_some_and(|leader| leader != from) {
+            self.shared.halt(HaltReason::LawBroken("two leaders in a term"));
+            return Err(Ignored::Halted);
+        }
+        if leader.is_none() || !matches!(self.role, RoleState::Follower(_)) {
+            self.become_follower(self.shared.term(), Some(from));
+        }
+        self.shared.election.hear_leader(self.shared.now());
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.end_quiet();
+        }
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: LogCommand) -> Result<(), Ignored> {
+        match command {
+            LogCommand::Propose(proposal) => self.on_propose(proposal),
+            LogCommand::Read { id } => self.shared.on_read(id),
+            LogCommand::Compact { snapshot, keep_from } => self.on_compact(snapshot, keep_from),
+            LogCommand::Transfer { to, timeout } => self.on_transfer(to, timeout),
+            LogCommand::ChangeConfiguration { id, .. } => {
+                self.shared.refuse(id, RefuseReason::ConfigurationInvalid);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_propose(&mut self, proposal: Proposal) -> Result<(), Ignored> {
+        if let RoleState::Leader(leader) = &mut self.role {
+            return leader.on_propose(&mut self.shared, proposal);
+        }
+        self.shared.refuse(proposal.id, RefuseReason::NotLeader);
+        Ok(())
+    }
+
+    /// A snapshot is durable on this node: compacts the entries that it covers, except those that peers need.
+    fn on_compact(&mut self, snapshot: SnapshotMeta, keep_from: LogIndex) -> Result<(), Ignored> {
+        self.shared.adopt_snapshot(snapshot)?;
+        match &mut self.role {
+            RoleState::Leader(leader) => leader.on_compact(&mut self.shared, keep_from),
+            _ => self.shared.compact(keep_from),
+        }
+        Ok(())
+    }
+
+    fn on_transfer(&mut self, to: Option<NodeId>, timeout: Duration) -> Result<(), Ignored> {
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
+        leader.on_transfer(&self.shared, to, timeout)
+    }
+
+    /// Handles the application's answer to a request.
+    fn on_completed(&mut self, ticket: Ticket, answer: LogAnswer) -> Result<(), Ignored> {
+        let (to, ending) = match answer {
+            LogAnswer::SnapshotDurable { snapshot } => {
+                self.shared.on_snapshot_durable(ticket, snapshot)?;
+                if let RoleState::Follower(follower) = &mut self.role {
+                    follower.owe_acknowledgement();
+                }
+                return Ok(());
+            }
+            LogAnswer::SnapshotReceiveFailed => return self.shared.on_snapshot_failed(ticket),
+            LogAnswer::SnapshotSent { to, .. } => (to, Ending::Done),
+            LogAnswer::SnapshotSendFailed { to } => (to, Ending::GivenUp),
+            LogAnswer::SnapshotUnreadable { to } => (to, Ending::Unread),
+        };
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
+        let office = leader.peers.on_snapshot_ended(self.shared.now(), ticket, to, ending)?;
+        self.act_on(office)
+    }
+
+    fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
+        let shared = &mut self.shared;
+        match (signal, &mut self.role) {
+            (Signal::Timeout, _) => self.on_timeout(),
+            (Signal::PeerAlive(node), RoleState::Leader(leader)) => leader.on_peer_alive(shared.now(), node),
+            (Signal::PeerAlive(node), RoleState::Follower(follower)) => follower.on_peer_alive(shared, node),
+            (Signal::Unreachable(node), RoleState::Leader(leader)) => leader.on_unreachable(shared.now(), node),
+            (Signal::Unreachable(node), RoleState::Follower(follower)) if shared.election.leader() == Some(node) => {
+                follower.end_quiet();
+                Ok(())
+            }
+            (Signal::PeerAlive(_) | Signal::Unreachable(_), _) => Ok(()),
+            (Signal::PeerStanding { node, standing }, _) => self.on_peer_standing(node, standing),
+            (Signal::Storage(level), _) => self.on_storage(level),
+            (Signal::CompactRequested, _) => self.on_compact_requested(),
+            (Signal::Persisted(ticket), _) => self.on_persisted(ticket),
+            (Signal::PersistFailed { ticket, failure }, _) => self.on_persist_failed(ticket, failure),
+            (Signal::Loaded { ticket, result: Ok(loaded) }, RoleState::Leader(leader)) => {
+                leader.peers.on_loaded(shared, ticket, loaded)
+            }
+            (Signal::Loaded { ticket, result: Err(failure) }, RoleState::Leader(leader)) => {
+                let office = leader.peers.on_load_failed(shared, ticket, failure)?;
+                self.act_on(office)
+            }
+            (Signal::Loaded { .. }, _) => Err(Ignored::StaleAnswer),
+        }
+    }
+
     fn on_timeout(&mut self) -> Result<(), Ignored> {
-        self.chassis.resume_due_writes();
-        if matches!(self.role, RoleState::Leader(_)) {
-            self.on_leader_timeout();
-        } else {
-            self.ask_again();
-            if self.election_at <= self.chassis.instant() {
-                return self.on_election_timeout();
+        let shared = &mut self.shared;
+        shared.chassis.resume_due_writes();
+        if let RoleState::Leader(leader) = &mut self.role {
+            let office = leader.on_timeout(shared);
+            return self.act_on(office);
+        }
+        shared.ask_again();
+        if shared.election.at() <= shared.now() { self.on_election_timeout() } else { Ok(()) }
+    }
+
+    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Ignored> {
+        if !self.shared.chassis.set_standing(node, standing) {
+            return Ok(());
+        }
+        let is_own = node == self.shared.config.node();
+        match &mut self.role {
+            RoleState::Leader(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) if is_own => self.step_down(),
+            RoleState::Leader(leader) => leader.on_peer_standing(&self.shared, node, standing),
+            RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => ballot.forget(node),
+            RoleState::Follower(_) => {
+                if standing == Standing::Stranger && self.shared.election.leader() == Some(node) {
+                    self.lose_leader();
+                }
             }
         }
         Ok(())
     }
 
-    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
-        if !self.chassis.set_standing(node, standing) {
-            return;
+    /// Notes that the disk's reserve is used up, or is available again.
+    fn on_storage(&mut self, level: StorageLevel) -> Result<(), Ignored> {
+        if self.shared.chassis.set_storage(level) {
+            self.shared.disk.note_level(self.shared.now());
+            self.wake();
         }
-        let next_index = self.log.last().next();
-        match &mut self.role {
-            RoleState::Leader(_) if node == self.config.node() => self.step_down(),
-            RoleState::Leader(leader) => {
-                // Its acknowledgements came from another process, or did not count. The leader asks again.
-                if let Some(progress) = leader.progress.get_mut(&node) {
-                    *progress = Progress::new(next_index, progress.heard_at, standing);
-                }
-                self.wake();
-            }
-            RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => {
-                ballot.votes.remove(&node);
-                ballot.clocks.remove(&node);
-                if node == self.config.node() {
-                    self.become_follower(self.state.term, None);
-                }
-            }
-            RoleState::Follower(_) if standing == Standing::Stranger && self.leader == Some(node) => self.lose_leader(),
-            RoleState::Follower(_) => {}
-        }
+        Ok(())
     }
 
-    fn on_persisted(&mut self, ticket: Ticket) {
-        self.chassis.outbox.persisted(ticket);
-        self.writing_since.take_if(|_| self.chassis.outbox.in_flight().is_none());
-        let outbox = &self.chassis.outbox;
-        let is_longer = self.log.persisted(|ticket| outbox.is_durable(ticket));
+    /// The log's oldest segment waits for this group: compacts everything that the newest snapshot covers, even if
+    /// peers lag.
+    fn on_compact_requested(&mut self) -> Result<(), Ignored> {
         match &self.role {
-            RoleState::Leader(_) if is_longer => self.advance_commit(),
+            RoleState::Leader(leader) => leader.compact(&mut self.shared, INDEX_MAX),
+            _ => self.shared.compact(INDEX_MAX),
+        }
+        Ok(())
+    }
+
+    fn on_persisted(&mut self, ticket: Ticket) -> Result<(), Ignored> {
+        let shared = &mut self.shared;
+        shared.chassis.outbox.persisted(ticket);
+        if shared.chassis.outbox.in_flight().is_none() {
+            shared.disk.note_idle();
+        }
+        let outbox = &shared.chassis.outbox;
+        let is_longer = shared.log.persisted(|ticket| outbox.is_durable(ticket));
+        match &mut self.role {
+            RoleState::Leader(leader) if is_longer => leader.advance_commit(shared),
             RoleState::Candidate(_) => self.count_own_vote(),
             _ => {}
         }
+        Ok(())
     }
 
-    /// A write that was certainly not made is made again after a while, with the content of that time; no output
-    /// depended on it. A leader or candidate lets other nodes lead meanwhile. After any other failure the state of the
-    /// disk is not known.
+    /// A write that was certainly not made is made again after a while. A leader or candidate lets other nodes lead
+    /// meanwhile. After any other failure the state of the disk is not known.
     fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
-        match self.chassis.failed_write(ticket, failure) {
+        match self.shared.chassis.failed_write(ticket, failure) {
             FailedWrite::Refused => {}
             FailedWrite::Stale => return Err(Ignored::StaleAnswer),
             FailedWrite::Fatal(reason) => {
-                self.halt(reason);
+                self.shared.halt(reason);
                 return Err(Ignored::Halted);
             }
         }
         if !matches!(self.role, RoleState::Follower(_)) {
             self.step_down();
         }
-        let is_reset_lost = !self.chassis.outbox.is_durable(self.reset_ticket);
-        self.chassis.outbox.refused();
-        self.writing_since = None;
-        let lost = if is_reset_lost { Some(self.log.rewind_reset()) } else { self.log.rewind() };
-        self.persist_state_behind(lost);
-        if is_reset_lost {
-            self.reset_ticket = self.state_ticket;
-        }
-        self.log.mark_base(self.state_ticket);
-        self.chassis.write_again_at(self.chassis.instant().after(self.config.settings().heartbeat_interval));
+        self.shared.rewind_writes();
         Err(Ignored::LogRefuses)
+    }
+
+    /// Ends leadership if its leader said so.
+    fn act_on(&mut self, office: Office) -> Result<(), Ignored> {
+        if office != Office::Stays {
+            self.step_down();
+        }
+        if office == Office::GivesWay {
+            self.shared.election.postpone();
+        }
+        Ok(())
+    }
+
+    /// Returns true if a leader is known to be alive. Then no other node is elected (Raft §6).
+    pub(crate) fn is_leader_alive(&self) -> bool {
+        matches!(self.role, RoleState::Leader(_)) || self.shared.now() < self.shared.election.lease_end()
+    }
+
+    /// Ends quiet of a leader because of an activity.
+    pub(crate) fn wake(&mut self) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.wake(self.shared.now());
+        }
     }
 
     /// Produces the outputs for the inputs since the last poll: one write, one message to each peer, one event of each
     /// kind.
     fn flush(&mut self) {
-        self.write_log();
-        match self.role {
-            RoleState::Leader(_) => {
-                self.replicate();
-                self.start_reads();
-                self.notice_commit();
-                self.continue_transfer();
-            }
-            RoleState::Follower(_) => {
-                self.acknowledge();
-                self.start_reads();
+        let submitted_bytes = self.shared.write_log();
+        match &mut self.role {
+            RoleState::Leader(leader) => leader.flush(&mut self.shared, submitted_bytes),
+            RoleState::Follower(follower) => {
+                follower.acknowledge(&mut self.shared);
+                self.shared.start_question();
             }
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
         }
-        self.tell();
+        self.report();
     }
 
-    /// Passes entries to the log unless it is busy; then the batch grows meanwhile.
-    fn write_log(&mut self) {
-        if !self.chassis.outbox.is_writing() && self.log.wants_writing() {
-            self.write_batch();
+    /// Reports changes to the application.
+    fn report(&mut self) {
+        let role = (self.role_name(), self.shared.term(), self.shared.election.leader());
+        let shared = &mut self.shared;
+        if let Some(index) = shared.commitment.news(shared.log.durable()) {
+            shared.chassis.outbox.event_after(shared.commitment.reset_ticket(), LogEvent::Committed { index });
         }
-    }
-
-    /// Passes all entries to the log, busy or not, because the next output states all of them.
-    pub(crate) fn write_whole_log(&mut self) {
-        while self.log.wants_writing() {
-            self.write_batch();
-        }
-    }
-
-    fn write_batch(&mut self) {
-        let unsubmitted_bytes = self.log.unsubmitted_bytes();
-        let mut operations = self.log.hand_over(self.config.settings().batch_bytes_max);
-        let committed = self.committed_here();
-        if committed > self.commit_hinted {
-            self.commit_hinted = committed;
-            operations.push(Operation::CommitHint { index: committed });
-        }
-        let ticket = self.chassis.outbox.persist(operations);
-        self.log.mark(ticket);
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.note_submitted(self.log.submitted(), unsubmitted_bytes - self.log.unsubmitted_bytes());
-        }
-    }
-
-    /// Notifies the application of changes.
-    fn tell(&mut self) {
-        let committed = self.committed_here();
-        if committed > self.told.committed {
-            self.told.committed = committed;
-            self.chassis.outbox.event_after(self.reset_ticket, LogEvent::Committed { index: committed });
-        }
-        let role = (self.role_name(), self.state.term, self.leader);
-        if role != self.told.role {
-            self.told.role = role;
+        if role != self.reported.role {
+            self.reported.role = role;
             let (role, term, leader) = role;
-            self.chassis.outbox.event_after(self.state_ticket, LogEvent::Role { role, term, leader });
+            shared.chassis.outbox.event_after(shared.durable.ticket(), LogEvent::Role { role, term, leader });
         }
-        let barred = self.barred();
-        if barred != self.told.barred {
-            self.told.barred = barred;
-            self.chassis.outbox.event(LogEvent::Voting { barred });
+        let barred = shared.barred();
+        if barred != self.reported.barred {
+            self.reported.barred = barred;
+            shared.chassis.outbox.event(LogEvent::Voting { barred });
         }
-    }
-
-    /// The newest entry that is committed and durable on this node.
-    pub(crate) fn committed_here(&self) -> LogIndex {
-        self.commit_index.min(self.log.durable())
-    }
-
-    /// The newest entry that the application may take. Until the log has started again on disk, other entries are in
-    /// the place of those that a snapshot covers, and the application does not know of the snapshot yet.
-    pub(crate) fn may_be_applied(&self) -> LogIndex {
-        if self.chassis.outbox.is_durable(self.reset_ticket) { self.told.committed } else { self.told.before_reset }
     }
 
     /// The role as it is reported to the application.
     pub(crate) fn role_name(&self) -> Role {
         let name = self.role.name();
-        let is_learner = name == Role::Follower && !self.log.configuration().is_voter(self.config.node());
+        let is_learner = name == Role::Follower && !self.shared.log.configuration().is_voter(self.shared.config.node());
         if is_learner { Role::Learner } else { name }
     }
-
-    /// Returns the reason why this node neither votes nor campaigns, if there is one.
-    pub(crate) fn barred(&self) -> Option<VotingBar> {
-        let node = self.config.node();
-        match self.chassis.standings().get(&node) {
-            None => Some(VotingBar::NotIntroduced),
-            Some(Standing::Stranger) => Some(VotingBar::Stranger),
-            Some(Standing::Member) if self.state.term >= TERM_MAX => Some(VotingBar::TermsUsedUp),
-            Some(Standing::Member) => (!self.log.configuration().is_voter(node)).then_some(VotingBar::NotVoter),
-        }
-    }
-
-    /// Makes the state durable. Messages that state it are held until then.
-    pub(crate) fn persist_state(&mut self) {
-        self.persist_state_behind(None);
-    }
-
-    /// As [`Self::persist_state`], after another operation in the same write.
-    pub(crate) fn persist_state_behind(&mut self, operation: Option<Operation>) {
-        self.commit_hinted = self.committed_here();
-        let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: self.commit_hinted };
-        self.state_ticket = self.chassis.outbox.persist(operation.into_iter().chain([state]));
-    }
-
-    /// Sends a message. It states the term, so it waits for the write of the term.
-    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
-        self.chassis.outbox.send_after(self.state_ticket.max(self.reset_ticket), to, message);
-    }
-
-    /// The leader states that the log is committed up to `index`. That holds here as far as the leader's log is known
-    /// to be here.
-    pub(crate) fn commit_up_to(&mut self, index: LogIndex) {
-        self.commit_index = self.commit_index.max(index.min(self.matched));
-    }
-
-    /// Draws a random wait and starts it.
-    pub(crate) fn arm_election_timer(&mut self) {
-        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2);
-        let settings = self.config.settings();
-        let (min, max) = (nanos(settings.election_timeout_min), nanos(settings.election_timeout_max));
-        self.election_timeout_ns = self.random.between(min, max);
-        self.restart_election_timer();
-    }
-
-    /// Starts the last random wait again.
-    pub(crate) fn restart_election_timer(&mut self) {
-        self.election_at = self.chassis.instant().after(std::time::Duration::from_nanos(self.election_timeout_ns));
-    }
-
-    /// Stops this group on this node permanently. Held outputs are dropped.
-    pub(crate) fn halt(&mut self, reason: HaltReason) {
-        self.chassis.halt(reason);
-        self.role = RoleState::Follower(Follower::default());
-        self.leader = None;
-        self.reads = Reads::default();
-    }
-
-    /// Every initial member appends the same entry, so that the configuration is in the log and in snapshots from the
-    /// start.
-    fn bootstrap(&mut self, configuration: Configuration) {
-        let entry = bootstrap_entry(&configuration);
-        self.state.founding = Some(entry.header.checksum);
-        let index = self.log.append(Term(0), entry);
-        self.log.note_configuration(index, configuration);
-        self.persist_state();
-    }
-}
-
-/// Returns the state record. The founding is taken from the log as well, as long as the log has its first entry.
-fn recover_state(recovery: &Recovery) -> Result<DurableState, RecoverError> {
-    let state = recovery.state.as_ref().map(|bytes| decode_state(bytes)).transpose();
-    let mut state = state.map_err(RecoverError::State)?.unwrap_or_default();
-    let snapshot = recovery.snapshot.as_ref().map(|newest| (newest.index, newest.term)).unwrap_or_default();
-    if state.term.max(snapshot.1) > TERM_MAX || recovery.last.max(snapshot.0) > INDEX_MAX {
-        return Err(RecoverError::Inconsistent("a term or an index that no group reaches"));
-    }
-    let first = recovery.configurations.iter().find(|(index, _)| *index == FOUNDING_INDEX);
-    let in_log = first.map(|(_, entry)| entry.header.checksum);
-    if in_log.is_some() && state.founding.is_some_and(|recorded| Some(recorded) != in_log) {
-        return Err(RecoverError::Inconsistent("the first entry is not the one that the group was founded with"));
-    }
-    state.founding = state.founding.or(in_log);
-    Ok(state)
 }
 
 /// Returns true if only a leader sends such messages.
@@ -555,6 +459,3 @@ pub(crate) const TERM_MAX: Term = Term(u64::MAX / 2);
 const TERMS_AHEAD_MAX: u64 = 1 << 32;
 /// The same bound for indexes.
 pub(crate) const INDEX_MAX: LogIndex = LogIndex(u64::MAX / 2);
-
-/// Room for a state record beside a batch of entries.
-const STATE_WRITE_BYTES: usize = 4096;

@@ -1,60 +1,49 @@
 //! Reads of the log by a replica, and the status for operators.
 
-use quorate_protocol::{Committed, LogIndex, LogStatus, LogTime, Now, PeerProgress, ReplicatedLog};
+use quorate_protocol::{Committed, LogIndex, LogStatus, LogTime, Now, ReplicatedLog};
 
 use crate::Raft;
-use crate::state::RoleState;
+use crate::role::RoleState;
 
 impl ReplicatedLog for Raft {
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
-        let end = self.may_be_applied();
+        let (log, end) = (&self.shared.log, self.shared.may_be_applied());
         if from > end {
             return Committed::Cached(Vec::new());
         }
-        match self.log.read(from, end, bytes_max) {
+        match log.read(from, end, bytes_max) {
             Some(entries) => Committed::Cached(entries),
-            None => Committed::NeedsLoad(from..self.log.cache_first().min(end.next())),
+            None => Committed::NeedsLoad(from..log.cache_first().min(end.next())),
         }
     }
 
     fn log_time(&self, now: Now) -> LogTime {
-        self.clock.log_time(now).unwrap_or_default().max(self.log.log_time())
+        self.shared.clock.log_time(now).unwrap_or_default().max(self.shared.log.log_time())
     }
 
     fn status(&self) -> LogStatus {
-        LogStatus {
-            node: self.config.node(),
-            role: self.role_name(),
-            term: self.state.term,
-            leader: self.leader,
-            first_index: self.log.first(),
-            last_index: self.log.last(),
-            durable_index: self.log.durable(),
-            commit_index: self.commit_index,
-            log_time: self.log.log_time(),
-            wall_ahead_ms: self.clock.wall_ahead_ms(self.chassis.now()),
-            configuration: self.log.configuration().clone(),
-            barred: self.barred(),
-            disk: self.disk_state(),
-            halted: self.chassis.halted().cloned(),
-            peers: self.peers(),
-            ignored: self.chassis.ignored().map(|(ignored, count)| (ignored.name(), count)).collect(),
-        }
-    }
-}
-
-impl Raft {
-    fn peers(&self) -> Vec<PeerProgress> {
-        let RoleState::Leader(leader) = &self.role else { return Vec::new() };
-        let (now, timeout) = (self.chassis.instant(), self.config.settings().election_timeout_min);
-        let peer = |(node, progress): (&quorate_protocol::NodeId, &crate::progress::Progress)| PeerProgress {
-            node: *node,
-            match_index: progress.match_index,
-            next_index: progress.next_index,
-            state: progress.state(),
-            disk: progress.disk,
-            is_active: now.since(progress.heard_at) < timeout,
+        let shared = &self.shared;
+        let peers = match &self.role {
+            RoleState::Leader(leader) => leader.peers.status(shared),
+            _ => Vec::new(),
         };
-        leader.progress.iter().map(peer).collect()
+        LogStatus {
+            node: shared.config.node(),
+            role: self.role_name(),
+            term: shared.term(),
+            leader: shared.election.leader(),
+            first_index: shared.log.first(),
+            last_index: shared.log.last(),
+            durable_index: shared.log.durable(),
+            commit_index: shared.commitment.index(),
+            log_time: shared.log.log_time(),
+            wall_ahead_ms: shared.clock.wall_ahead_ms(shared.chassis.now()),
+            configuration: shared.log.configuration().clone(),
+            barred: shared.barred(),
+            disk: shared.disk_state(),
+            halted: shared.chassis.halted().cloned(),
+            peers,
+            ignored: shared.chassis.ignored().map(|(ignored, count)| (ignored.name(), count)).collect(),
+        }
     }
 }

@@ -7,92 +7,88 @@
 use quorate_protocol::{Instant, Ticket, View, ViewWriter};
 
 use crate::Raft;
+use crate::candidate::Ballot;
+use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::progress::{Progress, SendState};
 use crate::reads::Inquiry;
-use crate::state::{Ballot, Follower, RoleState};
+use crate::role::RoleState;
+use crate::shared::Shared;
 
 /// The view of this node.
 pub(crate) fn view(core: &Raft) -> View {
-    let mut out =
-        ViewWriter::new(core.chassis.instant(), times(core), &core.chassis.outbox, writes(core), requests(core));
-    put_all(&mut out, core);
+    let shared = &core.shared;
+    let mut out = ViewWriter::new(shared.now(), times(core), &shared.chassis.outbox, writes(core), requests(core));
+    put_shared(&mut out, shared);
+    out.put(&(core.reported.role, core.reported.barred));
+    match &core.role {
+        RoleState::Follower(follower) => put_follower(&mut out, shared, follower),
+        RoleState::PreCandidate(ballot) => put_ballot(&mut out, shared, "pre-candidate", ballot),
+        RoleState::Candidate(ballot) => put_ballot(&mut out, shared, "candidate", ballot),
+        RoleState::Leader(leader) => put_leader(&mut out, shared, leader),
+    }
+    out.put_outbox(&shared.chassis.outbox);
     out.finish()
 }
 
-fn put_all(out: &mut ViewWriter, core: &Raft) {
-    out.put(&(core.config.node(), &core.state, core.leader, core.matched, core.commit_index, core.commit_hinted));
-    out.put(&(
-        &core.snapshot,
-        core.chassis.standings(),
-        core.chassis.storage(),
-        core.chassis.halted(),
-        core.told.committed,
-    ));
-    out.put(&core.stalled_at().map(|at| out.time(at)));
-    out.put(&core.may_be_applied());
-    out.put(&(core.told.role, core.told.barred, core.clock.view()));
-    out.put(&(core.log.view(), out.ticket(core.state_ticket), out.ticket(core.reset_ticket)));
-    let marks: Vec<_> = core.log.marks().map(|(ticket, places)| (out.ticket(ticket), places)).collect();
+fn put_shared(out: &mut ViewWriter, shared: &Shared) {
+    let Shared { chassis, durable, log, commitment, snapshots, reads, .. } = shared;
+    out.put(&(shared.config.node(), durable.state(), shared.election.leader()));
+    out.put(&(commitment.matched(), commitment.index(), commitment.hinted(), commitment.reported()));
+    out.put(&(snapshots.newest(), chassis.standings(), chassis.storage(), chassis.halted()));
+    out.put(&shared.disk.stalled_at().map(|at| out.time(at)));
+    out.put(&(shared.may_be_applied(), shared.clock.view()));
+    out.put(&(log.view(), out.ticket(durable.ticket()), out.ticket(commitment.reset_ticket())));
+    let marks: Vec<_> = log.marks().map(|(ticket, places)| (out.ticket(ticket), places)).collect();
     out.put(&marks);
-    if let Some(receiving) = &core.receiving {
+    if let Some(receiving) = snapshots.receiving() {
         out.put(&(out.ticket(receiving.ticket), receiving.from, receiving.term, &receiving.snapshot));
         out.put(&receiving.founding);
     }
-    let reads = &core.reads;
-    out.put(&(&reads.waiting, &reads.asked, reads.questions, reads.is_start_counted));
-    match reads.inquiry {
+    out.put(&reads.view());
+    match reads.inquiry() {
         Some(Inquiry::Question { number, again_at }) => out.put(&("question", number, out.time(again_at))),
         other => out.put(&other),
     }
-    out.put(&core.chassis.rewrite_at().map(|at| out.time(at)));
-    match &core.role {
-        RoleState::Follower(follower) => put_follower(out, core, follower),
-        RoleState::PreCandidate(ballot) => put_ballot(out, core, "pre-candidate", ballot),
-        RoleState::Candidate(ballot) => put_ballot(out, core, "candidate", ballot),
-        RoleState::Leader(leader) => put_leader(out, core, leader),
-    }
-    out.put_outbox(&core.chassis.outbox);
+    out.put(&chassis.rewrite_at().map(|at| out.time(at)));
 }
 
-fn put_follower(out: &mut ViewWriter, core: &Raft, follower: &Follower) {
-    let quiet_end = follower.quiet_since.map(|since| out.time(quiet_end(core, since)));
-    out.put(&("follower", follower.owes_acknowledgement, follower.acknowledged, quiet_end));
-    put_waiting(out, core);
+fn put_follower(out: &mut ViewWriter, shared: &Shared, follower: &Follower) {
+    let quiet_end = follower.quiet_since().map(|since| out.time(quiet_end(shared, since)));
+    out.put(&("follower", follower.view(), quiet_end));
+    put_waiting(out, shared);
 }
 
-fn put_ballot(out: &mut ViewWriter, core: &Raft, name: &str, ballot: &Ballot) {
-    out.put(&(name, &ballot.votes, &ballot.clocks, out.ticket(ballot.own_vote)));
-    put_waiting(out, core);
+fn put_ballot(out: &mut ViewWriter, shared: &Shared, name: &str, ballot: &Ballot) {
+    out.put(&(name, ballot.view(), out.ticket(ballot.own_vote())));
+    put_waiting(out, shared);
 }
 
-fn put_waiting(out: &mut ViewWriter, core: &Raft) {
-    out.put(&(out.time(core.election_at), out.time(lease_end(core))));
+fn put_waiting(out: &mut ViewWriter, shared: &Shared) {
+    out.put(&(out.time(shared.election.at()), out.time(shared.election.lease_end())));
 }
 
-fn put_leader(out: &mut ViewWriter, core: &Raft, leader: &Leader) {
-    let times = leader_times(core, leader).map(|at| out.time(at));
-    out.put(&("leader", leader.round, times, leader.notice_at.map(|at| out.time(at)), leader.quiet.stage));
-    out.put(&leader.transfer.map(|it| (it.to, it.is_told, out.time(it.until))));
-    out.put(&(leader.loads_failed, leader.snapshots_unread));
-    out.put(&core.low_until().map(|at| out.time(at)));
-    out.put(&core.writing_since.map(|since| leader.offered_at > since));
-    out.put(&(leader.uncommitted(), leader.compaction));
-    for (node, progress) in &leader.progress {
+fn put_leader(out: &mut ViewWriter, shared: &Shared, leader: &Leader) {
+    let times: Vec<usize> = leader_times(shared, leader).map(|at| out.time(at)).collect();
+    out.put(&("leader", leader.view(), times));
+    out.put(&leader.transfers.current().map(|it| (it.to, it.is_told, out.time(it.until))));
+    out.put(&leader.transfers.low_until(shared).map(|at| out.time(at)));
+    out.put(&shared.disk.was_offered(leader.transfers.offered_at()));
+    for (node, progress) in leader.peers.iter() {
         out.put(node);
-        put_progress(out, core, progress);
+        put_progress(out, shared, progress);
     }
 }
 
-fn put_progress(out: &mut ViewWriter, core: &Raft, progress: &Progress) {
+fn put_progress(out: &mut ViewWriter, shared: &Shared, progress: &Progress) {
     let loading = progress.loading.map(|ticket| out.ticket(ticket));
     out.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
     out.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
-    out.put(&(out.time(active_end(core, progress)), out.time(pause_end(core, progress)), progress.disk));
+    out.put(&(out.time(active_end(shared, progress)), out.time(pause_end(shared, progress)), progress.disk));
     match progress.pace {
         SendState::Snapshot { index, request, since } => {
             let request = request.map(|ticket| out.ticket(ticket));
-            out.put(&(index, request, out.time(overdue(core, since))));
+            out.put(&(index, request, out.time(overdue(shared, since))));
         }
         other => out.put(&other),
     }
@@ -100,79 +96,74 @@ fn put_progress(out: &mut ViewWriter, core: &Raft, progress: &Progress) {
 
 /// Returns every time that affects behaviour.
 fn times(core: &Raft) -> Vec<Instant> {
-    let mut times = vec![core.election_at, lease_end(core)];
-    times.extend(core.reads.deadline());
-    times.extend(core.chassis.rewrite_at());
+    let shared = &core.shared;
+    let mut times: Vec<Instant> = shared.chassis.rewrite_at().into_iter().chain(shared.disk.stalled_at()).collect();
     match &core.role {
-        RoleState::Follower(follower) => times.extend(follower.quiet_since.map(|since| quiet_end(core, since))),
-        RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
         RoleState::Leader(leader) => {
-            times.clear();
-            times.extend(core.chassis.rewrite_at());
-            times.extend(core.low_until());
-            times.extend(leader_times(core, leader));
-            times.extend(leader.notice_at);
-            times.extend(leader.transfer.map(|transfer| transfer.until));
-            for progress in leader.progress.values() {
-                times.push(active_end(core, progress));
-                times.push(pause_end(core, progress));
+            times.extend(leader.transfers.low_until(shared));
+            times.extend(leader_times(shared, leader));
+            times.extend(leader.transfers.current().map(|transfer| transfer.until));
+            for (_, progress) in leader.peers.iter() {
+                times.push(active_end(shared, progress));
+                times.push(pause_end(shared, progress));
                 if let SendState::Snapshot { since, .. } = progress.pace {
-                    times.push(overdue(core, since));
+                    times.push(overdue(shared, since));
                 }
             }
+            return times;
         }
+        RoleState::Follower(follower) => times.extend(follower.quiet_since().map(|since| quiet_end(shared, since))),
+        RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
     }
-    times.extend(core.stalled_at());
+    times.extend([shared.election.at(), shared.election.lease_end()]);
+    times.extend(shared.reads.deadline());
     times
 }
 
-fn leader_times(core: &Raft, leader: &Leader) -> [Instant; 3] {
-    let settings = core.config.settings();
-    let rest_at = leader.quiet.busy_at.after(settings.quiet_after.unwrap_or_default());
-    [leader.tick_at, rest_at, leader.quiet.spoken_at.after(settings.quiet_max / 2)]
+fn leader_times(shared: &Shared, leader: &Leader) -> impl Iterator<Item = Instant> {
+    let (settings, (tick_at, notice_at)) = (shared.settings(), leader.times());
+    let rest_at = leader.quiet.rest_at(settings.quiet_after.unwrap_or_default());
+    [tick_at, rest_at, leader.quiet.speak_at(settings.quiet_max)].into_iter().chain(notice_at)
 }
 
-fn lease_end(core: &Raft) -> Instant {
-    let end = core.leader_heard_at.after(core.config.settings().election_timeout_min);
-    if core.leader.is_some() { end } else { Instant::ZERO }
+fn quiet_end(shared: &Shared, since: Instant) -> Instant {
+    since.after(shared.settings().quiet_max)
 }
 
-fn quiet_end(core: &Raft, since: Instant) -> Instant {
-    since.after(core.config.settings().quiet_max)
+fn active_end(shared: &Shared, progress: &Progress) -> Instant {
+    progress.heard_at.after(shared.settings().election_timeout_min)
 }
 
-fn active_end(core: &Raft, progress: &Progress) -> Instant {
-    progress.heard_at.after(core.config.settings().election_timeout_min)
+fn pause_end(shared: &Shared, progress: &Progress) -> Instant {
+    progress.asked_at.after(shared.settings().heartbeat_interval / 2)
 }
 
-fn pause_end(core: &Raft, progress: &Progress) -> Instant {
-    progress.asked_at.after(core.config.settings().heartbeat_interval / 2)
-}
-
-fn overdue(core: &Raft, since: Instant) -> Instant {
-    since.after(core.config.settings().election_timeout_max)
+fn overdue(shared: &Shared, since: Instant) -> Instant {
+    since.after(shared.settings().election_timeout_max)
 }
 
 /// Returns the tickets of the writes that more waits for than outputs.
 fn writes(core: &Raft) -> Vec<Ticket> {
-    let mut tickets = vec![core.state_ticket, core.reset_ticket];
-    tickets.extend(core.log.marks().map(|(ticket, ..)| ticket));
+    let shared = &core.shared;
+    let mut tickets = vec![shared.durable.ticket(), shared.commitment.reset_ticket()];
+    tickets.extend(shared.log.marks().map(|(ticket, ..)| ticket));
     if let RoleState::Candidate(ballot) = &core.role {
-        tickets.push(ballot.own_vote);
+        tickets.push(ballot.own_vote());
     }
     tickets
 }
 
 /// Returns the tickets of open loads and requests.
 fn requests(core: &Raft) -> Vec<Ticket> {
-    let mut tickets: Vec<Ticket> = core.receiving.iter().map(|receiving| receiving.ticket).collect();
+    let mut tickets: Vec<Ticket> =
+        core.shared.snapshots.receiving().map(|receiving| receiving.ticket).into_iter().collect();
     if let RoleState::Leader(leader) = &core.role {
-        tickets.extend(leader.progress.values().filter_map(|progress| progress.loading));
-        let request = |progress: &Progress| match progress.pace {
-            SendState::Snapshot { request, .. } => request,
-            SendState::Probe { .. } | SendState::Replicate => None,
-        };
-        tickets.extend(leader.progress.values().filter_map(request));
+        for (_, progress) in leader.peers.iter() {
+            tickets.extend(progress.loading);
+            if let SendState::Snapshot { request, .. } = progress.pace {
+                tickets.extend(request);
+            }
+        }
     }
     tickets
 }

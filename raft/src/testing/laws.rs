@@ -37,9 +37,9 @@ impl Law<Raft> for OneLeaderATerm {
 
     fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
         for (node, core) in nodes.iter().filter(|(_, core)| core.role.name() == Role::Leader) {
-            let leader = *self.leaders.entry(core.state.term).or_insert(*node);
+            let leader = *self.leaders.entry(core.shared.term()).or_insert(*node);
             if leader != *node {
-                let detail = format!("{leader} and {node} both lead in term {}", core.state.term);
+                let detail = format!("{leader} and {node} both lead in term {}", core.shared.term());
                 return Err(Violation { law: "one leader a term", detail });
             }
         }
@@ -65,13 +65,13 @@ impl Law<Raft> for CommittedForever {
     fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
         for (node, core) in nodes {
             // A node that restarted is checked again from its new commit index.
-            let checked = self.checked.get(node).copied().unwrap_or_default().min(core.commit_index);
-            let mut index = checked.max(core.log.base().index).next();
-            while index <= core.commit_index {
+            let checked = self.checked.get(node).copied().unwrap_or_default().min(core.shared.commitment.index());
+            let mut index = checked.max(core.shared.log.base().index).next();
+            while index <= core.shared.commitment.index() {
                 self.look_at(*node, core, index)?;
                 index = index.next();
             }
-            self.checked.insert(*node, core.commit_index);
+            self.checked.insert(*node, core.shared.commitment.index());
         }
         Ok(())
     }
@@ -85,8 +85,8 @@ impl CommittedForever {
     }
 
     fn look_at(&mut self, node: NodeId, core: &Raft, index: LogIndex) -> Result<(), Violation> {
-        let term = core.log.term_at(index).unwrap_or_default();
-        let entry = core.log.read(index, index, usize::MAX).and_then(|mut entries| entries.pop());
+        let term = core.shared.log.term_at(index).unwrap_or_default();
+        let entry = core.shared.log.read(index, index, usize::MAX).and_then(|mut entries| entries.pop());
         let entry = entry.map(|(_, _, entry)| entry);
         let position = usize::try_from(index.0 - 1).expect("a small log");
         if self.committed.len() <= position {
@@ -125,22 +125,22 @@ impl Law<Raft> for LeaderCompleteness {
     fn check(&mut self, nodes: &[(NodeId, &Raft)]) -> Result<(), Violation> {
         for (_, core) in nodes {
             let newest = self.committed.last().map_or(LogIndex::ZERO, |(index, ..)| *index);
-            if core.commit_index > newest {
-                let term = core.log.term_at(core.commit_index).unwrap_or_default();
-                self.committed.push((core.commit_index, term, core.state.term));
+            if core.shared.commitment.index() > newest {
+                let term = core.shared.log.term_at(core.shared.commitment.index()).unwrap_or_default();
+                self.committed.push((core.shared.commitment.index(), term, core.shared.term()));
             }
         }
         let leaders = || nodes.iter().filter(|(_, core)| core.role.name() == Role::Leader);
         self.checked.retain(|node, _| leaders().any(|(leader, _)| leader == node));
         for (node, core) in leaders() {
             let known = self.checked.entry(*node).or_default();
-            if known.0 != core.state.term {
-                *known = (core.state.term, 0);
+            if known.0 != core.shared.term() {
+                *known = (core.shared.term(), 0);
             }
             for (index, term, seen) in &self.committed[known.1..] {
-                let is_there = *index <= core.log.base().index || core.log.term_at(*index) == Some(*term);
-                if *seen <= core.state.term && !is_there {
-                    let detail = format!("node {node} leads in term {} without entry {index}", core.state.term);
+                let is_there = *index <= core.shared.log.base().index || core.shared.log.term_at(*index) == Some(*term);
+                if *seen <= core.shared.term() && !is_there {
+                    let detail = format!("node {node} leads in term {} without entry {index}", core.shared.term());
                     return Err(Violation { law: "leader completeness", detail });
                 }
             }
@@ -169,10 +169,14 @@ impl Law<Raft> for MonotoneState {
             self.seen.remove(&node);
         }
         for (node, core) in nodes {
-            let now = (core.state.term, core.state.voted_for, core.commit_index);
+            let now = (core.shared.term(), core.shared.durable.state().voted_for, core.shared.commitment.index());
             let before = self.seen.insert(*node, now).unwrap_or_default();
             let changed_vote = before.0 == now.0 && before.1.is_some() && before.1 != now.1;
-            if now.0 < before.0 || changed_vote || now.2 < before.2 || core.commit_index < core.told.committed {
+            if now.0 < before.0
+                || changed_vote
+                || now.2 < before.2
+                || core.shared.commitment.index() < core.shared.commitment.reported()
+            {
                 let detail = format!("node {node} went from term, vote and commit index {before:?} to {now:?}");
                 return Err(Violation { law: "monotone state", detail });
             }

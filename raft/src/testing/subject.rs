@@ -27,8 +27,8 @@ impl Subject for Raft {
             return;
         }
         let running = cluster.nodes.values().filter_map(|node| node.core.as_ref());
-        let Some(core) = running.max_by_key(|core| core.commit_index) else { return };
-        let (index, term) = (core.commit_index, core.log.term_at(core.commit_index));
+        let Some(core) = running.max_by_key(|core| core.shared.commitment.index()) else { return };
+        let (index, term) = (core.shared.commitment.index(), core.shared.log.term_at(core.shared.commitment.index()));
         let holds = |node: &&Node<Self>| {
             let snapshot = node.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
             node.disk.base.index.max(snapshot) >= index || node.disk.term_at(index) == term
@@ -65,5 +65,5 @@ impl Subject for Raft {
 /// When the node is down.
 pub fn flip_cached(cluster: &mut Cluster, node: u64, index: u64) {
     let core = cluster.node_mut(node).core.as_mut().expect("the node runs");
-    core.log.flip_cached(LogIndex(index));
+    core.shared.log.flip_cached(LogIndex(index));
 }

@@ -1,0 +1,81 @@
+//! The wait before an election, and the leader that ends it (Raft §5.2).
+
+use std::time::Duration;
+
+use quorate_protocol::{Instant, NodeId, Random};
+
+use crate::Settings;
+
+/// The election timer, and the leader of the current term, as far as it is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Election {
+    random: Random,
+    timeout_min: Duration,
+    timeout_max: Duration,
+    /// The last random wait before an election, and its end. Leaders do not use it.
+    timeout: Duration,
+    at: Instant,
+    leader: Option<NodeId>,
+    /// The time at which the leader was last heard from.
+    heard_at: Instant,
+}
+
+impl Election {
+    /// Starts the first wait.
+    pub(crate) fn new(seed: u64, settings: &Settings, now: Instant) -> Self {
+        let mut election = Self {
+            random: Random::new(seed),
+            timeout_min: settings.election_timeout_min,
+            timeout_max: settings.election_timeout_max,
+            timeout: Duration::ZERO,
+            at: now,
+            leader: None,
+            heard_at: now,
+        };
+        election.arm(now);
+        election
+    }
+
+    /// Returns the leader of the current term, if it is known.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// Returns the time of the election unless a leader is heard from before.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Draws a random wait and starts it.
+    pub(crate) fn arm(&mut self, now: Instant) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2);
+        let (min, max) = (nanos(self.timeout_min), nanos(self.timeout_max));
+        self.timeout = Duration::from_nanos(self.random.between(min, max));
+        self.restart(now);
+    }
+
+    /// Notes that the leader is alive, and starts the last random wait again.
+    pub(crate) fn hear_leader(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.restart(now);
+    }
+
+    /// Gives the other nodes the longest election time-out to campaign first.
+    pub(crate) fn postpone(&mut self) {
+        self.at = self.at.after(self.timeout_max);
+    }
+
+    /// Sets the leader, or that none is known. Returns true if another one, or none, was known before.
+    pub(crate) fn set_leader(&mut self, leader: Option<NodeId>) -> bool {
+        std::mem::replace(&mut self.leader, leader) != leader
+    }
+
+    /// Returns the time until which a leader that is known counts as alive; zero if none is known.
+    pub(crate) fn lease_end(&self) -> Instant {
+        if self.leader.is_some() { self.heard_at.after(self.timeout_min) } else { Instant::ZERO }
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.at = now.after(self.timeout);
+    }
+}

@@ -1,0 +1,126 @@
+//! The other nodes as their leader sees them.
+
+pub(crate) mod replication;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use quorate_protocol::{Instant, LogIndex, MemberRole, NodeId, PeerProgress};
+
+use crate::error::Ignored;
+use crate::progress::Progress;
+use crate::quorum::reached_by_quorum;
+use crate::shared::Shared;
+
+/// The progress of every other node. How entries and snapshots reach them is in `peers/replication.rs`.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    progress: BTreeMap<NodeId, Progress>,
+    /// Number of failed loads since the last successful one.
+    loads_failed: u32,
+    /// Number of transfers for which this node's snapshot could not be read, since the last successful one. Counted
+    /// apart from loads, because a readable log does not show that the snapshot is readable.
+    snapshots_unread: u32,
+}
+
+impl Peers {
+    /// The peers of a new leader. Nothing is known of them.
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let me = shared.config.node();
+        let next_index = shared.log.last().next();
+        let others = shared.log.configuration().nodes().filter(|node| *node != me);
+        let progress =
+            others.map(|node| (node, Progress::new(next_index, shared.now(), shared.chassis.standing(node))));
+        Self { progress: progress.collect(), loads_failed: 0, snapshots_unread: 0 }
+    }
+
+    /// Returns the progress of a node.
+    pub(crate) fn get(&self, node: NodeId) -> Option<&Progress> {
+        self.progress.get(&node)
+    }
+
+    /// Returns the progress of a node that sent something only a peer sends.
+    pub(crate) fn get_mut(&mut self, node: NodeId) -> Result<&mut Progress, Ignored> {
+        self.progress.get_mut(&node).ok_or(Ignored::NotMember)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&NodeId, &Progress)> {
+        self.progress.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&NodeId, &mut Progress)> {
+        self.progress.iter_mut()
+    }
+
+    /// Returns the greatest value that a quorum has reached: this node has reached `own`, and each peer whose answers
+    /// count has reached the value that `of` returns.
+    pub(crate) fn reached_by_quorum<T: Ord + Copy + Default>(
+        &self,
+        shared: &Shared,
+        own: T,
+        of: impl Fn(&Progress) -> T,
+    ) -> T {
+        let me = shared.config.node();
+        reached_by_quorum(shared.log.configuration(), |node| match self.progress.get(&node) {
+            Some(progress) if progress.counts() => of(progress),
+            None if node == me => own,
+            _ => T::default(),
+        })
+    }
+
+    /// Returns the match index of the slowest peer that was heard from within an election time-out.
+    pub(crate) fn slowest_alive(&self, shared: &Shared) -> Option<LogIndex> {
+        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
+        let alive = self.progress.values().filter(|progress| now.since(progress.heard_at) < timeout);
+        alive.map(|progress| progress.match_index).min()
+    }
+
+    /// Returns the oldest snapshot that is being sent to a peer. The log after it is kept.
+    pub(crate) fn oldest_snapshot(&self) -> Option<LogIndex> {
+        self.progress.values().filter_map(Progress::snapshot_index).min()
+    }
+
+    /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`.
+    pub(crate) fn successor(&self, shared: &Shared, wanted: impl Fn(NodeId, &Progress) -> bool) -> Option<NodeId> {
+        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
+        let members = shared.log.configuration().members();
+        let eligible = members.iter().filter(|member| member.role == MemberRole::Voter && member.priority > 0);
+        let known = eligible.filter_map(|member| Some((member.node, self.get(member.node)?)));
+        let able = known.filter(|(node, progress)| {
+            progress.counts() && now.since(progress.heard_at) < timeout && wanted(*node, progress)
+        });
+        let best = able.max_by_key(|(node, progress)| (Reverse(progress.disk), progress.match_index, Reverse(*node)));
+        best.map(|(node, _)| node)
+    }
+
+    /// The time for which this node's own loop was blocked is not counted as silence of the peers.
+    pub(crate) fn forgive(&mut self, late: std::time::Duration, now: Instant) {
+        for progress in self.progress.values_mut() {
+            progress.heard_at = progress.heard_at.after(late).min(now);
+        }
+    }
+
+    /// Ends the quiet of all peers.
+    pub(crate) fn wake(&mut self) {
+        self.progress.values_mut().for_each(|progress| progress.is_quiet = false);
+    }
+
+    /// The progress of each peer for an operator.
+    pub(crate) fn status(&self, shared: &Shared) -> Vec<PeerProgress> {
+        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
+        let peer = |(node, progress): (&NodeId, &Progress)| PeerProgress {
+            node: *node,
+            match_index: progress.match_index,
+            next_index: progress.next_index,
+            state: progress.state(),
+            disk: progress.disk,
+            is_active: now.since(progress.heard_at) < timeout,
+        };
+        self.progress.iter().map(peer).collect()
+    }
+
+    /// The counts that affect behaviour.
+    pub(crate) fn failures(&self) -> (u32, u32) {
+        (self.loads_failed, self.snapshots_unread)
+    }
+}
