@@ -1,35 +1,26 @@
 // The example of the README needs a protocol, so it is compiled in `verification`, which has one.
 #![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
 
-mod group;
-mod hosted;
+pub mod group;
+pub mod hosted;
 pub mod metrics;
-mod node;
+pub mod node;
 mod panics;
-mod replica;
-mod shell;
+pub mod replica;
+pub mod shell;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use group::{
-    BoxError, CallId, Founding, Group, GroupInput, GroupOutput, GroupStart, Hostable, Job, JobResult, MakeGroup,
-    NotApplied, Notice, Outcome, ProposeError, ReadError, Reply, Retry, SnapshotDone, SnapshotFailure, SnapshotLane,
-    SnapshotOperation, SnapshotReader, SnapshotWriter, TransferError, Unknown,
-};
-pub use hosted::{Heard, Hosted, HostedHandle, TOLD_MAX, Told};
-pub use node::{
-    NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, PEERS_MAX, PendingStart, Roster, Write,
-};
+pub use group::outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use group::start::{BoxError, GroupStart};
 pub use quorate_protocol::GroupId;
-pub use quorate_transport::ChannelId;
-pub use quorate_wal::StreamId;
-pub use replica::{
-    ApplyContext, CatchUp, Delivery, EntryState, FEATURE_LEVEL, Obstacle, ProposeOptions, ReadContext, Replica,
-    ReplicaCounters, ReplicaSettings, ReplicaSettingsError, ReplicaStatus, SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW,
-    Seat, StateMachine, TransferProgress, Typed, TypedStateMachine,
-};
-pub use shell::{
-    Answer, CallError, Clock, ConfigError, Directory, DirectoryError, Driver, Launch, LocalHandle, LocalReplicaHandle,
-    NodeHandle, OpenError, Opened, Opening, Parts, Pending, Recovered, ReplicaHandle, Running, Server, ServerBuilder,
-    Snapshots, StartError, StopFlag, Stopped, cluster_id, draw_incarnation,
-};
+pub use replica::proposals::Delivery;
+pub use replica::settings::ReplicaSettings;
+pub use replica::state_machine::{ApplyContext, StateMachine};
+pub use replica::status::{ReadContext, ReplicaStatus};
+pub use replica::typed::{Typed, TypedStateMachine};
+pub use shell::driver::calls::NodeHandle;
+pub use shell::driver::shutdown::Stopped;
+pub use shell::error::{ConfigError, OpenError};
+pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle};
+pub use shell::server::{Launch, Running, Server, ServerBuilder};

@@ -52,7 +52,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_protocol::{NodeId, Random, ReplicatedLog, Violation};
-use quorate_runtime::{Hostable, Launch, Replica, StateMachine, Typed, TypedStateMachine};
+use quorate_runtime::group::Hostable;
+use quorate_runtime::replica::Replica;
+use quorate_runtime::{Launch, StateMachine, Typed, TypedStateMachine};
 use quorate_transport::codec;
 
 use crate::node_machine::{Ask, NodeMachine, NodeSetup, REPLICA_GROUP, ReplicaLaws, Replicated, Service};

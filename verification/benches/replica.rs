@@ -11,10 +11,9 @@ use quorate_protocol::{
     Configuration, GroupId, Incarnation, Instant, NodeId, Now, Recovery, SessionId, Signal, Standing, Ticket,
 };
 use quorate_raft::{Config, Raft, Settings, Start};
-use quorate_runtime::{
-    ApplyContext, CallId, Delivery, Group, GroupInput, GroupOutput, Outcome, ProposeOptions, Replica, ReplicaSettings,
-    Reply, Seat, StateMachine,
-};
+use quorate_runtime::group::{CallId, Group, GroupInput, GroupOutput, Reply};
+use quorate_runtime::replica::{ProposeOptions, Replica, Seat};
+use quorate_runtime::{ApplyContext, Delivery, Outcome, ReplicaSettings, StateMachine};
 
 /// Adds up the lengths of commands.
 #[derive(Default)]

@@ -15,7 +15,9 @@ use quorate_paxos::synod::{
     Synod, host_with,
 };
 use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
-use quorate_runtime::{CallId, Hosted, MakeGroup, Node, Reply};
+use quorate_runtime::group::{CallId, MakeGroup, Reply};
+use quorate_runtime::hosted::Hosted;
+use quorate_runtime::node::Node;
 use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Key};
 use quorate_simulation::node_machine::{
     Application, Desk, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
@@ -148,9 +150,11 @@ impl Application for Decisions {
         let told = desk.enter(group, |hosted: &mut Hosted<Synod>, _| hosted.take());
         for told in told.unwrap_or_default() {
             match told {
-                quorate_runtime::Told::Event(event) => self.event(desk, group, event),
-                quorate_runtime::Told::Request { request, .. } => match request {},
-                quorate_runtime::Told::Lost(count) => desk.halt(format!("{count} events of a core were dropped")),
+                quorate_runtime::hosted::Told::Event(event) => self.event(desk, group, event),
+                quorate_runtime::hosted::Told::Request { request, .. } => match request {},
+                quorate_runtime::hosted::Told::Lost(count) => {
+                    desk.halt(format!("{count} events of a core were dropped"))
+                }
             }
         }
         self.listen(desk, group);

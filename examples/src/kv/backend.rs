@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{GroupId, RefuseReason};
 use quorate_raft::Raft;
-use quorate_runtime::{LocalHandle, LocalReplicaHandle, NotApplied, Outcome, ReadContext, ReadError};
+use quorate_runtime::shell::LocalHandle;
+use quorate_runtime::{LocalReplicaHandle, NotApplied, Outcome, ReadContext, ReadError};
 
 use super::command::{About, Answer, At, Role};
 use super::connection::{Freshness, Reason, Written};

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use quorate_runtime::{DirectoryError, OpenError};
+use quorate_runtime::OpenError;
+use quorate_runtime::shell::DirectoryError;
 
 use super::config::{ClusterConfig, ConfigError, Exposure, NodeConfig};
 use super::descriptors;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_raft::Raft;
-use quorate_runtime::{Launch, Node, NodeHandle, OpenError, ReplicaHandle, ReplicaSettings, Server, ServerBuilder};
+use quorate_runtime::node::Node;
+use quorate_runtime::{Launch, NodeHandle, OpenError, ReplicaHandle, ReplicaSettings, Server, ServerBuilder};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 

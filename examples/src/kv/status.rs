@@ -7,7 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use quorate_protocol::Role as LogRole;
-use quorate_runtime::{Founding, Obstacle, ReplicaStatus};
+use quorate_runtime::ReplicaStatus;
+use quorate_runtime::group::Founding;
+use quorate_runtime::replica::Obstacle;
 use serde::{Deserialize, Serialize};
 
 use super::command::{About, Role};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use quorate_protocol::{NodeId, Protocol};
-use quorate_runtime::{BoxError, GroupStart, Hosted};
+use quorate_runtime::hosted::Hosted;
+use quorate_runtime::{BoxError, GroupStart};
 
 use super::{Config, Group, Settings, Synod};
 use crate::QuorumSystem;
@@ -17,7 +18,8 @@ use crate::QuorumSystem;
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use quorate_paxos::runtime::{Hosted, HostedHandle, Server};
+/// use quorate_paxos::runtime::hosted::{Hosted, HostedHandle};
+/// use quorate_paxos::runtime::Server;
 /// use quorate_paxos::synod::{self, Settings, Synod};
 /// use quorate_protocol::GroupId;
 /// let server = Server::builder("demo", "data")
@@ -33,7 +35,7 @@ use crate::QuorumSystem;
 /// # Ok(())
 /// # }
 /// ```
-pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_runtime::Group>, BoxError> {
+pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_runtime::group::Group>, BoxError> {
     let quorums = match Synod::founded(&start.recovery)? {
         Some(founded) => founded,
         None => QuorumSystem::majority(start.members.voters())?,
@@ -53,7 +55,7 @@ pub fn host_with(
     start: GroupStart,
     group: Group,
     settings: Settings,
-) -> Result<Box<dyn quorate_runtime::Group>, BoxError> {
+) -> Result<Box<dyn quorate_runtime::group::Group>, BoxError> {
     let bytes_max = settings.value_bytes_max.saturating_add(OVERHEAD_BYTES);
     if bytes_max > start.frame_bytes_max || bytes_max > start.write_bytes_max {
         return Err(format!("messages and writes take up to {bytes_max} bytes, and the node's bounds are lower").into());
@@ -64,7 +66,7 @@ pub fn host_with(
 }
 
 /// The channel of messages about decisions.
-pub const CHANNEL: quorate_runtime::ChannelId = quorate_runtime::ChannelId(17);
+pub const CHANNEL: quorate_runtime::group::ChannelId = quorate_runtime::group::ChannelId(17);
 
 /// Bytes beside the value in a message, and around it in a write.
 const OVERHEAD_BYTES: usize = 4096;

@@ -3,7 +3,9 @@
 use std::any::Any;
 
 use quorate_paxos::QuorumSystem;
-use quorate_paxos::runtime::{BoxError, Group, GroupStart, Hosted};
+use quorate_paxos::runtime::group::Group;
+use quorate_paxos::runtime::hosted::Hosted;
+use quorate_paxos::runtime::{BoxError, GroupStart};
 use quorate_paxos::synod::testing::Calls;
 use quorate_paxos::synod::{self, Settings, Synod, host, host_with};
 use quorate_protocol::testing::Stream;

@@ -1,4 +1,8 @@
-//! A group as its node sees it, whatever its protocol.
+//! A group as its node sees it, whatever its protocol. You need this module to write a group of your own, or to drive
+//! one without a node, as a simulator or a test does.
+//!
+//! [`Group`] is the trait. [`Replica`](crate::replica::Replica) and [`Hosted`](crate::hosted::Hosted) implement it, so
+//! that most programs never see it.
 
 pub(crate) mod founding;
 pub(crate) mod hostable;
@@ -15,7 +19,7 @@ pub use hostable::Hostable;
 pub use interface::{CallId, Group, GroupInput, GroupOutput};
 pub use job::{Job, JobResult};
 pub use notice::Notice;
-pub use outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use quorate_transport::ChannelId;
 pub use reply::Reply;
 pub use snapshot::{SnapshotDone, SnapshotFailure, SnapshotLane, SnapshotOperation, SnapshotReader, SnapshotWriter};
-pub use start::{BoxError, GroupStart, MakeGroup};
+pub use start::MakeGroup;

@@ -1,4 +1,6 @@
-//! Many groups on one transport and one log, as a pure state machine.
+//! Many groups on one transport and one log, as a pure state machine. You need this module to read the counters of a
+//! running node ([`NodeHandle::inspect`](crate::NodeHandle::inspect)), or to write another shell for it, as a simulator
+//! does.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,7 +13,6 @@ use quorate_protocol::{
     VotingBar,
 };
 use quorate_transport::{ChannelId, Frame, Received, codec};
-use quorate_wal::StreamId;
 
 use crate::group::interface::{Group, GroupInput};
 use crate::group::notice::Notice;
@@ -36,6 +37,7 @@ pub use interface::{NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, Wri
 use introductions::{Effect, Hello, Introductions};
 use liveness::Liveness;
 use message::{Bundle, NodeMessage, is_of_group};
+pub use quorate_wal::StreamId;
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::Slot;
 
@@ -218,13 +220,6 @@ impl Node {
             let notice = Notice::DescribedOtherwise { founded, described };
             self.outputs.push_back(NodeOutput::Notice { group: Some(group), notice });
         }
-    }
-
-    /// Returns the peers that founded the group with other members or another protocol. For this group nothing is
-    /// accepted from them or sent to them.
-    #[must_use]
-    pub fn founded_otherwise(&self, group: GroupId) -> BTreeSet<NodeId> {
-        self.introductions.foreign(group)
     }
 
     /// Returns the reason why this node may not vote in the group according to the introductions; `None` if it may, or

@@ -1,5 +1,6 @@
-//! A state machine on a replicated log: one member of a group of replicas. The member is itself a pure state
-//! machine.
+//! A state machine on a replicated log: one member of a group of replicas. The member is itself a pure state machine.
+//! You need this module to understand a replica that does not answer ([`Obstacle`]), to put a replica into a node
+//! without [`Server`](crate::Server), or to drive one yourself, as a simulator or a test does.
 //!
 //! A replica consists of parts that own what belongs together. [`Replica`] passes each input to its part, and with it
 //! the other parts that it needs.
@@ -45,13 +46,11 @@ pub(crate) mod typed;
 
 pub use application::FEATURE_LEVEL;
 pub use explain::{EntryState, Obstacle};
-pub use proposals::{Delivery, ProposeOptions};
+pub use proposals::ProposeOptions;
 pub use seat::Seat;
 pub use sessions::{SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW};
-pub use settings::{ReplicaSettings, ReplicaSettingsError};
-pub use state_machine::{ApplyContext, StateMachine};
-pub use status::{CatchUp, ReadContext, ReplicaCounters, ReplicaStatus, TransferProgress};
-pub use typed::{Typed, TypedStateMachine};
+pub use settings::ReplicaSettingsError;
+pub use status::{CatchUp, ReplicaCounters, TransferProgress};
 
 use application::{Application, Effect};
 use catch_up::CatchUpWatch;
@@ -62,7 +61,9 @@ use message::{Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
 use peers::Peers;
 use proposals::Proposals;
 use reads::Reads;
+use settings::ReplicaSettings;
 use snapshots::Snapshots;
+use state_machine::StateMachine;
 use ticks::Ticks;
 
 /// A state machine `S` on a replicated log `L`: the member of a group on one node.

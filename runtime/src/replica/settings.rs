@@ -9,7 +9,7 @@ use std::time::Duration;
 /// use quorate_runtime::ReplicaSettings;
 /// let settings = ReplicaSettings { snapshot_entries: 10_000, ..ReplicaSettings::default() };
 /// settings.check()?;
-/// # Ok::<(), quorate_runtime::ReplicaSettingsError>(())
+/// # Ok::<(), quorate_runtime::replica::ReplicaSettingsError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSettings {

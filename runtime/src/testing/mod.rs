@@ -1,5 +1,5 @@
-//! Parts for tests that run a [`Replica`](crate::Replica) without a node: a state machine and a store of snapshots,
-//! both in memory and open to the test.
+//! Parts for tests that run a [`Replica`](crate::replica::Replica) without a node: a state machine and a store of
+//! snapshots, both in memory and open to the test.
 
 mod ledger;
 mod snapshots;

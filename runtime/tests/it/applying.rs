@@ -8,11 +8,10 @@ use quorate_protocol::{
     LogCommand, LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, Signal, SnapshotMeta, Term, Ticket,
     VotingBar,
 };
+use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
+use quorate_runtime::replica::{Obstacle, ProposeOptions};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
-use quorate_runtime::{
-    CallId, Delivery, Founding, Group, GroupInput, GroupOutput, NotApplied, Obstacle, Outcome, ProposeOptions,
-    ReplicaSettings, Reply, TransferError,
-};
+use quorate_runtime::{Delivery, NotApplied, Outcome, ReplicaSettings, TransferError};
 use quorate_transport::ChannelId;
 
 use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};

@@ -7,7 +7,9 @@ use quorate_protocol::{
     ClusterId, Configuration, Entry, EntryKind, Incarnation, Instant, LoadRange, Loaded, LogIndex, LogTime, NodeId,
     Now, Operation, Term,
 };
-use quorate_runtime::{OpenError, Opened, Opening, StreamId};
+use quorate_runtime::OpenError;
+use quorate_runtime::node::StreamId;
+use quorate_runtime::shell::{Opened, Opening};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 
 const STREAM: StreamId = StreamId(9);

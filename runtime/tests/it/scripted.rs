@@ -11,8 +11,10 @@ use quorate_protocol::{
     ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket,
     VotingBar, Wire, WireError, crc32c,
 };
+use quorate_runtime::ReplicaSettings;
+use quorate_runtime::group::{Group, GroupInput, GroupOutput};
+use quorate_runtime::replica::{Replica, Seat};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
-use quorate_runtime::{Group, GroupInput, GroupOutput, Replica, ReplicaSettings, Seat};
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
 
 /// The scripted log. The test holds its script as well.

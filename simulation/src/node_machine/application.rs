@@ -7,7 +7,8 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, Instant, NodeId, Now, Random};
-use quorate_runtime::{CallId, Group, MakeGroup, Node, Notice, Reply};
+use quorate_runtime::group::{CallId, Group, MakeGroup, Notice, Reply};
+use quorate_runtime::node::Node;
 use quorate_transport::{ChannelId, Frame};
 
 use super::NodeMessage;

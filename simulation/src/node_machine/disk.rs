@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use quorate_protocol::{GroupId, Random, Violation};
-use quorate_runtime::{Node, Opened, StreamId};
+use quorate_runtime::node::{Node, StreamId};
+use quorate_runtime::shell::Opened;
 use quorate_wal::Wal;
 use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk};
 

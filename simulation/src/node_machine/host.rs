@@ -7,7 +7,10 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, Law, NodeId, Now, Protocol, Random, Ticket, Violation};
-use quorate_runtime::{CallId, GroupStart, Hostable, Hosted, MakeGroup, Node, Reply, Told};
+use quorate_runtime::GroupStart;
+use quorate_runtime::group::{CallId, Hostable, MakeGroup, Reply};
+use quorate_runtime::hosted::{Hosted, Told};
+use quorate_runtime::node::Node;
 use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;

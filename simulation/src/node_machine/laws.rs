@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Violation};
-use quorate_runtime::Replica;
+use quorate_runtime::replica::Replica;
 
 use super::replica::{REPLICA_GROUP, Replicated, Service};
 use super::{NodeMachine, check_nodes};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogPosition, Operation, Recovery, Term};
-use quorate_runtime::StreamId;
+use quorate_runtime::node::StreamId;
 use quorate_wal::Wal;
 use quorate_wal::disk::MemoryDisk;
 

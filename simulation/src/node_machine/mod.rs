@@ -26,7 +26,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, Incarnation, Instant, LoadRange, NodeId, Now, Random, Ticket, Violation,
 };
-use quorate_runtime::{Node, NodeInput, Opened, Opening, Origin, SnapshotLane, SnapshotOperation, Snapshots, StreamId};
+use quorate_runtime::group::{SnapshotLane, SnapshotOperation};
+use quorate_runtime::node::{Node, NodeInput, Origin, StreamId};
+use quorate_runtime::shell::{Opened, Opening, Snapshots};
 use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
 use quorate_wal::{Reader, Scribe, Submission, WriteCompletion};

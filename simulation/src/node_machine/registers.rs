@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::ReplicatedLog;
-use quorate_runtime::{ApplyContext, Hostable, StateMachine};
+use quorate_runtime::group::Hostable;
+use quorate_runtime::{ApplyContext, StateMachine};
 
 use super::{Ask, Service};
 use crate::registers::{Registers, Request, Response};

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{GroupId, LogIndex, NodeId, Protocol, Random, ReplicatedLog, Role};
-use quorate_runtime::{
-    CallId, Delivery, GroupStart, Hostable, MakeGroup, Node, NotApplied, Notice, Outcome, ProposeOptions, Replica,
-    ReplicaSettings, Reply, Retry, Seat, StateMachine,
-};
+use quorate_runtime::group::{CallId, Hostable, MakeGroup, Notice, Reply};
+use quorate_runtime::node::Node;
+use quorate_runtime::replica::{ProposeOptions, Replica, Seat};
+use quorate_runtime::{Delivery, GroupStart, NotApplied, Outcome, ReplicaSettings, Retry, StateMachine};
 use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;

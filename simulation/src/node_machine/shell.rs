@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, Now};
-use quorate_runtime::{NodeInput, NodeOutput, Notice, SnapshotLane, SnapshotOperation, Write};
+use quorate_runtime::group::{Notice, SnapshotLane, SnapshotOperation};
+use quorate_runtime::node::{NodeInput, NodeOutput, Write};
 use quorate_wal::{Completions, Report, Submission, Work as LogWork};
 
 use super::{Application, Desk, NodeDisk, NodeMachine, NodeMessage, SnapshotWork, Work};

@@ -2,7 +2,9 @@
 
 use quorate_protocol::{LogIndex, Signal, StorageLevel};
 use quorate_raft::Settings;
-use quorate_runtime::{Delivery, GroupInput, Notice, Obstacle, Outcome, ReplicaSettings, SnapshotFailure};
+use quorate_runtime::group::{GroupInput, Notice, SnapshotFailure};
+use quorate_runtime::replica::Obstacle;
+use quorate_runtime::{Delivery, Outcome, ReplicaSettings};
 use quorate_transport::ChannelId;
 
 use crate::cluster::{Cluster, N1, N2, N3};

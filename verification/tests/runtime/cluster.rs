@@ -9,11 +9,10 @@ use quorate_protocol::{
     Configuration, GroupId, HaltReason, Incarnation, Instant, NodeId, Now, Role, SessionId, Signal, Standing,
 };
 use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_runtime::group::{CallId, Group, GroupInput, GroupOutput, Notice, Reply, SnapshotLane, SnapshotOperation};
+use quorate_runtime::replica::{ProposeOptions, Replica, Seat};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
-use quorate_runtime::{
-    CallId, Delivery, Group, GroupInput, GroupOutput, Notice, Outcome, ProposeOptions, ReadError, Replica,
-    ReplicaSettings, Reply, Seat, SnapshotLane, SnapshotOperation,
-};
+use quorate_runtime::{Delivery, Outcome, ReadError, ReplicaSettings};
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 
 pub(crate) const GROUP: GroupId = GroupId(7);

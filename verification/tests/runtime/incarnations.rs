@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_protocol::{GroupId, NodeId, ReplicatedLog, VotingBar};
 use quorate_raft::Settings;
-use quorate_runtime::Notice;
+use quorate_runtime::group::Notice;
 
 use crate::world::{NODES, World};
 

@@ -2,7 +2,8 @@
 
 use quorate_protocol::{HaltReason, PersistFailure, RefuseReason, Signal, Standing, StorageLevel, Ticket, VotingBar};
 use quorate_raft::Settings;
-use quorate_runtime::{Delivery, Group, GroupInput, NotApplied, Outcome, ReplicaSettings, Unknown};
+use quorate_runtime::group::{Group, GroupInput};
+use quorate_runtime::{Delivery, NotApplied, Outcome, ReplicaSettings, Unknown};
 use quorate_transport::ChannelId;
 
 use crate::cluster::{Cluster, N1, N2, N3};

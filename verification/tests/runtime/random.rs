@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quorate_protocol::{NodeId, Random};
 use quorate_raft::Settings;
-use quorate_runtime::{CallId, Delivery, NotApplied, Outcome, ReplicaSettings, Reply, Retry};
+use quorate_runtime::group::{CallId, Reply};
+use quorate_runtime::{Delivery, NotApplied, Outcome, ReplicaSettings, Retry};
 
 use crate::cluster::{Cluster, N1};
 

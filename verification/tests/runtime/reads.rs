@@ -2,7 +2,9 @@
 
 use quorate_protocol::{HaltReason, ReadFailure};
 use quorate_raft::Settings;
-use quorate_runtime::{Group, Obstacle, Outcome, ReadError, ReplicaSettings, Reply};
+use quorate_runtime::group::{Group, Reply};
+use quorate_runtime::replica::Obstacle;
+use quorate_runtime::{Outcome, ReadError, ReplicaSettings};
 use quorate_transport::ChannelId;
 
 use crate::cluster::{Cluster, N1, N2, N3};

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use quorate_protocol::{GroupId, NodeId};
 use quorate_raft::Raft;
+use quorate_runtime::shell::DirectoryError;
 use quorate_runtime::{
-    ApplyContext, ConfigError, DirectoryError, OpenError, ReadError, ReplicaHandle, Running, Server, ServerBuilder,
-    Typed, TypedStateMachine,
+    ApplyContext, ConfigError, OpenError, ReadError, ReplicaHandle, Running, Server, ServerBuilder, Typed,
+    TypedStateMachine,
 };
 use tempfile::TempDir;
 

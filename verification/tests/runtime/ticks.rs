@@ -1,7 +1,9 @@
 //! Log time passes without commands, at the pace of monotone clocks, with no more ticks than needed.
 
 use quorate_protocol::NodeId;
-use quorate_runtime::{Notice, Obstacle, Outcome};
+use quorate_runtime::Outcome;
+use quorate_runtime::group::Notice;
+use quorate_runtime::replica::Obstacle;
 
 use crate::cluster::{Cluster, N1, N2, N3};
 

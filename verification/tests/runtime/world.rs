@@ -10,10 +10,12 @@ use quorate_protocol::{
     PersistFailure, Proposal, ProposalId, Protocol, ReplicatedLog, Role, SessionId, crc32c,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
-use quorate_runtime::{
-    Directory, Founding, Hosted, NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, Notice,
-    PendingStart, Roster, Write, cluster_id,
+use quorate_runtime::group::{Founding, Notice};
+use quorate_runtime::hosted::Hosted;
+use quorate_runtime::node::{
+    NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, PendingStart, Roster, Write,
 };
+use quorate_runtime::shell::{Directory, cluster_id};
 use quorate_transport::memory::{Delivery, MemoryTransport, Network};
 use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Received, Sender, Transport, codec};
 use quorate_wal::Wal;

@@ -4,7 +4,7 @@
 mod tests;
 
 use quorate_protocol::{NodeId, VotingBar};
-use quorate_runtime::Obstacle;
+use quorate_runtime::replica::Obstacle;
 
 /// All obstacles in one line, the most important first. Empty if there is none.
 pub(super) fn text(obstacles: &[Obstacle]) -> String {

@@ -1,5 +1,5 @@
 use quorate_protocol::{HaltReason, LogIndex, NodeId, Term, VotingBar};
-use quorate_runtime::Obstacle;
+use quorate_runtime::replica::Obstacle;
 
 use super::text;
 

@@ -299,7 +299,7 @@ fn nodes_that_founded_a_group_otherwise_refuse_each_other_by_name() {
     world.run();
     for (id, peer) in [(1, 2), (1, 3), (2, 1), (3, 1)] {
         assert_eq!(world.node(id).standing(NodeId(peer), GROUP), Standing::Stranger);
-        assert!(world.node(id).founded_otherwise(GROUP).contains(&NodeId(peer)));
+        assert!(world.node(id).introductions.foreign(GROUP).contains(&NodeId(peer)));
         let is_said = |(node, notice): &(NodeId, Notice)| {
             node.0 == id && matches!(notice, Notice::FoundedOtherwise { peer: of, .. } if of.0 == peer)
         };

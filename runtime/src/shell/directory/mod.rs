@@ -34,7 +34,7 @@ use sha2::{Digest, Sha256};
 /// Returns the id of the cluster with this name: the first half of SHA-256 over `quorate-cluster` and the name.
 ///
 /// ```
-/// use quorate_runtime::cluster_id;
+/// use quorate_runtime::shell::cluster_id;
 /// assert_ne!(cluster_id("orders"), cluster_id("invoices"));
 /// ```
 pub fn cluster_id(name: &str) -> ClusterId {
@@ -47,7 +47,7 @@ pub fn cluster_id(name: &str) -> ClusterId {
 ///
 /// # Errors
 /// When there is no such source.
-pub fn draw_incarnation() -> io::Result<Incarnation> {
+pub(crate) fn draw_incarnation() -> io::Result<Incarnation> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(Incarnation(u128::from_le_bytes(bytes)))
@@ -111,7 +111,7 @@ impl<D: Disk> Directory<D> {
     ///
     /// # Errors
     /// When it is missing, or the disk fails.
-    pub fn check_snapshots(&self) -> Result<(), DirectoryError> {
+    pub(crate) fn check_snapshots(&self) -> Result<(), DirectoryError> {
         let made = self.disk.list(Path::new(SNAPSHOTS));
         match made {
             Ok(_) => Ok(()),
@@ -144,7 +144,7 @@ impl<D: Disk> Directory<D> {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn note_start(&mut self, starts: u32) -> Result<(), DirectoryError> {
+    pub(crate) fn note_start(&mut self, starts: u32) -> Result<(), DirectoryError> {
         let written = self.file.write_at(place_of(starts), &encode(self.identity, starts));
         written.and_then(|()| self.file.sync_data()).map_err(DirectoryError::Io)?;
         self.starts = starts;
@@ -165,7 +165,7 @@ impl<D: Disk> Directory<D> {
 
     /// Returns the lock alone. The directory is free once it is dropped.
     #[must_use]
-    pub fn into_lock(self) -> D::Lock {
+    pub(crate) fn into_lock(self) -> D::Lock {
         self.lock
     }
 }

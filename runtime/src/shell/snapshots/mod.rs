@@ -29,7 +29,7 @@ pub struct Snapshots<D: Disk> {
 
 /// Makes long snapshot operations end early with an error, because the node is about to stop.
 #[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub(crate) struct StopFlag(Arc<AtomicBool>);
 
 struct OfGroup<D: Disk> {
     store: SnapshotStore<D>,
@@ -74,8 +74,7 @@ impl<D: Disk> Snapshots<D> {
     }
 
     /// Returns a flag that ends the operations that are under way on another thread, and all later long ones.
-    #[must_use]
-    pub fn stop_flag(&self) -> StopFlag {
+    pub(crate) fn stop_flag(&self) -> StopFlag {
         self.stop.clone()
     }
 
@@ -250,7 +249,7 @@ fn being_written() -> SnapshotFailure {
 
 impl StopFlag {
     /// Raises the flag.
-    pub fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorate_protocol::{Incarnation, NodeId, Violation, VotingBar};
 use quorate_raft::Raft;
-use quorate_runtime::{Directory, DirectoryError, cluster_id};
+use quorate_runtime::shell::{Directory, DirectoryError, cluster_id};
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
 use quorate_simulation::registers::{RegisterClients, Registers};
 use quorate_simulation::schedule::{Schedule, What, Who};

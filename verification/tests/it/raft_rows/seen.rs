@@ -5,7 +5,8 @@ use std::hash::Hash;
 
 use quorate_protocol::{LogIndex, LogStatus, NodeId, ReplicatedLog, Term};
 use quorate_raft::Raft;
-use quorate_runtime::{Hostable, Replica};
+use quorate_runtime::group::Hostable;
+use quorate_runtime::replica::Replica;
 use quorate_simulation::core_machine::{CoreMachine, Stream};
 use quorate_simulation::node_machine::{Kept, NodeMachine, REPLICA_GROUP, RegisterService, Replicated};
 use quorate_simulation::registers::Registers;
