@@ -21,31 +21,30 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quorate_protocol::{GroupId, Incarnation, NodeId, Operation, Standing, Ticket, VotingBar};
+use quorate_protocol::{GroupId, Incarnation, Instant, NodeId, Standing, Ticket, VotingBar};
 use quorate_transport::Sender;
 
 use super::foundings::{self, FoundingRun};
 use super::message::NodeMessage;
-use super::roster::{Acquaintance, Roster, Start, in_writes};
+use super::own_stream::{OwnStream, OwnWrite, Written};
+use super::roster::{Acquaintance, Roster, Start};
 use crate::group::notice::Notice;
 
 /// The node's knowledge of its peers, and the exchange that produces it.
 #[derive(Debug)]
 pub(super) struct Introductions {
-    roster: Roster,
+    /// The roster, and the writes that make it durable.
+    stream: OwnStream,
     /// The foundings of this node's groups, as sent to peers.
     foundings: Vec<FoundingRun>,
     /// Peers that are never forgotten: the configured peers, and founding voters.
     kept: BTreeSet<NodeId>,
-    /// The part of the roster's peers that is durable.
-    durable: BTreeMap<NodeId, Acquaintance>,
     /// State of each peer as heard in this start.
     seen: BTreeMap<NodeId, Seen>,
     /// Peers whose `Hello` is not answered until they are durably known. A subset of the known peers, hence bounded.
     unanswered: BTreeSet<NodeId>,
     /// A peer that knows this node under another incarnation, with that incarnation.
     barred: Option<(NodeId, Incarnation)>,
-    journal: Journal,
     effects: VecDeque<Effect>,
 }
 
@@ -59,39 +58,11 @@ struct Seen {
     foreign: Option<BTreeSet<GroupId>>,
 }
 
-/// The writes to stream 0, one at a time. Changes during a write go into the next one.
-#[derive(Debug, Default)]
-struct Journal {
-    /// Peers whose record must be written.
-    peers: BTreeSet<NodeId>,
-    wants_state: bool,
-    wants_checkpoint: bool,
-    writing: Option<Writing>,
-    last_ticket: Ticket,
-    /// The log accepts no more writes.
-    has_failed: bool,
-    /// The newest write was refused. It is written again when the node asks for it.
-    is_refused: bool,
-}
-
-/// The write under way.
-#[derive(Debug)]
-struct Writing {
-    ticket: Ticket,
-    /// Further parts. Each is written once those before it are durable.
-    rest: VecDeque<Vec<Operation>>,
-    /// The peers that are durable after this write.
-    peers: BTreeMap<NodeId, Acquaintance>,
-    changed: BTreeSet<NodeId>,
-    has_state: bool,
-    is_checkpoint: bool,
-}
-
 /// An effect of an introduction.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Send(NodeId, NodeMessage),
-    Persist(Ticket, Vec<Operation>),
+    Persist(OwnWrite),
     /// The peer's standing may have changed: ask [`Introductions::standing`] and [`Introductions::foreign`] for each
     /// group.
     Standing(NodeId),
@@ -108,18 +79,16 @@ impl Introductions {
         Self {
             foundings: foundings::runs(&roster.groups),
             kept: peers.iter().copied().chain(founding_voters).collect(),
-            durable: roster.peers.clone(),
-            roster,
+            stream: OwnStream::new(roster),
             seen: BTreeMap::new(),
             unanswered: BTreeSet::new(),
             barred: None,
-            journal: Journal::default(),
             effects: VecDeque::new(),
         }
     }
 
     pub(super) fn roster(&self) -> &Roster {
-        &self.roster
+        self.stream.roster()
     }
 
     /// Notes the incarnation under which a peer was heard from, before any of its messages is passed on.
@@ -130,7 +99,7 @@ impl Introductions {
         let seen = Seen { incarnation: from.incarnation, knows_us: false, foreign: None };
         self.seen.insert(from.node, seen);
         self.effects.extend([Effect::NewVoice(from.node), Effect::Standing(from.node)]);
-        if let Some(known) = self.roster.peers.get(&from.node)
+        if let Some(known) = self.roster().peers.get(&from.node)
             && known.incarnation != from.incarnation
         {
             let (found, known) = (from.incarnation, known.incarnation);
@@ -143,8 +112,8 @@ impl Introductions {
         let is_acquainted = self.seen.get(&peer).is_some_and(|seen| seen.knows_us && seen.foreign.is_some());
         let is_final = self.is_introduced(peer) || self.is_stranger(peer) || self.barred.is_some();
         if !is_acquainted || !is_final {
-            let known = self.durable.get(&peer).map(|known| known.incarnation);
-            let (start, is_older) = (self.roster.start, self.roster.is_older);
+            let known = self.stream.durable(peer).map(|known| known.incarnation);
+            let (start, is_older) = (self.roster().start, self.roster().is_older);
             let hello = NodeMessage::Hello { known, start, is_older, foundings: self.foundings.clone() };
             self.effects.push_back(Effect::Send(peer, hello));
         }
@@ -156,7 +125,7 @@ impl Introductions {
             return;
         }
         self.compare(from.node, hello.foundings);
-        let known = self.roster.peers.get_mut(&from.node).expect("just met");
+        let known = self.roster().peers[&from.node];
         if known.incarnation == from.incarnation {
             // A smaller counter may come from a greeting that was long under way; the answer shows it. A counter is
             // used only once.
@@ -164,14 +133,13 @@ impl Introductions {
             let is_forked = hello.start.counter == known.start.counter && hello.start != known.start;
             let is_older = known.is_older || hello.is_older || is_forked;
             if is_newer || is_older != known.is_older {
-                known.start = if is_newer { hello.start } else { known.start };
-                known.is_older = is_older;
-                self.journal.peers.insert(from.node);
+                let start = if is_newer { hello.start } else { known.start };
+                self.stream.change_peer(from.node, |known| (known.start, known.is_older) = (start, is_older));
             }
         }
         self.unanswered.insert(from.node);
         match hello.known {
-            Some(known) if known == self.roster.identity.incarnation => self.note_mutual(from),
+            Some(known) if known == self.roster().identity.incarnation => self.note_mutual(from),
             Some(known) => self.bar(from, known),
             None => {}
         }
@@ -181,24 +149,23 @@ impl Introductions {
 
     /// A peer has this node, or its predecessor, durable.
     pub(super) fn on_known(&mut self, from: Sender, incarnation: Incarnation, hello: &Hello<'_>) {
-        if incarnation != self.roster.identity.incarnation || !self.meet(from) {
+        if incarnation != self.roster().identity.incarnation || !self.meet(from) {
             return;
         }
         self.compare(from.node, hello.foundings);
         self.note_mutual(from);
-        let (known, own) = (hello.start, self.roster.start);
+        let (known, own) = (hello.start, self.roster().start);
         let is_later = known.counter > own.counter || (known.counter == own.counter && known.begun_ms != own.begun_ms);
         // A stranger's statement about this node does not count, and this node's messages do not count there either.
-        let is_vouched_for = self.roster.peers[&from.node].incarnation == from.incarnation;
-        if is_vouched_for && (is_later || hello.is_older) && !self.roster.is_older {
-            self.roster.is_older = true;
-            self.journal.wants_state = true;
+        let is_vouched_for = self.roster().peers[&from.node].incarnation == from.incarnation;
+        if is_vouched_for && (is_later || hello.is_older) && !self.roster().is_older {
+            self.stream.note_older();
             let notice = Notice::SelfOlder { peer: from.node, known_start: known.counter, start: own.counter };
             self.effects.extend([Effect::Notice(notice), Effect::SelfStanding]);
             // Every peer must be notified.
             self.seen.values_mut().for_each(|seen| seen.knows_us = false);
         }
-        let knows_start = known == own && (hello.is_older || !self.roster.is_older);
+        let knows_start = known == own && (hello.is_older || !self.roster().is_older);
         if (knows_start || hello.is_older || !is_vouched_for)
             && let Some(seen) = self.seen.get_mut(&from.node)
         {
@@ -209,7 +176,7 @@ impl Introductions {
 
     /// A peer knows another incarnation under this node's id.
     pub(super) fn on_mismatch(&mut self, from: Sender, known: Incarnation, foundings: &[FoundingRun]) {
-        if known == self.roster.identity.incarnation || !self.meet(from) {
+        if known == self.roster().identity.incarnation || !self.meet(from) {
             return;
         }
         self.compare(from.node, foundings);
@@ -225,33 +192,30 @@ impl Introductions {
     /// durable here.
     pub(super) fn note_older(&mut self, peer: NodeId) {
         let incarnation = self.seen.get(&peer).map(|seen| seen.incarnation);
-        let known = self.roster.peers.get_mut(&peer).filter(|known| Some(known.incarnation) == incarnation);
-        let Some(known) = known.filter(|known| !known.is_older) else { return };
-        known.is_older = true;
+        let known = self.roster().peers.get(&peer).filter(|known| Some(known.incarnation) == incarnation);
+        if known.is_none_or(|known| known.is_older) {
+            return;
+        }
+        self.stream.change_peer(peer, |known| known.is_older = true);
         self.effects.push_back(Effect::Standing(peer));
-        self.journal.peers.insert(peer);
         self.unanswered.insert(peer);
         self.write();
     }
 
     /// Stream 0 keeps the log's oldest segment from being deleted: writes the whole stream again.
     pub(super) fn on_compact_requested(&mut self) {
-        self.journal.wants_checkpoint = true;
+        self.stream.note_compaction();
         self.write();
     }
 
     /// Every write of stream 0 up to `ticket` is durable.
     pub(super) fn on_persisted(&mut self, ticket: Ticket) {
-        let Some(mut writing) = self.journal.writing.take_if(|writing| writing.ticket <= ticket) else { return };
-        if let Some(operations) = writing.rest.pop_front() {
-            writing.ticket = self.journal.next_ticket();
-            self.effects.push_back(Effect::Persist(writing.ticket, operations));
-            self.journal.writing = Some(writing);
-            return;
-        }
-        self.journal.is_refused = false;
-        let before = std::mem::replace(&mut self.durable, writing.peers);
-        for (peer, known) in self.durable.clone() {
+        let before = match self.stream.on_persisted(ticket) {
+            None => return,
+            Some(Written::Part(next)) => return self.effects.push_back(Effect::Persist(next)),
+            Some(Written::Complete(before)) => before,
+        };
+        for (peer, known) in self.stream.durable_peers().collect::<Vec<_>>() {
             self.announce(peer, known, before.get(&peer));
         }
         self.effects.push_back(Effect::SelfStanding);
@@ -259,33 +223,26 @@ impl Introductions {
         self.write();
     }
 
-    /// A write found no room and was not made. Its content is written when [`Introductions::write_anew`] is called.
-    pub(super) fn on_refused(&mut self, ticket: Ticket) {
-        let Some(writing) = self.journal.writing.take_if(|writing| writing.ticket == ticket) else { return };
-        self.journal.peers.extend(writing.changed);
-        self.journal.wants_state |= writing.has_state;
-        self.journal.wants_checkpoint |= writing.is_checkpoint;
-        if !std::mem::replace(&mut self.journal.is_refused, true) {
+    /// A write found no room and was not made. It is retried from time to time, and when the disk has room.
+    pub(super) fn on_refused(&mut self, now: Instant, ticket: Ticket) {
+        if self.stream.on_refused(now, ticket) {
             self.effects.push_back(Effect::Notice(Notice::OwnStreamRefused));
         }
     }
 
-    /// Returns true if a write was refused and must be made again.
-    pub(super) fn is_refused(&self) -> bool {
-        self.journal.is_refused && self.journal.writing.is_none()
+    /// Retries a refused write because the disk has room again.
+    pub(super) fn retry(&mut self) {
+        self.effects.extend(self.stream.retry().map(Effect::Persist));
     }
 
-    /// Retries a refused write.
-    pub(super) fn write_anew(&mut self) {
-        if self.is_refused() {
-            self.submit();
-        }
+    /// Retries a refused write if the last try is long enough ago.
+    pub(super) fn retry_if_due(&mut self, now: Instant) {
+        self.effects.extend(self.stream.retry_if_due(now).map(Effect::Persist));
     }
 
     /// The log accepts no more writes, so nothing new becomes known in this start.
     pub(super) fn on_persist_failed(&mut self) {
-        self.journal.has_failed = true;
-        self.journal.writing = None;
+        self.stream.on_persist_failed();
     }
 
     /// Returns a peer's standing in a group. A member's last incarnation is the durably known one, it runs on its
@@ -318,13 +275,13 @@ impl Introductions {
         if self.barred.is_some() {
             return Some(VotingBar::WipedDisk);
         }
-        if self.roster.is_older {
+        if self.roster().is_older {
             return Some(VotingBar::OlderCopy);
         }
         if self.foreign(group).iter().any(|peer| voters.contains(peer) && !self.is_replaced(*peer)) {
             return Some(VotingBar::FoundedOtherwise);
         }
-        let me = self.roster.identity.node;
+        let me = self.roster().identity.node;
         let is_introduced = voters.iter().all(|voter| *voter == me || self.is_introduced(*voter));
         if is_introduced { None } else { Some(VotingBar::NotIntroduced) }
     }
@@ -335,33 +292,33 @@ impl Introductions {
 
     /// Returns true if both sides durably know each other.
     fn is_introduced(&self, peer: NodeId) -> bool {
-        self.durable.get(&peer).is_some_and(|known| known.is_mutual)
+        self.stream.durable(peer).is_some_and(|known| known.is_mutual)
     }
 
     /// Returns true if the peer, as it was last heard from, is not durably known, or runs on an older copy. The latter
     /// counts before it is durable here: the disk may have no room for it.
     fn is_stranger(&self, peer: NodeId) -> bool {
-        let Some(known) = self.durable.get(&peer) else { return true };
-        let is_older = known.is_older || self.roster.peers.get(&peer).is_some_and(|known| known.is_older);
+        let Some(known) = self.stream.durable(peer) else { return true };
+        let is_older = known.is_older || self.roster().peers.get(&peer).is_some_and(|known| known.is_older);
         is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
     }
 
     /// Returns true if the peer was introduced on another disk than the one it was last heard from on. Then it says
     /// nothing about the founding: the disk that did is gone, and the new one was started with any description.
     fn is_replaced(&self, peer: NodeId) -> bool {
-        let (known, seen) = (self.durable.get(&peer), self.seen.get(&peer));
+        let (known, seen) = (self.stream.durable(peer), self.seen.get(&peer));
         known.zip(seen).is_some_and(|(known, seen)| known.is_mutual && known.incarnation != seen.incarnation)
     }
 
     /// Remembers a peer that was never met. Returns false if there is no room for it.
     fn meet(&mut self, from: Sender) -> bool {
-        if self.roster.peers.contains_key(&from.node) {
+        if self.roster().peers.contains_key(&from.node) {
             return true;
         }
-        if from.node == self.roster.identity.node {
+        if from.node == self.roster().identity.node {
             return false;
         }
-        if !self.roster.meet(from.node, from.incarnation, &self.kept) {
+        if !self.stream.meet(from.node, from.incarnation, &self.kept) {
             // One notice is enough, because the peer continues to greet.
             if self.seen.get(&from.node).is_some_and(|seen| seen.foreign.is_none()) {
                 self.effects.push_back(Effect::Notice(Notice::PeersFull { peer: from.node }));
@@ -369,14 +326,13 @@ impl Introductions {
             }
             return false;
         }
-        self.journal.peers.insert(from.node);
         true
     }
 
     /// Compares the foundings of a peer's groups with those of this node.
     fn compare(&mut self, peer: NodeId, theirs: &[FoundingRun]) {
         let Some(seen) = self.seen.get_mut(&peer) else { return };
-        let differences = foundings::differences(&self.roster.groups, theirs);
+        let differences = foundings::differences(&self.roster().groups, theirs);
         let foreign = Some(differences.iter().flat_map(|difference| difference.groups.iter().copied()).collect());
         if seen.foreign == foreign {
             return;
@@ -391,16 +347,15 @@ impl Introductions {
 
     /// The peer has this node's incarnation durable.
     fn note_mutual(&mut self, from: Sender) {
-        let known = self.roster.peers.get_mut(&from.node).expect("met");
+        let known = &self.roster().peers[&from.node];
         if known.incarnation == from.incarnation && !known.is_mutual {
-            known.is_mutual = true;
-            self.journal.peers.insert(from.node);
+            self.stream.change_peer(from.node, |known| known.is_mutual = true);
         }
     }
 
     /// The peer knows this node under another incarnation. A stranger's statement does not count.
     fn bar(&mut self, from: Sender, known: Incarnation) {
-        if self.barred.is_none() && self.roster.peers[&from.node].incarnation == from.incarnation {
+        if self.barred.is_none() && self.roster().peers[&from.node].incarnation == from.incarnation {
             self.barred = Some((from.node, known));
             self.effects.push_back(Effect::Notice(Notice::SelfStranger { peer: from.node, known }));
             self.effects.push_back(Effect::SelfStanding);
@@ -427,7 +382,7 @@ impl Introductions {
     /// Answers every `Hello` whose content is durable.
     fn answer(&mut self) {
         let is_durable = |peer: &NodeId| {
-            let (durable, known) = (self.durable.get(peer), self.roster.peers.get(peer));
+            let (durable, known) = (self.stream.durable(*peer), self.roster().peers.get(peer));
             durable
                 .zip(known)
                 .is_some_and(|(durable, known)| (durable.start, durable.is_older) == (known.start, known.is_older))
@@ -435,7 +390,8 @@ impl Introductions {
         let ready: Vec<NodeId> = self.unanswered.iter().filter(|peer| is_durable(peer)).copied().collect();
         for peer in ready {
             self.unanswered.remove(&peer);
-            let Acquaintance { incarnation: known, start, is_older, .. } = self.durable[&peer];
+            let Acquaintance { incarnation: known, start, is_older, .. } =
+                *self.stream.durable(peer).expect("just checked");
             let is_same = self.seen.get(&peer).is_none_or(|seen| seen.incarnation == known);
             let foundings = self.foundings.clone();
             let answer = if is_same {
@@ -449,39 +405,7 @@ impl Introductions {
 
     /// Writes the changes, unless a write is under way or was refused.
     fn write(&mut self) {
-        if !self.journal.is_refused {
-            self.submit();
-        }
-    }
-
-    fn submit(&mut self) {
-        let journal = &mut self.journal;
-        let is_clean = journal.peers.is_empty() && !journal.wants_state && !journal.wants_checkpoint;
-        if journal.writing.is_some() || journal.has_failed || is_clean {
-            return;
-        }
-        let ticket = journal.next_ticket();
-        let changed = std::mem::take(&mut journal.peers);
-        let has_state = std::mem::take(&mut journal.wants_state);
-        let is_checkpoint = std::mem::take(&mut journal.wants_checkpoint);
-        let mut rest: VecDeque<Vec<Operation>> = if is_checkpoint {
-            self.roster.checkpoint((u64::from(self.roster.start.counter) << 32) | ticket.0).into()
-        } else {
-            let state = has_state.then(|| self.roster.state());
-            let peers = changed.iter().filter(|peer| self.roster.peers.contains_key(peer));
-            in_writes(state.into_iter().chain(peers.map(|peer| self.roster.peer(*peer)))).into()
-        };
-        let first = rest.pop_front().expect("something has changed");
-        let peers = self.roster.peers.clone();
-        self.journal.writing = Some(Writing { ticket, rest, peers, changed, has_state, is_checkpoint });
-        self.effects.push_back(Effect::Persist(ticket, first));
-    }
-}
-
-impl Journal {
-    fn next_ticket(&mut self) -> Ticket {
-        self.last_ticket = self.last_ticket.next();
-        self.last_ticket
+        self.effects.extend(self.stream.write().map(Effect::Persist));
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod interface;
 mod introductions;
 mod liveness;
 mod message;
+mod own_stream;
 pub(crate) mod roster;
 mod slot;
 mod turn;
@@ -37,9 +38,10 @@ pub use interface::{NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, Wri
 use introductions::{Effect, Hello, Introductions};
 use liveness::Liveness;
 use message::{Bundle, NodeMessage, is_of_group};
+use own_stream::OwnWrite;
 pub use quorate_wal::StreamId;
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
-use slot::Slot;
+use slot::GroupSlot;
 
 /// Many groups on one transport and one log. Pure, like the cores: the shell carries frames, writes and jobs.
 ///
@@ -50,7 +52,7 @@ use slot::Slot;
 pub struct Node {
     config: NodeConfig,
     now: Now,
-    slots: Vec<Slot>,
+    slots: Vec<GroupSlot>,
     groups: BTreeMap<GroupId, usize>,
     streams: BTreeMap<StreamId, usize>,
     /// Slots with pending work, each at most once.
@@ -60,8 +62,6 @@ pub struct Node {
     liveness: Liveness,
     storage: StorageLevel,
     log_failed: Option<PersistFailure>,
-    /// The time at which a refused write of the node's own stream is retried.
-    rewrite_at: Instant,
     gathered: Gathered,
     outputs: VecDeque<NodeOutput>,
     counters: NodeCounters,
@@ -86,7 +86,6 @@ impl Node {
             liveness,
             storage: StorageLevel::Enough,
             log_failed: None,
-            rewrite_at: now.instant,
             gathered: Gathered::default(),
             outputs: VecDeque::new(),
             counters: NodeCounters::default(),
@@ -110,7 +109,7 @@ impl Node {
         self.streams.insert(stream, index);
         let me = self.identity().node;
         voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
-        self.slots.push(Slot::new(id, stream, voters, group));
+        self.slots.push(GroupSlot::new(id, stream, voters, group));
         self.give(index, GroupInput::Founded(founding));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.tell_standing(index, peer);
@@ -156,7 +155,7 @@ impl Node {
             NodeInput::Storage(level) => {
                 self.storage = level;
                 if level == StorageLevel::Enough {
-                    self.introductions.write_anew();
+                    self.introductions.retry();
                 }
                 self.give_all(|| GroupInput::Signal(Signal::Storage(level)));
             }
@@ -259,7 +258,7 @@ impl Node {
 
     /// Returns true if no group keeps the node from stopping.
     pub fn is_settled(&mut self) -> bool {
-        self.slots.iter_mut().all(Slot::is_settled)
+        self.slots.iter_mut().all(GroupSlot::is_settled)
     }
 
     /// Returns the counters since the node started.
@@ -344,10 +343,7 @@ impl Node {
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.introductions.greet(peer);
         }
-        if self.introductions.is_refused() && self.rewrite_at <= self.now.instant {
-            self.rewrite_at = self.now.instant.after(REWRITE_INTERVAL);
-            self.introductions.write_anew();
-        }
+        self.introductions.retry_if_due(self.now.instant);
         for peer in beat.silent {
             self.gathered.send(peer, node_frame(&NodeMessage::Alive, Vec::new()));
         }
@@ -358,8 +354,7 @@ impl Node {
             self.give(index, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
         }
         if failure == PersistFailure::NotWritten && stream == NODE_STREAM {
-            self.introductions.on_refused(ticket);
-            self.rewrite_at = self.now.instant.after(REWRITE_INTERVAL);
+            self.introductions.on_refused(self.now.instant, ticket);
         }
         // If the log refuses stream 0 permanently, that counts as a failure of the log, because a node must be able to
         // learn.
@@ -381,7 +376,9 @@ impl Node {
         while let Some(effect) = self.introductions.poll() {
             match effect {
                 Effect::Send(to, message) => self.gathered.send(to, node_frame(&message, Vec::new())),
-                Effect::Persist(ticket, operations) => self.gathered.write(NODE_STREAM, ticket, operations),
+                Effect::Persist(OwnWrite { ticket, operations }) => {
+                    self.gathered.write(NODE_STREAM, ticket, operations);
+                }
                 Effect::NewVoice(peer) => self.liveness.forget(peer),
                 Effect::Standing(peer) => {
                     for index in 0..self.slots.len() {
@@ -439,7 +436,7 @@ impl Node {
         }
     }
 
-    fn queue_all(&mut self, queue: impl Fn(&mut Slot)) {
+    fn queue_all(&mut self, queue: impl Fn(&mut GroupSlot)) {
         for index in 0..self.slots.len() {
             queue(&mut self.slots[index]);
             self.touch(index);
@@ -485,8 +482,6 @@ impl std::fmt::Debug for Node {
 }
 
 const HEARTBEAT_INTERVAL_LEAST: Duration = Duration::from_millis(1);
-/// Interval between two tries of a write of the node's own stream that found no room.
-const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes a frame of the node's own channel.
 fn node_frame(message: &NodeMessage, raw: Vec<Bytes>) -> Frame {

@@ -10,7 +10,7 @@ use quorate_wal::StreamId;
 use crate::group::interface::{Group, GroupInput, GroupOutput};
 use crate::panics::panic_message;
 
-pub(super) struct Slot {
+pub(super) struct GroupSlot {
     pub(super) id: GroupId,
     pub(super) stream: StreamId,
     /// The voters that the group was founded with. The node does not vote before it is introduced to all of them.
@@ -18,7 +18,7 @@ pub(super) struct Slot {
     group: Box<dyn Group>,
     /// Inputs that wait for the group's turn, in the order of arrival. Frames are bounded in bytes; the newest are
     /// dropped.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingInput>,
     frames_bytes: usize,
     /// True while a time-out waits.
     is_due: bool,
@@ -40,7 +40,7 @@ pub(super) struct Slot {
 /// An input that is ordered with the frames. A group judges a message by its sender's standing, so changes of standing
 /// must not overtake frames. It detects silence by the frames that came, so a time-out must not overtake them either.
 #[derive(Debug)]
-enum Waiting {
+enum WaitingInput {
     Frame(Received),
     Standing(NodeId, Standing),
     Alive(NodeId),
@@ -56,7 +56,7 @@ enum State {
     Panicked,
 }
 
-impl Slot {
+impl GroupSlot {
     pub(super) fn new(id: GroupId, stream: StreamId, voters: BTreeSet<NodeId>, group: Box<dyn Group>) -> Self {
         Self {
             id,
@@ -84,30 +84,30 @@ impl Slot {
             return false;
         }
         self.frames_bytes += bytes;
-        self.waiting.push_back(Waiting::Frame(received));
+        self.waiting.push_back(WaitingInput::Frame(received));
         true
     }
 
     /// Queues the standing of a peer that holds from its next frame on, if it has changed.
     pub(super) fn queue_standing(&mut self, node: NodeId, standing: Standing) {
         if self.standings.insert(node, standing) != Some(standing) {
-            self.queue_news(Waiting::Standing(node, standing));
+            self.queue_news(WaitingInput::Standing(node, standing));
         }
     }
 
     /// Queues that a peer was heard from.
     pub(super) fn queue_alive(&mut self, peer: NodeId) {
-        self.queue_news(Waiting::Alive(peer));
+        self.queue_news(WaitingInput::Alive(peer));
     }
 
     /// Queues a time-out behind the frames that came before it. Only one waits at a time.
     pub(super) fn queue_timeout(&mut self) {
         if !std::mem::replace(&mut self.is_due, true) {
-            self.queue_news(Waiting::Timeout);
+            self.queue_news(WaitingInput::Timeout);
         }
     }
 
-    fn queue_news(&mut self, news: Waiting) {
+    fn queue_news(&mut self, news: WaitingInput) {
         if self.state == State::Running {
             self.waiting.push_back(news);
         }
@@ -133,15 +133,15 @@ impl Slot {
             && let Some(next) = self.waiting.pop_front()
         {
             let input = match next {
-                Waiting::Frame(received) => {
+                WaitingInput::Frame(received) => {
                     let length = received.frame.wire_bytes();
                     self.frames_bytes -= length;
                     bytes += length;
                     GroupInput::Frame(received)
                 }
-                Waiting::Standing(node, standing) => GroupInput::Signal(Signal::PeerStanding { node, standing }),
-                Waiting::Alive(peer) => GroupInput::Signal(Signal::PeerAlive(peer)),
-                Waiting::Timeout => {
+                WaitingInput::Standing(node, standing) => GroupInput::Signal(Signal::PeerStanding { node, standing }),
+                WaitingInput::Alive(peer) => GroupInput::Signal(Signal::PeerAlive(peer)),
+                WaitingInput::Timeout => {
                     self.is_due = false;
                     GroupInput::Signal(Signal::Timeout)
                 }

@@ -15,5 +15,5 @@ pub use driver::Driver;
 pub use driver::calls::{Answer, CallError, LocalHandle};
 pub use driver::clock::Clock;
 pub use driver::start::{Parts, StartError};
-pub use opening::{Opened, Opening, Recovered};
-pub use snapshots::Snapshots;
+pub use opening::{Opened, Opening, Unstarted};
+pub use snapshots::SnapshotStores;

@@ -18,7 +18,7 @@ use crate::node::roster::{NODE_STREAM, PendingStart};
 use crate::shell::directory::Directory;
 use crate::shell::directory::SNAPSHOTS;
 use crate::shell::error::OpenError;
-use crate::shell::snapshots::Snapshots;
+use crate::shell::snapshots::SnapshotStores;
 
 /// Description of the node to open. The shell supplies the disk, the clock and the randomness.
 pub struct Opening {
@@ -41,13 +41,13 @@ pub struct Opening {
 
 /// A node that is recovered but whose start is not counted yet. Dropping it leaves the directory as it was found, or
 /// new.
-pub struct Recovered<D: Disk> {
+pub struct Unstarted<D: Disk> {
     members: Configuration,
     directory: Directory<D>,
     pending: PendingStart,
     groups: Vec<(GroupId, Box<dyn Group>)>,
     log: Wal<D>,
-    snapshots: Snapshots<D>,
+    snapshots: SnapshotStores<D>,
     report: Report,
 }
 
@@ -58,7 +58,7 @@ pub struct Opened<D: Disk> {
     /// The log.
     pub log: Wal<D>,
     /// The snapshots.
-    pub snapshots: Snapshots<D>,
+    pub snapshots: SnapshotStores<D>,
     /// The data directory's lock.
     pub lock: D::Lock,
     /// Report of the log's recovery.
@@ -78,20 +78,20 @@ impl Opening {
         now: impl Fn() -> Now,
         draw: impl FnMut() -> io::Result<u128>,
     ) -> Result<Opened<D>, OpenError> {
-        self.recover(disk, &now, draw)?.start(now())
+        self.read(disk, &now, draw)?.start(now())
     }
 
     /// The part of [`Opening::open`] that counts no start. A node that may fail to get something else that it needs,
-    /// such as its port, gets it before [`Recovered::start`].
+    /// such as its port, gets it before [`Unstarted::start`].
     ///
     /// # Errors
     /// As [`Opening::open`].
-    pub fn recover<D: Disk>(
+    pub fn read<D: Disk>(
         self,
         disk: D,
         now: impl Fn() -> Now,
         mut draw: impl FnMut() -> io::Result<u128>,
-    ) -> Result<Recovered<D>, OpenError> {
+    ) -> Result<Unstarted<D>, OpenError> {
         let mut directory = Directory::open(disk.clone(), self.cluster, self.node, || draw().map(Incarnation))?;
         let identity = directory.identity();
         let write_bytes_max = usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX);
@@ -101,7 +101,7 @@ impl Opening {
         let mut pending = PendingStart::recover(identity, now().wall_ms, log.recover(NODE_STREAM, 0)?)?;
         directory.check_log(pending.start() - 1)?;
         let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
-        let mut snapshots = Snapshots::new(disk, Path::new(SNAPSHOTS), identity.cluster);
+        let mut snapshots = SnapshotStores::new(disk, Path::new(SNAPSHOTS), identity.cluster);
         let mut groups = Vec::new();
         for (group, make) in self.groups {
             let stream = pending.bind(group);
@@ -126,11 +126,11 @@ impl Opening {
             pending.found(group, Founding::new(made.channel(), self.members.clone()));
             groups.push((group, made));
         }
-        Ok(Recovered { members: self.members, directory, pending, groups, log, snapshots, report })
+        Ok(Unstarted { members: self.members, directory, pending, groups, log, snapshots, report })
     }
 }
 
-impl<D: Disk> Recovered<D> {
+impl<D: Disk> Unstarted<D> {
     /// Makes the start durable and makes the node.
     ///
     /// # Errors
@@ -173,9 +173,9 @@ impl fmt::Debug for Opening {
     }
 }
 
-impl<D: Disk> fmt::Debug for Recovered<D> {
+impl<D: Disk> fmt::Debug for Unstarted<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recovered").field("directory", &self.directory.identity()).finish_non_exhaustive()
+        f.debug_struct("Unstarted").field("directory", &self.directory.identity()).finish_non_exhaustive()
     }
 }
 

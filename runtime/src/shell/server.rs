@@ -30,7 +30,7 @@ use crate::shell::driver::clock::Clock;
 use crate::shell::driver::shutdown::Stopped;
 use crate::shell::driver::start::Parts;
 use crate::shell::error::{ConfigError, OpenError};
-use crate::shell::opening::{Opened, Opening, Recovered};
+use crate::shell::opening::{Opened, Opening, Unstarted};
 use crate::shell::replica_handle::{LocalReplicaHandle, ReplicaHandle};
 
 /// Describes a node: its data directory, the nodes of the cluster, and its groups. [`ServerBuilder::open`] starts it on
@@ -196,13 +196,13 @@ impl ServerBuilder {
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
         let settings = self.tcp;
         settings.check().map_err(BindError::Settings)?;
-        let Prepared { recovered, clock } = self.prepare(id)?;
+        let Prepared { unstarted, clock } = self.prepare(id)?;
         // The port is taken before the start is counted, so that a start that fails because of the port does not count.
         let listener = match TcpListener::bind(&address).await {
             Ok(listener) => listener,
             Err(error) => return Err(OpenError::Listen { address, error }),
         };
-        let Opened { node, log, snapshots, lock, report } = recovered.start(clock.now())?;
+        let Opened { node, log, snapshots, lock, report } = unstarted.start(clock.now())?;
         let identity = node.identity();
         tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
         // The start counter is durable from here on. Connections made before have got no answer yet.
@@ -277,8 +277,8 @@ impl ServerBuilder {
             groups: self.groups,
         };
         let clock = Clock::start();
-        let recovered = opening.recover(disk, || clock.now(), || draw_incarnation().map(|drawn| drawn.0))?;
-        Ok(Prepared { recovered, clock })
+        let unstarted = opening.read(disk, || clock.now(), || draw_incarnation().map(|drawn| drawn.0))?;
+        Ok(Prepared { unstarted, clock })
     }
 
     fn members(&self) -> Configuration {
@@ -321,7 +321,7 @@ impl Running {
 }
 
 struct Prepared {
-    recovered: Recovered<RealDisk>,
+    unstarted: Unstarted<RealDisk>,
     clock: Clock,
 }
 

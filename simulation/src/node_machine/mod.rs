@@ -28,7 +28,7 @@ use quorate_protocol::{
 };
 use quorate_runtime::group::{SnapshotLane, SnapshotOperation};
 use quorate_runtime::node::{Node, NodeInput, Origin, StreamId};
-use quorate_runtime::shell::{Opened, Opening, Snapshots};
+use quorate_runtime::shell::{Opened, Opening, SnapshotStores};
 use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
 use quorate_wal::{Reader, Scribe, Submission, WriteCompletion};
@@ -58,7 +58,7 @@ pub struct NodeMachine<A: Application> {
     application: A,
     scribe: Scribe<MemoryDisk>,
     reader: Reader<MemoryDisk>,
-    snapshots: Snapshots<MemoryDisk>,
+    snapshots: SnapshotStores<MemoryDisk>,
     /// Writes that wait for the log while a set of writes is on its way to the disk.
     queue: VecDeque<Submission>,
     /// The set of writes on its way to the disk, and its token.

@@ -15,7 +15,7 @@ use super::worker::{SnapshotThreads, WORK_MAX, Worker};
 use crate::group::job::Job;
 use crate::node::Node;
 use crate::node::interface::NodeInput;
-use crate::shell::snapshots::Snapshots;
+use crate::shell::snapshots::SnapshotStores;
 
 /// The parts of a [`Driver`](super::Driver).
 pub struct Parts<D: Disk> {
@@ -28,7 +28,7 @@ pub struct Parts<D: Disk> {
     /// The log. It gets a thread of its own.
     pub log: Wal<D>,
     /// The snapshots. They get a thread for each lane.
-    pub snapshots: Snapshots<D>,
+    pub snapshots: SnapshotStores<D>,
     /// The data directory's lock. It is held until the node has stopped and its threads have ended.
     pub lock: Arc<dyn Any + Send + Sync>,
 }

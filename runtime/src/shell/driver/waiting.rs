@@ -8,12 +8,12 @@ use crate::group::interface::CallId;
 /// wait.
 #[derive(Default)]
 pub(super) struct WaitingCalls {
-    slots: Vec<Slot>,
+    slots: Vec<CallSlot>,
     free: Vec<u32>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct CallSlot {
     uses: u32,
     call: Option<Box<dyn Call>>,
 }
@@ -22,7 +22,7 @@ impl WaitingCalls {
     /// Reserves an id for a call that is about to be made. It is then either put or released.
     pub(super) fn reserve(&mut self) -> CallId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            self.slots.push(CallSlot::default());
             u32::try_from(self.slots.len() - 1).expect("fewer calls wait than 2^32")
         });
         let slot = &mut self.slots[index as usize];

@@ -13,7 +13,7 @@ use super::mailbox::Mailbox;
 use super::news::News;
 use crate::group::snapshot::{SnapshotFailure, SnapshotLane, SnapshotOperation};
 use crate::node::interface::NodeInput;
-use crate::shell::snapshots::{Snapshots, StopFlag};
+use crate::shell::snapshots::{SnapshotStores, StopFlag};
 
 /// A thread that does one piece of work after another.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl SnapshotThreads {
 
     /// Starts the threads. They hold `lock` until they end.
     pub(crate) fn spawn<D: Disk>(
-        snapshots: Snapshots<D>,
+        snapshots: SnapshotStores<D>,
         lock: &Arc<dyn Any + Send + Sync>,
         news: &Mailbox<News>,
     ) -> io::Result<Self> {

@@ -19,7 +19,7 @@ use crate::panics::panic_message;
 /// The snapshots of all groups of a node. One directory has a folder for each group.
 ///
 /// At most one thread for each [`SnapshotLane`](crate::group::snapshot::SnapshotLane) may work here at a time.
-pub struct Snapshots<D: Disk> {
+pub struct SnapshotStores<D: Disk> {
     disk: D,
     directory: PathBuf,
     cluster: ClusterId,
@@ -53,7 +53,7 @@ struct Claim<'a, D: Disk> {
     index: LogIndex,
 }
 
-impl<D: Disk> Snapshots<D> {
+impl<D: Disk> SnapshotStores<D> {
     /// Makes the set of snapshots below `directory` of the disk.
     pub fn new(disk: D, directory: &Path, cluster: ClusterId) -> Self {
         let stop = StopFlag::default();
@@ -258,9 +258,9 @@ impl StopFlag {
     }
 }
 
-impl<D: Disk> fmt::Debug for Snapshots<D> {
+impl<D: Disk> fmt::Debug for SnapshotStores<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshots")
+        f.debug_struct("SnapshotStores")
             .field("directory", &self.directory)
             .field("groups", &self.groups.len())
             .finish_non_exhaustive()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_protocol::{ClusterId, Configuration, GroupId, LogIndex, LogTime, NodeId, SnapshotMeta, Term, crc32c};
 use quorate_wal::disk::MemoryDisk;
 
-use super::Snapshots;
+use super::SnapshotStores;
 use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation, SnapshotReader, SnapshotWriter};
 
 const GROUP: GroupId = GroupId(3);
@@ -17,8 +17,8 @@ fn meta(index: u64) -> SnapshotMeta {
     SnapshotMeta { index: LogIndex(index), term: Term(2), log_time: LogTime(9), configuration }
 }
 
-fn open(disk: &MemoryDisk) -> Snapshots<MemoryDisk> {
-    let mut snapshots = Snapshots::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
+fn open(disk: &MemoryDisk) -> SnapshotStores<MemoryDisk> {
+    let mut snapshots = SnapshotStores::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
     snapshots.open(GROUP).expect("opened");
     snapshots
 }
@@ -43,7 +43,7 @@ fn finish(checksum: u32) -> SnapshotOperation {
     SnapshotOperation::Finish { checksum, read: text() }
 }
 
-fn restored(snapshots: &Snapshots<MemoryDisk>, index: u64) -> String {
+fn restored(snapshots: &SnapshotStores<MemoryDisk>, index: u64) -> String {
     match snapshots.perform(GROUP, restore(index)) {
         Ok(SnapshotDone::Restored(text)) => *text.downcast().expect("a string"),
         other => panic!("not restored: {other:?}"),

@@ -27,7 +27,7 @@ use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 use crate::node::Node;
 use crate::node::interface::NodeConfig;
 use crate::node::roster::PendingStart;
-use crate::shell::snapshots::Snapshots;
+use crate::shell::snapshots::SnapshotStores;
 
 mod stalling;
 
@@ -111,7 +111,7 @@ fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<Atomi
     let clock = Clock::start();
     let peers = (1..=3).map(NodeId).filter(|peer| peer.0 != id);
     let mut node = Node::new(clock.now(), NodeConfig::new(peers), pending.durable());
-    let mut snapshots = Snapshots::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
+    let mut snapshots = SnapshotStores::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
     for group in [GROUP, OTHER] {
         node.add(clock.now(), group, Box::new(Fake::default()));
         snapshots.open(group).expect("opened");
