@@ -20,3 +20,11 @@ pub enum Reply {
     /// The result of a transfer of leadership.
     Transfer(Result<(), TransferError>),
 }
+
+impl Reply {
+    /// Returns true if the caller reads its answer from the group. The other replies contain the answer.
+    #[must_use]
+    pub fn is_read_from_group(&self) -> bool {
+        matches!(self, Self::ReadReady | Self::Told)
+    }
+}

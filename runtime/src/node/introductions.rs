@@ -332,7 +332,7 @@ impl Introductions {
     /// Compares the foundings of a peer's groups with those of this node.
     fn compare(&mut self, peer: NodeId, theirs: &[FoundingRun]) {
         let Some(seen) = self.seen.get_mut(&peer) else { return };
-        let differences = foundings::differences(&self.roster().groups, theirs);
+        let differences = foundings::differences(&self.stream.roster().groups, theirs);
         let foreign = Some(differences.iter().flat_map(|difference| difference.groups.iter().copied()).collect());
         if seen.foreign == foreign {
             return;

@@ -36,7 +36,7 @@ pub(crate) trait Call {
     /// Makes the call. If it returns `Waits`, the answer comes later under `call`.
     fn ask(&mut self, group: &mut dyn Group, now: Now, call: CallId) -> Asked;
 
-    /// Answers the caller. `group` is `None` if the group has panicked.
+    /// Answers the caller. `group` is `None` if the reply contains the answer, or the group has panicked.
     fn answer(self: Box<Self>, group: Option<&mut dyn Group>, reply: Reply);
 
     /// Refuses a call that was not made.
@@ -92,8 +92,9 @@ impl NodeHandle {
     }
 
     /// Calls a group of type `G`. `ask` runs on the loop and starts the work that is answered under the call's id.
-    /// `answer` runs on the loop when the reply comes, and makes the caller's result from it. Both must be short.
-    /// `bytes` counts against the bound on waiting calls.
+    /// `answer` runs on the loop when the reply comes, and makes the caller's result from it. It gets the group if the
+    /// answer is read from the group ([`Reply::is_read_from_group`]) and the group has not panicked. Both must be
+    /// short. `bytes` counts against the bound on waiting calls.
     pub fn ask<G: Group, T: Send + 'static>(
         &self,
         group: GroupId,

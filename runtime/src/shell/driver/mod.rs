@@ -16,7 +16,9 @@ use quorate_wal::LogThread;
 use quorate_wal::disk::Disk;
 use tokio::time::Sleep;
 
+use crate::group::interface::CallId;
 use crate::group::job::Job;
+use crate::group::reply::Reply;
 use crate::node::Node;
 use crate::node::interface::{NodeInput, NodeOutput, Origin};
 
@@ -298,23 +300,29 @@ impl Driver {
                         self.tell(NodeInput::Job { group, ticket, result });
                     }
                 }
-                NodeOutput::Reply { group, call, reply } => {
-                    let Some(call) = self.waiting.take(call) else { continue };
-                    let mut answering = Some((call, reply));
-                    self.node.enter(now, group, |group| {
-                        let (call, reply) = answering.take().expect("entered once");
-                        call.answer(Some(group), reply);
-                    });
-                    if let Some((call, reply)) = answering {
-                        // The closure belongs to the caller. If it panics, no answer is sent, and the caller gets
-                        // `Lost`.
-                        let _ = catch_unwind(AssertUnwindSafe(|| call.answer(None, reply)));
-                    }
-                }
+                NodeOutput::Reply { group, call, reply } => self.answer(now, group, call, reply),
                 NodeOutput::Notice { group, notice } => self.report.notice(group, &notice),
             }
         }
         self.transport.flush();
+    }
+
+    /// Answers a caller. The node is entered only for an answer that is read from the group: an answer to a write
+    /// changes nothing, and would cost the group a turn.
+    fn answer(&mut self, now: Now, group: GroupId, call: CallId, reply: Reply) {
+        let Some(call) = self.waiting.take(call) else { return };
+        let is_read_from_group = reply.is_read_from_group();
+        let mut answering = Some((call, reply));
+        if is_read_from_group {
+            self.node.enter(now, group, |group| {
+                let (call, reply) = answering.take().expect("entered once");
+                call.answer(Some(group), reply);
+            });
+        }
+        if let Some((call, reply)) = answering {
+            // The closure belongs to the caller. If it panics, no answer is sent, and the caller gets `Lost`.
+            let _ = catch_unwind(AssertUnwindSafe(|| call.answer(None, reply)));
+        }
     }
 
     /// Lets groups with a backlog continue for a moment. Their time does not advance meanwhile, so that nothing else

@@ -22,6 +22,7 @@ use super::{CallError, Clock, Driver, NodeHandle, Parts};
 use crate::group::founding::Founding;
 use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
 use crate::group::job::Job;
+use crate::group::outcome::{Outcome, ReadError};
 use crate::group::reply::Reply;
 use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 use crate::node::Node;
@@ -141,6 +142,37 @@ async fn calls_reach_their_group_and_come_back() {
         handle.shutdown(Duration::from_secs(1)).await;
         assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Err(CallError::Stopped));
         assert_eq!(local.look(GROUP, |_: &mut Fake, _| ()).await, Err(CallError::Stopped));
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_write_does_not_enter_its_group() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        let answers = [
+            (Reply::Outcome(Outcome::Applied(Bytes::new())), false),
+            (Reply::ReadFailed(ReadError::Overloaded), false),
+            (Reply::Transfer(Ok(())), false),
+            (Reply::Unknown, false),
+            (Reply::ReadReady, true),
+        ];
+        for (reply, is_entered) in answers {
+            let wanted = (is_entered, reply.clone());
+            let ask = |fake: &mut Fake, _: Now, call: CallId| {
+                fake.outputs.push_back(GroupOutput::Reply { call, reply });
+            };
+            let answer = |fake: Option<&mut Fake>, reply: Reply| (fake.is_some(), reply);
+            assert_eq!(handle.ask(GROUP, 0, ask, answer).await, Ok(wanted));
+        }
+        let ask = |fake: &mut Fake, _: Now, call: CallId| {
+            fake.outputs.push_back(GroupOutput::Reply { call, reply: Reply::Transfer(Ok(())) });
+        };
+        let answer = handle.ask(GROUP, 0, ask, |_, _| panic!("in an answer"));
+        assert_eq!(answer.await, Err::<(), _>(CallError::Lost));
+        assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Ok(()), "the group goes on");
+        handle.shutdown(Duration::ZERO).await;
     };
     tokio::join!(driver.run(), calls);
 }
