@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::TraceHasher;
 use crate::schedule::{FaultKind, Generator, Schedule};
-use crate::world::{Failure, Outcome, reached};
+use crate::world::{Failure, RunOutcome, reached};
 
 /// A range of seeds to run.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub struct Summary {
 
 impl Campaign {
     /// Runs every seed. Calls `finished` once for each seed that is done, in no particular order.
-    pub fn run(&self, run: impl Fn(&Schedule) -> Outcome + Sync, finished: impl Fn() + Sync) -> Summary {
+    pub fn run(&self, run: impl Fn(&Schedule) -> RunOutcome + Sync, finished: impl Fn() + Sync) -> Summary {
         let next = AtomicU64::new(self.seeds.start);
         let failed = AtomicUsize::new(0);
         let done: Mutex<BTreeMap<u64, Seed>> = Mutex::default();
@@ -71,7 +71,7 @@ impl Campaign {
         summary(done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn run_seed(&self, seed: u64, run: &impl Fn(&Schedule) -> Outcome) -> Seed {
+    fn run_seed(&self, seed: u64, run: &impl Fn(&Schedule) -> RunOutcome) -> Seed {
         let schedule = self.generator.schedule(seed);
         let mut outcome = run(&schedule);
         if self.is_run_twice {
@@ -89,7 +89,7 @@ impl Campaign {
 }
 
 struct Seed {
-    outcome: Outcome,
+    outcome: RunOutcome,
 }
 
 fn summary(done: BTreeMap<u64, Seed>) -> Summary {

@@ -60,7 +60,7 @@ use quorate_transport::codec;
 use crate::node_machine::{Ask, NodeMachine, NodeSetup, REPLICA_GROUP, ReplicaLaws, Replicated, Service};
 use crate::schedule::{Generator, Schedule};
 use crate::shrink::shrink;
-use crate::world::{Answer, Cluster, ClusterLaws, Failure, NodeView, Outcome, Recording, Workload, run};
+use crate::world::{Answer, Cluster, ClusterLaws, Failure, NodeView, Recording, RunOutcome, Workload, run};
 
 /// Replicas of a state machine `S` on the log `L`, to run under faults. See the [module](self).
 pub struct Trial<L, S> {
@@ -136,7 +136,7 @@ where
         Ok(())
     }
 
-    fn run_schedule(&self, schedule: &Schedule, command: &dyn Fn(&mut Random) -> Bytes) -> Outcome {
+    fn run_schedule(&self, schedule: &Schedule, command: &dyn Fn(&mut Random) -> Bytes) -> RunOutcome {
         let config =
             Arc::new(|start: &_| L::config(start).expect("the log below takes what the usual settings ask for"));
         let mut setup = NodeSetup::<Replicated<Plain<L, S>>>::replicated(schedule, config, self.state);

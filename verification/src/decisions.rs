@@ -24,7 +24,7 @@ use quorate_simulation::node_machine::{
 };
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{
-    Answer, Cluster, ClusterLaws, Movements, NodeView, Observation, Outcome, Recording, Workload, run,
+    Answer, Cluster, ClusterLaws, Movements, NodeView, Observation, Recording, RunOutcome, Workload, run,
 };
 use quorate_transport::{Frame, codec};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub(crate) fn generator() -> Generator {
 }
 
 /// Runs one schedule.
-pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome {
+pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutcome {
     let mut random = Random::new(schedule.seed ^ 0x0073_796e_6f64);
     let nodes: Vec<NodeId> = (1..=schedule.nodes).map(NodeId).collect();
     let count = nodes.len();
@@ -153,7 +153,7 @@ impl Application for Decisions {
                 quorate_runtime::hosted::Told::Event(event) => self.event(desk, group, event),
                 quorate_runtime::hosted::Told::Request { request, .. } => match request {},
                 quorate_runtime::hosted::Told::Lost(count) => {
-                    desk.halt(format!("{count} events of a core were dropped"))
+                    desk.halt(format!("{count} events of a core were dropped"));
                 }
             }
         }

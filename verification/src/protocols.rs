@@ -2,7 +2,7 @@
 
 use quorate_simulation::campaign::Requirements;
 use quorate_simulation::schedule::{Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording};
+use quorate_simulation::world::{Recording, RunOutcome};
 
 use crate::{RAFT, RAFT_CORE, SYNOD, TWO_PHASE_COMMIT};
 
@@ -16,7 +16,7 @@ pub struct Protocol {
     /// The generator of its faults.
     pub generator: fn() -> Generator,
     /// Runs one schedule.
-    pub run: fn(&Schedule, Recording) -> Outcome,
+    pub run: fn(&Schedule, Recording) -> RunOutcome,
     /// The events that a long campaign must reach: those of the protocol, and those of the layers below.
     pub expected: &'static [&'static [&'static str]],
     /// The requirements for a thousand seeds.

@@ -13,7 +13,7 @@ use quorate_simulation::node_machine::{
 };
 use quorate_simulation::registers::{RegisterClients, Registers};
 use quorate_simulation::schedule::{Generator, Schedule};
-use quorate_simulation::world::{Machine, Outcome, Recording, reached, run};
+use quorate_simulation::world::{Machine, Recording, RunOutcome, reached, run};
 
 use crate::protocols::Protocol;
 
@@ -57,7 +57,7 @@ fn requirements() -> Requirements {
 type Bare = CoreMachine<Raft>;
 type Shipped = NodeMachine<Replicated<RegisterService<Raft>>>;
 
-fn run_bare(schedule: &Schedule, recording: Recording) -> Outcome {
+fn run_bare(schedule: &Schedule, recording: Recording) -> RunOutcome {
     let setup = CoreSetup::<Raft> {
         nodes: schedule.nodes,
         seed: schedule.seed,
@@ -75,7 +75,7 @@ fn bare_config(node: NodeId, nodes: u64, seed: u64) -> Config {
     Config::new(node, seed, start, small_settings(seed)).expect("settings that fit each other")
 }
 
-fn run_shipped(schedule: &Schedule, recording: Recording) -> Outcome {
+fn run_shipped(schedule: &Schedule, recording: Recording) -> RunOutcome {
     let setup = NodeSetup::replicated(schedule, shipped_config(schedule.seed), Registers::default);
     let mut clients = RegisterClients::new(schedule.seed);
     let mut laws = ReplicaLaws::<RegisterService<Raft>>::new(laws());

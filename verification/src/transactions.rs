@@ -10,7 +10,7 @@ use quorate_protocol::{NodeId, Random, Violation};
 use quorate_runtime::GroupStart;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Outcome, Recording, Workload, run};
+use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Recording, RunOutcome, Workload, run};
 use quorate_two_phase_commit::testing::{Manager, Work, laws};
 use quorate_two_phase_commit::{
     AbortReason, Answer as Reply, Command, CommandId, Config, Decision, Event, Knowledge, OnePhase, Outcome as Ended,
@@ -32,7 +32,7 @@ pub(crate) fn generator() -> Generator {
 }
 
 /// Runs one schedule.
-pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> Outcome {
+pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutcome {
     let mut random = Random::new(schedule.seed ^ 0x7472_616e_7361);
     let mut drawn = |low, high| usize::try_from(random.between(low, high)).expect("small");
     let guest = Setup { outcomes_max: drawn(2, 60), write_bytes_max: drawn(700, 6_000) };

@@ -7,7 +7,7 @@ use quorate_protocol::Violation;
 
 use super::models::{self, Judged};
 use super::object::Object;
-use super::pairing::{Call, Outcome};
+use super::pairing::{Call, CallOutcome};
 use super::{Budget, History, Kind, transactions};
 
 /// Verdict on a history.
@@ -138,7 +138,7 @@ impl History {
         objects.sort_by_key(|(object, _)| (object.kind != Kind::Lists, object.kind, &object.key));
         let mut judgement = Judgement {
             calls: self.calls.len(),
-            succeeded: self.calls.iter().filter(|call| call.outcome == Outcome::Ok).count(),
+            succeeded: self.calls.iter().filter(|call| call.outcome == CallOutcome::Ok).count(),
             times_back: self.times_back,
             ..Judgement::default()
         };

@@ -13,7 +13,7 @@ use super::{EventKind, Function, Key};
 pub(super) struct Call {
     pub(super) process: u64,
     pub(super) function: Function,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CallOutcome,
     /// Number of the object that it was made on.
     pub(super) object: u32,
     pub(super) line: usize,
@@ -28,7 +28,7 @@ pub(super) struct Call {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CallOutcome {
     Ok,
     Fail,
     Unknown,
@@ -37,7 +37,7 @@ pub(super) enum Outcome {
 impl Call {
     /// Number of the event that answered it `ok`.
     pub(super) fn answered_at(&self) -> Option<u64> {
-        self.returned.filter(|_| self.outcome == Outcome::Ok).map(|(number, _)| number)
+        self.returned.filter(|_| self.outcome == CallOutcome::Ok).map(|(number, _)| number)
     }
 }
 
@@ -89,7 +89,7 @@ impl Pairing {
             history.objects.push(guess.settle(must_have_key).map_err(fault)?);
         }
         for call in &history.calls {
-            if call.function == Function::Read && call.outcome == Outcome::Ok {
+            if call.function == Function::Read && call.outcome == CallOutcome::Ok {
                 let kind = history.objects[call.object as usize].kind;
                 kind.check_read(&call.answered).map_err(|problem| fault((call.line, problem)))?;
             }
@@ -114,7 +114,7 @@ impl Pairing {
         self.history.calls.push(Call {
             process,
             function,
-            outcome: Outcome::Unknown,
+            outcome: CallOutcome::Unknown,
             object,
             line,
             called: value,
@@ -163,13 +163,13 @@ impl Pairing {
             return Err(format!("process {} waits for the answer to line {}, another call", call.process, call.line));
         }
         call.outcome = match event.kind {
-            EventKind::Ok => Outcome::Ok,
-            EventKind::Fail => Outcome::Fail,
+            EventKind::Ok => CallOutcome::Ok,
+            EventKind::Fail => CallOutcome::Fail,
             EventKind::Info if call.function == Function::Txn => return note_reads(call, event.value),
             EventKind::Info | EventKind::Invoke => return Ok(()),
         };
         call.returned = Some(moment);
-        if call.outcome == Outcome::Fail {
+        if call.outcome == CallOutcome::Fail {
             return Ok(());
         }
         check_ok(call, &event.value)?;

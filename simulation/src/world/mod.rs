@@ -33,7 +33,7 @@ use progress::Demand;
 
 /// Result of a run.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The failure, if there was one.
     pub failure: Option<Failure>,
     /// Hash over all events: equal for equal runs.
@@ -81,7 +81,7 @@ pub fn run<M: Machine>(
     laws: &mut dyn ClusterLaws<M>,
     workload: &mut dyn Workload<M>,
     recording: Recording,
-) -> Outcome {
+) -> RunOutcome {
     let mut world: World<'_, M> = World::new(setup, schedule, workload, recording);
     let result = catch_unwind(AssertUnwindSafe(|| world.run(laws)));
     let broken = match result {
@@ -93,7 +93,7 @@ pub fn run<M: Machine>(
     if let Some(failure) = &failure {
         world.trace.note(failure.at_us, 0, || MomentKind::Violation(format!("{}: {}", failure.law, failure.detail)));
     }
-    Outcome {
+    RunOutcome {
         failure,
         hash: world.trace.hash(),
         steps: world.steps,

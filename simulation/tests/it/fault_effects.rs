@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use quorate_simulation::MomentKind;
 use quorate_simulation::schedule::{Budget, CrashPoint, FaultKind, Generator, Link, Partition, What, Who};
-use quorate_simulation::world::{Damage, Folder, Loss, Outcome, reached};
+use quorate_simulation::world::{Damage, Folder, Loss, RunOutcome, reached};
 
 use crate::probe::{Note, Notes, probe, schedule};
 
 /// The one fault took place, and is counted as what it is.
-fn one(what: What) -> (Outcome, Notes) {
+fn one(what: What) -> (RunOutcome, Notes) {
     let kind = what.kind();
     let (outcome, notes) = probe(&schedule([what]));
     assert_eq!(outcome.faults.get(&kind), Some(&1), "{kind}");
@@ -22,7 +22,7 @@ fn during(at_us: u64) -> bool {
 }
 
 /// When a node stopped and when it started again.
-fn down(outcome: &Outcome, node: u64) -> Vec<(u64, u64)> {
+fn down(outcome: &RunOutcome, node: u64) -> Vec<(u64, u64)> {
     let at = |wanted: &MomentKind| {
         let is_it = move |moment: &&quorate_simulation::Moment| moment.node == node && moment.what == *wanted;
         outcome.moments.iter().filter(is_it).map(|moment| moment.at_us).collect::<Vec<_>>()
@@ -31,7 +31,7 @@ fn down(outcome: &Outcome, node: u64) -> Vec<(u64, u64)> {
 }
 
 /// Links on which something arrived while the fault lasted.
-fn heard(outcome: &Outcome) -> BTreeSet<Link> {
+fn heard(outcome: &RunOutcome) -> BTreeSet<Link> {
     let link = |moment: &quorate_simulation::Moment| match moment.what {
         MomentKind::Arrived { from, sent_us, .. } if during(sent_us) => Some((from, moment.node)),
         _ => None,
@@ -40,7 +40,7 @@ fn heard(outcome: &Outcome) -> BTreeSet<Link> {
 }
 
 /// How long each message was on its way, that was sent while the fault lasted.
-fn travelled(outcome: &Outcome) -> Vec<(Link, u64)> {
+fn travelled(outcome: &RunOutcome) -> Vec<(Link, u64)> {
     let time = |moment: &quorate_simulation::Moment| match moment.what {
         MomentKind::Arrived { from, sent_us, .. } if during(sent_us) => {
             Some(((from, moment.node), moment.at_us - sent_us))
@@ -50,7 +50,7 @@ fn travelled(outcome: &Outcome) -> Vec<(Link, u64)> {
     outcome.moments.iter().filter_map(time).collect()
 }
 
-fn lost(outcome: &Outcome) -> usize {
+fn lost(outcome: &RunOutcome) -> usize {
     outcome.moments.iter().filter(|moment| matches!(moment.what, MomentKind::Lost { .. })).count()
 }
 

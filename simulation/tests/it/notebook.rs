@@ -16,7 +16,7 @@ use quorate_simulation::diagram::svg;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::shrink::shrink;
-use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Outcome, Recording, Workload, run};
+use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Recording, RunOutcome, Workload, run};
 
 /// A core that keeps numbers and reports each that it has kept. It has no peers.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ impl Workload<NodeMachine<Host<Writer>>> for Clients {
 
 const LAW: &str = "what was acknowledged is kept";
 
-fn run_notebooks(schedule: &Schedule, is_hasty: bool, recording: Recording) -> Outcome {
+fn run_notebooks(schedule: &Schedule, is_hasty: bool, recording: Recording) -> RunOutcome {
     let setup = NodeSetup::<Host<Writer>>::hosted(schedule, is_hasty);
     let acknowledged = Acknowledged::default();
     let mut clients = Clients { last: 0, asked: BTreeMap::new(), acknowledged: Rc::clone(&acknowledged) };

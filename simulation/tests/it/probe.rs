@@ -4,7 +4,7 @@ use quorate_protocol::{Instant, NodeId, Now, Random, Violation};
 use quorate_simulation::schedule::{Budget, Fault, FaultKind, Schedule, What};
 use quorate_simulation::world::{
     Answer, Cluster, ClusterLaws, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
-    Outcome, Recording, Workload, run,
+    Recording, RunOutcome, Workload, run,
 };
 
 /// Every ten milliseconds of its clock it tells all peers a number and writes that number. Node 1 leads.
@@ -203,14 +203,14 @@ pub(crate) fn schedule(faults: impl IntoIterator<Item = What>) -> Schedule {
     }
 }
 
-pub(crate) fn probe(schedule: &Schedule) -> (Outcome, Notes) {
+pub(crate) fn probe(schedule: &Schedule) -> (RunOutcome, Notes) {
     let mut notes = Notes::default();
     let outcome = probe_under(schedule, &mut notes);
     assert_eq!(outcome.failure, None);
     (outcome, notes)
 }
 
-pub(crate) fn probe_under(schedule: &Schedule, laws: &mut dyn ClusterLaws<Probe>) -> Outcome {
+pub(crate) fn probe_under(schedule: &Schedule, laws: &mut dyn ClusterLaws<Probe>) -> RunOutcome {
     let mut callers = Callers(Random::new(schedule.seed));
     run::<Probe>(&schedule.nodes, schedule, laws, &mut callers, Recording::Everything)
 }

@@ -14,7 +14,7 @@ use quorate_runtime::GroupStart;
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
 use quorate_simulation::schedule::{Generator, Schedule};
-use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Outcome, Recording, Workload, run};
+use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Recording, RunOutcome, Workload, run};
 
 /// Clients have entries appended, and are answered when the core says that they are committed.
 struct Appender {
@@ -120,7 +120,7 @@ impl Workload<NodeMachine<Host<Appender>>> for Numbers {
     }
 }
 
-fn run_hosted(schedule: &Schedule) -> Outcome {
+fn run_hosted(schedule: &Schedule) -> RunOutcome {
     let mut setup = NodeSetup::<Host<Appender>>::hosted(schedule, ());
     setup.application.within = Duration::from_millis(50);
     let mut laws = HostLaws::new(laws(), Box::new(same_commit));

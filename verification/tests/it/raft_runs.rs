@@ -10,7 +10,7 @@ use quorate_simulation::registers::{RegisterClients, Request, Response};
 use quorate_simulation::schedule::{Aim, Budget, Fault, FaultKind, Generator, Partition, Schedule, What, Who};
 use quorate_simulation::shrink::shrink;
 use quorate_simulation::world::{
-    ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Outcome, Recording, run,
+    ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Recording, RunOutcome, run,
 };
 
 fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
@@ -18,7 +18,7 @@ fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
     Config::new(node, seed, start, small_settings(seed)).expect("valid settings")
 }
 
-fn run_on<M>(schedule: &Schedule, recording: Recording) -> Outcome
+fn run_on<M>(schedule: &Schedule, recording: Recording) -> RunOutcome
 where
     M: Machine<Setup = CoreSetup<Raft>, Call = Request, Answer = Response>,
     CoreLaws<Raft>: ClusterLaws<M>,
@@ -34,7 +34,7 @@ where
     run::<M>(&setup, schedule, &mut CoreLaws::new(laws()), &mut clients, recording)
 }
 
-fn run_raft(schedule: &Schedule) -> Outcome {
+fn run_raft(schedule: &Schedule) -> RunOutcome {
     run_on::<CoreMachine<Raft>>(schedule, Recording::Nothing)
 }
 

@@ -2,10 +2,10 @@
 
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording};
+use quorate_simulation::world::{Recording, RunOutcome};
 use quorate_verification::RAFT;
 
-fn run_replicas(schedule: &Schedule) -> Outcome {
+fn run_replicas(schedule: &Schedule) -> RunOutcome {
     (RAFT.run)(schedule, Recording::Nothing)
 }
 

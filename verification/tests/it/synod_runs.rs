@@ -2,14 +2,14 @@
 
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording};
+use quorate_simulation::world::{Recording, RunOutcome};
 use quorate_verification::SYNOD;
 
 fn generator() -> Generator {
     (SYNOD.generator)()
 }
 
-fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
+fn run_nothing_recorded(schedule: &Schedule) -> RunOutcome {
     (SYNOD.run)(schedule, Recording::Nothing)
 }
 

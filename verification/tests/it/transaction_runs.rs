@@ -2,14 +2,14 @@
 
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::schedule::{Aim, FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Outcome, Recording};
+use quorate_simulation::world::{Recording, RunOutcome};
 use quorate_verification::TWO_PHASE_COMMIT;
 
 fn generator() -> Generator {
     (TWO_PHASE_COMMIT.generator)()
 }
 
-fn run_nothing_recorded(schedule: &Schedule) -> Outcome {
+fn run_nothing_recorded(schedule: &Schedule) -> RunOutcome {
     (TWO_PHASE_COMMIT.run)(schedule, Recording::Nothing)
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::node::{Happening, Node, Outcome};
+use crate::node::{Happening, Node, StepOutcome};
 use crate::subject::Subject;
 
 /// Outcomes by node and happening, and nodes by identity, so that equal ones are in memory once.
@@ -23,7 +23,7 @@ struct Shard<S: Subject> {
 
 struct Known<S: Subject> {
     happening: Happening<S::Core>,
-    outcome: Arc<Outcome<S>>,
+    outcome: Arc<StepOutcome<S>>,
 }
 
 impl<S: Subject> Memo<S> {
@@ -40,7 +40,7 @@ impl<S: Subject> Memo<S> {
         node: &Node<S>,
         identity: u64,
         happening: impl FnOnce() -> Happening<S::Core>,
-    ) -> Arc<Outcome<S>> {
+    ) -> Arc<StepOutcome<S>> {
         let key = (node.identity(), identity);
         let shard = self.shard(node.identity());
         if let Some(known) = locked(shard).outcomes.get(&key) {

@@ -17,7 +17,7 @@ use stateright::Property;
 
 use crate::envelope::Envelope;
 use crate::memo::Memo;
-use crate::node::{Happening, Node, Outcome};
+use crate::node::{Happening, Node, StepOutcome};
 use crate::subject::Subject;
 
 /// A subject and what may go wrong.
@@ -220,7 +220,7 @@ impl<S: Subject> Model<S> {
         }
     }
 
-    fn carry_out(&self, state: &mut State<S>, outcome: &Outcome<S>, action: &ActionOf<S>) {
+    fn carry_out(&self, state: &mut State<S>, outcome: &StepOutcome<S>, action: &ActionOf<S>) {
         let id = outcome.node.id;
         let command = match action {
             Action::Command { node, choice } => Some(self.command(state, *node, *choice)),

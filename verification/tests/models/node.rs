@@ -54,7 +54,7 @@ pub(crate) enum Happening<P: Protocol> {
 }
 
 /// What came of it.
-pub(crate) struct Outcome<S: Subject> {
+pub(crate) struct StepOutcome<S: Subject> {
     pub(crate) node: Arc<Node<S>>,
     pub(crate) sent: Vec<Arc<Envelope<S::Core>>>,
     pub(crate) events: Vec<<S::Core as Protocol>::Event>,
@@ -62,7 +62,7 @@ pub(crate) struct Outcome<S: Subject> {
     pub(crate) broken: Option<Violation>,
 }
 
-impl<S: Subject> Outcome<S> {
+impl<S: Subject> StepOutcome<S> {
     /// All that others can see of it, and what it is from then on unless that hangs on chance.
     pub(crate) fn reaction(&self, subject: &S) -> impl Debug + PartialEq + use<S> {
         let identity = (!subject.has_drawn_waits()).then(|| self.node.identity());
@@ -94,7 +94,7 @@ impl<S: Subject> Node<S> {
 
     /// What becomes of the node when something happens to it. A panic of the core, or of the disk that it asks for the
     /// impossible, is a broken law.
-    pub(crate) fn step(&self, subject: &S, happening: Happening<S::Core>) -> Outcome<S> {
+    pub(crate) fn step(&self, subject: &S, happening: Happening<S::Core>) -> StepOutcome<S> {
         let mut step = Step::of(subject, self.clone());
         let calm = catch_unwind(AssertUnwindSafe(|| {
             step.happen(happening);
@@ -109,7 +109,7 @@ impl<S: Subject> Node<S> {
             step.node.identity = 0;
         }
         let Step { node, sent, events, broken, .. } = step;
-        Outcome { node: Arc::new(node), sent, events, broken }
+        StepOutcome { node: Arc::new(node), sent, events, broken }
     }
 
     /// Stands for everything that decides how the node goes on.

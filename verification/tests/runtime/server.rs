@@ -8,7 +8,10 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_raft::Raft;
 use quorate_runtime::shell::DirectoryError;
-use quorate_runtime::{ApplyContext, ConfigError, OpenError, ReadError, ReplicaHandle, Running, Server, ServerBuilder, Typed, TypedStateMachine};
+use quorate_runtime::{
+    ApplyContext, ConfigError, OpenError, ReadError, ReplicaHandle, Running, Server, ServerBuilder, Typed,
+    TypedStateMachine,
+};
 use tempfile::TempDir;
 
 const GROUP: GroupId = GroupId(1);

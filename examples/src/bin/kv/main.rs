@@ -106,21 +106,21 @@ fn main() -> ExitCode {
     }
 }
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
-fn demo(arguments: &DemoArguments) -> Outcome {
+fn demo(arguments: &DemoArguments) -> CommandResult {
     let _log = log_to_stderr("error");
     tour::run(arguments.dir.as_deref(), if arguments.serve { tour::End::Serve } else { tour::End::Stop })
 }
 
-fn serve(arguments: &ServeArguments) -> Outcome {
+fn serve(arguments: &ServeArguments) -> CommandResult {
     let _log = log_to_stderr("info");
     let config = ClusterConfig::read(&arguments.config)?;
     let exposure = if arguments.insecure { Exposure::Anywhere } else { Exposure::Loopback };
     serve::run(&config, arguments.node, exposure)
 }
 
-fn print_status(arguments: &StatusArguments) -> Outcome {
+fn print_status(arguments: &StatusArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
     let (table, reached) = status::table(&config);
     // The reader may close the pipe before the end.
@@ -131,7 +131,7 @@ fn print_status(arguments: &StatusArguments) -> Outcome {
     Ok(())
 }
 
-fn record(arguments: &RecordArguments) -> Outcome {
+fn record(arguments: &RecordArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
     let RecordArguments { seconds, processes, keys, .. } = *arguments;
     record::run(&config, record::Load { seconds, processes, keys }, &arguments.out)

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::command::{Answer, Command, Query, ReadBatch, Session, SessionEffect, parse};
 use super::resp::{Encoder, Limits, Reply, Request, RequestReader, Version};
-use super::store::{Outcome, SetAnswer, VALUE_BYTES_MAX, Write};
+use super::store::{SetAnswer, VALUE_BYTES_MAX, Write, WriteOutcome};
 
 /// Limits of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub struct Connection {
     input: BytesMut,
     output: BytesMut,
     /// Requests that are not answered, or are answered but follow one that is not.
-    slots: VecDeque<Slot>,
+    slots: VecDeque<PendingReply>,
     /// The number of the first slot.
     first_slot: u64,
     /// Slots whose writes wait for an answer.
@@ -142,7 +142,7 @@ pub struct Connection {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct PendingReply {
     request_bytes: usize,
     version: Version,
     state: State,
@@ -435,7 +435,7 @@ impl Connection {
             }
         };
         self.unanswered_bytes += request_bytes;
-        self.slots.push_back(Slot { request_bytes, version, state });
+        self.slots.push_back(PendingReply { request_bytes, version, state });
         work
     }
 
@@ -461,7 +461,7 @@ impl Connection {
         let before = self.held_bytes;
         match self.slots.back_mut() {
             None => Encoder::new(&mut self.output, version).reply(reply),
-            Some(Slot { state: State::Ready(replies), request_bytes: bytes, .. }) => {
+            Some(PendingReply { state: State::Ready(replies), request_bytes: bytes, .. }) => {
                 let length = replies.len();
                 Encoder::new(replies, version).reply(reply);
                 self.held_bytes = before + replies.len() - length;
@@ -473,12 +473,12 @@ impl Connection {
                 Encoder::new(&mut replies, version).reply(reply);
                 self.held_bytes += replies.len();
                 self.unanswered_bytes += request_bytes;
-                self.slots.push_back(Slot { request_bytes, version, state: State::Ready(replies) });
+                self.slots.push_back(PendingReply { request_bytes, version, state: State::Ready(replies) });
             }
         }
     }
 
-    fn slot_mut(&mut self, slot: u64) -> &mut Slot {
+    fn slot_mut(&mut self, slot: u64) -> &mut PendingReply {
         let index = usize::try_from(slot - self.first_slot).expect("slots are few");
         self.slots.get_mut(index).expect("an answer is for a slot that waits")
     }
@@ -508,13 +508,13 @@ impl Connection {
 
 fn encode_outcomes(encoder: &mut Encoder<'_>, outcomes: &[u8], count: usize) {
     let mut encoded = 0;
-    for outcome in Outcome::decode_all(outcomes) {
+    for outcome in WriteOutcome::decode_all(outcomes) {
         match outcome.expect("this process made the outcomes") {
-            Outcome::Nil => encoder.null(),
-            Outcome::Ok => encoder.status("OK"),
-            Outcome::Integer(number) => encoder.integer(number),
-            Outcome::Value(value) => encoder.bulk(value),
-            Outcome::Refused(refusal) => encoder.error(refusal.to_string().as_bytes()),
+            WriteOutcome::Nil => encoder.null(),
+            WriteOutcome::Ok => encoder.status("OK"),
+            WriteOutcome::Integer(number) => encoder.integer(number),
+            WriteOutcome::Value(value) => encoder.bulk(value),
+            WriteOutcome::Refused(refusal) => encoder.error(refusal.to_string().as_bytes()),
         }
         encoded += 1;
     }

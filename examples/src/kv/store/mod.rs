@@ -19,7 +19,7 @@ mod table;
 mod write;
 
 pub use codec::DecodeError;
-pub use outcome::{Outcome, Refusal};
+pub use outcome::{Refusal, WriteOutcome};
 pub use record::VALUE_BYTES_MAX;
 pub use snapshot::{RestoreError, Snapshot};
 pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, SetAnswer, SetCondition, Unit, Write};
@@ -38,7 +38,7 @@ pub const EXPIRED_PER_TICK_MAX: usize = 10_000;
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use quorate_examples::kv::store::{Expiry, Outcome, SetAnswer, SetCondition, Store, Write};
+/// use quorate_examples::kv::store::{Expiry, WriteOutcome, SetAnswer, SetCondition, Store, Write};
 ///
 /// let mut store = Store::new(0);
 /// let mut batch = BytesMut::new();
@@ -51,7 +51,7 @@ pub const EXPIRED_PER_TICK_MAX: usize = 10_000;
 /// }
 /// .encode(&mut batch);
 /// let answer = store.apply(1_000, &batch);
-/// assert_eq!(Outcome::decode_all(&answer).next(), Some(Ok(Outcome::Ok)));
+/// assert_eq!(WriteOutcome::decode_all(&answer).next(), Some(Ok(WriteOutcome::Ok)));
 /// assert_eq!(store.get(1_000, b"planet"), Some(&b"earth"[..]));
 /// ```
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Store {
         self
     }
 
-    /// Applies a batch of [`Write`]s and returns their [`Outcome`]s. `log_time` is that of the entry, in Unix ms.
+    /// Applies a batch of [`Write`]s and returns their [`WriteOutcome`]s. `log_time` is that of the entry, in Unix ms.
     ///
     /// # Panics
     /// When the batch cannot be decoded: it was proposed by a newer program, and skipping it would make this replica
@@ -209,7 +209,7 @@ impl Store {
             }
             Write::Delete { keys } => {
                 let removed = keys.iter().filter(|key| self.delete(log_time, key)).count();
-                Outcome::Integer(i64::try_from(removed).expect("a batch is bounded"))
+                WriteOutcome::Integer(i64::try_from(removed).expect("a batch is bounded"))
             }
             Write::Add { key, by } => self.add(log_time, key, *by),
             Write::Append { key, value } => self.append(log_time, key, value),
@@ -217,7 +217,7 @@ impl Store {
                 for (key, value) in pairs {
                     self.put_parts(key, &[value], None);
                 }
-                Outcome::Ok
+                WriteOutcome::Ok
             }
             Write::Expire { key, in_ms, condition, unit } => {
                 self.set_deadline(log_time, key, *in_ms, *condition, *unit)
@@ -225,7 +225,7 @@ impl Store {
             Write::Persist { key } => self.persist(log_time, key),
             Write::FlushAll => {
                 self.clear();
-                Outcome::Ok
+                WriteOutcome::Ok
             }
         };
         answers.push(&outcome);
@@ -241,7 +241,7 @@ impl Store {
     ) {
         if (condition, expiry, answer) == (SetCondition::Always, Expiry::Never, SetAnswer::Outcome) {
             // By far the most common write, and the only one that does not depend on the old value.
-            answers.push(&Outcome::Ok);
+            answers.push(&WriteOutcome::Ok);
             self.put_parts(key, &[value], None);
             return;
         }
@@ -253,7 +253,7 @@ impl Store {
         };
         let deadline = match deadline {
             Ok(deadline) => deadline,
-            Err(refusal) => return answers.push(&Outcome::Refused(refusal)),
+            Err(refusal) => return answers.push(&WriteOutcome::Refused(refusal)),
         };
         let sets = match condition {
             SetCondition::Always => true,
@@ -261,9 +261,9 @@ impl Store {
             SetCondition::Present => old.is_some(),
         };
         answers.push(&match answer {
-            SetAnswer::Old => old.map_or(Outcome::Nil, |old| Outcome::Value(old.value())),
-            SetAnswer::Outcome if sets => Outcome::Ok,
-            SetAnswer::Outcome => Outcome::Nil,
+            SetAnswer::Old => old.map_or(WriteOutcome::Nil, |old| WriteOutcome::Value(old.value())),
+            SetAnswer::Outcome if sets => WriteOutcome::Ok,
+            SetAnswer::Outcome => WriteOutcome::Nil,
         });
         if sets && deadline.is_some_and(|deadline| deadline <= log_time) {
             self.delete(log_time, key);
@@ -272,28 +272,28 @@ impl Store {
         }
     }
 
-    fn add(&mut self, log_time: u64, key: &[u8], by: i64) -> Outcome<'static> {
+    fn add(&mut self, log_time: u64, key: &[u8], by: i64) -> WriteOutcome<'static> {
         let old = self.find(log_time, self.table.hash(key), key);
         let deadline = old.and_then(Record::deadline);
         let Some(number) = old.map_or(Some(0), |old| parse_integer(old.value())) else {
-            return Outcome::Refused(Refusal::NotAnInteger);
+            return WriteOutcome::Refused(Refusal::NotAnInteger);
         };
         let Some(sum) = number.checked_add(by) else {
-            return Outcome::Refused(Refusal::Overflow);
+            return WriteOutcome::Refused(Refusal::Overflow);
         };
         self.put_parts(key, &[sum.to_string().as_bytes()], deadline);
-        Outcome::Integer(sum)
+        WriteOutcome::Integer(sum)
     }
 
-    fn append(&mut self, log_time: u64, key: &[u8], value: &[u8]) -> Outcome<'static> {
+    fn append(&mut self, log_time: u64, key: &[u8], value: &[u8]) -> WriteOutcome<'static> {
         let old = self.find(log_time, self.table.hash(key), key).cloned();
         let before = old.as_ref().map_or(&[][..], Record::value);
         let length = before.len() + value.len();
         if length > VALUE_BYTES_MAX {
-            return Outcome::Refused(Refusal::TooLong);
+            return WriteOutcome::Refused(Refusal::TooLong);
         }
         self.put_parts(key, &[before, value], old.as_ref().and_then(Record::deadline));
-        Outcome::Integer(i64::try_from(length).expect("a value is bounded"))
+        WriteOutcome::Integer(i64::try_from(length).expect("a value is bounded"))
     }
 
     fn set_deadline(
@@ -303,15 +303,15 @@ impl Store {
         in_ms: i64,
         condition: ExpireCondition,
         unit: Unit,
-    ) -> Outcome<'static> {
+    ) -> WriteOutcome<'static> {
         let Some(deadline) = deadline_of(log_time, in_ms) else {
-            return Outcome::Refused(match unit {
+            return WriteOutcome::Refused(match unit {
                 Unit::Seconds => Refusal::ExpireTime,
                 Unit::Milliseconds => Refusal::PexpireTime,
             });
         };
         let Some(record) = self.find(log_time, self.table.hash(key), key).cloned() else {
-            return Outcome::Integer(0);
+            return WriteOutcome::Integer(0);
         };
         let current = record.deadline();
         let refused = (condition.absent && current.is_some())
@@ -319,23 +319,23 @@ impl Store {
             || (condition.later && current.is_none_or(|current| deadline <= current))
             || (condition.earlier && current.is_some_and(|current| deadline >= current));
         if refused {
-            return Outcome::Integer(0);
+            return WriteOutcome::Integer(0);
         }
         if deadline <= log_time {
             self.delete(log_time, key);
         } else {
             self.put_parts(key, &[record.value()], Some(deadline));
         }
-        Outcome::Integer(1)
+        WriteOutcome::Integer(1)
     }
 
-    fn persist(&mut self, log_time: u64, key: &[u8]) -> Outcome<'static> {
+    fn persist(&mut self, log_time: u64, key: &[u8]) -> WriteOutcome<'static> {
         let record = self.find(log_time, self.table.hash(key), key).cloned();
         let Some(record) = record.filter(|record| record.deadline().is_some()) else {
-            return Outcome::Integer(0);
+            return WriteOutcome::Integer(0);
         };
         self.put_parts(key, &[record.value()], None);
-        Outcome::Integer(1)
+        WriteOutcome::Integer(1)
     }
 
     /// Removes a key. Returns false if it did not exist, or had expired.
@@ -442,7 +442,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn push(&mut self, outcome: &Outcome<'_>) {
+    fn push(&mut self, outcome: &WriteOutcome<'_>) {
         if let Some(first) = self.first.take() {
             self.encoded.extend_from_slice(&first);
         } else if self.encoded.is_empty()

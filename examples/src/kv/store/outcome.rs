@@ -6,7 +6,7 @@ use super::codec::{DecodeError, Decoder, put_bytes};
 
 /// The result of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome<'a> {
+pub enum WriteOutcome<'a> {
     /// No value, or a condition did not hold.
     Nil,
     /// The write was done.
@@ -42,7 +42,7 @@ pub enum Refusal {
     TooLong,
 }
 
-impl<'a> Outcome<'a> {
+impl<'a> WriteOutcome<'a> {
     /// Adds this outcome to those of a batch.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {

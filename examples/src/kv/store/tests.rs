@@ -24,7 +24,7 @@ fn expire(key: &[u8], in_ms: i64) -> Write<'_> {
 /// Applies one write and returns its outcome in a readable form.
 fn apply(store: &mut Store, log_time: u64, write: &Write<'_>) -> String {
     let answer = store.apply(log_time, &batch(std::slice::from_ref(write)));
-    let outcomes: Vec<_> = Outcome::decode_all(&answer).map(Result::unwrap).collect();
+    let outcomes: Vec<_> = WriteOutcome::decode_all(&answer).map(Result::unwrap).collect();
     assert_eq!(outcomes.len(), 1);
     format!("{:?}", outcomes[0])
 }
@@ -138,13 +138,13 @@ fn a_batch_is_applied_as_one_and_answers_in_order() {
         Write::Persist { key: b"n" },
     ];
     let answer = store.apply(0, &batch(&writes));
-    let outcomes: Vec<_> = Outcome::decode_all(&answer).map(Result::unwrap).collect();
+    let outcomes: Vec<_> = WriteOutcome::decode_all(&answer).map(Result::unwrap).collect();
     let expected = [
-        Outcome::Ok,
-        Outcome::Integer(42),
-        Outcome::Value(b"42"),
-        Outcome::Refused(Refusal::NotAnInteger),
-        Outcome::Integer(0),
+        WriteOutcome::Ok,
+        WriteOutcome::Integer(42),
+        WriteOutcome::Value(b"42"),
+        WriteOutcome::Refused(Refusal::NotAnInteger),
+        WriteOutcome::Integer(0),
     ];
     assert_eq!(outcomes, expected);
 }
@@ -252,19 +252,19 @@ fn encodings_are_those_of_the_first_release() {
         let decoded: Vec<_> = Batch::open(bytes).unwrap().collect();
         assert_eq!(decoded, [Ok(write)]);
     }
-    let outcomes: [(Outcome<'_>, &[u8]); 6] = [
-        (Outcome::Nil, b"\x00"),
-        (Outcome::Ok, b"\x01"),
-        (Outcome::Integer(-1), b"\x02\xff\xff\xff\xff\xff\xff\xff\xff"),
-        (Outcome::Value(b"ab"), b"\x03\x02ab"),
-        (Outcome::Refused(Refusal::NotAnInteger), b"\x04\x01"),
-        (Outcome::Refused(Refusal::TooLong), b"\x04\x06"),
+    let outcomes: [(WriteOutcome<'_>, &[u8]); 6] = [
+        (WriteOutcome::Nil, b"\x00"),
+        (WriteOutcome::Ok, b"\x01"),
+        (WriteOutcome::Integer(-1), b"\x02\xff\xff\xff\xff\xff\xff\xff\xff"),
+        (WriteOutcome::Value(b"ab"), b"\x03\x02ab"),
+        (WriteOutcome::Refused(Refusal::NotAnInteger), b"\x04\x01"),
+        (WriteOutcome::Refused(Refusal::TooLong), b"\x04\x06"),
     ];
     for (outcome, bytes) in outcomes {
         let mut encoded = BytesMut::new();
         outcome.encode(&mut encoded);
         assert_eq!(&encoded[..], bytes);
-        assert_eq!(Outcome::decode_all(bytes).collect::<Vec<_>>(), [Ok(outcome)]);
+        assert_eq!(WriteOutcome::decode_all(bytes).collect::<Vec<_>>(), [Ok(outcome)]);
     }
     let mut store = Store::new(0);
     store.put_parts(b"key", &[b"val", b"ue"], Some(0x0506));
@@ -296,7 +296,7 @@ proptest! {
         if let Ok(batch) = Batch::open(&bytes) {
             let _ = batch.take_while(Result::is_ok).count();
         }
-        let _ = Outcome::decode_all(&bytes).take_while(Result::is_ok).count();
+        let _ = WriteOutcome::decode_all(&bytes).take_while(Result::is_ok).count();
         let _ = Store::restore(0, &mut &bytes[..]);
     }
 

@@ -5,10 +5,10 @@
 
 use super::super::datum::Datum;
 use super::super::{Budget, Function};
-use super::{Call, Judged, Outcome, call_words};
+use super::{Call, CallOutcome, Judged, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Judged {
-    let reads = calls.iter().filter(|call| (call.function, call.outcome) == (Function::Read, Outcome::Ok));
+    let reads = calls.iter().filter(|call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok));
     let mut first: Option<(&Call, i128)> = None;
     for read in reads {
         let Datum::Map(accounts) = &read.answered else { continue };

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::super::{Budget, Function, Model, Timed};
 use super::searched::{Described, Searched, state_after};
-use super::{Call, Judged, NEVER, NOT_LINEARIZABLE, Outcome, Span, call_words};
+use super::{Call, CallOutcome, Judged, NEVER, NOT_LINEARIZABLE, Span, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
     if budget.charge(calls.len()).is_err() {
@@ -44,7 +44,7 @@ fn is_untold_one(call: &Call) -> bool {
 
 /// A read of less than was certainly added before, or of more than can have been added by its answer.
 fn out_of_bounds<'a>(calls: &[&'a Call]) -> Option<(&'a Call, String)> {
-    let adds = || calls.iter().filter(|call| call.function != Function::Read && call.outcome != Outcome::Fail);
+    let adds = || calls.iter().filter(|call| call.function != Function::Read && call.outcome != CallOutcome::Fail);
     let sums = |mut moments: Vec<(u64, i64)>| {
         moments.sort_unstable();
         let mut sum = 0_i128;
@@ -60,7 +60,7 @@ fn out_of_bounds<'a>(calls: &[&'a Call]) -> Option<(&'a Call, String)> {
         let earlier = sums.partition_point(|(at, _)| *at < moment);
         earlier.checked_sub(1).map_or(0, |last| sums[last].1)
     };
-    calls.iter().filter(|call| (call.function, call.outcome) == (Function::Read, Outcome::Ok)).find_map(|read| {
+    calls.iter().filter(|call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok)).find_map(|read| {
         let found = i128::from(read.answered.integer()?);
         let span = Span::of(read);
         let (least, most) = (before(&done, span.called), before(&begun, span.answered));
@@ -75,8 +75,8 @@ fn out_of_bounds<'a>(calls: &[&'a Call]) -> Option<(&'a Call, String)> {
 fn first_wrong_read<'a>(calls: &[&'a Call]) -> Option<(&'a Call, i64)> {
     let mut moments: Vec<(u64, bool, usize)> = Vec::new();
     for (number, call) in calls.iter().enumerate() {
-        let is_told = call.function != Function::Read || call.outcome == Outcome::Ok;
-        if call.outcome != Outcome::Fail && is_told {
+        let is_told = call.function != Function::Read || call.outcome == CallOutcome::Ok;
+        if call.outcome != CallOutcome::Fail && is_told {
             moments.push((call.invoked.0, false, number));
             moments.extend(call.answered_at().map(|answered| (answered, true, number)));
         }
@@ -111,9 +111,9 @@ fn first_wrong_read<'a>(calls: &[&'a Call]) -> Option<(&'a Call, i64)> {
 fn operation(call: &Call) -> Option<CounterOperation> {
     let told = call.answered.integer();
     match (call.function, call.outcome) {
-        (_, Outcome::Fail) | (Function::Read, Outcome::Unknown) => None,
-        (Function::Read, Outcome::Ok) => Some(CounterOperation { added: 0, told }),
-        (Function::Increment, Outcome::Ok) => Some(CounterOperation { added: added(call), told }),
+        (_, CallOutcome::Fail) | (Function::Read, CallOutcome::Unknown) => None,
+        (Function::Read, CallOutcome::Ok) => Some(CounterOperation { added: 0, told }),
+        (Function::Increment, CallOutcome::Ok) => Some(CounterOperation { added: added(call), told }),
         _ => Some(CounterOperation { added: added(call), told: None }),
     }
 }

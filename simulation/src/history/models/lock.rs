@@ -5,7 +5,7 @@
 
 use super::super::{Budget, Function, Model, Timed};
 use super::searched::{Described, Searched, state_after};
-use super::{Call, Judged, Outcome};
+use super::{Call, CallOutcome, Judged};
 
 /// If `is_exclusive` is set, a client cannot acquire a lock that another holds.
 pub(super) fn judge(calls: &[&Call], is_exclusive: bool, budget: &mut Budget, explaining: &mut Budget) -> Judged {
@@ -14,7 +14,7 @@ pub(super) fn judge(calls: &[&Call], is_exclusive: bool, budget: &mut Budget, ex
 
 /// A failed call had no effect. After an acquire without an answer the lock may be held, under an unknown token.
 fn operation(call: &Call) -> Option<LockOperation> {
-    if call.outcome == Outcome::Fail {
+    if call.outcome == CallOutcome::Fail {
         return None;
     }
     let (is_acquire, value) = match call.function {

@@ -9,7 +9,7 @@ mod searched;
 mod set;
 mod text;
 
-use super::pairing::{Call, Outcome};
+use super::pairing::{Call, CallOutcome};
 use super::{Budget, Kind};
 
 /// Verdict on one object.
@@ -60,7 +60,7 @@ impl Span {
 /// Describes a call for a person who has the file at hand.
 fn call_words(call: &Call, what: &str) -> String {
     let until = match (call.outcome, call.returned) {
-        (Outcome::Ok, Some((_, time))) => format!("answered at {time}"),
+        (CallOutcome::Ok, Some((_, time))) => format!("answered at {time}"),
         _ => "outcome unknown".to_owned(),
     };
     let (line, process, invoked) = (call.line, call.process, call.invoked.1);

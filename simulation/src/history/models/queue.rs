@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use super::super::datum::Datum;
 use super::super::{Budget, Function, Model, Timed};
 use super::searched::{Described, Searched, state_after};
-use super::{Call, Judged, NEVER, NOT_LINEARIZABLE, Outcome, Span, call_words};
+use super::{Call, CallOutcome, Judged, NEVER, NOT_LINEARIZABLE, Span, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
     if budget.charge(calls.len()).is_err() {
@@ -74,7 +74,7 @@ impl<'a> Values<'a> {
     fn of(calls: &[&'a Call]) -> Option<Self> {
         let mut numbers: HashMap<&Datum, usize> = HashMap::new();
         let mut values = Self { list: Vec::new(), empty: Vec::new(), fault: None };
-        for call in calls.iter().filter(|call| call.outcome != Outcome::Fail) {
+        for call in calls.iter().filter(|call| call.outcome != CallOutcome::Fail) {
             match (call.function, call.outcome) {
                 (Function::Enqueue, _) => {
                     if numbers.insert(&call.called, values.list.len()).is_some() {
@@ -82,11 +82,11 @@ impl<'a> Values<'a> {
                     }
                     values.list.push(Value { enqueue: call, dequeue: None });
                 }
-                (_, Outcome::Unknown) => return None,
+                (_, CallOutcome::Unknown) => return None,
                 _ => {}
             }
         }
-        for call in calls.iter().filter(|call| (call.function, call.outcome) == (Function::Dequeue, Outcome::Ok)) {
+        for call in calls.iter().filter(|call| (call.function, call.outcome) == (Function::Dequeue, CallOutcome::Ok)) {
             if call.answered.is_null() {
                 values.empty.push(call);
                 continue;
@@ -104,7 +104,7 @@ impl<'a> Values<'a> {
             }
         }
         // A value that was not found and may not have been enqueued counts as not enqueued.
-        values.list.retain(|value| value.dequeue.is_some() || value.enqueue.outcome == Outcome::Ok);
+        values.list.retain(|value| value.dequeue.is_some() || value.enqueue.outcome == CallOutcome::Ok);
         Some(values)
     }
 
@@ -203,9 +203,9 @@ fn overtaken_words<'a>(first: &Value<'a>, second: &Value<'a>) -> Why<'a> {
 /// The effect that a call had or may have had; `None` if the call contains no information.
 fn operation(call: &Call) -> Option<QueueOperation<'_>> {
     match (call.function, call.outcome) {
-        (_, Outcome::Fail) => None,
+        (_, CallOutcome::Fail) => None,
         (Function::Enqueue, _) => Some(QueueOperation::Enqueue(&call.called)),
-        (_, Outcome::Unknown) => Some(QueueOperation::DequeueAny),
+        (_, CallOutcome::Unknown) => Some(QueueOperation::DequeueAny),
         _ if call.answered.is_null() => Some(QueueOperation::FindEmpty),
         _ => Some(QueueOperation::Dequeue(&call.answered)),
     }

@@ -6,7 +6,7 @@ use super::super::datum::Datum;
 use super::super::micro::old_and_new;
 use super::super::{Budget, Function, Model, Register, RegisterOperation, Timed};
 use super::searched::{Described, Searched, state_after};
-use super::{Call, Judged, Outcome};
+use super::{Call, CallOutcome, Judged};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
     let mut numbers = ValueNumbers { numbers: HashMap::new(), values: vec![&Datum::Null] };
@@ -84,12 +84,12 @@ impl NamedRegister<'_> {
 /// The effect that a call had or may have had; `None` if the call contains no information: it failed, or it is a read
 /// without an answer.
 fn operation<'a>(call: &'a Call, numbers: &mut ValueNumbers<'a>) -> Option<RegisterOperation> {
-    if call.outcome == Outcome::Fail {
+    if call.outcome == CallOutcome::Fail {
         return None;
     }
     match call.function {
         Function::Read => {
-            (call.outcome == Outcome::Ok).then(|| RegisterOperation::Read(numbers.number(&call.answered)))
+            (call.outcome == CallOutcome::Ok).then(|| RegisterOperation::Read(numbers.number(&call.answered)))
         }
         Function::Write => Some(RegisterOperation::Write(numbers.number(&call.called))),
         Function::Cas => {

@@ -9,10 +9,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::datum::Datum;
 use super::super::{Budget, Function};
-use super::{Call, Judged, NOT_LINEARIZABLE, Outcome, Span, call_words};
+use super::{Call, CallOutcome, Judged, NOT_LINEARIZABLE, Span, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Judged {
-    let read = |call: &&&Call| (call.function, call.outcome) == (Function::Read, Outcome::Ok);
+    let read = |call: &&&Call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok);
     let mut reads: Vec<Read<'_>> = Vec::new();
     for call in calls.iter().filter(read) {
         let members = members(&call.answered);
@@ -57,7 +57,7 @@ fn members(answer: &Datum) -> &[Datum] {
 
 /// The order that the reads allow, without regard to the times of calls.
 fn order<'a>(calls: &[&'a Call], reads: &[Read<'a>]) -> Result<Vec<&'a Call>, Why<'a>> {
-    let is_add = |call: &&&Call| call.function == Function::Add && call.outcome != Outcome::Fail;
+    let is_add = |call: &&&Call| call.function == Function::Add && call.outcome != CallOutcome::Fail;
     let mut adds: HashMap<&Datum, Vec<&'a Call>> = HashMap::new();
     for call in calls.iter().filter(is_add) {
         adds.entry(&call.called).or_default().push(call);
@@ -90,7 +90,7 @@ fn order<'a>(calls: &[&'a Call], reads: &[Read<'a>]) -> Result<Vec<&'a Call>, Wh
         order.extend(added);
     }
     // A member that was not read comes after all reads, if it was added.
-    let is_unread = |call: &&&Call| call.outcome == Outcome::Ok && !known.contains(&call.called);
+    let is_unread = |call: &&&Call| call.outcome == CallOutcome::Ok && !known.contains(&call.called);
     order.extend(calls.iter().filter(is_add).filter(is_unread).copied());
     Ok(order)
 }

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use super::super::datum::Datum;
 use super::super::{Budget, Function, Model, Timed};
 use super::searched::{Described, Searched};
-use super::{Call, Judged, Outcome};
+use super::{Call, CallOutcome, Judged};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
     let size: usize = calls.iter().map(|call| text(&call.called).len() + text(&call.answered).len()).sum();
@@ -23,8 +23,8 @@ pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budge
 /// The effect that a call had or may have had; `None` if the call contains no information.
 fn operation(call: &Call) -> Option<TextOperation<'_>> {
     let (does, text) = match (call.function, call.outcome) {
-        (_, Outcome::Fail) | (Function::Get, Outcome::Unknown) => return None,
-        (Function::Get, Outcome::Ok) => (Does::Get, text(&call.answered)),
+        (_, CallOutcome::Fail) | (Function::Get, CallOutcome::Unknown) => return None,
+        (Function::Get, CallOutcome::Ok) => (Does::Get, text(&call.answered)),
         (Function::Put, _) => (Does::Put, text(&call.called)),
         _ => (Does::Append, text(&call.called)),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::pairing::Outcome;
+use super::super::pairing::CallOutcome;
 use super::observations::Observations;
 use super::{Step, Transactions};
 
@@ -161,7 +161,7 @@ impl Graph {
             if let Some(before) = answered.get(&process) {
                 self.add(*before, number, Kind::Process);
             }
-            if transaction.call.outcome == Outcome::Ok {
+            if transaction.call.outcome == CallOutcome::Ok {
                 answered.insert(process, number);
             }
         }

@@ -29,7 +29,7 @@ use std::hash::Hash;
 
 use super::datum::Datum;
 use super::micro::{Micro, micros};
-use super::pairing::{Call, Outcome};
+use super::pairing::{Call, CallOutcome};
 use super::{Budget, Finding, Key};
 use graph::Graph;
 use observations::Observations;
@@ -74,7 +74,7 @@ impl<'a> Transactions<'a> {
         let mut elements = Numbers::<Datum>::default();
         let mut list = Vec::with_capacity(calls.len());
         for call in calls {
-            let is_ok = call.outcome == Outcome::Ok;
+            let is_ok = call.outcome == CallOutcome::Ok;
             let value = if is_ok || !call.answered.is_null() { &call.answered } else { &call.called };
             let micros = micros(value).expect("checked when it was read");
             let steps = micros.into_iter().filter_map(|micro| match micro {

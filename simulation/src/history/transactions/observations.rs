@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Finding;
-use super::super::pairing::Outcome;
+use super::super::pairing::CallOutcome;
 use super::{Step, Transactions};
 
 /// Information about the lists.
@@ -23,7 +23,7 @@ pub(super) struct Observations {
 impl Observations {
     pub(super) fn new(transactions: &Transactions<'_>) -> Self {
         let mut observations = Self {
-            is_committed: transactions.list.iter().map(|each| each.call.outcome == Outcome::Ok).collect(),
+            is_committed: transactions.list.iter().map(|each| each.call.outcome == CallOutcome::Ok).collect(),
             appended_by: BTreeMap::new(),
             longest: BTreeMap::new(),
             reads: vec![Vec::new(); transactions.list.len()],
@@ -189,7 +189,7 @@ impl Observations {
                     );
                     continue;
                 };
-                if transactions.list[writer].call.outcome == Outcome::Fail {
+                if transactions.list[writer].call.outcome == CallOutcome::Fail {
                     let writer = transactions.name(writer);
                     let text =
                         format!("{key_name} was read with {name} in it, which {writer} appended, and that failed.");
@@ -206,9 +206,9 @@ impl Observations {
             for element in list {
                 let Some(writer) = self.appended_by.get(&(key, element)).copied() else { continue };
                 match (transactions.list[writer].call.outcome, failed) {
-                    (Outcome::Fail, _) => failed = Some(writer),
-                    (Outcome::Unknown, _) | (Outcome::Ok, None) => {}
-                    (Outcome::Ok, Some(other)) => {
+                    (CallOutcome::Fail, _) => failed = Some(writer),
+                    (CallOutcome::Unknown, _) | (CallOutcome::Ok, None) => {}
+                    (CallOutcome::Ok, Some(other)) => {
                         let (one, two) = (transactions.name(other), transactions.name(writer));
                         let key = &transactions.keys[key];
                         let text = format!("{two} appended to {key} behind what {one} had appended, and that failed.");
@@ -225,7 +225,7 @@ impl Observations {
         let mut updated: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         let mut lost = Vec::new();
         for (number, transaction) in transactions.list.iter().enumerate() {
-            if transaction.call.outcome != Outcome::Ok {
+            if transaction.call.outcome != CallOutcome::Ok {
                 continue;
             }
             let mut found: BTreeMap<usize, usize> = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_simulation::history::write_events;
 use quorate_simulation::schedule::Schedule;
 use quorate_simulation::shrink::shrink;
-use quorate_simulation::world::{Outcome, Recording};
+use quorate_simulation::world::{Recording, RunOutcome};
 use quorate_simulation::{Moment, diagram};
 use quorate_verification::Protocol;
 
@@ -41,7 +41,7 @@ pub(crate) fn write_run(
     name: &str,
     protocol: &Protocol,
     schedule: &Schedule,
-    outcome: &Outcome,
+    outcome: &RunOutcome,
 ) -> Result<(), String> {
     let said = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(|error| said(&error))?;

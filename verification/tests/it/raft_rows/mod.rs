@@ -26,7 +26,7 @@ use quorate_simulation::history::{Event, EventKind};
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
 use quorate_simulation::registers::{RegisterClients, Registers, Request, Response};
 use quorate_simulation::schedule::{Budget, CrashPoint, Fault, Partition, Schedule, What, Who};
-use quorate_simulation::world::{ClusterLaws, Loss, Outcome, Recording, run};
+use quorate_simulation::world::{ClusterLaws, Loss, Recording, RunOutcome, run};
 use quorate_simulation::{Moment, MomentKind};
 
 use directed::{Bare, Directed, DirectedLaws, Director, Shared, Staged, Whole};
@@ -140,26 +140,26 @@ impl Script {
     ///
     /// # Panics
     /// When a law is broken.
-    pub(crate) fn play<D: Director + Default>(&self) -> [(Outcome, D); 2] {
+    pub(crate) fn play<D: Director + Default>(&self) -> [(RunOutcome, D); 2] {
         [self.play_bare(), self.play_whole()]
     }
 
     /// Runs it on bare cores alone.
-    pub(crate) fn play_bare<D: Director + Default>(&self) -> (Outcome, D) {
+    pub(crate) fn play_bare<D: Director + Default>(&self) -> (RunOutcome, D) {
         self.end("bare cores", self.run_bare())
     }
 
     /// Runs it on whole nodes alone.
-    pub(crate) fn play_whole<D: Director + Default>(&self) -> (Outcome, D) {
+    pub(crate) fn play_whole<D: Director + Default>(&self) -> (RunOutcome, D) {
         self.end("whole nodes", self.run_whole())
     }
 
     /// Runs it on bare cores and on whole nodes, whatever comes of it.
-    pub(crate) fn outcomes(&self) -> [Outcome; 2] {
+    pub(crate) fn outcomes(&self) -> [RunOutcome; 2] {
         [self.run_bare::<()>().0, self.run_whole::<()>().0]
     }
 
-    fn run_bare<D: Director + Default>(&self) -> (Outcome, D) {
+    fn run_bare<D: Director + Default>(&self) -> (RunOutcome, D) {
         let Schedule { nodes, seed, snapshot_every, .. } = self.schedule;
         self.run_on::<Bare, D>(CoreLaws::new(directed::laws()), |director| {
             directed::stage(director);
@@ -167,7 +167,7 @@ impl Script {
         })
     }
 
-    fn run_whole<D: Director + Default>(&self) -> (Outcome, D) {
+    fn run_whole<D: Director + Default>(&self) -> (RunOutcome, D) {
         let nodes = self.schedule.nodes;
         self.run_on::<Whole, D>(ReplicaLaws::new(directed::laws()), |director| {
             let config: MakeConfig<Directed> =
@@ -178,7 +178,7 @@ impl Script {
         })
     }
 
-    fn run_on<M, D>(&self, laws: impl ClusterLaws<M>, setup: impl FnOnce(Shared) -> M::Setup) -> (Outcome, D)
+    fn run_on<M, D>(&self, laws: impl ClusterLaws<M>, setup: impl FnOnce(Shared) -> M::Setup) -> (RunOutcome, D)
     where
         M: Staged<Call = Request, Answer = Response>,
         D: Director + Default,
@@ -194,7 +194,7 @@ impl Script {
         (outcome, director.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn end<D>(&self, on: &str, (outcome, director): (Outcome, D)) -> (Outcome, D) {
+    fn end<D>(&self, on: &str, (outcome, director): (RunOutcome, D)) -> (RunOutcome, D) {
         if let Some(failure) = &outcome.failure {
             let schedule = serde_json::to_string(&self.schedule).expect("plain data");
             panic!("{on}, at {} us: {}: {}\n{schedule}", failure.at_us, failure.law, failure.detail);
@@ -221,7 +221,7 @@ fn recording() -> Recording {
     if std::env::var_os("QUORATE_ROWS_TRACE").is_some() { Recording::Everything } else { Recording::Nothing }
 }
 
-fn told(outcome: Outcome) -> Outcome {
+fn told(outcome: RunOutcome) -> RunOutcome {
     let is_told = |moment: &&Moment| {
         !matches!(moment.what, MomentKind::Arrived { .. } | MomentKind::Lost { .. } | MomentKind::Client(_))
     };

@@ -11,7 +11,7 @@ use quorate_raft::testing::laws;
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
 use quorate_simulation::registers::{RegisterClients, Registers, Request};
 use quorate_simulation::schedule::{CrashPoint, Schedule, What, Who};
-use quorate_simulation::world::{Loss, Outcome, run};
+use quorate_simulation::world::{Loss, RunOutcome, run};
 
 use super::timed::{Record, Timed, TimedLaws, TimedSetup};
 use super::{Script, acknowledged, config, recording, told};
@@ -37,7 +37,7 @@ fn beside(lists: u64) -> Registers {
 
 /// Everybody writes in sessions and tries again; snapshots travel in pieces of 256 KiB, and the log is let go behind
 /// them.
-pub(super) fn play(script: &Script, state: fn() -> Registers) -> (Outcome, Record) {
+pub(super) fn play(script: &Script, state: fn() -> Registers) -> (RunOutcome, Record) {
     let schedule = &script.schedule;
     let Schedule { nodes, seed, .. } = *schedule;
     let of_core: MakeConfig<Raft> = Arc::new(move |start| config(start.identity.node, nodes, start.seed));
