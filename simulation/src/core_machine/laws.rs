@@ -117,7 +117,7 @@ where
                 continue;
             }
             let has_voted = |voter: &&NodeView<'_, CoreMachine<P>>| {
-                let vote = voter.disk.stream.state().and_then(vote_of);
+                let vote = voter.disk.stream.state.as_deref().and_then(vote_of);
                 voter.is_lost
                     || vote.is_some_and(|vote| vote.0.0 > told.term || vote == (Term(told.term), Some(view.node)))
             };
@@ -140,7 +140,8 @@ where
             if status.role != Role::Leader {
                 continue;
             }
-            let term_of = |disk: &CoreDisk| disk.stream.state().and_then(vote_of).map_or(Term(0), |vote| vote.0);
+            let term_of =
+                |disk: &CoreDisk| disk.stream.state.as_deref().and_then(vote_of).map_or(Term(0), |vote| vote.0);
             if term_of(view.disk) < status.term {
                 let detail = format!("node {} leads in term {} and may forget it", view.node, status.term);
                 return Err(Violation { law: "a leader's term is durable", detail });
@@ -151,7 +152,7 @@ where
                 let has_it = |other: &NodeView<'_, CoreMachine<P>>| {
                     let stream = &other.disk.stream;
                     let is_excused = other.is_lost || term_of(other.disk) > status.term;
-                    is_excused || stream.base() >= index || stream.term_at(index) == Some(term)
+                    is_excused || stream.base.index >= index || stream.term_at(index) == Some(term)
                 };
                 if nodes.iter().any(|other| other.node == peer.node && !has_it(other)) {
                     let (leader, node) = (view.node, peer.node);
@@ -179,7 +180,7 @@ where
         // The content of a lost disk is unknown: it may have been one of the copies.
         let has_it = |view: &&NodeView<'_, CoreMachine<P>>| {
             let here = view.disk.stream.term_at(index);
-            view.is_lost || view.disk.stream.base() >= index || (here.is_some() && (term.is_none() || here == term))
+            view.is_lost || view.disk.stream.base.index >= index || (here.is_some() && (term.is_none() || here == term))
         };
         let copies = nodes.iter().filter(has_it).count();
         if copies * 2 > nodes.len() {

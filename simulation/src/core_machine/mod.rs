@@ -5,15 +5,14 @@
 
 mod laws;
 mod outside;
-mod stream;
 
 pub use laws::{CoreLaws, VoteOf};
-pub use stream::Stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::hash::Hash;
 
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Incarnation, Input, Instant, LoadFailure, LogAnswer, LogCommand, LogIndex, NodeId, Now, Operation, PersistFailure,
     Random, ReadId, ReplicatedLog, SessionId, Signal, SnapshotMeta, Standing, StorageLevel, Term, Ticket, Wire,
@@ -41,10 +40,10 @@ pub struct CoreSetup<P: ReplicatedLog> {
 /// State that survives a crash.
 #[derive(Clone, Debug)]
 pub struct CoreDisk {
-    /// The log.
+    /// The log, and the metadata of the newest snapshot.
     pub stream: Stream,
-    /// The newest snapshot with its content.
-    pub snapshot: Option<(SnapshotMeta, Registers)>,
+    /// The content of the newest snapshot.
+    registers: Registers,
     /// The incarnations that this node knows.
     known: BTreeMap<NodeId, u64>,
     /// The node's own incarnation. Above one, the disk was wiped, and the node is a stranger even to itself.
@@ -68,6 +67,17 @@ impl CoreDisk {
     #[must_use]
     pub fn is_wiped(&self) -> bool {
         self.incarnation > 1
+    }
+
+    fn has_snapshot_of(&self, index: LogIndex) -> bool {
+        self.stream.snapshot.as_ref().is_some_and(|newest| newest.index >= index)
+    }
+
+    /// Keeps a snapshot, unless there is a newer one.
+    fn keep(&mut self, meta: SnapshotMeta, registers: Registers) {
+        if !self.has_snapshot_of(meta.index) {
+            (self.stream.snapshot, self.registers) = (Some(meta), registers);
+        }
     }
 }
 
@@ -209,7 +219,7 @@ where
         match message {
             CoreMessage::Core(message) => self.core.handle(now, Input::Message { from, message }),
             CoreMessage::Snapshot { term, meta, registers } => {
-                if disk.snapshot.as_ref().is_some_and(|(newest, _)| newest.index >= meta.index) {
+                if disk.has_snapshot_of(meta.index) {
                     let message = CoreMessage::SnapshotTaken { index: meta.index };
                     self.outputs.push_back(MachineOutput::Send { to: from, message });
                 } else {
@@ -261,17 +271,15 @@ where
             }
             Work::Build { meta, registers } => {
                 self.is_building = false;
-                if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
-                    disk.snapshot = Some((meta.clone(), *registers));
+                if !disk.has_snapshot_of(meta.index) {
+                    disk.keep(meta.clone(), *registers);
                     let keep_from = LogIndex(meta.index.0.saturating_sub(self.kept));
                     let compact = LogCommand::Compact { snapshot: meta, keep_from };
                     self.core.handle(now, Input::Command(compact));
                 }
             }
             Work::Receive { ticket, from, meta, registers } => {
-                if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
-                    disk.snapshot = Some((meta.clone(), *registers));
-                }
+                disk.keep(meta.clone(), *registers);
                 let message = CoreMessage::SnapshotTaken { index: meta.index };
                 self.outputs.push_back(MachineOutput::Send { to: from, message });
                 let answer = LogAnswer::SnapshotDurable { snapshot: meta };
@@ -364,7 +372,7 @@ where
         let known = if incarnation == 1 { first.collect() } else { BTreeMap::from([(node, incarnation)]) };
         CoreDisk {
             stream: Stream::default(),
-            snapshot: None,
+            registers: Registers::default(),
             known,
             incarnation,
             starts: 0,
@@ -378,8 +386,7 @@ where
 
     fn start(setup: &CoreSetup<P>, node: NodeId, now: Now, disk: &mut CoreDisk) -> Result<Self, String> {
         disk.starts += 1;
-        let mut recovery = disk.stream.recovery(setup.tail_bytes_max);
-        recovery.snapshot = disk.snapshot.as_ref().map(|(meta, _)| meta.clone());
+        let recovery = disk.stream.recovery(setup.tail_bytes_max);
         let seed = setup.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ disk.incarnation;
         let core = P::recover(now, (setup.config)(node, setup.nodes, seed), recovery);
         let incarnation = Incarnation(u128::from(node.0) << 64 | u128::from(disk.incarnation));
@@ -488,9 +495,7 @@ where
             match work {
                 Work::Persist { operations, .. } => disk.stream.write(&operations),
                 Work::Build { meta, registers } | Work::Receive { meta, registers, .. } => {
-                    if disk.snapshot.as_ref().is_none_or(|(newest, _)| newest.index < meta.index) {
-                        disk.snapshot = Some((meta, *registers));
-                    }
+                    disk.keep(meta, *registers);
                 }
                 Work::LoadForCore { .. } | Work::LoadToApply { .. } => {}
             }

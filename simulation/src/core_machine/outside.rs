@@ -58,14 +58,14 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         term: Term,
         snapshot: &SnapshotMeta,
     ) {
-        match &disk.snapshot {
+        match &disk.stream.snapshot {
             _ if disk.trouble.fails_reads => {
                 let answer = quorate_protocol::LogAnswer::SnapshotUnreadable { to };
                 self.core.handle(now, Input::Completed { ticket, answer });
             }
-            Some((meta, registers)) if meta.index == snapshot.index => {
-                let message =
-                    CoreMessage::Snapshot { term, meta: meta.clone(), registers: Box::new(registers.clone()) };
+            Some(meta) if meta.index == snapshot.index => {
+                let registers = Box::new(disk.registers.clone());
+                let message = CoreMessage::Snapshot { term, meta: meta.clone(), registers };
                 self.outputs.push_back(MachineOutput::Send { to, message });
                 let until = now.instant.after(SNAPSHOT_TIMEOUT);
                 self.sending.insert(to, (ticket, snapshot.index, until));
@@ -126,11 +126,11 @@ impl<P: ReplicatedLog> CoreMachine<P> {
 
     /// Takes the state of the newest snapshot, if it is newer than the applied state.
     pub(super) fn restore(&mut self, disk: &CoreDisk) {
-        let Some((meta, registers)) = &disk.snapshot else { return };
+        let Some(meta) = &disk.stream.snapshot else { return };
         if meta.index <= self.applied.0 {
             return;
         }
-        self.registers = registers.clone();
+        self.registers = disk.registers.clone();
         self.applied = (meta.index, meta.term);
         self.log_time = meta.log_time;
         // A proposal of this node that the snapshot covers may or may not have been applied.
@@ -153,7 +153,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
                 }
             }
         }
-        let newest = disk.snapshot.as_ref().map_or(LogIndex::ZERO, |(meta, _)| meta.index);
+        let newest = disk.stream.snapshot.as_ref().map_or(LogIndex::ZERO, |meta| meta.index);
         if !self.is_building && self.applied.0.0 >= newest.0 + self.snapshot_every {
             self.is_building = true;
             let meta = SnapshotMeta {

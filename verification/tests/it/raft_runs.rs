@@ -1,10 +1,11 @@
 //! The shipped raft core under every fault.
 
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{Configuration, Instant, LogIndex, NodeId, Now, Random, Violation};
 use quorate_raft::testing::{laws, small_settings};
 use quorate_raft::{Config, Raft, Start};
 use quorate_simulation::campaign::Campaign;
-use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreSetup, Stream};
+use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreSetup};
 use quorate_simulation::diagram::svg;
 use quorate_simulation::registers::{RegisterClients, Request, Response};
 use quorate_simulation::schedule::{Aim, Budget, Fault, FaultKind, Generator, Partition, Schedule, What, Who};
@@ -158,9 +159,13 @@ impl Machine for OnLyingDisk {
 
     fn crash(self, disk: &mut LyingDisk, loss: Loss, random: &mut Random) {
         self.0.crash(&mut disk.disk, loss, random);
-        let snapshot = disk.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |(meta, _)| meta.index);
-        if let Some(older) = disk.older.first().filter(|older| older.base() <= snapshot && older.last() >= snapshot) {
-            disk.disk.stream = older.clone();
+        let stream = &mut disk.disk.stream;
+        let snapshot = stream.snapshot.as_ref().map_or(LogIndex::ZERO, |meta| meta.index);
+        let does_fit = |older: &&Stream| older.base.index <= snapshot && older.last() >= snapshot;
+        if let Some(older) = disk.older.first().filter(does_fit) {
+            let newest = stream.snapshot.take();
+            *stream = older.clone();
+            stream.snapshot = newest;
         }
         disk.older.clear();
     }

@@ -4,7 +4,6 @@
 //! and with `--nocapture` to see the counts) it explores large ones.
 
 mod check;
-mod disk;
 mod envelope;
 mod memo;
 mod model;

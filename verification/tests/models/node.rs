@@ -6,11 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Input, Instant, NodeId, Now, Operation, Output, PersistFailure, Protocol, Signal, Standing, Ticket, Violation,
 };
 
-use crate::disk::Disk;
 use crate::envelope::Envelope;
 use crate::subject::Subject;
 
@@ -19,7 +19,7 @@ use crate::subject::Subject;
 pub(crate) struct Node<S: Subject> {
     pub(crate) id: NodeId,
     pub(crate) core: S::Core,
-    pub(crate) disk: Disk,
+    pub(crate) disk: Stream,
     /// What the laws and milestones ask of a node, worked out once.
     pub(crate) facts: S::Facts,
     /// Each node has a clock of its own, which moves when a deadline is wanted to have come. Not part of the identity:
@@ -74,10 +74,10 @@ impl<S: Subject> StepOutcome<S> {
 impl<S: Subject> Node<S> {
     /// A node at rest after its first start on an empty disk: whatever it wrote is durable.
     pub(crate) fn first(subject: &S, id: NodeId) -> Self {
-        let disk = Disk::default();
+        let disk = Stream::default();
         let now = Instant::from_nanos(1_000_000_000);
-        let core =
-            S::Core::recover(at(now), subject.config(id), disk.recovery()).expect("an empty disk is no obstacle");
+        let core = S::Core::recover(at(now), subject.config(id), disk.recovery(usize::MAX))
+            .expect("an empty disk is no obstacle");
         let facts = subject.facts(&core, &disk);
         let (writes, requests) = (VecDeque::new(), Vec::new());
         let mut step = Step::of(subject, Self { id, core, disk, facts, now, writes, requests, identity: 0 });
@@ -192,7 +192,7 @@ impl<'a, S: Subject> Step<'a, S> {
             node.disk.write(&operations);
         }
         node.requests.clear();
-        let recovery = self.subject.on_recovery(node.disk.recovery());
+        let recovery = self.subject.on_recovery(node.disk.recovery(usize::MAX));
         match S::Core::recover(at(node.now), self.subject.config(node.id), recovery) {
             Ok(core) => {
                 node.core = core;

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Configuration, DiskState, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest,
     NodeId, Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
@@ -19,7 +20,6 @@ use quorate_raft::{Config, Raft, Settings, Start};
 use stateright::Property;
 
 use crate::check::{asked, exhaust, find, is_full};
-use crate::disk::Disk;
 use crate::model::{Budget, Model, State};
 use crate::node::{Node, OWN_LAWS};
 use crate::subject::Subject;
@@ -158,10 +158,10 @@ impl Subject for RaftOfThree {
         unreachable!("nobody makes snapshots, and so none is sent: {request:?}")
     }
 
-    fn facts(&self, core: &Raft, disk: &Disk) -> Facts {
+    fn facts(&self, core: &Raft, disk: &Stream) -> Facts {
         let status = core.status();
         let is_led = status.role != Role::Leader && status.leader.is_some();
-        let durable_term = disk.state().map_or(Term(0), term_of);
+        let durable_term = disk.state.as_ref().map_or(Term(0), term_of);
         Facts { role: status.role, term: status.term, durable_term, is_led, log: digests(disk) }
     }
 
@@ -365,7 +365,7 @@ fn is_command_committed(state: &State<RaftOfThree>, term: Term) -> bool {
         let mut disks = state.nodes.iter().map(|node| &node.disk);
         let offset = usize::try_from(index.0 - 1).expect("a small log");
         disks.any(|disk| {
-            let entry = disk.entries().get(offset);
+            let entry = disk.entries.get(offset);
             entry.is_some_and(|(found, entry)| *found == at && entry.header.kind == EntryKind::Command)
         })
     };
@@ -399,13 +399,13 @@ fn check_matching(nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Vio
 }
 
 /// The term of each entry on the disk, and what stands for the log up to it.
-fn digests(disk: &Disk) -> Vec<(Term, u64)> {
+fn digests(disk: &Stream) -> Vec<(Term, u64)> {
     let mut hasher = DefaultHasher::new();
     let digest = |(term, entry): &(Term, Entry)| {
         (term, entry).hash(&mut hasher);
         (*term, hasher.finish())
     };
-    disk.entries().iter().map(digest).collect()
+    disk.entries.iter().map(digest).collect()
 }
 
 const DURABLE: &str = "committed is durable on a quorum";

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{Input, NodeId, Output, Protocol, Recovery, Violation};
 use stateright::Property;
 
@@ -44,7 +45,7 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     ) -> Vec<<Self::Core as Protocol>::Answer>;
 
     /// What is asked of a node again and again.
-    fn facts(&self, core: &Self::Core, disk: &crate::disk::Disk) -> Self::Facts;
+    fn facts(&self, core: &Self::Core, disk: &Stream) -> Self::Facts;
 
     /// Whether the receiver may answer a message otherwise when its deadline has come and it has not noticed: then the
     /// message is delivered at either time.

@@ -7,13 +7,13 @@ use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::message::{Accepted, Promise};
 use quorate_paxos::synod::testing::{BallotsOfTheirOwn, OneChosen, PromisesKept};
 use quorate_paxos::synod::{Command, Config, Event, Group, Message, Proposal, ReadOutcome, Settings, Status, Synod};
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Input, Law, NodeId, Now, Output, ProposalId, Protocol, ReadId, Recovery, Signal, Standing, Violation,
 };
 use stateright::Property;
 
 use crate::check::{exhaust, find, is_full};
-use crate::disk::Disk;
 use crate::model::{Budget, Model, State};
 use crate::node::{Node, OWN_LAWS};
 use crate::subject::Subject;
@@ -102,10 +102,10 @@ impl Subject for SynodOfThree {
         match *request {}
     }
 
-    fn facts(&self, core: &Synod, disk: &Disk) -> Facts {
+    fn facts(&self, core: &Synod, disk: &Stream) -> Facts {
         let node = core.status().node;
-        let mut again =
-            Synod::recover(Now::default(), self.config(node), disk.recovery()).expect("it was written by a core");
+        let mut again = Synod::recover(Now::default(), self.config(node), disk.recovery(usize::MAX))
+            .expect("it was written by a core");
         let durable = again.status();
         again.handle(Now::default(), Input::Signal(Signal::PeerStanding { node, standing: Standing::Member }));
         again.handle(Now::default(), Input::Command(Command::Propose(proposal_of(node))));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{Input, Law, NodeId, Recovery, Signal, Violation};
 use quorate_two_phase_commit::message::Stamp;
 use quorate_two_phase_commit::testing::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit};
@@ -14,7 +15,6 @@ use quorate_two_phase_commit::{
 use stateright::Property;
 
 use crate::check::{exhaust, find, is_full};
-use crate::disk::Disk;
 use crate::model::{Budget, Model, State};
 use crate::node::{Node, OWN_LAWS};
 use crate::subject::Subject;
@@ -123,7 +123,7 @@ impl Subject for Transaction {
         }
     }
 
-    fn facts(&self, core: &TwoPhaseCommit, _disk: &Disk) -> Facts {
+    fn facts(&self, core: &TwoPhaseCommit, _disk: &Stream) -> Facts {
         Facts { in_doubt: core.status().in_doubt.into_keys().collect() }
     }
 

@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use quorate_protocol::testing::Stream;
 use quorate_protocol::{LogIndex, LogStatus, NodeId, ReplicatedLog, Term};
 use quorate_raft::Raft;
 use quorate_runtime::group::Hostable;
 use quorate_runtime::replica::Replica;
-use quorate_simulation::core_machine::{CoreMachine, Stream};
+use quorate_simulation::core_machine::CoreMachine;
 use quorate_simulation::node_machine::{Kept, NodeMachine, REPLICA_GROUP, RegisterService, Replicated};
 use quorate_simulation::registers::Registers;
 use quorate_simulation::world::NodeView;
@@ -72,7 +73,7 @@ impl<'a> Seen<'a> {
     /// The last entry that was compacted.
     pub(crate) fn base(&self) -> LogIndex {
         match self.log {
-            DurableLog::Simple(stream) => stream.base(),
+            DurableLog::Simple(stream) => stream.base.index,
             DurableLog::Real(kept) => kept.map(Kept::base).unwrap_or_default(),
         }
     }
