@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quorate_protocol::{
-    GroupId, Instant, LoadFailure, LoadRange, Loaded, NodeId, Operation, PersistFailure, StorageLevel, Ticket,
-};
+use quorate_protocol::{GroupId, Instant, LoadRange, NodeId, Operation, Signal, StorageLevel, Ticket};
 use quorate_transport::{Frame, Received, Sender};
 use quorate_wal::{Completions, LoadCompletion, StorageLevel as LogLevel, StreamId, WriteCompletion};
 
@@ -60,30 +58,13 @@ pub enum NodeInput {
         /// The owner of the frame.
         origin: Origin,
     },
-    /// Every write of the stream up to this ticket is durable.
-    Persisted {
-        /// The stream.
+    /// A signal of the log: a write or a load has ended, or the stream keeps the log's oldest segment from being
+    /// deleted. After a failed write that may have been made, the log is poisoned for all groups.
+    Signal {
+        /// The stream whose owner gets the signal.
         stream: StreamId,
-        /// The write.
-        ticket: Ticket,
-    },
-    /// A write failed. Unless it was certainly not written, the log is poisoned for all groups.
-    PersistFailed {
-        /// The stream.
-        stream: StreamId,
-        /// The write.
-        ticket: Ticket,
-        /// The kind of failure.
-        failure: PersistFailure,
-    },
-    /// The result of a load.
-    Loaded {
-        /// The stream.
-        stream: StreamId,
-        /// The load.
-        ticket: Ticket,
-        /// The loaded data, or the reason of the failure.
-        result: Result<Loaded, LoadFailure>,
+        /// The signal.
+        signal: Signal,
     },
     /// A snapshot operation is done.
     Snapshot {
@@ -105,8 +86,6 @@ pub enum NodeInput {
     },
     /// The disk's reserve is used up, or is available again.
     Storage(StorageLevel),
-    /// The stream keeps the log's oldest segment from being deleted.
-    CompactRequested(StreamId),
     /// The node is about to stop. See [`Node::is_settled`](crate::node::Node::is_settled).
     Shutdown {
         /// The time at which it stops waiting.
@@ -117,20 +96,23 @@ pub enum NodeInput {
 impl NodeInput {
     /// Makes the inputs of a node from the results of its log.
     pub fn of_log(done: Completions) -> impl Iterator<Item = Self> {
-        let writes = done.writes.into_iter().map(|WriteCompletion { stream, ticket, result, .. }| match result {
-            Ok(()) => Self::Persisted { stream, ticket },
-            Err(error) => Self::PersistFailed { stream, ticket, failure: error.failure() },
+        let writes = done.writes.into_iter().map(|WriteCompletion { stream, ticket, result, .. }| {
+            let signal = match result {
+                Ok(()) => Signal::Persisted(ticket),
+                Err(error) => Signal::PersistFailed { ticket, failure: error.failure() },
+            };
+            Self::Signal { stream, signal }
         });
-        let loads = done.loads.into_iter().map(|LoadCompletion { stream, ticket, result }| Self::Loaded {
-            stream,
-            ticket,
-            result,
+        let loads = done.loads.into_iter().map(|LoadCompletion { stream, ticket, result }| {
+            let signal = Signal::Loaded { ticket, result };
+            Self::Signal { stream, signal }
         });
         let level = done.storage_level.map(|level| match level {
             LogLevel::Low => Self::Storage(StorageLevel::Low),
             LogLevel::Enough => Self::Storage(StorageLevel::Enough),
         });
-        let compaction = done.compaction_wanted.into_iter().map(Self::CompactRequested);
+        let compaction = done.compaction_wanted.into_iter();
+        let compaction = compaction.map(|stream| Self::Signal { stream, signal: Signal::CompactRequested });
         writes.chain(loads).chain(level).chain(compaction)
     }
 }

@@ -140,14 +140,7 @@ impl Node {
             NodeInput::SendFailed { to, origin: Origin::Groups } => {
                 self.give_all(|| GroupInput::Signal(Signal::Unreachable(to)));
             }
-            NodeInput::Persisted { stream: NODE_STREAM, ticket } => self.introductions.on_persisted(ticket),
-            NodeInput::Persisted { stream, ticket } => {
-                self.give_stream(stream, GroupInput::Signal(Signal::Persisted(ticket)));
-            }
-            NodeInput::PersistFailed { stream, ticket, failure } => self.on_persist_failed(stream, ticket, failure),
-            NodeInput::Loaded { stream, ticket, result } => {
-                self.give_stream(stream, GroupInput::Signal(Signal::Loaded { ticket, result }));
-            }
+            NodeInput::Signal { stream, signal } => self.on_signal(stream, signal),
             NodeInput::Snapshot { group, ticket, result } => {
                 self.give_group(group, GroupInput::Snapshot { ticket, result });
             }
@@ -158,10 +151,6 @@ impl Node {
                     self.introductions.retry();
                 }
                 self.give_all(|| GroupInput::Signal(Signal::Storage(level)));
-            }
-            NodeInput::CompactRequested(NODE_STREAM) => self.introductions.on_compact_requested(),
-            NodeInput::CompactRequested(stream) => {
-                self.give_stream(stream, GroupInput::Signal(Signal::CompactRequested));
             }
             NodeInput::Shutdown { deadline } => self.give_all(|| GroupInput::Shutdown { deadline }),
         }
@@ -338,7 +327,7 @@ impl Node {
         }
         let Some(beat) = self.liveness.beat(self.now.instant) else { return };
         for peer in beat.alive {
-            self.queue_all(|slot| slot.queue_alive(peer));
+            self.queue_all(|slot| slot.queue_signal(Signal::PeerAlive(peer)));
         }
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.introductions.greet(peer);
@@ -349,13 +338,31 @@ impl Node {
         }
     }
 
-    fn on_persist_failed(&mut self, stream: StreamId, ticket: Ticket, failure: PersistFailure) {
-        if let Some(index) = self.streams.get(&stream).copied() {
-            self.give(index, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
+    /// Passes a signal of the log to the owner of the stream.
+    fn on_signal(&mut self, stream: StreamId, signal: Signal) {
+        let failure = if let Signal::PersistFailed { failure, .. } = signal { Some(failure) } else { None };
+        if stream == NODE_STREAM {
+            self.on_own_signal(&signal);
+        } else if let Some(index) = self.streams.get(&stream).copied() {
+            self.give(index, GroupInput::Signal(signal));
         }
-        if failure == PersistFailure::NotWritten && stream == NODE_STREAM {
-            self.introductions.on_refused(self.now.instant, ticket);
+        if let Some(failure) = failure {
+            self.on_persist_failed(stream, failure);
         }
+    }
+
+    fn on_own_signal(&mut self, signal: &Signal) {
+        match *signal {
+            Signal::Persisted(ticket) => self.introductions.on_persisted(ticket),
+            Signal::PersistFailed { ticket, failure: PersistFailure::NotWritten } => {
+                self.introductions.on_refused(self.now.instant, ticket);
+            }
+            Signal::CompactRequested => self.introductions.on_compact_requested(),
+            _ => {}
+        }
+    }
+
+    fn on_persist_failed(&mut self, stream: StreamId, failure: PersistFailure) {
         // If the log refuses stream 0 permanently, that counts as a failure of the log, because a node must be able to
         // learn.
         let is_alone = matches!(failure, PersistFailure::Refused { .. }) && stream != NODE_STREAM;
@@ -420,12 +427,6 @@ impl Node {
 
     fn give_group(&mut self, group: GroupId, input: GroupInput) {
         if let Some(index) = self.groups.get(&group).copied() {
-            self.give(index, input);
-        }
-    }
-
-    fn give_stream(&mut self, stream: StreamId, input: GroupInput) {
-        if let Some(index) = self.streams.get(&stream).copied() {
             self.give(index, input);
         }
     }

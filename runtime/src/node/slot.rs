@@ -16,9 +16,12 @@ pub(super) struct GroupSlot {
     /// The voters that the group was founded with. The node does not vote before it is introduced to all of them.
     pub(super) voters: BTreeSet<NodeId>,
     group: Box<dyn Group>,
-    /// Inputs that wait for the group's turn, in the order of arrival. Frames are bounded in bytes; the newest are
-    /// dropped.
-    waiting: VecDeque<WaitingInput>,
+    /// Frames and signals that wait for the group's turn, in the order of arrival. Frames are bounded in bytes; the
+    /// newest are dropped.
+    ///
+    /// A group judges a message by its sender's standing, so changes of standing must not overtake frames. It detects
+    /// silence by the frames that came, so a time-out must not overtake them either.
+    waiting: VecDeque<GroupInput>,
     frames_bytes: usize,
     /// True while a time-out waits.
     is_due: bool,
@@ -35,16 +38,6 @@ pub(super) struct GroupSlot {
     pub(super) armed: Option<Instant>,
     /// The ticket of its newest write.
     pub(super) last_ticket: Ticket,
-}
-
-/// An input that is ordered with the frames. A group judges a message by its sender's standing, so changes of standing
-/// must not overtake frames. It detects silence by the frames that came, so a time-out must not overtake them either.
-#[derive(Debug)]
-enum WaitingInput {
-    Frame(Received),
-    Standing(NodeId, Standing),
-    Alive(NodeId),
-    Timeout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,32 +77,28 @@ impl GroupSlot {
             return false;
         }
         self.frames_bytes += bytes;
-        self.waiting.push_back(WaitingInput::Frame(received));
+        self.waiting.push_back(GroupInput::Frame(received));
         true
     }
 
     /// Queues the standing of a peer that holds from its next frame on, if it has changed.
     pub(super) fn queue_standing(&mut self, node: NodeId, standing: Standing) {
         if self.standings.insert(node, standing) != Some(standing) {
-            self.queue_news(WaitingInput::Standing(node, standing));
+            self.queue_signal(Signal::PeerStanding { node, standing });
         }
-    }
-
-    /// Queues that a peer was heard from.
-    pub(super) fn queue_alive(&mut self, peer: NodeId) {
-        self.queue_news(WaitingInput::Alive(peer));
     }
 
     /// Queues a time-out behind the frames that came before it. Only one waits at a time.
     pub(super) fn queue_timeout(&mut self) {
         if !std::mem::replace(&mut self.is_due, true) {
-            self.queue_news(WaitingInput::Timeout);
+            self.queue_signal(Signal::Timeout);
         }
     }
 
-    fn queue_news(&mut self, news: WaitingInput) {
+    /// Queues a signal behind the frames that came before it, unless the group has stopped.
+    pub(super) fn queue_signal(&mut self, signal: Signal) {
         if self.state == State::Running {
-            self.waiting.push_back(news);
+            self.waiting.push_back(GroupInput::Signal(signal));
         }
     }
 
@@ -132,21 +121,16 @@ impl GroupSlot {
         while bytes < bytes_max
             && let Some(next) = self.waiting.pop_front()
         {
-            let input = match next {
-                WaitingInput::Frame(received) => {
+            match &next {
+                GroupInput::Frame(received) => {
                     let length = received.frame.wire_bytes();
                     self.frames_bytes -= length;
                     bytes += length;
-                    GroupInput::Frame(received)
                 }
-                WaitingInput::Standing(node, standing) => GroupInput::Signal(Signal::PeerStanding { node, standing }),
-                WaitingInput::Alive(peer) => GroupInput::Signal(Signal::PeerAlive(peer)),
-                WaitingInput::Timeout => {
-                    self.is_due = false;
-                    GroupInput::Signal(Signal::Timeout)
-                }
-            };
-            self.handle(now, input);
+                GroupInput::Signal(Signal::Timeout) => self.is_due = false,
+                _ => {}
+            }
+            self.handle(now, next);
         }
         let is_exhausted = self.poll(bytes_max, outputs);
         !is_exhausted || !self.waiting.is_empty()

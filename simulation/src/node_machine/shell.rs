@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, Now};
+use quorate_protocol::{GroupId, Now, PersistFailure, Signal, StorageLevel};
 use quorate_runtime::group::{Notice, SnapshotLane, SnapshotOperation};
 use quorate_runtime::node::{NodeInput, NodeOutput, Write};
 use quorate_wal::{Completions, Report, Submission, Work as LogWork};
@@ -39,7 +39,7 @@ impl<A: Application> NodeMachine<A> {
                 // The read happens now or when its answer is due; the log may have moved on by then.
                 let work = if self.flip() {
                     let result = self.reader.load(stream, &range);
-                    Work::Tell(NodeInput::Loaded { stream, ticket, result })
+                    Work::Tell(NodeInput::Signal { stream, signal: Signal::Loaded { ticket, result } })
                 } else {
                     Work::Load { stream, ticket, range }
                 };
@@ -77,7 +77,7 @@ impl<A: Application> NodeMachine<A> {
             None => return,
             Some(Work::Load { stream, ticket, range }) => {
                 let result = self.reader.load(stream, &range);
-                NodeInput::Loaded { stream, ticket, result }
+                NodeInput::Signal { stream, signal: Signal::Loaded { ticket, result } }
             }
             Some(Work::Tell(input)) => input,
             Some(Work::TellSnapshot(lane, input)) => {
@@ -198,12 +198,12 @@ impl<A: Application> NodeMachine<A> {
     fn tell(&mut self, now: Now, done: Completions) {
         for input in NodeInput::of_log(done) {
             let reached = match &input {
-                NodeInput::Storage(quorate_protocol::StorageLevel::Low) => Some("the disk was low"),
+                NodeInput::Storage(StorageLevel::Low) => Some("the disk was low"),
                 NodeInput::Storage(_) => Some("the disk had room again"),
-                NodeInput::CompactRequested(_) => Some("a stream was asked to compact"),
-                NodeInput::PersistFailed { failure: quorate_protocol::PersistFailure::NotWritten, .. } => {
-                    Some("a write was refused")
-                }
+                NodeInput::Signal { signal: Signal::CompactRequested, .. } => Some("a stream was asked to compact"),
+                NodeInput::Signal {
+                    signal: Signal::PersistFailed { failure: PersistFailure::NotWritten, .. }, ..
+                } => Some("a write was refused"),
                 _ => None,
             };
             self.drawers.outputs.extend(reached.map(MachineOutput::Sometimes));

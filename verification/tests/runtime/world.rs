@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, EntryKind, GroupId, Identity, Incarnation, Instant, LogCommand, LogIndex, NodeId, Now,
-    PersistFailure, Proposal, ProposalId, Protocol, ReplicatedLog, Role, SessionId, crc32c,
+    PersistFailure, Proposal, ProposalId, Protocol, ReplicatedLog, Role, SessionId, Signal, crc32c,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 use quorate_runtime::group::{Founding, Notice};
@@ -346,7 +346,7 @@ impl Machine {
                         self.refuses_own_write = false;
                         let Write { stream, ticket, .. } = writes.remove(place);
                         let failure = PersistFailure::NotWritten;
-                        self.news.push(NodeInput::PersistFailed { stream, ticket, failure });
+                        self.news.push(NodeInput::Signal { stream, signal: Signal::PersistFailed { ticket, failure } });
                     }
                     let (done, submissions): (Vec<_>, Vec<_>) = writes
                         .into_iter()
@@ -356,12 +356,12 @@ impl Machine {
                     assert_eq!(written.refused, [], "cores keep the log's rules");
                     self.syncs += self.wal.sync().expect("the disk works");
                     for (stream, ticket) in done {
-                        self.news.push(NodeInput::Persisted { stream, ticket });
+                        self.news.push(NodeInput::Signal { stream, signal: Signal::Persisted(ticket) });
                     }
                 }
                 NodeOutput::Load { stream, ticket, range } => {
                     let result = self.wal.reader().load(stream, &range);
-                    self.news.push(NodeInput::Loaded { stream, ticket, result });
+                    self.news.push(NodeInput::Signal { stream, signal: Signal::Loaded { ticket, result } });
                 }
                 NodeOutput::Notice { notice: told, .. } => notice(told),
                 NodeOutput::Reply { .. } => {}

@@ -1,6 +1,6 @@
 //! The incarnation rules: the standing of nodes after a start, a restart, a wiped disk.
 
-use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Standing, VotingBar};
+use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Signal, Standing, VotingBar};
 use quorate_transport::Received;
 
 use super::{Disk, Fake, World};
@@ -124,7 +124,8 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
         while let Some(output) = world.node(2).poll_output() {
             if let NodeOutput::Write(writes) = output {
                 for write in writes {
-                    let persisted = NodeInput::Persisted { stream: write.stream, ticket: write.ticket };
+                    let signal = Signal::Persisted(write.ticket);
+                    let persisted = NodeInput::Signal { stream: write.stream, signal };
                     world.node(2).handle(now, persisted);
                 }
             }

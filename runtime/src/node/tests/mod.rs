@@ -286,7 +286,8 @@ impl World {
                 NodeOutput::Write(writes) if self.full.contains(&id) => {
                     for Write { stream, ticket, .. } in writes {
                         let failure = PersistFailure::NotWritten;
-                        let refused = NodeInput::PersistFailed { stream, ticket, failure };
+                        let signal = Signal::PersistFailed { ticket, failure };
+                        let refused = NodeInput::Signal { stream, signal };
                         self.nodes.get_mut(&id).expect("it runs").handle(self.now, refused);
                     }
                 }
@@ -295,7 +296,8 @@ impl World {
                     disk.syncs += 1;
                     for write in writes {
                         disk.apply(write.stream, write.operations);
-                        let persisted = NodeInput::Persisted { stream: write.stream, ticket: write.ticket };
+                        let signal = Signal::Persisted(write.ticket);
+                        let persisted = NodeInput::Signal { stream: write.stream, signal };
                         self.nodes.get_mut(&id).expect("it runs").handle(self.now, persisted);
                     }
                 }

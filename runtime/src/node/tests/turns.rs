@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, PersistFailure, StorageLevel, Ticket, WriteRefusal};
+use quorate_protocol::{
+    GroupId, HaltReason, Instant, NodeId, PersistFailure, Signal, StorageLevel, Ticket, WriteRefusal,
+};
 use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
@@ -181,7 +183,8 @@ fn malformed_node_frames_are_counted() {
 fn a_poisoned_log_is_told_to_every_group() {
     let mut world = World::introduced(3);
     let now = world.now;
-    let failed = NodeInput::PersistFailed { stream: StreamId(2), ticket: Ticket(4), failure: PersistFailure::Unknown };
+    let signal = Signal::PersistFailed { ticket: Ticket(4), failure: PersistFailure::Unknown };
+    let failed = NodeInput::Signal { stream: StreamId(2), signal };
     world.node(1).handle(now, failed);
     world.settle();
     assert_eq!(halts(&world), [&HaltReason::LogFailed(PersistFailure::Unknown); 3]);
@@ -192,7 +195,8 @@ fn a_write_that_was_refused_concerns_its_group_alone() {
     for failure in [PersistFailure::NotWritten, PersistFailure::Refused { reason: WriteRefusal::TooLarge }] {
         let mut world = World::introduced(3);
         let now = world.now;
-        let failed = NodeInput::PersistFailed { stream: StreamId(2), ticket: Ticket(4), failure };
+        let signal = Signal::PersistFailed { ticket: Ticket(4), failure };
+        let failed = NodeInput::Signal { stream: StreamId(2), signal };
         world.node(1).handle(now, failed);
         world.settle();
         assert_eq!(halts(&world), [&HaltReason::LogFailed(failure)]);
@@ -256,7 +260,7 @@ fn storage_and_lost_links_are_told_to_all_groups() {
     let now = world.now;
     world.node(1).handle(now, NodeInput::Storage(StorageLevel::Low));
     world.node(1).handle(now, NodeInput::LinkDown(NodeId(3)));
-    world.node(1).handle(now, NodeInput::CompactRequested(StreamId(2)));
+    world.node(1).handle(now, NodeInput::Signal { stream: StreamId(2), signal: Signal::CompactRequested });
     for group in [1, 2] {
         let seen = &world.fake(1, group).seen;
         assert!(seen.contains(&"Storage(Low)".to_owned()));
@@ -269,7 +273,7 @@ fn storage_and_lost_links_are_told_to_all_groups() {
 fn the_node_rewrites_its_own_stream_when_it_pins_the_log() {
     let mut world = World::introduced(5);
     let now = world.now;
-    world.node(1).handle(now, NodeInput::CompactRequested(StreamId(0)));
+    world.node(1).handle(now, NodeInput::Signal { stream: StreamId(0), signal: Signal::CompactRequested });
     let Some(NodeOutput::Write(writes)) = world.node(1).poll_output() else { panic!("a write") };
     assert_eq!(writes[0].operations.len(), 10, "two marks, the state, five groups and two peers");
 }
