@@ -149,6 +149,16 @@ impl<P: Protocol, R: Ord> Chassis<P, R> {
     /// Stops the group on this node for good. Held outputs are dropped, and so are those that are ready.
     pub fn halt(&mut self, reason: HaltReason) {
         self.outbox.poison();
+        self.stop(reason);
+    }
+
+    /// Stops the group on this node for good. Only the events that are ready still leave.
+    pub fn halt_after_events(&mut self, reason: HaltReason) {
+        self.outbox.poison_but_events();
+        self.stop(reason);
+    }
+
+    fn stop(&mut self, reason: HaltReason) {
         self.outbox.push(Output::Halt { reason: reason.clone() });
         self.halted = Some(reason);
     }

@@ -169,10 +169,12 @@ impl<P: Protocol> Outbox<P> {
     /// Drops all held and queued outputs except `Halt`, for good: the log takes no more writes, so nothing that depends
     /// on them may leave.
     pub fn poison(&mut self) {
-        self.held_messages.clear();
-        self.held_events.clear();
-        self.pending.clear();
-        self.ready.retain(|output| matches!(output, Output::Halt { .. }));
+        self.poison_but(|output| matches!(output, Output::Halt { .. }));
+    }
+
+    /// Like [`Outbox::poison`], but the events that are ready stay: they depend on nothing that is not durable.
+    pub fn poison_but_events(&mut self) {
+        self.poison_but(|output| matches!(output, Output::Halt { .. } | Output::Event(_)));
     }
 
     /// Drops the held messages for which `drop` returns true, such as the acknowledgements of an old term.
@@ -236,6 +238,13 @@ impl<P: Protocol> Outbox<P> {
     /// Events that wait for writes, oldest first.
     pub fn held_events(&self) -> impl Iterator<Item = &(Ticket, P::Event)> + '_ {
         self.held_events.iter()
+    }
+
+    fn poison_but(&mut self, stays: impl Fn(&Output<P>) -> bool) {
+        self.held_messages.clear();
+        self.held_events.clear();
+        self.pending.clear();
+        self.ready.retain(stays);
     }
 
     fn ticket(&mut self) -> Ticket {

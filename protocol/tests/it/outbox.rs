@@ -192,6 +192,19 @@ fn a_poisoned_outbox_says_nothing_but_that_it_halts() {
     assert_eq!(drain(&mut outbox), ["halt"]);
 }
 
+#[test]
+fn a_poisoned_outbox_may_keep_the_events_that_are_ready() {
+    let mut outbox = outbox();
+    let write = outbox.persist([hint(1)]);
+    outbox.event_after(write, 1);
+    outbox.send(PEER, Said(2));
+    outbox.event(3);
+    outbox.poison_but_events();
+    outbox.push(Output::Halt { reason: HaltReason::LawBroken("example") });
+    outbox.persisted(write);
+    assert_eq!(drain(&mut outbox), ["event 3", "halt"]);
+}
+
 proptest! {
     /// Whatever the order of calls, no output leaves before the write it was stamped with is durable.
     #[test]
