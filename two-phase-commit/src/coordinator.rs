@@ -13,50 +13,131 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_protocol::{Instant, NodeId, StorageLevel};
+use quorate_protocol::{NodeId, RecoverError, StorageLevel};
 
+use crate::base::Base;
 use crate::codec::Record;
+use crate::delegation::Held;
 use crate::error::Ignored;
-use crate::message::{Acknowledgement, CommitOnePhase, Decide, Message, Prepare};
+use crate::journal::KeyedRecord;
+use crate::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Message, Prepare, Stamp};
+use crate::outcomes::Outcomes;
+use crate::recovery::TWO_RECORDS;
 use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
 use crate::timers::Timer;
 use crate::{
     AbortReason, CommandId, Decision, Event, Knowledge, Outcome, RefuseReason, TransactionId, TransactionNumber,
-    TwoPhaseCommit, Unready, Vote,
+    Unready, Vote,
 };
 
-impl TwoPhaseCommit {
-    pub(crate) fn on_begin(&mut self, command: CommandId) -> Result<(), RefuseReason> {
-        self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
-        if self.storage == StorageLevel::Low {
+/// The transactions that this node coordinates.
+#[derive(Clone, Debug)]
+pub(crate) struct Coordinator {
+    /// The sequence number of the next transaction of this epoch. Grows.
+    next_sequence: u64,
+    /// The unfinished transactions, all below the next number. Those that wait for another node or the application have
+    /// a timer, and those that wait for the log alone have none.
+    coordinated: BTreeMap<TransactionNumber, Coordinated>,
+    /// The resources of `coordinated`.
+    held: Held,
+    /// Committed and finished transactions: the newest `outcomes_max` of them. None of them is in `coordinated`.
+    remembered: BTreeMap<TransactionNumber, Remembered>,
+}
+
+impl Coordinator {
+    pub(crate) fn new() -> Self {
+        Self { next_sequence: 1, coordinated: BTreeMap::new(), held: Held::default(), remembered: BTreeMap::new() }
+    }
+
+    pub(crate) fn coordinated(&self) -> &BTreeMap<TransactionNumber, Coordinated> {
+        &self.coordinated
+    }
+
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    pub(crate) fn remembered(&self) -> &BTreeMap<TransactionNumber, Remembered> {
+        &self.remembered
+    }
+
+    /// The number of the next transaction.
+    pub(crate) fn next_number(&self, base: &Base) -> TransactionNumber {
+        TransactionNumber { epoch: base.journal.epoch(), sequence: self.next_sequence }
+    }
+
+    /// The stamp of this node as a coordinator.
+    pub(crate) fn stamp(&self, base: &Base) -> Stamp {
+        let unfinished = self.coordinated.keys().next().copied();
+        Stamp { epoch: base.journal.epoch(), finished_below: unfinished.unwrap_or_else(|| self.next_number(base)) }
+    }
+
+    /// Takes up a transaction from its record. Transactions without a decision are aborted, because they have no
+    /// record.
+    pub(crate) fn adopt(&mut self, base: &Base, number: TransactionNumber, stage: Stage) -> Result<(), RecoverError> {
+        if number.epoch > base.journal.epoch() {
+            return Err(RecoverError::Inconsistent("a decision is of a later epoch than the state record"));
+        }
+        self.held.hold(&stage);
+        let twice = self.coordinated.insert(number, Coordinated::new(stage, base.now())).is_some();
+        if twice { Err(TWO_RECORDS) } else { Ok(()) }
+    }
+
+    /// Takes up the outcome of a committed and finished transaction from its record.
+    pub(crate) fn adopt_outcome(&mut self, number: TransactionNumber, outcome: Remembered) -> Result<(), RecoverError> {
+        if self.remembered.insert(number, outcome).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
+    }
+
+    /// Continues the transactions that were taken up from their records.
+    pub(crate) fn begin(&mut self, base: &mut Base) {
+        for number in self.coordinated.keys() {
+            let at = base.retry_at(0);
+            base.timers.arm(Timer::Coordinated(*number), at);
+        }
+    }
+
+    /// Every record that counts.
+    pub(crate) fn records(&self) -> impl Iterator<Item = KeyedRecord> + '_ {
+        let unfinished = self.coordinated.iter().filter_map(|(number, it)| it.stage.record(*number));
+        let ended = |(number, it): (&TransactionNumber, &Remembered)| {
+            let record = Record::Ended { number: *number, writers: it.writers.clone() };
+            KeyedRecord { key: it.key, record }
+        };
+        unfinished.chain(self.remembered.iter().map(ended))
+    }
+
+    pub(crate) fn on_begin(&mut self, base: &mut Base, command: CommandId) -> Result<(), RefuseReason> {
+        base.check_introduced()?;
+        if base.chassis.storage() == StorageLevel::Low {
             return Err(RefuseReason::StorageLow);
         }
-        if self.is_log_behind() {
+        if base.is_log_behind() {
             return Err(RefuseReason::LogBehind);
         }
-        let settings = self.config.settings();
+        let settings = base.config.settings();
         // Begun transactions are announced only once the epoch is durable. These waiting events are bounded like
         // messages.
-        let untold = self.outbox.held_events().count();
+        let untold = base.chassis.outbox.held_events().count();
         if self.coordinated.len() >= settings.transactions_max || untold >= settings.held_messages_max {
             return Err(RefuseReason::Overloaded);
         }
-        let number = self.next_number();
+        let number = self.next_number(base);
         self.next_sequence += 1;
-        let it = Coordinated { stage: Stage::Working, since: self.now.instant, attempt: 0, is_reported: false };
-        self.coordinated.insert(number, it);
-        self.timers.arm(Timer::Coordinated(number), self.now.instant.after(self.config.settings().begin_timeout));
-        self.outbox.event_after(self.epoch_ticket, Event::Begun { command, transaction: self.id_of(number) });
+        self.coordinated.insert(number, Coordinated::new(Stage::Working, base.now()));
+        base.timers.arm(Timer::Coordinated(number), base.now().after(base.config.settings().begin_timeout));
+        base.event_of_epoch(Event::Begun { command, transaction: base.id_of(number) });
         Ok(())
     }
 
     pub(crate) fn on_commit(
         &mut self,
+        base: &mut Base,
+        outcomes: &Outcomes,
         transaction: TransactionId,
         branches: BTreeMap<NodeId, Bytes>,
     ) -> Result<(), RefuseReason> {
-        let number = self.own(transaction)?;
-        let settings = self.config.settings();
+        let number = base.own(transaction).ok_or(RefuseReason::NotCoordinator)?;
+        let settings = base.config.settings();
         let it = self.coordinated.get(&number).ok_or(RefuseReason::NotBegun)?;
         if it.stage != Stage::Working {
             return Err(RefuseReason::AlreadyDeciding);
@@ -67,51 +148,56 @@ impl TwoPhaseCommit {
         if branches.values().any(|payload| payload.len() > settings.payload_bytes_max) {
             return Err(RefuseReason::TooLarge);
         }
-        if let Some(node) = branches.keys().find(|node| self.is_forgotten(**node)) {
+        if let Some(node) = branches.keys().find(|node| outcomes.is_forgotten(**node)) {
             return Err(RefuseReason::ParticipantForgotten(*node));
         }
-        let bytes = branches.values().fold(self.coordinated_bytes, |sum, payload| sum.saturating_add(payload.len()));
+        let bytes = branches.values().fold(self.held.payload_bytes(), |sum, payload| sum.saturating_add(payload.len()));
         if bytes > settings.payload_bytes_total_max {
             return Err(RefuseReason::Overloaded);
         }
-        if self.is_log_behind() {
+        if base.is_log_behind() {
             return Err(RefuseReason::LogBehind);
         }
-        let until = self.now.instant.after(settings.vote_timeout);
+        let until = base.now().after(settings.vote_timeout);
         let only = branches.first_key_value().filter(|_| branches.len() == 1);
-        if only.is_some_and(|(participant, payload)| self.may_delegate(*participant, payload.len())) {
+        if only.is_some_and(|(participant, payload)| self.held.may_delegate(settings, *participant, payload.len())) {
             let (participant, payload) = branches.into_iter().next().expect("one");
-            let key = self.new_key();
+            let key = base.journal.new_key();
             let record = Record::Delegated { number, participant, payload: payload.clone() };
-            self.enter(number, Stage::Delegating { key, participant, payload });
-            self.write(key, &record, Some(Awaited::Delegated(number)));
+            self.enter(base, number, Stage::Delegating { key, participant, payload });
+            base.write(key, &record, Some(Awaited::Delegated(number)));
             return Ok(());
         }
-        self.enter(number, Stage::Voting(Voting { until, payloads: branches, ..Voting::default() }));
-        self.ask_for_votes(number);
+        self.enter(base, number, Stage::Voting(Voting { until, payloads: branches, ..Voting::default() }));
+        self.ask_for_votes(base, number);
         Ok(())
     }
 
-    pub(crate) fn on_abort(&mut self, transaction: TransactionId) -> Result<(), RefuseReason> {
-        let number = self.own(transaction)?;
+    pub(crate) fn on_abort(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), RefuseReason> {
+        let number = base.own(transaction).ok_or(RefuseReason::NotCoordinator)?;
         let told = match &self.coordinated.get(&number).ok_or(RefuseReason::NotBegun)?.stage {
             Stage::Working => BTreeSet::new(),
             Stage::Voting(voting) => voting.interested(),
             _ => return Err(RefuseReason::AlreadyDeciding),
         };
-        self.abort_transaction(number, AbortReason::Asked, &told);
+        self.abort_transaction(base, number, AbortReason::Asked, &told);
         Ok(())
     }
 
     /// A transaction that is not known any more was aborted, unless it is so old that committed transactions may have
     /// been forgotten too.
-    pub(crate) fn on_query(&mut self, command: CommandId, transaction: TransactionId) -> Result<(), RefuseReason> {
-        self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
-        let number = self.own(transaction)?;
-        if number >= self.next_number() {
+    pub(crate) fn on_query(
+        &mut self,
+        base: &mut Base,
+        command: CommandId,
+        transaction: TransactionId,
+    ) -> Result<(), RefuseReason> {
+        base.check_introduced()?;
+        let number = base.own(transaction).ok_or(RefuseReason::NotCoordinator)?;
+        if number >= self.next_number(base) {
             return Err(RefuseReason::NotBegun);
         }
-        if self.outbox.held_events().count() >= self.config.settings().held_messages_max {
+        if base.chassis.outbox.held_events().count() >= base.config.settings().held_messages_max {
             return Err(RefuseReason::Overloaded);
         }
         let knowledge = match self.coordinated.get(&number).map(|it| &it.stage) {
@@ -121,18 +207,24 @@ impl TwoPhaseCommit {
             Some(Stage::Delegated { .. }) => Knowledge::InDoubt,
             Some(Stage::Committed { .. } | Stage::Ending { .. }) => Knowledge::Committed,
             None if self.remembered.contains_key(&number) => Knowledge::Committed,
-            None if number < self.state.forgotten_below => Knowledge::Forgotten,
+            None if number < base.journal.state().forgotten_below => Knowledge::Forgotten,
             Some(Stage::Forgetting) | None => Knowledge::Aborted,
         };
-        self.outbox.event_after(self.epoch_ticket, Event::Known { command, transaction, knowledge });
+        base.event_of_epoch(Event::Known { command, transaction, knowledge });
         Ok(())
     }
 
-    pub(crate) fn on_vote(&mut self, from: NodeId, transaction: TransactionId, vote: Vote) -> Result<(), Ignored> {
-        let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
+    pub(crate) fn on_vote(
+        &mut self,
+        base: &mut Base,
+        from: NodeId,
+        transaction: TransactionId,
+        vote: Vote,
+    ) -> Result<(), Ignored> {
+        let number = base.own(transaction).ok_or(Ignored::NotCoordinator)?;
         let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
             // The vote comes too late. A participant that voted yes must learn the decision made without it.
-            return if vote == Vote::Yes { self.on_inquire(from, number) } else { Err(Ignored::Stale) };
+            return if vote == Vote::Yes { self.on_inquire(base, from, number) } else { Err(Ignored::Stale) };
         };
         if !voting.payloads.contains_key(&from) {
             return Err(Ignored::NotParticipant);
@@ -141,7 +233,7 @@ impl TwoPhaseCommit {
             (_, Vote::No) => {
                 let mut told = voting.interested();
                 told.remove(&from);
-                self.abort_transaction(number, AbortReason::Refused(from), &told);
+                self.abort_transaction(base, number, AbortReason::Refused(from), &told);
                 return Ok(());
             }
             // A participant that voted read-only and crashed may be asked again, and may then have something to write.
@@ -149,15 +241,15 @@ impl TwoPhaseCommit {
             (Some(_), _) => return Err(Ignored::Repeated),
         };
         if voting.votes.len() == voting.payloads.len() {
-            self.decide(number);
+            self.decide(base, number);
         }
         Ok(())
     }
 
     /// Handles a question of a participant in doubt. A transaction that this coordinator does not know will never be
     /// committed (presumed abort, §4.1).
-    pub(crate) fn on_inquire(&mut self, from: NodeId, number: TransactionNumber) -> Result<(), Ignored> {
-        if number >= self.next_number() {
+    pub(crate) fn on_inquire(&self, base: &mut Base, from: NodeId, number: TransactionNumber) -> Result<(), Ignored> {
+        if number >= self.next_number(base) {
             return Err(Ignored::Absurd);
         }
         let writers = match self.coordinated.get(&number).map(|it| &it.stage) {
@@ -167,37 +259,38 @@ impl TwoPhaseCommit {
             None => self.remembered.get(&number).map(|it| &it.writers),
         };
         let is_committed = writers.is_some_and(|writers| writers.contains(&from));
-        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        let (stamp, transaction) = (self.stamp(base), base.id_of(number));
         let answer = if is_committed {
             Message::Decide(Decide { stamp, transaction, decision: Decision::Commit })
         } else {
             Message::Presume { stamp, transaction }
         };
-        self.send(from, answer);
+        base.send(from, answer);
         Ok(())
     }
 
     pub(crate) fn on_acknowledge(
         &mut self,
+        base: &mut Base,
         from: NodeId,
         transaction: TransactionId,
         how: Acknowledgement,
     ) -> Result<(), Ignored> {
-        let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
+        let number = base.own(transaction).ok_or(Ignored::NotCoordinator)?;
         match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Committed { unacknowledged, .. }) if unacknowledged.contains(&from) => {}
             Some(Stage::Committed { .. }) => return Err(Ignored::Repeated),
             _ => return Err(Ignored::Stale),
         }
         if how == Acknowledgement::Forgotten {
-            self.outbox.event(Event::BranchForgotten { transaction, participant: from });
+            base.event(Event::BranchForgotten { transaction, participant: from });
         }
-        self.count_acknowledgement(number, from);
+        self.count_acknowledgement(base, number, from);
         Ok(())
     }
 
     /// Notes that a writer of a committed transaction need not be told again.
-    pub(crate) fn count_acknowledgement(&mut self, number: TransactionNumber, node: NodeId) {
+    fn count_acknowledgement(&mut self, base: &mut Base, number: TransactionNumber, node: NodeId) {
         let Some(Stage::Committed { key, writers, unacknowledged }) =
             self.coordinated.get_mut(&number).map(|it| &mut it.stage)
         else {
@@ -206,14 +299,20 @@ impl TwoPhaseCommit {
         unacknowledged.remove(&node);
         if unacknowledged.is_empty() {
             let (key, writers) = (*key, std::mem::take(writers));
-            self.end(number, key, writers);
+            self.end(base, number, key, writers);
         }
     }
 
     /// Handles a participant's answer that it does not accept its branch now. This is not a vote: the participant is
     /// asked again until the time is up.
-    pub(crate) fn on_unready(&mut self, from: NodeId, transaction: TransactionId, why: Unready) -> Result<(), Ignored> {
-        let number = self.own(transaction).map_err(|_| Ignored::NotCoordinator)?;
+    pub(crate) fn on_unready(
+        &mut self,
+        base: &mut Base,
+        from: NodeId,
+        transaction: TransactionId,
+        why: Unready,
+    ) -> Result<(), Ignored> {
+        let number = base.own(transaction).ok_or(Ignored::NotCoordinator)?;
         let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
             return Err(Ignored::Stale);
         };
@@ -226,7 +325,7 @@ impl TwoPhaseCommit {
         voting.unready.insert(from, why);
         if why == Unready::TooLarge {
             let told = voting.interested();
-            self.abort_transaction(number, AbortReason::Unready(from, why), &told);
+            self.abort_transaction(base, number, AbortReason::Unready(from, why), &told);
         }
         Ok(())
     }
@@ -234,6 +333,7 @@ impl TwoPhaseCommit {
     /// Handles the outcome from the participant to which the decision was left.
     pub(crate) fn on_outcome(
         &mut self,
+        base: &mut Base,
         from: NodeId,
         number: TransactionNumber,
         decision: Decision,
@@ -245,97 +345,102 @@ impl TwoPhaseCommit {
         if participant != from {
             return Err(Ignored::NotParticipant);
         }
-        let transaction = self.id_of(number);
-        self.note_late(participant, false);
+        let transaction = base.id_of(number);
+        self.held.note_late(participant, false);
         match decision {
             Decision::Commit => {
-                self.outbox.event(Event::Ended { transaction, outcome: Outcome::Committed });
-                self.end(number, key, [participant].into());
+                base.event(Event::Ended { transaction, outcome: Outcome::Committed });
+                self.end(base, number, key, [participant].into());
             }
             Decision::Abort => {
                 let outcome = Outcome::Aborted(AbortReason::Refused(from));
-                self.outbox.event(Event::Ended { transaction, outcome });
-                self.enter(number, Stage::Forgetting);
-                self.erase_lazily(key, Some(Awaited::Ended(number)));
+                base.event(Event::Ended { transaction, outcome });
+                self.enter(base, number, Stage::Forgetting);
+                base.erase_lazily(key, Some(Awaited::Ended(number)));
             }
         }
         Ok(())
     }
 
     /// The decision to commit is durable, and therefore final.
-    pub(crate) fn on_decided(&mut self, number: TransactionNumber) {
+    pub(crate) fn on_decided(&mut self, base: &mut Base, number: TransactionNumber) {
         let Some(Stage::Deciding { key, writers }) = self.coordinated.get(&number).map(|it| &it.stage) else { return };
         let (key, writers) = (*key, writers.clone());
-        self.enter(number, Stage::Committed { key, unacknowledged: writers.clone(), writers });
-        let transaction = self.id_of(number);
-        self.outbox.event(Event::Ended { transaction, outcome: Outcome::Committed });
-        self.tell_commit(number);
+        self.enter(base, number, Stage::Committed { key, unacknowledged: writers.clone(), writers });
+        let transaction = base.id_of(number);
+        base.event(Event::Ended { transaction, outcome: Outcome::Committed });
+        self.tell_commit(base, number);
     }
 
     /// The delegation to the participant is durable: the participant may be asked to decide.
-    pub(crate) fn on_delegated(&mut self, number: TransactionNumber) {
+    pub(crate) fn on_delegated(&mut self, base: &mut Base, number: TransactionNumber) {
         let Some(Stage::Delegating { key, participant, payload }) = self.coordinated.get(&number).map(|it| &it.stage)
         else {
             return;
         };
         let (key, participant, payload) = (*key, *participant, payload.clone());
-        self.enter(number, Stage::Delegated { key, participant, payload });
-        self.ask_to_decide(number);
+        self.enter(base, number, Stage::Delegated { key, participant, payload });
+        self.ask_to_decide(base, number);
     }
 
     /// The end of the transaction is durable: a restart need not return to it.
-    pub(crate) fn on_ended(&mut self, number: TransactionNumber) {
+    pub(crate) fn on_ended(&mut self, base: &mut Base, number: TransactionNumber) {
         let Some(it) = self.coordinated.remove(&number) else { return };
         if let Stage::Ending { key, writers } = it.stage {
             self.remembered.insert(number, Remembered { key, writers });
         }
-        self.forget_outcomes();
+        self.forget_outcomes(base);
     }
 
     /// Keeps the newest `outcomes_max` outcomes, and notes the number from which on all are kept.
-    pub(crate) fn forget_outcomes(&mut self) {
-        while self.remembered.len() > self.config.settings().outcomes_max {
+    pub(crate) fn forget_outcomes(&mut self, base: &mut Base) {
+        while self.remembered.len() > base.config.settings().outcomes_max {
             let (oldest, it) = self.remembered.pop_first().expect("above a bound");
-            self.state.forgotten_below = self.state.forgotten_below.max(oldest.next());
-            self.write_state_lazily();
-            self.erase_lazily(it.key, None);
+            base.forget_below(oldest.next());
+            base.erase_lazily(it.key, None);
         }
     }
 
-    pub(crate) fn on_coordinated_timeout(&mut self, number: TransactionNumber) {
-        let now = self.now.instant;
+    pub(crate) fn on_timeout(&mut self, base: &mut Base, number: TransactionNumber) {
+        let now = base.now();
         let Some(it) = self.coordinated.get_mut(&number) else { return };
         it.attempt = it.attempt.saturating_add(1);
         match &it.stage {
-            Stage::Working => self.abort_transaction(number, AbortReason::Idle, &BTreeSet::new()),
+            Stage::Working => self.abort_transaction(base, number, AbortReason::Idle, &BTreeSet::new()),
             Stage::Voting(voting) if voting.until <= now => {
                 let (told, why) = (voting.interested(), voting.why_late());
-                self.abort_transaction(number, why, &told);
+                self.abort_transaction(base, number, why, &told);
             }
-            Stage::Voting(_) => self.ask_for_votes(number),
+            Stage::Voting(_) => self.ask_for_votes(base, number),
             Stage::Committed { .. } => {
-                self.report_unacknowledged(number);
-                self.tell_commit(number);
+                self.report_late(base, number);
+                self.tell_commit(base, number);
             }
             Stage::Delegated { .. } => {
-                self.report_delegated(number);
-                self.ask_to_decide(number);
+                self.report_late(base, number);
+                self.ask_to_decide(base, number);
             }
             Stage::Deciding { .. } | Stage::Delegating { .. } | Stage::Ending { .. } | Stage::Forgetting => {}
         }
     }
 
     /// Aborts a transaction. Only participants that may have prepared are told, so that they need not ask.
-    pub(crate) fn abort_transaction(&mut self, number: TransactionNumber, why: AbortReason, told: &BTreeSet<NodeId>) {
+    fn abort_transaction(
+        &mut self,
+        base: &mut Base,
+        number: TransactionNumber,
+        why: AbortReason,
+        told: &BTreeSet<NodeId>,
+    ) {
         let Some(it) = self.coordinated.remove(&number) else { return };
-        self.release(&it.stage);
-        self.timers.cancel(Timer::Coordinated(number));
-        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        self.held.release(&it.stage);
+        base.timers.cancel(Timer::Coordinated(number));
+        let (stamp, transaction) = (self.stamp(base), base.id_of(number));
         for node in told {
-            self.send(*node, Message::Decide(Decide { stamp, transaction, decision: Decision::Abort }));
+            base.send(*node, Message::Decide(Decide { stamp, transaction, decision: Decision::Abort }));
         }
         let outcome = Outcome::Aborted(why);
-        self.outbox.event_after(self.epoch_ticket, Event::Ended { transaction, outcome });
+        base.event_of_epoch(Event::Ended { transaction, outcome });
     }
 
     /// The node's disk is not the one that it voted from, so its votes do not count.
@@ -347,153 +452,138 @@ impl TwoPhaseCommit {
         }
     }
 
-    fn own(&self, transaction: TransactionId) -> Result<TransactionNumber, RefuseReason> {
-        let is_own = transaction.coordinator == self.config.node();
-        if is_own { Ok(transaction.number) } else { Err(RefuseReason::NotCoordinator) }
+    /// Tells a participant which transactions of this coordinator are finished.
+    pub(crate) fn tell_finished(&self, base: &mut Base, to: NodeId) {
+        let (stamp, until) = (self.stamp(base), self.next_number(base));
+        let unfinished = self.coordinated.keys().copied().collect();
+        base.send(to, Message::Finished(Finished { stamp, until, unfinished }));
+    }
+
+    /// An operator has given the node up: transactions no longer wait for its acknowledgements.
+    pub(crate) fn give_up(&mut self, base: &mut Base, node: NodeId) {
+        let waits_for_it = self.coordinated.iter().filter(
+            |(_, it)| matches!(&it.stage, Stage::Committed { unacknowledged, .. } if unacknowledged.contains(&node)),
+        );
+        let waiting: Vec<TransactionNumber> = waits_for_it.map(|(number, _)| *number).collect();
+        for number in waiting {
+            base.event(Event::BranchForgotten { transaction: base.id_of(number), participant: node });
+            self.count_acknowledgement(base, number, node);
+        }
+    }
+
+    /// Key of the record of a decision that is on its way to the disk.
+    pub(crate) fn binding_key(&self, number: TransactionNumber) -> Option<u64> {
+        match &self.coordinated.get(&number)?.stage {
+            Stage::Deciding { key, .. } | Stage::Delegating { key, .. } => Some(*key),
+            _ => None,
+        }
+    }
+
+    /// A decision that was certainly not written is taken back.
+    pub(crate) fn undecide(&mut self, base: &mut Base, number: TransactionNumber) {
+        let told = match self.coordinated.get(&number).map(|it| &it.stage) {
+            Some(Stage::Deciding { writers, .. }) => writers.clone(),
+            Some(Stage::Delegating { .. }) => BTreeSet::new(),
+            _ => return,
+        };
+        self.abort_transaction(base, number, AbortReason::NotWritten, &told);
     }
 
     /// Moves a transaction to the next stage.
-    fn enter(&mut self, number: TransactionNumber, stage: Stage) {
-        self.timers.cancel(Timer::Coordinated(number));
-        self.hold(&stage);
-        let it = Coordinated { stage, since: self.now.instant, attempt: 0, is_reported: false };
-        let before = self.coordinated.insert(number, it).expect("looked up by the caller");
-        self.release(&before.stage);
+    fn enter(&mut self, base: &mut Base, number: TransactionNumber, stage: Stage) {
+        base.timers.cancel(Timer::Coordinated(number));
+        self.held.hold(&stage);
+        let before =
+            self.coordinated.insert(number, Coordinated::new(stage, base.now())).expect("looked up by the caller");
+        self.held.release(&before.stage);
     }
 
     /// Asks the participants that have not voted, and sets a timer that ends before the time is up.
-    fn ask_for_votes(&mut self, number: TransactionNumber) {
+    fn ask_for_votes(&mut self, base: &mut Base, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Voting(voting) = &it.stage else { return };
         let (until, attempt) = (voting.until, it.attempt);
-        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        let (stamp, transaction) = (self.stamp(base), base.id_of(number));
         let participants: BTreeSet<NodeId> = voting.payloads.keys().copied().collect();
         let silent = voting.payloads.iter().filter(|(node, _)| !voting.votes.contains_key(node));
         let silent: Vec<(NodeId, Bytes)> = silent.map(|(node, payload)| (*node, payload.clone())).collect();
         for (node, payload) in silent {
             let participants = participants.clone();
-            self.send(node, Message::Prepare(Prepare { stamp, transaction, participants, payload }));
+            base.send(node, Message::Prepare(Prepare { stamp, transaction, participants, payload }));
         }
-        let again_at = self.retry_at(attempt).min(until);
-        self.timers.arm(Timer::Coordinated(number), again_at);
+        let again_at = base.retry_at(attempt).min(until);
+        base.timers.arm(Timer::Coordinated(number), again_at);
     }
 
     /// Every participant has voted, and none has voted no.
-    fn decide(&mut self, number: TransactionNumber) {
+    fn decide(&mut self, base: &mut Base, number: TransactionNumber) {
         let Stage::Voting(voting) = &self.coordinated[&number].stage else { return };
         let yes = voting.votes.iter().filter(|(_, vote)| **vote == Vote::Yes);
         let writers: BTreeSet<NodeId> = yes.map(|(node, _)| *node).collect();
         if writers.is_empty() {
             let it = self.coordinated.remove(&number).expect("just seen");
-            self.release(&it.stage);
-            self.timers.cancel(Timer::Coordinated(number));
-            let transaction = self.id_of(number);
-            self.outbox.event(Event::Ended { transaction, outcome: Outcome::ReadOnly });
+            self.held.release(&it.stage);
+            base.timers.cancel(Timer::Coordinated(number));
+            let transaction = base.id_of(number);
+            base.event(Event::Ended { transaction, outcome: Outcome::ReadOnly });
             return;
         }
-        let key = self.new_key();
+        let key = base.journal.new_key();
         let record = Record::Commit { number, writers: writers.clone() };
-        self.enter(number, Stage::Deciding { key, writers });
-        self.write(key, &record, Some(Awaited::Decided(number)));
+        self.enter(base, number, Stage::Deciding { key, writers });
+        base.write(key, &record, Some(Awaited::Decided(number)));
     }
 
     /// Tells the participants that have not acknowledged, and sets a timer to repeat it.
-    fn tell_commit(&mut self, number: TransactionNumber) {
+    fn tell_commit(&mut self, base: &mut Base, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Committed { unacknowledged, .. } = &it.stage else { return };
         let (told, attempt) = (unacknowledged.clone(), it.attempt);
-        let (stamp, transaction) = (self.stamp(), self.id_of(number));
+        let (stamp, transaction) = (self.stamp(base), base.id_of(number));
         for node in told {
-            self.send(node, Message::Decide(Decide { stamp, transaction, decision: Decision::Commit }));
+            base.send(node, Message::Decide(Decide { stamp, transaction, decision: Decision::Commit }));
         }
-        let again_at = self.retry_at(attempt);
-        self.timers.arm(Timer::Coordinated(number), again_at);
+        let again_at = base.retry_at(attempt);
+        base.timers.arm(Timer::Coordinated(number), again_at);
     }
 
     /// Asks the only participant to decide, and sets a timer to repeat it.
-    fn ask_to_decide(&mut self, number: TransactionNumber) {
+    fn ask_to_decide(&mut self, base: &mut Base, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Delegated { participant, payload, .. } = &it.stage else { return };
         let (participant, payload, attempt) = (*participant, payload.clone(), it.attempt);
-        let (stamp, transaction) = (self.stamp(), self.id_of(number));
-        self.send(participant, Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload }));
-        let again_at = self.retry_at(attempt);
-        self.timers.arm(Timer::Coordinated(number), again_at);
+        let (stamp, transaction) = (self.stamp(base), base.id_of(number));
+        base.send(participant, Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload }));
+        let again_at = base.retry_at(attempt);
+        base.timers.arm(Timer::Coordinated(number), again_at);
     }
 
-    fn report_delegated(&mut self, number: TransactionNumber) {
-        let (now, transaction) = (self.now.instant, self.id_of(number));
-        let report_after = self.config.settings().report_after;
+    /// Reports once that a transaction waits long for its participants.
+    fn report_late(&mut self, base: &mut Base, number: TransactionNumber) {
+        let (transaction, report_after) = (base.id_of(number), base.config.settings().report_after);
         let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
-        let age = now.since(it.since);
-        if let Stage::Delegated { participant, .. } = it.stage
-            && age >= report_after
-            && !it.is_reported
-        {
-            it.is_reported = true;
-            self.outbox.event(Event::InDoubt { transaction, age });
-            self.note_late(participant, true);
+        let age = base.now().since(it.since);
+        if it.is_reported || age < report_after {
+            return;
         }
-    }
-
-    fn report_unacknowledged(&mut self, number: TransactionNumber) {
-        let (now, transaction) = (self.now.instant, self.id_of(number));
-        let report_after = self.config.settings().report_after;
-        let it = self.coordinated.get_mut(&number).expect("looked up by the caller");
-        let age = now.since(it.since);
-        if let Stage::Committed { unacknowledged, .. } = &it.stage
-            && age >= report_after
-            && !it.is_reported
-        {
-            it.is_reported = true;
-            let participants = unacknowledged.clone();
-            self.outbox.event(Event::Unacknowledged { transaction, participants, age });
+        it.is_reported = true;
+        match &it.stage {
+            Stage::Committed { unacknowledged, .. } => {
+                base.event(Event::Unacknowledged { transaction, participants: unacknowledged.clone(), age });
+            }
+            Stage::Delegated { participant, .. } => {
+                base.event(Event::InDoubt { transaction, age });
+                self.held.note_late(*participant, true);
+            }
+            _ => {}
         }
     }
 
     /// All writers have committed. Until this is durable, the transaction counts as not finished.
-    fn end(&mut self, number: TransactionNumber, key: u64, writers: BTreeSet<NodeId>) {
+    fn end(&mut self, base: &mut Base, number: TransactionNumber, key: u64, writers: BTreeSet<NodeId>) {
         let record = Record::Ended { number, writers: writers.clone() };
-        self.enter(number, Stage::Ending { key, writers });
-        self.write_lazily(key, &record, Some(Awaited::Ended(number)));
-        self.outbox.event(Event::Finished { transaction: self.id_of(number) });
-    }
-}
-
-impl Voting {
-    /// The participants that may have prepared or may still prepare.
-    fn interested(&self) -> BTreeSet<NodeId> {
-        let is_interested = |node: &&NodeId| self.votes.get(node) != Some(&Vote::ReadOnly);
-        self.payloads.keys().filter(is_interested).copied().collect()
-    }
-
-    /// Reason why votes are missing, according to the participants that have not voted.
-    fn why_late(&self) -> AbortReason {
-        let mut unready = self.unready.iter().filter(|(node, _)| !self.votes.contains_key(node));
-        unready.next().map_or(AbortReason::TimedOut, |(node, why)| AbortReason::Unready(*node, *why))
-    }
-}
-
-impl Stage {
-    /// Bytes of payloads that this stage holds.
-    pub(crate) fn payload_bytes(&self) -> usize {
-        match self {
-            Self::Voting(voting) => voting.payloads.values().map(Bytes::len).sum(),
-            Self::Delegating { payload, .. } | Self::Delegated { payload, .. } => payload.len(),
-            _ => 0,
-        }
-    }
-
-    /// The participant that the decision is left to.
-    pub(crate) fn delegate(&self) -> Option<NodeId> {
-        match self {
-            Self::Delegating { participant, .. } | Self::Delegated { participant, .. } => Some(*participant),
-            _ => None,
-        }
-    }
-
-    /// Time at which a transaction that collects votes is aborted.
-    pub(crate) fn until(&self) -> Option<Instant> {
-        if let Self::Voting(voting) = self { Some(voting.until) } else { None }
+        self.enter(base, number, Stage::Ending { key, writers });
+        base.write_lazily(key, &record, Some(Awaited::Ended(number)));
+        base.event(Event::Finished { transaction: base.id_of(number) });
     }
 }

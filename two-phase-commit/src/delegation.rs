@@ -1,4 +1,4 @@
-//! How many decisions are left to participants at a time.
+//! The payloads that a coordinator holds, and the number of decisions that it leaves to participants at a time.
 //!
 //! A transaction whose decision is left to its only participant cannot be ended by its coordinator. So that a
 //! participant that does not answer cannot use up the coordinator's room, such transactions take at most half of it. To
@@ -6,16 +6,34 @@
 //! participant is asked for its vote, like several would be: then the transaction ends at the latest when the time for
 //! votes is over.
 
+use std::collections::BTreeMap;
+
 use quorate_protocol::NodeId;
 
-use crate::TwoPhaseCommit;
+use crate::Settings;
 use crate::config::OnePhase;
-use crate::state::Stage;
+use crate::state::{Delegations, Stage};
 
-impl TwoPhaseCommit {
-    /// Returns whether the decision on work of so many bytes is left to its only participant.
-    pub(crate) fn may_delegate(&self, participant: NodeId, bytes: usize) -> bool {
-        let settings = self.config.settings();
+/// The resources that the transactions of a coordinator take up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    /// Bytes of payloads in all unfinished transactions.
+    payload_bytes: usize,
+    /// The decisions that are left to each participant. Participants without any are left out.
+    delegations: BTreeMap<NodeId, Delegations>,
+}
+
+impl Held {
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    pub(crate) fn delegations(&self) -> &BTreeMap<NodeId, Delegations> {
+        &self.delegations
+    }
+
+    /// True if the decision on work of this number of bytes is left to its only participant.
+    pub(crate) fn may_delegate(&self, settings: &Settings, participant: NodeId, bytes: usize) -> bool {
         let is_late = self.delegations.get(&participant).is_some_and(|left| left.is_late);
         if settings.one_phase == OnePhase::Never || is_late {
             return false;
@@ -26,10 +44,10 @@ impl TwoPhaseCommit {
         fits && count < settings.transactions_max / 2
     }
 
-    /// Counts what a transaction in this stage holds.
+    /// Counts the resources of a transaction in this stage.
     pub(crate) fn hold(&mut self, stage: &Stage) {
         let bytes = stage.payload_bytes();
-        self.coordinated_bytes += bytes;
+        self.payload_bytes += bytes;
         if let Some(participant) = stage.delegate() {
             let left = self.delegations.entry(participant).or_default();
             left.count += 1;
@@ -40,7 +58,7 @@ impl TwoPhaseCommit {
     /// A transaction is no longer in this stage.
     pub(crate) fn release(&mut self, stage: &Stage) {
         let bytes = stage.payload_bytes();
-        self.coordinated_bytes -= bytes;
+        self.payload_bytes -= bytes;
         if let Some(participant) = stage.delegate() {
             let left = self.delegations.get_mut(&participant).expect("counted when the stage began");
             left.count -= 1;

@@ -7,52 +7,169 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, LogIndex, NodeId, Operation, PersistFailure, Ticket};
+use quorate_protocol::{LogIndex, NodeId, Operation, RecoverError, Ticket, ViewWriter};
 
+use crate::base::Base;
 use crate::codec::{KNOWN_BYTES, Record, STATE_BYTES, encode_state};
-use crate::error::Ignored;
-use crate::state::{Awaited, BranchEnd, BranchStage, Coordinated, Known, Stage};
+use crate::recovery::Recovered;
+use crate::state::{Awaited, DurableState, Known};
 use crate::timers::Timer;
-use crate::{AbortReason, Event, TransactionId, TransactionNumber, TwoPhaseCommit, Vote};
+use crate::{Epoch, TransactionNumber};
 
-/// Writes that are not durable yet.
-#[derive(Clone, Debug, Default)]
+/// The state record, and the writes that are not durable yet.
+#[derive(Clone, Debug)]
 pub(crate) struct Journal {
+    /// The newest state, written or included in the next write.
+    state: DurableState,
+    /// The write that raised the epoch. No message of this epoch leaves before it is durable.
+    epoch_ticket: Ticket,
     /// The key of the next record, above every key in use.
-    pub(crate) next_key: u64,
+    next_key: u64,
     /// The id of the next checkpoint.
-    pub(crate) next_checkpoint: u64,
+    next_checkpoint: u64,
     /// The write that ends the newest checkpoint.
-    pub(crate) checkpoint: Ticket,
-    /// True if the state record has changed since it was last written.
-    pub(crate) is_state_dirty: bool,
-    /// The coordinators whose stamps have changed since they were last written. They go with the next write.
-    pub(crate) news_of: BTreeSet<NodeId>,
-    /// Operations that wait for a write that needs a sync.
-    pub(crate) lazy: Vec<(Operation, Option<Awaited>)>,
-    pub(crate) lazy_bytes: usize,
+    checkpoint: Ticket,
+    next_write: NextWrite,
     /// Operations given to the outbox that are not durable yet, oldest first.
-    pub(crate) unsettled: VecDeque<(Ticket, Operation)>,
-    pub(crate) unsettled_bytes: usize,
+    unsettled: VecDeque<Unsettled>,
+    /// The weight of the operations in `unsettled`.
+    unsettled_bytes: usize,
     /// The actions that follow once these writes are durable, oldest first.
-    pub(crate) awaited: VecDeque<(Ticket, Awaited)>,
+    awaited: VecDeque<(Ticket, Awaited)>,
+}
+
+/// Operations that wait for a write that needs a sync.
+#[derive(Clone, Debug, Default)]
+struct NextWrite {
+    operations: Vec<Operation>,
+    /// The actions that follow once `operations` are durable.
+    awaited: Vec<Awaited>,
+    /// The newest record of each coordinator whose stamp has changed since it was last written.
+    news: BTreeMap<NodeId, KeyedRecord>,
+    /// True if the state record has changed since it was last written.
+    is_state_dirty: bool,
+    /// The weight of `operations` and `news`.
+    bytes: usize,
+}
+
+/// A record and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyedRecord {
+    pub(crate) key: u64,
+    pub(crate) record: Record,
+}
+
+/// An operation that is not durable yet.
+#[derive(Clone, Debug)]
+struct Unsettled {
+    /// The write with the operation.
+    ticket: Ticket,
+    operation: Operation,
 }
 
 impl Journal {
+    /// The journal of a node that starts with this content of its log.
+    pub(crate) fn new(recovered: &Recovered) -> Self {
+        Self {
+            state: recovered.state.clone(),
+            epoch_ticket: Ticket(0),
+            next_key: recovered.next_key,
+            next_checkpoint: recovered.next_checkpoint,
+            checkpoint: Ticket(0),
+            next_write: NextWrite::default(),
+            unsettled: VecDeque::new(),
+            unsettled_bytes: 0,
+            awaited: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> &DurableState {
+        &self.state
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.state.epoch
+    }
+
+    pub(crate) fn epoch_ticket(&self) -> Ticket {
+        self.epoch_ticket
+    }
+
     /// Number of bytes that wait for the log.
     pub(crate) fn bytes(&self) -> usize {
-        self.lazy_bytes + self.unsettled_bytes
+        self.next_write.bytes + self.unsettled_bytes
     }
-}
 
-impl TwoPhaseCommit {
     /// A key for a new record.
     pub(crate) fn new_key(&mut self) -> u64 {
-        let key = self.journal.next_key;
-        self.journal.next_key += 1;
+        let key = self.next_key;
+        self.next_key += 1;
         key
     }
 
+    /// Raises the epoch, with the next write.
+    pub(crate) fn raise_epoch(&mut self) -> Result<(), RecoverError> {
+        let raised = self.state.epoch.0.checked_add(1);
+        self.state.epoch = Epoch(raised.ok_or(RecoverError::Inconsistent("the epoch has run out"))?);
+        self.next_write.is_state_dirty = true;
+        Ok(())
+    }
+
+    /// The actions that bind this node once their writes are durable.
+    pub(crate) fn binding(&self) -> Vec<Awaited> {
+        self.awaited.iter().map(|(_, effect)| *effect).filter(|effect| effect.is_binding()).collect()
+    }
+
+    /// True if the newest record with this key is durable.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_on_disk(&self, place: u64) -> bool {
+        let is_of_it = |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if *key == place);
+        if self.next_write.operations.iter().any(is_of_it) {
+            return false;
+        }
+        // Records between the two marks of a checkpoint are copies of records that are durable or come before it.
+        let mut is_copy = false;
+        for Unsettled { operation, .. } in self.unsettled.iter().rev() {
+            match operation {
+                Operation::CheckpointDone { .. } => is_copy = true,
+                Operation::CheckpointBegin { .. } => is_copy = false,
+                operation if is_of_it(operation) && !is_copy => return false,
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// The writes that more waits for than outputs.
+    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+        let unsettled = self.unsettled.iter().map(|it| it.ticket);
+        let awaited = self.awaited.iter().map(|(ticket, _)| *ticket);
+        [self.epoch_ticket, self.checkpoint].into_iter().chain(unsettled).chain(awaited)
+    }
+
+    pub(crate) fn put_view(&self, out: &mut ViewWriter) {
+        out.put(&(&self.state, out.ticket(self.epoch_ticket)));
+        out.put(&(self.next_key, self.next_checkpoint, out.ticket(self.checkpoint)));
+        out.put(&self.next_write);
+        for Unsettled { ticket, operation } in &self.unsettled {
+            out.put(&(out.ticket(*ticket), operation));
+        }
+        for (ticket, effect) in &self.awaited {
+            out.put(&(out.ticket(*ticket), effect));
+        }
+    }
+
+    /// Checks that records have places of their own, and that bytes are counted. `keys` are those of all records.
+    pub(crate) fn check(&self, keys: &[u64]) {
+        let distinct: BTreeSet<u64> = keys.iter().copied().collect();
+        assert!(distinct.len() == keys.len(), "every record has a place of its own");
+        assert!(distinct.last().is_none_or(|last| *last < self.next_key), "new records get new places");
+        let unsettled: usize = self.unsettled.iter().map(|it| it.operation.weight()).sum();
+        assert!(unsettled == self.unsettled_bytes, "what waits for the log is counted");
+    }
+}
+
+impl Base {
     /// Writes a record, together with all waiting ones.
     pub(crate) fn write(&mut self, key: u64, record: &Record, awaited: Option<Awaited>) -> Ticket {
         self.add(Operation::Journal { key, bytes: record.encode() }, awaited);
@@ -71,262 +188,153 @@ impl TwoPhaseCommit {
         self.arm_lazy();
     }
 
-    /// Writes the changed state record with the next write, or after a while.
-    pub(crate) fn write_state_lazily(&mut self) {
-        self.journal.is_state_dirty = true;
+    /// Notes that committed and finished transactions below this number are forgotten, with the next write or after a
+    /// while.
+    pub(crate) fn forget_below(&mut self, number: TransactionNumber) {
+        let below = &mut self.journal.state.forgotten_below;
+        *below = number.max(*below);
+        self.journal.next_write.is_state_dirty = true;
         self.arm_lazy();
     }
 
     /// Writes a coordinator's changed stamp with the next write.
-    pub(crate) fn write_known(&mut self, coordinator: NodeId) {
-        if self.journal.news_of.contains(&coordinator) {
-            return;
+    pub(crate) fn write_known(&mut self, coordinator: NodeId, known: &mut Known) {
+        if !self.journal.next_write.news.contains_key(&coordinator) {
+            self.make_room(KNOWN_WEIGHT);
+            self.journal.next_write.bytes += KNOWN_WEIGHT;
         }
-        self.make_room(KNOWN_WEIGHT);
-        let key = self.known.get(&coordinator).and_then(|known| known.key);
-        let key = key.unwrap_or_else(|| self.new_key());
-        self.known.entry(coordinator).or_default().key = Some(key);
-        self.journal.lazy_bytes += KNOWN_WEIGHT;
-        self.journal.news_of.insert(coordinator);
+        let key = *known.key.get_or_insert_with(|| self.journal.new_key());
+        self.journal.next_write.news.insert(coordinator, KeyedRecord { key, record: known.record(coordinator) });
     }
 
     /// Gives all waiting operations to the outbox, and returns the write that covers everything so far.
     pub(crate) fn flush(&mut self) -> Ticket {
         self.timers.cancel(Timer::Lazy);
-        let lazy = std::mem::take(&mut self.journal.lazy);
-        self.journal.lazy_bytes = 0;
-        let (mut operations, mut awaited) = (Vec::with_capacity(lazy.len() + 1), Vec::new());
-        for (operation, effect) in lazy {
-            operations.push(operation);
-            awaited.extend(effect);
-        }
-        for coordinator in std::mem::take(&mut self.journal.news_of) {
-            let (key, record) = self.known[&coordinator].record(coordinator);
-            operations.push(Operation::Journal { key, bytes: record.encode() });
-        }
-        if std::mem::take(&mut self.journal.is_state_dirty) {
-            operations.push(Operation::PutState { bytes: encode_state(&self.state), commit_hint: LogIndex::ZERO });
+        let next = std::mem::take(&mut self.journal.next_write);
+        let mut operations = next.operations;
+        operations.extend(next.news.into_values().map(|KeyedRecord { key, record }| written(key, &record)));
+        if next.is_state_dirty {
+            operations.push(self.state_record());
         }
         if operations.is_empty() {
-            return self.outbox.newest_write();
+            return self.chassis.outbox.newest_write();
         }
         let ticket = self.persist(operations);
-        self.journal.awaited.extend(awaited.into_iter().map(|effect| (ticket, effect)));
+        self.journal.awaited.extend(next.awaited.into_iter().map(|effect| (ticket, effect)));
         ticket
     }
 
-    /// A write is durable: carries out the actions that waited for it.
-    pub(crate) fn on_persisted(&mut self, ticket: Ticket) {
-        self.outbox.persisted(ticket);
-        while let Some((ticket, operation)) = self.journal.unsettled.front()
-            && self.outbox.is_durable(*ticket)
-        {
-            self.journal.unsettled_bytes -= operation.weight();
-            self.journal.unsettled.pop_front();
-        }
-        while let Some((ticket, effect)) = self.journal.awaited.front().copied()
-            && self.outbox.is_durable(ticket)
-        {
-            self.journal.awaited.pop_front();
-            match effect {
-                Awaited::Decided(number) => self.on_decided(number),
-                Awaited::Delegated(number) => self.on_delegated(number),
-                Awaited::Ended(number) => self.on_ended(number),
-                Awaited::Prepared(transaction) => self.on_prepared(transaction),
-                Awaited::Settled(transaction, decision) => self.outbox.event(Event::Settled { transaction, decision }),
-            }
+    /// Writes everything so far. The epoch counts once this is durable.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.journal.epoch_ticket = self.flush();
+    }
+
+    /// A write is durable. Afterwards [`Base::next_durable`] gives the actions that waited for it.
+    pub(crate) fn persisted(&mut self, ticket: Ticket) {
+        let (outbox, journal) = (&mut self.chassis.outbox, &mut self.journal);
+        outbox.persisted(ticket);
+        while let Some(it) = journal.unsettled.pop_front_if(|it| outbox.is_durable(it.ticket)) {
+            journal.unsettled_bytes -= it.operation.weight();
         }
     }
 
-    /// A write failed. If it was certainly not written, it is repeated after a while, except for the decisions and
-    /// votes in it: these are taken back, because no other node was told them. After any other failure the state of the
-    /// disk is unknown, and the group halts.
-    pub(crate) fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
-        if failure != PersistFailure::NotWritten {
-            self.halt(HaltReason::LogFailed(failure));
-            return Err(Ignored::Halted);
-        }
-        if self.outbox.in_flight() != Some(ticket) {
-            return Err(Ignored::StaleAnswer);
-        }
-        self.outbox.refused();
+    /// The next action whose write is durable.
+    pub(crate) fn next_durable(&mut self) -> Option<Awaited> {
+        let outbox = &self.chassis.outbox;
+        self.journal.awaited.pop_front_if(|(ticket, _)| outbox.is_durable(*ticket)).map(|(_, effect)| effect)
+    }
+
+    /// The log refused the write in flight, so that no write after it was written either. Queues their operations
+    /// again, except the records with the keys in `withdrawn`: the caller takes the actions behind them back.
+    pub(crate) fn write_again(&mut self, withdrawn: &BTreeSet<u64>) {
+        self.chassis.outbox.refused();
         self.journal.unsettled_bytes = 0;
-        let (unsettled, awaited) =
-            (std::mem::take(&mut self.journal.unsettled), std::mem::take(&mut self.journal.awaited));
-        let withdrawn: BTreeSet<u64> = awaited.iter().filter_map(|(_, effect)| self.binding_key(*effect)).collect();
         // Operations of one write stay in one write.
         let is_withdrawn =
             |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if withdrawn.contains(key));
         let mut writes: BTreeMap<Ticket, Vec<Operation>> = BTreeMap::new();
-        for (ticket, operation) in unsettled.into_iter().filter(|(_, operation)| !is_withdrawn(operation)) {
-            writes.entry(ticket).or_default().push(operation);
+        for Unsettled { ticket, operation } in std::mem::take(&mut self.journal.unsettled) {
+            if !is_withdrawn(&operation) {
+                writes.entry(ticket).or_default().push(operation);
+            }
         }
         for operations in writes.into_values() {
             self.persist(operations);
         }
         // There may be several writes now. Outputs that waited for one of them wait for all.
-        let covered = self.outbox.newest_write();
-        self.outbox.rebind_held(covered);
-        for waits in [&mut self.epoch_ticket, &mut self.journal.checkpoint] {
-            if !self.outbox.is_durable(*waits) {
+        let (outbox, journal) = (&mut self.chassis.outbox, &mut self.journal);
+        let covered = outbox.newest_write();
+        outbox.rebind_held(covered);
+        for waits in [&mut journal.epoch_ticket, &mut journal.checkpoint] {
+            if !outbox.is_durable(*waits) {
                 *waits = covered;
             }
         }
-        for (_, effect) in awaited {
-            match effect {
-                Awaited::Decided(number) | Awaited::Delegated(number) => self.undecide(number),
-                Awaited::Prepared(transaction) => self.unprepare(transaction),
-                Awaited::Ended(_) | Awaited::Settled(..) => self.journal.awaited.push_back((covered, effect)),
-            }
-        }
-        self.timers.arm(Timer::Rewrite, self.now.instant.after(self.config.settings().retry_min));
-        Err(Ignored::LogRefuses)
+        journal.awaited.retain(|(_, effect)| !effect.is_binding());
+        journal.awaited.iter_mut().for_each(|(ticket, _)| *ticket = covered);
+        let again_at = self.now().after(self.config.settings().retry_min);
+        self.chassis.write_again_at(again_at);
     }
 
-    /// Writes every record that counts again, so that all earlier ones may be removed.
-    pub(crate) fn checkpoint(&mut self) {
-        if !self.outbox.is_durable(self.journal.checkpoint) {
-            return;
-        }
+    /// True if the newest checkpoint is written, so that another may begin.
+    pub(crate) fn may_checkpoint(&self) -> bool {
+        self.chassis.outbox.is_durable(self.journal.checkpoint)
+    }
+
+    /// Writes all records that count again, so that all earlier ones may be removed.
+    pub(crate) fn checkpoint(&mut self, records: Vec<KeyedRecord>) {
         self.flush();
         let id = self.journal.next_checkpoint;
         self.journal.next_checkpoint += 1;
         self.persist(vec![Operation::CheckpointBegin { id }]);
-        for (key, record) in self.records() {
-            self.persist(vec![Operation::Journal { key, bytes: record.encode() }]);
+        for KeyedRecord { key, record } in records {
+            self.persist(vec![written(key, &record)]);
         }
-        let state = Operation::PutState { bytes: encode_state(&self.state), commit_hint: LogIndex::ZERO };
+        let state = self.state_record();
         self.journal.checkpoint = self.persist(vec![state, Operation::CheckpointDone { id }]);
     }
 
-    /// Every record that counts, with its key.
-    pub(crate) fn records(&self) -> Vec<(u64, Record)> {
-        let of_stage = |(number, it): (&TransactionNumber, &Coordinated)| {
-            let number = *number;
-            match &it.stage {
-                Stage::Deciding { key, writers } | Stage::Committed { key, writers, .. } => {
-                    Some((*key, Record::Commit { number, writers: writers.clone() }))
-                }
-                Stage::Ending { key, writers } => Some((*key, Record::Ended { number, writers: writers.clone() })),
-                Stage::Delegating { key, participant, payload } | Stage::Delegated { key, participant, payload } => {
-                    let (participant, payload) = (*participant, payload.clone());
-                    Some((*key, Record::Delegated { number, participant, payload }))
-                }
-                Stage::Working | Stage::Voting(_) | Stage::Forgetting => None,
-            }
-        };
-        let mut records: Vec<(u64, Record)> = self.coordinated.iter().filter_map(of_stage).collect();
-        records.extend(
-            self.remembered
-                .iter()
-                .map(|(number, it)| (it.key, Record::Ended { number: *number, writers: it.writers.clone() })),
-        );
-        records.extend(self.branches.iter().filter_map(|(transaction, branch)| {
-            let (participants, payload) = (branch.participants.clone(), branch.payload.clone());
-            let record = Record::Prepared { transaction: *transaction, participants, payload };
-            branch.key.map(|key| (key, record))
-        }));
-        records.extend(self.tombstones.iter().filter_map(|(transaction, tombstone)| {
-            let record = Record::Settled { transaction: *transaction, end: tombstone.end };
-            tombstone.key.map(|key| (key, record))
-        }));
-        for (coordinator, known) in &self.known {
-            records.extend(known.key.map(|_| known.record(*coordinator)));
-            records.extend(known.unfinished_key.map(|key| {
-                let (until, unfinished) = (known.until, known.unfinished.clone());
-                (key, Record::Unfinished { coordinator: *coordinator, until, unfinished })
-            }));
-        }
-        records
-    }
-
-    /// True if the newest record with this key is durable.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn is_on_disk(&self, place: u64) -> bool {
-        let is_of_it = |operation: &Operation| matches!(operation, Operation::Journal { key, .. } if *key == place);
-        if self.journal.lazy.iter().any(|(operation, _)| is_of_it(operation)) {
-            return false;
-        }
-        // Records between the two marks of a checkpoint are copies of records that are durable or come before it.
-        let mut is_copy = false;
-        for (_, operation) in self.journal.unsettled.iter().rev() {
-            match operation {
-                Operation::CheckpointDone { .. } => is_copy = true,
-                Operation::CheckpointBegin { .. } => is_copy = false,
-                operation if is_of_it(operation) && !is_copy => return false,
-                _ => {}
-            }
-        }
-        true
+    /// True if the log is so far behind that no new work is begun.
+    pub(crate) fn is_log_behind(&self) -> bool {
+        self.journal.bytes() >= self.config.settings().journal_bytes_max
     }
 
     fn add(&mut self, operation: Operation, awaited: Option<Awaited>) {
         let bytes = operation.weight();
         self.make_room(bytes);
-        self.journal.lazy_bytes += bytes;
-        self.journal.lazy.push((operation, awaited));
+        let next = &mut self.journal.next_write;
+        next.bytes += bytes;
+        next.operations.push(operation);
+        next.awaited.extend(awaited);
     }
 
     /// Flushes the waiting operations first if `bytes` more do not fit the same write. The state record always fits.
     fn make_room(&mut self, bytes: usize) {
-        if self.journal.lazy_bytes + bytes + STATE_WEIGHT > self.config.settings().write_bytes_max {
+        if self.journal.next_write.bytes + bytes + STATE_WEIGHT > self.config.settings().write_bytes_max {
             self.flush();
         }
     }
 
     fn arm_lazy(&mut self) {
         if !self.timers.is_armed(Timer::Lazy) {
-            self.timers.arm(Timer::Lazy, self.now.instant.after(self.config.settings().lazy_delay));
+            self.timers.arm(Timer::Lazy, self.now().after(self.config.settings().lazy_delay));
         }
     }
 
     fn persist(&mut self, operations: Vec<Operation>) -> Ticket {
-        let ticket = self.outbox.persist(operations.iter().cloned());
+        let ticket = self.chassis.outbox.persist(operations.iter().cloned());
         self.journal.unsettled_bytes += operations.iter().map(Operation::weight).sum::<usize>();
-        self.journal.unsettled.extend(operations.into_iter().map(|operation| (ticket, operation)));
+        self.journal.unsettled.extend(operations.into_iter().map(|operation| Unsettled { ticket, operation }));
         ticket
     }
 
-    /// Key of the record that would bind this node, and that must not be written once the action behind it is taken
-    /// back.
-    fn binding_key(&self, effect: Awaited) -> Option<u64> {
-        match effect {
-            Awaited::Decided(number) | Awaited::Delegated(number) => match &self.coordinated.get(&number)?.stage {
-                Stage::Deciding { key, .. } | Stage::Delegating { key, .. } => Some(*key),
-                _ => None,
-            },
-            Awaited::Prepared(transaction) => self.branches.get(&transaction)?.key,
-            Awaited::Ended(_) | Awaited::Settled(..) => None,
-        }
-    }
-
-    /// A decision that was certainly not written is taken back.
-    fn undecide(&mut self, number: TransactionNumber) {
-        let told = match self.coordinated.get(&number).map(|it| &it.stage) {
-            Some(Stage::Deciding { writers, .. }) => writers.clone(),
-            Some(Stage::Delegating { .. }) => BTreeSet::new(),
-            _ => return,
-        };
-        self.abort_transaction(number, AbortReason::NotWritten, &told);
-    }
-
-    /// A vote that was certainly not written becomes a no.
-    fn unprepare(&mut self, transaction: TransactionId) {
-        let Some(branch) = self.branches.get_mut(&transaction) else { return };
-        branch.key = None;
-        if branch.stage == BranchStage::Writing {
-            self.abort_branch(transaction, BranchEnd::Abandoned);
-            self.send_vote(transaction, Vote::No);
-        }
+    fn state_record(&self) -> Operation {
+        Operation::PutState { bytes: encode_state(&self.journal.state), commit_hint: LogIndex::ZERO }
     }
 }
 
-impl Known {
-    /// The record of the stamp, with its key.
-    fn record(&self, coordinator: NodeId) -> (u64, Record) {
-        let key = self.key.expect("given a place when it is to be written first");
-        (key, Record::Known { coordinator, stamp: self.stamp, is_forgotten: self.is_forgotten })
-    }
+fn written(key: u64, record: &Record) -> Operation {
+    Operation::Journal { key, bytes: record.encode() }
 }
 
 /// Approximate size of an operation beside its bytes, as in [`Operation::weight`].

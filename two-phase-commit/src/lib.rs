@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod base;
 mod codec;
-mod collection;
 mod config;
 mod coordinator;
 mod core;
@@ -11,9 +11,9 @@ mod event;
 mod invariants;
 mod journal;
 pub mod message;
+mod outcomes;
 mod participant;
 mod recovery;
-mod requests;
 mod room;
 mod state;
 mod status;
@@ -30,7 +30,7 @@ pub use event::{
     AbortReason, Answer, Command, CommandId, Event, Knowledge, Outcome, RefuseReason, Request, RequestKind,
 };
 pub use message::Message;
-pub use status::Status;
+pub use status::{Asked, Status};
 pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// The server side: `Node`, `Hosted`, the tokio shell.

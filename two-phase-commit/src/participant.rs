@@ -10,88 +10,219 @@
 //! A tombstone stays until the coordinator reports the transaction as finished. It answers repeated messages, and
 //! refuses a prepare that arrives after the decision.
 
-use std::collections::BTreeSet;
+mod requests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, NodeId, Ticket};
+use quorate_protocol::{HaltReason, NodeId, RecoverError, Ticket};
 
+use crate::base::Base;
 use crate::codec::Record;
 use crate::error::Ignored;
-use crate::message::{Acknowledgement, CommitOnePhase, Message, Prepare};
-use crate::state::{Awaited, Branch, BranchEnd, BranchStage};
+use crate::journal::KeyedRecord;
+use crate::message::{Acknowledgement, CommitOnePhase, Finished, Message, Prepare, Stamp};
+use crate::outcomes::Outcomes;
+use crate::recovery::TWO_RECORDS;
+use crate::room::Room;
+use crate::state::{Awaited, Branch, BranchEnd, BranchStage, Known, Tombstone};
 use crate::timers::Timer;
-use crate::{Decision, Event, RefuseReason, TransactionId, TwoPhaseCommit, Unready, Vote};
+use crate::{Decision, Event, RefuseReason, TransactionId, Unready, Vote};
 
-impl TwoPhaseCommit {
-    pub(crate) fn on_enlist(&mut self, transaction: TransactionId) -> Result<(), RefuseReason> {
-        self.check_standing(self.config.node()).map_err(|_| RefuseReason::NotIntroduced)?;
-        let is_over = self.is_collected(transaction)
-            || transaction.number.epoch < self.known_stamp(transaction.coordinator).epoch
-            || self.tombstones.contains_key(&transaction);
+/// The branches of transactions at this node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Participant {
+    /// The branches that are not settled. None of them has a tombstone. Each has a timer, unless it waits for the log
+    /// alone.
+    branches: BTreeMap<TransactionId, Branch>,
+    /// The open requests to the application. Each is the request of a branch.
+    requests: BTreeMap<Ticket, TransactionId>,
+    /// Branches that were in doubt at the start and do not have their locks back yet. All are prepared.
+    recovering: BTreeSet<TransactionId>,
+    /// Those of `recovering` for which the application has not answered yet. Until it has answered for all, it gets no
+    /// new branch.
+    unheard: BTreeSet<TransactionId>,
+    outcomes: Outcomes,
+    /// The resources of `branches` and of the tombstones in `outcomes`.
+    room: Room,
+}
+
+impl Participant {
+    pub(crate) fn branches(&self) -> &BTreeMap<TransactionId, Branch> {
+        &self.branches
+    }
+
+    pub(crate) fn requests(&self) -> &BTreeMap<Ticket, TransactionId> {
+        &self.requests
+    }
+
+    pub(crate) fn recovering(&self) -> &BTreeSet<TransactionId> {
+        &self.recovering
+    }
+
+    pub(crate) fn unheard(&self) -> &BTreeSet<TransactionId> {
+        &self.unheard
+    }
+
+    pub(crate) fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Takes up a branch in doubt from its record.
+    pub(crate) fn adopt_branch(
+        &mut self,
+        base: &Base,
+        key: u64,
+        transaction: TransactionId,
+        participants: BTreeSet<NodeId>,
+        payload: Bytes,
+    ) -> Result<(), RecoverError> {
+        self.room.take_on(transaction.coordinator, payload.len());
+        let mut branch = Branch::new(BranchStage::Prepared, participants, payload, base.now());
+        branch.key = Some(key);
+        self.unheard.insert(transaction);
+        self.recovering.insert(transaction);
+        if self.branches.insert(transaction, branch).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
+    }
+
+    /// Takes up the end of a branch from its record.
+    pub(crate) fn adopt_tombstone(&mut self, transaction: TransactionId, end: Tombstone) -> Result<(), RecoverError> {
+        let twice = self.outcomes.keep(&mut self.room, transaction, end).is_some();
+        if twice { Err(TWO_RECORDS) } else { Ok(()) }
+    }
+
+    /// Takes up a record of a coordinator: `adopt` is given what is known of the coordinator.
+    pub(crate) fn adopt_known(
+        &mut self,
+        coordinator: NodeId,
+        adopt: impl FnOnce(&mut Known) -> Option<u64>,
+    ) -> Result<(), RecoverError> {
+        self.outcomes.adopt_known(coordinator, adopt)
+    }
+
+    /// Drops outcomes at the start that are finished.
+    pub(crate) fn collect_all(&mut self, base: &mut Base) {
+        self.outcomes.collect_all(base, &mut self.room);
+    }
+
+    /// Asks for the locks of branches in doubt before anything else happens.
+    pub(crate) fn begin(&mut self, base: &mut Base) {
+        for transaction in self.recovering.clone() {
+            self.ask(base, transaction);
+        }
+        if self.recovering.is_empty() {
+            base.event(Event::Recovered { without: BTreeSet::new() });
+        }
+        self.outcomes.arm(base);
+    }
+
+    /// Every record that counts.
+    pub(crate) fn records(&self) -> impl Iterator<Item = KeyedRecord> + '_ {
+        let prepared = self.branches.iter().filter_map(|(transaction, branch)| {
+            let (participants, payload) = (branch.participants.clone(), branch.payload.clone());
+            let record = Record::Prepared { transaction: *transaction, participants, payload };
+            branch.key.map(|key| KeyedRecord { key, record })
+        });
+        prepared.chain(self.outcomes.records())
+    }
+
+    /// Applies the stamp of a coordinator, which its message about the transaction has.
+    pub(crate) fn on_stamp(
+        &mut self,
+        base: &mut Base,
+        from: NodeId,
+        transaction: Option<TransactionId>,
+        stamp: Stamp,
+    ) -> Result<(), Ignored> {
+        self.outcomes.on_stamp(base, &mut self.room, from, transaction, stamp)
+    }
+
+    pub(crate) fn on_finished(&mut self, base: &mut Base, from: NodeId, finished: Finished) -> Result<(), Ignored> {
+        self.outcomes.on_finished(base, &mut self.room, from, finished)
+    }
+
+    pub(crate) fn on_collect_timeout(&mut self, base: &mut Base) {
+        self.outcomes.on_timeout(base, &self.room);
+    }
+
+    /// An operator has given the node up.
+    pub(crate) fn give_up(&mut self, base: &mut Base, node: NodeId) -> Result<(), RefuseReason> {
+        self.outcomes.give_up(base, &mut self.room, node)
+    }
+
+    pub(crate) fn on_enlist(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), RefuseReason> {
+        base.check_introduced()?;
+        let is_over = self.outcomes.is_collected(transaction)
+            || transaction.number.epoch < self.outcomes.stamp_of(transaction.coordinator).epoch
+            || self.outcomes.tombstone(transaction).is_some();
         if is_over {
             return Err(RefuseReason::NotBegun);
         }
         if self.branches.contains_key(&transaction) {
             return Err(RefuseReason::AlreadyDeciding);
         }
-        self.check_room(transaction.coordinator, 0).map_err(RefuseReason::Unready)?;
-        self.add_branch(transaction, BranchStage::Enlisted, BTreeSet::new(), Bytes::new());
-        let until = self.now.instant.after(self.config.settings().begin_timeout);
-        self.timers.arm(Timer::Branch(transaction), until);
+        self.room.check(base, transaction.coordinator, 0).map_err(RefuseReason::Unready)?;
+        self.add_branch(base, transaction, BranchStage::Enlisted, BTreeSet::new(), Bytes::new());
+        let until = base.now().after(base.config.settings().begin_timeout);
+        base.timers.arm(Timer::Branch(transaction), until);
         Ok(())
     }
 
-    pub(crate) fn on_prepare(&mut self, prepare: Prepare) -> Result<(), Ignored> {
+    pub(crate) fn on_prepare(&mut self, base: &mut Base, prepare: Prepare) -> Result<(), Ignored> {
         let Prepare { stamp, transaction, participants, payload } = prepare;
         // Undecided transactions of an older epoch are aborted.
         if transaction.number.epoch != stamp.epoch {
             return Err(Ignored::OldEpoch);
         }
-        if self.is_collected(transaction) {
+        if self.outcomes.is_collected(transaction) {
             return Err(Ignored::Collected);
         }
-        if !participants.contains(&self.config.node()) {
+        if !participants.contains(&base.config.node()) {
             return Err(Ignored::Absurd);
         }
-        match self.tombstones.get(&transaction).map(|tombstone| tombstone.end) {
-            Some(BranchEnd::ReadOnly) => return self.vote_again(transaction, Vote::ReadOnly),
+        match self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end) {
+            Some(BranchEnd::ReadOnly) => return vote_again(base, transaction, Vote::ReadOnly),
             Some(BranchEnd::Decided(Decision::Commit)) => return Err(Ignored::Stale),
             Some(BranchEnd::Decided(Decision::Abort) | BranchEnd::Abandoned) => {
-                return self.vote_again(transaction, Vote::No);
+                return vote_again(base, transaction, Vote::No);
             }
             None => {}
         }
         match self.branches.get(&transaction).map(|branch| branch.stage) {
-            Some(BranchStage::Prepared) => return self.vote_again(transaction, Vote::Yes),
+            Some(BranchStage::Prepared) => return vote_again(base, transaction, Vote::Yes),
             Some(BranchStage::Enlisted) | None => {}
             Some(_) => return Err(Ignored::Repeated),
         }
-        let settings = self.config.settings();
+        let settings = base.config.settings();
         if participants.len() > settings.participants_max || payload.len() > settings.payload_bytes_max {
-            return self.refuse(transaction.coordinator, Some(transaction), Unready::TooLarge);
+            return self.room.refuse(base, transaction.coordinator, Some(transaction), Unready::TooLarge);
         }
-        if let Err(why) = self.check_new(transaction, payload.len()) {
-            return self.refuse(transaction.coordinator, Some(transaction), why);
+        if let Err(why) = self.check_new(base, transaction, payload.len()) {
+            return self.room.refuse(base, transaction.coordinator, Some(transaction), why);
         }
-        self.unready = None;
-        self.add_branch(transaction, BranchStage::Preparing, participants, payload);
-        self.ask(transaction);
+        self.room.accept();
+        self.add_branch(base, transaction, BranchStage::Preparing, participants, payload);
+        self.ask(base, transaction);
         Ok(())
     }
 
-    pub(crate) fn on_commit_one_phase(&mut self, request: CommitOnePhase) -> Result<(), Ignored> {
+    pub(crate) fn on_commit_one_phase(&mut self, base: &mut Base, request: CommitOnePhase) -> Result<(), Ignored> {
         let CommitOnePhase { transaction, payload, .. } = request;
-        if self.is_collected(transaction) {
+        if self.outcomes.is_collected(transaction) {
             return Err(Ignored::Collected);
         }
-        match self.tombstones.get(&transaction).map(|tombstone| tombstone.end) {
+        match self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end) {
             Some(BranchEnd::Decided(decision)) => {
-                self.tell_outcome(transaction.coordinator, transaction, decision);
+                tell_outcome(base, transaction.coordinator, transaction, decision);
                 return Ok(());
             }
             // The branch was enlisted, and given up before it was asked to prepare.
             Some(BranchEnd::Abandoned | BranchEnd::ReadOnly) => {
-                self.tell_outcome(transaction.coordinator, transaction, Decision::Abort);
+                tell_outcome(base, transaction.coordinator, transaction, Decision::Abort);
                 return Ok(());
             }
             None => {}
@@ -99,65 +230,70 @@ impl TwoPhaseCommit {
         if !matches!(self.branches.get(&transaction).map(|branch| branch.stage), None | Some(BranchStage::Enlisted)) {
             return Err(Ignored::Repeated);
         }
-        let is_too_large = payload.len() > self.config.settings().payload_bytes_max;
-        if let Err(why) = self.check_new(transaction, if is_too_large { 0 } else { payload.len() }) {
-            return self.refuse(transaction.coordinator, Some(transaction), why);
+        let is_too_large = payload.len() > base.config.settings().payload_bytes_max;
+        if let Err(why) = self.check_new(base, transaction, if is_too_large { 0 } else { payload.len() }) {
+            return self.room.refuse(base, transaction.coordinator, Some(transaction), why);
         }
         if is_too_large {
             // It will never be accepted, and no other node may decide: the decision was left to this node.
-            self.decline(transaction);
+            self.decline(base, transaction);
             return Ok(());
         }
-        self.unready = None;
-        self.add_branch(transaction, BranchStage::Delegated, [self.config.node()].into(), payload);
-        self.ask(transaction);
+        self.room.accept();
+        self.add_branch(base, transaction, BranchStage::Delegated, [base.config.node()].into(), payload);
+        self.ask(base, transaction);
         Ok(())
     }
 
-    pub(crate) fn on_decide(&mut self, transaction: TransactionId, decision: Decision) -> Result<(), Ignored> {
+    pub(crate) fn on_decide(
+        &mut self,
+        base: &mut Base,
+        transaction: TransactionId,
+        decision: Decision,
+    ) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
-        if let Some(tombstone) = self.tombstones.get(&transaction) {
+        if let Some(tombstone) = self.outcomes.tombstone(transaction) {
             return match (tombstone.end, decision) {
                 (BranchEnd::Decided(Decision::Commit), Decision::Commit) => {
-                    self.acknowledge(transaction, Acknowledgement::AlreadyDone);
+                    acknowledge(base, transaction, Acknowledgement::AlreadyDone);
                     Ok(())
                 }
-                (BranchEnd::Decided(Decision::Commit), Decision::Abort) => self.break_law(ABORT_OF_COMMITTED),
+                (BranchEnd::Decided(Decision::Commit), Decision::Abort) => break_law(base, ABORT_OF_COMMITTED),
                 (_, Decision::Abort) => Err(Ignored::Repeated),
                 (BranchEnd::ReadOnly, Decision::Commit) => Err(Ignored::Stale),
-                (_, Decision::Commit) => self.break_law(COMMIT_OF_ABORTED),
+                (_, Decision::Commit) => break_law(base, COMMIT_OF_ABORTED),
             };
         }
         match (self.branches.get(&transaction).map(|branch| branch.stage), decision) {
             (Some(BranchStage::Prepared), Decision::Commit) => {
-                self.commit_branch(transaction);
+                self.commit_branch(base, transaction);
                 Ok(())
             }
             (Some(BranchStage::Committing), Decision::Commit) | (Some(BranchStage::Aborting(_)), Decision::Abort) => {
                 Err(Ignored::Repeated)
             }
-            (Some(BranchStage::Aborting(_)), Decision::Commit) => self.break_law(COMMIT_OF_ABORTED),
-            (Some(_), Decision::Commit) => self.break_law(COMMIT_WITHOUT_VOTE),
-            (Some(BranchStage::Committing), Decision::Abort) => self.break_law(ABORT_OF_COMMITTED),
+            (Some(BranchStage::Aborting(_)), Decision::Commit) => break_law(base, COMMIT_OF_ABORTED),
+            (Some(_), Decision::Commit) => break_law(base, COMMIT_WITHOUT_VOTE),
+            (Some(BranchStage::Committing), Decision::Abort) => break_law(base, ABORT_OF_COMMITTED),
             (Some(BranchStage::Delegated), Decision::Abort) => Err(Ignored::Stale),
             (Some(_), Decision::Abort) => {
-                self.abort_branch(transaction, BranchEnd::Decided(Decision::Abort));
+                self.abort_branch(base, transaction, BranchEnd::Decided(Decision::Abort));
                 Ok(())
             }
             (None, Decision::Commit) => {
-                self.acknowledge(transaction, Acknowledgement::Forgotten);
+                acknowledge(base, transaction, Acknowledgement::Forgotten);
                 Ok(())
             }
-            (None, Decision::Abort) => self.fence(transaction),
+            (None, Decision::Abort) => self.fence(base, transaction),
         }
     }
 
     /// Handles the coordinator's statement that it does not know the transaction, and so will never commit it.
-    pub(crate) fn on_presume(&mut self, transaction: TransactionId) -> Result<(), Ignored> {
+    pub(crate) fn on_presume(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
         match self.branches.get(&transaction).map(|branch| branch.stage) {
             Some(BranchStage::Enlisted | BranchStage::Preparing | BranchStage::Writing | BranchStage::Prepared) => {
-                self.abort_branch(transaction, BranchEnd::Abandoned);
+                self.abort_branch(base, transaction, BranchEnd::Abandoned);
                 Ok(())
             }
             _ => Err(Ignored::Stale),
@@ -166,22 +302,28 @@ impl TwoPhaseCommit {
 
     /// Handles the question of another participant in doubt. The answer is only what the coordinator told this node,
     /// not what this node concludes (cooperative termination: Bernstein, Hadzilacos, Goodman 1987, §7.4).
-    pub(crate) fn on_peer_inquire(&mut self, from: NodeId, transaction: TransactionId) -> Result<(), Ignored> {
+    pub(crate) fn on_peer_inquire(
+        &mut self,
+        base: &mut Base,
+        from: NodeId,
+        transaction: TransactionId,
+    ) -> Result<(), Ignored> {
         let stage = self.branches.get(&transaction).map(|branch| branch.stage);
-        let end = self.tombstones.get(&transaction).map(|tombstone| tombstone.end);
+        let end = self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end);
         let decision = match (stage, end) {
             (Some(BranchStage::Committing), _) => Decision::Commit,
             (Some(BranchStage::Aborting(BranchEnd::Decided(decision))), _)
             | (_, Some(BranchEnd::Decided(decision))) => decision,
             _ => return Err(Ignored::Undecided),
         };
-        self.tell_outcome(from, transaction, decision);
+        tell_outcome(base, from, transaction, decision);
         Ok(())
     }
 
     /// Handles a decision from another participant that knows it.
     pub(crate) fn on_peer_outcome(
         &mut self,
+        base: &mut Base,
         from: NodeId,
         transaction: TransactionId,
         decision: Decision,
@@ -195,71 +337,83 @@ impl TwoPhaseCommit {
             return Err(Ignored::NotParticipant);
         }
         match decision {
-            Decision::Commit => self.commit_branch(transaction),
-            Decision::Abort => self.abort_branch(transaction, BranchEnd::Decided(Decision::Abort)),
+            Decision::Commit => self.commit_branch(base, transaction),
+            Decision::Abort => self.abort_branch(base, transaction, BranchEnd::Decided(Decision::Abort)),
         }
         Ok(())
     }
 
     /// The vote is durable. From now on only a decision ends the branch.
-    pub(crate) fn on_prepared(&mut self, transaction: TransactionId) {
-        let now = self.now.instant;
+    pub(crate) fn on_prepared(&mut self, base: &mut Base, transaction: TransactionId) {
+        let now = base.now();
         let Some(branch) = self.branches.get_mut(&transaction) else { return };
         if branch.stage != BranchStage::Writing {
             return;
         }
         branch.stage = BranchStage::Prepared;
         branch.since = now;
-        self.send_vote(transaction, Vote::Yes);
+        send_vote(base, transaction, Vote::Yes);
         // If the vote is lost, the coordinator asks again. This node asks only once the coordinator could have decided.
-        self.timers.arm(Timer::Branch(transaction), now.after(self.config.settings().vote_timeout));
+        base.timers.arm(Timer::Branch(transaction), now.after(base.config.settings().vote_timeout));
     }
 
-    pub(crate) fn on_branch_timeout(&mut self, transaction: TransactionId) {
+    pub(crate) fn on_timeout(&mut self, base: &mut Base, transaction: TransactionId) {
         let Some(branch) = self.branches.get(&transaction) else { return };
         match branch.stage {
-            BranchStage::Enlisted => self.abort_branch(transaction, BranchEnd::Abandoned),
-            BranchStage::Prepared if !self.recovering.contains(&transaction) => self.inquire(transaction),
+            BranchStage::Enlisted => self.abort_branch(base, transaction, BranchEnd::Abandoned),
+            BranchStage::Prepared if !self.recovering.contains(&transaction) => self.inquire(base, transaction),
             BranchStage::Prepared if !self.unheard.contains(&transaction) => {
                 // Even without its locks the branch is in doubt, and the decision ends that.
-                self.inquire(transaction);
-                self.on_request_timeout(transaction);
+                self.inquire(base, transaction);
+                self.on_request_timeout(base, transaction);
             }
             BranchStage::Writing => {}
-            _ => self.on_request_timeout(transaction),
+            _ => self.on_request_timeout(base, transaction),
         }
     }
 
     /// Aborts a branch that is not decided otherwise. An open request to the application no longer counts.
-    pub(crate) fn abort_branch(&mut self, transaction: TransactionId, end: BranchEnd) {
-        self.change_stage(transaction, BranchStage::Aborting(end));
-        self.ask(transaction);
+    fn abort_branch(&mut self, base: &mut Base, transaction: TransactionId, end: BranchEnd) {
+        self.change_stage(base, transaction, BranchStage::Aborting(end));
+        self.ask(base, transaction);
     }
 
-    pub(crate) fn send_vote(&mut self, transaction: TransactionId, vote: Vote) {
-        self.send(transaction.coordinator, Message::Vote { transaction, vote });
+    /// Key of the record of a branch.
+    pub(crate) fn key_of(&self, transaction: TransactionId) -> Option<u64> {
+        self.branches.get(&transaction)?.key
+    }
+
+    /// A vote that was certainly not written becomes a no.
+    pub(crate) fn unprepare(&mut self, base: &mut Base, transaction: TransactionId) {
+        let Some(branch) = self.branches.get_mut(&transaction) else { return };
+        branch.key = None;
+        if branch.stage == BranchStage::Writing {
+            self.abort_branch(base, transaction, BranchEnd::Abandoned);
+            send_vote(base, transaction, Vote::No);
+        }
     }
 
     /// Adds a branch, or continues one that was enlisted.
-    pub(crate) fn add_branch(
+    fn add_branch(
         &mut self,
+        base: &mut Base,
         transaction: TransactionId,
         stage: BranchStage,
         participants: BTreeSet<NodeId>,
         payload: Bytes,
     ) {
-        self.timers.cancel(Timer::Branch(transaction));
-        self.take_on(transaction.coordinator, payload.len());
-        let branch = Branch::new(stage, participants, payload, self.now.instant);
+        base.timers.cancel(Timer::Branch(transaction));
+        self.room.take_on(transaction.coordinator, payload.len());
+        let branch = Branch::new(stage, participants, payload, base.now());
         if let Some(enlisted) = self.branches.insert(transaction, branch) {
-            self.let_go(transaction.coordinator, enlisted.payload.len());
+            self.room.let_go(transaction.coordinator, enlisted.payload.len());
         }
     }
 
     /// Still in doubt: asks the coordinator, and all participants if the coordinator does not answer.
-    fn inquire(&mut self, transaction: TransactionId) {
-        let (now, report_after) = (self.now.instant, self.config.settings().report_after);
-        let me = self.config.node();
+    fn inquire(&mut self, base: &mut Base, transaction: TransactionId) {
+        let (now, report_after) = (base.now(), base.config.settings().report_after);
+        let me = base.config.node();
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
         let mut asked = BTreeSet::from([transaction.coordinator]);
         if branch.attempt > 0 {
@@ -269,32 +423,32 @@ impl TwoPhaseCommit {
         let (age, attempt) = (now.since(branch.since), branch.attempt);
         if age >= report_after && !branch.is_reported {
             branch.is_reported = true;
-            self.outbox.event(Event::InDoubt { transaction, age });
+            base.event(Event::InDoubt { transaction, age });
         }
         for node in asked {
-            self.send(node, Message::Inquire { transaction });
+            base.send(node, Message::Inquire { transaction });
         }
-        let again_at = self.retry_at(attempt);
-        self.timers.arm(Timer::Branch(transaction), again_at);
+        let again_at = base.retry_at(attempt);
+        base.timers.arm(Timer::Branch(transaction), again_at);
     }
 
-    pub(crate) fn write_prepared(&mut self, transaction: TransactionId) {
-        let key = self.new_key();
+    fn write_prepared(&mut self, base: &mut Base, transaction: TransactionId) {
+        let key = base.journal.new_key();
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
         branch.stage = BranchStage::Writing;
         branch.key = Some(key);
         let (participants, payload) = (branch.participants.clone(), branch.payload.clone());
         let record = Record::Prepared { transaction, participants, payload };
-        self.write(key, &record, Some(Awaited::Prepared(transaction)));
+        base.write(key, &record, Some(Awaited::Prepared(transaction)));
     }
 
-    fn commit_branch(&mut self, transaction: TransactionId) {
-        self.change_stage(transaction, BranchStage::Committing);
-        self.ask(transaction);
+    fn commit_branch(&mut self, base: &mut Base, transaction: TransactionId) {
+        self.change_stage(base, transaction, BranchStage::Committing);
+        self.ask(base, transaction);
     }
 
-    fn change_stage(&mut self, transaction: TransactionId, stage: BranchStage) {
-        let now = self.now.instant;
+    fn change_stage(&mut self, base: &mut Base, transaction: TransactionId, stage: BranchStage) {
+        let now = base.now();
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
         branch.stage = stage;
         (branch.attempt, branch.failures, branch.is_overdue) = (0, 0, false);
@@ -302,62 +456,67 @@ impl TwoPhaseCommit {
         if let Some(ticket) = branch.request.take() {
             self.requests.remove(&ticket);
         }
-        self.timers.cancel(Timer::Branch(transaction));
+        base.timers.cancel(Timer::Branch(transaction));
         // The branch needs its locks only to release them.
         self.recovering.remove(&transaction);
-        self.hear_of_recovery(transaction);
+        self.hear_of_recovery(base, transaction);
     }
 
     /// The application has carried out this decision. It is written before other nodes are told.
-    pub(crate) fn settle(&mut self, transaction: TransactionId, decision: Decision) -> Ticket {
+    fn settle(&mut self, base: &mut Base, transaction: TransactionId, decision: Decision) -> Ticket {
         let end = BranchEnd::Decided(decision);
-        let key = self.place_of(transaction);
-        self.bury(transaction, end, Some(key));
+        let key = self.place_of(base, transaction);
+        self.bury(base, transaction, end, Some(key));
         let awaited = Awaited::Settled(transaction, decision);
-        let written = self.write(key, &Record::Settled { transaction, end }, Some(awaited));
-        self.collect(transaction.coordinator);
+        let written = base.write(key, &Record::Settled { transaction, end }, Some(awaited));
+        self.outcomes.collect(base, &mut self.room, transaction.coordinator);
         written
     }
 
     /// The branch is aborted. If a crash loses this record, it is aborted again.
-    pub(crate) fn settle_aborted(&mut self, transaction: TransactionId, end: BranchEnd) {
-        let key = self.place_of(transaction);
-        self.bury(transaction, end, Some(key));
+    fn settle_aborted(&mut self, base: &mut Base, transaction: TransactionId, end: BranchEnd) {
+        let key = self.place_of(base, transaction);
+        self.bury(base, transaction, end, Some(key));
         let awaited = Awaited::Settled(transaction, Decision::Abort);
-        self.write_lazily(key, &Record::Settled { transaction, end }, Some(awaited));
-        self.collect(transaction.coordinator);
+        base.write_lazily(key, &Record::Settled { transaction, end }, Some(awaited));
+        self.outcomes.collect(base, &mut self.room, transaction.coordinator);
     }
 
-    fn place_of(&mut self, transaction: TransactionId) -> u64 {
-        let key = self.branches.get(&transaction).and_then(|branch| branch.key);
-        key.unwrap_or_else(|| self.new_key())
-    }
-
-    fn acknowledge(&mut self, transaction: TransactionId, how: Acknowledgement) {
-        let covered = self.outbox.newest_write();
-        self.outbox.send_after(covered, transaction.coordinator, Message::Acknowledge { transaction, how });
-    }
-
-    /// Tells a decision once every record that it depends on is durable.
-    fn tell_outcome(&mut self, to: NodeId, transaction: TransactionId, decision: Decision) {
-        let covered = self.flush();
-        self.outbox.send_after(covered, to, Message::Outcome { transaction, decision });
-    }
-
-    fn vote_again(&mut self, transaction: TransactionId, vote: Vote) -> Result<(), Ignored> {
-        self.send_vote(transaction, vote);
-        Err(Ignored::Repeated)
+    fn place_of(&self, base: &mut Base, transaction: TransactionId) -> u64 {
+        self.key_of(transaction).unwrap_or_else(|| base.journal.new_key())
     }
 
     /// Aborts a transaction whose decision was left to this node.
-    fn decline(&mut self, transaction: TransactionId) {
+    fn decline(&mut self, base: &mut Base, transaction: TransactionId) {
         if self.branches.contains_key(&transaction) {
             // The application has begun it. When asked again, this node tells the outcome.
-            return self.abort_branch(transaction, BranchEnd::Decided(Decision::Abort));
+            return self.abort_branch(base, transaction, BranchEnd::Decided(Decision::Abort));
         }
-        let written = self.settle(transaction, Decision::Abort);
+        let written = self.settle(base, transaction, Decision::Abort);
         let outcome = Message::Outcome { transaction, decision: Decision::Abort };
-        self.outbox.send_after(written, transaction.coordinator, outcome);
+        base.chassis.outbox.send_after(written, transaction.coordinator, outcome);
+    }
+
+    /// A decision to abort arrived before the prepare, which will be refused.
+    pub(crate) fn fence(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), Ignored> {
+        let is_refused_anyway = transaction.number.epoch < self.outcomes.stamp_of(transaction.coordinator).epoch;
+        if self.outcomes.is_collected(transaction) || is_refused_anyway {
+            return Err(Ignored::Collected);
+        }
+        self.room.check(base, transaction.coordinator, 0).map_err(|_| Ignored::Unready)?;
+        let (end, key) = (BranchEnd::Decided(Decision::Abort), base.journal.new_key());
+        self.bury(base, transaction, end, Some(key));
+        base.write_lazily(key, &Record::Settled { transaction, end }, None);
+        Ok(())
+    }
+
+    /// Replaces a branch by a tombstone.
+    fn bury(&mut self, base: &mut Base, transaction: TransactionId, end: BranchEnd, key: Option<u64>) {
+        if let Some(branch) = self.branches.remove(&transaction) {
+            self.room.let_go(transaction.coordinator, branch.payload.len());
+            base.timers.cancel(Timer::Branch(transaction));
+        }
+        self.outcomes.bury(base, &mut self.room, transaction, Tombstone { end, key });
     }
 
     /// Checks that the application was told what a branch in doubt holds before it is told the branch's end.
@@ -366,20 +525,40 @@ impl TwoPhaseCommit {
     }
 
     /// The checks for all new work.
-    fn check_new(&self, transaction: TransactionId, bytes: usize) -> Result<(), Unready> {
+    fn check_new(&self, base: &Base, transaction: TransactionId, bytes: usize) -> Result<(), Unready> {
         if !self.unheard.is_empty() {
             return Err(Unready::Recovering);
         }
         if self.branches.contains_key(&transaction) {
-            return self.check_bytes(transaction.coordinator, bytes);
+            return self.room.check_bytes(base, transaction.coordinator, bytes);
         }
-        self.check_room(transaction.coordinator, bytes)
+        self.room.check(base, transaction.coordinator, bytes)
     }
+}
 
-    fn break_law(&mut self, law: &'static str) -> Result<(), Ignored> {
-        self.halt(HaltReason::LawBroken(law));
-        Err(Ignored::Halted)
-    }
+fn send_vote(base: &mut Base, transaction: TransactionId, vote: Vote) {
+    base.send(transaction.coordinator, Message::Vote { transaction, vote });
+}
+
+fn acknowledge(base: &mut Base, transaction: TransactionId, how: Acknowledgement) {
+    let covered = base.chassis.outbox.newest_write();
+    base.chassis.outbox.send_after(covered, transaction.coordinator, Message::Acknowledge { transaction, how });
+}
+
+/// Tells a decision once every record that it depends on is durable.
+fn tell_outcome(base: &mut Base, to: NodeId, transaction: TransactionId, decision: Decision) {
+    let covered = base.flush();
+    base.chassis.outbox.send_after(covered, to, Message::Outcome { transaction, decision });
+}
+
+fn vote_again(base: &mut Base, transaction: TransactionId, vote: Vote) -> Result<(), Ignored> {
+    send_vote(base, transaction, vote);
+    Err(Ignored::Repeated)
+}
+
+fn break_law(base: &mut Base, law: &'static str) -> Result<(), Ignored> {
+    base.halt(HaltReason::LawBroken(law));
+    Err(Ignored::Halted)
 }
 
 const COMMIT_OF_ABORTED: &str = "a commit was decided of a branch that is aborted here";

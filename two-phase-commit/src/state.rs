@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quorate_protocol::{Instant, NodeId, Ticket};
 
+use crate::codec::Record;
+use crate::journal::KeyedRecord;
 use crate::message::Stamp;
-use crate::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
+use crate::{AbortReason, Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// The state that must survive a crash, besides the records of transactions. It is safe to adopt alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,13 +42,23 @@ impl Known {
     pub(crate) fn is_finished(&self, number: TransactionNumber) -> bool {
         number < self.stamp.finished_below || (number < self.until && !self.unfinished.contains(&number))
     }
+
+    /// The record of the stamp.
+    pub(crate) fn record(&self, coordinator: NodeId) -> Record {
+        Record::Known { coordinator, stamp: self.stamp, is_forgotten: self.is_forgotten }
+    }
+
+    /// The record of `until` and `unfinished`.
+    pub(crate) fn unfinished_record(&self, coordinator: NodeId) -> Record {
+        Record::Unfinished { coordinator, until: self.until, unfinished: self.unfinished.clone() }
+    }
 }
 
 /// Largest number of coordinators that a node knows: far above the nodes of a cluster, so that earlier members do not
 /// lock out new ones.
 pub(crate) const COORDINATORS_MAX: usize = 65_536;
 
-/// The resources that one coordinator's transactions hold at a participant.
+/// The resources that transactions hold at a participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Holdings {
     pub(crate) branches: usize,
@@ -63,6 +75,12 @@ pub(crate) struct Coordinated {
     /// Number of repetitions of the message that waits for an answer.
     pub(crate) attempt: u32,
     pub(crate) is_reported: bool,
+}
+
+impl Coordinated {
+    pub(crate) fn new(stage: Stage, now: Instant) -> Self {
+        Self { stage, since: now, attempt: 0, is_reported: false }
+    }
 }
 
 /// Stage of a transaction at its coordinator.
@@ -87,6 +105,45 @@ pub(crate) enum Stage {
     Forgetting,
 }
 
+impl Stage {
+    /// Bytes of payloads that this stage holds.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Voting(voting) => voting.payloads.values().map(Bytes::len).sum(),
+            Self::Delegating { payload, .. } | Self::Delegated { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+
+    /// The participant that the decision is left to.
+    pub(crate) fn delegate(&self) -> Option<NodeId> {
+        match self {
+            Self::Delegating { participant, .. } | Self::Delegated { participant, .. } => Some(*participant),
+            _ => None,
+        }
+    }
+
+    /// Time at which a transaction that collects votes is aborted.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        if let Self::Voting(voting) = self { Some(voting.until) } else { None }
+    }
+
+    /// The record of a transaction in this stage, if it has one.
+    pub(crate) fn record(&self, number: TransactionNumber) -> Option<KeyedRecord> {
+        let (key, record) = match self {
+            Self::Deciding { key, writers } | Self::Committed { key, writers, .. } => {
+                (key, Record::Commit { number, writers: writers.clone() })
+            }
+            Self::Ending { key, writers } => (key, Record::Ended { number, writers: writers.clone() }),
+            Self::Delegating { key, participant, payload } | Self::Delegated { key, participant, payload } => {
+                (key, Record::Delegated { number, participant: *participant, payload: payload.clone() })
+            }
+            Self::Working | Self::Voting(_) | Self::Forgetting => return None,
+        };
+        Some(KeyedRecord { key: *key, record })
+    }
+}
+
 /// The votes of a transaction so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Voting {
@@ -98,6 +155,20 @@ pub(crate) struct Voting {
     pub(crate) votes: BTreeMap<NodeId, Vote>,
     /// The participants that do not accept the branch now, with their reasons.
     pub(crate) unready: BTreeMap<NodeId, Unready>,
+}
+
+impl Voting {
+    /// The participants that may have prepared or may still prepare.
+    pub(crate) fn interested(&self) -> BTreeSet<NodeId> {
+        let is_interested = |node: &&NodeId| self.votes.get(node) != Some(&Vote::ReadOnly);
+        self.payloads.keys().filter(is_interested).copied().collect()
+    }
+
+    /// Reason why votes are missing, according to the participants that have not voted.
+    pub(crate) fn why_late(&self) -> AbortReason {
+        let mut unready = self.unready.iter().filter(|(node, _)| !self.votes.contains_key(node));
+        unready.next().map_or(AbortReason::TimedOut, |(node, why)| AbortReason::Unready(*node, *why))
+    }
 }
 
 /// The decisions that are left to a participant and not answered.
@@ -212,4 +283,11 @@ pub(crate) enum Awaited {
     Prepared(TransactionId),
     /// A restart of the participant need not return to the branch.
     Settled(TransactionId, Decision),
+}
+
+impl Awaited {
+    /// True if the action binds this node to a decision or a vote. It is taken back if it was certainly not written.
+    pub(crate) fn is_binding(self) -> bool {
+        matches!(self, Self::Decided(_) | Self::Delegated(_) | Self::Prepared(_))
+    }
 }

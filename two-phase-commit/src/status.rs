@@ -28,7 +28,7 @@ pub struct Status {
     pub in_doubt: BTreeMap<TransactionId, Duration>,
     /// Branches with an open request to the application, or with one to repeat after a failure: the kind of request and
     /// its age, as far as this start knows.
-    pub asked: BTreeMap<TransactionId, (RequestKind, Duration)>,
+    pub asked: BTreeMap<TransactionId, Asked>,
     /// Number of settled branches that are remembered.
     pub tombstones: usize,
     /// Bytes of payloads in both roles.
@@ -47,49 +47,53 @@ pub struct Status {
     pub ignored: BTreeMap<&'static str, u64>,
 }
 
-impl TwoPhaseCommit {
-    /// The state of this node.
-    pub fn status(&self) -> Status {
-        let (now, mut in_doubt, mut unacknowledged) = (self.now.instant, BTreeMap::new(), BTreeMap::new());
-        let asked = self.branches.iter().filter_map(|(transaction, branch)| {
-            let request = self.request_of(*transaction)?;
-            let is_over = branch.stage == BranchStage::Prepared && !self.recovering.contains(transaction);
-            (!is_over).then(|| (*transaction, (request.kind(), now.since(branch.asked_since))))
-        });
-        let asked = asked.collect();
-        for (transaction, branch) in &self.branches {
+/// A request to the application without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Kind of the request.
+    pub request: RequestKind,
+    /// Time since the application was first asked.
+    pub age: Duration,
+}
+
+impl Status {
+    pub(crate) fn of(core: &TwoPhaseCommit) -> Self {
+        let (base, coordinator, participant) = (&core.base, &core.coordinator, &core.participant);
+        let (now, mut in_doubt, mut unacknowledged) = (base.now(), BTreeMap::new(), BTreeMap::new());
+        for (transaction, branch) in participant.branches() {
             if branch.stage == BranchStage::Prepared {
                 in_doubt.insert(*transaction, now.since(branch.since));
             }
         }
-        for (number, it) in &self.coordinated {
+        for (number, it) in coordinator.coordinated() {
             match &it.stage {
                 Stage::Delegated { .. } => {
-                    in_doubt.insert(self.id_of(*number), now.since(it.since));
+                    in_doubt.insert(base.id_of(*number), now.since(it.since));
                 }
                 Stage::Committed { unacknowledged: silent, .. } => {
-                    unacknowledged.insert(self.id_of(*number), silent.clone());
+                    unacknowledged.insert(base.id_of(*number), silent.clone());
                 }
                 _ => {}
             }
         }
-        Status {
-            node: self.config.node(),
-            epoch: self.state.epoch,
-            coordinated: self.coordinated.len(),
+        let known = participant.outcomes().known().iter();
+        Self {
+            node: base.config.node(),
+            epoch: base.journal.epoch(),
+            coordinated: coordinator.coordinated().len(),
             unacknowledged,
-            remembered: self.remembered.len(),
-            branches: self.branches.len(),
+            remembered: coordinator.remembered().len(),
+            branches: participant.branches().len(),
             in_doubt,
-            asked,
-            tombstones: self.tombstones.len(),
-            payload_bytes: self.coordinated_bytes + self.branch_bytes,
-            journal_bytes: self.journal.bytes(),
-            finished_below: self.stamp().finished_below,
-            forgotten: self.known.iter().filter(|(_, known)| known.is_forgotten).map(|(node, _)| *node).collect(),
-            unready: self.unready,
-            halted: self.halted.clone(),
-            ignored: self.ignored.iter().map(|(ignored, count)| (ignored.name(), *count)).collect(),
+            asked: participant.asked(base),
+            tombstones: participant.outcomes().tombstones().len(),
+            payload_bytes: coordinator.held().payload_bytes() + participant.room().all().payload_bytes,
+            journal_bytes: base.journal.bytes(),
+            finished_below: coordinator.stamp(base).finished_below,
+            forgotten: known.filter(|(_, known)| known.is_forgotten).map(|(node, _)| *node).collect(),
+            unready: participant.room().unready(),
+            halted: base.chassis.halted().cloned(),
+            ignored: base.chassis.ignored().map(|(ignored, count)| (ignored.name(), count)).collect(),
         }
     }
 }

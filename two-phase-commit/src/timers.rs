@@ -14,8 +14,6 @@ pub(crate) enum Timer {
     Branch(TransactionId),
     /// Records that need no sync have waited long enough.
     Lazy,
-    /// The log refused a write, which is written again.
-    Rewrite,
     /// Coordinators are asked which outcomes may be dropped.
     Collect,
 }

@@ -3,75 +3,81 @@
 //! The random number generator, the numbers of attempts if only the length of a wait depends on them, and the counters
 //! for operators are left out.
 
-use quorate_protocol::{Instant, Ticket, View, ViewWriter};
+use std::time::Duration;
+
+use quorate_protocol::{Instant, View, ViewWriter};
 
 use crate::TwoPhaseCommit;
-use crate::journal::Journal;
+use crate::coordinator::Coordinator;
+use crate::participant::Participant;
 use crate::state::Stage;
 
-impl TwoPhaseCommit {
-    /// The view of this node.
-    pub(crate) fn view(&self) -> View {
-        let requests = self.requests.keys().copied();
-        let mut out = ViewWriter::new(self.now.instant, times(self), &self.outbox, writes(self), requests);
-        out.put(&(self.config.node(), &self.state, self.next_sequence, out.ticket(self.epoch_ticket)));
-        out.put(&(&self.standings, self.storage, &self.halted, &self.recovering, &self.unheard));
-        out.put(&(&self.known, self.unready, &self.delegations));
-        let report_after = self.config.settings().report_after;
-        // The position of its report time; `None` if it was reported.
-        let report = |out: &ViewWriter, since: Instant, is_reported: bool| {
-            (!is_reported).then(|| out.time(since.after(report_after)))
-        };
-        for (number, it) in &self.coordinated {
-            let until = it.stage.until().map(|at| out.time(at));
-            out.put(&(number, until, report(&out, it.since, it.is_reported)));
-            match &it.stage {
-                Stage::Voting(voting) => out.put(&(&voting.payloads, &voting.votes, &voting.unready)),
-                stage => out.put(stage),
-            }
+/// The view of this node.
+pub(crate) fn view(core: &TwoPhaseCommit) -> View {
+    let (base, coordinator, participant) = (&core.base, &core.coordinator, &core.participant);
+    let (chassis, report) = (&base.chassis, Report { after: base.config.settings().report_after });
+    let (writes, requests) = (base.journal.tickets(), participant.requests().keys().copied());
+    let mut out = ViewWriter::new(chassis.instant(), times(core, report), &chassis.outbox, writes, requests);
+    out.put(&(base.config.node(), chassis.standings(), chassis.storage(), chassis.halted()));
+    out.put(&coordinator.next_number(base));
+    put_coordinator(&mut out, coordinator, report);
+    put_participant(&mut out, participant, report);
+    for (at, timer) in base.timers.iter() {
+        out.put(&(out.time(at), timer));
+    }
+    out.put(&chassis.rewrite_at().map(|at| out.time(at)));
+    base.journal.put_view(&mut out);
+    out.put_outbox(&chassis.outbox);
+    out.finish()
+}
+
+fn put_coordinator(out: &mut ViewWriter, coordinator: &Coordinator, report: Report) {
+    out.put(&(coordinator.held().delegations(), coordinator.remembered()));
+    for (number, it) in coordinator.coordinated() {
+        let until = it.stage.until().map(|at| out.time(at));
+        out.put(&(number, until, report.at(it.since, it.is_reported).map(|at| out.time(at))));
+        match &it.stage {
+            Stage::Voting(voting) => out.put(&(&voting.payloads, &voting.votes, &voting.unready)),
+            stage => out.put(stage),
         }
-        out.put(&(&self.remembered, &self.tombstones));
-        for (transaction, branch) in &self.branches {
-            let request = branch.request.map(|ticket| out.ticket(ticket));
-            out.put(&(transaction, branch.stage, &branch.participants, &branch.payload, branch.key, request));
-            out.put(&(branch.attempt.min(1), report(&out, branch.since, branch.is_reported)));
-            out.put(&report(&out, branch.asked_since, branch.is_overdue));
-        }
-        for (at, timer) in self.timers.iter() {
-            out.put(&(out.time(at), timer));
-        }
-        put_journal(&mut out, &self.journal);
-        out.put_outbox(&self.outbox);
-        out.finish()
     }
 }
 
-fn put_journal(out: &mut ViewWriter, journal: &Journal) {
-    out.put(&(journal.next_key, journal.next_checkpoint, out.ticket(journal.checkpoint)));
-    out.put(&(journal.is_state_dirty, &journal.news_of, &journal.lazy));
-    for (ticket, operation) in &journal.unsettled {
-        out.put(&(out.ticket(*ticket), operation));
-    }
-    for (ticket, effect) in &journal.awaited {
-        out.put(&(out.ticket(*ticket), effect));
+fn put_participant(out: &mut ViewWriter, participant: &Participant, report: Report) {
+    let outcomes = participant.outcomes();
+    out.put(&(participant.recovering(), participant.unheard(), participant.room().unready()));
+    out.put(&(outcomes.known(), outcomes.tombstones()));
+    for (transaction, branch) in participant.branches() {
+        let request = branch.request.map(|ticket| out.ticket(ticket));
+        out.put(&(transaction, branch.stage, &branch.participants, &branch.payload, branch.key, request));
+        let in_doubt = report.at(branch.since, branch.is_reported).map(|at| out.time(at));
+        let overdue = report.at(branch.asked_since, branch.is_overdue).map(|at| out.time(at));
+        out.put(&(branch.attempt.min(1), in_doubt, overdue));
     }
 }
 
 /// Every time that matters.
-fn times(core: &TwoPhaseCommit) -> Vec<Instant> {
-    let report_after = core.config.settings().report_after;
-    let mut times: Vec<Instant> = core.timers.iter().map(|(at, _)| at).collect();
-    times.extend(core.coordinated.values().filter_map(|it| it.stage.until()));
-    times.extend(core.coordinated.values().filter(|it| !it.is_reported).map(|it| it.since.after(report_after)));
-    times.extend(core.branches.values().filter(|it| !it.is_reported).map(|it| it.since.after(report_after)));
-    times.extend(core.branches.values().filter(|it| !it.is_overdue).map(|it| it.asked_since.after(report_after)));
-    times
+fn times(core: &TwoPhaseCommit, report: Report) -> impl Iterator<Item = Instant> + '_ {
+    let coordinated = core.coordinator.coordinated().values();
+    let branches = core.participant.branches().values();
+    let timers = core.base.timers.iter().map(|(at, _)| at).chain(core.base.chassis.rewrite_at());
+    let coordinated =
+        coordinated.flat_map(move |it| it.stage.until().into_iter().chain(report.at(it.since, it.is_reported)));
+    let branches = branches.flat_map(move |it| {
+        report.at(it.since, it.is_reported).into_iter().chain(report.at(it.asked_since, it.is_overdue))
+    });
+    timers.chain(coordinated).chain(branches)
 }
 
-/// The tickets of the writes that more waits for than outputs.
-fn writes(core: &TwoPhaseCommit) -> impl Iterator<Item = Ticket> + '_ {
-    let journal = &core.journal;
-    let unsettled = journal.unsettled.iter().map(|(ticket, _)| *ticket);
-    let awaited = journal.awaited.iter().map(|(ticket, _)| *ticket);
-    [core.epoch_ticket, journal.checkpoint].into_iter().chain(unsettled).chain(awaited)
+/// The times at which the node reports that something takes long.
+#[derive(Clone, Copy)]
+struct Report {
+    after: Duration,
+}
+
+impl Report {
+    /// The time of a report; `None` if it was made.
+    fn at(self, since: Instant, is_reported: bool) -> Option<Instant> {
+        (!is_reported).then(|| since.after(self.after))
+    }
 }

@@ -40,8 +40,9 @@ impl Law<TwoPhaseCommit> for OneOutcome {
             for (transaction, writers) in decided(core) {
                 self.writers.entry(transaction).or_insert_with(|| writers.clone());
             }
-            let delegated = core.coordinated.iter().filter(|(_, it)| matches!(it.stage, Stage::Delegated { .. }));
-            self.delegated.extend(delegated.map(|(number, _)| core.id_of(*number)));
+            let delegated =
+                core.coordinator.coordinated().iter().filter(|(_, it)| matches!(it.stage, Stage::Delegated { .. }));
+            self.delegated.extend(delegated.map(|(number, _)| core.base.id_of(*number)));
         }
         // New ends, and ends that may be undone, are judged once all nodes were checked.
         let mut suspects = Vec::new();
@@ -94,12 +95,12 @@ impl Law<TwoPhaseCommit> for DurableDecision {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         for (_, core) in nodes {
-            let durable = core.coordinated.iter().filter(|(_, it)| match it.stage {
-                Stage::Committed { key, .. } | Stage::Delegated { key, .. } => core.is_on_disk(key),
+            let durable = core.coordinator.coordinated().iter().filter(|(_, it)| match it.stage {
+                Stage::Committed { key, .. } | Stage::Delegated { key, .. } => core.base.journal.is_on_disk(key),
                 // Its end may be on its way to the disk. The decision before it was seen earlier.
                 _ => false,
             });
-            self.durable.extend(durable.map(|(number, _)| core.id_of(*number)));
+            self.durable.extend(durable.map(|(number, _)| core.base.id_of(*number)));
         }
         for (node, core) in nodes {
             if let Some(transaction) = committed(core).find(|transaction| !self.durable.contains(transaction)) {
@@ -128,22 +129,22 @@ impl Law<TwoPhaseCommit> for UnanimousCommit {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         for (node, core) in nodes {
-            let prepared = core.branches.iter().filter(|(_, branch)| {
-                branch.stage == BranchStage::Prepared && branch.key.is_some_and(|key| core.is_on_disk(key))
+            let prepared = core.participant.branches().iter().filter(|(_, branch)| {
+                branch.stage == BranchStage::Prepared && branch.key.is_some_and(|key| core.base.journal.is_on_disk(key))
             });
             self.prepared.extend(prepared.map(|(transaction, _)| (*transaction, *node)));
             let read_only = ends(core).filter(|(_, end)| *end == BranchEnd::ReadOnly);
             self.read_only.extend(read_only.map(|(transaction, _)| (transaction, *node)));
-            for (number, it) in &core.coordinated {
+            for (number, it) in core.coordinator.coordinated() {
                 if let Stage::Voting(voting) = &it.stage {
-                    self.participants.insert(core.id_of(*number), voting.payloads.keys().copied().collect());
+                    self.participants.insert(core.base.id_of(*number), voting.payloads.keys().copied().collect());
                 }
             }
         }
         for (_, core) in nodes {
-            for (number, it) in &core.coordinated {
+            for (number, it) in core.coordinator.coordinated() {
                 let (Stage::Deciding { writers, .. } | Stage::Committed { writers, .. }) = &it.stage else { continue };
-                let transaction = core.id_of(*number);
+                let transaction = core.base.id_of(*number);
                 if let Some(writer) = writers.iter().find(|node| !self.prepared.contains(&(transaction, **node))) {
                     let detail = format!("{transaction} is decided, and node {writer} never prepared it");
                     return Err(Violation { law: "unanimous commit", detail });
@@ -178,18 +179,20 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
         for (node, core) in nodes {
             let is_durable = |tombstone: &Tombstone| {
                 tombstone.end == BranchEnd::Decided(Decision::Commit)
-                    && tombstone.key.is_some_and(|key| core.is_on_disk(key))
+                    && tombstone.key.is_some_and(|key| core.base.journal.is_on_disk(key))
             };
-            let committed = core.tombstones.iter().filter(|(_, tombstone)| is_durable(tombstone));
+            let committed =
+                core.participant.outcomes().tombstones().iter().filter(|(_, tombstone)| is_durable(tombstone));
             self.committed.extend(committed.map(|(transaction, _)| (*transaction, *node)));
         }
         for (node, core) in nodes {
-            for (number, it) in &core.coordinated {
+            for (number, it) in core.coordinator.coordinated() {
                 let Stage::Ending { writers, .. } = &it.stage else { continue };
-                let transaction = core.id_of(*number);
+                let transaction = core.base.id_of(*number);
                 // An operator may have given one up.
                 let is_missing = |writer: &&NodeId| {
-                    !self.committed.contains(&(transaction, **writer)) && !core.is_forgotten(**writer)
+                    !self.committed.contains(&(transaction, **writer))
+                        && !core.participant.outcomes().is_forgotten(**writer)
                 };
                 if let Some(writer) = writers.iter().find(is_missing) {
                     let detail =
@@ -219,8 +222,8 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         self.next.retain(|node, _| nodes.iter().any(|(id, _)| id == node));
         // A node that was not introduced begins nothing.
-        for (node, core) in nodes.iter().filter(|(node, core)| core.check_standing(*node).is_ok()) {
-            let next = core.next_number();
+        for (node, core) in nodes.iter().filter(|(node, core)| core.base.chassis.is_member(*node)) {
+            let next = core.coordinator.next_number(&core.base);
             let before = self.next.insert(*node, next);
             let used = self.used.entry(*node).or_default();
             if before.is_none_or(|before| before > next) && next <= *used {
@@ -228,8 +231,8 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
                 return Err(Violation { law: "no number twice", detail });
             }
             // A number that only this node knows is not in use: after a restart it may be used again.
-            let known = core.coordinated.keys().next_back().copied().unwrap_or_default();
-            if core.outbox.is_durable(core.epoch_ticket) {
+            let known = core.coordinator.coordinated().keys().next_back().copied().unwrap_or_default();
+            if core.base.is_epoch_durable() {
                 *used = (*used).max(known);
             }
         }
@@ -239,12 +242,14 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
 
 /// The ends of a node's branches.
 fn ends(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, BranchEnd)> + '_ {
-    let live = core.branches.iter().filter_map(|(transaction, branch)| match branch.stage {
+    let live = core.participant.branches().iter().filter_map(|(transaction, branch)| match branch.stage {
         BranchStage::Committing => Some((*transaction, BranchEnd::Decided(Decision::Commit))),
         BranchStage::Aborting(end) => Some((*transaction, end)),
         _ => None,
     });
-    live.chain(core.tombstones.iter().map(|(transaction, tombstone)| (*transaction, tombstone.end)))
+    live.chain(
+        core.participant.outcomes().tombstones().iter().map(|(transaction, tombstone)| (*transaction, tombstone.end)),
+    )
 }
 
 /// The transactions that are committed on a node.
@@ -254,9 +259,9 @@ fn committed(core: &TwoPhaseCommit) -> impl Iterator<Item = TransactionId> + '_ 
 
 /// The transactions that a coordinator has decided to commit, with their writers.
 fn decided(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, &BTreeSet<NodeId>)> + '_ {
-    let live = core.coordinated.iter().filter_map(|(number, it)| match &it.stage {
-        Stage::Committed { writers, .. } | Stage::Ending { writers, .. } => Some((core.id_of(*number), writers)),
+    let live = core.coordinator.coordinated().iter().filter_map(|(number, it)| match &it.stage {
+        Stage::Committed { writers, .. } | Stage::Ending { writers, .. } => Some((core.base.id_of(*number), writers)),
         _ => None,
     });
-    live.chain(core.remembered.iter().map(|(number, it)| (core.id_of(*number), &it.writers)))
+    live.chain(core.coordinator.remembered().iter().map(|(number, it)| (core.base.id_of(*number), &it.writers)))
 }

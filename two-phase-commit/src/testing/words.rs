@@ -56,7 +56,7 @@ pub trait Transactions {
 impl Transactions for Cluster {
     fn is_ready(&self, node: u64) -> bool {
         let core = self.node(node).core.as_ref();
-        core.is_some_and(|core| core.halted.is_none() && core.outbox.is_durable(core.epoch_ticket))
+        core.is_some_and(|core| !core.base.chassis.is_halted() && core.base.is_epoch_durable())
     }
 
     fn command(&mut self, node: u64, command: impl FnOnce(CommandId) -> Command) -> CommandId {

@@ -245,7 +245,7 @@ fn a_branch_that_cannot_be_recovered_stops_no_other() {
         matches!(event, Event::RequestOverdue { request: RequestKind::Recover, transaction, .. } if *transaction == bad)
     });
     assert_eq!(told.count(), 1);
-    assert_eq!(solo.core.status().asked[&bad].0, RequestKind::Recover);
+    assert_eq!(solo.core.status().asked[&bad].request, RequestKind::Recover);
     let inquires = |(_, message): &(NodeId, Message)| *message == Message::Inquire { transaction: bad };
     assert!(solo.take_sent().iter().any(inquires), "it asks for its decision all the same");
     solo.requests.clear();

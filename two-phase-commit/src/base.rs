@@ -1,0 +1,87 @@
+//! The parts of a node that both of its roles use.
+
+use std::time::Duration;
+
+use quorate_protocol::{Chassis, HaltReason, Instant, NodeId, Now, OutboxLimits, Random};
+
+use crate::error::Ignored;
+use crate::journal::Journal;
+use crate::message::Message;
+use crate::timers::Timers;
+use crate::{Config, Event, RefuseReason, TransactionId, TransactionNumber, TwoPhaseCommit};
+
+/// The parts that the coordinator and the participant of a node share. A role is handed them with each call.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) config: Config,
+    pub(crate) chassis: Chassis<TwoPhaseCommit, Ignored>,
+    pub(crate) timers: Timers,
+    pub(crate) journal: Journal,
+    random: Random,
+}
+
+impl Base {
+    pub(crate) fn new(now: Now, config: Config, journal: Journal) -> Self {
+        let settings = config.settings();
+        let limits =
+            OutboxLimits { held_messages_max: settings.held_messages_max, write_bytes_max: settings.write_bytes_max };
+        let (chassis, random) = (Chassis::new(now, limits), Random::new(config.seed()));
+        Self { config, chassis, timers: Timers::default(), journal, random }
+    }
+
+    /// Time of the last input.
+    pub(crate) fn now(&self) -> Instant {
+        self.chassis.instant()
+    }
+
+    /// Emits an event that depends on no write.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.chassis.outbox.event(event);
+    }
+
+    /// Sends a message. Every message states at least the epoch, and therefore waits for its write.
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.chassis.outbox.send_after(self.journal.epoch_ticket(), to, message);
+    }
+
+    /// Emits an event that states the epoch, and therefore waits for its write.
+    pub(crate) fn event_of_epoch(&mut self, event: Event) {
+        self.chassis.outbox.event_after(self.journal.epoch_ticket(), event);
+    }
+
+    /// Stops this group on this node. Outputs that are ready for the application still leave; held outputs do not.
+    pub(crate) fn halt(&mut self, reason: HaltReason) {
+        self.chassis.halt_after_events(reason);
+    }
+
+    /// The id of a transaction that this node coordinates.
+    pub(crate) fn id_of(&self, number: TransactionNumber) -> TransactionId {
+        TransactionId { coordinator: self.config.node(), number }
+    }
+
+    /// The number of a transaction that this node coordinates; `None` if another node does.
+    pub(crate) fn own(&self, transaction: TransactionId) -> Option<TransactionNumber> {
+        (transaction.coordinator == self.config.node()).then_some(transaction.number)
+    }
+
+    /// Checks that this node was introduced to its peers. Until then it accepts no work.
+    pub(crate) fn check_introduced(&self) -> Result<(), RefuseReason> {
+        if self.chassis.is_member(self.config.node()) { Ok(()) } else { Err(RefuseReason::NotIntroduced) }
+    }
+
+    /// True if messages of this epoch may leave.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_epoch_durable(&self) -> bool {
+        self.chassis.outbox.is_durable(self.journal.epoch_ticket())
+    }
+
+    /// Time of the next attempt after `attempt` earlier ones: the wait doubles each time, up to a limit, and is
+    /// jittered by half.
+    pub(crate) fn retry_at(&mut self, attempt: u32) -> Instant {
+        let settings = self.config.settings();
+        let doubled = settings.retry_min.saturating_mul(1 << attempt.min(16));
+        let wait = u64::try_from(doubled.min(settings.retry_max).as_nanos()).unwrap_or(u64::MAX / 2);
+        let jittered = self.random.between(wait / 2, wait) + 1;
+        self.now().after(Duration::from_nanos(jittered))
+    }
+}
