@@ -1,5 +1,5 @@
-//! A toy core on the shipped node. Nodes keep numbers in their journals; one that answers before its write is durable is
-//! found, and the schedule is shrunk.
+//! A toy core on the shipped node. Nodes keep numbers in their journals. A node that answers before its write is
+//! durable is found, and the schedule is shrunk.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
