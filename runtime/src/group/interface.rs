@@ -104,7 +104,8 @@ pub enum GroupOutput {
         /// The range to read.
         range: LoadRange,
     },
-    /// Perform an operation on the group's snapshots, off the loop. Operations of one [`SnapshotLane`] run in order.
+    /// Perform an operation on the group's snapshots, off the loop. Operations of one
+    /// [`SnapshotLane`](super::SnapshotLane) run in order.
     Snapshot {
         /// Names the operation.
         ticket: Ticket,

@@ -56,7 +56,7 @@ pub enum Obstacle {
 pub enum EntryState {
     /// The state machine has applied it.
     Applied,
-    /// It is committed and waits to be applied. [`Replica::explain`] lists the obstacles.
+    /// It is committed and waits to be applied. [`Replica::explain`](super::Replica::explain) lists the obstacles.
     Committed,
     /// This node's log ends before this index.
     NotReached,
@@ -66,6 +66,6 @@ pub enum EntryState {
     WaitsForPeers(Vec<NodeId>),
     /// The leader decides whether it is committed, and notifies this node.
     WaitsForLeader(NodeId),
-    /// There is no leader that could commit it; see [`Replica::explain`].
+    /// There is no leader that could commit it; see [`Replica::explain`](super::Replica::explain).
     NoLeader,
 }

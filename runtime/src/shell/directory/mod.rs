@@ -66,7 +66,7 @@ pub struct Directory<D: Disk> {
 impl<D: Disk> Directory<D> {
     /// Locks the directory at the root of `disk` and reads its identity. A new directory, which must be empty, is made
     /// with the incarnation that `draw` returns. Before the node sends anything, [`Directory::check_log`] and
-    /// [`Directory::note_start`] must be called.
+    /// `note_start` must be called.
     ///
     /// # Errors
     /// When another process uses it, it belongs to another node or cluster, it holds files but no `identity`, or the

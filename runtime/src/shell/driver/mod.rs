@@ -136,7 +136,8 @@ impl Driver {
     }
 
     /// Runs the node until it is shut down. When this returns, all writes are synced and the directory is free, unless
-    /// the result of the shutdown is [`Stopped::DiskStalled`]. Dropping the future stops the node as a crash would.
+    /// the result of the shutdown is [`Stopped::DiskStalled`](crate::Stopped::DiskStalled). Dropping the future stops
+    /// the node as a crash would.
     pub async fn run(mut self) {
         loop {
             let mut has_waited = false;
