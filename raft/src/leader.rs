@@ -285,8 +285,8 @@ impl Leader {
         self.transfers.pursue(shared, &self.peers);
         self.compact_again(shared);
         let (now, settings) = (shared.now(), shared.settings());
-        let (timeout, quiet_max) = (settings.election_timeout_min, settings.quiet_max);
-        let is_settled = self.peers.iter().all(|(_, peer)| peer.is_quiet || now.since(peer.heard_at) >= timeout);
+        let quiet_max = settings.quiet_max;
+        let is_settled = self.peers.iter().all(|(_, peer)| peer.is_quiet || !peer.is_alive(shared));
         self.quiet.advance(self.is_at_rest(shared), is_settled, self.round + 1);
         self.tick_at = now.after(settings.heartbeat_interval);
         if self.quiet.stage() != Stage::Quiet || now >= self.quiet.speak_at(quiet_max) {
@@ -330,7 +330,6 @@ impl Leader {
     fn is_at_rest(&self, shared: &Shared) -> bool {
         let Some(quiet_after) = shared.settings().quiet_after else { return false };
         let (now, last) = (shared.now(), shared.log.last());
-        let timeout = shared.settings().election_timeout_min;
         let has_all =
             |peer: &Progress| peer.match_index == last && peer.commit_told == last && peer.pace == SendState::Replicate;
         now >= self.quiet.rest_at(quiet_after)
@@ -338,7 +337,7 @@ impl Leader {
             && shared.reads.len() == 0
             && !self.transfers.is_under_way()
             && shared.disk_state() == DiskState::Ready
-            && self.peers.iter().all(|(_, peer)| has_all(peer) || now.since(peer.heard_at) >= timeout)
+            && self.peers.iter().all(|(_, peer)| has_all(peer) || !peer.is_alive(shared))
     }
 
     /// A follower has durably everything up to `match_index`.

@@ -72,9 +72,8 @@ impl Transfers {
     /// With each round of heartbeats: asks the target again, because the first request may be lost, and gives up a
     /// transfer to a target that is gone.
     pub(crate) fn pursue(&mut self, shared: &Shared, peers: &Peers) {
-        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
         let Some(transfer) = &mut self.current else { return };
-        let is_there = peers.get(transfer.to).is_some_and(|peer| now.since(peer.heard_at) < timeout);
+        let is_there = peers.get(transfer.to).is_some_and(|peer| peer.is_alive(shared));
         transfer.is_told = false;
         if !is_there {
             self.current = None;

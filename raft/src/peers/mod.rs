@@ -70,8 +70,7 @@ impl Peers {
 
     /// Returns the match index of the slowest peer that was heard from within an election time-out.
     pub(crate) fn slowest_alive(&self, shared: &Shared) -> Option<LogIndex> {
-        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
-        let alive = self.progress.values().filter(|progress| now.since(progress.heard_at) < timeout);
+        let alive = self.progress.values().filter(|progress| progress.is_alive(shared));
         alive.map(|progress| progress.match_index).min()
     }
 
@@ -82,13 +81,11 @@ impl Peers {
 
     /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`.
     pub(crate) fn successor(&self, shared: &Shared, wanted: impl Fn(NodeId, &Progress) -> bool) -> Option<NodeId> {
-        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
         let members = shared.log.configuration().members();
         let eligible = members.iter().filter(|member| member.role == MemberRole::Voter && member.priority > 0);
         let known = eligible.filter_map(|member| Some((member.node, self.get(member.node)?)));
-        let able = known.filter(|(node, progress)| {
-            progress.counts() && now.since(progress.heard_at) < timeout && wanted(*node, progress)
-        });
+        let able =
+            known.filter(|(node, progress)| progress.counts() && progress.is_alive(shared) && wanted(*node, progress));
         let best = able.max_by_key(|(node, progress)| (Reverse(progress.disk), progress.match_index, Reverse(*node)));
         best.map(|(node, _)| node)
     }
@@ -107,14 +104,13 @@ impl Peers {
 
     /// The progress of each peer for an operator.
     pub(crate) fn status(&self, shared: &Shared) -> Vec<PeerProgress> {
-        let (now, timeout) = (shared.now(), shared.settings().election_timeout_min);
         let peer = |(node, progress): (&NodeId, &Progress)| PeerProgress {
             node: *node,
             match_index: progress.match_index,
             next_index: progress.next_index,
             state: progress.state(),
             disk: progress.disk,
-            is_active: now.since(progress.heard_at) < timeout,
+            is_active: progress.is_alive(shared),
         };
         self.progress.iter().map(peer).collect()
     }

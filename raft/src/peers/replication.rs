@@ -159,7 +159,7 @@ impl Peers {
         let now = shared.now();
         let Some(snapshot) = shared.snapshots.newest().cloned() else { return };
         let Some(progress) = self.progress.get_mut(&node) else { return };
-        if now.since(progress.heard_at) >= shared.settings().election_timeout_min {
+        if !progress.is_alive(shared) {
             // A peer that is away gets nothing and does not delay compaction. Its next answer to a heartbeat changes
             // that.
             progress.pause(now);
@@ -175,11 +175,10 @@ impl Peers {
     /// With each round of heartbeats: repeats announcements, and gives up transfers to peers that are gone.
     pub(crate) fn announce_snapshots(&mut self, shared: &mut Shared) {
         let now = shared.now();
-        let (gone_after, overdue_after) =
-            (shared.settings().election_timeout_min, shared.settings().election_timeout_max);
+        let overdue_after = shared.settings().election_timeout_max;
         for (node, progress) in &mut self.progress {
             let SendState::Snapshot { index, request, since } = progress.pace else { continue };
-            let is_gone = now.since(progress.heard_at) >= gone_after;
+            let is_gone = !progress.is_alive(shared);
             let is_overdue = request.is_none() && now.since(since) >= overdue_after;
             match shared.snapshots.newest() {
                 Some(snapshot) if snapshot.index == index && !is_gone && !is_overdue => {

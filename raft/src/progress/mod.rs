@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use quorate_protocol::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
 
+use crate::shared::Shared;
+
 /// The progress of one peer. The leader's own log is not among these.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
@@ -155,6 +157,11 @@ impl Progress {
     pub(crate) fn resend_behind(&mut self, received: LogIndex) {
         self.clear_flight();
         self.next_index = received.max(self.match_index).next();
+    }
+
+    /// Returns true if the peer was heard from within an election time-out.
+    pub(crate) fn is_alive(&self, shared: &Shared) -> bool {
+        shared.now().since(self.heard_at) < shared.settings().election_timeout_min
     }
 
     /// Returns true if the peer's acknowledgements and answers count.
