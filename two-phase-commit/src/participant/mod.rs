@@ -72,6 +72,10 @@ impl Participant {
         &self.room
     }
 
+    fn stage_of(&self, transaction: TransactionId) -> Option<BranchStage> {
+        self.branches.get(&transaction).map(|branch| branch.stage)
+    }
+
     /// Takes up a branch in doubt from its record.
     pub(crate) fn adopt_branch(
         &mut self,
@@ -192,7 +196,7 @@ impl Participant {
             }
             None => {}
         }
-        match self.branches.get(&transaction).map(|branch| branch.stage) {
+        match self.stage_of(transaction) {
             Some(BranchStage::Prepared) => return vote_again(base, transaction, Vote::Yes),
             Some(BranchStage::Enlisted) | None => {}
             Some(_) => return Err(Ignored::Repeated),
@@ -227,7 +231,7 @@ impl Participant {
             }
             None => {}
         }
-        if !matches!(self.branches.get(&transaction).map(|branch| branch.stage), None | Some(BranchStage::Enlisted)) {
+        if !matches!(self.stage_of(transaction), None | Some(BranchStage::Enlisted)) {
             return Err(Ignored::Repeated);
         }
         let is_too_large = payload.len() > base.config.settings().payload_bytes_max;
@@ -264,7 +268,7 @@ impl Participant {
                 (_, Decision::Commit) => break_law(base, COMMIT_OF_ABORTED),
             };
         }
-        match (self.branches.get(&transaction).map(|branch| branch.stage), decision) {
+        match (self.stage_of(transaction), decision) {
             (Some(BranchStage::Prepared), Decision::Commit) => {
                 self.commit_branch(base, transaction);
                 Ok(())
@@ -291,7 +295,7 @@ impl Participant {
     /// Handles the coordinator's statement that it does not know the transaction, and so will never commit it.
     pub(crate) fn on_presume(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
-        match self.branches.get(&transaction).map(|branch| branch.stage) {
+        match self.stage_of(transaction) {
             Some(BranchStage::Enlisted | BranchStage::Preparing | BranchStage::Writing | BranchStage::Prepared) => {
                 self.abort_branch(base, transaction, BranchEnd::Abandoned);
                 Ok(())
@@ -308,7 +312,7 @@ impl Participant {
         from: NodeId,
         transaction: TransactionId,
     ) -> Result<(), Ignored> {
-        let stage = self.branches.get(&transaction).map(|branch| branch.stage);
+        let stage = self.stage_of(transaction);
         let end = self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end);
         let decision = match (stage, end) {
             (Some(BranchStage::Committing), _) => Decision::Commit,
