@@ -59,7 +59,7 @@ impl<P: Protocol, R: Ord> Chassis<P, R> {
 
     /// Begins an input that came at `now`.
     pub fn begin(&mut self, now: Now) {
-        self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
+        self.now = self.now.advanced_to(now);
         self.is_dirty = true;
     }
 

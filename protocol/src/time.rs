@@ -47,6 +47,14 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+impl Now {
+    /// The time of the next input, which came at `now`: the monotone clock does not go back, and the wall clock may.
+    #[must_use]
+    pub fn advanced_to(self, now: Self) -> Self {
+        Self { instant: self.instant.max(now.instant), wall_ms: now.wall_ms }
+    }
+}
+
 /// Time that an entry of a replicated log bears: Unix milliseconds that never decrease along the log.
 ///
 /// It is the only time that a state machine sees, so that the time is equal on every replica.

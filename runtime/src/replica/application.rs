@@ -389,8 +389,7 @@ impl From<Effect> for Outcome {
 /// # Errors
 /// When its command is damaged, or was elided.
 pub(super) fn check(index: LogIndex, entry: &Entry) -> Result<(), HaltReason> {
-    let header = entry.header;
-    if header.elided_length.is_some() || crc32c::crc32c(&entry.payload) != header.checksum {
+    if entry.header.elided_length.is_some() || !entry.is_intact() {
         return Err(HaltReason::Damaged { index });
     }
     Ok(())

@@ -72,7 +72,7 @@ impl<L: ReplicatedLog> Context<L> {
     }
 
     pub(super) fn set_now(&mut self, now: Now) {
-        self.now = Now { instant: self.now.instant.max(now.instant), wall_ms: now.wall_ms };
+        self.now = self.now.advanced_to(now);
     }
 
     pub(super) fn now(&self) -> Now {
