@@ -149,6 +149,9 @@ refusals! {
     FrameChannel = 18, "frame_channel", "a frame that no correct peer sends on this connection";
     /// The peer was silent for longer than the heartbeat time-out.
     HalfOpen = 19, "half_open", "nothing was heard for longer than the heartbeat time-out";
+    /// The other side is an earlier start of a peer of which a later start is connected, such as a process that still
+    /// runs at an address that the peer has left.
+    OlderStart = 20, "older_start", "a later start of the peer is connected";
 }
 
 impl Refusal {

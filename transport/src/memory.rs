@@ -34,7 +34,7 @@ use crate::counters::{Count, Counters, Counts};
 use crate::frame::{ChannelId, Frame, Received, Sender};
 use crate::inbox::Inbox;
 use crate::limits::{Limits, LimitsError};
-use crate::link::{DownReason, LinkEvent};
+use crate::link::{DownReason, LinkEvent, Refusal, RefusedBy};
 use crate::router::Router;
 use crate::transport::{Peer, PeerError, SendError, Transport};
 
@@ -49,7 +49,8 @@ pub enum Delivery {
 
 /// The network that nodes join. Clones are handles of the same network.
 ///
-/// It is deterministic: frames move in the order of senders, then of receivers, then of sending.
+/// It is deterministic: frames move in the order of senders, then of receivers, then of sending. A node dials its peers
+/// whenever a node joins or leaves, a way is cut or restored, or a node changes its peers.
 #[derive(Clone, Debug)]
 pub struct Network {
     state: Arc<Mutex<State>>,
@@ -168,8 +169,14 @@ impl Transport for MemoryTransport {
         if peer.node == self.identity.node {
             return Err(PeerError::Own);
         }
+        let (own, node) = (self.identity.node, peer.node);
         let mut state = self.network.lock();
-        state.member((self.identity.node, self.life)).ok_or(PeerError::Closed)?.peers.insert(peer.node, peer);
+        let former = state.member((own, self.life)).ok_or(PeerError::Closed)?.peers.insert(node, peer.clone());
+        if former.as_ref() == Some(&peer) {
+            return Ok(());
+        }
+        state.unlink((own, node), DownReason::PeerChanged);
+        state.unlink((node, own), DownReason::Closed);
         state.relink(DownReason::PeerChanged);
         Ok(())
     }
@@ -297,40 +304,61 @@ impl State {
         let gone: Vec<_> = self
             .links
             .iter()
-            .filter(|(key, link)| self.possible(**key) != Some((link.from, link.to)))
+            .filter(|(key, link)| self.dial(**key) != Some(Ok((link.from, link.to))))
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            let link = self.links.remove(&key).expect("it was just seen");
-            if let Some(member) = self.nodes.get(&key.0) {
-                member.counters.add_many(Count::StaleDropped, link.queue.len() as u64);
-                member.counters.add(Count::ConnectionsLost);
-                member.router.tell(LinkEvent::Down { peer: link.to, reason });
-            }
+            self.unlink(key, reason);
         }
         let pairs: Vec<_> =
             self.nodes.iter().flat_map(|(from, member)| member.peers.keys().map(|to| (*from, *to))).collect();
         for key in pairs {
-            let Some((from, to)) = self.possible(key).filter(|_| !self.links.contains_key(&key)) else { continue };
-            self.links.insert(key, Link { from, to, queue: VecDeque::new(), bytes: 0 });
-            self.nodes[&key.0].counters.add(Count::ConnectionsDialled);
-            self.nodes[&key.1].counters.add(Count::ConnectionsAccepted);
-            self.nodes[&key.0].router.tell(LinkEvent::Up { peer: to });
+            match self.dial(key) {
+                Some(Ok((from, to))) if !self.links.contains_key(&key) => self.link(key, from, to),
+                Some(Err(refusal)) => self.refuse(key, refusal),
+                Some(Ok(_)) | None => {}
+            }
         }
     }
 
-    /// The two ends of a link if it can be up: both nodes are there, belong to one cluster, and know each other.
-    fn possible(&self, (from, to): (NodeId, NodeId)) -> Option<(Sender, Sender)> {
+    fn link(&mut self, key: (NodeId, NodeId), from: Sender, to: Sender) {
+        self.links.insert(key, Link { from, to, queue: VecDeque::new(), bytes: 0 });
+        self.nodes[&key.0].counters.add(Count::ConnectionsDialled);
+        self.nodes[&key.1].counters.add(Count::ConnectionsAccepted);
+        self.nodes[&key.0].router.tell(LinkEvent::Up { peer: to });
+    }
+
+    /// Takes the link down if it is up. Its frames are lost.
+    fn unlink(&mut self, key: (NodeId, NodeId), reason: DownReason) {
+        let Some(link) = self.links.remove(&key) else { return };
+        if let Some(member) = self.nodes.get(&key.0) {
+            member.counters.add_many(Count::StaleDropped, link.queue.len() as u64);
+            member.counters.add(Count::ConnectionsLost);
+            member.router.tell(LinkEvent::Down { peer: link.to, reason });
+        }
+    }
+
+    /// Tells both nodes that the second refuses the first.
+    fn refuse(&self, (from, to): (NodeId, NodeId), refusal: Refusal) {
+        for (node, peer, by) in [(from, to, RefusedBy::Peer), (to, from, RefusedBy::Us)] {
+            self.nodes[&node].counters.refuse(refusal);
+            self.nodes[&node].router.tell(LinkEvent::Refused { peer: Some(peer), refusal, by });
+        }
+    }
+
+    /// The result of a dial: the two ends of the link, or the reason why the second node refuses the first. `None` if
+    /// the first does not dial, or nothing answers.
+    fn dial(&self, (from, to): (NodeId, NodeId)) -> Option<Result<(Sender, Sender), Refusal>> {
         let (sender, receiver) = (self.nodes.get(&from)?, self.nodes.get(&to)?);
-        let knows = |member: &Member, other: &Member| {
-            let peer = member.peers.get(&other.identity.node);
-            peer.is_some_and(|peer| peer.incarnation.is_none_or(|wanted| wanted == other.identity.incarnation))
-        };
-        let is_possible = !self.cuts.contains(&(from, to))
-            && sender.identity.cluster == receiver.identity.cluster
-            && knows(sender, receiver)
-            && knows(receiver, sender);
+        let dialled = sender.peers.get(&to).filter(|_| !self.cuts.contains(&(from, to)))?;
         let end = |member: &Member| Sender { node: member.identity.node, incarnation: member.identity.incarnation };
-        is_possible.then(|| (end(sender), end(receiver)))
+        let (from, to) = (end(sender), end(receiver));
+        if sender.identity.cluster != receiver.identity.cluster {
+            return Some(Err(Refusal::Cluster));
+        }
+        let Some(known) = receiver.peers.get(&from.node) else { return Some(Err(Refusal::UnknownPeer)) };
+        let is_wanted = |peer: &Peer, end: Sender| peer.incarnation.is_none_or(|wanted| wanted == end.incarnation);
+        let is_accepted = is_wanted(dialled, to) && is_wanted(known, from);
+        Some(if is_accepted { Ok((from, to)) } else { Err(Refusal::Incarnation) })
     }
 }

@@ -47,14 +47,16 @@ pub trait Transport: Send + Sync {
     /// task runs; with it they leave before the caller goes on.
     fn flush(&self) {}
 
-    /// Makes a peer known, or changes its address or incarnation. After a change, connections to the old address or
-    /// incarnation end.
+    /// Makes a peer known, or changes its addresses or incarnation, also while frames flow. After a change the
+    /// connections with the peer end, as if they were lost, and the new addresses are dialled. Other peers notice
+    /// nothing. If nothing changes, the connections stay.
     ///
     /// # Errors
-    /// When the peer is this node itself, its address is malformed, or the transport is shut down.
+    /// When the peer is this node itself, it has no address or a malformed one, or the transport is shut down.
     fn set_peer(&self, peer: Peer) -> Result<(), PeerError>;
 
-    /// Removes a peer: its connections end, and its frames are refused from now on. Returns whether it was known.
+    /// Removes a peer: its connections end, as if they were lost, and its frames are refused from now on. If it dials,
+    /// it is refused as [`Refusal::UnknownPeer`](crate::Refusal::UnknownPeer). Returns whether it was known.
     fn remove_peer(&self, node: NodeId) -> bool;
 
     /// The known peers, in the order of their ids.
@@ -73,17 +75,18 @@ pub trait Transport: Send + Sync {
 pub struct Peer {
     /// Its id.
     pub node: NodeId,
-    /// Address at which it listens, as `host:port`. Names are looked up at each dial. Networks in memory ignore it.
-    pub address: String,
+    /// Addresses at which it may listen, as `host:port`, the likeliest first. They are dialled in this order until the
+    /// peer answers at one of them. Names are looked up at each dial. Networks in memory ignore them.
+    pub addresses: Vec<String>,
     /// The incarnation that it must have. `None` allows any, so that a node whose disk was wiped can be reached as a
     /// stranger.
     pub incarnation: Option<Incarnation>,
 }
 
 impl Peer {
-    /// Makes a peer with any incarnation.
+    /// Makes a peer with one address and any incarnation.
     pub fn new(node: NodeId, address: impl Into<String>) -> Self {
-        Self { node, address: address.into(), incarnation: None }
+        Self { node, addresses: vec![address.into()], incarnation: None }
     }
 }
 
@@ -138,8 +141,8 @@ pub enum PeerError {
     /// The peer is this node itself.
     #[error("a node is not its own peer")]
     Own,
-    /// The address is not of the form `host:port`, or its port is 0, which cannot be dialled.
-    #[error("the address is not of the form host:port with a port above 0")]
+    /// There is no address, or one is not of the form `host:port`, or its port is 0, which cannot be dialled.
+    #[error("the addresses are not of the form host:port with a port above 0")]
     Address,
     /// The transport is shut down.
     #[error("the transport is shut down")]

@@ -17,7 +17,7 @@ use crate::claims::ClaimError;
 use crate::counters::Count;
 use crate::frame::{ChannelId, Frame, Sender};
 use crate::inbox::Inbox;
-use crate::link::LinkEvent;
+use crate::link::{LinkEvent, Refusal, RefusedBy};
 use crate::queue::Incoming;
 use crate::transport::{Peer, PeerError, SendError};
 
@@ -244,6 +244,58 @@ pub(super) fn removed_unheard(harness: &mut dyn Harness) -> Outcome {
     ensure(numbers.iter().all(|number| *number >= BARRIER), || format!("a removed peer was heard: {numbers:?}"))
 }
 
+pub(super) fn removed_told(harness: &mut dyn Harness) -> Outcome {
+    let (mut one, mut two) = pair(harness)?;
+    let mut links = one.transport.claim(ChannelId::TRANSPORT..=ChannelId::TRANSPORT).map_err(|e| e.to_string())?;
+    two.transport.remove_peer(one.node());
+    let (peer, refusal, by) = (Some(two.node()), Refusal::UnknownPeer, RefusedBy::Peer);
+    let expected = LinkEvent::Refused { peer, refusal, by };
+    await_link(harness, &mut links, |event| event == expected)
+        .map_err(|()| "a removed node is not told that its peer refuses it".to_owned())?;
+    introduce(harness, &two, &one)?;
+    connect(harness, &mut one, &mut two)
+}
+
+pub(super) fn moved_reached(harness: &mut dyn Harness) -> Outcome {
+    let (mut one, mut two) = pair(harness)?;
+    let (nobody, former) = (harness.address(NodeId(9)), harness.address(two.node()));
+    let at = |addresses: &[&String]| {
+        let addresses = addresses.iter().copied().cloned().collect();
+        Peer { addresses, ..Peer::new(NodeId(2), "") }
+    };
+    set_peer(&one, at(&[&nobody]))?;
+    set_peer(&one, at(&[&nobody, &former]))?;
+    connect(harness, &mut one, &mut two)?;
+    // The node ends, and begins again elsewhere.
+    harness.shutdown(&*two.transport);
+    let mut two = End::join(harness, identity(2))?;
+    introduce(harness, &two, &one)?;
+    set_peer(&one, at(&[&former, &harness.address(two.node())]))?;
+    connect(harness, &mut one, &mut two)?;
+    set_peer(&one, at(&[&harness.address(two.node())]))?;
+    connect(harness, &mut one, &mut two)?;
+    connect(harness, &mut two, &mut one)
+}
+
+pub(super) fn peers_independent(harness: &mut dyn Harness) -> Outcome {
+    let (mut one, mut two) = pair(harness)?;
+    let mut three = End::join(harness, identity(3))?;
+    introduce(harness, &three, &one)?;
+    let addresses = [String::new(), "nowhere".to_owned(), harness.address(NodeId(9))];
+    for (number, address) in (0..).zip(addresses) {
+        let before = one.transport.peers();
+        let outcome = one.transport.set_peer(Peer::new(three.node(), address.clone()));
+        ensure(outcome == Ok(()) || (outcome == Err(PeerError::Address) && one.transport.peers() == before), || {
+            format!("the address {address:?} gave {outcome:?}, and the peers are {:?}", one.transport.peers())
+        })?;
+        send(&one, &two, number)?;
+        await_number(harness, &mut two, number)?;
+    }
+    introduce(harness, &one, &three)?;
+    connect(harness, &mut one, &mut three)?;
+    connect(harness, &mut one, &mut two)
+}
+
 pub(super) fn oversize_refused(harness: &mut dyn Harness) -> Outcome {
     let (one, mut two) = pair(harness)?;
     let empty = numbered(CHANNEL, 0, vec![Bytes::new()]).wire_bytes();
@@ -288,7 +340,7 @@ pub(super) fn incarnation_expected(harness: &mut dyn Harness) -> Outcome {
     let (one, mut two) = pair(harness)?;
     let mut three = End::join(harness, identity_of_life(3, 2))?;
     let address = harness.address(NodeId(3));
-    let expecting = |incarnation| Peer { node: NodeId(3), address: address.clone(), incarnation };
+    let expecting = |incarnation| Peer { incarnation, ..Peer::new(NodeId(3), address.clone()) };
     introduce(harness, &three, &two)?;
     set_peer(&two, expecting(Some(Incarnation(1))))?;
     for number in 0..BURST {

@@ -22,7 +22,7 @@ pub trait Harness {
     fn join(&mut self, identity: Identity) -> Arc<dyn Transport>;
 
     /// The address of the node that last joined under this id; for an id that never joined, an address at which nothing
-    /// answers.
+    /// answers. No two nodes have the same address.
     fn address(&self, node: NodeId) -> String;
 
     /// Lets time pass until the condition holds, and returns whether it does. The condition may itself send frames, so

@@ -17,8 +17,8 @@
 //!     fn join(&mut self, identity: Identity) -> Arc<dyn Transport> {
 //!         self.0.join(identity)
 //!     }
-//!     fn address(&self, _node: NodeId) -> String {
-//!         "memory:0".into()
+//!     fn address(&self, node: NodeId) -> String {
+//!         format!("memory:{node}")
 //!     }
 //!     fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool {
 //!         (0..5).any(|_| {
@@ -72,6 +72,14 @@ pub enum Clause {
     StrangerUnheard,
     /// No frame arrives from a peer after it was removed.
     RemovedUnheard,
+    /// A node that its peer removed learns that the peer refuses it, and why. It is accepted again when the peer knows
+    /// it again.
+    RemovedTold,
+    /// After the addresses of a peer changed, frames reach it at the first of them at which it answers.
+    MovedReached,
+    /// A peer with an address that is refused, or at which nothing answers, disturbs no other peer. A refused address
+    /// changes nothing.
+    PeersIndependent,
     /// A frame above the bound is refused; a frame of exactly the bound arrives.
     OversizeRefused,
     /// No other frame can be sent on the transport's own channel.
@@ -94,7 +102,7 @@ pub enum Clause {
 
 impl Clause {
     /// Every clause.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::AtMostOnce,
         Self::NeverCorrupt,
         Self::NeverMisattributed,
@@ -107,6 +115,9 @@ impl Clause {
         Self::UnknownRefused,
         Self::StrangerUnheard,
         Self::RemovedUnheard,
+        Self::RemovedTold,
+        Self::MovedReached,
+        Self::PeersIndependent,
         Self::OversizeRefused,
         Self::OwnChannelReserved,
         Self::NothingKept,
@@ -135,6 +146,9 @@ impl Clause {
             Self::UnknownRefused => clauses::unknown_refused(harness),
             Self::StrangerUnheard => clauses::stranger_unheard(harness),
             Self::RemovedUnheard => clauses::removed_unheard(harness),
+            Self::RemovedTold => clauses::removed_told(harness),
+            Self::MovedReached => clauses::moved_reached(harness),
+            Self::PeersIndependent => clauses::peers_independent(harness),
             Self::OversizeRefused => clauses::oversize_refused(harness),
             Self::OwnChannelReserved => clauses::own_channel_reserved(harness),
             Self::NothingKept => clauses::nothing_kept(harness),

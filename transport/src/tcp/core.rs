@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::heartbeat::Heartbeat;
-use super::inbound::Inbound;
+use super::inbound::{Inbound, Life};
 use super::outbound::Outbound;
 use super::settings::TcpSettings;
 use crate::counters::Counters;
@@ -165,8 +165,8 @@ impl Core {
     /// Decides whether the node that answered a dial is the wanted one. Returns it and the longest frame that it
     /// accepts.
     pub(super) fn judge(&self, answer: Answer, peer: &Peer) -> Result<(Sender, usize), Rejected> {
-        let (from, frame_bytes_max) = match answer {
-            Answer::Accepted { from, frame_bytes_max, .. } => (from, frame_bytes_max),
+        let (from, start, frame_bytes_max) = match answer {
+            Answer::Accepted { from, start, frame_bytes_max, .. } => (from, start, frame_bytes_max),
             Answer::Refused(refusal) => return Err(Rejected { refusal, by: RefusedBy::Peer }),
         };
         let rejected = |refusal| Err(Rejected { refusal, by: RefusedBy::Us });
@@ -178,6 +178,10 @@ impl Core {
         }
         if peer.incarnation.is_some_and(|wanted| wanted != from.incarnation) {
             return rejected(Refusal::Incarnation);
+        }
+        let life = Life { incarnation: from.incarnation, start };
+        if self.peers().get(&peer.node).is_some_and(|known| known.inbound.is_outlived(life)) {
+            return rejected(Refusal::OlderStart);
         }
         let frame_bytes_max = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
         let sender = Sender { node: from.node, incarnation: from.incarnation };

@@ -45,20 +45,11 @@ impl Dialer {
     /// Runs until the lane closes.
     pub(super) async fn run(self) {
         let settings = self.core.settings;
-        let own = self.core.identity;
         let mut random = Random::new(self.seed());
         let mut backoff = settings.backoff_min;
         while !self.outbound.is_closing() {
             let begun = Instant::now();
-            match self.dial().await {
-                Ok(dialled) => self.serve(dialled).await,
-                Err(DialError::Rejected(rejected)) => self.core.refuse(Some(self.peer.node), None, rejected),
-                Err(DialError::Unreachable(kind)) => {
-                    self.core.counters.add(Count::DialsFailed);
-                    let (node, peer, address) = (own.node.0, self.peer.node.0, &self.peer.address);
-                    tracing::debug!(node, peer, address, lane = %self.lane, "dial failed: {kind}");
-                }
-            }
+            self.dial_each().await;
             if self.outbound.is_closing() {
                 return;
             }
@@ -78,9 +69,24 @@ impl Dialer {
         low ^ self.peer.node.0.rotate_left(32) ^ u64::from(self.lane == Lane::Bulk)
     }
 
-    async fn dial(&self) -> Result<Dialled, DialError> {
+    /// Dials the addresses of the peer in their order. Uses the first connection that is accepted until it ends.
+    async fn dial_each(&self) {
+        for address in &self.peer.addresses {
+            match self.dial(address).await {
+                Ok(dialled) => return self.serve(dialled).await,
+                Err(DialError::Rejected(rejected)) => self.core.refuse(Some(self.peer.node), None, rejected),
+                Err(DialError::Unreachable(kind)) => {
+                    self.core.counters.add(Count::DialsFailed);
+                    let (node, peer) = (self.core.identity.node.0, self.peer.node.0);
+                    tracing::debug!(node, peer, address, lane = %self.lane, "dial failed: {kind}");
+                }
+            }
+        }
+    }
+
+    async fn dial(&self, address: &str) -> Result<Dialled, DialError> {
         let settings = &self.core.settings;
-        let connect = timeout(settings.dial_timeout, Socket::connect(self.peer.address.as_str())).await;
+        let connect = timeout(settings.dial_timeout, Socket::connect(address)).await;
         let socket = connect.map_err(|_| DialError::Unreachable(ErrorKind::TimedOut))?;
         let mut socket = socket.map_err(|error| DialError::Unreachable(error.kind()))?;
         let refused = |refusal: Refusal| DialError::Rejected(refusal.into());

@@ -44,7 +44,8 @@ pub(super) struct Pass<'a> {
 
 impl Inbound {
     /// Admits a connection and ends those that it replaces. Epochs grow in the order in which connections were
-    /// accepted, so that a connection with a slow handshake does not replace a newer one.
+    /// accepted, so that a connection with a slow handshake does not replace a newer one. A connection of an earlier
+    /// start of the peer does not replace one of a later start.
     pub(super) fn open(&self, lane: Lane, life: Life, epoch: u64, task: AbortHandle) -> Result<(), Refusal> {
         let mut state = self.lock();
         let same_life = state.life == Some(life);
@@ -52,6 +53,9 @@ impl Inbound {
             if same_life { state.lanes[slot(lane)].as_ref().map_or(0, |open| open.epoch) } else { state.newest };
         if state.closed || epoch < followed {
             return Err(Refusal::Superseded);
+        }
+        if state.is_outlived(life) {
+            return Err(Refusal::OlderStart);
         }
         if !same_life {
             state.end_all();
@@ -71,6 +75,11 @@ impl Inbound {
         if is_newest { Ok(Pass { _state: state }) } else { Err(Refusal::Superseded) }
     }
 
+    /// True if a connection of a later start of this incarnation stands.
+    pub(super) fn is_outlived(&self, life: Life) -> bool {
+        self.lock().is_outlived(life)
+    }
+
     /// Refuses all further frames and ends the connections.
     pub(super) fn close(&self) {
         let mut state = self.lock();
@@ -84,6 +93,11 @@ impl Inbound {
 }
 
 impl State {
+    fn is_outlived(&self, life: Life) -> bool {
+        let is_later = |known: Life| known.incarnation == life.incarnation && known.start > life.start;
+        self.life.is_some_and(is_later) && self.lanes.iter().flatten().any(|open| !open.task.is_finished())
+    }
+
     fn end_all(&mut self) {
         for open in self.lanes.iter_mut().filter_map(Option::take) {
             open.task.abort();

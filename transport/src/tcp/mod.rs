@@ -182,7 +182,7 @@ impl Transport for TcpTransport {
         if peer.node == self.core.identity.node {
             return Err(PeerError::Own);
         }
-        if !is_address(&peer.address) {
+        if peer.addresses.is_empty() || !peer.addresses.iter().all(|address| is_address(address)) {
             return Err(PeerError::Address);
         }
         let mut peers = self.core.peers_mut();

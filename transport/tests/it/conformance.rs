@@ -26,8 +26,8 @@ impl Harness for Memory {
         self.0.join(identity)
     }
 
-    fn address(&self, _node: NodeId) -> String {
-        "memory:0".into()
+    fn address(&self, node: NodeId) -> String {
+        format!("memory:{node}")
     }
 
     fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool {
@@ -62,8 +62,13 @@ impl Tcp {
 
 impl Harness for Tcp {
     fn join(&mut self, identity: Identity) -> Arc<dyn Transport> {
-        let settings =
-            TcpSettings { limits: LIMITS, backoff_max: Duration::from_millis(100), ..TcpSettings::default() };
+        // At the address of nobody a dial waits for the handshake until its time is over.
+        let settings = TcpSettings {
+            limits: LIMITS,
+            handshake_timeout: Duration::from_millis(500),
+            backoff_max: Duration::from_millis(100),
+            ..TcpSettings::default()
+        };
         self.nodes.remove(&identity.node);
         let bound = self.runtime.block_on(TcpTransport::bind(identity, "127.0.0.1:0", settings));
         let transport = bound.expect("a free port");

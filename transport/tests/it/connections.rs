@@ -4,7 +4,9 @@ use bytes::BytesMut;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
 use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, put_head};
-use quorate_transport::{ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, SendError, Transport};
+use quorate_transport::{
+    ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, RefusedBy, SendError, Transport,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -220,6 +222,72 @@ async fn a_peer_moves() {
 }
 
 #[tokio::test]
+async fn a_process_that_was_left_behind_is_refused_by_name() {
+    let mut node = Node::start(settings()).await;
+    let mut newer = node.dial_as_peer(Lane::Control, 8).await;
+    // It dials.
+    let mut stale = node.dial().await;
+    assert_eq!(shake(&mut stale, &Hello { start: 7, ..hello() }).await, Answer::Refused(Refusal::OlderStart));
+    // It answers at the address that the peer has left.
+    let mut stale = node.accept(Lane::Control).await;
+    let answer = |start| Answer::Accepted { version: 1, from: identity(2), start, frame_bytes_max: 1 << 20 };
+    stale.write_all(&answer(7).encode()).await.expect("it listens");
+    closed(&mut stale).await;
+    let (refusal, by) = (Refusal::OlderStart, RefusedBy::Us);
+    for _ in ["the one that dials", "the one that answers"] {
+        while node.link().await != (LinkEvent::Refused { peer: Some(NodeId(2)), refusal, by }) {}
+    }
+    newer.write_all(&bytes_of(&frame(2, 1))).await.expect("it listens");
+    assert_eq!(node.frame().await, GroupId(2));
+    let mut right = node.accept(Lane::Control).await;
+    right.write_all(&answer(8).encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+}
+
+#[tokio::test]
+async fn an_older_copy_is_heard_when_the_newer_start_is_gone() {
+    let node = Node::start(settings()).await;
+    drop(node.dial_as_peer(Lane::Control, 8).await);
+    until(|| node.counted(Count::ConnectionsLost) == 1).await;
+    let older = Hello { start: 7, ..hello() };
+    loop {
+        match shake(&mut node.dial().await, &older).await {
+            Answer::Accepted { .. } => break,
+            Answer::Refused(refusal) => assert_eq!(refusal, Refusal::OlderStart),
+        }
+    }
+}
+
+#[tokio::test]
+async fn peers_that_come_and_go_leave_nothing_behind() {
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let other = TcpTransport::bind(identity(2), "127.0.0.1:0", settings()).await.expect("a free port");
+    let transport = TcpTransport::bind(identity(1), "127.0.0.1:0", settings()).await.expect("a free port");
+    other.set_peer(Peer::new(NodeId(1), transport.local_address().to_string())).expect("a right peer");
+    let (nobody, own) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), transport.local_address());
+    let addresses = [nobody.local_addr().expect("it is bound"), own, other.local_address()].map(|at| at.to_string());
+    tokio::task::yield_now().await;
+    let before = (alive(), transport.peers());
+    for round in 0..20 {
+        for address in &addresses {
+            transport.set_peer(Peer::new(NodeId(2), address.clone())).expect("a right peer");
+            transport.set_peer(Peer::new(NodeId(3 + round), address.clone())).expect("a right peer");
+            tokio::task::yield_now().await;
+        }
+        if round % 5 == 0 {
+            let dialled = transport.counters().of(Count::ConnectionsDialled);
+            until(|| transport.counters().of(Count::ConnectionsDialled) > dialled).await;
+        }
+        assert!(transport.remove_peer(NodeId(2)) && transport.remove_peer(NodeId(3 + round)));
+    }
+    until(|| alive() == before.0).await;
+    assert_eq!(transport.peers(), before.1);
+    let counts = transport.counters();
+    let made = counts.of(Count::ConnectionsDialled) + counts.of(Count::ConnectionsAccepted);
+    assert_eq!(counts.of(Count::ConnectionsLost), made);
+}
+
+#[tokio::test]
 async fn a_removed_peer_is_told_down_and_ended() {
     let mut node = Node::start(settings()).await;
     let mut inbound = node.dial_as_peer(Lane::Control, 0).await;
@@ -269,4 +337,6 @@ async fn settings_that_do_not_fit_start_nothing() {
         let outcome = node.transport.set_peer(Peer::new(NodeId(3), address));
         assert_eq!(outcome, Err(quorate_transport::PeerError::Address));
     }
+    let nowhere = Peer { addresses: Vec::new(), ..Peer::new(NodeId(3), "") };
+    assert_eq!(node.transport.set_peer(nowhere), Err(quorate_transport::PeerError::Address));
 }

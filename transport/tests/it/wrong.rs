@@ -57,8 +57,8 @@ impl Harness for Wrong {
         end
     }
 
-    fn address(&self, _node: NodeId) -> String {
-        "memory:0".into()
+    fn address(&self, node: NodeId) -> String {
+        address_of(node)
     }
 
     fn settle(&mut self, until: &mut dyn FnMut() -> bool) -> bool {
@@ -128,7 +128,12 @@ impl WrongEnd {
     }
 
     fn tell(&self, event: LinkEvent) {
-        if self.breaks != Clause::LinksTold || !matches!(event, LinkEvent::Down { .. }) {
+        let is_kept_back = match event {
+            LinkEvent::Down { .. } => self.breaks == Clause::LinksTold,
+            LinkEvent::Refused { .. } => self.breaks == Clause::RemovedTold,
+            LinkEvent::Up { .. } => false,
+        };
+        if !is_kept_back {
             self.router.tell(event);
         }
     }
@@ -211,6 +216,15 @@ impl Transport for WrongEnd {
         if self.breaks == Clause::IncarnationExpected {
             peer.incarnation = None;
         }
+        if self.breaks == Clause::MovedReached && peer.addresses != [address_of(peer.node)] {
+            self.inner.remove_peer(peer.node);
+            return Ok(());
+        }
+        if self.breaks == Clause::PeersIndependent && peer.addresses != [address_of(peer.node)] {
+            for other in self.inner.peers() {
+                self.inner.remove_peer(other.node);
+            }
+        }
         self.inner.set_peer(peer)
     }
 
@@ -240,6 +254,10 @@ impl Transport for WrongEnd {
             self.router.close();
         }
     }
+}
+
+fn address_of(node: NodeId) -> String {
+    format!("memory:{node}")
 }
 
 /// The frame with one bit of a long section flipped.
