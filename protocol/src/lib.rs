@@ -7,6 +7,7 @@ mod configuration;
 mod entry;
 mod ids;
 mod law;
+mod member_change;
 mod operation;
 mod outbox;
 mod protocol;
@@ -24,13 +25,14 @@ mod wire;
 pub use batch::{BatchError, BatchHeader, EntryBatch, Run};
 pub use chassis::{Chassis, FailedWrite};
 pub use checksum::crc32c;
-pub use configuration::{Configuration, ConfigurationError, Member, MemberRole};
+pub use configuration::{Configuration, ConfigurationError, Member, MemberRole, Promotion};
 pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
 pub use ids::{
     ClusterId, GroupId, Identity, Incarnation, LogIndex, LogPosition, NodeId, ProposalId, ReadId, SessionId, Term,
     Ticket,
 };
 pub use law::{Law, Violation};
+pub use member_change::MemberChange;
 pub use operation::{LoadFailure, LoadRange, Loaded, Operation, PersistFailure, STATE_BYTES_MAX, WriteRefusal};
 pub use outbox::{Outbox, OutboxLimits};
 pub use protocol::{DiskState, HaltReason, Input, Output, Protocol, Signal, Standing, StorageLevel};

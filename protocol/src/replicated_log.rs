@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Configuration, DiskState, Entry, EntryKind, HaltReason, LogIndex, LogTime, Member, NodeId, Now, ProposalId,
-    Protocol, ReadId, SnapshotMeta, Term,
+    Configuration, ConfigurationError, DiskState, Entry, EntryKind, HaltReason, LogIndex, LogTime, MemberChange,
+    NodeId, Now, ProposalId, Protocol, ReadId, SnapshotMeta, Term,
 };
 
 /// A replicated log. Its commands and events do not depend on the protocol that agrees on the log, so that a replica
@@ -66,12 +66,14 @@ pub enum LogCommand {
         /// Give up after this time.
         timeout: Duration,
     },
-    /// Change the members of the group.
+    /// Change the members of the group, if this node leads. The answer is `Appended` or `Refused`. The change is in
+    /// force once it is appended. It is complete once a configuration that is not joint is committed at its index or
+    /// after it.
     ChangeConfiguration {
         /// Id of the change.
         id: ProposalId,
-        /// The new members.
-        members: Vec<Member>,
+        /// The changes, which are made together.
+        changes: Vec<MemberChange>,
     },
 }
 
@@ -145,6 +147,12 @@ pub enum LogEvent {
         /// Metadata of the snapshot.
         snapshot: SnapshotMeta,
     },
+    /// Another configuration is in force on this node: it was appended, committed or not, or an entry after it was
+    /// truncated, or a snapshot brought it.
+    Configuration {
+        /// The configuration.
+        configuration: Configuration,
+    },
     /// This node gained or lost its right to vote.
     Voting {
         /// Reason why the node may not vote; `None` if it may.
@@ -179,10 +187,10 @@ pub enum RefuseReason {
     TooLarge,
     /// The disk's reserve is used up.
     DiskFull,
-    /// Another change of the members is under way, or no change is possible yet.
+    /// Another change of the members is under way, or this leader has not committed an entry of its term yet.
     ConfigurationPending,
     /// The change of members cannot be made.
-    ConfigurationInvalid,
+    ConfigurationInvalid(ConfigurationError),
     /// The log failed; the node must be restarted.
     Halted,
 }
@@ -241,8 +249,12 @@ pub enum VotingBar {
     OlderCopy,
     /// An initial voter founded the group with other members or another protocol.
     FoundedOtherwise,
-    /// The node is not a voter of the configuration in force.
+    /// The node is a learner of the configuration in force.
     NotVoter,
+    /// The node is not a member of the configuration in force: it was not added yet.
+    NotMember,
+    /// The node was a member and was removed.
+    Removed,
     /// The node is in the highest possible term, so that no further leader can be elected.
     TermsUsedUp,
 }
@@ -337,6 +349,9 @@ pub struct LogStatus {
     pub wall_ahead_ms: Option<i64>,
     /// The configuration in force.
     pub configuration: Configuration,
+    /// Index of its entry, or of a later one if it came with a snapshot. It is committed if this is not above the
+    /// commit index.
+    pub configuration_index: LogIndex,
     /// Reason why this node does not vote; `None` if it does.
     pub barred: Option<VotingBar>,
     /// State of this node's disk.

@@ -7,8 +7,9 @@ use quorate_protocol::{NodeId, ReadFailure, Standing, Term, Ticket};
 use crate::Raft;
 use crate::error::Ignored;
 use crate::leader::Leader;
-use crate::message::{ClockReading, Message, RequestVote, Verdict, VoteKind, VoteResponse};
+use crate::message::{ClockReading, Message, Removed, RequestVote, Verdict, VoteKind, VoteResponse};
 use crate::quorum::{Tally, tally};
+use crate::raft::INDEX_MAX;
 use crate::role::RoleState;
 use crate::shared::Shared;
 
@@ -80,6 +81,7 @@ impl Raft {
             self.lose_leader();
         }
         if request.kind != VoteKind::Transfer && self.is_leader_alive() {
+            self.tell_if_removed(from);
             // The candidate may have lost contact with a leader that is quiet.
             self.wake();
             return Err(Ignored::LeaderAlive);
@@ -98,11 +100,39 @@ impl Raft {
             }
             self.shared.election.arm(self.shared.now());
         }
+        if !is_granted {
+            self.tell_if_removed(from);
+        }
         let verdict = if is_granted { Verdict::Granted } else { Verdict::Refused };
         let now = self.shared.chassis.now();
         let clock = ClockReading { log_time: self.shared.clock.log_time(now), wall_ms: now.wall_ms };
         let (term, asked, kind) = (self.shared.term(), request.term, request.kind);
         self.shared.send(from, Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock }));
+        Ok(())
+    }
+
+    /// Tells a node that asks for votes and is no member any more that it was removed. Nobody else tells it: it was
+    /// away while the leader did.
+    fn tell_if_removed(&mut self, from: NodeId) {
+        let (index, configuration) = self.shared.log.configurations().at(self.shared.commitment.index());
+        if !configuration.contains(from) && configuration.voters().next().is_some() {
+            let removed = Removed { term: self.shared.term(), index: *index };
+            self.shared.send(from, Message::Removed(removed));
+        }
+    }
+
+    /// Another node states that this node was removed. It stops campaigning until it gets a newer configuration.
+    pub(crate) fn on_removed(&mut self, from: NodeId, message: Removed) -> Result<(), Ignored> {
+        if self.shared.chassis.standing(from) == Standing::Stranger {
+            return Err(Ignored::Stranger);
+        }
+        if message.index < self.shared.log.configurations().index() || message.index > INDEX_MAX {
+            return Err(Ignored::StaleAnswer);
+        }
+        self.shared.removed_at = self.shared.removed_at.max(Some(message.index));
+        if matches!(self.role, RoleState::PreCandidate(_) | RoleState::Candidate(_)) {
+            self.step_down();
+        }
         Ok(())
     }
 
@@ -218,7 +248,7 @@ fn may_grant(shared: &Shared, candidate: NodeId, request: RequestVote) -> bool {
     let is_up_to_date = (request.last_term, request.last_index) >= (shared.log.last_term(), shared.log.last());
     let is_free =
         request.kind == VoteKind::Pre || (shared.election.leader().is_none() && shared.durable.may_vote_for(candidate));
-    is_up_to_date && shared.barred().is_none() && is_free
+    is_up_to_date && shared.may_vote() && is_free
 }
 
 /// Requests the vote of every other voter. The request describes this log, so it waits until all of the log is durable.

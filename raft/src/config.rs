@@ -61,6 +61,8 @@ pub struct Settings {
     pub reads_max: usize,
     /// Maximum number of messages that wait for writes. Beyond it the oldest is dropped.
     pub held_messages_max: usize,
+    /// Maximum number of entries that a learner may be behind when its leader makes it a voter.
+    pub promotion_lag_max: u64,
     /// Delay after which a leader that has nothing else to send announces a new commit index. Until then the next
     /// entries can carry it.
     pub commit_notice_delay: Duration,
@@ -94,6 +96,7 @@ impl Default for Settings {
             cache_bytes_max: 16 << 20,
             reads_max: 65_536,
             held_messages_max: 4096,
+            promotion_lag_max: 1000,
             commit_notice_delay: Duration::from_millis(2),
             clock_step_max: Duration::from_secs(10),
             quiet_after: None,

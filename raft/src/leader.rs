@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_protocol::{
-    DiskState, Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, NodeId, Proposal, RefuseReason,
-    Standing, StorageLevel,
+    ConfigurationError, DiskState, Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, NodeId,
+    Proposal, ProposalId, RefuseReason, Standing, StorageLevel, crc32c,
 };
 
 use crate::error::Ignored;
-use crate::log::no_op;
+use crate::membership::Promotions;
 use crate::message::{
     AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message, Pace, TimeoutNow,
 };
@@ -35,6 +36,9 @@ pub(crate) struct Leader {
     /// The index up to which the application allowed compaction while a living peer still needed the entries.
     compaction: Option<LogIndex>,
     pub(crate) quiet: Quiet,
+    pub(crate) promotions: Promotions,
+    /// True if the group has committed a configuration in which this node does not vote.
+    pub(crate) is_retiring: bool,
 }
 
 /// The effect of an input on a leader's office.
@@ -80,7 +84,7 @@ impl Leader {
     /// Begins to lead, and appends an entry of the term (Raft §8).
     pub(crate) fn begin(shared: &mut Shared) -> Self {
         let now = shared.now();
-        let leader = Self {
+        let mut leader = Self {
             peers: Peers::new(shared),
             round: 0,
             tick_at: now.after(shared.settings().heartbeat_interval),
@@ -89,11 +93,30 @@ impl Leader {
             uncommitted: Uncommitted::default(),
             compaction: None,
             quiet: Quiet::new(now),
+            promotions: Promotions::default(),
+            is_retiring: false,
         };
         shared.election.set_leader(Some(shared.config.node()));
-        let log_time = shared.next_log_time();
-        shared.log.append(shared.durable.term(), no_op(log_time));
+        leader.append_own(shared, EntryKind::NoOp, ProposalId::default(), Bytes::new());
         leader
+    }
+
+    /// Appends an entry that the protocol itself writes, and reports it if somebody asked for it.
+    pub(crate) fn append_own(
+        &mut self,
+        shared: &mut Shared,
+        kind: EntryKind,
+        id: ProposalId,
+        payload: Bytes,
+    ) -> LogIndex {
+        let (term, log_time, checksum) = (shared.term(), shared.next_log_time(), crc32c(&payload));
+        let header = EntryHeader { kind, id, acknowledged_below: 0, log_time, checksum, elided_length: None };
+        let index = shared.log.append(term, Entry { header, payload });
+        if id != ProposalId::default() {
+            shared.chassis.outbox.event(LogEvent::Appended { id, index, term });
+        }
+        self.wake(shared.now());
+        index
     }
 
     /// Returns the time at which the leader wants a time-out.
@@ -258,12 +281,14 @@ impl Leader {
             self.uncommitted.remove_to(index);
             let notice_at = shared.now().after(shared.settings().commit_notice_delay);
             self.notice_at.get_or_insert(notice_at);
+            self.carry_change_on(shared);
         }
     }
 
     /// The counts and indexes that affect behaviour.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
-        (self.round, self.quiet.stage(), self.peers.failures(), &self.uncommitted.batches, self.compaction)
+        let round = (self.round, self.quiet.stage(), self.is_retiring);
+        (round, self.peers.failures(), &self.uncommitted.batches, self.compaction)
     }
 
     /// The times of the next tick and of the next announcement of the commit index.
@@ -283,6 +308,9 @@ impl Leader {
             DiskCare::GivesWay => return Office::GivesWay,
         }
         self.transfers.pursue(shared, &self.peers);
+        if self.look_after_members(shared) != Office::Stays {
+            return Office::StepsDown;
+        }
         self.compact_again(shared);
         let (now, settings) = (shared.now(), shared.settings());
         let quiet_max = settings.quiet_max;
@@ -311,7 +339,7 @@ impl Leader {
         now.since(heard_at) < shared.settings().election_timeout_min || heard_at == now
     }
 
-    fn begin_transfer(&mut self, shared: &Shared, to: NodeId, timeout: Duration) {
+    pub(crate) fn begin_transfer(&mut self, shared: &Shared, to: NodeId, timeout: Duration) {
         self.transfers.begin(to, shared.now().after(timeout));
         self.wake(shared.now());
     }
@@ -367,7 +395,7 @@ impl Leader {
         let (term, round, pace) = (shared.term(), self.round, self.quiet.pace());
         for (node, progress) in self.peers.iter_mut() {
             let commit_index = shared.commitment.index().min(progress.match_index);
-            progress.commit_told = commit_index;
+            progress.note_commit_told(commit_index, round);
             let Progress { next_index, match_index, .. } = *progress;
             progress.loss_probe.get_or_insert(LossProbe { round, next_index, match_index });
             let heartbeat = Heartbeat { term, commit_index, round, pace, log_time };
@@ -396,7 +424,7 @@ impl Leader {
     fn start_round_of_reads(&mut self, shared: &mut Shared) {
         let commit_index = shared.commitment.index();
         // A leader does not know the commit index before an entry of its own term is committed (Raft §8).
-        if shared.reads.is_round_wanted() && shared.log.term_at(commit_index) == Some(shared.term()) {
+        if shared.reads.is_round_wanted() && shared.has_committed_in_term() {
             shared.reads.take_waiting();
             let number = self.broadcast_heartbeat(shared);
             shared.reads.begin_inquiry(Inquiry::Round { number, index: commit_index });
@@ -416,6 +444,11 @@ impl Leader {
         }
     }
 
+    /// Returns the reason why no change of members begins now, whatever it is.
+    pub(crate) fn refusal_of_changes(&self) -> Option<RefuseReason> {
+        (self.transfers.is_under_way() || self.is_retiring).then_some(RefuseReason::Transferring)
+    }
+
     fn refusal(&self, shared: &Shared, proposal: &Proposal) -> Option<RefuseReason> {
         let settings = shared.settings();
         let bytes = quorate_protocol::ENTRY_HEADER_BYTES + proposal.payload.len();
@@ -423,7 +456,8 @@ impl Leader {
         if self.transfers.is_under_way() {
             Some(RefuseReason::Transferring)
         } else if proposal.kind == EntryKind::Configuration {
-            Some(RefuseReason::ConfigurationInvalid)
+            // Only `ChangeConfiguration` makes one, because it must be safe after the one in force.
+            Some(RefuseReason::ConfigurationInvalid(ConfigurationError::Malformed))
         } else if bytes > settings.entry_bytes_max {
             Some(RefuseReason::TooLarge)
         } else if shared.chassis.storage() == StorageLevel::Low {

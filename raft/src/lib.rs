@@ -14,6 +14,7 @@ mod follower;
 mod invariants;
 mod leader;
 mod log;
+mod membership;
 pub mod message;
 mod peers;
 mod progress;

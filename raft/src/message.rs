@@ -51,6 +51,8 @@ pub enum Message {
     ReadIndexResponse(ReadIndexResponse),
     /// Wraps [`TimeoutNow`].
     TimeoutNow(TimeoutNow),
+    /// Wraps [`Removed`].
+    Removed(Removed),
 }
 
 /// Requests a vote (Raft §5.2), or asks whether the vote would be given (Raft thesis §9.6).
@@ -282,6 +284,15 @@ pub struct TimeoutNow {
     pub term: Term,
 }
 
+/// Tells a node that asks for votes that it is no member any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Removed {
+    /// The sender's term.
+    pub term: Term,
+    /// The index of a committed configuration without the receiver.
+    pub index: LogIndex,
+}
+
 impl Message {
     /// Returns the term of the message.
     pub fn term(&self) -> Term {
@@ -297,6 +308,7 @@ impl Message {
             Self::ReadIndex(message) => message.term,
             Self::ReadIndexResponse(message) => message.term,
             Self::TimeoutNow(message) => message.term,
+            Self::Removed(message) => message.term,
         }
     }
 }
@@ -342,6 +354,8 @@ pub enum Small {
     ReadIndexResponse(ReadIndexResponse),
     /// The complete message.
     TimeoutNow(TimeoutNow),
+    /// The complete message.
+    Removed(Removed),
 }
 
 impl Wire for Message {
@@ -372,6 +386,7 @@ impl Wire for Message {
             Self::ReadIndex(message) => Small::ReadIndex(*message),
             Self::ReadIndexResponse(message) => Small::ReadIndexResponse(*message),
             Self::TimeoutNow(message) => Small::TimeoutNow(*message),
+            Self::Removed(message) => Small::Removed(*message),
         }
     }
 
@@ -397,6 +412,7 @@ impl Wire for Message {
             Small::ReadIndex(message) => Ok(Self::ReadIndex(message)),
             Small::ReadIndexResponse(message) => Ok(Self::ReadIndexResponse(message)),
             Small::TimeoutNow(message) => Ok(Self::TimeoutNow(message)),
+            Small::Removed(message) => Ok(Self::Removed(message)),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use quorate_protocol::{
-    FailedWrite, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, NodeId, Now, Output,
-    PersistFailure, Proposal, Protocol, RecoverError, Recovery, RefuseReason, Role, Signal, SnapshotMeta, Standing,
-    StorageLevel, Term, Ticket, View, VotingBar,
+    FailedWrite, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, MemberChange, NodeId, Now,
+    Output, PersistFailure, Proposal, ProposalId, Protocol, RecoverError, Recovery, RefuseReason, Role, Signal,
+    SnapshotMeta, Standing, StorageLevel, Term, Ticket, View, VotingBar,
 };
 
 use crate::error::Ignored;
@@ -34,6 +34,8 @@ pub struct Raft {
 pub(crate) struct Reported {
     pub(crate) role: (Role, Term, Option<NodeId>),
     pub(crate) barred: Option<VotingBar>,
+    /// The number of the configuration that was reported last.
+    pub(crate) configuration: u64,
 }
 
 impl Protocol for Raft {
@@ -47,8 +49,9 @@ impl Protocol for Raft {
 
     fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
         let mut shared = Shared::recover(now, config, &recovery)?;
-        let reported = Reported { role: (Role::Follower, shared.term(), None), barred: None };
+        let role = (Role::Follower, shared.term(), None);
         shared.begin(recovery.snapshot);
+        let reported = Reported { role, barred: None, configuration: shared.log.configurations().changes() };
         Ok(Self { shared, role: RoleState::follower(), reported })
     }
 
@@ -122,6 +125,7 @@ impl Raft {
         let shared = &mut self.shared;
         match (message, &mut self.role) {
             (Message::RequestVote(message), _) => self.on_request_vote(from, message),
+            (Message::Removed(message), _) => self.on_removed(from, message),
             (Message::VoteResponse(message), _) => self.on_vote_response(from, message),
             (Message::TimeoutNow(_), _) => self.on_timeout_now(),
             (Message::CommitNotice(message), _) => {
@@ -158,7 +162,7 @@ impl Raft {
     /// out: the voter decides whether it takes over the candidate's term.
     fn enter_term_of(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
         let (term, current) = (message.term(), self.shared.term());
-        if matches!(message, Message::RequestVote(_)) {
+        if matches!(message, Message::RequestVote(_) | Message::Removed(_)) {
             return Ok(());
         }
         if term < current && !is_pre_vote_granted(message) {
@@ -209,10 +213,7 @@ impl Raft {
             LogCommand::Read { id } => self.shared.on_read(id),
             LogCommand::Compact { snapshot, keep_from } => self.on_compact(snapshot, keep_from),
             LogCommand::Transfer { to, timeout } => self.on_transfer(to, timeout),
-            LogCommand::ChangeConfiguration { id, .. } => {
-                self.shared.refuse(id, RefuseReason::ConfigurationInvalid);
-                Ok(())
-            }
+            LogCommand::ChangeConfiguration { id, changes } => self.on_change(id, &changes),
         }
     }
 
@@ -221,6 +222,14 @@ impl Raft {
             return leader.on_propose(&mut self.shared, proposal);
         }
         self.shared.refuse(proposal.id, RefuseReason::NotLeader);
+        Ok(())
+    }
+
+    fn on_change(&mut self, id: ProposalId, changes: &[MemberChange]) -> Result<(), Ignored> {
+        match &mut self.role {
+            RoleState::Leader(leader) => leader.on_change(&mut self.shared, id, changes),
+            _ => self.shared.refuse(id, RefuseReason::NotLeader),
+        }
         Ok(())
     }
 
@@ -423,6 +432,11 @@ impl Raft {
         if barred != self.reported.barred {
             self.reported.barred = barred;
             shared.chassis.outbox.event(LogEvent::Voting { barred });
+        }
+        if shared.log.configurations().changes() != self.reported.configuration {
+            self.reported.configuration = shared.log.configurations().changes();
+            let configuration = shared.log.configuration().clone();
+            shared.chassis.outbox.event(LogEvent::Configuration { configuration });
         }
     }
 

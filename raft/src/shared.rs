@@ -2,8 +2,8 @@
 
 use quorate_protocol::{
     Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogTime, Member,
-    MemberRole, NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery,
-    RefuseReason, SnapshotMeta, Standing, Term, VotingBar,
+    NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason,
+    SnapshotMeta, Standing, Term, VotingBar,
 };
 
 use crate::clock::Clock;
@@ -32,6 +32,9 @@ pub(crate) struct Shared {
     pub(crate) disk: Disk,
     pub(crate) reads: Reads,
     pub(crate) clock: Clock,
+    /// The index of the configuration without this node, if another node stated that it is committed. It counts while
+    /// this node's own configuration is older.
+    pub(crate) removed_at: Option<LogIndex>,
 }
 
 impl Shared {
@@ -62,6 +65,7 @@ impl Shared {
             commitment: Commitment::recover(commit_index, recovery.commit_hint, snapshot_index),
             snapshots: Snapshots::default(),
             reads: Reads::default(),
+            removed_at: None,
         })
     }
 
@@ -134,19 +138,64 @@ impl Shared {
             None => Some(VotingBar::NotIntroduced),
             Some(Standing::Stranger) => Some(VotingBar::Stranger),
             Some(Standing::Member) if self.term() >= TERM_MAX => Some(VotingBar::TermsUsedUp),
-            Some(Standing::Member) => (!self.log.configuration().is_voter(node)).then_some(VotingBar::NotVoter),
+            Some(Standing::Member) => self.bar_of_membership(),
         }
+    }
+
+    /// Returns the configuration that is known to be committed, and those after it. A node that the newest one removes
+    /// is needed until that is committed, and may have to lead until then: the others may lack the entry and be unable
+    /// to get its vote (thesis §4.2.2).
+    fn configurations_that_may_count(&self) -> impl Iterator<Item = &Configuration> {
+        self.log.configurations().from(self.commitment.index())
+    }
+
+    fn bar_of_membership(&self) -> Option<VotingBar> {
+        let (node, configuration) = (self.config.node(), self.log.configuration());
+        if self.removed_at.is_some_and(|index| index >= self.log.configurations().index()) {
+            Some(VotingBar::Removed)
+        } else if self.configurations_that_may_count().any(|configuration| configuration.is_voter(node)) {
+            None
+        } else if configuration.contains(node) {
+            Some(VotingBar::NotVoter)
+        } else if self.log.configurations().mention(node) {
+            Some(VotingBar::Removed)
+        } else {
+            Some(VotingBar::NotMember)
+        }
+    }
+
+    /// Returns true if this node may give a candidate its vote. It may although its own configuration says that it is
+    /// no voter: the candidate may know a newer one, and counts only the votes of the voters that it knows.
+    pub(crate) fn may_vote(&self) -> bool {
+        !self
+            .barred()
+            .is_some_and(|bar| matches!(bar, VotingBar::NotIntroduced | VotingBar::Stranger | VotingBar::TermsUsedUp))
+    }
+
+    /// Returns true if an entry of the current term is committed. Before that, a leader does not know the commit index
+    /// (Raft §8).
+    pub(crate) fn has_committed_in_term(&self) -> bool {
+        self.log.term_at(self.commitment.index()) == Some(self.term())
+    }
+
+    /// Returns true if the configuration in force is committed, and was so in this leader's term.
+    pub(crate) fn is_configuration_committed(&self) -> bool {
+        self.has_committed_in_term() && self.log.configurations().index() <= self.commitment.index()
+    }
+
+    /// Returns true if no change of members is under way, so that this leader may begin one.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_configuration_committed() && !self.log.configuration().is_joint()
     }
 
     /// Returns true if this node may campaign. A node whose disk is stalled could not serve as leader.
     pub(crate) fn may_campaign(&self) -> bool {
         let node = self.config.node();
-        let is_eligible =
-            |member: &Member| member.node == node && member.role == MemberRole::Voter && member.priority > 0;
-        let configuration = self.log.configuration();
+        let is_eligible = |member: &Member| member.node == node && member.may_lead();
+        let mut counting = self.configurations_that_may_count();
         self.barred().is_none()
             && !self.is_stalled()
-            && configuration.members().iter().chain(configuration.outgoing()).any(is_eligible)
+            && counting.any(|counting| counting.members().iter().chain(counting.outgoing()).any(is_eligible))
     }
 
     /// Sends a message. It states the term, so it waits for the write of the term.

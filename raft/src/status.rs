@@ -39,6 +39,7 @@ impl ReplicatedLog for Raft {
             log_time: shared.log.log_time(),
             wall_ahead_ms: shared.clock.wall_ahead_ms(shared.chassis.now()),
             configuration: shared.log.configuration().clone(),
+            configuration_index: shared.log.configurations().index(),
             barred: shared.barred(),
             disk: shared.disk_state(),
             halted: shared.chassis.halted().cloned(),

@@ -10,7 +10,7 @@ use crate::Raft;
 use crate::candidate::Ballot;
 use crate::follower::Follower;
 use crate::leader::Leader;
-use crate::progress::{Progress, SendState};
+use crate::progress::{Leaving, Progress, SendState};
 use crate::reads::Inquiry;
 use crate::role::RoleState;
 use crate::shared::Shared;
@@ -51,6 +51,7 @@ fn put_shared(out: &mut ViewWriter, shared: &Shared) {
         other => out.put(&other),
     }
     out.put(&chassis.rewrite_at().map(|at| out.time(at)));
+    out.put(&shared.removed_at);
 }
 
 fn put_follower(out: &mut ViewWriter, shared: &Shared, follower: &Follower) {
@@ -74,6 +75,9 @@ fn put_leader(out: &mut ViewWriter, shared: &Shared, leader: &Leader) {
     out.put(&leader.transfers.current().map(|it| (it.to, it.is_told, out.time(it.until))));
     out.put(&leader.transfers.low_until(shared).map(|at| out.time(at)));
     out.put(&shared.disk.was_offered(leader.transfers.offered_at()));
+    for (node, goal, since) in leader.promotions.rounds() {
+        out.put(&(node, goal, out.time(round_end(shared, since))));
+    }
     for (node, progress) in leader.peers.iter() {
         out.put(node);
         put_progress(out, shared, progress);
@@ -85,6 +89,9 @@ fn put_progress(out: &mut ViewWriter, shared: &Shared, progress: &Progress) {
     out.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
     out.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
     out.put(&(out.time(active_end(shared, progress)), out.time(pause_end(shared, progress)), progress.disk));
+    if let Some(Leaving { index, since, told_in }) = progress.leaving {
+        out.put(&(index, told_in, out.time(leaving_end(shared, since))));
+    }
     match progress.pace {
         SendState::Snapshot { index, request, since } => {
             let request = request.map(|ticket| out.ticket(ticket));
@@ -103,7 +110,9 @@ fn times(core: &Raft) -> Vec<Instant> {
             times.extend(leader.transfers.low_until(shared));
             times.extend(leader_times(shared, leader));
             times.extend(leader.transfers.current().map(|transfer| transfer.until));
+            times.extend(leader.promotions.rounds().map(|(.., since)| round_end(shared, since)));
             for (_, progress) in leader.peers.iter() {
+                times.extend(progress.leaving.map(|leaving| leaving_end(shared, leaving.since)));
                 times.push(active_end(shared, progress));
                 times.push(pause_end(shared, progress));
                 if let SendState::Snapshot { since, .. } = progress.pace {
@@ -128,6 +137,14 @@ fn leader_times(shared: &Shared, leader: &Leader) -> impl Iterator<Item = Instan
 
 fn quiet_end(shared: &Shared, since: Instant) -> Instant {
     since.after(shared.settings().quiet_max)
+}
+
+fn round_end(shared: &Shared, since: Instant) -> Instant {
+    since.after(shared.settings().election_timeout_min)
+}
+
+fn leaving_end(shared: &Shared, since: Instant) -> Instant {
+    since.after(Leaving::patience(shared))
 }
 
 fn active_end(shared: &Shared, progress: &Progress) -> Instant {

@@ -9,8 +9,10 @@ use crate::NodeId;
 /// Description of a cluster.
 #[derive(Clone, Debug)]
 pub struct Builder<P: Subject> {
-    /// Number of nodes; their ids run from 1.
+    /// Number of nodes that found the group; their ids run from 1.
     pub nodes: u64,
+    /// Number of nodes after these that are not members at first.
+    pub joining: u64,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Settings of every node.
@@ -26,13 +28,20 @@ impl<P: Subject> Builder<P> {
     #[must_use]
     pub fn new(nodes: u64, seed: u64) -> Self {
         let (settings, tail_bytes_max) = (P::Settings::default(), usize::MAX);
-        Self { nodes, seed, settings, beat: None, tail_bytes_max, is_recorded: false, are_strangers: false }
+        Self { nodes, joining: 0, seed, settings, beat: None, tail_bytes_max, is_recorded: false, are_strangers: false }
     }
 
     /// Sets the settings of every node.
     #[must_use]
     pub fn settings(mut self, settings: P::Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Adds nodes that are not members at first. They run, and all nodes know each other.
+    #[must_use]
+    pub fn joining(mut self, nodes: u64) -> Self {
+        self.joining = nodes;
         self
     }
 
@@ -71,7 +80,7 @@ impl<P: Subject> Builder<P> {
     /// When the settings contradict each other.
     #[must_use]
     pub fn start(self) -> Cluster<P> {
-        let (nodes, is_recorded, are_strangers) = (self.nodes, self.is_recorded, self.are_strangers);
+        let (nodes, is_recorded, are_strangers) = (self.nodes + self.joining, self.is_recorded, self.are_strangers);
         let mut cluster = Cluster::empty(self);
         if is_recorded {
             cluster.start_recording();

@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{Cluster, Node, Subject};
 use crate::{
-    Committed, Entry, EntryKind, Input, LoadRange, Loaded, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest,
-    NodeId, Proposal, ProposalId, ReadId, ReplicatedLog, Role, SnapshotMeta, Term, Ticket, crc32c,
+    Committed, Configuration, Entry, EntryKind, Input, LoadRange, Loaded, LogAnswer, LogCommand, LogEvent, LogIndex,
+    LogRequest, MemberChange, NodeId, Proposal, ProposalId, ReadId, RefuseReason, ReplicatedLog, Role, SnapshotMeta,
+    Term, Ticket, crc32c,
 };
 
 /// An entry that was applied.
@@ -91,7 +92,9 @@ impl<P: LogSubject> Node<P> {
         if self.disk.snapshot.as_ref().is_some_and(|newest| newest.index >= *index) {
             return None;
         }
-        let configuration = self.core().status().configuration;
+        let is_configuration = |(_, _, entry): &&Applied| entry.header.kind == EntryKind::Configuration;
+        let newest = self.application.applied.iter().rev().find(is_configuration);
+        let configuration = Configuration::decode(&newest?.2.payload).expect("an applied configuration can be read");
         let meta = SnapshotMeta { index: *index, term: *term, log_time: entry.header.log_time, configuration };
         self.disk.snapshot = Some(meta.clone());
         self.application.snapshot.clone_from(&self.application.applied);
@@ -108,6 +111,29 @@ impl<P: LogSubject> Cluster<P> {
         let proposal = Proposal { id, kind: EntryKind::Command, acknowledged_below: 0, payload, checksum };
         self.input(NodeId(node), Input::Command(LogCommand::Propose(proposal)));
         id
+    }
+
+    /// Asks a node to change the members, and returns the change's id.
+    pub fn change(&mut self, node: u64, changes: impl IntoIterator<Item = MemberChange>) -> ProposalId {
+        let id = ProposalId { sequence: self.next_id(), ..ProposalId::default() };
+        let changes = changes.into_iter().collect();
+        self.input(NodeId(node), Input::Command(LogCommand::ChangeConfiguration { id, changes }));
+        id
+    }
+
+    /// The reason why a node refused a proposal or a change, if it did.
+    #[must_use]
+    pub fn refusal(&self, node: u64, proposal: ProposalId) -> Option<RefuseReason> {
+        self.node(node).events.iter().find_map(|event| match event {
+            LogEvent::Refused { id, reason, .. } if *id == proposal => Some(*reason),
+            _ => None,
+        })
+    }
+
+    /// The configuration that is in force on a running node.
+    #[must_use]
+    pub fn members(&self, node: u64) -> Configuration {
+        self.node(node).core().status().configuration
     }
 
     /// Starts a read on a node, and returns the read's id.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, Entry, EntryHeader, EntryKind, Incarnation, LogIndex, LogTime, Member, MemberRole, NodeId,
-    ProposalId, SessionId, SnapshotMeta, Term, crc32c,
+    Promotion, ProposalId, SessionId, SnapshotMeta, Term, crc32c,
 };
 
 const GOLDEN: &str = include_str!("../golden/v1.txt");
@@ -31,6 +31,9 @@ fn an_elided_entry_keeps_its_bytes() {
 fn a_configuration_keeps_its_bytes() {
     assert_eq!(hex(&configuration().encode()), golden("configuration"));
     assert_eq!(Configuration::decode(&configuration().encode()), Ok(configuration()));
+    let newer = newer_configuration();
+    assert_eq!(hex(&newer.encode()), golden("configuration-v2"));
+    assert_eq!(Configuration::decode(&newer.encode()), Ok(newer));
 }
 
 #[test]
@@ -77,10 +80,10 @@ pub(crate) fn entry() -> Entry {
 
 pub(crate) fn configuration() -> Configuration {
     let member = |node, role, priority, context: &'static [u8]| Member {
-        node: NodeId(node),
         role,
         priority,
         context: Bytes::from_static(context),
+        ..Member::voter(NodeId(node))
     };
     let members = vec![
         member(1, MemberRole::Voter, 1, b"a:1"),
@@ -88,6 +91,18 @@ pub(crate) fn configuration() -> Configuration {
         member(4, MemberRole::Witness, 2, b"w"),
     ];
     Configuration::joint(members, vec![member(3, MemberRole::Voter, 1, b"")]).expect("it is valid")
+}
+
+/// A configuration that only version 2 of the format can hold.
+pub(crate) fn newer_configuration() -> Configuration {
+    let incarnation = Some(Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff));
+    let waiting = |replaces| Some(Promotion { replaces });
+    let members = vec![
+        Member { incarnation, ..Member::voter(NodeId(1)) },
+        Member { promotion: waiting(None), ..Member::learner(NodeId(2)) },
+        Member { incarnation, promotion: waiting(Some(NodeId(1))), ..Member::learner(NodeId(3)) },
+    ];
+    Configuration::new(members).expect("it is valid")
 }
 
 fn golden(name: &str) -> &'static str {

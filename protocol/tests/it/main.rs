@@ -5,6 +5,7 @@ mod chassis;
 mod configuration;
 mod entry;
 mod golden;
+mod member_change;
 mod outbox;
 mod recovery;
 mod stage;

@@ -1,12 +1,15 @@
 //! The log as the core knows it: its start and end, its terms, its newest entries, and its durable part.
 
+mod configurations;
+
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use quorate_protocol::{
     Configuration, ConfigurationError, Entry, EntryBatch, EntryKind, LogIndex, LogPosition, LogTime, Operation,
     RecoverError, Recovery, SnapshotMeta, Term, Ticket,
 };
+
+use configurations::Configurations;
 
 /// The log without its disk. Durable entries may leave the cache; their terms stay known.
 ///
@@ -38,8 +41,7 @@ pub(crate) struct Log {
     on_disk: LogIndex,
     /// The index just before the first entry on disk. It does not include compaction that is not durable yet.
     base_on_disk: LogIndex,
-    /// The configurations with the indexes from which they are in force, ascending. The first is at or before the base.
-    configurations: Vec<(LogIndex, Configuration)>,
+    configurations: Configurations,
     /// At least the log time of the newest entry.
     log_time: LogTime,
     /// Bytes of the entries after `submitted`.
@@ -61,6 +63,8 @@ struct Mark {
 impl Log {
     /// Makes the log from the recovered data.
     pub(crate) fn recover(recovery: &Recovery, cache_bytes_max: usize) -> Result<Self, RecoverError> {
+        // The snapshot's configuration is the newest at or below its index. Later ones follow from the log itself.
+        let at_base = recovery.snapshot.as_ref().map(|snapshot| snapshot.configuration.clone()).unwrap_or_default();
         let mut log = Self {
             base: recovery.base,
             runs: recovery.runs.iter().copied().collect(),
@@ -74,14 +78,12 @@ impl Log {
             base_on_disk: recovery.base.index,
             truncate_from: None,
             marks: VecDeque::new(),
-            configurations: vec![(recovery.base.index, Configuration::default())],
+            configurations: Configurations::new(recovery.base.index, at_base),
             log_time: LogTime(0),
             unsubmitted_bytes: 0,
         };
         log.check_recovered(recovery)?;
-        // The snapshot's configuration is the newest at or below its index. Later ones follow from the log itself.
         if let Some(snapshot) = &recovery.snapshot {
-            log.configurations[0].1 = snapshot.configuration.clone();
             log.log_time = snapshot.log_time;
         }
         for (index, entry) in &recovery.configurations {
@@ -166,8 +168,12 @@ impl Log {
 
     /// Returns the configuration in force: the newest in the log, committed or not. It is empty while none is known.
     pub(crate) fn configuration(&self) -> &Configuration {
-        let (_, newest) = self.configurations.last().expect("the first is never taken away");
-        newest
+        self.configurations.newest()
+    }
+
+    /// Returns the configurations in the log.
+    pub(crate) fn configurations(&self) -> &Configurations {
+        &self.configurations
     }
 
     /// Returns the term of the entry at `index`, from the base to the last entry.
@@ -216,9 +222,7 @@ impl Log {
 
     /// Notes that the entry at `index` is this configuration.
     pub(crate) fn note_configuration(&mut self, index: LogIndex, configuration: Configuration) {
-        if self.configurations.last().is_none_or(|(newest, _)| *newest < index) {
-            self.configurations.push((index, configuration));
-        }
+        self.configurations.add(index, configuration);
     }
 
     /// Removes the entries from `index` on.
@@ -240,9 +244,7 @@ impl Log {
         while self.runs.back().is_some_and(|first| first.index > kept) {
             self.runs.pop_back();
         }
-        while self.configurations.len() > 1 && self.configurations.last().is_some_and(|(at, _)| *at > kept) {
-            self.configurations.pop();
-        }
+        self.configurations.truncate(kept);
         // If the newest remaining entry is not cached, its log time is unknown, and the old value stays as an upper
         // bound.
         if let Some(newest) = self.cache.back() {
@@ -452,9 +454,7 @@ impl Log {
         } else if let Some(run) = self.runs.front_mut() {
             run.index = run.index.max(index.next());
         }
-        while self.configurations.len() > 1 && self.configurations[1].0 <= index {
-            self.configurations.remove(0);
-        }
+        self.configurations.compact(index);
         self.base = LogPosition { index, term };
         Some(Operation::CompactTo { index, term })
     }
@@ -471,7 +471,7 @@ impl Log {
         self.durable = snapshot.index;
         self.truncate_from = None;
         self.marks.clear();
-        self.configurations = vec![(snapshot.index, snapshot.configuration.clone())];
+        self.configurations.reset(snapshot.index, snapshot.configuration.clone());
         self.log_time = snapshot.log_time;
         Operation::Reset { index: snapshot.index, term: snapshot.term }
     }
@@ -486,7 +486,7 @@ impl Log {
     pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
         let on_disk = (self.base_on_disk, self.on_disk);
         let places = (self.base, self.last, self.submitted, self.durable, on_disk, self.truncate_from);
-        (places, &self.runs, &self.cache, &self.configurations, self.log_time)
+        (places, &self.runs, &self.cache, self.configurations.view(), self.log_time)
     }
 
     /// Checks that the parts of the log are consistent.
@@ -504,7 +504,7 @@ impl Log {
         assert!(self.runs.front().is_none_or(|run| run.index == self.base.index.next()), "runs start behind the base");
         assert!(self.runs.is_empty() == (self.last == self.base.index), "entries have terms");
         assert!(self.marks.iter().all(|mark| mark.durable <= self.submitted), "marks follow truncation");
-        assert!(self.configurations.windows(2).all(|pair| pair[0].0 < pair[1].0), "configurations ascend");
+        self.configurations.check_invariants();
     }
 
     /// Returns the term of the entry at `index`, and the last entry of its run.
@@ -572,11 +572,6 @@ pub(crate) fn bootstrap_entry(configuration: &Configuration) -> Entry {
 
 /// The index of the group's first configuration.
 pub(crate) const FOUNDING_INDEX: LogIndex = LogIndex(1);
-
-/// Makes an entry without content.
-pub(crate) fn no_op(log_time: LogTime) -> Entry {
-    Entry::internal(EntryKind::NoOp, log_time, Bytes::new())
-}
 
 /// Bytes that an entry may take in the log beside its encoding.
 const WRITE_OVERHEAD_BYTES: usize = 64;

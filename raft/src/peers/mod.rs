@@ -5,10 +5,10 @@ pub(crate) mod replication;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use quorate_protocol::{Instant, LogIndex, MemberRole, NodeId, PeerProgress};
+use quorate_protocol::{Instant, LogIndex, NodeId, PeerProgress};
 
 use crate::error::Ignored;
-use crate::progress::Progress;
+use crate::progress::{Leaving, Progress};
 use crate::quorum::reached_by_quorum;
 use crate::shared::Shared;
 
@@ -32,6 +32,24 @@ impl Peers {
         let progress =
             others.map(|node| (node, Progress::new(next_index, shared.now(), shared.chassis.standing(node))));
         Self { progress: progress.collect(), loads_failed: 0, snapshots_unread: 0 }
+    }
+
+    /// Begins to send to new members, and notes which peers are no members any more.
+    pub(crate) fn follow_configuration(&mut self, shared: &Shared) {
+        let (me, now, configuration) = (shared.config.node(), shared.now(), shared.log.configuration());
+        for node in configuration.nodes().filter(|node| *node != me) {
+            let begin = || Progress::new(shared.log.last(), now, shared.chassis.standing(node));
+            self.progress.entry(node).or_insert_with(begin).leaving = None;
+        }
+        let leaving = Leaving { index: shared.log.configurations().index(), since: now, told_in: None };
+        for (_, progress) in self.progress.iter_mut().filter(|(node, _)| !configuration.contains(**node)) {
+            progress.leaving.get_or_insert(leaving);
+        }
+    }
+
+    /// Forgets the peers that have left the group.
+    pub(crate) fn part(&mut self, shared: &Shared) {
+        self.progress.retain(|_, progress| !progress.has_left(shared));
     }
 
     /// Returns the progress of a node.
@@ -70,7 +88,7 @@ impl Peers {
 
     /// Returns the match index of the slowest peer that was heard from within an election time-out.
     pub(crate) fn slowest_alive(&self, shared: &Shared) -> Option<LogIndex> {
-        let alive = self.progress.values().filter(|progress| progress.is_alive(shared));
+        let alive = self.progress.values().filter(|peer| peer.leaving.is_none() && peer.is_alive(shared));
         alive.map(|progress| progress.match_index).min()
     }
 
@@ -82,7 +100,7 @@ impl Peers {
     /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`.
     pub(crate) fn successor(&self, shared: &Shared, wanted: impl Fn(NodeId, &Progress) -> bool) -> Option<NodeId> {
         let members = shared.log.configuration().members();
-        let eligible = members.iter().filter(|member| member.role == MemberRole::Voter && member.priority > 0);
+        let eligible = members.iter().filter(|member| member.may_lead());
         let known = eligible.filter_map(|member| Some((member.node, self.get(member.node)?)));
         let able =
             known.filter(|(node, progress)| progress.counts() && progress.is_alive(shared) && wanted(*node, progress));

@@ -1,6 +1,7 @@
 //! The progress of a peer as its leader sees it, and the window of entries on the way to it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use quorate_protocol::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
 
@@ -38,6 +39,26 @@ pub(crate) struct Progress {
     pub(crate) is_quiet: bool,
     /// The standing of the peer: it decides whether its acknowledgements count.
     pub(crate) standing: Standing,
+    /// Set if the peer is no member any more and may not know it yet.
+    pub(crate) leaving: Option<Leaving>,
+}
+
+/// The end of a peer's membership: it gets the log until it knows that it was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    /// The index of the configuration without the peer.
+    pub(crate) index: LogIndex,
+    /// The time at which it was appended.
+    pub(crate) since: Instant,
+    /// The first round of heartbeats that announced that it is committed.
+    pub(crate) told_in: Option<u64>,
+}
+
+impl Leaving {
+    /// Returns the time for which a removed peer that does not answer gets the log.
+    pub(crate) fn patience(shared: &Shared) -> Duration {
+        shared.settings().election_timeout_max * LEAVING_TIMEOUTS
+    }
 }
 
 /// A round of heartbeats, and the progress of a peer when it was sent.
@@ -89,7 +110,26 @@ impl Progress {
             disk: DiskState::Ready,
             is_quiet: false,
             standing,
+            leaving: None,
         }
+    }
+
+    /// Notes that the heartbeat of this round announces this commit index.
+    pub(crate) fn note_commit_told(&mut self, commit_index: LogIndex, round: u64) {
+        self.commit_told = commit_index;
+        if let Some(leaving) = &mut self.leaving
+            && commit_index >= leaving.index
+        {
+            leaving.told_in.get_or_insert(round);
+        }
+    }
+
+    /// Returns true if the peer has left: it knows that it was removed, or had long enough to learn it.
+    pub(crate) fn has_left(&self, shared: &Shared) -> bool {
+        self.leaving.is_some_and(|leaving| {
+            let knows = leaving.told_in.is_some_and(|round| self.round_answered >= round);
+            knows || shared.now().since(leaving.since) >= Leaving::patience(shared)
+        })
     }
 
     /// Returns true if another message of entries may be sent, with at most `window_bytes_max` on the way.
@@ -201,6 +241,9 @@ impl Progress {
         self.loading = None;
     }
 }
+
+/// Number of election time-outs for which a removed peer gets the log.
+const LEAVING_TIMEOUTS: u32 = 10;
 
 #[cfg(test)]
 mod tests;

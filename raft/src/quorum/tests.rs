@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_protocol::{Configuration, Member, MemberRole, NodeId};
 
@@ -32,7 +31,7 @@ fn nobody_is_no_quorum() {
 
 #[test]
 fn learners_count_for_nothing() {
-    let member = |node, role| Member { node: NodeId(node), role, priority: 1, context: Bytes::new() };
+    let member = |node, role| Member { role, ..Member::voter(NodeId(node)) };
     let members = vec![member(1, MemberRole::Voter), member(2, MemberRole::Learner), member(3, MemberRole::Witness)];
     let configuration = Configuration::new(members).expect("valid");
     assert_eq!(reached_by_quorum(&configuration, |node| if node == NodeId(2) { 9 } else { 4 }), 4);

@@ -5,6 +5,7 @@ use quorate_protocol::{Configuration, Law, LogEvent, LogIndex, LogRequest, NodeI
 
 use super::laws::laws;
 use super::{Builder, Cluster};
+use crate::quorum::reached_by_quorum;
 use crate::{Config, Raft, Settings, Start};
 
 impl Subject for Raft {
@@ -14,14 +15,16 @@ impl Subject for Raft {
     fn config(cluster: &Builder, node: NodeId, _start: u64) -> Config {
         let members = Configuration::of_voters((1..=cluster.nodes).map(NodeId));
         let seed = cluster.seed.wrapping_mul(1000) + node.0;
-        Config::new(node, seed, Start::Initial(members), cluster.settings.clone()).expect("valid settings")
+        let start = if members.contains(node) { Start::Initial(members) } else { Start::Join };
+        Config::new(node, seed, start, cluster.settings.clone()).expect("valid settings")
     }
 
     fn laws() -> Vec<Box<dyn Law<Self>>> {
         laws()
     }
 
-    /// Committed entries are on the disks of a quorum. The content of a lost disk is unknown.
+    /// Committed entries are on the disks of a quorum of the configuration at their index or of a later one. The
+    /// content of a lost disk is unknown.
     fn check_disks(cluster: &Cluster) {
         if cluster.nodes.values().any(Node::is_wiped) {
             return;
@@ -29,13 +32,20 @@ impl Subject for Raft {
         let running = cluster.nodes.values().filter_map(|node| node.core.as_ref());
         let Some(core) = running.max_by_key(|core| core.shared.commitment.index()) else { return };
         let (index, term) = (core.shared.commitment.index(), core.shared.log.term_at(core.shared.commitment.index()));
-        let holds = |node: &&Node<Self>| {
+        let holds = |node: NodeId| {
+            let node = &cluster.nodes[&node];
             let snapshot = node.disk.snapshot.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.index);
             node.disk.base.index.max(snapshot) >= index || node.disk.term_at(index) == term
         };
-        let copies = cluster.nodes.values().filter(holds).count();
+        let counting: Vec<_> = core.shared.log.configurations().from(index).collect();
+        // A leader counts by the newest configuration. That may come after the entry, and may be lost with the leader:
+        // then it was the new half of a joint one.
+        let is_on_quorum = counting.iter().any(|counting| {
+            let new_half = Configuration::new(counting.members().to_vec()).unwrap_or_default();
+            reached_by_quorum(&new_half, holds)
+        });
         // Every member writes the bootstrap entry itself, so it may be committed before a quorum has it.
-        assert!(index <= LogIndex(1) || copies > cluster.nodes.len() / 2, "entry {index} is durable on {copies} only");
+        assert!(index <= LogIndex(1) || is_on_quorum, "entry {index} is durable on no quorum of {counting:?}");
     }
 
     fn on_event(node: &mut Node<Self>, event: &LogEvent) {

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use quorate_protocol::{DiskState, Entry, EntryKind, LogEvent, LogIndex, Operation, Term};
+use quorate_protocol::{Configuration, DiskState, Entry, EntryKind, LogEvent, LogIndex, NodeId, Operation, Term};
 
 use crate::Message;
 use crate::codec::decode_state;
 use crate::message::{AppendOutcome, Pace, ReadOutcome, Verdict, VoteKind};
 
 /// The names of messages, as [`kind`] returns them.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "pre-vote",
     "vote",
     "vote-answer",
@@ -22,6 +22,7 @@ pub const KINDS: [&str; 12] = [
     "read-index",
     "read-answer",
     "timeout-now",
+    "removed",
 ];
 
 /// Returns the kind of a message.
@@ -39,6 +40,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::ReadIndex(_) => "read-index",
         Message::ReadIndexResponse(_) => "read-answer",
         Message::TimeoutNow(_) => "timeout-now",
+        Message::Removed(_) => "removed",
     }
 }
 
@@ -94,6 +96,7 @@ pub fn message_words(message: &Message) -> String {
             format!("question {}: {outcome}", question_words(answer.number))
         }
         Message::TimeoutNow(_) => "lead in my place".to_owned(),
+        Message::Removed(removed) => format!("configuration {} does not have you", removed.index),
     };
     format!("{} term={}: {content}", kind(message), message.term())
 }
@@ -134,6 +137,7 @@ pub fn event_words(event: &LogEvent) -> String {
             words
         }
         LogEvent::Installed { snapshot } => format!("the log starts anew behind {}", at(snapshot.index, snapshot.term)),
+        LogEvent::Configuration { configuration } => format!("members are {}", members_words(configuration)),
         LogEvent::Voting { barred: None } => "may vote".to_owned(),
         LogEvent::Voting { barred: Some(bar) } => format!("may not vote: {bar:?}"),
         LogEvent::AcknowledgedLost { node } => format!("n{node} has lost what it acknowledged"),
@@ -142,6 +146,22 @@ pub fn event_words(event: &LogEvent) -> String {
         }
         LogEvent::ClockDiffers { wall_ahead_ms: None } => "the wall clock agrees with log time".to_owned(),
     }
+}
+
+/// Describes a configuration: the voters, then the learners, then the members that it replaces.
+fn members_words(configuration: &Configuration) -> String {
+    let ids =
+        |nodes: &mut dyn Iterator<Item = NodeId>| nodes.map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ");
+    let learners = configuration.members().iter().filter(|member| !member.votes()).map(|member| member.node);
+    let mut words = ids(&mut configuration.voters());
+    let learners = ids(&mut learners.into_iter());
+    if !learners.is_empty() {
+        let _ = write!(words, ", learning {learners}");
+    }
+    if configuration.is_joint() {
+        let _ = write!(words, ", joint with {}", ids(&mut configuration.outgoing_voters()));
+    }
+    words
 }
 
 fn operation_words(operation: &Operation) -> String {

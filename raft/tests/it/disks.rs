@@ -274,7 +274,7 @@ fn a_node_that_voted_does_not_begin_anew() {
     let state = recovery(1, 5, &[]).state;
     let node = Bench::recovered(1, Recovery { state, ..Recovery::default() });
     let status = node.core.status();
-    assert_eq!((status.last_index, status.barred), (LogIndex(0), Some(VotingBar::NotVoter)));
+    assert_eq!((status.last_index, status.barred), (LogIndex(0), Some(VotingBar::NotMember)));
 }
 
 /// The newest entry is longer than the tail that recovery gets.

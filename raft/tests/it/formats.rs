@@ -12,7 +12,7 @@ use quorate_protocol::{
 use quorate_protocol::{Input, RecoverError, Signal, StateError};
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
-    InstallSnapshot, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, RequestVote, Small, TimeoutNow, Verdict,
+    InstallSnapshot, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, Removed, RequestVote, Small, TimeoutNow, Verdict,
     VoteKind, VoteResponse,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
@@ -71,6 +71,7 @@ fn messages() -> Vec<Message> {
         read(ReadOutcome::NotLeader),
         read(ReadOutcome::Overloaded),
         Message::TimeoutNow(TimeoutNow { term }),
+        Message::Removed(Removed { term, index: LogIndex(9) }),
     ]
 }
 

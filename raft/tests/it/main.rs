@@ -5,6 +5,7 @@ mod content;
 mod disks;
 mod formats;
 mod hostile;
+mod members;
 mod paper;
 mod quiet;
 mod random;

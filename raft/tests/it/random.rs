@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quorate_protocol::testing::Faults;
 use quorate_protocol::{
-    Input, LogCommand, LogEvent, LogIndex, LogStatus, NodeId, ReadId, ReplicatedLog, Signal, StorageLevel,
+    Input, LogCommand, LogEvent, LogIndex, LogStatus, Member, MemberChange, NodeId, ReadId, ReplicatedLog, Signal,
+    StorageLevel,
 };
 use quorate_raft::Settings;
 use quorate_raft::testing::{Builder, Cluster};
@@ -34,17 +35,19 @@ fn small() -> Settings {
 
 struct Run {
     cluster: Cluster,
+    /// Number of nodes, members or not.
     count: u64,
+    members_change: bool,
     /// The commit index that existed somewhere when each read began. Its answer must not be older.
     floors: BTreeMap<ReadId, LogIndex>,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
-        let count = [1, 2, 3, 3, 3, 4, 5][usize::try_from(seed % 7).expect("small")];
+    fn new(seed: u64, joining: u64) -> Self {
+        let founders = [1, 2, 3, 3, 3, 4, 5][usize::try_from(seed % 7).expect("small")];
         let quiet_after = seed.is_multiple_of(3).then_some(Duration::from_millis(300));
         let settings = Settings { quiet_after, quiet_max: Duration::from_secs(3), ..small() };
-        let builder = Builder::new(count, seed).settings(settings).tail_bytes_max(400);
+        let builder = Builder::new(founders, seed).joining(joining).settings(settings).tail_bytes_max(400);
         let builder = if quiet_after.is_some() { builder.beat(Duration::from_millis(100)) } else { builder };
         let mut cluster = builder.start();
         cluster.faults = Faults {
@@ -56,7 +59,33 @@ impl Run {
             refusal_percent: cluster.choose(3),
             ..Faults::default()
         };
-        Self { cluster, count, floors: BTreeMap::new() }
+        Self { cluster, count: founders + joining, members_change: joining > 0, floors: BTreeMap::new() }
+    }
+
+    /// A step in which, now and then, a node is asked to change the members.
+    fn step_with_changes(&mut self) {
+        if self.cluster.choose(8) > 0 {
+            return self.step();
+        }
+        let leader = self.cluster.leader().unwrap_or_else(|| 1 + self.cluster.choose(self.count));
+        let changes: Vec<MemberChange> = (0..=self.cluster.choose(2)).map(|_| self.draw_change()).collect();
+        self.cluster.change(leader, changes);
+        let pause = self.cluster.choose(200);
+        self.cluster.run(Duration::from_millis(pause));
+    }
+
+    fn draw_change(&mut self) -> MemberChange {
+        let node = NodeId(1 + self.cluster.choose(self.count));
+        let other = NodeId(1 + self.cluster.choose(self.count));
+        match self.cluster.choose(9) {
+            0 | 1 => MemberChange::Add(Member::voter(node)),
+            2 => MemberChange::Add(Member::learner(node)),
+            3 => MemberChange::Promote(node),
+            4 => MemberChange::Demote(node),
+            5 | 6 => MemberChange::Remove(node),
+            7 => MemberChange::Update { node, priority: Some(1), context: Some(b"elsewhere".as_slice().into()) },
+            _ => MemberChange::Replace { old: node, new: Member::voter(other) },
+        }
     }
 
     fn step(&mut self) {
@@ -100,29 +129,35 @@ impl Run {
     /// Everything works again, except one full disk while others have room: a node leads that accepts commands, and all
     /// nodes catch up.
     fn heal(&mut self) {
-        let full = if self.count >= 3 { 1 + self.cluster.choose(self.count) } else { 0 };
+        // Where members change, the node with the full disk may be the only voter.
+        let full = (self.count >= 3 && !self.members_change).then(|| 1 + self.cluster.choose(self.count));
         self.cluster.heal();
         self.cluster.faults = Faults::default();
         for node in 1..=self.count {
             self.restart_if_down(node);
             self.cluster.release_disk(node);
-            let level = if node == full { StorageLevel::Low } else { StorageLevel::Enough };
+            let level = if Some(node) == full { StorageLevel::Low } else { StorageLevel::Enough };
             self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(level)));
         }
         self.cluster.run(Duration::from_secs(15));
         let leader = self.cluster.leader().unwrap_or_else(|| panic!("somebody leads: {}", self.describe()));
         self.cluster.propose(leader, b"after healing");
         let floor = self.newest_committed();
-        let reads: Vec<ReadId> = (1..=self.count).map(|node| self.cluster.read(node)).collect();
+        let members: Vec<u64> = self.cluster.members(leader).nodes().map(|node| node.0).collect();
+        let reads: BTreeMap<u64, ReadId> = members.iter().map(|node| (*node, self.cluster.read(*node))).collect();
         self.cluster.run(Duration::from_secs(2));
+        assert_eq!(self.cluster.leader(), Some(leader), "nobody disturbs it: {}", self.describe());
+        let configuration = self.cluster.members(leader);
+        assert!(!configuration.is_joint(), "no change is left half-way: {configuration:?}");
+        let waits = |member: &&Member| member.promotion.is_some();
+        assert_eq!(configuration.members().iter().find(waits), None, "learners that caught up are promoted");
         let expected = self.cluster.node(leader).application.applied.clone();
-        for node in 1..=self.count {
+        for node in members {
             let state = self.cluster.node(node);
             assert_eq!(state.commands().last(), Some(&&b"after healing"[..]), "node {node} has caught up");
             assert!(state.application.applied == expected, "node {node} applied the same");
             assert_eq!(state.halted, None, "node {node} did not stop");
-            let read = reads[usize::try_from(node - 1).expect("small")];
-            assert!(self.cluster.read_index(node, read) >= Some(floor), "node {node} can read");
+            assert!(self.cluster.read_index(node, reads[&node]) >= Some(floor), "node {node} can read");
         }
         self.check_reads();
     }
@@ -169,14 +204,29 @@ impl Run {
 
 #[test]
 fn laws_hold_under_random_faults_and_life_returns() {
+    each_seed(|seed| {
+        let mut run = Run::new(seed, 0);
+        for _ in 0..200 {
+            run.step();
+        }
+        run.heal();
+    });
+}
+
+#[test]
+fn laws_hold_under_random_faults_while_members_change() {
+    each_seed(|seed| {
+        let mut run = Run::new(seed, 2);
+        for _ in 0..200 {
+            run.step_with_changes();
+        }
+        run.heal();
+    });
+}
+
+fn each_seed(run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| {
-            let mut run = Run::new(seed);
-            for _ in 0..200 {
-                run.step();
-            }
-            run.heal();
-        });
+        let outcome = std::panic::catch_unwind(|| run(seed));
         assert!(outcome.is_ok(), "seed {seed}");
     }
 }

@@ -303,6 +303,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.restore(snapshot);
             }
             LogEvent::Voting { barred } => context.notice(Notice::Voting { barred: self.peers.voting_bar(barred) }),
+            LogEvent::Configuration { .. } => {}
             LogEvent::AcknowledgedLost { node } => context.push(GroupOutput::OlderCopy { peer: node }),
             LogEvent::ClockDiffers { wall_ahead_ms } => {
                 self.clock_differs = wall_ahead_ms;

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{Configuration, GroupId, Member, MemberRole, NodeId, ReplicatedLog};
+use quorate_protocol::{Configuration, GroupId, Member, NodeId, ReplicatedLog};
 use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{Peer, Transport};
 use quorate_wal::disk::RealDisk;
@@ -283,10 +283,8 @@ impl ServerBuilder {
 
     fn members(&self) -> Configuration {
         let member = |(node, address): (&NodeId, &String)| Member {
-            node: *node,
-            role: MemberRole::Voter,
-            priority: 1,
             context: Bytes::from(address.clone()),
+            ..Member::voter(*node)
         };
         Configuration::new(self.nodes.iter().map(member).collect())
             .expect("nodes do not repeat, and one is checked to be there")

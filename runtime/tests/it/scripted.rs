@@ -138,6 +138,7 @@ impl ReplicatedLog for Scripted {
             log_time: NOW,
             wall_ahead_ms: Some(0),
             configuration: Configuration::of_voters([ME, LEADER]),
+            configuration_index: LogIndex(1),
             barred: script.barred,
             disk: script.disk,
             halted: None,

@@ -120,7 +120,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             LogEvent::AcknowledgedLost { node } => {
                 self.accused.insert(*node);
             }
-            LogEvent::Voting { .. } => {}
+            LogEvent::Voting { .. } | LogEvent::Configuration { .. } => {}
         }
     }
 

@@ -13,7 +13,9 @@
 //! Variants are only appended, and a variant's fields never change.
 
 use bytes::Bytes;
-use quorate_protocol::{EntryKind, LogIndex, NodeId, RefuseReason, SessionId, Term, Wire, WireError};
+use quorate_protocol::{
+    ConfigurationError, EntryKind, LogIndex, NodeId, RefuseReason, SessionId, Term, Wire, WireError,
+};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -240,7 +242,7 @@ impl From<RefuseReason> for Refusal {
             RefuseReason::TooLarge => Self::TooLarge,
             RefuseReason::DiskFull => Self::DiskFull,
             RefuseReason::ConfigurationPending => Self::ConfigurationPending,
-            RefuseReason::ConfigurationInvalid => Self::ConfigurationInvalid,
+            RefuseReason::ConfigurationInvalid(_) => Self::ConfigurationInvalid,
             RefuseReason::Halted => Self::Halted,
             // To a node that does not know the other reasons, they mean only that this node accepts no proposals.
             _ => Self::NotLeader,
@@ -257,7 +259,8 @@ impl From<Refusal> for RefuseReason {
             Refusal::TooLarge => Self::TooLarge,
             Refusal::DiskFull => Self::DiskFull,
             Refusal::ConfigurationPending => Self::ConfigurationPending,
-            Refusal::ConfigurationInvalid => Self::ConfigurationInvalid,
+            // No node forwards a change of members, so the reason does not travel.
+            Refusal::ConfigurationInvalid => Self::ConfigurationInvalid(ConfigurationError::Malformed),
             Refusal::Halted => Self::Halted,
         }
     }

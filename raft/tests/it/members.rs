@@ -1,0 +1,258 @@
+//! Changes of members: joint consensus, promotion, removal, and what they refuse.
+
+use std::time::Duration;
+
+use quorate_protocol::{
+    Configuration, ConfigurationError, Member, MemberChange, NodeId, RefuseReason, ReplicatedLog, Role, VotingBar,
+};
+use quorate_raft::Message;
+use quorate_raft::testing::{Builder, Cluster};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn voters(cluster: &Cluster, node: u64) -> Vec<u64> {
+    cluster.members(node).voters().map(|node| node.0).collect()
+}
+
+/// Founders 1 to `founders` under node 1, and nodes after them that may join.
+fn group(founders: u64, joining: u64) -> Cluster {
+    let mut cluster = Builder::new(founders, 7).joining(joining).start();
+    cluster.elect_node(1);
+    cluster
+}
+
+fn settled_at(cluster: &Cluster, node: u64, expected: &[u64]) -> bool {
+    let status = cluster.node(node).core().status();
+    voters(cluster, node) == expected
+        && !status.configuration.is_joint()
+        && status.configuration_index <= status.commit_index
+}
+
+#[test]
+fn a_voter_is_added_once_it_has_caught_up() {
+    let mut cluster = group(3, 1);
+    cluster.propose(1, b"before");
+    let id = cluster.change(1, [MemberChange::Add(Member::voter(NodeId(4)))]);
+    assert_eq!(cluster.refusal(1, id), None);
+    assert_eq!(voters(&cluster, 1), [1, 2, 3], "it learns first");
+    assert!(cluster.run_until(SECOND * 3, |cluster| settled_at(cluster, 1, &[1, 2, 3, 4])), "it votes");
+    cluster.propose(1, b"after");
+    cluster.run(SECOND);
+    assert_eq!(cluster.node(4).commands(), [&b"before"[..], b"after"]);
+    assert_eq!(cluster.node(4).core().status().barred, None);
+    assert_eq!(cluster.node(4).core().status().role, Role::Follower);
+}
+
+#[test]
+fn a_leader_that_is_removed_hands_over_and_rests() {
+    let mut cluster = group(3, 0);
+    cluster.change(1, [MemberChange::Remove(NodeId(1))]);
+    assert!(cluster.run_until(SECOND * 3, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
+    let leader = cluster.leader().expect("just seen");
+    let term = cluster.node(leader).core().status().term;
+    cluster.propose(leader, b"without it");
+    cluster.run(SECOND * 30);
+    assert_eq!(cluster.node(leader).core().status().term, term, "the removed node disturbs nobody");
+    assert!(settled_at(&cluster, leader, &[2, 3]));
+    assert_eq!(cluster.node(1).core().status().barred, Some(VotingBar::Removed));
+    assert!(cluster.node(leader).commands().contains(&&b"without it"[..]));
+}
+
+#[test]
+fn all_nodes_are_replaced_at_once() {
+    let mut cluster = group(3, 3);
+    let replace = |old| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(old + 3)) };
+    cluster.propose(1, b"before");
+    cluster.change(1, [replace(1), replace(2), replace(3)]);
+    let is_done = |cluster: &Cluster| {
+        cluster.leader().is_some_and(|leader| leader > 3 && settled_at(cluster, leader, &[4, 5, 6]))
+    };
+    assert!(cluster.run_until(SECOND * 5, is_done), "{:?}", cluster.members(1));
+    for old in 1..=3 {
+        cluster.crash(old);
+    }
+    let leader = cluster.elect();
+    cluster.propose(leader, b"after");
+    cluster.run(SECOND);
+    assert_eq!(cluster.node(5).commands(), [&b"before"[..], b"after"]);
+}
+
+#[test]
+fn changes_that_cannot_be_made_are_refused_by_name() {
+    let mut cluster = group(3, 1);
+    let refused = |cluster: &mut Cluster, node, change: MemberChange| {
+        let before = cluster.members(node);
+        let id = cluster.change(node, [change]);
+        assert_eq!(cluster.members(node), before, "nothing changed");
+        cluster.refusal(node, id).expect("it is refused")
+    };
+    let invalid = |error| RefuseReason::ConfigurationInvalid(error);
+    let (two, four) = (NodeId(2), NodeId(4));
+    assert_eq!(refused(&mut cluster, 2, MemberChange::Remove(two)), RefuseReason::NotLeader);
+    let cases = [
+        (MemberChange::Remove(four), ConfigurationError::NotMember(four)),
+        (MemberChange::Demote(four), ConfigurationError::NotMember(four)),
+        (MemberChange::Promote(two), ConfigurationError::NotLearner(two)),
+        (MemberChange::Add(Member::learner(two)), ConfigurationError::AlreadyMember(two)),
+        (MemberChange::Replace { old: four, new: Member::voter(four) }, ConfigurationError::NotMember(four)),
+        (MemberChange::Replace { old: NodeId(1), new: Member::voter(two) }, ConfigurationError::NotLearner(two)),
+        (MemberChange::Replace { old: two, new: Member::voter(two) }, ConfigurationError::AlreadyMember(two)),
+    ];
+    for (change, error) in cases {
+        assert_eq!(refused(&mut cluster, 1, change), invalid(error));
+    }
+    let everybody = (1..=3).map(|node| MemberChange::Remove(NodeId(node)));
+    let id = cluster.change(1, everybody);
+    assert_eq!(cluster.refusal(1, id), Some(invalid(ConfigurationError::NoVoter)));
+    // Nobody acknowledges, so the first change stays under way.
+    cluster.isolate(1);
+    let first = cluster.change(1, [MemberChange::Add(Member::learner(four))]);
+    assert_eq!(cluster.refusal(1, first), None);
+    assert_eq!(refused(&mut cluster, 1, MemberChange::Remove(two)), RefuseReason::ConfigurationPending);
+}
+
+/// A leader that has committed nothing of its term does not know whether a change of an earlier leader is under way.
+#[test]
+fn a_change_waits_for_an_entry_of_the_leaders_own_term() {
+    let mut cluster = Builder::new(3, 7).start();
+    // The votes arrive, the acknowledgements of entries do not.
+    cluster.hold(|_, to, message| {
+        to == NodeId(1) && matches!(message, Message::AppendResponse(_) | Message::HeartbeatResponse(_))
+    });
+    cluster.time_out(1);
+    assert_eq!(cluster.node(1).core().status().role, Role::Leader);
+    let early = cluster.change(1, [MemberChange::Demote(NodeId(3))]);
+    assert_eq!(cluster.refusal(1, early), Some(RefuseReason::ConfigurationPending));
+    cluster.release();
+    cluster.settle();
+    let later = cluster.change(1, [MemberChange::Demote(NodeId(3))]);
+    assert_eq!(cluster.refusal(1, later), None);
+}
+
+#[test]
+fn a_new_leader_leaves_the_joint_configuration() {
+    let mut cluster = group(3, 2);
+    let learners = [4, 5].map(|node| MemberChange::Add(Member::learner(NodeId(node))));
+    cluster.change(1, learners);
+    cluster.run(SECOND);
+    // The joint configuration reaches all, and its leader dies before it can append the next one.
+    let replace = |old: u64, new| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(new)) };
+    cluster.change(1, [replace(2, 4), replace(3, 5)]);
+    cluster.settle();
+    cluster.hold(|_, to, message| to == NodeId(1) && matches!(message, Message::AppendResponse(_)));
+    assert!(cluster.run_until(SECOND * 3, |cluster| (2..=5).all(|node| cluster.members(node).is_joint())));
+    cluster.crash(1);
+    cluster.heal();
+    let is_done = |cluster: &Cluster| cluster.leader().is_some_and(|leader| settled_at(cluster, leader, &[1, 4, 5]));
+    assert!(cluster.run_until(SECOND * 10, is_done), "the next leader ends it");
+    cluster.restart(1);
+    let leader = cluster.elect();
+    cluster.propose(leader, b"after");
+    cluster.run(SECOND);
+    assert_eq!(cluster.node(1).commands(), [b"after"]);
+}
+
+/// A node that was away while it was removed asks for votes when it comes back, and is told.
+#[test]
+fn a_removed_node_that_was_away_is_told_and_disturbs_nobody() {
+    let mut cluster = group(4, 0);
+    cluster.isolate(4);
+    cluster.change(1, [MemberChange::Remove(NodeId(4))]);
+    cluster.run(SECOND * 30);
+    assert!(settled_at(&cluster, 1, &[1, 2, 3]));
+    let term = cluster.node(1).core().status().term;
+    cluster.heal();
+    assert!(
+        cluster
+            .run_until(SECOND * 10, |cluster| { cluster.node(4).core().status().barred == Some(VotingBar::Removed) })
+    );
+    cluster.run(SECOND * 20);
+    assert_eq!((cluster.leader(), cluster.node(1).core().status().term), (Some(1), term));
+    // It is admitted again, with the log that it still has.
+    cluster.change(1, [MemberChange::Add(Member::voter(NodeId(4)))]);
+    assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 1, &[1, 2, 3, 4])));
+    cluster.run(SECOND);
+    assert_eq!(cluster.node(4).core().status().barred, None);
+}
+
+/// Node 6 does not know yet that it votes. The candidate does, and needs its vote.
+#[test]
+fn a_voter_votes_before_it_knows_that_it_is_one() {
+    let mut cluster = group(3, 3);
+    let learners = [4, 5, 6].map(|node| MemberChange::Add(Member::learner(NodeId(node))));
+    cluster.change(1, learners);
+    cluster.run(SECOND);
+    let replace = |old: u64| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(old + 3)) };
+    cluster.change(1, [replace(1), replace(2), replace(3)]);
+    // Node 6 has caught up, and receives nothing of its promotion.
+    cluster.settle();
+    cluster.isolate(6);
+    let is_final = |cluster: &Cluster| (4..=5).all(|node| settled_at(cluster, node, &[4, 5, 6]));
+    assert!(cluster.run_until(SECOND * 5, is_final));
+    for node in 1..=4 {
+        cluster.crash(node);
+    }
+    cluster.heal();
+    assert_eq!(cluster.elect(), 5, "6 is behind, and votes");
+}
+
+#[test]
+fn a_configuration_that_is_truncated_is_not_in_force_any_more() {
+    let mut cluster = group(3, 1);
+    let before = cluster.members(1);
+    cluster.isolate(1);
+    cluster.change(1, [MemberChange::Add(Member::learner(NodeId(4)))]);
+    assert_ne!(cluster.members(1), before);
+    cluster.run(SECOND * 5);
+    let leader = cluster.elect();
+    cluster.propose(leader, b"another");
+    cluster.heal();
+    cluster.run(SECOND * 3);
+    assert_eq!(cluster.members(1), before);
+    assert_eq!(cluster.members(1), Configuration::of_voters([NodeId(1), NodeId(2), NodeId(3)]));
+}
+
+#[test]
+fn a_demoted_voter_learns_on() {
+    let mut cluster = group(3, 0);
+    cluster.change(1, [MemberChange::Demote(NodeId(3))]);
+    assert!(cluster.run_until(SECOND * 3, |cluster| settled_at(cluster, 1, &[1, 2])));
+    cluster.propose(1, b"after");
+    cluster.run(SECOND);
+    let status = cluster.node(3).core().status();
+    assert_eq!((status.role, status.barred), (Role::Learner, Some(VotingBar::NotVoter)));
+    assert_eq!(cluster.node(3).commands(), [b"after"]);
+    cluster.change(1, [MemberChange::Promote(NodeId(3))]);
+    assert!(cluster.run_until(SECOND * 3, |cluster| settled_at(cluster, 1, &[1, 2, 3])));
+}
+
+/// Only the leader has the entry that removes it, so it cannot vote for the other node, which would be the only voter.
+/// It must lead once more (thesis §4.2.2).
+#[test]
+fn a_node_that_is_removed_leads_until_that_is_committed() {
+    let mut cluster = group(2, 0);
+    cluster.hold(|_, to, message| to == NodeId(1) && matches!(message, Message::AppendResponse(_)));
+    cluster.change(1, [MemberChange::Remove(NodeId(1))]);
+    cluster.settle();
+    cluster.isolate(2);
+    cluster.release();
+    assert!(!cluster.members(1).is_joint(), "the joint configuration is committed");
+    assert!(cluster.members(2).is_joint());
+    cluster.run(SECOND * 5);
+    assert_ne!(cluster.node(1).core().status().role, Role::Leader, "it has lost its quorum");
+    cluster.heal();
+    assert!(cluster.run_until(SECOND * 10, |cluster| settled_at(cluster, 2, &[2]) && cluster.leader() == Some(2)));
+}
+
+/// One-node groups have no peers to lose, and no majority to wait for.
+#[test]
+fn a_group_grows_from_one_node_to_three_and_back() {
+    let mut cluster = group(1, 2);
+    cluster.change(1, [2, 3].map(|node| MemberChange::Add(Member::voter(NodeId(node)))));
+    assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 1, &[1, 2, 3])));
+    cluster.change(1, [1, 2].map(|node| MemberChange::Remove(NodeId(node))));
+    assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 3, &[3]) && cluster.leader() == Some(3)));
+    cluster.propose(3, b"alone");
+    cluster.run(SECOND);
+    assert_eq!(cluster.node(3).commands(), [b"alone"]);
+}
