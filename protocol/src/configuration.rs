@@ -238,6 +238,8 @@ pub enum ConfigurationError {
     NotMember(NodeId),
     /// The change adds a node that is a member already.
     AlreadyMember(NodeId),
+    /// The change admits another disk under the id of a member, and does not name its incarnation.
+    IncarnationUnknown(NodeId),
     /// The change needs a learner, and this member votes.
     NotLearner(NodeId),
     /// The change needs a voter, and this member is none.
@@ -259,6 +261,9 @@ impl fmt::Display for ConfigurationError {
             Self::TooManyWitnesses => f.write_str("witnesses alone would be a quorum of the configuration"),
             Self::NotMember(node) => write!(f, "node {node} is not a member"),
             Self::AlreadyMember(node) => write!(f, "node {node} is a member already"),
+            Self::IncarnationUnknown(node) => {
+                write!(f, "the incarnation of the disk that node {node} has now is not known")
+            }
             Self::NotLearner(node) => write!(f, "node {node} is not a learner"),
             Self::NotVoter(node) => write!(f, "node {node} is not a voter"),
             Self::TooLarge => {

@@ -122,7 +122,10 @@ fn make(change: &MemberChange, members: &mut Vec<Member>) -> Result<(), Configur
 fn replace(members: &mut Vec<Member>, old: NodeId, new: &Member) -> Result<(), ConfigurationError> {
     let leaving = find(members, old)?;
     if new.node == old {
-        if new.incarnation.is_none() || new.incarnation == leaving.incarnation {
+        if new.incarnation.is_none() {
+            return Err(ConfigurationError::IncarnationUnknown(old));
+        }
+        if new.incarnation == leaving.incarnation {
             return Err(ConfigurationError::AlreadyMember(old));
         }
         let Member { priority, context, incarnation, .. } = new.clone();

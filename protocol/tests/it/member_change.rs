@@ -45,7 +45,7 @@ fn a_replacement_takes_the_place_when_it_is_promoted() {
 fn another_disk_under_an_id_must_be_named() {
     let same = Member::voter(NodeId(3));
     let unnamed = MemberChange::Replace { old: NodeId(3), new: same.clone() };
-    assert_eq!(three().changed(&[unnamed]), Err(ConfigurationError::AlreadyMember(NodeId(3))));
+    assert_eq!(three().changed(&[unnamed]), Err(ConfigurationError::IncarnationUnknown(NodeId(3))));
     let incarnation = Some(Incarnation(7));
     let named = MemberChange::Replace { old: NodeId(3), new: Member { incarnation, ..same } };
     let waiting = changed(std::slice::from_ref(&named));

@@ -96,7 +96,7 @@ fn changes_that_cannot_be_made_are_refused_by_name() {
         (MemberChange::Add(Member::learner(two)), ConfigurationError::AlreadyMember(two)),
         (MemberChange::Replace { old: four, new: Member::voter(four) }, ConfigurationError::NotMember(four)),
         (MemberChange::Replace { old: NodeId(1), new: Member::voter(two) }, ConfigurationError::NotLearner(two)),
-        (MemberChange::Replace { old: two, new: Member::voter(two) }, ConfigurationError::AlreadyMember(two)),
+        (MemberChange::Replace { old: two, new: Member::voter(two) }, ConfigurationError::IncarnationUnknown(two)),
     ];
     for (change, error) in cases {
         assert_eq!(refused(&mut cluster, 1, change), invalid(error));

@@ -322,6 +322,11 @@ impl Applied {
         &self.sessions
     }
 
+    /// Returns the newest applied configuration; `None` if the members are not known yet.
+    pub(super) fn configuration(&self) -> Option<&Configuration> {
+        self.configuration.as_ref()
+    }
+
     /// Returns the metadata of a snapshot of the present state; `None` if the members are not known yet, or the state
     /// machine has applied more than these entries.
     pub(super) fn snapshot_meta(&self) -> Option<SnapshotMeta> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{DiskState, Instant, LogIndex, NodeId, Now, ReplicatedLog, Role};
+use quorate_protocol::{DiskState, Instant, LogIndex, MemberChange, NodeId, Now, ReplicatedLog, Role};
 
 use super::Replica;
 use crate::group::hostable::Hostable;
@@ -79,6 +79,19 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             Some(reason) => self.context.reply(call, Reply::Transfer(Err(TransferError::Halted(reason.clone())))),
             None => self.hand_over.transfer(&mut self.context, &self.peers, call, to, deadline),
         }
+    }
+
+    /// Changes the members of the group, all of `changes` together. Only the leader does; any other node answers
+    /// `Refused { NotLeader }` with the leader that it knows. The outcome comes as [`Reply::Outcome`]: `Applied` once
+    /// the change is complete. A node that is added as a voter, or that replaces one, is a learner then: the leader
+    /// makes it a voter when it has caught up, which [`ReplicaStatus`] shows.
+    pub fn change_membership(&mut self, now: Now, call: CallId, changes: Vec<MemberChange>, deadline: Instant) {
+        self.begin(now);
+        if let Some(reason) = self.refusal() {
+            return self.refuse(call, reason);
+        }
+        let changes = changes.into_iter().map(|change| self.peers.with_incarnation(change)).collect();
+        self.member_changes.propose(&mut self.context, call, changes, deadline);
     }
 
     /// As [`Replica::read_context`], with the clocks at `now`.

@@ -9,9 +9,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_protocol::{
-    Entry, EntryKind, HaltReason, Input, Instant, LoadFailure, Loaded, LogEvent, LogIndex, LogRequest, NodeId, Now,
-    Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal, SnapshotMeta, Term, Ticket,
-    VotingBar,
+    Configuration, Entry, EntryKind, HaltReason, Input, Instant, LoadFailure, Loaded, LogEvent, LogIndex, LogRequest,
+    NodeId, Now, Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal, SnapshotMeta, Term,
+    Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Received, Sender, codec};
 
@@ -30,6 +30,7 @@ mod context;
 pub(crate) mod explain;
 mod foreign;
 mod hand_over;
+mod member_changes;
 mod message;
 mod payloads;
 mod peers;
@@ -57,6 +58,7 @@ use catch_up::CatchUpWatch;
 use context::{Context, Leadership};
 use foreign::{ForeignProposals, Proposer};
 use hand_over::HandOver;
+use member_changes::{MemberChanges, is_change};
 use message::{Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
 use peers::Peers;
 use proposals::Proposals;
@@ -83,6 +85,7 @@ pub struct Replica<L, S: StateMachine> {
     peers: Peers,
     ticks: Ticks,
     hand_over: HandOver,
+    member_changes: MemberChanges,
     catch_up: CatchUpWatch,
     /// Milliseconds by which the wall clock is ahead of log time, while the difference is too large.
     clock_differs: Option<i64>,
@@ -121,6 +124,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             peers: Peers::default(),
             ticks: Ticks::default(),
             hand_over: HandOver::default(),
+            member_changes: MemberChanges::default(),
             catch_up: CatchUpWatch::default(),
             clock_differs: None,
             halted: None,
@@ -139,7 +143,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     fn on_frame(&mut self, received: Received) {
         let from = received.from;
-        self.peers.on_heard(from.node, self.context.instant());
+        self.peers.on_heard(from, self.context.instant());
         let frame = received.frame;
         let decoded = match frame.channel() {
             ChannelId::REPLICA => codec::decode(frame).map(|envelope| self.on_envelope(from, envelope)),
@@ -192,7 +196,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         match signal {
             Signal::Timeout => return self.on_timeout(),
             Signal::Loaded { ticket, result } if context::is_own(ticket) => return self.on_loaded(ticket, result),
-            Signal::PeerAlive(peer) => self.peers.on_heard(peer, self.context.instant()),
+            Signal::PeerAlive(peer) => self.peers.on_alive(peer, self.context.instant()),
             Signal::CompactRequested => self.snapshots.on_compact_requested(),
             Signal::PeerStanding { node, standing } => self.peers.on_standing(node, standing),
             Signal::Storage(level) => self.snapshots.on_storage(level),
@@ -215,6 +219,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.proposals.expire(&mut self.context);
         self.reads.expire(&mut self.context);
         self.hand_over.on_timeout(&mut self.context);
+        self.member_changes.expire(&mut self.context);
         self.ticks.on_timeout(&mut self.context, || self.application.next_due());
         self.snapshots.on_timeout(&mut self.context);
         self.catch_up.sample(&self.context);
@@ -284,6 +289,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_event(&mut self, event: LogEvent) {
         let context = &mut self.context;
         match event {
+            LogEvent::Appended { id, index, term } if id.session == context.seat.session && is_change(id.sequence) => {
+                self.member_changes.on_appended(id.sequence, index, term);
+            }
             LogEvent::Appended { id, index, term } if id.session == context.seat.session => {
                 self.proposals.on_appended(id.sequence, index, term);
             }
@@ -315,6 +323,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_refused(&mut self, id: ProposalId, reason: RefuseReason, leader: Option<NodeId>) {
         if id == ProposalId::default() {
             self.ticks.on_ended();
+        } else if id.session == self.context.seat.session && is_change(id.sequence) {
+            self.member_changes.on_refused(&mut self.context, id.sequence, reason, leader);
         } else if id.session == self.context.seat.session {
             self.proposals.on_refused(&mut self.context, id.sequence, reason, leader);
         } else {
@@ -361,6 +371,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             self.ticks.on_ended();
         }
         self.tell(entry.header.id, index, term, effect);
+        if entry.header.kind == EntryKind::Configuration {
+            let is_joint = self.application.applied().configuration().is_some_and(Configuration::is_joint);
+            self.member_changes.on_configuration(&mut self.context, is_joint);
+        }
         self.snapshots.on_applied(index, entry.encoded_len());
         self.catch_up.on_applied(index, self.application.committed());
         Ok(())
@@ -368,7 +382,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     /// Answers the caller on this node that waits for this entry, or the node that forwarded it.
     fn tell(&mut self, id: ProposalId, index: LogIndex, term: Term, effect: Effect) {
-        if id.session == self.context.seat.session {
+        if id.session == self.context.seat.session && is_change(id.sequence) {
+            self.member_changes.on_own_entry(id.sequence);
+        } else if id.session == self.context.seat.session {
             self.proposals.on_own_entry(&mut self.context, id.sequence, effect.into());
         } else {
             self.foreign.on_applied(self.application.applied(), index, term, effect);
@@ -378,6 +394,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// An entry of a later term is committed at `index`, so entries of an earlier term from there on are gone for good.
     fn on_later_term(&mut self, index: LogIndex, term: Term) {
         self.proposals.on_later_term(&mut self.context, index, term);
+        self.member_changes.on_later_term(&mut self.context, index, term);
         self.foreign.on_later_term(self.application.applied(), index, term);
     }
 
@@ -407,6 +424,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.catch_up.on_applied(index, self.application.committed());
         self.snapshots.on_restored(&mut self.context, meta);
         self.proposals.on_covered(&mut self.context, self.application.applied(), index);
+        self.member_changes.on_covered(&mut self.context, index);
         self.foreign.on_covered(index);
         // The entries that follow are of this term or a later one.
         self.on_later_term(index.next(), term);
@@ -425,6 +443,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.proposals.on_halted(&mut self.context, reason);
         self.reads.on_halted(&mut self.context, reason);
         self.hand_over.on_halted(&mut self.context, reason);
+        self.member_changes.on_halted(&mut self.context, reason);
     }
 }
 
@@ -467,6 +486,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             self.reads.deadline(),
             self.ticks.deadline(),
             self.hand_over.deadline(),
+            self.member_changes.deadline(),
             self.snapshots.deadline(),
             self.application.retry_at(),
         ];

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quorate_protocol::{Instant, NodeId, Standing, VotingBar};
+use quorate_protocol::{Incarnation, Instant, MemberChange, NodeId, Standing, VotingBar};
+use quorate_transport::Sender;
 
 use crate::group::founding::Founding;
 
@@ -26,17 +27,37 @@ pub(super) struct Peers {
 #[derive(Clone, Copy, Debug)]
 struct Contact {
     node: NodeId,
+    /// The disk that the newest frame came from; `None` if only its life was reported.
+    incarnation: Option<Incarnation>,
     /// Never goes back.
     heard_at: Instant,
 }
 
 impl Peers {
-    /// Notes that a node was heard from, or that it is alive.
-    pub(super) fn on_heard(&mut self, node: NodeId, now: Instant) {
+    /// Notes that a node is alive.
+    pub(super) fn on_alive(&mut self, node: NodeId, now: Instant) {
         match self.contacts.iter_mut().find(|contact| contact.node == node) {
             Some(contact) => contact.heard_at = now,
-            None => self.contacts.push(Contact { node, heard_at: now }),
+            None => self.contacts.push(Contact { node, incarnation: None, heard_at: now }),
         }
+    }
+
+    /// Notes that a frame of a node was received.
+    pub(super) fn on_heard(&mut self, from: Sender, now: Instant) {
+        self.on_alive(from.node, now);
+        let contact = self.contacts.iter_mut().find(|contact| contact.node == from.node);
+        contact.expect("just noted").incarnation = Some(from.incarnation);
+    }
+
+    /// Names the disk of a node that is admitted again under its id: the one that was heard from last.
+    pub(super) fn with_incarnation(&self, mut change: MemberChange) -> MemberChange {
+        if let MemberChange::Replace { old, new } = &mut change
+            && *old == new.node
+            && new.incarnation.is_none()
+        {
+            new.incarnation = self.contacts.iter().find(|contact| contact.node == *old).and_then(|it| it.incarnation);
+        }
+        change
     }
 
     pub(super) fn on_standing(&mut self, node: NodeId, standing: Standing) {

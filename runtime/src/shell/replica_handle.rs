@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, NodeId, Now, ReplicatedLog};
+use quorate_protocol::{GroupId, MemberChange, NodeId, Now, ReplicatedLog};
 use quorate_transport::codec;
 
 use crate::group::hostable::Hostable;
@@ -143,6 +143,13 @@ macro_rules! replica_handle {
                     },
                 );
                 Pending { answer, lost: |_| Err(TransferError::Stopped) }
+            }
+
+            /// Changes the members of the group; see [`Replica::change_membership`].
+            pub fn change_membership(&self, changes: Vec<MemberChange>) -> Pending<Outcome> {
+                self.start(0, move |replica, now, call, deadline| {
+                    replica.change_membership(now, call, changes, deadline);
+                })
             }
 
             /// Returns the status of the replica for an operator.

@@ -2,4 +2,5 @@
 
 mod applying;
 mod data_directory;
+mod member_changes;
 mod scripted;
