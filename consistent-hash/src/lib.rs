@@ -43,6 +43,6 @@ pub use placement::{Placement, REPLICAS_MAX, Replicas};
 pub use publish::{Publisher, Reader};
 pub use rendezvous::Rendezvous;
 pub use ring::{Ring, RingBuilder, Token};
-pub use state::{MaglevState, MementoState, RendezvousState, RingState, STATE_VERSION, StateError};
+pub use state::{MaglevState, MementoState, RendezvousState, RingState, STATE_VERSION, StateRestoreError};
 pub use token_placement::TokenPlacement;
 pub use zones::{ZoneError, ZoneReplicas};

@@ -91,7 +91,7 @@ pub struct MaglevState {
 /// Reason why a state cannot be restored. Nothing was built: keys must not be placed by a state that was misread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum StateError {
+pub enum StateRestoreError {
     /// The state has another version.
     UnsupportedVersion {
         /// The version of the state.
@@ -109,7 +109,7 @@ pub enum StateError {
 }
 
 display!(
-    StateError,
+    StateRestoreError,
     self,
     f,
     match self {
@@ -133,13 +133,17 @@ impl From<&Ring> for RingState {
 }
 
 impl TryFrom<RingState> for Ring {
-    type Error = StateError;
+    type Error = StateRestoreError;
 
-    fn try_from(state: RingState) -> Result<Self, StateError> {
+    fn try_from(state: RingState) -> Result<Self, StateRestoreError> {
         check(state.version, state.hash_version)?;
-        let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
-        let ring = state.settings.build(nodes).map_err(StateError::Build)?;
-        if ring_fingerprint(&ring) == state.fingerprint { Ok(ring) } else { Err(StateError::FingerprintMismatch) }
+        let nodes = Nodes::new(state.nodes).map_err(StateRestoreError::Build)?;
+        let ring = state.settings.build(nodes).map_err(StateRestoreError::Build)?;
+        if ring_fingerprint(&ring) == state.fingerprint {
+            Ok(ring)
+        } else {
+            Err(StateRestoreError::FingerprintMismatch)
+        }
     }
 }
 
@@ -157,15 +161,16 @@ impl From<&Memento> for MementoState {
 }
 
 impl TryFrom<MementoState> for Memento {
-    type Error = StateError;
+    type Error = StateRestoreError;
 
-    fn try_from(state: MementoState) -> Result<Self, StateError> {
+    fn try_from(state: MementoState) -> Result<Self, StateRestoreError> {
         check(state.version, state.hash_version)?;
-        let memento = Memento::restore(state.numbers, &state.removed, state.hasher).map_err(StateError::Build)?;
+        let memento =
+            Memento::restore(state.numbers, &state.removed, state.hasher).map_err(StateRestoreError::Build)?;
         if memento_fingerprint(&memento) == state.fingerprint {
             Ok(memento)
         } else {
-            Err(StateError::FingerprintMismatch)
+            Err(StateRestoreError::FingerprintMismatch)
         }
     }
 }
@@ -183,16 +188,16 @@ impl From<&Rendezvous> for RendezvousState {
 }
 
 impl TryFrom<RendezvousState> for Rendezvous {
-    type Error = StateError;
+    type Error = StateRestoreError;
 
-    fn try_from(state: RendezvousState) -> Result<Self, StateError> {
+    fn try_from(state: RendezvousState) -> Result<Self, StateRestoreError> {
         check(state.version, state.hash_version)?;
-        let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
-        let rendezvous = Self::with_hasher(nodes, state.hasher).map_err(StateError::Build)?;
+        let nodes = Nodes::new(state.nodes).map_err(StateRestoreError::Build)?;
+        let rendezvous = Self::with_hasher(nodes, state.hasher).map_err(StateRestoreError::Build)?;
         if rendezvous_fingerprint(&rendezvous) == state.fingerprint {
             Ok(rendezvous)
         } else {
-            Err(StateError::FingerprintMismatch)
+            Err(StateRestoreError::FingerprintMismatch)
         }
     }
 }
@@ -211,23 +216,27 @@ impl From<&Maglev> for MaglevState {
 }
 
 impl TryFrom<MaglevState> for Maglev {
-    type Error = StateError;
+    type Error = StateRestoreError;
 
-    fn try_from(state: MaglevState) -> Result<Self, StateError> {
+    fn try_from(state: MaglevState) -> Result<Self, StateRestoreError> {
         check(state.version, state.hash_version)?;
-        let nodes = Nodes::new(state.nodes).map_err(StateError::Build)?;
+        let nodes = Nodes::new(state.nodes).map_err(StateRestoreError::Build)?;
         let settings = Self::builder().hasher(state.hasher).table_size(state.table_size);
-        let maglev = settings.build(nodes).map_err(StateError::Build)?;
-        if maglev_fingerprint(&maglev) == state.fingerprint { Ok(maglev) } else { Err(StateError::FingerprintMismatch) }
+        let maglev = settings.build(nodes).map_err(StateRestoreError::Build)?;
+        if maglev_fingerprint(&maglev) == state.fingerprint {
+            Ok(maglev)
+        } else {
+            Err(StateRestoreError::FingerprintMismatch)
+        }
     }
 }
 
-fn check(version: u32, hash_version: u32) -> Result<(), StateError> {
+fn check(version: u32, hash_version: u32) -> Result<(), StateRestoreError> {
     if version != STATE_VERSION {
-        return Err(StateError::UnsupportedVersion { found: version });
+        return Err(StateRestoreError::UnsupportedVersion { found: version });
     }
     if hash_version != HASH_VERSION {
-        return Err(StateError::UnsupportedHash { found: hash_version });
+        return Err(StateRestoreError::UnsupportedHash { found: hash_version });
     }
     Ok(())
 }

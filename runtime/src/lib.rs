@@ -21,6 +21,6 @@ pub use replica::status::{ReadContext, ReplicaStatus};
 pub use replica::typed::{Typed, TypedStateMachine};
 pub use shell::driver::calls::NodeHandle;
 pub use shell::driver::shutdown::Stopped;
-pub use shell::error::{ConfigError, OpenError};
+pub use shell::error::{ServerConfigError, ServerOpenError};
 pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle};
 pub use shell::server::{Launch, Running, Server, ServerBuilder};

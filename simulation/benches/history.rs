@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use quorate_protocol::Random;
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History, write_events};
+use quorate_simulation::history::{EventKind, Function, History, HistoryEvent, SearchBudget, write_events};
 use serde_json::json;
 
 #[path = "../tests/it/history_generator.rs"]
@@ -76,23 +76,23 @@ fn judge(path: &Path) -> Result<(), Failure> {
     let began = Instant::now();
     let history = History::read(BufReader::new(File::open(path)?))?;
     let read = began.elapsed().as_secs_f64();
-    let verdict = history.judge(Budget::default()).verdict();
+    let verdict = history.judge(SearchBudget::default()).verdict();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("memory unknown", str::trim);
     println!("{:>8.2} s, {read:.2} of them to read it, {peak}  {verdict:?}", began.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn measure(what: &str, events: Vec<Event>) -> Result<(), Failure> {
+fn measure(what: &str, events: Vec<HistoryEvent>) -> Result<(), Failure> {
     let began = Instant::now();
-    let judged = History::from_events(events)?.judge(Budget::default());
+    let judged = History::from_events(events)?.judge(SearchBudget::default());
     println!("{:>8.2} s  {:?}  {what}", began.elapsed().as_secs_f64(), judged.verdict());
     Ok(())
 }
 
 /// Lets a read near the end find what was written near the beginning.
-fn make_stale(mut events: Vec<Event>) -> Vec<Event> {
-    let is_read = |event: &Event| event.kind == EventKind::Ok && event.function == Function::Read;
+fn make_stale(mut events: Vec<HistoryEvent>) -> Vec<HistoryEvent> {
+    let is_read = |event: &HistoryEvent| event.kind == EventKind::Ok && event.function == Function::Read;
     let late = (0..events.len()).rev().filter(|at| is_read(&events[*at])).nth(events.len() / 100);
     if let Some(late) = late {
         let early = events.iter().find(|event| {

@@ -60,7 +60,7 @@ use quorate_transport::codec;
 use crate::node_machine::{Ask, NodeMachine, NodeSetup, REPLICA_GROUP, ReplicaLaws, Replicated, Service};
 use crate::schedule::{Generator, Schedule};
 use crate::shrink::shrink;
-use crate::world::{Answer, Cluster, ClusterLaws, Failure, NodeView, Recording, RunOutcome, Workload, run};
+use crate::world::{ClientAnswer, ClusterInfo, ClusterLaws, Failure, NodeView, Recording, RunOutcome, Workload, run};
 
 /// Replicas of a state machine `S` on the log `L`, to run under faults. See the [module](self).
 pub struct Trial<L, S> {
@@ -76,7 +76,7 @@ type StateLaw<S> = (&'static str, Box<dyn Fn(&S) -> bool>);
 
 /// A seed under which a law was broken.
 #[derive(Debug)]
-pub struct Finding {
+pub struct FailingSeed {
     /// The seed.
     pub seed: u64,
     /// The law that was broken, with details and time.
@@ -122,7 +122,7 @@ where
     ///
     /// # Errors
     /// The first seed that breaks a law, without the faults that are not needed for it.
-    pub fn run_bytes(&self, seeds: Range<u64>, command: impl Fn(&mut Random) -> Bytes) -> Result<(), Box<Finding>> {
+    pub fn run_bytes(&self, seeds: Range<u64>, command: impl Fn(&mut Random) -> Bytes) -> Result<(), Box<FailingSeed>> {
         for seed in seeds {
             let schedule = self.generator.schedule(seed);
             let Some(failure) = self.run_schedule(&schedule, &command).failure else { continue };
@@ -131,7 +131,7 @@ where
             };
             let schedule = shrink(schedule, SHRINKING_RUNS_MAX, still_fails);
             let failure = self.run_schedule(&schedule, &command).failure.unwrap_or(failure);
-            return Err(Box::new(Finding { seed, failure, schedule }));
+            return Err(Box::new(FailingSeed { seed, failure, schedule }));
         }
         Ok(())
     }
@@ -165,12 +165,12 @@ where
     ///
     /// # Panics
     /// When a command cannot be encoded.
-    pub fn run(&self, seeds: Range<u64>, command: impl Fn(&mut Random) -> S::Command) -> Result<(), Box<Finding>> {
+    pub fn run(&self, seeds: Range<u64>, command: impl Fn(&mut Random) -> S::Command) -> Result<(), Box<FailingSeed>> {
         self.run_bytes(seeds, |random| codec::encode_small(&command(random)).expect("a command that serde can write"))
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for FailingSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Failure { law, detail, at_us } = &self.failure;
         let milliseconds = at_us / 1_000;
@@ -183,7 +183,7 @@ impl fmt::Display for Finding {
     }
 }
 
-impl std::error::Error for Finding {}
+impl std::error::Error for FailingSeed {}
 
 type Machine<L, S> = NodeMachine<Replicated<Plain<L, S>>>;
 
@@ -204,12 +204,12 @@ where
         Ask::Propose(call.clone())
     }
 
-    fn response(_: &Bytes, response: Bytes) -> Answer<Bytes> {
-        Answer::Done(response)
+    fn response(_: &Bytes, response: Bytes) -> ClientAnswer<Bytes> {
+        ClientAnswer::Done(response)
     }
 
-    fn read(_: &Bytes, _: &S) -> Answer<Bytes> {
-        Answer::NotDone
+    fn read(_: &Bytes, _: &S) -> ClientAnswer<Bytes> {
+        ClientAnswer::NotDone
     }
 }
 
@@ -224,12 +224,12 @@ where
     L: ReplicatedLog<Message: fmt::Debug> + Hostable,
     S: StateMachine,
 {
-    fn call(&mut self, _client: u64, cluster: Cluster, _at_us: u64) -> (NodeId, Bytes) {
+    fn call(&mut self, _client: u64, cluster: ClusterInfo, _at_us: u64) -> (NodeId, Bytes) {
         let node = NodeId(self.random.between(1, cluster.nodes + 1));
         (node, (self.command)(&mut self.random))
     }
 
-    fn answered(&mut self, _client: u64, _what: &Bytes, _answer: &Answer<Bytes>, _at_us: u64) {}
+    fn answered(&mut self, _client: u64, _what: &Bytes, _answer: &ClientAnswer<Bytes>, _at_us: u64) {}
 
     fn pause_us(&mut self, _client: u64) -> u64 {
         self.random.between(500, 30_000)

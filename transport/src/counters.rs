@@ -69,12 +69,12 @@ counts! {
 
 /// The counters of one transport. The transport writes them; users read them through [`Counts`].
 #[derive(Debug)]
-pub struct Counters {
+pub struct TransportCounters {
     counts: [AtomicU64; Count::ALL.len()],
     refusals: [AtomicU64; Refusal::ALL.len()],
 }
 
-impl Counters {
+impl TransportCounters {
     /// Adds one to a counter.
     pub fn add(&self, count: Count) {
         self.add_many(count, 1);
@@ -101,7 +101,7 @@ impl Counters {
     }
 }
 
-impl Default for Counters {
+impl Default for TransportCounters {
     fn default() -> Self {
         Self {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),

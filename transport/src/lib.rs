@@ -20,7 +20,7 @@ pub mod wire;
 
 pub use channel::{Channel, ChannelError};
 pub use claims::ClaimError;
-pub use counters::{Count, Counters, Counts};
+pub use counters::{Count, Counts, TransportCounters};
 pub use frame::{ChannelId, Frame, FrameError, Lane, Received, SECTIONS_MAX, Sender};
 pub use inbox::Inbox;
 pub use limits::{Limits, LimitsError};

@@ -3,10 +3,10 @@
 //! ```
 //! use bytes::Bytes;
 //! use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
-//! use quorate_transport::memory::{Delivery, Network};
+//! use quorate_transport::memory::{DeliveryTime, Network};
 //! use quorate_transport::{ChannelId, Frame, Incoming, Limits, Peer, Transport};
 //!
-//! let network = Network::new(Limits::default(), Delivery::OnSettle)?;
+//! let network = Network::new(Limits::default(), DeliveryTime::OnSettle)?;
 //! let identity = |node| Identity { cluster: ClusterId(1), node: NodeId(node), incarnation: Incarnation(node.into()) };
 //! let (one, two) = (network.join(identity(1)), network.join(identity(2)));
 //! one.set_peer(Peer::new(NodeId(2), ""))?;
@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use quorate_protocol::{Identity, NodeId};
 
 use crate::claims::ClaimError;
-use crate::counters::{Count, Counters, Counts};
+use crate::counters::{Count, Counts, TransportCounters};
 use crate::frame::{ChannelId, Frame, Received, Sender};
 use crate::inbox::Inbox;
 use crate::limits::{Limits, LimitsError};
@@ -40,7 +40,7 @@ use crate::transport::{Peer, PeerError, SendError, Transport};
 
 /// Time at which frames move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Delivery {
+pub enum DeliveryTime {
     /// During `send`.
     Immediate,
     /// During [`Network::settle`].
@@ -61,7 +61,7 @@ impl Network {
     ///
     /// # Errors
     /// When the bounds do not fit each other.
-    pub fn new(limits: Limits, delivery: Delivery) -> Result<Self, LimitsError> {
+    pub fn new(limits: Limits, delivery: DeliveryTime) -> Result<Self, LimitsError> {
         limits.check()?;
         let state = State {
             limits,
@@ -78,7 +78,7 @@ impl Network {
     /// Adds a node. A node with the same id that is there already is shut down, as if its process had been replaced.
     #[must_use]
     pub fn join(&self, identity: Identity) -> Arc<MemoryTransport> {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(TransportCounters::default());
         let mut state = self.lock();
         state.leave(identity.node);
         let router = Router::new(&state.limits, counters.clone());
@@ -120,7 +120,7 @@ impl Network {
     pub fn release(&self, to: NodeId) {
         let mut state = self.lock();
         state.held.remove(&to);
-        if state.delivery == Delivery::Immediate {
+        if state.delivery == DeliveryTime::Immediate {
             let senders: Vec<_> = state.links.keys().filter(|link| link.1 == to).map(|link| link.0).collect();
             for from in senders {
                 state.drain(from, to);
@@ -139,7 +139,7 @@ pub struct MemoryTransport {
     life: u64,
     network: Network,
     router: Router,
-    counters: Arc<Counters>,
+    counters: Arc<TransportCounters>,
 }
 
 #[async_trait]
@@ -223,7 +223,7 @@ impl fmt::Debug for MemoryTransport {
 #[derive(Debug)]
 struct State {
     limits: Limits,
-    delivery: Delivery,
+    delivery: DeliveryTime,
     nodes: BTreeMap<NodeId, Member>,
     /// The links that are up.
     links: BTreeMap<(NodeId, NodeId), Link>,
@@ -238,7 +238,7 @@ struct Member {
     identity: Identity,
     life: u64,
     router: Router,
-    counters: Arc<Counters>,
+    counters: Arc<TransportCounters>,
     peers: BTreeMap<NodeId, Peer>,
 }
 
@@ -270,7 +270,7 @@ impl State {
         }
         link.bytes += bytes;
         link.queue.push_back(frame);
-        if self.delivery == Delivery::Immediate {
+        if self.delivery == DeliveryTime::Immediate {
             self.drain(own.0, to);
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::claims::{ClaimError, Claims};
-use crate::counters::{Count, Counters};
+use crate::counters::{Count, TransportCounters};
 use crate::frame::{ChannelId, Received};
 use crate::inbox::Inbox;
 use crate::limits::Limits;
@@ -16,14 +16,14 @@ use crate::queue::Queue;
 pub struct Router {
     frames_max: usize,
     bytes_max: usize,
-    counters: Arc<Counters>,
+    counters: Arc<TransportCounters>,
     claims: Arc<Claims>,
 }
 
 impl Router {
     /// Makes a router without claims.
     #[must_use]
-    pub fn new(limits: &Limits, counters: Arc<Counters>) -> Self {
+    pub fn new(limits: &Limits, counters: Arc<TransportCounters>) -> Self {
         let (frames_max, bytes_max) = (limits.inbox_frames_max, limits.inbox_bytes_max);
         Self { frames_max, bytes_max, counters, claims: Arc::default() }
     }

@@ -9,13 +9,13 @@
 //! use std::time::Duration;
 //! use bytes::Bytes;
 //! use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
-//! use quorate_transport::memory::{Delivery, Network};
+//! use quorate_transport::memory::{DeliveryTime, Network};
 //! use quorate_transport::rpc::{Rpc, RpcSettings};
 //! use quorate_transport::{Limits, Peer, Transport};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let network = Network::new(Limits::default(), Delivery::Immediate)?;
+//! let network = Network::new(Limits::default(), DeliveryTime::Immediate)?;
 //! let identity = |node| Identity { cluster: ClusterId(1), node: NodeId(node), incarnation: Incarnation(node.into()) };
 //! let (one, two) = (network.join(identity(1)), network.join(identity(2)));
 //! one.set_peer(Peer::new(NodeId(2), ""))?;
@@ -131,7 +131,7 @@ pub struct Requests {
 impl Requests {
     /// Waits for the next request, and meanwhile passes answers on to calls. Returns `None` once the transport is shut
     /// down; calls that still wait have then failed. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Request> {
+    pub async fn next(&mut self) -> Option<RpcRequest> {
         while let Some(incoming) = self.inbox.recv().await {
             let Incoming::Frame(received) = incoming else { continue };
             if let Some(request) = self.take(received) {
@@ -142,7 +142,7 @@ impl Requests {
         None
     }
 
-    fn take(&self, Received { from, frame }: Received) -> Option<Request> {
+    fn take(&self, Received { from, frame }: Received) -> Option<RpcRequest> {
         let group = frame.group();
         let message = match codec::decode::<Message>(frame) {
             Ok(message) => message,
@@ -159,13 +159,13 @@ impl Requests {
         }
     }
 
-    fn accept(&self, from: Sender, group: GroupId, call: CallId, patience_ms: u32, body: Bytes) -> Option<Request> {
+    fn accept(&self, from: Sender, group: GroupId, call: CallId, patience_ms: u32, body: Bytes) -> Option<RpcRequest> {
         let ticket = Ticket { shared: self.shared.clone(), from, group, call, is_answered: false };
         if self.shared.in_hand.fetch_add(1, Ordering::SeqCst) >= self.shared.settings.requests_max {
             ticket.reply(Small::Overloaded { call }, Bytes::new());
             return None;
         }
-        Some(Request { ticket, patience: Duration::from_millis(patience_ms.into()), body })
+        Some(RpcRequest { ticket, patience: Duration::from_millis(patience_ms.into()), body })
     }
 }
 
@@ -177,13 +177,13 @@ impl fmt::Debug for Requests {
 
 /// A request of a peer. If it is dropped without an answer, the peer is told.
 #[derive(Debug)]
-pub struct Request {
+pub struct RpcRequest {
     ticket: Ticket,
     patience: Duration,
     body: Bytes,
 }
 
-impl Request {
+impl RpcRequest {
     /// Sender of the request.
     #[must_use]
     pub fn from(&self) -> Sender {
@@ -285,7 +285,7 @@ impl Shared {
     }
 
     /// Ends a call that this start made to this node. Other answers are late or false, and are ignored.
-    fn end(&self, from: NodeId, call: CallId, outcome: Result<Bytes, RpcError>) -> Option<Request> {
+    fn end(&self, from: NodeId, call: CallId, outcome: Result<Bytes, RpcError>) -> Option<RpcRequest> {
         let mut calls = self.calls();
         let is_own =
             call.session == self.session && calls.waiting.get(&call.sequence).is_some_and(|call| call.to == from);

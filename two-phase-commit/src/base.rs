@@ -8,7 +8,7 @@ use crate::error::Ignored;
 use crate::journal::Journal;
 use crate::message::Message;
 use crate::timers::Timers;
-use crate::{Config, Event, RefuseReason, TransactionId, TransactionNumber, TwoPhaseCommit};
+use crate::{Config, Event, TransactionId, TransactionNumber, TransactionRefusal, TwoPhaseCommit};
 
 /// The parts that the coordinator and the participant of a node share. A role is handed them with each call.
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ impl Base {
     }
 
     /// Checks that this node was introduced to its peers. Until then it accepts no work.
-    pub(crate) fn check_introduced(&self) -> Result<(), RefuseReason> {
-        if self.chassis.is_member(self.config.node()) { Ok(()) } else { Err(RefuseReason::NotIntroduced) }
+    pub(crate) fn check_introduced(&self) -> Result<(), TransactionRefusal> {
+        if self.chassis.is_member(self.config.node()) { Ok(()) } else { Err(TransactionRefusal::NotIntroduced) }
     }
 
     /// True if messages of this epoch may leave.

@@ -26,8 +26,8 @@ use crate::recovery::TWO_RECORDS;
 use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
 use crate::timers::Timer;
 use crate::{
-    AbortReason, CommandId, Decision, Event, Knowledge, Outcome, RefuseReason, TransactionId, TransactionNumber,
-    Unready, Vote,
+    AbortReason, CommandId, Decision, Event, Knowledge, TransactionId, TransactionNumber, TransactionOutcome,
+    TransactionRefusal, Unready, Vote,
 };
 
 /// The transactions that this node coordinates.
@@ -106,20 +106,20 @@ impl Coordinator {
         unfinished.chain(self.remembered.iter().map(ended))
     }
 
-    pub(crate) fn on_begin(&mut self, base: &mut Base, command: CommandId) -> Result<(), RefuseReason> {
+    pub(crate) fn on_begin(&mut self, base: &mut Base, command: CommandId) -> Result<(), TransactionRefusal> {
         base.check_introduced()?;
         if base.chassis.storage() == StorageLevel::Low {
-            return Err(RefuseReason::StorageLow);
+            return Err(TransactionRefusal::StorageLow);
         }
         if base.is_log_behind() {
-            return Err(RefuseReason::LogBehind);
+            return Err(TransactionRefusal::LogBehind);
         }
         let settings = base.config.settings();
         // Begun transactions are announced only once the epoch is durable. These waiting events are bounded like
         // messages.
         let untold = base.chassis.outbox.held_events().count();
         if self.coordinated.len() >= settings.transactions_max || untold >= settings.held_messages_max {
-            return Err(RefuseReason::Overloaded);
+            return Err(TransactionRefusal::Overloaded);
         }
         let number = self.next_number(base);
         self.next_sequence += 1;
@@ -135,28 +135,28 @@ impl Coordinator {
         outcomes: &Outcomes,
         transaction: TransactionId,
         branches: BTreeMap<NodeId, Bytes>,
-    ) -> Result<(), RefuseReason> {
-        let number = base.own(transaction).ok_or(RefuseReason::NotCoordinator)?;
+    ) -> Result<(), TransactionRefusal> {
+        let number = base.own(transaction).ok_or(TransactionRefusal::NotCoordinator)?;
         let settings = base.config.settings();
-        let it = self.coordinated.get(&number).ok_or(RefuseReason::NotBegun)?;
+        let it = self.coordinated.get(&number).ok_or(TransactionRefusal::NotBegun)?;
         if it.stage != Stage::Working {
-            return Err(RefuseReason::AlreadyDeciding);
+            return Err(TransactionRefusal::AlreadyDeciding);
         }
         if branches.is_empty() || branches.len() > settings.participants_max {
-            return Err(RefuseReason::Participants);
+            return Err(TransactionRefusal::Participants);
         }
         if branches.values().any(|payload| payload.len() > settings.payload_bytes_max) {
-            return Err(RefuseReason::TooLarge);
+            return Err(TransactionRefusal::TooLarge);
         }
         if let Some(node) = branches.keys().find(|node| outcomes.is_forgotten(**node)) {
-            return Err(RefuseReason::ParticipantForgotten(*node));
+            return Err(TransactionRefusal::ParticipantForgotten(*node));
         }
         let bytes = branches.values().fold(self.held.payload_bytes(), |sum, payload| sum.saturating_add(payload.len()));
         if bytes > settings.payload_bytes_total_max {
-            return Err(RefuseReason::Overloaded);
+            return Err(TransactionRefusal::Overloaded);
         }
         if base.is_log_behind() {
-            return Err(RefuseReason::LogBehind);
+            return Err(TransactionRefusal::LogBehind);
         }
         let until = base.now().after(settings.vote_timeout);
         let only = branches.first_key_value().filter(|_| branches.len() == 1);
@@ -173,12 +173,12 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(crate) fn on_abort(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), RefuseReason> {
-        let number = base.own(transaction).ok_or(RefuseReason::NotCoordinator)?;
-        let told = match &self.coordinated.get(&number).ok_or(RefuseReason::NotBegun)?.stage {
+    pub(crate) fn on_abort(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), TransactionRefusal> {
+        let number = base.own(transaction).ok_or(TransactionRefusal::NotCoordinator)?;
+        let told = match &self.coordinated.get(&number).ok_or(TransactionRefusal::NotBegun)?.stage {
             Stage::Working => BTreeSet::new(),
             Stage::Voting(voting) => voting.interested(),
-            _ => return Err(RefuseReason::AlreadyDeciding),
+            _ => return Err(TransactionRefusal::AlreadyDeciding),
         };
         self.abort_transaction(base, number, AbortReason::Asked, &told);
         Ok(())
@@ -191,14 +191,14 @@ impl Coordinator {
         base: &mut Base,
         command: CommandId,
         transaction: TransactionId,
-    ) -> Result<(), RefuseReason> {
+    ) -> Result<(), TransactionRefusal> {
         base.check_introduced()?;
-        let number = base.own(transaction).ok_or(RefuseReason::NotCoordinator)?;
+        let number = base.own(transaction).ok_or(TransactionRefusal::NotCoordinator)?;
         if number >= self.next_number(base) {
-            return Err(RefuseReason::NotBegun);
+            return Err(TransactionRefusal::NotBegun);
         }
         if base.chassis.outbox.held_events().count() >= base.config.settings().held_messages_max {
-            return Err(RefuseReason::Overloaded);
+            return Err(TransactionRefusal::Overloaded);
         }
         let knowledge = match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Working | Stage::Voting(_) | Stage::Deciding { .. } | Stage::Delegating { .. }) => {
@@ -349,11 +349,11 @@ impl Coordinator {
         self.held.note_late(participant, false);
         match decision {
             Decision::Commit => {
-                base.event(Event::Ended { transaction, outcome: Outcome::Committed });
+                base.event(Event::Ended { transaction, outcome: TransactionOutcome::Committed });
                 self.end(base, number, key, [participant].into());
             }
             Decision::Abort => {
-                let outcome = Outcome::Aborted(AbortReason::Refused(from));
+                let outcome = TransactionOutcome::Aborted(AbortReason::Refused(from));
                 base.event(Event::Ended { transaction, outcome });
                 self.enter(base, number, Stage::Forgetting);
                 base.erase_lazily(key, Some(Awaited::Ended(number)));
@@ -368,7 +368,7 @@ impl Coordinator {
         let (key, writers) = (*key, writers.clone());
         self.enter(base, number, Stage::Committed { key, unacknowledged: writers.clone(), writers });
         let transaction = base.id_of(number);
-        base.event(Event::Ended { transaction, outcome: Outcome::Committed });
+        base.event(Event::Ended { transaction, outcome: TransactionOutcome::Committed });
         self.tell_commit(base, number);
     }
 
@@ -439,7 +439,7 @@ impl Coordinator {
         for node in told {
             base.send(*node, Message::Decide(Decide { stamp, transaction, decision: Decision::Abort }));
         }
-        let outcome = Outcome::Aborted(why);
+        let outcome = TransactionOutcome::Aborted(why);
         base.event_of_epoch(Event::Ended { transaction, outcome });
     }
 
@@ -525,7 +525,7 @@ impl Coordinator {
             self.held.release(&it.stage);
             base.timers.cancel(Timer::Coordinated(number));
             let transaction = base.id_of(number);
-            base.event(Event::Ended { transaction, outcome: Outcome::ReadOnly });
+            base.event(Event::Ended { transaction, outcome: TransactionOutcome::ReadOnly });
             return;
         }
         let key = base.journal.new_key();

@@ -17,7 +17,7 @@ use crate::participant::Participant;
 use crate::recovery::Recovered;
 use crate::state::{Awaited, Remembered, Stage, Tombstone};
 use crate::timers::Timer;
-use crate::{Answer, Command, CommandId, Config, Event, RefuseReason, Request, Status, invariants, view};
+use crate::{Answer, Command, CommandId, Config, Event, Request, Status, TransactionRefusal, invariants, view};
 
 /// One node's part in atomic commit: two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, TODS 1986) as a
 /// pure state machine. The node coordinates its own transactions and takes part in its own and in others'.
@@ -56,7 +56,9 @@ impl Protocol for TwoPhaseCommit {
         self.base.chassis.begin(now);
         let is_halted = self.base.chassis.is_halted();
         let handled = match input {
-            Input::Command(command) if is_halted => self.refuse(command.id(), RefuseReason::Halted, Ignored::Halted),
+            Input::Command(command) if is_halted => {
+                self.refuse(command.id(), TransactionRefusal::Halted, Ignored::Halted)
+            }
             _ if is_halted => Err(Ignored::Halted),
             Input::Message { from, message } if from != self.base.config.node() => self.on_message(from, message),
             Input::Message { .. } => Err(Ignored::Absurd),
@@ -114,7 +116,7 @@ impl TwoPhaseCommit {
         taken.or_else(|reason| self.refuse(id, reason, Ignored::Refused))
     }
 
-    fn refuse(&mut self, command: CommandId, reason: RefuseReason, ignored: Ignored) -> Result<(), Ignored> {
+    fn refuse(&mut self, command: CommandId, reason: TransactionRefusal, ignored: Ignored) -> Result<(), Ignored> {
         self.base.event(Event::Refused { command, reason });
         Err(ignored)
     }
@@ -258,11 +260,11 @@ impl TwoPhaseCommit {
     }
 
     /// Handles an operator's statement that a node will not come back with its data: this node no longer waits for it.
-    fn on_forget(&mut self, command: CommandId, node: NodeId) -> Result<(), RefuseReason> {
+    fn on_forget(&mut self, command: CommandId, node: NodeId) -> Result<(), TransactionRefusal> {
         let base = &mut self.base;
         base.check_introduced()?;
         if node == base.config.node() || base.chassis.is_member(node) {
-            return Err(RefuseReason::StillMember);
+            return Err(TransactionRefusal::StillMember);
         }
         self.participant.give_up(base, node)?;
         let written = base.flush();

@@ -101,14 +101,14 @@ pub enum Event {
         /// The command.
         command: CommandId,
         /// Reason of the refusal.
-        reason: RefuseReason,
+        reason: TransactionRefusal,
     },
     /// Coordinator: the outcome of a transaction. It is final.
     Ended {
         /// The transaction.
         transaction: TransactionId,
         /// The outcome.
-        outcome: Outcome,
+        outcome: TransactionOutcome,
     },
     /// Coordinator: every participant has committed and acknowledged it.
     Finished {
@@ -191,7 +191,7 @@ pub enum Event {
 
 /// Outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum TransactionOutcome {
     /// Every participant commits.
     Committed,
     /// No participant wrote anything. Such a transaction is not recorded: a later query reports it as aborted, which is
@@ -237,7 +237,7 @@ pub enum Knowledge {
 /// Reason why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum RefuseReason {
+pub enum TransactionRefusal {
     /// This node's incarnation is not known to its peers, or no longer: it may have forgotten its decisions.
     NotIntroduced,
     /// Too many transactions, payload bytes or waiting events are in flight.
@@ -367,7 +367,7 @@ pub enum Answer {
     Failed,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for TransactionOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Committed => f.write_str("committed"),

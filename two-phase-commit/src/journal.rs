@@ -12,7 +12,7 @@ use quorate_protocol::{LogIndex, NodeId, Operation, RecoverError, Ticket, ViewWr
 use crate::base::Base;
 use crate::codec::{KNOWN_BYTES, Record, STATE_BYTES, encode_state};
 use crate::recovery::Recovered;
-use crate::state::{Awaited, DurableState, Known};
+use crate::state::{Awaited, DurableState, KnownCoordinator};
 use crate::timers::Timer;
 use crate::{Epoch, TransactionNumber};
 
@@ -198,7 +198,7 @@ impl Base {
     }
 
     /// Writes a coordinator's changed stamp with the next write.
-    pub(crate) fn write_known(&mut self, coordinator: NodeId, known: &mut Known) {
+    pub(crate) fn write_known(&mut self, coordinator: NodeId, known: &mut KnownCoordinator) {
         if !self.journal.next_write.news.contains_key(&coordinator) {
             self.make_room(KNOWN_WEIGHT);
             self.journal.next_write.bytes += KNOWN_WEIGHT;

@@ -27,10 +27,11 @@ pub use config::{Config, OnePhase, Settings};
 pub use core::TwoPhaseCommit;
 pub use error::{ConfigError, Ignored};
 pub use event::{
-    AbortReason, Answer, Command, CommandId, Event, Knowledge, Outcome, RefuseReason, Request, RequestKind,
+    AbortReason, Answer, Command, CommandId, Event, Knowledge, Request, RequestKind, TransactionOutcome,
+    TransactionRefusal,
 };
 pub use message::Message;
-pub use status::{Asked, Status};
+pub use status::{Status, UnansweredRequest};
 pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// The server side: `Node`, `Hosted`, the tokio shell.

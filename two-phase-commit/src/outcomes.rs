@@ -18,9 +18,9 @@ use crate::journal::KeyedRecord;
 use crate::message::{Finished, Message, Stamp};
 use crate::recovery::TWO_RECORDS;
 use crate::room::Room;
-use crate::state::{COORDINATORS_MAX, Known, Tombstone};
+use crate::state::{COORDINATORS_MAX, KnownCoordinator, Tombstone};
 use crate::timers::Timer;
-use crate::{RefuseReason, TransactionId, TransactionNumber, Unready};
+use crate::{TransactionId, TransactionNumber, TransactionRefusal, Unready};
 
 /// A participant's memory of transactions that are over for it.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Outcomes {
     /// The ends of branches, kept until their coordinator reports the transaction as finished. [`Room`] counts them.
     tombstones: BTreeMap<TransactionId, Tombstone>,
     /// The last stamp of each coordinator, this node included. At most [`COORDINATORS_MAX`].
-    known: BTreeMap<NodeId, Known>,
+    known: BTreeMap<NodeId, KnownCoordinator>,
     /// Number of times in a row that coordinators were asked in vain which outcomes may be dropped.
     attempt: u32,
 }
@@ -38,7 +38,7 @@ impl Outcomes {
         &self.tombstones
     }
 
-    pub(crate) fn known(&self) -> &BTreeMap<NodeId, Known> {
+    pub(crate) fn known(&self) -> &BTreeMap<NodeId, KnownCoordinator> {
         &self.known
     }
 
@@ -67,7 +67,7 @@ impl Outcomes {
     pub(crate) fn adopt_known(
         &mut self,
         coordinator: NodeId,
-        adopt: impl FnOnce(&mut Known) -> Option<u64>,
+        adopt: impl FnOnce(&mut KnownCoordinator) -> Option<u64>,
     ) -> Result<(), RecoverError> {
         let twice = adopt(self.known.entry(coordinator).or_default()).is_some();
         if twice { Err(TWO_RECORDS) } else { Ok(()) }
@@ -139,14 +139,14 @@ impl Outcomes {
         if until < known.until || until <= known.stamp.finished_below {
             return Ok(());
         }
-        let newer = Known { until, unfinished, ..known };
+        let newer = KnownCoordinator { until, unfinished, ..known };
         let (low, high) = (first_of(from), TransactionId { coordinator: from, number: until });
         // The report costs a write, so it must free at least one tombstone.
         if !self.tombstones.range(low..high).any(|(transaction, _)| newer.is_finished(transaction.number)) {
             return Ok(());
         }
         let key = newer.unfinished_key.unwrap_or_else(|| base.journal.new_key());
-        let newer = Known { unfinished_key: Some(key), ..newer };
+        let newer = KnownCoordinator { unfinished_key: Some(key), ..newer };
         base.write_lazily(key, &newer.unfinished_record(from), None);
         self.known.insert(from, newer);
         self.collect(base, room, from);
@@ -174,9 +174,9 @@ impl Outcomes {
 
     /// Handles an operator's statement that a node will not come back with its data. Its messages are ignored from now
     /// on: if it came back all the same, its questions could get a presumed abort that is no longer true.
-    pub(crate) fn give_up(&mut self, base: &mut Base, room: &mut Room, node: NodeId) -> Result<(), RefuseReason> {
+    pub(crate) fn give_up(&mut self, base: &mut Base, room: &mut Room, node: NodeId) -> Result<(), TransactionRefusal> {
         if !self.may_know(node) {
-            return Err(RefuseReason::Overloaded);
+            return Err(TransactionRefusal::Overloaded);
         }
         let known = self.known.entry(node).or_default();
         known.is_forgotten = true;

@@ -22,7 +22,7 @@ pub(crate) struct DurableState {
 
 /// A node's knowledge of another node as a coordinator, which must survive a crash, and the keys of its records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Known {
+pub(crate) struct KnownCoordinator {
     /// The newest stamp. Neither part decreases.
     pub(crate) stamp: Stamp,
     /// Its transactions below this number are finished too, except those in `unfinished`. Never decreases.
@@ -37,7 +37,7 @@ pub(crate) struct Known {
     pub(crate) unfinished_key: Option<u64>,
 }
 
-impl Known {
+impl KnownCoordinator {
     /// True if no node will ask about this transaction again.
     pub(crate) fn is_finished(&self, number: TransactionNumber) -> bool {
         number < self.stamp.finished_below || (number < self.until && !self.unfinished.contains(&number))

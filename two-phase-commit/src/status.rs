@@ -28,7 +28,7 @@ pub struct Status {
     pub in_doubt: BTreeMap<TransactionId, Duration>,
     /// Branches with an open request to the application, or with one to repeat after a failure: the kind of request and
     /// its age, as far as this start knows.
-    pub asked: BTreeMap<TransactionId, Asked>,
+    pub asked: BTreeMap<TransactionId, UnansweredRequest>,
     /// Number of settled branches that are remembered.
     pub tombstones: usize,
     /// Bytes of payloads in both roles.
@@ -49,7 +49,7 @@ pub struct Status {
 
 /// A request to the application without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct UnansweredRequest {
     /// Kind of the request.
     pub request: RequestKind,
     /// Time since the application was first asked.

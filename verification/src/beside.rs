@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_protocol::{NodeId, Violation};
 use quorate_simulation::schedule::{Schedule, What, Who};
-use quorate_simulation::world::Answer;
+use quorate_simulation::world::ClientAnswer;
 
 use crate::transactions::{Job, Told};
 
@@ -47,7 +47,7 @@ impl Beside {
         &mut self,
         client: u64,
         branches: &BTreeMap<NodeId, Job>,
-        answer: &Answer<Told>,
+        answer: &ClientAnswer<Told>,
         at_us: u64,
     ) {
         let Some((coordinator, asked_us)) = self.asked.remove(&client) else { return };
@@ -56,12 +56,12 @@ impl Beside {
         }
         let part = usize::try_from((at_us - self.from_us) / PART_US).expect("a run is short");
         match answer {
-            Answer::Done(_) if !branches.contains_key(&self.dead) => {
+            ClientAnswer::Done(_) if !branches.contains_key(&self.dead) => {
                 let parts = self.committed.get_mut(&coordinator).expect("one that runs");
                 parts.get_mut(part).into_iter().for_each(|count| *count += 1);
             }
             // The only participant decides, and no other node knows the decision.
-            Answer::Unknown if branches.len() > 1 => {
+            ClientAnswer::Unknown if branches.len() > 1 => {
                 let nodes: Vec<u64> = branches.keys().map(|node| node.0).collect();
                 let detail = format!("node {coordinator} was asked at {asked_us} us to commit at {nodes:?}");
                 self.endless.get_or_insert(format!("{detail}, and did not say how that ended"));

@@ -11,20 +11,20 @@ use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::laws;
 use quorate_paxos::synod::{
-    CHANNEL, Command, Event as Told, Group, Message, Outcome as Decided, Proposal, ReadOutcome, RefuseReason, Settings,
+    CHANNEL, Command, CommandRefusal, Event, GroupRoles, Message, Proposal, ProposalOutcome, ReadOutcome, Settings,
     Synod, host_with,
 };
 use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
 use quorate_runtime::group::{CallId, MakeGroup, Reply};
 use quorate_runtime::hosted::Hosted;
 use quorate_runtime::node::Node;
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Key};
+use quorate_simulation::history::{EventKind, Function, History, HistoryEvent, Key, SearchBudget};
 use quorate_simulation::node_machine::{
     Application, Desk, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
 };
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{
-    Answer, Cluster, ClusterLaws, Movements, NodeView, Observation, Recording, RunOutcome, Workload, run,
+    ClientAnswer, ClusterInfo, ClusterLaws, Movements, NodeView, Observation, Recording, RunOutcome, Workload, run,
 };
 use quorate_transport::{Frame, codec};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutc
         1 => QuorumSystem::flexible(nodes, count / 2 + 1, count - count / 2),
         _ => QuorumSystem::majority(nodes),
     };
-    let group = Group::of(quorums.expect("quorums that meet"));
+    let group = GroupRoles::of(quorums.expect("quorums that meet"));
     let setup = NodeSetup {
         nodes: schedule.nodes,
         seed: schedule.seed,
@@ -96,7 +96,7 @@ pub(crate) enum Reading {
 }
 
 impl Application for Decisions {
-    type Setup = Group;
+    type Setup = GroupRoles;
     type Call = Call;
     type Answer = Reading;
     type Later = ();
@@ -110,7 +110,7 @@ impl Application for Decisions {
         SHARED_NAME,
     ];
 
-    fn groups(group: &Group, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
+    fn groups(group: &GroupRoles, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
         let make = |decision| {
             let group = group.clone();
             let make: MakeGroup = Box::new(move |start| host_with(start, group, settings()));
@@ -119,7 +119,7 @@ impl Application for Decisions {
         (1..=DECISIONS).map(make).collect()
     }
 
-    fn start(_: &Group, desk: &mut Desk<'_, Self>) -> Self {
+    fn start(_: &GroupRoles, desk: &mut Desk<'_, Self>) -> Self {
         let mut this =
             Self { proposals: BTreeMap::new(), reads: BTreeMap::new(), listeners: BTreeMap::new(), known: 0 };
         (1..=DECISIONS).for_each(|decision| this.listen(desk, GroupId(decision)));
@@ -185,42 +185,42 @@ impl Decisions {
         let _ = desk.enter(group, |hosted: &mut Hosted<Synod>, _| hosted.listen(id));
     }
 
-    fn event(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, event: Told) {
+    fn event(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, event: Event) {
         match event {
-            Told::Chosen(_) => {
+            Event::Chosen(_) => {
                 self.known += 1;
                 desk.sometimes("a value was chosen");
             }
-            Told::Proposed { id, checksum, outcome } => {
+            Event::Proposed { id, checksum, outcome } => {
                 let answer = match outcome {
-                    Decided::Chosen => Answer::Done(Reading::Own),
-                    Decided::Superseded { chosen } => {
+                    ProposalOutcome::Chosen => ClientAnswer::Done(Reading::Own),
+                    ProposalOutcome::Superseded { chosen } => {
                         desk.sometimes("another proposal was chosen");
-                        Answer::Done(Reading::Number(number_of(&chosen)))
+                        ClientAnswer::Done(Reading::Number(number_of(&chosen)))
                     }
-                    Decided::IdReused { chosen } => {
+                    ProposalOutcome::IdReused { chosen } => {
                         desk.sometimes(SHARED_NAME);
-                        Answer::Done(Reading::Number(number_of(&chosen)))
+                        ClientAnswer::Done(Reading::Number(number_of(&chosen)))
                     }
-                    Decided::NotTried(_) => Answer::NotDone,
+                    ProposalOutcome::NotTried(_) => ClientAnswer::NotDone,
                     _ => {
                         desk.sometimes("nobody knew in time");
-                        Answer::Unknown
+                        ClientAnswer::Unknown
                     }
                 };
                 for call in self.proposals.remove(&(group, id, checksum)).unwrap_or_default() {
                     desk.answer(call, answer.clone());
                 }
             }
-            Told::Read { id, outcome } => {
+            Event::Read { id, outcome } => {
                 let answer = match outcome {
-                    ReadOutcome::Chosen(chosen) => Answer::Done(Reading::Number(number_of(&chosen))),
+                    ReadOutcome::Chosen(chosen) => ClientAnswer::Done(Reading::Number(number_of(&chosen))),
                     ReadOutcome::NoneYet => {
                         desk.sometimes("a read found nothing");
-                        Answer::Done(Reading::Nothing)
+                        ClientAnswer::Done(Reading::Nothing)
                     }
-                    ReadOutcome::Failed(RefuseReason::TimedOut) => Answer::Unknown,
-                    _ => Answer::NotDone,
+                    ReadOutcome::Failed(CommandRefusal::TimedOut) => ClientAnswer::Unknown,
+                    _ => ClientAnswer::NotDone,
                 };
                 if let Some(call) = self.reads.remove(&(group, id)) {
                     desk.answer(call, answer);
@@ -267,7 +267,7 @@ pub(crate) struct Clients {
     random: Random,
     numbers: u64,
     length_us: u64,
-    events: Vec<Event>,
+    events: Vec<HistoryEvent>,
     /// A proposal whose outcome its client does not know, to be tried again under the same name: still one call.
     unknown: BTreeMap<u64, Call>,
     /// Clients that repeat an earlier call.
@@ -294,7 +294,7 @@ impl Clients {
             Call::Read { decision } => (Function::Read, decision),
         };
         let key = Some(Key::from(format!("d{decision}")));
-        self.events.push(Event { process: client, kind, function, key, value, time: at_us * 1_000 });
+        self.events.push(HistoryEvent { process: client, kind, function, key, value, time: at_us * 1_000 });
     }
 
     fn end(&mut self, client: u64, kind: EventKind, call: &Call, value: Value, at_us: u64) {
@@ -304,7 +304,7 @@ impl Clients {
 }
 
 impl Workload<Machine> for Clients {
-    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Call) {
+    fn call(&mut self, client: u64, cluster: ClusterInfo, at_us: u64) -> (NodeId, Call) {
         let node = NodeId(self.random.between(1, cluster.nodes + 1));
         if let Some(call) = self.unknown.remove(&client) {
             self.again.insert(client);
@@ -328,12 +328,12 @@ impl Workload<Machine> for Clients {
         (node, call)
     }
 
-    fn answered(&mut self, client: u64, what: &Call, answer: &Answer<Reading>, at_us: u64) {
+    fn answered(&mut self, client: u64, what: &Call, answer: &ClientAnswer<Reading>, at_us: u64) {
         match (what, answer) {
-            (Call::Propose { number, .. }, Answer::Done(Reading::Own)) => {
+            (Call::Propose { number, .. }, ClientAnswer::Done(Reading::Own)) => {
                 self.end(client, EventKind::Ok, what, json!([null, number]), at_us);
             }
-            (Call::Propose { decision, .. }, Answer::Done(Reading::Number(other))) => {
+            (Call::Propose { decision, .. }, ClientAnswer::Done(Reading::Number(other))) => {
                 // The proposal had no effect, and the answer has the chosen number: this counts as a read.
                 let read = Call::Read { decision: *decision };
                 if let Some(invoked) = self.begun.get(&client).and_then(|begun| self.events.get_mut(*begun)) {
@@ -342,25 +342,25 @@ impl Workload<Machine> for Clients {
                 }
                 self.end(client, EventKind::Ok, &read, json!(other), at_us);
             }
-            (Call::Propose { .. }, Answer::Unknown) if self.random.between(0, 2) == 0 => {
+            (Call::Propose { .. }, ClientAnswer::Unknown) if self.random.between(0, 2) == 0 => {
                 self.unknown.insert(client, what.clone());
             }
-            (Call::Propose { number, .. }, Answer::NotDone) if !self.again.contains(&client) => {
+            (Call::Propose { number, .. }, ClientAnswer::NotDone) if !self.again.contains(&client) => {
                 self.end(client, EventKind::Fail, what, json!([null, number]), at_us);
             }
             // The proposal was tried, now or before.
             (Call::Propose { number, .. }, _) => {
                 self.end(client, EventKind::Info, what, json!([null, number]), at_us);
             }
-            (Call::Read { .. }, Answer::Done(reading)) => {
+            (Call::Read { .. }, ClientAnswer::Done(reading)) => {
                 let value = match reading {
                     Reading::Number(number) => json!(number),
                     Reading::Own | Reading::Nothing => Value::Null,
                 };
                 self.end(client, EventKind::Ok, what, value, at_us);
             }
-            (Call::Read { .. }, Answer::NotDone) => self.end(client, EventKind::Fail, what, Value::Null, at_us),
-            (Call::Read { .. }, Answer::Unknown) => self.end(client, EventKind::Info, what, Value::Null, at_us),
+            (Call::Read { .. }, ClientAnswer::NotDone) => self.end(client, EventKind::Fail, what, Value::Null, at_us),
+            (Call::Read { .. }, ClientAnswer::Unknown) => self.end(client, EventKind::Info, what, Value::Null, at_us),
         }
     }
 
@@ -370,10 +370,10 @@ impl Workload<Machine> for Clients {
 
     fn judge(&mut self) -> Result<(), Violation> {
         let history = History::from_events(self.events.iter().cloned()).expect("made here");
-        history.judge(Budget::default()).check()
+        history.judge(SearchBudget::default()).check()
     }
 
-    fn history(&self) -> Vec<Event> {
+    fn history(&self) -> Vec<HistoryEvent> {
         self.events.clone()
     }
 }

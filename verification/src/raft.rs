@@ -11,7 +11,7 @@ use quorate_simulation::core_machine::{CoreLaws, CoreMachine, CoreSetup};
 use quorate_simulation::node_machine::{
     EXPECTED_OF_NODES, MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated,
 };
-use quorate_simulation::registers::{RegisterClients, Registers};
+use quorate_simulation::registers::{RegisterClients, RegisterState};
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Machine, Recording, RunOutcome, reached, run};
 
@@ -76,7 +76,7 @@ fn bare_config(node: NodeId, nodes: u64, seed: u64) -> Config {
 }
 
 fn run_shipped(schedule: &Schedule, recording: Recording) -> RunOutcome {
-    let setup = NodeSetup::replicated(schedule, shipped_config(schedule.seed), Registers::default);
+    let setup = NodeSetup::replicated(schedule, shipped_config(schedule.seed), RegisterState::default);
     let mut clients = RegisterClients::new(schedule.seed);
     let mut laws = ReplicaLaws::<RegisterService<Raft>>::new(laws());
     run::<Shipped>(&setup, schedule, &mut laws, &mut clients, recording)

@@ -10,11 +10,13 @@ use quorate_protocol::{NodeId, Random, Violation};
 use quorate_runtime::GroupStart;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
-use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Recording, RunOutcome, Workload, run};
+use quorate_simulation::world::{
+    ClientAnswer, ClusterInfo, NodeView, Observation, Recording, RunOutcome, Workload, run,
+};
 use quorate_two_phase_commit::testing::{Manager, Work, laws};
 use quorate_two_phase_commit::{
-    AbortReason, Answer as Reply, Command, CommandId, Config, Decision, Event, Knowledge, OnePhase, Outcome as Ended,
-    Request, RequestKind, Settings, TransactionId, TwoPhaseCommit,
+    AbortReason, Answer, Command, CommandId, Config, Decision, Event, Knowledge, OnePhase, Request, RequestKind,
+    Settings, TransactionId, TransactionOutcome, TwoPhaseCommit,
 };
 
 use crate::beside::Beside;
@@ -51,7 +53,7 @@ pub(crate) struct Vault {
     /// The call that waits for each transaction.
     calls: BTreeMap<TransactionId, u64>,
     /// The answers since the start: a repeated request is not carried out again.
-    answered: BTreeMap<(TransactionId, RequestKind), Reply>,
+    answered: BTreeMap<(TransactionId, RequestKind), Answer>,
     /// Transactions that were notified of their end since the start: an earlier request that arrives afterwards is not
     /// carried out.
     ending: BTreeSet<TransactionId>,
@@ -188,7 +190,7 @@ impl Guest for Vault {
                     }
                     Some(Waiting::Nobody) | None => return,
                 };
-                desk.answer(call, Answer::NotDone);
+                desk.answer(call, ClientAnswer::NotDone);
             }
             Event::Ended { transaction, outcome } => self.on_ended(desk, transaction, outcome),
             Event::Known { command, transaction, knowledge } => {
@@ -196,7 +198,7 @@ impl Guest for Vault {
                     desk.sometimes("an outcome was forgotten");
                 }
                 if let Some(Waiting::Query { call }) = self.commands.remove(&command) {
-                    desk.answer(call, Answer::Done(Told::Known(transaction, knowledge)));
+                    desk.answer(call, ClientAnswer::Done(Told::Known(transaction, knowledge)));
                 }
             }
             Event::InDoubt { .. } => desk.sometimes(IN_DOUBT),
@@ -211,7 +213,7 @@ impl Guest for Vault {
         }
     }
 
-    fn request(&mut self, desk: &mut GuestDesk<'_, '_, Self>, request: Request) -> Option<Reply> {
+    fn request(&mut self, desk: &mut GuestDesk<'_, '_, Self>, request: Request) -> Option<Answer> {
         let (transaction, kind) = (request.transaction(), request.kind());
         match kind {
             RequestKind::Commit | RequestKind::Abort => {
@@ -229,7 +231,7 @@ impl Guest for Vault {
         self.answered.insert((transaction, kind), answer);
         if desk.random().between(0, 40) == 0 {
             desk.sometimes("an application failed to answer");
-            return Some(Reply::Failed);
+            return Some(Answer::Failed);
         }
         Some(answer)
     }
@@ -259,20 +261,32 @@ impl Vault {
         }
     }
 
-    fn on_ended(&mut self, desk: &mut GuestDesk<'_, '_, Self>, transaction: TransactionId, outcome: Ended) {
+    fn on_ended(
+        &mut self,
+        desk: &mut GuestDesk<'_, '_, Self>,
+        transaction: TransactionId,
+        outcome: TransactionOutcome,
+    ) {
         desk.sometimes(match outcome {
-            Ended::Committed => COMMITTED,
-            Ended::ReadOnly => "a transaction wrote nothing",
-            Ended::Aborted(AbortReason::Asked) => "a transaction was aborted on request",
-            Ended::Aborted(AbortReason::Refused(_)) => "a transaction was aborted by a vote",
-            Ended::Aborted(AbortReason::TimedOut) => "a transaction was aborted for its votes came late",
-            Ended::Aborted(AbortReason::NotWritten) => "a transaction was aborted for it could not be written",
-            Ended::Aborted(AbortReason::Unready(..)) => "a transaction was aborted for a branch that was not taken",
-            Ended::Aborted(_) => "a transaction was aborted for another reason",
+            TransactionOutcome::Committed => COMMITTED,
+            TransactionOutcome::ReadOnly => "a transaction wrote nothing",
+            TransactionOutcome::Aborted(AbortReason::Asked) => "a transaction was aborted on request",
+            TransactionOutcome::Aborted(AbortReason::Refused(_)) => "a transaction was aborted by a vote",
+            TransactionOutcome::Aborted(AbortReason::TimedOut) => "a transaction was aborted for its votes came late",
+            TransactionOutcome::Aborted(AbortReason::NotWritten) => {
+                "a transaction was aborted for it could not be written"
+            }
+            TransactionOutcome::Aborted(AbortReason::Unready(..)) => {
+                "a transaction was aborted for a branch that was not taken"
+            }
+            TransactionOutcome::Aborted(_) => "a transaction was aborted for another reason",
         });
         let Some(call) = self.calls.remove(&transaction) else { return };
-        let is_done = matches!(outcome, Ended::Committed | Ended::ReadOnly);
-        desk.answer(call, if is_done { Answer::Done(Told::Committed(transaction)) } else { Answer::NotDone });
+        let is_done = matches!(outcome, TransactionOutcome::Committed | TransactionOutcome::ReadOnly);
+        desk.answer(
+            call,
+            if is_done { ClientAnswer::Done(Told::Committed(transaction)) } else { ClientAnswer::NotDone },
+        );
     }
 }
 
@@ -322,7 +336,7 @@ impl Clients {
 }
 
 impl Workload<Machine> for Clients {
-    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Call) {
+    fn call(&mut self, client: u64, cluster: ClusterInfo, at_us: u64) -> (NodeId, Call) {
         let count = self.told.borrow().len() as u64;
         if count > 0 && self.random.between(0, 8) == 0 {
             let place = usize::try_from(self.random.between(0, count)).expect("small");
@@ -336,12 +350,12 @@ impl Workload<Machine> for Clients {
         (coordinator, self.transaction(cluster.nodes))
     }
 
-    fn answered(&mut self, client: u64, what: &Call, answer: &Answer<Told>, at_us: u64) {
+    fn answered(&mut self, client: u64, what: &Call, answer: &ClientAnswer<Told>, at_us: u64) {
         if let (Call::Transact { branches, .. }, Some(beside)) = (what, &mut self.beside) {
             beside.answered(client, branches, answer, at_us);
         }
         match (what, answer) {
-            (Call::Transact { branches, .. }, Answer::Done(Told::Committed(transaction))) => {
+            (Call::Transact { branches, .. }, ClientAnswer::Done(Told::Committed(transaction))) => {
                 let writes = branches.iter().filter(|(_, job)| matches!(job, Job::Write(_)));
                 let writers: BTreeSet<NodeId> = writes.map(|(node, _)| *node).collect();
                 if !writers.is_empty() {
@@ -349,7 +363,7 @@ impl Workload<Machine> for Clients {
                 }
             }
             // A coordinator that crashed may have to ask the only participant again.
-            (Call::Query(_), Answer::Done(Told::Known(transaction, knowledge)))
+            (Call::Query(_), ClientAnswer::Done(Told::Known(transaction, knowledge)))
                 if !matches!(knowledge, Knowledge::Committed | Knowledge::Forgotten | Knowledge::InDoubt) =>
             {
                 self.lie.get_or_insert(format!("{transaction} was committed, and then {knowledge:?}"));

@@ -13,7 +13,7 @@ use quorate_protocol::{
     ClusterId, Entry, EntryKind, Identity, Incarnation, LogIndex, LogTime, NodeId, Operation, Term, Ticket,
 };
 use quorate_wal::disk::RealDisk;
-use quorate_wal::{LogThread, Settings, StreamId, ThreadSettings, Wal};
+use quorate_wal::{LogSettings, LogThread, StreamId, ThreadSettings, Wal};
 
 const ENTRY_BYTES: usize = 256;
 /// The contenders take turns, which are short so that the load of other processes affects all alike.
@@ -232,7 +232,7 @@ fn write_alone(
 
 fn open(folder: &Path) -> Result<Wal<RealDisk>, Failure> {
     let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(1) };
-    Ok(Wal::open(RealDisk::new(folder)?, Settings::default(), identity)?.0)
+    Ok(Wal::open(RealDisk::new(folder)?, LogSettings::default(), identity)?.0)
 }
 
 fn entry() -> Entry {

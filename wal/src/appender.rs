@@ -7,13 +7,13 @@ use crate::format::{BatchBuilder, BatchView};
 use crate::head::Head;
 use crate::index::{Segment, SharedIndex};
 use crate::metrics::Metrics;
-use crate::poison::Fault;
+use crate::poison::DiskFault;
 use crate::roll::Roll;
 
 /// The writing end of a log.
 ///
 /// A batch is built with [`Appender::batch`], gets room from [`Appender::make_room`], and is written with
-/// [`Appender::write`]. After a [`Fault`] nothing more may be written.
+/// [`Appender::write`]. After a [`DiskFault`] nothing more may be written.
 pub(crate) struct Appender<D: Disk> {
     index: SharedIndex<D::File>,
     /// The batch that is being built, in a buffer that is used again and again.
@@ -77,22 +77,22 @@ impl<D: Disk> Appender<D> {
 
     /// Makes sure that the batch fits the segment, and begins another segment if it does not. Refuses if the disk has
     /// no room for one.
-    pub(crate) fn make_room(&mut self) -> Result<Result<(), SubmissionRefusal>, Fault> {
+    pub(crate) fn make_room(&mut self) -> Result<Result<(), SubmissionRefusal>, DiskFault> {
         if self.head.has_room(&self.batch) {
             return Ok(Ok(()));
         }
         let spare = match self.roll.take_spare() {
             Ok(spare) => spare,
             Err(error) if is_full(&error) => return Ok(Err(SubmissionRefusal::DiskFull)),
-            Err(error) => return Err(Fault::during("making a segment")(error)),
+            Err(error) => return Err(DiskFault::during("making a segment")(error)),
         };
         self.rotate(&spare).map(Ok)
     }
 
     /// Writes the batch, for which there must be room, and adds its records to the index.
-    pub(crate) fn write(&mut self, needs_sync: bool) -> Result<(), Fault> {
+    pub(crate) fn write(&mut self, needs_sync: bool) -> Result<(), DiskFault> {
         let checkpoint = self.roll.durable_generation();
-        let written = self.head.write(&mut self.batch, checkpoint, needs_sync).map_err(Fault::during(WRITE))?;
+        let written = self.head.write(&mut self.batch, checkpoint, needs_sync).map_err(DiskFault::during(WRITE))?;
         self.metrics.batches += 1;
         self.metrics.bytes += self.batch.bytes().len() as u64;
         let batch = BatchView::of_sealed(self.batch.bytes(), written.offset, written.last);
@@ -101,38 +101,38 @@ impl<D: Disk> Appender<D> {
     }
 
     /// Leaves proof in the log of what is durable, without a sync.
-    pub(crate) fn write_marker(&mut self) -> Result<(), Fault> {
+    pub(crate) fn write_marker(&mut self) -> Result<(), DiskFault> {
         let checkpoint = self.roll.durable_generation();
-        self.head.write_marker(&mut self.batch, checkpoint).map_err(Fault::during(WRITE))
+        self.head.write_marker(&mut self.batch, checkpoint).map_err(DiskFault::during(WRITE))
     }
 
     /// Makes everything written durable.
-    pub(crate) fn sync(&mut self) -> Result<(), Fault> {
-        let was_due = self.head.sync().map_err(Fault::during("sync of the log"))?;
+    pub(crate) fn sync(&mut self) -> Result<(), DiskFault> {
+        let was_due = self.head.sync().map_err(DiskFault::during("sync of the log"))?;
         self.metrics.syncs += u64::from(was_due);
         Ok(())
     }
 
     /// Makes everything durable, and leaves proof of it in the segment and in both copies of the checkpoint.
-    pub(crate) fn close(mut self) -> Result<(), Fault> {
+    pub(crate) fn close(mut self) -> Result<(), DiskFault> {
         self.sync()?;
         self.write_marker()?;
         self.head.require_sync();
         self.sync()?;
         // The same proof outside the segment, which may be full, lose its end, or be replaced by an older copy.
-        self.roll.write_both_checkpoints(&self.index, &self.head).map_err(Fault::during(CHECKPOINT))
+        self.roll.write_both_checkpoints(&self.index, &self.head).map_err(DiskFault::during(CHECKPOINT))
     }
 
     /// Prepares the next segment a little further, if it is needed soon or the log is low on room.
-    pub(crate) fn prepare_segment(&mut self) -> Result<(), Fault> {
+    pub(crate) fn prepare_segment(&mut self) -> Result<(), DiskFault> {
         if self.head.is_half_full() || self.roll.spares().is_low() {
-            self.roll.fill(FILL_BYTES).map_err(Fault::during("making a segment"))?;
+            self.roll.fill(FILL_BYTES).map_err(DiskFault::during("making a segment"))?;
         }
         Ok(())
     }
 
     /// Frees the oldest segments, up to the first that holds a live record.
-    pub(crate) fn free_segments(&mut self) -> Result<(), Fault> {
+    pub(crate) fn free_segments(&mut self) -> Result<(), DiskFault> {
         let (oldest, needed) = {
             let index = self.index.read();
             let oldest = index.oldest_segment().unwrap_or(self.head.segment());
@@ -148,19 +148,19 @@ impl<D: Disk> Appender<D> {
             std::mem::replace(&mut index.segments, kept)
         };
         self.metrics.freed_segments += freed.len() as u64;
-        self.roll.free(&freed, &self.index, &self.head).map_err(Fault::during("freeing a segment"))
+        self.roll.free(&freed, &self.index, &self.head).map_err(DiskFault::during("freeing a segment"))
     }
 
     /// Goes on in another segment, which is durable, with everything needed to find it, before a batch is written to
     /// it. The old one is synced first, so that no batch in it can be torn.
-    fn rotate(&mut self, spare: &str) -> Result<(), Fault> {
+    fn rotate(&mut self, spare: &str) -> Result<(), DiskFault> {
         self.sync()?;
-        let next = self.roll.begin(spare, &self.head).map_err(Fault::during("beginning a segment"))?;
+        let next = self.roll.begin(spare, &self.head).map_err(DiskFault::during("beginning a segment"))?;
         let segment = Segment { file: next.file.clone(), bytes: next.bytes };
         self.index.write().segments.insert(next.id, segment);
         self.head.move_to(next);
         self.metrics.rotations += 1;
-        self.roll.write_checkpoint(&self.index, &self.head).map_err(Fault::during(CHECKPOINT))
+        self.roll.write_checkpoint(&self.index, &self.head).map_err(DiskFault::during(CHECKPOINT))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::disk::Disk;
 use crate::files::Files;
-use crate::format::{Checkpoint, Link};
+use crate::format::{Checkpoint, RecordLink};
 use crate::index::Index;
 
 /// The checkpoint as it was last written.
@@ -16,10 +16,10 @@ pub(crate) struct Checkpoints<D: Disk> {
 
 /// The part of the log that is durable.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Durable {
+pub(crate) struct DurablePart {
     pub(crate) newest_segment: u64,
     /// The last record. It and all records before it are durable.
-    pub(crate) last: Link,
+    pub(crate) last: RecordLink,
     /// The highest LSN that was ever written.
     pub(crate) seen_lsn: u64,
 }
@@ -30,7 +30,7 @@ impl<D: Disk> Checkpoints<D> {
     }
 
     /// Updates the checkpoint in memory with the state of the log, all of which must be durable.
-    pub(crate) fn update(&mut self, index: &Index<D::File>, durable: Durable) {
+    pub(crate) fn update(&mut self, index: &Index<D::File>, durable: DurablePart) {
         self.current.oldest_segment = index.oldest_segment().unwrap_or(durable.newest_segment);
         self.current.newest_segment = durable.newest_segment;
         self.current.durable_lsn = durable.last.lsn;

@@ -10,7 +10,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::files::{Files, TMP, io_error, segment_name, zero};
 use crate::format::{ALIGNMENT_BYTES, Checkpoint, SEGMENT_DATA_START, SegmentHeader};
-use crate::settings::Settings;
+use crate::settings::LogSettings;
 
 /// Takes the exclusive lock of the log in `directory`.
 pub(crate) fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
@@ -25,7 +25,7 @@ pub(crate) fn lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenE
 /// it is there whole or not at all.
 pub(crate) fn create_if_missing<D: Disk>(
     disk: &D,
-    settings: &Settings,
+    settings: &LogSettings,
     identity: &Identity,
 ) -> Result<bool, OpenError> {
     let directory = &settings.directory;
@@ -59,7 +59,7 @@ pub(crate) fn exists<D: Disk>(disk: &D, directory: &Path) -> Result<bool, OpenEr
     }
 }
 
-fn create<D: Disk>(files: &Files<D>, settings: &Settings, identity: &Identity) -> io::Result<()> {
+fn create<D: Disk>(files: &Files<D>, settings: &LogSettings, identity: &Identity) -> io::Result<()> {
     files.disk.create_dir(&files.directory)?;
     for name in files.disk.list(&files.directory)? {
         files.remove(&name)?;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::disk::DiskFile;
-use crate::format::{BatchBuilder, Link, SEGMENT_DATA_START, Witness};
+use crate::format::{BatchBuilder, RecordLink, SEGMENT_DATA_START, Witness};
 
 /// The end of the newest segment.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct HeadSegment<F> {
 
 impl<F: DiskFile> Head<F> {
     /// A head behind `last`, which is durable. All LSNs up to `seen_lsn` may have been used.
-    pub(crate) fn new(segment: HeadSegment<F>, offset: u64, last: Link, seen_lsn: u64) -> Self {
+    pub(crate) fn new(segment: HeadSegment<F>, offset: u64, last: RecordLink, seen_lsn: u64) -> Self {
         Self {
             segment: segment.id,
             file: segment.file,
@@ -74,8 +74,8 @@ impl<F: DiskFile> Head<F> {
     }
 
     /// The last record.
-    pub(crate) fn last(&self) -> Link {
-        Link { lsn: self.written_lsn, chain: self.chain }
+    pub(crate) fn last(&self) -> RecordLink {
+        RecordLink { lsn: self.written_lsn, chain: self.chain }
     }
 
     /// True if anything was written since the last sync.
@@ -99,7 +99,12 @@ impl<F: DiskFile> Head<F> {
     }
 
     /// Seals a batch that fits the segment, and writes it. Returns its place.
-    pub(crate) fn write(&mut self, batch: &mut BatchBuilder, checkpoint: u64, needs_sync: bool) -> io::Result<Written> {
+    pub(crate) fn write(
+        &mut self,
+        batch: &mut BatchBuilder,
+        checkpoint: u64,
+        needs_sync: bool,
+    ) -> io::Result<WrittenBatch> {
         let offset = self.offset;
         let last = batch.seal(self.segment, offset, self.next_lsn, self.chain, self.witness(checkpoint));
         self.file.write_at(offset, batch.bytes())?;
@@ -110,7 +115,7 @@ impl<F: DiskFile> Head<F> {
         self.evident_lsn = self.durable_lsn;
         self.is_dirty = true;
         self.needs_sync |= needs_sync;
-        Ok(Written { offset, last })
+        Ok(WrittenBatch { offset, last })
     }
 
     /// Writes a marker at the place of the next batch, if there is room and no batch on disk has this proof. The next
@@ -157,9 +162,9 @@ impl<F: DiskFile> Head<F> {
 
 /// A batch that was written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Written {
+pub(crate) struct WrittenBatch {
     /// Offset in the segment.
     pub(crate) offset: u64,
     /// Its last record.
-    pub(crate) last: Link,
+    pub(crate) last: RecordLink,
 }

@@ -33,15 +33,15 @@ pub use admission::Written;
 pub use error::{OpenError, Poisoned, SubmissionRefusal, WriteError};
 pub use format::FORMAT_VERSION;
 pub use metrics::Metrics;
-pub use reader::Reader;
-pub use report::{Cut, Report};
-pub use settings::{Settings, SettingsError};
+pub use reader::LogReader;
+pub use report::{Cut, OpeningReport};
+pub use settings::{LogSettings, SettingsError};
 pub use snapshots::{
     SealedSnapshot, SnapshotBuilder, SnapshotContent, SnapshotError, SnapshotFile, SnapshotStore, StoredSnapshot,
 };
 pub use stream_id::StreamId;
 pub use thread::{
-    CloseError, Completions, LoadCompletion, LogThread, SYNC_BUCKETS_US, Scribe, Submission, SubmitError,
-    ThreadMetrics, ThreadSettings, Work, WriteCompletion,
+    CloseError, Completions, LoadCompletion, LogThread, SYNC_BUCKETS_US, Scribe, StreamWork, Submission, SubmitError,
+    ThreadMetrics, ThreadSettings, WriteCompletion,
 };
-pub use wal::{StorageLevel, Wal};
+pub use wal::Wal;

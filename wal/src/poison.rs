@@ -6,13 +6,13 @@ use crate::error::Poisoned;
 
 /// A failure of the disk while the log wrote.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct DiskFault {
     /// The work that failed.
     during: &'static str,
     error: io::Error,
 }
 
-impl Fault {
+impl DiskFault {
     /// Names the work during which the disk failed.
     pub(crate) fn during(work: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self { during: work, error }
@@ -32,8 +32,8 @@ impl Poison {
     }
 
     /// Poisons the log when the work failed.
-    pub(crate) fn note<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Poisoned> {
-        outcome.map_err(|Fault { during, error }| {
+    pub(crate) fn note<T>(&mut self, outcome: Result<T, DiskFault>) -> Result<T, Poisoned> {
+        outcome.map_err(|DiskFault { during, error }| {
             let poisoned = Poisoned { reason: format!("{during}: {error}") };
             tracing::error!(reason = poisoned.reason, "the log failed and takes no more writes");
             self.first.get_or_insert(poisoned).clone()

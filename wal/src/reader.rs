@@ -14,11 +14,11 @@ use crate::window::Window;
 
 /// A reader of entries and journal records. Clones read the same log, and may outlive it. A load waits for no sync and
 /// no other load.
-pub struct Reader<D: Disk> {
+pub struct LogReader<D: Disk> {
     index: SharedIndex<D::File>,
 }
 
-impl<D: Disk> Clone for Reader<D> {
+impl<D: Disk> Clone for LogReader<D> {
     fn clone(&self) -> Self {
         Self { index: self.index.clone() }
     }
@@ -27,7 +27,7 @@ impl<D: Disk> Clone for Reader<D> {
 /// Some of a stream's points, with the files in which they are.
 type Located<F> = Vec<(Point, Arc<F>)>;
 
-impl<D: Disk> Reader<D> {
+impl<D: Disk> LogReader<D> {
     pub(crate) fn new(index: SharedIndex<D::File>) -> Self {
         Self { index }
     }

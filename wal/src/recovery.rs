@@ -6,15 +6,15 @@ use std::ops::Range;
 use quorate_protocol::{Entry, JournalRecords, LoadFailure, LogIndex, LogPosition, RecoverError, Recovery, Term};
 
 use crate::disk::Disk;
-use crate::format::Base;
+use crate::format::StreamBase;
 use crate::index::SharedIndex;
-use crate::reader::Reader;
+use crate::reader::LogReader;
 use crate::stream_id::StreamId;
 
 /// Reads the content of a stream: see [`Wal::recover`](crate::Wal::recover).
 pub(crate) fn recover<D: Disk>(
     index: &SharedIndex<D::File>,
-    reader: &Reader<D>,
+    reader: &LogReader<D>,
     stream: StreamId,
     tail_bytes_max: usize,
 ) -> Result<Recovery, RecoverError> {
@@ -24,7 +24,7 @@ pub(crate) fn recover<D: Disk>(
 /// The recovery of one stream.
 struct StreamRecovery<'a, D: Disk> {
     index: &'a SharedIndex<D::File>,
-    reader: &'a Reader<D>,
+    reader: &'a LogReader<D>,
     stream: StreamId,
 }
 
@@ -35,7 +35,7 @@ impl<D: Disk> StreamRecovery<'_, D> {
             let Some(known) = index.streams.get(&self.stream.0) else { return Ok(Recovery::default()) };
             let mut records: Vec<(u64, u64)> = known.journal.iter().map(|(key, place)| (place.origin, *key)).collect();
             records.sort_unstable();
-            let Base { position, mark } = known.base;
+            let StreamBase { position, mark } = known.base;
             let recovery = Recovery {
                 state: known.state.as_ref().map(|state| state.bytes.clone()),
                 base: log_position(position, mark),

@@ -9,17 +9,17 @@ use crate::disk::Disk;
 use crate::error::SubmissionRefusal;
 use crate::format::{RECORD_HEADER_BYTES, RecordKind};
 use crate::index::{Index, JournalPlace, Point};
-use crate::poison::Fault;
+use crate::poison::DiskFault;
 use crate::reader::{read_journal, read_point};
-use crate::settings::Settings;
+use crate::settings::LogSettings;
 use crate::stream_id::StreamId;
 
 /// Decides when records are moved, and remembers why they were not.
 #[derive(Debug)]
 pub(crate) struct Relocation {
-    /// As [`Settings::pinned_bytes_max`].
+    /// As [`LogSettings::pinned_bytes_max`].
     pinned_bytes_max: u64,
-    /// As [`Settings::rewrite_bytes_max`].
+    /// As [`LogSettings::rewrite_bytes_max`].
     rewrite_bytes_max: u64,
     /// Streams that keep the oldest segment in use with more bytes than are moved.
     compaction_wanted: Vec<StreamId>,
@@ -47,21 +47,21 @@ struct Pin {
 
 /// Reason why records were not moved. Except after a fault the log goes on, and keeps the segment.
 enum Obstacle {
-    Fault(Fault),
+    Fault(DiskFault),
     /// No room for the copies.
     Refused(SubmissionRefusal),
     /// A record cannot be read.
     Unreadable(LoadFailure),
 }
 
-impl From<Fault> for Obstacle {
-    fn from(fault: Fault) -> Self {
+impl From<DiskFault> for Obstacle {
+    fn from(fault: DiskFault) -> Self {
         Self::Fault(fault)
     }
 }
 
 impl Obstacle {
-    fn report(self, segment: u64) -> Result<(), Fault> {
+    fn report(self, segment: u64) -> Result<(), DiskFault> {
         match self {
             Self::Fault(fault) => return Err(fault),
             Self::Refused(refusal) => tracing::warn!(segment, %refusal, "a segment of the log cannot be freed"),
@@ -72,7 +72,7 @@ impl Obstacle {
 }
 
 impl Relocation {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &LogSettings) -> Self {
         Self {
             pinned_bytes_max: settings.pinned_bytes_max,
             rewrite_bytes_max: settings.rewrite_bytes_max,
@@ -88,10 +88,10 @@ impl Relocation {
     }
 
     /// Moves the live records of the oldest segments, if the sealed segments take more than twice the live bytes, or
-    /// exceed them by more than [`Settings::pinned_bytes_max`].
+    /// exceed them by more than [`LogSettings::pinned_bytes_max`].
     ///
     /// Each move frees a segment, and costs at most its live bytes: over time no more is moved than was written.
-    pub(crate) fn run<D: Disk>(&mut self, appender: &mut Appender<D>) -> Result<(), Fault> {
+    pub(crate) fn run<D: Disk>(&mut self, appender: &mut Appender<D>) -> Result<(), DiskFault> {
         for _ in 0..SEGMENTS_AT_ONCE {
             let newest = appender.head().segment();
             let (span, sealed, live) = {

@@ -2,7 +2,7 @@
 
 /// Findings and repairs when a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct OpeningReport {
     /// The log was missing and was created.
     pub is_new: bool,
     /// The torn tail that was cut off: batches that were being written when the process or machine stopped. None of

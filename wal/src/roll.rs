@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quorate_protocol::Identity;
 
-use crate::checkpoints::{Checkpoints, Durable};
+use crate::checkpoints::{Checkpoints, DurablePart};
 use crate::disk::{Disk, DiskFile};
 use crate::files::{Files, segment_name};
 use crate::format::SegmentHeader;
@@ -94,7 +94,7 @@ impl<D: Disk> Roll<D> {
 
     fn update(&mut self, index: &SharedIndex<D::File>, head: &Head<D::File>) {
         assert!(!head.is_dirty(), "a checkpoint holds only what is durable");
-        let durable = Durable { newest_segment: head.segment(), last: head.last(), seen_lsn: head.next_lsn() - 1 };
+        let durable = DurablePart { newest_segment: head.segment(), last: head.last(), seen_lsn: head.next_lsn() - 1 };
         self.checkpoints.update(&index.read(), durable);
     }
 }

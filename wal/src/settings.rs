@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use crate::format::ALIGNMENT_BYTES;
 
-/// Settings of a log. The fields are public and have usable defaults. [`Settings::check`] finds values that do not fit
-/// together, and [`Wal::open`](crate::Wal::open) calls it.
+/// Settings of a log. The fields are public and have usable defaults. [`LogSettings::check`] finds values that do not
+/// fit together, and [`Wal::open`](crate::Wal::open) calls it.
 ///
 /// ```
-/// use quorate_wal::Settings;
-/// let settings = Settings { segment_bytes: 8 << 20, batch_bytes_max: 1 << 20, ..Settings::default() };
+/// use quorate_wal::LogSettings;
+/// let settings = LogSettings { segment_bytes: 8 << 20, batch_bytes_max: 1 << 20, ..LogSettings::default() };
 /// assert!(settings.check().is_ok());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct LogSettings {
     /// The log's directory, a single name below the disk's root. Its lock file is beside it, with the suffix `.lock`.
     pub directory: PathBuf,
     /// Bytes of a new segment file, a multiple of 4096. Existing segments keep their size.
@@ -32,7 +32,7 @@ pub struct Settings {
     pub cut_files_max: usize,
 }
 
-impl Default for Settings {
+impl Default for LogSettings {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("log"),
@@ -46,7 +46,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl LogSettings {
     /// Checks that the sizes fit together.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The log: one writer, without a thread, clock or randomness of its own.
 
-use quorate_protocol::{Identity, Operation, RecoverError, Recovery};
+use quorate_protocol::{Identity, Operation, RecoverError, Recovery, StorageLevel};
 
 use crate::admission::{Admission, Written};
 use crate::appender::Appender;
@@ -13,13 +13,13 @@ use crate::head::{Head, HeadSegment};
 use crate::index::SharedIndex;
 use crate::metrics::Metrics;
 use crate::opening::{Bounds, OpenedLog};
-use crate::poison::{Fault, Poison};
-use crate::reader::Reader;
+use crate::poison::{DiskFault, Poison};
+use crate::reader::LogReader;
 use crate::recovery;
 use crate::relocation::Relocation;
-use crate::report::Report;
+use crate::report::OpeningReport;
 use crate::roll::Roll;
-use crate::settings::Settings;
+use crate::settings::LogSettings;
 use crate::spares::Spares;
 use crate::stream_id::StreamId;
 
@@ -33,11 +33,11 @@ use crate::stream_id::StreamId;
 /// ```
 /// use bytes::Bytes;
 /// use quorate_protocol::{ClusterId, Identity, Incarnation, LogIndex, NodeId, Operation};
-/// use quorate_wal::{Settings, StreamId, Wal, disk::RealDisk};
+/// use quorate_wal::{LogSettings, StreamId, Wal, disk::RealDisk};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: Incarnation(9) };
-/// let settings = Settings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 18, ..Settings::default() };
+/// let settings = LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 18, ..LogSettings::default() };
 /// let disk = RealDisk::new(folder.path())?;
 /// let (mut wal, _report) = Wal::open(disk.clone(), settings.clone(), identity)?;
 /// let state = Operation::PutState { bytes: Bytes::from_static(b"term 1"), commit_hint: LogIndex(0) };
@@ -64,7 +64,7 @@ impl<D: Disk> Wal<D> {
     /// When another process has the log open, it belongs to another identity, the disk has no room for it, or anything
     /// in it that was durable is not what was written. The disk is not changed then, except that the creation or
     /// repair of a log may be half done when the disk failed. If room runs out, no half-made file stays.
-    pub fn open(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
+    pub fn open(disk: D, settings: LogSettings, identity: Identity) -> Result<(Self, OpeningReport), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
         let is_new = create_if_missing(&disk, &settings, &identity)?;
@@ -75,7 +75,11 @@ impl<D: Disk> Wal<D> {
     ///
     /// # Errors
     /// As [`Wal::open`], and [`OpenError::Missing`].
-    pub fn open_existing(disk: D, settings: Settings, identity: Identity) -> Result<(Self, Report), OpenError> {
+    pub fn open_existing(
+        disk: D,
+        settings: LogSettings,
+        identity: Identity,
+    ) -> Result<(Self, OpeningReport), OpenError> {
         settings.check()?;
         let lock = lock(&disk, &settings.directory)?;
         if !exists(&disk, &settings.directory)? {
@@ -86,11 +90,11 @@ impl<D: Disk> Wal<D> {
 
     fn opened(
         disk: D,
-        settings: Settings,
+        settings: LogSettings,
         identity: Identity,
         lock: D::Lock,
         is_new: bool,
-    ) -> Result<(Self, Report), OpenError> {
+    ) -> Result<(Self, OpeningReport), OpenError> {
         let relocation = Relocation::new(&settings);
         let files = Files { disk, directory: settings.directory };
         let bounds = Bounds {
@@ -110,7 +114,7 @@ impl<D: Disk> Wal<D> {
             poison: Poison::default(),
             _lock: lock,
         };
-        Ok((wal, Report { is_new, ..log.report }))
+        Ok((wal, OpeningReport { is_new, ..log.report }))
     }
 
     /// Writes submissions in the given order. The operations of one are written all or not at all. They are readable at
@@ -159,7 +163,7 @@ impl<D: Disk> Wal<D> {
         self.poison.note(outcome)
     }
 
-    fn try_settle(&mut self, is_idle: bool) -> Result<(), Fault> {
+    fn try_settle(&mut self, is_idle: bool) -> Result<(), DiskFault> {
         self.appender.free_segments()?;
         self.relocation.run(&mut self.appender)?;
         self.appender.prepare_segment()?;
@@ -200,8 +204,8 @@ impl<D: Disk> Wal<D> {
     }
 
     /// A reader of entries and journal records. It works on any thread, and while the log is written and synced.
-    pub fn reader(&self) -> Reader<D> {
-        Reader::new(self.appender.index().clone())
+    pub fn reader(&self) -> LogReader<D> {
+        LogReader::new(self.appender.index().clone())
     }
 
     /// Counters since the log was opened.
@@ -220,7 +224,8 @@ impl<D: Disk> Wal<D> {
         self.appender.index().read().streams.get(&stream.0).map_or(0, |known| known.bytes)
     }
 
-    /// Returns [`StorageLevel::Low`] if no file for the next segment is ready and the disk had no room to make one.
+    /// Returns [`StorageLevel::Low`] if no file for the next segment is ready and the disk had no room to make one. New
+    /// commands should be refused then, so that the remaining room serves votes, truncation and compaction.
     pub fn storage_level(&self) -> StorageLevel {
         if self.appender.roll().spares().is_low() { StorageLevel::Low } else { StorageLevel::Enough }
     }
@@ -250,14 +255,4 @@ impl<D: Disk> Wal<D> {
         self.poison.check()?;
         self.poison.note(self.appender.close())
     }
-}
-
-/// The room that the disk has for further segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StorageLevel {
-    /// The next segment is ready, or the disk has not refused to make one.
-    Enough,
-    /// The next segment could not be made. New commands should be refused, so that the remaining room serves votes,
-    /// truncation and compaction.
-    Low,
 }

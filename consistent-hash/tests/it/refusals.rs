@@ -3,7 +3,7 @@
 use quorate_consistent_hash::{
     BuildError, HASH_VERSION, Hasher, Jump, LoadFactor, LoadFactorError, Maglev, Memento, MementoState, MovementPlan,
     Node, Nodes, Placement, PlanError, REPLICAS_MAX, RemoveError, Rendezvous, ReplicaError, Ring, RingState,
-    STATE_VERSION, StateError, Weight, WeightError, ZoneError, ZoneReplicas,
+    STATE_VERSION, StateRestoreError, Weight, WeightError, ZoneError, ZoneReplicas,
 };
 
 use crate::support::{named, weighted};
@@ -88,16 +88,16 @@ fn memento_states_that_contradict_themselves() {
         };
         Memento::try_from(state).map(|_| ())
     };
-    let refused = Err(StateError::Build(BuildError::BadRemovals));
+    let refused = Err(StateRestoreError::Build(BuildError::BadRemovals));
     // A state whose parts fit together still need not be one that a placement made.
-    assert_eq!(restore(&[true, false, true], &[1]), Err(StateError::FingerprintMismatch));
+    assert_eq!(restore(&[true, false, true], &[1]), Err(StateRestoreError::FingerprintMismatch));
     assert_eq!(restore(&[true, false, true, false], &[1]), refused);
     assert_eq!(restore(&[true, false, true], &[]), refused);
     assert_eq!(restore(&[true, false, true], &[0]), refused);
     assert_eq!(restore(&[true, false, true], &[1, 1]), refused);
     assert_eq!(restore(&[true, false, true], &[7]), refused);
-    assert_eq!(restore(&[true, false, true, false], &[1, 3]), Err(StateError::FingerprintMismatch));
-    assert_eq!(restore(&[false, false], &[0, 1]), Err(StateError::Build(BuildError::NoNodes)));
+    assert_eq!(restore(&[true, false, true, false], &[1, 3]), Err(StateRestoreError::FingerprintMismatch));
+    assert_eq!(restore(&[false, false], &[0, 1]), Err(StateRestoreError::Build(BuildError::NoNodes)));
 }
 
 #[test]
@@ -110,16 +110,19 @@ fn states_of_other_versions() {
         Ring::try_from(state).map(|_| ())
     };
     assert_eq!(load(&|_| ()), Ok(()));
-    assert_eq!(load(&|state| state.version = 2), Err(StateError::UnsupportedVersion { found: 2 }));
-    assert_eq!(load(&|state| state.hash_version = 0), Err(StateError::UnsupportedHash { found: 0 }));
-    assert_eq!(load(&|state| state.fingerprint ^= 1), Err(StateError::FingerprintMismatch));
-    assert_eq!(load(&|state| state.settings = state.settings.virtual_nodes(161)), Err(StateError::FingerprintMismatch));
-    assert_eq!(load(&|state| state.nodes[1] = Node::new("other")), Err(StateError::FingerprintMismatch));
-    let duplicate = StateError::Build(BuildError::DuplicateNode("node-0".into()));
+    assert_eq!(load(&|state| state.version = 2), Err(StateRestoreError::UnsupportedVersion { found: 2 }));
+    assert_eq!(load(&|state| state.hash_version = 0), Err(StateRestoreError::UnsupportedHash { found: 0 }));
+    assert_eq!(load(&|state| state.fingerprint ^= 1), Err(StateRestoreError::FingerprintMismatch));
+    assert_eq!(
+        load(&|state| state.settings = state.settings.virtual_nodes(161)),
+        Err(StateRestoreError::FingerprintMismatch)
+    );
+    assert_eq!(load(&|state| state.nodes[1] = Node::new("other")), Err(StateRestoreError::FingerprintMismatch));
+    let duplicate = StateRestoreError::Build(BuildError::DuplicateNode("node-0".into()));
     assert_eq!(load(&|state| state.nodes[1] = Node::new("node-0")), Err(duplicate));
     let mut state = MementoState::from(&Memento::new(named(3)).unwrap());
     state.version = 7;
-    assert_eq!(Memento::try_from(state).map(|_| ()), Err(StateError::UnsupportedVersion { found: 7 }));
+    assert_eq!(Memento::try_from(state).map(|_| ()), Err(StateRestoreError::UnsupportedVersion { found: 7 }));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use quorate_consistent_hash::{
     Generation, Hasher, KeyHash, Maglev, MaglevState, Memento, MementoState, Migration, MigrationError,
-    MigrationProgress, Node, Nodes, Placement, Rendezvous, RendezvousState, Ring, RingState, StateError, Weight,
+    MigrationProgress, Node, Nodes, Placement, Rendezvous, RendezvousState, Ring, RingState, StateRestoreError, Weight,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -109,10 +109,10 @@ fn what_decides_placement_cannot_be_altered() {
         change(&mut state);
         Memento::try_from(state).map(|_| ()).unwrap_err()
     };
-    assert_eq!(refusal(&|state| state.removed.reverse()), StateError::FingerprintMismatch);
-    assert_eq!(refusal(&|state| state.numbers.swap(0, 2)), StateError::FingerprintMismatch);
-    assert_eq!(refusal(&|state| state.hasher = Hasher::keyed([1; 16])), StateError::FingerprintMismatch);
-    assert!(matches!(refusal(&|state| state.numbers.extend([None, None, None])), StateError::Build(_)));
+    assert_eq!(refusal(&|state| state.removed.reverse()), StateRestoreError::FingerprintMismatch);
+    assert_eq!(refusal(&|state| state.numbers.swap(0, 2)), StateRestoreError::FingerprintMismatch);
+    assert_eq!(refusal(&|state| state.hasher = Hasher::keyed([1; 16])), StateRestoreError::FingerprintMismatch);
+    assert!(matches!(refusal(&|state| state.numbers.extend([None, None, None])), StateRestoreError::Build(_)));
     let good = RingState::from(&rich_ring());
     let replaced = |node: Node| {
         let mut state = good.clone();
@@ -125,7 +125,7 @@ fn what_decides_placement_cannot_be_altered() {
         Node::new("b").with_weight(weight).with_zone("east").with_rack("r1"),
         Node::new("b").with_weight(Weight::new(2.502).unwrap()).with_zone("east").with_rack("r2"),
     ] {
-        assert_eq!(replaced(altered), StateError::FingerprintMismatch);
+        assert_eq!(replaced(altered), StateRestoreError::FingerprintMismatch);
     }
 }
 

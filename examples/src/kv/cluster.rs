@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use quorate_runtime::OpenError;
+use quorate_runtime::ServerOpenError;
 use quorate_runtime::shell::DirectoryError;
 
 use super::config::{ClusterConfig, ConfigError, Exposure, NodeConfig};
@@ -177,8 +177,8 @@ impl NodePorts {
     }
 }
 
-fn is_locked(error: &OpenError) -> bool {
-    matches!(error, OpenError::Directory(DirectoryError::Locked))
+fn is_locked(error: &ServerOpenError) -> bool {
+    matches!(error, ServerOpenError::Directory(DirectoryError::Locked))
 }
 
 fn describe(name: &str, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_raft::Raft;
 use quorate_runtime::node::Node;
-use quorate_runtime::{Launch, NodeHandle, OpenError, ReplicaHandle, ReplicaSettings, Server, ServerBuilder};
+use quorate_runtime::{Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -55,7 +55,7 @@ pub enum NodeError {
         /// The node's folder.
         folder: PathBuf,
         /// The reason.
-        error: Box<OpenError>,
+        error: Box<ServerOpenError>,
     },
     /// A thread or a listener could not be set up.
     #[error("the node cannot be set up: {0}")]

@@ -5,7 +5,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Judgement, Verdict, write_events};
+use quorate_simulation::history::{
+    EventKind, Function, History, HistoryEvent, Judgement, SearchBudget, Verdict, write_events,
+};
 
 use crate::cluster::Cluster;
 
@@ -50,7 +52,7 @@ fn recorder(cluster: &Cluster, seconds: u64, file: &Path) -> Command {
 
 /// Judges the file as `simulate check` does.
 fn judge(file: &Path) -> Judgement {
-    History::read(BufReader::new(fs::File::open(file).unwrap())).unwrap().judge(Budget::default())
+    History::read(BufReader::new(fs::File::open(file).unwrap())).unwrap().judge(SearchBudget::default())
 }
 
 #[test]
@@ -77,9 +79,10 @@ fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
 /// Changes the last read that found a value: it finds the first value of its key, which was overwritten since.
 fn make_last_read_stale(file: &Path) {
     let lines = fs::read_to_string(file).unwrap();
-    let mut events: Vec<Event> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let is_ok =
-        |event: &Event, function| event.kind == EventKind::Ok && event.function == function && !event.value.is_null();
+    let mut events: Vec<HistoryEvent> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let is_ok = |event: &HistoryEvent, function| {
+        event.kind == EventKind::Ok && event.function == function && !event.value.is_null()
+    };
     let last = events.iter().rposition(|event| is_ok(event, Function::Read)).unwrap();
     let first = events.iter().find(|event| is_ok(event, Function::Write) && event.key == events[last].key);
     events[last].value = first.unwrap().value.clone();

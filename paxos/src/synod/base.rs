@@ -9,7 +9,7 @@ use quorate_protocol::{Chassis, Instant, NodeId, Now, OutboxLimits, Random, View
 
 use super::codec::RECORDS_OVERHEAD_BYTES;
 use super::config::{IDLE_INTERVAL_MAX, MEMBERS_MAX};
-use super::{Config, Ignored, Message, RefuseReason, Synod};
+use super::{CommandRefusal, Config, Ignored, Message, Synod};
 
 /// State that every role of a node uses.
 #[derive(Clone, Debug)]
@@ -50,11 +50,11 @@ impl Base {
     }
 
     /// Reason to refuse a command, if `waiting` others wait.
-    pub(crate) fn refusal(&self, waiting: usize) -> Option<RefuseReason> {
+    pub(crate) fn refusal(&self, waiting: usize) -> Option<CommandRefusal> {
         if !self.config.is_proposer() {
-            return Some(RefuseReason::NotProposer);
+            return Some(CommandRefusal::NotProposer);
         }
-        (waiting >= self.config.settings().commands_max).then_some(RefuseReason::Overloaded)
+        (waiting >= self.config.settings().commands_max).then_some(CommandRefusal::Overloaded)
     }
 
     /// Handles a message of a node that was founded with another quorum system. Both sides learn of the difference.

@@ -13,9 +13,9 @@ use crate::QuorumSystem;
 ///
 /// ```
 /// use quorate_paxos::QuorumSystem;
-/// use quorate_paxos::synod::{Config, Group, Settings};
+/// use quorate_paxos::synod::{Config, GroupRoles, Settings};
 /// use quorate_protocol::NodeId;
-/// let group = Group::of(QuorumSystem::majority([1, 2, 3].map(NodeId))?);
+/// let group = GroupRoles::of(QuorumSystem::majority([1, 2, 3].map(NodeId))?);
 /// let config = Config::new(NodeId(1), 42, group, Settings::default())?;
 /// assert_eq!(config.node(), NodeId(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -24,7 +24,7 @@ use crate::QuorumSystem;
 pub struct Config {
     node: NodeId,
     seed: u64,
-    group: Group,
+    group: GroupRoles,
     settings: Settings,
     quorums: Bytes,
     system: u32,
@@ -32,13 +32,13 @@ pub struct Config {
 
 /// The roles of a group (Paxos Made Simple §2.1). One node may have several. It must be equal on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct GroupRoles {
     quorums: QuorumSystem,
     proposers: BTreeSet<NodeId>,
     learners: BTreeSet<NodeId>,
 }
 
-impl Group {
+impl GroupRoles {
     /// The acceptors of `quorums`, each of which is also a proposer and a learner.
     pub fn of(quorums: QuorumSystem) -> Self {
         let all = quorums.acceptors().clone();
@@ -149,7 +149,7 @@ impl Config {
     ///
     /// # Errors
     /// When times or bounds contradict each other, or the node has no role. Nothing was changed.
-    pub fn new(node: NodeId, seed: u64, group: Group, settings: Settings) -> Result<Self, ConfigError> {
+    pub fn new(node: NodeId, seed: u64, group: GroupRoles, settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
         if group.proposers.is_empty() {
             return Err(ConfigError::NoProposer);
@@ -177,7 +177,7 @@ impl Config {
     }
 
     /// The roles.
-    pub fn group(&self) -> &Group {
+    pub fn group(&self) -> &GroupRoles {
         &self.group
     }
 

@@ -12,7 +12,9 @@ use super::learner::Learner;
 use super::proposer::Proposer;
 use super::reader::Reader;
 use super::state::Found;
-use super::{Command, Config, Event, Ignored, Message, Obstacle, Outcome, ReadOutcome, RefuseReason, Status};
+use super::{
+    Command, CommandRefusal, Config, DecisionObstacle, Event, Ignored, Message, ProposalOutcome, ReadOutcome, Status,
+};
 use crate::QuorumSystem;
 
 /// One node's part in one decision: Paxos (Lamport, Paxos Made Simple, 2001) as a pure state machine.
@@ -118,8 +120,8 @@ impl Synod {
 
     /// The obstacles to this node's part in the decision, the most important first. Without obstacles, it proposes and
     /// answers, or knows the chosen value.
-    pub fn explain(&self) -> Vec<Obstacle> {
-        Obstacle::all_of(self)
+    pub fn explain(&self) -> Vec<DecisionObstacle> {
+        DecisionObstacle::all_of(self)
     }
 
     /// The write that was handed out and is not durable yet.
@@ -205,10 +207,10 @@ impl Synod {
         let outbox = &mut self.base.chassis.outbox;
         match input {
             Input::Command(Command::Propose(proposal)) => {
-                outbox.event(proposal.ended(Outcome::NotTried(RefuseReason::Halted)));
+                outbox.event(proposal.ended(ProposalOutcome::NotTried(CommandRefusal::Halted)));
             }
             Input::Command(Command::Read { id }) => {
-                outbox.event(Event::Read { id: *id, outcome: ReadOutcome::Failed(RefuseReason::Halted) });
+                outbox.event(Event::Read { id: *id, outcome: ReadOutcome::Failed(CommandRefusal::Halted) });
             }
             _ => {}
         }

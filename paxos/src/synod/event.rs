@@ -34,7 +34,7 @@ impl Proposal {
     }
 
     /// The event that ends this proposal for the application.
-    pub(crate) fn ended(&self, outcome: Outcome) -> Event {
+    pub(crate) fn ended(&self, outcome: ProposalOutcome) -> Event {
         Event::Proposed { id: self.id, checksum: self.checksum, outcome }
     }
 }
@@ -73,7 +73,7 @@ pub enum Event {
         /// meant.
         checksum: u32,
         /// The outcome.
-        outcome: Outcome,
+        outcome: ProposalOutcome,
     },
     /// The answer to a read.
     Read {
@@ -87,7 +87,7 @@ pub enum Event {
 /// Outcome of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum ProposalOutcome {
     /// Its value is chosen.
     Chosen,
     /// Another proposal is chosen, so this one never will be.
@@ -105,7 +105,7 @@ pub enum Outcome {
     Unknown,
     /// This node asked no acceptor to accept it, and will not. Earlier attempts under the same id, here or on other
     /// nodes, may still succeed.
-    NotTried(RefuseReason),
+    NotTried(CommandRefusal),
 }
 
 /// Answer to a read. Each is linearizable: it was true at a moment between the command and the answer.
@@ -117,13 +117,13 @@ pub enum ReadOutcome {
     /// No proposal was chosen when the read began.
     NoneYet,
     /// No answer could be found.
-    Failed(RefuseReason),
+    Failed(CommandRefusal),
 }
 
 /// Reason why a node did not carry out a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum RefuseReason {
+pub enum CommandRefusal {
     /// The value is longer than `value_bytes_max`.
     TooLarge,
     /// Too many commands wait here, or too many bytes of values.

@@ -10,7 +10,7 @@ use super::base::Base;
 /// An obstacle to a node's part in the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Obstacle {
+pub enum DecisionObstacle {
     /// The group has stopped on this node.
     Halted(HaltReason),
     /// This node has not been introduced to every node of the group, so it does not promise, accept or propose. It must
@@ -33,7 +33,7 @@ pub enum Obstacle {
     AcceptorsSilent(Vec<NodeId>),
 }
 
-impl Obstacle {
+impl DecisionObstacle {
     /// The obstacles of a node, the most important first.
     pub(super) fn all_of(core: &Synod) -> Vec<Self> {
         let (base, chassis) = (&core.base, &core.base.chassis);

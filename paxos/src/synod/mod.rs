@@ -26,10 +26,10 @@ mod status;
 pub mod testing;
 
 pub use self::core::Synod;
-pub use config::{Config, Group, IDLE_INTERVAL_MAX, MEMBERS_MAX, Settings};
+pub use config::{Config, GroupRoles, IDLE_INTERVAL_MAX, MEMBERS_MAX, Settings};
 pub use error::{ConfigError, Ignored};
-pub use event::{Command, Event, Outcome, Proposal, ReadOutcome, RefuseReason};
-pub use explain::Obstacle;
+pub use event::{Command, CommandRefusal, Event, Proposal, ProposalOutcome, ReadOutcome};
+pub use explain::DecisionObstacle;
 pub use message::Message;
 #[cfg(feature = "server")]
 pub use server::{CHANNEL, host, host_with};

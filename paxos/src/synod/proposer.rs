@@ -11,7 +11,7 @@ use super::learner::Learner;
 use super::message::{Accepted, Nack, Promise};
 use super::reader::Reader;
 use super::state::AcceptedValue;
-use super::{Ignored, Outcome, Proposal, RefuseReason};
+use super::{CommandRefusal, Ignored, Proposal, ProposalOutcome};
 use crate::{Ballot, QuorumSystem};
 
 /// The proposals that wait on a node, and its ballots.
@@ -53,7 +53,7 @@ impl Proposer {
             return base.chassis.outbox.event(proposal.ended(outcome));
         }
         if let Some(reason) = self.refusal(base, acceptor, &proposal) {
-            return base.chassis.outbox.event(proposal.ended(Outcome::NotTried(reason)));
+            return base.chassis.outbox.event(proposal.ended(ProposalOutcome::NotTried(reason)));
         }
         let until = base.chassis.instant().after(base.config.settings().command_timeout);
         // The same proposal may have been made before, and may be tried already.
@@ -63,20 +63,20 @@ impl Proposer {
         self.count_promises(base, acceptor, reader);
     }
 
-    fn refusal(&self, base: &Base, acceptor: &Acceptor, proposal: &Proposal) -> Option<RefuseReason> {
+    fn refusal(&self, base: &Base, acceptor: &Acceptor, proposal: &Proposal) -> Option<CommandRefusal> {
         let settings = base.config.settings();
         if proposal.value.len() > settings.value_bytes_max {
-            Some(RefuseReason::TooLarge)
+            Some(CommandRefusal::TooLarge)
         } else if !proposal.is_intact() {
-            Some(RefuseReason::Damaged)
+            Some(CommandRefusal::Damaged)
         } else if base.chassis.storage() == StorageLevel::Low {
-            Some(RefuseReason::StorageLow)
+            Some(CommandRefusal::StorageLow)
         } else if self.proposals.iter().any(|it| it.proposal.id == proposal.id && it.proposal != *proposal) {
-            Some(RefuseReason::IdReused)
+            Some(CommandRefusal::IdReused)
         } else if acceptor.is_exhausted() {
-            Some(RefuseReason::BallotsExhausted)
+            Some(CommandRefusal::BallotsExhausted)
         } else if self.bytes() + proposal.value.len() > settings.commands_bytes_max {
-            Some(RefuseReason::Overloaded)
+            Some(CommandRefusal::Overloaded)
         } else {
             base.refusal(self.proposals.len())
         }
@@ -251,13 +251,13 @@ impl Proposer {
     pub(crate) fn expire(&mut self, base: &mut Base, acceptor: &Acceptor) {
         let now = base.chassis.instant();
         let reason = match base.chassis.standings().get(&base.config.node()) {
-            None => RefuseReason::NotIntroduced,
-            Some(Standing::Stranger) => RefuseReason::Stranger,
-            Some(Standing::Member) if acceptor.is_exhausted() => RefuseReason::BallotsExhausted,
-            Some(Standing::Member) => RefuseReason::TimedOut,
+            None => CommandRefusal::NotIntroduced,
+            Some(Standing::Stranger) => CommandRefusal::Stranger,
+            Some(Standing::Member) if acceptor.is_exhausted() => CommandRefusal::BallotsExhausted,
+            Some(Standing::Member) => CommandRefusal::TimedOut,
         };
         while let Some(waiting) = self.proposals.pop_front_if(|waiting| waiting.until <= now) {
-            let outcome = if waiting.is_tried { Outcome::Unknown } else { Outcome::NotTried(reason) };
+            let outcome = if waiting.is_tried { ProposalOutcome::Unknown } else { ProposalOutcome::NotTried(reason) };
             base.chassis.outbox.event(waiting.proposal.ended(outcome));
         }
     }
@@ -345,12 +345,12 @@ impl Proposer {
 }
 
 /// The outcome of a proposal once the chosen proposal is known.
-fn outcome_of(proposal: &Proposal, chosen: &Proposal) -> Outcome {
+fn outcome_of(proposal: &Proposal, chosen: &Proposal) -> ProposalOutcome {
     if proposal == chosen {
-        Outcome::Chosen
+        ProposalOutcome::Chosen
     } else if proposal.id == chosen.id {
-        Outcome::IdReused { chosen: chosen.clone() }
+        ProposalOutcome::IdReused { chosen: chosen.clone() }
     } else {
-        Outcome::Superseded { chosen: chosen.clone() }
+        ProposalOutcome::Superseded { chosen: chosen.clone() }
     }
 }

@@ -15,7 +15,7 @@ use super::learner::Learner;
 use super::message::{Query, Report};
 use super::proposer::Proposer;
 use super::state::AcceptedValue;
-use super::{Event, Ignored, Message, Proposal, ReadOutcome, RefuseReason};
+use super::{CommandRefusal, Event, Ignored, Message, Proposal, ReadOutcome};
 use crate::{Ballot, QuorumSystem};
 
 /// The reads that wait on a node, and the queries for them.
@@ -183,7 +183,7 @@ impl Reader {
     pub(crate) fn expire(&mut self, base: &mut Base) {
         let now = base.chassis.instant();
         let is_introduced = base.chassis.standings().contains_key(&base.config.node());
-        let reason = if is_introduced { RefuseReason::TimedOut } else { RefuseReason::NotIntroduced };
+        let reason = if is_introduced { CommandRefusal::TimedOut } else { CommandRefusal::NotIntroduced };
         while let Some(waiting) = self.reads.pop_front_if(|waiting| waiting.until <= now) {
             base.chassis.outbox.event(Event::Read { id: waiting.id, outcome: ReadOutcome::Failed(reason) });
         }

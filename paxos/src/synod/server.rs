@@ -6,7 +6,7 @@ use quorate_protocol::{NodeId, Protocol};
 use quorate_runtime::hosted::Hosted;
 use quorate_runtime::{BoxError, GroupStart};
 
-use super::{Config, Group, Settings, Synod};
+use super::{Config, GroupRoles, Settings, Synod};
 use crate::QuorumSystem;
 
 /// Makes the group for [`ServerBuilder::group`](quorate_runtime::ServerBuilder::group): all nodes of the server
@@ -40,7 +40,7 @@ pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_run
         Some(founded) => founded,
         None => QuorumSystem::majority(start.members.voters())?,
     };
-    let group = Group::of(quorums);
+    let group = GroupRoles::of(quorums);
     // Nodes that were added later are learners.
     let learners: BTreeSet<NodeId> = group.learners().iter().copied().chain(start.members.nodes()).collect();
     host_with(start, group.with_learners(learners), settings)
@@ -53,7 +53,7 @@ pub fn host(start: GroupStart, settings: Settings) -> Result<Box<dyn quorate_run
 /// founded.
 pub fn host_with(
     start: GroupStart,
-    group: Group,
+    group: GroupRoles,
     settings: Settings,
 ) -> Result<Box<dyn quorate_runtime::group::Group>, BoxError> {
     let bytes_max = settings.value_bytes_max.saturating_add(OVERHEAD_BYTES);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Records};
 use quorate_paxos::synod::{
-    Command, Config, ConfigError, Group, MEMBERS_MAX, Outcome, ReadOutcome, RefuseReason, Settings, Synod,
+    Command, CommandRefusal, Config, ConfigError, GroupRoles, MEMBERS_MAX, ProposalOutcome, ReadOutcome, Settings,
+    Synod,
 };
 use quorate_paxos::{QuorumError, QuorumSystem};
 use quorate_protocol::{
@@ -14,22 +15,22 @@ use quorate_protocol::{
 
 use crate::support::{accept, ballot, prepare, proposal, three};
 
-fn refused(outcome: Option<&Outcome>) -> RefuseReason {
+fn refused(outcome: Option<&ProposalOutcome>) -> CommandRefusal {
     match outcome {
-        Some(Outcome::NotTried(reason)) => *reason,
+        Some(ProposalOutcome::NotTried(reason)) => *reason,
         other => panic!("it is refused: {other:?}"),
     }
 }
 
-fn failed(outcome: Option<&ReadOutcome>) -> RefuseReason {
+fn failed(outcome: Option<&ReadOutcome>) -> CommandRefusal {
     match outcome {
         Some(ReadOutcome::Failed(reason)) => *reason,
         other => panic!("it fails: {other:?}"),
     }
 }
 
-fn group() -> Group {
-    Group::of(QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct"))
+fn group() -> GroupRoles {
+    GroupRoles::of(QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct"))
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn what_is_too_much_is_refused() {
     let settings = Settings { value_bytes_max: 8, commands_max: 2, ..Settings::default() };
     let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     let long = cluster.propose(1, b"nine byte");
-    assert_eq!(refused(cluster.node(1).outcome(long)), RefuseReason::TooLarge);
+    assert_eq!(refused(cluster.node(1).outcome(long)), CommandRefusal::TooLarge);
     cluster.isolate(1);
     let before = cluster.node(1).events.len();
     for _ in 0..2 {
@@ -82,8 +83,8 @@ fn what_is_too_much_is_refused() {
     assert_eq!(cluster.node(1).events.len(), before, "they wait");
     let third = cluster.propose(1, b"fits");
     let read = cluster.read(1);
-    assert_eq!(refused(cluster.node(1).outcome(third)), RefuseReason::Overloaded);
-    assert_eq!(failed(cluster.node(1).read(read)), RefuseReason::Overloaded);
+    assert_eq!(refused(cluster.node(1).outcome(third)), CommandRefusal::Overloaded);
+    assert_eq!(failed(cluster.node(1).read(read)), CommandRefusal::Overloaded);
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn values_that_wait_are_bounded_in_bytes() {
     cluster.isolate(1);
     let waiting = [cluster.propose(1, b"12345678"), cluster.propose(1, b"12345678")];
     let over = cluster.propose(1, b"12345");
-    assert_eq!(refused(cluster.node(1).outcome(over)), RefuseReason::Overloaded);
+    assert_eq!(refused(cluster.node(1).outcome(over)), CommandRefusal::Overloaded);
     assert!(waiting.iter().all(|id| cluster.node(1).outcome(*id).is_none()));
     let fits = cluster.propose(1, b"1234");
     assert_eq!(cluster.node(1).outcome(fits), None);
@@ -208,12 +209,12 @@ fn a_disk_that_is_nearly_full_takes_no_proposals_and_goes_on_voting() {
         cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Low)));
     }
     let id = cluster.propose(1, b"one");
-    assert_eq!(refused(cluster.node(1).outcome(id)), RefuseReason::StorageLow);
+    assert_eq!(refused(cluster.node(1).outcome(id)), CommandRefusal::StorageLow);
     let id = cluster.propose(3, b"three");
     cluster.deliver();
-    assert_eq!(cluster.node(3).outcome(id), Some(&Outcome::Chosen));
+    assert_eq!(cluster.node(3).outcome(id), Some(&ProposalOutcome::Chosen));
     cluster.propose_again(1, id, b"three");
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen), "what is decided costs nothing to tell");
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::Chosen), "what is decided costs nothing to tell");
     cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Enough)));
 }
 
@@ -222,8 +223,8 @@ fn who_is_no_proposer_answers_only_what_it_knows() {
     let group = group().with_proposers([NodeId(1)]);
     let mut cluster = Builder::new(3, 1).settings(group.into()).start();
     let (id, read) = (cluster.propose(2, b"two"), cluster.read(2));
-    assert_eq!(refused(cluster.node(2).outcome(id)), RefuseReason::NotProposer);
-    assert_eq!(failed(cluster.node(2).read(read)), RefuseReason::NotProposer);
+    assert_eq!(refused(cluster.node(2).outcome(id)), CommandRefusal::NotProposer);
+    assert_eq!(failed(cluster.node(2).read(read)), CommandRefusal::NotProposer);
     cluster.propose(1, b"one");
     cluster.deliver();
     let read = cluster.read(2);
@@ -236,18 +237,18 @@ fn without_a_quorum_nothing_is_known_in_time() {
     cluster.isolate(1);
     let (id, read) = (cluster.propose(1, b"one"), cluster.read(1));
     cluster.run(Settings::default().command_timeout);
-    assert_eq!(refused(cluster.node(1).outcome(id)), RefuseReason::TimedOut, "nobody was asked to accept it");
-    assert_eq!(failed(cluster.node(1).read(read)), RefuseReason::TimedOut);
+    assert_eq!(refused(cluster.node(1).outcome(id)), CommandRefusal::TimedOut, "nobody was asked to accept it");
+    assert_eq!(failed(cluster.node(1).read(read)), CommandRefusal::TimedOut);
     let before = cluster.traffic().messages;
     cluster.run(Duration::from_mins(10));
     assert!(cluster.traffic().messages < before + 10, "who waits for nothing asks nobody");
     cluster.heal();
     let other = cluster.propose(2, b"two");
     cluster.run(Duration::from_secs(1));
-    assert_eq!(cluster.node(2).outcome(other), Some(&Outcome::Chosen));
+    assert_eq!(cluster.node(2).outcome(other), Some(&ProposalOutcome::Chosen));
     cluster.propose_again(1, id, b"one");
     let chosen = cluster.node(2).chosen().expect("it is decided").clone();
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Superseded { chosen }), "tried again, it is known");
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::Superseded { chosen }), "tried again, it is known");
 }
 
 #[test]
@@ -269,11 +270,11 @@ fn a_failure_stops_the_group(failure: PersistFailure) {
     assert_eq!(cluster.node(1).halted, Some(HaltReason::LogFailed(failure)));
     assert_eq!(cluster.node(1).outcome(id), None, "its caller learns nothing from the core");
     let late = cluster.propose(1, b"late");
-    assert_eq!(refused(cluster.node(1).outcome(late)), RefuseReason::Halted);
+    assert_eq!(refused(cluster.node(1).outcome(late)), CommandRefusal::Halted);
     cluster.release_disk(1);
     let other = cluster.propose(2, b"two");
     cluster.run(Duration::from_secs(1));
-    assert_eq!(cluster.node(2).outcome(other), Some(&Outcome::Chosen), "the others go on");
+    assert_eq!(cluster.node(2).outcome(other), Some(&ProposalOutcome::Chosen), "the others go on");
     assert_eq!(cluster.node(1).core().status().chosen, None);
 }
 
@@ -283,7 +284,7 @@ fn a_refused_write_is_written_again_as_a_whole() {
     cluster.hold_disk(2);
     let id = cluster.propose(1, b"one");
     cluster.deliver();
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen), "1 and 3 are enough");
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::Chosen), "1 and 3 are enough");
     let mut refusals = 0;
     while let Some(ticket) = cluster.node(2).core().write_in_flight().filter(|_| refusals < 3) {
         cluster.node_mut(2).writes.clear();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Query, Report, Small};
 use quorate_paxos::synod::testing::{Calls, Cluster};
-use quorate_paxos::synod::{Config, Group, Message, Proposal, Settings, Synod};
+use quorate_paxos::synod::{Config, GroupRoles, Message, Proposal, Settings, Synod};
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Incarnation, NodeId, Now, ProposalId, Protocol, RecoverError, SessionId, StateError, Wire, WireError,
@@ -135,7 +135,7 @@ fn records_keep_their_bytes() {
 
 fn recover(disk: &Stream) -> Result<Synod, RecoverError> {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
-    let config = Config::new(NodeId(1), 1, Group::of(quorums), Settings::default()).expect("valid");
+    let config = Config::new(NodeId(1), 1, GroupRoles::of(quorums), Settings::default()).expect("valid");
     Synod::recover(Now::default(), config, disk.recovery(usize::MAX))
 }
 
@@ -195,7 +195,7 @@ fn what_contradicts_itself_is_refused() {
     foreign.put(3, Bytes::from_static(b"what"));
     assert!(matches!(recover(&foreign), Err(RecoverError::Inconsistent(_))), "a key that nobody writes");
     let quorums = QuorumSystem::flexible([1, 2, 3].map(NodeId), 3, 1).expect("they meet");
-    let config = Config::new(NodeId(1), 1, Group::of(quorums), Settings::default()).expect("valid");
+    let config = Config::new(NodeId(1), 1, GroupRoles::of(quorums), Settings::default()).expect("valid");
     let other = Synod::recover(Now::default(), config, disk().recovery(usize::MAX));
     assert!(
         matches!(other, Err(RecoverError::Inconsistent(_))),

@@ -63,7 +63,7 @@ fn quorums_given_by_hand_are_those_of_the_founding() {
     cluster.deliver();
     let by_hand = |nodes: u64| {
         let quorums = QuorumSystem::majority((1..=nodes).map(NodeId)).expect("distinct");
-        host_with(start(1, 4, &cluster.node(1).disk), synod::Group::of(quorums), Settings::default())
+        host_with(start(1, 4, &cluster.node(1).disk), synod::GroupRoles::of(quorums), Settings::default())
     };
     assert_eq!(roles(by_hand(3)).0, [1, 2, 3]);
     let error = by_hand(4).err().expect("it is another group").to_string();

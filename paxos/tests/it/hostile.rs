@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use quorate_paxos::synod::message::{Accepted, Chosen, Nack, Promise, Query, Report};
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster};
-use quorate_paxos::synod::{Command, Event, Group, Message, Obstacle, Outcome, ReadOutcome, RefuseReason, Settings};
+use quorate_paxos::synod::{
+    Command, CommandRefusal, DecisionObstacle, Event, GroupRoles, Message, ProposalOutcome, ReadOutcome, Settings,
+};
 use quorate_paxos::{Ballot, QuorumSystem};
 use quorate_protocol::{HaltReason, Input, NodeId, Random, Signal, Standing};
 
@@ -72,7 +74,7 @@ fn the_last_ballot_is_not_reached_by_a_leap() {
     assert_eq!(cluster.node(1).core().status().promised, ballot(1 << 31, 2), "who missed rounds is heard");
     let id = cluster.propose(1, b"one");
     cluster.deliver();
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::Chosen));
 }
 
 /// A node that has reached the last ballot in any way reports it, and takes part all the same.
@@ -88,9 +90,9 @@ fn a_node_at_the_last_ballot_says_so() {
     cluster.restart(1);
     let (id, read) = (cluster.propose(1, b"one"), cluster.read(1));
     cluster.deliver();
-    let reason = RefuseReason::BallotsExhausted;
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(reason)));
-    assert_eq!(cluster.node(1).core().explain(), [Obstacle::BallotsExhausted]);
+    let reason = CommandRefusal::BallotsExhausted;
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::NotTried(reason)));
+    assert_eq!(cluster.node(1).core().explain(), [DecisionObstacle::BallotsExhausted]);
     assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::NoneYet), "a read needs no ballot");
     cluster.propose(2, b"two");
     cluster.run(Duration::from_secs(1));
@@ -126,7 +128,7 @@ fn a_value_that_changed_on_its_way_is_taken_by_nobody() {
     let mut damaged = proposal(4, b"four");
     damaged.checksum += 1;
     cluster.input(NodeId(1), Input::Command(Command::Propose(damaged.clone())));
-    assert_eq!(cluster.node(1).outcome(damaged.id), Some(&Outcome::NotTried(RefuseReason::Damaged)));
+    assert_eq!(cluster.node(1).outcome(damaged.id), Some(&ProposalOutcome::NotTried(CommandRefusal::Damaged)));
 }
 
 /// A value that is too long, in any message: `value_bytes_max` differs between the nodes.
@@ -158,7 +160,10 @@ fn another_quorum_system_is_said_on_both_sides() {
     assert_eq!(told, [(2, Message::OtherSystem { system })]);
     hear(&mut cluster, 3, Message::OtherSystem { system: other });
     assert_eq!(cluster.parked().len(), 1, "who says it is not answered");
-    assert_eq!(cluster.node(1).core().explain(), [Obstacle::OtherSystem(vec![NodeId(2), NodeId(3), NodeId(7)])]);
+    assert_eq!(
+        cluster.node(1).core().explain(),
+        [DecisionObstacle::OtherSystem(vec![NodeId(2), NodeId(3), NodeId(7)])]
+    );
 }
 
 #[test]
@@ -216,7 +221,7 @@ fn two_decisions_stop_the_group() {
 #[test]
 fn a_request_without_the_role_for_it_is_ignored() {
     let quorums = QuorumSystem::majority([2, 3, 4].map(NodeId)).expect("distinct");
-    let group = Group::of(quorums).with_proposers([NodeId(1), NodeId(2)]).with_learners([NodeId(5)]);
+    let group = GroupRoles::of(quorums).with_proposers([NodeId(1), NodeId(2)]).with_learners([NodeId(5)]);
     let mut cluster = Builder::new(5, 1).settings(group.into()).start();
     let system = cluster.node(1).core().config().system();
     hear(&mut cluster, 2, prepare(system, ballot(1, 2)));

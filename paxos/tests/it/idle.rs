@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster, Records};
-use quorate_paxos::synod::{Group, Message, Obstacle, Outcome};
+use quorate_paxos::synod::{DecisionObstacle, GroupRoles, Message, ProposalOutcome};
 use quorate_protocol::{Input, NodeId};
 
 use crate::support::{ballot, is_accept, is_prepare, is_promise, propose_parked, three};
@@ -52,7 +52,7 @@ fn a_node_that_never_confirms_is_told_ever_less() {
 fn an_open_decision_without_a_quorum_is_nearly_silent() {
     for proposers in [&[1, 2, 3][..], &[1]] {
         let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
-        let group = Group::of(quorums).with_proposers(proposers.iter().copied().map(NodeId));
+        let group = GroupRoles::of(quorums).with_proposers(proposers.iter().copied().map(NodeId));
         let mut cluster = Builder::new(3, 1).settings(group.into()).start();
         cluster.park_all();
         cluster.propose(1, b"one");
@@ -67,7 +67,10 @@ fn an_open_decision_without_a_quorum_is_nearly_silent() {
         let first = sent_in(&mut cluster, HOUR);
         assert!(first <= 30, "{first} messages in the first hour");
         if proposers.len() > 1 {
-            assert_eq!(cluster.node(2).core().explain(), [Obstacle::AcceptorsSilent(vec![NodeId(1), NodeId(3)])]);
+            assert_eq!(
+                cluster.node(2).core().explain(),
+                [DecisionObstacle::AcceptorsSilent(vec![NodeId(1), NodeId(3)])]
+            );
         }
         cluster.restart(1);
         cluster.run(Duration::from_secs(8));
@@ -79,7 +82,7 @@ fn an_open_decision_without_a_quorum_is_nearly_silent() {
 #[test]
 fn who_is_asked_to_settle_waits_for_all_promises() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
-    let group = Group::of(quorums).with_proposers([1, 2].map(NodeId));
+    let group = GroupRoles::of(quorums).with_proposers([1, 2].map(NodeId));
     let mut cluster = Builder::new(3, 1).settings(group.into()).start();
     propose_parked(&mut cluster);
     cluster.release_if(|_, to, message| to == 3 && is_prepare(message));
@@ -109,7 +112,7 @@ fn who_is_asked_to_settle_waits_for_all_promises() {
 #[test]
 fn who_is_asked_to_settle_does_not_wait_for_who_is_away() {
     let quorums = QuorumSystem::majority([1, 2, 3].map(NodeId)).expect("distinct");
-    let mut cluster = Builder::new(3, 1).settings(Group::of(quorums).with_proposers([NodeId(1)]).into()).start();
+    let mut cluster = Builder::new(3, 1).settings(GroupRoles::of(quorums).with_proposers([NodeId(1)]).into()).start();
     cluster.crash(3);
     cluster.input(NodeId(1), Input::Message { from: NodeId(2), message: Message::Inquire });
     cluster.run(Duration::from_secs(1));
@@ -117,7 +120,7 @@ fn who_is_asked_to_settle_does_not_wait_for_who_is_away() {
     assert_eq!((status.attempt, status.promised), (None, ballot(1, 1)));
     let id = cluster.propose(1, b"one");
     cluster.deliver();
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::Chosen));
 }
 
 /// A disk is lost, and lost again: the others cannot distinguish the second stranger from the first.
@@ -132,7 +135,7 @@ fn a_node_that_lost_its_disk_twice_learns_twice() {
         cluster.restart(3);
         cluster.run(Duration::from_secs(6));
         assert_eq!(cluster.node(3).core().status().chosen.expect("it is told").value, "one", "time {time}");
-        assert_eq!(cluster.node(3).core().explain(), [Obstacle::Stranger], "it goes on to say what it is");
+        assert_eq!(cluster.node(3).core().explain(), [DecisionObstacle::Stranger], "it goes on to say what it is");
     }
     assert_eq!(sent_in(&mut cluster, HOUR), 0);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster};
-use quorate_paxos::synod::{Event, Obstacle, Outcome, Proposal, ReadOutcome, RefuseReason};
+use quorate_paxos::synod::{CommandRefusal, DecisionObstacle, Event, Proposal, ProposalOutcome, ReadOutcome};
 use quorate_protocol::{NodeId, ProposalId};
 
 use crate::support::{is_accept, is_prepare, is_promise, three};
@@ -21,7 +21,11 @@ fn one_id_with_two_values_is_not_chosen_twice() {
         cluster.run(Duration::from_secs(3));
         let chosen = cluster.node(3).chosen().expect("it is decided").clone();
         let of = |value: &str| {
-            if chosen.value == value { Outcome::Chosen } else { Outcome::IdReused { chosen: chosen.clone() } }
+            if chosen.value == value {
+                ProposalOutcome::Chosen
+            } else {
+                ProposalOutcome::IdReused { chosen: chosen.clone() }
+            }
         };
         assert_eq!(cluster.node(1).outcome(id), Some(&of("alice")));
         assert_eq!(cluster.node(2).outcome(id), Some(&of("bob")));
@@ -43,7 +47,7 @@ fn a_second_value_under_an_id_that_waits_is_refused() {
     cluster.propose_again(1, id, b"one");
     assert_eq!(cluster.node(1).outcome(id), None, "the same is asked for twice");
     cluster.propose_again(1, id, b"other");
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(RefuseReason::IdReused)));
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::NotTried(CommandRefusal::IdReused)));
 }
 
 /// A client that proposes both values on one node, before it hears of either, can tell the two answers apart.
@@ -58,8 +62,8 @@ fn an_outcome_names_its_value() {
         _ => None,
     });
     let checksum = |value: &'static [u8]| Proposal::new(id, value).checksum;
-    let refused = Outcome::NotTried(RefuseReason::IdReused);
-    assert_eq!(told.collect::<Vec<_>>(), [(checksum(b"other"), refused), (checksum(b"one"), Outcome::Chosen)]);
+    let refused = ProposalOutcome::NotTried(CommandRefusal::IdReused);
+    assert_eq!(told.collect::<Vec<_>>(), [(checksum(b"other"), refused), (checksum(b"one"), ProposalOutcome::Chosen)]);
 }
 
 /// Only a proposal that some acceptor was asked to accept may still be chosen.
@@ -74,15 +78,19 @@ fn what_was_asked_of_nobody_is_not_unknown() {
     assert!(cluster.parked().iter().any(|(_, _, message)| is_accept(message)));
     cluster.propose_again(1, first, b"one");
     cluster.run(Duration::from_secs(6));
-    let told = |cluster: &Cluster, id| -> Vec<Outcome> {
+    let told = |cluster: &Cluster, id| -> Vec<ProposalOutcome> {
         let events = cluster.node(1).events.iter().filter_map(|event| match event {
             Event::Proposed { id: told, outcome, .. } if *told == id => Some(outcome.clone()),
             _ => None,
         });
         events.collect()
     };
-    assert_eq!(told(&cluster, first), [Outcome::Unknown, Outcome::Unknown], "its twin was not asked for apart");
-    assert_eq!(told(&cluster, second), [Outcome::NotTried(RefuseReason::TimedOut)]);
+    assert_eq!(
+        told(&cluster, first),
+        [ProposalOutcome::Unknown, ProposalOutcome::Unknown],
+        "its twin was not asked for apart"
+    );
+    assert_eq!(told(&cluster, second), [ProposalOutcome::NotTried(CommandRefusal::TimedOut)]);
 }
 
 /// Every node must be introduced once. Until then no node votes, and a proposer is told the reason.
@@ -91,15 +99,15 @@ fn two_of_three_fresh_nodes_say_who_is_missing() {
     let mut cluster = Builder::new(3, 1).strangers().start();
     let (id, read) = (cluster.propose(1, b"one"), cluster.read(1));
     let missing = vec![NodeId(2), NodeId(3)];
-    assert_eq!(cluster.node(1).core().explain()[0], Obstacle::NotIntroduced { missing });
+    assert_eq!(cluster.node(1).core().explain()[0], DecisionObstacle::NotIntroduced { missing });
     cluster.run(Duration::from_secs(5));
-    assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::NotTried(RefuseReason::NotIntroduced)));
-    assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::Failed(RefuseReason::NotIntroduced)));
+    assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::NotTried(CommandRefusal::NotIntroduced)));
+    assert_eq!(cluster.node(1).read(read), Some(&ReadOutcome::Failed(CommandRefusal::NotIntroduced)));
     assert!((1..=3).all(|node| cluster.node(node).traffic.writes == 0), "nobody promised anything");
     let early = cluster.propose(1, b"early");
     cluster.introduce_all();
     cluster.run(Duration::from_secs(1));
-    assert_eq!(cluster.node(1).outcome(early), Some(&Outcome::Chosen), "it waited for them");
+    assert_eq!(cluster.node(1).outcome(early), Some(&ProposalOutcome::Chosen), "it waited for them");
     assert_eq!(cluster.node(1).core().explain(), []);
 }
 
@@ -118,7 +126,7 @@ fn a_decision_waits_for_four_syncs() {
         }
         // In a group of one, the write of the round is that of the promise too.
         assert_eq!(syncs, if count == 1 { 3 } else { 4 }, "{count} nodes");
-        assert_eq!(cluster.node(1).outcome(id), Some(&Outcome::Chosen));
+        assert_eq!(cluster.node(1).outcome(id), Some(&ProposalOutcome::Chosen));
         let others = (2..=count).all(|node| cluster.node(node).chosen().is_none());
         assert!(others, "they make it durable as well");
         cluster.sync();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster, Records, Setup};
-use quorate_paxos::synod::{Event, Group, Outcome, Proposal, ReadOutcome, Settings};
+use quorate_paxos::synod::{Event, GroupRoles, Proposal, ProposalOutcome, ReadOutcome, Settings};
 use quorate_protocol::testing::Faults;
 use quorate_protocol::testing::PowerCut;
 use quorate_protocol::{Input, NodeId, ProposalId, ReadId, Signal, StorageLevel};
@@ -30,19 +30,19 @@ struct Run {
 }
 
 /// Different roles and quorums by seed.
-fn group(seed: u64) -> Group {
+fn group(seed: u64) -> GroupRoles {
     let nodes = |range: std::ops::RangeInclusive<u64>| range.map(NodeId);
     let majority = |count| QuorumSystem::majority(nodes(1..=count)).expect("distinct");
     match seed % 7 {
-        0 => Group::of(majority(1)),
-        1 => Group::of(QuorumSystem::flexible(nodes(1..=4), 3, 2).expect("they meet")),
-        2 => Group::of(majority(5)),
+        0 => GroupRoles::of(majority(1)),
+        1 => GroupRoles::of(QuorumSystem::flexible(nodes(1..=4), 3, 2).expect("they meet")),
+        2 => GroupRoles::of(majority(5)),
         3 => {
             let rows = vec![nodes(1..=2).collect(), nodes(3..=4).collect()];
-            Group::of(QuorumSystem::grid(rows).expect("a grid"))
+            GroupRoles::of(QuorumSystem::grid(rows).expect("a grid"))
         }
-        4 => Group::of(majority(3)).with_proposers(nodes(3..=4)).with_learners(nodes(1..=5)),
-        _ => Group::of(majority(3)),
+        4 => GroupRoles::of(majority(3)).with_proposers(nodes(3..=4)).with_learners(nodes(1..=5)),
+        _ => GroupRoles::of(majority(3)),
     }
 }
 
@@ -164,7 +164,7 @@ impl Run {
         }
         for (id, attempts) in &self.attempts {
             let events = self.cluster.nodes.values().flat_map(|node| &node.events);
-            let is_not_tried = |event: &&Event| matches!(event, Event::Proposed { id: told, outcome: Outcome::NotTried(_), .. } if told == id);
+            let is_not_tried = |event: &&Event| matches!(event, Event::Proposed { id: told, outcome: ProposalOutcome::NotTried(_), .. } if told == id);
             assert!(
                 events.filter(is_not_tried).count() < *attempts || *id != chosen.id,
                 "what was never tried is not chosen"
@@ -173,8 +173,8 @@ impl Run {
         for id in &self.proposals {
             for outcome in self.cluster.nodes.values().filter_map(|node| node.outcome(*id)) {
                 match outcome {
-                    Outcome::Chosen => assert_eq!(*id, chosen.id),
-                    Outcome::Superseded { chosen: other } => assert!(other == chosen && *id != chosen.id),
+                    ProposalOutcome::Chosen => assert_eq!(*id, chosen.id),
+                    ProposalOutcome::Superseded { chosen: other } => assert!(other == chosen && *id != chosen.id),
                     _ => {}
                 }
             }

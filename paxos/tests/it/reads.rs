@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Records};
-use quorate_paxos::synod::{Group, Outcome, ReadOutcome};
+use quorate_paxos::synod::{GroupRoles, ProposalOutcome, ReadOutcome};
 use quorate_protocol::NodeId;
 
 use crate::support::{is_accept, is_prepare, is_promise, is_report, prepare_with, propose_parked, three};
@@ -31,7 +31,7 @@ fn readers_that_poll_starve_no_proposer() {
                     }
                 }
             }
-            assert_eq!(cluster.node(2).outcome(id), Some(&Outcome::Chosen));
+            assert_eq!(cluster.node(2).outcome(id), Some(&ProposalOutcome::Chosen));
             let took = cluster.now().since(begun);
             assert!(took < Duration::from_millis(300), "writes of {write_us} us, seed {seed}: {took:?}");
         }
@@ -86,7 +86,7 @@ fn an_acceptance_is_reported_once_it_is_durable() {
 fn an_answer_takes_those_who_meet_every_quorum() {
     for (accept, needed) in [(3, 1_u64), (2, 2), (1, 3)] {
         let quorums = QuorumSystem::flexible([1, 2, 3].map(NodeId), 4 - accept, accept).expect("they meet");
-        let mut cluster = Builder::new(3, 1).settings(Group::of(quorums).into()).start();
+        let mut cluster = Builder::new(3, 1).settings(GroupRoles::of(quorums).into()).start();
         for node in (needed + 1)..=3 {
             cluster.crash(node);
         }

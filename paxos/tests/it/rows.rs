@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster, Records};
-use quorate_paxos::synod::{Message, Outcome, ReadOutcome, RefuseReason};
+use quorate_paxos::synod::{CommandRefusal, Message, ProposalOutcome, ReadOutcome};
 use quorate_protocol::testing::PowerCut;
 use quorate_protocol::{Input, NodeId};
 
@@ -38,7 +38,7 @@ fn row_05_what_is_chosen_and_known_to_nobody_is_found() {
     cluster.run(Duration::from_secs(1));
     let one = cluster.node(2).chosen().expect("it is found").clone();
     assert_eq!(one.value, "one");
-    assert_eq!(cluster.node(2).outcome(id), Some(&Outcome::Superseded { chosen: one.clone() }));
+    assert_eq!(cluster.node(2).outcome(id), Some(&ProposalOutcome::Superseded { chosen: one.clone() }));
     assert_eq!(cluster.node(3).chosen(), Some(&one));
     cluster.restart(1);
     cluster.run(Duration::from_secs(1));
@@ -254,9 +254,9 @@ fn row_11_a_node_that_lost_its_disk_decides_nothing() {
     let read = cluster.read(3);
     let lost = cluster.propose(2, b"two");
     cluster.run(Duration::from_secs(30));
-    assert_eq!(cluster.node(3).outcome(id), Some(&Outcome::NotTried(RefuseReason::TimedOut)));
+    assert_eq!(cluster.node(3).outcome(id), Some(&ProposalOutcome::NotTried(CommandRefusal::TimedOut)));
     assert!(matches!(cluster.node(3).read(read), Some(ReadOutcome::Failed(_))));
-    let stranger = Outcome::NotTried(RefuseReason::Stranger);
+    let stranger = ProposalOutcome::NotTried(CommandRefusal::Stranger);
     assert_eq!(cluster.node(2).outcome(lost), Some(&stranger), "it has no ballots either");
     let status = cluster.node(2).core().status();
     assert_eq!((status.promised.round, status.accepted, status.chosen), (0, None, None));

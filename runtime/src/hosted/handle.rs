@@ -7,7 +7,7 @@ use quorate_protocol::{GroupId, Ticket};
 
 use crate::group::hostable::Hostable;
 use crate::hosted::{Heard, Hosted};
-use crate::shell::driver::calls::{Answer, NodeHandle};
+use crate::shell::driver::calls::{CallAnswer, NodeHandle};
 
 /// Reaches a core `P` that runs as a group of a node, from any thread and any executor. Cheap to clone.
 pub struct HostedHandle<P> {
@@ -24,12 +24,12 @@ impl<P: Hostable> HostedHandle<P> {
     }
 
     /// Gives the core a command. Its effects are reported as events.
-    pub fn command(&self, command: P::Command) -> Answer<()> {
+    pub fn command(&self, command: P::Command) -> CallAnswer<()> {
         self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.command(now, command))
     }
 
     /// Answers a request of the core.
-    pub fn complete(&self, ticket: Ticket, answer: P::Answer) -> Answer<()> {
+    pub fn complete(&self, ticket: Ticket, answer: P::Answer) -> CallAnswer<()> {
         self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.complete(now, ticket, answer))
     }
 
@@ -39,7 +39,7 @@ impl<P: Hostable> HostedHandle<P> {
     /// an earlier call is answered with what there is, which may be nothing. Events and requests are kept while no call
     /// listens, up to [`TOLD_MAX`](super::TOLD_MAX). The answer is also empty when the core has stopped; the next call
     /// fails then.
-    pub fn listen(&self, up_to: u64) -> Answer<Heard<P>> {
+    pub fn listen(&self, up_to: u64) -> CallAnswer<Heard<P>> {
         self.node.ask(
             self.group,
             0,

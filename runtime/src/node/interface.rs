@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{GroupId, Instant, LoadRange, NodeId, Operation, Signal, StorageLevel, Ticket};
 use quorate_transport::{Frame, Received, Sender};
-use quorate_wal::{Completions, LoadCompletion, StorageLevel as LogLevel, StreamId, WriteCompletion};
+use quorate_wal::{Completions, LoadCompletion, StreamId, WriteCompletion};
 
 use crate::group::interface::CallId;
 use crate::group::job::{Job, JobResult};
@@ -107,10 +107,7 @@ impl NodeInput {
             let signal = Signal::Loaded { ticket, result };
             Self::Signal { stream, signal }
         });
-        let level = done.storage_level.map(|level| match level {
-            LogLevel::Low => Self::Storage(StorageLevel::Low),
-            LogLevel::Enough => Self::Storage(StorageLevel::Enough),
-        });
+        let level = done.storage_level.map(Self::Storage);
         let compaction = done.compaction_wanted.into_iter();
         let compaction = compaction.map(|stream| Self::Signal { stream, signal: Signal::CompactRequested });
         writes.chain(loads).chain(level).chain(compaction)

@@ -11,7 +11,7 @@ use quorate_protocol::{
 
 use super::content::{self, Restored};
 use super::context::Context;
-use super::sessions::{Admission, Sessions};
+use super::sessions::{SessionAdmission, Sessions};
 use crate::group::interface::GroupOutput;
 use crate::group::outcome::{NotApplied, Outcome, Unknown};
 use crate::group::snapshot::{SnapshotReader, SnapshotWriter};
@@ -284,19 +284,19 @@ impl<S: StateMachine> Application<S> {
             return guarded(context.index, || self.state.apply(context, command)).map(Effect::Applied);
         }
         match self.applied.sessions.admit(header.id, header.acknowledged_below, context.log_time) {
-            Admission::Apply(session) if is_known => {
+            SessionAdmission::Apply(session) if is_known => {
                 session.record_forgotten(header.id.sequence);
                 Ok(Effect::ResponseForgotten)
             }
-            Admission::Apply(session) => {
+            SessionAdmission::Apply(session) => {
                 let response = guarded(context.index, || self.state.apply(context, command))?;
                 session.record(header.id.sequence, response.clone());
                 Ok(Effect::Applied(response))
             }
-            Admission::Duplicate(Some(response)) => Ok(Effect::Applied(response)),
-            Admission::Duplicate(None) => Ok(Effect::ResponseForgotten),
-            Admission::Expired => Ok(Effect::SessionExpired),
-            Admission::Behind | Admission::Beyond => Ok(Effect::OutsideWindow),
+            SessionAdmission::Duplicate(Some(response)) => Ok(Effect::Applied(response)),
+            SessionAdmission::Duplicate(None) => Ok(Effect::ResponseForgotten),
+            SessionAdmission::Expired => Ok(Effect::SessionExpired),
+            SessionAdmission::Behind | SessionAdmission::Beyond => Ok(Effect::OutsideWindow),
         }
     }
 }

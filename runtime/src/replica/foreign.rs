@@ -8,7 +8,7 @@ use quorate_transport::ChannelId;
 
 use super::application::{Applied, Effect};
 use super::context::Context;
-use super::message::{Answer, Forwarded, ReplicaEnvelope, ReplicaMessage, Verdict};
+use super::message::{ForwardAnswer, ForwardVerdict, Forwarded, ReplicaEnvelope, ReplicaMessage};
 use super::payloads::Payloads;
 
 /// Proposals that other nodes forwarded here.
@@ -47,7 +47,7 @@ struct AnswerFrame {
     session: SessionId,
     /// The feature level at which the responses were made.
     level: u32,
-    answers: Vec<Answer>,
+    answers: Vec<ForwardAnswer>,
     /// The responses, in the order of `answers`.
     payloads: Payloads,
 }
@@ -61,7 +61,7 @@ impl ForeignProposals {
         proposer: Proposer,
         proposals: Vec<Forwarded>,
         mut payloads: Bytes,
-        refused: Option<Verdict>,
+        refused: Option<ForwardVerdict>,
     ) {
         self.note(proposer);
         for proposal in proposals {
@@ -94,7 +94,7 @@ impl ForeignProposals {
         leader: Option<NodeId>,
     ) {
         if let Some(to) = self.proposer_of(id) {
-            let verdict = Verdict::Refused { reason: reason.into(), leader };
+            let verdict = ForwardVerdict::Refused { reason: reason.into(), leader };
             self.answer(applied, to, id, verdict, Bytes::new());
         }
     }
@@ -106,11 +106,11 @@ impl ForeignProposals {
         let (verdict, response) = match effect {
             Effect::Applied(response) => {
                 let length = u32::try_from(response.len()).expect("a response is shorter than 4 GiB");
-                (Verdict::Applied { length }, response)
+                (ForwardVerdict::Applied { length }, response)
             }
-            Effect::ResponseForgotten => (Verdict::ResponseForgotten, Bytes::new()),
-            Effect::SessionExpired => (Verdict::SessionExpired, Bytes::new()),
-            Effect::OutsideWindow => (Verdict::OutsideWindow, Bytes::new()),
+            Effect::ResponseForgotten => (ForwardVerdict::ResponseForgotten, Bytes::new()),
+            Effect::SessionExpired => (ForwardVerdict::SessionExpired, Bytes::new()),
+            Effect::OutsideWindow => (ForwardVerdict::OutsideWindow, Bytes::new()),
         };
         self.answer(applied, to, id, verdict, response);
     }
@@ -121,7 +121,7 @@ impl ForeignProposals {
         let gone: Vec<Awaiting> = self.awaiting.iter().filter(|awaiting| is_gone(awaiting)).copied().collect();
         self.awaiting.retain(|awaiting| !is_gone(awaiting));
         for Awaiting { id, to, .. } in gone {
-            self.answer(applied, to, id, Verdict::Superseded, Bytes::new());
+            self.answer(applied, to, id, ForwardVerdict::Superseded, Bytes::new());
         }
     }
 
@@ -157,7 +157,7 @@ impl ForeignProposals {
     }
 
     /// Adds an answer to the frame for the node that forwarded the proposal.
-    fn answer(&mut self, applied: &Applied, to: NodeId, id: ProposalId, verdict: Verdict, response: Bytes) {
+    fn answer(&mut self, applied: &Applied, to: NodeId, id: ProposalId, verdict: ForwardVerdict, response: Bytes) {
         let (session, level) = (id.session, applied.level());
         let is_fit =
             |one: &AnswerFrame| (one.to, one.session, one.level) == (to, session, level) && !one.payloads.is_full();
@@ -167,7 +167,7 @@ impl ForeignProposals {
             self.frames.len() - 1
         });
         let frame = &mut self.frames[place];
-        frame.answers.push(Answer { sequence: id.sequence, verdict });
+        frame.answers.push(ForwardAnswer { sequence: id.sequence, verdict });
         frame.payloads.push(response);
     }
 }

@@ -59,10 +59,10 @@ use context::{Context, Leadership};
 use foreign::{ForeignProposals, Proposer};
 use hand_over::HandOver;
 use member_changes::{MemberChanges, is_change};
-use message::{Refusal, ReplicaEnvelope, ReplicaMessage, Verdict};
+use message::{ForwardVerdict, ReplicaEnvelope, ReplicaMessage, WireRefusal};
 use peers::Peers;
 use proposals::Proposals;
-use reads::Reads;
+use reads::WaitingReads;
 use settings::ReplicaSettings;
 use snapshots::Snapshots;
 use state_machine::StateMachine;
@@ -80,7 +80,7 @@ pub struct Replica<L, S: StateMachine> {
     application: Application<S>,
     proposals: Proposals,
     foreign: ForeignProposals,
-    reads: Reads,
+    reads: WaitingReads,
     snapshots: Snapshots,
     peers: Peers,
     ticks: Ticks,
@@ -119,7 +119,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             context: Context::new(now, seat, settings, core),
             proposals: Proposals::new(),
             foreign: ForeignProposals::default(),
-            reads: Reads::default(),
+            reads: WaitingReads::default(),
             snapshots: Snapshots::new(),
             peers: Peers::default(),
             ticks: Ticks::default(),
@@ -175,20 +175,20 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     /// Returns the reason why this node proposes nothing for another one, if there is one. It never forwards a
     /// forwarded proposal.
-    fn forward_refusal(&self, from: NodeId, level: u32) -> Option<Verdict> {
+    fn forward_refusal(&self, from: NodeId, level: u32) -> Option<ForwardVerdict> {
         let leader = self.context.leadership.leader;
         // A stranger may have intended its proposal for the leader of another cluster.
         if !self.context.is_leader() || self.peers.is_stranger(from) {
-            return Some(Verdict::Refused { reason: Refusal::NotLeader, leader });
+            return Some(ForwardVerdict::Refused { reason: WireRefusal::NotLeader, leader });
         }
         if self.hand_over.is_stopping() {
-            return Some(Verdict::Refused { reason: Refusal::Transferring, leader });
+            return Some(ForwardVerdict::Refused { reason: WireRefusal::Transferring, leader });
         }
         if level != self.application.applied().level() {
-            return Some(Verdict::FeatureLevel);
+            return Some(ForwardVerdict::FeatureLevel);
         }
         let is_full = self.foreign.awaiting() >= self.context.settings.proposals_max;
-        is_full.then_some(Verdict::Refused { reason: Refusal::Overloaded, leader })
+        is_full.then_some(ForwardVerdict::Refused { reason: WireRefusal::Overloaded, leader })
     }
 
     /// Passes a signal to the parts that need it, and on to the core. Loads of the replica are not the core's.

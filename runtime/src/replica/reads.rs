@@ -11,7 +11,7 @@ use crate::group::reply::Reply;
 
 /// Reads that wait, at most `reads_max`.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
+pub(super) struct WaitingReads {
     /// Reads that were not passed to the core yet, or must be passed again.
     gathered: Vec<Reader>,
     /// Reads that were passed to the core, in that order.
@@ -50,7 +50,7 @@ struct Reader {
     deadline: Instant,
 }
 
-impl Reads {
+impl WaitingReads {
     /// Adds a read, or refuses it if too many wait.
     pub(super) fn add<L: ReplicatedLog>(&mut self, context: &mut Context<L>, call: CallId, deadline: Instant) {
         if self.count >= context.settings.reads_max {

@@ -14,7 +14,7 @@ use crate::shell::driver::start::StartError;
 /// An invalid description of a node. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum ServerConfigError {
     /// The cluster's name is empty.
     #[error("the cluster has no name")]
     NoCluster,
@@ -38,10 +38,10 @@ pub enum ConfigError {
 /// Reason why a node cannot be opened. Its data directory is unchanged except as the errors of the parts state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum ServerOpenError {
     /// The description is invalid.
     #[error("configuration: {0}")]
-    Config(#[from] ConfigError),
+    Config(#[from] ServerConfigError),
     /// The data directory is in use, belongs to another node, or cannot be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

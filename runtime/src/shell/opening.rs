@@ -7,7 +7,7 @@ use std::path::Path;
 
 use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, NodeId, Now, SessionId};
 use quorate_wal::disk::Disk;
-use quorate_wal::{Report, Wal, WriteError};
+use quorate_wal::{OpeningReport, Wal, WriteError};
 
 use crate::group::founding::Founding;
 use crate::group::interface::Group;
@@ -17,7 +17,7 @@ use crate::node::interface::NodeConfig;
 use crate::node::roster::{NODE_STREAM, PendingStart};
 use crate::shell::directory::Directory;
 use crate::shell::directory::SNAPSHOTS;
-use crate::shell::error::OpenError;
+use crate::shell::error::ServerOpenError;
 use crate::shell::snapshots::SnapshotStores;
 
 /// Description of the node to open. The shell supplies the disk, the clock and the randomness.
@@ -30,7 +30,7 @@ pub struct Opening {
     /// keeps its founding. The voters are the node's peers.
     pub members: Configuration,
     /// Settings of the log.
-    pub log: quorate_wal::Settings,
+    pub log: quorate_wal::LogSettings,
     /// Length of the longest frame in bytes.
     pub frame_bytes_max: usize,
     /// Bytes of the log's newest entries that a group starts with in memory.
@@ -48,7 +48,7 @@ pub struct Unstarted<D: Disk> {
     groups: Vec<(GroupId, Box<dyn Group>)>,
     log: Wal<D>,
     snapshots: SnapshotStores<D>,
-    report: Report,
+    report: OpeningReport,
 }
 
 /// A node that is open: its start counter is durable, and every group is recovered.
@@ -62,7 +62,7 @@ pub struct Opened<D: Disk> {
     /// The data directory's lock.
     pub lock: D::Lock,
     /// Report of the log's recovery.
-    pub report: Report,
+    pub report: OpeningReport,
 }
 
 impl Opening {
@@ -77,7 +77,7 @@ impl Opening {
         disk: D,
         now: impl Fn() -> Now,
         draw: impl FnMut() -> io::Result<u128>,
-    ) -> Result<Opened<D>, OpenError> {
+    ) -> Result<Opened<D>, ServerOpenError> {
         self.read(disk, &now, draw)?.start(now())
     }
 
@@ -91,7 +91,7 @@ impl Opening {
         disk: D,
         now: impl Fn() -> Now,
         mut draw: impl FnMut() -> io::Result<u128>,
-    ) -> Result<Unstarted<D>, OpenError> {
+    ) -> Result<Unstarted<D>, ServerOpenError> {
         let mut directory = Directory::open(disk.clone(), self.cluster, self.node, || draw().map(Incarnation))?;
         let identity = directory.identity();
         let write_bytes_max = usize::try_from(self.log.batch_bytes_max).unwrap_or(usize::MAX);
@@ -106,10 +106,10 @@ impl Opening {
         for (group, make) in self.groups {
             let stream = pending.bind(group);
             let members = pending.founding(group).map_or(&self.members, Founding::configuration).clone();
-            let newest = snapshots.open(group).map_err(|error| OpenError::Snapshot { group, error })?;
+            let newest = snapshots.open(group).map_err(|error| ServerOpenError::Snapshot { group, error })?;
             let mut recovery = log.recover(stream, self.tail_bytes_max)?;
             recovery.snapshot = newest.map(|stored| stored.meta);
-            let drawn = draw().map_err(OpenError::Thread)?;
+            let drawn = draw().map_err(ServerOpenError::Thread)?;
             let seed = u64::try_from(drawn >> 64).expect("the upper half of 128 bits");
             let start = GroupStart {
                 now: now(),
@@ -122,7 +122,7 @@ impl Opening {
                 frame_bytes_max: self.frame_bytes_max,
                 write_bytes_max,
             };
-            let made = make(start).map_err(|error| OpenError::Group { group, error })?;
+            let made = make(start).map_err(|error| ServerOpenError::Group { group, error })?;
             pending.found(group, Founding::new(made.channel(), self.members.clone()));
             groups.push((group, made));
         }
@@ -135,7 +135,7 @@ impl<D: Disk> Unstarted<D> {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn start(self, now: Now) -> Result<Opened<D>, OpenError> {
+    pub fn start(self, now: Now) -> Result<Opened<D>, ServerOpenError> {
         let Self { members, mut directory, pending, groups, mut log, snapshots, report } = self;
         write_start(&mut log, &pending)?;
         directory.note_start(pending.start())?;
@@ -152,7 +152,7 @@ impl<D: Disk> Unstarted<D> {
 
 /// Makes the start durable. Nothing has left the groups before that, because the node that could send it does not exist
 /// yet.
-fn write_start<D: Disk>(log: &mut Wal<D>, pending: &PendingStart) -> Result<(), OpenError> {
+fn write_start<D: Disk>(log: &mut Wal<D>, pending: &PendingStart) -> Result<(), ServerOpenError> {
     for operations in pending.operations() {
         let written = log.write(&[(NODE_STREAM, operations)]).map_err(WriteError::from)?;
         if let Some((_, refusal)) = written.refused.first() {

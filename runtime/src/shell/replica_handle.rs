@@ -22,7 +22,7 @@ use crate::replica::state_machine::StateMachine;
 use crate::replica::status::ReadContext;
 use crate::replica::status::ReplicaStatus;
 use crate::replica::typed::{Typed, TypedStateMachine};
-use crate::shell::driver::calls::{Answer, CallError, LocalHandle, NodeHandle};
+use crate::shell::driver::calls::{CallAnswer, CallError, LocalHandle, NodeHandle};
 
 /// Reaches a [`Replica`] from any thread and any executor. Cheap to clone.
 ///
@@ -47,7 +47,7 @@ pub struct LocalReplicaHandle<L, S> {
 /// The answer to a call that has started. Dropping it loses only the answer.
 #[must_use = "the call is under way; this is its answer"]
 pub struct Pending<T> {
-    answer: Answer<T>,
+    answer: CallAnswer<T>,
     /// Makes the result if the node gives no answer.
     lost: fn(CallError) -> T,
 }
@@ -153,17 +153,17 @@ macro_rules! replica_handle {
             }
 
             /// Returns the status of the replica for an operator.
-            pub fn status(&self) -> Answer<ReplicaStatus> {
+            pub fn status(&self) -> CallAnswer<ReplicaStatus> {
                 self.node.look(self.group, |replica: &mut Replica<L, S>, _| replica.status())
             }
 
             /// Lists the obstacles that keep the replica from serving; see [`Replica::explain`].
-            pub fn explain(&self) -> Answer<Vec<Obstacle>> {
+            pub fn explain(&self) -> CallAnswer<Vec<Obstacle>> {
                 self.node.look(self.group, |replica: &mut Replica<L, S>, _| replica.explain())
             }
 
             /// Returns the state of an entry, and what it waits for.
-            pub fn explain_entry(&self, index: quorate_protocol::LogIndex) -> Answer<EntryState> {
+            pub fn explain_entry(&self, index: quorate_protocol::LogIndex) -> CallAnswer<EntryState> {
                 self.node.look(self.group, move |replica: &mut Replica<L, S>, _| replica.explain_entry(index))
             }
 

@@ -29,7 +29,7 @@ use crate::shell::driver::calls::{LocalHandle, NodeHandle};
 use crate::shell::driver::clock::Clock;
 use crate::shell::driver::shutdown::Stopped;
 use crate::shell::driver::start::Parts;
-use crate::shell::error::{ConfigError, OpenError};
+use crate::shell::error::{ServerConfigError, ServerOpenError};
 use crate::shell::opening::{Opened, Opening, Unstarted};
 use crate::shell::replica_handle::{LocalReplicaHandle, ReplicaHandle};
 
@@ -40,8 +40,8 @@ pub struct ServerBuilder {
     cluster: String,
     nodes: BTreeMap<NodeId, String>,
     groups: BTreeMap<GroupId, MakeGroup>,
-    repeated: Option<ConfigError>,
-    log: quorate_wal::Settings,
+    repeated: Option<ServerConfigError>,
+    log: quorate_wal::LogSettings,
     tcp: TcpSettings,
     tail_bytes_max: usize,
 }
@@ -77,7 +77,7 @@ impl Server {
             nodes: BTreeMap::new(),
             groups: BTreeMap::new(),
             repeated: None,
-            log: quorate_wal::Settings::default(),
+            log: quorate_wal::LogSettings::default(),
             tcp: TcpSettings::default(),
             tail_bytes_max: TAIL_BYTES_MAX,
         }
@@ -126,7 +126,7 @@ impl ServerBuilder {
     /// Adds a node of the cluster, also this one: its id, and the address at which its peers reach it, as `host:port`.
     pub fn node(mut self, id: u64, address: impl Into<String>) -> Self {
         if self.nodes.insert(NodeId(id), address.into()).is_some() {
-            self.repeated = Some(ConfigError::RepeatedNode(NodeId(id)));
+            self.repeated = Some(ServerConfigError::RepeatedNode(NodeId(id)));
         }
         self
     }
@@ -138,7 +138,7 @@ impl ServerBuilder {
         make: impl FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send + 'static,
     ) -> Self {
         if self.groups.insert(id, Box::new(make)).is_some() {
-            self.repeated = Some(ConfigError::RepeatedGroup(id));
+            self.repeated = Some(ServerConfigError::RepeatedGroup(id));
         }
         self
     }
@@ -168,7 +168,7 @@ impl ServerBuilder {
     }
 
     /// Replaces the settings of the log.
-    pub fn log(mut self, settings: quorate_wal::Settings) -> Self {
+    pub fn log(mut self, settings: quorate_wal::LogSettings) -> Self {
         self.log = settings;
         self
     }
@@ -188,7 +188,7 @@ impl ServerBuilder {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
-    pub async fn open(self, id: u64) -> Result<Server, OpenError> {
+    pub async fn open(self, id: u64) -> Result<Server, ServerOpenError> {
         let id = NodeId(id);
         self.check(id)?;
         let address = self.nodes[&id].clone();
@@ -200,7 +200,7 @@ impl ServerBuilder {
         // The port is taken before the start is counted, so that a start that fails because of the port does not count.
         let listener = match TcpListener::bind(&address).await {
             Ok(listener) => listener,
-            Err(error) => return Err(OpenError::Listen { address, error }),
+            Err(error) => return Err(ServerOpenError::Listen { address, error }),
         };
         let Opened { node, log, snapshots, lock, report } = unstarted.start(clock.now())?;
         let identity = node.identity();
@@ -220,12 +220,12 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// As [`ServerBuilder::open`], and when the thread cannot be started.
-    pub fn spawn(self, id: u64) -> Result<Running, OpenError> {
+    pub fn spawn(self, id: u64) -> Result<Running, ServerOpenError> {
         let (tell, told) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("quorate-node-{id}")).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(tell.send(Err(OpenError::Thread(error)))),
+                Err(error) => return drop(tell.send(Err(ServerOpenError::Thread(error)))),
             };
             runtime.block_on(async {
                 match self.open(id).await {
@@ -239,34 +239,35 @@ impl ServerBuilder {
                 }
             });
         });
-        let thread = thread.map_err(OpenError::Thread)?;
-        let handle = told.recv().map_err(|_| OpenError::Thread(io::Error::other("the node's thread panicked")))??;
+        let thread = thread.map_err(ServerOpenError::Thread)?;
+        let handle =
+            told.recv().map_err(|_| ServerOpenError::Thread(io::Error::other("the node's thread panicked")))??;
         Ok(Running { handle, thread })
     }
 
-    fn check(&self, id: NodeId) -> Result<(), ConfigError> {
+    fn check(&self, id: NodeId) -> Result<(), ServerConfigError> {
         if let Some(repeated) = &self.repeated {
             return Err(repeated.clone());
         }
         if self.cluster.is_empty() {
-            return Err(ConfigError::NoCluster);
+            return Err(ServerConfigError::NoCluster);
         }
         if !self.nodes.contains_key(&id) {
-            return Err(ConfigError::UnknownNode(id));
+            return Err(ServerConfigError::UnknownNode(id));
         }
         if self.groups.is_empty() {
-            return Err(ConfigError::NoGroup);
+            return Err(ServerConfigError::NoGroup);
         }
         if self.tcp.limits.frame_bytes_max as u64 > self.log.batch_bytes_max {
-            return Err(ConfigError::FrameAboveBatch);
+            return Err(ServerConfigError::FrameAboveBatch);
         }
         Ok(())
     }
 
     /// Recovers the content of the data directory.
-    fn prepare(self, id: NodeId) -> Result<Prepared, OpenError> {
+    fn prepare(self, id: NodeId) -> Result<Prepared, ServerOpenError> {
         let disk = RealDisk::new(self.data.join(id.to_string()))
-            .map_err(|error| OpenError::Directory(DirectoryError::Io(error)))?;
+            .map_err(|error| ServerOpenError::Directory(DirectoryError::Io(error)))?;
         let opening = Opening {
             cluster: cluster_id(&self.cluster),
             node: id,

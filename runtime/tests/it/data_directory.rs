@@ -7,7 +7,7 @@ use quorate_protocol::{
     ClusterId, Configuration, Entry, EntryKind, Incarnation, Instant, LoadRange, Loaded, LogIndex, LogTime, NodeId,
     Now, Operation, Term,
 };
-use quorate_runtime::OpenError;
+use quorate_runtime::ServerOpenError;
 use quorate_runtime::node::StreamId;
 use quorate_runtime::shell::{Opened, Opening};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
@@ -15,8 +15,8 @@ use quorate_wal::disk::{Crash, Disk, MemoryDisk};
 const STREAM: StreamId = StreamId(9);
 
 /// Starts a node without groups; a new directory gets this incarnation.
-fn start(disk: &MemoryDisk, drawn: u128) -> Result<Opened<MemoryDisk>, OpenError> {
-    let log = quorate_wal::Settings { segment_bytes: 64 << 10, batch_bytes_max: 32 << 10, ..Default::default() };
+fn start(disk: &MemoryDisk, drawn: u128) -> Result<Opened<MemoryDisk>, ServerOpenError> {
+    let log = quorate_wal::LogSettings { segment_bytes: 64 << 10, batch_bytes_max: 32 << 10, ..Default::default() };
     let opening = Opening {
         cluster: ClusterId(1),
         node: NodeId(1),

@@ -19,9 +19,9 @@ use quorate_protocol::{
 };
 
 use crate::flipped::flip_bit_of_entries;
-use crate::registers::{Registers, Request, Response};
+use crate::registers::{RegisterRequest, RegisterState, Response};
 use crate::schedule::FaultKind;
-use crate::world::{Answer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation, reached};
+use crate::world::{ClientAnswer, Damage, Loss, Machine, MachineInput, MachineOutput, Observation, reached};
 
 /// Settings that all nodes with a core share.
 pub struct CoreSetup<P: ReplicatedLog> {
@@ -43,7 +43,7 @@ pub struct CoreDisk {
     /// The log, and the metadata of the newest snapshot.
     pub stream: Stream,
     /// The content of the newest snapshot.
-    registers: Registers,
+    registers: RegisterState,
     /// The incarnations that this node knows.
     known: BTreeMap<NodeId, u64>,
     /// The node's own incarnation. Above one, the disk was wiped, and the node is a stranger even to itself.
@@ -74,7 +74,7 @@ impl CoreDisk {
     }
 
     /// Keeps a snapshot, unless there is a newer one.
-    fn keep(&mut self, meta: SnapshotMeta, registers: Registers) {
+    fn keep(&mut self, meta: SnapshotMeta, registers: RegisterState) {
         if !self.has_snapshot_of(meta.index) {
             (self.stream.snapshot, self.registers) = (Some(meta), registers);
         }
@@ -93,7 +93,7 @@ pub enum CoreMessage<M> {
         /// Metadata of the snapshot.
         meta: SnapshotMeta,
         /// Content of the snapshot.
-        registers: Box<Registers>,
+        registers: Box<RegisterState>,
     },
     /// A snapshot is durable at the receiver.
     SnapshotTaken {
@@ -132,7 +132,7 @@ pub struct CoreMachine<P: ReplicatedLog> {
     /// Number of entries that are kept after a snapshot, for peers that lag.
     kept: u64,
     session: SessionId,
-    registers: Registers,
+    registers: RegisterState,
     /// Index and term of the last applied entry.
     applied: (LogIndex, Term),
     log_time: quorate_protocol::LogTime,
@@ -142,7 +142,7 @@ pub struct CoreMachine<P: ReplicatedLog> {
     accused: BTreeSet<NodeId>,
     next_number: u64,
     /// Proposals that the core has not answered yet.
-    proposed: BTreeMap<u64, (u64, Request)>,
+    proposed: BTreeMap<u64, (u64, RegisterRequest)>,
     /// Proposals that were appended at this index in this term, and are not applied yet.
     appended: BTreeMap<LogIndex, (Term, u64)>,
     reads: BTreeMap<ReadId, (u64, u8)>,
@@ -155,7 +155,7 @@ pub struct CoreMachine<P: ReplicatedLog> {
     is_building: bool,
     receiving: Option<(Ticket, NodeId, Term, LogIndex)>,
     /// A snapshot that arrived before the core asked for it, with its sender and the sender's term.
-    early: Option<(NodeId, Term, SnapshotMeta, Box<Registers>)>,
+    early: Option<(NodeId, Term, SnapshotMeta, Box<RegisterState>)>,
     sending: BTreeMap<NodeId, (Ticket, LogIndex, Instant)>,
     /// The storage level, if the core has not been told yet.
     storage: Option<StorageLevel>,
@@ -172,8 +172,8 @@ enum Work {
     Persist { ticket: Ticket, operations: Vec<Operation> },
     LoadForCore { ticket: Ticket, range: quorate_protocol::LoadRange },
     LoadToApply { range: quorate_protocol::LoadRange },
-    Build { meta: SnapshotMeta, registers: Box<Registers> },
-    Receive { ticket: Ticket, from: NodeId, meta: SnapshotMeta, registers: Box<Registers> },
+    Build { meta: SnapshotMeta, registers: Box<RegisterState> },
+    Receive { ticket: Ticket, from: NodeId, meta: SnapshotMeta, registers: Box<RegisterState> },
 }
 
 impl Trouble {
@@ -201,7 +201,7 @@ where
         self.next_number
     }
 
-    fn answer(&mut self, call: u64, answer: Answer<Response>) {
+    fn answer(&mut self, call: u64, answer: ClientAnswer<Response>) {
         self.outputs.push_back(MachineOutput::Answer { call, answer });
     }
 
@@ -351,7 +351,7 @@ where
 {
     type Setup = CoreSetup<P>;
     type Message = CoreMessage<P::Message>;
-    type Call = Request;
+    type Call = RegisterRequest;
     type Answer = Response;
     type Disk = CoreDisk;
 
@@ -372,7 +372,7 @@ where
         let known = if incarnation == 1 { first.collect() } else { BTreeMap::from([(node, incarnation)]) };
         CoreDisk {
             stream: Stream::default(),
-            registers: Registers::default(),
+            registers: RegisterState::default(),
             known,
             incarnation,
             starts: 0,
@@ -396,7 +396,7 @@ where
             snapshot_every: setup.snapshot_every,
             kept: kept_behind_snapshots(setup, node),
             session: SessionId { incarnation, start: disk.starts },
-            registers: Registers::default(),
+            registers: RegisterState::default(),
             applied: (LogIndex::ZERO, Term(0)),
             log_time: quorate_protocol::LogTime(0),
             log_time_fell_at: None,
@@ -427,7 +427,7 @@ where
         Ok(machine)
     }
 
-    fn handle(&mut self, now: Now, disk: &mut CoreDisk, input: MachineInput<Self::Message, Request>) {
+    fn handle(&mut self, now: Now, disk: &mut CoreDisk, input: MachineInput<Self::Message, RegisterRequest>) {
         self.now = now;
         match input {
             MachineInput::Message { from, incarnation, message } => {

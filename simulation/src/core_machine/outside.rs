@@ -6,14 +6,14 @@ use quorate_protocol::{
 };
 
 use super::{CLOCK_NOT_FOLLOWED, CoreDisk, CoreMachine, CoreMessage, ENTRIES_LOADED, OVERWRITTEN, Work};
-use crate::registers::{Request, Response};
-use crate::world::{Answer, MachineOutput, reached};
+use crate::registers::{RegisterRequest, Response};
+use crate::world::{ClientAnswer, MachineOutput, reached};
 
 impl<P: ReplicatedLog> CoreMachine<P> {
     /// Handles a call of a client: reads of registers use the core's read index, all others go through the log.
-    pub(super) fn call(&mut self, now: Now, call: u64, request: Request) {
+    pub(super) fn call(&mut self, now: Now, call: u64, request: RegisterRequest) {
         let number = self.number();
-        if let Request::Read { key } = request {
+        if let RegisterRequest::Read { key } = request {
             self.reads.insert(ReadId(number), (call, key));
             self.core.handle(now, Input::Command(LogCommand::Read { id: ReadId(number) }));
             return;
@@ -86,7 +86,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             }
             LogEvent::Refused { id, .. } => {
                 if let Some((call, _)) = self.proposed.remove(&id.sequence) {
-                    self.answer(call, Answer::NotDone);
+                    self.answer(call, ClientAnswer::NotDone);
                 }
             }
             LogEvent::ReadReady { id, index } => {
@@ -97,7 +97,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             }
             LogEvent::ReadFailed { id, .. } => {
                 if let Some((call, _)) = self.reads.remove(id) {
-                    self.answer(call, Answer::NotDone);
+                    self.answer(call, ClientAnswer::NotDone);
                 }
             }
             LogEvent::Installed { .. } => {
@@ -136,7 +136,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         // A proposal of this node that the snapshot covers may or may not have been applied.
         let later = self.appended.split_off(&meta.index.next());
         for (_, call) in std::mem::replace(&mut self.appended, later).into_values() {
-            self.answer(call, Answer::Unknown);
+            self.answer(call, ClientAnswer::Unknown);
         }
     }
 
@@ -178,7 +178,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
             }
             let answer = (entry.header.kind == EntryKind::Command).then(|| {
                 assert_eq!(crc32c(&entry.payload), entry.header.checksum, "what was proposed is applied");
-                let request = Request::decode(&entry.payload).expect("what was proposed is applied");
+                let request = RegisterRequest::decode(&entry.payload).expect("what was proposed is applied");
                 self.registers.apply(&request)
             });
             self.applied = (index, term);
@@ -188,7 +188,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
                 // Another entry took its place, so that the proposal will never be applied.
                 (Some((_, call)), _) => {
                     self.outputs.push_back(MachineOutput::Sometimes(OVERWRITTEN));
-                    self.answer(call, Answer::NotDone);
+                    self.answer(call, ClientAnswer::NotDone);
                 }
                 (None, _) => {}
             }
@@ -200,7 +200,7 @@ impl<P: ReplicatedLog> CoreMachine<P> {
         let later = self.ready.split_off(&self.applied.0.next());
         for (call, key) in std::mem::replace(&mut self.ready, later).into_values().flatten() {
             let value = self.registers.register(key);
-            self.answer(call, Answer::Done(Response { value, ..Response::default() }));
+            self.answer(call, ClientAnswer::Done(Response { value, ..Response::default() }));
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Budget, Event, EventKind, Function, History, HistoryError, Judgement, Key, Kind, write_events};
+use super::{
+    EventKind, Function, History, HistoryError, HistoryEvent, Judgement, Key, ObjectKind, SearchBudget, write_events,
+};
 
 /// Records the calls of a test and judges them.
 ///
@@ -22,23 +24,23 @@ use super::{Budget, Event, EventKind, Function, History, HistoryError, Judgement
 /// # Ok::<(), quorate_simulation::history::HistoryError>(())
 /// ```
 ///
-/// A call is begun before its request is sent, and ended when its answer has arrived: with [`Pending::ok`] or
-/// [`Pending::answered`], or with [`Pending::fail`] if it certainly had no effect and never will. If it is dropped, for
-/// example because a client gave up, its outcome is unknown. Calls may be made from any thread. Each call has a client
-/// of its own unless [`Pending::by`] names one.
+/// A call is begun before its request is sent, and ended when its answer has arrived: with [`PendingCall::ok`] or
+/// [`PendingCall::answered`], or with [`PendingCall::fail`] if it certainly had no effect and never will. If it is
+/// dropped, for example because a client gave up, its outcome is unknown. Calls may be made from any thread. Each call
+/// has a client of its own unless [`PendingCall::by`] names one.
 ///
 /// Each kind of object has a constructor, and methods for its calls.
 #[derive(Debug)]
 pub struct Checker<K = ()> {
     recording: Mutex<Recording>,
-    kind: Kind,
+    kind: ObjectKind,
     calls: PhantomData<K>,
 }
 
 #[derive(Debug)]
 struct Recording {
     began: Instant,
-    events: Vec<Event>,
+    events: Vec<HistoryEvent>,
     /// Number of the next client; each call has one.
     next: u64,
 }
@@ -72,7 +74,7 @@ impl Checker {
     /// Checks that registers are linearizable.
     #[must_use]
     pub fn register() -> Checker<Registers> {
-        Checker::of(Kind::Register)
+        Checker::of(ObjectKind::Register)
     }
 
     /// Checks that transactions over lists are strictly serializable.
@@ -92,7 +94,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn lists() -> Checker<Lists> {
-        Checker::of(Kind::Lists)
+        Checker::of(ObjectKind::Lists)
     }
 
     /// Checks that texts are linearizable.
@@ -109,7 +111,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn text() -> Checker<Texts> {
-        Checker::of(Kind::Text)
+        Checker::of(ObjectKind::Text)
     }
 
     /// Checks that first-in-first-out queues are linearizable.
@@ -126,7 +128,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn queue() -> Checker<Queues> {
-        Checker::of(Kind::Queue)
+        Checker::of(ObjectKind::Queue)
     }
 
     /// Checks that growing sets are linearizable.
@@ -143,7 +145,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn set() -> Checker<Sets> {
-        Checker::of(Kind::Set)
+        Checker::of(ObjectKind::Set)
     }
 
     /// Checks that growing counters are linearizable.
@@ -159,7 +161,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn counter() -> Checker<Counters> {
-        Checker::of(Kind::Counter)
+        Checker::of(ObjectKind::Counter)
     }
 
     /// Checks that every read of a bank finds the same total, and no account below zero.
@@ -177,7 +179,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn bank() -> Checker<Banks> {
-        Checker::of(Kind::Bank)
+        Checker::of(ObjectKind::Bank)
     }
 
     /// Checks that a lock has one holder at a time, and that its fencing tokens only grow.
@@ -193,7 +195,7 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn lock() -> Checker<Locks> {
-        Checker::of(Kind::Lock)
+        Checker::of(ObjectKind::Lock)
     }
 
     /// Checks a lease, which another client may take after a time: its fencing tokens only grow.
@@ -209,12 +211,12 @@ impl Checker {
     /// ```
     #[must_use]
     pub fn lease() -> Checker<Locks> {
-        Checker::of(Kind::Lease)
+        Checker::of(ObjectKind::Lease)
     }
 }
 
 impl<K> Checker<K> {
-    fn of(kind: Kind) -> Self {
+    fn of(kind: ObjectKind) -> Self {
         let recording = Recording { began: Instant::now(), events: Vec::new(), next: FIRST_CLIENT };
         Self { recording: Mutex::new(recording), kind, calls: PhantomData }
     }
@@ -224,14 +226,14 @@ impl<K> Checker<K> {
         self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, function: Function, key: Option<Key>, value: Value) -> Pending<'_, K> {
+    fn call(&self, function: Function, key: Option<Key>, value: Value) -> PendingCall<'_, K> {
         let mut recording = self.recording();
         let process = recording.next;
         recording.next += 1;
         let time = recording.now();
-        let call = Event { process, kind: EventKind::Invoke, function, key, value, time };
+        let call = HistoryEvent { process, kind: EventKind::Invoke, function, key, value, time };
         recording.events.push(call.clone());
-        Pending { checker: self, call }
+        PendingCall { checker: self, call }
     }
 
     /// Judges the calls and answers so far, within the default budget. Calls that have not ended count as of unknown
@@ -240,20 +242,20 @@ impl<K> Checker<K> {
     /// # Errors
     /// When an answer cannot come from such an object, for example a value of a set that is not a list.
     pub fn judge(&self) -> Result<Judgement, HistoryError> {
-        self.judge_within(Budget::default())
+        self.judge_within(SearchBudget::default())
     }
 
     /// Like [`Checker::judge`], within this budget.
     ///
     /// # Errors
     /// The errors of [`Checker::judge`].
-    pub fn judge_within(&self, budget: Budget) -> Result<Judgement, HistoryError> {
+    pub fn judge_within(&self, budget: SearchBudget) -> Result<Judgement, HistoryError> {
         Ok(History::of_model(self.events(), Some(self.kind))?.judge(budget))
     }
 
     /// The events recorded so far.
     #[must_use]
-    pub fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<HistoryEvent> {
         self.recording().events.clone()
     }
 
@@ -274,17 +276,17 @@ impl Recording {
 
 impl Checker<Registers> {
     /// Reads a register. The answer is a value, or null.
-    pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Registers> {
+    pub fn read(&self, key: impl Into<Key>) -> PendingCall<'_, Registers> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
 
     /// Writes a register.
-    pub fn write(&self, key: impl Into<Key>, value: impl Into<Value>) -> Pending<'_, Registers> {
+    pub fn write(&self, key: impl Into<Key>, value: impl Into<Value>) -> PendingCall<'_, Registers> {
         self.call(Function::Write, Some(key.into()), value.into())
     }
 
-    /// Writes a register if it holds the old value. If it does not, the call ends with [`Pending::fail`].
-    pub fn cas(&self, key: impl Into<Key>, old: impl Into<Value>, new: impl Into<Value>) -> Pending<'_, Registers> {
+    /// Writes a register if it holds the old value. If it does not, the call ends with [`PendingCall::fail`].
+    pub fn cas(&self, key: impl Into<Key>, old: impl Into<Value>, new: impl Into<Value>) -> PendingCall<'_, Registers> {
         self.call(Function::Cas, Some(key.into()), json!([old.into(), new.into()]))
     }
 }
@@ -292,65 +294,65 @@ impl Checker<Registers> {
 impl Checker<Lists> {
     /// A transaction of steps `["append", key, element]` and `["r", key, null]`. The answer has the same steps with the
     /// values read.
-    pub fn transaction(&self, steps: impl Into<Value>) -> Pending<'_, Lists> {
+    pub fn transaction(&self, steps: impl Into<Value>) -> PendingCall<'_, Lists> {
         self.call(Function::Txn, None, steps.into())
     }
 }
 
 impl Checker<Texts> {
     /// Reads a text.
-    pub fn get(&self, key: impl Into<Key>) -> Pending<'_, Texts> {
+    pub fn get(&self, key: impl Into<Key>) -> PendingCall<'_, Texts> {
         self.call(Function::Get, Some(key.into()), Value::Null)
     }
 
     /// Replaces a text.
-    pub fn put(&self, key: impl Into<Key>, text: impl Into<String>) -> Pending<'_, Texts> {
+    pub fn put(&self, key: impl Into<Key>, text: impl Into<String>) -> PendingCall<'_, Texts> {
         self.call(Function::Put, Some(key.into()), Value::String(text.into()))
     }
 
     /// Adds to the end of a text.
-    pub fn append(&self, key: impl Into<Key>, text: impl Into<String>) -> Pending<'_, Texts> {
+    pub fn append(&self, key: impl Into<Key>, text: impl Into<String>) -> PendingCall<'_, Texts> {
         self.call(Function::Append, Some(key.into()), Value::String(text.into()))
     }
 }
 
 impl Checker<Queues> {
     /// Appends a value to a queue.
-    pub fn enqueue(&self, key: impl Into<Key>, value: impl Into<Value>) -> Pending<'_, Queues> {
+    pub fn enqueue(&self, key: impl Into<Key>, value: impl Into<Value>) -> PendingCall<'_, Queues> {
         self.call(Function::Enqueue, Some(key.into()), value.into())
     }
 
     /// Removes the value at the head of a queue. The answer is null if the queue is empty.
-    pub fn dequeue(&self, key: impl Into<Key>) -> Pending<'_, Queues> {
+    pub fn dequeue(&self, key: impl Into<Key>) -> PendingCall<'_, Queues> {
         self.call(Function::Dequeue, Some(key.into()), Value::Null)
     }
 }
 
 impl Checker<Sets> {
     /// Adds a member.
-    pub fn add(&self, key: impl Into<Key>, member: impl Into<Value>) -> Pending<'_, Sets> {
+    pub fn add(&self, key: impl Into<Key>, member: impl Into<Value>) -> PendingCall<'_, Sets> {
         self.call(Function::Add, Some(key.into()), member.into())
     }
 
     /// Reads a set. The answer is the list of its members.
-    pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Sets> {
+    pub fn read(&self, key: impl Into<Key>) -> PendingCall<'_, Sets> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
 }
 
 impl Checker<Counters> {
     /// Adds this amount. The answer does not contain the sum.
-    pub fn add(&self, key: impl Into<Key>, amount: u64) -> Pending<'_, Counters> {
+    pub fn add(&self, key: impl Into<Key>, amount: u64) -> PendingCall<'_, Counters> {
         self.call(Function::Add, Some(key.into()), json!(amount))
     }
 
     /// Adds this amount. The answer is the sum.
-    pub fn increment(&self, key: impl Into<Key>, amount: u64) -> Pending<'_, Counters> {
+    pub fn increment(&self, key: impl Into<Key>, amount: u64) -> PendingCall<'_, Counters> {
         self.call(Function::Increment, Some(key.into()), json!(amount))
     }
 
     /// Reads a counter.
-    pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Counters> {
+    pub fn read(&self, key: impl Into<Key>) -> PendingCall<'_, Counters> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
 }
@@ -363,26 +365,26 @@ impl Checker<Banks> {
         from: impl Into<Value>,
         to: impl Into<Value>,
         amount: u64,
-    ) -> Pending<'_, Banks> {
+    ) -> PendingCall<'_, Banks> {
         let value = json!({ "from": from.into(), "to": to.into(), "amount": amount });
         self.call(Function::Transfer, Some(key.into()), value)
     }
 
     /// Reads all accounts. The answer is a map of their balances.
-    pub fn read(&self, key: impl Into<Key>) -> Pending<'_, Banks> {
+    pub fn read(&self, key: impl Into<Key>) -> PendingCall<'_, Banks> {
         self.call(Function::Read, Some(key.into()), Value::Null)
     }
 }
 
 impl Checker<Locks> {
     /// Acquires a lock. The answer is the fencing token, if there is one.
-    pub fn acquire(&self, key: impl Into<Key>) -> Pending<'_, Locks> {
+    pub fn acquire(&self, key: impl Into<Key>) -> PendingCall<'_, Locks> {
         self.call(Function::Acquire, Some(key.into()), Value::Null)
     }
 
     /// Releases a lock that was acquired with this token; without a token, the lock that the same client holds
-    /// ([`Pending::by`]).
-    pub fn release(&self, key: impl Into<Key>, token: Option<u64>) -> Pending<'_, Locks> {
+    /// ([`PendingCall::by`]).
+    pub fn release(&self, key: impl Into<Key>, token: Option<u64>) -> PendingCall<'_, Locks> {
         self.call(Function::Release, Some(key.into()), json!(token))
     }
 }
@@ -390,12 +392,12 @@ impl Checker<Locks> {
 /// A call that is under way. If it is dropped, its outcome is unknown.
 #[derive(Debug)]
 #[must_use = "a call that is dropped is of unknown outcome"]
-pub struct Pending<'a, K> {
+pub struct PendingCall<'a, K> {
     checker: &'a Checker<K>,
-    call: Event,
+    call: HistoryEvent,
 }
 
-impl<K> Pending<'_, K> {
+impl<K> PendingCall<'_, K> {
     /// Makes the call belong to this client, which has no other call under way. A client that acquired a lock without a
     /// token must release it as the same client. Client numbers are below 2^32; automatic numbers are above.
     pub fn by(mut self, client: u32) -> Self {
@@ -430,7 +432,7 @@ impl<K> Pending<'_, K> {
     fn end(self, kind: EventKind, value: Value) {
         let mut recording = self.checker.recording();
         let time = recording.now();
-        recording.events.push(Event { kind, value, time, ..self.call });
+        recording.events.push(HistoryEvent { kind, value, time, ..self.call });
     }
 }
 

@@ -11,15 +11,15 @@ use super::datum::{Datum, quoted};
 /// One line of a history file: a client's call, or the end of its call.
 ///
 /// ```
-/// use quorate_simulation::history::{Event, EventKind, Function};
+/// use quorate_simulation::history::{HistoryEvent, EventKind, Function};
 /// let line = r#"{"process":1,"type":"invoke","f":"write","key":"x","value":7,"time":1000}"#;
-/// let event: Event = serde_json::from_str(line)?;
+/// let event: HistoryEvent = serde_json::from_str(line)?;
 /// assert_eq!((event.kind, event.function), (EventKind::Invoke, Function::Write));
 /// assert_eq!(serde_json::to_string(&event)?, line);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct HistoryEvent {
     /// Number of the client. It has at most one call under way. After `info` it may call again.
     pub process: u64,
     /// The call or a kind of its end.

@@ -1,7 +1,7 @@
 //! A smallest set of calls that has no order.
 
 use super::linearizability::{Seen, longest_order};
-use super::{Budget, Linearization, Model, Timed, linearize};
+use super::{Linearization, Model, SearchBudget, Timed, linearize};
 
 /// Calls that have no order by themselves, which explains why the whole history has none.
 ///
@@ -19,7 +19,7 @@ pub struct Explanation {
 }
 
 /// Explains `operations`, which have no order. If the budget runs out, more calls are left than necessary.
-pub fn explain<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut Budget) -> Explanation
+pub fn explain<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut SearchBudget) -> Explanation
 where
     M::Operation: Clone,
 {
@@ -28,7 +28,7 @@ where
     let kept = shrinking.shrink(budget);
     let chosen = shrinking.history(&kept);
     // The rest is usually small. It has a budget of its own, in case shrinking used up the other.
-    let found = longest_order(model, &chosen, &mut Budget::of_steps(LAST_LOOK_STEPS));
+    let found = longest_order(model, &chosen, &mut SearchBudget::of_steps(LAST_LOOK_STEPS));
     let (order, blocked) = found.map_or((Vec::new(), None), |(order, blocked)| {
         (order.into_iter().map(|position| kept[position]).collect(), Some(kept[blocked]))
     });
@@ -47,7 +47,7 @@ where
     M::Operation: Clone,
 {
     /// Finds the first answer up to which there is no order. More answers can only mean fewer orders.
-    fn end_early(&mut self, budget: &mut Budget) {
+    fn end_early(&mut self, budget: &mut SearchBudget) {
         let mut answers: Vec<u64> = self.operations.iter().filter_map(|timed| timed.returned).collect();
         answers.sort_unstable();
         let (mut low, mut high) = (0, answers.len().saturating_sub(1));
@@ -74,7 +74,7 @@ where
     }
 
     /// Leaves out ever smaller ranges of calls as long as the rest has no order.
-    fn shrink(&self, budget: &mut Budget) -> Vec<usize> {
+    fn shrink(&self, budget: &mut SearchBudget) -> Vec<usize> {
         let mut kept = self.made_in_time();
         let mut stretch = kept.len().div_ceil(2);
         loop {
@@ -105,12 +105,12 @@ where
         kept.iter().map(timed).collect()
     }
 
-    fn is_impossible(&self, kept: &[usize], budget: &mut Budget) -> bool {
+    fn is_impossible(&self, kept: &[usize], budget: &mut SearchBudget) -> bool {
         matches!(linearize(self.model, &self.history(kept), budget), Linearization::Impossible)
     }
 
     /// `kept` without the calls of the range that may be left out.
-    fn without(&self, kept: &[usize], stretch: std::ops::Range<usize>, budget: &mut Budget) -> Vec<usize> {
+    fn without(&self, kept: &[usize], stretch: std::ops::Range<usize>, budget: &mut SearchBudget) -> Vec<usize> {
         let mut is_kept: Vec<bool> = (0..kept.len()).map(|at| !stretch.contains(&at)).collect();
         loop {
             if budget.charge(kept.len()).is_err() {

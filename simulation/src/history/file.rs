@@ -7,21 +7,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::datum::Datum;
-use super::object::{Kind, Object};
+use super::object::{Object, ObjectKind};
 use super::pairing::{Call, Pairing};
-use super::{Event, EventKind, Function, Key, Reading, jepsen};
+use super::{EventKind, Function, HistoryEvent, Key, Reading, jepsen};
 
 /// The calls of clients and their answers, in the order in which they happened.
 ///
 /// ```
-/// use quorate_simulation::history::{Budget, History, Verdict};
+/// use quorate_simulation::history::{SearchBudget, History, Verdict};
 /// let lines = r#"
 /// {"process":1,"type":"invoke","f":"write","key":"x","value":7,"time":10}
 /// {"process":1,"type":"ok","f":"write","key":"x","value":7,"time":20}
 /// {"process":2,"type":"invoke","f":"read","key":"x","value":null,"time":30}
 /// {"process":2,"type":"ok","f":"read","key":"x","value":null,"time":40}
 /// "#;
-/// let judgement = History::read(lines.as_bytes())?.judge(Budget::default());
+/// let judgement = History::read(lines.as_bytes())?.judge(SearchBudget::default());
 /// assert_eq!(judgement.verdict(), Verdict::Violated);
 /// # Ok::<(), quorate_simulation::history::HistoryError>(())
 /// ```
@@ -91,12 +91,15 @@ impl History {
     ///
     /// # Errors
     /// The errors of [`History::read`]. Events are numbered from 1, like lines.
-    pub fn from_events(events: impl IntoIterator<Item = Event>) -> Result<Self, HistoryError> {
+    pub fn from_events(events: impl IntoIterator<Item = HistoryEvent>) -> Result<Self, HistoryError> {
         Self::of_model(events, None)
     }
 
     /// Like [`History::from_events`], for objects of this kind only.
-    pub(super) fn of_model(events: impl IntoIterator<Item = Event>, model: Option<Kind>) -> Result<Self, HistoryError> {
+    pub(super) fn of_model(
+        events: impl IntoIterator<Item = HistoryEvent>,
+        model: Option<ObjectKind>,
+    ) -> Result<Self, HistoryError> {
         let mut pairing = Pairing::new(model, true);
         for (number, event) in (1..).zip(events) {
             pairing.take(number, event.into())?;
@@ -105,7 +108,7 @@ impl History {
     }
 
     /// Makes a history from a file of Jepsen, which may have one register without a name.
-    fn of(events: Vec<(usize, Recorded)>, model: Option<Kind>) -> Result<Self, HistoryError> {
+    fn of(events: Vec<(usize, Recorded)>, model: Option<ObjectKind>) -> Result<Self, HistoryError> {
         let mut pairing = Pairing::new(model, false);
         for (line, event) in events {
             pairing.take(line, event)?;
@@ -160,7 +163,7 @@ pub(super) struct Recorded {
 
 impl Recorded {
     fn read(line: &str) -> Result<Self, String> {
-        /// Like [`Event`], but with numbers as text.
+        /// Like [`HistoryEvent`], but with numbers as text.
         #[derive(Deserialize)]
         struct Line<'a> {
             process: u64,
@@ -195,9 +198,9 @@ fn key_of(text: &str) -> Result<Option<Key>, String> {
     }
 }
 
-impl From<Event> for Recorded {
-    fn from(event: Event) -> Self {
-        let Event { process, kind, function, key, value, time } = event;
+impl From<HistoryEvent> for Recorded {
+    fn from(event: HistoryEvent) -> Self {
+        let HistoryEvent { process, kind, function, key, value, time } = event;
         Self { process, kind, function, key, value: Datum::from(&value), time }
     }
 }
@@ -206,7 +209,7 @@ impl From<Event> for Recorded {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write_events<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'a Event>) -> io::Result<()> {
+pub fn write_events<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'a HistoryEvent>) -> io::Result<()> {
     for event in events {
         serde_json::to_writer(&mut out, event)?;
         out.write_all(b"\n")?;

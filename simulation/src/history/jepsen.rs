@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use super::datum::Datum;
 use super::edn::Forms;
 use super::file::{HistoryError, Recorded};
-use super::{EventKind, Function, Key, Kind};
+use super::{EventKind, Function, Key, ObjectKind};
 
 /// Settings for what a file leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Reading {
     /// functions that only ask are called with a key and nil.
     pub is_independent: Option<bool>,
     /// Kind of the objects, in files of any notation. By default the calls decide.
-    pub model: Option<Kind>,
+    pub model: Option<ObjectKind>,
 }
 
 /// Meaning of a successful read that returns nil.

@@ -8,19 +8,19 @@ use quorate_protocol::Violation;
 use super::models::{self, Judged};
 use super::object::Object;
 use super::pairing::{Call, CallOutcome};
-use super::{Budget, History, Kind, transactions};
+use super::{History, ObjectKind, SearchBudget, transactions};
 
 /// Verdict on a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Every object behaves as its [`Kind`] demands: every register is linearizable, transactions are strictly
+    /// Every object behaves as its [`ObjectKind`] demands: every register is linearizable, transactions are strictly
     /// serializable.
     Holds,
     /// No call succeeded, so that there was nothing to judge: any system could have produced this.
     NothingJudged,
     /// The budget ran out before every key was judged. Those that were judged are correct.
     Undecided,
-    /// Some object does not behave as its [`Kind`] demands.
+    /// Some object does not behave as its [`ObjectKind`] demands.
     Violated,
 }
 
@@ -34,7 +34,7 @@ pub struct Judgement {
     /// Number of transactions.
     pub transactions: usize,
     /// Number of objects of other kinds.
-    pub others: BTreeMap<Kind, usize>,
+    pub others: BTreeMap<ObjectKind, usize>,
     /// The violations, each with the smallest explanation that was found.
     pub findings: Vec<Finding>,
     /// The keys that could not be judged within the budget.
@@ -101,7 +101,7 @@ impl fmt::Display for Judgement {
         for (kind, count) in others {
             write!(f, ", {count} {kind}{}", if *count == 1 { "" } else { "s" })?;
         }
-        let is_linearizable = *registers > 0 || others.keys().any(|kind| *kind != Kind::Bank);
+        let is_linearizable = *registers > 0 || others.keys().any(|kind| *kind != ObjectKind::Bank);
         f.write_str(": ")?;
         f.write_str(match self.verdict() {
             Verdict::Holds if *transactions > 0 && is_linearizable => "linearizable and strictly serializable",
@@ -129,27 +129,27 @@ impl History {
     /// Judges every object by itself (linearizability is local: Herlihy and Wing, TOPLAS 1990, theorem 1), and the
     /// transactions together. Objects with the same name are different if they have no call in common.
     #[must_use]
-    pub fn judge(&self, mut budget: Budget) -> Judgement {
+    pub fn judge(&self, mut budget: SearchBudget) -> Judgement {
         let mut calls_of: Vec<Vec<&Call>> = vec![Vec::new(); self.objects.len()];
         for call in &self.calls {
             calls_of[call.object as usize].push(call);
         }
         let mut objects: Vec<(&Object, Vec<&Call>)> = self.objects.iter().zip(calls_of).collect();
-        objects.sort_by_key(|(object, _)| (object.kind != Kind::Lists, object.kind, &object.key));
+        objects.sort_by_key(|(object, _)| (object.kind != ObjectKind::Lists, object.kind, &object.key));
         let mut judgement = Judgement {
             calls: self.calls.len(),
             succeeded: self.calls.iter().filter(|call| call.outcome == CallOutcome::Ok).count(),
             times_back: self.times_back,
             ..Judgement::default()
         };
-        let mut explaining = Budget::of_steps(EXPLANATION_STEPS);
+        let mut explaining = SearchBudget::of_steps(EXPLANATION_STEPS);
         // Objects that take long must not prevent the others from being judged.
         let mut hard = Vec::new();
         for (object, calls) in objects {
             judgement.count(object.kind, calls.len());
-            let is_one_of_many = object.kind != Kind::Lists;
+            let is_one_of_many = object.kind != ObjectKind::Lists;
             let enough = if is_one_of_many { FIRST_TRY_STEPS + calls.len() as u64 } else { u64::MAX };
-            let mut first_try = Budget::of_steps(budget.steps_left().min(enough));
+            let mut first_try = SearchBudget::of_steps(budget.steps_left().min(enough));
             let given = first_try.steps_left();
             let is_decided = judgement.add(object, &calls, &mut first_try, &mut explaining);
             if !is_decided && given < budget.steps_left() {
@@ -170,17 +170,23 @@ impl History {
 }
 
 impl Judgement {
-    fn count(&mut self, kind: Kind, calls: usize) {
+    fn count(&mut self, kind: ObjectKind, calls: usize) {
         match kind {
-            Kind::Register => self.registers += 1,
-            Kind::Lists => self.transactions = calls,
+            ObjectKind::Register => self.registers += 1,
+            ObjectKind::Lists => self.transactions = calls,
             _ => *self.others.entry(kind).or_default() += 1,
         }
     }
 
     /// Judges one object. Returns whether the budget was sufficient.
-    fn add(&mut self, object: &Object, calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> bool {
-        if object.kind == Kind::Lists {
+    fn add(
+        &mut self,
+        object: &Object,
+        calls: &[&Call],
+        budget: &mut SearchBudget,
+        explaining: &mut SearchBudget,
+    ) -> bool {
+        if object.kind == ObjectKind::Lists {
             let findings = transactions::judge(calls, budget);
             let is_decided = findings.is_some();
             self.findings.extend(findings.unwrap_or_default());

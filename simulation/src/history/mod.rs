@@ -1,9 +1,9 @@
 //! Histories of clients, and checks whether they were possible.
 //!
 //! A [`History`] is the calls of clients and their answers, under faults, on a simulated or a real cluster. It is
-//! judged without knowledge of the system. Each object is judged by the demands of its [`Kind`]: registers must be
-//! *linearizable* (Herlihy and Wing, "Linearizability: A Correctness Condition for Concurrent Objects", TOPLAS 1990),
-//! and transactions over lists *strictly serializable*. The calls on an object decide its kind.
+//! judged without knowledge of the system. Each object is judged by the demands of its [`ObjectKind`]: registers must
+//! be *linearizable* (Herlihy and Wing, "Linearizability: A Correctness Condition for Concurrent Objects", TOPLAS
+//! 1990), and transactions over lists *strictly serializable*. The calls on an object decide its kind.
 //!
 //! # In a test
 //!
@@ -11,7 +11,7 @@
 //!
 //! # The file
 //!
-//! JSON lines, one [`Event`] each, in Jepsen's terms:
+//! JSON lines, one [`HistoryEvent`] each, in Jepsen's terms:
 //!
 //! ```text
 //! {"process":1,"type":"invoke","f":"cas","key":"x","value":[1,2],"time":1000}
@@ -58,12 +58,12 @@ mod object;
 mod pairing;
 mod transactions;
 
-pub use checker::{Banks, Checker, Counters, Lists, Locks, Pending, Queues, Registers, Sets, Texts};
-pub use event::{Event, EventKind, Function, Key};
+pub use checker::{Banks, Checker, Counters, Lists, Locks, PendingCall, Queues, Registers, Sets, Texts};
+pub use event::{EventKind, Function, HistoryEvent, Key};
 pub use explanation::{Explanation, explain};
 pub use file::{History, HistoryError, write_events};
 pub use jepsen::{NilRead, Reading};
 pub use judgement::{Finding, Judgement, Verdict};
-pub use linearizability::{Budget, Linearization, Timed, linearize};
+pub use linearizability::{Linearization, SearchBudget, Timed, linearize};
 pub use model::{Model, Register, RegisterOperation};
-pub use object::Kind;
+pub use object::ObjectKind;

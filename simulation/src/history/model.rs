@@ -5,7 +5,7 @@ use std::hash::Hash;
 /// A sequential specification: the behaviour of an object when calls come one after another.
 ///
 /// ```
-/// use quorate_simulation::history::{Budget, Linearization, Model, Timed, linearize};
+/// use quorate_simulation::history::{SearchBudget, Linearization, Model, Timed, linearize};
 ///
 /// /// A counter that answers its new value.
 /// struct Counter;
@@ -28,7 +28,7 @@ use std::hash::Hash;
 ///     Timed { operation: (1, Some(1)), invoked: 0, returned: Some(3) },
 ///     Timed { operation: (1, Some(1)), invoked: 1, returned: Some(2) },
 /// ];
-/// let judged = linearize(&Counter, &twice_the_same, &mut Budget::default());
+/// let judged = linearize(&Counter, &twice_the_same, &mut SearchBudget::default());
 /// assert!(matches!(judged, Linearization::Impossible));
 /// ```
 pub trait Model {

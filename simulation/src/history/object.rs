@@ -8,7 +8,7 @@ use super::{Function, Key};
 /// A kind of object. It decides which law the history must satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ObjectKind {
     /// `read`, `write`, `cas`: linearizable.
     Register,
     /// `txn`: all transactions together are strictly serializable.
@@ -30,7 +30,7 @@ pub enum Kind {
     Lease,
 }
 
-impl Kind {
+impl ObjectKind {
     /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::Register,
@@ -105,7 +105,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -114,7 +114,7 @@ impl fmt::Display for Kind {
 /// One object that calls are made on.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
-    pub(super) kind: Kind,
+    pub(super) kind: ObjectKind,
     /// `None` if it is the only object of its kind.
     pub(super) key: Option<Key>,
 }
@@ -124,7 +124,7 @@ impl Object {
     pub(super) fn name(&self) -> String {
         let kind = self.kind;
         match &self.key {
-            _ if kind == Kind::Lists => "the transactions".to_owned(),
+            _ if kind == ObjectKind::Lists => "the transactions".to_owned(),
             Some(key) => format!("{kind} {}", key.json()),
             None => format!("the {kind}"),
         }
@@ -134,18 +134,18 @@ impl Object {
 /// An [`Object`] of which not all calls are known yet.
 pub(super) struct Guess {
     pub(super) key: Option<Key>,
-    kind: Option<Kind>,
+    kind: Option<ObjectKind>,
     /// The first call that decided the kind, and the first `add`.
     told: Option<(Function, usize)>,
     added: Option<usize>,
     /// The first call.
     first: (Function, usize),
     /// The kind that the first non-null read indicates.
-    read: Option<Kind>,
+    read: Option<ObjectKind>,
 }
 
 impl Guess {
-    pub(super) fn new(key: Option<Key>, kind: Option<Kind>, first: (Function, usize)) -> Self {
+    pub(super) fn new(key: Option<Key>, kind: Option<ObjectKind>, first: (Function, usize)) -> Self {
         Self { key, kind, told: None, added: None, first, read: None }
     }
 
@@ -154,7 +154,7 @@ impl Guess {
         if function == Function::Add {
             self.added.get_or_insert(line);
         }
-        let told = Kind::told_by(function);
+        let told = ObjectKind::told_by(function);
         let kind = self.kind.or(told);
         self.kind = kind;
         if told.is_some() {
@@ -179,8 +179,8 @@ impl Guess {
     /// Learns the kind of the object from the value of a read.
     pub(super) fn note_read(&mut self, found: &Datum) {
         let kind = match found {
-            Datum::List(_) | Datum::Set(_) => Kind::Set,
-            Datum::Integer(_) => Kind::Counter,
+            Datum::List(_) | Datum::Set(_) => ObjectKind::Set,
+            Datum::Integer(_) => ObjectKind::Counter,
             _ => return,
         };
         self.read.get_or_insert(kind);
@@ -189,8 +189,8 @@ impl Guess {
     /// Decides the kind. An error has the line of a call for the message.
     pub(super) fn settle(self, must_have_key: bool) -> Result<Object, (usize, String)> {
         let of_adds = self.read.filter(|_| self.added.is_some());
-        let kind = self.kind.or(of_adds).or(self.added.map(|_| Kind::Set)).unwrap_or(Kind::Register);
-        let needs_key = matches!(kind, Kind::Register | Kind::Text) && must_have_key;
+        let kind = self.kind.or(of_adds).or(self.added.map(|_| ObjectKind::Set)).unwrap_or(ObjectKind::Register);
+        let needs_key = matches!(kind, ObjectKind::Register | ObjectKind::Text) && must_have_key;
         if needs_key && self.key.is_none() {
             let (function, line) = self.first;
             return Err((line, format!("{function} without a key")));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::datum::Datum;
 use super::file::{History, HistoryError, Recorded};
 use super::micro::{Micro, check_answer, micros, old_and_new, transfer};
-use super::object::{Family, Guess, Kind};
+use super::object::{Family, Guess, ObjectKind};
 use super::{EventKind, Function, Key};
 
 /// A call with its outcome.
@@ -49,7 +49,7 @@ pub(super) struct Pairing {
     waiting: BTreeMap<u64, usize>,
     /// The line in which each element was appended to each list.
     appended: HashMap<(Key, Datum), usize>,
-    model: Option<Kind>,
+    model: Option<ObjectKind>,
     must_have_key: bool,
     events: u64,
     last_time: u64,
@@ -57,7 +57,7 @@ pub(super) struct Pairing {
 
 impl Pairing {
     /// `model` is the kind of all objects, if it is known.
-    pub(super) fn new(model: Option<Kind>, must_have_key: bool) -> Self {
+    pub(super) fn new(model: Option<ObjectKind>, must_have_key: bool) -> Self {
         Self {
             history: History::default(),
             objects: HashMap::new(),
@@ -93,7 +93,7 @@ impl Pairing {
                 let kind = history.objects[call.object as usize].kind;
                 kind.check_read(&call.answered).map_err(|problem| fault((call.line, problem)))?;
             }
-            if call.function == Function::Add && history.objects[call.object as usize].kind == Kind::Counter {
+            if call.function == Function::Add && history.objects[call.object as usize].kind == ObjectKind::Counter {
                 amount(call.function, &call.called).map_err(|problem| fault((call.line, problem)))?;
             }
         }

@@ -11,9 +11,9 @@ use quorate_runtime::group::{CallId, Group, MakeGroup, Notice, Reply};
 use quorate_runtime::node::Node;
 use quorate_transport::{ChannelId, Frame};
 
-use super::NodeMessage;
+use super::NodeFrame;
 use crate::schedule::FaultKind;
-use crate::world::{Answer, MachineOutput, Observation};
+use crate::world::{ClientAnswer, MachineOutput, Observation};
 
 /// The application that a [`NodeMachine`](super::NodeMachine) runs: its groups, and the handling of clients' calls.
 ///
@@ -88,7 +88,7 @@ pub fn describe_channel(frame: &Frame) -> String {
 }
 
 /// The outputs of a machine that runs `A`.
-pub(super) type Outputs<A> = VecDeque<MachineOutput<NodeMessage<A>, <A as Application>::Answer>>;
+pub(super) type Outputs<A> = VecDeque<MachineOutput<NodeFrame<A>, <A as Application>::Answer>>;
 
 /// An [`Application`]'s access to its node, to clients and to reminders.
 pub struct Desk<'a, A: Application> {
@@ -161,7 +161,7 @@ impl<A: Application> Desk<'_, A> {
     }
 
     /// Answers a client.
-    pub fn answer(&mut self, call: u64, answer: Answer<A::Answer>) {
+    pub fn answer(&mut self, call: u64, answer: ClientAnswer<A::Answer>) {
         self.drawers.outputs.push_back(MachineOutput::Answer { call, answer });
     }
 

@@ -12,7 +12,7 @@ use quorate_wal::Wal;
 use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk};
 
 use super::ledger::Mismatch;
-use super::{Application, Ledger};
+use super::{Application, ReferenceLog};
 use crate::world::{Damage, Folder, Loss};
 
 /// A node's disk: its files, the state that its application keeps, and the content that its log must have.
@@ -23,7 +23,7 @@ pub struct NodeDisk<A: Application> {
     pub(super) starts: u32,
     /// The start counter of the last start.
     pub(super) start_counter: u32,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: ReferenceLog,
     streams: BTreeMap<GroupId, StreamId>,
     pub(super) kept: A::Kept,
     /// The loss of the last crash, until the log was opened again.
@@ -41,7 +41,7 @@ impl<A: Application> NodeDisk<A> {
             incarnation,
             starts: 0,
             start_counter: 0,
-            ledger: Ledger::default(),
+            ledger: ReferenceLog::default(),
             streams: BTreeMap::new(),
             kept: A::Kept::default(),
             last_loss: None,
@@ -165,7 +165,7 @@ impl<A: Application> NodeDisk<A> {
             removed.expect("nothing else uses the disk");
         }
         if folder == Folder::Log && !lost.is_empty() {
-            self.ledger = Ledger::default();
+            self.ledger = ReferenceLog::default();
             self.start_counter = 0;
         }
         !lost.is_empty()

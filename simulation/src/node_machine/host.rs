@@ -16,7 +16,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 use super::application::describe_channel;
 use super::{Application, Desk, NodeMachine, NodeSetup, check_nodes, small_log};
 use crate::schedule::{FaultKind, Schedule};
-use crate::world::{Answer, ClusterLaws, Movements, NodeView, Observation};
+use crate::world::{ClientAnswer, ClusterLaws, Movements, NodeView, Observation};
 
 /// A core that a node hosts, and the application around it.
 ///
@@ -138,7 +138,7 @@ impl<G: Guest> GuestDesk<'_, '_, G> {
     }
 
     /// Answers a client.
-    pub fn answer(&mut self, call: u64, answer: Answer<G::Answer>) {
+    pub fn answer(&mut self, call: u64, answer: ClientAnswer<G::Answer>) {
         self.desk.answer(call, answer);
     }
 

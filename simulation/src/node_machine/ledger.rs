@@ -11,7 +11,7 @@ use quorate_wal::disk::MemoryDisk;
 
 /// The operations given to a log, kept beside it in the simplest form, so that the log can be compared with them.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub struct ReferenceLog {
     /// The durable content, by stream.
     streams: BTreeMap<StreamId, Kept>,
     /// Writes since then, in order. A crash keeps the first ones, each completely or not at all.
@@ -43,7 +43,7 @@ pub struct Kept {
     clock: u64,
 }
 
-impl Ledger {
+impl ReferenceLog {
     /// The durable content of a stream.
     #[must_use]
     pub fn durable(&self, stream: StreamId) -> Option<&Kept> {

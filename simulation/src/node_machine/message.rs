@@ -13,13 +13,13 @@ use super::Application;
 use crate::flipped::flip_bit_of_entries;
 
 /// A frame on its way. The copies that the network makes of a frame share one flag.
-pub struct NodeMessage<A> {
+pub struct NodeFrame<A> {
     pub(super) frame: Frame,
     has_arrived: Rc<Cell<bool>>,
     application: PhantomData<fn(A)>,
 }
 
-impl<A> NodeMessage<A> {
+impl<A> NodeFrame<A> {
     pub(super) fn new(frame: Frame) -> Self {
         Self { frame, has_arrived: Rc::default(), application: PhantomData }
     }
@@ -45,20 +45,20 @@ impl<A> NodeMessage<A> {
     }
 }
 
-impl<A> Clone for NodeMessage<A> {
+impl<A> Clone for NodeFrame<A> {
     fn clone(&self) -> Self {
         Self { frame: self.frame.clone(), has_arrived: self.has_arrived.clone(), application: PhantomData }
     }
 }
 
-impl<A> Hash for NodeMessage<A> {
+impl<A> Hash for NodeFrame<A> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let frame = &self.frame;
         (frame.channel().0, frame.group().0, frame.body_bytes(), frame.checksum()).hash(state);
     }
 }
 
-impl<A: Application> fmt::Debug for NodeMessage<A> {
+impl<A: Application> fmt::Debug for NodeFrame<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&A::describe(&self.frame))
     }

@@ -15,8 +15,8 @@ pub use application::{Application, Desk, describe_channel};
 pub use disk::NodeDisk;
 pub use host::{AtEnd, Due, Guest, GuestDesk, Host, HostLaws, HostSetup};
 pub use laws::ReplicaLaws;
-pub use ledger::{Kept, Ledger};
-pub use message::NodeMessage;
+pub use ledger::{Kept, ReferenceLog};
+pub use message::NodeFrame;
 pub use registers::RegisterService;
 pub use replica::{Ask, Later, MakeConfig, REPLICA_GROUP, ReplicaSetup, Replicated, Service};
 pub use shell::EXPECTED_OF_NODES;
@@ -31,7 +31,7 @@ use quorate_runtime::node::{Node, NodeInput, Origin, StreamId};
 use quorate_runtime::shell::{Opened, Opening, SnapshotStores};
 use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
-use quorate_wal::{Reader, Scribe, Submission, WriteCompletion};
+use quorate_wal::{LogReader, Scribe, Submission, WriteCompletion};
 
 use crate::schedule::FaultKind;
 use crate::world::{Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation};
@@ -45,7 +45,7 @@ pub struct NodeSetup<A: Application> {
     /// Seed of the random numbers.
     pub seed: u64,
     /// Sizes of the log.
-    pub log: quorate_wal::Settings,
+    pub log: quorate_wal::LogSettings,
     /// Number of bytes of the log's newest entries that a group has in memory at its start.
     pub tail_bytes_max: usize,
     /// Settings of the application.
@@ -57,7 +57,7 @@ pub struct NodeMachine<A: Application> {
     node: Node,
     application: A,
     scribe: Scribe<MemoryDisk>,
-    reader: Reader<MemoryDisk>,
+    reader: LogReader<MemoryDisk>,
     snapshots: SnapshotStores<MemoryDisk>,
     /// Writes that wait for the log while a set of writes is on its way to the disk.
     queue: VecDeque<Submission>,
@@ -178,7 +178,7 @@ impl<A: Application> NodeMachine<A> {
 
 impl<A: Application> Machine for NodeMachine<A> {
     type Setup = NodeSetup<A>;
-    type Message = NodeMessage<A>;
+    type Message = NodeFrame<A>;
     type Call = A::Call;
     type Answer = A::Answer;
     type Disk = NodeDisk<A>;
@@ -226,7 +226,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         })
     }
 
-    fn handle(&mut self, now: Now, disk: &mut NodeDisk<A>, input: MachineInput<NodeMessage<A>, A::Call>) {
+    fn handle(&mut self, now: Now, disk: &mut NodeDisk<A>, input: MachineInput<NodeFrame<A>, A::Call>) {
         self.now = now;
         match input {
             MachineInput::Message { from, incarnation, message } => {
@@ -257,7 +257,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         }
     }
 
-    fn poll(&mut self, now: Now, disk: &mut NodeDisk<A>) -> Option<MachineOutput<NodeMessage<A>, A::Answer>> {
+    fn poll(&mut self, now: Now, disk: &mut NodeDisk<A>) -> Option<MachineOutput<NodeFrame<A>, A::Answer>> {
         loop {
             if let Some(output) = self.drawers.outputs.pop_front() {
                 return Some(output);
@@ -310,11 +310,11 @@ impl<A: Application> Machine for NodeMachine<A> {
         }
     }
 
-    fn flip_bit(message: &mut NodeMessage<A>, random: &mut Random) -> bool {
+    fn flip_bit(message: &mut NodeFrame<A>, random: &mut Random) -> bool {
         message.flip_bit(random)
     }
 
-    fn message_bytes(message: &NodeMessage<A>) -> u64 {
+    fn message_bytes(message: &NodeFrame<A>) -> u64 {
         message.frame.wire_bytes() as u64
     }
 
@@ -346,13 +346,13 @@ pub fn check_nodes<A: Application>(nodes: &[NodeView<'_, NodeMachine<A>>]) -> Re
 }
 
 /// Sizes of a log in which segments are begun, freed and moved very often.
-pub fn small_log(random: &mut Random) -> quorate_wal::Settings {
-    quorate_wal::Settings {
+pub fn small_log(random: &mut Random) -> quorate_wal::LogSettings {
+    quorate_wal::LogSettings {
         segment_bytes: random.between(2, 9) * (16 << 10),
         batch_bytes_max: BATCH_BYTES_MAX,
         pinned_bytes_max: random.between(1, 9) * (32 << 10),
         rewrite_bytes_max: random.between(1, 17) << 10,
-        ..quorate_wal::Settings::default()
+        ..quorate_wal::LogSettings::default()
     }
 }
 

@@ -9,65 +9,65 @@ use quorate_runtime::group::Hostable;
 use quorate_runtime::{ApplyContext, StateMachine};
 
 use super::{Ask, Service};
-use crate::registers::{Registers, Request, Response};
-use crate::world::Answer;
+use crate::registers::{RegisterRequest, RegisterState, Response};
+use crate::world::ClientAnswer;
 
-/// [`Registers`] on the log `L`.
+/// [`RegisterState`] on the log `L`.
 pub struct RegisterService<L>(PhantomData<fn(L)>);
 
 impl<L: ReplicatedLog + Hostable> Service for RegisterService<L> {
     type Log = L;
-    type State = Registers;
-    type Call = Request;
+    type State = RegisterState;
+    type Call = RegisterRequest;
     type Answer = Response;
 
-    fn ask(call: &Request) -> Ask {
+    fn ask(call: &RegisterRequest) -> Ask {
         match call {
-            Request::Read { .. } => Ask::Read,
+            RegisterRequest::Read { .. } => Ask::Read,
             _ => Ask::Propose(call.encode()),
         }
     }
 
-    fn response(_: &Request, response: Bytes) -> Answer<Response> {
+    fn response(_: &RegisterRequest, response: Bytes) -> ClientAnswer<Response> {
         decode(response)
     }
 
-    fn read(call: &Request, state: &Registers) -> Answer<Response> {
-        let Request::Read { key } = call else { return Answer::NotDone };
-        Answer::Done(Response { value: state.register(*key), lists: Vec::new() })
+    fn read(call: &RegisterRequest, state: &RegisterState) -> ClientAnswer<Response> {
+        let RegisterRequest::Read { key } = call else { return ClientAnswer::NotDone };
+        ClientAnswer::Done(Response { value: state.register(*key), lists: Vec::new() })
     }
 }
 
-impl StateMachine for Registers {
-    type Snapshot = Registers;
+impl StateMachine for RegisterState {
+    type Snapshot = RegisterState;
 
     /// # Panics
-    /// When the command was not made by [`Request::encode`].
+    /// When the command was not made by [`RegisterRequest::encode`].
     fn apply(&mut self, _: ApplyContext, command: Bytes) -> Bytes {
-        encode(&Registers::apply(self, &Request::decode(&command).expect("a request")))
+        encode(&RegisterState::apply(self, &RegisterRequest::decode(&command).expect("a request")))
     }
 
-    fn snapshot(&self) -> Registers {
+    fn snapshot(&self) -> RegisterState {
         self.clone()
     }
 
-    fn write(snapshot: Registers, out: &mut dyn io::Write) -> io::Result<()> {
+    fn write(snapshot: RegisterState, out: &mut dyn io::Write) -> io::Result<()> {
         out.write_all(&snapshot.encode())
     }
 
     fn restore(from: &mut dyn io::Read) -> io::Result<Self> {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes)?;
-        Registers::decode(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no registers"))
+        RegisterState::decode(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no registers"))
     }
 
     fn digest(&self) -> u64 {
-        Registers::digest(self)
+        RegisterState::digest(self)
     }
 }
 
-fn encode(answer: &Answer<Response>) -> Bytes {
-    let Answer::Done(Response { value, lists }) = answer else { return Bytes::new() };
+fn encode(answer: &ClientAnswer<Response>) -> Bytes {
+    let ClientAnswer::Done(Response { value, lists }) = answer else { return Bytes::new() };
     let mut out = BytesMut::new();
     out.put_u64_le(*value);
     for list in lists {
@@ -79,9 +79,9 @@ fn encode(answer: &Answer<Response>) -> Bytes {
     out.freeze()
 }
 
-fn decode(mut bytes: Bytes) -> Answer<Response> {
+fn decode(mut bytes: Bytes) -> ClientAnswer<Response> {
     if bytes.is_empty() {
-        return Answer::NotDone;
+        return ClientAnswer::NotDone;
     }
     let value = bytes.get_u64_le();
     let mut lists = Vec::new();
@@ -89,5 +89,5 @@ fn decode(mut bytes: Bytes) -> Answer<Response> {
         let length = bytes.get_u64_le();
         lists.push((0..length).map(|_| bytes.get_u64_le()).collect());
     }
-    Answer::Done(Response { value, lists })
+    ClientAnswer::Done(Response { value, lists })
 }

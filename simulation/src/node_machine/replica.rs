@@ -19,7 +19,7 @@ use quorate_transport::{ChannelId, Frame, codec};
 use super::application::describe_channel;
 use super::{Application, Desk, NodeSetup, small_log};
 use crate::schedule::{FaultKind, Schedule};
-use crate::world::{Answer, Observation, reached};
+use crate::world::{ClientAnswer, Observation, reached};
 
 /// A state machine on a replicated log, and the calls of its clients.
 pub trait Service: 'static {
@@ -36,10 +36,10 @@ pub trait Service: 'static {
     fn ask(call: &Self::Call) -> Ask;
 
     /// Converts the state machine's response to a command into the client's answer.
-    fn response(call: &Self::Call, response: Bytes) -> Answer<Self::Answer>;
+    fn response(call: &Self::Call, response: Bytes) -> ClientAnswer<Self::Answer>;
 
     /// Answers a client from the state that its read found.
-    fn read(call: &Self::Call, state: &Self::State) -> Answer<Self::Answer>;
+    fn read(call: &Self::Call, state: &Self::State) -> ClientAnswer<Self::Answer>;
 }
 
 /// A request to a replica.
@@ -212,7 +212,7 @@ impl<V: Service> Replicated<V> {
                 if reason == NotApplied::Superseded {
                     desk.sometimes("an appended proposal was overwritten");
                 }
-                desk.answer(call, Answer::NotDone);
+                desk.answer(call, ClientAnswer::NotDone);
             }
             Outcome::Unknown { retry: Some(retry), .. } if command.retries < RETRIES_MAX => {
                 let after = Duration::from_millis(desk.random().between(1, 200)) * self.retry_slowness;
@@ -225,7 +225,7 @@ impl<V: Service> Replicated<V> {
                 let again = Command { retries: command.retries + 1, ..command };
                 self.propose(desk, again, Delivery::AtMostOnce);
             }
-            Outcome::Unknown { .. } => desk.answer(call, Answer::Unknown),
+            Outcome::Unknown { .. } => desk.answer(call, ClientAnswer::Unknown),
         }
     }
 }
@@ -309,11 +309,11 @@ impl<V: Service> Application for Replicated<V> {
                     desk.sometimes(READ_AT_FOLLOWER);
                 }
                 let read = desk.node().group::<Replica<V::Log, V::State>>(REPLICA_GROUP);
-                let answer = read.map_or(Answer::Unknown, |replica| V::read(&what, replica.state()));
+                let answer = read.map_or(ClientAnswer::Unknown, |replica| V::read(&what, replica.state()));
                 desk.answer(call, answer);
             }
-            (Asked::Read { call, .. }, _) => desk.answer(call, Answer::NotDone),
-            (Asked::Command(Command { call, .. }), _) => desk.answer(call, Answer::Unknown),
+            (Asked::Read { call, .. }, _) => desk.answer(call, ClientAnswer::NotDone),
+            (Asked::Command(Command { call, .. }), _) => desk.answer(call, ClientAnswer::Unknown),
             (Asked::Transfer, Reply::Transfer(Ok(()))) => desk.sometimes(TRANSFERRED),
             (Asked::Transfer | Asked::Session, _) => {}
         }

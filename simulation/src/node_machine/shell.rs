@@ -6,9 +6,9 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, Now, PersistFailure, Signal, StorageLevel};
 use quorate_runtime::group::{Notice, SnapshotLane, SnapshotOperation};
 use quorate_runtime::node::{NodeInput, NodeOutput, Write};
-use quorate_wal::{Completions, Report, Submission, Work as LogWork};
+use quorate_wal::{Completions, OpeningReport, StreamWork, Submission};
 
-use super::{Application, Desk, NodeDisk, NodeMachine, NodeMessage, SnapshotWork, Work};
+use super::{Application, Desk, NodeDisk, NodeFrame, NodeMachine, SnapshotWork, Work};
 use crate::world::{MachineOutput, reached};
 
 /// Events that nodes reach sooner or later, with any application.
@@ -32,7 +32,7 @@ impl<A: Application> NodeMachine<A> {
         match output {
             NodeOutput::Send { to, origin, .. } if self.unlinked.contains(&to) => self.unsent.push((to, origin)),
             NodeOutput::Send { to, frame, .. } => {
-                self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeMessage::new(frame) });
+                self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeFrame::new(frame) });
             }
             NodeOutput::Write(writes) => self.submit(disk, writes),
             NodeOutput::Load { stream, ticket, range } => {
@@ -131,7 +131,7 @@ impl<A: Application> NodeMachine<A> {
         let submissions = writes.into_iter().map(|Write { stream, ticket, operations }| Submission {
             stream,
             ticket,
-            work: LogWork::Write(operations),
+            work: StreamWork::Write(operations),
         });
         self.queue.extend(submissions);
         self.begin_set(disk);
@@ -148,7 +148,7 @@ impl<A: Application> NodeMachine<A> {
         for ((stream, work), completion) in operations.into_iter().zip(&writes) {
             // A write that failed half-way may be there after a crash, and so may the writes before it.
             let is_refused = matches!(completion.result, Err(quorate_wal::WriteError::Refused(_)));
-            if let LogWork::Write(operations) = work
+            if let StreamWork::Write(operations) = work
                 && !is_refused
             {
                 disk.ledger.wrote(stream, operations);
@@ -232,7 +232,7 @@ impl<A: Application> NodeMachine<A> {
 }
 
 /// Notes the events that opening the log reports.
-pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &Report) {
+pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &OpeningReport) {
     let found = [
         (report.cut.is_some(), reached::TAIL_TORN),
         (report.adopted_states > 0, "a state record was adopted from a torn tail"),

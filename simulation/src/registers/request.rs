@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// A client's request for a register or some lists. There are few of them, so that calls conflict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Request {
+pub enum RegisterRequest {
     /// Read a register.
     Read {
         /// The register.
@@ -33,7 +33,7 @@ pub enum Request {
     },
 }
 
-/// Result of a [`Request`].
+/// Result of a [`RegisterRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// Of a read: the register's value; zero if it is absent.
@@ -42,7 +42,7 @@ pub struct Response {
     pub lists: Vec<Vec<u64>>,
 }
 
-impl Request {
+impl RegisterRequest {
     /// Encodes the request for the payload of an entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -69,7 +69,7 @@ impl Request {
         out.freeze()
     }
 
-    /// Decodes a request that [`Request::encode`] encoded; `None` for other bytes.
+    /// Decodes a request that [`RegisterRequest::encode`] encoded; `None` for other bytes.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let request = match bytes.try_get_u8().ok()? {

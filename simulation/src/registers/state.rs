@@ -5,20 +5,20 @@ use std::hash::{Hash, Hasher};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Request, Response};
+use super::{RegisterRequest, Response};
 use crate::trace::TraceHasher;
-use crate::world::Answer;
+use crate::world::ClientAnswer;
 
 /// Registers and lists with their current values.
 #[derive(Clone, Debug, Default)]
-pub struct Registers {
+pub struct RegisterState {
     values: BTreeMap<u8, u64>,
     lists: BTreeMap<u64, Vec<u64>>,
     /// The sum over all registers and lists, updated with each change.
     digest: u64,
 }
 
-impl Registers {
+impl RegisterState {
     /// A digest of the state. Equal states have equal digests.
     #[must_use]
     pub fn digest(&self) -> u64 {
@@ -32,14 +32,14 @@ impl Registers {
     }
 
     /// Applies a request.
-    pub fn apply(&mut self, request: &Request) -> Answer<Response> {
+    pub fn apply(&mut self, request: &RegisterRequest) -> ClientAnswer<Response> {
         let mut response = Response::default();
         match request {
-            Request::Read { key } => response.value = self.register(*key),
-            Request::Write { key, value } => self.write(*key, *value),
-            Request::Cas { key, old, new } if self.register(*key) == *old => self.write(*key, *new),
-            Request::Cas { .. } => return Answer::NotDone,
-            Request::Txn { steps } => {
+            RegisterRequest::Read { key } => response.value = self.register(*key),
+            RegisterRequest::Write { key, value } => self.write(*key, *value),
+            RegisterRequest::Cas { key, old, new } if self.register(*key) == *old => self.write(*key, *new),
+            RegisterRequest::Cas { .. } => return ClientAnswer::NotDone,
+            RegisterRequest::Txn { steps } => {
                 for (list, appended) in steps {
                     match appended {
                         Some(value) => self.append(*list, *value),
@@ -48,7 +48,7 @@ impl Registers {
                 }
             }
         }
-        Answer::Done(response)
+        ClientAnswer::Done(response)
     }
 
     /// Approximate number of bytes of the state when it is sent.
@@ -78,7 +78,7 @@ impl Registers {
         out.freeze()
     }
 
-    /// Decodes a state that [`Registers::encode`] encoded; `None` for other bytes.
+    /// Decodes a state that [`RegisterState::encode`] encoded; `None` for other bytes.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut registers = Self { digest: bytes.try_get_u64_le().ok()?, ..Self::default() };

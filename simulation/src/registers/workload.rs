@@ -3,9 +3,9 @@
 use quorate_protocol::{NodeId, Random, Violation};
 use serde_json::{Value, json};
 
-use super::{Request, Response};
-use crate::history::{Budget, Event, EventKind, Function, History, Key};
-use crate::world::{Answer, Cluster, Machine, Workload};
+use super::{RegisterRequest, Response};
+use crate::history::{EventKind, Function, History, HistoryEvent, Key, SearchBudget};
+use crate::world::{ClientAnswer, ClusterInfo, Machine, Workload};
 
 /// Clients that read, write, and compare-and-set registers, and run transactions on lists.
 ///
@@ -16,7 +16,7 @@ pub struct RegisterClients {
     /// The newest value of each register that a client knows, to make a cas that can match.
     seen: [u64; REGISTERS],
     next_value: u64,
-    events: Vec<Event>,
+    events: Vec<HistoryEvent>,
 }
 
 impl RegisterClients {
@@ -26,14 +26,14 @@ impl RegisterClients {
         Self { random: Random::new(seed ^ 0x636c_6965_6e74), seen: [0; REGISTERS], next_value: 0, events: Vec::new() }
     }
 
-    fn request(&mut self) -> Request {
+    fn request(&mut self) -> RegisterRequest {
         let key = u8::try_from(self.random.between(0, REGISTERS as u64)).expect("few registers");
         self.next_value += 1;
         let value = self.next_value;
         match self.random.between(0, 10) {
-            0..3 => Request::Read { key },
-            3..6 => Request::Write { key, value },
-            6 => Request::Cas { key, old: self.seen[usize::from(key)], new: value },
+            0..3 => RegisterRequest::Read { key },
+            3..6 => RegisterRequest::Write { key, value },
+            6 => RegisterRequest::Cas { key, old: self.seen[usize::from(key)], new: value },
             _ => {
                 let count = self.random.between(1, 4);
                 // New lists are started all the time: long ones make the history large and prove no more.
@@ -42,56 +42,63 @@ impl RegisterClients {
                     let list = newest + self.random.between(0, LISTS);
                     (list, (self.random.between(0, 2) == 0).then_some(value * 4 + number))
                 };
-                Request::Txn { steps: (0..count).map(step).collect() }
+                RegisterRequest::Txn { steps: (0..count).map(step).collect() }
             }
         }
     }
 
-    fn note(&mut self, request: &Request, response: &Response) {
+    fn note(&mut self, request: &RegisterRequest, response: &Response) {
         match (request, response) {
-            (Request::Read { key }, Response { value, .. })
-            | (Request::Write { key, value } | Request::Cas { key, new: value, .. }, _) => {
+            (RegisterRequest::Read { key }, Response { value, .. })
+            | (RegisterRequest::Write { key, value } | RegisterRequest::Cas { key, new: value, .. }, _) => {
                 self.seen[usize::from(*key)] = *value;
             }
             _ => {}
         }
     }
 
-    fn record(&mut self, client: u64, kind: EventKind, request: &Request, response: Option<&Response>, at_us: u64) {
+    fn record(
+        &mut self,
+        client: u64,
+        kind: EventKind,
+        request: &RegisterRequest,
+        response: Option<&Response>,
+        at_us: u64,
+    ) {
         let (function, key, value) = words(request, response);
-        self.events.push(Event { process: client, kind, function, key, value, time: at_us * 1_000 });
+        self.events.push(HistoryEvent { process: client, kind, function, key, value, time: at_us * 1_000 });
     }
 }
 
 impl<M> Workload<M> for RegisterClients
 where
-    M: Machine<Call = Request, Answer = Response>,
+    M: Machine<Call = RegisterRequest, Answer = Response>,
 {
-    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Request) {
+    fn call(&mut self, client: u64, cluster: ClusterInfo, at_us: u64) -> (NodeId, RegisterRequest) {
         let request = self.request();
         self.record(client, EventKind::Invoke, &request, None, at_us);
         (cluster.choose(&mut self.random), request)
     }
 
-    fn answered(&mut self, client: u64, what: &Request, answer: &Answer<Response>, at_us: u64) {
+    fn answered(&mut self, client: u64, what: &RegisterRequest, answer: &ClientAnswer<Response>, at_us: u64) {
         match answer {
-            Answer::Done(response) => {
+            ClientAnswer::Done(response) => {
                 self.note(what, response);
                 self.record(client, EventKind::Ok, what, Some(response), at_us);
             }
-            Answer::NotDone => self.record(client, EventKind::Fail, what, None, at_us),
-            Answer::Unknown => self.record(client, EventKind::Info, what, None, at_us),
+            ClientAnswer::NotDone => self.record(client, EventKind::Fail, what, None, at_us),
+            ClientAnswer::Unknown => self.record(client, EventKind::Info, what, None, at_us),
         }
     }
 
-    fn is_write(&self, what: &Request) -> bool {
-        !matches!(what, Request::Read { .. })
+    fn is_write(&self, what: &RegisterRequest) -> bool {
+        !matches!(what, RegisterRequest::Read { .. })
     }
 
     /// Time after which a client gives up. A read that was given up has no further effect. A write that was given up
     /// may take effect at any time, and a history with many of these is hard to judge.
-    fn patience_us(&mut self, what: &Request) -> u64 {
-        if matches!(what, Request::Read { .. }) { 250_000 } else { 2_000_000 }
+    fn patience_us(&mut self, what: &RegisterRequest) -> u64 {
+        if matches!(what, RegisterRequest::Read { .. }) { 250_000 } else { 2_000_000 }
     }
 
     fn pause_us(&mut self, _client: u64) -> u64 {
@@ -100,23 +107,25 @@ where
 
     fn judge(&mut self) -> Result<(), Violation> {
         let history = History::from_events(self.events.iter().cloned()).expect("made here");
-        history.judge(Budget::default()).check()
+        history.judge(SearchBudget::default()).check()
     }
 
-    fn history(&self) -> Vec<Event> {
+    fn history(&self) -> Vec<HistoryEvent> {
         self.events.clone()
     }
 }
 
 /// A call and its response in the form of a history.
-fn words(request: &Request, response: Option<&Response>) -> (Function, Option<Key>, Value) {
+fn words(request: &RegisterRequest, response: Option<&Response>) -> (Function, Option<Key>, Value) {
     let register = |key: &u8| Some(Key::from(format!("r{key}")));
     let shown = |value: u64| if value == 0 { Value::Null } else { json!(value) };
     match request {
-        Request::Read { key } => (Function::Read, register(key), shown(response.map_or(0, |response| response.value))),
-        Request::Write { key, value } => (Function::Write, register(key), shown(*value)),
-        Request::Cas { key, old, new } => (Function::Cas, register(key), json!([shown(*old), shown(*new)])),
-        Request::Txn { steps } => {
+        RegisterRequest::Read { key } => {
+            (Function::Read, register(key), shown(response.map_or(0, |response| response.value)))
+        }
+        RegisterRequest::Write { key, value } => (Function::Write, register(key), shown(*value)),
+        RegisterRequest::Cas { key, old, new } => (Function::Cas, register(key), json!([shown(*old), shown(*new)])),
+        RegisterRequest::Txn { steps } => {
             let mut lists = response.into_iter().flat_map(|response| &response.lists);
             let step = |(list, appended): &(u64, Option<u64>)| match appended {
                 Some(value) => json!(["append", format!("l{list}"), value]),

@@ -2,7 +2,7 @@
 
 use quorate_protocol::Random;
 
-use super::{Budget, CrashPoint, Fault, FaultKind, Link, Partition, Schedule, What, Who, patterns};
+use super::{CrashPoint, Fault, FaultKind, Link, LossBudget, Partition, Schedule, What, Who, patterns};
 use crate::world::{Damage, Folder, Loss, Machine};
 
 /// Makes schedules.
@@ -17,7 +17,7 @@ pub struct Generator {
     /// Length of the time of faults, in microseconds.
     pub faults_us: u64,
     /// Limit of permanent losses.
-    pub budget: Budget,
+    pub budget: LossBudget,
     /// Aim of the schedules.
     pub aim: Aim,
 }
@@ -40,7 +40,7 @@ impl Default for Generator {
     /// Every kind, for twelve seconds, within the budget.
     fn default() -> Self {
         let kinds = FaultKind::ALL.to_vec();
-        Self { kinds, faults_us: 12_000_000, budget: Budget::Tolerated, aim: Aim::Safety }
+        Self { kinds, faults_us: 12_000_000, budget: LossBudget::Tolerated, aim: Aim::Safety }
     }
 }
 
@@ -80,7 +80,7 @@ impl Generator {
     #[must_use]
     pub fn switched_on(&self) -> Vec<FaultKind> {
         let can_be = |kind: &FaultKind| match self.aim {
-            Aim::Safety => self.budget == Budget::Exceeded || *kind != FaultKind::OldCopy,
+            Aim::Safety => self.budget == LossBudget::Exceeded || *kind != FaultKind::OldCopy,
             Aim::Progress => patterns::OF_A_MINORITY.contains(kind),
             Aim::BesideTheDead => patterns::OF_THE_DEAD.contains(kind),
         };
@@ -211,7 +211,7 @@ fn losing(random: &mut Random, schedule: &Schedule) -> Option<Who> {
     lost.sort_unstable();
     lost.dedup();
     let is_tolerated = lost.len() as u64 <= (schedule.nodes - 1) / 2;
-    (is_tolerated || schedule.budget == Budget::Exceeded).then_some(Who::Node(node))
+    (is_tolerated || schedule.budget == LossBudget::Exceeded).then_some(Who::Node(node))
 }
 
 fn lost_by(what: &What) -> Option<u64> {

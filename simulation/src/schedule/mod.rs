@@ -9,7 +9,7 @@ mod what;
 pub use generator::{Aim, Generator};
 pub use kind::FaultKind;
 pub use partition::{Link, Partition};
-pub use what::{CrashPoint, Role, What, Who};
+pub use what::{CrashPoint, TargetRole, What, Who};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub struct Schedule {
     /// Number of applied entries after which a snapshot is made.
     pub snapshot_every: u64,
     /// Limit of permanent losses.
-    pub budget: Budget,
+    pub budget: LossBudget,
     /// Length of the time of faults, in microseconds. After it everything is healed, and the cluster must serve.
     pub faults_us: u64,
     /// The faults, in the order of their beginnings.
@@ -52,7 +52,7 @@ impl Schedule {
 /// A node that loses acknowledged data counts as down for good from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Budget {
+pub enum LossBudget {
     /// Losses that every protocol here must tolerate. A minority may lose its disks (wiped or rotten), so that the last
     /// good copy of anything is never destroyed, and only after every node confirms that the others do not depend on
     /// its disk. No disk goes back in time. A fault that would cause more does not take place.

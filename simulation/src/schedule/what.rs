@@ -15,27 +15,27 @@ pub enum Who {
     /// The node with this id.
     Node(u64),
     /// The node in this role.
-    Role(Role),
+    Role(TargetRole),
 }
 
 /// Role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum TargetRole {
     /// The leader; while there is none, the last one.
     Leader,
 }
 
 impl Who {
     /// The current leader.
-    pub const LEADER: Self = Self::Role(Role::Leader);
+    pub const LEADER: Self = Self::Role(TargetRole::Leader);
 }
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(node) => write!(f, "n{node}"),
-            Self::Role(Role::Leader) => f.write_str("the leader"),
+            Self::Role(TargetRole::Leader) => f.write_str("the leader"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_protocol::NodeId;
 
-use super::{Answer, Cluster, Happening, Machine, Workload, World};
+use super::{ClientAnswer, ClusterInfo, Happening, Machine, Workload, World};
 use crate::trace::MomentKind;
 
 /// The open calls of a run's clients.
@@ -36,7 +36,7 @@ impl<M: Machine> World<'_, M> {
         if self.calls.are_over {
             return;
         }
-        let cluster = Cluster {
+        let cluster = ClusterInfo {
             nodes: self.schedule.nodes,
             at_leader_percent: self.schedule.at_leader_percent,
             leader: self.leader().map(NodeId),
@@ -53,9 +53,9 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// Ends a call, if it is still under way.
-    pub(super) fn answer(&mut self, call: u64, answer: &Answer<M::Answer>) {
+    pub(super) fn answer(&mut self, call: u64, answer: &ClientAnswer<M::Answer>) {
         let Some(Open { client, what, .. }) = self.calls.open.remove(&call) else { return };
-        if matches!(answer, Answer::Done(_)) {
+        if matches!(answer, ClientAnswer::Done(_)) {
             self.calls.acknowledged += 1;
             self.calls.acknowledged_writes += u64::from(self.calls.workload.is_write(&what));
         }
@@ -70,7 +70,7 @@ impl<M: Machine> World<'_, M> {
         let waiting: Vec<u64> =
             self.calls.open.iter().filter(|(_, open)| open.node == node).map(|(call, _)| *call).collect();
         for call in waiting {
-            self.answer(call, &Answer::Unknown);
+            self.answer(call, &ClientAnswer::Unknown);
         }
     }
 }

@@ -3,7 +3,7 @@
 use quorate_protocol::NodeId;
 
 use super::{Broken, Damage, Folder, Happening, Loss, Machine, MachineInput, World, reached};
-use crate::schedule::{Budget, CrashPoint, Link, What, Who};
+use crate::schedule::{CrashPoint, Link, LossBudget, What, Who};
 use crate::trace::MomentKind;
 
 /// A crash that waits until a node reaches this point of its work.
@@ -163,7 +163,7 @@ impl<M: Machine> World<'_, M> {
 
     /// True if a fault would cause more permanent losses than the budget allows.
     fn is_too_much(&self, what: &What, node: u64) -> bool {
-        if self.schedule.budget == Budget::Exceeded || !what.destroys() {
+        if self.schedule.budget == LossBudget::Exceeded || !what.destroys() {
             return false;
         }
         let others = self.nodes.iter().filter(|(id, state)| state.is_lost && **id != node).count() as u64;

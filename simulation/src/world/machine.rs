@@ -168,7 +168,7 @@ pub enum MachineOutput<T, A> {
         /// Number of the call.
         call: u64,
         /// The answer.
-        answer: Answer<A>,
+        answer: ClientAnswer<A>,
     },
     /// An event happened that a campaign must reach: see [`reached`](super::reached).
     Sometimes(&'static str),
@@ -181,7 +181,7 @@ pub enum MachineOutput<T, A> {
 
 /// Answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer<A> {
+pub enum ClientAnswer<A> {
     /// The call was done, with this result.
     Done(A),
     /// The call was not done and never will be.

@@ -13,8 +13,8 @@ mod rounds;
 mod workload;
 
 pub use laws::{ClusterLaws, Movements, NodeView, converged};
-pub use machine::{Answer, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, Observation};
-pub use workload::{Cluster, Workload};
+pub use machine::{ClientAnswer, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, Observation};
+pub use workload::{ClusterInfo, Workload};
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_protocol::{NodeId, Random, Violation};
 
-use crate::history::Event;
+use crate::history::HistoryEvent;
 use crate::schedule::{Fault, FaultKind, Schedule};
 use crate::trace::{Moment, MomentKind, Trace};
 use calls::Calls;
@@ -49,7 +49,7 @@ pub struct RunOutcome {
     /// Number of times that each rare event was reached.
     pub sometimes: BTreeMap<&'static str, u64>,
     /// The history of the clients.
-    pub history: Vec<Event>,
+    pub history: Vec<HistoryEvent>,
     /// All moments of the run, if they were recorded.
     pub moments: Vec<Moment>,
 }
@@ -356,7 +356,7 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::FaultBegins(number) => self.begin_fault(number),
             Happening::FaultEnds(number) => self.end_fault(number)?,
             Happening::Call { client } => self.client_calls(client),
-            Happening::CallExpires { call } => self.answer(call, &Answer::Unknown),
+            Happening::CallExpires { call } => self.answer(call, &ClientAnswer::Unknown),
             Happening::Healed => {
                 self.writes_when_healed = self.calls.acknowledged_writes;
                 self.plan(SERVES_FOR_US, Happening::Serves);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use quorate_protocol::{NodeId, Now};
 
-use super::{Answer, Broken, Envelope, Happening, Machine, MachineInput, World, reached};
+use super::{Broken, ClientAnswer, Envelope, Happening, Machine, MachineInput, World, reached};
 use crate::schedule::CrashPoint;
 use crate::trace::MomentKind;
 
@@ -48,7 +48,7 @@ impl<M: Machine> World<'_, M> {
 
     pub(super) fn give_call(&mut self, id: u64, call: u64, what: M::Call) {
         if self.node(id).machine.is_none() {
-            return self.answer(call, &Answer::NotDone);
+            return self.answer(call, &ClientAnswer::NotDone);
         }
         // A paused node may find this call in its socket long after the client gave up.
         self.ask(id, MachineInput::Call { call, what });

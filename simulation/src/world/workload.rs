@@ -2,25 +2,25 @@
 
 use quorate_protocol::{NodeId, Random, Violation};
 
-use super::{Answer, Machine};
-use crate::history::Event;
+use super::{ClientAnswer, Machine};
+use crate::history::HistoryEvent;
 
 /// The calls of a run's clients, and the judgement of their answers.
 ///
 /// Random numbers must be drawn from the run's seed only.
 pub trait Workload<M: Machine> {
     /// The next call of a client, and the node that it calls. The client has no other call under way.
-    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, M::Call);
+    fn call(&mut self, client: u64, cluster: ClusterInfo, at_us: u64) -> (NodeId, M::Call);
 
     /// Gives a client the answer to its call.
-    fn answered(&mut self, client: u64, what: &M::Call, answer: &Answer<M::Answer>, at_us: u64);
+    fn answered(&mut self, client: u64, what: &M::Call, answer: &ClientAnswer<M::Answer>, at_us: u64);
 
     /// True if a call changes state. A cluster that serves must carry out such calls.
     fn is_write(&self, _what: &M::Call) -> bool {
         true
     }
 
-    /// Time in microseconds that a client waits for this call. Then it gets [`Answer::Unknown`] and goes on.
+    /// Time in microseconds that a client waits for this call. Then it gets [`ClientAnswer::Unknown`] and goes on.
     fn patience_us(&mut self, _what: &M::Call) -> u64 {
         2_000_000
     }
@@ -35,14 +35,14 @@ pub trait Workload<M: Machine> {
     fn judge(&mut self) -> Result<(), Violation>;
 
     /// The history of the clients as it is written into a file. Empty for a workload without this form.
-    fn history(&self) -> Vec<Event> {
+    fn history(&self) -> Vec<HistoryEvent> {
         Vec::new()
     }
 }
 
 /// Information that a client can have about the cluster that it calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cluster {
+pub struct ClusterInfo {
     /// Number of nodes. Their ids run from 1 to this number.
     pub nodes: u64,
     /// Percentage of calls that go to the leader.
@@ -51,7 +51,7 @@ pub struct Cluster {
     pub leader: Option<NodeId>,
 }
 
-impl Cluster {
+impl ClusterInfo {
     /// A node to call: the leader in the given percentage of calls, otherwise any node.
     pub fn choose(&self, random: &mut Random) -> NodeId {
         let any = NodeId(random.between(1, self.nodes + 1));

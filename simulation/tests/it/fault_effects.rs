@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_simulation::MomentKind;
-use quorate_simulation::schedule::{Budget, CrashPoint, FaultKind, Generator, Link, Partition, What, Who};
+use quorate_simulation::schedule::{CrashPoint, FaultKind, Generator, Link, LossBudget, Partition, What, Who};
 use quorate_simulation::world::{Damage, Folder, Loss, RunOutcome, reached};
 
 use crate::probe::{Note, Notes, probe, schedule};
@@ -159,7 +159,7 @@ fn a_wiped_node_is_another_one() {
 #[test]
 fn an_old_copy_knows_nothing_of_what_came_later() {
     let mut schedule = schedule([What::OldCopy { node: Who::Node(2) }]);
-    schedule.budget = Budget::Exceeded;
+    schedule.budget = LossBudget::Exceeded;
     let (outcome, notes) = probe(&schedule);
     assert_eq!(outcome.faults.get(&FaultKind::OldCopy), Some(&1));
     let numbers: Vec<u64> = notes.disks[1]
@@ -396,13 +396,15 @@ fn within_the_budget_a_minority_is_lost_at_most() {
     let (_, notes) = probe(&schedule(wipes().chain(copies())));
     assert_eq!(notes.lost, [1]);
     let mut schedule = schedule(wipes());
-    schedule.budget = Budget::Exceeded;
+    schedule.budget = LossBudget::Exceeded;
     assert_eq!(probe(&schedule).1.lost, [1, 2, 3]);
 }
 
 #[test]
 fn schedules_of_few_seeds_have_every_fault() {
-    for (budget, kinds) in [(Budget::Tolerated, FaultKind::ALL.len() - 1), (Budget::Exceeded, FaultKind::ALL.len())] {
+    for (budget, kinds) in
+        [(LossBudget::Tolerated, FaultKind::ALL.len() - 1), (LossBudget::Exceeded, FaultKind::ALL.len())]
+    {
         let generator = Generator { budget, ..Generator::default() };
         let schedules = (0..100).map(|seed| generator.schedule(seed));
         let met: BTreeSet<FaultKind> =

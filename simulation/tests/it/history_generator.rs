@@ -1,7 +1,7 @@
 //! Histories as a correct system makes them, and a slow judge that tries every order.
 
 use quorate_protocol::Random;
-use quorate_simulation::history::{Event, EventKind, Function};
+use quorate_simulation::history::{EventKind, Function, HistoryEvent};
 use serde_json::{Value, json};
 
 /// How a generated history looks.
@@ -31,14 +31,14 @@ pub(crate) fn generate(
     shape: &Shape,
     mut call: impl FnMut(&mut Random) -> (Function, Option<String>, Value),
     mut effect: impl FnMut(Function, Option<&str>, &Value) -> Option<Value>,
-) -> Vec<Event> {
+) -> Vec<HistoryEvent> {
     let mut events = Vec::new();
     let mut running: Vec<Running> = Vec::new();
     let mut adrift: Vec<Running> = Vec::new();
     let (mut made, mut time) = (0, 0);
     while made < shape.calls || !running.is_empty() {
         time += random.between(1, 50);
-        let event = |each: &Running, kind: EventKind, value: &Value| Event {
+        let event = |each: &Running, kind: EventKind, value: &Value| HistoryEvent {
             process: each.process,
             kind,
             function: each.function,
@@ -96,7 +96,7 @@ pub(crate) fn pick(random: &mut Random, length: usize) -> usize {
 }
 
 /// A history of registers whose values are drawn from `values`; none: every write writes a new one.
-pub(crate) fn registers(random: &mut Random, shape: &Shape, values: Option<u64>) -> Vec<Event> {
+pub(crate) fn registers(random: &mut Random, shape: &Shape, values: Option<u64>) -> Vec<HistoryEvent> {
     let mut state = std::collections::BTreeMap::<String, Value>::new();
     let mut last = 0;
     let keys = shape.keys;
@@ -130,7 +130,7 @@ pub(crate) fn registers(random: &mut Random, shape: &Shape, values: Option<u64>)
 }
 
 /// A history of transactions over lists.
-pub(crate) fn lists(random: &mut Random, shape: &Shape) -> Vec<Event> {
+pub(crate) fn lists(random: &mut Random, shape: &Shape) -> Vec<HistoryEvent> {
     let mut state = std::collections::BTreeMap::<String, Vec<Value>>::new();
     let mut last = 0;
     let keys = shape.keys;

@@ -1,13 +1,13 @@
 //! Histories as Jepsen and the checkers about it write them.
 
-use quorate_simulation::history::{Budget, History, NilRead, Reading, Verdict};
+use quorate_simulation::history::{History, NilRead, Reading, SearchBudget, Verdict};
 
 fn read(text: &str, reading: Reading) -> History {
     History::read_as(text.as_bytes(), reading).expect("a history")
 }
 
 fn verdict(text: &str) -> Verdict {
-    read(text, Reading::default()).judge(Budget::default()).verdict()
+    read(text, Reading::default()).judge(SearchBudget::default()).verdict()
 }
 
 fn refusal(text: &str) -> String {
@@ -54,7 +54,8 @@ fn every_form_is_read_alike() {
 
 #[test]
 fn what_a_read_of_nil_found_is_for_the_caller_to_say() {
-    let judged = |text: &str, nil| read(text, Reading { nil, ..Reading::default() }).judge(Budget::default()).verdict();
+    let judged =
+        |text: &str, nil| read(text, Reading { nil, ..Reading::default() }).judge(SearchBudget::default()).verdict();
     for text in in_every_form("nil") {
         assert_eq!(judged(&text, Some(NilRead::Unknown)), Verdict::Holds, "{text}");
         assert_eq!(judged(&text, Some(NilRead::Absent)), Verdict::Violated, "{text}");
@@ -73,11 +74,11 @@ fn independent_registers_are_told_by_how_reads_are_called() {
         {:process 1, :type :info, :f :cas, :value [:a [3 4]], :error :timeout}
         {:process 2, :type :invoke, :f :read, :value [:a nil]}
         {:process 2, :type :ok, :f :read, :value [:a 4]}";
-    let judged = read(text, Reading::default()).judge(Budget::default());
+    let judged = read(text, Reading::default()).judge(SearchBudget::default());
     assert_eq!((judged.verdict(), judged.registers), (Verdict::Holds, 2), "{judged}");
     assert_eq!(verdict(&text.replace("[:a 4]}", "[:a 5]}")), Verdict::Violated);
     let as_one = Reading { is_independent: Some(false), ..Reading::default() };
-    assert_eq!(read(text, as_one).judge(Budget::default()).registers, 1);
+    assert_eq!(read(text, as_one).judge(SearchBudget::default()).registers, 1);
 }
 
 #[test]
@@ -87,15 +88,15 @@ fn values_that_may_be_pairs_with_a_key_have_to_be_told() {
     assert!(refusal(&cas).starts_with("line 1: every value may be [key value]"));
     let judged = |is_independent| {
         let reading = Reading { is_independent: Some(is_independent), ..Reading::default() };
-        read(&cas, reading).judge(Budget::default()).verdict()
+        read(&cas, reading).judge(SearchBudget::default()).verdict()
     };
     assert_eq!((judged(true), judged(false)), (Verdict::Violated, Verdict::Violated));
     // A read that is called with nothing, or a cas of something else, tells.
     for other in [line(1, "invoke", "read", "nil"), line(1, "invoke", "cas", "[:a 1]")] {
-        assert_eq!(read(&format!("{cas}{other}"), Reading::default()).judge(Budget::default()).registers, 1);
+        assert_eq!(read(&format!("{cas}{other}"), Reading::default()).judge(SearchBudget::default()).registers, 1);
     }
     let keyed = format!("{cas}{}", line(1, "invoke", "read", "[:b nil]"));
-    assert_eq!(read(&keyed, Reading::default()).judge(Budget::default()).registers, 2);
+    assert_eq!(read(&keyed, Reading::default()).judge(SearchBudget::default()).registers, 2);
     assert!(refusal(&format!("{keyed}{}", line(1, "ok", "read", "3"))).starts_with("line 4: 3 is not [key value]"));
     // An end that is no success may bear anything.
     let timeout = format!("{keyed}{}", line(1, "info", "read", ":timed-out"));
@@ -154,7 +155,7 @@ fn texts_are_put_appended_and_got() {
     {
         assert_eq!(verdict(&text(last)), expected, "{last}");
     }
-    let judged = read(&text("xwy"), Reading::default()).judge(Budget::default()).to_string();
+    let judged = read(&text("xwy"), Reading::default()).judge(SearchBudget::default()).to_string();
     assert!(judged.contains("1 text: VIOLATED\n\ntext \"7\" is not linearizable\n"), "{judged}");
     assert!(judged.contains("get \"xwy\""), "{judged}");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_protocol::Random;
 use quorate_simulation::history::{
-    Budget, Event, EventKind, Function, History, Judgement, Kind, Reading, Verdict, write_events,
+    EventKind, Function, History, HistoryEvent, Judgement, ObjectKind, Reading, SearchBudget, Verdict, write_events,
 };
 use serde_json::{Value, json};
 
@@ -32,9 +32,9 @@ fn script(steps: &str) -> String {
     lines.join("\n")
 }
 
-fn judge_as(steps: &str, model: Option<Kind>) -> Judgement {
+fn judge_as(steps: &str, model: Option<ObjectKind>) -> Judgement {
     let reading = Reading { model, ..Reading::default() };
-    History::read_as(script(steps).as_bytes(), reading).expect(steps).judge(Budget::default())
+    History::read_as(script(steps).as_bytes(), reading).expect(steps).judge(SearchBudget::default())
 }
 
 fn judge(steps: &str) -> Judgement {
@@ -163,7 +163,7 @@ fn locks() {
         ("1 acquire; 1 ok 3; 1 release 3; 1 ok; 2 acquire; 2 ok 2", "token 3 was given before"),
     ]);
     // A lease runs out. What it may not do is give an old token.
-    let lease = |steps| judge_as(steps, Some(Kind::Lease));
+    let lease = |steps| judge_as(steps, Some(ObjectKind::Lease));
     for good in ["1 acquire; 1 ok 1; 2 acquire; 2 ok 2", "1 acquire; 1 ok 1; 2 acquire; 2 ok 2; 1 release 1; 1 ok"] {
         assert_eq!(lease(good).verdict(), Verdict::Holds, "{good}");
         assert_eq!(judge(good).verdict(), Verdict::Violated, "{good}");
@@ -201,15 +201,17 @@ fn what_is_no_call_of_the_thing_is_refused_by_line() {
         let error = refusal(steps);
         assert!(error.starts_with(expected), "{steps}: {error}");
     }
-    let forced =
-        History::read_as(script("1 add 1").as_bytes(), Reading { model: Some(Kind::Queue), ..Reading::default() });
+    let forced = History::read_as(
+        script("1 add 1").as_bytes(),
+        Reading { model: Some(ObjectKind::Queue), ..Reading::default() },
+    );
     assert_eq!(forced.expect_err("no queue").to_string(), "line 1: add is no call of a queue");
 }
 
 /// Texts that a search cannot decide stand before one that is wrong: the budget must not be gone by then.
 #[test]
 fn what_is_wrong_is_found_beside_what_takes_long() {
-    let event = |process, kind, function, key: &str, value: Value, time| Event {
+    let event = |process, kind, function, key: &str, value: Value, time| HistoryEvent {
         process,
         kind,
         function,
@@ -229,14 +231,14 @@ fn what_is_wrong_is_found_beside_what_takes_long() {
         events.push(event(90, EventKind::Ok, Function::Get, key, json!(found), 201));
     }
     let history = History::from_events(events).expect("a history");
-    let judged = history.judge(Budget::of_steps(1_200_000));
+    let judged = history.judge(SearchBudget::of_steps(1_200_000));
     assert_eq!(judged.verdict(), Verdict::Violated, "{judged}");
     assert_eq!(judged.undecided, ["text \"a\""], "{judged}");
 }
 
 /// What a thing does with a call: its answer, or nothing if it refuses.
 trait Thing: Clone {
-    const KIND: Kind;
+    const KIND: ObjectKind;
     fn call(random: &mut Random, number: u64) -> (Function, Value);
     fn effect(&mut self, function: Function, called: &Value) -> Option<Value>;
 }
@@ -245,7 +247,7 @@ trait Thing: Clone {
 struct Queue(VecDeque<Value>);
 
 impl Thing for Queue {
-    const KIND: Kind = Kind::Queue;
+    const KIND: ObjectKind = ObjectKind::Queue;
 
     fn call(random: &mut Random, number: u64) -> (Function, Value) {
         if random.between(0, 2) == 0 { (Function::Enqueue, json!(number)) } else { (Function::Dequeue, Value::Null) }
@@ -264,7 +266,7 @@ impl Thing for Queue {
 struct Set(BTreeSet<u64>);
 
 impl Thing for Set {
-    const KIND: Kind = Kind::Set;
+    const KIND: ObjectKind = ObjectKind::Set;
 
     fn call(random: &mut Random, number: u64) -> (Function, Value) {
         // Now and then a member is added once more.
@@ -286,7 +288,7 @@ impl Thing for Set {
 struct Counter<const ANY: bool>(u64);
 
 impl<const ANY: bool> Thing for Counter<ANY> {
-    const KIND: Kind = Kind::Counter;
+    const KIND: ObjectKind = ObjectKind::Counter;
 
     fn call(random: &mut Random, _: u64) -> (Function, Value) {
         match random.between(0, 6) {
@@ -306,7 +308,7 @@ impl<const ANY: bool> Thing for Counter<ANY> {
 struct Text(String);
 
 impl Thing for Text {
-    const KIND: Kind = Kind::Text;
+    const KIND: ObjectKind = ObjectKind::Text;
 
     fn call(random: &mut Random, number: u64) -> (Function, Value) {
         let text = json!(["a", "b", "ab"][pick(random, 3)]);
@@ -337,7 +339,7 @@ struct Lock {
 }
 
 impl Thing for Lock {
-    const KIND: Kind = Kind::Lock;
+    const KIND: ObjectKind = ObjectKind::Lock;
 
     fn call(random: &mut Random, number: u64) -> (Function, Value) {
         if random.between(0, 2) == 0 {
@@ -364,7 +366,7 @@ impl Thing for Lock {
     }
 }
 
-fn history_of<T: Thing + Default>(random: &mut Random, shape: &Shape) -> Vec<Event> {
+fn history_of<T: Thing + Default>(random: &mut Random, shape: &Shape) -> Vec<HistoryEvent> {
     let mut thing = T::default();
     let mut number = 0;
     let call = |random: &mut Random| {
@@ -375,18 +377,18 @@ fn history_of<T: Thing + Default>(random: &mut Random, shape: &Shape) -> Vec<Eve
     generate(random, shape, call, |function, _, called| thing.effect(function, called))
 }
 
-fn judge_events<T: Thing>(events: &[Event]) -> Judgement {
+fn judge_events<T: Thing>(events: &[HistoryEvent]) -> Judgement {
     let mut lines = Vec::new();
     write_events(&mut lines, events).expect("written");
     // Reads alone do not tell what is read.
     let reading = Reading { model: Some(T::KIND), ..Reading::default() };
-    History::read_as(&*lines, reading).expect("a history").judge(Budget::default())
+    History::read_as(&*lines, reading).expect("a history").judge(SearchBudget::default())
 }
 
 /// Exchanges what two calls were answered, or changes one answer.
-fn spoil(random: &mut Random, events: &mut [Event]) {
-    let asked = |event: &Event| matches!(event.function, Function::Read | Function::Get | Function::Dequeue);
-    let told = |event: &Event| matches!(event.function, Function::Increment | Function::Acquire);
+fn spoil(random: &mut Random, events: &mut [HistoryEvent]) {
+    let asked = |event: &HistoryEvent| matches!(event.function, Function::Read | Function::Get | Function::Dequeue);
+    let told = |event: &HistoryEvent| matches!(event.function, Function::Increment | Function::Acquire);
     let answers: Vec<usize> = (0..events.len())
         .filter(|at| events[*at].kind == EventKind::Ok && (asked(&events[*at]) || told(&events[*at])))
         .collect();
@@ -401,9 +403,9 @@ fn spoil(random: &mut Random, events: &mut [Event]) {
 }
 
 /// Whether some order of these calls makes the thing answer so. Of a call of unknown outcome only the effect counts.
-fn fits<T: Thing + Default>(events: &[Event]) -> bool {
+fn fits<T: Thing + Default>(events: &[HistoryEvent]) -> bool {
     let mut calls: Vec<(u64, Option<u64>)> = Vec::new();
-    let mut done: Vec<(&Event, Option<&Event>)> = Vec::new();
+    let mut done: Vec<(&HistoryEvent, Option<&HistoryEvent>)> = Vec::new();
     let mut waiting = BTreeMap::new();
     for (moment, event) in (0..).zip(events) {
         if event.kind == EventKind::Invoke {
@@ -477,7 +479,7 @@ fn long_histories_are_judged() {
         let mut random = Random::new(calls as u64);
         let shape = Shape { calls, processes, keys: 1, unknown_percent };
         let mut events = history_of::<T>(&mut random, &shape);
-        let verdict = |events: &[Event]| {
+        let verdict = |events: &[HistoryEvent]| {
             let judged = judge_events::<T>(events);
             (judged.verdict(), judged.to_string())
         };

@@ -16,7 +16,9 @@ use quorate_simulation::diagram::svg;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
 use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::shrink::shrink;
-use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Recording, RunOutcome, Workload, run};
+use quorate_simulation::world::{
+    ClientAnswer, ClusterInfo, NodeView, Observation, Recording, RunOutcome, Workload, run,
+};
 
 /// A core that keeps numbers and reports each that it has kept. It has no peers.
 #[derive(Clone, Debug)]
@@ -122,7 +124,7 @@ impl Guest for Writer {
 
     fn event(&mut self, desk: &mut GuestDesk<'_, '_, Self>, number: u64) {
         if let Some(call) = self.calls.remove(&number) {
-            desk.answer(call, Answer::Done(()));
+            desk.answer(call, ClientAnswer::Done(()));
         }
     }
 
@@ -145,16 +147,16 @@ struct Clients {
 }
 
 impl Workload<NodeMachine<Host<Writer>>> for Clients {
-    fn call(&mut self, _: u64, cluster: Cluster, _: u64) -> (NodeId, u64) {
+    fn call(&mut self, _: u64, cluster: ClusterInfo, _: u64) -> (NodeId, u64) {
         self.last += 1;
         let node = NodeId(1 + self.last % cluster.nodes);
         self.asked.insert(self.last, node);
         (node, self.last)
     }
 
-    fn answered(&mut self, _: u64, number: &u64, answer: &Answer<()>, _: u64) {
+    fn answered(&mut self, _: u64, number: &u64, answer: &ClientAnswer<()>, _: u64) {
         let node = self.asked.remove(number).expect("it was asked");
-        if matches!(answer, Answer::Done(())) {
+        if matches!(answer, ClientAnswer::Done(())) {
             self.acknowledged.borrow_mut().insert(*number, node);
         }
     }

@@ -1,10 +1,10 @@
 //! A machine that does little but note what happens to it.
 
 use quorate_protocol::{Instant, NodeId, Now, Random, Violation};
-use quorate_simulation::schedule::{Budget, Fault, FaultKind, Schedule, What};
+use quorate_simulation::schedule::{Fault, FaultKind, LossBudget, Schedule, What};
 use quorate_simulation::world::{
-    Answer, Cluster, ClusterLaws, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
-    Recording, RunOutcome, Workload, run,
+    ClientAnswer, ClusterInfo, ClusterLaws, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView,
+    Observation, Recording, RunOutcome, Workload, run,
 };
 
 /// Every ten milliseconds of its clock it tells all peers a number and writes that number. Node 1 leads.
@@ -96,7 +96,7 @@ impl Machine for Probe {
             MachineInput::LinkDown { peer } => disk.notes.push(Note::Unlinked(peer)),
             MachineInput::Transfer { to } => disk.notes.push(Note::Transfer(to)),
             MachineInput::Call { call, .. } => {
-                self.outputs.push(MachineOutput::Answer { call, answer: Answer::Done(self.node.0) });
+                self.outputs.push(MachineOutput::Answer { call, answer: ClientAnswer::Done(self.node.0) });
             }
             MachineInput::Message { message, .. } => disk.heard_flipped += u64::from(message & FLIPPED != 0),
         }
@@ -173,11 +173,11 @@ impl ClusterLaws<Probe> for Notes {
 struct Callers(Random);
 
 impl Workload<Probe> for Callers {
-    fn call(&mut self, _: u64, cluster: Cluster, _: u64) -> (NodeId, ()) {
+    fn call(&mut self, _: u64, cluster: ClusterInfo, _: u64) -> (NodeId, ()) {
         (cluster.choose(&mut self.0), ())
     }
 
-    fn answered(&mut self, _: u64, (): &(), _: &Answer<u64>, _: u64) {}
+    fn answered(&mut self, _: u64, (): &(), _: &ClientAnswer<u64>, _: u64) {}
 
     fn pause_us(&mut self, _: u64) -> u64 {
         self.0.between(1_000, 20_000)
@@ -197,7 +197,7 @@ pub(crate) fn schedule(faults: impl IntoIterator<Item = What>) -> Schedule {
         clients: 2,
         at_leader_percent: 0,
         snapshot_every: 100,
-        budget: Budget::Tolerated,
+        budget: LossBudget::Tolerated,
         faults_us: 3_000_000,
         faults: faults.into_iter().map(fault).collect(),
     }

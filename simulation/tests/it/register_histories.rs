@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use quorate_protocol::Random;
 use quorate_simulation::history::{
-    Budget, Event, EventKind, Function, History, Key, Linearization, Model, Register, RegisterOperation, Timed,
-    Verdict, explain, linearize,
+    EventKind, Function, History, HistoryEvent, Key, Linearization, Model, Register, RegisterOperation, SearchBudget,
+    Timed, Verdict, explain, linearize,
 };
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::history_generator::{Shape, pick, registers, some_order_fits};
 
 fn judge(lines: &str) -> Verdict {
     let history = History::read(lines.as_bytes()).expect("a history");
-    history.judge(Budget::default()).verdict()
+    history.judge(SearchBudget::default()).verdict()
 }
 
 /// `1 w 5` is process 1 calling a write of 5; `1 ok`, `1 ok 5` (a read), `1 fail`, `1 info` are its ends.
@@ -97,7 +97,7 @@ fn bad_histories_are_found() {
 fn the_explanation_is_the_core_of_the_matter() {
     let noise = "1 w 1, 1 ok, 4 r, 4 ok 1, 1 w 2, 3 r, 1 ok, 3 ok 2, 5 w 9, 2 r, 2 ok 1, 5 ok, 4 r, 4 ok 9";
     let history = History::read(history(noise).as_bytes()).expect("a history");
-    let told = history.judge(Budget::default()).to_string();
+    let told = history.judge(SearchBudget::default()).to_string();
     let expected = "\
 7 calls, 1 registers, 0 transactions: VIOLATED
 
@@ -140,7 +140,7 @@ fn the_order_of_the_lines_counts_and_not_their_times() {
         r#"{"process":2,"type":"invoke","f":"read","key":"x","value":null,"time":10}"#,
         r#"{"process":2,"type":"ok","f":"read","key":"x","value":1,"time":15}"#,
     ];
-    let judged = History::read(lines.join("\n").as_bytes()).expect("a history").judge(Budget::default());
+    let judged = History::read(lines.join("\n").as_bytes()).expect("a history").judge(SearchBudget::default());
     assert_eq!(judged.verdict(), Verdict::Holds, "{judged}");
     assert_eq!(judged.times_back, 1);
     assert!(judged.to_string().ends_with("times go back at 1 events: the order of the lines counts"), "{judged}");
@@ -164,7 +164,7 @@ fn a_number_and_its_digits_are_two_keys() {
     let long = "123456789012345678901234567890";
     assert_eq!(judge(&history("1", "7").replace("\"key\":1", &format!("\"key\":{long}"))), Verdict::Holds);
     for key in [Key::from("1"), Key::from(1), Key::from("a \"b\"")] {
-        let event = Event {
+        let event = HistoryEvent {
             process: 1,
             kind: EventKind::Invoke,
             function: Function::Read,
@@ -173,9 +173,10 @@ fn a_number_and_its_digits_are_two_keys() {
             time: 1,
         };
         let text = serde_json::to_string(&event).expect("written");
-        assert_eq!(serde_json::from_str::<Event>(&text).expect("read"), event, "{text}");
+        assert_eq!(serde_json::from_str::<HistoryEvent>(&text).expect("read"), event, "{text}");
     }
-    let told = History::read(history("\"1\"", "7").as_bytes()).expect("a history").judge(Budget::default()).to_string();
+    let told =
+        History::read(history("\"1\"", "7").as_bytes()).expect("a history").judge(SearchBudget::default()).to_string();
     assert!(told.contains("register \"1\" is not linearizable"), "{told}");
     for key in ["1.5", "[1]", "true"] {
         let error = History::read(line("invoke", "read", key, "null").as_bytes()).expect_err("no key").to_string();
@@ -211,7 +212,7 @@ fn where_nothing_succeeded_nothing_is_judged() {
     for script in ["1 w 1, 1 fail", "1 w 1, 1 info, 2 r, 2 info", "1 w 1"] {
         assert_eq!(judge(&history(script)), Verdict::NothingJudged, "{script}");
     }
-    let judged = History::read(&b"\n\n"[..]).expect("an empty history").judge(Budget::default());
+    let judged = History::read(&b"\n\n"[..]).expect("an empty history").judge(SearchBudget::default());
     assert_eq!(judged.verdict(), Verdict::NothingJudged);
     let expected = "0 calls, 0 registers, 0 transactions: nothing was judged, since no call succeeded";
     assert_eq!(judged.to_string(), expected);
@@ -231,9 +232,9 @@ fn open_calls_of_equal_effect_are_tried_once() {
         calls.push(call(RegisterOperation::Write(2), at, Some(at + 1)));
         calls.push(call(RegisterOperation::Read(1), at + 2, Some(at + 3)));
     }
-    assert_eq!(linearize(&Register, &calls, &mut Budget::of_steps(100_000)), Linearization::Impossible);
+    assert_eq!(linearize(&Register, &calls, &mut SearchBudget::of_steps(100_000)), Linearization::Impossible);
     calls.pop();
-    let judged = linearize(&Register, &calls, &mut Budget::of_steps(100_000));
+    let judged = linearize(&Register, &calls, &mut SearchBudget::of_steps(100_000));
     assert!(matches!(judged, Linearization::Possible { .. }), "{judged:?}");
 }
 
@@ -253,7 +254,7 @@ fn a_hard_history_takes_its_budget_and_no_more() {
             let at = 100 + number * 10;
             calls.push(Timed { operation: RegisterOperation::Read(value()), invoked: at, returned: Some(at + 1) });
         }
-        let mut budget = Budget::of_steps(200_000);
+        let mut budget = SearchBudget::of_steps(200_000);
         undecided += usize::from(linearize(&Register, &calls, &mut budget) == Linearization::Undecided);
     }
     assert!(undecided > 0, "none of the histories is hard");
@@ -262,7 +263,7 @@ fn a_hard_history_takes_its_budget_and_no_more() {
 #[test]
 fn a_spent_budget_decides_nothing() {
     let history = History::read(history("1 w 1, 1 ok, 2 r, 2 ok").as_bytes()).expect("a history");
-    assert_eq!(history.judge(Budget::of_steps(1)).verdict(), Verdict::Undecided);
+    assert_eq!(history.judge(SearchBudget::of_steps(1)).verdict(), Verdict::Undecided);
 }
 
 #[test]
@@ -271,7 +272,7 @@ fn what_a_correct_register_does_holds() {
         let mut random = Random::new(seed);
         let shape = Shape { calls: 200, processes: 1 + seed % 7, keys: 1 + seed % 3, unknown_percent: seed % 10 };
         let events = registers(&mut random, &shape, (seed % 2 == 0).then_some(4));
-        let judged = History::from_events(events).expect("a history").judge(Budget::default());
+        let judged = History::from_events(events).expect("a history").judge(SearchBudget::default());
         assert_eq!(judged.verdict(), Verdict::Holds, "seed {seed}: {judged}");
     }
 }
@@ -282,10 +283,10 @@ fn a_value_from_nowhere_is_always_found() {
         let mut random = Random::new(seed);
         let shape = Shape { calls: 100, processes: 4, keys: 2, unknown_percent: 5 };
         let mut events = registers(&mut random, &shape, None);
-        let is_read = |event: &Event| event.kind == EventKind::Ok && event.function == Function::Read;
+        let is_read = |event: &HistoryEvent| event.kind == EventKind::Ok && event.function == Function::Read;
         let reads: Vec<usize> = (0..events.len()).filter(|at| is_read(&events[*at])).collect();
         events[reads[pick(&mut random, reads.len())]].value = json!(1_000_000);
-        let judged = History::from_events(events).expect("a history").judge(Budget::default());
+        let judged = History::from_events(events).expect("a history").judge(SearchBudget::default());
         assert_eq!(judged.verdict(), Verdict::Violated, "seed {seed}");
         let told = &judged.findings[0].explanation;
         assert!(told.contains("nobody ever wrote 1000000"), "seed {seed}: {told}");
@@ -305,7 +306,7 @@ fn agrees_with_trying_every_order() {
             write_each_value_once(&mut random, &mut calls);
         }
         let expected = fits(&calls);
-        match linearize(&Register, &calls, &mut Budget::default()) {
+        match linearize(&Register, &calls, &mut SearchBudget::default()) {
             Linearization::Possible { order } => {
                 assert!(expected, "seed {seed}: {calls:?}");
                 assert_is_order(&calls, &order);
@@ -313,7 +314,7 @@ fn agrees_with_trying_every_order() {
             }
             Linearization::Impossible => {
                 assert!(!expected, "seed {seed}: {calls:?}");
-                let why = explain(&Register, &calls, &mut Budget::default());
+                let why = explain(&Register, &calls, &mut SearchBudget::default());
                 let rest: Vec<_> = why.operations.iter().map(|position| calls[*position].clone()).collect();
                 assert!(!fits(&rest), "seed {seed}: {rest:?} of {calls:?}");
                 impossible += 1;
@@ -365,8 +366,8 @@ fn mutants_are_judged_alike_by_intervals_and_by_search() {
         let shape = Shape { calls: 60, processes: 1 + seed % 6, keys: 1, unknown_percent: seed % 20 };
         let mut calls = timed(&registers(&mut random, &shape, None));
         mutate(&mut random, &mut calls);
-        let by_intervals = linearize(&Register, &calls, &mut Budget::default());
-        let by_search = linearize(&Opaque, &calls, &mut Budget::default());
+        let by_intervals = linearize(&Register, &calls, &mut SearchBudget::default());
+        let by_search = linearize(&Opaque, &calls, &mut SearchBudget::default());
         assert_eq!(verdict(&by_intervals), verdict(&by_search), "seed {seed}: {calls:?}");
         match by_intervals {
             Linearization::Possible { order } => {
@@ -411,7 +412,7 @@ fn mutate(random: &mut Random, calls: &mut [Timed<RegisterOperation>]) {
 }
 
 /// The calls of a history of one register, as far as they can have had an effect.
-fn timed(events: &[Event]) -> Vec<Timed<RegisterOperation>> {
+fn timed(events: &[HistoryEvent]) -> Vec<Timed<RegisterOperation>> {
     let number = |value: &serde_json::Value| value.as_u64().map_or(0, |value| u32::try_from(value).expect("small"));
     let mut waiting = std::collections::BTreeMap::new();
     let mut calls: Vec<Timed<RegisterOperation>> = Vec::new();
@@ -492,13 +493,13 @@ fn a_hundred_thousand_calls_take_few_steps() {
         let shape = Shape { calls: 100_000, processes, keys, unknown_percent };
         let mut events = registers(&mut random, &shape, values);
         let history = History::from_events(events.clone()).expect("a history");
-        let judged = history.judge(Budget::of_steps(50_000_000));
+        let judged = history.judge(SearchBudget::of_steps(50_000_000));
         assert_eq!(judged.verdict(), Verdict::Holds, "{keys} keys, {processes} processes: {judged}");
 
-        let is_read = |event: &Event| event.kind == EventKind::Ok && event.function == Function::Read;
+        let is_read = |event: &HistoryEvent| event.kind == EventKind::Ok && event.function == Function::Read;
         let late = (0..events.len()).rev().filter(|at| is_read(&events[*at])).nth(1_000).expect("many reads");
         events[late].value = json!(123_456_789);
-        let judged = History::from_events(events).expect("a history").judge(Budget::of_steps(50_000_000));
+        let judged = History::from_events(events).expect("a history").judge(SearchBudget::of_steps(50_000_000));
         assert_eq!(judged.verdict(), Verdict::Violated, "{keys} keys, {processes} processes");
     }
 }

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use quorate_protocol::Random;
-use quorate_simulation::history::{Budget, Event, EventKind, Function, History, Judgement, Verdict};
+use quorate_simulation::history::{EventKind, Function, History, HistoryEvent, Judgement, SearchBudget, Verdict};
 use serde_json::{Value, json};
 
 use crate::history_generator::{Shape, lists, pick, some_order_fits};
 
-fn judge(events: Vec<Event>) -> Judgement {
-    History::from_events(events).expect("a history").judge(Budget::default())
+fn judge(events: Vec<HistoryEvent>) -> Judgement {
+    History::from_events(events).expect("a history").judge(SearchBudget::default())
 }
 
 /// One transaction: when it was called, when and how it ended, its steps as answered.
-fn transaction(process: u64, from: u64, to: u64, kind: EventKind, steps: Value) -> [Event; 2] {
+fn transaction(process: u64, from: u64, to: u64, kind: EventKind, steps: Value) -> [HistoryEvent; 2] {
     let asked: Value = steps.as_array().expect("steps").iter().map(asked).collect();
-    let event = |kind, value, time| Event { process, kind, function: Function::Txn, key: None, value, time };
+    let event = |kind, value, time| HistoryEvent { process, kind, function: Function::Txn, key: None, value, time };
     let end = if kind == EventKind::Ok { steps } else { asked.clone() };
     [event(EventKind::Invoke, asked, from), event(kind, end, to)]
 }
@@ -25,11 +25,11 @@ fn asked(step: &Value) -> Value {
 }
 
 /// All under way at once.
-fn at_once(transactions: &[Value]) -> Vec<Event> {
+fn at_once(transactions: &[Value]) -> Vec<HistoryEvent> {
     let each = |(number, steps): (usize, &Value)| {
         transaction(number as u64, number as u64, 100 + number as u64, EventKind::Ok, steps.clone())
     };
-    let mut events: Vec<Event> = transactions.iter().enumerate().flat_map(each).collect();
+    let mut events: Vec<HistoryEvent> = transactions.iter().enumerate().flat_map(each).collect();
     events.sort_by_key(|event| event.time);
     events
 }
@@ -223,7 +223,7 @@ fn numbers_and_texts_are_different_keys_and_elements() {
         };
         [line("invoke"), line("ok")].join("\n")
     });
-    let judged = History::read(lines.join("\n").as_bytes()).expect("a history").judge(Budget::default());
+    let judged = History::read(lines.join("\n").as_bytes()).expect("a history").judge(SearchBudget::default());
     assert_eq!(judged.verdict(), Verdict::Holds, "{judged}");
 }
 
@@ -236,7 +236,7 @@ fn a_spent_budget_still_tells_a_cycle() {
         spoil(&mut random, &mut events);
     }
     let history = History::from_events(events).expect("a history");
-    let steps = |budget| history.judge(Budget::of_steps(budget));
+    let steps = |budget| history.judge(SearchBudget::of_steps(budget));
     assert_eq!(steps(200_000_000).verdict(), Verdict::Violated);
     assert_eq!(steps(10).verdict(), Verdict::Undecided);
     assert!(steps(10).to_string().contains("not judged for want of steps: the transactions"));
@@ -304,8 +304,8 @@ fn agrees_with_trying_every_order() {
 }
 
 /// Cuts a list that was read short, or swaps two of its elements, or moves a transaction in time.
-fn spoil(random: &mut Random, events: &mut [Event]) {
-    let is_answered = |event: &Event| [EventKind::Ok, EventKind::Info].contains(&event.kind);
+fn spoil(random: &mut Random, events: &mut [HistoryEvent]) {
+    let is_answered = |event: &HistoryEvent| [EventKind::Ok, EventKind::Info].contains(&event.kind);
     let answered: Vec<usize> = (0..events.len()).filter(|at| is_answered(&events[*at])).collect();
     if answered.is_empty() {
         return;
@@ -327,7 +327,7 @@ fn spoil(random: &mut Random, events: &mut [Event]) {
 
 type Lists = BTreeMap<String, Vec<Value>>;
 
-fn fits(events: &[Event]) -> bool {
+fn fits(events: &[HistoryEvent]) -> bool {
     let mut calls: Vec<(u64, Option<u64>)> = Vec::new();
     let mut steps: Vec<Value> = Vec::new();
     let mut waiting = BTreeMap::new();

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use quorate_protocol::{Incarnation, NodeId};
 
 use super::end::{
-    CHANNEL, End, Outcome, READ_MAX, await_number, connect, ensure, identity, identity_of_life, introduce, number_of,
-    numbered, pair, send, set_peer,
+    CHANNEL, CheckResult, End, READ_MAX, await_number, connect, ensure, identity, identity_of_life, introduce,
+    number_of, numbered, pair, send, set_peer,
 };
 use super::harness::{Harness, LIMITS};
 use crate::claims::ClaimError;
@@ -21,7 +21,7 @@ use crate::link::{LinkEvent, Refusal, RefusedBy};
 use crate::queue::Incoming;
 use crate::transport::{Peer, PeerError, SendError};
 
-pub(super) fn at_most_once(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn at_most_once(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     for round in 0..ROUNDS {
         for number in round * BURST..(round + 1) * BURST {
@@ -36,7 +36,7 @@ pub(super) fn at_most_once(harness: &mut dyn Harness) -> Outcome {
     ensure(distinct.len() == numbers.len(), || format!("a frame arrived twice: {numbers:?}"))
 }
 
-pub(super) fn never_corrupt(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn never_corrupt(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let pattern = |length: usize| (0..=250).cycle().take(length).collect::<Bytes>();
     let shapes: &[&[usize]] =
@@ -57,7 +57,7 @@ pub(super) fn never_corrupt(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn never_misattributed(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn never_misattributed(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let mut three = End::join(harness, identity(3))?;
     introduce(harness, &three, &two)?;
@@ -78,7 +78,7 @@ pub(super) fn never_misattributed(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn order_within_connection(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn order_within_connection(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     for round in 0..ROUNDS {
         for number in round * BURST..(round + 1) * BURST {
@@ -94,7 +94,7 @@ pub(super) fn order_within_connection(harness: &mut dyn Harness) -> Outcome {
     ensure(numbers.is_sorted(), || format!("frames of one lane arrived out of order: {numbers:?}"))
 }
 
-pub(super) fn nothing_old(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn nothing_old(harness: &mut dyn Harness) -> CheckResult {
     let (mut one, mut two) = pair(harness)?;
     for number in 0..BURST {
         send(&one, &two, number)?;
@@ -114,7 +114,7 @@ pub(super) fn nothing_old(harness: &mut dyn Harness) -> Outcome {
     })
 }
 
-pub(super) fn queue_bounded(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn queue_bounded(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let bounds = [(0, LIMITS.queue_frames_max), (30_000, LIMITS.queue_bytes_max / 30_000)];
     for (round, (bytes, taken_max)) in (0..).zip(bounds) {
@@ -140,7 +140,7 @@ pub(super) fn queue_bounded(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn inbox_bounded(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn inbox_bounded(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let mut markers = claim(&two, MARKERS)?;
     let (burst, bound) = (LIMITS.queue_frames_max as u64 / 2, LIMITS.inbox_frames_max as u64);
@@ -157,7 +157,7 @@ pub(super) fn inbox_bounded(harness: &mut dyn Harness) -> Outcome {
     ensure(numbers.len() as u64 == newest + 1, || "older frames than the newest were dropped".to_owned())
 }
 
-pub(super) fn claims_exclusive(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn claims_exclusive(harness: &mut dyn Harness) -> CheckResult {
     let one = harness.join(identity(1));
     let claim = |first: u16, last: u16| one.claim(ChannelId(first)..=ChannelId(last));
     let inbox = claim(16, 20).map_err(|error| error.to_string())?;
@@ -176,7 +176,7 @@ pub(super) fn claims_exclusive(harness: &mut dyn Harness) -> Outcome {
     ensure(again.is_ok(), || format!("a channel that was given back cannot be claimed: {again:?}"))
 }
 
-pub(super) fn claims_routed(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn claims_routed(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let (beside, unclaimed) = (ChannelId(MARKERS.0 + 1), ChannelId(MARKERS.0 + 2));
     let (mut first, mut second) = (claim(&two, MARKERS)?, claim(&two, beside)?);
@@ -202,7 +202,7 @@ pub(super) fn claims_routed(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn unknown_refused(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn unknown_refused(harness: &mut dyn Harness) -> CheckResult {
     let (one, _two) = pair(harness)?;
     for node in [NodeId(1), NodeId(3), NodeId(u64::MAX)] {
         let outcome = one.transport.send(node, numbered(CHANNEL, 0, Vec::new()));
@@ -212,7 +212,7 @@ pub(super) fn unknown_refused(harness: &mut dyn Harness) -> Outcome {
     ensure(own == Err(PeerError::Own), || format!("a node became its own peer with {own:?}"))
 }
 
-pub(super) fn stranger_unheard(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn stranger_unheard(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let stranger = End::join(harness, identity(3))?;
     introduce(harness, &stranger, &two)?;
@@ -226,7 +226,7 @@ pub(super) fn stranger_unheard(harness: &mut dyn Harness) -> Outcome {
     ensure(numbers.iter().all(|number| *number >= BARRIER), || format!("a stranger was heard: {numbers:?}"))
 }
 
-pub(super) fn removed_unheard(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn removed_unheard(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let mut three = End::join(harness, identity(3))?;
     introduce(harness, &three, &two)?;
@@ -244,7 +244,7 @@ pub(super) fn removed_unheard(harness: &mut dyn Harness) -> Outcome {
     ensure(numbers.iter().all(|number| *number >= BARRIER), || format!("a removed peer was heard: {numbers:?}"))
 }
 
-pub(super) fn removed_told(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn removed_told(harness: &mut dyn Harness) -> CheckResult {
     let (mut one, mut two) = pair(harness)?;
     let mut links = one.transport.claim(ChannelId::TRANSPORT..=ChannelId::TRANSPORT).map_err(|e| e.to_string())?;
     two.transport.remove_peer(one.node());
@@ -256,7 +256,7 @@ pub(super) fn removed_told(harness: &mut dyn Harness) -> Outcome {
     connect(harness, &mut one, &mut two)
 }
 
-pub(super) fn moved_reached(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn moved_reached(harness: &mut dyn Harness) -> CheckResult {
     let (mut one, mut two) = pair(harness)?;
     let (nobody, former) = (harness.address(NodeId(9)), harness.address(two.node()));
     let at = |addresses: &[&String]| {
@@ -277,7 +277,7 @@ pub(super) fn moved_reached(harness: &mut dyn Harness) -> Outcome {
     connect(harness, &mut two, &mut one)
 }
 
-pub(super) fn peers_independent(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn peers_independent(harness: &mut dyn Harness) -> CheckResult {
     let (mut one, mut two) = pair(harness)?;
     let mut three = End::join(harness, identity(3))?;
     introduce(harness, &three, &one)?;
@@ -296,7 +296,7 @@ pub(super) fn peers_independent(harness: &mut dyn Harness) -> Outcome {
     connect(harness, &mut one, &mut two)
 }
 
-pub(super) fn oversize_refused(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn oversize_refused(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let empty = numbered(CHANNEL, 0, vec![Bytes::new()]).wire_bytes();
     let sized = |number, bytes| numbered(CHANNEL, number, vec![Bytes::from(vec![7; bytes - empty])]);
@@ -311,13 +311,13 @@ pub(super) fn oversize_refused(harness: &mut dyn Harness) -> Outcome {
     await_number(harness, &mut two, 1)
 }
 
-pub(super) fn own_channel_reserved(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn own_channel_reserved(harness: &mut dyn Harness) -> CheckResult {
     let (one, two) = pair(harness)?;
     let outcome = one.transport.send(two.node(), numbered(ChannelId::TRANSPORT, 0, Vec::new()));
     ensure(outcome == Err(SendError::Reserved), || format!("a frame on channel 0 met {outcome:?}"))
 }
 
-pub(super) fn nothing_kept(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn nothing_kept(harness: &mut dyn Harness) -> CheckResult {
     let mut one = End::join(harness, identity(1))?;
     set_peer(&one, Peer::new(NodeId(2), harness.address(NodeId(2))))?;
     for number in 0..BURST {
@@ -336,7 +336,7 @@ pub(super) fn nothing_kept(harness: &mut dyn Harness) -> Outcome {
     ensure(numbers.iter().all(|number| *number == BARRIER), || format!("what was refused arrived: {numbers:?}"))
 }
 
-pub(super) fn incarnation_expected(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn incarnation_expected(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let mut three = End::join(harness, identity_of_life(3, 2))?;
     let address = harness.address(NodeId(3));
@@ -359,7 +359,7 @@ pub(super) fn incarnation_expected(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn links_told(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn links_told(harness: &mut dyn Harness) -> CheckResult {
     let one = End::join(harness, identity(1))?;
     let mut links = one.transport.claim(ChannelId::TRANSPORT..=ChannelId::TRANSPORT).map_err(|e| e.to_string())?;
     for life in [1, 2] {
@@ -377,7 +377,7 @@ pub(super) fn links_told(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn shutdown_flushes(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn shutdown_flushes(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     for number in 0..BURST {
         send(&one, &two, number)?;
@@ -386,7 +386,7 @@ pub(super) fn shutdown_flushes(harness: &mut dyn Harness) -> Outcome {
     await_number(harness, &mut two, BURST - 1)
 }
 
-pub(super) fn shutdown_refuses(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn shutdown_refuses(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let mut markers = claim(&two, MARKERS)?;
     send(&one, &two, 1)?;
@@ -407,7 +407,7 @@ pub(super) fn shutdown_refuses(harness: &mut dyn Harness) -> Outcome {
     Ok(())
 }
 
-pub(super) fn counted(harness: &mut dyn Harness) -> Outcome {
+pub(super) fn counted(harness: &mut dyn Harness) -> CheckResult {
     let (one, mut two) = pair(harness)?;
     let before = one.transport.counters();
     for number in 0..5 {
@@ -437,7 +437,7 @@ fn claim(end: &End, channel: ChannelId) -> Result<Inbox, String> {
 }
 
 /// Waits until all frames sent before have reached the receiver's inboxes, read or not.
-fn await_marker(harness: &mut dyn Harness, from: &End, to: &End, markers: &mut Inbox) -> Outcome {
+fn await_marker(harness: &mut dyn Harness, from: &End, to: &End, markers: &mut Inbox) -> CheckResult {
     let sent = from.transport.send(to.node(), numbered(MARKERS, BARRIER, Vec::new()));
     sent.map_err(|error| format!("a frame is refused: {error}"))?;
     let is_marker = |frame: Frame| number_of(&frame) == Some(BARRIER);

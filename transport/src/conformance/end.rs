@@ -12,7 +12,7 @@ use crate::queue::Incoming;
 use crate::transport::{Peer, Transport};
 
 /// Result of a check; the error describes how the transport breaks the clause.
-pub(super) type Outcome = Result<(), String>;
+pub(super) type CheckResult = Result<(), String>;
 
 /// A node under test.
 pub(super) struct End {
@@ -75,17 +75,17 @@ pub(super) fn pair(harness: &mut dyn Harness) -> Result<(End, End), String> {
 }
 
 /// Makes `peer` known to `to`, with any incarnation.
-pub(super) fn introduce(harness: &dyn Harness, to: &End, peer: &End) -> Outcome {
+pub(super) fn introduce(harness: &dyn Harness, to: &End, peer: &End) -> CheckResult {
     set_peer(to, Peer::new(peer.node(), harness.address(peer.node())))
 }
 
-pub(super) fn set_peer(to: &End, peer: Peer) -> Outcome {
+pub(super) fn set_peer(to: &End, peer: Peer) -> CheckResult {
     to.transport.set_peer(peer).map_err(|error| format!("a peer cannot be made known: {error}"))
 }
 
 /// Waits until frames of both lanes pass from one node to the other. Probes are sent until one arrives, because a
 /// connection that was just lost may still accept some.
-pub(super) fn connect(harness: &mut dyn Harness, from: &mut End, to: &mut End) -> Outcome {
+pub(super) fn connect(harness: &mut dyn Harness, from: &mut End, to: &mut End) -> CheckResult {
     let sender = from.node();
     for channel in [CHANNEL, ChannelId::SNAPSHOTS] {
         to.read();
@@ -104,13 +104,13 @@ pub(super) fn connect(harness: &mut dyn Harness, from: &mut End, to: &mut End) -
 }
 
 /// Sends a numbered frame, which must be accepted.
-pub(super) fn send(from: &End, to: &End, number: u64) -> Outcome {
+pub(super) fn send(from: &End, to: &End, number: u64) -> CheckResult {
     let sent = from.transport.send(to.node(), numbered(CHANNEL, number, Vec::new()));
     sent.map_err(|error| format!("frame {number} is refused: {error}"))
 }
 
 /// Lets time pass until the frame with this number has arrived.
-pub(super) fn await_number(harness: &mut dyn Harness, at: &mut End, number: u64) -> Outcome {
+pub(super) fn await_number(harness: &mut dyn Harness, at: &mut End, number: u64) -> CheckResult {
     let arrived = harness.settle(&mut || {
         at.read();
         at.numbers().contains(&number)
@@ -128,7 +128,7 @@ pub(super) fn number_of(frame: &Frame) -> Option<u64> {
     tag_of(frame).filter(|(tag, _)| *tag == NUMBERED).map(|(_, number)| number)
 }
 
-pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome {
+pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> CheckResult {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 

@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //! use quorate_protocol::{Identity, NodeId};
 //! use quorate_transport::conformance::{self, Harness};
-//! use quorate_transport::memory::{Delivery, Network};
+//! use quorate_transport::memory::{DeliveryTime, Network};
 //! use quorate_transport::Transport;
 //!
 //! struct Memory(Network);
@@ -32,7 +32,7 @@
 //!     }
 //! }
 //!
-//! let network = || Network::new(conformance::LIMITS, Delivery::OnSettle).expect("the limits fit");
+//! let network = || Network::new(conformance::LIMITS, DeliveryTime::OnSettle).expect("the limits fit");
 //! let failures = conformance::failures(|| Memory(network()));
 //! assert!(failures.is_empty(), "{failures:#?}");
 //! ```
@@ -132,7 +132,7 @@ impl Clause {
     ///
     /// # Errors
     /// When the transport breaks the clause, or the check cannot be carried out.
-    pub fn check(self, harness: &mut dyn Harness) -> Result<(), Failure> {
+    pub fn check(self, harness: &mut dyn Harness) -> Result<(), BrokenClause> {
         let outcome = match self {
             Self::AtMostOnce => clauses::at_most_once(harness),
             Self::NeverCorrupt => clauses::never_corrupt(harness),
@@ -158,28 +158,28 @@ impl Clause {
             Self::ShutdownRefuses => clauses::shutdown_refuses(harness),
             Self::Counted => clauses::counted(harness),
         };
-        outcome.map_err(|what| Failure { clause: self, what })
+        outcome.map_err(|what| BrokenClause { clause: self, what })
     }
 }
 
 /// A clause that a transport breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct BrokenClause {
     /// The clause.
     pub clause: Clause,
     /// Description of the failure.
     pub what: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for BrokenClause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.clause, self.what)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for BrokenClause {}
 
 /// Checks every clause, each on a harness of its own, and returns those that are broken.
-pub fn failures<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Failure> {
+pub fn failures<H: Harness>(mut make: impl FnMut() -> H) -> Vec<BrokenClause> {
     Clause::ALL.into_iter().filter_map(|clause| clause.check(&mut make()).err()).collect()
 }

@@ -17,7 +17,7 @@ use super::socket::{Listener, ReadHalf, Socket, WriteHalf};
 use crate::counters::Count;
 use crate::frame::{ChannelId, Lane, Received, Sender};
 use crate::link::Refusal;
-use crate::wire::{Answer, HELLO_BYTES, Hello, MAGIC};
+use crate::wire::{HELLO_BYTES, HandshakeAnswer, Hello, MAGIC};
 
 /// Accepts connections until the task is aborted. Its connections then end too.
 pub(super) async fn accept(core: Arc<Core>, listener: Listener) {
@@ -131,7 +131,7 @@ impl Acceptor {
 
     /// Sends the reason of a refusal, if the dialer still listens. The connection is refused either way.
     async fn answer_refusal(&self, socket: &mut Socket, refusal: Refusal) {
-        if socket.write_all(&Answer::Refused(refusal).encode()).await.is_ok() {
+        if socket.write_all(&HandshakeAnswer::Refused(refusal).encode()).await.is_ok() {
             let _ = socket.shutdown().await;
         }
     }

@@ -14,12 +14,12 @@ use super::heartbeat::Heartbeat;
 use super::inbound::{Inbound, Life};
 use super::outbound::Outbound;
 use super::settings::TcpSettings;
-use crate::counters::Counters;
+use crate::counters::TransportCounters;
 use crate::frame::{Lane, Sender};
 use crate::link::{DownReason, LinkEvent, Refusal, RefusedBy};
 use crate::router::Router;
 use crate::transport::Peer;
-use crate::wire::{Answer, Hello, VERSION_MAX, VERSION_MIN};
+use crate::wire::{HandshakeAnswer, Hello, VERSION_MAX, VERSION_MIN};
 
 /// The shared part of a transport.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Core {
     pub(super) identity: Identity,
     pub(super) settings: TcpSettings,
     pub(super) router: Router,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Arc<TransportCounters>,
     pub(super) ping: Bytes,
     pub(super) pong: Bytes,
     peers: RwLock<BTreeMap<NodeId, Known>>,
@@ -78,7 +78,7 @@ impl Known {
 
 impl Core {
     pub(super) fn new(identity: Identity, settings: TcpSettings) -> Self {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(TransportCounters::default());
         Self {
             identity,
             settings,
@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// Decides whether to accept the dialer. Returns the answer and the gate for its frames.
-    pub(super) fn admit(&self, hello: &Hello) -> Result<(Answer, Arc<Inbound>), Refusal> {
+    pub(super) fn admit(&self, hello: &Hello) -> Result<(HandshakeAnswer, Arc<Inbound>), Refusal> {
         if self.is_closed() {
             return Err(Refusal::ShuttingDown);
         }
@@ -153,7 +153,7 @@ impl Core {
             return Err(Refusal::Incarnation);
         }
         let version = hello.agreed_version().ok_or(Refusal::Version)?;
-        let answer = Answer::Accepted {
+        let answer = HandshakeAnswer::Accepted {
             version,
             from: self.identity,
             start: self.settings.start,
@@ -164,10 +164,10 @@ impl Core {
 
     /// Decides whether the node that answered a dial is the wanted one. Returns it and the longest frame that it
     /// accepts.
-    pub(super) fn judge(&self, answer: Answer, peer: &Peer) -> Result<(Sender, usize), Rejected> {
+    pub(super) fn judge(&self, answer: HandshakeAnswer, peer: &Peer) -> Result<(Sender, usize), Rejected> {
         let (from, start, frame_bytes_max) = match answer {
-            Answer::Accepted { from, start, frame_bytes_max, .. } => (from, start, frame_bytes_max),
-            Answer::Refused(refusal) => return Err(Rejected { refusal, by: RefusedBy::Peer }),
+            HandshakeAnswer::Accepted { from, start, frame_bytes_max, .. } => (from, start, frame_bytes_max),
+            HandshakeAnswer::Refused(refusal) => return Err(Rejected { refusal, by: RefusedBy::Peer }),
         };
         let rejected = |refusal| Err(Rejected { refusal, by: RefusedBy::Us });
         if from.cluster != self.identity.cluster {

@@ -16,7 +16,7 @@ use crate::counters::Count;
 use crate::frame::{ChannelId, Lane, Sender};
 use crate::link::{DownReason, Refusal};
 use crate::transport::Peer;
-use crate::wire::{ANSWER_BYTES, Answer};
+use crate::wire::{ANSWER_BYTES, HandshakeAnswer};
 
 /// One lane to one peer.
 pub(super) struct Dialer {
@@ -97,13 +97,13 @@ impl Dialer {
         Ok(Dialled { socket, peer, frame_bytes_max })
     }
 
-    async fn introduce(&self, socket: &mut Socket) -> Result<Answer, Refusal> {
+    async fn introduce(&self, socket: &mut Socket) -> Result<HandshakeAnswer, Refusal> {
         let cut = |_| Refusal::HandshakeCut;
         socket.set_nodelay().map_err(cut)?;
         socket.write_all(&self.core.hello(&self.peer, self.lane).encode()).await.map_err(cut)?;
         let mut answer = [0; ANSWER_BYTES];
         socket.read_exact(&mut answer).await.map_err(cut)?;
-        Answer::decode(&answer)
+        HandshakeAnswer::decode(&answer)
     }
 
     /// Uses a connection until it ends.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::outgoing::Outgoing;
 use super::socket::WriteHalf;
-use crate::counters::{Count, Counters};
+use crate::counters::{Count, TransportCounters};
 use crate::frame::{Frame, Lane, Sender};
 use crate::limits::Limits;
 use crate::link::{DownReason, LinkEvent};
@@ -27,7 +27,7 @@ pub(super) struct Outbound {
     node: NodeId,
     lane: Lane,
     limits: Limits,
-    counters: Arc<Counters>,
+    counters: Arc<TransportCounters>,
     router: Router,
     state: Mutex<State>,
     /// Tells the task that bytes wait to be written, or that the lane closes.
@@ -75,7 +75,7 @@ impl Outbound {
         node: NodeId,
         lane: Lane,
         limits: Limits,
-        counters: Arc<Counters>,
+        counters: Arc<TransportCounters>,
         router: Router,
     ) -> Self {
         Self {
@@ -206,7 +206,7 @@ impl Outbound {
 }
 
 impl State {
-    fn write(&mut self, own: Incarnation, counters: &Counters) -> Written {
+    fn write(&mut self, own: Incarnation, counters: &TransportCounters) -> Written {
         let Some(link) = &self.link else { return Written::Failed(ErrorKind::NotConnected) };
         if self.is_full {
             return Written::Full;

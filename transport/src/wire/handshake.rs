@@ -18,7 +18,7 @@ pub const VERSION_MAX: u16 = 1;
 /// Length of a [`Hello`] in bytes. The same in every version.
 pub const HELLO_BYTES: usize = 92;
 
-/// Length of an [`Answer`] in bytes. The same in every version.
+/// Length of an [`HandshakeAnswer`] in bytes. The same in every version.
 pub const ANSWER_BYTES: usize = 68;
 
 /// First message of the dialer: its identity, and the node that it wants to reach.
@@ -106,7 +106,7 @@ impl Hello {
 
 /// The acceptor's answer to a [`Hello`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum HandshakeAnswer {
     /// Frames may follow.
     Accepted {
         /// The version that both agree on.
@@ -122,7 +122,7 @@ pub enum Answer {
     Refused(Refusal),
 }
 
-impl Answer {
+impl HandshakeAnswer {
     /// Encodes the answer. A refusal contains nothing about the acceptor but the versions that it speaks.
     #[must_use]
     pub fn encode(&self) -> [u8; ANSWER_BYTES] {

@@ -2,7 +2,7 @@
 
 mod handshake;
 
-pub use self::handshake::{ANSWER_BYTES, Answer, HELLO_BYTES, Hello, MAGIC, VERSION_MAX, VERSION_MIN};
+pub use self::handshake::{ANSWER_BYTES, HELLO_BYTES, HandshakeAnswer, Hello, MAGIC, VERSION_MAX, VERSION_MIN};
 pub use crate::frame::HEADER_BYTES;
 
 use bytes::{Buf, BufMut, Bytes};

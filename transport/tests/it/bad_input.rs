@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
 use quorate_transport::tcp::TcpSettings;
-use quorate_transport::wire::{Answer, FRAME_VERSION, HEADER_BYTES, Header, Hello};
+use quorate_transport::wire::{FRAME_VERSION, HEADER_BYTES, HandshakeAnswer, Header, Hello};
 use quorate_transport::{
     ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, RefusedBy, SendError, Transport,
 };
@@ -35,7 +35,7 @@ async fn refused_at_once(first: &[u8], refusal: Refusal) {
 async fn refused_with_answer(hello: Hello, refusal: Refusal) {
     let mut node = Node::start(settings()).await;
     let mut stream = node.dial().await;
-    assert_eq!(shake(&mut stream, &hello).await, Answer::Refused(refusal));
+    assert_eq!(shake(&mut stream, &hello).await, HandshakeAnswer::Refused(refusal));
     closed(&mut stream).await;
     until(|| node.refused(refusal) == 1).await;
     still_works(&mut node).await;
@@ -67,7 +67,7 @@ async fn a_range_that_holds_our_version_is_agreed_on() {
     let node = Node::start(settings()).await;
     let mut stream = node.dial().await;
     let answer = shake(&mut stream, &Hello { version_max: 9, ..hello() }).await;
-    assert!(matches!(answer, Answer::Accepted { version: 1, .. }));
+    assert!(matches!(answer, HandshakeAnswer::Accepted { version: 1, .. }));
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn another_incarnation_than_expected_dials() {
     let peer = Peer { incarnation: Some(Incarnation(5)), ..node.transport.peers()[0].clone() };
     node.transport.set_peer(peer).expect("a right peer");
     let mut stream = node.dial().await;
-    assert_eq!(shake(&mut stream, &hello()).await, Answer::Refused(Refusal::Incarnation));
+    assert_eq!(shake(&mut stream, &hello()).await, HandshakeAnswer::Refused(Refusal::Incarnation));
     until(|| node.refused(Refusal::Incarnation) == 1).await;
 }
 
@@ -289,7 +289,7 @@ async fn answer_refused(answer: &[u8], refusal: Refusal, by: RefusedBy) {
 
 #[tokio::test]
 async fn answers_that_are_not_the_peers() {
-    let accepted = |from| Answer::Accepted { version: 1, from, start: 0, frame_bytes_max: 1 << 20 }.encode();
+    let accepted = |from| HandshakeAnswer::Accepted { version: 1, from, start: 0, frame_bytes_max: 1 << 20 }.encode();
     let us = RefusedBy::Us;
     answer_refused(&[b'x'; 68], Refusal::Magic, us).await;
     answer_refused(&accepted(Identity { cluster: ClusterId(1), ..identity(2) }), Refusal::Cluster, us).await;
@@ -298,9 +298,10 @@ async fn answers_that_are_not_the_peers() {
     let mut flipped = answer().encode();
     flipped[40] ^= 1;
     answer_refused(&flipped, Refusal::Handshake, us).await;
-    let newer = Answer::Accepted { version: 2, from: identity(2), start: 0, frame_bytes_max: 1 };
+    let newer = HandshakeAnswer::Accepted { version: 2, from: identity(2), start: 0, frame_bytes_max: 1 };
     answer_refused(&newer.encode(), Refusal::Version, us).await;
-    answer_refused(&Answer::Refused(Refusal::UnknownPeer).encode(), Refusal::UnknownPeer, RefusedBy::Peer).await;
+    answer_refused(&HandshakeAnswer::Refused(Refusal::UnknownPeer).encode(), Refusal::UnknownPeer, RefusedBy::Peer)
+        .await;
 }
 
 #[tokio::test]

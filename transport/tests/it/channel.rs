@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_protocol::{GroupId, NodeId, Wire, WireError};
 use quorate_transport::codec::DecodeError;
-use quorate_transport::memory::{Delivery, MemoryTransport, Network};
+use quorate_transport::memory::{DeliveryTime, MemoryTransport, Network};
 use quorate_transport::{Channel, ChannelError, ChannelId, ClaimError, Frame, Limits, Peer, SendError, Transport};
 
 use crate::raw::identity;
@@ -32,7 +32,7 @@ impl Wire for Put {
 }
 
 fn transports() -> [Arc<MemoryTransport>; 2] {
-    let network = Network::new(Limits::default(), Delivery::Immediate).expect("the limits fit");
+    let network = Network::new(Limits::default(), DeliveryTime::Immediate).expect("the limits fit");
     let ends = [1, 2].map(|node| network.join(identity(node)));
     ends[0].set_peer(Peer::new(NodeId(2), "")).expect("a right peer");
     ends[1].set_peer(Peer::new(NodeId(1), "")).expect("a right peer");

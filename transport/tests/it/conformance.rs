@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use quorate_protocol::{Identity, NodeId};
 use quorate_transport::Transport;
 use quorate_transport::conformance::{Harness, LIMITS, failures};
-use quorate_transport::memory::{Delivery, Network};
+use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
 use tokio::runtime::Runtime;
 
@@ -17,7 +17,7 @@ struct Memory(Network);
 
 impl Memory {
     fn new() -> Self {
-        Self(Network::new(LIMITS, Delivery::OnSettle).expect("the limits fit"))
+        Self(Network::new(LIMITS, DeliveryTime::OnSettle).expect("the limits fit"))
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
-use quorate_transport::wire::{Answer, HEADER_BYTES, Header, Hello, put_head};
+use quorate_transport::wire::{HEADER_BYTES, HandshakeAnswer, Header, Hello, put_head};
 use quorate_transport::{
     ChannelId, Count, DownReason, Frame, Lane, LinkEvent, Peer, Refusal, RefusedBy, SendError, Transport,
 };
@@ -194,7 +194,7 @@ async fn a_peer_that_takes_nothing_holds_up_no_other() {
 async fn a_peer_that_takes_shorter_frames_is_asked_for_no_longer_ones() {
     let mut node = Node::start(settings()).await;
     let mut stream = node.accept(Lane::Control).await;
-    let modest = Answer::Accepted { version: 1, from: identity(2), start: 0, frame_bytes_max: 500 };
+    let modest = HandshakeAnswer::Accepted { version: 1, from: identity(2), start: 0, frame_bytes_max: 500 };
     stream.write_all(&modest.encode()).await.expect("it listens");
     while !matches!(node.link().await, LinkEvent::Up { .. }) {}
     let long = frame(1, 1000);
@@ -227,10 +227,10 @@ async fn a_process_that_was_left_behind_is_refused_by_name() {
     let mut newer = node.dial_as_peer(Lane::Control, 8).await;
     // It dials.
     let mut stale = node.dial().await;
-    assert_eq!(shake(&mut stale, &Hello { start: 7, ..hello() }).await, Answer::Refused(Refusal::OlderStart));
+    assert_eq!(shake(&mut stale, &Hello { start: 7, ..hello() }).await, HandshakeAnswer::Refused(Refusal::OlderStart));
     // It answers at the address that the peer has left.
     let mut stale = node.accept(Lane::Control).await;
-    let answer = |start| Answer::Accepted { version: 1, from: identity(2), start, frame_bytes_max: 1 << 20 };
+    let answer = |start| HandshakeAnswer::Accepted { version: 1, from: identity(2), start, frame_bytes_max: 1 << 20 };
     stale.write_all(&answer(7).encode()).await.expect("it listens");
     closed(&mut stale).await;
     let (refusal, by) = (Refusal::OlderStart, RefusedBy::Us);
@@ -252,8 +252,8 @@ async fn an_older_copy_is_heard_when_the_newer_start_is_gone() {
     let older = Hello { start: 7, ..hello() };
     loop {
         match shake(&mut node.dial().await, &older).await {
-            Answer::Accepted { .. } => break,
-            Answer::Refused(refusal) => assert_eq!(refusal, Refusal::OlderStart),
+            HandshakeAnswer::Accepted { .. } => break,
+            HandshakeAnswer::Refused(refusal) => assert_eq!(refusal, Refusal::OlderStart),
         }
     }
 }
@@ -299,7 +299,7 @@ async fn a_removed_peer_is_told_down_and_ended() {
     closed(&mut inbound).await;
     closed(&mut outbound).await;
     let mut stream = node.dial().await;
-    let refused = Answer::Refused(Refusal::UnknownPeer);
+    let refused = HandshakeAnswer::Refused(Refusal::UnknownPeer);
     assert_eq!(shake(&mut stream, &hello()).await, refused);
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId, Wire, WireError};
-use quorate_transport::memory::{Delivery, Network};
+use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_transport::rpc::{self, Rpc};
-use quorate_transport::wire::{ANSWER_BYTES, Answer, HEADER_BYTES, HELLO_BYTES, Header, Hello, put_head};
+use quorate_transport::wire::{ANSWER_BYTES, HEADER_BYTES, HELLO_BYTES, HandshakeAnswer, Header, Hello, put_head};
 use quorate_transport::{ChannelId, Frame, Incoming, Lane, Limits, Peer, Refusal, Transport, codec};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,11 +58,11 @@ fn hello() {
 
 #[test]
 fn answer() {
-    let accepted = Answer::Accepted { version: 1, from: identity(), start: 5, frame_bytes_max: 6 << 20 };
-    let refused = Answer::Refused(Refusal::UnknownPeer);
+    let accepted = HandshakeAnswer::Accepted { version: 1, from: identity(), start: 5, frame_bytes_max: 6 << 20 };
+    let refused = HandshakeAnswer::Refused(Refusal::UnknownPeer);
     for (name, answer) in [("answer-v1-accepted.bin", accepted), ("answer-v1-unknown-peer.bin", refused)] {
         let bytes: [u8; ANSWER_BYTES] = golden(name, &answer.encode()).try_into().expect("the length is fixed");
-        assert_eq!(Answer::decode(&bytes), Ok(answer));
+        assert_eq!(HandshakeAnswer::decode(&bytes), Ok(answer));
     }
 }
 
@@ -146,7 +146,7 @@ async fn heartbeats() {
 
 #[tokio::test(start_paused = true)]
 async fn calls() {
-    let network = Network::new(Limits::default(), Delivery::Immediate).expect("the limits fit");
+    let network = Network::new(Limits::default(), DeliveryTime::Immediate).expect("the limits fit");
     let [one, two] = [1, 2].map(|node| network.join(raw::identity(node)));
     one.set_peer(Peer::new(NodeId(2), "")).expect("a right peer");
     two.set_peer(Peer::new(NodeId(1), "")).expect("a right peer");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, NodeId};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
-use quorate_transport::wire::{self, ANSWER_BYTES, Answer, HELLO_BYTES, Hello, VERSION_MAX, VERSION_MIN};
+use quorate_transport::wire::{self, ANSWER_BYTES, HELLO_BYTES, HandshakeAnswer, Hello, VERSION_MAX, VERSION_MIN};
 use quorate_transport::{ChannelId, Count, Frame, Inbox, Incoming, Lane, Limits, LinkEvent, Peer, Refusal, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,7 +44,7 @@ impl Node {
     pub(crate) async fn dial_as_peer(&self, lane: Lane, start: u32) -> TcpStream {
         let mut stream = self.dial().await;
         let hello = Hello { lane, start, ..hello() };
-        assert!(matches!(shake(&mut stream, &hello).await, Answer::Accepted { .. }));
+        assert!(matches!(shake(&mut stream, &hello).await, HandshakeAnswer::Accepted { .. }));
         stream
     }
 
@@ -119,20 +119,20 @@ pub(crate) fn hello() -> Hello {
 }
 
 /// The answer of node 2 to node 1.
-pub(crate) fn answer() -> Answer {
+pub(crate) fn answer() -> HandshakeAnswer {
     answer_of(2)
 }
 
 /// The answer of a node to node 1.
-pub(crate) fn answer_of(node: u64) -> Answer {
-    Answer::Accepted { version: VERSION_MAX, from: identity(node), start: 0, frame_bytes_max: 1 << 20 }
+pub(crate) fn answer_of(node: u64) -> HandshakeAnswer {
+    HandshakeAnswer::Accepted { version: VERSION_MAX, from: identity(node), start: 0, frame_bytes_max: 1 << 20 }
 }
 
-pub(crate) async fn shake(stream: &mut TcpStream, hello: &Hello) -> Answer {
+pub(crate) async fn shake(stream: &mut TcpStream, hello: &Hello) -> HandshakeAnswer {
     stream.write_all(&hello.encode()).await.expect("it listens");
     let mut bytes = [0; ANSWER_BYTES];
     stream.read_exact(&mut bytes).await.expect("it answers");
-    Answer::decode(&bytes).expect("a right answer")
+    HandshakeAnswer::decode(&bytes).expect("a right answer")
 }
 
 pub(crate) async fn read_hello(stream: &mut TcpStream) -> Hello {

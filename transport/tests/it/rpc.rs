@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{GroupId, NodeId};
-use quorate_transport::memory::{Delivery, MemoryTransport, Network};
-use quorate_transport::rpc::{Request, Requests, Rpc, RpcError, RpcSettings};
+use quorate_transport::memory::{DeliveryTime, MemoryTransport, Network};
+use quorate_transport::rpc::{Requests, Rpc, RpcError, RpcRequest, RpcSettings};
 use quorate_transport::{Limits, Peer, SendError, Transport};
 
 use crate::raw::identity;
@@ -20,7 +20,7 @@ struct Pair {
 
 /// Node 1 calls, node 2 serves.
 fn pair(settings: RpcSettings) -> Pair {
-    let network = Network::new(Limits::default(), Delivery::Immediate).expect("the limits fit");
+    let network = Network::new(Limits::default(), DeliveryTime::Immediate).expect("the limits fit");
     let ends = [1, 2].map(|node| network.join(identity(node)));
     ends[0].set_peer(Peer::new(NodeId(2), "")).expect("a right peer");
     ends[1].set_peer(Peer::new(NodeId(1), "")).expect("a right peer");
@@ -36,7 +36,7 @@ fn call(caller: &Rpc, body: &'static str) -> tokio::task::JoinHandle<Result<Byte
     tokio::spawn(async move { caller.call(NodeId(2), GroupId(3), Bytes::from(body), PATIENCE).await })
 }
 
-async fn next(pair: &mut Pair) -> Request {
+async fn next(pair: &mut Pair) -> RpcRequest {
     pair.requests.next().await.expect("the transport runs")
 }
 

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use quorate_protocol::{GroupId, Identity, NodeId};
 use quorate_transport::conformance::{Clause, Harness, LIMITS, failures};
-use quorate_transport::memory::{Delivery, MemoryTransport, Network};
+use quorate_transport::memory::{DeliveryTime, MemoryTransport, Network};
 use quorate_transport::{
-    ChannelId, ClaimError, Counters, Counts, Frame, Inbox, Incoming, Limits, LinkEvent, Peer, PeerError, Received,
-    Router, SendError, Sender, Transport,
+    ChannelId, ClaimError, Counts, Frame, Inbox, Incoming, Limits, LinkEvent, Peer, PeerError, Received, Router,
+    SendError, Sender, Transport, TransportCounters,
 };
 
 #[test]
@@ -31,7 +31,7 @@ struct Wrong {
 
 impl Wrong {
     fn new(breaks: Clause) -> Self {
-        let network = Network::new(LIMITS, Delivery::OnSettle).expect("the limits fit");
+        let network = Network::new(LIMITS, DeliveryTime::OnSettle).expect("the limits fit");
         Self { breaks, network, ends: BTreeMap::new() }
     }
 
@@ -49,7 +49,7 @@ impl Harness for Wrong {
         let inbox = inner.claim(ChannelId::TRANSPORT..=ChannelId(u16::MAX)).expect("nothing is claimed");
         let wide = Limits { inbox_frames_max: usize::MAX, inbox_bytes_max: usize::MAX, ..LIMITS };
         let limits = if self.breaks == Clause::InboxBounded { wide } else { LIMITS };
-        let router = || Router::new(&limits, Arc::new(Counters::default()));
+        let router = || Router::new(&limits, Arc::new(TransportCounters::default()));
         let state = Mutex::new(State { inbox, last: None, ghost: None, kept: Vec::new(), astray: Vec::new() });
         let end = WrongEnd { breaks: self.breaks, inner, router: router(), second_router: router(), state };
         let end = Arc::new(end);
@@ -239,7 +239,7 @@ impl Transport for WrongEnd {
     }
 
     fn counters(&self) -> Counts {
-        if self.breaks == Clause::Counted { Counters::default().read() } else { self.inner.counters() }
+        if self.breaks == Clause::Counted { TransportCounters::default().read() } else { self.inner.counters() }
     }
 
     async fn shutdown(&self) {

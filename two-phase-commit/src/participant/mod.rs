@@ -25,9 +25,9 @@ use crate::message::{Acknowledgement, CommitOnePhase, Finished, Message, Prepare
 use crate::outcomes::Outcomes;
 use crate::recovery::TWO_RECORDS;
 use crate::room::Room;
-use crate::state::{Awaited, Branch, BranchEnd, BranchStage, Known, Tombstone};
+use crate::state::{Awaited, Branch, BranchEnd, BranchStage, KnownCoordinator, Tombstone};
 use crate::timers::Timer;
-use crate::{Decision, Event, RefuseReason, TransactionId, Unready, Vote};
+use crate::{Decision, Event, TransactionId, TransactionRefusal, Unready, Vote};
 
 /// The branches of transactions at this node.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +103,7 @@ impl Participant {
     pub(crate) fn adopt_known(
         &mut self,
         coordinator: NodeId,
-        adopt: impl FnOnce(&mut Known) -> Option<u64>,
+        adopt: impl FnOnce(&mut KnownCoordinator) -> Option<u64>,
     ) -> Result<(), RecoverError> {
         self.outcomes.adopt_known(coordinator, adopt)
     }
@@ -154,22 +154,22 @@ impl Participant {
     }
 
     /// An operator has given the node up.
-    pub(crate) fn give_up(&mut self, base: &mut Base, node: NodeId) -> Result<(), RefuseReason> {
+    pub(crate) fn give_up(&mut self, base: &mut Base, node: NodeId) -> Result<(), TransactionRefusal> {
         self.outcomes.give_up(base, &mut self.room, node)
     }
 
-    pub(crate) fn on_enlist(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), RefuseReason> {
+    pub(crate) fn on_enlist(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), TransactionRefusal> {
         base.check_introduced()?;
         let is_over = self.outcomes.is_collected(transaction)
             || transaction.number.epoch < self.outcomes.stamp_of(transaction.coordinator).epoch
             || self.outcomes.tombstone(transaction).is_some();
         if is_over {
-            return Err(RefuseReason::NotBegun);
+            return Err(TransactionRefusal::NotBegun);
         }
         if self.branches.contains_key(&transaction) {
-            return Err(RefuseReason::AlreadyDeciding);
+            return Err(TransactionRefusal::AlreadyDeciding);
         }
-        self.room.check(base, transaction.coordinator, 0).map_err(RefuseReason::Unready)?;
+        self.room.check(base, transaction.coordinator, 0).map_err(TransactionRefusal::Unready)?;
         self.add_branch(base, transaction, BranchStage::Enlisted, BTreeSet::new(), Bytes::new());
         let until = base.now().after(base.config.settings().begin_timeout);
         base.timers.arm(Timer::Branch(transaction), until);

@@ -15,7 +15,7 @@ use crate::error::Ignored;
 use crate::message::{Acknowledgement, Message};
 use crate::state::{BranchEnd, BranchStage};
 use crate::timers::Timer;
-use crate::{Answer, Asked, Decision, Event, Request, TransactionId, Vote};
+use crate::{Answer, Decision, Event, Request, TransactionId, UnansweredRequest, Vote};
 
 impl Participant {
     /// Asks the application for the work of the current stage.
@@ -96,12 +96,12 @@ impl Participant {
     }
 
     /// The branches that the application is asked about, or will be asked about again.
-    pub(crate) fn asked(&self, base: &Base) -> BTreeMap<TransactionId, Asked> {
+    pub(crate) fn asked(&self, base: &Base) -> BTreeMap<TransactionId, UnansweredRequest> {
         let asked = self.branches.iter().filter_map(|(transaction, branch)| {
             let request = self.request_of(*transaction)?.kind();
             let is_over = branch.stage == BranchStage::Prepared && !self.recovering.contains(transaction);
             let age = base.now().since(branch.asked_since);
-            (!is_over).then_some((*transaction, Asked { request, age }))
+            (!is_over).then_some((*transaction, UnansweredRequest { request, age }))
         });
         asked.collect()
     }

@@ -8,7 +8,7 @@ use quorate_protocol::testing::Stream;
 use crate::codec::{Record, decode_state};
 use crate::message::{Acknowledgement, Decide, Message, Prepare, Stamp};
 use crate::state::{BranchEnd, DurableState};
-use crate::{Decision, Event, Outcome, TransactionId, TransactionNumber, Vote};
+use crate::{Decision, Event, TransactionId, TransactionNumber, TransactionOutcome, Vote};
 
 /// Checks that a node's messages and events depend only on the content of its disk.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Said {
                     "{transaction} was begun in an epoch that is not durable"
                 );
             }
-            Event::Ended { transaction, outcome: Outcome::Committed } => {
+            Event::Ended { transaction, outcome: TransactionOutcome::Committed } => {
                 let number = transaction.number;
                 let is_left = |it: &Record| matches!(it, Record::Delegated { number: left, .. } if *left == number);
                 let is_there = self.is_decided(number) || self.records.iter().any(is_left);

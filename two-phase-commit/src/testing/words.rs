@@ -8,7 +8,7 @@ use quorate_protocol::{Input, NodeId};
 use super::manager::Work;
 use super::said::records;
 use super::{Cluster, Node};
-use crate::{Command, CommandId, Decision, Event, Knowledge, Outcome, Request, TransactionId};
+use crate::{Command, CommandId, Decision, Event, Knowledge, Request, TransactionId, TransactionOutcome};
 
 /// Commands of applications, and their answers.
 pub trait Transactions {
@@ -133,14 +133,14 @@ impl Transactions for Cluster {
 /// Ends that the application of a node knows.
 pub trait Ends {
     /// The outcome that the application was told, if it was told.
-    fn outcome(&self, transaction: TransactionId) -> Option<Outcome>;
+    fn outcome(&self, transaction: TransactionId) -> Option<TransactionOutcome>;
 
     /// The end of the branch at this node, if it wrote and has ended.
     fn ended(&self, transaction: TransactionId) -> Option<Decision>;
 }
 
 impl Ends for Node {
-    fn outcome(&self, transaction: TransactionId) -> Option<Outcome> {
+    fn outcome(&self, transaction: TransactionId) -> Option<TransactionOutcome> {
         self.events.iter().find_map(|event| match event {
             Event::Ended { transaction: id, outcome } if *id == transaction => Some(*outcome),
             _ => None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate_protocol::NodeId;
 use quorate_protocol::testing::Traffic;
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
-use quorate_two_phase_commit::{Command, Decision, Knowledge, OnePhase, Outcome, Settings, TransactionId};
+use quorate_two_phase_commit::{Command, Decision, Knowledge, OnePhase, Settings, TransactionId, TransactionOutcome};
 
 const ONE: Work = Work::Write(1);
 
@@ -75,9 +75,9 @@ fn check_outcome(cluster: &mut Cluster, scenario: &Scenario, transaction: Transa
     let expected = if committed > 0 { Knowledge::Committed } else { Knowledge::Aborted };
     assert_eq!(knowledge, expected, "the coordinator tells the truth");
     match cluster.node(1).outcome(transaction) {
-        Some(Outcome::Committed) => assert!(committed > 0, "what was told is true"),
-        Some(Outcome::Aborted(_)) => assert_eq!(committed, 0, "what was told is true"),
-        Some(Outcome::ReadOnly) => assert!(writers.is_empty()),
+        Some(TransactionOutcome::Committed) => assert!(committed > 0, "what was told is true"),
+        Some(TransactionOutcome::Aborted(_)) => assert_eq!(committed, 0, "what was told is true"),
+        Some(TransactionOutcome::ReadOnly) => assert!(writers.is_empty()),
         None => {}
     }
     for node in writers {
@@ -194,6 +194,6 @@ fn decisions_that_come_together_are_one_write() {
     cluster.release_disk(1);
     cluster.settle();
     assert_eq!(cluster.node(1).traffic.writes - before, 1, "twenty decisions, one write");
-    assert_eq!(cluster.node(1).outcome(first), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(first), Some(TransactionOutcome::Committed));
     assert_eq!(cluster.nodes[&NodeId(2)].application.manager.effects.len(), 21);
 }

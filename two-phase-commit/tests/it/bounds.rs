@@ -7,21 +7,21 @@ use bytes::Bytes;
 use quorate_protocol::{Input, NodeId, Signal, StorageLevel};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
 use quorate_two_phase_commit::{
-    AbortReason, Command, CommandId, Config, ConfigError, Event, Knowledge, Outcome, RefuseReason, Settings,
-    TransactionId, Unready,
+    AbortReason, Command, CommandId, Config, ConfigError, Event, Knowledge, Settings, TransactionId,
+    TransactionOutcome, TransactionRefusal, Unready,
 };
 
 const ONE: Work = Work::Write(1);
 
-fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<RefuseReason> {
+fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<TransactionRefusal> {
     cluster.node(node).events.iter().find_map(|event| match event {
         Event::Refused { command, reason } if *command == id => Some(*reason),
         _ => None,
     })
 }
 
-fn aborted_for(node: u64, why: Unready) -> Outcome {
-    Outcome::Aborted(AbortReason::Unready(NodeId(node), why))
+fn aborted_for(node: u64, why: Unready) -> TransactionOutcome {
+    TransactionOutcome::Aborted(AbortReason::Unready(NodeId(node), why))
 }
 
 fn commit(cluster: &mut Cluster, transaction: TransactionId, branches: BTreeMap<NodeId, Bytes>) -> CommandId {
@@ -40,28 +40,28 @@ fn commands_beyond_a_bound_are_refused_for_a_reason() {
     let mut cluster = Builder::new(3, 1).settings(settings).start();
     let (first, second) = (cluster.begin(1), cluster.begin(1));
     let third = cluster.command(1, |command| Command::Begin { command });
-    assert_eq!(refusal(&cluster, 1, third), Some(RefuseReason::Overloaded));
+    assert_eq!(refusal(&cluster, 1, third), Some(TransactionRefusal::Overloaded));
     let payload = |length: usize| Bytes::from(vec![b'r'; length]);
     let id = commit(&mut cluster, first, BTreeMap::new());
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Participants));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::Participants));
     let id = commit(&mut cluster, first, (1..=3).map(|node| (NodeId(node), payload(1))).collect());
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Participants));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::Participants));
     let id = commit(&mut cluster, first, [(NodeId(2), payload(101))].into());
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::TooLarge));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::TooLarge));
     let id = commit(&mut cluster, first, [(NodeId(2), payload(90)), (NodeId(3), payload(90))].into());
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Overloaded));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::Overloaded));
     cluster.hold_requests(2);
     let id = commit(&mut cluster, first, [(NodeId(2), payload(70)), (NodeId(3), payload(70))].into());
     assert_eq!(refusal(&cluster, 1, id), None);
     let id = commit(&mut cluster, first, [(NodeId(2), payload(1))].into());
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::AlreadyDeciding));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::AlreadyDeciding));
     let id = commit(&mut cluster, second, [(NodeId(2), payload(70))].into());
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::Overloaded));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::Overloaded));
     let id = cluster.command(2, |command| Command::Abort { command, transaction: first });
-    assert_eq!(refusal(&cluster, 2, id), Some(RefuseReason::NotCoordinator));
+    assert_eq!(refusal(&cluster, 2, id), Some(TransactionRefusal::NotCoordinator));
     cluster.quiesce();
     let id = cluster.command(1, |command| Command::Abort { command, transaction: first });
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::NotBegun));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::NotBegun));
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn a_full_disk_refuses_what_is_new() {
     let mut cluster = Cluster::of_three(1);
     cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Low)));
     let id = cluster.command(1, |command| Command::Begin { command });
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::StorageLow));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::StorageLow));
     let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
     assert_eq!(cluster.node(2).outcome(transaction), Some(aborted_for(1, Unready::StorageLow)));
     cluster.input(NodeId(1), Input::Signal(Signal::Storage(StorageLevel::Enough)));
     let transaction = cluster.transact(2, &[(1, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
-    assert_eq!(cluster.node(2).outcome(transaction), Some(Outcome::Committed));
+    assert_eq!(cluster.node(2).outcome(transaction), Some(TransactionOutcome::Committed));
     cluster.quiesce();
 }
 
@@ -154,7 +154,7 @@ fn a_coordinator_that_lost_its_disk_presumes_nothing() {
     cluster.settle();
     cluster.cut(1, 3);
     cluster.release_disk(1);
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
     cluster.wipe(1);
     cluster.crash(2);
     cluster.heal();
@@ -164,7 +164,7 @@ fn a_coordinator_that_lost_its_disk_presumes_nothing() {
     assert!(cluster.node(1).core().status().ignored["not_introduced"] > 0);
     assert_eq!(cluster.query(transaction), None);
     let id = cluster.command(1, |command| Command::Begin { command });
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::NotIntroduced), "its numbers would come again");
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::NotIntroduced), "its numbers would come again");
     cluster.restart(2);
     cluster.run(Duration::from_secs(20));
     assert!(cluster.node(3).ended(transaction).is_some(), "the other participant knows");
@@ -181,10 +181,10 @@ fn a_participant_that_lost_its_disk_does_not_vote() {
     cluster.restart(3);
     cluster.release_requests(2);
     cluster.run(Duration::from_secs(5));
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Aborted(AbortReason::TimedOut)));
     let next = cluster.transact(1, &[(2, ONE), (3, ONE)]);
     cluster.run(Duration::from_secs(5));
-    assert_eq!(cluster.node(1).outcome(next), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    assert_eq!(cluster.node(1).outcome(next), Some(TransactionOutcome::Aborted(AbortReason::TimedOut)));
     assert!(cluster.node(3).core().status().ignored["not_introduced"] > 0);
 }
 
@@ -242,7 +242,7 @@ fn extreme_settings_neither_panic_nor_overflow() {
         cluster.crash(2);
         cluster.restart(2);
         cluster.run(Duration::from_secs(1));
-        assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+        assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
     }
     assert!(taken > 10, "{taken}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work};
-use quorate_two_phase_commit::{Command, Decision, Knowledge, Outcome, Settings, TransactionId};
+use quorate_two_phase_commit::{Command, Decision, Knowledge, Settings, TransactionId, TransactionOutcome};
 
 use crate::from_environment;
 
@@ -114,17 +114,17 @@ fn judge(cluster: &mut Cluster, transaction: TransactionId, branches: &[(u64, Wo
         other => panic!("{transaction} is {other:?} when all is quiet"),
     }
     match cluster.node(transaction.coordinator.0).outcome(transaction) {
-        Some(Outcome::Committed) => {
+        Some(TransactionOutcome::Committed) => {
             let writers = branches.iter().filter(|(_, work)| matches!(work, Work::Write(_))).count();
             assert_eq!(ends.iter().filter(|end| **end == Decision::Commit).count(), writers, "{transaction}: {ends:?}");
             reached.committed += 1;
         }
-        Some(Outcome::Aborted(_)) => {
+        Some(TransactionOutcome::Aborted(_)) => {
             assert!(!is_committed, "{transaction}: {ends:?}");
             reached.aborted += 1;
             reached.refused += u64::from(ends.is_empty());
         }
-        Some(Outcome::ReadOnly) => assert!(!is_committed, "{transaction}: {ends:?}"),
+        Some(TransactionOutcome::ReadOnly) => assert!(!is_committed, "{transaction}: {ends:?}"),
         None => reached.untold += 1,
     }
     for (node, _) in branches {

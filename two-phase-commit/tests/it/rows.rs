@@ -7,8 +7,8 @@ use quorate_protocol::{HaltReason, NodeId, PersistFailure, WriteRefusal};
 use quorate_two_phase_commit::message::{Acknowledgement, Decide, Stamp};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
 use quorate_two_phase_commit::{
-    AbortReason, Command, Decision, Epoch, Event, Knowledge, Message, Outcome, Request, Settings, TransactionId,
-    TransactionNumber, Vote,
+    AbortReason, Command, Decision, Epoch, Event, Knowledge, Message, Request, Settings, TransactionId,
+    TransactionNumber, TransactionOutcome, Vote,
 };
 
 const ONE: Work = Work::Write(1);
@@ -128,12 +128,12 @@ fn row_04_a_decision_that_certainly_was_not_written_is_abort() {
     cluster.fail_oldest(1, PersistFailure::NotWritten);
     cluster.run(LONG);
     let reason = AbortReason::NotWritten;
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(reason)));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Aborted(reason)));
     assert_eq!(ends(&cluster, transaction), [Some(Decision::Abort); 2]);
     cluster.release_disk(1);
     let next = cluster.transact(1, &BOTH);
     cluster.run(LONG);
-    assert_eq!(cluster.node(1).outcome(next), Some(Outcome::Committed), "it goes on without a restart");
+    assert_eq!(cluster.node(1).outcome(next), Some(TransactionOutcome::Committed), "it goes on without a restart");
     cluster.quiesce();
 }
 
@@ -238,7 +238,10 @@ fn row_08_an_abort_of_what_was_refused_is_no_error() {
     cluster.inject(1, 2, abort.clone());
     cluster.inject(1, 2, abort);
     assert_eq!(cluster.node(2).halted, None);
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(AbortReason::Refused(NodeId(2)))));
+    assert_eq!(
+        cluster.node(1).outcome(transaction),
+        Some(TransactionOutcome::Aborted(AbortReason::Refused(NodeId(2))))
+    );
     cluster.quiesce();
 }
 
@@ -250,7 +253,7 @@ fn row_09_a_vote_that_comes_too_late_is_answered_with_abort() {
     cluster.settle();
     cluster.cut(1, 3);
     cluster.run(Duration::from_secs(3));
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Aborted(AbortReason::TimedOut)));
     assert_eq!(ends(&cluster, transaction), [Some(Decision::Abort), None]);
     cluster.heal();
     cluster.release();
@@ -268,7 +271,7 @@ fn row_10_a_participant_crashes_before_its_vote_leaves() {
     cluster.land_oldest(3);
     cluster.crash(3);
     cluster.run(Duration::from_secs(3));
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(AbortReason::TimedOut)));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Aborted(AbortReason::TimedOut)));
     cluster.cut(3, 1);
     cluster.restart(3);
     cluster.settle();
@@ -293,7 +296,7 @@ fn row_11_locks_come_back_before_anything_is_served() {
     assert!(cluster.node(3).core().status().ignored["unready"] > 0);
     cluster.release_requests(3);
     cluster.run(Duration::from_secs(5));
-    let refused = Outcome::Aborted(AbortReason::Refused(NodeId(3)));
+    let refused = TransactionOutcome::Aborted(AbortReason::Refused(NodeId(3)));
     assert_eq!(cluster.node(2).outcome(early), Some(refused), "the key is locked");
     cluster.heal();
     cluster.release_disk(1);
@@ -301,7 +304,7 @@ fn row_11_locks_come_back_before_anything_is_served() {
     assert_eq!(ends(&cluster, transaction), [Some(Decision::Commit); 2]);
     let next = cluster.transact(2, &[(2, Work::Write(5)), (3, ONE)]);
     cluster.run(LONG);
-    assert_eq!(cluster.node(2).outcome(next), Some(Outcome::Committed));
+    assert_eq!(cluster.node(2).outcome(next), Some(TransactionOutcome::Committed));
     cluster.quiesce();
 }
 
@@ -392,7 +395,7 @@ fn row_14_an_old_prepare_is_known_to_be_old() {
     }
     let next = cluster.transact(1, &BOTH);
     cluster.run(LONG);
-    assert_eq!(cluster.node(1).outcome(next), Some(Outcome::Committed), "the next one is not hindered");
+    assert_eq!(cluster.node(1).outcome(next), Some(TransactionOutcome::Committed), "the next one is not hindered");
     assert!(next > transaction);
     cluster.quiesce();
 }
@@ -415,7 +418,7 @@ fn row_15_questions_abort_nothing_that_lives() {
     }
     cluster.run(LONG);
     for transaction in live {
-        assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+        assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
         assert_eq!(ends(&cluster, transaction), [Some(Decision::Commit); 2]);
     }
     cluster.quiesce();
@@ -501,7 +504,7 @@ fn row_18_who_only_reads_has_no_second_phase() {
     assert_eq!(cluster.node(3).core().status().branches, 0, "it has let go of everything");
     cluster.part(1, 3);
     cluster.release_disk(2);
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
     assert!(cluster.node(1).events.contains(&Event::Finished { transaction }));
     cluster.quiesce();
 }
@@ -523,7 +526,7 @@ fn row_18_the_only_participant_is_in_doubt_until_it_answers() {
     assert_eq!(cluster.query(transaction), Some(Knowledge::InDoubt));
     cluster.restart(2);
     cluster.run(LONG);
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
     assert_eq!(cluster.node(2).application.manager.effects, [(transaction, 1)]);
     cluster.quiesce();
 }

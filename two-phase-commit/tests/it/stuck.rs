@@ -8,15 +8,15 @@ use quorate_protocol::{Input, NodeId, PersistFailure, Protocol, Signal, Standing
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Finished, Prepare};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work};
 use quorate_two_phase_commit::{
-    AbortReason, Answer, Command, CommandId, Decision, Epoch, Event, Knowledge, Message, OnePhase, Outcome,
-    RefuseReason, Request, RequestKind, Settings, TransactionId, TransactionNumber, Unready, Vote,
+    AbortReason, Answer, Command, CommandId, Decision, Epoch, Event, Knowledge, Message, OnePhase, Request,
+    RequestKind, Settings, TransactionId, TransactionNumber, TransactionOutcome, TransactionRefusal, Unready, Vote,
 };
 
 use crate::solo::{Solo, stamp_of, transaction_of};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<RefuseReason> {
+fn refusal(cluster: &Cluster, node: u64, id: CommandId) -> Option<TransactionRefusal> {
     cluster.node(node).events.iter().find_map(|event| match event {
         Event::Refused { command, reason } if *command == id => Some(*reason),
         _ => None,
@@ -30,7 +30,7 @@ fn leave_unacknowledged(cluster: &mut Cluster) -> TransactionId {
     cluster.settle();
     cluster.crash(4);
     cluster.release_disk(1);
-    assert_eq!(cluster.node(1).outcome(stuck), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(stuck), Some(TransactionOutcome::Committed));
     stuck
 }
 
@@ -45,12 +45,12 @@ fn a_participant_that_stays_away_does_not_stop_the_others() {
         let transaction = cluster.transact(1, &[(2, Work::Write(100 + number)), (3, Work::Write(100 + number))]);
         cluster.run(Duration::from_secs(3));
         let outcome = cluster.node(1).outcome(transaction);
-        assert_eq!(outcome, Some(Outcome::Committed), "transaction {number} after the stuck one");
+        assert_eq!(outcome, Some(TransactionOutcome::Committed), "transaction {number} after the stuck one");
         assert!(cluster.node(2).core().status().tombstones <= 5, "what has ended is let go");
     }
     let other = cluster.transact(3, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     cluster.run(Duration::from_secs(3));
-    assert_eq!(cluster.node(3).outcome(other), Some(Outcome::Committed));
+    assert_eq!(cluster.node(3).outcome(other), Some(TransactionOutcome::Committed));
     let told = cluster.node(1).events.iter().filter(
         |event| matches!(event, Event::Unacknowledged { transaction, participants, .. } if *transaction == stuck && *participants == [NodeId(4)].into()),
     );
@@ -67,12 +67,12 @@ fn a_transaction_that_only_works_holds_up_no_other() {
     for number in 0..120_u8 {
         let transaction = cluster.transact(1, &[(2, Work::Write(number)), (3, Work::Write(number))]);
         cluster.run(Duration::from_millis(30));
-        assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed), "transaction {number}");
+        assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed), "transaction {number}");
     }
     // It is asked for after all: transactions that finished after it do not make it old.
     cluster.commit(idle, &[(2, Work::Write(200)), (3, Work::Write(200))]);
     cluster.run(Duration::from_secs(1));
-    assert_eq!(cluster.node(1).outcome(idle), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(idle), Some(TransactionOutcome::Committed));
     cluster.quiesce();
 }
 
@@ -172,7 +172,7 @@ fn a_refused_branch_is_told_with_its_reason() {
     cluster.release_requests(2);
     cluster.run(Duration::from_secs(1));
     for transaction in [first, second] {
-        assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Committed), "it was asked again");
+        assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed), "it was asked again");
     }
     cluster.quiesce();
     cluster.hold_requests(2);
@@ -181,7 +181,7 @@ fn a_refused_branch_is_told_with_its_reason() {
     let late = cluster.transact(1, &[(2, Work::Write(2)), (3, Work::Write(2))]);
     cluster.run(Duration::from_secs(3));
     let why = AbortReason::Unready(NodeId(2), Unready::Branches);
-    assert_eq!(cluster.node(1).outcome(late), Some(Outcome::Aborted(why)));
+    assert_eq!(cluster.node(1).outcome(late), Some(TransactionOutcome::Aborted(why)));
     cluster.quiesce();
 }
 
@@ -208,7 +208,7 @@ fn a_branch_that_is_never_taken_ends_its_transaction_at_once() {
     cluster.settle();
     cluster.inject(2, 1, Message::Unready { transaction, why });
     let reason = AbortReason::Unready(NodeId(2), why);
-    assert_eq!(cluster.node(1).outcome(transaction), Some(Outcome::Aborted(reason)));
+    assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Aborted(reason)));
     cluster.quiesce();
 }
 
@@ -316,7 +316,7 @@ fn a_commit_that_fails_for_ever_is_told_on_both_sides() {
 fn a_node_that_is_given_up_is_waited_for_no_longer() {
     let mut cluster = Builder::new(4, 1).settings(Settings { outcomes_max: 1, ..Settings::default() }).start();
     let early = cluster.command(1, |command| Command::Forget { command, node: NodeId(4) });
-    assert_eq!(refusal(&cluster, 1, early), Some(RefuseReason::StillMember));
+    assert_eq!(refusal(&cluster, 1, early), Some(TransactionRefusal::StillMember));
     let stuck = leave_unacknowledged(&mut cluster);
     cluster.run(MINUTE);
     assert_eq!(cluster.node(1).core().status().unacknowledged.len(), 1);
@@ -329,7 +329,7 @@ fn a_node_that_is_given_up_is_waited_for_no_longer() {
     assert!(events.contains(&Event::Finished { transaction: stuck }));
     let begun = cluster.begin(1);
     let id = cluster.commit(begun, &[(2, Work::Write(1)), (4, Work::Write(1))]);
-    assert_eq!(refusal(&cluster, 1, id), Some(RefuseReason::ParticipantForgotten(NodeId(4))));
+    assert_eq!(refusal(&cluster, 1, id), Some(TransactionRefusal::ParticipantForgotten(NodeId(4))));
     // The outcome is forgotten in time. If the node came back in doubt, it would not be told of a presumed abort.
     for _ in 0..2 {
         cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
@@ -375,7 +375,7 @@ fn a_log_that_stalls_is_not_waited_for_without_bound() {
     assert!(refused > 1_000, "{refused}");
     assert!(solo.core.status().journal_bytes < 21_000, "{}", solo.core.status().journal_bytes);
     solo.input(Input::Command(Command::Begin { command: CommandId(1) }));
-    let reason = RefuseReason::LogBehind;
+    let reason = TransactionRefusal::LogBehind;
     assert_eq!(solo.events.last(), Some(&Event::Refused { command: CommandId(1), reason }));
     solo.sync();
     solo.advance(Duration::from_secs(1));
@@ -425,7 +425,7 @@ fn a_group_that_stops_tells_what_is_decided() {
     solo.poll();
     assert!(solo.halted.is_some());
     let ended: Vec<&Event> = solo.events.iter().filter(|event| matches!(event, Event::Ended { .. })).collect();
-    let outcome = Outcome::Committed;
+    let outcome = TransactionOutcome::Committed;
     assert_eq!(ended, [&Event::Ended { transaction: transactions[0], outcome }]);
     assert!(solo.take_sent().is_empty(), "and nothing else is said");
 }
@@ -452,7 +452,7 @@ fn a_participant_that_is_dead_for_good_costs_only_its_own_transactions() {
         }
         cluster.run(Duration::from_millis(40));
         let outcome = cluster.node(coordinator).outcome(transaction);
-        assert_eq!(outcome, Some(Outcome::Committed), "transaction {number}");
+        assert_eq!(outcome, Some(TransactionOutcome::Committed), "transaction {number}");
     }
     cluster.run(Duration::from_secs(10));
     for transaction in with_it {
@@ -478,19 +478,19 @@ fn an_only_participant_that_is_dead_does_not_use_up_its_coordinator() {
             cluster.run(report_after);
             let other = cluster.transact(1, &[(2, Work::Write(number)), (4, Work::Write(number))]);
             cluster.run(Duration::from_secs(1));
-            assert_eq!(cluster.node(1).outcome(other), Some(Outcome::Committed), "beside {number}");
+            assert_eq!(cluster.node(1).outcome(other), Some(TransactionOutcome::Committed), "beside {number}");
         }
         assert!(cluster.node(1).core().status().coordinated <= 8, "{:?}", cluster.node(1).core().status());
         let told = |event: &&Event| matches!(event, Event::InDoubt { .. });
         assert!(cluster.node(1).events.iter().filter(told).count() > 0);
         let last = cluster.transact(1, &[(3, Work::Write(250))]);
         cluster.run(Duration::from_secs(3));
-        let timed_out = Outcome::Aborted(AbortReason::TimedOut);
+        let timed_out = TransactionOutcome::Aborted(AbortReason::TimedOut);
         assert_eq!(cluster.node(1).outcome(last), Some(timed_out), "it is asked for its vote, which has a time");
         cluster.quiesce();
         let alone = cluster.transact(1, &[(3, Work::Write(251))]);
         cluster.run(Duration::from_secs(1));
-        assert_eq!(cluster.node(1).outcome(alone), Some(Outcome::Committed));
+        assert_eq!(cluster.node(1).outcome(alone), Some(TransactionOutcome::Committed));
     }
 }
 
@@ -504,5 +504,5 @@ fn a_room_of_one_is_not_used_up_by_one_dead_participant() {
     cluster.run(MINUTE);
     let other = cluster.transact(1, &[(2, Work::Write(1)), (4, Work::Write(1))]);
     cluster.run(Duration::from_secs(5));
-    assert_eq!(cluster.node(1).outcome(other), Some(Outcome::Committed));
+    assert_eq!(cluster.node(1).outcome(other), Some(TransactionOutcome::Committed));
 }

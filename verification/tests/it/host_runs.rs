@@ -14,7 +14,9 @@ use quorate_runtime::GroupStart;
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::node_machine::{Guest, GuestDesk, Host, HostLaws, NodeMachine, NodeSetup};
 use quorate_simulation::schedule::{Generator, Schedule};
-use quorate_simulation::world::{Answer, Cluster, NodeView, Observation, Recording, RunOutcome, Workload, run};
+use quorate_simulation::world::{
+    ClientAnswer, ClusterInfo, NodeView, Observation, Recording, RunOutcome, Workload, run,
+};
 
 /// Clients have entries appended, and are answered when the core says that they are committed.
 struct Appender {
@@ -70,19 +72,19 @@ impl Guest for Appender {
             }
             LogEvent::Refused { id, .. } => {
                 if let Some(call) = self.proposed.remove(&id.sequence) {
-                    desk.answer(call, Answer::NotDone);
+                    desk.answer(call, ClientAnswer::NotDone);
                 }
             }
             LogEvent::Committed { index } if self.leads.0 => {
                 let later = self.appended.split_off(&(index.0 + 1));
                 for call in std::mem::replace(&mut self.appended, later).into_values() {
-                    desk.answer(call, Answer::Done(()));
+                    desk.answer(call, ClientAnswer::Done(()));
                 }
             }
             LogEvent::Role { role, term, .. } => {
                 self.leads = (role == Role::Leader, term.0);
                 for call in std::mem::take(&mut self.appended).into_values() {
-                    desk.answer(call, Answer::Unknown);
+                    desk.answer(call, ClientAnswer::Unknown);
                 }
             }
             _ => {}
@@ -104,12 +106,12 @@ impl Guest for Appender {
 struct Numbers(u64);
 
 impl Workload<NodeMachine<Host<Appender>>> for Numbers {
-    fn call(&mut self, _client: u64, cluster: Cluster, _at_us: u64) -> (NodeId, u64) {
+    fn call(&mut self, _client: u64, cluster: ClusterInfo, _at_us: u64) -> (NodeId, u64) {
         self.0 += 1;
         (cluster.leader.unwrap_or(NodeId(1 + self.0 % cluster.nodes)), self.0)
     }
 
-    fn answered(&mut self, _client: u64, _what: &u64, _answer: &Answer<()>, _at_us: u64) {}
+    fn answered(&mut self, _client: u64, _what: &u64, _answer: &ClientAnswer<()>, _at_us: u64) {}
 
     fn pause_us(&mut self, _client: u64) -> u64 {
         20_000

@@ -7,8 +7,8 @@ use quorate_raft::{Config, Raft, Start};
 use quorate_simulation::campaign::Campaign;
 use quorate_simulation::core_machine::{CoreDisk, CoreLaws, CoreMachine, CoreSetup};
 use quorate_simulation::diagram::svg;
-use quorate_simulation::registers::{RegisterClients, Request, Response};
-use quorate_simulation::schedule::{Aim, Budget, Fault, FaultKind, Generator, Partition, Schedule, What, Who};
+use quorate_simulation::registers::{RegisterClients, RegisterRequest, Response};
+use quorate_simulation::schedule::{Aim, Fault, FaultKind, Generator, LossBudget, Partition, Schedule, What, Who};
 use quorate_simulation::shrink::shrink;
 use quorate_simulation::world::{
     ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Recording, RunOutcome, run,
@@ -21,7 +21,7 @@ fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
 
 fn run_on<M>(schedule: &Schedule, recording: Recording) -> RunOutcome
 where
-    M: Machine<Setup = CoreSetup<Raft>, Call = Request, Answer = Response>,
+    M: Machine<Setup = CoreSetup<Raft>, Call = RegisterRequest, Answer = Response>,
     CoreLaws<Raft>: ClusterLaws<M>,
 {
     let setup = CoreSetup::<Raft> {
@@ -82,7 +82,7 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn old_copies_of_disks_break_laws() {
     let kinds = vec![FaultKind::OldCopy, FaultKind::Isolate, FaultKind::LostWrites];
-    let generator = Generator { kinds, budget: Budget::Exceeded, ..short() };
+    let generator = Generator { kinds, budget: LossBudget::Exceeded, ..short() };
     let broken = (0..60).find_map(|seed| run_raft(&generator.schedule(seed)).failure);
     let failure = broken.expect("within 60 seeds");
     println!("{}: {}", failure.law, failure.detail);
@@ -121,7 +121,7 @@ struct LyingDisk {
 impl Machine for OnLyingDisk {
     type Setup = CoreSetup<Raft>;
     type Message = <CoreMachine<Raft> as Machine>::Message;
-    type Call = Request;
+    type Call = RegisterRequest;
     type Answer = Response;
     type Disk = LyingDisk;
 
@@ -139,7 +139,7 @@ impl Machine for OnLyingDisk {
         CoreMachine::start(setup, node, now, &mut disk.disk).map(Self)
     }
 
-    fn handle(&mut self, now: Now, disk: &mut LyingDisk, input: MachineInput<Self::Message, Request>) {
+    fn handle(&mut self, now: Now, disk: &mut LyingDisk, input: MachineInput<Self::Message, RegisterRequest>) {
         if matches!(input, MachineInput::Done { .. }) {
             disk.older.push(disk.disk.stream.clone());
             if disk.older.len() > 3 {

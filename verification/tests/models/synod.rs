@@ -6,7 +6,9 @@ use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::message::{Accepted, Promise};
 use quorate_paxos::synod::testing::{BallotsOfTheirOwn, OneChosen, PromisesKept};
-use quorate_paxos::synod::{Command, Config, Event, Group, Message, Proposal, ReadOutcome, Settings, Status, Synod};
+use quorate_paxos::synod::{
+    Command, Config, Event, GroupRoles, Message, Proposal, ReadOutcome, Settings, Status, Synod,
+};
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Input, Law, NodeId, Now, Output, ProposalId, Protocol, ReadId, Recovery, Signal, Standing, Violation,
@@ -84,7 +86,7 @@ impl Subject for SynodOfThree {
     fn config(&self, node: NodeId) -> Config {
         let quorums = QuorumSystem::majority(self.nodes()).expect("distinct");
         // One learner beside the proposers: how the decision spreads further is no matter of safety.
-        let group = Group::of(quorums).with_proposers([NodeId(1), NodeId(2)]).with_learners([NodeId(3)]);
+        let group = GroupRoles::of(quorums).with_proposers([NodeId(1), NodeId(2)]).with_learners([NodeId(3)]);
         Config::new(node, node.0, group, Settings::default()).expect("valid settings")
     }
 

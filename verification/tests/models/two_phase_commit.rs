@@ -9,8 +9,8 @@ use quorate_protocol::{Input, Law, NodeId, Recovery, Signal, Violation};
 use quorate_two_phase_commit::message::Stamp;
 use quorate_two_phase_commit::testing::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit};
 use quorate_two_phase_commit::{
-    Answer, Command, CommandId, Config, Decision, Epoch, Event, Message, Outcome, Request, Settings, TransactionId,
-    TransactionNumber, TwoPhaseCommit, Vote,
+    Answer, Command, CommandId, Config, Decision, Epoch, Event, Message, Request, Settings, TransactionId,
+    TransactionNumber, TransactionOutcome, TwoPhaseCommit, Vote,
 };
 use stateright::Property;
 
@@ -140,7 +140,7 @@ impl Subject for Transaction {
             Event::Settled { decision, .. } => {
                 memory.settled.insert((node, *decision));
             }
-            Event::Ended { outcome, .. } => memory.ended = Some(*outcome == Outcome::Committed),
+            Event::Ended { outcome, .. } => memory.ended = Some(*outcome == TransactionOutcome::Committed),
             _ => {}
         }
     }

@@ -9,7 +9,7 @@ use quorate_protocol::{GroupId, NodeId};
 use quorate_raft::Raft;
 use quorate_runtime::shell::DirectoryError;
 use quorate_runtime::{
-    ApplyContext, ConfigError, OpenError, ReadError, ReplicaHandle, Running, Server, ServerBuilder, Typed,
+    ApplyContext, ReadError, ReplicaHandle, Running, Server, ServerBuilder, ServerConfigError, ServerOpenError, Typed,
     TypedStateMachine,
 };
 use tempfile::TempDir;
@@ -46,10 +46,10 @@ impl Place {
 
     fn builder(&self, cluster: &str, nodes: usize) -> ServerBuilder {
         let builder = Server::builder(cluster, self.data.path())
-            .log(quorate_wal::Settings {
+            .log(quorate_wal::LogSettings {
                 segment_bytes: 16 << 20,
                 batch_bytes_max: 9 << 20,
-                ..quorate_wal::Settings::default()
+                ..quorate_wal::LogSettings::default()
             })
             .replica::<Raft, _>(GROUP, Typed(Counter::default()));
         (1..).zip(&self.addresses[..nodes]).fold(builder, |builder, (id, address)| builder.node(id, address))
@@ -60,7 +60,7 @@ impl Place {
     }
 
     /// A cluster of one node.
-    fn start_alone(&self) -> Result<Running, OpenError> {
+    fn start_alone(&self) -> Result<Running, ServerOpenError> {
         self.builder("test", 1).spawn(1)
     }
 
@@ -165,13 +165,13 @@ fn a_directory_in_use_or_of_another_is_refused() {
     let place = Place::new();
     let node = place.start_alone().expect("it opens");
     let locked = place.builder("test", 1).spawn(1).expect_err("in use");
-    assert!(matches!(locked, OpenError::Directory(DirectoryError::Locked)), "{locked}");
+    assert!(matches!(locked, ServerOpenError::Directory(DirectoryError::Locked)), "{locked}");
     node.shutdown(PATIENCE);
     let foreign = place.builder("another", 1).spawn(1).expect_err("another cluster's");
-    assert!(matches!(foreign, OpenError::Directory(DirectoryError::ForeignCluster { .. })), "{foreign}");
+    assert!(matches!(foreign, ServerOpenError::Directory(DirectoryError::ForeignCluster { .. })), "{foreign}");
     fs::rename(place.data.path().join("1"), place.data.path().join("2")).expect("moved");
     let foreign = place.builder("test", 2).spawn(2).expect_err("another node's");
-    assert!(matches!(foreign, OpenError::Directory(DirectoryError::ForeignNode { .. })), "{foreign}");
+    assert!(matches!(foreign, ServerOpenError::Directory(DirectoryError::ForeignNode { .. })), "{foreign}");
     fs::rename(place.data.path().join("2"), place.data.path().join("1")).expect("moved");
     place.start_alone().expect("it is free, and its own").shutdown(PATIENCE);
 }
@@ -182,7 +182,7 @@ fn a_start_without_its_port_is_not_counted() {
     place.start_alone().expect("it opens").shutdown(PATIENCE);
     let taken = TcpListener::bind(&place.addresses[0]).expect("it was free a moment ago");
     let refused = place.start_alone().expect_err("the port is taken");
-    assert!(matches!(&refused, OpenError::Listen { address, .. } if *address == place.addresses[0]), "{refused}");
+    assert!(matches!(&refused, ServerOpenError::Listen { address, .. } if *address == place.addresses[0]), "{refused}");
     drop(taken);
     let node = place.start_alone().expect("the port is free");
     let starts = node.handle().inspect(|node| node.roster().start()).wait();
@@ -245,17 +245,17 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_description_that_does_not_hold_is_refused_by_name() {
     let place = Place::new();
-    let expect = |builder: ServerBuilder, id, expected: ConfigError| match builder.spawn(id) {
-        Err(OpenError::Config(error)) => assert_eq!(error, expected),
+    let expect = |builder: ServerBuilder, id, expected: ServerConfigError| match builder.spawn(id) {
+        Err(ServerOpenError::Config(error)) => assert_eq!(error, expected),
         other => panic!("not refused as {expected:?}: {other:?}"),
     };
-    expect(place.builder("", 1), 1, ConfigError::NoCluster);
-    expect(place.builder("test", 1), 2, ConfigError::UnknownNode(NodeId(2)));
-    expect(place.builder("test", 1).node(1, "127.0.0.1:1"), 1, ConfigError::RepeatedNode(NodeId(1)));
+    expect(place.builder("", 1), 1, ServerConfigError::NoCluster);
+    expect(place.builder("test", 1), 2, ServerConfigError::UnknownNode(NodeId(2)));
+    expect(place.builder("test", 1).node(1, "127.0.0.1:1"), 1, ServerConfigError::RepeatedNode(NodeId(1)));
     let twice = place.builder("test", 1).replica::<Raft, _>(GROUP, Typed(Counter::default()));
-    expect(twice, 1, ConfigError::RepeatedGroup(GROUP));
-    expect(Server::builder("test", place.data.path()).node(1, "127.0.0.1:0"), 1, ConfigError::NoGroup);
-    let small = quorate_wal::Settings { batch_bytes_max: 1 << 20, ..quorate_wal::Settings::default() };
-    expect(place.builder("test", 1).log(small), 1, ConfigError::FrameAboveBatch);
+    expect(twice, 1, ServerConfigError::RepeatedGroup(GROUP));
+    expect(Server::builder("test", place.data.path()).node(1, "127.0.0.1:0"), 1, ServerConfigError::NoGroup);
+    let small = quorate_wal::LogSettings { batch_bytes_max: 1 << 20, ..quorate_wal::LogSettings::default() };
+    expect(place.builder("test", 1).log(small), 1, ServerConfigError::FrameAboveBatch);
     assert!(fs::read_dir(place.data.path()).expect("readable").next().is_none(), "nothing was touched");
 }

@@ -16,7 +16,7 @@ use quorate_runtime::node::{
     NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, PendingStart, Roster, Write,
 };
 use quorate_runtime::shell::{Directory, cluster_id};
-use quorate_transport::memory::{Delivery, MemoryTransport, Network};
+use quorate_transport::memory::{DeliveryTime, MemoryTransport, Network};
 use quorate_transport::{ChannelId, Inbox, Incoming, Limits, LinkEvent, Peer, Received, Sender, Transport, codec};
 use quorate_wal::Wal;
 use quorate_wal::disk::MemoryDisk;
@@ -55,7 +55,7 @@ struct Machine {
 impl World {
     pub(crate) fn new(groups: u64, settings: Settings) -> Self {
         Self {
-            network: Network::new(Limits::default(), Delivery::OnSettle).expect("sound limits"),
+            network: Network::new(Limits::default(), DeliveryTime::OnSettle).expect("sound limits"),
             machines: BTreeMap::new(),
             disks: NODES.into_iter().map(|id| (id, MemoryDisk::new())).collect(),
             notices: Vec::new(),
@@ -74,7 +74,8 @@ impl World {
         let disk = self.disks[&id].clone();
         let directory = Directory::open(disk.clone(), cluster_id("test"), NodeId(id), || Ok(drawn)).expect("opened");
         let identity = directory.identity();
-        let settings = quorate_wal::Settings { segment_bytes: 4 << 20, batch_bytes_max: 2 << 20, ..Default::default() };
+        let settings =
+            quorate_wal::LogSettings { segment_bytes: 4 << 20, batch_bytes_max: 2 << 20, ..Default::default() };
         let (mut wal, _) = Wal::open(disk, settings, identity).expect("a sound log");
         let recovery = wal.recover(NODE_STREAM, 0).expect("sound");
         let mut pending = PendingStart::recover(identity, self.now.wall_ms, recovery).expect("sound");

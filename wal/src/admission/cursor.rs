@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use quorate_protocol::{LogIndex, Operation, STATE_BYTES_MAX, Term};
 
 use crate::error::{CHECKPOINTS_PENDING_MAX, SubmissionRefusal};
-use crate::format::{Base, NUMBER_MAX};
+use crate::format::{NUMBER_MAX, StreamBase};
 use crate::index::StreamIndex;
 
 /// The state of a stream after the operations checked so far.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
-    base: Base,
+    base: StreamBase,
     last: u64,
     last_term: u64,
     commit_hint: u64,
@@ -34,7 +34,7 @@ impl Cursor {
     pub(super) fn new(stream: Option<&StreamIndex>, is_deleted: bool) -> Self {
         let last = stream.map_or(0, StreamIndex::last);
         Self {
-            base: stream.map_or_else(Base::default, |stream| stream.base),
+            base: stream.map_or_else(StreamBase::default, |stream| stream.base),
             last,
             last_term: stream.and_then(|stream| stream.mark_at(last)).unwrap_or(0),
             commit_hint: stream.map_or(0, |stream| stream.commit_hint),
@@ -125,7 +125,7 @@ impl Cursor {
         if self.term_at(stream, index) != Some(term) {
             return Err(SubmissionRefusal::TermMismatch { position: index, found: term });
         }
-        self.base = Base { position: index, mark: term };
+        self.base = StreamBase { position: index, mark: term };
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Cursor {
         if index < self.base.position || index > NUMBER_MAX {
             return Err(SubmissionRefusal::OutOfRange { position: index, base: self.base.position, last: self.last });
         }
-        self.base = Base { position: index, mark: term };
+        self.base = StreamBase { position: index, mark: term };
         self.last = index;
         self.last_term = term;
         self.commit_hint = self.commit_hint.max(index);

@@ -12,7 +12,7 @@ use self::cursor::Cursor;
 use crate::appender::Appender;
 use crate::disk::Disk;
 use crate::error::SubmissionRefusal;
-use crate::poison::Fault;
+use crate::poison::DiskFault;
 use crate::stream_id::StreamId;
 
 /// The outcome of one [`Wal::write`](crate::Wal::write).
@@ -43,7 +43,7 @@ impl<'a, D: Disk> Admission<'a, D> {
 
     /// Writes submissions in the given order. The operations of one are written all or not at all, and a batch takes as
     /// many submissions as fit.
-    pub(crate) fn write(mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, Fault> {
+    pub(crate) fn write(mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, DiskFault> {
         for (number, (stream, operations)) in submissions.iter().enumerate() {
             match self.admit(number, *stream, operations)? {
                 Ok(()) => self.needs_sync |= operations.iter().any(records::must_sync),
@@ -63,7 +63,7 @@ impl<'a, D: Disk> Admission<'a, D> {
         number: usize,
         stream: StreamId,
         operations: &[Operation],
-    ) -> Result<Result<(), SubmissionRefusal>, Fault> {
+    ) -> Result<Result<(), SubmissionRefusal>, DiskFault> {
         let before = self.appender.batch().savepoint();
         let outcome = self.add(stream, operations);
         if outcome.is_err() || self.batch_fits() {
@@ -116,7 +116,7 @@ impl<'a, D: Disk> Admission<'a, D> {
     }
 
     /// Writes the batch, if it is not empty. Refuses its submissions if the disk has no room for it.
-    fn flush(&mut self, submissions: Range<usize>) -> Result<(), Fault> {
+    fn flush(&mut self, submissions: Range<usize>) -> Result<(), DiskFault> {
         if self.appender.batch().is_empty() {
             return Ok(());
         }

@@ -21,7 +21,7 @@ pub(crate) struct BatchBuilder {
 
 /// The identity of a record, to which the next one refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct RecordLink {
     pub(crate) lsn: u64,
     /// The header CRC of the record.
     pub(crate) chain: u32,
@@ -118,7 +118,14 @@ impl BatchBuilder {
     }
 
     /// Gives the batch its place: adds the second copies of state records and the commit record, and fills in all CRCs.
-    pub(crate) fn seal(&mut self, segment: u64, offset: u64, first_lsn: u64, chain: u32, witness: Witness) -> Link {
+    pub(crate) fn seal(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        first_lsn: u64,
+        chain: u32,
+        witness: Witness,
+    ) -> RecordLink {
         self.copy_states(first_lsn);
         let commit = self.bytes.len();
         let count = self.records.len() as u64 + 1;
@@ -139,7 +146,7 @@ impl BatchBuilder {
             header[HEADER_CRC_AT..][..4].copy_from_slice(&chain.to_le_bytes());
         }
         self.bytes.resize(in_memory(aligned(self.bytes.len() as u64)), 0);
-        Link { lsn: first_lsn + last as u64, chain }
+        RecordLink { lsn: first_lsn + last as u64, chain }
     }
 
     /// The batch's bytes, once it is sealed: whole pages.
@@ -196,7 +203,7 @@ impl BatchBuilder {
 
 /// The description of a batch in its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BatchHeader {
+pub(crate) struct BatchDescription {
     /// Bytes from the first record to the end of the commit record.
     pub(crate) bytes: u64,
     /// Number of records, the first and the commit record included.
@@ -206,7 +213,7 @@ pub(crate) struct BatchHeader {
     pub(crate) predecessor: u32,
 }
 
-impl BatchHeader {
+impl BatchDescription {
     /// Returns true if the batch is a marker: it holds nothing but the proof of what was durable before it.
     pub(crate) fn is_marker(&self) -> bool {
         self.records == MARKER_RECORDS
@@ -237,7 +244,7 @@ pub(crate) struct BatchView<'a> {
     bytes: &'a [u8],
     offset: u64,
     /// The commit record.
-    pub(crate) last: Link,
+    pub(crate) last: RecordLink,
 }
 
 /// A record in a segment.
@@ -262,7 +269,7 @@ impl<'a> BatchView<'a> {
     /// Checks the batch at the start of `bytes` in full. `bytes` reach to the end of its last page.
     pub(crate) fn read(
         bytes: &'a [u8],
-        header: &BatchHeader,
+        header: &BatchDescription,
         segment: u64,
         offset: u64,
         chain: u32,
@@ -290,7 +297,7 @@ impl<'a> BatchView<'a> {
                     && record.payload_crc == crc32c::crc32c(&bytes[..at])
                     && bytes[end..].iter().all(|byte| *byte == 0);
                 return if is_whole {
-                    Ok(Self { bytes: &bytes[..length], offset, last: Link { lsn, chain } })
+                    Ok(Self { bytes: &bytes[..length], offset, last: RecordLink { lsn, chain } })
                 } else {
                     Err(damage(at))
                 };
@@ -304,7 +311,7 @@ impl<'a> BatchView<'a> {
     }
 
     /// A batch that was just sealed.
-    pub(crate) fn of_sealed(bytes: &'a [u8], offset: u64, last: Link) -> Self {
+    pub(crate) fn of_sealed(bytes: &'a [u8], offset: u64, last: RecordLink) -> Self {
         Self { bytes, offset, last }
     }
 

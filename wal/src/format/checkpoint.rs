@@ -37,7 +37,7 @@ pub(crate) struct StreamCheckpoint {
     pub(crate) state: Option<StateRecord>,
     pub(crate) commit_hint: u64,
     /// The entry that compaction or a reset reached.
-    pub(crate) base: Base,
+    pub(crate) base: StreamBase,
     /// The newest finished checkpoint of the journal.
     pub(crate) journal: Option<JournalCheckpoint>,
     /// Checkpoints of the journal under way: the LSN of each `CheckpointBegin` by id.
@@ -54,7 +54,7 @@ pub(crate) struct StateRecord {
 
 /// The place before the first entry of a stream, zero when nothing was compacted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Base {
+pub(crate) struct StreamBase {
     pub(crate) position: u64,
     pub(crate) mark: u64,
 }
@@ -229,7 +229,7 @@ impl StreamCheckpoint {
 
     fn take(rest: &mut &[u8]) -> Option<Self> {
         let commit_hint = rest.try_get_u64_le().ok()?;
-        let base = Base { position: rest.try_get_u64_le().ok()?, mark: rest.try_get_u64_le().ok()? };
+        let base = StreamBase { position: rest.try_get_u64_le().ok()?, mark: rest.try_get_u64_le().ok()? };
         let present = rest.try_get_u8().ok()?;
         let mut state = None;
         if present & 1 != 0 {

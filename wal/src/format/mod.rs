@@ -6,9 +6,11 @@ mod layout;
 mod record;
 mod segment;
 
-pub(crate) use self::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchDamage, BatchHeader, BatchView, Link, Witness};
+pub(crate) use self::batch::{
+    BATCH_HEADER_BYTES, BatchBuilder, BatchDamage, BatchDescription, BatchView, RecordLink, Witness,
+};
 pub(crate) use self::checkpoint::{
-    Base, Checkpoint, CheckpointError, JournalCheckpoint, StateRecord, StreamCheckpoint,
+    Checkpoint, CheckpointError, JournalCheckpoint, StateRecord, StreamBase, StreamCheckpoint,
 };
 #[cfg(feature = "inspect")]
 pub(crate) use self::layout::ALIGNMENT;

@@ -8,13 +8,13 @@ use quorate_protocol::EntryKind;
 use super::live::Live;
 use super::place::Place;
 use super::points::Points;
-use crate::format::{Base, JournalCheckpoint, Record, RecordKind, StateRecord, StreamCheckpoint};
+use crate::format::{JournalCheckpoint, Record, RecordKind, StateRecord, StreamBase, StreamCheckpoint};
 
 /// One stream: entries by position, journal records by key, its state record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamIndex {
     /// The place before the first entry.
-    pub(crate) base: Base,
+    pub(crate) base: StreamBase,
     pub(crate) points: Points,
     /// The mark of each run of entries, by the run's first position.
     marks: BTreeMap<u64, u64>,
@@ -193,7 +193,7 @@ impl StreamIndex {
             self.marks.insert(position + 1, next);
         }
         self.configurations = self.configurations.split_off(&(position + 1));
-        self.base = Base { position, mark };
+        self.base = StreamBase { position, mark };
     }
 
     fn journal(&mut self, key: u64, payload: &[u8], origin: u64, place: Place, live: &mut Live) {

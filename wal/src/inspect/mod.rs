@@ -27,11 +27,11 @@ use crate::opening::{Listing, OpenSegment, read_checkpoint, scan_all};
 /// use std::path::Path;
 /// use quorate_protocol::{ClusterId, Identity, Incarnation, NodeId};
 /// use quorate_wal::inspect::{Detail, Condition, inspect};
-/// use quorate_wal::{Settings, Wal, disk::MemoryDisk};
+/// use quorate_wal::{LogSettings, Wal, disk::MemoryDisk};
 ///
 /// let disk = MemoryDisk::new();
 /// let identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: Incarnation(9) };
-/// let settings = Settings { segment_bytes: 64 << 10, batch_bytes_max: 16 << 10, ..Settings::default() };
+/// let settings = LogSettings { segment_bytes: 64 << 10, batch_bytes_max: 16 << 10, ..LogSettings::default() };
 /// Wal::open(disk.clone(), settings, identity)?.0.close()?;
 /// let mut text = Vec::new();
 /// assert_eq!(inspect(&disk, Path::new("log"), Detail::Condition, &mut text)?, Condition::Clean);

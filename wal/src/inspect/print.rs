@@ -7,7 +7,9 @@ use bytes::Bytes;
 use quorate_protocol::Identity;
 
 use super::condition::{Condition, Detail};
-use crate::format::{Base, Checkpoint, CheckpointError, HeaderError, JournalCheckpoint, SegmentHeader, StateRecord};
+use crate::format::{
+    Checkpoint, CheckpointError, HeaderError, JournalCheckpoint, SegmentHeader, StateRecord, StreamBase,
+};
 use crate::index::StreamIndex;
 use crate::opening::{Listing, Seen, Tail};
 
@@ -110,7 +112,7 @@ impl<'a> Printer<'a> {
     }
 
     pub(super) fn stream(&mut self, stream: u64, known: &StreamIndex) {
-        let Base { position: base, mark } = known.base;
+        let StreamBase { position: base, mark } = known.base;
         let entries = match known.last() {
             last if last == base => format!("no entries behind {base}"),
             last => format!("entries {} to {last}", base + 1),

@@ -4,7 +4,7 @@ use std::io;
 
 use super::progress::SegmentFile;
 use crate::disk::DiskFile;
-use crate::format::{BatchHeader, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory};
+use crate::format::{BatchDescription, RECORD_HEADER_BYTES, Record, RecordKind, aligned, in_memory};
 use crate::window::Window;
 
 /// The records of a segment behind damage.
@@ -59,7 +59,7 @@ impl Finding {
         let mut end = offset + record.stored_len();
         match record.kind {
             RecordKind::Begin => {
-                if let Some(header) = BatchHeader::read(bytes, segment, offset) {
+                if let Some(header) = BatchDescription::read(bytes, segment, offset) {
                     self.durable_lsn = self.durable_lsn.max(header.witness.prev_durable);
                     self.checkpoint = self.checkpoint.max(header.witness.checkpoint);
                     self.batches.push(offset);

@@ -27,21 +27,21 @@ use self::evidence::SoundRecord;
 use self::listing::Copies;
 use self::rewrite::Rewrite;
 use self::segments::Scanned;
-use crate::checkpoints::{Checkpoints, Durable};
+use crate::checkpoints::{Checkpoints, DurablePart};
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::files::{Files, io_error, is_full, segment_name};
-use crate::format::{Link, StateRecord};
+use crate::format::{RecordLink, StateRecord};
 use crate::index::Index;
-use crate::report::{Cut, Report};
+use crate::report::{Cut, OpeningReport};
 
 /// A log that was read, accepted and, if needed, repaired.
 pub(crate) struct OpenedLog<D: Disk> {
     pub(crate) index: Index<D::File>,
-    pub(crate) report: Report,
+    pub(crate) report: OpeningReport,
     /// The last segment.
     pub(crate) last: OpenSegment<D::File>,
-    pub(crate) last_record: Link,
+    pub(crate) last_record: RecordLink,
     pub(crate) tail: Tail,
     pub(crate) checkpoints: Checkpoints<D>,
     /// Numbers of the spare files.
@@ -66,7 +66,7 @@ impl<D: Disk> OpenedLog<D> {
             // The newer one may be in memory alone, after a sync of it that failed. So it is written again first.
             checkpoint.generation += 1;
         }
-        let report = Report { repaired_batches: repaired, ..Report::default() };
+        let report = OpeningReport { repaired_batches: repaired, ..OpeningReport::default() };
         let last = segments.pop().expect("a scan without segments fails");
         let checkpoints = Checkpoints::new(files.clone(), checkpoint);
         let mut log = Self { index, report, last, last_record: progress, tail, checkpoints, spares: listing.spares };
@@ -127,7 +127,7 @@ impl<D: Disk> OpenedLog<D> {
         files.disk.sync_dir(Path::new("")).map_err(|error| io_error(&files.directory, error))?;
         self.report.adopted_states += self.adopt_states();
         let (last, seen_lsn) = (self.last_record, self.tail.seen_lsn);
-        let durable = Durable { newest_segment: self.last.header.id, last, seen_lsn };
+        let durable = DurablePart { newest_segment: self.last.header.id, last, seen_lsn };
         self.checkpoints.update(&self.index, durable);
         self.checkpoints.rewrite_both().map_err(at)?;
         tail::clear(&*self.last.file, &self.tail, self.last.header.bytes).map_err(at)?;

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::error::OpenError;
-use crate::format::Link;
+use crate::format::RecordLink;
 
 /// A segment under scan.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl<F> Copy for SegmentFile<'_, F> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resume {
     pub(super) offset: u64,
-    pub(super) progress: Link,
+    pub(super) progress: RecordLink,
 }
 
 /// Reason why a scan ended.

@@ -6,8 +6,8 @@ use super::evidence::{Finding, SoundRecord, sound_records};
 use super::progress::{Failure, Resume, SegmentFile};
 use crate::disk::DiskFile;
 use crate::format::{
-    ALIGNMENT_BYTES, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchView, Link, RECORD_HEADER_BYTES, Record,
-    RecordKind, Witness, aligned, in_memory,
+    ALIGNMENT_BYTES, BATCH_HEADER_BYTES, BatchBuilder, BatchDescription, BatchView, RECORD_HEADER_BYTES, Record,
+    RecordKind, RecordLink, Witness, aligned, in_memory,
 };
 use crate::index::{Index, Place};
 
@@ -15,7 +15,7 @@ use crate::index::{Index, Place};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
     /// Another segment follows, whose header states the last record of this one.
-    Sealed(Link),
+    Sealed(RecordLink),
     /// The checkpoint states that everything up to this LSN was durable.
     Durable(u64),
 }
@@ -26,7 +26,7 @@ pub(super) struct DamagedBatch<'a, F> {
     /// Offset of the batch in the segment.
     pub(super) offset: u64,
     /// The last record before the batch.
-    pub(super) before: Link,
+    pub(super) before: RecordLink,
     pub(super) finding: &'a Finding,
     pub(super) end: End,
 }
@@ -83,7 +83,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
     fn follows_another(&self) -> Result<bool, Failure> {
         let mut head = [0; BATCH_HEADER_BYTES];
         let read = self.segment.file.read_at(self.offset, &mut head)?;
-        let header = BatchHeader::read(&head[..read], self.segment.id, self.offset);
+        let header = BatchDescription::read(&head[..read], self.segment.id, self.offset);
         Ok(header.is_some_and(|header| header.predecessor != self.before.chain))
     }
 
@@ -94,7 +94,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
             self.segment.file.read_exact_at(*at, &mut header)?;
             return Ok(Record::read(&header, self.segment.id, *at).map(|(_, chain)| Resume {
                 offset: aligned(at + commit.stored_len()),
-                progress: Link { lsn: commit.lsn, chain },
+                progress: RecordLink { lsn: commit.lsn, chain },
             }));
         }
         let Some(SoundRecord { record: begin, .. }) = of_kind(found, RecordKind::Begin) else { return Ok(None) };
@@ -112,7 +112,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
         for start in self.finding.batches.iter().copied().filter(|start| *start > self.offset) {
             let mut head = [0; BATCH_HEADER_BYTES];
             file.read_exact_at(start, &mut head)?;
-            let Some(header) = BatchHeader::read(&head, id, start) else { continue };
+            let Some(header) = BatchDescription::read(&head, id, start) else { continue };
             let end = start + aligned(header.bytes);
             if !start.is_multiple_of(ALIGNMENT_BYTES) || end > length {
                 continue;
@@ -120,7 +120,7 @@ impl<F: DiskFile> DamagedBatch<'_, F> {
             let mut bytes = vec![0; in_memory(end - start)];
             file.read_exact_at(start, &mut bytes)?;
             if BatchView::read(&bytes, &header, id, start, header.predecessor).is_ok() {
-                let progress = Link { lsn: header.first_lsn.saturating_sub(1), chain: header.predecessor };
+                let progress = RecordLink { lsn: header.first_lsn.saturating_sub(1), chain: header.predecessor };
                 return Ok(Some(Resume { offset: start, progress }));
             }
         }

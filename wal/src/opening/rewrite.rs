@@ -18,7 +18,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::files::{Files, io_error, is_full, segment_name, spare_name, zero};
 use crate::format::{
-    ALIGNMENT_BYTES, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchView, RecordKind, SEGMENT_DATA_START,
+    ALIGNMENT_BYTES, BATCH_HEADER_BYTES, BatchBuilder, BatchDescription, BatchView, RecordKind, SEGMENT_DATA_START,
     SegmentHeader, Witness, aligned, in_memory,
 };
 
@@ -134,7 +134,7 @@ impl<F: DiskFile> Copy<'_, F> {
             let changed = || io::Error::new(io::ErrorKind::InvalidData, "a batch changed while it was read");
             let mut start = [0; BATCH_HEADER_BYTES];
             from.read_exact_at(at, &mut start)?;
-            let header = BatchHeader::read(&start, segment, at).ok_or_else(changed)?;
+            let header = BatchDescription::read(&start, segment, at).ok_or_else(changed)?;
             let end = at + aligned(header.bytes);
             if end > places.end {
                 return Err(changed());

@@ -9,7 +9,7 @@ use super::tail::{Doubt, Tail};
 use crate::disk::DiskFile;
 use crate::error::OpenError;
 use crate::format::{
-    BATCH_HEADER_BYTES, BatchDamage, BatchHeader, BatchView, Link, Record, RecordKind, SEGMENT_DATA_START,
+    BATCH_HEADER_BYTES, BatchDamage, BatchDescription, BatchView, Record, RecordKind, RecordLink, SEGMENT_DATA_START,
     SegmentHeader, aligned, in_memory,
 };
 use crate::index::Index;
@@ -20,9 +20,9 @@ use crate::window::Window;
 pub(super) struct Scan<'a, F> {
     segment: SegmentFile<'a, F>,
     index: &'a mut Index<F>,
-    pub(super) progress: Link,
+    pub(super) progress: RecordLink,
     /// The last record that was durable according to the checkpoint.
-    anchor: Link,
+    anchor: RecordLink,
     /// The highest generation of the checkpoint that a batch of the segment states to have been durable.
     pub(super) checkpoint: u64,
     /// Number of batches whose damage hit only records with another copy.
@@ -45,7 +45,7 @@ pub(crate) enum Seen {
         length: u64,
     },
     /// A batch that counts.
-    Batch { offset: u64, last_lsn: u64, header: BatchHeader },
+    Batch { offset: u64, last_lsn: u64, header: BatchDescription },
     /// A batch that lost only records of which another copy is intact.
     Repaired { offset: u64, last_lsn: u64 },
 }
@@ -62,8 +62,8 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     pub(super) fn new(
         segment: SegmentFile<'a, F>,
         index: &'a mut Index<F>,
-        progress: Link,
-        anchor: Link,
+        progress: RecordLink,
+        anchor: RecordLink,
         watch: &'a mut dyn FnMut(&Seen),
     ) -> Self {
         let doubts = VecDeque::new();
@@ -80,7 +80,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
                 Found::Batch(next) => offset = next,
                 Found::Damage(damage) => {
                     let finding = self.survey(offset)?;
-                    let end = Link { lsn: end_lsn.saturating_sub(1), chain: end_chain };
+                    let end = RecordLink { lsn: end_lsn.saturating_sub(1), chain: end_chain };
                     offset = self.mend(offset, &damage, &finding, End::Sealed(end))?;
                 }
             }
@@ -129,7 +129,9 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     fn batch(&mut self, window: &mut Window<'a, F>, offset: u64) -> Result<Found, Failure> {
         let start = window.bytes(offset, BATCH_HEADER_BYTES)?;
         let damage = BatchDamage { offset, record: Record::guess(start) };
-        let Some(header) = BatchHeader::read(start, self.segment.id, offset) else { return Ok(Found::Damage(damage)) };
+        let Some(header) = BatchDescription::read(start, self.segment.id, offset) else {
+            return Ok(Found::Damage(damage));
+        };
         let end = offset + aligned(header.bytes);
         let follows = header.predecessor == self.progress.chain && header.first_lsn > self.progress.lsn;
         if !follows || end > self.segment.length || header.bytes > self.segment.length {
@@ -154,7 +156,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
 
     /// Moves on behind the batch at `offset`, which counts. It must end with the last durable record or leave it ahead.
     /// If it leads past that record, or another record has its LSN, this file is from a time whose tail was lost.
-    fn go_on(&mut self, offset: u64, to: Link) -> Result<(), Failure> {
+    fn go_on(&mut self, offset: u64, to: RecordLink) -> Result<(), Failure> {
         let is_passed = (self.progress.lsn + 1..=to.lsn).contains(&self.anchor.lsn);
         self.progress = to;
         if is_passed && to != self.anchor {

@@ -9,7 +9,7 @@ use super::tail::Tail;
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::files::{Files, io_error, segment_name};
-use crate::format::{Checkpoint, Link};
+use crate::format::{Checkpoint, RecordLink};
 use crate::index::{Index, Segment};
 use crate::stream_id::StreamId;
 
@@ -17,7 +17,7 @@ use crate::stream_id::StreamId;
 #[derive(Debug)]
 pub(crate) struct Scanned {
     /// The last record.
-    pub(crate) progress: Link,
+    pub(crate) progress: RecordLink,
     pub(crate) tail: Tail,
     /// Number of batches that lost only records with another copy.
     pub(crate) repaired: u64,
@@ -35,7 +35,7 @@ pub(crate) fn scan_all<D: Disk>(
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
         return Err(OpenError::MissingSegment { segment: checkpoint.oldest_segment });
     };
-    let mut progress = Link { lsn: first.header.first_lsn.saturating_sub(1), chain: first.header.chain };
+    let mut progress = RecordLink { lsn: first.header.first_lsn.saturating_sub(1), chain: first.header.chain };
     let (mut repaired, mut tail, mut known) = (0, Tail::default(), 0);
     for (number, OpenSegment { file, header }) in segments.iter().enumerate() {
         let path = files.path(&segment_name(header.id));
@@ -54,7 +54,7 @@ pub(crate) fn scan_all<D: Disk>(
             let what = "the file ends here, and its header says that it is longer";
             return Err(OpenError::Corrupt { stream: StreamId(0), position: 0, segment, offset: length, what });
         }
-        let anchor = Link { lsn: checkpoint.durable_lsn, chain: checkpoint.durable_chain };
+        let anchor = RecordLink { lsn: checkpoint.durable_lsn, chain: checkpoint.durable_chain };
         let segment = SegmentFile { file: &**file, id: segment, length: header.bytes };
         let mut scan = Scan::new(segment, index, progress, anchor, watch);
         let outcome = match segments.get(number + 1) {

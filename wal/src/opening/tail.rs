@@ -5,7 +5,7 @@ use std::io;
 use super::evidence::SoundRecord;
 use crate::disk::{Disk, DiskFile};
 use crate::files::{FileName, Files, TMP, cut_name, zero};
-use crate::format::Link;
+use crate::format::RecordLink;
 use crate::report::Cut;
 
 /// The content of the last segment behind its last batch.
@@ -28,7 +28,7 @@ pub(crate) struct Tail {
 pub(crate) struct Doubt {
     pub(crate) offset: u64,
     /// The last record before it.
-    pub(super) before: Link,
+    pub(super) before: RecordLink,
     pub(super) last_lsn: u64,
 }
 

@@ -1,10 +1,9 @@
 //! Results of submissions and loads.
 
-use quorate_protocol::{LoadFailure, Loaded, Ticket};
+use quorate_protocol::{LoadFailure, Loaded, StorageLevel, Ticket};
 
 use crate::error::WriteError;
 use crate::stream_id::StreamId;
-use crate::wal::StorageLevel;
 
 /// Results that the log's threads report: in one call for all submissions that one sync covered, and in one call for
 /// each load.

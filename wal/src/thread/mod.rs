@@ -23,14 +23,14 @@ use quorate_protocol::{LoadFailure, LoadRange, Operation, Ticket};
 pub use self::completion::{Completions, LoadCompletion, WriteCompletion};
 pub use self::error::{CloseError, SubmitError};
 pub use self::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
-pub use self::scribe::{Scribe, Submission, Work};
+pub use self::scribe::{Scribe, StreamWork, Submission};
 
 use self::queue::Queue;
 use self::shared::{Load, Shared, catching};
 use self::writer::Writer;
 use crate::disk::Disk;
 use crate::error::Poisoned;
-use crate::reader::Reader;
+use crate::reader::LogReader;
 use crate::stream_id::StreamId;
 use crate::wal::Wal;
 
@@ -109,7 +109,7 @@ impl LogThread {
     /// When the queue is full, or the log is closed. Nothing is written then, and no completion comes.
     pub fn submit(&self, stream: StreamId, ticket: Ticket, operations: Vec<Operation>) -> Result<(), SubmitError> {
         let weight = operations.iter().map(Operation::weight).sum();
-        self.shared.writes.push(Submission { stream, ticket, work: Work::Write(operations) }, weight)
+        self.shared.writes.push(Submission { stream, ticket, work: StreamWork::Write(operations) }, weight)
     }
 
     /// As [`LogThread::submit`] for several at once. They enter the queue together, so that one sync covers them,
@@ -123,7 +123,7 @@ impl LogThread {
     ) -> Result<(), SubmitError> {
         self.shared.writes.push_all(submissions.into_iter().map(|(stream, ticket, operations)| {
             let weight = operations.iter().map(Operation::weight).sum();
-            (Submission { stream, ticket, work: Work::Write(operations) }, weight)
+            (Submission { stream, ticket, work: StreamWork::Write(operations) }, weight)
         }))
     }
 
@@ -132,7 +132,7 @@ impl LogThread {
     /// # Errors
     /// As [`LogThread::submit`].
     pub fn delete_stream(&self, stream: StreamId, ticket: Ticket) -> Result<(), SubmitError> {
-        self.shared.writes.push(Submission { stream, ticket, work: Work::Delete }, 1)
+        self.shared.writes.push(Submission { stream, ticket, work: StreamWork::Delete }, 1)
     }
 
     /// Submits a load, which waits for no write. Never waits itself.
@@ -194,7 +194,7 @@ impl Drop for LogThread {
     }
 }
 
-fn run_loads<D: Disk>(shared: &Shared, reader: &Reader<D>, on_completion: &(dyn Fn(Completions) + Send + Sync)) {
+fn run_loads<D: Disk>(shared: &Shared, reader: &LogReader<D>, on_completion: &(dyn Fn(Completions) + Send + Sync)) {
     while let Some(loads) = shared.loads.drain(None) {
         for Load { stream, ticket, range } in loads {
             let result = catching(|| reader.load(stream, &range)).unwrap_or_else(|panic| {

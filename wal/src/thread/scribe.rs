@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use quorate_protocol::{Operation, Ticket};
+use quorate_protocol::{Operation, StorageLevel, Ticket};
 
 use super::completion::{Completions, WriteCompletion};
 use crate::disk::Disk;
 use crate::error::{Poisoned, WriteError};
 use crate::stream_id::StreamId;
-use crate::wal::{StorageLevel, Wal};
+use crate::wal::Wal;
 
 /// Carries out sets of submissions on a [`Wal`], and remembers the last reported storage level and compaction requests.
 ///
@@ -27,12 +27,12 @@ pub struct Submission {
     /// Identifies the submission within the stream.
     pub ticket: Ticket,
     /// The work.
-    pub work: Work,
+    pub work: StreamWork,
 }
 
 /// Work on a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum StreamWork {
     /// Write these operations, all or none.
     Write(Vec<Operation>),
     /// Delete the stream.
@@ -57,11 +57,11 @@ impl<D: Disk> Scribe<D> {
         let mut pending: Vec<(StreamId, Vec<Operation>)> = Vec::with_capacity(set.len());
         for Submission { stream, ticket, work } in set {
             let result = match work {
-                Work::Write(operations) => {
+                StreamWork::Write(operations) => {
                     pending.push((stream, operations));
                     Ok(())
                 }
-                Work::Delete => {
+                StreamWork::Delete => {
                     self.flush(&mut pending, &mut completions);
                     self.wal.delete_stream(stream)
                 }

@@ -11,11 +11,11 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
 use super::queue::Queue;
-use super::scribe::{Submission, Work};
+use super::scribe::{StreamWork, Submission};
 use super::shared::Shared;
 use super::writer::Writer;
 use crate::disk::MemoryDisk;
-use crate::settings::Settings;
+use crate::settings::LogSettings;
 use crate::stream_id::StreamId;
 use crate::wal::Wal;
 
@@ -53,7 +53,7 @@ impl Subscriber for Warnings {
 /// Each reading of the clock is this number of microseconds after the one before, so each sync takes exactly that long.
 fn run_with_syncs_of(micros: u64, slow_sync: Duration, submissions: u64) -> (ThreadMetrics, Vec<String>) {
     let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(1) };
-    let settings = Settings { segment_bytes: 64 << 10, batch_bytes_max: 32 << 10, ..Settings::default() };
+    let settings = LogSettings { segment_bytes: 64 << 10, batch_bytes_max: 32 << 10, ..LogSettings::default() };
     let (wal, _) = Wal::open(MemoryDisk::new(), settings, identity).expect("a new log");
     let metrics = Mutex::new(ThreadMetrics::default());
     let shared = Arc::new(Shared { writes: Queue::new(1 << 20), loads: Queue::new(1), metrics });
@@ -65,7 +65,8 @@ fn run_with_syncs_of(micros: u64, slow_sync: Duration, submissions: u64) -> (Thr
     let bytes = Bytes::from_static(b"vote");
     for ticket in 1..=submissions {
         let operations = vec![Operation::PutState { bytes: bytes.clone(), commit_hint: LogIndex(0) }];
-        let submission = Submission { stream: StreamId(ticket), ticket: Ticket(ticket), work: Work::Write(operations) };
+        let submission =
+            Submission { stream: StreamId(ticket), ticket: Ticket(ticket), work: StreamWork::Write(operations) };
         shared.writes.push(submission, 1).expect("room");
     }
     shared.writes.close();

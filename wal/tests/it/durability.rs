@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use quorate_protocol::{Entry, EntryKind, LoadFailure, LogIndex, LogTime, Operation, PersistFailure, Term, Ticket};
+use quorate_protocol::{
+    Entry, EntryKind, LoadFailure, LogIndex, LogTime, Operation, PersistFailure, StorageLevel, Term, Ticket,
+};
 use quorate_wal::disk::{Crash, DiskOperation, MemoryDisk};
-use quorate_wal::{LogThread, StorageLevel, StreamId, SubmissionRefusal, ThreadSettings, Wal};
+use quorate_wal::{LogThread, StreamId, SubmissionRefusal, ThreadSettings, Wal};
 
 use crate::slow::SlowDisk;
 use crate::support::*;

@@ -10,7 +10,7 @@ use quorate_protocol::{
     SnapshotMeta, Term, Ticket,
 };
 use quorate_wal::disk::{Crash, MemoryDisk};
-use quorate_wal::{LogThread, Settings, SnapshotStore, StreamId, SubmissionRefusal, ThreadSettings, Wal};
+use quorate_wal::{LogSettings, LogThread, SnapshotStore, StreamId, SubmissionRefusal, ThreadSettings, Wal};
 
 use crate::support::*;
 
@@ -54,7 +54,7 @@ fn extreme_settings_are_refused_or_work() {
 #[test]
 fn a_directory_is_a_single_name() {
     for name in ["", ".", "..", "/", "a/b", "../log", "log/.."] {
-        let settings = Settings { directory: PathBuf::from(name), ..small() };
+        let settings = LogSettings { directory: PathBuf::from(name), ..small() };
         assert!(Wal::open(MemoryDisk::new(), settings, identity()).is_err(), "{name}");
     }
 }

@@ -2,7 +2,7 @@
 
 use quorate_protocol::{LoadRange, LogIndex, Operation, Ticket};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::{LogThread, Settings, StreamId, SubmissionRefusal, ThreadSettings, Wal, WriteError};
+use quorate_wal::{LogSettings, LogThread, StreamId, SubmissionRefusal, ThreadSettings, Wal, WriteError};
 
 use crate::slow::SlowDisk;
 use crate::support::*;
@@ -50,7 +50,7 @@ fn rule_42_few_pinning_records_are_moved_and_keep_position_and_mark() {
 #[test]
 fn rule_42_a_stream_with_much_to_move_is_named_and_moved_only_when_space_runs_out() {
     let disk = MemoryDisk::new();
-    let settings = Settings { pinned_bytes_max: 64 << 10, ..small() };
+    let settings = LogSettings { pinned_bytes_max: 64 << 10, ..small() };
     let (mut wal, _) = Wal::open(disk, settings, identity()).unwrap();
     for index in 1..120 {
         put(&mut wal, B, vec![append_sized(index, 1, 1, 3000)]);
@@ -79,7 +79,7 @@ fn churn<D: Disk>(wal: &mut Wal<D>, stream: StreamId, first: u64, count: u64) {
 fn rule_43_bytes_on_disk_stay_within_twice_the_live_ones_and_three_segments() {
     let disk = MemoryDisk::new();
     let settings =
-        Settings { segment_bytes: 1 << 20, batch_bytes_max: 256 << 10, pinned_bytes_max: u64::MAX, ..small() };
+        LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 256 << 10, pinned_bytes_max: u64::MAX, ..small() };
     let (mut wal, _) = Wal::open(disk.clone(), settings.clone(), identity()).unwrap();
     let idle: Vec<StreamId> = (1..=1000).map(StreamId).collect();
     for stream in &idle {

@@ -8,7 +8,7 @@ use quorate_protocol::{
     NodeId, Operation, Term,
 };
 use quorate_wal::disk::{Disk, MemoryDisk};
-use quorate_wal::{Completions, OpenError, Report, Settings, StreamId, Wal};
+use quorate_wal::{Completions, LogSettings, OpenError, OpeningReport, StreamId, Wal};
 
 pub(crate) const A: StreamId = StreamId(1);
 pub(crate) const B: StreamId = StreamId(2);
@@ -18,15 +18,15 @@ pub(crate) fn identity() -> Identity {
 }
 
 /// Settings with small segments, so that little data makes many.
-pub(crate) fn small() -> Settings {
-    Settings {
+pub(crate) fn small() -> LogSettings {
+    LogSettings {
         segment_bytes: 64 << 10,
         batch_bytes_max: 32 << 10,
         pinned_bytes_max: 256 << 10,
         rewrite_bytes_max: 16 << 10,
         cut_bytes_max: 16 << 10,
         cut_files_max: 3,
-        ..Settings::default()
+        ..LogSettings::default()
     }
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn open(disk: &MemoryDisk) -> Wal<MemoryDisk> {
     try_open(disk).expect("a log that opens").0
 }
 
-pub(crate) fn try_open(disk: &MemoryDisk) -> Result<(Wal<MemoryDisk>, Report), OpenError> {
+pub(crate) fn try_open(disk: &MemoryDisk) -> Result<(Wal<MemoryDisk>, OpeningReport), OpenError> {
     Wal::open(disk.clone(), small(), identity())
 }
 

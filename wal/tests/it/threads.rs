@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_protocol::{LoadFailure, LoadRange, Loaded, LogIndex, PersistFailure, Ticket, WriteRefusal};
+use quorate_protocol::{LoadFailure, LoadRange, Loaded, LogIndex, PersistFailure, StorageLevel, Ticket, WriteRefusal};
 use quorate_wal::disk::{Crash, MemoryDisk};
-use quorate_wal::{CloseError, Completions, LogThread, OpenError, StorageLevel, SubmitError, ThreadSettings, Wal};
+use quorate_wal::{CloseError, Completions, LogThread, OpenError, SubmitError, ThreadSettings, Wal};
 
 use crate::slow::SlowDisk;
 use crate::support::*;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::config::ClusterConfig;
 use quorate_protocol::Random;
-use quorate_simulation::history::{Event, EventKind, Function, write_events};
+use quorate_simulation::history::{EventKind, Function, HistoryEvent, write_events};
 use serde_json::{Value, json};
 
 /// The amount of load, and its duration.
@@ -75,7 +75,7 @@ impl Recorder {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let time = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let event =
-            Event { process, kind, function: call.function(), key: Some(call.key.as_str().into()), value, time };
+            HistoryEvent { process, kind, function: call.function(), key: Some(call.key.as_str().into()), value, time };
         let mut line = Vec::new();
         write_events(&mut line, [&event])?;
         io::Write::write_all(&mut &*file, &line)?;

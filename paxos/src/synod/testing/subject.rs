@@ -10,13 +10,13 @@ use super::words::Records;
 use super::{Builder, Cluster, Node};
 use crate::QuorumSystem;
 use crate::synod::message::{Accept, Accepted, Prepare, Promise, Report};
-use crate::synod::{Config, Group, Message, Settings, Synod};
+use crate::synod::{Config, GroupRoles, Message, Settings, Synod};
 
 /// Settings of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     /// Roles and quorums. By default every node has every role, and majorities are quorums.
-    pub group: Option<Group>,
+    pub group: Option<GroupRoles>,
     /// Settings of every node.
     pub settings: Settings,
 }
@@ -27,8 +27,8 @@ impl From<Settings> for Setup {
     }
 }
 
-impl From<Group> for Setup {
-    fn from(group: Group) -> Self {
+impl From<GroupRoles> for Setup {
+    fn from(group: GroupRoles) -> Self {
         Self { group: Some(group), settings: Settings::default() }
     }
 }
@@ -44,7 +44,7 @@ impl Subject for Synod {
         let seed = cluster.seed.wrapping_mul(1000).wrapping_add(node.0).wrapping_add(start << 32);
         let Setup { group, settings } = cluster.settings.clone();
         let majority = || QuorumSystem::majority((1..=cluster.nodes).map(NodeId)).expect("a sensible number of nodes");
-        let group = group.unwrap_or_else(|| Group::of(majority()));
+        let group = group.unwrap_or_else(|| GroupRoles::of(majority()));
         Config::new(node, seed, group, settings).expect("valid settings")
     }
 

@@ -7,7 +7,7 @@ use quorate_protocol::{Input, NodeId, ProposalId, ReadId};
 use super::{Cluster, Node};
 use crate::Ballot;
 use crate::synod::codec::{ACCEPTED_KEY, CHOSEN_KEY, decode_accepted, decode_chosen, decode_state};
-use crate::synod::{Command, Event, Outcome, Proposal, ReadOutcome};
+use crate::synod::{Command, Event, Proposal, ProposalOutcome, ReadOutcome};
 
 /// Commands of applications.
 pub trait Calls {
@@ -43,7 +43,7 @@ pub trait Answers {
     /// The chosen proposal.
     fn chosen(&self) -> Option<&Proposal>;
     /// The last outcome of a proposal.
-    fn outcome(&self, proposal: ProposalId) -> Option<&Outcome>;
+    fn outcome(&self, proposal: ProposalId) -> Option<&ProposalOutcome>;
     /// The answer to a read.
     fn read(&self, read: ReadId) -> Option<&ReadOutcome>;
 }
@@ -56,7 +56,7 @@ impl Answers for Node {
         })
     }
 
-    fn outcome(&self, proposal: ProposalId) -> Option<&Outcome> {
+    fn outcome(&self, proposal: ProposalId) -> Option<&ProposalOutcome> {
         self.events.iter().rev().find_map(|event| match event {
             Event::Proposed { id, outcome, .. } if *id == proposal => Some(outcome),
             _ => None,

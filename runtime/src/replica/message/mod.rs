@@ -46,7 +46,7 @@ pub(super) enum ReplicaMessage {
         level: u32,
         /// The session that proposed them.
         session: SessionId,
-        answers: Vec<Answer>,
+        answers: Vec<ForwardAnswer>,
     },
 }
 
@@ -72,14 +72,14 @@ pub(super) enum ForwardedKind {
 
 /// The outcome of one forwarded proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct ForwardAnswer {
     pub(super) sequence: u64,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: ForwardVerdict,
 }
 
 /// The outcome of a forwarded proposal, without its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Verdict {
+pub(super) enum ForwardVerdict {
     /// Applied, with a response of this length.
     Applied { length: u32 },
     /// Applied before. The response is no longer kept.
@@ -93,12 +93,12 @@ pub(super) enum Verdict {
     /// Not applied: the leader runs at the feature level of the answer.
     FeatureLevel,
     /// Not appended.
-    Refused { reason: Refusal, leader: Option<NodeId> },
+    Refused { reason: WireRefusal, leader: Option<NodeId> },
 }
 
 /// A [`RefuseReason`] in the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Refusal {
+pub(super) enum WireRefusal {
     NotLeader,
     Transferring,
     Overloaded,
@@ -178,7 +178,7 @@ impl Wire for ReplicaEnvelope {
     }
 }
 
-impl Verdict {
+impl ForwardVerdict {
     fn length(self) -> u64 {
         if let Self::Applied { length } = self { u64::from(length) } else { 0 }
     }
@@ -234,7 +234,7 @@ impl ForwardedKind {
     }
 }
 
-impl From<RefuseReason> for Refusal {
+impl From<RefuseReason> for WireRefusal {
     fn from(reason: RefuseReason) -> Self {
         match reason {
             RefuseReason::Transferring => Self::Transferring,
@@ -250,18 +250,18 @@ impl From<RefuseReason> for Refusal {
     }
 }
 
-impl From<Refusal> for RefuseReason {
-    fn from(reason: Refusal) -> Self {
+impl From<WireRefusal> for RefuseReason {
+    fn from(reason: WireRefusal) -> Self {
         match reason {
-            Refusal::NotLeader => Self::NotLeader,
-            Refusal::Transferring => Self::Transferring,
-            Refusal::Overloaded => Self::Overloaded,
-            Refusal::TooLarge => Self::TooLarge,
-            Refusal::DiskFull => Self::DiskFull,
-            Refusal::ConfigurationPending => Self::ConfigurationPending,
+            WireRefusal::NotLeader => Self::NotLeader,
+            WireRefusal::Transferring => Self::Transferring,
+            WireRefusal::Overloaded => Self::Overloaded,
+            WireRefusal::TooLarge => Self::TooLarge,
+            WireRefusal::DiskFull => Self::DiskFull,
+            WireRefusal::ConfigurationPending => Self::ConfigurationPending,
             // No node forwards a change of members, so the reason does not travel.
-            Refusal::ConfigurationInvalid => Self::ConfigurationInvalid(ConfigurationError::Malformed),
-            Refusal::Halted => Self::Halted,
+            WireRefusal::ConfigurationInvalid => Self::ConfigurationInvalid(ConfigurationError::Malformed),
+            WireRefusal::Halted => Self::Halted,
         }
     }
 }

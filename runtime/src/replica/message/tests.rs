@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Answer, Flow, Forwarded, ForwardedKind, Refusal, ReplicaEnvelope, ReplicaMessage, SnapshotEnvelope, SnapshotId,
-    SnapshotMessage, Verdict,
+    Flow, ForwardAnswer, ForwardVerdict, Forwarded, ForwardedKind, ReplicaEnvelope, ReplicaMessage, SnapshotEnvelope,
+    SnapshotId, SnapshotMessage, WireRefusal,
 };
 
 const SESSION: SessionId = SessionId { incarnation: Incarnation(7), start: 3 };
@@ -18,25 +18,25 @@ fn replica_messages() -> Vec<ReplicaEnvelope> {
     let proposals =
         kinds.map(|kind| Forwarded { kind, sequence: 300, acknowledged_below: 299, checksum: 1, length: 2 });
     let refusals = [
-        Refusal::NotLeader,
-        Refusal::Transferring,
-        Refusal::Overloaded,
-        Refusal::TooLarge,
-        Refusal::DiskFull,
-        Refusal::ConfigurationPending,
-        Refusal::ConfigurationInvalid,
-        Refusal::Halted,
+        WireRefusal::NotLeader,
+        WireRefusal::Transferring,
+        WireRefusal::Overloaded,
+        WireRefusal::TooLarge,
+        WireRefusal::DiskFull,
+        WireRefusal::ConfigurationPending,
+        WireRefusal::ConfigurationInvalid,
+        WireRefusal::Halted,
     ];
     let verdicts = [
-        Verdict::Applied { length: 3 },
-        Verdict::ResponseForgotten,
-        Verdict::SessionExpired,
-        Verdict::OutsideWindow,
-        Verdict::Superseded,
-        Verdict::FeatureLevel,
+        ForwardVerdict::Applied { length: 3 },
+        ForwardVerdict::ResponseForgotten,
+        ForwardVerdict::SessionExpired,
+        ForwardVerdict::OutsideWindow,
+        ForwardVerdict::Superseded,
+        ForwardVerdict::FeatureLevel,
     ];
-    let refused = refusals.into_iter().map(|reason| Verdict::Refused { reason, leader: Some(NodeId(2)) });
-    let answers = verdicts.into_iter().chain(refused).map(|verdict| Answer { sequence: 300, verdict }).collect();
+    let refused = refusals.into_iter().map(|reason| ForwardVerdict::Refused { reason, leader: Some(NodeId(2)) });
+    let answers = verdicts.into_iter().chain(refused).map(|verdict| ForwardAnswer { sequence: 300, verdict }).collect();
     vec![
         ReplicaEnvelope {
             message: ReplicaMessage::Forward { level: 0, session: SESSION, proposals: proposals.to_vec() },

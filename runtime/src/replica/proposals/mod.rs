@@ -12,8 +12,8 @@ use quorate_protocol::{
 
 use super::application::{Applied, FEATURE_LEVEL};
 use super::context::Context;
-use super::message::{Answer, Forwarded, ForwardedKind, Verdict};
-use super::sessions::Known;
+use super::message::{ForwardAnswer, ForwardVerdict, Forwarded, ForwardedKind};
+use super::sessions::ProposalState;
 use crate::group::interface::CallId;
 use crate::group::outcome::{NotApplied, Outcome, Retry, Unknown};
 use crate::group::reply::Reply;
@@ -181,9 +181,11 @@ impl Proposals {
         }
         let sessions = applied.sessions();
         match (sessions.opened(session), sessions.known(ProposalId { session, sequence })) {
-            (_, Known::Applied(Some(response))) => self.resolve(context, sequence, Outcome::Applied(response)),
-            (_, Known::Applied(None)) => self.resolve(context, sequence, unknown(Unknown::ResponseForgotten)),
-            (Some(_), Known::NotApplied) => self.dispatch(context, applied, Waiting { sequence, kind, payload }),
+            (_, ProposalState::Applied(Some(response))) => self.resolve(context, sequence, Outcome::Applied(response)),
+            (_, ProposalState::Applied(None)) => self.resolve(context, sequence, unknown(Unknown::ResponseForgotten)),
+            (Some(_), ProposalState::NotApplied) => {
+                self.dispatch(context, applied, Waiting { sequence, kind, payload });
+            }
             _ => self.resolve(context, sequence, unknown(Unknown::SessionExpired)),
         }
     }
@@ -380,12 +382,12 @@ impl Proposals {
             let is_covered = matches!(open.stage, Stage::Appended { index: place, .. } if place <= index);
             let is_in_session = open.delivery.is_in_session();
             let id = ProposalId { session: context.seat.session, sequence };
-            let outcome = match if is_in_session { applied.sessions().known(id) } else { Known::Nothing } {
-                Known::Applied(Some(response)) => Outcome::Applied(response),
-                Known::Applied(None) => unknown(Unknown::ResponseForgotten),
-                Known::NotApplied if is_covered => Outcome::NotApplied(NotApplied::Superseded),
-                Known::Nothing if is_covered => unknown(Unknown::CoveredBySnapshot),
-                Known::NotApplied | Known::Nothing => continue,
+            let outcome = match if is_in_session { applied.sessions().known(id) } else { ProposalState::Nothing } {
+                ProposalState::Applied(Some(response)) => Outcome::Applied(response),
+                ProposalState::Applied(None) => unknown(Unknown::ResponseForgotten),
+                ProposalState::NotApplied if is_covered => Outcome::NotApplied(NotApplied::Superseded),
+                ProposalState::Nothing if is_covered => unknown(Unknown::CoveredBySnapshot),
+                ProposalState::NotApplied | ProposalState::Nothing => continue,
             };
             self.resolve(context, sequence, outcome);
         }
@@ -398,16 +400,16 @@ impl Proposals {
         from: NodeId,
         level: u32,
         session: SessionId,
-        answers: Vec<Answer>,
+        answers: Vec<ForwardAnswer>,
         mut payloads: Bytes,
     ) {
         if session != context.seat.session || level > FEATURE_LEVEL {
             context.counters.answers_ignored += answers.len() as u64;
             return;
         }
-        for Answer { sequence, verdict } in answers {
+        for ForwardAnswer { sequence, verdict } in answers {
             let response = match verdict {
-                Verdict::Applied { length } => payloads.split_to(usize::try_from(length).unwrap_or(usize::MAX)),
+                ForwardVerdict::Applied { length } => payloads.split_to(usize::try_from(length).unwrap_or(usize::MAX)),
                 _ => Bytes::new(),
             };
             let open = self.open.get(sequence).filter(|open| open.call.is_some());
@@ -416,7 +418,7 @@ impl Proposals {
                 continue;
             };
             // After this answer the caller proposes in the session, so this replica must know the session first.
-            if open.delivery != Kind::Session || !matches!(verdict, Verdict::Applied { .. }) {
+            if open.delivery != Kind::Session || !matches!(verdict, ForwardVerdict::Applied { .. }) {
                 self.resolve(context, sequence, outcome_of(verdict, level, response));
             }
         }
@@ -450,15 +452,15 @@ impl Delivery {
 }
 
 /// Returns the outcome that a leader's answer means. The leader runs at `level`.
-fn outcome_of(verdict: Verdict, level: u32, response: Bytes) -> Outcome {
+fn outcome_of(verdict: ForwardVerdict, level: u32, response: Bytes) -> Outcome {
     let reason = match verdict {
-        Verdict::Applied { .. } => return Outcome::Applied(response),
-        Verdict::ResponseForgotten => return unknown(Unknown::ResponseForgotten),
-        Verdict::SessionExpired => NotApplied::SessionExpired,
-        Verdict::OutsideWindow => NotApplied::WindowPassed,
-        Verdict::Superseded => NotApplied::Superseded,
-        Verdict::FeatureLevel => NotApplied::FeatureLevel { level },
-        Verdict::Refused { reason, leader } => NotApplied::Refused { reason: reason.into(), leader },
+        ForwardVerdict::Applied { .. } => return Outcome::Applied(response),
+        ForwardVerdict::ResponseForgotten => return unknown(Unknown::ResponseForgotten),
+        ForwardVerdict::SessionExpired => NotApplied::SessionExpired,
+        ForwardVerdict::OutsideWindow => NotApplied::WindowPassed,
+        ForwardVerdict::Superseded => NotApplied::Superseded,
+        ForwardVerdict::FeatureLevel => NotApplied::FeatureLevel { level },
+        ForwardVerdict::Refused { reason, leader } => NotApplied::Refused { reason: reason.into(), leader },
     };
     Outcome::NotApplied(reason)
 }

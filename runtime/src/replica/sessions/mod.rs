@@ -60,7 +60,7 @@ enum Record {
 }
 
 /// Decision about a command of a session.
-pub(crate) enum Admission<'a> {
+pub(crate) enum SessionAdmission<'a> {
     /// It may be applied. Its response must be recorded in the session.
     Apply(&'a mut Session),
     /// It was applied before, with this response if it is still kept.
@@ -75,7 +75,7 @@ pub(crate) enum Admission<'a> {
 
 /// The known state of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum ProposalState {
     /// It was applied, with this response if it is still kept.
     Applied(Option<Bytes>),
     /// It was not applied.
@@ -121,28 +121,28 @@ impl Sessions {
     }
 
     /// Decides about a command of a session, and keeps the session alive.
-    pub(crate) fn admit(&mut self, id: ProposalId, acknowledged_below: u64, log_time: LogTime) -> Admission<'_> {
-        let Some(session) = self.table.get_mut(&id.session) else { return Admission::Expired };
+    pub(crate) fn admit(&mut self, id: ProposalId, acknowledged_below: u64, log_time: LogTime) -> SessionAdmission<'_> {
+        let Some(session) = self.table.get_mut(&id.session) else { return SessionAdmission::Expired };
         session.last_seen = log_time;
         session.acknowledge(acknowledged_below.min(id.sequence));
-        let Some(place) = session.place(id.sequence) else { return Admission::Behind };
+        let Some(place) = session.place(id.sequence) else { return SessionAdmission::Behind };
         match session.records.get(place) {
-            Some(Record::Applied(response)) => Admission::Duplicate(Some(response.clone())),
-            Some(Record::Forgotten) => Admission::Duplicate(None),
-            Some(Record::Open) => Admission::Apply(session),
-            None if place < WINDOW => Admission::Apply(session),
-            None => Admission::Beyond,
+            Some(Record::Applied(response)) => SessionAdmission::Duplicate(Some(response.clone())),
+            Some(Record::Forgotten) => SessionAdmission::Duplicate(None),
+            Some(Record::Open) => SessionAdmission::Apply(session),
+            None if place < WINDOW => SessionAdmission::Apply(session),
+            None => SessionAdmission::Beyond,
         }
     }
 
     /// Returns the known state of a proposal.
-    pub(crate) fn known(&self, id: ProposalId) -> Known {
-        let Some(session) = self.table.get(&id.session) else { return Known::Nothing };
-        let Some(place) = session.place(id.sequence) else { return Known::Nothing };
+    pub(crate) fn known(&self, id: ProposalId) -> ProposalState {
+        let Some(session) = self.table.get(&id.session) else { return ProposalState::Nothing };
+        let Some(place) = session.place(id.sequence) else { return ProposalState::Nothing };
         match session.records.get(place) {
-            Some(Record::Applied(response)) => Known::Applied(Some(response.clone())),
-            Some(Record::Forgotten) => Known::Applied(None),
-            Some(Record::Open) | None => Known::NotApplied,
+            Some(Record::Applied(response)) => ProposalState::Applied(Some(response.clone())),
+            Some(Record::Forgotten) => ProposalState::Applied(None),
+            Some(Record::Open) | None => ProposalState::NotApplied,
         }
     }
 

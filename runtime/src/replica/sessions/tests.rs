@@ -3,7 +3,9 @@ use std::fmt::Write;
 use bytes::Bytes;
 use quorate_protocol::{Incarnation, LogTime, ProposalId, SessionId};
 
-use super::{Admission, Known, SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW, Sessions, read_header, write_header};
+use super::{
+    ProposalState, SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW, SessionAdmission, Sessions, read_header, write_header,
+};
 
 const MINE: SessionId = SessionId { incarnation: Incarnation(7), start: 2 };
 
@@ -21,15 +23,15 @@ fn opened() -> Sessions {
 fn apply(sessions: &mut Sessions, sequence: u64, below: u64, log_time: u64, response: &'static str) -> String {
     sessions.expire(LogTime(log_time));
     match sessions.admit(id(sequence), below, LogTime(log_time)) {
-        Admission::Apply(session) => {
+        SessionAdmission::Apply(session) => {
             session.record(sequence, Bytes::from_static(response.as_bytes()));
             "applied".into()
         }
-        Admission::Duplicate(Some(kept)) => format!("duplicate {}", String::from_utf8_lossy(&kept)),
-        Admission::Duplicate(None) => "duplicate".into(),
-        Admission::Expired => "expired".into(),
-        Admission::Behind => "behind".into(),
-        Admission::Beyond => "beyond".into(),
+        SessionAdmission::Duplicate(Some(kept)) => format!("duplicate {}", String::from_utf8_lossy(&kept)),
+        SessionAdmission::Duplicate(None) => "duplicate".into(),
+        SessionAdmission::Expired => "expired".into(),
+        SessionAdmission::Behind => "behind".into(),
+        SessionAdmission::Beyond => "beyond".into(),
     }
 }
 
@@ -44,8 +46,8 @@ fn a_command_is_applied_once_and_its_response_is_kept() {
     let mut sessions = opened();
     assert_eq!(apply(&mut sessions, 11, 11, 5_001, "one"), "applied");
     assert_eq!(apply(&mut sessions, 11, 11, 5_002, "two"), "duplicate one");
-    assert_eq!(sessions.known(id(11)), Known::Applied(Some(Bytes::from_static(b"one"))));
-    assert_eq!(sessions.known(id(12)), Known::NotApplied);
+    assert_eq!(sessions.known(id(11)), ProposalState::Applied(Some(Bytes::from_static(b"one"))));
+    assert_eq!(sessions.known(id(12)), ProposalState::NotApplied);
 }
 
 #[test]
@@ -106,15 +108,17 @@ fn large_responses_are_forgotten_oldest_first_and_never_applied_again() {
     let mut sessions = opened();
     let large = Bytes::from(vec![0; SESSION_RESPONSE_BYTES_MAX / 2]);
     for sequence in [12, 11, 13] {
-        let Admission::Apply(session) = sessions.admit(id(sequence), 11, LogTime(5_001)) else { panic!("admitted") };
+        let SessionAdmission::Apply(session) = sessions.admit(id(sequence), 11, LogTime(5_001)) else {
+            panic!("admitted")
+        };
         session.record(sequence, large.clone());
     }
-    assert_eq!(sessions.known(id(11)), Known::Applied(None));
-    assert_eq!(sessions.known(id(12)), Known::Applied(Some(large.clone())));
+    assert_eq!(sessions.known(id(11)), ProposalState::Applied(None));
+    assert_eq!(sessions.known(id(12)), ProposalState::Applied(Some(large.clone())));
     assert_eq!(apply(&mut sessions, 11, 11, 5_001, "-"), "duplicate");
-    let Admission::Apply(session) = sessions.admit(id(14), 13, LogTime(5_001)) else { panic!("admitted") };
+    let SessionAdmission::Apply(session) = sessions.admit(id(14), 13, LogTime(5_001)) else { panic!("admitted") };
     session.record(14, large.clone());
-    assert_eq!(sessions.known(id(13)), Known::Applied(Some(large)));
+    assert_eq!(sessions.known(id(13)), ProposalState::Applied(Some(large)));
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn a_table_survives_its_bytes_and_goes_on_equally() {
 fn the_format_is_as_it_was() {
     let mut sessions = opened();
     let large = Bytes::from(vec![0; SESSION_RESPONSE_BYTES_MAX + 1]);
-    let Admission::Apply(session) = sessions.admit(id(12), 12, LogTime(5_001)) else { panic!("admitted") };
+    let SessionAdmission::Apply(session) = sessions.admit(id(12), 12, LogTime(5_001)) else { panic!("admitted") };
     session.record(12, large);
     apply(&mut sessions, 14, 12, 5_002, "d");
     let mut hex = String::new();

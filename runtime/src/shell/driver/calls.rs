@@ -82,7 +82,7 @@ pub enum CallError {
 
 /// The future answer to a call. Dropping it loses only the answer.
 #[derive(Debug)]
-pub struct Answer<T> {
+pub struct CallAnswer<T> {
     receiver: oneshot::Receiver<Result<T, CallError>>,
 }
 
@@ -101,10 +101,10 @@ impl NodeHandle {
         bytes: usize,
         ask: impl FnOnce(&mut G, Now, CallId) + Send + 'static,
         answer: impl FnOnce(Option<&mut G>, Reply) -> T + Send + 'static,
-    ) -> Answer<T> {
+    ) -> CallAnswer<T> {
         let (sender, receiver) = oneshot::channel();
         self.post(group, bytes, Box::new(Asking { ask: Some(ask), answer, sender, group: PhantomData }));
-        Answer { receiver }
+        CallAnswer { receiver }
     }
 
     /// Reads or changes a group of type `G`: `f` runs on the loop and returns the answer at once. A panic of `f` may
@@ -113,15 +113,15 @@ impl NodeHandle {
         &self,
         group: GroupId,
         f: impl FnOnce(&mut G, Now) -> T + Send + 'static,
-    ) -> Answer<T> {
+    ) -> CallAnswer<T> {
         let (sender, receiver) = oneshot::channel();
         self.post(group, 0, Box::new(Looking { looking: Some((f, sender)), group: PhantomData }));
-        Answer { receiver }
+        CallAnswer { receiver }
     }
 
     /// Reads the node itself: `f` runs on the loop. A panic of `f` is reported as [`CallError::Panicked`] and affects
     /// nothing else.
-    pub fn inspect<T: Send + 'static>(&self, f: impl FnOnce(&Node) -> T + Send + 'static) -> Answer<T> {
+    pub fn inspect<T: Send + 'static>(&self, f: impl FnOnce(&Node) -> T + Send + 'static) -> CallAnswer<T> {
         let (sender, receiver) = oneshot::channel();
         let look = Box::new(move |node: &Node| {
             let looked = catch_unwind(AssertUnwindSafe(|| f(node))).map_err(|_| CallError::Panicked);
@@ -130,7 +130,7 @@ impl NodeHandle {
         });
         // If the call is refused it is dropped, and its answer then ends with an error.
         let _ = self.posts.push(Post::Inspect(look), CALL_WEIGHT);
-        Answer { receiver }
+        CallAnswer { receiver }
     }
 
     /// Stops the node. Leadership is transferred where possible, and callers are answered if that takes at most
@@ -174,17 +174,21 @@ impl LocalHandle {
         bytes: usize,
         ask: impl FnOnce(&mut G, Now, CallId) + 'static,
         answer: impl FnOnce(Option<&mut G>, Reply) -> T + 'static,
-    ) -> Answer<T> {
+    ) -> CallAnswer<T> {
         let (sender, receiver) = oneshot::channel();
         self.post(group, bytes, Box::new(Asking { ask: Some(ask), answer, sender, group: PhantomData }));
-        Answer { receiver }
+        CallAnswer { receiver }
     }
 
     /// As [`NodeHandle::look`], on the loop's own thread.
-    pub fn look<G: Group, T: 'static>(&self, group: GroupId, f: impl FnOnce(&mut G, Now) -> T + 'static) -> Answer<T> {
+    pub fn look<G: Group, T: 'static>(
+        &self,
+        group: GroupId,
+        f: impl FnOnce(&mut G, Now) -> T + 'static,
+    ) -> CallAnswer<T> {
         let (sender, receiver) = oneshot::channel();
         self.post(group, 0, Box::new(Looking { looking: Some((f, sender)), group: PhantomData }));
-        Answer { receiver }
+        CallAnswer { receiver }
     }
 
     fn post(&self, group: GroupId, bytes: usize, call: Box<dyn Call>) {
@@ -274,7 +278,7 @@ impl Drop for Doors {
     }
 }
 
-impl<T> Answer<T> {
+impl<T> CallAnswer<T> {
     /// Blocks the calling thread until the answer is there. For threads outside of any executor.
     ///
     /// # Errors
@@ -287,7 +291,7 @@ impl<T> Answer<T> {
     }
 }
 
-impl<T> Future for Answer<T> {
+impl<T> Future for CallAnswer<T> {
     type Output = Result<T, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

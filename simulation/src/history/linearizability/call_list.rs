@@ -1,6 +1,6 @@
 //! The calls and answers that an order has not reached yet.
 
-use super::{Budget, Spent, Timed};
+use super::{SearchBudget, Spent, Timed};
 
 /// Calls and answers of the required operations in the order of time, as a list from which both are removed together.
 pub(super) struct CallList {
@@ -78,7 +78,7 @@ impl CallList {
     }
 
     /// The first answer that the order must reach.
-    pub(super) fn first_answer(&self, budget: &mut Budget) -> Result<Option<usize>, Spent> {
+    pub(super) fn first_answer(&self, budget: &mut SearchBudget) -> Result<Option<usize>, Spent> {
         let mut place = self.next(HEAD);
         while place != END {
             if !self.places[place].is_call {

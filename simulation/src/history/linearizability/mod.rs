@@ -47,11 +47,11 @@ pub struct Timed<O> {
 /// Number of steps that a search may still take. All work that grows with the search is counted: calls and answers
 /// passed, and comparisons with earlier attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct SearchBudget {
     steps: u64,
 }
 
-impl Budget {
+impl SearchBudget {
     /// A budget of this number of steps. About ten million take a second.
     #[must_use]
     pub const fn of_steps(steps: u64) -> Self {
@@ -77,7 +77,7 @@ impl Budget {
     }
 }
 
-impl Default for Budget {
+impl Default for SearchBudget {
     /// 200 million steps.
     fn default() -> Self {
         Self::of_steps(200_000_000)
@@ -105,7 +105,7 @@ pub enum Linearization {
 /// If every call leaves a state that no other leaves, and [`Model::wants`] and [`Model::leaves`] know all calls, this
 /// takes one step for each call. Otherwise it is a search, whose steps may grow with the number of calls under way at
 /// the same time.
-pub fn linearize<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut Budget) -> Linearization {
+pub fn linearize<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget: &mut SearchBudget) -> Linearization {
     if budget.charge(operations.len()).is_err() {
         return Linearization::Undecided;
     }
@@ -127,7 +127,7 @@ pub fn linearize<M: Model>(model: &M, operations: &[Timed<M::Operation>], budget
 pub(super) fn longest_order<M: Model>(
     model: &M,
     operations: &[Timed<M::Operation>],
-    budget: &mut Budget,
+    budget: &mut SearchBudget,
 ) -> Option<(Vec<usize>, usize)> {
     // Conclusions from later calls would stop the search before the impossible answer.
     let mut search = Search::new(model, operations);
@@ -222,7 +222,7 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Searches until there is an order, or no attempt is left, or an order up to the answer at `until` is found.
-    fn run(&mut self, budget: &mut Budget, until: Option<usize>) -> Result<Found, Spent> {
+    fn run(&mut self, budget: &mut SearchBudget, until: Option<usize>) -> Result<Found, Spent> {
         self.absorb(budget)?;
         let mut from = Choice::Required { call: HEAD };
         loop {
@@ -249,7 +249,7 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Puts calls into the order that may come next whatever the others do.
-    fn absorb(&mut self, budget: &mut Budget) -> Result<(), Spent> {
+    fn absorb(&mut self, budget: &mut SearchBudget) -> Result<(), Spent> {
         self.absorb_reads(budget)?;
         while let Some(call) = self.unseen_write(budget)? {
             self.take(Choice::Forced { call });
@@ -260,7 +260,7 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// A required write that no remaining call can see, if no remaining call can see the current state either. Every
     /// order can continue with it next.
-    fn unseen_write(&self, budget: &mut Budget) -> Result<Option<usize>, Spent> {
+    fn unseen_write(&self, budget: &mut SearchBudget) -> Result<Option<usize>, Spent> {
         if !self.uses.are_known || self.is_unseen || self.uses.is_wanted(&self.state) {
             return Ok(None);
         }
@@ -276,7 +276,7 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Puts every read that fits the state into the order. One pass is enough, because reads do not change the state.
-    fn absorb_reads(&mut self, budget: &mut Budget) -> Result<(), Spent> {
+    fn absorb_reads(&mut self, budget: &mut SearchBudget) -> Result<(), Spent> {
         let mut call = self.calls.next(HEAD);
         while let Some(operation) = self.calls.call(call) {
             budget.spend()?;
@@ -294,7 +294,7 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// The next call that can come next; required calls first.
-    fn next_choice(&self, from: Choice, blocked: usize, budget: &mut Budget) -> Result<Option<Choice>, Spent> {
+    fn next_choice(&self, from: Choice, blocked: usize, budget: &mut SearchBudget) -> Result<Option<Choice>, Spent> {
         let mut number = 0;
         match from {
             Choice::Forced { .. } => unreachable!("a forced step is undone with the choice before it"),
@@ -382,7 +382,7 @@ impl<'a, M: Model> Search<'a, M> {
         None
     }
 
-    fn is_in_vain(&self, budget: &mut Budget) -> Result<bool, Spent> {
+    fn is_in_vain(&self, budget: &mut SearchBudget) -> Result<bool, Spent> {
         let key = (self.signature, self.state.clone(), self.is_unseen);
         let Some(sets) = self.in_vain.get(&key) else { return Ok(false) };
         for set in sets {
@@ -394,7 +394,7 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(false)
     }
 
-    fn remember(&mut self, budget: &mut Budget) -> Result<(), Spent> {
+    fn remember(&mut self, budget: &mut SearchBudget) -> Result<(), Spent> {
         if self.remembered >= REMEMBERED_BYTES_MAX / (2 * size_of::<Tried<M::State>>() + SET_BYTES) {
             return Ok(());
         }

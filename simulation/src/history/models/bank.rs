@@ -4,10 +4,10 @@
 //! transfers a read has seen, so that a store may answer from an older snapshot.
 
 use super::super::datum::Datum;
-use super::super::{Budget, Function};
+use super::super::{Function, SearchBudget};
 use super::{Call, CallOutcome, Judged, call_words};
 
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Judged {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Judged {
     let reads = calls.iter().filter(|call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok));
     let mut first: Option<(&Call, i128)> = None;
     for read in reads {

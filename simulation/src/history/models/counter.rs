@@ -8,11 +8,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::super::{Budget, Function, Model, Timed};
+use super::super::{Function, Model, SearchBudget, Timed};
 use super::searched::{Described, Searched, state_after};
 use super::{Call, CallOutcome, Judged, NEVER, NOT_LINEARIZABLE, Span, call_words};
 
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     if budget.charge(calls.len()).is_err() {
         return Judged::Undecided;
     }

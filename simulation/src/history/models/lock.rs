@@ -3,12 +3,17 @@
 //! The holder of a lock is the process that acquired it, or the token of the acquire. A token is larger than all
 //! earlier ones.
 
-use super::super::{Budget, Function, Model, Timed};
+use super::super::{Function, Model, SearchBudget, Timed};
 use super::searched::{Described, Searched, state_after};
 use super::{Call, CallOutcome, Judged};
 
 /// If `is_exclusive` is set, a client cannot acquire a lock that another holds.
-pub(super) fn judge(calls: &[&Call], is_exclusive: bool, budget: &mut Budget, explaining: &mut Budget) -> Judged {
+pub(super) fn judge(
+    calls: &[&Call],
+    is_exclusive: bool,
+    budget: &mut SearchBudget,
+    explaining: &mut SearchBudget,
+) -> Judged {
     Searched::new(Lock { is_exclusive }, calls, operation).judge(budget, explaining)
 }
 

@@ -10,7 +10,7 @@ mod set;
 mod text;
 
 use super::pairing::{Call, CallOutcome};
-use super::{Budget, Kind};
+use super::{ObjectKind, SearchBudget};
 
 /// Verdict on one object.
 pub(super) enum Judged {
@@ -24,16 +24,21 @@ pub(super) enum Judged {
 }
 
 /// Judges the calls of one object that is not a list.
-pub(super) fn judge(kind: Kind, calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
+pub(super) fn judge(
+    kind: ObjectKind,
+    calls: &[&Call],
+    budget: &mut SearchBudget,
+    explaining: &mut SearchBudget,
+) -> Judged {
     match kind {
-        Kind::Register | Kind::Lists => register::judge(calls, budget, explaining),
-        Kind::Text => text::judge(calls, budget, explaining),
-        Kind::Queue => queue::judge(calls, budget, explaining),
-        Kind::Set => set::judge(calls, budget),
-        Kind::Counter => counter::judge(calls, budget, explaining),
-        Kind::Bank => bank::judge(calls, budget),
-        Kind::Lock => lock::judge(calls, true, budget, explaining),
-        Kind::Lease => lock::judge(calls, false, budget, explaining),
+        ObjectKind::Register | ObjectKind::Lists => register::judge(calls, budget, explaining),
+        ObjectKind::Text => text::judge(calls, budget, explaining),
+        ObjectKind::Queue => queue::judge(calls, budget, explaining),
+        ObjectKind::Set => set::judge(calls, budget),
+        ObjectKind::Counter => counter::judge(calls, budget, explaining),
+        ObjectKind::Bank => bank::judge(calls, budget),
+        ObjectKind::Lock => lock::judge(calls, true, budget, explaining),
+        ObjectKind::Lease => lock::judge(calls, false, budget, explaining),
     }
 }
 

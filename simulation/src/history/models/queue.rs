@@ -13,11 +13,11 @@
 use std::collections::HashMap;
 
 use super::super::datum::Datum;
-use super::super::{Budget, Function, Model, Timed};
+use super::super::{Function, Model, SearchBudget, Timed};
 use super::searched::{Described, Searched, state_after};
 use super::{Call, CallOutcome, Judged, NEVER, NOT_LINEARIZABLE, Span, call_words};
 
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     if budget.charge(calls.len()).is_err() {
         return Judged::Undecided;
     }
@@ -33,7 +33,7 @@ pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budge
     if calls.len().saturating_mul(enqueues) > COPIED_MAX {
         return Judged::Undecided;
     }
-    let mut copying = Budget::of_steps(budget.steps_left() / (1 + enqueues as u64 / 16));
+    let mut copying = SearchBudget::of_steps(budget.steps_left() / (1 + enqueues as u64 / 16));
     Searched::new(Queue(std::marker::PhantomData), calls, operation).judge(&mut copying, explaining)
 }
 
@@ -109,7 +109,7 @@ impl<'a> Values<'a> {
     }
 
     /// `None` if the budget ran out.
-    fn check(self, budget: &mut Budget) -> Option<Result<(), Why<'a>>> {
+    fn check(self, budget: &mut SearchBudget) -> Option<Result<(), Why<'a>>> {
         if let Some(fault) = self.fault {
             return Some(Err(fault));
         }
@@ -150,7 +150,7 @@ impl<'a> Values<'a> {
     }
 
     /// Checks that every dequeue that found the queue empty was possible.
-    fn check_empty(&self, budget: &mut Budget) -> Option<Result<(), Why<'a>>> {
+    fn check_empty(&self, budget: &mut SearchBudget) -> Option<Result<(), Why<'a>>> {
         // An event that is answered before a moment must come before it, and so must its counterpart, which was called
         // at another.
         let mut pulls: Vec<(u64, u64)> = Vec::new();

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use super::super::datum::Datum;
 use super::super::micro::old_and_new;
-use super::super::{Budget, Function, Model, Register, RegisterOperation, Timed};
+use super::super::{Function, Model, Register, RegisterOperation, SearchBudget, Timed};
 use super::searched::{Described, Searched, state_after};
 use super::{Call, CallOutcome, Judged};
 
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     let mut numbers = ValueNumbers { numbers: HashMap::new(), values: vec![&Datum::Null] };
     let model = NamedRegister { values: Vec::new() };
     let mut searched = Searched::new(model, calls, |call| operation(call, &mut numbers));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::{Budget, Explanation, Linearization, Model, Timed, explain, linearize};
+use super::super::{Explanation, Linearization, Model, SearchBudget, Timed, explain, linearize};
 use super::{Call, Judged, NOT_LINEARIZABLE, call_words};
 
 /// A model whose calls can be put into words.
@@ -38,7 +38,7 @@ impl<'a, M: Described> Searched<'a, M> {
         searched
     }
 
-    pub(super) fn judge(&self, budget: &mut Budget, explaining: &mut Budget) -> Judged {
+    pub(super) fn judge(&self, budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
         match linearize(&self.model, &self.timed, budget) {
             Linearization::Possible { .. } => Judged::Holds,
             Linearization::Undecided => Judged::Undecided,

@@ -8,10 +8,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::datum::Datum;
-use super::super::{Budget, Function};
+use super::super::{Function, SearchBudget};
 use super::{Call, CallOutcome, Judged, NOT_LINEARIZABLE, Span, call_words};
 
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Judged {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Judged {
     let read = |call: &&&Call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok);
     let mut reads: Vec<Read<'_>> = Vec::new();
     for call in calls.iter().filter(read) {

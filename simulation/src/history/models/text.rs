@@ -8,11 +8,11 @@
 use std::marker::PhantomData;
 
 use super::super::datum::Datum;
-use super::super::{Budget, Function, Model, Timed};
+use super::super::{Function, Model, SearchBudget, Timed};
 use super::searched::{Described, Searched};
 use super::{Call, CallOutcome, Judged};
 
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget, explaining: &mut Budget) -> Judged {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     let size: usize = calls.iter().map(|call| text(&call.called).len() + text(&call.answered).len()).sum();
     if budget.charge(size).is_err() {
         return Judged::Undecided;

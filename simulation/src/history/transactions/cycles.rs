@@ -2,20 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::super::linearizability::{Budget, Spent};
-use super::graph::{Edge, Graph, Kind};
+use super::super::linearizability::{SearchBudget, Spent};
+use super::graph::{Edge, EdgeKind, Graph};
 
 /// A cycle of dependencies: each transaction comes before the next for the stated reason, and the last comes before the
 /// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cycle {
     pub(super) name: String,
-    pub(super) steps: Vec<(usize, Kind)>,
+    pub(super) steps: Vec<(usize, EdgeKind)>,
 }
 
 /// The worst cycle of each knot (strongly connected component), and a shortest one of its kind. If the budget runs out,
 /// any cycle.
-pub(super) fn find(graph: &Graph, budget: &mut Budget) -> Vec<Cycle> {
+pub(super) fn find(graph: &Graph, budget: &mut SearchBudget) -> Vec<Cycle> {
     let knots = Knots::of(graph);
     let knots_told = 0..knots.members.len().min(CYCLES_MAX);
     let told = knots_told.filter_map(|knot| {
@@ -32,7 +32,7 @@ fn any(graph: &Graph, knots: &Knots, knot: usize) -> Option<Cycle> {
     let everything = Class { base: &BASES[BASES.len() - 1], order: Order::RealTime };
     let steps = ways.find_map(|edge| {
         let mut edges = vec![(from, *edge)];
-        let mut budget = Budget::of_steps(u64::MAX);
+        let mut budget = SearchBudget::of_steps(u64::MAX);
         edges.extend(way_back(graph, knots, edge, from, &everything, &mut budget).ok()??);
         Some(dependencies(graph, &edges))
     })?;
@@ -47,8 +47,8 @@ struct Base {
     /// The words for a cycle in a session or in real time.
     late_words: &'static str,
     /// True for the dependency that the cycle must have.
-    has: fn(Kind) -> bool,
-    may_have: fn(Kind) -> bool,
+    has: fn(EdgeKind) -> bool,
+    may_have: fn(EdgeKind) -> bool,
     /// True if two anti-dependencies may follow each other.
     may_follow: bool,
 }
@@ -127,20 +127,20 @@ impl Class {
         }
     }
 
-    fn may_have(&self, kind: Kind) -> bool {
+    fn may_have(&self, kind: EdgeKind) -> bool {
         match kind {
-            Kind::Process => self.order != Order::None,
-            Kind::RealTime => self.order == Order::RealTime,
+            EdgeKind::Process => self.order != Order::None,
+            EdgeKind::RealTime => self.order == Order::RealTime,
             kind => (self.base.may_have)(kind),
         }
     }
 
     /// True if `kind` may follow `before`.
-    fn may_follow(&self, before: Kind, kind: Kind) -> bool {
+    fn may_follow(&self, before: EdgeKind, kind: EdgeKind) -> bool {
         self.base.may_follow || !is_rw(before) || !is_rw(kind)
     }
 
-    fn is_of(&self, steps: &[(usize, Kind)]) -> bool {
+    fn is_of(&self, steps: &[(usize, EdgeKind)]) -> bool {
         let at = |place: usize| steps[place % steps.len()].1;
         let kinds = || steps.iter().map(|(_, kind)| *kind);
         let has = kinds().filter(|kind| (self.base.has)(*kind)).count();
@@ -150,20 +150,20 @@ impl Class {
     }
 }
 
-fn is_ww(kind: Kind) -> bool {
-    matches!(kind, Kind::Ww { .. })
+fn is_ww(kind: EdgeKind) -> bool {
+    matches!(kind, EdgeKind::Ww { .. })
 }
 
-fn is_wr(kind: Kind) -> bool {
-    matches!(kind, Kind::Wr { .. })
+fn is_wr(kind: EdgeKind) -> bool {
+    matches!(kind, EdgeKind::Wr { .. })
 }
 
-fn is_rw(kind: Kind) -> bool {
-    matches!(kind, Kind::Rw { .. })
+fn is_rw(kind: EdgeKind) -> bool {
+    matches!(kind, EdgeKind::Rw { .. })
 }
 
-fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &mut Budget) -> Option<Cycle> {
-    let mut best: Option<Vec<(usize, Kind)>> = None;
+fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &mut SearchBudget) -> Option<Cycle> {
+    let mut best: Option<Vec<(usize, EdgeKind)>> = None;
     let members = &knots.members[knot];
     let starts = members.iter().flat_map(|from| graph.edges[*from].iter().map(move |edge| (*from, *edge)));
     let starts = starts.filter(|(_, edge)| (class.base.has)(edge.kind) && knots.of_node[edge.to] == knot);
@@ -184,7 +184,7 @@ fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &m
 }
 
 /// True if no transaction occurs twice. One can, because the way to a transaction decides how the search continues.
-fn is_simple(steps: &[(usize, Kind)]) -> bool {
+fn is_simple(steps: &[(usize, EdgeKind)]) -> bool {
     let mut met: Vec<usize> = steps.iter().map(|(transaction, _)| *transaction).collect();
     met.sort_unstable();
     met.windows(2).all(|pair| pair[0] != pair[1])
@@ -197,7 +197,7 @@ fn way_back(
     first: &Edge,
     goal: usize,
     class: &Class,
-    budget: &mut Budget,
+    budget: &mut SearchBudget,
 ) -> Result<Option<Vec<(usize, Edge)>>, Spent> {
     // The current node, and whether the last dependency was an anti-dependency, if that matters.
     type Place = (usize, bool);
@@ -221,7 +221,7 @@ fn way_back(
         }
         budget.charge(1 + graph.edges[node].len())?;
         for edge in &graph.edges[node] {
-            let is_free = edge.kind == Kind::Through;
+            let is_free = edge.kind == EdgeKind::Through;
             let is_allowed = is_free || (class.may_have(edge.kind) && !(is_behind_rw && is_rw(edge.kind)));
             let next = if is_free { (edge.to, is_behind_rw) } else { place(edge.to, edge.kind) };
             if is_allowed && knots.of_node[edge.to] == knots.of_node[goal] && !came_by.contains_key(&next) {
@@ -238,8 +238,8 @@ fn way_back(
 }
 
 /// Edges between transactions only: auxiliary nodes are left out.
-fn dependencies(graph: &Graph, edges: &[(usize, Edge)]) -> Vec<(usize, Kind)> {
-    let is_dependency = |(from, edge): &&(usize, Edge)| *from < graph.transactions && edge.kind != Kind::Through;
+fn dependencies(graph: &Graph, edges: &[(usize, Edge)]) -> Vec<(usize, EdgeKind)> {
+    let is_dependency = |(from, edge): &&(usize, Edge)| *from < graph.transactions && edge.kind != EdgeKind::Through;
     edges.iter().filter(is_dependency).map(|(from, edge)| (*from, edge.kind)).collect()
 }
 

@@ -17,12 +17,12 @@ pub(super) struct Graph {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edge {
     pub(super) to: usize,
-    pub(super) kind: Kind,
+    pub(super) kind: EdgeKind,
 }
 
 /// Reason why one transaction comes before the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EdgeKind {
     /// The other appended next to this key; this element is the earlier one.
     Ww { key: usize, element: usize },
     /// The last element that the other read of this key is this one.
@@ -56,7 +56,7 @@ impl Graph {
         self.edges.len() - 1
     }
 
-    fn add(&mut self, from: usize, to: usize, kind: Kind) {
+    fn add(&mut self, from: usize, to: usize, kind: EdgeKind) {
         if from != to {
             self.edges[from].push(Edge { to, kind });
         }
@@ -66,7 +66,7 @@ impl Graph {
         for pair in list.windows(2) {
             let by = |element| observations.appended_by.get(&(key, element)).copied();
             if let (Some(from), Some(to)) = (by(pair[0]), by(pair[1])) {
-                self.add(from, to, Kind::Ww { key, element: pair[0] });
+                self.add(from, to, EdgeKind::Ww { key, element: pair[0] });
             }
         }
     }
@@ -80,10 +80,10 @@ impl Graph {
                     observations.appended_by.get(&(*key, element)).map(|by| (*by, element))
                 };
                 if let Some((writer, element)) = length.checked_sub(1).and_then(by) {
-                    self.add(writer, reader, Kind::Wr { key: *key, element });
+                    self.add(writer, reader, EdgeKind::Wr { key: *key, element });
                 }
                 if let Some((next, _)) = by(*length) {
-                    self.add(reader, next, Kind::Rw { key: *key, length: *length });
+                    self.add(reader, next, EdgeKind::Rw { key: *key, length: *length });
                 }
             }
         }
@@ -108,11 +108,11 @@ impl Graph {
                 }
             }
         }
-        let mut before: BTreeMap<usize, Vec<(usize, Kind)>> = BTreeMap::new();
+        let mut before: BTreeMap<usize, Vec<(usize, EdgeKind)>> = BTreeMap::new();
         for (reader, reads) in observations.reads.iter().enumerate() {
             for (key, length) in reads {
                 if *length == observations.longest[key].len() {
-                    before.entry(*key).or_default().push((reader, Kind::Rw { key: *key, length: *length }));
+                    before.entry(*key).or_default().push((reader, EdgeKind::Rw { key: *key, length: *length }));
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Graph {
             if let Some(last) = list.last()
                 && let Some(writer) = observations.appended_by.get(&(*key, *last))
             {
-                before.entry(*key).or_default().push((*writer, Kind::Ww { key: *key, element: *last }));
+                before.entry(*key).or_default().push((*writer, EdgeKind::Ww { key: *key, element: *last }));
             }
         }
         for (key, unread) in unread {
@@ -131,10 +131,10 @@ impl Graph {
     /// Adds a node for the end of one list. Transactions on both sides of it get edges of their own, so that they do
     /// not seem to come before themselves. Two of these are a cycle already, so that more than a few add no
     /// information.
-    fn add_end(&mut self, unread: &[usize], before: &[(usize, Kind)]) {
+    fn add_end(&mut self, unread: &[usize], before: &[(usize, EdgeKind)]) {
         let end = self.node();
         for to in unread {
-            self.add(end, *to, Kind::Through);
+            self.add(end, *to, EdgeKind::Through);
         }
         let mut on_both_sides = 0;
         for (from, kind) in before {
@@ -159,7 +159,7 @@ impl Graph {
             }
             let process = transaction.call.process;
             if let Some(before) = answered.get(&process) {
-                self.add(*before, number, Kind::Process);
+                self.add(*before, number, EdgeKind::Process);
             }
             if transaction.call.outcome == CallOutcome::Ok {
                 answered.insert(process, number);
@@ -179,16 +179,16 @@ impl Graph {
         for (moment, transaction) in answers {
             let node = self.node();
             if let Some((_, previous)) = moments.last() {
-                self.add(*previous, node, Kind::Through);
+                self.add(*previous, node, EdgeKind::Through);
             }
-            self.add(transaction, node, Kind::RealTime);
+            self.add(transaction, node, EdgeKind::RealTime);
             moments.push((moment, node));
         }
         for number in committed() {
             let called = transactions.list[number].call.invoked.0;
             let earlier = moments.partition_point(|(moment, _)| *moment < called);
             if let Some((_, node)) = earlier.checked_sub(1).map(|last| moments[last]) {
-                self.add(node, number, Kind::Through);
+                self.add(node, number, EdgeKind::Through);
             }
         }
     }

@@ -30,13 +30,13 @@ use std::hash::Hash;
 use super::datum::Datum;
 use super::micro::{Micro, micros};
 use super::pairing::{Call, CallOutcome};
-use super::{Budget, Finding, Key};
+use super::{Finding, Key, SearchBudget};
 use graph::Graph;
 use observations::Observations;
 
 /// The violations of the transactions; `None` if the budget does not suffice. Deciding whether there is a cycle takes
 /// steps in proportion to the history. The rest of the budget serves to find the worst and shortest.
-pub(super) fn judge(calls: &[&Call], budget: &mut Budget) -> Option<Vec<Finding>> {
+pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Option<Vec<Finding>> {
     let transactions = Transactions::new(calls);
     budget.charge(transactions.size()).ok()?;
     let observations = Observations::new(&transactions);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Transactions;
 use super::cycles::Cycle;
-use super::graph::Kind;
+use super::graph::EdgeKind;
 use super::words::{reason, step_words};
 
 /// Draws the cycle as SVG.
@@ -41,13 +41,13 @@ pub(super) fn of(transactions: &Transactions<'_>, cycle: &Cycle) -> String {
 }
 
 /// Elle's name of a dependency.
-fn name(kind: Kind) -> &'static str {
+fn name(kind: EdgeKind) -> &'static str {
     match kind {
-        Kind::Ww { .. } => "ww",
-        Kind::Wr { .. } => "wr",
-        Kind::Rw { .. } => "rw",
-        Kind::Process => "process",
-        Kind::RealTime | Kind::Through => "realtime",
+        EdgeKind::Ww { .. } => "ww",
+        EdgeKind::Wr { .. } => "wr",
+        EdgeKind::Rw { .. } => "rw",
+        EdgeKind::Process => "process",
+        EdgeKind::RealTime | EdgeKind::Through => "realtime",
     }
 }
 

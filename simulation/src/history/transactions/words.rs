@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::super::Finding;
 use super::cycles::Cycle;
-use super::graph::Kind;
+use super::graph::EdgeKind;
 use super::picture;
 use super::{Step, Transactions};
 
@@ -31,27 +31,27 @@ pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
 }
 
 /// Explains why one transaction comes before the next.
-pub(super) fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: Kind) -> String {
+pub(super) fn reason(transactions: &Transactions<'_>, from: usize, to: usize, kind: EdgeKind) -> String {
     let (first, second) = (transactions.name(from), transactions.name(to));
     match kind {
-        Kind::Ww { key, element } => {
+        EdgeKind::Ww { key, element } => {
             let (key, element) = (&transactions.keys[key], &transactions.elements[element]);
             format!("{second} appended to {key} behind {element}, which {first} had appended")
         }
-        Kind::Wr { key, element } => {
+        EdgeKind::Wr { key, element } => {
             let (key, element) = (&transactions.keys[key], &transactions.elements[element]);
             format!("{second} read {element} in {key}, which {first} had appended")
         }
-        Kind::Rw { key, length } => {
+        EdgeKind::Rw { key, length } => {
             let key = &transactions.keys[key];
             let found = if length == 0 { "nothing".to_owned() } else { format!("only {length} elements") };
             format!("{first} found {found} in {key}, without what {second} appended")
         }
-        Kind::Process => {
+        EdgeKind::Process => {
             let process = transactions.list[from].call.process;
             format!("process {process} called {second} after {first} was answered")
         }
-        Kind::RealTime | Kind::Through => {
+        EdgeKind::RealTime | EdgeKind::Through => {
             let answered = transactions.list[from].call.returned.map_or(0, |(_, time)| time);
             let called = transactions.list[to].call.invoked.1;
             format!("{first} was answered at {answered} and {second} called at {called}")

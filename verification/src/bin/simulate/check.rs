@@ -5,7 +5,9 @@ use std::io::{self, BufReader};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use quorate_simulation::history::{Budget, History, HistoryError, Judgement, Kind, NilRead, Reading, Verdict};
+use quorate_simulation::history::{
+    History, HistoryError, Judgement, NilRead, ObjectKind, Reading, SearchBudget, Verdict,
+};
 
 /// Judges a history file: registers, texts, queues, sets, counters and locks must be linearizable, transactions over
 /// lists must be strictly serializable, and banks must keep their total.
@@ -20,7 +22,7 @@ pub(crate) struct Check {
     /// or a file of Jepsen: history.edn, or a log of its console
     file: PathBuf,
     /// Maximum number of steps of the search; ten million take about a second
-    #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps_left())]
+    #[arg(long, value_name = "STEPS", default_value_t = SearchBudget::default().steps_left())]
     budget: u64,
     /// Meaning of a successful read of nil in a file of Jepsen; unknown by default, but absent in logs of the console
     #[arg(long, value_enum)]
@@ -30,15 +32,15 @@ pub(crate) struct Check {
     independent: Option<bool>,
     /// The model, if the calls do not show it: a lease looks like a lock, and reads alone look like a register
     #[arg(long, value_name = "KIND", value_parser = kind)]
-    model: Option<Kind>,
+    model: Option<ObjectKind>,
     /// Folder for drawings of cycles of transactions, one SVG file each
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
 }
 
-fn kind(name: &str) -> Result<Kind, String> {
-    let names = || Kind::ALL.map(Kind::name).join(", ");
-    Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
+fn kind(name: &str) -> Result<ObjectKind, String> {
+    let names = || ObjectKind::ALL.map(ObjectKind::name).join(", ");
+    ObjectKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,7 +61,7 @@ impl Check {
                 return UNREADABLE;
             }
         };
-        let judgement = history.judge(Budget::of_steps(self.budget));
+        let judgement = history.judge(SearchBudget::of_steps(self.budget));
         println!("{judgement}");
         if let Err(error) = self.draw(&judgement) {
             eprintln!("{}: the pictures cannot be written: {error}", self.file.display());

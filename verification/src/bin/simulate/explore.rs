@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_simulation::campaign::{Campaign, Requirements, Summary};
-use quorate_simulation::schedule::{Aim, Budget, FaultKind};
+use quorate_simulation::schedule::{Aim, FaultKind, LossBudget};
 use quorate_simulation::world::Recording;
 use quorate_verification::protocols::{self, Protocol};
 
@@ -92,7 +92,7 @@ impl Explore {
             generator.aim = Aim::BesideTheDead;
         }
         if self.exceed_budget {
-            generator.budget = Budget::Exceeded;
+            generator.budget = LossBudget::Exceeded;
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);

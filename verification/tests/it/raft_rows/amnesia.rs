@@ -10,7 +10,7 @@ use quorate_protocol::{Incarnation, NodeId, Violation, VotingBar};
 use quorate_raft::Raft;
 use quorate_runtime::shell::{Directory, DirectoryError, cluster_id};
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
-use quorate_simulation::registers::{RegisterClients, Registers};
+use quorate_simulation::registers::{RegisterClients, RegisterState};
 use quorate_simulation::schedule::{Schedule, What, Who};
 use quorate_simulation::world::{Workload, run};
 use quorate_wal::disk::MemoryDisk;
@@ -98,7 +98,7 @@ fn founded_twice(seed: u64, clusters: [&str; 2], is_crossed: Range<Duration>, sc
     let setup = |founding: usize| {
         let schedule = Schedule { nodes: NODES, seed: seed + founding as u64, ..script.schedule.clone() };
         let of_core: MakeConfig<Raft> = Arc::new(|start| config(start.identity.node, NODES, start.seed));
-        NodeSetup::replicated(&schedule, of_core, Registers::default)
+        NodeSetup::replicated(&schedule, of_core, RegisterState::default)
     };
     let clusters = clusters.map(cluster_id);
     Foundings { setups: [setup(0), setup(1)], clusters, seed, is_crossed, seen: Rc::default() }

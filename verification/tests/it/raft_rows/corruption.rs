@@ -1,6 +1,6 @@
 //! Rows about disks that hold something else than what was written.
 
-use quorate_simulation::registers::Registers;
+use quorate_simulation::registers::RegisterState;
 use quorate_simulation::schedule::{CrashPoint, What, Who};
 use quorate_simulation::world::{Damage, Loss, reached};
 
@@ -33,7 +33,7 @@ fn row_23_corrupt_metadata() {
         let damage = What::Damage { node: Who::Node(2), damage: Damage::BitRot };
         let script = Script::new(3, seed).clients(8).at_leader(70).hurry(0, 300, 1).crash(1_000, 8_000, 3);
         let script = script.crash(1_900, 2_300, 2).fault(2_000, 2_400, damage);
-        let (outcome, _) = snapshots::play(&script, Registers::default);
+        let (outcome, _) = snapshots::play(&script, RegisterState::default);
         let refused = outcome.sometimes.get("a node refused to start from a damaged disk").copied().unwrap_or(0);
         assert_eq!(refused, 2, "seed {seed}: node 2 refuses to start, each time");
         assert!(acknowledged(&outcome.history, 1_100, 1_900) > 10, "seed {seed}: two served");

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use quorate_protocol::{ClusterId, GroupId, Identity, Incarnation, Instant, NodeId, Now, Random, Violation};
 use quorate_raft::Raft;
 use quorate_simulation::node_machine::{NodeSetup, RegisterService, ReplicaLaws, Replicated};
-use quorate_simulation::registers::{RegisterClients, Request, Response};
+use quorate_simulation::registers::{RegisterClients, RegisterRequest, Response};
 use quorate_simulation::schedule::FaultKind;
 use quorate_simulation::world::{
-    Answer, Cluster, ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, Workload,
+    ClientAnswer, ClusterInfo, ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
+    Workload,
 };
-use quorate_transport::memory::{Delivery, Network};
+use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_transport::{ChannelId, Frame, Limits, Peer, Transport};
 
 use super::seen::Shipped;
@@ -140,7 +141,7 @@ impl Founded {
 
 /// Whether the transport carries frames between processes of these identities.
 fn carries(from: Identity, to: Identity) -> bool {
-    let network = Network::new(Limits::default(), Delivery::Immediate).expect("bounds that fit");
+    let network = Network::new(Limits::default(), DeliveryTime::Immediate).expect("bounds that fit");
     let (sender, receiver) = (network.join(from), network.join(to));
     sender.set_peer(Peer::new(to.node, "")).expect("another node");
     receiver.set_peer(Peer::new(from.node, "")).expect("another node");
@@ -151,7 +152,7 @@ fn carries(from: Identity, to: Identity) -> bool {
 impl Machine for Founded {
     type Setup = Foundings;
     type Message = Message;
-    type Call = Request;
+    type Call = RegisterRequest;
     type Answer = Response;
     type Disk = FoundedDisk;
 
@@ -189,7 +190,7 @@ impl Machine for Founded {
         })
     }
 
-    fn handle(&mut self, now: Now, disk: &mut FoundedDisk, input: MachineInput<Message, Request>) {
+    fn handle(&mut self, now: Now, disk: &mut FoundedDisk, input: MachineInput<Message, RegisterRequest>) {
         let (peer, is_up) = match &input {
             MachineInput::Message { .. } => {
                 let MachineInput::Message { from, message, .. } = input else { unreachable!("just seen") };
@@ -297,20 +298,20 @@ impl ClientsOfEach {
 }
 
 impl Workload<Founded> for ClientsOfEach {
-    fn call(&mut self, client: u64, cluster: Cluster, at_us: u64) -> (NodeId, Request) {
+    fn call(&mut self, client: u64, cluster: ClusterInfo, at_us: u64) -> (NodeId, RegisterRequest) {
         if self.0.len() == 1 {
             return self.of(client).call(client, cluster, at_us);
         }
-        let cluster = Cluster { nodes: NODES, at_leader_percent: 0, leader: None };
+        let cluster = ClusterInfo { nodes: NODES, at_leader_percent: 0, leader: None };
         let (node, request) = self.of(client).call(client, cluster, at_us);
         (NodeId(Place { founding: client % 2, node: node.0 }.process()), request)
     }
 
-    fn answered(&mut self, client: u64, what: &Request, answer: &Answer<Response>, at_us: u64) {
+    fn answered(&mut self, client: u64, what: &RegisterRequest, answer: &ClientAnswer<Response>, at_us: u64) {
         self.of(client).answered(client, what, answer, at_us);
     }
 
-    fn patience_us(&mut self, what: &Request) -> u64 {
+    fn patience_us(&mut self, what: &RegisterRequest) -> u64 {
         self.of(0).patience_us(what)
     }
 

@@ -22,10 +22,10 @@ use quorate_protocol::{Configuration, NodeId};
 use quorate_raft::testing::small_settings;
 use quorate_raft::{Config, Settings, Start};
 use quorate_simulation::core_machine::{CoreLaws, CoreSetup};
-use quorate_simulation::history::{Event, EventKind};
+use quorate_simulation::history::{EventKind, HistoryEvent};
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
-use quorate_simulation::registers::{RegisterClients, Registers, Request, Response};
-use quorate_simulation::schedule::{Budget, CrashPoint, Fault, Partition, Schedule, What, Who};
+use quorate_simulation::registers::{RegisterClients, RegisterRequest, RegisterState, Response};
+use quorate_simulation::schedule::{CrashPoint, Fault, LossBudget, Partition, Schedule, What, Who};
 use quorate_simulation::world::{ClusterLaws, Loss, Recording, RunOutcome, run};
 use quorate_simulation::{Moment, MomentKind};
 
@@ -47,7 +47,7 @@ impl Script {
             clients: 4,
             at_leader_percent: 0,
             snapshot_every: 400,
-            budget: Budget::Tolerated,
+            budget: LossBudget::Tolerated,
             faults_us: 0,
             faults: Vec::new(),
         };
@@ -131,7 +131,7 @@ impl Script {
 
     /// Faults may take more than any protocol bears.
     pub(crate) fn exceeding(mut self) -> Self {
-        self.schedule.budget = Budget::Exceeded;
+        self.schedule.budget = LossBudget::Exceeded;
         self
     }
 
@@ -172,7 +172,7 @@ impl Script {
         self.run_on::<Whole, D>(ReplicaLaws::new(directed::laws()), |director| {
             let config: MakeConfig<Directed> =
                 Arc::new(move |start| (config(start.identity.node, nodes, start.seed), director.clone()));
-            let mut setup = NodeSetup::replicated(&self.schedule, config, Registers::default);
+            let mut setup = NodeSetup::replicated(&self.schedule, config, RegisterState::default);
             setup.log.segment_bytes = self.segment_bytes.unwrap_or(setup.log.segment_bytes);
             setup
         })
@@ -180,7 +180,7 @@ impl Script {
 
     fn run_on<M, D>(&self, laws: impl ClusterLaws<M>, setup: impl FnOnce(Shared) -> M::Setup) -> (RunOutcome, D)
     where
-        M: Staged<Call = Request, Answer = Response>,
+        M: Staged<Call = RegisterRequest, Answer = Response>,
         D: Director + Default,
     {
         let (shared, director) = Shared::new(D::default());
@@ -232,13 +232,13 @@ fn told(outcome: RunOutcome) -> RunOutcome {
 }
 
 /// How many calls ended well within a time, in milliseconds.
-pub(crate) fn acknowledged(history: &[Event], from_ms: u64, to_ms: u64) -> usize {
-    let is_within = |event: &&Event| (from_ms * 1_000_000..to_ms * 1_000_000).contains(&event.time);
+pub(crate) fn acknowledged(history: &[HistoryEvent], from_ms: u64, to_ms: u64) -> usize {
+    let is_within = |event: &&HistoryEvent| (from_ms * 1_000_000..to_ms * 1_000_000).contains(&event.time);
     history.iter().filter(is_within).filter(|event| event.kind == EventKind::Ok).count()
 }
 
 /// In how many of these seconds calls ended well.
-pub(crate) fn slices_with_writes(history: &[Event], from: u64, to: u64) -> usize {
+pub(crate) fn slices_with_writes(history: &[HistoryEvent], from: u64, to: u64) -> usize {
     let has_write = |second: &u64| acknowledged(history, second * 1_000, second * 1_000 + 1_000) > 0;
     (from..to).filter(has_write).count()
 }

@@ -10,7 +10,7 @@ use quorate_runtime::group::Hostable;
 use quorate_runtime::replica::Replica;
 use quorate_simulation::core_machine::CoreMachine;
 use quorate_simulation::node_machine::{Kept, NodeMachine, REPLICA_GROUP, RegisterService, Replicated};
-use quorate_simulation::registers::Registers;
+use quorate_simulation::registers::RegisterState;
 use quorate_simulation::world::NodeView;
 
 /// The shipped core, or something around it.
@@ -53,7 +53,7 @@ impl<'a> Seen<'a> {
     pub(crate) fn whole<L: OfRaft<Message: Debug>>(
         view: &NodeView<'a, NodeMachine<Replicated<RegisterService<L>>>>,
     ) -> Self {
-        let replica = view.machine.and_then(|machine| machine.node().group::<Replica<L, Registers>>(REPLICA_GROUP));
+        let replica = view.machine.and_then(|machine| machine.node().group::<Replica<L, RegisterState>>(REPLICA_GROUP));
         let log = DurableLog::Real(view.disk.durable(REPLICA_GROUP));
         Self { node: view.node, core: replica.map(|replica| replica.core().raft()), log }
     }

@@ -9,7 +9,7 @@ use quorate_protocol::NodeId;
 use quorate_raft::Raft;
 use quorate_raft::testing::laws;
 use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
-use quorate_simulation::registers::{RegisterClients, Registers, Request};
+use quorate_simulation::registers::{RegisterClients, RegisterRequest, RegisterState};
 use quorate_simulation::schedule::{CrashPoint, Schedule, What, Who};
 use quorate_simulation::world::{Loss, RunOutcome, run};
 
@@ -17,27 +17,27 @@ use super::timed::{Record, Timed, TimedLaws, TimedSetup};
 use super::{Script, acknowledged, config, recording, told};
 
 /// Registers beside a bulk of lists that nobody touches: about 4 MB.
-fn bulky() -> Registers {
+fn bulky() -> RegisterState {
     beside(1_000)
 }
 
 /// The same beside 16 MB, which is what a simulated run bears in a few seconds, where the row has 1 GB.
-fn huge() -> Registers {
+fn huge() -> RegisterState {
     beside(4_000)
 }
 
-fn beside(lists: u64) -> Registers {
-    let mut registers = Registers::default();
+fn beside(lists: u64) -> RegisterState {
+    let mut registers = RegisterState::default();
     for list in 0..lists {
         let steps = (1..=500).map(|number| (BULK + list, Some(number))).collect();
-        registers.apply(&Request::Txn { steps });
+        registers.apply(&RegisterRequest::Txn { steps });
     }
     registers
 }
 
 /// Everybody writes in sessions and tries again; snapshots travel in pieces of 256 KiB, and the log is let go behind
 /// them.
-pub(super) fn play(script: &Script, state: fn() -> Registers) -> (RunOutcome, Record) {
+pub(super) fn play(script: &Script, state: fn() -> RegisterState) -> (RunOutcome, Record) {
     let schedule = &script.schedule;
     let Schedule { nodes, seed, .. } = *schedule;
     let of_core: MakeConfig<Raft> = Arc::new(move |start| config(start.identity.node, nodes, start.seed));

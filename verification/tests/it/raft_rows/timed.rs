@@ -8,7 +8,7 @@ use std::rc::Rc;
 use quorate_protocol::{Instant, NodeId, Now, Random, Violation};
 use quorate_raft::Raft;
 use quorate_simulation::node_machine::{NodeSetup, RegisterService, ReplicaLaws, Replicated};
-use quorate_simulation::registers::{Request, Response};
+use quorate_simulation::registers::{RegisterRequest, Response};
 use quorate_simulation::schedule::FaultKind;
 use quorate_simulation::world::{
     ClusterLaws, Damage, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation,
@@ -48,7 +48,7 @@ type Message = <Shipped as Machine>::Message;
 impl Machine for Timed {
     type Setup = TimedSetup;
     type Message = Message;
-    type Call = Request;
+    type Call = RegisterRequest;
     type Answer = Response;
     type Disk = TimedDisk;
 
@@ -68,7 +68,7 @@ impl Machine for Timed {
         Ok(Self { inner, node, origin, record: Rc::clone(&setup.record) })
     }
 
-    fn handle(&mut self, now: Now, disk: &mut TimedDisk, input: MachineInput<Message, Request>) {
+    fn handle(&mut self, now: Now, disk: &mut TimedDisk, input: MachineInput<Message, RegisterRequest>) {
         self.inner.handle(now, &mut disk.disk, input);
     }
 

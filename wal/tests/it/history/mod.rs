@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 
 use quorate_protocol::{LogIndex, Operation, Random};
 use quorate_wal::disk::{Crash, Disk, MemoryDisk};
-use quorate_wal::{OpenError, Poisoned, Report, StreamId, SubmissionRefusal, Wal, WriteError};
+use quorate_wal::{OpenError, OpeningReport, Poisoned, StreamId, SubmissionRefusal, Wal, WriteError};
 
 use self::faults::READS_FAIL;
 use self::parts::Parts;
@@ -493,7 +493,7 @@ impl History {
     }
 
     /// Goes on with a log that was opened, after checking its content.
-    fn go_on(&mut self, wal: Wal<MemoryDisk>, report: &Report, is_all_there: bool) -> Result<(), Violation> {
+    fn go_on(&mut self, wal: Wal<MemoryDisk>, report: &OpeningReport, is_all_there: bool) -> Result<(), Violation> {
         self.seen.count("cut a torn tail", u64::from(report.cut.is_some()));
         self.seen.count("adopted a state", report.adopted_states);
         if self.is_unproven() {

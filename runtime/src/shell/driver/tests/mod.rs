@@ -11,10 +11,10 @@ use quorate_protocol::{
     ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery,
     Signal, Ticket,
 };
-use quorate_transport::memory::{Delivery, Network};
+use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_transport::{ChannelId, Limits, Peer, Transport};
 use quorate_wal::disk::{Disk, MemoryDisk};
-use quorate_wal::{Settings, Wal};
+use quorate_wal::{LogSettings, Wal};
 
 use super::mailbox::{Mailbox, PushError};
 use super::shutdown::Stopped;
@@ -89,7 +89,7 @@ impl Drop for Lock {
 }
 
 fn network() -> Network {
-    Network::new(Limits::default(), Delivery::Immediate).expect("sound limits")
+    Network::new(Limits::default(), DeliveryTime::Immediate).expect("sound limits")
 }
 
 /// A node with two groups, and a flag that is set when its directory is free.
@@ -119,7 +119,7 @@ fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<Atomi
     }
     let is_free = Arc::new(AtomicBool::new(false));
     let lock = Arc::new(Lock(is_free.clone()));
-    let settings = Settings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..Settings::default() };
+    let settings = LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..LogSettings::default() };
     let (log, _) = Wal::open(disk, settings, identity).expect("a new log");
     (Driver::new(Parts { node, clock, transport, log, snapshots, lock }).expect("started"), is_free)
 }
