@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::Key;
-
 /// A value that a call wrote or read. Large numbers are kept as text: a number beyond 64 bits would be rounded, and
 /// would then equal its neighbours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,17 +59,6 @@ impl Datum {
     pub(super) fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// The key that this value stands for: a text, a symbol or a whole number.
-    pub(super) fn key(&self) -> Option<Key> {
-        match self {
-            Self::Text(text) => Some(Key::from(&**text)),
-            Self::Symbol(text) => Some(Key::of_symbol(text)),
-            Self::Integer(number) => Key::of_number(&number.to_string()),
-            Self::Number(number) => Key::of_number(number),
             _ => None,
         }
     }

@@ -63,6 +63,17 @@ impl Key {
         is_whole.then(|| Self { kind: KeyKind::Number, text: number.to_owned() })
     }
 
+    /// The key that a value stands for: a text, a symbol or a whole number.
+    pub(super) fn of_datum(datum: &Datum) -> Option<Self> {
+        match datum {
+            Datum::Text(text) => Some(Self::from(&**text)),
+            Datum::Symbol(text) => Some(Self::of_symbol(text)),
+            Datum::Integer(number) => Self::of_number(&number.to_string()),
+            Datum::Number(number) => Self::of_number(number),
+            _ => None,
+        }
+    }
+
     /// The key of a value that is neither a text nor a number, in its original notation.
     pub(super) fn of_symbol(text: &str) -> Self {
         Self { kind: KeyKind::Symbol, text: text.to_owned() }
@@ -121,7 +132,7 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let datum = Datum::parse(raw.get()).map_err(serde::de::Error::custom)?;
-        datum.key().ok_or_else(|| serde::de::Error::custom("a key is a string or a whole number"))
+        Key::of_datum(&datum).ok_or_else(|| serde::de::Error::custom("a key is a string or a whole number"))
     }
 }
 

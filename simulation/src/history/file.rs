@@ -1,15 +1,11 @@
 //! Converts the lines of a file into calls with their answers.
 
-use std::fmt;
 use std::io::{self, BufRead, Write};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::datum::Datum;
-use super::object::{Object, ObjectKind};
-use super::pairing::{Call, Pairing};
-use super::{EventKind, Function, HistoryEvent, Key, Reading, jepsen};
+use super::object::ObjectKind;
+use super::pairing::{PairedCalls, Pairing};
+use super::recorded::{HistoryError, Recorded};
+use super::{HistoryEvent, Reading, jepsen};
 
 /// The calls of clients and their answers, in the order in which they happened.
 ///
@@ -27,12 +23,7 @@ use super::{EventKind, Function, HistoryEvent, Key, Reading, jepsen};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// The calls, in the order they were made.
-    pub(super) calls: Vec<Call>,
-    /// The objects of the calls, by the numbers that the calls bear.
-    pub(super) objects: Vec<Object>,
-    /// Number of events with an earlier time than the event before.
-    pub(super) times_back: usize,
+    pub(super) paired: PairedCalls,
 }
 
 impl History {
@@ -84,7 +75,7 @@ impl History {
             }
             line.clear();
         }
-        pairing.finish()
+        Ok(Self { paired: pairing.finish()? })
     }
 
     /// Makes a history of these events.
@@ -104,7 +95,7 @@ impl History {
         for (number, event) in (1..).zip(events) {
             pairing.take(number, event.into())?;
         }
-        pairing.finish()
+        Ok(Self { paired: pairing.finish()? })
     }
 
     /// Makes a history from a file of Jepsen, which may have one register without a name.
@@ -113,19 +104,19 @@ impl History {
         for (line, event) in events {
             pairing.take(line, event)?;
         }
-        pairing.finish()
+        Ok(Self { paired: pairing.finish()? })
     }
 
     /// Number of calls.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.calls.len()
+        self.paired.calls.len()
     }
 
     /// True if there are no calls.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.paired.calls.is_empty()
     }
 }
 
@@ -151,60 +142,6 @@ impl Form {
     }
 }
 
-/// An event with its value in the original notation.
-pub(super) struct Recorded {
-    pub(super) process: u64,
-    pub(super) kind: EventKind,
-    pub(super) function: Function,
-    pub(super) key: Option<Key>,
-    pub(super) value: Datum,
-    pub(super) time: u64,
-}
-
-impl Recorded {
-    fn read(line: &str) -> Result<Self, String> {
-        /// Like [`HistoryEvent`], but with numbers as text.
-        #[derive(Deserialize)]
-        struct Line<'a> {
-            process: u64,
-            #[serde(rename = "type")]
-            kind: EventKind,
-            #[serde(rename = "f")]
-            function: Function,
-            #[serde(default, borrow)]
-            key: Option<&'a RawValue>,
-            #[serde(default, borrow)]
-            value: Option<&'a RawValue>,
-            time: u64,
-        }
-        let Line { process, kind, function, key, value, time } =
-            serde_json::from_str(line).map_err(|error| error.to_string())?;
-        let value = value.map_or(Ok(Datum::Null), |value| Datum::parse(value.get()))?;
-        let key = key.map_or(Ok(None), |key| key_of(key.get()))?;
-        Ok(Self { process, kind, function, key, value, time })
-    }
-}
-
-/// The key in a line; `None` for null.
-fn key_of(text: &str) -> Result<Option<Key>, String> {
-    // Most keys have this form.
-    let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|text| !text.contains('\\'));
-    if let Some(plain) = plain {
-        return Ok(Some(Key::from(plain)));
-    }
-    match Datum::parse(text)? {
-        Datum::Null => Ok(None),
-        key => key.key().map(Some).ok_or_else(|| "a key is a string or a whole number".to_owned()),
-    }
-}
-
-impl From<HistoryEvent> for Recorded {
-    fn from(event: HistoryEvent) -> Self {
-        let HistoryEvent { process, kind, function, key, value, time } = event;
-        Self { process, kind, function, key, value: Datum::from(&value), time }
-    }
-}
-
 /// Writes events as the lines of a history file.
 ///
 /// # Errors
@@ -215,37 +152,4 @@ pub fn write_events<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'
         out.write_all(b"\n")?;
     }
     out.flush()
-}
-
-/// Reason why a file is not a history.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum HistoryError {
-    /// The file cannot be read.
-    Io(io::Error),
-    /// A line is not an event, or contradicts those before it.
-    Line {
-        /// Number of the line, from 1.
-        line: usize,
-        /// Description of the problem.
-        problem: String,
-    },
-}
-
-impl fmt::Display for HistoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "the history cannot be read: {error}"),
-            Self::Line { line, problem } => write!(f, "line {line}: {problem}"),
-        }
-    }
-}
-
-impl std::error::Error for HistoryError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            Self::Line { .. } => None,
-        }
-    }
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use super::datum::Datum;
 use super::edn::Forms;
-use super::file::{HistoryError, Recorded};
+use super::recorded::{HistoryError, Recorded};
 use super::{EventKind, Function, Key, ObjectKind};
 
 /// Settings for what a file leaves open.
@@ -170,7 +170,7 @@ fn operation(line: usize, form: &Datum) -> Result<Option<Operation>, String> {
     let function = function.ok_or_else(|| format!("no checker here knows the function {}", part("f", 2)))?;
     let key = match form.part("key") {
         None | Some(Datum::Null) => None,
-        Some(key) => Some(key.key().ok_or_else(|| format!("{key} is no key"))?),
+        Some(key) => Some(Key::of_datum(key).ok_or_else(|| format!("{key} is no key"))?),
     };
     let time = part("time", 4).integer().and_then(|time| u64::try_from(time).ok()).unwrap_or(0);
     let index = form.part("index").and_then(Datum::integer);
@@ -241,7 +241,7 @@ fn seem_independent(operations: &[Operation]) -> Result<bool, HistoryError> {
 fn key_and_value(pair: Vec<Datum>) -> (Option<Key>, Datum) {
     let mut pair = pair.into_iter();
     let (key, value) = (pair.next().unwrap_or_default(), pair.next().unwrap_or_default());
-    (Some(key.key().unwrap_or_else(|| Key::of_symbol(&key.to_string()))), value)
+    (Some(Key::of_datum(&key).unwrap_or_else(|| Key::of_symbol(&key.to_string()))), value)
 }
 
 /// The steps of a transaction, with texts instead of keywords as names.

@@ -5,9 +5,10 @@ use std::fmt;
 
 use quorate_protocol::Violation;
 
+use super::finding::Finding;
 use super::models::{self, Judged};
 use super::object::Object;
-use super::pairing::{Call, CallOutcome};
+use super::pairing::{Call, CallOutcome, PairedCalls};
 use super::{History, ObjectKind, SearchBudget, transactions};
 
 /// Verdict on a history.
@@ -44,24 +45,6 @@ pub struct Judgement {
     /// Number of events with an earlier time than the event before. The order of the events counts. Many of these may
     /// mean that a file was put together from several.
     pub times_back: usize,
-}
-
-/// A violation in a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Name of the violation: `not linearizable`, or the name of an anomaly in Elle's words.
-    pub name: String,
-    /// The reason in words, over several lines.
-    pub explanation: String,
-    /// A cycle of transactions as a picture, in SVG.
-    pub picture: Option<String>,
-}
-
-impl Finding {
-    /// A violation that is not a cycle.
-    pub(super) fn new(name: impl Into<String>, explanation: impl Into<String>) -> Self {
-        Self { name: name.into(), explanation: explanation.into(), picture: None }
-    }
 }
 
 impl Judgement {
@@ -130,16 +113,17 @@ impl History {
     /// transactions together. Objects with the same name are different if they have no call in common.
     #[must_use]
     pub fn judge(&self, mut budget: SearchBudget) -> Judgement {
-        let mut calls_of: Vec<Vec<&Call>> = vec![Vec::new(); self.objects.len()];
-        for call in &self.calls {
+        let PairedCalls { calls, objects, times_back } = &self.paired;
+        let mut calls_of: Vec<Vec<&Call>> = vec![Vec::new(); objects.len()];
+        for call in calls {
             calls_of[call.object as usize].push(call);
         }
-        let mut objects: Vec<(&Object, Vec<&Call>)> = self.objects.iter().zip(calls_of).collect();
+        let mut objects: Vec<(&Object, Vec<&Call>)> = objects.iter().zip(calls_of).collect();
         objects.sort_by_key(|(object, _)| (object.kind != ObjectKind::Lists, object.kind, &object.key));
         let mut judgement = Judgement {
-            calls: self.calls.len(),
-            succeeded: self.calls.iter().filter(|call| call.outcome == CallOutcome::Ok).count(),
-            times_back: self.times_back,
+            calls: calls.len(),
+            succeeded: calls.iter().filter(|call| call.outcome == CallOutcome::Ok).count(),
+            times_back: *times_back,
             ..Judgement::default()
         };
         let mut explaining = SearchBudget::of_steps(EXPLANATION_STEPS);

@@ -30,7 +30,7 @@ fn micro(step: &Datum) -> Result<Micro<'_>, String> {
         Some([Datum::Text(name), key]) => (name, key, &Datum::Null),
         _ => return Err(problem()),
     };
-    let key = key.key().ok_or_else(problem)?;
+    let key = Key::of_datum(key).ok_or_else(problem)?;
     match &**name {
         "append" if !value.is_null() => Ok(Micro::Append { key, element: value }),
         "r" if value.is_null() => Ok(Micro::Read { key, list: None }),

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::datum::Datum;
-use super::file::{History, HistoryError, Recorded};
 use super::micro::{Micro, check_answer, micros, old_and_new, transfer};
-use super::object::{Family, Guess, ObjectKind};
+use super::object::{Family, Guess, Object, ObjectKind};
+use super::recorded::{HistoryError, Recorded};
 use super::{EventKind, Function, Key};
 
 /// A call with its outcome.
@@ -41,9 +41,20 @@ impl Call {
     }
 }
 
+/// The calls of a history, each with its answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PairedCalls {
+    /// The calls, in the order they were made.
+    pub(super) calls: Vec<Call>,
+    /// The objects of the calls, by the numbers that the calls bear.
+    pub(super) objects: Vec<Object>,
+    /// Number of events with an earlier time than the event before.
+    pub(super) times_back: usize,
+}
+
 /// Takes events one after another and makes calls from them.
 pub(super) struct Pairing {
-    history: History,
+    paired: PairedCalls,
     objects: HashMap<(Family, Option<Key>), u32>,
     guesses: Vec<Guess>,
     waiting: BTreeMap<u64, usize>,
@@ -59,7 +70,7 @@ impl Pairing {
     /// `model` is the kind of all objects, if it is known.
     pub(super) fn new(model: Option<ObjectKind>, must_have_key: bool) -> Self {
         Self {
-            history: History::default(),
+            paired: PairedCalls::default(),
             objects: HashMap::new(),
             guesses: Vec::new(),
             waiting: BTreeMap::new(),
@@ -73,7 +84,7 @@ impl Pairing {
 
     pub(super) fn take(&mut self, line: usize, event: Recorded) -> Result<(), HistoryError> {
         let moment = (self.events, event.time);
-        self.history.times_back += usize::from(event.time < self.last_time);
+        self.paired.times_back += usize::from(event.time < self.last_time);
         self.last_time = event.time;
         self.events += 1;
         let taken =
@@ -81,23 +92,23 @@ impl Pairing {
         taken.map_err(|problem| HistoryError::Line { line, problem })
     }
 
-    /// Returns the history once there are no more events.
-    pub(super) fn finish(self) -> Result<History, HistoryError> {
-        let Self { mut history, guesses, must_have_key, .. } = self;
+    /// Returns the calls once there are no more events.
+    pub(super) fn finish(self) -> Result<PairedCalls, HistoryError> {
+        let Self { mut paired, guesses, must_have_key, .. } = self;
         let fault = |(line, problem)| HistoryError::Line { line, problem };
         for guess in guesses {
-            history.objects.push(guess.settle(must_have_key).map_err(fault)?);
+            paired.objects.push(guess.settle(must_have_key).map_err(fault)?);
         }
-        for call in &history.calls {
+        for call in &paired.calls {
             if call.function == Function::Read && call.outcome == CallOutcome::Ok {
-                let kind = history.objects[call.object as usize].kind;
+                let kind = paired.objects[call.object as usize].kind;
                 kind.check_read(&call.answered).map_err(|problem| fault((call.line, problem)))?;
             }
-            if call.function == Function::Add && history.objects[call.object as usize].kind == ObjectKind::Counter {
+            if call.function == Function::Add && paired.objects[call.object as usize].kind == ObjectKind::Counter {
                 amount(call.function, &call.called).map_err(|problem| fault((call.line, problem)))?;
             }
         }
-        Ok(history)
+        Ok(paired)
     }
 
     fn call(&mut self, line: usize, moment: (u64, u64), event: Recorded) -> Result<(), String> {
@@ -107,11 +118,11 @@ impl Pairing {
             self.note_appends(line, &value)?;
         }
         let object = self.object(line, function, key)?;
-        if let Some(earlier) = self.waiting.insert(process, self.history.calls.len()) {
-            let earlier = self.history.calls[earlier].line;
+        if let Some(earlier) = self.waiting.insert(process, self.paired.calls.len()) {
+            let earlier = self.paired.calls[earlier].line;
             return Err(format!("process {process} still waits for the answer to line {earlier}"));
         }
-        self.history.calls.push(Call {
+        self.paired.calls.push(Call {
             process,
             function,
             outcome: CallOutcome::Unknown,
@@ -157,7 +168,7 @@ impl Pairing {
         let Some(position) = self.waiting.remove(&event.process) else {
             return Err(format!("process {} has no call under way", event.process));
         };
-        let call = &mut self.history.calls[position];
+        let call = &mut self.paired.calls[position];
         let guess = &mut self.guesses[call.object as usize];
         if event.function != call.function || event.key != guess.key {
             return Err(format!("process {} waits for the answer to line {}, another call", call.process, call.line));

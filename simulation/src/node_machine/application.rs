@@ -88,7 +88,7 @@ pub fn describe_channel(frame: &Frame) -> String {
 }
 
 /// The outputs of a machine that runs `A`.
-pub(super) type Outputs<A> = VecDeque<MachineOutput<NodeFrame<A>, <A as Application>::Answer>>;
+pub(super) type Outputs<A> = VecDeque<MachineOutput<NodeFrame, <A as Application>::Answer>>;
 
 /// An [`Application`]'s access to its node, to clients and to reminders.
 pub struct Desk<'a, A: Application> {

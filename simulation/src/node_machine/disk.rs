@@ -216,4 +216,6 @@ impl<A: Application> fmt::Debug for NodeDisk<A> {
 }
 
 /// The size of two of the largest batches, which may have been acknowledged with one sync.
-const UNPROVEN_BYTES: u64 = 2 * super::BATCH_BYTES_MAX;
+const UNPROVEN_BYTES: u64 = 2 * BATCH_BYTES_MAX;
+/// Maximum bytes of a batch of the log.
+pub(super) const BATCH_BYTES_MAX: u64 = 20 << 10;

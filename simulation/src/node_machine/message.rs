@@ -3,25 +3,25 @@
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
 use std::rc::Rc;
 
 use quorate_protocol::Random;
 use quorate_transport::{ChannelId, Frame};
 
-use super::Application;
 use crate::flipped::flip_bit_of_entries;
 
 /// A frame on its way. The copies that the network makes of a frame share one flag.
-pub struct NodeFrame<A> {
+#[derive(Clone)]
+pub struct NodeFrame {
     pub(super) frame: Frame,
     has_arrived: Rc<Cell<bool>>,
-    application: PhantomData<fn(A)>,
+    /// Describes the frame for traces.
+    describe: fn(&Frame) -> String,
 }
 
-impl<A> NodeFrame<A> {
-    pub(super) fn new(frame: Frame) -> Self {
-        Self { frame, has_arrived: Rc::default(), application: PhantomData }
+impl NodeFrame {
+    pub(super) fn new(frame: Frame, describe: fn(&Frame) -> String) -> Self {
+        Self { frame, has_arrived: Rc::default(), describe }
     }
 
     /// Flips a bit of an entry that the frame carries for a core.
@@ -45,21 +45,15 @@ impl<A> NodeFrame<A> {
     }
 }
 
-impl<A> Clone for NodeFrame<A> {
-    fn clone(&self) -> Self {
-        Self { frame: self.frame.clone(), has_arrived: self.has_arrived.clone(), application: PhantomData }
-    }
-}
-
-impl<A> Hash for NodeFrame<A> {
+impl Hash for NodeFrame {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let frame = &self.frame;
         (frame.channel().0, frame.group().0, frame.body_bytes(), frame.checksum()).hash(state);
     }
 }
 
-impl<A: Application> fmt::Debug for NodeFrame<A> {
+impl fmt::Debug for NodeFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&A::describe(&self.frame))
+        f.write_str(&(self.describe)(&self.frame))
     }
 }

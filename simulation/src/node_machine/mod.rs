@@ -10,6 +10,7 @@ mod message;
 mod registers;
 mod replica;
 mod shell;
+mod work;
 
 pub use application::{Application, Desk, describe_channel};
 pub use disk::NodeDisk;
@@ -23,19 +24,19 @@ pub use shell::EXPECTED_OF_NODES;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quorate_protocol::{
-    ClusterId, Configuration, GroupId, Incarnation, Instant, LoadRange, NodeId, Now, Random, Ticket, Violation,
-};
-use quorate_runtime::group::{SnapshotLane, SnapshotOperation};
-use quorate_runtime::node::{Node, NodeInput, Origin, StreamId};
+use quorate_protocol::{ClusterId, Configuration, Incarnation, Instant, NodeId, Now, Random, Violation};
+use quorate_runtime::group::SnapshotLane;
+use quorate_runtime::node::{Node, NodeInput, Origin};
 use quorate_runtime::shell::{Opened, Opening, SnapshotStores};
 use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
-use quorate_wal::{LogReader, Scribe, Submission, WriteCompletion};
+use quorate_wal::{LogReader, OpeningReport, Scribe, Submission, WriteCompletion};
 
 use crate::schedule::FaultKind;
-use crate::world::{Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation};
+use crate::world::{Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, reached};
 use application::Drawers;
+use disk::BATCH_BYTES_MAX;
+use work::{SnapshotWork, Work};
 
 /// Settings that all nodes with the application `A` share.
 #[derive(Debug)]
@@ -83,16 +84,6 @@ pub struct NodeMachine<A: Application> {
     /// A law of the node itself that was broken.
     broken: Option<Violation>,
     _lock: MemoryLock,
-}
-
-type SnapshotWork = (GroupId, Ticket, SnapshotOperation);
-
-/// Pending work, or a result that is known already but reported later.
-enum Work {
-    Load { stream: StreamId, ticket: Ticket, range: LoadRange },
-    Snapshot(SnapshotWork),
-    Tell(NodeInput),
-    TellSnapshot(SnapshotLane, NodeInput),
 }
 
 impl<A: Application> NodeSetup<A> {
@@ -178,7 +169,7 @@ impl<A: Application> NodeMachine<A> {
 
 impl<A: Application> Machine for NodeMachine<A> {
     type Setup = NodeSetup<A>;
-    type Message = NodeFrame<A>;
+    type Message = NodeFrame;
     type Call = A::Call;
     type Answer = A::Answer;
     type Disk = NodeDisk<A>;
@@ -201,7 +192,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         let seed = setup.seed ^ (node.identity().node.0 << 32) ^ (u64::from(disk.starts) << 12) ^ DESK;
         let mut drawers = Drawers::new(seed, disk.loses_requests);
         let mut desk = Desk { now, node: &mut node, kept: &mut disk.kept, drawers: &mut drawers };
-        shell::note_report(&mut desk, &report);
+        note_report(&mut desk, &report);
         let application = A::start(&setup.application, &mut desk);
         Ok(Self {
             node,
@@ -226,7 +217,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         })
     }
 
-    fn handle(&mut self, now: Now, disk: &mut NodeDisk<A>, input: MachineInput<NodeFrame<A>, A::Call>) {
+    fn handle(&mut self, now: Now, disk: &mut NodeDisk<A>, input: MachineInput<NodeFrame, A::Call>) {
         self.now = now;
         match input {
             MachineInput::Message { from, incarnation, message } => {
@@ -257,7 +248,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         }
     }
 
-    fn poll(&mut self, now: Now, disk: &mut NodeDisk<A>) -> Option<MachineOutput<NodeFrame<A>, A::Answer>> {
+    fn poll(&mut self, now: Now, disk: &mut NodeDisk<A>) -> Option<MachineOutput<NodeFrame, A::Answer>> {
         loop {
             if let Some(output) = self.drawers.outputs.pop_front() {
                 return Some(output);
@@ -310,11 +301,11 @@ impl<A: Application> Machine for NodeMachine<A> {
         }
     }
 
-    fn flip_bit(message: &mut NodeFrame<A>, random: &mut Random) -> bool {
+    fn flip_bit(message: &mut NodeFrame, random: &mut Random) -> bool {
         message.flip_bit(random)
     }
 
-    fn message_bytes(message: &NodeFrame<A>) -> u64 {
+    fn message_bytes(message: &NodeFrame) -> u64 {
         message.frame.wire_bytes() as u64
     }
 
@@ -345,6 +336,18 @@ pub fn check_nodes<A: Application>(nodes: &[NodeView<'_, NodeMachine<A>>]) -> Re
     Ok(())
 }
 
+/// Notes the events that opening the log reports.
+fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &OpeningReport) {
+    let found = [
+        (report.cut.is_some(), reached::TAIL_TORN),
+        (report.adopted_states > 0, "a state record was adopted from a torn tail"),
+        (report.repaired_batches > 0, "a damaged batch was repaired"),
+    ];
+    for (_, what) in found.into_iter().filter(|(is_so, _)| *is_so) {
+        desk.sometimes(what);
+    }
+}
+
 /// Sizes of a log in which segments are begun, freed and moved very often.
 pub fn small_log(random: &mut Random) -> quorate_wal::LogSettings {
     quorate_wal::LogSettings {
@@ -364,7 +367,6 @@ fn incarnation_of(node: NodeId, number: u64) -> Incarnation {
 const CLUSTER: u128 = 0x7175_6f72_6174_6520_7369_6d75_6c61_7465;
 /// Groups bound the size of frames by their content.
 const FRAME_BYTES_MAX: usize = 2 << 20;
-const BATCH_BYTES_MAX: u64 = 20 << 10;
 const DESK: u64 = 0x6465_736b;
 const RECOVERY: u64 = 0x7265_636f_7665_7279;
 /// Largest number of disk changes between the moment of a crash and the moment when the power is gone.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, Now, PersistFailure, Signal, StorageLevel};
 use quorate_runtime::group::{Notice, SnapshotLane, SnapshotOperation};
 use quorate_runtime::node::{NodeInput, NodeOutput, Write};
-use quorate_wal::{Completions, OpeningReport, StreamWork, Submission};
+use quorate_wal::{Completions, StreamWork, Submission};
 
-use super::{Application, Desk, NodeDisk, NodeFrame, NodeMachine, SnapshotWork, Work};
+use super::work::{SnapshotWork, Work};
+use super::{Application, NodeDisk, NodeFrame, NodeMachine};
 use crate::world::{MachineOutput, reached};
 
 /// Events that nodes reach sooner or later, with any application.
@@ -32,7 +33,7 @@ impl<A: Application> NodeMachine<A> {
         match output {
             NodeOutput::Send { to, origin, .. } if self.unlinked.contains(&to) => self.unsent.push((to, origin)),
             NodeOutput::Send { to, frame, .. } => {
-                self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeFrame::new(frame) });
+                self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeFrame::new(frame, A::describe) });
             }
             NodeOutput::Write(writes) => self.submit(disk, writes),
             NodeOutput::Load { stream, ticket, range } => {
@@ -228,18 +229,6 @@ impl<A: Application> NodeMachine<A> {
             _ => {}
         }
         application.notice(&mut desk, group, notice);
-    }
-}
-
-/// Notes the events that opening the log reports.
-pub(super) fn note_report<A: Application>(desk: &mut Desk<'_, A>, report: &OpeningReport) {
-    let found = [
-        (report.cut.is_some(), reached::TAIL_TORN),
-        (report.adopted_states > 0, "a state record was adopted from a torn tail"),
-        (report.repaired_batches > 0, "a damaged batch was repaired"),
-    ];
-    for (_, what) in found.into_iter().filter(|(is_so, _)| *is_so) {
-        desk.sometimes(what);
     }
 }
 

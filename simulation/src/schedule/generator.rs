@@ -2,7 +2,8 @@
 
 use quorate_protocol::Random;
 
-use super::{CrashPoint, Fault, FaultKind, Link, LossBudget, Partition, Schedule, What, Who, patterns};
+use super::draws::{any_loss, links, partition, pick};
+use super::{CrashPoint, Fault, FaultKind, LossBudget, Schedule, What, Who, patterns};
 use crate::world::{Damage, Folder, Loss, Machine};
 
 /// Makes schedules.
@@ -192,11 +193,6 @@ fn crash(random: &mut Random, node: Who, loss: Loss) -> What {
     What::Crash { node, point: CrashPoint::ALL[pick(random, CrashPoint::ALL.len())], loss }
 }
 
-/// A random loss of a power cut.
-pub(super) fn any_loss(random: &mut Random) -> Loss {
-    [Loss::Nothing, Loss::Unsynced, Loss::Torn, Loss::Garbage, Loss::Names][pick(random, 5)]
-}
-
 /// A random error of a clock, in either direction: seconds, hours, or a year.
 fn set_by_ms(random: &mut Random) -> i64 {
     let most = [10_000, 10_000, 4_000_000, 31_536_000_000][pick(random, 4)];
@@ -221,51 +217,6 @@ fn lost_by(what: &What) -> Option<u64> {
     }
 }
 
-/// Makes a partition of this kind, around this node if it needs one.
-pub(super) fn partition(random: &mut Random, kind: FaultKind, nodes: u64, node: Who) -> Partition {
-    let order = shuffled(random, nodes);
-    let side = || order[..order.len() / 2].to_vec();
-    match kind {
-        FaultKind::Isolate => Partition::Isolate { node },
-        FaultKind::Halves => Partition::Halves { side: side() },
-        FaultKind::Bridge => Partition::Bridge { node, side: side() },
-        FaultKind::Star => Partition::Star { hub: node },
-        FaultKind::Chain => Partition::Chain { order },
-        FaultKind::Ring => Partition::Ring { order },
-        FaultKind::Leaves if nodes >= 5 => {
-            Partition::Leaves { leaves: vec![(order[0], order[1]), (order[2], order[3])] }
-        }
-        FaultKind::Leaves => Partition::Leaves { leaves: vec![(order[0], order[1])] },
-        FaultKind::OneWay => match random.between(0, 3) {
-            0 => Partition::Deaf { node },
-            1 => Partition::Mute { node },
-            _ => Partition::Links { links: links(random, nodes) },
-        },
-        other => unreachable!("{other} is no partition"),
-    }
-}
-
-/// Some one-way links: from or to a node, or between two sides.
-fn links(random: &mut Random, nodes: u64) -> Vec<Link> {
-    let node = random.between(1, nodes + 1);
-    let side = shuffled(random, nodes)[..usize::try_from(nodes / 2).expect("few nodes")].to_vec();
-    let shape = match random.between(0, 4) {
-        0 => Partition::Isolate { node: Who::Node(node) },
-        1 => Partition::Deaf { node: Who::Node(node) },
-        2 => Partition::Mute { node: Who::Node(node) },
-        _ => Partition::Halves { side },
-    };
-    shape.links(nodes, node)
-}
-
-fn shuffled(random: &mut Random, nodes: u64) -> Vec<u64> {
-    let mut order: Vec<u64> = (1..=nodes).collect();
-    for place in (1..order.len()).rev() {
-        order.swap(place, pick(random, place + 1));
-    }
-    order
-}
-
 fn drawn(weights: &[(FaultKind, u64)], mut ticket: u64) -> FaultKind {
     for (kind, weight) in weights {
         if ticket < *weight {
@@ -280,8 +231,4 @@ fn signed(random: &mut Random, most: i64) -> i64 {
     let most = most.unsigned_abs();
     let drawn = random.between(0, 2 * most + 1);
     i64::try_from(drawn).expect("small").saturating_sub_unsigned(most)
-}
-
-pub(super) fn pick(random: &mut Random, count: usize) -> usize {
-    usize::try_from(random.between(0, count as u64)).expect("small")
 }

@@ -1,15 +1,18 @@
 //! The content of a run as data: every fault, and its time.
 
+mod draws;
 mod generator;
 mod kind;
 mod partition;
 mod patterns;
 mod what;
+mod who;
 
 pub use generator::{Aim, Generator};
 pub use kind::FaultKind;
 pub use partition::{Link, Partition};
-pub use what::{CrashPoint, TargetRole, What, Who};
+pub use what::{CrashPoint, What};
+pub use who::{TargetRole, Who};
 
 use serde::{Deserialize, Serialize};
 

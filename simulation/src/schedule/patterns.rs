@@ -2,7 +2,7 @@
 
 use quorate_protocol::Random;
 
-use super::generator::{any_loss, partition, pick};
+use super::draws::{any_loss, partition, pick};
 use super::{CrashPoint, Fault, FaultKind, Partition, Schedule, What, Who};
 use crate::world::{Damage, Loss};
 

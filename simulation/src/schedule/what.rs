@@ -5,40 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FaultKind, Link, Partition};
+use super::{FaultKind, Link, Partition, Who};
 use crate::world::{Damage, Folder, Loss};
-
-/// A node, given by its id or by its role when the fault begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Who {
-    /// The node with this id.
-    Node(u64),
-    /// The node in this role.
-    Role(TargetRole),
-}
-
-/// Role of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetRole {
-    /// The leader; while there is none, the last one.
-    Leader,
-}
-
-impl Who {
-    /// The current leader.
-    pub const LEADER: Self = Self::Role(TargetRole::Leader);
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(node) => write!(f, "n{node}"),
-            Self::Role(TargetRole::Leader) => f.write_str("the leader"),
-        }
-    }
-}
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_protocol::NodeId;
 
-use super::{ClientAnswer, ClusterInfo, Happening, Machine, Workload, World};
-use crate::trace::MomentKind;
+use super::{ClientAnswer, ClusterInfo, Machine, Workload};
 
 /// The open calls of a run's clients.
 pub(super) struct Calls<'a, M: Machine> {
@@ -16,6 +15,13 @@ pub(super) struct Calls<'a, M: Machine> {
     pub(super) acknowledged_writes: u64,
     /// True once clients make no more calls.
     pub(super) are_over: bool,
+}
+
+/// A call that was just made.
+pub(super) struct Made<C> {
+    pub(super) call: u64,
+    pub(super) node: u64,
+    pub(super) what: C,
 }
 
 /// A call under way.
@@ -29,48 +35,28 @@ impl<'a, M: Machine> Calls<'a, M> {
     pub(super) fn new(workload: &'a mut dyn Workload<M>) -> Self {
         Self { workload, open: BTreeMap::new(), made: 0, acknowledged: 0, acknowledged_writes: 0, are_over: false }
     }
-}
 
-impl<M: Machine> World<'_, M> {
-    pub(super) fn client_calls(&mut self, client: u64) {
-        if self.calls.are_over {
-            return;
-        }
-        let cluster = ClusterInfo {
-            nodes: self.schedule.nodes,
-            at_leader_percent: self.schedule.at_leader_percent,
-            leader: self.leader().map(NodeId),
-        };
-        let (NodeId(node), what) = self.calls.workload.call(client, cluster, self.now_us);
-        self.calls.made += 1;
-        let call = self.calls.made;
-        self.trace.count(&(self.now_us, client, &what));
-        self.trace.note(self.now_us, node, || MomentKind::Client(format!("client {client} calls {what:?}")));
-        self.calls.open.insert(call, Open { client, node, what: what.clone() });
-        let patience_us = self.calls.workload.patience_us(&what);
-        self.plan(patience_us, Happening::CallExpires { call });
-        self.give_call(node, call, what);
+    /// Makes the next call of a client.
+    pub(super) fn make(&mut self, client: u64, cluster: ClusterInfo, now_us: u64) -> Made<M::Call> {
+        let (NodeId(node), what) = self.workload.call(client, cluster, now_us);
+        self.made += 1;
+        self.open.insert(self.made, Open { client, node, what: what.clone() });
+        Made { call: self.made, node, what }
     }
 
-    /// Ends a call, if it is still under way.
-    pub(super) fn answer(&mut self, call: u64, answer: &ClientAnswer<M::Answer>) {
-        let Some(Open { client, what, .. }) = self.calls.open.remove(&call) else { return };
+    /// Ends a call, if it is still under way. Returns its client.
+    pub(super) fn end(&mut self, call: u64, answer: &ClientAnswer<M::Answer>, now_us: u64) -> Option<u64> {
+        let Open { client, what, .. } = self.open.remove(&call)?;
         if matches!(answer, ClientAnswer::Done(_)) {
-            self.calls.acknowledged += 1;
-            self.calls.acknowledged_writes += u64::from(self.calls.workload.is_write(&what));
+            self.acknowledged += 1;
+            self.acknowledged_writes += u64::from(self.workload.is_write(&what));
         }
-        self.calls.workload.answered(client, &what, answer, self.now_us);
-        self.trace.note(self.now_us, 0, || MomentKind::Client(format!("client {client} is told {answer:?}")));
-        let pause_us = self.calls.workload.pause_us(client);
-        self.plan(pause_us, Happening::Call { client });
+        self.workload.answered(client, &what, answer, now_us);
+        Some(client)
     }
 
-    /// Ends the calls that wait for this node, with unknown outcome.
-    pub(super) fn forget_calls(&mut self, node: u64) {
-        let waiting: Vec<u64> =
-            self.calls.open.iter().filter(|(_, open)| open.node == node).map(|(call, _)| *call).collect();
-        for call in waiting {
-            self.answer(call, &ClientAnswer::Unknown);
-        }
+    /// The calls that wait for this node.
+    pub(super) fn waiting_for(&self, node: u64) -> Vec<u64> {
+        self.open.iter().filter(|(_, open)| open.node == node).map(|(call, _)| *call).collect()
     }
 }

@@ -2,27 +2,11 @@
 
 use quorate_protocol::NodeId;
 
-use super::{Broken, Damage, Folder, Happening, Loss, Machine, MachineInput, World, reached};
+use super::active::{Active, Armed};
+use super::happening::{Broken, Happening};
+use super::{Damage, Folder, Loss, Machine, MachineInput, World, reached};
 use crate::schedule::{CrashPoint, Link, LossBudget, What, Who};
 use crate::trace::MomentKind;
-
-/// A crash that waits until a node reaches this point of its work.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Armed {
-    pub(super) point: CrashPoint,
-    loss: Loss,
-    /// Number of the fault.
-    number: usize,
-}
-
-/// A fault that has begun, with the nodes, links and disks that it affects.
-pub(super) struct Active<D> {
-    /// The node that had the named role when the fault began.
-    node: u64,
-    links: Vec<Link>,
-    /// A copy of the disk from the beginning of the fault, and its incarnation.
-    copy: Option<(u64, D)>,
-}
 
 impl<M: Machine> World<'_, M> {
     pub(super) fn begin_fault(&mut self, number: usize) {

@@ -1,14 +1,18 @@
 //! The simulated world: nodes, network, disks, clocks and clients, one event after another.
 
+mod active;
 mod calls;
 mod clock;
 mod faults;
+mod happening;
 mod laws;
+mod lifecycle;
 mod machine;
 mod network;
 mod node;
 mod progress;
 pub mod reached;
+mod ready;
 mod rounds;
 mod workload;
 
@@ -16,7 +20,6 @@ pub use laws::{ClusterLaws, Movements, NodeView, converged};
 pub use machine::{ClientAnswer, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, Observation};
 pub use workload::{ClusterInfo, Workload};
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,11 +28,12 @@ use quorate_protocol::{NodeId, Random, Violation};
 use crate::history::HistoryEvent;
 use crate::schedule::{Fault, FaultKind, Schedule};
 use crate::trace::{Moment, MomentKind, Trace};
-use calls::Calls;
-use faults::Active;
+use active::Active;
+use calls::{Calls, Made};
+use happening::{Broken, Happening, Planned};
 use network::Network;
 use node::{Node, Timing};
-use progress::Demand;
+use progress::{Demand, SERVES_WITHIN_US, SLICE_US};
 
 /// Result of a run.
 #[derive(Debug)]
@@ -106,9 +110,6 @@ pub fn run<M: Machine>(
     }
 }
 
-/// A law's name, and a description of its violation.
-type Broken = (String, String);
-
 struct World<'a, M: Machine> {
     setup: &'a M::Setup,
     schedule: &'a Schedule,
@@ -135,100 +136,6 @@ struct World<'a, M: Machine> {
     trace: Trace,
     faults_met: BTreeMap<FaultKind, u64>,
     sometimes: BTreeMap<&'static str, u64>,
-}
-
-/// A future event with its time. Events at the same time are ordered by the sequence number of their planning.
-struct Planned<T> {
-    at_us: u64,
-    number: u64,
-    happening: Happening<T>,
-}
-
-impl<T> Ord for Planned<T> {
-    /// The heap puts the greatest first, so the earliest compares as the greatest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at_us, other.number).cmp(&(self.at_us, self.number))
-    }
-}
-
-impl<T> PartialOrd for Planned<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Planned<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T> Eq for Planned<T> {}
-
-/// Addresses and times of a message on its way.
-#[derive(Clone, Copy, Debug)]
-struct Envelope {
-    to: u64,
-    from: u64,
-    /// The sender's incarnation.
-    incarnation: u64,
-    sent_us: u64,
-    /// Time at which the whole message has left the sender.
-    leaves_us: u64,
-}
-
-/// An event.
-enum Happening<T> {
-    Arrive(Envelope, Box<T>),
-    /// The disk of this start of a node has completed an operation.
-    DiskDone {
-        node: u64,
-        start: u64,
-        token: u64,
-        is_write: bool,
-    },
-    Timer {
-        node: u64,
-    },
-    Round {
-        node: u64,
-        start: u64,
-    },
-    FaultBegins(usize),
-    FaultEnds(usize),
-    Call {
-        client: u64,
-    },
-    CallExpires {
-        call: u64,
-    },
-    /// A node checks whether it is connected to a peer.
-    Link {
-        node: u64,
-        peer: u64,
-    },
-    Stop {
-        node: u64,
-    },
-    Start {
-        node: u64,
-    },
-    /// A new leader stops, because of the fault with this number.
-    Hunted {
-        node: u64,
-        start: u64,
-        number: usize,
-    },
-    /// A slice of time in which the cluster had to serve is over.
-    Slice,
-    Healed,
-    /// Everything was healed for a while: if clients are served, they need not go on for long.
-    Serves,
-    MustServe,
-    ClientsStop,
-    End {
-        at_latest_us: u64,
-    },
 }
 
 impl<'a, M: Machine> World<'a, M> {
@@ -386,6 +293,61 @@ impl<'a, M: Machine> World<'a, M> {
         Ok(())
     }
 
+    fn client_calls(&mut self, client: u64) {
+        if self.calls.are_over {
+            return;
+        }
+        let cluster = ClusterInfo {
+            nodes: self.schedule.nodes,
+            at_leader_percent: self.schedule.at_leader_percent,
+            leader: self.leader().map(NodeId),
+        };
+        let Made { call, node, what } = self.calls.make(client, cluster, self.now_us);
+        self.trace.count(&(self.now_us, client, &what));
+        self.trace.note(self.now_us, node, || MomentKind::Client(format!("client {client} calls {what:?}")));
+        let patience_us = self.calls.workload.patience_us(&what);
+        self.plan(patience_us, Happening::CallExpires { call });
+        self.give_call(node, call, what);
+    }
+
+    /// Ends a call, if it is still under way.
+    fn answer(&mut self, call: u64, answer: &ClientAnswer<M::Answer>) {
+        let Some(client) = self.calls.end(call, answer, self.now_us) else { return };
+        self.trace.note(self.now_us, 0, || MomentKind::Client(format!("client {client} is told {answer:?}")));
+        let pause_us = self.calls.workload.pause_us(client);
+        self.plan(pause_us, Happening::Call { client });
+    }
+
+    /// Ends the calls that wait for this node, with unknown outcome.
+    fn forget_calls(&mut self, node: u64) {
+        for call in self.calls.waiting_for(node) {
+            self.answer(call, &ClientAnswer::Unknown);
+        }
+    }
+
+    fn begin_demand(&mut self, for_us: u64) {
+        self.demand = Some(Demand::new(self.now_us + for_us, self.calls.acknowledged_writes));
+        self.plan(SERVES_WITHIN_US, Happening::Slice);
+    }
+
+    fn end_slice(&mut self) -> Result<(), Broken> {
+        let newest_term = self.nodes.values().map(|node| node.seen.term).max().unwrap_or(0);
+        let Some(demand) = self.demand.as_mut().filter(|demand| !demand.is_over(self.now_us)) else { return Ok(()) };
+        demand.end_slice(self.calls.acknowledged_writes, self.leaders_begun, newest_term)?;
+        self.plan(SLICE_US, Happening::Slice);
+        Ok(())
+    }
+
+    /// The leader of the newest term.
+    fn leader(&self) -> Option<u64> {
+        let leading = self.nodes.iter().filter(|(_, node)| node.machine.is_some() && node.seen.is_leader);
+        leading.max_by_key(|(_, node)| node.seen.term).map(|(id, _)| *id)
+    }
+
+    fn node(&mut self, id: u64) -> &mut Node<M> {
+        self.nodes.get_mut(&id).expect("nodes are never removed")
+    }
+
     fn sometimes(&mut self, what: &'static str) {
         *self.sometimes.entry(what).or_insert(0) += 1;
     }
@@ -408,8 +370,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of an unknown kind").to_owned()
 }
 
-/// Ten times the longest election time-out.
-const SERVES_WITHIN_US: u64 = 10_000_000;
 const SERVES_FOR_US: u64 = 1_000_000;
 const CONVERGES_WITHIN_US: u64 = 4_000_000;
 /// Work that is under way at the end is complete after this time.

@@ -1,6 +1,6 @@
 //! Demands on a cluster during a fault that it must survive.
 
-use super::{Broken, Happening, Machine, SERVES_WITHIN_US, World};
+use super::happening::Broken;
 
 /// A demand that is being checked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,47 +14,47 @@ pub(super) struct Demand {
     settled: Option<(u64, u64)>,
 }
 
-impl<M: Machine> World<'_, M> {
-    pub(super) fn begin_demand(&mut self, for_us: u64) {
-        self.demand =
-            Some(Demand { ends_us: self.now_us + for_us, writes: self.calls.acknowledged_writes, ..Demand::default() });
-        self.plan(SERVES_WITHIN_US, Happening::Slice);
+impl Demand {
+    /// Begins with the time to settle. `writes` is the number of writes that were acknowledged so far.
+    pub(super) fn new(ends_us: u64, writes: u64) -> Self {
+        Self { ends_us, writes, ..Self::default() }
     }
 
-    /// Ends a slice of time. The first is the time to settle, and the others are short.
-    pub(super) fn end_slice(&mut self) -> Result<(), Broken> {
-        let Some(mut demand) = self.demand else { return Ok(()) };
-        if self.now_us > demand.ends_us {
-            return Ok(());
-        }
-        let writes = std::mem::replace(&mut demand.writes, self.calls.acknowledged_writes);
-        let is_idle = writes == self.calls.acknowledged_writes;
-        let newest_term = self.nodes.values().map(|node| node.seen.term).max().unwrap_or(0);
+    pub(super) fn is_over(&self, now_us: u64) -> bool {
+        now_us > self.ends_us
+    }
+
+    /// Ends a slice of time. The first is the time to settle, and the others are short. The numbers are those of
+    /// acknowledged writes and of leaders so far, and the newest term.
+    pub(super) fn end_slice(&mut self, acknowledged: u64, leaders: u64, newest_term: u64) -> Result<(), Broken> {
+        let writes = std::mem::replace(&mut self.writes, acknowledged);
+        let is_idle = writes == acknowledged;
         let broken = |detail: String| Err(("progress while a fault lasts".to_owned(), detail));
-        match demand.settled {
+        match self.settled {
             None if is_idle => {
                 return broken(format!("no write was acknowledged within {} s", SERVES_WITHIN_US / 1_000_000));
             }
-            None => demand.settled = Some((self.leaders_begun, newest_term)),
-            Some((leaders, term)) => {
-                demand.slices += 1;
-                demand.idle_slices += u64::from(is_idle);
-                if demand.idle_slices * 20 > demand.slices.max(20) {
-                    let Demand { slices, idle_slices, .. } = demand;
+            None => self.settled = Some((leaders, newest_term)),
+            Some((leaders_then, term)) => {
+                self.slices += 1;
+                self.idle_slices += u64::from(is_idle);
+                if self.idle_slices * 20 > self.slices.max(20) {
+                    let Self { slices, idle_slices, .. } = self;
                     return broken(format!("no write was acknowledged in {idle_slices} of {slices} seconds"));
                 }
-                if self.leaders_begun > leaders + CHANGES_MAX || newest_term > term + TERMS_MAX {
-                    let (changes, terms) = (self.leaders_begun - leaders, newest_term - term);
+                if leaders > leaders_then + CHANGES_MAX || newest_term > term + TERMS_MAX {
+                    let (changes, terms) = (leaders - leaders_then, newest_term - term);
                     return broken(format!("{changes} changes of leader and {terms} terms since it had settled"));
                 }
             }
         }
-        self.demand = Some(demand);
-        self.plan(SLICE_US, Happening::Slice);
         Ok(())
     }
 }
 
-const SLICE_US: u64 = 1_000_000;
+/// Ten times the longest election time-out.
+pub(super) const SERVES_WITHIN_US: u64 = 10_000_000;
+/// Length of a slice after the time to settle.
+pub(super) const SLICE_US: u64 = 1_000_000;
 const CHANGES_MAX: u64 = 2;
 const TERMS_MAX: u64 = 4;

@@ -1,31 +1,12 @@
 //! The loop of a node: each round hands in all inputs that are ready, in the order of the shipped driver, and then
 //! carries out the outputs.
 
-use std::collections::VecDeque;
-
 use quorate_protocol::{NodeId, Now};
 
-use super::{Broken, ClientAnswer, Envelope, Happening, Machine, MachineInput, World, reached};
+use super::happening::{Broken, Envelope, Happening};
+use super::{ClientAnswer, Machine, MachineInput, World, reached};
 use crate::schedule::CrashPoint;
 use crate::trace::MomentKind;
-
-/// Inputs that wait for a node's loop, in the order in which a round hands them in. The deadline comes last.
-pub(super) struct Ready<M: Machine> {
-    /// Messages and changes of links, in the order of arrival.
-    pub(super) frames: VecDeque<MachineInput<M::Message, M::Call>>,
-    /// Completed disk operations: the token, and whether it was a write.
-    news: VecDeque<(u64, bool)>,
-    /// Calls of clients and operators.
-    pub(super) calls: VecDeque<MachineInput<M::Message, M::Call>>,
-    /// True once the round has handed in the deadline.
-    is_timed_out: bool,
-}
-
-impl<M: Machine> Default for Ready<M> {
-    fn default() -> Self {
-        Self { frames: VecDeque::new(), news: VecDeque::new(), calls: VecDeque::new(), is_timed_out: false }
-    }
-}
 
 impl<M: Machine> World<'_, M> {
     pub(super) fn arrive(&mut self, envelope: Envelope, message: Box<M::Message>) {

@@ -1,6 +1,7 @@
 //! The calls and answers that an order has not reached yet.
 
-use super::{SearchBudget, Spent, Timed};
+use super::budget::{SearchBudget, Spent};
+use super::timed::Timed;
 
 /// Calls and answers of the required operations in the order of time, as a list from which both are removed together.
 pub(super) struct CallList {

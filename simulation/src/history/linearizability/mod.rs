@@ -18,7 +18,9 @@
 //!   (Zobrist, "A New Hashing Method with Application for Game Playing", 1970). Two of 10^7 sets have the same sum with
 //!   a chance of 10^-25; then an order could be missed.
 
+mod budget;
 mod call_list;
+mod timed;
 mod uses;
 mod zones;
 
@@ -30,74 +32,10 @@ use super::Model;
 use call_list::{CallList, HEAD, Optional};
 use uses::Uses;
 
+pub use budget::SearchBudget;
+pub(in crate::history) use budget::Spent;
+pub use timed::{Linearization, Timed};
 pub(in crate::history) use uses::Seen;
-
-/// A call with its answer, and the times of both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timed<O> {
-    /// The call with its answer.
-    pub operation: O,
-    /// Time of the call.
-    pub invoked: u64,
-    /// Time of the answer. `None` if the outcome is unknown: the call may have taken effect at any time since, or
-    /// never. A call made at exactly the time of an answer counts as made before that answer.
-    pub returned: Option<u64>,
-}
-
-/// Number of steps that a search may still take. All work that grows with the search is counted: calls and answers
-/// passed, and comparisons with earlier attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SearchBudget {
-    steps: u64,
-}
-
-impl SearchBudget {
-    /// A budget of this number of steps. About ten million take a second.
-    #[must_use]
-    pub const fn of_steps(steps: u64) -> Self {
-        Self { steps }
-    }
-
-    /// The steps that are left.
-    #[must_use]
-    pub const fn steps_left(self) -> u64 {
-        self.steps
-    }
-
-    /// Spends this number of steps. If fewer are left, all are spent.
-    pub(in crate::history) fn charge(&mut self, steps: usize) -> Result<(), Spent> {
-        let left = self.steps.checked_sub(steps as u64);
-        self.steps = left.unwrap_or(0);
-        left.map(|_| ()).ok_or(Spent)
-    }
-
-    fn spend(&mut self) -> Result<(), Spent> {
-        self.steps = self.steps.checked_sub(1).ok_or(Spent)?;
-        Ok(())
-    }
-}
-
-impl Default for SearchBudget {
-    /// 200 million steps.
-    fn default() -> Self {
-        Self::of_steps(200_000_000)
-    }
-}
-
-/// Result of the search for an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Linearization {
-    /// There is an order, and this is one: positions in the input. Calls of unknown outcome that are not in it need not
-    /// have taken effect.
-    Possible {
-        /// The order.
-        order: Vec<usize>,
-    },
-    /// There is no order.
-    Impossible,
-    /// The budget ran out.
-    Undecided,
-}
 
 /// Searches for an order of `operations` that one client alone could have seen from `model`, and that puts no call
 /// before a call which was answered before it was made.
@@ -139,9 +77,6 @@ pub(super) fn longest_order<M: Model>(
     again.run(budget, Some(furthest)).ok()?;
     Some((again.order(), again.calls.operation(furthest)))
 }
-
-/// The budget ran out.
-pub(in crate::history) struct Spent;
 
 enum Found {
     Order,

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use super::super::Model;
 use super::call_list::Optional;
-use super::{Model, Timed};
+use super::timed::Timed;
 
 /// The states on which the answers of some calls depend.
 pub(in crate::history) struct Seen<S: Eq + Hash> {

@@ -17,7 +17,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::{Linearization, Model, Timed};
+use super::super::Model;
+use super::timed::{Linearization, Timed};
 
 /// The verdict, if no state is left twice and every call is known; otherwise `None`.
 pub(super) fn judge<M: Model>(model: &M, operations: &[Timed<M::Operation>]) -> Option<Linearization> {

@@ -4,8 +4,9 @@
 //! transfers a read has seen, so that a store may answer from an older snapshot.
 
 use super::super::datum::Datum;
+use super::super::pairing::{Call, CallOutcome};
 use super::super::{Function, SearchBudget};
-use super::{Call, CallOutcome, Judged, call_words};
+use super::judged::{Judged, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Judged {
     let reads = calls.iter().filter(|call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok));

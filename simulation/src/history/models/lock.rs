@@ -3,9 +3,10 @@
 //! The holder of a lock is the process that acquired it, or the token of the acquire. A token is larger than all
 //! earlier ones.
 
+use super::super::pairing::{Call, CallOutcome};
 use super::super::{Function, Model, SearchBudget, Timed};
+use super::judged::Judged;
 use super::searched::{Described, Searched, state_after};
-use super::{Call, CallOutcome, Judged};
 
 /// If `is_exclusive` is set, a client cannot acquire a lock that another holds.
 pub(super) fn judge(

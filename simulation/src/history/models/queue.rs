@@ -13,9 +13,10 @@
 use std::collections::HashMap;
 
 use super::super::datum::Datum;
+use super::super::pairing::{Call, CallOutcome};
 use super::super::{Function, Model, SearchBudget, Timed};
+use super::judged::{Judged, NEVER, NOT_LINEARIZABLE, Span, call_words};
 use super::searched::{Described, Searched, state_after};
-use super::{Call, CallOutcome, Judged, NEVER, NOT_LINEARIZABLE, Span, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     if budget.charge(calls.len()).is_err() {

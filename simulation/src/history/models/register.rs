@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::super::datum::Datum;
 use super::super::micro::old_and_new;
+use super::super::pairing::{Call, CallOutcome};
 use super::super::{Function, Model, Register, RegisterOperation, SearchBudget, Timed};
+use super::judged::Judged;
 use super::searched::{Described, Searched, state_after};
-use super::{Call, CallOutcome, Judged};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     let mut numbers = ValueNumbers { numbers: HashMap::new(), values: vec![&Datum::Null] };

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::super::pairing::Call;
 use super::super::{Explanation, Linearization, Model, SearchBudget, Timed, explain, linearize};
-use super::{Call, Judged, NOT_LINEARIZABLE, call_words};
+use super::judged::{Judged, NOT_LINEARIZABLE, call_words};
 
 /// A model whose calls can be put into words.
 pub(super) trait Described: Model<Operation: Clone> {

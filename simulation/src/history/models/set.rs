@@ -8,8 +8,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::datum::Datum;
+use super::super::pairing::{Call, CallOutcome};
 use super::super::{Function, SearchBudget};
-use super::{Call, CallOutcome, Judged, NOT_LINEARIZABLE, Span, call_words};
+use super::judged::{Judged, NOT_LINEARIZABLE, Span, call_words};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Judged {
     let read = |call: &&&Call| (call.function, call.outcome) == (Function::Read, CallOutcome::Ok);

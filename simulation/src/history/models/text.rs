@@ -8,9 +8,10 @@
 use std::marker::PhantomData;
 
 use super::super::datum::Datum;
+use super::super::pairing::{Call, CallOutcome};
 use super::super::{Function, Model, SearchBudget, Timed};
+use super::judged::Judged;
 use super::searched::{Described, Searched};
-use super::{Call, CallOutcome, Judged};
 
 pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut SearchBudget) -> Judged {
     let size: usize = calls.iter().map(|call| text(&call.called).len() + text(&call.answered).len()).sum();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::pairing::CallOutcome;
+use super::numbered::{Step, Transactions};
 use super::observations::Observations;
-use super::{Step, Transactions};
 
 /// A graph whose first nodes are the transactions. The others are auxiliary: they stand for a moment, or for the end of
 /// a list, so that there are few edges. A path through them is one dependency.

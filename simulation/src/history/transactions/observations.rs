@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::Finding;
+use super::super::finding::Finding;
 use super::super::pairing::CallOutcome;
-use super::{Step, Transactions};
+use super::numbered::{Step, Transactions};
 
 /// Information about the lists.
 pub(super) struct Observations {

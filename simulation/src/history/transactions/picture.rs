@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::Transactions;
 use super::cycles::Cycle;
 use super::graph::EdgeKind;
+use super::numbered::Transactions;
 use super::words::{reason, step_words};
 
 /// Draws the cycle as SVG.

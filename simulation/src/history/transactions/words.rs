@@ -2,14 +2,12 @@
 
 use std::fmt::Write;
 
-use super::super::Finding;
 use super::cycles::Cycle;
 use super::graph::EdgeKind;
-use super::picture;
-use super::{Step, Transactions};
+use super::numbered::{Step, Transactions};
 
 /// Describes a cycle: which transaction comes before which, and why that is impossible.
-pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
+pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> String {
     let mut text = String::new();
     let mut shown: Vec<usize> = cycle.steps.iter().map(|(transaction, _)| *transaction).collect();
     shown.sort_unstable();
@@ -27,7 +25,7 @@ pub(super) fn cycle(transactions: &Transactions<'_>, cycle: &Cycle) -> Finding {
             text.push('\n');
         }
     }
-    Finding { name: cycle.name.clone(), explanation: text, picture: Some(picture::of(transactions, cycle)) }
+    text
 }
 
 /// Explains why one transaction comes before the next.
