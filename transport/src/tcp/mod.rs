@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use quorate_protocol::{Identity, NodeId};
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::ToSocketAddrs;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -38,7 +38,7 @@ use self::core::{Core, Known, LaneTask};
 use self::dial::Dialer;
 use self::inbound::Inbound;
 pub use self::settings::{TcpSettings, TcpSettingsError};
-use self::socket::Listener;
+pub use self::socket::Listener;
 use crate::claims::ClaimError;
 use crate::counters::{Count, Counts};
 use crate::frame::{ChannelId, Frame, Lane};
@@ -88,11 +88,11 @@ impl TcpTransport {
         settings: TcpSettings,
     ) -> Result<Arc<Self>, BindError> {
         settings.check()?;
-        Self::with_listener(identity, TcpListener::bind(address).await?, settings)
+        Self::with_listener(identity, Listener::bind(address).await?, settings)
     }
 
-    /// As [`TcpTransport::bind`], on a socket that listens already: a program can own the port before it knows its
-    /// identity. Peers that connect earlier wait for this call.
+    /// As [`TcpTransport::bind`], on a socket that listens already, such as a `TcpListener` of tokio: a program can own
+    /// the port before it knows its identity. Peers that connect earlier wait for this call.
     ///
     /// # Errors
     /// When the settings do not fit each other, or the socket has no address.
@@ -101,11 +101,11 @@ impl TcpTransport {
     /// Outside of a tokio runtime with I/O and time.
     pub fn with_listener(
         identity: Identity,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         settings: TcpSettings,
     ) -> Result<Arc<Self>, BindError> {
         settings.check()?;
-        let listener = Listener::from(listener);
+        let listener = listener.into();
         let local_address = listener.local_address()?;
         let core = Arc::new(Core::new(identity, settings));
         let accept = tokio::spawn(accept::accept(core.clone(), listener));

@@ -9,13 +9,18 @@ use std::net::SocketAddr;
 use bytes::BufMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
-/// Socket that accepts connections.
+/// A socket that listens for connections. It is made from a [`TcpListener`].
 #[derive(Debug)]
-pub(super) struct Listener(TcpListener);
+pub struct Listener(TcpListener);
 
 impl Listener {
+    /// Listens at `address`.
+    pub(super) async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self)
+    }
+
     /// The address at which the socket listens.
     pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
