@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use quorate_protocol::HaltReason;
 use quorate_raft::Raft;
-use quorate_runtime::node::Node;
 use quorate_runtime::{Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -62,7 +62,7 @@ pub enum NodeError {
     Io(#[from] io::Error),
     /// It ran, and its group has stopped: its log has failed, or it received data that contradicts the protocol.
     #[error("its group has stopped: {0}")]
-    GroupStopped(String),
+    GroupStopped(HaltReason),
 }
 
 /// A node that runs. Dropping it stops it as a crash would.
@@ -221,26 +221,21 @@ fn run(
     })
 }
 
-/// Waits until the node's group has stopped, and returns the reason. Only a restart can help such a node: it reads its
-/// log again, or refuses it with an error that names the cause.
-async fn group_stopped(node: NodeHandle) -> String {
-    let replica = ReplicaHandle::<Raft, Store>::new(node.clone(), GROUP);
-    loop {
-        // The runtime has no call that waits for the end of a group, so it is polled.
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let has_stopped = |node: &Node| node.groups().any(|(_, runs)| !runs);
-        // A node that does not answer is not running, which is noticed elsewhere.
-        if node.inspect(has_stopped).await == Ok(true) {
-            let reason = replica.status().await.ok().and_then(|status| status.halted);
-            return reason.map_or_else(|| "it panicked".to_owned(), |reason| reason.to_string());
-        }
-    }
+/// Waits until the node's group has stopped and its clients had time to get their answers, and returns the reason. Only
+/// a restart can help such a node: it reads its log again, or refuses it with an error that names the cause.
+async fn group_stopped(node: NodeHandle) -> HaltReason {
+    let Ok(reason) = node.halted(GROUP).await else {
+        // The node has stopped before its group, which is noticed elsewhere.
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(LAST_ANSWERS).await;
+    reason
 }
 
 /// One in this number of a snapshot's entries stays in the log.
 const KEPT_SHARE: u64 = 100;
 /// Maximum number of threads for `KEYS`. Further searches wait.
 const BLOCKING_THREADS_MAX: usize = 2;
-/// Interval at which a node checks whether its group still runs.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for the last answers to clients after the node's group has stopped.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,8 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, Now};
-use tokio::sync::oneshot;
+use quorate_protocol::{GroupId, HaltReason, Now};
+use tokio::sync::{oneshot, watch};
 
 use super::mailbox::{Mailbox, PushError};
 use super::shutdown::Stopped;
@@ -23,7 +24,11 @@ use crate::node::Node;
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     posts: Mailbox<Post>,
+    halted: watch::Receiver<HaltedGroups>,
 }
+
+/// The groups that have stopped, with the reasons.
+pub(super) type HaltedGroups = BTreeMap<GroupId, HaltReason>;
 
 /// Reaches the groups of a node from the thread of its loop: no call crosses a thread. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -87,8 +92,8 @@ pub struct CallAnswer<T> {
 }
 
 impl NodeHandle {
-    pub(super) fn new(posts: Mailbox<Post>) -> Self {
-        Self { posts }
+    pub(super) fn new(posts: Mailbox<Post>, halted: watch::Receiver<HaltedGroups>) -> Self {
+        Self { posts, halted }
     }
 
     /// Calls a group of type `G`. `ask` runs on the loop and starts the work that is answered under the call's id.
@@ -131,6 +136,18 @@ impl NodeHandle {
         // If the call is refused it is dropped, and its answer then ends with an error.
         let _ = self.posts.push(Post::Inspect(look), CALL_WEIGHT);
         CallAnswer { receiver }
+    }
+
+    /// Waits until the group has stopped on this node, and returns the reason. A group that stopped before is reported
+    /// at once. Only a new start of the node can help such a group: it reads its log again, or refuses it with an error
+    /// that names the cause.
+    ///
+    /// # Errors
+    /// [`CallError::Stopped`] if the node stops first.
+    pub async fn halted(&self, group: GroupId) -> Result<HaltReason, CallError> {
+        let mut halted = self.halted.clone();
+        let reasons = halted.wait_for(|groups| groups.contains_key(&group)).await.map_err(|_| CallError::Stopped)?;
+        reasons.get(&group).cloned().ok_or(CallError::Stopped)
     }
 
     /// Stops the node. Leadership is transferred where possible, and callers are answered if that takes at most

@@ -14,10 +14,12 @@ use quorate_protocol::{GroupId, Instant, NodeId, Now, Ticket};
 use quorate_transport::{ChannelId, Inbox, Incoming, LinkEvent, Transport};
 use quorate_wal::LogThread;
 use quorate_wal::disk::Disk;
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use crate::group::interface::CallId;
 use crate::group::job::Job;
+use crate::group::notice::Notice;
 use crate::group::reply::Reply;
 use crate::node::Node;
 use crate::node::interface::{NodeInput, NodeOutput, Origin};
@@ -37,7 +39,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use calls::{Asked, Call, CallError, Doors, LocalHandle, NodeHandle, Post};
+use calls::{Asked, Call, CallError, Doors, HaltedGroups, LocalHandle, NodeHandle, Post};
 use clock::Clock;
 use mailbox::Mailbox;
 use news::News;
@@ -74,6 +76,8 @@ pub struct Driver {
     overdue_rounds: u32,
     shutdown: Option<Shutdown>,
     report: Report,
+    /// The groups that have stopped, for those who wait for it.
+    halted: watch::Sender<HaltedGroups>,
     scratch: Scratch,
     /// The data directory's lock. The threads that write to the directory hold it as well.
     lock: Arc<dyn Any + Send + Sync>,
@@ -118,6 +122,7 @@ impl Driver {
             round: Instant::ZERO,
             overdue_rounds: 0,
             shutdown: None,
+            halted: watch::Sender::default(),
             scratch: Scratch::default(),
             lock: parts.lock,
         })
@@ -126,7 +131,7 @@ impl Driver {
     /// Returns a handle for other threads and executors.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
-        NodeHandle::new(self.doors.posts.clone())
+        NodeHandle::new(self.doors.posts.clone(), self.halted.subscribe())
     }
 
     /// Returns a handle for the loop's own thread.
@@ -302,10 +307,17 @@ impl Driver {
                     }
                 }
                 NodeOutput::Reply { group, call, reply } => self.answer(now, group, call, reply),
-                NodeOutput::Notice { group, notice } => self.report.notice(group, &notice),
+                NodeOutput::Notice { group, notice } => self.notice(group, notice),
             }
         }
         self.transport.flush();
+    }
+
+    fn notice(&mut self, group: Option<GroupId>, notice: Notice) {
+        self.report.notice(group, &notice);
+        if let (Some(group), Notice::Halted { reason }) = (group, notice) {
+            self.halted.send_modify(|halted| _ = halted.insert(group, reason));
+        }
     }
 
     /// Answers a caller. The node is entered only for an answer that is read from the group: an answer to a write

@@ -192,6 +192,41 @@ async fn a_panic_in_a_call_stops_its_group_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_a_group_can_be_awaited() {
+    let (driver, _) = driver(&network(), 1);
+    let (handle, early) = (driver.handle(), driver.handle());
+    let waiting = async move { early.halted(GROUP).await };
+    let calls = async move {
+        let halt = |fake: &mut Fake, _: Now| {
+            fake.outputs.push_back(GroupOutput::Halt { reason: HaltReason::LawBroken("one leader a term") });
+        };
+        handle.look(GROUP, halt).await.expect("asked");
+        let reason = Ok(HaltReason::LawBroken("one leader a term"));
+        assert_eq!(handle.halted(GROUP).await, reason);
+        assert_eq!(handle.halted(GROUP).await, reason, "it is told as often as it is asked");
+        let (others, stops) = (handle.clone(), handle.clone());
+        let never = async move { others.halted(OTHER).await };
+        let (never, _) = tokio::join!(never, stops.shutdown(Duration::ZERO));
+        assert_eq!(never, Err(CallError::Stopped), "the node stopped before that group");
+        assert_eq!(handle.halted(GROUP).await, reason, "after the node has stopped as well");
+    };
+    let ((), early, ()) = tokio::join!(driver.run(), waiting, calls);
+    assert_eq!(early, Ok(HaltReason::LawBroken("one leader a term")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_a_group_ends_it_for_those_who_wait() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        handle.look(GROUP, |_: &mut Fake, _| panic!("in a caller's closure")).await.expect_err("lost");
+        assert!(matches!(handle.halted(GROUP).await, Ok(HaltReason::Panicked(text)) if text.contains("closure")));
+        handle.shutdown(Duration::ZERO).await;
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_the_groups_and_frees_the_directory() {
     let (driver, is_free) = driver(&network(), 1);
     let handle = driver.handle();
