@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use quorate_protocol::{
-    Configuration, ConfigurationError, Member, MemberChange, NodeId, RefuseReason, ReplicatedLog, Role, VotingBar,
+    Configuration, ConfigurationError, Member, MemberChange, NodeId, RefuseReason, ReplicatedLog, Role, Signal,
+    StorageLevel, VotingBar,
 };
 use quorate_raft::Message;
 use quorate_raft::testing::{Builder, Cluster};
+
+use crate::support::from_environment;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -255,4 +258,197 @@ fn a_group_grows_from_one_node_to_three_and_back() {
     cluster.propose(3, b"alone");
     cluster.run(SECOND);
     assert_eq!(cluster.node(3).commands(), [b"alone"]);
+}
+
+/// Two leaders each begin a change that the other does not know (the single-server changes of the thesis, corrected in
+/// 2015). No two quorums may decide apart from each other.
+#[test]
+fn row_02_two_concurrent_changes() {
+    let mut cluster = group(4, 0);
+    cluster.isolate(1);
+    cluster.change(1, [MemberChange::Remove(NodeId(4))]);
+    assert!(cluster.run_until(SECOND * 5, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
+    let second = cluster.leader().expect("just seen");
+    // The second leader's change reaches nobody either.
+    cluster.isolate(second);
+    cluster.change(second, [MemberChange::Remove(NodeId(if second == 2 { 3 } else { 2 }))]);
+    cluster.run(SECOND * 2);
+    cluster.heal();
+    let id = loop {
+        let leader = cluster.elect();
+        let id = cluster.change(leader, [MemberChange::Demote(NodeId(if leader == 4 { 3 } else { 4 }))]);
+        if cluster.refusal(leader, id).is_none() {
+            break id;
+        }
+        cluster.run(SECOND);
+    };
+    cluster.run(SECOND * 3);
+    let leader = cluster.elect();
+    assert_eq!(cluster.refusal(leader, id), None);
+    assert_eq!((cluster.members(leader).voters().count(), cluster.members(leader).is_joint()), (3, false));
+}
+
+/// A short leader's uncommitted members are gone once a snapshot with other members has come (openraft#1808).
+#[test]
+fn row_04_snapshot_over_uncommitted_membership() {
+    let mut cluster = group(3, 1);
+    cluster.isolate(1);
+    cluster.change(1, [MemberChange::Remove(NodeId(2)), MemberChange::Remove(NodeId(3))]);
+    assert!(cluster.members(1).is_joint());
+    cluster.run(SECOND * 5);
+    let leader = cluster.elect();
+    cluster.change(leader, [MemberChange::Add(Member::learner(NodeId(4)))]);
+    for _ in 0..10 {
+        cluster.propose(leader, b"covered");
+    }
+    cluster.run(SECOND);
+    for node in 2..=4 {
+        cluster.snapshot(node, 0);
+    }
+    cluster.heal();
+    let has_snapshot = |cluster: &Cluster| {
+        cluster.node(1).core().status().first_index > cluster.node(1).core().status().configuration_index
+    };
+    assert!(cluster.run_until(SECOND * 5, has_snapshot), "the log starts after the snapshot");
+    assert_eq!(cluster.members(1), cluster.members(leader));
+    // It could win alone only by the members that are gone.
+    cluster.isolate(1);
+    cluster.run(SECOND * 20);
+    assert_ne!(cluster.node(1).core().status().role, Role::Leader);
+}
+
+/// A member that rests after 100 time-outs away, and one that was removed without being told, raise no term.
+#[test]
+fn row_16_a_rejoining_voter_and_a_removed_server() {
+    let mut cluster = group(5, 0);
+    cluster.isolate(5);
+    cluster.isolate(4);
+    cluster.change(1, [MemberChange::Remove(NodeId(4))]);
+    cluster.run(SECOND * 100);
+    let term = cluster.node(1).core().status().term;
+    cluster.heal();
+    for _ in 0..100 {
+        cluster.propose(1, b"x");
+        cluster.run(SECOND / 2);
+    }
+    assert_eq!((cluster.leader(), cluster.node(1).core().status().term), (Some(1), term));
+    assert_eq!(cluster.node(5).commands().len(), 100);
+    assert_eq!(cluster.node(4).core().status().barred, Some(VotingBar::Removed));
+}
+
+/// Every draw of a time-out is a new one, so two survivors with equal draws part at the next (openraft#1838). More
+/// seeds: `QUORATE_RAFT_SEEDS=10000`.
+#[test]
+fn row_27_equal_draws() {
+    for seed in 0..from_environment("QUORATE_RAFT_SEEDS", 200) {
+        let mut cluster = Builder::new(3, seed).start();
+        cluster.elect_node(1);
+        cluster.crash(1);
+        // Both survivors campaign at the same moment, twice.
+        for _ in 0..2 {
+            cluster.park(2, 3);
+            cluster.park(3, 2);
+            cluster.run(SECOND);
+            cluster.time_out(2);
+            cluster.time_out(3);
+            cluster.release();
+        }
+        let is_led = cluster.run_until(SECOND * 10, |cluster| cluster.leader().is_some());
+        assert!(is_led, "seed {seed}: a leader within ten time-outs");
+    }
+}
+
+/// A learner that waits for its promotion gets it once, when it has caught up, from whichever leader there is then.
+#[test]
+fn row_29_promotion_by_the_system() {
+    let mut cluster = group(3, 1);
+    cluster.isolate(4);
+    cluster.change(1, [MemberChange::Add(Member::voter(NodeId(4)))]);
+    cluster.propose(1, b"x");
+    cluster.run(SECOND * 3);
+    assert_eq!(voters(&cluster, 1), [1, 2, 3], "it is cut off");
+    cluster.crash(1);
+    let leader = cluster.elect();
+    cluster.run(SECOND * 3);
+    assert_eq!(voters(&cluster, leader), [1, 2, 3], "it is cut off from the next leader as well");
+    cluster.signal(NodeId(4), Signal::Storage(StorageLevel::Low));
+    cluster.heal();
+    cluster.run(SECOND * 3);
+    assert_eq!(voters(&cluster, leader), [1, 2, 3], "its disk is full");
+    cluster.signal(NodeId(4), Signal::Storage(StorageLevel::Enough));
+    assert!(cluster.run_until(SECOND * 3, |cluster| settled_at(cluster, leader, &[1, 2, 3, 4])));
+    cluster.restart(1);
+    cluster.run(SECOND * 3);
+    let applied = &cluster.node(1).application.applied;
+    let joint = applied.iter().filter(|(_, _, entry)| {
+        Configuration::decode(&entry.payload).is_ok_and(|configuration| configuration.is_joint())
+    });
+    assert_eq!(joint.count(), 1, "it is promoted once");
+}
+
+#[test]
+fn row_29_a_removal_cancels_the_promotion() {
+    let mut cluster = group(3, 1);
+    cluster.isolate(4);
+    cluster.change(1, [MemberChange::Add(Member::voter(NodeId(4)))]);
+    cluster.run(SECOND);
+    cluster.change(1, [MemberChange::Remove(NodeId(4))]);
+    cluster.heal();
+    cluster.run(SECOND * 5);
+    assert!(settled_at(&cluster, 1, &[1, 2, 3]));
+    assert!(!cluster.members(1).contains(NodeId(4)));
+}
+
+/// Two voters are replaced at once, and the leader that began it is gone in the midst of it, at any moment.
+#[test]
+fn row_34_two_changes_race_a_leader_change() {
+    let replace = |old: u64, new| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(new)) };
+    for moment in 0..60 {
+        let mut cluster = Builder::new(3, moment).joining(2).start();
+        cluster.elect_node(1);
+        cluster.faults.latency_max = Duration::from_millis(20);
+        cluster.run(SECOND / 2);
+        let both = [replace(2, 4), replace(3, 5)];
+        let id = cluster.change(1, both.clone());
+        assert_eq!(cluster.refusal(1, id), None);
+        cluster.run(Duration::from_millis(moment * 5));
+        cluster.isolate(if moment % 2 == 0 { 4 } else { 2 });
+        cluster.crash(1);
+        cluster.run(SECOND);
+        cluster.isolate(if moment % 2 == 0 { 2 } else { 4 });
+        cluster.run(SECOND);
+        cluster.restart(1);
+        cluster.heal();
+        let is_done = |cluster: &Cluster| {
+            cluster.leader().is_some_and(|leader| {
+                settled_at(cluster, leader, &[1, 4, 5]) || settled_at(cluster, leader, &[1, 2, 3])
+            })
+        };
+        cluster.run(SECOND * 10);
+        assert!(cluster.run_until(SECOND * 20, is_done), "moment {moment}");
+        let leader = cluster.elect();
+        // The same call again: it is done, or it was never begun.
+        let again = cluster.change(leader, both);
+        let refused = cluster.refusal(leader, again);
+        if voters(&cluster, leader) == [1, 4, 5] {
+            let gone = RefuseReason::ConfigurationInvalid(ConfigurationError::NotMember(NodeId(2)));
+            assert_eq!(refused, Some(gone), "moment {moment}");
+        } else {
+            assert_eq!(refused, None, "moment {moment}");
+        }
+    }
+}
+
+/// A removed node that the leader reaches learns of its removal from the log, and asks nobody for votes.
+#[test]
+fn a_removed_node_learns_it_from_the_log() {
+    let mut cluster = group(3, 0);
+    cluster.propose(1, b"x");
+    cluster.run(SECOND);
+    cluster.hold(|from, _, message| from == NodeId(3) && matches!(message, Message::RequestVote(_)));
+    cluster.change(1, [MemberChange::Remove(NodeId(3))]);
+    cluster.run(SECOND * 30);
+    assert_eq!(cluster.node(3).core().status().barred, Some(VotingBar::Removed));
+    assert_eq!(cluster.parked().len(), 0, "it never campaigned");
+    assert!(cluster.node(1).core().status().peers.iter().all(|peer| peer.node != NodeId(3)), "it gets no more");
 }

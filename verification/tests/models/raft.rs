@@ -10,7 +10,8 @@ use bytes::Bytes;
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Configuration, DiskState, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest,
-    NodeId, Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term, Violation, crc32c,
+    MemberChange, NodeId, Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term,
+    Violation, crc32c,
 };
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, HeartbeatResponse, Message, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
@@ -50,6 +51,10 @@ enum Asks {
     Reads,
     /// That the leader hands over.
     Transfers,
+    /// That the leader changes the members: one of them leaves, or votes no more.
+    Changes,
+    /// That the leader removes itself.
+    Removals,
 }
 
 /// What is wrong with every node.
@@ -98,9 +103,11 @@ impl RaftOfThree {
         Self { opening, asks: Asks::Nothing, term_max: Term(term_max), bug: None, has_drawn_waits: false }
     }
 
-    /// A follower that asks for reads waits for the answer and for the leader, and the second wait is drawn.
+    /// A follower that asks for reads waits for the answer and for the leader, and the second wait is drawn. So is the
+    /// wait of a leader that was removed while it still writes.
     fn asking(self, asks: Asks) -> Self {
-        Self { asks, has_drawn_waits: self.has_drawn_waits || asks == Asks::Reads, ..self }
+        let has_drawn_waits = matches!(asks, Asks::Reads | Asks::Removals);
+        Self { asks, has_drawn_waits: self.has_drawn_waits || has_drawn_waits, ..self }
     }
 
     /// A follower that hears of its leader again while it writes waits for its disk and for the leader, and the second
@@ -141,10 +148,15 @@ impl Subject for RaftOfThree {
     fn commands(&self, node: &Node<Self>, given: u8) -> Vec<LogCommand> {
         let (is_leader, is_led) = (node.facts.role == Role::Leader, node.facts.is_led);
         let mut commands = Vec::new();
-        if is_leader {
+        if is_leader && !matches!(self.asks, Asks::Changes | Asks::Removals) {
             commands.push(proposal(given));
         }
         match self.asks {
+            Asks::Changes if is_leader => {
+                let of = |node: NodeId| [MemberChange::Remove(node), MemberChange::Demote(node)];
+                commands.extend(self.nodes().into_iter().flat_map(of).map(|change| change_command(given, change)));
+            }
+            Asks::Removals if is_leader => commands.push(change_command(given, MemberChange::Remove(node.id))),
             Asks::Reads if is_leader || is_led => commands.push(LogCommand::Read { id: ReadId(given.into()) }),
             Asks::Transfers if is_leader => {
                 commands.push(LogCommand::Transfer { to: None, timeout: Duration::from_secs(1) });
@@ -199,7 +211,7 @@ impl Subject for RaftOfThree {
         memory.committed.check(&cores)?;
         memory.completeness.check(&cores)?;
         memory.monotone.check(&cores)?;
-        check_durable(&memory.committed, &state.nodes)?;
+        check_durable(memory, &state.nodes)?;
         check_matching(&state.nodes)?;
         match memory.stale_read {
             None => Ok(()),
@@ -318,11 +330,20 @@ fn proposal(number: u8) -> LogCommand {
     LogCommand::Propose(Proposal { id, kind: EntryKind::Command, acknowledged_below: 0, payload, checksum })
 }
 
-fn milestones() -> [Property<Model<RaftOfThree>>; 8] {
+fn change_command(number: u8, change: MemberChange) -> LogCommand {
+    let id = ProposalId { sequence: u64::from(number) + 1, ..ProposalId::default() };
+    LogCommand::ChangeConfiguration { id, changes: vec![change] }
+}
+
+fn milestones() -> [Property<Model<RaftOfThree>>; 9] {
     [
         Property::<Model<RaftOfThree>>::sometimes("a read waits under one leader while another leads", |_, state| {
             let leaders = state.nodes.iter().filter(|node| node.facts.role == Role::Leader).count();
             leaders > 1 && !state.memory().reads.is_empty()
+        }),
+        Property::<Model<RaftOfThree>>::sometimes("a joint configuration is left", |_, state| {
+            let committed = configurations(state.memory(), &state.nodes);
+            committed.iter().skip(1).any(|(_, configuration)| !configuration.is_joint())
         }),
         Property::<Model<RaftOfThree>>::sometimes("leadership is handed over", |_, state| {
             state.network.iter().any(|envelope| matches!(envelope.message, Message::TimeoutNow(_)))
@@ -372,16 +393,35 @@ fn is_command_committed(state: &State<RaftOfThree>, term: Term) -> bool {
     state.memory().committed.committed().any(|(index, at)| at < term && is_command(index, at))
 }
 
-/// What any node knows to be committed is durable on a quorum.
-fn check_durable(committed: &CommittedForever, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
-    for (index, term) in committed.committed() {
-        let copies = nodes.iter().filter(|node| node.disk.term_at(index) == Some(term)).count();
-        if copies * 2 <= nodes.len() {
-            let detail = format!("entry {index} of term {term} is durable on {copies} of {}", nodes.len());
+/// What any node knows to be committed is durable on a quorum of the configuration at its index. Of a joint one the new
+/// half decides alone once the entry that leaves it is appended, even if that gets lost.
+fn check_durable(memory: &Memory, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
+    let configurations = configurations(memory, nodes);
+    for (index, term) in memory.committed.committed() {
+        let at = configurations.iter().rev().find(|(from, _)| *from <= index);
+        let voters: Vec<NodeId> = at.map(|(_, configuration)| configuration.voters().collect()).unwrap_or_default();
+        let holds = |node: &&std::sync::Arc<Node<RaftOfThree>>| {
+            voters.contains(&node.id) && node.disk.term_at(index) == Some(term)
+        };
+        let copies = nodes.iter().filter(holds).count();
+        if copies * 2 <= voters.len() {
+            let detail = format!("entry {index} of term {term} is durable on {copies} of {voters:?}");
             return Err(Violation { law: DURABLE, detail });
         }
     }
     Ok(())
+}
+
+/// The configurations that are known to be committed, and their indexes.
+fn configurations(memory: &Memory, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Vec<(LogIndex, Configuration)> {
+    let content = |(index, term): (LogIndex, Term)| {
+        let place = usize::try_from(index.0 - 1).expect("a small log");
+        let entries = nodes.iter().filter_map(|node| node.disk.entries.get(place));
+        let (_, entry) = entries.into_iter().find(|(of, _)| *of == term)?;
+        let is_configuration = entry.header.kind == EntryKind::Configuration;
+        is_configuration.then(|| (index, Configuration::decode(&entry.payload).expect("a correct node wrote it")))
+    };
+    memory.committed.committed().filter_map(content).collect()
 }
 
 /// Two logs that hold an entry of the same index and term are equal up to it (Raft figure 3).
@@ -504,6 +544,25 @@ fn with_transfers() {
     let budget = Budget { commands: 1, ..NONE };
     let budget = asked(budget, Budget { timeouts: 1, ..budget });
     exhaust("with transfers", subject, budget, &["leadership is handed over"]);
+}
+
+/// Nobody else can lead: the leader changes the members, and every message and write takes its time.
+#[test]
+fn with_a_change_of_members() {
+    let asks = if is_full() { Asks::Changes } else { Asks::Removals };
+    let subject = RaftOfThree::new(Opening::Led, 1).asking(asks);
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let budget = asked(budget, Budget { crashes: 1, ..budget });
+    exhaust("with a change of members", subject, budget, &["a joint configuration is left"]);
+}
+
+/// The leader removes itself, and hands its leadership over or loses it before.
+#[test]
+fn with_a_leader_that_is_removed() {
+    let subject = RaftOfThree::new(Opening::Led, 2).asking(Asks::Removals);
+    let budget = Budget { commands: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 1, ..budget });
+    exhaust("with a leader that is removed", subject, budget, &["a joint configuration is left"]);
 }
 
 /// Nobody else can lead: followers lose the leader and find it again, in its term, with and without what they knew of
