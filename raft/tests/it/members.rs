@@ -452,3 +452,44 @@ fn a_removed_node_learns_it_from_the_log() {
     assert_eq!(cluster.parked().len(), 0, "it never campaigned");
     assert!(cluster.node(1).core().status().peers.iter().all(|peer| peer.node != NodeId(3)), "it gets no more");
 }
+
+/// The log is kept for peers that are alive and behind, but not for one that is a member no more.
+#[test]
+fn a_removed_peer_does_not_hold_the_log() {
+    let mut cluster = group(3, 0);
+    cluster.propose(1, b"x");
+    cluster.run(SECOND);
+    // Node 3 answers heartbeats, and gets no entries.
+    cluster.hold(|_, to, message| to == NodeId(3) && matches!(message, Message::AppendEntries(_)));
+    for _ in 0..50 {
+        cluster.propose(1, b"x");
+    }
+    cluster.run(SECOND);
+    cluster.change(1, [MemberChange::Remove(NodeId(3))]);
+    cluster.run(SECOND);
+    assert!(cluster.node(1).core().status().peers.iter().any(|peer| peer.node == NodeId(3)), "it is still sent to");
+    cluster.snapshot(1, 0);
+    cluster.settle();
+    let status = cluster.node(1).core().status();
+    assert_eq!(status.first_index, status.commit_index.next(), "nothing is kept for it");
+}
+
+/// Entries come faster than the learner's disk takes them: it would slow the group down as a voter.
+#[test]
+fn a_learner_that_never_catches_up_is_not_promoted() {
+    let mut cluster = group(3, 1);
+    cluster.change(1, [MemberChange::Add(Member::voter(NodeId(4)))]);
+    cluster.settle();
+    for moment in 0..200 {
+        cluster.propose(1, b"x");
+        cluster.run(SECOND / 20);
+        if moment % 16 == 0 {
+            cluster.release_disk(4);
+            cluster.settle();
+            cluster.hold_disk(4);
+        }
+    }
+    assert_eq!(voters(&cluster, 1), [1, 2, 3], "each round takes 0.8 s");
+    cluster.release_disk(4);
+    assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 1, &[1, 2, 3, 4])));
+}
