@@ -72,7 +72,8 @@ macro_rules! replica_handle {
                 self.propose_as(command, Delivery::AtMostOnce)
             }
 
-            /// Proposes a command, or retries a proposal of the session. See [`Outcome`].
+            /// Proposes a command with this guarantee: once, in the replica's session, or once more after an unknown
+            /// outcome of a proposal of the session. See [`Outcome`].
             pub fn propose_as(&self, command: Bytes, delivery: Delivery) -> Pending<Outcome> {
                 let bytes = command.len();
                 let pending = self.start(bytes, move |replica, now, call, deadline| {

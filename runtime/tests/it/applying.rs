@@ -9,7 +9,7 @@ use quorate_protocol::{
     VotingBar,
 };
 use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
-use quorate_runtime::replica::{Obstacle, ProposeOptions};
+use quorate_runtime::replica::{EntryState, Obstacle, ProposeOptions};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
 use quorate_runtime::{Delivery, NotApplied, Outcome, ReplicaSettings, TransferError};
 use quorate_transport::ChannelId;
@@ -131,6 +131,22 @@ fn status_says_what_the_group_was_founded_with() {
     let founding = Founding::new(ChannelId::FIRST_CORE, Configuration::of_voters([NodeId(1), NodeId(2)]));
     bench.give(GroupInput::Founded(founding.clone()));
     assert_eq!(bench.replica.status().founding, Some(founding));
+}
+
+#[test]
+fn an_entry_is_explained_from_its_write_to_its_application() {
+    let settings = ReplicaSettings { apply_entries_max: 10, ..ReplicaSettings::default() };
+    let mut bench = Bench::leader(settings);
+    bench.log(|log| (0..20).for_each(|_| log.commit(Term(1), foreign(b"a"))));
+    let explained = |bench: &Bench, index| bench.replica.explain_entry(LogIndex(index));
+    assert_eq!(explained(&bench, 10), EntryState::Applied);
+    assert_eq!(explained(&bench, 11), EntryState::Committed, "the turn is over");
+    assert_eq!(explained(&bench, 21), EntryState::NotReached);
+    bench.script().durable = Some(LogIndex(20));
+    bench.script().entries.push((Term(1), foreign(b"a")));
+    assert_eq!(explained(&bench, 21), EntryState::WaitsForOwnDisk);
+    bench.script().durable = None;
+    assert_eq!(explained(&bench, 21), EntryState::WaitsForPeers(Vec::new()), "no peer is known to be behind");
 }
 
 /// This holds however small the entries are, because their cost is not known.

@@ -29,6 +29,8 @@ pub(crate) struct Script {
     pub(crate) cache_from: LogIndex,
     pub(crate) disk: DiskState,
     pub(crate) barred: Option<VotingBar>,
+    /// The last durable entry, if it is not the last one.
+    pub(crate) durable: Option<LogIndex>,
     /// Proposals are appended here, and are not committed.
     pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
@@ -133,7 +135,7 @@ impl ReplicatedLog for Scripted {
             leader: Some(leader),
             first_index: LogIndex(1),
             last_index: last,
-            durable_index: last,
+            durable_index: script.durable.unwrap_or(last),
             commit_index: last,
             log_time: NOW,
             wall_ahead_ms: Some(0),
@@ -227,6 +229,7 @@ impl Bench {
             cache_from: LogIndex(1),
             disk: DiskState::Ready,
             barred: None,
+            durable: None,
             appends_at: None,
             answers: Vec::new(),
             commands: Vec::new(),

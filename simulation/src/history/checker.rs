@@ -1,15 +1,12 @@
 //! A test's own history, recorded while it runs.
 
-use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{
-    EventKind, Function, History, HistoryError, HistoryEvent, Judgement, Key, ObjectKind, SearchBudget, write_events,
-};
+use super::{EventKind, Function, History, HistoryError, HistoryEvent, Judgement, Key, ObjectKind, SearchBudget};
 
 /// Records the calls of a test and judges them.
 ///
@@ -253,18 +250,11 @@ impl<K> Checker<K> {
         Ok(History::of_model(self.events(), Some(self.kind))?.judge(budget))
     }
 
-    /// The events recorded so far.
+    /// The events recorded so far. [`write_events`](super::write_events) makes a file of them that `simulate check`
+    /// reads.
     #[must_use]
     pub fn events(&self) -> Vec<HistoryEvent> {
         self.recording().events.clone()
-    }
-
-    /// Writes the events recorded so far as a file that `simulate check` reads.
-    ///
-    /// # Errors
-    /// When `out` cannot be written.
-    pub fn write_to(&self, out: impl Write) -> io::Result<()> {
-        write_events(out, &self.events())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod catching_up;
 mod cluster;
+mod explained;
 mod incarnations;
 mod measured;
 mod outcomes;

@@ -9,9 +9,10 @@ use quorate_protocol::{GroupId, NodeId};
 use quorate_raft::Raft;
 use quorate_runtime::shell::DirectoryError;
 use quorate_runtime::{
-    ApplyContext, ReadError, ReplicaHandle, Running, Server, ServerBuilder, ServerConfigError, ServerOpenError, Typed,
-    TypedStateMachine,
+    ApplyContext, Delivery, NotApplied, Outcome, ReadError, ReplicaHandle, Running, Server, ServerBuilder,
+    ServerConfigError, ServerOpenError, Typed, TypedStateMachine,
 };
+use quorate_transport::codec;
 use tempfile::TempDir;
 
 const GROUP: GroupId = GroupId(1);
@@ -87,6 +88,20 @@ fn counter(node: &Running) -> ReplicaHandle<Raft, Typed<Counter>> {
 
 fn value(node: &Running) -> i64 {
     counter(node).read(|counter, _| counter.0.0).wait().expect("read")
+}
+
+#[test]
+fn a_handle_proposes_in_the_session_of_its_replica() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    let replica = counter(&node);
+    let command = codec::encode_small(&5_i64).expect("a number");
+    let refused = replica.propose_as(command.clone(), Delivery::ExactlyOnce).wait();
+    assert_eq!(refused, Outcome::NotApplied(NotApplied::NoSession));
+    assert!(matches!(replica.open_session(Duration::from_mins(1)).wait(), Outcome::Applied(_)));
+    assert!(matches!(replica.propose_as(command, Delivery::ExactlyOnce).wait(), Outcome::Applied(_)));
+    assert_eq!(value(&node), 5);
+    node.shutdown(PATIENCE);
 }
 
 #[test]
