@@ -26,7 +26,8 @@ pub struct Member {
     pub node: NodeId,
     /// Its role in the group.
     pub role: MemberRole,
-    /// Preference as leader: a voter of higher priority is preferred, and one of priority 0 never campaigns. Usually 1.
+    /// Preference as leader: a voter of higher priority gets the leadership once it has caught up, and one of priority
+    /// 0 never campaigns, even if it alone has the newest entries. Usually 1.
     pub priority: u8,
     /// Bytes that the protocol does not interpret; usually the node's addresses.
     pub context: Bytes,

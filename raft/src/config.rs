@@ -63,6 +63,9 @@ pub struct Settings {
     pub held_messages_max: usize,
     /// Maximum number of entries that a learner may be behind when its leader makes it a voter.
     pub promotion_lag_max: u64,
+    /// Time after which a voter that was not heard from is replaced by a learner that has caught up and waits for no
+    /// promotion of its own. The voter becomes a learner. `None`: never. At least twice `election_timeout_max`.
+    pub replace_after: Option<Duration>,
     /// Delay after which a leader that has nothing else to send announces a new commit index. Until then the next
     /// entries can carry it.
     pub commit_notice_delay: Duration,
@@ -97,6 +100,7 @@ impl Default for Settings {
             reads_max: 65_536,
             held_messages_max: 4096,
             promotion_lag_max: 1000,
+            replace_after: None,
             commit_notice_delay: Duration::from_millis(2),
             clock_step_max: Duration::from_secs(10),
             quiet_after: None,
@@ -161,6 +165,10 @@ impl Settings {
             (self.election_timeout_min < self.election_timeout_max, "election_timeout_min < election_timeout_max"),
             (self.election_timeout_max <= ELECTION_TIMEOUT_MAX, "election_timeout_max is at most a day"),
             (self.quiet_max >= self.election_timeout_max.saturating_mul(2), "quiet_max >= 2 * election_timeout_max"),
+            (
+                self.replace_after.is_none_or(|after| after >= self.election_timeout_max.saturating_mul(2)),
+                "replace_after >= 2 * election_timeout_max",
+            ),
             (self.commit_notice_delay <= self.heartbeat_interval, "commit_notice_delay <= heartbeat_interval"),
             (self.entry_bytes_max > ENTRY_HEADER_BYTES, "entry_bytes_max is above the header"),
             (self.entry_bytes_max <= self.batch_bytes_max, "entry_bytes_max <= batch_bytes_max"),

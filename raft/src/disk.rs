@@ -58,6 +58,11 @@ impl Disk {
         (level == StorageLevel::Low).then(|| self.level_since.max(offered_at).after(self.patience))
     }
 
+    /// Returns the end of the patience that began at `since`.
+    pub(crate) fn patience_end(&self, since: Instant) -> Instant {
+        since.after(self.patience)
+    }
+
     /// Returns the state of the disk.
     pub(crate) fn state(&self, level: StorageLevel, now: Instant) -> DiskState {
         match level {

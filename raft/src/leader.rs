@@ -303,7 +303,11 @@ impl Leader {
             return Office::StepsDown;
         }
         match self.transfers.look_after_disk(shared, &self.peers) {
-            DiskCare::Serves => {}
+            DiskCare::Serves => {
+                if let Some(to) = self.transfers.preferred(shared, &self.peers) {
+                    self.begin_transfer(shared, to, shared.settings().election_timeout_max);
+                }
+            }
             DiskCare::HandsOver(to) => self.begin_transfer(shared, to, shared.settings().election_timeout_max),
             DiskCare::GivesWay => return Office::GivesWay,
         }

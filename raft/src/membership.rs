@@ -9,13 +9,13 @@
 use std::collections::BTreeMap;
 
 use quorate_protocol::{
-    Configuration, ConfigurationError, DiskState, ENTRY_HEADER_BYTES, EntryKind, Instant, LogIndex, MemberChange,
-    NodeId, ProposalId, RefuseReason,
+    Configuration, ConfigurationError, DiskState, ENTRY_HEADER_BYTES, EntryKind, Instant, LogIndex, Member,
+    MemberChange, NodeId, ProposalId, RefuseReason,
 };
 
 use crate::leader::{Leader, Office};
 use crate::peers::Peers;
-use crate::progress::SendState;
+use crate::progress::{Progress, SendState};
 use crate::shared::Shared;
 
 /// The learners that wait for their promotion, as their leader sees them.
@@ -42,12 +42,7 @@ impl Promotions {
         self.rounds.retain(|node, _| waiting.contains(node));
         let mut due = Vec::new();
         for node in waiting {
-            let able = peers.get(node).filter(|progress| {
-                progress.counts()
-                    && progress.is_alive(shared)
-                    && progress.disk == DiskState::Ready
-                    && progress.pace == SendState::Replicate
-            });
+            let able = peers.get(node).filter(|progress| is_able(progress, shared));
             let Some(progress) = able else {
                 self.rounds.remove(&node);
                 continue;
@@ -57,7 +52,7 @@ impl Promotions {
                 continue;
             }
             let is_short = now.since(round.since) <= settings.election_timeout_min;
-            if is_short && last.0 - progress.match_index.0 <= settings.promotion_lag_max {
+            if is_short && progress.is_close(shared) {
                 due.push(node);
             } else {
                 *round = Round { goal: last, since: now };
@@ -105,25 +100,32 @@ impl Leader {
         }
     }
 
-    /// With each tick: promotes learners that have caught up, and steps down if this node votes no more and has handed
-    /// its leadership over, or found no successor.
+    /// With each tick: gives learners the vote that should have it, and steps down if this node votes no more and has
+    /// handed its leadership over, or found no successor.
     pub(crate) fn look_after_members(&mut self, shared: &mut Shared) -> Office {
         self.carry_change_on(shared);
         self.peers.part(shared);
         if self.is_retiring && !self.transfers.is_under_way() {
             return Office::StepsDown;
         }
-        if shared.is_settled() && !self.is_retiring {
-            let due = self.promotions.due(shared, &self.peers);
-            let current = shared.log.configuration();
-            if !due.is_empty()
-                && let Ok(promoted) = current.promoted(&due)
-                && let Ok(next) = step_towards(current, promoted)
-            {
-                self.append_configuration(shared, ProposalId::default(), next);
-            }
+        if shared.is_settled()
+            && !self.is_retiring
+            && let Some(goal) = self.wanted_members(shared)
+            && let Ok(next) = step_towards(shared.log.configuration(), goal)
+        {
+            self.append_configuration(shared, ProposalId::default(), next);
         }
         Office::Stays
+    }
+
+    /// Returns the configuration that the leader wants by itself, if it is another than the present one: learners that
+    /// have caught up vote, and a spare votes in the place of a voter that is gone.
+    fn wanted_members(&mut self, shared: &Shared) -> Option<Configuration> {
+        let due = self.promotions.due(shared, &self.peers);
+        if due.is_empty() {
+            return with_spare(shared, &self.peers);
+        }
+        shared.log.configuration().promoted(&due).ok()
     }
 
     fn append_configuration(&mut self, shared: &mut Shared, id: ProposalId, configuration: Configuration) {
@@ -132,6 +134,30 @@ impl Leader {
         shared.log.note_configuration(index, configuration);
         self.peers.follow_configuration(shared);
     }
+}
+
+/// Returns true if a peer could vote: it is there, and accepts entries as they come.
+fn is_able(progress: &Progress, shared: &Shared) -> bool {
+    progress.counts()
+        && progress.is_alive(shared)
+        && progress.disk == DiskState::Ready
+        && progress.pace == SendState::Replicate
+}
+
+/// Returns the configuration in which a spare votes in the place of a voter that was not heard from for
+/// `replace_after`. The voter becomes a learner, and with that a spare if it comes back.
+fn with_spare(shared: &Shared, peers: &Peers) -> Option<Configuration> {
+    let (now, patience) = (shared.now(), shared.settings().replace_after?);
+    let configuration = shared.log.configuration();
+    let is_gone = |node: &NodeId| peers.get(*node).is_some_and(|peer| now.since(peer.heard_at) >= patience);
+    let gone = configuration.voters().find(is_gone)?;
+    let is_spare = |member: &&Member| {
+        let is_idle = !member.votes() && member.promotion.is_none() && member.priority > 0;
+        let peer = peers.get(member.node);
+        is_idle && peer.is_some_and(|progress| is_able(progress, shared) && progress.is_close(shared))
+    };
+    let spare = configuration.members().iter().find(is_spare)?.node;
+    configuration.promoted(&[spare]).ok()?.changed(&[MemberChange::Demote(gone)]).ok()
 }
 
 /// Returns the configuration that begins these changes.

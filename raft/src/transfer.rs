@@ -6,10 +6,13 @@
 //! lasted for the patience of [`Disk`](crate::disk::Disk). A leader with too little room that finds no voter with room
 //! stays in office: it serves reads, and commands again as soon as there is room. A leader with a stalled disk steps
 //! down if it finds no target, as long as there are other voters to elect.
+//!
+//! A leader also transfers leadership to a voter of higher priority that is hardly behind.
 
 use quorate_protocol::{DiskState, Instant, NodeId};
 
 use crate::peers::Peers;
+use crate::progress::Progress;
 use crate::shared::Shared;
 
 /// The transfer of leadership that is under way, if there is one.
@@ -107,10 +110,37 @@ impl Transfers {
         }
     }
 
+    /// With each tick: returns a voter of higher priority than this node, if there is one that is hardly behind and
+    /// whose disk accepts writes. Another is not looked for before the patience for disks is over, so that leadership
+    /// does not move back and forth.
+    pub(crate) fn preferred(&mut self, shared: &Shared, peers: &Peers) -> Option<NodeId> {
+        let now = shared.now();
+        if self.is_under_way() || self.preference_at(shared).is_none_or(|at| now < at) {
+            return None;
+        }
+        let own = priority(shared, shared.config.node());
+        let is_fit = |progress: &Progress| progress.disk == DiskState::Ready && progress.is_close(shared);
+        let to = peers.successor(shared, |node, progress| priority(shared, node) > own && is_fit(progress))?;
+        self.offered_at = now;
+        Some(to)
+    }
+
+    /// Returns the time from which a voter of higher priority gets the leadership, if there is one.
+    pub(crate) fn preference_at(&self, shared: &Shared) -> Option<Instant> {
+        let own = priority(shared, shared.config.node());
+        let mut members = shared.log.configuration().members().iter();
+        let has_better = members.any(|member| member.may_lead() && member.priority > own);
+        has_better.then(|| shared.disk.patience_end(self.offered_at))
+    }
+
     /// Returns the time at which a leader with too little room offers leadership to another node.
     pub(crate) fn low_until(&self, shared: &Shared) -> Option<Instant> {
         shared.disk.low_until(shared.chassis.storage(), self.offered_at)
     }
+}
+
+fn priority(shared: &Shared, node: NodeId) -> u8 {
+    shared.log.configuration().member(node).map_or(0, |member| member.priority)
 }
 
 fn has_other_voters(shared: &Shared) -> bool {

@@ -75,6 +75,7 @@ fn put_leader(out: &mut ViewWriter, shared: &Shared, leader: &Leader) {
     out.put(&leader.transfers.current().map(|it| (it.to, it.is_told, out.time(it.until))));
     out.put(&leader.transfers.low_until(shared).map(|at| out.time(at)));
     out.put(&shared.disk.was_offered(leader.transfers.offered_at()));
+    out.put(&leader.transfers.preference_at(shared).map(|at| out.time(at)));
     for (node, goal, since) in leader.promotions.rounds() {
         out.put(&(node, goal, out.time(round_end(shared, since))));
     }
@@ -89,6 +90,7 @@ fn put_progress(out: &mut ViewWriter, shared: &Shared, progress: &Progress) {
     out.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
     out.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
     out.put(&(out.time(active_end(shared, progress)), out.time(pause_end(shared, progress)), progress.disk));
+    out.put(&replaced_at(shared, progress).map(|at| out.time(at)));
     if let Some(Leaving { index, since, told_in }) = progress.leaving {
         out.put(&(index, told_in, out.time(leaving_end(shared, since))));
     }
@@ -108,10 +110,12 @@ fn times(core: &Raft) -> Vec<Instant> {
     match &core.role {
         RoleState::Leader(leader) => {
             times.extend(leader.transfers.low_until(shared));
+            times.extend(leader.transfers.preference_at(shared));
             times.extend(leader_times(shared, leader));
             times.extend(leader.transfers.current().map(|transfer| transfer.until));
             times.extend(leader.promotions.rounds().map(|(.., since)| round_end(shared, since)));
             for (_, progress) in leader.peers.iter() {
+                times.extend(replaced_at(shared, progress));
                 times.extend(progress.leaving.map(|leaving| leaving_end(shared, leaving.since)));
                 times.push(active_end(shared, progress));
                 times.push(pause_end(shared, progress));
@@ -141,6 +145,10 @@ fn quiet_end(shared: &Shared, since: Instant) -> Instant {
 
 fn round_end(shared: &Shared, since: Instant) -> Instant {
     since.after(shared.settings().election_timeout_min)
+}
+
+fn replaced_at(shared: &Shared, progress: &Progress) -> Option<Instant> {
+    shared.settings().replace_after.map(|after| progress.heard_at.after(after))
 }
 
 fn leaving_end(shared: &Shared, since: Instant) -> Instant {

@@ -97,15 +97,21 @@ impl Peers {
         self.progress.values().filter_map(Progress::snapshot_index).min()
     }
 
-    /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`.
+    /// Returns the best node among those that may lead, were heard from within an election time-out and are `wanted`. A
+    /// disk that accepts writes counts first, then a log that is complete, then the priority.
     pub(crate) fn successor(&self, shared: &Shared, wanted: impl Fn(NodeId, &Progress) -> bool) -> Option<NodeId> {
         let members = shared.log.configuration().members();
         let eligible = members.iter().filter(|member| member.may_lead());
-        let known = eligible.filter_map(|member| Some((member.node, self.get(member.node)?)));
-        let able =
-            known.filter(|(node, progress)| progress.counts() && progress.is_alive(shared) && wanted(*node, progress));
-        let best = able.max_by_key(|(node, progress)| (Reverse(progress.disk), progress.match_index, Reverse(*node)));
-        best.map(|(node, _)| node)
+        let known = eligible.filter_map(|member| Some((member, self.get(member.node)?)));
+        let able = known.filter(|(member, progress)| {
+            progress.counts() && progress.is_alive(shared) && wanted(member.node, progress)
+        });
+        let last = shared.log.last();
+        let best = able.max_by_key(|(member, progress)| {
+            let is_complete = progress.match_index == last;
+            (Reverse(progress.disk), is_complete, member.priority, progress.match_index, Reverse(member.node))
+        });
+        best.map(|(member, _)| member.node)
     }
 
     /// The time for which this node's own loop was blocked is not counted as silence of the peers.

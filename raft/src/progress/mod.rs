@@ -204,6 +204,12 @@ impl Progress {
         shared.now().since(self.heard_at) < shared.settings().election_timeout_min
     }
 
+    /// Returns true if the peer gets a stream of entries and is only a few behind.
+    pub(crate) fn is_close(&self, shared: &Shared) -> bool {
+        let behind = shared.log.last().0 - self.match_index.0;
+        self.pace == SendState::Replicate && behind <= shared.settings().promotion_lag_max
+    }
+
     /// Returns true if the peer's acknowledgements and answers count.
     pub(crate) fn counts(&self) -> bool {
         self.standing == Standing::Member

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use quorate_protocol::{
-    Configuration, ConfigurationError, Member, MemberChange, NodeId, RefuseReason, ReplicatedLog, Role, Signal,
-    StorageLevel, VotingBar,
+    Configuration, ConfigurationError, DiskState, Member, MemberChange, NodeId, RefuseReason, ReplicatedLog, Role,
+    Signal, StorageLevel, VotingBar,
 };
-use quorate_raft::Message;
 use quorate_raft::testing::{Builder, Cluster};
+use quorate_raft::{Message, Settings};
 
 use crate::support::from_environment;
 
@@ -492,4 +492,97 @@ fn a_learner_that_never_catches_up_is_not_promoted() {
     assert_eq!(voters(&cluster, 1), [1, 2, 3], "each round takes 0.8 s");
     cluster.release_disk(4);
     assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 1, &[1, 2, 3, 4])));
+}
+
+fn group_with(settings: Settings, founders: u64, joining: u64) -> Cluster {
+    let mut cluster = Builder::new(founders, 7).joining(joining).settings(settings).start();
+    cluster.elect_node(1);
+    cluster
+}
+
+#[test]
+fn a_spare_takes_the_place_of_a_voter_that_is_gone() {
+    let settings = Settings { replace_after: Some(SECOND * 10), ..Settings::default() };
+    let mut cluster = group_with(settings, 3, 1);
+    cluster.change(1, [MemberChange::Add(Member::learner(NodeId(4)))]);
+    cluster.run(SECOND);
+    cluster.crash(3);
+    cluster.run(SECOND * 9);
+    assert!(settled_at(&cluster, 1, &[1, 2, 3]), "it may come back");
+    cluster.run(SECOND * 2);
+    assert!(settled_at(&cluster, 1, &[1, 2, 4]));
+    // It comes back as a spare, and takes the next place.
+    cluster.restart(3);
+    cluster.run(SECOND * 2);
+    cluster.crash(2);
+    cluster.run(SECOND * 11);
+    assert!(settled_at(&cluster, 1, &[1, 3, 4]), "{:?}", cluster.members(1));
+}
+
+#[test]
+fn nobody_is_replaced_unless_that_is_asked_for() {
+    let mut cluster = group(3, 1);
+    cluster.change(1, [MemberChange::Add(Member::learner(NodeId(4)))]);
+    cluster.crash(3);
+    cluster.run(SECOND * 200);
+    assert!(settled_at(&cluster, 1, &[1, 2, 3]));
+}
+
+#[test]
+fn a_voter_of_higher_priority_leads_once_it_has_caught_up() {
+    let mut cluster = group(3, 0);
+    cluster.isolate(3);
+    cluster.change(1, [MemberChange::Update { node: NodeId(3), priority: Some(9), context: None }]);
+    cluster.run(SECOND * 5);
+    assert_eq!(cluster.leader(), Some(1), "it is cut off");
+    cluster.heal();
+    assert!(cluster.run_until(SECOND * 10, |cluster| cluster.leader() == Some(3)));
+    let term = cluster.node(3).core().status().term;
+    cluster.run(SECOND * 60);
+    assert_eq!((cluster.leader(), cluster.node(3).core().status().term), (Some(3), term), "it stays");
+}
+
+#[test]
+fn a_voter_of_priority_zero_never_leads() {
+    let mut cluster = group(3, 0);
+    cluster.change(1, [MemberChange::Update { node: NodeId(3), priority: Some(0), context: None }]);
+    cluster.run(SECOND);
+    cluster.crash(1);
+    assert_eq!(cluster.elect(), 2);
+    cluster.restart(1);
+    cluster.run(SECOND);
+    cluster.crash(2);
+    assert_eq!(cluster.elect(), 1);
+}
+
+/// A follower that answers heartbeats while its disk stands still counts for no quorum, and the leader knows it
+/// (hashicorp#612). As leader it gives way. It needs no restart.
+#[test]
+fn row_28_hears_and_does_not_persist() {
+    let mut cluster = group(3, 0);
+    cluster.hold_disk(3);
+    for _ in 0..100 {
+        cluster.propose(1, b"x");
+        cluster.run(SECOND / 2);
+    }
+    let status = cluster.node(1).core().status();
+    let third = status.peers.iter().find(|peer| peer.node == NodeId(3)).expect("a peer");
+    assert_eq!((third.disk, third.is_active), (DiskState::Stalled, true));
+    assert_eq!(status.commit_index, status.last_index, "the others are a quorum");
+    assert!(third.match_index < status.commit_index, "what it did not write counts for nothing");
+    cluster.release_disk(3);
+    cluster.run(SECOND * 2);
+    assert_eq!(cluster.node(3).commands().len(), 100);
+    cluster.hold_disk(1);
+    cluster.propose(1, b"y");
+    assert!(cluster.run_until(SECOND * 10, |cluster| cluster.leader().is_some_and(|leader| leader != 1)));
+    let leader = cluster.leader().expect("just seen");
+    for _ in 0..100 {
+        cluster.propose(leader, b"z");
+        cluster.run(SECOND / 2);
+    }
+    assert_eq!(cluster.leader(), Some(leader));
+    cluster.release_disk(1);
+    cluster.run(SECOND * 2);
+    assert_eq!(cluster.node(1).commands().len(), cluster.node(leader).commands().len());
 }

@@ -151,6 +151,8 @@ pub enum TransferError {
     },
     /// Another transfer is under way.
     Pending,
+    /// That node is no voter that may lead.
+    NotEligible(NodeId),
     /// That node was not heard from lately.
     Unreachable(NodeId),
     /// This node still leads at the deadline, or after [`hand_over_max`](crate::ReplicaSettings::hand_over_max).
@@ -271,6 +273,7 @@ impl fmt::Display for TransferError {
             Self::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
             Self::NotLeader { leader: None } => f.write_str("this node does not lead"),
             Self::Pending => f.write_str("another transfer is under way"),
+            Self::NotEligible(node) => write!(f, "node {node} is no voter that may lead"),
             Self::Unreachable(node) => write!(f, "node {node} was not heard of lately"),
             Self::DeadlinePassed => f.write_str("the deadline passed"),
             Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),

@@ -193,9 +193,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if self.snapshots.is_disk_low() {
             obstacles.push(Obstacle::DiskFull);
         }
-        if context.core.status().disk == DiskState::Stalled {
+        let log = context.core.status();
+        if log.disk == DiskState::Stalled {
             obstacles.push(Obstacle::DiskStalled);
         }
+        let disks = log.peers.iter().filter(|peer| peer.disk != DiskState::Ready && peer.is_active);
+        obstacles.extend(disks.map(|peer| Obstacle::PeerDisk { node: peer.node, disk: peer.disk }));
         obstacles.extend(self.snapshots.restoring().map(Obstacle::Restoring));
         obstacles.extend(self.application.obstacle());
         obstacles.extend(self.snapshots.obstacle());

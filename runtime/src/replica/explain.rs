@@ -1,6 +1,6 @@
 //! Explanations for operators of a group that makes no progress.
 
-use quorate_protocol::{HaltReason, LogIndex, NodeId, Term, VotingBar};
+use quorate_protocol::{DiskState, HaltReason, LogIndex, NodeId, Term, VotingBar};
 
 /// An obstacle between a replica and its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub enum Obstacle {
     /// A write of this node's log has been under way for far longer than writes usually take. Entries that this node
     /// leads or acknowledges wait for it.
     DiskStalled,
+    /// The leader is told that this node's disk does not accept writes, though the node answers: it counts for no
+    /// quorum until its disk does. Only the leader knows.
+    PeerDisk {
+        /// The node.
+        node: NodeId,
+        /// The state of its disk.
+        disk: DiskState,
+    },
     /// The state machine is being restored from the snapshot that covers this index.
     Restoring(LogIndex),
     /// Committed entries are being read from disk before they can be applied.

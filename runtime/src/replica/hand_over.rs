@@ -95,6 +95,10 @@ impl HandOver {
             return Some(TransferError::Pending);
         }
         let to = to.filter(|to| *to != context.seat.node)?;
+        let configuration = context.core.status().configuration;
+        if !configuration.members().iter().any(|member| member.node == to && member.may_lead()) {
+            return Some(TransferError::NotEligible(to));
+        }
         let silence = peers.silence(to, context.instant());
         let is_there = silence.is_some_and(|silence| silence < context.settings.hand_over_max / 2);
         (!is_there).then_some(TransferError::Unreachable(to))

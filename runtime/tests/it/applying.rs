@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer,
-    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, RecoverError, Recovery, Signal, SnapshotMeta, Term, Ticket,
-    VotingBar,
+    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, PeerProgress, ProgressState, RecoverError, Recovery, Signal,
+    SnapshotMeta, Term, Ticket, VotingBar,
 };
 use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
 use quorate_runtime::replica::{EntryState, Obstacle, ProposeOptions};
@@ -397,4 +397,31 @@ fn load(output: &GroupOutput) -> Option<(Ticket, LoadRange)> {
         GroupOutput::Load { ticket, range } => Some((*ticket, range.clone())),
         _ => None,
     }
+}
+
+#[test]
+fn a_hand_over_to_a_node_that_may_not_lead_is_refused() {
+    let mut bench = leader();
+    let deadline = bench.now.instant.after(Duration::from_mins(1));
+    bench.replica.transfer(bench.now, CallId(1), Some(NodeId(9)), deadline);
+    bench.settle();
+    let refused = Reply::Transfer(Err(TransferError::NotEligible(NodeId(9))));
+    let is_refused = |output: &GroupOutput| matches!(output, GroupOutput::Reply { reply, .. } if *reply == refused);
+    assert!(bench.outputs.iter().any(is_refused));
+    assert!(bench.script().commands.is_empty());
+}
+
+/// A follower that answers and does not write is named on the leader.
+#[test]
+fn a_peer_whose_disk_stands_still_is_named() {
+    let bench = leader();
+    bench.script().peers = vec![PeerProgress {
+        node: LEADER,
+        match_index: LogIndex(1),
+        next_index: LogIndex(2),
+        state: ProgressState::Replicate,
+        disk: DiskState::Stalled,
+        is_active: true,
+    }];
+    assert_eq!(bench.replica.explain(), [Obstacle::PeerDisk { node: LEADER, disk: DiskState::Stalled }]);
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use quorate_protocol::{
     Committed, Configuration, DiskState, Entry, EntryHeader, EntryKind, GroupId, Incarnation, Input, Instant,
-    LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Output, Proposal,
-    ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket,
+    LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Output, PeerProgress,
+    Proposal, ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket,
     VotingBar, Wire, WireError, crc32c,
 };
 use quorate_runtime::ReplicaSettings;
@@ -31,6 +31,7 @@ pub(crate) struct Script {
     pub(crate) barred: Option<VotingBar>,
     /// The last durable entry, if it is not the last one.
     pub(crate) durable: Option<LogIndex>,
+    pub(crate) peers: Vec<PeerProgress>,
     /// Proposals are appended here, and are not committed.
     pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
@@ -144,7 +145,7 @@ impl ReplicatedLog for Scripted {
             barred: script.barred,
             disk: script.disk,
             halted: None,
-            peers: Vec::new(),
+            peers: script.peers.clone(),
             ignored: Vec::new(),
         }
     }
@@ -230,6 +231,7 @@ impl Bench {
             disk: DiskState::Ready,
             barred: None,
             durable: None,
+            peers: Vec::new(),
             appends_at: None,
             answers: Vec::new(),
             commands: Vec::new(),

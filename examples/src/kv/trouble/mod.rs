@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use quorate_protocol::{NodeId, VotingBar};
+use quorate_protocol::{DiskState, NodeId, VotingBar};
 use quorate_runtime::replica::Obstacle;
 
 /// All obstacles in one line, the most important first. Empty if there is none.
@@ -25,6 +25,10 @@ fn words(obstacle: &Obstacle) -> String {
         Obstacle::LeaderSilent(leader) => format!("nothing was heard lately from the leader, node {leader}"),
         Obstacle::DiskFull => "the disk is full, so no write is accepted".to_owned(),
         Obstacle::DiskStalled => "a write to the disk takes far longer than usual".to_owned(),
+        Obstacle::PeerDisk { node, disk: DiskState::Stalled } => {
+            format!("a write to the disk of node {node} takes far longer than usual, so node {node} counts for nothing")
+        }
+        Obstacle::PeerDisk { node, .. } => format!("the disk of node {node} is full"),
         Obstacle::Restoring(index) => format!("restores the snapshot up to entry {index}"),
         Obstacle::Loading(index) => format!("reads entries from {index} on from the disk"),
         Obstacle::LoadFailed(index) => format!("entries from {index} on cannot be read from the disk; tries again"),
