@@ -10,8 +10,9 @@ use crate::message::ClockReading;
 ///
 /// A leader sends the log time with each heartbeat. In between, and on a node that becomes leader, log time advances
 /// with the node's monotone clock. So neither a wall clock that is set nor a change of the leader moves it. On each
-/// node log time is corrected towards the node's wall clock by at most a thousandth of the time that passes. Only if no
-/// node of a quorum has a reading, because all were stopped, their wall clocks decide.
+/// node log time is corrected towards the node's wall clock by at most a thousandth of the time that passes. The
+/// reading of a follower is that of its leader again with each heartbeat, so the group follows the leader's wall clock.
+/// Only if no node of a quorum has a reading, because all were stopped, their wall clocks decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     /// `None` until this start of the node has learned the log time.
