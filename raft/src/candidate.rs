@@ -15,7 +15,7 @@ use crate::shared::Shared;
 
 /// Votes that a (pre-)candidate has received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Ballot {
+pub(crate) struct VotesReceived {
     /// The answer of each voter. A candidate's own vote counts once it is durable.
     votes: BTreeMap<NodeId, bool>,
     /// The clocks of those who granted the vote.
@@ -24,7 +24,7 @@ pub(crate) struct Ballot {
     own_vote: Ticket,
 }
 
-impl Ballot {
+impl VotesReceived {
     /// Notes an answer. The first one counts: a candidate asks once, and a duplicate changes nothing.
     fn note(&mut self, from: NodeId, verdict: Verdict, clock: ClockReading) {
         if *self.votes.entry(from).or_insert(verdict == Verdict::Granted) {
@@ -143,12 +143,12 @@ impl Raft {
         }
         let is_pre = response.kind == VoteKind::Pre;
         let term = self.shared.term();
-        let ballot = match &mut self.role {
-            RoleState::PreCandidate(ballot) if is_pre && response.asked == term.next() => ballot,
-            RoleState::Candidate(ballot) if !is_pre && response.asked == term => ballot,
+        let received = match &mut self.role {
+            RoleState::PreCandidate(received) if is_pre && response.asked == term.next() => received,
+            RoleState::Candidate(received) if !is_pre && response.asked == term => received,
             _ => return Err(Ignored::StaleAnswer),
         };
-        ballot.note(from, response.verdict, response.clock);
+        received.note(from, response.verdict, response.clock);
         self.count_votes();
         Ok(())
     }
@@ -156,9 +156,9 @@ impl Raft {
     /// Counts a candidate's vote for itself once it is durable.
     pub(crate) fn count_own_vote(&mut self) {
         let node = self.shared.config.node();
-        if let RoleState::Candidate(ballot) = &mut self.role
-            && self.shared.chassis.outbox.is_durable(ballot.own_vote)
-            && ballot.votes.insert(node, true).is_none()
+        if let RoleState::Candidate(received) = &mut self.role
+            && self.shared.chassis.outbox.is_durable(received.own_vote)
+            && received.votes.insert(node, true).is_none()
         {
             self.count_votes();
         }
@@ -198,9 +198,9 @@ impl Raft {
     }
 
     fn become_pre_candidate(&mut self) {
-        let mut ballot = Ballot::default();
-        ballot.votes.insert(self.shared.config.node(), true);
-        self.role = RoleState::PreCandidate(ballot);
+        let mut received = VotesReceived::default();
+        received.votes.insert(self.shared.config.node(), true);
+        self.role = RoleState::PreCandidate(received);
         let term = self.shared.term().next();
         ask_for_votes(&mut self.shared, VoteKind::Pre, term);
         self.count_votes();
@@ -215,23 +215,24 @@ impl Raft {
         shared.durable.vote(shared.config.node());
         shared.write_whole_log();
         shared.persist_state();
-        self.role = RoleState::Candidate(Ballot { own_vote: shared.durable.ticket(), ..Ballot::default() });
+        self.role =
+            RoleState::Candidate(VotesReceived { own_vote: shared.durable.ticket(), ..VotesReceived::default() });
         shared.election.arm(shared.now());
         ask_for_votes(shared, kind, term);
     }
 
     /// Becomes leader after a quorum has voted for this node.
     fn become_leader(&mut self) {
-        if let RoleState::Candidate(ballot) = &self.role {
-            let voters: Vec<ClockReading> = ballot.clocks.values().copied().collect();
+        if let RoleState::Candidate(received) = &self.role {
+            let voters: Vec<ClockReading> = received.clocks.values().copied().collect();
             self.shared.clock.begin(self.shared.chassis.now(), self.shared.log.log_time(), &voters);
         }
         self.role = RoleState::Leader(Box::new(Leader::begin(&mut self.shared)));
     }
 
     fn count_votes(&mut self) {
-        let (RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot)) = &self.role else { return };
-        let outcome = tally(self.shared.log.configuration(), |node| ballot.votes.get(&node).copied());
+        let (RoleState::PreCandidate(received) | RoleState::Candidate(received)) = &self.role else { return };
+        let outcome = tally(self.shared.log.configuration(), |node| received.votes.get(&node).copied());
         match (outcome, &self.role) {
             (Tally::Won, RoleState::PreCandidate(_)) => self.become_candidate(VoteKind::Full),
             (Tally::Won, _) => self.become_leader(),

@@ -315,7 +315,7 @@ impl Raft {
         match &mut self.role {
             RoleState::Leader(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) if is_own => self.step_down(),
             RoleState::Leader(leader) => leader.on_peer_standing(&self.shared, node, standing),
-            RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => ballot.forget(node),
+            RoleState::PreCandidate(received) | RoleState::Candidate(received) => received.forget(node),
             RoleState::Follower(_) => {
                 if standing == Standing::Stranger && self.shared.election.leader() == Some(node) {
                     self.lose_leader();

@@ -2,7 +2,7 @@
 
 use quorate_protocol::Role;
 
-use crate::candidate::Ballot;
+use crate::candidate::VotesReceived;
 use crate::follower::Follower;
 use crate::leader::Leader;
 
@@ -12,9 +12,9 @@ pub(crate) enum RoleState {
     /// Follows a leader, or waits for one.
     Follower(Follower),
     /// Asks whether it would be elected.
-    PreCandidate(Ballot),
+    PreCandidate(VotesReceived),
     /// Requests votes.
-    Candidate(Ballot),
+    Candidate(VotesReceived),
     /// Leads the group.
     Leader(Box<Leader>),
 }

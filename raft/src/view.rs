@@ -7,7 +7,7 @@
 use quorate_protocol::{Instant, Ticket, View, ViewWriter};
 
 use crate::Raft;
-use crate::candidate::Ballot;
+use crate::candidate::VotesReceived;
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::progress::{Leaving, Progress, SendState};
@@ -23,8 +23,8 @@ pub(crate) fn view(core: &Raft) -> View {
     out.put(&(core.reported.role, core.reported.barred));
     match &core.role {
         RoleState::Follower(follower) => put_follower(&mut out, shared, follower),
-        RoleState::PreCandidate(ballot) => put_ballot(&mut out, shared, "pre-candidate", ballot),
-        RoleState::Candidate(ballot) => put_ballot(&mut out, shared, "candidate", ballot),
+        RoleState::PreCandidate(received) => put_votes(&mut out, shared, "pre-candidate", received),
+        RoleState::Candidate(received) => put_votes(&mut out, shared, "candidate", received),
         RoleState::Leader(leader) => put_leader(&mut out, shared, leader),
     }
     out.put_outbox(&shared.chassis.outbox);
@@ -60,8 +60,8 @@ fn put_follower(out: &mut ViewWriter, shared: &Shared, follower: &Follower) {
     put_waiting(out, shared);
 }
 
-fn put_ballot(out: &mut ViewWriter, shared: &Shared, name: &str, ballot: &Ballot) {
-    out.put(&(name, ballot.view(), out.ticket(ballot.own_vote())));
+fn put_votes(out: &mut ViewWriter, shared: &Shared, name: &str, received: &VotesReceived) {
+    out.put(&(name, received.view(), out.ticket(received.own_vote())));
     put_waiting(out, shared);
 }
 
@@ -172,8 +172,8 @@ fn writes(core: &Raft) -> Vec<Ticket> {
     let shared = &core.shared;
     let mut tickets = vec![shared.durable.ticket(), shared.commitment.reset_ticket()];
     tickets.extend(shared.log.marks().map(|(ticket, ..)| ticket));
-    if let RoleState::Candidate(ballot) = &core.role {
-        tickets.push(ballot.own_vote());
+    if let RoleState::Candidate(received) = &core.role {
+        tickets.push(received.own_vote());
     }
     tickets
 }
