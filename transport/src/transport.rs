@@ -48,8 +48,9 @@ pub trait Transport: Send + Sync {
     fn flush(&self) {}
 
     /// Makes a peer known, or changes its addresses or incarnation, also while frames flow. After a change the
-    /// connections with the peer end, as if they were lost, and the new addresses are dialled. Other peers notice
-    /// nothing. If nothing changes, the connections stay.
+    /// connections with the peer end, as if they were lost, and the new addresses are dialled; if the address that was
+    /// in use is one of them, it is dialled first. Other peers notice nothing. If nothing changes, the connections
+    /// stay.
     ///
     /// # Errors
     /// When the peer is this node itself, it has no address or a malformed one, or the transport is shut down.

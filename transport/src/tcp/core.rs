@@ -66,6 +66,11 @@ impl LaneTask {
 }
 
 impl Known {
+    /// The address to which each lane is connected.
+    pub(super) fn in_use(&self) -> [Option<String>; 2] {
+        self.lanes.each_ref().map(|lane| lane.outbound.address())
+    }
+
     /// Ends the tasks of the peer. When this returns, its link is down and no further frame of it is delivered.
     pub(super) fn stop(&self, reason: DownReason) {
         self.inbound.close();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::core::{Core, Rejected, missed_max};
 use super::heartbeat::Heartbeat;
-use super::outbound::{Outbound, Written};
+use super::outbound::{Link, Outbound, Written};
 use super::reader::FrameReader;
 use super::socket::{ReadHalf, Socket, WriteHalf};
 use crate::counters::Count;
@@ -24,11 +24,14 @@ pub(super) struct Dialer {
     pub(super) peer: Peer,
     pub(super) lane: Lane,
     pub(super) outbound: Arc<Outbound>,
+    /// The address of the connection that this task replaces. It is dialled first, once.
+    pub(super) in_use: Option<String>,
 }
 
 /// A connection that passed the handshake.
 struct Dialled {
     socket: Socket,
+    address: String,
     peer: Sender,
     frame_bytes_max: usize,
 }
@@ -43,13 +46,14 @@ enum DialError {
 
 impl Dialer {
     /// Runs until the lane closes.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let settings = self.core.settings;
         let mut random = Random::new(self.seed());
         let mut backoff = settings.backoff_min;
         while !self.outbound.is_closing() {
             let begun = Instant::now();
-            self.dial_each().await;
+            let in_use = self.in_use.take();
+            self.dial_each(in_use.as_ref()).await;
             if self.outbound.is_closing() {
                 return;
             }
@@ -69,9 +73,12 @@ impl Dialer {
         low ^ self.peer.node.0.rotate_left(32) ^ u64::from(self.lane == Lane::Bulk)
     }
 
-    /// Dials the addresses of the peer in their order. Uses the first connection that is accepted until it ends.
-    async fn dial_each(&self) {
-        for address in &self.peer.addresses {
+    /// Dials the addresses of the peer in their order, but first the one that is in use. Uses the first connection that
+    /// is accepted until it ends.
+    async fn dial_each(&self, in_use: Option<&String>) {
+        let addresses = &self.peer.addresses;
+        let in_use = in_use.filter(|address| addresses.contains(address));
+        for address in in_use.into_iter().chain(addresses.iter().filter(|address| Some(*address) != in_use)) {
             match self.dial(address).await {
                 Ok(dialled) => return self.serve(dialled).await,
                 Err(DialError::Rejected(rejected)) => self.core.refuse(Some(self.peer.node), None, rejected),
@@ -94,7 +101,7 @@ impl Dialer {
         let answer = answer.map_err(|_| refused(Refusal::HandshakeTimeout))?.map_err(refused)?;
         let (peer, frame_bytes_max) = self.core.judge(answer, &self.peer).map_err(DialError::Rejected)?;
         self.core.counters.add(Count::ConnectionsDialled);
-        Ok(Dialled { socket, peer, frame_bytes_max })
+        Ok(Dialled { socket, address: address.to_owned(), peer, frame_bytes_max })
     }
 
     async fn introduce(&self, socket: &mut Socket) -> Result<HandshakeAnswer, Refusal> {
@@ -108,10 +115,10 @@ impl Dialer {
 
     /// Uses a connection until it ends.
     async fn serve(&self, dialled: Dialled) {
-        let Dialled { socket, peer, frame_bytes_max } = dialled;
+        let Dialled { socket, address, peer, frame_bytes_max } = dialled;
         let (read, write) = socket.into_split();
         let write = Arc::new(write);
-        self.outbound.connect(peer, write.clone(), frame_bytes_max);
+        self.outbound.connect(Link { peer, address, write: write.clone(), frame_bytes_max });
         let reader = FrameReader::new(ANSWERS_BYTES_MAX, peer.incarnation, self.lane, ANSWERS_BYTES_MAX);
         let connected = Connected { dialer: self, read, write, reader, is_asked: false, missed: 0 };
         let reason = connected.run().await;

@@ -119,11 +119,13 @@ impl TcpTransport {
         self.local_address
     }
 
-    fn start(&self, peer: Peer) -> Known {
+    /// Starts the tasks of a peer. Each lane dials the address that is in use first.
+    fn start(&self, peer: Peer, mut in_use: [Option<String>; 2]) -> Known {
         let core = &self.core;
         let lanes = Lane::ALL.map(|lane| {
             let outbound = Arc::new(core.outbound(peer.node, lane));
-            let dialer = Dialer { core: core.clone(), peer: peer.clone(), lane, outbound: outbound.clone() };
+            let in_use = in_use[lane as usize].take();
+            let dialer = Dialer { core: core.clone(), peer: peer.clone(), lane, outbound: outbound.clone(), in_use };
             let (end, ended) = watch::channel(());
             let task = self.runtime.spawn(async move {
                 dialer.run().await;
@@ -189,13 +191,15 @@ impl Transport for TcpTransport {
         if self.core.is_closed() {
             return Err(PeerError::Closed);
         }
+        let mut in_use = [None, None];
         if let Some(known) = peers.get(&peer.node) {
             if known.peer == peer {
                 return Ok(());
             }
+            in_use = known.in_use();
             known.stop(DownReason::PeerChanged);
         }
-        let known = self.start(peer);
+        let known = self.start(peer, in_use);
         peers.insert(known.peer.node, known);
         Ok(())
     }

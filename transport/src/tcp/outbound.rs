@@ -50,11 +50,14 @@ struct State {
     is_stopped: bool,
 }
 
+/// A connection in use.
 #[derive(Debug)]
-struct Link {
-    peer: Sender,
-    write: Arc<WriteHalf>,
-    frame_bytes_max: usize,
+pub(super) struct Link {
+    pub(super) peer: Sender,
+    /// The address that was dialled.
+    pub(super) address: String,
+    pub(super) write: Arc<WriteHalf>,
+    pub(super) frame_bytes_max: usize,
 }
 
 /// Result of writing.
@@ -149,17 +152,23 @@ impl Outbound {
     }
 
     /// Starts to use a new connection.
-    pub(super) fn connect(&self, peer: Sender, write: Arc<WriteHalf>, frame_bytes_max: usize) {
+    pub(super) fn connect(&self, link: Link) {
         let mut state = self.lock();
         if state.is_stopped {
             return;
         }
-        state.link = Some(Link { peer, write, frame_bytes_max });
+        let Link { peer, ref address, .. } = link;
         let (node, peer_id, lane) = (self.own.node.0, peer.node.0, self.lane);
-        tracing::info!(node, peer = peer_id, incarnation = %peer.incarnation, %lane, "connected");
+        tracing::info!(node, peer = peer_id, address, incarnation = %peer.incarnation, %lane, "connected");
+        state.link = Some(link);
         if lane == Lane::Control {
             self.router.tell(LinkEvent::Up { peer });
         }
+    }
+
+    /// The address of the connection, if there is one.
+    pub(super) fn address(&self) -> Option<String> {
+        self.lock().link.as_ref().map(|link| link.address.clone())
     }
 
     /// Stops using the connection, if there is one, and drops the frames that waited for it.

@@ -222,6 +222,26 @@ async fn a_peer_moves() {
 }
 
 #[tokio::test]
+async fn the_address_in_use_is_dialled_first_after_a_change() {
+    let patient = std::time::Duration::from_hours(1);
+    let mut node = Node::start(TcpSettings { handshake_timeout: patient, ..settings() }).await;
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+    // Nothing answers there, and a dial would wait for an hour.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let known = node.transport.peers().remove(0);
+    let silent = listener.local_addr().expect("it is bound").to_string();
+    let addresses = vec![silent, known.addresses[0].clone()];
+    node.transport.set_peer(Peer { addresses, ..known }).expect("a right peer");
+    while !matches!(node.link().await, LinkEvent::Down { reason: DownReason::PeerChanged, .. }) {}
+    closed(&mut stream).await;
+    let mut stream = node.accept(Lane::Control).await;
+    stream.write_all(&answer().encode()).await.expect("it listens");
+    while !matches!(node.link().await, LinkEvent::Up { .. }) {}
+}
+
+#[tokio::test]
 async fn a_process_that_was_left_behind_is_refused_by_name() {
     let mut node = Node::start(settings()).await;
     let mut newer = node.dial_as_peer(Lane::Control, 8).await;
