@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use quorate_protocol::{HaltReason, Instant, LoadRange, NodeId, Now, Operation, Signal, Ticket, VotingBar};
 use quorate_transport::{ChannelId, Frame, Received};
 
@@ -132,6 +133,9 @@ pub enum GroupOutput {
         /// The peer.
         peer: NodeId,
     },
+    /// The members of the group, of both halves of a joint configuration. The group reports them at its start and
+    /// whenever the configuration in force changes. Until it does, they are the voters that it was founded with.
+    Members(Members),
     /// A fact for the operator's log.
     Notice(Notice),
     /// This group stops on this node.
@@ -140,6 +144,11 @@ pub enum GroupOutput {
         reason: HaltReason,
     },
 }
+
+/// Members of a group, each with its contexts in the configuration (see [`Member::context`]).
+///
+/// [`Member::context`]: quorate_protocol::Member::context
+pub type Members = BTreeSet<(NodeId, Bytes)>;
 
 /// Ties a call to its answer. Unique within one start of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

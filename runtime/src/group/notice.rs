@@ -118,6 +118,14 @@ pub enum Notice {
     /// The disk has no room for what the node learned of its peers. It is written when there is room. Until then new
     /// peers do not count.
     OwnStreamRefused,
+    /// No address of a peer could be taken from the configurations of the groups. If it had addresses before, they stay
+    /// in use.
+    PeerAddress {
+        /// The peer.
+        peer: NodeId,
+        /// The reason.
+        reason: &'static str,
+    },
     /// More peers than a node can remember asked to be introduced. This one was refused.
     PeersFull {
         /// The peer.

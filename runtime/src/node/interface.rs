@@ -1,8 +1,9 @@
 //! Settings, inputs and outputs of a node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_protocol::{GroupId, Instant, LoadRange, NodeId, Operation, Signal, StorageLevel, Ticket};
 use quorate_transport::{Frame, Received, Sender};
 use quorate_wal::{Completions, LoadCompletion, StreamId, WriteCompletion};
@@ -16,7 +17,8 @@ use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 /// Settings of a [`Node`](crate::node::Node).
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The other nodes. This node introduces itself to them and sends heartbeats to them.
+    /// The other nodes that are known from the start. They always stay peers. Members of groups come and go beside
+    /// them.
     pub peers: BTreeSet<NodeId>,
     /// Interval between two heartbeats to a peer to which nothing else was sent, and between two reports to the groups
     /// that a peer is alive. At least one millisecond.
@@ -165,6 +167,10 @@ pub enum NodeOutput {
         /// The answer.
         reply: Reply,
     },
+    /// The peers, and for each the contexts that configurations of the groups have for it, newest first; empty if there
+    /// is none but perhaps an empty one. They replace those of the last output of this kind, the first of which
+    /// replaces [`NodeConfig::peers`]. Exchange frames with these nodes and no others.
+    Peers(BTreeMap<NodeId, Vec<Bytes>>),
     /// A fact for the operator's log.
     Notice {
         /// The group; `None` if it concerns the node itself.

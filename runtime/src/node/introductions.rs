@@ -27,6 +27,7 @@ use quorate_transport::Sender;
 use super::foundings::{self, FoundingRun};
 use super::message::NodeMessage;
 use super::own_stream::{OwnStream, OwnWrite, Written};
+use super::peers::Peers;
 use super::roster::{Acquaintance, Roster, Start};
 use crate::group::notice::Notice;
 
@@ -37,7 +38,7 @@ pub(super) struct Introductions {
     stream: OwnStream,
     /// The foundings of this node's groups, as sent to peers.
     foundings: Vec<FoundingRun>,
-    /// Peers that are never forgotten: the configured peers, and founding voters.
+    /// Peers that are not forgotten in this start: the configured peers, founding voters, and members of groups.
     kept: BTreeSet<NodeId>,
     /// State of each peer as heard in this start.
     seen: BTreeMap<NodeId, Seen>,
@@ -89,6 +90,16 @@ impl Introductions {
 
     pub(super) fn roster(&self) -> &Roster {
         self.stream.roster()
+    }
+
+    /// The peers are these now. One that was a peer before must introduce itself again when it is one again.
+    pub(super) fn follow(&mut self, peers: &Peers) {
+        self.kept.extend(peers.nodes());
+        for gone in self.seen.keys().copied().filter(|peer| !peers.contains(*peer)).collect::<Vec<_>>() {
+            self.seen.remove(&gone);
+            self.unanswered.remove(&gone);
+            self.effects.push_back(Effect::Standing(gone));
+        }
     }
 
     /// Notes the incarnation under which a peer was heard from, before any of its messages is passed on.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use quorate_protocol::{Instant, NodeId};
 
+use super::peers::Peers;
+
 /// The last contact with each peer, in both directions.
 #[derive(Debug)]
 pub(super) struct Liveness {
@@ -36,6 +38,12 @@ impl Liveness {
 
     pub(super) fn add(&mut self, peer: NodeId) {
         self.peers.entry(peer).or_default();
+    }
+
+    /// The peers are these now. There is no contact with others any more.
+    pub(super) fn follow(&mut self, peers: &Peers) {
+        self.peers.retain(|peer, _| peers.contains(*peer));
+        peers.nodes().for_each(|peer| self.add(peer));
     }
 
     pub(super) fn heard(&mut self, peer: NodeId) {

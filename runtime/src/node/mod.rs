@@ -26,6 +26,7 @@ mod introductions;
 mod liveness;
 mod message;
 mod own_stream;
+mod peers;
 pub(crate) mod roster;
 mod slot;
 mod turn;
@@ -39,6 +40,7 @@ use introductions::{Effect, Hello, Introductions};
 use liveness::Liveness;
 use message::{Bundle, NodeMessage, is_of_group};
 use own_stream::OwnWrite;
+use peers::Peers;
 pub use quorate_wal::StreamId;
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::GroupSlot;
@@ -60,6 +62,7 @@ pub struct Node {
     timers: BTreeSet<(Instant, usize)>,
     introductions: Introductions,
     liveness: Liveness,
+    peers: Peers,
     storage: StorageLevel,
     log_failed: Option<PersistFailure>,
     gathered: Gathered,
@@ -75,6 +78,7 @@ impl Node {
         config.heartbeat_interval = config.heartbeat_interval.max(HEARTBEAT_INTERVAL_LEAST);
         config.turn_bytes_max = config.turn_bytes_max.max(1);
         let liveness = Liveness::new(config.heartbeat_interval, now.instant, config.peers.iter().copied());
+        let peers = Peers::new(roster.identity().node, config.peers.clone());
         Self {
             now,
             slots: Vec::new(),
@@ -84,6 +88,7 @@ impl Node {
             timers: BTreeSet::new(),
             introductions: Introductions::new(roster, &config.peers),
             liveness,
+            peers,
             storage: StorageLevel::Enough,
             log_failed: None,
             gathered: Gathered::default(),
@@ -109,6 +114,8 @@ impl Node {
         self.streams.insert(stream, index);
         let me = self.identity().node;
         voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
+        let founders = voters.iter().map(|voter| (*voter, Bytes::new())).collect();
+        self.peers.set(now.instant, id, founders);
         self.slots.push(GroupSlot::new(id, stream, voters, group));
         self.give(index, GroupInput::Founded(founding));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
@@ -216,6 +223,11 @@ impl Node {
     pub fn voting_bar(&self, group: GroupId) -> Option<VotingBar> {
         let slot = &self.slots[*self.groups.get(&group)?];
         self.introductions.voting_bar(group, &slot.voters)
+    }
+
+    /// Returns the nodes with which this node exchanges frames, in the order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.nodes()
     }
 
     /// Returns a peer's standing in a group.
@@ -400,6 +412,18 @@ impl Node {
                 Effect::Notice(notice) => self.outputs.push_back(NodeOutput::Notice { group: None, notice }),
             }
         }
+    }
+
+    /// Introductions and heartbeats follow the members of the groups, and so does the shell.
+    fn follow_members(&mut self) {
+        if !self.peers.refresh(self.now.instant) {
+            return;
+        }
+        self.liveness.follow(&self.peers);
+        self.introductions.follow(&self.peers);
+        self.gathered.frames.retain(|to, frames| self.peers.contains(*to) || !frames.is_empty());
+        self.outputs.extend(self.peers.take_news().map(NodeOutput::Peers));
+        self.carry_effects();
     }
 
     fn tell_standing(&mut self, index: usize, peer: NodeId) {

@@ -42,6 +42,7 @@ impl Node {
             GroupOutput::Job { ticket, job } => NodeOutput::Job { group, ticket, job },
             GroupOutput::Reply { call, reply } => NodeOutput::Reply { group, call, reply },
             GroupOutput::OlderCopy { peer } => return self.introductions.note_older(peer),
+            GroupOutput::Members(members) => return self.peers.set(self.now.instant, group, members),
             GroupOutput::Notice(notice) => NodeOutput::Notice { group: Some(group), notice },
             GroupOutput::Halt { .. } => unreachable!("the slot keeps halts to itself"),
         };
@@ -82,6 +83,7 @@ impl Node {
     /// Passes everything that was gathered to the shell. The writes of all groups are one submission, so that the log
     /// syncs once for them, and works while the frames are sent.
     fn leave(&mut self) {
+        self.follow_members();
         if !self.gathered.writes.is_empty() {
             let writes = std::mem::take(&mut self.gathered.writes);
             self.counters.write_batches += 1;

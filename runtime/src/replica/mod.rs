@@ -113,7 +113,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let snapshot = recovery.snapshot.clone();
         let is_first = recovery.configurations.is_empty() && snapshot.is_none();
         let core = L::recover(now, config, recovery)?;
-        let configuration = is_first.then(|| core.status().configuration);
+        let in_force = core.status().configuration;
+        let configuration = is_first.then(|| in_force.clone());
         let mut replica = Self {
             application: Application::new(state, state_index, configuration, &settings),
             context: Context::new(now, seat, settings, core),
@@ -129,10 +130,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             clock_differs: None,
             halted: None,
         };
+        replica.tell_members(&in_force);
         if let Some(snapshot) = snapshot {
             replica.restore(snapshot);
         }
         Ok(replica)
+    }
+
+    /// Tells the node the members of the configuration that is in force now.
+    fn tell_members(&mut self, configuration: &Configuration) {
+        let members = configuration.members().iter().chain(configuration.outgoing());
+        let members = members.map(|member| (member.node, member.context.clone())).collect();
+        self.context.push(GroupOutput::Members(members));
     }
 
     /// Begins an input or a call.
@@ -311,7 +320,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.restore(snapshot);
             }
             LogEvent::Voting { barred } => context.notice(Notice::Voting { barred: self.peers.voting_bar(barred) }),
-            LogEvent::Configuration { .. } => {}
+            LogEvent::Configuration { configuration } => self.tell_members(&configuration),
             LogEvent::AcknowledgedLost { node } => context.push(GroupOutput::OlderCopy { peer: node }),
             LogEvent::ClockDiffers { wall_ahead_ms } => {
                 self.clock_differs = wall_ahead_ms;

@@ -12,6 +12,7 @@ pub(crate) mod snapshots;
 
 pub use directory::{Directory, DirectoryError, cluster_id};
 pub use driver::Driver;
+pub use driver::addresses::{ReadAddresses, read_address};
 pub use driver::calls::{CallAnswer, CallError, LocalHandle};
 pub use driver::clock::Clock;
 pub use driver::start::{Parts, StartError};

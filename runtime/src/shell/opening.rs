@@ -27,7 +27,7 @@ pub struct Opening {
     /// The id of the node.
     pub node: NodeId,
     /// The nodes of the cluster, this one included. A new group is founded with them; a group that was founded before
-    /// keeps its founding. The voters are the node's peers.
+    /// keeps its founding. The voters are always the node's peers, beside the present members of the groups.
     pub members: Configuration,
     /// Settings of the log.
     pub log: quorate_wal::LogSettings,

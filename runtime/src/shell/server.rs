@@ -25,6 +25,7 @@ use crate::replica::settings::ReplicaSettings;
 use crate::replica::state_machine::StateMachine;
 use crate::shell::directory::{DirectoryError, cluster_id, draw_incarnation};
 use crate::shell::driver::Driver;
+use crate::shell::driver::addresses::{ReadAddresses, read_address};
 use crate::shell::driver::calls::{LocalHandle, NodeHandle};
 use crate::shell::driver::clock::Clock;
 use crate::shell::driver::shutdown::Stopped;
@@ -43,6 +44,7 @@ pub struct ServerBuilder {
     repeated: Option<ServerConfigError>,
     log: quorate_wal::LogSettings,
     tcp: TcpSettings,
+    read_addresses: ReadAddresses,
     tail_bytes_max: usize,
 }
 
@@ -79,6 +81,7 @@ impl Server {
             repeated: None,
             log: quorate_wal::LogSettings::default(),
             tcp: TcpSettings::default(),
+            read_addresses: Arc::new(read_address),
             tail_bytes_max: TAIL_BYTES_MAX,
         }
     }
@@ -124,6 +127,8 @@ impl Server {
 
 impl ServerBuilder {
     /// Adds a node of the cluster, also this one: its id, and the address at which its peers reach it, as `host:port`.
+    /// They also try the addresses that the configurations of the groups name (see
+    /// [`ServerBuilder::read_addresses`]).
     pub fn node(mut self, id: u64, address: impl Into<String>) -> Self {
         if self.nodes.insert(NodeId(id), address.into()).is_some() {
             self.repeated = Some(ServerConfigError::RepeatedNode(NodeId(id)));
@@ -179,6 +184,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Replaces the function that reads the addresses of a node, as `host:port`, from its context in the configuration
+    /// of a group ([`Member::context`]). It returns `None` if it cannot read the context. An address that is read is
+    /// tried before that of [`ServerBuilder::node`]. Without this call a context is one address as text.
+    pub fn read_addresses(mut self, read: impl Fn(&[u8]) -> Option<Vec<String>> + Send + Sync + 'static) -> Self {
+        self.read_addresses = Arc::new(read);
+        self
+    }
+
     /// Opens the data directory, recovers every group, and listens as the node `id`, on the current tokio runtime.
     /// Files are read without yielding, before any other task can wait for the node.
     ///
@@ -194,7 +207,7 @@ impl ServerBuilder {
         let address = self.nodes[&id].clone();
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
-        let settings = self.tcp;
+        let (settings, read_addresses) = (self.tcp, self.read_addresses.clone());
         settings.check().map_err(BindError::Settings)?;
         let Prepared { unstarted, clock } = self.prepare(id)?;
         // The port is taken before the start is counted, so that a start that fails because of the port does not count.
@@ -212,7 +225,8 @@ impl ServerBuilder {
             transport.set_peer(peer)?;
         }
         let lock = Arc::new(lock);
-        let driver = Driver::new(Parts { node, clock, transport: transport.clone(), log, snapshots, lock })?;
+        let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, lock };
+        let driver = Driver::new(parts)?;
         Ok(Server { driver, transport })
     }
 

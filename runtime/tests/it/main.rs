@@ -3,4 +3,5 @@
 mod applying;
 mod data_directory;
 mod member_changes;
+mod moving;
 mod scripted;

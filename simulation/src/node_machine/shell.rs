@@ -59,6 +59,8 @@ impl<A: Application> NodeMachine<A> {
                 let (application, mut desk) = self.desk(now, disk);
                 application.reply(&mut desk, group, call, reply);
             }
+            // Every node of a world is in the settings of every other, so that it always stays a peer.
+            NodeOutput::Peers(_) => {}
             NodeOutput::Notice { group, notice } => self.on_notice(now, disk, group, &notice),
         }
     }

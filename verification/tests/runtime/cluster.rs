@@ -408,6 +408,7 @@ impl Cluster {
                     assert!(machine.replies.insert(call, reply).is_none(), "a call is answered once");
                 }
                 GroupOutput::OlderCopy { peer } => panic!("node {peer} has lost nothing"),
+                GroupOutput::Members(_) => {}
                 GroupOutput::Notice(notice) => machine.notices.push(notice),
                 GroupOutput::Halt { reason } => machine.halted = Some(reason),
             }

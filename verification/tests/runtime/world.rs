@@ -365,7 +365,7 @@ impl Machine {
                     self.news.push(NodeInput::Signal { stream, signal: Signal::Loaded { ticket, result } });
                 }
                 NodeOutput::Notice { notice: told, .. } => notice(told),
-                NodeOutput::Reply { .. } => {}
+                NodeOutput::Peers(_) | NodeOutput::Reply { .. } => {}
                 NodeOutput::Snapshot { .. } | NodeOutput::Job { .. } => panic!("bare cores ask for neither"),
             }
         }

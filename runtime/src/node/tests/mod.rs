@@ -18,6 +18,7 @@ use crate::group::notice::Notice;
 use crate::group::reply::Reply;
 
 mod introductions;
+mod peers;
 mod roster;
 mod turns;
 
@@ -153,6 +154,8 @@ struct World {
     network: VecDeque<(NodeId, Received)>,
     notices: Vec<(NodeId, Notice)>,
     replies: Vec<(GroupId, CallId, Reply)>,
+    /// The peers that nodes told, in the order of telling.
+    peers: Vec<(NodeId, BTreeMap<NodeId, Vec<Bytes>>)>,
     now: Now,
     drawn: u128,
     groups: u64,
@@ -174,6 +177,7 @@ impl World {
             network: VecDeque::new(),
             notices: Vec::new(),
             replies: Vec::new(),
+            peers: Vec::new(),
             now: Now::default(),
             drawn: 100,
             groups,
@@ -304,6 +308,7 @@ impl World {
                 NodeOutput::Write(_) => {}
                 NodeOutput::Notice { notice, .. } => self.notices.push((id, notice)),
                 NodeOutput::Reply { group, call, reply } => self.replies.push((group, call, reply)),
+                NodeOutput::Peers(peers) => self.peers.push((id, peers)),
                 other => panic!("not expected: {other:?}"),
             }
         }
@@ -312,11 +317,23 @@ impl World {
 
     fn deliver(&mut self) -> Option<()> {
         let (to, received) = self.network.pop_front()?;
-        if let Some(node) = self.nodes.get_mut(&to) {
+        // A transport refuses frames of all other nodes.
+        if let Some(node) = self.nodes.get_mut(&to)
+            && node.peers().any(|peer| peer == received.from.node)
+        {
             node.handle(self.now, NodeInput::Frame(received));
         }
         Some(())
     }
+}
+
+fn enter(world: &mut World, node: u64, group: u64, f: impl FnOnce(&mut Fake)) {
+    let now = world.now;
+    let entered = world.node(node).enter(now, GroupId(group), |group| {
+        let group: &mut dyn std::any::Any = group;
+        f(group.downcast_mut().expect("a fake"));
+    });
+    assert!(entered.is_some());
 }
 
 fn frame(group: GroupId, text: &str) -> Frame {

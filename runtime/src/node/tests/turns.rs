@@ -9,21 +9,12 @@ use quorate_protocol::{
 use quorate_transport::{ChannelId, Frame, Received, codec};
 use quorate_wal::StreamId;
 
-use super::{CHANNEL, Fake, World};
+use super::{CHANNEL, World, enter};
 use crate::group::interface::{CallId, GroupOutput};
 use crate::group::notice::Notice;
 use crate::group::reply::Reply;
 use crate::node::message::{Bundle, Bundled};
 use crate::node::{NodeInput, NodeOutput};
-
-fn enter(world: &mut World, node: u64, group: u64, f: impl FnOnce(&mut Fake)) {
-    let now = world.now;
-    let entered = world.node(node).enter(now, GroupId(group), |group| {
-        let group: &mut dyn std::any::Any = group;
-        f(group.downcast_mut().expect("a fake"));
-    });
-    assert!(entered.is_some());
-}
 
 fn halts(world: &World) -> Vec<&HaltReason> {
     let reasons = world.notices.iter().map(|(_, notice)| match notice {

@@ -24,6 +24,7 @@ use crate::group::reply::Reply;
 use crate::node::Node;
 use crate::node::interface::{NodeInput, NodeOutput, Origin};
 
+pub(crate) mod addresses;
 pub(crate) mod calls;
 pub(crate) mod clock;
 mod log;
@@ -39,6 +40,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+use addresses::Addresses;
 use calls::{Asked, Call, CallError, Doors, HaltedGroups, LocalHandle, NodeHandle, Post};
 use clock::Clock;
 use mailbox::Mailbox;
@@ -58,6 +60,7 @@ pub struct Driver {
     node: Node,
     clock: Clock,
     transport: Arc<dyn Transport>,
+    addresses: Addresses,
     inboxes: [Inbox; 2],
     log: LogThread,
     snapshots: SnapshotThreads,
@@ -109,6 +112,7 @@ impl Driver {
             node: parts.node,
             sleep: Box::pin(tokio::time::sleep_until(parts.clock.moment(Instant::ZERO))),
             clock: parts.clock,
+            addresses: Addresses::new(parts.read_addresses, &*parts.transport),
             transport: parts.transport,
             inboxes: [control, groups],
             log,
@@ -307,6 +311,10 @@ impl Driver {
                     }
                 }
                 NodeOutput::Reply { group, call, reply } => self.answer(now, group, call, reply),
+                NodeOutput::Peers(peers) => {
+                    let report = &self.report;
+                    self.addresses.follow(peers, &*self.transport, |notice| report.notice(None, &notice));
+                }
                 NodeOutput::Notice { group, notice } => self.notice(group, notice),
             }
         }

@@ -187,6 +187,14 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
                 "the group was founded with other members than described: the founding stays in force"
             );
         }
+        Notice::PeerAddress { peer, reason } => {
+            warn!(
+                node,
+                peer = peer.0,
+                reason,
+                "the configuration gives a peer no address: the addresses before it stay"
+            );
+        }
         Notice::OwnStreamRefused => error!(node, "the disk has no room for what the node learned of its peers"),
         Notice::PeersFull { peer } => warn!(node, peer = peer.0, "a peer is refused: the node remembers no more peers"),
     }

@@ -8,6 +8,7 @@ use quorate_transport::{ClaimError, Transport};
 use quorate_wal::Wal;
 use quorate_wal::disk::Disk;
 
+use super::addresses::ReadAddresses;
 use super::clock::Clock;
 use super::mailbox::Mailbox;
 use super::news::News;
@@ -25,6 +26,9 @@ pub struct Parts<D: Disk> {
     pub clock: Clock,
     /// The transport. The driver claims all channels except that of rpc.
     pub transport: Arc<dyn Transport>,
+    /// Reads the addresses of a peer from the configuration of a group, usually
+    /// [`read_address`](crate::shell::read_address).
+    pub read_addresses: ReadAddresses,
     /// The log. It gets a thread of its own.
     pub log: Wal<D>,
     /// The snapshots. They get a thread for each lane.

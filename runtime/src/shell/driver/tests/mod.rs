@@ -16,6 +16,7 @@ use quorate_transport::{ChannelId, Limits, Peer, Transport};
 use quorate_wal::disk::{Disk, MemoryDisk};
 use quorate_wal::{LogSettings, Wal};
 
+use super::addresses::read_address;
 use super::mailbox::{Mailbox, PushError};
 use super::shutdown::Stopped;
 use super::{CallError, Clock, Driver, NodeHandle, Parts};
@@ -121,7 +122,9 @@ fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<Atomi
     let lock = Arc::new(Lock(is_free.clone()));
     let settings = LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..LogSettings::default() };
     let (log, _) = Wal::open(disk, settings, identity).expect("a new log");
-    (Driver::new(Parts { node, clock, transport, log, snapshots, lock }).expect("started"), is_free)
+    let read_addresses = Arc::new(read_address);
+    let parts = Parts { node, clock, transport, read_addresses, log, snapshots, lock };
+    (Driver::new(parts).expect("started"), is_free)
 }
 
 #[tokio::test(start_paused = true)]
