@@ -4,6 +4,7 @@
 //! A protocol implements [`Subject`] for its core and so gets a [`Cluster`]. The seed decides the order of all events:
 //! messages, writes, answers of applications and deadlines are in one queue. All laws are checked after every step.
 
+mod alike;
 mod builder;
 mod cluster;
 mod disks;
@@ -17,6 +18,7 @@ mod stream;
 mod subject;
 mod timeline;
 
+pub use alike::Alike;
 pub use builder::Builder;
 pub use cluster::Cluster;
 pub use faults::{Faults, PowerCut};
