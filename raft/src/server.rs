@@ -13,8 +13,10 @@ impl Launch for Raft {
                 format!("messages and writes take up to {bytes_max} bytes, and the node's bounds are lower").into()
             );
         }
-        let members = Start::Initial(start.members.clone());
-        Ok(Config::new(start.identity.node, start.seed, members, settings)?)
+        let node = start.identity.node;
+        let is_founder = start.members.contains(node);
+        let members = if is_founder { Start::Initial(start.members.clone()) } else { Start::Join };
+        Ok(Config::new(node, start.seed, members, settings)?)
     }
 }
 

@@ -152,6 +152,7 @@ impl LocalCluster {
             cluster: self.config.name.clone(),
             id,
             peers: self.config.peers(),
+            joining: self.config.joining(),
             clients: self.config.clients(),
             clients_max: self.clients_max,
             data: self.config.data.clone(),

@@ -2,9 +2,10 @@
 //!
 //! [`store`] is the replicated state machine, [`resp`] the protocol of clients, [`command`] their commands.
 //! [`connection`] orders one client's requests and replies, and [`server`] gives connections their sockets. [`config`]
-//! is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`logging`] the lines of the
-//! log, and [`descriptors`] the limit of open files. [`backend`] connects connections to a replica, [`node`] runs all
-//! of it on one loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection.
+//! is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`members`] the changes of
+//! members, [`logging`] the lines of the log, and [`descriptors`] the limit of open files. [`backend`] connects
+//! connections to a replica, [`node`] runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the
+//! client's end of a connection.
 
 mod accept;
 pub mod backend;
@@ -17,6 +18,7 @@ pub mod descriptors;
 pub mod http;
 pub mod logging;
 mod machine;
+pub mod members;
 pub mod node;
 pub mod resp;
 pub mod server;

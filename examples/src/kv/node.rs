@@ -1,6 +1,6 @@
 //! One node: its replica, its clients and its http port, on a thread of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 
 use super::backend::{GROUP, ReplicaBackend};
 use super::http::{HttpLimits, HttpServer, Pages};
+use super::members::{MemberAnswer, MemberRequest};
 use super::new_store;
 use super::server::{ServerLimits, serve};
 use super::status::{GroupStatus, NodeStatus};
@@ -31,6 +32,8 @@ pub struct NodeOptions {
     pub id: u64,
     /// The addresses for other nodes, by node id, this one included.
     pub peers: BTreeMap<u64, SocketAddr>,
+    /// The nodes that do not begin the cluster.
+    pub joining: BTreeSet<u64>,
     /// The addresses for clients, by node id. Clients that ask for the leader get its address.
     pub clients: BTreeMap<u64, SocketAddr>,
     /// Maximum number of connected clients.
@@ -137,7 +140,8 @@ impl RunningNode {
 
     fn pages(&self, metrics: PrometheusHandle) -> Pages {
         let replica = ReplicaHandle::<Raft, Store>::new(self.handle.clone(), GROUP);
-        let (id, cluster, reader) = (self.id, self.cluster.clone(), replica.clone());
+        let (id, cluster) = (self.id, self.cluster.clone());
+        let (reader, changer) = (replica.clone(), replica.timeout(CHANGE_PATIENCE));
         let status = move || {
             let (replica, cluster) = (replica.clone(), cluster.clone());
             async move {
@@ -155,7 +159,16 @@ impl RunningNode {
                 takes_writes && read.await.is_ok()
             }
         };
-        Pages::new(metrics, status, serves)
+        let change = move |request: MemberRequest| {
+            let outcome = request.into_change().map(|change| changer.change_membership(vec![change]));
+            async {
+                match outcome {
+                    Ok(outcome) => MemberAnswer::of(outcome.await),
+                    Err(reason) => MemberAnswer::Refused { reason },
+                }
+            }
+        };
+        Pages::new(metrics, status, serves, change)
     }
 }
 
@@ -170,7 +183,7 @@ impl Drop for RunningNode {
 }
 
 fn builder(options: &NodeOptions) -> io::Result<ServerBuilder> {
-    let NodeOptions { cluster, peers, data, snapshot_entries, .. } = options;
+    let NodeOptions { cluster, peers, joining, data, snapshot_entries, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
@@ -178,7 +191,10 @@ fn builder(options: &NodeOptions) -> io::Result<ServerBuilder> {
     };
     let builder = Server::builder(cluster, data);
     let builder = builder.replica_with::<Raft, Store>(GROUP, settings, <Raft as Launch>::config, new_store()?);
-    Ok(peers.iter().fold(builder, |builder, (id, address)| builder.node(*id, address.to_string())))
+    Ok(peers.iter().fold(builder, |builder, (id, address)| {
+        let address = address.to_string();
+        if joining.contains(id) { builder.joining_node(*id, address) } else { builder.node(*id, address) }
+    }))
 }
 
 /// A node's listener and limits for clients, and the other nodes' addresses for clients.
@@ -238,4 +254,6 @@ const KEPT_SHARE: u64 = 100;
 const BLOCKING_THREADS_MAX: usize = 2;
 /// Time for the last answers to clients after the node's group has stopped.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// Maximum time until a change of members is answered, if only by `Unknown`.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);

@@ -6,14 +6,16 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use quorate_protocol::Role as LogRole;
+use quorate_protocol::{Role as LogRole, VotingBar};
 use quorate_runtime::ReplicaStatus;
 use quorate_runtime::group::Founding;
 use quorate_runtime::replica::Obstacle;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::command::{About, Role};
 use super::config::ClusterConfig;
+use super::members::{MemberStatus, PeerStatus};
 use super::store::Store;
 use super::trouble;
 
@@ -38,7 +40,7 @@ pub struct GroupStatus {
     pub founding: String,
     /// The voters that it was founded with on this node.
     pub founded_with: Vec<u64>,
-    /// The node's role in it: `leader`, `follower` and so on.
+    /// The node's role in it: `leader`, `follower`, `learner`, `joining`, `removed` and so on.
     pub role: String,
     /// The leader, as far as the node knows.
     pub leader: Option<u64>,
@@ -68,6 +70,21 @@ pub struct GroupStatus {
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+    /// The node's disk, in hexadecimal: drawn when its data directory was made.
+    #[serde(default)]
+    pub incarnation: String,
+    /// The members of the group, as far as the node knows.
+    #[serde(default)]
+    pub members: Vec<MemberStatus>,
+    /// No change of the members is under way, apart from learners that wait for their promotion.
+    #[serde(default)]
+    pub is_settled: bool,
+    /// Reason why the node does not vote. Empty if it votes.
+    #[serde(default)]
+    pub vote: String,
+    /// The progress of the other nodes, on the node that leads.
+    #[serde(default)]
+    pub progress: Vec<PeerStatus>,
     /// Reasons why the group stopped on this node, or cannot make progress. Empty if there are none.
     pub trouble: String,
 }
@@ -96,6 +113,11 @@ impl GroupStatus {
             digest: format!("{:016x}", store.digest()),
             keys: store.len(status.applied_log_time.0) as u64,
             bytes: store.weight(),
+            incarnation: status.seat.session.incarnation.to_string(),
+            members: log.configuration.members().iter().map(MemberStatus::new).collect(),
+            is_settled: !log.configuration.is_joint() && log.configuration_index <= log.commit_index,
+            vote: log.barred.map_or_else(String::new, |bar| trouble::reason(bar).to_owned()),
+            progress: PeerStatus::all(status),
             trouble: trouble::text(obstacles),
         }
     }
@@ -121,7 +143,13 @@ pub(super) fn about(status: &ReplicaStatus, clients: &BTreeMap<u64, SocketAddr>)
 }
 
 fn role(status: &ReplicaStatus) -> String {
-    if status.halted.is_some() { STOPPED.to_owned() } else { status.log.role.to_string() }
+    match (&status.halted, status.log.barred) {
+        (Some(_), _) => STOPPED.to_owned(),
+        (None, Some(VotingBar::Removed)) => "removed".to_owned(),
+        (None, Some(VotingBar::NotMember)) => "joining".to_owned(),
+        (None, _) if status.log.configuration.members().is_empty() => "joining".to_owned(),
+        (None, _) => status.log.role.to_string(),
+    }
 }
 
 /// The role of a group that has stopped on its node.
@@ -144,10 +172,25 @@ pub enum StatusError {
 /// # Errors
 /// When the node is not reached, or something else answers.
 pub fn fetch(http: SocketAddr) -> Result<NodeStatus, StatusError> {
+    request(http, "GET /status", "", PATIENCE)
+}
+
+/// Sends a request to a node's http port, and returns its answer. Waits at most `patience` for each read.
+pub(super) fn request<T: DeserializeOwned>(
+    http: SocketAddr,
+    what: &str,
+    body: &str,
+    patience: Duration,
+) -> Result<T, StatusError> {
     let mut stream = TcpStream::connect_timeout(&http, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /status HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n")?;
+    let length = body.len();
+    write!(
+        stream,
+        "{what} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(StatusError::Foreign)? + 4;

@@ -33,6 +33,19 @@ impl Cluster {
         Self::describe_at(nodes, Path::new("data"), more)
     }
 
+    /// As [`Cluster::describe`], with further nodes that join.
+    pub(crate) fn describe_with_joining(nodes: u64, joining: u64, more: &str) -> Self {
+        let mut cluster = Self::describe(nodes + joining, more);
+        let path = cluster.config_path();
+        let mut text = fs::read_to_string(&path).unwrap();
+        for id in nodes + 1..=nodes + joining {
+            text = text.replace(&format!("id = {id}\n"), &format!("id = {id}\njoin = true\n"));
+        }
+        fs::write(&path, text).unwrap();
+        cluster.config = ClusterConfig::read(&path).unwrap();
+        cluster
+    }
+
     pub(crate) fn describe_at(nodes: u64, data: &Path, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut text = format!("cluster = \"test\"\ndata = \"{}\"\n{more}\n", data.display());
@@ -155,6 +168,27 @@ impl Cluster {
         let path = self.config_path();
         let text = fs::read_to_string(&path).unwrap();
         fs::write(path, text.replace("\"test\"", &format!("{cluster:?}"))).unwrap();
+    }
+
+    /// A command of `kv member`.
+    pub(crate) fn member_command(&self, command: &str) -> Command {
+        let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+        kv.arg("member").args(command.split(' ')).arg("--config").arg(self.config_path());
+        kv
+    }
+
+    /// Runs a command of `kv member`. Returns its exit code and all that it said.
+    pub(crate) fn member(&self, command: &str) -> (Option<i32>, String) {
+        let output = self.member_command(command).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
+    /// Runs a command of `kv member` that must succeed. Returns all that it said.
+    pub(crate) fn change(&self, command: &str) -> String {
+        let (code, said) = self.member(command);
+        assert_eq!(code, Some(0), "{command}: {said}");
+        said
     }
 
     pub(crate) fn client(&self, id: u64) -> Client {

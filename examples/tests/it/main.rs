@@ -2,6 +2,7 @@
 
 mod cluster;
 mod golden;
+mod members;
 mod processes;
 mod recording;
 mod server;

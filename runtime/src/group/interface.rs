@@ -1,10 +1,12 @@
 //! A group as its node sees it: the trait, its inputs and its outputs.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_protocol::{HaltReason, Instant, LoadRange, NodeId, Now, Operation, Signal, Ticket, VotingBar};
+use quorate_protocol::{
+    Configuration, HaltReason, Incarnation, Instant, LoadRange, NodeId, Now, Operation, Signal, Ticket, VotingBar,
+};
 use quorate_transport::{ChannelId, Frame, Received};
 
 use crate::group::founding::Founding;
@@ -136,6 +138,9 @@ pub enum GroupOutput {
     /// The members of the group, of both halves of a joint configuration. The group reports them at its start and
     /// whenever the configuration in force changes. Until it does, they are the voters that it was founded with.
     Members(Members),
+    /// The part of the configuration in force that decides who counts. A group reports it at its start and whenever it
+    /// changes.
+    Membership(Membership),
     /// A fact for the operator's log.
     Notice(Notice),
     /// This group stops on this node.
@@ -149,6 +154,28 @@ pub enum GroupOutput {
 ///
 /// [`Member::context`]: quorate_protocol::Member::context
 pub type Members = BTreeSet<(NodeId, Bytes)>;
+
+/// The part of a group's configuration that decides which nodes count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// The voters, of both halves of a joint configuration.
+    pub voters: BTreeSet<NodeId>,
+    /// The only disks that count as these members. A member without an entry is the first disk that the others met
+    /// under its id.
+    pub disks: BTreeMap<NodeId, Incarnation>,
+}
+
+impl Membership {
+    /// Returns the membership of a configuration.
+    #[must_use]
+    pub fn of(configuration: &Configuration) -> Self {
+        let disk = |node| Some((node, configuration.member(node)?.incarnation?));
+        Self {
+            voters: configuration.voters().chain(configuration.outgoing_voters()).collect(),
+            disks: configuration.nodes().filter_map(disk).collect(),
+        }
+    }
+}
 
 /// Ties a call to its answer. Unique within one start of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

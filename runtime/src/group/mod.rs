@@ -16,7 +16,7 @@ pub(crate) mod start;
 
 pub use founding::Founding;
 pub use hostable::Hostable;
-pub use interface::{CallId, Group, GroupInput, GroupOutput, Members};
+pub use interface::{CallId, Group, GroupInput, GroupOutput, Members, Membership};
 pub use job::{Job, JobResult};
 pub use notice::Notice;
 pub use quorate_transport::ChannelId;

@@ -17,8 +17,9 @@ pub struct GroupStart {
     pub identity: Identity,
     /// Name of the session for proposals of this start.
     pub session: SessionId,
-    /// Configuration that the group was founded with. A new group is founded with all nodes of the builder as voters
-    /// and their addresses as context.
+    /// Configuration that the group was founded with. A new group is founded with all nodes of the builder but the
+    /// joining ones as voters, and their addresses as context. A node that is not in it joins the group: it learns
+    /// everything from the leader once it is added.
     pub members: Configuration,
     /// Content of the group's stream, and its newest snapshot.
     pub recovery: Recovery,

@@ -7,7 +7,12 @@
 //!   in a group only if every voter that the group was founded with has its incarnation durable and it has theirs. So
 //!   if a node ever voted, every other founding voter knows its incarnation. If it comes back with an empty disk and
 //!   another incarnation, no founding voter that kept its own disk introduces it, and it stays a non-voter. If a voter
-//!   never met the old node, the old node never voted, and nothing is forgotten.
+//!   never met the old node, the old node never voted, and nothing is forgotten. A node that joined a group meets the
+//!   voters of the group's configuration instead.
+//! - **Disks that a configuration names.** The configuration of a group may name the incarnation of a member. Then that
+//!   disk alone counts as the member in this group, whatever the nodes met before, and it need not be introduced: every
+//!   node that counts the member has the incarnation in its log. A node whose disk was lost is admitted again in this
+//!   way, and is no member until the configuration names its new disk. Other groups are not affected.
 //! - **Starts.** A node sends no message of a group to a peer before the peer has stated that it has this start of the
 //!   node durable. So if a node ever promised or acknowledged something to a peer, that peer knows this start or a
 //!   later one. A node that runs on an older copy of its disk begins with a past start. The first peer that knows a
@@ -29,6 +34,7 @@ use super::message::NodeMessage;
 use super::own_stream::{OwnStream, OwnWrite, Written};
 use super::peers::Peers;
 use super::roster::{Acquaintance, Roster, Start};
+use crate::group::interface::Membership;
 use crate::group::notice::Notice;
 
 /// The node's knowledge of its peers, and the exchange that produces it.
@@ -256,10 +262,14 @@ impl Introductions {
         self.stream.on_persist_failed();
     }
 
-    /// Returns a peer's standing in a group. A member's last incarnation is the durably known one, it runs on its
-    /// newest disk, and it founded the group as this node did.
-    pub(super) fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
-        let is_member = !self.is_stranger(peer) && self.has_same_founding(peer, group);
+    /// Returns a peer's standing in a group. A member's last incarnation is the one that the group names, or else the
+    /// durably known one, it runs on its newest disk, and it founded the group as this node did.
+    pub(super) fn standing(&self, peer: NodeId, group: GroupId, membership: &Membership) -> Standing {
+        let is_stranger = match membership.disks.get(&peer) {
+            Some(disk) => !self.is_on_disk(peer, *disk),
+            None => self.is_stranger(peer),
+        };
+        let is_member = !is_stranger && self.has_same_founding(peer, group);
         if is_member { Standing::Member } else { Standing::Stranger }
     }
 
@@ -282,8 +292,15 @@ impl Introductions {
     }
 
     /// Returns the reason why this node may not vote in a group with these founding voters; `None` if it may.
-    pub(super) fn voting_bar(&self, group: GroupId, voters: &BTreeSet<NodeId>) -> Option<VotingBar> {
-        if self.barred.is_some() {
+    pub(super) fn voting_bar(
+        &self,
+        group: GroupId,
+        voters: &BTreeSet<NodeId>,
+        membership: &Membership,
+    ) -> Option<VotingBar> {
+        let identity = self.roster().identity;
+        let named = membership.disks.get(&identity.node);
+        if named.map_or(self.barred.is_some(), |disk| *disk != identity.incarnation) {
             return Some(VotingBar::WipedDisk);
         }
         if self.roster().is_older {
@@ -292,9 +309,11 @@ impl Introductions {
         if self.foreign(group).iter().any(|peer| voters.contains(peer) && !self.is_replaced(*peer)) {
             return Some(VotingBar::FoundedOtherwise);
         }
-        let me = self.roster().identity.node;
-        let is_introduced = voters.iter().all(|voter| *voter == me || self.is_introduced(*voter));
-        if is_introduced { None } else { Some(VotingBar::NotIntroduced) }
+        let me = identity.node;
+        let to_meet = if voters.contains(&me) { voters } else { &membership.voters };
+        let is_met = |voter: &NodeId| *voter == me || self.is_introduced(*voter);
+        let is_introduced = || !to_meet.is_empty() && to_meet.iter().all(is_met);
+        if named.is_some() || is_introduced() { None } else { Some(VotingBar::NotIntroduced) }
     }
 
     pub(super) fn poll(&mut self) -> Option<Effect> {
@@ -312,6 +331,12 @@ impl Introductions {
         let Some(known) = self.stream.durable(peer) else { return true };
         let is_older = known.is_older || self.roster().peers.get(&peer).is_some_and(|known| known.is_older);
         is_older || self.seen.get(&peer).is_some_and(|seen| seen.incarnation != known.incarnation)
+    }
+
+    /// Returns true if the peer was last heard from on this disk, and the disk is not known to be an older copy.
+    fn is_on_disk(&self, peer: NodeId, disk: Incarnation) -> bool {
+        let is_older = self.roster().peers.get(&peer).is_some_and(|known| known.incarnation == disk && known.is_older);
+        !is_older && self.seen.get(&peer).is_some_and(|seen| seen.incarnation == disk)
     }
 
     /// Returns true if the peer was introduced on another disk than the one it was last heard from on. Then it says

@@ -14,7 +14,7 @@ use quorate_protocol::{
 };
 use quorate_transport::{ChannelId, Frame, Received, codec};
 
-use crate::group::interface::{Group, GroupInput};
+use crate::group::interface::{Group, GroupInput, Membership};
 use crate::group::notice::Notice;
 use crate::metrics::MetricKind;
 
@@ -222,7 +222,7 @@ impl Node {
     #[must_use]
     pub fn voting_bar(&self, group: GroupId) -> Option<VotingBar> {
         let slot = &self.slots[*self.groups.get(&group)?];
-        self.introductions.voting_bar(group, &slot.voters)
+        self.introductions.voting_bar(group, &slot.voters, &slot.membership)
     }
 
     /// Returns the nodes with which this node exchanges frames, in the order of their ids.
@@ -233,7 +233,8 @@ impl Node {
     /// Returns a peer's standing in a group.
     #[must_use]
     pub fn standing(&self, peer: NodeId, group: GroupId) -> Standing {
-        self.introductions.standing(peer, group)
+        let membership = self.groups.get(&group).map(|index| &self.slots[*index].membership);
+        self.introductions.standing(peer, group, membership.unwrap_or(&Membership::default()))
     }
 
     /// Returns the groups in the order of their ids, and for each true if it still runs.
@@ -426,9 +427,21 @@ impl Node {
         self.carry_effects();
     }
 
+    /// The configuration of a group names other disks than before, or other voters.
+    fn follow_membership(&mut self, index: usize, membership: Membership) {
+        let before = std::mem::replace(&mut self.slots[index].membership, membership);
+        let disks = &self.slots[index].membership.disks;
+        let me = self.identity().node;
+        let named: BTreeSet<NodeId> = before.disks.keys().chain(disks.keys()).copied().collect();
+        for peer in named.into_iter().filter(|node| *node != me) {
+            self.tell_standing(index, peer);
+        }
+        self.tell_own_standing(index);
+    }
+
     fn tell_standing(&mut self, index: usize, peer: NodeId) {
         let slot = &mut self.slots[index];
-        slot.queue_standing(peer, self.introductions.standing(peer, slot.id));
+        slot.queue_standing(peer, self.introductions.standing(peer, slot.id, &slot.membership));
         let foreign = self.introductions.foreign(slot.id);
         if slot.foreign != foreign {
             slot.foreign.clone_from(&foreign);
@@ -438,7 +451,8 @@ impl Node {
     }
 
     fn tell_own_standing(&mut self, index: usize) {
-        let bar = self.introductions.voting_bar(self.slots[index].id, &self.slots[index].voters);
+        let slot = &self.slots[index];
+        let bar = self.introductions.voting_bar(slot.id, &slot.voters, &slot.membership);
         if self.slots[index].barred == bar {
             return;
         }

@@ -7,7 +7,7 @@ use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Operation, Sig
 use quorate_transport::Received;
 use quorate_wal::StreamId;
 
-use crate::group::interface::{Group, GroupInput, GroupOutput};
+use crate::group::interface::{Group, GroupInput, GroupOutput, Membership};
 use crate::panics::panic_message;
 
 pub(super) struct GroupSlot {
@@ -15,6 +15,8 @@ pub(super) struct GroupSlot {
     pub(super) stream: StreamId,
     /// The voters that the group was founded with. The node does not vote before it is introduced to all of them.
     pub(super) voters: BTreeSet<NodeId>,
+    /// The part of the configuration in force that decides who counts, as the group last reported it.
+    pub(super) membership: Membership,
     group: Box<dyn Group>,
     /// Frames and signals that wait for the group's turn, in the order of arrival. Frames are bounded in bytes; the
     /// newest are dropped.
@@ -55,6 +57,7 @@ impl GroupSlot {
             id,
             stream,
             voters,
+            membership: Membership::default(),
             group,
             waiting: VecDeque::new(),
             frames_bytes: 0,

@@ -43,6 +43,7 @@ impl Node {
             GroupOutput::Reply { call, reply } => NodeOutput::Reply { group, call, reply },
             GroupOutput::OlderCopy { peer } => return self.introductions.note_older(peer),
             GroupOutput::Members(members) => return self.peers.set(self.now.instant, group, members),
+            GroupOutput::Membership(membership) => return self.follow_membership(index, membership),
             GroupOutput::Notice(notice) => NodeOutput::Notice { group: Some(group), notice },
             GroupOutput::Halt { .. } => unreachable!("the slot keeps halts to itself"),
         };

@@ -113,8 +113,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let snapshot = recovery.snapshot.clone();
         let is_first = recovery.configurations.is_empty() && snapshot.is_none();
         let core = L::recover(now, config, recovery)?;
-        let in_force = core.status().configuration;
-        let configuration = is_first.then(|| in_force.clone());
+        let configuration = is_first.then(|| core.status().configuration);
         let mut replica = Self {
             application: Application::new(state, state_index, configuration, &settings),
             context: Context::new(now, seat, settings, core),
@@ -130,18 +129,22 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             clock_differs: None,
             halted: None,
         };
-        replica.tell_members(&in_force);
         if let Some(snapshot) = snapshot {
             replica.restore(snapshot);
         }
+        let configuration = replica.context.core.status().configuration;
+        replica.tell_members(&configuration);
         Ok(replica)
     }
 
-    /// Tells the node the members of the configuration that is in force now.
+    /// Tells the node the members of the configuration that is in force now, and who of them counts.
     fn tell_members(&mut self, configuration: &Configuration) {
         let members = configuration.members().iter().chain(configuration.outgoing());
         let members = members.map(|member| (member.node, member.context.clone())).collect();
         self.context.push(GroupOutput::Members(members));
+        if let Some(membership) = self.peers.news_of(configuration) {
+            self.context.push(GroupOutput::Membership(membership));
+        }
     }
 
     /// Begins an input or a call.

@@ -27,6 +27,9 @@ pub enum ServerConfigError {
     /// The node to open is not among the given nodes.
     #[error("node {0} is not a node of the cluster")]
     UnknownNode(NodeId),
+    /// Every node joins, so that no node founds the groups.
+    #[error("every node joins, and none founds the groups")]
+    NoFounder,
     /// No group was given.
     #[error("the node has no group")]
     NoGroup,

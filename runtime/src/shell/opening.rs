@@ -1,6 +1,6 @@
 //! Opens a data directory and makes a node that can run. Every shell does this before its first connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -26,9 +26,12 @@ pub struct Opening {
     pub cluster: ClusterId,
     /// The id of the node.
     pub node: NodeId,
-    /// The nodes of the cluster, this one included. A new group is founded with them; a group that was founded before
-    /// keeps its founding. The voters are always the node's peers, beside the present members of the groups.
+    /// The nodes that found a new group; a group that was founded before keeps its founding. The voters are always the
+    /// node's peers, beside the present members of the groups. If this node is not one of them, it joins each new
+    /// group: it learns everything from the leader once it is added.
     pub members: Configuration,
+    /// Nodes that are peers as well and found no group: they may be added later, or were removed.
+    pub joining: BTreeSet<NodeId>,
     /// Settings of the log.
     pub log: quorate_wal::LogSettings,
     /// Length of the longest frame in bytes.
@@ -43,6 +46,7 @@ pub struct Opening {
 /// new.
 pub struct Unstarted<D: Disk> {
     members: Configuration,
+    joining: BTreeSet<NodeId>,
     directory: Directory<D>,
     pending: PendingStart,
     groups: Vec<(GroupId, Box<dyn Group>)>,
@@ -126,7 +130,8 @@ impl Opening {
             pending.found(group, Founding::new(made.channel(), self.members.clone()));
             groups.push((group, made));
         }
-        Ok(Unstarted { members: self.members, directory, pending, groups, log, snapshots, report })
+        let Self { members, joining, .. } = self;
+        Ok(Unstarted { members, joining, directory, pending, groups, log, snapshots, report })
     }
 }
 
@@ -136,11 +141,11 @@ impl<D: Disk> Unstarted<D> {
     /// # Errors
     /// When the disk fails.
     pub fn start(self, now: Now) -> Result<Opened<D>, ServerOpenError> {
-        let Self { members, mut directory, pending, groups, mut log, snapshots, report } = self;
+        let Self { members, joining, mut directory, pending, groups, mut log, snapshots, report } = self;
         write_start(&mut log, &pending)?;
         directory.note_start(pending.start())?;
         let own = directory.identity().node;
-        let peers = members.voters().filter(|node| *node != own);
+        let peers = members.voters().chain(joining).filter(|node| *node != own);
         let mut node = Node::new(now, NodeConfig::new(peers), pending.durable());
         for (group, made) in groups {
             node.add(now, group, made);

@@ -1,6 +1,6 @@
 //! A node of a cluster in a few lines: the data directory, the log, the transport, the groups, the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -40,6 +40,7 @@ pub struct ServerBuilder {
     data: PathBuf,
     cluster: String,
     nodes: BTreeMap<NodeId, String>,
+    joining: BTreeSet<NodeId>,
     groups: BTreeMap<GroupId, MakeGroup>,
     repeated: Option<ServerConfigError>,
     log: quorate_wal::LogSettings,
@@ -77,6 +78,7 @@ impl Server {
             data: data.into(),
             cluster: cluster.into(),
             nodes: BTreeMap::new(),
+            joining: BTreeSet::new(),
             groups: BTreeMap::new(),
             repeated: None,
             log: quorate_wal::LogSettings::default(),
@@ -136,7 +138,17 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds a group. Every node of the cluster must have the same groups. All nodes are the first voters of each.
+    /// As [`ServerBuilder::node`], of a node that founds no group. It joins each group once it is added there
+    /// ([`ReplicaHandle::change_membership`]), and until then keeps no other node from voting. On a data directory that
+    /// was founded or joined before, this changes nothing.
+    pub fn joining_node(self, id: u64, address: impl Into<String>) -> Self {
+        let mut builder = self.node(id, address);
+        builder.joining.insert(NodeId(id));
+        builder
+    }
+
+    /// Adds a group. Every node of the cluster must have the same groups. All nodes but the joining ones are the first
+    /// voters of each.
     pub fn group(
         mut self,
         id: GroupId,
@@ -269,6 +281,9 @@ impl ServerBuilder {
         if !self.nodes.contains_key(&id) {
             return Err(ServerConfigError::UnknownNode(id));
         }
+        if self.joining.len() == self.nodes.len() {
+            return Err(ServerConfigError::NoFounder);
+        }
         if self.groups.is_empty() {
             return Err(ServerConfigError::NoGroup);
         }
@@ -286,6 +301,7 @@ impl ServerBuilder {
             cluster: cluster_id(&self.cluster),
             node: id,
             members: self.members(),
+            joining: self.joining,
             log: self.log,
             frame_bytes_max: self.tcp.limits.frame_bytes_max,
             tail_bytes_max: self.tail_bytes_max,
@@ -301,8 +317,8 @@ impl ServerBuilder {
             context: Bytes::from(address.clone()),
             ..Member::voter(*node)
         };
-        Configuration::new(self.nodes.iter().map(member).collect())
-            .expect("nodes do not repeat, and one is checked to be there")
+        let founders = self.nodes.iter().filter(|(node, _)| !self.joining.contains(node));
+        Configuration::new(founders.map(member).collect()).expect("nodes do not repeat, and one is checked to found")
     }
 }
 

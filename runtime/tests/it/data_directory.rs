@@ -1,6 +1,6 @@
 //! Parts of a data directory that are lost, or replaced by copies of an earlier time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_protocol::{
@@ -21,6 +21,7 @@ fn start(disk: &MemoryDisk, drawn: u128) -> Result<Opened<MemoryDisk>, ServerOpe
         cluster: ClusterId(1),
         node: NodeId(1),
         members: Configuration::of_voters([NodeId(1)]),
+        joining: BTreeSet::new(),
         log,
         frame_bytes_max: 1 << 20,
         tail_bytes_max: 1 << 20,

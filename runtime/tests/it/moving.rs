@@ -103,6 +103,7 @@ impl Cluster {
             cluster: ClusterId(31),
             node: NodeId(id),
             members: Configuration::of_voters(NODES.map(NodeId)),
+            joining: BTreeSet::new(),
             log: quorate_wal::LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..Default::default() },
             frame_bytes_max: 1 << 16,
             tail_bytes_max: 1 << 16,

@@ -110,6 +110,7 @@ impl<A: Application> NodeSetup<A> {
             cluster: ClusterId(CLUSTER),
             node,
             members: Configuration::of_voters((1..=self.nodes).map(NodeId)),
+            joining: BTreeSet::new(),
             log: self.log.clone(),
             frame_bytes_max: FRAME_BYTES_MAX,
             tail_bytes_max: self.tail_bytes_max,

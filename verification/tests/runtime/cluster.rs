@@ -407,6 +407,8 @@ impl Cluster {
                 GroupOutput::Reply { call, reply } => {
                     assert!(machine.replies.insert(call, reply).is_none(), "a call is answered once");
                 }
+                // No node hosts this replica.
+                GroupOutput::Membership(_) => {}
                 GroupOutput::OlderCopy { peer } => panic!("node {peer} has lost nothing"),
                 GroupOutput::Members(_) => {}
                 GroupOutput::Notice(notice) => machine.notices.push(notice),

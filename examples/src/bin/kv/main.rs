@@ -10,6 +10,7 @@ use quorate_examples::kv::logging::log_to_stderr;
 use quorate_examples::kv::status;
 
 mod load;
+mod member;
 mod record;
 mod serve;
 mod tour;
@@ -34,6 +35,8 @@ enum Command {
     Serve(ServeArguments),
     /// Shows the status of each node of a cluster
     Status(StatusArguments),
+    /// Shows or changes the members of a running cluster
+    Member(member::MemberArguments),
     /// Records the answers to clients of a running cluster under load; `simulate check` judges them
     Record(RecordArguments),
 }
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(demo_arguments)) => demo(&demo_arguments),
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
         Some(Command::Status(status_arguments)) => print_status(&status_arguments),
+        Some(Command::Member(member_arguments)) => member::run(&member_arguments),
         Some(Command::Record(record_arguments)) => record(&record_arguments),
     };
     match result {
@@ -101,7 +105,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Standard error may be closed; the exit code reports the failure as well.
             let _ = writeln!(io::stderr(), "kv: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(member::exit_code(&*error))
         }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result
         cluster: config.name.clone(),
         id,
         peers: config.peers(),
+        joining: config.joining(),
         clients: config.clients(),
         clients_max: descriptors::clients_max(descriptors::raise_limit()?, 1),
         data: config.data.clone(),

@@ -1,6 +1,6 @@
 //! `cluster.toml`: the nodes of a cluster and their addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -21,7 +21,7 @@ pub struct ClusterConfig {
     pub nodes: BTreeMap<u64, NodeConfig>,
 }
 
-/// Addresses on which one node listens.
+/// One node, and the addresses on which it listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeConfig {
     /// For other nodes.
@@ -30,6 +30,8 @@ pub struct NodeConfig {
     pub client: SocketAddr,
     /// For health checks, metrics and status.
     pub http: SocketAddr,
+    /// The node is not one of those that begin the cluster: `kv member add` makes it a member.
+    pub join: bool,
 }
 
 /// Errors of a cluster file. Nothing was changed.
@@ -61,6 +63,9 @@ pub enum ConfigError {
     /// There are no nodes, or too many.
     #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
     NodeCount(usize),
+    /// No node begins the cluster.
+    #[error("every node has `join = true`: the nodes that begin the cluster have none")]
+    NoFounder,
     /// An id is 0.
     #[error("node ids begin at 1")]
     ZeroId,
@@ -130,6 +135,8 @@ struct RawNode {
     peer: String,
     client: String,
     http: String,
+    #[serde(default)]
+    join: bool,
 }
 
 impl ClusterConfig {
@@ -142,6 +149,11 @@ impl ClusterConfig {
         let raw = toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
         Self::check(raw, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The nodes that do not begin the cluster.
+    pub fn joining(&self) -> BTreeSet<u64> {
+        self.nodes.iter().filter(|(_, node)| node.join).map(|(id, _)| *id).collect()
     }
 
     /// The addresses for other nodes, by node id.
@@ -188,6 +200,7 @@ impl ClusterConfig {
                 peer: address(raw.id, "peer", raw.peer)?,
                 client: address(raw.id, "client", raw.client)?,
                 http: address(raw.id, "http", raw.http)?,
+                join: raw.join,
             };
             for (field, address) in node.listeners() {
                 if taken.contains(&address) {
@@ -198,6 +211,9 @@ impl ClusterConfig {
             if nodes.insert(raw.id, node).is_some() {
                 return Err(ConfigError::DuplicateId(raw.id));
             }
+        }
+        if nodes.values().all(|node| node.join) {
+            return Err(ConfigError::NoFounder);
         }
         Ok(Self { name: raw.cluster, data: folder.join(raw.data), snapshot_entries: raw.snapshot_entries, nodes })
     }

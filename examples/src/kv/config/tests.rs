@@ -62,12 +62,20 @@ fn every_bad_file_is_refused_with_its_reason() {
         (GOOD.replace(":6372", ":7102"), "node 2: `client` 127.0.0.1:7102 is taken"),
         (GOOD[..GOOD.find("[[").unwrap()].to_owned(), "1 to 9 nodes, not 0"),
         (GOOD.replace("[[node]]", "[[node"), "TOML parse error"),
+        (GOOD.replace("http =", "join = true\nhttp ="), "every node has `join = true`"),
         (String::new(), "missing field `cluster`"),
     ];
     for (text, expected) in cases {
         let error = error(&text);
         assert!(error.contains(expected), "{error:?} does not say {expected:?}");
     }
+}
+
+#[test]
+fn a_node_that_joins_says_so() {
+    assert!(read(GOOD).unwrap().joining().is_empty());
+    let config = read(&GOOD.replace("id = 2", "id = 2\njoin = true")).unwrap();
+    assert_eq!(config.joining().into_iter().collect::<Vec<_>>(), [2]);
 }
 
 #[test]

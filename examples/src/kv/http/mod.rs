@@ -1,5 +1,5 @@
-//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`. Runs on a thread of its own, so
-//! that no scrape delays a client.
+//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`. Runs on a thread of
+//! its own, so that no scrape delays a client.
 //!
 //! A connection carries one request and has a time limit, and the number of connections is bounded ([`HttpLimits`]). So
 //! a client that sends no request, or takes no answer, does not keep a descriptor.
@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 use super::accept::accept;
 use super::logging;
+use super::members::{MemberAnswer, MemberRequest};
 use super::status::{NodeStatus, STOPPED};
 
 /// The sources of the pages.
@@ -35,11 +36,13 @@ use super::status::{NodeStatus, STOPPED};
 pub struct Pages {
     status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
     serves: Arc<dyn Fn() -> ServesFuture + Send + Sync>,
+    change: Arc<dyn Fn(MemberRequest) -> ChangeFuture + Send + Sync>,
     metrics: PrometheusHandle,
 }
 
 type StatusFuture = Pin<Box<dyn Future<Output = Option<NodeStatus>> + Send>>;
 type ServesFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
+type ChangeFuture = Pin<Box<dyn Future<Output = MemberAnswer> + Send>>;
 
 /// Limits of connections to the http port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,19 +77,22 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
 }
 
 impl Pages {
-    /// Pages that call these functions for each request: `status` gives `None` if the node has stopped, and `serves`
-    /// gives true if a client would be answered now.
-    pub fn new<F, G>(
+    /// Pages that call these functions for each request: `status` gives `None` if the node has stopped, `serves` gives
+    /// true if a client would be answered now, and `change` changes the members.
+    pub fn new<F, G, H>(
         metrics: PrometheusHandle,
         status: impl Fn() -> F + Send + Sync + 'static,
         serves: impl Fn() -> G + Send + Sync + 'static,
+        change: impl Fn(MemberRequest) -> H + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Option<NodeStatus>> + Send + 'static,
         G: Future<Output = bool> + Send + 'static,
+        H: Future<Output = MemberAnswer> + Send + 'static,
     {
         let status: Arc<dyn Fn() -> StatusFuture + Send + Sync> = Arc::new(move || Box::pin(status()));
-        Self { status, serves: Arc::new(move || Box::pin(serves())), metrics }
+        let serves: Arc<dyn Fn() -> ServesFuture + Send + Sync> = Arc::new(move || Box::pin(serves()));
+        Self { status, serves, change: Arc::new(move |request| Box::pin(change(request))), metrics }
     }
 
     /// The status. `None` if the node has stopped or its loop does not answer in time.
@@ -176,6 +182,7 @@ fn router(pages: Pages) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(show_metrics))
         .route("/status", get(status))
+        .route("/members", post(change_members))
         .with_state(pages)
 }
 
@@ -208,7 +215,12 @@ async fn show_metrics(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn status(State(pages): State<Pages>) -> impl IntoResponse {
-    pages.status().await.map(axum::Json).ok_or(StatusCode::SERVICE_UNAVAILABLE)
+    pages.status().await.map(Json).ok_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// Changes the members, on the node that leads. The time limit of connections ends a request that gets no answer.
+async fn change_members(State(pages): State<Pages>, Json(request): Json<MemberRequest>) -> impl IntoResponse {
+    Json((pages.change)(request).await)
 }
 
 const PATIENCE: Duration = Duration::from_millis(800);

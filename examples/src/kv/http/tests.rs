@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::*;
+use crate::kv::members::{MemberAnswer, MemberRequest, send};
 use crate::kv::status::{GroupStatus, fetch};
 
 fn group(role: &str) -> GroupStatus {
@@ -22,6 +23,11 @@ fn group(role: &str) -> GroupStatus {
         peers_caught_up_by_log: 0,
         peers_caught_up_by_snapshot: 0,
         digest: "2a".to_owned(),
+        incarnation: "2b".to_owned(),
+        members: Vec::new(),
+        is_settled: true,
+        vote: "it is no voter of the group".to_owned(),
+        progress: Vec::new(),
         keys: 2,
         bytes: 20,
         trouble: if role == "stopped" { "the log is poisoned".to_owned() } else { String::new() },
@@ -40,7 +46,12 @@ fn serve_with(role: &'static str, limits: HttpLimits) -> HttpServer {
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let serves = move || std::future::ready(role == "leader");
-    HttpServer::start(listener, Pages::new(recorder.handle(), status, serves), limits).unwrap()
+    let change = move |request| {
+        let reason = format!("{request:?}");
+        let leads = role == "leader";
+        std::future::ready(if leads { MemberAnswer::Refused { reason } } else { MemberAnswer::NotLeader })
+    };
+    HttpServer::start(listener, Pages::new(recorder.handle(), status, serves, change), limits).unwrap()
 }
 
 fn get(server: &HttpServer, path: &str) -> String {
@@ -49,6 +60,13 @@ fn get(server: &HttpServer, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+#[test]
+fn a_change_of_members_is_passed_on_and_answered() {
+    let answer = send(serve("leader").address(), &MemberRequest::Remove(3)).unwrap();
+    assert_eq!(answer, MemberAnswer::Refused { reason: "Remove(3)".to_owned() });
+    assert_eq!(send(serve("follower").address(), &MemberRequest::Demote(3)).unwrap(), MemberAnswer::NotLeader);
 }
 
 #[test]

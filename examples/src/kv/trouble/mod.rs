@@ -43,13 +43,16 @@ fn words(obstacle: &Obstacle) -> String {
     }
 }
 
-fn reason(bar: VotingBar) -> &'static str {
+/// Reason why a node does not vote, in an operator's words.
+pub(super) fn reason(bar: VotingBar) -> &'static str {
     match bar {
         VotingBar::NotIntroduced => "it has not met every voter that founded the group yet",
         VotingBar::Stranger => "its peers do not know it as this node",
         VotingBar::WipedDisk => "its disk was wiped, or belongs to another node",
         VotingBar::OlderCopy => "its disk is an older copy",
         VotingBar::FoundedOtherwise => "a voter founded the group with other members or settings",
+        VotingBar::NotMember => "it is no member of the group yet",
+        VotingBar::Removed => "it was removed from the group",
         VotingBar::NotVoter => "it is no voter of the group",
         VotingBar::TermsUsedUp => "its term is the highest there is",
         _ => "the reason is one that this program has no words for",

@@ -36,6 +36,8 @@ fn no_obstacle_is_told_in_debug_words() {
         VotingBar::OlderCopy,
         VotingBar::FoundedOtherwise,
         VotingBar::NotVoter,
+        VotingBar::NotMember,
+        VotingBar::Removed,
         VotingBar::TermsUsedUp,
     ];
     let mut obstacles = vec![

@@ -1,10 +1,12 @@
 //! The incarnation rules: the standing of nodes after a start, a restart, a wiped disk.
 
+use std::any::Any;
+
 use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Signal, Standing, VotingBar};
 use quorate_transport::Received;
 
 use super::{Disk, Fake, World};
-use crate::group::interface::Group;
+use crate::group::interface::{Group, GroupOutput, Membership};
 use crate::group::notice::Notice;
 use crate::node::message::NodeMessage;
 use crate::node::roster::Start;
@@ -384,4 +386,73 @@ fn an_older_copy_counts_no_longer_when_it_is_noticed_though_the_disk_is_full() {
     world.node(1).introductions.note_older(NodeId(2));
     world.run();
     assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Stranger);
+}
+
+/// Lets the group on a node report its membership: these voters, and these disks.
+fn report(world: &mut World, node: u64, group: GroupId, voters: &[u64], disks: &[(u64, Incarnation)]) {
+    let membership = Membership {
+        voters: voters.iter().copied().map(NodeId).collect(),
+        disks: disks.iter().map(|(node, disk)| (NodeId(*node), *disk)).collect(),
+    };
+    let now = world.now;
+    world.node(node).enter(now, group, |group| {
+        let group: &mut dyn Any = group;
+        let fake: &mut Fake = group.downcast_mut().expect("a fake");
+        fake.outputs.push_back(GroupOutput::Membership(membership));
+    });
+    world.run();
+}
+
+#[test]
+fn a_disk_that_a_configuration_names_counts_in_its_group_and_in_no_other() {
+    let other = GroupId(2);
+    let mut world = World::introduced(2);
+    let lost = world.incarnations[&NodeId(2)];
+    world.wipe(2);
+    world.start(2);
+    world.run();
+    let admitted = world.incarnations[&NodeId(2)];
+    let all = [1, 2, 3];
+    for id in all {
+        report(&mut world, id, GROUP, &all, &[(2, admitted)]);
+    }
+    assert_eq!(world.node(2).voting_bar(GROUP), None);
+    assert_eq!(world.node(2).voting_bar(other), Some(VotingBar::WipedDisk));
+    for id in [1, 3] {
+        assert_eq!(world.node(id).standing(NodeId(2), GROUP), Standing::Member);
+        assert_eq!(world.node(id).standing(NodeId(2), other), Standing::Stranger);
+        assert_eq!(world.node(id).voting_bar(GROUP), None);
+    }
+    // A disk that is not named does not count, whatever the nodes know of it.
+    for id in all {
+        report(&mut world, id, GROUP, &all, &[(2, lost), (3, lost)]);
+    }
+    assert_eq!(world.node(2).voting_bar(GROUP), Some(VotingBar::WipedDisk));
+    assert_eq!(world.node(1).standing(NodeId(2), GROUP), Standing::Stranger);
+    assert_eq!(world.node(1).standing(NodeId(3), GROUP), Standing::Stranger);
+    assert_eq!(world.node(3).voting_bar(GROUP), Some(VotingBar::WipedDisk));
+    assert_eq!(world.node(3).voting_bar(other), None);
+}
+
+#[test]
+fn a_node_that_joins_bars_nobody_and_meets_the_voters_that_it_knows_of() {
+    let mut world = World::new(1);
+    (1..=3).for_each(|id| drop(world.founders.insert(NodeId(id), vec![1, 2])));
+    (1..=2).for_each(|id| world.start(id));
+    world.run();
+    assert_eq!((world.node(1).voting_bar(GROUP), world.node(2).voting_bar(GROUP)), (None, None));
+    world.stop(2);
+    world.start(3);
+    world.run();
+    assert_eq!(world.node(3).voting_bar(GROUP), Some(VotingBar::NotIntroduced), "it knows no voter yet");
+    report(&mut world, 3, GROUP, &[1, 2, 3], &[]);
+    assert_eq!(world.node(3).voting_bar(GROUP), Some(VotingBar::NotIntroduced), "it has not met node 2");
+    assert_eq!(world.node(1).voting_bar(GROUP), None, "it votes already");
+    let disk = world.incarnations[&NodeId(3)];
+    report(&mut world, 3, GROUP, &[1, 2, 3], &[(3, disk)]);
+    assert_eq!(world.node(3).voting_bar(GROUP), None, "the others know its disk from their log");
+    report(&mut world, 3, GROUP, &[1, 2, 3], &[]);
+    world.start(2);
+    world.run();
+    assert_eq!(world.node(3).voting_bar(GROUP), None, "it has met all");
 }
