@@ -408,9 +408,8 @@ impl Cluster {
                     assert!(machine.replies.insert(call, reply).is_none(), "a call is answered once");
                 }
                 // No node hosts this replica.
-                GroupOutput::Membership(_) => {}
                 GroupOutput::OlderCopy { peer } => panic!("node {peer} has lost nothing"),
-                GroupOutput::Members(_) => {}
+                GroupOutput::Members(_) | GroupOutput::Membership(_) => {}
                 GroupOutput::Notice(notice) => machine.notices.push(notice),
                 GroupOutput::Halt { reason } => machine.halted = Some(reason),
             }
