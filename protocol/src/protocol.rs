@@ -239,6 +239,8 @@ pub enum HaltReason {
     },
     /// The state machine could not be restored from a snapshot.
     Restore(String),
+    /// The group was removed from this node.
+    Removed,
 }
 
 impl fmt::Display for HaltReason {
@@ -254,6 +256,7 @@ impl fmt::Display for HaltReason {
                 write!(f, "the state machine panicked at entry {index}: {message}")
             }
             Self::Restore(message) => write!(f, "the snapshot could not be restored: {message}"),
+            Self::Removed => f.write_str("the group was removed from this node"),
         }
     }
 }

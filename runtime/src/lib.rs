@@ -11,6 +11,7 @@ pub mod shell;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use group::change::GroupError;
 pub use group::outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
 pub use group::start::{BoxError, GroupStart};
 pub use quorate_protocol::GroupId;
@@ -20,7 +21,8 @@ pub use replica::state_machine::{ApplyContext, StateMachine};
 pub use replica::status::{ReadContext, ReplicaStatus};
 pub use replica::typed::{Typed, TypedStateMachine};
 pub use shell::driver::calls::NodeHandle;
+pub use shell::driver::changes::Change;
 pub use shell::driver::shutdown::Stopped;
 pub use shell::error::{ServerConfigError, ServerOpenError};
 pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle};
-pub use shell::server::{Launch, Running, Server, ServerBuilder};
+pub use shell::server::{Launch, Running, Server, ServerBuilder, replica, replica_with};

@@ -45,6 +45,9 @@ metrics! {
     MESSAGES_DROPPED = Counter "quorate_node_messages_dropped_total", "Messages for unknown or stopped groups, or without room.";
     FRAMES_MALFORMED = Counter "quorate_node_frames_malformed_total", "Node frames that no correct peer sends.";
     GROUPS_HALTED = Counter "quorate_node_groups_halted_total", "Groups that stopped on this node.";
+    GROUPS_ADDED = Counter "quorate_node_groups_added_total", "Groups that were added to the running node.";
+    GROUPS_REMOVED = Counter "quorate_node_groups_removed_total", "Groups that were removed from the running node.";
+    MESSAGES_WITHOUT_GROUP = Counter "quorate_node_messages_without_group_total", "Dropped messages whose group is not on this node: not yet, or no more.";
     SYNCS = Counter "quorate_log_syncs_total", "Syncs of the log.";
     SYNC_MICROSECONDS = Counter "quorate_log_sync_microseconds_total", "Time spent in syncs of the log.";
     SYNCS_BY_DURATION = Counter "quorate_log_syncs_by_duration_total", "Syncs by how long they took: at most `below_us`, and more than the label before.";
@@ -125,6 +128,9 @@ mod tests {
             "quorate_node_messages_dropped_total",
             "quorate_node_frames_malformed_total",
             "quorate_node_groups_halted_total",
+            "quorate_node_groups_added_total",
+            "quorate_node_groups_removed_total",
+            "quorate_node_messages_without_group_total",
             "quorate_log_syncs_total",
             "quorate_log_sync_microseconds_total",
             "quorate_log_syncs_by_duration_total",

@@ -9,10 +9,11 @@ use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_simulation::campaign::Requirements;
 use quorate_simulation::core_machine::{CoreLaws, CoreMachine, CoreSetup};
 use quorate_simulation::node_machine::{
-    EXPECTED_OF_NODES, MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws, Replicated,
+    EXPECTED_OF_NODES, GROUP_ADDED, GROUP_REMOVED, MakeConfig, NodeMachine, NodeSetup, RegisterService, ReplicaLaws,
+    Replicated,
 };
 use quorate_simulation::registers::{RegisterClients, RegisterState};
-use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::schedule::{FaultKind, Generator, Schedule};
 use quorate_simulation::world::{Machine, Recording, RunOutcome, reached, run};
 
 use crate::protocols::Protocol;
@@ -27,6 +28,24 @@ pub const RAFT: Protocol = Protocol {
     requirements: || {
         let mut requirements = requirements();
         requirements.reached.push((reached::TAIL_TORN, 300));
+        requirements
+    },
+};
+
+/// The same, while groups are added to the nodes and removed from them.
+pub const RAFT_GROUPS: Protocol = Protocol {
+    name: "raft-groups",
+    about: "as raft, while other groups come and go on the nodes",
+    generator: || {
+        let mut generator = Generator::of::<Shipped>();
+        generator.kinds.extend([FaultKind::AddGroup, FaultKind::RemoveGroup]);
+        generator
+    },
+    run: run_shipped,
+    expected: &[Shipped::EXPECTED, EXPECTED_OF_NODES, &[GROUP_ADDED, GROUP_REMOVED]],
+    requirements: || {
+        let mut requirements = (RAFT.requirements)();
+        requirements.reached.extend([(GROUP_ADDED, 500), (GROUP_REMOVED, 100)]);
         requirements
     },
 };

@@ -4,6 +4,7 @@
 //! [`Group`] is the trait. [`Replica`](crate::replica::Replica) and [`Hosted`](crate::hosted::Hosted) implement it, so
 //! that most programs never see it.
 
+pub(crate) mod change;
 pub(crate) mod founding;
 pub(crate) mod hostable;
 pub(crate) mod interface;
@@ -14,6 +15,7 @@ pub(crate) mod reply;
 pub(crate) mod snapshot;
 pub(crate) mod start;
 
+pub use change::{GroupError, NewGroup};
 pub use founding::Founding;
 pub use hostable::Hostable;
 pub use interface::{CallId, Group, GroupInput, GroupOutput, Members, Membership};
@@ -22,4 +24,4 @@ pub use notice::Notice;
 pub use quorate_transport::ChannelId;
 pub use reply::Reply;
 pub use snapshot::{SnapshotDone, SnapshotFailure, SnapshotLane, SnapshotOperation, SnapshotReader, SnapshotWriter};
-pub use start::MakeGroup;
+pub use start::{MakeGroup, ReopenGroup};

@@ -52,6 +52,15 @@ pub enum Notice {
         /// The reason.
         reason: String,
     },
+    /// The group was added to the running node.
+    Added,
+    /// The group was removed from this node for good.
+    Removed,
+    /// Groups that were founded on this node are not opened by the program. Their data stay.
+    NotOpened {
+        /// The groups.
+        groups: Vec<GroupId>,
+    },
     /// The group stopped on this node.
     Halted {
         /// The reason.

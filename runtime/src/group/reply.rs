@@ -1,5 +1,6 @@
 //! Answers to callers.
 
+use crate::group::change::GroupError;
 use crate::group::outcome::{Outcome, ReadError, TransferError};
 
 /// The answer to one call on a group. Plain data, from which typed handles make their own answers.
@@ -19,6 +20,8 @@ pub enum Reply {
     ReadFailed(ReadError),
     /// The result of a transfer of leadership.
     Transfer(Result<(), TransferError>),
+    /// The result of adding or removing a group. The node gives this answer, not the group.
+    Changed(Result<(), GroupError>),
 }
 
 impl Reply {

@@ -72,6 +72,8 @@ pub enum SnapshotOperation {
         /// The oldest to keep.
         index: LogIndex,
     },
+    /// Delete everything of a group that was removed. Its other operations end without effect.
+    DeleteAll,
 }
 
 /// Groups of snapshot operations that wait for each other. Each lane has a thread of its own, so that a long operation
@@ -96,9 +98,12 @@ impl SnapshotOperation {
     #[must_use]
     pub fn lane(&self) -> SnapshotLane {
         match self {
-            Self::Create { .. } | Self::Write { .. } | Self::Abort | Self::Read { .. } | Self::DeleteBefore { .. } => {
-                SnapshotLane::Transfer
-            }
+            Self::Create { .. }
+            | Self::Write { .. }
+            | Self::Abort
+            | Self::Read { .. }
+            | Self::DeleteBefore { .. }
+            | Self::DeleteAll => SnapshotLane::Transfer,
             Self::Build { .. } => SnapshotLane::Build,
             Self::Finish { .. } | Self::Restore { .. } | Self::Verify { .. } => SnapshotLane::Whole,
         }
@@ -170,6 +175,7 @@ impl fmt::Debug for SnapshotOperation {
             Self::Restore { index, .. } => write!(f, "Restore({index})"),
             Self::Verify { index } => write!(f, "Verify({index})"),
             Self::DeleteBefore { index } => write!(f, "DeleteBefore({index})"),
+            Self::DeleteAll => f.write_str("DeleteAll"),
         }
     }
 }

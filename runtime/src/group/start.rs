@@ -34,5 +34,9 @@ pub struct GroupStart {
 /// Makes a group from the data that it starts from.
 pub type MakeGroup = Box<dyn FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send>;
 
+/// Makes the groups that were added to a node while it ran, when the node starts again. `None` leaves a group closed:
+/// it does not run, and its data stay.
+pub type ReopenGroup = Box<dyn FnMut(GroupId) -> Option<MakeGroup> + Send>;
+
 /// The error that keeps a group from starting.
 pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -1,10 +1,11 @@
 //! The foundings of a node's groups, as nodes exchange and compare them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
+use super::message::Edition;
 use super::roster::Bound;
 
 /// Groups with consecutive ids whose foundings are equal, as one node sends them to another.
@@ -23,6 +24,58 @@ pub(super) struct Difference {
     pub(super) groups: Vec<GroupId>,
     pub(super) ours: Vec<NodeId>,
     pub(super) theirs: Vec<NodeId>,
+}
+
+/// The groups of a peer, as it stated them, compared with those of this node.
+#[derive(Clone, Debug)]
+pub(super) struct Stated {
+    /// The edition that was stated last.
+    pub(super) edition: Edition,
+    runs: Vec<FoundingRun>,
+    /// Groups of both nodes that they founded differently.
+    pub(super) foreign: BTreeSet<GroupId>,
+    /// Groups of this node that the peer does not have.
+    absent: BTreeSet<GroupId>,
+}
+
+impl Stated {
+    /// Takes the statement of a peer.
+    pub(super) fn new(edition: Edition, runs: Vec<FoundingRun>) -> Self {
+        Self { edition, runs, foreign: BTreeSet::new(), absent: BTreeSet::new() }
+    }
+
+    /// Returns true if the peer has the group and founded it as this node did.
+    pub(super) fn shares(&self, group: GroupId) -> bool {
+        !self.foreign.contains(&group) && !self.absent.contains(&group)
+    }
+
+    /// Returns true if the comparison had the same result as that of another statement.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        self.foreign == other.foreign && self.absent == other.absent
+    }
+
+    /// Compares the statement with the groups of this node as they are now.
+    pub(super) fn compare(&mut self, ours: &BTreeMap<GroupId, Bound>) -> Vec<Difference> {
+        let differences = differences(ours, &self.runs);
+        self.foreign = differences.iter().flat_map(|difference| difference.groups.iter().copied()).collect();
+        self.absent = ours.keys().copied().collect();
+        for run in &self.runs {
+            let (first, last) = run.range();
+            let stated: Vec<GroupId> = self.absent.range(first..=last).copied().collect();
+            for group in stated {
+                self.absent.remove(&group);
+            }
+        }
+        differences
+    }
+}
+
+impl FoundingRun {
+    /// The first and the last group.
+    fn range(&self) -> (GroupId, GroupId) {
+        let last = GroupId(self.first.0.saturating_add(self.count.saturating_sub(1)));
+        (self.first, last.max(self.first))
+    }
 }
 
 /// Returns the foundings of this node's groups, as they are sent to peers.
@@ -46,9 +99,8 @@ pub(super) fn runs(groups: &BTreeMap<GroupId, Bound>) -> Vec<FoundingRun> {
 /// Returns the groups of both nodes whose foundings differ. A group that only one of them has is not compared.
 pub(super) fn differences(ours: &BTreeMap<GroupId, Bound>, theirs: &[FoundingRun]) -> Vec<Difference> {
     let of_run = |run: &FoundingRun| {
-        let last = GroupId(run.first.0.saturating_add(run.count.saturating_sub(1)));
-        let differing =
-            ours.range(run.first..=last.max(run.first)).filter(|(_, bound)| bound.founding.digest() != run.digest);
+        let (first, last) = run.range();
+        let differing = ours.range(first..=last).filter(|(_, bound)| bound.founding.digest() != run.digest);
         let groups: Vec<GroupId> = differing.map(|(group, _)| *group).collect();
         let first = groups.first()?;
         let ours = ours[first].founding.configuration().voters().collect();

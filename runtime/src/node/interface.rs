@@ -8,6 +8,7 @@ use quorate_protocol::{GroupId, Instant, LoadRange, NodeId, Operation, Signal, S
 use quorate_transport::{Frame, Received, Sender};
 use quorate_wal::{Completions, LoadCompletion, StreamId, WriteCompletion};
 
+use crate::group::change::NewGroup;
 use crate::group::interface::CallId;
 use crate::group::job::{Job, JobResult};
 use crate::group::notice::Notice;
@@ -88,6 +89,24 @@ pub enum NodeInput {
     },
     /// The disk's reserve is used up, or is available again.
     Storage(StorageLevel),
+    /// Add a group that has never run on this node. Its founding becomes durable before its first write or message.
+    /// The answer is [`Reply::Changed`].
+    AddGroup {
+        /// The group.
+        group: GroupId,
+        /// Its members, and the group itself.
+        new: NewGroup,
+        /// The call to answer.
+        call: CallId,
+    },
+    /// Remove a group from this node for good. It runs until its removal is durable. Then its callers are answered, and
+    /// its data are deleted. The answer is [`Reply::Changed`].
+    RemoveGroup {
+        /// The group.
+        group: GroupId,
+        /// The call to answer.
+        call: CallId,
+    },
     /// The node is about to stop. See [`Node::is_settled`](crate::node::Node::is_settled).
     Shutdown {
         /// The time at which it stops waiting.
@@ -139,6 +158,13 @@ pub enum NodeOutput {
         ticket: Ticket,
         /// The range to read.
         range: LoadRange,
+    },
+    /// Delete a stream, after all earlier writes. The result is a [`NodeInput::Signal`], as for a write.
+    DeleteStream {
+        /// The stream.
+        stream: StreamId,
+        /// Names the deletion.
+        ticket: Ticket,
     },
     /// Perform an operation on a group's snapshots, off the loop, in the order of these outputs.
     Snapshot {
@@ -220,6 +246,8 @@ pub struct NodeCounters {
     /// Messages that were dropped: unknown group, stopped group, no room, or a peer that has not stated how it founded
     /// the group or founded it otherwise.
     pub messages_dropped: u64,
+    /// Those of them whose group is not on this node: not yet, or no more.
+    pub messages_without_group: u64,
     /// Messages of groups that were not sent: the peer does not know this start of the node yet, or founded the group
     /// otherwise.
     pub messages_withheld: u64,
@@ -227,4 +255,8 @@ pub struct NodeCounters {
     pub frames_malformed: u64,
     /// Groups that stopped.
     pub groups_halted: u64,
+    /// Groups that were added since the start.
+    pub groups_added: u64,
+    /// Groups that were removed.
+    pub groups_removed: u64,
 }

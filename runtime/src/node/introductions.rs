@@ -21,19 +21,22 @@
 //!   start, but no liveness. Two cases are not detected: a copy that was made during the start which all peers know as
 //!   the newest, and a copy that is put back while the peers that know a later start are down.
 //! - **Foundings.** Each exchange contains the foundings of the sender's groups. If a peer founded a group otherwise,
-//!   or has not stated in this start of the node how it founded it, nothing is accepted from it or sent to it for that
-//!   group.
+//!   or has not stated in this start of the node that it has it, nothing is accepted from it or sent to it for that
+//!   group. The exchange at a start contains the groups of that start. When a group is added or removed later, the node
+//!   sends its whole list again, with an edition, until each peer has stated that it knows this edition.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_protocol::{GroupId, Incarnation, Instant, NodeId, Standing, Ticket, VotingBar};
 use quorate_transport::Sender;
+use quorate_wal::StreamId;
 
-use super::foundings::{self, FoundingRun};
-use super::message::NodeMessage;
+use super::foundings::{self, Difference, FoundingRun, Stated};
+use super::message::{Edition, NodeMessage};
 use super::own_stream::{OwnStream, OwnWrite, Written};
 use super::peers::Peers;
 use super::roster::{Acquaintance, Roster, Start};
+use crate::group::founding::Founding;
 use crate::group::interface::Membership;
 use crate::group::notice::Notice;
 
@@ -42,8 +45,10 @@ use crate::group::notice::Notice;
 pub(super) struct Introductions {
     /// The roster, and the writes that make it durable.
     stream: OwnStream,
-    /// The foundings of this node's groups, as sent to peers.
+    /// The foundings of the groups that this node started with, as sent to peers.
     foundings: Vec<FoundingRun>,
+    /// The same after groups were added or removed, if any were.
+    changed: Option<(Edition, Vec<FoundingRun>)>,
     /// Peers that are not forgotten in this start: the configured peers, founding voters, and members of groups.
     kept: BTreeSet<NodeId>,
     /// State of each peer as heard in this start.
@@ -61,8 +66,10 @@ struct Seen {
     incarnation: Incarnation,
     /// The peer has this start of this node durable, or knows that this node does not count.
     knows_us: bool,
-    /// Groups that it founded otherwise; `None` as long as it has not stated how it founded them.
-    foreign: Option<BTreeSet<GroupId>>,
+    /// The newest edition of this node's groups that the peer knows.
+    knows_groups: Edition,
+    /// Its groups; `None` as long as it has not stated them.
+    stated: Option<Stated>,
 }
 
 /// An effect of an introduction.
@@ -77,6 +84,10 @@ pub(super) enum Effect {
     NewVoice(NodeId),
     /// This node's own standing may have changed: ask [`Introductions::voting_bar`] for each group.
     SelfStanding,
+    /// The founding of a new group is durable.
+    Founded(GroupId),
+    /// The removal of a group is durable. It had this stream.
+    Removed(GroupId, StreamId),
     Notice(Notice),
 }
 
@@ -85,6 +96,7 @@ impl Introductions {
         let founding_voters = roster.groups.values().flat_map(|bound| bound.founding.voters());
         Self {
             foundings: foundings::runs(&roster.groups),
+            changed: None,
             kept: peers.iter().copied().chain(founding_voters).collect(),
             stream: OwnStream::new(roster),
             seen: BTreeMap::new(),
@@ -113,7 +125,8 @@ impl Introductions {
         if self.seen.get(&from.node).is_some_and(|seen| seen.incarnation == from.incarnation) {
             return;
         }
-        let seen = Seen { incarnation: from.incarnation, knows_us: false, foreign: None };
+        let (knows_groups, stated) = (Edition::default(), None);
+        let seen = Seen { incarnation: from.incarnation, knows_us: false, knows_groups, stated };
         self.seen.insert(from.node, seen);
         self.effects.extend([Effect::NewVoice(from.node), Effect::Standing(from.node)]);
         if let Some(known) = self.roster().peers.get(&from.node)
@@ -124,9 +137,29 @@ impl Introductions {
         }
     }
 
-    /// Asks a peer for an introduction, unless both already know everything of each other.
+    /// Founds a new group. [`Effect::Founded`] comes when that is durable.
+    pub(super) fn found(&mut self, group: GroupId, founding: Founding) {
+        self.kept.extend(founding.voters());
+        self.stream.found(group, founding);
+        self.write();
+    }
+
+    /// Removes a group for good. [`Effect::Removed`] comes when that is durable.
+    pub(super) fn remove(&mut self, group: GroupId) {
+        self.stream.remove(group);
+        self.write();
+    }
+
+    /// Asks a peer for an introduction, unless both already know everything of each other. States the groups of this
+    /// node if they have changed and the peer does not know that.
     pub(super) fn greet(&mut self, peer: NodeId) {
-        let is_acquainted = self.seen.get(&peer).is_some_and(|seen| seen.knows_us && seen.foreign.is_some());
+        if let (Some((edition, foundings)), Some(seen)) = (&self.changed, self.seen.get(&peer))
+            && seen.knows_groups < *edition
+        {
+            let groups = NodeMessage::Groups { edition: *edition, foundings: foundings.clone() };
+            self.effects.push_back(Effect::Send(peer, groups));
+        }
+        let is_acquainted = self.seen.get(&peer).is_some_and(|seen| seen.knows_us && seen.stated.is_some());
         let is_final = self.is_introduced(peer) || self.is_stranger(peer) || self.barred.is_some();
         if !is_acquainted || !is_final {
             let known = self.stream.durable(peer).map(|known| known.incarnation);
@@ -141,7 +174,7 @@ impl Introductions {
         if !self.meet(from) {
             return;
         }
-        self.compare(from.node, hello.foundings);
+        self.compare(from.node, Edition { start: hello.start.counter, changes: 0 }, hello.foundings);
         let known = self.roster().peers[&from.node];
         if known.incarnation == from.incarnation {
             // A smaller counter may come from a greeting that was long under way; the answer shows it. A counter is
@@ -149,6 +182,10 @@ impl Introductions {
             let is_newer = hello.start.counter > known.start.counter;
             let is_forked = hello.start.counter == known.start.counter && hello.start != known.start;
             let is_older = known.is_older || hello.is_older || is_forked;
+            if is_newer && let Some(seen) = self.seen.get_mut(&from.node) {
+                // Its new start knows nothing of what the one before was told.
+                seen.knows_groups = Edition::default();
+            }
             if is_newer || is_older != known.is_older {
                 let start = if is_newer { hello.start } else { known.start };
                 self.stream.change_peer(from.node, |known| (known.start, known.is_older) = (start, is_older));
@@ -169,7 +206,7 @@ impl Introductions {
         if incarnation != self.roster().identity.incarnation || !self.meet(from) {
             return;
         }
-        self.compare(from.node, hello.foundings);
+        self.compare(from.node, Edition::default(), hello.foundings);
         self.note_mutual(from);
         let (known, own) = (hello.start, self.roster().start);
         let is_later = known.counter > own.counter || (known.counter == own.counter && known.begun_ms != own.begun_ms);
@@ -196,13 +233,33 @@ impl Introductions {
         if known == self.roster().identity.incarnation || !self.meet(from) {
             return;
         }
-        self.compare(from.node, foundings);
+        self.compare(from.node, Edition::default(), foundings);
         self.bar(from, known);
         // The peer takes this node for a stranger, so this node's messages do not count there.
         if let Some(seen) = self.seen.get_mut(&from.node) {
             seen.knows_us = true;
         }
         self.write();
+    }
+
+    /// The groups of a peer have changed since it started.
+    pub(super) fn on_groups(&mut self, from: Sender, edition: Edition, foundings: &[FoundingRun]) {
+        if !self.meet(from) {
+            return;
+        }
+        self.compare(from.node, edition, foundings);
+        let start = self.roster().start.counter;
+        self.effects.push_back(Effect::Send(from.node, NodeMessage::GroupsKnown { edition, start }));
+        self.write();
+    }
+
+    /// A peer knows this edition of the groups of this node.
+    pub(super) fn on_groups_known(&mut self, from: Sender, edition: Edition, start: u32) {
+        // An answer of an earlier start of the peer does not count: the new one knows nothing of it.
+        let is_current = self.roster().peers.get(&from.node).is_some_and(|known| known.start.counter == start);
+        if let Some(seen) = self.seen.get_mut(&from.node).filter(|_| is_current) {
+            seen.knows_groups = seen.knows_groups.max(edition);
+        }
     }
 
     /// A peer has lost data that it acknowledged, so it runs on an older copy of its disk. It is notified once that is
@@ -227,17 +284,36 @@ impl Introductions {
 
     /// Every write of stream 0 up to `ticket` is durable.
     pub(super) fn on_persisted(&mut self, ticket: Ticket) {
-        let before = match self.stream.on_persisted(ticket) {
+        let (before, founded, removed) = match self.stream.on_persisted(ticket) {
             None => return,
             Some(Written::Part(next)) => return self.effects.push_back(Effect::Persist(next)),
-            Some(Written::Complete(before)) => before,
+            Some(Written::Complete { before, founded, removed }) => (before, founded, removed),
         };
         for (peer, known) in self.stream.durable_peers().collect::<Vec<_>>() {
             self.announce(peer, known, before.get(&peer));
         }
         self.effects.push_back(Effect::SelfStanding);
+        self.on_groups_changed(&founded, &removed);
         self.answer();
         self.write();
+    }
+
+    /// The foundings and removals of these groups are durable: states the groups of this node to all peers.
+    fn on_groups_changed(&mut self, founded: &[GroupId], removed: &[GroupId]) {
+        if founded.is_empty() && removed.is_empty() {
+            return;
+        }
+        self.effects.extend(founded.iter().map(|group| Effect::Founded(*group)));
+        for group in removed {
+            self.effects.extend(self.stream.forget(*group).map(|stream| Effect::Removed(*group, stream)));
+        }
+        let start = self.roster().start.counter;
+        let changes = self.changed.as_ref().map_or(0, |(edition, _)| edition.changes) + 1;
+        self.changed = Some((Edition { start, changes }, foundings::runs(&self.roster().groups)));
+        for peer in self.seen.keys().copied().collect::<Vec<_>>() {
+            self.compare_again(peer);
+            self.greet(peer);
+        }
     }
 
     /// A write found no room and was not made. It is retried from time to time, and when the disk has room.
@@ -276,8 +352,7 @@ impl Introductions {
     /// Returns true if frames of a group are accepted from a peer: it has stated in this start how it founded the
     /// group, and founded it as this node did.
     pub(super) fn has_same_founding(&self, peer: NodeId, group: GroupId) -> bool {
-        let foreign = self.seen.get(&peer).and_then(|seen| seen.foreign.as_ref());
-        foreign.is_some_and(|foreign| !foreign.contains(&group))
+        self.seen.get(&peer).and_then(|seen| seen.stated.as_ref()).is_some_and(|stated| stated.shares(group))
     }
 
     /// Returns true if frames of a group may be sent to a peer: it also knows this start of the node.
@@ -287,7 +362,7 @@ impl Introductions {
 
     /// Returns the peers that founded the group otherwise.
     pub(super) fn foreign(&self, group: GroupId) -> BTreeSet<NodeId> {
-        let is_foreign = |seen: &Seen| seen.foreign.as_ref().is_some_and(|foreign| foreign.contains(&group));
+        let is_foreign = |seen: &Seen| seen.stated.as_ref().is_some_and(|stated| stated.foreign.contains(&group));
         self.seen.iter().filter(|(_, seen)| is_foreign(seen)).map(|(peer, _)| *peer).collect()
     }
 
@@ -356,27 +431,43 @@ impl Introductions {
         }
         if !self.stream.meet(from.node, from.incarnation, &self.kept) {
             // One notice is enough, because the peer continues to greet.
-            if self.seen.get(&from.node).is_some_and(|seen| seen.foreign.is_none()) {
+            if self.seen.get(&from.node).is_some_and(|seen| seen.stated.is_none()) {
                 self.effects.push_back(Effect::Notice(Notice::PeersFull { peer: from.node }));
-                self.compare(from.node, &[]);
+                self.compare(from.node, Edition::default(), &[]);
             }
             return false;
         }
         true
     }
 
-    /// Compares the foundings of a peer's groups with those of this node.
-    fn compare(&mut self, peer: NodeId, theirs: &[FoundingRun]) {
+    /// Takes in the groups of a peer, unless a newer edition of them is known.
+    fn compare(&mut self, peer: NodeId, edition: Edition, theirs: &[FoundingRun]) {
         let Some(seen) = self.seen.get_mut(&peer) else { return };
-        let differences = foundings::differences(&self.stream.roster().groups, theirs);
-        let foreign = Some(differences.iter().flat_map(|difference| difference.groups.iter().copied()).collect());
-        if seen.foreign == foreign {
+        if seen.stated.as_ref().is_none_or(|stated| stated.edition < edition) {
+            let before = seen.stated.replace(Stated::new(edition, theirs.to_vec()));
+            self.note_differences(peer, before.as_ref());
+        }
+    }
+
+    /// Compares the groups of a peer with those of this node, which have changed.
+    fn compare_again(&mut self, peer: NodeId) {
+        let Some(stated) = self.seen.get_mut(&peer).and_then(|seen| seen.stated.as_mut()) else { return };
+        let before = stated.clone();
+        self.note_differences(peer, Some(&before));
+    }
+
+    /// Compares the groups of a peer with those of this node, and reports what is not as `before`.
+    fn note_differences(&mut self, peer: NodeId, before: Option<&Stated>) {
+        let Some(stated) = self.seen.get_mut(&peer).and_then(|seen| seen.stated.as_mut()) else { return };
+        let differences = stated.compare(&self.stream.roster().groups);
+        if before.is_some_and(|before| before.is_alike(stated)) {
             return;
         }
-        seen.foreign = foreign;
-        for difference in differences {
-            let foundings::Difference { groups, ours, theirs } = difference;
-            self.effects.push_back(Effect::Notice(Notice::FoundedOtherwise { peer, groups, ours, theirs }));
+        let is_known = |group: &GroupId| before.is_some_and(|before| before.foreign.contains(group));
+        for Difference { groups, ours, theirs } in differences {
+            if !groups.iter().all(is_known) {
+                self.effects.push_back(Effect::Notice(Notice::FoundedOtherwise { peer, groups, ours, theirs }));
+            }
         }
         self.effects.extend([Effect::Standing(peer), Effect::SelfStanding]);
     }

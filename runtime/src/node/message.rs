@@ -50,6 +50,30 @@ pub(super) enum NodeMessage {
     },
     /// Nothing else was sent for a heartbeat interval. It counts for all idle groups.
     Alive,
+    /// Groups were added to the sender, or removed from it, since it started. Sent until the receiver answers with
+    /// `GroupsKnown`.
+    Groups {
+        /// The sender's start, and the number of changes since then.
+        edition: Edition,
+        /// The foundings of all its groups.
+        foundings: Vec<FoundingRun>,
+    },
+    /// The sender knows the groups of the receiver as of this edition, or of a newer one.
+    GroupsKnown {
+        /// The edition.
+        edition: Edition,
+        /// The start counter of the sender, which forgets editions at a restart.
+        start: u32,
+    },
+}
+
+/// A list of a node's groups, as it was at a time. Later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Edition {
+    /// The node's start counter.
+    pub(super) start: u32,
+    /// Number of changes since that start.
+    pub(super) changes: u64,
 }
 
 /// Small frames of several groups in one frame. The channel of bundles is next to those of the groups, so bundles stay

@@ -14,29 +14,35 @@ use quorate_protocol::{
 };
 use quorate_transport::{ChannelId, Frame, Received, codec};
 
+use crate::group::change::GroupError;
 use crate::group::interface::{Group, GroupInput, Membership};
 use crate::group::notice::Notice;
 use crate::metrics::MetricKind;
 
 mod bundle;
+mod changing;
 mod foundings;
 mod gathered;
 pub(crate) mod interface;
 mod introductions;
+mod leftovers;
 mod liveness;
 mod message;
 mod own_stream;
 mod peers;
 pub(crate) mod roster;
 mod slot;
+mod slots;
 mod turn;
 
 #[cfg(test)]
 mod tests;
 
+use changing::Changing;
 use gathered::Gathered;
 pub use interface::{NodeConfig, NodeCounters, NodeInput, NodeOutput, Origin, Write};
 use introductions::{Effect, Hello, Introductions};
+use leftovers::{DELETION, Leftovers};
 use liveness::Liveness;
 use message::{Bundle, NodeMessage, is_of_group};
 use own_stream::OwnWrite;
@@ -44,6 +50,7 @@ use peers::Peers;
 pub use quorate_wal::StreamId;
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::GroupSlot;
+use slots::Slots;
 
 /// Many groups on one transport and one log. Pure, like the cores: the shell carries frames, writes and jobs.
 ///
@@ -54,12 +61,14 @@ use slot::GroupSlot;
 pub struct Node {
     config: NodeConfig,
     now: Now,
-    slots: Vec<GroupSlot>,
+    slots: Slots,
     groups: BTreeMap<GroupId, usize>,
     streams: BTreeMap<StreamId, usize>,
     /// Slots with pending work, each at most once.
     ready: VecDeque<usize>,
     timers: BTreeSet<(Instant, usize)>,
+    changing: Changing,
+    leftovers: Leftovers,
     introductions: Introductions,
     liveness: Liveness,
     peers: Peers,
@@ -81,11 +90,13 @@ impl Node {
         let peers = Peers::new(roster.identity().node, config.peers.clone());
         Self {
             now,
-            slots: Vec::new(),
+            slots: Slots::default(),
             groups: BTreeMap::new(),
             streams: BTreeMap::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
+            changing: Changing::default(),
+            leftovers: Leftovers::default(),
             introductions: Introductions::new(roster, &config.peers),
             liveness,
             peers,
@@ -98,8 +109,8 @@ impl Node {
         }
     }
 
-    /// Adds a group. This node does not vote in it before it has exchanged incarnations with all voters that the group
-    /// was founded with.
+    /// Adds a group that was bound before the node was made. This node does not vote in it before it has exchanged
+    /// incarnations with all voters that the group was founded with.
     ///
     /// # Panics
     /// When the group has no stream (see [`PendingStart::bind`]) or was already added.
@@ -109,14 +120,13 @@ impl Node {
         let (stream, founding) = (bound.stream, bound.founding.clone());
         let voters = founding.voters();
         assert!(!self.groups.contains_key(&id), "a group is added once");
-        let index = self.slots.len();
-        self.groups.insert(id, index);
-        self.streams.insert(stream, index);
         let me = self.identity().node;
         voters.iter().filter(|voter| **voter != me).for_each(|voter| self.liveness.add(*voter));
         let founders = voters.iter().map(|voter| (*voter, Bytes::new())).collect();
         self.peers.set(now.instant, id, founders);
-        self.slots.push(GroupSlot::new(id, stream, voters, group));
+        let index = self.slots.insert(GroupSlot::new(id, stream, voters, group));
+        self.groups.insert(id, index);
+        self.streams.insert(stream, index);
         self.give(index, GroupInput::Founded(founding));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.tell_standing(index, peer);
@@ -148,6 +158,9 @@ impl Node {
                 self.give_all(|| GroupInput::Signal(Signal::Unreachable(to)));
             }
             NodeInput::Signal { stream, signal } => self.on_signal(stream, signal),
+            NodeInput::Snapshot { group, ticket: DELETION, result } => {
+                self.leftovers.on_snapshots(group, result.is_ok());
+            }
             NodeInput::Snapshot { group, ticket, result } => {
                 self.give_group(group, GroupInput::Snapshot { ticket, result });
             }
@@ -159,9 +172,16 @@ impl Node {
                 }
                 self.give_all(|| GroupInput::Signal(Signal::Storage(level)));
             }
+            NodeInput::AddGroup { group, new, call } => self.on_add(group, new, call),
+            NodeInput::RemoveGroup { group, call } => self.on_remove(group, call),
             NodeInput::Shutdown { deadline } => self.give_all(|| GroupInput::Shutdown { deadline }),
         }
         self.carry_effects();
+    }
+
+    /// Deletes what is left on disk of a group that was removed in an earlier start, which had this stream.
+    pub fn delete_leftovers(&mut self, group: GroupId, stream: StreamId) {
+        self.outputs.extend(self.leftovers.add(group, stream));
     }
 
     /// Runs `f` on a group, for its handles. Returns `None` if the node has no such group, or it has panicked, or `f`
@@ -215,6 +235,11 @@ impl Node {
             let notice = Notice::DescribedOtherwise { founded, described };
             self.outputs.push_back(NodeOutput::Notice { group: Some(group), notice });
         }
+    }
+
+    /// Reports a fact about the node itself.
+    pub(crate) fn note(&mut self, notice: Notice) {
+        self.outputs.push_back(NodeOutput::Notice { group: None, notice });
     }
 
     /// Returns the reason why this node may not vote in the group according to the introductions; `None` if it may, or
@@ -296,6 +321,12 @@ impl Node {
                 self.introductions.on_mismatch(from, known, &foundings);
             }
             (Ok(NodeMessage::Alive), []) => {}
+            (Ok(NodeMessage::Groups { edition, foundings }), []) => {
+                self.introductions.on_groups(from, edition, &foundings);
+            }
+            (Ok(NodeMessage::GroupsKnown { edition, start }), []) => {
+                self.introductions.on_groups_known(from, edition, start);
+            }
             _ => self.counters.frames_malformed += 1,
         }
     }
@@ -321,7 +352,9 @@ impl Node {
         let frame = &received.frame;
         let is_wanted =
             is_of_group(frame.channel()) && self.introductions.has_same_founding(received.from.node, frame.group());
-        let index = self.groups.get(&frame.group()).copied().filter(|_| is_wanted);
+        let index = self.groups.get(&frame.group()).copied();
+        self.counters.messages_without_group += u64::from(index.is_none());
+        let index = index.filter(|_| is_wanted);
         let is_queued = index.is_some_and(|index| self.slots[index].queue(received, self.config.frames_bytes_max));
         match index {
             Some(index) if is_queued => self.touch(index),
@@ -346,6 +379,7 @@ impl Node {
             self.introductions.greet(peer);
         }
         self.introductions.retry_if_due(self.now.instant);
+        self.outputs.extend(self.leftovers.retry_if_due(self.now.instant));
         for peer in beat.silent {
             self.gathered.send(peer, node_frame(&NodeMessage::Alive, Vec::new()));
         }
@@ -358,6 +392,9 @@ impl Node {
             self.on_own_signal(&signal);
         } else if let Some(index) = self.streams.get(&stream).copied() {
             self.give(index, GroupInput::Signal(signal));
+        } else if matches!(signal, Signal::Persisted(DELETION) | Signal::PersistFailed { ticket: DELETION, .. }) {
+            // A deletion that the log refuses for good was made before.
+            self.leftovers.on_stream(stream, failure != Some(PersistFailure::NotWritten));
         }
         if let Some(failure) = failure {
             self.on_persist_failed(stream, failure);
@@ -384,11 +421,14 @@ impl Node {
         }
         self.log_failed = Some(failure);
         self.introductions.on_persist_failed();
-        for index in 0..self.slots.len() {
-            if self.slots[index].stream != stream {
-                let ticket = self.slots[index].last_ticket.max(Ticket(1));
-                self.give(index, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
+        self.for_each_slot(|node, index| {
+            if node.slots[index].stream != stream {
+                let ticket = node.slots[index].last_ticket.max(Ticket(1));
+                node.give(index, GroupInput::Signal(Signal::PersistFailed { ticket, failure }));
             }
+        });
+        for (group, call) in self.changing.fail() {
+            self.reply(group, call, Err(GroupError::LogFailed));
         }
     }
 
@@ -400,16 +440,10 @@ impl Node {
                     self.gathered.write(NODE_STREAM, ticket, operations);
                 }
                 Effect::NewVoice(peer) => self.liveness.forget(peer),
-                Effect::Standing(peer) => {
-                    for index in 0..self.slots.len() {
-                        self.tell_standing(index, peer);
-                    }
-                }
-                Effect::SelfStanding => {
-                    for index in 0..self.slots.len() {
-                        self.tell_own_standing(index);
-                    }
-                }
+                Effect::Standing(peer) => self.for_each_slot(|node, index| node.tell_standing(index, peer)),
+                Effect::SelfStanding => self.for_each_slot(Self::tell_own_standing),
+                Effect::Founded(group) => self.on_founded(group),
+                Effect::Removed(group, stream) => self.on_removed(group, stream),
                 Effect::Notice(notice) => self.outputs.push_back(NodeOutput::Notice { group: None, notice }),
             }
         }
@@ -470,15 +504,21 @@ impl Node {
     }
 
     fn give_all(&mut self, input: impl Fn() -> GroupInput) {
-        for index in 0..self.slots.len() {
-            self.give(index, input());
-        }
+        self.for_each_slot(|node, index| node.give(index, input()));
     }
 
     fn queue_all(&mut self, queue: impl Fn(&mut GroupSlot)) {
-        for index in 0..self.slots.len() {
-            queue(&mut self.slots[index]);
-            self.touch(index);
+        self.for_each_slot(|node, index| {
+            queue(&mut node.slots[index]);
+            node.touch(index);
+        });
+    }
+
+    fn for_each_slot(&mut self, mut f: impl FnMut(&mut Self, usize)) {
+        for index in 0..self.slots.end() {
+            if self.slots.is_taken(index) {
+                f(self, index);
+            }
         }
     }
 

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use quorate_protocol::{Incarnation, Instant, NodeId, Operation, Ticket};
+use quorate_protocol::{GroupId, Incarnation, Instant, NodeId, Operation, Ticket};
+use quorate_wal::StreamId;
 
 use super::roster::{Acquaintance, Roster, in_writes};
+use crate::group::founding::Founding;
 
 /// The node's own stream. One write is under way at a time; changes meanwhile go into the next one.
 #[derive(Debug)]
@@ -37,14 +39,23 @@ pub(super) struct OwnWrite {
 pub(super) enum Written {
     /// There are more parts; this one is next.
     Part(OwnWrite),
-    /// The write is complete. Holds the peers that were durable before it.
-    Complete(BTreeMap<NodeId, Acquaintance>),
+    /// The write is complete.
+    Complete {
+        /// The peers that were durable before it.
+        before: BTreeMap<NodeId, Acquaintance>,
+        /// Groups whose founding it made durable.
+        founded: Vec<GroupId>,
+        /// Groups whose removal it made durable.
+        removed: Vec<GroupId>,
+    },
 }
 
 #[derive(Debug, Default)]
 struct Changes {
     /// Peers whose record must be written.
     peers: BTreeSet<NodeId>,
+    /// Groups whose record must be written: they were founded or removed.
+    groups: BTreeSet<GroupId>,
     /// The state record must be written.
     has_state: bool,
     /// The whole stream must be written.
@@ -60,6 +71,8 @@ struct Writing {
     /// The peers that are durable after this write.
     peers: BTreeMap<NodeId, Acquaintance>,
     changes: Changes,
+    /// The groups of the changes that had been removed when the write was made. The others are founded by it.
+    removed: BTreeSet<GroupId>,
 }
 
 impl OwnStream {
@@ -112,6 +125,25 @@ impl OwnStream {
         self.changes.has_state = true;
     }
 
+    /// Founds a new group.
+    pub(super) fn found(&mut self, group: GroupId, founding: Founding) {
+        self.roster.found(group, founding);
+        self.changes.groups.insert(group);
+        // The state record holds the next free stream.
+        self.changes.has_state = true;
+    }
+
+    /// Removes a group for good.
+    pub(super) fn remove(&mut self, group: GroupId) {
+        self.roster.remove(group);
+        self.changes.groups.insert(group);
+    }
+
+    /// Forgets a group whose removal is durable. Returns the stream that it had.
+    pub(super) fn forget(&mut self, group: GroupId) -> Option<StreamId> {
+        self.roster.forget(group)
+    }
+
     /// Lets the next write contain the whole stream.
     pub(super) fn note_compaction(&mut self) {
         self.changes.is_checkpoint = true;
@@ -141,7 +173,10 @@ impl OwnStream {
         let mut writing = self.writing.take_if(|writing| writing.ticket <= ticket)?;
         let Some(operations) = writing.rest.pop_front() else {
             self.is_refused = false;
-            return Some(Written::Complete(std::mem::replace(&mut self.durable, writing.peers)));
+            let before = std::mem::replace(&mut self.durable, writing.peers);
+            let is_removed = |group: &GroupId| writing.removed.contains(group);
+            let (removed, founded) = writing.changes.groups.into_iter().partition(is_removed);
+            return Some(Written::Complete { before, founded, removed });
         };
         let ticket = self.next_ticket();
         writing.ticket = ticket;
@@ -174,11 +209,13 @@ impl OwnStream {
             self.roster.checkpoint((u64::from(self.roster.start.counter) << 32) | ticket.0).into()
         } else {
             let state = changes.has_state.then(|| self.roster.state());
+            let groups = changes.groups.iter().filter_map(|group| self.roster.group(*group));
             let peers = changes.peers.iter().filter(|peer| self.roster.peers.contains_key(peer));
-            in_writes(state.into_iter().chain(peers.map(|peer| self.roster.peer(*peer)))).into()
+            in_writes(state.into_iter().chain(groups).chain(peers.map(|peer| self.roster.peer(*peer)))).into()
         };
         let operations = rest.pop_front().expect("something has changed");
-        self.writing = Some(Writing { ticket, rest, peers: self.roster.peers.clone(), changes });
+        let removed = changes.groups.iter().copied().filter(|group| self.roster.is_removed(*group)).collect();
+        self.writing = Some(Writing { ticket, rest, peers: self.roster.peers.clone(), changes, removed });
         Some(OwnWrite { ticket, operations })
     }
 
@@ -190,11 +227,12 @@ impl OwnStream {
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.peers.is_empty() && !self.has_state && !self.is_checkpoint
+        self.peers.is_empty() && self.groups.is_empty() && !self.has_state && !self.is_checkpoint
     }
 
     fn add(&mut self, other: Self) {
         self.peers.extend(other.peers);
+        self.groups.extend(other.groups);
         self.has_state |= other.has_state;
         self.is_checkpoint |= other.is_checkpoint;
     }

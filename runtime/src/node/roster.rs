@@ -1,4 +1,5 @@
-//! The node's own state in stream 0: its starts, the peers that it has met, and the stream of each group.
+//! The node's own state in stream 0: its starts, the peers that it has met, the stream of each group, and the groups
+//! that were removed.
 //!
 //! The state record holds the data that must survive any single damaged sector:
 //!
@@ -9,11 +10,13 @@
 //! The rest is a journal. Its keys below 2^63 are streams, those from 2^63 on are slots for peers:
 //!
 //! ```text
-//! stream      version (1) | group (8) | digest of the founding (16) | first configuration
+//! stream      version (1) = 2 | group (8) | digest of the founding (16) | first configuration
+//! stream      version (1) = 3 | group (8): the group was removed for good
 //! 2^63 + n    version (1) | node (8) | incarnation (16) | its newest start: counter (4), wall clock (8) | flags (1)
 //! ```
 //!
-//! All numbers are little-endian.
+//! All numbers are little-endian. All records but that of a removed group have version 2. A binary that does not know
+//! version 3 refuses a node from which a group was removed: it would found that group again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +71,7 @@ impl PendingStart {
         for record in recovery.journal.into_iter().flatten() {
             let (key, bytes) = record?;
             if key & PEER_KEYS == 0 {
-                roster.take_in_group(StreamId(key), &bytes)?;
+                roster.take_in_stream(StreamId(key), &bytes)?;
             } else {
                 roster.take_in_peer(key & !PEER_KEYS, &bytes).map_err(RecoverError::State)?;
             }
@@ -79,17 +82,29 @@ impl PendingStart {
         Ok(Self { roster, unfounded: BTreeMap::new(), founded: Vec::new() })
     }
 
+    /// Returns true if `group` was removed for good. It must not be bound again.
+    #[must_use]
+    pub fn is_removed(&self, group: GroupId) -> bool {
+        self.roster.removed.contains_key(&group)
+    }
+
+    /// Returns the groups that were founded on this node and not removed.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.roster.groups.keys().copied()
+    }
+
+    /// Returns the groups that were removed, with the streams that they had.
+    pub fn removed(&self) -> impl Iterator<Item = (GroupId, StreamId)> + '_ {
+        self.roster.removed()
+    }
+
     /// Returns the stream of `group`: the one that it was first bound to, or a new one that no group ever had.
     pub fn bind(&mut self, group: GroupId) -> StreamId {
         if let Some(bound) = self.roster.groups.get(&group) {
             return bound.stream;
         }
-        let next_stream = &mut self.roster.next_stream;
-        *self.unfounded.entry(group).or_insert_with(|| {
-            let stream = StreamId(*next_stream);
-            *next_stream += 1;
-            stream
-        })
+        let roster = &mut self.roster;
+        *self.unfounded.entry(group).or_insert_with(|| roster.take_stream())
     }
 
     /// Returns the founding of the group; `None` if it is new.
@@ -120,7 +135,7 @@ impl PendingStart {
     #[must_use]
     pub fn operations(&self) -> Vec<Vec<Operation>> {
         assert!(self.unfounded.is_empty(), "a group is founded when it is first bound");
-        let bindings = self.founded.iter().map(|group| encode_group(*group, &self.roster.groups[group]));
+        let bindings = self.founded.iter().filter_map(|group| self.roster.group(*group));
         in_writes(std::iter::once(self.roster.state()).chain(bindings))
     }
 
@@ -141,6 +156,8 @@ pub struct Roster {
     next_stream: u64,
     pub(super) peers: BTreeMap<NodeId, Acquaintance>,
     pub(super) groups: BTreeMap<GroupId, Bound>,
+    /// Groups that were removed for good, with the streams that they had. One stays in `groups` until that is durable.
+    removed: BTreeMap<GroupId, StreamId>,
 }
 
 /// The stream of a group's log, and the group's founding.
@@ -195,6 +212,42 @@ impl Roster {
         self.groups.get(&group).map(|bound| &bound.founding)
     }
 
+    /// Returns true if `group` was removed for good, or that is being made durable.
+    #[must_use]
+    pub fn is_removed(&self, group: GroupId) -> bool {
+        self.removed.contains_key(&group)
+    }
+
+    /// Returns the groups whose removal is durable, with the streams that they had.
+    pub fn removed(&self) -> impl Iterator<Item = (GroupId, StreamId)> + '_ {
+        let durable = self.removed.iter().filter(|(group, _)| !self.groups.contains_key(group));
+        durable.map(|(group, stream)| (*group, *stream))
+    }
+
+    /// Founds a new group on a stream that no group ever had.
+    pub(super) fn found(&mut self, group: GroupId, founding: Founding) {
+        let stream = self.take_stream();
+        self.groups.insert(group, Bound { stream, founding });
+    }
+
+    /// Notes that a group is removed for good.
+    pub(super) fn remove(&mut self, group: GroupId) {
+        if let Some(bound) = self.groups.get(&group) {
+            self.removed.insert(group, bound.stream);
+        }
+    }
+
+    /// Forgets the founding of a group whose removal is durable. Returns the stream that it had.
+    pub(super) fn forget(&mut self, group: GroupId) -> Option<StreamId> {
+        self.groups.remove(&group).map(|bound| bound.stream)
+    }
+
+    fn take_stream(&mut self) -> StreamId {
+        let stream = StreamId(self.next_stream);
+        self.next_stream += 1;
+        stream
+    }
+
     /// Remembers a peer under its incarnation. If there is no room, a peer is forgotten that never knew this node and
     /// is not in `kept`. Returns false if there is no such peer.
     pub(super) fn meet(&mut self, node: NodeId, incarnation: Incarnation, kept: &BTreeSet<NodeId>) -> bool {
@@ -222,6 +275,12 @@ impl Roster {
         Operation::PutState { bytes: out.freeze(), commit_hint: LogIndex::ZERO }
     }
 
+    /// Returns the record of one group: its founding, or that it was removed; `None` if the group was never here.
+    pub(super) fn group(&self, group: GroupId) -> Option<Operation> {
+        let removed = self.removed.get(&group).map(|stream| encode_removed(group, *stream));
+        removed.or_else(|| self.groups.get(&group).map(|bound| encode_group(group, bound)))
+    }
+
     /// Returns the record of one known peer.
     pub(super) fn peer(&self, node: NodeId) -> Operation {
         let known = &self.peers[&node];
@@ -239,7 +298,8 @@ impl Roster {
     /// Returns all records between the two marks of a checkpoint, after which older records may be deleted. As writes,
     /// each of them all or none.
     pub(super) fn checkpoint(&self, id: u64) -> Vec<Vec<Operation>> {
-        let groups = self.groups.iter().map(|(group, bound)| encode_group(*group, bound));
+        let removed = self.removed.keys().filter(|group| !self.groups.contains_key(group));
+        let groups = self.groups.keys().chain(removed).filter_map(|group| self.group(*group));
         let peers = self.peers.keys().map(|node| self.peer(*node));
         let begin = std::iter::once(Operation::CheckpointBegin { id });
         in_writes(begin.chain(groups).chain(peers).chain([self.state(), Operation::CheckpointDone { id }]))
@@ -247,8 +307,8 @@ impl Roster {
 
     fn fresh(identity: Identity) -> Self {
         let next_stream = NODE_STREAM.0 + 1;
-        let (peers, groups) = (BTreeMap::new(), BTreeMap::new());
-        Self { identity, start: Start::default(), is_older: false, next_stream, peers, groups }
+        let (peers, groups, removed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { identity, start: Start::default(), is_older: false, next_stream, peers, groups, removed }
     }
 
     fn decode(identity: Identity, bytes: &[u8]) -> Result<Self, StateError> {
@@ -262,15 +322,28 @@ impl Roster {
         Ok(Self { start, next_stream, is_older: flags & FLAG_OLDER != 0, ..Self::fresh(identity) })
     }
 
-    fn take_in_group(&mut self, stream: StreamId, bytes: &[u8]) -> Result<(), RecoverError> {
+    /// Takes in the record of a stream. A journal may return an older record of a key as well, so a removed group stays
+    /// removed.
+    fn take_in_stream(&mut self, stream: StreamId, bytes: &[u8]) -> Result<(), RecoverError> {
         if stream.0 >= self.next_stream {
             return Err(RecoverError::Inconsistent("a group's stream is above the last one given out"));
+        }
+        if let Some((&REMOVED_VERSION, mut rest)) = bytes.split_first() {
+            if bytes.len() != REMOVED_BYTES {
+                return Err(RecoverError::State(StateError::Malformed));
+            }
+            let group = GroupId(rest.get_u64_le());
+            self.groups.remove(&group);
+            self.removed.insert(group, stream);
+            return Ok(());
         }
         let mut rest = check(bytes, GROUP_BYTES_MIN..=usize::MAX).map_err(RecoverError::State)?;
         let (group, digest) = (GroupId(rest.get_u64_le()), rest.get_u128_le());
         let configuration = Configuration::decode(rest).map_err(|_| RecoverError::State(StateError::Malformed))?;
-        let founding = Founding::from_parts(digest, configuration);
-        self.groups.insert(group, Bound { stream, founding });
+        if !self.is_removed(group) {
+            let founding = Founding::from_parts(digest, configuration);
+            self.groups.insert(group, Bound { stream, founding });
+        }
         Ok(())
     }
 
@@ -301,6 +374,13 @@ fn encode_group(group: GroupId, bound: &Bound) -> Operation {
     Operation::Journal { key: bound.stream.0, bytes: out.freeze() }
 }
 
+fn encode_removed(group: GroupId, stream: StreamId) -> Operation {
+    let mut out = BytesMut::with_capacity(REMOVED_BYTES);
+    out.put_u8(REMOVED_VERSION);
+    out.put_u64_le(group.0);
+    Operation::Journal { key: stream.0, bytes: out.freeze() }
+}
+
 /// Checks the version and the length of a record, and returns the bytes behind the version.
 fn check(bytes: &[u8], length: std::ops::RangeInclusive<usize>) -> Result<&[u8], StateError> {
     match bytes.first() {
@@ -329,6 +409,9 @@ pub(super) fn in_writes(operations: impl IntoIterator<Item = Operation>) -> Vec<
 }
 
 const VERSION: u8 = 2;
+/// Version of the record of a removed group.
+const REMOVED_VERSION: u8 = 3;
+const REMOVED_BYTES: usize = 9;
 const FLAG_MUTUAL: u8 = 1;
 const FLAG_OLDER: u8 = 2;
 /// Keys of the journal from here on are slots for peers.

@@ -7,7 +7,8 @@ use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Operation, Sig
 use quorate_transport::Received;
 use quorate_wal::StreamId;
 
-use crate::group::interface::{Group, GroupInput, GroupOutput, Membership};
+use crate::group::interface::{CallId, Group, GroupInput, GroupOutput, Membership};
+use crate::group::reply::Reply;
 use crate::panics::panic_message;
 
 pub(super) struct GroupSlot {
@@ -47,7 +48,7 @@ enum State {
     Running,
     /// The group stopped by itself. It may still be called, and its remaining outputs are taken.
     Halted,
-    /// The group panicked. Only the answers that wait in it are still taken.
+    /// The group panicked or was removed. Only the answers that wait in it are still taken.
     Panicked,
 }
 
@@ -152,6 +153,17 @@ impl GroupSlot {
         self.news.take()
     }
 
+    /// Ends the group because it was removed. Returns the answers to its waiting callers.
+    pub(super) fn dismiss(mut self) -> Vec<(CallId, Reply)> {
+        if self.state != State::Panicked {
+            self.guard(|group| group.halted(&HaltReason::Removed));
+            self.state = State::Panicked;
+        }
+        let answers = std::iter::from_fn(|| self.poll_answer());
+        let answer = |output| if let GroupOutput::Reply { call, reply } = output { Some((call, reply)) } else { None };
+        answers.filter_map(answer).collect()
+    }
+
     pub(super) fn has_stopped(&self) -> bool {
         self.state != State::Running
     }
@@ -187,7 +199,7 @@ impl GroupSlot {
         false
     }
 
-    /// Returns the next answer of a panicked group to a waiting caller. After a second panic nothing more is taken.
+    /// Returns the next answer of an ended group to a waiting caller. After a second panic nothing more is taken.
     fn poll_answer(&mut self) -> Option<GroupOutput> {
         for _ in 0..HELD_OUTPUTS_MAX {
             let group = &mut self.group;

@@ -14,6 +14,9 @@ impl Node {
     pub(super) fn turn(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(index) = self.ready.pop_front() else { break };
+            if !self.slots.is_taken(index) {
+                continue;
+            }
             let mut outputs = std::mem::take(&mut self.gathered.outputs);
             let slot = &mut self.slots[index];
             slot.is_ready = false;

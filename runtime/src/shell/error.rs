@@ -65,6 +65,9 @@ pub enum ServerOpenError {
         /// The reason.
         error: SnapshotError,
     },
+    /// The program opens a group that was removed from this node for good. The data directory is unchanged.
+    #[error("group {0} was removed from this node, and its id is never used again")]
+    RemovedGroup(GroupId),
     /// A group cannot start from its recovered data.
     #[error("group {group}: {error}")]
     Group {

@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod opening;
 pub(crate) mod replica_handle;
 pub(crate) mod server;
+pub(crate) mod site;
 pub(crate) mod snapshots;
 
 pub use directory::{Directory, DirectoryError, cluster_id};
@@ -17,4 +18,5 @@ pub use driver::calls::{CallAnswer, CallError, LocalHandle};
 pub use driver::clock::Clock;
 pub use driver::start::{Parts, StartError};
 pub use opening::{Opened, Opening, Unstarted};
+pub use site::Site;
 pub use snapshots::SnapshotStores;

@@ -7,17 +7,18 @@ use std::path::Path;
 
 use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, NodeId, Now, SessionId};
 use quorate_wal::disk::Disk;
-use quorate_wal::{OpeningReport, Wal, WriteError};
+use quorate_wal::{OpeningReport, StreamId, Wal, WriteError};
 
 use crate::group::founding::Founding;
 use crate::group::interface::Group;
-use crate::group::start::{GroupStart, MakeGroup};
+use crate::group::notice::Notice;
+use crate::group::start::{MakeGroup, ReopenGroup};
 use crate::node::Node;
 use crate::node::interface::NodeConfig;
 use crate::node::roster::{NODE_STREAM, PendingStart};
-use crate::shell::directory::Directory;
-use crate::shell::directory::SNAPSHOTS;
+use crate::shell::directory::{Directory, DirectoryError, SNAPSHOTS};
 use crate::shell::error::ServerOpenError;
+use crate::shell::site::Site;
 use crate::shell::snapshots::SnapshotStores;
 
 /// Description of the node to open. The shell supplies the disk, the clock and the randomness.
@@ -38,18 +39,22 @@ pub struct Opening {
     pub frame_bytes_max: usize,
     /// Bytes of the log's newest entries that a group starts with in memory.
     pub tail_bytes_max: usize,
-    /// The groups that the node runs.
+    /// The groups that the node runs. Those that are new on this node are founded.
     pub groups: BTreeMap<GroupId, MakeGroup>,
+    /// Makes the other groups that were founded on this node: those that were added while it ran.
+    pub reopen: ReopenGroup,
 }
 
 /// A node that is recovered but whose start is not counted yet. Dropping it leaves the directory as it was found, or
 /// new.
 pub struct Unstarted<D: Disk> {
-    members: Configuration,
+    site: Site,
     joining: BTreeSet<NodeId>,
     directory: Directory<D>,
     pending: PendingStart,
     groups: Vec<(GroupId, Box<dyn Group>)>,
+    /// Groups that were founded and are not opened.
+    closed: Vec<GroupId>,
     log: Wal<D>,
     snapshots: SnapshotStores<D>,
     report: OpeningReport,
@@ -65,6 +70,8 @@ pub struct Opened<D: Disk> {
     pub snapshots: SnapshotStores<D>,
     /// The data directory's lock.
     pub lock: D::Lock,
+    /// The data that further groups start from.
+    pub site: Site,
     /// Report of the log's recovery.
     pub report: OpeningReport,
 }
@@ -75,7 +82,7 @@ impl Opening {
     ///
     /// # Errors
     /// When the directory belongs to another node, is in use or damaged, a part of it is missing or older than the
-    /// rest, the disk fails, or a group cannot start from its recovered data.
+    /// rest, the disk fails, a group was removed from this node, or a group cannot start from its recovered data.
     pub fn open<D: Disk>(
         self,
         disk: D,
@@ -104,35 +111,53 @@ impl Opening {
         let (log, report) = open_log(disk.clone(), self.log, identity)?;
         let mut pending = PendingStart::recover(identity, now().wall_ms, log.recover(NODE_STREAM, 0)?)?;
         directory.check_log(pending.start() - 1)?;
-        let session = SessionId { incarnation: identity.incarnation, start: pending.start() };
-        let mut snapshots = SnapshotStores::new(disk, Path::new(SNAPSHOTS), identity.cluster);
+        let site = Site {
+            identity,
+            session: SessionId { incarnation: identity.incarnation, start: pending.start() },
+            members: self.members,
+            frame_bytes_max: self.frame_bytes_max,
+            write_bytes_max,
+        };
+        if let Some(removed) = self.groups.keys().find(|group| pending.is_removed(**group)) {
+            return Err(ServerOpenError::RemovedGroup(*removed));
+        }
+        let snapshots = SnapshotStores::new(disk, Path::new(SNAPSHOTS), identity.cluster);
         let mut groups = Vec::new();
-        for (group, make) in self.groups {
+        let (making, closed) = all_groups(self.groups, self.reopen, &pending);
+        for (group, make) in making {
             let stream = pending.bind(group);
-            let members = pending.founding(group).map_or(&self.members, Founding::configuration).clone();
+            let members = pending.founding(group).map_or(&site.members, Founding::configuration).clone();
             let newest = snapshots.open(group).map_err(|error| ServerOpenError::Snapshot { group, error })?;
             let mut recovery = log.recover(stream, self.tail_bytes_max)?;
             recovery.snapshot = newest.map(|stored| stored.meta);
             let drawn = draw().map_err(ServerOpenError::Thread)?;
             let seed = u64::try_from(drawn >> 64).expect("the upper half of 128 bits");
-            let start = GroupStart {
-                now: now(),
-                group,
-                identity,
-                session,
-                members,
-                recovery,
-                seed,
-                frame_bytes_max: self.frame_bytes_max,
-                write_bytes_max,
-            };
-            let made = make(start).map_err(|error| ServerOpenError::Group { group, error })?;
-            pending.found(group, Founding::new(made.channel(), self.members.clone()));
+            let made = make(site.start(now(), group, members, recovery, seed));
+            let made = made.map_err(|error| ServerOpenError::Group { group, error })?;
+            pending.found(group, Founding::new(made.channel(), site.members.clone()));
             groups.push((group, made));
         }
-        let Self { members, joining, .. } = self;
-        Ok(Unstarted { members, joining, directory, pending, groups, log, snapshots, report })
+        Ok(Unstarted { site, joining: self.joining, directory, pending, groups, closed, log, snapshots, report })
     }
+}
+
+/// Returns the groups to open, and the founded groups that stay closed.
+fn all_groups(
+    mut groups: BTreeMap<GroupId, MakeGroup>,
+    mut reopen: ReopenGroup,
+    pending: &PendingStart,
+) -> (BTreeMap<GroupId, MakeGroup>, Vec<GroupId>) {
+    let mut closed = Vec::new();
+    for group in pending.groups() {
+        if groups.contains_key(&group) {
+            continue;
+        }
+        match reopen(group) {
+            Some(make) => drop(groups.insert(group, make)),
+            None => closed.push(group),
+        }
+    }
+    (groups, closed)
 }
 
 impl<D: Disk> Unstarted<D> {
@@ -141,17 +166,28 @@ impl<D: Disk> Unstarted<D> {
     /// # Errors
     /// When the disk fails.
     pub fn start(self, now: Now) -> Result<Opened<D>, ServerOpenError> {
-        let Self { members, joining, mut directory, pending, groups, mut log, snapshots, report } = self;
+        let Self { site, joining, mut directory, pending, groups, closed, mut log, snapshots, report } = self;
         write_start(&mut log, &pending)?;
         directory.note_start(pending.start())?;
         let own = directory.identity().node;
-        let peers = members.voters().chain(joining).filter(|node| *node != own);
+        let peers = site.members.voters().chain(joining).filter(|node| *node != own);
+        let removed: BTreeMap<GroupId, StreamId> = pending.removed().collect();
         let mut node = Node::new(now, NodeConfig::new(peers), pending.durable());
         for (group, made) in groups {
             node.add(now, group, made);
-            node.note_description(group, &members);
+            node.note_description(group, &site.members);
         }
-        Ok(Opened { node, log, snapshots, lock: directory.into_lock(), report })
+        if !closed.is_empty() {
+            node.note(Notice::NotOpened { groups: closed });
+        }
+        let on_disk = snapshots.left_of(&removed.keys().copied().collect()).map_err(DirectoryError::Io)?;
+        let in_log: BTreeSet<StreamId> = log.streams().into_iter().collect();
+        for (group, stream) in removed {
+            if on_disk.contains(&group) || in_log.contains(&stream) {
+                node.delete_leftovers(group, stream);
+            }
+        }
+        Ok(Opened { node, log, snapshots, lock: directory.into_lock(), site, report })
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::group::hostable::Hostable;
 use crate::group::interface::Group;
-use crate::group::start::{BoxError, GroupStart, MakeGroup};
+use crate::group::start::{BoxError, GroupStart, MakeGroup, ReopenGroup};
 use crate::replica::Replica;
 use crate::replica::seat::Seat;
 use crate::replica::settings::ReplicaSettings;
@@ -42,6 +42,7 @@ pub struct ServerBuilder {
     nodes: BTreeMap<NodeId, String>,
     joining: BTreeSet<NodeId>,
     groups: BTreeMap<GroupId, MakeGroup>,
+    reopen: ReopenGroup,
     repeated: Option<ServerConfigError>,
     log: quorate_wal::LogSettings,
     tcp: TcpSettings,
@@ -80,6 +81,7 @@ impl Server {
             nodes: BTreeMap::new(),
             joining: BTreeSet::new(),
             groups: BTreeMap::new(),
+            reopen: Box::new(|_| None),
             repeated: None,
             log: quorate_wal::LogSettings::default(),
             tcp: TcpSettings::default(),
@@ -160,6 +162,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Opens the groups that were founded on this node and that are not among those of this description: those that
+    /// were added with [`NodeHandle::add_group`]. `make` returns the function that makes the group, or `None` to leave
+    /// the group closed; then its data stay.
+    pub fn reopen(mut self, make: impl FnMut(GroupId) -> Option<MakeGroup> + Send + 'static) -> Self {
+        self.reopen = Box::new(make);
+        self
+    }
+
     /// Adds a group that replicates this state machine with the log `L` and the usual settings of `L`.
     pub fn replica<L: Launch, S: StateMachine>(self, id: GroupId, state: S) -> Self {
         self.replica_with::<L, S>(id, ReplicaSettings::default(), L::config, state)
@@ -173,15 +183,7 @@ impl ServerBuilder {
         config: impl FnOnce(&GroupStart) -> Result<L::Config, BoxError> + Send + 'static,
         state: S,
     ) -> Self {
-        self.group(id, move |start| {
-            settings.check()?;
-            if settings.chunk_bytes.saturating_add(FRAME_OVERHEAD_BYTES) > start.frame_bytes_max {
-                return Err("chunk_bytes of the replica is above the longest frame".into());
-            }
-            let config = config(&start)?;
-            let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
-            Ok(Box::new(Replica::<L, S>::recover(start.now, seat, settings, config, start.recovery, state)?))
-        })
+        self.group(id, replica_with::<L, S>(settings, config, state))
     }
 
     /// Replaces the settings of the log.
@@ -227,7 +229,7 @@ impl ServerBuilder {
             Ok(listener) => listener,
             Err(error) => return Err(ServerOpenError::Listen { address, error }),
         };
-        let Opened { node, log, snapshots, lock, report } = unstarted.start(clock.now())?;
+        let Opened { node, log, snapshots, lock, site, report } = unstarted.start(clock.now())?;
         let identity = node.identity();
         tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
         // The start counter is durable from here on. Connections made before have got no answer yet.
@@ -237,7 +239,7 @@ impl ServerBuilder {
             transport.set_peer(peer)?;
         }
         let lock = Arc::new(lock);
-        let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, lock };
+        let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, site, lock };
         let driver = Driver::new(parts)?;
         Ok(Server { driver, transport })
     }
@@ -306,6 +308,7 @@ impl ServerBuilder {
             frame_bytes_max: self.tcp.limits.frame_bytes_max,
             tail_bytes_max: self.tail_bytes_max,
             groups: self.groups,
+            reopen: self.reopen,
         };
         let clock = Clock::start();
         let unstarted = opening.read(disk, || clock.now(), || draw_incarnation().map(|drawn| drawn.0))?;
@@ -346,6 +349,29 @@ impl Running {
         // The panic hook has already printed a panic of the loop.
         let _ = self.thread.join();
         stopped
+    }
+}
+
+/// Returns a function that makes a group which replicates this state machine with the log `L` and the usual settings of
+/// `L`, for [`NodeHandle::add_group`] and [`ServerBuilder::reopen`].
+pub fn replica<L: Launch, S: StateMachine>(state: S) -> MakeGroup {
+    Box::new(replica_with::<L, S>(ReplicaSettings::default(), L::config, state))
+}
+
+/// As [`replica`], with the given settings.
+pub fn replica_with<L: ReplicatedLog + Hostable, S: StateMachine>(
+    settings: ReplicaSettings,
+    config: impl FnOnce(&GroupStart) -> Result<L::Config, BoxError> + Send + 'static,
+    state: S,
+) -> impl FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send + 'static {
+    move |start| {
+        settings.check()?;
+        if settings.chunk_bytes.saturating_add(FRAME_OVERHEAD_BYTES) > start.frame_bytes_max {
+            return Err("chunk_bytes of the replica is above the longest frame".into());
+        }
+        let config = config(&start)?;
+        let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
+        Ok(Box::new(Replica::<L, S>::recover(start.now, seat, settings, config, start.recovery, state)?))
     }
 }
 

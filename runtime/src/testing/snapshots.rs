@@ -65,6 +65,11 @@ impl MemorySnapshots {
                 self.incoming = None;
                 Ok(SnapshotDone::Done)
             }
+            SnapshotOperation::DeleteAll => {
+                self.incoming = None;
+                self.durable.clear();
+                Ok(SnapshotDone::Done)
+            }
             SnapshotOperation::Read { index, offset, bytes_max } => {
                 let (_, content) = self.durable.get(&index).ok_or(SnapshotFailure::Missing)?;
                 let start = usize::try_from(offset).expect("small").min(content.len());

@@ -26,6 +26,7 @@ fn start(disk: &MemoryDisk, drawn: u128) -> Result<Opened<MemoryDisk>, ServerOpe
         frame_bytes_max: 1 << 20,
         tail_bytes_max: 1 << 20,
         groups: BTreeMap::new(),
+        reopen: Box::new(|_| None),
     };
     opening.open(disk.clone(), || Now { instant: Instant::ZERO, wall_ms: 0 }, || Ok(drawn))
 }

@@ -2,6 +2,7 @@
 
 mod applying;
 mod data_directory;
+mod groups;
 mod member_changes;
 mod moving;
 mod scripted;

@@ -108,18 +108,19 @@ impl Cluster {
             frame_bytes_max: 1 << 16,
             tail_bytes_max: 1 << 16,
             groups: BTreeMap::from([(GROUP, make)]),
+            reopen: Box::new(|_| None),
         };
         let clock = Clock::start();
         let disk = self.disks.entry(id).or_default().clone();
         let opened = opening.open(disk, || clock.now(), || Ok(u128::from(id))).expect("opened");
-        let Opened { node, log, snapshots, lock, .. } = opened;
+        let Opened { node, log, snapshots, site, lock, .. } = opened;
         let settings = TcpSettings { start: node.roster().start(), ..settings() };
         let transport = TcpTransport::with_listener(node.identity(), listener, settings).expect("it listens");
         for (peer, address) in file.iter().filter(|(peer, _)| **peer != id) {
             transport.set_peer(Peer::new(NodeId(*peer), address.clone())).expect("a right peer");
         }
         let (read_addresses, lock) = (Arc::new(read_address), Arc::new(lock));
-        let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, lock };
+        let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, site, lock };
         let driver = Driver::new(parts).expect("started");
         let handle = driver.handle();
         self.nodes.insert(id, Machine { handle, transport, running: spawn_local(driver.run()) });

@@ -439,6 +439,8 @@ where
                 self.core.handle(now, Input::Signal(Signal::PeerAlive(peer)));
             }
             MachineInput::LinkDown { peer } => self.core.handle(now, Input::Signal(Signal::Unreachable(peer))),
+            // There is but one group, without a node around it.
+            MachineInput::AddGroup { .. } | MachineInput::RemoveGroup { .. } => {}
             MachineInput::Transfer { to } => {
                 let transfer = LogCommand::Transfer { to: Some(to), timeout: TRANSFER_TIMEOUT };
                 self.core.handle(now, Input::Command(transfer));

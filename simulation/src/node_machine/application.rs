@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, Instant, NodeId, Now, Random};
@@ -43,6 +44,12 @@ pub trait Application: Sized {
     /// The groups of a node, equal on every node.
     fn groups(setup: &Self::Setup, nodes: u64) -> BTreeMap<GroupId, MakeGroup>;
 
+    /// Makes the groups that are added to a running node, and opens them again at its later starts.
+    fn others(setup: &Self::Setup) -> MakeOthers {
+        let _ = setup;
+        Arc::new(|_| None)
+    }
+
     /// Starts the application on a node that was just opened.
     fn start(setup: &Self::Setup, desk: &mut Desk<'_, Self>) -> Self;
 
@@ -73,6 +80,9 @@ pub trait Application: Sized {
         describe_channel(frame)
     }
 }
+
+/// Makes a group that the application does not start with; `None` if there is no such group.
+pub type MakeOthers = Arc<dyn Fn(GroupId) -> Option<MakeGroup> + Send + Sync>;
 
 /// Describes a frame without its content.
 #[must_use]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Violation};
 use quorate_runtime::replica::Replica;
 
+use super::beside::{self, BesideLaws};
 use super::replica::{REPLICA_GROUP, Replicated, Service};
 use super::{NodeMachine, check_nodes};
 use crate::log_time::{LogTimePace, Look};
@@ -24,6 +25,7 @@ pub struct ReplicaLaws<V: Service> {
     is_up: BTreeMap<NodeId, bool>,
     looks: u64,
     log_time: LogTimePace,
+    beside: BesideLaws,
 }
 
 impl<V: Service> ReplicaLaws<V> {
@@ -38,6 +40,7 @@ impl<V: Service> ReplicaLaws<V> {
             is_up: BTreeMap::new(),
             looks: 0,
             log_time: LogTimePace::default(),
+            beside: BesideLaws::default(),
         }
     }
 
@@ -93,6 +96,7 @@ impl<V: Service> ReplicaLaws<V> {
             let cores: Vec<_> =
                 nodes.iter().filter_map(|view| Some((view.node, view.machine.and_then(core_of)?))).collect();
             self.laws.iter_mut().try_for_each(|law| law.check(&cores))?;
+            nodes.iter().filter_map(|view| view.machine).try_for_each(|machine| self.beside.check(machine))?;
             let look = |machine: &NodeMachine<Replicated<V>>| {
                 Some(Look { start: machine.start, now: machine.now, status: core_of(machine)?.status() })
             };
@@ -110,6 +114,7 @@ impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
 
     fn at_end(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
         check_nodes(nodes)?;
+        beside::check_at_end(nodes)?;
         converged(nodes)
     }
 }

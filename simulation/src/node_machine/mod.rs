@@ -2,6 +2,7 @@
 //! tokio shell, the files and the sockets are replaced.
 
 mod application;
+mod beside;
 mod disk;
 mod host;
 mod laws;
@@ -12,7 +13,7 @@ mod replica;
 mod shell;
 mod work;
 
-pub use application::{Application, Desk, describe_channel};
+pub use application::{Application, Desk, MakeOthers, describe_channel};
 pub use disk::NodeDisk;
 pub use host::{AtEnd, Due, Guest, GuestDesk, Host, HostLaws, HostSetup};
 pub use laws::ReplicaLaws;
@@ -20,14 +21,14 @@ pub use ledger::{Kept, ReferenceLog};
 pub use message::NodeFrame;
 pub use registers::RegisterService;
 pub use replica::{Ask, Later, MakeConfig, REPLICA_GROUP, ReplicaSetup, Replicated, Service};
-pub use shell::EXPECTED_OF_NODES;
+pub use shell::{EXPECTED_OF_NODES, GROUP_ADDED, GROUP_REMOVED};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quorate_protocol::{ClusterId, Configuration, Incarnation, Instant, NodeId, Now, Random, Violation};
-use quorate_runtime::group::SnapshotLane;
-use quorate_runtime::node::{Node, NodeInput, Origin};
-use quorate_runtime::shell::{Opened, Opening, SnapshotStores};
+use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, Instant, NodeId, Now, Random, Violation};
+use quorate_runtime::group::{CallId, SnapshotLane};
+use quorate_runtime::node::{Node, NodeInput, Origin, StreamId};
+use quorate_runtime::shell::{Opened, Opening, Site, SnapshotStores};
 use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
 use quorate_wal::{LogReader, OpeningReport, Scribe, Submission, WriteCompletion};
@@ -81,6 +82,9 @@ pub struct NodeMachine<A: Application> {
     start: u32,
     now: Now,
     drawers: Drawers<A>,
+    /// What groups are made from that are added while the node runs.
+    site: Site,
+    others: MakeOthers,
     /// A law of the node itself that was broken.
     broken: Option<Violation>,
     _lock: MemoryLock,
@@ -115,6 +119,10 @@ impl<A: Application> NodeSetup<A> {
             frame_bytes_max: FRAME_BYTES_MAX,
             tail_bytes_max: self.tail_bytes_max,
             groups: A::groups(&self.application, self.nodes),
+            reopen: Box::new({
+                let others = A::others(&self.application);
+                move |group| others(group)
+            }),
         };
         let draw = || {
             let drawn = (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64());
@@ -145,6 +153,22 @@ impl<A: Application> NodeMachine<A> {
     /// When a law was broken.
     pub fn check(&self) -> Result<(), Violation> {
         self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// The streams of removed groups that are still in the log.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<GroupId> {
+        let in_log: BTreeSet<StreamId> = self.scribe.wal().streams().into_iter().collect();
+        let removed = self.node.roster().removed();
+        removed.filter(|(_, stream)| in_log.contains(stream)).map(|(group, _)| group).collect()
+    }
+
+    fn add_group(&mut self, now: Now, group: GroupId) {
+        let Some(make) = (self.others)(group) else { return };
+        let (seed, call) = (self.drawers.random.next_u64(), CallId(self.drawers.number()));
+        if let Ok(new) = self.site.make(now, group, None, seed, make) {
+            self.node.handle(now, NodeInput::AddGroup { group, new, call });
+        }
     }
 
     fn desk<'a>(&'a mut self, now: Now, disk: &'a mut NodeDisk<A>) -> (&'a mut A, Desk<'a, A>) {
@@ -189,7 +213,7 @@ impl<A: Application> Machine for NodeMachine<A> {
         setup.crash_while_opening(node, now, disk);
         disk.starts += 1;
         let (opened, broken) = disk.verify(|disk| setup.open(node, now, disk))?;
-        let Opened { mut node, log, snapshots, lock, report } = opened;
+        let Opened { mut node, log, snapshots, lock, site, report } = opened;
         let seed = setup.seed ^ (node.identity().node.0 << 32) ^ (u64::from(disk.starts) << 12) ^ DESK;
         let mut drawers = Drawers::new(seed, disk.loses_requests);
         let mut desk = Desk { now, node: &mut node, kept: &mut disk.kept, drawers: &mut drawers };
@@ -213,6 +237,8 @@ impl<A: Application> Machine for NodeMachine<A> {
             start: disk.starts,
             now,
             drawers,
+            site,
+            others: A::others(&setup.application),
             broken,
             _lock: lock,
         })
@@ -242,6 +268,11 @@ impl<A: Application> Machine for NodeMachine<A> {
                 application.call(&mut desk, call, what);
             }
             MachineInput::Done { token } => self.on_done(now, disk, token),
+            MachineInput::AddGroup { group } => self.add_group(now, GroupId(group)),
+            MachineInput::RemoveGroup { group } => {
+                let call = CallId(self.drawers.number());
+                self.node.handle(now, NodeInput::RemoveGroup { group: GroupId(group), call });
+            }
             MachineInput::Transfer { to } => {
                 let (application, mut desk) = self.desk(now, disk);
                 application.transfer(&mut desk, to);

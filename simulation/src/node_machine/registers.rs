@@ -4,7 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quorate_protocol::ReplicatedLog;
+use quorate_protocol::{Random, ReplicatedLog};
 use quorate_runtime::group::Hostable;
 use quorate_runtime::{ApplyContext, StateMachine};
 
@@ -30,6 +30,10 @@ impl<L: ReplicatedLog + Hostable> Service for RegisterService<L> {
 
     fn response(_: &RegisterRequest, response: Bytes) -> ClientAnswer<Response> {
         decode(response)
+    }
+
+    fn write_beside(random: &mut Random) -> Option<Bytes> {
+        Some(RegisterRequest::Write { key: 0, value: random.between(1, u64::MAX) }.encode())
     }
 
     fn read(call: &RegisterRequest, state: &RegisterState) -> ClientAnswer<Response> {

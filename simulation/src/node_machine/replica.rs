@@ -17,7 +17,7 @@ use quorate_runtime::{Delivery, GroupStart, NotApplied, Outcome, ReplicaSettings
 use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;
-use super::{Application, Desk, NodeSetup, small_log};
+use super::{Application, Desk, MakeOthers, NodeSetup, small_log};
 use crate::schedule::{FaultKind, Schedule};
 use crate::world::{ClientAnswer, Observation, reached};
 
@@ -37,6 +37,12 @@ pub trait Service: 'static {
 
     /// Converts the state machine's response to a command into the client's answer.
     fn response(call: &Self::Call, response: Bytes) -> ClientAnswer<Self::Answer>;
+
+    /// A command for the groups that come and go beside the first one, if there are such groups.
+    fn write_beside(random: &mut Random) -> Option<Bytes> {
+        let _ = random;
+        None
+    }
 
     /// Answers a client from the state that its read found.
     fn read(call: &Self::Call, state: &Self::State) -> ClientAnswer<Self::Answer>;
@@ -121,6 +127,8 @@ pub struct Later<C>(Put<C>);
 enum Put<C> {
     OpenSession,
     Again(Command<C>, Retry),
+    /// Write something in a group beside the first one.
+    WriteBeside(GroupId),
 }
 
 impl<V: Service> NodeSetup<Replicated<V>> {
@@ -253,15 +261,12 @@ impl<V: Service> Application for Replicated<V> {
     }
 
     fn groups(setup: &ReplicaSetup<V>, _nodes: u64) -> BTreeMap<GroupId, MakeGroup> {
+        BTreeMap::from([(REPLICA_GROUP, make::<V>(setup.config.clone(), setup.settings.clone(), setup.state))])
+    }
+
+    fn others(setup: &ReplicaSetup<V>) -> MakeOthers {
         let (config, settings, state) = (setup.config.clone(), setup.settings.clone(), setup.state);
-        let make: MakeGroup = Box::new(move |start| {
-            let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
-            let config = config(&start);
-            let replica =
-                Replica::<V::Log, V::State>::recover(start.now, seat, settings, config, start.recovery, state())?;
-            Ok(Box::new(replica))
-        });
-        BTreeMap::from([(REPLICA_GROUP, make)])
+        Arc::new(move |_| Some(make::<V>(config.clone(), settings.clone(), state)))
     }
 
     fn start(setup: &ReplicaSetup<V>, desk: &mut Desk<'_, Self>) -> Self {
@@ -277,6 +282,11 @@ impl<V: Service> Application for Replicated<V> {
             service: PhantomData,
         };
         replicated.open_session(desk);
+        let others: Vec<GroupId> =
+            desk.node().groups().map(|(group, _)| group).filter(|group| *group != REPLICA_GROUP).collect();
+        for group in others {
+            write_beside_later(desk, group);
+        }
         replicated
     }
 
@@ -326,10 +336,17 @@ impl<V: Service> Application for Replicated<V> {
                 desk.sometimes("a proposal was tried again in its session");
                 self.propose(desk, command, Delivery::Again(retry));
             }
+            Put::WriteBeside(group) => write_beside::<V>(desk, group),
         }
     }
 
-    fn notice(&mut self, desk: &mut Desk<'_, Self>, _group: Option<GroupId>, notice: &Notice) {
+    fn notice(&mut self, desk: &mut Desk<'_, Self>, group: Option<GroupId>, notice: &Notice) {
+        if let Some(group) = group.filter(|group| *group != REPLICA_GROUP) {
+            if *notice == Notice::Added {
+                write_beside_later(desk, group);
+            }
+            return;
+        }
         match notice {
             Notice::Role { role, term, .. } => {
                 let leads = *role == Role::Leader;
@@ -377,6 +394,35 @@ impl<V: Service> Application for Replicated<V> {
         let message = codec::decode::<<V::Log as Protocol>::Message>(frame.clone());
         message.map_or_else(|error| error_words(&error), |message| format!("{message:?}"))
     }
+}
+
+/// Makes a replica.
+fn make<V: Service>(config: MakeConfig<V::Log>, settings: ReplicaSettings, state: fn() -> V::State) -> MakeGroup {
+    Box::new(move |start| {
+        let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
+        let config = config(&start);
+        let replica = Replica::<V::Log, V::State>::recover(start.now, seat, settings, config, start.recovery, state())?;
+        Ok(Box::new(replica))
+    })
+}
+
+/// Writes something in a group beside the first one, again and again until the group is gone. The outcome is nobody's
+/// business.
+fn write_beside<V: Service>(desk: &mut Desk<'_, Replicated<V>>, group: GroupId) {
+    let Some(command) = V::write_beside(desk.random()) else { return };
+    let id = desk.call_id();
+    let proposed = desk.enter(group, |replica: &mut Replica<V::Log, V::State>, now| {
+        let options = ProposeOptions { deadline: now.instant.after(READ_WITHIN), delivery: Delivery::AtMostOnce };
+        replica.propose(now, id, command, options);
+    });
+    if proposed.is_some() {
+        write_beside_later(desk, group);
+    }
+}
+
+fn write_beside_later<V: Service>(desk: &mut Desk<'_, Replicated<V>>, group: GroupId) {
+    let after = Duration::from_millis(desk.random().between(20, 400));
+    desk.later(after, Later(Put::WriteBeside(group)));
 }
 
 fn error_words(error: &impl Display) -> String {

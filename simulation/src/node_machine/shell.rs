@@ -36,6 +36,10 @@ impl<A: Application> NodeMachine<A> {
                 self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeFrame::new(frame, A::describe) });
             }
             NodeOutput::Write(writes) => self.submit(disk, writes),
+            NodeOutput::DeleteStream { stream, ticket } => {
+                self.queue.push_back(Submission { stream, ticket, work: StreamWork::Delete });
+                self.begin_set(disk);
+            }
             NodeOutput::Load { stream, ticket, range } => {
                 // The read happens now or when its answer is due; the log may have moved on by then.
                 let work = if self.flip() {
@@ -228,6 +232,8 @@ impl<A: Application> NodeMachine<A> {
             Notice::PeerStranger { .. } => desk.sometimes("a stranger was refused"),
             Notice::Introduced { .. } => desk.sometimes("two nodes were introduced"),
             Notice::Halted { reason } => desk.halt(reason.to_string()),
+            Notice::Added => desk.sometimes(GROUP_ADDED),
+            Notice::Removed => desk.sometimes(GROUP_REMOVED),
             _ => {}
         }
         application.notice(&mut desk, group, notice);
@@ -242,6 +248,10 @@ enum Asked {
     Build,
 }
 
+/// A group was added to a running node.
+pub const GROUP_ADDED: &str = "a group was added to a running node";
+/// A group was removed from a running node.
+pub const GROUP_REMOVED: &str = "a group was removed from a running node";
 /// Interval at which a log without room looks for some.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval while it makes a segment.

@@ -38,18 +38,20 @@ pub enum Aim {
 }
 
 impl Default for Generator {
-    /// Every kind, for twelve seconds, within the budget.
+    /// Every usual kind, for twelve seconds, within the budget.
     fn default() -> Self {
-        let kinds = FaultKind::ALL.to_vec();
+        let kinds = FaultKind::ALL.iter().copied().filter(|kind| kind.is_usual()).collect();
         Self { kinds, faults_us: 12_000_000, budget: LossBudget::Tolerated, aim: Aim::Safety }
     }
 }
 
 impl Generator {
-    /// Every kind of fault that this machine can experience, for twelve seconds, within the budget.
+    /// Every usual kind of fault that this machine can experience, for twelve seconds, within the budget.
     #[must_use]
     pub fn of<M: Machine>() -> Self {
-        Self { kinds: FaultKind::ALL.iter().copied().filter(|kind| M::bears(*kind)).collect(), ..Self::default() }
+        let mut generator = Self::default();
+        generator.kinds.retain(|kind| M::bears(*kind));
+        generator
     }
 
     /// Makes the schedule of this seed.
@@ -186,6 +188,8 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         }
         FaultKind::LostRequests => What::LostRequests { node },
         FaultKind::Transfer => What::Transfer { to: random.between(1, nodes + 1) },
+        FaultKind::AddGroup => What::AddGroup { node, group: group(random, schedule, 80) },
+        FaultKind::RemoveGroup => What::RemoveGroup { node, group: group(random, schedule, 5) },
     })
 }
 
@@ -210,6 +214,13 @@ fn losing(random: &mut Random, schedule: &Schedule) -> Option<Who> {
     (is_tolerated || schedule.budget == LossBudget::Exceeded).then_some(Who::Node(node))
 }
 
+/// A group that was never added, or one of all so far: it may be added or removed twice.
+fn group(random: &mut Random, schedule: &Schedule, new_percent: u64) -> u64 {
+    let is_added = |fault: &&Fault| matches!(fault.what, What::AddGroup { .. });
+    let next = FIRST_ADDED + schedule.faults.iter().filter(is_added).count() as u64;
+    if random.between(0, 100) < new_percent { next } else { random.between(FIRST_ADDED, next.max(FIRST_ADDED + 1)) }
+}
+
 fn lost_by(what: &What) -> Option<u64> {
     match what.who() {
         Some(Who::Node(node)) if what.destroys() => Some(node),
@@ -232,3 +243,6 @@ fn signed(random: &mut Random, most: i64) -> i64 {
     let drawn = random.between(0, 2 * most + 1);
     i64::try_from(drawn).expect("small").saturating_sub_unsigned(most)
 }
+
+/// Id of the first group that is added to running nodes.
+const FIRST_ADDED: u64 = 2;

@@ -71,6 +71,16 @@ kinds! {
     LostFolder "lost-folder",
     LostRequests "lost-requests",
     Transfer "transfer",
+    AddGroup "add-group",
+    RemoveGroup "remove-group",
+}
+
+impl FaultKind {
+    /// True if schedules have it unless told otherwise. Groups come and go only on nodes that are asked to bear it.
+    #[must_use]
+    pub fn is_usual(self) -> bool {
+        !matches!(self, Self::AddGroup | Self::RemoveGroup)
+    }
 }
 
 impl fmt::Display for FaultKind {

@@ -183,6 +183,20 @@ pub enum What {
         /// Id of the new leader.
         to: u64,
     },
+    /// An operator adds a group on all nodes. On this node it is added when the fault ends.
+    AddGroup {
+        /// The node.
+        node: Who,
+        /// Id of the group.
+        group: u64,
+    },
+    /// An operator removes a group from all nodes for good. From this node it is removed when the fault ends.
+    RemoveGroup {
+        /// The node.
+        node: Who,
+        /// Id of the group.
+        group: u64,
+    },
 }
 
 /// The point of its work at which a node stops.
@@ -256,6 +270,8 @@ impl What {
             Self::LostFolder { .. } => FaultKind::LostFolder,
             Self::LostRequests { .. } => FaultKind::LostRequests,
             Self::Transfer { .. } => FaultKind::Transfer,
+            Self::AddGroup { .. } => FaultKind::AddGroup,
+            Self::RemoveGroup { .. } => FaultKind::RemoveGroup,
         }
     }
 
@@ -301,6 +317,8 @@ impl What {
             | Self::SlowSnapshots { node, .. }
             | Self::FlippedBits { node, .. }
             | Self::LostFolder { node, .. }
+            | Self::AddGroup { node, .. }
+            | Self::RemoveGroup { node, .. }
             | Self::LostRequests { node } => Some(*node),
             Self::Partition { partition } => partition.who(),
             Self::Transfer { to } => Some(Who::Node(*to)),
@@ -347,6 +365,8 @@ impl fmt::Display for What {
             Self::LostFolder { node, folder } => write!(f, "{node} loses its {folder}"),
             Self::LostRequests { node } => write!(f, "requests of cores on {node} are lost"),
             Self::Transfer { to } => write!(f, "hand over to n{to}"),
+            Self::AddGroup { node, group } => write!(f, "group {group} is added, on {node} last"),
+            Self::RemoveGroup { node, group } => write!(f, "group {group} is removed, from {node} last"),
         }
     }
 }

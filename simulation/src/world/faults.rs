@@ -72,6 +72,7 @@ impl<M: Machine> World<'_, M> {
             }
             What::LostFolder { folder, .. } => self.lose_folder(number, node, *folder),
             What::Transfer { to } => self.transfer(*to),
+            What::AddGroup { .. } | What::RemoveGroup { .. } => self.change_group_beside(node, what),
         }
         self.active.insert(number, active);
         if schedule.faults[number].demands_progress {
@@ -127,6 +128,7 @@ impl<M: Machine> World<'_, M> {
             }
             What::Drift { ppm, .. } => self.drift(node, -*ppm),
             What::Jump { by_ms, .. } => self.node(node).clock.jump(-*by_ms),
+            What::AddGroup { .. } | What::RemoveGroup { .. } => self.change_group(node, what),
             What::RollingRestart | What::Leap { .. } | What::SetClock { .. } | What::Transfer { .. } => {}
         }
         Ok(())
@@ -294,6 +296,24 @@ impl<M: Machine> World<'_, M> {
     fn transfer(&mut self, to: u64) {
         if let Some(leader) = self.leader().filter(|leader| self.nodes[leader].pauses == 0) {
             self.ask(leader, MachineInput::Transfer { to: NodeId(to) });
+        }
+    }
+
+    fn change_group_beside(&mut self, late: u64, what: &What) {
+        for node in (1..=self.schedule.nodes).filter(|node| *node != late) {
+            self.change_group(node, what);
+        }
+    }
+
+    /// A node that is down at that moment is not asked, and has no part in the change.
+    fn change_group(&mut self, node: u64, what: &What) {
+        let input = match what {
+            What::AddGroup { group, .. } => MachineInput::AddGroup { group: *group },
+            What::RemoveGroup { group, .. } => MachineInput::RemoveGroup { group: *group },
+            _ => return,
+        };
+        if self.nodes[&node].machine.is_some() {
+            self.ask(node, input);
         }
     }
 

@@ -131,6 +131,16 @@ pub enum MachineInput<T, C> {
         /// Number of the operation.
         token: u64,
     },
+    /// An operator adds a group.
+    AddGroup {
+        /// Id of the group.
+        group: u64,
+    },
+    /// An operator removes a group for good.
+    RemoveGroup {
+        /// Id of the group.
+        group: u64,
+    },
     /// An operator asks that another node lead.
     Transfer {
         /// Id of the other node.

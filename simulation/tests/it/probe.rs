@@ -41,6 +41,8 @@ pub(crate) enum Note {
     Linked(NodeId),
     Unlinked(NodeId),
     Transfer(NodeId),
+    AddGroup(u64),
+    RemoveGroup(u64),
     /// A snapshot was built, when the node's clocks stood so.
     Built(Now),
     LostFolder(Folder),
@@ -73,7 +75,10 @@ impl Machine for Probe {
         disk.round.push(match &input {
             MachineInput::Message { .. } | MachineInput::LinkUp { .. } | MachineInput::LinkDown { .. } => 'f',
             MachineInput::Done { .. } => 'n',
-            MachineInput::Call { .. } | MachineInput::Transfer { .. } => 'c',
+            MachineInput::Call { .. }
+            | MachineInput::AddGroup { .. }
+            | MachineInput::RemoveGroup { .. }
+            | MachineInput::Transfer { .. } => 'c',
             MachineInput::Timeout => 't',
         });
         match input {
@@ -95,6 +100,8 @@ impl Machine for Probe {
             MachineInput::LinkUp { peer, .. } => disk.notes.push(Note::Linked(peer)),
             MachineInput::LinkDown { peer } => disk.notes.push(Note::Unlinked(peer)),
             MachineInput::Transfer { to } => disk.notes.push(Note::Transfer(to)),
+            MachineInput::AddGroup { group } => disk.notes.push(Note::AddGroup(group)),
+            MachineInput::RemoveGroup { group } => disk.notes.push(Note::RemoveGroup(group)),
             MachineInput::Call { call, .. } => {
                 self.outputs.push(MachineOutput::Answer { call, answer: ClientAnswer::Done(self.node.0) });
             }

@@ -367,6 +367,7 @@ impl Machine {
                 NodeOutput::Notice { notice: told, .. } => notice(told),
                 NodeOutput::Peers(_) | NodeOutput::Reply { .. } => {}
                 NodeOutput::Snapshot { .. } | NodeOutput::Job { .. } => panic!("bare cores ask for neither"),
+                NodeOutput::DeleteStream { .. } => panic!("no group is removed"),
             }
         }
         count

@@ -48,10 +48,11 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// `NotFound` when there is none, and any error of the disk.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file.
+    /// Removes a file or an empty directory.
     ///
     /// # Errors
-    /// `NotFound` when there is none, and any error of the disk.
+    /// `NotFound` when there is none, `DirectoryNotEmpty` when the directory holds something, and any error of the
+    /// disk.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, sorted.

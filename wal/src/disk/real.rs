@@ -96,7 +96,8 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(self.place(path))
+        let place = self.place(path);
+        if fs::symlink_metadata(&place)?.is_dir() { fs::remove_dir(place) } else { fs::remove_file(place) }
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {

@@ -8,6 +8,7 @@ use quorate_transport::Received;
 use super::{Disk, Fake, World};
 use crate::group::interface::{Group, GroupOutput, Membership};
 use crate::group::notice::Notice;
+use crate::node::foundings::{FoundingRun, runs};
 use crate::node::message::NodeMessage;
 use crate::node::roster::Start;
 use crate::node::{NodeInput, NodeOutput, node_frame};
@@ -119,7 +120,8 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
     // Both peers answer at once that they know another disk. The second must be met as well, or its entries are never
     // accepted.
     for peer in [1, 3] {
-        let known = NodeMessage::Mismatch { known: quorate_protocol::Incarnation(102), foundings: Vec::new() };
+        let (known, foundings) = (quorate_protocol::Incarnation(102), foundings(&mut world));
+        let known = NodeMessage::Mismatch { known, foundings };
         let (now, from) = (world.now, world.sender(peer));
         let received = Received { from, frame: node_frame(&known, Vec::new()) };
         world.node(2).handle(now, NodeInput::Frame(received));
@@ -158,10 +160,15 @@ fn what_a_stranger_says_of_us_counts_for_nothing() {
     assert_eq!(world.node(2).standing(NodeId(1), GROUP), Standing::Stranger);
 }
 
+/// The foundings of the groups, equal on all nodes.
+fn foundings(world: &mut World) -> Vec<FoundingRun> {
+    runs(&world.node(1).roster().groups)
+}
+
 /// Node 1 is greeted by the present owner of id 2.
 fn greet_1_as_2(world: &mut World) {
-    let start = Start::default();
-    let hello = NodeMessage::Hello { known: None, start, is_older: false, foundings: Vec::new() };
+    let (start, foundings) = (Start::default(), foundings(world));
+    let hello = NodeMessage::Hello { known: None, start, is_older: false, foundings };
     let (now, from) = (world.now, world.sender(2));
     world.node(1).handle(now, NodeInput::Frame(Received { from, frame: node_frame(&hello, Vec::new()) }));
 }

@@ -17,6 +17,7 @@ use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
 use crate::group::notice::Notice;
 use crate::group::reply::Reply;
 
+mod changes;
 mod introductions;
 mod peers;
 mod roster;
@@ -207,6 +208,7 @@ impl World {
         let wall_ms = self.now.instant.as_nanos() / 1_000_000;
         let mut pending = PendingStart::recover(identity, wall_ms, disk.recover(StreamId(0))).expect("readable");
         let founders = self.founders.get(&node).cloned().unwrap_or_else(|| vec![1, 2, 3]);
+        let founded: Vec<GroupId> = pending.groups().filter(|group| group.0 > self.groups).collect();
         for group in (1..=self.groups).map(GroupId) {
             pending.bind(group);
             let members = Configuration::of_voters(founders.iter().copied().map(NodeId));
@@ -216,6 +218,9 @@ impl World {
         let peers = (1..=3).map(NodeId).filter(|peer| *peer != node);
         let mut started = Node::new(self.now, NodeConfig::new(peers), pending.durable());
         for group in (1..=self.groups).map(GroupId) {
+            started.add(self.now, group, Fake::boxed(group));
+        }
+        for group in founded {
             started.add(self.now, group, Fake::boxed(group));
         }
         self.nodes.insert(node, started);
@@ -305,7 +310,14 @@ impl World {
                         self.nodes.get_mut(&id).expect("it runs").handle(self.now, persisted);
                     }
                 }
-                NodeOutput::Write(_) => {}
+                NodeOutput::DeleteStream { stream, ticket } => {
+                    let disk = self.disks.get_mut(&id).expect("it has a disk");
+                    disk.states.remove(&stream);
+                    disk.journals.remove(&stream);
+                    let deleted = NodeInput::Signal { stream, signal: Signal::Persisted(ticket) };
+                    self.nodes.get_mut(&id).expect("it runs").handle(self.now, deleted);
+                }
+                NodeOutput::Write(_) | NodeOutput::Snapshot { .. } => {}
                 NodeOutput::Notice { notice, .. } => self.notices.push((id, notice)),
                 NodeOutput::Reply { group, call, reply } => self.replies.push((group, call, reply)),
                 NodeOutput::Peers(peers) => self.peers.push((id, peers)),

@@ -71,6 +71,27 @@ fn a_founding_is_kept_whatever_is_described_later() {
 }
 
 #[test]
+fn a_removed_group_stays_removed_and_its_stream_is_never_used_again() {
+    let mut disk = Disk::default();
+    let mut pending = restart(&disk);
+    assert_eq!((bind(&mut pending, 7), bind(&mut pending, 8)), (StreamId(1), StreamId(2)));
+    disk.apply(StreamId(0), pending.operations().concat());
+    let mut roster = pending.durable();
+    roster.remove(GroupId(8));
+    assert!(roster.removed().next().is_none(), "that is not durable yet");
+    let removal = roster.group(GroupId(8)).expect("a record");
+    assert_eq!(roster.forget(GroupId(8)), Some(StreamId(2)));
+    for operations in [vec![removal], roster.checkpoint(1).concat()] {
+        disk.apply(StreamId(0), operations);
+        let mut pending = restart(&disk);
+        assert_eq!(pending.removed().collect::<Vec<_>>(), [(GroupId(8), StreamId(2))]);
+        assert!(pending.is_removed(GroupId(8)) && !pending.is_removed(GroupId(7)));
+        assert_eq!(pending.groups().collect::<Vec<_>>(), [GroupId(7)]);
+        assert_eq!(bind(&mut pending, 9), StreamId(3));
+    }
+}
+
+#[test]
 fn many_groups_and_peers_are_written_in_parts_that_fit_every_log() {
     let mut pending = restart(&Disk::default());
     for group in 0..1000 {
@@ -116,11 +137,14 @@ fn the_state_record_has_these_bytes() {
     known.start = Start { counter: 2, begun_ms: 3 };
     (known.is_mutual, known.is_older) = (true, true);
     let peer = roster.peer(NodeId(5));
+    roster.remove(GroupId(7));
+    let removed = roster.group(GroupId(7)).expect("a record");
     let member = |id: u64| format!("{id:02x}00000000000000 01 01 0000");
     let configuration = format!("01 0300 {} {} {} 0000", member(1), member(2), member(3));
     let goldens = [
         (state, None, "02 01000000 0900000000000000 0200000000000000 00".to_owned()),
         (group, Some(1), format!("02 0700000000000000 78f53301faca36242a5bca8d5bca65fc {configuration}")),
+        (removed, Some(1), "03 0700000000000000".to_owned()),
         (
             peer,
             Some(1 << 63),

@@ -14,8 +14,10 @@ use std::time::Duration;
 use quorate_protocol::{GroupId, HaltReason, Now};
 use tokio::sync::{oneshot, watch};
 
+use super::changes::Adding;
 use super::mailbox::{Mailbox, PushError};
 use super::shutdown::Stopped;
+use crate::group::change::GroupError;
 use crate::group::interface::{CallId, Group};
 use crate::group::reply::Reply;
 use crate::node::Node;
@@ -61,6 +63,8 @@ pub(crate) enum Asked {
 pub(crate) enum Post {
     Call(GroupId, Box<dyn Call + Send>),
     Inspect(Box<dyn FnOnce(&Node) + Send>),
+    Add(Adding),
+    Remove { group: GroupId, done: oneshot::Sender<Result<(), GroupError>> },
     Shutdown { patience: Duration, done: oneshot::Sender<Stopped> },
 }
 
@@ -138,9 +142,9 @@ impl NodeHandle {
         CallAnswer { receiver }
     }
 
-    /// Waits until the group has stopped on this node, and returns the reason. A group that stopped before is reported
-    /// at once. Only a new start of the node can help such a group: it reads its log again, or refuses it with an error
-    /// that names the cause.
+    /// Waits until the group has stopped on this node or was removed from it, and returns the reason. A group that
+    /// stopped before is reported at once. Only a new start of the node can help a group that stopped by itself: it
+    /// reads its log again, or refuses it with an error that names the cause.
     ///
     /// # Errors
     /// [`CallError::Stopped`] if the node stops first.
@@ -165,6 +169,10 @@ impl NodeHandle {
         // A loop that has ended drops the sender, which has the same effect.
         let _ = self.posts.push(Post::Shutdown { patience, done }, 0);
         stopped
+    }
+
+    pub(super) fn push(&self, post: Post) -> Result<(), PushError<Post>> {
+        self.posts.push(post, CALL_WEIGHT)
     }
 
     fn post(&self, group: GroupId, bytes: usize, call: Box<dyn Call + Send>) {
@@ -281,7 +289,8 @@ impl Doors {
         for post in self.posts.close() {
             match post {
                 Post::Call(_, call) => call.refuse(CallError::Stopped),
-                Post::Inspect(_) => {}
+                // Their callers learn from the dropped sender that the node has stopped.
+                Post::Inspect(_) | Post::Add(_) | Post::Remove { .. } => {}
                 Post::Shutdown { done, .. } => stopping.push(done),
             }
         }
@@ -387,6 +396,8 @@ impl fmt::Debug for Post {
         match self {
             Self::Call(group, _) => write!(f, "Call({group})"),
             Self::Inspect(_) => f.write_str("Inspect"),
+            Self::Add(adding) => write!(f, "Add({})", adding.group),
+            Self::Remove { group, .. } => write!(f, "Remove({group})"),
             Self::Shutdown { patience, .. } => write!(f, "Shutdown({patience:?})"),
         }
     }

@@ -10,22 +10,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, Instant, NodeId, Now, Ticket};
+use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Ticket};
 use quorate_transport::{ChannelId, Inbox, Incoming, LinkEvent, Transport};
 use quorate_wal::LogThread;
 use quorate_wal::disk::Disk;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use crate::group::change::GroupError;
 use crate::group::interface::CallId;
 use crate::group::job::Job;
 use crate::group::notice::Notice;
 use crate::group::reply::Reply;
 use crate::node::Node;
 use crate::node::interface::{NodeInput, NodeOutput, Origin};
+use crate::panics::panic_message;
+use crate::shell::directory::draw_incarnation;
+use crate::shell::site::Site;
 
 pub(crate) mod addresses;
 pub(crate) mod calls;
+pub(crate) mod changes;
 pub(crate) mod clock;
 mod log;
 mod mailbox;
@@ -42,6 +47,7 @@ mod tests;
 
 use addresses::Addresses;
 use calls::{Asked, Call, CallError, Doors, HaltedGroups, LocalHandle, NodeHandle, Post};
+use changes::{Adding, Changing};
 use clock::Clock;
 use mailbox::Mailbox;
 use news::News;
@@ -82,6 +88,7 @@ pub struct Driver {
     /// The groups that have stopped, for those who wait for it.
     halted: watch::Sender<HaltedGroups>,
     scratch: Scratch,
+    site: Site,
     /// The data directory's lock. The threads that write to the directory hold it as well.
     lock: Arc<dyn Any + Send + Sync>,
 }
@@ -128,6 +135,7 @@ impl Driver {
             shutdown: None,
             halted: watch::Sender::default(),
             scratch: Scratch::default(),
+            site: parts.site,
             lock: parts.lock,
         })
     }
@@ -231,6 +239,11 @@ impl Driver {
                 Post::Call(group, call) => self.ask(now, group, call),
                 // A panic is reported to the caller. It cannot change the node, which is borrowed immutably.
                 Post::Inspect(look) => look(&self.node),
+                Post::Add(adding) => self.add(now, adding),
+                Post::Remove { group, done } => {
+                    let call = self.wait_for(Box::new(Changing::new(done)));
+                    self.node.handle(now, NodeInput::RemoveGroup { group, call });
+                }
                 Post::Shutdown { patience, done } => self.begin_shutdown(now, now.instant.after(patience), done),
             }
         }
@@ -268,6 +281,28 @@ impl Driver {
         true
     }
 
+    fn add(&mut self, now: Now, Adding { group, members, make, done }: Adding) {
+        let drawn = draw_incarnation().map_err(|error| GroupError::NotMade(error.to_string()));
+        let seed = drawn.map(|drawn| u64::try_from(drawn.0 >> 64).expect("the upper half of 128 bits"));
+        // The closure belongs to the caller. Its panic must not end the loop.
+        let made = catch_unwind(AssertUnwindSafe(|| self.site.make(now, group, members, seed?, make)))
+            .unwrap_or_else(|payload| Err(GroupError::NotMade(format!("panicked: {}", panic_message(&*payload)))));
+        match made {
+            Ok(new) => {
+                let call = self.wait_for(Box::new(Changing::new(done)));
+                self.node.handle(now, NodeInput::AddGroup { group, new, call });
+            }
+            // The caller may have dropped its answer.
+            Err(error) => drop(done.send(Err(error))),
+        }
+    }
+
+    fn wait_for(&mut self, call: Box<dyn Call>) -> CallId {
+        let id = self.waiting.reserve();
+        self.waiting.put(id, call);
+        id
+    }
+
     fn ask(&mut self, now: Now, group: GroupId, mut call: Box<dyn Call>) {
         let id = self.waiting.reserve();
         let mut was_asked = false;
@@ -299,6 +334,10 @@ impl Driver {
                     let queued = self.log.load(stream, ticket, range);
                     queued.expect("the queue has no bound of its own, and the loop closes it last");
                 }
+                NodeOutput::DeleteStream { stream, ticket } => {
+                    let queued = self.log.delete_stream(stream, ticket);
+                    queued.expect("the queue has no bound of its own, and the loop closes it last");
+                }
                 NodeOutput::Snapshot { group, ticket, operation } => {
                     if let Err(failure) = self.snapshots.offer(group, ticket, operation) {
                         self.tell(NodeInput::Snapshot { group, ticket, result: Err(failure) });
@@ -323,7 +362,12 @@ impl Driver {
 
     fn notice(&mut self, group: Option<GroupId>, notice: Notice) {
         self.report.notice(group, &notice);
-        if let (Some(group), Notice::Halted { reason }) = (group, notice) {
+        let reason = match notice {
+            Notice::Halted { reason } => reason,
+            Notice::Removed => HaltReason::Removed,
+            _ => return,
+        };
+        if let Some(group) = group {
             self.halted.send_modify(|halted| _ = halted.insert(group, reason));
         }
     }

@@ -93,6 +93,9 @@ impl Report {
             (names::MESSAGES_DROPPED, counters.messages_dropped),
             (names::FRAMES_MALFORMED, counters.frames_malformed),
             (names::GROUPS_HALTED, counters.groups_halted),
+            (names::GROUPS_ADDED, counters.groups_added),
+            (names::GROUPS_REMOVED, counters.groups_removed),
+            (names::MESSAGES_WITHOUT_GROUP, counters.messages_without_group),
             (names::SYNCS, log.log.syncs),
             (names::SYNC_MICROSECONDS, log.sync_us),
             (names::LOG_BYTES, log.log.bytes),
@@ -152,6 +155,11 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
         Notice::SnapshotFailed { index, reason } => {
             warn!(node, group, index = index.0, reason, "a snapshot operation has failed");
         }
+        Notice::Added => info!(node, group, "the group is added"),
+        Notice::Removed => info!(node, group, "the group is removed for good"),
+        Notice::NotOpened { groups } => {
+            warn!(node, ?groups, "groups were founded on this node and are not opened: their data stay");
+        }
         Notice::Halted { reason } => error!(node, group, %reason, "the group has stopped on this node"),
         Notice::Introduced { peer, incarnation } => {
             info!(node, peer = peer.0, %incarnation, "introduced to a peer");
@@ -188,12 +196,7 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
             );
         }
         Notice::PeerAddress { peer, reason } => {
-            warn!(
-                node,
-                peer = peer.0,
-                reason,
-                "the configuration gives a peer no address: the addresses before it stay"
-            );
+            warn!(node, peer = peer.0, reason, "the peer's address cannot be read: those before it stay");
         }
         Notice::OwnStreamRefused => error!(node, "the disk has no room for what the node learned of its peers"),
         Notice::PeersFull { peer } => warn!(node, peer = peer.0, "a peer is refused: the node remembers no more peers"),

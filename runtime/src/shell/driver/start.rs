@@ -16,6 +16,7 @@ use super::worker::{SnapshotThreads, WORK_MAX, Worker};
 use crate::group::job::Job;
 use crate::node::Node;
 use crate::node::interface::NodeInput;
+use crate::shell::site::Site;
 use crate::shell::snapshots::SnapshotStores;
 
 /// The parts of a [`Driver`](super::Driver).
@@ -33,6 +34,8 @@ pub struct Parts<D: Disk> {
     pub log: Wal<D>,
     /// The snapshots. They get a thread for each lane.
     pub snapshots: SnapshotStores<D>,
+    /// The data that further groups start from.
+    pub site: Site,
     /// The data directory's lock. It is held until the node has stopped and its threads have ended.
     pub lock: Arc<dyn Any + Send + Sync>,
 }

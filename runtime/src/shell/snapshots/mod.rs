@@ -23,7 +23,8 @@ pub struct SnapshotStores<D: Disk> {
     disk: D,
     directory: PathBuf,
     cluster: ClusterId,
-    groups: BTreeMap<GroupId, OfGroup<D>>,
+    /// The open folders; `None` for a group that was removed. Locked while a folder is looked up, opened or deleted.
+    groups: Mutex<BTreeMap<GroupId, Option<Arc<OfGroup<D>>>>>,
     stop: StopFlag,
 }
 
@@ -57,20 +58,27 @@ impl<D: Disk> SnapshotStores<D> {
     /// Makes the set of snapshots below `directory` of the disk.
     pub fn new(disk: D, directory: &Path, cluster: ClusterId) -> Self {
         let stop = StopFlag::default();
-        Self { disk, directory: directory.to_owned(), cluster, groups: BTreeMap::new(), stop }
+        Self { disk, directory: directory.to_owned(), cluster, groups: Mutex::default(), stop }
     }
 
     /// Opens a group's folder, removes unfinished files, and returns the newest snapshot, verified.
     ///
     /// # Errors
     /// When the disk refuses, or the newest snapshot is damaged or foreign.
-    pub fn open(&mut self, group: GroupId) -> Result<Option<StoredSnapshot>, SnapshotError> {
-        let directory = self.directory.join(group.to_string());
-        let store = SnapshotStore::open(self.disk.clone(), &directory, self.cluster, group)?;
-        let newest = store.newest()?;
-        let open = Open { incoming: None, outgoing: None, claimed: BTreeSet::new() };
-        self.groups.insert(group, OfGroup { store, open: Mutex::new(open) });
+    pub fn open(&self, group: GroupId) -> Result<Option<StoredSnapshot>, SnapshotError> {
+        let of_group = self.open_folder(group)?;
+        let newest = of_group.store.newest()?;
+        lock(&self.groups).insert(group, Some(of_group));
         Ok(newest)
+    }
+
+    /// Returns those of these removed groups of which something is left on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn left_of(&self, removed: &BTreeSet<GroupId>) -> io::Result<BTreeSet<GroupId>> {
+        let names: BTreeSet<String> = self.disk.list(&self.directory)?.into_iter().collect();
+        Ok(removed.iter().copied().filter(|group| names.contains(&group.to_string())).collect())
     }
 
     /// Returns a flag that ends the operations that are under way on another thread, and all later long ones.
@@ -83,10 +91,52 @@ impl<D: Disk> SnapshotStores<D> {
     /// # Errors
     /// When the operation failed; see [`SnapshotFailure`].
     pub fn perform(&self, group: GroupId, operation: SnapshotOperation) -> Result<SnapshotDone, SnapshotFailure> {
-        let Some(of_group) = self.groups.get(&group) else { return Err(SnapshotFailure::Missing) };
+        if matches!(operation, SnapshotOperation::DeleteAll) {
+            return self.delete_all(group).map_err(|error| SnapshotFailure::Io(error.to_string()));
+        }
+        let of_group = self.folder(group)?;
         // A panic in the state machine's code fails only the operation.
         catch_unwind(AssertUnwindSafe(|| of_group.perform(operation, &self.stop)))
             .unwrap_or_else(|payload| Err(SnapshotFailure::Io(format!("panicked: {}", panic_message(&*payload)))))
+    }
+
+    /// Returns a group's folder. That of a group that was added to the running node is opened now.
+    fn folder(&self, group: GroupId) -> Result<Arc<OfGroup<D>>, SnapshotFailure> {
+        let mut groups = lock(&self.groups);
+        match groups.get(&group) {
+            Some(Some(of_group)) => Ok(of_group.clone()),
+            Some(None) => Err(SnapshotFailure::Missing),
+            None => {
+                let of_group = self.open_folder(group).map_err(failure)?;
+                groups.insert(group, Some(of_group.clone()));
+                Ok(of_group)
+            }
+        }
+    }
+
+    fn open_folder(&self, group: GroupId) -> Result<Arc<OfGroup<D>>, SnapshotError> {
+        let store = SnapshotStore::open(self.disk.clone(), &self.folder_of(group), self.cluster, group)?;
+        let open = Open { incoming: None, outgoing: None, claimed: BTreeSet::new() };
+        Ok(Arc::new(OfGroup { store, open: Mutex::new(open) }))
+    }
+
+    /// Deletes a removed group's folder. An operation on another lane may write into it at the same time. Then the
+    /// folder is not empty at the end, which is an error, and the caller tries again.
+    fn delete_all(&self, group: GroupId) -> io::Result<SnapshotDone> {
+        lock(&self.groups).insert(group, None);
+        let folder = self.folder_of(group);
+        let names = match self.disk.list(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SnapshotDone::Done),
+            names => names?,
+        };
+        names.iter().try_for_each(|name| self.disk.remove(&folder.join(name)))?;
+        self.disk.remove(&folder)?;
+        self.disk.sync_dir(&self.directory)?;
+        Ok(SnapshotDone::Done)
+    }
+
+    fn folder_of(&self, group: GroupId) -> PathBuf {
+        self.directory.join(group.to_string())
     }
 }
 
@@ -125,6 +175,7 @@ impl<D: Disk> OfGroup<D> {
                 self.store.delete_before(index).map_err(failure)?;
                 Ok(SnapshotDone::Done)
             }
+            SnapshotOperation::DeleteAll => unreachable!("it is not an operation of an open folder"),
         }
     }
 
@@ -211,7 +262,7 @@ impl<D: Disk> OfGroup<D> {
 
     fn open(&self) -> MutexGuard<'_, Open<D>> {
         // A panic leaves the open files in the state between two steps.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 
@@ -243,6 +294,10 @@ fn read_whole<D: Disk>(
     }
 }
 
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn being_written() -> SnapshotFailure {
     SnapshotFailure::Io("a snapshot of this index is being written already".to_owned())
 }
@@ -262,7 +317,7 @@ impl<D: Disk> fmt::Debug for SnapshotStores<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SnapshotStores")
             .field("directory", &self.directory)
-            .field("groups", &self.groups.len())
+            .field("groups", &lock(&self.groups).len())
             .finish_non_exhaustive()
     }
 }

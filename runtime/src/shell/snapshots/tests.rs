@@ -18,7 +18,7 @@ fn meta(index: u64) -> SnapshotMeta {
 }
 
 fn open(disk: &MemoryDisk) -> SnapshotStores<MemoryDisk> {
-    let mut snapshots = SnapshotStores::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
+    let snapshots = SnapshotStores::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
     snapshots.open(GROUP).expect("opened");
     snapshots
 }

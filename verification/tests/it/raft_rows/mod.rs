@@ -9,6 +9,7 @@ mod directed;
 mod disks;
 mod elections;
 mod foundings;
+mod groups;
 mod partitions;
 mod reads;
 mod replication;

@@ -319,7 +319,10 @@ impl Disk for MemoryDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.change(DiskOperation::Remove)?;
-        state.find(path)?;
+        let inode = state.find(path)?;
+        if state.directories.get(&inode).is_some_and(|directory| !directory.current.is_empty()) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         let (parent, name) = state.split(path)?;
         let directory = state.directories.get_mut(&parent).ok_or(io::ErrorKind::NotFound)?;
         directory.current.remove(&name);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation, Recovery,
-    Signal, Ticket,
+    SessionId, Signal, Ticket,
 };
 use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_transport::{ChannelId, Limits, Peer, Transport};
@@ -20,6 +20,7 @@ use super::addresses::read_address;
 use super::mailbox::{Mailbox, PushError};
 use super::shutdown::Stopped;
 use super::{CallError, Clock, Driver, NodeHandle, Parts};
+use crate::group::change::GroupError;
 use crate::group::founding::Founding;
 use crate::group::interface::{CallId, Group, GroupInput, GroupOutput};
 use crate::group::job::Job;
@@ -29,6 +30,7 @@ use crate::group::snapshot::{SnapshotDone, SnapshotFailure, SnapshotOperation};
 use crate::node::Node;
 use crate::node::interface::NodeConfig;
 use crate::node::roster::PendingStart;
+use crate::shell::site::Site;
 use crate::shell::snapshots::SnapshotStores;
 
 mod stalling;
@@ -43,6 +45,7 @@ struct Fake {
     results: Vec<Result<SnapshotDone, SnapshotFailure>>,
     is_busy: bool,
     keeps_the_node: bool,
+    waiting: Vec<CallId>,
 }
 
 impl Group for Fake {
@@ -67,7 +70,10 @@ impl Group for Fake {
         self.is_busy.then_some(Instant::ZERO)
     }
 
-    fn halted(&mut self, _reason: &HaltReason) {}
+    fn halted(&mut self, _reason: &HaltReason) {
+        let waiting = self.waiting.drain(..);
+        self.outputs.extend(waiting.map(|call| GroupOutput::Reply { call, reply: Reply::Unknown }));
+    }
 
     fn channel(&self) -> ChannelId {
         ChannelId::FIRST_CORE
@@ -113,7 +119,7 @@ fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<Atomi
     let clock = Clock::start();
     let peers = (1..=3).map(NodeId).filter(|peer| peer.0 != id);
     let mut node = Node::new(clock.now(), NodeConfig::new(peers), pending.durable());
-    let mut snapshots = SnapshotStores::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
+    let snapshots = SnapshotStores::new(disk.clone(), Path::new("snapshots"), ClusterId(1));
     for group in [GROUP, OTHER] {
         node.add(clock.now(), group, Box::new(Fake::default()));
         snapshots.open(group).expect("opened");
@@ -122,8 +128,15 @@ fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<Atomi
     let lock = Arc::new(Lock(is_free.clone()));
     let settings = LogSettings { segment_bytes: 1 << 20, batch_bytes_max: 1 << 16, ..LogSettings::default() };
     let (log, _) = Wal::open(disk, settings, identity).expect("a new log");
+    let site = Site {
+        identity,
+        session: SessionId { incarnation: identity.incarnation, start: 1 },
+        members: Configuration::of_voters((1..=3).map(NodeId)),
+        frame_bytes_max: 1 << 16,
+        write_bytes_max: 1 << 16,
+    };
     let read_addresses = Arc::new(read_address);
-    let parts = Parts { node, clock, transport, read_addresses, log, snapshots, lock };
+    let parts = Parts { node, clock, transport, read_addresses, log, snapshots, site, lock };
     (Driver::new(parts).expect("started"), is_free)
 }
 
@@ -287,6 +300,32 @@ async fn a_look_that_panics_harms_nobody() {
         handle.look(OTHER, |_: &mut Fake, _| panic!("the group stops")).await.expect_err("lost");
         assert_eq!(handle.shutdown(Duration::ZERO).await, Stopped::InOrder);
         assert_eq!(answer.await, Err::<(), _>(CallError::Lost));
+    };
+    tokio::join!(driver.run(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_come_and_go_while_the_loop_runs() {
+    let (driver, _) = driver(&network(), 1);
+    let handle = driver.handle();
+    let calls = async move {
+        let (group, fake) = (GroupId(7), || |_| -> Result<Box<dyn Group>, _> { Ok(Box::new(Fake::default())) });
+        assert_eq!(handle.look(group, |_: &mut Fake, _| ()).await, Err(CallError::NoGroup));
+        assert_eq!(handle.add_group(group, fake()).await, Ok(()));
+        assert_eq!(handle.add_group(group, fake()).await, Err(GroupError::Exists));
+        assert_eq!(handle.look(group, |_: &mut Fake, _| ()).await, Ok(()));
+        let panics = handle.add_group(GroupId(8), |_| panic!("in a caller's closure")).await;
+        assert!(matches!(panics, Err(GroupError::NotMade(_))), "{panics:?}");
+        let waiting = handle.ask(group, 0, |fake: &mut Fake, _, call| fake.waiting.push(call), |_, reply| reply);
+        let (removed, again) = (handle.remove_group(group), handle.remove_group(group));
+        assert_eq!((removed.await, again.await), (Ok(()), Ok(())), "one removal answers both");
+        assert_eq!(waiting.await, Ok(Reply::Unknown), "it may have been done");
+        assert_eq!(handle.halted(group).await, Ok(HaltReason::Removed));
+        assert_eq!(handle.look(group, |_: &mut Fake, _| ()).await, Err(CallError::NoGroup));
+        assert_eq!(handle.add_group(group, fake()).await, Err(GroupError::Removed));
+        assert_eq!(handle.look(GROUP, |_: &mut Fake, _| ()).await, Ok(()), "others are not disturbed");
+        assert_eq!(handle.shutdown(Duration::ZERO).await, Stopped::InOrder);
+        assert_eq!(handle.add_group(GroupId(9), fake()).await, Err(GroupError::Stopped));
     };
     tokio::join!(driver.run(), calls);
 }
