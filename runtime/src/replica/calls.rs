@@ -62,14 +62,28 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// round.
     pub fn read(&mut self, now: Now, call: CallId, deadline: Instant) {
         self.begin(now);
-        if let Some(reason) = &self.halted {
-            let failure = ReadError::Halted(reason.clone());
-            return self.context.reply(call, Reply::ReadFailed(failure));
+        match self.read_refusal() {
+            Some(error) => self.context.reply(call, Reply::ReadFailed(error)),
+            None => self.reads.add(&mut self.context, call, deadline),
         }
-        if self.hand_over.is_stopping() {
-            return self.context.reply(call, Reply::ReadFailed(ReadError::ShuttingDown));
+    }
+
+    /// Starts a read of a state that has applied at least `index`. [`Reply::ReadReady`] comes out once that holds here,
+    /// without a message to any node. A client that passes the index of what it saw last ([`ReadContext::index`]) from
+    /// one replica to the next never sees an older state.
+    pub fn read_at_least(&mut self, now: Now, call: CallId, index: LogIndex, deadline: Instant) {
+        self.begin(now);
+        match self.read_refusal() {
+            Some(error) => self.context.reply(call, Reply::ReadFailed(error)),
+            None => self.reads.add_at_least(&mut self.context, call, index, deadline),
         }
-        self.reads.add(&mut self.context, call, deadline);
+    }
+
+    fn read_refusal(&self) -> Option<ReadError> {
+        match &self.halted {
+            Some(reason) => Some(ReadError::Halted(reason.clone())),
+            None => self.hand_over.is_stopping().then_some(ReadError::ShuttingDown),
+        }
     }
 
     /// Transfers leadership to `to`, or to the best candidate if `to` is `None`. Answered by [`Reply::Transfer`].

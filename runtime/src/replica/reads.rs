@@ -1,4 +1,4 @@
-//! Linearizable reads that wait. All reads that come between two turns share one round of the core.
+//! Reads that wait: for a round of the core, which all that come between two turns share, or for an index.
 
 use std::collections::VecDeque;
 
@@ -51,14 +51,34 @@ struct Reader {
 }
 
 impl WaitingReads {
-    /// Adds a read, or refuses it if too many wait.
+    /// Adds a linearizable read, or refuses it if too many wait.
     pub(super) fn add<L: ReplicatedLog>(&mut self, context: &mut Context<L>, call: CallId, deadline: Instant) {
-        if self.count >= context.settings.reads_max {
-            return context.reply(call, Reply::ReadFailed(ReadError::Overloaded));
+        if let Some(reader) = self.admit(context, call, deadline) {
+            self.gathered.push(reader);
         }
-        self.gathered.push(Reader { call, deadline });
+    }
+
+    /// Adds a read that waits until `index` is applied here, or refuses it if too many wait.
+    pub(super) fn add_at_least<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        call: CallId,
+        index: LogIndex,
+        deadline: Instant,
+    ) {
+        if let Some(reader) = self.admit(context, call, deadline) {
+            self.make_ready(index, vec![reader]);
+        }
+    }
+
+    fn admit<L: ReplicatedLog>(&mut self, context: &mut Context<L>, call: CallId, deadline: Instant) -> Option<Reader> {
+        if self.count >= context.settings.reads_max {
+            context.reply(call, Reply::ReadFailed(ReadError::Overloaded));
+            return None;
+        }
         self.count += 1;
         self.expiry_from = Some(self.expiry_from.map_or(deadline, |from| from.min(deadline)));
+        Some(Reader { call, deadline })
     }
 
     /// Passes the gathered reads to the core.
@@ -82,6 +102,11 @@ impl WaitingReads {
     pub(super) fn on_ready(&mut self, id: ReadId, index: LogIndex) {
         let Some(readers) = self.take(id) else { return };
         self.last_failure = None;
+        self.make_ready(index, readers);
+    }
+
+    /// Lets reads wait until `index` is applied.
+    fn make_ready(&mut self, index: LogIndex, readers: Vec<Reader>) {
         let place = self.ready.partition_point(|ready| ready.index <= index);
         match place.checked_sub(1).and_then(|before| self.ready.get_mut(before)) {
             Some(ready) if ready.index == index => ready.readers.extend(readers),

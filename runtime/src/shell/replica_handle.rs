@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, MemberChange, NodeId, Now, ReplicatedLog};
+use quorate_protocol::{GroupId, Instant, LogIndex, MemberChange, NodeId, Now, ReplicatedLog};
 use quorate_transport::codec;
 
 use crate::group::hostable::Hostable;
@@ -100,12 +100,33 @@ macro_rules! replica_handle {
                 &self,
                 read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
             ) -> Pending<Result<R, ReadError>> {
+                self.start_read(|replica, now, call, deadline| replica.read(now, call, deadline), read)
+            }
+
+            /// Reads from a state of this replica to which at least `index` is applied; see
+            /// [`Replica::read_at_least`].
+            pub fn read_at_least<R: $($send +)? 'static>(
+                &self,
+                index: LogIndex,
+                read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
+            ) -> Pending<Result<R, ReadError>> {
+                let ask = move |replica: &mut Replica<L, S>, now, call, deadline| {
+                    replica.read_at_least(now, call, index, deadline);
+                };
+                self.start_read(ask, read)
+            }
+
+            fn start_read<R: $($send +)? 'static>(
+                &self,
+                ask: impl FnOnce(&mut Replica<L, S>, Now, CallId, Instant) $(+ $send)? + 'static,
+                read: impl FnOnce(&S, ReadContext) -> R $(+ $send)? + 'static,
+            ) -> Pending<Result<R, ReadError>> {
                 let timeout = self.timeout;
                 let answer = self.node.ask(
                     self.group,
                     0,
                     move |replica: &mut Replica<L, S>, now: Now, call| {
-                        replica.read(now, call, now.instant.after(timeout));
+                        ask(replica, now, call, now.instant.after(timeout));
                     },
                     move |replica, reply| match (replica, reply) {
                         (Some(replica), Reply::ReadReady) => guarded(|| read(replica.state(), replica.read_context())),
@@ -164,14 +185,14 @@ macro_rules! replica_handle {
             }
 
             /// Returns the state of an entry, and what it waits for.
-            pub fn explain_entry(&self, index: quorate_protocol::LogIndex) -> CallAnswer<EntryState> {
+            pub fn explain_entry(&self, index: LogIndex) -> CallAnswer<EntryState> {
                 self.node.look(self.group, move |replica: &mut Replica<L, S>, _| replica.explain_entry(index))
             }
 
             fn start(
                 &self,
                 bytes: usize,
-                ask: impl FnOnce(&mut Replica<L, S>, Now, CallId, quorate_protocol::Instant) $(+ $send)? + 'static,
+                ask: impl FnOnce(&mut Replica<L, S>, Now, CallId, Instant) $(+ $send)? + 'static,
             ) -> Pending<Outcome> {
                 let timeout = self.timeout;
                 let answer = self.node.ask(

@@ -11,7 +11,7 @@ use quorate_protocol::{
 use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
 use quorate_runtime::replica::{EntryState, Obstacle, ProposeOptions};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
-use quorate_runtime::{Delivery, NotApplied, Outcome, ReplicaSettings, TransferError};
+use quorate_runtime::{Delivery, NotApplied, Outcome, ReadError, ReplicaSettings, TransferError};
 use quorate_transport::ChannelId;
 
 use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};
@@ -424,4 +424,34 @@ fn a_peer_whose_disk_stands_still_is_named() {
         is_active: true,
     }];
     assert_eq!(bench.replica.explain(), [Obstacle::PeerDisk { node: LEADER, disk: DiskState::Stalled }]);
+}
+
+/// A client that saw entry 3 elsewhere sees it here as well.
+#[test]
+fn a_read_of_a_given_index_waits_for_it_and_asks_no_other_node() {
+    let mut bench = Bench::follower(ReplicaSettings::default());
+    let deadline = bench.now.instant.after(Duration::from_secs(1));
+    let answered = |bench: &mut Bench| -> Vec<(CallId, Reply)> {
+        let replies = bench.outputs.drain(..).filter_map(|output| match output {
+            GroupOutput::Reply { call, reply } => Some((call, reply)),
+            _ => None,
+        });
+        replies.collect()
+    };
+    for (call, index) in [(1, 3), (2, 2), (3, 9)] {
+        bench.replica.read_at_least(bench.now, CallId(call), LogIndex(index), deadline);
+    }
+    bench.log(|log| log.commit(Term(1), foreign(b"a")));
+    assert_eq!(answered(&mut bench), []);
+    bench.log(|log| log.commit(Term(1), foreign(b"b")));
+    assert_eq!(answered(&mut bench), [(CallId(2), Reply::ReadReady)]);
+    bench.log(|log| log.commit(Term(1), foreign(b"c")));
+    assert_eq!(answered(&mut bench), [(CallId(1), Reply::ReadReady)]);
+    bench.replica.read_at_least(bench.now, CallId(4), LogIndex(3), deadline);
+    bench.settle();
+    assert_eq!(answered(&mut bench), [(CallId(4), Reply::ReadReady)], "it is applied already");
+    bench.now.instant = deadline;
+    bench.give(GroupInput::Signal(Signal::Timeout));
+    let late = Reply::ReadFailed(ReadError::DeadlinePassed(None));
+    assert_eq!(answered(&mut bench), [(CallId(3), late)], "nobody has written so much");
 }
