@@ -137,10 +137,12 @@ pub enum GroupOutput {
     },
     /// The members of the group, of both halves of a joint configuration. The group reports them at its start and
     /// whenever the configuration in force changes. Until it does, they are the voters that it was founded with.
-    Members(Members),
-    /// The part of the configuration in force that decides who counts. A group reports it at its start and whenever it
-    /// changes.
-    Membership(Membership),
+    Members {
+        /// Their contexts.
+        contexts: Members,
+        /// Who of them counts.
+        membership: Membership,
+    },
     /// A fact for the operator's log.
     Notice(Notice),
     /// This group stops on this node.

@@ -461,8 +461,11 @@ impl Node {
         self.carry_effects();
     }
 
-    /// The configuration of a group names other disks than before, or other voters.
+    /// Tells a group the standings that its configuration changes, if it names other disks or voters than before.
     fn follow_membership(&mut self, index: usize, membership: Membership) {
+        if self.slots[index].membership == membership {
+            return;
+        }
         let before = std::mem::replace(&mut self.slots[index].membership, membership);
         let disks = &self.slots[index].membership.disks;
         let me = self.identity().node;

@@ -45,8 +45,10 @@ impl Node {
             GroupOutput::Job { ticket, job } => NodeOutput::Job { group, ticket, job },
             GroupOutput::Reply { call, reply } => NodeOutput::Reply { group, call, reply },
             GroupOutput::OlderCopy { peer } => return self.introductions.note_older(peer),
-            GroupOutput::Members(members) => return self.peers.set(self.now.instant, group, members),
-            GroupOutput::Membership(membership) => return self.follow_membership(index, membership),
+            GroupOutput::Members { contexts, membership } => {
+                self.peers.set(self.now.instant, group, contexts);
+                return self.follow_membership(index, membership);
+            }
             GroupOutput::Notice(notice) => NodeOutput::Notice { group: Some(group), notice },
             GroupOutput::Halt { .. } => unreachable!("the slot keeps halts to itself"),
         };

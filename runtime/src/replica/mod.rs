@@ -16,7 +16,7 @@ use quorate_protocol::{
 use quorate_transport::{ChannelId, Received, Sender, codec};
 
 use crate::group::hostable::Hostable;
-use crate::group::interface::{Group, GroupInput, GroupOutput};
+use crate::group::interface::{Group, GroupInput, GroupOutput, Membership};
 use crate::group::notice::Notice;
 use crate::group::snapshot::{SnapshotDone, SnapshotFailure};
 use crate::metrics::MetricKind;
@@ -140,11 +140,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// Tells the node the members of the configuration that is in force now, and who of them counts.
     fn tell_members(&mut self, configuration: &Configuration) {
         let members = configuration.members().iter().chain(configuration.outgoing());
-        let members = members.map(|member| (member.node, member.context.clone())).collect();
-        self.context.push(GroupOutput::Members(members));
-        if let Some(membership) = self.peers.news_of(configuration) {
-            self.context.push(GroupOutput::Membership(membership));
-        }
+        let contexts = members.map(|member| (member.node, member.context.clone())).collect();
+        self.context.push(GroupOutput::Members { contexts, membership: Membership::of(configuration) });
     }
 
     /// Begins an input or a call.

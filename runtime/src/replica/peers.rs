@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quorate_protocol::{Configuration, Incarnation, Instant, MemberChange, NodeId, Standing, VotingBar};
+use quorate_protocol::{Incarnation, Instant, MemberChange, NodeId, Standing, VotingBar};
 use quorate_transport::Sender;
 
 use crate::group::founding::Founding;
-use crate::group::interface::Membership;
 
 /// Contacts with the other nodes, and what the node has established about them and about itself.
 #[derive(Debug, Default)]
@@ -22,8 +21,6 @@ pub(super) struct Peers {
     founding: Option<Founding>,
     /// Peers that founded the group otherwise. None of them is a member.
     founded_otherwise: BTreeSet<NodeId>,
-    /// The membership, as the node was last told.
-    membership: Membership,
 }
 
 /// The last contact with a node.
@@ -50,16 +47,6 @@ impl Peers {
         self.on_alive(from.node, now);
         let contact = self.contacts.iter_mut().find(|contact| contact.node == from.node);
         contact.expect("just noted").incarnation = Some(from.incarnation);
-    }
-
-    /// Returns the membership if the node does not know it yet.
-    pub(super) fn news_of(&mut self, configuration: &Configuration) -> Option<Membership> {
-        let membership = Membership::of(configuration);
-        if membership == self.membership {
-            return None;
-        }
-        self.membership = membership.clone();
-        Some(membership)
     }
 
     /// Names the disk of a node that is admitted again under its id: the one that was heard from last.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{ClusterId, Configuration, GroupId, HaltReason, Identity, Instant, NodeId, Now, Signal};
 use quorate_runtime::NodeHandle;
-use quorate_runtime::group::{ChannelId, Group, GroupInput, GroupOutput, MakeGroup, Members};
+use quorate_runtime::group::{ChannelId, Group, GroupInput, GroupOutput, MakeGroup, Members, Membership};
 use quorate_runtime::shell::{Clock, Driver, Opened, Opening, Parts, read_address};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
 use quorate_transport::{Frame, Incoming, LinkEvent, Peer, Refusal, RefusedBy, Transport};
@@ -24,14 +24,18 @@ struct Beacon {
     outputs: VecDeque<GroupOutput>,
 }
 
+fn report(members: &Members) -> GroupOutput {
+    GroupOutput::Members { contexts: members.clone(), membership: Membership::default() }
+}
+
 impl Beacon {
     fn new(own: NodeId, now: Instant, members: Members) -> Self {
-        let outputs = VecDeque::from([GroupOutput::Members(members.clone())]);
+        let outputs = VecDeque::from([report(&members)]);
         Self { own, members, heard: BTreeMap::new(), next: now, outputs }
     }
 
     fn become_of(&mut self, members: Members) {
-        self.outputs.push_back(GroupOutput::Members(members.clone()));
+        self.outputs.push_back(report(&members));
         self.members = members;
     }
 }

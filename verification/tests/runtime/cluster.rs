@@ -409,7 +409,7 @@ impl Cluster {
                 }
                 // No node hosts this replica.
                 GroupOutput::OlderCopy { peer } => panic!("node {peer} has lost nothing"),
-                GroupOutput::Members(_) | GroupOutput::Membership(_) => {}
+                GroupOutput::Members { .. } => {}
                 GroupOutput::Notice(notice) => machine.notices.push(notice),
                 GroupOutput::Halt { reason } => machine.halted = Some(reason),
             }

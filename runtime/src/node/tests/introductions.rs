@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use bytes::Bytes;
 use quorate_protocol::{Configuration, GroupId, Incarnation, NodeId, Signal, Standing, VotingBar};
 use quorate_transport::Received;
 
@@ -397,6 +398,7 @@ fn an_older_copy_counts_no_longer_when_it_is_noticed_though_the_disk_is_full() {
 
 /// Lets the group on a node report its membership: these voters, and these disks.
 fn report(world: &mut World, node: u64, group: GroupId, voters: &[u64], disks: &[(u64, Incarnation)]) {
+    let contexts = voters.iter().map(|voter| (NodeId(*voter), Bytes::new())).collect();
     let membership = Membership {
         voters: voters.iter().copied().map(NodeId).collect(),
         disks: disks.iter().map(|(node, disk)| (NodeId(*node), *disk)).collect(),
@@ -405,7 +407,7 @@ fn report(world: &mut World, node: u64, group: GroupId, voters: &[u64], disks: &
     world.node(node).enter(now, group, |group| {
         let group: &mut dyn Any = group;
         let fake: &mut Fake = group.downcast_mut().expect("a fake");
-        fake.outputs.push_back(GroupOutput::Membership(membership));
+        fake.outputs.push_back(GroupOutput::Members { contexts, membership });
     });
     world.run();
 }

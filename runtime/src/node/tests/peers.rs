@@ -7,13 +7,14 @@ use bytes::Bytes;
 use quorate_protocol::{NodeId, Now};
 
 use super::{World, enter};
-use crate::group::interface::{GroupOutput, Members};
+use crate::group::interface::{GroupOutput, Membership};
 use crate::group::notice::Notice;
 use crate::node::NodeInput;
 
-/// Members, each with a context.
-fn members(contexts: &[(u64, &'static str)]) -> Members {
-    contexts.iter().map(|(node, context)| (NodeId(*node), Bytes::from_static(context.as_bytes()))).collect()
+/// The report of a group with these members, each with a context.
+fn named(contexts: &[(u64, &'static str)]) -> GroupOutput {
+    let context = |(node, context): &(u64, &'static str)| (NodeId(*node), Bytes::from_static(context.as_bytes()));
+    GroupOutput::Members { contexts: contexts.iter().map(context).collect(), membership: Membership::default() }
 }
 
 /// Peers, each with its contexts.
@@ -25,7 +26,7 @@ fn peers(contexts: &[(u64, &[&'static str])]) -> BTreeMap<NodeId, Vec<Bytes>> {
 impl World {
     /// A group has these members now, on one node.
     fn name(&mut self, node: u64, group: u64, contexts: &[(u64, &'static str)]) {
-        enter(self, node, group, |fake| fake.outputs.push_back(GroupOutput::Members(members(contexts))));
+        enter(self, node, group, |fake| fake.outputs.push_back(named(contexts)));
         self.settle();
     }
 
@@ -75,7 +76,7 @@ fn a_move_of_all_groups_is_told_at_its_begin_and_at_its_end() {
     const GROUPS: u64 = 40;
     let mut world = World::introduced(GROUPS);
     for group in 1..=GROUPS {
-        enter(&mut world, 1, group, |fake| fake.outputs.push_back(GroupOutput::Members(members(&THREE))));
+        enter(&mut world, 1, group, |fake| fake.outputs.push_back(named(&THREE)));
     }
     world.settle();
     assert_eq!(world.told(1), [peers(&[(2, &["two"]), (3, &["three"])])], "once for all groups");
@@ -160,7 +161,7 @@ fn first_voters_that_have_left_before_the_start_are_never_told() {
     let mut world = World::new(1);
     world.founders.insert(NodeId(1), vec![1, 2, 9]);
     world.start(1);
-    enter(&mut world, 1, 1, |fake| fake.outputs.push_back(GroupOutput::Members(members(&[(1, ""), (2, "two")]))));
+    enter(&mut world, 1, 1, |fake| fake.outputs.push_back(named(&[(1, ""), (2, "two")])));
     world.settle();
     assert_eq!(world.told(1), [peers(&[(2, &["two"]), (3, &[])])]);
     let Now { instant, .. } = world.now;
