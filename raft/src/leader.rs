@@ -109,14 +109,20 @@ impl Leader {
         id: ProposalId,
         payload: Bytes,
     ) -> LogIndex {
-        let (term, log_time, checksum) = (shared.term(), shared.next_log_time(), crc32c(&payload));
-        let header = EntryHeader { kind, id, acknowledged_below: 0, log_time, checksum, elided_length: None };
-        let index = shared.log.append(term, Entry { header, payload });
+        let checksum = crc32c(&payload);
+        let index = self.append(shared, Proposal { id, kind, acknowledged_below: 0, payload, checksum });
         if id != ProposalId::default() {
-            shared.chassis.outbox.event(LogEvent::Appended { id, index, term });
+            shared.chassis.outbox.event(LogEvent::Appended { id, index, term: shared.term() });
         }
-        self.wake(shared.now());
         index
+    }
+
+    fn append(&mut self, shared: &mut Shared, proposal: Proposal) -> LogIndex {
+        let Proposal { id, kind, acknowledged_below, payload, checksum } = proposal;
+        let log_time = shared.next_log_time();
+        let header = EntryHeader { kind, id, acknowledged_below, log_time, checksum, elided_length: None };
+        self.wake(shared.now());
+        shared.log.append(shared.term(), Entry { header, payload })
     }
 
     /// Returns the time at which the leader wants a time-out.
@@ -143,13 +149,9 @@ impl Leader {
             shared.refuse(proposal.id, reason);
             return Ok(());
         }
-        let Proposal { id, kind, acknowledged_below, payload, checksum } = proposal;
-        let log_time = shared.next_log_time();
-        let header = EntryHeader { kind, id, acknowledged_below, log_time, checksum, elided_length: None };
-        let term = shared.term();
-        let index = shared.log.append(term, Entry { header, payload });
-        shared.chassis.outbox.event(LogEvent::Appended { id, index, term });
-        self.wake(shared.now());
+        let id = proposal.id;
+        let index = self.append(shared, proposal);
+        shared.chassis.outbox.event(LogEvent::Appended { id, index, term: shared.term() });
         Ok(())
     }
 

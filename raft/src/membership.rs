@@ -103,7 +103,6 @@ impl Leader {
     /// With each tick: gives learners the vote that should have it, and steps down if this node votes no more and has
     /// handed its leadership over, or found no successor.
     pub(crate) fn look_after_members(&mut self, shared: &mut Shared) -> Office {
-        self.carry_change_on(shared);
         self.peers.part(shared);
         if self.is_retiring && !self.transfers.is_under_way() {
             return Office::StepsDown;

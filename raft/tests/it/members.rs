@@ -17,9 +17,17 @@ fn voters(cluster: &Cluster, node: u64) -> Vec<u64> {
     cluster.members(node).voters().map(|node| node.0).collect()
 }
 
+fn replace(old: u64, new: u64) -> MemberChange {
+    MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(new)) }
+}
+
 /// Founders 1 to `founders` under node 1, and nodes after them that may join.
 fn group(founders: u64, joining: u64) -> Cluster {
-    let mut cluster = Builder::new(founders, 7).joining(joining).start();
+    group_with(Settings::default(), founders, joining)
+}
+
+fn group_with(settings: Settings, founders: u64, joining: u64) -> Cluster {
+    let mut cluster = Builder::new(founders, 7).joining(joining).settings(settings).start();
     cluster.elect_node(1);
     cluster
 }
@@ -64,9 +72,8 @@ fn a_leader_that_is_removed_hands_over_and_rests() {
 #[test]
 fn all_nodes_are_replaced_at_once() {
     let mut cluster = group(3, 3);
-    let replace = |old| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(old + 3)) };
     cluster.propose(1, b"before");
-    cluster.change(1, [replace(1), replace(2), replace(3)]);
+    cluster.change(1, [replace(1, 4), replace(2, 5), replace(3, 6)]);
     let is_done = |cluster: &Cluster| {
         cluster.leader().is_some_and(|leader| leader > 3 && settled_at(cluster, leader, &[4, 5, 6]))
     };
@@ -139,7 +146,6 @@ fn a_new_leader_leaves_the_joint_configuration() {
     cluster.change(1, learners);
     cluster.run(SECOND);
     // The joint configuration reaches all, and its leader dies before it can append the next one.
-    let replace = |old: u64, new| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(new)) };
     cluster.change(1, [replace(2, 4), replace(3, 5)]);
     cluster.settle();
     cluster.hold(|_, to, message| to == NodeId(1) && matches!(message, Message::AppendResponse(_)));
@@ -185,8 +191,7 @@ fn a_voter_votes_before_it_knows_that_it_is_one() {
     let learners = [4, 5, 6].map(|node| MemberChange::Add(Member::learner(NodeId(node))));
     cluster.change(1, learners);
     cluster.run(SECOND);
-    let replace = |old: u64| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(old + 3)) };
-    cluster.change(1, [replace(1), replace(2), replace(3)]);
+    cluster.change(1, [replace(1, 4), replace(2, 5), replace(3, 6)]);
     // Node 6 has caught up, and receives nothing of its promotion.
     cluster.settle();
     cluster.isolate(6);
@@ -402,7 +407,6 @@ fn row_29_a_removal_cancels_the_promotion() {
 /// Two voters are replaced at once, and the leader that began it is gone in the midst of it, at any moment.
 #[test]
 fn row_34_two_changes_race_a_leader_change() {
-    let replace = |old: u64, new| MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(new)) };
     for moment in 0..60 {
         let mut cluster = Builder::new(3, moment).joining(2).start();
         cluster.elect_node(1);
@@ -492,12 +496,6 @@ fn a_learner_that_never_catches_up_is_not_promoted() {
     assert_eq!(voters(&cluster, 1), [1, 2, 3], "each round takes 0.8 s");
     cluster.release_disk(4);
     assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 1, &[1, 2, 3, 4])));
-}
-
-fn group_with(settings: Settings, founders: u64, joining: u64) -> Cluster {
-    let mut cluster = Builder::new(founders, 7).joining(joining).settings(settings).start();
-    cluster.elect_node(1);
-    cluster
 }
 
 #[test]

@@ -204,29 +204,23 @@ impl Run {
 
 #[test]
 fn laws_hold_under_random_faults_and_life_returns() {
-    each_seed(|seed| {
-        let mut run = Run::new(seed, 0);
-        for _ in 0..200 {
-            run.step();
-        }
-        run.heal();
-    });
+    play_each_seed(0, Run::step);
 }
 
 #[test]
 fn laws_hold_under_random_faults_while_members_change() {
-    each_seed(|seed| {
-        let mut run = Run::new(seed, 2);
-        for _ in 0..200 {
-            run.step_with_changes();
-        }
-        run.heal();
-    });
+    play_each_seed(2, Run::step_with_changes);
 }
 
-fn each_seed(run: impl Fn(u64) + std::panic::RefUnwindSafe) {
+fn play_each_seed(joining: u64, step: fn(&mut Run)) {
     for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| run(seed));
+        let outcome = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed, joining);
+            for _ in 0..200 {
+                step(&mut run);
+            }
+            run.heal();
+        });
         assert!(outcome.is_ok(), "seed {seed}");
     }
 }
