@@ -298,13 +298,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_event(&mut self, event: LogEvent) {
         let context = &mut self.context;
         match event {
-            LogEvent::Appended { id, index, term } if id.session == context.seat.session && is_change(id.sequence) => {
-                self.member_changes.on_appended(id.sequence, index, term);
-            }
-            LogEvent::Appended { id, index, term } if id.session == context.seat.session => {
-                self.proposals.on_appended(id.sequence, index, term);
-            }
-            LogEvent::Appended { id, index, term } => self.foreign.on_appended(id, index, term),
+            LogEvent::Appended { id, index, term } => match origin(context.seat, id) {
+                ProposalOrigin::MemberChange => self.member_changes.on_appended(id.sequence, index, term),
+                ProposalOrigin::Caller => self.proposals.on_appended(id.sequence, index, term),
+                ProposalOrigin::Elsewhere => self.foreign.on_appended(id, index, term),
+            },
             LogEvent::Refused { id, reason, leader } => self.on_refused(id, reason, leader),
             LogEvent::Committed { index } => {
                 self.application.on_committed(index);
@@ -330,14 +328,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn on_refused(&mut self, id: ProposalId, reason: RefuseReason, leader: Option<NodeId>) {
-        if id == ProposalId::default() {
-            self.ticks.on_ended();
-        } else if id.session == self.context.seat.session && is_change(id.sequence) {
-            self.member_changes.on_refused(&mut self.context, id.sequence, reason, leader);
-        } else if id.session == self.context.seat.session {
-            self.proposals.on_refused(&mut self.context, id.sequence, reason, leader);
-        } else {
-            self.foreign.on_refused(self.application.applied(), id, reason, leader);
+        let context = &mut self.context;
+        match origin(context.seat, id) {
+            _ if id == ProposalId::default() => self.ticks.on_ended(),
+            ProposalOrigin::MemberChange => self.member_changes.on_refused(context, id.sequence, reason, leader),
+            ProposalOrigin::Caller => self.proposals.on_refused(context, id.sequence, reason, leader),
+            ProposalOrigin::Elsewhere => self.foreign.on_refused(self.application.applied(), id, reason, leader),
         }
     }
 
@@ -391,12 +387,10 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
 
     /// Answers the caller on this node that waits for this entry, or the node that forwarded it.
     fn tell(&mut self, id: ProposalId, index: LogIndex, term: Term, effect: Effect) {
-        if id.session == self.context.seat.session && is_change(id.sequence) {
-            self.member_changes.on_own_entry(id.sequence);
-        } else if id.session == self.context.seat.session {
-            self.proposals.on_own_entry(&mut self.context, id.sequence, effect.into());
-        } else {
-            self.foreign.on_applied(self.application.applied(), index, term, effect);
+        match origin(self.context.seat, id) {
+            ProposalOrigin::MemberChange => self.member_changes.on_own_entry(id.sequence),
+            ProposalOrigin::Caller => self.proposals.on_own_entry(&mut self.context, id.sequence, effect.into()),
+            ProposalOrigin::Elsewhere => self.foreign.on_applied(self.application.applied(), index, term, effect),
         }
     }
 
@@ -453,6 +447,22 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.reads.on_halted(&mut self.context, reason);
         self.hand_over.on_halted(&mut self.context, reason);
         self.member_changes.on_halted(&mut self.context, reason);
+    }
+}
+
+/// The part of a replica that waits for a proposal.
+enum ProposalOrigin {
+    MemberChange,
+    Caller,
+    /// The log itself proposed it, or another node did.
+    Elsewhere,
+}
+
+fn origin(seat: Seat, id: ProposalId) -> ProposalOrigin {
+    match id.session == seat.session {
+        true if is_change(id.sequence) => ProposalOrigin::MemberChange,
+        true => ProposalOrigin::Caller,
+        false => ProposalOrigin::Elsewhere,
     }
 }
 
