@@ -158,6 +158,7 @@ impl Cluster {
                 if nodes.iter().all(|node| node.0 == *id || heard.contains(node)) {
                     break;
                 }
+                // The group does not report what it heard. The pause lets the loops work; its length decides nothing.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
