@@ -14,4 +14,11 @@ mod snapshots;
 mod standing;
 mod support;
 mod texts;
+#[path = "../../examples/three_nodes/main.rs"]
+mod three_nodes;
 mod views;
+
+#[test]
+fn the_example_of_three_nodes_runs() {
+    three_nodes::main();
+}
