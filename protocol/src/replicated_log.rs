@@ -28,6 +28,17 @@ pub trait ReplicatedLog:
     /// log time of the last entry.
     fn log_time(&self, now: Now) -> LogTime;
 
+    /// If this node leads and holds a lease at `now`, the index that a linearizable read here must have applied. Such a
+    /// read takes no message. Without leases always `None`.
+    ///
+    /// A lease ends by the clock, and a node may be stopped at any point. So ask twice, with no input between: before
+    /// the access to the state, and after it with a time that was read from the clock after it. If the second answer
+    /// is `None`, the result is void, and the read goes its ordinary way ([`LogCommand::Read`]).
+    fn lease(&self, now: Now) -> Option<LogIndex> {
+        let _ = now;
+        None
+    }
+
     /// State of this node's part in the group, for an operator.
     fn status(&self) -> LogStatus;
 }

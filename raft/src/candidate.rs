@@ -79,8 +79,9 @@ impl Raft {
         if self.shared.election.leader() == Some(from) && request.term > self.shared.term() {
             // A node that wants to lead a later term no longer leads this one. A quiet follower learns it here.
             self.lose_leader();
+            self.shared.election.release();
         }
-        if request.kind != VoteKind::Transfer && self.is_leader_alive() {
+        if request.kind != VoteKind::Transfer && self.is_bound() {
             self.tell_if_removed(from);
             // The candidate may have lost contact with a leader that is quiet.
             self.wake();

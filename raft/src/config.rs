@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_protocol::{Configuration, ENTRY_HEADER_BYTES, NodeId};
 
-use crate::ConfigError;
+use crate::{ConfigError, Lease};
 
 /// Configuration of one node in one group. A `Config` value is always valid.
 ///
@@ -81,11 +81,16 @@ pub struct Settings {
     /// leader itself. It bounds the time that a group has no leader if only the leader's group died. At least twice
     /// `election_timeout_max`.
     pub quiet_max: Duration,
+    /// Leases, by which a leader answers reads without a message. `None`: every read takes a round of heartbeats. With
+    /// leases a node that starts votes for no other node for `election_timeout_max`. They hold only if the monotone
+    /// clocks of all nodes keep the drift bound, also while a node is stopped or its machine is suspended; if one does
+    /// not, a read by a lease may be stale, and no other guarantee is affected.
+    pub lease: Option<Lease>,
 }
 
 impl Default for Settings {
     /// Election time-outs of 0.5 to 1 s, heartbeats every 100 ms, entries up to 1 MiB, batches up to 1 MiB, windows of
-    /// 4 MiB, 64 MiB uncommitted, 16 MiB of cache; never quiet.
+    /// 4 MiB, 64 MiB uncommitted, 16 MiB of cache; never quiet; no leases.
     fn default() -> Self {
         Self {
             election_timeout_min: Duration::from_millis(500),
@@ -105,6 +110,7 @@ impl Default for Settings {
             clock_step_max: Duration::from_secs(10),
             quiet_after: None,
             quiet_max: Duration::from_secs(10),
+            lease: None,
         }
     }
 }
@@ -168,6 +174,10 @@ impl Settings {
             (
                 self.replace_after.is_none_or(|after| after >= self.election_timeout_max.saturating_mul(2)),
                 "replace_after >= 2 * election_timeout_max",
+            ),
+            (
+                self.lease.is_none_or(|lease| lease.drift_per_mille <= Lease::DRIFT_PER_MILLE_MAX),
+                "lease.drift_per_mille <= 500",
             ),
             (self.commit_notice_delay <= self.heartbeat_interval, "commit_notice_delay <= heartbeat_interval"),
             (self.entry_bytes_max > ENTRY_HEADER_BYTES, "entry_bytes_max is above the header"),

@@ -18,6 +18,9 @@ pub(crate) struct Election {
     leader: Option<NodeId>,
     /// The time at which the leader was last heard from.
     heard_at: Instant,
+    /// The time until which this node has promised to vote for no other node. `None` if it promises nothing. See
+    /// `lease.rs`.
+    promised_until: Option<Instant>,
 }
 
 impl Election {
@@ -31,6 +34,7 @@ impl Election {
             at: now,
             leader: None,
             heard_at: now,
+            promised_until: settings.lease.map(|_| now.after(settings.election_timeout_max)),
         };
         election.arm(now);
         election
@@ -57,6 +61,9 @@ impl Election {
     /// Notes that the leader is alive, and starts the last random wait again.
     pub(crate) fn hear_leader(&mut self, now: Instant) {
         self.heard_at = now;
+        if let Some(until) = &mut self.promised_until {
+            *until = now.after(self.timeout_min).max(*until);
+        }
         self.restart(now);
     }
 
@@ -70,9 +77,25 @@ impl Election {
         std::mem::replace(&mut self.leader, leader) != leader
     }
 
-    /// Returns the time until which a leader that is known counts as alive; zero if none is known.
-    pub(crate) fn lease_end(&self) -> Instant {
-        if self.leader.is_some() { self.heard_at.after(self.timeout_min) } else { Instant::ZERO }
+    /// Returns the time until which this node votes for no other node, because a leader is known and counts as alive,
+    /// or because it promised so.
+    pub(crate) fn bound_until(&self) -> Instant {
+        let alive_until = self.leader.map(|_| self.heard_at.after(self.timeout_min));
+        alive_until.max(self.promised_until).unwrap_or_default()
+    }
+
+    /// Returns the time for which this node binds itself with each message of a leader, if it does.
+    pub(crate) fn promise(&self) -> Option<Duration> {
+        self.promised_until.map(|_| self.timeout_min)
+    }
+
+    pub(crate) fn promised_until(&self) -> Option<Instant> {
+        self.promised_until
+    }
+
+    /// Ends a promise to a leader that has stopped leading.
+    pub(crate) fn release(&mut self) {
+        self.promised_until = self.promised_until.map(|_| Instant::ZERO);
     }
 
     fn restart(&mut self, now: Instant) {

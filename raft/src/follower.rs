@@ -5,7 +5,8 @@ use quorate_protocol::{Entry, HaltReason, Instant, LogIndex, LogPosition, NodeId
 use crate::error::Ignored;
 use crate::log::{FOUNDING_INDEX, configuration_of};
 use crate::message::{
-    AppendEntries, AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot, Message, Pace,
+    AppendEntries, AppendOutcome, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot, LeasePromise, Message,
+    Pace,
 };
 use crate::raft::INDEX_MAX;
 use crate::shared::Shared;
@@ -68,6 +69,10 @@ impl Follower {
         let (term, round, disk) = (shared.term(), message.round, shared.disk_state());
         let response = HeartbeatResponse { term, round, received_index, match_index, durable_index, pace, disk };
         shared.send(from, Message::HeartbeatResponse(response));
+        if let Some(span) = shared.election.promise() {
+            let span_us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+            shared.send(from, Message::LeasePromise(LeasePromise { term, round, span_us }));
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use quorate_protocol::{
 use crate::error::Ignored;
 use crate::membership::Promotions;
 use crate::message::{
-    AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, Message, Pace, TimeoutNow,
+    AppendOutcome, AppendResponse, CommitNotice, Heartbeat, HeartbeatResponse, LeasePromise, Message, Pace, TimeoutNow,
 };
 use crate::peers::Peers;
 use crate::progress::{LossProbe, Progress, SendState};
@@ -211,6 +211,31 @@ impl Leader {
         Ok(())
     }
 
+    /// A follower promises, with its answer to a round, to vote for no other node for a while.
+    pub(crate) fn on_lease_promise(
+        &mut self,
+        shared: &Shared,
+        from: NodeId,
+        message: LeasePromise,
+    ) -> Result<(), Ignored> {
+        if message.round > self.round {
+            return Err(Ignored::AbsurdIndex);
+        }
+        let progress = self.peers.get_mut(from)?;
+        if let Some(lease) = shared.settings().lease {
+            progress.promised.note(message.round, Duration::from_micros(message.span_us), lease);
+        }
+        Ok(())
+    }
+
+    /// Returns the index that a read must have applied if this leader holds its lease at `now`.
+    pub(crate) fn lease(&self, shared: &Shared, now: Instant) -> Option<LogIndex> {
+        shared.settings().lease?;
+        let until = self.peers.reached_by_quorum(shared, NEVER, |progress| progress.promised.until());
+        let holds = now < until && shared.has_committed_in_term() && self.transfers.leaves_elections_alone();
+        holds.then(|| shared.commitment.index())
+    }
+
     /// Transfers leadership to `to`, or to the voter with the longest log, preferring voters whose disk accepts writes.
     pub(crate) fn on_transfer(
         &mut self,
@@ -404,6 +429,7 @@ impl Leader {
             progress.note_commit_told(commit_index, round);
             let Progress { next_index, match_index, .. } = *progress;
             progress.loss_probe.get_or_insert(LossProbe { round, next_index, match_index });
+            progress.promised.ask(round, shared.now());
             let heartbeat = Heartbeat { term, commit_index, round, pace, log_time };
             shared.chassis.outbox.send(*node, Message::Heartbeat(heartbeat));
         }
@@ -526,3 +552,6 @@ fn note_loss(progress: &mut Progress, shared: &Shared, message: HeartbeatRespons
         SendState::Replicate | SendState::Snapshot { .. } => {}
     }
 }
+
+/// A leader is bound to itself for as long as it leads.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);

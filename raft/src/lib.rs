@@ -13,6 +13,7 @@ mod error;
 mod follower;
 mod invariants;
 mod leader;
+mod lease;
 mod log;
 mod membership;
 pub mod message;
@@ -35,6 +36,7 @@ mod view;
 
 pub use config::{Config, Settings, Start};
 pub use error::{ConfigError, Ignored};
+pub use lease::Lease;
 pub use message::Message;
 pub use raft::Raft;
 

@@ -8,6 +8,7 @@
 //! | [`CommitNotice`] | leader | follower | nothing |
 //! | [`InstallSnapshot`] | leader | follower | [`AppendResponse`], once the snapshot is in force |
 //! | [`ReadIndex`] | follower | leader | [`ReadIndexResponse`], after a round of heartbeats |
+//! | [`LeasePromise`] | follower | leader | nothing; it comes with the answer to a heartbeat |
 //! | [`TimeoutNow`] | leader | the node that is to lead | [`RequestVote`] to every voter |
 //!
 //! Every message contains its sender's term. A message of an earlier term is ignored. But its sender is notified of the
@@ -53,6 +54,8 @@ pub enum Message {
     TimeoutNow(TimeoutNow),
     /// Wraps [`Removed`].
     Removed(Removed),
+    /// Wraps [`LeasePromise`].
+    LeasePromise(LeasePromise),
 }
 
 /// Requests a vote (Raft §5.2), or asks whether the vote would be given (Raft thesis §9.6).
@@ -293,6 +296,19 @@ pub struct Removed {
     pub index: LogIndex,
 }
 
+/// Promises a leader to vote for no other node for a while, so that the leader may read by its lease. A follower whose
+/// leases are on sends it beside each [`HeartbeatResponse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LeasePromise {
+    /// The follower's term.
+    pub term: Term,
+    /// The round of heartbeats that it answers.
+    pub round: u64,
+    /// The time for which the promise holds, by the follower's clock, from the receipt of that heartbeat on, in
+    /// microseconds.
+    pub span_us: u64,
+}
+
 impl Message {
     /// Returns the term of the message.
     pub fn term(&self) -> Term {
@@ -309,6 +325,7 @@ impl Message {
             Self::ReadIndexResponse(message) => message.term,
             Self::TimeoutNow(message) => message.term,
             Self::Removed(message) => message.term,
+            Self::LeasePromise(message) => message.term,
         }
     }
 }
@@ -356,6 +373,8 @@ pub enum Small {
     TimeoutNow(TimeoutNow),
     /// The complete message.
     Removed(Removed),
+    /// The complete message.
+    LeasePromise(LeasePromise),
 }
 
 impl Wire for Message {
@@ -387,6 +406,7 @@ impl Wire for Message {
             Self::ReadIndexResponse(message) => Small::ReadIndexResponse(*message),
             Self::TimeoutNow(message) => Small::TimeoutNow(*message),
             Self::Removed(message) => Small::Removed(*message),
+            Self::LeasePromise(message) => Small::LeasePromise(*message),
         }
     }
 
@@ -413,6 +433,7 @@ impl Wire for Message {
             Small::ReadIndexResponse(message) => Ok(Self::ReadIndexResponse(message)),
             Small::TimeoutNow(message) => Ok(Self::TimeoutNow(message)),
             Small::Removed(message) => Ok(Self::Removed(message)),
+            Small::LeasePromise(message) => Ok(Self::LeasePromise(message)),
         }
     }
 }

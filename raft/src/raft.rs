@@ -149,6 +149,9 @@ impl Raft {
             (Message::HeartbeatResponse(message), RoleState::Leader(leader)) => {
                 leader.on_heartbeat_response(shared, from, message)
             }
+            (Message::LeasePromise(message), RoleState::Leader(leader)) => {
+                leader.on_lease_promise(shared, from, message)
+            }
             (Message::ReadIndex(message), RoleState::Leader(_)) => shared.on_read_index(from, message),
             (Message::ReadIndex(message), _) => {
                 shared.answer_read(from, message.number, ReadOutcome::NotLeader);
@@ -389,9 +392,9 @@ impl Raft {
         Ok(())
     }
 
-    /// Returns true if a leader is known to be alive. Then no other node is elected (Raft §6).
-    pub(crate) fn is_leader_alive(&self) -> bool {
-        matches!(self.role, RoleState::Leader(_)) || self.shared.now() < self.shared.election.lease_end()
+    /// Returns true if a leader is known to be alive (Raft §6), or was promised that no other node gets a vote.
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(self.role, RoleState::Leader(_)) || self.shared.now() < self.shared.election.bound_until()
     }
 
     /// Ends quiet of a leader because of an activity.

@@ -6,6 +6,11 @@ use crate::Raft;
 use crate::role::RoleState;
 
 impl ReplicatedLog for Raft {
+    fn lease(&self, now: Now) -> Option<LogIndex> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        leader.lease(&self.shared, now.instant.max(self.shared.now()))
+    }
+
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
         let (log, end) = (&self.shared.log, self.shared.may_be_applied());
         if from > end {

@@ -19,6 +19,8 @@ use crate::shared::Shared;
 #[derive(Clone, Debug)]
 pub(crate) struct Transfers {
     current: Option<Transfer>,
+    /// True if any node was asked to campaign in this term. The message may arrive at any time.
+    has_told: bool,
     /// The time at which the leadership began, or was last offered to another node because of this node's disk.
     offered_at: Instant,
 }
@@ -45,7 +47,7 @@ pub(crate) enum DiskCare {
 
 impl Transfers {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { current: None, offered_at: now }
+        Self { current: None, has_told: false, offered_at: now }
     }
 
     pub(crate) fn current(&self) -> Option<Transfer> {
@@ -55,6 +57,11 @@ impl Transfers {
     /// Returns true while leadership is being transferred. No proposal is taken meanwhile.
     pub(crate) fn is_under_way(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Returns true if no node campaigns in this term, and none will, because this leader asked it to.
+    pub(crate) fn leaves_elections_alone(&self) -> bool {
+        !self.is_under_way() && !self.has_told
     }
 
     /// Returns the time at which leadership was last offered because of this node's disk.
@@ -90,6 +97,7 @@ impl Transfers {
         let transfer = self.current.as_mut()?;
         let is_due = !transfer.is_told && peers.get(transfer.to).is_some_and(|progress| progress.match_index >= goal);
         transfer.is_told |= is_due;
+        self.has_told |= is_due;
         is_due.then_some(transfer.to)
     }
 

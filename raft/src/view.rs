@@ -52,6 +52,7 @@ fn put_shared(out: &mut ViewWriter, shared: &Shared) {
     }
     out.put(&chassis.rewrite_at().map(|at| out.time(at)));
     out.put(&shared.removed_at);
+    out.put(&shared.election.promised_until().map(|at| out.time(at)));
 }
 
 fn put_follower(out: &mut ViewWriter, shared: &Shared, follower: &Follower) {
@@ -66,7 +67,7 @@ fn put_votes(out: &mut ViewWriter, shared: &Shared, name: &str, received: &Votes
 }
 
 fn put_waiting(out: &mut ViewWriter, shared: &Shared) {
-    out.put(&(out.time(shared.election.at()), out.time(shared.election.lease_end())));
+    out.put(&(out.time(shared.election.at()), out.time(shared.election.bound_until())));
 }
 
 fn put_leader(out: &mut ViewWriter, shared: &Shared, leader: &Leader) {
@@ -107,6 +108,7 @@ fn put_progress(out: &mut ViewWriter, shared: &Shared, progress: &Progress) {
 fn times(core: &Raft) -> Vec<Instant> {
     let shared = &core.shared;
     let mut times: Vec<Instant> = shared.chassis.rewrite_at().into_iter().chain(shared.disk.stalled_at()).collect();
+    times.extend(shared.election.promised_until());
     match &core.role {
         RoleState::Leader(leader) => {
             times.extend(leader.transfers.low_until(shared));
@@ -128,7 +130,7 @@ fn times(core: &Raft) -> Vec<Instant> {
         RoleState::Follower(follower) => times.extend(follower.quiet_since().map(|since| quiet_end(shared, since))),
         RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
     }
-    times.extend([shared.election.at(), shared.election.lease_end()]);
+    times.extend([shared.election.at(), shared.election.bound_until()]);
     times.extend(shared.reads.deadline());
     times
 }

@@ -88,7 +88,7 @@ impl<P: Subject> Cluster<P> {
         &self.setup.settings
     }
 
-    /// The time on every node.
+    /// The time on every node whose clock keeps pace.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.time.now()
@@ -168,6 +168,7 @@ impl<P: Subject> Cluster<P> {
     /// When the node is down or has no deadline.
     pub fn time_out(&mut self, node: u64) {
         let due = self.node(node).core().deadline().expect("it waits for something");
+        let due = self.node(node).pace.moment_of(due);
         self.time.pass_to(due);
         self.signal(NodeId(node), Signal::Timeout);
         self.deliver();
@@ -198,8 +199,11 @@ impl<P: Subject> Cluster<P> {
         if matches!(input, Input::Signal(Signal::Timeout)) {
             self.note(|| Happening::TimedOut { node });
         }
-        let now = self.time.clocks();
-        let Some(state) = self.nodes.get_mut(&node) else { return };
+        if !self.nodes.contains_key(&node) {
+            return;
+        }
+        let now = self.clocks(node);
+        let state = self.node_mut(node.0);
         state.handle(now, input);
         if state.round.is_none() {
             self.poll(node);
@@ -222,7 +226,7 @@ impl<P: Subject> Cluster<P> {
     /// Hands in a round like a driver, and then carries out the outputs. Either frames come first, or the results of
     /// writes.
     fn end_round(&mut self, node: NodeId) {
-        let now = self.time.clocks();
+        let now = self.clocks(node);
         let are_frames_first = self.time.choose(2) == 0;
         let Some(state) = self.nodes.get_mut(&node) else { return };
         let Some(Round { frames, results }) = state.round.take() else { return };
@@ -333,7 +337,7 @@ impl<P: Subject> Cluster<P> {
     /// The earliest deadline, and its node. A node that gathers a round notices its deadline at the end of the round.
     fn next_deadline(&self) -> Option<(Instant, NodeId)> {
         let waits = self.nodes.iter().filter(|(_, state)| state.round.is_none());
-        waits.filter_map(|(node, state)| Some((state.core.as_ref()?.deadline()?, *node))).min()
+        waits.filter_map(|(node, state)| Some((state.pace.moment_of(state.core.as_ref()?.deadline()?), *node))).min()
     }
 
     fn happen_next(&mut self) {

@@ -54,7 +54,7 @@ impl<P: Subject> Cluster<P> {
         if self.node(node).core.is_some() {
             self.crash(node);
         }
-        let now = self.time.clocks();
+        let now = self.clocks(NodeId(node));
         let starts = self.node(node).starts + 1;
         let config = P::config(&self.setup, NodeId(node), starts);
         let recovery = self.node(node).disk.recovery(self.setup.tail_bytes_max);

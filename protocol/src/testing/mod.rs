@@ -12,6 +12,7 @@ mod faults;
 mod life;
 mod network;
 mod node;
+mod pace;
 mod record;
 mod replica;
 mod stream;

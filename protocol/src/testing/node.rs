@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::pace::Pace;
 use super::{Stream, Subject};
 use crate::{HaltReason, Input, NodeId, Now, Operation, Protocol, Signal, Standing, Ticket};
 
@@ -22,6 +23,8 @@ pub struct Node<P: Subject> {
     pub traffic: Traffic,
     /// Writes on their way to the disk, oldest first.
     pub writes: VecDeque<(Ticket, Vec<Operation>)>,
+    /// The pace of its monotone clock.
+    pub(super) pace: Pace,
     /// True while writes do not complete.
     pub(super) is_disk_held: bool,
     /// The inputs that are handled together in the next round.
@@ -61,6 +64,7 @@ impl<P: Subject> Node<P> {
             halted: None,
             traffic: Traffic::default(),
             writes: VecDeque::new(),
+            pace: Pace::default(),
             is_disk_held: false,
             round: None,
             incarnation: 1,

@@ -23,13 +23,13 @@ impl<E> Timeline<E> {
         Self { now, queue: BTreeMap::new(), scheduled: 0, random: Random::new(seed) }
     }
 
-    /// The time on every node.
+    /// The time on every node whose clock keeps pace.
     #[must_use]
     pub(super) fn now(&self) -> Instant {
         self.now
     }
 
-    /// Both clocks of every node. The wall clock runs as fast as the monotone one.
+    /// Both clocks of every node whose clock keeps pace. The wall clock runs as fast as the monotone one.
     #[must_use]
     pub(super) fn clocks(&self) -> Now {
         let millis = self.now.as_nanos() / 1_000_000;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
 
+use crate::lease::Promised;
 use crate::shared::Shared;
 
 /// The progress of one peer. The leader's own log is not among these.
@@ -28,6 +29,8 @@ pub(crate) struct Progress {
     pub(crate) round_answered: u64,
     /// The oldest round of heartbeats that the peer has not answered. Its answer shows which entries got lost before.
     pub(crate) loss_probe: Option<LossProbe>,
+    /// The time for which the peer votes for no other node.
+    pub(crate) promised: Promised,
     /// The load of entries for the peer that is under way.
     pub(crate) loading: Option<Ticket>,
     /// The time at which the peer was last asked for its matching index, or at which that was postponed. It is asked at
@@ -105,6 +108,7 @@ impl Progress {
             commit_told: LogIndex::ZERO,
             round_answered: 0,
             loss_probe: None,
+            promised: Promised::default(),
             loading: None,
             asked_at: now,
             disk: DiskState::Ready,

@@ -9,7 +9,7 @@ use crate::codec::decode_state;
 use crate::message::{AppendOutcome, Pace, ReadOutcome, Verdict, VoteKind};
 
 /// The names of messages, as [`kind`] returns them.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "pre-vote",
     "vote",
     "vote-answer",
@@ -23,6 +23,7 @@ pub const KINDS: [&str; 13] = [
     "read-answer",
     "timeout-now",
     "removed",
+    "lease-promise",
 ];
 
 /// Returns the kind of a message.
@@ -41,6 +42,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::ReadIndexResponse(_) => "read-answer",
         Message::TimeoutNow(_) => "timeout-now",
         Message::Removed(_) => "removed",
+        Message::LeasePromise(_) => "lease-promise",
     }
 }
 
@@ -97,6 +99,9 @@ pub fn message_words(message: &Message) -> String {
         }
         Message::TimeoutNow(_) => "lead in my place".to_owned(),
         Message::Removed(removed) => format!("configuration {} does not have you", removed.index),
+        Message::LeasePromise(promise) => {
+            format!("round {}; no vote for others for {} us", promise.round, promise.span_us)
+        }
     };
     format!("{} term={}: {content}", kind(message), message.term())
 }

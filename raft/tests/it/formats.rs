@@ -12,8 +12,8 @@ use quorate_protocol::{
 use quorate_protocol::{Input, RecoverError, Signal, StateError};
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
-    InstallSnapshot, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, Removed, RequestVote, Small, TimeoutNow, Verdict,
-    VoteKind, VoteResponse,
+    InstallSnapshot, LeasePromise, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, Removed, RequestVote, Small,
+    TimeoutNow, Verdict, VoteKind, VoteResponse,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 
@@ -72,6 +72,7 @@ fn messages() -> Vec<Message> {
         read(ReadOutcome::Overloaded),
         Message::TimeoutNow(TimeoutNow { term }),
         Message::Removed(Removed { term, index: LogIndex(9) }),
+        Message::LeasePromise(LeasePromise { term, round: 5, span_us: 500_000 }),
     ]
 }
 

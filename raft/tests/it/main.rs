@@ -5,6 +5,7 @@ mod content;
 mod disks;
 mod formats;
 mod hostile;
+mod leases;
 mod members;
 mod paper;
 mod quiet;

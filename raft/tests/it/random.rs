@@ -8,8 +8,8 @@ use quorate_protocol::{
     Input, LogCommand, LogEvent, LogIndex, LogStatus, Member, MemberChange, NodeId, ReadId, ReplicatedLog, Signal,
     StorageLevel,
 };
-use quorate_raft::Settings;
 use quorate_raft::testing::{Builder, Cluster};
+use quorate_raft::{Lease, Settings};
 
 use crate::support::from_environment;
 
@@ -40,13 +40,17 @@ struct Run {
     members_change: bool,
     /// The commit index that existed somewhere when each read began. Its answer must not be older.
     floors: BTreeMap<ReadId, LogIndex>,
+    /// The newest commit index that was seen anywhere, if leases are on.
+    newest: Option<LogIndex>,
+    /// Number of reads by a lease that were checked.
+    leased: u64,
 }
 
 impl Run {
-    fn new(seed: u64, joining: u64) -> Self {
+    fn new(seed: u64, joining: u64, lease: Option<Lease>) -> Self {
         let founders = [1, 2, 3, 3, 3, 4, 5][usize::try_from(seed % 7).expect("small")];
         let quiet_after = seed.is_multiple_of(3).then_some(Duration::from_millis(300));
-        let settings = Settings { quiet_after, quiet_max: Duration::from_secs(3), ..small() };
+        let settings = Settings { quiet_after, quiet_max: Duration::from_secs(3), lease, ..small() };
         let builder = Builder::new(founders, seed).joining(joining).settings(settings).tail_bytes_max(400);
         let builder = if quiet_after.is_some() { builder.beat(Duration::from_millis(100)) } else { builder };
         let mut cluster = builder.start();
@@ -59,7 +63,34 @@ impl Run {
             refusal_percent: cluster.choose(3),
             ..Faults::default()
         };
-        Self { cluster, count: founders + joining, members_change: joining > 0, floors: BTreeMap::new() }
+        let newest = lease.map(|_| LogIndex::ZERO);
+        let (count, members_change) = (founders + joining, joining > 0);
+        Self { cluster, count, members_change, floors: BTreeMap::new(), newest, leased: 0 }
+    }
+
+    /// Clocks that differ by slightly less than the drift bound.
+    fn drift(&mut self) {
+        for node in 1..=self.count {
+            let per_mille = i32::try_from(self.cluster.choose(95)).expect("small") - 47;
+            self.cluster.drift(node, per_mille);
+        }
+    }
+
+    /// Lets time pass. If leases are on, every read by a lease in every millisecond must return what is committed.
+    fn pass(&mut self, pause: u64) {
+        let Some(mut newest) = self.newest else { return self.cluster.run(Duration::from_millis(pause)) };
+        for _ in 0..=pause {
+            self.cluster.run(Duration::from_millis(1));
+            newest = newest.max(self.newest_committed());
+            for (node, state) in &self.cluster.nodes {
+                let Some(index) = state.core.as_ref().and_then(|core| core.lease(self.cluster.clocks(*node))) else {
+                    continue;
+                };
+                assert!(index >= newest, "node {node} reads at {index} by its lease, and {newest} is committed");
+                self.leased += 1;
+            }
+        }
+        self.newest = Some(newest);
     }
 
     /// A step in which, now and then, a node is asked to change the members.
@@ -71,7 +102,7 @@ impl Run {
         let changes: Vec<MemberChange> = (0..=self.cluster.choose(2)).map(|_| self.draw_change()).collect();
         self.cluster.change(leader, changes);
         let pause = self.cluster.choose(200);
-        self.cluster.run(Duration::from_millis(pause));
+        self.pass(pause);
     }
 
     fn draw_change(&mut self) -> MemberChange {
@@ -113,7 +144,7 @@ impl Run {
                 let id = self.cluster.read(node);
                 self.floors.insert(id, floor);
             }
-            21 => self.cluster.run(Duration::from_secs(2)),
+            21 => self.pass(2000),
             _ => {
                 let burst = self.cluster.choose(6);
                 for number in 0..burst {
@@ -123,7 +154,7 @@ impl Run {
             }
         }
         let pause = self.cluster.choose(100);
-        self.cluster.run(Duration::from_millis(pause));
+        self.pass(pause);
     }
 
     /// Everything works again, except one full disk while others have room: a node leads that accepts commands, and all
@@ -215,7 +246,7 @@ fn laws_hold_under_random_faults_while_members_change() {
 fn play_each_seed(joining: u64, step: fn(&mut Run)) {
     for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| {
-            let mut run = Run::new(seed, joining);
+            let mut run = Run::new(seed, joining, None);
             for _ in 0..200 {
                 step(&mut run);
             }
@@ -223,4 +254,24 @@ fn play_each_seed(joining: u64, step: fn(&mut Run)) {
         });
         assert!(outcome.is_ok(), "seed {seed}");
     }
+}
+
+/// More seeds: `QUORATE_RAFT_LEASE_SEEDS=10000`.
+#[test]
+fn reads_by_leases_are_linearizable_under_random_faults_and_drift() {
+    let mut leased = 0;
+    for seed in 0..from_environment("QUORATE_RAFT_LEASE_SEEDS", 20) {
+        let outcome = std::panic::catch_unwind(|| {
+            let joining = seed % 3;
+            let mut run = Run::new(seed, joining, Some(Lease { drift_per_mille: 100 }));
+            run.drift();
+            for _ in 0..200 {
+                if joining > 0 { run.step_with_changes() } else { run.step() }
+            }
+            run.heal();
+            run.leased
+        });
+        leased += outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    assert!(leased > 10_000, "leases are held: {leased}");
 }

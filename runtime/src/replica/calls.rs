@@ -79,6 +79,29 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
     }
 
+    /// Reads the present state at once, without a message, if this node leads and holds a lease. The lease is checked
+    /// again after the access, because this thread may have been stopped meanwhile; `clock` must read the clock each
+    /// time. `None` if the read must go its ordinary way ([`Replica::read`]): there is no lease, or it has ended, or
+    /// something committed is not applied here yet.
+    pub fn read_by_lease<R>(&mut self, clock: impl Fn() -> Now, read: impl FnOnce(&S, ReadContext) -> R) -> Option<R> {
+        self.begin(clock());
+        if !self.holds_lease(self.context.now()) {
+            return None;
+        }
+        let result = read(self.state(), self.read_context());
+        if !self.holds_lease(clock()) {
+            return None;
+        }
+        self.context.counters.reads += 1;
+        Some(result)
+    }
+
+    /// Returns true if a read of the present state is linearizable at `now`.
+    fn holds_lease(&self, now: Now) -> bool {
+        let is_applied = |index| index <= self.application.applied().index() && !self.snapshots.is_restoring();
+        self.read_refusal().is_none() && self.context.core.lease(now).is_some_and(is_applied)
+    }
+
     fn read_refusal(&self) -> Option<ReadError> {
         match &self.halted {
             Some(reason) => Some(ReadError::Halted(reason.clone())),

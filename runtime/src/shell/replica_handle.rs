@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -103,6 +104,27 @@ macro_rules! replica_handle {
                 self.start_read(|replica, now, call, deadline| replica.read(now, call, deadline), read)
             }
 
+            /// As [`read`](Self::read), and without a message to any node if this node leads and holds a lease. Leases
+            /// are a setting of the protocol, and off by default; without one this is [`read`](Self::read). If the
+            /// clocks of two nodes differ in pace by more than the lease's drift bound, or one stood still while its
+            /// machine was suspended, the result may be old; that of [`read`](Self::read) never is. `read` may run
+            /// twice: if the lease ended while it ran, its first result is dropped.
+            pub fn read_by_lease<R: $($send +)? 'static>(
+                &self,
+                read: impl Fn(&S, ReadContext) -> R $(+ $send)? + 'static,
+            ) -> Pending<Result<R, ReadError>> {
+                let (timeout, clock) = (self.timeout, self.node.clock());
+                let answer = self.node.look_or_ask(self.group, 0, move |replica: &mut Replica<L, S>, now, call| {
+                    let leased = replica.read_by_lease(|| clock.now(), |state, context| guarded(|| read(state, context)));
+                    if let Some(result) = leased {
+                        return ControlFlow::Break(result);
+                    }
+                    replica.read(now, call, now.instant.after(timeout));
+                    ControlFlow::Continue(|replica: Option<&mut Replica<L, S>>, reply| finish_read(replica, reply, read))
+                });
+                Pending { answer, lost: |error| Err(error.into()) }
+            }
+
             /// Reads from a state of this replica to which at least `index` is applied; see
             /// [`Replica::read_at_least`].
             pub fn read_at_least<R: $($send +)? 'static>(
@@ -128,11 +150,7 @@ macro_rules! replica_handle {
                     move |replica: &mut Replica<L, S>, now: Now, call| {
                         ask(replica, now, call, now.instant.after(timeout));
                     },
-                    move |replica, reply| match (replica, reply) {
-                        (Some(replica), Reply::ReadReady) => guarded(|| read(replica.state(), replica.read_context())),
-                        (_, Reply::ReadFailed(error)) => Err(error),
-                        _ => Err(ReadError::Stopped),
-                    },
+                    move |replica, reply| finish_read(replica, reply, read),
                 );
                 Pending { answer, lost: |error| Err(error.into()) }
             }
@@ -307,6 +325,19 @@ impl From<CallError> for ReadError {
             CallError::Stopped | CallError::Lost => Self::Stopped,
             CallError::Panicked => Self::Panicked,
         }
+    }
+}
+
+/// Reads the state if the reply says that it may be read.
+fn finish_read<L: ReplicatedLog + Hostable, S: StateMachine, R>(
+    replica: Option<&mut Replica<L, S>>,
+    reply: Reply,
+    read: impl FnOnce(&S, ReadContext) -> R,
+) -> Result<R, ReadError> {
+    match (replica, reply) {
+        (Some(replica), Reply::ReadReady) => guarded(|| read(replica.state(), replica.read_context())),
+        (_, Reply::ReadFailed(error)) => Err(error),
+        _ => Err(ReadError::Stopped),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer,
-    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, PeerProgress, ProgressState, RecoverError, Recovery, Signal,
-    SnapshotMeta, Term, Ticket, VotingBar,
+    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, Now, PeerProgress, ProgressState, RecoverError, Recovery,
+    Signal, SnapshotMeta, Term, Ticket, VotingBar,
 };
 use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
 use quorate_runtime::replica::{EntryState, Obstacle, ProposeOptions};
@@ -454,4 +454,36 @@ fn a_read_of_a_given_index_waits_for_it_and_asks_no_other_node() {
     bench.give(GroupInput::Signal(Signal::Timeout));
     let late = Reply::ReadFailed(ReadError::DeadlinePassed(None));
     assert_eq!(answered(&mut bench), [(CallId(3), late)], "nobody has written so much");
+}
+
+/// A read by a lease takes no message, and its result is void if the lease ended before the clock was read again.
+#[test]
+fn a_read_by_a_lease_checks_it_again_after_the_access() {
+    let mut bench = leader();
+    bench.log(|log| log.commit(Term(1), foreign(b"a")));
+    let (before, end) = (bench.now, bench.now.instant.after(Duration::from_millis(400)));
+    assert_eq!(bench.replica.read_by_lease(|| before, |_, context| context.index), None, "no lease");
+    bench.script().leased_until = end;
+    let index = bench.script().entries.len() as u64;
+    let reads = bench.replica.status().counters.reads;
+    assert_eq!(bench.replica.read_by_lease(|| before, |_, context| context.index), Some(LogIndex(index)));
+    assert_eq!(bench.replica.status().counters.reads, reads + 1);
+    // The node is stopped while the state is read.
+    let now = std::cell::Cell::new(before);
+    let stops = |_: &_, _| now.set(Now { instant: end, ..before });
+    assert_eq!(bench.replica.read_by_lease(|| now.get(), stops), None);
+    assert_eq!(bench.replica.read_by_lease(|| now.get(), |_, _| panic!("the lease has ended")), None::<()>);
+}
+
+/// Entries that are committed and not applied yet are not missed.
+#[test]
+fn a_read_by_a_lease_waits_for_no_entry() {
+    let mut bench = leader();
+    bench.script().leased_until = Instant::from_nanos(u64::MAX);
+    let now = bench.now;
+    assert!(bench.replica.read_by_lease(|| now, |_, _| ()).is_some());
+    bench.script().commit(Term(1), foreign(b"a"));
+    assert_eq!(bench.replica.read_by_lease(|| now, |_, _| ()), None);
+    bench.settle();
+    assert!(bench.replica.read_by_lease(|| now, |_, _| ()).is_some());
 }

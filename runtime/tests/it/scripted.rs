@@ -32,6 +32,8 @@ pub(crate) struct Script {
     /// The last durable entry, if it is not the last one.
     pub(crate) durable: Option<LogIndex>,
     pub(crate) peers: Vec<PeerProgress>,
+    /// The end of its lease.
+    pub(crate) leased_until: Instant,
     /// Proposals are appended here, and are not committed.
     pub(crate) appends_at: Option<LogIndex>,
     pub(crate) answers: Vec<LogAnswer>,
@@ -103,6 +105,11 @@ impl Protocol for Scripted {
 }
 
 impl ReplicatedLog for Scripted {
+    fn lease(&self, now: Now) -> Option<LogIndex> {
+        let script = self.script();
+        (now.instant < script.leased_until).then(|| LogIndex(script.entries.len() as u64))
+    }
+
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed {
         let script = self.script();
         let place = usize::try_from(from.0 - 1).expect("small");
@@ -232,6 +239,7 @@ impl Bench {
             barred: None,
             durable: None,
             peers: Vec::new(),
+            leased_until: Instant::ZERO,
             appends_at: None,
             answers: Vec::new(),
             commands: Vec::new(),

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, NodeId};
-use quorate_raft::Raft;
+use quorate_raft::{Config, Lease, Raft, Settings};
 use quorate_runtime::shell::DirectoryError;
 use quorate_runtime::{
-    ApplyContext, Delivery, NotApplied, Outcome, ReadError, ReplicaHandle, Running, Server, ServerBuilder,
-    ServerConfigError, ServerOpenError, Typed, TypedStateMachine,
+    ApplyContext, BoxError, Delivery, GroupStart, Launch, NotApplied, Outcome, ReadError, ReplicaHandle,
+    ReplicaSettings, Running, Server, ServerBuilder, ServerConfigError, ServerOpenError, Typed, TypedStateMachine,
 };
 use quorate_transport::codec;
 use tempfile::TempDir;
@@ -102,6 +102,35 @@ fn a_handle_proposes_in_the_session_of_its_replica() {
     assert!(matches!(replica.propose_as(command, Delivery::ExactlyOnce).wait(), Outcome::Applied(_)));
     assert_eq!(value(&node), 5);
     node.shutdown(PATIENCE);
+}
+
+/// Every node answers a read by a lease: the leader at once, and the others, or a group without leases, by a round.
+#[test]
+fn a_read_by_a_lease_is_answered_with_and_without_one() {
+    let leased = |start: &GroupStart| -> Result<Config, BoxError> {
+        let config = <Raft as Launch>::config(start)?;
+        let settings = Settings { lease: Some(Lease { drift_per_mille: 10 }), ..config.settings().clone() };
+        Ok(Config::new(config.node(), config.seed(), config.start().clone(), settings)?)
+    };
+    let place = Place::new();
+    let nodes = [1, 2, 3].map(|id| {
+        let (settings, state) = (ReplicaSettings::default(), Typed(Counter::default()));
+        let builder = place.builder("test", 3).replica_with::<Raft, _>(GroupId(2), settings, leased, state);
+        builder.spawn(id).expect("it opens")
+    });
+    for group in [GROUP, GroupId(2)] {
+        let replicas = || nodes.iter().map(|node| node.replica::<Raft, Typed<Counter>>(group));
+        for (replica, sum) in replicas().zip([5, 10, 15]) {
+            assert_eq!(replica.execute(&5).wait().expect("applied"), sum);
+            let read = |replica: ReplicaHandle<Raft, Typed<Counter>>| {
+                replica.read_by_lease(|counter, _| counter.0.0).wait().expect("read")
+            };
+            assert_eq!(replicas().map(read).collect::<Vec<_>>(), [sum; 3]);
+        }
+    }
+    for node in nodes {
+        node.shutdown(PATIENCE);
+    }
 }
 
 #[test]

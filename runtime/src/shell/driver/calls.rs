@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use quorate_protocol::{GroupId, HaltReason, Now};
 use tokio::sync::{oneshot, watch};
 
 use super::changes::Adding;
+use super::clock::Clock;
 use super::mailbox::{Mailbox, PushError};
 use super::shutdown::Stopped;
 use crate::group::change::GroupError;
@@ -27,6 +29,8 @@ use crate::node::Node;
 pub struct NodeHandle {
     posts: Mailbox<Post>,
     halted: watch::Receiver<HaltedGroups>,
+    /// The clock of the node.
+    clock: Clock,
 }
 
 /// The groups that have stopped, with the reasons.
@@ -36,6 +40,8 @@ pub(super) type HaltedGroups = BTreeMap<GroupId, HaltReason>;
 #[derive(Clone, Debug)]
 pub struct LocalHandle {
     calls: Rc<RefCell<LocalCalls>>,
+    /// The clock of the node.
+    clock: Clock,
 }
 
 /// A call to one group, as the loop sees it.
@@ -96,8 +102,12 @@ pub struct CallAnswer<T> {
 }
 
 impl NodeHandle {
-    pub(super) fn new(posts: Mailbox<Post>, halted: watch::Receiver<HaltedGroups>) -> Self {
-        Self { posts, halted }
+    pub(super) fn new(posts: Mailbox<Post>, halted: watch::Receiver<HaltedGroups>, clock: Clock) -> Self {
+        Self { posts, halted, clock }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Calls a group of type `G`. `ask` runs on the loop and starts the work that is answered under the call's id.
@@ -111,8 +121,25 @@ impl NodeHandle {
         ask: impl FnOnce(&mut G, Now, CallId) + Send + 'static,
         answer: impl FnOnce(Option<&mut G>, Reply) -> T + Send + 'static,
     ) -> CallAnswer<T> {
+        self.look_or_ask(group, bytes, |group: &mut G, now, call| {
+            ask(group, now, call);
+            ControlFlow::Continue(answer)
+        })
+    }
+
+    /// As [`look`](Self::look) if `f` returns an answer, and as [`ask`](Self::ask) if it returns the code that makes
+    /// the answer from the reply.
+    pub(crate) fn look_or_ask<G: Group, T: Send + 'static, A>(
+        &self,
+        group: GroupId,
+        bytes: usize,
+        f: impl FnOnce(&mut G, Now, CallId) -> ControlFlow<T, A> + Send + 'static,
+    ) -> CallAnswer<T>
+    where
+        A: FnOnce(Option<&mut G>, Reply) -> T + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
-        self.post(group, bytes, Box::new(Asking { ask: Some(ask), answer, sender, group: PhantomData }));
+        self.post(group, bytes, Box::new(Asking::new(f, sender)));
         CallAnswer { receiver }
     }
 
@@ -123,9 +150,7 @@ impl NodeHandle {
         group: GroupId,
         f: impl FnOnce(&mut G, Now) -> T + Send + 'static,
     ) -> CallAnswer<T> {
-        let (sender, receiver) = oneshot::channel();
-        self.post(group, 0, Box::new(Looking { looking: Some((f, sender)), group: PhantomData }));
-        CallAnswer { receiver }
+        self.look_or_ask(group, 0, |group: &mut G, now, _| ControlFlow::<T, NoReply<G, T>>::Break(f(group, now)))
     }
 
     /// Reads the node itself: `f` runs on the loop. A panic of `f` is reported as [`CallError::Panicked`] and affects
@@ -188,8 +213,12 @@ impl NodeHandle {
 }
 
 impl LocalHandle {
-    pub(super) fn new(calls: Rc<RefCell<LocalCalls>>) -> Self {
-        Self { calls }
+    pub(super) fn new(calls: Rc<RefCell<LocalCalls>>, clock: Clock) -> Self {
+        Self { calls, clock }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// As [`NodeHandle::ask`], on the loop's own thread.
@@ -200,8 +229,24 @@ impl LocalHandle {
         ask: impl FnOnce(&mut G, Now, CallId) + 'static,
         answer: impl FnOnce(Option<&mut G>, Reply) -> T + 'static,
     ) -> CallAnswer<T> {
+        self.look_or_ask(group, bytes, |group: &mut G, now, call| {
+            ask(group, now, call);
+            ControlFlow::Continue(answer)
+        })
+    }
+
+    /// As `NodeHandle::look_or_ask`, on the loop's own thread.
+    pub(crate) fn look_or_ask<G: Group, T: 'static, A>(
+        &self,
+        group: GroupId,
+        bytes: usize,
+        f: impl FnOnce(&mut G, Now, CallId) -> ControlFlow<T, A> + 'static,
+    ) -> CallAnswer<T>
+    where
+        A: FnOnce(Option<&mut G>, Reply) -> T + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
-        self.post(group, bytes, Box::new(Asking { ask: Some(ask), answer, sender, group: PhantomData }));
+        self.post(group, bytes, Box::new(Asking::new(f, sender)));
         CallAnswer { receiver }
     }
 
@@ -211,9 +256,7 @@ impl LocalHandle {
         group: GroupId,
         f: impl FnOnce(&mut G, Now) -> T + 'static,
     ) -> CallAnswer<T> {
-        let (sender, receiver) = oneshot::channel();
-        self.post(group, 0, Box::new(Looking { looking: Some((f, sender)), group: PhantomData }));
-        CallAnswer { receiver }
+        self.look_or_ask(group, 0, |group: &mut G, now, _| ControlFlow::<T, NoReply<G, T>>::Break(f(group, now)))
     }
 
     fn post(&self, group: GroupId, bytes: usize, call: Box<dyn Call>) {
@@ -326,19 +369,29 @@ impl<T> Future for CallAnswer<T> {
     }
 }
 
-/// A call that is answered by a reply.
-struct Asking<G, A, F, T> {
-    ask: Option<A>,
-    answer: F,
-    sender: oneshot::Sender<Result<T, CallError>>,
+/// A call that is answered at once or by a reply.
+struct Asking<G, F, A, T> {
+    /// The first part, until it has run.
+    first: Option<F>,
+    /// The second part, if the first gave no answer.
+    answer: Option<A>,
+    /// Taken with the answer. The caller may have dropped its end.
+    sender: Option<oneshot::Sender<Result<T, CallError>>>,
     group: PhantomData<fn(G)>,
 }
 
-/// A call that is answered at once.
-struct Looking<G, F, T> {
-    looking: Option<(F, oneshot::Sender<Result<T, CallError>>)>,
-    group: PhantomData<fn(G)>,
+impl<G, F, A, T> Asking<G, F, A, T> {
+    fn new(first: F, sender: oneshot::Sender<Result<T, CallError>>) -> Self {
+        Self { first: Some(first), answer: None, sender: Some(sender), group: PhantomData }
+    }
+
+    fn send(&mut self, answer: Result<T, CallError>) {
+        let _ = self.sender.take().map(|sender| sender.send(answer));
+    }
 }
+
+/// The second part of a call that is always answered at once.
+type NoReply<G, T> = fn(Option<&mut G>, Reply) -> T;
 
 /// Returns the group as one of type `G`, if it is.
 fn of_type<G: Group>(group: &mut dyn Group) -> Option<&mut G> {
@@ -346,48 +399,35 @@ fn of_type<G: Group>(group: &mut dyn Group) -> Option<&mut G> {
     group.downcast_mut()
 }
 
-impl<G, A, F, T> Call for Asking<G, A, F, T>
+impl<G, F, A, T> Call for Asking<G, F, A, T>
 where
     G: Group,
-    A: FnOnce(&mut G, Now, CallId),
-    F: FnOnce(Option<&mut G>, Reply) -> T,
+    F: FnOnce(&mut G, Now, CallId) -> ControlFlow<T, A>,
+    A: FnOnce(Option<&mut G>, Reply) -> T,
 {
     fn ask(&mut self, group: &mut dyn Group, now: Now, call: CallId) -> Asked {
-        let (Some(group), Some(ask)) = (of_type::<G>(group), self.ask.take()) else { return Asked::NotOfThisGroup };
-        ask(group, now, call);
-        Asked::Waits
-    }
-
-    fn answer(self: Box<Self>, group: Option<&mut dyn Group>, reply: Reply) {
-        let Self { answer, sender, .. } = *self;
-        // The caller may have dropped its answer.
-        let _ = sender.send(Ok(answer(group.and_then(of_type), reply)));
-    }
-
-    fn refuse(self: Box<Self>, reason: CallError) {
-        let _ = self.sender.send(Err(reason));
-    }
-}
-
-impl<G, F, T> Call for Looking<G, F, T>
-where
-    G: Group,
-    F: FnOnce(&mut G, Now) -> T,
-{
-    fn ask(&mut self, group: &mut dyn Group, now: Now, _call: CallId) -> Asked {
-        let Some(group) = of_type::<G>(group) else { return Asked::NotOfThisGroup };
-        if let Some((f, sender)) = self.looking.take() {
-            let _ = sender.send(Ok(f(group, now)));
+        let (Some(group), Some(first)) = (of_type::<G>(group), self.first.take()) else { return Asked::NotOfThisGroup };
+        match first(group, now, call) {
+            ControlFlow::Break(answer) => {
+                self.send(Ok(answer));
+                Asked::Answered
+            }
+            ControlFlow::Continue(answer) => {
+                self.answer = Some(answer);
+                Asked::Waits
+            }
         }
-        Asked::Answered
     }
 
-    fn answer(self: Box<Self>, _group: Option<&mut dyn Group>, _reply: Reply) {}
-
-    fn refuse(self: Box<Self>, reason: CallError) {
-        if let Some((_, sender)) = self.looking {
-            let _ = sender.send(Err(reason));
+    fn answer(mut self: Box<Self>, group: Option<&mut dyn Group>, reply: Reply) {
+        if let Some(answer) = self.answer.take() {
+            let answer = answer(group.and_then(of_type), reply);
+            self.send(Ok(answer));
         }
+    }
+
+    fn refuse(mut self: Box<Self>, reason: CallError) {
+        self.send(Err(reason));
     }
 }
 

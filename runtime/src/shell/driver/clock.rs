@@ -20,11 +20,15 @@ impl Clock {
     /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Now {
-        let nanoseconds = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         // A wall clock before 1970 counts as 1970. Log time does not go back because of it.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-        Now { instant: Instant::from_nanos(nanoseconds), wall_ms }
+        Now { instant: self.instant(), wall_ms }
+    }
+
+    /// Returns the present time of the monotone clock.
+    pub(super) fn instant(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Converts an instant to tokio's type.

@@ -79,7 +79,7 @@ pub struct Driver {
     unsent: Vec<(NodeId, Origin)>,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
-    /// The time at which the round began.
+    /// The time at which the round began, or at which its last frame was taken.
     round: Instant,
     /// Number of rounds in a row in which a due time-out waited for frames that had come before it.
     overdue_rounds: u32,
@@ -143,13 +143,13 @@ impl Driver {
     /// Returns a handle for other threads and executors.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
-        NodeHandle::new(self.doors.posts.clone(), self.halted.subscribe())
+        NodeHandle::new(self.doors.posts.clone(), self.halted.subscribe(), self.clock)
     }
 
     /// Returns a handle for the loop's own thread.
     #[must_use]
     pub fn local_handle(&self) -> LocalHandle {
-        LocalHandle::new(self.doors.local.clone())
+        LocalHandle::new(self.doors.local.clone(), self.clock)
     }
 
     /// Runs the node until it is shut down. When this returns, all writes are synced and the directory is free, unless
@@ -180,9 +180,9 @@ impl Driver {
 
     /// Passes all ready inputs to the node.
     fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let now = self.clock.now();
+        let mut now = self.clock.now();
+        let frames = self.poll_frames(&mut now, context);
         self.round = now.instant;
-        let frames = self.poll_frames(now, context);
         let mut has_any = frames > 0;
         has_any |= self.poll_news(now, context);
         has_any |= self.poll_calls(now, context);
@@ -194,18 +194,21 @@ impl Driver {
         if has_any { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn poll_frames(&mut self, now: Now, context: &mut Context<'_>) -> usize {
+    /// Passes the frames that have arrived to the node. The clock is read after each frame is taken, never before: what
+    /// the node promises its sender counts from that time, and the frame may have been sent after the round began.
+    fn poll_frames(&mut self, now: &mut Now, context: &mut Context<'_>) -> usize {
         let mut taken = 0;
         for inbox in &mut self.inboxes {
             while taken < FRAMES_A_ROUND
                 && let Poll::Ready(Some(incoming)) = inbox.poll_recv(context)
             {
                 taken += 1;
+                now.instant = self.clock.instant();
                 match incoming {
-                    Incoming::Frame(received) => self.node.handle(now, NodeInput::Frame(received)),
-                    Incoming::Link(LinkEvent::Up { peer }) => self.node.handle(now, NodeInput::LinkUp(peer)),
+                    Incoming::Frame(received) => self.node.handle(*now, NodeInput::Frame(received)),
+                    Incoming::Link(LinkEvent::Up { peer }) => self.node.handle(*now, NodeInput::LinkUp(peer)),
                     Incoming::Link(LinkEvent::Down { peer, .. }) => {
-                        self.node.handle(now, NodeInput::LinkDown(peer.node));
+                        self.node.handle(*now, NodeInput::LinkDown(peer.node));
                     }
                     // The transport counts refusals and logs them.
                     Incoming::Link(_) => {}
