@@ -237,6 +237,29 @@ pub enum HaltReason {
         /// Text of the panic.
         message: String,
     },
+    /// The state machine could not store the effect of an entry. The entry is applied after the next start.
+    StateMachineFailed {
+        /// Index of the entry.
+        index: LogIndex,
+        /// The state machine's error.
+        message: String,
+    },
+    /// The state machine stores its state itself and has stored less than the log has forgotten: its state is lost, or
+    /// of another time. Nothing was applied.
+    StateMachineBehind {
+        /// The index up to which the state machine has stored its state.
+        applied: LogIndex,
+        /// The index of the last command that the snapshot covers, after which the log begins.
+        snapshot: LogIndex,
+    },
+    /// The state machine has stored the effect of an entry that was not committed: its state is of another node, or of
+    /// another time.
+    StateMachineAhead {
+        /// The index up to which the state machine has stored its state.
+        applied: LogIndex,
+        /// The log continues after this index in another way.
+        committed: LogIndex,
+    },
     /// The state machine could not be restored from a snapshot.
     Restore(String),
     /// The group was removed from this node.
@@ -255,6 +278,17 @@ impl fmt::Display for HaltReason {
             Self::StateMachine { index, message } => {
                 write!(f, "the state machine panicked at entry {index}: {message}")
             }
+            Self::StateMachineFailed { index, message } => {
+                write!(f, "the state machine failed at entry {index}: {message}")
+            }
+            Self::StateMachineBehind { applied, snapshot } => write!(
+                f,
+                "the state machine has stored its state up to index {applied} only, and the log begins after {snapshot}"
+            ),
+            Self::StateMachineAhead { applied, committed } => write!(
+                f,
+                "the state machine has stored its state up to index {applied}, but the log differs after {committed}"
+            ),
             Self::Restore(message) => write!(f, "the snapshot could not be restored: {message}"),
             Self::Removed => f.write_str("the group was removed from this node"),
         }

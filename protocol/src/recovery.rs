@@ -102,6 +102,14 @@ pub enum RecoverError {
     Settings(String),
     /// The state machine panicked when it was asked for its last applied index.
     StateMachine(String),
+    /// The state machine has stored its state up to an index that the log does not have: either the log or the state is
+    /// of another node, or of another time. Nothing was changed.
+    StateMachineAhead {
+        /// The index up to which the state machine has stored its state.
+        applied: LogIndex,
+        /// The last index of the log.
+        last: LogIndex,
+    },
 }
 
 /// Reason why a state record or journal record cannot be decoded.
@@ -135,6 +143,9 @@ impl fmt::Display for RecoverError {
             Self::Io(error) => write!(f, "the log could not be read: {error}"),
             Self::Settings(error) => f.write_str(error),
             Self::StateMachine(panic) => write!(f, "the state machine panicked: {panic}"),
+            Self::StateMachineAhead { applied, last } => {
+                write!(f, "the state machine has stored its state up to index {applied}, but the log ends at {last}")
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ pub use group::start::{BoxError, GroupStart};
 pub use quorate_protocol::GroupId;
 pub use replica::proposals::Delivery;
 pub use replica::settings::ReplicaSettings;
-pub use replica::state_machine::{ApplyContext, StateMachine};
+pub use replica::state_machine::{ApplyContext, Restorer, StateMachine};
 pub use replica::status::{ReadContext, ReplicaStatus};
 pub use replica::typed::{Typed, TypedStateMachine};
 pub use shell::driver::calls::NodeHandle;

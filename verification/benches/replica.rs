@@ -22,9 +22,9 @@ struct Sum(u64);
 impl StateMachine for Sum {
     type Snapshot = ();
 
-    fn apply(&mut self, _: ApplyContext, command: Bytes) -> Bytes {
+    fn apply(&mut self, _: ApplyContext, command: Bytes) -> io::Result<Bytes> {
         self.0 += command.len() as u64;
-        Bytes::from_static(b"+OK")
+        Ok(Bytes::from_static(b"+OK"))
     }
 
     fn snapshot(&self) {}

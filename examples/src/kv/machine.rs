@@ -20,12 +20,13 @@ pub fn new_store() -> io::Result<Store> {
 impl StateMachine for Store {
     type Snapshot = Snapshot;
 
-    fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes {
-        Self::apply(self, context.log_time.0, &command)
+    fn apply(&mut self, context: ApplyContext, command: Bytes) -> io::Result<Bytes> {
+        Ok(Self::apply(self, context.log_time.0, &command))
     }
 
-    fn tick(&mut self, context: ApplyContext) {
+    fn tick(&mut self, context: ApplyContext) -> io::Result<()> {
         Self::tick(self, context.log_time.0);
+        Ok(())
     }
 
     fn snapshot(&self) -> Snapshot {

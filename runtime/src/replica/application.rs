@@ -1,17 +1,18 @@
 //! Applies committed entries in their order, as many as a turn allows.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use quorate_protocol::{
     Committed, Configuration, Entry, EntryError, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded,
-    LogIndex, LogTime, ReplicatedLog, SnapshotMeta, Term, Ticket,
+    LogIndex, LogTime, Operation, ReplicatedLog, SnapshotMeta, Term, Ticket,
 };
 
-use super::content::{self, Restored};
+use super::content::{self, Origin, Restored, RestoredState};
 use super::context::Context;
-use super::sessions::{SessionAdmission, Sessions};
+use super::sessions::{SessionAdmission, Sessions, SnapshotForm};
 use crate::group::interface::GroupOutput;
 use crate::group::outcome::{NotApplied, Outcome, Unknown};
 use crate::group::snapshot::{SnapshotReader, SnapshotWriter};
@@ -39,6 +40,10 @@ pub(super) struct Application<S> {
     retry_at: Option<Instant>,
     /// The work that may still be done in this turn.
     budget: Budget,
+    /// True if the state machine itself stores its state.
+    is_stored: bool,
+    /// True if the state machine has done work since the last batch ended.
+    is_in_batch: bool,
 }
 
 /// The replicated state beside the state machine: it follows from the entries up to the last applied one alone.
@@ -54,9 +59,11 @@ pub(super) struct Applied {
     /// Never goes back, and never above [`FEATURE_LEVEL`].
     level: u32,
     sessions: Sessions,
-    /// The index up to which the state machine had state of its own at the start. It is not applied again. Never
+    /// The index up to which the state machine had stored its state at the start. It is not applied again. Never
     /// changes.
     state_index: LogIndex,
+    /// The index of the last command or tick that the state machine was given, now or before the start.
+    given: LogIndex,
 }
 
 /// The bytes and entries that a turn may still apply.
@@ -75,11 +82,11 @@ pub(super) enum Effect {
 }
 
 impl<S: StateMachine> Application<S> {
-    /// Makes the application before the first entry. `state_index` is the index up to which the state machine has
-    /// stored its own state.
+    /// Makes the application before the first entry. `stored` is the index up to which the state machine itself has
+    /// stored its state.
     pub(super) fn new(
         state: S,
-        state_index: LogIndex,
+        stored: Option<LogIndex>,
         configuration: Option<Configuration>,
         settings: &ReplicaSettings,
     ) -> Self {
@@ -90,7 +97,8 @@ impl<S: StateMachine> Application<S> {
             configuration,
             level: 0,
             sessions: Sessions::default(),
-            state_index,
+            state_index: stored.unwrap_or_default(),
+            given: LogIndex::ZERO,
         };
         Self {
             state,
@@ -100,6 +108,8 @@ impl<S: StateMachine> Application<S> {
             loading: None,
             retry_at: None,
             budget: Budget::new(settings),
+            is_stored: stored.is_some(),
+            is_in_batch: false,
         }
     }
 
@@ -219,8 +229,11 @@ impl<S: StateMachine> Application<S> {
         let context = ApplyContext { index, log_time };
         let effect = match header.kind {
             EntryKind::Command => self.apply_command(context, entry)?,
-            EntryKind::Tick if index > self.applied.state_index => {
-                guarded(index, || self.state.tick(context))?;
+            EntryKind::Tick => {
+                self.applied.given = index;
+                if index > self.applied.state_index {
+                    self.run(index, |state| state.tick(context))?;
+                }
                 Effect::Applied(Bytes::new())
             }
             _ => self.applied.apply(index, entry)?,
@@ -229,29 +242,69 @@ impl<S: StateMachine> Application<S> {
         Ok(effect)
     }
 
+    /// Ends the batch of the commands and ticks that were applied since the last call.
+    ///
+    /// # Errors
+    /// When the state machine cannot store its state.
+    pub(super) fn end_batch(&mut self) -> Result<(), HaltReason> {
+        if !self.is_in_batch {
+            return Ok(());
+        }
+        let ended = self.run(self.applied.index, S::end_batch);
+        self.is_in_batch = false;
+        ended
+    }
+
+    /// Checks a write to the log against what the state machine has stored.
+    ///
+    /// # Errors
+    /// When it removes an entry whose effect the state machine has stored, which was then never committed.
+    pub(super) fn check_write(&self, operations: &[Operation]) -> Result<(), HaltReason> {
+        let stored = self.applied.state_index;
+        let removed = operations.iter().find_map(|operation| match operation {
+            Operation::TruncateFrom { index } if *index <= stored => Some(*index),
+            _ => None,
+        });
+        removed
+            .map_or(Ok(()), |index| Err(HaltReason::StateMachineAhead { applied: stored, committed: index.previous() }))
+    }
+
     /// Returns the next log time at which something is due without a command.
     pub(super) fn next_due(&self) -> Option<LogTime> {
         self.state.next_deadline().into_iter().chain(self.applied.sessions.next_expiry()).min()
     }
 
+    /// Returns the form of a snapshot of which no other node needs the content.
+    pub(super) fn form(&self) -> SnapshotForm {
+        if self.is_stored { SnapshotForm::WithoutState } else { SnapshotForm::WithState }
+    }
+
     /// Returns a writer for a snapshot of the present state.
-    pub(super) fn writer(&self) -> SnapshotWriter {
-        content::writer::<S>(self.applied.level, self.applied.sessions.clone(), self.state.snapshot())
+    pub(super) fn writer(&self, form: SnapshotForm) -> SnapshotWriter {
+        let Applied { level, given, .. } = self.applied;
+        content::writer::<S>(form, level, self.applied.sessions.clone(), given, self.state.snapshot())
     }
 
     /// Returns a reader for the content of a snapshot that covers `index`.
-    pub(super) fn reader(&self, index: LogIndex) -> SnapshotReader {
-        content::reader::<S>(self.applied.state_index >= index)
+    pub(super) fn reader(&self, origin: Origin, index: LogIndex) -> SnapshotReader {
+        let is_older = self.applied.state_index < index;
+        content::reader::<S>(origin, is_older.then(|| self.state.restorer()))
     }
 
     /// Continues from a snapshot, and returns the old state machine if a new one has replaced it.
     ///
     /// # Errors
-    /// When the snapshot requires a newer feature level.
+    /// When the snapshot requires a newer feature level, or lacks a state that the state machine has not stored.
     pub(super) fn install(&mut self, meta: &SnapshotMeta, restored: Restored<S>) -> Result<Option<S>, HaltReason> {
         let Restored { level, sessions, state } = restored;
         if level > FEATURE_LEVEL {
             return Err(HaltReason::FeatureLevel { index: meta.index, level });
+        }
+        let applied = self.applied.state_index;
+        if let RestoredState::Stored(given) = state
+            && applied < given
+        {
+            return Err(HaltReason::StateMachineBehind { applied, snapshot: given });
         }
         self.applied.sessions = sessions;
         self.applied.level = level;
@@ -260,7 +313,22 @@ impl<S: StateMachine> Application<S> {
         self.applied.log_time = meta.log_time;
         self.applied.configuration = Some(meta.configuration.clone());
         self.committed = self.committed.max(meta.index);
-        Ok(state.map(|state| std::mem::replace(&mut self.state, state)))
+        match state {
+            RestoredState::New(state) => {
+                let old = std::mem::replace(&mut self.state, state);
+                let installed = self.run(meta.index, |state| state.installed().map(|()| state.applied()));
+                self.applied.given = installed?.unwrap_or(meta.index);
+                Ok(Some(old))
+            }
+            RestoredState::Stored(given) => {
+                self.applied.given = given;
+                Ok(None)
+            }
+            RestoredState::Older => {
+                self.applied.given = meta.index;
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the obstacle to applying the next entry.
@@ -273,22 +341,31 @@ impl<S: StateMachine> Application<S> {
         }
     }
 
+    fn run<R>(&mut self, index: LogIndex, run: impl FnOnce(&mut S) -> io::Result<R>) -> Result<R, HaltReason> {
+        self.is_in_batch = true;
+        guarded(index, || run(&mut self.state))
+    }
+
     /// Applies a command, unless its session forbids it.
     fn apply_command(&mut self, context: ApplyContext, entry: &Entry) -> Result<Effect, HaltReason> {
         let (header, command) = (&entry.header, entry.payload.clone());
         let is_known = context.index <= self.applied.state_index;
         if header.acknowledged_below == 0 {
+            self.applied.given = context.index;
             if is_known {
                 return Ok(Effect::ResponseForgotten);
             }
-            return guarded(context.index, || self.state.apply(context, command)).map(Effect::Applied);
+            return self.run(context.index, |state| state.apply(context, command)).map(Effect::Applied);
         }
         match self.applied.sessions.admit(header.id, header.acknowledged_below, context.log_time) {
             SessionAdmission::Apply(session) if is_known => {
+                self.applied.given = context.index;
                 session.record_forgotten(header.id.sequence);
                 Ok(Effect::ResponseForgotten)
             }
             SessionAdmission::Apply(session) => {
+                self.applied.given = context.index;
+                self.is_in_batch = true;
                 let response = guarded(context.index, || self.state.apply(context, command))?;
                 session.record(header.id.sequence, response.clone());
                 Ok(Effect::Applied(response))
@@ -299,6 +376,15 @@ impl<S: StateMachine> Application<S> {
             SessionAdmission::Behind | SessionAdmission::Beyond => Ok(Effect::OutsideWindow),
         }
     }
+}
+
+/// Runs the state machine's own code. A panic or an error halts the group, and the entry is not skipped.
+fn guarded<R>(index: LogIndex, run: impl FnOnce() -> io::Result<R>) -> Result<R, HaltReason> {
+    let done = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let message = panic_message(&*panic);
+        HaltReason::StateMachine { index, message }
+    })?;
+    done.map_err(|error| HaltReason::StateMachineFailed { index, message: error.to_string() })
 }
 
 impl Applied {
@@ -344,7 +430,7 @@ impl Applied {
                 Err(_) => return Ok(Effect::SessionExpired),
             },
             EntryKind::SessionClose => _ = self.sessions.close(header.id.session),
-            EntryKind::Tick | EntryKind::NoOp => {}
+            EntryKind::NoOp => {}
             EntryKind::Configuration => {
                 let unreadable = HaltReason::LawBroken("a committed configuration cannot be read");
                 self.configuration = Some(Configuration::decode(&entry.payload).map_err(|_| unreadable)?);
@@ -398,14 +484,6 @@ pub(super) fn check(index: LogIndex, entry: &Entry) -> Result<(), HaltReason> {
         return Err(HaltReason::Damaged { index });
     }
     Ok(())
-}
-
-/// Runs the state machine's own code. A panic halts the group, and the entry is not skipped.
-fn guarded<R>(index: LogIndex, run: impl FnOnce() -> R) -> Result<R, HaltReason> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let message = panic_message(&*panic);
-        HaltReason::StateMachine { index, message }
-    })
 }
 
 /// Bytes of entries that are taken from the core, or read from disk, at a time.

@@ -10,8 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_protocol::{
     Configuration, Entry, EntryKind, HaltReason, Input, Instant, LoadFailure, Loaded, LogEvent, LogIndex, LogRequest,
-    NodeId, Now, Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal, SnapshotMeta, Term,
-    Ticket, VotingBar,
+    LogStatus, NodeId, Now, Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal,
+    SnapshotMeta, Term, Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Received, Sender, codec};
 
@@ -55,6 +55,7 @@ pub use status::{CatchUp, ReplicaCounters, TransferProgress};
 
 use application::{Application, Effect};
 use catch_up::CatchUpWatch;
+use content::Restored;
 use context::{Context, Leadership};
 use foreign::{ForeignProposals, Proposer};
 use hand_over::HandOver;
@@ -98,7 +99,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     /// has stored its own state ([`StateMachine::applied`]). A newer snapshot replaces it.
     ///
     /// # Errors
-    /// Those of the core, when the settings contradict each other, and when the state machine panics.
+    /// Those of the core, when the settings contradict each other, when the state machine panics, and when it has
+    /// stored more than the log has.
     pub fn recover(
         now: Now,
         seat: Seat,
@@ -108,14 +110,18 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         state: S,
     ) -> Result<Self, RecoverError> {
         settings.check().map_err(|error| RecoverError::Settings(error.to_string()))?;
-        let state_index = catch_unwind(AssertUnwindSafe(|| state.applied()));
-        let state_index = state_index.map_err(|panic| RecoverError::StateMachine(panic_message(&*panic)))?;
+        let stored = catch_unwind(AssertUnwindSafe(|| state.applied()));
+        let stored = stored.map_err(|panic| RecoverError::StateMachine(panic_message(&*panic)))?;
         let snapshot = recovery.snapshot.clone();
         let is_first = recovery.configurations.is_empty() && snapshot.is_none();
         let core = L::recover(now, config, recovery)?;
-        let configuration = is_first.then(|| core.status().configuration);
+        let LogStatus { last_index: last, configuration, .. } = core.status();
+        if let Some(applied) = stored.filter(|applied| *applied > last) {
+            return Err(RecoverError::StateMachineAhead { applied, last });
+        }
+        let configuration = is_first.then_some(configuration);
         let mut replica = Self {
-            application: Application::new(state, state_index, configuration, &settings),
+            application: Application::new(state, stored, configuration, &settings),
             context: Context::new(now, seat, settings, core),
             proposals: Proposals::new(),
             foreign: ForeignProposals::default(),
@@ -260,7 +266,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             return;
         }
         self.reads.ask(&mut self.context);
-        while let Some(output) = self.context.core.poll_output() {
+        while self.halted.is_none()
+            && let Some(output) = self.context.core.poll_output()
+        {
             self.on_core_output(output);
         }
         self.apply_committed();
@@ -279,10 +287,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let context = &mut self.context;
         match output {
             Output::Send { to, message } => context.send(ChannelId::FIRST_CORE, to, &message),
-            Output::Persist { ticket, operations } => {
-                self.snapshots.on_written(&operations);
-                context.push(GroupOutput::Persist { ticket, operations });
-            }
+            Output::Persist { ticket, operations } => match self.application.check_write(&operations) {
+                Ok(()) => {
+                    self.snapshots.on_written(&operations);
+                    context.push(GroupOutput::Persist { ticket, operations });
+                }
+                Err(reason) => self.halt(&reason),
+            },
             Output::Load { ticket, range } => context.push(GroupOutput::Load { ticket, range }),
             Output::Request { ticket, request: LogRequest::SendSnapshot { to, term, snapshot } } => {
                 self.snapshots.send(context, ticket, to, term, &snapshot);
@@ -359,6 +370,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
                 self.halt(&reason);
             }
         }
+        if let Err(reason) = self.application.end_batch() {
+            self.halt(&reason);
+        }
     }
 
     fn may_apply(&self) -> bool {
@@ -415,9 +429,12 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     }
 
     fn on_restored(&mut self, meta: SnapshotMeta, result: Result<SnapshotDone, SnapshotFailure>) {
-        let restored = content::restored(result).and_then(|restored| self.application.install(&meta, restored));
-        let old = match restored {
-            Ok(old) => old,
+        let installed = content::restored(result).and_then(|restored: Restored<S>| {
+            let form = restored.state.form();
+            self.application.install(&meta, restored).map(|old| (old, form))
+        });
+        let (old, form) = match installed {
+            Ok(installed) => installed,
             Err(reason) => return self.halt(&reason),
         };
         if let Some(old) = old {
@@ -425,7 +442,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         }
         let (index, term) = (meta.index, meta.term);
         self.catch_up.on_applied(index, self.application.committed());
-        self.snapshots.on_restored(&mut self.context, meta);
+        self.snapshots.on_restored(&mut self.context, meta, form);
         self.proposals.on_covered(&mut self.context, self.application.applied(), index);
         self.member_changes.on_covered(&mut self.context, index);
         self.foreign.on_covered(index);

@@ -6,7 +6,8 @@ use std::io;
 use bytes::Bytes;
 use quorate_protocol::{LogIndex, LogTime};
 
-use crate::replica::state_machine::{ApplyContext, StateMachine};
+use super::files::{LedgerFiles, StoredState};
+use crate::replica::state_machine::{ApplyContext, Restorer, StateMachine};
 
 /// Counts each command. `panic` panics, `due <ms>` requests a tick at that log time, `every <ms>` requests repeated
 /// ticks.
@@ -20,11 +21,23 @@ pub struct Ledger {
     pub every: Option<u64>,
     /// The log times of the ticks.
     pub ticks: Vec<u64>,
-    /// The index that it returns as stored by itself.
-    pub keeps: LogIndex,
+    /// The index of the last command or tick.
+    pub applied: LogIndex,
+    /// The files in which it stores its state itself; `None` if it stores nothing.
+    pub files: Option<LedgerFiles>,
 }
 
 impl Ledger {
+    /// A ledger that stores its state in these files, with what they contain.
+    pub fn open(files: LedgerFiles) -> Self {
+        let StoredState { applied, counts } = files.written();
+        Self { applied, counts, files: Some(files), ..Self::default() }
+    }
+
+    fn stored(&self) -> StoredState {
+        StoredState { applied: self.applied, counts: self.counts.clone() }
+    }
+
     /// Number of times that this command was applied.
     pub fn count(&self, command: &str) -> u64 {
         self.counts.get(command.as_bytes()).copied().unwrap_or(0)
@@ -35,8 +48,9 @@ impl StateMachine for Ledger {
     type Snapshot = Self;
 
     /// Number of times that the command has been applied, as text.
-    fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes {
+    fn apply(&mut self, context: ApplyContext, command: Bytes) -> io::Result<Bytes> {
         assert_ne!(command, "panic", "it was asked to");
+        self.applied = context.index;
         if let Some(due) = command.strip_prefix(b"due ") {
             let due = String::from_utf8_lossy(due).parse().expect("a number");
             self.due = Some(LogTime(due));
@@ -47,14 +61,20 @@ impl StateMachine for Ledger {
         }
         let count = self.counts.entry(command.to_vec()).or_default();
         *count += 1;
-        Bytes::from(count.to_string())
+        Ok(Bytes::from(count.to_string()))
     }
 
-    fn tick(&mut self, context: ApplyContext) {
+    fn tick(&mut self, context: ApplyContext) -> io::Result<()> {
+        self.applied = context.index;
         self.ticks.push(context.log_time.0);
         if self.due.take_if(|due| *due <= context.log_time).is_some() {
             self.due = self.every.map(|every| LogTime(context.log_time.0 + every));
         }
+        Ok(())
+    }
+
+    fn end_batch(&mut self) -> io::Result<()> {
+        self.files.as_ref().map_or(Ok(()), |files| files.write(self.stored()))
     }
 
     fn snapshot(&self) -> Self {
@@ -62,6 +82,9 @@ impl StateMachine for Ledger {
     }
 
     fn write(snapshot: Self, out: &mut dyn io::Write) -> io::Result<()> {
+        if snapshot.files.is_some() {
+            out.write_all(&snapshot.applied.0.to_le_bytes())?;
+        }
         for (command, count) in snapshot.counts {
             out.write_all(&u32::try_from(command.len()).expect("short").to_le_bytes())?;
             out.write_all(&command)?;
@@ -85,8 +108,26 @@ impl StateMachine for Ledger {
         Ok(ledger)
     }
 
-    fn applied(&self) -> LogIndex {
-        self.keeps
+    fn restorer(&self) -> Restorer<Self> {
+        let Some(files) = self.files.clone() else { return Box::new(Self::restore) };
+        Box::new(|from| {
+            let mut applied = [0; 8];
+            from.read_exact(&mut applied)?;
+            let applied = LogIndex(u64::from_le_bytes(applied));
+            Ok(Self { applied, files: Some(files), ..Self::restore(from)? })
+        })
+    }
+
+    fn installed(&mut self) -> io::Result<()> {
+        self.files.as_ref().map_or(Ok(()), |files| files.replace(self.stored()))
+    }
+
+    fn applied(&self) -> Option<LogIndex> {
+        self.files.as_ref().map(|files| files.written().applied)
+    }
+
+    fn sync(snapshot: Self) -> io::Result<()> {
+        snapshot.files.as_ref().map_or(Ok(()), |files| files.sync(snapshot.stored()))
     }
 
     fn digest(&self) -> u64 {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, DiskState, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogAnswer,
-    LogCommand, LogEvent, LogIndex, LogRequest, NodeId, Now, PeerProgress, ProgressState, RecoverError, Recovery,
-    Signal, SnapshotMeta, Term, Ticket, VotingBar,
+    Configuration, DiskState, Entry, EntryHeader, EntryKind, HaltReason, Instant, LoadFailure, LoadRange, Loaded,
+    LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId, Now, Operation, PeerProgress, ProgressState,
+    RecoverError, Recovery, Signal, SnapshotMeta, Term, Ticket, VotingBar,
 };
 use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
 use quorate_runtime::replica::{EntryState, Obstacle, ProposeOptions};
@@ -326,10 +326,30 @@ fn entries_that_cannot_be_read_are_tried_again_and_damaged_ones_halt() {
 
 #[test]
 fn a_state_machine_that_keeps_itself_is_given_only_what_it_does_not_have() {
-    let mut bench = Bench::start_keeping(LogIndex(2));
-    bench.log(|log| (0..3).for_each(|_| log.commit(Term(1), foreign(b"a"))));
+    let mut bench = Bench::start_stored(two_entries(), 2).expect("the log has both");
+    bench.log(|log| log.commit(Term(1), foreign(b"a")));
     assert_eq!(bench.replica.status().applied_index, LogIndex(3));
     assert_eq!(bench.replica.state().count("a"), 1);
+}
+
+#[test]
+fn row_32_a_state_beyond_the_log_is_refused_with_both_indexes() {
+    let refusal = Bench::start_stored(two_entries(), 3).err();
+    assert_eq!(refusal, Some(RecoverError::StateMachineAhead { applied: LogIndex(3), last: LogIndex(2) }));
+}
+
+/// The state machine has stored the effect of an entry that the log gives up: it was never committed.
+#[test]
+fn row_32_a_state_beyond_the_commit_index_halts_the_group_before_its_entry_is_removed() {
+    let mut bench = Bench::start_stored(two_entries(), 2).expect("the log has both");
+    bench.log(|log| log.persist(vec![Operation::TruncateFrom { index: LogIndex(2) }]));
+    let reason = HaltReason::StateMachineAhead { applied: LogIndex(2), committed: LogIndex(1) };
+    assert_eq!(halt_of(&bench), Some(&reason));
+    assert!(!bench.outputs.iter().any(|output| matches!(output, GroupOutput::Persist { .. })));
+}
+
+fn two_entries() -> Vec<(Term, Entry)> {
+    vec![(Term(1), foreign(b"a")), (Term(1), foreign(b"a"))]
 }
 
 #[test]

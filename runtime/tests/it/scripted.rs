@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use quorate_protocol::{
     Committed, Configuration, DiskState, Entry, EntryHeader, EntryKind, GroupId, Incarnation, Input, Instant,
-    LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Output, PeerProgress,
-    Proposal, ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta, Term, Ticket,
-    VotingBar, Wire, WireError, crc32c,
+    LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, LogStatus, LogTime, NodeId, Now, Operation, Output,
+    PeerProgress, Proposal, ProposalId, Protocol, RecoverError, Recovery, ReplicatedLog, Role, SessionId, SnapshotMeta,
+    Term, Ticket, VotingBar, Wire, WireError, crc32c,
 };
 use quorate_runtime::ReplicaSettings;
 use quorate_runtime::group::{Group, GroupInput, GroupOutput};
 use quorate_runtime::replica::{Replica, Seat};
-use quorate_runtime::testing::{Ledger, MemorySnapshots};
+use quorate_runtime::testing::{Ledger, LedgerFiles, MemorySnapshots, StoredState};
 use quorate_transport::{ChannelId, Frame, Received, Sender, codec};
 
 /// The scripted log. The test holds its script as well.
@@ -165,6 +165,23 @@ impl Scripted {
 }
 
 impl Script {
+    fn new(is_leader: bool) -> Self {
+        Self {
+            entries: Vec::new(),
+            cache_from: LogIndex(1),
+            disk: DiskState::Ready,
+            barred: None,
+            durable: None,
+            peers: Vec::new(),
+            leased_until: Instant::ZERO,
+            appends_at: None,
+            answers: Vec::new(),
+            commands: Vec::new(),
+            outputs: VecDeque::new(),
+            is_leader,
+        }
+    }
+
     /// Appends and commits an entry.
     pub(crate) fn commit(&mut self, term: Term, entry: Entry) {
         let id = entry.header.id;
@@ -176,6 +193,10 @@ impl Script {
 
     pub(crate) fn request(&mut self, request: LogRequest) {
         self.outputs.push_back(Output::Request { ticket: Ticket(1), request });
+    }
+
+    pub(crate) fn persist(&mut self, operations: Vec<Operation>) {
+        self.outputs.push_back(Output::Persist { ticket: Ticket(1), operations });
     }
 
     pub(crate) fn event(&mut self, event: LogEvent) {
@@ -201,10 +222,15 @@ impl Bench {
         Self::start(settings, false, Recovery::default(), Ledger::default(), MemorySnapshots::default())
     }
 
-    /// Makes a replica with a state machine that has stored its state up to this index.
-    pub(crate) fn start_keeping(keeps: LogIndex) -> Self {
-        let ledger = Ledger { keeps, ..Ledger::default() };
-        Self::start(ReplicaSettings::default(), true, Recovery::default(), ledger, MemorySnapshots::default())
+    /// Makes a replica of a log with these entries, and a state machine that has stored its state up to this index.
+    ///
+    /// # Errors
+    /// When the replica does not start.
+    pub(crate) fn start_stored(entries: Vec<(Term, Entry)>, applied: u64) -> Result<Self, RecoverError> {
+        let state = StoredState { applied: LogIndex(applied), ..StoredState::default() };
+        let ledger = Ledger::open(LedgerFiles::with(state));
+        let script = Script { entries, ..Script::new(true) };
+        Self::make(ReplicaSettings::default(), script, Recovery::default(), ledger, MemorySnapshots::default())
     }
 
     pub(crate) fn start(
@@ -214,17 +240,17 @@ impl Bench {
         state: Ledger,
         store: MemorySnapshots,
     ) -> Self {
-        Self::make(settings, is_leader, recovery, state, store).expect("it has no reason")
+        Self::make(settings, Script::new(is_leader), recovery, state, store).expect("it has no reason")
     }
 
     /// Returns the reason why the replica does not start, if it does not.
     pub(crate) fn try_start(settings: ReplicaSettings, state: Ledger) -> Option<RecoverError> {
-        Self::make(settings, true, Recovery::default(), state, MemorySnapshots::default()).err()
+        Self::make(settings, Script::new(true), Recovery::default(), state, MemorySnapshots::default()).err()
     }
 
     fn make(
         settings: ReplicaSettings,
-        is_leader: bool,
+        script: Script,
         recovery: Recovery,
         state: Ledger,
         store: MemorySnapshots,
@@ -232,20 +258,6 @@ impl Bench {
         let now = Now { instant: Instant::from_nanos(1_000_000_000), wall_ms: NOW.0 };
         let session = SessionId { incarnation: Incarnation(1), start: 1 };
         let seat = Seat { group: GROUP, node: ME, session };
-        let script = Script {
-            entries: Vec::new(),
-            cache_from: LogIndex(1),
-            disk: DiskState::Ready,
-            barred: None,
-            durable: None,
-            peers: Vec::new(),
-            leased_until: Instant::ZERO,
-            appends_at: None,
-            answers: Vec::new(),
-            commands: Vec::new(),
-            outputs: VecDeque::new(),
-            is_leader,
-        };
         let script = Arc::new(Mutex::new(script));
         let replica = Replica::recover(now, seat, settings, script.clone(), recovery, state)?;
         Ok(Self { replica, script, store, now, outputs: Vec::new() })

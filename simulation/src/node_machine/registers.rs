@@ -47,8 +47,8 @@ impl StateMachine for RegisterState {
 
     /// # Panics
     /// When the command was not made by [`RegisterRequest::encode`].
-    fn apply(&mut self, _: ApplyContext, command: Bytes) -> Bytes {
-        encode(&RegisterState::apply(self, &RegisterRequest::decode(&command).expect("a request")))
+    fn apply(&mut self, _: ApplyContext, command: Bytes) -> io::Result<Bytes> {
+        Ok(encode(&RegisterState::apply(self, &RegisterRequest::decode(&command).expect("a request"))))
     }
 
     fn snapshot(&self) -> RegisterState {

@@ -11,7 +11,7 @@ use quorate_protocol::{
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_runtime::group::{CallId, Group, GroupInput, GroupOutput, Notice, Reply, SnapshotLane, SnapshotOperation};
 use quorate_runtime::replica::{ProposeOptions, Replica, Seat};
-use quorate_runtime::testing::{Ledger, MemorySnapshots};
+use quorate_runtime::testing::{Ledger, LedgerFiles, MemorySnapshots};
 use quorate_runtime::{Delivery, Outcome, ReadError, ReplicaSettings};
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 
@@ -22,6 +22,8 @@ pub(crate) struct Machine {
     pub(crate) replica: Option<Replica<Raft, Ledger>>,
     pub(crate) disk: Stream,
     pub(crate) store: MemorySnapshots,
+    /// The files of its state machine; `None` if that is in memory.
+    pub(crate) files: Option<LedgerFiles>,
     /// Snapshot operations wait until they are released.
     pub(crate) holds_snapshots: bool,
     /// Operations that make snapshots wait until they are released.
@@ -68,6 +70,19 @@ impl Cluster {
     }
 
     pub(crate) fn start_with(count: u64, settings: ReplicaSettings, raft: Settings) -> Self {
+        let mut cluster = Self::prepare(count, settings, raft, || None);
+        cluster.boot_all();
+        cluster
+    }
+
+    /// As [`Cluster::start_with`], with state machines that store their state themselves.
+    pub(crate) fn start_stored(count: u64, settings: ReplicaSettings, raft: Settings) -> Self {
+        let mut cluster = Self::prepare(count, settings, raft, || Some(LedgerFiles::default()));
+        cluster.boot_all();
+        cluster
+    }
+
+    fn prepare(count: u64, settings: ReplicaSettings, raft: Settings, files: impl Fn() -> Option<LedgerFiles>) -> Self {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             now: Now { instant: Instant::from_nanos(1_000_000_000), wall_ms: 1_000_000 },
@@ -88,6 +103,7 @@ impl Cluster {
                 replica: None,
                 disk: Stream::default(),
                 store: MemorySnapshots::default(),
+                files: files(),
                 holds_snapshots: false,
                 holds_builds: false,
                 held: VecDeque::new(),
@@ -99,10 +115,13 @@ impl Cluster {
             };
             cluster.nodes.insert(node, machine);
         }
-        for node in (1..=count).map(NodeId) {
-            cluster.boot(node);
-        }
         cluster
+    }
+
+    fn boot_all(&mut self) {
+        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.boot(node);
+        }
     }
 
     /// Three nodes, of which the first leads.
@@ -125,7 +144,8 @@ impl Cluster {
         machine.disk.snapshot = machine.store.newest();
         let recovery = machine.disk.recovery(1000);
         let seat = Seat { group: GROUP, node, session };
-        let replica = Replica::recover(now, seat, self.settings.clone(), config, recovery, Ledger::default());
+        let ledger = machine.files.clone().map_or_else(Ledger::default, Ledger::open);
+        let replica = Replica::recover(now, seat, self.settings.clone(), config, recovery, ledger);
         machine.replica = Some(replica.expect("a log that was written by the same code"));
         machine.halted = None;
         machine.inputs.push_back(GroupInput::Barred(None));
@@ -144,6 +164,7 @@ impl Cluster {
         machine.replies.clear();
         machine.held.clear();
         machine.store.incoming = None;
+        machine.files.iter().for_each(LedgerFiles::crash);
         self.wires.retain(|(_, to, _)| *to != node);
     }
 

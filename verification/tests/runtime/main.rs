@@ -11,6 +11,7 @@ mod reads;
 mod rounds;
 mod server;
 mod sessions;
+mod stored;
 mod thousand;
 mod ticks;
 mod world;

@@ -5,6 +5,10 @@
 //! ```text
 //! version (1) | feature level (4) | sessions (4) | the sessions | the state machine's own bytes
 //!
+//! version 1:   the state machine's own bytes follow
+//! version 2:   the state machine stores its state itself, and the index (8) of the last command or tick that it was
+//!              given follows; never sent to another node
+//!
 //! a session:   incarnation (16) | start (4) | time-out, ms (8) | last seen, log time (8) | acknowledged below (8)
 //!              | records (4) | the records, from `acknowledged below` on
 //! a record:    0: not applied   1: applied, length (4) and response   2: applied, response forgotten
@@ -18,10 +22,20 @@ use quorate_protocol::{Incarnation, LogTime, SessionId};
 
 use super::{Record, SESSION_RESPONSE_BYTES_MAX, Session, Sessions, WINDOW};
 
+/// Says if a snapshot contains the state, or the state machine itself stores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotForm {
+    WithState,
+    WithoutState,
+}
+
 /// Writes the head of a snapshot's content.
-pub(crate) fn write_header(level: u32, sessions: &Sessions, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write_header(form: SnapshotForm, level: u32, sessions: &Sessions, out: &mut dyn Write) -> io::Result<()> {
     let mut head = Vec::new();
-    head.put_u8(VERSION);
+    head.put_u8(match form {
+        SnapshotForm::WithState => WITH_STATE,
+        SnapshotForm::WithoutState => WITHOUT_STATE,
+    });
     head.put_u32_le(level);
     head.put_u32_le(count(sessions.table.len())?);
     out.write_all(&head)?;
@@ -32,11 +46,12 @@ pub(crate) fn write_header(level: u32, sessions: &Sessions, out: &mut dyn Write)
 }
 
 /// Reads the head of a snapshot's content: the feature level and the sessions.
-pub(crate) fn read_header(from: &mut dyn Read) -> io::Result<(u32, Sessions)> {
-    let [version] = array(from)?;
-    if version != VERSION {
-        return Err(invalid("a version of the snapshot's head that this program does not know"));
-    }
+pub(crate) fn read_header(from: &mut dyn Read) -> io::Result<(SnapshotForm, u32, Sessions)> {
+    let form = match array(from)? {
+        [WITH_STATE] => SnapshotForm::WithState,
+        [WITHOUT_STATE] => SnapshotForm::WithoutState,
+        _ => return Err(invalid("a version of the snapshot's head that this program does not know")),
+    };
     let level = u32::from_le_bytes(array(from)?);
     let mut sessions = Sessions::default();
     for _ in 0..u32::from_le_bytes(array(from)?) {
@@ -44,7 +59,7 @@ pub(crate) fn read_header(from: &mut dyn Read) -> io::Result<(u32, Sessions)> {
         sessions.table.insert(id, session);
     }
     sessions.expiry_from = sessions.table.values().map(Session::expiry).min();
-    Ok((level, sessions))
+    Ok((form, level, sessions))
 }
 
 fn write_session(id: SessionId, session: &Session, out: &mut dyn Write) -> io::Result<()> {
@@ -124,7 +139,8 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-const VERSION: u8 = 1;
+const WITH_STATE: u8 = 1;
+const WITHOUT_STATE: u8 = 2;
 const OPEN: u8 = 0;
 const APPLIED: u8 = 1;
 const FORGOTTEN: u8 = 2;

@@ -12,7 +12,7 @@ use quorate_protocol::{LogTime, ProposalId, SessionId};
 
 mod codec;
 
-pub(crate) use codec::{read_header, write_header};
+pub(crate) use codec::{SnapshotForm, read_header, write_header};
 
 #[cfg(test)]
 mod tests;

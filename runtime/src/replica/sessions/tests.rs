@@ -4,7 +4,8 @@ use bytes::Bytes;
 use quorate_protocol::{Incarnation, LogTime, ProposalId, SessionId};
 
 use super::{
-    ProposalState, SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW, SessionAdmission, Sessions, read_header, write_header,
+    ProposalState, SESSION_RESPONSE_BYTES_MAX, SESSION_WINDOW, SessionAdmission, Sessions, SnapshotForm, read_header,
+    write_header,
 };
 
 const MINE: SessionId = SessionId { incarnation: Incarnation(7), start: 2 };
@@ -37,7 +38,7 @@ fn apply(sessions: &mut Sessions, sequence: u64, below: u64, log_time: u64, resp
 
 fn encoded(sessions: &Sessions) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_header(3, sessions, &mut bytes).expect("a vector takes all");
+    write_header(SnapshotForm::WithState, 3, sessions, &mut bytes).expect("a vector takes all");
     bytes
 }
 
@@ -127,8 +128,8 @@ fn a_table_survives_its_bytes_and_goes_on_equally() {
     apply(&mut sessions, 12, 11, 5_001, "b");
     apply(&mut sessions, 13, 11, 5_001, "");
     let bytes = encoded(&sessions);
-    let (level, mut restored) = read_header(&mut &bytes[..]).expect("just written");
-    assert_eq!(level, 3);
+    let (form, level, mut restored) = read_header(&mut &bytes[..]).expect("just written");
+    assert_eq!((form, level), (SnapshotForm::WithState, 3));
     assert_eq!(encoded(&restored), bytes);
     for table in [&mut sessions, &mut restored] {
         assert_eq!(apply(table, 12, 11, 5_002, "-"), "duplicate b");

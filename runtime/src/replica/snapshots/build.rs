@@ -6,6 +6,7 @@ use super::growth::Growth;
 use crate::group::snapshot::SnapshotOperation;
 use crate::replica::application::Application;
 use crate::replica::context::Context;
+use crate::replica::sessions::SnapshotForm;
 use crate::replica::settings::ReplicaSettings;
 use crate::replica::state_machine::StateMachine;
 
@@ -25,6 +26,7 @@ pub(super) struct Build {
 struct Building {
     ticket: Ticket,
     meta: SnapshotMeta,
+    form: SnapshotForm,
 }
 
 impl Build {
@@ -89,16 +91,18 @@ impl Build {
         context: &mut Context<L>,
         application: &Application<S>,
         meta: SnapshotMeta,
+        form: SnapshotForm,
     ) {
-        let write = application.writer();
+        let write = application.writer(form);
         let ticket = context.operate(SnapshotOperation::Build { meta: meta.clone(), write });
         self.growth.on_begun();
-        self.under_way = Some(Building { ticket, meta });
+        self.under_way = Some(Building { ticket, meta, form });
     }
 
-    /// Ends the snapshot of this ticket, and returns its metadata.
-    pub(super) fn take(&mut self, ticket: Ticket) -> Option<SnapshotMeta> {
-        self.under_way.take_if(|building| building.ticket == ticket).map(|building| building.meta)
+    /// Ends the snapshot of this ticket, and returns its metadata and its form.
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<(SnapshotMeta, SnapshotForm)> {
+        let building = self.under_way.take_if(|building| building.ticket == ticket)?;
+        Some((building.meta, building.form))
     }
 
     /// The snapshot could not be made. It is made again after a pause.

@@ -9,8 +9,10 @@ use quorate_protocol::{
 
 use super::application::Application;
 use super::catch_up::CatchUpWatch;
+use super::content::Origin;
 use super::context::Context;
 use super::message::{SnapshotEnvelope, SnapshotMessage};
+use super::sessions::SnapshotForm;
 use crate::group::notice::Notice;
 use crate::group::snapshot::{SnapshotDone, SnapshotFailure};
 use crate::replica::explain::Obstacle;
@@ -66,8 +68,9 @@ impl Snapshots {
         if !self.stored.wants(application.applied().index()) {
             return self.build.on_fulfilled();
         }
+        let form = if self.stored.is_state_wanted() { SnapshotForm::WithState } else { application.form() };
         if let Some(meta) = application.applied().snapshot_meta() {
-            self.build.begin(context, application, meta);
+            self.build.begin(context, application, meta, form);
         }
     }
 
@@ -112,10 +115,15 @@ impl Snapshots {
     }
 
     /// The state machine was restored from a snapshot.
-    pub(super) fn on_restored<L: ReplicatedLog>(&mut self, context: &mut Context<L>, meta: SnapshotMeta) {
+    pub(super) fn on_restored<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        meta: SnapshotMeta,
+        form: SnapshotForm,
+    ) {
         self.build.growth().on_restored();
         context.notice(Notice::SnapshotInstalled { index: meta.index });
-        self.stored.on_durable(meta);
+        self.stored.on_durable(meta, form);
         self.last_failure.clear();
         self.delete_old(context);
     }
@@ -128,8 +136,8 @@ impl Snapshots {
         ticket: Ticket,
         result: Result<SnapshotDone, SnapshotFailure>,
     ) {
-        if let Some(meta) = self.build.take(ticket) {
-            self.on_built(context, meta, result);
+        if let Some((meta, form)) = self.build.take(ticket) {
+            self.on_built(context, meta, form, result);
         } else if let Some(index) = self.stored.take_verified(ticket) {
             self.on_verified(context, index, result.err());
         } else if let Some(place) = self.sender.take_read(ticket) {
@@ -139,7 +147,7 @@ impl Snapshots {
         } else if self.receiver.is_finish(ticket) {
             self.receiver.on_finished(context, &mut self.last_failure, &mut self.restore, result);
         } else if self.receiver.is_write(ticket) {
-            let reader = |index| application.reader(index);
+            let reader = |index| application.reader(Origin::Peer, index);
             self.receiver.on_written(context, &mut self.last_failure, ticket, result, reader);
         }
     }
@@ -156,6 +164,10 @@ impl Snapshots {
         self.sender.forget(to);
         if self.stored.is_doubtful(meta.index) {
             // The core asks again later, for the snapshot that replaces this one.
+            return context.complete(request, LogAnswer::SnapshotSendFailed { to });
+        }
+        if self.stored.want_state(meta.index) {
+            self.build.want_at_once();
             return context.complete(request, LogAnswer::SnapshotSendFailed { to });
         }
         self.sender.begin(context, request, TransferId::of(to, term, meta));
@@ -264,6 +276,7 @@ impl Snapshots {
         &mut self,
         context: &mut Context<L>,
         meta: SnapshotMeta,
+        form: SnapshotForm,
         result: Result<SnapshotDone, SnapshotFailure>,
     ) {
         if !self.stored.wants(meta.index) {
@@ -271,7 +284,7 @@ impl Snapshots {
             return;
         }
         let reason = match result {
-            Ok(SnapshotDone::Durable { length, .. }) => return self.on_snapshot_durable(context, meta, length),
+            Ok(SnapshotDone::Durable { length, .. }) => return self.on_snapshot_durable(context, meta, form, length),
             Ok(_) => "the store gave another answer than was asked for".into(),
             Err(failure) => format!("{failure:?}"),
         };
@@ -280,10 +293,16 @@ impl Snapshots {
     }
 
     /// A snapshot of this replica's own state is durable: the log may drop what it covers.
-    fn on_snapshot_durable<L: ReplicatedLog>(&mut self, context: &mut Context<L>, meta: SnapshotMeta, bytes: u64) {
+    fn on_snapshot_durable<L: ReplicatedLog>(
+        &mut self,
+        context: &mut Context<L>,
+        meta: SnapshotMeta,
+        form: SnapshotForm,
+        bytes: u64,
+    ) {
         let keep_from = self.build.keep_from(meta.index, &context.settings);
         self.build.on_fulfilled();
-        self.stored.on_durable(meta.clone());
+        self.stored.on_durable(meta.clone(), form);
         self.last_failure.clear();
         context.counters.snapshots_built += 1;
         context.notice(Notice::SnapshotBuilt { index: meta.index, bytes });

@@ -7,6 +7,7 @@ use quorate_protocol::{LogIndex, ReplicatedLog, SnapshotMeta, Ticket};
 
 use crate::group::snapshot::SnapshotOperation;
 use crate::replica::application::Application;
+use crate::replica::content::Origin;
 use crate::replica::context::Context;
 use crate::replica::state_machine::StateMachine;
 
@@ -50,7 +51,8 @@ impl Restore {
             return Some(ready.state);
         }
         let index = meta.index;
-        let ticket = context.operate(SnapshotOperation::Restore { index, read: application.reader(index) });
+        let ticket =
+            context.operate(SnapshotOperation::Restore { index, read: application.reader(Origin::Own, index) });
         self.under_way = Some(Restoring { ticket, meta: meta.clone() });
         None
     }

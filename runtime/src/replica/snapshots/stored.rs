@@ -4,6 +4,7 @@ use quorate_protocol::{LogIndex, ReplicatedLog, SnapshotMeta, Ticket};
 
 use crate::group::snapshot::SnapshotOperation;
 use crate::replica::context::Context;
+use crate::replica::sessions::SnapshotForm;
 
 /// The newest durable snapshot, and doubts about it.
 #[derive(Debug, Default)]
@@ -12,6 +13,10 @@ pub(super) struct Stored {
     newest: Option<SnapshotMeta>,
     /// The index of `newest` if its file is damaged. It is not sent, and a new one replaces it.
     damaged: Option<LogIndex>,
+    /// The index of `newest` if its file is without the state, because the state machine stores it. It is not sent.
+    stateless: Option<LogIndex>,
+    /// True if a peer needs a snapshot with the state.
+    is_state_wanted: bool,
     /// A check under way of a snapshot that a peer found damaged. It is not sent meanwhile.
     verifying: Option<Verifying>,
     /// Snapshots below this index are deleted. Never goes back, and never above `newest`.
@@ -30,15 +35,31 @@ impl Stored {
         self.newest.as_ref().map(|newest| newest.index)
     }
 
-    /// A newer snapshot is durable, or one that replaces a damaged file.
-    pub(super) fn on_durable(&mut self, meta: SnapshotMeta) {
+    /// A newer snapshot is durable, or one that replaces a damaged file or a file without the state.
+    pub(super) fn on_durable(&mut self, meta: SnapshotMeta, form: SnapshotForm) {
+        self.stateless = (form == SnapshotForm::WithoutState).then_some(meta.index);
+        self.is_state_wanted &= self.stateless.is_some();
         self.newest = Some(meta);
         self.damaged = None;
     }
 
-    /// Returns true if a new snapshot of this index is of use: it is newer, or the file of this index is damaged.
+    /// Returns true if a new snapshot of this index is of use: it is newer, or the file of this index is damaged or
+    /// without the state that a peer needs.
     pub(super) fn wants(&self, index: LogIndex) -> bool {
-        index > self.newest_index().unwrap_or_default() || self.damaged == Some(index)
+        let is_lacking = self.is_state_wanted && self.stateless == Some(index);
+        index > self.newest_index().unwrap_or_default() || self.damaged == Some(index) || is_lacking
+    }
+
+    /// A peer needs this snapshot. Returns true if its file is without the state: the next one will be with it.
+    pub(super) fn want_state(&mut self, index: LogIndex) -> bool {
+        let is_lacking = self.stateless == Some(index);
+        self.is_state_wanted |= is_lacking;
+        is_lacking
+    }
+
+    /// Returns true if a peer needs a snapshot with the state.
+    pub(super) fn is_state_wanted(&self) -> bool {
+        self.is_state_wanted
     }
 
     /// Returns true if the snapshot of this index must not be sent: its file is damaged, or is being verified.

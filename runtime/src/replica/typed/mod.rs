@@ -64,20 +64,21 @@ impl<S: TypedStateMachine> StateMachine for Typed<S> {
     /// # Panics
     /// When the command cannot be decoded, or the response cannot be encoded (above 1 MiB, or a value that serde
     /// refuses).
-    fn apply(&mut self, context: ApplyContext, command: Bytes) -> Bytes {
+    fn apply(&mut self, context: ApplyContext, command: Bytes) -> io::Result<Bytes> {
         let command = match codec::decode_small(&command) {
             Ok(command) => command,
             Err(error) => panic!("the command cannot be read by this program: {error}"),
         };
         let response = self.0.apply(context, command);
         match codec::encode_small(&response) {
-            Ok(bytes) => bytes,
+            Ok(bytes) => Ok(bytes),
             Err(error) => panic!("the response cannot be encoded: {error}"),
         }
     }
 
-    fn tick(&mut self, context: ApplyContext) {
+    fn tick(&mut self, context: ApplyContext) -> io::Result<()> {
         self.0.tick(context);
+        Ok(())
     }
 
     fn snapshot(&self) -> S {

@@ -32,8 +32,8 @@ fn command(name: &str, add: u64) -> Bytes {
 #[test]
 fn commands_and_responses_pass_through_serde() {
     let mut tally = Typed(Tally::default());
-    tally.apply(context(), command("a", 2));
-    let response = tally.apply(context(), command("a", 3));
+    tally.apply(context(), command("a", 2)).expect("in memory");
+    let response = tally.apply(context(), command("a", 3)).expect("in memory");
     assert_eq!(codec::decode_small::<u64>(&response), Ok(5));
 }
 
@@ -41,7 +41,7 @@ fn commands_and_responses_pass_through_serde() {
 fn a_snapshot_restores_an_equal_state_of_any_size() {
     let mut tally = Typed(Tally::default());
     for name in 0..100_000 {
-        tally.apply(context(), command(&format!("a rather long name for a number: {name}"), 1));
+        tally.apply(context(), command(&format!("a rather long name for a number: {name}"), 1)).expect("in memory");
     }
     let mut bytes = Vec::new();
     Typed::write(tally.snapshot(), &mut bytes).expect("a vector takes all");
