@@ -216,6 +216,8 @@ impl Raft {
             LogCommand::Read { id } => self.shared.on_read(id),
             LogCommand::Compact { snapshot, keep_from } => self.on_compact(snapshot, keep_from),
             LogCommand::Transfer { to, timeout } => self.on_transfer(to, timeout),
+            LogCommand::Campaign => self.on_campaign(),
+            LogCommand::StepDown => self.on_step_down(),
             LogCommand::ChangeConfiguration { id, changes } => self.on_change(id, &changes),
         }
     }
@@ -249,6 +251,18 @@ impl Raft {
     fn on_transfer(&mut self, to: Option<NodeId>, timeout: Duration) -> Result<(), Ignored> {
         let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::NotLeading) };
         leader.on_transfer(&self.shared, to, timeout)
+    }
+
+    /// A node that was promised to a leader, or hears one, must not elect another one.
+    fn on_campaign(&mut self) -> Result<(), Ignored> {
+        if self.is_leader_alive() { Err(Ignored::LeaderAlive) } else { self.on_election_timeout() }
+    }
+
+    fn on_step_down(&mut self) -> Result<(), Ignored> {
+        match self.role {
+            RoleState::Leader(_) => self.act_on(Office::GivesWay),
+            _ => Err(Ignored::NotLeading),
+        }
     }
 
     /// Handles the application's answer to a request.

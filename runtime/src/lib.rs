@@ -12,7 +12,9 @@ pub mod shell;
 pub mod testing;
 
 pub use group::change::GroupError;
-pub use group::outcome::{NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown};
+pub use group::outcome::{
+    BuildError, CampaignError, NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown,
+};
 pub use group::start::{BoxError, GroupStart};
 pub use quorate_protocol::GroupId;
 pub use replica::proposals::Delivery;
@@ -24,5 +26,5 @@ pub use shell::driver::calls::NodeHandle;
 pub use shell::driver::changes::Change;
 pub use shell::driver::shutdown::Stopped;
 pub use shell::error::{ServerConfigError, ServerOpenError};
-pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle};
+pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle, StatusWatch};
 pub use shell::server::{Launch, Running, Server, ServerBuilder, replica, replica_with};

@@ -163,6 +163,34 @@ pub enum TransferError {
     Stopped,
 }
 
+/// Reason why a snapshot that a caller asked for was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The deadline passed before the snapshot was durable. It may still be made.
+    DeadlinePassed,
+    /// The disk or the state machine failed; the text says how. The log is unchanged.
+    Failed(String),
+    /// The group has stopped on this node.
+    Halted(HaltReason),
+    /// The node, or the group on it, has stopped.
+    Stopped,
+}
+
+/// Reason why no election was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CampaignError {
+    /// This node leads already.
+    Leads,
+    /// This leader is known to be alive. [Transfer](crate::ReplicaHandle::transfer) its leadership to replace it.
+    LeaderAlive(NodeId),
+    /// This node does not vote.
+    MayNotVote(VotingBar),
+    /// This node is no candidate now: it is a witness, has priority 0 or a disk that does not write, or has stopped.
+    NotEligible,
+}
+
 /// An [`Outcome`] other than `Applied`, as an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -282,6 +310,30 @@ impl fmt::Display for TransferError {
     }
 }
 
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadlinePassed => f.write_str("the deadline passed"),
+            Self::Failed(reason) => write!(f, "the snapshot could not be made: {reason}"),
+            Self::Halted(reason) => write!(f, "the group has stopped: {reason}"),
+            Self::Stopped => f.write_str("the node has stopped"),
+        }
+    }
+}
+
+impl fmt::Display for CampaignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leads => f.write_str("this node leads already"),
+            Self::LeaderAlive(leader) => write!(f, "node {leader} leads"),
+            Self::MayNotVote(bar) => write!(f, "this node does not vote: {bar:?}"),
+            Self::NotEligible => f.write_str("this node may not lead now"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+impl std::error::Error for CampaignError {}
 impl std::error::Error for NotApplied {}
 impl std::error::Error for Unknown {}
 impl std::error::Error for ReadError {}

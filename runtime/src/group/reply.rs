@@ -1,7 +1,9 @@
 //! Answers to callers.
 
+use quorate_protocol::LogIndex;
+
 use crate::group::change::GroupError;
-use crate::group::outcome::{Outcome, ReadError, TransferError};
+use crate::group::outcome::{BuildError, Outcome, ReadError, TransferError};
 
 /// The answer to one call on a group. Plain data, from which typed handles make their own answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Reply {
     ReadFailed(ReadError),
     /// The result of a transfer of leadership.
     Transfer(Result<(), TransferError>),
+    /// The index that the snapshot covers which was asked for.
+    Built(Result<LogIndex, BuildError>),
     /// The result of adding or removing a group. The node gives this answer, not the group.
     Changed(Result<(), GroupError>),
 }

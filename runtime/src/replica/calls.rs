@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{DiskState, Instant, LogIndex, MemberChange, NodeId, Now, ReplicatedLog, Role};
+use quorate_protocol::{
+    DiskState, Instant, LogCommand, LogIndex, LogStatus, MemberChange, NodeId, Now, ReplicatedLog, Role,
+};
 
 use super::Replica;
 use crate::group::hostable::Hostable;
 use crate::group::interface::CallId;
-use crate::group::outcome::{NotApplied, Outcome, ReadError, TransferError};
+use crate::group::outcome::{BuildError, CampaignError, NotApplied, Outcome, ReadError, TransferError};
 use crate::group::reply::Reply;
 use crate::replica::explain::{EntryState, Obstacle};
 use crate::replica::proposals::ProposeOptions;
@@ -115,6 +117,69 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         match &self.halted {
             Some(reason) => self.context.reply(call, Reply::Transfer(Err(TransferError::Halted(reason.clone())))),
             None => self.hand_over.transfer(&mut self.context, &self.peers, call, to, deadline),
+        }
+    }
+
+    /// Begins an election now instead of at this node's election time-out. The result of the election shows in the
+    /// [status](Replica::status).
+    ///
+    /// # Errors
+    /// When this node may not be elected, or knows a leader that is alive.
+    pub fn campaign(&mut self, now: Now) -> Result<(), CampaignError> {
+        self.begin(now);
+        let status = self.status();
+        if let Some(bar) = status.log.barred {
+            return Err(CampaignError::MayNotVote(bar));
+        }
+        if status.log.role == Role::Leader {
+            return Err(CampaignError::Leads);
+        }
+        if status.halted.is_some() {
+            return Err(CampaignError::NotEligible);
+        }
+        self.context.command(LogCommand::Campaign);
+        let LogStatus { role, leader, .. } = self.context.core.status();
+        match (role, leader) {
+            (Role::PreCandidate | Role::Candidate | Role::Leader, _) => Ok(()),
+            (_, Some(leader)) => Err(CampaignError::LeaderAlive(leader)),
+            _ => Err(CampaignError::NotEligible),
+        }
+    }
+
+    /// Gives up the leadership without a successor: the other nodes are given time to elect one. [`Replica::transfer`]
+    /// interrupts service for a shorter time.
+    ///
+    /// # Errors
+    /// When this node does not lead.
+    pub fn step_down(&mut self, now: Now) -> Result<(), TransferError> {
+        self.begin(now);
+        if let Some(reason) = &self.halted {
+            return Err(TransferError::Halted(reason.clone()));
+        }
+        if !self.context.is_leader() {
+            return Err(TransferError::NotLeader { leader: self.context.leadership.leader });
+        }
+        self.context.command(LogCommand::StepDown);
+        Ok(())
+    }
+
+    /// Makes a snapshot of everything that is applied now, unless there is one. The log keeps as many entries as after
+    /// every snapshot. Answered by [`Reply::Built`] once it is durable.
+    pub fn snapshot(&mut self, now: Now, call: CallId, deadline: Instant) {
+        self.ask_for_snapshot(now, call, deadline, false);
+    }
+
+    /// As [`Replica::snapshot`], and then removes every entry from this node's log that the snapshot covers. A peer that
+    /// lacks one of these is sent the snapshot.
+    pub fn compact(&mut self, now: Now, call: CallId, deadline: Instant) {
+        self.ask_for_snapshot(now, call, deadline, true);
+    }
+
+    fn ask_for_snapshot(&mut self, now: Now, call: CallId, deadline: Instant, compacts: bool) {
+        self.begin(now);
+        match &self.halted {
+            Some(reason) => self.context.reply(call, Reply::Built(Err(BuildError::Halted(reason.clone())))),
+            None => self.snapshots.ask(&self.context, &self.application, (call, deadline), compacts),
         }
     }
 

@@ -464,6 +464,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.reads.on_halted(&mut self.context, reason);
         self.hand_over.on_halted(&mut self.context, reason);
         self.member_changes.on_halted(&mut self.context, reason);
+        self.snapshots.on_halted(&mut self.context, reason);
     }
 }
 

@@ -11,10 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{GroupId, Instant, LogIndex, MemberChange, NodeId, Now, ReplicatedLog};
 use quorate_transport::codec;
+use tokio::sync::watch;
 
 use crate::group::hostable::Hostable;
 use crate::group::interface::CallId;
-use crate::group::outcome::{NotApplied, Outcome, ProposeError, ReadError, TransferError, Unknown};
+use crate::group::outcome::{
+    BuildError, CampaignError, NotApplied, Outcome, ProposeError, ReadError, TransferError, Unknown,
+};
 use crate::group::reply::Reply;
 use crate::replica::Replica;
 use crate::replica::explain::{EntryState, Obstacle};
@@ -185,6 +188,45 @@ macro_rules! replica_handle {
                 Pending { answer, lost: |_| Err(TransferError::Stopped) }
             }
 
+            /// Begins an election now; see [`Replica::campaign`].
+            pub fn campaign(&self) -> CallAnswer<Result<(), CampaignError>> {
+                self.node.look(self.group, |replica: &mut Replica<L, S>, now| replica.campaign(now))
+            }
+
+            /// Gives up the leadership without a successor; see [`Replica::step_down`].
+            pub fn step_down(&self) -> CallAnswer<Result<(), TransferError>> {
+                self.node.look(self.group, |replica: &mut Replica<L, S>, now| replica.step_down(now))
+            }
+
+            /// Makes a snapshot now, and returns the index that it covers; see [`Replica::snapshot`].
+            pub fn snapshot(&self) -> Pending<Result<LogIndex, BuildError>> {
+                self.build(Replica::snapshot)
+            }
+
+            /// Makes a snapshot now, and removes everything that it covers from the log; see [`Replica::compact`].
+            pub fn compact(&self) -> Pending<Result<LogIndex, BuildError>> {
+                self.build(Replica::compact)
+            }
+
+            fn build(
+                &self,
+                ask: fn(&mut Replica<L, S>, Now, CallId, Instant),
+            ) -> Pending<Result<LogIndex, BuildError>> {
+                let timeout = self.timeout;
+                let answer = self.node.ask(
+                    self.group,
+                    0,
+                    move |replica: &mut Replica<L, S>, now: Now, call| {
+                        ask(replica, now, call, now.instant.after(timeout));
+                    },
+                    |_, reply| match reply {
+                        Reply::Built(result) => result,
+                        _ => Err(BuildError::Stopped),
+                    },
+                );
+                Pending { answer, lost: |_| Err(BuildError::Stopped) }
+            }
+
             /// Changes the members of the group; see [`Replica::change_membership`].
             pub fn change_membership(&self, changes: Vec<MemberChange>) -> Pending<Outcome> {
                 self.start(0, move |replica, now, call, deadline| {
@@ -271,6 +313,52 @@ macro_rules! replica_handle {
 
 replica_handle!(ReplicaHandle, NodeHandle, Send);
 replica_handle!(LocalReplicaHandle, LocalHandle);
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> ReplicaHandle<L, S> {
+    /// Watches the status of the replica.
+    pub fn watch_status(&self) -> StatusWatch<L, S> {
+        StatusWatch { handle: self.clone(), changes: None, is_due: true }
+    }
+}
+
+/// Tells when the status of a replica changes: its role, term or leader, its right to vote, its snapshots, or that it
+/// has stopped. Entries that are committed or applied are no such change.
+pub struct StatusWatch<L, S> {
+    handle: ReplicaHandle<L, S>,
+    changes: Option<watch::Receiver<()>>,
+    /// True if a change was seen and its status was not returned.
+    is_due: bool,
+}
+
+impl<L: ReplicatedLog + Hostable, S: StateMachine> StatusWatch<L, S> {
+    /// Returns the status: the first time at once, then after the next change. Changes since the last call are seen by
+    /// the next one, as one change.
+    ///
+    /// If this future is dropped, no change is lost.
+    ///
+    /// # Errors
+    /// When the node has stopped, has no such replica, or too many calls wait.
+    pub async fn next(&mut self) -> Result<ReplicaStatus, CallError> {
+        let changes = match &mut self.changes {
+            Some(changes) => changes,
+            None => self.changes.insert(self.handle.node.watch(self.handle.group).await?),
+        };
+        if !self.is_due {
+            changes.changed().await.map_err(|_| CallError::Stopped)?;
+            self.is_due = true;
+        }
+        changes.mark_unchanged();
+        let status = self.handle.status().await?;
+        self.is_due = false;
+        Ok(status)
+    }
+}
+
+impl<L, S> fmt::Debug for StatusWatch<L, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusWatch").field("group", &self.handle.group).finish_non_exhaustive()
+    }
+}
 
 impl<T> Pending<T> {
     /// Blocks the calling thread until the answer is there. For threads outside of any executor.

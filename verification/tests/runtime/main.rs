@@ -5,6 +5,7 @@ mod cluster;
 mod explained;
 mod incarnations;
 mod measured;
+mod operated;
 mod outcomes;
 mod random;
 mod reads;

@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, NodeId};
+use quorate_protocol::{GroupId, NodeId, Role};
 use quorate_raft::{Config, Lease, Raft, Settings};
-use quorate_runtime::shell::DirectoryError;
+use quorate_runtime::shell::{CallError, DirectoryError};
 use quorate_runtime::{
-    ApplyContext, BoxError, Delivery, GroupStart, Launch, NotApplied, Outcome, ReadError, ReplicaHandle,
+    ApplyContext, BoxError, CampaignError, Delivery, GroupStart, Launch, NotApplied, Outcome, ReadError, ReplicaHandle,
     ReplicaSettings, Running, Server, ServerBuilder, ServerConfigError, ServerOpenError, Typed, TypedStateMachine,
 };
 use quorate_transport::codec;
@@ -156,6 +156,31 @@ fn what_was_acknowledged_is_there_after_all_were_stopped() {
 fn node_number(node: &Running) -> i64 {
     let id = node.handle().inspect(|node| node.identity().node).wait().expect("it runs");
     i64::try_from(id.0).expect("small")
+}
+
+#[test]
+fn whoever_watches_a_replica_is_told_what_changes() {
+    let place = Place::new();
+    let node = place.start_alone().expect("it opens");
+    let replica = counter(&node);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut watch = replica.watch_status();
+        let mut status = watch.next().await.expect("it runs");
+        while status.log.role != Role::Leader {
+            status = watch.next().await.expect("it runs");
+        }
+        assert_eq!(replica.execute(&1).await, Ok(1));
+        let index = replica.snapshot().await.expect("there is room");
+        while status.snapshot_index != Some(index) {
+            status = watch.next().await.expect("it runs");
+        }
+        assert_eq!(replica.campaign().await, Ok(Err(CampaignError::Leads)));
+        assert_eq!(replica.compact().await, Ok(index));
+        node.handle().shutdown(PATIENCE).await;
+        // The shutdown itself is no change, so only the end is told.
+        assert_eq!(watch.next().await.err(), Some(CallError::Stopped));
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use quorate_protocol::{HaltReason, LogIndex, NodeId};
 use quorate_raft::Settings;
+use quorate_runtime::group::Reply;
 use quorate_runtime::replica::Obstacle;
 use quorate_runtime::testing::LedgerFiles;
 use quorate_runtime::{Outcome, ReplicaSettings};
@@ -90,6 +91,24 @@ fn a_peer_that_lags_gets_a_snapshot_with_the_state() {
     cluster.run(100);
     assert_eq!(newest_content(&cluster, N1)[0], 2);
     assert_eq!(cluster.ledger(N3).counts, cluster.ledger(N1).counts);
+}
+
+/// The last entry that the snapshot covers is none of the state machine, which cannot know its index.
+#[test]
+fn a_state_is_not_behind_a_snapshot_that_ends_with_an_entry_of_the_log_itself() {
+    let mut cluster = cluster();
+    write(&mut cluster, 0..10);
+    cluster.elect(N2);
+    let (call, now, deadline) = (cluster.call(), cluster.clocks(N3), cluster.deadline(1000));
+    cluster.replica(N3).snapshot(now, call, deadline);
+    let built = cluster.answer(N3, call);
+    let given = files(&cluster, N3).written().applied;
+    assert!(matches!(built, Reply::Built(Ok(index)) if index > given), "{built:?}, {given:?}");
+    cluster.crash(N3);
+    cluster.boot(N3);
+    cluster.run(1000);
+    assert_eq!(cluster.nodes[&N3].halted, None);
+    assert_eq!(cluster.ledger(N3).counts.len(), 10);
 }
 
 /// The state is lost, and the log no longer has the commands that made it.

@@ -60,6 +60,11 @@ impl Build {
         self.retry_at = None;
     }
 
+    /// Allows a snapshot to be made again without a pause after a failure.
+    pub(super) fn allow_retry(&mut self) {
+        self.retry_at = None;
+    }
+
     /// The snapshot that was wanted exists.
     pub(super) fn on_fulfilled(&mut self) {
         self.is_wanted = false;
@@ -78,10 +83,10 @@ impl Build {
         self.storage == StorageLevel::Low
     }
 
-    /// Returns true if a snapshot is due, and none is being made.
-    pub(super) fn is_due(&mut self, now: Instant, settings: &ReplicaSettings) -> bool {
+    /// Returns true if a snapshot is due, and none is being made. `is_asked` is true if a caller wants one.
+    pub(super) fn is_due(&mut self, now: Instant, settings: &ReplicaSettings, is_asked: bool) -> bool {
         self.retry_at.take_if(|at| *at <= now);
-        let is_due = self.is_wanted || self.growth.is_large(settings);
+        let is_due = is_asked || self.is_wanted || self.growth.is_large(settings);
         is_due && self.under_way.is_none() && self.retry_at.is_none()
     }
 

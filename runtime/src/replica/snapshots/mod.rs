@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use quorate_protocol::{
-    Input, Instant, LogAnswer, LogCommand, LogIndex, NodeId, Operation, ReplicatedLog, Signal, SnapshotMeta,
-    StorageLevel, Term, Ticket,
+    HaltReason, Input, Instant, LogAnswer, LogCommand, LogIndex, NodeId, Operation, ReplicatedLog, Signal,
+    SnapshotMeta, StorageLevel, Term, Ticket,
 };
 
 use super::application::Application;
@@ -13,12 +13,14 @@ use super::content::Origin;
 use super::context::Context;
 use super::message::{SnapshotEnvelope, SnapshotMessage};
 use super::sessions::SnapshotForm;
+use crate::group::interface::CallId;
 use crate::group::notice::Notice;
 use crate::group::snapshot::{SnapshotDone, SnapshotFailure};
 use crate::replica::explain::Obstacle;
 use crate::replica::state_machine::StateMachine;
 use crate::replica::status::TransferProgress;
 
+mod asked;
 mod build;
 mod failure;
 mod growth;
@@ -27,6 +29,7 @@ mod sizes;
 mod stored;
 mod transfer;
 
+use asked::Asked;
 use build::Build;
 use failure::LastFailure;
 use restore::Restore;
@@ -37,6 +40,7 @@ use transfer::{Content, Sending, SnapshotReceiver, SnapshotSender, TransferId, U
 #[derive(Debug)]
 pub(super) struct Snapshots {
     build: Build,
+    asked: Asked,
     stored: Stored,
     restore: Restore,
     sender: SnapshotSender,
@@ -48,6 +52,7 @@ impl Snapshots {
     pub(super) fn new() -> Self {
         Self {
             build: Build::new(),
+            asked: Asked::default(),
             stored: Stored::default(),
             restore: Restore::default(),
             sender: SnapshotSender::default(),
@@ -56,17 +61,31 @@ impl Snapshots {
         }
     }
 
-    /// Makes a snapshot if enough was applied since the last one, or the log wants one.
+    /// Makes a snapshot for a caller, unless the newest has everything that is applied.
+    pub(super) fn ask<L: ReplicatedLog, S: StateMachine>(
+        &mut self,
+        context: &Context<L>,
+        application: &Application<S>,
+        (call, until): (CallId, Instant),
+        compacts: bool,
+    ) {
+        self.asked.add(call, application.applied().index(), compacts, until.max(context.instant()));
+        self.build.allow_retry();
+    }
+
+    /// Makes a snapshot if enough was applied since the last one, or the log or a caller wants one.
     pub(super) fn build_if_due<L: ReplicatedLog, S: StateMachine>(
         &mut self,
         context: &mut Context<L>,
         application: &Application<S>,
     ) {
-        if !self.build.is_due(context.instant(), &context.settings) || self.is_restoring() {
+        let is_due = self.build.is_due(context.instant(), &context.settings, self.asked.is_waiting());
+        if !is_due || self.is_restoring() {
             return;
         }
         if !self.stored.wants(application.applied().index()) {
-            return self.build.on_fulfilled();
+            self.build.on_fulfilled();
+            return self.answer(context);
         }
         let form = if self.stored.is_state_wanted() { SnapshotForm::WithState } else { application.form() };
         if let Some(meta) = application.applied().snapshot_meta() {
@@ -223,7 +242,12 @@ impl Snapshots {
         }
     }
 
+    pub(super) fn on_halted<L: ReplicatedLog>(&mut self, context: &mut Context<L>, reason: &HaltReason) {
+        self.asked.on_halted(context, reason);
+    }
+
     pub(super) fn on_timeout<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        self.asked.expire(context);
         self.receiver.on_timeout(context, &mut self.last_failure);
         for transfer in self.sender.on_timeout(context) {
             self.give_up_sending(context, transfer, "the peer accepted no piece for too long");
@@ -233,7 +257,9 @@ impl Snapshots {
 
     /// Returns the next time at which work is due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.sender.deadline(), self.receiver.deadline(), self.build.deadline()].into_iter().flatten().min()
+        let deadlines =
+            [self.sender.deadline(), self.receiver.deadline(), self.build.deadline(), self.asked.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Index of the newest durable snapshot.
@@ -289,6 +315,7 @@ impl Snapshots {
             Err(failure) => format!("{failure:?}"),
         };
         self.build.on_failed(context.instant(), &context.settings);
+        self.asked.on_failed(context, &reason);
         self.last_failure.note(context, meta.index, reason);
     }
 
@@ -311,7 +338,16 @@ impl Snapshots {
             // Free space is more important than peers that lag: they are sent the snapshot.
             context.input(Input::Signal(Signal::CompactRequested));
         }
+        self.answer(context);
         self.delete_old(context);
+    }
+
+    /// Answers the callers for whom the newest snapshot is enough.
+    fn answer<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
+        let index = self.stored.newest_index().unwrap_or_default();
+        if self.asked.on_durable(context, index) {
+            context.input(Input::Signal(Signal::CompactRequested));
+        }
     }
 
     fn on_verified<L: ReplicatedLog>(

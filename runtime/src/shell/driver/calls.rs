@@ -69,6 +69,7 @@ pub(crate) enum Asked {
 pub(crate) enum Post {
     Call(GroupId, Box<dyn Call + Send>),
     Inspect(Box<dyn FnOnce(&Node) + Send>),
+    Watch { group: GroupId, done: oneshot::Sender<watch::Receiver<()>> },
     Add(Adding),
     Remove { group: GroupId, done: oneshot::Sender<Result<(), GroupError>> },
     Shutdown { patience: Duration, done: oneshot::Sender<Stopped> },
@@ -177,6 +178,19 @@ impl NodeHandle {
         let mut halted = self.halted.clone();
         let reasons = halted.wait_for(|groups| groups.contains_key(&group)).await.map_err(|_| CallError::Stopped)?;
         reasons.get(&group).cloned().ok_or(CallError::Stopped)
+    }
+
+    /// Watches a group: the receiver is marked as changed whenever there is a [`Notice`](crate::group::Notice) of it.
+    ///
+    /// # Errors
+    /// [`CallError::Stopped`] if the node stops first, and [`CallError::Overloaded`] if too many calls wait.
+    pub(crate) async fn watch(&self, group: GroupId) -> Result<watch::Receiver<()>, CallError> {
+        let (done, watched) = oneshot::channel();
+        self.push(Post::Watch { group, done }).map_err(|refused| match refused {
+            PushError::Full(_) => CallError::Overloaded,
+            PushError::Closed(_) => CallError::Stopped,
+        })?;
+        watched.await.map_err(|_| CallError::Stopped)
     }
 
     /// Stops the node. Leadership is transferred where possible, and callers are answered if that takes at most
@@ -333,7 +347,7 @@ impl Doors {
             match post {
                 Post::Call(_, call) => call.refuse(CallError::Stopped),
                 // Their callers learn from the dropped sender that the node has stopped.
-                Post::Inspect(_) | Post::Add(_) | Post::Remove { .. } => {}
+                Post::Inspect(_) | Post::Watch { .. } | Post::Add(_) | Post::Remove { .. } => {}
                 Post::Shutdown { done, .. } => stopping.push(done),
             }
         }
@@ -436,6 +450,7 @@ impl fmt::Debug for Post {
         match self {
             Self::Call(group, _) => write!(f, "Call({group})"),
             Self::Inspect(_) => f.write_str("Inspect"),
+            Self::Watch { group, .. } => write!(f, "Watch({group})"),
             Self::Add(adding) => write!(f, "Add({})", adding.group),
             Self::Remove { group, .. } => write!(f, "Remove({group})"),
             Self::Shutdown { patience, .. } => write!(f, "Shutdown({patience:?})"),

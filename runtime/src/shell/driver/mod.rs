@@ -40,6 +40,7 @@ pub(crate) mod shutdown;
 pub(crate) mod start;
 mod stop;
 mod waiting;
+mod watches;
 mod worker;
 
 #[cfg(test)]
@@ -55,6 +56,7 @@ use report::Report;
 use shutdown::Shutdown;
 use start::{Parts, StartError, job_thread};
 use waiting::WaitingCalls;
+use watches::Watches;
 use worker::{SnapshotThreads, Worker};
 
 /// The tokio shell of a [`Node`]. Its loop is a future, so it can share a current-thread runtime with an application's
@@ -87,6 +89,7 @@ pub struct Driver {
     report: Report,
     /// The groups that have stopped, for those who wait for it.
     halted: watch::Sender<HaltedGroups>,
+    watches: Watches,
     scratch: Scratch,
     site: Site,
     /// The data directory's lock. The threads that write to the directory hold it as well.
@@ -134,6 +137,7 @@ impl Driver {
             overdue_rounds: 0,
             shutdown: None,
             halted: watch::Sender::default(),
+            watches: Watches::default(),
             scratch: Scratch::default(),
             site: parts.site,
             lock: parts.lock,
@@ -242,6 +246,8 @@ impl Driver {
                 Post::Call(group, call) => self.ask(now, group, call),
                 // A panic is reported to the caller. It cannot change the node, which is borrowed immutably.
                 Post::Inspect(look) => look(&self.node),
+                // The watcher may be gone by now.
+                Post::Watch { group, done } => drop(done.send(self.watches.add(group))),
                 Post::Add(adding) => self.add(now, adding),
                 Post::Remove { group, done } => {
                     let call = self.wait_for(Box::new(Changing::new(done)));
@@ -365,6 +371,9 @@ impl Driver {
 
     fn notice(&mut self, group: Option<GroupId>, notice: Notice) {
         self.report.notice(group, &notice);
+        if let Some(group) = group {
+            self.watches.on_notice(group);
+        }
         let reason = match notice {
             Notice::Halted { reason } => reason,
             Notice::Removed => HaltReason::Removed,
