@@ -77,11 +77,11 @@ pub enum LogCommand {
         /// Give up after this time.
         timeout: Duration,
     },
-    /// Begin an election now, if this node may be elected and no leader is known to be alive. To replace a leader that is
-    /// alive, use `Transfer`.
+    /// Begin an election now, if this node may be elected and no leader is known to be alive. To replace a leader that
+    /// is alive, use `Transfer`.
     Campaign,
-    /// Stop leading, whoever leads next. Another node is given the longest election time-out to be elected first. `Transfer`
-    /// has a shorter pause.
+    /// Stop leading, whoever leads next. Another node is given the longest election time-out to be elected first.
+    /// `Transfer` has a shorter pause.
     StepDown,
     /// Change the members of the group, if this node leads. The answer is `Appended` or `Refused`. The change is in
     /// force once it is appended. It is complete once a configuration that is not joint is committed at its index or

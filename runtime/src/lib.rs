@@ -15,7 +15,7 @@ pub use group::change::GroupError;
 pub use group::outcome::{
     BuildError, CampaignError, NotApplied, Outcome, ProposeError, ReadError, Retry, TransferError, Unknown,
 };
-pub use group::start::{BoxError, GroupStart};
+pub use group::start::{BoxError, GroupStart, SkippedCommand};
 pub use quorate_protocol::GroupId;
 pub use replica::proposals::Delivery;
 pub use replica::settings::ReplicaSettings;

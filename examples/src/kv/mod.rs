@@ -27,3 +27,4 @@ pub mod store;
 mod trouble;
 
 pub use machine::new_store;
+pub use node::skip_command;

@@ -9,13 +9,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use quorate_protocol::HaltReason;
+use quorate_protocol::{HaltReason, LogIndex};
 use quorate_raft::Raft;
-use quorate_runtime::{Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError};
+use quorate_runtime::{
+    Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError, SkippedCommand,
+};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::backend::{GROUP, ReplicaBackend};
+use super::config::ClusterConfig;
 use super::http::{HttpLimits, HttpServer, Pages};
 use super::members::{MemberAnswer, MemberRequest};
 use super::new_store;
@@ -195,6 +198,17 @@ fn builder(options: &NodeOptions) -> io::Result<ServerBuilder> {
         let address = address.to_string();
         if joining.contains(id) { builder.joining_node(*id, address) } else { builder.node(*id, address) }
     }))
+}
+
+/// Marks a command that a node skips from its next start on. The node must be stopped.
+///
+/// # Errors
+/// When the cluster has no such node, or as [`ServerBuilder::skip`].
+pub fn skip_command(config: &ClusterConfig, id: u64, index: u64) -> Result<SkippedCommand, Box<dyn std::error::Error>> {
+    if !config.nodes.contains_key(&id) {
+        return Err(format!("the cluster file has no node {id}").into());
+    }
+    Ok(Server::builder(&config.name, &config.data).skip(id, GROUP, LogIndex(index))?)
 }
 
 /// A node's listener and limits for clients, and the other nodes' addresses for clients.

@@ -21,6 +21,7 @@ fn start(node: u64, nodes: u64, disk: &Stream) -> GroupStart {
         session: SessionId::default(),
         members: Configuration::of_voters((1..=nodes).map(NodeId)),
         recovery: disk.recovery(usize::MAX),
+        skipped: Vec::new(),
         seed: 1,
         frame_bytes_max: 2 << 20,
         write_bytes_max: 2 << 20,

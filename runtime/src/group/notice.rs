@@ -52,6 +52,11 @@ pub enum Notice {
         /// The reason.
         reason: String,
     },
+    /// A command was not applied, because an operator has marked it.
+    CommandSkipped {
+        /// Its index.
+        index: LogIndex,
+    },
     /// The group was added to the running node.
     Added,
     /// The group was removed from this node for good.

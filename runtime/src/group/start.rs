@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use quorate_protocol::{Configuration, GroupId, Identity, Now, Recovery, SessionId};
+use quorate_protocol::{Configuration, GroupId, Identity, LogIndex, Now, Recovery, SessionId, Term};
 
 use crate::group::interface::Group;
 
@@ -23,12 +23,26 @@ pub struct GroupStart {
     pub members: Configuration,
     /// Content of the group's stream, and its newest snapshot.
     pub recovery: Recovery,
+    /// Commands that an operator has marked: the node does not apply them.
+    pub skipped: Vec<SkippedCommand>,
     /// Seed for random numbers. No other group, node or start has the same one.
     pub seed: u64,
     /// Length of the longest frame in bytes. Each message must fit into it.
     pub frame_bytes_max: usize,
     /// Maximum number of bytes in one write to the log.
     pub write_bytes_max: usize,
+}
+
+/// A command that the node does not apply ([`ServerBuilder::skip`](crate::ServerBuilder::skip)). It is named so that no
+/// other one can be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkippedCommand {
+    /// Index of its entry.
+    pub index: LogIndex,
+    /// Term of its entry.
+    pub term: Term,
+    /// CRC-32C of the command.
+    pub checksum: u32,
 }
 
 /// Makes a group from the data that it starts from.

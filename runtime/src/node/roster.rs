@@ -107,6 +107,11 @@ impl PendingStart {
         *self.unfounded.entry(group).or_insert_with(|| roster.take_stream())
     }
 
+    /// Returns the stream of a group that was founded on this node.
+    pub(crate) fn stream(&self, group: GroupId) -> Option<StreamId> {
+        self.roster.stream(group)
+    }
+
     /// Returns the founding of the group; `None` if it is new.
     #[must_use]
     pub fn founding(&self, group: GroupId) -> Option<&Founding> {

@@ -16,6 +16,7 @@ use super::sessions::{SessionAdmission, Sessions, SnapshotForm};
 use crate::group::interface::GroupOutput;
 use crate::group::outcome::{NotApplied, Outcome, Unknown};
 use crate::group::snapshot::{SnapshotReader, SnapshotWriter};
+use crate::group::start::SkippedCommand;
 use crate::panics::panic_message;
 use crate::replica::explain::Obstacle;
 use crate::replica::settings::ReplicaSettings;
@@ -40,6 +41,8 @@ pub(super) struct Application<S> {
     retry_at: Option<Instant>,
     /// The work that may still be done in this turn.
     budget: Budget,
+    /// Commands that are not applied.
+    skipped: Vec<SkippedCommand>,
     /// True if the state machine itself stores its state.
     is_stored: bool,
     /// True if the state machine has done work since the last batch ended.
@@ -108,9 +111,21 @@ impl<S: StateMachine> Application<S> {
             loading: None,
             retry_at: None,
             budget: Budget::new(settings),
+            skipped: Vec::new(),
             is_stored: stored.is_some(),
             is_in_batch: false,
         }
+    }
+
+    /// Does not apply these commands.
+    pub(super) fn skip(&mut self, skipped: Vec<SkippedCommand>) {
+        self.skipped = skipped;
+    }
+
+    /// Returns true if the entry is a command that is not applied.
+    pub(super) fn is_skipped(&self, index: LogIndex, term: Term, entry: &Entry) -> bool {
+        let command = SkippedCommand { index, term, checksum: entry.header.checksum };
+        entry.header.kind == EntryKind::Command && self.skipped.contains(&command)
     }
 
     pub(super) fn state(&self) -> &S {
@@ -228,7 +243,10 @@ impl<S: StateMachine> Application<S> {
         self.applied.sessions.expire(log_time);
         let context = ApplyContext { index, log_time };
         let effect = match header.kind {
-            EntryKind::Command => self.apply_command(context, entry)?,
+            EntryKind::Command => {
+                let is_skipped = self.is_skipped(index, term, entry);
+                self.apply_command(context, entry, is_skipped)?
+            }
             EntryKind::Tick => {
                 self.applied.given = index;
                 if index > self.applied.state_index {
@@ -347,19 +365,21 @@ impl<S: StateMachine> Application<S> {
     }
 
     /// Applies a command, unless its session forbids it.
-    fn apply_command(&mut self, context: ApplyContext, entry: &Entry) -> Result<Effect, HaltReason> {
+    fn apply_command(&mut self, context: ApplyContext, entry: &Entry, is_skipped: bool) -> Result<Effect, HaltReason> {
         let (header, command) = (&entry.header, entry.payload.clone());
         let is_known = context.index <= self.applied.state_index;
+        let is_withheld = is_known || is_skipped;
+        let given = if is_skipped && !is_known { self.applied.given } else { context.index };
         if header.acknowledged_below == 0 {
-            self.applied.given = context.index;
-            if is_known {
+            self.applied.given = given;
+            if is_withheld {
                 return Ok(Effect::ResponseForgotten);
             }
             return self.run(context.index, |state| state.apply(context, command)).map(Effect::Applied);
         }
         match self.applied.sessions.admit(header.id, header.acknowledged_below, context.log_time) {
-            SessionAdmission::Apply(session) if is_known => {
-                self.applied.given = context.index;
+            SessionAdmission::Apply(session) if is_withheld => {
+                self.applied.given = given;
                 session.record_forgotten(header.id.sequence);
                 Ok(Effect::ResponseForgotten)
             }

@@ -169,8 +169,8 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         self.ask_for_snapshot(now, call, deadline, false);
     }
 
-    /// As [`Replica::snapshot`], and then removes every entry from this node's log that the snapshot covers. A peer that
-    /// lacks one of these is sent the snapshot.
+    /// As [`Replica::snapshot`], and then removes every entry from this node's log that the snapshot covers. A peer
+    /// that lacks one of these is sent the snapshot.
     pub fn compact(&mut self, now: Now, call: CallId, deadline: Instant) {
         self.ask_for_snapshot(now, call, deadline, true);
     }

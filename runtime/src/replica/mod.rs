@@ -19,6 +19,7 @@ use crate::group::hostable::Hostable;
 use crate::group::interface::{Group, GroupInput, GroupOutput, Membership};
 use crate::group::notice::Notice;
 use crate::group::snapshot::{SnapshotDone, SnapshotFailure};
+use crate::group::start::SkippedCommand;
 use crate::metrics::MetricKind;
 use crate::panics::panic_message;
 
@@ -141,6 +142,13 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         let configuration = replica.context.core.status().configuration;
         replica.tell_members(&configuration);
         Ok(replica)
+    }
+
+    /// Does not apply these commands.
+    #[must_use]
+    pub fn skipping(mut self, skipped: Vec<SkippedCommand>) -> Self {
+        self.application.skip(skipped);
+        self
     }
 
     /// Tells the node the members of the configuration that is in force now, and who of them counts.
@@ -384,6 +392,9 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         application::check(index, entry)?;
         if term > self.application.applied().term() {
             self.on_later_term(index, term);
+        }
+        if self.application.is_skipped(index, term, entry) {
+            self.context.notice(Notice::CommandSkipped { index });
         }
         let effect = self.application.apply(index, term, entry)?;
         if entry.header.kind == EntryKind::Tick {

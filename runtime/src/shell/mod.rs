@@ -9,6 +9,7 @@ pub(crate) mod opening;
 pub(crate) mod replica_handle;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod skip;
 pub(crate) mod snapshots;
 
 pub use directory::{Directory, DirectoryError, cluster_id};
@@ -19,4 +20,5 @@ pub use driver::clock::Clock;
 pub use driver::start::{Parts, StartError};
 pub use opening::{Opened, Opening, Unstarted};
 pub use site::Site;
+pub use skip::SkipError;
 pub use snapshots::SnapshotStores;

@@ -19,6 +19,7 @@ use crate::node::roster::{NODE_STREAM, PendingStart};
 use crate::shell::directory::{Directory, DirectoryError, SNAPSHOTS};
 use crate::shell::error::ServerOpenError;
 use crate::shell::site::Site;
+use crate::shell::skip;
 use crate::shell::snapshots::SnapshotStores;
 
 /// Description of the node to open. The shell supplies the disk, the clock and the randomness.
@@ -117,6 +118,7 @@ impl Opening {
             members: self.members,
             frame_bytes_max: self.frame_bytes_max,
             write_bytes_max,
+            skipped: skip::file::read(directory.disk())?,
         };
         if let Some(removed) = self.groups.keys().find(|group| pending.is_removed(**group)) {
             return Err(ServerOpenError::RemovedGroup(*removed));

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{Configuration, GroupId, Member, NodeId, ReplicatedLog};
+use quorate_protocol::{Configuration, GroupId, LogIndex, Member, NodeId, ReplicatedLog};
 use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{Peer, Transport};
 use quorate_wal::disk::RealDisk;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::group::hostable::Hostable;
 use crate::group::interface::Group;
-use crate::group::start::{BoxError, GroupStart, MakeGroup, ReopenGroup};
+use crate::group::start::{BoxError, GroupStart, MakeGroup, ReopenGroup, SkippedCommand};
 use crate::replica::Replica;
 use crate::replica::seat::Seat;
 use crate::replica::settings::ReplicaSettings;
@@ -33,6 +33,7 @@ use crate::shell::driver::start::Parts;
 use crate::shell::error::{ServerConfigError, ServerOpenError};
 use crate::shell::opening::{Opened, Opening, Unstarted};
 use crate::shell::replica_handle::{LocalReplicaHandle, ReplicaHandle};
+use crate::shell::skip::{Skip, SkipError};
 
 /// Describes a node: its data directory, the nodes of the cluster, and its groups. [`ServerBuilder::open`] starts it on
 /// the current tokio runtime, [`ServerBuilder::spawn`] on a thread of its own.
@@ -273,6 +274,24 @@ impl ServerBuilder {
         Ok(Running { handle, thread })
     }
 
+    /// Marks a command of a group that no program can apply: from its next start on, the node `id` skips it. The node
+    /// must be stopped. Mark the command on every node of the group; a node on which it is not marked stops at it
+    /// again.
+    ///
+    /// Whoever proposed the command was told that its outcome is unknown. Its effect is lost on every node.
+    ///
+    /// # Errors
+    /// When the node runs, the entry is no command, or the node has applied it: then its state differs from that of
+    /// nodes that skip it, and it must be replaced. Nothing was changed.
+    pub fn skip(&self, id: u64, group: GroupId, index: LogIndex) -> Result<SkippedCommand, SkipError> {
+        let folder = self.data.join(id.to_string());
+        // A disk would make the folder.
+        let disk = folder.metadata().and_then(|_| RealDisk::new(folder));
+        let disk = disk.map_err(|error| SkipError::Directory(DirectoryError::Io(error)))?;
+        let (cluster, node, log) = (cluster_id(&self.cluster), NodeId(id), self.log.clone());
+        Skip { cluster, node, log, group, index }.mark(&disk)
+    }
+
     fn check(&self, id: NodeId) -> Result<(), ServerConfigError> {
         if let Some(repeated) = &self.repeated {
             return Err(repeated.clone());
@@ -371,7 +390,8 @@ pub fn replica_with<L: ReplicatedLog + Hostable, S: StateMachine>(
         }
         let config = config(&start)?;
         let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
-        Ok(Box::new(Replica::<L, S>::recover(start.now, seat, settings, config, start.recovery, state)?))
+        let replica = Replica::<L, S>::recover(start.now, seat, settings, config, start.recovery, state)?;
+        Ok(Box::new(replica.skipping(start.skipped)))
     }
 }
 

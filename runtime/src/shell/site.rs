@@ -4,6 +4,7 @@ use quorate_protocol::{Configuration, GroupId, Identity, Now, Recovery, SessionI
 
 use crate::group::change::{GroupError, NewGroup};
 use crate::group::start::{GroupStart, MakeGroup};
+use crate::shell::skip::file::SkippedCommands;
 
 /// The part of a [`GroupStart`] that all groups of a node share.
 #[derive(Clone, Debug)]
@@ -14,6 +15,7 @@ pub struct Site {
     pub(crate) members: Configuration,
     pub(crate) frame_bytes_max: usize,
     pub(crate) write_bytes_max: usize,
+    pub(crate) skipped: SkippedCommands,
 }
 
 impl Site {
@@ -27,7 +29,8 @@ impl Site {
         seed: u64,
     ) -> GroupStart {
         let Self { identity, session, frame_bytes_max, write_bytes_max, .. } = *self;
-        GroupStart { now, group, identity, session, members, recovery, seed, frame_bytes_max, write_bytes_max }
+        let skipped = self.skipped.get(&group).cloned().unwrap_or_default();
+        GroupStart { now, group, identity, session, members, recovery, skipped, seed, frame_bytes_max, write_bytes_max }
     }
 
     /// Makes a group that has never run on this node. All nodes of the cluster are its first voters unless `members`

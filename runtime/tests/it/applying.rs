@@ -8,10 +8,10 @@ use quorate_protocol::{
     LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest, NodeId, Now, Operation, PeerProgress, ProgressState,
     RecoverError, Recovery, Signal, SnapshotMeta, Term, Ticket, VotingBar,
 };
-use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Reply};
+use quorate_runtime::group::{CallId, Founding, Group, GroupInput, GroupOutput, Notice, Reply};
 use quorate_runtime::replica::{EntryState, Obstacle, ProposeOptions};
 use quorate_runtime::testing::{Ledger, MemorySnapshots};
-use quorate_runtime::{Delivery, NotApplied, Outcome, ReadError, ReplicaSettings, TransferError};
+use quorate_runtime::{Delivery, NotApplied, Outcome, ReadError, ReplicaSettings, SkippedCommand, TransferError};
 use quorate_transport::ChannelId;
 
 use crate::scripted::{Bench, LEADER, entry, foreign, piece, piece_with, received, snapshot_meta};
@@ -346,6 +346,36 @@ fn row_32_a_state_beyond_the_commit_index_halts_the_group_before_its_entry_is_re
     let reason = HaltReason::StateMachineAhead { applied: LogIndex(2), committed: LogIndex(1) };
     assert_eq!(halt_of(&bench), Some(&reason));
     assert!(!bench.outputs.iter().any(|output| matches!(output, GroupOutput::Persist { .. })));
+}
+
+#[test]
+fn a_mark_skips_the_command_that_it_names_and_no_other() {
+    let poison = foreign(b"panic");
+    let mark = SkippedCommand { index: LogIndex(2), term: Term(1), checksum: poison.header.checksum };
+    let mut bench = leader();
+    bench.replica = bench.replica.skipping(vec![mark]);
+    bench.log(|log| {
+        for entry in [foreign(b"a"), poison.clone(), foreign(b"b")] {
+            log.commit(Term(1), entry);
+        }
+    });
+    assert_eq!(halt_of(&bench), None);
+    assert_eq!(bench.replica.status().applied_index, LogIndex(3));
+    assert_eq!(bench.replica.state().counts.len(), 2);
+    let is_said =
+        |output: &GroupOutput| matches!(output, GroupOutput::Notice(Notice::CommandSkipped { index: LogIndex(2) }));
+    assert!(bench.outputs.iter().any(is_said));
+
+    let others = [SkippedCommand { term: Term(2), ..mark }, SkippedCommand { checksum: mark.checksum ^ 1, ..mark }];
+    for other in others {
+        let mut bench = leader();
+        bench.replica = bench.replica.skipping(vec![other]);
+        bench.log(|log| {
+            log.commit(Term(1), foreign(b"a"));
+            log.commit(Term(1), poison.clone());
+        });
+        assert!(matches!(halt_of(&bench), Some(HaltReason::StateMachine { index: LogIndex(2), .. })));
+    }
 }
 
 fn two_entries() -> Vec<(Term, Entry)> {

@@ -20,9 +20,10 @@ fn written() -> Cluster {
 /// Asks for a snapshot, with a second of time.
 fn ask(cluster: &mut Cluster, node: NodeId, compacts: bool) -> CallId {
     let (call, now, deadline) = (cluster.call(), cluster.clocks(node), cluster.deadline(1000));
-    match compacts {
-        true => cluster.replica(node).compact(now, call, deadline),
-        false => cluster.replica(node).snapshot(now, call, deadline),
+    if compacts {
+        cluster.replica(node).compact(now, call, deadline);
+    } else {
+        cluster.replica(node).snapshot(now, call, deadline);
     }
     cluster.settle();
     call
@@ -85,7 +86,7 @@ fn a_node_campaigns_when_it_is_told_to_and_no_leader_is_alive() {
     let settings = Settings {
         election_timeout_min: Duration::from_secs(10),
         election_timeout_max: Duration::from_secs(20),
-        quiet_max: Duration::from_secs(60),
+        quiet_max: Duration::from_mins(1),
         ..Settings::default()
     };
     let mut cluster = Cluster::start_with(3, ReplicaSettings::default(), settings);

@@ -5,9 +5,16 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+<<<<<<< HEAD
 use quorate_protocol::{GroupId, NodeId, Role};
 use quorate_raft::{Config, Lease, Raft, Settings};
 use quorate_runtime::shell::{CallError, DirectoryError};
+=======
+use bytes::Bytes;
+use quorate_protocol::{GroupId, HaltReason, LogIndex, NodeId, Role};
+use quorate_raft::Raft;
+use quorate_runtime::shell::{CallError, DirectoryError, SkipError};
+>>>>>>> a21583d (runtime: an operator marks a command that no program can apply)
 use quorate_runtime::{
     ApplyContext, BoxError, CampaignError, Delivery, GroupStart, Launch, NotApplied, Outcome, ReadError, ReplicaHandle,
     ReplicaSettings, Running, Server, ServerBuilder, ServerConfigError, ServerOpenError, Typed, TypedStateMachine,
@@ -181,6 +188,46 @@ fn whoever_watches_a_replica_is_told_what_changes() {
         // The shutdown itself is no change, so only the end is told.
         assert_eq!(watch.next().await.err(), Some(CallError::Stopped));
     });
+}
+
+/// No program can apply the command, so the group stops on every node, at each start.
+#[test]
+fn a_poison_command_is_skipped_on_every_node_where_it_is_marked() {
+    let place = Place::new();
+    let start = |ids: &[u64]| -> Vec<Running> { ids.iter().map(|id| place.start(*id)).collect() };
+    let stop = |nodes: Vec<Running>| nodes.into_iter().for_each(|node| _ = node.shutdown(PATIENCE));
+    let nodes = start(&[1, 2, 3]);
+    assert_eq!(counter(&nodes[0]).execute(&5).wait(), Ok(5));
+    let outcome = counter(&nodes[0]).propose(Bytes::from_static(b"no number")).wait();
+    assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let index_of = |node: &Running| match runtime.block_on(node.handle().halted(GROUP)) {
+        Ok(HaltReason::StateMachine { index, .. }) => index,
+        other => panic!("{other:?}"),
+    };
+    let index = index_of(&nodes[0]);
+    assert!(nodes.iter().all(|node| index_of(node) == index), "all name the same command");
+    let busy = place.builder("test", 3).skip(1, GROUP, index).expect_err("the node runs");
+    assert_eq!(busy.to_string(), "the data directory is in use by another process");
+    stop(nodes);
+
+    let skip = |id, index| place.builder("test", 3).skip(id, GROUP, index).map(|command| command.index);
+    assert!(matches!(skip(1, index.next()), Err(SkipError::Entry(_))), "there is no such entry");
+    assert!(matches!(skip(1, LogIndex(1)), Err(SkipError::NoCommand(_))), "the entry of the first leader");
+    for id in [1, 2, 1] {
+        assert_eq!(skip(id, index).expect("it is there"), index);
+    }
+    let nodes = start(&[1, 2, 3]);
+    assert_eq!(counter(&nodes[0]).execute(&1).wait(), Ok(6), "the other commands count");
+    assert_eq!(index_of(&nodes[2]), index, "it is not marked there");
+    stop(nodes);
+
+    assert_eq!(skip(3, index).expect("it is there"), index);
+    let nodes = start(&[1, 2, 3]);
+    assert_eq!(counter(&nodes[2]).execute(&1).wait(), Ok(7));
+    counter(&nodes[2]).snapshot().wait().expect("there is room");
+    stop(nodes);
+    assert!(matches!(skip(3, index), Err(SkipError::Applied { .. })), "a snapshot covers it");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod load;
 mod member;
 mod record;
 mod serve;
+mod skip;
 mod tour;
 
 /// A replicated key-value store that speaks the Redis protocol. Without a command it gives a tour of a cluster of three
@@ -37,6 +38,8 @@ enum Command {
     Status(StatusArguments),
     /// Shows or changes the members of a running cluster
     Member(member::MemberArguments),
+    /// Marks a command at which every node stops: the node skips it from its next start on
+    Skip(skip::SkipArguments),
     /// Records the answers to clients of a running cluster under load; `simulate check` judges them
     Record(RecordArguments),
 }
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
         Some(Command::Status(status_arguments)) => print_status(&status_arguments),
         Some(Command::Member(member_arguments)) => member::run(&member_arguments),
+        Some(Command::Skip(skip_arguments)) => skip::run(&skip_arguments),
         Some(Command::Record(record_arguments)) => record(&record_arguments),
     };
     match result {

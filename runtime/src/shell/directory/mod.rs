@@ -5,6 +5,7 @@
 //! <data>/<node id>/identity   cluster, node, incarnation, and how many starts the log has counted
 //! <data>/<node id>/log/       the log
 //! <data>/<node id>/snapshots/ a folder for each group
+//! <data>/<node id>/skipped    commands that an operator has marked; see `skip/file.rs`
 //! ```
 //!
 //! `identity` identifies a disk to the peers, so it must not outlive the data that it vouches for. It counts starts as
@@ -226,6 +227,9 @@ pub enum DirectoryError {
         /// Number of starts that were counted.
         known: u32,
     },
+    /// A file is not of the format that this binary knows.
+    #[error("the file `{0}` of the data directory cannot be read")]
+    Unreadable(&'static str),
     /// The disk failed.
     #[error("the data directory cannot be read or written: {0}")]
     Io(io::Error),

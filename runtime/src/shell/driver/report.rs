@@ -155,6 +155,7 @@ fn say(node: u64, group: Option<u64>, notice: &Notice) {
         Notice::SnapshotFailed { index, reason } => {
             warn!(node, group, index = index.0, reason, "a snapshot operation has failed");
         }
+        Notice::CommandSkipped { index } => warn!(node, group, index = index.0, "a marked command is skipped"),
         Notice::Added => info!(node, group, "the group is added"),
         Notice::Removed => info!(node, group, "the group is removed for good"),
         Notice::NotOpened { groups } => {

@@ -1,6 +1,6 @@
 //! Tests of the shell: calls, threads, shutdown. Time is paused, so that no test waits for a clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,6 +134,7 @@ fn driver_on<D: Disk>(network: &Network, id: u64, disk: D) -> (Driver, Arc<Atomi
         members: Configuration::of_voters((1..=3).map(NodeId)),
         frame_bytes_max: 1 << 16,
         write_bytes_max: 1 << 16,
+        skipped: BTreeMap::new(),
     };
     let read_addresses = Arc::new(read_address);
     let parts = Parts { node, clock, transport, read_addresses, log, snapshots, site, lock };
