@@ -149,6 +149,7 @@ impl Node {
                     let LoadRange::Entries { range, bytes_max } = range else { unreachable!("raft keeps no journal") };
                     println!("node {}: reads entries from {} on for a peer", self.id, range.start);
                     self.loads_for_peers += 1;
+                    assert!(self.loads_for_peers < 100, "each load brings a peer on");
                     let result = self.disk.read(&range, bytes_max).map(Loaded::Entries);
                     self.handle(now, Input::Signal(Signal::Loaded { ticket, result }));
                 }
