@@ -54,6 +54,12 @@ pub struct ReplicaSettings {
     /// Bytes of a snapshot that are on their way to one peer, or are being written here, and are not acknowledged.
     /// Default: 2 MiB.
     pub window_bytes: usize,
+    /// Maximum number of peers that are sent a snapshot at the same time. The others wait, and are sent one later.
+    /// Default: 16.
+    pub snapshot_sends_max: usize,
+    /// Maximum bytes of snapshots that are sent in a second, to all peers together. At least a piece in half of
+    /// `transfer_timeout`. Default: `None`, as fast as they are taken.
+    pub snapshot_rate_max: Option<u64>,
     /// A piece that is not acknowledged for this time is sent again. Default: 500 ms.
     pub transfer_retry: Duration,
     /// A transfer of a snapshot that makes no progress for this time is given up on both sides. Default: 15 s.
@@ -83,12 +89,31 @@ impl ReplicaSettings {
             (self.retry > Duration::ZERO, "retry is above zero"),
             (self.chunk_bytes > 0, "chunk_bytes is above zero"),
             (self.chunk_bytes <= self.window_bytes, "chunk_bytes <= window_bytes"),
+            (self.snapshot_sends_max > 0, "snapshot_sends_max is above zero"),
+            (
+                self.piece_interval() <= self.transfer_timeout / 2,
+                "snapshot_rate_max sends a piece in half of transfer_timeout",
+            ),
             (self.transfer_retry > Duration::ZERO, "transfer_retry is above zero"),
             (self.transfer_retry < self.transfer_timeout, "transfer_retry < transfer_timeout"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(ReplicaSettingsError { rule }),
             None => Ok(()),
+        }
+    }
+}
+
+impl ReplicaSettings {
+    /// Returns the shortest time between two pieces of snapshots that are sent.
+    pub(super) fn piece_interval(&self) -> Duration {
+        match self.snapshot_rate_max {
+            Some(0) => Duration::MAX,
+            Some(rate) => {
+                let nanos = self.chunk_bytes as u128 * 1_000_000_000 / u128::from(rate);
+                u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
+            }
+            None => Duration::ZERO,
         }
     }
 }
@@ -112,6 +137,8 @@ impl Default for ReplicaSettings {
             retry: Duration::from_secs(5),
             chunk_bytes: 256 << 10,
             window_bytes: 2 << 20,
+            snapshot_sends_max: 16,
+            snapshot_rate_max: None,
             transfer_retry: Duration::from_millis(500),
             transfer_timeout: Duration::from_secs(15),
             catch_up_entries: 10_000,

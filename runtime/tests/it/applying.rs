@@ -225,6 +225,8 @@ fn settings_without_bounds_are_no_trap() {
         retry: Duration::MAX,
         chunk_bytes: usize::MAX,
         window_bytes: usize::MAX,
+        snapshot_sends_max: usize::MAX,
+        snapshot_rate_max: None,
         transfer_retry: Duration::MAX.saturating_sub(Duration::from_nanos(1)),
         transfer_timeout: Duration::MAX,
         catch_up_entries: u64::MAX,

@@ -1,6 +1,6 @@
 //! Replicas that lag: they catch up by the log, or by a snapshot whose transfer may be interrupted at any point.
 
-use quorate_protocol::{LogIndex, Signal, StorageLevel};
+use quorate_protocol::{LogIndex, NodeId, Signal, StorageLevel};
 use quorate_raft::Settings;
 use quorate_runtime::group::{GroupInput, Notice, SnapshotFailure};
 use quorate_runtime::replica::Obstacle;
@@ -22,7 +22,11 @@ fn small() -> ReplicaSettings {
 
 /// Node 3 was down for so long that the log no longer reaches back to it.
 fn with_laggard() -> Cluster {
-    let mut cluster = Cluster::start_with(3, small(), Settings::default());
+    with_laggard_at(small())
+}
+
+fn with_laggard_at(settings: ReplicaSettings) -> Cluster {
+    let mut cluster = Cluster::start_with(3, settings, Settings::default());
     cluster.elect(N1);
     cluster.crash(N3);
     // The leader keeps the log for every node that it still counts as alive.
@@ -63,6 +67,49 @@ fn a_laggard_is_brought_up_by_a_snapshot() {
     assert_eq!((received.catch_up.by_snapshot, received.catch_up.by_log), (1, 0));
     assert_eq!((sent.counters.snapshots_sent, received.counters.snapshots_received), (1, 1));
     assert!(cluster.nodes[&N3].notices.iter().any(|notice| matches!(notice, Notice::SnapshotInstalled { .. })));
+}
+
+/// A snapshot of some 6,000 bytes at 1,000 bytes a second. The rate holds, whatever the windows allow.
+#[test]
+fn a_snapshot_is_sent_no_faster_than_the_rate_allows() {
+    let mut cluster = with_laggard_at(ReplicaSettings { snapshot_rate_max: Some(1000), ..small() });
+    cluster.boot(N3);
+    cluster.run(500);
+    let bytes = |cluster: &mut Cluster| cluster.replica(N1).status().counters.snapshot_bytes_sent;
+    for second in 1..=3 {
+        let before = bytes(&mut cluster);
+        cluster.run(1000);
+        let sent = bytes(&mut cluster) - before;
+        assert!((800..=1100).contains(&sent), "{sent} bytes in second {second}");
+    }
+    cluster.run(15_000);
+    assert!(is_caught_up(&cluster));
+    assert_eq!(cluster.replica(N3).status().counters.snapshots_received, 1, "the pace is no reason to give it up");
+}
+
+/// Two peers lag, and one is sent a snapshot at a time.
+#[test]
+fn a_snapshot_waits_for_those_before_it() {
+    let settings = ReplicaSettings { snapshot_sends_max: 1, snapshot_rate_max: Some(4000), ..small() };
+    let mut cluster = Cluster::start_with(5, settings, Settings::default());
+    cluster.elect(N1);
+    let (n4, n5) = (NodeId(4), NodeId(5));
+    cluster.crash(n4);
+    cluster.crash(n5);
+    cluster.run(1500);
+    for number in 0..300 {
+        assert!(matches!(cluster.execute(N1, &format!("command {number}")), Outcome::Applied(_)));
+    }
+    cluster.boot(n4);
+    cluster.boot(n5);
+    for _ in 0..20_000 {
+        cluster.run(1);
+        assert!(cluster.replica(N1).status().sending.len() <= 1);
+    }
+    for node in [n4, n5] {
+        assert_eq!(cluster.ledger(node).counts, cluster.ledger(N1).counts);
+        assert_eq!(cluster.replica(node).status().counters.snapshots_received, 1);
+    }
 }
 
 #[test]

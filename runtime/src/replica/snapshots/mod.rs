@@ -181,8 +181,9 @@ impl Snapshots {
         meta: &SnapshotMeta,
     ) {
         self.sender.forget(to);
-        if self.stored.is_doubtful(meta.index) {
-            // The core asks again later, for the snapshot that replaces this one.
+        let is_full = self.sender.len() >= context.settings.snapshot_sends_max;
+        if is_full || self.stored.is_doubtful(meta.index) {
+            // The core asks again later, for the snapshot that replaces this one if it is doubtful.
             return context.complete(request, LogAnswer::SnapshotSendFailed { to });
         }
         if self.stored.want_state(meta.index) {

@@ -15,6 +15,10 @@ use crate::replica::status::TransferProgress;
 pub(in crate::replica::snapshots) struct SnapshotSender {
     /// At most one for each peer. Only on a leader, in its present term.
     sendings: Vec<Sending>,
+    /// The time from which the rate allows the next piece.
+    next_piece_at: Instant,
+    /// True if a piece waits for that time.
+    is_paced: bool,
 }
 
 /// A transfer whose snapshot could not be read.
@@ -25,6 +29,11 @@ pub(in crate::replica::snapshots) struct Unreadable {
 }
 
 impl SnapshotSender {
+    /// Number of snapshots that are being sent.
+    pub(in crate::replica::snapshots) fn len(&self) -> usize {
+        self.sendings.len()
+    }
+
     /// Sends a snapshot to a peer, as the core requests.
     pub(in crate::replica::snapshots) fn begin<L: ReplicatedLog>(
         &mut self,
@@ -108,12 +117,21 @@ impl SnapshotSender {
         given_up.collect()
     }
 
-    /// Reads the next piece of each transfer whose window has room.
+    /// Reads the next piece of each transfer whose window has room, as far as the rate allows. Transfers take turns.
     pub(in crate::replica::snapshots) fn read_pieces<L: ReplicatedLog>(&mut self, context: &mut Context<L>) {
-        for sending in &mut self.sendings {
+        let now = context.instant();
+        self.is_paced = false;
+        for place in 0..self.sendings.len() {
+            let sending = &mut self.sendings[place];
             let Some(piece) = sending.wants(&context.settings) else { continue };
+            if self.next_piece_at > now {
+                self.is_paced = true;
+                // The first to wait is the first to go on.
+                return self.sendings.rotate_left(place);
+            }
             let (index, offset, bytes_max) = (sending.index(), piece.offset, piece.bytes_max);
             sending.reads(context.operate(SnapshotOperation::Read { index, offset, bytes_max }));
+            self.next_piece_at = now.after(context.settings.piece_interval());
         }
     }
 
@@ -127,6 +145,7 @@ impl SnapshotSender {
     }
 
     pub(in crate::replica::snapshots) fn deadline(&self) -> Option<Instant> {
-        self.sendings.iter().map(Sending::deadline).min()
+        let paced = self.is_paced.then_some(self.next_piece_at);
+        self.sendings.iter().map(Sending::deadline).chain(paced).min()
     }
 }
