@@ -255,7 +255,7 @@ impl Raft {
 
     /// A node that was promised to a leader, or hears one, must not elect another one.
     fn on_campaign(&mut self) -> Result<(), Ignored> {
-        if self.is_leader_alive() { Err(Ignored::LeaderAlive) } else { self.on_election_timeout() }
+        if self.is_bound() { Err(Ignored::LeaderAlive) } else { self.on_election_timeout() }
     }
 
     fn on_step_down(&mut self) -> Result<(), Ignored> {

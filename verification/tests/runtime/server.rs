@@ -5,16 +5,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-<<<<<<< HEAD
-use quorate_protocol::{GroupId, NodeId, Role};
-use quorate_raft::{Config, Lease, Raft, Settings};
-use quorate_runtime::shell::{CallError, DirectoryError};
-=======
 use bytes::Bytes;
 use quorate_protocol::{GroupId, HaltReason, LogIndex, NodeId, Role};
-use quorate_raft::Raft;
+use quorate_raft::{Config, Lease, Raft, Settings};
 use quorate_runtime::shell::{CallError, DirectoryError, SkipError};
->>>>>>> a21583d (runtime: an operator marks a command that no program can apply)
 use quorate_runtime::{
     ApplyContext, BoxError, CampaignError, Delivery, GroupStart, Launch, NotApplied, Outcome, ReadError, ReplicaHandle,
     ReplicaSettings, Running, Server, ServerBuilder, ServerConfigError, ServerOpenError, Typed, TypedStateMachine,
