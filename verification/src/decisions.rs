@@ -53,6 +53,7 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutc
     let group = GroupRoles::of(quorums.expect("quorums that meet"));
     let setup = NodeSetup {
         nodes: schedule.nodes,
+        joining: schedule.joining,
         seed: schedule.seed,
         log: small_log(&mut random),
         tail_bytes_max: 2_000,

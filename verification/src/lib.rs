@@ -10,7 +10,7 @@ mod transactions;
 mod two_phase_commit;
 
 pub use protocols::Protocol;
-pub use raft::{RAFT, RAFT_CORE, RAFT_GROUPS};
+pub use raft::{RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS};
 pub use synod::SYNOD;
 pub use two_phase_commit::TWO_PHASE_COMMIT;
 

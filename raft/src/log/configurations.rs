@@ -38,6 +38,12 @@ impl Configurations {
         self.list.iter().filter(move |(at, _)| at >= from).map(|(_, configuration)| configuration)
     }
 
+    /// Returns all of them, ascending.
+    #[cfg(feature = "testing")]
+    pub(crate) fn all(&self) -> &[(LogIndex, Configuration)] {
+        &self.list
+    }
+
     /// Returns true if one of them contains the node.
     pub(crate) fn mention(&self, node: NodeId) -> bool {
         self.list.iter().any(|(_, configuration)| configuration.contains(node))

@@ -440,7 +440,7 @@ where
             }
             MachineInput::LinkDown { peer } => self.core.handle(now, Input::Signal(Signal::Unreachable(peer))),
             // There is but one group, without a node around it.
-            MachineInput::AddGroup { .. } | MachineInput::RemoveGroup { .. } => {}
+            MachineInput::AddGroup { .. } | MachineInput::RemoveGroup { .. } | MachineInput::ChangeMembers(_) => {}
             MachineInput::Transfer { to } => {
                 let transfer = LogCommand::Transfer { to: Some(to), timeout: TRANSFER_TIMEOUT };
                 self.core.handle(now, Input::Command(transfer));

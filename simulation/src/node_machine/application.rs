@@ -12,9 +12,9 @@ use quorate_runtime::group::{CallId, Group, MakeGroup, Notice, Reply};
 use quorate_runtime::node::Node;
 use quorate_transport::{ChannelId, Frame};
 
-use super::NodeFrame;
-use crate::schedule::FaultKind;
-use crate::world::{ClientAnswer, MachineOutput, Observation};
+use super::{NodeFrame, NodeMachine};
+use crate::schedule::{FaultKind, MemberStep};
+use crate::world::{ClientAnswer, MachineOutput, MemberCall, NodeView, Observation, is_minority_lost};
 
 /// The application that a [`NodeMachine`](super::NodeMachine) runs: its groups, and the handling of clients' calls.
 ///
@@ -70,6 +70,28 @@ pub trait Application: Sized {
     /// Handles an operator's request that another node lead.
     fn transfer(&mut self, desk: &mut Desk<'_, Self>, to: NodeId) {
         let _ = (desk, to);
+    }
+
+    /// Handles an operator's request to change the members of the first group.
+    fn change_members(&mut self, desk: &mut Desk<'_, Self>, call: &MemberCall) {
+        let _ = (desk, call);
+    }
+
+    /// See [`Machine::tolerates_loss`](crate::world::Machine::tolerates_loss).
+    fn tolerates_loss(nodes: &[NodeView<'_, NodeMachine<Self>>], losing: NodeId) -> bool {
+        is_minority_lost(nodes, losing)
+    }
+
+    /// See [`Machine::bears_change`](crate::world::Machine::bears_change).
+    fn bears_change(nodes: &[NodeView<'_, NodeMachine<Self>>], leader: NodeId, steps: &[MemberStep]) -> bool {
+        let _ = (nodes, leader, steps);
+        true
+    }
+
+    /// See [`Machine::is_replaced`](crate::world::Machine::is_replaced).
+    fn is_replaced(nodes: &[NodeView<'_, NodeMachine<Self>>], lost: &NodeView<'_, NodeMachine<Self>>) -> bool {
+        let _ = (nodes, lost);
+        false
     }
 
     /// The state that is visible from outside.

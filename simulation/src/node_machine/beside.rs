@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{GroupId, Incarnation, ReplicatedLog, Role, Violation};
 use quorate_runtime::StateMachine;
-use quorate_runtime::replica::Replica;
 
 use super::NodeMachine;
-use super::replica::{REPLICA_GROUP, Replicated, Service};
+use super::replica::{REPLICA_GROUP, Replicated, Service, replica_of};
 use crate::world::NodeView;
 
 /// Replicas of a group beside the first one have equal states, and a group that was removed from a disk never runs on
@@ -62,8 +61,4 @@ pub(super) fn check_at_end<V: Service>(nodes: &[NodeView<'_, NodeMachine<Replica
         None => Ok(()),
         Some((group, _)) => Err(Violation { law: "each group with a quorum has a leader", detail: group.to_string() }),
     }
-}
-
-fn replica_of<V: Service>(machine: &NodeMachine<Replicated<V>>, group: GroupId) -> Option<&Replica<V::Log, V::State>> {
-    machine.node().group(group)
 }

@@ -5,20 +5,23 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use quorate_protocol::{GroupId, Random, Violation};
+use quorate_protocol::{GroupId, Incarnation, NodeId, Random, Violation};
 use quorate_runtime::node::{Node, StreamId};
 use quorate_runtime::shell::Opened;
 use quorate_wal::Wal;
 use quorate_wal::disk::{Crash, Disk, DiskOperation, MemoryDisk};
 
 use super::ledger::Mismatch;
-use super::{Application, ReferenceLog};
+use super::{Application, ReferenceLog, incarnation_of};
 use crate::world::{Damage, Folder, Loss};
 
 /// A node's disk: its files, the state that its application keeps, and the content that its log must have.
 pub struct NodeDisk<A: Application> {
     pub(super) files: MemoryDisk,
+    node: NodeId,
     pub(super) incarnation: u64,
+    /// True if nodes of the run join and leave the groups.
+    pub(super) do_members_change: bool,
     /// Number of attempts to start from it.
     pub(super) starts: u32,
     /// The start counter of the last start.
@@ -35,10 +38,12 @@ pub struct NodeDisk<A: Application> {
 }
 
 impl<A: Application> NodeDisk<A> {
-    pub(super) fn new(incarnation: u64) -> Self {
+    pub(super) fn new(node: NodeId, incarnation: u64, do_members_change: bool) -> Self {
         Self {
             files: MemoryDisk::new(),
+            node,
             incarnation,
+            do_members_change,
             starts: 0,
             start_counter: 0,
             ledger: ReferenceLog::default(),
@@ -48,6 +53,17 @@ impl<A: Application> NodeDisk<A> {
             loses_requests: false,
             is_misdirected: false,
         }
+    }
+
+    /// The incarnation of the disk.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        incarnation_of(self.node, self.incarnation)
+    }
+
+    /// True if the node never had another disk.
+    pub(super) fn is_first(&self) -> bool {
+        self.incarnation == 1
     }
 
     /// The files.

@@ -156,7 +156,8 @@ impl<G: Guest> NodeSetup<Host<G>> {
         let mut random = Random::new(schedule.seed ^ 0x686f_7374);
         let log = small_log(&mut random);
         let application = HostSetup { guest, within: Duration::from_millis(20), lost_percent: 0 };
-        Self { nodes: schedule.nodes, seed: schedule.seed, log, tail_bytes_max: 2_000, application }
+        let Schedule { nodes, joining, seed, .. } = *schedule;
+        Self { nodes, joining, seed, log, tail_bytes_max: 2_000, application }
     }
 }
 

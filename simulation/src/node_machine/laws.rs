@@ -6,8 +6,8 @@ use quorate_protocol::{Law, LogIndex, NodeId, ReplicatedLog, Violation};
 use quorate_runtime::replica::Replica;
 
 use super::beside::{self, BesideLaws};
-use super::replica::{REPLICA_GROUP, Replicated, Service};
-use super::{NodeMachine, check_nodes};
+use super::replica::{REPLICA_GROUP, Replicated, Service, replica_of};
+use super::{MemberLaws, NodeMachine, check_nodes};
 use crate::log_time::{LogTimePace, Look};
 use crate::world::{ClusterLaws, Machine, NodeView, Observation, converged};
 
@@ -26,6 +26,8 @@ pub struct ReplicaLaws<V: Service> {
     looks: u64,
     log_time: LogTimePace,
     beside: BesideLaws,
+    /// The laws of the members, if they change.
+    members: Option<MemberLaws<V>>,
 }
 
 impl<V: Service> ReplicaLaws<V> {
@@ -41,7 +43,14 @@ impl<V: Service> ReplicaLaws<V> {
             looks: 0,
             log_time: LogTimePace::default(),
             beside: BesideLaws::default(),
+            members: None,
         }
+    }
+
+    /// The members of the group change: quorums are those of the configuration, and these laws must hold as well.
+    #[must_use]
+    pub fn members(self, laws: MemberLaws<V>) -> Self {
+        Self { members: Some(laws), ..self }
     }
 
     /// The node at the last check and now, if it has changed.
@@ -88,9 +97,12 @@ impl<V: Service> ReplicaLaws<V> {
                 applied.push((view.node, seen.applied));
             }
             if seen.committed > self.committed.0 {
-                self.committed = LogIndex(seen.committed);
-                check_durable(view.node, self.committed, nodes)?;
+                let before = std::mem::replace(&mut self.committed, LogIndex(seen.committed));
+                self.check_durable(view, before, nodes)?;
             }
+        }
+        if let Some(laws) = &mut self.members {
+            laws.check(nodes)?;
         }
         if is_due {
             let cores: Vec<_> =
@@ -105,6 +117,38 @@ impl<V: Service> ReplicaLaws<V> {
         }
         Ok(applied)
     }
+
+    /// Checks that the newest committed entry, as this node reports it, is on the disks of a quorum. `before` is the
+    /// index that was committed before.
+    fn check_durable(
+        &self,
+        by: &NodeView<'_, NodeMachine<Replicated<V>>>,
+        before: LogIndex,
+        nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
+    ) -> Result<(), Violation> {
+        let index = self.committed;
+        let term_at =
+            |view: &NodeView<'_, NodeMachine<Replicated<V>>>| view.disk.durable(REPLICA_GROUP)?.term_at(index);
+        // The node that reports the index has the entry, unless it has compacted it. Another entry in its place does
+        // not count as a copy.
+        let term = term_at(by);
+        // The content of a lost disk is unknown: it may have been one of the copies.
+        let has_it = |view: &NodeView<'_, NodeMachine<Replicated<V>>>| {
+            let is_compacted = view.disk.durable(REPLICA_GROUP).is_some_and(|kept| kept.base() >= index);
+            let here = term_at(view);
+            view.is_lost || is_compacted || (here.is_some() && (term.is_none() || here == term))
+        };
+        if let Some(laws) = &self.members {
+            return laws.check_durable(by, index, before, has_it, nodes);
+        }
+        let copies = nodes.iter().filter(|view| has_it(view)).count();
+        if copies * 2 > nodes.len() {
+            return Ok(());
+        }
+        let detail =
+            format!("entry {index} is committed, says node {}, and durable on {copies} of {}", by.node, nodes.len());
+        Err(Violation { law: "committed is durable on a quorum", detail })
+    }
 }
 
 impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
@@ -115,35 +159,16 @@ impl<V: Service> ClusterLaws<NodeMachine<Replicated<V>>> for ReplicaLaws<V> {
     fn at_end(&mut self, nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>]) -> Result<(), Violation> {
         check_nodes(nodes)?;
         beside::check_at_end(nodes)?;
-        converged(nodes)
+        self.members.as_ref().map_or_else(|| converged(nodes), |laws| laws.at_end(nodes))
+    }
+
+    fn reached(&self) -> Vec<(&'static str, u64)> {
+        self.members.iter().flat_map(MemberLaws::reached).collect()
     }
 }
 
 fn core_of<V: Service>(machine: &NodeMachine<Replicated<V>>) -> Option<&V::Log> {
-    machine.node().group::<Replica<V::Log, V::State>>(REPLICA_GROUP).map(Replica::core)
-}
-
-fn check_durable<V: Service>(
-    by: NodeId,
-    index: LogIndex,
-    nodes: &[NodeView<'_, NodeMachine<Replicated<V>>>],
-) -> Result<(), Violation> {
-    let term_at = |view: &NodeView<'_, NodeMachine<Replicated<V>>>| view.disk.durable(REPLICA_GROUP)?.term_at(index);
-    // The node that reports the index has the entry, unless it has compacted it. Another entry in its place does not
-    // count as a copy.
-    let term = nodes.iter().find(|view| view.node == by).and_then(term_at);
-    // The content of a lost disk is unknown: it may have been one of the copies.
-    let has_it = |view: &&NodeView<'_, NodeMachine<Replicated<V>>>| {
-        let is_compacted = view.disk.durable(REPLICA_GROUP).is_some_and(|kept| kept.base() >= index);
-        let here = term_at(view);
-        view.is_lost || is_compacted || (here.is_some() && (term.is_none() || here == term))
-    };
-    let copies = nodes.iter().filter(has_it).count();
-    if copies * 2 > nodes.len() {
-        return Ok(());
-    }
-    let detail = format!("entry {index} is committed, says node {by}, and durable on {copies} of {}", nodes.len());
-    Err(Violation { law: "committed is durable on a quorum", detail })
+    replica_of(machine, REPLICA_GROUP).map(Replica::core)
 }
 
 /// The cores are checked when a node has visibly changed, and otherwise after this number of steps.

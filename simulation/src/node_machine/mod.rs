@@ -7,6 +7,9 @@ mod disk;
 mod host;
 mod laws;
 mod ledger;
+mod losses;
+mod member_laws;
+mod members;
 mod message;
 mod registers;
 mod replica;
@@ -18,6 +21,7 @@ pub use disk::NodeDisk;
 pub use host::{AtEnd, Due, Guest, GuestDesk, Host, HostLaws, HostSetup};
 pub use laws::ReplicaLaws;
 pub use ledger::{Kept, ReferenceLog};
+pub use member_laws::{ConfigurationsOf, EXPECTED_OF_MEMBERS, MemberLaws, reached_of_members};
 pub use message::NodeFrame;
 pub use registers::RegisterService;
 pub use replica::{Ask, Later, MakeConfig, REPLICA_GROUP, ReplicaSetup, Replicated, Service};
@@ -25,6 +29,7 @@ pub use shell::{EXPECTED_OF_NODES, GROUP_ADDED, GROUP_REMOVED};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use quorate_protocol::{ClusterId, Configuration, GroupId, Incarnation, Instant, NodeId, Now, Random, Violation};
 use quorate_runtime::group::{CallId, SnapshotLane};
 use quorate_runtime::node::{Node, NodeInput, Origin, StreamId};
@@ -33,17 +38,20 @@ use quorate_transport::{Received, Sender};
 use quorate_wal::disk::{MemoryDisk, MemoryLock};
 use quorate_wal::{LogReader, OpeningReport, Scribe, Submission, WriteCompletion};
 
-use crate::schedule::FaultKind;
+use crate::schedule::{FaultKind, MemberStep};
 use crate::world::{Damage, Folder, Loss, Machine, MachineInput, MachineOutput, NodeView, Observation, reached};
 use application::Drawers;
 use disk::BATCH_BYTES_MAX;
+use members::is_address;
 use work::{SnapshotWork, Work};
 
 /// Settings that all nodes with the application `A` share.
 #[derive(Debug)]
 pub struct NodeSetup<A: Application> {
-    /// Number of nodes. Their ids run from 1 to this number, and all are voters.
+    /// Number of nodes. Their ids run from 1 to this number.
     pub nodes: u64,
+    /// Number of nodes that found no group: the last ones.
+    pub joining: u64,
     /// Seed of the random numbers.
     pub seed: u64,
     /// Sizes of the log.
@@ -75,6 +83,11 @@ pub struct NodeMachine<A: Application> {
     work: BTreeMap<u64, Work>,
     /// Peers to which nothing can be sent.
     unlinked: BTreeSet<NodeId>,
+    is_founder: bool,
+    /// The nodes of its settings, whose addresses are known from the start.
+    named: BTreeSet<NodeId>,
+    /// The contexts of the peers, as the node last told them.
+    contexts: BTreeMap<NodeId, Vec<Bytes>>,
     /// Frames that could not be sent. The node is told before its deadline.
     unsent: Vec<(NodeId, Origin)>,
     is_poisoned: bool,
@@ -91,6 +104,21 @@ pub struct NodeMachine<A: Application> {
 }
 
 impl<A: Application> NodeSetup<A> {
+    /// The nodes that found the groups.
+    fn founders(&self) -> impl Iterator<Item = NodeId> + use<A> {
+        (1..=self.nodes - self.joining).map(NodeId)
+    }
+
+    fn is_founder(&self, node: NodeId) -> bool {
+        node.0 <= self.nodes - self.joining
+    }
+
+    /// The nodes in the settings of a node. Those of a founder are as old as the group. Those of a node that joins name
+    /// every node, because any of them may lead by then.
+    fn named(&self, node: NodeId) -> impl Iterator<Item = NodeId> + use<A> {
+        (1..=if self.is_founder(node) { self.nodes - self.joining } else { self.nodes }).map(NodeId)
+    }
+
     /// After a power cut, the power sometimes fails again while the node recovers, at any change of the disk.
     fn crash_while_opening(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) {
         let Some(loss) = disk.last_loss.take().filter(|loss| *loss != Loss::Nothing) else { return };
@@ -108,13 +136,13 @@ impl<A: Application> NodeSetup<A> {
     fn open(&self, node: NodeId, now: Now, disk: &mut NodeDisk<A>) -> Result<Opened<MemoryDisk>, String> {
         disk.spare_newest();
         let mut random = Random::new(self.seed ^ (node.0 << 40) ^ (u64::from(disk.starts) << 20) ^ disk.incarnation);
-        let incarnation = incarnation_of(node, disk.incarnation);
+        let incarnation = disk.incarnation();
         let mut is_drawn = false;
         let opening = Opening {
             cluster: ClusterId(CLUSTER),
             node,
-            members: Configuration::of_voters((1..=self.nodes).map(NodeId)),
-            joining: BTreeSet::new(),
+            members: Configuration::of_voters(self.founders()),
+            joining: self.named(node).filter(|named| !self.is_founder(*named)).collect(),
             log: self.log.clone(),
             frame_bytes_max: FRAME_BYTES_MAX,
             tail_bytes_max: self.tail_bytes_max,
@@ -201,8 +229,8 @@ impl<A: Application> Machine for NodeMachine<A> {
 
     const EXPECTED: &'static [&'static str] = A::EXPECTED;
 
-    fn fresh_disk(_: &NodeSetup<A>, _: NodeId, incarnation: u64) -> NodeDisk<A> {
-        NodeDisk::new(incarnation)
+    fn fresh_disk(setup: &NodeSetup<A>, node: NodeId, incarnation: u64) -> NodeDisk<A> {
+        NodeDisk::new(node, incarnation, setup.joining > 0)
     }
 
     fn copy_disk(disk: &NodeDisk<A>) -> NodeDisk<A> {
@@ -213,12 +241,15 @@ impl<A: Application> Machine for NodeMachine<A> {
         setup.crash_while_opening(node, now, disk);
         disk.starts += 1;
         let (opened, broken) = disk.verify(|disk| setup.open(node, now, disk))?;
+        let node_id = node;
         let Opened { mut node, log, snapshots, lock, site, report } = opened;
         let seed = setup.seed ^ (node.identity().node.0 << 32) ^ (u64::from(disk.starts) << 12) ^ DESK;
         let mut drawers = Drawers::new(seed, disk.loses_requests);
         let mut desk = Desk { now, node: &mut node, kept: &mut disk.kept, drawers: &mut drawers };
         note_report(&mut desk, &report);
         let application = A::start(&setup.application, &mut desk);
+        // If members change, there may be nodes to which there never is a connection.
+        let never_linked = if setup.joining > 0 { setup.nodes } else { 0 };
         Ok(Self {
             node,
             application,
@@ -231,7 +262,10 @@ impl<A: Application> Machine for NodeMachine<A> {
             snapshot_queues: BTreeMap::new(),
             busy_lanes: BTreeSet::new(),
             work: BTreeMap::new(),
-            unlinked: BTreeSet::new(),
+            unlinked: (1..=never_linked).map(NodeId).collect(),
+            is_founder: setup.is_founder(node_id),
+            named: setup.named(node_id).collect(),
+            contexts: BTreeMap::new(),
             unsent: Vec::new(),
             is_poisoned: false,
             start: disk.starts,
@@ -276,6 +310,10 @@ impl<A: Application> Machine for NodeMachine<A> {
             MachineInput::Transfer { to } => {
                 let (application, mut desk) = self.desk(now, disk);
                 application.transfer(&mut desk, to);
+            }
+            MachineInput::ChangeMembers(call) => {
+                let (application, mut desk) = self.desk(now, disk);
+                application.change_members(&mut desk, &call);
             }
         }
     }
@@ -345,10 +383,30 @@ impl<A: Application> Machine for NodeMachine<A> {
         self.application.observe(&self.node)
     }
 
-    /// True if this node has been introduced to every initial voter, and they to it. If a voter is wiped before that,
-    /// voters that had not met it cannot vote.
+    /// True if this node has been introduced to every initial voter, and they to it, or founds nothing. If a voter is
+    /// wiped before that, voters that had not met it cannot vote.
     fn is_founded(&self) -> bool {
-        self.node.groups().all(|(group, _)| self.node.voting_bar(group).is_none())
+        let is_introduced = || self.node.groups().all(|(group, _)| self.node.voting_bar(group).is_none());
+        !self.is_founder || is_introduced()
+    }
+
+    /// Addresses that are not in the settings come from the configurations of the groups.
+    fn knows(&self, peer: NodeId) -> bool {
+        let is_told =
+            || self.contexts.get(&peer).is_some_and(|all| all.iter().any(|context| is_address(context, peer)));
+        self.named.contains(&peer) || is_told()
+    }
+
+    fn tolerates_loss(nodes: &[NodeView<'_, Self>], losing: NodeId) -> bool {
+        A::tolerates_loss(nodes, losing)
+    }
+
+    fn bears_change(nodes: &[NodeView<'_, Self>], leader: NodeId, steps: &[MemberStep]) -> bool {
+        A::bears_change(nodes, leader, steps)
+    }
+
+    fn is_replaced(nodes: &[NodeView<'_, Self>], lost: &NodeView<'_, Self>) -> bool {
+        A::is_replaced(nodes, lost)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, LogIndex, NodeId, Protocol, Random, ReplicatedLog, Role};
+use quorate_protocol::{GroupId, LogIndex, LogStatus, NodeId, Protocol, Random, ReplicatedLog, Role, VotingBar};
 use quorate_runtime::group::{CallId, Hostable, MakeGroup, Notice, Reply};
 use quorate_runtime::node::Node;
 use quorate_runtime::replica::{ProposeOptions, Replica, Seat};
@@ -17,9 +17,10 @@ use quorate_runtime::{Delivery, GroupStart, NotApplied, Outcome, ReplicaSettings
 use quorate_transport::{ChannelId, Frame, codec};
 
 use super::application::describe_channel;
-use super::{Application, Desk, MakeOthers, NodeSetup, small_log};
-use crate::schedule::{FaultKind, Schedule};
-use crate::world::{ClientAnswer, Observation, reached};
+use super::member_laws::reached_of_members::{LEARNER_INSTALLED, REMOVED_TOLD};
+use super::{Application, Desk, MakeOthers, NodeMachine, NodeSetup, losses, members, small_log};
+use crate::schedule::{FaultKind, MemberStep, Schedule};
+use crate::world::{ClientAnswer, MemberCall, NodeView, Observation, is_minority_lost, reached};
 
 /// A state machine on a replicated log, and the calls of its clients.
 pub trait Service: 'static {
@@ -91,6 +92,8 @@ pub struct Replicated<V: Service> {
     careless_percent: u64,
     retry_slowness: u32,
     leads: (bool, u64),
+    /// The outcomes of changes of members that the operator was told, with the attempts.
+    changes: Vec<(u64, ChangeOutcome)>,
     /// The digest of the state at this applied index, so that it is not computed again at every check.
     digest: Cell<(LogIndex, u64)>,
     service: PhantomData<fn(V)>,
@@ -100,8 +103,21 @@ pub struct Replicated<V: Service> {
 enum Asked<C> {
     Session,
     Command(Command<C>),
-    Read { call: u64, what: C },
+    Read {
+        call: u64,
+        what: C,
+    },
     Transfer,
+    /// The attempt with this number to change the members.
+    Change(u64),
+}
+
+/// The outcome of a change of members, as the operator was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChangeOutcome {
+    Applied,
+    NotApplied,
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,11 +176,16 @@ impl<V: Service> NodeSetup<Replicated<V>> {
             retry_slowness: if is_hasty { 10 } else { 1 },
         };
         let log = small_log(&mut random);
-        Self { nodes: schedule.nodes, seed: schedule.seed, log, tail_bytes_max: 2_000, application }
+        let Schedule { nodes, joining, seed, .. } = *schedule;
+        Self { nodes, joining, seed, log, tail_bytes_max: 2_000, application }
     }
 }
 
 impl<V: Service> Replicated<V> {
+    pub(super) fn changes(&self) -> &[(u64, ChangeOutcome)] {
+        &self.changes
+    }
+
     fn on_replica(desk: &mut Desk<'_, Self>, f: impl FnOnce(&mut Replica<V::Log, V::State>, quorate_protocol::Now)) {
         // If a group has panicked, the node has halted already.
         let _ = desk.enter(REPLICA_GROUP, f);
@@ -278,6 +299,7 @@ impl<V: Service> Application for Replicated<V> {
             careless_percent: setup.careless_percent,
             retry_slowness: setup.retry_slowness,
             leads: (false, 0),
+            changes: Vec::new(),
             digest: Cell::new((LogIndex(u64::MAX), 0)),
             service: PhantomData,
         };
@@ -325,6 +347,7 @@ impl<V: Service> Application for Replicated<V> {
             (Asked::Read { call, .. }, _) => desk.answer(call, ClientAnswer::NotDone),
             (Asked::Command(Command { call, .. }), _) => desk.answer(call, ClientAnswer::Unknown),
             (Asked::Transfer, Reply::Transfer(Ok(()))) => desk.sometimes(TRANSFERRED),
+            (Asked::Change(attempt), reply) => self.changes.push((attempt, outcome_of(&reply))),
             (Asked::Transfer | Asked::Session, _) => {}
         }
     }
@@ -357,7 +380,13 @@ impl<V: Service> Application for Replicated<V> {
             }
             Notice::SnapshotBuilt { .. } => desk.sometimes(SNAPSHOT_BUILT),
             Notice::SnapshotSending { .. } => desk.sometimes("a snapshot was sent"),
-            Notice::SnapshotInstalled { .. } => desk.sometimes(reached::SNAPSHOT_INSTALLED),
+            Notice::SnapshotInstalled { .. } => {
+                desk.sometimes(reached::SNAPSHOT_INSTALLED);
+                if status_of::<V>(desk).is_some_and(|status| learns(&status)) {
+                    desk.sometimes(LEARNER_INSTALLED);
+                }
+            }
+            Notice::Voting { barred: Some(VotingBar::Removed) } => desk.sometimes(REMOVED_TOLD),
             Notice::SnapshotFailed { .. } => desk.sometimes("a snapshot failed"),
             Notice::ClockDiffers { .. } => desk.sometimes("a jump of the wall clock was not followed"),
             _ => {}
@@ -368,6 +397,31 @@ impl<V: Service> Application for Replicated<V> {
         let id = desk.call_id();
         self.asked.insert(id, Asked::Transfer);
         Self::on_replica(desk, |replica, now| replica.transfer(now, id, Some(to), now.instant.after(TRANSFER_WITHIN)));
+    }
+
+    fn change_members(&mut self, desk: &mut Desk<'_, Self>, call: &MemberCall) {
+        let Some(status) = status_of::<V>(desk) else { return };
+        if members::marks(&status.configuration).any(|mark| mark.change == call.change) {
+            return;
+        }
+        let changes = members::changes(call, &status.configuration);
+        let id = desk.call_id();
+        self.asked.insert(id, Asked::Change(call.attempt));
+        let within = Duration::from_millis(desk.random().between(200, 3_000));
+        Self::on_replica(desk, |replica, now| replica.change_membership(now, id, changes, now.instant.after(within)));
+    }
+
+    fn tolerates_loss(nodes: &[NodeView<'_, NodeMachine<Self>>], losing: NodeId) -> bool {
+        let is_fixed = nodes.iter().all(|view| !view.disk.do_members_change);
+        if is_fixed { is_minority_lost(nodes, losing) } else { losses::tolerates(nodes, losing) }
+    }
+
+    fn bears_change(nodes: &[NodeView<'_, NodeMachine<Self>>], leader: NodeId, steps: &[MemberStep]) -> bool {
+        losses::bears_change(nodes, leader, steps)
+    }
+
+    fn is_replaced(nodes: &[NodeView<'_, NodeMachine<Self>>], lost: &NodeView<'_, NodeMachine<Self>>) -> bool {
+        lost.disk.do_members_change && losses::is_replaced(nodes, lost)
     }
 
     fn observe(&self, node: &Node) -> Observation {
@@ -394,6 +448,30 @@ impl<V: Service> Application for Replicated<V> {
         let message = codec::decode::<<V::Log as Protocol>::Message>(frame.clone());
         message.map_or_else(|error| error_words(&error), |message| format!("{message:?}"))
     }
+}
+
+fn status_of<V: Service>(desk: &Desk<'_, Replicated<V>>) -> Option<LogStatus> {
+    desk.node().group::<Replica<V::Log, V::State>>(REPLICA_GROUP).map(|replica| replica.core().status())
+}
+
+fn learns(status: &LogStatus) -> bool {
+    status.configuration.contains(status.node) && !status.configuration.is_voter(status.node)
+}
+
+fn outcome_of(reply: &Reply) -> ChangeOutcome {
+    match reply {
+        Reply::Outcome(Outcome::Applied(_)) => ChangeOutcome::Applied,
+        Reply::Outcome(Outcome::NotApplied(_)) => ChangeOutcome::NotApplied,
+        _ => ChangeOutcome::Unknown,
+    }
+}
+
+/// The replica of a group on a node.
+pub(super) fn replica_of<V: Service>(
+    machine: &NodeMachine<Replicated<V>>,
+    group: GroupId,
+) -> Option<&Replica<V::Log, V::State>> {
+    machine.node().group(group)
 }
 
 /// Makes a replica.

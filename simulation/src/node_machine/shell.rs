@@ -10,7 +10,7 @@ use quorate_wal::{Completions, StreamWork, Submission};
 
 use super::work::{SnapshotWork, Work};
 use super::{Application, NodeDisk, NodeFrame, NodeMachine};
-use crate::world::{MachineOutput, reached};
+use crate::world::{Machine, MachineOutput, reached};
 
 /// Events that nodes reach sooner or later, with any application.
 pub const EXPECTED_OF_NODES: &[&str] = &[
@@ -31,7 +31,9 @@ pub const EXPECTED_OF_NODES: &[&str] = &[
 impl<A: Application> NodeMachine<A> {
     pub(super) fn carry_out(&mut self, now: Now, disk: &mut NodeDisk<A>, output: NodeOutput) {
         match output {
-            NodeOutput::Send { to, origin, .. } if self.unlinked.contains(&to) => self.unsent.push((to, origin)),
+            NodeOutput::Send { to, origin, .. } if self.unlinked.contains(&to) || !self.knows(to) => {
+                self.unsent.push((to, origin));
+            }
             NodeOutput::Send { to, frame, .. } => {
                 self.drawers.outputs.push_back(MachineOutput::Send { to, message: NodeFrame::new(frame, A::describe) });
             }
@@ -63,8 +65,10 @@ impl<A: Application> NodeMachine<A> {
                 let (application, mut desk) = self.desk(now, disk);
                 application.reply(&mut desk, group, call, reply);
             }
-            // Every node of a world is in the settings of every other, so that it always stays a peer.
-            NodeOutput::Peers(_) => {}
+            NodeOutput::Peers(peers) => {
+                self.contexts = peers;
+                self.drawers.outputs.push_back(MachineOutput::Peers);
+            }
             NodeOutput::Notice { group, notice } => self.on_notice(now, disk, group, &notice),
         }
     }

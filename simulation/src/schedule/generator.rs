@@ -3,6 +3,7 @@
 use quorate_protocol::Random;
 
 use super::draws::{any_loss, links, partition, pick};
+use super::members::Roll;
 use super::{CrashPoint, Fault, FaultKind, LossBudget, Schedule, What, Who, patterns};
 use crate::world::{Damage, Folder, Loss, Machine};
 
@@ -63,6 +64,7 @@ impl Generator {
         let mut schedule = Schedule {
             seed,
             nodes,
+            joining: 0,
             clients: random.between(4, clients_max),
             at_leader_percent: [0, 50, 90, 100][pick(&mut random, 4)],
             snapshot_every: [5, 60, 200, 600][pick(&mut random, 4)],
@@ -70,6 +72,10 @@ impl Generator {
             faults_us: self.faults_us,
             faults: Vec::new(),
         };
+        if self.kinds.contains(&FaultKind::ChangeMembers) {
+            schedule.joining = random.between(1, JOINING_MAX + 1);
+            schedule.nodes += schedule.joining;
+        }
         match self.aim {
             Aim::Safety => self.add_faults(&mut random, &mut schedule),
             Aim::Progress => patterns::steady_fault(&mut random, &self.switched_on(), &mut schedule),
@@ -109,15 +115,29 @@ impl Generator {
                 if let Some(what) = fault(random, kind, schedule) {
                     schedule.faults.push(Fault { at_us, for_us, demands_progress: false, what });
                 }
+                match kind {
+                    FaultKind::Wipe if schedule.joining > 0 => replace_wiped(random, schedule),
+                    FaultKind::ChangeMembers if random.between(0, 3) == 0 => {
+                        crash_in_the_midst(random, schedule, at_us);
+                    }
+                    _ => {}
+                }
             }
             at_us += random.between(0, 2 * pace_us);
         }
     }
 
     fn weights(&self, random: &mut Random) -> Vec<(FaultKind, u64)> {
+        let do_members_change = self.kinds.contains(&FaultKind::ChangeMembers);
         let weigh = |kind: &FaultKind| {
             let is_on = random.between(0, 2) == 0;
-            (*kind, if is_on { random.between(1, 10) } else { 0 })
+            let weight = if is_on { random.between(1, 10) } else { 0 };
+            let at_least = match kind {
+                FaultKind::ChangeMembers => 40,
+                FaultKind::Wipe if do_members_change => 8,
+                _ => 0,
+            };
+            (*kind, weight.max(at_least))
         };
         self.switched_on().iter().map(weigh).collect()
     }
@@ -190,7 +210,24 @@ fn fault(random: &mut Random, kind: FaultKind, schedule: &Schedule) -> Option<Wh
         FaultKind::Transfer => What::Transfer { to: random.between(1, nodes + 1) },
         FaultKind::AddGroup => What::AddGroup { node, group: group(random, schedule, 80) },
         FaultKind::RemoveGroup => What::RemoveGroup { node, group: group(random, schedule, 5) },
+        FaultKind::ChangeMembers => What::ChangeMembers { steps: Roll::of(schedule).change(random)? },
     })
+}
+
+/// Lets the operator replace the node that was wiped last, soon after that.
+fn replace_wiped(random: &mut Random, schedule: &mut Schedule) {
+    let Some(Fault { what: What::Wipe { node: Who::Node(wiped) }, .. }) = schedule.faults.last() else { return };
+    let (wiped, ends_us) = (*wiped, schedule.faults.last().map_or(0, Fault::ends_us));
+    let what = What::ChangeMembers { steps: Roll::of(schedule).replacement(random, wiped) };
+    let at_us = ends_us + random.between(0, 1_000_000);
+    schedule.faults.push(Fault { at_us, for_us: random.between(500_000, 3_000_000), demands_progress: false, what });
+}
+
+/// The leader stops while a change of members that began at `at_us` is under way.
+fn crash_in_the_midst(random: &mut Random, schedule: &mut Schedule, at_us: u64) {
+    let loss = any_loss(random);
+    let (at_us, what) = (at_us + random.between(0, 20_000), crash(random, Who::LEADER, loss));
+    schedule.faults.push(Fault { at_us, for_us: random.between(1_000, 3_000_000), demands_progress: false, what });
 }
 
 fn crash(random: &mut Random, node: Who, loss: Loss) -> What {
@@ -244,5 +281,7 @@ fn signed(random: &mut Random, most: i64) -> i64 {
     i64::try_from(drawn).expect("small").saturating_sub_unsigned(most)
 }
 
+/// Largest number of nodes that found no group.
+const JOINING_MAX: u64 = 3;
 /// Id of the first group that is added to running nodes.
 const FIRST_ADDED: u64 = 2;

@@ -73,13 +73,15 @@ kinds! {
     Transfer "transfer",
     AddGroup "add-group",
     RemoveGroup "remove-group",
+    ChangeMembers "change-members",
 }
 
 impl FaultKind {
-    /// True if schedules have it unless told otherwise. Groups come and go only on nodes that are asked to bear it.
+    /// True if schedules have it unless told otherwise. Groups come and go, and their members change, only if that is
+    /// asked for.
     #[must_use]
     pub fn is_usual(self) -> bool {
-        !matches!(self, Self::AddGroup | Self::RemoveGroup)
+        !matches!(self, Self::AddGroup | Self::RemoveGroup | Self::ChangeMembers)
     }
 }
 

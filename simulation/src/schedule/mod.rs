@@ -3,6 +3,7 @@
 mod draws;
 mod generator;
 mod kind;
+mod members;
 mod partition;
 mod patterns;
 mod what;
@@ -10,6 +11,7 @@ mod who;
 
 pub use generator::{Aim, Generator};
 pub use kind::FaultKind;
+pub use members::MemberStep;
 pub use partition::{Link, Partition};
 pub use what::{CrashPoint, What};
 pub use who::{TargetRole, Who};
@@ -25,6 +27,9 @@ pub struct Schedule {
     pub seed: u64,
     /// Number of nodes. Their ids run from 1 to this number.
     pub nodes: u64,
+    /// Number of nodes that found no group: the last ones. They join a group when it changes its members.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joining: u64,
     /// Number of clients, each with one call at a time.
     pub clients: u64,
     /// Percentage of calls that go to the leader, if there is one. The others go to any node.
@@ -48,6 +53,11 @@ impl Schedule {
         });
         set_at_once.sum()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Limit of the permanent losses that the faults of a run may cause.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FaultKind, Link, Partition, Who};
+use super::{FaultKind, Link, MemberStep, Partition, Who};
 use crate::world::{Damage, Folder, Loss};
 
 /// A fault.
@@ -197,6 +197,12 @@ pub enum What {
         /// Id of the group.
         group: u64,
     },
+    /// An operator asks the leader to change the members of the group, all steps together. Until the fault ends, it
+    /// asks again, unless the leader's configuration shows that the change was begun.
+    ChangeMembers {
+        /// The steps, in their order.
+        steps: Vec<MemberStep>,
+    },
 }
 
 /// The point of its work at which a node stops.
@@ -272,6 +278,7 @@ impl What {
             Self::Transfer { .. } => FaultKind::Transfer,
             Self::AddGroup { .. } => FaultKind::AddGroup,
             Self::RemoveGroup { .. } => FaultKind::RemoveGroup,
+            Self::ChangeMembers { .. } => FaultKind::ChangeMembers,
         }
     }
 
@@ -367,6 +374,10 @@ impl fmt::Display for What {
             Self::Transfer { to } => write!(f, "hand over to n{to}"),
             Self::AddGroup { node, group } => write!(f, "group {group} is added, on {node} last"),
             Self::RemoveGroup { node, group } => write!(f, "group {group} is removed, from {node} last"),
+            Self::ChangeMembers { steps } => {
+                let steps: Vec<String> = steps.iter().map(MemberStep::to_string).collect();
+                f.write_str(&steps.join(", "))
+            }
         }
     }
 }

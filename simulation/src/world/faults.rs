@@ -4,8 +4,8 @@ use quorate_protocol::NodeId;
 
 use super::active::{Active, Armed};
 use super::happening::{Broken, Happening};
-use super::{Damage, Folder, Loss, Machine, MachineInput, World, reached};
-use crate::schedule::{CrashPoint, Link, LossBudget, What, Who};
+use super::{Damage, Folder, Loss, Machine, MachineInput, MemberCall, World, reached};
+use crate::schedule::{CrashPoint, Link, LossBudget, MemberStep, What, Who};
 use crate::trace::MomentKind;
 
 impl<M: Machine> World<'_, M> {
@@ -33,10 +33,7 @@ impl<M: Machine> World<'_, M> {
                 }
             }
             What::RollingRestart => self.begin_rolling_restart(schedule.faults[number].for_us),
-            What::Pause { .. } => {
-                self.node(node).pauses += 1;
-                self.trace.note(self.now_us, node, || MomentKind::Paused);
-            }
+            What::Pause { .. } => self.pause(node),
             What::Wipe { .. } => self.wipe(node),
             What::OldCopy { .. } => {
                 let node = self.node(node);
@@ -73,6 +70,7 @@ impl<M: Machine> World<'_, M> {
             What::LostFolder { folder, .. } => self.lose_folder(number, node, *folder),
             What::Transfer { to } => self.transfer(*to),
             What::AddGroup { .. } | What::RemoveGroup { .. } => self.change_group_beside(node, what),
+            What::ChangeMembers { .. } => self.plan(0, Happening::ChangeMembers { number }),
         }
         self.active.insert(number, active);
         if schedule.faults[number].demands_progress {
@@ -129,7 +127,11 @@ impl<M: Machine> World<'_, M> {
             What::Drift { ppm, .. } => self.drift(node, -*ppm),
             What::Jump { by_ms, .. } => self.node(node).clock.jump(-*by_ms),
             What::AddGroup { .. } | What::RemoveGroup { .. } => self.change_group(node, what),
-            What::RollingRestart | What::Leap { .. } | What::SetClock { .. } | What::Transfer { .. } => {}
+            What::RollingRestart
+            | What::Leap { .. }
+            | What::SetClock { .. }
+            | What::Transfer { .. }
+            | What::ChangeMembers { .. } => {}
         }
         Ok(())
     }
@@ -152,9 +154,8 @@ impl<M: Machine> World<'_, M> {
         if self.schedule.budget == LossBudget::Exceeded || !what.destroys() {
             return false;
         }
-        let others = self.nodes.iter().filter(|(id, state)| state.is_lost && **id != node).count() as u64;
         let are_founded = self.nodes.values().all(|state| state.is_founded || state.is_lost);
-        matches!(what, What::OldCopy { .. }) || others + 1 > (self.schedule.nodes - 1) / 2 || !are_founded
+        matches!(what, What::OldCopy { .. }) || !are_founded || !M::tolerates_loss(&self.views(), NodeId(node))
     }
 
     fn begin_crash(&mut self, number: usize, id: u64, point: CrashPoint, loss: Loss) {
@@ -243,6 +244,11 @@ impl<M: Machine> World<'_, M> {
         self.plan(0, Happening::Start { node: id });
     }
 
+    fn pause(&mut self, id: u64) {
+        self.node(id).pauses += 1;
+        self.trace.note(self.now_us, id, || MomentKind::Paused);
+    }
+
     fn resume(&mut self, id: u64) {
         let node = self.node(id);
         node.pauses -= 1;
@@ -299,6 +305,27 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
+    /// The operator asks the leader for a change of members, and again and again as long as the fault lasts.
+    pub(super) fn change_members(&mut self, number: usize) {
+        let What::ChangeMembers { steps } = &self.schedule.faults[number].what else { return };
+        if !self.active.contains_key(&number) {
+            return;
+        }
+        if let Some(leader) = self.leader().filter(|leader| self.nodes[leader].pauses == 0) {
+            let resolve = |step: &MemberStep| match step {
+                MemberStep::Remove { node: Who::Role(_) } => MemberStep::Remove { node: Who::Node(leader) },
+                step => *step,
+            };
+            let steps: Vec<MemberStep> = steps.iter().map(resolve).collect();
+            if M::bears_change(&self.views(), NodeId(leader), &steps) {
+                self.member_calls += 1;
+                let call = MemberCall { change: number as u64, attempt: self.member_calls, steps };
+                self.ask(leader, MachineInput::ChangeMembers(call));
+            }
+        }
+        self.plan(ASKS_AGAIN_US, Happening::ChangeMembers { number });
+    }
+
     fn change_group_beside(&mut self, late: u64, what: &What) {
         for node in (1..=self.schedule.nodes).filter(|node| *node != late) {
             self.change_group(node, what);
@@ -324,6 +351,9 @@ impl<M: Machine> World<'_, M> {
         }
     }
 }
+
+/// Time after which an operator asks again for a change of members.
+const ASKS_AGAIN_US: u64 = 300_000;
 
 /// Describes a fault, with the node that has the named role.
 fn words(what: &What, node: u64) -> String {

@@ -84,6 +84,10 @@ pub(super) enum Happening<T> {
         start: u64,
         number: usize,
     },
+    /// An operator asks again for the change of members of the fault with this number.
+    ChangeMembers {
+        number: usize,
+    },
     /// A slice of time in which the cluster had to serve is over.
     Slice,
     Healed,

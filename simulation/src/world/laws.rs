@@ -20,6 +20,11 @@ pub trait ClusterLaws<M: Machine> {
     /// # Errors
     /// When they do not agree; the violation says how.
     fn at_end(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation>;
+
+    /// The events that a campaign must reach and that only the laws see, each with the number of times.
+    fn reached(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// A node, as laws see it.

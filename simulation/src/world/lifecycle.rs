@@ -114,6 +114,7 @@ impl<M: Machine> World<'_, M> {
                 self.answer(call, &answer);
             }
             MachineOutput::Sometimes(what) => self.sometimes(what),
+            MachineOutput::Peers => self.plan_links(id),
             MachineOutput::Halt { reason } => return self.halt(id, &reason),
         }
         Ok(true)
@@ -140,6 +141,9 @@ impl<M: Machine> World<'_, M> {
             && M::flip_bit(&mut message, &mut self.damage_random)
         {
             self.sometimes(reached::BIT_FLIPPED);
+        }
+        if !self.know_each_other(from, to) {
+            return self.sometimes("a message was sent to a node that does not know its sender");
         }
         let fate = self.network.send(self.now_us, (from, to), || M::message_bytes(&message));
         let (incarnation, sent_us) = (self.node(from).incarnation, self.now_us);
@@ -176,7 +180,7 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn link(&mut self, id: u64, peer: u64) {
         let Some(other) = self.nodes.get(&peer) else { return };
         let (runs, incarnation) = (other.machine.is_some(), other.incarnation);
-        let is_up = runs && !self.network.is_cut((id, peer));
+        let is_up = runs && !self.network.is_cut((id, peer)) && self.know_each_other(id, peer);
         let node = self.node(id);
         let has_changed = if is_up { node.linked.insert(peer) } else { node.linked.remove(&peer) };
         if node.machine.is_none() || !has_changed {
@@ -187,6 +191,28 @@ impl<M: Machine> World<'_, M> {
         let event = if is_up { MachineInput::LinkUp { peer, incarnation } } else { MachineInput::LinkDown { peer } };
         self.node(id).ready.frames.push_back(event);
         self.plan_round(id);
+    }
+
+    /// True unless one of two running nodes does not know the address of the other.
+    fn know_each_other(&self, one: u64, other: u64) -> bool {
+        let knows = |node: u64, peer| {
+            let machine = self.nodes.get(&node).and_then(|node| node.machine.as_ref());
+            machine.is_none_or(|machine| machine.knows(NodeId(peer)))
+        };
+        knows(one, other) && knows(other, one)
+    }
+
+    /// A node that lost its disk counts again once the group has it with its new disk, or goes on without it.
+    pub(super) fn look_for_replaced(&mut self) {
+        if self.nodes.values().all(|node| !node.is_lost) {
+            return;
+        }
+        let views = self.views();
+        let replaced: Vec<u64> =
+            views.iter().filter(|view| view.is_lost && M::is_replaced(&views, view)).map(|view| view.node.0).collect();
+        for id in replaced {
+            self.node(id).is_lost = false;
+        }
     }
 
     /// The disk completes writes one after another.
@@ -223,6 +249,9 @@ impl<M: Machine> World<'_, M> {
             }
         }
         self.trace.count(&(id, seen.term, seen.is_leader, seen.committed, seen.digest));
+        if before.committed != seen.committed {
+            self.look_for_replaced();
+        }
     }
 }
 

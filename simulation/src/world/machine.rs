@@ -6,7 +6,8 @@ use std::hash::Hash;
 use quorate_protocol::{Instant, NodeId, Now, Random};
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::FaultKind;
+use super::NodeView;
+use crate::schedule::{FaultKind, MemberStep};
 
 /// The software of one node, which is simulated between its network, its disk and its clients.
 ///
@@ -91,6 +92,37 @@ pub trait Machine: Sized {
     fn is_founded(&self) -> bool {
         true
     }
+
+    /// True if the machine knows the address of a peer, so that it can have a connection to it. A connection needs that
+    /// both sides know each other.
+    fn knows(&self, peer: NodeId) -> bool {
+        let _ = peer;
+        true
+    }
+
+    /// True if the nodes can still go on after this one loses its disk.
+    fn tolerates_loss(nodes: &[NodeView<'_, Self>], losing: NodeId) -> bool {
+        is_minority_lost(nodes, losing)
+    }
+
+    /// True if most voters have their disks after the leader made these changes of members. A careful operator asks for
+    /// no others.
+    fn bears_change(nodes: &[NodeView<'_, Self>], leader: NodeId, steps: &[MemberStep]) -> bool {
+        let _ = (nodes, leader, steps);
+        true
+    }
+
+    /// True if a node that lost its disk counts again with its new one, or no longer matters to the others.
+    fn is_replaced(nodes: &[NodeView<'_, Self>], lost: &NodeView<'_, Self>) -> bool {
+        let _ = (nodes, lost);
+        false
+    }
+}
+
+/// True if a majority of the nodes keeps its disks when this one loses its own.
+pub fn is_minority_lost<M: Machine>(nodes: &[NodeView<'_, M>], losing: NodeId) -> bool {
+    let lost = nodes.iter().filter(|view| view.is_lost && view.node != losing).count();
+    lost < (nodes.len() - 1) / 2
 }
 
 /// Input of a machine with messages `T` and calls `C`.
@@ -146,6 +178,19 @@ pub enum MachineInput<T, C> {
         /// Id of the other node.
         to: NodeId,
     },
+    /// An operator asks to change the members of the first group.
+    ChangeMembers(MemberCall),
+}
+
+/// An operator's request to change the members of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberCall {
+    /// Number of the change. All attempts to make it have the same.
+    pub change: u64,
+    /// Number of the attempt, unique in a run.
+    pub attempt: u64,
+    /// The steps, in their order.
+    pub steps: Vec<MemberStep>,
 }
 
 /// Output of a machine with messages `T` and answers `A`.
@@ -182,6 +227,8 @@ pub enum MachineOutput<T, A> {
     },
     /// An event happened that a campaign must reach: see [`reached`](super::reached).
     Sometimes(&'static str),
+    /// The machine knows the addresses of other peers than before: see [`Machine::knows`].
+    Peers,
     /// The node stops and must be started again.
     Halt {
         /// Reason of the stop.

@@ -17,7 +17,9 @@ mod rounds;
 mod workload;
 
 pub use laws::{ClusterLaws, Movements, NodeView, converged};
-pub use machine::{ClientAnswer, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, Observation};
+pub use machine::{
+    ClientAnswer, Damage, Folder, Loss, Machine, MachineInput, MachineOutput, MemberCall, Observation, is_minority_lost,
+};
 pub use workload::{ClusterInfo, Workload};
 
 use std::collections::{BTreeMap, BinaryHeap};
@@ -97,6 +99,10 @@ pub fn run<M: Machine>(
     if let Some(failure) = &failure {
         world.trace.note(failure.at_us, 0, || MomentKind::Violation(format!("{}: {}", failure.law, failure.detail)));
     }
+    let mut sometimes = std::mem::take(&mut world.sometimes);
+    for (what, times) in laws.reached() {
+        *sometimes.entry(what).or_insert(0) += times;
+    }
     RunOutcome {
         failure,
         hash: world.trace.hash(),
@@ -104,7 +110,7 @@ pub fn run<M: Machine>(
         simulated_us: world.now_us,
         acknowledged: world.calls.acknowledged,
         faults: world.faults_met,
-        sometimes: world.sometimes,
+        sometimes,
         history: world.calls.workload.history(),
         moments: world.trace.into_moments(),
     }
@@ -127,6 +133,8 @@ struct World<'a, M: Machine> {
     hunted: BTreeMap<usize, u64>,
     demand: Option<Demand>,
     last_leader: u64,
+    /// Number of times that an operator asked for a change of members.
+    member_calls: u64,
     leaders_begun: u64,
     timing: Timing,
     crash_random: Random,
@@ -159,6 +167,7 @@ impl<'a, M: Machine> World<'a, M> {
             hunted: BTreeMap::new(),
             demand: None,
             last_leader: 1,
+            member_calls: 0,
             leaders_begun: 0,
             timing: Timing::new(schedule.seed),
             crash_random: Random::new(schedule.seed ^ 0x0063_7261_7368),
@@ -288,6 +297,7 @@ impl<'a, M: Machine> World<'a, M> {
             Happening::Stop { node } => self.crash(node, Loss::Nothing),
             Happening::Start { node } => self.start(node)?,
             Happening::Hunted { node, start, number } => self.end_hunt(node, start, number),
+            Happening::ChangeMembers { number } => self.change_members(number),
             Happening::Slice => self.end_slice()?,
         }
         Ok(())

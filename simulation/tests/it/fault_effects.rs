@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use quorate_simulation::MomentKind;
-use quorate_simulation::schedule::{CrashPoint, FaultKind, Generator, Link, LossBudget, Partition, What, Who};
+use quorate_simulation::schedule::{
+    CrashPoint, FaultKind, Generator, Link, LossBudget, MemberStep, Partition, What, Who,
+};
 use quorate_simulation::world::{Damage, Folder, Loss, RunOutcome, reached};
 
-use crate::probe::{Note, Notes, probe, schedule};
+use crate::probe::{Note, Notes, ProbeDisk, probe, schedule};
 
 /// The one fault took place, and is counted as what it is.
 fn one(what: What) -> (RunOutcome, Notes) {
@@ -397,6 +399,16 @@ fn a_group_comes_and_goes_on_one_node_later_than_on_the_others() {
     assert!(notes.disks.iter().all(|disk| disk.notes.contains(&Note::AddGroup(7))), "on the late one at the end");
     let (_, notes) = one(What::RemoveGroup { node, group: 7 });
     assert!(notes.disks.iter().all(|disk| disk.notes.contains(&Note::RemoveGroup(7))));
+}
+
+/// The fault lasts for a second.
+#[test]
+fn an_operator_asks_the_leader_again_and_again_for_a_change_of_members() {
+    let steps = vec![MemberStep::Remove { node: Who::LEADER }];
+    let (outcome, notes) = one(What::ChangeMembers { steps });
+    assert!(outcome.failure.is_none());
+    let asked = |disk: &ProbeDisk| disk.notes.iter().filter(|note| matches!(note, Note::ChangeMembers(_))).count();
+    assert_eq!(notes.disks.iter().map(asked).collect::<Vec<_>>(), [4, 0, 0]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(crate) enum Note {
     Linked(NodeId),
     Unlinked(NodeId),
     Transfer(NodeId),
+    ChangeMembers(u64),
     AddGroup(u64),
     RemoveGroup(u64),
     /// A snapshot was built, when the node's clocks stood so.
@@ -78,7 +79,8 @@ impl Machine for Probe {
             MachineInput::Call { .. }
             | MachineInput::AddGroup { .. }
             | MachineInput::RemoveGroup { .. }
-            | MachineInput::Transfer { .. } => 'c',
+            | MachineInput::Transfer { .. }
+            | MachineInput::ChangeMembers(_) => 'c',
             MachineInput::Timeout => 't',
         });
         match input {
@@ -100,6 +102,7 @@ impl Machine for Probe {
             MachineInput::LinkUp { peer, .. } => disk.notes.push(Note::Linked(peer)),
             MachineInput::LinkDown { peer } => disk.notes.push(Note::Unlinked(peer)),
             MachineInput::Transfer { to } => disk.notes.push(Note::Transfer(to)),
+            MachineInput::ChangeMembers(call) => disk.notes.push(Note::ChangeMembers(call.attempt)),
             MachineInput::AddGroup { group } => disk.notes.push(Note::AddGroup(group)),
             MachineInput::RemoveGroup { group } => disk.notes.push(Note::RemoveGroup(group)),
             MachineInput::Call { call, .. } => {
@@ -201,6 +204,7 @@ pub(crate) fn schedule(faults: impl IntoIterator<Item = What>) -> Schedule {
     Schedule {
         seed: 1,
         nodes: 3,
+        joining: 0,
         clients: 2,
         at_leader_percent: 0,
         snapshot_every: 100,

@@ -2,6 +2,7 @@
 
 mod command;
 mod host_runs;
+mod member_runs;
 mod raft_rows;
 mod raft_runs;
 mod replica_runs;

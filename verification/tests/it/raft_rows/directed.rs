@@ -275,4 +275,8 @@ impl<M: Staged, L: ClusterLaws<M>> ClusterLaws<M> for DirectedLaws<L> {
     fn at_end(&mut self, nodes: &[NodeView<'_, M>]) -> Result<(), Violation> {
         self.laws.at_end(nodes)
     }
+
+    fn reached(&self) -> Vec<(&'static str, u64)> {
+        self.laws.reached()
+    }
 }

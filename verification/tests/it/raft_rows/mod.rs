@@ -10,6 +10,7 @@ mod disks;
 mod elections;
 mod foundings;
 mod groups;
+mod members;
 mod partitions;
 mod reads;
 mod replication;
@@ -20,17 +21,18 @@ mod timed;
 use std::sync::{Arc, PoisonError};
 
 use quorate_protocol::{Configuration, NodeId};
-use quorate_raft::testing::small_settings;
+use quorate_raft::testing::{configurations, small_settings};
 use quorate_raft::{Config, Settings, Start};
 use quorate_simulation::core_machine::{CoreLaws, CoreSetup};
 use quorate_simulation::history::{EventKind, HistoryEvent};
-use quorate_simulation::node_machine::{MakeConfig, NodeSetup, ReplicaLaws};
+use quorate_simulation::node_machine::{MakeConfig, MemberLaws, NodeSetup, ReplicaLaws};
 use quorate_simulation::registers::{RegisterClients, RegisterRequest, RegisterState, Response};
-use quorate_simulation::schedule::{CrashPoint, Fault, LossBudget, Partition, Schedule, What, Who};
+use quorate_simulation::schedule::{CrashPoint, Fault, LossBudget, MemberStep, Partition, Schedule, What, Who};
 use quorate_simulation::world::{ClusterLaws, Loss, Recording, RunOutcome, run};
 use quorate_simulation::{Moment, MomentKind};
 
 use directed::{Bare, Directed, DirectedLaws, Director, Shared, Staged, Whole};
+use seen::OfRaft;
 
 /// A schedule that is written by hand, in milliseconds.
 #[derive(Clone)]
@@ -45,6 +47,7 @@ impl Script {
         let schedule = Schedule {
             seed,
             nodes,
+            joining: 0,
             clients: 4,
             at_leader_percent: 0,
             snapshot_every: 400,
@@ -53,6 +56,17 @@ impl Script {
             faults: Vec::new(),
         };
         Self { schedule, segment_bytes: None }
+    }
+
+    /// So many nodes, the last ones, found nothing: they may be added later.
+    pub(crate) fn joining(mut self, joining: u64) -> Self {
+        self.schedule.joining = joining;
+        self
+    }
+
+    /// An operator asks the leader to change the members, until that was begun or the time is over.
+    pub(crate) fn change(self, from_ms: u64, to_ms: u64, steps: &[MemberStep]) -> Self {
+        self.fault(from_ms, to_ms, What::ChangeMembers { steps: steps.to_vec() })
     }
 
     pub(crate) fn clients(mut self, clients: u64) -> Self {
@@ -169,10 +183,11 @@ impl Script {
     }
 
     fn run_whole<D: Director + Default>(&self) -> (RunOutcome, D) {
-        let nodes = self.schedule.nodes;
-        self.run_on::<Whole, D>(ReplicaLaws::new(directed::laws()), |director| {
+        let founders = self.schedule.nodes - self.schedule.joining;
+        let members = MemberLaws::new(|core: &Directed| configurations(core.raft()), LAG_MAX);
+        self.run_on::<Whole, D>(ReplicaLaws::new(directed::laws()).members(members), |director| {
             let config: MakeConfig<Directed> =
-                Arc::new(move |start| (config(start.identity.node, nodes, start.seed), director.clone()));
+                Arc::new(move |start| (config(start.identity.node, founders, start.seed), director.clone()));
             let mut setup = NodeSetup::replicated(&self.schedule, config, RegisterState::default);
             setup.log.segment_bytes = self.segment_bytes.unwrap_or(setup.log.segment_bytes);
             setup
@@ -205,10 +220,16 @@ impl Script {
 }
 
 /// Small bounds, so that a short run meets all of them.
-fn config(node: NodeId, nodes: u64, seed: u64) -> Config {
-    let settings =
-        Settings { entry_bytes_max: 1_000, batch_bytes_max: 2_000, window_bytes_max: 8_000, ..small_settings(seed) };
-    let start = Start::Initial(Configuration::of_voters((1..=nodes).map(NodeId)));
+fn config(node: NodeId, founders: u64, seed: u64) -> Config {
+    let settings = Settings {
+        entry_bytes_max: 1_000,
+        batch_bytes_max: 2_000,
+        window_bytes_max: 8_000,
+        promotion_lag_max: LAG_MAX,
+        ..small_settings(seed)
+    };
+    let members = Configuration::of_voters((1..=founders).map(NodeId));
+    let start = if members.contains(node) { Start::Initial(members) } else { Start::Join };
     Config::new(node, seed, start, settings).expect("valid settings")
 }
 
@@ -243,3 +264,6 @@ pub(crate) fn slices_with_writes(history: &[HistoryEvent], from: u64, to: u64) -
     let has_write = |second: &u64| acknowledged(history, second * 1_000, second * 1_000 + 1_000) > 0;
     (from..to).filter(has_write).count()
 }
+
+/// Number of entries that a learner may be behind when it becomes a voter.
+const LAG_MAX: u64 = 20;
