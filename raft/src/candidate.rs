@@ -150,6 +150,9 @@ impl Raft {
             _ => return Err(Ignored::StaleAnswer),
         };
         received.note(from, response.verdict, response.clock);
+        if is_pre && response.verdict == Verdict::Refused {
+            self.pull_from(from);
+        }
         self.count_votes();
         Ok(())
     }
@@ -198,7 +201,8 @@ impl Raft {
         self.become_follower(self.shared.term(), None);
     }
 
-    fn become_pre_candidate(&mut self) {
+    /// Asks whether this node would win an election.
+    pub(crate) fn become_pre_candidate(&mut self) {
         let mut received = VotesReceived::default();
         received.votes.insert(self.shared.config.node(), true);
         self.role = RoleState::PreCandidate(received);

@@ -86,11 +86,14 @@ pub struct Settings {
     /// clocks of all nodes keep the drift bound, also while a node is stopped or its machine is suspended; if one does
     /// not, a read by a lease may be stale, and no other guarantee is affected.
     pub lease: Option<Lease>,
+    /// True if a node that is refused a pre-vote because its log is older first pulls what it lacks from the voter that
+    /// refused. It can then lead a group in which it alone reaches a quorum. All nodes should have the same value.
+    pub pull_before_election: bool,
 }
 
 impl Default for Settings {
     /// Election time-outs of 0.5 to 1 s, heartbeats every 100 ms, entries up to 1 MiB, batches up to 1 MiB, windows of
-    /// 4 MiB, 64 MiB uncommitted, 16 MiB of cache; never quiet; no leases.
+    /// 4 MiB, 64 MiB uncommitted, 16 MiB of cache; never quiet; no leases; nothing is pulled.
     fn default() -> Self {
         Self {
             election_timeout_min: Duration::from_millis(500),
@@ -111,6 +114,7 @@ impl Default for Settings {
             quiet_after: None,
             quiet_max: Duration::from_secs(10),
             lease: None,
+            pull_before_election: false,
         }
     }
 }

@@ -157,7 +157,7 @@ fn refuse_entries(shared: &mut Shared, from: NodeId, message: &AppendEntries) ->
 }
 
 /// Appends new entries, after truncating entries that contradict them. Returns the last index of the batch.
-fn take_entries(shared: &mut Shared, from: NodeId, message: &AppendEntries) -> Result<LogIndex, Ignored> {
+pub(crate) fn take_entries(shared: &mut Shared, from: NodeId, message: &AppendEntries) -> Result<LogIndex, Ignored> {
     if message.batch.is_empty() {
         return Ok(message.prev_index);
     }

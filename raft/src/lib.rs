@@ -19,6 +19,7 @@ mod membership;
 pub mod message;
 mod peers;
 mod progress;
+mod pulls;
 mod quiet;
 mod quorum;
 mod raft;

@@ -9,6 +9,7 @@
 //! | [`InstallSnapshot`] | leader | follower | [`AppendResponse`], once the snapshot is in force |
 //! | [`ReadIndex`] | follower | leader | [`ReadIndexResponse`], after a round of heartbeats |
 //! | [`LeasePromise`] | follower | leader | nothing; it comes with the answer to a heartbeat |
+//! | [`PullEntries`] | node that was refused a pre-vote | the voter that refused | [`PulledEntries`], if it has more |
 //! | [`TimeoutNow`] | leader | the node that is to lead | [`RequestVote`] to every voter |
 //!
 //! Every message contains its sender's term. A message of an earlier term is ignored. But its sender is notified of the
@@ -56,6 +57,10 @@ pub enum Message {
     Removed(Removed),
     /// Wraps [`LeasePromise`].
     LeasePromise(LeasePromise),
+    /// Wraps [`PullEntries`].
+    PullEntries(PullEntries),
+    /// Wraps [`PulledEntries`].
+    PulledEntries(PulledEntries),
 }
 
 /// Requests a vote (Raft §5.2), or asks whether the vote would be given (Raft thesis §9.6).
@@ -309,6 +314,31 @@ pub struct LeasePromise {
     pub span_us: u64,
 }
 
+/// Asks a voter that refused a pre-vote for the entries after the sender's log. Nodes send it if
+/// [`Settings::pull_before_election`](crate::Settings::pull_before_election) is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PullEntries {
+    /// The sender's term. It changes no node's term.
+    pub term: Term,
+    /// The index of the last entry in the sender's log.
+    pub last_index: LogIndex,
+    /// The term of that entry.
+    pub last_term: Term,
+}
+
+/// Answers a [`PullEntries`]. The entries come from no leader: they are never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PulledEntries {
+    /// The sender's term.
+    pub term: Term,
+    /// The index of the last entry in the receiver's log, according to its question.
+    pub prev_index: LogIndex,
+    /// The term of that entry.
+    pub prev_term: Term,
+    /// The entries after it.
+    pub batch: EntryBatch,
+}
+
 impl Message {
     /// Returns the term of the message.
     pub fn term(&self) -> Term {
@@ -326,6 +356,8 @@ impl Message {
             Self::TimeoutNow(message) => message.term,
             Self::Removed(message) => message.term,
             Self::LeasePromise(message) => message.term,
+            Self::PullEntries(message) => message.term,
+            Self::PulledEntries(message) => message.term,
         }
     }
 }
@@ -375,6 +407,19 @@ pub enum Small {
     Removed(Removed),
     /// The complete message.
     LeasePromise(LeasePromise),
+    /// The complete message.
+    PullEntries(PullEntries),
+    /// The fields beside the entries, which are the raw section.
+    PulledEntries {
+        /// The sender's term.
+        term: Term,
+        /// The index just before the first entry.
+        prev_index: LogIndex,
+        /// The term of the entry at `prev_index`.
+        prev_term: Term,
+        /// First index and terms of the entries.
+        header: BatchHeader,
+    },
 }
 
 impl Wire for Message {
@@ -407,6 +452,12 @@ impl Wire for Message {
             Self::TimeoutNow(message) => Small::TimeoutNow(*message),
             Self::Removed(message) => Small::Removed(*message),
             Self::LeasePromise(message) => Small::LeasePromise(*message),
+            Self::PullEntries(message) => Small::PullEntries(*message),
+            Self::PulledEntries(message) => {
+                raw.push(message.batch.raw().clone());
+                let PulledEntries { term, prev_index, prev_term, .. } = *message;
+                Small::PulledEntries { term, prev_index, prev_term, header: message.batch.header().clone() }
+            }
         }
     }
 
@@ -416,6 +467,11 @@ impl Wire for Message {
                 let [raw] = raw.try_into().map_err(|_| WireError::Sections)?;
                 let batch = EntryBatch::from_parts(header, raw);
                 Ok(Self::AppendEntries(AppendEntries { term, prev_index, prev_term, commit_index, batch }))
+            }
+            Small::PulledEntries { term, prev_index, prev_term, header } => {
+                let [raw] = raw.try_into().map_err(|_| WireError::Sections)?;
+                let batch = EntryBatch::from_parts(header, raw);
+                Ok(Self::PulledEntries(PulledEntries { term, prev_index, prev_term, batch }))
             }
             Small::InstallSnapshot { term, founding } => {
                 let [raw] = raw.try_into().map_err(|_| WireError::Sections)?;
@@ -434,6 +490,7 @@ impl Wire for Message {
             Small::TimeoutNow(message) => Ok(Self::TimeoutNow(message)),
             Small::Removed(message) => Ok(Self::Removed(message)),
             Small::LeasePromise(message) => Ok(Self::LeasePromise(message)),
+            Small::PullEntries(message) => Ok(Self::PullEntries(message)),
         }
     }
 }

@@ -127,6 +127,8 @@ impl Raft {
             (Message::RequestVote(message), _) => self.on_request_vote(from, message),
             (Message::Removed(message), _) => self.on_removed(from, message),
             (Message::VoteResponse(message), _) => self.on_vote_response(from, message),
+            (Message::PullEntries(message), _) => self.on_pull_entries(from, message),
+            (Message::PulledEntries(message), _) => self.on_pulled_entries(from, message),
             (Message::TimeoutNow(_), _) => self.on_timeout_now(),
             (Message::CommitNotice(message), _) => {
                 shared.commitment.follow(message.commit_index);
@@ -165,10 +167,10 @@ impl Raft {
     /// out: the voter decides whether it takes over the candidate's term.
     fn enter_term_of(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
         let (term, current) = (message.term(), self.shared.term());
-        if matches!(message, Message::RequestVote(_) | Message::Removed(_)) {
+        if matches!(message, Message::RequestVote(_) | Message::Removed(_) | Message::PullEntries(_)) {
             return Ok(());
         }
-        if term < current && !is_pre_vote_granted(message) {
+        if term < current && !self.is_of_any_term(message) {
             return self.on_stale(from, message);
         }
         if term > current {
@@ -178,6 +180,18 @@ impl Raft {
             self.become_follower(term, None);
         }
         if is_of_leader(message) { self.follow(from) } else { Ok(()) }
+    }
+
+    /// Returns true for a message that counts although its sender's term is earlier: a granted pre-vote, and the two
+    /// that lead to entries that this node lacks.
+    fn is_of_any_term(&self, message: &Message) -> bool {
+        match message {
+            Message::VoteResponse(vote) if vote.kind == VoteKind::Pre => {
+                vote.verdict == Verdict::Granted || self.shared.settings().pull_before_election
+            }
+            Message::PulledEntries(_) => true,
+            _ => false,
+        }
     }
 
     /// Does not act on a message of an earlier term. A leader of that term must be notified that it is over. Otherwise
@@ -475,11 +489,6 @@ fn is_of_leader(message: &Message) -> bool {
             | Message::InstallSnapshot(_)
             | Message::TimeoutNow(_)
     )
-}
-
-/// Returns true for a granted pre-vote. It counts whatever the voter's own term, which may be earlier.
-fn is_pre_vote_granted(message: &Message) -> bool {
-    matches!(message, Message::VoteResponse(vote) if vote.kind == VoteKind::Pre && vote.verdict == Verdict::Granted)
 }
 
 /// Terms and indexes above this do not come from a correct node. Below it no counter overflows.

@@ -2,14 +2,16 @@
 
 use std::fmt::Write;
 
-use quorate_protocol::{Configuration, DiskState, Entry, EntryKind, LogEvent, LogIndex, NodeId, Operation, Term};
+use quorate_protocol::{
+    Configuration, DiskState, Entry, EntryBatch, EntryKind, LogEvent, LogIndex, NodeId, Operation, Term,
+};
 
 use crate::Message;
 use crate::codec::decode_state;
 use crate::message::{AppendOutcome, Pace, ReadOutcome, Verdict, VoteKind};
 
 /// The names of messages, as [`kind`] returns them.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 16] = [
     "pre-vote",
     "vote",
     "vote-answer",
@@ -24,6 +26,8 @@ pub const KINDS: [&str; 14] = [
     "timeout-now",
     "removed",
     "lease-promise",
+    "pull",
+    "pulled",
 ];
 
 /// Returns the kind of a message.
@@ -43,6 +47,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::TimeoutNow(_) => "timeout-now",
         Message::Removed(_) => "removed",
         Message::LeasePromise(_) => "lease-promise",
+        Message::PullEntries(_) => "pull",
+        Message::PulledEntries(_) => "pulled",
     }
 }
 
@@ -59,11 +65,12 @@ pub fn message_words(message: &Message) -> String {
             format!("{answer} to the {what} for term {}", response.asked)
         }
         Message::AppendEntries(append) => {
-            let entries = append.batch.decode().unwrap_or_default();
-            let entries: Vec<String> =
-                entries.iter().map(|(index, term, entry)| entry_words(*index, *term, entry)).collect();
-            let entries = if entries.is_empty() { "nothing".to_owned() } else { entries.join(", ") };
+            let entries = batch_words(&append.batch);
             format!("{entries} behind {}; committed {}", at(append.prev_index, append.prev_term), append.commit_index)
+        }
+        Message::PullEntries(question) => format!("what follows {}", at(question.last_index, question.last_term)),
+        Message::PulledEntries(pulled) => {
+            format!("{} behind {}", batch_words(&pulled.batch), at(pulled.prev_index, pulled.prev_term))
         }
         Message::AppendResponse(response) => match response.outcome {
             AppendOutcome::Matched { match_index } => format!("durable up to {match_index}"),
@@ -104,6 +111,12 @@ pub fn message_words(message: &Message) -> String {
         }
     };
     format!("{} term={}: {content}", kind(message), message.term())
+}
+
+fn batch_words(batch: &EntryBatch) -> String {
+    let entries = batch.decode().unwrap_or_default();
+    let entries: Vec<String> = entries.iter().map(|(index, term, entry)| entry_words(*index, *term, entry)).collect();
+    if entries.is_empty() { "nothing".to_owned() } else { entries.join(", ") }
 }
 
 /// Describes a write in one line.

@@ -12,8 +12,8 @@ use quorate_protocol::{
 use quorate_protocol::{Input, RecoverError, Signal, StateError};
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
-    InstallSnapshot, LeasePromise, Pace, ReadIndex, ReadIndexResponse, ReadOutcome, Removed, RequestVote, Small,
-    TimeoutNow, Verdict, VoteKind, VoteResponse,
+    InstallSnapshot, LeasePromise, Pace, PullEntries, PulledEntries, ReadIndex, ReadIndexResponse, ReadOutcome,
+    Removed, RequestVote, Small, TimeoutNow, Verdict, VoteKind, VoteResponse,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 
@@ -21,6 +21,7 @@ fn messages() -> Vec<Message> {
     let (term, commit_index) = (Term(7), LogIndex(1000));
     let entry = Entry::internal(EntryKind::Command, LogTime(1_700_000_000_000), Bytes::from_static(b"payload"));
     let batch = EntryBatch::encode(LogIndex(12), [(Term(6), &entry), (Term(7), &entry)]);
+    let pulled = batch.clone();
     let snapshot = SnapshotMeta {
         index: LogIndex(9),
         term: Term(3),
@@ -73,6 +74,8 @@ fn messages() -> Vec<Message> {
         Message::TimeoutNow(TimeoutNow { term }),
         Message::Removed(Removed { term, index: LogIndex(9) }),
         Message::LeasePromise(LeasePromise { term, round: 5, span_us: 500_000 }),
+        Message::PullEntries(PullEntries { term, last_index, last_term }),
+        Message::PulledEntries(PulledEntries { term, prev_index: LogIndex(11), prev_term: Term(5), batch: pulled }),
     ]
 }
 

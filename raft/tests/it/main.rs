@@ -8,6 +8,7 @@ mod hostile;
 mod leases;
 mod members;
 mod paper;
+mod pulls;
 mod quiet;
 mod random;
 mod scenarios;
