@@ -208,6 +208,9 @@ pub enum RefuseReason {
     ConfigurationPending,
     /// The change of members cannot be made.
     ConfigurationInvalid(ConfigurationError),
+    /// Too few of the voters before or after a change of members were heard from lately. The change could not be
+    /// completed, and no other one could be made after it.
+    QuorumSilent,
     /// The log failed; the node must be restarted.
     Halted,
 }

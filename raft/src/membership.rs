@@ -16,6 +16,7 @@ use quorate_protocol::{
 use crate::leader::{Leader, Office};
 use crate::peers::Peers;
 use crate::progress::{Progress, SendState};
+use crate::quorum::reached_by_quorum;
 use crate::shared::Shared;
 
 /// The learners that wait for their promotion, as their leader sees them.
@@ -75,6 +76,9 @@ impl Leader {
             Some(reason) => Err(reason),
             None => requested(shared, changes),
         };
+        let next = next.and_then(|next| {
+            if is_carried(shared, &self.peers, &next) { Ok(next) } else { Err(RefuseReason::QuorumSilent) }
+        });
         match next {
             Ok(configuration) => self.append_configuration(shared, id, configuration),
             Err(reason) => shared.refuse(id, reason),
@@ -111,6 +115,7 @@ impl Leader {
             && !self.is_retiring
             && let Some(goal) = self.wanted_members(shared)
             && let Ok(next) = step_towards(shared.log.configuration(), goal)
+            && is_carried(shared, &self.peers, &next)
         {
             self.append_configuration(shared, ProposalId::default(), next);
         }
@@ -133,6 +138,14 @@ impl Leader {
         shared.log.note_configuration(index, configuration);
         self.peers.follow_configuration(shared);
     }
+}
+
+/// Returns true if a quorum of this configuration is there, or it has the voters of the present one. Without a quorum a
+/// joint configuration is never committed, and nothing can be changed after it.
+fn is_carried(shared: &Shared, peers: &Peers, next: &Configuration) -> bool {
+    let me = shared.config.node();
+    let is_there = |node| node == me || peers.get(node).is_some_and(|peer| peer.counts() && peer.is_alive(shared));
+    !next.is_joint() || reached_by_quorum(next, is_there)
 }
 
 /// Returns true if a peer could vote: it is there, and accepts entries as they come.

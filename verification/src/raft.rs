@@ -67,7 +67,7 @@ pub const RAFT_MEMBERS: Protocol = Protocol {
     run: run_members,
     expected: &[Shipped::EXPECTED, EXPECTED_OF_MEMBERS],
     requirements: || {
-        let mut requirements = Requirements { acknowledged_median: 1_500, ..requirements() };
+        let mut requirements = Requirements { acknowledged_median: 1_000, ..requirements() };
         requirements.reached.extend([
             (reached_of_members::APPLIED, 800),
             (reached_of_members::NOT_APPLIED, 800),

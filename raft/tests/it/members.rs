@@ -161,6 +161,20 @@ fn a_new_leader_leaves_the_joint_configuration() {
     assert_eq!(cluster.node(1).commands(), [b"after"]);
 }
 
+/// Node 2 is down. Without node 3 or the leader there would be no quorum, and the change would never end.
+#[test]
+fn a_change_that_would_leave_no_living_quorum_is_refused() {
+    let mut cluster = group(3, 1);
+    cluster.crash(2);
+    cluster.run(SECOND);
+    for change in [MemberChange::Remove(NodeId(3)), MemberChange::Demote(NodeId(3)), MemberChange::Demote(NodeId(1))] {
+        let id = cluster.change(1, [change.clone()]);
+        assert_eq!(cluster.refusal(1, id), Some(RefuseReason::QuorumSilent), "{change:?}");
+    }
+    cluster.change(1, [MemberChange::Remove(NodeId(2))]);
+    assert!(cluster.run_until(SECOND * 5, |cluster| settled_at(cluster, 1, &[1, 3])));
+}
+
 /// A node that was away while it was removed asks for votes when it comes back, and is told.
 #[test]
 fn a_removed_node_that_was_away_is_told_and_disturbs_nobody() {

@@ -116,6 +116,9 @@ impl MemberAnswer {
             | NotApplied::Superseded
             | NotApplied::Overloaded
             | NotApplied::ShuttingDown => Self::NotNow { reason: text },
+            NotApplied::Refused { reason: RefuseReason::QuorumSilent, .. } => {
+                Self::NotNow { reason: SILENT.to_owned() }
+            }
             NotApplied::Refused { reason: RefuseReason::ConfigurationInvalid(error), .. } => {
                 Self::Refused { reason: error.to_string() }
             }
@@ -123,6 +126,8 @@ impl MemberAnswer {
         }
     }
 }
+
+const SILENT: &str = "too few of the voters that there would be were heard from lately";
 
 /// Sends a request to a node. Waits longer than the node needs for any answer.
 ///

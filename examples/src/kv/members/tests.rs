@@ -150,6 +150,7 @@ fn answers_say_if_something_was_changed() {
     let refused = |reason| MemberAnswer::of(Outcome::NotApplied(NotApplied::Refused { reason, leader: None }));
     assert_eq!(refused(RefuseReason::NotLeader), MemberAnswer::NotLeader);
     assert!(matches!(refused(RefuseReason::ConfigurationPending), MemberAnswer::NotNow { .. }));
+    assert!(matches!(refused(RefuseReason::QuorumSilent), MemberAnswer::NotNow { .. }));
     let invalid = refused(RefuseReason::ConfigurationInvalid(ConfigurationError::NotMember(NodeId(4))));
     assert_eq!(invalid, MemberAnswer::Refused { reason: "node 4 is not a member".to_owned() });
     let unknown = MemberAnswer::of(Outcome::Unknown { reason: Unknown::DeadlinePassed, retry: None });
