@@ -35,7 +35,7 @@ pub use law::{Law, Violation};
 pub use member_change::MemberChange;
 pub use operation::{LoadFailure, LoadRange, Loaded, Operation, PersistFailure, STATE_BYTES_MAX, WriteRefusal};
 pub use outbox::{Outbox, OutboxLimits};
-pub use protocol::{DiskState, HaltReason, Input, Output, Protocol, Signal, Standing, StorageLevel};
+pub use protocol::{DiskState, HaltReason, Input, Output, Protocol, Rest, Signal, Standing, StorageLevel};
 pub use random::Random;
 pub use recovery::{JournalRecords, RecoverError, Recovery, StateError};
 pub use replicated_log::{

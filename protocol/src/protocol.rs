@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use crate::{
     EntryError, Instant, LoadFailure, LoadRange, Loaded, LogIndex, NodeId, Now, Operation, PersistFailure,
-    RecoverError, Recovery, Ticket, Wire,
+    RecoverError, Recovery, Term, Ticket, Wire,
 };
 
 /// A protocol as a pure state machine: no clock, socket, disk, thread, `async` or random source of its own.
@@ -51,6 +51,18 @@ pub trait Protocol: Sized + Clone + Debug {
     /// random state nor caches. Two cores with equal views answer every input equally.
     fn model_view(&self) -> Self::View;
 
+    /// Returns true if the core may come to rest, for all its life. Otherwise the shell reports living peers over and
+    /// over.
+    fn may_rest(&self) -> bool {
+        false
+    }
+
+    /// Returns the rest of the core, if it is at rest: then it sends nothing by itself and has no deadline to hear from
+    /// others by. A core that is never at rest leaves this method as it is.
+    fn rest(&self) -> Option<Rest> {
+        None
+    }
+
     /// The peer that this event shows to run on an older copy of its disk, if the event is of that kind. The shell then
     /// gives the peer the standing of a stranger.
     #[must_use]
@@ -93,8 +105,16 @@ pub enum Input<P: Protocol> {
 pub enum Signal {
     /// The deadline has passed.
     Timeout,
-    /// The node received something from the peer. All groups share this signal, so that idle groups stay silent.
+    /// The node received something from the peer. A core that may rest ([`Protocol::may_rest`]) gets it for the first
+    /// time, and when the peer is back after it was silent or unreachable. For all others it is repeated.
     PeerAlive(NodeId),
+    /// The node has received nothing from the peer for too long. Only a core at rest gets it.
+    PeerSilent {
+        /// Id of the peer.
+        node: NodeId,
+        /// The time at which the peer was last heard from.
+        heard_at: Instant,
+    },
     /// The connection to the peer was lost, or a frame for it was dropped.
     Unreachable(NodeId),
     /// The standing of a node from now on. The node itself is among them: it does not vote until it is a member.
@@ -164,6 +184,23 @@ pub enum Output<P: Protocol> {
         /// Reason of the halt.
         reason: HaltReason,
     },
+}
+
+/// State of a core at rest: it relies on the life of the nodes of some peers, and on their cores, which must be at rest
+/// under the same leader.
+///
+/// The shell tells it when such a node falls silent ([`Signal::PeerSilent`]), and when another node is alive again
+/// ([`Signal::PeerAlive`]). If the node has started anew, or the core there is not at rest in the same way for longer
+/// than a message takes, the shell wakes the core with [`Signal::Unreachable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// The leader that the core follows, or its own node if it leads.
+    pub leader: NodeId,
+    /// The leader's term.
+    pub term: Term,
+    /// The peers that the core relies on, in the order of their ids: a follower on its leader, a leader on its
+    /// followers.
+    pub with: Vec<NodeId>,
 }
 
 /// Standing of a node with its peers and with itself: whether its answers count.

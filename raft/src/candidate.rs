@@ -170,8 +170,9 @@ impl Raft {
 
     /// Forgets the leader. Reads that wait for it fail.
     pub(crate) fn lose_leader(&mut self) {
+        let now = self.shared.now();
         if let RoleState::Follower(follower) = &mut self.role {
-            follower.end_quiet();
+            follower.end_quiet(&mut self.shared, now);
         }
         if self.shared.election.set_leader(None) {
             self.shared.fail_reads(ReadFailure::LeadershipLost);
@@ -189,7 +190,8 @@ impl Raft {
             self.shared.fail_reads(ReadFailure::LeadershipLost);
         }
         self.shared.election.set_leader(leader);
-        if !matches!(self.role, RoleState::Follower(_)) {
+        // The wait of a quiet follower was not started again since it went quiet.
+        if !matches!(&self.role, RoleState::Follower(follower) if !follower.is_quiet()) {
             self.shared.election.arm(self.shared.now());
         }
         // Acknowledgements that were owed to an earlier leader, or earlier to this one, are no longer owed.

@@ -73,14 +73,11 @@ pub struct Settings {
     /// case, except that log time is corrected towards the leader's wall clock by at most a thousandth of the time that
     /// passes.
     pub clock_step_max: Duration,
-    /// Time without a command after which the group goes quiet: it sends no heartbeats of its own, as long as
-    /// [`Signal::PeerAlive`](quorate_protocol::Signal::PeerAlive) shows that the leader's node is alive. `None`: never.
-    /// Set it only if the shell reports living nodes at least every `heartbeat_interval`.
+    /// Time without a command after which the group goes quiet: it sends no heartbeats, as long as the nodes of its
+    /// members are alive. `None`: never. Set it only if the shell does what
+    /// [`Rest`](quorate_protocol::Rest) asks of it, as that of `quorate-runtime` does. Otherwise a follower sleeps
+    /// through the loss of its leader.
     pub quiet_after: Option<Duration>,
-    /// Maximum time for which a quiet follower relies on the life of its leader's node without a message from the
-    /// leader itself. It bounds the time that a group has no leader if only the leader's group died. At least twice
-    /// `election_timeout_max`.
-    pub quiet_max: Duration,
     /// Leases, by which a leader answers reads without a message. `None`: every read takes a round of heartbeats. With
     /// leases a node that starts votes for no other node for `election_timeout_max`. They hold only if the monotone
     /// clocks of all nodes keep the drift bound, also while a node is stopped or its machine is suspended; if one does
@@ -112,7 +109,6 @@ impl Default for Settings {
             commit_notice_delay: Duration::from_millis(2),
             clock_step_max: Duration::from_secs(10),
             quiet_after: None,
-            quiet_max: Duration::from_secs(10),
             lease: None,
             pull_before_election: false,
         }
@@ -174,7 +170,6 @@ impl Settings {
             ),
             (self.election_timeout_min < self.election_timeout_max, "election_timeout_min < election_timeout_max"),
             (self.election_timeout_max <= ELECTION_TIMEOUT_MAX, "election_timeout_max is at most a day"),
-            (self.quiet_max >= self.election_timeout_max.saturating_mul(2), "quiet_max >= 2 * election_timeout_max"),
             (
                 self.replace_after.is_none_or(|after| after >= self.election_timeout_max.saturating_mul(2)),
                 "replace_after >= 2 * election_timeout_max",

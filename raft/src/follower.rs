@@ -18,8 +18,8 @@ pub(crate) struct Follower {
     owes_acknowledgement: bool,
     /// The last acknowledged index.
     acknowledged: LogIndex,
-    /// The time of the last message from the leader itself, if the group is quiet. See `quiet.rs`.
-    quiet_since: Option<Instant>,
+    /// True if the group is quiet: the follower relies on the life of its leader's node. See `quiet.rs`.
+    is_quiet: bool,
 }
 
 impl Follower {
@@ -106,29 +106,21 @@ impl Follower {
         }
     }
 
-    /// Notes that a node is alive. For a quiet follower that is as good as a heartbeat of its leader.
-    pub(crate) fn on_peer_alive(&mut self, shared: &mut Shared, node: NodeId) -> Result<(), Ignored> {
-        let (now, quiet_max) = (shared.now(), shared.settings().quiet_max);
-        let is_quiet = self.quiet_since.is_some_and(|since| now.since(since) < quiet_max);
-        if is_quiet && shared.election.leader() == Some(node) {
-            shared.election.hear_leader(now);
+    /// Relies on messages of the leader itself again. Until `heard_at` the life of its node was as good as a message.
+    pub(crate) fn end_quiet(&mut self, shared: &mut Shared, heard_at: Instant) {
+        if std::mem::take(&mut self.is_quiet) {
+            shared.election.hear_leader(heard_at);
         }
-        Ok(())
     }
 
-    /// Relies on messages of the leader itself again.
-    pub(crate) fn end_quiet(&mut self) {
-        self.quiet_since = None;
-    }
-
-    /// The time from which on the follower relies on the life of its leader's node, if the group is quiet.
-    pub(crate) fn quiet_since(&self) -> Option<Instant> {
-        self.quiet_since
+    /// Returns true if the follower relies on the life of its leader's node.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// The state that affects behaviour, except the time.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + use<> {
-        (self.owes_acknowledgement, self.acknowledged)
+        (self.owes_acknowledgement, self.acknowledged, self.is_quiet)
     }
 
     /// Goes quiet with the leader if this follower has everything.
@@ -136,7 +128,7 @@ impl Follower {
         let last = shared.log.last();
         let has_all = shared.committed_here() == last && message.commit_index == last;
         if message.pace == Pace::Quiet && has_all {
-            self.quiet_since = Some(shared.now());
+            self.is_quiet = true;
             return Pace::Quiet;
         }
         Pace::Lively

@@ -125,10 +125,20 @@ impl Leader {
         shared.log.append(shared.term(), Entry { header, payload })
     }
 
-    /// Returns the time at which the leader wants a time-out.
-    pub(crate) fn deadline(&self) -> Instant {
+    /// Returns the time at which the leader wants a time-out. A quiet one has no tick, unless it may have to replace a
+    /// voter that is gone.
+    pub(crate) fn deadline(&self, shared: &Shared) -> Option<Instant> {
         let transfer = self.transfers.current().map(|transfer| transfer.until);
-        [self.notice_at, transfer].into_iter().flatten().fold(self.tick_at, Instant::min)
+        let may_replace =
+            || shared.settings().replace_after.is_some() && !self.peers.iter().all(|(_, it)| it.is_resting);
+        let ticks = self.quiet.stage() != Stage::Quiet || may_replace();
+        [self.notice_at, transfer, ticks.then_some(self.tick_at)].into_iter().flatten().min()
+    }
+
+    /// Returns the peers that rest, if the group is quiet.
+    pub(crate) fn resting_peers(&self) -> Option<Vec<NodeId>> {
+        let resting = || self.peers.iter().filter(|(_, peer)| peer.is_resting).map(|(node, _)| *node).collect();
+        (self.quiet.stage() == Stage::Quiet).then(resting)
     }
 
     /// Produces the outputs for the inputs since the last poll, after `submitted_bytes` of entries were passed to the
@@ -207,6 +217,9 @@ impl Leader {
         if self.quiet.is_asked_in(message.round) {
             progress.is_quiet = message.pace == Pace::Quiet;
         }
+        if message.pace == Pace::Lively && self.quiet.stage() == Stage::Quiet {
+            self.wake(shared.now());
+        }
         self.finish_round_of_reads(shared);
         Ok(())
     }
@@ -264,18 +277,25 @@ impl Leader {
     /// asks again.
     pub(crate) fn on_peer_standing(&mut self, shared: &Shared, node: NodeId, standing: Standing) {
         if let Ok(progress) = self.peers.get_mut(node) {
-            *progress = Progress::new(shared.log.last().next(), progress.heard_at, standing);
+            *progress = Progress::new(shared.log.last().next(), progress.heard_at(shared.now()), standing);
         }
         self.wake(shared.now());
     }
 
-    /// Notes that a node is alive. That says nothing about its groups, except about a quiet one.
+    /// Notes that a node is alive. A quiet group wakes if it has come back.
     pub(crate) fn on_peer_alive(&mut self, now: Instant, node: NodeId) -> Result<(), Ignored> {
-        match self.peers.get_mut(node) {
-            Ok(peer) if peer.is_quiet => peer.heard_at = now,
-            // The node has come back.
-            Ok(_) if self.quiet.stage() == Stage::Quiet => self.wake(now),
-            _ => {}
+        if self.peers.get(node).is_some_and(|peer| !peer.is_resting) && self.quiet.stage() == Stage::Quiet {
+            self.wake(now);
+        }
+        Ok(())
+    }
+
+    /// The node of a peer is silent. Its life no longer counts as the peer's answer.
+    pub(crate) fn on_peer_silent(&mut self, now: Instant, node: NodeId, heard_at: Instant) -> Result<(), Ignored> {
+        let peer = self.peers.get_mut(node)?;
+        if peer.is_resting {
+            peer.end_quiet(heard_at);
+            self.wake(now);
         }
         Ok(())
     }
@@ -286,7 +306,10 @@ impl Leader {
         if progress.pace == SendState::Replicate {
             progress.become_probe(progress.match_index.next());
         }
-        self.wake(now);
+        // Heartbeats to a node that is gone get lost all the time. That keeps no group awake.
+        if progress.is_quiet {
+            self.wake(now);
+        }
         Ok(())
     }
 
@@ -294,7 +317,7 @@ impl Leader {
     pub(crate) fn wake(&mut self, now: Instant) {
         if self.quiet.wake(now) {
             self.tick_at = now;
-            self.peers.wake();
+            self.peers.wake(now);
         }
     }
 
@@ -343,13 +366,12 @@ impl Leader {
             return Office::StepsDown;
         }
         self.compact_again(shared);
-        let (now, settings) = (shared.now(), shared.settings());
-        let quiet_max = settings.quiet_max;
         let is_settled = self.peers.iter().all(|(_, peer)| peer.is_quiet || !peer.is_alive(shared));
         self.quiet.advance(self.is_at_rest(shared), is_settled, self.round + 1);
-        self.tick_at = now.after(settings.heartbeat_interval);
-        if self.quiet.stage() != Stage::Quiet || now >= self.quiet.speak_at(quiet_max) {
-            self.quiet.note_spoken(now);
+        self.tick_at = shared.now().after(shared.settings().heartbeat_interval);
+        if self.quiet.stage() == Stage::Quiet {
+            self.peers.rest();
+        } else {
             self.broadcast_heartbeat(shared);
         }
         Office::Stays
@@ -366,7 +388,7 @@ impl Leader {
     /// Returns true if a quorum was heard from within an election time-out (Raft thesis §6.2).
     fn has_quorum(&self, shared: &Shared) -> bool {
         let now = shared.now();
-        let heard_at = self.peers.reached_by_quorum(shared, now, |progress| progress.heard_at);
+        let heard_at = self.peers.reached_by_quorum(shared, now, |progress| progress.heard_at(now));
         now.since(heard_at) < shared.settings().election_timeout_min || heard_at == now
     }
 
@@ -391,12 +413,15 @@ impl Leader {
         let (now, last) = (shared.now(), shared.log.last());
         let has_all =
             |peer: &Progress| peer.match_index == last && peer.commit_told == last && peer.pace == SendState::Replicate;
+        let is_at_rest = |peer: &Progress| peer.leaving.is_none() && (has_all(peer) || !peer.is_alive(shared));
         now >= self.quiet.rest_at(quiet_after)
             && shared.committed_here() == last
             && shared.reads.len() == 0
             && !self.transfers.is_under_way()
+            && self.transfers.preference_at(shared).is_none_or(|at| at <= now)
             && shared.disk_state() == DiskState::Ready
-            && self.peers.iter().all(|(_, peer)| has_all(peer) || !peer.is_alive(shared))
+            && shared.chassis.outbox.in_flight().is_none()
+            && self.peers.iter().all(|(_, peer)| is_at_rest(peer))
     }
 
     /// A follower has durably everything up to `match_index`.
@@ -458,6 +483,8 @@ impl Leader {
         // A leader does not know the commit index before an entry of its own term is committed (Raft §8).
         if shared.reads.is_round_wanted() && shared.has_committed_in_term() {
             shared.reads.take_waiting();
+            // A quiet leader would not ask again if the round got lost.
+            self.wake(shared.now());
             let number = self.broadcast_heartbeat(shared);
             shared.reads.begin_inquiry(Inquiry::Round { number, index: commit_index });
             self.finish_round_of_reads(shared);

@@ -161,7 +161,7 @@ fn is_able(progress: &Progress, shared: &Shared) -> bool {
 fn with_spare(shared: &Shared, peers: &Peers) -> Option<Configuration> {
     let (now, patience) = (shared.now(), shared.settings().replace_after?);
     let configuration = shared.log.configuration();
-    let is_gone = |node: &NodeId| peers.get(*node).is_some_and(|peer| now.since(peer.heard_at) >= patience);
+    let is_gone = |node: &NodeId| peers.get(*node).is_some_and(|peer| now.since(peer.heard_at(now)) >= patience);
     let gone = configuration.voters().find(is_gone)?;
     let is_spare = |member: &&Member| {
         let is_idle = !member.votes() && member.promotion.is_none() && member.priority > 0;

@@ -1,22 +1,24 @@
-//! Quiet groups: they send no heartbeats of their own while the nodes are alive.
+//! Quiet groups: they send nothing while their nodes are alive.
 //!
-//! With a thousand groups on a node, the heartbeats of each would cost more than the work. So a group without work may
-//! rely on the life of nodes, which the shell reports to all groups at once
-//! ([`Signal::PeerAlive`](quorate_protocol::Signal::PeerAlive)). The rules:
+//! With ten thousand groups on a node, the heartbeats of each would cost more than the work. So a group without work
+//! may rely on the life of nodes. The shell watches these for all groups at once, and wakes a group when something has
+//! changed (see [`Rest`](quorate_protocol::Rest)). The rules:
 //!
 //! 1. **Leader.** After `quiet_after` without a command, once every living peer has the whole log durable and all of it
-//!    is committed, heartbeats carry [`Pace::Quiet`]. A peer that answers with the same pace gets no more heartbeats.
-//!    From then on the life of its node counts as its answer for the quorum. Any command, vote request, lost connection
-//!    or changed standing wakes the group.
-//! 2. **Follower.** It goes quiet when all of its log is committed and durable. The life of the leader's node then
-//!    replaces heartbeats. Any message of the leader itself ends that.
+//!    is committed, heartbeats carry [`Pace::Quiet`]. When every living peer has answered with the same pace, the
+//!    leader sends no more and has no deadline. From then on the life of the peers' nodes counts as their answer for
+//!    the quorum. Any command, read, vote request, lost connection or changed standing wakes the group, and so does a
+//!    node that falls silent or comes back.
+//! 2. **Follower.** It goes quiet when all of its log is committed and durable. Then it has no election time-out, and
+//!    takes its leader for alive until the leader's node falls silent. Any message of the leader itself ends that.
 //! 3. **A leader that no longer leads is detected.** If it stepped down or restarted, it has no leader, campaigns
 //!    within an election time-out, and its own vote request shows it to the followers. If its disk was wiped, its
-//!    standing changes. If the connection was lost, the follower is notified. If its group alone died, no message shows
-//!    it. So a quiet follower relies on the life of the node for `quiet_max` only, and a quiet leader sends a heartbeat
-//!    at least twice in that time.
+//!    standing changes. If its node restarted or the connection was lost, the shell says so. If its group alone died,
+//!    no message shows it. But it is not at rest any more, and the shell, which compares what rests on two nodes, wakes
+//!    the follower.
 //! 4. **A follower that lost contact is detected.** If it restarted or timed out, it requests votes, which are refused,
-//!    and the leader wakes. If its node is not heard from, the leader wakes, and steps down without a quorum.
+//!    and the leader wakes. If its node is not heard from, the leader wakes, and steps down without a quorum. If its
+//!    group alone died, the shell wakes the leader as in rule 3.
 
 use std::time::Duration;
 
@@ -29,8 +31,6 @@ use crate::message::Pace;
 pub(crate) struct Quiet {
     /// The time of the last activity other than heartbeats.
     busy_at: Instant,
-    /// The time of the last heartbeat to quiet peers.
-    spoken_at: Instant,
     stage: Stage,
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum Stage {
 
 impl Quiet {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { busy_at: now, spoken_at: now, stage: Stage::Lively }
+        Self { busy_at: now, stage: Stage::Lively }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -62,11 +62,6 @@ impl Quiet {
     /// Returns the time at which the group may rest, if nothing happens until then.
     pub(crate) fn rest_at(&self, quiet_after: Duration) -> Instant {
         self.busy_at.after(quiet_after)
-    }
-
-    /// Returns the time at which quiet peers get a heartbeat again. They rely on the life of the node for `quiet_max`.
-    pub(crate) fn speak_at(&self, quiet_max: Duration) -> Instant {
-        self.spoken_at.after(quiet_max / 2)
     }
 
     /// Notes an activity. Returns true if that ends quiet, or the way to it.
@@ -84,11 +79,6 @@ impl Quiet {
             Stage::Lively => Stage::Settling { round: next_round },
             stage => stage,
         };
-    }
-
-    /// Notes that heartbeats are sent.
-    pub(crate) fn note_spoken(&mut self, now: Instant) {
-        self.spoken_at = now;
     }
 
     /// Returns true if an answer to the heartbeats of `round` shows whether a peer is quiet.

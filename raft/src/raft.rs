@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_protocol::{
     FailedWrite, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, MemberChange, NodeId, Now,
-    Output, PersistFailure, Proposal, ProposalId, Protocol, RecoverError, Recovery, RefuseReason, Role, Signal,
+    Output, PersistFailure, Proposal, ProposalId, Protocol, RecoverError, Recovery, RefuseReason, Rest, Role, Signal,
     SnapshotMeta, Standing, StorageLevel, Term, Ticket, View, VotingBar,
 };
 
@@ -83,14 +83,28 @@ impl Protocol for Raft {
 
     fn deadline(&self) -> Option<Instant> {
         let of_role = match &self.role {
-            RoleState::Leader(leader) => leader.deadline(),
-            _ => self.shared.election.at(),
+            RoleState::Leader(leader) => leader.deadline(&self.shared),
+            _ => self.campaign_at(),
         };
-        self.shared.chassis.deadline([of_role].into_iter().chain(self.shared.reads.deadline()))
+        self.shared.chassis.deadline(of_role.into_iter().chain(self.shared.reads.deadline()))
     }
 
     fn model_view(&self) -> View {
         view::view(self)
+    }
+
+    fn may_rest(&self) -> bool {
+        self.shared.settings().quiet_after.is_some()
+    }
+
+    fn rest(&self) -> Option<Rest> {
+        let (leader, term) = (self.shared.election.leader()?, self.shared.term());
+        let with = match &self.role {
+            RoleState::Leader(office) => office.resting_peers()?,
+            RoleState::Follower(follower) if follower.is_quiet() => vec![leader],
+            _ => return None,
+        };
+        Some(Rest { leader, term, with })
     }
 
     fn older_copy(event: &LogEvent) -> Option<NodeId> {
@@ -217,10 +231,11 @@ impl Raft {
         if leader.is_none() || !matches!(self.role, RoleState::Follower(_)) {
             self.become_follower(self.shared.term(), Some(from));
         }
-        self.shared.election.hear_leader(self.shared.now());
+        let now = self.shared.now();
         if let RoleState::Follower(follower) = &mut self.role {
-            follower.end_quiet();
+            follower.end_quiet(&mut self.shared, now);
         }
+        self.shared.election.hear_leader(now);
         Ok(())
     }
 
@@ -304,13 +319,22 @@ impl Raft {
         match (signal, &mut self.role) {
             (Signal::Timeout, _) => self.on_timeout(),
             (Signal::PeerAlive(node), RoleState::Leader(leader)) => leader.on_peer_alive(shared.now(), node),
-            (Signal::PeerAlive(node), RoleState::Follower(follower)) => follower.on_peer_alive(shared, node),
-            (Signal::Unreachable(node), RoleState::Leader(leader)) => leader.on_unreachable(shared.now(), node),
-            (Signal::Unreachable(node), RoleState::Follower(follower)) if shared.election.leader() == Some(node) => {
-                follower.end_quiet();
+            (Signal::PeerSilent { node, heard_at }, RoleState::Leader(leader)) => {
+                leader.on_peer_silent(shared.now(), node, heard_at)
+            }
+            (Signal::PeerSilent { node, heard_at }, RoleState::Follower(follower))
+                if shared.election.leader() == Some(node) =>
+            {
+                follower.end_quiet(shared, heard_at);
                 Ok(())
             }
-            (Signal::PeerAlive(_) | Signal::Unreachable(_), _) => Ok(()),
+            (Signal::Unreachable(node), RoleState::Leader(leader)) => leader.on_unreachable(shared.now(), node),
+            (Signal::Unreachable(node), RoleState::Follower(follower)) if shared.election.leader() == Some(node) => {
+                let now = shared.now();
+                follower.end_quiet(shared, now);
+                Ok(())
+            }
+            (Signal::PeerAlive(_) | Signal::PeerSilent { .. } | Signal::Unreachable(_), _) => Ok(()),
             (Signal::PeerStanding { node, standing }, _) => self.on_peer_standing(node, standing),
             (Signal::Storage(level), _) => self.on_storage(level),
             (Signal::CompactRequested, _) => self.on_compact_requested(),
@@ -335,7 +359,8 @@ impl Raft {
             return self.act_on(office);
         }
         shared.ask_again();
-        if shared.election.at() <= shared.now() { self.on_election_timeout() } else { Ok(()) }
+        let is_due = self.campaign_at().is_some_and(|at| at <= self.shared.now());
+        if is_due { self.on_election_timeout() } else { Ok(()) }
     }
 
     fn on_peer_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Ignored> {
@@ -422,7 +447,18 @@ impl Raft {
 
     /// Returns true if a leader is known to be alive (Raft §6), or was promised that no other node gets a vote.
     pub(crate) fn is_bound(&self) -> bool {
-        matches!(self.role, RoleState::Leader(_)) || self.shared.now() < self.shared.election.bound_until()
+        match &self.role {
+            RoleState::Leader(_) => true,
+            RoleState::Follower(follower) if follower.is_quiet() => true,
+            _ => self.shared.now() < self.shared.election.bound_until(),
+        }
+    }
+
+    /// Returns the time of the next campaign unless a leader is heard from before. A quiet follower has none: it is
+    /// told when its leader's node falls silent.
+    fn campaign_at(&self) -> Option<Instant> {
+        let is_quiet = matches!(&self.role, RoleState::Follower(follower) if follower.is_quiet());
+        (!is_quiet).then(|| self.shared.election.at())
     }
 
     /// Ends quiet of a leader because of an activity.

@@ -56,8 +56,7 @@ fn put_shared(out: &mut ViewWriter, shared: &Shared) {
 }
 
 fn put_follower(out: &mut ViewWriter, shared: &Shared, follower: &Follower) {
-    let quiet_end = follower.quiet_since().map(|since| out.time(quiet_end(shared, since)));
-    out.put(&("follower", follower.view(), quiet_end));
+    out.put(&("follower", follower.view()));
     put_waiting(out, shared);
 }
 
@@ -89,7 +88,8 @@ fn put_leader(out: &mut ViewWriter, shared: &Shared, leader: &Leader) {
 fn put_progress(out: &mut ViewWriter, shared: &Shared, progress: &Progress) {
     let loading = progress.loading.map(|ticket| out.ticket(ticket));
     out.put(&(progress.match_index, progress.next_index, &progress.in_flight, loading, progress.loss_probe));
-    out.put(&(progress.commit_told, progress.round_answered, progress.is_quiet, progress.standing));
+    out.put(&(progress.commit_told, progress.round_answered, progress.standing));
+    out.put(&(progress.is_quiet, progress.is_resting));
     out.put(&(out.time(active_end(shared, progress)), out.time(pause_end(shared, progress)), progress.disk));
     out.put(&replaced_at(shared, progress).map(|at| out.time(at)));
     if let Some(Leaving { index, since, told_in }) = progress.leaving {
@@ -127,8 +127,7 @@ fn times(core: &Raft) -> Vec<Instant> {
             }
             return times;
         }
-        RoleState::Follower(follower) => times.extend(follower.quiet_since().map(|since| quiet_end(shared, since))),
-        RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
+        RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
     }
     times.extend([shared.election.at(), shared.election.bound_until()]);
     times.extend(shared.reads.deadline());
@@ -138,11 +137,7 @@ fn times(core: &Raft) -> Vec<Instant> {
 fn leader_times(shared: &Shared, leader: &Leader) -> impl Iterator<Item = Instant> {
     let (settings, (tick_at, notice_at)) = (shared.settings(), leader.times());
     let rest_at = leader.quiet.rest_at(settings.quiet_after.unwrap_or_default());
-    [tick_at, rest_at, leader.quiet.speak_at(settings.quiet_max)].into_iter().chain(notice_at)
-}
-
-fn quiet_end(shared: &Shared, since: Instant) -> Instant {
-    since.after(shared.settings().quiet_max)
+    [tick_at, rest_at].into_iter().chain(notice_at)
 }
 
 fn round_end(shared: &Shared, since: Instant) -> Instant {
@@ -150,7 +145,7 @@ fn round_end(shared: &Shared, since: Instant) -> Instant {
 }
 
 fn replaced_at(shared: &Shared, progress: &Progress) -> Option<Instant> {
-    shared.settings().replace_after.map(|after| progress.heard_at.after(after))
+    shared.settings().replace_after.map(|after| progress.heard_at(shared.now()).after(after))
 }
 
 fn leaving_end(shared: &Shared, since: Instant) -> Instant {
@@ -158,7 +153,7 @@ fn leaving_end(shared: &Shared, since: Instant) -> Instant {
 }
 
 fn active_end(shared: &Shared, progress: &Progress) -> Instant {
-    progress.heard_at.after(shared.settings().election_timeout_min)
+    progress.heard_at(shared.now()).after(shared.settings().election_timeout_min)
 }
 
 fn pause_end(shared: &Shared, progress: &Progress) -> Instant {

@@ -175,7 +175,7 @@ impl TwoPhaseCommit {
             Signal::Persisted(ticket) => self.on_persisted(ticket),
             Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
             // Repetitions have timers of their own, and this core never loads anything.
-            Signal::PeerAlive(_) | Signal::Unreachable(_) | Signal::Loaded { .. } => {}
+            Signal::PeerAlive(_) | Signal::PeerSilent { .. } | Signal::Unreachable(_) | Signal::Loaded { .. } => {}
         }
         Ok(())
     }

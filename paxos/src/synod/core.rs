@@ -193,7 +193,7 @@ impl Synod {
             Signal::Timeout => self.on_timeout(),
             Signal::Persisted(ticket) => self.on_persisted(ticket),
             Signal::PeerAlive(peer) if self.base.note_heard(peer) => self.hurry_for(peer),
-            Signal::PeerAlive(_) => {}
+            Signal::PeerAlive(_) | Signal::PeerSilent { .. } => {}
             Signal::CompactRequested => self.is_rewrite_wanted = true,
             Signal::Storage(level) => {
                 self.base.chassis.set_storage(level);

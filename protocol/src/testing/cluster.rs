@@ -27,6 +27,8 @@ pub struct Cluster<P: Subject> {
     pub(super) network: Network<P>,
     /// The events since the record was last taken; `None` if nothing is recorded.
     pub(super) record: Option<Vec<Happening<P>>>,
+    /// The nodes whose cores rested with a peer that did not rest with them, at the last beat.
+    pub(super) unequal_rests: BTreeSet<(NodeId, NodeId)>,
     laws: Vec<Box<dyn Law<P>>>,
     next_id: u64,
 }
@@ -54,6 +56,7 @@ impl<P: Subject> Cluster<P> {
             time: Timeline::new(setup.seed),
             network: Network::default(),
             record: None,
+            unequal_rests: BTreeSet::new(),
             laws: P::laws(),
             next_id: 0,
             setup,

@@ -1,8 +1,10 @@
 //! Starts and crashes of nodes, and their standings with each other.
 
+use std::collections::BTreeSet;
+
 use super::cluster::Event;
 use super::{Cluster, PowerCut, Stream, Subject};
-use crate::{NodeId, Signal, Standing};
+use crate::{NodeId, Rest, Signal, Standing};
 
 impl<P: Subject> Cluster<P> {
     /// Crashes a node. Writes that did not complete are lost.
@@ -122,20 +124,53 @@ impl<P: Subject> Cluster<P> {
     }
 
     fn hear_from(&mut self, from: NodeId, to: NodeId) {
-        if self.nodes[&from].core.is_some() && !self.network.is_cut(from, to) {
+        if self.is_heard(from, to) {
             self.signal(to, Signal::PeerAlive(from));
         }
     }
 
-    /// Reports to every node the other nodes from which messages reach it.
+    fn is_heard(&self, from: NodeId, to: NodeId) -> bool {
+        self.nodes[&from].core.is_some() && !self.network.is_cut(from, to)
+    }
+
+    /// Reports to every node the other nodes from which messages reach it, and to a core at rest those from which none
+    /// do.
     pub(super) fn beat(&mut self) {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let heard_at = self.now();
         for from in &nodes {
             for to in nodes.iter().filter(|to| *to != from) {
                 self.hear_from(*from, *to);
+                if !self.is_heard(*from, *to) && self.rest(*to).is_some() {
+                    self.signal(*to, Signal::PeerSilent { node: *from, heard_at });
+                }
             }
         }
+        self.compare_rests();
         self.schedule_beat();
+    }
+
+    /// Wakes a core that rests with a peer whose core was not at rest in the same way at two beats in a row.
+    fn compare_rests(&mut self) {
+        let mut unequal = BTreeSet::new();
+        for node in self.nodes.keys().copied() {
+            let Some(rest) = self.rest(node) else { continue };
+            let is_equal = |peer: NodeId| {
+                self.rest(peer).is_some_and(|other| {
+                    (other.leader, other.term) == (rest.leader, rest.term) && other.with.contains(&node)
+                })
+            };
+            unequal.extend(rest.with.iter().filter(|peer| !is_equal(**peer)).map(|peer| (node, *peer)));
+        }
+        let before = std::mem::replace(&mut self.unequal_rests, unequal.clone());
+        for (node, peer) in unequal.intersection(&before) {
+            self.signal(*node, Signal::Unreachable(*peer));
+        }
+    }
+
+    fn rest(&self, node: NodeId) -> Option<Rest> {
+        let state = &self.nodes[&node];
+        state.core.as_ref().filter(|_| state.halted.is_none())?.rest()
     }
 
     pub(super) fn schedule_beat(&mut self) {

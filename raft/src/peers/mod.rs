@@ -121,9 +121,14 @@ impl Peers {
         }
     }
 
-    /// Ends the quiet of all peers.
-    pub(crate) fn wake(&mut self) {
-        self.progress.values_mut().for_each(|progress| progress.is_quiet = false);
+    /// From now on the life of their nodes counts as the answers of the quiet peers.
+    pub(crate) fn rest(&mut self) {
+        self.progress.values_mut().for_each(|progress| progress.is_resting = progress.is_quiet);
+    }
+
+    /// Ends the quiet of all peers. The nodes of those that rest are alive now.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.progress.values_mut().for_each(|progress| progress.end_quiet(now));
     }
 
     /// The progress of each peer for an operator.

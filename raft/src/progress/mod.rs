@@ -21,7 +21,7 @@ pub(crate) struct Progress {
     /// Messages on the way: the last entry of each, and its bytes. Ascending.
     pub(crate) in_flight: VecDeque<(LogIndex, usize)>,
     pub(crate) in_flight_bytes: usize,
-    /// The time at which the peer was last heard from in this term.
+    /// The time at which the peer itself was last heard from in this term.
     pub(crate) heard_at: Instant,
     /// The commit index that was last sent to the peer.
     pub(crate) commit_told: LogIndex,
@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     pub(crate) disk: DiskState,
     /// True if the peer went quiet.
     pub(crate) is_quiet: bool,
+    /// True if the leader is quiet as well: then the life of the peer's node counts as its answers.
+    pub(crate) is_resting: bool,
     /// The standing of the peer: it decides whether its acknowledgements count.
     pub(crate) standing: Standing,
     /// Set if the peer is no member any more and may not know it yet.
@@ -113,6 +115,7 @@ impl Progress {
             asked_at: now,
             disk: DiskState::Ready,
             is_quiet: false,
+            is_resting: false,
             standing,
             leaving: None,
         }
@@ -205,7 +208,21 @@ impl Progress {
 
     /// Returns true if the peer was heard from within an election time-out.
     pub(crate) fn is_alive(&self, shared: &Shared) -> bool {
-        shared.now().since(self.heard_at) < shared.settings().election_timeout_min
+        let now = shared.now();
+        now.since(self.heard_at(now)) < shared.settings().election_timeout_min
+    }
+
+    /// Returns the time at which the peer, or the node of a resting peer, was last heard from.
+    pub(crate) fn heard_at(&self, now: Instant) -> Instant {
+        if self.is_resting { now } else { self.heard_at }
+    }
+
+    /// Ends the quiet of the peer. If it rests, its node was last heard from at this time.
+    pub(crate) fn end_quiet(&mut self, heard_at: Instant) {
+        self.is_quiet = false;
+        if std::mem::take(&mut self.is_resting) {
+            self.heard_at = heard_at;
+        }
     }
 
     /// Returns true if the peer gets a stream of entries and is only a few behind.

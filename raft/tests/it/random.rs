@@ -50,7 +50,7 @@ impl Run {
     fn new(seed: u64, joining: u64, lease: Option<Lease>) -> Self {
         let founders = [1, 2, 3, 3, 3, 4, 5][usize::try_from(seed % 7).expect("small")];
         let quiet_after = seed.is_multiple_of(3).then_some(Duration::from_millis(300));
-        let settings = Settings { quiet_after, quiet_max: Duration::from_secs(3), lease, ..small() };
+        let settings = Settings { quiet_after, lease, ..small() };
         let builder = Builder::new(founders, seed).joining(joining).settings(settings).tail_bytes_max(400);
         let builder = if quiet_after.is_some() { builder.beat(Duration::from_millis(100)) } else { builder };
         let mut cluster = builder.start();

@@ -26,7 +26,6 @@ fn equal_views_react_alike() {
             heartbeat_interval: Duration::from_nanos(100),
             commit_notice_delay: Duration::from_nanos(2),
             quiet_after: Some(Duration::from_nanos(300)),
-            quiet_max: Duration::from_micros(10),
             ..Settings::default()
         };
         let mut cluster = Builder::new(3, seed).settings(settings).start();
@@ -43,7 +42,7 @@ fn equal_views_react_alike() {
 fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
     let node = 1 + cluster.choose(3);
     let other = 1 + cluster.choose(3);
-    match cluster.choose(14) {
+    match cluster.choose(15) {
         0 => cluster.crash(node),
         1 | 2 if cluster.node(node).core.is_none() => cluster.restart(node),
         3 => cluster.hold_disk(node),
@@ -60,6 +59,10 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
             cluster.release();
         }
         9 => cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(other)))),
+        10 => {
+            let heard_at = cluster.now();
+            cluster.input(NodeId(node), Input::Signal(Signal::PeerSilent { node: NodeId(other), heard_at }));
+        }
         _ => {
             // The next deadline of this node passes, unless another's comes first.
             let due = cluster.nodes.values().filter_map(|state| state.core.as_ref()?.deadline()).min();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Configuration, HaltReason, Incarnation, Instant, LoadRange, NodeId, Now, Operation, Signal, Ticket, VotingBar,
+    Configuration, HaltReason, Incarnation, Instant, LoadRange, NodeId, Now, Operation, Rest, Signal, Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Frame, Received};
 
@@ -41,6 +41,18 @@ pub trait Group: Any + Send {
     /// transferred, or cannot be, and no caller waits.
     fn is_settled(&self) -> bool;
 
+    /// Returns true if the group's core may come to rest (see
+    /// [`Protocol::may_rest`](quorate_protocol::Protocol::may_rest)).
+    fn may_rest(&self) -> bool {
+        false
+    }
+
+    /// Returns the rest of the group's core, if it is at rest (see
+    /// [`Protocol::rest`](quorate_protocol::Protocol::rest)).
+    fn rest(&self) -> Option<Rest> {
+        None
+    }
+
     /// Reports the group's metrics, with names of [`metrics`](crate::metrics). Called about once a second.
     fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         let _ = tell;
@@ -62,6 +74,14 @@ pub enum GroupInput {
     /// All peers that founded this group with other members or another protocol, for status reports. They are
     /// strangers: the group receives nothing from them and sends nothing to them.
     FoundedOtherwise(BTreeSet<NodeId>),
+    /// The node of a peer was last heard from at this time, for status reports. Comes before a call to a group that may
+    /// come to rest.
+    Heard {
+        /// The peer.
+        node: NodeId,
+        /// The time.
+        at: Instant,
+    },
     /// The node is about to stop: transfer leadership if possible, and accept no new calls. See [`Group::is_settled`].
     Shutdown {
         /// The time at which the node stops waiting.

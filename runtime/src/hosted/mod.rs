@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use quorate_protocol::{GroupId, HaltReason, Input, Instant, Now, Output, Protocol, Ticket};
+use quorate_protocol::{GroupId, HaltReason, Input, Instant, Now, Output, Protocol, Rest, Ticket};
 use quorate_transport::{ChannelId, Received, codec};
 
 use crate::group::hostable::Hostable;
@@ -170,6 +170,7 @@ impl<P: Hostable> Group for Hosted<P> {
             | GroupInput::Job { .. }
             | GroupInput::Shutdown { .. }
             | GroupInput::Founded(_)
+            | GroupInput::Heard { .. }
             | GroupInput::FoundedOtherwise(_)
             | GroupInput::Barred(_) => return,
         };
@@ -217,6 +218,14 @@ impl<P: Hostable> Group for Hosted<P> {
 
     fn is_settled(&self) -> bool {
         true
+    }
+
+    fn may_rest(&self) -> bool {
+        self.core.may_rest()
+    }
+
+    fn rest(&self) -> Option<Rest> {
+        self.core.rest()
     }
 }
 

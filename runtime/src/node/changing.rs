@@ -122,6 +122,7 @@ impl Node {
             if let Some(deadline) = slot.armed {
                 self.timers.remove(&(deadline, index));
             }
+            self.resting.remove(index, group, slot.rest.as_deref());
             let answers = slot.dismiss().into_iter();
             self.outputs.extend(answers.map(|(call, reply)| NodeOutput::Reply { group, call, reply }));
         }

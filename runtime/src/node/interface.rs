@@ -21,9 +21,12 @@ pub struct NodeConfig {
     /// The other nodes that are known from the start. They always stay peers. Members of groups come and go beside
     /// them.
     pub peers: BTreeSet<NodeId>,
-    /// Interval between two heartbeats to a peer to which nothing else was sent, and between two reports to the groups
-    /// that a peer is alive. At least one millisecond.
+    /// Interval between two heartbeats to a peer to which nothing else was sent. At least one millisecond.
     pub heartbeat_interval: Duration,
+    /// A peer that was not heard from for this time is silent. Groups at rest are told, and begin to count the time of
+    /// an election from its last frame on. At most the shortest election time-out of the groups, and at least twice
+    /// the heartbeat interval.
+    pub silent_after: Duration,
     /// Maximum bytes of frames, and of outputs, that a group uses in one turn. One frame and one output are always
     /// taken.
     pub turn_bytes_max: usize,
@@ -32,11 +35,12 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// The defaults: a heartbeat interval of 50 ms, 1 MiB in a turn, 32 MiB waiting.
+    /// The defaults: a heartbeat interval of 50 ms, silence after 500 ms, 1 MiB in a turn, 32 MiB waiting.
     pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Self {
         Self {
             peers: peers.into_iter().collect(),
             heartbeat_interval: Duration::from_millis(50),
+            silent_after: Duration::from_millis(500),
             turn_bytes_max: 1 << 20,
             frames_bytes_max: 32 << 20,
         }
@@ -259,4 +263,6 @@ pub struct NodeCounters {
     pub groups_added: u64,
     /// Groups that were removed.
     pub groups_removed: u64,
+    /// Groups at rest that were woken because a peer had started anew, or its part of the group was not at rest.
+    pub groups_woken: u64,
 }

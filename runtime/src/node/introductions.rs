@@ -82,6 +82,8 @@ pub(super) enum Effect {
     Standing(NodeId),
     /// Another process than before speaks for the peer.
     NewVoice(NodeId),
+    /// The peer has started anew.
+    NewStart(NodeId),
     /// This node's own standing may have changed: ask [`Introductions::voting_bar`] for each group.
     SelfStanding,
     /// The founding of a new group is durable.
@@ -185,6 +187,7 @@ impl Introductions {
             if is_newer && let Some(seen) = self.seen.get_mut(&from.node) {
                 // Its new start knows nothing of what the one before was told.
                 seen.knows_groups = Edition::default();
+                self.effects.push_back(Effect::NewStart(from.node));
             }
             if is_newer || is_older != known.is_older {
                 let start = if is_newer { hello.start } else { known.start };

@@ -1,6 +1,6 @@
 //! Messages between nodes on channel 1, below all groups.
 
-use quorate_protocol::{GroupId, Incarnation};
+use quorate_protocol::{GroupId, Incarnation, NodeId, Term};
 use quorate_transport::ChannelId;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,24 @@ pub(super) enum NodeMessage {
         edition: Edition,
         /// The start counter of the sender, which forgets editions at a restart.
         start: u32,
+    },
+    /// The sender's groups that rest with the receiver, summed up. Takes the place of `Alive` from time to time.
+    Resting {
+        /// The sum over all of them.
+        sum: u64,
+    },
+    /// The sender's groups that rest with the receiver, summed up by parts. The sums differ from those that the
+    /// receiver stated, and it is asked for the groups of the parts that differ.
+    RestingParts {
+        /// The sum of each part.
+        parts: Vec<u64>,
+    },
+    /// All groups of one part that the sender has and that rest with the receiver.
+    RestingGroups {
+        /// The number of the part.
+        part: u16,
+        /// The groups, and the term and the leader under which they rest.
+        groups: Vec<(GroupId, Term, NodeId)>,
     },
 }
 

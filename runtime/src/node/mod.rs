@@ -30,6 +30,7 @@ mod liveness;
 mod message;
 mod own_stream;
 mod peers;
+mod resting;
 pub(crate) mod roster;
 mod slot;
 mod slots;
@@ -48,6 +49,7 @@ use message::{Bundle, NodeMessage, is_of_group};
 use own_stream::OwnWrite;
 use peers::Peers;
 pub use quorate_wal::StreamId;
+use resting::Resting;
 pub use roster::{NODE_STREAM, PEERS_MAX, PendingStart, Roster};
 use slot::GroupSlot;
 use slots::Slots;
@@ -71,6 +73,7 @@ pub struct Node {
     leftovers: Leftovers,
     introductions: Introductions,
     liveness: Liveness,
+    resting: Resting,
     peers: Peers,
     storage: StorageLevel,
     log_failed: Option<PersistFailure>,
@@ -86,7 +89,8 @@ impl Node {
         // With zero, beats would never end, and no turn would make progress.
         config.heartbeat_interval = config.heartbeat_interval.max(HEARTBEAT_INTERVAL_LEAST);
         config.turn_bytes_max = config.turn_bytes_max.max(1);
-        let liveness = Liveness::new(config.heartbeat_interval, now.instant, config.peers.iter().copied());
+        config.silent_after = config.silent_after.max(config.heartbeat_interval * 2);
+        let liveness = Liveness::new(&config, now.instant);
         let peers = Peers::new(roster.identity().node, config.peers.clone());
         Self {
             now,
@@ -99,6 +103,7 @@ impl Node {
             leftovers: Leftovers::default(),
             introductions: Introductions::new(roster, &config.peers),
             liveness,
+            resting: Resting::default(),
             peers,
             storage: StorageLevel::Enough,
             log_failed: None,
@@ -127,6 +132,9 @@ impl Node {
         let index = self.slots.insert(GroupSlot::new(id, stream, voters, group));
         self.groups.insert(id, index);
         self.streams.insert(stream, index);
+        if !self.slots[index].may_rest {
+            self.resting.add_wakeful(index);
+        }
         self.give(index, GroupInput::Founded(founding));
         for peer in self.liveness.peers().collect::<Vec<_>>() {
             self.tell_standing(index, peer);
@@ -149,14 +157,17 @@ impl Node {
                 self.introductions.on_frame(peer);
                 self.introductions.greet(peer.node);
             }
-            NodeInput::LinkDown(peer) => self.give_all(|| GroupInput::Signal(Signal::Unreachable(peer))),
+            NodeInput::LinkDown(peer) => self.lose(peer),
             NodeInput::SendFailed { origin: Origin::Node, .. } => {}
             NodeInput::SendFailed { to, origin: Origin::Group(group) } => {
-                self.give_group(group, GroupInput::Signal(Signal::Unreachable(to)));
+                if let Some(place) = self.groups.get(&group).copied() {
+                    if self.slots[place].may_rest {
+                        self.liveness.note_unreachable(to, place);
+                    }
+                    self.give(place, GroupInput::Signal(Signal::Unreachable(to)));
+                }
             }
-            NodeInput::SendFailed { to, origin: Origin::Groups } => {
-                self.give_all(|| GroupInput::Signal(Signal::Unreachable(to)));
-            }
+            NodeInput::SendFailed { to, origin: Origin::Groups } => self.lose(to),
             NodeInput::Signal { stream, signal } => self.on_signal(stream, signal),
             NodeInput::Snapshot { group, ticket: DELETION, result } => {
                 self.leftovers.on_snapshots(group, result.is_ok());
@@ -189,7 +200,14 @@ impl Node {
     pub fn enter<R>(&mut self, now: Now, group: GroupId, f: impl FnOnce(&mut dyn Group) -> R) -> Option<R> {
         self.now = now;
         let index = *self.groups.get(&group)?;
-        let result = self.slots[index].enter(f);
+        let slot = &mut self.slots[index];
+        if slot.may_rest && now.instant >= slot.tell_contacts_at {
+            slot.tell_contacts_at = now.instant.after(self.config.heartbeat_interval);
+            for (node, at) in self.liveness.contacts() {
+                slot.handle(now, GroupInput::Heard { node, at });
+            }
+        }
+        let result = slot.enter(f);
         self.touch(index);
         result
     }
@@ -298,7 +316,7 @@ impl Node {
         self.counters.frames_received += 1;
         self.introductions.on_frame(received.from);
         self.carry_effects();
-        self.liveness.heard(received.from.node);
+        self.liveness.heard(received.from.node, self.now.instant);
         match received.frame.channel() {
             ChannelId::NODE => self.on_node_frame(received),
             ChannelId::BUNDLES => self.on_bundle(received),
@@ -327,6 +345,9 @@ impl Node {
             (Ok(NodeMessage::GroupsKnown { edition, start }), []) => {
                 self.introductions.on_groups_known(from, edition, start);
             }
+            (Ok(NodeMessage::Resting { sum }), []) => self.on_resting(from.node, sum),
+            (Ok(NodeMessage::RestingParts { parts }), []) => self.on_resting_parts(from.node, &parts),
+            (Ok(NodeMessage::RestingGroups { part, groups }), []) => self.on_resting_groups(from.node, part, groups),
             _ => self.counters.frames_malformed += 1,
         }
     }
@@ -371,17 +392,8 @@ impl Node {
             self.slots[index].queue_timeout();
             self.touch(index);
         }
-        let Some(beat) = self.liveness.beat(self.now.instant) else { return };
-        for peer in beat.alive {
-            self.queue_all(|slot| slot.queue_signal(Signal::PeerAlive(peer)));
-        }
-        for peer in self.liveness.peers().collect::<Vec<_>>() {
-            self.introductions.greet(peer);
-        }
-        self.introductions.retry_if_due(self.now.instant);
-        self.outputs.extend(self.leftovers.retry_if_due(self.now.instant));
-        for peer in beat.silent {
-            self.gathered.send(peer, node_frame(&NodeMessage::Alive, Vec::new()));
+        if let Some(beat) = self.liveness.beat(self.now.instant) {
+            self.on_beat(&beat);
         }
     }
 
@@ -435,11 +447,15 @@ impl Node {
     fn carry_effects(&mut self) {
         while let Some(effect) = self.introductions.poll() {
             match effect {
-                Effect::Send(to, message) => self.gathered.send(to, node_frame(&message, Vec::new())),
+                Effect::Send(to, message) => self.tell_peer(to, &message),
                 Effect::Persist(OwnWrite { ticket, operations }) => {
                     self.gathered.write(NODE_STREAM, ticket, operations);
                 }
-                Effect::NewVoice(peer) => self.liveness.forget(peer),
+                Effect::NewVoice(peer) => {
+                    self.liveness.forget(peer);
+                    self.wake_resting_with(peer);
+                }
+                Effect::NewStart(peer) => self.wake_resting_with(peer),
                 Effect::Standing(peer) => self.for_each_slot(|node, index| node.tell_standing(index, peer)),
                 Effect::SelfStanding => self.for_each_slot(Self::tell_own_standing),
                 Effect::Founded(group) => self.on_founded(group),
@@ -500,6 +516,12 @@ impl Node {
         self.give(index, GroupInput::Signal(Signal::PeerStanding { node, standing }));
     }
 
+    /// Tells all groups that the connection to a peer was lost, or a message of several groups.
+    fn lose(&mut self, peer: NodeId) {
+        self.liveness.lose(peer);
+        self.give_all(|| GroupInput::Signal(Signal::Unreachable(peer)));
+    }
+
     fn give_group(&mut self, group: GroupId, input: GroupInput) {
         if let Some(index) = self.groups.get(&group).copied() {
             self.give(index, input);
@@ -510,11 +532,14 @@ impl Node {
         self.for_each_slot(|node, index| node.give(index, input()));
     }
 
-    fn queue_all(&mut self, queue: impl Fn(&mut GroupSlot)) {
-        self.for_each_slot(|node, index| {
-            queue(&mut node.slots[index]);
-            node.touch(index);
-        });
+    fn queue_at(&mut self, index: usize, signal: Signal) {
+        self.slots[index].queue_signal(signal);
+        self.touch(index);
+    }
+
+    /// Sends a message of the node itself.
+    fn tell_peer(&mut self, peer: NodeId, message: &NodeMessage) {
+        self.gathered.send(peer, node_frame(message));
     }
 
     fn for_each_slot(&mut self, mut f: impl FnMut(&mut Self, usize)) {
@@ -566,7 +591,7 @@ impl std::fmt::Debug for Node {
 const HEARTBEAT_INTERVAL_LEAST: Duration = Duration::from_millis(1);
 
 /// Makes a frame of the node's own channel.
-fn node_frame(message: &NodeMessage, raw: Vec<Bytes>) -> Frame {
+fn node_frame(message: &NodeMessage) -> Frame {
     let small = codec::encode_small(message).expect("the node's own messages are bounded");
-    Frame::new(ChannelId::NODE, GroupId(0), small, raw).expect("the node's own frames are bounded")
+    Frame::new(ChannelId::NODE, GroupId(0), small, Vec::new()).expect("the node's own frames are bounded")
 }

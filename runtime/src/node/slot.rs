@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, Operation, Signal, Standing, Ticket, VotingBar};
+use quorate_protocol::{
+    GroupId, HaltReason, Instant, NodeId, Now, Operation, Rest, Signal, Standing, Ticket, VotingBar,
+};
 use quorate_transport::Received;
 use quorate_wal::StreamId;
 
@@ -37,6 +39,12 @@ pub(super) struct GroupSlot {
     standings: BTreeMap<NodeId, Standing>,
     /// Peers that founded the group otherwise, as last passed to the group.
     pub(super) foreign: BTreeSet<NodeId>,
+    /// True if the group may come to rest. Never changes.
+    pub(super) may_rest: bool,
+    /// The group's rest after its last turn, if it is at rest.
+    pub(super) rest: Option<Box<Rest>>,
+    /// The time from which the group is told again when peers were last heard from, before a call.
+    pub(super) tell_contacts_at: Instant,
     pub(super) is_ready: bool,
     pub(super) armed: Option<Instant>,
     /// The ticket of its newest write.
@@ -59,6 +67,7 @@ impl GroupSlot {
             stream,
             voters,
             membership: Membership::default(),
+            may_rest: group.may_rest(),
             group,
             waiting: VecDeque::new(),
             frames_bytes: 0,
@@ -68,6 +77,8 @@ impl GroupSlot {
             barred: Some(VotingBar::NotIntroduced),
             standings: BTreeMap::new(),
             foreign: BTreeSet::new(),
+            rest: None,
+            tell_contacts_at: Instant::ZERO,
             is_ready: false,
             armed: None,
             last_ticket: Ticket(0),
@@ -146,6 +157,11 @@ impl GroupSlot {
             return None;
         }
         self.guard(|group| group.deadline()).flatten()
+    }
+
+    /// Returns the rest of the group, if it runs and is at rest.
+    pub(super) fn current_rest(&mut self) -> Option<Rest> {
+        if self.state == State::Running { self.guard(|group| group.rest()).flatten() } else { None }
     }
 
     /// Returns the reason why the group stopped, once.

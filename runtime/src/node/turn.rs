@@ -27,6 +27,7 @@ impl Node {
             self.gathered.outputs = outputs;
             self.tell_news(index);
             self.rearm(index);
+            self.note_rest(index);
             if has_more {
                 self.touch(index);
             }

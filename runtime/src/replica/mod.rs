@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_protocol::{
     Configuration, Entry, EntryKind, HaltReason, Input, Instant, LoadFailure, Loaded, LogEvent, LogIndex, LogRequest,
-    LogStatus, NodeId, Now, Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Signal,
+    LogStatus, NodeId, Now, Output, ProposalId, RecoverError, Recovery, RefuseReason, ReplicatedLog, Rest, Signal,
     SnapshotMeta, Term, Ticket, VotingBar,
 };
 use quorate_transport::{ChannelId, Received, Sender, codec};
@@ -223,7 +223,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             Signal::CompactRequested => self.snapshots.on_compact_requested(),
             Signal::PeerStanding { node, standing } => self.peers.on_standing(node, standing),
             Signal::Storage(level) => self.snapshots.on_storage(level),
-            Signal::Unreachable(_) | Signal::Persisted(_) | Signal::PersistFailed { .. } | Signal::Loaded { .. } => {}
+            Signal::PeerSilent { .. }
+            | Signal::Unreachable(_)
+            | Signal::Persisted(_)
+            | Signal::PersistFailed { .. }
+            | Signal::Loaded { .. } => {}
         }
         self.context.input(Input::Signal(signal));
     }
@@ -509,6 +513,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
             // The only kind of job frees an old state, and needs no answer.
             GroupInput::Job { .. } => {}
             GroupInput::Barred(bar) => self.on_barred(bar),
+            GroupInput::Heard { node, at } => self.peers.on_alive(node, at),
             GroupInput::FoundedOtherwise(peers) => self.peers.on_founded_otherwise(peers),
             GroupInput::Founded(founding) => self.peers.on_founded(founding),
         }
@@ -553,6 +558,14 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
     fn is_settled(&self) -> bool {
         let is_handed_over = self.halted.is_some() || !self.context.is_leader() || self.context.is_alone();
         is_handed_over && self.proposals.waiting() == 0 && self.reads.len() == 0
+    }
+
+    fn may_rest(&self) -> bool {
+        self.context.core.may_rest()
+    }
+
+    fn rest(&self) -> Option<Rest> {
+        self.context.core.rest()
     }
 
     fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {

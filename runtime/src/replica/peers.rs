@@ -34,11 +34,11 @@ struct Contact {
 }
 
 impl Peers {
-    /// Notes that a node is alive.
-    pub(super) fn on_alive(&mut self, node: NodeId, now: Instant) {
+    /// Notes that a node was alive at this time.
+    pub(super) fn on_alive(&mut self, node: NodeId, at: Instant) {
         match self.contacts.iter_mut().find(|contact| contact.node == node) {
-            Some(contact) => contact.heard_at = now,
-            None => self.contacts.push(Contact { node, incarnation: None, heard_at: now }),
+            Some(contact) => contact.heard_at = contact.heard_at.max(at),
+            None => self.contacts.push(Contact { node, incarnation: None, heard_at: at }),
         }
     }
 

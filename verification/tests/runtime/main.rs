@@ -9,6 +9,7 @@ mod operated;
 mod outcomes;
 mod random;
 mod reads;
+mod resting;
 mod rounds;
 mod server;
 mod sessions;

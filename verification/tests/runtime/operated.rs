@@ -86,7 +86,6 @@ fn a_node_campaigns_when_it_is_told_to_and_no_leader_is_alive() {
     let settings = Settings {
         election_timeout_min: Duration::from_secs(10),
         election_timeout_max: Duration::from_secs(20),
-        quiet_max: Duration::from_mins(1),
         ..Settings::default()
     };
     let mut cluster = Cluster::start_with(3, ReplicaSettings::default(), settings);

@@ -1,16 +1,16 @@
 //! Nodes with real cores on real logs, over disks and a network in memory. Time advances from deadline to deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
     Configuration, EntryKind, GroupId, Identity, Incarnation, Instant, LogCommand, LogIndex, NodeId, Now,
-    PersistFailure, Proposal, ProposalId, Protocol, ReplicatedLog, Role, SessionId, Signal, crc32c,
+    PersistFailure, Proposal, ProposalId, Protocol, Recovery, ReplicatedLog, Role, SessionId, Signal, crc32c,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
-use quorate_runtime::group::{Founding, Notice};
+use quorate_runtime::group::{Founding, NewGroup, Notice, SnapshotOperation};
 use quorate_runtime::hosted::Hosted;
 use quorate_runtime::node::{
     NODE_STREAM, Node, NodeConfig, NodeCounters, NodeInput, NodeOutput, PendingStart, Roster, Write,
@@ -49,6 +49,8 @@ struct Machine {
     syncs: u64,
     /// The next write of stream 0 is refused.
     refuses_own_write: bool,
+    /// Machines whose frames vanish on the way to this one. No connection is lost.
+    deaf_to: BTreeSet<u64>,
     _directory: Directory<MemoryDisk>,
 }
 
@@ -110,6 +112,7 @@ impl World {
             news: Vec::new(),
             syncs: 0,
             refuses_own_write: false,
+            deaf_to: BTreeSet::new(),
             _directory: directory,
         };
         self.machines.insert(id, machine);
@@ -166,6 +169,34 @@ impl World {
         self.disks.insert(id, disk);
     }
 
+    /// Lets all frames from and to a machine vanish, or arrive again. No connection is lost.
+    pub(crate) fn isolate(&mut self, id: u64, is_isolated: bool) {
+        for (other, machine) in &mut self.machines {
+            let cut: Vec<u64> = NODES.into_iter().filter(|it| is_isolated && (*it == id || *other == id)).collect();
+            machine.deaf_to = cut.into_iter().filter(|it| it != other).collect();
+        }
+    }
+
+    /// Passes an input to a node.
+    pub(crate) fn input(&mut self, id: u64, input: NodeInput) {
+        let now = self.now;
+        self.machines.get_mut(&id).expect("it runs").node.handle(now, input);
+    }
+
+    /// Sets the wall clocks of all machines.
+    pub(crate) fn set_wall_ms(&mut self, wall_ms: u64) {
+        self.now.wall_ms = wall_ms;
+    }
+
+    /// Returns a new group for a running machine.
+    pub(crate) fn new_group(&self, id: u64, group: u64) -> NewGroup {
+        let members = Configuration::of_voters(NODES.map(NodeId));
+        let start = Start::Initial(members.clone());
+        let config = Config::new(NodeId(id), group * 31 + id, start, self.settings.clone()).expect("sound");
+        let core = Raft::recover(self.now, config, Recovery::default()).expect("nothing to recover");
+        NewGroup { members, made: Box::new(Hosted::new(GroupId(group), ChannelId::FIRST_CORE, core)) }
+    }
+
     /// Makes one write of the node's own stream find no room.
     pub(crate) fn refuse_own_write(&mut self, id: u64) {
         self.machines.get_mut(&id).expect("it runs").refuses_own_write = true;
@@ -189,6 +220,11 @@ impl World {
     /// Makes the leader of the group append a command.
     pub(crate) fn propose(&mut self, group: u64, payload: &'static [u8]) {
         let leader = self.leader(group).expect("somebody leads");
+        self.propose_at(leader, group, payload);
+    }
+
+    /// Makes a node append a command to a group that it leads.
+    pub(crate) fn propose_at(&mut self, leader: u64, group: u64, payload: &'static [u8]) {
         self.sequence += 1;
         let payload = Bytes::from_static(payload);
         let session = SessionId { incarnation: Incarnation(1), start: 1 };
@@ -281,6 +317,7 @@ impl World {
         for counters in self.machines.values().map(|machine| machine.node.counters()) {
             sum.writes += counters.writes;
             sum.messages_sent += counters.messages_sent;
+            sum.groups_woken += counters.groups_woken;
             sum.frames_sent += counters.frames_sent;
         }
         (self.machines.values().map(|machine| machine.syncs).sum(), sum)
@@ -319,6 +356,7 @@ impl Machine {
             while let Some(incoming) = inbox.try_recv() {
                 count += 1;
                 match incoming {
+                    Incoming::Frame(received) if self.deaf_to.contains(&received.from.node.0) => {}
                     Incoming::Frame(received) => self.node.handle(now, NodeInput::Frame(received)),
                     Incoming::Link(LinkEvent::Up { peer }) => self.node.handle(now, NodeInput::LinkUp(peer)),
                     Incoming::Link(LinkEvent::Down { peer, .. }) => {
@@ -365,9 +403,12 @@ impl Machine {
                     self.news.push(NodeInput::Signal { stream, signal: Signal::Loaded { ticket, result } });
                 }
                 NodeOutput::Notice { notice: told, .. } => notice(told),
-                NodeOutput::Peers(_) | NodeOutput::Reply { .. } => {}
+                // What a removed group leaves on disk stays there.
+                NodeOutput::Peers(_)
+                | NodeOutput::Reply { .. }
+                | NodeOutput::DeleteStream { .. }
+                | NodeOutput::Snapshot { operation: SnapshotOperation::DeleteAll, .. } => {}
                 NodeOutput::Snapshot { .. } | NodeOutput::Job { .. } => panic!("bare cores ask for neither"),
-                NodeOutput::DeleteStream { .. } => panic!("no group is removed"),
             }
         }
         count

@@ -132,7 +132,7 @@ fn an_older_list_of_groups_never_replaces_a_newer_one() {
     // A list that was under way for long arrives: that of the start of node 2.
     let (now, from) = (world.now, world.sender(2));
     let edition = Edition { start: 1, changes: 0 };
-    let frame = node_frame(&NodeMessage::Groups { edition, foundings: Vec::new() }, Vec::new());
+    let frame = node_frame(&NodeMessage::Groups { edition, foundings: Vec::new() });
     world.node(1).handle(now, NodeInput::Frame(Received { from, frame }));
     world.run();
     assert_eq!(world.node(1).standing(NodeId(2), NEW), Standing::Member);

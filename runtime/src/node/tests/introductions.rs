@@ -124,7 +124,7 @@ fn a_wiped_node_comes_to_know_every_peer_though_the_first_bars_it() {
         let (known, foundings) = (quorate_protocol::Incarnation(102), foundings(&mut world));
         let known = NodeMessage::Mismatch { known, foundings };
         let (now, from) = (world.now, world.sender(peer));
-        let received = Received { from, frame: node_frame(&known, Vec::new()) };
+        let received = Received { from, frame: node_frame(&known) };
         world.node(2).handle(now, NodeInput::Frame(received));
         while let Some(output) = world.node(2).poll_output() {
             if let NodeOutput::Write(writes) = output {
@@ -171,7 +171,7 @@ fn greet_1_as_2(world: &mut World) {
     let (start, foundings) = (Start::default(), foundings(world));
     let hello = NodeMessage::Hello { known: None, start, is_older: false, foundings };
     let (now, from) = (world.now, world.sender(2));
-    world.node(1).handle(now, NodeInput::Frame(Received { from, frame: node_frame(&hello, Vec::new()) }));
+    world.node(1).handle(now, NodeInput::Frame(Received { from, frame: node_frame(&hello) }));
 }
 
 /// Two processes run under one id. In one round the known node's frame comes after the stranger's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, HaltReason, Identity, Incarnation, Instant, NodeId, Now, Operation,
-    PersistFailure, Recovery, Signal, Ticket,
+    PersistFailure, Recovery, Rest, Signal, Ticket,
 };
 use quorate_transport::{ChannelId, Frame, Received, Sender};
 use quorate_wal::StreamId;
@@ -20,6 +20,7 @@ use crate::group::reply::Reply;
 mod changes;
 mod introductions;
 mod peers;
+mod resting;
 mod roster;
 mod turns;
 
@@ -36,6 +37,8 @@ struct Fake {
     waiting: Vec<CallId>,
     last_ticket: Ticket,
     is_leading: bool,
+    may_rest: bool,
+    rest: Option<Rest>,
 }
 
 impl Fake {
@@ -80,6 +83,7 @@ impl Group for Fake {
                 self.seen.push("timeout".to_owned());
             }
             GroupInput::Shutdown { .. } => self.is_leading = false,
+            GroupInput::Heard { .. } => {}
             GroupInput::Signal(Signal::PersistFailed { failure, .. }) => {
                 self.outputs.push_back(GroupOutput::Halt { reason: HaltReason::LogFailed(failure) });
             }
@@ -110,6 +114,14 @@ impl Group for Fake {
 
     fn is_settled(&self) -> bool {
         !self.is_leading
+    }
+
+    fn may_rest(&self) -> bool {
+        self.may_rest
+    }
+
+    fn rest(&self) -> Option<Rest> {
+        self.rest.clone()
     }
 }
 
@@ -160,6 +172,8 @@ struct World {
     now: Now,
     drawn: u128,
     groups: u64,
+    /// The groups may come to rest.
+    may_rest: bool,
     /// Nodes whose writes do not complete.
     stalled: BTreeSet<NodeId>,
     /// Nodes whose writes are refused because there is no room.
@@ -182,6 +196,7 @@ impl World {
             now: Now::default(),
             drawn: 100,
             groups,
+            may_rest: false,
             stalled: BTreeSet::new(),
             full: BTreeSet::new(),
             founders: BTreeMap::new(),
@@ -218,7 +233,7 @@ impl World {
         let peers = (1..=3).map(NodeId).filter(|peer| *peer != node);
         let mut started = Node::new(self.now, NodeConfig::new(peers), pending.durable());
         for group in (1..=self.groups).map(GroupId) {
-            started.add(self.now, group, Fake::boxed(group));
+            started.add(self.now, group, Box::new(Fake { id: group, may_rest: self.may_rest, ..Fake::default() }));
         }
         for group in founded {
             started.add(self.now, group, Fake::boxed(group));

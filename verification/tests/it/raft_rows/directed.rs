@@ -198,6 +198,7 @@ fn plain(input: Input<Directed>) -> Input<Raft> {
         Input::Command(command) => Input::Command(command),
         Input::Signal(Signal::Timeout) => Input::Signal(Signal::Timeout),
         Input::Signal(Signal::PeerAlive(node)) => Input::Signal(Signal::PeerAlive(node)),
+        Input::Signal(Signal::PeerSilent { node, heard_at }) => Input::Signal(Signal::PeerSilent { node, heard_at }),
         Input::Signal(Signal::Unreachable(node)) => Input::Signal(Signal::Unreachable(node)),
         Input::Signal(Signal::PeerStanding { node, standing }) => {
             Input::Signal(Signal::PeerStanding { node, standing })
