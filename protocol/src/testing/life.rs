@@ -160,7 +160,9 @@ impl<P: Subject> Cluster<P> {
                     (other.leader, other.term) == (rest.leader, rest.term) && other.with.contains(&node)
                 })
             };
-            unequal.extend(rest.with.iter().filter(|peer| !is_equal(**peer)).map(|peer| (node, *peer)));
+            // A node can compare itself only with one that it hears.
+            let heard = rest.with.iter().filter(|peer| self.is_heard(**peer, node));
+            unequal.extend(heard.filter(|peer| !is_equal(**peer)).map(|peer| (node, *peer)));
         }
         let before = std::mem::replace(&mut self.unequal_rests, unequal.clone());
         for (node, peer) in unequal.intersection(&before) {

@@ -107,6 +107,19 @@ fn a_follower_that_restarted_finds_its_leader() {
 }
 
 #[test]
+fn a_quiet_follower_votes_for_no_other_node() {
+    let settings = Settings { quiet_after: Some(SECOND), ..Settings::default() };
+    // Nobody but the nodes themselves notices anything.
+    let mut cluster = Builder::new(3, 15).settings(settings).start();
+    cluster.elect_node(1);
+    cluster.run(SECOND * 60);
+    let before = term(&cluster);
+    cluster.input(NodeId(3), Input::Signal(Signal::Unreachable(NodeId(1))));
+    cluster.run(SECOND * 3);
+    assert_eq!((cluster.leader(), term(&cluster)), (Some(1), before));
+}
+
+#[test]
 fn a_leader_that_hears_of_no_node_steps_down() {
     let mut cluster = quiet_cluster(8);
     cluster.isolate(1);

@@ -199,21 +199,21 @@ fn a_group_on_its_way_to_rest_is_left_alone() {
 #[test]
 fn the_absence_of_a_node_is_no_silence_of_its_peers() {
     let mut world = at_rest();
-    forget_seen(&mut world);
-    world.now.instant = world.now.instant.after(Duration::from_secs(10));
-    let now = world.now;
-    world.node(1).handle(now, NodeInput::Timeout);
-    world.settle();
-    assert_eq!(seen(&mut world, 1, 1), [""; 0]);
-    // From then on silence counts.
-    for _ in 0..SILENCE {
-        world.now.instant = world.now.instant.after(Duration::from_millis(50));
+    // From now on nothing of the others reaches node 1.
+    let beat_alone = |world: &mut World, after| {
+        world.now.instant = world.now.instant.after(after);
         let now = world.now;
         world.node(1).handle(now, NodeInput::Timeout);
         while world.node(1).poll_output().is_some() {}
+    };
+    let silent = |world: &mut World| world.fake(1, 1).seen.iter().filter(|it| it.starts_with("PeerSilent")).count();
+    beat_alone(&mut world, Duration::from_millis(50));
+    beat_alone(&mut world, Duration::from_secs(10));
+    assert_eq!(silent(&mut world), 0);
+    for _ in 0..SILENCE {
+        beat_alone(&mut world, Duration::from_millis(50));
     }
-    let told = world.fake(1, 1).seen.iter().filter(|it| it.starts_with("PeerSilent")).count();
-    assert_eq!(told, 2, "both peers");
+    assert_eq!(silent(&mut world), 2, "both peers");
 }
 
 #[test]
