@@ -25,6 +25,8 @@ pub struct Ledger {
     pub applied: LogIndex,
     /// The files in which it stores its state itself; `None` if it stores nothing.
     pub files: Option<LedgerFiles>,
+    /// The files that its own replace when it is installed. Until then a restart finds these.
+    replaces: Option<LedgerFiles>,
 }
 
 impl Ledger {
@@ -114,12 +116,16 @@ impl StateMachine for Ledger {
             let mut applied = [0; 8];
             from.read_exact(&mut applied)?;
             let applied = LogIndex(u64::from_le_bytes(applied));
-            Ok(Self { applied, files: Some(files), ..Self::restore(from)? })
+            let beside = Some(LedgerFiles::default());
+            Ok(Self { applied, files: beside, replaces: Some(files), ..Self::restore(from)? })
         })
     }
 
     fn installed(&mut self) -> io::Result<()> {
-        self.files.as_ref().map_or(Ok(()), |files| files.replace(self.stored()))
+        let Some(files) = self.replaces.take() else { return Ok(()) };
+        files.replace(self.stored())?;
+        self.files = Some(files);
+        Ok(())
     }
 
     fn applied(&self) -> Option<LogIndex> {
