@@ -229,11 +229,17 @@ impl<S: StateMachine> Application<S> {
         self.retry_at = None;
     }
 
-    /// Applies the next entry, which [`check`] has accepted.
+    /// Applies the next entry, which [`check`] has accepted. `is_skipped` withholds a command from the state machine.
     ///
     /// # Errors
     /// When this node cannot apply it.
-    pub(super) fn apply(&mut self, index: LogIndex, term: Term, entry: &Entry) -> Result<Effect, HaltReason> {
+    pub(super) fn apply(
+        &mut self,
+        index: LogIndex,
+        term: Term,
+        entry: &Entry,
+        is_skipped: bool,
+    ) -> Result<Effect, HaltReason> {
         assert_eq!(index, self.applied.index.next(), "entries are applied in their order");
         self.budget.spend(entry.encoded_len());
         let header = entry.header;
@@ -243,10 +249,7 @@ impl<S: StateMachine> Application<S> {
         self.applied.sessions.expire(log_time);
         let context = ApplyContext { index, log_time };
         let effect = match header.kind {
-            EntryKind::Command => {
-                let is_skipped = self.is_skipped(index, term, entry);
-                self.apply_command(context, entry, is_skipped)?
-            }
+            EntryKind::Command => self.apply_command(context, entry, is_skipped)?,
             EntryKind::Tick => {
                 self.applied.given = index;
                 if index > self.applied.state_index {

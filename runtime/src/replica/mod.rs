@@ -397,10 +397,11 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
         if term > self.application.applied().term() {
             self.on_later_term(index, term);
         }
-        if self.application.is_skipped(index, term, entry) {
+        let is_skipped = self.application.is_skipped(index, term, entry);
+        if is_skipped {
             self.context.notice(Notice::CommandSkipped { index });
         }
-        let effect = self.application.apply(index, term, entry)?;
+        let effect = self.application.apply(index, term, entry, is_skipped)?;
         if entry.header.kind == EntryKind::Tick {
             self.ticks.on_ended();
         }

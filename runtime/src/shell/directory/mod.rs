@@ -294,22 +294,30 @@ fn place_of(starts: u32) -> u64 {
     u64::from(starts % 2) * PAGE_BYTES
 }
 
-/// Writes a temporary file and renames it, so that a crash leaves no directory with half an identity.
 fn make<D: Disk>(disk: &D, identity: Identity) -> io::Result<D::File> {
-    let beside = Path::new(IDENTITY_TMP);
+    // Writes the full size at once, so that a later start needs no room and a full disk does not prevent it.
+    let page = [&encode(identity, 0)[..], &[0; PAGE_LENGTH - IDENTITY_BYTES]].concat();
+    replace_file(disk, IDENTITY, IDENTITY_TMP, &page.repeat(2))
+}
+
+/// Makes or replaces a file of the directory, durably: writes the temporary file `beside` and renames it, so that a
+/// crash leaves no half of it under its name.
+///
+/// # Errors
+/// When the disk fails. The old file is then unchanged, or replaced.
+pub(crate) fn replace_file<D: Disk>(disk: &D, name: &str, beside: &str, content: &[u8]) -> io::Result<D::File> {
+    let beside = Path::new(beside);
     match disk.remove(beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = disk.create(beside)?;
-    // Writes the full size at once, so that a later start needs no room and a full disk does not prevent it.
-    let page = [&encode(identity, 0)[..], &[0; PAGE_LENGTH - IDENTITY_BYTES]].concat();
-    if let Err(error) = file.write_at(0, &page.repeat(2)).and_then(|()| file.sync_all()) {
+    if let Err(error) = file.write_at(0, content).and_then(|()| file.sync_all()) {
         // Half a file is of no use. If it cannot be removed now, the next attempt removes it.
         let _ = disk.remove(beside);
         return Err(error);
     }
-    disk.rename(beside, Path::new(IDENTITY))?;
+    disk.rename(beside, Path::new(name))?;
     disk.sync_dir(Path::new(""))?;
     Ok(file)
 }

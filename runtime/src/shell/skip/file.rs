@@ -16,7 +16,7 @@ use quorate_protocol::{GroupId, LogIndex, Term};
 use quorate_wal::disk::{Disk, DiskFile};
 
 use crate::group::start::SkippedCommand;
-use crate::shell::directory::DirectoryError;
+use crate::shell::directory::{DirectoryError, replace_file};
 
 /// The commands that a node skips, by group.
 pub(crate) type SkippedCommands = BTreeMap<GroupId, Vec<SkippedCommand>>;
@@ -53,16 +53,7 @@ pub(super) fn write<D: Disk>(disk: &D, skipped: &SkippedCommands) -> io::Result<
                 .expect("a string takes all");
         }
     }
-    let beside = Path::new(BESIDE);
-    match disk.remove(beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = disk.create(beside)?;
-    file.write_at(0, text.as_bytes())?;
-    file.sync_all()?;
-    disk.rename(beside, Path::new(NAME))?;
-    disk.sync_dir(Path::new(""))
+    replace_file(disk, NAME, BESIDE, text.as_bytes()).map(drop)
 }
 
 fn read_whole(file: &impl DiskFile) -> io::Result<Vec<u8>> {
