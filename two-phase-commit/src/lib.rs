@@ -10,6 +10,8 @@ mod error;
 mod event;
 mod invariants;
 mod journal;
+#[cfg(feature = "manager")]
+pub mod manager;
 pub mod message;
 mod outcomes;
 mod participant;
