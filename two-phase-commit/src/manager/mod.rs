@@ -2,6 +2,8 @@
 
 mod branch;
 mod resource;
+mod session;
 
 pub use branch::{BranchId, ManagerId, ResourceId};
 pub use resource::{CommitEnd, ResourceError, ResourceManager, RollBackEnd};
+pub use session::Sessions;
