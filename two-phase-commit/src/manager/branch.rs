@@ -35,6 +35,17 @@ pub struct BranchId {
     pub resource: ResourceId,
 }
 
+impl ResourceId {
+    /// The id of the resource with this name: FNV-1a over its bytes (Fowler, Noll, Vo). Two names with one id are
+    /// refused when a manager is opened.
+    pub fn of_name(name: &str) -> Self {
+        Self(name.bytes().fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)))
+    }
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
 impl BranchId {
     /// The start of the manager in which the transaction was begun.
     pub fn epoch(&self) -> Epoch {

@@ -1,9 +1,19 @@
 //! A transaction manager: atomic commit over resources such as databases, for programs that use their clients.
 
 mod branch;
+pub mod core;
+pub mod memory;
+mod name;
 mod resource;
 mod session;
+mod shell;
 
 pub use branch::{BranchId, ManagerId, ResourceId};
+pub use core::{ManagerSettings, ManagerStatus};
+pub use name::{ParseTransactionNameError, TransactionName};
 pub use resource::{CommitEnd, ResourceError, ResourceManager, RollBackEnd};
 pub use session::Sessions;
+pub use shell::{
+    AbortReason, BeginError, EnlistError, Enlisted, Manager, ManagerBuilder, OpenError, Outcome, OutcomeError,
+    Resource, Transaction, Unresolved,
+};

@@ -4,6 +4,7 @@ mod boundaries;
 mod bounds;
 mod formats;
 mod hostile;
+mod manager;
 mod random;
 mod refused_writes;
 mod rows;

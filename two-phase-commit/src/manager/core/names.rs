@@ -1,0 +1,123 @@
+//! The names of resources, kept in the log for tools that read it when no manager runs.
+//!
+//! ```text
+//! names: version (1) | for each: id (8), length (2), the name in UTF-8
+//! ```
+//!
+//! The record has a key of its own, far above those of the protocol's records. It is written with the first write of a
+//! start, before any transaction of that start, and again in each checkpoint.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use quorate_protocol::{Operation, RecoverError, Recovery, StateError, Ticket};
+
+use crate::manager::ResourceId;
+
+/// The names of all resources that the log has ever known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    names: BTreeMap<ResourceId, String>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The record joins the next write.
+    Unwritten,
+    /// The record is part of this write.
+    Written(Ticket),
+    Durable,
+}
+
+impl Names {
+    /// Takes the record out of the content of the log, and adds the names of `resources`.
+    pub(super) fn recover(
+        recovery: &mut Recovery,
+        resources: &BTreeMap<ResourceId, String>,
+    ) -> Result<Self, RecoverError> {
+        let (mut rest, mut newest) = (Vec::new(), Bytes::new());
+        for record in recovery.journal.take().into_iter().flatten() {
+            let (key, bytes) = record?;
+            if key == NAMES_KEY { newest = bytes } else { rest.push(Ok((key, bytes))) }
+        }
+        if !rest.is_empty() {
+            recovery.journal = Some(Box::new(rest.into_iter()));
+        }
+        let mut names =
+            if newest.is_empty() { BTreeMap::new() } else { decode(newest).map_err(RecoverError::State)? };
+        for (id, name) in resources {
+            match names.insert(*id, name.clone()) {
+                Some(before) if before != *name => {
+                    return Err(RecoverError::Inconsistent("two names of resources have the same id"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { names, state: State::Unwritten })
+    }
+
+    /// The name of a resource that the log has known.
+    pub(super) fn of(&self, resource: ResourceId) -> Option<&str> {
+        self.names.get(&resource).map(String::as_str)
+    }
+
+    /// Adds the record to a write if it belongs there: to the first one, and after the mark of a checkpoint.
+    pub(super) fn join(&mut self, ticket: Ticket, operations: &mut Vec<Operation>) {
+        let record = || Operation::Journal { key: NAMES_KEY, bytes: encode(&self.names) };
+        let mark = operations.iter().position(|operation| matches!(operation, Operation::CheckpointBegin { .. }));
+        if let Some(mark) = mark {
+            operations.insert(mark + 1, record());
+        } else if self.state != State::Durable {
+            operations.push(record());
+        }
+        if self.state != State::Durable {
+            self.state = State::Written(ticket);
+        }
+    }
+
+    /// Every write up to this one is durable.
+    pub(super) fn persisted(&mut self, ticket: Ticket) {
+        if matches!(self.state, State::Written(written) if written <= ticket) {
+            self.state = State::Durable;
+        }
+    }
+}
+
+fn encode(names: &BTreeMap<ResourceId, String>) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(VERSION);
+    for (id, name) in names {
+        out.put_u64_le(id.0);
+        out.put_u16_le(u16::try_from(name.len()).expect("checked when the resource was described"));
+        out.put_slice(name.as_bytes());
+    }
+    out.freeze()
+}
+
+fn decode(mut bytes: Bytes) -> Result<BTreeMap<ResourceId, String>, StateError> {
+    match bytes.try_get_u8().map_err(|_| StateError::Malformed)? {
+        VERSION => {}
+        version if version > VERSION => return Err(StateError::Version(version)),
+        _ => return Err(StateError::Malformed),
+    }
+    let mut names = BTreeMap::new();
+    while !bytes.is_empty() {
+        let id = bytes.try_get_u64_le().map_err(|_| StateError::Malformed)?;
+        let length = usize::from(bytes.try_get_u16_le().map_err(|_| StateError::Malformed)?);
+        if bytes.len() < length {
+            return Err(StateError::Malformed);
+        }
+        let name = String::from_utf8(bytes.split_to(length).to_vec()).map_err(|_| StateError::Malformed)?;
+        if names.insert(ResourceId(id), name).is_some() {
+            return Err(StateError::Malformed);
+        }
+    }
+    Ok(names)
+}
+
+const VERSION: u8 = 1;
+/// Key of the record. The protocol counts its keys up from zero, and never gets here.
+pub(crate) const NAMES_KEY: u64 = u64::MAX;
+/// Longest name of a resource in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 64;

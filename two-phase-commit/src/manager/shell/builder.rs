@@ -1,0 +1,88 @@
+//! Describes a manager and opens it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::calls::Calls;
+use super::error::OpenError;
+use super::handle::Manager;
+use super::log::LogOpening;
+use super::resource::Resource;
+use super::shared::{Described, Shared};
+use crate::manager::core::{ManagerSettings, NAME_BYTES_MAX};
+use crate::manager::{ResourceId, ResourceManager};
+
+/// Description of a [`Manager`].
+pub struct ManagerBuilder {
+    name: String,
+    directory: PathBuf,
+    resources: BTreeMap<ResourceId, Described>,
+    settings: ManagerSettings,
+    wrong: Option<OpenError>,
+}
+
+impl ManagerBuilder {
+    pub(super) fn new(name: &str, directory: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory,
+            resources: BTreeMap::new(),
+            settings: ManagerSettings::default(),
+            wrong: None,
+        }
+    }
+
+    /// Adds a resource. The manager asks each of its resources for the branches of earlier starts, so a resource must
+    /// be described as long as it may have any.
+    pub fn resource<R: ResourceManager>(mut self, resource: &Resource<R>) -> Self {
+        let name = resource.name();
+        if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
+            self.wrong.get_or_insert(OpenError::Name(name.to_owned()));
+        }
+        let described = Described { name: name.into(), resource: resource.shared() };
+        if self.resources.insert(resource.id(), described).is_some() {
+            self.wrong.get_or_insert(OpenError::Repeated(name.to_owned()));
+        }
+        self
+    }
+
+    /// Replaces times and bounds.
+    pub fn settings(mut self, settings: ManagerSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Opens the log, or makes it, and begins to recover. It waits for no resource. Calls to resources run in the
+    /// current tokio runtime.
+    ///
+    /// # Errors
+    /// When the description is wrong, or the log is in use, damaged, or of another manager.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open(self) -> Result<Manager, OpenError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        let calls = Calls::new(Handle::current());
+        let timeout = self.settings.timeout;
+        let names = self.resources.iter().map(|(id, described)| (*id, described.name.to_string())).collect();
+        let opening =
+            LogOpening { name: self.name, directory: self.directory, resources: names, settings: self.settings };
+        let log = opening.open().await?;
+        let shared = Arc::new(Shared::new(log.manager, log.node, self.resources, timeout, calls));
+        log.hear.send(shared.clone()).map_err(|_| OpenError::Ended)?;
+        Ok(Manager::new(shared))
+    }
+}
+
+impl fmt::Debug for ManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.resources.values().map(|described| &*described.name).collect();
+        f.debug_struct("ManagerBuilder").field("name", &self.name).field("resources", &names).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! The calls to resources: at most one for a branch at a time.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::manager::core::ManagerRequest;
+use crate::manager::{BranchId, ResourceId};
+
+/// The subject of a call. A later call about it ends an earlier one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    Branch(BranchId),
+    Recover(ResourceId),
+    Forget(ResourceId),
+}
+
+impl Subject {
+    pub(super) fn of(request: &ManagerRequest) -> Self {
+        match request {
+            ManagerRequest::Prepare(branch)
+            | ManagerRequest::Commit(branch)
+            | ManagerRequest::CommitOnePhase(branch)
+            | ManagerRequest::RollBack(branch) => Self::Branch(*branch),
+            ManagerRequest::Recover(resource) => Self::Recover(*resource),
+            ManagerRequest::Forget { resource, .. } => Self::Forget(*resource),
+        }
+    }
+}
+
+/// The calls that are under way, in the runtime in which the manager was opened.
+#[derive(Debug)]
+pub(super) struct Calls {
+    runtime: Handle,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    calls: BTreeMap<Subject, Call>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Call {
+    number: u64,
+    task: JoinHandle<()>,
+}
+
+impl Calls {
+    pub(super) fn new(runtime: Handle) -> Self {
+        Self { runtime, under_way: Arc::default() }
+    }
+
+    /// Makes a call. An earlier call about the same subject is dropped, and has ended before this one begins.
+    pub(super) fn make(&self, subject: Subject, call: impl Future<Output = ()> + Send + 'static) {
+        let mut under_way = lock(&self.under_way);
+        let before = under_way.calls.remove(&subject);
+        under_way.last += 1;
+        let number = under_way.last;
+        let table = self.under_way.clone();
+        let task = self.runtime.spawn(async move {
+            if let Some(Call { task, .. }) = before {
+                task.abort();
+                // An error says that it was dropped or panicked: it has ended in any case.
+                let _ = task.await;
+            }
+            call.await;
+            lock(&table).end(subject, number);
+        });
+        under_way.calls.insert(subject, Call { number, task });
+    }
+}
+
+impl UnderWay {
+    /// Removes a call that has ended, unless a newer one about its subject is there.
+    fn end(&mut self, subject: Subject, number: u64) {
+        if self.calls.get(&subject).is_some_and(|call| call.number == number) {
+            self.calls.remove(&subject);
+        }
+    }
+}
+
+impl Drop for Calls {
+    /// The manager has stopped: calls under way are dropped.
+    fn drop(&mut self) {
+        for call in lock(&self.under_way).calls.values() {
+            call.task.abort();
+        }
+    }
+}
+
+fn lock(table: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,136 @@
+//! The handle of a manager.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_runtime::Stopped;
+use quorate_runtime::hosted::Hosted;
+
+use super::builder::ManagerBuilder;
+use super::error::{BeginError, OutcomeError};
+use super::log::PATIENCE;
+use super::shared::{CommandAnswer, GROUP, Shared};
+use super::transaction::Transaction;
+use crate::manager::core::{ManagerCommand, ManagerCore, ManagerStatus};
+use crate::manager::{ManagerId, ResourceId, TransactionName};
+use crate::{Knowledge, TransactionRefusal};
+
+/// A transaction manager. Cheap to clone; the log closes when the last clone and the last transaction are dropped.
+///
+/// The README of the crate shows it at work.
+#[derive(Clone)]
+pub struct Manager {
+    shared: Arc<Closing>,
+}
+
+/// Closes the log when it is dropped.
+struct Closing(Arc<Shared>);
+
+impl Manager {
+    /// Describes a manager with this name and the directory of its log. The directory belongs to it alone, and its loss
+    /// makes another manager of it: branches that were prepared before stay until an operator ends them.
+    pub fn builder(name: &str, directory: impl Into<PathBuf>) -> ManagerBuilder {
+        ManagerBuilder::new(name, directory.into())
+    }
+
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared: Arc::new(Closing(shared)) }
+    }
+
+    /// Identity of the manager, as branches bear it.
+    pub fn id(&self) -> ManagerId {
+        self.inner().id
+    }
+
+    /// Begins a transaction, with the deadline of the settings.
+    ///
+    /// # Errors
+    /// When too many transactions are open, the disk is full, or the manager has stopped.
+    pub async fn begin(&self) -> Result<Transaction, BeginError> {
+        self.begin_within(self.inner().timeout).await
+    }
+
+    /// Begins a transaction that is aborted unless it is decided within `timeout`.
+    ///
+    /// # Errors
+    /// As [`Manager::begin`].
+    pub async fn begin_within(&self, timeout: Duration) -> Result<Transaction, BeginError> {
+        match self.inner().ask(|command| ManagerCommand::Begin { command, timeout }).await {
+            Some(CommandAnswer::Begun(number, known)) => Ok(Transaction::new(self.clone(), number, known)),
+            Some(CommandAnswer::Refused(reason)) => Err(BeginError::Refused(reason)),
+            _ => Err(BeginError::Stopped),
+        }
+    }
+
+    /// The outcome of a transaction of this manager, also of an earlier start. It can be asked by its text:
+    /// [`TransactionName`] implements [`FromStr`](std::str::FromStr).
+    ///
+    /// # Errors
+    /// When another manager decides it, it was never begun, or the manager has stopped.
+    pub async fn outcome(&self, transaction: TransactionName) -> Result<Knowledge, OutcomeError> {
+        if transaction.manager != self.id() {
+            return Err(OutcomeError::OtherManager(transaction.manager));
+        }
+        let query = |command| ManagerCommand::Query { command, transaction: transaction.number };
+        match self.inner().ask(query).await {
+            Some(CommandAnswer::Knowledge(knowledge)) => Ok(knowledge),
+            Some(CommandAnswer::Refused(TransactionRefusal::Halted)) => Err(OutcomeError::Stopped),
+            Some(CommandAnswer::Refused(reason)) => Err(OutcomeError::Refused(reason)),
+            _ => Err(OutcomeError::Stopped),
+        }
+    }
+
+    /// The state of the manager: what is in doubt, and what is stuck and why. `None` if the manager has stopped.
+    pub async fn status(&self) -> Option<ManagerStatus> {
+        let looked = self.inner().node.look(GROUP, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().status());
+        looked.await.ok()
+    }
+
+    /// An operator has repaired a branch that did not follow the decision (`hazards` of [`Manager::status`]). The
+    /// manager keeps it no longer.
+    ///
+    /// # Errors
+    /// When there is no such branch, or the manager has stopped.
+    pub async fn release(&self, transaction: TransactionName, resource: ResourceId) -> Result<(), OutcomeError> {
+        if transaction.manager != self.id() {
+            return Err(OutcomeError::OtherManager(transaction.manager));
+        }
+        let release = |command| ManagerCommand::Release { command, transaction: transaction.number, resource };
+        match self.inner().ask(release).await {
+            Some(CommandAnswer::Released) => Ok(()),
+            Some(CommandAnswer::Refused(reason)) => Err(OutcomeError::Refused(reason)),
+            _ => Err(OutcomeError::Stopped),
+        }
+    }
+
+    /// Stops the manager. Transactions that are not decided are aborted at its next start. When this returns
+    /// [`Stopped::InOrder`], the directory of the log is free.
+    pub async fn close(&self) -> Stopped {
+        let stopped = self.inner().node.shutdown(PATIENCE).await;
+        self.inner().close();
+        stopped
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Shared> {
+        &self.shared.0
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let node = self.0.node.clone();
+        self.0.close();
+        let mut shutdown = Box::pin(async move { node.shutdown(PATIENCE).await });
+        // The request is made when the future is first polled. Nobody waits for its end.
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = shutdown.as_mut().poll(&mut context);
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("id", &self.id()).finish_non_exhaustive()
+    }
+}

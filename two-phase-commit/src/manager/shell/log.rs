@@ -1,0 +1,159 @@
+//! The thread of a manager's log: a node with one group, and nobody to talk to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use quorate_protocol::{Configuration, Identity, NodeId, Protocol};
+use quorate_runtime::group::{ChannelId, Group};
+use quorate_runtime::hosted::Hosted;
+use quorate_runtime::shell::{
+    Clock, DirectoryError, Driver, LocalHandle, Opened, Opening, Parts, cluster_id, read_address,
+};
+use quorate_runtime::{BoxError, GroupStart, NodeHandle, ServerOpenError};
+use quorate_transport::Limits;
+use quorate_transport::memory::{DeliveryTime, Network};
+use quorate_wal::LogSettings;
+use quorate_wal::disk::RealDisk;
+use tokio::sync::oneshot;
+
+use super::shared::{GROUP, Shared};
+use crate::manager::core::{ManagerConfig, ManagerCore, ManagerSettings};
+use crate::manager::{ManagerId, ResourceId};
+
+/// Description of a log to open.
+pub(super) struct LogOpening {
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+    pub(super) resources: BTreeMap<ResourceId, String>,
+    pub(super) settings: ManagerSettings,
+}
+
+/// A log that is open, whose thread runs.
+pub(super) struct RunningLog {
+    pub(super) manager: ManagerId,
+    pub(super) node: NodeHandle,
+    /// Takes the shared part, which needs the other two. Only then events are taken up.
+    pub(super) hear: oneshot::Sender<Arc<Shared>>,
+}
+
+impl LogOpening {
+    /// Opens the log on a thread of its own.
+    pub(super) async fn open(self) -> Result<RunningLog, ServerOpenError> {
+        let (tell, told) = oneshot::channel();
+        let thread = thread::Builder::new().name(format!("quorate-{}", self.name));
+        thread.spawn(move || self.run(tell)).map_err(ServerOpenError::Thread)?;
+        let ended = |_| ServerOpenError::Thread(io::Error::other("the thread of the log panicked"));
+        told.await.map_err(ended)?
+    }
+
+    fn run(self, tell: oneshot::Sender<Result<RunningLog, ServerOpenError>>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            // Nobody waits for the log if this fails.
+            Err(error) => return drop(tell.send(Err(ServerOpenError::Thread(error)))),
+        };
+        runtime.block_on(async {
+            let (driver, identity) = match self.driver() {
+                Ok(opened) => opened,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let (hear, shared) = oneshot::channel();
+            let log = RunningLog { manager: manager_id(&identity), node: driver.handle(), hear };
+            let local = driver.local_handle();
+            // If nobody waits any more, the log is not wanted.
+            if tell.send(Ok(log)).is_ok() {
+                tokio::join!(driver.run(), listen(local, shared));
+            }
+        });
+    }
+
+    fn driver(self) -> Result<(Driver, Identity), ServerOpenError> {
+        let disk =
+            RealDisk::new(&self.directory).map_err(|error| ServerOpenError::Directory(DirectoryError::Io(error)))?;
+        let (resources, settings) = (self.resources, self.settings);
+        let make = move |start: GroupStart| make_group(start, resources, settings);
+        let opening = Opening {
+            cluster: cluster_id(&self.name),
+            node: NODE,
+            members: Configuration::of_voters([NODE]),
+            joining: BTreeSet::new(),
+            log: LogSettings::default(),
+            frame_bytes_max: Limits::default().frame_bytes_max,
+            tail_bytes_max: 0,
+            groups: BTreeMap::from([(GROUP, Box::new(make) as _)]),
+            reopen: Box::new(|_| None),
+        };
+        let clock = Clock::start();
+        let Opened { node, log, snapshots, lock, site, .. } = opening.open(disk, || clock.now(), draw)?;
+        let identity = node.identity();
+        let network = Network::new(Limits::default(), DeliveryTime::Immediate).expect("the default limits fit");
+        let transport = network.join(identity);
+        let read_addresses = Arc::new(read_address);
+        let parts = Parts { node, clock, transport, read_addresses, log, snapshots, site, lock: Arc::new(lock) };
+        Ok((Driver::new(parts)?, identity))
+    }
+}
+
+/// Takes up what the core tells, until the node stops.
+async fn listen(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
+    // The manager was dropped while it was being opened.
+    let Ok(shared) = shared.await else { return };
+    let weak = Arc::downgrade(&shared);
+    drop(shared);
+    loop {
+        let told = local.ask(
+            GROUP,
+            0,
+            |hosted: &mut Hosted<ManagerCore>, _now, call| hosted.listen(call),
+            |hosted, _reply| hosted.map(Hosted::take),
+        );
+        let told = told.await;
+        let Some(shared) = weak.upgrade() else { return };
+        let Ok(Some(told)) = told else { return shared.close() };
+        for told in told {
+            if let Err(lost) = shared.hear(told) {
+                tracing::error!(manager = %shared.id, count = lost.0, "events were lost, so the manager stops");
+                shared.close();
+                let _ = shared.node.shutdown(PATIENCE).await;
+                return;
+            }
+        }
+    }
+}
+
+fn make_group(
+    start: GroupStart,
+    resources: BTreeMap<ResourceId, String>,
+    mut settings: ManagerSettings,
+) -> Result<Box<dyn Group>, BoxError> {
+    // The names of resources join a write.
+    settings.protocol.write_bytes_max =
+        settings.protocol.write_bytes_max.min(start.write_bytes_max.saturating_sub(NAMES_BYTES_MAX));
+    let config = ManagerConfig::new(manager_id(&start.identity), NODE, start.seed, resources, settings)?;
+    let core = ManagerCore::recover(start.now, config, start.recovery)?;
+    Ok(Box::new(Hosted::new(start.group, ChannelId::FIRST_CORE, core)))
+}
+
+/// A log that was lost and made anew has another identity, so that its manager presumes nothing of the lost one's
+/// branches.
+fn manager_id(identity: &Identity) -> ManagerId {
+    let log = u64::try_from(identity.incarnation.0 >> 64).expect("the upper half of 128 bits");
+    ManagerId { cluster: identity.cluster, log }
+}
+
+fn draw() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// The only node of a manager's log.
+const NODE: NodeId = NodeId(1);
+/// Room for the names of resources in a write.
+const NAMES_BYTES_MAX: usize = 1 << 20;
+/// Time for which a shutdown waits for calls. There are none but the one that listens.
+pub(super) const PATIENCE: Duration = Duration::ZERO;

@@ -1,0 +1,3 @@
+//! The transaction manager through its public API.
+
+mod road;
