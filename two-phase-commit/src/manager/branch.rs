@@ -16,8 +16,8 @@ pub struct ManagerId {
     pub log: u64,
 }
 
-/// Id of a resource of a manager, made from its name. It is written in the decision log and in the names of branches, so
-/// the name of a resource must never change.
+/// Id of a resource of a manager, made from its name. It is written in the decision log and in the names of branches,
+/// so the name of a resource must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceId(pub u64);
 

@@ -11,8 +11,8 @@ use crate::{Decision, TransactionNumber, Vote};
 /// A resource that can take part in an atomic commit. Object-safe, and called from many tasks.
 ///
 /// A manager makes at most one call for a branch at a time. If a call takes too long, the manager drops its future, and
-/// may then make another call for the same branch: what the dropped call began may still take effect, also later, and the
-/// resource must see to it that it does no harm (it ends the session first, for example).
+/// may then make another call for the same branch: what the dropped call began may still take effect, also later, and
+/// the resource must see to it that it does no harm (it ends the session first, for example).
 ///
 /// Every call may be repeated, also after a restart of the manager or the resource, and must then give the same answer.
 /// An error never means no: it means that nothing is known, and the call is repeated later.
@@ -25,28 +25,29 @@ pub trait ResourceManager: Send + Sync + 'static {
     /// When it is unknown whether the branch is prepared.
     async fn prepare(&self, branch: BranchId) -> Result<Vote, ResourceError>;
 
-    /// Commits a branch that was prepared. If there is none, the resource finds out by evidence whether it was committed
-    /// before; it never guesses.
+    /// Commits a branch that was prepared. If there is none, the resource finds out by evidence whether it was
+    /// committed before; it never guesses.
     ///
     /// # Errors
     /// When it is unknown whether the branch is committed.
     async fn commit(&self, branch: BranchId) -> Result<CommitEnd, ResourceError>;
 
-    /// Commits at once a branch that was not prepared, because it is the only one of its transaction. Repeated, it finds
-    /// out by evidence how the first call ended.
+    /// Commits at once a branch that was not prepared, because it is the only one of its transaction. Repeated, it
+    /// finds out by evidence how the first call ended.
     ///
     /// # Errors
     /// When it is unknown whether the branch is committed.
     async fn commit_one_phase(&self, branch: BranchId) -> Result<Decision, ResourceError>;
 
-    /// Rolls the branch back, whatever has been done of it: it may be at work, prepared, or unknown. Afterwards it is not
-    /// there, and never will be, even if an earlier call to prepare it is still under way in the resource.
+    /// Rolls the branch back, whatever has been done of it: it may be at work, prepared, or unknown. Afterwards it is
+    /// not there, and never will be, even if an earlier call to prepare it is still under way in the resource.
     ///
     /// # Errors
     /// When it is unknown whether the branch is rolled back.
     async fn roll_back(&self, branch: BranchId) -> Result<RollBackEnd, ResourceError>;
 
-    /// Lists the prepared branches of this manager in this resource, of all epochs. Branches of others are never listed.
+    /// Lists the prepared branches of this manager in this resource, of all epochs. Branches of others are never
+    /// listed.
     ///
     /// # Errors
     /// When not every branch could be listed.

@@ -8,8 +8,8 @@ use super::resource::{ResourceError, ResourceManager};
 /// A resource whose work is done in sessions, such as the connections of a database.
 ///
 /// A session is lent to the application as long as it works, and is kept by the resource in between, in a table of open
-/// branches. [`ResourceManager::prepare`], [`ResourceManager::commit_one_phase`] and [`ResourceManager::roll_back`] take
-/// it out of the table. If they find that the application still has it, they do not wait: to prepare is then
+/// branches. [`ResourceManager::prepare`], [`ResourceManager::commit_one_phase`] and [`ResourceManager::roll_back`]
+/// take it out of the table. If they find that the application still has it, they do not wait: to prepare is then
 /// [`Vote::No`](crate::Vote::No), and to roll back is [`ResourceError::Busy`] until the session is back, unless the
 /// resource can end it from outside.
 ///
@@ -31,7 +31,7 @@ pub trait Sessions: ResourceManager {
     /// ended.
     fn resume(&self, branch: BranchId) -> Option<Self::Session>;
 
-    /// Takes the session back. It is in the table afterwards, unless the branch has ended meanwhile: then the session is
-    /// closed, and nothing of its work may take effect.
+    /// Takes the session back. It is in the table afterwards, unless the branch has ended meanwhile: then the session
+    /// is closed, and nothing of its work may take effect.
     fn suspend(&self, branch: BranchId, session: Self::Session);
 }

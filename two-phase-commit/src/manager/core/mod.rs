@@ -1,9 +1,9 @@
 //! The core of a transaction manager: a coordinator whose participants are resources, as a pure state machine.
 //!
-//! [`ManagerCore`] has the core of two-phase commit inside, as a coordinator. Each resource is a participant under a node
-//! id made from its name. The coordinator's messages to a resource do not leave: the participant's side is here, and
-//! turns them into requests to the resource. A resource keeps its prepared branches itself, so a participant needs no
-//! log: a commit costs one forced write here, that of the decision.
+//! [`ManagerCore`] has the core of two-phase commit inside, as a coordinator. Each resource is a participant under a
+//! node id made from its name. The coordinator's messages to a resource do not leave: the participant's side is here,
+//! and turns them into requests to the resource. A resource keeps its prepared branches itself, so a participant needs
+//! no log: a commit costs one forced write here, that of the decision.
 
 mod branches;
 mod event;
@@ -462,8 +462,8 @@ impl ManagerCore {
         }
     }
 
-    /// The coordinator has decided. It tells an abort only to participants that may have prepared, so all branches of an
-    /// aborted transaction are rolled back here.
+    /// The coordinator has decided. It tells an abort only to participants that may have prepared, so all branches of
+    /// an aborted transaction are rolled back here.
     fn on_ended(&mut self, number: TransactionNumber, outcome: TransactionOutcome) {
         let open = self.transactions.close(&mut self.outside, number);
         let branches: Vec<(Key, Stage)> = self.branches.of(number).collect();

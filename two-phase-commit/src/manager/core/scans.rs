@@ -1,4 +1,5 @@
-//! What is asked of each resource as a whole: which branches it has prepared, and to drop the evidence of finished ones.
+//! What is asked of each resource as a whole: which branches it has prepared, and to drop the evidence of finished
+//! ones.
 //!
 //! A branch of an earlier start belongs to nobody that runs: the coordinator's log says whether it is committed. A
 //! branch of this start is live, whatever the list says. So the outcome depends on no interval.

@@ -13,8 +13,8 @@ use crate::{Config, ConfigError, Settings};
 pub struct ManagerSettings {
     /// Time within which a transaction must be decided, unless it is begun with another one.
     pub timeout: Duration,
-    /// Time between two looks for branches of earlier starts that nobody ended, in each resource. A late branch is found
-    /// sooner or later; nothing else depends on it.
+    /// Time between two looks for branches of earlier starts that nobody ended, in each resource. A late branch is
+    /// found sooner or later; nothing else depends on it.
     pub scan_interval: Duration,
     /// Time after which a resource is asked to drop the evidence of finished transactions, if there are any.
     pub forget_interval: Duration,

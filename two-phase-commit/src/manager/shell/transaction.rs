@@ -32,8 +32,8 @@ pub struct Transaction {
 pub enum Outcome {
     /// Every resource has committed, or will when it can be reached.
     Committed,
-    /// The transaction is committed, and these resources did not follow: they lost their branch, or somebody else rolled
-    /// it back. An operator must repair them: see [`Manager::release`].
+    /// The transaction is committed, and these resources did not follow: they lost their branch, or somebody else
+    /// rolled it back. An operator must repair them: see [`Manager::release`].
     Mixed {
         /// The names of the resources.
         without: BTreeSet<String>,
@@ -124,7 +124,8 @@ impl Transaction {
     /// This returns when each resource was asked once to commit, so that the caller sees its own work. A resource that
     /// cannot be reached then commits later, and is asked until it has. *Other readers may see the commit of one
     /// resource before that of another*: between the two, a reader of both sees a part of the transaction, unless it
-    /// takes locks that wait for prepared branches (`SELECT ... FOR UPDATE`, or serializable isolation in all resources).
+    /// takes locks that wait for prepared branches (`SELECT ... FOR UPDATE`, or serializable isolation in all
+    /// resources).
     ///
     /// Dropping the future after its first poll loses only the answer.
     pub async fn commit(mut self) -> Outcome {

@@ -1,3 +1,5 @@
-//! The transaction manager through its public API.
+//! The transaction manager: its core on a bench without threads, and the shipped manager.
 
+mod bench;
+mod crashes;
 mod road;
