@@ -168,7 +168,8 @@ impl Scans {
         if !std::mem::take(&mut resource.wants_finished) {
             return;
         }
-        resource.finished = 0;
+        // Evidence of what is not finished stays, and must be dropped later.
+        resource.finished = usize::from(!unfinished.is_empty());
         let request = ManagerRequest::Forget { resource: id, below, unfinished };
         resource.forgetting = Some(request.clone());
         resource.forget = Work::new(outside.now.instant);

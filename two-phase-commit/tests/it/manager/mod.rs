@@ -2,4 +2,6 @@
 
 mod bench;
 mod crashes;
+mod faults;
 mod road;
+mod rows;
